@@ -1,0 +1,1 @@
+"""The graph's vocabulary as data: schemas and named queries."""

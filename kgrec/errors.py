@@ -1,0 +1,125 @@
+"""Every error kgrec raises on purpose.
+
+KgrecError
+├── UsageError            what was asked for cannot be (wrong argument, wrong order of calls)
+│   ├── UnknownUser
+│   ├── UnknownItem
+│   └── MissingExtra      an optional package is needed
+├── SchemaError           a schema file is wrong
+├── DataError             input data is wrong; carries every problem found
+├── StoreError            a graph store cannot do what was asked
+│   └── StoreLocked       another process is writing to it
+└── RunError              a run folder cannot be read or written
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+class KgrecError(Exception):
+    """Base of every error kgrec raises on purpose; its text is meant for the user."""
+
+
+class UsageError(KgrecError, ValueError):
+    """What was asked for cannot be done as asked."""
+
+
+class MissingExtra(UsageError):
+    """A feature needs a package that is not installed."""
+
+
+class StoreError(KgrecError):
+    """A graph store refused or failed."""
+
+
+class StoreLocked(StoreError):
+    """Another process holds the store for writing."""
+
+
+class RunError(KgrecError):
+    """A run folder is missing, damaged or from a newer version."""
+
+
+def near_matches(wanted: str, known: Iterable[str], n: int = 3) -> str:
+    """Return `'; near matches: a, b'` for a mistyped id, or an empty string if nothing is near."""
+    close = difflib.get_close_matches(wanted, list(known), n=n, cutoff=0.5)
+    return f"; near matches: {', '.join(close)}" if close else ""
+
+
+class _UnknownId(UsageError):
+    """An id that the fitted model has never seen."""
+
+    role = "id"
+
+    def __init__(self, missing: Sequence[str], known: Iterable[str], hint: str) -> None:
+        self.missing = list(missing)
+        shown = ", ".join(repr(i) for i in self.missing[:5])
+        more = f" and {len(self.missing) - 5} more" if len(self.missing) > 5 else ""
+        near = near_matches(self.missing[0], known)
+        super().__init__(f"unknown {self.role}: {shown}{more}{near}. {hint}")
+
+
+class UnknownUser(_UnknownId):
+    """A user id without a node in the fitted graph."""
+
+    role = "user"
+
+
+class UnknownItem(_UnknownId):
+    """An item id without a node in the fitted graph."""
+
+    role = "item"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong in an input.
+
+    Attributes:
+        where: the file, table or schema it is in.
+        found: what is there.
+        expected: what should be there, or what to do.
+        row: line number in a file (first line = 1), or row number of a table (first row = 1); None if the whole input.
+        field: column or key; None if the whole row.
+    """
+
+    where: str
+    found: str
+    expected: str
+    row: int | None = None
+    field: str | None = None
+
+    def __str__(self) -> str:
+        place = self.where if self.row is None else f"{self.where}:{self.row}"
+        name = f" {self.field}:" if self.field else ""
+        return f"{place}:{name} found {self.found}; expected {self.expected}"
+
+
+class _Problems(KgrecError):
+    """An error that lists every problem found."""
+
+    heading = "problems found"
+    shown = 20
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = list(problems)
+        lines = [f"  {problem}" for problem in self.problems[: self.shown]]
+        if len(self.problems) > self.shown:
+            lines.append(f"  … and {len(self.problems) - self.shown} more")
+        plural = "problem" if len(self.problems) == 1 else "problems"
+        super().__init__("\n".join([f"{len(self.problems)} {plural} in {self.heading}:", *lines]))
+
+
+class SchemaError(_Problems):
+    """A schema is wrong; `problems` holds every place."""
+
+    heading = "the schema"
+
+
+class DataError(_Problems):
+    """Input data is wrong; `problems` holds every place. Nothing was written."""
+
+    heading = "the data"

@@ -1,0 +1,329 @@
+"""The vocabulary of a graph, read from one YAML file: labels, relationship types, properties, roles, text templates.
+
+Example:
+
+    name: movies
+    nodes:
+      User:  {key: user_id, properties: {age: int}, text: ["watched {RATED:10}"]}
+      Movie: {key: item_id, name: title, properties: {title: string}, text: ["{title}", "genres: {HAS_GENRE}"]}
+      Genre: {key: genre_id}
+    relationships:
+      RATED:     {from: User, to: Movie, properties: {rating: float, timestamp: float}}
+      HAS_GENRE: {from: Movie, to: Genre}
+    roles:
+      users: User
+      items: Movie
+      behaviours:
+        RATED: {weight: rating, time: timestamp}
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import re
+import string
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from kgrec.errors import Problem, SchemaError, UsageError
+
+PropertyType = Literal["string", "int", "float", "bool", "datetime", "strings"]
+EdgeType = tuple[str, str, str]
+"""(source label, relationship type, target label), as in torch-geometric."""
+
+RESERVED_TYPES = ("RECOMMENDED",)
+RESERVED_PROPERTIES = ("embedding",)
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_Path = tuple[str | int, ...]
+_Fault = tuple[_Path, str, str]
+
+
+def _as_tuple(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class NodeLabel(_Strict):
+    """A kind of node."""
+
+    key: str = Field(description="Property that identifies a node of this label; always a string.")
+    name: str | None = Field(default=None, description="Property shown to people; the key if not given.")
+    properties: dict[str, PropertyType] = Field(default_factory=dict, description="Property types, key excluded.")
+    text: Names = Field(
+        default=(),
+        description="Sentences that describe a node. {property} or {RELATIONSHIP:limit} are filled in; "
+        "a sentence with a missing value is left out.",
+    )
+
+
+class RelationshipType(_Strict):
+    """A kind of relationship, between any of the `from` labels and any of the `to` labels."""
+
+    from_: Names = Field(alias="from", min_length=1, description="Labels a relationship may start at.")
+    to: Names = Field(min_length=1, description="Labels a relationship may end at.")
+    properties: dict[str, PropertyType] = Field(default_factory=dict, description="Property types.")
+
+
+class Behaviour(_Strict):
+    """What the properties of a behaviour mean; a behaviour is identified by user, item and time."""
+
+    weight: str | None = Field(default=None, description="Property with the strength, such as a rating.")
+    time: str | None = Field(default=None, description="Property with the time: epoch seconds, or an order.")
+    split: str | None = Field(default=None, description="Property that says train, valid or test.")
+
+
+class Roles(_Strict):
+    """What labels and types mean to the engine."""
+
+    users: Names = Field(min_length=1, description="Labels whose nodes get recommendations.")
+    items: Names = Field(min_length=1, description="Labels whose nodes are recommended.")
+    behaviours: dict[str, Behaviour] = Field(min_length=1, description="Types from a user to an item.")
+    domain: str | None = Field(
+        default=None, description="Item property that names the catalogue; without it each item label is one."
+    )
+
+
+class Schema(_Strict):
+    """A checked schema. Make one with `Schema.load`, `Schema.parse` or `Schema.from_dict`."""
+
+    name: str = Field(description="Short name of the schema.")
+    nodes: dict[str, NodeLabel] = Field(min_length=1)
+    relationships: dict[str, RelationshipType] = Field(min_length=1)
+    roles: Roles
+
+    @classmethod
+    def load(cls, source: str | Path) -> Schema:
+        """Read a schema from a YAML file, or by name from the shipped ones (`movies`, `commerce`).
+
+        Raises:
+            SchemaError: with every fault found, its file and line.
+            UsageError: no such file and no such shipped schema.
+        """
+        path = Path(source)
+        if path.is_file():
+            return cls.parse(path.read_text(encoding="utf-8"), where=str(path))
+        shipped = resources.files("graph_schema")
+        if not (shipped / f"{source}.yaml").is_file():
+            names = sorted(f.name[:-5] for f in shipped.iterdir() if f.name.endswith(".yaml"))
+            raise UsageError(f"no schema file {str(source)!r}; expected a path or one of {', '.join(names)}")
+        return cls.parse((shipped / f"{source}.yaml").read_text(encoding="utf-8"), where=f"{source}.yaml")
+
+    @classmethod
+    def parse(cls, text: str, where: str = "schema") -> Schema:
+        """Read a schema from YAML text; `where` names it in errors.
+
+        Raises:
+            SchemaError: with every fault found, its file and line.
+        """
+        try:
+            tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        except yaml.MarkedYAMLError as error:
+            line = error.problem_mark.line + 1 if error.problem_mark else 1
+            raise SchemaError([Problem(where, f"{error.problem}", "valid YAML", line)]) from None
+        lines: dict[_Path, int] = {(): 1}
+        twice = list(_walk(tree, (), lines)) if tree else []
+        faults: list[_Fault] = [(path, f"{path[-1]!r} given twice", "one definition") for path in twice]
+        return cls._checked(yaml.safe_load(text), where, lines, faults)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], where: str = "schema") -> Schema:
+        """Make a schema from plain dictionaries, with the same checks as a file.
+
+        Raises:
+            SchemaError: with every fault found.
+        """
+        return cls._checked(dict(data), where, {}, [])
+
+    @classmethod
+    def _checked(cls, data: Any, where: str, lines: Mapping[_Path, int], faults: list[_Fault]) -> Schema:
+        schema = None
+        try:
+            schema = cls.model_validate(data)
+            faults += _reference_faults(schema)
+        except ValidationError as error:
+            faults += [_pydantic_fault(e) for e in error.errors()]
+        if faults or schema is None:
+            raise SchemaError([_problem(where, lines, *fault) for fault in faults])
+        return schema
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain dictionaries that `from_dict` turns back into an equal schema."""
+        return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+
+    def to_yaml(self) -> str:
+        """Return YAML text that `parse` turns back into an equal schema, for a person to edit."""
+        return str(yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True, width=110))
+
+    @property
+    def digest(self) -> str:
+        """Hexadecimal SHA-256 of the schema's content."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+
+    def edge_types(self, type_: str) -> list[EdgeType]:
+        """Return every (source label, type, target label) a relationship type may connect."""
+        relationship = self.relationships[type_]
+        return [(a, type_, b) for a, b in itertools.product(relationship.from_, relationship.to)]
+
+    def all_edge_types(self) -> list[EdgeType]:
+        """Return the edge types of every relationship type, in the schema's order."""
+        return [edge_type for type_ in self.relationships for edge_type in self.edge_types(type_)]
+
+    def is_behaviour(self, edge_type: EdgeType) -> bool:
+        """Say whether an edge type is a user's behaviour towards an item."""
+        return edge_type[1] in self.roles.behaviours
+
+    def edge_key(self, type_: str) -> list[str]:
+        """Return the properties that, with both ends, identify a relationship: a behaviour's time, or none."""
+        behaviour = self.roles.behaviours.get(type_)
+        return [behaviour.time] if behaviour and behaviour.time else []
+
+    def with_relationships(self, found: Mapping[str, RelationshipType]) -> Schema:
+        """Return the schema plus relationship types that arrived only as data.
+
+        A type that is already declared keeps its declaration.
+
+        Raises:
+            SchemaError: a new type points to a label that does not exist.
+        """
+        data = self.to_dict()
+        new = {t: r.model_dump(mode="json", by_alias=True) for t, r in found.items()}
+        data["relationships"] = {**new, **data["relationships"]}
+        return Schema.from_dict(data, where=self.name)
+
+
+def template_fields(sentence: str) -> list[tuple[str, str]]:
+    """Return the (name, format) of every placeholder of a text template's sentence."""
+    return [(name, spec or "") for _, name, spec, _ in string.Formatter().parse(sentence) if name is not None]
+
+
+def _walk(node: yaml.Node, path: _Path, lines: dict[_Path, int]) -> Iterator[_Path]:
+    """Note the line of every key below `node`; yield the path of a key given twice."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            below = (*path, key.value)
+            if below in lines:
+                yield below
+            lines[below] = key.start_mark.line + 1
+            yield from _walk(value, below, lines)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            lines[(*path, index)] = value.start_mark.line + 1
+            yield from _walk(value, (*path, index), lines)
+
+
+def _problem(where: str, lines: Mapping[_Path, int], path: _Path, found: str, expected: str) -> Problem:
+    known = path
+    while known and known not in lines:
+        known = known[:-1]
+    return Problem(where, found, expected, lines.get(known), ".".join(str(p) for p in path) or None)
+
+
+def _pydantic_fault(error: Any) -> _Fault:
+    path: _Path = tuple(error["loc"])
+    if error["type"] == "extra_forbidden":
+        return path, f"unknown key {path[-1]!r}", "a key of the schema language (docs/schema.md)"
+    if error["type"] == "missing":
+        return path[:-1], "nothing", f"the key {path[-1]!r}"
+    return path, repr(error["input"])[:60], error["msg"]
+
+
+def _reference_faults(schema: Schema) -> Iterator[_Fault]:
+    yield from _name_faults(schema)
+    yield from _endpoint_faults(schema)
+    yield from _role_faults(schema)
+    yield from _template_faults(schema)
+
+
+def _name_faults(schema: Schema) -> Iterator[_Fault]:
+    parts: list[tuple[str, Mapping[str, NodeLabel] | Mapping[str, RelationshipType]]] = [
+        ("nodes", schema.nodes),
+        ("relationships", schema.relationships),
+    ]
+    for part, kinds in parts:
+        for name, kind in kinds.items():
+            for path, word in [((part, name), name), *(((part, name, "properties", p), p) for p in kind.properties)]:
+                if not _IDENTIFIER.fullmatch(word):
+                    yield path, f"name {word!r}", "letters, digits and _, not starting with a digit"
+                if word in RESERVED_PROPERTIES or (part == "relationships" and word in RESERVED_TYPES):
+                    yield path, f"reserved name {word!r}", "another name; kgrec writes this one itself"
+    for label, node in schema.nodes.items():
+        if node.key in node.properties:
+            yield ("nodes", label, "properties", node.key), f"the key {node.key!r}", "properties without the key"
+        if node.name is not None and node.name not in (node.key, *node.properties):
+            yield ("nodes", label, "name"), f"{node.name!r}", _one_of([node.key, *node.properties])
+
+
+def _endpoint_faults(schema: Schema) -> Iterator[_Fault]:
+    for type_, relationship in schema.relationships.items():
+        for end, labels in (("from", relationship.from_), ("to", relationship.to)):
+            for label in labels:
+                if label not in schema.nodes:
+                    yield ("relationships", type_, end), f"missing label {label!r}", _one_of(schema.nodes)
+        for reserved in {"src", "dst"} & set(relationship.properties):
+            yield ("relationships", type_, "properties", reserved), f"reserved name {reserved!r}", "another name"
+
+
+def _role_faults(schema: Schema) -> Iterator[_Fault]:
+    roles = schema.roles
+    for role, labels in (("users", roles.users), ("items", roles.items)):
+        for label in labels:
+            if label not in schema.nodes:
+                yield ("roles", role), f"missing label {label!r}", _one_of(schema.nodes)
+    for label in set(roles.users) & set(roles.items):
+        yield ("roles", "items"), f"{label!r}, which is a user label", "labels of items only"
+    for type_, behaviour in roles.behaviours.items():
+        yield from _behaviour_faults(schema, type_, behaviour)
+    for label in roles.items:
+        if roles.domain and label in schema.nodes and roles.domain not in schema.nodes[label].properties:
+            yield ("roles", "domain"), f"{roles.domain!r}", f"a property of {label}"
+
+
+def _behaviour_faults(schema: Schema, type_: str, behaviour: Behaviour) -> Iterator[_Fault]:
+    path: _Path = ("roles", "behaviours", type_)
+    relationship = schema.relationships.get(type_)
+    if relationship is None:
+        yield path, f"missing relationship type {type_!r}", _one_of(schema.relationships)
+        return
+    if not (set(relationship.from_) <= set(schema.roles.users) and set(relationship.to) <= set(schema.roles.items)):
+        yield path, f"{relationship.from_} to {relationship.to}", "a type from users to items"
+    kinds = {"weight": ("int", "float"), "time": ("int", "float", "datetime"), "split": ("string",)}
+    for meaning, allowed in kinds.items():
+        name = getattr(behaviour, meaning)
+        if name is not None and relationship.properties.get(name) not in allowed:
+            found = f"{name!r} ({relationship.properties.get(name, 'not a property')})"
+            yield (*path, meaning), found, f"a property of {type_} of type {' or '.join(allowed)}"
+
+
+def _template_faults(schema: Schema) -> Iterator[_Fault]:
+    for label, node in schema.nodes.items():
+        touching = [t for t, r in schema.relationships.items() if label in (*r.from_, *r.to)]
+        for index, sentence in enumerate(node.text):
+            path: _Path = ("nodes", label, "text", index)
+            try:
+                fields = template_fields(sentence)
+            except ValueError as error:
+                yield path, f"{sentence!r}: {error}", "a template such as 'title: {title}'"
+                continue
+            for name, spec in fields:
+                if name not in (node.key, *node.properties, *touching):
+                    known = _one_of([node.key, *node.properties, *touching])
+                    yield path, f"{{{name}}}, which {label} does not have", known
+                if spec and not (name in touching and spec.isdigit() and int(spec) > 0):
+                    yield path, f"{{{name}:{spec}}}", "a limit is a whole number, and only for a relationship"
+
+
+def _one_of(names: Any) -> str:
+    return "one of " + ", ".join(names)

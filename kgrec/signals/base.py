@@ -1,0 +1,74 @@
+"""The port every signal implements: what scores a (user, item)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
+
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
+
+Group = Literal["graph", "cf", "content"]
+
+
+class SignalSettings(BaseModel):
+    """Settings of a signal: constructor arguments that validation may choose."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Signal(ABC):
+    """Scores every item for a user.
+
+    A signal sees the train snapshot alone. Scores of one user are comparable with one another, not with those of
+    another user or signal. Fitting is repeatable by seed.
+    """
+
+    name: ClassVar[str]
+    group: ClassVar[Group]
+    Settings: ClassVar[type[SignalSettings]]
+    grid: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+    """Setting → values tried on the validation cut, one setting after the other, the best so far kept."""
+
+    def __init__(self, settings: SignalSettings | None = None) -> None:
+        self.settings: Any = settings or self.Settings()
+
+    @classmethod
+    def applies(cls, train: GraphSnapshot, vectors: Vectors) -> bool:
+        """Say whether the signal can work with this data."""
+        return True
+
+    @abstractmethod
+    def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
+        """Learn from a train snapshot.
+
+        Args:
+            train: the graph, without valid and test behaviours.
+            vectors: label → float32 [nodes of the label, d] of text.
+            seed: makes the result repeat.
+        """
+
+    @abstractmethod
+    def scores(self, user_nums: IntArray) -> FloatArray:
+        """Return the scores of all items for users, float32 [n users, n_items]."""
+
+    @abstractmethod
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """Return what was learnt, as named arrays."""
+
+    @abstractmethod
+    def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
+        """Take back what `state` returned; scores are equal afterwards."""
+
+    @property
+    def user_vectors(self) -> FloatArray | None:
+        """Vectors of users, float32 [n_users, d], whose nearness means likeness; None if there are none."""
+        return None
+
+    @property
+    def item_vectors(self) -> FloatArray | None:
+        """Vectors of items, float32 [n_items, d], whose nearness means likeness; None if there are none."""
+        return None

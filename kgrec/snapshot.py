@@ -1,0 +1,378 @@
+"""GraphSnapshot: a frozen, sorted, numbered copy of a graph. Everything that learns reads this and nothing else.
+
+Nodes of a label are numbered in the order of their keys, so the same graph gives the same numbers and the same
+digest whatever order an engine returns rows in. Three numberings exist: by label, over all nodes of the graph
+(`offsets`), and over users and over items (`users`, `items`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import scipy.sparse as sp
+
+from kgrec.columns import is_datetime
+from kgrec.schema import EdgeType, Schema
+from kgrec.tables import GraphTables
+
+if TYPE_CHECKING:
+    from torch_geometric.data import HeteroData
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float32]
+Vectors = Mapping[str, FloatArray]
+"""Label → float32 [nodes of the label, dimensions]; a row of zeros is a node without a vector."""
+
+
+class IdMap:
+    """External ids (strings) and internal numbers (0 … n-1), both ways."""
+
+    def __init__(self, ids: pa.Array) -> None:
+        self._arrow = ids
+        self.ids = _objects(ids)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def nums(self, ids: Iterable[object]) -> IntArray:
+        """Return the numbers of ids, int64 [n]; -1 for an id that is not there."""
+        wanted = pa.array([str(i) for i in ids], pa.string())
+        return np.asarray(pc.index_in(wanted, value_set=self._arrow).fill_null(-1), dtype=np.int64)
+
+    def __contains__(self, id_: object) -> bool:
+        return bool(self.nums([id_])[0] >= 0)
+
+
+@dataclass(frozen=True)
+class Edges:
+    """Relationships of one edge type, sorted by source, target and properties.
+
+    Attributes:
+        src_num: int64 [n], number of the source within its label.
+        dst_num: int64 [n], number of the target within its label.
+        table: properties, n rows.
+    """
+
+    src_num: IntArray
+    dst_num: IntArray
+    table: pa.Table
+
+    def __len__(self) -> int:
+        return len(self.src_num)
+
+    def where(self, keep: npt.NDArray[np.bool_]) -> Edges:
+        """Return only the relationships that `keep` [n] marks."""
+        return Edges(self.src_num[keep], self.dst_num[keep], self.table.filter(pa.array(keep)))
+
+
+@dataclass(frozen=True)
+class Behaviours:
+    """What users did, one row a relationship.
+
+    Attributes:
+        user_num, item_num: int64 [n].
+        weight: float32 [n], 1 where the schema names none.
+        time: float64 [n], NaN where the schema names none.
+        type_num: int64 [n], index into the schema's behaviours.
+        split: object [n] of "train", "valid", "test"; empty strings where the schema names none.
+    """
+
+    user_num: IntArray
+    item_num: IntArray
+    weight: FloatArray
+    time: npt.NDArray[np.float64]
+    type_num: IntArray
+    split: npt.NDArray[np.object_]
+
+    def __len__(self) -> int:
+        return len(self.user_num)
+
+    def where(self, keep: npt.NDArray[Any]) -> Behaviours:
+        """Return only the rows that `keep` (a mask or row numbers) selects."""
+        return Behaviours(*(getattr(self, name)[keep] for name in self.__dataclass_fields__))
+
+
+@dataclass(frozen=True)
+class GraphSnapshot:
+    """A frozen, numbered graph.
+
+    Attributes:
+        schema: the vocabulary.
+        nodes: label → table of key and properties; row i is node i of the label.
+        edges: edge type → its relationships, behaviours included.
+    """
+
+    schema: Schema
+    nodes: Mapping[str, pa.Table]
+    edges: Mapping[EdgeType, Edges]
+
+    @classmethod
+    def from_tables(cls, tables: GraphTables) -> GraphSnapshot:
+        """Sort and number checked tables."""
+        schema = tables.schema
+        nodes, keys = {}, {}
+        for label in schema.nodes:
+            if label in tables.nodes:
+                nodes[label] = tables.nodes[label].sort_by(schema.nodes[label].key).combine_chunks()
+                keys[label] = nodes[label].column(schema.nodes[label].key)
+        edges = {
+            edge_type: _numbered(tables.edges[edge_type], keys[edge_type[0]], keys[edge_type[2]])
+            for edge_type in schema.all_edge_types()
+            if edge_type in tables.edges and tables.edges[edge_type].num_rows
+        }
+        return cls(schema, nodes, edges)
+
+    def to_tables(self) -> GraphTables:
+        """Return the graph as tables again, ends as keys."""
+        edges = {
+            (src, type_, dst): pa.table(
+                {
+                    "src": self.ids(src).take(pa.array(e.src_num)),
+                    "dst": self.ids(dst).take(pa.array(e.dst_num)),
+                    **{name: e.table.column(name) for name in e.table.column_names},
+                }
+            )
+            for (src, type_, dst), e in self.edges.items()
+        }
+        return GraphTables(self.schema, self.nodes, edges)
+
+    def ids(self, label: str) -> pa.Array:
+        """Return the keys of a label's nodes, in number order."""
+        return _flat(self.nodes[label].column(self.schema.nodes[label].key))
+
+    def names(self, label: str) -> pa.Array:
+        """Return what people call a label's nodes, in number order: the `name` property, else the key."""
+        node = self.schema.nodes[label]
+        column = self.nodes[label].column(node.name or node.key).cast(pa.string())
+        return _flat(pc.coalesce(column, self.ids(label)))
+
+    @cached_property
+    def users(self) -> IdMap:
+        """Ids of all users, in user-number order."""
+        return self._role_ids(self.schema.roles.users)
+
+    @cached_property
+    def items(self) -> IdMap:
+        """Ids of all items, in item-number order."""
+        return self._role_ids(self.schema.roles.items)
+
+    @property
+    def n_users(self) -> int:
+        """Number of users."""
+        return len(self.users)
+
+    @property
+    def n_items(self) -> int:
+        """Number of items."""
+        return len(self.items)
+
+    @cached_property
+    def item_names(self) -> npt.NDArray[np.object_]:
+        """Names of all items, object [n_items]."""
+        names = [self.names(label) for label in self.present(self.schema.roles.items)]
+        return _objects(pa.concat_arrays(names))
+
+    def present(self, labels: Iterable[str]) -> list[str]:
+        """Return those labels that have a table here."""
+        return [label for label in labels if label in self.nodes]
+
+    @cached_property
+    def offsets(self) -> dict[str, int]:
+        """Label → number of its first node in the numbering over the whole graph."""
+        sizes = [self.nodes[label].num_rows for label in self.nodes]
+        return dict(zip(self.nodes, np.cumsum([0, *sizes[:-1]]).tolist(), strict=True))
+
+    @property
+    def n_nodes(self) -> int:
+        """Number of nodes of the whole graph."""
+        return sum(table.num_rows for table in self.nodes.values())
+
+    @cached_property
+    def user_nodes(self) -> IntArray:
+        """Graph-wide node number of every user, int64 [n_users]."""
+        return self._role_nodes(self.schema.roles.users)
+
+    @cached_property
+    def item_nodes(self) -> IntArray:
+        """Graph-wide node number of every item, int64 [n_items]."""
+        return self._role_nodes(self.schema.roles.items)
+
+    @cached_property
+    def item_domains(self) -> npt.NDArray[np.object_]:
+        """Catalogue each item belongs to, object [n_items]: the domain property, else the item's label."""
+        domain, parts = self.schema.roles.domain, []
+        for label in self.present(self.schema.roles.items):
+            own = pa.array([label] * self.nodes[label].num_rows, pa.string())
+            column = self.nodes[label].column(domain).cast(pa.string()) if domain else own
+            parts.append(_flat(pc.fill_null(column, label)))
+        return _objects(pa.concat_arrays(parts))
+
+    @cached_property
+    def behaviours(self) -> Behaviours:
+        """Every behaviour, in the order of the schema's edge types, then of the edges."""
+        parts = [self._behaviours_of(t) for t in self._behaviour_types()]
+        columns = zip(*parts, strict=True) if parts else ([np.empty(0, np.int64)] for _ in range(6))
+        return Behaviours(*(np.concatenate(column) for column in columns))
+
+    @cached_property
+    def interactions(self) -> sp.csr_matrix:
+        """Who did anything with what: float32 CSR [n_users, n_items] of ones."""
+        return self.pairs(self.behaviours)
+
+    def pairs(self, behaviours: Behaviours) -> sp.csr_matrix:
+        """Return the distinct (user, item) pairs of behaviours as a float32 CSR [n_users, n_items] of ones."""
+        ones = np.ones(len(behaviours), dtype=np.float32)
+        matrix = sp.csr_matrix(
+            (ones, (behaviours.user_num, behaviours.item_num)), shape=(self.n_users, self.n_items), dtype=np.float32
+        )
+        matrix.sum_duplicates()
+        matrix.data[:] = 1
+        return matrix
+
+    @cached_property
+    def relations(self) -> dict[EdgeType, tuple[IntArray, IntArray]]:
+        """Every edge type that is not a behaviour → graph-wide numbers of sources and targets, int64 [n] each."""
+        return {
+            t: (e.src_num + self.offsets[t[0]], e.dst_num + self.offsets[t[2]])
+            for t, e in self.edges.items()
+            if not self.schema.is_behaviour(t)
+        }
+
+    def matrix(self, edge_type: EdgeType) -> sp.csr_matrix:
+        """Return one edge type as a float32 CSR [sources of the label, targets of the label] of edge counts."""
+        edges = self.edges[edge_type]
+        shape = (self.nodes[edge_type[0]].num_rows, self.nodes[edge_type[2]].num_rows)
+        return sp.csr_matrix((np.ones(len(edges), np.float32), (edges.src_num, edges.dst_num)), shape=shape)
+
+    def with_behaviours(self, keep: npt.NDArray[np.bool_]) -> GraphSnapshot:
+        """Return the same nodes and numbers with only the behaviours that `keep` [n behaviours] marks."""
+        edges, start = dict(self.edges), 0
+        for edge_type in self._behaviour_types():
+            n = len(self.edges[edge_type])
+            edges[edge_type] = self.edges[edge_type].where(keep[start : start + n])
+            start += n
+        return replace(self, edges=edges)
+
+    @cached_property
+    def digest(self) -> str:
+        """Hexadecimal SHA-256 of schema, nodes and relationships; the order of rows in the source does not matter."""
+        sha = hashlib.sha256(self.schema.digest.encode())
+        for label, table in self.nodes.items():
+            sha.update(label.encode())
+            _hash_table(sha, table)
+        for edge_type, edges in self.edges.items():
+            sha.update("-".join(edge_type).encode())
+            sha.update(edges.src_num.tobytes())
+            sha.update(edges.dst_num.tobytes())
+            _hash_table(sha, edges.table)
+        return sha.hexdigest()
+
+    def to_pyg(self, vectors: Vectors | None = None) -> HeteroData:
+        """Return the graph as torch-geometric `HeteroData`.
+
+        Args:
+            vectors: label → float32 [nodes, d], stored as `x`.
+        """
+        import torch
+        from torch_geometric.data import HeteroData
+
+        data = HeteroData()
+        for label, table in self.nodes.items():
+            data[label].num_nodes = table.num_rows
+            if vectors and label in vectors:
+                data[label].x = torch.from_numpy(np.asarray(vectors[label]))
+        for edge_type, edges in self.edges.items():
+            data[edge_type].edge_index = torch.from_numpy(np.stack([edges.src_num, edges.dst_num]))
+        return data
+
+    def _role_ids(self, labels: Sequence[str]) -> IdMap:
+        parts = [self.ids(label) for label in self.present(labels)]
+        return IdMap(pa.concat_arrays(parts) if parts else pa.array([], pa.string()))
+
+    def _role_nodes(self, labels: Sequence[str]) -> IntArray:
+        parts = [np.arange(self.nodes[x].num_rows) + self.offsets[x] for x in self.present(labels)]
+        return np.concatenate([np.empty(0, np.int64), *parts]).astype(np.int64)
+
+    def _role_offset(self, labels: Sequence[str], label: str) -> int:
+        before = labels[: labels.index(label)]
+        return sum(self.nodes[x].num_rows for x in self.present(before))
+
+    def _behaviour_types(self) -> list[EdgeType]:
+        return [t for t in self.edges if self.schema.is_behaviour(t)]
+
+    def _behaviours_of(self, edge_type: EdgeType) -> tuple[npt.NDArray[Any], ...]:
+        edges, roles, n = self.edges[edge_type], self.schema.roles, len(self.edges[edge_type])
+        behaviour = roles.behaviours[edge_type[1]]
+        weight = _numbers(edges.table, behaviour.weight) if behaviour.weight else np.ones(n)
+        time = _numbers(edges.table, behaviour.time) if behaviour.time else np.full(n, np.nan)
+        split = np.full(n, "", dtype=object)
+        if behaviour.split:
+            split = _objects(_flat(edges.table.column(behaviour.split).fill_null("")))
+        return (
+            edges.src_num + self._role_offset(roles.users, edge_type[0]),
+            edges.dst_num + self._role_offset(roles.items, edge_type[2]),
+            weight.astype(np.float32),
+            time,
+            np.full(n, list(roles.behaviours).index(edge_type[1])),
+            split,
+        )
+
+
+def _numbered(table: pa.Table, sources: pa.ChunkedArray, targets: pa.ChunkedArray) -> Edges:
+    src = np.asarray(pc.index_in(table.column("src"), value_set=sources).to_numpy(), dtype=np.int64)
+    dst = np.asarray(pc.index_in(table.column("dst"), value_set=targets).to_numpy(), dtype=np.int64)
+    properties = table.drop_columns(["src", "dst"])
+    codes = [_order_codes(properties.column(name)) for name in properties.column_names]
+    order = np.lexsort([*codes[::-1], dst, src])
+    return Edges(src[order], dst[order], properties.take(pa.array(order)).combine_chunks())
+
+
+def _order_codes(column: pa.ChunkedArray) -> npt.NDArray[Any]:
+    if pa.types.is_list(column.type):
+        column = pc.binary_join(column, "\x1f")
+    if pa.types.is_string(column.type):
+        return np.asarray(pc.rank(_flat(column), tiebreaker="dense").to_numpy())
+    return _column_numbers(column)
+
+
+def _numbers(table: pa.Table, name: str) -> npt.NDArray[np.float64]:
+    return _column_numbers(table.column(name))
+
+
+def _column_numbers(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
+    """Numbers as float64, points in time as epoch seconds, null as NaN."""
+    if is_datetime(column):
+        return np.asarray(column.cast(pa.int64()).cast(pa.float64(), safe=False).to_numpy() / 1e6)
+    return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
+
+
+def _flat(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
+def _objects(column: pa.Array) -> npt.NDArray[np.object_]:
+    return np.asarray(column.to_numpy(zero_copy_only=False), dtype=object)
+
+
+def _hash_table(sha: Any, table: pa.Table) -> None:
+    """Feed a table's names, values and nulls to a hash, independently of how Arrow laid them out."""
+    for name in table.column_names:
+        column = table.column(name)
+        sha.update(name.encode())
+        sha.update(np.packbits(column.is_null().to_numpy()).tobytes())
+        if pa.types.is_list(column.type):
+            column = pc.binary_join(column, "\x1f")
+        if pa.types.is_string(column.type):
+            text = pc.fill_null(column, "")
+            sha.update(np.asarray(pc.binary_length(text).to_numpy(), dtype=np.int64).tobytes())
+            sha.update("".join(text.to_pylist()).encode())
+        else:
+            sha.update(np.nan_to_num(_column_numbers(column)).tobytes())

@@ -1,0 +1,135 @@
+"""Splits: which behaviours are learnt from, which settings are chosen on, and which the result is measured on.
+
+The train snapshot holds neither valid nor test behaviours, so nothing that reads it can see them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from kgrec.errors import UsageError
+from kgrec.snapshot import Behaviours, GraphSnapshot
+
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Split:
+    """A graph cut in three.
+
+    Attributes:
+        train: the graph with the behaviours to learn from.
+        valid: behaviours to choose settings on; may be empty.
+        test: behaviours to measure on; may be empty.
+        protocol: how the cut was made, in words.
+    """
+
+    train: GraphSnapshot
+    valid: Behaviours
+    test: Behaviours
+    protocol: str
+
+
+def cut(snapshot: GraphSnapshot, valid: BoolArray, test: BoolArray, protocol: str) -> Split:
+    """Cut a snapshot by masks [n behaviours]; what is in neither mask is train.
+
+    A pair (user, item) that train keeps is removed from valid and test: what was seen cannot be recommended.
+    """
+    behaviours, train = snapshot.behaviours, snapshot.with_behaviours(~(valid | test))
+    unseen = ~_is_in(behaviours, train)
+    return Split(train, behaviours.where(valid & unseen), behaviours.where(test & unseen), protocol)
+
+
+def by_random(snapshot: GraphSnapshot, fraction: float = 0.1, seed: int = 0) -> Split:
+    """Take a random `fraction` of every user's behaviours as test; a user keeps at least one in train."""
+    behaviours = snapshot.behaviours
+    order = np.random.default_rng(seed).permutation(len(behaviours)).astype(np.float64)
+    test = _last_of_users(behaviours.user_num, order, fraction=fraction)
+    return cut(snapshot, np.zeros_like(test), test, f"random {fraction:.0%} of every user's behaviours, seed {seed}")
+
+
+def by_time(snapshot: GraphSnapshot, fraction: float = 0.1) -> Split:
+    """Take the latest `fraction` of all behaviours as test.
+
+    Raises:
+        UsageError: behaviours carry no time.
+    """
+    time = _times(snapshot)
+    n_test = round(len(time) * fraction)
+    test = np.zeros(len(time), dtype=bool)
+    test[np.argsort(time, kind="stable")[len(time) - n_test :]] = True
+    return cut(snapshot, np.zeros_like(test), test, f"latest {fraction:.0%} of all behaviours")
+
+
+def leave_last_out(snapshot: GraphSnapshot, n: int = 1) -> Split:
+    """Take the last `n` behaviours of every user as test; a user keeps at least one in train.
+
+    Raises:
+        UsageError: behaviours carry no time.
+    """
+    test = _last_of_users(snapshot.behaviours.user_num, _times(snapshot), n=n)
+    return cut(snapshot, np.zeros_like(test), test, f"last {n} of every user's behaviours")
+
+
+def by_given(snapshot: GraphSnapshot) -> Split:
+    """Cut by the property that the schema's `split` names (train, valid, test).
+
+    Raises:
+        UsageError: no behaviour says which part it belongs to.
+    """
+    parts = snapshot.behaviours.split
+    if not np.isin(parts, ["valid", "test"]).any():
+        raise UsageError("no behaviour is marked valid or test; expected a `split` property, or another split")
+    return cut(snapshot, parts == "valid", parts == "test", "given files")
+
+
+SPLITS: Final[dict[str, Callable[[GraphSnapshot], Split]]] = {
+    "random": by_random,
+    "time": by_time,
+    "last": leave_last_out,
+    "given": by_given,
+}
+
+
+def split_by(snapshot: GraphSnapshot, name: str) -> Split:
+    """Cut by the name of a split: random, time, last or given.
+
+    Raises:
+        UsageError: no such split, or the data cannot be split so.
+    """
+    if name not in SPLITS:
+        raise UsageError(f"unknown split {name!r}; expected one of {', '.join(SPLITS)}")
+    return SPLITS[name](snapshot)
+
+
+def _times(snapshot: GraphSnapshot) -> npt.NDArray[np.float64]:
+    time = snapshot.behaviours.time
+    if np.isnan(time).any():
+        raise UsageError("behaviours have no time; name a `time` property in the schema, or use split 'random'")
+    return time
+
+
+def _last_of_users(
+    user_num: npt.NDArray[np.int64], order: npt.NDArray[np.float64], *, n: int = 0, fraction: float = 0.0
+) -> BoolArray:
+    """Mark every user's last `n` (or `fraction` of) rows by `order`, leaving each user at least one row."""
+    by_user = np.lexsort([order, user_num])
+    counts = np.bincount(user_num)
+    take = np.full(len(counts), n) if n else np.floor(counts * fraction + 0.5).astype(np.int64)
+    take = np.minimum(take, np.maximum(counts - 1, 0))
+    users = user_num[by_user]
+    from_end = np.cumsum(counts)[users] - np.arange(len(users))
+    last = np.zeros(len(users), dtype=bool)
+    last[by_user] = from_end <= take[users]
+    return last
+
+
+def _is_in(behaviours: Behaviours, train: GraphSnapshot) -> BoolArray:
+    pair = behaviours.user_num * train.n_items + behaviours.item_num
+    seen = train.behaviours.user_num * train.n_items + train.behaviours.item_num
+    return np.isin(pair, seen)

@@ -1,0 +1,1 @@
+"""Graph stores: one port, one file an engine."""

@@ -1,0 +1,110 @@
+"""The port every graph engine implements.
+
+A store keeps its schema beside the data, so an opened graph knows its vocabulary. One writer at a time; any number of
+readers. A write happens whole or not at all.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import pandas as pd
+import pyarrow as pa
+
+from kgrec.errors import StoreError
+from kgrec.schema import Schema
+from kgrec.snapshot import FloatArray, GraphSnapshot
+from kgrec.tables import GraphTables, check
+
+
+class GraphStore(ABC):
+    """A graph in an engine."""
+
+    uri: str
+
+    @abstractmethod
+    def schema(self) -> Schema | None:
+        """Return the schema of the graph, or None while nothing was loaded."""
+
+    @abstractmethod
+    def apply(self, schema: Schema) -> None:
+        """Declare a schema: create what is missing, keep what is there; doing it twice changes nothing.
+
+        Raises:
+            StoreError: a label, type or property is there with another meaning; says which.
+        """
+
+    @abstractmethod
+    def upsert(self, tables: GraphTables) -> None:
+        """Write checked tables in one transaction: new rows are added, rows of a known key replaced.
+
+        A node's key is its label's key property; a relationship's is its two ends and `Schema.edge_key`.
+        """
+
+    @abstractmethod
+    def read(self) -> GraphTables:
+        """Return everything that was loaded: nodes and relationships of the schema, not what kgrec derived."""
+
+    @abstractmethod
+    def cypher(self, query: str, parameters: Mapping[str, Any] | None = None, *, write: bool = False) -> pd.DataFrame:
+        """Run a Cypher query; read-only unless `write`.
+
+        Raises:
+            StoreError: the query is wrong, or writes without `write`; the engine's message and the query are shown.
+        """
+
+    @abstractmethod
+    def write_vectors(self, label: str, ids: pa.Array, vectors: FloatArray) -> None:
+        """Set the `embedding` of nodes: keys [n] and float32 [n, d]; replaces all earlier ones of the label."""
+
+    @abstractmethod
+    def nearest(self, label: str, vector: FloatArray, k: int) -> pd.DataFrame:
+        """Return the k nodes of a label nearest to a vector [d] by cosine: columns `id`, `name`, `score`."""
+
+    @abstractmethod
+    def publish(self, recommendations: pa.Table, run: str) -> None:
+        """Replace all RECOMMENDED relationships by these, in one transaction.
+
+        Args:
+            recommendations: columns user_id, item_id, score, rank, graph, cf, content.
+            run: name of the run they come from, written on each relationship.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release the engine; the store cannot be used afterwards."""
+
+    def write(self, tables: GraphTables) -> GraphTables:
+        """Check tables, declare their schema and write them; nothing is written if anything is wrong.
+
+        Returns:
+            The checked tables.
+
+        Raises:
+            DataError: with every problem in the tables.
+        """
+        checked = check(tables)
+        self.apply(checked.schema)
+        self.upsert(checked)
+        return checked
+
+    def snapshot(self) -> GraphSnapshot:
+        """Return a frozen, numbered copy of the graph.
+
+        Raises:
+            StoreError: nothing was loaded yet.
+        """
+        if self.schema() is None:
+            raise StoreError(f"{self.uri} is empty; load data first: kgrec load LOADER SOURCE --into {self.uri}")
+        return GraphSnapshot.from_tables(self.read())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,248 @@
+"""GraphTables: a graph as Arrow tables, checked once at the border.
+
+A loader fills GraphTables with whatever its source holds; `check` returns tables in exactly the schema's columns
+and types, or raises one `DataError` with every problem, its file, row and field.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kgrec.columns import ARROW_TYPES, BoolArray, as_keys, as_type, is_datetime, to_mask
+from kgrec.errors import DataError, Problem
+from kgrec.schema import Behaviour, EdgeType, Schema
+
+LATEST_TIME = 7_258_118_400.0
+"""2200-01-01 in epoch seconds: a later time is a mistake of unit (milliseconds) or of data."""
+
+TIME_RANGE = "epoch seconds up to the year 2200, or an order from 0 on (if these are milliseconds, divide by 1000)"
+NO_KEYS = pa.chunked_array([], pa.string())
+IntArray = npt.NDArray[np.int64]
+TableKey = str | EdgeType
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a stretch of a table's rows came from.
+
+    Attributes:
+        where: file or source name.
+        first_row: line or row number of the stretch's first row, as a person counts it.
+        n_rows: how many rows follow one another.
+    """
+
+    where: str
+    first_row: int
+    n_rows: int
+
+
+@dataclass(frozen=True)
+class GraphTables:
+    """A graph as Arrow tables.
+
+    Attributes:
+        schema: the vocabulary.
+        nodes: label → table with the key column and any of the label's properties.
+        edges: (source label, type, target label) → table with `src`, `dst` (keys of the ends) and properties.
+        origins: table → where its rows came from, in row order; used in error messages only.
+    """
+
+    schema: Schema
+    nodes: Mapping[str, pa.Table]
+    edges: Mapping[EdgeType, pa.Table]
+    origins: Mapping[TableKey, tuple[Origin, ...]] = field(default_factory=dict, compare=False)
+
+    def locate(self, key: TableKey, index: int) -> tuple[str, int]:
+        """Return (file, row) of row `index` (from 0) of a table."""
+        for origin in self.origins.get(key, ()):
+            if index < origin.n_rows:
+                return origin.where, origin.first_row + index
+            index -= origin.n_rows
+        name = key if isinstance(key, str) else "-".join(key)
+        return name, index + 1
+
+
+def check(tables: GraphTables) -> GraphTables:
+    """Return the tables in the schema's columns and types, equal rows collapsed.
+
+    Raises:
+        DataError: listing every problem: unknown label or column, wrong type, missing key, duplicate key with
+            different values, edge to an unknown node, NaN or infinite weight, time out of range, no behaviour.
+    """
+    return _Check(tables).run()
+
+
+class _Check:
+    def __init__(self, tables: GraphTables) -> None:
+        self.tables = tables
+        self.schema = tables.schema
+        self.problems: list[Problem] = []
+        self.unreadable: dict[tuple[TableKey, str], BoolArray] = {}
+
+    def run(self) -> GraphTables:
+        self._check_names()
+        if self.problems:
+            raise DataError(self.problems)
+        nodes = {label: self._node_table(label, table) for label, table in self.tables.nodes.items()}
+        keys: dict[str, pa.ChunkedArray] = {
+            label: table.column(self.schema.nodes[label].key) for label, table in nodes.items()
+        }
+        edges = {t: self._edge_table(t, table, keys) for t, table in self.tables.edges.items()}
+        self._check_roles(nodes, edges)
+        if self.problems:
+            raise DataError(self.problems)
+        return GraphTables(self.schema, nodes, edges)
+
+    def _check_names(self) -> None:
+        for label, table in self.tables.nodes.items():
+            if label not in self.schema.nodes:
+                self._report(label, f"unknown label {label!r}", f"one of {', '.join(self.schema.nodes)}")
+                continue
+            node = self.schema.nodes[label]
+            self._check_columns(label, table, [node.key], list(node.properties))
+        known = set(self.schema.all_edge_types())
+        for edge_type, table in self.tables.edges.items():
+            if edge_type not in known:
+                self._report(edge_type, "this relationship", "one that the schema declares")
+                continue
+            properties = list(self.schema.relationships[edge_type[1]].properties)
+            self._check_columns(edge_type, table, ["src", "dst"], properties)
+
+    def _check_columns(self, key: TableKey, table: pa.Table, needed: list[str], allowed: list[str]) -> None:
+        for name in needed:
+            if name not in table.column_names:
+                self._report(key, f"columns {', '.join(table.column_names)}", f"a column {name!r}", field=name)
+        for name in table.column_names:
+            if name not in (*needed, *allowed):
+                self._report(key, f"unknown column {name!r}", f"one of {', '.join((*needed, *allowed))}", field=name)
+
+    def _node_table(self, label: str, table: pa.Table) -> pa.Table:
+        node = self.schema.nodes[label]
+        columns = {node.key: self._key_column(label, table, node.key)}
+        columns |= self._property_columns(label, table, node.properties)
+        return self._collapse(label, pa.table(columns), [_codes(columns[node.key])])
+
+    def _edge_table(self, edge_type: EdgeType, table: pa.Table, keys: Mapping[str, pa.ChunkedArray]) -> pa.Table:
+        source, type_, target = edge_type
+        columns = {end: self._key_column(edge_type, table, end) for end in ("src", "dst")}
+        columns |= self._property_columns(edge_type, table, self.schema.relationships[type_].properties)
+        behaviour = self.schema.roles.behaviours.get(type_)
+        if behaviour:
+            self._check_numbers(edge_type, columns, behaviour)
+        nums: list[npt.NDArray[Any]] = [
+            self._node_nums(edge_type, columns[end], end, keys.get(label, NO_KEYS), label)
+            for end, label in (("src", source), ("dst", target))
+        ]
+        times = [
+            columns[name].cast(pa.int64() if is_datetime(columns[name]) else pa.float64()).fill_null(-1)
+            for name in self.schema.edge_key(type_)
+        ]
+        return self._collapse(edge_type, pa.table(columns), nums + [time.to_numpy() for time in times])
+
+    def _key_column(self, key: TableKey, table: pa.Table, name: str) -> pa.ChunkedArray:
+        column = as_keys(table.column(name))
+        missing = ~to_mask(pc.not_equal(column, ""))
+        self._report_values(key, missing, name, column, "an id")
+        return column
+
+    def _property_columns(
+        self, key: TableKey, table: pa.Table, properties: Mapping[str, str]
+    ) -> dict[str, pa.ChunkedArray]:
+        columns = {}
+        for name, kind in properties.items():
+            missing = pa.chunked_array([pa.nulls(table.num_rows, ARROW_TYPES[kind])])
+            raw = table.column(name) if name in table.column_names else missing
+            columns[name], wrong = as_type(raw, kind)
+            self.unreadable[key, name] = wrong
+            self._report_values(key, wrong, name, raw, f"a value of type {kind}")
+        return columns
+
+    def _check_numbers(self, key: EdgeType, columns: Mapping[str, pa.ChunkedArray], behaviour: Behaviour) -> None:
+        for name in filter(None, (behaviour.weight, behaviour.time)):
+            values = columns[name]
+            if is_datetime(values):
+                self._report_values(key, to_mask(pc.is_null(values)), name, values, "a time")
+                continue
+            finite = to_mask(pc.is_finite(values.cast(pa.float64())))
+            self._report_values(key, ~finite & ~self.unreadable[key, name], name, values, "a finite number")
+            if name == behaviour.time:
+                beyond = to_mask(pc.or_(pc.less(values, 0), pc.greater(values, LATEST_TIME)))
+                self._report_values(key, beyond & finite, name, values, TIME_RANGE)
+
+    def _node_nums(self, key: EdgeType, ends: pa.ChunkedArray, end: str, keys: pa.ChunkedArray, label: str) -> IntArray:
+        nums = pc.index_in(ends, value_set=keys)
+        unknown = to_mask(pc.and_(pc.is_null(nums), pc.is_valid(ends)))
+        self._report_values(key, unknown, end, ends, f"the key of a {label}")
+        return np.asarray(nums.fill_null(-1).to_numpy(), dtype=np.int64)
+
+    def _collapse(self, key: TableKey, table: pa.Table, codes: list[npt.NDArray[Any]]) -> pa.Table:
+        """Drop rows that repeat a key with equal values; report those that repeat it with different ones."""
+        order = np.lexsort(codes[::-1])
+        in_order = [code[order] for code in codes]
+        same = np.logical_and.reduce([code[1:] == code[:-1] for code in in_order])
+        if not same.any():
+            return table
+        kept, again = order[:-1][same], order[1:][same]
+        differs = ~_equal_rows(table, kept, again)
+        for one, two in sorted(zip(kept[differs].tolist(), again[differs].tolist(), strict=True)):
+            where, row = self.tables.locate(key, one)
+            found = f"{_describe(table, two)}, while {where}:{row} has {_describe(table, one)}"
+            self._report(key, found, "one row for a key, or equal rows", row=two)
+        keep = np.ones(table.num_rows, dtype=bool)
+        keep[again] = False
+        return table.filter(pa.array(keep))
+
+    def _check_roles(self, nodes: Mapping[str, pa.Table], edges: Mapping[EdgeType, pa.Table]) -> None:
+        if not any(edges[t].num_rows for t in edges if self.schema.is_behaviour(t)):
+            types = ", ".join(self.schema.roles.behaviours)
+            self.problems.append(Problem(self.schema.name, "no behaviour at all", f"at least one {types}"))
+        for labels in (self.schema.roles.users, self.schema.roles.items):
+            self._check_unique_ids([label for label in labels if label in nodes], nodes)
+
+    def _check_unique_ids(self, labels: list[str], nodes: Mapping[str, pa.Table]) -> None:
+        for one, other in itertools.combinations(labels, 2):
+            key = self.schema.nodes[one].key
+            ids = nodes[one].column(key)
+            shared = to_mask(pc.is_in(ids, value_set=nodes[other].column(self.schema.nodes[other].key)))
+            expected = f"ids that no {other} has too, since both share a role; prefix them"
+            self._report_values(one, shared, key, ids, expected)
+
+    def _report(
+        self, key: TableKey, found: str, expected: str, row: int | None = None, field: str | None = None
+    ) -> None:
+        where, line = self.tables.locate(key, row or 0)
+        self.problems.append(Problem(where, found, expected, None if row is None else line, field))
+
+    def _report_values(
+        self, key: TableKey, wrong: BoolArray, field: str, values: pa.ChunkedArray, expected: str
+    ) -> None:
+        for row in np.flatnonzero(wrong).tolist():
+            self._report(key, repr(values[row].as_py()), expected, row, field)
+
+
+def _codes(column: pa.ChunkedArray) -> npt.NDArray[Any]:
+    codes = pa.chunked_array(pc.dictionary_encode(column.combine_chunks()).indices).fill_null(-1)
+    return np.asarray(codes.to_numpy())
+
+
+def _equal_rows(table: pa.Table, one: IntArray, other: IntArray) -> BoolArray:
+    equal = np.ones(len(one), dtype=bool)
+    for name in table.column_names:
+        column = table.column(name)
+        if pa.types.is_list(column.type):
+            column = pc.binary_join(column, "\x1f")
+        a, b = column.take(pa.array(one)), column.take(pa.array(other))
+        equal &= to_mask(pc.or_kleene(pc.equal(a, b), pc.and_(pc.is_null(a), pc.is_null(b))))
+    return equal
+
+
+def _describe(table: pa.Table, row: int) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in table.slice(row, 1).to_pylist()[0].items())

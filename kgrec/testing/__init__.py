@@ -1,0 +1,1 @@
+"""What tests of kgrec and of its extensions share."""

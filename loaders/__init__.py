@@ -1,0 +1,1 @@
+"""Loaders: a source becomes GraphTables, one file a source."""
