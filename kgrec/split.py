@@ -5,8 +5,10 @@ The train snapshot holds neither valid nor test behaviours, so nothing that read
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -23,26 +25,47 @@ class Split:
     """A graph cut in three.
 
     Attributes:
-        train: the graph with the behaviours to learn from.
-        valid: behaviours to choose settings on; may be empty.
-        test: behaviours to measure on; may be empty.
+        whole: the graph with all its behaviours; not for learning.
+        is_valid, is_test: masks [behaviours of `whole`].
         protocol: how the cut was made, in words.
     """
 
-    train: GraphSnapshot
-    valid: Behaviours
-    test: Behaviours
+    whole: GraphSnapshot
+    is_valid: BoolArray
+    is_test: BoolArray
     protocol: str
 
+    @cached_property
+    def train(self) -> GraphSnapshot:
+        """The graph with the behaviours to learn from."""
+        return self.whole.with_behaviours(~(self.is_valid | self.is_test))
 
-def cut(snapshot: GraphSnapshot, valid: BoolArray, test: BoolArray, protocol: str) -> Split:
-    """Cut a snapshot by masks [n behaviours]; what is in neither mask is train.
+    @cached_property
+    def train_and_valid(self) -> GraphSnapshot:
+        """The graph with everything but the test behaviours."""
+        return self.whole.with_behaviours(~self.is_test)
 
-    A pair (user, item) that train keeps is removed from valid and test: what was seen cannot be recommended.
-    """
-    behaviours, train = snapshot.behaviours, snapshot.with_behaviours(~(valid | test))
-    unseen = ~_is_in(behaviours, train)
-    return Split(train, behaviours.where(valid & unseen), behaviours.where(test & unseen), protocol)
+    @property
+    def valid(self) -> Behaviours:
+        """Behaviours to choose settings on; may be empty."""
+        return self.whole.behaviours.where(self.is_valid)
+
+    @property
+    def test(self) -> Behaviours:
+        """Behaviours to measure on; may be empty."""
+        return self.whole.behaviours.where(self.is_test)
+
+    @cached_property
+    def digest(self) -> str:
+        """Hexadecimal SHA-256 of the graph and of which behaviour is in which part."""
+        masks = np.packbits([self.is_valid, self.is_test]).tobytes()
+        return hashlib.sha256(self.whole.digest.encode() + masks).hexdigest()
+
+
+def uncut(snapshot: GraphSnapshot) -> Split:
+    """Put every behaviour into train."""
+    nothing = np.zeros(len(snapshot.behaviours), dtype=bool)
+    return Split(snapshot, nothing, nothing, "everything is train")
 
 
 def by_random(snapshot: GraphSnapshot, fraction: float = 0.1, seed: int = 0) -> Split:
@@ -50,7 +73,7 @@ def by_random(snapshot: GraphSnapshot, fraction: float = 0.1, seed: int = 0) -> 
     behaviours = snapshot.behaviours
     order = np.random.default_rng(seed).permutation(len(behaviours)).astype(np.float64)
     test = _last_of_users(behaviours.user_num, order, fraction=fraction)
-    return cut(snapshot, np.zeros_like(test), test, f"random {fraction:.0%} of every user's behaviours, seed {seed}")
+    return _held_out(snapshot, test, f"random {fraction:.0%} of every user's behaviours, seed {seed}")
 
 
 def by_time(snapshot: GraphSnapshot, fraction: float = 0.1) -> Split:
@@ -63,7 +86,7 @@ def by_time(snapshot: GraphSnapshot, fraction: float = 0.1) -> Split:
     n_test = round(len(time) * fraction)
     test = np.zeros(len(time), dtype=bool)
     test[np.argsort(time, kind="stable")[len(time) - n_test :]] = True
-    return cut(snapshot, np.zeros_like(test), test, f"latest {fraction:.0%} of all behaviours")
+    return _held_out(snapshot, test, f"latest {fraction:.0%} of all behaviours")
 
 
 def leave_last_out(snapshot: GraphSnapshot, n: int = 1) -> Split:
@@ -73,7 +96,7 @@ def leave_last_out(snapshot: GraphSnapshot, n: int = 1) -> Split:
         UsageError: behaviours carry no time.
     """
     test = _last_of_users(snapshot.behaviours.user_num, _times(snapshot), n=n)
-    return cut(snapshot, np.zeros_like(test), test, f"last {n} of every user's behaviours")
+    return _held_out(snapshot, test, f"last {n} of every user's behaviours")
 
 
 def by_given(snapshot: GraphSnapshot) -> Split:
@@ -85,10 +108,11 @@ def by_given(snapshot: GraphSnapshot) -> Split:
     parts = snapshot.behaviours.split
     if not np.isin(parts, ["valid", "test"]).any():
         raise UsageError("no behaviour is marked valid or test; expected a `split` property, or another split")
-    return cut(snapshot, parts == "valid", parts == "test", "given files")
+    return Split(snapshot, parts == "valid", parts == "test", "given files")
 
 
 SPLITS: Final[dict[str, Callable[[GraphSnapshot], Split]]] = {
+    "none": uncut,
     "random": by_random,
     "time": by_time,
     "last": leave_last_out,
@@ -97,7 +121,7 @@ SPLITS: Final[dict[str, Callable[[GraphSnapshot], Split]]] = {
 
 
 def split_by(snapshot: GraphSnapshot, name: str) -> Split:
-    """Cut by the name of a split: random, time, last or given.
+    """Cut by the name of a split: none, random, time, last or given.
 
     Raises:
         UsageError: no such split, or the data cannot be split so.
@@ -129,7 +153,11 @@ def _last_of_users(
     return last
 
 
-def _is_in(behaviours: Behaviours, train: GraphSnapshot) -> BoolArray:
-    pair = behaviours.user_num * train.n_items + behaviours.item_num
-    seen = train.behaviours.user_num * train.n_items + train.behaviours.item_num
-    return np.isin(pair, seen)
+def _held_out(snapshot: GraphSnapshot, test: BoolArray, protocol: str) -> Split:
+    """Cut by a mask [n behaviours]; a pair that stays in train is not tested, since what was seen is not recommended."""
+    behaviours = snapshot.behaviours
+    pair = behaviours.user_num * snapshot.n_items + behaviours.item_num
+    seen_too = test & np.isin(pair, pair[~test])
+    keep = snapshot.with_behaviours(~seen_too) if seen_too.any() else snapshot
+    test = test[~seen_too]
+    return Split(keep, np.zeros_like(test), test, protocol)
