@@ -154,7 +154,7 @@ def _last_of_users(
 
 
 def _held_out(snapshot: GraphSnapshot, test: BoolArray, protocol: str) -> Split:
-    """Cut by a mask [n behaviours]; a pair that stays in train is not tested, since what was seen is not recommended."""
+    """Cut by a mask [n behaviours]; pairs that train keeps are not tested, since what was seen is not recommended."""
     behaviours = snapshot.behaviours
     pair = behaviours.user_num * snapshot.n_items + behaviours.item_num
     seen_too = test & np.isin(pair, pair[~test])

@@ -1,0 +1,186 @@
+"""Runs on disk: one folder for one trained, evaluated, publishable result.
+
+    RUN/run.json                 format, versions, config, seed, digests, choices, metrics, seconds
+    RUN/tables/NAME.parquet      nodes (their order is the id map), relationships, recommendations
+    RUN/arrays/NAME.safetensors  what the signals learnt
+
+A folder appears whole or not at all: it is written beside its place and moved there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from safetensors.numpy import load_file, save_file
+
+from kgrec.errors import RunError
+
+FORMAT: Final = 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder that was opened.
+
+    Attributes:
+        folder: where it is.
+        info: the content of run.json.
+    """
+
+    folder: Path
+    info: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The run's name: that of its folder."""
+        return self.folder.name
+
+    def table(self, name: str) -> pa.Table:
+        """Return a table of the run.
+
+        Raises:
+            RunError: it is missing or damaged.
+        """
+        path = self.folder / "tables" / f"{name}.parquet"
+        try:
+            return pq.read_table(path)
+        except (OSError, pa.ArrowException) as error:
+            raise RunError(f"{path} cannot be read ({error}); train again, or restore the folder") from error
+
+    def arrays(self, name: str) -> dict[str, npt.NDArray[Any]]:
+        """Return named arrays of the run.
+
+        Raises:
+            RunError: they are missing or damaged.
+        """
+        path = self.folder / "arrays" / f"{name}.safetensors"
+        try:
+            return dict(load_file(path))
+        except Exception as error:  # safetensors raises errors of its own that derive from Exception only
+            raise RunError(f"{path} cannot be read ({error}); train again, or restore the folder") from error
+
+
+def new_name() -> str:
+    """Return a name for a new run: the time in UTC, and something that no other run of that second has."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
+
+
+def root_of(graph: str | Path) -> Path:
+    """Return the folder that holds the runs of an embedded graph: `shop.lbug` → `shop.runs`."""
+    return Path(graph).with_suffix(".runs")
+
+
+def write_run(
+    folder: str | Path,
+    info: Mapping[str, Any],
+    tables: Mapping[str, pa.Table],
+    arrays: Mapping[str, Mapping[str, npt.NDArray[Any]]],
+) -> Run:
+    """Write a run folder, whole or not at all; an earlier run of that name is replaced.
+
+    Raises:
+        RunError: the folder exists and is not a run, or the disk refuses.
+    """
+    folder = Path(folder)
+    if folder.exists() and not (folder / "run.json").is_file():
+        raise RunError(f"{folder} exists and is not a run; name another folder")
+    beside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
+    full = {"format": FORMAT, "created": datetime.now(UTC).isoformat(timespec="seconds"), **info}
+    try:
+        _fill(beside, full, tables, arrays)
+        _move(beside, folder)
+    except OSError as error:
+        raise RunError(f"{folder} cannot be written: {error}") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return Run(folder, full)
+
+
+def read_run(folder: str | Path) -> Run:
+    """Open a run folder.
+
+    Raises:
+        RunError: it is not a run, is damaged, or was written by a newer kgrec.
+    """
+    folder = Path(folder)
+    path = folder / "run.json"
+    if not path.is_file():
+        raise RunError(f"{folder} is not a run: no run.json; expected a folder that `kgrec train` wrote")
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+        version = int(info["format"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path} is damaged ({error}); train again, or restore the folder") from error
+    if version > FORMAT:
+        raise RunError(f"{folder} has format {version}, this kgrec reads up to {FORMAT}; update kgrec")
+    return Run(folder, info)
+
+
+def list_runs(root: str | Path) -> list[Run]:
+    """Return the runs below a folder, oldest first; what is not a readable run is passed over."""
+    folders = sorted(path.parent for path in Path(root).glob("*/run.json") if not path.parent.name.startswith("."))
+    runs = []
+    for folder in folders:
+        try:
+            runs.append(read_run(folder))
+        except RunError:
+            continue
+    return sorted(runs, key=lambda run: str(run.info.get("created")))
+
+
+def find_run(root: str | Path, name: str | None = None) -> Run:
+    """Return a run by name, or the newest.
+
+    Raises:
+        RunError: there is none, or none of that name.
+    """
+    if name is not None and (Path(name) / "run.json").is_file():
+        return read_run(name)
+    if name is not None:
+        if not (Path(root) / name / "run.json").is_file():
+            known = ", ".join(run.name for run in list_runs(root)) or "none"
+            raise RunError(f"no run {name!r} in {root}; there are: {known}")
+        return read_run(Path(root) / name)
+    runs = list_runs(root)
+    if not runs:
+        raise RunError(f"no run in {root}; train one first: kgrec train GRAPH")
+    return runs[-1]
+
+
+def _fill(
+    folder: Path,
+    info: Mapping[str, Any],
+    tables: Mapping[str, pa.Table],
+    arrays: Mapping[str, Mapping[str, npt.NDArray[Any]]],
+) -> None:
+    (folder / "tables").mkdir(parents=True)
+    (folder / "arrays").mkdir()
+    for name, table in tables.items():
+        pq.write_table(table, folder / "tables" / f"{name}.parquet", compression="zstd")
+    for name, named in arrays.items():
+        contiguous = {key: np.ascontiguousarray(array) for key, array in named.items()}
+        save_file(contiguous, folder / "arrays" / f"{name}.safetensors")
+    (folder / "run.json").write_text(json.dumps(info, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def _move(beside: Path, folder: Path) -> None:
+    if folder.exists():
+        old = folder.with_name(f".{folder.name}.old-{uuid.uuid4().hex[:8]}")
+        os.replace(folder, old)
+        os.replace(beside, folder)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(beside, folder)

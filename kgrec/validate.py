@@ -1,0 +1,139 @@
+"""The validation cut: where settings are chosen and the blend is learnt. Never the test rows.
+
+A question of the cut is a (user, domain): which of the domain's items, unseen in train, did the user take next?
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import scipy.sparse as sp
+
+from kgrec.evaluate import ndcg_at
+from kgrec.progress import say
+from kgrec.signals.base import Signal, SignalSettings
+from kgrec.snapshot import Behaviours, FloatArray, GraphSnapshot, IntArray, Vectors
+
+K: Final = 20
+"""Cut-off of the NDCG that everything is chosen by."""
+
+MAX_SCORES: Final = 60_000_000
+"""At most this many validation scores are held for a signal (240 MB): more users than that add little."""
+
+Scorer = Callable[[IntArray], FloatArray]
+
+
+@dataclass(frozen=True)
+class Questions:
+    """The questions of one domain.
+
+    Attributes:
+        domain: name of the catalogue.
+        user_num: int64 [n], who is asked about.
+        item_num: int64 [m], the domain's items.
+        relevant: CSR [n, m] of the validation items.
+        seen: CSR [n, m] of the train items.
+    """
+
+    domain: str
+    user_num: IntArray
+    item_num: IntArray
+    relevant: sp.csr_matrix
+    seen: sp.csr_matrix
+
+    def scores(self, scorer: Scorer, batch: int = 1024) -> FloatArray:
+        """Return a signal's scores of the domain's items, float32 [n, m]."""
+        parts = [
+            scorer(self.user_num[start : start + batch])[:, self.item_num]
+            for start in range(0, len(self.user_num), batch)
+        ]
+        return np.concatenate(parts).astype(np.float32, copy=False)
+
+    def ndcg(self, scores: FloatArray) -> FloatArray:
+        """Return NDCG@20 of every question, float32 [n]."""
+        return ndcg_at(scores, self.relevant, self.seen, K)
+
+
+def questions(train: GraphSnapshot, held_out: Behaviours, seed: int = 0) -> list[Questions]:
+    """Turn held-out behaviours into questions by domain, a seeded sample of users where there are very many."""
+    relevant, seen = train.pairs(held_out), train.interactions
+    relevant = relevant - relevant.multiply(seen)
+    relevant.eliminate_zeros()
+    domains = train.item_domains
+    found = []
+    for domain in sorted(set(domains)):
+        items = np.flatnonzero(domains == domain).astype(np.int64)
+        asked = relevant[:, items]
+        users = _sample(np.flatnonzero(np.diff(asked.indptr)), MAX_SCORES // max(train.n_items, 1), seed)
+        if len(users):
+            found.append(Questions(domain, users, items, asked[users].tocsr(), seen[users][:, items].tocsr()))
+    return found
+
+
+def mean_ndcg(asked: list[Questions], scorer: Scorer) -> float:
+    """Return NDCG@20 over all questions."""
+    return float(np.mean(np.concatenate([q.ndcg(q.scores(scorer)) for q in asked])))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A signal with the settings that did best on the validation cut.
+
+    Attributes:
+        signal: fitted on the cut's train part.
+        ndcg: NDCG@20 on the cut.
+        tried: every setting tried and its NDCG@20, in order.
+    """
+
+    signal: Signal
+    ndcg: float
+    tried: list[dict[str, Any]]
+
+
+def choose(kind: type[Signal], train: GraphSnapshot, vectors: Vectors, asked: list[Questions], seed: int = 0) -> Choice:
+    """Choose a signal's settings: from the defaults on, one setting of its grid after the other, the best kept.
+
+    Args:
+        kind: the signal.
+        train: the graph without the validation behaviours.
+        vectors: text vectors made from `train`.
+        asked: the questions of the cut.
+        seed: makes the result repeat.
+    """
+    best = _try(kind, kind.Settings(), train, vectors, asked, seed)
+    tried = [_record(best)]
+    for name, values in kind.grid.items():
+        for value in values:
+            settings = best.signal.settings.model_copy(update={name: value})
+            if settings.model_dump() in [t["settings"] for t in tried]:
+                continue
+            candidate = _try(kind, settings, train, vectors, asked, seed)
+            tried.append(_record(candidate))
+            best = max(best, candidate, key=lambda choice: choice.ndcg)
+    say(f"{kind.name}: NDCG@{K} {best.ndcg:.4f} on the validation cut, {len(tried)} settings tried")
+    return Choice(best.signal, best.ndcg, tried)
+
+
+def _try(
+    kind: type[Signal],
+    settings: SignalSettings,
+    train: GraphSnapshot,
+    vectors: Vectors,
+    asked: list[Questions],
+    seed: int,
+) -> Choice:
+    signal = kind(settings).fit(train, vectors, seed)
+    return Choice(signal, mean_ndcg(asked, signal.scores), [])
+
+
+def _record(choice: Choice) -> dict[str, Any]:
+    return {"settings": choice.signal.settings.model_dump(), "ndcg": round(choice.ndcg, 5)}
+
+
+def _sample(users: IntArray, limit: int, seed: int) -> IntArray:
+    if len(users) <= limit:
+        return users.astype(np.int64)
+    return np.sort(np.random.default_rng(seed).choice(users, max(limit, 1), replace=False)).astype(np.int64)
