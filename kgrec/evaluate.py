@@ -1,0 +1,220 @@
+"""How good rankings are: metrics as pure functions, confidence intervals, and a paired test.
+
+Ranking is full (every item a user may get competes) and relevance is binary. Each user with a relevant item counts,
+one without recommendations as 0. With h_i = 1 where rank i holds a relevant item, and r relevant items:
+
+    Recall@k    Σ h_i / r
+    Precision@k Σ h_i / k
+    HR@k        1 if any h_i
+    MRR@k       1 / first i with h_i, else 0
+    MAP@k       Σ h_i · Precision@i / min(k, r)
+    NDCG@k      Σ h_i / log2(i + 1), divided by its value with min(k, r) hits in front (Järvelin & Kekäläinen 2002)
+    Coverage@k  share of all items that anybody is recommended
+    Novelty@k   mean of −log2(share of train's users with the item) over listed items (Zhou et al. 2010, PNAS 107:4511)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from kgrec.errors import UsageError
+from kgrec.rank import Ranking, top_k
+from kgrec.snapshot import FloatArray
+
+BoolArray = npt.NDArray[np.bool_]
+DoubleArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured.
+
+    Attributes:
+        ks: the list lengths.
+        n_users: how many users have a relevant item.
+        per_user: metric such as "NDCG@10" → float32 [n], NaN for a user without a relevant item.
+        means: metric → its mean over those users.
+        coverage: k → share of items recommended to anybody, 0 … 1.
+        novelty: k → mean self-information of the listed items, bits.
+    """
+
+    ks: tuple[int, ...]
+    n_users: int
+    per_user: Mapping[str, FloatArray]
+    means: Mapping[str, float]
+    coverage: Mapping[int, float]
+    novelty: Mapping[int, float]
+
+    def to_dict(self) -> dict[str, float]:
+        """Return one flat table: metric → value over all users."""
+        beyond = {f"Coverage@{k}": self.coverage[k] for k in self.ks} | {
+            f"Novelty@{k}": self.novelty[k] for k in self.ks
+        }
+        return {**self.means, **beyond}
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """How much better one model is than another for the same users.
+
+    Attributes:
+        difference: mean of first minus second.
+        low, high: its 95 % interval by user bootstrap.
+        p_value: chance of a difference at least as large, either way, if the two models were alike.
+        n_users: how many users both were measured on.
+    """
+
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    n_users: int
+
+
+def evaluate(
+    ranking: Ranking, relevant: sp.csr_matrix, train: sp.csr_matrix, ks: Iterable[int] = (10, 20)
+) -> Evaluation:
+    """Measure a ranking.
+
+    Args:
+        ranking: lists of n users; one shorter than the largest k counts as ending there.
+        relevant: CSR [n, n_items], what each of them did after train.
+        train: CSR [n_users, n_items] of what was learnt from; only popularity is read from it.
+        ks: list lengths.
+
+    Raises:
+        UsageError: a k below 1, ranking and relevant of different users, or no relevant item at all.
+    """
+    ks = tuple(sorted(set(ks)))
+    _check(ranking, relevant, ks)
+    hits, n_relevant = _hits(ranking, relevant), np.diff(relevant.indptr)
+    per_user = {}
+    for k in ks:
+        for name, values in _metrics(hits[:, :k], n_relevant, k).items():
+            per_user[f"{name}@{k}"] = np.where(n_relevant > 0, values, np.nan).astype(np.float32)
+    return Evaluation(
+        ks,
+        int((n_relevant > 0).sum()),
+        per_user,
+        {name: float(np.nanmean(values, dtype=np.float64)) for name, values in per_user.items()},
+        {k: _coverage(ranking, relevant.shape[1], k) for k in ks},
+        {k: _novelty(ranking, train, k) for k in ks},
+    )
+
+
+def ndcg_at(scores: FloatArray, relevant: sp.csr_matrix, seen: sp.csr_matrix | None, k: int) -> FloatArray:
+    """Return NDCG@k of every user straight from scores, float32 [n], NaN for a user without a relevant item.
+
+    Args:
+        scores: float32 [n, n_items].
+        relevant: CSR [n, n_items].
+        seen: CSR [n, n_items] of what may not be listed.
+        k: list length.
+    """
+    hits, n_relevant = _hits(top_k(scores, k, seen), relevant), np.diff(relevant.indptr)
+    return np.where(n_relevant > 0, _ndcg(hits, n_relevant, k), np.nan).astype(np.float32)
+
+
+def bootstrap_interval(
+    values: npt.NDArray[Any], level: float = 0.95, samples: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """Return the interval that holds the mean with probability `level`: percentile bootstrap over users (Efron 1979).
+
+    Args:
+        values: float [n], one a user; NaN is left out.
+        level: 0 … 1.
+        samples: how many times users are drawn with replacement.
+        seed: makes the result repeat.
+
+    Raises:
+        UsageError: no value.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    values, rng = values[~np.isnan(values)], np.random.default_rng(seed)
+    if not len(values):
+        raise UsageError("found no user to draw from; expected at least one value that is not NaN")
+    means = [values[rng.integers(len(values), size=len(values))].mean() for _ in range(samples)]
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def paired_test(a: npt.NDArray[Any], b: npt.NDArray[Any], seed: int = 0, samples: int = 10_000) -> PairedTest:
+    """Compare two models user by user: Fisher's randomisation test, as in Smucker, Allan & Carterette (CIKM 2007).
+
+    If the models were alike, which of them gave which of a user's two values would be chance: the p value is the share
+    of random swaps with a difference at least as large.
+
+    Args:
+        a, b: float [n], one metric of the same users; a user with NaN in either is left out.
+        seed: makes the result repeat.
+        samples: number of random swaps.
+
+    Raises:
+        UsageError: different numbers of users, or no user measured on both.
+    """
+    if np.shape(a) != np.shape(b):
+        raise UsageError(f"found {np.shape(a)} and {np.shape(b)} values; expected one of each model for every user")
+    difference = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
+    difference, rng = difference[~np.isnan(difference)], np.random.default_rng(seed)
+    low, high = bootstrap_interval(difference, seed=seed)
+    total, n = difference.sum(), len(difference)
+    swapped = np.array([total - 2 * difference[rng.random(n) < 0.5].sum() for _ in range(samples)])
+    # Sums of the same numbers in another order differ in the last digits.
+    n_as_large = (np.abs(swapped) >= abs(total) - 1e-9 * n).sum()
+    return PairedTest(float(total / n), low, high, float((n_as_large + 1) / (samples + 1)), n)
+
+
+def _check(ranking: Ranking, relevant: sp.csr_matrix, ks: tuple[int, ...]) -> None:
+    if not ks or ks[0] < 1:
+        raise UsageError(f"found k in {list(ks)}; expected list lengths from 1 on")
+    if len(ranking) != relevant.shape[0]:
+        raise UsageError(f"found {len(ranking)} lists and {relevant.shape[0]} users; expected one list for every user")
+    if not relevant.nnz:
+        raise UsageError("no user has a relevant item to measure on; expected at least one test behaviour")
+
+
+def _hits(ranking: Ranking, relevant: sp.csr_matrix) -> BoolArray:
+    """Return which places of the lists hold a relevant item, bool [n, k]."""
+    n_items, listed = relevant.shape[1], ranking.item_num >= 0
+    row = np.arange(len(ranking))[:, None]
+    wanted = np.repeat(np.arange(relevant.shape[0]), np.diff(relevant.indptr)) * n_items + relevant.indices
+    return np.asarray(np.isin(row * n_items + ranking.item_num, wanted) & listed)
+
+
+def _metrics(hits: BoolArray, n_relevant: npt.NDArray[Any], k: int) -> dict[str, DoubleArray]:
+    """Return every metric of hits [n, at most k], float64 [n] each."""
+    n_hits, ranks = hits.sum(axis=1), np.arange(1, hits.shape[1] + 1)
+    precisions = np.where(hits, hits.cumsum(axis=1) / ranks, 0.0)
+    return {
+        "NDCG": _ndcg(hits, n_relevant, k),
+        "Recall": n_hits / np.maximum(n_relevant, 1),
+        "Precision": n_hits / k,
+        "HR": (n_hits > 0).astype(np.float64),
+        "MRR": np.where(hits, 1 / ranks, 0.0).max(axis=1, initial=0.0),
+        "MAP": precisions.sum(axis=1) / np.clip(n_relevant, 1, k),
+    }
+
+
+def _ndcg(hits: BoolArray, n_relevant: npt.NDArray[Any], k: int) -> DoubleArray:
+    discounts = 1 / np.log2(np.arange(2, k + 2))
+    ideal = discounts.cumsum()[np.clip(n_relevant, 1, k) - 1]
+    return np.asarray(hits @ discounts[: hits.shape[1]] / ideal)
+
+
+def _coverage(ranking: Ranking, n_items: int, k: int) -> float:
+    listed = ranking.item_num[:, :k]
+    return len(np.unique(listed[listed >= 0])) / n_items
+
+
+def _novelty(ranking: Ranking, train: sp.csr_matrix, k: int) -> float:
+    """Mean self-information; an item nobody has yet counts as if one user had it, 0 where nothing is listed."""
+    n_with = np.maximum(np.bincount(train.indices, minlength=train.shape[1]), 1)
+    listed = ranking.item_num[:, :k]
+    bits = np.log2(train.shape[0] / n_with)[listed[listed >= 0]]
+    return float(bits.mean()) if len(bits) else 0.0

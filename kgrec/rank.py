@@ -1,0 +1,215 @@
+"""Ranking: the exact k best items of every user, without what may not be recommended.
+
+A list holds only items that may be recommended. Where fewer than k are left it is short; nothing fills it up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import scipy.sparse as sp
+
+from kgrec.columns import BoolArray, as_type, to_mask
+from kgrec.errors import UnknownItem, UsageError, near_matches
+from kgrec.progress import track
+from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
+
+BATCH_BYTES = 64 * 2**20
+"""Memory of one batch of scores: large enough for full matrix products, small beside what a model holds."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The best items of n users, best first.
+
+    Attributes:
+        item_num: int64 [n, k], -1 after the end of a short list.
+        score: float32 [n, k], NaN after the end of a short list.
+    """
+
+    item_num: IntArray
+    score: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.item_num)
+
+
+def top_k(
+    scores: npt.NDArray[Any], k: int, seen: sp.csr_matrix | None = None, allowed: BoolArray | None = None
+) -> Ranking:
+    """Return the k best items of every row; of equal scores the smaller item number comes first.
+
+    Args:
+        scores: float [n, n_items]; an item whose score is not finite is never listed.
+        k: length of a list; above n_items it means n_items.
+        seen: CSR [n, n_items] whose entries are never listed.
+        allowed: bool [n_items] or [n, n_items]; only what it marks may be listed.
+
+    Raises:
+        UsageError: k below 1.
+    """
+    return _take_top_k(np.array(scores, dtype=np.float32), k, seen, allowed)
+
+
+def rank_all(
+    score_batch: Callable[[IntArray], FloatArray],
+    user_nums: IntArray,
+    k: int,
+    seen: sp.csr_matrix | None = None,
+    allowed: BoolArray | None = None,
+    batch_size: int | None = None,
+) -> Ranking:
+    """Return the k best items of many users, scored batch by batch, as `top_k` does.
+
+    Args:
+        score_batch: user numbers [b] → scores [b, n_items] in an array of its own, which is then written to.
+        user_nums: int64 [n].
+        k: length of a list; above n_items it means n_items.
+        seen: CSR [n_users, n_items], row u belongs to user number u; its entries are never listed.
+        allowed: bool [n_items]; only what it marks may be listed.
+        batch_size: users scored at once; by default as many as `BATCH_BYTES` hold.
+
+    Raises:
+        UsageError: k or batch_size below 1.
+    """
+    _check_k(k)
+    if not len(user_nums):
+        return Ranking(np.empty((0, 0), np.int64), np.empty((0, 0), np.float32))
+    size = _users_at_once(score_batch, user_nums, seen) if batch_size is None else batch_size
+    if size < 1:
+        raise UsageError(f"found batch_size={size}; expected at least one user at once")
+    batches = [user_nums[start : start + size] for start in range(0, len(user_nums), size)]
+    parts = [
+        _take_top_k(_writeable(score_batch(batch)), k, None if seen is None else seen[batch], allowed)
+        for batch in (track(batches, "Ranking") if len(batches) > 1 else batches)
+    ]
+    return Ranking(np.concatenate([p.item_num for p in parts]), np.concatenate([p.score for p in parts]))
+
+
+def item_filter(
+    snapshot: GraphSnapshot,
+    items: Iterable[object] | None = None,
+    exclude: Iterable[object] | None = None,
+    where: Mapping[str, object] | None = None,
+) -> BoolArray:
+    """Return which items may be recommended, bool [n_items].
+
+    Args:
+        snapshot: the graph with the items.
+        items: ids that alone may be recommended; all if not given.
+        exclude: ids that may not.
+        where: item property → value or list of values, all properties required; a property that is a list must
+            contain one of the values. An item without the property is left out.
+
+    Raises:
+        UnknownItem: an id that is no item.
+        UsageError: no item has such a property, or a value is not of its type.
+    """
+    allowed = np.ones(snapshot.n_items, dtype=bool)
+    if items is not None:
+        allowed &= _marked(snapshot, items)
+    if exclude is not None:
+        allowed &= ~_marked(snapshot, exclude)
+    for name, wanted in (where or {}).items():
+        allowed &= _having(snapshot, name, list(wanted) if isinstance(wanted, list | tuple | set) else [wanted])
+    return allowed
+
+
+def _check_k(k: int) -> None:
+    if k < 1:
+        raise UsageError(f"found k={k}; expected at least 1, the number of items to list for a user")
+
+
+def _users_at_once(
+    score_batch: Callable[[IntArray], FloatArray], user_nums: IntArray, seen: sp.csr_matrix | None
+) -> int:
+    n_items = score_batch(user_nums[:1]).shape[1] if seen is None else seen.shape[1]
+    return max(1, BATCH_BYTES // (4 * max(1, n_items)))
+
+
+def _writeable(scores: npt.NDArray[Any]) -> FloatArray:
+    return np.require(scores, dtype=np.float32, requirements=["C", "W"])
+
+
+def _take_top_k(scores: FloatArray, k: int, seen: sp.csr_matrix | None, allowed: BoolArray | None) -> Ranking:
+    """Rank scores [n, n_items] as `top_k` does, and write to them."""
+    _check_k(k)
+    if allowed is not None:
+        np.copyto(scores, -np.inf, where=~allowed)
+    if seen is not None:
+        scores[np.repeat(np.arange(len(scores)), np.diff(seen.indptr)), seen.indices] = -np.inf
+    score, item_num = _largest(scores, k)
+    if np.isnan(score[:, :1]).any() or np.isposinf(score[:, :1]).any():
+        scores[~np.isfinite(scores)] = -np.inf
+        score, item_num = _largest(scores, k)
+    listed = np.isfinite(score)
+    return Ranking(np.where(listed, item_num, -1), np.where(listed, score, np.float32(np.nan)))
+
+
+def _largest(scores: FloatArray, k: int) -> tuple[FloatArray, IntArray]:
+    """Return the k largest of every row and where they are; of equal ones the first (NaN counts as largest)."""
+    import torch
+
+    k = min(k, scores.shape[1])
+    # One more than asked for shows whether the list's end cuts through equal scores.
+    best, where = torch.topk(torch.from_numpy(scores), min(k + 1, scores.shape[1]))
+    values, nums = best.numpy(), where.numpy()
+    if (values[:, 1:] == values[:, :-1]).any():
+        nums = np.take_along_axis(nums, order := np.lexsort((nums, -values)), axis=1)
+        values = np.take_along_axis(values, order, axis=1)
+    if values.shape[1] > k:
+        tied = np.flatnonzero((values[:, k] == values[:, k - 1]) & np.isfinite(values[:, k]))
+        nums[tied, :k] = _first_of_equals(scores[tied], values[tied, :k], nums[tied, :k])
+    return values[:, :k], nums[:, :k]
+
+
+def _first_of_equals(scores: FloatArray, values: FloatArray, nums: IntArray) -> IntArray:
+    """Refill the end of lists [n, k] that cut through equal scores with the first items of that score."""
+    nums, last = nums.copy(), values[:, -1:]
+    row, item = np.nonzero(scores == last)
+    n_better = (values > last).sum(axis=1)
+    place = n_better[row] + np.arange(len(row)) - np.searchsorted(row, row)
+    fits = place < nums.shape[1]
+    nums[row[fits], place[fits]] = item[fits]
+    return nums
+
+
+def _marked(snapshot: GraphSnapshot, ids: Iterable[object]) -> BoolArray:
+    wanted = [str(id_) for id_ in ids]
+    nums = snapshot.items.nums(wanted)
+    if (nums < 0).any():
+        missing = [id_ for id_, num in zip(wanted, nums, strict=True) if num < 0]
+        raise UnknownItem(missing, snapshot.items.ids, "Name items of the graph the model was fitted on.")
+    marked = np.zeros(snapshot.n_items, dtype=bool)
+    marked[nums] = True
+    return marked
+
+
+def _having(snapshot: GraphSnapshot, name: str, wanted: list[object]) -> BoolArray:
+    labels = snapshot.present(snapshot.schema.roles.items)
+    known = {p for label in labels for p in snapshot.schema.nodes[label].properties}
+    if name not in known:
+        near = near_matches(name, known)
+        raise UsageError(f"found the item property {name!r}; expected one of {', '.join(sorted(known))}{near}")
+    return np.concatenate([_label_having(snapshot, label, name, wanted) for label in labels])
+
+
+def _label_having(snapshot: GraphSnapshot, label: str, name: str, wanted: list[object]) -> BoolArray:
+    table, kind = snapshot.nodes[label], snapshot.schema.nodes[label].properties.get(name)
+    if kind is None:
+        return np.zeros(table.num_rows, dtype=bool)
+    texts = pa.chunked_array([pa.array([str(value) for value in wanted], pa.string())])
+    values, wrong = as_type(texts, "string" if kind == "strings" else kind)
+    if wrong.any():
+        raise UsageError(f"found {name}={wanted[int(np.argmax(wrong))]!r}; expected a value of type {kind}")
+    column = table.column(name).combine_chunks()
+    if kind != "strings":
+        return to_mask(pc.is_in(column, value_set=values.combine_chunks()))
+    having = pc.list_parent_indices(column).filter(pc.is_in(pc.list_flatten(column), value_set=values))
+    return np.asarray(np.isin(np.arange(table.num_rows), having.to_numpy()))
