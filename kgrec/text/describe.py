@@ -1,0 +1,117 @@
+"""What a node says about itself: the sentences of its label's template, filled in from the graph."""
+
+from __future__ import annotations
+
+import string
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kgrec.columns import is_datetime
+from kgrec.schema import EdgeType
+from kgrec.snapshot import GraphSnapshot, IntArray
+
+DEFAULT_LIMIT = 10
+"""Neighbours named by `{RELATIONSHIP}` where the template gives no limit."""
+
+
+def describe(snapshot: GraphSnapshot, label: str) -> npt.NDArray[np.object_]:
+    """Return the text of every node of a label.
+
+    A sentence is left out for a node that misses one of its values. `{RELATIONSHIP:limit}` names neighbours of the
+    given snapshot only, so a train snapshot tells nothing about other behaviours: a behaviour's latest first where it
+    has a time, others in node order.
+
+    Args:
+        snapshot: the graph.
+        label: one of the snapshot's labels.
+
+    Returns:
+        str, object [nodes of the label]; "" for a node with nothing to say.
+    """
+    text = pa.nulls(snapshot.nodes[label].num_rows, pa.string())
+    for sentence in snapshot.schema.nodes[label].text:
+        text = _appended(text, _filled(snapshot, label, sentence))
+    return np.asarray(pc.fill_null(text, "").to_numpy(zero_copy_only=False), dtype=object)
+
+
+def _appended(text: pa.Array, sentence: pa.Array) -> pa.Array:
+    ended = pc.replace_substring_regex(text, r"([^.!?…])$", r"\1.")
+    return pc.coalesce(pc.binary_join_element_wise(ended, sentence, " "), text, sentence)
+
+
+def _filled(snapshot: GraphSnapshot, label: str, sentence: str) -> pa.Array:
+    """Return one sentence for every node, null where a value is missing."""
+    n = snapshot.nodes[label].num_rows
+    parts = []
+    for literal, field, limit, _ in string.Formatter().parse(sentence):
+        parts.append(pa.repeat(pa.scalar(literal, pa.string()), n))
+        if field in snapshot.nodes[label].column_names:
+            parts.append(_values(snapshot.nodes[label].column(field).combine_chunks()))
+        elif field is not None:
+            parts.append(_neighbour_names(snapshot, label, field, int(limit or DEFAULT_LIMIT)))
+    return _tidy(pc.binary_join_element_wise(*parts, ""))
+
+
+def _values(column: pa.Array) -> pa.Array:
+    """Return property values as people write them, null where there is nothing to read."""
+    if pa.types.is_list(column.type):
+        nums = np.asarray(pc.list_parent_indices(column).to_numpy(), dtype=np.int64)
+        return _joined(nums, _tidy(pc.list_flatten(column)), len(column))
+    if is_datetime(column):
+        seconds = pc.floor_temporal(column, unit="second").cast(pa.timestamp("s")).cast(pa.string())
+        return pc.replace_substring_regex(seconds, r" 00:00:00$", "")
+    if pa.types.is_floating(column.type):
+        finite = pc.if_else(pc.is_finite(column), column, None)
+        return pc.replace_substring_regex(finite.cast(pa.string()), r"\.0$", "")
+    return _tidy(column.cast(pa.string()))
+
+
+def _tidy(text: pa.Array) -> pa.Array:
+    """Collapse white space; a text of nothing else is missing."""
+    text = pc.utf8_trim_whitespace(pc.replace_substring_regex(text, r"\s+", " "))
+    return pc.if_else(pc.equal(text, ""), None, text)
+
+
+def _neighbour_names(snapshot: GraphSnapshot, label: str, type_: str, limit: int) -> pa.Array:
+    outgoing = label in snapshot.schema.relationships[type_].from_
+    own, other = (0, 2) if outgoing else (2, 0)
+    edge_types = [t for t in snapshot.edges if t[1] == type_ and t[own] == label]
+    n = snapshot.nodes[label].num_rows
+    if not edge_types:
+        return pa.nulls(n, pa.string())
+    labels = list(dict.fromkeys(t[other] for t in edge_types))
+    names = pa.concat_arrays([_tidy(snapshot.names(x)) for x in labels])
+    starts = dict(zip(labels, np.cumsum([0, *(snapshot.nodes[x].num_rows for x in labels)]).tolist(), strict=False))
+    edges = pd.concat([_neighbours(snapshot, t, outgoing, starts[t[other]]) for t in edge_types])
+    edges = edges[names.is_valid().to_numpy(zero_copy_only=False)[edges["neighbour"]]]
+    edges = edges.iloc[np.lexsort([edges["neighbour"], -edges["time"], edges["node"]])]
+    edges = edges.drop_duplicates(["node", "neighbour"]).groupby("node").head(limit)
+    return _joined(edges["node"].to_numpy(), names.take(pa.array(edges["neighbour"])), n)
+
+
+def _neighbours(snapshot: GraphSnapshot, edge_type: EdgeType, outgoing: bool, start: int) -> pd.DataFrame:
+    """Return one edge type as rows of node, neighbour (counted from `start`) and time (0 where it has none)."""
+    edges = snapshot.edges[edge_type]
+    ends = (edges.src_num, edges.dst_num) if outgoing else (edges.dst_num, edges.src_num)
+    return pd.DataFrame({"node": ends[0], "neighbour": ends[1] + start, "time": _times(snapshot, edge_type)})
+
+
+def _times(snapshot: GraphSnapshot, edge_type: EdgeType) -> npt.NDArray[np.float64]:
+    behaviour = snapshot.schema.roles.behaviours.get(edge_type[1])
+    if behaviour is None or behaviour.time is None:
+        return np.zeros(len(snapshot.edges[edge_type]))
+    column = snapshot.edges[edge_type].table.column(behaviour.time)
+    return np.asarray(column.cast(pa.int64()) if is_datetime(column) else column, dtype=np.float64)
+
+
+def _joined(nums: IntArray, words: pa.Array, n: int) -> pa.Array:
+    """Join words by the node number each belongs to (`nums`, ascending); null where a node has none."""
+    given = words.is_valid()
+    nums, words = nums[given.to_numpy(zero_copy_only=False)], words.filter(given)
+    offsets = np.searchsorted(nums, np.arange(n + 1)).astype(np.int32)
+    joined = pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets), words), ", ")
+    return pc.if_else(pc.equal(joined, ""), None, joined)
