@@ -1,0 +1,139 @@
+"""RecBole atomic files: a folder of NAME.inter, .item, .user, .kg, .link, .net becomes one graph.
+
+Every .kg relation becomes a relationship type of its own; an item linked to an entity is that entity; the words of a
+categorical item column become nodes. Without a schema one is derived from the headers and the relations.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kgrec.columns import to_mask
+from kgrec.schema import EdgeType, Schema
+from kgrec.tables import GraphTables, Origin, TableKey
+from loaders.atomic_files import SPLIT, AtomicFiles, AtomicTable, read_folder
+from loaders.atomic_kg import check_relations, entity_table, item_ids, relation_edges, relationships
+from loaders.atomic_schema import Meaning, base_schema, meaning, words_of
+
+
+class AtomicLoader:
+    """Loads a folder of RecBole atomic files."""
+
+    def load(self, source: str | Path, schema: Schema | None = None) -> GraphTables:
+        """Read the folder `source`.
+
+        Args:
+            source: folder with the files of one data set. Where benchmark files (NAME.train.inter …) exist, NAME.inter
+                is ignored and every behaviour says which of them it came from.
+            schema: the vocabulary; None derives it as `derive_schema` does.
+
+        Raises:
+            DataError: with every problem of every file, or every column and relation that the schema does not have.
+            SchemaError: the schema cannot describe atomic files.
+        """
+        files = read_folder(Path(source))
+        return to_graph(files, schema or schema_of(files))
+
+
+def derive_schema(folder: str | Path) -> Schema:
+    """Return the schema that `AtomicLoader` uses for a folder when none is given, to be written out and edited.
+
+    Raises:
+        DataError: with every problem of every file.
+    """
+    return schema_of(read_folder(Path(folder)))
+
+
+def schema_of(files: AtomicFiles) -> Schema:
+    """Derive the schema of atomic files."""
+    return with_relations(files, Schema.from_dict(base_schema(files), where=files.name))
+
+
+def with_relations(files: AtomicFiles, schema: Schema) -> Schema:
+    """Return the schema plus a relationship type for every relation of the knowledge graph it does not have."""
+    found = meaning(files, schema)
+    return schema.with_relationships(relationships(relation_edges(files, found), found))
+
+
+def to_graph(files: AtomicFiles, schema: Schema) -> GraphTables:
+    """Lay atomic files out in a schema.
+
+    Raises:
+        DataError: with every column and relation that the schema does not have.
+        SchemaError: the schema cannot describe atomic files.
+    """
+    found = meaning(files, schema)
+    check_relations(files, found, schema)
+    triples = relation_edges(files, found)
+    edges = {(found.user, found.behaviour, found.item): _behaviours(files, found, schema), **triples}
+    edges |= {(found.item, t, label): _category_edges(files, c) for c, (t, label) in found.categories.items()}
+    nodes = {found.user: _users(files, found, schema), found.item: _items(files, found, schema)}
+    nodes |= {label: _category_nodes(files, c, label, schema) for c, (_, label) in found.categories.items()}
+    if found.entity:
+        nodes[found.entity] = entity_table(triples, found.entity, schema)
+    if files.net and found.knows:
+        edges[found.user, found.knows, found.user] = files.net.table.select(["source_id", "target_id"]).rename_columns(
+            ["src", "dst"]
+        )
+    return GraphTables(schema, nodes, edges, _origins(files, found))
+
+
+def _users(files: AtomicFiles, found: Meaning, schema: Schema) -> pa.Table:
+    ids = files.inter.table.column("user_id").chunks
+    if files.net:
+        ids = ids + [chunk for end in ("source_id", "target_id") for chunk in files.net.table.column(end).chunks]
+    return _nodes(files.user, "user_id", pc.unique(pa.chunked_array(ids, pa.string())), found.user, schema)
+
+
+def _items(files: AtomicFiles, found: Meaning, schema: Schema) -> pa.Table:
+    return _nodes(files.item, "item_id", item_ids(files), found.item, schema)
+
+
+def _nodes(part: AtomicTable | None, id_column: str, ids: pa.Array, label: str, schema: Schema) -> pa.Table:
+    """Return a file's rows, then a row for every other id that is used."""
+    node = schema.nodes[label]
+    if part is None:
+        return pa.table({node.key: ids})
+    columns = {node.key: part.table.column(id_column), **_property_columns(part, node.properties)}
+    others = ids.filter(pc.invert(pc.is_in(ids, value_set=part.table.column(id_column))))
+    return pa.concat_tables([pa.table(columns), pa.table({node.key: others})], promote_options="default")
+
+
+def _property_columns(part: AtomicTable, properties: dict[str, str]) -> dict[str, pa.ChunkedArray]:
+    names = [name for name in properties if name in part.table.column_names]
+    return {
+        name: words_of(part.table.column(name)) if properties[name] == "strings" else part.table.column(name)
+        for name in names
+    }
+
+
+def _behaviours(files: AtomicFiles, found: Meaning, schema: Schema) -> pa.Table:
+    inter, properties = files.inter, dict(schema.relationships[found.behaviour].properties)
+    columns = {"src": inter.table.column("user_id"), "dst": inter.table.column("item_id")}
+    columns |= _property_columns(inter, properties)
+    split = schema.roles.behaviours[found.behaviour].split
+    if split and SPLIT in inter.table.column_names:
+        columns[split] = inter.table.column(SPLIT)
+    return pa.table(columns)
+
+
+def _category_edges(files: AtomicFiles, column: str) -> pa.Table:
+    assert files.item is not None
+    words = words_of(files.item.table.column(column))
+    items = files.item.table.column("item_id").take(pc.list_parent_indices(words))
+    table = pa.table({"src": items, "dst": pc.utf8_trim_whitespace(pc.list_flatten(words))})
+    return table.filter(pa.array(to_mask(pc.not_equal(table.column("dst"), ""))))
+
+
+def _category_nodes(files: AtomicFiles, column: str, label: str, schema: Schema) -> pa.Table:
+    return pa.table({schema.nodes[label].key: pc.unique(_category_edges(files, column).column("dst"))})
+
+
+def _origins(files: AtomicFiles, found: Meaning) -> dict[TableKey, tuple[Origin, ...]]:
+    behaviours: EdgeType = (found.user, found.behaviour, found.item)
+    origins: dict[TableKey, tuple[Origin, ...]] = {behaviours: files.inter.origins}
+    origins |= {label: part.origins for label, part in ((found.user, files.user), (found.item, files.item)) if part}
+    return origins

@@ -1,0 +1,196 @@
+"""A folder of RecBole atomic files, as tables of strings.
+
+The format: tab-separated text without quoting, whose header cells are `name:type`. One data set, NAME, has
+NAME.inter and any of NAME.item, NAME.user, NAME.kg, NAME.link, NAME.net; a fixed split is NAME.train.inter,
+NAME.valid.inter and NAME.test.inter (https://recbole.io/docs/user_guide/data/atomic_files.html).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kgrec.columns import to_mask
+from kgrec.errors import DataError, Problem
+from kgrec.schema import RESERVED_PROPERTIES
+from kgrec.tables import Origin
+from loaders.delimited import UNQUOTED_TSV, read_delimited
+from loaders.names import identifiers
+
+KINDS: Final = ("token", "token_seq", "float", "float_seq")
+SPLIT: Final = "split"
+"""Column that says which of the benchmark files an interaction came from."""
+
+_IDS: Final[dict[str, tuple[str, ...]]] = {
+    "inter": ("user_id", "item_id"),
+    "item": ("item_id",),
+    "user": ("user_id",),
+    "kg": ("head_id", "relation_id", "tail_id"),
+    "link": ("item_id", "entity_id"),
+    "net": ("source_id", "target_id"),
+}
+_FILE = re.compile(r"(?P<name>.+?)(?:\.(?P<split>train|valid|test))?\.(?P<part>inter|item|user|kg|link|net)")
+_Found = dict[tuple[str, str | None], Path]
+
+
+@dataclass(frozen=True)
+class AtomicTable:
+    """One part of a data set.
+
+    Attributes:
+        path: its (first) file.
+        table: n rows of string columns, named by identifiers; an empty value is null.
+        kinds: column → token, token_seq, float or float_seq.
+        origins: the lines the rows came from.
+    """
+
+    path: Path
+    table: pa.Table
+    kinds: Mapping[str, str]
+    origins: tuple[Origin, ...]
+
+    def renamed(self, names: Mapping[str, str]) -> AtomicTable:
+        """Return the same part with columns renamed."""
+        columns = [names.get(name, name) for name in self.table.column_names]
+        kinds = {names.get(name, name): kind for name, kind in self.kinds.items()}
+        return replace(self, table=self.table.rename_columns(columns), kinds=kinds)
+
+    def without(self, names: list[str]) -> AtomicTable:
+        """Return the same part without some columns."""
+        kinds = {name: kind for name, kind in self.kinds.items() if name not in names}
+        return replace(self, table=self.table.drop_columns(names), kinds=kinds)
+
+
+@dataclass(frozen=True)
+class AtomicFiles:
+    """A data set: `inter`, with a column `split` from benchmark files, and the other parts where there is a file."""
+
+    name: str
+    inter: AtomicTable
+    item: AtomicTable | None = None
+    user: AtomicTable | None = None
+    kg: AtomicTable | None = None
+    link: AtomicTable | None = None
+    net: AtomicTable | None = None
+
+
+def read_folder(folder: Path) -> AtomicFiles:
+    """Read every atomic file of a folder.
+
+    Raises:
+        DataError: with every problem of every file.
+    """
+    name, paths = _find(folder)
+    tables: dict[tuple[str, str | None], AtomicTable] = {}
+    problems: list[Problem] = []
+    for key, path in paths.items():
+        try:
+            tables[key] = _read(path, key[0])
+        except DataError as error:
+            problems += error.problems
+    splits = {split: table for (part, split), table in tables.items() if part == "inter" and split}
+    problems += _header_differences(list(splits.values()))
+    if problems:
+        raise DataError(problems)
+    parts = {part: table for (part, split), table in tables.items() if split is None}
+    return AtomicFiles(name, **(parts | {"inter": _joined(splits)} if splits else parts))
+
+
+def is_atomic(folder: Path) -> bool:
+    """Say whether a folder holds interactions in the atomic format."""
+    return folder.is_dir() and any(folder.glob("*.inter"))
+
+
+def _find(folder: Path) -> tuple[str, _Found]:
+    if not folder.is_dir():
+        found = "a file" if folder.exists() else "no such folder"
+        raise DataError([Problem(str(folder), found, "a folder of RecBole atomic files")])
+    matches = [(match, path) for path in sorted(folder.iterdir()) if (match := _FILE.fullmatch(path.name))]
+    names = sorted({match["name"] for match, _ in matches})
+    if len(names) > 1:
+        found = f"files of {len(names)} data sets: {', '.join(names)}"
+        raise DataError([Problem(str(folder), found, "one data set a folder")])
+    paths = {(str(match["part"]), match["split"]): path for match, path in matches}
+    if not any(part == "inter" for part, _ in paths):
+        expected = "NAME.inter, or NAME.train.inter and NAME.test.inter"
+        raise DataError([Problem(str(folder), "no .inter file", expected)])
+    return names[0], _without_the_whole(folder, paths)
+
+
+def _without_the_whole(folder: Path, paths: _Found) -> _Found:
+    """Leave NAME.inter out where benchmark files exist: it holds their test rows too."""
+    splits = {split for part, split in paths if part == "inter" and split}
+    if not splits:
+        return paths
+    if "train" not in splits:
+        found = f"benchmark files {', '.join(sorted(splits))}"
+        raise DataError([Problem(str(folder), found, "a .train.inter file beside them")])
+    return {key: path for key, path in paths.items() if key != ("inter", None)}
+
+
+def _read(path: Path, part: str) -> AtomicTable:
+    text = read_delimited(path, UNQUOTED_TSV)
+    cells = [cell.rpartition(":") for cell in text.table.column_names]
+    problems = [
+        Problem(str(path), repr(f"{name}{colon}{kind}"), f"name:type with a type of {', '.join(KINDS)}", 1)
+        for name, colon, kind in cells
+        if kind not in KINDS or not name
+    ]
+    columns = [name for name, _, _ in cells]
+    missing = [name for name in _IDS[part] if name not in columns]
+    if missing and not problems:
+        found = f"the header {', '.join(columns)}"
+        problems = [Problem(str(path), found, f"a column {', '.join(missing)}", 1)]
+    if problems:
+        raise DataError(problems)
+    return _named(path, part, text.table, [kind for _, _, kind in cells], columns, text.origins)
+
+
+def _named(
+    path: Path, part: str, table: pa.Table, kinds: list[str], columns: list[str], origins: tuple[Origin, ...]
+) -> AtomicTable:
+    table = table.rename_columns(columns)
+    problems = list(_missing_ids(table, part, origins))
+    if problems:
+        raise DataError(problems)
+    names = _column_names(columns, part)
+    return AtomicTable(path, table.rename_columns(names), dict(zip(names, kinds, strict=True)), origins)
+
+
+def _column_names(columns: list[str], part: str) -> list[str]:
+    ids = _IDS[part]
+    taken = [*ids, *RESERVED_PROPERTIES, *(("src", "dst", SPLIT) if part == "inter" else ())]
+    named = identifiers((column for column in columns if column not in ids), taken)
+    return [named.get(column, column) for column in columns]
+
+
+def _missing_ids(table: pa.Table, part: str, origins: tuple[Origin, ...]) -> Iterator[Problem]:
+    for name in _IDS[part]:
+        for row in np.flatnonzero(to_mask(pc.is_null(table.column(name)))).tolist():
+            yield Problem(origins[0].where, "nothing", "an id", origins[0].first_row + row, name)
+
+
+def _header_differences(splits: list[AtomicTable]) -> Iterator[Problem]:
+    for other in splits[1:]:
+        if set(other.table.column_names) != set(splits[0].table.column_names):
+            expected = f"those of {splits[0].path.name}: {', '.join(splits[0].table.column_names)}"
+            yield Problem(str(other.path), f"columns {', '.join(other.table.column_names)}", expected, 1)
+
+
+def _joined(splits: Mapping[str, AtomicTable]) -> AtomicTable:
+    first = splits["train"]
+    tables = [
+        part.table.select(first.table.column_names).append_column(
+            SPLIT, pa.array([split] * part.table.num_rows, pa.string())
+        )
+        for split, part in splits.items()
+    ]
+    origins = tuple(origin for part in splits.values() for origin in part.origins)
+    return AtomicTable(first.path, pa.concat_tables(tables), {**first.kinds, SPLIT: "token"}, origins)

@@ -1,0 +1,110 @@
+"""Knowledge-graph triples of atomic files as edges: an item that is linked to an entity is that entity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kgrec.columns import to_mask
+from kgrec.errors import DataError, Problem, near_matches
+from kgrec.schema import EdgeType, RelationshipType, Schema
+from loaders.atomic_files import AtomicFiles
+from loaders.atomic_schema import Meaning
+from loaders.names import identifiers, is_iri, readable
+
+
+def item_ids(files: AtomicFiles) -> pa.ChunkedArray:
+    """Return the ids of all items, those of the .item file first."""
+    columns = [part.table.column("item_id") for part in (files.item, files.inter) if part]
+    return pc.unique(pa.chunked_array([chunk for column in columns for chunk in column.chunks], pa.string()))
+
+
+def relation_types(files: AtomicFiles, found: Meaning) -> dict[str, str]:
+    """Return relation id → relationship type for every relation of the triples."""
+    if files.kg is None:
+        return {}
+    return identifiers(pc.unique(files.kg.table.column("relation_id")).to_pylist(), found.taken)
+
+
+def relation_edges(files: AtomicFiles, found: Meaning) -> dict[EdgeType, pa.Table]:
+    """Return every triple as an edge of columns `src` and `dst`, by edge type."""
+    if files.kg is None or found.entity is None:
+        return {}
+    types, edges = relation_types(files, found), {}
+    label = {True: found.item, False: found.entity}
+    groups = _with_items(files).groupby(["relation_id", "src_is_item", "dst_is_item"], observed=True)
+    for (relation, src_is_item, dst_is_item), rows in groups:
+        ends = {end: pa.array(rows[end], pa.string()) for end in ("src", "dst")}
+        edges[label[src_is_item], types[relation], label[dst_is_item]] = pa.table(ends)
+    return edges
+
+
+def relationships(edges: Mapping[EdgeType, pa.Table], found: Meaning) -> dict[str, RelationshipType]:
+    """Return the relationship types that edges need, each between the labels that are actually seen."""
+    order = (found.item, found.entity)
+    types = dict.fromkeys(type_ for _, type_, _ in edges)
+    return {
+        type_: RelationshipType(
+            from_=tuple(x for x in order if any(x == src and t == type_ for src, t, _ in edges)),
+            to=tuple(x for x in order if any(x == dst and t == type_ for _, t, dst in edges)),
+        )
+        for type_ in types
+    }
+
+
+def check_relations(files: AtomicFiles, found: Meaning, schema: Schema) -> None:
+    """Raise a DataError that names every relation for which the schema has no type."""
+    missing = {r: t for r, t in relation_types(files, found).items() if t not in schema.relationships}
+    if missing and files.kg:
+        column = files.kg.table.column("relation_id")
+        raise DataError(
+            [
+                Problem(
+                    str(files.kg.path),
+                    f"relation {relation!r}",
+                    f"a relationship type {type_} in the schema{near_matches(type_, schema.relationships)}",
+                    pc.index(column, relation).as_py() + 2,
+                    "relation_id",
+                )
+                for relation, type_ in missing.items()
+            ]
+        )
+
+
+def entity_table(edges: Mapping[EdgeType, pa.Table], label: str, schema: Schema) -> pa.Table:
+    """Return the nodes of all entities that are no items, with readable names where the schema wants them."""
+    ends = [t.column("src") for (src, _, _), t in edges.items() if src == label]
+    ends += [t.column("dst") for (_, _, dst), t in edges.items() if dst == label]
+    ids = pc.unique(pa.chunked_array([chunk for end in ends for chunk in end.chunks], pa.string()))
+    columns = {schema.nodes[label].key: ids}
+    if "name" in schema.nodes[label].properties:
+        columns["name"] = _entity_names(ids)
+    return pa.table(columns)
+
+
+def _entity_names(ids: pa.Array) -> pa.Array:
+    names = pd.Series(ids.to_pylist(), dtype=object).map(lambda id_: readable(id_) if is_iri(id_) else id_)
+    return pa.array(names, pa.string())
+
+
+def _with_items(files: AtomicFiles) -> pd.DataFrame:
+    assert files.kg is not None
+    triples = files.kg.table.to_pandas()
+    links = _links(files)
+    for end, column in (("src", "head_id"), ("dst", "tail_id")):
+        triples = triples.merge(links.rename(columns={"entity_id": column, "item_id": end}), how="left", on=column)
+        triples[f"{end}_is_item"] = triples[end].notna()
+        triples[end] = triples[end].fillna(triples[column])
+    return triples
+
+
+def _links(files: AtomicFiles) -> pd.DataFrame:
+    """Return entity → item, without links of items that nothing else mentions."""
+    if files.link is None:
+        return pd.DataFrame({"item_id": [], "entity_id": []}, dtype="str")
+    table = files.link.table.select(["item_id", "entity_id"])
+    known = to_mask(pc.is_in(table.column("item_id"), value_set=item_ids(files)))
+    return table.filter(pa.array(known)).to_pandas().drop_duplicates()

@@ -1,0 +1,272 @@
+"""The schema of a folder of atomic files, and what its columns mean in a schema."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kgrec.errors import DataError, Problem, SchemaError, near_matches
+from kgrec.schema import RESERVED_TYPES, Schema
+from loaders.atomic_files import SPLIT, AtomicFiles, AtomicTable
+from loaders.names import identifiers, singular
+
+USER, ITEM, ENTITY, INTERACTED, KNOWS = "User", "Item", "Entity", "INTERACTED", "KNOWS"
+DOMAIN: Final = "domain"
+MAX_CATEGORIES: Final = 100
+"""A column of more distinct words than this is free text."""
+
+_TIMES: Final = ("timestamp", "time", "datetime", "position", "order")
+_NAMES: Final = ("title", "name")
+_PROPERTY_TYPES: Final = {"token": "string", "token_seq": "string", "float": "float", "float_seq": "strings"}
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What the files are called in a schema.
+
+    Attributes:
+        user, item, behaviour: labels and type.
+        entity: label of knowledge-graph entities that are no items; None if the files have no triples.
+        knows: type between users; None if the files have none.
+        categories: item column → (relationship type, label) of its words.
+        repeated: interaction columns that only repeat a property of the item.
+    """
+
+    user: str
+    item: str
+    behaviour: str
+    entity: str | None
+    knows: str | None
+    categories: Mapping[str, tuple[str, str]]
+    repeated: tuple[str, ...]
+
+    @property
+    def taken(self) -> tuple[str, ...]:
+        """Names that a relation of the knowledge graph cannot have."""
+        words = [word for pair in self.categories.values() for word in pair]
+        return tuple(
+            w for w in (*RESERVED_TYPES, self.user, self.item, self.behaviour, self.entity, self.knows, *words) if w
+        )
+
+
+def separator(column: pa.ChunkedArray) -> str:
+    """Return what separates the words of a sequence: `, ` if most values of several words have it, else a space."""
+    several = pc.sum(pc.match_substring(column, " ")).as_py() or 0
+    commas = pc.sum(pc.match_substring(column, ", ")).as_py() or 0
+    return ", " if 2 * commas > several else " "
+
+
+def words_of(column: pa.ChunkedArray) -> pa.Array:
+    """Return the list of words of each value, null for a missing value."""
+    return pc.split_pattern(column.combine_chunks(), separator(column))
+
+
+def base_schema(files: AtomicFiles) -> dict[str, Any]:
+    """Return the schema of everything but the knowledge graph's relations, as plain dictionaries."""
+    categories = _derived_categories(files.item)
+    behaviour = _behaviour_properties(files)
+    nodes: dict[str, Any] = {USER: _user_label(files), ITEM: _item_label(files, categories)}
+    relationships: dict[str, Any] = {INTERACTED: {"from": USER, "to": ITEM, "properties": behaviour}}
+    for type_, label in categories.values():
+        key = f"{label.lower()}_id"
+        nodes[label] = {"key": key, "text": f"{{{key}}}"}
+        relationships[type_] = {"from": ITEM, "to": label}
+    if files.kg:
+        nodes[ENTITY] = _entity_label(files.kg)
+    if files.net:
+        relationships[KNOWS] = {"from": USER, "to": USER}
+    roles: dict[str, Any] = {"users": USER, "items": ITEM, "behaviours": {INTERACTED: _behaviour_role(behaviour)}}
+    if files.item and DOMAIN in files.item.kinds:
+        roles["domain"] = DOMAIN
+    return {"name": files.name, "nodes": nodes, "relationships": relationships, "roles": roles}
+
+
+def meaning(files: AtomicFiles, schema: Schema) -> Meaning:
+    """Say what each part of the files is in a schema.
+
+    Raises:
+        SchemaError: the schema has several kinds of users, items or behaviours, or lacks a label the files need.
+        DataError: with every column that the schema or the files lack.
+    """
+    roles = schema.roles
+    many = [
+        Problem(
+            schema.name,
+            f"{len(names)} names: {', '.join(names)}",
+            "one; atomic files have no more",
+            field=f"roles.{role}",
+        )
+        for role, names in (("users", roles.users), ("items", roles.items), ("behaviours", roles.behaviours))
+        if len(names) != 1
+    ]
+    if many:
+        raise SchemaError(many)
+    user, item, behaviour = roles.users[0], roles.items[0], next(iter(roles.behaviours))
+    categories = _declared_categories(files.item, schema, item)
+    found = Meaning(
+        user,
+        item,
+        behaviour,
+        _entity_of(schema, (user, item, *(label for _, label in categories.values()))) if files.kg else None,
+        _knows_of(schema, user) if files.net else None,
+        categories,
+        _repeated(files, list(schema.relationships[behaviour].properties)),
+    )
+    problems = list(_column_problems(files, schema, found))
+    if problems:
+        raise DataError(problems)
+    return found
+
+
+def _user_label(files: AtomicFiles) -> dict[str, Any]:
+    properties = _properties(files.user, "user_id")
+    text = [f"{_spoken(name)}: {{{name}}}" for name in properties]
+    return {"key": "user_id", "properties": properties, "text": [*text, f"latest: {{{INTERACTED}:10}}"]}
+
+
+def _item_label(files: AtomicFiles, categories: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
+    kinds = files.item.kinds if files.item else {}
+    properties = {k: v for k, v in _properties(files.item, "item_id").items() if k not in categories}
+    name = _name_column(kinds)
+    text = [f"{{{name}}}"] if name else []
+    text += [f"{_spoken(column)}: {{{type_}}}" for column, (type_, _) in categories.items()]
+    text += [f"{_spoken(p)}: {{{p}}}" for p in properties if kinds[p] == "token_seq" and p != name]
+    return {"key": "item_id", "name": name, "properties": properties, "text": text}
+
+
+def _entity_label(kg: AtomicTable) -> dict[str, Any]:
+    iris = pc.match_substring_regex(kg.table.column("tail_id"), r"^[A-Za-z][A-Za-z0-9+.-]*://")
+    if 2 * (pc.sum(iris).as_py() or 0) <= len(iris):
+        return {"key": "entity_id"}
+    return {"key": "entity_id", "name": "name", "properties": {"name": "string"}, "text": "{name}"}
+
+
+def _properties(part: AtomicTable | None, key: str) -> dict[str, str]:
+    return {name: _PROPERTY_TYPES[kind] for name, kind in part.kinds.items() if name != key} if part else {}
+
+
+def _behaviour_properties(files: AtomicFiles) -> dict[str, str]:
+    hidden = {"user_id", "item_id", *_repeated(files, [])}
+    return {name: _PROPERTY_TYPES[kind] for name, kind in files.inter.kinds.items() if name not in hidden}
+
+
+def _behaviour_role(properties: Mapping[str, str]) -> dict[str, str]:
+    floats = [name for name, kind in properties.items() if kind == "float"]
+    times = [name for name in floats if name in _TIMES]
+    weights = [name for name in floats if name not in times[:1]]
+    role = {"weight": weights[:1], "time": times[:1], "split": [SPLIT] if SPLIT in properties else []}
+    return {meaning: names[0] for meaning, names in role.items() if names}
+
+
+def _name_column(kinds: Mapping[str, str]) -> str | None:
+    texts = [column for column, kind in kinds.items() if kind in ("token", "token_seq")]
+    exact = [column for column in texts if column in _NAMES]
+    ending = [column for column in texts if column.endswith(tuple(f"_{name}" for name in _NAMES))]
+    return next(iter(exact + ending), None)
+
+
+def _derived_categories(item: AtomicTable | None) -> dict[str, tuple[str, str]]:
+    if item is None:
+        return {}
+    name = _name_column(item.kinds)
+    columns = [
+        c for c, kind in item.kinds.items() if kind == "token_seq" and c != name and _is_category(item.table.column(c))
+    ]
+    nouns = _nouns(columns)
+    labels = identifiers((noun.title().replace("_", "") for noun in nouns.values()), (USER, ITEM, ENTITY))
+    return {c: (_category_type(noun), labels[noun.title().replace("_", "")]) for c, noun in nouns.items()}
+
+
+def _is_category(column: pa.ChunkedArray) -> bool:
+    counts = pc.value_counts(pc.list_flatten(words_of(column).drop_null())).field("counts")
+    recurring = pc.sum(pc.greater(counts, 1)).as_py() or 0
+    return 0 < len(counts) <= MAX_CATEGORIES and 2 * recurring > len(counts)
+
+
+def _nouns(columns: list[str]) -> dict[str, str]:
+    """Return column → its singular, or the column itself where two columns have the same singular."""
+    all_ = [singular(column) for column in columns]
+    return {c: noun if all_.count(noun) == 1 else c for c, noun in zip(columns, all_, strict=True)}
+
+
+def _category_type(noun: str) -> str:
+    return f"HAS_{noun.upper()}"
+
+
+def _declared_categories(item: AtomicTable | None, schema: Schema, label: str) -> dict[str, tuple[str, str]]:
+    known = (schema.nodes[label].key, *schema.nodes[label].properties, "item_id")
+    columns = [c for c in (item.kinds if item else ()) if c not in known]
+    types = {c: _category_type(noun) for c, noun in _nouns(columns).items()}
+    declared = {c: t for c, t in types.items() if t in schema.relationships and label in schema.relationships[t].from_}
+    return {c: (t, schema.relationships[t].to[0]) for c, t in declared.items()}
+
+
+def _entity_of(schema: Schema, others: tuple[str, ...]) -> str:
+    rest = [label for label in schema.nodes if label not in others]
+    if ENTITY in rest:
+        return ENTITY
+    if len(rest) == 1:
+        return rest[0]
+    found = f"labels {', '.join(schema.nodes)}"
+    raise SchemaError(
+        [Problem(schema.name, found, f"a label {ENTITY} for the entities of the .kg file", field="nodes")]
+    )
+
+
+def _knows_of(schema: Schema, user: str) -> str:
+    types = [t for t, r in schema.relationships.items() if user in r.from_ and user in r.to]
+    if len(types) == 1:
+        return types[0]
+    found = f"{len(types)} types from {user} to {user}"
+    expected = "one, such as KNOWS, for the .net file"
+    raise SchemaError([Problem(schema.name, found, expected, field="relationships")])
+
+
+def _repeated(files: AtomicFiles, declared: list[str]) -> tuple[str, ...]:
+    """Find interaction columns that say what the item's own column of that name says."""
+    if files.item is None:
+        return ()
+    items, inter = files.item.table, files.inter.table
+    rows = pc.index_in(inter.column("item_id"), value_set=items.column("item_id"))
+    shared = [c for c in inter.column_names if c in items.column_names and c != "item_id" and c not in declared]
+    return tuple(c for c in shared if inter.column(c).equals(items.column(c).take(rows)))
+
+
+def _column_problems(files: AtomicFiles, schema: Schema, found: Meaning) -> Iterator[Problem]:
+    user, item = schema.nodes[found.user], schema.nodes[found.item]
+    behaviour = schema.relationships[found.behaviour]
+    made = {schema.roles.behaviours[found.behaviour].split}
+    yield from _differences(files, "user", found.user, user.properties, {"user_id"}, set())
+    yield from _differences(files, "item", found.item, item.properties, {"item_id", *found.categories}, set())
+    given = {"user_id", "item_id", *found.repeated}
+    yield from _differences(files, "inter", found.behaviour, behaviour.properties, given, {*made, None} - {None})
+
+
+def _differences(
+    files: AtomicFiles, part: str, kind: str, properties: Mapping[str, str], given: set[str], optional: set[str]
+) -> Iterator[Problem]:
+    atomic: AtomicTable | None = getattr(files, part)
+    needed = [name for name in properties if name not in optional]
+    if atomic is None:
+        if needed:
+            yield Problem(f"{files.name}.{part}", "no such file", f"a file with columns {', '.join(needed)}")
+        return
+    for name in needed:
+        if name not in atomic.kinds:
+            near = near_matches(name, atomic.kinds)
+            yield Problem(
+                str(atomic.path), "no such column", f"the property {kind}.{name} of the schema{near}", 1, name
+            )
+    for name in atomic.kinds:
+        if name not in properties and name not in given:
+            near = near_matches(name, properties)
+            expected = f"a property of {kind} in the schema ({', '.join(properties) or 'it has none'}){near}"
+            yield Problem(str(atomic.path), f"unknown column {name!r}", expected, 1, name)
+
+
+def _spoken(column: str) -> str:
+    return column.replace("_", " ")

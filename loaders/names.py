@@ -1,0 +1,51 @@
+"""Identifiers made of whatever names a source uses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from urllib.parse import unquote
+
+_IRI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+def is_iri(text: str) -> bool:
+    """Say whether an id is an IRI such as `http://dbpedia.org/resource/Alien`."""
+    return bool(_IRI.match(text))
+
+
+def readable(iri: str) -> str:
+    """Return an IRI's local name for people: `http://dbpedia.org/resource/Joseph_F._Biroc` → `Joseph F. Biroc`."""
+    return unquote(re.split(r"[/#]", iri.rstrip("/#"))[-1]).replace("_", " ").strip()
+
+
+def identifiers(words: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:
+    """Give each word an identifier that no other word and no `taken` name has, letter case aside.
+
+    Words are served in sorted order, so the answer does not depend on the order they come in.
+    """
+    used = {name.casefold() for name in taken}
+    named = {}
+    for word in sorted(set(words)):
+        plain = _identifier(word)
+        name, number = plain, 2
+        while name.casefold() in used:
+            name, number = f"{plain}_{number}", number + 1
+        used.add(name.casefold())
+        named[word] = name
+    return named
+
+
+def singular(word: str) -> str:
+    """Return an English noun's singular, good enough to name a label: `genres` → `genre`."""
+    if word.endswith("ies") and word not in ("series", "species"):
+        return word[:-3] + "y"
+    if word.endswith("s") and not word.endswith(("ss", "us", "is", "ies")):
+        return word[:-1]
+    return word
+
+
+def _identifier(word: str) -> str:
+    local = readable(word) if is_iri(word) else word
+    name = re.sub(r"[^A-Za-z0-9]+", "_", local).strip("_") or "unnamed"
+    return f"_{name}" if name[0].isdigit() else name
