@@ -60,6 +60,13 @@ class GraphTables:
     edges: Mapping[EdgeType, pa.Table]
     origins: Mapping[TableKey, tuple[Origin, ...]] = field(default_factory=dict, compare=False)
 
+    def counts(self) -> dict[str, int]:
+        """Return how many nodes a label and how many relationships a type has."""
+        counts = {label: table.num_rows for label, table in self.nodes.items()}
+        for (_, type_, _), table in self.edges.items():
+            counts[type_] = counts.get(type_, 0) + table.num_rows
+        return counts
+
     def locate(self, key: TableKey, index: int) -> tuple[str, int]:
         """Return (file, row) of row `index` (from 0) of a table."""
         for origin in self.origins.get(key, ()):

@@ -1,0 +1,110 @@
+"""`kgrec benchmark`: the whole job on atomic benchmark files, with defaults, ready to be scored by anybody."""
+
+from __future__ import annotations
+
+import json
+import platform
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kgrec.errors import UsageError
+from kgrec.loading import load
+from kgrec.measure import measure, metrics, recommendations
+from kgrec.recommender import Recommender
+from kgrec.snapshot import GraphSnapshot
+from kgrec.split import Split, by_given
+from kgrec.store import open_store
+
+FIT_ON = ("train", "train+valid")
+
+
+def run_benchmark(
+    folder: str | Path, *, fit_on: str = "train", ks: Sequence[int] = (10, 20), seeds: int = 1, out: str | Path
+) -> dict[str, Any]:
+    """Load benchmark files into a fresh graph, train with defaults, rank, measure, and write the result.
+
+    Every user with a test row gets all items that are in neither their train nor their valid rows (of the test row's
+    domain, where items have one), ranked.
+
+    Args:
+        folder: atomic files with NAME.train.inter and NAME.test.inter, and NAME.valid.inter where there is one.
+        fit_on: what the final model learns from: "train", or "train+valid" with the settings chosen on valid.
+        ks: list lengths.
+        seeds: how many seeds, from 0 on; the lists of the first are written.
+        out: folder for recommendations.parquet and metrics.json.
+
+    Returns:
+        The content of metrics.json.
+
+    Raises:
+        UsageError: wrong arguments, or no test file.
+        DataError: with every problem in the files.
+    """
+    if fit_on not in FIT_ON:
+        raise UsageError(f"--fit-on {fit_on!r}; expected one of {', '.join(FIT_ON)}")
+    if seeds < 1 or not ks or min(ks) < 1:
+        raise UsageError(f"seeds={seeds}, k={list(ks)}; expected at least 1")
+    start = time.perf_counter()
+    split = by_given(_load_fresh(folder))
+    if not split.is_test.any():
+        raise UsageError(f"{folder} has no test rows; expected a file NAME.test.inter")
+    loading = time.perf_counter() - start
+    results = [_one_seed(split, fit_on, ks, seed, Path(out)) for seed in range(seeds)]
+    result = _summary(folder, fit_on, split, loading, results)
+    (Path(out) / "metrics.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
+    return result
+
+
+def _load_fresh(folder: str | Path) -> GraphSnapshot:
+    with tempfile.TemporaryDirectory() as place, open_store(str(Path(place) / "benchmark.lbug")) as store:
+        load("atomic", folder, into=store)
+        return store.snapshot()
+
+
+def _one_seed(split: Split, fit_on: str, ks: Sequence[int], seed: int, out: Path) -> dict[str, Any]:
+    model = Recommender(seed=seed).fit(split, fit_on="train" if fit_on == "train" else "train+valid")
+    start = time.perf_counter()
+    measured = measure(model.model, split, ks)
+    seconds = {**model.trained.seconds, "rank and measure": round(time.perf_counter() - start, 3)}
+    if seed == 0:
+        out.mkdir(parents=True, exist_ok=True)
+        recommendations(measured, split).to_parquet(out / "recommendations.parquet", index=False)
+    summary = metrics(measured, split.protocol, seed)
+    return {"seed": seed, "metrics": summary, "seconds": seconds, "choices": model.trained.choices}
+
+
+def _summary(
+    folder: str | Path, fit_on: str, split: Split, loading: float, results: list[dict[str, Any]]
+) -> dict[str, Any]:
+    values = {
+        model: {metric: [r["metrics"]["models"][model][metric] for r in results] for metric in found}
+        for model, found in results[0]["metrics"]["models"].items()
+    }
+    chosen_on = "valid" if split.is_valid.any() else "a random cut of train"
+    first = results[0]["metrics"]
+    return {
+        "command": f"kgrec benchmark {Path(folder).name} --fit-on {fit_on} --seeds {len(results)}",
+        "protocol": f"fit on {fit_on}; settings chosen on {chosen_on}; full ranking of all items of the domain that are "
+        "in neither the user's train nor valid; every user with a test row counts; binary relevance",
+        "mean": {m: {k: float(np.mean(v)) for k, v in found.items()} for m, found in values.items()},
+        "deviation": {m: {k: float(np.std(v)) for k, v in found.items()} for m, found in values.items()},
+        "metrics": first,
+        "seeds": results,
+        "seconds": {"load": round(loading, 3), **results[0]["seconds"]},
+        "peak_memory_mb": peak_memory_mb(),
+        "versions": {"kgrec": version("kgrec"), "python": platform.python_version(), "torch": version("torch")},
+    }
+
+
+def peak_memory_mb() -> int:
+    """Return the largest resident memory of this process so far, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10))

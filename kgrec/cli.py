@@ -1,0 +1,307 @@
+"""The `kgrec` command. Every command is one library call, shown as a table or as JSON.
+
+Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import kgrec
+from kgrec.config import Config
+from kgrec.errors import KgrecError, UsageError
+from kgrec.show import show, show_facts, show_text
+
+app = typer.Typer(
+    help="A recommender engine whose centre is a knowledge graph.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+runs_app = typer.Typer(help="List and show runs.", no_args_is_help=True)
+app.add_typer(runs_app, name="runs")
+
+Graph = Annotated[str, typer.Argument(help="The graph, such as shop.lbug.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+RunName = Annotated[str | None, typer.Option("--run", help="Name or folder of a run; the newest if not given.")]
+Runs = Annotated[Path | None, typer.Option("--runs", help="Folder of runs; beside the graph if not given.")]
+SchemaFile = Annotated[str | None, typer.Option("--schema", help="Schema file or name; derived if not given.")]
+Params = Annotated[list[str] | None, typer.Option("--param", help="Query parameter as name=value; repeatable.")]
+INTERRUPTED = 130
+K = Annotated[int, typer.Option("--k", help="Length of a list.")]
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where the demo's graph and runs go.")] = Path("demo"),
+    source: Annotated[str | None, typer.Option(help="A local ml-100k folder; fetched if not given.")] = None,
+) -> None:
+    """Run the whole main job on ml-100k with its knowledge graph."""
+    from kgrec.demo import run_demo
+
+    run_demo(folder, source)
+
+
+@app.command()
+def load(
+    loader: Annotated[str, typer.Argument(help="atomic, tables, movielens, or one of yours.")],
+    source: Annotated[str, typer.Argument(help="What the loader reads.")],
+    into: Annotated[str, typer.Option("--into", help="The graph to write to; made if it is not there.")],
+    schema: SchemaFile = None,
+    as_json: Json = False,
+) -> None:
+    """Load a source into a graph; loading the same data twice changes nothing."""
+    with kgrec.open(into) as graph:
+        tables = kgrec.load(loader, source, into=graph, schema=schema)
+    show_facts(f"loaded into {into}", tables.counts(), as_json)
+
+
+@app.command()
+def check(
+    loader: Annotated[str, typer.Argument(help="atomic, tables, movielens, or one of yours.")],
+    source: Annotated[str, typer.Argument(help="What the loader reads.")],
+    schema: SchemaFile = None,
+    write_schema: Annotated[Path | None, typer.Option(help="Write the schema here, to be edited.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Check a source without writing anything but, on request, its schema."""
+    tables = kgrec.load(loader, source, schema=schema)
+    if write_schema:
+        write_schema.write_text(tables.schema.to_yaml(), encoding="utf-8")
+    show_facts(f"{source} is in order", tables.counts(), as_json)
+
+
+@app.command()
+def cypher(
+    graph: Graph,
+    query: Annotated[str, typer.Argument(help="The query.")],
+    param: Params = None,
+    write: Annotated[bool, typer.Option("--write", help="Allow the query to change the graph.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run a Cypher query."""
+    with kgrec.open(graph, read_only=not write) as store:
+        show(store.cypher(query, _parameters(param), write=write), as_json)
+
+
+@app.command()
+def explore(
+    graph: Graph,
+    name: Annotated[str | None, typer.Argument(help="A named query; lists them if not given.")] = None,
+    param: Params = None,
+    as_json: Json = False,
+) -> None:
+    """List or run the named queries a data scientist starts with."""
+    from kgrec.explore import named_queries, run_named
+
+    if name is None:
+        return show(named_queries(), as_json)
+    with kgrec.open(graph, read_only=True) as store:
+        show(run_named(store, name, _parameters(param)), as_json)
+
+
+@app.command()
+def train(
+    graph: Graph,
+    split: Annotated[
+        str | None, typer.Option(help="none, random, time, last or given; given if marked, else random.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="Setting as key=value; repeatable.")] = None,
+    k: K = 100,
+    runs: Runs = None,
+    as_json: Json = False,
+) -> None:
+    """Train on a graph, measure on what was held out, and keep the result as a run."""
+    from kgrec.jobs import train_run
+
+    run = train_run(graph, Config.read(config, settings or ()), split=split, k=k, runs=runs)
+    show_facts(f"run {run.name}", run.info["summary"], as_json)
+    if run.info["metrics"] and not as_json:
+        _show_metrics(run.info["metrics"], as_json)
+
+
+@app.command()
+def evaluate(graph: Graph, run: RunName = None, runs: Runs = None, as_json: Json = False) -> None:
+    """Measure a run on its held-out behaviours: the hybrid beside each single signal."""
+    from kgrec.jobs import evaluate_run
+
+    _show_metrics(evaluate_run(graph, run, runs), as_json)
+
+
+@app.command()
+def benchmark(
+    folder: Annotated[Path, typer.Argument(help="Atomic benchmark files: NAME.train.inter, NAME.test.inter …")],
+    fit_on: Annotated[str, typer.Option(help="train, or train+valid.")] = "train",
+    k: Annotated[str, typer.Option("--k", help="Cut-offs, comma-separated.")] = "10,20",
+    seeds: Annotated[int, typer.Option(help="Number of seeds.")] = 1,
+    out: Annotated[Path, typer.Option(help="Folder for recommendations.parquet and metrics.json.")] = Path("benchmark"),
+    as_json: Json = False,
+) -> None:
+    """Measure kgrec with its defaults on benchmark files, ready to be scored by others."""
+    from kgrec.benchmark import run_benchmark
+
+    result = run_benchmark(folder, fit_on=fit_on, ks=_whole_numbers(k), seeds=seeds, out=out)
+    _show_metrics(result["metrics"], as_json)
+
+
+@app.command()
+def recommend(
+    graph: Graph,
+    users: Annotated[list[str], typer.Argument(help="User ids.")],
+    k: K = 10,
+    items: Annotated[list[str] | None, typer.Option("--item", help="Recommend only these items; repeatable.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="Never recommend this item; repeatable.")] = None,
+    where: Annotated[list[str] | None, typer.Option(help="Only items with property=value; repeatable.")] = None,
+    domain: Annotated[str | None, typer.Option(help="Only items of this domain.")] = None,
+    on_unknown: Annotated[str, typer.Option(help="error, or popular: what an unknown user gets.")] = "error",
+    run: RunName = None,
+    runs: Runs = None,
+    as_json: Json = False,
+) -> None:
+    """Recommend items to users."""
+    model = _model(graph, run, runs)
+    frame = model.recommend(
+        users, k=k, items=items, exclude=exclude, where=_filters(where), domain=domain, on_unknown=on_unknown
+    )
+    show(model.with_names(frame), as_json)
+
+
+@app.command()
+def similar(
+    graph: Graph,
+    text: Annotated[str | None, typer.Option(help="Nodes whose text is like this.")] = None,
+    node: Annotated[str | None, typer.Option(help="Nodes like this one: its key.")] = None,
+    label: Annotated[str | None, typer.Option(help="Label to search; the first item label if not given.")] = None,
+    k: K = 10,
+    as_json: Json = False,
+) -> None:
+    """Find nodes by text or by another node, among the vectors in the graph."""
+    from kgrec.search import similar_nodes
+
+    with kgrec.open(graph, read_only=True) as store:
+        show(similar_nodes(store, text=text, node=node, label=label, k=k), as_json)
+
+
+@app.command()
+def explain(
+    graph: Graph,
+    user: Annotated[str, typer.Argument(help="User id.")],
+    item: Annotated[str, typer.Argument(help="Item id.")],
+    run: RunName = None,
+    runs: Runs = None,
+    as_json: Json = False,
+) -> None:
+    """Say why an item would be recommended to a user: shares by signal, and paths in the graph."""
+    explanation = _model(graph, run, runs).explain(user, item)
+    if as_json:
+        return show_facts("", explanation.to_dict(), as_json)
+    show_text(str(explanation))
+
+
+@runs_app.command("list")
+def runs_list(graph: Graph, runs: Runs = None, as_json: Json = False) -> None:
+    """List the runs of a graph, oldest first."""
+    from kgrec.jobs import runs_table
+
+    show(runs_table(graph, runs), as_json)
+
+
+@runs_app.command("show")
+def runs_show(
+    graph: Graph,
+    run: Annotated[str | None, typer.Argument(help="Name of a run; the newest if not given.")] = None,
+    runs: Runs = None,
+    as_json: Json = False,
+) -> None:
+    """Show what a run is made of: settings, choices, digests, metrics."""
+    from kgrec.runs import find_run, root_of
+
+    found = find_run(runs or root_of(graph), run)
+    show_facts(found.name, found.info, as_json)
+
+
+@app.command()
+def publish(graph: Graph, run: RunName = None, runs: Runs = None, k: K = 20, as_json: Json = False) -> None:
+    """Write a run's vectors and recommendations into the graph, replacing the ones that are there."""
+    from kgrec.jobs import publish_run
+
+    show_facts("published", publish_run(graph, run, runs, k), as_json)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Check that everything kgrec needs is there and works."""
+    from kgrec.doctor import examine
+
+    facts, healthy = examine()
+    show_facts("kgrec is healthy" if healthy else "kgrec is NOT healthy", facts, as_json)
+    if not healthy:
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Run the command; a user's mistake is one message on stderr, never a traceback."""
+    try:
+        app()
+    except KgrecError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, UsageError) else 1)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            print("interrupted; nothing was left half-written", file=sys.stderr)
+        raise
+
+
+def _model(graph: str, run: str | None, runs: Path | None) -> kgrec.Recommender:
+    from kgrec.runs import find_run, root_of
+
+    return kgrec.Recommender.load(find_run(runs or root_of(graph), run).folder)
+
+
+def _show_metrics(metrics: dict[str, Any], as_json: bool) -> None:
+    from kgrec.measure import metrics_table
+
+    if as_json:
+        return show_facts("", metrics, as_json)
+    show(metrics_table(metrics), as_json)
+
+
+def _parameters(pairs: list[str] | None) -> dict[str, Any]:
+    return {name: _value(value) for name, value in map(_pair, pairs or ())}
+
+
+def _filters(pairs: list[str] | None) -> dict[str, list[str]] | None:
+    found: dict[str, list[str]] = {}
+    for name, value in map(_pair, pairs or ()):
+        found.setdefault(name, []).append(value)
+    return found or None
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator:
+        raise UsageError(f"found {text!r}; expected name=value")
+    return name.strip(), value
+
+
+def _value(text: str) -> Any:
+    """A parameter is a string unless it is written as a JSON number, list, true, false or null."""
+    import json
+
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _whole_numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"--k {text!r}; expected whole numbers, such as 10,20") from None

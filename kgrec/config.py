@@ -1,0 +1,79 @@
+"""Settings of a recommender: the one place where their defaults are written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from kgrec.errors import UsageError
+
+SignalName = Literal["popularity", "neighbours", "ials", "ease", "gnn", "paths", "text"]
+
+
+class Config(BaseModel):
+    """Settings of a recommender. What depends on the data is not here: it is chosen on a validation cut."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    signals: tuple[SignalName, ...] = Field(
+        default=("popularity", "neighbours", "ials", "ease", "gnn", "paths", "text"),
+        min_length=1,
+        description="Signals that may take part; those the data does not allow are left out.",
+    )
+    encoder: str | None = Field(
+        default=None, description="Model folder or id for text; the packaged all-MiniLM-L6-v2 if not given."
+    )
+    valid_fraction: float = Field(
+        default=0.1,
+        gt=0,
+        lt=1,
+        description="Share of each user's behaviours in the validation cut, where none is given.",
+    )
+    seed: int = Field(default=0, ge=0, description="Makes the result repeat.")
+
+    @classmethod
+    def read(cls, path: str | Path | None = None, overrides: Iterable[str] = ()) -> Config:
+        """Make settings from a YAML file and `key=value` overrides.
+
+        Raises:
+            UsageError: a file that cannot be read, an unknown key or a bad value; all of them at once.
+        """
+        values: dict[str, Any] = {}
+        if path is not None:
+            try:
+                values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+            except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+                raise UsageError(f"config {path} cannot be read: {error}") from None
+        if not isinstance(values, dict):
+            raise UsageError(f"config {path} holds {type(values).__name__}; expected `key: value` lines")
+        for override in overrides:
+            key, separator, value = override.partition("=")
+            if not separator:
+                raise UsageError(f"setting {override!r}; expected key=value")
+            values[key.strip()] = yaml.safe_load(value)
+        return cls.checked(values)
+
+    @classmethod
+    def checked(cls, values: dict[str, Any]) -> Config:
+        """Make settings from keywords.
+
+        Raises:
+            UsageError: an unknown key or a bad value; all of them at once.
+        """
+        if isinstance(values.get("signals"), str):
+            values = {**values, "signals": [name.strip() for name in values["signals"].split(",")]}
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise UsageError("; ".join(_fault(e) for e in error.errors())) from None
+
+
+def _fault(error: Any) -> str:
+    name = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"unknown setting {name!r}; expected one of {', '.join(Config.model_fields)}"
+    return f"setting {name!r}: found {error['input']!r}; {error['msg']}"

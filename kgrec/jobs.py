@@ -1,0 +1,123 @@
+"""The jobs behind the commands: train a graph into a run, measure a run, publish one."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from kgrec.config import Config
+from kgrec.errors import UsageError
+from kgrec.measure import HYBRID, measure, metrics
+from kgrec.persist import save_model
+from kgrec.progress import say
+from kgrec.recommender import Recommender, as_split
+from kgrec.runs import Run, find_run, list_runs, new_name, root_of
+from kgrec.snapshot import GraphSnapshot
+from kgrec.split import Split, split_by
+from kgrec.store import open_store
+
+KS = (10, 20)
+"""List lengths that runs are measured at."""
+
+
+def train_run(
+    graph: str, config: Config, *, split: str | None = None, k: int = 100, runs: str | Path | None = None
+) -> Run:
+    """Train on a graph, measure on its held-out behaviours, recommend to every user, and keep it all as a run.
+
+    Args:
+        graph: URI of the graph; it is only read.
+        config: settings.
+        split: name of a split; the marks in the data if there are any, else "random".
+        k: length of the recommendation lists that the run keeps.
+        runs: folder of runs; beside the graph if not given.
+
+    Raises:
+        UsageError, StoreError, RunError: as the steps do; no run is left behind.
+    """
+    start = time.perf_counter()
+    with open_store(graph, read_only=True) as store:
+        snapshot = store.snapshot()
+    cut, name = _cut(snapshot, split)
+    model = Recommender(config).fit(cut)
+    say("recommending to every user")
+    listed = model.recommend(snapshot.users.ids, k=k)
+    info: dict[str, Any] = {"split": name, "protocol": cut.protocol, "metrics": None}
+    if cut.is_test.any():
+        say("measuring on the held-out behaviours")
+        info["metrics"] = metrics(measure(model.model, cut, KS), cut.protocol, config.seed)
+    info["summary"] = _summary(cut, info["metrics"], listed, time.perf_counter() - start)
+    info["data_digest"] = snapshot.digest
+    folder = Path(runs or root_of(graph)) / new_name()
+    tables = {"recommendations": pa.Table.from_pandas(listed, preserve_index=False)}
+    return save_model(folder, model.trained, config, info, tables)
+
+
+def evaluate_run(graph: str, run: str | None = None, runs: str | Path | None = None) -> dict[str, Any]:
+    """Measure a run again on the behaviours of the graph that its split holds out.
+
+    Raises:
+        UsageError: the run held nothing out, or the graph has changed since.
+    """
+    found = find_run(runs or root_of(graph), run)
+    with open_store(graph, read_only=True) as store:
+        snapshot = store.snapshot()
+    if snapshot.digest != found.info["data_digest"]:
+        raise UsageError(f"{graph} has changed since run {found.name} was trained; train again: kgrec train {graph}")
+    model = Recommender.load(found.folder)
+    cut, _ = _cut(snapshot, found.info["split"])
+    return metrics(measure(model.model, cut, KS), cut.protocol, model.config.seed)
+
+
+def publish_run(graph: str, run: str | None = None, runs: str | Path | None = None, k: int = 20) -> dict[str, Any]:
+    """Write a run's text vectors and its lists, to length k, into the graph.
+
+    Raises:
+        RunError: there is no such run.
+        StoreError: the graph cannot be written.
+    """
+    if k < 1:
+        raise UsageError(f"k={k}; expected at least 1")
+    found = find_run(runs or root_of(graph), run)
+    listed = found.table("recommendations")
+    listed = listed.filter(pa.compute.less_equal(listed.column("rank"), k))
+    model = Recommender.load(found.folder)
+    with open_store(graph) as store:
+        for label, vectors in model.trained.vectors.items():
+            store.write_vectors(label, model.model.train.ids(label), vectors)
+        store.publish(listed, found.name)
+    return {"run": found.name, "recommendations": listed.num_rows, "vectors": list(model.trained.vectors)}
+
+
+def runs_table(graph: str, runs: str | Path | None = None) -> pd.DataFrame:
+    """Return the runs of a graph, oldest first: run, created, split, and the hybrid's metrics."""
+    rows = []
+    for run in list_runs(runs or root_of(graph)):
+        measured = (run.info.get("metrics") or {}).get("models", {}).get(HYBRID, {})
+        shown = {name: value for name, value in measured.items() if name.startswith(("NDCG", "Recall"))}
+        rows.append({"run": run.name, "created": run.info["created"], "split": run.info.get("split"), **shown})
+    return pd.DataFrame(rows, columns=None if rows else ["run", "created", "split"])
+
+
+def _cut(snapshot: GraphSnapshot, split: str | None) -> tuple[Split, str]:
+    """Cut by name; without one by the marks in the data, or at random where there are none."""
+    if split is None:
+        split = "given" if as_split(snapshot).is_test.any() else "random"
+    return split_by(snapshot, split), split
+
+
+def _summary(cut: Split, measured: dict[str, Any] | None, listed: pd.DataFrame, seconds: float) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "users": cut.whole.n_users,
+        "items": cut.whole.n_items,
+        "behaviours learnt from": len(cut.train_and_valid.behaviours),
+        "recommendations": len(listed),
+        "seconds": round(seconds, 1),
+    }
+    if measured:
+        facts |= {"measured on": cut.protocol, **{f"hybrid {m}": v for m, v in measured["models"][HYBRID].items()}}
+    return facts

@@ -1,0 +1,143 @@
+"""Measuring a model on test behaviours: the hybrid beside each single signal, domain by domain, full ranking."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import scipy.sparse as sp
+
+from kgrec.errors import UsageError
+from kgrec.evaluate import Evaluation, bootstrap_interval, evaluate, paired_test
+from kgrec.model import HybridModel
+from kgrec.rank import Ranking, rank_all
+from kgrec.snapshot import FloatArray, IntArray
+from kgrec.split import Split
+
+Scorer = Callable[[IntArray], FloatArray]
+HYBRID, FUSION = "hybrid", "linear fusion"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured in one domain.
+
+    Attributes:
+        user_num: int64 [n], the users with a test row in the domain.
+        rankings: model → its lists for them.
+        evaluations: model → its metrics.
+    """
+
+    user_num: IntArray
+    rankings: Mapping[str, Ranking]
+    evaluations: Mapping[str, Evaluation]
+
+
+def measure(model: HybridModel, split: Split, ks: Sequence[int]) -> dict[str, Measured]:
+    """Rank all items that a user did not have in train or valid, within each domain, and measure against test.
+
+    Args:
+        model: what learnt from the split's train, or train and valid.
+        split: with test behaviours.
+        ks: list lengths; lists as long as the largest are made.
+
+    Returns:
+        Domain → what was measured.
+
+    Raises:
+        UsageError: the split has no test behaviour.
+    """
+    if not split.is_test.any():
+        raise UsageError("no test behaviour to measure on; use a split that holds some out")
+    relevant, seen = split.whole.pairs(split.test), split.train_and_valid.interactions
+    return {
+        domain: _measure_domain(model, relevant, seen, allowed, ks)
+        for domain, allowed in _domain_masks(split).items()
+        if relevant[:, allowed].nnz
+    }
+
+
+def recommendations(measured: Mapping[str, Measured], split: Split, name: str = HYBRID) -> pd.DataFrame:
+    """Return a model's lists: columns user_id, item_id, score, rank (from 1, within the domain)."""
+    users, items = split.whole.users.ids, split.whole.items.ids
+    frames = []
+    for found in measured.values():
+        ranking = found.rankings[name]
+        listed = ranking.item_num >= 0
+        rank = np.broadcast_to(np.arange(1, listed.shape[1] + 1), listed.shape)
+        columns = {"item_id": items[ranking.item_num[listed]], "score": ranking.score[listed], "rank": rank[listed]}
+        frames.append(pd.DataFrame({"user_id": np.repeat(users[found.user_num], listed.sum(axis=1)), **columns}))
+    return pd.concat(frames, ignore_index=True)
+
+
+def metrics(measured: Mapping[str, Measured], protocol: str, seed: int = 0) -> dict[str, Any]:
+    """Summarise what was measured as JSON-ready values.
+
+    Returns:
+        "protocol", "users" (questions asked), "models" {name: {metric: mean}}, "intervals" {name: {metric: [low, high]}}
+        (95 % by user bootstrap), "hybrid_against" {name: paired test on NDCG}, and "domains" where there are several.
+    """
+    names = list(next(iter(measured.values())).evaluations)
+    per_user = {name: _joined([found.evaluations[name] for found in measured.values()]) for name in names}
+    ndcg = [metric for metric in per_user[HYBRID] if metric.startswith("NDCG")][-1]
+    result: dict[str, Any] = {
+        "protocol": protocol,
+        "users": len(per_user[HYBRID][ndcg]),
+        "models": {name: _means(measured, name) for name in names},
+        "intervals": {n: {m: bootstrap_interval(v, seed=seed) for m, v in per_user[n].items()} for n in names},
+        "hybrid_against": {
+            n: {"metric": ndcg, **vars(paired_test(per_user[HYBRID][ndcg], per_user[n][ndcg], seed))}
+            for n in names
+            if n != HYBRID
+        },
+    }
+    if len(measured) > 1:
+        result["domains"] = {d: {n: found.evaluations[n].to_dict() for n in names} for d, found in measured.items()}
+    return result
+
+
+def metrics_table(summary: Mapping[str, Any]) -> pd.DataFrame:
+    """Return a summary as a table, one row a model, best NDCG last."""
+    frame = pd.DataFrame(summary["models"]).T
+    ndcg = [name for name in frame.columns if name.startswith("NDCG")][-1]
+    low_high = [summary["intervals"][name][ndcg] for name in frame.index]
+    frame[f"{ndcg} 95%"] = [f"{low:.4f}–{high:.4f}" for low, high in low_high]
+    return frame.sort_values(ndcg).rename_axis("model").reset_index()
+
+
+def _domain_masks(split: Split) -> dict[str, npt.NDArray[np.bool_]]:
+    domains = split.whole.item_domains
+    return {domain: np.asarray(domains == domain) for domain in sorted(set(domains))}
+
+
+def _measure_domain(
+    model: HybridModel, relevant: sp.csr_matrix, seen: sp.csr_matrix, allowed: npt.NDArray[np.bool_], ks: Sequence[int]
+) -> Measured:
+    within = relevant @ sp.diags_array(allowed.astype(np.float32))
+    within = sp.csr_matrix(within)
+    within.eliminate_zeros()
+    users = np.flatnonzero(np.diff(within.indptr)).astype(np.int64)
+    scorers: dict[str, Scorer] = {name: signal.scores for name, signal in model.signals.items()}
+    scorers[FUSION] = lambda nums: model.linear_fusion(nums)
+    scorers[HYBRID] = lambda nums: model.score(nums).total
+    rankings = {name: rank_all(scorer, users, max(ks), seen, allowed) for name, scorer in scorers.items()}
+    evaluations = {
+        name: evaluate(ranking, within[users], model.train.interactions, ks) for name, ranking in rankings.items()
+    }
+    return Measured(users, rankings, evaluations)
+
+
+def _joined(evaluations: Sequence[Evaluation]) -> dict[str, npt.NDArray[np.float32]]:
+    return {m: np.concatenate([e.per_user[m] for e in evaluations]) for m in evaluations[0].per_user}
+
+
+def _means(measured: Mapping[str, Measured], name: str) -> dict[str, float]:
+    """Average over questions; coverage and novelty, which are of whole domains, by the same weights."""
+    parts = [found.evaluations[name] for found in measured.values()]
+    weights = [part.n_users for part in parts]
+    flat = [part.to_dict() for part in parts]
+    return {m: round(float(np.average([values[m] for values in flat], weights=weights)), 6) for m in flat[0]}

@@ -1,0 +1,92 @@
+"""A fitted recommender as a run folder, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from kgrec.config import Config
+from kgrec.errors import RunError
+from kgrec.hybrid import Blend
+from kgrec.model import HybridModel
+from kgrec.runs import Run, read_run, write_run
+from kgrec.schema import Schema
+from kgrec.signals import signal_kinds
+from kgrec.snapshot import Edges, GraphSnapshot
+from kgrec.training import Trained
+
+
+def save_model(
+    folder: str | Path,
+    trained: Trained,
+    config: Config,
+    info: Mapping[str, Any] | None = None,
+    tables: Mapping[str, pa.Table] | None = None,
+) -> Run:
+    """Write what was trained, with further facts and tables, as a run folder.
+
+    Raises:
+        RunError: the folder is something else, or the disk refuses.
+    """
+    model = trained.model
+    edge_types = list(model.train.edges)
+    facts = {
+        "kgrec": version("kgrec"),
+        "config": config.model_dump(mode="json"),
+        "schema": model.train.schema.to_dict(),
+        "digests": {"train": model.train.digest, "schema": model.train.schema.digest},
+        "labels": list(model.train.nodes),
+        "edge_types": edge_types,
+        "settings": {name: signal.settings.model_dump(mode="json") for name, signal in model.signals.items()},
+        "blends": {domain: blend.to_dict() for domain, blend in model.blends.items()},
+        "choices": trained.choices,
+        "seconds": trained.seconds,
+    }
+    stored = {f"nodes-{label}": table for label, table in model.train.nodes.items()}
+    stored |= {f"edges-{i}": _edge_table(model.train.edges[t]) for i, t in enumerate(edge_types)}
+    arrays = {f"signal-{name}": signal.state() for name, signal in model.signals.items()}
+    arrays["vectors"] = dict(trained.vectors)
+    return write_run(folder, {**facts, **(info or {})}, {**stored, **(tables or {})}, arrays)
+
+
+def load_model(folder: str | Path) -> tuple[Trained, Config]:
+    """Read what `save_model` wrote.
+
+    Raises:
+        RunError: it is not a run, is damaged, or was written by a newer kgrec.
+    """
+    run = read_run(folder)
+    try:
+        return _restore(run), Config.checked(dict(run.info["config"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{run.folder} is damaged ({error!r}); train again, or restore the folder") from error
+
+
+def _restore(run: Run) -> Trained:
+    train = _snapshot(run)
+    vectors = run.arrays("vectors")
+    signals = {}
+    for kind in signal_kinds(list(run.info["settings"])):
+        settings = kind.Settings.model_validate(run.info["settings"][kind.name])
+        signals[kind.name] = kind(settings).restore(train, vectors, run.arrays(f"signal-{kind.name}"))
+    blends = {domain: Blend.from_dict(values) for domain, values in run.info["blends"].items()}
+    return Trained(HybridModel(train, signals, blends), vectors, run.info["choices"], run.info["seconds"])
+
+
+def _snapshot(run: Run) -> GraphSnapshot:
+    nodes = {label: run.table(f"nodes-{label}") for label in run.info["labels"]}
+    edges = {}
+    for i, (source, type_, target) in enumerate(run.info["edge_types"]):
+        table = run.table(f"edges-{i}")
+        src, dst = (table.column(end).to_numpy() for end in ("src", "dst"))
+        edges[source, type_, target] = Edges(src, dst, table.drop_columns(["src", "dst"]))
+    return GraphSnapshot(Schema.from_dict(run.info["schema"]), nodes, edges)
+
+
+def _edge_table(edges: Edges) -> pa.Table:
+    properties = {name: edges.table.column(name) for name in edges.table.column_names}
+    return pa.table({"src": edges.src_num, "dst": edges.dst_num, **properties})

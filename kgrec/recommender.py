@@ -1,0 +1,284 @@
+"""Recommender: the estimator people import."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from kgrec.config import Config
+from kgrec.errors import UnknownItem, UnknownUser, UsageError
+from kgrec.explain import Explanation, explain
+from kgrec.model import HybridModel
+from kgrec.persist import load_model, save_model
+from kgrec.progress import track
+from kgrec.rank import item_filter, top_k
+from kgrec.runs import Run
+from kgrec.snapshot import FloatArray, GraphSnapshot, IdMap, IntArray
+from kgrec.split import Split, by_given, uncut
+from kgrec.store.base import GraphStore
+from kgrec.text import TextEncoder, VectorCache, default_encoder, text_vectors
+from kgrec.training import FitOn, Trained, train
+
+Ids = Iterable[object]
+BATCH_SCORES = 16_000_000
+"""Scores of a batch of users held at once, over all signals (64 MB)."""
+
+NEAREST_BY = ("gnn", "text", "ials")
+"""Signals whose vectors say which items, or users, are alike; the first one fitted is used."""
+
+
+class Recommender:
+    """Learns from a graph and recommends items to users.
+
+    Settings go to the constructor (see `Config`), data to `fit`.
+
+    Example:
+        model = Recommender(seed=1).fit(graph)
+        model.recommend(["196"], k=10)
+    """
+
+    def __init__(self, config: Config | None = None, *, encoder: TextEncoder | None = None, **settings: Any) -> None:
+        """Make an unfitted recommender.
+
+        Args:
+            config: settings as a whole.
+            encoder: turns text into vectors; takes the place of the setting of that name.
+            settings: settings by name, on top of `config`.
+
+        Raises:
+            UsageError: an unknown setting or a bad value.
+        """
+        base = config.model_dump(exclude_defaults=True) if config else {}
+        self.config = Config.checked({**base, **settings})
+        self.cache = VectorCache()
+        self._encoder = encoder
+        self._trained: Trained | None = None
+
+    def fit(self, graph: GraphStore | GraphSnapshot | Split, fit_on: FitOn = "train+valid") -> Self:
+        """Learn from a graph.
+
+        Behaviours that are marked as test are never learnt from. Settings are chosen on those marked as valid, or
+        on a random cut of train where there are none.
+
+        Args:
+            graph: a graph, its snapshot, or a split of it.
+            fit_on: whether the final signals also learn from the behaviours marked as valid.
+
+        Raises:
+            UsageError: there is no behaviour to learn from.
+        """
+        split = graph if isinstance(graph, Split) else as_split(graph)
+        self._trained = train(split, self.config, self._encode, fit_on)
+        return self
+
+    @property
+    def trained(self) -> Trained:
+        """Everything that fitting made.
+
+        Raises:
+            UsageError: not fitted yet.
+        """
+        if self._trained is None:
+            raise UsageError("this recommender is not fitted; call fit(graph) first, or load a run")
+        return self._trained
+
+    @property
+    def model(self) -> HybridModel:
+        """The fitted hybrid model."""
+        return self.trained.model
+
+    def recommend(
+        self,
+        users: Ids,
+        k: int = 10,
+        *,
+        items: Ids | None = None,
+        exclude: Ids | None = None,
+        where: Mapping[str, Any] | None = None,
+        domain: str | None = None,
+        include_seen: bool = False,
+        on_unknown: Literal["error", "popular"] | str = "error",
+    ) -> pd.DataFrame:
+        """Recommend the k best items to each user.
+
+        Args:
+            users: user ids.
+            k: length of a list; a list is shorter where fewer items may be recommended.
+            items: only these item ids may be recommended.
+            exclude: these item ids may not.
+            where: item property → value, or list of values, that an item must have.
+            domain: only items of this domain.
+            include_seen: whether items the user acted on in train may be recommended.
+            on_unknown: "error", or "popular" to give unknown users the most popular items.
+
+        Returns:
+            Columns user_id, item_id, score, rank (from 1), graph, cf, content; the last three add up to score.
+
+        Raises:
+            UnknownUser, UnknownItem: an id without a node.
+            UsageError: k below 1, an unknown property or domain.
+        """
+        ids = _as_ids(users, "users")
+        nums = self._user_nums(ids, on_unknown)
+        allowed = item_filter(self.model.train, items, exclude, where) & self._in_domain(domain)
+        batch = max(1, BATCH_SCORES // (self.model.train.n_items * len(self.model.signals)))
+        starts = range(0, len(nums), batch)
+        frames = [
+            self._recommend_batch(ids[start : start + batch], nums[start : start + batch], k, allowed, include_seen)
+            for start in (track(starts, "recommending") if len(starts) > 1 else starts)
+        ]
+        return pd.concat(frames, ignore_index=True) if frames else _frame([], [], {})
+
+    def similar_items(self, items: Ids, k: int = 10) -> pd.DataFrame:
+        """Return the k items most like each item: columns item_id, similar_item_id, score (cosine), rank.
+
+        Raises:
+            UnknownItem: an id without a node.
+            UsageError: no fitted signal has vectors of items.
+        """
+        ids = _as_ids(items, "items")
+        nums = _known(self.model.train.items, ids, UnknownItem)
+        return self._similar(ids, nums, k, "item", self.model.train.items)
+
+    def similar_users(self, users: Ids, k: int = 10) -> pd.DataFrame:
+        """Return the k users most like each user: columns user_id, similar_user_id, score (cosine), rank.
+
+        Raises:
+            UnknownUser: an id without a node.
+            UsageError: no fitted signal has vectors of users.
+        """
+        ids = _as_ids(users, "users")
+        nums = _known(self.model.train.users, ids, UnknownUser)
+        return self._similar(ids, nums, k, "user", self.model.train.users)
+
+    def explain(self, user: object, item: object) -> Explanation:
+        """Say why an item is scored as it is for a user: shares by signal, and the strongest paths in the graph.
+
+        Raises:
+            UnknownUser, UnknownItem: an id without a node.
+        """
+        user_num = int(_known(self.model.train.users, [str(user)], UnknownUser)[0])
+        item_num = int(_known(self.model.train.items, [str(item)], UnknownItem)[0])
+        return explain(self.model, user_num, item_num)
+
+    def with_names(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return a frame of recommendations with the items' names in a column `name` after `item_id`."""
+        names = self.model.train.item_names[self.model.train.items.nums(frame["item_id"])]
+        named = frame.copy()
+        named.insert(frame.columns.get_loc("item_id") + 1, "name", names)
+        return named
+
+    def save(self, folder: str | Path) -> Run:
+        """Write the fitted recommender as a run folder, whole or not at all.
+
+        Raises:
+            RunError: the folder is something else, or the disk refuses.
+        """
+        return save_model(folder, self.trained, self.config)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Recommender:
+        """Read a fitted recommender from a run folder; it recommends as the one that was saved.
+
+        Raises:
+            RunError: it is not a run, is damaged, or was written by a newer kgrec.
+        """
+        trained, config = load_model(folder)
+        model = cls(config)
+        model._trained = trained
+        return model
+
+    def _encode(self, snapshot: GraphSnapshot) -> Mapping[str, FloatArray]:
+        if self._encoder is None:
+            self._encoder = default_encoder(self.config.encoder)
+        return text_vectors(snapshot, self._encoder, self.cache)
+
+    def _user_nums(self, ids: Sequence[str], on_unknown: str) -> IntArray:
+        if on_unknown not in ("error", "popular"):
+            raise UsageError(f"on_unknown={on_unknown!r}; expected 'error' or 'popular'")
+        nums = self.model.train.users.nums(ids)
+        if on_unknown == "error":
+            _raise_unknown(self.model.train.users, ids, nums, UnknownUser, "Pass on_unknown='popular' to fall back.")
+        return nums
+
+    def _in_domain(self, domain: str | None) -> npt.NDArray[np.bool_]:
+        domains = self.model.train.item_domains
+        if domain is None:
+            return np.ones(len(domains), dtype=bool)
+        if domain not in domains:
+            raise UsageError(f"unknown domain {domain!r}; expected one of {', '.join(sorted(set(domains)))}")
+        return np.asarray(domains == domain)
+
+    def _recommend_batch(
+        self, ids: Sequence[str], nums: IntArray, k: int, allowed: npt.NDArray[np.bool_], include_seen: bool
+    ) -> pd.DataFrame:
+        scored = self.model.score(nums)
+        ranking = top_k(scored.total, k, None if include_seen else scored.seen, allowed)
+        listed = {"item": ranking.item_num, "score": ranking.score, **scored.groups(ranking.item_num)}
+        return _frame(ids, self.model.train.items.ids, listed)
+
+    def _similar(self, ids: Sequence[str], nums: IntArray, k: int, role: str, known: IdMap) -> pd.DataFrame:
+        vectors = self._vectors(role)
+        unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        scores = unit[nums] @ unit.T
+        scores[np.arange(len(nums)), nums] = -np.inf
+        ranking = top_k(scores, k)
+        found = _frame(ids, known.ids, {"item": ranking.item_num, "score": ranking.score})
+        return found.rename(columns={"item_id": f"similar_{role}_id", "user_id": f"{role}_id"})
+
+    def _vectors(self, role: str) -> FloatArray:
+        for name in NEAREST_BY:
+            signal = self.model.signals.get(name)
+            vectors = getattr(signal, f"{role}_vectors", None)
+            if vectors is not None:
+                return np.asarray(vectors, dtype=np.float32)
+        raise UsageError(f"no fitted signal has vectors of {role}s; fit one of {', '.join(NEAREST_BY)}")
+
+
+def as_split(graph: GraphStore | GraphSnapshot) -> Split:
+    """Cut a graph by the marks its behaviours carry; without any, everything is train."""
+    snapshot = graph.snapshot() if isinstance(graph, GraphStore) else graph
+    marked = np.isin(snapshot.behaviours.split, ["valid", "test"]).any()
+    return by_given(snapshot) if marked else uncut(snapshot)
+
+
+def _as_ids(ids: Ids, what: str) -> list[str]:
+    if isinstance(ids, str | bytes):
+        raise UsageError(f"{what}={ids!r}; expected a list of ids, such as [{ids!r}]")
+    return [str(i) for i in ids]
+
+
+def _known(id_map: IdMap, ids: Sequence[str], error: type[UnknownUser] | type[UnknownItem]) -> IntArray:
+    nums = id_map.nums(ids)
+    _raise_unknown(id_map, ids, nums, error, "Load it into the graph and train again.")
+    return nums
+
+
+def _raise_unknown(
+    id_map: IdMap, ids: Sequence[str], nums: IntArray, error: type[UnknownUser] | type[UnknownItem], hint: str
+) -> None:
+    missing = [id_ for id_, num in zip(ids, nums, strict=True) if num < 0]
+    if missing:
+        raise error(missing, id_map.ids, hint)
+
+
+def _frame(ids: Sequence[str], item_ids: npt.NDArray[np.object_], columns: dict[str, npt.NDArray[Any]]) -> pd.DataFrame:
+    """Turn lists [n, k] into rows; a short list gives fewer rows."""
+    item_num = columns["item"]
+    listed = item_num >= 0
+    rank = np.broadcast_to(np.arange(1, item_num.shape[1] + 1), item_num.shape)
+    rest = {name: values[listed] for name, values in columns.items() if name not in ("item", "score")}
+    return pd.DataFrame(
+        {
+            "user_id": np.repeat(np.array(ids, dtype=object), listed.sum(axis=1)),
+            "item_id": item_ids[item_num[listed]],
+            "score": columns["score"][listed],
+            "rank": rank[listed],
+            **rest,
+        }
+    )

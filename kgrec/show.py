@@ -1,0 +1,68 @@
+"""How the CLI shows results: tables for people, JSON for machines."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+
+def show(frame: pd.DataFrame, as_json: bool) -> None:
+    """Print a table; as JSON, a list of objects."""
+    if as_json:
+        print(json.dumps([_plain(row) for row in frame.to_dict("records")], ensure_ascii=False, indent=1))
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in frame.columns:
+        numeric = pd.api.types.is_numeric_dtype(frame[name])
+        table.add_column(str(name), justify="right" if numeric else "left", overflow="fold")
+    for row in frame.itertuples(index=False):
+        table.add_row(*(_cell(value) for value in row))
+    _console().print(table)
+
+
+def show_facts(title: str, facts: Mapping[str, Any], as_json: bool) -> None:
+    """Print named facts under a title; as JSON, one object."""
+    if as_json:
+        print(json.dumps(_plain(facts), ensure_ascii=False, indent=1))
+        return
+    console = _console()
+    console.print(title, style="bold", highlight=False, markup=False)
+    for name, value in facts.items():
+        text = value if isinstance(value, str | int) else json.dumps(_plain(value), ensure_ascii=False)
+        console.print(f"  {name}: {text}", highlight=False, markup=False)
+
+
+def show_text(text: str) -> None:
+    """Print text as it is."""
+    _console().print(text, highlight=False, markup=False)
+
+
+def _console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=max(console.width, 160))
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.4g}"
+    return "" if value is None or value is pd.NaT else str(value)
+
+
+def _plain(value: Any) -> Any:
+    """Turn NumPy and pandas values into what JSON holds; NaN becomes null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

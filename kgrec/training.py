@@ -1,0 +1,147 @@
+"""From a split to a hybrid model: choose on the validation cut, learn the blend there, then learn from everything."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from kgrec.config import Config
+from kgrec.errors import UsageError
+from kgrec.hybrid import Blend, fit_blend
+from kgrec.model import HybridModel
+from kgrec.progress import say
+from kgrec.signals import signal_kinds
+from kgrec.signals.base import Signal
+from kgrec.snapshot import Behaviours, GraphSnapshot, Vectors
+from kgrec.split import Split, by_random
+from kgrec.validate import Choice, Questions, choose, questions
+
+FitOn = Literal["train", "train+valid"]
+Encode = Callable[[GraphSnapshot], Vectors]
+
+
+class Stopwatch:
+    """Wall seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time spent inside to a stage."""
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 3)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The result of training.
+
+    Attributes:
+        model: the hybrid.
+        vectors: text vectors of the graph it learnt from.
+        choices: signal → settings chosen and tried; domain → how the blend came about.
+        seconds: stage → wall seconds.
+    """
+
+    model: HybridModel
+    vectors: Vectors
+    choices: Mapping[str, Any]
+    seconds: Mapping[str, float]
+
+
+def train(split: Split, config: Config, encode: Encode, fit_on: FitOn) -> Trained:
+    """Train on a split; its test behaviours are never looked at.
+
+    Settings and blend are chosen on the split's valid part, or on a random cut of train where that is empty.
+
+    Args:
+        split: the graph, cut.
+        config: settings.
+        encode: makes text vectors from a train snapshot.
+        fit_on: what the final signals learn from; a cut that training made itself always goes back in.
+
+    Raises:
+        UsageError: there is no behaviour to learn from.
+    """
+    if not len(split.train.behaviours):
+        raise UsageError("no behaviour to learn from in train; load more data, or use another split")
+    watch = Stopwatch()
+    inner, held_out = _validation_cut(split, config)
+    final = _final_snapshot(split, inner, fit_on)
+    with watch.stage("encode"):
+        vectors = encode(inner)
+    asked = questions(inner, held_out, config.seed)
+    with watch.stage("choose"):
+        chosen = _choose_all(inner, vectors, asked, config)
+    with watch.stage("blend"):
+        blends = _blends(chosen, inner, asked, config.seed)
+    signals = {name: choice.signal for name, choice in chosen.items()}
+    if final is not inner:
+        with watch.stage("encode"):
+            vectors = encode(final)
+        with watch.stage("fit"):
+            signals = {name: _refit(signal, final, vectors, config.seed) for name, signal in signals.items()}
+    return Trained(HybridModel(final, signals, blends), vectors, _describe(chosen, blends), watch.seconds)
+
+
+def _validation_cut(split: Split, config: Config) -> tuple[GraphSnapshot, Behaviours]:
+    if split.is_valid.any():
+        return split.train, split.valid
+    cut = by_random(split.train, config.valid_fraction, config.seed)
+    return cut.train, cut.test
+
+
+def _final_snapshot(split: Split, inner: GraphSnapshot, fit_on: FitOn) -> GraphSnapshot:
+    return split.train_and_valid if fit_on == "train+valid" and split.is_valid.any() else split.train
+
+
+def _choose_all(inner: GraphSnapshot, vectors: Vectors, asked: list[Questions], config: Config) -> dict[str, Choice]:
+    kinds = [kind for kind in signal_kinds(config.signals) if kind.applies(inner, vectors)]
+    if not kinds:
+        raise UsageError(f"none of the signals {', '.join(config.signals)} can work with this data; allow more")
+    if not asked:
+        say("too few behaviours for a validation cut: default settings, equal blend")
+        return {kind.name: Choice(kind().fit(inner, vectors, config.seed), np.nan, []) for kind in kinds}
+    chosen = {}
+    for kind in kinds:
+        say(f"choosing settings of {kind.name}")
+        chosen[kind.name] = choose(kind, inner, vectors, asked, config.seed)
+    return chosen
+
+
+def _blends(chosen: Mapping[str, Choice], inner: GraphSnapshot, asked: list[Questions], seed: int) -> dict[str, Blend]:
+    names = list(chosen)
+    blends = {domain: _even(names) for domain in sorted(set(inner.item_domains))}
+    activity = np.diff(inner.interactions.indptr)
+    popularity = np.asarray(inner.interactions.sum(axis=0), dtype=np.float32).ravel()
+    for q in asked:
+        scores = [q.scores(chosen[name].signal.scores) for name in names]
+        blends[q.domain] = fit_blend(
+            names, scores, q.seen, q.relevant, activity[q.user_num], popularity[q.item_num], seed
+        )
+    return blends
+
+
+def _even(names: Sequence[str]) -> Blend:
+    weights, none = np.ones((1, 1, len(names)), np.float32), np.empty(0, np.float32)
+    return Blend(tuple(names), "global", weights, none, none, {})
+
+
+def _refit(signal: Signal, train: GraphSnapshot, vectors: Vectors, seed: int) -> Signal:
+    say(f"fitting {signal.name}")
+    return type(signal)(signal.settings).fit(train, vectors, seed)
+
+
+def _describe(chosen: Mapping[str, Choice], blends: Mapping[str, Blend]) -> dict[str, Any]:
+    signals = {
+        name: {"settings": c.signal.settings.model_dump(), "ndcg": c.ndcg, "tried": c.tried}
+        for name, c in chosen.items()
+    }
+    return {"signals": signals, "blends": {domain: blend.report for domain, blend in blends.items()}}
