@@ -1,0 +1,42 @@
+import pytest
+
+from kgrec.config import Config
+from kgrec.errors import UsageError
+
+
+def test_defaults_file_and_overrides(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("seed: 3\nsignals: [gnn, ease]\n")
+    config = Config.read(path, ["seed=4"])
+    assert config.seed == 4
+    assert config.signals == ("gnn", "ease")
+    assert Config.read() == Config()
+    assert Config.read(None, ["signals=ease, ials"]).signals == ("ease", "ials")
+
+
+def test_every_mistake_is_told_at_once():
+    with pytest.raises(UsageError) as caught:
+        Config.checked({"sede": 1, "seed": -1, "signals": ["magic"]})
+    message = str(caught.value)
+    assert "unknown setting 'sede'; expected one of signals, encoder" in message
+    assert "setting 'seed': found -1" in message
+    assert "setting 'signals.0': found 'magic'" in message
+
+
+@pytest.mark.parametrize(("content", "expected"), [("seed: [", "cannot be read"), ("- 1", "holds list")])
+def test_a_file_that_is_no_config(tmp_path, content, expected):
+    (tmp_path / "c.yaml").write_text(content)
+    with pytest.raises(UsageError, match=expected):
+        Config.read(tmp_path / "c.yaml")
+
+
+def test_missing_file_and_override_without_value(tmp_path):
+    with pytest.raises(UsageError, match="cannot be read"):
+        Config.read(tmp_path / "none.yaml")
+    with pytest.raises(UsageError, match="setting 'seed'; expected key=value"):
+        Config.read(None, ["seed"])
+
+
+def test_config_survives_dump_and_load():
+    config = Config(seed=5, signals=("gnn",))
+    assert Config.checked(config.model_dump(mode="json")) == config

@@ -1,0 +1,88 @@
+import json
+import os
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from kgrec.errors import RunError
+from kgrec.runs import FORMAT, find_run, list_runs, new_name, read_run, root_of, write_run
+
+TABLES = {"recommendations": pa.table({"user_id": ["u1"], "rank": [1]})}
+ARRAYS = {"signal-gnn": {"node_vectors": np.arange(6, dtype=np.float32).reshape(2, 3)}}
+
+
+def test_a_run_comes_back_as_it_was_written(tmp_path):
+    write_run(tmp_path / "a", {"seed": 3}, TABLES, ARRAYS)
+    run = read_run(tmp_path / "a")
+    assert run.name == "a"
+    assert run.info["seed"] == 3
+    assert run.table("recommendations").equals(TABLES["recommendations"])
+    np.testing.assert_array_equal(run.arrays("signal-gnn")["node_vectors"], ARRAYS["signal-gnn"]["node_vectors"])
+
+
+def test_writing_again_replaces_the_run_and_leaves_nothing_beside_it(tmp_path):
+    write_run(tmp_path / "a", {"seed": 1}, TABLES, ARRAYS)
+    write_run(tmp_path / "a", {"seed": 2}, TABLES, ARRAYS)
+    assert read_run(tmp_path / "a").info["seed"] == 2
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_a_failed_write_leaves_the_old_run_and_nothing_else(tmp_path):
+    write_run(tmp_path / "a", {"seed": 1}, TABLES, ARRAYS)
+    with pytest.raises(TypeError):
+        write_run(tmp_path / "a", {"seed": object()}, TABLES, ARRAYS)
+    assert read_run(tmp_path / "a").info["seed"] == 1
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_a_folder_that_is_no_run_is_never_replaced(tmp_path):
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(RunError, match="exists and is not a run; name another folder"):
+        write_run(tmp_path / "photos", {}, TABLES, ARRAYS)
+    with pytest.raises(RunError, match=r"is not a run: no run\.json"):
+        read_run(tmp_path / "photos")
+
+
+def test_a_run_of_a_newer_version_is_refused(tmp_path):
+    write_run(tmp_path / "a", {}, TABLES, ARRAYS)
+    info = json.loads((tmp_path / "a" / "run.json").read_text())
+    (tmp_path / "a" / "run.json").write_text(json.dumps({**info, "format": FORMAT + 1}))
+    with pytest.raises(RunError, match=f"has format {FORMAT + 1}, this kgrec reads up to {FORMAT}; update kgrec"):
+        read_run(tmp_path / "a")
+
+
+@pytest.mark.parametrize("damage", ["", "{", '{"format": "x"}', "[]"])
+def test_a_damaged_run_is_named(tmp_path, damage):
+    write_run(tmp_path / "a", {}, TABLES, ARRAYS)
+    (tmp_path / "a" / "run.json").write_text(damage)
+    with pytest.raises(RunError, match=r"run\.json is damaged .*; train again, or restore the folder"):
+        read_run(tmp_path / "a")
+
+
+def test_missing_and_damaged_parts_are_named(tmp_path):
+    run = write_run(tmp_path / "a", {}, TABLES, ARRAYS)
+    (tmp_path / "a" / "arrays" / "signal-gnn.safetensors").write_bytes(b"junk")
+    with pytest.raises(RunError, match=r"signal-gnn\.safetensors cannot be read"):
+        run.arrays("signal-gnn")
+    with pytest.raises(RunError, match=r"nodes-User\.parquet cannot be read"):
+        run.table("nodes-User")
+
+
+def test_runs_are_listed_oldest_first_and_found_by_name_or_as_the_newest(tmp_path):
+    write_run(tmp_path / "b", {"created": "2026-01-02"}, {}, {})
+    write_run(tmp_path / "a", {"created": "2026-01-03"}, {}, {})
+    (tmp_path / "junk").mkdir()
+    (tmp_path / "junk" / "run.json").write_text("junk")
+    assert [run.name for run in list_runs(tmp_path)] == ["b", "a"]
+    assert find_run(tmp_path).name == "a"
+    assert find_run(tmp_path, "b").name == "b"
+    with pytest.raises(RunError, match="no run 'c' in .*; there are: b, a"):
+        find_run(tmp_path, "c")
+    with pytest.raises(RunError, match="train one first: kgrec train GRAPH"):
+        find_run(tmp_path / "nowhere")
+
+
+def test_names_differ_and_runs_live_beside_their_graph():
+    assert new_name() != new_name()
+    assert str(root_of("data/shop.lbug")) == "data/shop.runs"
