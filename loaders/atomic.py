@@ -6,6 +6,7 @@ categorical item column become nodes. Without a schema one is derived from the h
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -102,7 +103,7 @@ def _nodes(part: AtomicTable | None, id_column: str, ids: pa.Array, label: str, 
     return pa.concat_tables([pa.table(columns), pa.table({node.key: others})], promote_options="default")
 
 
-def _property_columns(part: AtomicTable, properties: dict[str, str]) -> dict[str, pa.ChunkedArray]:
+def _property_columns(part: AtomicTable, properties: Mapping[str, str]) -> dict[str, pa.ChunkedArray]:
     names = [name for name in properties if name in part.table.column_names]
     return {
         name: words_of(part.table.column(name)) if properties[name] == "strings" else part.table.column(name)
@@ -111,7 +112,7 @@ def _property_columns(part: AtomicTable, properties: dict[str, str]) -> dict[str
 
 
 def _behaviours(files: AtomicFiles, found: Meaning, schema: Schema) -> pa.Table:
-    inter, properties = files.inter, dict(schema.relationships[found.behaviour].properties)
+    inter, properties = files.inter, schema.relationships[found.behaviour].properties
     columns = {"src": inter.table.column("user_id"), "dst": inter.table.column("item_id")}
     columns |= _property_columns(inter, properties)
     split = schema.roles.behaviours[found.behaviour].split

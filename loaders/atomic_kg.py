@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -34,25 +35,22 @@ def relation_edges(files: AtomicFiles, found: Meaning) -> dict[EdgeType, pa.Tabl
     if files.kg is None or found.entity is None:
         return {}
     types, edges = relation_types(files, found), {}
-    label = {True: found.item, False: found.entity}
-    groups = _with_items(files).groupby(["relation_id", "src_is_item", "dst_is_item"], observed=True)
-    for (relation, src_is_item, dst_is_item), rows in groups:
+    for name, rows in _with_items(files, found.item, found.entity).groupby(["relation_id", "src_label", "dst_label"]):
+        relation, src, dst = (str(part) for part in name)
         ends = {end: pa.array(rows[end], pa.string()) for end in ("src", "dst")}
-        edges[label[src_is_item], types[relation], label[dst_is_item]] = pa.table(ends)
+        edges[src, types[relation], dst] = pa.table(ends)
     return edges
 
 
 def relationships(edges: Mapping[EdgeType, pa.Table], found: Meaning) -> dict[str, RelationshipType]:
     """Return the relationship types that edges need, each between the labels that are actually seen."""
-    order = (found.item, found.entity)
-    types = dict.fromkeys(type_ for _, type_, _ in edges)
-    return {
-        type_: RelationshipType(
-            from_=tuple(x for x in order if any(x == src and t == type_ for src, t, _ in edges)),
-            to=tuple(x for x in order if any(x == dst and t == type_ for _, t, dst in edges)),
-        )
-        for type_ in types
-    }
+    labels = [label for label in (found.item, found.entity) if label]
+    types = {}
+    for type_ in dict.fromkeys(type_ for _, type_, _ in edges):
+        sources, targets = {src for src, t, _ in edges if t == type_}, {dst for _, t, dst in edges if t == type_}
+        ends = {"from": [x for x in labels if x in sources], "to": [x for x in labels if x in targets]}
+        types[type_] = RelationshipType.model_validate(ends)
+    return types
 
 
 def check_relations(files: AtomicFiles, found: Meaning, schema: Schema) -> None:
@@ -90,13 +88,14 @@ def _entity_names(ids: pa.Array) -> pa.Array:
     return pa.array(names, pa.string())
 
 
-def _with_items(files: AtomicFiles) -> pd.DataFrame:
+def _with_items(files: AtomicFiles, item: str, entity: str) -> pd.DataFrame:
+    """Return the triples with, for both ends, its label and the id of its node."""
     assert files.kg is not None
-    triples = files.kg.table.to_pandas()
+    triples: pd.DataFrame = files.kg.table.to_pandas()
     links = _links(files)
     for end, column in (("src", "head_id"), ("dst", "tail_id")):
         triples = triples.merge(links.rename(columns={"entity_id": column, "item_id": end}), how="left", on=column)
-        triples[f"{end}_is_item"] = triples[end].notna()
+        triples[f"{end}_label"] = np.where(triples[end].notna(), item, entity)
         triples[end] = triples[end].fillna(triples[column])
     return triples
 
@@ -107,4 +106,5 @@ def _links(files: AtomicFiles) -> pd.DataFrame:
         return pd.DataFrame({"item_id": [], "entity_id": []}, dtype="str")
     table = files.link.table.select(["item_id", "entity_id"])
     known = to_mask(pc.is_in(table.column("item_id"), value_set=item_ids(files)))
-    return table.filter(pa.array(known)).to_pandas().drop_duplicates()
+    links: pd.DataFrame = table.filter(pa.array(known)).to_pandas()
+    return links.drop_duplicates()

@@ -239,11 +239,11 @@ def _repeated(files: AtomicFiles, declared: list[str]) -> tuple[str, ...]:
 def _column_problems(files: AtomicFiles, schema: Schema, found: Meaning) -> Iterator[Problem]:
     user, item = schema.nodes[found.user], schema.nodes[found.item]
     behaviour = schema.relationships[found.behaviour]
-    made = {schema.roles.behaviours[found.behaviour].split}
+    split = schema.roles.behaviours[found.behaviour].split
     yield from _differences(files, "user", found.user, user.properties, {"user_id"}, set())
     yield from _differences(files, "item", found.item, item.properties, {"item_id", *found.categories}, set())
     given = {"user_id", "item_id", *found.repeated}
-    yield from _differences(files, "inter", found.behaviour, behaviour.properties, given, {*made, None} - {None})
+    yield from _differences(files, "inter", found.behaviour, behaviour.properties, given, {split} if split else set())
 
 
 def _differences(
