@@ -1,0 +1,127 @@
+"""Small graphs whose right answers are known, to test that learning learns."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from kgrec.schema import EdgeType, Schema
+from kgrec.snapshot import GraphSnapshot, IntArray
+from kgrec.tables import GraphTables, check
+
+LIKED: EdgeType = ("User", "LIKED", "Item")
+HAS_TAG: EdgeType = ("Item", "HAS_TAG", "Tag")
+COMMUNITY_SCHEMA = Schema.from_dict(
+    {
+        "name": "communities",
+        "nodes": {
+            "User": {"key": "user_id", "text": ["liked {LIKED:3}"]},
+            "Item": {
+                "key": "item_id",
+                "name": "title",
+                "properties": {"title": "string", "year": "int", "topics": "strings"},
+                "text": ["{title}"],
+            },
+            "Tag": {"key": "tag_id"},
+        },
+        "relationships": {
+            "LIKED": {
+                "from": "User",
+                "to": "Item",
+                "properties": {"rating": "float", "timestamp": "float", "split": "string"},
+            },
+            "HAS_TAG": {"from": "Item", "to": "Tag"},
+        },
+        "roles": {
+            "users": "User",
+            "items": "Item",
+            "behaviours": {"LIKED": {"weight": "rating", "time": "timestamp", "split": "split"}},
+        },
+    }
+)
+_WORDS = (("spaceship", "galaxy", "robot", "laser"), ("garden", "flower", "tulip", "meadow"))
+
+
+def two_communities(seed: int = 0, n_users: int = 20, n_items: int = 10) -> GraphTables:
+    """Return a graph in which one item is right for every user, and nothing but the community tells which.
+
+    Users of a community like all its items but one, which their `split` marks as test: it is the only unseen item of
+    the user's own community, so whoever learns ranks it first. All items are about equally popular, so popularity does
+    not help. Items also share two of the community's tags, and their titles two of its words.
+
+    Args:
+        seed: which user and item is of which community; the graph repeats by it.
+        n_users, n_items: users and items of each community.
+
+    Returns:
+        Checked tables: `COMMUNITY_SCHEMA`, 2 · n_users users, 2 · n_items items, 8 tags.
+    """
+    rng = np.random.default_rng(seed)
+    user_side, item_side = rng.permutation(2 * n_users) % 2, rng.permutation(2 * n_items) % 2
+    user_ids, item_ids = _ids("u", len(user_side)), _ids("i", len(item_side))
+    user, item = np.nonzero(user_side[:, None] == item_side)
+    order, withheld = _turns(user_side)[user], _turns(item_side)[item]
+    test = order % n_items == withheld
+    tags = _pick_two(item_side, rng)
+    nodes = {
+        "User": pa.table({"user_id": user_ids}),
+        "Item": pa.table(
+            {
+                "item_id": item_ids,
+                "title": [f"{_word(one)} {_word(two)}" for one, two in tags.tolist()],
+                "year": 2000 + np.arange(len(item_ids)),
+                "topics": [[_word(one), _word(two)] for one, two in tags.tolist()],
+            }
+        ),
+        "Tag": pa.table({"tag_id": [_word(num) for num in range(8)]}),
+    }
+    liked = {
+        "src": pa.array(user_ids).take(pa.array(user)),
+        "dst": pa.array(item_ids).take(pa.array(item)),
+        "rating": np.full(len(user), 5.0),
+        # The withheld item comes last of its user's, as time runs.
+        "timestamp": (rng.permutation(len(user)) + test * len(user)).astype(np.float64),
+        "split": np.where(test, "test", "train").tolist(),
+    }
+    has_tag = {"src": np.repeat(item_ids, 2), "dst": [_word(num) for num in tags.ravel().tolist()]}
+    return check(GraphTables(COMMUNITY_SCHEMA, nodes, {LIKED: pa.table(liked), HAS_TAG: pa.table(has_tag)}))
+
+
+def shuffled(tables: GraphTables, seed: int = 0) -> GraphTables:
+    """Return the tables with the targets of every edge type permuted: the same degrees, and nothing left to learn."""
+    rng = np.random.default_rng(seed)
+    edges = {
+        edge_type: table.set_column(
+            table.column_names.index("dst"), "dst", table.column("dst").take(pa.array(rng.permutation(table.num_rows)))
+        )
+        for edge_type, table in tables.edges.items()
+    }
+    return check(replace(tables, edges=edges))
+
+
+def withheld_items(snapshot: GraphSnapshot) -> IntArray:
+    """Return the number of the one test item of every user, int64 [n_users]."""
+    behaviours = snapshot.behaviours
+    test = behaviours.split == "test"
+    return np.asarray(behaviours.item_num[test][np.argsort(behaviours.user_num[test])])
+
+
+def _ids(prefix: str, n: int) -> list[str]:
+    return [f"{prefix}{num:03d}" for num in range(n)]
+
+
+def _turns(side: IntArray) -> IntArray:
+    """Number the members of each side 0, 1, 2 …, int64 like `side`."""
+    return np.where(side == 0, np.cumsum(side == 0), np.cumsum(side == 1)) - 1
+
+
+def _pick_two(side: IntArray, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Pick two different words of each item's side, int64 [n, 2]."""
+    return np.argsort(rng.random((len(side), 4)), axis=1)[:, :2] + 4 * side[:, None]
+
+
+def _word(num: int) -> str:
+    return _WORDS[num // 4][num % 4]
