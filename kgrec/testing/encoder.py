@@ -1,0 +1,33 @@
+"""A text encoder without a model, for tests that are about something else."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from kgrec.snapshot import FloatArray
+
+
+class WordEncoder:
+    """Counts of hashed words (Weinberger et al., 2009): texts that share words are near.
+
+    Args:
+        dim: length of a vector.
+    """
+
+    name = "words"
+
+    def __init__(self, dim: int = 64) -> None:
+        self.dim = dim
+        self.identity = f"words {dim}"
+
+    def encode(self, texts: Sequence[str]) -> FloatArray:
+        """Return float32 [texts, dim], rows of length 1."""
+        return np.array([self._vector(text) for text in texts], dtype=np.float32).reshape(-1, self.dim)
+
+    def _vector(self, text: str) -> FloatArray:
+        words = [zlib.crc32(word.encode()) % self.dim for word in text.lower().split()]
+        counts = np.bincount(words or [0], minlength=self.dim).astype(np.float32)
+        return counts / np.float32(np.linalg.norm(counts))

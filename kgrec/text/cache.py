@@ -1,0 +1,156 @@
+"""Vectors kept on disk, so that no text is encoded twice.
+
+A folder holds one subfolder an encoder, and in it safetensors files of keys (a hash of the text) and vectors. A file
+is named by the hash of its content and never changed, so that processes can read and write side by side, and a
+damaged file is known as such and dropped: its texts are encoded again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import platformdirs
+import pyarrow as pa
+import pyarrow.compute as pc
+from safetensors.numpy import load, save
+
+from kgrec.progress import say, track
+from kgrec.snapshot import FloatArray, IntArray
+from kgrec.text.encoder import TextEncoder
+
+CHUNK = 512
+"""Texts encoded between two writes: a few seconds on a CPU, which is what an interrupted run loses at most."""
+
+MAX_FILES = 64
+"""More files than this are merged into one, so that loading stays fast."""
+
+KEY_BYTES = 16
+Keys = npt.NDArray[np.uint8]
+
+
+def cache_folder() -> Path:
+    """Return where kgrec keeps what can be made again: the environment's KGREC_CACHE, else the user's cache folder."""
+    return Path(os.environ.get("KGREC_CACHE") or platformdirs.user_cache_dir("kgrec"))
+
+
+class VectorCache:
+    """Encodes only texts it has not seen with an encoder of the same identity.
+
+    Attributes:
+        folder: where the vectors are.
+        encoded: distinct texts encoded so far by this object.
+        hits: distinct texts found on disk so far by this object.
+    """
+
+    def __init__(self, folder: str | Path | None = None) -> None:
+        self.folder = Path(folder) if folder is not None else cache_folder() / "vectors"
+        self.encoded = 0
+        self.hits = 0
+
+    def encode(self, texts: Sequence[str] | npt.NDArray[np.object_], encoder: TextEncoder) -> FloatArray:
+        """Return the vectors of texts, float32 [texts, encoder.dim]; a row of zeros for an empty text.
+
+        Finished chunks stay on disk when the run is interrupted. A folder that cannot be written to costs the
+        caching, not the run.
+        """
+        codes, distinct = pd.factorize(np.asarray(texts, dtype=object))
+        vectors = np.zeros((len(distinct), encoder.dim), dtype=np.float32)
+        shelf = _Shelf(self.folder / hashlib.sha256(encoder.identity.encode()).hexdigest()[:32])
+        keys = _text_keys(distinct)
+        found = shelf.read(keys, vectors)
+        new = np.flatnonzero(~found & (distinct != ""))
+        self.hits += int(found.sum())
+        for rows in track(_chunks(new), "Encoding texts", total=-(-len(new) // CHUNK)):
+            vectors[rows] = encoder.encode(list(distinct[rows]))
+            shelf.write(keys[rows], vectors[rows])
+            self.encoded += len(rows)
+        return vectors[codes]
+
+
+class _Shelf:
+    """The files of one encoder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def read(self, keys: Keys, vectors: FloatArray) -> npt.NDArray[np.bool_]:
+        """Fill in the rows of `vectors` [n, dim] whose key [n, 16] is on disk; return a mask [n] of them."""
+        found = np.zeros(len(keys), dtype=bool)
+        files = list(self.folder.glob("*.safetensors"))
+        for stored_keys, stored in self._parts(files):
+            at = _positions(keys, stored_keys)
+            hit = np.flatnonzero(at >= 0)
+            vectors[hit] = stored[at[hit]]
+            found[hit] = True
+        if len(files) > MAX_FILES:
+            self._merge(files)
+        return found
+
+    def write(self, keys: Keys, vectors: FloatArray) -> bool:
+        """Add one file, whole or not at all; return whether the folder took it."""
+        content = save({"keys": keys, "vectors": vectors})
+        part = self.folder / f"{uuid.uuid4().hex}.part"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            part.write_bytes(content)
+            part.replace(self.folder / f"{_digest(content)}.safetensors")
+        except OSError as error:
+            say(f"Vectors are not kept for the next run: {error}")
+            return False
+        finally:
+            with suppress(OSError):
+                part.unlink()
+        return True
+
+    def _parts(self, files: Iterable[Path]) -> Iterator[tuple[Keys, FloatArray]]:
+        for file in files:
+            with suppress(OSError):  # another process may have merged the file away
+                content = file.read_bytes()
+                if _digest(content) == file.stem:
+                    arrays = load(content)
+                    yield arrays["keys"], arrays["vectors"]
+                else:
+                    say(f"{file} is damaged; its texts are encoded again")
+                    file.unlink()
+
+    def _merge(self, files: Sequence[Path]) -> None:
+        """Replace files by one; nothing is lost if this stops half way, only kept twice."""
+        parts = list(self._parts(files))
+        keys = np.concatenate([keys for keys, _ in parts])
+        vectors = np.concatenate([vectors for _, vectors in parts])
+        distinct, first = np.unique(keys, axis=0, return_index=True)
+        if self.write(distinct, vectors[first]):
+            for file in files:
+                file.unlink(missing_ok=True)
+
+
+def _chunks(rows: IntArray) -> Iterator[IntArray]:
+    for start in range(0, len(rows), CHUNK):
+        yield rows[start : start + CHUNK]
+
+
+def _text_keys(texts: Iterable[str]) -> Keys:
+    digests = [hashlib.sha256(text.encode()).digest()[:KEY_BYTES] for text in texts]
+    return np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, KEY_BYTES)
+
+
+def _positions(keys: Keys, stored: Keys) -> IntArray:
+    """Return the row of each key among the stored ones, -1 where it is not there."""
+    return np.asarray(pc.index_in(_as_arrow(keys), value_set=_as_arrow(stored)).fill_null(-1), dtype=np.int64)
+
+
+def _as_arrow(keys: Keys) -> pa.Array:
+    buffer = pa.py_buffer(np.ascontiguousarray(keys))
+    return pa.Array.from_buffers(pa.binary(KEY_BYTES), len(keys), [None, buffer])
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
