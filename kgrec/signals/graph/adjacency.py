@@ -1,0 +1,58 @@
+"""The whole typed graph as one undirected, weighted, normalised adjacency."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
+
+
+@dataclass(frozen=True)
+class Adjacency:
+    """A symmetric adjacency in CSR form, whose two entries of an edge share one weight.
+
+    Attributes:
+        indptr: int32 [n_nodes + 1], rows of the CSR form.
+        indices: int32 [2 · n_edges], columns of the CSR form.
+        edge: int64 [2 · n_edges], which edge each entry belongs to.
+        weight: float32 [n_edges], w_ab / √(d_a · d_b), where d is a node's sum of w.
+    """
+
+    indptr: npt.NDArray[np.int32]
+    indices: npt.NDArray[np.int32]
+    edge: IntArray
+    weight: FloatArray
+
+    @classmethod
+    def of(cls, train: GraphSnapshot, kg_weight: float) -> Adjacency:
+        """Join behaviours (weight 1) and every other relationship (weight `kg_weight`) over all nodes.
+
+        Relationships between the same two nodes become one edge with the sum of their weights. A relationship
+        from a node to itself says nothing about others and is left out.
+        """
+        n = train.n_nodes
+        graph = sp.triu(_directed(train, kg_weight), k=1).tocoo()
+        a, b = graph.row, graph.col
+        degree = np.bincount(a, graph.data, n) + np.bincount(b, graph.data, n)
+        weight = (graph.data / np.sqrt(degree[a] * degree[b])).astype(np.float32)
+        # Numbers start at 1 because a sparse matrix may drop an explicit 0.
+        number = np.tile(np.arange(1, len(a) + 1), 2)
+        both = sp.csr_matrix((number, (np.r_[a, b], np.r_[b, a])), shape=(n, n))
+        return cls(both.indptr.astype(np.int32), both.indices.astype(np.int32), both.data - 1, weight)
+
+
+def _directed(train: GraphSnapshot, kg_weight: float) -> sp.csr_matrix:
+    """Return the summed weights between any two nodes, smaller node number first, float32 [n_nodes, n_nodes]."""
+    pairs = train.interactions.tocoo()
+    parts = [(train.user_nodes[pairs.row], train.item_nodes[pairs.col])]
+    if kg_weight > 0:
+        parts += train.relations.values()
+    source, target = (np.concatenate(ends) for ends in zip(*parts, strict=True))
+    weight = np.full(len(source), kg_weight, dtype=np.float32)
+    weight[: pairs.nnz] = 1
+    ends = (np.minimum(source, target), np.maximum(source, target))
+    return sp.csr_matrix((weight, ends), shape=(train.n_nodes, train.n_nodes))

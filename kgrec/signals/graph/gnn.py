@@ -1,0 +1,107 @@
+"""The graph network: vectors of all nodes, learnt over the whole typed graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from kgrec.signals.base import Group, Signal, SignalSettings
+from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
+
+
+class GNNSettings(SignalSettings):
+    """Settings of the graph network."""
+
+    dim: int = Field(64, ge=2, description="Length of a node's vector.")
+    layers: int = Field(2, ge=1, le=6, description="How many relationships far a node sees.")
+    temperature: float = Field(0.2, ge=0.02, le=2, description="Divides the cosines in the softmax.")
+    kg_weight: float = Field(0.3, ge=0, description="Weight of a relationship that is no behaviour; behaviours have 1.")
+    edge_dropout: float = Field(0.2, ge=0, lt=1, description="Share of the edges left out in each training step.")
+    steps: int = Field(100, ge=1, description="Training steps, each over the whole graph.")
+
+
+class GNN(Signal):
+    """Cosine of a user's and an item's vector after propagation over users, items and entities.
+
+    Layers are averaged without weights or activations (He et al., "LightGCN", SIGIR 2020); the loss is a softmax over
+    items with a temperature (Wu et al., "On the Effectiveness of Sampled Softmax Loss", TOIS 2024).
+    """
+
+    name: ClassVar[str] = "gnn"
+    group: ClassVar[Group] = "graph"
+    Settings = GNNSettings
+    grid: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        "temperature": (0.14, 0.28),
+        "layers": (1, 3),
+        "kg_weight": (0.0, 1.0),
+    }
+
+    _users: FloatArray
+    _items: FloatArray
+
+    node_vectors: FloatArray
+    """Vectors of all nodes of the graph, float32 [n_nodes, dim], in the graph-wide numbering, of length 1 or 0."""
+
+    def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
+        """Train the network; nodes that have a text vector start from it."""
+        from kgrec.signals.graph.network import train_network
+
+        text_nodes, text = text_features(train, vectors, self.settings.dim)
+        return self._take(train, train_network(train, text_nodes, text, self.settings, seed))
+
+    def scores(self, user_nums: IntArray) -> FloatArray:
+        """Return cosines, float32 [n users, n_items]."""
+        return np.asarray(self._users[user_nums] @ self._items.T)
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the vectors of all nodes as `node_vectors`, float32 [n_nodes, dim]."""
+        return {"node_vectors": self.node_vectors}
+
+    def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
+        """Take back what `state` returned."""
+        return self._take(train, state["node_vectors"])
+
+    @property
+    def user_vectors(self) -> FloatArray:
+        """Vectors of users, float32 [n_users, dim]."""
+        return self._users
+
+    @property
+    def item_vectors(self) -> FloatArray:
+        """Vectors of items, float32 [n_items, dim]."""
+        return self._items
+
+    def _take(self, train: GraphSnapshot, node_vectors: FloatArray) -> Self:
+        self.node_vectors = node_vectors
+        self._users = node_vectors[train.user_nodes]
+        self._items = node_vectors[train.item_nodes]
+        return self
+
+
+def text_features(train: GraphSnapshot, vectors: Vectors, dim: int) -> tuple[IntArray, FloatArray]:
+    """Return the nodes that have text, int64 [t], and their text vectors cut to `dim` principal components.
+
+    Components are scaled to a mean square of 1. A text model's vectors have hundreds of dimensions, most of them
+    noise for a graph of this kind; the network learns a projection of the main ones.
+    """
+    nodes, rows = [np.empty(0, np.int64)], []
+    for label in train.offsets.keys() & vectors.keys():
+        has_text = np.flatnonzero(np.any(vectors[label], axis=1))
+        nodes.append(has_text + train.offsets[label])
+        rows.append(vectors[label][has_text])
+    if not rows or not len(np.concatenate(nodes)):
+        return np.empty(0, np.int64), np.empty((0, dim), np.float32)
+    return np.concatenate(nodes), _principal(np.concatenate(rows), dim)
+
+
+def _principal(x: FloatArray, dim: int) -> FloatArray:
+    """Return the `dim` principal components of x [n, d], float32 [n, dim], filled up with zeros where d < dim."""
+    centred = x - x.mean(axis=0)
+    _, axes = np.linalg.eigh(centred.T @ centred)
+    components = centred @ axes[:, ::-1][:, :dim]
+    scale = np.sqrt(np.mean(components**2)) or 1
+    return np.pad(components / scale, ((0, 0), (0, dim - components.shape[1]))).astype(np.float32)

@@ -1,0 +1,225 @@
+"""A light graph network: propagation over the whole graph, trained with a softmax over items.
+
+One propagation over the whole graph serves every pair of a step, which costs a small fraction of propagating anew
+for each mini-batch of pairs. This file needs torch; import it only where a network is trained.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch_geometric.nn import MessagePassing
+
+from kgrec.progress import track
+from kgrec.signals.graph.adjacency import Adjacency
+from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
+
+SCALE: Final = 0.1
+"""Standard deviation of the first vectors; the cosine makes the result insensitive to it."""
+LEARNING_RATE: Final = 0.05
+MAX_CANDIDATES: Final = 20_000
+"""Up to this many items the softmax runs over all of them, above it over a shared sample."""
+SAMPLED_CANDIDATES: Final = 8_192
+MAX_LOGITS: Final = 8_000_000
+"""Logits held at once (32 MB, three times that with gradients): users of a step × candidate items."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step learns from.
+
+    Attributes:
+        user_nums: int64 [b].
+        positives: float32 CSR tensor [b, n_items]; the weights of a batch sum to 1.
+        item_nums: int64 [c], the items of the softmax.
+        correction: float32 [c], subtracted from the logits.
+    """
+
+    user_nums: Tensor
+    positives: Tensor
+    item_nums: Tensor
+    correction: Tensor
+
+
+class _SymmetricProduct(torch.autograd.Function):
+    """A @ x for a symmetric sparse A, whose gradient A @ g needs no transposed copy of A."""
+
+    @staticmethod
+    def forward(ctx: Any, adjacency: Tensor, x: Tensor) -> Tensor:
+        ctx.adjacency = adjacency
+        return adjacency @ x
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:
+        return None, ctx.adjacency @ gradients[0].contiguous()
+
+
+class LightConv(MessagePassing):  # type: ignore[misc]  # torch-geometric is untyped
+    """Sum of the neighbours' vectors, weighted by the adjacency, with no weights of its own.
+
+    He et al., "LightGCN", SIGIR 2020. The adjacency is a sparse CSR tensor, so messages are never stored by edge.
+    """
+
+    def forward(self, x: Tensor, adjacency: Tensor) -> Tensor:
+        """Return the neighbours' sums, float32 [n_nodes, d], of x [n_nodes, d] and a symmetric [n_nodes, n_nodes]."""
+        result: Tensor = self.propagate(adjacency, x=x)
+        return result
+
+    def message_and_aggregate(self, edge_index: Tensor, x: Tensor) -> Tensor:
+        """Multiply adjacency and vectors in one go."""
+        result: Tensor = _SymmetricProduct.apply(edge_index, x)  # type: ignore[no-untyped-call]
+        return result
+
+
+class Network(nn.Module):
+    """Learned vectors, plus projected text vectors, averaged with their neighbourhoods of 1 … `layers` steps."""
+
+    text_nodes: Tensor
+    text: Tensor
+
+    def __init__(self, first: Tensor, text_nodes: Tensor, text: Tensor, layers: int) -> None:
+        """Start from first vectors [n_nodes, d] and text vectors [t, d] of the nodes text_nodes [t]."""
+        super().__init__()
+        self.learned = nn.Parameter(first)
+        self.projection = nn.Parameter(torch.eye(first.shape[1]))
+        self.register_buffer("text_nodes", text_nodes)
+        self.register_buffer("text", text)
+        self.conv = LightConv()
+        self.layers = layers
+
+    def forward(self, adjacency: Tensor) -> Tensor:
+        """Return the vectors of all nodes, float32 [n_nodes, d], of any length."""
+        x = self.learned.index_add(0, self.text_nodes, self.text @ self.projection)
+        total = x
+        for _ in range(self.layers):
+            x = self.conv(x, adjacency)
+            total = total + x
+        return total
+
+
+def train_network(
+    train: GraphSnapshot, text_nodes: IntArray, text: FloatArray, settings: Any, seed: int
+) -> FloatArray:
+    """Train a network on a snapshot.
+
+    Args:
+        train: the graph to learn from.
+        text_nodes: graph-wide numbers of the nodes with text, int64 [t].
+        text: their text vectors, float32 [t, d].
+        settings: `GNNSettings`.
+        seed: makes the result repeat.
+
+    Returns:
+        The vectors of all nodes, float32 [n_nodes, d], of length 1 or 0.
+    """
+    random = np.random.default_rng(seed)
+    first = random.normal(0, SCALE, (train.n_nodes, settings.dim)).astype(np.float32)
+    # A user starts as nothing but the neighbourhood; without one the scores stay 0 instead of random.
+    first[train.user_nodes] = 0
+    scaled = torch.from_numpy(text * np.float32(SCALE))
+    network = Network(torch.from_numpy(first), torch.from_numpy(text_nodes), scaled, settings.layers)
+    adjacency = Adjacency.of(train, settings.kg_weight)
+    _optimise(network, train, adjacency, settings, random)
+    with torch.no_grad():
+        vectors = network(_sparse(adjacency, adjacency.weight))
+    return np.asarray(functional.normalize(vectors).numpy())
+
+
+def _optimise(
+    network: Network, train: GraphSnapshot, adjacency: Adjacency, settings: Any, random: np.random.Generator
+) -> None:
+    optimiser = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE, fused=True)
+    user_nodes, item_nodes = torch.from_numpy(train.user_nodes), torch.from_numpy(train.item_nodes)
+    batches = _batches(train.interactions, settings.steps, random)
+    for batch in track(batches, "Training the graph network", total=settings.steps):
+        vectors = network(_dropped(adjacency, settings.edge_dropout, random))
+        users = functional.normalize(vectors.index_select(0, user_nodes[batch.user_nums]))
+        items = functional.normalize(vectors.index_select(0, item_nodes))
+        loss = softmax_loss(users / settings.temperature, items, batch)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+
+
+def softmax_loss(users: Tensor, items: Tensor, batch: Batch) -> Tensor:
+    """Return the weighted cross-entropy of a batch's positives.
+
+    With sampled candidates the sum over all items is estimated from the sample, each candidate weighted by how much
+    too often it is drawn: Bengio & Senécal, "Adaptive importance sampling", IEEE TNN 2008.
+
+    Args:
+        users: vectors divided by the temperature, float32 [b, d].
+        items: vectors of all items, float32 [n_items, d].
+        batch: what to learn from.
+    """
+    logits = users @ items[batch.item_nums].T - batch.correction
+    share = batch.positives @ torch.ones(len(items), 1)
+    return (share[:, 0] * torch.logsumexp(logits, dim=1)).sum() - (users * (batch.positives @ items)).sum()
+
+
+def _batches(interactions: sp.csr_matrix, steps: int, random: np.random.Generator) -> Iterator[Batch]:
+    """Yield `steps` batches of users with a history; every user comes once before any comes again."""
+    users = np.flatnonzero(np.diff(interactions.indptr))
+    n_candidates = interactions.shape[1] if interactions.shape[1] <= MAX_CANDIDATES else SAMPLED_CANDIDATES
+    size = max(1, MAX_LOGITS // n_candidates)
+    waiting = np.empty(0, dtype=np.int64)
+    for _ in range(steps):
+        if not len(waiting):
+            waiting = random.permutation(users)
+        chosen, waiting = waiting[:size], waiting[size:]
+        yield Batch(torch.from_numpy(chosen), _positives(interactions[chosen]), *_candidates(interactions, random))
+
+
+def _positives(history: sp.csr_matrix) -> Tensor:
+    """Return the weights of what a batch of users did, [b, n_items].
+
+    A user of n behaviours counts √n: between users all counting the same, as metrics count them, and behaviours all
+    counting the same, which wastes less of what active users show.
+    """
+    counts = np.diff(history.indptr)
+    weights = np.repeat(counts**-0.5, counts)
+    return _csr(history.indptr, history.indices, weights / weights.sum(), history.shape)
+
+
+def _candidates(interactions: sp.csr_matrix, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Return item numbers [c] for the softmax and the logarithm of how often each is expected in them [c]."""
+    n_items = interactions.shape[1]
+    if n_items <= MAX_CANDIDATES:
+        return torch.arange(n_items), torch.zeros(n_items)
+    chance = np.sqrt(np.bincount(interactions.indices, minlength=n_items) + 1)
+    chance /= chance.sum()
+    chosen = np.searchsorted(np.cumsum(chance), random.random(SAMPLED_CANDIDATES)).clip(max=n_items - 1)
+    expected = np.log(SAMPLED_CANDIDATES * chance[chosen]).astype(np.float32)
+    return torch.from_numpy(chosen), torch.from_numpy(expected)
+
+
+def _dropped(adjacency: Adjacency, dropout: float, random: np.random.Generator) -> Tensor:
+    """Return the adjacency without a random part of its edges, the rest scaled up to keep the expected sum."""
+    keep = random.random(len(adjacency.weight), dtype=np.float32) >= dropout
+    return _sparse(adjacency, adjacency.weight * keep / np.float32(1 - dropout))
+
+
+def _sparse(adjacency: Adjacency, weight: FloatArray) -> Tensor:
+    n = len(adjacency.indptr) - 1
+    return _csr(adjacency.indptr, adjacency.indices, weight[adjacency.edge], (n, n))
+
+
+def _csr(indptr: Any, indices: Any, values: Any, shape: tuple[int, int]) -> Tensor:
+    """Return a float32 sparse CSR tensor; 32-bit indices make its products a third faster."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+        return torch.sparse_csr_tensor(
+            torch.from_numpy(np.asarray(indptr, dtype=np.int32)),
+            torch.from_numpy(np.asarray(indices, dtype=np.int32)),
+            torch.from_numpy(np.asarray(values, dtype=np.float32)),
+            size=shape,
+            check_invariants=False,
+        )
