@@ -69,10 +69,11 @@ def read_delimited(path: Path, dialect: Dialect, names: Sequence[str] | None = N
     n_header = 0 if names else 1
     try:
         table = _parse(data, header, n_header, dialect)
-    except pa.ArrowInvalid as error:
+        origins = _origins(path, data, table.num_rows, n_header, dialect)
+    except (pa.ArrowInvalid, csv.Error) as error:
         problems = list(_faults(path, data, len(header), dialect))
         raise DataError(problems or [Problem(str(path), str(error), "delimited text")]) from None
-    return TextTable(path, table, _origins(path, data, table.num_rows, n_header, dialect))
+    return TextTable(path, table, origins)
 
 
 def _content(path: Path, dialect: Dialect) -> bytes:
@@ -94,6 +95,8 @@ def _header(path: Path, data: bytes, dialect: Dialect) -> list[str]:
         cells = next(_records([line.splitlines()[0].decode()], dialect))[1] if line.strip() else [""]
     except UnicodeDecodeError:
         raise DataError(list(_utf8_faults(path, data.splitlines()))) from None
+    except csv.Error as error:
+        raise DataError([_open_quote(path, error)]) from None
     cells = [cell.strip() for cell in cells]
     problems = [
         Problem(str(path), "a column without a name", "a name for every column", 1, f"column {number}")
@@ -133,10 +136,19 @@ def _faults(path: Path, data: bytes, n_fields: int, dialect: Dialect) -> Iterato
     try:
         for line, fields in _records([line.decode(errors="replace") for line in lines], dialect):
             if len(fields) != n_fields:
-                found = "a blank line" if not any(fields) else f"{len(fields)} fields"
-                yield Problem(str(path), found, f"{n_fields} fields", line)
+                found = "a blank line" if not any(fields) else _fields(len(fields))
+                yield Problem(str(path), found, _fields(n_fields), line)
     except csv.Error as error:
-        yield Problem(str(path), f"unbalanced quotes ({error})", "a closing quote for every opening one")
+        yield _open_quote(path, error)
+
+
+def _open_quote(path: Path, error: csv.Error) -> Problem:
+    line, reason = error.args
+    return Problem(str(path), f"a row with unbalanced quotes ({reason})", "a closing quote for every opening one", line)
+
+
+def _fields(number: int) -> str:
+    return f"{number} field" if number == 1 else f"{number} fields"
 
 
 def _utf8_faults(path: Path, lines: Sequence[bytes]) -> Iterator[Problem]:
@@ -149,16 +161,19 @@ def _utf8_faults(path: Path, lines: Sequence[bytes]) -> Iterator[Problem]:
 
 
 def _records(lines: Sequence[str], dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
-    """Yield (number of its first line, fields) of every record."""
+    """Yield (number of its first line, fields) of every record; a `csv.Error` has the line and the reason."""
     if not dialect.quoted:
         for number, line in enumerate(lines, 1):
             yield number, line.rstrip("\r\n").split(dialect.delimiter)
         return
     reader = csv.reader(lines, delimiter=dialect.delimiter, strict=True)
     first = 1
-    for fields in reader:
-        yield first, fields
-        first = reader.line_num + 1
+    try:
+        for fields in reader:
+            yield first, fields
+            first = reader.line_num + 1
+    except csv.Error as error:
+        raise csv.Error(first, str(error)) from None
 
 
 def _origins(path: Path, data: bytes, n_rows: int, n_header: int, dialect: Dialect) -> tuple[Origin, ...]:
