@@ -144,25 +144,30 @@ def _take_top_k(scores: FloatArray, k: int, seen: sp.csr_matrix | None, allowed:
         np.copyto(scores, -np.inf, where=~allowed)
     if seen is not None:
         scores[np.repeat(np.arange(len(scores)), np.diff(seen.indptr)), seen.indices] = -np.inf
-    score, item_num = _largest(scores, k)
-    if np.isnan(score[:, :1]).any() or np.isposinf(score[:, :1]).any():
+    k = min(k, scores.shape[1])
+    # One more than asked for shows whether a list's end cuts through equal scores.
+    values, nums = _largest(scores, k + 1)
+    if not (values[:, :1] < np.inf).all():
         scores[~np.isfinite(scores)] = -np.inf
-        score, item_num = _largest(scores, k)
+        values, nums = _largest(scores, k + 1)
+    score, item_num = _ties_in_order(scores, values, nums, k)
     listed = np.isfinite(score)
     return Ranking(np.where(listed, item_num, -1), np.where(listed, score, np.float32(np.nan)))
 
 
-def _largest(scores: FloatArray, k: int) -> tuple[FloatArray, IntArray]:
-    """Return the k largest of every row and where they are; of equal ones the first (NaN counts as largest)."""
+def _largest(scores: FloatArray, n: int) -> tuple[FloatArray, IntArray]:
+    """Return the n largest of every row, NaN first of all, and where they are."""
     import torch
 
-    k = min(k, scores.shape[1])
-    # One more than asked for shows whether the list's end cuts through equal scores.
-    best, where = torch.topk(torch.from_numpy(scores), min(k + 1, scores.shape[1]))
-    values, nums = best.numpy(), where.numpy()
+    values, nums = torch.topk(torch.from_numpy(scores), min(n, scores.shape[1]))
+    return values.numpy(), nums.numpy()
+
+
+def _ties_in_order(scores: FloatArray, values: FloatArray, nums: IntArray, k: int) -> tuple[FloatArray, IntArray]:
+    """Cut the largest of every row to k, of equal ones the first items."""
     if (values[:, 1:] == values[:, :-1]).any():
-        nums = np.take_along_axis(nums, order := np.lexsort((nums, -values)), axis=1)
-        values = np.take_along_axis(values, order, axis=1)
+        order = np.lexsort((nums, -values))
+        values, nums = np.take_along_axis(values, order, axis=1), np.take_along_axis(nums, order, axis=1)
     if values.shape[1] > k:
         tied = np.flatnonzero((values[:, k] == values[:, k - 1]) & np.isfinite(values[:, k]))
         nums[tied, :k] = _first_of_equals(scores[tied], values[tied, :k], nums[tied, :k])
@@ -208,8 +213,8 @@ def _label_having(snapshot: GraphSnapshot, label: str, name: str, wanted: list[o
     values, wrong = as_type(texts, "string" if kind == "strings" else kind)
     if wrong.any():
         raise UsageError(f"found {name}={wanted[int(np.argmax(wrong))]!r}; expected a value of type {kind}")
-    column = table.column(name).combine_chunks()
     if kind != "strings":
-        return to_mask(pc.is_in(column, value_set=values.combine_chunks()))
+        return to_mask(pc.is_in(table.column(name), value_set=values))
+    column = table.column(name).combine_chunks()
     having = pc.list_parent_indices(column).filter(pc.is_in(pc.list_flatten(column), value_set=values))
     return np.asarray(np.isin(np.arange(table.num_rows), having.to_numpy()))

@@ -1,0 +1,82 @@
+"""Small graphs that many tests read; every value is frozen, so tests share them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import pyarrow as pa
+import pytest
+
+from kgrec.schema import Schema
+from kgrec.snapshot import GraphSnapshot
+from kgrec.tables import GraphTables
+from kgrec.testing.graphs import two_communities
+
+MARKET = """\
+name: market
+nodes:
+  User: {key: user_id, properties: {age: int}}
+  Guest: {key: guest_id}
+  Movie: {key: movie_id, name: title, properties: {title: string, genres: strings, year: int, added: datetime}}
+  Book: {key: book_id, properties: {year: int, in_print: bool, shelf: string}}
+  Author: {key: author_id}
+relationships:
+  BOUGHT: {from: [User, Guest], to: [Movie, Book], properties: {price: float, at: datetime}}
+  VIEWED: {from: User, to: Movie}
+  WROTE: {from: Author, to: Book, properties: {share: float, first: bool}}
+roles:
+  users: [User, Guest]
+  items: [Movie, Book]
+  behaviours:
+    BOUGHT: {weight: price, time: at}
+    VIEWED: {}
+"""
+
+
+@pytest.fixture(scope="session")
+def communities() -> GraphSnapshot:
+    """A graph in which every user's one withheld item is known."""
+    return GraphSnapshot.from_tables(two_communities(seed=0))
+
+
+@pytest.fixture(scope="session")
+def market_schema() -> Schema:
+    """Two labels of users, two of items, two behaviours, and every type of property."""
+    return Schema.parse(MARKET, where="market.yaml")
+
+
+@pytest.fixture(scope="session")
+def market(market_schema: Schema) -> GraphTables:
+    """Tables of `market_schema` as a loader gives them: not checked, not sorted."""
+    nodes = {
+        "User": pa.table({"user_id": ["u2", "u1"], "age": pa.array([None, 30])}),
+        "Guest": pa.table({"guest_id": ["g1"]}),
+        "Movie": pa.table(
+            {
+                "movie_id": ["m3", "m1", "m2"],
+                "title": ["Solaris", "Alien", None],
+                "genres": [["drama", "space"], ["space"], None],
+                "year": [1972, 1979, None],
+                "added": [datetime(2020, 1, 2), None, datetime(2021, 3, 4)],
+            }
+        ),
+        "Book": pa.table(
+            {"book_id": ["b1", "b2"], "year": [1961, 1979], "in_print": [True, None], "shelf": ["A", "B"]}
+        ),
+        "Author": pa.table({"author_id": ["a1"]}),
+    }
+    edges = {
+        ("User", "BOUGHT", "Movie"): _bought(["u1", "u1", "u2"], ["m2", "m1", "m1"], [3, 1, 2]),
+        ("User", "BOUGHT", "Book"): _bought(["u2"], ["b1"], [4]),
+        ("Guest", "BOUGHT", "Book"): _bought(["g1", "g1"], ["b1", "b2"], [5, 6]),
+        ("User", "VIEWED", "Movie"): pa.table({"src": ["u1"], "dst": ["m1"]}),
+        ("Author", "WROTE", "Book"): pa.table(
+            {"src": ["a1", "a1"], "dst": ["b2", "b1"], "share": [0.5, None], "first": [True, False]}
+        ),
+    }
+    return GraphTables(market_schema, nodes, edges)
+
+
+def _bought(src: list[str], dst: list[str], days: list[int]) -> pa.Table:
+    at = [datetime(2024, 1, day) for day in days]
+    return pa.table({"src": src, "dst": dst, "price": [float(day) for day in days], "at": at})

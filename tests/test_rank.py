@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from kgrec.errors import UnknownItem, UsageError
+from kgrec.rank import Ranking, item_filter, rank_all, top_k
+from kgrec.snapshot import GraphSnapshot
+from kgrec.tables import GraphTables, check
+
+SHAPES = st.tuples(st.integers(1, 5), st.integers(1, 12))
+NUMBERS = st.sampled_from([-2.0, -1.0, 0.0, 0.5, 1.0, 3.0, np.nan, np.inf, -np.inf])
+
+
+@st.composite
+def cases(draw):
+    shape = draw(SHAPES)
+    scores = draw(arrays(np.float32, shape, elements=NUMBERS))
+    seen = draw(arrays(bool, shape))
+    allowed = draw(st.one_of(st.none(), arrays(bool, shape[1]), arrays(bool, shape)))
+    return scores, draw(st.integers(1, 15)), seen, allowed
+
+
+def slow_top_k(scores, k, seen, allowed):
+    """One user, one item at a time."""
+    lists = []
+    for user, row in enumerate(scores):
+        may = [True] * len(row) if allowed is None else (allowed if allowed.ndim == 1 else allowed[user])
+        left = [i for i in range(len(row)) if np.isfinite(row[i]) and not seen[user, i] and may[i]]
+        lists.append(sorted(left, key=lambda i: (-row[i], i))[:k])
+    return lists
+
+
+def lists_of(ranking: Ranking) -> list[list[int]]:
+    return [[num for num in row if num >= 0] for row in ranking.item_num.tolist()]
+
+
+@given(cases())
+@settings(deadline=None, max_examples=200)
+def test_top_k_agrees_with_a_slow_reference(case):
+    scores, k, seen, allowed = case
+    ranking = top_k(scores, k, sp.csr_matrix(seen), allowed)
+    assert lists_of(ranking) == slow_top_k(scores, k, seen, allowed)
+    listed = ranking.item_num >= 0
+    row = np.nonzero(listed)[0]
+    assert np.array_equal(ranking.score[listed], scores[row, ranking.item_num[listed]])
+    assert np.isnan(ranking.score[~listed]).all()
+
+
+@given(cases())
+@settings(deadline=None, max_examples=100)
+def test_a_shorter_list_is_the_start_of_a_longer_one(case):
+    scores, k, seen, allowed = case
+    longer = lists_of(top_k(scores, k + 3, sp.csr_matrix(seen), allowed))
+    assert lists_of(top_k(scores, k, sp.csr_matrix(seen), allowed)) == [row[:k] for row in longer]
+
+
+def test_scores_that_are_not_finite_do_not_disturb_ties():
+    ranking = top_k(np.array([[-2.0, -2.0, -2.0, np.nan, np.nan, np.inf]], np.float32), 4)
+    assert ranking.item_num.tolist() == [[0, 1, 2, -1]]
+
+
+def test_a_short_list_is_not_padded_and_ends_with_nothing():
+    ranking = top_k(np.ones((2, 3), np.float32), 3, sp.csr_matrix([[1, 1, 0], [1, 1, 1]]))
+    assert ranking.item_num.tolist() == [[2, -1, -1], [-1, -1, -1]]
+    assert ranking.item_num.dtype == np.int64
+    assert ranking.score.dtype == np.float32
+
+
+def test_k_above_the_number_of_items_gives_every_item_that_may_be_listed():
+    ranking = top_k(np.array([[1.0, 3.0, 2.0]], np.float32), 10**12, allowed=np.array([True, False, True]))
+    assert ranking.item_num.tolist() == [[2, 0, -1]]
+
+
+def test_top_k_leaves_the_callers_scores_alone():
+    scores = np.array([[1.0, 2.0, np.nan]], np.float32)
+    before = scores.copy()
+    top_k(scores, 1, sp.csr_matrix([[0, 1, 0]]), np.array([True, True, False]))
+    assert np.array_equal(scores, before, equal_nan=True)
+
+
+@pytest.mark.parametrize("k", [0, -3])
+def test_k_below_one_is_refused(k):
+    with pytest.raises(UsageError, match=rf"found k={k}; expected at least 1"):
+        top_k(np.ones((1, 2), np.float32), k)
+    with pytest.raises(UsageError, match=rf"found k={k}; expected at least 1"):
+        rank_all(lambda users: np.ones((len(users), 2), np.float32), np.array([], np.int64), k)
+
+
+@pytest.mark.parametrize("batch_size", [None, 1, 3, 100])
+def test_batches_give_what_all_users_at_once_give(batch_size):
+    rng = np.random.default_rng(3)
+    scores = rng.integers(0, 4, (10, 30)).astype(np.float32)
+    seen = sp.csr_matrix(rng.random((10, 30)) < 0.3)
+    allowed = rng.random(30) < 0.8
+    users = rng.permutation(10)[:7]
+    whole = top_k(scores[users], 5, seen[users], allowed)
+    ranking = rank_all(lambda nums: scores[nums], users, 5, seen, allowed, batch_size)
+    assert np.array_equal(ranking.item_num, whole.item_num)
+    assert np.array_equal(ranking.score, whole.score, equal_nan=True)
+
+
+def test_no_batch_is_larger_than_asked_for():
+    sizes = []
+
+    def scores(nums):
+        sizes.append(len(nums))
+        return np.zeros((len(nums), 4), np.float32)
+
+    rank_all(scores, np.arange(7), 2, sp.csr_matrix((7, 4)), batch_size=3)
+    assert sizes == [3, 3, 1]
+
+
+def test_default_batches_are_bounded_by_memory(monkeypatch):
+    monkeypatch.setattr("kgrec.rank.BATCH_BYTES", 4 * 10 * 2)
+    sizes = []
+
+    def scores(nums):
+        sizes.append(len(nums))
+        return np.zeros((len(nums), 10), np.float32)
+
+    rank_all(scores, np.arange(5), 2, sp.csr_matrix((5, 10)))
+    assert sizes == [2, 2, 1]
+
+
+def test_a_read_only_batch_of_another_type_is_copied():
+    scores = np.broadcast_to(np.array([1.0, 2.0]), (3, 2))
+    ranking = rank_all(lambda nums: scores[: len(nums)], np.arange(3), 1, sp.csr_matrix([[0, 1], [1, 0], [0, 0]]))
+    assert ranking.item_num.tolist() == [[0], [1], [1]]
+
+
+def test_no_user_gives_no_list():
+    assert len(rank_all(lambda nums: np.zeros((len(nums), 2), np.float32), np.array([], np.int64), 3)) == 0
+
+
+def test_a_batch_of_no_user_is_refused():
+    with pytest.raises(UsageError, match="found batch_size=0"):
+        rank_all(lambda nums: np.zeros((len(nums), 2), np.float32), np.arange(2), 1, batch_size=0)
+
+
+@pytest.fixture
+def shop(market: GraphTables) -> GraphSnapshot:
+    return GraphSnapshot.from_tables(check(market))
+
+
+def kept(shop: GraphSnapshot, **rules) -> list[str]:
+    return shop.items.ids[item_filter(shop, **rules)].tolist()
+
+
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        ({}, ["m1", "m2", "m3", "b1", "b2"]),
+        ({"items": ["b2", "m1"]}, ["m1", "b2"]),
+        ({"items": []}, []),
+        ({"exclude": ["m1"]}, ["m2", "m3", "b1", "b2"]),
+        ({"items": ["b2", "m1"], "exclude": ["b2"]}, ["m1"]),
+        ({"where": {"year": 1979}}, ["m1", "b2"]),
+        ({"where": {"year": "1979"}}, ["m1", "b2"]),
+        ({"where": {"year": [1972, 1961]}}, ["m3", "b1"]),
+        ({"where": {"genres": "space"}}, ["m1", "m3"]),
+        ({"where": {"genres": ["drama", "western"]}}, ["m3"]),
+        ({"where": {"genres": "spa"}}, []),
+        ({"where": {"in_print": True}}, ["b1"]),
+        ({"where": {"added": "2021-03-04"}}, ["m2"]),
+        ({"where": {"title": "Alien", "year": 1979}}, ["m1"]),
+        ({"where": {"title": "Alien", "shelf": "A"}}, []),
+    ],
+)
+def test_item_filter_keeps(shop, rules, expected):
+    assert kept(shop, **rules) == expected
+
+
+@pytest.mark.parametrize("rule", ["items", "exclude"])
+def test_an_unknown_item_is_named_with_near_matches(shop, rule):
+    with pytest.raises(UnknownItem, match=r"unknown item: 'm9'; near matches: m\d.*\. Name items") as caught:
+        item_filter(shop, **{rule: ["m1", "m9"]})
+    assert caught.value.missing == ["m9"]
+
+
+def test_an_unknown_property_is_named_with_those_there_are(shop):
+    with pytest.raises(UsageError, match=r"'genre'; expected one of added, genres, in_print, .*near matches: genres"):
+        item_filter(shop, where={"genre": "space"})
+
+
+def test_a_value_of_another_type_is_named(shop):
+    with pytest.raises(UsageError, match=r"found year='old'; expected a value of type int"):
+        item_filter(shop, where={"year": [1979, "old"]})
