@@ -198,7 +198,7 @@ class _Check:
         if not same.any():
             return table
         kept, again = order[:-1][same], order[1:][same]
-        differs = ~_equal_rows(table, kept, again)
+        differs = ~equal_rows(table, kept, again)
         for one, two in sorted(zip(kept[differs].tolist(), again[differs].tolist(), strict=True)):
             where, row = self.tables.locate(key, one)
             found = f"{_describe(table, two)}, while {where}:{row} has {_describe(table, one)}"
@@ -240,7 +240,8 @@ def _codes(column: pa.ChunkedArray) -> npt.NDArray[Any]:
     return np.asarray(codes.to_numpy())
 
 
-def _equal_rows(table: pa.Table, one: IntArray, other: IntArray) -> BoolArray:
+def equal_rows(table: pa.Table, one: IntArray, other: IntArray) -> BoolArray:
+    """Say for each pair of row numbers [n] whether both rows hold the same values, missing ones included."""
     equal = np.ones(len(one), dtype=bool)
     for name in table.column_names:
         column = table.column(name)
