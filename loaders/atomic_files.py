@@ -28,6 +28,10 @@ KINDS: Final = ("token", "token_seq", "float", "float_seq")
 SPLIT: Final = "split"
 """Column that says which of the benchmark files an interaction came from."""
 
+SPLITS: Final = ("train", "valid", "test")
+DOMAIN: Final = "domain"
+"""Column that names the catalogue of an item."""
+
 _IDS: Final[dict[str, tuple[str, ...]]] = {
     "inter": ("user_id", "item_id"),
     "item": ("item_id",),
@@ -62,11 +66,6 @@ class AtomicTable:
         kinds = {names.get(name, name): kind for name, kind in self.kinds.items()}
         return replace(self, table=self.table.rename_columns(columns), kinds=kinds)
 
-    def without(self, names: list[str]) -> AtomicTable:
-        """Return the same part without some columns."""
-        kinds = {name: kind for name, kind in self.kinds.items() if name not in names}
-        return replace(self, table=self.table.drop_columns(names), kinds=kinds)
-
 
 @dataclass(frozen=True)
 class AtomicFiles:
@@ -95,12 +94,12 @@ def read_folder(folder: Path) -> AtomicFiles:
             tables[key] = _read(path, key[0])
         except DataError as error:
             problems += error.problems
-    splits = {split: table for (part, split), table in tables.items() if part == "inter" and split}
+    splits = {split: tables["inter", split] for split in SPLITS if ("inter", split) in tables}
     problems += _header_differences(list(splits.values()))
     if problems:
         raise DataError(problems)
     parts = {part: table for (part, split), table in tables.items() if split is None}
-    return AtomicFiles(name, **(parts | {"inter": _joined(splits)} if splits else parts))
+    return _with_domains(AtomicFiles(name, **(parts | {"inter": _joined(splits)} if splits else parts)))
 
 
 def is_atomic(folder: Path) -> bool:
@@ -194,3 +193,19 @@ def _joined(splits: Mapping[str, AtomicTable]) -> AtomicTable:
     ]
     origins = tuple(origin for part in splits.values() for origin in part.origins)
     return AtomicTable(first.path, pa.concat_tables(tables), {**first.kinds, SPLIT: "token"}, origins)
+
+
+def _with_domains(files: AtomicFiles) -> AtomicFiles:
+    """Give items the domain that only the interactions tell, where they agree on it."""
+    item, inter = files.item, files.inter.table
+    if DOMAIN not in inter.column_names or (item and DOMAIN in item.kinds):
+        return files
+    domains = inter.select(["item_id", DOMAIN]).group_by(["item_id", DOMAIN], use_threads=False).aggregate([])
+    if pc.count_distinct(domains.column("item_id")).as_py() < domains.num_rows:
+        return files
+    if item is None:
+        kinds = {"item_id": "token", DOMAIN: "token"}
+        return replace(files, item=AtomicTable(files.inter.path, domains, kinds, ()))
+    rows = pc.index_in(item.table.column("item_id"), value_set=domains.column("item_id"))
+    table = item.table.append_column(DOMAIN, domains.column(DOMAIN).take(rows))
+    return replace(files, item=replace(item, table=table, kinds={**item.kinds, DOMAIN: "token"}))

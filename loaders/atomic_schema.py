@@ -11,11 +11,10 @@ import pyarrow.compute as pc
 
 from kgrec.errors import DataError, Problem, SchemaError, near_matches
 from kgrec.schema import RESERVED_TYPES, Schema
-from loaders.atomic_files import SPLIT, AtomicFiles, AtomicTable
+from loaders.atomic_files import DOMAIN, SPLIT, AtomicFiles, AtomicTable
 from loaders.names import identifiers, singular
 
 USER, ITEM, ENTITY, INTERACTED, KNOWS = "User", "Item", "Entity", "INTERACTED", "KNOWS"
-DOMAIN: Final = "domain"
 MAX_CATEGORIES: Final = 100
 """A column of more distinct words than this is free text."""
 

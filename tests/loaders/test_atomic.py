@@ -1,0 +1,280 @@
+from pathlib import Path
+
+import pytest
+
+from kgrec.errors import DataError, SchemaError
+from kgrec.schema import Schema
+from kgrec.snapshot import GraphSnapshot
+from kgrec.tables import GraphTables, check
+from loaders.atomic import AtomicLoader, derive_schema
+
+INTER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\tdomain:token\n"
+TRIPLES = "head_id:token\trelation_id:token\ttail_id:token\n"
+FILES = {
+    "shop.train.inter": INTER + "u1\ti1\t5\t10\tbooks\nu1\ti2\t3\t20\tbooks\nu2\ti1\t4\t15\tbooks\nu9\ti9\t1\t5\t\n",
+    "shop.test.inter": INTER + "u1\ti3\t2\t30\tfilms\n",
+    "shop.inter": "user_id:token\titem_id:token\nghost\ti1\n",
+    "shop.item": "item_id:token\tmovie_title:token_seq\tdomain:token\tgenres:token_seq\tsummary:token_seq"
+    "\tscores:float_seq\n"
+    'i1\tAlien\tbooks\tSci-Fi, Horror\t"Alien" is a film about a ship\t1.5 2\n'
+    "i2\tTootsie\tbooks\tComedy, Drama\tan actor who needs work\t\n"
+    "i3\tBrazil\tfilms\tSci-Fi, Comedy\t\t3\n"
+    "i4\tJaws\tfilms\tHorror\tnobody swims any more\t\n",
+    "shop.user": "user_id:token\tage:token\tgender:token\nu1\t30\tF\nu2\t\tM\nu3\t50\tF\n",
+    "shop.kg": TRIPLES + "http://x.org/Alien\tfilm.film.director\thttp://x.org/Ridley_Scott\n"
+    "http://x.org/Brazil\tfilm.film.director\thttp://x.org/Terry_Gilliam\n"
+    "http://x.org/Alien\tsequel\thttp://x.org/Aliens\n"
+    "http://x.org/Alien\tsequel\thttp://x.org/Brazil\n"
+    "http://x.org/Alien\tsequel\thttp://x.org/Brazil\n"
+    "http://x.org/Aliens\tINTERACTED\thttp://x.org/Ridley_Scott\n",
+    "shop.link": "item_id:token\tentity_id:token\n"
+    "i1\thttp://x.org/Alien\ni3\thttp://x.org/Brazil\ni77\thttp://x.org/Aliens\n",
+    "shop.net": "source_id:token\ttarget_id:token\nu1\tu2\nu2\tu8\n",
+}
+
+
+def folder_of(folder: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    return folder_of(tmp_path, FILES)
+
+
+@pytest.fixture
+def graph(shop: Path) -> GraphTables:
+    return check(AtomicLoader().load(shop))
+
+
+def complaint(folder: Path, schema: Schema | None = None) -> str:
+    with pytest.raises(DataError) as caught:
+        check(AtomicLoader().load(folder, schema))
+    return str(caught.value).replace(f"{folder}/", "").replace(str(folder), "FOLDER")
+
+
+def edges(graph: GraphTables, *edge_type: str) -> set[tuple[str, str]]:
+    table = graph.edges[edge_type[0], edge_type[1], edge_type[2]]
+    return set(zip(table.column("src").to_pylist(), table.column("dst").to_pylist(), strict=True))
+
+
+def test_behaviours_come_from_the_benchmark_files_alone(graph: GraphTables) -> None:
+    rows = graph.edges["User", "INTERACTED", "Item"].to_pylist()
+    assert {"src": "u1", "dst": "i3", "rating": 2.0, "timestamp": 30.0, "split": "test"} in rows
+    assert [row["split"] for row in rows] == ["train"] * 4 + ["test"]
+    assert "ghost" not in graph.nodes["User"].column("user_id").to_pylist()
+
+
+def test_roles_are_read_off_the_headers(graph: GraphTables) -> None:
+    behaviour = graph.schema.roles.behaviours["INTERACTED"]
+    assert (behaviour.weight, behaviour.time, behaviour.split) == ("rating", "timestamp", "split")
+    assert graph.schema.roles.domain == "domain"
+    assert graph.schema.nodes["Item"].name == "movie_title"
+
+
+def test_users_and_items_without_a_row_of_their_own_become_nodes(graph: GraphTables) -> None:
+    assert graph.nodes["User"].column("user_id").to_pylist() == ["u1", "u2", "u3", "u9", "u8"]
+    assert graph.nodes["Item"].column("item_id").to_pylist() == ["i1", "i2", "i3", "i4", "i9"]
+    assert graph.nodes["User"].column("age").to_pylist() == ["30", None, "50", None, None]
+
+
+def test_words_that_recur_become_nodes_and_prose_stays_text(graph: GraphTables) -> None:
+    assert set(graph.nodes["Genre"].column("genre_id").to_pylist()) == {"Sci-Fi", "Horror", "Comedy", "Drama"}
+    assert ("i1", "Sci-Fi") in edges(graph, "Item", "HAS_GENRE", "Genre")
+    assert graph.nodes["Item"].column("summary")[0].as_py() == '"Alien" is a film about a ship'
+    assert graph.nodes["Item"].column("scores")[0].as_py() == ["1.5", "2"]
+
+
+def test_a_linked_item_is_its_entity(graph: GraphTables) -> None:
+    assert edges(graph, "Item", "film_film_director", "Entity") == {
+        ("i1", "http://x.org/Ridley_Scott"),
+        ("i3", "http://x.org/Terry_Gilliam"),
+    }
+    assert edges(graph, "Item", "sequel", "Item") == {("i1", "i3")}
+    assert edges(graph, "Item", "sequel", "Entity") == {("i1", "http://x.org/Aliens")}
+    assert graph.schema.relationships["film_film_director"].from_ == ("Item",)
+    assert graph.schema.relationships["sequel"].to == ("Item", "Entity")
+
+
+def test_the_link_of_an_unknown_item_is_dropped(graph: GraphTables) -> None:
+    assert "i77" not in graph.nodes["Item"].column("item_id").to_pylist()
+    assert "http://x.org/Aliens" in graph.nodes["Entity"].column("entity_id").to_pylist()
+
+
+def test_a_relation_never_takes_a_name_in_use(graph: GraphTables) -> None:
+    assert edges(graph, "Entity", "INTERACTED_2", "Entity") == {("http://x.org/Aliens", "http://x.org/Ridley_Scott")}
+
+
+def test_entities_with_iris_have_readable_names(graph: GraphTables) -> None:
+    assert set(graph.nodes["Entity"].column("name").to_pylist()) == {"Ridley Scott", "Terry Gilliam", "Aliens"}
+
+
+def test_friends(graph: GraphTables) -> None:
+    assert edges(graph, "User", "KNOWS", "User") == {("u1", "u2"), ("u2", "u8")}
+
+
+def test_one_entity_may_be_two_items(tmp_path: Path) -> None:
+    folder_of(tmp_path, FILES | {"shop.link": FILES["shop.link"] + "i2\thttp://x.org/Brazil\n"})
+    graph = check(AtomicLoader().load(tmp_path))
+    assert edges(graph, "Item", "sequel", "Item") == {("i1", "i3"), ("i1", "i2")}
+
+
+def test_texts_are_derived(graph: GraphTables) -> None:
+    item = ("{movie_title}", "genres: {HAS_GENRE}", "summary: {summary}")
+    assert graph.schema.nodes["Item"].text == item
+    assert graph.schema.nodes["User"].text == ("age: {age}", "gender: {gender}", "latest: {INTERACTED:10}")
+
+
+def test_a_written_schema_gives_the_same_graph(shop: Path) -> None:
+    written = Schema.parse(derive_schema(shop).to_yaml())
+    assert written == derive_schema(shop)
+    assert AtomicLoader().load(shop, written) == AtomicLoader().load(shop)
+
+
+def test_an_edited_schema_changes_types(shop: Path) -> None:
+    edited = derive_schema(shop).to_yaml().replace("age: string", "age: int")
+    graph = check(AtomicLoader().load(shop, Schema.parse(edited)))
+    assert graph.nodes["User"].column("age").to_pylist() == [30, None, 50, None, None]
+
+
+def test_labels_and_types_may_be_renamed_in_the_schema(shop: Path) -> None:
+    edited = derive_schema(shop).to_yaml().replace("Item", "Film").replace("INTERACTED", "RATED")
+    graph = check(AtomicLoader().load(shop, Schema.parse(edited.replace("RATED_2", "INTERACTED"))))
+    assert graph.edges["User", "RATED", "Film"].num_rows == 5
+    assert graph.edges["Entity", "INTERACTED", "Entity"].num_rows == 1
+
+
+def test_only_interactions(tmp_path: Path) -> None:
+    folder_of(tmp_path, {"a.b.inter": "user_id:token\titem_id:token\nu1\ti1\nu2\ti1\n"})
+    snapshot = GraphSnapshot.from_tables(check(AtomicLoader().load(tmp_path)))
+    assert (snapshot.n_users, snapshot.n_items, len(snapshot.behaviours)) == (2, 1, 2)
+    assert snapshot.schema.name == "a.b"
+
+
+def test_a_column_that_says_something_else_than_the_items_is_kept(tmp_path: Path) -> None:
+    inter = FILES["shop.test.inter"].replace("films", "books")
+    graph = check(AtomicLoader().load(folder_of(tmp_path, FILES | {"shop.test.inter": inter})))
+    assert graph.edges["User", "INTERACTED", "Item"].column("domain").to_pylist()[-1] == "books"
+
+
+def test_items_take_their_domain_from_the_interactions_if_need_be(tmp_path: Path) -> None:
+    folder_of(tmp_path, {name: text for name, text in FILES.items() if name.endswith((".train.inter", ".test.inter"))})
+    graph = check(AtomicLoader().load(tmp_path))
+    assert dict(zip(*graph.nodes["Item"].to_pydict().values(), strict=True))["i3"] == "films"
+    assert "domain" not in graph.edges["User", "INTERACTED", "Item"].column_names
+    assert graph.schema.roles.domain == "domain"
+
+
+def test_no_such_folder(tmp_path: Path) -> None:
+    assert "found no such folder; expected a folder of RecBole atomic files" in complaint(tmp_path / "gone")
+
+
+def test_a_folder_without_interactions(tmp_path: Path) -> None:
+    assert "FOLDER: found no .inter file; expected NAME.inter" in complaint(tmp_path)
+
+
+def test_two_data_sets_in_a_folder(shop: Path) -> None:
+    (shop / "other.item").write_text("item_id:token\nx\n")
+    assert "FOLDER: found files of 2 data sets: other, shop; expected one data set a folder" in complaint(shop)
+
+
+def test_benchmark_files_without_train(tmp_path: Path) -> None:
+    folder_of(tmp_path, {"shop.test.inter": FILES["shop.test.inter"]})
+    assert "found benchmark files test; expected a .train.inter file beside them" in complaint(tmp_path)
+
+
+def test_every_problem_of_every_file_at_once(shop: Path) -> None:
+    (shop / "shop.user").write_text("user_id\tage:number\n1\t2\n")
+    (shop / "shop.kg").write_text("head:token\trelation_id:token\ttail_id:token\nx\ty\tz\n")
+    (shop / "shop.link").write_text("item_id:token\tentity_id:token\ni1\n\te1\n")
+    (shop / "shop.net").write_bytes(b"source_id:token\ttarget_id:token\n\xff\tu1\n")
+    (shop / "shop.item").write_text("")
+    message = complaint(shop)
+    assert (
+        "shop.user:1: found 'user_id'; expected name:type with a type of token, token_seq, float, float_seq" in message
+    )
+    assert "shop.user:1: found 'age:number'; expected name:type" in message
+    assert "shop.kg:1: found the header head, relation_id, tail_id; expected a column head_id" in message
+    assert "shop.link:2: found 1 field; expected 2 fields" in message
+    assert "shop.net:2: found byte 0xff at position 1 of the line" in message
+    assert "shop.item: found an empty file" in message
+
+
+def test_a_missing_id(shop: Path) -> None:
+    (shop / "shop.kg").write_text("head_id:token\trelation_id:token\ttail_id:token\na\tr\tb\n\tr\tb\na\t\tb\n")
+    message = complaint(shop)
+    assert "shop.kg:3: head_id: found nothing; expected an id" in message
+    assert "shop.kg:4: relation_id: found nothing; expected an id" in message
+
+
+def test_benchmark_files_with_different_headers(shop: Path) -> None:
+    (shop / "shop.test.inter").write_text("user_id:token\titem_id:token\nu1\ti3\n")
+    message = complaint(shop)
+    assert "shop.test.inter:1: found columns user_id, item_id; expected those of shop.train.inter: user_id" in message
+
+
+def test_values_are_reported_with_file_and_line(shop: Path) -> None:
+    row = "u2\ti2\t{}\t{}\tbooks\n"
+    rows = row.format("good", 1) + row.format("nan", 2) + row.format("inf", 3) + row.format(1, -4)
+    (shop / "shop.train.inter").write_text(FILES["shop.train.inter"] + rows)
+    message = complaint(shop)
+    assert "shop.train.inter:6: rating: found 'good'; expected a value of type float" in message
+    assert "shop.train.inter:7: rating: found nan; expected a finite number" in message
+    assert "shop.train.inter:8: rating: found inf; expected a finite number" in message
+    assert "shop.train.inter:9: timestamp: found -4.0; expected epoch seconds" in message
+
+
+def test_a_row_of_test_that_train_has_too(shop: Path) -> None:
+    (shop / "shop.test.inter").write_text(FILES["shop.test.inter"] + "u1\ti1\t5\t10\tbooks\n")
+    message = complaint(shop)
+    assert "shop.test.inter:3: found src='u1', dst='i1'" in message
+    assert "while shop.train.inter:2 has" in message
+
+
+def test_an_item_twice_with_different_values(shop: Path) -> None:
+    (shop / "shop.item").write_text(FILES["shop.item"] + "i1\tAliens\tbooks\t\t\t\n")
+    message = complaint(shop)
+    assert "shop.item:6: found item_id='i1'" in message
+    assert "shop.item:2 has item_id='i1'" in message
+
+
+def test_columns_and_relations_that_a_schema_lacks(shop: Path) -> None:
+    schema = derive_schema(shop)
+    (shop / "shop.user").write_text("user_id:token\tages:token\tgender:token\nu1\t30\tF\n")
+    message = complaint(shop, schema)
+    assert (
+        "shop.user:1: age: found no such column; expected the property User.age of the schema; near matches: ages"
+        in message
+    )
+    assert (
+        "shop.user:1: ages: found unknown column 'ages'; expected a property of User in the schema (age, gender)"
+        in message
+    )
+    (shop / "shop.user").unlink()
+    assert "shop.user: found no such file; expected a file with columns age, gender" in complaint(shop, schema)
+
+
+def test_a_relation_that_a_schema_lacks(shop: Path) -> None:
+    schema = derive_schema(shop)
+    with (shop / "shop.kg").open("a") as file:
+        file.write("http://x.org/Alien\tsequels\thttp://x.org/Aliens\n")
+    message = complaint(shop, schema)
+    expected = "expected a relationship type sequels in the schema; near matches: sequel"
+    assert f"shop.kg:8: relation_id: found relation 'sequels'; {expected}" in message
+
+
+def test_a_schema_with_two_kinds_of_items(shop: Path) -> None:
+    with pytest.raises(SchemaError, match=r"roles.behaviours: found 4 names: VIEWED.*expected one; atomic files"):
+        AtomicLoader().load(shop, Schema.load("commerce"))
+
+
+def test_a_schema_without_a_label_for_entities(shop: Path) -> None:
+    (shop / "shop.link").unlink()
+    without = "name: x\nnodes:\n  U: {key: id}\n  I: {key: id}\nrelationships:\n  R: {from: U, to: I}\n"
+    schema = Schema.parse(without + "roles: {users: U, items: I, behaviours: {R: {}}}\n")
+    with pytest.raises(
+        SchemaError, match=r"found labels U, I; expected a label Entity for the entities of the .kg file"
+    ):
+        AtomicLoader().load(shop, schema)
