@@ -114,7 +114,7 @@ class Schema(_Strict):
         """
         path = Path(source)
         if path.is_file():
-            return cls.parse(path.read_text(encoding="utf-8"), where=str(path))
+            return cls.parse(_read(path), where=str(path))
         shipped = resources.files("graph_schema")
         if not (shipped / f"{source}.yaml").is_file():
             names = sorted(f.name[:-5] for f in shipped.iterdir() if f.name.endswith(".yaml"))
@@ -129,14 +129,13 @@ class Schema(_Strict):
             SchemaError: with every fault found, its file and line.
         """
         try:
-            tree = yaml.compose(text, Loader=yaml.SafeLoader)
-        except yaml.MarkedYAMLError as error:
-            line = error.problem_mark.line + 1 if error.problem_mark else 1
-            raise SchemaError([Problem(where, f"{error.problem}", "valid YAML", line)]) from None
+            tree, data = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise SchemaError([_yaml_problem(where, error)]) from None
         lines: dict[_Path, int] = {(): 1}
         twice = list(_walk(tree, (), lines)) if tree else []
         faults: list[_Fault] = [(path, f"{path[-1]!r} given twice", "one definition") for path in twice]
-        return cls._checked(yaml.safe_load(text), where, lines, faults)
+        return cls._checked(data, where, lines, faults)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], where: str = "schema") -> Schema:
@@ -156,7 +155,8 @@ class Schema(_Strict):
         except ValidationError as error:
             faults += [_pydantic_fault(e) for e in error.errors()]
         if faults or schema is None:
-            raise SchemaError([_problem(where, lines, *fault) for fault in faults])
+            problems = [_problem(where, lines, *fault) for fault in faults]
+            raise SchemaError(sorted(problems, key=lambda problem: problem.row or 0))
         return schema
 
     def to_dict(self) -> dict[str, Any]:
@@ -209,6 +209,20 @@ def template_fields(sentence: str) -> list[tuple[str, str]]:
     return [(name, spec or "") for _, name, spec, _ in string.Formatter().parse(sentence) if name is not None]
 
 
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise SchemaError([Problem(str(path), "bytes that are not UTF-8", "UTF-8 text", line)]) from None
+
+
+def _yaml_problem(where: str, error: yaml.YAMLError) -> Problem:
+    mark = getattr(error, "problem_mark", None)
+    reason = getattr(error, "problem", None) or str(error).splitlines()[0]
+    return Problem(where, f"broken YAML ({reason})", "valid YAML", mark.line + 1 if mark else 1)
+
+
 def _walk(node: yaml.Node, path: _Path, lines: dict[_Path, int]) -> Iterator[_Path]:
     """Note the line of every key below `node`; yield the path of a key given twice."""
     if isinstance(node, yaml.MappingNode):
@@ -216,6 +230,9 @@ def _walk(node: yaml.Node, path: _Path, lines: dict[_Path, int]) -> Iterator[_Pa
             below = (*path, key.value)
             if below in lines:
                 yield below
+                # YAML keeps the last definition: so do the lines.
+                for old in [path for path in lines if path[: len(below)] == below]:
+                    del lines[old]
             lines[below] = key.start_mark.line + 1
             yield from _walk(value, below, lines)
     elif isinstance(node, yaml.SequenceNode):
@@ -237,7 +254,7 @@ def _pydantic_fault(error: Any) -> _Fault:
         return path, f"unknown key {path[-1]!r}", "a key of the schema language (docs/schema.md)"
     if error["type"] == "missing":
         return path[:-1], "nothing", f"the key {path[-1]!r}"
-    return path, repr(error["input"])[:60], error["msg"]
+    return path, repr(error["input"])[:60], error["msg"].removeprefix("Input should be ")
 
 
 def _reference_faults(schema: Schema) -> Iterator[_Fault]:
@@ -322,7 +339,7 @@ def _template_faults(schema: Schema) -> Iterator[_Fault]:
                     known = _one_of([node.key, *node.properties, *touching])
                     yield path, f"{{{name}}}, which {label} does not have", known
                 if spec and not (name in touching and spec.isdigit() and int(spec) > 0):
-                    yield path, f"{{{name}:{spec}}}", "a limit is a whole number, and only for a relationship"
+                    yield path, f"{{{name}:{spec}}}", "a whole number as limit, and only for a relationship"
 
 
 def _one_of(names: Any) -> str:
