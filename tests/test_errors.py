@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import pytest
+
+from kgrec import errors
+from kgrec.errors import DataError, KgrecError, Problem, SchemaError, UnknownItem, UnknownUser, UsageError, near_matches
+
+
+def test_every_error_is_a_kgrec_error_and_stands_in_the_tree():
+    public = [e for e in vars(errors).values() if isinstance(e, type) and issubclass(e, Exception)]
+    for error in public:
+        assert issubclass(error, KgrecError)
+        assert error.__name__.startswith("_") or error.__name__ in errors.__doc__
+
+
+def test_a_usage_error_is_a_value_error():
+    with pytest.raises(ValueError, match="k=0"):
+        raise UsageError("found k=0")
+
+
+@pytest.mark.parametrize(
+    ("problem", "text"),
+    [
+        (Problem("a.csv", "'x'", "an int", row=7, field="age"), "a.csv:7: age: found 'x'; expected an int"),
+        (Problem("a.csv", "no header", "a header"), "a.csv: found no header; expected a header"),
+    ],
+)
+def test_a_problem_says_where_what_and_what_else(problem, text):
+    assert str(problem) == text
+
+
+def test_all_problems_are_kept_and_the_first_twenty_shown():
+    problems = [Problem("a.csv", f"'{n}'", "an int", row=n) for n in range(1, 24)]
+    error = DataError(problems)
+    lines = str(error).splitlines()
+    assert error.problems == problems
+    assert lines[0] == "23 problems in the data:"
+    assert lines[1].strip() == "a.csv:1: found '1'; expected an int"
+    assert len(lines) == 22
+    assert lines[-1].strip() == "… and 3 more"
+
+
+def test_one_problem_is_not_plural():
+    assert str(SchemaError([Problem("s.yaml", "x", "y")])).startswith("1 problem in the schema:")
+
+
+@pytest.mark.parametrize(("error", "role"), [(UnknownUser, "user"), (UnknownItem, "item")])
+def test_an_unknown_id_is_named_with_near_matches(error, role):
+    caught = error(["alise", "x"], ["alice", "alicia", "bob"], "Ask for somebody known.")
+    assert isinstance(caught, UsageError)
+    assert str(caught).startswith(f"unknown {role}: 'alise', 'x'; near matches: alice")
+    assert "bob" not in str(caught)
+    assert str(caught).endswith("Ask for somebody known.")
+    assert caught.missing == ["alise", "x"]
+
+
+def test_many_unknown_ids_are_counted():
+    assert "'4' and 3 more" in str(UnknownUser([str(n) for n in range(8)], [], "Hint."))
+
+
+def test_nothing_near_says_nothing():
+    assert near_matches("zzz", ["alice"]) == ""
