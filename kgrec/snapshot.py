@@ -70,7 +70,8 @@ class Edges:
 
     def where(self, keep: npt.NDArray[np.bool_]) -> Edges:
         """Return only the relationships that `keep` [n] marks."""
-        return Edges(self.src_num[keep], self.dst_num[keep], self.table.filter(pa.array(keep)))
+        table = self.table.filter(pa.array(keep)) if self.table.num_columns else self.table
+        return Edges(self.src_num[keep], self.dst_num[keep], table)
 
 
 @dataclass(frozen=True)
