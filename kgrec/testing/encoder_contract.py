@@ -17,7 +17,7 @@ TEXTS = [
     "a clever thief plans a heist",
     "acrylic paint brushes for artists",
     "brushes",
-    "a long description that goes on about a clever thief " * 40,
+    "a long description that goes on about a clever thief " * 10,
     "Überraschung 映画 🎬",
 ]
 

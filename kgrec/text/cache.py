@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -85,50 +86,52 @@ class _Shelf:
         """Fill in the rows of `vectors` [n, dim] whose key [n, 16] is on disk; return a mask [n] of them."""
         found = np.zeros(len(keys), dtype=bool)
         files = list(self.folder.glob("*.safetensors"))
-        for stored_keys, stored in self._parts(files):
-            at = _positions(keys, stored_keys)
-            hit = np.flatnonzero(at >= 0)
-            vectors[hit] = stored[at[hit]]
-            found[hit] = True
+        for file in files:
+            if arrays := self._load(file):
+                at = _positions(keys, arrays["keys"])
+                hit = np.flatnonzero(at >= 0)
+                vectors[hit] = arrays["vectors"][at[hit]]
+                found[hit] = True
         if len(files) > MAX_FILES:
             self._merge(files)
         return found
 
-    def write(self, keys: Keys, vectors: FloatArray) -> bool:
-        """Add one file, whole or not at all; return whether the folder took it."""
+    def write(self, keys: Keys, vectors: FloatArray) -> Path | None:
+        """Add one file, whole or not at all; return it, None if the folder does not take it."""
         content = save({"keys": keys, "vectors": vectors})
         part = self.folder / f"{uuid.uuid4().hex}.part"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             part.write_bytes(content)
-            part.replace(self.folder / f"{_digest(content)}.safetensors")
+            return part.replace(self.folder / f"{_digest(content)}.safetensors")
         except OSError as error:
             say(f"Vectors are not kept for the next run: {error}")
-            return False
+            return None
         finally:
             with suppress(OSError):
                 part.unlink()
-        return True
 
-    def _parts(self, files: Iterable[Path]) -> Iterator[tuple[Keys, FloatArray]]:
-        for file in files:
-            with suppress(OSError):  # another process may have merged the file away
-                content = file.read_bytes()
-                if _digest(content) == file.stem:
-                    arrays = load(content)
-                    yield arrays["keys"], arrays["vectors"]
-                else:
-                    say(f"{file} is damaged; its texts are encoded again")
-                    file.unlink()
+    def _load(self, file: Path) -> dict[str, npt.NDArray[Any]] | None:
+        """Return a file's keys and vectors; None if it is damaged, or another process has merged it away."""
+        with suppress(OSError):
+            content = file.read_bytes()
+            if _digest(content) == file.stem:
+                return load(content)
+            say(f"{file} is damaged; its texts are encoded again")
+            file.unlink()
+        return None
 
     def _merge(self, files: Sequence[Path]) -> None:
         """Replace files by one; nothing is lost if this stops half way, only kept twice."""
-        parts = list(self._parts(files))
-        keys = np.concatenate([keys for keys, _ in parts])
-        vectors = np.concatenate([vectors for _, vectors in parts])
+        loaded = {file: arrays for file in files if (arrays := self._load(file))}
+        if not loaded:
+            return
+        keys = np.concatenate([arrays["keys"] for arrays in loaded.values()])
+        vectors = np.concatenate([arrays["vectors"] for arrays in loaded.values()])
         distinct, first = np.unique(keys, axis=0, return_index=True)
-        if self.write(distinct, vectors[first]):
-            for file in files:
+        merged = self.write(distinct, vectors[first])
+        if merged:
+            for file in loaded.keys() - {merged}:
                 file.unlink(missing_ok=True)
 
 

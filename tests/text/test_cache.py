@@ -1,0 +1,174 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kgrec.testing.encoder import WordEncoder
+from kgrec.text import VectorCache, default_encoder, text_vectors
+from kgrec.text import cache as cache_module
+
+TEXTS = ["red paint", "", "blue paint", "red paint", "oil filter"]
+
+
+@pytest.fixture
+def encoder():
+    return WordEncoder()
+
+
+@pytest.fixture
+def small_chunks(monkeypatch):
+    monkeypatch.setattr(cache_module, "CHUNK", 4)
+
+
+def files(folder):
+    return sorted(Path(folder).rglob("*.safetensors"))
+
+
+def test_each_distinct_text_is_encoded_once(tmp_path, encoder):
+    cache = VectorCache(tmp_path)
+    vectors = cache.encode(TEXTS, encoder)
+    np.testing.assert_array_equal(vectors[[0, 2, 3, 4]], encoder.encode([TEXTS[i] for i in (0, 2, 3, 4)]))
+    assert vectors.dtype == np.float32
+    assert (cache.encoded, cache.hits) == (3, 0)
+
+
+def test_an_empty_text_is_a_row_of_zeros(tmp_path, encoder):
+    cache = VectorCache(tmp_path)
+    assert not cache.encode(["", ""], encoder).any()
+    assert (cache.encoded, files(tmp_path)) == (0, [])
+    assert cache.encode([], encoder).shape == (0, encoder.dim)
+
+
+def test_a_second_run_encodes_nothing(tmp_path, encoder):
+    first = VectorCache(tmp_path).encode(TEXTS, encoder)
+    second = VectorCache(tmp_path)
+    np.testing.assert_array_equal(second.encode(TEXTS[::-1], encoder), first[::-1])
+    assert (second.encoded, second.hits) == (0, 3)
+
+
+def test_only_new_texts_are_encoded(tmp_path, encoder):
+    cache = VectorCache(tmp_path)
+    cache.encode(TEXTS, encoder)
+    np.testing.assert_array_equal(cache.encode(["new", *TEXTS], encoder)[0], encoder.encode(["new"])[0])
+    assert (cache.encoded, cache.hits) == (4, 3)
+
+
+def test_encoders_do_not_share_vectors(tmp_path):
+    cache = VectorCache(tmp_path)
+    cache.encode(TEXTS, WordEncoder(64))
+    assert cache.encode(TEXTS, WordEncoder(32)).shape == (5, 32)
+    assert (cache.encoded, cache.hits) == (6, 0)
+
+
+class Interrupted(WordEncoder):
+    def encode(self, texts):
+        if "text 9" in texts:
+            raise KeyboardInterrupt
+        return super().encode(texts)
+
+
+def test_an_interrupted_run_keeps_its_finished_chunks(tmp_path, encoder, small_chunks):
+    texts = [f"text {i}" for i in range(12)]
+    with pytest.raises(KeyboardInterrupt):
+        VectorCache(tmp_path).encode(texts, Interrupted())
+    after = VectorCache(tmp_path)
+    np.testing.assert_array_equal(after.encode(texts, encoder), encoder.encode(texts))
+    assert (after.encoded, after.hits) == (4, 8)
+
+
+def test_a_killed_process_keeps_its_finished_chunks(tmp_path, encoder):
+    code = f"""
+import time
+from kgrec.testing.encoder import WordEncoder
+from kgrec.text import VectorCache, cache
+cache.CHUNK = 4
+class Slow(WordEncoder):
+    def encode(self, texts):
+        time.sleep(0.05)
+        return super().encode(texts)
+VectorCache({str(tmp_path)!r}).encode([f"text {{i}}" for i in range(4000)], Slow())
+"""
+    process = subprocess.Popen([sys.executable, "-c", code])
+    while len(files(tmp_path)) < 3 and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    cache = VectorCache(tmp_path)
+    cache.encode([f"text {i}" for i in range(12)], encoder)
+    assert (cache.encoded, cache.hits) == (0, 12)
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b[:-1] + bytes([b[-1] ^ 1])])
+def test_a_damaged_file_is_made_again(tmp_path, encoder, damage, capfd):
+    vectors = VectorCache(tmp_path).encode(TEXTS, encoder)
+    (file,) = files(tmp_path)
+    whole = file.read_bytes()
+    file.write_bytes(damage(whole))
+    again = VectorCache(tmp_path)
+    np.testing.assert_array_equal(again.encode(TEXTS, encoder), vectors)
+    assert (again.encoded, again.hits) == (3, 0)
+    assert files(tmp_path) == [file]
+    assert file.read_bytes() == whole
+    assert capfd.readouterr().err == ""
+
+
+def test_many_files_become_one(tmp_path, encoder, small_chunks, monkeypatch):
+    monkeypatch.setattr(cache_module, "MAX_FILES", 3)
+    texts = [f"text {i}" for i in range(40)]
+    vectors = VectorCache(tmp_path).encode(texts, encoder)
+    assert len(files(tmp_path)) == 10
+    after = VectorCache(tmp_path)
+    for _ in range(2):
+        np.testing.assert_array_equal(after.encode(texts, encoder), vectors)
+        assert len(files(tmp_path)) == 1
+    assert after.encoded == 0
+
+
+def test_processes_may_write_side_by_side(tmp_path, encoder):
+    code = """
+import sys
+from kgrec.testing.encoder import WordEncoder
+from kgrec.text import VectorCache, cache
+cache.CHUNK, cache.MAX_FILES = 4, 2
+start = int(sys.argv[1])
+for end in range(start + 10, start + 101, 10):
+    VectorCache(sys.argv[2]).encode([f"text {i}" for i in range(start, end)], WordEncoder())
+"""
+    processes = [subprocess.Popen([sys.executable, "-c", code, str(s), str(tmp_path)]) for s in (0, 50, 0)]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    cache = VectorCache(tmp_path)
+    texts = [f"text {i}" for i in range(150)]
+    np.testing.assert_array_equal(cache.encode(texts, encoder), encoder.encode(texts))
+    assert (cache.encoded, cache.hits) == (0, 150)
+    assert list(tmp_path.rglob("*.part")) == []
+
+
+def test_a_folder_that_takes_no_file_costs_the_caching_not_the_run(tmp_path, encoder):
+    (tmp_path / "file").write_text("in the way")
+    cache = VectorCache(tmp_path / "file" / "vectors")
+    np.testing.assert_array_equal(cache.encode(["red"], encoder), encoder.encode(["red"]))
+    assert cache.encoded == 1
+
+
+def test_the_environment_chooses_the_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("KGREC_CACHE", str(tmp_path))
+    assert VectorCache().folder == tmp_path / "vectors"
+    monkeypatch.delenv("KGREC_CACHE")
+    assert VectorCache().folder.parts[-2:] == ("kgrec", "vectors") or os.name == "nt"
+
+
+def test_vectors_of_a_graph_with_the_packaged_encoder(tmp_path, communities):
+    snapshot, cache = communities, VectorCache(tmp_path)
+    vectors = text_vectors(snapshot, default_encoder(), cache)
+    assert set(vectors) <= {label for label, node in snapshot.schema.nodes.items() if node.text}
+    assert {label: len(v) for label, v in vectors.items()} == {x: snapshot.nodes[x].num_rows for x in vectors}
+    again = VectorCache(tmp_path)
+    for label, matrix in text_vectors(snapshot, default_encoder(), again).items():
+        np.testing.assert_array_equal(matrix, vectors[label])
+    assert again.encoded == 0
+    assert again.hits == cache.encoded

@@ -1,0 +1,135 @@
+from dataclasses import replace
+from datetime import datetime
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from kgrec.schema import Schema
+from kgrec.snapshot import GraphSnapshot
+from kgrec.tables import GraphTables, check
+from kgrec.text import describe
+
+
+@pytest.fixture
+def shop(market):
+    """The market, with the labels' templates given by the test."""
+
+    def with_templates(**templates):
+        data = market.schema.to_dict()
+        for label, text in templates.items():
+            data["nodes"][label]["text"] = text
+        return GraphSnapshot.from_tables(check(replace(market, schema=Schema.from_dict(data))))
+
+    return with_templates
+
+
+def texts(snapshot, label):
+    return dict(zip(snapshot.ids(label).to_pylist(), describe(snapshot, label), strict=True))
+
+
+def test_a_sentence_with_a_missing_value_is_left_out(shop):
+    snapshot = shop(Movie=["{title}", "of {year}, genres: {genres}"])
+    assert texts(snapshot, "Movie") == {
+        "m1": "Alien. of 1979, genres: space",
+        "m2": "",
+        "m3": "Solaris. of 1972, genres: drama, space",
+    }
+
+
+def test_a_sentence_without_fields_is_said_of_every_node(shop):
+    assert list(describe(shop(Author=["a person"]), "Author")) == ["a person"]
+
+
+def test_without_a_template_there_is_nothing_to_say(shop):
+    assert list(describe(shop(), "Movie")) == ["", "", ""]
+
+
+def test_values_read_as_people_write_them(shop):
+    snapshot = shop(Movie=["{movie_id}", "since {added}"], Book=["{year}", "{in_print}", "{{{shelf}}}"])
+    assert texts(snapshot, "Movie") == {"m1": "m1", "m2": "m2. since 2021-03-04", "m3": "m3. since 2020-01-02"}
+    assert texts(snapshot, "Book") == {"b1": "1961. true. {A}", "b2": "1979. {B}"}
+
+
+def test_a_targets_neighbours_are_sources_and_a_sources_are_targets(shop):
+    snapshot = shop(Author=["wrote {WROTE}"], Book=["by {WROTE}"], Movie=["seen by {VIEWED}"])
+    assert texts(snapshot, "Author") == {"a1": "wrote b1, b2"}
+    assert texts(snapshot, "Book") == {"b1": "by a1", "b2": "by a1"}
+    assert texts(snapshot, "Movie") == {"m1": "seen by u1", "m2": "", "m3": ""}
+
+
+def test_behaviours_go_newest_first_over_all_labels_under_their_names(shop):
+    snapshot = shop(User=["bought {BOUGHT}"], Book=["bought by {BOUGHT}"])
+    assert texts(snapshot, "User") == {"u1": "bought m2, Alien", "u2": "bought b1, Alien"}
+    assert texts(snapshot, "Book") == {"b1": "bought by g1, u2", "b2": "bought by g1"}
+
+
+def test_a_limit_keeps_the_newest(shop):
+    assert texts(shop(User=["{BOUGHT:1}"]), "User") == {"u1": "m2", "u2": "b1"}
+
+
+def test_a_withheld_behaviour_is_not_told(shop):
+    snapshot = shop(User=["bought {BOUGHT}"], Movie=["bought by {BOUGHT}"])
+    train = snapshot.with_behaviours(snapshot.behaviours.time < datetime(2024, 1, 3).timestamp())
+    assert not any("m2" in text or "b1" in text for text in describe(train, "User"))
+    assert texts(train, "Movie")["m2"] == ""
+
+
+def films(titles, watched, time="float", text=("{WATCHED}",), **properties):
+    """A snapshot of films and one kind of behaviour: (user, film, time) rows."""
+    schema = Schema.from_dict(
+        {
+            "name": "films",
+            "nodes": {
+                "User": {"key": "user_id", "text": list(text)},
+                "Film": {"key": "film_id", "name": "title", "properties": {"title": "string", **properties}},
+            },
+            "relationships": {"WATCHED": {"from": "User", "to": "Film", "properties": {"at": time}}},
+            "roles": {"users": "User", "items": "Film", "behaviours": {"WATCHED": {"time": "at"}}},
+        }
+    )
+    users, seen, at = (list(column) for column in zip(*watched, strict=True))
+    nodes = {
+        "User": pa.table({"user_id": sorted(set(users))}),
+        "Film": pa.table({"film_id": list(titles), "title": list(titles.values())}),
+    }
+    edges = {("User", "WATCHED", "Film"): pa.table({"src": users, "dst": seen, "at": at})}
+    return GraphSnapshot.from_tables(check(GraphTables(schema, nodes, edges)))
+
+
+def test_an_item_is_told_once_at_its_latest_time():
+    watched = [("u", "a", 1.0), ("u", "b", 2.0), ("u", "a", 3.0), ("u", "c", 0.0)]
+    assert texts(films({"a": "A", "b": "B", "c": "C"}, watched), "User") == {"u": "A, B, C"}
+
+
+def test_ten_neighbours_are_the_default():
+    titles = {f"f{i:02}": f"F{i:02}" for i in range(15)}
+    watched = [("u", film, float(i)) for i, film in enumerate(titles)]
+    assert describe(films(titles, watched), "User")[0] == ", ".join(f"F{i:02}" for i in range(14, 4, -1))
+
+
+def test_equal_times_go_in_node_order():
+    assert describe(films({"b": "B", "a": "A"}, [("u", "b", 1.0), ("u", "a", 1.0)]), "User")[0] == "A, B"
+
+
+def test_blank_names_are_no_neighbours_and_white_space_is_collapsed():
+    watched = [("u", "a", 3.0), ("u", "b", 2.0), ("v", "a", 1.0)]
+    snapshot = films({"a": "  ", "b": "B\n\t of  bees "}, watched, text=["{WATCHED:1}"])
+    assert texts(snapshot, "User") == {"u": "B of bees", "v": ""}
+
+
+@pytest.mark.parametrize(("title", "text"), [("Help!", "Help! Seen"), ("Who?", "Who? Seen"), ("Up", "Up. Seen")])
+def test_sentences_are_joined_by_one_mark(title, text):
+    assert describe(films({"a": title}, [("u", "a", 1.0)], text=["{WATCHED}", "Seen"]), "User")[0] == text
+
+
+def test_every_row_agrees_with_the_plain_definition():
+    """The vectorised text against one written with loops, on random behaviours with repeats and equal times."""
+    rng = np.random.default_rng(0)
+    titles = {f"f{i:02}": f"F{i:02}" for i in range(30)}
+    rows = {(f"u{rng.integers(9)}", f"f{rng.integers(30):02}", float(rng.integers(12))) for _ in range(300)}
+    snapshot = films(titles, sorted(rows), text=["{WATCHED:4}"])
+    for user, text in texts(snapshot, "User").items():
+        latest = {film: max(t for u, f, t in rows if (u, f) == (user, film)) for u, film, _ in rows if u == user}
+        best = sorted(latest, key=lambda film: (-latest[film], film))[:4]
+        assert text == ", ".join(titles[film] for film in best)
