@@ -1,0 +1,307 @@
+"""The embedded graph store, on ladybug (a maintained fork of Kùzu): one file, no server.
+
+Facts of the engine this file is built on. DDL and COPY take part in transactions. A reader in another process keeps
+reading pages the writer has since reused, and gets wrong answers without an error, so every read checks that the file
+stayed as it was. Setting a `FLOAT[n]` property row by row takes minutes to commit, so vectors have a table of their
+own that is replaced whole.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kgrec.columns import BoolArray, to_mask
+from kgrec.errors import StoreError
+from kgrec.schema import NodeLabel, Schema
+from kgrec.snapshot import FloatArray
+from kgrec.store.base import GraphStore
+from kgrec.store.ladybug_ddl import RECOMMENDATION, declare, recommended, stored_schema, vector_table
+from kgrec.store.ladybug_engine import (
+    PATIENCE,
+    Signature,
+    execute,
+    execute_prepared,
+    open_beside_writer,
+    open_file,
+    quote,
+    signature,
+)
+from kgrec.store.ladybug_rows import copy, read_edges, read_nodes, upsert
+from kgrec.store.lock import lock
+from kgrec.tables import GraphTables, check
+
+if TYPE_CHECKING:
+    import ladybug
+
+T = TypeVar("T")
+
+
+class LadybugStore(GraphStore):
+    """A graph in one file on this machine.
+
+    Threads may read from one store at the same time; a store has one writing thread.
+    """
+
+    def __init__(self, path: str | Path, read_only: bool = False) -> None:
+        """Open a graph, or start a new one.
+
+        Args:
+            path: file of the graph; made, with its folder, if missing.
+            read_only: only read, beside a writer or not; the file must be there.
+
+        Raises:
+            StoreLocked: another store has it open for writing.
+            StoreError: it is missing, not a graph, or not accessible.
+        """
+        self.path = Path(path).expanduser()
+        self.uri = str(path)
+        self.read_only = read_only
+        self._opening, self._writing = threading.Lock(), threading.Lock()
+        self._database: ladybug.Database | None = None
+        self._seen: Signature = ()
+        if read_only:
+            self._reader()
+            return
+        self._unlock = weakref.finalize(self, os.close, lock(self.path))
+        try:
+            self._database = open_file(self.path, read_only=False)
+        except BaseException:
+            self._unlock()
+            raise
+
+    def close(self) -> None:
+        """Release the file; the store cannot be used afterwards."""
+        if self._database:
+            self._database.close()
+        self._database = None
+        if not self.read_only:
+            self._unlock()
+
+    def schema(self) -> Schema | None:
+        """Return the schema of the graph, or None while nothing was loaded."""
+        return self._read(stored_schema)
+
+    def apply(self, schema: Schema) -> None:
+        """Declare a schema: create what is missing, keep what is there; doing it twice changes nothing.
+
+        Raises:
+            StoreError: a label, type or property is there with another meaning; says which.
+        """
+        with self._transaction() as connection:
+            declare(connection, schema)
+
+    def upsert(self, tables: GraphTables) -> None:
+        """Write checked tables in one transaction: new rows are added, rows of a known key replaced.
+
+        Raises:
+            StoreError: the engine failed, for instance because the disk is full; nothing was written.
+        """
+        with self._transaction() as connection:
+            upsert(connection, tables)
+
+    def write(self, tables: GraphTables) -> GraphTables:
+        """Check tables, declare their schema and write them, in one transaction.
+
+        Raises:
+            DataError: with every problem in the tables.
+            StoreError: the schema contradicts the graph's, or the engine failed; nothing was written.
+        """
+        checked = check(tables)
+        with self._transaction() as connection:
+            declare(connection, checked.schema)
+            upsert(connection, checked)
+        return checked
+
+    def read(self) -> GraphTables:
+        """Return everything that was loaded: nodes and relationships of the schema, not what kgrec derived.
+
+        Raises:
+            StoreError: nothing was loaded yet.
+        """
+        return self._read(self._tables)
+
+    def cypher(self, query: str, parameters: Mapping[str, Any] | None = None, *, write: bool = False) -> pd.DataFrame:
+        """Run one Cypher statement; read-only unless `write`.
+
+        Raises:
+            StoreError: the query is wrong, or writes without `write`; the engine's message and the query are shown.
+        """
+
+        def run(connection: ladybug.Connection) -> pd.DataFrame:
+            return execute_prepared(connection, query, parameters or {}).get_as_df()
+
+        if not write:
+            return self._read(run)
+        with self._transaction() as connection:
+            return run(connection)
+
+    def write_vectors(self, label: str, ids: pa.Array, vectors: FloatArray) -> None:
+        """Set the vectors of nodes, in the table `<label>Vector` (id, embedding); replaces the label's earlier ones.
+
+        Args:
+            label: a label of the schema.
+            ids: keys [n].
+            vectors: float32 [n, d]; a row of zeros is a node without a vector, and is left out.
+        """
+        self._label(label)
+        given = np.any(vectors != 0, axis=1)
+        flat = pa.array(np.ascontiguousarray(vectors[given], dtype=np.float32).ravel())
+        lists = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
+        rows = pa.table({"id": ids.filter(pa.array(given)), "embedding": lists})
+        name = quote(vector_table(label))
+        with self._transaction() as connection:
+            execute(connection, f"DROP TABLE IF EXISTS {name}")
+            execute(
+                connection,
+                f"CREATE NODE TABLE {name}(`id` STRING PRIMARY KEY, `embedding` FLOAT[{vectors.shape[1]}])",
+            )
+            copy(connection, vector_table(label), rows)
+
+    def nearest(self, label: str, vector: FloatArray, k: int) -> pd.DataFrame:
+        """Return the k nodes of a label nearest to a vector [d] by cosine: columns `id`, `name`, `score`.
+
+        Raises:
+            StoreError: the label has no vectors, or of another length.
+        """
+        node = self._label(label)
+        name = f"coalesce(CAST(n.{quote(node.name or node.key)} AS STRING), v.id)"
+        query = (
+            f"MATCH (v:{quote(vector_table(label))}) "
+            f"WITH v, array_cosine_similarity(v.embedding, CAST($vector, 'FLOAT[{len(vector)}]')) AS score "
+            f"ORDER BY score DESC, v.id LIMIT {int(k)} MATCH (n:{quote(label)} {{{quote(node.key)}: v.id}}) "
+            f"RETURN v.id AS id, {name} AS name, score ORDER BY score DESC, id"
+        )
+        return self.cypher(query, {"vector": np.asarray(vector, dtype=float).tolist()})
+
+    def publish(self, recommendations: pa.Table, run: str) -> None:
+        """Replace all RECOMMENDED relationships by these, in one transaction.
+
+        Args:
+            recommendations: columns user_id, item_id, score, rank, graph, cf, content.
+            run: name of the run they come from, written on each relationship.
+
+        Raises:
+            StoreError: nothing was loaded yet, or a user or an item is not in the graph.
+        """
+        schema = self._declared()
+        columns = {name: recommendations.column(name) for name in RECOMMENDATION if name != "run"}
+        rows = pa.table(
+            {"src": recommendations.column("user_id"), "dst": recommendations.column("item_id"), **columns}
+        ).append_column("run", pa.repeat(run, recommendations.num_rows))
+        with self._transaction() as connection:
+            users = _by_label(connection, schema, schema.roles.users, rows.column("src"), "user")
+            items = _by_label(connection, schema, schema.roles.items, rows.column("dst"), "item")
+            execute(connection, "DROP TABLE `RECOMMENDED`")
+            execute(connection, recommended(schema))
+            for user, from_user in users.items():
+                for item, to_item in items.items():
+                    part = rows.filter(pa.array(from_user & to_item))
+                    copy(connection, "RECOMMENDED", part, (user, item))
+
+    def _declared(self) -> Schema:
+        schema = self.schema()
+        if schema is None:
+            raise StoreError(f"{self.uri} is empty; load data first: kgrec load LOADER SOURCE --into {self.uri}")
+        return schema
+
+    def _label(self, label: str) -> NodeLabel:
+        nodes = self._declared().nodes
+        if label not in nodes:
+            raise StoreError(f"unknown label {label!r} in {self.uri}; expected one of {', '.join(nodes)}")
+        return nodes[label]
+
+    def _tables(self, connection: ladybug.Connection) -> GraphTables:
+        schema = stored_schema(connection)
+        if schema is None:
+            raise StoreError(f"{self.uri} is empty; load data first: kgrec load LOADER SOURCE --into {self.uri}")
+        nodes = {label: read_nodes(connection, schema, label) for label in schema.nodes}
+        edges = {t: read_edges(connection, schema, t) for t in schema.all_edge_types()}
+        return GraphTables(
+            schema,
+            {label: table for label, table in nodes.items() if table.num_rows},
+            {edge_type: table for edge_type, table in edges.items() if table.num_rows},
+        )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[ladybug.Connection]:
+        """Run the block in one write transaction."""
+        import ladybug
+
+        if self.read_only:
+            raise StoreError(f"{self.uri} is open read-only; open it without read_only to write")
+        with self._writing, ladybug.Connection(self._opened()) as connection:
+            try:
+                execute(connection, "BEGIN TRANSACTION")
+                yield connection
+                execute(connection, "COMMIT")
+            except BaseException:
+                with suppress(StoreError):  # the engine has already rolled back when a statement failed
+                    execute(connection, "ROLLBACK")
+                raise
+
+    def _read(self, work: Callable[[ladybug.Connection], T]) -> T:
+        """Run work in a read-only transaction, again if a writer changed the file under it."""
+        if not self.read_only:
+            return self._in_transaction(self._opened(), work)
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            database, seen = self._reader()
+            try:
+                result, failure = self._in_transaction(database, work), None
+            except StoreError as error:
+                failure = error
+            if signature(self.path)[0] == seen[0]:
+                if failure:
+                    raise failure
+                return result
+            if time.monotonic() > deadline:
+                raise StoreError(f"{self.uri} is being written without pause; try again later") from failure
+
+    def _in_transaction(self, database: ladybug.Database, work: Callable[[ladybug.Connection], T]) -> T:
+        import ladybug
+
+        with ladybug.Connection(database) as connection:
+            execute(connection, "BEGIN TRANSACTION READ ONLY")
+            return work(connection)
+
+    def _opened(self) -> ladybug.Database:
+        if self._database is None:
+            raise StoreError(f"{self.uri} is closed; open it again")
+        return self._database
+
+    def _reader(self) -> tuple[ladybug.Database, Signature]:
+        """Return the read-only database as the file is now, opened anew if the file has changed."""
+        with self._opening:
+            seen = signature(self.path)
+            if self._database is None or seen != self._seen:
+                self._database, self._seen = open_beside_writer(self.path), seen
+            return self._database, self._seen
+
+
+def _by_label(
+    connection: ladybug.Connection, schema: Schema, labels: Iterable[str], ids: pa.ChunkedArray, role: str
+) -> dict[str, BoolArray]:
+    """Return for each label which of the ids [n] are its nodes' keys."""
+    masks = {}
+    for label in labels:
+        key = quote(schema.nodes[label].key)
+        with execute(connection, f"MATCH (x:{quote(label)}) RETURN x.{key}") as result:
+            keys = result.get_as_arrow().column(0)
+        masks[label] = to_mask(pc.is_in(ids, value_set=keys))
+    unknown = ids.filter(pa.array(~np.logical_or.reduce(list(masks.values()))))
+    if len(unknown):
+        shown = ", ".join(repr(i) for i in unknown.unique().to_pylist()[:5])
+        raise StoreError(f"recommendations for {role}s that are not in the graph: {shown}; load them first")
+    return masks

@@ -1,0 +1,161 @@
+"""A schema in ladybug: kept in the graph as YAML, and as the tables that hold its labels and types."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Final
+
+from kgrec.errors import StoreError
+from kgrec.schema import Schema
+from kgrec.store.ladybug_engine import execute, fetch, quote
+from kgrec.store.merge import merge
+
+if TYPE_CHECKING:
+    import ladybug
+
+SCHEMA_TABLE: Final = "_Kgrec"
+"""Node table that holds the schema's YAML."""
+
+TYPES: Final[dict[str, str]] = {
+    "string": "STRING",
+    "int": "INT64",
+    "float": "DOUBLE",
+    "bool": "BOOL",
+    "datetime": "TIMESTAMP",
+    "strings": "STRING[]",
+}
+RECOMMENDATION: Final[dict[str, str]] = {
+    "score": "DOUBLE",
+    "rank": "INT64",
+    "graph": "DOUBLE",
+    "cf": "DOUBLE",
+    "content": "DOUBLE",
+    "run": "STRING",
+}
+RESERVED: Final = ("_id", "_label", "_src", "_dst")
+"""Property names the engine keeps for itself."""
+
+ENDS: Final = ("from", "to")
+"""Property names that COPY takes for the ends of a relationship."""
+
+
+def declare(connection: ladybug.Connection, schema: Schema) -> None:
+    """Make the graph hold a schema beside the one it has; nothing is done for what is there already.
+
+    Raises:
+        StoreError: the schema contradicts what is there, or has names that the engine cannot tell apart.
+    """
+    there = stored_schema(connection)
+    merged = merge(there, schema)
+    if merged == there:
+        return
+    _check_names(merged)
+    for statement in _statements(connection, merged):
+        execute(connection, statement)
+    query = f"MERGE (s:{quote(SCHEMA_TABLE)} {{id: 'schema'}}) SET s.yaml = $yaml"
+    execute(connection, query, {"yaml": merged.to_yaml()})
+
+
+def stored_schema(connection: ladybug.Connection) -> Schema | None:
+    """Return the schema of the graph, or None if none was declared."""
+    if SCHEMA_TABLE not in _table_names(connection):
+        return None
+    [[yaml]] = fetch(connection, f"MATCH (s:{quote(SCHEMA_TABLE)}) RETURN s.yaml")
+    return Schema.parse(yaml, where="graph")
+
+
+def _table_names(connection: ladybug.Connection) -> set[str]:
+    return {name for _, name, *_ in fetch(connection, "CALL show_tables() RETURN *")}
+
+
+def vector_table(label: str) -> str:
+    """Return the name of the node table that holds a label's vectors."""
+    return f"{label}Vector"
+
+
+def recommended(schema: Schema) -> str:
+    """Return the DDL of RECOMMENDED, from every user label to every item label."""
+    return _create_relationship("RECOMMENDED", _recommended_pairs(schema), RECOMMENDATION)
+
+
+def _statements(connection: ladybug.Connection, schema: Schema) -> Iterator[str]:
+    """Yield the DDL of what the graph does not have yet."""
+    tables = _table_names(connection)
+    if SCHEMA_TABLE not in tables:
+        yield f"CREATE NODE TABLE {quote(SCHEMA_TABLE)}(`id` STRING PRIMARY KEY, `yaml` STRING)"
+    for label, node in schema.nodes.items():
+        columns = {node.key: "STRING", **_columns(node.properties)}
+        if label in tables:
+            yield from _added_columns(label, columns, connection)
+        else:
+            yield f"CREATE NODE TABLE {quote(label)}({_declared(columns)}, PRIMARY KEY({quote(node.key)}))"
+    for type_, relationship in schema.relationships.items():
+        pairs = [(source, target) for source, _, target in schema.edge_types(type_)]
+        yield from _relationship(type_, pairs, _columns(relationship.properties), tables, connection)
+    yield from _relationship("RECOMMENDED", _recommended_pairs(schema), RECOMMENDATION, tables, connection)
+
+
+def _relationship(
+    type_: str,
+    pairs: list[tuple[str, str]],
+    columns: Mapping[str, str],
+    tables: set[str],
+    connection: ladybug.Connection,
+) -> Iterator[str]:
+    if type_ not in tables:
+        yield _create_relationship(type_, pairs, columns)
+        return
+    yield from _added_columns(type_, columns, connection)
+    there = {(source, target) for source, target, *_ in fetch(connection, f"CALL show_connection('{type_}') RETURN *")}
+    for source, target in pairs:
+        if (source, target) not in there:
+            yield f"ALTER TABLE {quote(type_)} ADD FROM {quote(source)} TO {quote(target)}"
+
+
+def _added_columns(table: str, columns: Mapping[str, str], connection: ladybug.Connection) -> Iterator[str]:
+    there = {name: kind for _, name, kind, *_ in fetch(connection, f"CALL table_info('{table}') RETURN *")}
+    for name, kind in columns.items():
+        if name not in there:
+            yield f"ALTER TABLE {quote(table)} ADD {quote(name)} {kind}"
+        elif there[name] != kind:
+            raise StoreError(f"{table}.{name} is {there[name]} in the graph, {kind} in the schema; rename one of them")
+
+
+def _create_relationship(type_: str, pairs: list[tuple[str, str]], columns: Mapping[str, str]) -> str:
+    ends = ", ".join(f"FROM {quote(source)} TO {quote(target)}" for source, target in pairs)
+    properties = f", {_declared(columns)}" if columns else ""
+    return f"CREATE REL TABLE {quote(type_)}({ends}{properties})"
+
+
+def _recommended_pairs(schema: Schema) -> list[tuple[str, str]]:
+    return [(user, item) for user in schema.roles.users for item in schema.roles.items]
+
+
+def _columns(properties: Mapping[str, str]) -> dict[str, str]:
+    return {name: TYPES[kind] for name, kind in properties.items()}
+
+
+def _declared(columns: Mapping[str, str]) -> str:
+    return ", ".join(f"{quote(name)} {kind}" for name, kind in columns.items())
+
+
+def _check_names(schema: Schema) -> None:
+    """The engine ignores case, and labels and types share one space of names."""
+    names = [*schema.nodes, *schema.relationships, "RECOMMENDED", SCHEMA_TABLE, *map(vector_table, schema.nodes)]
+    groups = {"labels and types": names}
+    for label, node in schema.nodes.items():
+        groups[label] = [node.key, *node.properties, *RESERVED]
+    for type_, relationship in schema.relationships.items():
+        groups[type_] = [*relationship.properties, *RESERVED, *ENDS]
+    problems = [f"{where}: {name!r}" for where, group in groups.items() for name in _repeated(group)]
+    if problems:
+        raise StoreError(
+            "names that the embedded store cannot tell apart (it ignores case, labels and types share their names, "
+            f"and some are its own); rename them: {'; '.join(problems)}"
+        )
+
+
+def _repeated(names: list[str]) -> list[str]:
+    counts = Counter(name.lower() for name in names)
+    return list(dict.fromkeys(name for name in names if counts[name.lower()] > 1))
