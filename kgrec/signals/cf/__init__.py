@@ -1,0 +1,8 @@
+"""Collaborative signals: what people with like behaviour chose."""
+
+from kgrec.signals.cf.ease import EASE
+from kgrec.signals.cf.ials import IALS
+from kgrec.signals.cf.neighbours import Neighbours
+from kgrec.signals.cf.popularity import Popularity
+
+__all__ = ["EASE", "IALS", "Neighbours", "Popularity"]

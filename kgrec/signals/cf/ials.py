@@ -1,0 +1,95 @@
+"""iALS: matrix factorisation of implicit behaviours by alternating least squares."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from kgrec.signals.base import Group, Signal, SignalSettings
+from kgrec.signals.cf.strength import mean_count, strengths
+from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
+
+
+class IALSSettings(SignalSettings):
+    """Settings of iALS."""
+
+    factors: int = Field(64, ge=1, description="Dimensions of the vectors of users and items.")
+    alpha: float = Field(10.0, gt=0, description="Confidence in a behaviour, where one in its absence is 1.")
+    regularization: float = Field(
+        0.12, gt=0, description="Pull of vectors towards zero, as a share of alpha times the mean behaviours of a row."
+    )
+    iterations: int = Field(15, ge=1, description="Rounds of solving users, then items.")
+    weight_influence: float = Field(0.3, ge=0, lt=1, description="How far a behaviour's weight moves its strength.")
+
+
+class IALS(Signal):
+    """Dot products of vectors of users and items (Hu, Koren & Volinsky, ICDM 2008), solved by the package implicit.
+
+    Regularisation is relative to the data's density, because what is best in absolute terms differs a hundredfold
+    between sparse and dense data (Rendle et al., "Revisiting the Performance of iALS", RecSys 2022).
+    """
+
+    name: ClassVar[str] = "ials"
+    group: ClassVar[Group] = "cf"
+    Settings = IALSSettings
+    grid: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        "factors": (32, 128),
+        "alpha": (3.0, 25.0),
+        "regularization": (0.07, 0.2),
+    }
+
+    _users: FloatArray
+    _items: FloatArray
+
+    def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
+        """Solve for the vectors of users and items."""
+        from implicit.cpu.als import AlternatingLeastSquares
+
+        settings: IALSSettings = self.settings
+        model = AlternatingLeastSquares(
+            factors=settings.factors,
+            alpha=settings.alpha,
+            regularization=settings.regularization * settings.alpha * mean_count(train.interactions),
+            iterations=settings.iterations,
+            num_threads=_usable_cores(),
+            random_state=seed,
+        )
+        # implicit spreads rows over threads itself; a second pool inside BLAS makes it several times slower
+        with threadpool_limits(1, "blas"):
+            model.fit(strengths(train, settings.weight_influence), show_progress=False)
+        self._users, self._items = model.user_factors, model.item_factors
+        return self
+
+    def scores(self, user_nums: IntArray) -> FloatArray:
+        """Return dot products, float32 [n users, n_items]."""
+        return np.asarray(self._users[user_nums] @ self._items.T)
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the vectors of users and items."""
+        return {"users": self._users, "items": self._items}
+
+    def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
+        """Take back what `state` returned."""
+        self._users, self._items = state["users"], state["items"]
+        return self
+
+    @property
+    def user_vectors(self) -> FloatArray:
+        """Vectors of users, float32 [n_users, factors]."""
+        return self._users
+
+    @property
+    def item_vectors(self) -> FloatArray:
+        """Vectors of items, float32 [n_items, factors]."""
+        return self._items
+
+
+def _usable_cores() -> int:
+    """Return how many cores this process may use, which in a container can be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,62 @@
+"""Popularity: what most people chose, the same for every user."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from kgrec.signals.base import Group, Signal, SignalSettings
+from kgrec.snapshot import Behaviours, FloatArray, GraphSnapshot, IntArray, Vectors
+
+
+class PopularitySettings(SignalSettings):
+    """Settings of popularity."""
+
+    half_life: float | None = Field(
+        None, gt=0, description="Share of the data's time span after which a behaviour counts half; none: all alike."
+    )
+
+
+class Popularity(Signal):
+    """Logarithm of how often an item was chosen, lately or ever."""
+
+    name: ClassVar[str] = "popularity"
+    group: ClassVar[Group] = "cf"
+    Settings = PopularitySettings
+    grid: ClassVar[Mapping[str, tuple[Any, ...]]] = {"half_life": (0.02, 0.1, 0.3)}
+
+    _item_scores: FloatArray
+
+    def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
+        """Count the behaviours of every item."""
+        weight = _recency(train.behaviours, self.settings.half_life)
+        count = np.bincount(train.behaviours.item_num, weight, minlength=train.n_items)
+        self._item_scores = np.log1p(count).astype(np.float32)
+        return self
+
+    def scores(self, user_nums: IntArray) -> FloatArray:
+        """Return the same scores for every user, float32 [n users, n_items]."""
+        return np.tile(self._item_scores, (len(user_nums), 1))
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the scores of the items."""
+        return {"item_scores": self._item_scores}
+
+    def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
+        """Take back what `state` returned."""
+        self._item_scores = state["item_scores"]
+        return self
+
+
+def _recency(behaviours: Behaviours, half_life: float | None) -> npt.NDArray[np.float64]:
+    """Weight of each behaviour, 1 for the latest; a behaviour without a time counts as the oldest."""
+    known = np.isfinite(behaviours.time)
+    if half_life is None or not known.any():
+        return np.ones(len(behaviours))
+    first, last = behaviours.time[known].min(), behaviours.time[known].max()
+    age = (last - np.where(known, behaviours.time, first)) / max(last - first, 1e-9)
+    return np.asarray(0.5 ** (age / half_life))
