@@ -103,7 +103,12 @@ class TransformersEncoder:
     @cached_property
     def dim(self) -> int:
         """Length of a vector."""
-        return int(json.loads((self.folder / "config.json").read_text(encoding="utf-8"))["hidden_size"])
+        size = json.loads((self.folder / "config.json").read_text(encoding="utf-8")).get("hidden_size")
+        if size is None:  # some families call it otherwise; transformers knows how
+            from transformers import AutoConfig
+
+            size = _loaded(AutoConfig, self.folder).hidden_size
+        return int(size)
 
     def encode(self, texts: Sequence[str]) -> FloatArray:
         """Return float32 [texts, dim], rows of length 1, in the order of the texts."""
@@ -155,8 +160,7 @@ class TransformersEncoder:
     def _tokenizer(self) -> Any:
         from transformers import AutoTokenizer
 
-        with _quiet():
-            return AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
+        return _loaded(AutoTokenizer, self.folder)
 
     @cached_property
     def _pad(self) -> int:
@@ -166,8 +170,7 @@ class TransformersEncoder:
     def _model(self) -> Any:
         from transformers import AutoModel
 
-        with _quiet():
-            model = AutoModel.from_pretrained(self.folder, local_files_only=True, use_safetensors=True, dtype="auto")
+        model = _loaded(AutoModel, self.folder, use_safetensors=True, dtype="auto")
         return model.to(device=self._device, dtype=self._dtype(model.dtype)).eval()
 
     def _dtype(self, trained: torch.dtype) -> torch.dtype:
@@ -243,6 +246,16 @@ def _from_hub(model: str) -> Path:
             f"no text model {model!r}: not a folder here, and the Hugging Face hub answers: {reason}. "
             "Check the name and the network, or download the model and give its folder"
         ) from error
+
+
+def _loaded(kind: Any, folder: Path, **options: Any) -> Any:
+    """Load a part of a model (config, tokenizer or weights) from its folder."""
+    try:
+        with _quiet():
+            return kind.from_pretrained(folder, local_files_only=True, **options)
+    except Exception as error:  # whatever is wrong with a file, transformers raises its parser's error
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UsageError(f"{folder} does not load as a text model: {reason}. Download or copy it again") from error
 
 
 def _folder_digest(folder: Path) -> str:

@@ -128,6 +128,23 @@ def test_wrong_use_is_a_clear_error(arguments, message):
         TransformersEncoder(**arguments)
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+def test_a_damaged_model_is_named(packaged, tmp_path, name):
+    folder = tmp_path / "model"
+    shutil.copytree(packaged.folder, folder)
+    (folder / name).write_bytes((folder / name).read_bytes()[:1000])
+    with pytest.raises(UsageError, match=f"{folder} does not load as a text model: .*Download or copy it again"):
+        TransformersEncoder(folder).encode(["a text"])
+
+
+def test_the_dimension_is_known_whatever_a_config_calls_it(tmp_path):
+    from transformers import DistilBertConfig, DistilBertModel
+
+    config = DistilBertConfig(dim=24, hidden_dim=32, n_layers=1, n_heads=2, vocab_size=50)
+    DistilBertModel(config).save_pretrained(tmp_path)
+    assert TransformersEncoder(tmp_path).dim == 24
+
+
 def in_new_process(code, **environment):
     return subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **environment}
