@@ -53,7 +53,7 @@ def as_type(column: pa.ChunkedArray, kind: str) -> tuple[pa.ChunkedArray, BoolAr
         The column in the type's Arrow type, and a mask [n] of the values that could not be converted.
     """
     target = ARROW_TYPES[kind]
-    if column.type.equals(target):
+    if kind != "strings" and column.type.equals(target):
         return column, np.zeros(len(column), dtype=bool)
     if kind == "string":
         return _failed(column, target) if pa.types.is_nested(column.type) else (as_keys(column), _none(column))
@@ -74,10 +74,16 @@ def _failed(column: pa.ChunkedArray, target: pa.DataType) -> tuple[pa.ChunkedArr
 
 def _as_lists(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray]:
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
-        return column.cast(ARROW_TYPES["strings"]), _none(column)
+        lists = column.cast(ARROW_TYPES["strings"])
+        return lists, _lacks_part(lists)
     if pa.types.is_null(column.type):
         return column.cast(ARROW_TYPES["strings"]), _none(column)
     return _failed(column, ARROW_TYPES["strings"])
+
+
+def _lacks_part(lists: pa.ChunkedArray) -> BoolArray:
+    # Joining gives null for a list with a null in it.
+    return to_mask(pc.and_(pc.is_valid(lists), pc.is_null(pc.binary_join(lists, ""))))
 
 
 def _parsed(column: pa.ChunkedArray, kind: str) -> tuple[pa.ChunkedArray, BoolArray]:

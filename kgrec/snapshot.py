@@ -376,4 +376,5 @@ def _hash_table(sha: Any, table: pa.Table) -> None:
             sha.update(np.asarray(pc.binary_length(text).to_numpy(), dtype=np.int64).tobytes())
             sha.update("".join(text.to_pylist()).encode())
         else:
-            sha.update(np.nan_to_num(_column_numbers(column)).tobytes())
+            numbers = _column_numbers(column)
+            sha.update(np.where(np.isnan(numbers), np.nan, numbers).tobytes())

@@ -248,7 +248,10 @@ def equal_rows(table: pa.Table, one: IntArray, other: IntArray) -> BoolArray:
         if pa.types.is_list(column.type):
             column = pc.binary_join(column, "\x1f")
         a, b = column.take(pa.array(one)), column.take(pa.array(other))
-        equal &= to_mask(pc.or_kleene(pc.equal(a, b), pc.and_(pc.is_null(a), pc.is_null(b))))
+        same = to_mask(pc.equal(a, b)) | to_mask(pc.and_(pc.is_null(a), pc.is_null(b)))
+        if pa.types.is_floating(column.type):
+            same |= to_mask(pc.and_(pc.is_nan(a), pc.is_nan(b)))
+        equal &= same
     return equal
 
 
