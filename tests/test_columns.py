@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta, timezone
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kgrec.columns import ARROW_TYPES, as_keys, as_type, to_mask
+
+NAN, INF = float("nan"), float("inf")
+
+
+def chunked(values, type_=None) -> pa.ChunkedArray:
+    return pa.chunked_array([pa.array(values, type_)])
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "expected", "wrong"),
+    [
+        # text is parsed, an empty one is missing except as a string
+        (["1", " 2 ", "", None, "x", "1.5", "3.0"], "int", [1, 2, None, None, None, None, 3], [4, 5]),
+        (["1e400", "nan", "inf", "9007199254740993"], "int", [None] * 4, [0, 1, 2, 3]),
+        (["1", "1.5e3", "", "x", "-inf"], "float", [1.0, 1500.0, None, None, -INF], [3]),
+        (["true", "No", "1", "", "maybe"], "bool", [True, False, True, None, None], [4]),
+        (["a", "", None], "string", ["a", "", None], []),
+        (
+            ["2024-01-02", "2024-01-02T03:04:05+02:00", "", "soon"],
+            "datetime",
+            [datetime(2024, 1, 2), datetime(2024, 1, 2, 1, 4, 5), None, None],
+            [3],
+        ),
+        # numbers
+        ([1.0, None, 2.5, INF], "int", [1, None, None, None], [2, 3]),
+        ([1, None], "float", [1.0, None], []),
+        ([1.0, 2.0, None], "string", ["1", "2", None], []),
+        ([1.5, 2.0], "string", ["1.5", "2"], []),
+        ([0, 86400, None], "datetime", [datetime(1970, 1, 1), datetime(1970, 1, 2), None], []),
+        ([0, 1], "bool", [False, True], []),
+        # points in time
+        ([date(2024, 1, 2), None], "datetime", [datetime(2024, 1, 2), None], []),
+        ([datetime(2024, 1, 2, tzinfo=UTC)], "datetime", [datetime(2024, 1, 2)], []),
+        # lists
+        ([["a", "b"], None, []], "strings", [["a", "b"], None, []], []),
+        ([None, None], "strings", [None, None], []),
+        (["a b"], "strings", [None], [0]),
+        ([["a"]], "string", [None], [0]),
+        ([["a"]], "int", [None], [0]),
+    ],
+)
+def test_a_column_becomes_the_type_or_says_where_not(values, kind, expected, wrong):
+    column, mask = as_type(chunked(values), kind)
+    assert column.type == ARROW_TYPES[kind]
+    assert np.flatnonzero(mask).tolist() == wrong
+    readable = [n for n in range(len(values)) if n not in wrong]
+    assert [column.to_pylist()[n] for n in readable] == [expected[n] for n in readable]
+
+
+def test_nan_that_was_written_as_text_stays_nan_and_is_not_missing():
+    column, mask = as_type(chunked(["nan", "NaN", ""]), "float")
+    assert column.null_count == 1
+    assert np.isnan(column.to_numpy()[:2]).all()
+    assert not mask.any()
+
+
+def test_a_time_with_a_zone_is_kept_as_utc():
+    zone = timezone(timedelta(hours=2))
+    column, mask = as_type(chunked([datetime(2024, 1, 2, 3, tzinfo=zone)]), "datetime")
+    assert column.to_pylist() == [datetime(2024, 1, 2, 1)]
+    assert not mask.any()
+
+
+def test_columns_of_a_data_frame_convert_too():
+    frame = pd.DataFrame({"id": ["a", "b"], "kind": pd.Categorical(["x", "y"]), "year": [1990, None]})
+    table = pa.Table.from_pandas(frame)
+    assert as_type(table.column("id"), "string")[0].to_pylist() == ["a", "b"]
+    assert as_type(table.column("kind"), "string")[0].to_pylist() == ["x", "y"]
+    assert as_type(table.column("year"), "int")[0].to_pylist() == [1990, None]
+    assert as_type(table.column("year"), "int")[1].tolist() == [False, False]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1.0, 2.0], ["1", "2"]),
+        ([1.0, None], ["1", None]),
+        ([1.5, 2.0], ["1.5", "2"]),
+        ([7, 8], ["7", "8"]),
+        (["007", "x"], ["007", "x"]),
+        ([2.0**53], ["9007199254740992"]),
+    ],
+)
+def test_keys_are_strings_and_whole_numbers_stay_whole(values, expected):
+    assert as_keys(chunked(values)).to_pylist() == expected
+
+
+@given(st.lists(st.one_of(st.none(), st.integers(-(2**52), 2**52))))
+def test_whole_numbers_survive_text(numbers):
+    texts = chunked([None if n is None else str(n) for n in numbers], pa.string())
+    column, mask = as_type(texts, "int")
+    assert column.to_pylist() == numbers
+    assert not mask.any()
+
+
+@given(st.lists(st.one_of(st.none(), st.floats(allow_nan=False))))
+def test_floats_survive_text(numbers):
+    texts = chunked([None if n is None else repr(n) for n in numbers], pa.string())
+    column, mask = as_type(texts, "float")
+    assert column.to_pylist() == numbers
+    assert not mask.any()
+
+
+def test_to_mask_takes_missing_as_false():
+    assert to_mask(chunked([True, None, False])).tolist() == [True, False, False]

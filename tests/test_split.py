@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kgrec.errors import UsageError
+from kgrec.schema import Schema
+from kgrec.snapshot import GraphSnapshot
+from kgrec.split import SPLITS, by_given, by_random, by_time, leave_last_out, split_by, uncut
+from kgrec.tables import GraphTables, check
+
+SCHEMA = Schema.from_dict(
+    {
+        "name": "views",
+        "nodes": {"User": {"key": "user_id"}, "Item": {"key": "item_id"}},
+        "relationships": {
+            "VIEWED": {"from": "User", "to": "Item", "properties": {"at": "float", "part": "string"}},
+        },
+        "roles": {"users": "User", "items": "Item", "behaviours": {"VIEWED": {"time": "at", "split": "part"}}},
+    }
+)
+PARTS = ["train", "valid", "test", None]
+
+
+def snapshot_of(rows: list[tuple[str, str, float, str | None]]) -> GraphSnapshot:
+    users, items, times, parts = zip(*rows, strict=True)
+    edge = pa.table({"src": users, "dst": items, "at": times, "part": pa.array(parts, pa.string())})
+    nodes = {
+        "User": pa.table({"user_id": sorted(set(users))}),
+        "Item": pa.table({"item_id": sorted(set(items))}),
+    }
+    return GraphSnapshot.from_tables(check(GraphTables(SCHEMA, nodes, {("User", "VIEWED", "Item"): edge})))
+
+
+@st.composite
+def snapshots(draw):
+    """Users who come back to an item at another time, with ties in time between users."""
+    pairs = st.tuples(st.integers(0, 5), st.integers(0, 6), st.integers(0, 30))
+    triples = draw(st.lists(pairs, min_size=1, max_size=60, unique=True))
+    parts = draw(st.lists(st.sampled_from(PARTS), min_size=len(triples), max_size=len(triples)))
+    return snapshot_of([(f"u{u}", f"i{i}", float(t), p) for (u, i, t), p in zip(triples, parts, strict=True)])
+
+
+def pairs_of(behaviours) -> set[tuple[int, int]]:
+    return set(zip(behaviours.user_num.tolist(), behaviours.item_num.tolist(), strict=True))
+
+
+CUTS = {
+    "random": lambda s: by_random(s, 0.3, seed=1),
+    "last": lambda s: leave_last_out(s, 2),
+    "time": lambda s: by_time(s, 0.3),
+}
+
+
+@pytest.mark.parametrize("name", CUTS)
+@given(snapshot=snapshots())
+@settings(deadline=None, max_examples=50)
+def test_no_test_pair_is_in_train(name, snapshot):
+    split = CUTS[name](snapshot)
+    assert not pairs_of(split.test) & pairs_of(split.train.behaviours)
+    assert pairs_of(split.test) | pairs_of(split.train.behaviours) == pairs_of(snapshot.behaviours)
+    assert not (split.train.interactions.multiply(snapshot.pairs(split.test))).nnz
+    assert len(split.valid) == 0
+
+
+@pytest.mark.parametrize("name", ["random", "last"])
+@given(snapshot=snapshots())
+@settings(deadline=None, max_examples=50)
+def test_every_user_keeps_a_train_row(name, snapshot):
+    split = CUTS[name](snapshot)
+    assert set(split.train.behaviours.user_num.tolist()) == set(snapshot.behaviours.user_num.tolist())
+
+
+@given(snapshots())
+@settings(deadline=None, max_examples=50)
+def test_by_time_tests_on_nothing_earlier_than_train(snapshot):
+    split = by_time(snapshot, 0.3)
+    if len(split.test):
+        assert split.test.time.min() >= split.train.behaviours.time.max()
+
+
+@given(snapshots())
+@settings(deadline=None, max_examples=50)
+def test_leave_last_out_tests_on_nothing_earlier_than_the_users_train(snapshot):
+    split = leave_last_out(snapshot)
+    for user, time in zip(split.test.user_num, split.test.time, strict=True):
+        own = split.train.behaviours.time[split.train.behaviours.user_num == user]
+        assert time >= own.max()
+
+
+def test_leave_last_out_takes_the_last_of_every_user():
+    split = leave_last_out(
+        snapshot_of([("a", "x", 1, None), ("a", "y", 3, None), ("a", "z", 2, None), ("b", "x", 9, None)])
+    )
+    assert pairs_of(split.test) == {(0, 1)}
+    assert split.protocol == "last 1 of every user's behaviours"
+
+
+def test_an_item_the_user_had_before_is_not_tested_and_is_not_in_train_twice():
+    split = leave_last_out(snapshot_of([("a", "x", 1, None), ("a", "y", 2, None), ("a", "x", 3, None)]))
+    assert len(split.test) == 0
+    assert split.train.behaviours.time.tolist() == [1.0, 2.0]
+
+
+def test_a_random_split_repeats_by_seed_and_takes_its_share():
+    snapshot = snapshot_of([(f"u{u}", f"i{i}", 0.0, None) for u in range(20) for i in range(10)])
+    split = by_random(snapshot, 0.2, seed=3)
+    assert np.bincount(split.test.user_num).tolist() == [2] * 20
+    assert split.digest == by_random(snapshot, 0.2, seed=3).digest
+    assert split.digest != by_random(snapshot, 0.2, seed=4).digest
+    assert split.protocol == "random 20% of every user's behaviours, seed 3"
+
+
+def test_by_given_follows_the_files():
+    rows = [("a", "x", 1, "train"), ("a", "y", 2, "valid"), ("a", "z", 3, "test"), ("b", "x", 4, None)]
+    split = by_given(snapshot_of(rows))
+    assert pairs_of(split.train.behaviours) == {(0, 0), (1, 0)}
+    assert pairs_of(split.valid) == {(0, 1)}
+    assert pairs_of(split.test) == {(0, 2)}
+    assert pairs_of(split.train_and_valid.behaviours) == {(0, 0), (0, 1), (1, 0)}
+
+
+@pytest.mark.parametrize("name", ["train", "train_and_valid"])
+def test_test_behaviours_are_absent_from_all_that_a_model_reads(communities, name):
+    split = by_given(communities)
+    seen = getattr(split, name)
+    edges = seen.edges["User", "LIKED", "Item"]
+    held = pairs_of(split.test)
+    assert len(held) == communities.n_users
+    assert not held & set(zip(edges.src_num.tolist(), edges.dst_num.tolist(), strict=True))
+    assert "test" not in edges.table.column("split").to_pylist()
+    assert not held & pairs_of(seen.behaviours)
+    assert not seen.interactions.multiply(communities.pairs(split.test)).nnz
+    assert ("User", "LIKED", "Item") not in seen.relations
+    assert seen.n_items == communities.n_items
+
+
+def test_uncut_keeps_everything_in_train(communities):
+    split = uncut(communities)
+    assert split.train.digest == communities.digest
+    assert (len(split.valid), len(split.test)) == (0, 0)
+
+
+@pytest.mark.parametrize("name", sorted(SPLITS))
+def test_a_split_is_found_by_its_name(communities, name):
+    assert split_by(communities, name).protocol == SPLITS[name](communities).protocol
+
+
+def test_an_unknown_split_is_refused(communities):
+    with pytest.raises(UsageError, match="unknown split 'tiem'; expected one of none, random, time, last, given"):
+        split_by(communities, "tiem")
+
+
+@pytest.mark.parametrize("name", ["time", "last"])
+def test_a_split_by_time_needs_times(communities, name):
+    schema = communities.schema.to_dict()
+    del schema["roles"]["behaviours"]["LIKED"]["time"]
+    timeless = replace(communities, schema=Schema.from_dict(schema))
+    with pytest.raises(UsageError, match="behaviours have no time; name a `time` property"):
+        split_by(timeless, name)
+
+
+def test_given_parts_must_be_given():
+    with pytest.raises(UsageError, match="no behaviour is marked valid or test"):
+        by_given(snapshot_of([("a", "x", 1, "train"), ("a", "y", 2, None)]))

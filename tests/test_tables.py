@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+import pyarrow as pa
+import pytest
+
+from kgrec.errors import DataError
+from kgrec.schema import Schema
+from kgrec.tables import GraphTables, Origin, check
+
+SCHEMA = Schema.parse(
+    """\
+name: shop
+nodes:
+  User: {key: user_id, properties: {age: int}}
+  Item: {key: item_id, properties: {title: string, genres: strings, score: float, added: datetime, new: bool}}
+  Tag: {key: tag_id}
+relationships:
+  RATED: {from: User, to: Item, properties: {rating: float, at: float, note: string}}
+  SEEN: {from: User, to: Item, properties: {at: datetime}}
+  HAS: {from: Item, to: Tag, properties: {share: float}}
+roles:
+  users: User
+  items: Item
+  behaviours: {RATED: {weight: rating, time: at}, SEEN: {time: at}}
+"""
+)
+RATED, SEEN, HAS = ("User", "RATED", "Item"), ("User", "SEEN", "Item"), ("Item", "HAS", "Tag")
+
+
+def tables(**changes) -> GraphTables:
+    """A small good graph with some tables changed; None leaves a table out."""
+    nodes = {
+        "User": pa.table({"user_id": ["u1", "u2"]}),
+        "Item": pa.table({"item_id": ["i1", "i2"]}),
+        "Tag": pa.table({"tag_id": ["t1"]}),
+    }
+    edges = {
+        RATED: pa.table({"src": ["u1", "u2"], "dst": ["i1", "i2"], "rating": [5.0, 4.0], "at": [1.0, 2.0]}),
+        HAS: pa.table({"src": ["i1"], "dst": ["t1"]}),
+    }
+    keys = {"rated": RATED, "seen": SEEN, "has": HAS}
+    for name, table in changes.items():
+        (edges if name in keys else nodes)[keys.get(name, name)] = table
+    return GraphTables(SCHEMA, *({key: t for key, t in part.items() if t is not None} for part in (nodes, edges)))
+
+
+def rated(src=("u1",), dst=("i1",), rating=(5.0,), at=(1.0,), **more) -> pa.Table:
+    columns = {"src": src, "dst": dst, "rating": rating, "at": at, **more}
+    return pa.table({name: pa.array(values) for name, values in columns.items()})
+
+
+def problems_of(graph: GraphTables) -> list[str]:
+    with pytest.raises(DataError) as caught:
+        check(graph)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_checked_tables_have_the_schemas_columns_and_types():
+    checked = check(
+        tables(
+            Item=pa.table({"item_id": [1.0, 2.0], "score": ["1.5", ""], "new": ["yes", "no"]}),
+            has=None,
+            rated=rated(dst=["1"]),
+        )
+    )
+    assert checked.nodes["Item"].schema.names == ["item_id", "title", "genres", "score", "added", "new"]
+    assert checked.nodes["Item"].schema.field("added").type == pa.timestamp("us")
+    assert checked.nodes["Item"].select(["item_id", "title", "score", "new"]).to_pylist() == [
+        {"item_id": "1", "title": None, "score": 1.5, "new": True},
+        {"item_id": "2", "title": None, "score": None, "new": False},
+    ]
+    assert checked.edges[RATED].schema.names == ["src", "dst", "rating", "at", "note"]
+
+
+def test_checking_twice_changes_nothing(market):
+    once = check(market)
+    twice = check(once)
+    assert {k: t.to_pylist() for k, t in once.nodes.items()} == {k: t.to_pylist() for k, t in twice.nodes.items()}
+    assert {k: t.to_pylist() for k, t in once.edges.items()} == {k: t.to_pylist() for k, t in twice.edges.items()}
+
+
+def test_checking_leaves_the_given_tables_alone(market):
+    before = {key: table.to_pylist() for key, table in market.edges.items()}
+    check(market)
+    assert {key: table.to_pylist() for key, table in market.edges.items()} == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"Shop": pa.table({"shop_id": ["s"]})}, "Shop: found unknown label 'Shop'; expected one of User, Item, Tag"),
+        (
+            {"User": pa.table({"age": [20, 30]})},
+            "User: user_id: found columns age; expected a column 'user_id'",
+        ),
+        (
+            {"User": pa.table({"user_id": ["u1", "u2"], "sex": ["f", "m"]})},
+            "User: sex: found unknown column 'sex'; expected one of user_id, age",
+        ),
+        (
+            {"rated": pa.table({"src": ["u1"], "rating": [1.0], "at": [1.0]})},
+            "User-RATED-Item: dst: found columns src, rating, at; expected a column 'dst'",
+        ),
+        (
+            {"User": pa.table({"user_id": ["u1", "u2"], "age": ["20", "old"]})},
+            "User:2: age: found 'old'; expected a value of type int",
+        ),
+        ({"User": pa.table({"user_id": ["u1", None, "u2"]})}, "User:2: user_id: found None; expected an id"),
+        ({"User": pa.table({"user_id": ["u1", "u2", ""]})}, "User:3: user_id: found ''; expected an id"),
+        (
+            {"User": pa.table({"user_id": ["u1", "u2", "u1"], "age": [20, 30, 21]})},
+            "User:3: found user_id='u1', age=21, while User:1 has user_id='u1', age=20; "
+            "expected one row for a key, or equal rows",
+        ),
+        (
+            {"User": pa.table({"user_id": ["u1", "u2", "u1"], "age": [20, 30, None]})},
+            "User:3: found user_id='u1', age=None, while User:1 has user_id='u1', age=20",
+        ),
+        (
+            {"Item": pa.table({"item_id": ["i1", "i2", "i2"], "genres": [["a"], ["a", "b"], ["a"]]})},
+            "Item:3: found item_id='i2', title=None, genres=['a']",
+        ),
+        ({"rated": rated(src=["u9"])}, "User-RATED-Item:1: src: found 'u9'; expected the key of a User"),
+        ({"rated": rated(dst=["u1"])}, "User-RATED-Item:1: dst: found 'u1'; expected the key of a Item"),
+        ({"Tag": None}, "Item-HAS-Tag:1: dst: found 't1'; expected the key of a Tag"),
+        ({"rated": rated(rating=[float("nan")])}, "User-RATED-Item:1: rating: found nan; expected a finite number"),
+        ({"rated": rated(rating=["inf"])}, "User-RATED-Item:1: rating: found inf; expected a finite number"),
+        ({"rated": rated(rating=[""])}, "User-RATED-Item:1: rating: found None; expected a finite number"),
+        ({"rated": rated(rating=["five"])}, "User-RATED-Item:1: rating: found 'five'; expected a value of type float"),
+        ({"rated": rated(at=[1.7e12])}, "User-RATED-Item:1: at: found 1700000000000.0; expected epoch seconds up to"),
+        ({"rated": rated(at=[-1])}, "User-RATED-Item:1: at: found -1.0; expected epoch seconds up to the year 2200"),
+        ({"rated": rated(at=[float("inf")])}, "User-RATED-Item:1: at: found inf; expected a finite number"),
+        (
+            {"seen": pa.table({"src": ["u1"], "dst": ["i1"], "at": pa.array([None], pa.timestamp("us"))})},
+            "User-SEEN-Item:1: at: found None; expected a time",
+        ),
+        (
+            {"rated": rated(["u1", "u1"], ["i1", "i1"], [5.0, 4.0], [1.0, 1.0])},
+            "User-RATED-Item:2: found src='u1', dst='i1', rating=4.0, at=1.0, note=None, while User-RATED-Item:1 has",
+        ),
+        (
+            {"has": pa.table({"src": ["i1", "i1"], "dst": ["t1", "t1"], "share": [0.1, 0.2]})},
+            "Item-HAS-Tag:2: found src='i1', dst='t1', share=0.2, while Item-HAS-Tag:1 has",
+        ),
+        ({"rated": None}, "shop: found no behaviour at all; expected at least one RATED, SEEN"),
+        ({"rated": rated([], [], [], [])}, "shop: found no behaviour at all; expected at least one RATED, SEEN"),
+    ],
+)
+def test_a_problem_is_named_with_table_row_and_field(changes, problem):
+    problems = problems_of(tables(**changes))
+    assert len(problems) == 1, "\n".join(problems)
+    assert problems[0].startswith(problem)
+
+
+def test_an_undeclared_relationship_is_named():
+    graph = tables()
+    graph = replace(graph, edges={**graph.edges, ("Tag", "HAS", "Item"): graph.edges[HAS]})
+    assert problems_of(graph) == ["Tag-HAS-Item: found this relationship; expected one that the schema declares"]
+
+
+def test_two_labels_of_a_role_may_not_share_an_id(market):
+    nodes = {**market.nodes, "Guest": pa.table({"guest_id": ["g1", "u1"]})}
+    assert problems_of(replace(market, nodes=nodes)) == [
+        "User:2: user_id: found 'u1'; expected ids that no Guest has too, since both share a role; prefix them"
+    ]
+
+
+def test_all_problems_are_reported_at_once_with_the_files_they_are_in():
+    graph = tables(
+        User=pa.table({"user_id": ["u1", "u2", "u2"], "age": ["x", "3", "4"]}),
+        rated=rated(["u1", "u2", "u7"], ["i1", "i8", "i2"], ["5", "nan", "?"], [1.0, 2.0, 9e12]),
+    )
+    origins = {"User": (Origin("users.csv", 2, 1), Origin("more.csv", 5, 2)), RATED: (Origin("ratings.csv", 2, 3),)}
+    places = sorted(str(p).split(" found")[0] for p in check_fails(replace(graph, origins=origins)))
+    assert places == [
+        "more.csv:6:",
+        "ratings.csv:3: dst:",
+        "ratings.csv:3: rating:",
+        "ratings.csv:4: at:",
+        "ratings.csv:4: rating:",
+        "ratings.csv:4: src:",
+        "users.csv:2: age:",
+    ]
+
+
+def check_fails(graph: GraphTables):
+    with pytest.raises(DataError) as caught:
+        check(graph)
+    return caught.value.problems
+
+
+def test_a_duplicate_is_said_to_repeat_the_row_of_its_file():
+    graph = tables(User=pa.table({"user_id": ["u1", "u2", "u1"], "age": [1, 2, 3]}))
+    origins = {"User": (Origin("a.csv", 2, 2), Origin("b.csv", 2, 1))}
+    (problem,) = problems_of(replace(graph, origins=origins))
+    assert problem.startswith("b.csv:2: found user_id='u1', age=3, while a.csv:2 has user_id='u1', age=1")
+
+
+def test_equal_rows_collapse_into_one():
+    graph = tables(
+        Item=pa.table(
+            {
+                "item_id": ["i1", "i2", "i1", "i2"],
+                "genres": [["a", "b"], None, ["a", "b"], None],
+                "score": [float("nan"), 1.0, float("nan"), 1.0],
+                "added": [datetime(2024, 1, 1), None, datetime(2024, 1, 1), None],
+            }
+        ),
+        rated=rated(["u1", "u2", "u1"], ["i1", "i1", "i1"], [5.0, 4.0, 5.0], [1.0, 1.0, 1.0]),
+        has=pa.table({"src": ["i1", "i1"], "dst": ["t1", "t1"]}),
+    )
+    checked = check(graph)
+    assert checked.nodes["Item"].column("item_id").to_pylist() == ["i1", "i2"]
+    assert checked.edges[RATED].column("src").to_pylist() == ["u1", "u2"]
+    assert checked.edges[HAS].num_rows == 1
+
+
+def test_the_same_pair_at_another_time_is_another_behaviour():
+    checked = check(tables(rated=rated(["u1", "u1"], ["i1", "i1"], [5.0, 4.0], [1.0, 2.0])))
+    assert checked.edges[RATED].num_rows == 2
+    days = [datetime(2024, 1, 1), datetime(2024, 1, 2)]
+    seen = check(tables(seen=pa.table({"src": ["u1", "u1"], "dst": ["i1", "i1"], "at": days})))
+    assert seen.edges[SEEN].num_rows == 2
+
+
+def test_a_list_with_a_missing_part_is_a_problem():
+    graph = tables(Item=pa.table({"item_id": ["i1", "i2"], "genres": [["x"], ["a", None]]}))
+    assert problems_of(graph) == ["Item:2: genres: found ['a', None]; expected a value of type strings"]
+
+
+def test_counts_are_by_label_and_type(market):
+    assert check(market).counts() == {
+        "User": 2, "Guest": 1, "Movie": 3, "Book": 2, "Author": 1, "BOUGHT": 6, "VIEWED": 1, "WROTE": 2
+    }  # fmt: skip
