@@ -23,6 +23,10 @@ from kgrec.snapshot import GraphSnapshot
 from kgrec.split import Split, by_given
 from kgrec.store import open_store
 
+PROTOCOL = (
+    "full ranking of all items of the domain that are in neither the user's train nor valid; "
+    "every user with a test row counts; binary relevance"
+)
 FIT_ON = ("train", "train+valid")
 
 
@@ -92,8 +96,7 @@ def _summary(
     first = results[0]["metrics"]
     return {
         "command": f"kgrec benchmark {Path(folder).name} --fit-on {fit_on} --seeds {len(results)}",
-        "protocol": f"fit on {fit_on}; settings chosen on {chosen_on}; full ranking of all items of the domain that are "
-        "in neither the user's train nor valid; every user with a test row counts; binary relevance",
+        "protocol": f"fit on {fit_on}; settings chosen on {chosen_on}; {PROTOCOL}",
         "mean": {m: {k: float(np.mean(v)) for k, v in found.items()} for m, found in values.items()},
         "deviation": {m: {k: float(np.std(v)) for k, v in found.items()} for m, found in values.items()},
         "metrics": first,

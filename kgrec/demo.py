@@ -42,8 +42,9 @@ def run_demo(folder: Path, source: str | None = None) -> None:
     show(model.with_names(recommended), False)
     show_text(f"\n4. why the first one?\n{model.explain(USER, recommended['item_id'][0])}")
 
-    seconds, encoded = time.perf_counter() - start, model.cache.encoded
-    show_text(f"\ndone in {seconds:.0f} s, peak memory {peak_memory_mb()} MB. Try next:\n  {next_query(graph)}")
+    seconds = time.perf_counter() - start
+    show_text(f"\ndone in {seconds:.0f} s, {run.info['encoded']} texts encoded, peak memory {peak_memory_mb()} MB")
+    show_text(f"Try next:\n  {next_query(graph)}")
 
 
 def next_query(graph: str) -> str:

@@ -51,9 +51,9 @@ def _version(package: str) -> str:
 
 
 def _device() -> str:
-    from kgrec.text.encoder import choose_device
+    import torch
 
-    return str(choose_device())
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
 
 
 def _store() -> str:
@@ -78,8 +78,8 @@ def _loaders() -> str:
 
 
 def _cache() -> str:
-    from kgrec.text.cache import default_folder
+    from kgrec.text import VectorCache
 
-    folder = default_folder()
+    folder = VectorCache().folder
     folder.mkdir(parents=True, exist_ok=True)
     return f"{folder}, {shutil.disk_usage(folder).free // 2**30} GiB free"

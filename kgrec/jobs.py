@@ -51,7 +51,7 @@ def train_run(
         say("measuring on the held-out behaviours")
         info["metrics"] = metrics(measure(model.model, cut, KS), cut.protocol, config.seed)
     info["summary"] = _summary(cut, info["metrics"], listed, time.perf_counter() - start)
-    info["data_digest"] = snapshot.digest
+    info |= {"data_digest": snapshot.digest, "encoded": model.cache.encoded}
     folder = Path(runs or root_of(graph)) / new_name()
     tables = {"recommendations": pa.Table.from_pandas(listed, preserve_index=False)}
     return save_model(folder, model.trained, config, info, tables)

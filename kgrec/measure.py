@@ -78,8 +78,8 @@ def metrics(measured: Mapping[str, Measured], protocol: str, seed: int = 0) -> d
     """Summarise what was measured as JSON-ready values.
 
     Returns:
-        "protocol", "users" (questions asked), "models" {name: {metric: mean}}, "intervals" {name: {metric: [low, high]}}
-        (95 % by user bootstrap), "hybrid_against" {name: paired test on NDCG}, and "domains" where there are several.
+        "protocol", "users" (questions asked), "models" {name: {metric: mean}}, "intervals" {name: {metric: [low,
+        high]}}, 95 % by user bootstrap, "hybrid_against" {name: paired test on NDCG}, and "domains" where there are several.
     """
     names = list(next(iter(measured.values())).evaluations)
     per_user = {name: _joined([found.evaluations[name] for found in measured.values()]) for name in names}
@@ -122,7 +122,9 @@ def _measure_domain(
     within.eliminate_zeros()
     users = np.flatnonzero(np.diff(within.indptr)).astype(np.int64)
     scorers: dict[str, Scorer] = {name: signal.scores for name, signal in model.signals.items()}
-    scorers[FUSION] = lambda nums: model.linear_fusion(nums)
+    baseline = model.linear_fusion()
+    if baseline:
+        scorers[FUSION] = lambda nums: baseline.score(nums).total
     scorers[HYBRID] = lambda nums: model.score(nums).total
     rankings = {name: rank_all(scorer, users, max(ks), seen, allowed) for name, scorer in scorers.items()}
     evaluations = {

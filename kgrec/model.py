@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from kgrec.hybrid import Blend
+from kgrec.hybrid import NO_EDGES, Blend
 from kgrec.signals.base import Signal
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
 
@@ -43,19 +43,35 @@ class HybridModel:
         return np.asarray(self.train.interactions.sum(axis=0), dtype=np.float32).ravel()
 
     @cached_property
-    def domains(self) -> dict[str, IntArray | slice]:
-        """Domain → numbers of its items, int64 [m]; everything where there is one domain."""
-        if len(self.blends) == 1:
-            return {next(iter(self.blends)): slice(None)}
+    def domains(self) -> dict[str, IntArray]:
+        """Domain → numbers of its items, int64 [m]."""
         return {domain: np.flatnonzero(self.train.item_domains == domain) for domain in self.blends}
 
     @cached_property
     def place(self) -> IntArray:
         """Position of each item among the items of its domain, int64 [n_items]."""
-        place = np.arange(self.train.n_items)
+        place = np.zeros(self.train.n_items, dtype=np.int64)
         for items in self.domains.values():
-            place[items] = np.arange(len(place[items]))
+            place[items] = np.arange(len(items))
         return place
+
+    def of_domain(self, domain: str, parts: Sequence[FloatArray], seen: sp.csr_matrix) -> tuple[list[FloatArray], Any]:
+        """Return scores [n, n_items] and seen items [n, n_items] of one domain's items only, [n, m] each."""
+        if len(self.blends) == 1:
+            return list(parts), seen
+        items = self.domains[domain]
+        return [part[:, items] for part in parts], seen[:, items].tocsr()
+
+    def linear_fusion(self) -> HybridModel | None:
+        """Return the baseline σ(weights · scores) with the same signals; None where there were too few to learn it."""
+        weights = {domain: blend.report.get("fusion_weights", []) for domain, blend in self.blends.items()}
+        if not all(weights.values()):
+            return None
+        blends = {
+            domain: Blend(tuple(self.signals), "fusion", _one_group(found), NO_EDGES, NO_EDGES, {})
+            for domain, found in weights.items()
+        }
+        return replace(self, blends=blends)
 
     def score(self, user_nums: IntArray) -> Scored:
         """Score every item for users, int64 [n]; -1 is an unknown user.
@@ -66,13 +82,12 @@ class HybridModel:
         new = (user_nums < 0) | (self.activity[known] == 0)
         seen = self.train.interactions[known]
         if (user_nums < 0).any():
-            seen = seen.multiply((user_nums >= 0)[:, None]).tocsr()
+            seen = sp.csr_matrix(seen.multiply((user_nums >= 0)[:, None]))
         parts = [signal.scores(known) for signal in self.signals.values()]
         total = np.zeros((len(user_nums), self.train.n_items), dtype=np.float32)
         for domain, items in self.domains.items():
-            total[:, items] = self.blends[domain].combine(
-                [part[:, items] for part in parts], seen[:, items], self.activity[known], self.popularity[items]
-            )
+            own, own_seen = self.of_domain(domain, parts, seen)
+            total[:, items] = self.blends[domain].combine(own, own_seen, self.activity[known], self.popularity[items])
         total[new] = self.popularity
         return Scored(self, parts, seen, self.activity[known], new, total)
 
@@ -109,20 +124,21 @@ class Scored:
         domains = model.train.item_domains[item_num]
         for domain, items in model.domains.items():
             row, column = np.nonzero((domains == domain) & (item_num >= 0) & ~self.new[:, None])
+            own, own_seen = model.of_domain(domain, self.parts, self.seen)
+            place = model.place[item_num[row, column]]
             shares[row, column] = model.blends[domain].contributions(
-                [part[:, items] for part in self.parts],
-                self.seen[:, items],
-                self.activity,
-                model.popularity[items],
-                row,
-                model.place[item_num[row, column]],
+                own, own_seen, self.activity, model.popularity[items], row, place
             )
         return shares
 
     def groups(self, item_num: IntArray) -> dict[str, FloatArray]:
-        """Return shares added up by kind of signal: graph, cf, content → float32 [n, k]; together they are the score."""
+        """Return shares by kind of signal: graph, cf, content → float32 [n, k]; together they are the score."""
         kinds = np.array([signal.group for signal in self.model.signals.values()])
         shares = self.shares(item_num)
         groups = {group: shares[:, :, kinds == group].sum(axis=2) for group in GROUPS}
         groups["cf"][self.new] = np.take_along_axis(self.total, np.maximum(item_num, 0), axis=1)[self.new]
         return groups
+
+
+def _one_group(weights: Sequence[float]) -> FloatArray:
+    return np.asarray(weights, dtype=np.float32).reshape(1, 1, -1)

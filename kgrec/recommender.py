@@ -21,7 +21,7 @@ from kgrec.runs import Run
 from kgrec.snapshot import FloatArray, GraphSnapshot, IdMap, IntArray
 from kgrec.split import Split, by_given, uncut
 from kgrec.store.base import GraphStore
-from kgrec.text import TextEncoder, VectorCache, default_encoder, text_vectors
+from kgrec.text import TextEncoder, TransformersEncoder, VectorCache, default_encoder, text_vectors
 from kgrec.training import FitOn, Trained, train
 
 Ids = Iterable[object]
@@ -127,12 +127,12 @@ class Recommender:
         nums = self._user_nums(ids, on_unknown)
         allowed = item_filter(self.model.train, items, exclude, where) & self._in_domain(domain)
         batch = max(1, BATCH_SCORES // (self.model.train.n_items * len(self.model.signals)))
-        starts = range(0, len(nums), batch)
+        starts = range(0, max(len(nums), 1), batch)
         frames = [
             self._recommend_batch(ids[start : start + batch], nums[start : start + batch], k, allowed, include_seen)
             for start in (track(starts, "recommending") if len(starts) > 1 else starts)
         ]
-        return pd.concat(frames, ignore_index=True) if frames else _frame([], [], {})
+        return pd.concat(frames, ignore_index=True)
 
     def similar_items(self, items: Ids, k: int = 10) -> pd.DataFrame:
         """Return the k items most like each item: columns item_id, similar_item_id, score (cosine), rank.
@@ -170,7 +170,7 @@ class Recommender:
         """Return a frame of recommendations with the items' names in a column `name` after `item_id`."""
         names = self.model.train.item_names[self.model.train.items.nums(frame["item_id"])]
         named = frame.copy()
-        named.insert(frame.columns.get_loc("item_id") + 1, "name", names)
+        named.insert(list(frame.columns).index("item_id") + 1, "name", names)
         return named
 
     def save(self, folder: str | Path) -> Run:
@@ -195,7 +195,8 @@ class Recommender:
 
     def _encode(self, snapshot: GraphSnapshot) -> Mapping[str, FloatArray]:
         if self._encoder is None:
-            self._encoder = default_encoder(self.config.encoder)
+            named = self.config.encoder
+            self._encoder = TransformersEncoder(named) if named else default_encoder()
         return text_vectors(snapshot, self._encoder, self.cache)
 
     def _user_nums(self, ids: Sequence[str], on_unknown: str) -> IntArray:
@@ -219,7 +220,11 @@ class Recommender:
     ) -> pd.DataFrame:
         scored = self.model.score(nums)
         ranking = top_k(scored.total, k, None if include_seen else scored.seen, allowed)
-        listed = {"item": ranking.item_num, "score": ranking.score, **scored.groups(ranking.item_num)}
+        listed: dict[str, npt.NDArray[Any]] = {
+            "item": ranking.item_num,
+            "score": ranking.score,
+            **scored.groups(ranking.item_num),
+        }
         return _frame(ids, self.model.train.items.ids, listed)
 
     def _similar(self, ids: Sequence[str], nums: IntArray, k: int, role: str, known: IdMap) -> pd.DataFrame:
@@ -267,7 +272,9 @@ def _raise_unknown(
         raise error(missing, id_map.ids, hint)
 
 
-def _frame(ids: Sequence[str], item_ids: npt.NDArray[np.object_], columns: dict[str, npt.NDArray[Any]]) -> pd.DataFrame:
+def _frame(
+    ids: Sequence[str], item_ids: npt.NDArray[np.object_], columns: Mapping[str, npt.NDArray[Any]]
+) -> pd.DataFrame:
     """Turn lists [n, k] into rows; a short list gives fewer rows."""
     item_num = columns["item"]
     listed = item_num >= 0

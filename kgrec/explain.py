@@ -1,0 +1,141 @@
+"""Why an item is scored as it is for a user: what each signal adds, and the strongest paths in the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from kgrec.model import HybridModel, Scored
+from kgrec.signals.graph.paths import Paths
+from kgrec.signals.graph.typed_paths import TypedPath, shared_nodes
+from kgrec.snapshot import GraphSnapshot, IntArray
+
+MAX_PATHS: Final = 5
+MAX_CO_CHOSEN: Final = 3
+MAX_SHARED: Final = 3
+
+
+@dataclass(frozen=True)
+class Path:
+    """A way through the graph from a user to an item.
+
+    Attributes:
+        text: the way in words: user, item of the history (or other user), what is shared, the explained item.
+        strength: 0 … 1, share of this path among all paths of its kind to the item.
+    """
+
+    text: str
+    strength: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why an item is scored as it is for a user.
+
+    Attributes:
+        user_id, item_id, item_name: what is explained.
+        score: the blended score.
+        rank: place among the items the user has not seen, from 1; None for a seen item.
+        shares: signal → what it adds; together they are the score.
+        paths: strongest first.
+    """
+
+    user_id: str
+    item_id: str
+    item_name: str
+    score: float
+    rank: int | None
+    shares: Mapping[str, float]
+    paths: Sequence[Path]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the explanation as JSON-ready values."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        place = "already seen" if self.rank is None else f"rank {self.rank}"
+        lines = [f"{self.item_name} ({self.item_id}) for user {self.user_id}: score {self.score:.3f}, {place}"]
+        by_size = sorted(self.shares.items(), key=lambda share: -abs(share[1]))
+        lines += [f"  {share:+.3f}  {name}" for name, share in by_size if share]
+        lines += [f"  {path.text}" for path in self.paths]
+        return "\n".join(lines)
+
+
+def explain(model: HybridModel, user_num: int, item_num: int) -> Explanation:
+    """Explain one score; see `Explanation`."""
+    train = model.train
+    scored = model.score(np.array([user_num]))
+    shares = dict(zip(model.signals, scored.shares(np.array([[item_num]]))[0, 0].tolist(), strict=True))
+    score = float(scored.total[0, item_num])
+    if scored.new[0]:
+        shares = {"popularity": score}
+    return Explanation(
+        str(train.users.ids[user_num]),
+        str(train.items.ids[item_num]),
+        str(train.item_names[item_num]),
+        score,
+        _rank(scored, item_num),
+        shares,
+        [*_typed_paths(model, user_num, item_num), *_co_chosen(train, user_num, item_num)],
+    )
+
+
+def _rank(scored: Scored, item_num: int) -> int | None:
+    unseen = np.ones(scored.total.shape[1], dtype=bool)
+    unseen[scored.seen.indices] = False
+    if not unseen[item_num]:
+        return None
+    return int((scored.total[0, unseen] > scored.total[0, item_num]).sum()) + 1
+
+
+def _typed_paths(model: HybridModel, user_num: int, item_num: int) -> list[Path]:
+    """The strongest typed paths of the knowledge graph, by what the signal learnt that they are worth."""
+    signal = model.signals.get("paths")
+    if not isinstance(signal, Paths):
+        return []
+    found = signal.contributions(user_num, item_num)
+    total = float(found.value.sum()) or 1.0
+    strongest = zip(found.path_num[:MAX_PATHS], found.through[:MAX_PATHS], found.value[:MAX_PATHS], strict=True)
+    return [
+        Path(_in_words(model.train, signal.paths[path], user_num, int(through), item_num), float(value) / total)
+        for path, through, value in strongest
+    ]
+
+
+def _in_words(train: GraphSnapshot, path: TypedPath, user_num: int, through: int, item_num: int) -> str:
+    user, item = train.users.ids[user_num], train.item_names[item_num]
+    members = train.item_nodes if path.side == "items" else train.user_nodes
+    ends = (through, item_num) if path.side == "items" else (user_num, through)
+    shared = shared_nodes(train, path.edge_type, int(members[ends[0]]), int(members[ends[1]]))[:MAX_SHARED]
+    over = f" –{path.edge_type[1]}– "
+    way = over + (", ".join(_node_names(train, shared)) + over if len(shared) else "")
+    if path.side == "items":
+        return f"user {user} – {train.item_names[through]}{way}{item}"
+    return f"user {user}{way}user {train.users.ids[through]} – {item}"
+
+
+def _node_names(train: GraphSnapshot, nodes: IntArray) -> list[str]:
+    starts = np.array(list(train.offsets.values()))
+    labels = list(train.offsets)
+    at = np.searchsorted(starts, nodes, side="right") - 1
+    return [str(train.names(labels[i])[int(node - starts[i])]) for i, node in zip(at, nodes, strict=True)]
+
+
+def _co_chosen(train: GraphSnapshot, user_num: int, item_num: int) -> list[Path]:
+    """The items of the history that most share the explained item's users, by cosine of their users."""
+    history = train.interactions[[user_num]].indices
+    history = history[history != item_num]
+    chosen = train.interactions[:, history].T @ train.interactions[:, [item_num]]
+    both = np.asarray(chosen.toarray()).ravel()
+    popularity = np.asarray(train.interactions.sum(axis=0)).ravel()
+    cosine = both / np.sqrt(np.maximum(popularity[history] * popularity[item_num], 1))
+    total = float(cosine.sum()) or 1.0
+    user, item = train.users.ids[user_num], train.item_names[item_num]
+    return [
+        Path(f"user {user} – {train.item_names[history[i]]} – {int(both[i])} users – {item}", float(cosine[i]) / total)
+        for i in np.argsort(-cosine, kind="stable")[:MAX_CO_CHOSEN]
+        if cosine[i] > 0
+    ]

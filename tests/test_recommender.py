@@ -1,0 +1,167 @@
+"""The estimator on the cinema data: three tastes, each with its genre, directors and words."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kgrec import Recommender, UnknownItem, UnknownUser, UsageError
+from kgrec.loading import load
+from kgrec.measure import HYBRID, measure, metrics
+from kgrec.snapshot import GraphSnapshot
+from kgrec.split import by_random
+
+CINEMA = "tests/data/cinema"
+
+
+@pytest.fixture(scope="module")
+def snapshot():
+    return GraphSnapshot.from_tables(load("atomic", CINEMA))
+
+
+@pytest.fixture(scope="module")
+def split(snapshot):
+    return by_random(snapshot, 0.2, seed=1)
+
+
+@pytest.fixture(scope="module")
+def model(split):
+    return Recommender(seed=0).fit(split)
+
+
+@pytest.fixture(scope="module")
+def measured(model, split):
+    return metrics(measure(model.model, split, (5, 10)), split.protocol)
+
+
+def test_it_learns_the_tastes(measured):
+    models = measured["models"]
+    assert models[HYBRID]["NDCG@10"] > 1.5 * models["popularity"]["NDCG@10"]
+    assert models[HYBRID]["NDCG@10"] > 0.9 * max(found["NDCG@10"] for found in models.values())
+
+
+def test_shuffled_behaviours_destroy_the_result(snapshot, split, measured):
+    rng = np.random.default_rng(0)
+    tables = split.train.to_tables()
+    edge_type = next(t for t in tables.edges if tables.schema.is_behaviour(t))
+    table = tables.edges[edge_type]
+    shuffled = table.set_column(1, "dst", table.column("dst").take(rng.permutation(table.num_rows)))
+    broken = GraphSnapshot.from_tables(type(tables)(tables.schema, tables.nodes, {**tables.edges, edge_type: shuffled}))
+    model = Recommender(signals=("ials", "gnn")).fit(broken)
+    result = metrics(measure(model.model, split, (5, 10)), split.protocol)
+    assert result["models"][HYBRID]["NDCG@10"] < 0.7 * measured["models"][HYBRID]["NDCG@10"]
+
+
+def test_lists_have_original_ids_ranks_and_shares_that_add_up(model, snapshot):
+    frame = model.recommend(["u1", "u2"], k=5)
+    assert list(frame.columns) == ["user_id", "item_id", "score", "rank", "graph", "cf", "content"]
+    assert frame.groupby("user_id")["rank"].apply(list).to_dict() == {"u1": [1, 2, 3, 4, 5], "u2": [1, 2, 3, 4, 5]}
+    assert frame["item_id"].isin(snapshot.items.ids).all()
+    assert (frame.groupby("user_id")["score"].diff().dropna() <= 0).all()
+    np.testing.assert_allclose(frame["graph"] + frame["cf"] + frame["content"], frame["score"], rtol=1e-4, atol=1e-4)
+
+
+def test_many_users_at_once_equal_one_by_one(model, snapshot, monkeypatch):
+    users = list(snapshot.users.ids[:7])
+    monkeypatch.setattr("kgrec.recommender.BATCH_SCORES", 1500)
+    batches = model.recommend(users, k=4)
+    single = pd.concat([model.recommend([user], k=4) for user in users], ignore_index=True)
+    assert batches["item_id"].tolist() == single["item_id"].tolist()
+    np.testing.assert_allclose(batches["score"], single["score"], rtol=1e-4, atol=1e-4)
+
+
+def test_seen_items_are_left_out_by_default(model):
+    train = model.model.train
+    seen = {train.items.ids[i] for i in train.interactions[train.users.nums(["u1"])[0]].indices}
+    everything = model.recommend(["u1"], k=10_000)
+    assert set(everything["item_id"]) == set(train.items.ids) - seen
+    assert set(model.recommend(["u1"], k=10_000, include_seen=True)["item_id"]) == set(train.items.ids)
+
+
+def test_items_exclude_and_where_apply_before_the_cut(model):
+    train = model.model.train
+    unseen = model.recommend(["u1"], k=100)["item_id"].tolist()
+    assert model.recommend(["u1"], items=unseen[-2:])["item_id"].tolist() == unseen[-2:]
+    assert model.recommend(["u1"], k=3, exclude=unseen[:2])["item_id"].tolist() == unseen[2:5]
+    year = train.nodes["Item"].column("release_year")[int(train.items.nums([unseen[5]])[0])].as_py()
+    assert unseen[5] in model.recommend(["u1"], k=100, where={"release_year": year})["item_id"].tolist()
+
+
+def test_an_unknown_user_is_named_with_near_matches_or_gets_what_is_popular(model):
+    with pytest.raises(UnknownUser, match=r"unknown user: 'u1x'; near matches: u1\b.*on_unknown='popular'"):
+        model.recommend(["u1x"])
+    popular = model.recommend(["stranger"], k=3, on_unknown="popular")
+    expected = np.argsort(-model.model.popularity, kind="stable")[:3]
+    assert popular["item_id"].tolist() == model.model.train.items.ids[expected].tolist()
+    np.testing.assert_allclose(popular["cf"], popular["score"])
+    with pytest.raises(UsageError, match="on_unknown='maybe'; expected 'error' or 'popular'"):
+        model.recommend(["u1"], on_unknown="maybe")
+
+
+def test_wrong_use_says_what_to_do(model):
+    with pytest.raises(UsageError, match="k"):
+        model.recommend(["u1"], k=0)
+    with pytest.raises(UsageError, match=r"users='u1'; expected a list of ids, such as \['u1'\]"):
+        model.recommend("u1")
+    with pytest.raises(UsageError, match="not fitted; call fit"):
+        Recommender().recommend(["u1"])
+    with pytest.raises(UsageError, match="unknown domain 'books'; expected one of Item"):
+        model.recommend(["u1"], domain="books")
+    with pytest.raises(UnknownItem, match="near matches: f1"):
+        model.similar_items(["f1x"])
+    assert model.recommend([]).empty
+
+
+def test_a_user_without_train_rows_gets_what_is_popular(snapshot):
+    behaviours = snapshot.behaviours
+    new = snapshot.users.nums(["u3"])[0]
+    model = Recommender(signals=("popularity", "ials")).fit(snapshot.with_behaviours(behaviours.user_num != new))
+    popular = model.model.train.items.ids[np.argsort(-model.model.popularity, kind="stable")[:5]]
+    assert model.recommend(["u3"], k=5)["item_id"].tolist() == popular.tolist()
+
+
+def test_similar_items_and_users_share_their_taste(model):
+    items = model.similar_items(["f1", "f30"], k=5)
+    assert list(items.columns) == ["item_id", "similar_item_id", "score", "rank"]
+    taste = items["similar_item_id"].str[1:].astype(int).sub(1) // 24
+    assert (taste == (items["item_id"].str[1:].astype(int) - 1) // 24).mean() >= 0.8
+    users = model.similar_users(["u1"], k=5)
+    assert list(users.columns) == ["user_id", "similar_user_id", "score", "rank"]
+    assert (users["similar_user_id"].str[1:].astype(int) % 3 == 1).mean() >= 0.8
+
+
+def test_saved_and_loaded_it_recommends_the_same(model, snapshot, tmp_path):
+    model.save(tmp_path / "run")
+    again = Recommender.load(tmp_path / "run")
+    users = list(snapshot.users.ids)
+    pd.testing.assert_frame_equal(again.recommend(users), model.recommend(users))
+    assert again.config == model.config
+    assert str(again.explain("u1", "f2")) == str(model.explain("u1", "f2"))
+
+
+def test_the_same_seed_gives_the_same_lists(split, model, snapshot):
+    again = Recommender(seed=0).fit(split)
+    users = list(snapshot.users.ids)
+    assert again.recommend(users)["item_id"].tolist() == model.recommend(users)["item_id"].tolist()
+
+
+def test_an_explanation_adds_up_and_names_paths(model):
+    best = model.recommend(["u1"], k=1)
+    explanation = model.explain("u1", best["item_id"][0])
+    assert explanation.rank == 1
+    np.testing.assert_allclose(sum(explanation.shares.values()), explanation.score, rtol=1e-4)
+    np.testing.assert_allclose(explanation.score, best["score"][0], rtol=1e-4)
+    assert explanation.paths
+    assert all(path.strength > 0 for path in explanation.paths)
+    item_name = model.model.train.item_names[model.model.train.items.nums(best["item_id"])[0]]
+    assert all(path.text.endswith(item_name) for path in explanation.paths)
+
+
+def test_too_few_behaviours_for_a_cut_still_give_a_model(snapshot):
+    first_of_user = np.r_[True, np.diff(snapshot.behaviours.user_num) > 0]
+    model = Recommender(signals=("popularity", "ease")).fit(snapshot.with_behaviours(first_of_user))
+    assert len(model.recommend(["u1"], k=5)) == 5
+
+
+def test_no_behaviour_to_learn_from(snapshot):
+    with pytest.raises(UsageError, match="no behaviour to learn from"):
+        Recommender().fit(snapshot.with_behaviours(np.zeros(len(snapshot.behaviours), dtype=bool)))
