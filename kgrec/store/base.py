@@ -61,8 +61,20 @@ class GraphStore(ABC):
         """Set the `embedding` of nodes: keys [n] and float32 [n, d]; replaces all earlier ones of the label."""
 
     @abstractmethod
+    def vector(self, label: str, id_: str) -> FloatArray | None:
+        """Return the vector [d] of a node; None if it has none.
+
+        Raises:
+            StoreError: the label has no vectors.
+        """
+
+    @abstractmethod
     def nearest(self, label: str, vector: FloatArray, k: int) -> pd.DataFrame:
-        """Return the k nodes of a label nearest to a vector [d] by cosine: columns `id`, `name`, `score`."""
+        """Return the k nodes of a label nearest to a vector [d] by cosine: columns `id`, `name`, `score`.
+
+        Raises:
+            StoreError: the label has no vectors, or of another length.
+        """
 
     @abstractmethod
     def publish(self, recommendations: pa.Table, run: str) -> None:

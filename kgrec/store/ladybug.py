@@ -27,7 +27,7 @@ from kgrec.errors import StoreError
 from kgrec.schema import NodeLabel, Schema
 from kgrec.snapshot import FloatArray
 from kgrec.store.base import GraphStore
-from kgrec.store.ladybug_ddl import RECOMMENDATION, declare, recommended, stored_schema, vector_table
+from kgrec.store.ladybug_ddl import RECOMMENDATION, declare, recommended, stored_schema, table_columns, vector_table
 from kgrec.store.ladybug_engine import (
     PATIENCE,
     Signature,
@@ -175,7 +175,9 @@ class LadybugStore(GraphStore):
         Raises:
             StoreError: the label has no vectors, or of another length.
         """
-        node = self._label(label)
+        node, length = self._label(label), self._vector_length(label)
+        if len(vector) != length:
+            raise StoreError(f"vectors of {label} in {self.uri} have {length} dimensions; this one has {len(vector)}")
         name = f"coalesce(CAST(n.{quote(node.name or node.key)} AS STRING), v.id)"
         query = (
             f"MATCH (v:{quote(vector_table(label))}) "
@@ -184,6 +186,17 @@ class LadybugStore(GraphStore):
             f"RETURN v.id AS id, {name} AS name, score ORDER BY score DESC, id"
         )
         return self.cypher(query, {"vector": np.asarray(vector, dtype=float).tolist()})
+
+    def vector(self, label: str, id_: str) -> FloatArray | None:
+        """Return the vector [d] of a node; None if it has none.
+
+        Raises:
+            StoreError: the label has no vectors.
+        """
+        self._vector_length(label)
+        query = f"MATCH (v:{quote(vector_table(label))} {{id: $id}}) RETURN v.embedding AS embedding"
+        found = self.cypher(query, {"id": id_})["embedding"]
+        return None if found.empty else np.asarray(found[0], dtype=np.float32)
 
     def publish(self, recommendations: pa.Table, run: str) -> None:
         """Replace all RECOMMENDED relationships by these, in one transaction.
@@ -221,6 +234,14 @@ class LadybugStore(GraphStore):
         if label not in nodes:
             raise StoreError(f"unknown label {label!r} in {self.uri}; expected one of {', '.join(nodes)}")
         return nodes[label]
+
+    def _vector_length(self, label: str) -> int:
+        self._label(label)
+        kinds = self._read(lambda connection: table_columns(connection, vector_table(label)))
+        if not kinds:
+            steps = f"kgrec train {self.uri}, then kgrec publish {self.uri}"
+            raise StoreError(f"no vectors of {label} in {self.uri}; run {steps}")
+        return int(kinds["embedding"].removeprefix("FLOAT[").removesuffix("]"))
 
     def _tables(self, connection: ladybug.Connection) -> GraphTables:
         schema = stored_schema(connection)

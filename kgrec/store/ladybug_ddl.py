@@ -69,6 +69,13 @@ def _table_names(connection: ladybug.Connection) -> set[str]:
     return {name for _, name, *_ in fetch(connection, "CALL show_tables() RETURN *")}
 
 
+def table_columns(connection: ladybug.Connection, table: str) -> dict[str, str]:
+    """Return the names and types of a table's columns; nothing if there is no such table."""
+    if table not in _table_names(connection):
+        return {}
+    return {name: kind for _, name, kind, *_ in fetch(connection, f"CALL table_info('{table}') RETURN *")}
+
+
 def vector_table(label: str) -> str:
     """Return the name of the node table that holds a label's vectors."""
     return f"{label}Vector"
@@ -84,6 +91,7 @@ def _statements(connection: ladybug.Connection, schema: Schema) -> Iterator[str]
     tables = _table_names(connection)
     if SCHEMA_TABLE not in tables:
         yield f"CREATE NODE TABLE {quote(SCHEMA_TABLE)}(`id` STRING PRIMARY KEY, `yaml` STRING)"
+        yield "CREATE MACRO type(r) AS label(r)"  # the name that every other engine gives it
     for label, node in schema.nodes.items():
         columns = {node.key: "STRING", **_columns(node.properties)}
         if label in tables:
@@ -114,7 +122,7 @@ def _relationship(
 
 
 def _added_columns(table: str, columns: Mapping[str, str], connection: ladybug.Connection) -> Iterator[str]:
-    there = {name: kind for _, name, kind, *_ in fetch(connection, f"CALL table_info('{table}') RETURN *")}
+    there = table_columns(connection, table)
     for name, kind in columns.items():
         if name not in there:
             yield f"ALTER TABLE {quote(table)} ADD {quote(name)} {kind}"

@@ -1,0 +1,16 @@
+// Items that bridge two segments of users: acted on by many of both, such as the youngest and the oldest.
+//
+// <property> (user property): the property that tells the segments apart
+// $one (value of property): its value in the first segment
+// $other (value of property): its value in the second segment
+// $k (number, default 20): rows shown at most
+
+MATCH (u:<USER>)-[:<BEHAVIOUR>]->(i:<ITEM>)
+WHERE u.<property> = $one
+WITH i, count(DISTINCT u) AS users_of_one
+MATCH (v:<USER>)-[:<BEHAVIOUR>]->(i)
+WHERE v.<property> = $other
+WITH i, users_of_one, count(DISTINCT v) AS users_of_other
+RETURN i.<ITEM_KEY> AS item_id, i.<ITEM_NAME> AS name, users_of_one, users_of_other
+ORDER BY CASE WHEN users_of_one < users_of_other THEN users_of_one ELSE users_of_other END DESC, item_id
+LIMIT $k

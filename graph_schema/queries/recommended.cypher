@@ -1,0 +1,11 @@
+// A user's published recommendations, with what each kind of signal adds to the score.
+//
+// $user (user): the user
+// $k (number, default 20): rows shown at most
+
+MATCH (u:<USER>)-[r:RECOMMENDED]->(i:<ITEM>)
+WHERE u.<USER_KEY> = $user
+RETURN r.rank AS rank, i.<ITEM_KEY> AS item_id, i.<ITEM_NAME> AS name, r.score AS score,
+       r.graph AS graph, r.cf AS cf, r.content AS content, r.run AS run
+ORDER BY rank
+LIMIT $k

@@ -1,0 +1,259 @@
+"""Named queries: the questions a data scientist starts with, as Cypher files that fit every schema.
+
+A file of `graph_schema/queries` opens with comments: what it answers, then one line a parameter,
+
+    // $user (user): the user
+    // $k (number, default 20): rows shown at most
+
+Placeholders in the query are filled from the schema: `<USER>`, `<ITEM>`, `<NODE>` (labels), `<BEHAVIOUR>` (types from
+users to items), `<ATTRIBUTE>` (all other types at items), `n.<USER_KEY>`, `n.<ITEM_KEY>`, `n.<ITEM_NAME>`, and for a
+node of any label `n.<KEY>`, `n.<NAME>`. A parameter in angle brackets names a property.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import pandas as pd
+
+from kgrec.errors import StoreError, UnknownItem, UnknownUser, UsageError, near_matches
+from kgrec.schema import Schema
+from kgrec.store.base import GraphStore
+
+_PARAMETER = re.compile(r"// [$<](?P<name>\w+)>? \((?P<kind>[\w ]+)(?:, default (?P<default>\d+))?\): (?P<meaning>.+)")
+_PROPERTY = re.compile(r"(\w+)\.<([A-Z_]+)>")
+_PLACEHOLDER = re.compile(r"<([A-Z]+)>")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """What a query asks for.
+
+    Attributes:
+        name: what it is called.
+        kind: "user", "item" or "node" (an id), "number", "user property", or "value of" another parameter.
+        meaning: what it is, for people.
+        default: its value if not given; None if it must be given.
+    """
+
+    name: str
+    kind: str
+    meaning: str
+    default: int | None
+
+    def __str__(self) -> str:
+        return self.name if self.default is None else f"{self.name}={self.default}"
+
+
+@dataclass(frozen=True)
+class NamedQuery:
+    """A query of `graph_schema/queries`, its placeholders not yet filled."""
+
+    name: str
+    what: str
+    parameters: tuple[Parameter, ...]
+    cypher: str
+
+    @classmethod
+    def parse(cls, name: str, text: str) -> NamedQuery:
+        """Read a query file's text."""
+        header, _, cypher = text.partition("\n\n")
+        found = [_PARAMETER.fullmatch(line) for line in header.splitlines()]
+        parameters = tuple(
+            Parameter(m["name"], m["kind"], m["meaning"], int(m["default"]) if m["default"] else None)
+            for m in found
+            if m
+        )
+        return cls(name, header.splitlines()[0].removeprefix("// "), parameters, cypher)
+
+
+def named_queries() -> pd.DataFrame:
+    """Return the queries that `run_named` knows: columns name, what, parameters (with their defaults)."""
+    rows = [(q.name, q.what, ", ".join(map(str, q.parameters))) for q in _queries().values()]
+    return pd.DataFrame(rows, columns=["name", "what", "parameters"])
+
+
+def run_named(store: GraphStore, name: str, parameters: Mapping[str, Any] | None = None) -> pd.DataFrame:
+    """Run a named query.
+
+    Args:
+        store: the graph.
+        name: one of `named_queries()`.
+        parameters: values of its parameters; those with a default may be left out.
+
+    Returns:
+        The rows of the query's answer.
+
+    Raises:
+        UsageError: no such query, a missing or unknown parameter, nothing published yet.
+        UnknownUser, UnknownItem: an id without a node.
+        StoreError: the graph is empty.
+    """
+    query = _find(name)
+    schema = store.schema()
+    if schema is None:
+        raise StoreError(f"{store.uri} is empty; load data first: kgrec load LOADER SOURCE --into {store.uri}")
+    given = _complete(query, parameters or {})
+    properties = {p.name: _user_property(schema, given.pop(p.name)) for p in _of_kind(query, "user property")}
+    values = {p.name: _value(schema, p, given[p.name], properties) for p in query.parameters if p.name in given}
+    _check_ids(store, schema, query, values)
+    if "RECOMMENDED" in query.cypher:
+        _check_published(store)
+    return store.cypher(fill(query.cypher, schema, properties), values)
+
+
+def fill(cypher: str, schema: Schema, properties: Mapping[str, str] | None = None) -> str:
+    """Replace the placeholders of a query by a schema's labels, types and properties.
+
+    Args:
+        cypher: the query.
+        schema: the vocabulary.
+        properties: names of the properties that parameters in angle brackets stand for.
+
+    Raises:
+        UsageError: the query needs relationships besides behaviours, and the schema has none.
+    """
+    for name, property_ in (properties or {}).items():
+        cypher = cypher.replace(f"<{name}>", _quoted(property_))
+    attributes = _attribute_types(schema)
+    if "<ATTRIBUTE>" in cypher and not attributes:
+        raise UsageError(f"this query needs relationships besides behaviours, and schema {schema.name!r} has none")
+    words = {
+        "USER": schema.roles.users,
+        "ITEM": schema.roles.items,
+        "NODE": schema.nodes,
+        "BEHAVIOUR": schema.roles.behaviours,
+        "ATTRIBUTE": attributes,
+    }
+    cypher = _PROPERTY.sub(lambda match: _property(match[1], _property_names(schema, match[2])), cypher)
+    return _PLACEHOLDER.sub(lambda match: "|".join(map(_quoted, words[match[1]])), cypher)
+
+
+@cache
+def _queries() -> dict[str, NamedQuery]:
+    files = [f for f in (resources.files("graph_schema") / "queries").iterdir() if f.name.endswith(".cypher")]
+    names = sorted((f.name.removesuffix(".cypher"), f) for f in files)
+    return {name: NamedQuery.parse(name, f.read_text(encoding="utf-8")) for name, f in names}
+
+
+def _find(name: str) -> NamedQuery:
+    if name not in _queries():
+        near = near_matches(name, _queries())
+        raise UsageError(f"unknown query {name!r}; expected one of {', '.join(_queries())}{near}")
+    return _queries()[name]
+
+
+def _complete(query: NamedQuery, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters with their defaults.
+
+    Raises:
+        UsageError: one is unknown or missing; names them all with what they mean.
+    """
+    names = [p.name for p in query.parameters]
+    unknown = [name for name in given if name not in names]
+    missing = [p.name for p in query.parameters if p.default is None and p.name not in given]
+    if unknown or missing:
+        found = [f"unknown parameter {name!r}" for name in unknown] + [f"no parameter {name!r}" for name in missing]
+        expected = "".join(f"\n  {p} ({p.kind}): {p.meaning}" for p in query.parameters) or " no parameters"
+        raise UsageError(f"query {query.name!r}: found {', '.join(found)}; expected:{expected}")
+    return {p.name: given.get(p.name, p.default) for p in query.parameters}
+
+
+def _of_kind(query: NamedQuery, *kinds: str) -> list[Parameter]:
+    return [p for p in query.parameters if p.kind in kinds]
+
+
+def _user_property(schema: Schema, name: str) -> str:
+    known = _user_properties(schema)
+    if name not in known:
+        near = near_matches(str(name), known)
+        raise UsageError(f"unknown user property {name!r}; expected one of {', '.join(known) or 'none'}{near}")
+    return name
+
+
+def _user_properties(schema: Schema) -> dict[str, str]:
+    """Return the properties, and their types, that split users into segments."""
+    labels = schema.roles.users
+    found = {name: kind for label in labels for name, kind in schema.nodes[label].properties.items()}
+    return {name: kind for name, kind in found.items() if kind != "strings"}
+
+
+def _value(schema: Schema, parameter: Parameter, value: Any, properties: Mapping[str, str]) -> Any:
+    """Return a value in the type that the query compares it with."""
+    if parameter.kind in ("user", "item", "node"):
+        return str(value)
+    if parameter.kind == "number":
+        return _number(parameter, value)
+    property_ = properties[parameter.kind.removeprefix("value of ")]
+    kind = _user_properties(schema)[property_]
+    if kind == "string":
+        return str(value)
+    if isinstance(value, str) and kind != "datetime":
+        raise UsageError(f"parameter {parameter.name!r}: found {value!r}; {property_} is of type {kind}")
+    return value
+
+
+def _number(parameter: Parameter, value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise UsageError(f"parameter {parameter.name!r}: found {value!r}; expected a whole number from 0 on")
+    return value
+
+
+def _check_ids(store: GraphStore, schema: Schema, query: NamedQuery, values: Mapping[str, Any]) -> None:
+    for parameter in _of_kind(query, "user", "item", "node"):
+        role, id_ = parameter.kind.upper(), values[parameter.name]
+        node, key = f"MATCH (n:<{role}>)", "n.<KEY>" if role == "NODE" else f"n.<{role}_KEY>"
+        if store.cypher(fill(f"{node} WHERE {key} = $id RETURN 1 AS found LIMIT 1", schema), {"id": id_}).empty:
+            known = store.cypher(fill(f"{node} RETURN {key} AS id", schema))["id"]
+            raise _unknown(parameter.kind, id_, known)
+
+
+def _unknown(kind: str, id_: str, known: Iterable[str]) -> UsageError:
+    if kind == "node":
+        return UsageError(f"unknown node: {id_!r}{near_matches(id_, known)}")
+    return (UnknownUser if kind == "user" else UnknownItem)([id_], known, "It has no node in the graph.")
+
+
+def _check_published(store: GraphStore) -> None:
+    try:
+        nothing = store.cypher("MATCH ()-[r:RECOMMENDED]->() RETURN 1 AS found LIMIT 1").empty
+    except StoreError:  # an engine with declared types may not know this one before the first publish
+        nothing = True
+    if nothing:
+        steps = f"kgrec train {store.uri}, then kgrec publish {store.uri}"
+        raise UsageError(f"nothing is published in {store.uri}; run {steps}")
+
+
+def _attribute_types(schema: Schema) -> list[str]:
+    items = set(schema.roles.items)
+    ends = {t: {*r.from_, *r.to} for t, r in schema.relationships.items() if t not in schema.roles.behaviours}
+    return [type_ for type_, labels in ends.items() if labels & items]
+
+
+def _property_names(schema: Schema, placeholder: str) -> list[str]:
+    """Return what `<USER_KEY>`, `<ITEM_NAME>`, `<KEY>` … may be called, each once, over the labels it may stand for."""
+    role, _, meaning = placeholder.rpartition("_")
+    labels = {"USER": schema.roles.users, "ITEM": schema.roles.items}.get(role, tuple(schema.nodes))
+    nodes = [schema.nodes[label] for label in labels]
+    keys = [node.key for node in nodes]
+    named = [node.name for node in nodes if node.name] if meaning == "NAME" else []
+    return [name for name in dict.fromkeys(named + keys) if name in keys or _is_text(schema, name)]
+
+
+def _is_text(schema: Schema, name: str) -> bool:
+    """Say whether a property is a string at every label that has it, so that it can stand beside others."""
+    return all(node.properties.get(name, "string") == "string" for node in schema.nodes.values())
+
+
+def _property(variable: str, names: list[str]) -> str:
+    found = [f"{variable}.{_quoted(name)}" for name in names]
+    return found[0] if len(found) == 1 else f"coalesce({', '.join(found)})"
+
+
+def _quoted(name: str) -> str:
+    return f"`{name}`"

@@ -1,0 +1,83 @@
+"""Search the vectors in a graph, by text or by another node."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from kgrec.errors import RunError, StoreError, UsageError, near_matches
+from kgrec.runs import find_run, root_of
+from kgrec.schema import Schema
+from kgrec.snapshot import FloatArray
+from kgrec.store.base import GraphStore
+from kgrec.text import TextEncoder, TransformersEncoder, default_encoder
+
+
+def similar_nodes(
+    store: GraphStore,
+    text: str | None = None,
+    node: str | None = None,
+    label: str | None = None,
+    k: int = 10,
+    *,
+    encoder: TextEncoder | None = None,
+) -> pd.DataFrame:
+    """Return the nodes of a label that are nearest to a text, or to another node of the label.
+
+    Args:
+        store: a graph with published vectors.
+        text: nodes whose own text is like this; give this or `node`.
+        node: key of the node that the others are compared with.
+        label: label to search; the first item label if not given.
+        k: number of nodes.
+        encoder: turns `text` into a vector; the one of the published run if not given.
+
+    Returns:
+        Columns id, name, score (cosine), the nearest first.
+
+    Raises:
+        UsageError: neither or both of `text` and `node`, an unknown label or node, k below 1.
+        StoreError: the graph is empty, or the label has no vectors yet.
+    """
+    if k < 1:
+        raise UsageError(f"k={k}; expected at least 1")
+    schema = store.schema()
+    if schema is None:
+        raise StoreError(f"{store.uri} is empty; load data first: kgrec load LOADER SOURCE --into {store.uri}")
+    label = _known_label(schema, label)
+    if text is not None and node is None:
+        return store.nearest(label, (encoder or _encoder_of(store)).encode([text])[0], k)
+    if node is None or text is not None:
+        raise UsageError(
+            f"found {'both' if node else 'neither'} a text {'and' if node else 'nor'} a node; expected one"
+        )
+    others = store.nearest(label, _vector_of(store, schema, label, str(node)), k + 1)
+    return others[others["id"] != str(node)].head(k).reset_index(drop=True)
+
+
+def _known_label(schema: Schema, label: str | None) -> str:
+    if label is None:
+        return schema.roles.items[0]
+    if label not in schema.nodes:
+        near = near_matches(label, schema.nodes)
+        raise UsageError(f"unknown label {label!r}; expected one of {', '.join(schema.nodes)}{near}")
+    return label
+
+
+def _vector_of(store: GraphStore, schema: Schema, label: str, node: str) -> FloatArray:
+    vector = store.vector(label, node)
+    if vector is not None:
+        return vector
+    ids = set(store.cypher(f"MATCH (n:`{label}`) RETURN n.`{schema.nodes[label].key}` AS id")["id"])
+    if node in ids:
+        raise UsageError(f"{label} {node!r} has no vector: its text is empty, or it is newer than the published run")
+    raise UsageError(f"unknown {label}: {node!r}{near_matches(node, ids)}")
+
+
+def _encoder_of(store: GraphStore) -> TextEncoder:
+    """Return the encoder of the published run; the packaged one if the run is not beside the graph."""
+    runs = store.cypher("MATCH ()-[r:RECOMMENDED]->() RETURN r.run AS run LIMIT 1")["run"]
+    try:
+        named = None if runs.empty else find_run(root_of(store.uri), runs[0]).info["config"]["encoder"]
+    except RunError:
+        named = None
+    return TransformersEncoder(named) if named else default_encoder()
