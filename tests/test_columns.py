@@ -25,7 +25,7 @@ def chunked(values, type_=None) -> pa.ChunkedArray:
         (["1", " 2 ", "", None, "x", "1.5", "3.0"], "int", [1, 2, None, None, None, None, 3], [4, 5]),
         (["1e400", "nan", "inf", "9007199254740993"], "int", [None] * 4, [0, 1, 2, 3]),
         (["1", "1.5e3", "", "x", "-inf"], "float", [1.0, 1500.0, None, None, -INF], [3]),
-        (["true", "No", "1", "", "maybe"], "bool", [True, False, True, None, None], [4]),
+        (["true", " No ", "1", "  ", "maybe"], "bool", [True, False, True, None, None], [4]),
         (["a", "", None], "string", ["a", "", None], []),
         (
             ["2024-01-02", "2024-01-02T03:04:05+02:00", "", "soon"],

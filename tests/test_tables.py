@@ -124,6 +124,7 @@ def test_checking_leaves_the_given_tables_alone(market):
             "Item:3: found item_id='i2', title=None, genres=['a']",
         ),
         ({"rated": rated(src=["u9"])}, "User-RATED-Item:1: src: found 'u9'; expected the key of a User"),
+        ({"rated": rated(src=pa.array([None], pa.string()))}, "User-RATED-Item:1: src: found None; expected an id"),
         ({"rated": rated(dst=["u1"])}, "User-RATED-Item:1: dst: found 'u1'; expected the key of a Item"),
         ({"Tag": None}, "Item-HAS-Tag:1: dst: found 't1'; expected the key of a Tag"),
         ({"rated": rated(rating=[float("nan")])}, "User-RATED-Item:1: rating: found nan; expected a finite number"),
