@@ -1,19 +1,19 @@
 """The embedded graph store, on ladybug (a maintained fork of Kùzu): one file, no server.
 
-Facts of the engine this file is built on. DDL and COPY take part in transactions. A reader in another process keeps
-reading pages the writer has since reused, and gets wrong answers without an error, so every read checks that the file
-stayed as it was. Setting a `FLOAT[n]` property row by row takes minutes to commit, so vectors have a table of their
-own that is replaced whole.
+A write works on a copy of the file, which then takes the file's place in one step: whatever happens, a reader has the
+graph before or after it, whole. The engine's own commit does not give that: rows of COPY are safe only when the
+checkpoint after the commit is done, and a reader beside that checkpoint gets wrong rows without an error.
+
+Vectors have a table of their own that is replaced whole: setting a `FLOAT[n]` property row by row takes minutes.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -28,18 +28,9 @@ from kgrec.schema import NodeLabel, Schema
 from kgrec.snapshot import FloatArray
 from kgrec.store.base import GraphStore
 from kgrec.store.ladybug_ddl import RECOMMENDATION, declare, recommended, stored_schema, table_columns, vector_table
-from kgrec.store.ladybug_engine import (
-    PATIENCE,
-    Signature,
-    execute,
-    execute_prepared,
-    open_beside_writer,
-    open_file,
-    quote,
-    signature,
-)
+from kgrec.store.ladybug_engine import LOGS, execute, execute_prepared, open_file, quote, transaction
 from kgrec.store.ladybug_rows import copy, read_edges, read_nodes, upsert
-from kgrec.store.lock import lock
+from kgrec.store.whole import identity, lock, replacement
 from kgrec.tables import GraphTables, check
 
 if TYPE_CHECKING:
@@ -65,18 +56,19 @@ class LadybugStore(GraphStore):
             StoreLocked: another store has it open for writing.
             StoreError: it is missing, not a graph, or not accessible.
         """
-        self.path = Path(path).expanduser()
+        self.path = Path(path).expanduser().resolve()
         self.uri = str(path)
         self.read_only = read_only
+        self._closed = False
         self._opening, self._writing = threading.Lock(), threading.Lock()
         self._database: ladybug.Database | None = None
-        self._seen: Signature = ()
+        self._seen: tuple[int, ...] = ()
         if read_only:
-            self._reader()
+            self._current()
             return
         self._unlock = weakref.finalize(self, os.close, lock(self.path))
         try:
-            self._database = open_file(self.path, read_only=False)
+            self._prepare()
         except BaseException:
             self._unlock()
             raise
@@ -85,7 +77,7 @@ class LadybugStore(GraphStore):
         """Release the file; the store cannot be used afterwards."""
         if self._database:
             self._database.close()
-        self._database = None
+        self._database, self._closed = None, True
         if not self.read_only:
             self._unlock()
 
@@ -255,60 +247,46 @@ class LadybugStore(GraphStore):
             {edge_type: table for edge_type, table in edges.items() if table.num_rows},
         )
 
+    def _prepare(self) -> None:
+        """Make the file a graph if it is new; finish what another tool that was killed has left beside it."""
+        if not self.path.stat().st_size:
+            with self._transaction():
+                pass
+        elif any(self.path.with_name(self.path.name + suffix).exists() for suffix in LOGS):
+            open_file(self.path, read_only=False).close()
+        self._current()
+
     @contextmanager
     def _transaction(self) -> Iterator[ladybug.Connection]:
-        """Run the block in one write transaction."""
-        import ladybug
-
+        """Run the block on a copy of the file that takes its place if all goes well."""
         if self.read_only:
             raise StoreError(f"{self.uri} is open read-only; open it without read_only to write")
-        with self._writing, ladybug.Connection(self._opened()) as connection:
-            try:
-                execute(connection, "BEGIN TRANSACTION")
+        self._check_open()
+        with self._writing:
+            with replacement(self.path) as (copy, locked), transaction(copy) as connection:
                 yield connection
-                execute(connection, "COMMIT")
-            except BaseException:
-                with suppress(StoreError):  # the engine has already rolled back when a statement failed
-                    execute(connection, "ROLLBACK")
-                raise
+            self._unlock()
+            self._unlock = weakref.finalize(self, os.close, locked)
 
     def _read(self, work: Callable[[ladybug.Connection], T]) -> T:
-        """Run work in a read-only transaction, again if a writer changed the file under it."""
-        if not self.read_only:
-            return self._in_transaction(self._opened(), work)
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            database, seen = self._reader()
-            try:
-                result, failure = self._in_transaction(database, work), None
-            except StoreError as error:
-                failure = error
-            if signature(self.path)[0] == seen[0]:
-                if failure:
-                    raise failure
-                return result
-            if time.monotonic() > deadline:
-                raise StoreError(f"{self.uri} is being written without pause; try again later") from failure
-
-    def _in_transaction(self, database: ladybug.Database, work: Callable[[ladybug.Connection], T]) -> T:
+        """Run work on the graph as it is now, in an engine that was opened for reading only."""
         import ladybug
 
-        with ladybug.Connection(database) as connection:
-            execute(connection, "BEGIN TRANSACTION READ ONLY")
+        with ladybug.Connection(self._current()) as connection:
             return work(connection)
 
-    def _opened(self) -> ladybug.Database:
-        if self._database is None:
-            raise StoreError(f"{self.uri} is closed; open it again")
-        return self._database
-
-    def _reader(self) -> tuple[ladybug.Database, Signature]:
-        """Return the read-only database as the file is now, opened anew if the file has changed."""
+    def _current(self) -> ladybug.Database:
+        """Return the engine, opened anew if another file has taken the place of the one it reads."""
+        self._check_open()
         with self._opening:
-            seen = signature(self.path)
+            seen = identity(self.path)
             if self._database is None or seen != self._seen:
-                self._database, self._seen = open_beside_writer(self.path), seen
-            return self._database, self._seen
+                self._database, self._seen = open_file(self.path, read_only=True), seen
+            return self._database
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreError(f"{self.uri} is closed; open it again")
 
 
 def _by_label(

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from kgrec.errors import StoreError, StoreLocked
-from kgrec.store.lock import lock
+from kgrec.errors import StoreError
 
 if TYPE_CHECKING:
     import ladybug
@@ -18,10 +16,8 @@ if TYPE_CHECKING:
 BUFFER_POOL: Final = 2 << 30
 """Bytes; enough to load and read 1M behaviours, where the engine alone would take most of the memory."""
 
-PATIENCE: Final = 60.0
-"""Seconds a reader waits for a writer that keeps changing the file."""
-
-Signature = tuple[tuple[int, int, int], ...]
+LOGS: Final = (".wal", ".wal.checkpoint", ".shadow")
+"""Endings of the files the engine keeps beside a graph while it is written in place."""
 
 
 def quote(name: str) -> str:
@@ -30,13 +26,15 @@ def quote(name: str) -> str:
 
 
 def open_file(path: Path, read_only: bool) -> ladybug.Database:
-    """Open the file of a graph; without `read_only` it is made if missing, and its lock must be held.
+    """Open the file of a graph; without `read_only` it is made if missing, and must be locked.
 
     Raises:
         StoreError: it is not a graph, or not accessible.
     """
     import ladybug
 
+    if read_only and not (path.is_file() and path.stat().st_size):
+        raise StoreError(f"no graph at {path}; load data first: kgrec load LOADER SOURCE --into {path}")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
         return ladybug.Database(
@@ -49,47 +47,20 @@ def open_file(path: Path, read_only: bool) -> ladybug.Database:
         raise StoreError(f"cannot open the graph {path}: {error}") from error
 
 
-def open_beside_writer(path: Path) -> ladybug.Database:
-    """Open the file of a graph for reading.
-
-    While a writer moves its log into the file, this waits; if a writer was killed at that, it finishes the work.
+@contextmanager
+def transaction(path: Path) -> Iterator[ladybug.Connection]:
+    """Run the block in one write transaction on a file, and leave everything in that file, nothing in a log.
 
     Raises:
-        StoreError: it is missing, not a graph, or not accessible.
+        StoreError: the engine failed; the file may then be unusable.
     """
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        if not path.is_file() or not path.stat().st_size:
-            raise StoreError(f"no graph at {path}; load data first: kgrec load LOADER SOURCE --into {path}")
-        try:
-            return open_file(path, read_only=True)
-        except StoreError:
-            if time.monotonic() > deadline:
-                raise
-        with suppress(StoreLocked):
-            _recover(path)
-        time.sleep(0.05)
+    import ladybug
 
-
-def _recover(path: Path) -> None:
-    descriptor = lock(path)
-    try:
-        open_file(path, read_only=False).close()
-    finally:
-        os.close(descriptor)
-
-
-def signature(path: Path) -> Signature:
-    """Return what changes when a graph's file, or its log, is written: the file's state, then the log's."""
-    return tuple(_state(p) for p in (path, path.with_name(path.name + ".wal")))
-
-
-def _state(path: Path) -> tuple[int, int, int]:
-    try:
-        stat = path.stat()
-    except FileNotFoundError:
-        return 0, 0, 0
-    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+    with open_file(path, read_only=False) as database, ladybug.Connection(database) as connection:
+        execute(connection, "BEGIN TRANSACTION")
+        yield connection
+        execute(connection, "COMMIT")
+        execute(connection, "CHECKPOINT")
 
 
 def execute(
@@ -107,7 +78,7 @@ def execute(
 
 
 def execute_prepared(connection: ladybug.Connection, query: str, parameters: Mapping[str, Any]) -> ladybug.QueryResult:
-    """Run a user's query prepared: the engine then takes one statement only, so none can end the transaction first.
+    """Run a user's query prepared: one statement only, and every parameter it names must be given.
 
     Raises:
         StoreError: with the engine's message and the query.

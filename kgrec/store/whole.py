@@ -1,0 +1,102 @@
+"""A file with one writer that changes whole: locked while it is open for writing, replaced in one step.
+
+The lock is a `flock`, which unlike the engine's own (`fcntl`) keeps two writers of one process apart, and is not lost
+when its process opens and closes the file once more.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kgrec.errors import StoreError, StoreLocked
+
+
+def lock(path: Path) -> int:
+    """Lock a file for writing, creating it, and its folder, if needed; closing the returned descriptor unlocks it.
+
+    Raises:
+        StoreLocked: another writer holds it; says which process.
+        StoreError: the file cannot be created or opened for writing.
+    """
+    while True:
+        descriptor = _locked(path)
+        if os.path.exists(path) and os.path.samestat(os.fstat(descriptor), os.stat(path)):
+            return descriptor
+        os.close(descriptor)  # a writer replaced the file in between
+
+
+def _locked(path: Path) -> int:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise StoreError(f"cannot open {path} for writing: {error.strerror}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        who = _holder(os.fstat(descriptor).st_ino)
+        os.close(descriptor)
+        raise StoreLocked(
+            f"{path} is open for writing in {who}; wait until it is closed there, "
+            f"or open it with read_only=True to read beside the writer"
+        ) from error
+    return descriptor
+
+
+def _holder(inode: int) -> str:
+    """Name the process that holds a lock on a file, as far as the system tells."""
+    try:
+        lines = Path("/proc/locks").read_text().splitlines()
+    except OSError:
+        return "another process"
+    for line in lines:
+        _, kind, _, _, pid, file, *_ = line.replace("-> ", "").split()
+        if kind == "FLOCK" and file.endswith(f":{inode}"):
+            return "this process" if int(pid) == os.getpid() else f"process {pid}"
+    return "another process"
+
+
+@contextmanager
+def replacement(path: Path) -> Iterator[tuple[Path, int]]:
+    """Yield a copy of a file and the copy's lock; it takes the file's place if the block ends well, else it is removed.
+
+    Raises:
+        StoreError: the copy cannot be made, for instance because the disk is full.
+    """
+    copy = path.with_name(f".{path.name}.writing")
+    _remove(copy)
+    try:
+        shutil.copy(path, copy)
+        locked = lock(copy)
+        try:
+            yield copy, locked
+            os.fsync(locked)
+            os.replace(copy, path)
+        except BaseException:
+            os.close(locked)
+            raise
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error}; it is as it was") from error
+    finally:
+        _remove(copy)
+
+
+def _remove(copy: Path) -> None:
+    """Remove a copy, and the logs that the engine may have left beside it."""
+    for left in copy.parent.iterdir():
+        if left.name.startswith(copy.name):
+            left.unlink(missing_ok=True)
+
+
+def identity(path: Path) -> tuple[int, ...]:
+    """Return what tells a file from the one that took its place; nothing if there is none."""
+    try:
+        state = path.stat()
+    except FileNotFoundError:
+        return ()
+    return state.st_ino, state.st_mtime_ns, state.st_size

@@ -1,0 +1,264 @@
+"""What every graph store must do. A new engine's test is a subclass that says how to open one:
+
+class TestMyStore(GraphStoreContract):
+    def open(self, place, read_only=False):
+        return MyStore(place / "graph", read_only)
+"""
+
+# ruff: noqa: D102  (the name of a test says what it says)
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from kgrec.errors import DataError, StoreError
+from kgrec.schema import Schema
+from kgrec.snapshot import GraphSnapshot
+from kgrec.store.base import GraphStore
+from kgrec.tables import GraphTables, check
+
+SCHEMA = Schema.parse(
+    """
+    name: contract
+    nodes:
+      User: {key: user_id, properties: {age: int, tags: strings, member: bool}}
+      Shop: {key: id}
+      Item: {key: item_id, name: order, properties: {order: string, at: datetime, price: float}}
+      Thing: {key: id}
+    relationships:
+      MATCH: {from: [User, Shop], to: [Item, Thing], properties: {weight: float, timestamp: float, why: strings}}
+      in: {from: Item, to: Thing}
+    roles: {users: [User, Shop], items: [Item, Thing], behaviours: {MATCH: {weight: weight, time: timestamp}}}
+    """
+)
+"""Reserved words as names, several labels in a role, every property type."""
+
+ODD = "ü😀\x1f\n"
+STRINGS = pa.list_(pa.string())
+BOUGHT = ("User", "MATCH", "Item")
+
+
+def contract_tables() -> GraphTables:
+    """Return a small graph with what breaks careless stores: odd ids, nulls, empty values, parallel relationships."""
+    nodes = {
+        "User": pa.table(
+            {
+                "user_id": ["a", "b\"'`;", ODD, " "],
+                "age": [1, None, 2**53 + 5, -1],
+                "tags": pa.array([["x", ""], None, [], ['a"b,]', ODD]], STRINGS),
+                "member": [True, None, False, True],
+            }
+        ),
+        "Shop": pa.table({"id": ["shop"]}),
+        "Item": pa.table(
+            {
+                "item_id": ["i1", "i2"],
+                "order": ["", None],
+                "at": pa.array([1_500_000, None], pa.timestamp("us")),
+                "price": [1.5, None],
+            }
+        ),
+        "Thing": pa.table({"id": ["t1", "$rows", "\\"]}),
+    }
+    edges = {
+        BOUGHT: pa.table(
+            {
+                "src": ["a", "a", "a", ODD],
+                "dst": ["i1", "i1", "i2", "i1"],
+                "weight": [1.0, 2.0, 3.0, 4.0],
+                "timestamp": [1.0, 2.0, 1.0, 1.0],
+                "why": pa.array([["q"], None, [], [""]], STRINGS),
+            }
+        ),
+        ("Shop", "MATCH", "Thing"): pa.table({"src": ["shop"], "dst": ["\\"], "weight": [1.0], "timestamp": [0.0]}),
+        ("Item", "in", "Thing"): pa.table({"src": ["i1"], "dst": ["$rows"]}),
+    }
+    return GraphTables(SCHEMA, nodes, edges)
+
+
+def digest(tables: GraphTables) -> str:
+    """Return the digest of a graph that was never in a store."""
+    return GraphSnapshot.from_tables(check(tables)).digest
+
+
+def recommendations(users: list[str], items: list[str]) -> pa.Table:
+    """Return a table to publish."""
+    n = len(users)
+    shares = {name: [0.5] * n for name in ("score", "graph", "cf", "content")}
+    return pa.table({"user_id": users, "item_id": items, "rank": list(range(1, n + 1)), **shares})
+
+
+class GraphStoreContract(ABC):
+    """Inherit and implement `open`."""
+
+    @abstractmethod
+    def open(self, place: Path, read_only: bool = False) -> GraphStore:
+        """Open the store of a test; a second call with the same place opens the same graph."""
+
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Iterator[GraphStore]:
+        """An empty store."""
+        with self.open(tmp_path) as store:
+            yield store
+
+    @pytest.fixture
+    def filled(self, store: GraphStore) -> GraphStore:
+        """A store that holds the small graph."""
+        store.write(contract_tables())
+        return store
+
+    def test_a_new_store_is_empty(self, store: GraphStore) -> None:
+        assert store.schema() is None
+        with pytest.raises(StoreError, match="is empty; load data first"):
+            store.snapshot()
+
+    def test_what_was_written_is_read_back(self, filled: GraphStore) -> None:
+        assert filled.schema() == SCHEMA
+        assert filled.snapshot().digest == digest(contract_tables())
+
+    def test_an_opened_graph_knows_its_vocabulary(self, tmp_path: Path) -> None:
+        with self.open(tmp_path) as store:
+            store.write(contract_tables())
+        with self.open(tmp_path, read_only=True) as store:
+            assert store.schema() == SCHEMA
+            assert store.snapshot().digest == digest(contract_tables())
+
+    def test_writing_twice_changes_nothing(self, filled: GraphStore) -> None:
+        filled.write(contract_tables())
+        assert filled.snapshot().digest == digest(contract_tables())
+
+    def test_rows_of_a_known_key_are_replaced(self, filled: GraphStore) -> None:
+        tables = contract_tables()
+        ages = pa.array([None, 7, 8, 9], pa.int64())
+        tags = pa.array([[], ["new"], None, ["x"]], STRINGS)
+        users = tables.nodes["User"].set_column(1, "age", ages).set_column(2, "tags", tags)
+        bought = tables.edges[BOUGHT].set_column(2, "weight", pa.array([1.0, 9.0, 3.0, 4.0]))
+        changed = GraphTables(SCHEMA, {**tables.nodes, "User": users}, {**tables.edges, BOUGHT: bought})
+        filled.write(changed)
+        assert filled.snapshot().digest == digest(changed)
+
+    def test_rows_of_a_new_key_are_added(self, filled: GraphStore) -> None:
+        tables = contract_tables()
+        items = pa.table({"item_id": ["i1", "i3"], "order": ["changed", "new"]})
+        later = pa.table({"src": ["a", "a"], "dst": ["i1", "i3"], "weight": [1.0, 1.0], "timestamp": [3.0, 3.0]})
+        filled.write(GraphTables(SCHEMA, {"User": tables.nodes["User"], "Item": items}, {BOUGHT: later}))
+        snapshot = filled.snapshot()
+        assert snapshot.nodes["Item"].column("item_id").to_pylist() == ["i1", "i2", "i3"]
+        assert snapshot.nodes["Item"].column("order").to_pylist() == ["changed", None, "new"]
+        assert len(snapshot.edges[BOUGHT]) == 6
+
+    def test_wrong_data_leaves_the_graph_as_it_was(self, filled: GraphStore) -> None:
+        lost = pa.table({"src": ["nobody"], "dst": ["i1"], "weight": [1.0], "timestamp": [9.0]})
+        wrong = GraphTables(SCHEMA, contract_tables().nodes, {BOUGHT: lost})
+        with pytest.raises(DataError, match="nobody"):
+            filled.write(wrong)
+        assert filled.snapshot().digest == digest(contract_tables())
+
+    def test_a_schema_can_grow(self, filled: GraphStore) -> None:
+        data = SCHEMA.to_dict()
+        data["nodes"]["User"]["properties"]["city"] = "string"
+        data["nodes"]["Maker"] = {"key": "id"}
+        data["relationships"]["MADE_BY"] = {"from": "Item", "to": "Maker"}
+        data["relationships"]["in"]["to"] = ["Thing", "Maker"]
+        larger = Schema.from_dict(data)
+        filled.apply(larger)
+        filled.apply(larger)
+        assert filled.schema() == larger
+        users = pa.table({"user_id": ["a"], "city": ["Riga"]})
+        nodes = {"User": users, "Item": pa.table({"item_id": ["i1"]}), "Maker": pa.table({"id": ["m"]})}
+        made = pa.table({"src": ["i1"], "dst": ["m"]})
+        bought = pa.table({"src": ["a"], "dst": ["i1"], "weight": [1.0], "timestamp": [1.0]})
+        edges = {BOUGHT: bought, ("Item", "MADE_BY", "Maker"): made, ("Item", "in", "Maker"): made}
+        filled.write(GraphTables(larger, nodes, edges))
+        snapshot = filled.snapshot()
+        assert snapshot.nodes["User"].column("city").to_pylist() == [None, "Riga", None, None]
+        assert len(snapshot.edges["Item", "in", "Maker"]) == len(snapshot.edges["Item", "in", "Thing"]) == 1
+
+    def test_a_smaller_schema_loses_nothing(self, filled: GraphStore) -> None:
+        data = SCHEMA.to_dict()
+        data["nodes"]["User"]["properties"] = {}
+        del data["relationships"]["in"]
+        filled.apply(Schema.from_dict(data))
+        assert filled.snapshot().digest == digest(contract_tables())
+
+    @pytest.mark.parametrize(
+        ("part", "name", "change", "message"),
+        [
+            ("nodes", "User", {"properties": {"age": "string"}}, "User.age: int there, string here"),
+            ("nodes", "Shop", {"key": "shop_id"}, "Shop: the key is id there, shop_id here"),
+        ],
+    )
+    def test_a_contradicting_schema_is_refused(
+        self, filled: GraphStore, part: str, name: str, change: dict[str, object], message: str
+    ) -> None:
+        data = SCHEMA.to_dict()
+        data[part][name].update(change)
+        with pytest.raises(StoreError, match=message):
+            filled.apply(Schema.from_dict(data))
+        assert filled.snapshot().digest == digest(contract_tables())
+
+    def test_cypher_takes_parameters_and_returns_a_frame(self, filled: GraphStore) -> None:
+        query = "MATCH (u:User)-[r:`MATCH`]->(i:Item) WHERE u.user_id IN $ids RETURN i.item_id AS id, r.weight AS w"
+        frame = filled.cypher(query + " ORDER BY w", {"ids": ["a", ODD]})
+        assert frame["id"].tolist() == ["i1", "i1", "i2", "i1"]
+        assert frame["w"].tolist() == [1.0, 2.0, 3.0, 4.0]
+
+    @pytest.mark.parametrize(
+        "query", ["CREATE (:Thing {id: 'x'})", "MATCH (u:User) DETACH DELETE u", "COMMIT; CREATE (:Thing {id: 'x'})"]
+    )
+    def test_cypher_does_not_write_unless_asked(self, filled: GraphStore, query: str) -> None:
+        with pytest.raises(StoreError) as caught:
+            filled.cypher(query)
+        assert query in str(caught.value)
+        assert filled.snapshot().digest == digest(contract_tables())
+
+    def test_cypher_writes_when_asked(self, filled: GraphStore) -> None:
+        filled.cypher("CREATE (:Thing {id: $id})", {"id": ODD}, write=True)
+        assert len(filled.cypher("MATCH (t:Thing) WHERE t.id = $id RETURN t.id", {"id": ODD})) == 1
+
+    @pytest.mark.parametrize("query", ["MATCH (u:User", "MATCH (n:Nothing) RETURN n", "MATCH (u:User) RETURN $lost"])
+    def test_a_wrong_query_is_shown(self, filled: GraphStore, query: str) -> None:
+        with pytest.raises(StoreError) as caught:
+            filled.cypher(query)
+        assert query in str(caught.value)
+
+    def test_vectors_are_found_by_cosine(self, filled: GraphStore) -> None:
+        vectors = np.array([[1, 0], [5, 5], [0, 0]], dtype=np.float32)
+        filled.write_vectors("Thing", pa.array(["t1", "$rows", "\\"]), vectors)
+        found = filled.nearest("Thing", np.array([0, 2], dtype=np.float32), 5)
+        assert found["id"].tolist() == ["$rows", "t1"]
+        assert found["name"].tolist() == ["$rows", "t1"]
+        np.testing.assert_allclose(found["score"], [0.5**0.5, 0.0], atol=1e-6)
+        np.testing.assert_array_equal(filled.vector("Thing", "$rows"), [5, 5])
+        assert filled.vector("Thing", "\\") is None
+        assert filled.snapshot().digest == digest(contract_tables())
+
+    def test_vectors_are_replaced_whole_whatever_their_length(self, filled: GraphStore) -> None:
+        filled.write_vectors("Item", pa.array(["i1", "i2"]), np.eye(2, dtype=np.float32))
+        filled.write_vectors("Item", pa.array(["i2"]), np.ones((1, 3), dtype=np.float32))
+        assert filled.nearest("Item", np.ones(3, dtype=np.float32), 5)["id"].tolist() == ["i2"]
+
+    def test_nearest_without_vectors_says_so(self, filled: GraphStore) -> None:
+        with pytest.raises(StoreError, match="Item"):
+            filled.nearest("Item", np.ones(3, dtype=np.float32), 5)
+        with pytest.raises(StoreError, match=r"unknown label 'Itm' in .*; expected one of User, Shop, Item, Thing"):
+            filled.nearest("Itm", np.ones(3, dtype=np.float32), 5)
+
+    def test_publishing_replaces_all_recommendations(self, filled: GraphStore) -> None:
+        filled.publish(recommendations(["a"], ["i1"]), "first")
+        filled.publish(recommendations(["a", "shop", "a"], ["i2", "t1", "\\"]), "second")
+        frame = filled.cypher("MATCH ()-[r:RECOMMENDED]->(i) RETURN r.rank AS rank, r.run AS run ORDER BY rank")
+        assert frame["rank"].tolist() == [1, 2, 3]
+        assert set(frame["run"]) == {"second"}
+        assert filled.snapshot().digest == digest(contract_tables())
+
+    def test_publishing_for_an_unknown_user_changes_nothing(self, filled: GraphStore) -> None:
+        filled.publish(recommendations(["a"], ["i1"]), "first")
+        with pytest.raises(StoreError, match="users that are not in the graph: 'nobody'"):
+            filled.publish(recommendations(["a", "nobody"], ["i1", "i1"]), "second")
+        assert filled.cypher("MATCH ()-[r:RECOMMENDED]->() RETURN r.run AS run")["run"].tolist() == ["first"]

@@ -1,0 +1,294 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from kgrec.errors import StoreError, StoreLocked
+from kgrec.schema import Schema
+from kgrec.store import open_store
+from kgrec.store.base import GraphStore
+from kgrec.store.ladybug import LadybugStore
+from kgrec.tables import GraphTables
+from kgrec.testing.graphs import two_communities
+from kgrec.testing.store_contract import (
+    SCHEMA,
+    GraphStoreContract,
+    contract_tables,
+    digest,
+    recommendations,
+)
+
+
+class TestLadybug(GraphStoreContract):
+    def open(self, place: Path, read_only: bool = False) -> GraphStore:
+        return open_store(place / "graph.lbug", read_only)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A file that holds the small graph."""
+    with LadybugStore(tmp_path / "graph.lbug") as store:
+        store.write(contract_tables())
+    return tmp_path / "graph.lbug"
+
+
+def many(n: int) -> GraphTables:
+    """The small graph with n behaviours more."""
+    tables = contract_tables()
+    edge_type = ("User", "MATCH", "Item")
+    times = [float(10 + i) for i in range(n)]
+    more = pa.table({"src": ["a"] * n, "dst": ["i1"] * n, "weight": times, "timestamp": times})
+    return GraphTables(SCHEMA, tables.nodes, {**tables.edges, edge_type: more})
+
+
+PRELUDE = """
+import sys
+sys.path.insert(0, {tests!r})
+from test_ladybug import *
+path = Path(sys.argv[1])
+"""
+
+
+def python(code: str, path: Path) -> subprocess.Popen[str]:
+    """Run code in another process, with this module's names and `path`."""
+    tests, root = Path(__file__).parent, Path(__file__).parents[2]
+    code = PRELUDE.format(tests=str(tests)) + textwrap.dedent(code)
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(path)],
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def line(process: subprocess.Popen[str]) -> str:
+    """Return the next line a process prints."""
+    assert process.stdout
+    return process.stdout.readline()
+
+
+@pytest.mark.parametrize("uri", ["neo4j://host", "neo4j+s://host", "bolt://host:7687", "oxigraph:folder"])
+def test_other_engines_are_not_available(uri: str) -> None:
+    with pytest.raises(StoreError, match=r"not available in this version; use a path such as shop\.lbug"):
+        open_store(uri)
+
+
+def test_a_folder_is_made_for_a_new_graph(tmp_path: Path) -> None:
+    with open_store(tmp_path / "new" / "graph.lbug") as store:
+        assert store.schema() is None
+
+
+@pytest.mark.parametrize("name", ["missing.lbug", "missing/graph.lbug"])
+def test_reading_a_missing_graph(tmp_path: Path, name: str) -> None:
+    with pytest.raises(StoreError, match=r"no graph at .*; load data first: kgrec load"):
+        open_store(tmp_path / name, read_only=True)
+    assert not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_file_that_is_no_graph(tmp_path: Path, read_only: bool) -> None:
+    junk = tmp_path / "notes.txt"
+    junk.write_text("hello " * 1000)
+    with pytest.raises(StoreError, match=r"cannot open the graph .*notes\.txt"):
+        open_store(junk, read_only)
+    assert junk.read_text() == "hello " * 1000
+
+
+def test_a_folder_is_no_graph(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"cannot open .* for writing: Is a directory"):
+        open_store(tmp_path)
+
+
+def test_a_closed_store_says_so(path: Path) -> None:
+    store = open_store(path)
+    store.close()
+    store.close()
+    with pytest.raises(StoreError, match="is closed; open it again"):
+        store.schema()
+
+
+def test_a_read_only_store_refuses_to_write(path: Path) -> None:
+    with open_store(path, read_only=True) as store, pytest.raises(StoreError, match="open read-only"):
+        store.write(contract_tables())
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"nodes": {"user": {"key": "id"}}}, "'user'"),
+        ({"nodes": {"match": {"key": "id"}}}, "'match'"),
+        ({"nodes": {"Box": {"key": "id", "properties": {"ID": "int"}}}}, "Box: 'ID'"),
+        ({"nodes": {"Box": {"key": "_id"}}}, "Box: '_id'"),
+        ({"relationships": {"GAVE": {"from": "User", "to": "Item", "properties": {"from": "int"}}}}, "GAVE: 'from'"),
+    ],
+)
+def test_names_the_engine_cannot_tell_apart(path: Path, change: dict[str, dict[str, object]], name: str) -> None:
+    data = SCHEMA.to_dict()
+    for part, kinds in change.items():
+        data[part].update(kinds)
+    with open_store(path) as store:
+        with pytest.raises(StoreError, match=f"rename them: .*{name}"):
+            store.apply(Schema.from_dict(data))
+        assert store.schema() == SCHEMA
+
+
+def test_a_second_writer_is_refused_and_told_who(path: Path) -> None:
+    with open_store(path), pytest.raises(StoreLocked, match=r"graph\.lbug is open for writing in this process"):
+        open_store(path)
+    open_store(path).close()
+
+
+def test_a_writer_of_another_process_is_named(path: Path) -> None:
+    code = """
+        with open_store(path):
+            with open_store(path, read_only=True):
+                pass
+            print("open", flush=True)
+            time.sleep(60)
+    """
+    with python(code, path) as writer:
+        assert line(writer) == "open\n"
+        with pytest.raises(StoreLocked, match=f"open for writing in process {writer.pid}; wait .* read_only=True"):
+            open_store(path)
+        with open_store(path, read_only=True) as reader:
+            assert reader.snapshot().digest == digest(contract_tables())
+        writer.kill()
+
+
+def test_a_reader_sees_each_finished_write(path: Path) -> None:
+    """The engine's own readers return wrong rows once a writer has changed the file under them."""
+    with open_store(path, read_only=True) as reader, open_store(path) as writer:
+        for round_ in range(1, 6):
+            writer.write(many(1000 * round_))
+            writer.publish(recommendations(["a"] * 500, ["i1"] * 500), str(round_))
+            found = reader.cypher("MATCH ()-[r:`MATCH`]->() RETURN count(*) AS n")["n"].tolist()
+            assert found == [1000 * round_ + 5]
+            runs = reader.cypher("MATCH ()-[r:RECOMMENDED]->() RETURN r.run AS run")["run"].tolist()
+            assert runs == [str(round_)] * 500
+
+
+def test_readers_never_see_half_a_publish(path: Path) -> None:
+    code = """
+        with open_store(path) as store:
+            for run in range(5):
+                store.publish(recommendations(["a"] * 20000, ["i1"] * 20000), str(run))
+    """
+    with open_store(path) as store:
+        store.publish(recommendations(["a"] * 20000, ["i1"] * 20000), "first")
+    query = "MATCH ()-[r:RECOMMENDED]->() RETURN r.run AS run, count(*) AS n"
+    with open_store(path, read_only=True) as reader, python(code, path) as writer:
+        seen = set()
+        while writer.poll() is None:
+            frame = reader.cypher(query)
+            seen.add(frame["run"][0])
+            assert frame["n"].tolist() == [20000]
+        _, errors = writer.communicate()
+        assert errors == ""
+        assert reader.cypher(query)["run"].tolist() == ["4"]
+    assert len(seen) > 1
+
+
+def test_threads_read_while_one_writes(path: Path) -> None:
+    with open_store(path) as store:
+        counts: list[int] = []
+
+        def read() -> None:
+            for _ in range(30):
+                counts.append(int(store.cypher("MATCH ()-[r:`MATCH`]->() RETURN count(*) AS n")["n"][0]))
+
+        threads = [threading.Thread(target=read) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        store.write(many(5000))
+        for thread in threads:
+            thread.join()
+        assert set(counts) <= {5, 5005}
+        assert len(counts) == 120
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.02, 0.05, 0.1, 0.2, 0.4])
+def test_a_killed_write_leaves_the_old_or_the_new_graph(path: Path, delay: float) -> None:
+    code = """
+        tables = many(100_000)
+        with open_store(path) as store:
+            print("go", flush=True)
+            store.write(tables)
+            store.write_vectors("Item", pa.array(["i1"]), __import__("numpy").ones((1, 8), "float32"))
+            for run in range(50):
+                store.publish(recommendations(["a"] * 10000, ["i1"] * 10000), str(run))
+    """
+    with python(code, path) as writer:
+        assert line(writer) == "go\n"
+        time.sleep(delay)
+        writer.send_signal(signal.SIGKILL)
+    with open_store(path, read_only=True) as reader:
+        n = reader.cypher("MATCH ()-[r:`MATCH`]->() RETURN count(*) AS n")["n"][0]
+        runs = reader.cypher("MATCH ()-[r:RECOMMENDED]->() RETURN count(*) AS n")["n"][0]
+    assert n in (5, 100_005)
+    assert runs in (0, 10_000)
+    with open_store(path) as store:
+        store.write(contract_tables())
+        assert len(store.snapshot().behaviours) == n
+
+
+def test_ctrl_c_leaves_the_old_or_the_new_graph(path: Path) -> None:
+    code = """
+        tables = many(100_000)
+        with open_store(path) as store:
+            print("go", flush=True)
+            try:
+                store.write(tables)
+            except KeyboardInterrupt:
+                print("stopped", len(store.snapshot().behaviours), flush=True)
+    """
+    with python(code, path) as writer:
+        assert line(writer) == "go\n"
+        time.sleep(0.3)
+        writer.send_signal(signal.SIGINT)
+        assert line(writer) in ("stopped 5\n", "stopped 100005\n")
+    with open_store(path) as store:
+        assert len(store.snapshot().behaviours) in (5, 100_005)
+
+
+@pytest.mark.parametrize("room", [-1, 100_000])
+def test_a_full_disk_leaves_the_old_graph(path: Path, room: int) -> None:
+    code = f"""
+        import resource, signal
+        tables = many(30_000)
+        limit = path.stat().st_size + {room}
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        with open_store(path) as store:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+            try:
+                store.write(tables)
+            except StoreError as error:
+                print(error)
+            print(store.snapshot().digest == digest(contract_tables()))
+    """
+    with python(code, path) as writer:
+        lines, _ = writer.communicate()
+    assert "annot write" in lines
+    assert lines.endswith("True\n")
+    assert list(path.parent.iterdir()) == [path]
+    with open_store(path) as store:
+        assert store.snapshot().digest == digest(contract_tables())
+        store.write(many(10))
+        assert len(store.snapshot().behaviours) == 15
+
+
+def test_a_graph_survives_shuffled_loading(tmp_path: Path) -> None:
+    tables = two_communities()
+    with open_store(tmp_path / "graph.lbug") as store:
+        store.write(tables)
+        assert store.snapshot().digest == digest(tables)
