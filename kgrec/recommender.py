@@ -28,9 +28,6 @@ Ids = Iterable[object]
 BATCH_SCORES = 16_000_000
 """Scores of a batch of users held at once, over all signals (64 MB)."""
 
-NEAREST_BY = ("gnn", "text", "ials")
-"""Signals whose vectors say which items, or users, are alike; the first one fitted is used."""
-
 
 class Recommender:
     """Learns from a graph and recommends items to users.
@@ -237,12 +234,13 @@ class Recommender:
         return found.rename(columns={"item_id": f"similar_{role}_id", "user_id": f"{role}_id"})
 
     def _vectors(self, role: str) -> FloatArray:
-        for name in NEAREST_BY:
-            signal = self.model.signals.get(name)
-            vectors = getattr(signal, f"{role}_vectors", None)
-            if vectors is not None:
-                return np.asarray(vectors, dtype=np.float32)
-        raise UsageError(f"no fitted signal has vectors of {role}s; fit one of {', '.join(NEAREST_BY)}")
+        """Return the vectors [n, d] of the signal that did best on validation, of those that have vectors."""
+        chosen = self.trained.choices["signals"]
+        found = {name: getattr(signal, f"{role}_vectors") for name, signal in self.model.signals.items()}
+        having = [name for name, vectors in found.items() if vectors is not None]
+        if not having:
+            raise UsageError(f"no fitted signal has vectors of {role}s; fit one of ials, gnn, text")
+        return np.asarray(found[max(having, key=lambda name: chosen[name]["ndcg"])], dtype=np.float32)
 
 
 def as_split(graph: GraphStore | GraphSnapshot) -> Split:

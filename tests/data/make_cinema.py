@@ -36,7 +36,9 @@ def main() -> None:
             taste_of.append(taste)
     tastes, users, inter = np.array(taste_of), [], []
     for n in range(N_USERS):
-        users.append(f"u{n + 1}\t{int(rng.integers(16, 80))}\t{rng.choice(['student', 'engineer', 'writer', 'farmer'])}")
+        users.append(
+            f"u{n + 1}\t{int(rng.integers(16, 80))}\t{rng.choice(['student', 'engineer', 'writer', 'farmer'])}"
+        )
         weight = np.where(tastes == n % 3, 8.0, 1.0) * rng.pareto(2.0, len(tastes)).clip(0.05, 4)
         chosen = rng.choice(len(tastes), int(rng.integers(8, 22)), replace=False, p=weight / weight.sum())
         for step, film in enumerate(chosen):

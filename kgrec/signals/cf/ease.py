@@ -37,7 +37,7 @@ class EASE(Signal):
     name: ClassVar[str] = "ease"
     group: ClassVar[Group] = "cf"
     Settings = EASESettings
-    grid: ClassVar[Mapping[str, tuple[Any, ...]]] = {"regularization": (4.0, 25.0, 60.0)}
+    grid: ClassVar[Mapping[str, tuple[Any, ...]]] = {"regularization": (4.0, 25.0)}
 
     _history: sp.csr_matrix
     _weights: FloatArray

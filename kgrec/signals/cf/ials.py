@@ -39,9 +39,9 @@ class IALS(Signal):
     group: ClassVar[Group] = "cf"
     Settings = IALSSettings
     grid: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        "regularization": (0.08, 0.18),
         "factors": (32, 128),
         "alpha": (3.0, 25.0),
-        "regularization": (0.07, 0.2),
     }
 
     _users: FloatArray
@@ -52,16 +52,16 @@ class IALS(Signal):
         from implicit.cpu.als import AlternatingLeastSquares
 
         settings: IALSSettings = self.settings
-        model = AlternatingLeastSquares(
-            factors=settings.factors,
-            alpha=settings.alpha,
-            regularization=settings.regularization * settings.alpha * mean_count(train.interactions),
-            iterations=settings.iterations,
-            num_threads=_usable_cores(),
-            random_state=seed,
-        )
         # implicit spreads rows over threads itself; a second pool inside BLAS makes it several times slower
         with threadpool_limits(1, "blas"):
+            model = AlternatingLeastSquares(
+                factors=settings.factors,
+                alpha=settings.alpha,
+                regularization=settings.regularization * settings.alpha * mean_count(train.interactions),
+                iterations=settings.iterations,
+                num_threads=_usable_cores(),
+                random_state=seed,
+            )
             model.fit(strengths(train, settings.weight_influence), show_progress=False)
         self._users, self._items = model.user_factors, model.item_factors
         return self

@@ -45,7 +45,7 @@ class Neighbours(Signal):
     """Sum of the shrunk cosine similarities of an item to the items of a user.
 
     Item k-nearest neighbours (Deshpande & Karypis, TOIS 2004) with a popularity exponent as in RP3beta (Paudel et
-    al., TiiS 2017) and, where behaviours have times, the order of a user's items.
+    al., TiiS 2017) and the order of a user's items; without times, `order` and `recent` do nothing.
     """
 
     name: ClassVar[str] = "neighbours"
@@ -90,13 +90,17 @@ class Neighbours(Signal):
 def _history(train: GraphSnapshot, settings: NeighboursSettings) -> sp.csr_matrix:
     """What each user holds with, float32 CSR [n_users, n_items]; older items count less if `recent` says so."""
     history = strengths(train, settings.weight_influence)
-    if settings.recent is None:
+    if settings.recent is None or not _has_times(train):
         return history
     user_num, item_num = _sequences(train)
     ends = np.cumsum(np.bincount(user_num, minlength=train.n_users))
     steps_ago = ends[user_num] - 1 - np.arange(len(user_num))
     fading = sp.csr_matrix((0.5 ** (steps_ago / settings.recent), (user_num, item_num)), shape=history.shape)
     return history.multiply(fading).tocsr().astype(np.float32)
+
+
+def _has_times(train: GraphSnapshot) -> bool:
+    return bool(np.isfinite(train.behaviours.time).any())
 
 
 def _sequences(train: GraphSnapshot) -> tuple[IntArray, IntArray]:
@@ -111,16 +115,16 @@ def _sequences(train: GraphSnapshot) -> tuple[IntArray, IntArray]:
     return latest.row[by_time].astype(np.int64), latest.col[by_time].astype(np.int64)
 
 
-def _co_occurrences(train: GraphSnapshot, settings: NeighboursSettings) -> Iterator[tuple[int, FloatArray]]:
-    """Yield first column and block: how often items (rows) come with those of the block (columns)."""
+def _co_occurrences(train: GraphSnapshot, settings: NeighboursSettings) -> Iterator[tuple[int, sp.csc_matrix]]:
+    """Yield first column and block, CSC: how often items (rows) come with those of the block (columns)."""
     left, right = _pair_factors(train, settings)
     for first in range(0, train.n_items, BLOCK):
-        yield first, (left @ right[:, first : first + BLOCK]).toarray()
+        yield first, sp.csc_matrix(left @ right[:, first : first + BLOCK])
 
 
 def _pair_factors(train: GraphSnapshot, settings: NeighboursSettings) -> tuple[sp.csr_matrix, sp.csc_matrix]:
     """Two sparse matrices whose product is the co-occurrence matrix; blocks of it never all exist at once."""
-    if settings.order == "none":
+    if settings.order == "none" or not _has_times(train):
         history = strengths(train, settings.weight_influence)
         return history.T.tocsr(), history.tocsc()
     following = _following(train)
@@ -141,14 +145,15 @@ def _following(train: GraphSnapshot) -> sp.csr_matrix:
     return reduce(add, map(at, range(1, WINDOW + 1)))
 
 
-def _nearest(together: FloatArray, count: FloatArray, first: int, settings: NeighboursSettings) -> sp.csc_matrix:
+def _nearest(together: sp.csc_matrix, count: FloatArray, first: int, settings: NeighboursSettings) -> sp.csc_matrix:
     """Turn co-occurrences of a block of columns into similarities and keep the k largest of a column."""
-    columns = np.arange(together.shape[1])
-    together[first + columns, columns] = 0
-    popularity = np.maximum(count[first : first + len(columns)], 1)
-    similarity = together / (np.sqrt(np.outer(count, popularity)) + settings.shrinkage + 1e-9)
+    row, column = together.indices, np.repeat(np.arange(together.shape[1]), np.diff(together.indptr))
+    popularity = count[first + column]
+    similarity = together.data / (np.sqrt(count[row] * popularity) + settings.shrinkage)
     similarity /= popularity**settings.damping
-    if settings.k < len(similarity):
-        smallest_kept = np.partition(similarity, -settings.k, axis=0)[-settings.k]
-        similarity[similarity < smallest_kept] = 0
-    return sp.csc_matrix(similarity.astype(np.float32))
+    similarity[row == first + column] = 0
+    by_similarity = np.lexsort((-similarity, column))
+    place = np.arange(len(row)) - together.indptr[column]
+    kept = by_similarity[(place < settings.k) & (similarity[by_similarity] > 0)]
+    cells = (row[kept], column[kept])
+    return sp.csc_matrix((similarity[kept].astype(np.float32), cells), shape=together.shape)

@@ -105,9 +105,7 @@ class Network(nn.Module):
         return total
 
 
-def train_network(
-    train: GraphSnapshot, text_nodes: IntArray, text: FloatArray, settings: Any, seed: int
-) -> FloatArray:
+def train_network(train: GraphSnapshot, text_nodes: IntArray, text: FloatArray, settings: Any, seed: int) -> FloatArray:
     """Train a network on a snapshot.
 
     Args:

@@ -1,0 +1,158 @@
+"""How much each typed path counts: a softmax regression of what users did on the paths that lead there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+from scipy.optimize import minimize
+
+from kgrec.signals.graph.typed_paths import TypedPath
+from kgrec.snapshot import FloatArray, IntArray
+
+MAX_CANDIDATES: Final = 4_000
+"""Up to this many items the softmax runs over all of them, above it over a sample."""
+MAX_FEATURES: Final = 20_000_000
+"""Path values held at once (80 MB): users × candidates × paths."""
+
+MAX_ITERATIONS: Final = 50
+
+Float64Array = npt.NDArray[np.float64]
+Feature = Callable[[IntArray], FloatArray]
+"""User numbers [u] → values of one path to all items, float32 [u, n_items], as if each item were not in the history."""
+
+
+def learn_weights(
+    features: Sequence[Feature], interactions: sp.csr_matrix, regularization: float, seed: int
+) -> FloatArray:
+    """Fit one weight, 0 or more, for each feature, on a sample of users.
+
+    The objective is convex: cross-entropy of a user's items under softmax(Σ weight · feature), plus
+    regularization / 2 · Σ (weight · deviation of the feature)². As `McFadden (1978)`_ shows, a sample of the items
+    with a correction for the chance of each estimates the same weights.
+
+    Args:
+        features: what to weigh.
+        interactions: float32 CSR [n_users, n_items].
+        regularization: strength of the ridge penalty.
+        seed: makes the samples repeat.
+
+    Returns:
+        float32 [n features].
+
+    .. _McFadden (1978): https://cowles.yale.edu/publications/cfdp/cfdp-477
+    """
+    random = np.random.default_rng(seed)
+    candidates, correction = _candidates(interactions, random)
+    users = _users(interactions, len(features) * len(candidates), random)
+    share = _shares(interactions[users])
+    values, wanted = _measure(features, users, candidates, share)
+    deviation = np.where(values.std(axis=1) > 0, values.std(axis=1), 1)
+    penalty = regularization * deviation.astype(np.float64) ** 2
+    user_share = np.asarray(share.sum(axis=1)).ravel()
+
+    def objective(weights: Float64Array) -> tuple[float, Float64Array]:
+        logits = (weights.astype(np.float32) @ values).reshape(len(users), -1) - correction
+        normaliser, chance = _softmax(logits)
+        expected = values @ (chance * user_share[:, None]).ravel()
+        loss = user_share @ normaliser - weights @ wanted + penalty @ weights**2 / 2
+        return float(loss), expected - wanted + penalty * weights
+
+    start = (0.01 / deviation).astype(np.float64)
+    bounds, options = [(0, None)] * len(start), {"maxiter": MAX_ITERATIONS}
+    found = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+    return np.asarray(found.x, dtype=np.float32)
+
+
+def _softmax(logits: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the logarithm of each row's sum of exponentials [n] and the softmax [n, c], both float32."""
+    top = logits.max(axis=1, keepdims=True)
+    exponential = np.exp(logits - top)
+    total = exponential.sum(axis=1, keepdims=True)
+    return (top + np.log(total))[:, 0], exponential / total
+
+
+def from_histories(path: TypedPath, history: sp.csr_matrix) -> Feature:
+    """Return the mean relatedness of an item to the items of a user's history, less its mean over all users.
+
+    Args:
+        path: relates items.
+        history: float32 CSR [n_users, n_items] whose rows sum to 1 or 0.
+    """
+    mean = path_offset(path, history)
+
+    def feature(users: IntArray) -> FloatArray:
+        rows = history[users]
+        related = (path.right @ (rows @ path.left).T.toarray()).T
+        return np.asarray(related - rows.multiply(path.itself).toarray() - mean)
+
+    return feature
+
+
+def path_offset(path: TypedPath, history: sp.csr_matrix) -> FloatArray:
+    """Return each item's mean over all users of what `from_histories` measures, float32 [n_items]."""
+    mean = np.asarray(history.mean(axis=0), dtype=np.float32).ravel()
+    return np.asarray(path.right @ (path.left.T @ mean) - mean * path.itself)
+
+
+def from_users(path: TypedPath, interactions: sp.csr_matrix) -> Feature:
+    """Return the share of related users who chose an item."""
+    chosen = path.right.T @ interactions
+
+    def feature(users: IntArray) -> FloatArray:
+        own = sp.diags(path.itself[users]) @ interactions[users]
+        return np.asarray((path.left[users] @ chosen - own).toarray())
+
+    return feature
+
+
+def from_popularity(interactions: sp.csr_matrix) -> Feature:
+    """Return the logarithm of one plus how many other users chose an item."""
+    popularity = np.bincount(interactions.indices, minlength=interactions.shape[1]).astype(np.float32)
+
+    def feature(users: IntArray) -> FloatArray:
+        return np.asarray(np.log1p(popularity - interactions[users].toarray()))
+
+    return feature
+
+
+def _measure(
+    features: Sequence[Feature], users: IntArray, candidates: IntArray, share: sp.csr_matrix
+) -> tuple[FloatArray, Float64Array]:
+    """Return values at the candidates [features, users · candidates] and their means over what users did [features]."""
+    values, wanted = [], []
+    for feature in features:
+        value = feature(users).astype(np.float32)
+        values.append(value[:, candidates].ravel())
+        wanted.append(float(share.multiply(value).sum()))
+    return np.stack(values), np.array(wanted)
+
+
+def _candidates(interactions: sp.csr_matrix, random: np.random.Generator) -> tuple[IntArray, FloatArray]:
+    """Return item numbers [c] and the logarithm of how often each is expected among them [c]."""
+    n_items = interactions.shape[1]
+    if n_items <= MAX_CANDIDATES:
+        return np.arange(n_items), np.zeros(n_items, np.float32)
+    chance = np.bincount(interactions.indices, minlength=n_items) + 1.0
+    chance /= chance.sum()
+    chosen = random.choice(n_items, MAX_CANDIDATES, p=chance)
+    return chosen, np.log(MAX_CANDIDATES * chance[chosen]).astype(np.float32)
+
+
+def _users(interactions: sp.csr_matrix, values_of_one: int, random: np.random.Generator) -> IntArray:
+    """Return as many random users with a history as fit in memory, int64 [u], sorted."""
+    users = np.flatnonzero(np.diff(interactions.indptr))
+    fit = max(1, MAX_FEATURES // max(values_of_one, interactions.shape[1]))
+    return np.sort(random.permutation(users)[:fit])
+
+
+def _shares(history: sp.csr_matrix) -> sp.csr_matrix:
+    """Return the weight of everything users did, summing to 1; a user of n behaviours counts √n."""
+    counts = np.diff(history.indptr)
+    weights = np.repeat(np.maximum(counts, 1) ** -0.5, counts)
+    return sp.csr_matrix(
+        ((weights / weights.sum()).astype(np.float32), history.indices, history.indptr), shape=history.shape
+    )

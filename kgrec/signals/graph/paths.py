@@ -1,0 +1,140 @@
+"""Typed paths as a signal: what leads from a user's history, and from like users, to an item."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+from pydantic import Field
+
+from kgrec.signals.base import Group, Signal, SignalSettings
+from kgrec.signals.graph.path_weights import from_histories, from_popularity, from_users, learn_weights, path_offset
+from kgrec.signals.graph.typed_paths import Side, TypedPath, typed_paths
+from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
+
+
+class PathsSettings(SignalSettings):
+    """Settings of the typed paths."""
+
+    rarity: float = Field(1.0, ge=0, le=2, description="How fast a shared node's weight falls as its degree rises.")
+    regularization: float = Field(1e-4, ge=0, description="Ridge penalty on the weights of the paths.")
+
+
+@dataclass(frozen=True)
+class Contributions:
+    """What carries one user's score of one item, strongest first.
+
+    Attributes:
+        path_num: int64 [c], index into `Paths.paths`.
+        through: int64 [c], number of the history's item (side "items") or of the other user (side "users").
+        value: float32 [c], part of the score; above 0.
+    """
+
+    path_num: IntArray
+    through: IntArray
+    value: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+
+class Paths(Signal):
+    """Weighted sum of typed paths to an item, plus a weight for its popularity.
+
+    The paths are meta-paths (Sun et al., "PathSim", VLDB 2011) weighted by the rarity of the node they lead through;
+    their weights are learnt from what users did. History paths measure the mean over the history, less the mean over
+    all users: what a user shares with an item more than everybody does.
+    """
+
+    name: ClassVar[str] = "paths"
+    group: ClassVar[Group] = "graph"
+    Settings = PathsSettings
+    grid: ClassVar[Mapping[str, tuple[Any, ...]]] = {"rarity": (0.5,), "regularization": (1e-3,)}
+
+    paths: list[TypedPath]
+    """Every typed path of the graph, those with weight 0 included."""
+    weights: FloatArray
+    """Weights of the paths, then of popularity, float32 [n paths + 1], none below 0."""
+
+    @classmethod
+    def applies(cls, train: GraphSnapshot, vectors: Vectors) -> bool:
+        """Say whether there is any relationship beside behaviours."""
+        return bool(train.relations)
+
+    def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
+        """Find the paths and learn their weights."""
+        paths, history = typed_paths(train, self.settings.rarity), _row_means(train.interactions)
+        features = [
+            from_histories(path, history) if path.side == "items" else from_users(path, train.interactions)
+            for path in paths
+        ]
+        features.append(from_popularity(train.interactions))
+        weights = learn_weights(features, train.interactions, self.settings.regularization, seed)
+        return self._take(train, paths, weights)
+
+    def scores(self, user_nums: IntArray) -> FloatArray:
+        """Return weighted sums of paths, float32 [n users, n_items]."""
+        rows = self._history[user_nums]
+        from_items = (self._item_right @ (rows @ self._item_left).T.toarray()).T
+        known = np.diff(rows.indptr)[:, None] > 0
+        from_users = (self._user_left[user_nums] @ self._user_chosen).toarray()
+        return np.asarray(self._popularity + from_users + from_items - known * self._offset, dtype=np.float32)
+
+    def contributions(self, user_num: int, item_num: int) -> Contributions:
+        """Return what leads from a user to an item, strongest first; popularity and the mean over users left out."""
+        parts = [self._contribution(num, user_num, item_num) for num in np.flatnonzero(self.weights[:-1])]
+        path_num, through, value = (
+            np.concatenate([np.empty(0, kind), *column])
+            for kind, column in zip((np.int64, np.int64, np.float32), zip(*parts, strict=True) or [()] * 3, strict=True)
+        )
+        order = np.argsort(-value, kind="stable")
+        return Contributions(path_num[order], through[order], value[order])
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the weights; the paths follow from the graph."""
+        return {"weights": self.weights}
+
+    def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
+        """Take back what `state` returned."""
+        return self._take(train, typed_paths(train, self.settings.rarity), state["weights"])
+
+    def _take(self, train: GraphSnapshot, paths: list[TypedPath], weights: FloatArray) -> Self:
+        self.paths, self.weights = paths, weights
+        self._interactions, self._history = train.interactions, _row_means(train.interactions)
+        self._item_left, self._item_right = self._stacked("items", train.n_items)
+        self._user_left, user_right = self._stacked("users", train.n_users)
+        self._user_chosen = (user_right.T @ train.interactions).tocsr()
+        used = [(p, w) for p, w in zip(paths, weights, strict=False) if p.side == "items" and w > 0]
+        self._offset = sum((w * path_offset(p, self._history) for p, w in used), np.zeros(train.n_items, np.float32))
+        popularity = np.bincount(train.interactions.indices, minlength=train.n_items)
+        self._popularity = weights[-1] * np.log1p(popularity)
+        return self
+
+    def _stacked(self, side: Side, n: int) -> tuple[sp.csr_matrix, sp.csr_matrix]:
+        """Return all paths of a side as one, weights on the left: float32 CSR [n, k] twice."""
+        used = [(p, w) for p, w in zip(self.paths, self.weights, strict=False) if p.side == side and w > 0]
+        none = sp.csr_matrix((n, 0), dtype=np.float32)
+        left = sp.hstack([none, *(p.left * w for p, w in used)], format="csr")
+        return left, sp.hstack([none, *(p.right for p, _ in used)], format="csr")
+
+    def _contribution(self, path_num: int, user_num: int, item_num: int) -> tuple[IntArray, IntArray, FloatArray]:
+        path, weight = self.paths[path_num], self.weights[path_num]
+        if path.side == "items":
+            through = self._history[[user_num]].indices
+            value = path.related(item_num, through) * weight / max(len(through), 1)
+        else:
+            through = self._interactions[:, [item_num]].nonzero()[0]
+            value = path.related(user_num, through) * weight
+        kept = value > 0
+        return np.full(kept.sum(), path_num), through[kept].astype(np.int64), value[kept]
+
+
+def _row_means(interactions: sp.csr_matrix) -> sp.csr_matrix:
+    """Return rows divided by their sum, so that a product with them is a mean over the history."""
+    counts = np.diff(interactions.indptr)
+    values = np.repeat(1 / np.maximum(counts, 1), counts).astype(np.float32)
+    return sp.csr_matrix((values, interactions.indices, interactions.indptr), shape=interactions.shape)

@@ -1,0 +1,147 @@
+"""Collaborative signals: each finds withheld items of a graph with known answers, and nothing where nothing is."""
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from kgrec.signals.cf import EASE, IALS, Neighbours, Popularity
+from kgrec.signals.cf.strength import strengths
+from kgrec.snapshot import GraphSnapshot
+from kgrec.tables import check
+from kgrec.testing.graphs import LIKED, shuffled, two_communities, withheld_items
+
+PERSONAL = (Neighbours, IALS, EASE)
+
+
+def graph(change=lambda tables: tables):
+    """Train part, and the item withheld from every user."""
+    whole = GraphSnapshot.from_tables(change(two_communities(seed=1)))
+    return whole.with_behaviours(whole.behaviours.split == "train"), withheld_items(whole)
+
+
+def with_liked(tables, **columns):
+    """The tables with some columns of the behaviours replaced."""
+    liked = tables.edges[LIKED]
+    for name, values in columns.items():
+        liked = liked.set_column(liked.column_names.index(name), name, pa.array(values))
+    return check(replace(tables, edges={**tables.edges, LIKED: liked}))
+
+
+def share_ranked_first(signal, train, withheld):
+    scores = signal.scores(np.arange(train.n_users)) - 1e6 * train.interactions.toarray()
+    return (scores.argmax(axis=1) == withheld).mean()
+
+
+@pytest.mark.parametrize("kind", PERSONAL)
+def test_the_withheld_item_ranks_first(kind):
+    train, withheld = graph()
+    assert share_ranked_first(kind().fit(train, {}), train, withheld) > 0.95
+
+
+@pytest.mark.parametrize("kind", PERSONAL)
+def test_shuffled_behaviours_destroy_the_result(kind):
+    train, withheld = graph(shuffled)
+    assert share_ranked_first(kind().fit(train, {}), train, withheld) < 0.4
+
+
+@pytest.mark.parametrize("kind", [Popularity, *PERSONAL])
+def test_scores_repeat_by_seed_and_survive_state(kind):
+    train, _ = graph()
+    users = np.array([3, 0, 7])
+    signal = kind().fit(train, {}, seed=5)
+    scores = signal.scores(users)
+    assert scores.dtype == np.float32
+    assert scores.shape == (3, train.n_items)
+    np.testing.assert_array_equal(scores, kind().fit(train, {}, seed=5).scores(users))
+    np.testing.assert_array_equal(scores, kind().restore(train, {}, signal.state()).scores(users))
+    np.testing.assert_allclose(scores[1:2], signal.scores(users[1:2]), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [Popularity, *PERSONAL])
+def test_every_setting_of_the_grid_fits(kind):
+    train, _ = graph()
+    for name, values in kind.grid.items():
+        for value in values:
+            scores = kind(kind.Settings(**{name: value})).fit(train, {}).scores(np.arange(2))
+            assert np.isfinite(scores).all()
+
+
+@pytest.mark.parametrize("kind", [Popularity, *PERSONAL])
+def test_users_and_items_without_behaviours_get_finite_scores(kind):
+    train, _ = graph()
+    behaviours = train.behaviours
+    train = train.with_behaviours((behaviours.user_num > 0) & (behaviours.item_num > 0))
+    assert np.isfinite(kind().fit(train, {}).scores(np.arange(train.n_users))).all()
+
+
+def test_popularity_counts_lately_if_asked():
+    tables = two_communities(seed=1)
+    dst = tables.edges[LIKED].column("dst").to_numpy(zero_copy_only=False)
+    late = np.where(dst == "i000", 1.0, np.where(dst == "i001", 0.99, 0.0))
+    train, _ = graph(lambda tables: with_liked(tables, timestamp=late))
+    scores = Popularity(Popularity.Settings(half_life=0.01)).fit(train, {}).scores(np.array([0]))[0]
+    assert np.argsort(-scores)[:2].tolist() == [0, 1]
+    assert scores[0] == pytest.approx(np.log1p((train.behaviours.item_num == 0).sum()))
+
+
+def test_order_tells_what_comes_next():
+    """Everybody takes the items of their community in the order of their numbers."""
+    tables = two_communities(seed=1)
+    item = tables.edges[LIKED].column("dst").to_numpy(zero_copy_only=False)
+    train, _ = graph(lambda tables: with_liked(tables, timestamp=[float(i[1:]) for i in item]))
+    settings = Neighbours.Settings(order="next", recent=0.2, shrinkage=0)
+    learnt = Neighbours(settings).fit(train, {}).state()
+    early = train.with_behaviours(train.behaviours.item_num < train.n_items // 2)
+    scores = Neighbours(settings).restore(early, {}, learnt).scores(np.arange(train.n_users))
+    scores[early.interactions.nonzero()] = -np.inf
+    next_items = np.where(
+        early.interactions.toarray() + (train.interactions.toarray() == 0), np.inf, np.arange(train.n_items)
+    )
+    assert (scores.argmax(axis=1) == next_items.argmin(axis=1)).mean() > 0.7
+
+
+def test_only_k_neighbours_are_kept():
+    train, _ = graph()
+    signal = Neighbours(Neighbours.Settings(k=3)).fit(train, {})
+    assert np.diff(signal._similarity.tocsc().indptr).max() == 3
+
+
+def test_weights_count_by_rank_within_their_type():
+    tables = two_communities(seed=1)
+    is_train = tables.edges[LIKED].column("split").to_numpy(zero_copy_only=False) == "train"
+    rating = np.where(np.arange(len(is_train)) == is_train.argmax(), 1e9, 1.0)
+    train, _ = graph(lambda tables: with_liked(tables, rating=rating))
+    values = strengths(train, 0.5).data
+    assert values.max() == pytest.approx(1.5, abs=0.01)
+    assert np.delete(values, values.argmax()) == pytest.approx(1.0, abs=0.01)
+    equal, _ = graph()
+    np.testing.assert_array_equal(strengths(equal, 0.5).toarray(), equal.interactions.toarray())
+
+
+def test_ease_has_no_weight_from_an_item_to_itself_and_meets_its_definition():
+    train, _ = graph()
+    signal = EASE(EASE.Settings(regularization=2.0, weight_influence=0.0)).fit(train, {})
+    x = train.interactions.toarray().astype(np.float64)
+    inverse = np.linalg.inv(x.T @ x + 2.0 * x.sum() / train.n_items * np.eye(train.n_items))
+    expected = -inverse / np.diag(inverse)
+    np.fill_diagonal(expected, 0)
+    np.testing.assert_allclose(signal.state()["weights"], expected, atol=1e-4)
+
+
+def test_ease_leaves_large_catalogues_alone(monkeypatch):
+    train, _ = graph()
+    assert EASE.applies(train, {})
+    monkeypatch.setattr("kgrec.signals.cf.ease.MAX_ITEMS", train.n_items - 1)
+    assert not EASE.applies(train, {})
+
+
+def test_ials_places_users_near_their_items():
+    train, _ = graph()
+    signal = IALS().fit(train, {})
+    assert signal.user_vectors.shape == (train.n_users, 64)
+    assert signal.item_vectors.shape == (train.n_items, 64)
+    np.testing.assert_allclose(
+        signal.user_vectors[:1] @ signal.item_vectors.T, signal.scores(np.array([0])), rtol=1e-5, atol=1e-6
+    )

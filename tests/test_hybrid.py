@@ -1,0 +1,155 @@
+"""The blend: better than its parts where they complete one another, never worse than the best of them."""
+
+import json
+from functools import cache
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from kgrec.errors import UsageError
+from kgrec.evaluate import ndcg_at
+from kgrec.hybrid import Blend, fit_blend
+from kgrec.weights import standardise
+
+N_USERS, N_ITEMS = 300, 120
+
+
+@cache
+def case(seed=0):
+    """Users with a hidden taste; two signals see it through noise, on scales of their own; the third is noise alone."""
+    rng = np.random.default_rng(seed)
+    taste = rng.normal(size=(N_USERS, N_ITEMS))
+    order = np.argsort(-taste, axis=1)
+    relevant, seen = np.zeros(taste.shape), np.zeros(taste.shape)
+    np.put_along_axis(relevant, order[:, 1:12:2], 1, axis=1)
+    np.put_along_axis(seen, order[:, 0:12:2], 1, axis=1)
+    scale = np.exp(rng.normal(size=(N_USERS, 1)))
+    first = scale * (taste + rng.normal(size=taste.shape)) + 3
+    second = 0.01 * (taste + 1.5 * rng.normal(size=taste.shape))
+    noise = 10 * rng.normal(size=taste.shape)
+    scores = [part.astype(np.float32) for part in (first, second, noise)]
+    activity, popularity = rng.integers(1, 100, N_USERS), rng.integers(1, 100, N_ITEMS).astype(np.float32)
+    return scores, sp.csr_matrix(seen), sp.csr_matrix(relevant), activity, popularity
+
+
+@cache
+def fitted(seed=0):
+    scores, seen, relevant, activity, popularity = case()
+    return fit_blend(("first", "second", "noise"), scores, seen, relevant, activity, popularity, seed)
+
+
+def combined(blend, data):
+    scores, seen, _, activity, popularity = data
+    return blend.combine(scores, seen, activity, popularity)
+
+
+def mean_ndcg(scores, data):
+    return ndcg_at(scores, data[2], data[1], 20).mean()
+
+
+def test_a_blend_beats_its_parts_on_users_it_has_not_seen():
+    blend, unseen = fitted(), case(seed=1)
+    best = max(mean_ndcg(part, unseen) for part in unseen[0])
+    assert mean_ndcg(combined(blend, unseen), unseen) > best + 0.02
+    assert blend.kind == "global"
+
+
+def test_noise_gets_no_weight_and_the_better_signal_more():
+    first, second, noise = fitted().weights[0, 0]
+    assert noise < 0.03 * (first + second)
+    assert first > second > 0
+
+
+def test_shuffled_relevance_leaves_nothing_to_gain():
+    scores, seen, relevant, activity, popularity = case()
+    others = np.random.default_rng(0).permutation(N_USERS)
+    mixed = sp.csr_matrix(relevant[others].toarray() * (seen.toarray() == 0))
+    blend = fit_blend(("first", "second", "noise"), scores, seen, mixed, activity, popularity)
+    assert blend.report["blend"] < 0.5 * fitted().report["blend"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_it_is_never_worse_than_the_best_signal_on_validation(seed):
+    """Few users, one good signal and much noise: where learning can only do harm."""
+    scores, seen, relevant, activity, popularity = (
+        part[: 10 + 15 * seed] if i < 4 else part
+        for i, part in enumerate([np.stack(case(seed)[0], 1), *case(seed)[1:]])
+    )
+    rng = np.random.default_rng(seed)
+    parts = [scores[:, 0], *(rng.normal(size=(4, *scores[:, 0].shape)).astype(np.float32))]
+    blend = fit_blend("abcde", parts, seen, relevant, activity, popularity)
+    data = (parts, seen, relevant, activity, popularity)
+    assert mean_ndcg(combined(blend, data), data) >= max(mean_ndcg(part, data) for part in parts)
+
+
+def test_weights_by_activity_are_found_where_they_help():
+    """Each signal is right about half of the users only, and activity tells which."""
+    scores, seen, relevant, _, popularity = case()
+    busy = np.arange(N_USERS) % 2 == 0
+    right, wrong = scores[0], scores[2]
+    parts = [np.where(busy[:, None], right, wrong), np.where(busy[:, None], wrong, right)]
+    blend = fit_blend("ab", parts, seen, relevant, np.where(busy, 100, 1), popularity)
+    assert blend.kind == "by_activity"
+    weights = blend.weights[:, 0]
+    assert weights[-1, 0] > 5 * weights[-1, 1]
+    assert weights[0, 1] > 5 * weights[0, 0]
+
+
+def test_the_report_names_the_baseline_and_every_signal():
+    report = fitted().report
+    assert set(report["options"]) == {"single", "fusion", "global", "by_activity", "grouped"}
+    assert report["options"]["global"] > report["options"]["fusion"]
+    assert report["signals"]["first"] == pytest.approx(mean_ndcg(case()[0][0], case()), abs=1e-6)
+    assert len(report["fusion_weights"]) == 3
+
+
+@pytest.mark.parametrize("kind", ["global", "fusion", "grouped"])
+def test_contributions_sum_to_the_score(kind):
+    scores, seen, _, activity, popularity = data = case()
+    rng = np.random.default_rng(0)
+    if kind == "grouped":
+        edges = np.array([30, 60], np.float32)
+        blend = Blend(("a", "b", "c"), kind, rng.random((3, 3, 3)).astype(np.float32), edges, edges, {})
+    else:
+        blend = Blend(("a", "b", "c"), kind, np.ones((1, 1, 3), np.float32), *(np.empty((2, 0), np.float32)), {})
+    rows, items = rng.integers(N_USERS, size=50), rng.integers(N_ITEMS, size=50)
+    shares = blend.contributions(scores, seen, activity, popularity, rows, items)
+    assert shares.shape == (50, 3)
+    np.testing.assert_allclose(shares.sum(axis=1), combined(blend, data)[rows, items], rtol=1e-4, atol=1e-5)
+
+
+def test_a_users_scores_do_not_depend_on_the_batch():
+    scores, seen, _, activity, popularity = data = case()
+    alone = fitted().combine([part[7:8] for part in scores], seen[7:8], activity[7:8], popularity)
+    np.testing.assert_allclose(alone[0], combined(fitted(), data)[7], rtol=1e-4, atol=1e-5)
+
+
+def test_it_survives_json_and_repeats_by_seed():
+    blend = fitted()
+    restored = Blend.from_dict(json.loads(json.dumps(blend.to_dict())))
+    np.testing.assert_array_equal(combined(restored, case()), combined(blend, case()))
+    assert restored.to_dict() == blend.to_dict()
+    fitted.cache_clear()
+    assert fitted().to_dict() == blend.to_dict()
+
+
+def test_scores_are_standardised_over_unseen_items():
+    scores, seen, *_ = case()
+    z = np.ma.masked_array(standardise(scores[0], seen), seen.toarray() > 0)
+    np.testing.assert_allclose(z.mean(axis=1), 0, atol=1e-5)
+    np.testing.assert_allclose(z.std(axis=1), 1, atol=1e-4)
+    assert not standardise(np.full((2, 5), 7.3, np.float32), sp.csr_matrix((2, 5))).any()
+
+
+def test_users_without_validation_items_are_left_out():
+    scores, seen, relevant, activity, popularity = case()
+    none = sp.csr_matrix(relevant.toarray() * (np.arange(N_USERS)[:, None] < 200))
+    few = fit_blend("abc", [s[:200] for s in scores], seen[:200], relevant[:200], activity[:200], popularity)
+    assert fit_blend("abc", scores, seen, none, activity, popularity).to_dict() == few.to_dict()
+
+
+def test_nothing_to_learn_from_is_an_error():
+    scores, seen, relevant, activity, popularity = case()
+    with pytest.raises(UsageError, match="no validation item"):
+        fit_blend("abc", scores, seen, sp.csr_matrix(relevant.shape), activity, popularity)
