@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse as sp
-from scipy.optimize import minimize
+from scipy.optimize import Bounds, minimize
 
 from kgrec.signals.graph.typed_paths import TypedPath
 from kgrec.snapshot import FloatArray, IntArray
@@ -20,7 +19,7 @@ MAX_FEATURES: Final = 20_000_000
 
 MAX_ITERATIONS: Final = 50
 
-Float64Array = npt.NDArray[np.float64]
+Float64Array = np.ndarray[tuple[int], np.dtype[np.float64]]
 Feature = Callable[[IntArray], FloatArray]
 """User numbers [u] → values of one path to all items, float32 [u, n_items], as if each item were not in the history."""
 
@@ -62,8 +61,9 @@ def learn_weights(
         return float(loss), expected - wanted + penalty * weights
 
     start = (0.01 / deviation).astype(np.float64)
-    bounds, options = [(0, None)] * len(start), {"maxiter": MAX_ITERATIONS}
-    found = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+    found = minimize(
+        objective, start, jac=True, method="L-BFGS-B", bounds=Bounds(lb=0), options={"maxiter": MAX_ITERATIONS}
+    )
     return np.asarray(found.x, dtype=np.float32)
 
 
@@ -87,7 +87,8 @@ def from_histories(path: TypedPath, history: sp.csr_matrix) -> Feature:
     def feature(users: IntArray) -> FloatArray:
         rows = history[users]
         related = (path.right @ (rows @ path.left).T.toarray()).T
-        return np.asarray(related - rows.multiply(path.itself).toarray() - mean)
+        own = rows @ sp.diags(path.itself)
+        return np.asarray(related - own.toarray() - mean)
 
     return feature
 

@@ -86,7 +86,7 @@ class Paths(Signal):
 
     def contributions(self, user_num: int, item_num: int) -> Contributions:
         """Return what leads from a user to an item, strongest first; popularity and the mean over users left out."""
-        parts = [self._contribution(num, user_num, item_num) for num in np.flatnonzero(self.weights[:-1])]
+        parts = [self._contribution(num, user_num, item_num) for num in np.flatnonzero(self.weights[:-1]).tolist()]
         path_num, through, value = (
             np.concatenate([np.empty(0, kind), *column])
             for kind, column in zip((np.int64, np.int64, np.float32), zip(*parts, strict=True) or [()] * 3, strict=True)
@@ -117,20 +117,20 @@ class Paths(Signal):
     def _stacked(self, side: Side, n: int) -> tuple[sp.csr_matrix, sp.csr_matrix]:
         """Return all paths of a side as one, weights on the left: float32 CSR [n, k] twice."""
         used = [(p, w) for p, w in zip(self.paths, self.weights, strict=False) if p.side == side and w > 0]
-        none = sp.csr_matrix((n, 0), dtype=np.float32)
+        none = sp.csr_matrix(np.empty((n, 0), dtype=np.float32))
         left = sp.hstack([none, *(p.left * w for p, w in used)], format="csr")
         return left, sp.hstack([none, *(p.right for p, _ in used)], format="csr")
 
     def _contribution(self, path_num: int, user_num: int, item_num: int) -> tuple[IntArray, IntArray, FloatArray]:
         path, weight = self.paths[path_num], self.weights[path_num]
         if path.side == "items":
-            through = self._history[[user_num]].indices
+            through = self._history[[user_num]].indices.astype(np.int64)
             value = path.related(item_num, through) * weight / max(len(through), 1)
         else:
-            through = self._interactions[:, [item_num]].nonzero()[0]
+            through = self._interactions[:, [item_num]].nonzero()[0].astype(np.int64)
             value = path.related(user_num, through) * weight
         kept = value > 0
-        return np.full(kept.sum(), path_num), through[kept].astype(np.int64), value[kept]
+        return np.full(kept.sum(), path_num), through[kept], value[kept]
 
 
 def _row_means(interactions: sp.csr_matrix) -> sp.csr_matrix:

@@ -54,8 +54,9 @@ class TypedPath:
 def typed_paths(train: GraphSnapshot, rarity: float) -> list[TypedPath]:
     """Return the paths through every relationship type that touches items or users, in the order of the types.
 
-    Item relatedness is the cosine of two items' shared nodes, each weighted by degree^-rarity; user relatedness is
-    scaled to sum to 1 over all other users, so that a path to an item is the share of like users who chose it.
+    Relatedness through shared nodes is the cosine of what two have, each node weighted by degree^-rarity. Between
+    users it is scaled to sum to 1 over all others, so that a path to an item is the share of like users who chose
+    it: else a large group would count for its size. Direct relatedness is 1 / √(degrees of both).
 
     Args:
         train: the graph.
@@ -83,13 +84,13 @@ def _linked(source: IntArray, target: IntArray, node: int) -> IntArray:
 def _paths_between(
     side: Side, edge_type: EdgeType, ends: tuple[IntArray, IntArray], members: IntArray, n_nodes: int, rarity: float
 ) -> list[TypedPath]:
-    """Return the path of one edge type between `members` (graph-wide numbers of all items or users), if there is one."""
+    """Return the path of one edge type between `members` (graph-wide numbers of items or users), if there is one."""
     number = np.full(n_nodes, -1)
     number[members] = np.arange(len(members))
     source, target = ends
     inside = (number[source] >= 0).astype(int) + (number[target] >= 0)
-    if np.any(inside == 2):
-        both = inside == 2
+    both = inside == 2
+    if np.any(both):
         left = _links(number[source[both]], number[target[both]], len(members))
         right = sp.identity(len(members), dtype=np.float32, format="csr")
     else:
@@ -101,7 +102,7 @@ def _paths_between(
     if left.nnz == 0:
         return []
     path = TypedPath(edge_type, side, left, right)
-    return [_mean_over_others(path) if side == "users" else path]
+    return [_mean_over_others(path) if side == "users" and not np.any(both) else path]
 
 
 def _links(a: IntArray, b: IntArray, n: int) -> sp.csr_matrix:
@@ -109,7 +110,7 @@ def _links(a: IntArray, b: IntArray, n: int) -> sp.csr_matrix:
     a, b = a[a != b], b[a != b]
     links = _ones(np.r_[a, b], np.r_[b, a], (n, n))
     scale = sp.diags(_row_sums(links).clip(min=1) ** -0.5)
-    return (scale @ links @ scale).tocsr().astype(np.float32)
+    return sp.csr_matrix(scale @ links @ scale, dtype=np.float32)
 
 
 def _rarity_weighted(own: IntArray, other: IntArray, shape: tuple[int, int], rarity: float) -> sp.csr_matrix:
@@ -119,7 +120,7 @@ def _rarity_weighted(own: IntArray, other: IntArray, shape: tuple[int, int], rar
     links, degree = links[:, degree > 1], degree[degree > 1]
     weighted = links @ sp.diags(degree ** (-rarity / 2), shape=(len(degree), len(degree)))
     length = np.sqrt(_row_sums(weighted.multiply(weighted)))
-    return (sp.diags(1 / np.where(length > 0, length, 1)) @ weighted).tocsr().astype(np.float32)
+    return sp.csr_matrix(sp.diags(1 / np.where(length > 0, length, 1)) @ weighted, dtype=np.float32)
 
 
 def _mean_over_others(path: TypedPath) -> TypedPath:
