@@ -121,7 +121,7 @@ class GraphSnapshot:
         schema = tables.schema
         nodes, keys = {}, {}
         for label in schema.nodes:
-            if label in tables.nodes:
+            if label in tables.nodes and tables.nodes[label].num_rows:
                 nodes[label] = tables.nodes[label].sort_by(schema.nodes[label].key).combine_chunks()
                 keys[label] = nodes[label].column(schema.nodes[label].key)
         edges = {

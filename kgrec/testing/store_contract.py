@@ -121,6 +121,13 @@ class GraphStoreContract(ABC):
         assert filled.schema() == SCHEMA
         assert filled.snapshot().digest == digest(contract_tables())
 
+    def test_an_empty_table_makes_no_difference(self, store: GraphStore) -> None:
+        tables = contract_tables()
+        nodes = {**tables.nodes, "Shop": tables.nodes["Shop"].slice(0, 0)}
+        edges = {t: table for t, table in tables.edges.items() if t[0] != "Shop"}
+        store.write(GraphTables(SCHEMA, nodes, edges))
+        assert store.snapshot().digest == digest(GraphTables(SCHEMA, nodes, edges))
+
     def test_an_opened_graph_knows_its_vocabulary(self, tmp_path: Path) -> None:
         with self.open(tmp_path) as store:
             store.write(contract_tables())
