@@ -29,6 +29,7 @@ from kgrec.weights import (
     standardise,
 )
 
+Weights = npt.NDArray[np.float64]
 Kind = Literal["single", "fusion", "global", "by_activity", "grouped"]
 """single: the best signal alone · fusion: logistic regression on the signals as they are, the usual baseline · global:
 one weight a signal · by_activity: weights by activity of the user · grouped: and by popularity of the item as well."""
@@ -225,15 +226,14 @@ def _blends(
     by_user = np.searchsorted(users, activity, side="right")
     by_item = np.searchsorted(items, popularity, side="right")
 
-    def search(part: Lists) -> npt.NDArray[np.float64]:
-        return searched_weights(part, likely_weights(part), K, seed)
+    starts = [likely_weights(lists.of(fold != number)) for number in range(FOLDS)]
 
-    def by_group(part: Lists) -> npt.NDArray[np.float64]:
-        return grouped_weights(part, likely_weights(part))
+    def search(part: Lists, start: Weights) -> Weights:
+        return searched_weights(part, start, K, seed)
 
-    whole = _cross_fit(lists, search, fold)
-    active = _cross_fit(lists.grouped(by_user, np.zeros_like(by_item)), by_group, fold)
-    both = _cross_fit(lists.grouped(by_user, by_item), by_group, fold)
+    whole = _cross_fit(lists, search, starts, fold)
+    active = _cross_fit(lists.grouped(by_user, np.zeros_like(by_item)), grouped_weights, starts, fold)
+    both = _cross_fit(lists.grouped(by_user, by_item), grouped_weights, starts, fold)
     return {
         "global": whole,
         "by_activity": replace(active, activity_edges=users),
@@ -241,12 +241,14 @@ def _blends(
     }
 
 
-def _cross_fit(lists: Lists, learn: Callable[[Lists], npt.NDArray[np.float64]], fold: IntArray) -> _Option:
-    """Learn without each fold in turn, measure on it, and keep the mean of the weights."""
+def _cross_fit(
+    lists: Lists, learn: Callable[[Lists, Weights], Weights], starts: Sequence[Weights], fold: IntArray
+) -> _Option:
+    """Learn without each fold in turn, from its start, measure on it, and keep the mean of the weights."""
     found, ndcg = [], np.empty(len(fold))
     for number in range(FOLDS):
         held = fold == number
-        found.append(learn(lists.of(~held)))
+        found.append(learn(lists.of(~held), starts[number]))
         ndcg[held] = lists.of(held).ndcg(found[-1], K)
     return _Option(np.mean(found, axis=0), ndcg)
 
