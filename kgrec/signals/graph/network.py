@@ -120,8 +120,10 @@ def train_network(train: GraphSnapshot, text_nodes: IntArray, text: FloatArray, 
     """
     random = np.random.default_rng(seed)
     first = random.normal(0, SCALE, (train.n_nodes, settings.dim)).astype(np.float32)
-    # A user starts as nothing but the neighbourhood; without one the scores stay 0 instead of random.
+    # A user starts as nothing but the neighbourhood; without one the scores stay 0 instead of random. Of an item
+    # nobody chose nothing is known but its neighbourhood and its text.
     first[train.user_nodes] = 0
+    first[train.item_nodes[np.bincount(train.interactions.indices, minlength=train.n_items) == 0]] = 0
     scaled = torch.from_numpy(text * np.float32(SCALE))
     network = Network(torch.from_numpy(first), torch.from_numpy(text_nodes), scaled, settings.layers)
     adjacency = Adjacency.of(train, settings.kg_weight)
@@ -188,15 +190,19 @@ def _positives(history: sp.csr_matrix) -> Tensor:
 
 
 def _candidates(interactions: sp.csr_matrix, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Return item numbers [c] for the softmax and the logarithm of how often each is expected in them [c]."""
-    n_items = interactions.shape[1]
-    if n_items <= MAX_CANDIDATES:
-        return torch.arange(n_items), torch.zeros(n_items)
-    chance = np.sqrt(np.bincount(interactions.indices, minlength=n_items) + 1)
+    """Return item numbers [c] for the softmax and the logarithm of how often each is expected in them [c].
+
+    An item that nobody chose is no candidate: it would only ever be pushed away, whatever is known about it.
+    """
+    popularity = np.bincount(interactions.indices, minlength=interactions.shape[1])
+    chosen = np.flatnonzero(popularity)
+    if len(chosen) <= MAX_CANDIDATES:
+        return torch.from_numpy(chosen), torch.zeros(len(chosen))
+    chance = np.sqrt(popularity[chosen])
     chance /= chance.sum()
-    chosen = np.searchsorted(np.cumsum(chance), random.random(SAMPLED_CANDIDATES)).clip(max=n_items - 1)
-    expected = np.log(SAMPLED_CANDIDATES * chance[chosen]).astype(np.float32)
-    return torch.from_numpy(chosen), torch.from_numpy(expected)
+    drawn = random.choice(len(chosen), SAMPLED_CANDIDATES, p=chance)
+    expected = np.log(SAMPLED_CANDIDATES * chance[drawn]).astype(np.float32)
+    return torch.from_numpy(chosen[drawn]), torch.from_numpy(expected)
 
 
 def _dropped(adjacency: Adjacency, dropout: float, random: np.random.Generator) -> Tensor:

@@ -53,7 +53,7 @@ class Paths(Signal):
     name: ClassVar[str] = "paths"
     group: ClassVar[Group] = "graph"
     Settings = PathsSettings
-    grid: ClassVar[Mapping[str, tuple[Any, ...]]] = {"rarity": (0.5,), "regularization": (1e-3,)}
+    grid: ClassVar[Mapping[str, tuple[Any, ...]]] = {"rarity": (0.5,)}
 
     paths: list[TypedPath]
     """Every typed path of the graph, those with weight 0 included."""

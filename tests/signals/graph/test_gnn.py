@@ -1,0 +1,170 @@
+"""The graph network finds withheld items, through behaviours or through knowledge alone, and nothing where nothing is."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+
+from kgrec.signals.graph import network
+from kgrec.signals.graph.adjacency import Adjacency
+from kgrec.signals.graph.gnn import GNN, GNNSettings, text_features
+from kgrec.signals.graph.network import Batch, softmax_loss
+from kgrec.snapshot import GraphSnapshot
+from kgrec.testing.graphs import HAS_TAG, shuffled, two_communities, withheld_items
+
+FAST = GNNSettings(dim=16, steps=40)
+
+
+def graph(change=lambda tables: tables):
+    """Train part, and the item withheld from every user."""
+    whole = GraphSnapshot.from_tables(change(two_communities(seed=1)))
+    return whole.with_behaviours(whole.behaviours.split == "train"), withheld_items(whole)
+
+
+def unseen(train, scores):
+    return scores - 1e6 * train.interactions.toarray()
+
+
+def share_ranked_first(signal, train, withheld):
+    scores = unseen(train, signal.scores(np.arange(train.n_users)))
+    return (scores.argmax(axis=1) == withheld).mean()
+
+
+def without_behaviours_of(train, item_nums):
+    return train.with_behaviours(~np.isin(train.behaviours.item_num, item_nums))
+
+
+@pytest.fixture(scope="module")
+def learnt():
+    train, withheld = graph()
+    return train, withheld, GNN(FAST).fit(train, {}, seed=5)
+
+
+def test_the_withheld_item_ranks_first(learnt):
+    train, withheld, signal = learnt
+    assert share_ranked_first(signal, train, withheld) > 0.95
+
+
+def test_shuffled_edges_destroy_the_result():
+    train, withheld = graph(shuffled)
+    assert share_ranked_first(GNN(FAST).fit(train, {}), train, withheld) < 0.4
+
+
+def cold_item_in_its_place(kg_weight, vectors=lambda train: {}):
+    """Share of the users to whom an item without any behaviour is nearer if it is of their community."""
+    train, _ = graph()
+    cold = np.array([0, 1, 2, 3])
+    liked = train.interactions[:, cold].toarray() > 0
+    hidden = without_behaviours_of(train, cold)
+    settings = FAST.model_copy(update={"kg_weight": kg_weight})
+    scores = GNN(settings).fit(hidden, vectors(train)).scores(np.arange(train.n_users))[:, cold]
+    return np.mean([scores[liked[:, i], i].mean() > scores[~liked[:, i], i].mean() for i in range(len(cold))])
+
+
+def test_an_item_nobody_chose_is_found_through_shared_entities():
+    assert cold_item_in_its_place(kg_weight=1.0) == 1
+
+
+def test_an_item_nobody_chose_is_found_through_its_text():
+    def vectors(train):
+        tags = train.matrix(HAS_TAG).toarray()
+        return {"Item": np.pad(tags, ((0, 0), (0, 24)))}
+
+    assert cold_item_in_its_place(0.0, vectors) == 1
+
+
+def test_a_sampled_softmax_learns_too(monkeypatch):
+    monkeypatch.setattr(network, "MAX_CANDIDATES", 5)
+    monkeypatch.setattr(network, "SAMPLED_CANDIDATES", 12)
+    monkeypatch.setattr(network, "MAX_LOGITS", 12 * 15)
+    train, withheld = graph()
+    assert share_ranked_first(GNN(FAST).fit(train, {}), train, withheld) > 0.9
+
+
+def test_scores_repeat_by_seed_and_survive_state(learnt):
+    train, _, signal = learnt
+    users = np.array([3, 0, 7])
+    scores = signal.scores(users)
+    assert scores.dtype == np.float32
+    assert scores.shape == (3, train.n_items)
+    np.testing.assert_array_equal(scores, GNN(FAST).fit(train, {}, seed=5).scores(users))
+    np.testing.assert_array_equal(scores, GNN(FAST).restore(train, {}, signal.state()).scores(users))
+    assert not np.array_equal(scores, GNN(FAST).fit(train, {}, seed=6).scores(users))
+
+
+def test_vectors_of_all_nodes_have_length_one(learnt):
+    train, _, signal = learnt
+    assert signal.node_vectors.shape == (train.n_nodes, FAST.dim)
+    np.testing.assert_allclose(np.linalg.norm(signal.node_vectors, axis=1), 1, atol=1e-5)
+    np.testing.assert_array_equal(signal.user_vectors, signal.node_vectors[train.user_nodes])
+    np.testing.assert_array_equal(signal.item_vectors, signal.node_vectors[train.item_nodes])
+
+
+def test_a_user_without_history_gets_zero_scores():
+    train, _ = graph()
+    hidden = train.with_behaviours(train.behaviours.user_num != 4)
+    scores = GNN(FAST).fit(hidden, {}).scores(np.array([4, 5]))
+    np.testing.assert_array_equal(scores[0], 0)
+    assert np.isfinite(scores).all()
+    assert scores[1].std() > 0.1
+
+
+def test_two_threads_give_what_one_gives(learnt):
+    train, _, signal = learnt
+    before = torch.get_num_threads()
+    torch.set_num_threads(3 - min(before, 2))
+    try:
+        other = GNN(FAST).fit(train, {}, seed=5)
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_allclose(other.node_vectors, signal.node_vectors, atol=0.02)
+
+
+def test_the_adjacency_is_the_symmetric_normalisation_of_all_edges():
+    train, _ = graph()
+    n = train.n_nodes
+    users, items = train.interactions.nonzero()
+    dense = np.zeros((n, n))
+    dense[train.user_nodes[users], train.item_nodes[items]] = 1
+    dense[train.relations[HAS_TAG]] = 0.5
+    dense += dense.T
+    degree = dense.sum(axis=1, keepdims=True).clip(min=1e-9)
+    made = Adjacency.of(train, kg_weight=0.5)
+    found = sp.csr_matrix((made.weight[made.edge], made.indices, made.indptr), shape=(n, n)).toarray()
+    np.testing.assert_allclose(found, dense / np.sqrt(degree * degree.T), atol=1e-6)
+
+
+def test_a_relationship_to_oneself_is_left_out():
+    train, _ = graph()
+    node = train.item_nodes[:1]
+    looped = replace(train)
+    looped.__dict__["relations"] = {("Item", "LIKE", "Item"): (node, node)}
+    assert len(Adjacency.of(looped, 1.0).weight) == train.interactions.nnz
+
+
+def test_the_loss_is_the_weighted_cross_entropy():
+    torch.manual_seed(0)
+    users, items = torch.randn(2, 3), torch.randn(4, 3)
+    weights = torch.tensor([[0.2, 0, 0.3, 0], [0, 0.5, 0, 0]])
+    batch = Batch(torch.arange(2), weights.to_sparse_csr(), torch.arange(4), torch.zeros(4))
+    expected = -(weights * torch.log_softmax(users @ items.T, dim=1)).sum()
+    torch.testing.assert_close(softmax_loss(users, items, batch), expected)
+
+
+def test_text_features_skip_nodes_without_text_and_keep_the_main_directions():
+    train, _ = graph()
+    vectors = np.zeros((train.n_items, 3), dtype=np.float32)
+    vectors[2:6, 1] = [3, -3, 3, -3]
+    nodes, text = text_features(train, {"Item": vectors, "Unknown": vectors}, dim=5)
+    np.testing.assert_array_equal(nodes, train.offsets["Item"] + np.arange(2, 6))
+    assert text.shape == (4, 5)
+    np.testing.assert_allclose(np.abs(text), [[np.sqrt(3), 0, 0, 0, 0]] * 4, atol=1e-5)
+
+
+def test_settings_are_strict():
+    with pytest.raises(ValueError, match="extra"):
+        GNNSettings(depth=2)
+    with pytest.raises(ValueError, match="temperature"):
+        GNNSettings(temperature=0)
