@@ -9,6 +9,7 @@ arguments only those are shown that a newcomer would type: the command itself.
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import subprocess
@@ -27,7 +28,7 @@ def main() -> None:
     command = sys.argv[1:] or ["kgrec", "demo"]
     shown = " ".join(command[: command.index("--source")] if "--source" in command else command)
     printed = run(command)
-    console = Console(record=True, width=WIDTH, file=open(os.devnull, "w"), force_terminal=True, legacy_windows=False)
+    console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, legacy_windows=False)
     console.print(Text.assemble(("$ ", "green"), (shown, "bold")))
     console.print(Text.from_ansi(printed))
     PICTURE.write_text(console.export_svg(title=shown), encoding="utf-8")

@@ -1,7 +1,7 @@
 """Write the tables of measured numbers into README.md, from the files in benchmarks/results and from nothing else.
 
-    python docs/make_tables.py            writes
-    python docs/make_tables.py --check    fails if the README says something else than the files
+python docs/make_tables.py            writes
+python docs/make_tables.py --check    fails if the README says something else than the files
 """
 
 from __future__ import annotations
@@ -37,9 +37,10 @@ def accuracy() -> str:
 def accuracy_of(name: str, result: dict[str, Any]) -> str:
     mean, deviation = result["mean"], result["deviation"]
     metrics = [metric for metric in SHOWN if metric in mean["hybrid"]]
+    ndcg = [metric for metric in mean["hybrid"] if metric.startswith("NDCG")][-1]
     rows = [
         [bold(model), *(cell(values[m], deviation[model][m], len(result["seeds"])) for m in metrics)]
-        for model, values in sorted(mean.items(), key=lambda pair: pair[1][metrics[-1] if len(metrics) < 2 else metrics[1]])
+        for model, values in sorted(mean.items(), key=lambda pair: pair[1][ndcg])
     ]
     caption = f"**{name}**: `{result['command']}`; {result['protocol']}."
     return f"{caption}\n\n{table(['model', *metrics], rows)}"
@@ -71,8 +72,8 @@ def bulk_load(result: dict[str, Any]) -> Iterator[list[str]]:
 
 def top_k(result: dict[str, Any]) -> Iterator[list[str]]:
     yield [
-        f"exact top-{result['k']} of {result['users']:,} users × {result['items']:,} items, {result['dim']} dimensions, "
-        "without what each user has seen",
+        f"exact top-{result['k']} of {result['users']:,} users × {result['items']:,} items, "
+        f"{result['dim']} dimensions, without what each user has seen",
         f"{result['wall_seconds']['kgrec']:.1f} s, {result['wall_ratio']:.2f} × a bare matmul + topk in torch",
         f"`{result['command']}`",
     ]

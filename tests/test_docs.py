@@ -14,6 +14,7 @@ import contextlib
 import io
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -26,11 +27,13 @@ import pytest
 import yaml
 
 import kgrec
+from kgrec.cli import main
 from loaders.mapping import TableMapping
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SNIPPET = re.compile(r"(?:^<!-- (?P<note>[^\n]*) -->\n+)?^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.M | re.S)
+ONLY_KGREC = re.compile(r"(kgrec [^|&;\n]*\n)+")
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 
 
@@ -54,7 +57,7 @@ def snippets(page: Path) -> list[Snippet]:
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the data that the pages name, an empty cache, and the command `kgrec` of this environment."""
     cache = tmp_path / "cache"
     small_movielens(cache / "kgrec" / "ml-100k")
@@ -65,7 +68,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     shutil.copytree(ROOT / "docs" / "shop", folder)
     shutil.copytree(ROOT / "tests" / "data" / "cinema", folder / "cinema")
     monkeypatch.chdir(folder)
-    yield folder
+    return folder
 
 
 def small_movielens(folder: Path) -> None:
@@ -95,7 +98,7 @@ def test_snippets(page: Path, place: Path) -> None:
                 assert printed.strip() == snippet.text.strip()
             elif snippet.language in RUN:
                 printed = RUN[snippet.language](snippet, names)
-        except (Exception, SystemExit) as error:
+        except Exception as error:
             pytest.fail(f"{page.name}:{snippet.line}: {type(error).__name__}: {error}")
 
 
@@ -111,10 +114,22 @@ def executed(code: object, names: dict[str, object]) -> str:
 
 
 def run_bash(snippet: Snippet, names: dict[str, object]) -> str:
+    if not is_left_out(snippet) and ONLY_KGREC.fullmatch(snippet.text):
+        return "".join(run_kgrec(shlex.split(line, comments=True)) for line in snippet.text.splitlines())
     script = ["bash", *(["-n"] if is_left_out(snippet) else ["-euo", "pipefail"]), "-c", snippet.text]
     done = subprocess.run(script, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     assert done.returncode == 0, done.stdout
-    return "\n".join(line.rstrip() for line in done.stdout.splitlines())
+    return done.stdout
+
+
+def run_kgrec(words: list[str]) -> str:
+    """Run one command in this process, which has loaded torch and transformers already."""
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as out:
+        patch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as end:
+            main()
+    assert not end.value.code, f"{shlex.join(words)} ended with {end.value.code}"
+    return out.getvalue()
 
 
 def run_yaml(snippet: Snippet, names: dict[str, object]) -> str:
@@ -204,5 +219,3 @@ def test_the_tables_are_those_of_the_results() -> None:
 def test_pages_that_messages_name_exist(source: Path) -> None:
     for page in re.findall(r"docs/[\w-]+\.md", source.read_text(encoding="utf-8")):
         assert (ROOT / page).is_file()
-
-
