@@ -1,0 +1,127 @@
+"""Parts of the graph network: batches, the sampled softmax, dropout and gradients are what they claim to be."""
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from kgrec.signals.graph import network
+from kgrec.signals.graph.adjacency import Adjacency
+from kgrec.signals.graph.gnn import GNN, GNNSettings
+from kgrec.snapshot import Edges, GraphSnapshot
+from kgrec.testing.graphs import two_communities, withheld_items
+
+
+@pytest.fixture(scope="module")
+def train():
+    whole = GraphSnapshot.from_tables(two_communities(seed=1))
+    return whole.with_behaviours(whole.behaviours.split == "train")
+
+
+def own_community(train):
+    """Which items are of each user's community, bool [n_users, n_items]."""
+    own = train.interactions.toarray() > 0
+    own[np.arange(train.n_users), withheld_items(GraphSnapshot.from_tables(two_communities(seed=1)))] = True
+    return own
+
+
+def only_behaviours(train):
+    return replace(train, edges={t: edges for t, edges in train.edges.items() if train.schema.is_behaviour(t)})
+
+
+def with_friends(train):
+    """Everybody befriends the next user of the own community."""
+    sides = [np.flatnonzero(own_community(train)[:, 0] == side) for side in (False, True)]
+    friends = Edges(np.concatenate(sides), np.concatenate([np.roll(side, -1) for side in sides]), pa.table({}))
+    return replace(train, edges={**train.edges, ("User", "FRIEND", "User"): friends})
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_training_fits_every_behaviour(train, dropout):
+    """Without training, items of the own community lie below some of the other."""
+    own = own_community(train)
+    settings = GNNSettings(dim=16, steps=40, edge_dropout=dropout, temperature=1.0)
+    scores = GNN(settings).fit(train, {}).scores(np.arange(train.n_users))
+    assert scores[own].min() > scores[~own].max() + 0.5
+
+
+def test_friends_place_a_user_without_history(train):
+    own = own_community(train)[0]
+    alone = with_friends(only_behaviours(train)).with_behaviours(train.behaviours.user_num > 0)
+    scores = GNN(GNNSettings(dim=16, steps=40)).fit(alone, {}).scores(np.array([0]))[0]
+    assert scores[own].min() > scores[~own].max()
+
+
+def test_users_in_small_batches_learn_too(train, monkeypatch):
+    monkeypatch.setattr(network, "MAX_LOGITS", 8 * train.n_items)
+    own = own_community(train)
+    scores = GNN(GNNSettings(dim=16, steps=40)).fit(train, {}).scores(np.arange(train.n_users))
+    assert scores[own].min() > scores[~own].max()
+
+
+def test_every_user_comes_once_before_any_comes_again(train, monkeypatch):
+    monkeypatch.setattr(network, "MAX_LOGITS", 16 * train.n_items)
+    batches = list(network._batches(train.interactions, 6, np.random.default_rng(0)))
+    assert [len(batch.user_nums) for batch in batches] == [16, 16, 8] * 2
+    for epoch in (batches[:3], batches[3:]):
+        assert sorted(np.concatenate([batch.user_nums for batch in epoch]).tolist()) == list(range(train.n_users))
+
+
+def test_a_user_of_n_behaviours_counts_the_root_of_n(train):
+    history = train.interactions[:3].copy()
+    history[0, history[[0]].indices[1:]] = 0
+    history.eliminate_zeros()
+    weights = network._positives(history).to_dense().numpy()
+    assert weights.sum() == pytest.approx(1, rel=1e-5)
+    n = np.diff(history.indptr)
+    np.testing.assert_allclose(weights.sum(axis=1), np.sqrt(n) / np.sqrt(n).sum(), rtol=1e-5)
+
+
+def test_the_sampled_loss_estimates_the_full_loss(train, monkeypatch):
+    history, random = train.interactions, np.random.default_rng(0)
+    users, items = (torch.from_numpy(random.normal(size=(n, 8)).astype(np.float32)) for n in history.shape)
+
+    def loss():
+        candidates = network._candidates(history, random)
+        everybody = torch.arange(train.n_users)
+        return float(
+            network.softmax_loss(users, items, network.Batch(everybody, network._positives(history), *candidates))
+        )
+
+    full = loss()
+    monkeypatch.setattr(network, "MAX_CANDIDATES", 10)
+    monkeypatch.setattr(network, "SAMPLED_CANDIDATES", 20_000)
+    assert loss() == pytest.approx(full, rel=0.01)
+
+
+def test_dropout_takes_edges_out_both_ways_and_keeps_the_expected_sum(train):
+    adjacency = Adjacency.of(train, 0.3)
+    whole = network._sparse(adjacency, adjacency.weight).to_dense().numpy()
+    random = np.random.default_rng(0)
+    dropped = [network._dropped(adjacency, 0.25, random).to_dense().numpy() for _ in range(200)]
+    assert all(np.array_equal(a, a.T) for a in dropped)
+    assert np.mean([(a > 0).sum() / (whole > 0).sum() for a in dropped]) == pytest.approx(0.75, abs=0.01)
+    assert np.mean(dropped, axis=0).sum() == pytest.approx(whole.sum(), rel=0.01)
+
+
+def test_the_gradient_of_a_propagation_is_that_of_the_dense_product(train):
+    adjacency = Adjacency.of(train, 0.3)
+    sparse = network._sparse(adjacency, adjacency.weight)
+    x = torch.randn(train.n_nodes, 3, generator=torch.manual_seed(0))
+    ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    weights = torch.arange(x.numel()).reshape(x.shape) / x.numel()
+    (network.LightConv()(ours, sparse) * weights).sum().backward()
+    (sparse.to_dense() @ theirs * weights).sum().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+def test_layers_are_added_up(train):
+    adjacency = Adjacency.of(train, 0.3)
+    sparse = network._sparse(adjacency, adjacency.weight)
+    x, a = torch.randn(train.n_nodes, 4, generator=torch.manual_seed(0)), sparse.to_dense()
+    nodes, text = torch.from_numpy(train.item_nodes), torch.ones(train.n_items, 4)
+    found = network.Network(x.clone(), nodes, text, layers=2)(sparse)
+    first = x.index_add(0, nodes, text)
+    torch.testing.assert_close(found, first + a @ first + a @ a @ first)
