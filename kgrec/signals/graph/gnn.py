@@ -21,7 +21,9 @@ class GNNSettings(SignalSettings):
     temperature: float = Field(0.2, ge=0.02, le=2, description="Divides the cosines in the softmax.")
     kg_weight: float = Field(0.3, ge=0, description="Weight of a relationship that is no behaviour; behaviours have 1.")
     edge_dropout: float = Field(0.2, ge=0, lt=1, description="Share of the edges left out in each training step.")
-    steps: int = Field(100, ge=1, description="Training steps, each over the whole graph.")
+    steps: int = Field(
+        100, ge=1, description="Training steps over all users; more, up to 3 ×, where a step holds a part."
+    )
 
 
 class GNN(Signal):

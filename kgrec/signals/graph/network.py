@@ -6,6 +6,7 @@ for each mini-batch of pairs. This file needs torch; import it only where a netw
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ MAX_CANDIDATES: Final = 20_000
 SAMPLED_CANDIDATES: Final = 8_192
 MAX_LOGITS: Final = 8_000_000
 """Logits held at once (32 MB, three times that with gradients): users of a step × candidate items."""
+MAX_LONGER: Final = 3
+"""Where a step holds a part of the users only, how many times the steps are made, at most."""
 
 
 @dataclass(frozen=True)
@@ -138,8 +141,9 @@ def _optimise(
 ) -> None:
     optimiser = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE, fused=True)
     user_nodes, item_nodes = torch.from_numpy(train.user_nodes), torch.from_numpy(train.item_nodes)
-    batches = _batches(train.interactions, settings.steps, random)
-    for batch in track(batches, "Training the graph network", total=settings.steps):
+    steps = settings.steps * min(MAX_LONGER, math.ceil(train.n_users / _batch_size(train.n_items)))
+    batches = _batches(train.interactions, steps, random)
+    for batch in track(batches, "Training the graph network", total=steps):
         vectors = network(_dropped(adjacency, settings.edge_dropout, random))
         users = functional.normalize(vectors.index_select(0, user_nodes[batch.user_nums]))
         items = functional.normalize(vectors.index_select(0, item_nodes))
@@ -168,14 +172,17 @@ def softmax_loss(users: Tensor, items: Tensor, batch: Batch) -> Tensor:
 def _batches(interactions: sp.csr_matrix, steps: int, random: np.random.Generator) -> Iterator[Batch]:
     """Yield `steps` batches of users with a history; every user comes once before any comes again."""
     users = np.flatnonzero(np.diff(interactions.indptr))
-    n_candidates = interactions.shape[1] if interactions.shape[1] <= MAX_CANDIDATES else SAMPLED_CANDIDATES
-    size = max(1, MAX_LOGITS // n_candidates)
+    size = _batch_size(interactions.shape[1])
     waiting = np.empty(0, dtype=np.int64)
     for _ in range(steps):
         if not len(waiting):
             waiting = random.permutation(users)
         chosen, waiting = waiting[:size], waiting[size:]
         yield Batch(torch.from_numpy(chosen), _positives(interactions[chosen]), *_candidates(interactions, random))
+
+
+def _batch_size(n_items: int) -> int:
+    return max(1, MAX_LOGITS // (n_items if n_items <= MAX_CANDIDATES else SAMPLED_CANDIDATES))
 
 
 def _positives(history: sp.csr_matrix) -> Tensor:
