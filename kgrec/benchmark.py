@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import resource
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from kgrec.errors import UsageError
+from kgrec.errors import RunError, UsageError
 from kgrec.loading import load
-from kgrec.measure import measure, metrics, recommendations
+from kgrec.measure import SHOWN, measure, metrics, recommendations
 from kgrec.recommender import Recommender
 from kgrec.snapshot import GraphSnapshot
 from kgrec.split import Split, by_given
@@ -51,20 +53,30 @@ def run_benchmark(
     Raises:
         UsageError: wrong arguments, or no test file.
         DataError: with every problem in the files.
+        RunError: `out` cannot be written.
     """
     if fit_on not in FIT_ON:
         raise UsageError(f"--fit-on {fit_on!r}; expected one of {', '.join(FIT_ON)}")
     if seeds < 1 or not ks or min(ks) < 1:
         raise UsageError(f"seeds={seeds}, k={list(ks)}; expected at least 1")
     start = time.perf_counter()
-    split = by_given(_load_fresh(folder))
-    if not split.is_test.any():
-        raise UsageError(f"{folder} has no test rows; expected a file NAME.test.inter")
+    snapshot = _load_fresh(folder)
+    if not (snapshot.behaviours.split == "test").any():
+        raise UsageError(f"{folder} has no test rows; expected a file NAME.test.inter beside NAME.train.inter")
+    split = by_given(snapshot)
     loading = time.perf_counter() - start
-    results = [_one_seed(split, fit_on, ks, seed, Path(out)) for seed in range(seeds)]
-    result = _summary(folder, fit_on, split, loading, results)
-    (Path(out) / "metrics.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
+    _prepare(Path(out))
+    runs = [_one_seed(split, fit_on, ks, seed) for seed in range(seeds)]
+    result = _summary(folder, fit_on, ks, split, loading, [facts for facts, _ in runs])
+    _write(Path(out), result, runs[0][1])
     return result
+
+
+def seeds_table(result: Mapping[str, Any]) -> pd.DataFrame:
+    """Return mean ± standard deviation over the seeds, one row a model."""
+    mean, deviation = (pd.DataFrame(result[part]).T.filter(regex=SHOWN) for part in ("mean", "deviation"))
+    both = mean.map("{:.4f}".format) + " ± " + deviation.map("{:.4f}".format)
+    return both.rename_axis("model").reset_index()
 
 
 def _load_fresh(folder: str | Path) -> GraphSnapshot:
@@ -73,29 +85,47 @@ def _load_fresh(folder: str | Path) -> GraphSnapshot:
         return store.snapshot()
 
 
-def _one_seed(split: Split, fit_on: str, ks: Sequence[int], seed: int, out: Path) -> dict[str, Any]:
+def _one_seed(split: Split, fit_on: str, ks: Sequence[int], seed: int) -> tuple[dict[str, Any], pd.DataFrame]:
     model = Recommender(seed=seed).fit(split, fit_on="train" if fit_on == "train" else "train+valid")
     start = time.perf_counter()
     measured = measure(model.model, split, ks)
     seconds = {**model.trained.seconds, "rank and measure": round(time.perf_counter() - start, 3)}
-    if seed == 0:
-        out.mkdir(parents=True, exist_ok=True)
-        recommendations(measured, split).to_parquet(out / "recommendations.parquet", index=False)
     summary = metrics(measured, split.protocol, seed)
-    return {"seed": seed, "metrics": summary, "seconds": seconds, "choices": model.trained.choices}
+    facts = {"seed": seed, "metrics": summary, "seconds": seconds, "choices": model.trained.choices}
+    return facts, recommendations(measured, split)
+
+
+def _prepare(out: Path) -> None:
+    """Make the folder: what cannot be written is known before the work, not after it."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{out} cannot be written: {error.strerror}; name another folder with --out") from error
+
+
+def _write(out: Path, result: Mapping[str, Any], lists: pd.DataFrame) -> None:
+    """Write both files beside their places and move them there, so that no half of one is ever seen."""
+    try:
+        with tempfile.TemporaryDirectory(dir=out, prefix=".writing-") as beside:
+            lists.to_parquet(Path(beside) / "recommendations.parquet", index=False)
+            (Path(beside) / "metrics.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
+            for written in Path(beside).iterdir():
+                os.replace(written, out / written.name)
+    except OSError as error:
+        raise RunError(f"{out} cannot be written: {error}") from error
 
 
 def _summary(
-    folder: str | Path, fit_on: str, split: Split, loading: float, results: list[dict[str, Any]]
+    folder: str | Path, fit_on: str, ks: Sequence[int], split: Split, loading: float, results: list[dict[str, Any]]
 ) -> dict[str, Any]:
     values = {
         model: {metric: [r["metrics"]["models"][model][metric] for r in results] for metric in found}
         for model, found in results[0]["metrics"]["models"].items()
     }
     chosen_on = "valid" if split.is_valid.any() else "a random cut of train"
-    first = results[0]["metrics"]
+    first, cut_offs = results[0]["metrics"], ",".join(map(str, ks))
     return {
-        "command": f"kgrec benchmark {Path(folder).name} --fit-on {fit_on} --seeds {len(results)}",
+        "command": f"kgrec benchmark {Path(folder).name} --fit-on {fit_on} --k {cut_offs} --seeds {len(results)}",
         "protocol": f"fit on {fit_on}; settings chosen on {chosen_on}; {PROTOCOL}",
         "mean": {m: {k: float(np.mean(v)) for k, v in found.items()} for m, found in values.items()},
         "deviation": {m: {k: float(np.std(v)) for k, v in found.items()} for m, found in values.items()},

@@ -121,9 +121,12 @@ def train(
     from kgrec.jobs import train_run
 
     run = train_run(graph, Config.read(config, settings or ()), split=split, k=k, runs=runs)
-    show_facts(f"run {run.name}", run.info["summary"], as_json)
-    if run.info["metrics"] and not as_json:
-        _show_metrics(run.info["metrics"], as_json)
+    summary, measured = run.info["summary"], run.info["metrics"]
+    if as_json:
+        return show_facts("", {"run": run.name, **summary, "metrics": measured}, as_json)
+    show_facts(f"run {run.name}", summary, as_json)
+    if measured:
+        _show_metrics(measured, as_json)
 
 
 @app.command()
@@ -144,10 +147,16 @@ def benchmark(
     as_json: Json = False,
 ) -> None:
     """Measure kgrec with its defaults on benchmark files, ready to be scored by others."""
-    from kgrec.benchmark import run_benchmark
+    from kgrec.benchmark import run_benchmark, seeds_table
 
     result = run_benchmark(folder, fit_on=fit_on, ks=_whole_numbers(k), seeds=seeds, out=out)
+    if as_json:
+        return show_facts("", result, as_json)
     _show_metrics(result["metrics"], as_json)
+    if seeds > 1:
+        show_text(f"\nmean ± standard deviation of {seeds} seeds")
+        show(seeds_table(result), as_json)
+    show_text(f"\nwritten: {out / 'recommendations.parquet'}, {out / 'metrics.json'}")
 
 
 @app.command()
@@ -207,9 +216,12 @@ def explain(
 @runs_app.command("list")
 def runs_list(graph: Graph, runs: Runs = None, as_json: Json = False) -> None:
     """List the runs of a graph, oldest first."""
-    from kgrec.jobs import runs_table
+    from kgrec.jobs import runs_folder, runs_table
 
-    show(runs_table(graph, runs), as_json)
+    table = runs_table(graph, runs)
+    if table.empty and not as_json:
+        return show_text(f"no run in {runs_folder(graph, runs)}; train one: kgrec train {graph}")
+    show(table, as_json)
 
 
 @runs_app.command("show")
@@ -220,10 +232,11 @@ def runs_show(
     as_json: Json = False,
 ) -> None:
     """Show what a run is made of: settings, choices, digests, metrics."""
-    from kgrec.runs import find_run, root_of
+    from kgrec.jobs import runs_folder
+    from kgrec.runs import find_run
 
-    found = find_run(runs or root_of(graph), run)
-    show_facts(found.name, found.info, as_json)
+    found = find_run(runs_folder(graph, runs), run)
+    show_facts(found.name, {"run": found.name, **found.info}, as_json)
 
 
 @app.command()
@@ -252,6 +265,9 @@ def main() -> None:
     except KgrecError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else 1)
+    except OSError as error:
+        print(f"error: {error.filename or 'the system'}: {(error.strerror or str(error)).lower()}", file=sys.stderr)
+        sys.exit(1)
     except SystemExit as end:
         if end.code == INTERRUPTED:
             print("interrupted; nothing was left half-written", file=sys.stderr)
@@ -259,9 +275,10 @@ def main() -> None:
 
 
 def _model(graph: str, run: str | None, runs: Path | None) -> kgrec.Recommender:
-    from kgrec.runs import find_run, root_of
+    from kgrec.jobs import runs_folder
+    from kgrec.runs import find_run
 
-    return kgrec.Recommender.load(find_run(runs or root_of(graph), run).folder)
+    return kgrec.Recommender.load(find_run(runs_folder(graph, runs), run).folder)
 
 
 def _show_metrics(metrics: dict[str, Any], as_json: bool) -> None:

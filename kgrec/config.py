@@ -54,7 +54,7 @@ class Config(BaseModel):
             key, separator, value = override.partition("=")
             if not separator:
                 raise UsageError(f"setting {override!r}; expected key=value")
-            values[key.strip()] = yaml.safe_load(value)
+            values[key.strip()] = _parsed(override, value)
         return cls.checked(values)
 
     @classmethod
@@ -70,6 +70,15 @@ class Config(BaseModel):
             return cls.model_validate(values)
         except ValidationError as error:
             raise UsageError("; ".join(_fault(e) for e in error.errors())) from None
+
+
+def _parsed(override: str, value: str) -> Any:
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise UsageError(
+            f"setting {override!r}: found a value that is not YAML; expected one such as 3 or a,b"
+        ) from None
 
 
 def _fault(error: Any) -> str:

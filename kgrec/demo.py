@@ -33,7 +33,7 @@ def run_demo(folder: Path, source: str | None = None) -> None:
 
     run = train_run(graph, Config())
     show_text(f"\n2. trained and measured as run {run.name} ({run.info['protocol']})")
-    show(metrics_table(run.info["metrics"]).filter(regex="model|NDCG|Recall|MRR|Coverage"), False)
+    show(metrics_table(run.info["metrics"]), False)
 
     published = publish_run(graph, run.name)
     show_text(f"\n3. {published['recommendations']} recommendations are in the graph; for user {USER}:")

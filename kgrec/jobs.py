@@ -10,12 +10,12 @@ import pandas as pd
 import pyarrow as pa
 
 from kgrec.config import Config
-from kgrec.errors import UsageError
+from kgrec.errors import StoreError, UsageError
 from kgrec.measure import HYBRID, measure, metrics
 from kgrec.persist import save_model
 from kgrec.progress import say
 from kgrec.recommender import Recommender, as_split
-from kgrec.runs import Run, find_run, list_runs, new_name, root_of
+from kgrec.runs import Run, find_run, list_runs, new_name, prepare_root, root_of
 from kgrec.snapshot import GraphSnapshot
 from kgrec.split import Split, split_by
 from kgrec.store import open_store
@@ -39,10 +39,13 @@ def train_run(
     Raises:
         UsageError, StoreError, RunError: as the steps do; no run is left behind.
     """
+    if k < 1:
+        raise UsageError(f"k={k}; expected at least 1")
     start = time.perf_counter()
     with open_store(graph, read_only=True) as store:
         snapshot = store.snapshot()
     cut, name = _cut(snapshot, split)
+    root = prepare_root(runs_folder(graph, runs))
     model = Recommender(config).fit(cut)
     say("recommending to every user")
     listed = model.recommend(snapshot.users.ids, k=k)
@@ -50,11 +53,10 @@ def train_run(
     if cut.is_test.any():
         say("measuring on the held-out behaviours")
         info["metrics"] = metrics(measure(model.model, cut, KS), cut.protocol, config.seed)
-    info["summary"] = _summary(cut, info["metrics"], listed, time.perf_counter() - start)
+    info["summary"] = _summary(cut, listed, time.perf_counter() - start)
     info |= {"data_digest": snapshot.digest, "encoded": model.cache.encoded}
-    folder = Path(runs or root_of(graph)) / new_name()
     tables = {"recommendations": pa.Table.from_pandas(listed, preserve_index=False)}
-    return save_model(folder, model.trained, config, info, tables)
+    return save_model(root / new_name(), model.trained, config, info, tables)
 
 
 def evaluate_run(graph: str, run: str | None = None, runs: str | Path | None = None) -> dict[str, Any]:
@@ -63,7 +65,7 @@ def evaluate_run(graph: str, run: str | None = None, runs: str | Path | None = N
     Raises:
         UsageError: the run held nothing out, or the graph has changed since.
     """
-    found = find_run(runs or root_of(graph), run)
+    found = find_run(runs_folder(graph, runs), run)
     with open_store(graph, read_only=True) as store:
         snapshot = store.snapshot()
     if snapshot.digest != found.info["data_digest"]:
@@ -82,7 +84,7 @@ def publish_run(graph: str, run: str | None = None, runs: str | Path | None = No
     """
     if k < 1:
         raise UsageError(f"k={k}; expected at least 1")
-    found = find_run(runs or root_of(graph), run)
+    found = find_run(runs_folder(graph, runs), run)
     listed = found.table("recommendations")
     listed = listed.filter(pa.compute.less_equal(listed.column("rank"), k))
     model = Recommender.load(found.folder)
@@ -96,11 +98,23 @@ def publish_run(graph: str, run: str | None = None, runs: str | Path | None = No
 def runs_table(graph: str, runs: str | Path | None = None) -> pd.DataFrame:
     """Return the runs of a graph, oldest first: run, created, split, and the hybrid's metrics."""
     rows = []
-    for run in list_runs(runs or root_of(graph)):
+    for run in list_runs(runs_folder(graph, runs)):
         measured = (run.info.get("metrics") or {}).get("models", {}).get(HYBRID, {})
         shown = {name: value for name, value in measured.items() if name.startswith(("NDCG", "Recall"))}
         rows.append({"run": run.name, "created": run.info["created"], "split": run.info.get("split"), **shown})
     return pd.DataFrame(rows, columns=None if rows else ["run", "created", "split"])
+
+
+def runs_folder(graph: str, runs: str | Path | None = None) -> Path:
+    """Return the folder of a graph's runs: `runs`, or the one beside the graph.
+
+    Raises:
+        StoreError: neither that folder nor the graph is there, so the graph's name is most likely wrong.
+    """
+    root = Path(runs or root_of(graph))
+    if not root.exists() and not Path(graph).exists():
+        raise StoreError(f"no graph at {graph}; load data first: kgrec load LOADER SOURCE --into {graph}")
+    return root
 
 
 def _cut(snapshot: GraphSnapshot, split: str | None) -> tuple[Split, str]:
@@ -110,14 +124,12 @@ def _cut(snapshot: GraphSnapshot, split: str | None) -> tuple[Split, str]:
     return split_by(snapshot, split), split
 
 
-def _summary(cut: Split, measured: dict[str, Any] | None, listed: pd.DataFrame, seconds: float) -> dict[str, Any]:
-    facts: dict[str, Any] = {
+def _summary(cut: Split, listed: pd.DataFrame, seconds: float) -> dict[str, Any]:
+    return {
         "users": cut.whole.n_users,
         "items": cut.whole.n_items,
         "behaviours learnt from": len(cut.train_and_valid.behaviours),
         "recommendations": len(listed),
+        "protocol": cut.protocol,
         "seconds": round(seconds, 1),
     }
-    if measured:
-        facts |= {"measured on": cut.protocol, **{f"hybrid {m}": v for m, v in measured["models"][HYBRID].items()}}
-    return facts

@@ -20,6 +20,8 @@ from kgrec.split import Split
 
 Scorer = Callable[[IntArray], FloatArray]
 HYBRID, FUSION = "hybrid", "linear fusion"
+SHOWN = "NDCG|Recall|MRR|Coverage"
+"""What a table for people shows of a model; JSON has everything."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,9 @@ def metrics(measured: Mapping[str, Measured], protocol: str, seed: int = 0) -> d
     """Summarise what was measured as JSON-ready values.
 
     Returns:
-        "protocol", "users" (questions asked), "models" {name: {metric: mean}}, "intervals" {name: {metric: [low,
-        high]}}, 95 % by user bootstrap, "hybrid_against" {name: paired test on NDCG}, and "domains" where there are several.
+        "protocol", "users" (questions asked), "models" {name: {metric: mean}}, "intervals" {name: {metric:
+        [low, high]}}, 95 % by user bootstrap, "hybrid_against" {name: paired test on NDCG}, and "domains" where there
+        are several.
     """
     names = list(next(iter(measured.values())).evaluations)
     per_user = {name: _joined([found.evaluations[name] for found in measured.values()]) for name in names}
@@ -101,8 +104,8 @@ def metrics(measured: Mapping[str, Measured], protocol: str, seed: int = 0) -> d
 
 
 def metrics_table(summary: Mapping[str, Any]) -> pd.DataFrame:
-    """Return a summary as a table, one row a model, best NDCG last."""
-    frame = pd.DataFrame(summary["models"]).T
+    """Return the measures that matter most as a table that fits a terminal: one row a model, best NDCG last."""
+    frame = pd.DataFrame(summary["models"]).T.filter(regex=SHOWN)
     ndcg = [name for name in frame.columns if name.startswith("NDCG")][-1]
     low_high = [summary["intervals"][name][ndcg] for name in frame.index]
     frame[f"{ndcg} 95%"] = [f"{low:.4f}–{high:.4f}" for low, high in low_high]

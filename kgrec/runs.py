@@ -82,6 +82,19 @@ def root_of(graph: str | Path) -> Path:
     return Path(graph).with_suffix(".runs")
 
 
+def prepare_root(root: Path) -> Path:
+    """Make a folder of runs if it is missing: what cannot be written is known before the work, not after it.
+
+    Raises:
+        RunError: it cannot be made.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{root} cannot be written: {error.strerror}; name another folder with --runs") from error
+    return root
+
+
 def write_run(
     folder: str | Path,
     info: Mapping[str, Any],

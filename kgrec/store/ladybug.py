@@ -67,19 +67,20 @@ class LadybugStore(GraphStore):
             self._current()
             return
         self._unlock = weakref.finalize(self, os.close, lock(self.path))
+        self._unused = not self.path.stat().st_size
         try:
             self._prepare()
         except BaseException:
-            self._unlock()
+            self._release()
             raise
 
     def close(self) -> None:
-        """Release the file; the store cannot be used afterwards."""
+        """Release the file; the store cannot be used afterwards. A new graph that nothing was written to is removed."""
         if self._database:
             self._database.close()
         self._database, self._closed = None, True
-        if not self.read_only:
-            self._unlock()
+        if not self.read_only and self._unlock.alive:
+            self._release()
 
     def schema(self) -> Schema | None:
         """Return the schema of the graph, or None while nothing was loaded."""
@@ -249,12 +250,19 @@ class LadybugStore(GraphStore):
 
     def _prepare(self) -> None:
         """Make the file a graph if it is new; finish what another tool that was killed has left beside it."""
-        if not self.path.stat().st_size:
+        if self._unused:
             with self._transaction():
                 pass
+            self._unused = True
         elif any(self.path.with_name(self.path.name + suffix).exists() for suffix in LOGS):
             open_file(self.path, read_only=False).close()
         self._current()
+
+    def _release(self) -> None:
+        """Unlock the file; one that this store made for nothing goes first, while no other writer can have it."""
+        if self._unused:
+            self.path.unlink(missing_ok=True)
+        self._unlock()
 
     @contextmanager
     def _transaction(self) -> Iterator[ladybug.Connection]:
@@ -267,6 +275,7 @@ class LadybugStore(GraphStore):
                 yield connection
             self._unlock()
             self._unlock = weakref.finalize(self, os.close, locked)
+            self._unused = False
 
     def _read(self, work: Callable[[ladybug.Connection], T]) -> T:
         """Run work on the graph as it is now, in an engine that was opened for reading only."""

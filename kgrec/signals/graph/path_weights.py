@@ -49,22 +49,25 @@ def learn_weights(
     users = _users(interactions, len(features) * len(candidates), random)
     share = _shares(interactions[users])
     values, wanted = _measure(features, users, candidates, share)
-    deviation = np.where(values.std(axis=1) > 0, values.std(axis=1), 1)
-    penalty = regularization * deviation.astype(np.float64) ** 2
+    deviation = values.std(axis=1)
+    deviation[deviation == 0] = 1
+    # Features differ by orders of magnitude; unless they are scaled, the optimiser stops short of the optimum.
+    values /= deviation[:, None]
+    wanted /= deviation
     user_share = np.asarray(share.sum(axis=1)).ravel()
 
     def objective(weights: Float64Array) -> tuple[float, Float64Array]:
         logits = (weights.astype(np.float32) @ values).reshape(len(users), -1) - correction
         normaliser, chance = _softmax(logits)
         expected = values @ (chance * user_share[:, None]).ravel()
-        loss = user_share @ normaliser - weights @ wanted + penalty @ weights**2 / 2
-        return float(loss), expected - wanted + penalty * weights
+        loss = user_share @ normaliser - weights @ wanted + regularization * weights @ weights / 2
+        return float(loss), expected - wanted + regularization * weights
 
-    start = (0.01 / deviation).astype(np.float64)
+    start = np.full(len(features), 0.01)
     found = minimize(
         objective, start, jac=True, method="L-BFGS-B", bounds=Bounds(lb=0), options={"maxiter": MAX_ITERATIONS}
     )
-    return np.asarray(found.x, dtype=np.float32)
+    return np.asarray(found.x / deviation, dtype=np.float32)
 
 
 def _softmax(logits: FloatArray) -> tuple[FloatArray, FloatArray]:
