@@ -77,7 +77,7 @@ def test_runs_are_listed_oldest_first_and_found_by_name_or_as_the_newest(tmp_pat
     assert [run.name for run in list_runs(tmp_path)] == ["b", "a"]
     assert find_run(tmp_path).name == "a"
     assert find_run(tmp_path, "b").name == "b"
-    with pytest.raises(RunError, match="no run 'c' in .*; there are: b, a"):
+    with pytest.raises(RunError, match=r"no run 'c' in .*; there are: b, a"):
         find_run(tmp_path, "c")
     with pytest.raises(RunError, match="train one first: kgrec train GRAPH"):
         find_run(tmp_path / "nowhere")
