@@ -30,8 +30,9 @@ def learn_weights(
     """Fit one weight, 0 or more, for each feature, on a sample of users.
 
     The objective is convex: cross-entropy of a user's items under softmax(Σ weight · feature), plus
-    regularization / 2 · Σ (weight · deviation of the feature)². As `McFadden (1978)`_ shows, a sample of the items
-    with a correction for the chance of each estimates the same weights.
+    regularization / 2 · Σ (weight · deviation of the feature)². With many items the sum over all of them is estimated
+    from a sample, each weighted by how much too often it is drawn: Bengio & Senécal, "Adaptive importance sampling",
+    IEEE TNN 2008.
 
     Args:
         features: what to weigh.
@@ -41,8 +42,6 @@ def learn_weights(
 
     Returns:
         float32 [n features].
-
-    .. _McFadden (1978): https://cowles.yale.edu/publications/cfdp/cfdp-477
     """
     random = np.random.default_rng(seed)
     candidates, correction = _candidates(interactions, random)

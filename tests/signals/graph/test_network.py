@@ -117,6 +117,26 @@ def test_the_gradient_of_a_propagation_is_that_of_the_dense_product(train):
     torch.testing.assert_close(ours.grad, theirs.grad)
 
 
+def test_each_step_follows_its_own_gradient_alone(train):
+    def trained(steps):
+        settings = GNNSettings(dim=4, steps=steps, edge_dropout=0)
+        first = np.random.default_rng(0).normal(size=(train.n_nodes, 4)).astype(np.float32)
+        none = torch.empty(0, dtype=torch.int64), torch.empty(0, 4)
+        made = network.Network(torch.from_numpy(first), *none, settings.layers)
+        network._optimise(made, train, adjacency, settings, np.random.default_rng(0))
+        return made, settings
+
+    adjacency = Adjacency.of(train, 0.3)
+    (five, settings), (four, _) = trained(5), trained(4)
+    vectors = torch.nn.functional.normalize(four(network._sparse(adjacency, adjacency.weight)))
+    users, items = vectors[torch.from_numpy(train.user_nodes)], vectors[torch.from_numpy(train.item_nodes)]
+    candidates = network._candidates(train.interactions, np.random.default_rng(0))
+    batch = network.Batch(torch.arange(train.n_users), network._positives(train.interactions), *candidates)
+    four.zero_grad()
+    network.softmax_loss(users / settings.temperature, items, batch).backward()
+    torch.testing.assert_close(five.learned.grad, four.learned.grad, rtol=1e-3, atol=1e-6)
+
+
 def test_layers_are_added_up(train):
     adjacency = Adjacency.of(train, 0.3)
     sparse = network._sparse(adjacency, adjacency.weight)
