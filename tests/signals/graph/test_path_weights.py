@@ -54,7 +54,7 @@ def test_a_sample_of_the_items_gives_about_the_same(monkeypatch):
 def test_the_scale_of_a_feature_does_not_matter_even_to_how_fast_weights_are_found(monkeypatch):
     features, interactions = choices()
     monkeypatch.setattr(path_weights, "MAX_ITERATIONS", 5)
-    scale = np.array([1e-4, 1, 1e3, -1], np.float32)
+    scale = np.array([1e3, 1e-4, 1, -10], np.float32)
     found = learnt(features * scale[:, None, None], interactions, regularization=0.01)
     expected = learnt(features * np.sign(scale)[:, None, None], interactions, regularization=0.01)
     np.testing.assert_allclose(found * np.abs(scale), expected, atol=1e-3)
