@@ -86,11 +86,10 @@ class Paths(Signal):
 
     def contributions(self, user_num: int, item_num: int) -> Contributions:
         """Return what leads from a user to an item, strongest first; popularity and the mean over users left out."""
-        parts = [self._contribution(num, user_num, item_num) for num in np.flatnonzero(self.weights[:-1]).tolist()]
-        path_num, through, value = (
-            np.concatenate([np.empty(0, kind), *column])
-            for kind, column in zip((np.int64, np.int64, np.float32), zip(*parts, strict=True) or [()] * 3, strict=True)
-        )
+        none = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
+        used = np.flatnonzero(self.weights[:-1]).tolist()
+        parts = [none, *(self._contribution(num, user_num, item_num) for num in used)]
+        path_num, through, value = (np.concatenate(column) for column in zip(*parts, strict=True))
         order = np.argsort(-value, kind="stable")
         return Contributions(path_num[order], through[order], value[order])
 
@@ -108,16 +107,20 @@ class Paths(Signal):
         self._item_left, self._item_right = self._stacked("items", train.n_items)
         self._user_left, user_right = self._stacked("users", train.n_users)
         self._user_chosen = (user_right.T @ train.interactions).tocsr()
-        used = [(p, w) for p, w in zip(paths, weights, strict=False) if p.side == "items" and w > 0]
-        self._offset = sum((w * path_offset(p, self._history) for p, w in used), np.zeros(train.n_items, np.float32))
+        offsets = [w * path_offset(p, self._history) for p, w in self._used("items")]
+        self._offset = sum(offsets, np.zeros(train.n_items, np.float32))
         popularity = np.bincount(train.interactions.indices, minlength=train.n_items)
         self._popularity = weights[-1] * np.log1p(popularity)
         return self
 
+    def _used(self, side: Side) -> list[tuple[TypedPath, np.float32]]:
+        """Return the paths of a side that count for anything, with their weights."""
+        pairs = zip(self.paths, self.weights[:-1], strict=True)
+        return [(path, weight) for path, weight in pairs if path.side == side and weight > 0]
+
     def _stacked(self, side: Side, n: int) -> tuple[sp.csr_matrix, sp.csr_matrix]:
         """Return all paths of a side as one, weights on the left: float32 CSR [n, k] twice."""
-        used = [(p, w) for p, w in zip(self.paths, self.weights, strict=False) if p.side == side and w > 0]
-        none = sp.csr_matrix(np.empty((n, 0), dtype=np.float32))
+        used, none = self._used(side), sp.csr_matrix(np.empty((n, 0), dtype=np.float32))
         left = sp.hstack([none, *(p.left * w for p, w in used)], format="csr")
         return left, sp.hstack([none, *(p.right for p, _ in used)], format="csr")
 
