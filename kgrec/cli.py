@@ -32,7 +32,6 @@ RunName = Annotated[str | None, typer.Option("--run", help="Name or folder of a 
 Runs = Annotated[Path | None, typer.Option("--runs", help="Folder of runs; beside the graph if not given.")]
 SchemaFile = Annotated[str | None, typer.Option("--schema", help="Schema file or name; derived if not given.")]
 Params = Annotated[list[str] | None, typer.Option("--param", help="Query parameter as name=value; repeatable.")]
-INTERRUPTED = 130
 K = Annotated[int, typer.Option("--k", help="Length of a list.")]
 
 
@@ -268,10 +267,6 @@ def main() -> None:
     except OSError as error:
         print(f"error: {error.filename or 'the system'}: {(error.strerror or str(error)).lower()}", file=sys.stderr)
         sys.exit(1)
-    except SystemExit as end:
-        if end.code == INTERRUPTED:
-            print("interrupted; nothing was left half-written", file=sys.stderr)
-        raise
 
 
 def _model(graph: str, run: str | None, runs: Path | None) -> kgrec.Recommender:

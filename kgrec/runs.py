@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from kgrec.errors import RunError
@@ -114,7 +115,7 @@ def write_run(
     try:
         _fill(beside, full, tables, arrays)
         _move(beside, folder)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise RunError(f"{folder} cannot be written: {error}") from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)

@@ -59,8 +59,17 @@ def transaction(path: Path) -> Iterator[ladybug.Connection]:
     with open_file(path, read_only=False) as database, ladybug.Connection(database) as connection:
         execute(connection, "BEGIN TRANSACTION")
         yield connection
+        _commit(connection)
+
+
+def _commit(connection: ladybug.Connection) -> None:
+    try:
         execute(connection, "COMMIT")
         execute(connection, "CHECKPOINT")
+    except StoreError as error:
+        # The engine promises to recover the commit from its log, but the file it was made on is dropped.
+        reason = str(error.__cause__).rpartition("exception: ")[2].strip()
+        raise StoreError(f"cannot write the graph, which is as it was; is the disk full? {reason}") from error
 
 
 def execute(

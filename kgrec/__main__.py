@@ -1,0 +1,26 @@
+"""Where the `kgrec` command and `python -m kgrec` start: Ctrl-C is answered even while kgrec is being imported."""
+
+import sys
+
+INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the command; an interruption is one line on stderr, never a traceback."""
+    try:
+        from kgrec.cli import main as run
+
+        run()
+    except KeyboardInterrupt:
+        sys.exit(_interrupted())
+    except SystemExit as end:
+        sys.exit(_interrupted() if end.code == INTERRUPTED else end.code)
+
+
+def _interrupted() -> int:
+    print("interrupted; nothing was left half-written", file=sys.stderr)
+    return INTERRUPTED
+
+
+if __name__ == "__main__":
+    main()
