@@ -54,6 +54,13 @@ def test_friends_place_a_user_without_history(train):
     assert scores[own].min() > scores[~own].max()
 
 
+def test_an_item_of_which_nothing_is_known_gets_zero_scores(train):
+    unknown = only_behaviours(train).with_behaviours(train.behaviours.item_num != 3)
+    scores = GNN(GNNSettings(dim=16, steps=5)).fit(unknown, {}).scores(np.arange(train.n_users))
+    np.testing.assert_array_equal(scores[:, 3], 0)
+    assert np.count_nonzero(scores) == train.n_users * (train.n_items - 1)
+
+
 def test_users_in_small_batches_learn_too(train, monkeypatch):
     monkeypatch.setattr(network, "MAX_LOGITS", 8 * train.n_items)
     own = own_community(train)
@@ -121,12 +128,12 @@ def test_each_step_follows_its_own_gradient_alone(train):
     def trained(steps):
         settings = GNNSettings(dim=4, steps=steps, edge_dropout=0)
         first = np.random.default_rng(0).normal(size=(train.n_nodes, 4)).astype(np.float32)
-        none = torch.empty(0, dtype=torch.int64), torch.empty(0, 4)
-        made = network.Network(torch.from_numpy(first), *none, settings.layers)
+        made = network.Network(torch.from_numpy(first), torch.from_numpy(train.item_nodes), text, settings.layers)
         network._optimise(made, train, adjacency, settings, np.random.default_rng(0))
         return made, settings
 
     adjacency = Adjacency.of(train, 0.3)
+    text = torch.randn(train.n_items, 4, generator=torch.manual_seed(0))
     (five, settings), (four, _) = trained(5), trained(4)
     vectors = torch.nn.functional.normalize(four(network._sparse(adjacency, adjacency.weight)))
     users, items = vectors[torch.from_numpy(train.user_nodes)], vectors[torch.from_numpy(train.item_nodes)]
@@ -135,6 +142,7 @@ def test_each_step_follows_its_own_gradient_alone(train):
     four.zero_grad()
     network.softmax_loss(users / settings.temperature, items, batch).backward()
     torch.testing.assert_close(five.learned.grad, four.learned.grad, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(five.projection.grad, four.projection.grad, rtol=1e-3, atol=1e-6)
 
 
 def test_layers_are_added_up(train):
