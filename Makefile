@@ -2,6 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
+# A folder with the benchmark files ml-100k.train.inter and ml-100k.test.inter; without it accuracy is not measured.
+DATA ?= ../shared/data/ml-100k
+
 .PHONY: setup demo test lint bench clean
 
 setup: .venv/ready
@@ -27,6 +30,9 @@ bench: setup
 	$(BIN)/python benchmarks/bulk_load.py
 	$(BIN)/python benchmarks/top_k.py
 	$(BIN)/python benchmarks/main_job.py
+	test ! -d $(DATA) || ( $(BIN)/kgrec benchmark $(DATA) --out build/benchmark && \
+		cp build/benchmark/metrics.json benchmarks/results/ml-100k.json )
+	$(BIN)/python docs/make_tables.py
 
 clean:
 	rm -rf .venv dist demo

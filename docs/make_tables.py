@@ -80,14 +80,12 @@ def top_k(result: dict[str, Any]) -> Iterator[list[str]]:
 
 
 def main_job(result: dict[str, Any]) -> Iterator[list[str]]:
-    cores, command = result["machine"]["cores"], f"`{result['command']}`"
-    for key, cache in (("demo_cold", "an empty cache"), ("demo_warm", "a warm cache")):
-        found = result[key]
-        measured = f"{found['wall_s']:.0f} s, {found['texts_encoded']:,} texts encoded, {found['peak_memory_mb']:,} MB"
-        yield [f"`kgrec demo` from {cache}, {cores} cores", measured, command]
-    latency = result["recommend_one_user"]
-    measured = f"median {latency['median_ms']:.1f} ms, 95th percentile {latency['p95_ms']:.1f} ms"
-    yield ["one user's list from a loaded MovieLens model", measured, command]
+    for name, what in (("demo_cold", "`kgrec demo` from an empty cache"), ("demo_warm", "again, with its cache")):
+        found = result[name]
+        measured = f"{found['wall_s']:.0f} s, {found['texts_encoded']} texts encoded, {found['peak_memory_mb']} MB"
+        yield [what, measured, f"`{result['command']}`"]
+    one = result["recommend_one_user"]
+    yield ["`recommend` for one user of MovieLens 100K", f"{one['median_ms']} ms, median", f"`{result['command']}`"]
 
 
 def nothing(result: dict[str, Any]) -> Iterator[list[str]]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import scipy.sparse as sp
@@ -36,16 +37,16 @@ class IdMap:
     """External ids (strings) and internal numbers (0 … n-1), both ways."""
 
     def __init__(self, ids: pa.Array) -> None:
-        self._arrow = ids
         self.ids = _objects(ids)
+        self._index = pd.Index(self.ids)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def nums(self, ids: Iterable[object]) -> IntArray:
         """Return the numbers of ids, int64 [n]; -1 for an id that is not there."""
-        wanted = pa.array([str(i) for i in ids], pa.string())
-        return np.asarray(pc.index_in(wanted, value_set=self._arrow).fill_null(-1), dtype=np.int64)
+        wanted = pd.Index(np.array([str(i) for i in ids], dtype=object))
+        return np.asarray(self._index.get_indexer(wanted), dtype=np.int64)
 
     def __contains__(self, id_: object) -> bool:
         return bool(self.nums([id_])[0] >= 0)
