@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
+from kgrec.config import Config
+from kgrec.jobs import train_run
+from kgrec.loading import load
 from kgrec.schema import Schema
 from kgrec.snapshot import GraphSnapshot
+from kgrec.store import open_store
 from kgrec.tables import GraphTables
 from kgrec.testing.graphs import two_communities
 
@@ -31,6 +40,57 @@ roles:
     BOUGHT: {weight: price, time: at}
     VIEWED: {}
 """
+
+
+CINEMA = Path(__file__).parent / "data" / "cinema"
+FAST = "signals=popularity,ease"
+"""Setting for tests that need a model, whichever."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command left: exit code, stdout, stderr."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Result]
+
+
+@pytest.fixture
+def kgrec(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs the `kgrec` command in this process, wide enough that no message is folded."""
+    from kgrec.__main__ import main
+
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*words: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["kgrec", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            sys.exit(main())
+        return Result(int(end.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def trained_cinema(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cinema graph with one run beside it; tests only read it."""
+    graph = tmp_path_factory.mktemp("cinema") / "cinema.lbug"
+    with open_store(graph) as store:
+        load("atomic", CINEMA, into=store)
+    train_run(str(graph), Config.read(overrides=[FAST]))
+    return graph
+
+
+@pytest.fixture
+def cinema(trained_cinema: Path, tmp_path: Path) -> Path:
+    """A copy of `trained_cinema` that a test may change."""
+    shutil.copytree(trained_cinema.parent, tmp_path / "cinema")
+    return tmp_path / "cinema" / "cinema.lbug"
 
 
 @pytest.fixture(scope="session")

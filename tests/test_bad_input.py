@@ -1,0 +1,361 @@
+"""Every bad input that a user may give: what they read, and that nothing was written."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import CINEMA, FAST
+
+from kgrec.store import open_store
+
+MAPPING = """\
+nodes:
+  Item: {source: items.csv, key: item_id}
+relationships:
+  RATED: {source: ratings.csv, from: user_id, to: item_id}
+"""
+SCHEMA = """\
+name: shop
+nodes:
+  User: {key: user_id}
+  Item: {key: item_id, properties: {title: string}}
+relationships:
+  RATED: {from: User, to: Item, properties: {stars: float, at: float}}
+roles:
+  users: [User]
+  items: [Item]
+  behaviours: {RATED: {weight: stars, time: at}}
+"""
+RATINGS = "user_id,item_id,stars,at\nu1,i1,5,1\nu2,i2,4,2\n"
+ITEMS = "item_id,title\ni1,One\ni2,Two\n"
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A copy of the cinema data to be spoilt."""
+    return Path(shutil.copytree(CINEMA, tmp_path / "source"))
+
+
+@pytest.fixture
+def refused(kgrec, tmp_path):
+    """Loads the spoilt atomic files and returns what the user reads, one problem a line."""
+
+    def load(*words: object) -> list[str]:
+        graph = tmp_path / "shop.lbug"
+        before = sorted(tmp_path.rglob("*"))
+        failed = kgrec("load", *(words or ("atomic", tmp_path / "source")), "--into", graph)
+        assert (failed.code, failed.out) == (1, "")
+        assert sorted(tmp_path.rglob("*")) == before
+        first, *problems = failed.err.rstrip().splitlines()
+        assert first == f"error: {len(problems)} problem{'s' if len(problems) > 1 else ''} in the data:"
+        return [problem.strip().replace(f"{tmp_path}/", "") for problem in problems]
+
+    return load
+
+
+@pytest.fixture
+def refused_tables(refused, tmp_path):
+    """Loads CSV files through a mapping, some of them given by the test."""
+
+    def load(**files: str | bytes) -> list[str]:
+        given = {"mapping.yaml": MAPPING, "schema.yaml": SCHEMA, "ratings.csv": RATINGS, "items.csv": ITEMS}
+        for name, content in (given | {name.replace("_", "."): text for name, text in files.items()}).items():
+            (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+        return refused("tables", tmp_path / "mapping.yaml", "--schema", tmp_path / "schema.yaml")
+
+    return load
+
+
+def change(path: Path, row: int, text: str | bytes) -> None:
+    """Replace a line (from 1) of a file."""
+    lines = path.read_bytes().splitlines()
+    lines[row - 1] = text if isinstance(text, bytes) else text.encode()
+    path.write_bytes(b"\n".join(lines) + b"\n")
+
+
+def test_a_missing_folder_and_a_missing_file(refused, refused_tables, source):
+    assert refused("atomic", "nowhere") == ["nowhere: found no such folder; expected a folder of RecBole atomic files"]
+    (source / "cinema.inter").unlink()
+    assert refused() == ["source: found no .inter file; expected NAME.inter, or NAME.train.inter and NAME.test.inter"]
+    mapping = MAPPING.replace("items.csv", "gone.csv")
+    assert refused_tables(mapping_yaml=mapping) == [
+        "gone.csv: found no such file or directory; expected a readable file"
+    ]
+
+
+def test_an_empty_file(refused, source):
+    (source / "cinema.item").write_text("")
+    (source / "cinema.inter").write_text("\n\n")
+    assert refused() == [
+        "source/cinema.inter: found an empty file; expected a header and rows",
+        "source/cinema.item: found an empty file; expected a header and rows",
+    ]
+
+
+def test_a_wrong_header(refused, source):
+    change(source / "cinema.inter", 1, "user:token\titem_id:token\trating:float\ttimestamp:float")
+    change(source / "cinema.item", 1, "item_id:token\ttitle\trelease_year:token\tgenre:words")
+    assert refused() == [
+        "source/cinema.inter:1: found the header user, item_id, rating, timestamp; expected a column user_id",
+        "source/cinema.item:1: found 'title'; expected name:type with a type of token, token_seq, float, float_seq",
+        "source/cinema.item:1: found 'genre:words'; expected name:type with a type of "
+        "token, token_seq, float, float_seq",
+    ]
+
+
+def test_bytes_that_are_not_utf8_and_ragged_rows(refused, source):
+    change(source / "cinema.item", 3, "f2\tCaf\xe9\t1965\tDrama".encode("latin-1"))
+    change(source / "cinema.inter", 4, "u1\tf1\t5")
+    change(source / "cinema.inter", 9, "u1\tf1\t5\t1600000000\t1")
+    assert refused() == [
+        "source/cinema.inter:4: found 3 fields; expected 4 fields",
+        "source/cinema.inter:9: found 5 fields; expected 4 fields",
+        "source/cinema.item:3: found byte 0xe9 at position 7 of the line, which is not UTF-8; "
+        "expected UTF-8 text; save the file as UTF-8",
+    ]
+
+
+def test_numbers_that_are_none_or_out_of_range(refused, source):
+    change(source / "cinema.inter", 2, "u1\tf6\tfive\t1600000000")
+    change(source / "cinema.inter", 3, "u1\tf23\tNaN\t1600000060")
+    change(source / "cinema.inter", 4, "u1\tf11\tinf\t1600000120")
+    change(source / "cinema.inter", 5, "u1\tf12\t5\t1600000000000")
+    change(source / "cinema.inter", 6, "u1\tf13\t5\t-1")
+    seconds = "epoch seconds up to the year 2200, or an order from 0 on (if these are milliseconds, divide by 1000)"
+    assert sorted(refused()) == [
+        "source/cinema.inter:2: rating: found 'five'; expected a value of type float",
+        "source/cinema.inter:3: rating: found nan; expected a finite number",
+        "source/cinema.inter:4: rating: found inf; expected a finite number",
+        f"source/cinema.inter:5: timestamp: found 1600000000000.0; expected {seconds}",
+        f"source/cinema.inter:6: timestamp: found -1.0; expected {seconds}",
+    ]
+
+
+def test_a_duplicate_key_with_different_values(refused, source):
+    with (source / "cinema.item").open("a") as file:
+        file.write("f1\tAnother Title\t1999\tWestern\n")
+    (problem,) = [line for line in refused() if "title" in line]
+    assert problem.startswith("source/cinema.item:74: found item_id='f1', title='Another Title'")
+    assert "while source/cinema.item:2 has item_id='f1', title='The Colony and the Comet'" in problem
+    assert problem.endswith("expected one row for a key, or equal rows")
+
+
+def test_an_edge_to_an_unknown_node(refused_tables):
+    rows = RATINGS + "u1,i9,3,4\nu2,i8,3,5\n"
+    assert refused_tables(ratings_csv=rows) == [
+        "ratings.csv:4: dst: found 'i9'; expected the key of a Item",
+        "ratings.csv:5: dst: found 'i8'; expected the key of a Item",
+    ]
+
+
+def test_an_unknown_column_in_a_mapping(refused_tables):
+    mapping = MAPPING.replace("to: item_id", "to: itm_id").replace("key: item_id", "key: sku")
+    assert refused_tables(mapping_yaml=mapping) == [
+        "mapping.yaml: nodes.Item.key: found column 'sku', which items.csv lacks; expected one of item_id, title",
+        "mapping.yaml: relationships.RATED.to: found column 'itm_id', which ratings.csv lacks; "
+        "expected one of user_id, item_id, stars, at; near matches: item_id",
+    ]
+
+
+def test_no_behaviour_at_all(refused, source):
+    change(source / "cinema.inter", 1, (source / "cinema.inter").read_text().splitlines()[0])
+    header = (source / "cinema.inter").read_text().splitlines()[0]
+    (source / "cinema.inter").write_text(header + "\n")
+    assert refused() == ["cinema: found no behaviour at all; expected at least one INTERACTED"]
+
+
+def test_a_schema_with_an_error_names_its_line(kgrec, tmp_path):
+    (tmp_path / "schema.yaml").write_text(SCHEMA.replace("to: Item", "to: Itm"))
+    failed = kgrec(
+        "load", "tables", "mapping.yaml", "--schema", tmp_path / "schema.yaml", "--into", tmp_path / "g.lbug"
+    )
+    assert failed.code == 1
+    assert re.search(r"schema\.yaml:6: .*'Itm'", failed.err)
+    assert [path.name for path in tmp_path.iterdir()] == ["schema.yaml"]
+
+
+def test_a_load_that_is_refused_leaves_the_graph_as_it_was(kgrec, source, cinema):
+    before = cinema.read_bytes()
+    change(source / "cinema.inter", 2, "u1\tf6\tfive\t1600000000")
+    assert kgrec("load", "atomic", source, "--into", cinema).code == 1
+    assert cinema.read_bytes() == before
+
+
+def test_a_user_without_a_train_row_gets_what_is_popular(kgrec, source, tmp_path):
+    with (source / "cinema.user").open("a") as file:
+        file.write("newcomer\t30\twriter\n")
+    graph = tmp_path / "shop.lbug"
+    assert kgrec("load", "atomic", source, "--into", graph).code == 0
+    assert kgrec("train", graph, "--set", FAST).code == 0
+    new = json.loads(kgrec("recommend", graph, "newcomer", "--k", 3, "--json").out)
+    popular = kgrec("recommend", graph, "stranger", "--on-unknown", "popular", "--k", 3, "--json")
+    assert [row["item_id"] for row in new] == [row["item_id"] for row in json.loads(popular.out)]
+
+
+def test_an_unknown_user(kgrec, trained_cinema):
+    failed = kgrec("recommend", trained_cinema, "u1", "u1x")
+    assert (failed.code, failed.out) == (2, "")
+    assert re.fullmatch(
+        r"error: unknown user: 'u1x'; near matches: u1, u\d+, u\d+\. .*on_unknown='popular'.*\n", failed.err
+    )
+    popular = kgrec("recommend", trained_cinema, "u1x", "--on-unknown", "popular", "--k", 2)
+    assert popular.code == 0
+    assert popular.out.count("u1x") == 2
+    wrong = kgrec("recommend", trained_cinema, "u1x", "--on-unknown", "guess")
+    assert (wrong.code, wrong.err) == (2, "error: on_unknown='guess'; expected 'error' or 'popular'\n")
+
+
+@pytest.mark.parametrize("k", [0, -3])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["recommend", "GRAPH", "u1"],
+        ["similar", "GRAPH", "--node", "f1"],
+        ["train", "GRAPH"],
+        ["publish", "GRAPH"],
+        ["benchmark", str(CINEMA)],
+    ],
+    ids=lambda command: command[0],
+)
+def test_k_below_one(kgrec, trained_cinema, command, k):
+    failed = kgrec(*[trained_cinema if word == "GRAPH" else word for word in command], "--k", k)
+    assert (failed.code, failed.out) == (2, "")
+    assert re.search(rf"k=\[?{k}\]?; expected at least 1", failed.err)
+    assert len(list(trained_cinema.with_suffix(".runs").iterdir())) == 1
+
+
+def test_k_above_the_number_of_items_gives_a_short_list(kgrec, trained_cinema):
+    rows = json.loads(kgrec("recommend", trained_cinema, "u1", "--k", 10_000, "--json").out)
+    assert 0 < len(rows) < 72
+    assert [row["rank"] for row in rows] == list(range(1, len(rows) + 1))
+
+
+def test_a_store_locked_by_another_writer(kgrec, cinema):
+    with open_store(cinema):
+        for words in (["load", "atomic", CINEMA, "--into", cinema], ["publish", cinema]):
+            failed = kgrec(*words)
+            assert (failed.code, failed.out) == (1, "")
+            assert failed.err.startswith(f"error: {cinema} is open for writing in ")
+            assert "wait until it is closed there" in failed.err
+        assert kgrec("recommend", cinema, "u1").code == 0
+        assert kgrec("cypher", cinema, "MATCH (n:Item) RETURN count(*)").code == 0
+
+
+def test_a_run_of_a_newer_version(kgrec, cinema):
+    (folder,) = cinema.with_suffix(".runs").iterdir()
+    info = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**info, "format": 99}))
+    failed = kgrec("recommend", cinema, "u1", "--run", folder.name)
+    assert (failed.code, failed.out) == (1, "")
+    assert failed.err == f"error: {folder} has format 99, this kgrec reads up to 1; update kgrec\n"
+
+
+FULL_DISK = """
+import resource, signal, sys
+from kgrec.__main__ import main
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+limit = int(sys.argv.pop(1))
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+main()
+"""
+
+
+def with_little_room(room: int, *words: object) -> str:
+    """Run a command that cannot write a file of more than `room` bytes; return what it says."""
+    command = [sys.executable, "-c", FULL_DISK, str(room), *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize("room", [1_000, 60_000, 240_000])
+def test_a_disk_that_fills_while_loading(tmp_path, room):
+    message = with_little_room(room, "load", "atomic", CINEMA, "--into", tmp_path / "shop.lbug")
+    assert message.startswith("error: cannot ")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("room", [1_000, 170_000])
+def test_a_disk_that_fills_while_a_run_is_written(cinema, tmp_path, room):
+    message = with_little_room(room, "train", cinema, "--set", FAST, "--runs", tmp_path / "runs")
+    assert re.match(rf"error: {tmp_path}/runs/\S+ cannot be written: .*File too large", message)
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_a_disk_that_fills_while_publishing(cinema):
+    before = cinema.read_bytes()
+    assert with_little_room(100_000, "publish", cinema).startswith(f"error: cannot write {cinema}: ")
+    assert cinema.read_bytes() == before
+    assert sorted(path.name for path in cinema.parent.iterdir()) == ["cinema.lbug", "cinema.runs"]
+
+
+INTERRUPTED = """
+import os, signal, sys, threading
+from importlib import import_module
+place, _, name = sys.argv.pop(1).rpartition(".")
+from kgrec.__main__ import main
+module = import_module(place)
+work = getattr(module, name)
+def started(*arguments, **named):
+    threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+    return work(*arguments, **named)
+setattr(module, name, started)
+main()
+"""
+
+
+def interrupt(stage: str, *words: object) -> None:
+    """Press Ctrl-C just after a function has started; the command must end as if it had never begun."""
+    command = [sys.executable, "-c", INTERRUPTED, stage, *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.stderr == "interrupted; nothing was left half-written\n"
+    assert (done.returncode, done.stdout) == (130, "")
+
+
+@pytest.mark.parametrize("stage", ["loaders.atomic.read_folder", "kgrec.store.ladybug.upsert"])
+def test_ctrl_c_while_loading(tmp_path, stage):
+    interrupt(stage, "load", "atomic", CINEMA, "--into", tmp_path / "shop.lbug")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("stage", ["kgrec.training._choose_all", "kgrec.persist.write_run"])
+def test_ctrl_c_while_training(cinema, tmp_path, stage):
+    interrupt(stage, "train", cinema, "--runs", tmp_path / "runs")
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_ctrl_c_while_publishing(cinema):
+    before = cinema.read_bytes()
+    interrupt("kgrec.jobs.open_store", "publish", cinema)
+    assert cinema.read_bytes() == before
+    assert sorted(path.name for path in cinema.parent.iterdir()) == ["cinema.lbug", "cinema.runs"]
+
+
+def test_ctrl_c_during_a_benchmark(tmp_path):
+    folder = tmp_path / "cinema"
+    shutil.copytree(CINEMA, folder)
+    header, *rows = (folder / "cinema.inter").read_text().splitlines()
+    for part, of_part in (("train", rows[::2]), ("test", rows[1::2])):
+        (folder / f"cinema.{part}.inter").write_text("\n".join([header, *of_part]) + "\n")
+    interrupt("kgrec.training._choose_all", "benchmark", folder, "--out", tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_ctrl_c_before_kgrec_is_imported():
+    command = [sys.executable, "-m", "kgrec", "doctor"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate()
+    assert process.returncode == 130
+    assert said == "interrupted; nothing was left half-written\n"

@@ -1,0 +1,210 @@
+"""The commands, run in this process on the cinema data: what they print for people and for machines."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pandas as pd
+import pytest
+from conftest import CINEMA, FAST
+
+from kgrec.show import show
+
+
+def answer(result: Any) -> Any:
+    """Return the JSON that a command printed; it must have said nothing else."""
+    assert (result.code, result.err) == (0, "")
+    return json.loads(result.out)
+
+
+def test_the_whole_job(kgrec, tmp_path):
+    graph = tmp_path / "shop.lbug"
+    loaded = answer(kgrec("load", "atomic", CINEMA, "--into", graph, "--json"))
+    assert (loaded["User"], loaded["INTERACTED"]) == (90, 1230)
+    trained = answer(kgrec("train", graph, "--set", FAST, "--k", 5, "--json"))
+    assert trained["recommendations"] == 90 * 5
+    assert set(trained["metrics"]["models"]) == {"popularity", "ease", "linear fusion", "hybrid"}
+    assert answer(kgrec("evaluate", graph, "--json"))["models"] == trained["metrics"]["models"]
+    published = answer(kgrec("publish", graph, "--k", 3, "--json"))
+    assert published == {"run": trained["run"], "recommendations": 270, "vectors": ["Genre", "Item", "User"]}
+    counted = "MATCH (:User)-[r:RECOMMENDED]->(:Item) RETURN count(*) AS n, max(r.rank) AS longest"
+    assert answer(kgrec("cypher", graph, counted, "--json")) == [{"n": 270, "longest": 3}]
+    listed = answer(kgrec("recommend", graph, "u1", "--k", 3, "--json"))
+    shown = answer(kgrec("explore", graph, "recommended", "--param", "user=u1", "--json"))
+    assert len(shown) == len(listed) == 3
+    assert len(answer(kgrec("similar", graph, "--node", "f1", "--k", 4, "--json"))) == 4
+
+
+def test_loading_twice_changes_nothing(kgrec, cinema):
+    count = "MATCH (n)-[r:INTERACTED]->(m) RETURN count(*) AS n"
+    before = answer(kgrec("cypher", cinema, count, "--json"))
+    assert kgrec("load", "atomic", CINEMA, "--into", cinema).code == 0
+    assert answer(kgrec("cypher", cinema, count, "--json")) == before
+
+
+def test_a_schema_can_be_written_edited_and_used(kgrec, tmp_path):
+    assert answer(kgrec("check", "atomic", CINEMA, "--write-schema", tmp_path / "s.yaml", "--json"))["Item"] == 72
+    edited = (tmp_path / "s.yaml").read_text().replace("Item", "Film")
+    (tmp_path / "s.yaml").write_text(edited)
+    assert answer(kgrec("check", "atomic", CINEMA, "--schema", tmp_path / "s.yaml", "--json"))["Film"] == 72
+    assert [path.name for path in tmp_path.iterdir()] == ["s.yaml"]
+
+
+def test_runs_are_listed_and_shown(kgrec, cinema):
+    assert kgrec("train", cinema, "--set", FAST, "--split", "none").code == 0
+    first, second = answer(kgrec("runs", "list", cinema, "--json"))
+    assert (first["split"], second["split"]) == ("random", "none")
+    assert first["NDCG@20"] > 0
+    assert second["NDCG@20"] is None
+    shown = answer(kgrec("runs", "show", cinema, "--json"))
+    assert (shown["run"], shown["metrics"]) == (second["run"], None)
+    assert answer(kgrec("runs", "show", cinema, first["run"], "--json"))["run"] == first["run"]
+    assert first["run"] in kgrec("runs", "list", cinema).out
+
+
+def test_no_runs_yet(kgrec, tmp_path):
+    graph = tmp_path / "shop.lbug"
+    assert kgrec("load", "atomic", CINEMA, "--into", graph).code == 0
+    assert kgrec("runs", "list", graph).out == f"no run in {tmp_path}/shop.runs; train one: kgrec train {graph}\n"
+    assert answer(kgrec("runs", "list", graph, "--json")) == []
+    for command in (["runs", "show", graph], ["recommend", graph, "u1"], ["evaluate", graph], ["publish", graph]):
+        failed = kgrec(*command)
+        assert failed.code == 1
+        assert failed.err == f"error: no run in {tmp_path}/shop.runs; train one first: kgrec train GRAPH\n"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["train", "GRAPH"],
+        ["evaluate", "GRAPH"],
+        ["publish", "GRAPH"],
+        ["recommend", "GRAPH", "u1"],
+        ["explain", "GRAPH", "u1", "f1"],
+        ["similar", "GRAPH", "--text", "robots"],
+        ["cypher", "GRAPH", "RETURN 1"],
+        ["explore", "GRAPH", "overview"],
+        ["runs", "list", "GRAPH"],
+        ["runs", "show", "GRAPH"],
+    ],
+    ids=" ".join,
+)
+def test_a_graph_that_does_not_exist(kgrec, tmp_path, command):
+    graph = str(tmp_path / "gone.lbug")
+    failed = kgrec(*[graph if word == "GRAPH" else word for word in command])
+    assert (failed.code, failed.out) == (1, "")
+    assert failed.err == f"error: no graph at {graph}; load data first: kgrec load LOADER SOURCE --into {graph}\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_recommendations_can_be_narrowed(kgrec, trained_cinema):
+    def items(*words):
+        return [row["item_id"] for row in answer(kgrec("recommend", trained_cinema, "u1", *words, "--json"))]
+
+    best = items("--k", 5)
+    assert items("--k", 2, "--exclude", best[0], "--exclude", best[1]) == best[2:4]
+    assert items("--item", best[3], "--item", best[1]) == [best[1], best[3]]
+    title = answer(kgrec("recommend", trained_cinema, "u1", "--k", 1, "--json"))[0]["name"]
+    assert best[0] in items("--where", f"title={title}")
+    assert items("--k", 3, "--domain", "Item") == best[:3]
+
+
+def test_an_explanation_for_people_and_for_machines(kgrec, trained_cinema):
+    found = answer(kgrec("explain", trained_cinema, "u1", "f1", "--json"))
+    assert set(found) == {"user_id", "item_id", "item_name", "score", "rank", "shares", "paths"}
+    assert sum(found["shares"].values()) == pytest.approx(found["score"], rel=1e-4)
+    assert kgrec("explain", trained_cinema, "u1", "f1").out.startswith(f"{found['item_name']} (f1) for user u1")
+
+
+def test_named_queries_are_listed_without_a_graph_to_open(kgrec, trained_cinema):
+    names = [row["name"] for row in answer(kgrec("explore", trained_cinema, "--json"))]
+    assert len(names) >= 10
+    assert "why_item" in names
+
+
+def test_only_write_lets_a_query_change_the_graph(kgrec, cinema):
+    query = "CREATE (:Item {item_id: 'new'})"
+    assert kgrec("cypher", cinema, query).code == 1
+    assert kgrec("cypher", cinema, query, "--write").code == 0
+    found = "MATCH (i:Item) WHERE i.item_id = $id RETURN i.item_id AS id"
+    assert answer(kgrec("cypher", cinema, found, "--param", "id=new", "--json")) == [{"id": "new"}]
+
+
+def test_a_metrics_table_fits_a_terminal(kgrec, trained_cinema, monkeypatch, capsys):
+    wide = kgrec("evaluate", trained_cinema).out
+    header = wide.splitlines()[0].split()
+    assert header[:3] == ["model", "NDCG@10", "Recall@10"]
+    assert not any(name.startswith(("HR", "MAP", "Novelty", "Precision")) for name in header)
+    assert max(map(len, wide.rstrip().splitlines())) <= 120
+    assert "Novelty@20" in answer(kgrec("evaluate", trained_cinema, "--json"))["models"]["hybrid"]
+
+
+def test_values_of_every_kind_are_shown(capsys):
+    frame = pd.DataFrame({"text": ["a", None], "number": [0.123456, float("nan")], "list": [["x"], []]})
+    show(frame, False)
+    assert capsys.readouterr().out.split() == ["text", "number", "list", "a", "0.1235", "['x']", "[]"]
+    show(frame, True)
+    rows = [{"text": "a", "number": 0.123456, "list": ["x"]}, {"text": None, "number": None, "list": []}]
+    assert json.loads(capsys.readouterr().out) == rows
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["lod"], "No such command 'lod'"),
+        (["load", "atomic"], "Missing argument 'source'"),
+        (["train", "GRAPH", "--fast"], "No such option: --fast"),
+        (["recommend", "GRAPH", "u1", "--k", "ten"], "--k"),
+        (["train", "GRAPH", "--set", "signals"], "setting 'signals'; expected key=value"),
+        (["train", "GRAPH", "--set", "seed=[1"], "setting 'seed=[1': found a value that is not YAML"),
+        (["train", "GRAPH", "--set", "speed=3"], "unknown setting 'speed'; expected one of signals"),
+        (["train", "GRAPH", "--config", "gone.yaml"], "config gone.yaml cannot be read"),
+        (["train", "GRAPH", "--split", "daily"], "unknown split 'daily'; expected one of none, random"),
+        (["train", "GRAPH", "--split", "given"], "no behaviour is marked valid or test"),
+        (["recommend", "GRAPH", "u1", "--where", "year"], "found 'year'; expected name=value"),
+        (["recommend", "GRAPH", "u1", "--where", "yaer=1"], "found the item property 'yaer'; expected one of"),
+        (["recommend", "GRAPH", "u1", "--domain", "books"], "unknown domain 'books'; expected one of Item"),
+        (["recommend", "GRAPH", "u1", "--item", "f1x"], "unknown item: 'f1x'; near matches: f1"),
+        (["explain", "GRAPH", "u1", "f1x"], "unknown item: 'f1x'; near matches: f1"),
+        (["explore", "GRAPH", "hub"], "unknown query 'hub'; expected one of"),
+        (["explore", "GRAPH", "similar_items"], "no parameter 'item'"),
+        (["similar", "GRAPH"], "found neither a text nor a node; expected one"),
+        (["load", "atmic", "x", "--into", "GRAPH"], "unknown loader 'atmic'; expected one of"),
+        (["check", "atomic", CINEMA, "--schema", "gone"], "no schema file 'gone'; expected a path or one of"),
+        (["benchmark", CINEMA, "--seeds", "0"], "expected at least 1"),
+        (["benchmark", CINEMA, "--k", "10;20"], "--k '10;20'; expected whole numbers, such as 10,20"),
+        (["benchmark", CINEMA, "--fit-on", "all"], "--fit-on 'all'; expected one of train, train+valid"),
+    ],
+)
+def test_wrong_use_is_explained_with_exit_code_2(kgrec, trained_cinema, words, message):
+    failed = kgrec(*[trained_cinema if word == "GRAPH" else word for word in words])
+    assert (failed.code, failed.out) == (2, "")
+    assert message in failed.err
+    assert "Traceback" not in failed.err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["cypher", "GRAPH", "MATCH (n) RETRN n"], "in the query: MATCH (n) RETRN n"),
+        (["cypher", "GRAPH", "MATCH (i:Item) WHERE i.item_id = $id RETURN i"], "Parameter id not found"),
+        (["recommend", "GRAPH", "u1", "--run", "gone"], "no run 'gone' in"),
+        (["similar", "GRAPH", "--text", "robots"], "no vectors of Item in"),
+        (["check", "atomic", CINEMA, "--write-schema", "/dev/null/s.yaml"], "error: /dev/null/s.yaml: not a directory"),
+        (["train", "GRAPH", "--set", FAST, "--runs", "/dev/null/runs"], "/dev/null/runs cannot be written"),
+        (["cypher", "neo4j://host", "RETURN 1"], "neo4j stores are not available in this version"),
+    ],
+)
+def test_a_failure_is_explained_with_exit_code_1(kgrec, trained_cinema, words, message):
+    failed = kgrec(*[trained_cinema if word == "GRAPH" else word for word in words])
+    assert (failed.code, failed.out) == (1, "")
+    assert message in failed.err
+    assert "Traceback" not in failed.err
+
+
+def test_doctor_finds_this_installation_healthy(kgrec):
+    facts = answer(kgrec("doctor", "--json"))
+    assert facts["graph store"] == "works"
+    assert facts["text encoder"].endswith("works")
+    assert {"atomic", "movielens", "tables"} <= set(facts["loaders"].split(", "))

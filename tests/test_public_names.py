@@ -1,0 +1,68 @@
+"""What kgrec promises to others: its public names, a light import, and commands that say what they do."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import typer
+from typer.main import get_command
+
+import kgrec
+from kgrec.cli import app
+
+COMMANDS = {
+    *("demo", "load", "check", "cypher", "explore", "train", "evaluate", "benchmark", "recommend", "similar"),
+    *("explain", "runs", "publish", "doctor"),
+}
+
+
+def commands(group: typer.core.TyperGroup, prefix: str = "") -> dict[str, typer.core.TyperCommand]:
+    found = {}
+    for name, command in group.commands.items():
+        inner = getattr(command, "commands", None)
+        found |= commands(command, f"{name} ") if inner else {prefix + name: command}
+    return found
+
+
+ALL = commands(get_command(app))
+
+
+@pytest.mark.parametrize("name", kgrec.__all__)
+def test_every_public_name_is_there_and_documented(name: str) -> None:
+    assert getattr(kgrec, name).__doc__
+
+
+def test_public_names_are_sorted_and_an_unknown_one_is_refused() -> None:
+    assert kgrec.__all__ == sorted(kgrec.__all__)
+    with pytest.raises(AttributeError, match="module 'kgrec' has no attribute 'recomend'"):
+        kgrec.recomend  # noqa: B018
+
+
+def test_importing_kgrec_imports_no_heavy_library() -> None:
+    heavy = "{'torch', 'transformers', 'torch_geometric', 'pandas', 'pyarrow', 'ladybug'}"
+    code = f"import sys, kgrec; print(sorted({heavy} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_importing_the_command_line_does_not_import_torch() -> None:
+    code = "import sys, kgrec.cli; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
+def test_all_commands_are_there() -> None:
+    assert set(get_command(app).commands) == COMMANDS
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_command_and_each_of_its_parameters_has_help(name: str, kgrec) -> None:
+    shown = kgrec(*name.split(), "--help")
+    assert shown.code == 0
+    assert ALL[name].help.splitlines()[0].split()[0] in shown.out
+    assert [p.name for p in ALL[name].params if not getattr(p, "help", None)] == []
+
+
+@pytest.mark.parametrize("name", sorted(set(ALL) - {"demo"}))
+def test_every_command_but_the_demo_speaks_json(name: str) -> None:
+    assert "as_json" in [parameter.name for parameter in ALL[name].params]
