@@ -131,7 +131,7 @@ def test_only_write_lets_a_query_change_the_graph(kgrec, cinema):
     assert answer(kgrec("cypher", cinema, found, "--param", "id=new", "--json")) == [{"id": "new"}]
 
 
-def test_a_metrics_table_fits_a_terminal(kgrec, trained_cinema, monkeypatch, capsys):
+def test_a_metrics_table_fits_a_terminal(kgrec, trained_cinema):
     wide = kgrec("evaluate", trained_cinema).out
     header = wide.splitlines()[0].split()
     assert header[:3] == ["model", "NDCG@10", "Recall@10"]
