@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.text import Text
 
 PICTURE = Path(__file__).with_name("demo.svg")
-WIDTH = 100
+WIDTH = 120
 
 
 def main() -> None:
