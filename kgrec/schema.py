@@ -39,6 +39,7 @@ EdgeType = tuple[str, str, str]
 """(source label, relationship type, target label), as in torch-geometric."""
 
 RESERVED_TYPES = ("RECOMMENDED",)
+RESERVED_LABELS = ("Published",)
 RESERVED_PROPERTIES = ("embedding",)
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _Path = tuple[str | int, ...]
@@ -274,7 +275,7 @@ def _name_faults(schema: Schema) -> Iterator[_Fault]:
             for path, word in [((part, name), name), *(((part, name, "properties", p), p) for p in kind.properties)]:
                 if not _IDENTIFIER.fullmatch(word):
                     yield path, f"name {word!r}", "letters, digits and _, not starting with a digit"
-                if word in RESERVED_PROPERTIES or (part == "relationships" and word in RESERVED_TYPES):
+                if word in RESERVED_PROPERTIES or word in (RESERVED_LABELS if part == "nodes" else RESERVED_TYPES):
                     yield path, f"reserved name {word!r}", "another name; kgrec writes this one itself"
     for label, node in schema.nodes.items():
         if node.key in node.properties:

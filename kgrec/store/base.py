@@ -9,21 +9,33 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
 
 import pandas as pd
 import pyarrow as pa
 
 from kgrec.errors import StoreError
 from kgrec.schema import Schema
-from kgrec.snapshot import FloatArray, GraphSnapshot
+from kgrec.snapshot import FloatArray, GraphSnapshot, Vectors
 from kgrec.tables import GraphTables, check
+
+if TYPE_CHECKING:
+    import networkx
+    from torch_geometric.data import HeteroData
+
+TIME_LIMIT: Final = 120.0
+"""Seconds a query may take."""
+
+ROW_LIMIT: Final = 1_000_000
+"""Rows a query may return."""
 
 
 class GraphStore(ABC):
     """A graph in an engine."""
 
     uri: str
+    language: ClassVar[Literal["cypher", "sparql"]] = "cypher"
+    """The query language of the engine."""
 
     @abstractmethod
     def schema(self) -> Schema | None:
@@ -49,12 +61,56 @@ class GraphStore(ABC):
         """Return everything that was loaded: nodes and relationships of the schema, not what kgrec derived."""
 
     @abstractmethod
-    def cypher(self, query: str, parameters: Mapping[str, Any] | None = None, *, write: bool = False) -> pd.DataFrame:
-        """Run a Cypher query; read-only unless `write`.
+    def ids(self, label: str) -> pa.Array:
+        """Return the keys of a label's nodes, in no particular order.
 
         Raises:
-            StoreError: the query is wrong, or writes without `write`; the engine's message and the query are shown.
+            StoreError: the schema has no such label.
         """
+
+    def cypher(
+        self,
+        query: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        write: bool = False,
+        time_limit: float = TIME_LIMIT,
+        row_limit: int = ROW_LIMIT,
+    ) -> pd.DataFrame:
+        """Run a Cypher query; read-only unless `write`.
+
+        Args:
+            query: one statement.
+            parameters: values of the query's `$name`s.
+            write: allow the query to change the graph.
+            time_limit: seconds after which it is stopped.
+            row_limit: rows it may return.
+
+        Raises:
+            StoreError: the query is wrong, takes too long, returns too much, or writes without `write`; the engine's
+                message and the query are shown. Or the engine speaks another language.
+        """
+        raise StoreError(f"{self.uri} speaks {self.language.upper()}, not Cypher")
+
+    def sparql(
+        self,
+        query: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        write: bool = False,
+        time_limit: float = TIME_LIMIT,
+        row_limit: int = ROW_LIMIT,
+    ) -> pd.DataFrame:
+        """Run a SPARQL query, or with `write` an update; arguments and errors as `cypher`.
+
+        Args:
+            query: one query; the schema's prefixes may be used in it.
+            parameters: values of the query's variables, by name.
+            write: it is an update.
+            time_limit: seconds after which it is stopped.
+            row_limit: rows it may return.
+        """
+        raise StoreError(f"{self.uri} speaks {self.language.title()}, not SPARQL")
 
     @abstractmethod
     def write_vectors(self, label: str, ids: pa.Array, vectors: FloatArray) -> None:
@@ -78,12 +134,20 @@ class GraphStore(ABC):
 
     @abstractmethod
     def publish(self, recommendations: pa.Table, run: str) -> None:
-        """Replace all RECOMMENDED relationships by these, in one transaction.
+        """Replace what is recommended by these: a reader sees the old set or the new one, never half of one.
 
         Args:
             recommendations: columns user_id, item_id, score, rank, graph, cf, content.
             run: name of the run they come from, written on each relationship.
         """
+
+    @abstractmethod
+    def published(self) -> str | None:
+        """Return the name of the published run, or None if none is."""
+
+    @abstractmethod
+    def unpublish(self) -> None:
+        """Remove everything that was published: recommendations and vectors. What was loaded stays."""
 
     @abstractmethod
     def close(self) -> None:
@@ -112,6 +176,16 @@ class GraphStore(ABC):
         if self.schema() is None:
             raise StoreError(f"{self.uri} is empty; load data first: kgrec load LOADER SOURCE --into {self.uri}")
         return GraphSnapshot.from_tables(self.read())
+
+    def to_pyg(self, vectors: Vectors | None = None) -> HeteroData:
+        """Return the graph as torch-geometric `HeteroData`; see `GraphSnapshot.to_pyg`."""
+        return self.snapshot().to_pyg(vectors)
+
+    def to_networkx(self, node: str | None = None, *, hops: int = 1, limit: int = 10_000) -> networkx.MultiDiGraph:
+        """Return a neighbourhood, or the whole of a small graph, for networkx; see `kgrec.networks.to_networkx`."""
+        from kgrec.networks import to_networkx
+
+        return to_networkx(self.snapshot(), node, hops=hops, limit=limit)
 
     def __enter__(self) -> Self:
         return self

@@ -26,8 +26,18 @@ from kgrec.columns import BoolArray, to_mask
 from kgrec.errors import StoreError
 from kgrec.schema import NodeLabel, Schema
 from kgrec.snapshot import FloatArray
-from kgrec.store.base import GraphStore
-from kgrec.store.ladybug_ddl import RECOMMENDATION, declare, recommended, stored_schema, table_columns, vector_table
+from kgrec.store.base import ROW_LIMIT, TIME_LIMIT, GraphStore
+from kgrec.store.cypher_errors import too_many
+from kgrec.store.ladybug_ddl import (
+    PUBLISHED,
+    RECOMMENDATION,
+    declare,
+    recommended,
+    stored_schema,
+    table_columns,
+    table_names,
+    vector_table,
+)
 from kgrec.store.ladybug_engine import LOGS, execute, execute_prepared, open_file, quote, transaction
 from kgrec.store.ladybug_rows import copy, read_edges, read_nodes, upsert
 from kgrec.store.whole import identity, lock, replacement
@@ -125,15 +135,31 @@ class LadybugStore(GraphStore):
         """
         return self._read(self._tables)
 
-    def cypher(self, query: str, parameters: Mapping[str, Any] | None = None, *, write: bool = False) -> pd.DataFrame:
-        """Run one Cypher statement; read-only unless `write`.
+    def ids(self, label: str) -> pa.Array:
+        """Return the keys of a label's nodes, in no particular order.
 
         Raises:
-            StoreError: the query is wrong, or writes without `write`; the engine's message and the query are shown.
+            StoreError: the schema has no such label.
         """
+        key = self._label(label).key
+        return self._read(lambda connection: _keys(connection, label, key))
+
+    def cypher(
+        self,
+        query: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        write: bool = False,
+        time_limit: float = TIME_LIMIT,
+        row_limit: int = ROW_LIMIT,
+    ) -> pd.DataFrame:
+        """Run one Cypher statement; see `GraphStore.cypher`."""
 
         def run(connection: ladybug.Connection) -> pd.DataFrame:
-            return execute_prepared(connection, query, parameters or {}).get_as_df()
+            with execute_prepared(connection, query, parameters or {}, time_limit) as result:
+                if result.get_num_tuples() > row_limit:
+                    raise too_many(query, row_limit)
+                return result.get_as_df()
 
         if not write:
             return self._read(run)
@@ -202,10 +228,11 @@ class LadybugStore(GraphStore):
             StoreError: nothing was loaded yet, or a user or an item is not in the graph.
         """
         schema = self._declared()
-        columns = {name: recommendations.column(name) for name in RECOMMENDATION if name != "run"}
-        rows = pa.table(
-            {"src": recommendations.column("user_id"), "dst": recommendations.column("item_id"), **columns}
-        ).append_column("run", pa.repeat(run, recommendations.num_rows))
+        columns = {name: recommendations.column(name) for name in RECOMMENDATION if name not in ("run", "release")}
+        rows = pa.table({"src": recommendations.column("user_id"), "dst": recommendations.column("item_id"), **columns})
+        release = self._release_number() + 1
+        for name, value in (("run", run), ("release", release)):
+            rows = rows.append_column(name, pa.repeat(value, rows.num_rows))
         with self._transaction() as connection:
             users = _by_label(connection, schema, schema.roles.users, rows.column("src"), "user")
             items = _by_label(connection, schema, schema.roles.items, rows.column("dst"), "item")
@@ -215,6 +242,33 @@ class LadybugStore(GraphStore):
                 for item, to_item in items.items():
                     part = rows.filter(pa.array(from_user & to_item))
                     copy(connection, "RECOMMENDED", part, (user, item))
+            query = f"MERGE (now:{PUBLISHED} {{id: 'now'}}) SET now.run = $run, now.release = $release"
+            execute(connection, query, {"run": run, "release": release})
+
+    def published(self) -> str | None:
+        """Return the name of the published run, or None if none is."""
+        found = self._pointer()
+        return None if found.empty else str(found["run"][0])
+
+    def unpublish(self) -> None:
+        """Remove everything that was published: recommendations and vectors. What was loaded stays."""
+        schema = self._declared()
+        with self._transaction() as connection:
+            execute(connection, "DROP TABLE `RECOMMENDED`")
+            execute(connection, recommended(schema))
+            execute(connection, f"MATCH (now:{PUBLISHED}) DELETE now")
+            for label in schema.nodes:
+                execute(connection, f"DROP TABLE IF EXISTS {quote(vector_table(label))}")
+
+    def _pointer(self) -> pd.DataFrame:
+        """Return the run and the release that are published: one row or none."""
+        if PUBLISHED not in self._read(table_names):
+            return pd.DataFrame(columns=["run", "release"])
+        return self.cypher(f"MATCH (now:{PUBLISHED}) RETURN now.run AS run, now.release AS release")
+
+    def _release_number(self) -> int:
+        found = self._pointer()
+        return 0 if found.empty else int(found["release"][0])
 
     def _declared(self) -> Schema:
         schema = self.schema()
@@ -304,12 +358,14 @@ def _by_label(
     """Return for each label which of the ids [n] are its nodes' keys."""
     masks = {}
     for label in labels:
-        key = quote(schema.nodes[label].key)
-        with execute(connection, f"MATCH (x:{quote(label)}) RETURN x.{key}") as result:
-            keys = result.get_as_arrow().column(0)
-        masks[label] = to_mask(pc.is_in(ids, value_set=keys))
+        masks[label] = to_mask(pc.is_in(ids, value_set=_keys(connection, label, schema.nodes[label].key)))
     unknown = ids.filter(pa.array(~np.logical_or.reduce(list(masks.values()))))
     if len(unknown):
         shown = ", ".join(repr(i) for i in unknown.unique().to_pylist()[:5])
         raise StoreError(f"recommendations for {role}s that are not in the graph: {shown}; load them first")
     return masks
+
+
+def _keys(connection: ladybug.Connection, label: str, key: str) -> pa.Array:
+    with execute(connection, f"MATCH (x:{quote(label)}) RETURN x.{quote(key)}") as result:
+        return result.get_as_arrow().column(0).combine_chunks()

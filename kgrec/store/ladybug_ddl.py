@@ -32,7 +32,11 @@ RECOMMENDATION: Final[dict[str, str]] = {
     "cf": "DOUBLE",
     "content": "DOUBLE",
     "run": "STRING",
+    "release": "INT64",
 }
+PUBLISHED: Final = "Published"
+"""Node table with one row at most: the run and the release of the recommendations that count."""
+
 RESERVED: Final = ("_id", "_label", "_src", "_dst")
 """Property names the engine keeps for itself."""
 
@@ -59,19 +63,20 @@ def declare(connection: ladybug.Connection, schema: Schema) -> None:
 
 def stored_schema(connection: ladybug.Connection) -> Schema | None:
     """Return the schema of the graph, or None if none was declared."""
-    if SCHEMA_TABLE not in _table_names(connection):
+    if SCHEMA_TABLE not in table_names(connection):
         return None
     [[yaml]] = fetch(connection, f"MATCH (s:{quote(SCHEMA_TABLE)}) RETURN s.yaml")
     return Schema.parse(yaml, where="graph")
 
 
-def _table_names(connection: ladybug.Connection) -> set[str]:
+def table_names(connection: ladybug.Connection) -> set[str]:
+    """Return the names of all tables."""
     return {name for _, name, *_ in fetch(connection, "CALL show_tables() RETURN *")}
 
 
 def table_columns(connection: ladybug.Connection, table: str) -> dict[str, str]:
     """Return the names and types of a table's columns; nothing if there is no such table."""
-    if table not in _table_names(connection):
+    if table not in table_names(connection):
         return {}
     return {name: kind for _, name, kind, *_ in fetch(connection, f"CALL table_info('{table}') RETURN *")}
 
@@ -88,7 +93,7 @@ def recommended(schema: Schema) -> str:
 
 def _statements(connection: ladybug.Connection, schema: Schema) -> Iterator[str]:
     """Yield the DDL of what the graph does not have yet."""
-    tables = _table_names(connection)
+    tables = table_names(connection)
     if SCHEMA_TABLE not in tables:
         yield f"CREATE NODE TABLE {quote(SCHEMA_TABLE)}(`id` STRING PRIMARY KEY, `yaml` STRING)"
         yield "CREATE MACRO type(r) AS label(r)"  # the name that every other engine gives it
@@ -102,6 +107,8 @@ def _statements(connection: ladybug.Connection, schema: Schema) -> Iterator[str]
         pairs = [(source, target) for source, _, target in schema.edge_types(type_)]
         yield from _relationship(type_, pairs, _columns(relationship.properties), tables, connection)
     yield from _relationship("RECOMMENDED", _recommended_pairs(schema), RECOMMENDATION, tables, connection)
+    if PUBLISHED not in tables:
+        yield f"CREATE NODE TABLE {PUBLISHED}(`id` STRING PRIMARY KEY, `run` STRING, `release` INT64)"
 
 
 def _relationship(
@@ -150,7 +157,7 @@ def _declared(columns: Mapping[str, str]) -> str:
 
 def _check_names(schema: Schema) -> None:
     """The engine ignores case, and labels and types share one space of names."""
-    names = [*schema.nodes, *schema.relationships, "RECOMMENDED", SCHEMA_TABLE, *map(vector_table, schema.nodes)]
+    names = [*schema.nodes, *schema.relationships, "RECOMMENDED", PUBLISHED, SCHEMA_TABLE, *map(vector_table, schema.nodes)]
     groups = {"labels and types": names}
     for label, node in schema.nodes.items():
         groups[label] = [node.key, *node.properties, *RESERVED]

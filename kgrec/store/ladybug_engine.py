@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from kgrec.errors import StoreError
+from kgrec.store.cypher_errors import offset_of, refused, too_long
 
 if TYPE_CHECKING:
     import ladybug
@@ -86,20 +88,25 @@ def execute(
         raise _refused(query, str(error)) from error
 
 
-def execute_prepared(connection: ladybug.Connection, query: str, parameters: Mapping[str, Any]) -> ladybug.QueryResult:
+def execute_prepared(
+    connection: ladybug.Connection, query: str, parameters: Mapping[str, Any], time_limit: float
+) -> ladybug.QueryResult:
     """Run a user's query prepared: one statement only, and every parameter it names must be given.
 
     Raises:
-        StoreError: with the engine's message and the query.
+        StoreError: with the engine's message and the query, or that it took longer than `time_limit` seconds.
     """
     import ladybug
 
+    connection.set_query_timeout(int(time_limit * 1000))
     try:
         prepared = ladybug.PreparedStatement(connection, query, dict(parameters))
         if not prepared.is_success():
             raise RuntimeError(prepared.get_error_message())
         return cast("ladybug.QueryResult", connection.execute(prepared, dict(parameters)))
     except (RuntimeError, ValueError, TypeError) as error:
+        if str(error) == "Interrupted.":
+            raise too_long(query, time_limit) from error
         raise _refused(query, str(error)) from error
 
 
@@ -110,4 +117,16 @@ def fetch(connection: ladybug.Connection, query: str) -> list[list[Any]]:
 
 
 def _refused(query: str, message: str) -> StoreError:
-    return StoreError(f"{message.strip()}\nin the query: {query.strip()}")
+    """Turn the engine's message, without the piece of the query it may quote, into an error with a caret."""
+    reason = message.strip().splitlines()[0]
+    return refused(query, re.sub(r" \(line: \d+, offset: \d+\)$", "", reason), "ladybug", _offset(query, reason))
+
+
+def _offset(query: str, message: str) -> int | None:
+    """Return where the fault is: the place that the engine names, else the name it complains about."""
+    place = re.search(r"\(line: (\d+), offset: (\d+)\)$", message)
+    if place:
+        return offset_of(query, int(place[1]), int(place[2]) + 1)
+    name = re.search(r"(?:Table|property|function|Variable|Parameter) (\w+)", message)
+    found = re.search(rf"\b{name[1]}\b", query, re.IGNORECASE) if name else None
+    return found.start() if found else None
