@@ -18,7 +18,7 @@ from kgrec.recommender import Recommender, as_split
 from kgrec.runs import Run, find_run, list_runs, new_name, prepare_root, root_of
 from kgrec.snapshot import GraphSnapshot
 from kgrec.split import Split, split_by
-from kgrec.store import open_store
+from kgrec.store import exists, open_store
 
 KS = (10, 20)
 """List lengths that runs are measured at."""
@@ -112,7 +112,7 @@ def runs_folder(graph: str, runs: str | Path | None = None) -> Path:
         StoreError: neither that folder nor the graph is there, so the graph's name is most likely wrong.
     """
     root = Path(runs or root_of(graph))
-    if not root.exists() and not Path(graph).exists():
+    if not root.exists() and not exists(graph):
         raise StoreError(f"no graph at {graph}; load data first: kgrec load LOADER SOURCE --into {graph}")
     return root
 

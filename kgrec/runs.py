@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Mapping
@@ -79,8 +80,17 @@ def new_name() -> str:
 
 
 def root_of(graph: str | Path) -> Path:
-    """Return the folder that holds the runs of an embedded graph: `shop.lbug` → `shop.runs`."""
-    return Path(graph).with_suffix(".runs")
+    """Return the folder that holds the runs of a graph.
+
+    It is beside a graph that is a file or a folder (`shop.lbug` and `oxigraph:shop` → `shop.runs`), and in the working
+    directory for one on a server (`neo4j://host:7687/films` → `neo4j-host-7687-films.runs`).
+    """
+    engine, separator, place = str(graph).partition("://")
+    if separator:
+        words = [engine.partition("+")[0], *re.findall(r"[\w.]+", place)]
+        return Path(f"{'-'.join(words)}.runs")
+    path = Path(str(graph).removeprefix("oxigraph:"))
+    return path.with_name(f"{path.stem}.runs")
 
 
 def prepare_root(root: Path) -> Path:

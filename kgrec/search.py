@@ -50,7 +50,7 @@ def similar_nodes(
         raise UsageError(
             f"found {'both' if node else 'neither'} a text {'and' if node else 'nor'} a node; expected one"
         )
-    others = store.nearest(label, _vector_of(store, schema, label, str(node)), k + 1)
+    others = store.nearest(label, _vector_of(store, label, str(node)), k + 1)
     return others[others["id"] != str(node)].head(k).reset_index(drop=True)
 
 
@@ -63,11 +63,11 @@ def _known_label(schema: Schema, label: str | None) -> str:
     return label
 
 
-def _vector_of(store: GraphStore, schema: Schema, label: str, node: str) -> FloatArray:
+def _vector_of(store: GraphStore, label: str, node: str) -> FloatArray:
     vector = store.vector(label, node)
     if vector is not None:
         return vector
-    ids = set(store.cypher(f"MATCH (n:`{label}`) RETURN n.`{schema.nodes[label].key}` AS id")["id"])
+    ids = set(store.ids(label).to_pylist())
     if node in ids:
         raise UsageError(f"{label} {node!r} has no vector: its text is empty, or it is newer than the published run")
     raise UsageError(f"unknown {label}: {node!r}{near_matches(node, ids)}")
@@ -75,9 +75,9 @@ def _vector_of(store: GraphStore, schema: Schema, label: str, node: str) -> Floa
 
 def _encoder_of(store: GraphStore) -> TextEncoder:
     """Return the encoder of the published run; the packaged one if the run is not beside the graph."""
-    runs = store.cypher("MATCH ()-[r:RECOMMENDED]->() RETURN r.run AS run LIMIT 1")["run"]
+    run = store.published()
     try:
-        named = None if runs.empty else find_run(root_of(store.uri), runs[0]).info["config"]["encoder"]
+        named = find_run(root_of(store.uri), run).info["config"]["encoder"] if run else None
     except RunError:
         named = None
     return TransformersEncoder(named) if named else default_encoder()

@@ -77,19 +77,24 @@ class GraphTables:
         return name, index + 1
 
 
-def check(tables: GraphTables) -> GraphTables:
+def check(tables: GraphTables, there: Mapping[str, pa.Array] | None = None) -> GraphTables:
     """Return the tables in the schema's columns and types, equal rows collapsed.
+
+    Args:
+        tables: as a loader made them.
+        there: label → keys that the graph has already; None for a new graph, which needs a behaviour.
 
     Raises:
         DataError: listing every problem: unknown label or column, wrong type, missing key, duplicate key with
             different values, edge to an unknown node, NaN or infinite weight, time out of range, no behaviour.
     """
-    return _Check(tables).run()
+    return _Check(tables, there).run()
 
 
 class _Check:
-    def __init__(self, tables: GraphTables) -> None:
+    def __init__(self, tables: GraphTables, there: Mapping[str, pa.Array] | None) -> None:
         self.tables = tables
+        self.there = there
         self.schema = tables.schema
         self.problems: list[Problem] = []
         self.unreadable: dict[tuple[TableKey, str], BoolArray] = {}
@@ -102,6 +107,8 @@ class _Check:
         keys: dict[str, pa.ChunkedArray] = {
             label: table.column(self.schema.nodes[label].key) for label, table in nodes.items()
         }
+        for label, known in (self.there or {}).items():
+            keys[label] = pa.chunked_array([*keys.get(label, NO_KEYS).chunks, known], pa.string())
         edges = {t: self._edge_table(t, table, keys) for t, table in self.tables.edges.items()}
         self._check_roles(nodes, edges)
         if self.problems:
@@ -208,7 +215,7 @@ class _Check:
         return table.filter(pa.array(keep))
 
     def _check_roles(self, nodes: Mapping[str, pa.Table], edges: Mapping[EdgeType, pa.Table]) -> None:
-        if not any(edges[t].num_rows for t in edges if self.schema.is_behaviour(t)):
+        if self.there is None and not any(edges[t].num_rows for t in edges if self.schema.is_behaviour(t)):
             types = ", ".join(self.schema.roles.behaviours)
             self.problems.append(Problem(self.schema.name, "no behaviour at all", f"at least one {types}"))
         for labels in (self.schema.roles.users, self.schema.roles.items):

@@ -3,7 +3,9 @@
 // $most (number, default 0): users at most
 // $k (number, default 20): rows shown at most
 
+MATCH (now:Published)
 MATCH (u:<USER>)-[r:RECOMMENDED]->(i:<ITEM>)
+WHERE r.release = now.release
 WITH i, count(DISTINCT u) AS recommended_to
 OPTIONAL MATCH (i)<-[:<BEHAVIOUR>]-(v:<USER>)
 WITH i, recommended_to, count(DISTINCT v) AS users

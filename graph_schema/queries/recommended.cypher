@@ -3,8 +3,9 @@
 // $user (user): the user
 // $k (number, default 20): rows shown at most
 
+MATCH (now:Published)
 MATCH (u:<USER>)-[r:RECOMMENDED]->(i:<ITEM>)
-WHERE u.<USER_KEY> = $user
+WHERE u.<USER_KEY> = $user AND r.release = now.release
 RETURN r.rank AS rank, i.<ITEM_KEY> AS item_id, i.<ITEM_NAME> AS name, r.score AS score,
        r.graph AS graph, r.cf AS cf, r.content AS content, r.run AS run
 ORDER BY rank

@@ -8,26 +8,42 @@ from pathlib import Path
 from kgrec.errors import StoreError
 from kgrec.store.base import GraphStore
 
-_ELSEWHERE = re.compile(r"(neo4j|bolt)(\+s|\+ssc)?://|oxigraph:")
+_SERVER = re.compile(r"(neo4j|bolt)(\+s|\+ssc)?://")
+_OTHER_SCHEME = re.compile(r"(\w[\w+.-]+):(?!\\)")
 
 
 def open_store(uri: str | Path, read_only: bool = False) -> GraphStore:
     """Open a graph.
 
     Args:
-        uri: path of an embedded graph such as `shop.lbug`; made if missing, unless `read_only`.
+        uri: path of an embedded graph such as `shop.lbug`, made if missing unless `read_only`; `oxigraph:FOLDER`, an
+            RDF store in a folder, likewise; or a Neo4j server such as `neo4j://host:7687/database`.
         read_only: only read, beside a writer or not.
 
     Raises:
-        StoreLocked: another process is writing to it.
-        StoreError: it cannot be opened, or is of an engine this version does not have.
+        StoreLocked: another writer has it.
+        StoreError: it cannot be opened.
+        MissingExtra: the engine's package is not installed.
     """
-    engine = _ELSEWHERE.match(str(uri))
-    if engine:
+    if _SERVER.match(str(uri)):
+        from kgrec.store.neo4j import Neo4jStore
+
+        return Neo4jStore(str(uri), read_only)
+    if str(uri).startswith("oxigraph:"):
+        from kgrec.store.rdf import RdfStore
+
+        return RdfStore(str(uri), read_only)
+    scheme = _OTHER_SCHEME.match(str(uri))
+    if scheme and not Path(uri).exists():
         raise StoreError(
-            f"{uri}: {engine[1] or 'oxigraph'} stores are not available in this version; "
-            "use a path such as shop.lbug for an embedded graph"
+            f"{uri}: found an unknown kind of graph {scheme[1]!r}; expected a path such as shop.lbug, oxigraph:FOLDER, "
+            "or neo4j://HOST (also bolt:// and neo4j+s://)"
         )
     from kgrec.store.ladybug import LadybugStore
 
     return LadybugStore(uri, read_only)
+
+
+def exists(uri: str | Path) -> bool:
+    """Say whether there is a graph, as far as that shows without connecting to a server."""
+    return bool(_SERVER.match(str(uri))) or Path(str(uri).removeprefix("oxigraph:")).exists()

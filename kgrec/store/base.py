@@ -156,16 +156,29 @@ class GraphStore(ABC):
     def write(self, tables: GraphTables) -> GraphTables:
         """Check tables, declare their schema and write them; nothing is written if anything is wrong.
 
+        Into a graph that holds data already, tables may bring any part: relationships may end at nodes that are there.
+
         Returns:
             The checked tables.
 
         Raises:
             DataError: with every problem in the tables.
         """
-        checked = check(tables)
+        checked = self.check(tables)
         self.apply(checked.schema)
         self.upsert(checked)
         return checked
+
+    def check(self, tables: GraphTables) -> GraphTables:
+        """Check tables against their schema and, where they end at other nodes, against the graph.
+
+        Raises:
+            DataError: with every problem in the tables.
+        """
+        schema = self.schema()
+        if schema is None:
+            return check(tables)
+        return check(tables, {label: self.ids(label) for label in schema.nodes if label in tables.schema.nodes})
 
     def snapshot(self) -> GraphSnapshot:
         """Return a frozen, numbered copy of the graph.
@@ -181,7 +194,9 @@ class GraphStore(ABC):
         """Return the graph as torch-geometric `HeteroData`; see `GraphSnapshot.to_pyg`."""
         return self.snapshot().to_pyg(vectors)
 
-    def to_networkx(self, node: str | None = None, *, hops: int = 1, limit: int = 10_000) -> networkx.MultiDiGraph:
+    def to_networkx(
+        self, node: str | tuple[str, str] | None = None, *, hops: int = 1, limit: int = 10_000
+    ) -> networkx.MultiDiGraph:
         """Return a neighbourhood, or the whole of a small graph, for networkx; see `kgrec.networks.to_networkx`."""
         from kgrec.networks import to_networkx
 

@@ -41,7 +41,7 @@ from kgrec.store.ladybug_ddl import (
 from kgrec.store.ladybug_engine import LOGS, execute, execute_prepared, open_file, quote, transaction
 from kgrec.store.ladybug_rows import copy, read_edges, read_nodes, upsert
 from kgrec.store.whole import identity, lock, replacement
-from kgrec.tables import GraphTables, check
+from kgrec.tables import GraphTables
 
 if TYPE_CHECKING:
     import ladybug
@@ -121,7 +121,7 @@ class LadybugStore(GraphStore):
             DataError: with every problem in the tables.
             StoreError: the schema contradicts the graph's, or the engine failed; nothing was written.
         """
-        checked = check(tables)
+        checked = self.check(tables)
         with self._transaction() as connection:
             declare(connection, checked.schema)
             upsert(connection, checked)

@@ -157,7 +157,14 @@ def _declared(columns: Mapping[str, str]) -> str:
 
 def _check_names(schema: Schema) -> None:
     """The engine ignores case, and labels and types share one space of names."""
-    names = [*schema.nodes, *schema.relationships, "RECOMMENDED", PUBLISHED, SCHEMA_TABLE, *map(vector_table, schema.nodes)]
+    names = [
+        *schema.nodes,
+        *schema.relationships,
+        "RECOMMENDED",
+        PUBLISHED,
+        SCHEMA_TABLE,
+        *map(vector_table, schema.nodes),
+    ]
     groups = {"labels and types": names}
     for label, node in schema.nodes.items():
         groups[label] = [node.key, *node.properties, *RESERVED]

@@ -1,6 +1,6 @@
 """What every graph store must do. A new engine's test is a subclass that says how to open one:
 
-class TestMyStore(GraphStoreContract):
+class TestMyStore(CypherStoreContract):  # or GraphStoreContract, where it speaks another language
     def open(self, place, read_only=False):
         return MyStore(place / "graph", read_only)
 """
@@ -13,14 +13,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
-from kgrec.errors import DataError, StoreError
+from kgrec.config import Config
+from kgrec.errors import DataError, StoreError, UsageError
+from kgrec.recommender import Recommender
 from kgrec.schema import Schema
 from kgrec.snapshot import GraphSnapshot
 from kgrec.store.base import GraphStore
 from kgrec.tables import GraphTables, check
+from kgrec.testing.graphs import two_communities
 
 SCHEMA = Schema.parse(
     """
@@ -209,6 +213,105 @@ class GraphStoreContract(ABC):
             filled.apply(Schema.from_dict(data))
         assert filled.snapshot().digest == digest(contract_tables())
 
+    def test_vectors_are_found_by_cosine(self, filled: GraphStore) -> None:
+        vectors = np.array([[1, 0], [5, 5], [0, 0]], dtype=np.float32)
+        filled.write_vectors("Thing", pa.array(["t1", "$rows", "\\"]), vectors)
+        found = filled.nearest("Thing", np.array([0, 2], dtype=np.float32), 5)
+        assert found["id"].tolist() == ["$rows", "t1"]
+        assert found["name"].tolist() == ["$rows", "t1"]
+        np.testing.assert_allclose(found["score"], [0.5**0.5, 0.0], atol=1e-6)
+        np.testing.assert_array_equal(filled.vector("Thing", "$rows"), [5, 5])
+        assert filled.vector("Thing", "\\") is None
+        assert filled.snapshot().digest == digest(contract_tables())
+
+    def test_vectors_are_replaced_whole_whatever_their_length(self, filled: GraphStore) -> None:
+        filled.write_vectors("Item", pa.array(["i1", "i2"]), np.eye(2, dtype=np.float32))
+        filled.write_vectors("Item", pa.array(["i2"]), np.ones((1, 3), dtype=np.float32))
+        assert filled.nearest("Item", np.ones(3, dtype=np.float32), 5)["id"].tolist() == ["i2"]
+
+    def test_nearest_without_vectors_says_so(self, filled: GraphStore) -> None:
+        with pytest.raises(StoreError, match="Item"):
+            filled.nearest("Item", np.ones(3, dtype=np.float32), 5)
+        with pytest.raises(StoreError, match=r"unknown label 'Itm' in .*; expected one of User, Shop, Item, Thing"):
+            filled.nearest("Itm", np.ones(3, dtype=np.float32), 5)
+
+    def test_publishing_replaces_what_is_published(self, filled: GraphStore) -> None:
+        assert filled.published() is None
+        filled.publish(recommendations(["a"], ["i1"]), "first")
+        assert filled.published() == "first"
+        filled.publish(recommendations(["a", "shop", "a"], ["i2", "t1", "\\"]), "second")
+        assert filled.published() == "second"
+        assert filled.snapshot().digest == digest(contract_tables())
+
+    def test_publishing_for_an_unknown_user_changes_nothing(self, filled: GraphStore) -> None:
+        filled.publish(recommendations(["a"], ["i1"]), "first")
+        with pytest.raises(StoreError, match="users that are not in the graph: 'nobody'"):
+            filled.publish(recommendations(["a", "nobody"], ["i1", "i1"]), "second")
+        assert filled.published() == "first"
+
+    def test_unpublishing_leaves_what_was_loaded(self, filled: GraphStore) -> None:
+        filled.publish(recommendations(["a"], ["i1"]), "first")
+        filled.write_vectors("Item", pa.array(["i1", "i2"]), np.eye(2, dtype=np.float32))
+        filled.unpublish()
+        assert filled.published() is None
+        with pytest.raises(StoreError, match="no vectors of Item"):
+            filled.vector("Item", "i1")
+        assert filled.snapshot().digest == digest(contract_tables())
+
+    def test_ids_are_the_keys_of_a_label(self, filled: GraphStore) -> None:
+        assert sorted(filled.ids("User").to_pylist()) == sorted(contract_tables().nodes["User"]["user_id"].to_pylist())
+        assert len(filled.ids("Shop")) == 1
+
+    def test_relationships_may_end_at_nodes_that_are_there(self, filled: GraphStore) -> None:
+        more = pa.table({"src": ["a"], "dst": ["i2"], "weight": [1.0], "timestamp": [9.0]})
+        filled.write(GraphTables(SCHEMA, {}, {BOUGHT: more}))
+        filled.write(GraphTables(SCHEMA, {"Thing": pa.table({"id": ["t9"]})}, {}))
+        assert len(filled.snapshot().edges[BOUGHT]) == 5
+        assert "t9" in filled.ids("Thing").to_pylist()
+
+    def test_two_readers_beside_a_writer_see_the_graph_before_or_after_a_write(
+        self, tmp_path: Path, filled: GraphStore
+    ) -> None:
+        with self.open(tmp_path, read_only=True) as one, self.open(tmp_path, read_only=True) as other:
+            before = digest(contract_tables())
+            assert one.snapshot().digest == other.snapshot().digest == before
+            more = pa.table({"src": ["a"], "dst": ["i2"], "weight": [1.0], "timestamp": [9.0]})
+            filled.write(GraphTables(SCHEMA, {}, {BOUGHT: more}))
+            after = filled.snapshot().digest
+            assert after != before
+            assert one.snapshot().digest == other.snapshot().digest == after
+
+    def test_a_reader_does_not_write(self, tmp_path: Path, filled: GraphStore) -> None:
+        with self.open(tmp_path, read_only=True) as reader:
+            with pytest.raises(StoreError, match="read-only"):
+                reader.write(contract_tables())
+            with pytest.raises(StoreError, match="read-only"):
+                reader.publish(recommendations(["a"], ["i1"]), "first")
+
+    def test_learning_from_a_store_gives_what_learning_from_the_data_gives(self, store: GraphStore) -> None:
+        tables = two_communities()
+        store.write(tables)
+        expected = _top_ten(GraphSnapshot.from_tables(check(tables)))
+        pd.testing.assert_frame_equal(_top_ten(store.snapshot()), expected)
+
+    def test_networkx_gets_a_neighbourhood_or_the_whole(self, filled: GraphStore) -> None:
+        pytest.importorskip("networkx")
+        whole = filled.to_networkx()
+        assert whole.number_of_nodes() == 10
+        assert whole.number_of_edges() == 6
+        near = filled.to_networkx(("Item", "i2"))
+        assert set(near) == {("Item", "i2"), ("User", "a")}
+        assert near.edges[("User", "a"), ("Item", "i2"), 0]["weight"] == 3.0
+        with pytest.raises(UsageError, match="10 nodes; expected at most 9"):
+            filled.to_networkx(limit=9)
+
+    def test_pyg_gets_every_edge(self, filled: GraphStore) -> None:
+        assert filled.to_pyg()[BOUGHT].edge_index.shape == (2, 4)
+
+
+class CypherStoreContract(GraphStoreContract):
+    """What every store that speaks Cypher must do besides; inherit and implement `open`."""
+
     def test_cypher_takes_parameters_and_returns_a_frame(self, filled: GraphStore) -> None:
         query = "MATCH (u:User)-[r:`MATCH`]->(i:Item) WHERE u.user_id IN $ids RETURN i.item_id AS id, r.weight AS w"
         frame = filled.cypher(query + " ORDER BY w", {"ids": ["a", ODD]})
@@ -234,38 +337,40 @@ class GraphStoreContract(ABC):
             filled.cypher(query)
         assert query in str(caught.value)
 
-    def test_vectors_are_found_by_cosine(self, filled: GraphStore) -> None:
-        vectors = np.array([[1, 0], [5, 5], [0, 0]], dtype=np.float32)
-        filled.write_vectors("Thing", pa.array(["t1", "$rows", "\\"]), vectors)
-        found = filled.nearest("Thing", np.array([0, 2], dtype=np.float32), 5)
-        assert found["id"].tolist() == ["$rows", "t1"]
-        assert found["name"].tolist() == ["$rows", "t1"]
-        np.testing.assert_allclose(found["score"], [0.5**0.5, 0.0], atol=1e-6)
-        np.testing.assert_array_equal(filled.vector("Thing", "$rows"), [5, 5])
-        assert filled.vector("Thing", "\\") is None
-        assert filled.snapshot().digest == digest(contract_tables())
+    def test_a_wrong_query_has_a_caret(self, filled: GraphStore) -> None:
+        with pytest.raises(StoreError) as caught:
+            filled.cypher("MATCH (u:User)\nRETURN u.user_id AS id,, 1")
+        query, caret = str(caught.value).splitlines()[3:5]
+        assert query == "  RETURN u.user_id AS id,, 1"
+        assert caret.strip() == "^"
+        assert 20 <= caret.index("^") <= 28
 
-    def test_vectors_are_replaced_whole_whatever_their_length(self, filled: GraphStore) -> None:
-        filled.write_vectors("Item", pa.array(["i1", "i2"]), np.eye(2, dtype=np.float32))
-        filled.write_vectors("Item", pa.array(["i2"]), np.ones((1, 3), dtype=np.float32))
-        assert filled.nearest("Item", np.ones(3, dtype=np.float32), 5)["id"].tolist() == ["i2"]
+    def test_a_query_is_stopped(self, filled: GraphStore) -> None:
+        query = "UNWIND range(1, 100000) AS a UNWIND range(1, 100000) AS b RETURN sum(a % 7 + b) AS s"
+        with pytest.raises(StoreError, match=r"stopped after 0.5 s") as caught:
+            filled.cypher(query, time_limit=0.5)
+        assert query in str(caught.value)
 
-    def test_nearest_without_vectors_says_so(self, filled: GraphStore) -> None:
-        with pytest.raises(StoreError, match="Item"):
-            filled.nearest("Item", np.ones(3, dtype=np.float32), 5)
-        with pytest.raises(StoreError, match=r"unknown label 'Itm' in .*; expected one of User, Shop, Item, Thing"):
-            filled.nearest("Itm", np.ones(3, dtype=np.float32), 5)
+    def test_a_query_that_returns_too_much_says_so(self, filled: GraphStore) -> None:
+        with pytest.raises(StoreError, match="more than 1,000 rows"):
+            filled.cypher("UNWIND range(1, 2000) AS a RETURN a", row_limit=1000)
 
-    def test_publishing_replaces_all_recommendations(self, filled: GraphStore) -> None:
+    def test_published_recommendations_are_relationships(self, filled: GraphStore) -> None:
         filled.publish(recommendations(["a"], ["i1"]), "first")
         filled.publish(recommendations(["a", "shop", "a"], ["i2", "t1", "\\"]), "second")
-        frame = filled.cypher("MATCH ()-[r:RECOMMENDED]->(i) RETURN r.rank AS rank, r.run AS run ORDER BY rank")
+        query = "MATCH (now:Published) MATCH ()-[r:RECOMMENDED]->(i) WHERE r.release = now.release "
+        frame = filled.cypher(query + "RETURN r.rank AS rank, r.run AS run ORDER BY rank")
         assert frame["rank"].tolist() == [1, 2, 3]
         assert set(frame["run"]) == {"second"}
-        assert filled.snapshot().digest == digest(contract_tables())
+        assert len(filled.cypher("MATCH ()-[r:RECOMMENDED]->() RETURN r.rank")) == 3
 
-    def test_publishing_for_an_unknown_user_changes_nothing(self, filled: GraphStore) -> None:
-        filled.publish(recommendations(["a"], ["i1"]), "first")
-        with pytest.raises(StoreError, match="users that are not in the graph: 'nobody'"):
-            filled.publish(recommendations(["a", "nobody"], ["i1", "i1"]), "second")
-        assert filled.cypher("MATCH ()-[r:RECOMMENDED]->() RETURN r.run AS run")["run"].tolist() == ["first"]
+    def test_vectors_are_nodes(self, filled: GraphStore) -> None:
+        filled.write_vectors("Item", pa.array(["i1"]), np.array([[1, 2]], dtype=np.float32))
+        frame = filled.cypher("MATCH (v:ItemVector) RETURN v.id AS id, v.embedding AS embedding")
+        assert frame["id"].tolist() == ["i1"]
+        assert list(frame["embedding"][0]) == [1.0, 2.0]
+
+
+def _top_ten(snapshot: GraphSnapshot) -> pd.DataFrame:
+    model = Recommender(Config(signals=("popularity", "ease"), seed=3)).fit(snapshot)
+    return model.recommend(snapshot.users.ids, k=10)

@@ -21,14 +21,14 @@ from kgrec.tables import GraphTables
 from kgrec.testing.graphs import two_communities
 from kgrec.testing.store_contract import (
     SCHEMA,
-    GraphStoreContract,
+    CypherStoreContract,
     contract_tables,
     digest,
     recommendations,
 )
 
 
-class TestLadybug(GraphStoreContract):
+class TestLadybug(CypherStoreContract):
     def open(self, place: Path, read_only: bool = False) -> GraphStore:
         return open_store(place / "graph.lbug", read_only)
 

@@ -1,0 +1,101 @@
+"""A graph, or the neighbourhood of a node, for networkx."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import scipy.sparse as sp
+
+from kgrec.columns import BoolArray
+from kgrec.errors import MissingExtra, UsageError, near_matches
+from kgrec.snapshot import GraphSnapshot
+
+if TYPE_CHECKING:
+    import networkx
+
+
+def to_networkx(
+    snapshot: GraphSnapshot, node: str | tuple[str, str] | None = None, *, hops: int = 1, limit: int = 10_000
+) -> networkx.MultiDiGraph:
+    """Return a graph for networkx: nodes are (label, key), both carry their properties, edges have a `type`.
+
+    Args:
+        snapshot: the graph.
+        node: key of the node whose neighbourhood it is, or (label, key) where several labels have the key; the whole
+            graph if not given.
+        hops: relationships, followed either way, to the outermost nodes.
+        limit: nodes it may have; networkx keeps a Python object for each.
+
+    Raises:
+        UsageError: an unknown node, a key of several labels, or more than `limit` nodes.
+        MissingExtra: networkx is not installed.
+    """
+    try:
+        import networkx
+    except ImportError:
+        raise MissingExtra('networkx is not installed; run: pip install "kgrec[networkx]"') from None
+    within = np.ones(snapshot.n_nodes, dtype=bool)
+    if node is not None:
+        within = _around(snapshot, _node_number(snapshot, node), hops)
+    if within.sum() > limit:
+        what = f"{hops} hops around {node!r} hold" if node is not None else "the graph has"
+        raise UsageError(f"{what} {within.sum():,} nodes; expected at most {limit:,}: ask for less, or raise `limit`")
+    graph = networkx.MultiDiGraph()
+    for label in snapshot.nodes:
+        graph.add_nodes_from(_nodes(snapshot, label, within))
+    for edge_type in snapshot.edges:
+        graph.add_edges_from(_edges(snapshot, edge_type, within))
+    return graph
+
+
+def _node_number(snapshot: GraphSnapshot, node: str | tuple[str, str]) -> int:
+    """Return the graph-wide number of a node."""
+    label, key = node if isinstance(node, tuple) else (None, node)
+    found = {name: snapshot.ids(name).index(key).as_py() for name in snapshot.nodes if label is None or name == label}
+    found = {name: number for name, number in found.items() if number >= 0}
+    if len(found) == 1:
+        [(name, number)] = found.items()
+        return int(snapshot.offsets[name] + number)
+    if found:
+        raise UsageError(f"{key!r} is the key of several nodes; say which: {', '.join(str((n, key)) for n in found)}")
+    known = (id_ for name in snapshot.nodes for id_ in snapshot.ids(name).to_pylist())
+    raise UsageError(f"unknown node: {node!r}{near_matches(str(key), known)}")
+
+
+def _around(snapshot: GraphSnapshot, number: int, hops: int) -> BoolArray:
+    """Say for each node of the graph whether it is at most `hops` away."""
+    ends = [(e.src_num + snapshot.offsets[t[0]], e.dst_num + snapshot.offsets[t[2]]) for t, e in snapshot.edges.items()]
+    src, dst = (np.concatenate(part) for part in zip(*ends, strict=True))
+    n = snapshot.n_nodes
+    links = sp.csr_matrix((np.ones(len(src), np.float32), (src, dst)), shape=(n, n))
+    within = np.zeros(n, dtype=bool)
+    within[number] = True
+    for _ in range(hops):
+        reached = within.astype(np.float32)
+        within |= (links @ reached + links.T @ reached) > 0
+    return within
+
+
+def _nodes(snapshot: GraphSnapshot, label: str, within: BoolArray) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]:
+    table, start = snapshot.nodes[label], snapshot.offsets[label]
+    key = snapshot.schema.nodes[label].key
+    for row in table.filter(pa.array(within[start : start + table.num_rows])).to_pylist():
+        yield (label, row[key]), {"label": label, **row}
+
+
+def _edges(
+    snapshot: GraphSnapshot, edge_type: tuple[str, str, str], within: BoolArray
+) -> Iterator[tuple[tuple[str, str], tuple[str, str], dict[str, Any]]]:
+    source, type_, target = edge_type
+    edges = snapshot.edges[edge_type]
+    kept = edges.where(
+        within[edges.src_num + snapshot.offsets[source]] & within[edges.dst_num + snapshot.offsets[target]]
+    )
+    starts = snapshot.ids(source).take(pa.array(kept.src_num)).to_pylist()
+    ends = snapshot.ids(target).take(pa.array(kept.dst_num)).to_pylist()
+    rows = kept.table.to_pylist() if kept.table.num_columns else [{} for _ in starts]
+    for start, end, row in zip(starts, ends, rows, strict=True):
+        yield (source, start), (target, end), {"type": type_, **row}
