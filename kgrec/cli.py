@@ -25,13 +25,19 @@ app = typer.Typer(
 )
 runs_app = typer.Typer(help="List and show runs.", no_args_is_help=True)
 app.add_typer(runs_app, name="runs")
+schema_app = typer.Typer(help="Propose, adopt and translate schemas.", no_args_is_help=True)
+app.add_typer(schema_app, name="schema")
 
-Graph = Annotated[str, typer.Argument(help="The graph, such as shop.lbug.", show_default=False)]
+Graph = Annotated[
+    str, typer.Argument(help="The graph: shop.lbug, oxigraph:FOLDER or neo4j://HOST.", show_default=False)
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 RunName = Annotated[str | None, typer.Option("--run", help="Name or folder of a run; the newest if not given.")]
 Runs = Annotated[Path | None, typer.Option("--runs", help="Folder of runs; beside the graph if not given.")]
 SchemaFile = Annotated[str | None, typer.Option("--schema", help="Schema file or name; derived if not given.")]
 Params = Annotated[list[str] | None, typer.Option("--param", help="Query parameter as name=value; repeatable.")]
+TimeLimit = Annotated[float, typer.Option(help="Seconds the query may take.", min=0.001)]
+RowLimit = Annotated[int, typer.Option(help="Rows it may return.", min=1)]
 K = Annotated[int, typer.Option("--k", help="Length of a list.")]
 
 
@@ -48,7 +54,7 @@ def demo(
 
 @app.command()
 def load(
-    loader: Annotated[str, typer.Argument(help="atomic, tables, movielens, or one of yours.")],
+    loader: Annotated[str, typer.Argument(help="atomic, tables, movielens, rdf, or one of yours.")],
     source: Annotated[str, typer.Argument(help="What the loader reads.")],
     into: Annotated[str, typer.Option("--into", help="The graph to write to; made if it is not there.")],
     schema: SchemaFile = None,
@@ -62,14 +68,16 @@ def load(
 
 @app.command()
 def check(
-    loader: Annotated[str, typer.Argument(help="atomic, tables, movielens, or one of yours.")],
+    loader: Annotated[str, typer.Argument(help="atomic, tables, movielens, rdf, or one of yours.")],
     source: Annotated[str, typer.Argument(help="What the loader reads.")],
     schema: SchemaFile = None,
     write_schema: Annotated[Path | None, typer.Option(help="Write the schema here, to be edited.")] = None,
     as_json: Json = False,
 ) -> None:
     """Check a source without writing anything but, on request, its schema."""
-    tables = kgrec.load(loader, source, schema=schema)
+    from kgrec.loading import check_source
+
+    tables = check_source(loader, source, schema=schema)
     if write_schema:
         write_schema.write_text(tables.schema.to_yaml(), encoding="utf-8")
     show_facts(f"{source} is in order", tables.counts(), as_json)
@@ -81,11 +89,56 @@ def cypher(
     query: Annotated[str, typer.Argument(help="The query.")],
     param: Params = None,
     write: Annotated[bool, typer.Option("--write", help="Allow the query to change the graph.")] = False,
+    time_limit: TimeLimit = 120,
+    row_limit: RowLimit = 10_000,
     as_json: Json = False,
 ) -> None:
-    """Run a Cypher query."""
+    """Run a Cypher query, on an embedded graph or on Neo4j."""
     with kgrec.open(graph, read_only=not write) as store:
-        show(store.cypher(query, _parameters(param), write=write), as_json)
+        frame = store.cypher(query, _parameters(param), write=write, time_limit=time_limit, row_limit=row_limit)
+    show(frame, as_json)
+
+
+@app.command()
+def sparql(
+    graph: Graph,
+    query: Annotated[str, typer.Argument(help="The query, or with --write an update.")],
+    param: Params = None,
+    write: Annotated[bool, typer.Option("--write", help="It is an update that changes the graph.")] = False,
+    time_limit: TimeLimit = 120,
+    row_limit: RowLimit = 10_000,
+    as_json: Json = False,
+) -> None:
+    """Run a SPARQL query on an RDF graph; the schema's prefixes are known in it."""
+    with kgrec.open(graph, read_only=not write) as store:
+        frame = store.sparql(query, _parameters(param), write=write, time_limit=time_limit, row_limit=row_limit)
+    show(frame, as_json)
+
+
+@app.command()
+def copy(
+    source: Annotated[str, typer.Argument(help="The graph to copy.", show_default=False)],
+    target: Annotated[str, typer.Argument(help="The graph to write to, of any engine.", show_default=False)],
+    as_json: Json = False,
+) -> None:
+    """Copy a graph to another engine, and check that both are equal."""
+    from kgrec.copying import copy_graph
+
+    show_facts(f"copied to {target}", copy_graph(source, target), as_json)
+
+
+@app.command()
+def export(
+    graph: Graph,
+    file: Annotated[Path, typer.Argument(help="A .ttl, .nq or .nt file, with .gz if wanted.", show_default=False)],
+    as_json: Json = False,
+) -> None:
+    """Write a graph as RDF; `kgrec load rdf` reads it back as it was."""
+    from kgrec.rdf.export import export as export_rdf
+
+    with kgrec.open(graph, read_only=True) as store:
+        export_rdf(store, file)
+    show_facts(f"written: {file}", {"bytes": file.stat().st_size}, as_json)
 
 
 @app.command()
@@ -244,6 +297,49 @@ def publish(graph: Graph, run: RunName = None, runs: Runs = None, k: K = 20, as_
     from kgrec.jobs import publish_run
 
     show_facts("published", publish_run(graph, run, runs, k), as_json)
+
+
+@app.command()
+def unpublish(graph: Graph) -> None:
+    """Remove what was published from a graph: recommendations and vectors. What was loaded stays."""
+    with kgrec.open(graph) as store:
+        store.unpublish()
+    show_text(f"nothing is published in {graph}")
+
+
+@schema_app.command("infer")
+def schema_infer(graph: Graph) -> None:
+    """Propose a schema for a Neo4j database that kgrec did not load, as YAML to be edited."""
+    from kgrec.store.neo4j import Neo4jStore
+    from kgrec.store.neo4j_infer import infer_schema
+
+    with kgrec.open(graph, read_only=True) as store:
+        if not isinstance(store, Neo4jStore):
+            raise UsageError(f"{graph} is kgrec's own and has a schema; expected a Neo4j database, neo4j://HOST")
+        print(infer_schema(store))
+
+
+@schema_app.command("adopt")
+def schema_adopt(
+    graph: Graph, schema: Annotated[str, typer.Argument(help="Schema file or name.", show_default=False)]
+) -> None:
+    """Use a Neo4j database as it is, with a schema; `kgrec unpublish` removes all that kgrec puts there."""
+    from kgrec.store.neo4j import Neo4jStore
+    from kgrec.store.neo4j_infer import adopt
+
+    with kgrec.open(graph) as store:
+        if not isinstance(store, Neo4jStore):
+            raise UsageError(f"{graph} is kgrec's own; expected a Neo4j database, neo4j://HOST")
+        adopt(store, kgrec.Schema.load(schema))
+    show_text(f"{graph} can be trained on: kgrec train {graph}")
+
+
+@schema_app.command("shacl")
+def schema_shacl(schema: Annotated[str, typer.Argument(help="Schema file or name.", show_default=False)]) -> None:
+    """Print a schema as SHACL shapes, in Turtle."""
+    from kgrec.rdf.shacl import shapes
+
+    print(shapes(kgrec.Schema.load(schema)))
 
 
 @app.command()

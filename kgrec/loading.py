@@ -63,6 +63,27 @@ def load(
     return into.write(tables) if into is not None else check(tables)
 
 
+def check_source(loader: str, source: Any, *, schema: Schema | str | Path | None = None) -> GraphTables:
+    """Check a source as `load` does, and by the loader's own `violations(source, schema)` where it has them.
+
+    Returns:
+        The checked tables.
+
+    Raises:
+        DataError, SchemaError, UsageError: as `load`.
+    """
+    from kgrec.errors import DataError
+    from kgrec.schema import Schema
+
+    known = schema if isinstance(schema, Schema) or schema is None else Schema.load(schema)
+    tables = load(loader, source, schema=known)
+    violations = getattr(find_loader(loader), "violations", None)
+    problems = violations(source, known) if violations else []
+    if problems:
+        raise DataError(problems)
+    return tables
+
+
 def loader_names() -> list[str]:
     """Return the names of all loaders that are installed."""
     return sorted({point.name for point in entry_points(group=GROUP)})

@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-import platformdirs
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgrec.errors import UsageError
 from kgrec.schema import Schema
 from kgrec.tables import GraphTables
+from kgrec.text.cache import cache_folder
 from loaders.atomic import to_graph, with_relations
 from loaders.atomic_files import AtomicFiles, AtomicTable, is_atomic, read_folder
 from loaders.delimited import Dialect, TextTable, read_delimited
@@ -56,7 +56,7 @@ class MovieLensLoader:
 
 def _files(source: str | Path | None) -> AtomicFiles:
     fetched = source is None or source == NAME
-    folder = ml_100k(platformdirs.user_cache_path("kgrec")) if fetched else Path(str(source))
+    folder = ml_100k(cache_folder()) if fetched else Path(str(source))
     if (folder / "u.data").is_file():
         return _raw(folder)
     if is_atomic(folder):

@@ -187,13 +187,13 @@ def test_wrong_use_is_explained_with_exit_code_2(kgrec, trained_cinema, words, m
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["cypher", "GRAPH", "MATCH (n) RETRN n"], "in the query: MATCH (n) RETRN n"),
+        (["cypher", "GRAPH", "MATCH (n) RETRN n"], "in the query:\n  MATCH (n) RETRN n"),
         (["cypher", "GRAPH", "MATCH (i:Item) WHERE i.item_id = $id RETURN i"], "Parameter id not found"),
         (["recommend", "GRAPH", "u1", "--run", "gone"], "no run 'gone' in"),
         (["similar", "GRAPH", "--text", "robots"], "no vectors of Item in"),
         (["check", "atomic", CINEMA, "--write-schema", "/dev/null/s.yaml"], "error: /dev/null/s.yaml: not a directory"),
         (["train", "GRAPH", "--set", FAST, "--runs", "/dev/null/runs"], "/dev/null/runs cannot be written"),
-        (["cypher", "neo4j://host", "RETURN 1"], "neo4j stores are not available in this version"),
+        (["cypher", "mysql://host", "RETURN 1"], "unknown kind of graph 'mysql'"),
     ],
 )
 def test_a_failure_is_explained_with_exit_code_1(kgrec, trained_cinema, words, message):

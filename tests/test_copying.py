@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kgrec.store import open_store
+from kgrec.copying import copy_graph
+from kgrec.errors import UsageError
+from kgrec.testing.graphs import two_communities
+from kgrec.testing.store_contract import contract_tables, digest
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> str:
+    with open_store(tmp_path / "source.lbug") as graph:
+        graph.write(contract_tables())
+    return str(tmp_path / "source.lbug")
+
+
+@pytest.mark.parametrize("target", ["{}/copy.lbug", "oxigraph:{}/copy"])
+def test_a_copy_equals_its_source_and_may_be_made_again(source: str, tmp_path: Path, target: str) -> None:
+    target = target.format(tmp_path)
+    assert copy_graph(source, target)["digest"] == digest(contract_tables())
+    assert copy_graph(source, target)["digest"] == digest(contract_tables())
+    copy_graph(target, str(tmp_path / "back.lbug"))
+    with open_store(tmp_path / "back.lbug", read_only=True) as graph:
+        assert graph.snapshot().digest == digest(contract_tables())
+
+
+def test_a_copy_does_not_mix_two_graphs(source: str, tmp_path: Path) -> None:
+    target = str(tmp_path / "other.lbug")
+    with open_store(target) as graph:
+        graph.write(two_communities())
+    with pytest.raises(UsageError, match="holds a graph of schema .* already"):
+        copy_graph(source, target)
+    with open_store(source) as graph:
+        graph.cypher("MATCH (t:Thing {id: 't1'}) DETACH DELETE t", write=True)
+    copy_graph(source, str(tmp_path / "less.lbug"))
+    with open_store(tmp_path / "less.lbug") as graph:
+        graph.cypher("CREATE (:Thing {id: 'another'})", write=True)
+    with pytest.raises(UsageError, match="holds Thing nodes that the source does not have"):
+        copy_graph(source, str(tmp_path / "less.lbug"))
+
+
+def test_a_graph_is_not_copied_to_itself(source: str) -> None:
+    with pytest.raises(UsageError, match="expected two graphs"):
+        copy_graph(source, source)
+
+
+def test_the_command_says_what_was_copied(kgrec: object, source: str, tmp_path: Path) -> None:
+    result = kgrec("copy", source, tmp_path / "copy.lbug")  # type: ignore[operator]
+    assert result.code == 0
+    assert digest(contract_tables()) in result.out
