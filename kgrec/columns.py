@@ -23,9 +23,9 @@ ARROW_TYPES: Final[dict[str, pa.DataType]] = {
 _BOOLS: Final[dict[str, bool]] = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
-def to_mask(column: pa.ChunkedArray) -> BoolArray:
+def to_mask(column: pa.ChunkedArray | pa.Array) -> BoolArray:
     """Return an Arrow boolean column as a NumPy one, null as False."""
-    return np.asarray(pc.fill_null(column, False).to_numpy(), dtype=bool)
+    return np.asarray(pc.fill_null(column, False), dtype=bool)
 
 
 def is_datetime(column: pa.ChunkedArray) -> bool:

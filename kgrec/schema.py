@@ -41,6 +41,17 @@ EdgeType = tuple[str, str, str]
 RESERVED_TYPES = ("RECOMMENDED",)
 RESERVED_LABELS = ("Published",)
 RESERVED_PROPERTIES = ("embedding",)
+PREFIXES = {
+    "rdf": "http://www.w3.org/1999/02/22-rdf-syntax-ns#",
+    "rdfs": "http://www.w3.org/2000/01/rdf-schema#",
+    "xsd": "http://www.w3.org/2001/XMLSchema#",
+    "owl": "http://www.w3.org/2002/07/owl#",
+    "schema": "http://schema.org/",
+    "kgrec": "urn:kgrec:vocabulary#",
+}
+"""Prefixes that every schema's RDF names know."""
+
+_IRI = re.compile(r"(https?://|urn:)[^\x00-\x20<>\"{}|\\^`]+")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _Path = tuple[str | int, ...]
 _Fault = tuple[_Path, str, str]
@@ -97,6 +108,17 @@ class Roles(_Strict):
     )
 
 
+class RdfNames(_Strict):
+    """What labels, types and properties are called in RDF."""
+
+    base: str = Field(default="urn:kgrec:", description="What the IRI of everything without a term begins with.")
+    prefixes: dict[str, str] = Field(default_factory=dict, description="Prefix → IRI, for terms and for SPARQL.")
+    terms: dict[str, str] = Field(
+        default_factory=dict,
+        description="Label, type, property or Label.property → IRI or prefix:name; base and name if not given.",
+    )
+
+
 class Schema(_Strict):
     """A checked schema. Make one with `Schema.load`, `Schema.parse` or `Schema.from_dict`."""
 
@@ -104,6 +126,7 @@ class Schema(_Strict):
     nodes: dict[str, NodeLabel] = Field(min_length=1)
     relationships: dict[str, RelationshipType] = Field(min_length=1)
     roles: Roles
+    rdf: RdfNames = Field(default_factory=RdfNames)
 
     @classmethod
     def load(cls, source: str | Path) -> Schema:
@@ -263,6 +286,7 @@ def _reference_faults(schema: Schema) -> Iterator[_Fault]:
     yield from _endpoint_faults(schema)
     yield from _role_faults(schema)
     yield from _template_faults(schema)
+    yield from _rdf_faults(schema)
 
 
 def _name_faults(schema: Schema) -> Iterator[_Fault]:
@@ -341,6 +365,24 @@ def _template_faults(schema: Schema) -> Iterator[_Fault]:
                     yield path, f"{{{name}}}, which {label} does not have", known
                 if spec and not (name in touching and spec.isdigit() and int(spec) > 0):
                     yield path, f"{{{name}:{spec}}}", "a whole number as limit, and only for a relationship"
+
+
+def _rdf_faults(schema: Schema) -> Iterator[_Fault]:
+    kinds: dict[str, NodeLabel | RelationshipType] = {**schema.nodes, **schema.relationships}
+    properties = {(name, p) for name, kind in kinds.items() for p in kind.properties}
+    properties |= {(label, node.key) for label, node in schema.nodes.items()}
+    known = {*kinds, *(p for _, p in properties), *(f"{owner}.{p}" for owner, p in properties)}
+    if not _IRI.fullmatch(schema.rdf.base):
+        yield ("rdf", "base"), repr(schema.rdf.base), "an IRI, such as http://example.org/shop/"
+    for prefix, iri in schema.rdf.prefixes.items():
+        if not _IRI.fullmatch(iri):
+            yield ("rdf", "prefixes", prefix), repr(iri), "an IRI, such as http://example.org/shop/"
+    prefixes = {**PREFIXES, **schema.rdf.prefixes}
+    for name, term in schema.rdf.terms.items():
+        if name not in known:
+            yield ("rdf", "terms", name), f"{name!r}", "a label, a type, a property, or Label.property"
+        if term.partition(":")[0] not in prefixes and not _IRI.fullmatch(term):
+            yield ("rdf", "terms", name), repr(term), f"an IRI, or a name with a prefix: {', '.join(prefixes)}"
 
 
 def _one_of(names: Any) -> str:

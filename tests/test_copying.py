@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from kgrec.store import open_store
 from kgrec.copying import copy_graph
 from kgrec.errors import UsageError
+from kgrec.store import open_store
 from kgrec.testing.graphs import two_communities
 from kgrec.testing.store_contract import contract_tables, digest
 
@@ -32,7 +32,7 @@ def test_a_copy_does_not_mix_two_graphs(source: str, tmp_path: Path) -> None:
     target = str(tmp_path / "other.lbug")
     with open_store(target) as graph:
         graph.write(two_communities())
-    with pytest.raises(UsageError, match="holds a graph of schema .* already"):
+    with pytest.raises(UsageError, match=r"holds a graph of schema .* already"):
         copy_graph(source, target)
     with open_store(source) as graph:
         graph.cypher("MATCH (t:Thing {id: 't1'}) DETACH DELETE t", write=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from kgrec.errors import SchemaError, StoreError
-from kgrec.schema import NodeLabel, RelationshipType, Schema
+from kgrec.schema import NodeLabel, RdfNames, RelationshipType, Schema
 from kgrec.tables import equal_rows
 
 
@@ -23,7 +23,7 @@ def merge(there: Schema | None, new: Schema) -> Schema:
     """
     if there is None or there == new:
         return new
-    problems = [*_key_conflicts(there, new), *_type_conflicts(there, new)]
+    problems = [*_key_conflicts(there, new), *_type_conflicts(there, new), *_term_conflicts(there, new)]
     if problems:
         raise StoreError("\n  ".join([f"the schema {new.name!r} contradicts the graph's:", *problems]))
     old, now = there.to_dict(), new.to_dict()
@@ -32,6 +32,7 @@ def merge(there: Schema | None, new: Schema) -> Schema:
         "nodes": _merge_kinds(old["nodes"], now["nodes"]),
         "relationships": _merge_kinds(old["relationships"], now["relationships"]),
         "roles": _merge_kind(old["roles"], now["roles"]) | {"behaviours": _behaviours(old, now)},
+        "rdf": _rdf_names(there, new),
     }
     try:
         return Schema.from_dict(data, where="graph")
@@ -79,6 +80,26 @@ def _key_conflicts(there: Schema, new: Schema) -> list[str]:
 def _type_conflicts(there: Schema, new: Schema) -> list[str]:
     old, now = _properties(there), _properties(new)
     return [f"{place}: {old[place]} there, {kind} here" for place, kind in now.items() if old.get(place, kind) != kind]
+
+
+def _term_conflicts(there: Schema, new: Schema) -> list[str]:
+    if new.rdf == RdfNames():
+        return []
+    old, now = there.rdf.terms, new.rdf.terms
+    terms = [
+        f"rdf.terms.{name}: {old[name]} there, {now[name]} here"
+        for name in now
+        if old.get(name, now[name]) != now[name]
+    ]
+    if there.rdf.base != new.rdf.base:
+        terms.append(f"rdf.base: {there.rdf.base} there, {new.rdf.base} here")
+    return terms
+
+
+def _rdf_names(there: Schema, new: Schema) -> dict[str, Any]:
+    """Join the names in RDF; those of a schema without any are the graph's."""
+    old, now = there.rdf, new.rdf if new.rdf != RdfNames() else there.rdf
+    return {"base": now.base, "prefixes": old.prefixes | now.prefixes, "terms": old.terms | now.terms}
 
 
 def _properties(schema: Schema) -> dict[str, str]:

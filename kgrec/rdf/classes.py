@@ -1,0 +1,51 @@
+"""Which classes of a data set are which labels: a label's class and everything below it by `rdfs:subClassOf`."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import scipy.sparse as sp
+from scipy.sparse.csgraph import breadth_first_order, connected_components
+
+from kgrec.errors import Problem
+from kgrec.rdf.terms import SUBCLASS, term
+from kgrec.rdf.triples import Triples
+from kgrec.schema import Schema
+
+
+def labels_of_classes(triples: Triples, schema: Schema) -> tuple[dict[str, int], list[Problem]]:
+    """Return class IRI → number of its label, and a problem for every cycle of subclasses."""
+    labels = {term(schema, label): number for number, label in enumerate(schema.nodes)}
+    rows = pa.array(triples.rows(SUBCLASS))
+    below = triples.subjects.take(rows).to_pylist()
+    above = triples.objects.take(rows).to_pylist()
+    classes = list(dict.fromkeys([*below, *above]))
+    if not classes:
+        return labels, []
+    number = {name: i for i, name in enumerate(classes)}
+    ends = [number[name] for name in above], [number[name] for name in below]
+    tree = sp.csr_matrix((np.ones(len(below)), ends), shape=(len(classes), len(classes)))
+    problems = _cycles(triples, classes, tree, below, rows.to_pylist())
+    found = dict(labels)
+    for iri, label in labels.items():
+        if f"<{iri}>" in number:
+            reached = breadth_first_order(tree, number[f"<{iri}>"], return_predecessors=False)
+            for i in reached.tolist():
+                found.setdefault(classes[i][1:-1], label)
+    return found, problems
+
+
+def _cycles(
+    triples: Triples, classes: list[str], tree: sp.csr_matrix, below: list[str], rows: list[int]
+) -> list[Problem]:
+    n, component = connected_components(tree, directed=True, connection="strong")
+    problems = []
+    for part in range(n):
+        members = np.flatnonzero(component == part).tolist()
+        loop = len(members) == 1 and tree[members[0], members[0]] > 0
+        if len(members) > 1 or loop:
+            names = [classes[i] for i in members]
+            where, line = triples.place(rows[below.index(names[0])])
+            found = f"a cycle of rdfs:subClassOf: {', '.join(names)}"
+            problems.append(Problem(where, found, "subclasses without a cycle", line))
+    return problems

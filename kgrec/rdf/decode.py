@@ -1,0 +1,263 @@
+"""Triples as GraphTables: what a schema names in them, and everything that is wrong with it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kgrec.columns import ARROW_TYPES, BoolArray, to_mask
+from kgrec.errors import DataError, Problem
+from kgrec.rdf import literals, terms
+from kgrec.rdf.classes import labels_of_classes
+from kgrec.rdf.encode import has_statements
+from kgrec.rdf.terms import term
+from kgrec.rdf.triples import IntArray, Triples
+from kgrec.schema import EdgeType, Schema
+from kgrec.tables import GraphTables
+
+
+def decode(triples: Triples, schema: Schema) -> GraphTables:
+    """Return what a schema names in triples.
+
+    Nodes are what has a label's class, or a subclass of it, and what stands at the only possible end of a relationship.
+    A node's key is the literal of the key property, else its IRI.
+
+    Raises:
+        DataError: with every problem: a node of two labels, a blank node, ends of undeclared labels, a literal of
+            another type, several values of a property that has one, a cycle of subclasses.
+    """
+    return _Decoder(triples, schema).run()
+
+
+class _Decoder:
+    def __init__(self, triples: Triples, schema: Schema) -> None:
+        self.triples, self.schema = triples, schema
+        self.problems: list[Problem] = []
+        self.types = {type_: triples.rows(term(schema, type_)) for type_ in schema.relationships}
+        ends = [*self.types.values(), triples.rows(terms.SUBJECT), triples.rows(terms.OBJECT)]
+        self._number(np.unique(np.concatenate(ends)))
+        self.label = np.full(len(self.iris), -1)
+        self.row = np.full(len(self.iris), -1)
+
+    def run(self) -> GraphTables:
+        self._label_by_class()
+        self._label_by_ends()
+        nodes = {label: self._nodes(number, label) for number, label in enumerate(self.schema.nodes)}
+        edges: dict[EdgeType, pa.Table] = {}
+        for type_ in self.schema.relationships:
+            edges |= self._edges(type_, nodes)
+        if self.problems:
+            raise DataError(sorted(self.problems, key=lambda problem: (problem.where, problem.row or 0)))
+        return GraphTables(
+            self.schema,
+            {label: table for label, table in nodes.items() if table.num_rows},
+            {edge_type: table for edge_type, table in edges.items() if table.num_rows},
+        )
+
+    def _number(self, rows: IntArray) -> None:
+        """Number everything that is a subject, or the object of one of these rows."""
+        objects = self.triples.objects.take(pa.array(rows))
+        both = pa.chunked_array([*self.triples.subjects.chunks, *objects.chunks], pa.large_string())
+        coded = pc.dictionary_encode(both).combine_chunks()
+        codes = coded.indices.to_numpy().astype(np.int64)
+        self.iris = coded.dictionary
+        self.subject = codes[: len(self.triples)]
+        self.object = np.full(len(self.triples), -1)
+        self.object[rows] = codes[len(self.triples) :]
+        self.is_iri = to_mask(pc.starts_with(self.iris, "<"))
+
+    def _label_by_class(self) -> None:
+        labels, problems = labels_of_classes(self.triples, self.schema)
+        self.problems += problems
+        rows = self.triples.rows(terms.TYPE)
+        names = pa.array([f"<{iri}>" for iri in labels], pa.large_string())
+        found = pc.index_in(self.triples.objects.take(pa.array(rows)), value_set=names).fill_null(-1).to_numpy()
+        numbers = np.array([*labels.values(), -1])[found]
+        for number in range(len(self.schema.nodes)):
+            of_label = rows[numbers == number]
+            codes = self.subject[of_label]
+            other = (self.label[codes] >= 0) & (self.label[codes] != number)
+            for row in of_label[other].tolist():
+                one, two = list(self.schema.nodes)[self.label[self.subject[row]]], list(self.schema.nodes)[number]
+                self._report(row, f"{self._text(self.subject[row])} as {one} and as {two}", "an IRI of one type")
+            self.label[codes[~other]] = number
+
+    def _label_by_ends(self) -> None:
+        """Label what has no class but stands where only one label can."""
+        names = list(self.schema.nodes)
+        for type_, rows in self.types.items():
+            relationship = self.schema.relationships[type_]
+            for codes, labels in ((self.subject[rows], relationship.from_), (self.object[rows], relationship.to)):
+                if len(labels) == 1:
+                    free = codes[(self.label[codes] < 0) & self.is_iri[codes]]
+                    self.label[free] = names.index(labels[0])
+
+    def _nodes(self, number: int, label: str) -> pa.Table:
+        node = self.schema.nodes[label]
+        codes = np.flatnonzero((self.label == number) & self.is_iri)
+        self._report_blank(number)
+        self.row[codes] = np.arange(len(codes))
+        iris = self.iris.take(pa.array(codes)).cast(pa.string())
+        bare = pc.utf8_slice_codeunits(iris, 1, -1)
+        mine = self.label == number
+        keys = self._property(term(self.schema, node.key, label), "string", node.key, mine, len(codes))
+        columns = {node.key: pc.coalesce(keys, pa.chunked_array([bare], pa.string()))}
+        for name, kind in node.properties.items():
+            columns[name] = self._property(self._property_term(label, name), kind, name, mine, len(codes))
+        if node.name and node.name != node.key and node.properties[node.name] == "string":
+            given = pa.chunked_array([pc.match_substring_regex(columns[node.key].combine_chunks(), terms.IRI)])
+            readable = pc.if_else(given, _readable(columns[node.key]), pa.scalar(None, pa.string()))
+            columns[node.name] = pc.coalesce(columns[node.name], readable)
+        return pa.table(columns)
+
+    def _property_term(self, label: str, name: str) -> str:
+        """The name of a node is `rdfs:label` where the schema gives it no term and the data none of its own."""
+        iri = term(self.schema, name, label)
+        given = {name, f"{label}.{name}"} & set(self.schema.rdf.terms)
+        if self.schema.nodes[label].name == name and not given and not len(self.triples.rows(iri)):
+            return terms.LABEL
+        return iri
+
+    def _report_blank(self, number: int) -> None:
+        blank = (self.label == number) & ~self.is_iri
+        rows = np.flatnonzero(blank[self.subject]) if blank.any() else np.empty(0, np.int64)
+        _, first = np.unique(self.subject[rows], return_index=True)
+        for row in rows[first].tolist():
+            label = list(self.schema.nodes)[number]
+            self._report(row, f"the blank node {self._text(self.subject[row])} as {label}", "a node with an IRI")
+
+    def _property(self, iri: str, kind: str, name: str, mine: BoolArray, n: int) -> pa.ChunkedArray:
+        """Return a property of the nodes that `mine` marks, by `self.row`: a column [n]."""
+        rows = self.triples.rows(iri)
+        rows = rows[mine[self.subject[rows]] & (self.row[self.subject[rows]] >= 0)]
+        parts = literals.split(self.triples.objects.take(pa.array(rows)))
+        at = self.row[self.subject[rows]]
+        if kind == "strings":
+            return self._lists(parts, rows, at, n)
+        kept = self._single(parts, rows, at, name)
+        parts, rows, at = parts.take(pa.array(kept)), rows[kept], at[kept]
+        column, wrong = literals.values(parts, kind)
+        wrong |= ~to_mask(pc.is_valid(parts.column("text")))
+        for i in np.flatnonzero(wrong).tolist():
+            found = self.triples.objects[int(rows[i])].as_py()
+            self._report(int(rows[i]), found, f"a literal of type {kind} ({terms.DATATYPES[kind]})", name)
+        return _placed(column, at, n)
+
+    def _single(self, parts: pa.Table, rows: IntArray, at: IntArray, name: str) -> IntArray:
+        """Return the positions of one value a node: untagged before English before other languages."""
+        language = pc.fill_null(parts.column("language"), "")
+        rank = np.where(to_mask(pc.equal(language, "")), 0, np.where(to_mask(pc.equal(language, "en")), 1, 2))
+        order = np.lexsort([np.arange(len(at)), rank, at])
+        first = np.ones(len(order), dtype=bool)
+        first[1:] = at[order][1:] != at[order][:-1]
+        again = order[1:][~first[1:] & (rank[order][1:] == rank[order][:-1]) & (rank[order][1:] < 2)]
+        for i in again.tolist():
+            found = f"another value {self.triples.objects[int(rows[i])].as_py()} of {self._text(self.subject[rows[i]])}"
+            self._report(int(rows[i]), found, "one value", name)
+        return order[first]
+
+    def _lists(self, parts: pa.Table, rows: IntArray, at: IntArray, n: int) -> pa.ChunkedArray:
+        """Return lists of strings: a JSON literal as it is, several plain literals in their order."""
+        is_json = to_mask(pc.equal(parts.column("datatype"), terms.DATATYPES["strings"]))
+        text = parts.column("text").cast(pa.string())
+        whole = literals.json_lists(text.filter(pa.array(is_json)))
+        plain = pa.table({"at": at[~is_json], "text": text.filter(pa.array(~is_json))})
+        plain = plain.sort_by([("at", "ascending"), ("text", "ascending")])
+        starts, counts = np.unique(plain.column("at").to_numpy(), return_counts=True)
+        lists = pa.ListArray.from_arrays(
+            pa.array(np.concatenate([[0], np.cumsum(counts)]), pa.int32()), plain.column("text").combine_chunks()
+        )
+        column = pa.chunked_array([*whole.chunks, lists], ARROW_TYPES["strings"])
+        return _placed(column, np.concatenate([at[is_json], starts]).astype(np.int64), n)
+
+    def _edges(self, type_: str, nodes: dict[str, pa.Table]) -> dict[EdgeType, pa.Table]:
+        rows = self.types[type_]
+        src, dst = self.subject[rows], self.object[rows]
+        statements = np.empty(0, np.int64)
+        if has_statements(self.schema, type_):
+            statements, starts, ends = self._statements(type_)
+            n = len(self.iris)
+            alone = ~np.isin(src * n + dst, starts * n + ends)
+            rows = np.concatenate([np.full(len(statements), -1), rows[alone]])
+            src, dst = np.concatenate([starts, src[alone]]), np.concatenate([ends, dst[alone]])
+        numbers = {label: number for number, label in enumerate(self.schema.nodes)}
+        taken = np.zeros(len(src), dtype=bool)
+        edges = {}
+        for edge_type in self.schema.edge_types(type_):
+            of_type = (self.label[src] == numbers[edge_type[0]]) & (self.label[dst] == numbers[edge_type[2]])
+            taken |= of_type
+            edges[edge_type] = self._edge_table(
+                edge_type, nodes, self.row[src[of_type]], self.row[dst[of_type]], statements, np.flatnonzero(of_type)
+            )
+        self._report_ends(type_, rows[~taken], src[~taken], dst[~taken])
+        return edges
+
+    def _statements(self, type_: str) -> tuple[IntArray, IntArray, IntArray]:
+        """Return the nodes that stand for relationships of a type, and the ends of each."""
+        ends = []
+        for iri in (terms.SUBJECT, terms.OBJECT):
+            rows, end = self.triples.rows(iri), np.full(len(self.iris), -1)
+            end[self.subject[rows]] = self.object[rows]
+            ends.append(end)
+        rows = self.triples.rows(terms.PREDICATE)
+        wanted = to_mask(pc.equal(self.triples.objects.take(pa.array(rows)), f"<{term(self.schema, type_)}>"))
+        found = self.subject[rows[wanted]]
+        found = found[(ends[0][found] >= 0) & (ends[1][found] >= 0)]
+        return found, ends[0][found], ends[1][found]
+
+    def _edge_table(
+        self,
+        edge_type: EdgeType,
+        nodes: dict[str, pa.Table],
+        src: IntArray,
+        dst: IntArray,
+        statements: IntArray,
+        positions: IntArray,
+    ) -> pa.Table:
+        source, type_, target = edge_type
+        columns = {
+            "src": nodes[source].column(0).take(pa.array(src)),
+            "dst": nodes[target].column(0).take(pa.array(dst)),
+        }
+        mine = np.zeros(len(self.iris), dtype=bool)
+        codes = statements[positions[positions < len(statements)]]
+        mine[codes] = True
+        self.row[codes] = np.arange(len(codes))
+        for name, kind in self.schema.relationships[type_].properties.items():
+            columns[name] = self._property(term(self.schema, name, type_), kind, name, mine, len(src))
+        return pa.table(columns)
+
+    def _report_ends(self, type_: str, rows: IntArray, src: IntArray, dst: IntArray) -> None:
+        relationship = self.schema.relationships[type_]
+        for row, start, end in zip(rows.tolist(), src.tolist(), dst.tolist(), strict=True):
+            found = f"{type_} from {self._described(start)} to {self._described(end)}"
+            expected = f"from {' or '.join(relationship.from_)} to {' or '.join(relationship.to)}"
+            self._report(row, found, expected)
+
+    def _described(self, code: int) -> str:
+        names = list(self.schema.nodes)
+        if not self.is_iri[code]:
+            return f"{self._text(code)} (no IRI)"
+        label = names[self.label[code]] if self.label[code] >= 0 else "of no declared class"
+        return f"{self._text(code)} ({label})"
+
+    def _text(self, code: int) -> str:
+        return str(self.iris[int(code)].as_py())
+
+    def _report(self, row: int, found: str, expected: str, field: str | None = None) -> None:
+        where, line = self.triples.place(row) if row >= 0 else ("the graph", None)
+        self.problems.append(Problem(where, found, expected, line, field))
+
+
+def _placed(column: pa.ChunkedArray, at: IntArray, n: int) -> pa.ChunkedArray:
+    """Return a column [n] with the values at `at`, and nothing elsewhere."""
+    source = np.full(n, -1)
+    source[at] = np.arange(len(at))
+    return column.take(pa.array(source, mask=source < 0))
+
+
+def _readable(keys: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return the last part of IRIs as people would write it: `…/Tom_Hanks` → `Tom Hanks`."""
+    last = pc.replace_substring_regex(keys, r"^.*[/#:]", "")
+    return pc.replace_substring(last, "_", " ")

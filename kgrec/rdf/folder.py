@@ -1,0 +1,105 @@
+"""Versions of an RDF store in one folder: a change is made on a copy, which becomes the current version in one step.
+
+    shop/lock        held by the writer
+    shop/current     name of the version that counts
+    shop/graph-7/    a version: files of RocksDB; those that hold data never change, so a copy links them
+
+A change removes the versions before the current one; a reader that has an older one open opens the current one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kgrec.errors import MissingExtra, StoreError
+
+if TYPE_CHECKING:
+    import pyoxigraph
+
+
+def oxigraph() -> type[pyoxigraph.Store]:
+    """Return pyoxigraph's store.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    try:
+        import pyoxigraph
+    except ImportError:
+        raise MissingExtra('RDF needs packages that are not installed; run: pip install "kgrec[rdf]"') from None
+    return pyoxigraph.Store
+
+
+def current(folder: Path) -> Path | None:
+    """Return the version that counts, or None if there is none yet.
+
+    Raises:
+        StoreError: the folder is not a graph.
+    """
+    pointer = folder / "current"
+    if pointer.is_file():
+        return folder / pointer.read_text(encoding="utf-8").strip()
+    strange = (
+        [p.name for p in folder.iterdir() if p.name != "lock" and not p.name.startswith("graph-")]
+        if folder.is_dir()
+        else []
+    )
+    if strange or folder.is_file():
+        found = f"which holds {strange[0]}" if strange else "a file"
+        raise StoreError(f"{folder}, {found}, is not a graph of kgrec; expected a new folder, or one that kgrec made")
+    return None
+
+
+@contextmanager
+def changed(folder: Path) -> Iterator[pyoxigraph.Store]:
+    """Yield a copy of the current version to write to; it becomes the current one if the block ends well.
+
+    Raises:
+        StoreError: it cannot be written, for instance because the disk is full; the graph is as it was.
+    """
+    before = current(folder)
+    number = int(before.name.removeprefix("graph-")) + 1 if before else 1
+    after = folder / f"graph-{number}"
+    try:
+        _remove_all_but(folder, before)
+        if before:
+            shutil.copytree(before, after, copy_function=_link_data)
+        yield from _written(after)
+        pointer = folder / ".current"
+        pointer.write_text(after.name, encoding="utf-8")
+        os.replace(pointer, folder / "current")
+    except OSError as error:
+        shutil.rmtree(after, ignore_errors=True)
+        raise StoreError(f"cannot write {folder}: {error}; it is as it was") from error
+    except BaseException:
+        shutil.rmtree(after, ignore_errors=True)
+        raise
+
+
+def _written(version: Path) -> Iterator[pyoxigraph.Store]:
+    store = oxigraph()(str(version))
+    yield store
+    store.flush()
+    for file in version.iterdir():
+        with suppress(FileNotFoundError):  # the engine may still be removing files that it has merged
+            descriptor = os.open(file, os.O_RDONLY)
+            os.fsync(descriptor)
+            os.close(descriptor)
+
+
+def _remove_all_but(folder: Path, kept: Path | None) -> None:
+    for version in folder.glob("graph-*"):
+        if version != kept:
+            shutil.rmtree(version)
+
+
+def _link_data(source: str, target: str) -> None:
+    if source.endswith(".sst"):
+        os.link(source, target)
+    elif not source.endswith("LOCK"):
+        shutil.copy2(source, target)

@@ -1,0 +1,93 @@
+"""Triples in columns, from N-Triples text: cut by byte positions, with no Python object a triple."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+IntArray = npt.NDArray[np.int64]
+
+_NEWLINE, _SPACE = 10, 32
+_PIECES = 6
+"""Subject, space, predicate, space, object, ` .` and newline."""
+
+
+@dataclass(frozen=True)
+class Triples:
+    """Triples [n] as text: `<iri>`, `_:blank`, or a literal.
+
+    Attributes:
+        subjects: string [n].
+        predicates: dictionary-encoded string [n].
+        objects: string [n].
+        where: name of the source of each row, as (name, number of rows) in row order.
+        lines: line numbers [n] in the source, where they are known.
+    """
+
+    subjects: pa.ChunkedArray
+    predicates: pa.DictionaryArray
+    objects: pa.ChunkedArray
+    where: tuple[tuple[str, int], ...] = ()
+    lines: IntArray | None = None
+
+    def __len__(self) -> int:
+        return len(self.subjects)
+
+    @cached_property
+    def _by_predicate(self) -> tuple[IntArray, IntArray]:
+        codes = self.predicates.indices.to_numpy()
+        return np.argsort(codes, kind="stable"), np.bincount(codes, minlength=len(self.predicates.dictionary))
+
+    def rows(self, predicate: str) -> IntArray:
+        """Return the row numbers of a predicate's triples."""
+        code = self.predicates.dictionary.index(f"<{predicate}>").as_py()
+        if code < 0:
+            return np.empty(0, np.int64)
+        order, counts = self._by_predicate
+        start = int(counts[:code].sum())
+        return order[start : start + int(counts[code])]
+
+    def place(self, row: int) -> tuple[str, int | None]:
+        """Return (source, line) of a row; without a line where that is not known."""
+        line = None if self.lines is None or self.lines[row] < 0 else int(self.lines[row])
+        for name, n in self.where:
+            if row < n:
+                return name, line
+            row -= n
+        return "the graph", line
+
+    def counts(self) -> dict[str, int]:
+        """Return how many triples each predicate has."""
+        names = self.predicates.dictionary.to_pylist()
+        return {name[1:-1]: int(n) for name, n in zip(names, self._by_predicate[1], strict=True)}
+
+
+def parse(parts: Iterable[bytes | pa.Buffer]) -> Triples:
+    """Return the triples of N-Triples text whose lines are `subject predicate object .`, one space apart.
+
+    Args:
+        parts: pieces of the text, each of whole lines.
+    """
+    cut = [_cut(part) for part in parts if len(part)]
+    subjects, predicates, objects = (pa.chunked_array([piece[i] for piece in cut], pa.large_string()) for i in range(3))
+    return Triples(subjects, pc.dictionary_encode(predicates).combine_chunks(), objects)
+
+
+def _cut(part: bytes | pa.Buffer) -> tuple[pa.Array, pa.Array, pa.Array]:
+    data = np.frombuffer(part, dtype=np.uint8)
+    ends = np.flatnonzero(data == _NEWLINE)
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    spaces = np.flatnonzero(data == _SPACE)
+    at = np.searchsorted(spaces, starts)
+    first, second = spaces[at], spaces[at + 1]
+    bounds = np.column_stack([starts, first, first + 1, second, second + 1, ends - 2]).ravel()
+    offsets = np.append(bounds, len(data)).astype(np.int64)
+    pieces = pa.LargeStringArray.from_buffers(len(bounds), pa.py_buffer(offsets), pa.py_buffer(part))
+    subject, predicate, object_ = (pieces.take(pa.array(np.arange(i, len(bounds), _PIECES))) for i in (0, 2, 4))
+    return subject, predicate, object_

@@ -1,0 +1,372 @@
+"""The RDF graph store, on pyoxigraph: a folder, no server, SPARQL. How a graph is RDF: `kgrec.rdf`."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kgrec.columns import to_mask
+from kgrec.errors import StoreError
+from kgrec.rdf import folder, terms
+from kgrec.rdf.decode import decode
+from kgrec.rdf.encode import lines, literals, to_bytes
+from kgrec.rdf.query import Refused, ask
+from kgrec.rdf.terms import node_iris, prefixes, term
+from kgrec.rdf.triples import Triples, parse
+from kgrec.schema import PREFIXES, NodeLabel, Schema
+from kgrec.snapshot import FloatArray
+from kgrec.store.base import ROW_LIMIT, TIME_LIMIT, GraphStore
+from kgrec.store.cypher_errors import offset_of, refused, too_long, too_many
+from kgrec.store.rdf_rows import declare, recommendation_lines, stored_schema, upsert
+from kgrec.store.whole import lock
+from kgrec.tables import GraphTables
+
+if TYPE_CHECKING:
+    import pyoxigraph
+    import rdflib
+
+KGREC: Final = PREFIXES["kgrec"]
+RECOMMENDATIONS: Final = KGREC + "recommendations"
+PUBLISHED: Final = KGREC + "published"
+EMBEDDING: Final = KGREC + "embedding"
+ID: Final = KGREC + "id"
+
+
+class RdfStore(GraphStore):
+    """A graph as RDF in a folder on this machine. Several may read while one writes."""
+
+    language: ClassVar[Literal["cypher", "sparql"]] = "sparql"
+
+    def __init__(self, uri: str, read_only: bool = False) -> None:
+        """Open a graph, or start a new one.
+
+        Args:
+            uri: `oxigraph:FOLDER`; the folder is made if missing.
+            read_only: only read, beside a writer or not; the graph must be there.
+
+        Raises:
+            StoreLocked: another store has it open for writing.
+            StoreError: it is missing, not a graph, or not accessible.
+            MissingExtra: pyoxigraph is not installed.
+        """
+        folder.oxigraph()
+        self.uri, self.read_only = uri, read_only
+        self.path = Path(uri.removeprefix("oxigraph:")).expanduser().resolve()
+        self._closed, self._opening = False, threading.Lock()
+        self._version: Path | None = None
+        self._store: pyoxigraph.Store | None = None
+        self._vectors: dict[str, tuple[pa.Array, FloatArray]] = {}
+        if read_only:
+            if folder.current(self.path) is None:
+                raise StoreError(f"no graph at {uri}; load data first: kgrec load LOADER SOURCE --into {uri}")
+            return
+        folder.current(self.path)
+        self._unlock = weakref.finalize(self, os.close, lock(self.path / "lock"))
+
+    def close(self) -> None:
+        """Release the folder; the store cannot be used afterwards."""
+        self._store, self._closed = None, True
+        if not self.read_only:
+            self._unlock()
+
+    def schema(self) -> Schema | None:
+        """Return the schema of the graph, or None while nothing was loaded."""
+        store = self._current()
+        return None if store is None else stored_schema(store)
+
+    def apply(self, schema: Schema) -> None:
+        """Declare a schema: create what is missing, keep what is there; doing it twice changes nothing.
+
+        Raises:
+            StoreError: a label, type or property is there with another meaning; says which.
+        """
+        with self._change() as store:
+            declare(store, schema)
+
+    def upsert(self, tables: GraphTables) -> None:
+        """Write checked tables whole: new rows are added, rows of a known key replaced."""
+        there = self._tables()
+        with self._change() as store:
+            upsert(store, self._declared(), there, tables)
+
+    def write(self, tables: GraphTables) -> GraphTables:
+        """Check tables, declare their schema and write them, in one step.
+
+        Raises:
+            DataError: with every problem in the tables.
+            StoreError: the schema contradicts the graph's, or the folder cannot be written; nothing was written.
+        """
+        checked, there = self.check(tables), self._tables()
+        with self._change() as store:
+            upsert(store, declare(store, checked.schema), there, checked)
+        return checked
+
+    def read(self) -> GraphTables:
+        """Return everything that was loaded: nodes and relationships of the schema, not what kgrec derived.
+
+        Raises:
+            StoreError: nothing was loaded yet.
+        """
+        self._declared()
+        tables = self._tables()
+        assert tables is not None
+        return tables
+
+    def ids(self, label: str) -> pa.Array:
+        """Return the keys of a label's nodes, in no particular order.
+
+        Raises:
+            StoreError: the schema has no such label.
+        """
+        node, schema = self._label(label), self._declared()
+        class_, key = term(schema, label), term(schema, node.key, label)
+        query = f"SELECT ?id WHERE {{ ?n <{terms.TYPE}> <{class_}> ; <{key}> ?id }}"
+        return pa.array(self.sparql(query)["id"].tolist(), pa.string())
+
+    def sparql(
+        self,
+        query: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        write: bool = False,
+        time_limit: float = TIME_LIMIT,
+        row_limit: int = ROW_LIMIT,
+    ) -> pd.DataFrame:
+        """Run a SPARQL query, or with `write` an update; see `GraphStore.sparql`.
+
+        An ASK query answers with the column `answer`, CONSTRUCT and DESCRIBE with `subject`, `predicate`, `object`. A
+        parameter written as `<iri>` is an IRI, every other one a literal.
+        """
+        known = prefixes(self._declared())
+        if write:
+            return self._update(query, known)
+        self._current()
+        assert self._version is not None
+        try:
+            names, rows = ask(self._version, query, known, parameters or {}, time_limit, row_limit + 1)
+        except TimeoutError:
+            raise too_long(query, time_limit) from None
+        except Refused as error:
+            raise _refused(query, str(error)) from None
+        if len(rows) > row_limit:
+            raise too_many(query, row_limit)
+        return pd.DataFrame(rows, columns=names)
+
+    def rdflib(self) -> rdflib.Graph:
+        """Return the graph for rdflib, read-only, over the same files."""
+        import oxrdflib
+        import rdflib
+
+        return rdflib.Graph(
+            store=oxrdflib.OxigraphStore(store=self._current()), identifier=oxrdflib.store.DATASET_DEFAULT_GRAPH_ID
+        )
+
+    def write_vectors(self, label: str, ids: pa.Array, vectors: FloatArray) -> None:
+        """Set the vectors of nodes, in the named graph `kgrec:vectors/<label>`; replaces the label's earlier ones.
+
+        Args:
+            label: a label of the schema.
+            ids: keys [n].
+            vectors: float32 [n, d]; a row of zeros is a node without a vector, and is left out.
+        """
+        import pyoxigraph as ox
+
+        self._label(label)
+        given = np.any(vectors != 0, axis=1)
+        keys = pa.chunked_array([ids.filter(pa.array(given))], pa.string())
+        flat = pa.array(np.ascontiguousarray(vectors[given], dtype=np.float32).ravel()).cast(pa.string())
+        bounds = pa.array(np.arange(len(keys) + 1) * vectors.shape[1], pa.int32())
+        texts = pa.chunked_array([pc.binary_join(pa.ListArray.from_arrays(bounds, flat), " ")])
+        iris = node_iris(self._declared(), label, keys)
+        parts = [lines(iris, ID, literals(keys, "string")), lines(iris, EMBEDDING, literals(texts, "string"))]
+        graph = ox.NamedNode(f"{KGREC}vectors/{label}")
+        with self._change() as store:
+            store.remove_graph(graph)
+            store.bulk_load(b"".join(map(bytes, to_bytes(parts))), ox.RdfFormat.N_TRIPLES, to_graph=graph)
+
+    def vector(self, label: str, id_: str) -> FloatArray | None:
+        """Return the vector [d] of a node; None if it has none.
+
+        Raises:
+            StoreError: the label has no vectors.
+        """
+        ids, vectors = self._vectors_of(label)
+        row = ids.index(id_).as_py()
+        return None if row < 0 else vectors[row]
+
+    def nearest(self, label: str, vector: FloatArray, k: int) -> pd.DataFrame:
+        """Return the k nodes of a label nearest to a vector [d] by cosine: columns `id`, `name`, `score`.
+
+        Raises:
+            StoreError: the label has no vectors, or of another length.
+        """
+        ids, vectors = self._vectors_of(label)
+        if len(vector) != vectors.shape[1]:
+            found = f"{vectors.shape[1]} dimensions; this one has {len(vector)}"
+            raise StoreError(f"vectors of {label} in {self.uri} have {found}")
+        scale = np.linalg.norm(vectors, axis=1) * np.linalg.norm(vector)
+        scores = vectors @ vector / np.where(scale == 0, 1, scale)
+        best = np.lexsort([np.asarray(ids), -scores])[:k]
+        frame = pd.DataFrame({"id": ids.take(pa.array(best)).to_pylist(), "score": scores[best].astype(float)})
+        frame.insert(1, "name", self._names(label, frame["id"].tolist()))
+        return frame
+
+    def publish(self, recommendations: pa.Table, run: str) -> None:
+        """Replace what is recommended by these, in the named graph `kgrec:recommendations`.
+
+        Args:
+            recommendations: columns user_id, item_id, score, rank, graph, cf, content.
+            run: name of the run they come from.
+
+        Raises:
+            StoreError: nothing was loaded yet, or a user or an item is not in the graph.
+        """
+        import pyoxigraph as ox
+
+        schema = self._declared()
+        users = self._iris_by_role(schema, schema.roles.users, recommendations.column("user_id"), "user")
+        items = self._iris_by_role(schema, schema.roles.items, recommendations.column("item_id"), "item")
+        parts = recommendation_lines(schema, users, items, recommendations)
+        graph = ox.NamedNode(RECOMMENDATIONS)
+        with self._change() as store:
+            store.remove_graph(graph)
+            store.bulk_load(b"".join(map(bytes, to_bytes(parts))), ox.RdfFormat.N_TRIPLES, to_graph=graph)
+            store.add(ox.Quad(graph, ox.NamedNode(PUBLISHED), ox.Literal(run), graph))
+
+    def published(self) -> str | None:
+        """Return the name of the published run, or None if none is."""
+        import pyoxigraph as ox
+
+        store = self._current()
+        found = store.quads_for_pattern(None, ox.NamedNode(PUBLISHED), None, None) if store else ()
+        return next((str(quad.object.value) for quad in found), None)
+
+    def unpublish(self) -> None:
+        """Remove everything that was published: recommendations and vectors. What was loaded stays."""
+        import pyoxigraph as ox
+
+        with self._change() as store:
+            for name in ("recommendations", *(f"vectors/{label}" for label in self._declared().nodes)):
+                store.remove_graph(ox.NamedNode(KGREC + name))
+
+    def triples(self) -> Triples:
+        """Return the triples of what was loaded."""
+        import pyoxigraph as ox
+
+        store = self._current()
+        text = store.dump(format=ox.RdfFormat.N_TRIPLES, from_graph=ox.DefaultGraph()) if store else b""
+        return parse([text])
+
+    def _tables(self) -> GraphTables | None:
+        schema = self.schema()
+        return None if schema is None else decode(self.triples(), schema)
+
+    def _declared(self) -> Schema:
+        schema = self.schema()
+        if schema is None:
+            raise StoreError(f"{self.uri} is empty; load data first: kgrec load LOADER SOURCE --into {self.uri}")
+        return schema
+
+    def _label(self, label: str) -> NodeLabel:
+        nodes = self._declared().nodes
+        if label not in nodes:
+            raise StoreError(f"unknown label {label!r} in {self.uri}; expected one of {', '.join(nodes)}")
+        return nodes[label]
+
+    def _current(self) -> pyoxigraph.Store | None:
+        """Return the current version, opened read-only; None while there is none."""
+        if self._closed:
+            raise StoreError(f"{self.uri} is closed; open it again")
+        with self._opening:
+            version = folder.current(self.path)
+            if version != self._version and version is not None:
+                self._store = folder.oxigraph().read_only(str(version))
+                self._version, self._vectors = version, {}
+            return self._store
+
+    @contextmanager
+    def _change(self) -> Iterator[pyoxigraph.Store]:
+        if self.read_only:
+            raise StoreError(f"{self.uri} is open read-only; open it without read_only to write")
+        if self._closed:
+            raise StoreError(f"{self.uri} is closed; open it again")
+        with folder.changed(self.path) as store:
+            yield store
+
+    def _update(self, query: str, known: Mapping[str, str]) -> pd.DataFrame:
+        try:
+            with self._change() as store:
+                store.update(query, prefixes=dict(known))
+        except (SyntaxError, ValueError) as error:
+            raise _refused(query, str(error)) from None
+        return pd.DataFrame()
+
+    def _vectors_of(self, label: str) -> tuple[pa.Array, FloatArray]:
+        """Return keys [n] and vectors [n, d] of a label."""
+        import pyoxigraph as ox
+
+        self._label(label)
+        store = self._current()
+        graph = ox.NamedNode(f"{KGREC}vectors/{label}")
+        if store is None or not store.contains_named_graph(graph):
+            steps = f"kgrec train {self.uri}, then kgrec publish {self.uri}"
+            raise StoreError(f"no vectors of {label} in {self.uri}; run {steps}")
+        if label not in self._vectors:
+            self._vectors[label] = _vectors(parse([store.dump(format=ox.RdfFormat.N_TRIPLES, from_graph=graph)]))
+        return self._vectors[label]
+
+    def _names(self, label: str, ids: list[str]) -> list[str]:
+        node, schema = self._label(label), self._declared()
+        if node.name is None or not ids:
+            return ids
+        nodes = node_iris(schema, label, pa.chunked_array([ids], pa.string())).to_pylist()
+        values = " ".join(f"<{iri}>" for iri in nodes)
+        name = term(schema, node.name, label)
+        found = self.sparql(f"SELECT ?n ?name WHERE {{ VALUES ?n {{ {values} }} ?n <{name}> ?name }}")
+        names = dict(zip(found["n"], found["name"].astype(str), strict=True))
+        return [names.get(iri, id_) for iri, id_ in zip(nodes, ids, strict=True)]
+
+    def _iris_by_role(
+        self, schema: Schema, labels: tuple[str, ...], ids: pa.ChunkedArray, role: str
+    ) -> pa.ChunkedArray:
+        """Return the IRIs of users or items [n], whatever label each has."""
+        found = pa.chunked_array([pa.nulls(len(ids), pa.string())])
+        for label in labels:
+            known = pc.is_in(ids, value_set=self.ids(label))
+            found = pc.if_else(known, node_iris(schema, label, ids), found)
+        unknown = ids.filter(pa.array(~to_mask(pc.is_valid(found))))
+        if len(unknown):
+            shown = ", ".join(repr(i) for i in unknown.unique().to_pylist()[:5])
+            raise StoreError(f"recommendations for {role}s that are not in the graph: {shown}; load them first")
+        return found
+
+
+def _vectors(triples: Triples) -> tuple[pa.Array, FloatArray]:
+    from kgrec.rdf.literals import split
+
+    rows = {name: triples.rows(name) for name in (ID, EMBEDDING)}
+    ids, texts = (
+        pa.table({"node": triples.subjects.take(pa.array(r)), name: split(triples.objects.take(pa.array(r)))["text"]})
+        for name, r in rows.items()
+    )
+    both = ids.join(texts, "node").combine_chunks()
+    lists = pc.split_pattern(both.column(EMBEDDING).combine_chunks(), " ")
+    flat = lists.flatten().cast(pa.float32()).to_numpy()
+    return both.column(ID).combine_chunks().cast(pa.string()), flat.reshape(len(both), -1)
+
+
+def _refused(query: str, message: str) -> StoreError:
+    place = re.search(r"at (\d+):(\d+)", message)
+    offset = offset_of(query, int(place[1]), int(place[2])) if place else None
+    return refused(query, message, "oxigraph", offset)

@@ -1,0 +1,130 @@
+"""Rows of a graph in an RDF store: what is new is loaded, what changed is replaced."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kgrec.errors import StoreError
+from kgrec.rdf import terms
+from kgrec.rdf.encode import edge_triples, iri_objects, lines, literals, node_triples, schema_triple, to_bytes
+from kgrec.schema import PREFIXES, Schema
+from kgrec.store.merge import changes, merge
+from kgrec.tables import GraphTables
+
+if TYPE_CHECKING:
+    import pyoxigraph
+
+Lines = Iterable[pa.ChunkedArray]
+
+
+def stored_schema(store: pyoxigraph.Store) -> Schema | None:
+    """Return the schema of the graph, or None if none was declared."""
+    import pyoxigraph as ox
+
+    found = store.quads_for_pattern(None, ox.NamedNode(terms.SCHEMA), None, ox.DefaultGraph())
+    text = next((quad.object.value for quad in found), None)
+    return None if text is None else Schema.parse(text, where="graph")
+
+
+def declare(store: pyoxigraph.Store, schema: Schema) -> Schema:
+    """Make the graph hold a schema beside the one it has, and return what it has then.
+
+    Raises:
+        StoreError: the schema contradicts what is there.
+    """
+    there = stored_schema(store)
+    merged = merge(there, schema)
+    if merged != there:
+        if there is not None:
+            _remove(store, schema_triple(there))
+        _add(store, schema_triple(merged).encode())
+    return merged
+
+
+def upsert(store: pyoxigraph.Store, schema: Schema, there: GraphTables | None, tables: GraphTables) -> None:
+    """Add the rows whose key is new, replace those that changed.
+
+    Args:
+        store: a version to write to.
+        schema: the graph's, which the tables' is part of.
+        there: what the graph holds; None if nothing.
+        tables: checked.
+
+    Raises:
+        StoreError: an IRI is used as nodes of two labels.
+    """
+    _check_iris(there, tables)
+    new: list[pa.ChunkedArray] = []
+    for label, table in tables.nodes.items():
+        old = there.nodes.get(label) if there else None
+        added, before, after = _difference(old, table, [schema.nodes[label].key])
+        _remove_lines(store, node_triples(schema, label, before))
+        new += itertools.chain(node_triples(schema, label, added), node_triples(schema, label, after))
+    for edge_type, table in tables.edges.items():
+        old = there.edges.get(edge_type) if there else None
+        added, before, after = _difference(old, table, ["src", "dst", *schema.edge_key(edge_type[1])])
+        _remove_lines(store, edge_triples(schema, edge_type, before))
+        new += itertools.chain(edge_triples(schema, edge_type, added), edge_triples(schema, edge_type, after))
+    _add(store, b"".join(map(bytes, to_bytes(new))))
+
+
+def recommendation_lines(
+    schema: Schema, users: pa.ChunkedArray, items: pa.ChunkedArray, recommendations: pa.Table
+) -> list[pa.ChunkedArray]:
+    """Return recommendations as lines: the direct triple, and a node with score, rank and shares."""
+    kgrec = PREFIXES["kgrec"]
+    rank = recommendations.column("rank").cast(pa.string())
+    users_steps = terms.escaped(recommendations.column("user_id"))
+    iris = pc.binary_join_element_wise(f"{schema.rdf.base}RECOMMENDED", users_steps, rank, "/")
+    ends = iri_objects(items)
+    parts = [lines(users, kgrec + "RECOMMENDED", ends)]
+    parts += [lines(iris, terms.SUBJECT, iri_objects(users)), lines(iris, terms.OBJECT, ends)]
+    parts += [lines(iris, kgrec + "rank", literals(recommendations.column("rank"), "int"))]
+    for name in ("score", "graph", "cf", "content"):
+        column = recommendations.column(name).cast(pa.float64())
+        parts.append(lines(iris, kgrec + name, literals(column, "float")))
+    return parts
+
+
+def _difference(there: pa.Table | None, rows: pa.Table, keys: list[str]) -> tuple[pa.Table, pa.Table, pa.Table]:
+    """Return the new rows, and the changed ones as they were and as they are to be."""
+    nothing = rows.slice(0, 0)
+    if there is None:
+        return rows, nothing, nothing
+    there = there.select(rows.column_names)
+    new, after = changes(there, rows, keys)
+    return new, changes(after, there, keys)[1] if after.num_rows else nothing, after
+
+
+def _check_iris(there: GraphTables | None, tables: GraphTables) -> None:
+    """A key that is an IRI is its node's IRI, which can have one label only."""
+    found: dict[str, list[pa.Array]] = {}
+    for part in filter(None, (there, tables)):
+        for label, table in part.nodes.items():
+            keys = table.column(part.schema.nodes[label].key)
+            found.setdefault(label, []).extend(keys.filter(pc.match_substring_regex(keys, terms.IRI)).chunks)
+    for one, other in itertools.combinations(found, 2):
+        keys, others = (pa.chunked_array(found[label], pa.string()) for label in (one, other))
+        both = keys.filter(pc.is_in(keys, value_set=others))
+        if len(both):
+            raise StoreError(f"found {both[0].as_py()} as the key of a {one} and of a {other}; an IRI is of one type")
+
+
+def _add(store: pyoxigraph.Store, text: bytes) -> None:
+    import pyoxigraph as ox
+
+    store.bulk_load(text, ox.RdfFormat.N_TRIPLES, lenient=True)
+
+
+def _remove_lines(store: pyoxigraph.Store, parts: Lines) -> None:
+    for text in to_bytes(list(parts)):
+        _remove(store, bytes(text).decode())
+
+
+def _remove(store: pyoxigraph.Store, text: str) -> None:
+    store.update(f"DELETE DATA {{ {text} }}")
