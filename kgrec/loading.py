@@ -76,9 +76,12 @@ def check_source(loader: str, source: Any, *, schema: Schema | str | Path | None
     from kgrec.schema import Schema
 
     known = schema if isinstance(schema, Schema) or schema is None else Schema.load(schema)
-    tables = load(loader, source, schema=known)
     violations = getattr(find_loader(loader), "violations", None)
     problems = violations(source, known) if violations else []
+    try:
+        tables = load(loader, source, schema=known)
+    except DataError as error:
+        raise DataError([*error.problems, *problems]) from None
     if problems:
         raise DataError(problems)
     return tables

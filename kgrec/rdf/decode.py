@@ -151,8 +151,11 @@ class _Decoder:
         order = np.lexsort([np.arange(len(at)), rank, at])
         first = np.ones(len(order), dtype=bool)
         first[1:] = at[order][1:] != at[order][:-1]
-        again = order[1:][~first[1:] & (rank[order][1:] == rank[order][:-1]) & (rank[order][1:] < 2)]
-        for i in again.tolist():
+        text = parts.column("text").to_numpy()
+        again, before = order[1:], order[:-1]
+        differs = ~first[1:] & (rank[again] == rank[before]) & (rank[again] < 2)
+        differs[differs] = text[again[differs]] != text[before[differs]]
+        for i in again[differs].tolist():
             found = f"another value {self.triples.objects[int(rows[i])].as_py()} of {self._text(self.subject[rows[i]])}"
             self._report(int(rows[i]), found, "one value", name)
         return order[first]
@@ -163,7 +166,7 @@ class _Decoder:
         text = parts.column("text").cast(pa.string())
         whole = literals.json_lists(text.filter(pa.array(is_json)))
         plain = pa.table({"at": at[~is_json], "text": text.filter(pa.array(~is_json))})
-        plain = plain.sort_by([("at", "ascending"), ("text", "ascending")])
+        plain = plain.group_by(["at", "text"]).aggregate([]).sort_by([("at", "ascending"), ("text", "ascending")])
         starts, counts = np.unique(plain.column("at").to_numpy(), return_counts=True)
         lists = pa.ListArray.from_arrays(
             pa.array(np.concatenate([[0], np.cumsum(counts)]), pa.int32()), plain.column("text").combine_chunks()
@@ -202,7 +205,7 @@ class _Decoder:
             ends.append(end)
         rows = self.triples.rows(terms.PREDICATE)
         wanted = to_mask(pc.equal(self.triples.objects.take(pa.array(rows)), f"<{term(self.schema, type_)}>"))
-        found = self.subject[rows[wanted]]
+        found = np.unique(self.subject[rows[wanted]])
         found = found[(ends[0][found] >= 0) & (ends[1][found] >= 0)]
         return found, ends[0][found], ends[1][found]
 

@@ -25,7 +25,7 @@ _UNESCAPES: Final = (
     ("\\f", "\f"),
 )
 _CODED: Final = r"\\u([0-9A-Fa-f]{4})|\\U([0-9A-Fa-f]{8})"
-_ACCEPTED: Final[dict[str, tuple[str, ...]]] = {
+ACCEPTED: Final[dict[str, tuple[str, ...]]] = {
     "string": (),
     "int": ("integer", "int", "long", "short", "byte", "gYear", "nonNegativeInteger", "positiveInteger", "string"),
     "float": ("double", "float", "decimal", "integer", "int", "long", "string"),
@@ -59,9 +59,9 @@ def values(parts: pa.Table, kind: str) -> tuple[pa.ChunkedArray, BoolArray]:
     """
     text = parts.column("text").cast(pa.string())
     column, wrong = _converted(text, kind)
-    if _ACCEPTED[kind]:
+    if ACCEPTED[kind]:
         xsd = DATATYPES["string"].removesuffix("string")
-        accepted = pa.array(["", *(xsd + name for name in _ACCEPTED[kind])], pa.large_string())
+        accepted = pa.array(["", *(xsd + name for name in ACCEPTED[kind])], pa.large_string())
         datatype = pc.fill_null(parts.column("datatype").cast(pa.large_string()), "")
         wrong |= ~to_mask(pc.is_in(datatype, value_set=accepted)) & to_mask(pc.is_valid(text))
     return column, wrong

@@ -58,7 +58,7 @@ def upsert(store: pyoxigraph.Store, schema: Schema, there: GraphTables | None, t
     Raises:
         StoreError: an IRI is used as nodes of two labels.
     """
-    _check_iris(there, tables)
+    check_iris(there, tables)
     new: list[pa.ChunkedArray] = []
     for label, table in tables.nodes.items():
         old = there.nodes.get(label) if there else None
@@ -101,7 +101,7 @@ def _difference(there: pa.Table | None, rows: pa.Table, keys: list[str]) -> tupl
     return new, changes(after, there, keys)[1] if after.num_rows else nothing, after
 
 
-def _check_iris(there: GraphTables | None, tables: GraphTables) -> None:
+def check_iris(there: GraphTables | None, tables: GraphTables) -> None:
     """A key that is an IRI is its node's IRI, which can have one label only."""
     found: dict[str, list[pa.Array]] = {}
     for part in filter(None, (there, tables)):

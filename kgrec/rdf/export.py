@@ -1,0 +1,62 @@
+"""Write a graph as an RDF file that loads back equal."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, cast
+
+from kgrec.errors import StoreError, UsageError
+from kgrec.rdf.encode import schema_triple, to_bytes, triples
+from kgrec.rdf.folder import oxigraph
+from kgrec.rdf.terms import prefixes
+from kgrec.store.rdf_rows import check_iris
+
+if TYPE_CHECKING:
+    from kgrec.store.base import GraphStore
+
+ENDINGS = (".ttl", ".nq", ".nt")
+
+
+def export(store: GraphStore, path: str | Path) -> None:
+    """Write what was loaded into a graph, and its schema, as Turtle, N-Quads or N-Triples; whole or not at all.
+
+    Args:
+        store: a graph in any engine.
+        path: the file, by its ending; with `.gz` it is compressed. `kgrec load rdf` reads it back as it was.
+
+    Raises:
+        UsageError: another ending.
+        StoreError: the graph is empty, or an IRI is the key of nodes of two labels, or the file cannot be written.
+        MissingExtra: pyoxigraph is not installed.
+    """
+    path = Path(path)
+    ending = Path(path.name.removesuffix(".gz")).suffix
+    if ending not in ENDINGS:
+        raise UsageError(f"{path} has an unknown ending; expected one of {', '.join(ENDINGS)}, with .gz or without")
+    oxigraph()
+    tables = store.read()
+    check_iris(None, tables)
+    text = [schema_triple(tables.schema).encode(), *map(bytes, to_bytes(list(triples(tables))))]
+    if ending == ".ttl":
+        known = {prefix: iri for prefix, iri in prefixes(tables.schema).items() if prefix}
+        text = [_turtle(b"".join(text), known)]
+    partial = path.with_name(f".{path.name}.writing")
+    try:
+        with cast("IO[bytes]", gzip.open(partial, "wb") if path.suffix == ".gz" else partial.open("wb")) as file:
+            file.writelines(text)
+        os.replace(partial, path)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _turtle(text: bytes, known: dict[str, str]) -> bytes:
+    import pyoxigraph as ox
+
+    store = ox.Store()
+    store.bulk_load(text, ox.RdfFormat.N_TRIPLES)
+    found = store.dump(format=ox.RdfFormat.TURTLE, from_graph=ox.DefaultGraph(), prefixes=known)
+    return found or b""

@@ -1,0 +1,124 @@
+"""A schema as SHACL shapes, and where RDF violates them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from kgrec.errors import MissingExtra, Problem
+from kgrec.rdf.literals import ACCEPTED
+from kgrec.rdf.terms import prefixes, term
+from kgrec.rdf.triples import Triples
+from kgrec.schema import PREFIXES, Schema
+
+SHACL = "http://www.w3.org/ns/shacl#"
+
+
+def shapes(schema: Schema) -> str:
+    """Return the SHACL shapes of a schema, in Turtle: what `kgrec load rdf` takes and what it refuses."""
+    known = {"sh": SHACL, **prefixes(schema)}
+    head = [f"@prefix {prefix}: <{iri}> ." for prefix, iri in known.items()]
+    nodes = [_node_shape(schema, label) for label in schema.nodes]
+    relationships = [shape for type_ in schema.relationships for shape in _statement_shapes(schema, type_)]
+    return "\n".join([*head, "", *nodes, _ENDS, *relationships])
+
+
+def violations(triples: Triples, schema: Schema) -> list[Problem]:
+    """Return where triples violate the shapes of a schema, each with its node, by pyshacl.
+
+    Raises:
+        MissingExtra: pyshacl is not installed.
+    """
+    try:
+        import oxrdflib
+        import pyoxigraph as ox
+        import pyshacl
+        import rdflib
+    except ImportError:
+        raise MissingExtra(
+            'checking shapes needs packages that are not installed; run: pip install "kgrec[rdf]"'
+        ) from None
+    import pyarrow.compute as pc
+
+    joined = pc.binary_join_element_wise(
+        triples.subjects,
+        triples.predicates.dictionary_decode(),
+        triples.objects,
+        pa.scalar(".\n", pa.large_string()),
+        " ",
+    )
+    store = ox.Store()
+    store.bulk_load("".join(joined.to_pylist()).encode(), ox.RdfFormat.N_TRIPLES)
+    data = rdflib.Graph(store=oxrdflib.OxigraphStore(store=store), identifier=rdflib.URIRef("urn:x-rdflib:default"))
+    wanted = rdflib.Graph().parse(data=shapes(schema), format="turtle")
+    _, results, _ = pyshacl.validate(data, shacl_graph=wanted, meta_shacl=False)
+    return sorted(_problems(results), key=str)
+
+
+def _problems(results: object) -> Iterator[Problem]:
+    import rdflib
+
+    assert isinstance(results, rdflib.Graph)
+    sh = rdflib.Namespace(SHACL)
+    for result in results.subjects(rdflib.RDF.type, sh.ValidationResult):
+        node, path, value = (results.value(result, sh[name]) for name in ("focusNode", "resultPath", "value"))
+        message = results.value(result, sh.resultMessage)
+        found = "this node" if value is None else value.n3()
+        yield Problem(f"<{node}>", found, str(message), field=None if path is None else str(path))
+
+
+def _node_shape(schema: Schema, label: str) -> str:
+    node = schema.nodes[label]
+    parts = [_property(term(schema, node.key, label), "string", f"the key of a {label}")]
+    parts += [_property(term(schema, name, label), kind, f"{label}.{name}") for name, kind in node.properties.items()]
+    parts += [_relationship(schema, t) for t, r in schema.relationships.items() if label in r.from_]
+    body = " ;\n".join(f"  sh:property {part}" for part in parts)
+    return f"<{schema.rdf.base}shapes/{label}> a sh:NodeShape ;\n  sh:targetClass <{term(schema, label)}> ;\n{body} .\n"
+
+
+def _property(iri: str, kind: str, what: str) -> str:
+    one = "" if kind == "strings" else "sh:maxCount 1 ; "
+    message = f"{what}: {'literals' if kind == 'strings' else f'one literal of type {kind}'}"
+    return f'[ sh:path <{iri}> ; {one}{_literal(kind)} ; sh:message "{message}" ]'
+
+
+def _literal(kind: str) -> str:
+    accepted = ACCEPTED[kind]
+    if not accepted:
+        return "sh:nodeKind sh:Literal"
+    choices = " ".join(f"[ sh:datatype <{PREFIXES['xsd']}{name}> ]" for name in accepted)
+    return f"sh:or ( {choices} )"
+
+
+def _relationship(schema: Schema, type_: str) -> str:
+    """A node of a relationship: an IRI that is of an allowed label, or of none where only one is allowed."""
+    labels = schema.relationships[type_].to
+    message = f"{type_} to an IRI of {' or '.join(labels)}"
+    if len(labels) > 1:
+        ends = " ".join(f"[ sh:class <{term(schema, label)}> ]" for label in labels)
+        allowed = f"sh:or ( {ends} )"
+    else:
+        others = (label for label in schema.nodes if label not in labels)
+        allowed = " ; ".join(f"sh:not [ sh:class <{term(schema, label)}> ]" for label in others)
+    allowed = f"{allowed} ; " if allowed else ""
+    return f'[ sh:path <{term(schema, type_)}> ; sh:nodeKind sh:IRI ; {allowed}sh:message "{message}" ]'
+
+
+_ENDS = """<urn:kgrec:shapes/relationship> a sh:NodeShape ;
+  sh:targetSubjectsOf rdf:subject ;
+  sh:property [ sh:path rdf:subject ; sh:minCount 1 ; sh:maxCount 1 ; sh:nodeKind sh:IRI ] ;
+  sh:property [ sh:path rdf:predicate ; sh:minCount 1 ; sh:maxCount 1 ; sh:nodeKind sh:IRI ] ;
+  sh:property [ sh:path rdf:object ; sh:minCount 1 ; sh:maxCount 1 ; sh:nodeKind sh:IRI ] .
+"""
+
+
+def _statement_shapes(schema: Schema, type_: str) -> Iterator[str]:
+    """The properties of relationships, for those nodes only that stand for one of the type."""
+    other = f"[ sh:not [ sh:property [ sh:path rdf:predicate ; sh:hasValue <{term(schema, type_)}> ] ] ]"
+    for name, kind in schema.relationships[type_].properties.items():
+        wanted = f"[ sh:property {_property(term(schema, name, type_), kind, f'{type_}.{name}')} ]"
+        yield (
+            f"<{schema.rdf.base}shapes/{type_}/{name}> a sh:NodeShape ;\n  sh:targetSubjectsOf rdf:subject ;\n"
+            f'  sh:or ( {other} {wanted} ) ;\n  sh:message "{type_}.{name}: one literal of type {kind}" .\n'
+        )

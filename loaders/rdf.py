@@ -1,0 +1,86 @@
+"""RDF files, or an RDF store of kgrec: what a schema names in them becomes a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kgrec.errors import Problem, UsageError
+from kgrec.progress import say
+from kgrec.rdf import terms
+from kgrec.rdf.decode import decode
+from kgrec.rdf.literals import split
+from kgrec.rdf.terms import term
+from kgrec.schema import Schema
+from loaders.rdf_files import read_files
+
+if TYPE_CHECKING:
+    from kgrec.rdf.triples import Triples
+    from kgrec.tables import GraphTables
+
+Source = str | Path | Sequence[str | Path]
+
+
+class RdfLoader:
+    """Loads N-Triples, Turtle, JSON-LD and N-Quads, plain or gzip. Classes and predicates are those of the schema's `rdf`
+    section; names of named graphs are not kept.
+    """
+
+    def load(self, source: Source, schema: Schema | None = None) -> GraphTables:
+        """Read RDF.
+
+        Args:
+            source: a file, a folder of files, several of them, or `oxigraph:FOLDER`.
+            schema: the vocabulary; None takes the one that the data hold, as an export of kgrec does.
+
+        Raises:
+            DataError: with every problem, its file and line where they are known.
+            UsageError: no such file, or no schema.
+            MissingExtra: pyoxigraph is not installed.
+        """
+        triples = _triples(source)
+        known = schema or _own_schema(triples, source)
+        _say_ignored(triples, known)
+        return decode(triples, known)
+
+    def violations(self, source: Source, schema: Schema | None = None) -> list[Problem]:
+        """Return where RDF violates the SHACL shapes of a schema, each with its node; arguments and errors as `load`."""
+        from kgrec.rdf.shacl import violations
+
+        triples = _triples(source)
+        return violations(triples, schema or _own_schema(triples, source))
+
+
+def _triples(source: Source) -> Triples:
+    if isinstance(source, str) and source.startswith("oxigraph:"):
+        from kgrec.store.rdf import RdfStore
+
+        with RdfStore(source, read_only=True) as store:
+            return store.triples()
+    return read_files([source] if isinstance(source, str | Path) else source)
+
+
+def _own_schema(triples: Triples, source: Source) -> Schema:
+    rows = triples.rows(terms.SCHEMA)
+    if not len(rows):
+        raise UsageError(
+            f"{source} holds no schema of kgrec; name one whose `rdf` section says what its classes and predicates mean: "
+            "--schema FILE (docs/stores.md)"
+        )
+    text = split(triples.objects.take(rows[:1])).column("text")[0].as_py()
+    return Schema.parse(text, where=str(source))
+
+
+def _say_ignored(triples: Triples, schema: Schema) -> None:
+    known = {terms.TYPE, terms.SUBJECT, terms.PREDICATE, terms.OBJECT, terms.SUBCLASS, terms.LABEL, terms.SCHEMA}
+    for name, node in schema.nodes.items():
+        known |= {term(schema, p, name) for p in (node.key, *node.properties)}
+    for name, relationship in schema.relationships.items():
+        known |= {term(schema, name), *(term(schema, p, name) for p in relationship.properties)}
+    ignored = {iri: n for iri, n in triples.counts().items() if iri not in known}
+    if ignored:
+        shown = ", ".join(f"{iri} ({n:,})" for iri, n in sorted(ignored.items(), key=lambda item: -item[1])[:5])
+        say(
+            f"not in the schema, so not loaded: {sum(ignored.values()):,} triples of {len(ignored)} predicates: {shown}"
+        )

@@ -1,0 +1,158 @@
+"""RDF files as triples in columns: N-Triples as they are, every other format by way of pyoxigraph, both in pieces."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from operator import attrgetter
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kgrec.errors import DataError, Problem, UsageError
+from kgrec.rdf.folder import oxigraph
+from kgrec.rdf.triples import IntArray, Triples, parse
+
+if TYPE_CHECKING:
+    import pyoxigraph
+
+FORMATS: Final = {".nt": "N_TRIPLES", ".ttl": "TURTLE", ".jsonld": "JSON_LD", ".nq": "N_QUADS"}
+PIECE: Final = 64 << 20
+"""Bytes of N-Triples read at a time."""
+
+BATCH: Final = 200_000
+"""Triples of other formats read at a time."""
+
+_IRI: Final = r"<[A-Za-z][A-Za-z0-9+.-]*:[^\x00-\x20<>\"{}|^`\\]*>"
+_BLANK: Final = r"_:[A-Za-z0-9_]+"
+_LITERAL: Final = rf'"(?:[^"\\\n\r]|\\[tbnrf"\'\\])*"(?:\^\^{_IRI}|@[A-Za-z]+(?:-[A-Za-z0-9]+)*)?'
+_LINE: Final = rf"^(?:{_IRI}|{_BLANK}) {_IRI} (?:{_IRI}|{_BLANK}|{_LITERAL}) \.$"
+"""A line in the one spelling that needs no parser; all else goes through one."""
+
+Piece = tuple[bytes | pa.Buffer, IntArray]
+"""N-Triples text, and the line number in the file of each of its lines; -1 where that is not known."""
+
+
+def read_files(sources: Sequence[str | Path]) -> Triples:
+    """Return the triples of files, and of the files in folders.
+
+    Raises:
+        UsageError: no such file, or none of a known format.
+        DataError: with every file that is not what its name says, its line and column.
+        MissingExtra: pyoxigraph is not installed.
+    """
+    oxigraph()
+    pieces: list[Piece] = []
+    where: list[tuple[str, int]] = []
+    problems: list[Problem] = []
+    for path in itertools.chain.from_iterable(_files(Path(source)) for source in sources):
+        try:
+            found = list(_pieces(path))
+        except (SyntaxError, UnicodeDecodeError, EOFError, gzip.BadGzipFile) as error:
+            problems.append(_problem(path, error))
+            continue
+        pieces += found
+        where.append((str(path), sum(len(lines) for _, lines in found)))
+    if problems:
+        raise DataError(problems)
+    lines = np.concatenate([np.empty(0, np.int64), *(lines for _, lines in pieces)])
+    return replace(parse([text for text, _ in pieces]), where=tuple(where), lines=lines)
+
+
+def _files(source: Path) -> list[Path]:
+    known = ", ".join([*FORMATS, *(f"{ending}.gz" for ending in FORMATS)])
+    if source.is_dir():
+        found = sorted(path for path in source.iterdir() if _format(path))
+        if not found:
+            raise UsageError(f"{source} holds no RDF file; expected files ending in one of {known}")
+        return found
+    if not source.is_file():
+        raise UsageError(f"no RDF file at {source}")
+    if not _format(source):
+        raise UsageError(f"{source} has an unknown ending; expected one of {known}")
+    return [source]
+
+
+def _format(path: Path) -> str | None:
+    return FORMATS.get(Path(path.name.removesuffix(".gz")).suffix)
+
+
+def _pieces(path: Path) -> Iterator[Piece]:
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        if _format(path) != "N_TRIPLES":
+            yield from _parsed(file, path)
+            return
+        first = 1
+        while text := _whole_lines(file):
+            n = text.count(b"\n")
+            if _is_plain(text):
+                yield text, np.arange(first, first + n)
+            else:
+                yield from _plain_lines(text, first)
+            first += n
+
+
+def _whole_lines(file: IO[bytes]) -> bytes:
+    text = file.read(PIECE) + file.readline()
+    return text if not text or text.endswith(b"\n") else text + b"\n"
+
+
+def _is_plain(text: bytes) -> bool:
+    text.decode()
+    return bool(pc.all(pc.match_substring_regex(_lines(text), _LINE)).as_py())
+
+
+def _lines(text: bytes) -> pa.Array:
+    ends = np.flatnonzero(np.frombuffer(text, np.uint8) == 10)
+    offsets = np.concatenate([[0], ends + 1]).astype(np.int64)
+    whole = pa.LargeStringArray.from_buffers(len(ends), pa.py_buffer(offsets), pa.py_buffer(text))
+    return pc.replace_substring_regex(whole, r"\n$", "")
+
+
+def _plain_lines(text: bytes, first: int) -> Iterator[Piece]:
+    """Yield lines in the plain spelling as they are, with comments and empty lines left out, and the others parsed."""
+    lines = _lines(text)
+    plain = np.asarray(pc.match_substring_regex(lines, _LINE))
+    empty = np.asarray(pc.match_substring_regex(lines, r"^[ \t\r]*(#.*)?$"))
+    numbers = np.arange(first, first + len(lines))
+    if plain.any():
+        yield "\n".join([*lines.filter(pa.array(plain)).to_pylist(), ""]).encode(), numbers[plain]
+    odd = np.flatnonzero(~plain & ~empty)
+    for line, number in zip(lines.take(pa.array(odd)).to_pylist(), numbers[odd].tolist(), strict=True):
+        try:
+            for parsed, _ in _parsed(line.encode(), Path("x.nt")):
+                yield parsed, np.array([number])
+        except SyntaxError as error:
+            error.lineno = number
+            raise
+
+
+def _parsed(source: Any, path: Path) -> Iterator[Piece]:
+    import pyoxigraph as ox
+
+    format_ = getattr(ox.RdfFormat, str(_format(path)))
+    base = None if format_ == ox.RdfFormat.N_TRIPLES else path.resolve().as_uri()
+    found: Iterator[pyoxigraph.Quad] = ox.parse(source, format_, base_iri=base, rename_blank_nodes=True)
+    while batch := list(itertools.islice(found, BATCH)):
+        text = ox.serialize(map(attrgetter("triple"), batch), format=ox.RdfFormat.N_TRIPLES)
+        assert text is not None
+        yield text, np.full(len(batch), -1)
+
+
+def _problem(path: Path, error: Exception) -> Problem:
+    if not isinstance(error, SyntaxError):
+        return Problem(str(path), f"bytes that cannot be read ({error})", "UTF-8 text, or gzip where it ends in .gz")
+    message = str(error.msg)
+    place = re.search(r"line (\d+)(?:.*?column (\d+))?", message)
+    line = error.lineno or (int(place[1]) if place else None)
+    column = error.offset or (int(place[2]) if place and place[2] else None)
+    field = f"column {column}" if column else None
+    return Problem(
+        str(path), f"broken syntax ({message})", f"valid {str(_format(path)).replace('_', '-').title()}", line, field
+    )
