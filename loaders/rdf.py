@@ -23,8 +23,9 @@ Source = str | Path | Sequence[str | Path]
 
 
 class RdfLoader:
-    """Loads N-Triples, Turtle, JSON-LD and N-Quads, plain or gzip. Classes and predicates are those of the schema's `rdf`
-    section; names of named graphs are not kept.
+    """Loads N-Triples, Turtle, JSON-LD and N-Quads, plain or gzip.
+
+    Classes and predicates are those of the schema's `rdf` section; names of named graphs are not kept.
     """
 
     def load(self, source: Source, schema: Schema | None = None) -> GraphTables:
@@ -45,7 +46,7 @@ class RdfLoader:
         return decode(triples, known)
 
     def violations(self, source: Source, schema: Schema | None = None) -> list[Problem]:
-        """Return where RDF violates the SHACL shapes of a schema, each with its node; arguments and errors as `load`."""
+        """Return where RDF violates the SHACL shapes of a schema, each with its node; otherwise as `load`."""
         from kgrec.rdf.shacl import violations
 
         triples = _triples(source)
@@ -65,8 +66,8 @@ def _own_schema(triples: Triples, source: Source) -> Schema:
     rows = triples.rows(terms.SCHEMA)
     if not len(rows):
         raise UsageError(
-            f"{source} holds no schema of kgrec; name one whose `rdf` section says what its classes and predicates mean: "
-            "--schema FILE (docs/stores.md)"
+            f"{source} holds no schema of kgrec; name one whose `rdf` section says what its classes and predicates "
+            "mean: --schema FILE (docs/stores.md)"
         )
     text = split(triples.objects.take(rows[:1])).column("text")[0].as_py()
     return Schema.parse(text, where=str(source))

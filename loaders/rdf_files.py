@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 import pyarrow as pa
@@ -89,7 +89,7 @@ def _pieces(path: Path) -> Iterator[Piece]:
             yield from _parsed(file, path)
             return
         first = 1
-        while text := _whole_lines(file):
+        while text := _whole_lines(cast("IO[bytes]", file)):
             n = text.count(b"\n")
             if _is_plain(text):
                 yield text, np.arange(first, first + n)
@@ -153,6 +153,5 @@ def _problem(path: Path, error: Exception) -> Problem:
     line = error.lineno or (int(place[1]) if place else None)
     column = error.offset or (int(place[2]) if place and place[2] else None)
     field = f"column {column}" if column else None
-    return Problem(
-        str(path), f"broken syntax ({message})", f"valid {str(_format(path)).replace('_', '-').title()}", line, field
-    )
+    expected = f"valid {str(_format(path)).replace('_', '-').title()}"
+    return Problem(str(path), f"broken syntax ({message})", expected, line, field)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -109,7 +109,7 @@ def to_bytes(parts: Sequence[pa.ChunkedArray]) -> Iterator[pa.Buffer]:
 
 
 def _property_lines(
-    schema: Schema, owner: str, iris: pa.ChunkedArray, table: pa.Table, properties: dict[str, str]
+    schema: Schema, owner: str, iris: pa.ChunkedArray, table: pa.Table, properties: Mapping[str, str]
 ) -> Iterator[pa.ChunkedArray]:
     for name, kind in properties.items():
         if name in table.column_names:

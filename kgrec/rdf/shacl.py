@@ -36,18 +36,12 @@ def violations(triples: Triples, schema: Schema) -> list[Problem]:
         import pyshacl
         import rdflib
     except ImportError:
-        raise MissingExtra(
-            'checking shapes needs packages that are not installed; run: pip install "kgrec[rdf]"'
-        ) from None
+        raise MissingExtra('SHACL needs packages that are not installed; run: pip install "kgrec[rdf]"') from None
     import pyarrow.compute as pc
 
-    joined = pc.binary_join_element_wise(
-        triples.subjects,
-        triples.predicates.dictionary_decode(),
-        triples.objects,
-        pa.scalar(".\n", pa.large_string()),
-        " ",
-    )
+    dot, space = (pa.scalar(text, pa.large_string()) for text in (".\n", " "))
+    predicates = triples.predicates.dictionary_decode()
+    joined = pc.binary_join_element_wise(triples.subjects, predicates, triples.objects, dot, space)
     store = ox.Store()
     store.bulk_load("".join(joined.to_pylist()).encode(), ox.RdfFormat.N_TRIPLES)
     data = rdflib.Graph(store=oxrdflib.OxigraphStore(store=store), identifier=rdflib.URIRef("urn:x-rdflib:default"))

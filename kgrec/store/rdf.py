@@ -21,7 +21,7 @@ from kgrec.errors import StoreError
 from kgrec.rdf import folder, terms
 from kgrec.rdf.decode import decode
 from kgrec.rdf.encode import lines, literals, to_bytes
-from kgrec.rdf.query import Refused, ask
+from kgrec.rdf.query import Refused, ask, native
 from kgrec.rdf.terms import node_iris, prefixes, term
 from kgrec.rdf.triples import Triples, parse
 from kgrec.schema import PREFIXES, NodeLabel, Schema
@@ -250,7 +250,7 @@ class RdfStore(GraphStore):
 
         store = self._current()
         found = store.quads_for_pattern(None, ox.NamedNode(PUBLISHED), None, None) if store else ()
-        return next((str(quad.object.value) for quad in found), None)
+        return next((str(native(quad.object)) for quad in found), None)
 
     def unpublish(self) -> None:
         """Remove everything that was published: recommendations and vectors. What was loaded stays."""

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from kgrec.errors import StoreError
 from kgrec.rdf import terms
 from kgrec.rdf.encode import edge_triples, iri_objects, lines, literals, node_triples, schema_triple, to_bytes
+from kgrec.rdf.query import native
 from kgrec.schema import PREFIXES, Schema
 from kgrec.store.merge import changes, merge
 from kgrec.tables import GraphTables
@@ -27,7 +28,7 @@ def stored_schema(store: pyoxigraph.Store) -> Schema | None:
     import pyoxigraph as ox
 
     found = store.quads_for_pattern(None, ox.NamedNode(terms.SCHEMA), None, ox.DefaultGraph())
-    text = next((quad.object.value for quad in found), None)
+    text = next((native(quad.object) for quad in found), None)
     return None if text is None else Schema.parse(text, where="graph")
 
 

@@ -112,7 +112,7 @@ SCHEMA_WITHOUT_TIME = Schema.from_dict(_DATA)
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ('dbr:Heat dbo:year "soon" .', 'year: found "soon"; expected a literal of type int'),
+        ('dbr:Dead_Man dbo:year "soon" .', 'year: found "soon"; expected a literal of type int'),
         (":viewer1 :age 1.5 .", "age: found"),
         (":viewer1 :age 31 .", "one value"),
         ("dbr:Heat a :Viewer .", "<http://dbpedia.org/resource/Heat> as Viewer and as Film"),
@@ -172,10 +172,9 @@ def test_what_is_not_rdf_is_refused(tmp_path: Path) -> None:
         load("rdf", write(tmp_path, "", "films.csv"), schema=SCHEMA)
     with pytest.raises(UsageError, match="holds no schema of kgrec"):
         load("rdf", write(tmp_path, GOOD))
+    (tmp_path / "plain.nt.gz").write_bytes(b"not gzip")
     with pytest.raises(DataError, match="cannot be read"):
-        load(
-            "rdf", write(tmp_path, "x", "plain.nt.gz").rename(tmp_path / "a.nt.gz").with_name("b.nt.gz"), schema=SCHEMA
-        ) if (tmp_path / "b.nt.gz").write_bytes(b"not gzip") else None
+        load("rdf", tmp_path / "plain.nt.gz", schema=SCHEMA)
 
 
 @pytest.mark.parametrize("name", ["graph.ttl", "graph.nq", "graph.nt", "graph.ttl.gz"])
@@ -214,7 +213,7 @@ def test_good_data_has_no_violation(tmp_path: Path) -> None:
     [
         (":viewer1 :age 1, 2 .", "<http://example.org/viewer1>", "Viewer.age: one literal of type int"),
         (
-            'dbr:Heat dbo:year "soon"^^:soon .',
+            'dbr:Heat dbo:year "x"^^:x .',
             "<http://dbpedia.org/resource/Heat>",
             "Film.year: one literal of type int",
         ),
