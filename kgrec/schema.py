@@ -52,19 +52,6 @@ PREFIXES = {
 """Prefixes that every schema's RDF names know."""
 
 _IRI = re.compile(r"(https?://|urn:)[^\x00-\x20<>\"{}|\\^`]+")
-IRI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\x00-\x20<>\"{}|^`\\\\]+")
-"""An absolute IRI."""
-
-PREFIXES = {
-    "rdf": "http://www.w3.org/1999/02/22-rdf-syntax-ns#",
-    "rdfs": "http://www.w3.org/2000/01/rdf-schema#",
-    "xsd": "http://www.w3.org/2001/XMLSchema#",
-    "owl": "http://www.w3.org/2002/07/owl#",
-    "schema": "http://schema.org/",
-    "kgrec": "urn:kgrec:ns#",
-}
-"""Vocabularies whose short names every schema may use."""
-
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _Path = tuple[str | int, ...]
 _Fault = tuple[_Path, str, str]
@@ -130,27 +117,6 @@ class RdfNames(_Strict):
         default_factory=dict,
         description="Label, type, property or Label.property → IRI or prefix:name; base and name if not given.",
     )
-
-
-class Rdf(_Strict):
-    """How the names of a schema are written in RDF; a name without a term is `base` and the name."""
-
-    base: str = Field(default="urn:kgrec:", description="Start of every IRI that has no other one.")
-    prefixes: dict[str, str] = Field(default_factory=dict, description="Short name of a vocabulary, and its IRI.")
-    terms: dict[str, str] = Field(
-        default_factory=dict,
-        description="Class or predicate of a label, a type, a property or one kind's property (`Movie.title`).",
-    )
-
-    def resolve(self, term: str) -> str | None:
-        """Return the IRI of `prefix:name` or `<iri>`; None if its prefix is unknown or it is no IRI."""
-        if term.startswith("<") and term.endswith(">"):
-            return term[1:-1] if IRI.fullmatch(term[1:-1]) else None
-        prefix, colon, name = term.partition(":")
-        known = {**PREFIXES, **self.prefixes}
-        if colon and prefix in known:
-            return known[prefix] + name if IRI.fullmatch(known[prefix] + name) else None
-        return term if "://" in term and IRI.fullmatch(term) else None
 
 
 class Schema(_Strict):
@@ -417,41 +383,6 @@ def _rdf_faults(schema: Schema) -> Iterator[_Fault]:
             yield ("rdf", "terms", name), f"{name!r}", "a label, a type, a property, or Label.property"
         if term.partition(":")[0] not in prefixes and not _IRI.fullmatch(term):
             yield ("rdf", "terms", name), repr(term), f"an IRI, or a name with a prefix: {', '.join(prefixes)}"
-
-
-def _rdf_faults(schema: Schema, rdf: Rdf) -> Iterator[_Fault]:
-    for path, iri in [(("rdf", "base"), rdf.base), *((("rdf", "prefixes", p), i) for p, i in rdf.prefixes.items())]:
-        if not IRI.fullmatch(iri):
-            yield path, repr(iri), "an absolute IRI such as http://example.org/"
-    kinds: dict[str, NodeLabel | RelationshipType] = {**schema.nodes, **schema.relationships}
-    inner = {name: [*_key_of(kind), *kind.properties] for name, kind in kinds.items()}
-    whole = {f"{name}.{p}" for name, names in inner.items() for p in names}
-    known = whole.union(kinds, *inner.values())
-    for name, term in rdf.terms.items():
-        if name not in known:
-            yield ("rdf", "terms", name), f"unknown name {name!r}", "a label, type, property or Label.property"
-        if rdf.resolve(term) is None:
-            expected = f"prefix:name with one of {', '.join({**PREFIXES, **rdf.prefixes})}, or an IRI"
-            yield ("rdf", "terms", name), repr(term), expected
-    groups = [("labels", list(schema.nodes)), ("types", list(schema.relationships))]
-    for what, names in [*groups, *((k, [f"{k}.{p}" for p in names]) for k, names in inner.items())]:
-        yield from _rdf_repeated(rdf, what, names)
-
-
-def _rdf_repeated(rdf: Rdf, what: str, names: list[str]) -> Iterator[_Fault]:
-    """Names of one kind that have the same term could not be told apart."""
-    seen: dict[str, str] = {}
-    for name in names:
-        key = next((key for key in (name, name.rpartition(".")[2]) if key in rdf.terms), None)
-        term = key and rdf.resolve(rdf.terms[key])
-        if key and term and term in seen:
-            yield ("rdf", "terms", key), f"the term of {seen[term]!r} again", f"a term of its own for each of {what}"
-        elif term:
-            seen[term] = name
-
-
-def _key_of(kind: NodeLabel | RelationshipType) -> list[str]:
-    return [kind.key] if isinstance(kind, NodeLabel) else []
 
 
 def _one_of(names: Any) -> str:

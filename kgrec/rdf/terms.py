@@ -1,129 +1,69 @@
-"""The IRIs of a schema's names, and of the nodes of a graph."""
+"""The IRIs of a schema's labels, types and properties, and of nodes."""
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Final
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kgrec.columns import BoolArray, to_mask
-from kgrec.schema import PREFIXES, Rdf, Schema
+from kgrec.schema import PREFIXES, Schema
 
 RDF: Final = PREFIXES["rdf"]
-RDFS: Final = PREFIXES["rdfs"]
-XSD: Final = PREFIXES["xsd"]
-KGREC: Final = PREFIXES["kgrec"]
-TYPE: Final = f"<{RDF}type>"
-STATEMENT: Final = f"<{RDF}Statement>"
-SUBJECT, PREDICATE, OBJECT = (f"<{RDF}{end}>" for end in ("subject", "predicate", "object"))
-SUBCLASS: Final = f"<{RDFS}subClassOf>"
-LABEL: Final = f"<{RDFS}label>"
-GRAPH_CLASS: Final = f"<{KGREC}Graph>"
-GRAPH_SCHEMA: Final = f"<{KGREC}schema>"
-RECOMMENDATIONS: Final = f"{KGREC}recommendations"
-DATATYPES: Final = {
-    "string": "",
-    "int": f"^^<{XSD}integer>",
-    "float": f"^^<{XSD}double>",
-    "bool": f"^^<{XSD}boolean>",
-    "datetime": f"^^<{XSD}dateTime>",
-    "strings": f"^^<{RDF}JSON>",
+TYPE: Final = RDF + "type"
+SUBJECT: Final = RDF + "subject"
+PREDICATE: Final = RDF + "predicate"
+OBJECT: Final = RDF + "object"
+SUBCLASS: Final = PREFIXES["rdfs"] + "subClassOf"
+LABEL: Final = PREFIXES["rdfs"] + "label"
+SCHEMA: Final = PREFIXES["kgrec"] + "schema"
+DATATYPES: Final[dict[str, str]] = {
+    "string": PREFIXES["xsd"] + "string",
+    "int": PREFIXES["xsd"] + "integer",
+    "float": PREFIXES["xsd"] + "double",
+    "bool": PREFIXES["xsd"] + "boolean",
+    "datetime": PREFIXES["xsd"] + "dateTime",
+    "strings": RDF + "JSON",
 }
-"""Property type → what follows the text of its literals."""
+"""Property type → datatype of its literals."""
 
-_ABSOLUTE: Final = r'^(?:[A-Za-z][A-Za-z0-9+.-]*://|urn:)[^\x00-\x20<>"{}|^`\\]+$'
-_PLAIN: Final = r"^[A-Za-z0-9._~-]*$"
+IRI: Final = r"^(https?://|urn:)[^\x00-\x20<>\"{}|\\^`]+$"
+"""Keys that are IRIs as they stand."""
 
-
-class Terms:
-    """The IRIs of a schema's names, in the `<…>` of N-Triples."""
-
-    def __init__(self, schema: Schema) -> None:
-        self.schema = schema
-        self.rdf = schema.rdf or Rdf()
-
-    @property
-    def base(self) -> str:
-        """Start of every IRI that has no other one."""
-        return self.rdf.base
-
-    @cached_property
-    def prefixes(self) -> dict[str, str]:
-        """Short names of vocabularies, the empty one for `base`."""
-        return {**PREFIXES, **self.rdf.prefixes, "": self.base}
-
-    def name(self, name: str) -> str:
-        """Return the IRI of a label or a relationship type."""
-        return f"<{self._given(name) or self.base + name}>"
-
-    def property(self, owner: str, name: str) -> str:
-        """Return the predicate of a property of a label or a type."""
-        return f"<{self._given(f'{owner}.{name}') or self._given(name) or self.base + name}>"
-
-    def has_term(self, owner: str, name: str) -> bool:
-        """Say whether the schema names the predicate of a property."""
-        return bool(self._given(f"{owner}.{name}") or self._given(name))
-
-    @property
-    def graph(self) -> str:
-        """IRI of the graph itself, which holds the schema."""
-        return f"<{self.base}graph>"
-
-    def _given(self, name: str) -> str | None:
-        term = self.rdf.terms.get(name)
-        return self.rdf.resolve(term) if term else None
+_UNSAFE: Final = "%" + "".join(map(chr, range(33))) + '<>"{}|\\^`/?#'
+"""Characters that an IRI cannot hold, or that mean something in one; the escape character first."""
 
 
-def absolute(keys: pa.Array) -> BoolArray:
-    """Say which keys [n] are absolute IRIs."""
-    return to_mask(pc.match_substring_regex(keys, _ABSOLUTE))
+def prefixes(schema: Schema) -> dict[str, str]:
+    """Return prefix → IRI: the well-known ones, the schema's, and the empty one for the schema's base."""
+    return {**PREFIXES, **schema.rdf.prefixes, "": schema.rdf.base}
 
 
-def node_iris(terms: Terms, keys: dict[str, pa.Array]) -> dict[str, pa.Array]:
-    """Return the IRI, in `<…>`, of each key [n] of each label.
-
-    A key that is an absolute IRI is the IRI, in the first label of the schema that has it; any other key is
-    percent-encoded below the base and the label.
-    """
-    taken, iris = pa.array([], pa.string()), {}
-    for label in terms.schema.nodes:
-        if label not in keys:
-            continue
-        own = keys[label]
-        is_iri = absolute(own)
-        if is_iri.any():
-            is_iri &= ~to_mask(pc.is_in(own, value_set=taken))
-            taken = pa.concat_arrays([taken, own.filter(pa.array(is_iri))])
-        minted = pc.binary_join_element_wise(f"{terms.base}{label}/", percent_encoded(own), "")
-        iris[label] = pc.binary_join_element_wise("<", pc.if_else(pa.array(is_iri), own, minted), ">", "")
-    return iris
+def term(schema: Schema, name: str, owner: str | None = None) -> str:
+    """Return the IRI of a label or a type, or of a property of the label or type `owner`."""
+    given = schema.rdf.terms.get(f"{owner}.{name}") or schema.rdf.terms.get(name)
+    if given is None:
+        return schema.rdf.base + name
+    prefix, _, local = given.partition(":")
+    known = {**PREFIXES, **schema.rdf.prefixes}
+    return known[prefix] + local if prefix in known else given
 
 
-def percent_encoded(texts: pa.Array) -> pa.Array:
-    """Return texts [n] with every byte but letters, digits and `._~-` as %XX."""
-    plain = to_mask(pc.match_substring_regex(texts, _PLAIN))
-    if plain.all():
-        return texts
-    odd = texts.filter(pa.array(~plain))
-    encoded = _percent_encoded(odd)
-    places = np.where(plain, 0, np.cumsum(~plain) - 1)
-    return pc.if_else(pa.array(plain), texts, encoded.take(pa.array(places)))
+def node_iris(schema: Schema, label: str, keys: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return the IRIs of nodes, by their keys [n]."""
+    minted = pc.binary_join_element_wise(f"{schema.rdf.base}{label}/", escaped(keys), "")
+    return pc.if_else(pc.match_substring_regex(keys, IRI), keys, minted)
 
 
-def _percent_encoded(texts: pa.Array) -> pa.Array:
-    """Three bytes for each byte that needs it, one for any other; ends of texts follow from the sums."""
-    binary = pa.concat_arrays([texts.cast(pa.large_binary())])
-    _, offsets_buffer, data_buffer = binary.buffers()
-    offsets = np.frombuffer(offsets_buffer, np.int64)[binary.offset : binary.offset + len(binary) + 1]
-    data = np.frombuffer(data_buffer or b"", np.uint8)[offsets[0] : offsets[-1]]
-    keep = np.isin(data, np.frombuffer(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~-", np.uint8))
-    ends = np.concatenate([[0], np.cumsum(np.where(keep, 1, 3))])
-    out = np.empty(ends[-1], np.uint8)
-    out[ends[:-1][keep]] = data[keep]
-    at, digits, escaped = ends[:-1][~keep], np.frombuffer(b"0123456789ABCDEF", np.uint8), data[~keep]
-    out[at], out[at + 1], out[at + 2] = ord("%"), digits[escaped >> 4], digits[escaped & 15]
-    buffers = [None, pa.py_buffer(ends[offsets - offsets[0]].astype(np.int64).tobytes()), pa.py_buffer(out.tobytes())]
-    return pa.Array.from_buffers(pa.large_string(), len(texts), buffers).cast(pa.string())
+def escaped(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return strings percent-encoded, so that each can be one step of an IRI's path."""
+    for character in _UNSAFE:
+        if pc.any(pc.match_substring(values, character)).as_py():
+            values = pc.replace_substring(values, character, f"%{ord(character):02X}")
+    return values
+
+
+def statement_iris(schema: Schema, type_: str, parts: list[pa.ChunkedArray]) -> pa.ChunkedArray:
+    """Return the IRIs of relationships that are nodes of their own, by what identifies them (keys, time)."""
+    steps = [escaped(part.cast(pa.string()).fill_null("")) for part in parts]
+    return pc.binary_join_element_wise(f"{schema.rdf.base}{type_}", *steps, "/")

@@ -34,8 +34,6 @@ def merge(there: Schema | None, new: Schema) -> Schema:
         "roles": _merge_kind(old["roles"], now["roles"]) | {"behaviours": _behaviours(old, now)},
         "rdf": _rdf_names(there, new),
     }
-    if there.rdf or new.rdf:
-        data["rdf"] = _merge_rdf(old.get("rdf", {}), now.get("rdf", {}))
     try:
         return Schema.from_dict(data, where="graph")
     except SchemaError as error:
@@ -102,20 +100,6 @@ def _rdf_names(there: Schema, new: Schema) -> dict[str, Any]:
     """Join the names in RDF; those of a schema without any are the graph's."""
     old, now = there.rdf, new.rdf if new.rdf != RdfNames() else there.rdf
     return {"base": now.base, "prefixes": old.prefixes | now.prefixes, "terms": old.terms | now.terms}
-
-
-def _rdf_conflicts(there: Schema, new: Schema) -> list[str]:
-    if not (there.rdf and new.rdf):
-        return []
-    old, now = {**there.rdf.terms, "base": there.rdf.base}, {**new.rdf.terms, "base": new.rdf.base}
-    return [
-        f"rdf: {name} is {old[name]} there, {term} here" for name, term in now.items() if old.get(name, term) != term
-    ]
-
-
-def _merge_rdf(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    parts = {part: {**old.get(part, {}), **new.get(part, {})} for part in ("prefixes", "terms")}
-    return {**old, **new, **{part: names for part, names in parts.items() if names}}
 
 
 def _properties(schema: Schema) -> dict[str, str]:

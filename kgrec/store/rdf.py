@@ -169,7 +169,7 @@ class RdfStore(GraphStore):
         import rdflib
 
         return rdflib.Graph(
-            store=oxrdflib.OxigraphStore(store=self._current()), identifier=oxrdflib.store.DATASET_DEFAULT_GRAPH_ID
+            store=oxrdflib.OxigraphStore(store=self._current()), identifier=rdflib.URIRef("urn:x-rdflib:default")
         )
 
     def write_vectors(self, label: str, ids: pa.Array, vectors: FloatArray) -> None:
