@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -140,3 +141,28 @@ def market(market_schema: Schema) -> GraphTables:
 def _bought(src: list[str], dst: list[str], days: list[int]) -> pa.Table:
     at = [datetime(2024, 1, day) for day in days]
     return pa.table({"src": src, "dst": dst, "price": [float(day) for day in days], "at": at})
+
+
+@pytest.fixture(scope="session")
+def neo4j_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URI of a Neo4j server; NEO4J_USER and NEO4J_PASSWORD are set for it."""
+    from store.neo4j_server import running
+
+    with pytest.MonkeyPatch.context() as patch:
+        given = os.environ.get("KGREC_TEST_NEO4J_URI")
+        if given:
+            yield given
+            return
+        patch.setenv("NEO4J_USER", "neo4j")
+        patch.setenv("NEO4J_PASSWORD", "kgrec-test")
+        with running(tmp_path_factory.mktemp("neo4j")) as server:
+            yield server.uri
+
+
+@pytest.fixture
+def neo4j_uri(neo4j_server: str) -> str:
+    """URI of an empty Neo4j database."""
+    from store.neo4j_server import clear
+
+    clear(neo4j_server)
+    return neo4j_server

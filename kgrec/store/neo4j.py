@@ -1,0 +1,477 @@
+"""The graph store on a Neo4j server.
+
+A write of up to `BATCH` rows is one transaction. A larger one is several, under a marker (`neo4j_lease`): until it is
+done, readers through kgrec are told to wait, and if it fails it is taken back. Recommendations are written under a new
+release number, and one small transaction makes that the one that counts.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kgrec.errors import StoreError, StoreLocked
+from kgrec.progress import track
+from kgrec.schema import NodeLabel, Schema
+from kgrec.snapshot import FloatArray
+from kgrec.store import neo4j_rows as rows
+from kgrec.store.base import ROW_LIMIT, TIME_LIMIT, GraphStore
+from kgrec.store.cypher_errors import refused, too_many
+from kgrec.store.merge import changes, merge
+from kgrec.store.neo4j_connect import answering, connect
+from kgrec.store.neo4j_lease import Lease, held, state
+from kgrec.store.neo4j_notes import unknown_name
+from kgrec.store.neo4j_rows import BATCH, Change, quote
+from kgrec.tables import GraphTables
+
+if TYPE_CHECKING:
+    import neo4j
+
+_SCHEMA: Final = "schema"
+_RELEASE: Final = "release"
+_VECTORS: Final = 1000
+"""Vectors a transaction."""
+
+
+class Neo4jStore(GraphStore):
+    """A graph on a Neo4j server, 5.26 or later."""
+
+    def __init__(self, uri: str, read_only: bool = False) -> None:
+        """Connect to a server.
+
+        Args:
+            uri: `neo4j://HOST:PORT/DATABASE`, `bolt://…`, `neo4j+s://…`; user and password are the environment's
+                NEO4J_USER and NEO4J_PASSWORD, or those of the credentials file.
+            read_only: never write.
+
+        Raises:
+            StoreError: nothing answers, or something else than Neo4j, or it refuses user, password or database.
+            MissingExtra: the driver is not installed.
+        """
+        self.uri, self.read_only, self._closed = uri, read_only, False
+        self._driver, self._database = connect(uri)
+
+    def close(self) -> None:
+        """Close the connections; the store cannot be used afterwards."""
+        self._closed = True
+        self._driver.close()
+
+    def schema(self) -> Schema | None:
+        """Return the schema of the graph, or None while nothing was loaded."""
+        found = self._rows("MATCH (k:`_Kgrec` {id: 'schema'}) WHERE k.yaml IS NOT NULL RETURN k.yaml AS yaml")
+        return Schema.parse(found[0]["yaml"], where="graph") if found else None
+
+    def apply(self, schema: Schema) -> None:
+        """Declare a schema: create what is missing, keep what is there; doing it twice changes nothing.
+
+        Raises:
+            StoreError: a label, type or property is there with another meaning, or two nodes of a label have one key.
+        """
+        self._check_writable()
+        if self._adopted():
+            raise StoreError(
+                f"{self.uri} holds data that kgrec did not load, and is used as it is; load into another database"
+            )
+        there = self.schema()
+        merged = merge(there, schema)
+        if merged == there:
+            return
+        keys = {label: node.key for label, node in merged.nodes.items()}
+        self._constrain({"_Kgrec": "id", **keys})
+        self._write("MERGE (k:`_Kgrec` {id: 'schema'}) SET k.yaml = $yaml", yaml=merged.to_yaml())
+
+    def upsert(self, tables: GraphTables) -> None:
+        """Write checked tables: new rows are added, rows of a known key replaced.
+
+        Up to 20,000 new or changed rows are one transaction. More are several: a failure takes them back, and if even
+        that fails because the server is gone, the graph cannot be read until a load completes.
+
+        Raises:
+            StoreLocked: another writer is at work.
+            StoreError: the server failed.
+        """
+        self._check_writable()
+        with self._session(write=True) as session:
+            found = state(session, _SCHEMA)
+            if found.writer and not found.is_over:
+                raise StoreLocked(f"{self.uri} is being written; try again when that is done")
+            planned = [change for change in self._changes(session, tables) if change.rows]
+            if sum(int(change.sizes.sum()) for change in planned) <= BATCH and not found.writer:
+                return _write_at_once(session, planned)
+            with held(session, _SCHEMA, self.uri) as lease:
+                _write_in_batches(lease, planned, found.is_over)
+
+    def read(self) -> GraphTables:
+        """Return everything that was loaded: nodes and relationships of the schema, not what kgrec derived.
+
+        Raises:
+            StoreLocked: it is being written; try again.
+            StoreError: nothing was loaded yet, or a write was cut off; load again.
+        """
+        schema, foreign = self._declared(), self._adopted()
+        with self._session() as session:
+            while True:
+                before = self._settled(session)
+                nodes = {label: rows.read_nodes(session, schema, label, foreign) for label in schema.nodes}
+                edges = {t: rows.read_edges(session, schema, t, foreign) for t in schema.all_edge_types()}
+                if state(session, _SCHEMA).version == before:
+                    break
+        return GraphTables(
+            schema,
+            {label: table for label, table in nodes.items() if table.num_rows},
+            {edge_type: table for edge_type, table in edges.items() if table.num_rows},
+        )
+
+    def ids(self, label: str) -> pa.Array:
+        """Return the keys of a label's nodes, in no particular order.
+
+        Raises:
+            StoreError: the schema has no such label.
+        """
+        key = f"n.{quote(self._label(label).key)}"
+        query = f"MATCH (n:{quote(label)}) WHERE {key} IS NOT NULL RETURN toString({key}) AS id"
+        return pa.array([row["id"] for row in self._rows(query)], pa.string())
+
+    def cypher(
+        self,
+        query: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        write: bool = False,
+        time_limit: float = TIME_LIMIT,
+        row_limit: int = ROW_LIMIT,
+    ) -> pd.DataFrame:
+        """Run one Cypher statement; see `GraphStore.cypher`. Without `write` the server refuses to change anything."""
+        if write:
+            self._check_writable()
+        with self._session(write) as session, answering(self.uri, query, time_limit):
+            with session.begin_transaction(timeout=time_limit) as work:
+                result = work.run(query, dict(parameters or {}))
+                names = result.keys()
+                found = [record.values() for record in itertools.islice(result, row_limit + 1)]
+                summary = result.consume()
+                work.commit()
+        lost = unknown_name(summary, self.schema())
+        if lost:
+            raise refused(query, lost[0], "neo4j", lost[1])
+        if len(found) > row_limit:
+            raise too_many(query, row_limit)
+        return _frame(found, list(names))
+
+    def write_vectors(self, label: str, ids: pa.Array, vectors: FloatArray) -> None:
+        """Set the vectors of nodes, in nodes `<label>Vector` (id, embedding) with a vector index; replaces earlier ones.
+
+        Args:
+            label: a label of the schema.
+            ids: keys [n].
+            vectors: float32 [n, d]; a row of zeros is a node without a vector, and is left out.
+        """
+        self._check_writable()
+        self._label(label)
+        name, index = f"{label}Vector", _index(label)
+        given = np.any(vectors != 0, axis=1)
+        pairs = [
+            list(row) for row in zip(ids.filter(pa.array(given)).to_pylist(), vectors[given].tolist(), strict=True)
+        ]
+        self._constrain({name: "id"})
+        if self._dimensions(label) not in (None, vectors.shape[1]):
+            self._write(f"DROP INDEX {quote(index)} IF EXISTS")
+        stamp = int(self._rows("RETURN timestamp() AS now")[0]["now"])
+        query = (
+            f"UNWIND $rows AS row MERGE (v:{quote(name)} {{id: row[0]}}) SET v.stamp = $stamp "
+            "WITH v, row CALL db.create.setNodeVectorProperty(v, 'embedding', row[1])"
+        )
+        for part in rows.pieces(pairs, np.ones(len(pairs), np.int64), _VECTORS):
+            self._write(query, rows=part, stamp=stamp)
+        self._delete(f"MATCH (x:{quote(name)}) WHERE x.stamp <> $stamp", stamp=stamp)
+        options = f"{{`vector.dimensions`: {vectors.shape[1]}, `vector.similarity_function`: 'cosine'}}"
+        self._write(
+            f"CREATE VECTOR INDEX {quote(index)} IF NOT EXISTS FOR (v:{quote(name)}) ON (v.embedding) "
+            f"OPTIONS {{indexConfig: {options}}}"
+        )
+        self._rows("CALL db.awaitIndex($index, 300)", index=index)
+
+    def vector(self, label: str, id_: str) -> FloatArray | None:
+        """Return the vector [d] of a node; None if it has none.
+
+        Raises:
+            StoreError: the label has no vectors.
+        """
+        self._length(label)
+        found = self._rows(f"MATCH (v:{quote(label + 'Vector')} {{id: $id}}) RETURN v.embedding AS vector", id=id_)
+        return np.asarray(found[0]["vector"], dtype=np.float32) if found else None
+
+    def nearest(self, label: str, vector: FloatArray, k: int) -> pd.DataFrame:
+        """Return the k nodes of a label nearest to a vector [d] by cosine, through the vector index.
+
+        Columns are `id`, `name`, `score`.
+
+        Raises:
+            StoreError: the label has no vectors, or of another length.
+        """
+        node, length = self._label(label), self._length(label)
+        if len(vector) != length:
+            raise StoreError(f"vectors of {label} in {self.uri} have {length} dimensions; this one has {len(vector)}")
+        key = f"n.{quote(node.key)}"
+        own = f"toString({key})" if self._adopted() else key
+        query = (
+            "CALL db.index.vector.queryNodes($index, $k, $vector) YIELD node AS v "
+            "WITH v, 2 * vector.similarity.cosine(v.embedding, $vector) - 1 AS score "
+            f"MATCH (n:{quote(label)}) WHERE {own} = v.id "
+            f"RETURN v.id AS id, coalesce(toString(n.{quote(node.name or node.key)}), v.id) AS name, score "
+            "ORDER BY score DESC, id"
+        )
+        found = self._rows(query, index=_index(label), k=k, vector=np.asarray(vector, dtype=float).tolist())
+        return pd.DataFrame([row.values() for row in found], columns=["id", "name", "score"])
+
+    def publish(self, recommendations: pa.Table, run: str) -> None:
+        """Replace what is recommended by these: a reader sees the old release or the new one, never half of one.
+
+        Args:
+            recommendations: columns user_id, item_id, score, rank, graph, cf, content.
+            run: name of the run they come from, written on each relationship.
+
+        Raises:
+            StoreLocked: another is publishing.
+            StoreError: nothing was loaded yet, a user or an item is not in the graph, or the server failed.
+        """
+        self._check_writable()
+        schema = self._declared()
+        users = self._node_ids(schema.roles.users, recommendations.column("user_id"), "user")
+        items = self._node_ids(schema.roles.items, recommendations.column("item_id"), "item")
+        columns = [("rank", "int"), *((name, "float") for name in ("score", "graph", "cf", "content"))]
+        table = pa.table({"src": users, "dst": items, **{name: recommendations.column(name) for name, _ in columns}})
+        lists, sizes = rows.grouped(table, columns)
+        shares = ", ".join(f"{name}: row[{2 + i}][i]" for i, (name, _) in enumerate(columns))
+        query = (
+            "UNWIND $rows AS row MATCH (u) WHERE elementId(u) = row[0] UNWIND range(0, size(row[1]) - 1) AS i "
+            "MATCH (x) WHERE elementId(x) = row[1][i] "
+            f"CREATE (u)-[:RECOMMENDED {{{shares}, run: $run, release: $release}}]->(x)"
+        )
+        self._constrain({"_Kgrec": "id", "Published": "id"})
+        with self._session(write=True) as session, held(session, _RELEASE, self.uri) as lease:
+            current = self._release()
+            others = "MATCH ()-[x:RECOMMENDED]->() WHERE x.release <> $keep OR x.release IS NULL"
+            self._delete(others, keep=current)
+            parts = list(rows.pieces(lists, sizes))
+            for part in track(parts, "publishing"):
+                _write_batch(lease, query, part, run=run, release=current + 1)
+            _write_batch(
+                lease,
+                "MERGE (now:Published {id: 'now'}) SET now.run = $run, now.release = $release",
+                [],
+                run=run,
+                release=current + 1,
+            )
+            self._delete(others, keep=current + 1)
+
+    def published(self) -> str | None:
+        """Return the name of the published run, or None if none is."""
+        found = self._rows("MATCH (now:Published {id: 'now'}) RETURN now.run AS run")
+        return str(found[0]["run"]) if found else None
+
+    def unpublish(self) -> None:
+        """Remove everything that was published: recommendations and vectors. What was loaded stays.
+
+        From a database that kgrec did not load, the schema goes too: nothing of kgrec is left.
+        """
+        self._check_writable()
+        self._write("MATCH (now:Published {id: 'now'}) DELETE now")
+        self._delete("MATCH ()-[x:RECOMMENDED]->()")
+        self._write("DROP CONSTRAINT `kgrec_Published` IF EXISTS")
+        for label in self._declared().nodes:
+            self._write(f"DROP INDEX {quote(_index(label))} IF EXISTS")
+            self._write(f"DROP CONSTRAINT {quote(f'kgrec_{label}Vector')} IF EXISTS")
+            self._delete(f"MATCH (x:{quote(label + 'Vector')})")
+        if self._adopted():
+            self._write("MATCH (k:`_Kgrec`) DELETE k")
+            self._write("DROP CONSTRAINT `kgrec__Kgrec` IF EXISTS")
+
+    def _changes(self, session: neo4j.Session, tables: GraphTables) -> Iterator[Change]:
+        schema = tables.schema
+        for label, table in tables.nodes.items():
+            there = rows.read_nodes(session, schema, label, foreign=False).select(table.column_names)
+            keys = [schema.nodes[label].key]
+            new, changed = changes(there, table, keys)
+            yield rows.new_nodes(schema, label, new)
+            yield rows.changed_nodes(schema, label, *_in_step(changed, there, keys))
+        for edge_type, table in tables.edges.items():
+            there = rows.read_edges(session, schema, edge_type, foreign=False).select(table.column_names)
+            keys = ["src", "dst", *schema.edge_key(edge_type[1])]
+            new, changed = changes(there, table, keys)
+            yield rows.new_edges(schema, edge_type, new)
+            yield rows.changed_edges(schema, edge_type, *_in_step(changed, there, keys))
+
+    def _settled(self, session: neo4j.Session) -> int:
+        """Return the version of the graph.
+
+        Raises:
+            StoreLocked: it is being written.
+            StoreError: a write was cut off.
+        """
+        found = state(session, _SCHEMA)
+        if found.is_over:
+            raise StoreError(f"a write to {self.uri} was cut off, so half of it may be there; run that load again")
+        if found.writer:
+            raise StoreLocked(f"{self.uri} is being written; try again when that is done")
+        return found.version
+
+    def _adopted(self) -> bool:
+        return bool(self._rows("MATCH (k:`_Kgrec` {id: 'schema', adopted: true}) RETURN 1 AS found"))
+
+    def _release(self) -> int:
+        found = self._rows("MATCH (now:Published {id: 'now'}) RETURN now.release AS release")
+        return int(found[0]["release"]) if found else 0
+
+    def _dimensions(self, label: str) -> int | None:
+        query = "SHOW VECTOR INDEXES YIELD name, options WHERE name = $index RETURN options"
+        found = self._rows(query, index=_index(label))
+        return int(found[0]["options"]["indexConfig"]["vector.dimensions"]) if found else None
+
+    def _length(self, label: str) -> int:
+        self._label(label)
+        length = self._dimensions(label)
+        if length is None:
+            steps = f"kgrec train {self.uri}, then kgrec publish {self.uri}"
+            raise StoreError(f"no vectors of {label} in {self.uri}; run {steps}")
+        return length
+
+    def _node_ids(self, labels: tuple[str, ...], ids: pa.ChunkedArray, role: str) -> pa.ChunkedArray:
+        """Return the server's ids of users or items [n], whatever label each has."""
+        keys, found = [], []
+        for label in labels:
+            key = f"n.{quote(self._label(label).key)}"
+            for row in self._rows(f"MATCH (n:{quote(label)}) RETURN toString({key}) AS key, elementId(n) AS id"):
+                keys.append(row["key"])
+                found.append(row["id"])
+        at = pc.index_in(ids, value_set=pa.array(keys, pa.string()))
+        unknown = ids.filter(pc.is_null(at))
+        if len(unknown):
+            shown = ", ".join(repr(i) for i in unknown.unique().to_pylist()[:5])
+            raise StoreError(f"recommendations for {role}s that are not in the graph: {shown}; load them first")
+        return pa.chunked_array([pa.array(found, pa.string())]).take(at)
+
+    def _declared(self) -> Schema:
+        schema = self.schema()
+        if schema is None:
+            raise StoreError(f"{self.uri} is empty; load data first: kgrec load LOADER SOURCE --into {self.uri}")
+        return schema
+
+    def _label(self, label: str) -> NodeLabel:
+        nodes = self._declared().nodes
+        if label not in nodes:
+            raise StoreError(f"unknown label {label!r} in {self.uri}; expected one of {', '.join(nodes)}")
+        return nodes[label]
+
+    def _constrain(self, keys: Mapping[str, str]) -> None:
+        """Make the keys of labels unique, which makes them fast to find too.
+
+        Raises:
+            StoreError: two nodes that are there have one key.
+        """
+        for label, key in keys.items():
+            self._write(
+                f"CREATE CONSTRAINT {quote(f'kgrec_{label}')} IF NOT EXISTS "
+                f"FOR (n:{quote(label)}) REQUIRE n.{quote(key)} IS UNIQUE"
+            )
+
+    def _delete(self, match: str, **values: Any) -> None:
+        """Delete every `x` that is matched, in transactions of their own."""
+        with self._session(write=True) as session, answering(self.uri):
+            session.run(f"{match} CALL (x) {{ DELETE x }} IN TRANSACTIONS OF 10000 ROWS", **values).consume()
+
+    def _write(self, query: str, **values: Any) -> None:
+        with self._session(write=True) as session:
+            session.execute_write(lambda work: work.run(query, **values).consume())
+
+    def _rows(self, query: str, **values: Any) -> list[neo4j.Record]:
+        with self._session() as session:
+            found: list[neo4j.Record] = session.execute_read(lambda work: list(work.run(query, **values)))
+        return found
+
+    @contextmanager
+    def _session(self, write: bool = False) -> Iterator[neo4j.Session]:
+        import neo4j
+
+        if self._closed:
+            raise StoreError(f"{self.uri} is closed; open it again")
+        mode = neo4j.WRITE_ACCESS if write else neo4j.READ_ACCESS
+        with (
+            answering(self.uri),
+            self._driver.session(database=self._database, default_access_mode=mode, fetch_size=10_000) as session,
+        ):
+            yield session
+
+    def _check_writable(self) -> None:
+        if self.read_only:
+            raise StoreError(f"{self.uri} is open read-only; open it without read_only to write")
+
+
+def _in_step(changed: pa.Table, there: pa.Table, keys: list[str]) -> tuple[pa.Table, pa.Table]:
+    """Return changed rows, and the same rows as they are, both in the order of their keys."""
+    before = changes(changed, there, keys)[1] if changed.num_rows else changed
+    order = [(key, "ascending") for key in keys]
+    return changed.sort_by(order), before.sort_by(order)
+
+
+def _write_at_once(session: neo4j.Session, planned: list[Change]) -> None:
+    def write(work: neo4j.ManagedTransaction) -> None:
+        for change in planned:
+            work.run(change.query, rows=change.rows).consume()
+        work.run("MATCH (k:`_Kgrec` {id: 'schema'}) SET k.version = coalesce(k.version, 0) + 2").consume()
+
+    session.execute_write(write)
+
+
+def _write_in_batches(lease: Lease, planned: list[Change], repeat: bool) -> None:
+    """Write changes; what was written is taken back if one fails, unless it completes a write that was cut off."""
+    begun: list[Change] = []
+    try:
+        for change in planned:
+            begun.append(change)
+            for part in track(list(change.batches()), "writing"):
+                _write_batch(lease, change.query, part)
+    except BaseException:
+        if not repeat:
+            with suppress(Exception):  # the error that counts is the first; the marker stays if this fails
+                for change in reversed(begun):
+                    for part in rows.pieces(change.before, change.sizes):
+                        _write_batch(lease, change.undo, part)
+                lease.give_back()
+        raise
+
+
+def _write_batch(lease: Lease, query: str, part: list[list[Any]], **values: Any) -> None:
+    def write(work: neo4j.ManagedTransaction) -> None:
+        lease.renew(work)
+        work.run(query, rows=part, **values).consume()
+
+    lease.session.execute_write(write)
+
+
+def _index(label: str) -> str:
+    return f"kgrec_{label}_embedding"
+
+
+def _frame(found: list[list[Any]], names: list[str]) -> pd.DataFrame:
+    frame = pd.DataFrame(found, columns=names)
+    for name in names:
+        if frame[name].dtype == object:
+            frame[name] = frame[name].map(_native)
+    return frame
+
+
+def _native(value: Any) -> Any:
+    """Return what pandas knows: points in time as datetime, nodes and relationships as their properties."""
+    if hasattr(value, "to_native"):
+        return value.to_native()
+    if hasattr(value, "element_id"):
+        return dict(value)
+    return value

@@ -1,0 +1,129 @@
+"""Connecting to Neo4j: address, credentials, and its errors as kgrec's."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+import platformdirs
+import yaml
+
+from kgrec.errors import MissingExtra, StoreError
+from kgrec.store.cypher_errors import offset_of, refused, too_long
+
+if TYPE_CHECKING:
+    import neo4j
+
+_SECONDS: Final = 15.0
+"""How long connecting and retrying may take."""
+
+_PLACE = re.compile(r"\(line (\d+), column (\d+) \(offset: \d+\)\)")
+
+
+def connect(uri: str) -> tuple[neo4j.Driver, str | None]:
+    """Return a driver for a URI, and the database that the URI or NEO4J_DATABASE names, if any.
+
+    Raises:
+        StoreError: nothing answers, or something else than Neo4j, or it refuses user, password or database.
+        MissingExtra: the driver is not installed.
+    """
+    try:
+        import neo4j
+    except ImportError:
+        raise MissingExtra('Neo4j needs a package that is not installed; run: pip install "kgrec[neo4j]"') from None
+    logging.getLogger("neo4j").setLevel(logging.CRITICAL)  # its warnings are kgrec's errors
+    parts = urlsplit(uri)
+    if parts.username or parts.password:
+        raise StoreError(
+            f"found a user or a password in the URI of {parts.hostname}; give them as NEO4J_USER and NEO4J_PASSWORD"
+        )
+    database = parts.path.strip("/") or os.environ.get("NEO4J_DATABASE")
+    address = f"{parts.scheme}://{parts.netloc}"
+    with answering(address):
+        driver = neo4j.GraphDatabase.driver(
+            address,
+            auth=_credentials(parts.netloc),
+            connection_timeout=_SECONDS,
+            max_transaction_retry_time=_SECONDS,
+            user_agent="kgrec",
+        )
+        try:
+            agent = driver.get_server_info().agent
+            if not agent.startswith("Neo4j/"):
+                raise StoreError(f"{address} is {agent}; expected Neo4j 5.26 or later")
+            driver.execute_query("RETURN 1", database_=database, routing_=neo4j.RoutingControl.READ)
+        except BaseException:
+            driver.close()
+            raise
+    return driver, database
+
+
+def _credentials(address: str) -> tuple[str, str]:
+    user, password = os.environ.get("NEO4J_USER", "neo4j"), os.environ.get("NEO4J_PASSWORD")
+    if password is not None:
+        return user, password
+    path = Path(os.environ.get("KGREC_CREDENTIALS") or platformdirs.user_config_path("kgrec") / "credentials.yaml")
+    entry = _entry(path, address)
+    if "password" not in entry:
+        raise StoreError(
+            f"no password for {address}; set NEO4J_USER and NEO4J_PASSWORD, or write `{address}: {{user: …, password: "
+            f"…}}` into {path}"
+        )
+    return str(entry.get("user", "neo4j")), str(entry["password"])
+
+
+def _entry(path: Path, address: str) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, yaml.YAMLError):
+        raise StoreError(f"{path} cannot be read; expected YAML: host:port: {{user: …, password: …}}") from None
+    entry = found.get(address) if isinstance(found, dict) else None
+    return entry if isinstance(entry, dict) else {}
+
+
+@contextmanager
+def answering(place: str, query: str | None = None, time_limit: float = 0) -> Iterator[None]:
+    """Turn what the driver raises in the block into a StoreError.
+
+    Args:
+        place: URI for the message.
+        query: the user's query, if it is one.
+        time_limit: seconds that it may take.
+    """
+    from neo4j import exceptions
+
+    try:
+        yield
+    except exceptions.AuthError as error:
+        raise StoreError(f"{place} refuses the user or the password; check NEO4J_USER and NEO4J_PASSWORD") from error
+    except (exceptions.ServiceUnavailable, exceptions.SessionExpired, OSError) as error:
+        raise StoreError(f"no Neo4j server answers at {place}, or the connection was lost: {error}") from error
+    except exceptions.Neo4jError as error:
+        raise _refused(place, error, query, time_limit) from error
+    except (exceptions.DriverError, ValueError, TypeError) as error:
+        text = f"{place} cannot be used: {error}" if query is None else str(error)
+        raise (StoreError(text) if query is None else refused(query, text, "neo4j")) from error
+
+
+def _refused(place: str, error: neo4j.exceptions.Neo4jError, query: str | None, time_limit: float) -> StoreError:
+    code, message = str(error.code), str(error.message or error)
+    if "TransactionTimedOut" in code and query is not None:
+        return too_long(query, time_limit)
+    if code.endswith("DatabaseNotFound"):
+        return StoreError(f"{place}: {message.splitlines()[0]}; expected {place}/DATABASE with one that is there")
+    if query is not None:
+        found = _PLACE.search(message)
+        offset = offset_of(query, int(found[1]), int(found[2])) if found else None
+        reason = _PLACE.sub("", message.splitlines()[0]).strip() or code
+        return refused(query, reason, "neo4j", offset)
+    if "Forbidden" in code or "AccessMode" in code or "ReadOnly" in code:
+        return StoreError(f"{place} does not allow this user to write: {message.splitlines()[0]}")
+    return StoreError(f"{place} refused to go on: {message}")

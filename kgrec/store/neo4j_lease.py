@@ -1,0 +1,123 @@
+"""One writer at a time on a server: a marker in the graph that a writer holds, renews in every transaction and clears.
+
+The marker counts writes, so a reader knows whether the graph changed while it read.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from kgrec.errors import StoreError, StoreLocked
+
+if TYPE_CHECKING:
+    import neo4j
+
+STALE: Final = 30_000
+"""Milliseconds without a sign of life after which a writer counts as gone."""
+
+_MARKER: Final = "MATCH (k:`_Kgrec` {id: $id})"
+_HOST: Final = f"{socket.gethostname()}:{os.getpid()}:"
+_alive: set[str] = set()
+
+
+@dataclass(frozen=True)
+class State:
+    """What a marker says.
+
+    Attributes:
+        version: number of writes begun and ended.
+        writer: who is writing, or None.
+        is_over: the writer is gone without having cleared the marker.
+    """
+
+    version: int
+    writer: str | None
+    is_over: bool
+
+
+def state(session: neo4j.Session, id_: str) -> State:
+    """Return what a marker says; version 0 if there is none."""
+    query = f"{_MARKER} RETURN k.version AS version, k.writer AS writer, timestamp() - k.beat AS age"
+    record = session.execute_read(lambda work: work.run(query, id=id_).single())
+    if record is None:
+        return State(0, None, False)
+    writer = record["writer"]
+    return State(record["version"] or 0, writer, writer is not None and _is_over(writer, record["age"] or 0))
+
+
+@contextmanager
+def held(session: neo4j.Session, id_: str, uri: str) -> Iterator[Lease]:
+    """Hold a marker in the block. If the block fails it is cleared by `Lease.give_back`, or stays.
+
+    Raises:
+        StoreLocked: another writer holds it.
+    """
+    lease = Lease(session, id_, f"{_HOST}{uuid.uuid4().hex[:8]}", uri)
+    lease.take()
+    _alive.add(lease.writer)
+    try:
+        yield lease
+        lease.give_back()
+    finally:
+        _alive.discard(lease.writer)
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A held marker."""
+
+    session: neo4j.Session
+    id_: str
+    writer: str
+    uri: str
+
+    def take(self) -> None:
+        """Become the writer."""
+        found = state(self.session, self.id_)
+        if found.writer is not None and not found.is_over:
+            raise StoreLocked(f"{self.uri} is being written by {_shown(found.writer)}; try again when that is done")
+        query = (
+            "MERGE (k:`_Kgrec` {id: $id}) SET k.beat = coalesce(k.beat, 0) WITH k "
+            "WHERE k.writer IS NULL OR k.writer = $before "
+            "SET k.writer = $me, k.beat = timestamp(), k.version = coalesce(k.version, 0) + 1 RETURN k"
+        )
+        if not self._run(query, before=found.writer or ""):
+            raise StoreLocked(f"{self.uri} is being written by another; try again when that is done")
+
+    def renew(self, work: neo4j.ManagedTransaction) -> None:
+        """Show a sign of life, in a transaction that writes."""
+        query = f"{_MARKER} WHERE k.writer = $me SET k.beat = timestamp() RETURN k"
+        if not work.run(query, id=self.id_, me=self.writer).data():
+            raise StoreError(
+                f"{self.uri}: another writer took over after {STALE // 1000} s without a sign; run this again"
+            )
+
+    def give_back(self) -> None:
+        """Stop being the writer."""
+        self._run(f"{_MARKER} WHERE k.writer = $me SET k.version = k.version + 1 REMOVE k.writer, k.beat RETURN k")
+
+    def _run(self, query: str, **values: Any) -> list[Any]:
+        def run(work: neo4j.ManagedTransaction) -> list[Any]:
+            return list(work.run(query, id=self.id_, me=self.writer, **values))
+
+        return self.session.execute_write(run)
+
+
+def _shown(writer: str) -> str:
+    host, pid, _ = writer.rsplit(":", 2)
+    return f"process {pid} on {host}"
+
+
+def _is_over(writer: str, age: int) -> bool:
+    host, pid, _ = writer.rsplit(":", 2)
+    if host != socket.gethostname():
+        return age > STALE
+    if int(pid) == os.getpid():
+        return writer not in _alive
+    return age > STALE or not os.path.exists(f"/proc/{pid}")

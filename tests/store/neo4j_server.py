@@ -1,0 +1,63 @@
+"""A real Neo4j server for tests: the one that KGREC_TEST_NEO4J_URI names, else one that is started here."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(os.environ.get("KGREC_TEST_NEO4J_SCRIPTS") or Path(__file__).parents[3] / "shared" / "neo4j")
+
+
+@dataclass
+class Server:
+    """A running server."""
+
+    uri: str
+    home: Path | None = None
+    pid: int | None = None
+
+
+def start(home: Path, port: str = "") -> Server:
+    """Start a server whose data are in a folder, with the password `kgrec-test`."""
+    environment = {**os.environ, "NEO4J_HEAP": "512m", "NEO4J_PAGECACHE": "128m", "NEO4J_PASSWORD": "kgrec-test"}
+    if port:
+        environment["NEO4J_PORT"] = port
+    done = subprocess.run([SCRIPTS / "start", home], env=environment, capture_output=True, text=True, check=True)
+    found = dict(line.split("=", 1) for line in done.stdout.splitlines())
+    return Server(found["NEO4J_URI"], home, int(found["NEO4J_PID"]))
+
+
+def stop(home: Path) -> None:
+    """Stop a server."""
+    subprocess.run([SCRIPTS / "stop", home], capture_output=True, check=False)
+
+
+@contextmanager
+def running(home: Path) -> Iterator[Server]:
+    """Run a server of its own for a block; skips the test where none can be started."""
+    if not (SCRIPTS / "start").is_file():
+        pytest.skip(f"no Neo4j to start in {SCRIPTS}")
+    server = start(home)
+    try:
+        yield server
+    finally:
+        stop(home)
+
+
+def clear(uri: str) -> None:
+    """Remove everything from a database."""
+    import neo4j
+
+    with neo4j.GraphDatabase.driver(uri, auth=(os.environ["NEO4J_USER"], os.environ["NEO4J_PASSWORD"])) as driver:
+        with driver.session() as session:
+            session.run("MATCH (n) CALL (n) { DETACH DELETE n } IN TRANSACTIONS OF 10000 ROWS").consume()
+            for row in session.run("SHOW CONSTRAINTS YIELD name").data():
+                session.run(f"DROP CONSTRAINT `{row['name']}`").consume()
+            for row in session.run("SHOW VECTOR INDEXES YIELD name").data():
+                session.run(f"DROP INDEX `{row['name']}`").consume()
