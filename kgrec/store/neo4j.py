@@ -75,7 +75,7 @@ class Neo4jStore(GraphStore):
             StoreError: a label, type or property is there with another meaning, or two nodes of a label have one key.
         """
         self._check_writable()
-        if self._adopted():
+        if self.is_adopted():
             raise StoreError(
                 f"{self.uri} holds data that kgrec did not load, and is used as it is; load into another database"
             )
@@ -83,9 +83,15 @@ class Neo4jStore(GraphStore):
         merged = merge(there, schema)
         if merged == there:
             return
-        keys = {label: node.key for label, node in merged.nodes.items()}
-        self._constrain({"_Kgrec": "id", **keys})
-        self._write("MERGE (k:`_Kgrec` {id: 'schema'}) SET k.yaml = $yaml", yaml=merged.to_yaml())
+        self._constrain({label: node.key for label, node in merged.nodes.items()})
+        self.keep_schema(merged)
+
+    def keep_schema(self, schema: Schema, adopted: bool = False) -> None:
+        """Keep a schema in the database, whatever it holds; `adopted` says that kgrec did not load it."""
+        self._check_writable()
+        self._constrain({"_Kgrec": "id"})
+        query = "MERGE (k:`_Kgrec` {id: 'schema'}) SET k.yaml = $yaml, k.adopted = $adopted"
+        self._write(query, yaml=schema.to_yaml(), adopted=adopted or None)
 
     def upsert(self, tables: GraphTables) -> None:
         """Write checked tables: new rows are added, rows of a known key replaced.
@@ -115,7 +121,7 @@ class Neo4jStore(GraphStore):
             StoreLocked: it is being written; try again.
             StoreError: nothing was loaded yet, or a write was cut off; load again.
         """
-        schema, foreign = self._declared(), self._adopted()
+        schema, foreign = self._declared(), self.is_adopted()
         with self._session() as session:
             while True:
                 before = self._settled(session)
@@ -151,13 +157,16 @@ class Neo4jStore(GraphStore):
         """Run one Cypher statement; see `GraphStore.cypher`. Without `write` the server refuses to change anything."""
         if write:
             self._check_writable()
-        with self._session(write) as session, answering(self.uri, query, time_limit):
-            with session.begin_transaction(timeout=time_limit) as work:
-                result = work.run(query, dict(parameters or {}))
-                names = result.keys()
-                found = [record.values() for record in itertools.islice(result, row_limit + 1)]
-                summary = result.consume()
-                work.commit()
+        with (
+            self._session(write) as session,
+            answering(self.uri, query, time_limit),
+            session.begin_transaction(timeout=time_limit) as work,
+        ):
+            result = work.run(query, dict(parameters or {}))
+            names = result.keys()
+            found = [record.values() for record in itertools.islice(result, row_limit + 1)]
+            summary = result.consume()
+            work.commit()
         lost = unknown_name(summary, self.schema())
         if lost:
             raise refused(query, lost[0], "neo4j", lost[1])
@@ -166,7 +175,7 @@ class Neo4jStore(GraphStore):
         return _frame(found, list(names))
 
     def write_vectors(self, label: str, ids: pa.Array, vectors: FloatArray) -> None:
-        """Set the vectors of nodes, in nodes `<label>Vector` (id, embedding) with a vector index; replaces earlier ones.
+        """Set the vectors of nodes, in indexed nodes `<label>Vector` (id, embedding); replaces earlier ones.
 
         Args:
             label: a label of the schema.
@@ -220,7 +229,7 @@ class Neo4jStore(GraphStore):
         if len(vector) != length:
             raise StoreError(f"vectors of {label} in {self.uri} have {length} dimensions; this one has {len(vector)}")
         key = f"n.{quote(node.key)}"
-        own = f"toString({key})" if self._adopted() else key
+        own = f"toString({key})" if self.is_adopted() else key
         query = (
             "CALL db.index.vector.queryNodes($index, $k, $vector) YIELD node AS v "
             "WITH v, 2 * vector.similarity.cosine(v.embedding, $vector) - 1 AS score "
@@ -260,17 +269,12 @@ class Neo4jStore(GraphStore):
             current = self._release()
             others = "MATCH ()-[x:RECOMMENDED]->() WHERE x.release <> $keep OR x.release IS NULL"
             self._delete(others, keep=current)
-            parts = list(rows.pieces(lists, sizes))
-            for part in track(parts, "publishing"):
-                _write_batch(lease, query, part, run=run, release=current + 1)
-            _write_batch(
-                lease,
-                "MERGE (now:Published {id: 'now'}) SET now.run = $run, now.release = $release",
-                [],
-                run=run,
-                release=current + 1,
-            )
-            self._delete(others, keep=current + 1)
+            values = {"run": run, "release": current + 1}
+            for part in track(list(rows.pieces(lists, sizes)), "publishing"):
+                _write_batch(lease, query, part, **values)
+            point = "MERGE (now:Published {id: 'now'}) SET now.run = $run, now.release = $release"
+            _write_batch(lease, point, [], **values)
+            self._delete(others, keep=values["release"])
 
     def published(self) -> str | None:
         """Return the name of the published run, or None if none is."""
@@ -290,7 +294,7 @@ class Neo4jStore(GraphStore):
             self._write(f"DROP INDEX {quote(_index(label))} IF EXISTS")
             self._write(f"DROP CONSTRAINT {quote(f'kgrec_{label}Vector')} IF EXISTS")
             self._delete(f"MATCH (x:{quote(label + 'Vector')})")
-        if self._adopted():
+        if self.is_adopted():
             self._write("MATCH (k:`_Kgrec`) DELETE k")
             self._write("DROP CONSTRAINT `kgrec__Kgrec` IF EXISTS")
 
@@ -323,7 +327,8 @@ class Neo4jStore(GraphStore):
             raise StoreLocked(f"{self.uri} is being written; try again when that is done")
         return found.version
 
-    def _adopted(self) -> bool:
+    def is_adopted(self) -> bool:
+        """Say whether it holds data that kgrec did not load."""
         return bool(self._rows("MATCH (k:`_Kgrec` {id: 'schema', adopted: true}) RETURN 1 AS found"))
 
     def _release(self) -> int:

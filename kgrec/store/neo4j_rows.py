@@ -265,6 +265,13 @@ def _set(variable: str, columns: Sequence[Column], first: int) -> str:
     return ", ".join(parts) or f"{variable} += {{}}"
 
 
+def _at(schema: Schema, type_: str, columns: Sequence[Column], i: str = "") -> str:
+    """Return the condition that tells parallel relationships apart: their time."""
+    names = [name for name, _ in columns]
+    times = [(name, 2 + names.index(name)) for name in schema.edge_key(type_)]
+    return "".join(f" WHERE r.{quote(name)} = {_value(columns[n - 2], n, i)}" for name, n in times)
+
+
 def _ends(schema: Schema, edge_type: EdgeType) -> tuple[str, str]:
     """Return `label {key` of both ends."""
     start, end = (f"{quote(label)} {{{quote(schema.nodes[label].key)}" for label in (edge_type[0], edge_type[2]))

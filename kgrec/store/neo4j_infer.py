@@ -1,0 +1,177 @@
+"""Use a Neo4j database that kgrec did not load: propose a schema for it, and adopt one. Nothing in it is changed."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import yaml
+
+from kgrec.errors import StoreError
+from kgrec.schema import Schema
+from kgrec.store.neo4j import Neo4jStore
+from kgrec.store.neo4j_rows import quote
+
+_TYPES: Final = {
+    "String": "string",
+    "Long": "int",
+    "Integer": "int",
+    "Double": "float",
+    "Float": "float",
+    "Boolean": "bool",
+    "DateTime": "datetime",
+    "LocalDateTime": "datetime",
+    "Date": "datetime",
+    "StringArray": "strings",
+}
+"""Neo4j's names of property types, and kgrec's."""
+
+_SAMPLE: Final = 10_000
+"""Nodes of a label that are looked at to find a key."""
+
+_HEAD: Final = """\
+# Proposed from what is in the database. Look through it, and mark the roles:
+#   users       labels whose nodes get recommendations
+#   items       labels whose nodes are recommended
+#   behaviours  types from users to items; weight and time name their properties, where there are any
+# Then: kgrec schema adopt URI THIS_FILE
+"""
+
+
+def infer_schema(store: Neo4jStore) -> str:
+    """Return a schema, as YAML with comments, for the labels, types and properties of a database.
+
+    A label's key is its unique property, by a constraint or else in a sample; roles are guessed from the names.
+
+    Raises:
+        StoreError: the database is empty.
+    """
+    notes: list[str] = []
+    nodes = _nodes(store, notes)
+    if not nodes:
+        raise StoreError(f"{store.uri} holds no nodes with a key; there is nothing to propose a schema for")
+    relationships = _relationships(store, nodes, notes)
+    users = [name for name in nodes if any(word in name.lower() for word in ("user", "customer", "person", "member"))]
+    users = users[:1] or [_first(relationships, "from", list(nodes))]
+    behaviours: dict[str, Any] = {t: {} for t, r in relationships.items() if set(r["from"]) <= set(users) and users[0] not in r["to"]}
+    items = list(dict.fromkeys(label for t in behaviours for label in relationships[t]["to"]))
+    data: dict[str, Any] = {"name": "inferred", "nodes": nodes, "relationships": relationships}
+    data["roles"] = {"users": users, "items": items, "behaviours": behaviours}
+    text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110)
+    return _HEAD + "".join(f"# left out: {note}\n" for note in notes) + text
+
+
+def adopt(store: Neo4jStore, schema: Schema) -> None:
+    """Use a database with a schema, as it is: the schema is kept in a node of kgrec's own, and nothing else is changed.
+
+    Raises:
+        StoreError: kgrec loaded it, or a label or a key that the schema names is not there, or a key is not unique.
+    """
+    if store.schema() is not None and not store.is_adopted():
+        raise StoreError(f"{store.uri} was loaded by kgrec and has its schema")
+    problems = [problem for label in schema.nodes for problem in _key_problems(store, schema, label)]
+    if problems:
+        raise StoreError("\n  ".join([f"{store.uri} does not fit the schema {schema.name!r}:", *problems]))
+    store.keep_schema(schema, adopted=True)
+
+
+def _nodes(store: Neo4jStore, notes: list[str]) -> dict[str, Any]:
+    query = (
+        "CALL db.schema.nodeTypeProperties() YIELD nodeLabels, propertyName, propertyTypes "
+        "RETURN nodeLabels AS labels, propertyName AS name, propertyTypes AS types"
+    )
+    found: dict[str, dict[str, str]] = {}
+    for row in store.cypher(query).to_dict("records"):
+        for label in row["labels"]:
+            if label in ("_Kgrec", "Published"):
+                continue
+            properties = found.setdefault(label, {})
+            if row["name"] is not None:
+                _note_type(properties, f"{label}.{row['name']}", row["name"], row["types"], notes)
+    nodes = {}
+    for label, properties in found.items():
+        key = _key(store, label, properties)
+        if key is None:
+            notes.append(f"label {label}: no property is there and unique in every node, so it has no key")
+            continue
+        kinds = {name: kind for name, kind in properties.items() if name != key}
+        name = next((n for n in ("name", "title", "label") if kinds.get(n) == "string"), None)
+        nodes[label] = {"key": key, **({"name": name} if name else {}), **({"properties": kinds} if kinds else {})}
+    return nodes
+
+
+def _relationships(store: Neo4jStore, nodes: dict[str, Any], notes: list[str]) -> dict[str, Any]:
+    ends = store.cypher(
+        "MATCH (a)-[r]->(b) WITH DISTINCT type(r) AS type, labels(a) AS sources, labels(b) AS targets "
+        "RETURN type, sources, targets"
+    )
+    found: dict[str, Any] = {}
+    for type_, sources, targets in ends.itertuples(index=False):
+        if type_ == "RECOMMENDED":
+            continue
+        entry = found.setdefault(type_, {"from": [], "to": []})
+        for end, labels in (("from", sources), ("to", targets)):
+            entry[end] += [label for label in labels if label in nodes and label not in entry[end]]
+    properties = store.cypher(
+        "CALL db.schema.relTypeProperties() YIELD relType, propertyName, propertyTypes "
+        "RETURN relType AS type, propertyName AS name, propertyTypes AS types"
+    )
+    for row in properties.to_dict("records"):
+        type_ = row["type"].removeprefix(":").strip("`")
+        if type_ in found and row["name"] is not None:
+            kinds = found[type_].setdefault("properties", {})
+            _note_type(kinds, f"{type_}.{row['name']}", row["name"], row["types"], notes)
+    usable = {type_: entry for type_, entry in found.items() if entry["from"] and entry["to"]}
+    notes += [f"type {type_}: an end has no key" for type_ in found if type_ not in usable]
+    return usable
+
+
+def _note_type(kinds: dict[str, str], place: str, name: str, types: list[str], notes: list[str]) -> None:
+    found = {_TYPES.get(type_) for type_ in types}
+    if found == {"int", "float"}:
+        found = {"float"}
+    kind = found.pop() if len(found) == 1 else None
+    if kind is None or kinds.get(name, kind) != kind:
+        kinds.pop(name, None)
+        notes.append(f"{place}: holds {', '.join(types)}, which is no one type of kgrec's")
+    else:
+        kinds[name] = kind
+
+
+def _key(store: Neo4jStore, label: str, properties: dict[str, str]) -> str | None:
+    constraints = store.cypher(
+        "SHOW CONSTRAINTS YIELD labelsOrTypes, properties, type WHERE type IN ['UNIQUENESS', 'NODE_KEY'] "
+        "AND $label IN labelsOrTypes AND size(properties) = 1 RETURN properties[0] AS name",
+        {"label": label},
+    )
+    candidates = [name for name, kind in properties.items() if kind in ("string", "int")]
+    first = [*constraints["name"], *sorted(candidates, key=lambda name: ("id" not in name.lower(), name))]
+    for name in first:
+        if name in candidates and not _key_faults(store, label, name, _SAMPLE):
+            return str(name)
+    return None
+
+
+def _key_faults(store: Neo4jStore, label: str, key: str, sample: int | None = None) -> list[str]:
+    limit = f" LIMIT {sample}" if sample else ""
+    query = (
+        f"MATCH (n:{quote(label)}) WITH n{limit} "
+        f"RETURN count(*) AS nodes, count(n.{quote(key)}) AS given, count(DISTINCT n.{quote(key)}) AS distinct"
+    )
+    row = store.cypher(query).iloc[0]
+    faults = []
+    if row["given"] < row["nodes"]:
+        faults.append(f"{row['nodes'] - row['given']:,} of {row['nodes']:,} {label} nodes have no {key}")
+    if row["distinct"] < row["given"]:
+        faults.append(f"{row['given'] - row['distinct']:,} {label} nodes have the {key} of another")
+    return faults
+
+
+def _key_problems(store: Neo4jStore, schema: Schema, label: str) -> list[str]:
+    there = set(store.cypher("CALL db.labels() YIELD label RETURN label")["label"])
+    if label not in there:
+        return [f"no label {label}"]
+    return _key_faults(store, label, schema.nodes[label].key)
+
+
+def _first(relationships: dict[str, Any], end: str, nodes: list[str]) -> str:
+    return next((label for entry in relationships.values() for label in entry[end]), nodes[0])
