@@ -8,6 +8,10 @@ A file of `graph_schema/queries` opens with comments: what it answers, then one 
 Placeholders in the query are filled from the schema: `<USER>`, `<ITEM>`, `<NODE>` (labels), `<BEHAVIOUR>` (types from
 users to items), `<ATTRIBUTE>` (all other types at items), `n.<USER_KEY>`, `n.<ITEM_KEY>`, `n.<ITEM_NAME>`, and for a
 node of any label `n.<KEY>`, `n.<NAME>`. A parameter in angle brackets names a property.
+
+Where the question makes sense in SPARQL, a file `.sparql` of the same name asks it of an RDF graph. There `?i a <ITEM>`
+takes any of the labels; `<BEHAVIOUR>` and `<AROUND>` (an attribute, either way) are paths, as are the keys and names;
+`<ATTRIBUTES>`, `<TYPES>` and `<LABELS>` are pairs of IRI and name for VALUES.
 """
 
 from __future__ import annotations
@@ -20,13 +24,20 @@ from importlib import resources
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
+from kgrec.columns import ARROW_TYPES
 from kgrec.errors import StoreError, UnknownItem, UnknownUser, UsageError, near_matches
+from kgrec.rdf.encode import literals
+from kgrec.rdf.terms import term
 from kgrec.schema import Schema
 from kgrec.store.base import GraphStore
 
 _PARAMETER = re.compile(r"// [$<](?P<name>\w+)>? \((?P<kind>[\w ]+)(?:, default (?P<default>\d+))?\): (?P<meaning>.+)")
 _PROPERTY = re.compile(r"(\w+)\.<([A-Z_]+)>")
+_CLASS = re.compile(r"(\?\w+) a <(USER|ITEM)>")
+_WORD = re.compile(r"<(\w+)>")
+_VALUE = re.compile(r"\$(\w+)")
 _PLACEHOLDER = re.compile(r"<([A-Z]+)>")
 
 
@@ -58,10 +69,11 @@ class NamedQuery:
     what: str
     parameters: tuple[Parameter, ...]
     cypher: str
+    sparql: str | None
 
     @classmethod
-    def parse(cls, name: str, text: str) -> NamedQuery:
-        """Read a query file's text."""
+    def parse(cls, name: str, text: str, sparql: str | None) -> NamedQuery:
+        """Read a query file's text; `sparql` is that of its twin, if it has one."""
         header, _, cypher = text.partition("\n\n")
         found = [_PARAMETER.fullmatch(line) for line in header.splitlines()]
         parameters = tuple(
@@ -69,7 +81,7 @@ class NamedQuery:
             for m in found
             if m
         )
-        return cls(name, header.splitlines()[0].removeprefix("// "), parameters, cypher)
+        return cls(name, header.splitlines()[0].removeprefix("// "), parameters, cypher, sparql)
 
 
 def named_queries() -> pd.DataFrame:
@@ -104,7 +116,11 @@ def run_named(store: GraphStore, name: str, parameters: Mapping[str, Any] | None
     _check_ids(store, schema, query, values)
     if "RECOMMENDED" in query.cypher:
         _check_published(store)
-    return store.cypher(fill(query.cypher, schema, properties), values)
+    if store.language == "cypher":
+        return store.cypher(fill(query.cypher, schema, properties), values)
+    if query.sparql is None:
+        raise UsageError(f"query {name!r} cannot be asked in SPARQL; copy the graph to another engine: kgrec copy")
+    return store.sparql(fill_sparql(query.sparql, schema, properties, values))
 
 
 def fill(cypher: str, schema: Schema, properties: Mapping[str, str] | None = None) -> str:
@@ -134,11 +150,70 @@ def fill(cypher: str, schema: Schema, properties: Mapping[str, str] | None = Non
     return _PLACEHOLDER.sub(lambda match: "|".join(map(_quoted, words[match[1]])), cypher)
 
 
+def fill_sparql(sparql: str, schema: Schema, properties: Mapping[str, str], values: Mapping[str, Any]) -> str:
+    """Replace the placeholders of a SPARQL query by a schema's IRIs, and its parameters by values.
+
+    Args:
+        sparql: the query.
+        schema: the vocabulary.
+        properties: names of the properties that parameters in angle brackets stand for.
+        values: parameters.
+
+    Raises:
+        UsageError: the query needs relationships besides behaviours, and the schema has none.
+    """
+    attributes = _attribute_types(schema)
+    if re.search("<(ATTRIBUTES|AROUND)>", sparql) and not attributes:
+        raise UsageError(f"this query needs relationships besides behaviours, and schema {schema.name!r} has none")
+    labels = {"USER": schema.roles.users, "ITEM": schema.roles.items}
+    words = {
+        "BEHAVIOUR": _path(schema, schema.roles.behaviours),
+        "AROUND": f"({_path(schema, attributes)}|^{_path(schema, attributes)})",
+        "ATTRIBUTES": _pairs(schema, attributes),
+        "TYPES": _pairs(schema, schema.relationships),
+        "LABELS": _pairs(schema, schema.nodes),
+        **{name: f"<{term(schema, property_)}>" for name, property_ in properties.items()},
+    }
+    for role, of_role in {**labels, "": tuple(schema.nodes)}.items():
+        nodes = {label: schema.nodes[label] for label in of_role}
+        start = f"{role}_" if role else ""
+        words[f"{start}KEY"] = _alternatives(term(schema, node.key, label) for label, node in nodes.items())
+        words[f"{start}NAME"] = _alternatives(term(schema, n.name or n.key, label) for label, n in nodes.items())
+    sparql = _CLASS.sub(lambda match: _of_class(match[1], schema, labels[match[2]]), sparql)
+    sparql = _WORD.sub(lambda match: words.get(match[1], match[0]), sparql)
+    return _VALUE.sub(lambda match: _literal(values[match[1]]), sparql)
+
+
+def _of_class(variable: str, schema: Schema, labels: tuple[str, ...]) -> str:
+    classes = " ".join(f"<{term(schema, label)}>" for label in labels)
+    return f"VALUES {variable}_class {{ {classes} }} {variable} a {variable}_class"
+
+
+def _path(schema: Schema, types: Iterable[str]) -> str:
+    return _alternatives(term(schema, type_) for type_ in types)
+
+
+def _alternatives(iris: Iterable[str]) -> str:
+    return f"({'|'.join(dict.fromkeys(f'<{iri}>' for iri in iris))})"
+
+
+def _pairs(schema: Schema, names: Iterable[str]) -> str:
+    return " ".join(f'(<{term(schema, name)}> "{name}")' for name in names)
+
+
+def _literal(value: Any) -> str:
+    kind = {str: "string", bool: "bool", int: "int", float: "float"}.get(type(value), "datetime")
+    if kind == "int":
+        return str(value)
+    return str(literals(pa.chunked_array([[value]], ARROW_TYPES[kind]), kind)[0].as_py())
+
+
 @cache
 def _queries() -> dict[str, NamedQuery]:
-    files = [f for f in (resources.files("graph_schema") / "queries").iterdir() if f.name.endswith(".cypher")]
-    names = sorted((f.name.removesuffix(".cypher"), f) for f in files)
-    return {name: NamedQuery.parse(name, f.read_text(encoding="utf-8")) for name, f in names}
+    folder = resources.files("graph_schema") / "queries"
+    texts = {f.name: f.read_text(encoding="utf-8") for f in folder.iterdir() if f.name.endswith((".cypher", ".sparql"))}
+    names = sorted(name.removesuffix(".cypher") for name in texts if name.endswith(".cypher"))
+    return {name: NamedQuery.parse(name, texts[f"{name}.cypher"], texts.get(f"{name}.sparql")) for name in names}
 
 
 def _find(name: str) -> NamedQuery:
@@ -205,12 +280,11 @@ def _number(parameter: Parameter, value: Any) -> int:
 
 
 def _check_ids(store: GraphStore, schema: Schema, query: NamedQuery, values: Mapping[str, Any]) -> None:
-    for parameter in _of_kind(query, "user", "item", "node"):
-        role, id_ = parameter.kind.upper(), values[parameter.name]
-        node, key = f"MATCH (n:<{role}>)", "n.<KEY>" if role == "NODE" else f"n.<{role}_KEY>"
-        if store.cypher(fill(f"{node} WHERE {key} = $id RETURN 1 AS found LIMIT 1", schema), {"id": id_}).empty:
-            known = store.cypher(fill(f"{node} RETURN {key} AS id", schema))["id"]
-            raise _unknown(parameter.kind, id_, known)
+    labels = {"user": schema.roles.users, "item": schema.roles.items, "node": tuple(schema.nodes)}
+    for parameter in _of_kind(query, *labels):
+        ids = pa.concat_arrays([store.ids(label) for label in labels[parameter.kind]])
+        if ids.index(values[parameter.name]).as_py() < 0:
+            raise _unknown(parameter.kind, values[parameter.name], ids.to_pylist())
 
 
 def _unknown(kind: str, id_: str, known: Iterable[str]) -> UsageError:
@@ -220,11 +294,7 @@ def _unknown(kind: str, id_: str, known: Iterable[str]) -> UsageError:
 
 
 def _check_published(store: GraphStore) -> None:
-    try:
-        nothing = store.cypher("MATCH ()-[r:RECOMMENDED]->() RETURN 1 AS found LIMIT 1").empty
-    except StoreError:  # an engine with declared types may not know this one before the first publish
-        nothing = True
-    if nothing:
+    if store.published() is None:
         steps = f"kgrec train {store.uri}, then kgrec publish {store.uri}"
         raise UsageError(f"nothing is published in {store.uri}; run {steps}")
 

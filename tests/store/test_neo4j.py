@@ -1,12 +1,38 @@
+"""The Neo4j store on a real server: the contract, what users get wrong, databases of others, and a server that dies."""
+
 from __future__ import annotations
 
+import os
+import signal
+import socketserver
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
+import yaml
 
-from kgrec.store import open_store
+from kgrec.errors import StoreError, StoreLocked
+from kgrec.schema import Schema
+from kgrec.store import neo4j_rows, open_store
 from kgrec.store.base import GraphStore
-from kgrec.testing.store_contract import CypherStoreContract
+from kgrec.store.neo4j import Neo4jStore
+from kgrec.store.neo4j_infer import adopt, infer_schema
+from kgrec.store.neo4j_lease import held
+from kgrec.tables import GraphTables
+from kgrec.testing.store_contract import (
+    BOUGHT,
+    SCHEMA,
+    CypherStoreContract,
+    contract_tables,
+    digest,
+    recommendations,
+)
+from store.neo4j_server import clear, running, start, stop
 
 pytestmark = pytest.mark.neo4j
 
@@ -18,3 +44,286 @@ class TestNeo4j(CypherStoreContract):
 
     def open(self, place: Path, read_only: bool = False) -> GraphStore:
         return open_store(self.uri, read_only)
+
+
+@pytest.fixture
+def store(neo4j_uri: str) -> Iterator[Neo4jStore]:
+    with Neo4jStore(neo4j_uri) as store:
+        yield store
+
+
+def many(n: int) -> GraphTables:
+    """The small graph with n behaviours more."""
+    tables = contract_tables()
+    times = [float(10 + i) for i in range(n)]
+    more = pa.table({"src": ["a"] * n, "dst": ["i1"] * n, "weight": times, "timestamp": times})
+    bought = pa.concat_tables([tables.edges[BOUGHT], more], promote_options="default")
+    return GraphTables(SCHEMA, tables.nodes, {**tables.edges, BOUGHT: bought})
+
+
+def message(work: Callable[[], Any]) -> str:
+    with pytest.raises(StoreError) as caught:
+        work()
+    assert "kgrec-test" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_wrong_password_is_said(neo4j_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEO4J_PASSWORD", "wrong")
+    text = message(lambda: open_store(neo4j_server))
+    assert "refuses the user or the password; check NEO4J_USER and NEO4J_PASSWORD" in text
+    assert "wrong" not in text
+
+
+def test_no_password_says_how_to_give_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("NEO4J_PASSWORD", raising=False)
+    monkeypatch.setenv("KGREC_CREDENTIALS", str(tmp_path / "credentials.yaml"))
+    text = message(lambda: open_store("neo4j://localhost:7687"))
+    assert "no password for localhost:7687; set NEO4J_USER and NEO4J_PASSWORD, or write" in text
+
+
+def test_credentials_come_from_a_file(
+    neo4j_server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    address = neo4j_server.partition("://")[2]
+    entry = {"user": os.environ["NEO4J_USER"], "password": os.environ["NEO4J_PASSWORD"]}
+    (tmp_path / "credentials.yaml").write_text(yaml.safe_dump({address: entry}))
+    monkeypatch.delenv("NEO4J_PASSWORD")
+    monkeypatch.setenv("KGREC_CREDENTIALS", str(tmp_path / "credentials.yaml"))
+    open_store(neo4j_server).close()
+
+
+def test_a_password_in_the_uri_is_refused_and_not_repeated(neo4j_server: str) -> None:
+    text = message(lambda: open_store("neo4j://me:secret@localhost:7687"))
+    assert "give them as NEO4J_USER and NEO4J_PASSWORD" in text
+    assert "secret" not in text
+
+
+def test_a_database_that_is_not_there_is_said(neo4j_server: str) -> None:
+    assert "nothing" in message(lambda: open_store(f"{neo4j_server}/nothing"))
+
+
+def test_a_server_that_is_down_is_said(neo4j_server: str) -> None:
+    assert "no Neo4j server answers at bolt://127.0.0.1:1" in message(lambda: open_store("bolt://127.0.0.1:1"))
+
+
+class _Web(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        self.request.recv(1024)
+        self.request.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+
+class _OtherBolt(socketserver.BaseRequestHandler):
+    """Speaks as much Bolt as it takes to say that it is another database."""
+
+    def handle(self) -> None:
+        self.request.recv(20)
+        self.request.sendall(bytes([0, 0, 4, 4]))
+        self.request.recv(4096)
+        body = b"\xb1\x70\xa2" + b"\x86server\x8dMemgraph/3.10" + b"\x8dconnection_id\x82c1"
+        self.request.sendall(len(body).to_bytes(2, "big") + body + b"\x00\x00")
+        while self.request.recv(4096):
+            body = b"\xb1\x70\xa0"
+            self.request.sendall(len(body).to_bytes(2, "big") + body + b"\x00\x00")
+
+
+@pytest.mark.parametrize(("handler", "said"), [(_Web, "no Neo4j server answers"), (_OtherBolt, "Memgraph/3.10")])
+def test_what_is_not_neo4j_is_said(neo4j_server: str, handler: type[socketserver.BaseRequestHandler], said: str) -> None:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        text = message(lambda: open_store(f"bolt://127.0.0.1:{server.server_address[1]}"))
+        server.shutdown()
+    assert said in text
+
+
+def test_nodes_that_share_a_key_are_refused(store: Neo4jStore) -> None:
+    store.cypher("CREATE (:Thing {id: 'twice'}), (:Thing {id: 'twice'})", write=True)
+    text = message(lambda: store.write(contract_tables()))
+    assert "Thing" in text
+    assert "twice" in text
+    assert store.schema() is None
+
+
+def test_a_large_write_is_taken_back_if_it_fails(store: Neo4jStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.write(contract_tables())
+    tables = many(60_000)
+    users = tables.nodes["User"].set_column(1, "age", pa.array([5, 6, 7, 8], pa.int64()))
+    real, calls = neo4j_rows.pieces, iter(range(100))
+
+    def failing(*arguments: Any) -> Iterator[list[list[Any]]]:
+        for part in real(*arguments):
+            if next(calls) == 3:
+                raise KeyboardInterrupt
+            yield part
+
+    monkeypatch.setattr(neo4j_rows, "pieces", failing)
+    with pytest.raises(KeyboardInterrupt):
+        store.write(GraphTables(SCHEMA, {**tables.nodes, "User": users}, tables.edges))
+    monkeypatch.undo()
+    assert store.snapshot().digest == digest(contract_tables())
+
+
+def test_a_second_writer_and_readers_wait_for_a_large_write(neo4j_uri: str, store: Neo4jStore) -> None:
+    store.write(contract_tables())
+    with (
+        Neo4jStore(neo4j_uri) as other,
+        store._session(write=True) as session,
+        held(session, "schema", neo4j_uri),
+    ):
+        with pytest.raises(StoreLocked, match="is being written"):
+            other.write(many(1))
+        with pytest.raises(StoreLocked, match="is being written"):
+            other.snapshot()
+    assert store.snapshot().digest == digest(contract_tables())
+
+
+def test_readers_of_recommendations_never_see_half_of_a_set(neo4j_uri: str, store: Neo4jStore) -> None:
+    things = [f"t{i}" for i in range(30_000)]
+    tables = contract_tables()
+    store.write(GraphTables(SCHEMA, {**tables.nodes, "Thing": pa.table({"id": [*things, "$rows", "\\", "t1"]})}, tables.edges))
+    store.publish(recommendations(["a"] * len(things), things), "run-0")
+    seen, done = [], threading.Event()
+    query = "MATCH (now:Published) MATCH ()-[r:RECOMMENDED]->() WHERE r.release = now.release RETURN count(r) AS n"
+
+    def watch() -> None:
+        with Neo4jStore(neo4j_uri, read_only=True) as reader:
+            while not done.is_set():
+                seen.append(int(reader.cypher(query)["n"][0]))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        for i in range(3):
+            store.publish(recommendations(["a"] * len(things), things), f"run-{i}")
+    finally:
+        done.set()
+        watcher.join()
+    assert len(seen) > 3
+    # the old release may be deleted while one query counts it, never a new one half written
+    assert max(seen) == len(things)
+
+
+def test_the_server_dies_in_a_bulk_write_and_a_retry_completes(tmp_path: Path, neo4j_server: str) -> None:
+    tables = many(150_000)
+    with running(tmp_path / "neo4j") as server:
+        with open_store(server.uri) as graph:
+            graph.write(contract_tables())
+        _kill_during(server, lambda graph: graph.write(tables), "MATCH (:User)-[r:MATCH]->(:Item) RETURN count(r) AS n")
+        with open_store(server.uri) as graph:
+            with pytest.raises(StoreError, match="was cut off"):
+                graph.snapshot()
+            graph.write(tables)
+            assert graph.snapshot().digest == digest(tables)
+
+
+def test_the_server_dies_in_a_publish_and_a_retry_completes(tmp_path: Path, neo4j_server: str) -> None:
+    things = [f"t{i}" for i in range(100_000)]
+    nodes = {**contract_tables().nodes, "Thing": pa.table({"id": [*things, "$rows", "\\"]})}
+    with running(tmp_path / "neo4j") as server:
+        with open_store(server.uri) as graph:
+            graph.write(GraphTables(SCHEMA, nodes, contract_tables().edges))
+            graph.publish(recommendations(["a"], ["i1"]), "first")
+        listed = recommendations(["a"] * len(things), things)
+        _kill_during(
+            server, lambda graph: graph.publish(listed, "second"), "MATCH ()-[r:RECOMMENDED]->() RETURN count(r) AS n"
+        )
+        current = "MATCH (now:Published) MATCH ()-[r:RECOMMENDED]->() WHERE r.release = now.release RETURN count(r) AS n"
+        with open_store(server.uri) as graph:
+            assert graph.published() == "first"
+            assert graph.cypher(current)["n"][0] == 1
+            graph.publish(listed, "second")
+            assert graph.published() == "second"
+            assert graph.cypher(current)["n"][0] == len(things)
+            assert graph.cypher("MATCH ()-[r:RECOMMENDED]->() RETURN count(r) AS n")["n"][0] == len(things)
+
+
+def _kill_during(server: Any, work: Callable[[GraphStore], Any], count: str) -> None:
+    """Kill the server when the work has written a part, and start it again on the same data and port."""
+    with open_store(server.uri, read_only=True) as watcher:
+        before = int(watcher.cypher(count)["n"][0])
+
+        def kill() -> None:
+            while int(watcher.cypher(count)["n"][0]) <= before + 1:
+                time.sleep(0.02)
+            os.kill(server.pid, signal.SIGKILL)
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        with open_store(server.uri) as graph, pytest.raises(StoreError, match="the connection was lost"):
+            work(graph)
+        killer.join()
+    stop(server.home)
+    server.pid = start(server.home, server.uri.rpartition(":")[2]).pid
+
+
+FOREIGN = """
+CREATE (a:Customer {id: 1, name: 'Ann', born: date('1990-01-31')}), (b:Customer {id: 2, name: 'Bo'}),
+       (c:Customer {id: 3, name: 'Cy'}),
+       (x:Film {nr: 10, title: 'X', added: localdatetime('2026-01-01T12:00:00')}), (y:Film {nr: 11, title: 'Y'}),
+       (z:Film {nr: 12, title: 'Z'}), (g:Genre {name: 'Drama'}),
+       (a)-[:RATED {stars: 5, at: datetime('2026-02-01T10:00:00Z')}]->(x), (a)-[:RATED {stars: 3.5}]->(y),
+       (b)-[:RATED {stars: 4}]->(x), (b)-[:RATED {stars: 2}]->(z), (c)-[:RATED {stars: 1}]->(y),
+       (x)-[:IN_GENRE]->(g), (y)-[:IN_GENRE]->(g), (:Note {text: 'a'}), (:Note {text: 'a'})
+"""
+EVERYTHING = "MATCH (n) OPTIONAL MATCH (n)-[r]->(m) RETURN labels(n) AS l, properties(n) AS p, type(r) AS t, properties(r) AS q"
+
+
+@pytest.fixture
+def foreign(store: Neo4jStore) -> Neo4jStore:
+    """A database that kgrec did not load: whole numbers as keys, dates, a label without a key."""
+    store.cypher(FOREIGN, write=True)
+    return store
+
+
+def test_a_schema_is_proposed_for_a_database_of_others(foreign: Neo4jStore) -> None:
+    text = infer_schema(foreign)
+    schema = Schema.parse(text)
+    assert set(schema.nodes) == {"Customer", "Film", "Genre"}
+    assert "label Note" in text
+    assert schema.nodes["Customer"].key == "id"
+    assert schema.nodes["Film"].key == "nr"
+    assert schema.nodes["Film"].properties == {"title": "string", "added": "datetime"}
+    assert schema.relationships["RATED"].properties == {"stars": "float", "at": "datetime"}
+    assert schema.roles.users == ("Customer",)
+    assert list(schema.roles.behaviours) == ["RATED"]
+
+
+def test_a_database_of_others_is_used_as_it_is_and_left_as_it_was(foreign: Neo4jStore) -> None:
+    before = sorted(map(str, foreign.cypher(EVERYTHING).to_numpy().tolist()))
+    adopt(foreign, Schema.parse(infer_schema(foreign)))
+    snapshot = foreign.snapshot()
+    assert snapshot.users.ids.tolist() == ["1", "2", "3"]
+    assert snapshot.nodes["Film"].column("added").to_pylist()[0].isoformat() == "2026-01-01T12:00:00"
+    assert len(snapshot.behaviours) == 5
+    foreign.publish(recommendations(["1", "2"], ["12", "11"]), "run-1")
+    foreign.write_vectors("Film", pa.array(["10", "11"]), np.eye(2, dtype=np.float32))
+    assert foreign.nearest("Film", np.array([1, 0.1], dtype=np.float32), 1)["name"].tolist() == ["X"]
+    assert foreign.snapshot().digest == snapshot.digest
+    with pytest.raises(StoreError, match="that kgrec did not load"):
+        foreign.write(contract_tables())
+    foreign.unpublish()
+    assert sorted(map(str, foreign.cypher(EVERYTHING).to_numpy().tolist())) == before
+    assert foreign.cypher("SHOW CONSTRAINTS").empty
+    assert foreign.cypher("SHOW VECTOR INDEXES").empty
+    assert foreign.schema() is None
+
+
+def test_a_schema_that_does_not_fit_is_refused(foreign: Neo4jStore) -> None:
+    data = Schema.parse(infer_schema(foreign)).to_dict()
+    data["nodes"]["Person"] = {"key": "id"}
+    data["nodes"]["Note"] = {"key": "text"}
+    text = message(lambda: adopt(foreign, Schema.from_dict(data)))
+    assert "no label Person" in text
+    assert "1 Note nodes have the text of another" in text
+
+
+def test_an_undeclared_name_has_a_caret(store: Neo4jStore) -> None:
+    store.write(contract_tables())
+    text = message(lambda: store.cypher("MATCH (n:Nothing) RETURN n"))
+    assert "there is no label 'Nothing' in the database" in text
+    assert text.splitlines()[-1].rstrip() == "           ^"
+
+
+def test_no_password_is_in_the_store(store: Neo4jStore) -> None:
+    clear(store.uri)
+    assert "kgrec-test" not in repr(vars(store))

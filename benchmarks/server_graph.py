@@ -1,0 +1,148 @@
+"""One million behaviours into Neo4j and out again, beside hand-written loops over the same driver.
+
+    eval "$(../shared/neo4j/start)"        # or any server: NEO4J_URI, NEO4J_USER, NEO4J_PASSWORD; it is emptied!
+    python benchmarks/server_graph.py
+
+The hand-written write is `UNWIND $rows` with two MATCH by key and CREATE, in the batch size that was fastest on a fifth
+of the data; the hand-written read collects one record a user. Both sides write the same nodes and relationships, in turn;
+kgrec's times include the check of every id, value and key, and Arrow tables. Results go to results/server_graph.json.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import neo4j
+import numpy as np
+import pyarrow as pa
+from bulk_load import N_BEHAVIOURS, N_ITEMS, N_USERS, make_tables
+
+from kgrec.store import open_store
+from kgrec.store.neo4j import Neo4jStore
+from kgrec.tables import GraphTables
+
+RESULTS = Path(__file__).parent / "results" / "server_graph.json"
+ROUNDS = 2
+READS = 5
+SIZES = (5_000, 10_000, 20_000, 50_000)
+RATED = ("User", "RATED", "Item")
+NODES = "UNWIND $rows AS row CREATE (n:{label}) SET n = row"
+EDGES = (
+    "UNWIND $rows AS row MATCH (u:User {user_id: row.src}) MATCH (i:Item {item_id: row.dst}) "
+    "CREATE (u)-[:RATED {rating: row.rating, timestamp: row.timestamp}]->(i)"
+)
+READ = (
+    "MATCH (u:User) CALL (u) { MATCH (u)-[r:RATED]->(i:Item) RETURN collect(i.item_id) AS ids, "
+    "collect(r.rating) AS ratings, collect(r.timestamp) AS times } RETURN u.user_id, ids, ratings, times"
+)
+
+
+def tables_to_write() -> GraphTables:
+    made = make_tables()
+    nodes = {label: made.nodes[label] for label in ("User", "Item")}
+    return GraphTables(made.schema, nodes, {RATED: made.edges[RATED]})
+
+
+def clear(driver: neo4j.Driver) -> None:
+    with driver.session() as session:
+        session.run("MATCH ()-[r]->() CALL (r) { DELETE r } IN TRANSACTIONS OF 20000 ROWS").consume()
+        session.run("MATCH (n) CALL (n) { DELETE n } IN TRANSACTIONS OF 20000 ROWS").consume()
+        for row in session.run("SHOW CONSTRAINTS YIELD name").data():
+            session.run(f"DROP CONSTRAINT `{row['name']}`").consume()
+
+
+def by_hand(driver: neo4j.Driver, tables: GraphTables, size: int, n: int = N_BEHAVIOURS) -> None:
+    with driver.session() as session:
+        for label, key in (("User", "user_id"), ("Item", "item_id")):
+            session.run(f"CREATE CONSTRAINT {label} IF NOT EXISTS FOR (n:{label}) REQUIRE n.{key} IS UNIQUE").consume()
+            write(session, NODES.format(label=label), tables.nodes[label], size)
+        write(session, EDGES, tables.edges[RATED].slice(0, n), size)
+
+
+def write(session: neo4j.Session, query: str, table: pa.Table, size: int) -> None:
+    for start in range(0, table.num_rows, size):
+        rows = table.slice(start, size).to_pylist()
+        session.execute_write(lambda work, rows=rows: work.run(query, rows=rows).consume())
+
+
+def read_by_hand(driver: neo4j.Driver) -> None:
+    with driver.session(fetch_size=10_000) as session:
+        users, *lists = zip(*session.run(READ), strict=True)
+    counts = [len(ids) for ids in lists[0]]
+    columns = [np.repeat(np.array(users), counts), *(np.array(list(itertools.chain(*column))) for column in lists)]
+    assert all(len(column) == N_BEHAVIOURS for column in columns)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return round(time.perf_counter() - start, 3)
+
+
+def main() -> None:
+    uri, tables = os.environ["NEO4J_URI"], tables_to_write()
+    auth = os.environ.get("NEO4J_USER", "neo4j"), os.environ["NEO4J_PASSWORD"]
+    times: dict[str, list[float]] = {}
+    with neo4j.GraphDatabase.driver(uri, auth=auth, notifications_min_severity="OFF") as driver:
+        sizes = {}
+        for size in (SIZES[2], *SIZES):  # the first one warms the server up
+            clear(driver)
+            sizes[size] = seconds(lambda size=size: by_hand(driver, tables, size, N_BEHAVIOURS // 5))
+        best = min(sizes, key=lambda size: sizes[size])
+        for _ in range(ROUNDS):
+            clear(driver)
+            note(times, "by_hand_write", seconds(lambda: by_hand(driver, tables, best)))
+            clear(driver)
+            note(times, "kgrec_write", seconds(lambda: kgrec_write(uri, tables)))
+        schema = tables.schema
+        with Neo4jStore(uri, read_only=True) as store, store._session() as session:
+            from kgrec.store.neo4j_rows import read_edges
+
+            for _ in range(READS):
+                note(times, "by_hand_read", seconds(lambda: read_by_hand(driver)))
+                note(times, "kgrec_read", seconds(lambda: read_edges(session, schema, RATED, foreign=False)))
+            note(times, "kgrec_snapshot", seconds(store.snapshot))
+    with tempfile.TemporaryDirectory() as place:
+        path = f"{place}/graph.lbug"
+        note(times, "embedded_write", seconds(lambda: kgrec_write(path, tables)))
+        with open_store(path, read_only=True) as store:
+            note(times, "embedded_snapshot", seconds(store.snapshot))
+    report(times, sizes)
+
+
+def kgrec_write(uri: str, tables: GraphTables) -> None:
+    with open_store(uri) as store:
+        store.write(tables)
+
+
+def note(times: dict[str, list[float]], name: str, found: float) -> None:
+    times.setdefault(name, []).append(found)
+    print(f"{name}: {found} s", flush=True)
+
+
+def report(times: dict[str, list[float]], sizes: dict[int, float]) -> None:
+    medians = {name: round(statistics.median(found), 3) for name, found in times.items()}
+    result = {
+        "command": "python benchmarks/server_graph.py",
+        "graph": f"{N_USERS} users, {N_ITEMS} items, {N_BEHAVIOURS} behaviours with rating and time",
+        "wall_s": medians,
+        "wall_s_all": times,
+        "fifth_by_batch_size_s": {str(size): found for size, found in sizes.items()},
+        "write_to_hand": round(medians["kgrec_write"] / medians["by_hand_write"], 3),
+        "read_to_hand": round(medians["kgrec_read"] / medians["by_hand_read"], 3),
+        "machine": f"server and client on {os.cpu_count()} cores, {platform.machine()}, driver {neo4j.__version__}",
+    }
+    RESULTS.write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()
