@@ -30,6 +30,8 @@ bench: setup
 	$(BIN)/python benchmarks/bulk_load.py
 	$(BIN)/python benchmarks/top_k.py
 	$(BIN)/python benchmarks/main_job.py
+	$(BIN)/python benchmarks/rdf_graph.py
+	test -z "$$NEO4J_URI" || $(BIN)/python benchmarks/server_graph.py
 	test ! -d $(DATA) || ( $(BIN)/kgrec benchmark $(DATA) --out build/benchmark && \
 		cp build/benchmark/metrics.json benchmarks/results/ml-100k.json )
 	$(BIN)/python docs/make_tables.py

@@ -46,14 +46,14 @@ nodes:
   Entity: {key: entity_id, name: name, properties: {name: string}}
 relationships:
   RATED: {from: User, to: Movie}
-  STARRING: {from: Movie, to: Entity}
-  WRITTEN_BY: {from: Movie, to: Entity}
-  PRODUCED_BY: {from: Movie, to: Entity}
-  DISTRIBUTED_BY: {from: Movie, to: Entity}
-  DIRECTED_BY: {from: Movie, to: Entity}
-  MUSIC_BY: {from: Movie, to: Entity}
-  FILMED_BY: {from: Movie, to: Entity}
-  EDITED_BY: {from: Movie, to: Entity}
+  STARRING: {from: Movie, to: [Entity, Movie]}
+  WRITTEN_BY: {from: Movie, to: [Entity, Movie]}
+  PRODUCED_BY: {from: Movie, to: [Entity, Movie]}
+  DISTRIBUTED_BY: {from: Movie, to: [Entity, Movie]}
+  DIRECTED_BY: {from: Movie, to: [Entity, Movie]}
+  MUSIC_BY: {from: Movie, to: [Entity, Movie]}
+  FILMED_BY: {from: Movie, to: [Entity, Movie]}
+  EDITED_BY: {from: Movie, to: [Entity, Movie]}
 roles:
   users: User
   items: Movie
@@ -148,8 +148,9 @@ def movielens(folder: Path, place: Path) -> dict[str, Any]:
 def ratings(folder: Path, schema: Schema) -> Iterator[pa.ChunkedArray]:
     """Yield users, movies and training ratings as RDF, each movie with its DBpedia IRI where it is linked to one."""
     parts = {name: read(folder / f"ml-1m-kg.{name}") for name in ("item", "user", "link", "train.inter")}
-    link = dict(zip(*(column.to_pylist() for column in parts["link"].columns), strict=True))
-    iri = {id_: link.get(id_, id_) for id_ in parts["item"].column("item_id").to_pylist()}
+    items, iris = (column.to_pylist() for column in parts["link"].columns)
+    first = dict(zip(reversed(iris), reversed(items), strict=True))  # two films may be linked to one IRI
+    iri = {id_: id_ for id_ in parts["item"].column("item_id").to_pylist()} | {id_: i for i, id_ in first.items()}
     item, user, inter = parts["item"], parts["user"], parts["train.inter"]
     age, gender, occupation = (user.column(name) for name in ("age", "gender", "occupation"))
     users = pa.table({"user_id": user.column("user_id"), "age": age, "gender": gender, "occupation": occupation})

@@ -110,9 +110,10 @@ def _is_plain(text: bytes) -> bool:
 
 def _lines(text: bytes) -> pa.Array:
     ends = np.flatnonzero(np.frombuffer(text, np.uint8) == 10)
-    offsets = np.concatenate([[0], ends + 1]).astype(np.int64)
-    whole = pa.LargeStringArray.from_buffers(len(ends), pa.py_buffer(offsets), pa.py_buffer(text))
-    return pc.replace_substring_regex(whole, r"\n$", "")
+    bounds = np.column_stack([np.concatenate([[0], ends[:-1] + 1]), ends]).ravel()
+    offsets = pa.py_buffer(np.append(bounds, len(text)).astype(np.int64))
+    pieces = pa.LargeStringArray.from_buffers(len(bounds), offsets, pa.py_buffer(text))
+    return pieces.take(pa.array(np.arange(0, len(bounds), 2)))
 
 
 def _plain_lines(text: bytes, first: int) -> Iterator[Piece]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from test_explore import CINEMA, NAMES, PARAMETERS, _recommendations  # the small graph and what is asked of it
 
-import pyarrow as pa
 from kgrec.explore import _queries, run_named
 from kgrec.loading import load
 from kgrec.store import open_store
@@ -79,5 +79,3 @@ def test_what_has_no_twin_is_known() -> None:
 def test_a_query_without_a_twin_says_so(rdf: GraphStore) -> None:
     with pytest.raises(Exception, match="cannot be asked in SPARQL"):
         run_named(rdf, "co_liked", {"item": "f2"})
-
-

@@ -20,8 +20,8 @@ from kgrec.tables import GraphTables
 def decode(triples: Triples, schema: Schema) -> GraphTables:
     """Return what a schema names in triples.
 
-    Nodes are what has a label's class, or a subclass of it, and what stands at the only possible end of a relationship.
-    A node's key is the literal of the key property, else its IRI.
+    Nodes are what has a label's class, or a subclass of it; what has none but stands at an end of a relationship is of the
+    first label that the schema allows there. A node's key is the literal of the key property, else its IRI.
 
     Raises:
         DataError: with every problem: a node of two labels, a blank node, ends of undeclared labels, a literal of
@@ -84,14 +84,13 @@ class _Decoder:
             self.label[codes[~other]] = number
 
     def _label_by_ends(self) -> None:
-        """Label what has no class but stands where only one label can."""
+        """Label what has no class by where it stands: the first label that is allowed there."""
         names = list(self.schema.nodes)
         for type_, rows in self.types.items():
             relationship = self.schema.relationships[type_]
             for codes, labels in ((self.subject[rows], relationship.from_), (self.object[rows], relationship.to)):
-                if len(labels) == 1:
-                    free = codes[(self.label[codes] < 0) & self.is_iri[codes]]
-                    self.label[free] = names.index(labels[0])
+                free = codes[(self.label[codes] < 0) & self.is_iri[codes]]
+                self.label[free] = names.index(labels[0])
 
     def _nodes(self, number: int, label: str) -> pa.Table:
         node = self.schema.nodes[label]

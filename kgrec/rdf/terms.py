@@ -33,6 +33,8 @@ IRI: Final = r"^(https?://|urn:)[^\x00-\x20<>\"{}|\\^`]+$"
 _UNSAFE: Final = "%" + "".join(map(chr, range(33))) + '<>"{}|\\^`/?#'
 """Characters that an IRI cannot hold, or that mean something in one; the escape character first."""
 
+_ANY_UNSAFE: Final = r"[%\x00-\x20<>\"{}|\\^`/?#]"
+
 
 def prefixes(schema: Schema) -> dict[str, str]:
     """Return prefix → IRI: the well-known ones, the schema's, and the empty one for the schema's base."""
@@ -57,6 +59,8 @@ def node_iris(schema: Schema, label: str, keys: pa.ChunkedArray) -> pa.ChunkedAr
 
 def escaped(values: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return strings percent-encoded, so that each can be one step of an IRI's path."""
+    if not pc.any(pc.match_substring_regex(values, _ANY_UNSAFE)).as_py():
+        return values
     for character in _UNSAFE:
         if pc.any(pc.match_substring(values, character)).as_py():
             values = pc.replace_substring(values, character, f"%{ord(character):02X}")

@@ -38,12 +38,14 @@ def declare(store: pyoxigraph.Store, schema: Schema) -> Schema:
     Raises:
         StoreError: the schema contradicts what is there.
     """
+    import pyoxigraph as ox
+
     there = stored_schema(store)
     merged = merge(there, schema)
     if merged != there:
         if there is not None:
             _remove(store, schema_triple(there))
-        _add(store, schema_triple(merged).encode())
+        store.load(schema_triple(merged).encode(), ox.RdfFormat.N_TRIPLES)
     return merged
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import yaml
+from store.neo4j_server import clear, running, start, stop
 
 from kgrec.errors import StoreError, StoreLocked
 from kgrec.schema import Schema
@@ -32,7 +33,6 @@ from kgrec.testing.store_contract import (
     digest,
     recommendations,
 )
-from store.neo4j_server import clear, running, start, stop
 
 pytestmark = pytest.mark.neo4j
 
@@ -82,9 +82,7 @@ def test_no_password_says_how_to_give_one(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert "no password for localhost:7687; set NEO4J_USER and NEO4J_PASSWORD, or write" in text
 
 
-def test_credentials_come_from_a_file(
-    neo4j_server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_credentials_come_from_a_file(neo4j_server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     address = neo4j_server.partition("://")[2]
     entry = {"user": os.environ["NEO4J_USER"], "password": os.environ["NEO4J_PASSWORD"]}
     (tmp_path / "credentials.yaml").write_text(yaml.safe_dump({address: entry}))
@@ -128,7 +126,9 @@ class _OtherBolt(socketserver.BaseRequestHandler):
 
 
 @pytest.mark.parametrize(("handler", "said"), [(_Web, "no Neo4j server answers"), (_OtherBolt, "Memgraph/3.10")])
-def test_what_is_not_neo4j_is_said(neo4j_server: str, handler: type[socketserver.BaseRequestHandler], said: str) -> None:
+def test_what_is_not_neo4j_is_said(
+    neo4j_server: str, handler: type[socketserver.BaseRequestHandler], said: str
+) -> None:
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         text = message(lambda: open_store(f"bolt://127.0.0.1:{server.server_address[1]}"))
@@ -180,7 +180,9 @@ def test_a_second_writer_and_readers_wait_for_a_large_write(neo4j_uri: str, stor
 def test_readers_of_recommendations_never_see_half_of_a_set(neo4j_uri: str, store: Neo4jStore) -> None:
     things = [f"t{i}" for i in range(30_000)]
     tables = contract_tables()
-    store.write(GraphTables(SCHEMA, {**tables.nodes, "Thing": pa.table({"id": [*things, "$rows", "\\", "t1"]})}, tables.edges))
+    store.write(
+        GraphTables(SCHEMA, {**tables.nodes, "Thing": pa.table({"id": [*things, "$rows", "\\", "t1"]})}, tables.edges)
+    )
     store.publish(recommendations(["a"] * len(things), things), "run-0")
     seen, done = [], threading.Event()
     query = "MATCH (now:Published) MATCH ()-[r:RECOMMENDED]->() WHERE r.release = now.release RETURN count(r) AS n"
@@ -227,7 +229,9 @@ def test_the_server_dies_in_a_publish_and_a_retry_completes(tmp_path: Path, neo4
         _kill_during(
             server, lambda graph: graph.publish(listed, "second"), "MATCH ()-[r:RECOMMENDED]->() RETURN count(r) AS n"
         )
-        current = "MATCH (now:Published) MATCH ()-[r:RECOMMENDED]->() WHERE r.release = now.release RETURN count(r) AS n"
+        current = (
+            "MATCH (now:Published) MATCH ()-[r:RECOMMENDED]->() WHERE r.release = now.release RETURN count(r) AS n"
+        )
         with open_store(server.uri) as graph:
             assert graph.published() == "first"
             assert graph.cypher(current)["n"][0] == 1
@@ -265,7 +269,9 @@ CREATE (a:Customer {id: 1, name: 'Ann', born: date('1990-01-31')}), (b:Customer 
        (b)-[:RATED {stars: 4}]->(x), (b)-[:RATED {stars: 2}]->(z), (c)-[:RATED {stars: 1}]->(y),
        (x)-[:IN_GENRE]->(g), (y)-[:IN_GENRE]->(g), (:Note {text: 'a'}), (:Note {text: 'a'})
 """
-EVERYTHING = "MATCH (n) OPTIONAL MATCH (n)-[r]->(m) RETURN labels(n) AS l, properties(n) AS p, type(r) AS t, properties(r) AS q"
+EVERYTHING = (
+    "MATCH (n) OPTIONAL MATCH (n)-[r]->(m) RETURN labels(n) AS l, properties(n) AS p, type(r) AS t, properties(r) AS q"
+)
 
 
 @pytest.fixture
