@@ -4,8 +4,9 @@
     python benchmarks/server_graph.py
 
 The hand-written write is `UNWIND $rows` with two MATCH by key and CREATE, in the batch size that was fastest on a fifth
-of the data; the hand-written read collects one record a user. Both sides write the same nodes and relationships, in turn;
-kgrec's times include the check of every id, value and key, and Arrow tables. Results go to results/server_graph.json.
+of the data; the hand-written read collects one record a user. Both sides write the same nodes and relationships, in
+turn; kgrec's times include the check of every id, value and key, and Arrow tables. Results go to
+results/server_graph.json.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Write the tables of measured numbers into README.md and docs/stores.md, from the files in benchmarks/results and from nothing else.
+"""Write the tables of measured numbers into README.md and docs/stores.md.
+
+They are made from the files in benchmarks/results and from nothing else.
 
 python docs/make_tables.py            writes
 python docs/make_tables.py --check    fails if the pages say something else than the files
@@ -100,7 +102,8 @@ def stores() -> str:
         [
             f"write {server['graph']}, checked",
             f"ladybug {seconds['embedded_write']:.1f} s · Neo4j {seconds['kgrec_write']:.1f} s, "
-            f"{server['write_to_hand']:.2f} × a hand-written loop of `UNWIND` batches ({seconds['by_hand_write']:.1f} s)",
+            f"{server['write_to_hand']:.2f} × a hand-written loop of `UNWIND` batches "
+            f"({seconds['by_hand_write']:.1f} s)",
             f"`{server['command']}`",
         ],
         [
@@ -116,14 +119,15 @@ def stores() -> str:
         ],
         [
             f"load an N-Triples file of {triples}, checked",
-            f"oxigraph {rdf['wall_s']['kgrec_load']:.1f} s, {rdf['load_to_bulk_load']:.2f} × pyoxigraph's own bulk load "
-            f"({rdf['wall_s']['bulk_load']:.1f} s)",
+            f"oxigraph {rdf['wall_s']['kgrec_load']:.1f} s, {rdf['load_to_bulk_load']:.2f} × pyoxigraph's own bulk "
+            f"load ({rdf['wall_s']['bulk_load']:.1f} s)",
             f"`{rdf['command']}`",
         ],
         [f"snapshot of {triples}", f"oxigraph {rdf['wall_s']['kgrec_snapshot']:.1f} s", f"`{rdf['command']}`"],
         [
             f"write {embedded['graph']}, checked",
-            f"ladybug {embedded['medians']['kgrec_write']['wall_s']:.1f} s, {embedded['write_to_raw_wall']:.2f} × its COPY",
+            f"ladybug {embedded['medians']['kgrec_write']['wall_s']:.1f} s, "
+            f"{embedded['write_to_raw_wall']:.2f} × its COPY",
             f"`{embedded['command']}`",
         ],
     ]

@@ -20,8 +20,8 @@ from kgrec.tables import GraphTables
 def decode(triples: Triples, schema: Schema) -> GraphTables:
     """Return what a schema names in triples.
 
-    Nodes are what has a label's class, or a subclass of it; what has none but stands at an end of a relationship is of the
-    first label that the schema allows there. A node's key is the literal of the key property, else its IRI.
+    Nodes are what has a label's class, or a subclass of it; what has none but stands at an end of a relationship is of
+    the first label that the schema allows there. A node's key is the literal of the key property, else its IRI.
 
     Raises:
         DataError: with every problem: a node of two labels, a blank node, ends of undeclared labels, a literal of

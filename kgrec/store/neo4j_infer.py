@@ -52,9 +52,8 @@ def infer_schema(store: Neo4jStore) -> str:
     relationships = _relationships(store, nodes, notes)
     users = [name for name in nodes if any(word in name.lower() for word in ("user", "customer", "person", "member"))]
     users = users[:1] or [_first(relationships, "from", list(nodes))]
-    behaviours: dict[str, Any] = {
-        t: {} for t, r in relationships.items() if set(r["from"]) <= set(users) and users[0] not in r["to"]
-    }
+    from_users = [t for t, r in relationships.items() if set(r["from"]) <= set(users) and users[0] not in r["to"]]
+    behaviours: dict[str, Any] = {type_: {} for type_ in from_users}
     items = list(dict.fromkeys(label for t in behaviours for label in relationships[t]["to"]))
     data: dict[str, Any] = {"name": "inferred", "nodes": nodes, "relationships": relationships}
     data["roles"] = {"users": users, "items": items, "behaviours": behaviours}

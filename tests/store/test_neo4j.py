@@ -34,6 +34,7 @@ from kgrec.testing.store_contract import (
     recommendations,
 )
 
+CURRENT = "MATCH (now:Published) MATCH ()-[r:RECOMMENDED]->() WHERE r.release = now.release RETURN count(r) AS n"
 pytestmark = pytest.mark.neo4j
 
 
@@ -180,17 +181,15 @@ def test_a_second_writer_and_readers_wait_for_a_large_write(neo4j_uri: str, stor
 def test_readers_of_recommendations_never_see_half_of_a_set(neo4j_uri: str, store: Neo4jStore) -> None:
     things = [f"t{i}" for i in range(30_000)]
     tables = contract_tables()
-    store.write(
-        GraphTables(SCHEMA, {**tables.nodes, "Thing": pa.table({"id": [*things, "$rows", "\\", "t1"]})}, tables.edges)
-    )
+    nodes = {**tables.nodes, "Thing": pa.table({"id": [*things, "$rows", "\\"]})}
+    store.write(GraphTables(SCHEMA, nodes, tables.edges))
     store.publish(recommendations(["a"] * len(things), things), "run-0")
     seen, done = [], threading.Event()
-    query = "MATCH (now:Published) MATCH ()-[r:RECOMMENDED]->() WHERE r.release = now.release RETURN count(r) AS n"
 
     def watch() -> None:
         with Neo4jStore(neo4j_uri, read_only=True) as reader:
             while not done.is_set():
-                seen.append(int(reader.cypher(query)["n"][0]))
+                seen.append(int(reader.cypher(CURRENT)["n"][0]))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -229,15 +228,13 @@ def test_the_server_dies_in_a_publish_and_a_retry_completes(tmp_path: Path, neo4
         _kill_during(
             server, lambda graph: graph.publish(listed, "second"), "MATCH ()-[r:RECOMMENDED]->() RETURN count(r) AS n"
         )
-        current = (
-            "MATCH (now:Published) MATCH ()-[r:RECOMMENDED]->() WHERE r.release = now.release RETURN count(r) AS n"
         )
         with open_store(server.uri) as graph:
             assert graph.published() == "first"
-            assert graph.cypher(current)["n"][0] == 1
+            assert graph.cypher(CURRENT)["n"][0] == 1
             graph.publish(listed, "second")
             assert graph.published() == "second"
-            assert graph.cypher(current)["n"][0] == len(things)
+            assert graph.cypher(CURRENT)["n"][0] == len(things)
             assert graph.cypher("MATCH ()-[r:RECOMMENDED]->() RETURN count(r) AS n")["n"][0] == len(things)
 
 
