@@ -208,3 +208,17 @@ def test_doctor_finds_this_installation_healthy(kgrec):
     assert facts["graph store"] == "works"
     assert facts["text encoder"].endswith("works")
     assert {"atomic", "movielens", "tables"} <= set(facts["loaders"].split(", "))
+
+
+def test_rdf_commands(kgrec: Any, tmp_path: Any) -> None:
+    graph = f"oxigraph:{tmp_path / 'cinema'}"
+    assert kgrec("load", "atomic", CINEMA, "--into", graph).code == 0
+    assert "answer" in kgrec("sparql", graph, "ASK { ?s ?p ?o }").out
+    assert kgrec("export", graph, tmp_path / "cinema.ttl").code == 0
+    assert kgrec("check", "rdf", tmp_path / "cinema.ttl").code == 0
+    refused = kgrec("sparql", graph, "SELECT ?s WHERE { ?s ?p ?o }", "--row-limit", 3)
+    assert refused.code == 1
+    assert "more than 3 rows" in refused.err
+    assert "speaks SPARQL, not Cypher" in kgrec("cypher", graph, "RETURN 1").err
+    assert "sh:NodeShape" in kgrec("schema", "shacl", "movies").out
+    assert "expected a Neo4j database" in kgrec("schema", "infer", graph).err

@@ -30,7 +30,7 @@ def ask(
         version: folder of the store; it is opened read-only.
         query: SELECT, ASK, CONSTRUCT or DESCRIBE.
         prefixes: prefix → IRI, known in the query.
-        values: variable → value to put in its place.
+        values: variable → its value.
         time_limit: seconds.
         limit: rows at most.
 
@@ -66,9 +66,11 @@ def ask(
 def _answer(version: str, query: str, prefixes: dict[str, str], values: dict[str, Any], limit: int) -> Any:
     import pyoxigraph as ox
 
-    substitutions = {ox.Variable(name): _term(value) for name, value in values.items()}
+    if values:
+        names = " ".join(f"?{name}" for name in values)
+        query += f"\nVALUES ({names}) {{ ({' '.join(str(_term(value)) for value in values.values())}) }}"
     try:
-        found = ox.Store.read_only(version).query(query, prefixes=prefixes, substitutions=substitutions)
+        found = ox.Store.read_only(version).query(query, prefixes=prefixes)
         if isinstance(found, ox.QueryBoolean):
             return ["answer"], [(bool(found),)]
         if isinstance(found, ox.QueryTriples):

@@ -253,8 +253,9 @@ class Neo4jStore(GraphStore):
         """
         self._check_writable()
         schema = self._declared()
-        users = self._node_ids(schema.roles.users, recommendations.column("user_id"), "user")
-        items = self._node_ids(schema.roles.items, recommendations.column("item_id"), "item")
+        user_ids, item_ids = (recommendations.column(name).cast(pa.string()) for name in ("user_id", "item_id"))
+        users = self._node_ids(schema.roles.users, user_ids, "user")
+        items = self._node_ids(schema.roles.items, item_ids, "item")
         columns = [("rank", "int"), *((name, "float") for name in ("score", "graph", "cf", "content"))]
         table = pa.table({"src": users, "dst": items, **{name: recommendations.column(name) for name, _ in columns}})
         lists, sizes = rows.grouped(table, columns)

@@ -235,8 +235,9 @@ class RdfStore(GraphStore):
         import pyoxigraph as ox
 
         schema = self._declared()
-        users = self._iris_by_role(schema, schema.roles.users, recommendations.column("user_id"), "user")
-        items = self._iris_by_role(schema, schema.roles.items, recommendations.column("item_id"), "item")
+        user_ids, item_ids = (recommendations.column(name).cast(pa.string()) for name in ("user_id", "item_id"))
+        users = self._iris_by_role(schema, schema.roles.users, user_ids, "user")
+        items = self._iris_by_role(schema, schema.roles.items, item_ids, "item")
         parts = recommendation_lines(schema, users, items, recommendations)
         graph = ox.NamedNode(RECOMMENDATIONS)
         with self._change() as store:

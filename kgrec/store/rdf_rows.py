@@ -82,7 +82,7 @@ def recommendation_lines(
     """Return recommendations as lines: the direct triple, and a node with score, rank and shares."""
     kgrec = PREFIXES["kgrec"]
     rank = recommendations.column("rank").cast(pa.string())
-    users_steps = terms.escaped(recommendations.column("user_id"))
+    users_steps = terms.escaped(recommendations.column("user_id").cast(pa.string()))
     iris = pc.binary_join_element_wise(f"{schema.rdf.base}RECOMMENDED", users_steps, rank, "/")
     ends = iri_objects(items)
     parts = [lines(users, kgrec + "RECOMMENDED", ends)]

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import yaml
+from conftest import CINEMA, FAST
 from store.neo4j_server import clear, running, start, stop
 
 from kgrec.errors import StoreError, StoreLocked
@@ -228,7 +229,6 @@ def test_the_server_dies_in_a_publish_and_a_retry_completes(tmp_path: Path, neo4
         _kill_during(
             server, lambda graph: graph.publish(listed, "second"), "MATCH ()-[r:RECOMMENDED]->() RETURN count(r) AS n"
         )
-        )
         with open_store(server.uri) as graph:
             assert graph.published() == "first"
             assert graph.cypher(CURRENT)["n"][0] == 1
@@ -330,3 +330,31 @@ def test_an_undeclared_name_has_a_caret(store: Neo4jStore) -> None:
 def test_no_password_is_in_the_store(store: Neo4jStore) -> None:
     clear(store.uri)
     assert "kgrec-test" not in repr(vars(store))
+
+
+def test_a_user_who_may_not_write_is_said(store: Neo4jStore) -> None:
+    from neo4j.exceptions import Forbidden
+
+    from kgrec.store.neo4j_connect import answering
+
+    with pytest.raises(StoreError, match="does not allow this user to write"), answering(store.uri):
+        raise Forbidden._hydrate_neo4j(code="Neo.ClientError.Security.Forbidden", message="Create node is not allowed")
+
+
+def test_the_whole_job_on_a_server(kgrec: Any, neo4j_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert kgrec("load", "atomic", CINEMA, "--into", neo4j_uri).code == 0
+    trained = kgrec("train", neo4j_uri, "--set", FAST)
+    assert trained.code == 0, trained.err
+    assert len(list(tmp_path.glob("bolt-127.0.0.1-*.runs"))) == 1
+    assert kgrec("publish", neo4j_uri, "--k", 5).code == 0
+    assert "f" in kgrec("recommend", neo4j_uri, "u1", "--k", 3).out
+    assert kgrec("explore", neo4j_uri, "recommended", "--param", "user=u1").code == 0
+    copied = kgrec("copy", neo4j_uri, "oxigraph:copy")
+    assert copied.code == 0, copied.err
+    assert kgrec("unpublish", neo4j_uri).code == 0
+    refused = kgrec("explore", neo4j_uri, "coverage")
+    assert refused.code == 2
+    assert "nothing is published" in refused.err
+    for path in tmp_path.rglob("*.json"):
+        assert "kgrec-test" not in path.read_text()
