@@ -1,136 +1,139 @@
-"""A graph in a Neo4j server, over Bolt.
+"""The graph store on a Neo4j server.
 
-The schema's node `(:_Kgrec {id: 'schema'})` holds the schema and the count of writes, and during a long write its marker
-(`neo4j_lease`). A label's key has a unique constraint, `kgrec_<Label>`, which is also its index.
-
-Of the current recommendations a reader asks through the pointer:
-
-    MATCH (now:Published) MATCH (u:User)-[r:RECOMMENDED]->(i) WHERE r.release = now.release RETURN …
+A write of up to `BATCH` rows is one transaction. A larger one is several, under a marker (`neo4j_lease`): until it is
+done, readers through kgrec are told to wait, and if it fails it is taken back. Recommendations are written under a new
+release number, and one small transaction makes that the one that counts.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+import itertools
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from kgrec.errors import StoreError, StoreLocked
-from kgrec.schema import Schema
+from kgrec.progress import track
+from kgrec.schema import NodeLabel, Schema
 from kgrec.snapshot import FloatArray
-from kgrec.store import neo4j_published as published
+from kgrec.store import neo4j_rows as rows
 from kgrec.store.base import ROW_LIMIT, TIME_LIMIT, GraphStore
-from kgrec.store.merge import merge
-from kgrec.store.neo4j_connect import Connection
-from kgrec.store.neo4j_ddl import check_names, declare, drop, require_keys, stored_schema
-from kgrec.store.neo4j_lease import State, count_write
-from kgrec.store.neo4j_load import load, runner
-from kgrec.store.neo4j_query import run_query
-from kgrec.store.neo4j_rows import read_edges, read_nodes
-from kgrec.tables import GraphTables, check
+from kgrec.store.cypher_errors import refused, too_many
+from kgrec.store.merge import changes, merge
+from kgrec.store.neo4j_connect import answering, connect
+from kgrec.store.neo4j_lease import Lease, held, state
+from kgrec.store.neo4j_notes import unknown_name
+from kgrec.store.neo4j_rows import BATCH, Change, quote
+from kgrec.tables import GraphTables
 
 if TYPE_CHECKING:
-    from neo4j import ManagedTransaction
+    import neo4j
 
-T = TypeVar("T")
-_READS: Final = 10
-"""How often a read is done again because a write came in between."""
+_SCHEMA: Final = "schema"
+_RELEASE: Final = "release"
+_VECTORS: Final = 1000
+"""Vectors a transaction."""
 
 
 class Neo4jStore(GraphStore):
-    """A graph in a database of a Neo4j server; 5.26 or later, any edition.
-
-    Threads may read from one store at the same time; one of them writes.
-    """
+    """A graph on a Neo4j server, 5.26 or later."""
 
     def __init__(self, uri: str, read_only: bool = False) -> None:
-        """Connect to a graph.
+        """Connect to a server.
 
         Args:
-            uri: `neo4j://host:7687/database`; also `bolt`, and `+s` or `+ssc` for TLS. Without a database
-                NEO4J_DATABASE, else the server's default. User and password: NEO4J_USER and NEO4J_PASSWORD, else the
-                credentials file (KGREC_CREDENTIALS).
+            uri: `neo4j://HOST:PORT/DATABASE`, `bolt://…`, `neo4j+s://…`; user and password are the environment's
+                NEO4J_USER and NEO4J_PASSWORD, or those of the credentials file.
             read_only: never write.
 
         Raises:
-            StoreError: no such server or database, it is not Neo4j, or the credentials are missing or wrong.
+            StoreError: nothing answers, or something else than Neo4j, or it refuses user, password or database.
             MissingExtra: the driver is not installed.
         """
-        self.uri = str(uri)
-        self.read_only = read_only
-        self._connection = Connection(self.uri)
-        self._writing = threading.Lock()
-        self._closed = False
-        try:
-            self._state()
-        except BaseException:
-            self._connection.close()
-            raise
-
-    @property
-    def connection(self) -> Connection:
-        """The connection, for what is not in the port: adopting, inferring, benchmarks."""
-        if self._closed:
-            raise StoreError(f"{self.uri} is closed; open it again")
-        return self._connection
+        self.uri, self.read_only, self._closed = uri, read_only, False
+        self._driver, self._database = connect(uri)
 
     def close(self) -> None:
         """Close the connections; the store cannot be used afterwards."""
         self._closed = True
-        self._connection.close()
+        self._driver.close()
 
     def schema(self) -> Schema | None:
         """Return the schema of the graph, or None while nothing was loaded."""
-        return stored_schema(self._state())
+        found = self._rows("MATCH (k:`_Kgrec` {id: 'schema'}) WHERE k.yaml IS NOT NULL RETURN k.yaml AS yaml")
+        return Schema.parse(found[0]["yaml"], where="graph") if found else None
 
     def apply(self, schema: Schema) -> None:
         """Declare a schema: create what is missing, keep what is there; doing it twice changes nothing.
 
         Raises:
-            StoreError: a label, type or property is there with another meaning; or nodes that are there share a key.
+            StoreError: a label, type or property is there with another meaning, or two nodes of a label have one key.
         """
+        self._check_writable()
+        if self.is_adopted():
+            raise StoreError(
+                f"{self.uri} holds data that kgrec did not load, and is used as it is; load into another database"
+            )
+        there = self.schema()
+        merged = merge(there, schema)
+        if merged == there:
+            return
+        self._constrain({label: node.key for label, node in merged.nodes.items()})
+        self.keep_schema(merged)
 
-        def work(tx: ManagedTransaction) -> None:
-            declare(tx, count_write(tx, self.uri), schema)
-
-        with self._declared_keys(schema):
-            self.connection.transact(work)
+    def keep_schema(self, schema: Schema, adopted: bool = False) -> None:
+        """Keep a schema in the database, whatever it holds; `adopted` says that kgrec did not load it."""
+        self._check_writable()
+        self._constrain({"_Kgrec": "id"})
+        query = "MERGE (k:`_Kgrec` {id: 'schema'}) SET k.yaml = $yaml, k.adopted = $adopted"
+        self._write(query, yaml=schema.to_yaml(), adopted=adopted or None)
 
     def upsert(self, tables: GraphTables) -> None:
         """Write checked tables: new rows are added, rows of a known key replaced.
 
-        Many rows need several transactions: meanwhile `read` and other writers get `StoreLocked`.
+        Up to 20,000 new or changed rows are one transaction. More are several: a failure takes them back, and if even
+        that fails because the server is gone, the graph cannot be read until a load completes.
 
         Raises:
-            StoreLocked: somebody else is writing.
-            StoreError: the server failed; nothing was written, or, if it went away, the graph is marked as not whole
-                until the same tables are written again.
+            StoreLocked: another writer is at work.
+            StoreError: the server failed.
         """
-        with self._declared_keys(tables.schema):
-            load(self.connection, tables)
-
-    def write(self, tables: GraphTables) -> GraphTables:
-        """Check tables, declare their schema and write them; nothing is written if anything is wrong.
-
-        Raises:
-            DataError: with every problem in the tables.
-            StoreError: as `upsert`, or the schema contradicts the graph's.
-        """
-        checked = check(tables)
-        self.upsert(checked)
-        return checked
+        self._check_writable()
+        with self._session(write=True) as session:
+            found = state(session, _SCHEMA)
+            if found.writer and not found.is_over:
+                raise StoreLocked(f"{self.uri} is being written; try again when that is done")
+            planned = [change for change in self._changes(session, tables) if change.rows]
+            if sum(int(change.sizes.sum()) for change in planned) <= BATCH and not found.writer:
+                return _write_at_once(session, planned)
+            with held(session, _SCHEMA, self.uri) as lease:
+                _write_in_batches(lease, planned, found.is_over)
 
     def read(self) -> GraphTables:
         """Return everything that was loaded: nodes and relationships of the schema, not what kgrec derived.
 
         Raises:
-            StoreError: nothing was loaded yet, or a load was cut off.
-            StoreLocked: a load is under way.
+            StoreLocked: it is being written; try again.
+            StoreError: nothing was loaded yet, or a write was cut off; load again.
         """
-        return self._consistent(self._tables)
+        schema, foreign = self._declared(), self.is_adopted()
+        with self._session() as session:
+            while True:
+                before = self._settled(session)
+                nodes = {label: rows.read_nodes(session, schema, label, foreign) for label in schema.nodes}
+                edges = {t: rows.read_edges(session, schema, t, foreign) for t in schema.all_edge_types()}
+                if state(session, _SCHEMA).version == before:
+                    break
+        return GraphTables(
+            schema,
+            {label: table for label, table in nodes.items() if table.num_rows},
+            {edge_type: table for edge_type, table in edges.items() if table.num_rows},
+        )
 
     def ids(self, label: str) -> pa.Array:
         """Return the keys of a label's nodes, in no particular order.
@@ -138,16 +141,9 @@ class Neo4jStore(GraphStore):
         Raises:
             StoreError: the schema has no such label.
         """
-        schema = self._label(label)
-        bare = schema.model_copy(
-            update={"nodes": {**schema.nodes, label: schema.nodes[label].model_copy(update={"properties": {}})}}
-        )
-
-        def work(tx: ManagedTransaction, state: State) -> pa.Array:
-            table = read_nodes(runner(tx), bare, label, foreign=state.adopted)
-            return table.column(0).combine_chunks()
-
-        return self._consistent(work)
+        key = f"n.{quote(self._label(label).key)}"
+        query = f"MATCH (n:{quote(label)}) WHERE {key} IS NOT NULL RETURN toString({key}) AS id"
+        return pa.array([row["id"] for row in self._rows(query)], pa.string())
 
     def cypher(
         self,
@@ -158,36 +154,58 @@ class Neo4jStore(GraphStore):
         time_limit: float = TIME_LIMIT,
         row_limit: int = ROW_LIMIT,
     ) -> pd.DataFrame:
-        """Run a Cypher query; read-only unless `write`, which the server enforces.
-
-        Raises:
-            StoreError: the query is wrong, names what neither graph nor schema has, takes too long, returns too much, or
-                writes without `write`; the reason and the query are shown.
-        """
+        """Run one Cypher statement; see `GraphStore.cypher`. Without `write` the server refuses to change anything."""
         if write:
             self._check_writable()
-        return run_query(
-            self.connection,
-            query,
-            parameters or {},
-            schema=self.schema(),
-            write=write,
-            time_limit=time_limit,
-            row_limit=row_limit,
-        )
+        with (
+            self._session(write) as session,
+            answering(self.uri, query, time_limit),
+            session.begin_transaction(timeout=time_limit) as work,
+        ):
+            result = work.run(query, dict(parameters or {}))
+            names = result.keys()
+            found = [record.values() for record in itertools.islice(result, row_limit + 1)]
+            summary = result.consume()
+            work.commit()
+        lost = unknown_name(summary, self.schema())
+        if lost:
+            raise refused(query, lost[0], "neo4j", lost[1])
+        if len(found) > row_limit:
+            raise too_many(query, row_limit)
+        return _frame(found, list(names))
 
     def write_vectors(self, label: str, ids: pa.Array, vectors: FloatArray) -> None:
-        """Set the vectors of nodes, on nodes `(:<Label>Vector {id, embedding})`; replaces the label's earlier ones.
+        """Set the vectors of nodes, in indexed nodes `<label>Vector` (id, embedding); replaces earlier ones.
 
         Args:
             label: a label of the schema.
             ids: keys [n].
             vectors: float32 [n, d]; a row of zeros is a node without a vector, and is left out.
         """
-        self._label(label)
         self._check_writable()
-        with self._writing:
-            published.write_vectors(self.connection, label, ids, vectors)
+        self._label(label)
+        name, index = f"{label}Vector", _index(label)
+        given = np.any(vectors != 0, axis=1)
+        pairs = [
+            list(row) for row in zip(ids.filter(pa.array(given)).to_pylist(), vectors[given].tolist(), strict=True)
+        ]
+        self._constrain({name: "id"})
+        if self._dimensions(label) not in (None, vectors.shape[1]):
+            self._write(f"DROP INDEX {quote(index)} IF EXISTS")
+        stamp = int(self._rows("RETURN timestamp() AS now")[0]["now"])
+        query = (
+            f"UNWIND $rows AS row MERGE (v:{quote(name)} {{id: row[0]}}) SET v.stamp = $stamp "
+            "WITH v, row CALL db.create.setNodeVectorProperty(v, 'embedding', row[1])"
+        )
+        for part in rows.pieces(pairs, np.ones(len(pairs), np.int64), _VECTORS):
+            self._write(query, rows=part, stamp=stamp)
+        self._delete(f"MATCH (x:{quote(name)}) WHERE x.stamp <> $stamp", stamp=stamp)
+        options = f"{{`vector.dimensions`: {vectors.shape[1]}, `vector.similarity_function`: 'cosine'}}"
+        self._write(
+            f"CREATE VECTOR INDEX {quote(index)} IF NOT EXISTS FOR (v:{quote(name)}) ON (v.embedding) "
+            f"OPTIONS {{indexConfig: {options}}}"
+        )
+        self._rows("CALL db.awaitIndex($index, 300)", index=index)
 
     def vector(self, label: str, id_: str) -> FloatArray | None:
         """Return the vector [d] of a node; None if it has none.
@@ -195,124 +213,271 @@ class Neo4jStore(GraphStore):
         Raises:
             StoreError: the label has no vectors.
         """
-        self._vector_length(label)
-        return published.vector(self.connection, label, id_)
+        self._length(label)
+        found = self._rows(f"MATCH (v:{quote(label + 'Vector')} {{id: $id}}) RETURN v.embedding AS vector", id=id_)
+        return np.asarray(found[0]["vector"], dtype=np.float32) if found else None
 
     def nearest(self, label: str, vector: FloatArray, k: int) -> pd.DataFrame:
-        """Return the k nodes of a label nearest to a vector [d] by cosine: columns `id`, `name`, `score`.
+        """Return the k nodes of a label nearest to a vector [d] by cosine, through the vector index.
+
+        Columns are `id`, `name`, `score`.
 
         Raises:
             StoreError: the label has no vectors, or of another length.
         """
-        schema, length = self._label(label), self._vector_length(label)
+        node, length = self._label(label), self._length(label)
         if len(vector) != length:
             raise StoreError(f"vectors of {label} in {self.uri} have {length} dimensions; this one has {len(vector)}")
-        return published.nearest(self.connection, schema, label, vector, k, self._state().adopted)
+        key = f"n.{quote(node.key)}"
+        own = f"toString({key})" if self.is_adopted() else key
+        query = (
+            "CALL db.index.vector.queryNodes($index, $k, $vector) YIELD node AS v "
+            "WITH v, 2 * vector.similarity.cosine(v.embedding, $vector) - 1 AS score "
+            f"MATCH (n:{quote(label)}) WHERE {own} = v.id "
+            f"RETURN v.id AS id, coalesce(toString(n.{quote(node.name or node.key)}), v.id) AS name, score "
+            "ORDER BY score DESC, id"
+        )
+        found = self._rows(query, index=_index(label), k=k, vector=np.asarray(vector, dtype=float).tolist())
+        return pd.DataFrame([row.values() for row in found], columns=["id", "name", "score"])
 
     def publish(self, recommendations: pa.Table, run: str) -> None:
-        """Replace what is recommended by these: a reader who asks through the pointer sees the old set or the new one.
+        """Replace what is recommended by these: a reader sees the old release or the new one, never half of one.
 
         Args:
             recommendations: columns user_id, item_id, score, rank, graph, cf, content.
             run: name of the run they come from, written on each relationship.
 
         Raises:
-            StoreError: nothing was loaded yet, or a user or an item is not in the graph; nothing was changed.
+            StoreLocked: another is publishing.
+            StoreError: nothing was loaded yet, a user or an item is not in the graph, or the server failed.
         """
-        schema = self._loaded(self._state())
         self._check_writable()
-        with self._writing:
-            published.publish(self.connection, schema, recommendations, run)
+        schema = self._declared()
+        user_ids, item_ids = (recommendations.column(name).cast(pa.string()) for name in ("user_id", "item_id"))
+        users = self._node_ids(schema.roles.users, user_ids, "user")
+        items = self._node_ids(schema.roles.items, item_ids, "item")
+        columns = [("rank", "int"), *((name, "float") for name in ("score", "graph", "cf", "content"))]
+        table = pa.table({"src": users, "dst": items, **{name: recommendations.column(name) for name, _ in columns}})
+        lists, sizes = rows.grouped(table, columns)
+        shares = ", ".join(f"{name}: row[{2 + i}][i]" for i, (name, _) in enumerate(columns))
+        query = (
+            "UNWIND $rows AS row MATCH (u) WHERE elementId(u) = row[0] UNWIND range(0, size(row[1]) - 1) AS i "
+            "MATCH (x) WHERE elementId(x) = row[1][i] "
+            f"CREATE (u)-[:RECOMMENDED {{{shares}, run: $run, release: $release}}]->(x)"
+        )
+        self._constrain({"_Kgrec": "id", "Published": "id"})
+        with self._session(write=True) as session, held(session, _RELEASE, self.uri) as lease:
+            current = self._release()
+            others = "MATCH ()-[x:RECOMMENDED]->() WHERE x.release <> $keep OR x.release IS NULL"
+            self._delete(others, keep=current)
+            values = {"run": run, "release": current + 1}
+            for part in track(list(rows.pieces(lists, sizes)), "publishing"):
+                _write_batch(lease, query, part, **values)
+            point = "MERGE (now:Published {id: 'now'}) SET now.run = $run, now.release = $release"
+            _write_batch(lease, point, [], **values)
+            self._delete(others, keep=values["release"])
 
     def published(self) -> str | None:
         """Return the name of the published run, or None if none is."""
-        query = "MATCH (p:Published {id: 'now'}) RETURN p.run"
-        found = self.connection.read(lambda tx: tx.run(query).value())
-        return str(found[0]) if found else None
+        found = self._rows("MATCH (now:Published {id: 'now'}) RETURN now.run AS run")
+        return str(found[0]["run"]) if found else None
 
     def unpublish(self) -> None:
-        """Remove everything that was published; from a database that kgrec did not load, also its schema."""
+        """Remove everything that was published: recommendations and vectors. What was loaded stays.
+
+        From a database that kgrec did not load, the schema goes too: nothing of kgrec is left.
+        """
         self._check_writable()
-        with self._writing:
-            published.unpublish(self.connection, self._state())
+        self._write("MATCH (now:Published {id: 'now'}) DELETE now")
+        self._delete("MATCH ()-[x:RECOMMENDED]->()")
+        self._write("DROP CONSTRAINT `kgrec_Published` IF EXISTS")
+        for label in self._declared().nodes:
+            self._write(f"DROP INDEX {quote(_index(label))} IF EXISTS")
+            self._write(f"DROP CONSTRAINT {quote(f'kgrec_{label}Vector')} IF EXISTS")
+            self._delete(f"MATCH (x:{quote(label + 'Vector')})")
+        if self.is_adopted():
+            self._write("MATCH (k:`_Kgrec`) DELETE k")
+            self._write("DROP CONSTRAINT `kgrec__Kgrec` IF EXISTS")
 
-    def _state(self) -> State:
-        return self.connection.read(State.read)
+    def _changes(self, session: neo4j.Session, tables: GraphTables) -> Iterator[Change]:
+        schema = tables.schema
+        for label, table in tables.nodes.items():
+            there = rows.read_nodes(session, schema, label, foreign=False).select(table.column_names)
+            keys = [schema.nodes[label].key]
+            new, changed = changes(there, table, keys)
+            yield rows.new_nodes(schema, label, new)
+            yield rows.changed_nodes(schema, label, *_in_step(changed, there, keys))
+        for edge_type, table in tables.edges.items():
+            there = rows.read_edges(session, schema, edge_type, foreign=False).select(table.column_names)
+            keys = ["src", "dst", *schema.edge_key(edge_type[1])]
+            new, changed = changes(there, table, keys)
+            yield rows.new_edges(schema, edge_type, new)
+            yield rows.changed_edges(schema, edge_type, *_in_step(changed, there, keys))
 
-    def _loaded(self, state: State) -> Schema:
-        schema = stored_schema(state)
-        if schema is None:
-            raise StoreError(f"{self.uri} is empty; load data first: kgrec load LOADER SOURCE --into {self.uri}")
-        return schema
+    def _settled(self, session: neo4j.Session) -> int:
+        """Return the version of the graph.
 
-    def _label(self, label: str) -> Schema:
-        """Return the schema, which has the label."""
-        schema = self._loaded(self._state())
-        if label not in schema.nodes:
-            raise StoreError(f"unknown label {label!r} in {self.uri}; expected one of {', '.join(schema.nodes)}")
-        return schema
+        Raises:
+            StoreLocked: it is being written.
+            StoreError: a write was cut off.
+        """
+        found = state(session, _SCHEMA)
+        if found.is_over:
+            raise StoreError(f"a write to {self.uri} was cut off, so half of it may be there; run that load again")
+        if found.writer:
+            raise StoreLocked(f"{self.uri} is being written; try again when that is done")
+        return found.version
 
-    def _vector_length(self, label: str) -> int:
+    def is_adopted(self) -> bool:
+        """Say whether it holds data that kgrec did not load."""
+        return bool(self._rows("MATCH (k:`_Kgrec` {id: 'schema', adopted: true}) RETURN 1 AS found"))
+
+    def _release(self) -> int:
+        found = self._rows("MATCH (now:Published {id: 'now'}) RETURN now.release AS release")
+        return int(found[0]["release"]) if found else 0
+
+    def _dimensions(self, label: str) -> int | None:
+        query = "SHOW VECTOR INDEXES YIELD name, options WHERE name = $index RETURN options"
+        found = self._rows(query, index=_index(label))
+        return int(found[0]["options"]["indexConfig"]["vector.dimensions"]) if found else None
+
+    def _length(self, label: str) -> int:
         self._label(label)
-        length = published.vector_length(self.connection, label)
+        length = self._dimensions(label)
         if length is None:
             steps = f"kgrec train {self.uri}, then kgrec publish {self.uri}"
             raise StoreError(f"no vectors of {label} in {self.uri}; run {steps}")
         return length
 
+    def _node_ids(self, labels: tuple[str, ...], ids: pa.ChunkedArray, role: str) -> pa.ChunkedArray:
+        """Return the server's ids of users or items [n], whatever label each has."""
+        keys, found = [], []
+        for label in labels:
+            key = f"n.{quote(self._label(label).key)}"
+            for row in self._rows(f"MATCH (n:{quote(label)}) RETURN toString({key}) AS key, elementId(n) AS id"):
+                keys.append(row["key"])
+                found.append(row["id"])
+        at = pc.index_in(ids, value_set=pa.array(keys, pa.string()))
+        unknown = ids.filter(pc.is_null(at))
+        if len(unknown):
+            shown = ", ".join(repr(i) for i in unknown.unique().to_pylist()[:5])
+            raise StoreError(f"recommendations for {role}s that are not in the graph: {shown}; load them first")
+        return pa.chunked_array([pa.array(found, pa.string())]).take(at)
+
+    def _declared(self) -> Schema:
+        schema = self.schema()
+        if schema is None:
+            raise StoreError(f"{self.uri} is empty; load data first: kgrec load LOADER SOURCE --into {self.uri}")
+        return schema
+
+    def _label(self, label: str) -> NodeLabel:
+        nodes = self._declared().nodes
+        if label not in nodes:
+            raise StoreError(f"unknown label {label!r} in {self.uri}; expected one of {', '.join(nodes)}")
+        return nodes[label]
+
+    def _constrain(self, keys: Mapping[str, str]) -> None:
+        """Make the keys of labels unique, which makes them fast to find too.
+
+        Raises:
+            StoreError: two nodes that are there have one key.
+        """
+        for label, key in keys.items():
+            self._write(
+                f"CREATE CONSTRAINT {quote(f'kgrec_{label}')} IF NOT EXISTS "
+                f"FOR (n:{quote(label)}) REQUIRE n.{quote(key)} IS UNIQUE"
+            )
+
+    def _delete(self, match: str, **values: Any) -> None:
+        """Delete every `x` that is matched, in transactions of their own."""
+        with self._session(write=True) as session, answering(self.uri):
+            session.run(f"{match} CALL (x) {{ DELETE x }} IN TRANSACTIONS OF 10000 ROWS", **values).consume()
+
+    def _write(self, query: str, **values: Any) -> None:
+        with self._session(write=True) as session:
+            session.execute_write(lambda work: work.run(query, **values).consume())
+
+    def _rows(self, query: str, **values: Any) -> list[neo4j.Record]:
+        with self._session() as session:
+            found: list[neo4j.Record] = session.execute_read(lambda work: list(work.run(query, **values)))
+        return found
+
+    @contextmanager
+    def _session(self, write: bool = False) -> Iterator[neo4j.Session]:
+        import neo4j
+
+        if self._closed:
+            raise StoreError(f"{self.uri} is closed; open it again")
+        mode = neo4j.WRITE_ACCESS if write else neo4j.READ_ACCESS
+        with (
+            answering(self.uri),
+            self._driver.session(database=self._database, default_access_mode=mode, fetch_size=10_000) as session,
+        ):
+            yield session
+
     def _check_writable(self) -> None:
         if self.read_only:
             raise StoreError(f"{self.uri} is open read-only; open it without read_only to write")
 
-    @contextmanager
-    def _declared_keys(self, schema: Schema) -> Iterator[None]:
-        """Make keys unique for the block; constraints that are new go again if it fails."""
-        self._check_writable()
-        state = self._state()
-        if state.adopted:
-            raise StoreError(
-                f"{self.uri} was adopted: kgrec reads its data and changes none of it; "
-                "write to it with the tools that made it, or load into another database"
-            )
-        check_names(merge(stored_schema(state), schema))
-        state.check_writable(self.uri)
-        with self._writing:
-            made = require_keys(self.connection, schema)
-            try:
-                yield
-            except BaseException:
-                self._drop(made)
-                raise
 
-    def _drop(self, constraints: list[str]) -> None:
-        """Remove constraints of a write that failed, unless its rows could not be undone or the server is away."""
-        try:
-            if self._state().writer is None:
-                drop(self.connection, constraints)
-        except StoreError:
-            return  # the error of the write itself says more
+def _in_step(changed: pa.Table, there: pa.Table, keys: list[str]) -> tuple[pa.Table, pa.Table]:
+    """Return changed rows, and the same rows as they are, both in the order of their keys."""
+    before = changes(changed, there, keys)[1] if changed.num_rows else changed
+    order = [(key, "ascending") for key in keys]
+    return changed.sort_by(order), before.sort_by(order)
 
-    def _tables(self, tx: ManagedTransaction, state: State) -> GraphTables:
-        schema, run = self._loaded(state), runner(tx)
-        nodes = {label: read_nodes(run, schema, label, foreign=state.adopted) for label in schema.nodes}
-        edges = {t: read_edges(run, schema, t, foreign=state.adopted) for t in schema.all_edge_types()}
-        return GraphTables(
-            schema,
-            {label: table for label, table in nodes.items() if table.num_rows},
-            {edge_type: table for edge_type, table in edges.items() if table.num_rows},
-        )
 
-    def _consistent(self, work: Callable[[ManagedTransaction, State], T]) -> T:
-        """Read what no write came in between of: the server alone shows each statement what was committed before it."""
+def _write_at_once(session: neo4j.Session, planned: list[Change]) -> None:
+    def write(work: neo4j.ManagedTransaction) -> None:
+        for change in planned:
+            work.run(change.query, rows=change.rows).consume()
+        work.run("MATCH (k:`_Kgrec` {id: 'schema'}) SET k.version = coalesce(k.version, 0) + 2").consume()
 
-        def attempt(tx: ManagedTransaction) -> tuple[T, bool]:
-            before = State.read(tx)
-            before.check_readable(self.uri)
-            found = work(tx, before)
-            return found, State.read(tx).version == before.version
+    session.execute_write(write)
 
-        for _ in range(_READS):
-            found, whole = self.connection.read(attempt)
-            if whole:
-                return found
-        raise StoreLocked(f"{self.uri} is written to all the time; try again later")
+
+def _write_in_batches(lease: Lease, planned: list[Change], repeat: bool) -> None:
+    """Write changes; what was written is taken back if one fails, unless it completes a write that was cut off."""
+    begun: list[Change] = []
+    try:
+        for change in planned:
+            begun.append(change)
+            for part in track(list(change.batches()), "writing"):
+                _write_batch(lease, change.query, part)
+    except BaseException:
+        if not repeat:
+            with suppress(Exception):  # the error that counts is the first; the marker stays if this fails
+                for change in reversed(begun):
+                    for part in rows.pieces(change.before, change.sizes):
+                        _write_batch(lease, change.undo, part)
+                lease.give_back()
+        raise
+
+
+def _write_batch(lease: Lease, query: str, part: list[list[Any]], **values: Any) -> None:
+    def write(work: neo4j.ManagedTransaction) -> None:
+        lease.renew(work)
+        work.run(query, rows=part, **values).consume()
+
+    lease.session.execute_write(write)
+
+
+def _index(label: str) -> str:
+    return f"kgrec_{label}_embedding"
+
+
+def _frame(found: list[list[Any]], names: list[str]) -> pd.DataFrame:
+    frame = pd.DataFrame(found, columns=names)
+    for name in names:
+        if frame[name].dtype == object:
+            frame[name] = frame[name].map(_native)
+    return frame
+
+
+def _native(value: Any) -> Any:
+    """Return what pandas knows: points in time as datetime, nodes and relationships as their properties."""
+    if hasattr(value, "to_native"):
+        return value.to_native()
+    if hasattr(value, "element_id"):
+        return dict(value)
+    return value

@@ -1,214 +1,123 @@
-"""One writer at a time: the marker of a write that takes several transactions, and the count of all writes.
+"""One writer at a time on a server: a marker in the graph that a writer holds, renews in every transaction and clears.
 
-Both are on the node `(:_Kgrec {id: 'schema'})`: `version` grows with every write, so a reader sees that one came in
-between; `writer`, `task`, `step` and `beat` are there only during a long write. A writer that died leaves them, which tells
-readers that the graph is half written; the next writer takes them over.
+The marker counts writes, so a reader knows whether the graph changed while it read.
 """
 
 from __future__ import annotations
 
-import itertools
 import os
-import platform
-from collections.abc import Callable, Mapping
+import socket
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, LiteralString
+from typing import TYPE_CHECKING, Any, Final
 
 from kgrec.errors import StoreError, StoreLocked
 
 if TYPE_CHECKING:
-    from neo4j import ManagedTransaction, Transaction
+    import neo4j
 
-LIVE_SECONDS: Final = 30
-"""A writer that has not renewed its marker for longer is dead."""
+STALE: Final = 30_000
+"""Milliseconds without a sign of life after which a writer counts as gone."""
 
-LOAD: Final = "load"
-"""The task of a long write after which, if it was cut off, the graph is not whole."""
-
-_COUNT: Final[LiteralString] = """
-    MERGE (s:_Kgrec {id: 'schema'}) SET s.version = coalesce(s.version, 0) + 1
-    RETURN s {.writer, .task, .beat, now: timestamp()} AS state
-"""
-_TAKE: Final[LiteralString] = """
-    MATCH (s:_Kgrec {id: 'schema'})
-    SET s.task = $task, s.writer = $writer, s.beat = timestamp(), s.step = 0
-"""
-_RENEW: Final[LiteralString] = """
-    MATCH (s:_Kgrec {id: 'schema', writer: $writer}) SET s.beat = timestamp(), s.version = s.version + 1
-    WITH s, s.step AS step SET s.step = $step RETURN step
-"""
-_CLEAR: Final[LiteralString] = """
-    MATCH (s:_Kgrec {id: 'schema', writer: $writer}) SET s.version = s.version + 1
-    REMOVE s.writer, s.task, s.beat, s.step
-"""
-_numbers = itertools.count(1)
-_writing: set[str] = set()
-"""Names of the writers of this process that are at work."""
-
-Transact = Callable[[Callable[["ManagedTransaction"], Any]], Any]
-"""Runs work in one write transaction, again if the server says that it may succeed then."""
+_MARKER: Final = "MATCH (k:`_Kgrec` {id: $id})"
+_HOST: Final = f"{socket.gethostname()}:{os.getpid()}:"
+_alive: set[str] = set()
 
 
 @dataclass(frozen=True)
 class State:
-    """What the schema's node says.
+    """What a marker says.
 
     Attributes:
-        yaml: the schema; None if there is none.
-        adopted: whether the database was there before kgrec.
-        version: count of writes.
-        writer, task: who is writing for a long time, and what; None if nobody is.
-        idle: seconds since the writer last said so.
+        version: number of writes begun and ended.
+        writer: who is writing, or None.
+        is_over: the writer is gone without having cleared the marker.
     """
 
-    yaml: str | None = None
-    adopted: bool = False
-    version: int = 0
-    writer: str | None = None
-    task: str | None = None
-    idle: float = 0.0
-
-    @classmethod
-    def read(cls, tx: ManagedTransaction | Transaction) -> State:
-        """Read it; a database without the node has the state of an empty one."""
-        record = tx.run(
-            "MATCH (s:_Kgrec {id: 'schema'}) "
-            "RETURN s {.yaml, .adopted, .version, .writer, .task, .beat, now: timestamp()} AS state"
-        ).single()
-        return cls.of(record["state"]) if record else cls()
-
-    @classmethod
-    def of(cls, state: Mapping[str, Any]) -> State:
-        """Make one from the node's properties and the server's time, `now`."""
-        idle = (state["now"] - (state.get("beat") or 0)) / 1000
-        adopted, version = bool(state.get("adopted")), state.get("version") or 0
-        return cls(state.get("yaml"), adopted, version, state.get("writer"), state.get("task"), idle)
-
-    @property
-    def is_being_written(self) -> bool:
-        """Whether a live writer is at work."""
-        return self.writer is not None and self.idle < LIVE_SECONDS and not _is_dead(self.writer)
-
-    def check_readable(self, uri: str) -> None:
-        """Make sure that the graph is whole.
-
-        Raises:
-            StoreLocked: a load is under way.
-            StoreError: a load was cut off.
-        """
-        if self.task != LOAD:
-            return
-        if self.is_being_written:
-            raise StoreLocked(f"{uri} is being written by {self.writer}; try again when that is done")
-        raise StoreError(f"{uri}: a write was cut off, so the graph is not whole; load the same data again")
-
-    def check_writable(self, uri: str) -> None:
-        """Make sure that nobody else is writing.
-
-        Raises:
-            StoreLocked: somebody is.
-        """
-        if self.is_being_written:
-            raise StoreLocked(f"{uri} is being written by {self.writer}; try again when that is done")
+    version: int
+    writer: str | None
+    is_over: bool
 
 
-def count_write(tx: ManagedTransaction, uri: str) -> State:
-    """Count a write; to be called first in its transaction, so that writers wait for one another.
+def state(session: neo4j.Session, id_: str) -> State:
+    """Return what a marker says; version 0 if there is none."""
+    query = f"{_MARKER} RETURN k.version AS version, k.writer AS writer, timestamp() - k.beat AS age"
+    record = session.execute_read(lambda work: work.run(query, id=id_).single())
+    if record is None:
+        return State(0, None, False)
+    writer = record["writer"]
+    return State(record["version"] or 0, writer, writer is not None and _is_over(writer, record["age"] or 0))
 
-    Returns:
-        Who else was writing, which is now dead.
+
+@contextmanager
+def held(session: neo4j.Session, id_: str, uri: str) -> Iterator[Lease]:
+    """Hold a marker in the block. If the block fails it is cleared by `Lease.give_back`, or stays.
 
     Raises:
-        StoreLocked: somebody else is writing.
+        StoreLocked: another writer holds it.
     """
-    record = tx.run(_COUNT).single(strict=True)
-    state = State.of(record["state"])
-    state.check_writable(uri)
-    return state
+    lease = Lease(session, id_, f"{_HOST}{uuid.uuid4().hex[:8]}", uri)
+    lease.take()
+    _alive.add(lease.writer)
+    try:
+        yield lease
+        lease.give_back()
+    finally:
+        _alive.discard(lease.writer)
 
 
+@dataclass(frozen=True)
 class Lease:
-    """The right to write in several transactions, from `take` to `clear`."""
+    """A held marker."""
 
-    def __init__(self, transact: Transact, uri: str, task: str) -> None:
-        self.transact, self.uri, self.task = transact, uri, task
-        self.writer = f"{platform.node()}:{os.getpid()}:{next(_numbers)}"
-        self.step = 0
+    session: neo4j.Session
+    id_: str
+    writer: str
+    uri: str
 
     def take(self) -> None:
-        """Become the writer.
+        """Become the writer."""
+        found = state(self.session, self.id_)
+        if found.writer is not None and not found.is_over:
+            raise StoreLocked(f"{self.uri} is being written by {_shown(found.writer)}; try again when that is done")
+        query = (
+            "MERGE (k:`_Kgrec` {id: $id}) SET k.beat = coalesce(k.beat, 0) WITH k "
+            "WHERE k.writer IS NULL OR k.writer = $before "
+            "SET k.writer = $me, k.beat = timestamp(), k.version = coalesce(k.version, 0) + 1 RETURN k"
+        )
+        if not self._run(query, before=found.writer or ""):
+            raise StoreLocked(f"{self.uri} is being written by another; try again when that is done")
 
-        Raises:
-            StoreLocked: somebody else is.
-        """
+    def renew(self, work: neo4j.ManagedTransaction) -> None:
+        """Show a sign of life, in a transaction that writes."""
+        query = f"{_MARKER} WHERE k.writer = $me SET k.beat = timestamp() RETURN k"
+        if not work.run(query, id=self.id_, me=self.writer).data():
+            raise StoreError(
+                f"{self.uri}: another writer took over after {STALE // 1000} s without a sign; run this again"
+            )
 
-        def work(tx: ManagedTransaction) -> None:
-            # Taken twice where the first answer was lost: the marker is ours already.
-            if State.read(tx).writer != self.writer:
-                state = count_write(tx, self.uri)
-                if self.task != LOAD:
-                    state.check_readable(self.uri)
-                tx.run(_TAKE, writer=self.writer, task=self.task).consume()
+    def give_back(self) -> None:
+        """Stop being the writer."""
+        self._run(f"{_MARKER} WHERE k.writer = $me SET k.version = k.version + 1 REMOVE k.writer, k.beat RETURN k")
 
-        _writing.add(self.writer)
-        try:
-            self.transact(work)
-        except BaseException:
-            _writing.discard(self.writer)
-            raise
+    def _run(self, query: str, **values: Any) -> list[Any]:
+        def run(work: neo4j.ManagedTransaction) -> list[Any]:
+            return list(work.run(query, id=self.id_, me=self.writer, **values))
 
-    def run(self, work: Callable[[ManagedTransaction], None]) -> None:
-        """Do one part of the write in a transaction; exactly once, even where the answer to a commit is lost.
-
-        Raises:
-            StoreLocked: another writer took over.
-        """
-        self.step += 1
-
-        def once(tx: ManagedTransaction) -> None:
-            if self._renew(tx) < self.step:
-                work(tx)
-
-        self.transact(once)
-
-    def clear(self, last: Callable[[ManagedTransaction], None] | None = None) -> None:
-        """End the write; `last` is done in the same transaction."""
-        self.step += 1
-        tries = itertools.count()
-
-        def work(tx: ManagedTransaction) -> None:
-            if next(tries) and State.read(tx).writer is None:
-                return  # the answer to the first try was lost
-            self._renew(tx)
-            if last:
-                last(tx)
-            tx.run(_CLEAR, writer=self.writer).consume()
-
-        self.transact(work)
-        self.drop()
-
-    def _renew(self, tx: ManagedTransaction) -> int:
-        record = tx.run(_RENEW, writer=self.writer, step=self.step).single()
-        if record is None:
-            raise StoreLocked(f"{self.uri}: another writer took over because this one was silent for too long")
-        return int(record["step"])
-
-    def drop(self) -> None:
-        """End the work in this process but leave the marker: what was written is not whole."""
-        _writing.discard(self.writer)
+        return self.session.execute_write(run)
 
 
-def _is_dead(writer: str) -> bool:
-    """Say whether a writer of this machine has ended; one of another machine is taken to live."""
+def _shown(writer: str) -> str:
     host, pid, _ = writer.rsplit(":", 2)
-    if host != platform.node():
-        return False
+    return f"process {pid} on {host}"
+
+
+def _is_over(writer: str, age: int) -> bool:
+    host, pid, _ = writer.rsplit(":", 2)
+    if host != socket.gethostname():
+        return age > STALE
     if int(pid) == os.getpid():
-        return writer not in _writing
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        return False
-    return False
+        return writer not in _alive
+    return age > STALE or not os.path.exists(f"/proc/{pid}")

@@ -1,267 +1,278 @@
-"""Rows of a graph in Neo4j, in and out as Arrow tables.
+"""Rows of a graph in Neo4j, in and out as Arrow tables, many a request.
 
-Relationships travel grouped by their source, so the server looks each source up once; every column is one flat parameter:
-packing a list is far faster than packing a row. They come out collected per source for the same reason.
-Points in time travel as microseconds since 1970: a number is packed faster than a temporal value.
+Relationships travel grouped by the node they start at: one look-up of that node, and lists of ends and properties.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgrec.columns import ARROW_TYPES
 from kgrec.errors import StoreError
 from kgrec.schema import EdgeType, Schema
-from kgrec.store.neo4j_connect import quote
 
 if TYPE_CHECKING:
-    from neo4j import ManagedTransaction
-
-Run = Callable[[str, Mapping[str, Any]], list[list[Any]]]
-"""Runs a statement that reads; returns its rows."""
+    import neo4j
 
 BATCH: Final = 20_000
-"""Rows of one transaction."""
+"""Rows a transaction; also the size up to which a whole write is one."""
 
-FILTERED: Final = 20_000
-"""Up to so many keys are looked up one by one; for more, all rows are read."""
+GROUP: Final = 5_000
+"""Relationships of one node that travel together at most."""
 
-
-def read_nodes(run: Run, schema: Schema, label: str, only: pa.Array | None = None, foreign: bool = False) -> pa.Table:
-    """Return the nodes of a label: key and properties, in the schema's order.
-
-    Args:
-        run: runs a reading statement.
-        schema: the vocabulary.
-        label: one of its labels.
-        only: keys; other nodes are left out.
-        foreign: the data is not kgrec's, so keys may be numbers and points in time of other types.
-    """
-    node = schema.nodes[label]
-    wanted, parameters = _wanted(node.key, only)
-    values = [f"[a IN part | {_key('a', node.key, foreign)}]"]
-    values += [f"[a IN part | {_out('a', name, kind, foreign)}]" for name, kind in node.properties.items()]
-    query = (
-        f"MATCH (a:{quote(label)}) WHERE {wanted} WITH collect(a) AS all UNWIND range(0, size(all) - 1, 1000) AS start "
-        f"WITH all[start..start + 1000] AS part RETURN {', '.join(values)}"
-    )
-    columns = _flattened(run(query, parameters), 1 + len(node.properties))
-    kinds = {node.key: "string", **node.properties}
-    return _table(dict(zip(kinds, columns, strict=True)), kinds, label)
+MICRO: Final = 1_000_000
+Column = tuple[str, str]
+"""Name and property type."""
 
 
-def read_edges(
-    run: Run, schema: Schema, edge_type: EdgeType, only: pa.Array | None = None, foreign: bool = False
-) -> pa.Table:
-    """Return the relationships of an edge type: `src`, `dst` and properties, in the schema's order.
-
-    Args:
-        run: runs a reading statement.
-        schema: the vocabulary.
-        edge_type: one of its edge types.
-        only: keys of sources; relationships of others are left out.
-        foreign: as in `read_nodes`.
-    """
-    source, type_, target = edge_type
-    properties = schema.relationships[type_].properties
-    key, end = schema.nodes[source].key, schema.nodes[target].key
-    wanted, parameters = _wanted(key, only)
-    lists = [f"[x IN all | {_out('x', name, kind, foreign)}]" for name, kind in properties.items()]
-    collected = f"collect({_key('b', end, foreign)}) AS ends" + (", collect(r) AS all" if lists else "")
-    query = (
-        f"MATCH (a:{quote(source)}) WHERE {wanted} CALL (a) {{ "
-        f"MATCH (a)-[r:{quote(type_)}]->(b:{quote(target)}) WHERE b.{quote(end)} IS NOT NULL RETURN {collected} }} "
-        f"WITH * WHERE size(ends) > 0 RETURN {', '.join([_key('a', key, foreign), 'ends', *lists])}"
-    )
-    rows = run(query, parameters)
-    columns = _flattened([row[1:] for row in rows], 1 + len(properties))
-    counts = np.fromiter((len(row[1]) for row in rows), np.int64, len(rows))
-    sources = pa.array([row[0] for row in rows], pa.string()).take(pa.array(np.repeat(np.arange(len(rows)), counts)))
-    kinds = {"src": "string", "dst": "string", **properties}
-    return _table(dict(zip(kinds, [sources, *columns], strict=True)), kinds, "-".join(edge_type))
-
-
-class Statement:
-    """A statement and the rows it is for, cut into batches.
+@dataclass(frozen=True)
+class Change:
+    """Rows to write with one statement, and how to take them back.
 
     Attributes:
-        query: Cypher; its parameters are the lists `c0`, `c1`, … (columns), and for relationships `src` and `at`, the
-            different sources and where their rows start.
+        query: over `$rows`.
+        rows: lists of values.
+        sizes: int64 [rows], how many nodes or relationships each row stands for.
+        undo: statement over `$rows` that takes them back.
+        before: rows for `undo`.
     """
 
-    def __init__(self, query: str, rows: pa.Table, kinds: Sequence[str], grouped: bool) -> None:
-        self.query, self.kinds, self.grouped = query, kinds, grouped
-        self.rows = rows.sort_by(rows.column_names[0]) if grouped and rows.num_rows else rows
+    query: str
+    rows: list[list[Any]]
+    sizes: npt.NDArray[np.int64]
+    undo: str
+    before: list[list[Any]]
 
-    def batches(self, size: int = BATCH) -> Iterator[dict[str, Any]]:
-        """Yield the parameters of one batch after the other."""
-        for start in range(0, self.rows.num_rows, size):
-            part = self.rows.slice(start, size)
-            first = 1 if self.grouped else 0
-            columns = [_packed(column, kind) for column, kind in zip(part.columns, self.kinds, strict=True)][first:]
-            yield {f"c{i}": column for i, column in enumerate(columns)} | (_groups(part.column(0)) if first else {})
-
-    def run(self, tx: ManagedTransaction, parameters: Mapping[str, Any]) -> None:
-        """Run it for one batch."""
-        tx.run(self.query, parameters).consume()
+    def batches(self) -> Iterator[list[list[Any]]]:
+        """Yield the rows in pieces of about BATCH."""
+        yield from pieces(self.rows, self.sizes)
 
 
-def create_nodes(schema: Schema, label: str, rows: pa.Table) -> Statement:
-    """Return the statement that adds nodes."""
-    kinds = _node_kinds(schema, label)
-    values = ", ".join(f"{quote(name)}: {_in(f'$c{i}[n]', kind)}" for i, (name, kind) in enumerate(kinds.items()))
-    query = f"UNWIND range(0, size($c0) - 1) AS n CREATE (:{quote(label)} {{{values}}})"
-    return Statement(query, rows, list(kinds.values()), grouped=False)
+def pieces(rows: list[list[Any]], sizes: npt.NDArray[np.int64], most: int = BATCH) -> Iterator[list[list[Any]]]:
+    """Yield rows in pieces that stand for about `most` things each."""
+    if not rows:
+        return
+    number = (np.cumsum(sizes) - 1) // most
+    cuts = [0, *(np.flatnonzero(np.diff(number)) + 1).tolist(), len(rows)]
+    for start, end in itertools.pairwise(cuts):
+        yield rows[start:end]
 
 
-def set_nodes(schema: Schema, label: str, rows: pa.Table) -> Statement:
-    """Return the statement that sets every property of nodes that are there."""
-    kinds = _node_kinds(schema, label)
-    sets = [f"a.{quote(name)} = {_in(f'$c{i}[n]', kind)}" for i, (name, kind) in enumerate(kinds.items())][1:]
-    query = f"UNWIND range(0, size($c0) - 1) AS n {_match('a', label, schema, '$c0[n]')} SET {', '.join(sets)}"
-    return Statement(query, rows, list(kinds.values()), grouped=False)
+def new_nodes(schema: Schema, label: str, table: pa.Table) -> Change:
+    """Return the change that adds nodes."""
+    columns = node_columns(schema, label, table)
+    key = quote(schema.nodes[label].key)
+    return Change(
+        f"UNWIND $rows AS row CREATE (n:{quote(label)} {{{_map(columns, 'row[{}]')}}})",
+        _rows(table, columns),
+        np.ones(table.num_rows, np.int64),
+        f"UNWIND $rows AS row MATCH (n:{quote(label)} {{{key}: row[0]}}) DETACH DELETE n",
+        [[id_] for id_ in table.column(schema.nodes[label].key).to_pylist()],
+    )
 
 
-def delete_nodes(schema: Schema, label: str, rows: pa.Table) -> Statement:
-    """Return the statement that removes nodes by their keys."""
-    query = f"UNWIND $c0 AS key {_match('a', label, schema, 'key')} DETACH DELETE a"
-    return Statement(query, rows.select([schema.nodes[label].key]), ["string"], grouped=False)
+def changed_nodes(schema: Schema, label: str, table: pa.Table, before: pa.Table) -> Change:
+    """Return the change that sets the properties of nodes that are there."""
+    columns = node_columns(schema, label, table)
+    query = (
+        f"UNWIND $rows AS row MATCH (n:{quote(label)} {{{quote(columns[0][0])}: row[0]}}) SET {_set('n', columns, 1)}"
+    )
+    return Change(query, _rows(table, columns), np.ones(table.num_rows, np.int64), query, _rows(before, columns))
 
 
-def create_edges(schema: Schema, edge_type: EdgeType, rows: pa.Table) -> Statement:
-    """Return the statement that adds relationships."""
-    properties = schema.relationships[edge_type[1]].properties
-    values = ", ".join(f"{quote(p)}: {_in(f'$c{i}[i]', kind)}" for i, (p, kind) in enumerate(properties.items(), 1))
-    query = f"{_ends(schema, edge_type)} CREATE (a)-[:{quote(edge_type[1])} {{{values}}}]->(b)"
-    return Statement(query, rows, ["string", "string", *properties.values()], grouped=True)
-
-
-def set_edges(schema: Schema, edge_type: EdgeType, rows: pa.Table) -> Statement:
-    """Return the statement that sets every property of relationships that are there."""
-    properties = schema.relationships[edge_type[1]].properties
+def new_edges(schema: Schema, edge_type: EdgeType, table: pa.Table) -> Change:
+    """Return the change that adds relationships."""
+    columns = edge_columns(schema, edge_type, table)
+    start, end = _ends(schema, edge_type)
+    rows, sizes = grouped(table, columns)
+    each = "UNWIND $rows AS row " + f"MATCH (a:{start}: row[0]}}) UNWIND range(0, size(row[1]) - 1) AS i "
+    each += f"MATCH (b:{end}: row[1][i]}}) "
     time = schema.edge_key(edge_type[1])
-    sets = [
-        f"r.{quote(p)} = {_in(f'$c{i}[i]', kind)}" for i, (p, kind) in enumerate(properties.items(), 1) if p not in time
-    ]
-    query = f"{_match_edges(schema, edge_type, list(properties))} SET {', '.join(sets)}"
-    return Statement(query, rows, ["string", "string", *properties.values()], grouped=True)
+    names = [name for name, _ in columns]
+    at = (
+        f" WHERE r.{quote(time[0])} = {_value(columns[names.index(time[0])], 2 + names.index(time[0]), '[i]')}"
+        if time
+        else ""
+    )
+    type_ = quote(edge_type[1])
+    return Change(
+        f"{each}CREATE (a)-[:{type_} {{{_map(columns, 'row[{}][i]', 2)}}}]->(b)",
+        rows,
+        sizes,
+        f"{each}MATCH (a)-[r:{type_}]->(b){at} DELETE r",
+        rows,
+    )
 
 
-def delete_edges(schema: Schema, edge_type: EdgeType, rows: pa.Table) -> Statement:
-    """Return the statement that removes relationships by ends and time."""
-    time = schema.edge_key(edge_type[1])
-    kinds = [schema.relationships[edge_type[1]].properties[name] for name in time]
-    query = f"{_match_edges(schema, edge_type, time)} DELETE r"
-    return Statement(query, rows.select(["src", "dst", *time]), ["string", "string", *kinds], grouped=True)
+def changed_edges(schema: Schema, edge_type: EdgeType, table: pa.Table, before: pa.Table) -> Change:
+    """Return the change that sets the properties of relationships that are there."""
+    columns = edge_columns(schema, edge_type, table)
+    start, end = _ends(schema, edge_type)
+    time, names = schema.edge_key(edge_type[1]), [name for name, _ in columns]
+    at = (
+        f" WHERE r.{quote(time[0])} = {_value(columns[names.index(time[0])], 2 + names.index(time[0]))}" if time else ""
+    )
+    query = (
+        f"UNWIND $rows AS row MATCH (a:{start}: row[0]}})-[r:{quote(edge_type[1])}]->(b:{end}: row[1]}}){at} "
+        f"SET {_set('r', columns, 2)}"
+    )
+    ends: list[Column] = [("src", "string"), ("dst", "string")]
+    sizes = np.ones(table.num_rows, np.int64)
+    return Change(query, _rows(table, [*ends, *columns]), sizes, query, _rows(before, [*ends, *columns]))
 
 
-def each_source(match: str) -> str:
-    """Return the start of a statement for grouped rows: `match` finds a source `a` by `$src[n]`; `i` is the row."""
-    return f"UNWIND range(0, size($src) - 1) AS n {match} UNWIND range($at[n], $at[n + 1] - 1) AS i"
-
-
-def _ends(schema: Schema, edge_type: EdgeType) -> str:
-    source, _, target = edge_type
-    return f"{each_source(_match('a', source, schema, '$src[n]'))} {_match('b', target, schema, '$c0[i]')}"
-
-
-def _match_edges(schema: Schema, edge_type: EdgeType, columns: list[str]) -> str:
-    """Match `r` by its ends and time; `columns` are those that follow the ends in the rows."""
-    type_ = edge_type[1]
-    kinds = schema.relationships[type_].properties
-    tests = [f"r.{quote(t)} = {_in(f'$c{columns.index(t) + 1}[i]', kinds[t])}" for t in schema.edge_key(type_)]
-    where = f" WHERE {' AND '.join(tests)}" if tests else ""
-    return f"{_ends(schema, edge_type)} MATCH (a)-[r:{quote(type_)}]->(b){where}"
-
-
-def _match(name: str, label: str, schema: Schema, value: str) -> str:
-    return f"MATCH ({name}:{quote(label)} {{{quote(schema.nodes[label].key)}: {value}}})"
-
-
-def _node_kinds(schema: Schema, label: str) -> dict[str, str]:
+def node_columns(schema: Schema, label: str, table: pa.Table) -> list[Column]:
+    """Return the key and the properties of a label that a table has."""
     node = schema.nodes[label]
-    return {node.key: "string", **node.properties}
+    return [(node.key, "string"), *((n, k) for n, k in node.properties.items() if n in table.column_names)]
 
 
-def _in(value: str, kind: str) -> str:
-    """Return what stores a parameter."""
+def edge_columns(schema: Schema, edge_type: EdgeType, table: pa.Table) -> list[Column]:
+    """Return the properties of a type that a table has."""
+    properties = schema.relationships[edge_type[1]].properties
+    return [(name, kind) for name, kind in properties.items() if name in table.column_names]
+
+
+def grouped(
+    table: pa.Table, columns: Sequence[Column], most: int = GROUP
+) -> tuple[list[list[Any]], npt.NDArray[np.int64]]:
+    """Return relationships as rows [source, targets, values of each column …], and how many each holds."""
+    if not table.num_rows:
+        return [], np.empty(0, np.int64)
+    table = table.take(pc.sort_indices(table, [("src", "ascending")]))
+    codes = pc.dictionary_encode(table.column("src").combine_chunks()).indices.to_numpy()
+    starts = np.flatnonzero(np.append(True, codes[1:] != codes[:-1]))
+    first = np.repeat(starts, np.diff(np.append(starts, len(codes))))
+    within = (np.arange(len(codes)) - first) // most
+    starts = np.flatnonzero(np.append(True, (codes[1:] != codes[:-1]) | (within[1:] != within[:-1])))
+    offsets = pa.array(np.append(starts, len(codes)), pa.int32())
+    parts = [table.column("src").take(pa.array(starts)).to_pylist()]
+    for column in [table.column("dst"), *(_sent(table.column(name), kind) for name, kind in columns)]:
+        parts.append(pa.ListArray.from_arrays(offsets, column.combine_chunks()).to_pylist())
+    return list(map(list, zip(*parts, strict=True))), np.diff(np.append(starts, len(codes)))
+
+
+def read_nodes(session: neo4j.Session, schema: Schema, label: str, foreign: bool) -> pa.Table:
+    """Return the nodes of a label: key and properties, in the schema's order."""
+    node = schema.nodes[label]
+    columns: list[Column] = [(node.key, "string"), *node.properties.items()]
+    values = [_read(f"n.{quote(name)}", kind, foreign) for name, kind in columns]
+    key = f"n.{quote(node.key)}"
+    query = (
+        f"MATCH (n:{quote(label)}) WHERE {key} IS NOT NULL RETURN {_key(key, foreign)}, {', '.join(values[1:]) or '1'}"
+    )
+    records = session.run(query)
+    lists = [list(column) for column in zip(*records, strict=True)] or [[] for _ in columns]
+    return pa.table({c[0]: _arrow(lists[i], c, label) for i, c in enumerate(columns)})
+
+
+def read_edges(session: neo4j.Session, schema: Schema, edge_type: EdgeType, foreign: bool) -> pa.Table:
+    """Return the relationships of an edge type: `src`, `dst` and properties, in the schema's order."""
+    source, type_, target = edge_type
+    columns = list(schema.relationships[type_].properties.items())
+    start, end = (f"{n}.{quote(schema.nodes[label].key)}" for n, label in (("a", source), ("b", target)))
+    values = [_key(end, foreign), *(f"coalesce({_read(f'r.{quote(n)}', k, foreign)}, {_none(k)})" for n, k in columns)]
+    collected = ", ".join(f"collect({value}) AS c{i}" for i, value in enumerate(values))
+    names = ", ".join(f"c{i}" for i in range(len(values)))
+    query = (
+        f"MATCH (a:{quote(source)}) WHERE {start} IS NOT NULL CALL (a) {{ "
+        f"MATCH (a)-[r:{quote(type_)}]->(b:{quote(target)}) WHERE {end} IS NOT NULL RETURN {collected} }} "
+        f"WITH a, {names} WHERE size(c0) > 0 RETURN {_key(start, foreign)}, {names}"
+    )
+    records = session.run(query)
+    lists: list[Sequence[Any]] = list(zip(*records, strict=True)) or [() for _ in range(len(values) + 1)]
+    counts = np.fromiter(map(len, lists[1]), np.int64, len(lists[1]))
+    sources = pa.array(lists[0], pa.string()).take(pa.array(np.repeat(np.arange(len(counts)), counts)))
+    table = {"src": sources, "dst": pa.array(list(itertools.chain.from_iterable(lists[1])), pa.string())}
+    for i, column in enumerate(columns):
+        flat = list(itertools.chain.from_iterable(lists[i + 2]))
+        table[column[0]] = _arrow(flat, column, type_, 0 if column[1] == "string" else "")
+    return pa.table(table)
+
+
+def quote(name: str) -> str:
+    """Return a name as Cypher takes it whatever it is."""
+    return f"`{name}`"
+
+
+def _key(value: str, foreign: bool) -> str:
+    return f"toString({value})" if foreign else value
+
+
+def _read(value: str, kind: str, foreign: bool) -> str:
+    """Return how a property is read: a point in time as microseconds since 1970."""
     if kind != "datetime":
-        return value
-    return f"CASE WHEN {value} IS NOT NULL THEN datetime({{epochSeconds: 0}}) + duration({{microseconds: {value}}}) END"
+        return f"toString({value})" if foreign and kind == "string" else value
+    point = f"datetime(toString({value}))" if foreign else value
+    return f"({point}.epochSeconds * {MICRO} + {point}.microsecond)"
 
 
-def _out(variable: str, name: str, kind: str, foreign: bool) -> str:
-    """Return what reads a property."""
-    value = f"{variable}.{quote(name)}"
-    if kind != "datetime":
-        return value
-    if foreign:  # a DATE or a LOCAL DATETIME has no epoch; taken as UTC
-        value = (
-            f"CASE WHEN {value} IS :: DATE THEN datetime({{date: {value}}}) "
-            f"WHEN {value} IS :: LOCAL DATETIME THEN datetime({{datetime: {value}}}) ELSE {value} END"
-        )
-        return f"head([t IN [{value}] | t.epochSeconds * 1000000 + t.microsecond])"
-    return f"{value}.epochSeconds * 1000000 + {value}.microsecond"
+def _none(kind: str) -> str:
+    """Return what stands for a missing value in a list, since `collect` leaves those out: a value of another type."""
+    return "0" if kind == "string" else "''"
 
 
-def _key(variable: str, key: str, foreign: bool) -> str:
-    return f"toString({variable}.{quote(key)})" if foreign else f"{variable}.{quote(key)}"
-
-
-def _wanted(key: str, only: pa.Array | None) -> tuple[str, dict[str, Any]]:
-    """Return the condition on `a`, and its parameters."""
-    if only is None or len(only) > FILTERED:
-        return f"a.{quote(key)} IS NOT NULL", {}
-    return f"a.{quote(key)} IN $only", {"only": only.to_pylist()}
-
-
-def _packed(column: pa.ChunkedArray, kind: str) -> list[Any]:
-    """Return a column as the driver packs it fastest; `to_pylist` is several times slower than NumPy for numbers."""
-    if kind == "datetime":
-        column = column.cast(pa.int64())
-    if column.null_count or kind == "strings":
-        return list(column.to_pylist())
-    return list(column.to_numpy().tolist())
-
-
-def _groups(sources: pa.ChunkedArray) -> dict[str, Any]:
-    """Return the different sources of sorted rows, and where their rows start and the last ones end."""
-    names = sources.combine_chunks()
-    encoded = names.dictionary_encode()
-    codes = encoded.indices.to_numpy()
-    starts = np.flatnonzero(np.diff(codes, prepend=-1))
-    return {"src": encoded.dictionary.to_pylist(), "at": [*starts.tolist(), len(codes)]}
-
-
-def _flattened(rows: list[list[Any]], n_columns: int) -> list[list[Any]]:
-    columns = list(zip(*rows, strict=True)) or [()] * n_columns
-    return [list(itertools.chain.from_iterable(column)) for column in columns]
-
-
-def _table(columns: Mapping[str, Any], kinds: Mapping[str, str], where: str) -> pa.Table:
-    return pa.table({name: _column(values, kinds[name], f"{where}.{name}") for name, values in columns.items()})
-
-
-def _column(values: Any, kind: str, where: str) -> pa.Array:
+def _arrow(values: list[Any], column: Column, owner: str, none: Any = None) -> pa.Array:
+    name, kind = column
     type_ = ARROW_TYPES[kind]
-    if isinstance(values, pa.Array):
-        return values
+    cells = pd.Series(values, dtype=object).to_numpy()
+    missing = np.asarray(cells == none, dtype=bool)
     try:
         if kind == "datetime":
-            return pa.array(values, pa.int64()).cast(type_)
-        return pa.array(values, type_, from_pandas=False)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
-        reason = " ".join(str(error).split())
-        raise StoreError(f"{where}: the graph holds a value that is not of type {kind} ({reason})") from error
+            return pa.array(cells, pa.int64(), mask=missing).cast(type_)
+        return pa.array(cells, type_, mask=missing)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise StoreError(f"{owner}.{name} holds values that are not of type {kind}: {error}") from error
 
 
-def unknown(keys: pa.ChunkedArray, there: pa.Array) -> list[str]:
-    """Return up to five of the keys that are not there."""
-    lost = keys.filter(pc.invert(pc.is_in(keys, value_set=there)))
-    return list(lost.unique().to_pylist()[:5])
+def _sent(column: pa.ChunkedArray, kind: str) -> pa.ChunkedArray:
+    return column.cast(pa.int64()) if kind == "datetime" else column
+
+
+def _rows(table: pa.Table, columns: Sequence[Column]) -> list[list[Any]]:
+    parts = [_sent(table.column(name), kind).to_pylist() for name, kind in columns]
+    return list(map(list, zip(*parts, strict=True)))
+
+
+def _value(column: Column, index: int, at: str = "") -> str:
+    """Return how a value of a row is written."""
+    value = f"row[{index}]{at}"
+    if column[1] != "datetime":
+        return value
+    micro = f"({value} % {MICRO} + {MICRO}) % {MICRO}"
+    seconds = f"({value} - {micro}) / {MICRO}"
+    point = f"datetime({{epochSeconds: {seconds}, nanosecond: {micro} * 1000}})"
+    return f"CASE WHEN {value} IS NULL THEN NULL ELSE {point} END"
+
+
+def _map(columns: Sequence[Column], value: str, first: int = 0) -> str:
+    at = value.removeprefix("row[{}]")
+    return ", ".join(f"{quote(c[0])}: {_value(c, first + i, at)}" for i, c in enumerate(columns))
+
+
+def _set(variable: str, columns: Sequence[Column], first: int) -> str:
+    skip = 1 if variable == "n" else 0
+    parts = [f"{variable}.{quote(c[0])} = {_value(c, first + i)}" for i, c in enumerate(columns[skip:])]
+    return ", ".join(parts) or f"{variable} += {{}}"
+
+
+def _at(schema: Schema, type_: str, columns: Sequence[Column], i: str = "") -> str:
+    """Return the condition that tells parallel relationships apart: their time."""
+    names = [name for name, _ in columns]
+    times = [(name, 2 + names.index(name)) for name in schema.edge_key(type_)]
+    return "".join(f" WHERE r.{quote(name)} = {_value(columns[n - 2], n, i)}" for name, n in times)
+
+
+def _ends(schema: Schema, edge_type: EdgeType) -> tuple[str, str]:
+    """Return `label {key` of both ends."""
+    start, end = (f"{quote(label)} {{{quote(schema.nodes[label].key)}" for label in (edge_type[0], edge_type[2]))
+    return start, end

@@ -1,58 +1,63 @@
-"""A Neo4j server for tests: the one that KGREC_TEST_NEO4J_URI names, else one that is started beside the repository."""
+"""A real Neo4j server for tests: the one that KGREC_TEST_NEO4J_URI names, else one that is started here."""
 
 from __future__ import annotations
 
 import os
 import subprocess
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-FOLDER = Path(os.environ.get("KGREC_TEST_NEO4J_START") or ROOT.parent / "shared" / "neo4j")
-HEAP = "512m"
+SCRIPTS = Path(os.environ.get("KGREC_TEST_NEO4J_SCRIPTS") or Path(__file__).parents[3] / "shared" / "neo4j")
 
 
 @dataclass
 class Server:
-    """A server that tests started."""
+    """A running server."""
 
-    home: Path
     uri: str
-    user: str
-    password: str
-    pid: int
-
-    @classmethod
-    def start(cls, home: Path, port: int | None = None) -> Server:
-        """Start one in a folder, which keeps its data; on a port that is free, unless given."""
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("NEO4J_")}
-        environment |= {"NEO4J_HEAP": HEAP, "NEO4J_PAGECACHE": "128m"} | ({"NEO4J_PORT": str(port)} if port else {})
-        done = subprocess.run(
-            [FOLDER / "start", home], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        if done.returncode:
-            pytest.fail(f"the Neo4j server did not start: {done.stderr[-2000:]}")
-        said = dict(line.split("=", 1) for line in done.stdout.splitlines())
-        return cls(home, said["NEO4J_URI"], said["NEO4J_USER"], said["NEO4J_PASSWORD"], int(said["NEO4J_PID"]))
-
-    @property
-    def port(self) -> int:
-        return int(self.uri.rpartition(":")[2])
-
-    def kill(self) -> None:
-        """End it as a power cut does."""
-        os.kill(self.pid, 9)
-
-    def stop(self) -> None:
-        subprocess.run([FOLDER / "stop", self.home, "--delete"], check=True)
+    home: Path | None = None
+    pid: int | None = None
 
 
-def can_start() -> bool:
-    return (FOLDER / "start").is_file()
+def start(home: Path, port: str = "") -> Server:
+    """Start a server whose data are in a folder, with the password `kgrec-test`."""
+    environment = {**os.environ, "NEO4J_HEAP": "512m", "NEO4J_PAGECACHE": "128m", "NEO4J_PASSWORD": "kgrec-test"}
+    if port:
+        environment["NEO4J_PORT"] = port
+    done = subprocess.run([SCRIPTS / "start", home], env=environment, capture_output=True, text=True, check=True)
+    found = dict(line.split("=", 1) for line in done.stdout.splitlines())
+    return Server(found["NEO4J_URI"], home, int(found["NEO4J_PID"]))
 
 
-def new_home() -> Path:
-    return Path(tempfile.mkdtemp(prefix="kgrec-neo4j."))
+def stop(home: Path) -> None:
+    """Stop a server."""
+    subprocess.run([SCRIPTS / "stop", home], capture_output=True, check=False)
+
+
+@contextmanager
+def running(home: Path) -> Iterator[Server]:
+    """Run a server of its own for a block; skips the test where none can be started."""
+    if not (SCRIPTS / "start").is_file():
+        pytest.skip(f"no Neo4j to start in {SCRIPTS}")
+    server = start(home)
+    try:
+        yield server
+    finally:
+        stop(home)
+
+
+def clear(uri: str) -> None:
+    """Remove everything from a database."""
+    import neo4j
+
+    auth = os.environ["NEO4J_USER"], os.environ["NEO4J_PASSWORD"]
+    with neo4j.GraphDatabase.driver(uri, auth=auth) as driver, driver.session() as session:
+        session.run("MATCH (n) CALL (n) { DETACH DELETE n } IN TRANSACTIONS OF 10000 ROWS").consume()
+        for row in session.run("SHOW CONSTRAINTS YIELD name").data():
+            session.run(f"DROP CONSTRAINT `{row['name']}`").consume()
+        for row in session.run("SHOW VECTOR INDEXES YIELD name").data():
+            session.run(f"DROP INDEX `{row['name']}`").consume()
