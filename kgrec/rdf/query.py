@@ -67,8 +67,8 @@ def _answer(version: str, query: str, prefixes: dict[str, str], values: dict[str
     import pyoxigraph as ox
 
     if values:
-        names = " ".join(f"?{name}" for name in values)
-        query += f"\nVALUES ({names}) {{ ({' '.join(str(_term(value)) for value in values.values())}) }}"
+        variables = " ".join(f"?{name}" for name in values)
+        query += f"\nVALUES ({variables}) {{ ({' '.join(str(_term(value)) for value in values.values())}) }}"
     try:
         found = ox.Store.read_only(version).query(query, prefixes=prefixes)
         if isinstance(found, ox.QueryBoolean):
