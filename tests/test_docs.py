@@ -174,7 +174,14 @@ def is_left_out(snippet: Snippet) -> bool:
     return snippet.note.startswith("not run: ")
 
 
-RUN = {"python": run_python, "bash": run_bash, "yaml": run_yaml, "csv": run_csv, "turtle": run_csv, "cypher": run_cypher}
+RUN = {
+    "python": run_python,
+    "bash": run_bash,
+    "yaml": run_yaml,
+    "csv": run_csv,
+    "turtle": run_csv,
+    "cypher": run_cypher,
+}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

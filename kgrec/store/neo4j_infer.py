@@ -86,7 +86,7 @@ def _nodes(store: Neo4jStore, notes: list[str]) -> dict[str, Any]:
             if label in ("_Kgrec", "Published"):
                 continue
             properties = found.setdefault(label, {})
-            if row["name"] is not None:
+            if isinstance(row["name"], str):
                 _note_type(properties, f"{label}.{row['name']}", row["name"], row["types"], notes)
     nodes = {}
     for label, properties in found.items():
@@ -118,7 +118,7 @@ def _relationships(store: Neo4jStore, nodes: dict[str, Any], notes: list[str]) -
     )
     for row in properties.to_dict("records"):
         type_ = row["type"].removeprefix(":").strip("`")
-        if type_ in found and row["name"] is not None:
+        if type_ in found and isinstance(row["name"], str):
             kinds = found[type_].setdefault("properties", {})
             _note_type(kinds, f"{type_}.{row['name']}", row["name"], row["types"], notes)
     usable = {type_: entry for type_, entry in found.items() if entry["from"] and entry["to"]}

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 import socketserver
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ import pyarrow as pa
 import pytest
 import yaml
 from conftest import CINEMA, FAST
-from store.neo4j_server import clear, running, start, stop
+from store.neo4j_server import clear
 
 from kgrec.errors import StoreError, StoreLocked
 from kgrec.schema import Schema
@@ -177,84 +175,6 @@ def test_a_second_writer_and_readers_wait_for_a_large_write(neo4j_uri: str, stor
         with pytest.raises(StoreLocked, match="is being written"):
             other.snapshot()
     assert store.snapshot().digest == digest(contract_tables())
-
-
-def test_readers_of_recommendations_never_see_half_of_a_set(neo4j_uri: str, store: Neo4jStore) -> None:
-    things = [f"t{i}" for i in range(30_000)]
-    tables = contract_tables()
-    nodes = {**tables.nodes, "Thing": pa.table({"id": [*things, "$rows", "\\"]})}
-    store.write(GraphTables(SCHEMA, nodes, tables.edges))
-    store.publish(recommendations(["a"] * len(things), things), "run-0")
-    seen, done = [], threading.Event()
-
-    def watch() -> None:
-        with Neo4jStore(neo4j_uri, read_only=True) as reader:
-            while not done.is_set():
-                seen.append(int(reader.cypher(CURRENT)["n"][0]))
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        for i in range(3):
-            store.publish(recommendations(["a"] * len(things), things), f"run-{i}")
-    finally:
-        done.set()
-        watcher.join()
-    assert len(seen) > 3
-    # the old release may be deleted while one query counts it, never a new one half written
-    assert max(seen) == len(things)
-
-
-def test_the_server_dies_in_a_bulk_write_and_a_retry_completes(tmp_path: Path, neo4j_server: str) -> None:
-    tables = many(150_000)
-    with running(tmp_path / "neo4j") as server:
-        with open_store(server.uri) as graph:
-            graph.write(contract_tables())
-        _kill_during(server, lambda graph: graph.write(tables), "MATCH (:User)-[r:MATCH]->(:Item) RETURN count(r) AS n")
-        with open_store(server.uri) as graph:
-            with pytest.raises(StoreError, match="was cut off"):
-                graph.snapshot()
-            graph.write(tables)
-            assert graph.snapshot().digest == digest(tables)
-
-
-def test_the_server_dies_in_a_publish_and_a_retry_completes(tmp_path: Path, neo4j_server: str) -> None:
-    things = [f"t{i}" for i in range(100_000)]
-    nodes = {**contract_tables().nodes, "Thing": pa.table({"id": [*things, "$rows", "\\"]})}
-    with running(tmp_path / "neo4j") as server:
-        with open_store(server.uri) as graph:
-            graph.write(GraphTables(SCHEMA, nodes, contract_tables().edges))
-            graph.publish(recommendations(["a"], ["i1"]), "first")
-        listed = recommendations(["a"] * len(things), things)
-        _kill_during(
-            server, lambda graph: graph.publish(listed, "second"), "MATCH ()-[r:RECOMMENDED]->() RETURN count(r) AS n"
-        )
-        with open_store(server.uri) as graph:
-            assert graph.published() == "first"
-            assert graph.cypher(CURRENT)["n"][0] == 1
-            graph.publish(listed, "second")
-            assert graph.published() == "second"
-            assert graph.cypher(CURRENT)["n"][0] == len(things)
-            assert graph.cypher("MATCH ()-[r:RECOMMENDED]->() RETURN count(r) AS n")["n"][0] == len(things)
-
-
-def _kill_during(server: Any, work: Callable[[GraphStore], Any], count: str) -> None:
-    """Kill the server when the work has written a part, and start it again on the same data and port."""
-    with open_store(server.uri, read_only=True) as watcher:
-        before = int(watcher.cypher(count)["n"][0])
-
-        def kill() -> None:
-            while int(watcher.cypher(count)["n"][0]) <= before + 1:
-                time.sleep(0.02)
-            os.kill(server.pid, signal.SIGKILL)
-
-        killer = threading.Thread(target=kill)
-        killer.start()
-        with open_store(server.uri) as graph, pytest.raises(StoreError, match="the connection was lost"):
-            work(graph)
-        killer.join()
-    stop(server.home)
-    server.pid = start(server.home, server.uri.rpartition(":")[2]).pid
 
 
 FOREIGN = """
