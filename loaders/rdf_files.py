@@ -6,6 +6,7 @@ import gzip
 import itertools
 import re
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     import pyoxigraph
 
 FORMATS: Final = {".nt": "N_TRIPLES", ".ttl": "TURTLE", ".jsonld": "JSON_LD", ".nq": "N_QUADS"}
-PIECE: Final = 64 << 20
+PIECE: Final = 16 << 20
 """Bytes of N-Triples read at a time."""
 
 BATCH: Final = 200_000
@@ -32,7 +33,7 @@ BATCH: Final = 200_000
 _IRI: Final = r"<[A-Za-z][A-Za-z0-9+.-]*:[^\x00-\x20<>\"{}|^`\\]*>"
 _BLANK: Final = r"_:[A-Za-z0-9_]+"
 _LITERAL: Final = rf'"(?:[^"\\\n\r]|\\[tbnrf"\'\\])*"(?:\^\^{_IRI}|@[A-Za-z]+(?:-[A-Za-z0-9]+)*)?'
-_LINE: Final = rf"^(?:{_IRI}|{_BLANK}) {_IRI} (?:{_IRI}|{_BLANK}|{_LITERAL}) \.$"
+_LINE: Final = rf"^(?:{_IRI}|{_BLANK}) {_IRI} (?:{_IRI}|{_BLANK}|{_LITERAL}) \.\n$"
 """A line in the one spelling that needs no parser; all else goes through one."""
 
 Piece = tuple[bytes | pa.Buffer, IntArray]
@@ -56,6 +57,9 @@ def read_files(sources: Sequence[str | Path]) -> Triples:
             found = list(_pieces(path))
         except (SyntaxError, UnicodeDecodeError, EOFError, gzip.BadGzipFile) as error:
             problems.append(_problem(path, error))
+            continue
+        except DataError as error:
+            problems += error.problems
             continue
         pieces += found
         where.append((str(path), sum(len(lines) for _, lines in found)))
@@ -88,13 +92,15 @@ def _pieces(path: Path) -> Iterator[Piece]:
         if _format(path) != "N_TRIPLES":
             yield from _parsed(file, path)
             return
+        texts = list(iter(lambda: _whole_lines(cast("IO[bytes]", file)), b""))
+    with ThreadPoolExecutor() as pool:
         first = 1
-        while text := _whole_lines(cast("IO[bytes]", file)):
+        for text, plain in zip(texts, pool.map(_is_plain, texts), strict=True):
             n = text.count(b"\n")
-            if _is_plain(text):
+            if plain:
                 yield text, np.arange(first, first + n)
             else:
-                yield from _plain_lines(text, first)
+                yield from _plain_lines(path, text, first)
             first += n
 
 
@@ -110,28 +116,37 @@ def _is_plain(text: bytes) -> bool:
 
 def _lines(text: bytes) -> pa.Array:
     ends = np.flatnonzero(np.frombuffer(text, np.uint8) == 10)
-    bounds = np.column_stack([np.concatenate([[0], ends[:-1] + 1]), ends]).ravel()
-    offsets = pa.py_buffer(np.append(bounds, len(text)).astype(np.int64))
-    pieces = pa.LargeStringArray.from_buffers(len(bounds), offsets, pa.py_buffer(text))
-    return pieces.take(pa.array(np.arange(0, len(bounds), 2)))
+    offsets = np.concatenate([[0], ends + 1]).astype(np.int64)
+    return pa.LargeStringArray.from_buffers(len(ends), pa.py_buffer(offsets), pa.py_buffer(text))
 
 
-def _plain_lines(text: bytes, first: int) -> Iterator[Piece]:
+def _plain_lines(path: Path, text: bytes, first: int) -> Iterator[Piece]:
     """Yield lines in the plain spelling as they are, with comments and empty lines left out, and the others parsed."""
     lines = _lines(text)
     plain = np.asarray(pc.match_substring_regex(lines, _LINE))
-    empty = np.asarray(pc.match_substring_regex(lines, r"^[ \t\r]*(#.*)?$"))
+    empty = np.asarray(pc.match_substring_regex(lines, r"^[ \t\r]*(#.*)?\n$"))
     numbers = np.arange(first, first + len(lines))
     if plain.any():
-        yield "\n".join([*lines.filter(pa.array(plain)).to_pylist(), ""]).encode(), numbers[plain]
+        yield "".join(lines.filter(pa.array(plain)).to_pylist()).encode(), numbers[plain]
     odd = np.flatnonzero(~plain & ~empty)
-    for line, number in zip(lines.take(pa.array(odd)).to_pylist(), numbers[odd].tolist(), strict=True):
+    texts = lines.take(pa.array(odd)).to_pylist()
+    try:
+        found = [text for text, _ in _parsed("".join(texts).encode(), Path("x.nt"))]
+    except SyntaxError:
+        raise DataError(list(_broken(path, texts, numbers[odd].tolist()))) from None
+    if texts:
+        together = b"".join(map(bytes, found))
+        n = together.count(b"\n")
+        yield together, numbers[odd] if n == len(odd) else np.full(n, -1)
+
+
+def _broken(path: Path, lines: list[str], numbers: list[int]) -> Iterator[Problem]:
+    for line, number in zip(lines, numbers, strict=True):
         try:
-            for parsed, _ in _parsed(line.encode(), Path("x.nt")):
-                yield parsed, np.array([number])
+            list(_parsed(line.encode(), Path("x.nt")))
         except SyntaxError as error:
             error.lineno = number
-            raise
+            yield _problem(path, error)
 
 
 def _parsed(source: Any, path: Path) -> Iterator[Piece]:

@@ -7,32 +7,44 @@ import pyarrow as pa
 import scipy.sparse as sp
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
+from kgrec.columns import BoolArray
 from kgrec.errors import Problem
 from kgrec.rdf.terms import SUBCLASS, term
 from kgrec.rdf.triples import Triples
 from kgrec.schema import Schema
 
 
-def labels_of_classes(triples: Triples, schema: Schema) -> tuple[dict[str, int], list[Problem]]:
-    """Return class IRI → number of its label, and a problem for every cycle of subclasses."""
+def labels_of_classes(triples: Triples, schema: Schema) -> tuple[dict[str, int], BoolArray, list[Problem]]:
+    """Return which label each class is: its own, or the nearest above it.
+
+    Returns:
+        Class IRI → number of its label; which labels are above which, [labels + 1, labels] (the last row is of no
+        label); a problem for every cycle of subclasses.
+    """
     labels = {term(schema, label): number for number, label in enumerate(schema.nodes)}
+    above_of = np.zeros((len(labels) + 1, len(labels)), dtype=bool)
     rows = pa.array(triples.rows(SUBCLASS))
     below = triples.subjects.take(rows).to_pylist()
     above = triples.objects.take(rows).to_pylist()
     classes = list(dict.fromkeys([*below, *above]))
     if not classes:
-        return labels, []
+        return labels, above_of, []
     number = {name: i for i, name in enumerate(classes)}
     ends = [number[name] for name in above], [number[name] for name in below]
     tree = sp.csr_matrix((np.ones(len(below)), ends), shape=(len(classes), len(classes)))
     problems = _cycles(triples, classes, tree, below, rows.to_pylist())
-    found = dict(labels)
+    reached = {}
     for iri, label in labels.items():
         if f"<{iri}>" in number:
-            reached = breadth_first_order(tree, number[f"<{iri}>"], return_predecessors=False)
-            for i in reached.tolist():
-                found.setdefault(classes[i][1:-1], label)
-    return found, problems
+            found = breadth_first_order(tree, number[f"<{iri}>"], return_predecessors=False)
+            reached[label] = [classes[i][1:-1] for i in found.tolist()]
+    nearest = dict(labels)
+    for label in sorted(reached, key=lambda label: len(reached[label])):
+        for iri in reached[label]:
+            nearest.setdefault(iri, label)
+            if iri in labels and labels[iri] != label:
+                above_of[labels[iri], label] = True
+    return nearest, above_of, problems
 
 
 def _cycles(

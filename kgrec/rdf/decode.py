@@ -68,14 +68,15 @@ class _Decoder:
         self.is_iri = to_mask(pc.starts_with(self.iris, "<"))
 
     def _label_by_class(self) -> None:
-        labels, problems = labels_of_classes(self.triples, self.schema)
+        labels, above, problems = labels_of_classes(self.triples, self.schema)
         self.problems += problems
         rows = self.triples.rows(terms.TYPE)
         names = pa.array([f"<{iri}>" for iri in labels], pa.large_string())
         found = pc.index_in(self.triples.objects.take(pa.array(rows)), value_set=names).fill_null(-1).to_numpy()
         numbers = np.array([*labels.values(), -1])[found]
-        for number in range(len(self.schema.nodes)):
+        for number in sorted(range(len(self.schema.nodes)), key=lambda number: -above[number].sum()):
             of_label = rows[numbers == number]
+            of_label = of_label[~above[self.label[self.subject[of_label]], number]]
             codes = self.subject[of_label]
             other = (self.label[codes] >= 0) & (self.label[codes] != number)
             for row in of_label[other].tolist():
@@ -133,7 +134,7 @@ class _Decoder:
         parts = literals.split(self.triples.objects.take(pa.array(rows)))
         at = self.row[self.subject[rows]]
         if kind == "strings":
-            return self._lists(parts, rows, at, n)
+            return self._lists(parts, rows, at, n, name)
         kept = self._single(parts, rows, at, name)
         parts, rows, at = parts.take(pa.array(kept)), rows[kept], at[kept]
         column, wrong = literals.values(parts, kind)
@@ -159,11 +160,20 @@ class _Decoder:
             self._report(int(rows[i]), found, "one value", name)
         return order[first]
 
-    def _lists(self, parts: pa.Table, rows: IntArray, at: IntArray, n: int) -> pa.ChunkedArray:
+    def _lists(self, parts: pa.Table, rows: IntArray, at: IntArray, n: int, name: str) -> pa.ChunkedArray:
         """Return lists of strings: a JSON literal as it is, several plain literals in their order."""
         is_json = to_mask(pc.equal(parts.column("datatype"), terms.DATATYPES["strings"]))
         text = parts.column("text").cast(pa.string())
-        whole = literals.json_lists(text.filter(pa.array(is_json)))
+        whole, wrong = literals.json_lists(text.filter(pa.array(is_json)))
+        again = is_json & (np.bincount(at, minlength=n)[at] > 1)
+        for bad, expected in (
+            (rows[is_json][wrong], "a JSON array of strings"),
+            (rows[again], "one JSON literal alone"),
+        ):
+            for row in bad.tolist():
+                self._report(row, self.triples.objects[row].as_py(), expected, name)
+        for row in rows[~to_mask(pc.is_valid(text))].tolist():
+            self._report(row, self.triples.objects[row].as_py(), "a literal", name)
         plain = pa.table({"at": at[~is_json], "text": text.filter(pa.array(~is_json))})
         plain = plain.group_by(["at", "text"]).aggregate([]).sort_by([("at", "ascending"), ("text", "ascending")])
         starts, counts = np.unique(plain.column("at").to_numpy(), return_counts=True)
@@ -200,6 +210,10 @@ class _Decoder:
         ends = []
         for iri in (terms.SUBJECT, terms.OBJECT):
             rows, end = self.triples.rows(iri), np.full(len(self.iris), -1)
+            _, first = np.unique(self.subject[rows], return_index=True)
+            for row in np.delete(rows, first).tolist():
+                if type_ == next(iter(self.types)):
+                    self._report(row, f"another {iri} of {self._text(self.subject[row])}", "one")
             end[self.subject[rows]] = self.object[rows]
             ends.append(end)
         rows = self.triples.rows(terms.PREDICATE)

@@ -132,6 +132,8 @@ def _json(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _replaced(text: pa.ChunkedArray, pairs: Sequence[tuple[str, str]]) -> pa.ChunkedArray:
+    if not pc.any(pc.match_substring_regex(text, r'[\x00-\x1f"\\]')).as_py():
+        return text
     for old, new in pairs:
         if pc.any(pc.match_substring(text, old)).as_py():
             text = pc.replace_substring(text, old, new)

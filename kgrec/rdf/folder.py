@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,9 +54,12 @@ def current(folder: Path) -> Path | None:
     return None
 
 
-@contextmanager
-def changed(folder: Path) -> Iterator[pyoxigraph.Store]:
-    """Yield a copy of the current version to write to; it becomes the current one if the block ends well.
+def change(folder: Path, work: Callable[[pyoxigraph.Store], object]) -> None:
+    """Run `work` on a copy of the current version, which becomes the current one if all goes well.
+
+    Args:
+        folder: of the graph.
+        work: writes to the copy, and keeps no reference to it.
 
     Raises:
         StoreError: it cannot be written, for instance because the disk is full; the graph is as it was.
@@ -69,7 +71,7 @@ def changed(folder: Path) -> Iterator[pyoxigraph.Store]:
         _remove_all_but(folder, before)
         if before:
             shutil.copytree(before, after, copy_function=_link_data)
-        yield from _written(after)
+        _write(after, work)
         pointer = folder / ".current"
         pointer.write_text(after.name, encoding="utf-8")
         os.replace(pointer, folder / "current")
@@ -81,15 +83,15 @@ def changed(folder: Path) -> Iterator[pyoxigraph.Store]:
         raise
 
 
-def _written(version: Path) -> Iterator[pyoxigraph.Store]:
+def _write(version: Path, work: Callable[[pyoxigraph.Store], object]) -> None:
     store = oxigraph()(str(version))
-    yield store
+    work(store)
     store.flush()
+    del store  # closes it: while it is open the engine goes on to merge files, under a reader's hands
     for file in version.iterdir():
-        with suppress(FileNotFoundError):  # the engine may still be removing files that it has merged
-            descriptor = os.open(file, os.O_RDONLY)
-            os.fsync(descriptor)
-            os.close(descriptor)
+        descriptor = os.open(file, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
 
 
 def _remove_all_but(folder: Path, kept: Path | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from typing import Final
 
@@ -16,7 +17,7 @@ from kgrec.rdf.terms import DATATYPES
 
 _LITERAL: Final = r'(?s)^"(?P<text>.*)"(?:\^\^<(?P<datatype>[^>]*)>|@(?P<language>[A-Za-z0-9-]+))?$'
 _UNESCAPES: Final = (
-    ("\\\\", "\x00"),
+    ("\\\\", "\\!"),
     ('\\"', '"'),
     ("\\n", "\n"),
     ("\\r", "\r"),
@@ -67,8 +68,25 @@ def values(parts: pa.Table, kind: str) -> tuple[pa.ChunkedArray, BoolArray]:
     return column, wrong
 
 
-def json_lists(text: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return JSON arrays of strings [n] as lists; missing ones stay missing."""
+def json_lists(text: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray]:
+    """Return JSON arrays of strings [n] as lists, and a mask [n] of those that are none; missing ones stay missing."""
+    try:
+        lists, wrong = _json_lists(text), np.zeros(len(text), dtype=bool)
+    except pa.ArrowInvalid:
+        wrong = np.array([not _is_list(value) for value in text.to_pylist()], dtype=bool)
+        lists = _json_lists(pc.if_else(pa.array(wrong), None, text))
+    return lists, wrong | to_mask(pc.and_(pc.is_valid(lists), pc.is_null(pc.binary_join(lists, ""))))
+
+
+def _is_list(text: str | None) -> bool:
+    try:
+        value = [] if text is None else json.loads(text)
+    except ValueError:
+        return False
+    return isinstance(value, list) and all(isinstance(part, str) for part in value)
+
+
+def _json_lists(text: pa.ChunkedArray) -> pa.ChunkedArray:
     rows = pc.binary_join_element_wise('{"v":', pc.fill_null(text, "null"), "}\n", "")
     joined = "".join(rows.to_pylist()).encode()
     if not joined:
@@ -85,11 +103,12 @@ def _unescaped(text: pa.Array) -> pa.Array:
     if pc.any(coded).as_py():
         plain = [re.sub(_CODED, _character, value) for value in text.filter(coded).to_pylist()]
         text = pc.replace_with_mask(text, pc.fill_null(coded, False), pa.array(plain, text.type))
-    return pc.replace_substring(text, "\x00", "\\")
+    return pc.replace_substring(text, "\\!", "\\")
 
 
 def _character(match: re.Match[str]) -> str:
-    return chr(int(match[1] or match[2], 16))
+    character = chr(int(match[1] or match[2], 16))
+    return "\\!" if character == "\\" else character
 
 
 def _converted(text: pa.ChunkedArray, kind: str) -> tuple[pa.ChunkedArray, BoolArray]:

@@ -22,7 +22,7 @@ class Refused(Exception):
 
 
 def ask(
-    version: Path, query: str, prefixes: Mapping[str, str], values: Mapping[str, Any], time_limit: float, limit: int
+    version: Path, query: str, prefixes: Mapping[str, str], time_limit: float, limit: int
 ) -> tuple[list[str], Rows]:
     """Run a query on a version of a store.
 
@@ -30,7 +30,6 @@ def ask(
         version: folder of the store; it is opened read-only.
         query: SELECT, ASK, CONSTRUCT or DESCRIBE.
         prefixes: prefix → IRI, known in the query.
-        values: variable → its value.
         time_limit: seconds.
         limit: rows at most.
 
@@ -41,7 +40,7 @@ def ask(
         TimeoutError: it took longer.
         Refused: the engine's message.
     """
-    request = pickle.dumps((str(version), query, dict(prefixes), dict(values), limit))
+    request = pickle.dumps((str(version), query, dict(prefixes), limit))
     root = str(Path(__file__).parents[2])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     try:
@@ -63,12 +62,9 @@ def ask(
     return names, rows
 
 
-def _answer(version: str, query: str, prefixes: dict[str, str], values: dict[str, Any], limit: int) -> Any:
+def _answer(version: str, query: str, prefixes: dict[str, str], limit: int) -> Any:
     import pyoxigraph as ox
 
-    if values:
-        variables = " ".join(f"?{name}" for name in values)
-        query += f"\nVALUES ({variables}) {{ ({' '.join(str(_term(value)) for value in values.values())}) }}"
     try:
         found = ox.Store.read_only(version).query(query, prefixes=prefixes)
         if isinstance(found, ox.QueryBoolean):
@@ -81,14 +77,6 @@ def _answer(version: str, query: str, prefixes: dict[str, str], values: dict[str
     except (SyntaxError, ValueError, OSError, RuntimeError) as error:
         return str(error)
     return names, rows
-
-
-def _term(value: Any) -> Any:
-    import pyoxigraph as ox
-
-    if isinstance(value, str) and value.startswith("<") and value.endswith(">"):
-        return ox.NamedNode(value[1:-1])
-    return ox.Literal(value)
 
 
 def native(term: Any) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
+from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,13 +29,20 @@ DATATYPES: Final[dict[str, str]] = {
 }
 """Property type → datatype of its literals."""
 
-IRI: Final = r"^(https?://|urn:)[^\x00-\x20<>\"{}|\\^`]+$"
+_STRANGE: Final = (
+    r"\x{7f}-\x{9f}\x{e000}-\x{f8ff}\x{fdd0}-\x{fdef}\x{fff0}-\x{ffff}\x{1fffe}-\x{1ffff}\x{2fffe}-\x{10ffff}"
+)
+"""Controls, private and unassigned characters, which an IRI cannot hold."""
+
+_CHARACTER: Final = rf"(?:[^\x00-\x20<>\"{{}}|\\^`\[\]%?#{_STRANGE}]|%[0-9A-Fa-f]{{2}})"
+_TAIL: Final = rf"(?:\?(?:{_CHARACTER}|\?)*)?(?:#(?:{_CHARACTER}|\?)*)?"
+IRI: Final = (
+    rf"^(?:https?://[A-Za-z0-9._~-]+(?::[0-9]+)?(?:/{_CHARACTER}*)?|urn:[A-Za-z0-9][A-Za-z0-9-]*:{_CHARACTER}+){_TAIL}$"
+)
 """Keys that are IRIs as they stand."""
 
-_UNSAFE: Final = "%" + "".join(map(chr, range(33))) + '<>"{}|\\^`/?#'
-"""Characters that an IRI cannot hold, or that mean something in one; the escape character first."""
-
-_ANY_UNSAFE: Final = r"[%\x00-\x20<>\"{}|\\^`/?#]"
+_UNSAFE: Final = rf"[\x00-\x20<>\"{{}}|\\^`\[\]%/?#{_STRANGE}]"
+"""Characters that an IRI cannot hold, or that mean something in one."""
 
 
 def prefixes(schema: Schema) -> dict[str, str]:
@@ -54,17 +63,25 @@ def term(schema: Schema, name: str, owner: str | None = None) -> str:
 def node_iris(schema: Schema, label: str, keys: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return the IRIs of nodes, by their keys [n]."""
     minted = pc.binary_join_element_wise(f"{schema.rdf.base}{label}/", escaped(keys), "")
-    return pc.if_else(pc.match_substring_regex(keys, IRI), keys, minted)
+    labels = "|".join(schema.nodes)
+    ours = pc.match_substring_regex(keys, f"^{re.escape(schema.rdf.base)}(?:{labels})/")
+    return pc.if_else(pc.and_not(pc.match_substring_regex(keys, IRI), ours), keys, minted)
 
 
 def escaped(values: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return strings percent-encoded, so that each can be one step of an IRI's path."""
-    if not pc.any(pc.match_substring_regex(values, _ANY_UNSAFE)).as_py():
+    unsafe = pc.match_substring_regex(values, _UNSAFE)
+    if not pc.any(unsafe).as_py():
         return values
-    for character in _UNSAFE:
-        if pc.any(pc.match_substring(values, character)).as_py():
-            values = pc.replace_substring(values, character, f"%{ord(character):02X}")
-    return values
+    coded = pc.dictionary_encode(pc.if_else(unsafe, values, "")).combine_chunks()
+    texts, found = coded.dictionary, set("".join(coded.dictionary.to_pylist()))
+    for character in sorted(filter(_is_unsafe, found), key=lambda c: c != "%"):
+        texts = pc.replace_substring(texts, character, quote(character, safe=""))
+    return pc.if_else(unsafe, texts.take(coded.indices), values)
+
+
+def _is_unsafe(character: str) -> bool:
+    return bool(pc.match_substring_regex(character, _UNSAFE).as_py())
 
 
 def statement_iris(schema: Schema, type_: str, parts: list[pa.ChunkedArray]) -> pa.ChunkedArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -74,7 +75,8 @@ def parse(parts: Iterable[bytes | pa.Buffer]) -> Triples:
     Args:
         parts: pieces of the text, each of whole lines.
     """
-    cut = [_cut(part) for part in parts if len(part)]
+    with ThreadPoolExecutor() as pool:
+        cut = list(pool.map(_cut, filter(len, parts)))
     subjects, predicates, objects = (pa.chunked_array([piece[i] for piece in cut], pa.large_string()) for i in range(3))
     return Triples(subjects, pc.dictionary_encode(predicates).combine_chunks(), objects)
 

@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 
 _SCHEMA: Final = "schema"
 _RELEASE: Final = "release"
+_COUNT: Final = "MATCH (k:`_Kgrec` {id: 'schema'}) SET k.version = coalesce(k.version, 0) + 2"
+_ALONE: Final = ("can only be executed in an implicit transaction", "ForbiddenDueToTransactionType")
+"""Signs of a statement that needs a transaction of its own."""
+
 _VECTORS: Final = 1000
 """Vectors a transaction."""
 
@@ -105,13 +109,18 @@ class Neo4jStore(GraphStore):
         """
         self._check_writable()
         with self._session(write=True) as session:
-            found = state(session, _SCHEMA)
-            if found.writer and not found.is_over:
-                raise StoreLocked(f"{self.uri} is being written; try again when that is done")
-            planned = [change for change in self._changes(session, tables) if change.rows]
-            if sum(int(change.sizes.sum()) for change in planned) <= BATCH and not found.writer:
-                return _write_at_once(session, planned)
+            while True:
+                found = state(session, _SCHEMA)
+                if found.writer and not found.is_over:
+                    raise StoreLocked(f"{self.uri} is being written; try again when that is done")
+                planned = [change for change in self._changes(session, tables) if change.rows]
+                if found.writer or sum(int(change.sizes.sum()) for change in planned) > BATCH:
+                    break
+                with suppress(_Moved):
+                    return _write_at_once(session, planned, found.version, self.uri)
             with held(session, _SCHEMA, self.uri) as lease:
+                if state(session, _SCHEMA).version != found.version + 1:  # somebody wrote since this was planned
+                    planned = [change for change in self._changes(session, tables) if change.rows]
                 _write_in_batches(lease, planned, found.is_over)
 
     def read(self) -> GraphTables:
@@ -157,22 +166,28 @@ class Neo4jStore(GraphStore):
         """Run one Cypher statement; see `GraphStore.cypher`. Without `write` the server refuses to change anything."""
         if write:
             self._check_writable()
-        with (
-            self._session(write) as session,
-            answering(self.uri, query, time_limit),
-            session.begin_transaction(timeout=time_limit) as work,
-        ):
-            result = work.run(query, dict(parameters or {}))
-            names = result.keys()
-            found = [record.values() for record in itertools.islice(result, row_limit + 1)]
-            summary = result.consume()
-            work.commit()
+        import neo4j
+
+        with self._session(write) as session, answering(self.uri, query, time_limit):
+            try:
+                with session.begin_transaction(timeout=time_limit) as work:
+                    names, found, summary = _fetched(work.run(query, dict(parameters or {})), row_limit)
+                    if len(found) > row_limit:
+                        work.rollback()  # a block that ends well commits
+                    elif write:
+                        work.run(_COUNT).consume()
+            except neo4j.exceptions.Neo4jError as error:
+                if not write or not any(sign in f"{error.code} {error.message}" for sign in _ALONE):
+                    raise
+                statement = neo4j.Query(query, timeout=time_limit)
+                names, found, summary = _fetched(session.run(statement, dict(parameters or {})), row_limit)
+                session.run(_COUNT).consume()
         lost = unknown_name(summary, self.schema())
         if lost:
             raise refused(query, lost[0], "neo4j", lost[1])
         if len(found) > row_limit:
             raise too_many(query, row_limit)
-        return _frame(found, list(names))
+        return _frame(found, names)
 
     def write_vectors(self, label: str, ids: pa.Array, vectors: FloatArray) -> None:
         """Set the vectors of nodes, in indexed nodes `<label>Vector` (id, embedding); replaces earlier ones.
@@ -268,7 +283,7 @@ class Neo4jStore(GraphStore):
         self._constrain({"_Kgrec": "id", "Published": "id"})
         with self._session(write=True) as session, held(session, _RELEASE, self.uri) as lease:
             current = self._release()
-            others = "MATCH ()-[x:RECOMMENDED]->() WHERE x.release <> $keep OR x.release IS NULL"
+            others = "MATCH ()-[x:RECOMMENDED]->() WHERE x.release <> $keep"  # without a release it is not kgrec's
             self._delete(others, keep=current)
             values = {"run": run, "release": current + 1}
             for part in track(list(rows.pieces(lists, sizes)), "publishing"):
@@ -289,7 +304,7 @@ class Neo4jStore(GraphStore):
         """
         self._check_writable()
         self._write("MATCH (now:Published {id: 'now'}) DELETE now")
-        self._delete("MATCH ()-[x:RECOMMENDED]->()")
+        self._delete("MATCH ()-[x:RECOMMENDED]->() WHERE x.release IS NOT NULL")
         self._write("DROP CONSTRAINT `kgrec_Published` IF EXISTS")
         for label in self._declared().nodes:
             self._write(f"DROP INDEX {quote(_index(label))} IF EXISTS")
@@ -427,11 +442,27 @@ def _in_step(changed: pa.Table, there: pa.Table, keys: list[str]) -> tuple[pa.Ta
     return changed.sort_by(order), before.sort_by(order)
 
 
-def _write_at_once(session: neo4j.Session, planned: list[Change]) -> None:
+class _Moved(Exception):
+    """The graph was written to since a write was planned."""
+
+
+def _write_at_once(session: neo4j.Session, planned: list[Change], version: int, uri: str) -> None:
+    """Write changes that were planned at a version of the graph.
+
+    Raises:
+        _Moved: it has another version; perhaps because this was written, and only the answer was lost.
+        StoreLocked: another writer came in between.
+    """
+
     def write(work: neo4j.ManagedTransaction) -> None:
+        # Counting first makes writers wait for each other until the end of the transaction.
+        record = work.run(f"{_COUNT} RETURN k.version - 2 AS version, k.writer AS writer").single(strict=True)
+        if record["writer"]:
+            raise StoreLocked(f"{uri} is being written; try again when that is done")
+        if record["version"] != version:
+            raise _Moved
         for change in planned:
             work.run(change.query, rows=change.rows).consume()
-        work.run("MATCH (k:`_Kgrec` {id: 'schema'}) SET k.version = coalesce(k.version, 0) + 2").consume()
 
     session.execute_write(write)
 
@@ -455,15 +486,24 @@ def _write_in_batches(lease: Lease, planned: list[Change], repeat: bool) -> None
 
 
 def _write_batch(lease: Lease, query: str, part: list[list[Any]], **values: Any) -> None:
+    step = next(lease.steps)
+
     def write(work: neo4j.ManagedTransaction) -> None:
-        lease.renew(work)
-        work.run(query, rows=part, **values).consume()
+        if lease.renew(work, step):
+            work.run(query, rows=part, **values).consume()
 
     lease.session.execute_write(write)
 
 
 def _index(label: str) -> str:
     return f"kgrec_{label}_embedding"
+
+
+def _fetched(result: neo4j.Result, row_limit: int) -> tuple[list[str], list[list[Any]], neo4j.ResultSummary]:
+    """Return the names, the rows up to one beyond the limit, and the summary."""
+    names = list(result.keys())
+    found = [record.values() for record in itertools.islice(result, row_limit + 1)]
+    return names, found, result.consume()
 
 
 def _frame(found: list[list[Any]], names: list[str]) -> pd.DataFrame:

@@ -5,12 +5,13 @@ The marker counts writes, so a reader knows whether the graph changed while it r
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from kgrec.errors import StoreError, StoreLocked
@@ -76,31 +77,50 @@ class Lease:
     id_: str
     writer: str
     uri: str
+    steps: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def take(self) -> None:
-        """Become the writer."""
+        """Become the writer; twice is once, where the answer to the first try was lost."""
         found = state(self.session, self.id_)
         if found.writer is not None and not found.is_over:
             raise StoreLocked(f"{self.uri} is being written by {_shown(found.writer)}; try again when that is done")
         query = (
             "MERGE (k:`_Kgrec` {id: $id}) SET k.beat = coalesce(k.beat, 0) WITH k "
-            "WHERE k.writer IS NULL OR k.writer = $before "
-            "SET k.writer = $me, k.beat = timestamp(), k.version = coalesce(k.version, 0) + 1 RETURN k"
+            "WHERE k.writer IS NULL OR k.writer IN [$before, $me] "
+            "SET k.writer = $me, k.beat = timestamp(), k.step = 0, k.version = coalesce(k.version, 0) + 1 RETURN k"
         )
         if not self._run(query, before=found.writer or ""):
             raise StoreLocked(f"{self.uri} is being written by another; try again when that is done")
 
-    def renew(self, work: neo4j.ManagedTransaction) -> None:
-        """Show a sign of life, in a transaction that writes."""
-        query = f"{_MARKER} WHERE k.writer = $me SET k.beat = timestamp() RETURN k"
-        if not work.run(query, id=self.id_, me=self.writer).data():
+    def renew(self, work: neo4j.ManagedTransaction, step: int) -> bool:
+        """Show a sign of life, in a transaction that writes.
+
+        Args:
+            work: the transaction, perhaps a second try of one that was committed while its answer was lost.
+            step: number of the transaction, from `steps`.
+
+        Returns:
+            Whether the step is still to be done.
+
+        Raises:
+            StoreError: another writer took over.
+        """
+        query = (
+            f"{_MARKER} WHERE k.writer = $me SET k.beat = timestamp() "
+            "WITH k, k.step AS done SET k.step = $step RETURN done"
+        )
+        record = work.run(query, id=self.id_, me=self.writer, step=step).single()
+        if record is None:
             raise StoreError(
                 f"{self.uri}: another writer took over after {STALE // 1000} s without a sign; run this again"
             )
+        return bool(record["done"] < step)
 
     def give_back(self) -> None:
         """Stop being the writer."""
-        self._run(f"{_MARKER} WHERE k.writer = $me SET k.version = k.version + 1 REMOVE k.writer, k.beat RETURN k")
+        self._run(
+            f"{_MARKER} WHERE k.writer = $me SET k.version = k.version + 1 REMOVE k.writer, k.beat, k.step RETURN k"
+        )
 
     def _run(self, query: str, **values: Any) -> list[Any]:
         def run(work: neo4j.ManagedTransaction) -> list[Any]:

@@ -6,8 +6,7 @@ import os
 import re
 import threading
 import weakref
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
@@ -17,18 +16,28 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgrec.columns import to_mask
-from kgrec.errors import StoreError
+from kgrec.errors import DataError, StoreError
 from kgrec.rdf import folder, terms
 from kgrec.rdf.decode import decode
-from kgrec.rdf.encode import lines, literals, to_bytes
+from kgrec.rdf.encode import lines, literals
+from kgrec.rdf.literals import split
 from kgrec.rdf.query import Refused, ask, native
+from kgrec.rdf.query_text import with_values
 from kgrec.rdf.terms import node_iris, prefixes, term
 from kgrec.rdf.triples import Triples, parse
 from kgrec.schema import PREFIXES, NodeLabel, Schema
 from kgrec.snapshot import FloatArray
 from kgrec.store.base import ROW_LIMIT, TIME_LIMIT, GraphStore
 from kgrec.store.cypher_errors import offset_of, refused, too_long, too_many
-from kgrec.store.rdf_rows import declare, recommendation_lines, stored_schema, upsert
+from kgrec.store.rdf_rows import (
+    declare,
+    loaded,
+    recommendation_lines,
+    replace_graph,
+    settle,
+    stored_schema,
+    upsert,
+)
 from kgrec.store.whole import lock
 from kgrec.tables import GraphTables
 
@@ -91,14 +100,12 @@ class RdfStore(GraphStore):
         Raises:
             StoreError: a label, type or property is there with another meaning; says which.
         """
-        with self._change() as store:
-            declare(store, schema)
+        self._change(lambda store: declare(store, schema))
 
     def upsert(self, tables: GraphTables) -> None:
         """Write checked tables whole: new rows are added, rows of a known key replaced."""
-        there = self._tables()
-        with self._change() as store:
-            upsert(store, self._declared(), there, tables)
+        there, schema = self._tables(), self._declared()
+        self._change(lambda store: upsert(store, schema, there, tables))
 
     def write(self, tables: GraphTables) -> GraphTables:
         """Check tables, declare their schema and write them, in one step.
@@ -108,8 +115,7 @@ class RdfStore(GraphStore):
             StoreError: the schema contradicts the graph's, or the folder cannot be written; nothing was written.
         """
         checked, there = self.check(tables), self._tables()
-        with self._change() as store:
-            upsert(store, declare(store, checked.schema), there, checked)
+        self._change(lambda store: upsert(store, declare(store, checked.schema), there, checked))
         return checked
 
     def read(self) -> GraphTables:
@@ -129,10 +135,16 @@ class RdfStore(GraphStore):
         Raises:
             StoreError: the schema has no such label.
         """
+        import pyoxigraph as ox
+
         node, schema = self._label(label), self._declared()
         class_, key = term(schema, label), term(schema, node.key, label)
         query = f"SELECT ?id WHERE {{ ?n <{terms.TYPE}> <{class_}> ; <{key}> ?id }}"
-        return pa.array(self.sparql(query)["id"].tolist(), pa.string())
+        found = self._opened().query(query)
+        assert isinstance(found, ox.QuerySolutions)
+        text = found.serialize(format=ox.QueryResultsFormat.TSV) or b""
+        ids = split(pa.chunked_array([text.decode().split("\n")[1:-1]], pa.string())).column("text")
+        return ids.combine_chunks().cast(pa.string())
 
     def sparql(
         self,
@@ -148,16 +160,20 @@ class RdfStore(GraphStore):
         An ASK query answers with the column `answer`, CONSTRUCT and DESCRIBE with `subject`, `predicate`, `object`. A
         parameter written as `<iri>` is an IRI, every other one a literal.
         """
-        known = prefixes(self._declared())
+        schema = self._declared()
+        written = with_values(query, parameters or {})
         if write:
-            return self._update(query, known)
+            self._update(query, written, schema)
+            return pd.DataFrame()
         self._current()
         assert self._version is not None
         try:
-            names, rows = ask(self._version, query, known, parameters or {}, time_limit, row_limit + 1)
+            names, rows = ask(self._version, written, prefixes(schema), time_limit, row_limit + 1)
         except TimeoutError:
             raise too_long(query, time_limit) from None
         except Refused as error:
+            if folder.current(self.path) != self._version:  # a writer has removed the version meanwhile
+                return self.sparql(query, parameters, time_limit=time_limit, row_limit=row_limit)
             raise _refused(query, str(error)) from None
         if len(rows) > row_limit:
             raise too_many(query, row_limit)
@@ -191,9 +207,7 @@ class RdfStore(GraphStore):
         iris = node_iris(self._declared(), label, keys)
         parts = [lines(iris, ID, literals(keys, "string")), lines(iris, EMBEDDING, literals(texts, "string"))]
         graph = ox.NamedNode(f"{KGREC}vectors/{label}")
-        with self._change() as store:
-            store.remove_graph(graph)
-            store.bulk_load(b"".join(map(bytes, to_bytes(parts))), ox.RdfFormat.N_TRIPLES, to_graph=graph)
+        self._change(lambda store: replace_graph(store, graph, parts))
 
     def vector(self, label: str, id_: str) -> FloatArray | None:
         """Return the vector [d] of a node; None if it has none.
@@ -235,15 +249,20 @@ class RdfStore(GraphStore):
         import pyoxigraph as ox
 
         schema = self._declared()
-        user_ids, item_ids = (recommendations.column(name).cast(pa.string()) for name in ("user_id", "item_id"))
-        users = self._iris_by_role(schema, schema.roles.users, user_ids, "user")
-        items = self._iris_by_role(schema, schema.roles.items, item_ids, "item")
+        users = self._iris_by_role(
+            schema, schema.roles.users, recommendations.column("user_id").cast(pa.string()), "user"
+        )
+        items = self._iris_by_role(
+            schema, schema.roles.items, recommendations.column("item_id").cast(pa.string()), "item"
+        )
         parts = recommendation_lines(schema, users, items, recommendations)
         graph = ox.NamedNode(RECOMMENDATIONS)
-        with self._change() as store:
-            store.remove_graph(graph)
-            store.bulk_load(b"".join(map(bytes, to_bytes(parts))), ox.RdfFormat.N_TRIPLES, to_graph=graph)
+
+        def work(store: pyoxigraph.Store) -> None:
+            replace_graph(store, graph, parts)
             store.add(ox.Quad(graph, ox.NamedNode(PUBLISHED), ox.Literal(run), graph))
+
+        self._change(work)
 
     def published(self) -> str | None:
         """Return the name of the published run, or None if none is."""
@@ -257,17 +276,17 @@ class RdfStore(GraphStore):
         """Remove everything that was published: recommendations and vectors. What was loaded stays."""
         import pyoxigraph as ox
 
-        with self._change() as store:
-            for name in ("recommendations", *(f"vectors/{label}" for label in self._declared().nodes)):
+        names = ["recommendations", *(f"vectors/{label}" for label in self._declared().nodes)]
+
+        def work(store: pyoxigraph.Store) -> None:
+            for name in names:
                 store.remove_graph(ox.NamedNode(KGREC + name))
+
+        self._change(work)
 
     def triples(self) -> Triples:
         """Return the triples of what was loaded."""
-        import pyoxigraph as ox
-
-        store = self._current()
-        text = store.dump(format=ox.RdfFormat.N_TRIPLES, from_graph=ox.DefaultGraph()) if store else b""
-        return parse([text])
+        return loaded(self._opened())
 
     def _tables(self) -> GraphTables | None:
         schema = self.schema()
@@ -292,26 +311,45 @@ class RdfStore(GraphStore):
         with self._opening:
             version = folder.current(self.path)
             if version != self._version and version is not None:
-                self._store = folder.oxigraph().read_only(str(version))
+                self._store = self._open(version)
                 self._version, self._vectors = version, {}
             return self._store
 
-    @contextmanager
-    def _change(self) -> Iterator[pyoxigraph.Store]:
+    def _open(self, version: Path) -> pyoxigraph.Store:
+        try:
+            return folder.oxigraph().read_only(str(version))
+        except (OSError, RuntimeError) as error:
+            now = folder.current(self.path)
+            if now is None or now == version:
+                raise StoreError(f"cannot open {self.uri}: {error}") from None
+            return self._open(now)  # a writer has removed the version meanwhile
+
+    def _opened(self) -> pyoxigraph.Store:
+        store = self._current()
+        if store is None:
+            raise StoreError(f"{self.uri} is empty; load data first: kgrec load LOADER SOURCE --into {self.uri}")
+        return store
+
+    def _change(self, work: Callable[[pyoxigraph.Store], object]) -> None:
         if self.read_only:
             raise StoreError(f"{self.uri} is open read-only; open it without read_only to write")
         if self._closed:
             raise StoreError(f"{self.uri} is closed; open it again")
-        with folder.changed(self.path) as store:
-            yield store
+        folder.change(self.path, work)
 
-    def _update(self, query: str, known: Mapping[str, str]) -> pd.DataFrame:
+    def _update(self, query: str, written: str, schema: Schema) -> None:
+        """Run an update, unless it leaves something that is no graph of the schema."""
+
+        def work(store: pyoxigraph.Store) -> None:
+            store.update(written, prefixes=prefixes(schema))
+            settle(store, schema)
+
         try:
-            with self._change() as store:
-                store.update(query, prefixes=dict(known))
+            self._change(work)
         except (SyntaxError, ValueError) as error:
             raise _refused(query, str(error)) from None
-        return pd.DataFrame()
+        except DataError as error:
+            raise StoreError(f"the update was undone; after it there would be {error}\nthe update: {query}") from None
 
     def _vectors_of(self, label: str) -> tuple[pa.Array, FloatArray]:
         """Return keys [n] and vectors [n, d] of a label."""
@@ -331,12 +369,12 @@ class RdfStore(GraphStore):
         node, schema = self._label(label), self._declared()
         if node.name is None or not ids:
             return ids
+        import pyoxigraph as ox
+
         nodes = node_iris(schema, label, pa.chunked_array([ids], pa.string())).to_pylist()
-        values = " ".join(f"<{iri}>" for iri in nodes)
-        name = term(schema, node.name, label)
-        found = self.sparql(f"SELECT ?n ?name WHERE {{ VALUES ?n {{ {values} }} ?n <{name}> ?name }}")
-        names = dict(zip(found["n"], found["name"].astype(str), strict=True))
-        return [names.get(iri, id_) for iri, id_ in zip(nodes, ids, strict=True)]
+        name, store, graph = ox.NamedNode(term(schema, node.name, label)), self._opened(), ox.DefaultGraph()
+        found = (next(store.quads_for_pattern(ox.NamedNode(iri), name, None, graph), None) for iri in nodes)
+        return [str(native(quad.object)) if quad else id_ for quad, id_ in zip(found, ids, strict=True)]
 
     def _iris_by_role(
         self, schema: Schema, labels: tuple[str, ...], ids: pa.ChunkedArray, role: str
@@ -354,8 +392,6 @@ class RdfStore(GraphStore):
 
 
 def _vectors(triples: Triples) -> tuple[pa.Array, FloatArray]:
-    from kgrec.rdf.literals import split
-
     rows = {name: triples.rows(name) for name in (ID, EMBEDDING)}
     ids, texts = (
         pa.table({"node": triples.subjects.take(pa.array(r)), name: split(triples.objects.take(pa.array(r)))["text"]})

@@ -11,8 +11,22 @@ import pyarrow.compute as pc
 
 from kgrec.errors import StoreError
 from kgrec.rdf import terms
-from kgrec.rdf.encode import edge_triples, iri_objects, lines, literals, node_triples, schema_triple, to_bytes
+from kgrec.rdf.decode import decode
+from kgrec.rdf.encode import (
+    edge_triples,
+    has_statements,
+    iri_objects,
+    lines,
+    literals,
+    node_triples,
+    schema_triple,
+    statements,
+    to_bytes,
+)
+from kgrec.rdf.encode import triples as graph_triples
 from kgrec.rdf.query import native
+from kgrec.rdf.terms import node_iris
+from kgrec.rdf.triples import Triples, parse
 from kgrec.schema import PREFIXES, Schema
 from kgrec.store.merge import changes, merge
 from kgrec.tables import GraphTables
@@ -74,6 +88,56 @@ def upsert(store: pyoxigraph.Store, schema: Schema, there: GraphTables | None, t
         _remove_lines(store, edge_triples(schema, edge_type, before))
         new += itertools.chain(edge_triples(schema, edge_type, added), edge_triples(schema, edge_type, after))
     _add(store, b"".join(map(bytes, to_bytes(new))))
+
+
+def loaded(store: pyoxigraph.Store) -> Triples:
+    """Return the triples of what was loaded into a store."""
+    import pyoxigraph as ox
+
+    return parse([store.dump(format=ox.RdfFormat.N_TRIPLES, from_graph=ox.DefaultGraph()) or b""])
+
+
+def replace_graph(store: pyoxigraph.Store, graph: pyoxigraph.NamedNode, parts: list[pa.ChunkedArray]) -> None:
+    """Make a named graph hold these lines and nothing else."""
+    import pyoxigraph as ox
+
+    store.remove_graph(graph)
+    store.bulk_load(b"".join(map(bytes, to_bytes(parts))), ox.RdfFormat.N_TRIPLES, to_graph=graph)
+
+
+def settle(store: pyoxigraph.Store, schema: Schema) -> None:
+    """Give nodes that came by SPARQL the IRIs of their keys, so that loading into the graph finds them.
+
+    Raises:
+        DataError: with everything that makes the triples no graph of the schema.
+    """
+    import pyoxigraph as ox
+
+    found = loaded(store)
+    tables = decode(found, schema)
+    strange = _strange(found, tables)
+    for iri in strange:
+        node, graph = ox.NamedNode(iri[1:-1]), ox.DefaultGraph()
+        for subject, object_ in ((node, None), (None, node)):
+            for quad in list(store.quads_for_pattern(subject, None, object_, graph)):
+                store.remove(quad)
+    if strange:
+        _add(store, b"".join(map(bytes, to_bytes(list(graph_triples(tables))))))
+
+
+def _strange(found: Triples, tables: GraphTables) -> list[str]:
+    """Return what stands for a node or a relationship but has not the IRI of its key, or of its ends."""
+    schema = tables.schema
+    known = [node_iris(schema, label, t.column(schema.nodes[label].key)) for label, t in tables.nodes.items()]
+    known += [statements(schema, t, table) for t, table in tables.edges.items() if has_statements(schema, t[1])]
+    flat = pa.chunked_array([chunk for iris in known for chunk in iris.chunks], pa.string())
+    classes = pa.array([f"<{terms.term(schema, label)}>" for label in schema.nodes], pa.large_string())
+    typed = pa.array(found.rows(terms.TYPE))
+    nodes = found.subjects.take(typed).filter(pc.is_in(found.objects.take(typed), value_set=classes))
+    edges = found.subjects.take(pa.array(found.rows(terms.SUBJECT)))
+    subjects = pa.chunked_array([*nodes.chunks, *edges.chunks], pa.large_string())
+    iris = iri_objects(flat).cast(pa.large_string())
+    return list(subjects.filter(pc.invert(pc.is_in(subjects, value_set=iris))).unique().to_pylist())
 
 
 def recommendation_lines(

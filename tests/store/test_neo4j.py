@@ -278,3 +278,63 @@ def test_the_whole_job_on_a_server(kgrec: Any, neo4j_uri: str, tmp_path: Path, m
     assert "nothing is published" in refused.err
     for path in tmp_path.rglob("*.json"):
         assert "kgrec-test" not in path.read_text()
+
+
+def test_two_writers_of_the_same_rows_write_them_once(neo4j_uri: str, store: Neo4jStore) -> None:
+    store.write(contract_tables())
+    tables, start = many(3_000), threading.Barrier(2)
+
+    def write() -> None:
+        with Neo4jStore(neo4j_uri) as graph:
+            start.wait()
+            graph.write(tables)
+
+    writers = [threading.Thread(target=write) for _ in range(2)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert store.snapshot().digest == digest(tables)
+
+
+def test_a_batch_whose_answer_was_lost_is_not_written_twice(store: Neo4jStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    from neo4j import ManagedTransaction
+    from neo4j.exceptions import ServiceUnavailable
+
+    owner = next(kind for kind in ManagedTransaction.__mro__ if "_commit" in vars(kind))
+    real, commits = vars(owner)["_commit"], iter(range(1_000))
+    tables = many(45_000)
+    store.write(contract_tables())
+
+    def commit(transaction: Any) -> None:
+        real(transaction)
+        if next(commits) % 2 == 0:
+            raise ServiceUnavailable("the answer was lost")
+
+    monkeypatch.setattr(owner, "_commit", commit)
+    monkeypatch.setattr("random.random", lambda: 0.0)
+    store.upsert(tables)
+    monkeypatch.undo()
+    assert store.snapshot().digest == digest(tables)
+
+
+def test_recommendations_of_others_stay(foreign: Neo4jStore) -> None:
+    foreign.cypher(
+        "MATCH (a:Customer {id: 1}), (x:Film {nr: 12}) CREATE (a)-[:RECOMMENDED {by: 'them'}]->(x)", write=True
+    )
+    adopt(foreign, Schema.parse(infer_schema(foreign)))
+    foreign.publish(recommendations(["1"], ["11"]), "run-1")
+    foreign.unpublish()
+    assert foreign.cypher("MATCH ()-[r:RECOMMENDED]->() RETURN r.by AS by")["by"].tolist() == ["them"]
+
+
+def test_a_write_that_returns_too_much_is_taken_back(store: Neo4jStore) -> None:
+    query = "UNWIND range(1, 5) AS i CREATE (z:Z {i: i}) RETURN z.i"
+    assert "more than 2 rows" in message(lambda: store.cypher(query, write=True, row_limit=2))
+    assert store.cypher("MATCH (n) WHERE n.i > 0 RETURN n.i").empty
+
+
+def test_a_statement_that_needs_its_own_transactions_runs(store: Neo4jStore) -> None:
+    query = "UNWIND range(1, 5) AS i CALL (i) { CREATE (:Z {i: i}) } IN TRANSACTIONS OF 2 ROWS"
+    store.cypher(query, write=True)
+    assert store.cypher("MATCH (n:Z) RETURN count(n) AS n")["n"].tolist() == [5]

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from kgrec.errors import StoreError, StoreLocked
+from kgrec.store import open_store
+from kgrec.store.base import GraphStore
+from kgrec.tables import GraphTables
+from kgrec.testing.store_contract import contract_tables, digest, recommendations
+
+pytest.importorskip("pyoxigraph")
+RUNS = """
+SELECT (COUNT(?r) AS ?n) ?run {
+  GRAPH kgrec:recommendations { ?r kgrec:rank ?k } GRAPH kgrec:recommendations { ?g kgrec:published ?run }
+} GROUP BY ?run"""
+
+
+@pytest.fixture
+def uri(tmp_path: Path) -> str:
+    """A graph that holds the small graph."""
+    with open_store(f"oxigraph:{tmp_path / 'graph'}") as store:
+        store.write(contract_tables())
+    return f"oxigraph:{tmp_path / 'graph'}"
+
+
+def many(n: int) -> GraphTables:
+    """The small graph with n behaviours more."""
+    tables = contract_tables()
+    edge_type = ("User", "MATCH", "Item")
+    times = [float(10 + i) for i in range(n)]
+    more = pa.table({"src": ["a"] * n, "dst": ["i1"] * n, "weight": times, "timestamp": times})
+    both = pa.concat_tables([tables.edges[edge_type], more], promote_options="default")
+    return GraphTables(tables.schema, tables.nodes, {**tables.edges, edge_type: both})
+
+
+def behaviours(store: GraphStore) -> int:
+    return len(store.snapshot().behaviours)
+
+
+def python(code: str, uri: str) -> subprocess.Popen[str]:
+    imports = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})"
+    head = f"{imports}\nfrom test_rdf_versions import *\nuri = {uri!r}\n"
+    return subprocess.Popen(
+        [sys.executable, "-c", head + textwrap.dedent(code)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+def test_a_second_writer_is_refused_and_a_reader_is_not(uri: str) -> None:
+    with open_store(uri) as writer:
+        with pytest.raises(StoreLocked, match="is open for writing in this process"):
+            open_store(uri)
+        with open_store(uri, read_only=True) as reader:
+            writer.write(many(100))
+            assert behaviours(reader) == 105
+            with pytest.raises(StoreError, match="open read-only"):
+                reader.write(contract_tables())
+    open_store(uri).close()
+
+
+def test_a_closed_store_says_so(uri: str) -> None:
+    store = open_store(uri)
+    store.close()
+    with pytest.raises(StoreError, match="is closed; open it again"):
+        store.schema()
+
+
+def test_what_is_no_graph(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(StoreError, match=r"which holds notes\.txt, is not a graph of kgrec"):
+        open_store(f"oxigraph:{tmp_path}")
+    with pytest.raises(StoreError, match=r"a file, is not a graph of kgrec"):
+        open_store(f"oxigraph:{tmp_path / 'notes.txt'}")
+    with pytest.raises(StoreError, match=r"no graph at .*; load data first"):
+        open_store(f"oxigraph:{tmp_path / 'none'}", read_only=True)
+    assert not (tmp_path / "none").exists()
+
+
+def test_damaged_files_are_reported(uri: str) -> None:
+    folder = Path(uri.removeprefix("oxigraph:"))
+    for file in next(folder.glob("graph-*")).iterdir():
+        file.write_bytes(b"junk")
+    with open_store(uri, read_only=True) as store, pytest.raises(StoreError, match="cannot open"):
+        store.schema()
+
+
+def test_two_readers_never_see_half_a_publish(uri: str) -> None:
+    code = """
+        with open_store(uri) as store:
+            for run in range(6):
+                store.publish(recommendations(["a"] * 2000, ["i1"] * 2000), str(run))
+    """
+    with open_store(uri) as store:
+        store.publish(recommendations(["a"] * 2000, ["i1"] * 2000), "first")
+    with python(code, uri) as writer:
+        seen: list[tuple[str, int]] = []
+
+        def read() -> None:
+            with open_store(uri, read_only=True) as reader:
+                while writer.poll() is None:
+                    frame = reader.sparql(RUNS)
+                    seen.extend(zip(frame["run"].astype(str), frame["n"], strict=True))
+                    assert behaviours(reader) == 5
+
+        threads = [threading.Thread(target=read) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert writer.communicate()[1] == ""
+    with open_store(uri, read_only=True) as reader:
+        assert reader.published() == "5"
+    assert {n for _, n in seen} == {2000}
+    assert len({run for run, _ in seen}) > 1
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.1, 0.3, 0.6, 1.2])
+def test_a_killed_write_leaves_the_old_or_the_new_graph(uri: str, delay: float) -> None:
+    code = """
+        tables = many(20_000)
+        with open_store(uri) as store:
+            print("go", flush=True)
+            store.write(tables)
+            for run in range(50):
+                store.publish(recommendations(["a"] * 5000, ["i1"] * 5000), str(run))
+    """
+    with python(code, uri) as writer:
+        assert line(writer) == "go\n"
+        time.sleep(delay)
+        writer.send_signal(signal.SIGKILL)
+    with open_store(uri, read_only=True) as reader:
+        n = behaviours(reader)
+        frame = reader.sparql(RUNS)
+        assert frame["n"].tolist() in ([], [5000])
+    assert n in (5, 20_005)
+    with open_store(uri) as store:
+        store.write(many(20_000))
+        assert store.snapshot().digest == digest(many(20_000))
+    folder = Path(uri.removeprefix("oxigraph:"))
+    assert len(list(folder.glob("graph-*"))) == 2
+
+
+def test_a_full_disk_leaves_the_old_graph(uri: str) -> None:
+    code = """
+        import resource
+        tables = many(30_000)
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        with open_store(uri) as store:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+            try:
+                store.write(tables)
+            except StoreError as error:
+                print(error)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+            print(store.snapshot().digest == digest(contract_tables()))
+    """
+    with python(code, uri) as writer:
+        out, errors = writer.communicate()
+    assert "cannot write" in out, errors
+    assert out.endswith("True\n")
+    with open_store(uri) as store:
+        store.write(many(10))
+        assert behaviours(store) == 15
+
+
+def test_many_changed_rows_are_replaced(uri: str) -> None:
+    tables = many(5000)
+    edge_type = ("User", "MATCH", "Item")
+    changed = tables.edges[edge_type].set_column(2, "weight", pa.array([7.5] * tables.edges[edge_type].num_rows))
+    new = GraphTables(tables.schema, tables.nodes, {**tables.edges, edge_type: changed})
+    with open_store(uri) as store:
+        store.write(tables)
+        store.write(new)
+        assert store.snapshot().digest == digest(new)
+    assert os.path.exists(uri.removeprefix("oxigraph:"))
