@@ -27,7 +27,7 @@ import pandas as pd
 import pyarrow as pa
 
 from kgrec.columns import ARROW_TYPES
-from kgrec.errors import StoreError, UnknownItem, UnknownUser, UsageError, near_matches
+from kgrec.errors import UnknownItem, UnknownUser, UsageError, near_matches
 from kgrec.rdf.encode import literals
 from kgrec.rdf.terms import term
 from kgrec.schema import Schema
@@ -107,9 +107,7 @@ def run_named(store: GraphStore, name: str, parameters: Mapping[str, Any] | None
         StoreError: the graph is empty.
     """
     query = _find(name)
-    schema = store.schema()
-    if schema is None:
-        raise StoreError(f"{store.uri} is empty; load data first: kgrec load LOADER SOURCE --into {store.uri}")
+    schema = store.declared()
     given = _complete(query, parameters or {})
     properties = {p.name: _user_property(schema, given.pop(p.name)) for p in _of_kind(query, "user property")}
     values = {p.name: _value(schema, p, given[p.name], properties) for p in query.parameters if p.name in given}

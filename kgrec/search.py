@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from kgrec.errors import RunError, StoreError, UsageError, near_matches
+from kgrec.errors import RunError, UsageError, near_matches
 from kgrec.runs import find_run, root_of
 from kgrec.schema import Schema
 from kgrec.snapshot import FloatArray
@@ -40,10 +40,7 @@ def similar_nodes(
     """
     if k < 1:
         raise UsageError(f"k={k}; expected at least 1")
-    schema = store.schema()
-    if schema is None:
-        raise StoreError(f"{store.uri} is empty; load data first: kgrec load LOADER SOURCE --into {store.uri}")
-    label = _known_label(schema, label)
+    label = _known_label(store.declared(), label)
     if text is not None and node is None:
         return store.nearest(label, (encoder or _encoder_of(store)).encode([text])[0], k)
     if node is None or text is not None:

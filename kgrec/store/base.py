@@ -11,11 +11,13 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
 from kgrec.errors import StoreError
-from kgrec.schema import Schema
+from kgrec.schema import NodeLabel, Schema
 from kgrec.snapshot import FloatArray, GraphSnapshot, Vectors
 from kgrec.tables import GraphTables, check
 
@@ -153,6 +155,37 @@ class GraphStore(ABC):
     def close(self) -> None:
         """Release the engine; the store cannot be used afterwards."""
 
+    def declared(self) -> Schema:
+        """Return the schema of the graph.
+
+        Raises:
+            StoreError: nothing was loaded yet.
+        """
+        schema = self.schema()
+        if schema is None:
+            raise self.is_empty()
+        return schema
+
+    def node_label(self, label: str) -> NodeLabel:
+        """Return what the schema says of a label.
+
+        Raises:
+            StoreError: nothing was loaded yet, or the schema has no such label.
+        """
+        nodes = self.declared().nodes
+        if label not in nodes:
+            raise StoreError(f"unknown label {label!r} in {self.uri}; expected one of {', '.join(nodes)}")
+        return nodes[label]
+
+    def is_empty(self) -> StoreError:
+        """Return the error for a graph that nothing was loaded into."""
+        return StoreError(f"{self.uri} is empty; load data first: kgrec load LOADER SOURCE --into {self.uri}")
+
+    def has_no_vectors(self, label: str) -> StoreError:
+        """Return the error for a label without vectors."""
+        steps = f"kgrec train {self.uri}, then kgrec publish {self.uri}"
+        return StoreError(f"no vectors of {label} in {self.uri}; run {steps}")
+
     def write(self, tables: GraphTables) -> GraphTables:
         """Check tables, declare their schema and write them; nothing is written if anything is wrong.
 
@@ -186,8 +219,7 @@ class GraphStore(ABC):
         Raises:
             StoreError: nothing was loaded yet.
         """
-        if self.schema() is None:
-            raise StoreError(f"{self.uri} is empty; load data first: kgrec load LOADER SOURCE --into {self.uri}")
+        self.declared()
         return GraphSnapshot.from_tables(self.read())
 
     def to_pyg(self, vectors: Vectors | None = None) -> HeteroData:
@@ -209,3 +241,20 @@ class GraphStore(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def check_known(ids: pa.ChunkedArray, known: npt.NDArray[np.bool_], role: str) -> None:
+    """Check that recommendations are for nodes of the graph.
+
+    Args:
+        ids: of the recommendations' users or items, string [n].
+        known: whether each is in the graph, bool [n].
+        role: "user" or "item".
+
+    Raises:
+        StoreError: one is not; names some.
+    """
+    unknown = ids.filter(pa.array(~known))
+    if len(unknown):
+        shown = ", ".join(repr(i) for i in unknown.unique().to_pylist()[:5])
+        raise StoreError(f"recommendations for {role}s that are not in the graph: {shown}; load them first")

@@ -24,9 +24,9 @@ import pyarrow.compute as pc
 
 from kgrec.columns import BoolArray, to_mask
 from kgrec.errors import StoreError
-from kgrec.schema import NodeLabel, Schema
+from kgrec.schema import Schema
 from kgrec.snapshot import FloatArray
-from kgrec.store.base import ROW_LIMIT, TIME_LIMIT, GraphStore
+from kgrec.store.base import ROW_LIMIT, TIME_LIMIT, GraphStore, check_known
 from kgrec.store.cypher_errors import too_many
 from kgrec.store.ladybug_ddl import (
     PUBLISHED,
@@ -141,7 +141,7 @@ class LadybugStore(GraphStore):
         Raises:
             StoreError: the schema has no such label.
         """
-        key = self._label(label).key
+        key = self.node_label(label).key
         return self._read(lambda connection: _keys(connection, label, key))
 
     def cypher(
@@ -174,7 +174,7 @@ class LadybugStore(GraphStore):
             ids: keys [n].
             vectors: float32 [n, d]; a row of zeros is a node without a vector, and is left out.
         """
-        self._label(label)
+        self.node_label(label)
         given = np.any(vectors != 0, axis=1)
         flat = pa.array(np.ascontiguousarray(vectors[given], dtype=np.float32).ravel())
         lists = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
@@ -194,7 +194,7 @@ class LadybugStore(GraphStore):
         Raises:
             StoreError: the label has no vectors, or of another length.
         """
-        node, length = self._label(label), self._vector_length(label)
+        node, length = self.node_label(label), self._vector_length(label)
         if len(vector) != length:
             raise StoreError(f"vectors of {label} in {self.uri} have {length} dimensions; this one has {len(vector)}")
         name = f"coalesce(CAST(n.{quote(node.name or node.key)} AS STRING), v.id)"
@@ -227,7 +227,7 @@ class LadybugStore(GraphStore):
         Raises:
             StoreError: nothing was loaded yet, or a user or an item is not in the graph.
         """
-        schema = self._declared()
+        schema = self.declared()
         columns = {name: recommendations.column(name) for name in RECOMMENDATION if name not in ("run", "release")}
         rows = pa.table({"src": recommendations.column("user_id"), "dst": recommendations.column("item_id"), **columns})
         release = self._release_number() + 1
@@ -252,7 +252,7 @@ class LadybugStore(GraphStore):
 
     def unpublish(self) -> None:
         """Remove everything that was published: recommendations and vectors. What was loaded stays."""
-        schema = self._declared()
+        schema = self.declared()
         with self._transaction() as connection:
             execute(connection, "DROP TABLE `RECOMMENDED`")
             execute(connection, recommended(schema))
@@ -270,30 +270,17 @@ class LadybugStore(GraphStore):
         found = self._pointer()
         return 0 if found.empty else int(found["release"][0])
 
-    def _declared(self) -> Schema:
-        schema = self.schema()
-        if schema is None:
-            raise StoreError(f"{self.uri} is empty; load data first: kgrec load LOADER SOURCE --into {self.uri}")
-        return schema
-
-    def _label(self, label: str) -> NodeLabel:
-        nodes = self._declared().nodes
-        if label not in nodes:
-            raise StoreError(f"unknown label {label!r} in {self.uri}; expected one of {', '.join(nodes)}")
-        return nodes[label]
-
     def _vector_length(self, label: str) -> int:
-        self._label(label)
+        self.node_label(label)
         kinds = self._read(lambda connection: table_columns(connection, vector_table(label)))
         if not kinds:
-            steps = f"kgrec train {self.uri}, then kgrec publish {self.uri}"
-            raise StoreError(f"no vectors of {label} in {self.uri}; run {steps}")
+            raise self.has_no_vectors(label)
         return int(kinds["embedding"].removeprefix("FLOAT[").removesuffix("]"))
 
     def _tables(self, connection: ladybug.Connection) -> GraphTables:
         schema = stored_schema(connection)
         if schema is None:
-            raise StoreError(f"{self.uri} is empty; load data first: kgrec load LOADER SOURCE --into {self.uri}")
+            raise self.is_empty()
         nodes = {label: read_nodes(connection, schema, label) for label in schema.nodes}
         edges = {t: read_edges(connection, schema, t) for t in schema.all_edge_types()}
         return GraphTables(
@@ -359,10 +346,7 @@ def _by_label(
     masks = {}
     for label in labels:
         masks[label] = to_mask(pc.is_in(ids, value_set=_keys(connection, label, schema.nodes[label].key)))
-    unknown = ids.filter(pa.array(~np.logical_or.reduce(list(masks.values()))))
-    if len(unknown):
-        shown = ", ".join(repr(i) for i in unknown.unique().to_pylist()[:5])
-        raise StoreError(f"recommendations for {role}s that are not in the graph: {shown}; load them first")
+    check_known(ids, np.logical_or.reduce(list(masks.values())), role)
     return masks
 
 

@@ -17,12 +17,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kgrec.columns import to_mask
 from kgrec.errors import StoreError, StoreLocked
 from kgrec.progress import track
-from kgrec.schema import NodeLabel, Schema
+from kgrec.schema import Schema
 from kgrec.snapshot import FloatArray
 from kgrec.store import neo4j_rows as rows
-from kgrec.store.base import ROW_LIMIT, TIME_LIMIT, GraphStore
+from kgrec.store.base import ROW_LIMIT, TIME_LIMIT, GraphStore, check_known
 from kgrec.store.cypher_errors import refused, too_many
 from kgrec.store.merge import changes, merge
 from kgrec.store.neo4j_connect import answering, connect
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 
 _SCHEMA: Final = "schema"
 _RELEASE: Final = "release"
+_RECOMMENDED: Final = "MATCH ()-[x:RECOMMENDED]->() WHERE x.release IS NOT NULL AND x.run IS NOT NULL"
+"""What kgrec recommends; others may use the type for theirs."""
+
 _COUNT: Final = "MATCH (k:`_Kgrec` {id: 'schema'}) SET k.version = coalesce(k.version, 0) + 2"
 _ALONE: Final = ("can only be executed in an implicit transaction", "ForbiddenDueToTransactionType")
 """Signs of a statement that needs a transaction of its own."""
@@ -78,17 +82,31 @@ class Neo4jStore(GraphStore):
         Raises:
             StoreError: a label, type or property is there with another meaning, or two nodes of a label have one key.
         """
-        self._check_writable()
-        if self.is_adopted():
-            raise StoreError(
-                f"{self.uri} holds data that kgrec did not load, and is used as it is; load into another database"
-            )
+        self._check_ours()
         there = self.schema()
         merged = merge(there, schema)
         if merged == there:
             return
         self._constrain({label: node.key for label, node in merged.nodes.items()})
         self.keep_schema(merged)
+
+    def write(self, tables: GraphTables) -> GraphTables:
+        """Check tables, declare their schema and write them; see `upsert` for what a failure leaves.
+
+        Raises:
+            DataError: with every problem in the tables; nothing was written.
+            StoreError: the schema contradicts the graph's, or the server failed.
+        """
+        self._check_ours()
+        checked, before = self.check(tables), self.schema()
+        try:
+            self.apply(checked.schema)
+            self.upsert(checked)
+        except BaseException:
+            with suppress(StoreError):  # the error that counts is the first
+                self._restore(before, checked.schema)
+            raise
+        return checked
 
     def keep_schema(self, schema: Schema, adopted: bool = False) -> None:
         """Keep a schema in the database, whatever it holds; `adopted` says that kgrec did not load it."""
@@ -130,7 +148,7 @@ class Neo4jStore(GraphStore):
             StoreLocked: it is being written; try again.
             StoreError: nothing was loaded yet, or a write was cut off; load again.
         """
-        schema, foreign = self._declared(), self.is_adopted()
+        schema, foreign = self.declared(), self.is_adopted()
         with self._session() as session:
             while True:
                 before = self._settled(session)
@@ -150,7 +168,7 @@ class Neo4jStore(GraphStore):
         Raises:
             StoreError: the schema has no such label.
         """
-        key = f"n.{quote(self._label(label).key)}"
+        key = f"n.{quote(self.node_label(label).key)}"
         query = f"MATCH (n:{quote(label)}) WHERE {key} IS NOT NULL RETURN toString({key}) AS id"
         return pa.array([row["id"] for row in self._rows(query)], pa.string())
 
@@ -198,7 +216,7 @@ class Neo4jStore(GraphStore):
             vectors: float32 [n, d]; a row of zeros is a node without a vector, and is left out.
         """
         self._check_writable()
-        self._label(label)
+        self.node_label(label)
         name, index = f"{label}Vector", _index(label)
         given = np.any(vectors != 0, axis=1)
         pairs = [
@@ -240,19 +258,21 @@ class Neo4jStore(GraphStore):
         Raises:
             StoreError: the label has no vectors, or of another length.
         """
-        node, length = self._label(label), self._length(label)
+        node, length = self.node_label(label), self._length(label)
         if len(vector) != length:
             raise StoreError(f"vectors of {label} in {self.uri} have {length} dimensions; this one has {len(vector)}")
         key = f"n.{quote(node.key)}"
         own = f"toString({key})" if self.is_adopted() else key
         query = (
-            "CALL db.index.vector.queryNodes($index, $k, $vector) YIELD node AS v "
+            "CALL db.index.vector.queryNodes($index, $enough, $vector) YIELD node AS v "
             "WITH v, 2 * vector.similarity.cosine(v.embedding, $vector) - 1 AS score "
             f"MATCH (n:{quote(label)}) WHERE {own} = v.id "
             f"RETURN v.id AS id, coalesce(toString(n.{quote(node.name or node.key)}), v.id) AS name, score "
-            "ORDER BY score DESC, id"
+            "ORDER BY score DESC, id LIMIT $k"
         )
-        found = self._rows(query, index=_index(label), k=k, vector=np.asarray(vector, dtype=float).tolist())
+        # The index is approximate: the nearest of more than k are the nearest k more surely.
+        values = {"k": k, "enough": 2 * k + 10, "vector": np.asarray(vector, dtype=float).tolist()}
+        found = self._rows(query, index=_index(label), **values)
         return pd.DataFrame([row.values() for row in found], columns=["id", "name", "score"])
 
     def publish(self, recommendations: pa.Table, run: str) -> None:
@@ -267,7 +287,7 @@ class Neo4jStore(GraphStore):
             StoreError: nothing was loaded yet, a user or an item is not in the graph, or the server failed.
         """
         self._check_writable()
-        schema = self._declared()
+        schema = self.declared()
         user_ids, item_ids = (recommendations.column(name).cast(pa.string()) for name in ("user_id", "item_id"))
         users = self._node_ids(schema.roles.users, user_ids, "user")
         items = self._node_ids(schema.roles.items, item_ids, "item")
@@ -283,14 +303,14 @@ class Neo4jStore(GraphStore):
         self._constrain({"_Kgrec": "id", "Published": "id"})
         with self._session(write=True) as session, held(session, _RELEASE, self.uri) as lease:
             current = self._release()
-            others = "MATCH ()-[x:RECOMMENDED]->() WHERE x.release <> $keep"  # without a release it is not kgrec's
-            self._delete(others, keep=current)
+            earlier = f"{_RECOMMENDED} AND x.release <> $keep"
+            self._delete(earlier, keep=current)
             values = {"run": run, "release": current + 1}
             for part in track(list(rows.pieces(lists, sizes)), "publishing"):
                 _write_batch(lease, query, part, **values)
             point = "MERGE (now:Published {id: 'now'}) SET now.run = $run, now.release = $release"
             _write_batch(lease, point, [], **values)
-            self._delete(others, keep=values["release"])
+            self._delete(earlier, keep=values["release"])
 
     def published(self) -> str | None:
         """Return the name of the published run, or None if none is."""
@@ -303,16 +323,30 @@ class Neo4jStore(GraphStore):
         From a database that kgrec did not load, the schema goes too: nothing of kgrec is left.
         """
         self._check_writable()
+        labels = list(self.declared().nodes)
         self._write("MATCH (now:Published {id: 'now'}) DELETE now")
-        self._delete("MATCH ()-[x:RECOMMENDED]->() WHERE x.release IS NOT NULL")
+        self._delete(_RECOMMENDED)
         self._write("DROP CONSTRAINT `kgrec_Published` IF EXISTS")
-        for label in self._declared().nodes:
+        for label in labels:
             self._write(f"DROP INDEX {quote(_index(label))} IF EXISTS")
             self._write(f"DROP CONSTRAINT {quote(f'kgrec_{label}Vector')} IF EXISTS")
             self._delete(f"MATCH (x:{quote(label + 'Vector')})")
         if self.is_adopted():
             self._write("MATCH (k:`_Kgrec`) DELETE k")
             self._write("DROP CONSTRAINT `kgrec__Kgrec` IF EXISTS")
+
+    def _restore(self, before: Schema | None, declared: Schema) -> None:
+        """Take back a schema that was declared for a write that failed, unless half of that write is there."""
+        keep = {} if before is None else before.nodes
+        with self._session() as session:
+            if state(session, _SCHEMA).writer:
+                return
+        for label in declared.nodes.keys() - keep.keys():
+            self._write(f"DROP CONSTRAINT {quote(f'kgrec_{label}')} IF EXISTS")
+        if before is not None:
+            self.keep_schema(before)
+        else:
+            self._write("MATCH (k:`_Kgrec` {id: 'schema'}) REMOVE k.yaml")
 
     def _changes(self, session: neo4j.Session, tables: GraphTables) -> Iterator[Change]:
         schema = tables.schema
@@ -357,39 +391,23 @@ class Neo4jStore(GraphStore):
         return int(found[0]["options"]["indexConfig"]["vector.dimensions"]) if found else None
 
     def _length(self, label: str) -> int:
-        self._label(label)
+        self.node_label(label)
         length = self._dimensions(label)
         if length is None:
-            steps = f"kgrec train {self.uri}, then kgrec publish {self.uri}"
-            raise StoreError(f"no vectors of {label} in {self.uri}; run {steps}")
+            raise self.has_no_vectors(label)
         return length
 
     def _node_ids(self, labels: tuple[str, ...], ids: pa.ChunkedArray, role: str) -> pa.ChunkedArray:
         """Return the server's ids of users or items [n], whatever label each has."""
         keys, found = [], []
         for label in labels:
-            key = f"n.{quote(self._label(label).key)}"
+            key = f"n.{quote(self.node_label(label).key)}"
             for row in self._rows(f"MATCH (n:{quote(label)}) RETURN toString({key}) AS key, elementId(n) AS id"):
                 keys.append(row["key"])
                 found.append(row["id"])
         at = pc.index_in(ids, value_set=pa.array(keys, pa.string()))
-        unknown = ids.filter(pc.is_null(at))
-        if len(unknown):
-            shown = ", ".join(repr(i) for i in unknown.unique().to_pylist()[:5])
-            raise StoreError(f"recommendations for {role}s that are not in the graph: {shown}; load them first")
+        check_known(ids, to_mask(pc.is_valid(at)), role)
         return pa.chunked_array([pa.array(found, pa.string())]).take(at)
-
-    def _declared(self) -> Schema:
-        schema = self.schema()
-        if schema is None:
-            raise StoreError(f"{self.uri} is empty; load data first: kgrec load LOADER SOURCE --into {self.uri}")
-        return schema
-
-    def _label(self, label: str) -> NodeLabel:
-        nodes = self._declared().nodes
-        if label not in nodes:
-            raise StoreError(f"unknown label {label!r} in {self.uri}; expected one of {', '.join(nodes)}")
-        return nodes[label]
 
     def _constrain(self, keys: Mapping[str, str]) -> None:
         """Make the keys of labels unique, which makes them fast to find too.
@@ -429,6 +447,14 @@ class Neo4jStore(GraphStore):
             self._driver.session(database=self._database, default_access_mode=mode, fetch_size=10_000) as session,
         ):
             yield session
+
+    def _check_ours(self) -> None:
+        """Check that data may be loaded."""
+        self._check_writable()
+        if self.is_adopted():
+            raise StoreError(
+                f"{self.uri} holds data that kgrec did not load, and is used as it is; load into another database"
+            )
 
     def _check_writable(self) -> None:
         if self.read_only:

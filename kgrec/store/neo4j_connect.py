@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _SECONDS: Final = 15.0
 """How long connecting and retrying may take."""
 
+_LEAST: Final = (5, 26)
 _PLACE = re.compile(r"\(line (\d+), column (\d+) \(offset: \d+\)\)")
 
 
@@ -55,7 +56,8 @@ def connect(uri: str) -> tuple[neo4j.Driver, str | None]:
         )
         try:
             agent = driver.get_server_info().agent
-            if not agent.startswith("Neo4j/"):
+            version = re.fullmatch(r"Neo4j/(\d+)\.(\d+)\S*", agent)
+            if not version or (int(version[1]), int(version[2])) < _LEAST:
                 raise StoreError(f"{address} is {agent}; expected Neo4j 5.26 or later")
             driver.execute_query("RETURN 1", database_=database, routing_=neo4j.RoutingControl.READ)
         except BaseException:

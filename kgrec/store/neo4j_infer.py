@@ -69,7 +69,10 @@ def adopt(store: Neo4jStore, schema: Schema) -> None:
     """
     if store.schema() is not None and not store.is_adopted():
         raise StoreError(f"{store.uri} was loaded by kgrec and has its schema")
-    problems = [problem for label in schema.nodes for problem in _key_problems(store, schema, label)]
+    there = set(store.cypher("CALL db.labels() YIELD label RETURN label")["label"])
+    taken = sorted(there & {"Published", *(f"{label}Vector" for label in schema.nodes)})
+    problems = [f"label {label} is there already, and kgrec publishes under that name" for label in taken]
+    problems += [problem for label in schema.nodes for problem in _key_problems(store, schema, label, there)]
     if problems:
         raise StoreError("\n  ".join([f"{store.uri} does not fit the schema {schema.name!r}:", *problems]))
     store.keep_schema(schema, adopted=True)
@@ -167,8 +170,7 @@ def _key_faults(store: Neo4jStore, label: str, key: str, sample: int | None = No
     return faults
 
 
-def _key_problems(store: Neo4jStore, schema: Schema, label: str) -> list[str]:
-    there = set(store.cypher("CALL db.labels() YIELD label RETURN label")["label"])
+def _key_problems(store: Neo4jStore, schema: Schema, label: str, there: set[str]) -> list[str]:
     if label not in there:
         return [f"no label {label}"]
     return _key_faults(store, label, schema.nodes[label].key)

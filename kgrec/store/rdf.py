@@ -25,9 +25,9 @@ from kgrec.rdf.query import Refused, ask, native
 from kgrec.rdf.query_text import with_values
 from kgrec.rdf.terms import node_iris, prefixes, term
 from kgrec.rdf.triples import Triples, parse
-from kgrec.schema import PREFIXES, NodeLabel, Schema
+from kgrec.schema import PREFIXES, Schema
 from kgrec.snapshot import FloatArray
-from kgrec.store.base import ROW_LIMIT, TIME_LIMIT, GraphStore
+from kgrec.store.base import ROW_LIMIT, TIME_LIMIT, GraphStore, check_known
 from kgrec.store.cypher_errors import offset_of, refused, too_long, too_many
 from kgrec.store.rdf_rows import (
     declare,
@@ -104,7 +104,7 @@ class RdfStore(GraphStore):
 
     def upsert(self, tables: GraphTables) -> None:
         """Write checked tables whole: new rows are added, rows of a known key replaced."""
-        there, schema = self._tables(), self._declared()
+        there, schema = self._tables(), self.declared()
         self._change(lambda store: upsert(store, schema, there, tables))
 
     def write(self, tables: GraphTables) -> GraphTables:
@@ -124,7 +124,7 @@ class RdfStore(GraphStore):
         Raises:
             StoreError: nothing was loaded yet.
         """
-        self._declared()
+        self.declared()
         tables = self._tables()
         assert tables is not None
         return tables
@@ -137,7 +137,7 @@ class RdfStore(GraphStore):
         """
         import pyoxigraph as ox
 
-        node, schema = self._label(label), self._declared()
+        node, schema = self.node_label(label), self.declared()
         class_, key = term(schema, label), term(schema, node.key, label)
         query = f"SELECT ?id WHERE {{ ?n <{terms.TYPE}> <{class_}> ; <{key}> ?id }}"
         found = self._opened().query(query)
@@ -160,7 +160,7 @@ class RdfStore(GraphStore):
         An ASK query answers with the column `answer`, CONSTRUCT and DESCRIBE with `subject`, `predicate`, `object`. A
         parameter written as `<iri>` is an IRI, every other one a literal.
         """
-        schema = self._declared()
+        schema = self.declared()
         written = with_values(query, parameters or {})
         if write:
             self._update(query, written, schema)
@@ -198,13 +198,13 @@ class RdfStore(GraphStore):
         """
         import pyoxigraph as ox
 
-        self._label(label)
+        self.node_label(label)
         given = np.any(vectors != 0, axis=1)
         keys = pa.chunked_array([ids.filter(pa.array(given))], pa.string())
         flat = pa.array(np.ascontiguousarray(vectors[given], dtype=np.float32).ravel()).cast(pa.string())
         bounds = pa.array(np.arange(len(keys) + 1) * vectors.shape[1], pa.int32())
         texts = pa.chunked_array([pc.binary_join(pa.ListArray.from_arrays(bounds, flat), " ")])
-        iris = node_iris(self._declared(), label, keys)
+        iris = node_iris(self.declared(), label, keys)
         parts = [lines(iris, ID, literals(keys, "string")), lines(iris, EMBEDDING, literals(texts, "string"))]
         graph = ox.NamedNode(f"{KGREC}vectors/{label}")
         self._change(lambda store: replace_graph(store, graph, parts))
@@ -248,7 +248,7 @@ class RdfStore(GraphStore):
         """
         import pyoxigraph as ox
 
-        schema = self._declared()
+        schema = self.declared()
         users = self._iris_by_role(
             schema, schema.roles.users, recommendations.column("user_id").cast(pa.string()), "user"
         )
@@ -276,7 +276,7 @@ class RdfStore(GraphStore):
         """Remove everything that was published: recommendations and vectors. What was loaded stays."""
         import pyoxigraph as ox
 
-        names = ["recommendations", *(f"vectors/{label}" for label in self._declared().nodes)]
+        names = ["recommendations", *(f"vectors/{label}" for label in self.declared().nodes)]
 
         def work(store: pyoxigraph.Store) -> None:
             for name in names:
@@ -291,18 +291,6 @@ class RdfStore(GraphStore):
     def _tables(self) -> GraphTables | None:
         schema = self.schema()
         return None if schema is None else decode(self.triples(), schema)
-
-    def _declared(self) -> Schema:
-        schema = self.schema()
-        if schema is None:
-            raise StoreError(f"{self.uri} is empty; load data first: kgrec load LOADER SOURCE --into {self.uri}")
-        return schema
-
-    def _label(self, label: str) -> NodeLabel:
-        nodes = self._declared().nodes
-        if label not in nodes:
-            raise StoreError(f"unknown label {label!r} in {self.uri}; expected one of {', '.join(nodes)}")
-        return nodes[label]
 
     def _current(self) -> pyoxigraph.Store | None:
         """Return the current version, opened read-only; None while there is none."""
@@ -327,7 +315,7 @@ class RdfStore(GraphStore):
     def _opened(self) -> pyoxigraph.Store:
         store = self._current()
         if store is None:
-            raise StoreError(f"{self.uri} is empty; load data first: kgrec load LOADER SOURCE --into {self.uri}")
+            raise self.is_empty()
         return store
 
     def _change(self, work: Callable[[pyoxigraph.Store], object]) -> None:
@@ -355,18 +343,17 @@ class RdfStore(GraphStore):
         """Return keys [n] and vectors [n, d] of a label."""
         import pyoxigraph as ox
 
-        self._label(label)
+        self.node_label(label)
         store = self._current()
         graph = ox.NamedNode(f"{KGREC}vectors/{label}")
         if store is None or not store.contains_named_graph(graph):
-            steps = f"kgrec train {self.uri}, then kgrec publish {self.uri}"
-            raise StoreError(f"no vectors of {label} in {self.uri}; run {steps}")
+            raise self.has_no_vectors(label)
         if label not in self._vectors:
             self._vectors[label] = _vectors(parse([store.dump(format=ox.RdfFormat.N_TRIPLES, from_graph=graph)]))
         return self._vectors[label]
 
     def _names(self, label: str, ids: list[str]) -> list[str]:
-        node, schema = self._label(label), self._declared()
+        node, schema = self.node_label(label), self.declared()
         if node.name is None or not ids:
             return ids
         import pyoxigraph as ox
@@ -384,10 +371,7 @@ class RdfStore(GraphStore):
         for label in labels:
             known = pc.is_in(ids, value_set=self.ids(label))
             found = pc.if_else(known, node_iris(schema, label, ids), found)
-        unknown = ids.filter(pa.array(~to_mask(pc.is_valid(found))))
-        if len(unknown):
-            shown = ", ".join(repr(i) for i in unknown.unique().to_pylist()[:5])
-            raise StoreError(f"recommendations for {role}s that are not in the graph: {shown}; load them first")
+        check_known(ids, to_mask(pc.is_valid(found)), role)
         return found
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import socketserver
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,11 @@ import pyarrow as pa
 import pytest
 import yaml
 from conftest import CINEMA, FAST
-from store.neo4j_server import clear
+from store.neo4j_server import clear, running, start, stop
 
 from kgrec.errors import StoreError, StoreLocked
 from kgrec.schema import Schema
-from kgrec.store import neo4j_rows, open_store
+from kgrec.store import neo4j_connect, neo4j_rows, open_store
 from kgrec.store.base import GraphStore
 from kgrec.store.neo4j import Neo4jStore
 from kgrec.store.neo4j_infer import adopt, infer_schema
@@ -88,7 +90,8 @@ def test_credentials_come_from_a_file(neo4j_server: str, monkeypatch: pytest.Mon
     (tmp_path / "credentials.yaml").write_text(yaml.safe_dump({address: entry}))
     monkeypatch.delenv("NEO4J_PASSWORD")
     monkeypatch.setenv("KGREC_CREDENTIALS", str(tmp_path / "credentials.yaml"))
-    open_store(neo4j_server).close()
+    with open_store(neo4j_server) as graph:
+        assert graph.published() is None
 
 
 def test_a_password_in_the_uri_is_refused_and_not_repeated(neo4j_server: str) -> None:
@@ -125,7 +128,10 @@ class _OtherBolt(socketserver.BaseRequestHandler):
             self.request.sendall(len(body).to_bytes(2, "big") + body + b"\x00\x00")
 
 
-@pytest.mark.parametrize(("handler", "said"), [(_Web, "no Neo4j server answers"), (_OtherBolt, "Memgraph/3.10")])
+@pytest.mark.parametrize(
+    ("handler", "said"),
+    [(_Web, "no Neo4j server answers"), (_OtherBolt, "is Memgraph/3.10; expected Neo4j 5.26 or later")],
+)
 def test_what_is_not_neo4j_is_said(
     neo4j_server: str, handler: type[socketserver.BaseRequestHandler], said: str
 ) -> None:
@@ -142,6 +148,7 @@ def test_nodes_that_share_a_key_are_refused(store: Neo4jStore) -> None:
     assert "Thing" in text
     assert "twice" in text
     assert store.schema() is None
+    assert store.cypher("SHOW CONSTRAINTS YIELD name WHERE name <> 'kgrec__Kgrec' RETURN name").empty
 
 
 def test_a_large_write_is_taken_back_if_it_fails(store: Neo4jStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,6 +182,89 @@ def test_a_second_writer_and_readers_wait_for_a_large_write(neo4j_uri: str, stor
         with pytest.raises(StoreLocked, match="is being written"):
             other.snapshot()
     assert store.snapshot().digest == digest(contract_tables())
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give a server that is gone up after two seconds."""
+    monkeypatch.setattr(neo4j_connect, "_SECONDS", 2.0)
+
+
+def test_readers_of_recommendations_never_see_half_of_a_set(neo4j_uri: str, store: Neo4jStore) -> None:
+    things = [f"t{i}" for i in range(30_000)]
+    nodes = {**contract_tables().nodes, "Thing": pa.table({"id": [*things, "$rows", "\\"]})}
+    store.write(GraphTables(SCHEMA, nodes, contract_tables().edges))
+    store.publish(recommendations(["a"] * len(things), things), "run-0")
+    seen, done = [], threading.Event()
+
+    def watch() -> None:
+        with Neo4jStore(neo4j_uri, read_only=True) as reader:
+            while not done.is_set():
+                seen.append(int(reader.cypher(CURRENT)["n"][0]))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        store.publish(recommendations(["a"] * len(things), things), "run-1")
+    finally:
+        done.set()
+        watcher.join()
+    assert len(seen) > 3
+    assert set(seen) == {len(things)}
+
+
+def test_the_server_dies_in_a_bulk_write_and_a_retry_completes(
+    tmp_path: Path, neo4j_server: str, impatient: None
+) -> None:
+    tables = many(150_000)
+    with running(tmp_path / "neo4j") as server:
+        with open_store(server.uri) as graph:
+            graph.write(contract_tables())
+        _kill_during(server, lambda graph: graph.write(tables), "MATCH (:User)-[r:MATCH]->(:Item) RETURN count(r) AS n")
+        with open_store(server.uri) as graph:
+            with pytest.raises(StoreError, match="was cut off"):
+                graph.snapshot()
+            graph.write(tables)
+            assert graph.snapshot().digest == digest(tables)
+
+
+def test_the_server_dies_in_a_publish_and_a_retry_completes(tmp_path: Path, neo4j_server: str, impatient: None) -> None:
+    things = [f"t{i}" for i in range(100_000)]
+    nodes = {**contract_tables().nodes, "Thing": pa.table({"id": [*things, "$rows", "\\"]})}
+    with running(tmp_path / "neo4j") as server:
+        with open_store(server.uri) as graph:
+            graph.write(GraphTables(SCHEMA, nodes, contract_tables().edges))
+            graph.publish(recommendations(["a"], ["i1"]), "first")
+        listed = recommendations(["a"] * len(things), things)
+        _kill_during(
+            server, lambda graph: graph.publish(listed, "second"), "MATCH ()-[r:RECOMMENDED]->() RETURN count(r) AS n"
+        )
+        with open_store(server.uri) as graph:
+            assert graph.published() == "first"
+            assert graph.cypher(CURRENT)["n"][0] == 1
+            graph.publish(listed, "second")
+            assert graph.published() == "second"
+            assert graph.cypher(CURRENT)["n"][0] == len(things)
+            assert graph.cypher("MATCH ()-[r:RECOMMENDED]->() RETURN count(r) AS n")["n"][0] == len(things)
+
+
+def _kill_during(server: Any, work: Callable[[GraphStore], Any], count: str) -> None:
+    """Kill the server when the work has written a part, and start it again on the same data and port."""
+    with open_store(server.uri, read_only=True) as watcher:
+        before = int(watcher.cypher(count)["n"][0])
+
+        def kill() -> None:
+            while int(watcher.cypher(count)["n"][0]) <= before + 1:
+                time.sleep(0.02)
+            os.kill(server.pid, signal.SIGKILL)
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        with open_store(server.uri) as graph, pytest.raises(StoreError, match="the connection was lost"):
+            work(graph)
+        killer.join()
+    stop(server.home)
+    server.pid = start(server.home, server.uri.rpartition(":")[2]).pid
 
 
 FOREIGN = """
