@@ -126,6 +126,8 @@ def _refused(place: str, error: neo4j.exceptions.Neo4jError, query: str | None, 
         offset = offset_of(query, int(found[1]), int(found[2])) if found else None
         reason = _PLACE.sub("", message.splitlines()[0]).strip() or code
         return refused(query, reason, "neo4j", offset)
+    if code.endswith(("ConstraintCreationFailed", "ConstraintValidationFailed")):
+        return StoreError(f"{place}: {message.splitlines()[0]}; a key must be unique: rename or remove one, load again")
     if "Forbidden" in code or "AccessMode" in code or "ReadOnly" in code:
         return StoreError(f"{place} does not allow this user to write: {message.splitlines()[0]}")
     return StoreError(f"{place} refused to go on: {message}")
