@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pyoxigraph
 
 FORMATS: Final = {".nt": "N_TRIPLES", ".ttl": "TURTLE", ".jsonld": "JSON_LD", ".nq": "N_QUADS"}
+_NAMES: Final = {"N_TRIPLES": "N-Triples", "TURTLE": "Turtle", "JSON_LD": "JSON-LD", "N_QUADS": "N-Quads"}
 PIECE: Final = 16 << 20
 """Bytes of N-Triples read at a time."""
 
@@ -169,5 +170,5 @@ def _problem(path: Path, error: Exception) -> Problem:
     line = error.lineno or (int(place[1]) if place else None)
     column = error.offset or (int(place[2]) if place and place[2] else None)
     field = f"column {column}" if column else None
-    expected = f"valid {str(_format(path)).replace('_', '-').title()}"
+    expected = f"valid {_NAMES[str(_format(path))]}"
     return Problem(str(path), f"broken syntax ({message})", expected, line, field)

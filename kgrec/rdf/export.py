@@ -48,7 +48,7 @@ def export(store: GraphStore, path: str | Path) -> None:
             file.writelines(text)
         os.replace(partial, path)
     except OSError as error:
-        raise StoreError(f"cannot write {path}: {error}") from error
+        raise StoreError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
     finally:
         partial.unlink(missing_ok=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import threading
 import weakref
 from collections.abc import Callable, Mapping
@@ -84,9 +85,11 @@ class RdfStore(GraphStore):
         self._unlock = weakref.finalize(self, os.close, lock(self.path / "lock"))
 
     def close(self) -> None:
-        """Release the folder; the store cannot be used afterwards."""
+        """Release the folder; the store cannot be used afterwards. A new one that nothing was written to is removed."""
         self._store, self._closed = None, True
-        if not self.read_only:
+        if not self.read_only and self._unlock.alive:
+            if folder.current(self.path) is None:
+                shutil.rmtree(self.path)
             self._unlock()
 
     def schema(self) -> Schema | None:

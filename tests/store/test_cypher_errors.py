@@ -31,3 +31,7 @@ def test_what_the_engine_lacks_is_said(engine: str, query: str, hint: str) -> No
 def test_limits_are_said() -> None:
     assert "stopped after 0.5 s" in str(too_long("RETURN 1", 0.5))
     assert "more than 1,000 rows" in str(too_many("RETURN 1", 1000))
+
+
+def test_a_query_that_may_only_read_is_told_how_to_write() -> None:
+    assert "--write, or write=True" in str(refused("CREATE (:A)", "Cannot write to a read-only database!", "ladybug"))

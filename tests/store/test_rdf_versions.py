@@ -72,6 +72,12 @@ def test_a_second_writer_is_refused_and_a_reader_is_not(uri: str) -> None:
     open_store(uri).close()
 
 
+def test_a_new_folder_that_nothing_is_written_to_is_removed(tmp_path: Path) -> None:
+    with open_store(f"oxigraph:{tmp_path / 'new'}") as store:
+        assert store.schema() is None
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_closed_store_says_so(uri: str) -> None:
     store = open_store(uri)
     store.close()
