@@ -104,7 +104,7 @@ def main() -> None:
             clear(driver)
             note(times, "kgrec_write", seconds(lambda: kgrec_write(uri, tables)))
         schema = tables.schema
-        with Neo4jStore(uri, read_only=True) as store, store._session() as session:
+        with Neo4jStore(uri, read_only=True) as store, store._database.session() as session:
             from kgrec.store.neo4j_rows import read_edges
 
             for _ in range(READS):

@@ -300,15 +300,16 @@ def publish(graph: Graph, run: RunName = None, runs: Runs = None, k: K = 20, as_
 
 
 @app.command()
-def unpublish(graph: Graph) -> None:
+def unpublish(graph: Graph, as_json: Json = False) -> None:
     """Remove what was published from a graph: recommendations and vectors. What was loaded stays."""
     with kgrec.open(graph) as store:
+        run = store.published()
         store.unpublish()
-    show_text(f"nothing is published in {graph}")
+    show_facts(f"nothing is published in {graph}", {"removed": run}, as_json)
 
 
 @schema_app.command("infer")
-def schema_infer(graph: Graph) -> None:
+def schema_infer(graph: Graph, as_json: Json = False) -> None:
     """Propose a schema for a Neo4j database that kgrec did not load, as YAML to be edited."""
     from kgrec.store.neo4j import Neo4jStore
     from kgrec.store.neo4j_infer import infer_schema
@@ -316,12 +317,17 @@ def schema_infer(graph: Graph) -> None:
     with kgrec.open(graph, read_only=True) as store:
         if not isinstance(store, Neo4jStore):
             raise UsageError(f"{graph} is kgrec's own and has a schema; expected a Neo4j database, neo4j://HOST")
-        print(infer_schema(store))
+        text = infer_schema(store)
+    if as_json:
+        return show_facts("", kgrec.Schema.parse(text).to_dict(), as_json)
+    print(text)
 
 
 @schema_app.command("adopt")
 def schema_adopt(
-    graph: Graph, schema: Annotated[str, typer.Argument(help="Schema file or name.", show_default=False)]
+    graph: Graph,
+    schema: Annotated[str, typer.Argument(help="Schema file or name.", show_default=False)],
+    as_json: Json = False,
 ) -> None:
     """Use a Neo4j database as it is, with a schema; `kgrec unpublish` removes all that kgrec puts there."""
     from kgrec.store.neo4j import Neo4jStore
@@ -331,15 +337,20 @@ def schema_adopt(
         if not isinstance(store, Neo4jStore):
             raise UsageError(f"{graph} is kgrec's own; expected a Neo4j database, neo4j://HOST")
         adopt(store, kgrec.Schema.load(schema))
-    show_text(f"{graph} can be trained on: kgrec train {graph}")
+    show_facts(f"{graph} can be trained on: kgrec train {graph}", {"schema": schema}, as_json)
 
 
 @schema_app.command("shacl")
-def schema_shacl(schema: Annotated[str, typer.Argument(help="Schema file or name.", show_default=False)]) -> None:
+def schema_shacl(
+    schema: Annotated[str, typer.Argument(help="Schema file or name.", show_default=False)], as_json: Json = False
+) -> None:
     """Print a schema as SHACL shapes, in Turtle."""
     from kgrec.rdf.shacl import shapes
 
-    print(shapes(kgrec.Schema.load(schema)))
+    text = shapes(kgrec.Schema.load(schema))
+    if as_json:
+        return show_facts("", {"shapes": text}, as_json)
+    print(text)
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
@@ -18,29 +19,29 @@ NOT_IN_SPARQL = {"co_liked"}
 """SPARQL has no square root."""
 
 
-def filled(uri: str) -> GraphStore:
-    store = open_store(uri)
-    load("atomic", CINEMA, into=store)
-    store.publish(pa.Table.from_pandas(_recommendations(), preserve_index=False), "run-1")
-    return store
+def filled(uri: str) -> Iterator[GraphStore]:
+    with open_store(uri) as store:
+        load("atomic", CINEMA, into=store)
+        store.publish(pa.Table.from_pandas(_recommendations(), preserve_index=False), "run-1")
+        yield store
 
 
 @pytest.fixture(scope="module")
-def embedded(tmp_path_factory: pytest.TempPathFactory) -> GraphStore:
-    return filled(str(tmp_path_factory.mktemp("engines") / "cinema.lbug"))
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GraphStore]:
+    yield from filled(str(tmp_path_factory.mktemp("engines") / "cinema.lbug"))
 
 
 @pytest.fixture(scope="module")
-def rdf(tmp_path_factory: pytest.TempPathFactory) -> GraphStore:
-    return filled(f"oxigraph:{tmp_path_factory.mktemp('engines') / 'cinema'}")
+def rdf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GraphStore]:
+    yield from filled(f"oxigraph:{tmp_path_factory.mktemp('engines') / 'cinema'}")
 
 
 @pytest.fixture(scope="module")
-def server(neo4j_server: str) -> GraphStore:
+def server(neo4j_server: str) -> Iterator[GraphStore]:
     from store.neo4j_server import clear
 
     clear(neo4j_server)
-    return filled(neo4j_server)
+    yield from filled(neo4j_server)
 
 
 def _plain(value: Any) -> Any:

@@ -127,7 +127,8 @@ def _refused(place: str, error: neo4j.exceptions.Neo4jError, query: str | None, 
         reason = _PLACE.sub("", message.splitlines()[0]).strip() or code
         return refused(query, reason, "neo4j", offset)
     if code.endswith(("ConstraintCreationFailed", "ConstraintValidationFailed")):
-        return StoreError(f"{place}: {message.splitlines()[0]}; a key must be unique: rename or remove one, load again")
+        reason = " ".join(message.split())
+        return StoreError(f"{place}: {reason}; a key must be unique: rename or remove one, then load again")
     if "Forbidden" in code or "AccessMode" in code or "ReadOnly" in code:
         return StoreError(f"{place} does not allow this user to write: {message.splitlines()[0]}")
     return StoreError(f"{place} refused to go on: {message}")

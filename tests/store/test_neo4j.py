@@ -174,7 +174,7 @@ def test_a_second_writer_and_readers_wait_for_a_large_write(neo4j_uri: str, stor
     store.write(contract_tables())
     with (
         Neo4jStore(neo4j_uri) as other,
-        store._session(write=True) as session,
+        store._database.session(write=True) as session,
         held(session, "schema", neo4j_uri),
     ):
         with pytest.raises(StoreLocked, match="is being written"):

@@ -1,0 +1,129 @@
+"""Writing a graph to Neo4j: what is new or changed, in one transaction, or in several that are taken back together.
+
+A write is planned from what is there, so it is planned again if the graph has another version when it begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+
+from kgrec.errors import StoreLocked
+from kgrec.progress import track
+from kgrec.store import neo4j_rows as rows
+from kgrec.store.merge import changes
+from kgrec.store.neo4j_database import Database
+from kgrec.store.neo4j_lease import Lease, held, state
+from kgrec.store.neo4j_rows import BATCH, Change
+from kgrec.tables import GraphTables
+
+if TYPE_CHECKING:
+    import neo4j
+
+MARKER: Final = "schema"
+"""Of the node `_Kgrec` that counts writes."""
+
+COUNT: Final = "MATCH (k:`_Kgrec` {id: 'schema'}) SET k.version = coalesce(k.version, 0) + 2"
+"""Counts a write that is one transaction."""
+
+
+def upsert(database: Database, tables: GraphTables) -> None:
+    """Write checked tables; see `Neo4jStore.upsert`."""
+    with database.session(write=True) as session:
+        while True:
+            found = state(session, MARKER)
+            if found.writer and not found.is_over:
+                raise StoreLocked(f"{database.uri} is being written; try again when that is done")
+            planned = _plan(session, tables)
+            if found.writer or sum(int(change.sizes.sum()) for change in planned) > BATCH:
+                break
+            with suppress(_Moved):
+                return _write_at_once(session, planned, found.version, database.uri)
+        with held(session, MARKER, database.uri) as lease:
+            if state(session, MARKER).version != found.version + 1:  # somebody wrote since this was planned
+                planned = _plan(session, tables)
+            _write_in_batches(lease, planned, found.is_over)
+
+
+def _plan(session: neo4j.Session, tables: GraphTables) -> list[Change]:
+    return [change for change in _changes(session, tables) if change.rows]
+
+
+def _changes(session: neo4j.Session, tables: GraphTables) -> Iterator[Change]:
+    schema = tables.schema
+    for label, table in tables.nodes.items():
+        there = rows.read_nodes(session, schema, label, foreign=False).select(table.column_names)
+        keys = [schema.nodes[label].key]
+        new, changed = changes(there, table, keys)
+        yield rows.new_nodes(schema, label, new)
+        yield rows.changed_nodes(schema, label, *_in_step(changed, there, keys))
+    for edge_type, table in tables.edges.items():
+        there = rows.read_edges(session, schema, edge_type, foreign=False).select(table.column_names)
+        keys = ["src", "dst", *schema.edge_key(edge_type[1])]
+        new, changed = changes(there, table, keys)
+        yield rows.new_edges(schema, edge_type, new)
+        yield rows.changed_edges(schema, edge_type, *_in_step(changed, there, keys))
+
+
+def _in_step(changed: pa.Table, there: pa.Table, keys: list[str]) -> tuple[pa.Table, pa.Table]:
+    """Return changed rows, and the same rows as they are, both in the order of their keys."""
+    before = changes(changed, there, keys)[1] if changed.num_rows else changed
+    order = [(key, "ascending") for key in keys]
+    return changed.sort_by(order), before.sort_by(order)
+
+
+class _Moved(Exception):
+    """The graph was written to since a write was planned."""
+
+
+def _write_at_once(session: neo4j.Session, planned: list[Change], version: int, uri: str) -> None:
+    """Write changes that were planned at a version of the graph.
+
+    Raises:
+        _Moved: it has another version; perhaps because this was written, and only the answer was lost.
+        StoreLocked: another writer came in between.
+    """
+
+    def write(work: neo4j.ManagedTransaction) -> None:
+        # Counting first makes writers wait for each other until the end of the transaction.
+        record = work.run(f"{COUNT} RETURN k.version - 2 AS version, k.writer AS writer").single(strict=True)
+        if record["writer"]:
+            raise StoreLocked(f"{uri} is being written; try again when that is done")
+        if record["version"] != version:
+            raise _Moved
+        for change in planned:
+            work.run(change.query, rows=change.rows).consume()
+
+    session.execute_write(write)
+
+
+def _write_in_batches(lease: Lease, planned: list[Change], repeat: bool) -> None:
+    """Write changes; what was written is taken back if one fails, unless it completes a write that was cut off."""
+    begun: list[Change] = []
+    try:
+        for change in planned:
+            begun.append(change)
+            for part in track(list(change.batches()), "writing"):
+                write_batch(lease, change.query, part)
+    except BaseException:
+        if not repeat:
+            with suppress(Exception):  # the error that counts is the first; the marker stays if this fails
+                for change in reversed(begun):
+                    for part in rows.pieces(change.before, change.sizes):
+                        write_batch(lease, change.undo, part)
+                lease.give_back()
+        raise
+
+
+def write_batch(lease: Lease, query: str, part: list[list[Any]], **values: Any) -> None:
+    """Run a statement over `$rows` in a transaction that renews the lease; once, whatever answer is lost."""
+    step = next(lease.steps)
+
+    def write(work: neo4j.ManagedTransaction) -> None:
+        if lease.renew(work, step):
+            work.run(query, rows=part, **values).consume()
+
+    lease.session.execute_write(write)
