@@ -83,9 +83,7 @@ def new_nodes(schema: Schema, label: str, table: pa.Table) -> Change:
 def changed_nodes(schema: Schema, label: str, table: pa.Table, before: pa.Table) -> Change:
     """Return the change that sets the properties of nodes that are there."""
     columns = node_columns(schema, label, table)
-    query = (
-        f"UNWIND $rows AS row MATCH (n:{quote(label)} {{{quote(columns[0][0])}: row[0]}}) SET {_set('n', columns, 1)}"
-    )
+    query = f"UNWIND $rows AS row MATCH (n:{quote(label)} {{{quote(columns[0][0])}: row[0]}}) SET {_set('n', columns[1:], 1)}"
     return Change(query, _rows(table, columns), np.ones(table.num_rows, np.int64), query, _rows(before, columns))
 
 
@@ -94,15 +92,11 @@ def new_edges(schema: Schema, edge_type: EdgeType, table: pa.Table) -> Change:
     columns = edge_columns(schema, edge_type, table)
     start, end = _ends(schema, edge_type)
     rows, sizes = grouped(table, columns)
-    each = "UNWIND $rows AS row " + f"MATCH (a:{start}: row[0]}}) UNWIND range(0, size(row[1]) - 1) AS i "
-    each += f"MATCH (b:{end}: row[1][i]}}) "
-    time = schema.edge_key(edge_type[1])
-    names = [name for name, _ in columns]
-    at = (
-        f" WHERE r.{quote(time[0])} = {_value(columns[names.index(time[0])], 2 + names.index(time[0]), '[i]')}"
-        if time
-        else ""
+    each = (
+        f"UNWIND $rows AS row MATCH (a:{start}: row[0]}}) UNWIND range(0, size(row[1]) - 1) AS i "
+        f"MATCH (b:{end}: row[1][i]}}) "
     )
+    at = _at(schema, edge_type[1], columns, "[i]")
     type_ = quote(edge_type[1])
     return Change(
         f"{each}CREATE (a)-[:{type_} {{{_map(columns, 'row[{}][i]', 2)}}}]->(b)",
@@ -117,10 +111,7 @@ def changed_edges(schema: Schema, edge_type: EdgeType, table: pa.Table, before: 
     """Return the change that sets the properties of relationships that are there."""
     columns = edge_columns(schema, edge_type, table)
     start, end = _ends(schema, edge_type)
-    time, names = schema.edge_key(edge_type[1]), [name for name, _ in columns]
-    at = (
-        f" WHERE r.{quote(time[0])} = {_value(columns[names.index(time[0])], 2 + names.index(time[0]))}" if time else ""
-    )
+    at = _at(schema, edge_type[1], columns)
     query = (
         f"UNWIND $rows AS row MATCH (a:{start}: row[0]}})-[r:{quote(edge_type[1])}]->(b:{end}: row[1]}}){at} "
         f"SET {_set('r', columns, 2)}"
@@ -260,8 +251,7 @@ def _map(columns: Sequence[Column], value: str, first: int = 0) -> str:
 
 
 def _set(variable: str, columns: Sequence[Column], first: int) -> str:
-    skip = 1 if variable == "n" else 0
-    parts = [f"{variable}.{quote(c[0])} = {_value(c, first + i)}" for i, c in enumerate(columns[skip:])]
+    parts = [f"{variable}.{quote(c[0])} = {_value(c, first + i)}" for i, c in enumerate(columns)]
     return ", ".join(parts) or f"{variable} += {{}}"
 
 
