@@ -83,7 +83,8 @@ def new_nodes(schema: Schema, label: str, table: pa.Table) -> Change:
 def changed_nodes(schema: Schema, label: str, table: pa.Table, before: pa.Table) -> Change:
     """Return the change that sets the properties of nodes that are there."""
     columns = node_columns(schema, label, table)
-    query = f"UNWIND $rows AS row MATCH (n:{quote(label)} {{{quote(columns[0][0])}: row[0]}}) SET {_set('n', columns[1:], 1)}"
+    node = f"(n:{quote(label)} {{{quote(columns[0][0])}: row[0]}})"
+    query = f"UNWIND $rows AS row MATCH {node} SET {_set('n', columns[1:], 1)}"
     return Change(query, _rows(table, columns), np.ones(table.num_rows, np.int64), query, _rows(before, columns))
 
 
