@@ -7,7 +7,7 @@ A file of `graph_schema/queries` opens with comments: what it answers, then one 
 
 Placeholders in the query are filled from the schema: `<USER>`, `<ITEM>`, `<NODE>` (labels), `<BEHAVIOUR>` (types from
 users to items), `<ATTRIBUTE>` (all other types at items), `n.<USER_KEY>`, `n.<ITEM_KEY>`, `n.<ITEM_NAME>`, and for a
-node of any label `n.<KEY>`, `n.<NAME>`. A parameter in angle brackets names a property.
+node of any label `n.<KEY>`, `n.<NAME>`; `<LABEL n>` is its label. A parameter in angle brackets names a property.
 
 Where the question makes sense in SPARQL, a file `.sparql` of the same name asks it of an RDF graph. There `?i a <ITEM>`
 takes any of the labels; `<BEHAVIOUR>` and `<AROUND>` (an attribute, either way) are paths, as are the keys and names;
@@ -35,6 +35,7 @@ from kgrec.store.base import GraphStore
 
 _PARAMETER = re.compile(r"// [$<](?P<name>\w+)>? \((?P<kind>[\w ]+)(?:, default (?P<default>\d+))?\): (?P<meaning>.+)")
 _PROPERTY = re.compile(r"(\w+)\.<([A-Z_]+)>")
+_LABEL = re.compile(r"<LABEL (\w+)>")
 _CLASS = re.compile(r"(\?\w+) a <(USER|ITEM)>")
 _WORD = re.compile(r"<(\w+)>")
 _VALUE = re.compile(r"\$(\w+)")
@@ -115,23 +116,27 @@ def run_named(store: GraphStore, name: str, parameters: Mapping[str, Any] | None
     if "RECOMMENDED" in query.cypher:
         _check_published(store)
     if store.language == "cypher":
-        return store.cypher(fill(query.cypher, schema, properties), values)
+        return store.cypher(fill(query.cypher, schema, properties, store.label_of), values)
     if query.sparql is None:
         raise UsageError(f"query {name!r} cannot be asked in SPARQL; copy the graph to another engine: kgrec copy")
     return store.sparql(fill_sparql(query.sparql, schema, properties, values))
 
 
-def fill(cypher: str, schema: Schema, properties: Mapping[str, str] | None = None) -> str:
+def fill(
+    cypher: str, schema: Schema, properties: Mapping[str, str] | None = None, label_of: str = GraphStore.label_of
+) -> str:
     """Replace the placeholders of a query by a schema's labels, types and properties.
 
     Args:
         cypher: the query.
         schema: the vocabulary.
         properties: names of the properties that parameters in angle brackets stand for.
+        label_of: how the engine says a node's label; see `GraphStore.label_of`.
 
     Raises:
         UsageError: the query needs relationships besides behaviours, and the schema has none.
     """
+    cypher = _LABEL.sub(lambda match: label_of.format(match[1]), cypher)
     for name, property_ in (properties or {}).items():
         cypher = cypher.replace(f"<{name}>", _quoted(property_))
     attributes = _attribute_types(schema)

@@ -39,6 +39,9 @@ class GraphStore(ABC):
     language: ClassVar[Literal["cypher", "sparql"]] = "cypher"
     """The query language of the engine."""
 
+    label_of: ClassVar[str] = "labels({})[0]"
+    """The label of a node in Cypher, where `{}` is the node."""
+
     @abstractmethod
     def schema(self) -> Schema | None:
         """Return the schema of the graph, or None while nothing was loaded."""

@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -54,6 +54,8 @@ class LadybugStore(GraphStore):
 
     Threads may read from one store at the same time; a store has one writing thread.
     """
+
+    label_of: ClassVar[str] = "label({})"
 
     def __init__(self, path: str | Path, read_only: bool = False) -> None:
         """Open a graph, or start a new one.
