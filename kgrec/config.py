@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kgrec.errors import UsageError
 
-SignalName = Literal["popularity", "neighbours", "ials", "ease", "gnn", "paths", "text"]
+SignalName = Literal["popularity", "neighbours", "transitions", "ials", "ease", "gnn", "paths", "text"]
 
 
 class Config(BaseModel):
@@ -20,7 +20,7 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     signals: tuple[SignalName, ...] = Field(
-        default=("popularity", "neighbours", "ials", "ease", "gnn", "paths", "text"),
+        default=("popularity", "neighbours", "transitions", "ials", "ease", "gnn", "paths", "text"),
         min_length=1,
         description="Signals that may take part; those the data does not allow are left out.",
     )

@@ -248,6 +248,19 @@ class GraphSnapshot:
             if not self.schema.is_behaviour(t)
         }
 
+    @cached_property
+    def item_attributes(self) -> sp.csr_matrix:
+        """Which nodes of the knowledge graph each item is linked to, either way: float32 CSR [n_items, n_nodes]."""
+        number = np.full(self.n_nodes, -1)
+        number[self.item_nodes] = np.arange(self.n_items)
+        ends = [(a, b) for source, target in self.relations.values() for a, b in ((source, target), (target, source))]
+        own, other = (np.concatenate([np.empty(0, np.int64), *side]) for side in zip(*ends, strict=True))
+        linked = number[own] >= 0
+        cells = (number[own[linked]], other[linked])
+        found = sp.csr_matrix((np.ones(len(cells[0]), np.float32), cells), shape=(self.n_items, self.n_nodes))
+        found.data[:] = 1
+        return found
+
     def matrix(self, edge_type: EdgeType) -> sp.csr_matrix:
         """Return one edge type as a float32 CSR [sources of the label, targets of the label] of edge counts."""
         edges = self.edges[edge_type]

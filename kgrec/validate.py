@@ -5,7 +5,7 @@ A question of the cut is a (user, domain): which of the domain's items, unseen i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ import scipy.sparse as sp
 
 from kgrec.evaluate import ndcg_at
 from kgrec.progress import say
-from kgrec.signals.base import Signal, SignalSettings
+from kgrec.signals.base import Ladder, Signal, SignalSettings
 from kgrec.snapshot import Behaviours, FloatArray, GraphSnapshot, IntArray, Vectors
 
 K: Final = 20
@@ -22,6 +22,9 @@ K: Final = 20
 
 MAX_SCORES: Final = 60_000_000
 """At most this many validation scores are held for a signal (240 MB): more users than that add little."""
+
+MAX_FITS: Final = 30
+"""Settings of a signal that are tried at most."""
 
 Scorer = Callable[[IntArray], FloatArray]
 
@@ -93,8 +96,17 @@ class Choice:
     tried: list[dict[str, Any]]
 
 
-def choose(kind: type[Signal], train: GraphSnapshot, vectors: Vectors, asked: list[Questions], seed: int = 0) -> Choice:
+def choose(
+    kind: type[Signal],
+    train: GraphSnapshot,
+    vectors: Vectors,
+    asked: list[Questions],
+    seed: int = 0,
+    fits: int = MAX_FITS,
+) -> Choice:
     """Choose a signal's settings: from the defaults on, one setting of its grid after the other, the best kept.
+
+    A ladder is climbed while that helps (pattern search: Hooke & Jeeves, J. ACM 1961).
 
     Args:
         kind: the signal.
@@ -102,19 +114,37 @@ def choose(kind: type[Signal], train: GraphSnapshot, vectors: Vectors, asked: li
         vectors: text vectors made from `train`.
         asked: the questions of the cut.
         seed: makes the result repeat.
+        fits: how often the signal may be fitted, at least once.
     """
     best = _try(kind, kind.Settings(), train, vectors, asked, seed)
     tried = [_record(best)]
     for name, values in kind.grid.items():
-        for value in values:
-            settings = best.signal.settings.model_copy(update={name: value})
-            if settings.model_dump() in [t["settings"] for t in tried]:
-                continue
-            candidate = _try(kind, settings, train, vectors, asked, seed)
-            tried.append(_record(candidate))
-            best = max(best, candidate, key=lambda choice: choice.ndcg)
+        if not kind.matters(name, train):
+            continue
+        for way in _ways(values):
+            for value in way(getattr(best.signal.settings, name)):
+                settings = best.signal.settings.model_copy(update={name: value})
+                if settings.model_dump() in [t["settings"] for t in tried]:
+                    break
+                if len(tried) >= fits:
+                    return Choice(best.signal, best.ndcg, tried)
+                candidate = _try(kind, settings, train, vectors, asked, seed)
+                tried.append(_record(candidate))
+                if candidate.ndcg <= best.ndcg:
+                    break
+                best = candidate
     say(f"{kind.name}: NDCG@{K} {best.ndcg:.4f} on the validation cut, {len(tried)} settings tried")
     return Choice(best.signal, best.ndcg, tried)
+
+
+Way = Callable[[Any], Iterable[Any]]
+"""From the present value of a setting to the values to try in turn, until one does not help."""
+
+
+def _ways(values: tuple[Any, ...] | Ladder) -> list[Way]:
+    if isinstance(values, Ladder):
+        return [lambda now: values.climb(now, up=True), lambda now: values.climb(now, up=False)]
+    return [lambda now, value=value: [value] for value in values]
 
 
 def _try(

@@ -15,9 +15,10 @@ def signal_kinds(names: Sequence[str]) -> list[type[Signal]]:
     from kgrec.signals.cf.ials import IALS
     from kgrec.signals.cf.neighbours import Neighbours
     from kgrec.signals.cf.popularity import Popularity
+    from kgrec.signals.cf.transitions import Transitions
     from kgrec.signals.content.text import Text
     from kgrec.signals.graph.gnn import GNN
     from kgrec.signals.graph.paths import Paths
 
-    kinds: list[type[Signal]] = [Popularity, Neighbours, IALS, EASE, GNN, Paths, Text]
+    kinds: list[type[Signal]] = [Popularity, Neighbours, Transitions, IALS, EASE, GNN, Paths, Text]
     return [kind for kind in kinds if kind.name in names]

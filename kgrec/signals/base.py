@@ -3,15 +3,43 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
+from kgrec.signals.history import has_times, weights_differ
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 
 Group = Literal["graph", "cf", "content"]
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Values of a numeric setting that validation may climb to, step by step, up or down from its default.
+
+    Attributes:
+        factor: from one rung to the next.
+        low, high: where the ladder ends.
+    """
+
+    factor: float
+    low: float
+    high: float
+
+    def climb(self, now: Any, *, up: bool) -> Iterator[Any]:
+        """Yield the rungs above or below a value, nearest first; whole numbers stay whole. None is above the top."""
+        step = self.factor if up else 1 / self.factor
+        value = self.high * (step if up else 1) if now is None else now * step
+        while self.low <= value <= self.high:
+            yield round(value) if isinstance(now, int) else float(f"{value:.3g}")
+            value *= step
+
+
+Grid = Mapping[str, tuple[Any, ...] | Ladder]
+"""Setting → the values, or the ladder, that are tried on the validation cut; the setting that matters most first."""
 
 
 class SignalSettings(BaseModel):
@@ -30,8 +58,7 @@ class Signal(ABC):
     name: ClassVar[str]
     group: ClassVar[Group]
     Settings: ClassVar[type[SignalSettings]]
-    grid: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
-    """Setting → values tried on the validation cut, one setting after the other, the best so far kept."""
+    grid: ClassVar[Grid] = {}
 
     def __init__(self, settings: SignalSettings | None = None) -> None:
         self.settings: Any = settings or self.Settings()
@@ -40,6 +67,17 @@ class Signal(ABC):
     def applies(cls, train: GraphSnapshot, vectors: Vectors) -> bool:
         """Say whether the signal can work with this data."""
         return True
+
+    @classmethod
+    def matters(cls, setting: str, train: GraphSnapshot) -> bool:
+        """Say whether a setting of the grid can change anything with this data."""
+        needs: dict[str, Callable[[GraphSnapshot], Any]] = {
+            "recent": has_times,
+            "half_life": has_times,
+            "weight_influence": weights_differ,
+            "attributes": lambda train: train.item_attributes.nnz,
+        }
+        return bool(needs[setting](train)) if setting in needs else True
 
     @abstractmethod
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:

@@ -4,5 +4,6 @@ from kgrec.signals.cf.ease import EASE
 from kgrec.signals.cf.ials import IALS
 from kgrec.signals.cf.neighbours import Neighbours
 from kgrec.signals.cf.popularity import Popularity
+from kgrec.signals.cf.transitions import Transitions
 
-__all__ = ["EASE", "IALS", "Neighbours", "Popularity"]
+__all__ = ["EASE", "IALS", "Neighbours", "Popularity", "Transitions"]

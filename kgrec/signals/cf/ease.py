@@ -11,73 +11,119 @@ import scipy.sparse as sp
 from pydantic import Field
 from scipy.linalg import lapack
 
-from kgrec.signals.base import Group, Signal, SignalSettings
-from kgrec.signals.cf.strength import strengths
+from kgrec.signals.base import Grid, Group, Ladder, Signal, SignalSettings
+from kgrec.signals.history import history
+from kgrec.signals.nearest import columns_of, largest_of_columns
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 
-MAX_ITEMS: Final = 12_000
-"""Above this the dense [n_items, n_items] matrix takes over 600 MB and minutes to invert."""
+MAX_DENSE: Final = 8_000
+"""Items up to which one dense matrix over all of them is solved (256 MB); above it every item has its own support."""
+SUPPORT: Final = 64
+"""Items that may explain an item where the matrix is not dense: those it is most often chosen with."""
+BLOCK: Final = 2_048
+"""Items solved for at a time where the matrix is not dense."""
 
 
 class EASESettings(SignalSettings):
     """Settings of EASE^R."""
 
     regularization: float = Field(
-        10.0, gt=0, description="Ridge penalty (lambda), as a multiple of the mean behaviours of an item."
+        4.0, gt=0, description="Ridge penalty (lambda), as a multiple of the mean behaviours of an item."
+    )
+    dropout: float = Field(
+        0.5, ge=0, lt=1, description="Share of a history the model should do without: penalty by item popularity."
+    )
+    evenness: float = Field(
+        0.3, ge=0, le=1, description="Power of a history's length that its weight is divided by; 1: users all alike."
+    )
+    attributes: float = Field(
+        0.0, ge=0, description="Weight of a node of the knowledge graph, as if it were a user who chose its items."
     )
     weight_influence: float = Field(0.3, ge=0, lt=1, description="How far a behaviour's weight moves its strength.")
+    recent: float | None = Field(
+        None, gt=0, description="Latest items of a user after which an older one counts half; none: all alike."
+    )
 
 
 class EASE(Signal):
     """A user's history times item-to-item weights learnt by ridge regression with a zero diagonal.
 
-    Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019.
+    Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019; the penalty by popularity is that of
+    dropout (Steck, "Autoencoders that don't overfit towards the Identity", NeurIPS 2020), rows of attributes are as in
+    Jeunen et al., "Closed-Form Models for Collaborative Filtering with Side-Information", RecSys 2020. With many items
+    each is explained by its nearest ones alone (as fsSLIM: Ning & Karypis, "SLIM", ICDM 2011), which stays small.
     """
 
     name: ClassVar[str] = "ease"
     group: ClassVar[Group] = "cf"
     Settings = EASESettings
-    grid: ClassVar[Mapping[str, tuple[Any, ...]]] = {"regularization": (4.0, 25.0)}
+    grid: ClassVar[Grid] = {
+        "regularization": Ladder(2.5, 0.2, 100),
+        "attributes": (0.3, 1.0),
+        "dropout": (0.2, 0.75),
+        "evenness": (0.0, 0.6),
+        "recent": Ladder(4.0, 0.5, 64),
+        "weight_influence": (0.0, 0.7),
+    }
 
     _history: sp.csr_matrix
-    _weights: FloatArray
-
-    @classmethod
-    def applies(cls, train: GraphSnapshot, vectors: Vectors) -> bool:
-        """Say whether a dense matrix over all items fits in memory."""
-        return train.n_items <= MAX_ITEMS
+    _weights: sp.csr_matrix | FloatArray
 
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
         """Solve for the item-to-item weights."""
-        self._history = strengths(train, self.settings.weight_influence)
-        penalty = self.settings.regularization * max(1.0, self._history.nnz / max(train.n_items, 1))
-        self._weights = _solve(self._history, penalty)
-        return self
+        settings: EASESettings = self.settings
+        rows = [_evened(history(train, settings.weight_influence), settings.evenness)]
+        if settings.attributes:
+            rows.append(np.float32(settings.attributes**0.5) * train.item_attributes.T)
+        stacked = sp.vstack(rows, format="csr", dtype=np.float32)
+        gram = sp.csr_matrix(stacked.T @ stacked)
+        penalty = settings.regularization * max(1.0, train.interactions.nnz / max(train.n_items, 1))
+        penalties = penalty + settings.dropout / (1 - settings.dropout) * gram.diagonal()
+        solve = _solve_dense if train.n_items <= MAX_DENSE else _solve_by_support
+        return self._take(train, solve(gram, penalties.astype(np.float32)))
 
     def scores(self, user_nums: IntArray) -> FloatArray:
         """Return histories times weights, float32 [n users, n_items]."""
-        return np.asarray(self._history[user_nums] @ self._weights)
+        product = self._history[user_nums] @ self._weights
+        return np.asarray(product.toarray() if sp.issparse(product) else product)
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the item-to-item weights."""
-        return {"weights": self._weights}
+        """Return the item-to-item weights, or the three arrays of a sparse matrix of them."""
+        weights = self._weights
+        if isinstance(weights, np.ndarray):
+            return {"weights": weights}
+        return {"data": weights.data, "indices": weights.indices, "indptr": weights.indptr}
 
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Take back what `state` returned."""
-        self._history = strengths(train, self.settings.weight_influence)
-        self._weights = state["weights"]
+        if "weights" in state:
+            return self._take(train, state["weights"])
+        parts = (state["data"], state["indices"], state["indptr"])
+        return self._take(train, sp.csr_matrix(parts, shape=(train.n_items, train.n_items)))
+
+    def _take(self, train: GraphSnapshot, weights: sp.csr_matrix | FloatArray) -> Self:
+        self._history = history(train, self.settings.weight_influence, self.settings.recent)
+        self._weights = weights
         return self
 
 
-def _solve(history: sp.csr_matrix, penalty: float) -> FloatArray:
-    """Return the weights B = I - P / diag(P) with P = (XᵀX + λI)⁻¹, float32 [n_items, n_items].
+def _evened(matrix: sp.csr_matrix, evenness: float) -> sp.csr_matrix:
+    """Return rows divided so that their squares are weighted by length^-evenness, keeping the mean weight at 1."""
+    counts = np.diff(matrix.indptr)
+    weight = np.maximum(counts, 1) ** -evenness
+    weight *= counts.sum() / max((weight * counts).sum(), 1e-12)
+    return sp.csr_matrix(sp.diags(np.sqrt(weight).astype(np.float32)) @ matrix)
+
+
+def _solve_dense(gram: sp.csr_matrix, penalties: FloatArray) -> FloatArray:
+    """Return the weights B = I - P / diag(P) with P = (G + Λ)⁻¹, float32 [n_items, n_items].
 
     The inverse is made in place, so that never more than two such matrices are in memory.
     """
-    gram = np.asfortranarray((history.T @ history).toarray(), dtype=np.float32)
-    diagonal = np.diag_indices_from(gram)
-    gram[diagonal] += penalty
-    factor, _ = lapack.spotrf(gram, lower=1, overwrite_a=1)
+    dense = np.asfortranarray(gram.toarray(), dtype=np.float32)
+    diagonal = np.diag_indices_from(dense)
+    dense[diagonal] += penalties
+    factor, _ = lapack.spotrf(dense, lower=1, overwrite_a=1)
     inverse, _ = lapack.spotri(factor, lower=1, overwrite_c=1)
     upper = np.triu_indices_from(inverse, 1)
     inverse[upper] = inverse.T[upper]
@@ -85,3 +131,37 @@ def _solve(history: sp.csr_matrix, penalty: float) -> FloatArray:
     weights /= -np.diag(weights).copy()
     weights[diagonal] = 0
     return weights
+
+
+def _solve_by_support(gram: sp.csr_matrix, penalties: FloatArray) -> sp.csr_matrix:
+    """Return weights of each item's support alone, float32 CSR [n_items, n_items]: one small ridge for each column."""
+    size = np.sqrt(np.maximum(gram.diagonal(), 1e-12)).astype(np.float32)
+    diagonal = gram.diagonal() + penalties
+    others = gram - sp.diags(gram.diagonal())
+    blocks = []
+    for first in range(0, gram.shape[1], BLOCK):
+        together = sp.csc_matrix(others[:, first : first + BLOCK])
+        nearest = largest_of_columns(together, together.data / size[together.indices], SUPPORT)
+        blocks.append(_solve_block(gram, diagonal, nearest))
+    return sp.hstack(blocks, format="csr", dtype=np.float32)
+
+
+def _solve_block(gram: sp.csr_matrix, diagonal: FloatArray, together: sp.csc_matrix) -> sp.csc_matrix:
+    """Solve (G_SS + Λ) b = G_Sj for the support S of every column j of `together` [n_items, columns]."""
+    import torch
+
+    column = columns_of(together)
+    place = np.arange(together.nnz) - together.indptr[column]
+    n, k = together.shape[1], max(int(np.diff(together.indptr).max(initial=0)), 1)
+    support, target = np.full((n, k), -1), np.zeros((n, k), np.float32)
+    support[column, place], target[column, place] = together.indices, together.data
+    used = support >= 0
+    left, right = np.triu_indices(k, 1)
+    pairs = (np.maximum(support[:, left], 0).ravel(), np.maximum(support[:, right], 0).ravel())
+    values = np.asarray(gram[pairs]).reshape(n, -1) * (used[:, left] & used[:, right])
+    matrix = np.zeros((n, k, k), np.float32)
+    matrix[:, left, right] = matrix[:, right, left] = values
+    matrix[:, np.arange(k), np.arange(k)] = np.where(used, diagonal[np.maximum(support, 0)], 1)
+    factor = torch.linalg.cholesky(torch.from_numpy(matrix))
+    solved = torch.cholesky_solve(torch.from_numpy(target[:, :, None]), factor).numpy()[:, :, 0]
+    return sp.csc_matrix((solved[column, place], together.indices, together.indptr), shape=together.shape)

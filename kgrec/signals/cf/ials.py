@@ -11,8 +11,8 @@ import numpy.typing as npt
 from pydantic import Field
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from kgrec.signals.base import Group, Signal, SignalSettings
-from kgrec.signals.cf.strength import mean_count, strengths
+from kgrec.signals.base import Grid, Group, Ladder, Signal, SignalSettings
+from kgrec.signals.history import mean_count, strengths
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 
 
@@ -20,9 +20,9 @@ class IALSSettings(SignalSettings):
     """Settings of iALS."""
 
     factors: int = Field(64, ge=1, description="Dimensions of the vectors of users and items.")
-    alpha: float = Field(10.0, gt=0, description="Confidence in a behaviour, where one in its absence is 1.")
+    alpha: float = Field(5.0, gt=0, description="Confidence in a behaviour, where one in its absence is 1.")
     regularization: float = Field(
-        0.12, gt=0, description="Pull of vectors towards zero, as a share of alpha times the mean behaviours of a row."
+        0.1, gt=0, description="Pull of vectors towards zero, as a share of alpha times the mean behaviours of a row."
     )
     iterations: int = Field(15, ge=1, description="Rounds of solving users, then items.")
     weight_influence: float = Field(0.3, ge=0, lt=1, description="How far a behaviour's weight moves its strength.")
@@ -38,10 +38,11 @@ class IALS(Signal):
     name: ClassVar[str] = "ials"
     group: ClassVar[Group] = "cf"
     Settings = IALSSettings
-    grid: ClassVar[Mapping[str, tuple[Any, ...]]] = {
-        "regularization": (0.08, 0.18),
-        "factors": (32, 128),
-        "alpha": (3.0, 25.0),
+    grid: ClassVar[Grid] = {
+        "alpha": Ladder(2.0, 0.3, 100),
+        "regularization": Ladder(1.6, 0.005, 1),
+        "factors": Ladder(2.0, 16, 256),
+        "weight_influence": (0.0, 0.7),
     }
 
     _users: FloatArray

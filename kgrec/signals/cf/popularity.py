@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from kgrec.signals.base import Group, Signal, SignalSettings
+from kgrec.signals.base import Grid, Group, Signal, SignalSettings
 from kgrec.snapshot import Behaviours, FloatArray, GraphSnapshot, IntArray, Vectors
 
 
@@ -27,7 +27,7 @@ class Popularity(Signal):
     name: ClassVar[str] = "popularity"
     group: ClassVar[Group] = "cf"
     Settings = PopularitySettings
-    grid: ClassVar[Mapping[str, tuple[Any, ...]]] = {"half_life": (0.02, 0.1, 0.3)}
+    grid: ClassVar[Grid] = {"half_life": (0.02, 0.1, 0.3)}
 
     _item_scores: FloatArray
 

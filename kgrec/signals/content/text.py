@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from kgrec.signals.base import Group, Signal, SignalSettings
+from kgrec.signals.base import Grid, Group, Signal, SignalSettings
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 
 
@@ -33,7 +33,7 @@ class Text(Signal):
     name: ClassVar[str] = "text"
     group: ClassVar[Group] = "content"
     Settings = TextSettings
-    grid: ClassVar[Mapping[str, tuple[Any, ...]]] = {"own_text": (0.0, 0.4), "ridge": (0.5, 30.0)}
+    grid: ClassVar[Grid] = {"own_text": (0.0, 0.4), "ridge": (0.5, 30.0)}
 
     _users: FloatArray
     _items: FloatArray

@@ -9,21 +9,20 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from kgrec.signals.base import Group, Signal, SignalSettings
+from kgrec.signals.base import Grid, Group, Ladder, Signal, SignalSettings
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 
 
 class GNNSettings(SignalSettings):
     """Settings of the graph network."""
 
-    dim: int = Field(64, ge=2, description="Length of a node's vector.")
+    dim: int = Field(128, ge=2, description="Length of a node's vector.")
     layers: int = Field(2, ge=1, le=6, description="How many relationships far a node sees.")
     temperature: float = Field(0.2, ge=0.02, le=2, description="Divides the cosines in the softmax.")
     kg_weight: float = Field(0.3, ge=0, description="Weight of a relationship that is no behaviour; behaviours have 1.")
     edge_dropout: float = Field(0.2, ge=0, lt=1, description="Share of the edges left out in each training step.")
-    steps: int = Field(
-        100, ge=1, description="Training steps over all users; more, up to 3 ×, where a step holds a part."
-    )
+    steps: int = Field(40, ge=1, description="Training steps; each holds all users, or as many as memory allows.")
+    members: int = Field(1, ge=1, description="Networks from different seeds whose cosines are averaged.")
 
 
 class GNN(Signal):
@@ -36,24 +35,31 @@ class GNN(Signal):
     name: ClassVar[str] = "gnn"
     group: ClassVar[Group] = "graph"
     Settings = GNNSettings
-    grid: ClassVar[Mapping[str, tuple[Any, ...]]] = {
-        "temperature": (0.14, 0.28),
+    grid: ClassVar[Grid] = {
+        "steps": Ladder(2.0, 10, 320),
+        "temperature": Ladder(1.4, 0.05, 1),
         "layers": (1, 3),
         "kg_weight": (0.0, 1.0),
+        "edge_dropout": (0.5,),
+        "dim": Ladder(2.0, 32, 256),
+        "members": (3,),
     }
 
     _users: FloatArray
     _items: FloatArray
 
     node_vectors: FloatArray
-    """Vectors of all nodes of the graph, float32 [n_nodes, dim], in the graph-wide numbering, of length 1 or 0."""
+    """Vectors of all nodes of the graph, float32 [n_nodes, members · dim], in the graph-wide numbering, of length 1 or 0."""
 
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
         """Train the network; nodes that have a text vector start from it."""
         from kgrec.signals.graph.network import train_network
 
-        text_nodes, text = text_features(train, vectors, self.settings.dim)
-        return self._take(train, train_network(train, text_nodes, text, self.settings, seed))
+        settings: GNNSettings = self.settings
+        text_nodes, text = text_features(train, vectors, settings.dim)
+        seeds = range(seed, seed + settings.members)
+        parts = [train_network(train, text_nodes, text, settings, member) for member in seeds]
+        return self._take(train, np.concatenate(parts, axis=1) / np.float32(settings.members**0.5))
 
     def scores(self, user_nums: IntArray) -> FloatArray:
         """Return cosines, float32 [n users, n_items]."""

@@ -6,7 +6,6 @@ for each mini-batch of pairs. This file needs torch; import it only where a netw
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,11 +27,9 @@ SCALE: Final = 0.1
 LEARNING_RATE: Final = 0.05
 MAX_CANDIDATES: Final = 20_000
 """Up to this many items the softmax runs over all of them, above it over a shared sample."""
-SAMPLED_CANDIDATES: Final = 8_192
-MAX_LOGITS: Final = 8_000_000
-"""Logits held at once (32 MB, three times that with gradients): users of a step × candidate items."""
-MAX_LONGER: Final = 3
-"""Where a step holds a part of the users only, how many times the steps are made, at most."""
+SAMPLED_CANDIDATES: Final = 4_096
+MAX_LOGITS: Final = 32_000_000
+"""Logits held at once (128 MB, three times that with gradients): users of a step × candidate items."""
 
 
 @dataclass(frozen=True)
@@ -141,9 +138,8 @@ def _optimise(
 ) -> None:
     optimiser = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE, fused=True)
     user_nodes, item_nodes = torch.from_numpy(train.user_nodes), torch.from_numpy(train.item_nodes)
-    steps = settings.steps * min(MAX_LONGER, math.ceil(train.n_users / _batch_size(train.n_items)))
-    batches = _batches(train.interactions, steps, random)
-    for batch in track(batches, "Training the graph network", total=steps):
+    batches = _batches(train.interactions, settings.steps, random)
+    for batch in track(batches, "Training the graph network", total=settings.steps):
         vectors = network(_dropped(adjacency, settings.edge_dropout, random))
         users = functional.normalize(vectors.index_select(0, user_nodes[batch.user_nums]))
         items = functional.normalize(vectors.index_select(0, item_nodes))

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from pydantic import Field
 
-from kgrec.signals.base import Group, Signal, SignalSettings
+from kgrec.signals.base import Grid, Group, Signal, SignalSettings
 from kgrec.signals.graph.path_weights import from_histories, from_popularity, from_users, learn_weights, path_offset
 from kgrec.signals.graph.typed_paths import Side, TypedPath, typed_paths
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
@@ -53,7 +53,7 @@ class Paths(Signal):
     name: ClassVar[str] = "paths"
     group: ClassVar[Group] = "graph"
     Settings = PathsSettings
-    grid: ClassVar[Mapping[str, tuple[Any, ...]]] = {"rarity": (0.5,)}
+    grid: ClassVar[Grid] = {"rarity": (0.5,)}
 
     paths: list[TypedPath]
     """Every typed path of the graph, those with weight 0 included."""

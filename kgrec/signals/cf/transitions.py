@@ -1,0 +1,105 @@
+"""Transitions: what people chose after the items that a user chose last."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import reduce
+from operator import add
+from typing import Any, ClassVar, Final, Self
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+from pydantic import Field
+
+from kgrec.signals.base import Grid, Group, Ladder, Signal, SignalSettings
+from kgrec.signals.history import has_times, history, sequences
+from kgrec.signals.nearest import largest_of_columns
+from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
+
+WINDOW: Final = 20
+"""Steps in a user's history beyond which one item does not count as following another."""
+MAX_FOLLOWERS: Final = 500
+"""Items kept that an item follows."""
+
+
+class TransitionsSettings(SignalSettings):
+    """Settings of transitions."""
+
+    fading: float = Field(0.5, ge=0, description="Power of the steps between two items that their link is divided by.")
+    back: float = Field(0.2, ge=0, le=1, description="How much a link counts from the later item to the earlier.")
+    source: float = Field(0.5, ge=0, le=1, description="Power of the known item's popularity that links are divided by.")
+    target: float = Field(0.2, ge=0, le=1, description="The same for the scored item's popularity.")
+    shrinkage: float = Field(1.0, ge=0, description="Links that a pair of items needs to be half believed.")
+    recent: float | None = Field(
+        1.0, gt=0, description="Latest items of a user after which an older one counts half; none: all alike."
+    )
+
+
+class Transitions(Signal):
+    """Sum of the links from a user's latest items: how often, and how soon, an item was chosen after each of them.
+
+    A transition graph between items, as in Markov chains for the next basket (Rendle et al., "FPMC", WWW 2010) and
+    its neighbourhood form (Garg et al., "STAN", SIGIR 2019), with the exponents of both popularities free.
+    """
+
+    name: ClassVar[str] = "transitions"
+    group: ClassVar[Group] = "cf"
+    Settings = TransitionsSettings
+    grid: ClassVar[Grid] = {
+        "recent": Ladder(2.0, 0.2, 50),
+        "target": (0.0, 0.5),
+        "source": (0.3, 0.8),
+        "back": (0.0, 0.6),
+        "fading": (0.0, 1.0),
+        "shrinkage": Ladder(5.0, 0.04, 1000),
+    }
+
+    _history: sp.csr_matrix
+    _links: sp.csr_matrix
+
+    @classmethod
+    def applies(cls, train: GraphSnapshot, vectors: Vectors) -> bool:
+        """Say whether behaviours have an order."""
+        return has_times(train)
+
+    def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
+        """Count what follows what."""
+        settings: TransitionsSettings = self.settings
+        following = _following(train, settings.fading)
+        links = sp.coo_matrix(following + np.float32(settings.back) * following.T)
+        count = np.bincount(train.interactions.indices, minlength=train.n_items).astype(np.float32)
+        scale = count[links.row] ** settings.source * count[links.col] ** settings.target + settings.shrinkage
+        links.data = np.where(links.row == links.col, 0, links.data / scale).astype(np.float32)
+        links = sp.csc_matrix(links)
+        return self._take(train, sp.csr_matrix(largest_of_columns(links, links.data, MAX_FOLLOWERS)))
+
+    def scores(self, user_nums: IntArray) -> FloatArray:
+        """Return sums of links, float32 [n users, n_items]."""
+        return np.asarray((self._history[user_nums] @ self._links).toarray())
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the links as the three arrays of a CSR matrix."""
+        return {"data": self._links.data, "indices": self._links.indices, "indptr": self._links.indptr}
+
+    def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
+        """Take back what `state` returned."""
+        parts = (state["data"], state["indices"], state["indptr"])
+        return self._take(train, sp.csr_matrix(parts, shape=(train.n_items, train.n_items)))
+
+    def _take(self, train: GraphSnapshot, links: sp.csr_matrix) -> Self:
+        self._history, self._links = history(train, recent=self.settings.recent), links
+        return self
+
+
+def _following(train: GraphSnapshot, fading: float) -> sp.csr_matrix:
+    """Sum over users of steps^-fading from an item (row) to a later one (column), float32 CSR [n_items, n_items]."""
+    user_num, item_num = sequences(train)
+
+    def at(step: int) -> sp.csr_matrix:
+        same = user_num[step:] == user_num[:-step]
+        cells = (item_num[:-step][same], item_num[step:][same])
+        values = np.full(len(cells[0]), step**-fading, dtype=np.float32)
+        return sp.csr_matrix((values, cells), shape=(train.n_items, train.n_items))
+
+    return reduce(add, map(at, range(1, WINDOW + 1)))
