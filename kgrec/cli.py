@@ -288,7 +288,7 @@ def runs_show(
     from kgrec.runs import find_run
 
     found = find_run(runs_folder(graph, runs), run)
-    show_facts(found.name, {"run": found.name, **found.info}, as_json)
+    show_facts(found.name, {"run": found.name, **found.info, "choices": found.choices}, as_json)
 
 
 @app.command()

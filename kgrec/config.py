@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from kgrec.budget import seconds_of
 from kgrec.errors import UsageError
 
-SignalName = Literal["popularity", "neighbours", "transitions", "ials", "ease", "gnn", "paths", "text"]
+SignalName = Literal["popularity", "neighbours", "transitions", "ials", "ease", "gnn", "paths", "text", "words"]
 
 
 class Config(BaseModel):
@@ -20,12 +21,16 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     signals: tuple[SignalName, ...] = Field(
-        default=("popularity", "neighbours", "transitions", "ials", "ease", "gnn", "paths", "text"),
+        default=("popularity", "neighbours", "transitions", "ials", "ease", "gnn", "paths", "text", "words"),
         min_length=1,
         description="Signals that may take part; those the data does not allow are left out.",
     )
     encoder: str | None = Field(
         default=None, description="Model folder or id for text; the packaged all-MiniLM-L6-v2 if not given."
+    )
+    budget: str | None = Field(
+        default=None,
+        description="Time for a fit, such as 2min or 1h, that bounds the search; if not given, the data's size does.",
     )
     valid_fraction: float = Field(
         default=0.1,
@@ -34,6 +39,13 @@ class Config(BaseModel):
         description="Share of each user's behaviours in the validation cut, where none is given.",
     )
     seed: int = Field(default=0, ge=0, description="Makes the result repeat.")
+
+    @field_validator("budget", mode="after")
+    @classmethod
+    def _is_duration(cls, budget: str | None) -> str | None:
+        if budget is not None:
+            seconds_of(budget)
+        return budget
 
     @classmethod
     def read(cls, path: str | Path | None = None, overrides: Iterable[str] = ()) -> Config:

@@ -27,18 +27,24 @@ from kgrec.weights import (
     likely_weights,
     searched_weights,
     standardise,
+    telling_weights,
 )
 
 Weights = npt.NDArray[np.float64]
-Kind = Literal["single", "fusion", "global", "by_activity", "grouped"]
-"""single: the best signal alone · fusion: logistic regression on the signals as they are, the usual baseline · global:
-one weight a signal · by_activity: weights by activity of the user · grouped: and by popularity of the item as well."""
+Kind = Literal["single", "fusion", "raw", "global", "by_activity", "grouped"]
+"""single: the best signal alone · fusion: logistic regression on the signals as they are, the usual baseline · raw: one
+weight a signal, on the signals as they are · global: the same on z-scores · by_activity: weights by activity of the
+user · grouped: and by popularity of the item as well."""
+AS_THEY_ARE: Final = ("fusion", "raw")
+"""Kinds that take the signals' own scores, not z-scores."""
 
 K: Final = 20
 """Length of the list whose NDCG decides."""
 FOLDS: Final = 5
 MIN_USERS: Final = 20
 """Validation users below which the best signal is used alone: too few to learn weights from."""
+MAX_USERS: Final = 4_000
+"""Validation users that weights are learnt from at most: a few weights need no more."""
 N_GROUPS: Final = 3
 """Groups of users by activity, and of items by popularity."""
 NO_EDGES: Final = np.empty(0, dtype=np.float32)
@@ -50,7 +56,7 @@ class Blend:
 
     Attributes:
         signals: names, in the order of the last axis of `weights`.
-        kind: which option was chosen; "fusion" alone takes the signals' scores as they are.
+        kind: which option was chosen; see `Kind`.
         weights: float32 [activity groups, popularity groups, signals].
         activity_edges: float32 [activity groups - 1], the least activity of each group after the first.
         popularity_edges: float32 [popularity groups - 1], the same for items.
@@ -128,7 +134,7 @@ class Blend:
         return users, np.searchsorted(self.popularity_edges, popularity, side="right")
 
     def _scaled(self, scores: FloatArray, seen: sp.csr_matrix) -> FloatArray:
-        return scores.astype(np.float32) if self.kind == "fusion" else standardise(scores, seen)
+        return scores.astype(np.float32) if self.kind in AS_THEY_ARE else standardise(scores, seen)
 
 
 def fit_blend(
@@ -156,7 +162,7 @@ def fit_blend(
     """
     if not len(scores) or not relevant.nnz:
         raise UsageError("found no signal or no validation item to learn a blend from; expected at least one of each")
-    users = np.flatnonzero(np.diff(relevant.indptr))
+    users = _some(np.flatnonzero(np.diff(relevant.indptr)), seed)
     if len(users) < relevant.shape[0]:
         scores, seen, relevant = [part[users] for part in scores], seen[users], relevant[users]
         activity = np.asarray(activity)[users]
@@ -164,7 +170,9 @@ def fit_blend(
     if len(users) >= MIN_USERS:
         fold = np.random.default_rng(seed).permutation(len(users)) % FOLDS
         options["fusion"] = _fusion(scores, seen, relevant, fold, seed)
-        options |= _blends(Lists.make(scores, seen, relevant, seed), activity, popularity, fold, seed)
+        lists = Lists.make(scores, seen, relevant, seed)
+        options["raw"] = _raw(lists, scores, fold)
+        options |= _blends(lists, activity, popularity, fold, seed)
     report = {
         "signals": {n: _mean_ndcg(part, relevant, seen) for n, part in zip(names, scores, strict=True)},
         "options": {kind: float(option.ndcg.mean()) for kind, option in options.items()},
@@ -174,6 +182,13 @@ def fit_blend(
     reached = [_mean_ndcg(b.combine(scores, seen, activity, popularity), relevant, seen) for b in blends]
     best = int(np.argmax(reached))
     return replace(blends[best], report={**report, "blend": reached[best]})
+
+
+def _some(users: IntArray, seed: int) -> IntArray:
+    """Return at most `MAX_USERS` of the users, drawn at random, in order."""
+    if len(users) <= MAX_USERS:
+        return users
+    return np.sort(np.random.default_rng(seed).choice(users, MAX_USERS, replace=False))
 
 
 @dataclass(frozen=True)
@@ -216,6 +231,13 @@ def _fusion(
         total = sum(np.float32(w) * part[held] for w, part in zip(found[-1], scores, strict=True))
         ndcg[held] = ndcg_at(np.asarray(total), relevant[held], seen[held], K)
     return _Option(np.mean(found, axis=0), ndcg)
+
+
+def _raw(lists: Lists, scores: Sequence[FloatArray], fold: IntArray) -> _Option:
+    """One weight a signal, of either sign, on the signals' own scores: logistic regression against drawn items."""
+    raw, deviation = lists.raw(scores)
+    found = _cross_fit(raw, lambda part, _: telling_weights(part), [np.ones((1, len(scores)))] * FOLDS, fold)
+    return replace(found, weights=(found.weights / deviation).astype(np.float32))
 
 
 def _blends(

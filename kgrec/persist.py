@@ -43,14 +43,13 @@ def save_model(
         "edge_types": edge_types,
         "settings": {name: signal.settings.model_dump(mode="json") for name, signal in model.signals.items()},
         "blends": {domain: blend.to_dict() for domain, blend in model.blends.items()},
-        "choices": trained.choices,
         "seconds": trained.seconds,
     }
     stored = {f"nodes-{label}": table for label, table in model.train.nodes.items()}
     stored |= {f"edges-{i}": _edge_table(model.train.edges[t]) for i, t in enumerate(edge_types)}
     arrays = {f"signal-{name}": signal.state() for name, signal in model.signals.items()}
     arrays["vectors"] = dict(trained.vectors)
-    return write_run(folder, {**facts, **(info or {})}, {**stored, **(tables or {})}, arrays)
+    return write_run(folder, {**facts, **(info or {})}, {**stored, **(tables or {})}, arrays, trained.choices)
 
 
 def load_model(folder: str | Path) -> tuple[Trained, Config]:
@@ -74,7 +73,7 @@ def _restore(run: Run) -> Trained:
         settings = kind.Settings.model_validate(run.info["settings"][kind.name])
         signals[kind.name] = kind(settings).restore(train, vectors, run.arrays(f"signal-{kind.name}"))
     blends = {domain: Blend.from_dict(values) for domain, values in run.info["blends"].items()}
-    return Trained(HybridModel(train, signals, blends), vectors, run.info["choices"], run.info["seconds"])
+    return Trained(HybridModel(train, signals, blends), vectors, run.choices, run.info["seconds"])
 
 
 def _snapshot(run: Run) -> GraphSnapshot:

@@ -1,6 +1,7 @@
 """Runs on disk: one folder for one trained, evaluated, publishable result.
 
-    RUN/run.json                 format, versions, config, seed, digests, choices, metrics, seconds
+    RUN/run.json                 format, versions, config, seed, digests, metrics, seconds
+    RUN/choices.json             every setting tried and how well it did, and how the blend came about
     RUN/tables/NAME.parquet      nodes (their order is the id map), relationships, recommendations
     RUN/arrays/NAME.safetensors  what the signals learnt
 
@@ -48,6 +49,19 @@ class Run:
     def name(self) -> str:
         """The run's name: that of its folder."""
         return self.folder.name
+
+    @property
+    def choices(self) -> dict[str, Any]:
+        """What training chose, and from what.
+
+        Raises:
+            RunError: it is missing or damaged.
+        """
+        path = self.folder / "choices.json"
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise RunError(f"{path} cannot be read ({error}); train again, or restore the folder") from error
 
     def table(self, name: str) -> pa.Table:
         """Return a table of the run.
@@ -111,6 +125,7 @@ def write_run(
     info: Mapping[str, Any],
     tables: Mapping[str, pa.Table],
     arrays: Mapping[str, Mapping[str, npt.NDArray[Any]]],
+    choices: Mapping[str, Any] | None = None,
 ) -> Run:
     """Write a run folder, whole or not at all; an earlier run of that name is replaced.
 
@@ -123,7 +138,7 @@ def write_run(
     beside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
     full = {"format": FORMAT, "created": datetime.now(UTC).isoformat(timespec="seconds"), **info}
     try:
-        _fill(beside, full, tables, arrays)
+        _fill(beside, full, tables, arrays, choices or {})
         _move(beside, folder)
     except (OSError, SafetensorError) as error:
         raise RunError(f"{folder} cannot be written: {error}") from error
@@ -188,6 +203,7 @@ def _fill(
     info: Mapping[str, Any],
     tables: Mapping[str, pa.Table],
     arrays: Mapping[str, Mapping[str, npt.NDArray[Any]]],
+    choices: Mapping[str, Any],
 ) -> None:
     (folder / "tables").mkdir(parents=True)
     (folder / "arrays").mkdir()
@@ -196,7 +212,8 @@ def _fill(
     for name, named in arrays.items():
         contiguous = {key: np.ascontiguousarray(array) for key, array in named.items()}
         save_file(contiguous, folder / "arrays" / f"{name}.safetensors")
-    (folder / "run.json").write_text(json.dumps(info, indent=1, ensure_ascii=False), encoding="utf-8")
+    for name, content in (("choices", choices), ("run", info)):
+        (folder / f"{name}.json").write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
 def _move(beside: Path, folder: Path) -> None:

@@ -253,8 +253,9 @@ class GraphSnapshot:
         """Which nodes of the knowledge graph each item is linked to, either way: float32 CSR [n_items, n_nodes]."""
         number = np.full(self.n_nodes, -1)
         number[self.item_nodes] = np.arange(self.n_items)
-        ends = [(a, b) for source, target in self.relations.values() for a, b in ((source, target), (target, source))]
-        own, other = (np.concatenate([np.empty(0, np.int64), *side]) for side in zip(*ends, strict=True))
+        none = np.empty(0, np.int64)
+        source, target = (np.concatenate([none, *(ends[i] for ends in self.relations.values())]) for i in (0, 1))
+        own, other = np.r_[source, target], np.r_[target, source]
         linked = number[own] >= 0
         cells = (number[own[linked]], other[linked])
         found = sp.csr_matrix((np.ones(len(cells[0]), np.float32), cells), shape=(self.n_items, self.n_nodes))

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from kgrec.budget import Budget
 from kgrec.config import Config
 from kgrec.errors import UsageError
 from kgrec.hybrid import Blend, fit_blend
@@ -79,7 +80,7 @@ def train(split: Split, config: Config, encode: Encode, fit_on: FitOn) -> Traine
         vectors = encode(inner)
     asked = questions(inner, held_out, config.seed)
     with watch.stage("choose"):
-        chosen = _choose_all(inner, vectors, asked, config)
+        chosen = _choose_all(inner, vectors, asked, config, Budget(config.budget, len(inner.behaviours)))
     with watch.stage("blend"):
         blends = _blends(chosen, inner, asked, config.seed)
     signals = {name: choice.signal for name, choice in chosen.items()}
@@ -102,7 +103,9 @@ def _final_snapshot(split: Split, inner: GraphSnapshot, fit_on: FitOn) -> GraphS
     return split.train_and_valid if fit_on == "train+valid" and split.is_valid.any() else split.train
 
 
-def _choose_all(inner: GraphSnapshot, vectors: Vectors, asked: list[Questions], config: Config) -> dict[str, Choice]:
+def _choose_all(
+    inner: GraphSnapshot, vectors: Vectors, asked: list[Questions], config: Config, budget: Budget
+) -> dict[str, Choice]:
     kinds = [kind for kind in signal_kinds(config.signals) if kind.applies(inner, vectors)]
     if not kinds:
         raise UsageError(f"none of the signals {', '.join(config.signals)} can work with this data; allow more")
@@ -110,9 +113,11 @@ def _choose_all(inner: GraphSnapshot, vectors: Vectors, asked: list[Questions], 
         say("too few behaviours for a validation cut: default settings, equal blend")
         return {kind.name: Choice(kind().fit(inner, vectors, config.seed), np.nan, []) for kind in kinds}
     chosen = {}
-    for kind in kinds:
+    for n_done, kind in enumerate(kinds):
         say(f"choosing settings of {kind.name}")
-        chosen[kind.name] = choose(kind, inner, vectors, asked, config.seed)
+        choice = choose(kind, inner, vectors, asked, config.seed, budget.allowance(len(kinds) - n_done))
+        chosen[kind.name] = choice
+        budget.reserve(choice.seconds)
     return chosen
 
 

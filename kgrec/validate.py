@@ -5,13 +5,17 @@ A question of the cut is a (user, domain): which of the domain's items, unseen i
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
 import scipy.sparse as sp
 
+from kgrec.budget import Allowance
 from kgrec.evaluate import ndcg_at
 from kgrec.progress import say
 from kgrec.signals.base import Ladder, Signal, SignalSettings
@@ -22,9 +26,6 @@ K: Final = 20
 
 MAX_SCORES: Final = 60_000_000
 """At most this many validation scores are held for a signal (240 MB): more users than that add little."""
-
-MAX_FITS: Final = 30
-"""Settings of a signal that are tried at most."""
 
 Scorer = Callable[[IntArray], FloatArray]
 
@@ -88,12 +89,14 @@ class Choice:
     Attributes:
         signal: fitted on the cut's train part.
         ndcg: NDCG@20 on the cut.
-        tried: every setting tried and its NDCG@20, in order.
+        tried: every setting tried, its NDCG@20 and its seconds, in order.
+        seconds: how long it took to fit and to score the cut.
     """
 
     signal: Signal
     ndcg: float
     tried: list[dict[str, Any]]
+    seconds: float = 0.0
 
 
 def choose(
@@ -102,7 +105,7 @@ def choose(
     vectors: Vectors,
     asked: list[Questions],
     seed: int = 0,
-    fits: int = MAX_FITS,
+    allowance: Allowance | None = None,
 ) -> Choice:
     """Choose a signal's settings: from the defaults on, one setting of its grid after the other, the best kept.
 
@@ -114,27 +117,27 @@ def choose(
         vectors: text vectors made from `train`.
         asked: the questions of the cut.
         seed: makes the result repeat.
-        fits: how often the signal may be fitted, at least once.
+        allowance: what the search may spend; the defaults are fitted in any case.
     """
+    allowance = allowance or Allowance(math.inf, by_clock=False)
     best = _try(kind, kind.Settings(), train, vectors, asked, seed)
     tried = [_record(best)]
-    for name, values in kind.grid.items():
-        if not kind.matters(name, train):
-            continue
-        for way in _ways(values):
+    allowance.spend(kind.cost(best.signal.settings, train))
+    for name in [name for name in kind.grid if kind.matters(name, train)]:
+        for way in _ways(kind.grid[name]):
             for value in way(getattr(best.signal.settings, name)):
                 settings = best.signal.settings.model_copy(update={name: value})
-                if settings.model_dump() in [t["settings"] for t in tried]:
+                cost = kind.cost(settings, train)
+                if settings.model_dump() in [t["settings"] for t in tried] or not allowance.affords(cost):
                     break
-                if len(tried) >= fits:
-                    return Choice(best.signal, best.ndcg, tried)
                 candidate = _try(kind, settings, train, vectors, asked, seed)
                 tried.append(_record(candidate))
+                allowance.spend(cost)
                 if candidate.ndcg <= best.ndcg:
                     break
                 best = candidate
     say(f"{kind.name}: NDCG@{K} {best.ndcg:.4f} on the validation cut, {len(tried)} settings tried")
-    return Choice(best.signal, best.ndcg, tried)
+    return Choice(best.signal, best.ndcg, tried, best.seconds)
 
 
 Way = Callable[[Any], Iterable[Any]]
@@ -143,8 +146,12 @@ Way = Callable[[Any], Iterable[Any]]
 
 def _ways(values: tuple[Any, ...] | Ladder) -> list[Way]:
     if isinstance(values, Ladder):
-        return [lambda now: values.climb(now, up=True), lambda now: values.climb(now, up=False)]
-    return [lambda now, value=value: [value] for value in values]
+        return [partial(values.climb, up=True), partial(values.climb, up=False)]
+    return [partial(_only, value) for value in values]
+
+
+def _only(value: Any, now: Any) -> list[Any]:
+    return [value]
 
 
 def _try(
@@ -155,12 +162,18 @@ def _try(
     asked: list[Questions],
     seed: int,
 ) -> Choice:
+    start = time.perf_counter()
     signal = kind(settings).fit(train, vectors, seed)
-    return Choice(signal, mean_ndcg(asked, signal.scores), [])
+    ndcg = mean_ndcg(asked, signal.scores)
+    return Choice(signal, ndcg, [], time.perf_counter() - start)
 
 
 def _record(choice: Choice) -> dict[str, Any]:
-    return {"settings": choice.signal.settings.model_dump(), "ndcg": round(choice.ndcg, 5)}
+    return {
+        "settings": choice.signal.settings.model_dump(),
+        "ndcg": round(choice.ndcg, 5),
+        "seconds": round(choice.seconds, 2),
+    }
 
 
 def _sample(users: IntArray, limit: int, seed: int) -> IntArray:

@@ -17,7 +17,7 @@ from kgrec.snapshot import FloatArray, IntArray
 
 DEPTH: Final = 60
 """Items of each signal, from its best down, that weights are learnt on: deeper ones hardly reach a short list."""
-STEPS: Final = (0.4, 0.2, 0.1, 0.05)
+STEPS: Final = (0.3, 0.15, 0.07, 0.03)
 """Changes of a weight tried by the search, as shares of the sum of weights."""
 GROUP_RIDGE: Final = 0.003
 """Pull of a group's weights towards the global ones."""
@@ -72,7 +72,7 @@ class Lists:
 
     @classmethod
     def make(cls, scores: Sequence[FloatArray], seen: sp.csr_matrix, relevant: sp.csr_matrix, seed: int) -> Self:
-        """Gather the best items of every signal, the relevant ones and a sample; all in one group of weights.
+        """Gather the best items of every signal, the relevant ones and a sample, as z-scores in one group of weights.
 
         Args:
             scores: one float32 [n, n_items] for each signal.
@@ -91,6 +91,20 @@ class Lists:
             np.zeros(item_num.shape, dtype=np.int64),
             1,
         )
+
+    def raw(self, scores: Sequence[FloatArray]) -> tuple[Lists, DoubleArray]:
+        """Return the same lists with the signals' scores as they are, each divided by its deviation over all lists.
+
+        A signal's own scale says how sure it is of a user, which z-scores take away.
+
+        Returns:
+            Lists, and the deviations, float64 [signals].
+        """
+        row, listed = np.arange(len(self.item_num))[:, None], self.item_num >= 0
+        parts = [part[row, self.item_num] for part in scores]
+        deviation = np.array([max(float(part[listed].std(dtype=np.float64)), 1e-12) for part in parts])
+        scaled = [part / np.float32(d) for part, d in zip(parts, deviation, strict=True)]
+        return replace(self, z=np.stack(scaled)), deviation
 
     def grouped(self, by_user: IntArray, by_item: IntArray) -> Lists:
         """Return the same lists with weights by group of user [n] and of item [n_items]."""
@@ -130,6 +144,21 @@ def likely_weights(lists: Lists) -> DoubleArray:
     return _likeliest(lists, np.full((1, len(lists.z)), 1 / len(lists.z)), ridge=0.0)
 
 
+def telling_weights(lists: Lists) -> DoubleArray:
+    """Learn one weight of either sign for each signal, float64 [1, signals]: logistic regression on the lists.
+
+    It tells the relevant items from the drawn ones. What some signal ranks high and the user did not take (yet) counts
+    for nothing: it is more often right than wrong.
+    """
+    drawn = lists.stands_for > 1
+    if not drawn.any():
+        drawn = ~lists.relevant & (lists.item_num >= 0)
+    drawn &= ~lists.relevant
+    features = np.concatenate([lists.z[:, lists.relevant], lists.z[:, drawn]], axis=1).T.astype(np.float64)
+    is_relevant = np.repeat([True, False], [int(lists.relevant.sum()), int(drawn.sum())])
+    return fusion_weights(features, is_relevant)[None]
+
+
 def searched_weights(lists: Lists, start: DoubleArray, k: int, seed: int) -> DoubleArray:
     """Search for the NDCG@k of half the users, from `start` [1, signals], and average over several halves.
 
@@ -138,8 +167,8 @@ def searched_weights(lists: Lists, start: DoubleArray, k: int, seed: int) -> Dou
     rng, found = np.random.default_rng(seed), []
     for _ in range(HALVES):
         weights = _search(lists.of(rng.random(len(lists.n_relevant)) < 0.5), start, k)
-        found.append(weights / max(weights.sum(), 1e-12))
-    return np.asarray(np.mean(found, axis=0) * start.sum())
+        found.append(weights / max(np.abs(weights).sum(), 1e-12))
+    return np.asarray(np.mean(found, axis=0) * np.abs(start).sum())
 
 
 def grouped_weights(lists: Lists, around: DoubleArray) -> DoubleArray:
@@ -247,11 +276,11 @@ def _by_cell(slope: DoubleArray, z: FloatArray, cell: IntArray, n_cells: int) ->
 def _search(lists: Lists, weights: DoubleArray, k: int) -> DoubleArray:
     """Change one weight [1, signals] at a time, by ever smaller steps, while NDCG@k rises."""
     weights, scores = weights.copy(), lists.blended(weights)
-    best = lists.ndcg_of(scores, k).mean()
+    best, total = lists.ndcg_of(scores, k).mean(), np.abs(weights).sum()
     changes = [(step * sign, signal) for step in STEPS for signal in range(weights.shape[1]) for sign in (1, -1)]
     for change, signal in changes:
-        new = max(0.0, weights[0, signal] + change * weights.sum())
-        tried = scores + np.float32(new - weights[0, signal]) * lists.z[signal]
+        tried = scores + np.float32(change * total) * lists.z[signal]
         if (reached := lists.ndcg_of(tried, k).mean()) > best:
-            best, scores, weights[0, signal] = reached, tried, new
+            best, scores = reached, tried
+            weights[0, signal] += change * total
     return weights

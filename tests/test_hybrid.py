@@ -98,13 +98,13 @@ def test_weights_by_activity_are_found_where_they_help():
 
 def test_the_report_names_the_baseline_and_every_signal():
     report = fitted().report
-    assert set(report["options"]) == {"single", "fusion", "global", "by_activity", "grouped"}
+    assert set(report["options"]) == {"single", "fusion", "raw", "global", "by_activity", "grouped"}
     assert report["options"]["global"] > report["options"]["fusion"]
     assert report["signals"]["first"] == pytest.approx(mean_ndcg(case()[0][0], case()), abs=1e-6)
     assert len(report["fusion_weights"]) == 3
 
 
-@pytest.mark.parametrize("kind", ["global", "fusion", "grouped"])
+@pytest.mark.parametrize("kind", ["global", "fusion", "raw", "grouped"])
 def test_contributions_sum_to_the_score(kind):
     scores, seen, _, activity, popularity = data = case()
     rng = np.random.default_rng(0)

@@ -10,15 +10,16 @@ if TYPE_CHECKING:
 
 
 def signal_kinds(names: Sequence[str]) -> list[type[Signal]]:
-    """Return the signals of these names, in a fixed order."""
+    """Return the signals of these names in a fixed order, the costliest last."""
     from kgrec.signals.cf.ease import EASE
     from kgrec.signals.cf.ials import IALS
     from kgrec.signals.cf.neighbours import Neighbours
     from kgrec.signals.cf.popularity import Popularity
     from kgrec.signals.cf.transitions import Transitions
     from kgrec.signals.content.text import Text
+    from kgrec.signals.content.words import Words
     from kgrec.signals.graph.gnn import GNN
     from kgrec.signals.graph.paths import Paths
 
-    kinds: list[type[Signal]] = [Popularity, Neighbours, Transitions, IALS, EASE, GNN, Paths, Text]
+    kinds: list[type[Signal]] = [Popularity, Neighbours, Transitions, IALS, EASE, Paths, Text, Words, GNN]
     return [kind for kind in kinds if kind.name in names]

@@ -69,6 +69,11 @@ class Signal(ABC):
         return True
 
     @classmethod
+    def cost(cls, settings: Any, train: GraphSnapshot) -> float:
+        """Return roughly how many seconds a fit takes on two ordinary cores; it bounds the search over settings."""
+        return 0.1 + train.interactions.nnz / 500_000
+
+    @classmethod
     def matters(cls, setting: str, train: GraphSnapshot) -> bool:
         """Say whether a setting of the grid can change anything with this data."""
         needs: dict[str, Callable[[GraphSnapshot], Any]] = {

@@ -92,3 +92,10 @@ def _quantiles(weight: npt.NDArray[np.float32], type_num: npt.NDArray[np.int64])
 def mean_count(interactions: sp.csr_matrix) -> float:
     """Return the mean number of interactions of a row or column of the matrix; at least 1."""
     return max(1.0, float(2 * interactions.nnz / max(sum(interactions.shape), 1)))
+
+
+def row_means(matrix: sp.csr_matrix) -> sp.csr_matrix:
+    """Return rows divided by their sum, so that a product with them is a mean over the history; float32 CSR."""
+    total = np.asarray(matrix.sum(axis=1)).ravel()
+    values = matrix.data / np.repeat(np.where(total > 0, total, 1), np.diff(matrix.indptr))
+    return sp.csr_matrix((values.astype(np.float32), matrix.indices, matrix.indptr), shape=matrix.shape)

@@ -69,12 +69,17 @@ class EASE(Signal):
     _history: sp.csr_matrix
     _weights: sp.csr_matrix | FloatArray
 
+    @classmethod
+    def cost(cls, settings: Any, train: GraphSnapshot) -> float:
+        """Return roughly how many seconds a fit takes; see `Signal`."""
+        return (train.n_items / 3_000) ** 3 if train.n_items <= MAX_DENSE else train.n_items / 2_000
+
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
         """Solve for the item-to-item weights."""
         settings: EASESettings = self.settings
-        rows = [_evened(history(train, settings.weight_influence), settings.evenness)]
+        rows: list[sp.csr_matrix] = [_evened(history(train, settings.weight_influence), settings.evenness)]
         if settings.attributes:
-            rows.append(np.float32(settings.attributes**0.5) * train.item_attributes.T)
+            rows.append(sp.csr_matrix(np.float32(settings.attributes**0.5) * train.item_attributes.T))
         stacked = sp.vstack(rows, format="csr", dtype=np.float32)
         gram = sp.csr_matrix(stacked.T @ stacked)
         penalty = settings.regularization * max(1.0, train.interactions.nnz / max(train.n_items, 1))
@@ -143,7 +148,7 @@ def _solve_by_support(gram: sp.csr_matrix, penalties: FloatArray) -> sp.csr_matr
         together = sp.csc_matrix(others[:, first : first + BLOCK])
         nearest = largest_of_columns(together, together.data / size[together.indices], SUPPORT)
         blocks.append(_solve_block(gram, diagonal, nearest))
-    return sp.hstack(blocks, format="csr", dtype=np.float32)
+    return sp.csr_matrix(sp.hstack(blocks, format="csr", dtype=np.float32))
 
 
 def _solve_block(gram: sp.csr_matrix, diagonal: FloatArray, together: sp.csc_matrix) -> sp.csc_matrix:

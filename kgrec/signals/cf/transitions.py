@@ -26,9 +26,9 @@ MAX_FOLLOWERS: Final = 500
 class TransitionsSettings(SignalSettings):
     """Settings of transitions."""
 
-    fading: float = Field(0.5, ge=0, description="Power of the steps between two items that their link is divided by.")
+    fading: float = Field(0.5, ge=0, description="Power of the steps between two items that divides their link.")
     back: float = Field(0.2, ge=0, le=1, description="How much a link counts from the later item to the earlier.")
-    source: float = Field(0.5, ge=0, le=1, description="Power of the known item's popularity that links are divided by.")
+    source: float = Field(0.5, ge=0, le=1, description="Power of the known item's popularity that divides links.")
     target: float = Field(0.2, ge=0, le=1, description="The same for the scored item's popularity.")
     shrinkage: float = Field(1.0, ge=0, description="Links that a pair of items needs to be half believed.")
     recent: float | None = Field(
@@ -70,9 +70,9 @@ class Transitions(Signal):
         links = sp.coo_matrix(following + np.float32(settings.back) * following.T)
         count = np.bincount(train.interactions.indices, minlength=train.n_items).astype(np.float32)
         scale = count[links.row] ** settings.source * count[links.col] ** settings.target + settings.shrinkage
-        links.data = np.where(links.row == links.col, 0, links.data / scale).astype(np.float32)
-        links = sp.csc_matrix(links)
-        return self._take(train, sp.csr_matrix(largest_of_columns(links, links.data, MAX_FOLLOWERS)))
+        values = np.where(links.row == links.col, 0, links.data / scale).astype(np.float32)
+        scaled = sp.csc_matrix((values, (links.row, links.col)), shape=links.shape)
+        return self._take(train, sp.csr_matrix(largest_of_columns(scaled, scaled.data, MAX_FOLLOWERS)))
 
     def scores(self, user_nums: IntArray) -> FloatArray:
         """Return sums of links, float32 [n users, n_items]."""

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from kgrec.signals.base import Grid, Group, Signal, SignalSettings
+from kgrec.signals.base import Grid, Group, Ladder, Signal, SignalSettings
+from kgrec.signals.history import history
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 
 
@@ -17,6 +18,9 @@ class TextSettings(SignalSettings):
     """Settings of the text signal."""
 
     own_text: float = Field(0.1, ge=0, le=1, description="Share of the user's own text, the rest being their items'.")
+    recent: float | None = Field(
+        None, gt=0, description="Latest items of a user after which an older one counts half; none: all alike."
+    )
     ridge: float = Field(
         5.0, gt=0, description="Pull of whitening towards none, as a multiple of the mean variance of a dimension."
     )
@@ -33,7 +37,11 @@ class Text(Signal):
     name: ClassVar[str] = "text"
     group: ClassVar[Group] = "content"
     Settings = TextSettings
-    grid: ClassVar[Grid] = {"own_text": (0.0, 0.4), "ridge": (0.5, 30.0)}
+    grid: ClassVar[Grid] = {
+        "recent": Ladder(4.0, 0.5, 64),
+        "own_text": (0.0, 0.4),
+        "ridge": Ladder(6.0, 0.1, 200),
+    }
 
     _users: FloatArray
     _items: FloatArray
@@ -51,8 +59,8 @@ class Text(Signal):
         self._items = _unit(_centred(items) @ whiten)
         share = self.settings.own_text
         own = _unit(_centred(users) @ whiten) if users.shape[1] == items.shape[1] else 0.0
-        history = _unit(np.asarray(train.interactions @ self._items))
-        self._users = _unit(share * own + (1 - share) * history).astype(np.float32)
+        chosen = _unit(np.asarray(history(train, recent=self.settings.recent) @ self._items))
+        self._users = _unit(share * own + (1 - share) * chosen).astype(np.float32)
         return self
 
     def scores(self, user_nums: IntArray) -> FloatArray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +12,14 @@ from pydantic import Field
 from kgrec.signals.base import Grid, Group, Ladder, Signal, SignalSettings
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 
+MAX_LOGITS: Final = 32_000_000
+"""Logits held at once (128 MB, three times that with gradients): users of a step × candidate items."""
+
 
 class GNNSettings(SignalSettings):
     """Settings of the graph network."""
 
-    dim: int = Field(128, ge=2, description="Length of a node's vector.")
+    dim: int = Field(32, ge=2, description="Length of a node's vector.")
     layers: int = Field(2, ge=1, le=6, description="How many relationships far a node sees.")
     temperature: float = Field(0.2, ge=0.02, le=2, description="Divides the cosines in the softmax.")
     kg_weight: float = Field(0.3, ge=0, description="Weight of a relationship that is no behaviour; behaviours have 1.")
@@ -41,7 +44,7 @@ class GNN(Signal):
         "layers": (1, 3),
         "kg_weight": (0.0, 1.0),
         "edge_dropout": (0.5,),
-        "dim": Ladder(2.0, 32, 256),
+        "dim": Ladder(2.0, 16, 256),
         "members": (3,),
     }
 
@@ -49,7 +52,15 @@ class GNN(Signal):
     _items: FloatArray
 
     node_vectors: FloatArray
-    """Vectors of all nodes of the graph, float32 [n_nodes, members · dim], in the graph-wide numbering, of length 1 or 0."""
+    """Vectors of all nodes of the graph, float32 [n_nodes, members · dim], numbered graph-wide, of length 1 or 0."""
+
+    @classmethod
+    def cost(cls, settings: Any, train: GraphSnapshot) -> float:
+        """Return roughly how many seconds a fit takes; see `Signal`."""
+        logits = min(train.n_users * train.n_items, MAX_LOGITS)
+        edges = train.interactions.nnz + sum(len(source) for source, _ in train.relations.values())
+        step = logits * (6e-9 + 5e-11 * settings.dim) + edges * settings.layers * (2e-8 + 6e-10 * settings.dim)
+        return float(step * settings.steps * settings.members)
 
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
         """Train the network; nodes that have a text vector start from it."""

@@ -20,6 +20,7 @@ from torch_geometric.nn import MessagePassing
 
 from kgrec.progress import track
 from kgrec.signals.graph.adjacency import Adjacency
+from kgrec.signals.graph.gnn import MAX_LOGITS
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
 
 SCALE: Final = 0.1
@@ -28,8 +29,6 @@ LEARNING_RATE: Final = 0.05
 MAX_CANDIDATES: Final = 20_000
 """Up to this many items the softmax runs over all of them, above it over a shared sample."""
 SAMPLED_CANDIDATES: Final = 4_096
-MAX_LOGITS: Final = 32_000_000
-"""Logits held at once (128 MB, three times that with gradients): users of a step × candidate items."""
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from pydantic import Field
 
-from kgrec.signals.base import Grid, Group, Signal, SignalSettings
+from kgrec.signals.base import Grid, Group, Ladder, Signal, SignalSettings
 from kgrec.signals.graph.path_weights import from_histories, from_popularity, from_users, learn_weights, path_offset
 from kgrec.signals.graph.typed_paths import Side, TypedPath, typed_paths
+from kgrec.signals.history import history, row_means
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 
 
@@ -21,6 +22,9 @@ class PathsSettings(SignalSettings):
     """Settings of the typed paths."""
 
     rarity: float = Field(1.0, ge=0, le=2, description="How fast a shared node's weight falls as its degree rises.")
+    recent: float | None = Field(
+        None, gt=0, description="Latest items of a user after which an older one counts half; none: all alike."
+    )
     regularization: float = Field(1e-4, ge=0, description="Ridge penalty on the weights of the paths.")
 
 
@@ -53,7 +57,7 @@ class Paths(Signal):
     name: ClassVar[str] = "paths"
     group: ClassVar[Group] = "graph"
     Settings = PathsSettings
-    grid: ClassVar[Grid] = {"rarity": (0.5,)}
+    grid: ClassVar[Grid] = {"rarity": (0.5, 1.5), "recent": Ladder(4.0, 0.5, 64)}
 
     paths: list[TypedPath]
     """Every typed path of the graph, those with weight 0 included."""
@@ -67,9 +71,9 @@ class Paths(Signal):
 
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
         """Find the paths and learn their weights."""
-        paths, history = typed_paths(train, self.settings.rarity), _row_means(train.interactions)
+        paths, means = typed_paths(train, self.settings.rarity), row_means(train.interactions)
         features = [
-            from_histories(path, history) if path.side == "items" else from_users(path, train.interactions)
+            from_histories(path, means) if path.side == "items" else from_users(path, train.interactions)
             for path in paths
         ]
         features.append(from_popularity(train.interactions))
@@ -103,7 +107,8 @@ class Paths(Signal):
 
     def _take(self, train: GraphSnapshot, paths: list[TypedPath], weights: FloatArray) -> Self:
         self.paths, self.weights = paths, weights
-        self._interactions, self._history = train.interactions, _row_means(train.interactions)
+        self._interactions = train.interactions
+        self._history = row_means(history(train, recent=self.settings.recent))
         self._item_left, self._item_right = self._stacked("items", train.n_items)
         self._user_left, user_right = self._stacked("users", train.n_users)
         self._user_chosen = (user_right.T @ train.interactions).tocsr()
@@ -128,16 +133,9 @@ class Paths(Signal):
         path, weight = self.paths[path_num], self.weights[path_num]
         if path.side == "items":
             through = self._history[[user_num]].indices.astype(np.int64)
-            value = path.related(item_num, through) * weight / max(len(through), 1)
+            value = path.related(item_num, through) * weight * self._history[[user_num]].data
         else:
             through = self._interactions[:, [item_num]].nonzero()[0].astype(np.int64)
             value = path.related(user_num, through) * weight
         kept = value > 0
         return np.full(kept.sum(), path_num), through[kept], value[kept]
-
-
-def _row_means(interactions: sp.csr_matrix) -> sp.csr_matrix:
-    """Return rows divided by their sum, so that a product with them is a mean over the history."""
-    counts = np.diff(interactions.indptr)
-    values = np.repeat(1 / np.maximum(counts, 1), counts).astype(np.float32)
-    return sp.csr_matrix((values, interactions.indices, interactions.indptr), shape=interactions.shape)

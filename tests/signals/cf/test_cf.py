@@ -6,13 +6,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from kgrec.signals.cf import EASE, IALS, Neighbours, Popularity
-from kgrec.signals.cf.strength import strengths
+from kgrec.signals.cf import EASE, IALS, Neighbours, Popularity, Transitions
+from kgrec.signals.history import history, strengths
 from kgrec.snapshot import GraphSnapshot
 from kgrec.tables import check
 from kgrec.testing.graphs import LIKED, shuffled, two_communities, withheld_items
+from kgrec.testing.signal_settings import settings_of_grid
 
-PERSONAL = (Neighbours, IALS, EASE)
+PERSONAL = (Neighbours, Transitions, IALS, EASE)
 
 
 def graph(change=lambda tables: tables):
@@ -62,10 +63,9 @@ def test_scores_repeat_by_seed_and_survive_state(kind):
 @pytest.mark.parametrize("kind", [Popularity, *PERSONAL])
 def test_every_setting_of_the_grid_fits(kind):
     train, _ = graph()
-    for name, values in kind.grid.items():
-        for value in values:
-            scores = kind(kind.Settings(**{name: value})).fit(train, {}).scores(np.arange(2))
-            assert np.isfinite(scores).all()
+    for settings in settings_of_grid(kind):
+        scores = kind(settings).fit(train, {}).scores(np.arange(2))
+        assert np.isfinite(scores).all()
 
 
 @pytest.mark.parametrize("kind", [Popularity, *PERSONAL])
@@ -91,10 +91,10 @@ def test_order_tells_what_comes_next():
     tables = two_communities(seed=1)
     item = tables.edges[LIKED].column("dst").to_numpy(zero_copy_only=False)
     train, _ = graph(lambda tables: with_liked(tables, timestamp=[float(i[1:]) for i in item]))
-    settings = Neighbours.Settings(order="next", recent=0.2, shrinkage=0)
-    learnt = Neighbours(settings).fit(train, {}).state()
+    settings = Transitions.Settings(back=0, recent=0.2, shrinkage=0)
+    learnt = Transitions(settings).fit(train, {}).state()
     early = train.with_behaviours(train.behaviours.item_num < train.n_items // 2)
-    scores = Neighbours(settings).restore(early, {}, learnt).scores(np.arange(train.n_users))
+    scores = Transitions(settings).restore(early, {}, learnt).scores(np.arange(train.n_users))
     scores[early.interactions.nonzero()] = -np.inf
     next_items = np.where(
         early.interactions.toarray() + (train.interactions.toarray() == 0), np.inf, np.arange(train.n_items)
@@ -122,7 +122,7 @@ def test_weights_count_by_rank_within_their_type():
 
 def test_ease_has_no_weight_from_an_item_to_itself_and_meets_its_definition():
     train, _ = graph()
-    signal = EASE(EASE.Settings(regularization=2.0, weight_influence=0.0)).fit(train, {})
+    signal = EASE(EASE.Settings(regularization=2.0, dropout=0.0, evenness=0.0, weight_influence=0.0)).fit(train, {})
     x = train.interactions.toarray().astype(np.float64)
     inverse = np.linalg.inv(x.T @ x + 2.0 * x.sum() / train.n_items * np.eye(train.n_items))
     expected = -inverse / np.diag(inverse)
@@ -130,11 +130,36 @@ def test_ease_has_no_weight_from_an_item_to_itself_and_meets_its_definition():
     np.testing.assert_allclose(signal.state()["weights"], expected, atol=1e-4)
 
 
-def test_ease_leaves_large_catalogues_alone(monkeypatch):
+def test_ease_explains_items_of_large_catalogues_by_their_nearest_alone(monkeypatch):
+    """With a support of all items the small ridges solve the same equations, but for the zero diagonal's price."""
+    train, withheld = graph()
+    dense = EASE().fit(train, {}).scores(np.arange(train.n_users))
+    monkeypatch.setattr("kgrec.signals.cf.ease.MAX_DENSE", 1)
+    sparse = EASE().fit(train, {})
+    assert share_ranked_first(sparse, train, withheld) > 0.95
+    np.testing.assert_allclose(sparse.scores(np.arange(train.n_users)), dense, rtol=0.02, atol=0.01)
+    restored = EASE().restore(train, {}, sparse.state())
+    np.testing.assert_array_equal(restored.scores(np.arange(3)), sparse.scores(np.arange(3)))
+    monkeypatch.setattr("kgrec.signals.cf.ease.SUPPORT", 2)
+    few = EASE().fit(train, {})._weights.tocsc()
+    assert np.diff(few.indptr).max() == 2
+    assert not few.diagonal().any()
+
+
+def test_attributes_tell_ease_of_items_nobody_chose():
+    train, withheld = graph()
+    unchosen = train.with_behaviours(train.behaviours.item_num != withheld[0])
+    assert not EASE().fit(unchosen, {}).scores(np.arange(1))[0, withheld[0]]
+    scores = EASE(EASE.Settings(attributes=1.0)).fit(unchosen, {}).scores(np.arange(train.n_users))
+    own = withheld == withheld[0]
+    assert scores[own, withheld[0]].min() > 0
+
+
+def test_older_items_fade():
     train, _ = graph()
-    assert EASE.applies(train, {})
-    monkeypatch.setattr("kgrec.signals.cf.ease.MAX_ITEMS", train.n_items - 1)
-    assert not EASE.applies(train, {})
+    faded = history(train, recent=2.0)
+    first = np.sort(faded[0].data)[::-1]
+    np.testing.assert_allclose(first, 0.5 ** (np.arange(len(first)) / 2), rtol=1e-5)
 
 
 def test_ials_places_users_near_their_items():

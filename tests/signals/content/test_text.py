@@ -6,6 +6,7 @@ import pytest
 from kgrec.signals.content import Text
 from kgrec.snapshot import GraphSnapshot
 from kgrec.testing.graphs import two_communities, withheld_items
+from kgrec.testing.signal_settings import settings_of_grid
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +87,5 @@ def test_scores_repeat_and_survive_state(graph, vectors):
 
 def test_every_setting_of_the_grid_fits(graph, vectors):
     train, _ = graph
-    for name, values in Text.grid.items():
-        for value in values:
-            assert np.isfinite(Text(Text.Settings(**{name: value})).fit(train, vectors).scores(np.arange(2))).all()
+    for settings in settings_of_grid(Text):
+        assert np.isfinite(Text(settings).fit(train, vectors).scores(np.arange(2))).all()

@@ -1,0 +1,85 @@
+"""Budget: how much of the search over settings a fit may do.
+
+Without a budget the data's size decides, by the nominal cost of a fit, so that the same data and seed always give the
+same result. With one the clock decides: no fit is started that would most likely end too late.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass, field
+
+from kgrec.errors import UsageError
+
+BASE_SECONDS = 60.0
+BEHAVIOURS_A_SECOND = 2_000
+"""Without a budget a signal's search may cost `BASE_SECONDS`, and a second for every so many behaviours."""
+_UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0}
+
+
+def seconds_of(budget: str) -> float:
+    """Return the seconds of a budget such as "90s", "2min" or "1h".
+
+    Raises:
+        UsageError: it is something else.
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|min|h)\s*", budget)
+    if not found or not float(found[1]):
+        raise UsageError(f"budget {budget!r}; expected a duration above zero, such as 90s, 2min or 1h")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+@dataclass
+class Allowance:
+    """What one signal's search may still spend.
+
+    Attributes:
+        seconds: nominal, or of the clock.
+        by_clock: which of the two.
+    """
+
+    seconds: float
+    by_clock: bool
+    _started: float = field(default_factory=time.perf_counter)
+    _nominal: float = 0.0
+    _longest: float = 0.0
+    _last: float = field(default_factory=time.perf_counter)
+
+    def spend(self, nominal: float) -> None:
+        """Note that a fit of a nominal cost, in seconds, has ended."""
+        now = time.perf_counter()
+        self._longest, self._last = max(self._longest, now - self._last), now
+        self._nominal += nominal
+
+    def affords(self, nominal: float) -> bool:
+        """Say whether another fit of a nominal cost, in seconds, may start."""
+        if self.by_clock:
+            return time.perf_counter() - self._started + self._longest <= self.seconds
+        return self._nominal + nominal <= self.seconds
+
+
+class Budget:
+    """Shares time between the signals' searches; what one does not use passes on to the next."""
+
+    def __init__(self, budget: str | None, n_behaviours: int) -> None:
+        """Start the clock.
+
+        Args:
+            budget: a duration for the whole fit; None lets `n_behaviours` decide.
+            n_behaviours: how many there are to learn from.
+        """
+        self._clock = seconds_of(budget) if budget else None
+        self._nominal = BASE_SECONDS + n_behaviours / BEHAVIOURS_A_SECOND
+        self._started, self._reserved = time.perf_counter(), 0.0
+
+    def allowance(self, n_left: int) -> Allowance:
+        """Return what the next of `n_left` signals may spend."""
+        if self._clock is None:
+            return Allowance(self._nominal, by_clock=False)
+        left = self._clock - (time.perf_counter() - self._started) - self._reserved
+        return Allowance(max(left, 0.0) / n_left, by_clock=True)
+
+    def reserve(self, seconds: float) -> None:
+        """Keep seconds back for fitting a chosen signal again at the end."""
+        self._reserved += seconds
