@@ -124,7 +124,9 @@ def meaning(files: AtomicFiles, schema: Schema) -> Meaning:
 def _user_label(files: AtomicFiles) -> dict[str, Any]:
     properties = _properties(files.user, "user_id")
     text = [f"{_spoken(name)}: {{{name}}}" for name in properties]
-    return {"key": "user_id", "properties": properties, "text": [*text, f"latest: {{{INTERACTED}:10}}"]}
+    if files.item and _name_column(files.item.kinds):  # ids of items would say nothing
+        text.append(f"latest: {{{INTERACTED}:10}}")
+    return {"key": "user_id", "properties": properties, "text": text}
 
 
 def _item_label(files: AtomicFiles, categories: Mapping[str, tuple[str, str]]) -> dict[str, Any]:

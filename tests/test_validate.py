@@ -1,0 +1,86 @@
+"""Settings are chosen by what they reach on the cut, along ladders, within what may be spent."""
+
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from kgrec.budget import Allowance
+from kgrec.signals.base import Grid, Ladder, Signal, SignalSettings
+from kgrec.snapshot import GraphSnapshot
+from kgrec.split import by_given
+from kgrec.testing.graphs import two_communities
+from kgrec.validate import choose, questions
+
+
+class Settings(SignalSettings):
+    level: float = 1.0
+    trick: bool = False
+
+
+class Hill(Signal):
+    """Knows the answers, and hides them in noise the more, the farther its level is from 8 and without its trick."""
+
+    name: ClassVar[str] = "hill"
+    Settings = Settings
+    grid: ClassVar[Grid] = {"level": Ladder(2.0, 0.1, 100), "trick": (True,)}
+    fits: ClassVar[list[float]] = []
+
+    @classmethod
+    def cost(cls, settings, train):
+        return 1.0
+
+    def fit(self, train, vectors, seed=0):
+        self.fits.append(self.settings.level)
+        rng = np.random.default_rng(seed)
+        far = abs(np.log2(self.settings.level / 8)) + (0 if self.settings.trick else 1.2)
+        self._scores = ANSWERS + far * rng.random(ANSWERS.shape)
+        return self
+
+    def scores(self, user_nums):
+        return self._scores[user_nums].astype(np.float32)
+
+    def state(self):
+        return {}
+
+    def restore(self, train, vectors, state):
+        return self
+
+
+WHOLE = GraphSnapshot.from_tables(two_communities(seed=2, n_users=200))
+SPLIT = by_given(WHOLE)
+ANSWERS = WHOLE.pairs(SPLIT.test).toarray()
+
+
+@pytest.fixture
+def asked():
+    Hill.fits = []
+    return questions(SPLIT.train, SPLIT.test)
+
+
+def test_a_ladder_is_climbed_to_the_top_and_no_farther(asked):
+    choice = choose(Hill, SPLIT.train, {}, asked)
+    assert Hill.fits == [1.0, 2.0, 4.0, 8.0, 16.0, 8.0], "up to the first rung that does not help, then the trick"
+    assert choice.signal.settings == Settings(level=8.0, trick=True)
+    assert choice.ndcg == max(tried["ndcg"] for tried in choice.tried) == 1.0
+    assert [tried["settings"]["level"] for tried in choice.tried] == Hill.fits
+
+
+def test_the_search_stops_when_its_allowance_is_spent(asked):
+    choice = choose(Hill, SPLIT.train, {}, asked, 0, Allowance(3.0, by_clock=False))
+    assert Hill.fits == [1.0, 2.0, 4.0]
+    assert choice.signal.settings.level == 4.0
+
+
+def test_the_defaults_are_fitted_even_without_any_time(asked):
+    choice = choose(Hill, SPLIT.train, {}, asked, 0, Allowance(0.0, by_clock=True))
+    assert Hill.fits == [1.0]
+    assert choice.signal.settings == Settings()
+
+
+def test_rungs_of_whole_numbers_stay_whole_and_none_is_above_the_top():
+    ladder = Ladder(2.0, 16, 128)
+    assert list(ladder.climb(32, up=True)) == [64, 128]
+    assert list(ladder.climb(32, up=False)) == [16]
+    assert list(Ladder(4.0, 0.5, 64).climb(None, up=False)) == [64, 16, 4, 1]
+    assert list(Ladder(4.0, 0.5, 64).climb(None, up=True)) == []
