@@ -2,8 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-# A folder with the benchmark files ml-100k.train.inter and ml-100k.test.inter; without it accuracy is not measured.
-DATA ?= ../shared/data/ml-100k
+# A folder with one folder of benchmark files for each data set; without it accuracy is not measured.
+DATA ?= ../shared/data
 
 .PHONY: setup demo test lint bench clean
 
@@ -32,8 +32,7 @@ bench: setup
 	$(BIN)/python benchmarks/main_job.py
 	$(BIN)/python benchmarks/rdf_graph.py
 	test -z "$$NEO4J_URI" || $(BIN)/python benchmarks/server_graph.py
-	test ! -d $(DATA) || ( $(BIN)/kgrec benchmark $(DATA) --out build/benchmark && \
-		cp build/benchmark/metrics.json benchmarks/results/ml-100k.json )
+	test ! -d $(DATA) || $(BIN)/python benchmarks/accuracy.py $(DATA)
 	$(BIN)/python docs/make_tables.py
 
 clean:

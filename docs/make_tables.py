@@ -1,4 +1,4 @@
-"""Write the tables of measured numbers into README.md and docs/stores.md.
+"""Write the tables of measured numbers into README.md, docs/benchmarks.md and docs/stores.md.
 
 They are made from the files in benchmarks/results and from nothing else.
 
@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-RESULTS, PAGES = ROOT / "benchmarks" / "results", (ROOT / "README.md", ROOT / "docs" / "stores.md")
+RESULTS = ROOT / "benchmarks" / "results"
+PAGES = (ROOT / "README.md", ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "stores.md")
 PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.S)
 SHOWN = ("NDCG@10", "NDCG@20", "Recall@10", "Recall@20", "MRR@20", "Coverage@20")
 NOT_YET = "*Not measured yet.*"
@@ -32,6 +34,67 @@ def main() -> None:
             sys.exit(f"{page.name} and benchmarks/results differ; run: python docs/make_tables.py")
 
 
+def targets() -> str:
+    """What kgrec reaches beside what it should, with every shortfall, and beside the best that was known."""
+    found, rows = dict(results()), []
+    for name, measure, needed, known in TARGETS:
+        result = found.get(f"accuracy-{name}")
+        domain, _, metric = measure.rpartition(" ")
+        values = [] if result is None else [hybrid_of(seed["metrics"], domain)[metric] for seed in result["seeds"]]
+        reached = statistics.mean(values) if values else float("nan")
+        says = "not measured" if not values else "reached" if reached >= needed else f"short by {needed - reached:.4f}"
+        kgrec = cell(reached, statistics.pstdev(values), len(values)) if values else "–"
+        fit_on = re.search(r"--fit-on (\S+)", result["command"])[1] if result else "–"
+        rows.append([name, fit_on, measure, kgrec, str(len(values)), f"{needed:.3f}", says, known])
+    return table(["data", "fit on", "measure", "kgrec", "seeds", "at least", "", "best known before"], rows)
+
+
+def hybrid_of(metrics: dict[str, Any], domain: str) -> dict[str, float]:
+    return metrics["domains"][domain]["hybrid"] if domain else metrics["models"]["hybrid"]
+
+
+def costs() -> str:
+    """Seconds and memory of one seed of each data set."""
+    rows = []
+    for name, result in results():
+        if name.startswith("accuracy-"):
+            seconds = {stage: statistics.median(seed["seconds"][stage] for seed in result["seeds"]) for stage in STAGES}
+            shown = [f"{seconds[stage]:.0f} s" for stage in STAGES]
+            rows.append([name.removeprefix("accuracy-"), *shown, f"{result['peak_memory_mb']} MB"])
+    return table(["data", *STAGES, "peak memory"], rows) if rows else NOT_YET
+
+
+def peers() -> str:
+    """One table a data set: every peer's best settings on the cut, then kgrec."""
+    found = dict(results())
+    parts = [
+        peers_of(name.removeprefix("peers-"), result, found) for name, result in found.items() if "peers" in result
+    ]
+    return "\n\n".join(parts) or NOT_YET
+
+
+def peers_of(name: str, result: dict[str, Any], found: dict[str, Any]) -> str:
+    measured = [peer for peer in result["peers"] if "metrics" in peer]
+    rows = [
+        [
+            f"{peer['package']} {peer['version']}: {peer['model']}",
+            *(f"{peer['metrics'][metric]:.4f}" for metric in SHOWN),
+            "{:.4f}–{:.4f}".format(*peer["intervals"]["NDCG@20"]),
+            f"{peer['choose_cpu_s'] + peer['fit_cpu_s']:.1f}",
+            str(peer["peak_memory_mb"]),
+        ]
+        for peer in sorted(measured, key=lambda peer: peer["metrics"]["NDCG@20"])
+    ]
+    own = found.get(f"accuracy-{name}")
+    if own:
+        first = own["seeds"][0]["metrics"]
+        values = [f"{first['models']['hybrid'][metric]:.4f}" for metric in SHOWN]
+        interval = "{:.4f}–{:.4f}".format(*first["intervals"]["hybrid"]["NDCG@20"])
+        rows.append(["**kgrec**, seed 0", *values, interval, "see above", str(own["peak_memory_mb"])])
+    head = ["model", *SHOWN, "NDCG@20 95 %", "CPU s, choosing and fitting", "MB"]
+    return f"**{name}**: `{result['command']}`; {result['protocol']}.\n\n{table(head, rows)}"
+
+
 def accuracy() -> str:
     """One table for each result of `kgrec benchmark`, models from the worst to the best."""
     return "\n\n".join(accuracy_of(name, result) for name, result in results() if "mean" in result) or NOT_YET
@@ -45,7 +108,7 @@ def accuracy_of(name: str, result: dict[str, Any]) -> str:
         [bold(model), *(cell(values[m], deviation[model][m], len(result["seeds"])) for m in metrics)]
         for model, values in sorted(mean.items(), key=lambda pair: pair[1][ndcg])
     ]
-    caption = f"**{name}**: `{result['command']}`; {result['protocol']}."
+    caption = f"**{name.removeprefix('accuracy-')}**: `{result['command']}`; {result['protocol']}."
     return f"{caption}\n\n{table(['model', *metrics], rows)}"
 
 
@@ -159,7 +222,20 @@ def table(header: list[str], rows: list[list[str]]) -> str:
 
 
 SPEED = {"bulk_load": bulk_load, "top_k": top_k, "main_job": main_job}
-TABLES = {"accuracy": accuracy, "speed": speed, "stores": stores}
+STAGES = ("encode", "choose", "blend", "fit", "rank and measure")
+TARGETS = (
+    ("lastfm-kg", "Recall@10", 0.320, "AdaKG .3053"),
+    ("lastfm-kg", "MRR@10", 0.145, "AdaKG .1398"),
+    ("ml-100k", "NDCG@20", 0.458, "iALS .4488"),
+    ("ml-1m-kg", "NDCG@20", 0.418, "EASE .4051"),
+    ("ml-1m-kg", "Recall@20", 0.280, "EASE .2723"),
+    ("amazon-beauty-seq", "HR@10", 0.108, "TIGER .0648"),
+    ("amazon-beauty-seq", "NDCG@10", 0.067, "TIGER .0384"),
+    ("amazon-art-office-warm", "art NDCG@10", 0.076, "ItemKNN + TF-IDF .0693"),
+    ("amazon-art-office-warm", "office NDCG@10", 0.080, "ItemKNN + TF-IDF .0736"),
+)
+"""Data, measure (after the domain, where there are several), what kgrec is to reach, and what was best before."""
+TABLES = {"targets": targets, "costs": costs, "peers": peers, "accuracy": accuracy, "speed": speed, "stores": stores}
 
 if __name__ == "__main__":
     main()

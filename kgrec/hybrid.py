@@ -43,7 +43,7 @@ K: Final = 20
 FOLDS: Final = 5
 MIN_USERS: Final = 20
 """Validation users below which the best signal is used alone: too few to learn weights from."""
-MAX_USERS: Final = 4_000
+MAX_USERS: Final = 2_000
 """Validation users that weights are learnt from at most: a few weights need no more."""
 N_GROUPS: Final = 3
 """Groups of users by activity, and of items by popularity."""

@@ -262,7 +262,7 @@ def _likeliest(lists: Lists, start: DoubleArray, ridge: float) -> DoubleArray:
         return float(value), (np.stack(gradient, axis=1) + 2 * ridge * (weights - start)).ravel()
 
     bounds = [(0, None)] * start.size
-    fitted = minimize(loss, start.ravel(), jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 100})
+    fitted = minimize(loss, start.ravel(), jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 50})
     return np.asarray(fitted.x.reshape(start.shape))
 
 

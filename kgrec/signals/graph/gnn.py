@@ -19,7 +19,7 @@ MAX_LOGITS: Final = 32_000_000
 class GNNSettings(SignalSettings):
     """Settings of the graph network."""
 
-    dim: int = Field(32, ge=2, description="Length of a node's vector.")
+    dim: int = Field(64, ge=2, description="Length of a node's vector.")
     layers: int = Field(2, ge=1, le=6, description="How many relationships far a node sees.")
     temperature: float = Field(0.2, ge=0.02, le=2, description="Divides the cosines in the softmax.")
     kg_weight: float = Field(0.3, ge=0, description="Weight of a relationship that is no behaviour; behaviours have 1.")
@@ -39,12 +39,12 @@ class GNN(Signal):
     group: ClassVar[Group] = "graph"
     Settings = GNNSettings
     grid: ClassVar[Grid] = {
+        "dim": Ladder(2.0, 32, 256),
         "steps": Ladder(2.0, 10, 320),
         "temperature": Ladder(1.4, 0.05, 1),
-        "layers": (1, 3),
         "kg_weight": (0.0, 1.0),
+        "layers": (1, 3),
         "edge_dropout": (0.5,),
-        "dim": Ladder(2.0, 16, 256),
         "members": (3,),
     }
 
