@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +14,11 @@ import scipy.sparse as sp
 from kgrec.errors import UsageError
 from kgrec.evaluate import Evaluation, bootstrap_interval, evaluate, paired_test
 from kgrec.model import HybridModel
-from kgrec.rank import Ranking, rank_all
-from kgrec.snapshot import FloatArray, IntArray
+from kgrec.progress import track
+from kgrec.rank import BATCH_BYTES, Ranking, top_k
+from kgrec.snapshot import IntArray
 from kgrec.split import Split
 
-Scorer = Callable[[IntArray], FloatArray]
 HYBRID, FUSION = "hybrid", "linear fusion"
 SHOWN = "NDCG|Recall|MRR|Coverage"
 """What a table for people shows of a model; JSON has everything."""
@@ -124,16 +124,28 @@ def _measure_domain(
     within = sp.csr_matrix(within)
     within.eliminate_zeros()
     users = np.flatnonzero(np.diff(within.indptr)).astype(np.int64)
-    scorers: dict[str, Scorer] = {name: signal.scores for name, signal in model.signals.items()}
-    baseline = model.linear_fusion()
-    if baseline:
-        scorers[FUSION] = lambda nums: baseline.score(nums).total
-    scorers[HYBRID] = lambda nums: model.score(nums).total
-    rankings = {name: rank_all(scorer, users, max(ks), seen, allowed) for name, scorer in scorers.items()}
+    rankings = _rankings(model, users, max(ks), seen, allowed)
     evaluations = {
         name: evaluate(ranking, within[users], model.train.interactions, ks) for name, ranking in rankings.items()
     }
     return Measured(users, rankings, evaluations)
+
+
+def _rankings(
+    model: HybridModel, users: IntArray, k: int, seen: sp.csr_matrix, allowed: npt.NDArray[np.bool_]
+) -> dict[str, Ranking]:
+    """Rank by every signal, by the baseline and by the hybrid, from one scoring of every user."""
+    baseline, size = model.linear_fusion(), max(1, BATCH_BYTES // (4 * model.train.n_items))
+    parts: dict[str, list[Ranking]] = {}
+    for first in track(range(0, len(users), size), "Ranking"):
+        batch = users[first : first + size]
+        scored = model.score(batch)
+        scores = dict(zip(model.signals, scored.parts, strict=True))
+        if baseline:
+            scores[FUSION] = baseline.blended(scored.parts, scored.seen, scored.activity, scored.new)
+        for name, values in (scores | {HYBRID: scored.total}).items():
+            parts.setdefault(name, []).append(top_k(values, k, seen[batch], allowed))
+    return {name: Ranking.joined(found) for name, found in parts.items()}
 
 
 def _joined(evaluations: Sequence[Evaluation]) -> dict[str, npt.NDArray[np.float32]]:

@@ -84,12 +84,20 @@ class HybridModel:
         if (user_nums < 0).any():
             seen = sp.csr_matrix(seen.multiply((user_nums >= 0)[:, None]))
         parts = [signal.scores(known) for signal in self.signals.values()]
-        total = np.zeros((len(user_nums), self.train.n_items), dtype=np.float32)
+        return Scored(
+            self, parts, seen, self.activity[known], new, self.blended(parts, seen, self.activity[known], new)
+        )
+
+    def blended(
+        self, parts: Sequence[FloatArray], seen: sp.csr_matrix, activity: IntArray, new: npt.NDArray[np.bool_]
+    ) -> FloatArray:
+        """Return the blended scores of users, float32 [n, n_items], from those of the signals; see `Scored`."""
+        total = np.zeros(parts[0].shape, dtype=np.float32)
         for domain, items in self.domains.items():
             own, own_seen = self.of_domain(domain, parts, seen)
-            total[:, items] = self.blends[domain].combine(own, own_seen, self.activity[known], self.popularity[items])
+            total[:, items] = self.blends[domain].combine(own, own_seen, activity, self.popularity[items])
         total[new] = self.popularity
-        return Scored(self, parts, seen, self.activity[known], new, total)
+        return total
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ A list holds only items that may be recommended. Where fewer than k are left it 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,11 @@ class Ranking:
 
     def __len__(self) -> int:
         return len(self.item_num)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Ranking]) -> Ranking:
+        """Return the lists of several rankings, one after the other."""
+        return cls(np.concatenate([part.item_num for part in parts]), np.concatenate([part.score for part in parts]))
 
 
 def top_k(
@@ -89,7 +94,7 @@ def rank_all(
         _take_top_k(_writeable(score_batch(batch)), k, None if seen is None else seen[batch], allowed)
         for batch in (track(batches, "Ranking") if len(batches) > 1 else batches)
     ]
-    return Ranking(np.concatenate([p.item_num for p in parts]), np.concatenate([p.score for p in parts]))
+    return Ranking.joined(parts)
 
 
 def item_filter(
