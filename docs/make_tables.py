@@ -58,7 +58,7 @@ def costs() -> str:
     rows = []
     for name, result in results():
         if name.startswith("accuracy-"):
-            seconds = {stage: statistics.median(seed["seconds"][stage] for seed in result["seeds"]) for stage in STAGES}
+            seconds = {stage: statistics.median(s["seconds"].get(stage, 0.0) for s in result["seeds"]) for stage in STAGES}
             shown = [f"{seconds[stage]:.0f} s" for stage in STAGES]
             rows.append([name.removeprefix("accuracy-"), *shown, f"{result['peak_memory_mb']} MB"])
     return table(["data", *STAGES, "peak memory"], rows) if rows else NOT_YET
