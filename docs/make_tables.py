@@ -58,8 +58,8 @@ def costs() -> str:
     rows = []
     for name, result in results():
         if name.startswith("accuracy-"):
-            seconds = {stage: statistics.median(s["seconds"].get(stage, 0.0) for s in result["seeds"]) for stage in STAGES}
-            shown = [f"{seconds[stage]:.0f} s" for stage in STAGES]
+            spent = [[seed["seconds"].get(stage, 0.0) for seed in result["seeds"]] for stage in STAGES]
+            shown = [f"{statistics.median(seconds):.0f} s" for seconds in spent]
             rows.append([name.removeprefix("accuracy-"), *shown, f"{result['peak_memory_mb']} MB"])
     return table(["data", *STAGES, "peak memory"], rows) if rows else NOT_YET
 
