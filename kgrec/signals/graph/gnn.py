@@ -108,7 +108,7 @@ def text_features(train: GraphSnapshot, vectors: Vectors, dim: int) -> tuple[Int
     noise for a graph of this kind; the network learns a projection of the main ones.
     """
     nodes, rows = [np.empty(0, np.int64)], []
-    for label in train.offsets.keys() & vectors.keys():
+    for label in (label for label in train.offsets if label in vectors):
         has_text = np.flatnonzero(np.any(vectors[label], axis=1))
         nodes.append(has_text + train.offsets[label])
         rows.append(vectors[label][has_text])

@@ -142,6 +142,18 @@ def test_the_loss_is_the_weighted_cross_entropy():
     torch.testing.assert_close(softmax_loss(users, items, batch), expected)
 
 
+def test_text_features_come_in_the_graphs_order_whatever_order_the_vectors_have():
+    """The order of a set differs from one process to the next, and with it the sums of floats."""
+    train, _ = graph()
+    rng = np.random.default_rng(0)
+    vectors = {label: rng.normal(size=(table.num_rows, 8)).astype(np.float32) for label, table in train.nodes.items()}
+    nodes, text = text_features(train, vectors, dim=4)
+    again, same = text_features(train, dict(reversed(vectors.items())), dim=4)
+    np.testing.assert_array_equal(nodes, np.arange(train.n_nodes))
+    np.testing.assert_array_equal(again, nodes)
+    np.testing.assert_array_equal(same, text)
+
+
 def test_text_features_skip_nodes_without_text_and_keep_the_main_directions():
     train, _ = graph()
     vectors = np.zeros((train.n_items, 3), dtype=np.float32)
