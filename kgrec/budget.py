@@ -10,8 +10,6 @@ import re
 import time
 from dataclasses import dataclass, field
 
-from kgrec.errors import UsageError
-
 BASE_SECONDS = 60.0
 BEHAVIOURS_A_SECOND = 4_000
 """Without a budget a signal's search may cost `BASE_SECONDS`, and a second for every so many behaviours."""
@@ -22,11 +20,11 @@ def seconds_of(budget: str) -> float:
     """Return the seconds of a budget such as "90s", "2min" or "1h".
 
     Raises:
-        UsageError: it is something else.
+        ValueError: it is something else.
     """
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|min|h)\s*", budget)
     if not found or not float(found[1]):
-        raise UsageError(f"budget {budget!r}; expected a duration above zero, such as 90s, 2min or 1h")
+        raise ValueError("expected a duration above zero, such as 90s, 2min or 1h")
     return float(found[1]) * _UNITS[found[2]]
 
 
@@ -81,5 +79,5 @@ class Budget:
         return Allowance(max(left, 0.0) / n_left, by_clock=True)
 
     def reserve(self, seconds: float) -> None:
-        """Keep seconds back for fitting a chosen signal again at the end."""
+        """Keep seconds back for what comes after the search: the blend, and fitting the chosen signals again."""
         self._reserved += seconds

@@ -284,11 +284,15 @@ def runs_show(
     as_json: Json = False,
 ) -> None:
     """Show what a run is made of: settings, choices, digests, metrics."""
-    from kgrec.jobs import runs_folder
+    from kgrec.jobs import choices_table, runs_folder
     from kgrec.runs import find_run
 
     found = find_run(runs_folder(graph, runs), run)
-    show_facts(found.name, {"run": found.name, **found.info, "choices": found.choices}, as_json)
+    facts = {"run": found.name, **found.info}
+    if as_json:
+        return show_facts(found.name, {**facts, "choices": found.choices}, as_json)
+    show_facts(found.name, facts, as_json)
+    show(choices_table(found), as_json)
 
 
 @app.command()

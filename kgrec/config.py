@@ -97,4 +97,4 @@ def _fault(error: Any) -> str:
     name = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         return f"unknown setting {name!r}; expected one of {', '.join(Config.model_fields)}"
-    return f"setting {name!r}: found {error['input']!r}; {error['msg']}"
+    return f"setting {name!r}: found {error['input']!r}; {error['msg'].removeprefix('Value error, ')}"

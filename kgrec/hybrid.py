@@ -21,13 +21,13 @@ from kgrec.evaluate import ndcg_at
 from kgrec.snapshot import FloatArray, IntArray
 from kgrec.weights import (
     Lists,
+    discriminating_weights,
     draw_pairs,
     fusion_weights,
     grouped_weights,
     likely_weights,
     searched_weights,
     standardise,
-    telling_weights,
 )
 
 Weights = npt.NDArray[np.float64]
@@ -45,6 +45,8 @@ MIN_USERS: Final = 20
 """Validation users below which the best signal is used alone: too few to learn weights from."""
 MAX_USERS: Final = 2_000
 """Validation users that weights are learnt from at most: a few weights need no more."""
+SECONDS: Final = 0.0025
+"""What learning a blend takes, roughly, for each user and signal, on two ordinary cores."""
 N_GROUPS: Final = 3
 """Groups of users by activity, and of items by popularity."""
 NO_EDGES: Final = np.empty(0, dtype=np.float32)
@@ -184,6 +186,11 @@ def fit_blend(
     return replace(blends[best], report={**report, "blend": reached[best]})
 
 
+def blend_seconds(n_users: int, n_signals: int) -> float:
+    """Return roughly how long `fit_blend` takes, in seconds."""
+    return SECONDS * min(n_users, MAX_USERS) * n_signals
+
+
 def _some(users: IntArray, seed: int) -> IntArray:
     """Return at most `MAX_USERS` of the users, drawn at random, in order."""
     if len(users) <= MAX_USERS:
@@ -236,7 +243,7 @@ def _fusion(
 def _raw(lists: Lists, scores: Sequence[FloatArray], fold: IntArray) -> _Option:
     """One weight a signal, of either sign, on the signals' own scores: logistic regression against drawn items."""
     raw, deviation = lists.raw(scores)
-    found = _cross_fit(raw, lambda part, _: telling_weights(part), [np.ones((1, len(scores)))] * FOLDS, fold)
+    found = _cross_fit(raw, lambda part, _: discriminating_weights(part), fold)
     return replace(found, weights=(found.weights / deviation).astype(np.float32))
 
 
@@ -250,27 +257,27 @@ def _blends(
 
     starts = [likely_weights(lists.of(fold != number)) for number in range(FOLDS)]
 
-    def search(part: Lists, start: Weights) -> Weights:
-        return searched_weights(part, start, K, seed)
+    def search(part: Lists, number: int) -> Weights:
+        return searched_weights(part, starts[number], K, seed)
 
-    whole = _cross_fit(lists, search, starts, fold)
-    active = _cross_fit(lists.grouped(by_user, np.zeros_like(by_item)), grouped_weights, starts, fold)
-    both = _cross_fit(lists.grouped(by_user, by_item), grouped_weights, starts, fold)
+    def group(part: Lists, number: int) -> Weights:
+        return grouped_weights(part, starts[number])
+
+    active = _cross_fit(lists.grouped(by_user, np.zeros_like(by_item)), group, fold)
+    both = _cross_fit(lists.grouped(by_user, by_item), group, fold)
     return {
-        "global": whole,
+        "global": _cross_fit(lists, search, fold),
         "by_activity": replace(active, activity_edges=users),
         "grouped": replace(both, activity_edges=users, popularity_edges=items),
     }
 
 
-def _cross_fit(
-    lists: Lists, learn: Callable[[Lists, Weights], Weights], starts: Sequence[Weights], fold: IntArray
-) -> _Option:
-    """Learn without each fold in turn, from its start, measure on it, and keep the mean of the weights."""
+def _cross_fit(lists: Lists, learn: Callable[[Lists, int], Weights], fold: IntArray) -> _Option:
+    """Learn without each fold in turn (`learn` gets its number), measure on it, and keep the mean of the weights."""
     found, ndcg = [], np.empty(len(fold))
     for number in range(FOLDS):
         held = fold == number
-        found.append(learn(lists.of(~held), starts[number]))
+        found.append(learn(lists.of(~held), number))
         ndcg[held] = lists.of(held).ndcg(found[-1], K)
     return _Option(np.mean(found, axis=0), ndcg)
 

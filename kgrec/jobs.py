@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,33 @@ def runs_table(graph: str, runs: str | Path | None = None) -> pd.DataFrame:
         shown = {name: value for name, value in measured.items() if name.startswith(("NDCG", "Recall"))}
         rows.append({"run": run.name, "created": run.info["created"], "split": run.info.get("split"), **shown})
     return pd.DataFrame(rows, columns=None if rows else ["run", "created", "split"])
+
+
+def choices_table(run: Run) -> pd.DataFrame:
+    """Return what training tried: choice (a signal, or a domain's blend), NDCG@20 on the cut, seconds, what, chosen.
+
+    For a signal `what` names the settings that differ from its defaults.
+
+    Raises:
+        RunError: the choices are missing or damaged.
+    """
+    rows: list[tuple[str, float, float | None, str, bool]] = []
+    for name, found in run.choices.get("signals", {}).items():
+        for tried in found["tried"]:
+            what = _differences(tried["settings"], found["tried"][0]["settings"])
+            chosen = tried["settings"] == found["settings"]
+            rows.append((name, tried["ndcg"], tried["seconds"], what, chosen))
+    for domain, report in run.choices.get("blends", {}).items():
+        kind = run.info["blends"][domain]["kind"]
+        options = report.get("options", {})
+        rows += [(f"blend of {domain}", ndcg, None, option, option == kind) for option, ndcg in options.items()]
+    frame = pd.DataFrame(rows, columns=["choice", "NDCG@20", "seconds", "what", "chosen"])
+    return frame.assign(chosen=frame["chosen"].map({True: "yes", False: ""}))
+
+
+def _differences(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
+    changed = [f"{name}={value}" for name, value in settings.items() if value != defaults[name]]
+    return ", ".join(changed) or "defaults"
 
 
 def runs_folder(graph: str, runs: str | Path | None = None) -> Path:

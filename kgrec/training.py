@@ -13,7 +13,7 @@ import numpy as np
 from kgrec.budget import Budget
 from kgrec.config import Config
 from kgrec.errors import UsageError
-from kgrec.hybrid import Blend, fit_blend
+from kgrec.hybrid import Blend, blend_seconds, fit_blend
 from kgrec.model import HybridModel
 from kgrec.progress import say
 from kgrec.signals import signal_kinds
@@ -75,12 +75,13 @@ def train(split: Split, config: Config, encode: Encode, fit_on: FitOn) -> Traine
         raise UsageError("no behaviour to learn from in train; load more data, or use another split")
     watch = Stopwatch()
     inner, held_out = _validation_cut(split, config)
+    budget = Budget(config.budget, len(inner.behaviours))
     final = _final_snapshot(split, inner, fit_on)
     with watch.stage("encode"):
         vectors = encode(inner)
     asked = questions(inner, held_out, config.seed)
     with watch.stage("choose"):
-        chosen = _choose_all(inner, vectors, asked, config, Budget(config.budget, len(inner.behaviours)))
+        chosen = _choose_all(inner, vectors, asked, config, budget)
     with watch.stage("blend"):
         blends = _blends(chosen, inner, asked, config.seed)
     signals = {name: choice.signal for name, choice in chosen.items()}
@@ -112,6 +113,7 @@ def _choose_all(
     if not asked:
         say("too few behaviours for a validation cut: default settings, equal blend")
         return {kind.name: Choice(kind().fit(inner, vectors, config.seed), np.nan, []) for kind in kinds}
+    budget.reserve(sum(blend_seconds(len(q.user_num), len(kinds)) for q in asked))
     chosen = {}
     for n_done, kind in enumerate(kinds):
         say(f"choosing settings of {kind.name}")

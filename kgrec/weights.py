@@ -144,11 +144,11 @@ def likely_weights(lists: Lists) -> DoubleArray:
     return _likeliest(lists, np.full((1, len(lists.z)), 1 / len(lists.z)), ridge=0.0)
 
 
-def telling_weights(lists: Lists) -> DoubleArray:
+def discriminating_weights(lists: Lists) -> DoubleArray:
     """Learn one weight of either sign for each signal, float64 [1, signals]: logistic regression on the lists.
 
-    It tells the relevant items from the drawn ones. What some signal ranks high and the user did not take (yet) counts
-    for nothing: it is more often right than wrong.
+    It discriminates the relevant items from the drawn ones. What some signal ranks high and the user did not take
+    (yet) counts for nothing: it is more often right than wrong.
     """
     drawn = lists.stands_for > 1
     if not drawn.any():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pandas as pd
@@ -61,6 +62,10 @@ def test_runs_are_listed_and_shown(kgrec, cinema):
     assert (shown["run"], shown["metrics"]) == (second["run"], None)
     assert answer(kgrec("runs", "show", cinema, first["run"], "--json"))["run"] == first["run"]
     assert first["run"] in kgrec("runs", "list", cinema).out
+    table = kgrec("runs", "show", cinema, first["run"]).out.partition("what")[2]
+    assert re.search(r"ease +0\.\d+ .*defaults", table), "what was tried, and how well it did"
+    assert re.search(r"blend of Item +0\.\d+ +(single|raw|global)", table)
+    assert shown["choices"]["signals"]["ease"]["tried"]
 
 
 def test_no_runs_yet(kgrec, tmp_path):

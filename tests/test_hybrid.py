@@ -9,7 +9,7 @@ import scipy.sparse as sp
 
 from kgrec.errors import UsageError
 from kgrec.evaluate import ndcg_at
-from kgrec.hybrid import Blend, fit_blend
+from kgrec.hybrid import AS_THEY_ARE, Blend, fit_blend
 from kgrec.weights import standardise
 
 N_USERS, N_ITEMS = 300, 120
@@ -94,6 +94,28 @@ def test_weights_by_activity_are_found_where_they_help():
     weights = blend.weights[:, 0]
     assert weights[-1, 0] > 5 * weights[-1, 1]
     assert weights[0, 1] > 5 * weights[0, 0]
+
+
+def test_a_signals_own_scale_counts_where_it_tells_how_sure_the_signal_is():
+    """Each signal is loud for the users it is right about and faint for the others, which z-scores take away."""
+    scores, seen, relevant, activity, popularity = case()
+    rng = np.random.default_rng(5)
+    first = rng.random((N_USERS, 1)) < 0.5
+    taste, faint = scores[1], rng.normal(0, 0.1 * scores[1].std(), (2, N_USERS, N_ITEMS)).astype(np.float32)
+    parts = [np.where(first, taste, faint[0]), np.where(first, faint[1], taste)]
+    blend = fit_blend("ab", parts, seen, relevant, activity, popularity)
+    assert blend.kind in AS_THEY_ARE
+    options = blend.report["options"]
+    assert options["raw"] > 1.2 * options["global"]
+    assert options["raw"] > 1.2 * options["single"]
+
+
+def test_popularity_that_others_favour_too_much_is_taken_back():
+    scores, seen, relevant, activity, popularity = case()
+    bias = np.tile(np.random.default_rng(6).normal(size=N_ITEMS).astype(np.float32), (N_USERS, 1))
+    blend = fit_blend("ab", [100 * scores[1] + 3 * bias, bias], seen, relevant, activity, popularity)
+    assert blend.weights[0, 0, 1] < 0 < blend.weights[0, 0, 0]
+    assert blend.report["blend"] > 1.5 * blend.report["signals"]["a"]
 
 
 def test_the_report_names_the_baseline_and_every_signal():

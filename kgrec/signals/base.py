@@ -5,10 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from kgrec.signals.history import has_times, weights_differ
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
@@ -40,6 +40,13 @@ class Ladder:
 
 Grid = Mapping[str, tuple[Any, ...] | Ladder]
 """Setting → the values, or the ladder, that are tried on the validation cut; the setting that matters most first."""
+
+
+Recent = Annotated[
+    float | None,
+    Field(gt=0, description="Latest items of a user after which an older one counts half; none: all alike."),
+]
+WeightInfluence = Annotated[float, Field(ge=0, lt=1, description="How far a behaviour's weight moves its strength.")]
 
 
 class SignalSettings(BaseModel):
@@ -81,6 +88,7 @@ class Signal(ABC):
             "half_life": has_times,
             "weight_influence": weights_differ,
             "attributes": lambda train: train.item_attributes.nnz,
+            "kg_weight": lambda train: train.relations,
         }
         return bool(needs[setting](train)) if setting in needs else True
 

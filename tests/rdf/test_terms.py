@@ -32,7 +32,8 @@ def column(values: list[Any], type_: pa.DataType | None = None) -> pa.ChunkedArr
 @settings(max_examples=200, deadline=None)
 @given(TEXT)
 def test_any_text_is_a_step_of_an_iri(text: str) -> None:
-    ox.NamedNode("urn:kgrec:Item/" + escaped(column([text]))[0].as_py())
+    iri = "urn:kgrec:Item/" + escaped(column([text]))[0].as_py()
+    assert ox.NamedNode(iri).value == iri, "the constructor refuses what is no IRI"
 
 
 @settings(max_examples=100, deadline=None)

@@ -11,9 +11,9 @@ import scipy.sparse as sp
 from pydantic import Field
 from scipy.linalg import lapack
 
-from kgrec.signals.base import Grid, Group, Ladder, Signal, SignalSettings
+from kgrec.signals.base import Grid, Group, Ladder, Recent, Signal, SignalSettings, WeightInfluence
 from kgrec.signals.history import history
-from kgrec.signals.nearest import columns_of, largest_of_columns
+from kgrec.signals.sparse import columns_of, from_arrays, largest_of_columns, to_arrays
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 
 MAX_DENSE: Final = 8_000
@@ -39,10 +39,8 @@ class EASESettings(SignalSettings):
     attributes: float = Field(
         0.0, ge=0, description="Weight of a node of the knowledge graph, as if it were a user who chose its items."
     )
-    weight_influence: float = Field(0.3, ge=0, lt=1, description="How far a behaviour's weight moves its strength.")
-    recent: float | None = Field(
-        None, gt=0, description="Latest items of a user after which an older one counts half; none: all alike."
-    )
+    weight_influence: WeightInfluence = 0.3
+    recent: Recent = None
 
 
 class EASE(Signal):
@@ -93,18 +91,12 @@ class EASE(Signal):
         return np.asarray(product.toarray() if sp.issparse(product) else product)
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the item-to-item weights, or the three arrays of a sparse matrix of them."""
-        weights = self._weights
-        if isinstance(weights, np.ndarray):
-            return {"weights": weights}
-        return {"data": weights.data, "indices": weights.indices, "indptr": weights.indptr}
+        """Return the item-to-item weights, float32 [n_items, n_items], or the arrays of a CSR matrix of them."""
+        return {"weights": self._weights} if isinstance(self._weights, np.ndarray) else to_arrays(self._weights)
 
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Take back what `state` returned."""
-        if "weights" in state:
-            return self._take(train, state["weights"])
-        parts = (state["data"], state["indices"], state["indptr"])
-        return self._take(train, sp.csr_matrix(parts, shape=(train.n_items, train.n_items)))
+        return self._take(train, state["weights"] if "weights" in state else from_arrays(state))
 
     def _take(self, train: GraphSnapshot, weights: sp.csr_matrix | FloatArray) -> Self:
         self._history = history(train, self.settings.weight_influence, self.settings.recent)

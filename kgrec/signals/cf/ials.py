@@ -11,7 +11,7 @@ import numpy.typing as npt
 from pydantic import Field
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from kgrec.signals.base import Grid, Group, Ladder, Signal, SignalSettings
+from kgrec.signals.base import Grid, Group, Ladder, Signal, SignalSettings, WeightInfluence
 from kgrec.signals.history import mean_count, strengths
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 
@@ -25,7 +25,7 @@ class IALSSettings(SignalSettings):
         0.1, gt=0, description="Pull of vectors towards zero, as a share of alpha times the mean behaviours of a row."
     )
     iterations: int = Field(15, ge=1, description="Rounds of solving users, then items.")
-    weight_influence: float = Field(0.3, ge=0, lt=1, description="How far a behaviour's weight moves its strength.")
+    weight_influence: WeightInfluence = 0.3
 
 
 class IALS(Signal):

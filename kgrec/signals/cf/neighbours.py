@@ -10,9 +10,9 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from pydantic import Field
 
-from kgrec.signals.base import Grid, Group, Ladder, Signal, SignalSettings
+from kgrec.signals.base import Grid, Group, Ladder, Recent, Signal, SignalSettings, WeightInfluence
 from kgrec.signals.history import history, strengths
-from kgrec.signals.nearest import columns_of, largest_of_columns
+from kgrec.signals.sparse import columns_of, from_arrays, largest_of_columns, to_arrays
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 
 BLOCK: Final = 1024
@@ -27,10 +27,8 @@ class NeighboursSettings(SignalSettings):
     damping: float = Field(
         0.0, ge=-1, le=1, description="Power of an item's popularity that its scores are divided by."
     )
-    recent: float | None = Field(
-        None, gt=0, description="Latest items of a user after which an older one counts half; none: all alike."
-    )
-    weight_influence: float = Field(0.2, ge=0, lt=1, description="How far a behaviour's weight moves its strength.")
+    recent: Recent = None
+    weight_influence: WeightInfluence = 0.2
 
 
 class Neighbours(Signal):
@@ -69,14 +67,12 @@ class Neighbours(Signal):
         return np.asarray((self._history[user_nums] @ self._similarity).toarray())
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the similarities as the three arrays of a CSR matrix."""
-        similarity = self._similarity
-        return {"data": similarity.data, "indices": similarity.indices, "indptr": similarity.indptr}
+        """Return the similarities as the arrays of a CSR matrix [n_items, n_items]."""
+        return to_arrays(self._similarity)
 
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Take back what `state` returned."""
-        parts = (state["data"], state["indices"], state["indptr"])
-        return self._take(train, sp.csr_matrix(parts, shape=(train.n_items, train.n_items)))
+        return self._take(train, from_arrays(state))
 
     def _take(self, train: GraphSnapshot, similarity: sp.csr_matrix) -> Self:
         self._history = history(train, self.settings.weight_influence, self.settings.recent)

@@ -12,9 +12,9 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from pydantic import Field
 
-from kgrec.signals.base import Grid, Group, Ladder, Signal, SignalSettings
+from kgrec.signals.base import Grid, Group, Ladder, Recent, Signal, SignalSettings
 from kgrec.signals.history import has_times, history, sequences
-from kgrec.signals.nearest import largest_of_columns
+from kgrec.signals.sparse import from_arrays, largest_of_columns, to_arrays
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 
 WINDOW: Final = 20
@@ -31,9 +31,7 @@ class TransitionsSettings(SignalSettings):
     source: float = Field(0.5, ge=0, le=1, description="Power of the known item's popularity that divides links.")
     target: float = Field(0.2, ge=0, le=1, description="The same for the scored item's popularity.")
     shrinkage: float = Field(1.0, ge=0, description="Links that a pair of items needs to be half believed.")
-    recent: float | None = Field(
-        1.0, gt=0, description="Latest items of a user after which an older one counts half; none: all alike."
-    )
+    recent: Recent = 1.0
 
 
 class Transitions(Signal):
@@ -79,13 +77,12 @@ class Transitions(Signal):
         return np.asarray((self._history[user_nums] @ self._links).toarray())
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the links as the three arrays of a CSR matrix."""
-        return {"data": self._links.data, "indices": self._links.indices, "indptr": self._links.indptr}
+        """Return the links as the arrays of a CSR matrix [n_items, n_items]."""
+        return to_arrays(self._links)
 
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Take back what `state` returned."""
-        parts = (state["data"], state["indices"], state["indptr"])
-        return self._take(train, sp.csr_matrix(parts, shape=(train.n_items, train.n_items)))
+        return self._take(train, from_arrays(state))
 
     def _take(self, train: GraphSnapshot, links: sp.csr_matrix) -> Self:
         self._history, self._links = history(train, recent=self.settings.recent), links

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from kgrec.signals.base import Grid, Group, Ladder, Signal, SignalSettings
+from kgrec.signals.base import Grid, Group, Ladder, Recent, Signal, SignalSettings
 from kgrec.signals.history import history
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 
@@ -18,9 +18,7 @@ class TextSettings(SignalSettings):
     """Settings of the text signal."""
 
     own_text: float = Field(0.1, ge=0, le=1, description="Share of the user's own text, the rest being their items'.")
-    recent: float | None = Field(
-        None, gt=0, description="Latest items of a user after which an older one counts half; none: all alike."
-    )
+    recent: Recent = None
     ridge: float = Field(
         5.0, gt=0, description="Pull of whitening towards none, as a multiple of the mean variance of a dimension."
     )

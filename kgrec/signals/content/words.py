@@ -8,10 +8,10 @@ from typing import Any, ClassVar, Final, Self
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
-from pydantic import Field
 
-from kgrec.signals.base import Grid, Group, Ladder, Signal, SignalSettings
+from kgrec.signals.base import Grid, Group, Ladder, Recent, Signal, SignalSettings
 from kgrec.signals.history import history, row_means
+from kgrec.signals.sparse import from_arrays, to_arrays
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 from kgrec.text.describe import describe
 
@@ -22,9 +22,7 @@ MAX_SHARE: Final = 0.2
 class WordsSettings(SignalSettings):
     """Settings of words."""
 
-    recent: float | None = Field(
-        None, gt=0, description="Latest items of a user after which an older one counts half; none: all alike."
-    )
+    recent: Recent = None
 
 
 class Words(Signal):
@@ -64,15 +62,12 @@ class Words(Signal):
         return np.asarray(((self._history[user_nums] @ self._texts) @ self._texts.T).toarray())
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the weighted words as the three arrays of a CSR matrix, and how many words there are."""
-        texts = self._texts
-        n_words = np.array([texts.shape[1]])
-        return {"data": texts.data, "indices": texts.indices, "indptr": texts.indptr, "n_words": n_words}
+        """Return the weighted words as the arrays of a CSR matrix [n_items, words]."""
+        return to_arrays(self._texts)
 
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Take back what `state` returned."""
-        parts = (state["data"], state["indices"], state["indptr"])
-        return self._take(train, sp.csr_matrix(parts, shape=(train.n_items, int(state["n_words"][0]))))
+        return self._take(train, from_arrays(state))
 
     def _take(self, train: GraphSnapshot, texts: sp.csr_matrix) -> Self:
         self._history, self._texts = row_means(history(train, recent=self.settings.recent)), texts

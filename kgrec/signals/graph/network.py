@@ -167,7 +167,7 @@ def softmax_loss(users: Tensor, items: Tensor, batch: Batch) -> Tensor:
 def _batches(interactions: sp.csr_matrix, steps: int, random: np.random.Generator) -> Iterator[Batch]:
     """Yield `steps` batches of users with a history; every user comes once before any comes again."""
     users = np.flatnonzero(np.diff(interactions.indptr))
-    size = _batch_size(interactions.shape[1])
+    size = batch_size(interactions.shape[1])
     waiting = np.empty(0, dtype=np.int64)
     for _ in range(steps):
         if not len(waiting):
@@ -176,7 +176,8 @@ def _batches(interactions: sp.csr_matrix, steps: int, random: np.random.Generato
         yield Batch(torch.from_numpy(chosen), _positives(interactions[chosen]), *_candidates(interactions, random))
 
 
-def _batch_size(n_items: int) -> int:
+def batch_size(n_items: int) -> int:
+    """Return how many users a step holds, so that their logits of `n_items` items (or of a sample) fit in memory."""
     return max(1, MAX_LOGITS // (n_items if n_items <= MAX_CANDIDATES else SAMPLED_CANDIDATES))
 
 

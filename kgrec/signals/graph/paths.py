@@ -11,7 +11,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from pydantic import Field
 
-from kgrec.signals.base import Grid, Group, Ladder, Signal, SignalSettings
+from kgrec.signals.base import Grid, Group, Ladder, Recent, Signal, SignalSettings
 from kgrec.signals.graph.path_weights import from_histories, from_popularity, from_users, learn_weights, path_offset
 from kgrec.signals.graph.typed_paths import Side, TypedPath, typed_paths
 from kgrec.signals.history import history, row_means
@@ -22,9 +22,7 @@ class PathsSettings(SignalSettings):
     """Settings of the typed paths."""
 
     rarity: float = Field(1.0, ge=0, le=2, description="How fast a shared node's weight falls as its degree rises.")
-    recent: float | None = Field(
-        None, gt=0, description="Latest items of a user after which an older one counts half; none: all alike."
-    )
+    recent: Recent = None
     regularization: float = Field(1e-4, ge=0, description="Ridge penalty on the weights of the paths.")
 
 
