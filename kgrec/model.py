@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from kgrec.hybrid import NO_EDGES, Blend
+from kgrec.hybrid import Blend
 from kgrec.signals.base import Signal
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
 
@@ -68,8 +68,7 @@ class HybridModel:
         if not all(weights.values()):
             return None
         blends = {
-            domain: Blend(tuple(self.signals), "fusion", _one_group(found), NO_EDGES, NO_EDGES, {})
-            for domain, found in weights.items()
+            domain: Blend.of_form("own", tuple(self.signals), found, "fusion") for domain, found in weights.items()
         }
         return replace(self, blends=blends)
 
@@ -146,7 +145,3 @@ class Scored:
         groups = {group: shares[:, :, kinds == group].sum(axis=2) for group in GROUPS}
         groups["cf"][self.new] = np.take_along_axis(self.total, np.maximum(item_num, 0), axis=1)[self.new]
         return groups
-
-
-def _one_group(weights: Sequence[float]) -> FloatArray:
-    return np.asarray(weights, dtype=np.float32).reshape(1, 1, -1)

@@ -137,8 +137,7 @@ def _blends(chosen: Mapping[str, Choice], inner: GraphSnapshot, asked: list[Ques
 
 
 def _even(names: Sequence[str]) -> Blend:
-    weights, none = np.ones((1, 1, len(names)), np.float32), np.empty(0, np.float32)
-    return Blend(tuple(names), "global", weights, none, none, {})
+    return Blend.of_form("z", names, [1.0] * len(names), "search")
 
 
 def _refit(signal: Signal, train: GraphSnapshot, vectors: Vectors, seed: int) -> Signal:

@@ -1,16 +1,16 @@
-"""Learning weights of signals from validation lists: by listwise likelihood, then by direct search on NDCG."""
+"""Learning weights of signals from validation lists: by logistic regression, and by direct search on NDCG."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final, Self
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Self, get_args
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 from scipy.optimize import minimize
-from scipy.special import expit, log_softmax
+from scipy.special import log_softmax
 
 from kgrec.rank import top_k
 from kgrec.snapshot import FloatArray, IntArray
@@ -19,14 +19,21 @@ DEPTH: Final = 60
 """Items of each signal, from its best down, that weights are learnt on: deeper ones hardly reach a short list."""
 STEPS: Final = (0.3, 0.15, 0.07, 0.03)
 """Changes of a weight tried by the search, as shares of the sum of weights."""
-GROUP_RIDGE: Final = 0.003
-"""Pull of a group's weights towards the global ones."""
 HALVES: Final = 3
 """Searches for NDCG that are averaged."""
+MAX_PAIRS: Final = 200_000
+"""Other items that the logistic regression learns from at most."""
+LIMIT: Final = 2.5
+"""Deviations from the mean beyond which activity and popularity change nothing more."""
 DRAWN: Final = 200
 """Other unseen items of each user, drawn at random to stand for all of them."""
-NEGATIVES: Final = 10
-"""Unseen items drawn for each relevant one by the logistic regression."""
+NEGATIVES: Final = 40
+"""Other items drawn for each relevant one by the logistic regression."""
+
+Form = Literal["own", "z", "activity", "popularity"]
+FORMS: Final[tuple[Form, ...]] = get_args(Form)
+"""Each signal has one weight for its own score, which says how sure it is, one for the z-score, and one each for the
+z-score times the user's activity and times the item's popularity."""
 
 DoubleArray = npt.NDArray[np.float64]
 
@@ -49,34 +56,69 @@ def standardise(scores: FloatArray, seen: sp.csr_matrix) -> FloatArray:
 
 
 @dataclass(frozen=True)
+class Scale:
+    """How a count becomes a number near 0: its logarithm, less the mean, over the deviation, within ± `LIMIT`.
+
+    Attributes:
+        mean, deviation: of the logarithms that the scale was made from.
+    """
+
+    mean: float
+    deviation: float
+
+    @classmethod
+    def of(cls, counts: npt.NDArray[Any]) -> Self:
+        """Make the scale of counts [n]."""
+        logs = np.log1p(counts.astype(np.float64))
+        return cls(float(logs.mean()), float(logs.std()) or 1.0)
+
+    def __call__(self, counts: npt.NDArray[Any]) -> FloatArray:
+        """Return scaled counts, float32 of the same shape."""
+        scaled = (np.log1p(counts.astype(np.float64)) - self.mean) / self.deviation
+        return np.clip(scaled, -LIMIT, LIMIT).astype(np.float32)
+
+
+@dataclass(frozen=True)
 class Lists:
     """The items that can reach the top of a user's list and a sample of the others, one row a user, padded at the end.
 
     Attributes:
         item_num: int64 [n, m] in ascending order, -1 for padding.
+        own: float32 [signals, n, m], scores as the signals give them.
         z: float32 [signals, n, m], standardised scores.
         stands_for: float32 [n, m], how many unseen items an item stands for: 1, more if it was drawn, 0 for padding.
         relevant: bool [n, m].
         n_relevant: int64 [n].
-        cell: int64 [n, m], which group of weights a (user, item) belongs to.
-        n_cells: number of groups of weights.
+        activity: float32 [n], scaled.
+        popularity: float32 [n, m], scaled.
     """
 
     item_num: IntArray
+    own: FloatArray
     z: FloatArray
     stands_for: FloatArray
     relevant: npt.NDArray[np.bool_]
     n_relevant: IntArray
-    cell: IntArray
-    n_cells: int
+    activity: FloatArray
+    popularity: FloatArray
 
     @classmethod
-    def make(cls, scores: Sequence[FloatArray], seen: sp.csr_matrix, relevant: sp.csr_matrix, seed: int) -> Self:
-        """Gather the best items of every signal, the relevant ones and a sample, as z-scores in one group of weights.
+    def make(
+        cls,
+        scores: Sequence[FloatArray],
+        seen: sp.csr_matrix,
+        relevant: sp.csr_matrix,
+        activity: FloatArray,
+        popularity: FloatArray,
+        seed: int,
+    ) -> Self:
+        """Gather the best items of every signal, the relevant ones and a sample.
 
         Args:
             scores: one float32 [n, n_items] for each signal.
             seen, relevant: CSR [n, n_items].
+            activity: float32 [n], scaled.
+            popularity: float32 [n_items], scaled.
             seed: makes the sample repeat.
         """
         item_num, stands_for = _candidates(scores, seen, relevant, seed)
@@ -84,50 +126,42 @@ class Lists:
         wanted = np.isin(row * relevant.shape[1] + item_num, _keys_of(relevant)) & (item_num >= 0)
         return cls(
             item_num,
+            np.stack([part[row, item_num].astype(np.float32) for part in scores]),
             np.stack([standardise(part, seen)[row, item_num] for part in scores]),
             stands_for,
             wanted,
             np.diff(relevant.indptr).astype(np.int64),
-            np.zeros(item_num.shape, dtype=np.int64),
-            1,
+            activity,
+            popularity[item_num],
         )
 
-    def raw(self, scores: Sequence[FloatArray]) -> tuple[Lists, DoubleArray]:
-        """Return the same lists with the signals' scores as they are, each divided by its deviation over all lists.
-
-        A signal's own scale says how sure it is of a user, which z-scores take away.
-
-        Returns:
-            Lists, and the deviations, float64 [signals].
-        """
-        row, listed = np.arange(len(self.item_num))[:, None], self.item_num >= 0
-        parts = [part[row, self.item_num] for part in scores]
-        deviation = np.array([max(float(part[listed].std(dtype=np.float64)), 1e-12) for part in parts])
-        scaled = [part / np.float32(d) for part, d in zip(parts, deviation, strict=True)]
-        return replace(self, z=np.stack(scaled)), deviation
-
-    def grouped(self, by_user: IntArray, by_item: IntArray) -> Lists:
-        """Return the same lists with weights by group of user [n] and of item [n_items]."""
-        n_item_groups = int(by_item.max(initial=0)) + 1
-        cell = by_user[:, None] * n_item_groups + by_item[self.item_num]
-        return replace(self, cell=cell, n_cells=(int(by_user.max(initial=0)) + 1) * n_item_groups)
-
-    def ndcg(self, weights: npt.NDArray[Any], k: int) -> DoubleArray:
-        """Return NDCG@k of every user under weights [cells or 1, signals], float64 [n]."""
-        return self.ndcg_of(self.blended(weights), k)
+    @property
+    def listed(self) -> npt.NDArray[np.bool_]:
+        """Which places hold an item, bool [n, m]."""
+        return self.item_num >= 0
 
     def of(self, users: npt.NDArray[np.bool_]) -> Lists:
         """Return the lists of the users that a mask [n] marks."""
-        arrays = {name: value for name, value in vars(self).items() if name not in ("z", "n_cells")}
-        return replace(self, z=self.z[:, users], **{name: array[users] for name, array in arrays.items()})
+        by_user = {name: value[users] for name, value in vars(self).items() if name not in ("own", "z")}
+        return Lists(own=self.own[:, users], z=self.z[:, users], **by_user)
 
-    def blended(self, weights: npt.NDArray[Any]) -> FloatArray:
-        """Return scores under weights [cells or 1, signals], float32 [n, m]; -inf for padding."""
+    def features(self, row: IntArray, column: IntArray) -> FloatArray:
+        """Return what the weights of m places are for, float32 [m, forms · signals]; see `FORMS`."""
+        own, z = self.own[:, row, column].T, self.z[:, row, column].T
+        activity, popularity = self.activity[row, None], self.popularity[row, column][:, None]
+        return np.concatenate([own, z, z * activity, z * popularity], axis=1)
+
+    def blended(self, weights: DoubleArray) -> FloatArray:
+        """Return scores under weights [forms, signals], float32 [n, m]; -inf for padding."""
         total = np.zeros(self.item_num.shape, dtype=np.float32)
-        for part, weight in zip(self.z, weights.T.astype(np.float32), strict=True):
-            total += part * (weight[self.cell] if len(weight) > 1 else weight[0])
-        total[self.item_num < 0] = -np.inf
+        for own, z, weight in zip(self.own, self.z, weights.T.astype(np.float32), strict=True):
+            total += weighted(own, z, weight, self.activity, self.popularity)
+        total[~self.listed] = -np.inf
         return total
+
+    def ndcg(self, weights: DoubleArray, k: int) -> DoubleArray:
+        """Return NDCG@k of every user under weights [forms, signals], float64 [n]."""
+        return self.ndcg_of(self.blended(weights), k)
 
     def ndcg_of(self, scores: FloatArray, k: int) -> DoubleArray:
         """Return NDCG@k of every user under scores [n, m], float64 [n]."""
@@ -139,71 +173,89 @@ class Lists:
         return np.asarray(hits @ discounts / discounts.cumsum()[np.clip(self.n_relevant, 1, k) - 1])
 
 
-def likely_weights(lists: Lists) -> DoubleArray:
-    """Learn one weight for each signal, float64 [1, signals], that makes the relevant items likeliest."""
-    return _likeliest(lists, np.full((1, len(lists.z)), 1 / len(lists.z)), ridge=0.0)
+def weighted(
+    own: FloatArray | None, z: FloatArray | None, weight: FloatArray, activity: FloatArray, popularity: FloatArray
+) -> FloatArray:
+    """Return what one signal adds to scores, float32 [n, m].
 
-
-def discriminating_weights(lists: Lists) -> DoubleArray:
-    """Learn one weight of either sign for each signal, float64 [1, signals]: logistic regression on the lists.
-
-    It discriminates the relevant items from the drawn ones. What some signal ranks high and the user did not take
-    (yet) counts for nothing: it is more often right than wrong.
+    Args:
+        own, z: [n, m], the signal's scores as they are and standardised; None where their weights are 0.
+        weight: [forms], see `FORMS`.
+        activity: [n], scaled.
+        popularity: [n, m] or [m], scaled.
     """
-    drawn = lists.stands_for > 1
-    if not drawn.any():
-        drawn = ~lists.relevant & (lists.item_num >= 0)
-    drawn &= ~lists.relevant
-    features = np.concatenate([lists.z[:, lists.relevant], lists.z[:, drawn]], axis=1).T.astype(np.float64)
-    is_relevant = np.repeat([True, False], [int(lists.relevant.sum()), int(drawn.sum())])
-    return fusion_weights(features, is_relevant)[None]
+    part: FloatArray | None = None
+    if z is not None:
+        factor = weight[1] + weight[2] * activity[:, None]
+        part = z * (factor + weight[3] * popularity if weight[3] else factor)
+    if own is not None:
+        part = weight[0] * own if part is None else part + weight[0] * own
+    return np.asarray(part, dtype=np.float32)
 
 
-def searched_weights(lists: Lists, start: DoubleArray, k: int, seed: int) -> DoubleArray:
-    """Search for the NDCG@k of half the users, from `start` [1, signals], and average over several halves.
+def searched_weights(lists: Lists, k: int, seed: int) -> DoubleArray:
+    """Search for the z-scores' weights that give half the users the best NDCG@k, and average over several halves.
 
     NDCG is a step function: a single search fits its noise, the mean of a few does not (bagging, Breiman 1996).
+
+    Returns:
+        float64 [forms, signals].
     """
-    rng, found = np.random.default_rng(seed), []
+    start, rng, found = _likeliest(lists), np.random.default_rng(seed), []
     for _ in range(HALVES):
         weights = _search(lists.of(rng.random(len(lists.n_relevant)) < 0.5), start, k)
         found.append(weights / max(np.abs(weights).sum(), 1e-12))
-    return np.asarray(np.mean(found, axis=0) * np.abs(start).sum())
+    return of_form("z", np.mean(found, axis=0))
 
 
-def grouped_weights(lists: Lists, around: DoubleArray) -> DoubleArray:
-    """Learn weights for each group, float64 [cells, signals], held near the global ones [1, signals]."""
-    return _likeliest(lists, np.repeat(around, lists.n_cells, axis=0), ridge=GROUP_RIDGE)
+def discriminating_weights(lists: Lists, forms: Sequence[Form], hard: float, seed: int) -> DoubleArray:
+    """Learn weights of some forms by logistic regression of the relevant items against others, drawn at random.
 
-
-def fusion_weights(features: DoubleArray, is_relevant: npt.NDArray[np.bool_]) -> DoubleArray:
-    """Fit σ(w · scores + b), logistic regression, and return w, float64 [signals].
+    Against all others alike, what some signal ranks high and the user did not take (yet) counts for little: it is
+    more often right than wrong. Against items ranked high, the regression learns what tells the best from the good.
 
     Args:
-        features: float64 [pairs, signals], scores as the signals give them.
+        lists: what to learn from.
+        forms: those that get a weight.
+        hard: share of the draws that is from the items that some signal ranks high; 0 … 1.
+        seed: makes the draws repeat.
+
+    Returns:
+        float64 [forms, signals].
+    """
+    rng = np.random.default_rng(seed)
+    ranked = (lists.stands_for == 1) & ~lists.relevant
+    row, column = np.nonzero(lists.relevant)
+    n_drawn = min(NEGATIVES * len(row), MAX_PAIRS)
+    n_hard = round(hard * n_drawn) if ranked.any() else 0
+    others = [_drawn(lists.stands_for * ~lists.relevant, n_drawn - n_hard, rng), _drawn(ranked, n_hard, rng)]
+    row, column = (np.concatenate(part) for part in zip((row, column), *others, strict=True))
+    used = np.isin(FORMS, forms)
+    features = lists.features(row, column).reshape(len(row), len(FORMS), -1)[:, used]
+    found = np.zeros((len(FORMS), features.shape[2]))
+    found[used] = fusion_weights(features.reshape(len(row), -1), lists.relevant[row, column]).reshape(len(forms), -1)
+    return found
+
+
+def spread_to_one(lists: Lists, weights: DoubleArray) -> DoubleArray:
+    """Scale weights [forms, signals] so that a user's scores have a deviation of 1, on average."""
+    scores = np.ma.masked_invalid(lists.blended(weights))
+    return weights / max(float(scores.std(axis=1, dtype=np.float64).mean()), 1e-12)
+
+
+def fusion_weights(features: npt.NDArray[Any], is_relevant: npt.NDArray[np.bool_]) -> DoubleArray:
+    """Fit σ(w · features + b), logistic regression with a slight ridge penalty, and return w, float64 [d].
+
+    Args:
+        features: [pairs, d].
         is_relevant: bool [pairs].
     """
-    deviation = np.maximum(features.std(axis=0), 1e-12)
-    x = np.column_stack([(features - features.mean(axis=0)) / deviation, np.ones(len(features))])
-    sign = np.where(is_relevant, 1.0, -1.0)
+    from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
 
-    def loss(w: DoubleArray) -> tuple[float, DoubleArray]:
-        margin = sign * (x @ w)
-        return float(np.logaddexp(0, -margin).mean()), -(sign * expit(-margin)) @ x / len(x)
-
-    fitted = minimize(loss, np.zeros(x.shape[1]), jac=True, method="L-BFGS-B")
-    return np.asarray(fitted.x[:-1] / deviation)
-
-
-def draw_pairs(seen: sp.csr_matrix, relevant: sp.csr_matrix, seed: int) -> tuple[IntArray, IntArray, npt.NDArray[Any]]:
-    """Draw unseen items at random beside the relevant ones: rows, items (int64 [pairs]) and which are relevant."""
-    rng = np.random.default_rng(seed)
-    row = np.repeat(np.arange(relevant.shape[0]), np.diff(relevant.indptr))
-    rows = np.tile(row, NEGATIVES)
-    items = rng.integers(relevant.shape[1], size=len(rows))
-    taken = np.asarray((seen + relevant)[rows, items]).ravel() > 0
-    is_relevant = np.repeat([True, False], [len(row), int((~taken).sum())])
-    return np.r_[row, rows[~taken]], np.r_[relevant.indices, items[~taken]].astype(np.int64), is_relevant
+    deviation = np.maximum(features.std(axis=0, dtype=np.float64), 1e-12)
+    x = (features - features.mean(axis=0, dtype=np.float64)) / deviation
+    model = LogisticRegression(solver="newton-cholesky")
+    return np.asarray(model.fit(x, is_relevant).coef_[0] / deviation)
 
 
 def _candidates(
@@ -244,43 +296,49 @@ def _filled(
     return filled
 
 
-def _likeliest(lists: Lists, start: DoubleArray, ridge: float) -> DoubleArray:
-    """Weights [cells or 1, signals], never negative, that make the relevant items likely: listwise softmax.
+def of_form(form: str, weights: DoubleArray) -> DoubleArray:
+    """Return weights [signals] of one form among those of all forms, float64 [forms, signals]."""
+    found = np.zeros((len(FORMS), len(weights)))
+    found[FORMS.index(form)] = weights
+    return found
+
+
+def _drawn(weight: npt.NDArray[Any], n: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
+    """Draw n places by weight [n users, m], with replacement: rows and columns, int64 [n] each."""
+    total = weight.cumsum(dtype=np.float64)
+    places = np.searchsorted(total, rng.random(n) * total[-1], side="right")
+    row, column = np.divmod(places, weight.shape[1])
+    return row, column
+
+
+def _likeliest(lists: Lists) -> DoubleArray:
+    """Weights of z-scores [signals], never negative, that make the relevant items likely: listwise softmax.
 
     Cross-entropy of a softmax over the list (ListNet, Cao et al., ICML 2007), each user counting once.
     """
     share = lists.relevant / np.maximum(lists.n_relevant, 1)[:, None] / len(lists.relevant)
-    flat_cell, n_cells = lists.cell.ravel(), len(start)
-    sampling = np.log(np.maximum(lists.stands_for, 1))  # makes a drawn item weigh as much as those it stands for
+    # Makes a drawn item weigh as much as those it stands for.
+    sampling = np.where(lists.listed, np.log(np.maximum(lists.stands_for, 1)), -np.inf)
 
-    def loss(flat: DoubleArray) -> tuple[float, DoubleArray]:
-        weights = flat.reshape(start.shape)
-        log_p = log_softmax(lists.blended(weights) + sampling, axis=1)
-        slope = (np.exp(log_p) * share.sum(axis=1, keepdims=True) - share).ravel()
-        value = -(log_p[lists.relevant] * share[lists.relevant]).sum() + ridge * ((weights - start) ** 2).sum()
-        gradient = [_by_cell(slope, part.ravel(), flat_cell, n_cells) for part in lists.z]
-        return float(value), (np.stack(gradient, axis=1) + 2 * ridge * (weights - start)).ravel()
+    def loss(weights: DoubleArray) -> tuple[float, DoubleArray]:
+        log_p = log_softmax(np.tensordot(weights, lists.z, 1) + sampling, axis=1)
+        slope = np.exp(log_p) * share.sum(axis=1, keepdims=True) - share
+        return -float((log_p[lists.relevant] * share[lists.relevant]).sum()), np.tensordot(lists.z, slope, 2)
 
-    bounds = [(0, None)] * start.size
-    fitted = minimize(loss, start.ravel(), jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 50})
-    return np.asarray(fitted.x.reshape(start.shape))
+    start = np.full(len(lists.z), 1 / len(lists.z))
+    bounds = [(0, None)] * len(start)
+    fitted = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 50})
+    return np.asarray(fitted.x)
 
 
-def _by_cell(slope: DoubleArray, z: FloatArray, cell: IntArray, n_cells: int) -> DoubleArray:
-    """Sum slope × z over the pairs of each group of weights, float64 [n_cells]."""
-    if n_cells == 1:
-        return np.array([slope @ z])
-    return np.bincount(cell, slope * z, minlength=n_cells).astype(np.float64)
-
-
-def _search(lists: Lists, weights: DoubleArray, k: int) -> DoubleArray:
-    """Change one weight [1, signals] at a time, by ever smaller steps, while NDCG@k rises."""
-    weights, scores = weights.copy(), lists.blended(weights)
-    best, total = lists.ndcg_of(scores, k).mean(), np.abs(weights).sum()
-    changes = [(step * sign, signal) for step in STEPS for signal in range(weights.shape[1]) for sign in (1, -1)]
+def _search(lists: Lists, start: DoubleArray, k: int) -> DoubleArray:
+    """Change one weight [signals] of z-scores at a time, by ever smaller steps, while NDCG@k rises."""
+    weights, scores = start.copy(), lists.blended(of_form("z", start))
+    best, total = lists.ndcg_of(scores, k).mean(), np.abs(start).sum()
+    changes = [(step * sign, signal) for step in STEPS for signal in range(len(start)) for sign in (1, -1)]
     for change, signal in changes:
         tried = scores + np.float32(change * total) * lists.z[signal]
         if (reached := lists.ndcg_of(tried, k).mean()) > best:
             best, scores = reached, tried
-            weights[0, signal] += change * total
+            weights[signal] += change * total
     return weights

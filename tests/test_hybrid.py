@@ -9,8 +9,8 @@ import scipy.sparse as sp
 
 from kgrec.errors import UsageError
 from kgrec.evaluate import ndcg_at
-from kgrec.hybrid import AS_THEY_ARE, Blend, fit_blend
-from kgrec.weights import standardise
+from kgrec.hybrid import Blend, fit_blend
+from kgrec.weights import FORMS, Scale, standardise
 
 N_USERS, N_ITEMS = 300, 120
 
@@ -52,12 +52,14 @@ def test_a_blend_beats_its_parts_on_users_it_has_not_seen():
     blend, unseen = fitted(), case(seed=1)
     best = max(mean_ndcg(part, unseen) for part in unseen[0])
     assert mean_ndcg(combined(blend, unseen), unseen) > best + 0.02
-    assert blend.kind == "global"
+    assert blend.kind not in ("single", "fusion")
 
 
 def test_noise_gets_no_weight_and_the_better_signal_more():
-    first, second, noise = fitted().weights[0, 0]
-    assert noise < 0.03 * (first + second)
+    scores, seen, _, activity, popularity = case()
+    rows, items = np.divmod(np.arange(N_USERS * N_ITEMS), N_ITEMS)
+    first, second, noise = fitted().contributions(scores, seen, activity, popularity, rows, items).std(axis=0)
+    assert noise < 0.1 * (first + second)
     assert first > second > 0
 
 
@@ -90,10 +92,23 @@ def test_weights_by_activity_are_found_where_they_help():
     right, wrong = scores[0], scores[2]
     parts = [np.where(busy[:, None], right, wrong), np.where(busy[:, None], wrong, right)]
     blend = fit_blend("ab", parts, seen, relevant, np.where(busy, 100, 1), popularity)
-    assert blend.kind == "by_activity"
-    weights = blend.weights[:, 0]
-    assert weights[-1, 0] > 5 * weights[-1, 1]
-    assert weights[0, 1] > 5 * weights[0, 0]
+    z, by_activity = blend.weights[FORMS.index("z")], blend.weights[FORMS.index("activity")]
+    assert by_activity[0] > 0.5 * z[0] > 0
+    assert by_activity[1] < -0.5 * z[1] < 0
+    assert blend.report["blend"] > 1.3 * blend.report["options"]["search"]
+
+
+def test_weights_by_popularity_are_found_where_they_help():
+    """Each signal is right about half of the items only, and popularity tells which."""
+    scores, seen, relevant, activity, _ = case()
+    popular = np.arange(N_ITEMS) % 2 == 0
+    right, wrong = scores[0], scores[2] / 10
+    parts = [np.where(popular, right, wrong), np.where(popular, wrong, right)]
+    blend = fit_blend("ab", parts, seen, relevant, activity, np.where(popular, 100, 1))
+    by_popularity = blend.weights[FORMS.index("popularity")]
+    assert by_popularity[0] > 0 > by_popularity[1]
+    assert blend.report["options"]["grouped"] > 1.1 * blend.report["options"]["drawn"]
+    assert blend.kind == "grouped"
 
 
 def test_a_signals_own_scale_counts_where_it_tells_how_sure_the_signal_is():
@@ -104,37 +119,37 @@ def test_a_signals_own_scale_counts_where_it_tells_how_sure_the_signal_is():
     taste, faint = scores[1], rng.normal(0, 0.1 * scores[1].std(), (2, N_USERS, N_ITEMS)).astype(np.float32)
     parts = [np.where(first, taste, faint[0]), np.where(first, faint[1], taste)]
     blend = fit_blend("ab", parts, seen, relevant, activity, popularity)
-    assert blend.kind in AS_THEY_ARE
     options = blend.report["options"]
-    assert options["raw"] > 1.2 * options["global"]
-    assert options["raw"] > 1.2 * options["single"]
+    assert options["fusion"] > 1.2 * options["search"]
+    assert options["fusion"] > 1.2 * options["single"]
+    assert blend.report["blend"] > 1.2 * options["search"]
 
 
 def test_popularity_that_others_favour_too_much_is_taken_back():
     scores, seen, relevant, activity, popularity = case()
     bias = np.tile(np.random.default_rng(6).normal(size=N_ITEMS).astype(np.float32), (N_USERS, 1))
     blend = fit_blend("ab", [100 * scores[1] + 3 * bias, bias], seen, relevant, activity, popularity)
-    assert blend.weights[0, 0, 1] < 0 < blend.weights[0, 0, 0]
+    assert blend.weights[0, 1] < 0 < blend.weights[0, 0]
     assert blend.report["blend"] > 1.5 * blend.report["signals"]["a"]
 
 
 def test_the_report_names_the_baseline_and_every_signal():
     report = fitted().report
-    assert set(report["options"]) == {"single", "fusion", "raw", "global", "by_activity", "grouped"}
-    assert report["options"]["global"] > report["options"]["fusion"]
+    assert set(report["options"]) == {"single", "fusion", "search", "drawn", "ranked", "grouped", "mean"}
+    assert report["options"]["mean"] > report["options"]["fusion"]
+    gain, low, high = report["gain"]
+    assert 0 < low < gain < high
     assert report["signals"]["first"] == pytest.approx(mean_ndcg(case()[0][0], case()), abs=1e-6)
     assert len(report["fusion_weights"]) == 3
 
 
-@pytest.mark.parametrize("kind", ["global", "fusion", "raw", "grouped"])
-def test_contributions_sum_to_the_score(kind):
+@pytest.mark.parametrize("form", [*FORMS, "all"])
+def test_contributions_sum_to_the_score(form):
     scores, seen, _, activity, popularity = data = case()
     rng = np.random.default_rng(0)
-    if kind == "grouped":
-        edges = np.array([30, 60], np.float32)
-        blend = Blend(("a", "b", "c"), kind, rng.random((3, 3, 3)).astype(np.float32), edges, edges, {})
-    else:
-        blend = Blend(("a", "b", "c"), kind, np.ones((1, 1, 3), np.float32), *(np.empty((2, 0), np.float32)), {})
+    weights = rng.random((len(FORMS), 3)) * (np.array(FORMS)[:, None] == form if form != "all" else 1)
+    scales = Scale.of(activity), Scale.of(popularity)
+    blend = Blend(("a", "b", "c"), "mean", weights.astype(np.float32), *scales, {})
     rows, items = rng.integers(N_USERS, size=50), rng.integers(N_ITEMS, size=50)
     shares = blend.contributions(scores, seen, activity, popularity, rows, items)
     assert shares.shape == (50, 3)
