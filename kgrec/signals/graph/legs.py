@@ -68,7 +68,7 @@ def meeting(near: list[Leg]) -> list[tuple[Leg, Leg]]:
         return []
     degree = sp.csr_matrix(np.stack([leg.degree for leg in near]).astype(np.float64))
     related = sp.triu(degree @ degree.T, 1).toarray()
-    nodes = ((degree > 0).astype(np.float64) @ (degree > 0).astype(np.float64).T).toarray()
+    nodes = (degree.sign() @ degree.sign().T).toarray()
     first, second = np.nonzero((related > 0) & (related <= MAX_RELATED))
     order = np.argsort(-nodes[first, second], kind="stable")[:MAX_PAIRS]
     return [(near[a], near[b]) for a, b in zip(first[order], second[order], strict=True)]

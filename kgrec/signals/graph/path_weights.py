@@ -46,7 +46,7 @@ def learn_weights(
     weights = _learn(features, interactions, regularization, seed)
     used = np.flatnonzero(weights)
     if 0 < len(used) < len(features):
-        weights[used] = _learn([features[num] for num in used], interactions, regularization, seed)
+        weights[used] = _learn([features[num] for num in used.tolist()], interactions, regularization, seed)
     return weights
 
 

@@ -108,7 +108,8 @@ def _paths_between(side: Side, train: GraphSnapshot, members: IntArray, rarity: 
 
 
 def _relates_others(path: TypedPath) -> bool:
-    total = _row_sums(path.left.T).astype(np.float64) @ _row_sums(path.right.T)
+    every = np.ones(path.left.shape[0])
+    total = (every @ path.left) @ (every @ path.right)
     # What is left after the subtraction may be rounding.
     return bool(total - path.itself.sum(dtype=np.float64) > 1e-5 * total)
 
@@ -130,7 +131,7 @@ def _through(side: Side, leg: Leg, rarity: float) -> TypedPath:
 
 def _across(side: Side, a: Leg, b: Leg, rarity: float) -> TypedPath:
     """Relate members by the nodes that one leg leads the one to and another leg the other, either way round."""
-    both = _rarity_weighted(sp.vstack([a.links, b.links]), rarity)
+    both = _rarity_weighted(sp.vstack([a.links, b.links], format="csr"), rarity)
     first, second = both[: a.links.shape[0]], both[a.links.shape[0] :]
     met = (np.diff(first.tocsc().indptr) > 0) & (np.diff(second.tocsc().indptr) > 0)
     first, second = first[:, met], second[:, met]
@@ -139,9 +140,9 @@ def _across(side: Side, a: Leg, b: Leg, rarity: float) -> TypedPath:
     return _mean_over_others(path) if side == "users" else path
 
 
-def _rarity_weighted(links: sp.spmatrix, rarity: float) -> sp.csr_matrix:
+def _rarity_weighted(every: sp.csr_matrix, rarity: float) -> sp.csr_matrix:
     """Return links to shared nodes, weighted by rarity, rows of length 1: float32 CSR [n, shared nodes]."""
-    links = links.tocsc()
+    links = every.tocsc()
     degree = np.diff(links.indptr)
     links, degree = links[:, degree > 1], degree[degree > 1]
     weighted = links @ sp.diags(degree ** (-rarity / 2), shape=(len(degree), len(degree)))
