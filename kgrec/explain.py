@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from kgrec.model import HybridModel, Scored
+from kgrec.schema import EdgeType
 from kgrec.signals.graph.paths import Paths
 from kgrec.signals.graph.typed_paths import TypedPath, shared_nodes
 from kgrec.snapshot import GraphSnapshot, IntArray
@@ -108,13 +109,25 @@ def _typed_paths(model: HybridModel, user_num: int, item_num: int) -> list[Path]
 def _in_words(train: GraphSnapshot, path: TypedPath, user_num: int, through: int, item_num: int) -> str:
     user, item = train.users.ids[user_num], train.item_names[item_num]
     members = train.item_nodes if path.side == "items" else train.user_nodes
-    ends = (through, item_num) if path.side == "items" else (user_num, through)
-    shared = shared_nodes(train, path.edge_type, int(members[ends[0]]), int(members[ends[1]]))[:MAX_SHARED]
-    over = f" –{path.edge_type[1]}– "
-    way = over + (", ".join(_node_names(train, shared)) + over if len(shared) else "")
+    a, b = (through, item_num) if path.side == "items" else (user_num, through)
+    way = _way(train, path, int(members[a]), int(members[b]))
     if path.side == "items":
         return f"user {user} – {train.item_names[through]}{way}{item}"
     return f"user {user}{way}user {train.users.ids[through]} – {item}"
+
+
+def _way(train: GraphSnapshot, path: TypedPath, a: int, b: int) -> str:
+    """The relationships from node a to node b, with the rarest nodes half-way."""
+    # A pair of relationships may be walked either way round.
+    for edge_types in (path.edge_types, path.edge_types[::-1]):
+        shared, half = shared_nodes(train, edge_types, a, b)[:MAX_SHARED], len(edge_types) // 2
+        if len(shared):
+            return f"{_over(edge_types[:half])}{', '.join(_node_names(train, shared))}{_over(edge_types[half:])}"
+    return _over(path.edge_types)
+
+
+def _over(edge_types: Sequence[EdgeType]) -> str:
+    return f" –{'–'.join(edge_type[1] for edge_type in edge_types)}– "
 
 
 def _node_names(train: GraphSnapshot, nodes: IntArray) -> list[str]:

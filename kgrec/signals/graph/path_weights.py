@@ -32,7 +32,7 @@ def learn_weights(
     The objective is convex: cross-entropy of a user's items under softmax(Σ weight · feature), plus
     regularization / 2 · Σ (weight · deviation of the feature)². With many items the sum over all of them is estimated
     from a sample, each weighted by how much too often it is drawn: Bengio & Senécal, "Adaptive importance sampling",
-    IEEE TNN 2008.
+    IEEE TNN 2008. What gets no weight is left out, and the rest is learnt again on the more users that then fit.
 
     Args:
         features: what to weigh.
@@ -43,6 +43,14 @@ def learn_weights(
     Returns:
         float32 [n features].
     """
+    weights = _learn(features, interactions, regularization, seed)
+    used = np.flatnonzero(weights)
+    if 0 < len(used) < len(features):
+        weights[used] = _learn([features[num] for num in used.tolist()], interactions, regularization, seed)
+    return weights
+
+
+def _learn(features: Sequence[Feature], interactions: sp.csr_matrix, regularization: float, seed: int) -> FloatArray:
     random = np.random.default_rng(seed)
     candidates, correction = _candidates(interactions, random)
     users = _users(interactions, len(features) * len(candidates), random)

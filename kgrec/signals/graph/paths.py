@@ -13,6 +13,7 @@ from pydantic import Field
 
 from kgrec.signals.base import Grid, Group, Ladder, Recent, Signal, SignalSettings
 from kgrec.signals.graph.path_weights import from_histories, from_popularity, from_users, learn_weights, path_offset
+from kgrec.signals.graph.telling import telling
 from kgrec.signals.graph.typed_paths import Side, TypedPath, typed_paths
 from kgrec.signals.history import history, row_means
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
@@ -23,6 +24,7 @@ class PathsSettings(SignalSettings):
 
     rarity: float = Field(1.0, ge=0, le=2, description="How fast a shared node's weight falls as its degree rises.")
     recent: Recent = None
+    pairs: bool = Field(False, description="Whether paths lead through pairs of relationships too.")
     regularization: float = Field(1e-4, ge=0, description="Ridge penalty on the weights of the paths.")
 
 
@@ -55,10 +57,10 @@ class Paths(Signal):
     name: ClassVar[str] = "paths"
     group: ClassVar[Group] = "graph"
     Settings = PathsSettings
-    grid: ClassVar[Grid] = {"rarity": (0.5, 1.5), "recent": Ladder(4.0, 0.5, 64)}
+    grid: ClassVar[Grid] = {"rarity": (0.5, 1.5), "recent": Ladder(4.0, 0.5, 64), "pairs": (True,)}
 
     paths: list[TypedPath]
-    """Every typed path of the graph, those with weight 0 included."""
+    """Every typed path of the graph (through pairs only if the settings say so), those with weight 0 included."""
     weights: FloatArray
     """Weights of the paths, then of popularity, float32 [n paths + 1], none below 0."""
 
@@ -67,15 +69,25 @@ class Paths(Signal):
         """Say whether there is any relationship beside behaviours."""
         return bool(train.relations)
 
+    @classmethod
+    def matters(cls, setting: str, train: GraphSnapshot) -> bool:
+        """Say whether a setting of the grid can change anything with this data."""
+        return len(train.relations) > 1 if setting == "pairs" else super().matters(setting, train)
+
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
         """Find the paths and learn their weights."""
-        paths, means = typed_paths(train, self.settings.rarity), row_means(train.interactions)
+        paths, means = (
+            typed_paths(train, self.settings.rarity, pairs=self.settings.pairs),
+            row_means(train.interactions),
+        )
+        tried = telling(paths, train.interactions)
         features = [
             from_histories(path, means) if path.side == "items" else from_users(path, train.interactions)
-            for path in paths
+            for path in (paths[num] for num in tried)
         ]
         features.append(from_popularity(train.interactions))
-        weights = learn_weights(features, train.interactions, self.settings.regularization, seed)
+        weights = np.zeros(len(paths) + 1, np.float32)
+        weights[[*tried, -1]] = learn_weights(features, train.interactions, self.settings.regularization, seed)
         return self._take(train, paths, weights)
 
     def scores(self, user_nums: IntArray) -> FloatArray:
@@ -101,7 +113,7 @@ class Paths(Signal):
 
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Take back what `state` returned."""
-        return self._take(train, typed_paths(train, self.settings.rarity), state["weights"])
+        return self._take(train, typed_paths(train, self.settings.rarity, pairs=self.settings.pairs), state["weights"])
 
     def _take(self, train: GraphSnapshot, paths: list[TypedPath], weights: FloatArray) -> Self:
         self.paths, self.weights = paths, weights

@@ -1,7 +1,13 @@
-"""Typed paths: how two items, or two users, are related through one type of relationship.
+"""Typed paths: how two items, or two users, are related through one relationship, or through a pair of them.
 
-A path joins two items (or two users) either directly (film - SEQUEL - film, user - FRIEND - user) or through a node
-that both have (film - DIRECTED_BY - person - DIRECTED_BY - film). From a user to an item that gives
+A path joins two items (or two users)
+
+    directly                          film - SEQUEL - film, user - FRIEND - user
+    through a node that both have     film - DIRECTED_BY - person - DIRECTED_BY - film
+    as different things               film - DIRECTED_BY - person - STARRING - film
+    or through a node further on      film - DIRECTED_BY - person - FROM - country - FROM - person - DIRECTED_BY - film
+
+From a user to an item that gives
 
     user → item of the history → (shared node) → item          side "items"
     user → (shared node) → other user → item                   side "users"
@@ -9,14 +15,15 @@ that both have (film - DIRECTED_BY - person - DIRECTED_BY - film). From a user t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse as sp
 
 from kgrec.schema import EdgeType
+from kgrec.signals.graph.legs import Leg, further_legs, legs, meeting
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
 
 Side = Literal["items", "users"]
@@ -24,16 +31,17 @@ Side = Literal["items", "users"]
 
 @dataclass(frozen=True)
 class TypedPath:
-    """Relatedness of items, or of users, through one edge type, as a product of two sparse matrices.
+    """Relatedness of items, or of users, as a product of two sparse matrices.
 
     Attributes:
-        edge_type: the relationship.
+        edge_types: the relationships walked from one end to the other; the shared node is half-way.
         side: what it relates.
         left, right: float32 CSR [n, k]; relatedness is left @ rightᵀ without its diagonal. n is n_items or n_users,
-            k the number of shared nodes, or n for direct relationships.
+            k the number of shared nodes (twice that for a pair that may be walked either way), or n for direct
+            relationships.
     """
 
-    edge_type: EdgeType
+    edge_types: tuple[EdgeType, ...]
     side: Side
     left: sp.csr_matrix
     right: sp.csr_matrix
@@ -51,71 +59,90 @@ class TypedPath:
         return np.asarray((ends[0] @ ends[1].T).toarray()[:, 0] * (others != num))
 
 
-def typed_paths(train: GraphSnapshot, rarity: float) -> list[TypedPath]:
-    """Return the paths through every relationship type that touches items or users, in the order of the types.
+def typed_paths(train: GraphSnapshot, rarity: float, *, pairs: bool = False) -> list[TypedPath]:
+    """Return the paths through every relationship type that touches items or users, and through pairs of them.
 
     Relatedness through shared nodes is the cosine of what two have, each node weighted by degree^-rarity. Between
     users it is scaled to sum to 1 over all others, so that a path to an item is the share of like users who chose
-    it: else a large group would count for its size. Direct relatedness is 1 / √(degrees of both).
+    it: else a large group would count for its size. Direct relatedness is 1 / √(degrees of both). Types that relate
+    the same by other words (a relationship and its inverse) give one path.
 
     Args:
         train: the graph.
         rarity: 0 makes all shared nodes count the same, 1 makes a node's weight fall as its degree rises.
+        pairs: whether to add the paths through two relationships.
     """
-    paths = []
-    for edge_type, ends in train.relations.items():
-        paths += _paths_between("items", edge_type, ends, train.item_nodes, train.n_nodes, rarity)
-        paths += _paths_between("users", edge_type, ends, train.user_nodes, train.n_nodes, rarity)
-    return paths
+    return [
+        *_paths_between("items", train, train.item_nodes, rarity, pairs),
+        *_paths_between("users", train, train.user_nodes, rarity, pairs),
+    ]
 
 
-def shared_nodes(train: GraphSnapshot, edge_type: EdgeType, a: int, b: int) -> IntArray:
-    """Return the nodes that `edge_type` links to both nodes a and b, int64 graph-wide numbers, rarest first."""
-    source, target = train.relations[edge_type]
-    found = np.intersect1d(_linked(source, target, a), _linked(source, target, b))
-    degree = np.bincount(np.r_[source, target], minlength=train.n_nodes)
+def shared_nodes(train: GraphSnapshot, edge_types: Sequence[EdgeType], a: int, b: int) -> IntArray:
+    """Return the nodes half-way from node a to node b, int64 graph-wide numbers, rarest first; none if direct."""
+    half = len(edge_types) // 2
+    if half == 0:
+        return np.empty(0, np.int64)
+    found = np.intersect1d(_reached(train, edge_types[:half], a), _reached(train, edge_types[: half - 1 : -1], b))
+    ends = np.concatenate([end for edge_type in edge_types[half - 1 : half + 1] for end in train.relations[edge_type]])
+    degree = np.bincount(ends, minlength=train.n_nodes)
     return np.asarray(found[np.argsort(degree[found], kind="stable")])
 
 
-def _linked(source: IntArray, target: IntArray, node: int) -> IntArray:
-    return np.union1d(target[source == node], source[target == node])
+def _reached(train: GraphSnapshot, edge_types: Sequence[EdgeType], node: int) -> IntArray:
+    nodes = np.array([node])
+    for edge_type in edge_types:
+        source, target = train.relations[edge_type]
+        nodes = np.union1d(target[np.isin(source, nodes)], source[np.isin(target, nodes)])
+    return nodes
 
 
-def _paths_between(
-    side: Side, edge_type: EdgeType, ends: tuple[IntArray, IntArray], members: IntArray, n_nodes: int, rarity: float
-) -> list[TypedPath]:
-    """Return the path of one edge type between `members` (graph-wide numbers of items or users), if there is one."""
-    number = np.full(n_nodes, -1)
-    number[members] = np.arange(len(members))
-    source, target = ends
-    inside = (number[source] >= 0).astype(int) + (number[target] >= 0)
-    both = inside == 2
-    if np.any(both):
-        left = _links(number[source[both]], number[target[both]], len(members))
-        right = sp.identity(len(members), dtype=np.float32, format="csr")
-    else:
-        one = inside == 1
-        from_source = number[source[one]] >= 0
-        own = np.where(from_source, source[one], target[one])
-        other = np.where(from_source, target[one], source[one])
-        left = right = _rarity_weighted(number[own], other, (len(members), n_nodes), rarity)
-    if left.nnz == 0:
-        return []
-    path = TypedPath(edge_type, side, left, right)
-    return [_mean_over_others(path) if side == "users" and not np.any(both) else path]
+def _paths_between(side: Side, train: GraphSnapshot, members: IntArray, rarity: float, pairs: bool) -> list[TypedPath]:
+    """Return the paths between `members` (graph-wide numbers of items or users)."""
+    near = legs(train, members)
+    paths = [_direct(side, leg, members) if leg.direct else _through(side, leg, rarity) for leg in near]
+    if pairs:
+        paths += [_through(side, leg, rarity) for leg in further_legs(train, members, near)]
+        paths += [_across(side, a, b, rarity) for a, b in meeting(near)]
+    return [path for path in paths if _relates_others(path)]
 
 
-def _links(a: IntArray, b: IntArray, n: int) -> sp.csr_matrix:
-    """Return direct links, the same both ways, divided by the root of both degrees: float32 CSR [n, n]."""
-    a, b = a[a != b], b[a != b]
-    links = _ones(np.r_[a, b], np.r_[b, a], (n, n))
+def _relates_others(path: TypedPath) -> bool:
+    every = np.ones(path.left.shape[0])
+    total = (every @ path.left) @ (every @ path.right)
+    # What is left after the subtraction may be rounding.
+    return bool(total - path.itself.sum(dtype=np.float64) > 1e-5 * total)
+
+
+def _direct(side: Side, leg: Leg, members: IntArray) -> TypedPath:
+    """Relate members that are linked to one another."""
+    links = leg.links[:, members]
     scale = sp.diags(_row_sums(links).clip(min=1) ** -0.5)
-    return sp.csr_matrix(scale @ links @ scale, dtype=np.float32)
+    left = sp.csr_matrix(scale @ links @ scale, dtype=np.float32)
+    return TypedPath(leg.edge_types, side, left, sp.identity(len(members), dtype=np.float32, format="csr"))
 
 
-def _rarity_weighted(own: IntArray, other: IntArray, shape: tuple[int, int], rarity: float) -> sp.csr_matrix:
+def _through(side: Side, leg: Leg, rarity: float) -> TypedPath:
+    """Relate members by the nodes that one leg leads both to."""
+    links = _rarity_weighted(leg.links, rarity)
+    path = TypedPath((*leg.edge_types, *leg.edge_types[::-1]), side, links, links)
+    return _mean_over_others(path) if side == "users" else path
+
+
+def _across(side: Side, a: Leg, b: Leg, rarity: float) -> TypedPath:
+    """Relate members by the nodes that one leg leads the one to and another leg the other, either way round."""
+    both = _rarity_weighted(sp.vstack([a.links, b.links], format="csr"), rarity)
+    first, second = both[: a.links.shape[0]], both[a.links.shape[0] :]
+    met = (np.diff(first.tocsc().indptr) > 0) & (np.diff(second.tocsc().indptr) > 0)
+    first, second = first[:, met], second[:, met]
+    left, right = sp.hstack([first, second], format="csr"), sp.hstack([second, first], format="csr")
+    path = TypedPath((*a.edge_types, *b.edge_types), side, left, right)
+    return _mean_over_others(path) if side == "users" else path
+
+
+def _rarity_weighted(every: sp.csr_matrix, rarity: float) -> sp.csr_matrix:
     """Return links to shared nodes, weighted by rarity, rows of length 1: float32 CSR [n, shared nodes]."""
-    links = _ones(own, other, shape).tocsc()
+    links = every.tocsc()
     degree = np.diff(links.indptr)
     links, degree = links[:, degree > 1], degree[degree > 1]
     weighted = links @ sp.diags(degree ** (-rarity / 2), shape=(len(degree), len(degree)))
@@ -128,15 +155,8 @@ def _mean_over_others(path: TypedPath) -> TypedPath:
     total = path.left @ (path.right.T @ np.ones(path.right.shape[0], np.float32)) - path.itself
     # Below this, what is left after the subtraction is rounding.
     scale = np.where(total > 1e-5, 1 / np.maximum(total, 1e-5), 0).astype(np.float32)
-    return TypedPath(path.edge_type, path.side, (sp.diags(scale) @ path.left).tocsr(), path.right)
+    return replace(path, left=(sp.diags(scale) @ path.left).tocsr())
 
 
-def _ones(row: IntArray, column: IntArray, shape: tuple[int, int]) -> sp.csr_matrix:
-    links = sp.csr_matrix((np.ones(len(row), np.float32), (row, column)), shape=shape)
-    links.sum_duplicates()
-    links.data[:] = 1
-    return links
-
-
-def _row_sums(matrix: sp.csr_matrix) -> npt.NDArray[np.float32]:
+def _row_sums(matrix: sp.csr_matrix) -> FloatArray:
     return np.asarray(matrix.sum(axis=1), dtype=np.float32).ravel()

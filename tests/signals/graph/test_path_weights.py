@@ -87,7 +87,7 @@ def test_history_features_are_means_over_the_rest_of_the_history(small):
     related = left.toarray() @ right.toarray().T
     np.fill_diagonal(related, 0)
     mean = history.toarray() @ related
-    feature = from_histories(TypedPath(("Item", "X", "Tag"), "items", left, right), history)
+    feature = from_histories(TypedPath((("Item", "X", "Tag"),) * 2, "items", left, right), history)
     users = np.array([4, 1])
     np.testing.assert_allclose(feature(users), (mean - mean.mean(axis=0))[users], atol=1e-6)
 
@@ -97,7 +97,7 @@ def test_user_features_are_shares_of_other_users(small):
     left = sp.vstack([left, left[[0]]], format="csr")
     related = (left @ left.T).toarray()
     np.fill_diagonal(related, 0)
-    feature = from_users(TypedPath(("User", "X", "Group"), "users", left, left), interactions)
+    feature = from_users(TypedPath((("User", "X", "Group"),) * 2, "users", left, left), interactions)
     users = np.array([5, 0, 2])
     np.testing.assert_allclose(feature(users), (related @ interactions.toarray())[users], atol=1e-6)
 

@@ -55,7 +55,7 @@ def share_ranked_first(signal, train, withheld):
 
 def weight_of(signal, edge_type):
     return next(
-        weight for path, weight in zip(signal.paths, signal.weights, strict=False) if path.edge_type == edge_type
+        weight for path, weight in zip(signal.paths, signal.weights, strict=False) if edge_type in path.edge_types
     )
 
 
@@ -187,8 +187,8 @@ def test_shared_nodes_come_rarest_first():
     a, b, c = graph.item_nodes.tolist()
     names = graph.ids("Tag").to_pylist()
     named = lambda nodes: [names[node - graph.offsets["Tag"]] for node in nodes]  # noqa: E731
-    assert named(shared_nodes(graph, HAS_TAG, a, b)) == ["rare", "common"]
-    assert named(shared_nodes(graph, HAS_TAG, a, c)) == ["common"]
+    assert named(shared_nodes(graph, (HAS_TAG, HAS_TAG), a, b)) == ["rare", "common"]
+    assert named(shared_nodes(graph, (HAS_TAG, HAS_TAG), a, c)) == ["common"]
 
 
 def test_settings_are_strict():
