@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-from kgrec.signals.history import has_times, behaviours_differ
+from kgrec.signals.history import behaviours_differ, has_times
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 
 Group = Literal["graph", "cf", "content"]
@@ -48,7 +48,7 @@ Recent = Annotated[
 ]
 WeightInfluence = Annotated[
     float,
-    Field(ge=0, description="How far a behaviour counts for what its type and weight are worth; 0: all alike, 1: as learnt."),
+    Field(ge=0, description="How far a behaviour counts for what it is worth: 0 all alike, 1 as learnt."),
 ]
 
 

@@ -21,7 +21,7 @@ HELD_OUT: Final = 0.2
 """Share of the sampled pairs that the rest have to tell."""
 DRAWN: Final = 4
 """Items drawn at random beside each held-out one."""
-SPREAD: Final = 0.5
+SPREAD: Final = 1.0
 """How much worth differs before data says so: standard deviation, as a share of what all behaviours are worth."""
 BLOCK: Final = 128
 """Users whose items are scored at a time."""
@@ -44,11 +44,12 @@ def worth(train: GraphSnapshot) -> FloatArray:
 
 def shares(behaviours: Behaviours) -> Floats:
     """Return each behaviour's share of its (user, item) pair [n]: the pair's types have equal shares, then the rows."""
-    columns = np.stack([behaviours.user_num, behaviours.item_num, behaviours.type_num])
-    _, cell, rows = np.unique(columns, axis=1, return_inverse=True, return_counts=True)
-    first = np.unique(cell, return_index=True)[1]
-    _, pair, types = np.unique(columns[:2, first], axis=1, return_inverse=True, return_counts=True)
-    return np.asarray(1 / (rows * types[pair]))[cell]
+    pair = behaviours.user_num * (behaviours.item_num.max(initial=0) + 1) + behaviours.item_num
+    n_types = behaviours.type_num.max(initial=0) + 1
+    kind, cell, rows = np.unique(pair * n_types + behaviours.type_num, return_inverse=True, return_counts=True)
+    _, of_pair, types = np.unique(kind // n_types, return_inverse=True, return_counts=True)
+    share: Floats = 1 / (rows * types[of_pair])
+    return share[cell]
 
 
 def _learn(train: GraphSnapshot) -> FloatArray:
@@ -106,7 +107,7 @@ def _evidence(train: GraphSnapshot, traits: Floats) -> Floats:
     histories = [sp.csr_matrix((trait * share, cells), shape=shape).multiply(kept).tocsr() for trait in traits.T]
     length = np.maximum(np.diff(kept.indptr), 1)[user]
     nearer = [_nearer(history, kept, user, right, drawn) for history in histories]
-    return np.stack(nearer, axis=1) / np.sqrt(length)[:, None]
+    return np.asarray(np.stack(nearer, axis=1) / np.sqrt(length)[:, None])
 
 
 def _sample(user_num: IntArray, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
@@ -122,7 +123,7 @@ def _hold_out(chosen: sp.csr_matrix, rng: np.random.Generator) -> tuple[sp.csr_m
     user, item = chosen.nonzero()
     out = rng.random(len(user)) < HELD_OUT
     kept = sp.csr_matrix((np.ones((~out).sum(), np.float32), (user[~out], item[~out])), shape=chosen.shape)
-    return kept, user[out], item[out]
+    return kept, user[out].astype(np.int64), item[out].astype(np.int64)
 
 
 def _nearer(history: sp.csr_matrix, kept: sp.csr_matrix, user: IntArray, right: IntArray, drawn: IntArray) -> Floats:
