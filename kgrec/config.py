@@ -36,7 +36,7 @@ class Config(BaseModel):
         default=0.1,
         gt=0,
         lt=1,
-        description="Share of each user's behaviours in the validation cut, where none is given.",
+        description="Share of behaviours in the validation cut, where none is given; split `last` has its own number.",
     )
     seed: int = Field(default=0, ge=0, description="Makes the result repeat.")
 

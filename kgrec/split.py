@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Final
 
 import numpy as np
@@ -28,12 +28,15 @@ class Split:
         whole: the graph with all its behaviours; not for learning.
         is_valid, is_test: masks [behaviours of `whole`].
         protocol: how the cut was made, in words.
+        cut_again: cuts train by time, by a fraction of it, as the test part was cut from the whole; None where that was
+            not by time.
     """
 
     whole: GraphSnapshot
     is_valid: BoolArray
     is_test: BoolArray
     protocol: str
+    cut_again: Callable[[GraphSnapshot, float], Split] | None = None
 
     @cached_property
     def train(self) -> GraphSnapshot:
@@ -63,9 +66,10 @@ class Split:
 
 
 def uncut(snapshot: GraphSnapshot) -> Split:
-    """Put every behaviour into train."""
+    """Put every behaviour into train; what is asked of such a model is what each user does next."""
     nothing = np.zeros(len(snapshot.behaviours), dtype=bool)
-    return Split(snapshot, nothing, nothing, "everything is train")
+    timeless = np.isnan(snapshot.behaviours.time).any()
+    return Split(snapshot, nothing, nothing, "everything is train", None if timeless else latest_of_users)
 
 
 def by_random(snapshot: GraphSnapshot, fraction: float = 0.1, seed: int = 0) -> Split:
@@ -86,7 +90,17 @@ def by_time(snapshot: GraphSnapshot, fraction: float = 0.1) -> Split:
     n_test = round(len(time) * fraction)
     test = np.zeros(len(time), dtype=bool)
     test[np.argsort(time, kind="stable")[len(time) - n_test :]] = True
-    return _held_out(snapshot, test, f"latest {fraction:.0%} of all behaviours")
+    return _held_out(snapshot, test, f"latest {fraction:.0%} of all behaviours", by_time)
+
+
+def latest_of_users(snapshot: GraphSnapshot, fraction: float = 0.1) -> Split:
+    """Take the latest `fraction` of every user's behaviours as test; a user keeps at least one in train.
+
+    Raises:
+        UsageError: behaviours carry no time.
+    """
+    test = _last_of_users(snapshot.behaviours.user_num, _times(snapshot), fraction=fraction)
+    return _held_out(snapshot, test, f"latest {fraction:.0%} of every user's behaviours", latest_of_users)
 
 
 def leave_last_out(snapshot: GraphSnapshot, n: int = 1) -> Split:
@@ -96,7 +110,7 @@ def leave_last_out(snapshot: GraphSnapshot, n: int = 1) -> Split:
         UsageError: behaviours carry no time.
     """
     test = _last_of_users(snapshot.behaviours.user_num, _times(snapshot), n=n)
-    return _held_out(snapshot, test, f"last {n} of every user's behaviours")
+    return _held_out(snapshot, test, f"last {n} of every user's behaviours", partial(_last_again, n))
 
 
 def by_given(snapshot: GraphSnapshot) -> Split:
@@ -131,6 +145,10 @@ def split_by(snapshot: GraphSnapshot, name: str) -> Split:
     return SPLITS[name](snapshot)
 
 
+def _last_again(n: int, train: GraphSnapshot, fraction: float) -> Split:
+    return leave_last_out(train, n)
+
+
 def _times(snapshot: GraphSnapshot) -> npt.NDArray[np.float64]:
     time = snapshot.behaviours.time
     if np.isnan(time).any():
@@ -153,11 +171,16 @@ def _last_of_users(
     return last
 
 
-def _held_out(snapshot: GraphSnapshot, test: BoolArray, protocol: str) -> Split:
+def _held_out(
+    snapshot: GraphSnapshot,
+    test: BoolArray,
+    protocol: str,
+    cut_again: Callable[[GraphSnapshot, float], Split] | None = None,
+) -> Split:
     """Cut by a mask [n behaviours]; pairs that train keeps are not tested, since what was seen is not recommended."""
     behaviours = snapshot.behaviours
     pair = behaviours.user_num * snapshot.n_items + behaviours.item_num
     seen_too = test & np.isin(pair, pair[~test])
     keep = snapshot.with_behaviours(~seen_too) if seen_too.any() else snapshot
     test = test[~seen_too]
-    return Split(keep, np.zeros_like(test), test, protocol)
+    return Split(keep, np.zeros_like(test), test, protocol, cut_again)

@@ -60,7 +60,7 @@ class Trained:
 def train(split: Split, config: Config, encode: Encode, fit_on: FitOn) -> Trained:
     """Train on a split; its test behaviours are never looked at.
 
-    Settings and blend are chosen on the split's valid part, or on a random cut of train where that is empty.
+    Settings and blend are chosen on the split's valid part, or where that is empty, on a cut of train made as test was.
 
     Args:
         split: the graph, cut.
@@ -96,7 +96,10 @@ def train(split: Split, config: Config, encode: Encode, fit_on: FitOn) -> Traine
 def _validation_cut(split: Split, config: Config) -> tuple[GraphSnapshot, Behaviours]:
     if split.is_valid.any():
         return split.train, split.valid
-    cut = by_random(split.train, config.valid_fraction, config.seed)
+    if split.cut_again:
+        cut = split.cut_again(split.train, config.valid_fraction)
+    else:
+        cut = by_random(split.train, config.valid_fraction, config.seed)
     return cut.train, cut.test
 
 

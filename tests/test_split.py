@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kgrec.config import Config
 from kgrec.errors import UsageError
 from kgrec.schema import Schema
 from kgrec.snapshot import GraphSnapshot
-from kgrec.split import SPLITS, by_given, by_random, by_time, leave_last_out, split_by, uncut
+from kgrec.split import SPLITS, by_given, by_random, by_time, latest_of_users, leave_last_out, split_by, uncut
 from kgrec.tables import GraphTables, check
+from kgrec.training import _validation_cut
 
 SCHEMA = Schema.from_dict(
     {
@@ -44,6 +46,12 @@ def snapshots(draw):
     triples = draw(st.lists(pairs, min_size=1, max_size=60, unique=True))
     parts = draw(st.lists(st.sampled_from(PARTS), min_size=len(triples), max_size=len(triples)))
     return snapshot_of([(f"u{u}", f"i{i}", float(t), p) for (u, i, t), p in zip(triples, parts, strict=True)])
+
+
+def timeless(snapshot: GraphSnapshot) -> GraphSnapshot:
+    schema = snapshot.schema.to_dict()
+    del schema["roles"]["behaviours"]["LIKED"]["time"]
+    return replace(snapshot, schema=Schema.from_dict(schema))
 
 
 def pairs_of(behaviours) -> set[tuple[int, int]]:
@@ -158,13 +166,43 @@ def test_an_unknown_split_is_refused(communities):
 
 @pytest.mark.parametrize("name", ["time", "last"])
 def test_a_split_by_time_needs_times(communities, name):
-    schema = communities.schema.to_dict()
-    del schema["roles"]["behaviours"]["LIKED"]["time"]
-    timeless = replace(communities, schema=Schema.from_dict(schema))
     with pytest.raises(UsageError, match="behaviours have no time; name a `time` property"):
-        split_by(timeless, name)
+        split_by(timeless(communities), name)
 
 
 def test_given_parts_must_be_given():
     with pytest.raises(UsageError, match="no behaviour is marked valid or test"):
         by_given(snapshot_of([("a", "x", 1, "train"), ("a", "y", 2, None)]))
+
+
+def twenty_days_each() -> GraphSnapshot:
+    return snapshot_of([(f"u{u}", f"i{i}", 10.0 * u + i, None) for u in range(5) for i in range(20)])
+
+
+def times_held(split) -> list[float]:
+    cut = split.cut_again(split.train, 0.1)
+    assert not pairs_of(cut.test) & pairs_of(split.test)
+    return np.sort(cut.test.time).tolist()
+
+
+def test_a_cut_by_time_is_made_again_within_train():
+    snapshot = twenty_days_each()
+    assert times_held(leave_last_out(snapshot, 2)) == sorted(10.0 * u + i for u in range(5) for i in (16, 17))
+    assert times_held(uncut(snapshot)) == sorted(10.0 * u + i for u in range(5) for i in (18, 19))
+
+
+def test_without_an_order_in_time_the_cut_is_random(communities):
+    assert uncut(timeless(communities)).cut_again is None
+    assert by_random(communities).cut_again is None
+    assert by_given(communities).cut_again is None
+
+
+def test_settings_are_chosen_on_a_cut_made_as_test_was():
+    snapshot = twenty_days_each()
+    latest, held_out = _validation_cut(leave_last_out(snapshot), Config())
+    assert np.sort(held_out.time).tolist() == [10.0 * u + 18 for u in range(5)]
+    assert latest.behaviours.time.max() < 10.0 * 4 + 18
+    at_random = by_random(snapshot, 0.1)
+    _, held_out = _validation_cut(at_random, Config(valid_fraction=0.2))
+    assert np.bincount(held_out.user_num).tolist() == [4] * 5
+    assert pairs_of(held_out) != pairs_of(latest_of_users(at_random.train, 0.2).test)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-from kgrec.signals.history import has_times, weights_differ
+from kgrec.signals.history import behaviours_differ, has_times
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 
 Group = Literal["graph", "cf", "content"]
@@ -46,7 +46,10 @@ Recent = Annotated[
     float | None,
     Field(gt=0, description="Latest items of a user after which an older one counts half; none: all alike."),
 ]
-WeightInfluence = Annotated[float, Field(ge=0, lt=1, description="How far a behaviour's weight moves its strength.")]
+WeightInfluence = Annotated[
+    float,
+    Field(ge=0, description="How far a behaviour counts for what it is worth: 0 all alike, 1 as learnt."),
+]
 
 
 class SignalSettings(BaseModel):
@@ -86,7 +89,7 @@ class Signal(ABC):
         needs: dict[str, Callable[[GraphSnapshot], Any]] = {
             "recent": has_times,
             "half_life": has_times,
-            "weight_influence": weights_differ,
+            "weight_influence": behaviours_differ,
             "attributes": lambda train: train.item_attributes.nnz,
             "kg_weight": lambda train: train.relations,
         }

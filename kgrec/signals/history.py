@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse as sp
-from scipy.stats import rankdata
 
+from kgrec.signals.worth import shares, worth
 from kgrec.snapshot import GraphSnapshot, IntArray
 
 
@@ -15,7 +14,7 @@ def history(train: GraphSnapshot, influence: float = 0.0, recent: float | None =
 
     Args:
         train: the graph to learn from.
-        influence: how far a behaviour's weight moves its strength; see `strengths`.
+        influence: how far a behaviour counts for what it is worth; see `strengths`.
         recent: number of later items after which an item counts half; None, or behaviours without a time: no fading.
     """
     strength = strengths(train, influence)
@@ -27,24 +26,18 @@ def history(train: GraphSnapshot, influence: float = 0.0, recent: float | None =
 
 
 def strengths(train: GraphSnapshot, influence: float) -> sp.csr_matrix:
-    """Return 1 ± `influence` for every pair with a behaviour, float32 CSR [n_users, n_items].
-
-    A weight counts by its rank among the weights of its behaviour type, so stars, seconds and play counts are all
-    read alike and one huge count outweighs nothing. A pair with several behaviours has their mean.
+    """Return how strongly users hold with what they have a behaviour with, float32 CSR [n_users, n_items].
 
     Args:
         train: the graph to learn from.
-        influence: strength of the highest weight is 1 + influence, of the lowest 1 - influence; in [0, 1).
+        influence: 0: every pair has 1; 1: the mean of what its behaviours are worth; between and beyond: in proportion.
     """
-    if not influence or not weights_differ(train):
+    if not influence or not behaviours_differ(train):
         return train.interactions
     behaviours = train.behaviours
-    strength = 1 + influence * (2 * _quantiles(behaviours.weight, behaviours.type_num) - 1)
+    strength = shares(behaviours) * (1 + influence * (worth(train) - 1))
     cells = (behaviours.user_num, behaviours.item_num)
-    total = sp.csr_matrix((strength.astype(np.float32), cells), shape=train.interactions.shape)
-    count = sp.csr_matrix((np.ones(len(behaviours), np.float32), cells), shape=total.shape)
-    total.data /= count.data
-    return total
+    return sp.csr_matrix((strength.astype(np.float32), cells), shape=train.interactions.shape)
 
 
 def has_times(train: GraphSnapshot) -> bool:
@@ -52,10 +45,10 @@ def has_times(train: GraphSnapshot) -> bool:
     return bool(np.isfinite(train.behaviours.time).any())
 
 
-def weights_differ(train: GraphSnapshot) -> bool:
-    """Say whether the weights of behaviours tell anything."""
-    weight = train.behaviours.weight
-    return bool(len(weight)) and bool((weight != weight[0]).any())
+def behaviours_differ(train: GraphSnapshot) -> bool:
+    """Say whether there are several types or weights of behaviours, so that some may be worth more than others."""
+    behaviours = train.behaviours
+    return bool(len(behaviours)) and bool(np.ptp(behaviours.weight) or np.ptp(behaviours.type_num))
 
 
 def sequences(train: GraphSnapshot) -> tuple[IntArray, IntArray]:
@@ -78,15 +71,6 @@ def steps_ago(user_num: IntArray) -> IntArray:
     """Return how many later items of the user follow each place of `sequences`, int64 [n pairs]."""
     counts = np.bincount(user_num) if len(user_num) else np.empty(0, np.int64)
     return np.asarray(np.cumsum(counts)[user_num] - 1 - np.arange(len(user_num)))
-
-
-def _quantiles(weight: npt.NDArray[np.float32], type_num: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Mean rank of each weight among those of its type, scaled to 0 … 1; equal weights get 0.5."""
-    quantile = np.empty(len(weight))
-    for type_ in np.unique(type_num):
-        rows = type_num == type_
-        quantile[rows] = (rankdata(weight[rows]) - 0.5) / rows.sum()
-    return quantile
 
 
 def mean_count(interactions: sp.csr_matrix) -> float:

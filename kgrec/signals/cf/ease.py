@@ -39,7 +39,7 @@ class EASESettings(SignalSettings):
     attributes: float = Field(
         0.0, ge=0, description="Weight of a node of the knowledge graph, as if it were a user who chose its items."
     )
-    weight_influence: WeightInfluence = 0.3
+    weight_influence: WeightInfluence = 1.0
     recent: Recent = None
 
 
@@ -61,7 +61,7 @@ class EASE(Signal):
         "dropout": (0.2, 0.75),
         "evenness": (0.0, 0.6),
         "recent": Ladder(4.0, 0.5, 64),
-        "weight_influence": (0.0, 0.7),
+        "weight_influence": (0.0, 2.0),
     }
 
     _history: sp.csr_matrix

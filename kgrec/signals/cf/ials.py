@@ -25,7 +25,7 @@ class IALSSettings(SignalSettings):
         0.1, gt=0, description="Pull of vectors towards zero, as a share of alpha times the mean behaviours of a row."
     )
     iterations: int = Field(15, ge=1, description="Rounds of solving users, then items.")
-    weight_influence: WeightInfluence = 0.3
+    weight_influence: WeightInfluence = 1.0
 
 
 class IALS(Signal):
@@ -42,7 +42,7 @@ class IALS(Signal):
         "alpha": Ladder(2.0, 0.3, 100),
         "regularization": Ladder(1.6, 0.005, 1),
         "factors": Ladder(2.0, 16, 256),
-        "weight_influence": (0.0, 0.7),
+        "weight_influence": (0.0, 2.0),
     }
 
     _users: FloatArray

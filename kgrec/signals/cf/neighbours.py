@@ -28,7 +28,7 @@ class NeighboursSettings(SignalSettings):
         0.0, ge=-1, le=1, description="Power of an item's popularity that its scores are divided by."
     )
     recent: Recent = None
-    weight_influence: WeightInfluence = 0.2
+    weight_influence: WeightInfluence = 0.5
 
 
 class Neighbours(Signal):
@@ -45,7 +45,7 @@ class Neighbours(Signal):
         "recent": Ladder(4.0, 0.5, 64),
         "shrinkage": Ladder(5.0, 0.1, 1000),
         "damping": (-0.2, 0.2),
-        "weight_influence": (0.0, 0.6),
+        "weight_influence": (0.0, 1.0),
     }
 
     _history: sp.csr_matrix

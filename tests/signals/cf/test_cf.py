@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from kgrec.signals.cf import EASE, IALS, Neighbours, Popularity, Transitions
-from kgrec.signals.history import history, strengths
+from kgrec.signals.history import history
 from kgrec.snapshot import GraphSnapshot
 from kgrec.tables import check
 from kgrec.testing.graphs import LIKED, shuffled, two_communities, withheld_items
@@ -106,18 +106,6 @@ def test_only_k_neighbours_are_kept():
     train, _ = graph()
     signal = Neighbours(Neighbours.Settings(k=3)).fit(train, {})
     assert np.diff(signal._similarity.tocsc().indptr).max() == 3
-
-
-def test_weights_count_by_rank_within_their_type():
-    tables = two_communities(seed=1)
-    is_train = tables.edges[LIKED].column("split").to_numpy(zero_copy_only=False) == "train"
-    rating = np.where(np.arange(len(is_train)) == is_train.argmax(), 1e9, 1.0)
-    train, _ = graph(lambda tables: with_liked(tables, rating=rating))
-    values = strengths(train, 0.5).data
-    assert values.max() == pytest.approx(1.5, abs=0.01)
-    assert np.delete(values, values.argmax()) == pytest.approx(1.0, abs=0.01)
-    equal, _ = graph()
-    np.testing.assert_array_equal(strengths(equal, 0.5).toarray(), equal.interactions.toarray())
 
 
 def test_ease_has_no_weight_from_an_item_to_itself_and_meets_its_definition():

@@ -1,0 +1,132 @@
+"""Behaviours count for what they tell of a user's other items."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from kgrec.schema import Schema
+from kgrec.signals import worth as worth_module
+from kgrec.signals.cf.ease import EASE
+from kgrec.signals.history import strengths
+from kgrec.signals.worth import worth
+from kgrec.snapshot import GraphSnapshot
+from kgrec.tables import GraphTables, check
+
+SCHEMA = Schema.from_dict(
+    {
+        "name": "shop",
+        "nodes": {"User": {"key": "user_id"}, "Item": {"key": "item_id"}},
+        "relationships": {
+            "VIEWED": {"from": "User", "to": "Item"},
+            "BOUGHT": {"from": "User", "to": "Item", "properties": {"stars": "float"}},
+        },
+        "roles": {"users": "User", "items": "Item", "behaviours": {"VIEWED": {}, "BOUGHT": {"weight": "stars"}}},
+    }
+)
+N_USERS, N_ITEMS = 120, 60
+OWN = np.arange(N_USERS)[:, None] % 2 == np.arange(N_ITEMS) % 2
+VIEWED, BOUGHT = 0, 1
+
+
+def shop(viewed: np.ndarray, bought: np.ndarray, stars: np.ndarray) -> GraphSnapshot:
+    """Return a shop from masks and stars [N_USERS, N_ITEMS]; users and items are of two kinds, even and odd."""
+    user_ids, item_ids = [f"u{u:03}" for u in range(N_USERS)], [f"i{i:03}" for i in range(N_ITEMS)]
+
+    def edges(mask: np.ndarray, **columns: np.ndarray) -> pa.Table:
+        user, item = np.nonzero(mask)
+        ends = {"src": np.take(user_ids, user).tolist(), "dst": np.take(item_ids, item).tolist()}
+        return pa.table({**ends, **{name: values[mask] for name, values in columns.items()}})
+
+    tables = GraphTables(
+        SCHEMA,
+        {"User": pa.table({"user_id": user_ids}), "Item": pa.table({"item_id": item_ids})},
+        {("User", "VIEWED", "Item"): edges(viewed), ("User", "BOUGHT", "Item"): edges(bought, stars=stars)},
+    )
+    return GraphSnapshot.from_tables(check(tables))
+
+
+def sampled(share: float, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).random((N_USERS, N_ITEMS)) < share
+
+
+def views_at_random() -> GraphSnapshot:
+    return shop(sampled(0.25, 0), OWN & sampled(0.25, 1), np.ones(OWN.shape))
+
+
+def test_a_type_that_tells_more_is_worth_more():
+    train = views_at_random()
+    viewed = train.behaviours.type_num == VIEWED
+    value = worth(train)
+    assert value[~viewed].min() > 3 * abs(value[viewed]).max()
+    np.testing.assert_allclose(np.mean(value**2), 1, rtol=1e-5)
+
+
+def test_worth_changes_what_is_recommended():
+    train = views_at_random()
+    users = np.arange(N_USERS)
+
+    def share_of_own(influence: float) -> float:
+        scores = EASE(EASE.Settings(weight_influence=influence)).fit(train, {}).scores(users)
+        scores[train.interactions.nonzero()] = -np.inf
+        best = np.argsort(-scores, axis=1)[:, :5]
+        return float(OWN[users[:, None], best].mean())
+
+    assert share_of_own(1.0) > share_of_own(0.0) + 0.1
+
+
+def test_low_ratings_that_tell_of_the_opposite_count_against():
+    disliked = ~OWN & sampled(0.1, 2)
+    bought = disliked | (OWN & sampled(0.4, 1))
+    train = shop(np.zeros_like(OWN), bought, np.where(disliked, 1.0, 5.0))
+    value = worth(train)
+    low = train.behaviours.weight == 1
+    assert value[low].max() < 0 < value[~low].min()
+    assert (strengths(train, 1.0)[np.nonzero(disliked)] < 0).all()
+    assert (strengths(train, 0.0)[np.nonzero(disliked)] == 1).all()
+
+
+def test_low_ratings_that_tell_as_much_count_as_much():
+    bought = OWN & sampled(0.4, 1)
+    train = shop(np.zeros_like(OWN), bought, 1.0 + sampled(0.5, 3))
+    np.testing.assert_allclose(worth(train), 1, atol=0.15)
+
+
+def test_one_huge_weight_outweighs_nothing():
+    bought = OWN & sampled(0.4, 1)
+    stars = np.where(np.cumsum(bought).reshape(bought.shape) == 1, 1e9, 1.0)
+    np.testing.assert_allclose(worth(shop(np.zeros_like(OWN), bought, stars)), 1, atol=0.15)
+
+
+@pytest.mark.parametrize("n_viewed", [0, 1])
+def test_nothing_to_learn_from_leaves_all_alike(n_viewed):
+    """Behaviours all of a kind, and users with one behaviour each."""
+    one = np.arange(N_ITEMS) == np.arange(N_USERS)[:, None] % N_ITEMS
+    train = shop(one & (np.arange(N_USERS)[:, None] < n_viewed), one, np.ones(OWN.shape))
+    np.testing.assert_array_equal(worth(train), 1)
+
+
+def test_a_pair_is_worth_the_mean_of_its_types():
+    both = OWN & sampled(0.2, 4)
+    train = shop(sampled(0.25, 0) | both, both, np.ones(OWN.shape))
+    value, type_num = worth(train), train.behaviours.type_num
+    expected = (value[type_num == VIEWED][0] + value[type_num == BOUGHT][0]) / 2
+    np.testing.assert_allclose(strengths(train, 1.0)[np.nonzero(both)], expected, rtol=1e-4)
+
+
+def test_a_sample_of_users_is_enough(monkeypatch):
+    train = views_at_random()
+    viewed = train.behaviours.type_num == VIEWED
+    whole = worth(train)
+    monkeypatch.setattr(worth_module, "MAX_BEHAVIOURS", 1500)
+    part = worth(views_at_random())
+    assert (part != whole).any()
+    assert part[~viewed].min() > 2 * part[viewed].max()
+
+
+def test_worth_is_learnt_once(monkeypatch):
+    train = views_at_random()
+    first = strengths(train, 1.0)
+    monkeypatch.setattr(worth_module, "_learn", None)
+    np.testing.assert_array_equal(strengths(train, 1.0).data, first.data)
