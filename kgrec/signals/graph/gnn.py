@@ -23,6 +23,9 @@ class GNNSettings(SignalSettings):
     layers: int = Field(2, ge=1, le=6, description="How many relationships far a node sees.")
     temperature: float = Field(0.2, ge=0.02, le=2, description="Divides the cosines in the softmax.")
     kg_weight: float = Field(0.3, ge=0, description="Weight of a relationship that is no behaviour; behaviours have 1.")
+    relation_balance: float = Field(
+        0.0, ge=0, le=2, description="How far a relationship's weight follows what its type says of choices; 0: alike."
+    )
     edge_dropout: float = Field(0.2, ge=0, lt=1, description="Share of the edges left out in each training step.")
     steps: int = Field(40, ge=1, description="Training steps; each holds all users, or as many as memory allows.")
     members: int = Field(1, ge=1, description="Networks from different seeds whose cosines are averaged.")
@@ -43,6 +46,7 @@ class GNN(Signal):
         "steps": Ladder(2.0, 10, 320),
         "temperature": Ladder(1.4, 0.05, 1),
         "kg_weight": (0.0, 1.0),
+        "relation_balance": (0.5, 1.0),
         "layers": (1, 3),
         "edge_dropout": (0.5,),
         "members": (3,),

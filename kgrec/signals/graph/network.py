@@ -125,7 +125,7 @@ def train_network(train: GraphSnapshot, text_nodes: IntArray, text: FloatArray, 
     first[train.item_nodes[np.bincount(train.interactions.indices, minlength=train.n_items) == 0]] = 0
     scaled = torch.from_numpy(text * np.float32(SCALE))
     network = Network(torch.from_numpy(first), torch.from_numpy(text_nodes), scaled, settings.layers)
-    adjacency = Adjacency.of(train, settings.kg_weight)
+    adjacency = Adjacency.of(train, settings.kg_weight, settings.relation_balance)
     _optimise(network, train, adjacency, settings, random)
     with torch.no_grad():
         vectors = network(_sparse(adjacency, adjacency.weight))
