@@ -28,6 +28,12 @@ class Adjacency:
     edge: IntArray
     weight: FloatArray
 
+    @property
+    def matrix(self) -> sp.csr_matrix:
+        """The adjacency as a float32 CSR matrix [n_nodes, n_nodes]."""
+        n = len(self.indptr) - 1
+        return sp.csr_matrix((self.weight[self.edge], self.indices, self.indptr), shape=(n, n))
+
     @classmethod
     def of(cls, train: GraphSnapshot, kg_weight: float, balance: float = 0.0) -> Adjacency:
         """Join behaviours (weight 1) and every other relationship (see `relation_weights`) over all nodes.
