@@ -92,6 +92,7 @@ class Signal(ABC):
             "weight_influence": behaviours_differ,
             "attributes": lambda train: train.item_attributes.nnz,
             "kg_weight": lambda train: train.relations,
+            "relation_balance": lambda train: len(train.relations) > 1,
         }
         return bool(needs[setting](train)) if setting in needs else True
 

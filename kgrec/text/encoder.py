@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 import numpy as np
 import numpy.typing as npt
 
+from kgrec.device import best_device
 from kgrec.errors import UsageError
 from kgrec.snapshot import FloatArray, IntArray
 
@@ -146,11 +147,7 @@ class TransformersEncoder:
 
     @cached_property
     def _device(self) -> str:
-        import torch
-
-        if torch.cuda.is_available():
-            return "cuda"
-        return "mps" if torch.backends.mps.is_available() else "cpu"
+        return best_device("cuda", "mps")
 
     @property
     def _default_batch_tokens(self) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from kgrec.signals.graph.relation_weights import relation_weights
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
 
 
@@ -27,15 +28,21 @@ class Adjacency:
     edge: IntArray
     weight: FloatArray
 
+    @property
+    def matrix(self) -> sp.csr_matrix:
+        """The adjacency as a float32 CSR matrix [n_nodes, n_nodes]."""
+        n = len(self.indptr) - 1
+        return sp.csr_matrix((self.weight[self.edge], self.indices, self.indptr), shape=(n, n))
+
     @classmethod
-    def of(cls, train: GraphSnapshot, kg_weight: float) -> Adjacency:
-        """Join behaviours (weight 1) and every other relationship (weight `kg_weight`) over all nodes.
+    def of(cls, train: GraphSnapshot, kg_weight: float, balance: float = 0.0) -> Adjacency:
+        """Join behaviours (weight 1) and every other relationship (see `relation_weights`) over all nodes.
 
         Relationships between the same two nodes become one edge with the sum of their weights. A relationship
         from a node to itself says nothing about others and is left out.
         """
         n = train.n_nodes
-        graph = sp.triu(_directed(train, kg_weight), k=1).tocoo()
+        graph = sp.triu(_directed(train, kg_weight, balance), k=1).tocoo()
         a, b = graph.row, graph.col
         degree = np.bincount(a, graph.data, n) + np.bincount(b, graph.data, n)
         weight = (graph.data / np.sqrt(degree[a] * degree[b])).astype(np.float32)
@@ -45,14 +52,15 @@ class Adjacency:
         return cls(both.indptr.astype(np.int32), both.indices.astype(np.int32), both.data - 1, weight)
 
 
-def _directed(train: GraphSnapshot, kg_weight: float) -> sp.csr_matrix:
+def _directed(train: GraphSnapshot, kg_weight: float, balance: float) -> sp.csr_matrix:
     """Return the summed weights between any two nodes, smaller node number first, float32 [n_nodes, n_nodes]."""
     pairs = train.interactions.tocoo()
     parts = [(train.user_nodes[pairs.row], train.item_nodes[pairs.col])]
+    weights = [1.0]
     if kg_weight > 0:
         parts += train.relations.values()
+        weights += relation_weights(train, kg_weight, balance).values()
     source, target = (np.concatenate(ends) for ends in zip(*parts, strict=True))
-    weight = np.full(len(source), kg_weight, dtype=np.float32)
-    weight[: pairs.nnz] = 1
+    weight = np.repeat(np.array(weights, np.float32), [len(ends[0]) for ends in parts])
     ends = (np.minimum(source, target), np.maximum(source, target))
     return sp.csr_matrix((weight, ends), shape=(train.n_nodes, train.n_nodes))

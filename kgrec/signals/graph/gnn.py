@@ -23,9 +23,15 @@ class GNNSettings(SignalSettings):
     layers: int = Field(2, ge=1, le=6, description="How many relationships far a node sees.")
     temperature: float = Field(0.2, ge=0.02, le=2, description="Divides the cosines in the softmax.")
     kg_weight: float = Field(0.3, ge=0, description="Weight of a relationship that is no behaviour; behaviours have 1.")
+    relation_balance: float = Field(
+        0.0, ge=0, le=2, description="How far a relationship's weight follows what its type says of choices; 0: alike."
+    )
     edge_dropout: float = Field(0.2, ge=0, lt=1, description="Share of the edges left out in each training step.")
     steps: int = Field(40, ge=1, description="Training steps; each holds all users, or as many as memory allows.")
     members: int = Field(1, ge=1, description="Networks from different seeds whose cosines are averaged.")
+    memory: int | None = Field(
+        None, gt=0, description="Bytes that training may take on the device; none: half of what it has."
+    )
 
 
 class GNN(Signal):
@@ -43,6 +49,7 @@ class GNN(Signal):
         "steps": Ladder(2.0, 10, 320),
         "temperature": Ladder(1.4, 0.05, 1),
         "kg_weight": (0.0, 1.0),
+        "relation_balance": (0.5, 1.0),
         "layers": (1, 3),
         "edge_dropout": (0.5,),
         "members": (3,),
@@ -64,12 +71,18 @@ class GNN(Signal):
 
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
         """Train the network; nodes that have a text vector start from it."""
+        from kgrec.signals.graph.memory import given_memory, whole_graph_bytes
         from kgrec.signals.graph.network import train_network
+        from kgrec.signals.graph.subgraph_training import train_on_subgraphs
 
         settings: GNNSettings = self.settings
         text_nodes, text = text_features(train, vectors, settings.dim)
         seeds = range(seed, seed + settings.members)
-        parts = [train_network(train, text_nodes, text, settings, member) for member in seeds]
+        memory = given_memory(settings)
+        if whole_graph_bytes(train, settings) <= memory:
+            parts = [train_network(train, text_nodes, text, settings, member) for member in seeds]
+        else:
+            parts = [train_on_subgraphs(train, text_nodes, text, settings, member, memory) for member in seeds]
         return self._take(train, np.concatenate(parts, axis=1) / np.float32(settings.members**0.5))
 
     def scores(self, user_nums: IntArray) -> FloatArray:

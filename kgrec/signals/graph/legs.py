@@ -39,11 +39,11 @@ class Leg:
 
 
 def legs(train: GraphSnapshot, members: IntArray) -> list[Leg]:
-    """Return the leg of each relationship type that touches `members` (graph-wide numbers), no two the same."""
+    """Return the leg of each relationship type that touches `members` (graph-wide numbers)."""
     number = np.full(train.n_nodes, -1)
     number[members] = np.arange(len(members))
     found = [_leg(edge_type, ends, number, len(members)) for edge_type, ends in train.relations.items()]
-    return _distinct([leg for leg in found if leg.links.nnz])
+    return [leg for leg in found if leg.links.nnz]
 
 
 def further_legs(train: GraphSnapshot, members: IntArray, near: list[Leg]) -> list[Leg]:
@@ -59,7 +59,7 @@ def further_legs(train: GraphSnapshot, members: IntArray, near: list[Leg]) -> li
                 links = leg.links @ step
                 links.data[:] = 1
                 found.append(Leg((*leg.edge_types, edge_type), links))
-    return _distinct(found)
+    return distinct(found)
 
 
 def meeting(near: list[Leg]) -> list[tuple[Leg, Leg]]:
@@ -83,7 +83,7 @@ def _leg(edge_type: EdgeType, ends: tuple[IntArray, IntArray], number: IntArray,
     return Leg((edge_type,), _ones(number[own[kept]], other[kept], (n, len(number))), direct)
 
 
-def _distinct(found: list[Leg]) -> list[Leg]:
+def distinct(found: list[Leg]) -> list[Leg]:
     """Return the first leg of those with the same links."""
     first: dict[tuple[bytes, bytes], Leg] = {}
     for leg in found:

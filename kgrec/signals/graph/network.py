@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch_geometric.nn import MessagePassing
 
+from kgrec.device import best_device
 from kgrec.progress import track
 from kgrec.signals.graph.adjacency import Adjacency
 from kgrec.signals.graph.gnn import MAX_LOGITS
@@ -47,18 +48,25 @@ class Batch:
     item_nums: Tensor
     correction: Tensor
 
+    def to(self, device: torch.device | str) -> Batch:
+        """Return the batch on a device."""
+        tensors = (self.user_nums, self.positives, self.item_nums, self.correction)
+        return Batch(*(tensor.to(device) for tensor in tensors))
 
-class _SymmetricProduct(torch.autograd.Function):
-    """A @ x for a symmetric sparse A, whose gradient A @ g needs no transposed copy of A."""
+
+class SparseProduct(torch.autograd.Function):
+    """A @ x for a sparse A that comes with Aᵀ, which a symmetric A is itself: the gradient needs no copy of it."""
 
     @staticmethod
-    def forward(ctx: Any, adjacency: Tensor, x: Tensor) -> Tensor:
-        ctx.adjacency = adjacency
-        return adjacency @ x
+    def forward(ctx: Any, matrix: Tensor, transposed: Tensor, x: Tensor) -> Tensor:
+        """Return A @ x, float32 [n, d]."""
+        ctx.transposed = transposed
+        return matrix @ x
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:
-        return None, ctx.adjacency @ gradients[0].contiguous()
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None, Tensor]:
+        """Return Aᵀ @ g of the gradient g [n, d] of the result."""
+        return None, None, ctx.transposed @ gradients[0].contiguous()
 
 
 class LightConv(MessagePassing):  # type: ignore[misc]  # torch-geometric is untyped
@@ -74,7 +82,7 @@ class LightConv(MessagePassing):  # type: ignore[misc]  # torch-geometric is unt
 
     def message_and_aggregate(self, edge_index: Tensor, x: Tensor) -> Tensor:
         """Multiply adjacency and vectors in one go."""
-        result: Tensor = _SymmetricProduct.apply(edge_index, x)  # type: ignore[no-untyped-call]
+        result: Tensor = SparseProduct.apply(edge_index, edge_index, x)  # type: ignore[no-untyped-call]
         return result
 
 
@@ -118,28 +126,38 @@ def train_network(train: GraphSnapshot, text_nodes: IntArray, text: FloatArray, 
         The vectors of all nodes, float32 [n_nodes, d], of length 1 or 0.
     """
     random = np.random.default_rng(seed)
-    first = random.normal(0, SCALE, (train.n_nodes, settings.dim)).astype(np.float32)
-    # A user starts as nothing but the neighbourhood; without one the scores stay 0 instead of random. Of an item
-    # nobody chose nothing is known but its neighbourhood and its text.
-    first[train.user_nodes] = 0
-    first[train.item_nodes[np.bincount(train.interactions.indices, minlength=train.n_items) == 0]] = 0
+    first = torch.from_numpy(first_vectors(train, settings.dim, random))
     scaled = torch.from_numpy(text * np.float32(SCALE))
-    network = Network(torch.from_numpy(first), torch.from_numpy(text_nodes), scaled, settings.layers)
-    adjacency = Adjacency.of(train, settings.kg_weight)
+    network = Network(first, torch.from_numpy(text_nodes), scaled, settings.layers).to(best_device("cuda"))
+    adjacency = Adjacency.of(train, settings.kg_weight, settings.relation_balance)
     _optimise(network, train, adjacency, settings, random)
     with torch.no_grad():
-        vectors = network(_sparse(adjacency, adjacency.weight))
-    return np.asarray(functional.normalize(vectors).numpy())
+        vectors = network(_sparse(adjacency, adjacency.weight).to(network.learned.device))
+    return np.asarray(functional.normalize(vectors).cpu().numpy())
+
+
+def first_vectors(train: GraphSnapshot, dim: int, random: np.random.Generator) -> FloatArray:
+    """Return the vectors that training starts from, float32 [n_nodes, dim].
+
+    A user starts as nothing but the neighbourhood; without one the scores stay 0 instead of random. Of an item nobody
+    chose nothing is known but its neighbourhood and its text.
+    """
+    first = random.normal(0, SCALE, (train.n_nodes, dim)).astype(np.float32)
+    first[train.user_nodes] = 0
+    first[train.item_nodes[np.bincount(train.interactions.indices, minlength=train.n_items) == 0]] = 0
+    return first
 
 
 def _optimise(
     network: Network, train: GraphSnapshot, adjacency: Adjacency, settings: Any, random: np.random.Generator
 ) -> None:
     optimiser = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE, fused=True)
-    user_nodes, item_nodes = torch.from_numpy(train.user_nodes), torch.from_numpy(train.item_nodes)
+    device = network.learned.device
+    user_nodes, item_nodes = (torch.from_numpy(nodes).to(device) for nodes in (train.user_nodes, train.item_nodes))
     batches = _batches(train.interactions, settings.steps, random)
     for batch in track(batches, "Training the graph network", total=settings.steps):
-        vectors = network(_dropped(adjacency, settings.edge_dropout, random))
+        batch = batch.to(device)
+        vectors = network(_dropped(adjacency, settings.edge_dropout, random).to(device))
         users = functional.normalize(vectors.index_select(0, user_nodes[batch.user_nums]))
         items = functional.normalize(vectors.index_select(0, item_nodes))
         loss = softmax_loss(users / settings.temperature, items, batch)
@@ -159,8 +177,11 @@ def softmax_loss(users: Tensor, items: Tensor, batch: Batch) -> Tensor:
         items: vectors of all items, float32 [n_items, d].
         batch: what to learn from.
     """
-    logits = users @ items[batch.item_nums].T - batch.correction
-    share = batch.positives @ torch.ones(len(items), 1)
+    # Half precision is many times faster on a GPU and slower on a CPU; the sums stay in full precision.
+    with torch.autocast("cuda", torch.bfloat16, enabled=users.is_cuda):
+        logits = users @ items[batch.item_nums].T
+    logits = logits - batch.correction
+    share = batch.positives @ torch.ones(len(items), 1, device=items.device)
     return (share[:, 0] * torch.logsumexp(logits, dim=1)).sum() - (users * (batch.positives @ items)).sum()
 
 
@@ -168,12 +189,14 @@ def _batches(interactions: sp.csr_matrix, steps: int, random: np.random.Generato
     """Yield `steps` batches of users with a history; every user comes once before any comes again."""
     users = np.flatnonzero(np.diff(interactions.indptr))
     size = batch_size(interactions.shape[1])
+    popularity = np.bincount(interactions.indices, minlength=interactions.shape[1])
     waiting = np.empty(0, dtype=np.int64)
     for _ in range(steps):
         if not len(waiting):
             waiting = random.permutation(users)
         chosen, waiting = waiting[:size], waiting[size:]
-        yield Batch(torch.from_numpy(chosen), _positives(interactions[chosen]), *_candidates(interactions, random))
+        candidates = draw_candidates(popularity, MAX_CANDIDATES, SAMPLED_CANDIDATES, random)
+        yield Batch(torch.from_numpy(chosen), _positives(interactions[chosen]), *candidates)
 
 
 def batch_size(n_items: int) -> int:
@@ -189,22 +212,27 @@ def _positives(history: sp.csr_matrix) -> Tensor:
     """
     counts = np.diff(history.indptr)
     weights = np.repeat(counts**-0.5, counts)
-    return _csr(history.indptr, history.indices, weights / weights.sum(), history.shape)
+    return csr_tensor(history.indptr, history.indices, weights / weights.sum(), history.shape)
 
 
-def _candidates(interactions: sp.csr_matrix, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+def draw_candidates(popularity: IntArray, most: int, sample: int, random: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Return item numbers [c] for the softmax and the logarithm of how often each is expected in them [c].
 
     An item that nobody chose is no candidate: it would only ever be pushed away, whatever is known about it.
+
+    Args:
+        popularity: how often each item was chosen, int64 [n_items].
+        most: up to this many items all are candidates.
+        sample: how many are drawn where there are more.
+        random: source of the sample.
     """
-    popularity = np.bincount(interactions.indices, minlength=interactions.shape[1])
     chosen = np.flatnonzero(popularity)
-    if len(chosen) <= MAX_CANDIDATES:
+    if len(chosen) <= most:
         return torch.from_numpy(chosen), torch.zeros(len(chosen))
     chance = np.sqrt(popularity[chosen])
     chance /= chance.sum()
-    drawn = random.choice(len(chosen), SAMPLED_CANDIDATES, p=chance)
-    expected = np.log(SAMPLED_CANDIDATES * chance[drawn]).astype(np.float32)
+    drawn = random.choice(len(chosen), sample, p=chance)
+    expected = np.log(sample * chance[drawn]).astype(np.float32)
     return torch.from_numpy(chosen[drawn]), torch.from_numpy(expected)
 
 
@@ -216,10 +244,10 @@ def _dropped(adjacency: Adjacency, dropout: float, random: np.random.Generator) 
 
 def _sparse(adjacency: Adjacency, weight: FloatArray) -> Tensor:
     n = len(adjacency.indptr) - 1
-    return _csr(adjacency.indptr, adjacency.indices, weight[adjacency.edge], (n, n))
+    return csr_tensor(adjacency.indptr, adjacency.indices, weight[adjacency.edge], (n, n))
 
 
-def _csr(indptr: Any, indices: Any, values: Any, shape: tuple[int, int]) -> Tensor:
+def csr_tensor(indptr: Any, indices: Any, values: Any, shape: tuple[int, int]) -> Tensor:
     """Return a float32 sparse CSR tensor; 32-bit indices make its products a third faster."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")

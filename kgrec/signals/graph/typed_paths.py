@@ -23,7 +23,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from kgrec.schema import EdgeType
-from kgrec.signals.graph.legs import Leg, further_legs, legs, meeting
+from kgrec.signals.graph.legs import Leg, distinct, further_legs, legs, meeting
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
 
 Side = Literal["items", "users"]
@@ -78,6 +78,12 @@ def typed_paths(train: GraphSnapshot, rarity: float, *, pairs: bool = False) -> 
     ]
 
 
+def single_paths(train: GraphSnapshot, rarity: float) -> list[TypedPath]:
+    """Return the path through every relationship type that touches items or users, also where two relate the same."""
+    sides: tuple[tuple[Side, IntArray], ...] = (("items", train.item_nodes), ("users", train.user_nodes))
+    return [_single(side, leg, members, rarity) for side, members in sides for leg in legs(train, members)]
+
+
 def shared_nodes(train: GraphSnapshot, edge_types: Sequence[EdgeType], a: int, b: int) -> IntArray:
     """Return the nodes half-way from node a to node b, int64 graph-wide numbers, rarest first; none if direct."""
     half = len(edge_types) // 2
@@ -99,8 +105,8 @@ def _reached(train: GraphSnapshot, edge_types: Sequence[EdgeType], node: int) ->
 
 def _paths_between(side: Side, train: GraphSnapshot, members: IntArray, rarity: float, pairs: bool) -> list[TypedPath]:
     """Return the paths between `members` (graph-wide numbers of items or users)."""
-    near = legs(train, members)
-    paths = [_direct(side, leg, members) if leg.direct else _through(side, leg, rarity) for leg in near]
+    near = distinct(legs(train, members))
+    paths = [_single(side, leg, members, rarity) for leg in near]
     if pairs:
         paths += [_through(side, leg, rarity) for leg in further_legs(train, members, near)]
         paths += [_across(side, a, b, rarity) for a, b in meeting(near)]
@@ -112,6 +118,10 @@ def _relates_others(path: TypedPath) -> bool:
     total = (every @ path.left) @ (every @ path.right)
     # What is left after the subtraction may be rounding.
     return bool(total - path.itself.sum(dtype=np.float64) > 1e-5 * total)
+
+
+def _single(side: Side, leg: Leg, members: IntArray, rarity: float) -> TypedPath:
+    return _direct(side, leg, members) if leg.direct else _through(side, leg, rarity)
 
 
 def _direct(side: Side, leg: Leg, members: IntArray) -> TypedPath:

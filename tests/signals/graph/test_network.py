@@ -90,8 +90,10 @@ def test_the_sampled_loss_estimates_the_full_loss(train, monkeypatch):
     history, random = train.interactions, np.random.default_rng(0)
     users, items = (torch.from_numpy(random.normal(size=(n, 8)).astype(np.float32)) for n in history.shape)
 
+    popularity = np.bincount(history.indices, minlength=train.n_items)
+
     def loss():
-        candidates = network._candidates(history, random)
+        candidates = network.draw_candidates(popularity, network.MAX_CANDIDATES, network.SAMPLED_CANDIDATES, random)
         everybody = torch.arange(train.n_users)
         return float(
             network.softmax_loss(users, items, network.Batch(everybody, network._positives(history), *candidates))
@@ -137,7 +139,7 @@ def test_each_step_follows_its_own_gradient_alone(train):
     (five, settings), (four, _) = trained(5), trained(4)
     vectors = torch.nn.functional.normalize(four(network._sparse(adjacency, adjacency.weight)))
     users, items = vectors[torch.from_numpy(train.user_nodes)], vectors[torch.from_numpy(train.item_nodes)]
-    candidates = network._candidates(train.interactions, np.random.default_rng(0))
+    candidates = network.draw_candidates(np.ones(train.n_items), 20, 20, np.random.default_rng(0))
     batch = network.Batch(torch.arange(train.n_users), network._positives(train.interactions), *candidates)
     four.zero_grad()
     network.softmax_loss(users / settings.temperature, items, batch).backward()

@@ -1,0 +1,192 @@
+"""Training of the graph network on sampled sub-graphs, for graphs whose propagation does not fit in memory.
+
+The learned vectors and Adam's moments of all nodes stay in main memory; the device holds one sub-graph at a time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from kgrec.device import best_device
+from kgrec.progress import track
+from kgrec.signals.graph.adjacency import Adjacency
+from kgrec.signals.graph.gnn import MAX_LOGITS
+from kgrec.signals.graph.memory import ENTRY_BYTES, LOGIT_BYTES, node_bytes
+from kgrec.signals.graph.network import (
+    SAMPLED_CANDIDATES,
+    SCALE,
+    Batch,
+    SparseProduct,
+    csr_tensor,
+    draw_candidates,
+    first_vectors,
+    softmax_loss,
+)
+from kgrec.signals.graph.sampling import Subgraph, sample_subgraph
+from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
+
+FANOUT: Final = 10
+"""Neighbours drawn of a node."""
+SEED_SHARE: Final = 0.5
+"""Part of a sub-graph's nodes that the loss is about; the others are their neighbourhoods."""
+ROUNDS: Final = 2
+"""A step of the settings is as many sub-graphs as have this many times the graph's nodes."""
+LEARNING_RATE: Final = 0.02
+"""At the first step; it falls to 0, since the gradients of samples never come to rest."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How large a step may be.
+
+    Attributes:
+        nodes: of a sub-graph.
+        behaviours: that a step learns from, each with its user and item.
+        candidates: items of the softmax.
+    """
+
+    nodes: int
+    behaviours: int
+    candidates: int
+
+    @classmethod
+    def of(cls, settings: Any, memory: int) -> Self:
+        """Share `memory` bytes between the sub-graph and the logits."""
+        nodes = max(16, int(memory / 2 / (node_bytes(settings) + FANOUT * ENTRY_BYTES)))
+        seeds = int(nodes * SEED_SHARE)
+        candidates = min(seeds // 2, SAMPLED_CANDIDATES)
+        logits = min(MAX_LOGITS, memory // (2 * LOGIT_BYTES))
+        return cls(nodes, max(1, min(seeds // 4, logits // candidates)), candidates)
+
+
+class _Table:
+    """Learned vectors of all nodes, of which a step takes and updates those of its sub-graph."""
+
+    def __init__(self, first: FloatArray, text_nodes: IntArray, text: FloatArray, device: str) -> None:
+        self.learned = torch.nn.Parameter(torch.from_numpy(first))
+        self.projection = torch.nn.Parameter(torch.eye(first.shape[1], device=device))
+        self.text = torch.from_numpy(text)
+        self.text_row = np.full(len(first), -1)
+        self.text_row[text_nodes] = np.arange(len(text_nodes))
+        self.device = device
+        self.optimisers = (
+            torch.optim.SparseAdam([self.learned], lr=LEARNING_RATE),
+            torch.optim.Adam([self.projection], lr=LEARNING_RATE),
+        )
+
+    def rows(self, nodes: IntArray) -> tuple[Tensor, Tensor]:
+        """Return the learned vectors of nodes, as a leaf for the gradient, and with the projected text added."""
+        leaf = self.learned.detach()[torch.from_numpy(nodes)].to(self.device).requires_grad_()
+        row = self.text_row[nodes]
+        has_text = torch.from_numpy(np.flatnonzero(row >= 0)).to(self.device)
+        text = self.text[torch.from_numpy(row[row >= 0])].to(self.device)
+        return leaf, leaf.index_add(0, has_text, text @ self.projection)
+
+    def update(self, nodes: IntArray, gradient: Tensor, rate: float) -> None:
+        """Take a step along the gradient [m, d] of the learned vectors of nodes [m] and that of the projection."""
+        index, shape = torch.from_numpy(nodes)[None], self.learned.shape
+        self.learned.grad = torch.sparse_coo_tensor(index, gradient.cpu(), shape, check_invariants=False)
+        for optimiser in self.optimisers:
+            optimiser.param_groups[0]["lr"] = rate
+            optimiser.step()  # type: ignore[no-untyped-call]
+            optimiser.zero_grad()
+
+
+def train_on_subgraphs(
+    train: GraphSnapshot, text_nodes: IntArray, text: FloatArray, settings: Any, seed: int, memory: int
+) -> FloatArray:
+    """Train a network as `train_network` does, with steps that hold about `memory` bytes at most.
+
+    The vectors of all nodes with Adam's moments, and the adjacency, come on top in main memory.
+    """
+    random = np.random.default_rng(seed)
+    graph = Adjacency.of(train, settings.kg_weight, settings.relation_balance).matrix
+    scaled = text * np.float32(SCALE)
+    table = _Table(first_vectors(train, settings.dim, random), text_nodes, scaled, best_device("cuda"))
+    limits = Limits.of(settings, memory)
+    popularity = np.bincount(train.interactions.indices, minlength=train.n_items)
+    steps = settings.steps * -(-ROUNDS * train.n_nodes // limits.nodes)
+    for step in track(range(steps), "Training the graph network on sub-graphs", total=steps):
+        seeds, batch = _batch(train, popularity, limits, random)
+        part = sample_subgraph(graph, seeds, settings.layers, FANOUT, limits.nodes, random)
+        gradient = _gradient(table, _dropped(part, settings.edge_dropout, random), batch.to(table.device), settings)
+        table.update(part.nodes, gradient, LEARNING_RATE * (1 - step / steps))
+    return _propagated(table, graph, settings.layers)
+
+
+def _dropped(part: Subgraph, dropout: float, random: np.random.Generator) -> Subgraph:
+    """Return the sub-graph without a random part of its edges, the rest scaled up to keep the expected sum."""
+    matrix = part.matrix.copy()
+    matrix.data *= (random.random(matrix.nnz, dtype=np.float32) >= dropout) / np.float32(1 - dropout)
+    return Subgraph(part.nodes, matrix)
+
+
+def _gradient(table: _Table, part: Subgraph, batch: Batch, settings: Any) -> Tensor:
+    """Return the gradient of the learned vectors of a sub-graph's nodes, [m, d]; the projection keeps its own."""
+    leaf, x = table.rows(part.nodes)
+    seeds = batch.positives.shape[1]
+    vectors = functional.normalize(_sums(part, x, settings.layers)[:seeds])
+    loss = softmax_loss(vectors[batch.user_nums] / settings.temperature, vectors, batch)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert leaf.grad is not None
+    return leaf.grad
+
+
+def _sums(part: Subgraph, x: Tensor, layers: int) -> Tensor:
+    """Return x [m, d] plus its neighbourhoods of 1 … `layers` steps."""
+    matrix, transposed = (
+        csr_tensor(m.indptr, m.indices, m.data, m.shape).to(x.device) for m in (part.matrix, part.matrix.T.tocsr())
+    )
+    total = x
+    for _ in range(layers):
+        x = SparseProduct.apply(matrix, transposed, x)  # type: ignore[no-untyped-call]
+        total = total + x
+    return total
+
+
+def _batch(
+    train: GraphSnapshot, popularity: IntArray, limits: Limits, random: np.random.Generator
+) -> tuple[IntArray, Batch]:
+    """Draw behaviours and candidates; return their nodes and a batch that numbers users and items by those."""
+    user, item = _draw_behaviours(train.interactions, limits.behaviours, random)
+    candidates, correction = draw_candidates(popularity, limits.candidates, limits.candidates, random)
+    ends = (train.user_nodes[user], train.item_nodes[item], train.item_nodes[candidates.numpy()])
+    seeds, place = np.unique(np.concatenate(ends), return_inverse=True)
+    users, items, others = np.split(place, np.cumsum([len(user), len(user)]))
+    weight = np.full(len(user), 1 / len(user))
+    positives = csr_tensor(np.arange(len(user) + 1), items, weight, (len(user), len(seeds)))
+    return seeds, Batch(torch.from_numpy(users), positives, torch.from_numpy(others), correction)
+
+
+def _draw_behaviours(history: sp.csr_matrix, n: int, random: np.random.Generator) -> tuple[IntArray, IntArray]:
+    """Return the users and items of n behaviours; a user of k of them is drawn √k times as often."""
+    counts = np.diff(history.indptr)
+    share = np.sqrt(counts)
+    user = random.choice(len(counts), n, p=share / share.sum())
+    entry = history.indptr[user] + (random.random(n) * counts[user]).astype(np.int64)
+    return user, history.indices[entry].astype(np.int64)
+
+
+def _propagated(table: _Table, graph: sp.csr_matrix, layers: int) -> FloatArray:
+    """Return the vectors of all nodes, float32 [n_nodes, d], of length 1 or 0.
+
+    A sparse product holds nothing but its result, so main memory has a few vectors a node here, and none of an edge.
+    """
+    with torch.no_grad():
+        nodes = np.flatnonzero(table.text_row >= 0)
+        x = table.learned.numpy()
+        x[nodes] += (table.text[torch.from_numpy(table.text_row[nodes])] @ table.projection.cpu()).numpy()
+    total = x.copy()
+    for _ in range(layers):
+        x = graph @ x
+        total += x
+    length = np.sqrt(np.einsum("nd,nd->n", total, total))
+    total /= np.where(length > 0, length, 1)[:, None]
+    return np.asarray(total)

@@ -1,0 +1,194 @@
+"""A graph that exceeds the given memory trains on sampled sub-graphs, and learns what the whole would."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from kgrec.signals.graph import network, subgraph_training
+from kgrec.signals.graph.gnn import GNN, GNNSettings, text_features
+from kgrec.signals.graph.memory import LOGIT_BYTES, given_memory, node_bytes, whole_graph_bytes
+from kgrec.signals.graph.sampling import Subgraph
+from kgrec.signals.graph.subgraph_training import Limits, train_on_subgraphs
+from kgrec.snapshot import GraphSnapshot
+from kgrec.testing.graphs import HAS_TAG, shuffled, two_communities, withheld_items
+
+WHOLE = GNNSettings(dim=16, steps=40)
+
+
+def graph(change=lambda tables: tables, **size):
+    """Train part, and the item withheld from every user."""
+    whole = GraphSnapshot.from_tables(change(two_communities(seed=1, **size)))
+    return whole.with_behaviours(whole.behaviours.split == "train"), withheld_items(whole)
+
+
+def bounded(train, share, settings=WHOLE):
+    return settings.model_copy(update={"memory": int(whole_graph_bytes(train, settings) * share)})
+
+
+def ndcg(train, withheld, scores):
+    scores = scores - 1e6 * train.interactions.toarray()
+    rank = (scores > scores[np.arange(len(withheld)), withheld][:, None]).sum(axis=1)
+    return np.mean(1 / np.log2(rank + 2))
+
+
+def fitted(train, settings, seed=0, vectors=None):
+    return GNN(settings).fit(train, vectors or {}, seed).scores(np.arange(train.n_users))
+
+
+@pytest.fixture
+def whole_forbidden(monkeypatch):
+    def refuse(*_):
+        raise AssertionError("trained over the whole graph")
+
+    monkeypatch.setattr(network, "train_network", refuse)
+
+
+@pytest.mark.usefixtures("whole_forbidden")
+@pytest.mark.parametrize("share", [0.9, 0.4, 0.1])
+def test_a_graph_that_does_not_fit_learns_all_the_same(share):
+    train, withheld = graph()
+    assert ndcg(train, withheld, fitted(train, bounded(train, share))) > 0.95
+
+
+@pytest.mark.usefixtures("whole_forbidden")
+def test_shuffled_edges_destroy_the_result():
+    train, withheld = graph(shuffled)
+    assert ndcg(train, withheld, fitted(train, bounded(train, 0.4))) < 0.7
+
+
+def test_a_graph_that_fits_is_trained_whole(monkeypatch):
+    monkeypatch.setattr(subgraph_training, "train_on_subgraphs", None)
+    train, withheld = graph()
+    assert ndcg(train, withheld, fitted(train, bounded(train, 1.01))) > 0.95
+
+
+def test_without_a_bound_half_of_the_machine_is_given():
+    assert given_memory(WHOLE) > 2**28
+    assert given_memory(WHOLE.model_copy(update={"memory": 5})) == 5
+
+
+@pytest.mark.usefixtures("whole_forbidden")
+def test_scores_repeat_by_seed():
+    train, _ = graph()
+    settings = bounded(train, 0.4)
+    one, same, other = (fitted(train, settings, seed) for seed in (5, 5, 6))
+    np.testing.assert_array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+@pytest.mark.usefixtures("whole_forbidden")
+def test_an_item_nobody_chose_is_found_through_its_text():
+    train, _ = graph()
+    hidden = train.with_behaviours(train.behaviours.item_num != 3)
+    text = {"Item": np.pad(train.matrix(HAS_TAG).toarray(), ((0, 0), (0, 24)))}
+    scores = fitted(hidden, bounded(hidden, 0.4, WHOLE.model_copy(update={"kg_weight": 0})), vectors=text)[:, 3]
+    liked = train.interactions[:, [3]].toarray()[:, 0] > 0
+    assert scores[liked].mean() > scores[~liked].mean() + 0.3
+
+
+def test_vectors_of_all_nodes_are_those_the_whole_network_would_give():
+    train, _ = graph()
+    text_nodes, text = text_features(train, {"Item": np.eye(train.n_items, 8, dtype=np.float32)}, 16)
+    settings = bounded(train, 0.4, WHOLE.model_copy(update={"steps": 1}))
+    first = network.first_vectors(train, 16, np.random.default_rng(0))
+    table = subgraph_training._Table(first, text_nodes, text, "cpu")
+    adjacency = network.Adjacency.of(train, settings.kg_weight)
+    whole = network.Network(torch.from_numpy(first.copy()), torch.from_numpy(text_nodes), torch.from_numpy(text), 2)
+    expected = torch.nn.functional.normalize(whole(network._sparse(adjacency, adjacency.weight)))
+    found = subgraph_training._propagated(table, adjacency.matrix, 2)
+    np.testing.assert_allclose(found, expected.detach().numpy(), atol=1e-5)
+
+
+def test_a_step_takes_and_moves_the_projection_of_text():
+    first, text = np.ones((4, 3), np.float32), np.arange(6, dtype=np.float32).reshape(2, 3)
+    table = subgraph_training._Table(first, np.array([3, 1]), text, "cpu")
+    leaf, x = table.rows(np.array([2, 1, 3]))
+    np.testing.assert_array_equal(x.detach().numpy(), 1 + np.array([[0, 0, 0], [3, 4, 5], [0, 1, 2]]))
+    x.sum().backward()
+    table.update(np.array([2, 1, 3]), leaf.grad, 0.5)
+    learned = table.learned.detach().numpy()
+    np.testing.assert_array_equal(learned[0], 1)
+    np.testing.assert_allclose(learned[1:], 0.5, atol=1e-5)
+    np.testing.assert_allclose(table.projection.detach().numpy(), np.eye(3) - 0.5, atol=1e-5)
+
+
+def test_the_gradient_over_a_subgraph_is_that_of_dense_products():
+    random = np.random.default_rng(0)
+    dense = random.random((6, 6)) * (random.random((6, 6)) < 0.5)
+    part = Subgraph(np.arange(6), sp.csr_matrix(dense, dtype=np.float32))
+    a, x = torch.from_numpy(dense).float(), torch.randn(6, 3, generator=torch.manual_seed(0))
+    ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    found, expected = subgraph_training._sums(part, ours, 2), theirs + a @ theirs + a @ a @ theirs
+    torch.testing.assert_close(found, expected)
+    weights = torch.arange(18.0).reshape(6, 3)
+    (found * weights).sum().backward()
+    (expected * weights).sum().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+def test_active_users_are_drawn_by_the_root_of_their_behaviours():
+    history = sp.csr_matrix(np.r_[np.ones((1, 16)), np.eye(1, 16, 3), np.zeros((1, 16))])
+    user, item = subgraph_training._draw_behaviours(history, 20_000, np.random.default_rng(0))
+    np.testing.assert_allclose(np.bincount(user, minlength=3) / 20_000, [0.8, 0.2, 0], atol=0.02)
+    assert np.all(item[user == 1] == 3)
+    np.testing.assert_allclose(np.bincount(item[user == 0]) / np.sum(user == 0), 1 / 16, atol=0.01)
+
+
+class _Largest(TorchDispatchMode):
+    """Notes the bytes of the largest tensor made, other than those that hold all nodes."""
+
+    def __init__(self, n_nodes):
+        super().__init__()
+        self.n_nodes, self.bytes = n_nodes, 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        made = [x for x in tree_leaves(result) if isinstance(x, torch.Tensor) and x.layout == torch.strided]
+        sizes = [x.nbytes for x in made if x.shape[:1] != (self.n_nodes,)]
+        self.bytes = max([self.bytes, *sizes])
+        return result
+
+
+def test_what_a_step_holds_follows_the_bound(monkeypatch):
+    train, _ = graph(n_users=300, n_items=200)
+    sizes = []
+
+    def noted(*args):
+        part = sample(*args)
+        sizes.append(len(part.nodes))
+        return part
+
+    sample = subgraph_training.sample_subgraph
+    monkeypatch.setattr(subgraph_training, "sample_subgraph", noted)
+    for memory in (100_000, 400_000):
+        settings = WHOLE.model_copy(update={"steps": 1, "memory": memory})
+        sizes.clear()
+        with _Largest(train.n_nodes) as largest:
+            train_on_subgraphs(train, np.empty(0, np.int64), np.empty((0, 16), np.float32), settings, 0, memory)
+        assert max(sizes) <= Limits.of(settings, memory).nodes < train.n_nodes / 2
+        assert memory / 50 < largest.bytes < memory / 5
+
+
+@pytest.mark.parametrize("memory", [10**6, 10**8, 2 * 10**8, 10**10])
+def test_subgraph_and_logits_each_take_half_of_the_bound(memory):
+    limits = Limits.of(WHOLE, memory)
+    assert limits.behaviours * limits.candidates * LOGIT_BYTES <= memory / 2
+    assert limits.nodes * node_bytes(WHOLE) <= memory / 2
+
+
+def test_however_little_memory_a_step_learns_from_something():
+    limits = Limits.of(WHOLE, 1)
+    assert limits.behaviours >= 1
+    assert limits.candidates >= 2
+    assert 2 * limits.behaviours + limits.candidates <= limits.nodes
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here: torch.cuda.is_available() is false")
+@pytest.mark.parametrize("share", [1.01, 0.4])
+def test_a_gpu_learns_too(share):
+    train, withheld = graph()
+    assert ndcg(train, withheld, fitted(train, bounded(train, share))) > 0.95
