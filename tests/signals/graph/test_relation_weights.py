@@ -11,7 +11,7 @@ from kgrec.signals.base import Signal
 from kgrec.signals.graph import relation_weights
 from kgrec.signals.graph.adjacency import Adjacency
 from kgrec.signals.graph.relation_weights import informativeness
-from kgrec.signals.graph.single_paths import single_paths
+from kgrec.signals.graph.typed_paths import single_paths
 from kgrec.snapshot import Edges, GraphSnapshot
 from kgrec.testing.graphs import HAS_TAG, two_communities
 
