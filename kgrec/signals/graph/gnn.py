@@ -10,10 +10,11 @@ import numpy.typing as npt
 from pydantic import Field
 
 from kgrec.signals.base import Grid, Group, Ladder, Signal, SignalSettings
+from kgrec.signals.graph.memory import MAX_LOGITS, given_memory, whole_graph_bytes
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 
-MAX_LOGITS: Final = 32_000_000
-"""Logits held at once (128 MB, three times that with gradients): users of a step × candidate items."""
+SUBGRAPHS_SLOWER: Final = 4
+"""How many times longer training on sampled sub-graphs takes; 1.4 to 6 times were measured."""
 
 
 class GNNSettings(SignalSettings):
@@ -67,11 +68,11 @@ class GNN(Signal):
         logits = min(train.n_users * train.n_items, MAX_LOGITS)
         edges = train.interactions.nnz + sum(len(source) for source, _ in train.relations.values())
         step = logits * (6e-9 + 5e-11 * settings.dim) + edges * settings.layers * (2e-8 + 6e-10 * settings.dim)
-        return float(step * settings.steps * settings.members)
+        seconds = float(step * settings.steps * settings.members)
+        return seconds if whole_graph_bytes(train, settings) <= given_memory(settings) else seconds * SUBGRAPHS_SLOWER
 
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
         """Train the network; nodes that have a text vector start from it."""
-        from kgrec.signals.graph.memory import given_memory, whole_graph_bytes
         from kgrec.signals.graph.network import train_network
         from kgrec.signals.graph.subgraph_training import train_on_subgraphs
 

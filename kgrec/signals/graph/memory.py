@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, Final
 
 from kgrec.device import best_device, device_memory
-from kgrec.signals.graph.gnn import MAX_LOGITS
 from kgrec.snapshot import GraphSnapshot
 
+MAX_LOGITS: Final = 32_000_000
+"""Logits held at once (128 MB, four times that with gradients): users of a step × candidate items."""
 SHARE: Final = 0.5
 """Part of a device's memory that training may take if no other bound is given."""
 TENSORS: Final = 8

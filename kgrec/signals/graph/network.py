@@ -21,7 +21,7 @@ from torch_geometric.nn import MessagePassing
 from kgrec.device import best_device
 from kgrec.progress import track
 from kgrec.signals.graph.adjacency import Adjacency
-from kgrec.signals.graph.gnn import MAX_LOGITS
+from kgrec.signals.graph.memory import MAX_LOGITS
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
 
 SCALE: Final = 0.1

@@ -17,8 +17,7 @@ from torch.nn import functional
 from kgrec.device import best_device
 from kgrec.progress import track
 from kgrec.signals.graph.adjacency import Adjacency
-from kgrec.signals.graph.gnn import MAX_LOGITS
-from kgrec.signals.graph.memory import ENTRY_BYTES, LOGIT_BYTES, node_bytes
+from kgrec.signals.graph.memory import ENTRY_BYTES, LOGIT_BYTES, MAX_LOGITS, node_bytes
 from kgrec.signals.graph.network import (
     SAMPLED_CANDIDATES,
     SCALE,
@@ -36,7 +35,7 @@ FANOUT: Final = 10
 """Neighbours drawn of a node."""
 SEED_SHARE: Final = 0.5
 """Part of a sub-graph's nodes that the loss is about; the others are their neighbourhoods."""
-ROUNDS: Final = 2
+ROUNDS: Final = 4
 """A step of the settings is as many sub-graphs as have this many times the graph's nodes."""
 LEARNING_RATE: Final = 0.02
 """At the first step; it falls to 0, since the gradients of samples never come to rest."""

@@ -65,6 +65,11 @@ def test_a_graph_that_fits_is_trained_whole(monkeypatch):
     assert ndcg(train, withheld, fitted(train, bounded(train, 1.01))) > 0.95
 
 
+def test_training_on_subgraphs_is_known_to_take_longer():
+    train, _ = graph()
+    assert GNN.cost(bounded(train, 0.9), train) > 2 * GNN.cost(WHOLE, train)
+
+
 def test_without_a_bound_half_of_the_machine_is_given():
     assert given_memory(WHOLE) > 2**28
     assert given_memory(WHOLE.model_copy(update={"memory": 5})) == 5
