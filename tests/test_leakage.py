@@ -158,6 +158,14 @@ def test_a_leak_into_the_graph_is_found_there_first(split):
     assert {*ALL, "statistics"} < set(alarm)
 
 
+def test_a_leak_into_the_matrix_of_a_clean_graph_is_found(split):
+    alarm = found(
+        split, ("ease",), lambda patch, split: split.train.__dict__.update(interactions=split.whole.interactions)
+    )
+    assert alarm["graph"] == f"0 behaviours that are not in train, {split.is_test.sum()} test pairs"
+    assert "ease" in alarm
+
+
 def test_a_single_test_row_is_enough(split):
     keep = ~(split.is_test | split.is_valid)
     keep[np.flatnonzero(split.is_test)[3]] = True
