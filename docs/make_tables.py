@@ -112,6 +112,23 @@ def accuracy_of(name: str, result: dict[str, Any]) -> str:
     return f"{caption}\n\n{table(['model', *metrics], rows)}"
 
 
+def ablation() -> str:
+    """One table a data set: what is lost without each part, the most valuable first."""
+    found = [(name, result) for name, result in results() if name.startswith("ablation-")]
+    return "\n\n".join(ablation_of(name.removeprefix("ablation-"), result) for name, result in found) or NOT_YET
+
+
+def ablation_of(name: str, result: dict[str, Any]) -> str:
+    whole, n_seeds = result["everything"], result["seeds"]
+    rows = [["nothing", cell(whole["mean"], whole["deviation"], n_seeds), "", "", ""]]
+    for part, found in sorted(result["without"].items(), key=lambda pair: -pair[1]["worth"]):
+        interval = f"{found['low']:+.4f} … {found['high']:+.4f}"
+        reached = cell(found["mean"], found["deviation"], n_seeds)
+        rows.append([part, reached, f"{found['worth']:+.4f}", interval, f"{found['p_value']:.4f}"])
+    caption = f"**{name}**: `{result['command']}`; {result['protocol']}. {result['questions']} questions."
+    return f"{caption}\n\n{table(['taken away', result['metric'], 'worth', 'worth, 95 %', 'p'], rows)}"
+
+
 def cell(mean: float, deviation: float, n_seeds: int) -> str:
     return f"{mean:.4f}" + (f" ± {deviation:.4f}" if n_seeds > 1 else "")
 
@@ -245,7 +262,15 @@ TARGETS = (
     ("amazon-art-office-warm", "office NDCG@10", 0.080, "ItemKNN + TF-IDF .0736"),
 )
 """Data, measure (after the domain, where there are several), what kgrec is to reach, and what was best before."""
-TABLES = {"targets": targets, "costs": costs, "peers": peers, "accuracy": accuracy, "speed": speed, "stores": stores}
+TABLES = {
+    "targets": targets,
+    "costs": costs,
+    "peers": peers,
+    "accuracy": accuracy,
+    "ablation": ablation,
+    "speed": speed,
+    "stores": stores,
+}
 
 if __name__ == "__main__":
     main()

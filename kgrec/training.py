@@ -57,6 +57,21 @@ class Trained:
     seconds: Mapping[str, float]
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What the steps of training may see of a split.
+
+    Attributes:
+        inner: the graph with which settings are chosen and the blend is learnt.
+        held_out: the validation behaviours, which `inner` lacks.
+        final: the graph that the final signals learn from; `inner` itself where the two are the same.
+    """
+
+    inner: GraphSnapshot
+    held_out: Behaviours
+    final: GraphSnapshot
+
+
 def train(split: Split, config: Config, encode: Encode, fit_on: FitOn) -> Trained:
     """Train on a split; its test behaviours are never looked at.
 
@@ -74,37 +89,34 @@ def train(split: Split, config: Config, encode: Encode, fit_on: FitOn) -> Traine
     if not len(split.train.behaviours):
         raise UsageError("no behaviour to learn from in train; load more data, or use another split")
     watch = Stopwatch()
-    inner, held_out = _validation_cut(split, config)
+    parts = parts_of(split, config, fit_on)
+    inner, final = parts.inner, parts.final
     budget = Budget(config.budget, len(inner.behaviours))
-    final = _final_snapshot(split, inner, fit_on)
     with watch.stage("encode"):
         vectors = encode(inner)
-    asked = questions(inner, held_out, config.seed)
+    asked = questions(inner, parts.held_out, config.seed)
     with watch.stage("choose"):
         chosen = _choose_all(inner, vectors, asked, config, budget)
-    with watch.stage("blend"):
-        blends = _blends(chosen, inner, asked, config.seed)
     signals = {name: choice.signal for name, choice in chosen.items()}
+    with watch.stage("blend"):
+        blends = learn_blends(signals, inner, asked, config.seed)
     if final is not inner:
         with watch.stage("encode"):
             vectors = encode(final)
         with watch.stage("fit"):
-            signals = {name: _refit(signal, final, vectors, config.seed) for name, signal in signals.items()}
+            signals = refit(signals, final, vectors, config.seed)
     return Trained(HybridModel(final, signals, blends), vectors, _describe(chosen, blends), watch.seconds)
 
 
-def _validation_cut(split: Split, config: Config) -> tuple[GraphSnapshot, Behaviours]:
+def parts_of(split: Split, config: Config, fit_on: FitOn) -> Parts:
+    """Return what the steps of training see: the split's own validation part, or a cut of its train."""
     if split.is_valid.any():
-        return split.train, split.valid
+        return Parts(split.train, split.valid, split.train_and_valid if fit_on == "train+valid" else split.train)
     if split.cut_again:
         cut = split.cut_again(split.train, config.valid_fraction)
     else:
         cut = by_random(split.train, config.valid_fraction, config.seed)
-    return cut.train, cut.test
-
-
-def _final_snapshot(split: Split, inner: GraphSnapshot, fit_on: FitOn) -> GraphSnapshot:
-    return split.train_and_valid if fit_on == "train+valid" and split.is_valid.any() else split.train
+    return Parts(cut.train, cut.test, split.train)
 
 
 def _choose_all(
@@ -126,26 +138,47 @@ def _choose_all(
     return chosen
 
 
-def _blends(chosen: Mapping[str, Choice], inner: GraphSnapshot, asked: list[Questions], seed: int) -> dict[str, Blend]:
-    names = list(chosen)
+def learn_blends(
+    signals: Mapping[str, Signal], inner: GraphSnapshot, asked: list[Questions], seed: int
+) -> dict[str, Blend]:
+    """Learn the blend of every domain: domain → blend, of equal weights where nothing is asked.
+
+    Args:
+        signals: fitted on `inner`.
+        inner: the graph without the validation behaviours.
+        asked: the questions of the cut.
+        seed: makes the result repeat.
+    """
+    names = list(signals)
     blends = {domain: _even(names) for domain in sorted(set(inner.item_domains))}
     activity = np.diff(inner.interactions.indptr)
     popularity = np.asarray(inner.interactions.sum(axis=0), dtype=np.float32).ravel()
     for q in asked:
-        scores = [q.scores(chosen[name].signal.scores) for name in names]
+        scores = [q.scores(signal.scores) for signal in signals.values()]
         blends[q.domain] = fit_blend(
             names, scores, q.seen, q.relevant, activity[q.user_num], popularity[q.item_num], seed
         )
     return blends
 
 
+def refit(signals: Mapping[str, Signal], train: GraphSnapshot, vectors: Vectors, seed: int) -> dict[str, Signal]:
+    """Return new signals of the same settings that learnt from `train`; the given ones stay as they are."""
+    fitted = {}
+    for name, signal in signals.items():
+        say(f"fitting {name}")
+        fitted[name] = type(signal)(signal.settings).fit(train, vectors, seed)
+    return fitted
+
+
+def signals_of_cut(trained: Trained, parts: Parts, encode: Encode, seed: int) -> dict[str, Signal]:
+    """Return the signals that the blend was learnt from: the final ones, fitted again where they have seen more."""
+    if parts.final is parts.inner:
+        return dict(trained.model.signals)
+    return refit(trained.model.signals, parts.inner, encode(parts.inner), seed)
+
+
 def _even(names: Sequence[str]) -> Blend:
     return Blend.of_form("z", names, [1.0] * len(names), "search")
-
-
-def _refit(signal: Signal, train: GraphSnapshot, vectors: Vectors, seed: int) -> Signal:
-    say(f"fitting {signal.name}")
-    return type(signal)(signal.settings).fit(train, vectors, seed)
 
 
 def _describe(chosen: Mapping[str, Choice], blends: Mapping[str, Blend]) -> dict[str, Any]:

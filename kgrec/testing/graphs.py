@@ -90,15 +90,20 @@ def two_communities(seed: int = 0, n_users: int = 20, n_items: int = 10) -> Grap
     return check(GraphTables(COMMUNITY_SCHEMA, nodes, {LIKED: pa.table(liked), HAS_TAG: pa.table(has_tag)}))
 
 
-def shuffled(tables: GraphTables, seed: int = 0) -> GraphTables:
-    """Return the tables with the targets of every edge type permuted: the same degrees, and nothing left to learn."""
+def shuffled(tables: GraphTables, seed: int = 0, only: EdgeType | None = None) -> GraphTables:
+    """Return the tables with the targets of every edge type permuted: the same degrees, and nothing left to learn.
+
+    Args:
+        tables: the graph.
+        seed: makes the permutation repeat.
+        only: the one edge type to permute; the others then still tell what they told.
+    """
     rng = np.random.default_rng(seed)
-    edges = {
-        edge_type: table.set_column(
-            table.column_names.index("dst"), "dst", table.column("dst").take(pa.array(rng.permutation(table.num_rows)))
-        )
-        for edge_type, table in tables.edges.items()
-    }
+    edges = dict(tables.edges)
+    for edge_type in [only] if only else tables.edges:
+        table = tables.edges[edge_type]
+        targets = table.column("dst").take(pa.array(rng.permutation(table.num_rows)))
+        edges[edge_type] = table.set_column(table.column_names.index("dst"), "dst", targets)
     return check(replace(tables, edges=edges))
 
 

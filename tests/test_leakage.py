@@ -1,0 +1,223 @@
+"""Test behaviours planted into one stage of training are found in that stage, and nothing is found where none are."""
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from kgrec import training
+from kgrec.config import Config
+from kgrec.hybrid import fit_blend
+from kgrec.leakage import leaks, without_test
+from kgrec.signals import signal_kinds
+from kgrec.signals.cf import ease, ials, transitions
+from kgrec.signals.cf.neighbours import Neighbours
+from kgrec.signals.content import words
+from kgrec.signals.graph import network, paths
+from kgrec.signals.graph.adjacency import Adjacency
+from kgrec.signals.history import history, sequences, strengths
+from kgrec.snapshot import GraphSnapshot
+from kgrec.split import Split, by_given, by_random
+from kgrec.tables import check
+from kgrec.testing.encoder import WordEncoder
+from kgrec.testing.graphs import LIKED, two_communities
+from kgrec.text import VectorCache, text_vectors
+from kgrec.training import train
+from kgrec.validate import questions
+
+ALL = Config().signals
+
+
+def encode(snapshot):
+    return text_vectors(snapshot, WordEncoder(), VectorCache())
+
+
+@pytest.fixture
+def split():
+    """Every user's withheld item is test, one other item is valid."""
+    whole = GraphSnapshot.from_tables(two_communities(seed=1))
+    is_test = whole.behaviours.split == "test"
+    is_valid = np.zeros_like(is_test)
+    is_valid[~is_test] = by_random(whole.with_behaviours(~is_test), 0.1).is_test
+    return Split(whole, is_valid, is_test, "one test and one valid item a user")
+
+
+def found(split, signals, plant=lambda patch, split: None, fit_on="train", encode_leaky=encode):
+    """What the audit finds after training with something planted."""
+    config = Config(signals=signals, budget="1s")
+    with pytest.MonkeyPatch.context() as patch:
+        plant(patch, split)
+        trained = train(split, config, encode_leaky, fit_on)
+    return leaks(split, trained, config, encode, fit_on)
+
+
+@pytest.mark.parametrize("fit_on", ["train", "train+valid"])
+def test_nothing_is_found_where_nothing_leaks(split, fit_on):
+    assert found(split, ALL, fit_on=fit_on) == {}
+
+
+def test_nothing_is_found_with_a_cut_that_training_makes_itself():
+    assert found(by_given(GraphSnapshot.from_tables(two_communities(seed=1))), ALL) == {}
+
+
+def fit_on_everything(kind):
+    fit = kind.fit
+    return lambda patch, split: patch.setattr(
+        kind, "fit", lambda self, train, vectors, seed=0: fit(self, split.whole, vectors, seed)
+    )
+
+
+@pytest.mark.parametrize("kind", signal_kinds(ALL), ids=lambda kind: kind.name)
+def test_a_signal_that_learnt_from_test_rows_is_named_alone(split, kind):
+    assert set(found(split, (kind.name, "popularity"), fit_on_everything(kind))) == {kind.name}
+
+
+def messages(patch, split):
+    of = Adjacency.of
+    patch.setattr(Adjacency, "of", classmethod(lambda cls, train, kg_weight: of(split.whole, kg_weight)))
+
+
+def reverse_messages(patch, split):
+    """Only from users to items: the way from the items back has no weight."""
+    of, whole = Adjacency.of, split.whole
+
+    def planted(cls, train, kg_weight):
+        both, test = of(whole, kg_weight), split.test
+        row = np.repeat(np.arange(whole.n_nodes), np.diff(both.indptr))
+        forward = whole.user_nodes[test.user_num] * whole.n_nodes + whole.item_nodes[test.item_num]
+        none = np.isin(row * whole.n_nodes + both.indices, forward)
+        edge = np.where(none, len(both.weight), both.edge)
+        return replace(both, edge=edge, weight=np.append(both.weight, np.float32(0)))
+
+    patch.setattr(Adjacency, "of", classmethod(planted))
+
+
+def positives(patch, split):
+    batches = network._batches
+    patch.setattr(network, "_batches", lambda interactions, *rest: batches(split.whole.interactions, *rest))
+
+
+def matrix(patch, split):
+    patch.setattr(ease, "history", lambda train, *rest, **named: history(split.whole, *rest, **named))
+
+
+def factors(patch, split):
+    patch.setattr(ials, "strengths", lambda train, *rest: strengths(split.whole, *rest))
+
+
+def order(patch, split):
+    patch.setattr(transitions, "sequences", lambda train: sequences(split.whole))
+
+
+def kept_history(patch, split):
+    take = Neighbours._take
+    patch.setattr(Neighbours, "_take", lambda self, train, learnt: take(self, split.whole, learnt))
+
+
+def read_history(patch, split):
+    patch.setattr(words, "history", lambda train, *rest, **named: history(split.whole, *rest, **named))
+
+
+def weights_of_paths(patch, split):
+    learn = paths.learn_weights
+    patch.setattr(paths, "learn_weights", lambda features, _, *rest: learn(features, split.whole.interactions, *rest))
+
+
+@pytest.mark.parametrize(
+    ("plant", "signal"),
+    [
+        (messages, "gnn"),
+        (reverse_messages, "gnn"),
+        (positives, "gnn"),
+        (matrix, "ease"),
+        (factors, "ials"),
+        (order, "transitions"),
+        (kept_history, "neighbours"),
+        (read_history, "words"),
+        (weights_of_paths, "paths"),
+    ],
+)
+def test_a_leak_into_one_part_of_a_signal_is_found(split, plant, signal):
+    assert set(found(split, (signal, "popularity"), plant)) == {signal}
+
+
+def test_a_leak_into_the_text_of_users_is_found_and_signals_do_not_answer_for_it(split):
+    whole = split.whole
+    alarm = found(split, ("text", "gnn", "popularity"), encode_leaky=lambda snapshot: encode(whole))
+    differ = np.abs(encode(whole)["User"] - encode(split.train)["User"]).max(axis=1) > 0.01
+    assert alarm == {"text vectors": f"vectors of {differ.sum()} nodes User"}
+    assert differ.sum() > 0.8 * whole.n_users
+
+
+def test_a_leak_into_the_graph_is_found_there_first(split):
+    alarm = found(split, ALL, lambda patch, split: patch.setattr(Split, "train", property(lambda self: self.whole)))
+    assert next(iter(alarm)) == "graph"
+    n_valid, n_test = split.is_valid.sum(), split.is_test.sum()
+    assert alarm["graph"] == f"{n_valid + n_test} behaviours that are not in train, {n_test} test pairs"
+    assert {*ALL, "statistics"} < set(alarm)
+
+
+def test_a_leak_into_the_matrix_of_a_clean_graph_is_found(split):
+    alarm = found(
+        split, ("ease",), lambda patch, split: split.train.__dict__.update(interactions=split.whole.interactions)
+    )
+    assert alarm["graph"] == f"0 behaviours that are not in train, {split.is_test.sum()} test pairs"
+    assert "ease" in alarm
+
+
+def test_a_single_test_row_is_enough(split):
+    keep = ~(split.is_test | split.is_valid)
+    keep[np.flatnonzero(split.is_test)[3]] = True
+    one = split.whole.with_behaviours(keep)
+    alarm = found(split, ALL, lambda patch, split: patch.setattr(Split, "train", property(lambda self: one)))
+    assert alarm["graph"] == "1 behaviours that are not in train, 1 test pairs"
+    assert set(ALL) < set(alarm)
+
+
+def test_a_later_repetition_of_a_known_pair_is_found():
+    tables = two_communities(seed=1)
+    liked = tables.edges[LIKED]
+    again = liked.filter(pa.compute.equal(liked.column("split"), "train")).slice(0, 5)
+    again = again.set_column(3, "timestamp", pa.array([1e6] * 5)).set_column(4, "split", pa.array(["test"] * 5))
+    both = check(replace(tables, edges={**tables.edges, LIKED: pa.concat_tables([liked, again])}))
+    split = by_given(GraphSnapshot.from_tables(both))
+    later = split.whole.with_behaviours(
+        (split.whole.behaviours.split == "train") | (split.whole.behaviours.time == 1e6)
+    )
+    assert found(split, ("ease",)) == {}
+    alarm = found(split, ("ease",), lambda patch, split: patch.setattr(Split, "train", property(lambda self: later)))
+    assert alarm["graph"] == "5 behaviours that are not in train, 0 test pairs"
+
+
+def test_a_leak_into_the_questions_is_found_in_what_they_decide(split):
+    def plant(patch, split):
+        patch.setattr(training, "questions", lambda train, held_out, seed: questions(train, split.test, seed))
+
+    assert set(found(split, ("popularity", "ease", "words"), plant)) == {"settings", "blend"}
+
+
+def test_a_leak_into_the_blend_is_found(split):
+    def plant(patch, split):
+        def planted(names, scores, seen, relevant, *rest):
+            return fit_blend(names, scores, seen, relevant + split.whole.pairs(split.test), *rest)
+
+        patch.setattr(training, "fit_blend", planted)
+
+    assert set(found(split, ("popularity", "ease", "words"), plant)) == {"blend"}
+
+
+@pytest.mark.parametrize("name", ["activity", "popularity"])
+def test_a_leak_into_the_statistics_of_the_model_is_found(split, name):
+    config = Config(signals=("popularity", "ease"), budget="1s")
+    trained = train(split, config, encode, "train")
+    leaky = replace(trained.model, train=split.whole)
+    trained.model.__dict__[name] = getattr(leaky, name)
+    assert set(leaks(split, trained, config, encode, "train")) == {"statistics"}
+
+
+def test_the_graph_that_stages_are_repeated_on_has_no_test_row_anywhere(split):
+    clean = without_test(split)
+    assert clean.whole.interactions.multiply(split.whole.pairs(split.test)).nnz == 0
+    assert clean.train.digest == split.train.digest
+    assert len(clean.valid) == len(split.valid)

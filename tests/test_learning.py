@@ -1,0 +1,91 @@
+"""What is learnt comes from the steps, the labels and the knowledge graph: take one away, and the result goes with it.
+
+Every signal has a test like the first ones here beside its own (tests/signals); here are those that take away one
+cause alone, and those about the whole recommender.
+"""
+
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+
+from kgrec import Recommender
+from kgrec.signals.content import Text
+from kgrec.signals.graph.gnn import GNN, GNNSettings
+from kgrec.signals.graph.paths import Paths
+from kgrec.snapshot import GraphSnapshot
+from kgrec.split import by_given
+from kgrec.testing.encoder import WordEncoder
+from kgrec.testing.graphs import HAS_TAG, LIKED, shuffled, two_communities, withheld_items
+from kgrec.text import VectorCache, text_vectors
+
+FIRST = 0.95
+"""Share of users whose withheld item must come first."""
+DESTROYED = 0.4
+"""Share that nothing may reach once there is nothing to learn; chance is 1 of 11."""
+ONE_LAYER = GNNSettings(dim=16, steps=80, layers=1, kg_weight=0.0)
+"""With one layer a user is the sum of the own items, and an item itself: what ties two items is learnt or absent."""
+WITH_KNOWLEDGE = {GNN: GNNSettings(dim=16, kg_weight=1.0), Paths: Paths.Settings()}
+
+
+@cache
+def graph(permuted=None, seed=0):
+    """The whole graph, with the targets of one edge type permuted if asked."""
+    tables = two_communities(seed=1)
+    return GraphSnapshot.from_tables(shuffled(tables, seed, only=permuted) if permuted else tables)
+
+
+def share_ranked_first(scores, whole):
+    """Share of the users whose withheld item comes first, among those who do not have it in train as well."""
+    train, withheld = by_given(whole).train, withheld_items(whole)
+    seen = train.interactions.toarray() > 0
+    fair = ~seen[np.arange(len(withheld)), withheld]
+    assert fair.sum() > 10
+    return (np.where(seen, -np.inf, scores).argmax(axis=1) == withheld)[fair].mean()
+
+
+def learnt(kind, settings, whole, vectors=None):
+    train = by_given(whole).train
+    return share_ranked_first(kind(settings).fit(train, vectors or {}).scores(np.arange(train.n_users)), whole)
+
+
+def test_a_network_finds_the_withheld_item_by_its_steps_alone(monkeypatch):
+    assert learnt(GNN, ONE_LAYER, graph()) > FIRST
+    monkeypatch.setattr(torch.optim.Adam, "step", lambda self: None)
+    assert learnt(GNN, ONE_LAYER, graph()) < DESTROYED
+
+
+@pytest.mark.parametrize(("kind", "settings"), [(GNN, ONE_LAYER), (Paths, Paths.Settings()), (Text, Text.Settings())])
+def test_shuffled_labels_destroy_what_items_and_texts_that_stay_cannot_replace(kind, settings):
+    vectors = text_vectors(graph(), WordEncoder(), VectorCache())
+    assert learnt(kind, settings, graph(), vectors) > FIRST
+    assert learnt(kind, settings, graph(LIKED), vectors) < DESTROYED
+
+
+@pytest.mark.parametrize(("kind", "settings"), WITH_KNOWLEDGE.items())
+def test_items_nobody_chose_are_found_through_the_knowledge_graph_alone(kind, settings):
+    assert found_cold(kind, settings, graph()) > 0.95
+    # Users of a community agree, so one permutation may be lucky.
+    assert np.mean([found_cold(kind, settings, graph(HAS_TAG, seed)) for seed in range(4)]) < 0.7
+
+
+def found_cold(kind, settings, whole):
+    """Share of (liked, other) pairs of items without any behaviour in train that a user's scores put in that order."""
+    cold = np.arange(0, whole.n_items, 2)
+    train = whole.with_behaviours(~np.isin(whole.behaviours.item_num, cold))
+    scores = kind(settings).fit(train, {}).scores(np.arange(train.n_users))[:, cold]
+    liked = graph().interactions.toarray()[:, cold] > 0
+    pairs = liked[:, :, None] & ~liked[:, None, :]
+    order = np.sign(scores[:, :, None] - scores[:, None, :])
+    return (1 + order)[pairs].mean() / 2
+
+
+def test_shuffled_labels_destroy_the_whole_recommender():
+    assert recommended(graph()) > FIRST
+    assert recommended(graph(LIKED)) < DESTROYED
+
+
+def recommended(whole):
+    model = Recommender(encoder=WordEncoder(), budget="1s").fit(by_given(whole)).model
+    return share_ranked_first(model.score(np.arange(whole.n_users)).total, whole)
