@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -12,7 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from kgrec.budget import seconds_of
 from kgrec.errors import UsageError
 
-SignalName = Literal["popularity", "neighbours", "transitions", "ials", "ease", "gnn", "paths", "text", "words"]
+SignalName = Literal[
+    "popularity", "neighbours", "transitions", "spectral", "ials", "ease", "gnn", "paths", "text", "words"
+]
 
 
 class Config(BaseModel):
@@ -21,7 +23,7 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     signals: tuple[SignalName, ...] = Field(
-        default=("popularity", "neighbours", "transitions", "ials", "ease", "gnn", "paths", "text", "words"),
+        default=get_args(SignalName),
         min_length=1,
         description="Signals that may take part; those the data does not allow are left out.",
     )

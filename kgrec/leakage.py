@@ -117,7 +117,8 @@ def _in_blends(blends: Mapping[str, Blend], again: Mapping[str, Blend]) -> str:
 def _learnt(blend: Blend) -> npt.NDArray[Any]:
     """Return everything that learning a blend gave, as one row."""
     options = list(blend.report.get("options", {}).values())
-    return np.concatenate([blend.weights.ravel(), blend.activity_edges, blend.popularity_edges, options])[None]
+    scales = [value for scale in (blend.activity, blend.popularity) for value in (scale.mean, scale.deviation)]
+    return np.concatenate([blend.weights.ravel(), scales, options])[None]
 
 
 def _rows_that_differ(found: npt.NDArray[Any], clean: npt.NDArray[Any] | None) -> int:

@@ -20,6 +20,7 @@ def signal_kinds(names: Sequence[str]) -> list[type[Signal]]:
     from kgrec.signals.content.words import Words
     from kgrec.signals.graph.gnn import GNN
     from kgrec.signals.graph.paths import Paths
+    from kgrec.signals.graph.spectral import Spectral
 
-    kinds: list[type[Signal]] = [Popularity, Neighbours, Transitions, IALS, EASE, Paths, Text, Words, GNN]
+    kinds: list[type[Signal]] = [Popularity, Neighbours, Transitions, Spectral, IALS, EASE, Paths, Text, Words, GNN]
     return [kind for kind in kinds if kind.name in names]

@@ -1,4 +1,4 @@
-"""Collaborative signals: each finds withheld items of a graph with known answers, and nothing where nothing is."""
+"""Signals that need behaviours alone: each finds withheld items of a graph with known answers, and none by chance."""
 
 from dataclasses import replace
 
@@ -7,13 +7,14 @@ import pyarrow as pa
 import pytest
 
 from kgrec.signals.cf import EASE, IALS, Neighbours, Popularity, Transitions
+from kgrec.signals.graph.spectral import Spectral
 from kgrec.signals.history import history
 from kgrec.snapshot import GraphSnapshot
 from kgrec.tables import check
 from kgrec.testing.graphs import LIKED, shuffled, two_communities, withheld_items
 from kgrec.testing.signal_settings import settings_of_grid
 
-PERSONAL = (Neighbours, Transitions, IALS, EASE)
+PERSONAL = (Neighbours, Transitions, Spectral, IALS, EASE)
 
 
 def graph(change=lambda tables: tables):

@@ -1,0 +1,103 @@
+"""Spectral: a low-pass filter on the graph of users and items, in closed form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final, Self
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+from pydantic import Field
+
+from kgrec.signals.base import Grid, Group, Ladder, Recent, Signal, SignalSettings
+from kgrec.signals.history import history
+from kgrec.signals.sparse import from_arrays, largest_of_columns, to_arrays
+from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
+
+BLOCK: Final = 1024
+"""Items whose links are found at a time; the matrix of all items by all items never exists."""
+MAX_LINKS: Final = 500
+"""Links kept of an item."""
+
+
+class SpectralSettings(SignalSettings):
+    """Settings of the spectral filter."""
+
+    components: int = Field(64, ge=1, description="Smoothest directions of the graph that the ideal filter keeps.")
+    ideal: float = Field(0.3, ge=0, description="Weight of the ideal filter beside the linear one.")
+    recent: Recent = None
+
+
+class Spectral(Signal):
+    """A history smoothed over the graph: two steps through users, plus its projection onto the smoothest directions.
+
+    Shen et al., "How Powerful is Graph Convolution for Recommendation?", CIKM 2021 (GF-CF): what a graph network
+    without training comes to.
+    """
+
+    name: ClassVar[str] = "spectral"
+    group: ClassVar[Group] = "graph"
+    Settings = SpectralSettings
+    grid: ClassVar[Grid] = {
+        "recent": Ladder(4.0, 0.5, 64),
+        "components": Ladder(2.0, 16, 256),
+        "ideal": Ladder(2.0, 0.05, 3),
+    }
+
+    _links: sp.csr_matrix
+    _directions: FloatArray
+
+    @classmethod
+    def cost(cls, settings: Any, train: GraphSnapshot) -> float:
+        """Return roughly how many seconds a fit takes; see `Signal`."""
+        rows = train.n_users + train.n_items
+        return float(0.1 + train.interactions.nnz / 300_000 + settings.components * rows * settings.components * 3e-8)
+
+    def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
+        """Normalise the graph and find its smoothest directions."""
+        from sklearn.utils.extmath import randomized_svd  # type: ignore[import-untyped]
+
+        users, items = _degrees(train)
+        graph = sp.csr_matrix(sp.diags(users**-0.5) @ train.interactions @ sp.diags(items**-0.5), dtype=np.float32)
+        components = min(self.settings.components, *graph.shape)
+        _, _, directions = randomized_svd(graph, components, random_state=seed)
+        return self._take(train, _two_steps(graph), directions.astype(np.float32))
+
+    def scores(self, user_nums: IntArray) -> FloatArray:
+        """Return smoothed histories, float32 [n users, n_items]."""
+        rows = self._history[user_nums]
+        ideal = ((rows @ self._in) @ self._directions) * self._out
+        return np.asarray((rows @ self._links).toarray() + np.float32(self.settings.ideal) * ideal)
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the links as the arrays of a CSR matrix [n_items, n_items], and directions, float32 [k, n_items]."""
+        return {**to_arrays(self._links), "directions": self._directions}
+
+    def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
+        """Take back what `state` returned."""
+        return self._take(train, from_arrays(state), state["directions"])
+
+    def _take(self, train: GraphSnapshot, links: sp.csr_matrix, directions: FloatArray) -> Self:
+        root = np.sqrt(_degrees(train)[1])
+        self._history = history(train, recent=self.settings.recent)
+        self._links, self._directions = links, directions
+        self._in, self._out = np.ascontiguousarray((directions / root).T), root
+        return self
+
+
+def _degrees(train: GraphSnapshot) -> tuple[FloatArray, FloatArray]:
+    """Return the items of each user and the users of each item, at least 1, float32 [n_users] and [n_items]."""
+    chosen = train.interactions
+    counts = np.diff(chosen.indptr), np.bincount(chosen.indices, minlength=train.n_items)
+    return np.maximum(counts[0], 1).astype(np.float32), np.maximum(counts[1], 1).astype(np.float32)
+
+
+def _two_steps(graph: sp.csr_matrix) -> sp.csr_matrix:
+    """Return the strongest links from item to item by way of a user, float32 CSR [n_items, n_items]."""
+    left, right = graph.T.tocsr(), graph.tocsc()
+    blocks = []
+    for start in range(0, graph.shape[1], BLOCK):
+        links = sp.csc_matrix(left @ right[:, start : start + BLOCK])
+        blocks.append(largest_of_columns(links, links.data, MAX_LINKS))
+    return sp.csr_matrix(sp.hstack(blocks, format="csr", dtype=np.float32))
