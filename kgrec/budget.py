@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 
 BASE_SECONDS = 60.0
-BEHAVIOURS_A_SECOND = 4_000
+BEHAVIOURS_A_SECOND = 8_000
 """Without a budget a signal's search may cost `BASE_SECONDS`, and a second for every so many behaviours."""
 _UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0}
 

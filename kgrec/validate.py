@@ -109,7 +109,7 @@ def choose(
 ) -> Choice:
     """Choose a signal's settings: from the defaults on, one setting of its grid after the other, the best kept.
 
-    A ladder is climbed while that helps (pattern search: Hooke & Jeeves, J. ACM 1961).
+    A ladder is climbed while that helps (pattern search: Hooke & Jeeves, J. ACM 1961), to its end where no fit is needed.
 
     Args:
         kind: the signal.
@@ -127,15 +127,17 @@ def choose(
         for way in _ways(kind.grid[name]):
             for value in way(getattr(best.signal.settings, name)):
                 settings = best.signal.settings.model_copy(update={name: value})
-                cost = kind.cost(settings, train)
+                fitted = best.signal if name in kind.scoring else None
+                cost = 0.0 if fitted else kind.cost(settings, train)
                 if settings.model_dump() in [t["settings"] for t in tried] or not allowance.affords(cost):
                     break
-                candidate = _try(kind, settings, train, vectors, asked, seed)
+                candidate = _try(kind, settings, train, vectors, asked, seed, fitted)
                 tried.append(_record(candidate))
                 allowance.spend(cost)
-                if candidate.ndcg <= best.ndcg:
+                if candidate.ndcg > best.ndcg:
+                    best = candidate
+                elif not fitted:
                     break
-                best = candidate
     say(f"{kind.name}: NDCG@{K} {best.ndcg:.4f} on the validation cut, {len(tried)} settings tried")
     return Choice(best.signal, best.ndcg, tried, best.seconds)
 
@@ -161,9 +163,12 @@ def _try(
     vectors: Vectors,
     asked: list[Questions],
     seed: int,
+    fitted: Signal | None = None,
 ) -> Choice:
+    """Measure settings: of a signal that is fitted with them, or takes over what another has learnt."""
     start = time.perf_counter()
-    signal = kind(settings).fit(train, vectors, seed)
+    signal = kind(settings)
+    signal = signal.restore(train, vectors, fitted.state()) if fitted else signal.fit(train, vectors, seed)
     ndcg = mean_ndcg(asked, signal.scores)
     return Choice(signal, ndcg, [], time.perf_counter() - start)
 

@@ -69,6 +69,8 @@ class Signal(ABC):
     group: ClassVar[Group]
     Settings: ClassVar[type[SignalSettings]]
     grid: ClassVar[Grid] = {}
+    scoring: ClassVar[frozenset[str]] = frozenset()
+    """Settings that change how scores follow from what was learnt, but not that: trying them needs no fit."""
 
     def __init__(self, settings: SignalSettings | None = None) -> None:
         self.settings: Any = settings or self.Settings()

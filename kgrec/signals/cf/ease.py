@@ -55,12 +55,13 @@ class EASE(Signal):
     name: ClassVar[str] = "ease"
     group: ClassVar[Group] = "cf"
     Settings = EASESettings
+    scoring: ClassVar[frozenset[str]] = frozenset({"recent"})
     grid: ClassVar[Grid] = {
+        "recent": Ladder(4.0, 0.5, 64),
         "regularization": Ladder(2.5, 0.2, 100),
         "attributes": (0.3, 1.0),
         "dropout": (0.2, 0.75),
         "evenness": (0.0, 0.6),
-        "recent": Ladder(4.0, 0.5, 64),
         "weight_influence": (0.0, 2.0),
     }
 
@@ -70,7 +71,9 @@ class EASE(Signal):
     @classmethod
     def cost(cls, settings: Any, train: GraphSnapshot) -> float:
         """Return roughly how many seconds a fit takes; see `Signal`."""
-        return (train.n_items / 3_000) ** 3 if train.n_items <= MAX_DENSE else train.n_items / 2_000
+        if train.n_items <= MAX_DENSE:
+            return float((train.n_items / 3_000) ** 3)
+        return float(train.n_items / (2_000 if settings.attributes else 4_000))
 
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
         """Solve for the item-to-item weights."""

@@ -8,11 +8,12 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 from pydantic import Field
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from kgrec.signals.base import Grid, Group, Ladder, Signal, SignalSettings, WeightInfluence
-from kgrec.signals.history import mean_count, strengths
+from kgrec.signals.base import Grid, Group, Ladder, Recent, Signal, SignalSettings, WeightInfluence
+from kgrec.signals.history import has_times, history, mean_count, strengths
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 
 
@@ -25,6 +26,7 @@ class IALSSettings(SignalSettings):
         0.1, gt=0, description="Pull of vectors towards zero, as a share of alpha times the mean behaviours of a row."
     )
     iterations: int = Field(15, ge=1, description="Rounds of solving users, then items.")
+    recent: Recent = None
     weight_influence: WeightInfluence = 1.0
 
 
@@ -38,7 +40,9 @@ class IALS(Signal):
     name: ClassVar[str] = "ials"
     group: ClassVar[Group] = "cf"
     Settings = IALSSettings
+    scoring: ClassVar[frozenset[str]] = frozenset({"recent"})
     grid: ClassVar[Grid] = {
+        "recent": Ladder(4.0, 0.5, 64),
         "alpha": Ladder(2.0, 0.3, 100),
         "regularization": Ladder(1.6, 0.005, 1),
         "factors": Ladder(2.0, 16, 256),
@@ -56,22 +60,9 @@ class IALS(Signal):
 
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
         """Solve for the vectors of users and items."""
-        from implicit.cpu.als import AlternatingLeastSquares
-
         settings: IALSSettings = self.settings
-        # implicit spreads rows over threads itself; a second pool inside BLAS makes it several times slower
-        with threadpool_limits(1, "blas"):
-            model = AlternatingLeastSquares(
-                factors=settings.factors,
-                alpha=settings.alpha,
-                regularization=settings.regularization * settings.alpha * mean_count(train.interactions),
-                iterations=settings.iterations,
-                num_threads=_usable_cores(),
-                random_state=seed,
-            )
-            model.fit(strengths(train, settings.weight_influence), show_progress=False)
-        self._users, self._items = model.user_factors, model.item_factors
-        return self
+        users, items = _solve(strengths(train, settings.weight_influence), settings, settings.iterations, seed)
+        return self._take(train, users, items)
 
     def scores(self, user_nums: IntArray) -> FloatArray:
         """Return dot products, float32 [n users, n_items]."""
@@ -79,12 +70,11 @@ class IALS(Signal):
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Return the vectors of users and items."""
-        return {"users": self._users, "items": self._items}
+        return {"users": self._learnt, "items": self._items}
 
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Take back what `state` returned."""
-        self._users, self._items = state["users"], state["items"]
-        return self
+        return self._take(train, state["users"], state["items"])
 
     @property
     def user_vectors(self) -> FloatArray:
@@ -95,6 +85,43 @@ class IALS(Signal):
     def item_vectors(self) -> FloatArray:
         """Vectors of items, float32 [n_items, factors]."""
         return self._items
+
+    def _take(self, train: GraphSnapshot, users: FloatArray, items: FloatArray) -> Self:
+        self._learnt = self._users = users
+        self._items = items
+        if self.settings.recent and has_times(train):
+            faded = history(train, self.settings.weight_influence, self.settings.recent)
+            self._users, _ = _solve(faded, self.settings, 1, 0, (users, items))
+        return self
+
+
+def _solve(
+    strength: sp.csr_matrix,
+    settings: IALSSettings,
+    rounds: int,
+    seed: int,
+    start: tuple[FloatArray, FloatArray] | None = None,
+) -> tuple[FloatArray, FloatArray]:
+    """Solve users, then items, `rounds` times, and return their vectors, float32 [n_users or n_items, factors].
+
+    One round from a start gives the users' vectors for the items' as they are.
+    """
+    from implicit.cpu.als import AlternatingLeastSquares
+
+    # implicit spreads rows over threads itself; a second pool inside BLAS makes it several times slower
+    with threadpool_limits(1, "blas"):
+        model = AlternatingLeastSquares(
+            factors=settings.factors,
+            alpha=settings.alpha,
+            regularization=settings.regularization * settings.alpha * mean_count(strength),
+            iterations=rounds,
+            num_threads=_usable_cores(),
+            random_state=seed,
+        )
+        if start:
+            model.user_factors, model.item_factors = (part.copy() for part in start)
+        model.fit(strength, show_progress=False)
+    return model.user_factors, model.item_factors
 
 
 def _usable_cores() -> int:

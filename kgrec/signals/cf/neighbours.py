@@ -41,6 +41,7 @@ class Neighbours(Signal):
     name: ClassVar[str] = "neighbours"
     group: ClassVar[Group] = "cf"
     Settings = NeighboursSettings
+    scoring: ClassVar[frozenset[str]] = frozenset({"recent"})
     grid: ClassVar[Grid] = {
         "recent": Ladder(4.0, 0.5, 64),
         "shrinkage": Ladder(5.0, 0.1, 1000),

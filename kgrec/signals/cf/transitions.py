@@ -44,6 +44,7 @@ class Transitions(Signal):
     name: ClassVar[str] = "transitions"
     group: ClassVar[Group] = "cf"
     Settings = TransitionsSettings
+    scoring: ClassVar[frozenset[str]] = frozenset({"recent"})
     grid: ClassVar[Grid] = {
         "recent": Ladder(2.0, 0.2, 50),
         "target": (0.0, 0.5),

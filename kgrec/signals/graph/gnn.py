@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from kgrec.signals.base import Grid, Group, Ladder, Signal, SignalSettings
+from kgrec.signals.base import Grid, Group, Ladder, Recent, Signal, SignalSettings
 from kgrec.signals.graph.memory import MAX_LOGITS, given_memory, whole_graph_bytes
+from kgrec.signals.history import has_times, history
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 
 SUBGRAPHS_SLOWER: Final = 4
@@ -29,6 +30,7 @@ class GNNSettings(SignalSettings):
     )
     edge_dropout: float = Field(0.2, ge=0, lt=1, description="Share of the edges left out in each training step.")
     steps: int = Field(40, ge=1, description="Training steps; each holds all users, or as many as memory allows.")
+    recent: Recent = None
     members: int = Field(1, ge=1, description="Networks from different seeds whose cosines are averaged.")
     memory: int | None = Field(
         None, gt=0, description="Bytes that training may take on the device; none: half of what it has."
@@ -38,6 +40,8 @@ class GNNSettings(SignalSettings):
 class GNN(Signal):
     """Cosine of a user's and an item's vector after propagation over users, items and entities.
 
+    Where late items tell more, a user is the mean of the items' vectors, faded, instead of a node.
+
     Layers are averaged without weights or activations (He et al., "LightGCN", SIGIR 2020); the loss is a softmax over
     items with a temperature (Wu et al., "On the Effectiveness of Sampled Softmax Loss", TOIS 2024).
     """
@@ -45,7 +49,9 @@ class GNN(Signal):
     name: ClassVar[str] = "gnn"
     group: ClassVar[Group] = "graph"
     Settings = GNNSettings
+    scoring: ClassVar[frozenset[str]] = frozenset({"recent"})
     grid: ClassVar[Grid] = {
+        "recent": Ladder(4.0, 0.5, 64),
         "dim": Ladder(2.0, 32, 256),
         "steps": Ladder(2.0, 10, 320),
         "temperature": Ladder(1.4, 0.05, 1),
@@ -112,6 +118,10 @@ class GNN(Signal):
         self.node_vectors = node_vectors
         self._users = node_vectors[train.user_nodes]
         self._items = node_vectors[train.item_nodes]
+        if self.settings.recent and has_times(train):
+            towards = np.asarray(history(train, recent=self.settings.recent) @ self._items)
+            length = np.linalg.norm(towards, axis=1, keepdims=True)
+            self._users = np.where(length > 0, towards / np.maximum(length, 1e-12), self._users)
         return self
 
 

@@ -57,7 +57,8 @@ class Paths(Signal):
     name: ClassVar[str] = "paths"
     group: ClassVar[Group] = "graph"
     Settings = PathsSettings
-    grid: ClassVar[Grid] = {"rarity": (0.5, 1.5), "recent": Ladder(4.0, 0.5, 64), "pairs": (True,)}
+    scoring: ClassVar[frozenset[str]] = frozenset({"recent"})
+    grid: ClassVar[Grid] = {"recent": Ladder(4.0, 0.5, 64), "rarity": (0.5, 1.5), "pairs": (True,)}
 
     paths: list[TypedPath]
     """Every typed path of the graph (through pairs only if the settings say so), those with weight 0 included."""

@@ -39,6 +39,7 @@ class Spectral(Signal):
     name: ClassVar[str] = "spectral"
     group: ClassVar[Group] = "graph"
     Settings = SpectralSettings
+    scoring: ClassVar[frozenset[str]] = frozenset({"recent"})
     grid: ClassVar[Grid] = {
         "recent": Ladder(4.0, 0.5, 64),
         "components": Ladder(2.0, 16, 256),
