@@ -32,11 +32,11 @@ from kgrec.weights import (
     weighted,
 )
 
-Kind = Literal["single", "fusion", "search", "drawn", "ranked", "grouped", "mean"]
+Kind = Literal["single", "fusion", "search", "drawn", "ranked", "grouped", "mean", "alone"]
 """single: the best signal alone · fusion: logistic regression on the signals as they are, the usual baseline ·
 search: weights of the z-scores, searched for the best lists · drawn: logistic regression on both scores and the
 activity of the user · ranked: the same against more of the items ranked high · grouped: with the popularity of the item
-as well · mean: the mean of all but the first."""
+as well · mean: the mean of all but the first · alone: not learnt, see `Blend.alone`."""
 
 K: Final = 20
 """Length of the list whose NDCG decides."""
@@ -49,6 +49,8 @@ HARD: Final = 0.3
 """Share of the items that relevant ones are told from which is drawn from those ranked high, in the way "ranked"."""
 SECONDS: Final = 0.0015
 """What learning a blend takes, roughly, for each user and signal, on two ordinary cores."""
+LEAST: Final = 0.01
+"""Weight at least of a signal in the blend for those without behaviours."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,16 @@ class Blend:
         """Make a blend that needs one weight a signal, for its score of one form."""
         found = of_form(form, np.asarray(weights, dtype=np.float64)).astype(np.float32)
         return cls(tuple(signals), kind, found, Scale(0.0, 1.0), Scale(0.0, 1.0), {})
+
+    @property
+    def alone(self) -> Blend:
+        """The blend for somebody of whom no behaviour is known: z-scores, weighted by how well each signal does alone.
+
+        Learnt weights tell what a signal adds to the others; here most of the others, which know behaviours, say
+        nothing.
+        """
+        reached = self.report.get("signals", {})
+        return Blend.of_form("z", self.signals, [max(reached.get(s, 1.0), LEAST) for s in self.signals], "alone")
 
     def combine(
         self,

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from kgrec.errors import UsageError
 from kgrec.hybrid import Blend
 from kgrec.signals.base import Signal
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
@@ -72,20 +73,66 @@ class HybridModel:
         }
         return replace(self, blends=blends)
 
+    @cached_property
+    def by_description(self) -> HybridModel:
+        """The same signals, blended for those of whom no behaviour is known; see `Blend.alone`."""
+        return replace(self, blends={domain: blend.alone for domain, blend in self.blends.items()})
+
+    @cached_property
+    def described(self) -> npt.NDArray[np.bool_]:
+        """Which users some signal knows without any behaviour, by their text or their place in the graph [n_users]."""
+        known = [signal.user_vectors for signal in self.signals.values()]
+        parts = [vectors.any(axis=1) for vectors in known if vectors is not None]
+        idle = self.activity == 0
+        return np.asarray(np.any([np.zeros_like(idle), *parts], axis=0) & idle)
+
     def score(self, user_nums: IntArray) -> Scored:
         """Score every item for users, int64 [n]; -1 is an unknown user.
 
-        A user without any behaviour in train is scored by popularity alone.
+        A user without any behaviour in train is scored by description, or where there is none by popularity alone.
         """
         known = np.maximum(user_nums, 0)
-        new = (user_nums < 0) | (self.activity[known] == 0)
+        described = self.described[known] & (user_nums >= 0)
+        new = (user_nums < 0) | ((self.activity[known] == 0) & ~described)
         seen = self.train.interactions[known]
         if (user_nums < 0).any():
             seen = sp.csr_matrix(seen.multiply((user_nums >= 0)[:, None]))
         parts = [signal.scores(known) for signal in self.signals.values()]
-        return Scored(
-            self, parts, seen, self.activity[known], new, self.blended(parts, seen, self.activity[known], new)
+        activity = self.activity[known]
+        total = self.blended(parts, seen, activity, new)
+        if described.any():
+            own = [part[described] for part in parts]
+            total[described] = self.by_description.blended(own, seen[described], activity[described], new[described])
+        return Scored(self, parts, seen, activity, new, described, total)
+
+    def score_texts(self, texts: Sequence[str], vectors: FloatArray) -> Scored:
+        """Score every item for what texts ask for, by the signals that read text.
+
+        Args:
+            texts: n texts.
+            vectors: float32 [n, d], the same texts encoded.
+
+        Raises:
+            UsageError: no signal reads text, or a text says nothing to those that do.
+        """
+        read = [signal.text_scores(texts, vectors) for signal in self.signals.values()]
+        none = np.zeros((len(texts), self.train.n_items), np.float32)
+        parts = [none if part is None else part for part in read]
+        silent = ~np.any([part.any(axis=1) for part in parts], axis=0)
+        if silent.any():
+            known = (
+                "nothing in it is in any item's text"
+                if any(part is not None for part in read)
+                else "no signal reads text"
+            )
+            raise UsageError(f"found the text {texts[int(np.argmax(silent))]!r}, but {known}")
+        model, nobody, seen = (
+            self.by_description,
+            np.zeros(len(texts), bool),
+            sp.csr_matrix(none),
         )
+        activity = np.zeros(len(texts), np.int64)
+        return Scored(model, parts, seen, activity, nobody, nobody, model.blended(parts, seen, activity, nobody))
 
     def blended(
         self, parts: Sequence[FloatArray], seen: sp.csr_matrix, activity: IntArray, new: npt.NDArray[np.bool_]
@@ -109,6 +156,7 @@ class Scored:
         seen: CSR [n, n_items] of train.
         activity: int64 [n].
         new: bool [n], users scored by popularity alone.
+        described: bool [n], users scored without any behaviour, by what else is known of them.
         total: float32 [n, n_items], the blended scores.
     """
 
@@ -117,6 +165,7 @@ class Scored:
     seen: sp.csr_matrix
     activity: IntArray
     new: npt.NDArray[np.bool_]
+    described: npt.NDArray[np.bool_]
     total: FloatArray
 
     def shares(self, item_num: IntArray) -> FloatArray:
@@ -127,16 +176,24 @@ class Scored:
         Args:
             item_num: int64 [n, k], the chosen items; -1 is none.
         """
-        model, shares = self.model, np.zeros((*item_num.shape, len(self.parts)), dtype=np.float32)
+        shares = np.zeros((*item_num.shape, len(self.parts)), dtype=np.float32)
+        self._add_shares(shares, item_num, self.model, ~self.new & ~self.described)
+        if self.described.any():
+            self._add_shares(shares, item_num, self.model.by_description, self.described)
+        return shares
+
+    def _add_shares(
+        self, shares: FloatArray, item_num: IntArray, model: HybridModel, users: npt.NDArray[np.bool_]
+    ) -> None:
+        """Fill in the shares of those users [n] whose scores a model blended."""
         domains = model.train.item_domains[item_num]
         for domain, items in model.domains.items():
-            row, column = np.nonzero((domains == domain) & (item_num >= 0) & ~self.new[:, None])
+            row, column = np.nonzero((domains == domain) & (item_num >= 0) & users[:, None])
             own, own_seen = model.of_domain(domain, self.parts, self.seen)
             place = model.place[item_num[row, column]]
             shares[row, column] = model.blends[domain].contributions(
                 own, own_seen, self.activity, model.popularity[items], row, place
             )
-        return shares
 
     def groups(self, item_num: IntArray) -> dict[str, FloatArray]:
         """Return shares by kind of signal: graph, cf, content → float32 [n, k]; together they are the score."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,8 @@ import pandas as pd
 from kgrec.config import Config
 from kgrec.errors import UnknownItem, UnknownUser, UsageError
 from kgrec.explain import Explanation, explain
-from kgrec.model import HybridModel
+from kgrec.fold_in import check_encoder, fold_in, known_text
+from kgrec.model import HybridModel, Scored
 from kgrec.persist import load_model, save_model
 from kgrec.progress import track
 from kgrec.rank import item_filter, top_k
@@ -27,6 +28,9 @@ from kgrec.training import FitOn, Trained, train
 Ids = Iterable[object]
 BATCH_SCORES = 16_000_000
 """Scores of a batch of users held at once, over all signals (64 MB)."""
+
+RANKED: Final = ["item_id", "score", "rank", "graph", "cf", "content"]
+"""Columns of a list of recommendations."""
 
 
 class Recommender:
@@ -55,6 +59,7 @@ class Recommender:
         self.cache = VectorCache()
         self._encoder = encoder
         self._trained: Trained | None = None
+        self._known: tuple[str, FloatArray] | None = None
 
     def fit(self, graph: GraphStore | GraphSnapshot | Split, fit_on: FitOn = "train+valid") -> Self:
         """Learn from a graph.
@@ -89,11 +94,31 @@ class Recommender:
         """The fitted hybrid model."""
         return self.trained.model
 
+    def fold_in(self, graph: GraphStore | GraphSnapshot | Split) -> Recommender:
+        """Return a recommender of a graph that has grown, by what this one learnt; nothing is fitted.
+
+        New users are scored by their behaviours and descriptions, new items by their text, attributes and
+        relationships. Behaviours that are marked as test are left out. What was learnt of nodes that are gone is
+        dropped. Fit again where much has come: what people choose together is learnt in a fit alone.
+
+        Args:
+            graph: the graph now, its snapshot, or a split of it; with the schema of the fit.
+
+        Raises:
+            UsageError: not fitted yet, another schema, or another text encoder.
+        """
+        split = graph if isinstance(graph, Split) else as_split(graph)
+        grown = Recommender(self.config, encoder=self._encoder)
+        grown.cache = self.cache
+        grown._trained = fold_in(self.trained, split.train_and_valid, self._encode_more)
+        return grown
+
     def recommend(
         self,
-        users: Ids,
+        users: Ids | None = None,
         k: int = 10,
         *,
+        text: str | None = None,
         items: Ids | None = None,
         exclude: Ids | None = None,
         where: Mapping[str, Any] | None = None,
@@ -101,10 +126,11 @@ class Recommender:
         include_seen: bool = False,
         on_unknown: Literal["error", "popular"] | str = "error",
     ) -> pd.DataFrame:
-        """Recommend the k best items to each user.
+        """Recommend the k best items to each user, or for what a text asks for.
 
         Args:
             users: user ids.
+            text: instead of users, what somebody looks for or is like, in their own words; content signals answer.
             k: length of a list; a list is shorter where fewer items may be recommended.
             items: only these item ids may be recommended.
             exclude: these item ids may not.
@@ -114,15 +140,21 @@ class Recommender:
             on_unknown: "error", or "popular" to give unknown users the most popular items.
 
         Returns:
-            Columns user_id, item_id, score, rank (from 1), graph, cf, content; the last three add up to score.
+            Columns user_id, item_id, score, rank (from 1), graph, cf, content; the last three add up to score. For a
+            text there is no user_id.
 
         Raises:
             UnknownUser, UnknownItem: an id without a node.
-            UsageError: k below 1, an unknown property or domain.
+            UsageError: k below 1, an unknown property or domain, an empty text, users and text or neither, or a text
+                that no signal can read.
         """
-        ids = _as_ids(users, "users")
-        nums = self._user_nums(ids, on_unknown)
+        if (users is None) == (text is None):
+            raise UsageError("found both users and text, or neither; expected one: recommend(users) or (text=…)")
         allowed = item_filter(self.model.train, items, exclude, where) & self._in_domain(domain)
+        if text is not None:
+            return _frame([text], self.model.train.items.ids, _listed(self._read(text), k, True, allowed))[RANKED]
+        ids = _as_ids(users or (), "users")
+        nums = self._user_nums(ids, on_unknown)
         batch = max(1, BATCH_SCORES // (self.model.train.n_items * len(self.model.signals)))
         starts = range(0, max(len(nums), 1), batch)
         frames = [
@@ -179,29 +211,52 @@ class Recommender:
         return save_model(folder, self.trained, self.config)
 
     @classmethod
-    def load(cls, folder: str | Path) -> Recommender:
+    def load(cls, folder: str | Path, *, encoder: TextEncoder | None = None) -> Recommender:
         """Read a fitted recommender from a run folder; it recommends as the one that was saved.
+
+        Args:
+            folder: the run.
+            encoder: the text encoder of the fit, where it was not the one that the settings name; only new texts
+                need it.
 
         Raises:
             RunError: it is not a run, is damaged, or was written by a newer kgrec.
         """
         trained, config = load_model(folder)
-        model = cls(config)
+        model = cls(config, encoder=encoder)
         model._trained = trained
         return model
 
-    def _encode(self, snapshot: GraphSnapshot) -> Mapping[str, FloatArray]:
+    @property
+    def encoder(self) -> TextEncoder:
+        """What turns text into vectors: what the constructor was given, else the one the settings name."""
         if self._encoder is None:
             named = self.config.encoder
             self._encoder = TransformersEncoder(named) if named else default_encoder()
-        return text_vectors(snapshot, self._encoder, self.cache)
+        return self._encoder
+
+    def _encode(self, snapshot: GraphSnapshot) -> Mapping[str, FloatArray]:
+        return text_vectors(snapshot, self.encoder, self.cache)
+
+    def _encode_more(self, texts: npt.NDArray[np.object_]) -> FloatArray:
+        """Encode texts that came after the fit, by the encoder of the fit."""
+        if self._known is None and (known := known_text(self.trained)):
+            self._known = known
+            check_encoder(self.cache.encode([known[0]], self.encoder)[0], known[1])
+        return self.cache.encode(texts, self.encoder)
 
     def _user_nums(self, ids: Sequence[str], on_unknown: str) -> IntArray:
         if on_unknown not in ("error", "popular"):
             raise UsageError(f"on_unknown={on_unknown!r}; expected 'error' or 'popular'")
         nums = self.model.train.users.nums(ids)
         if on_unknown == "error":
-            _raise_unknown(self.model.train.users, ids, nums, UnknownUser, "Pass on_unknown='popular' to fall back.")
+            _raise_unknown(
+                self.model.train.users,
+                ids,
+                nums,
+                UnknownUser,
+                "Take it in with fold_in(graph), or pass on_unknown='popular'.",
+            )
         return nums
 
     def _in_domain(self, domain: str | None) -> npt.NDArray[np.bool_]:
@@ -215,14 +270,16 @@ class Recommender:
     def _recommend_batch(
         self, ids: Sequence[str], nums: IntArray, k: int, allowed: npt.NDArray[np.bool_], include_seen: bool
     ) -> pd.DataFrame:
-        scored = self.model.score(nums)
-        ranking = top_k(scored.total, k, None if include_seen else scored.seen, allowed)
-        listed: dict[str, npt.NDArray[Any]] = {
-            "item": ranking.item_num,
-            "score": ranking.score,
-            **scored.groups(ranking.item_num),
-        }
+        listed = _listed(self.model.score(nums), k, include_seen, allowed)
         return _frame(ids, self.model.train.items.ids, listed)
+
+    def _read(self, text: str) -> Scored:
+        """Score every item for a text."""
+        if not text.strip():
+            raise UsageError(f"text={text!r}; expected words, such as text='a waterproof sketchbook for travel'")
+        texts = np.array([text], dtype=object)
+        vectors = self._encode_more(texts) if self.trained.vectors else np.zeros((1, 0), np.float32)
+        return self.model.score_texts([text], vectors)
 
     def _similar(self, ids: Sequence[str], nums: IntArray, k: int, role: str, known: IdMap) -> pd.DataFrame:
         vectors = self._vectors(role)
@@ -250,6 +307,12 @@ def as_split(graph: GraphStore | GraphSnapshot) -> Split:
     return by_given(snapshot) if marked else uncut(snapshot)
 
 
+def _listed(scored: Scored, k: int, include_seen: bool, allowed: npt.NDArray[np.bool_]) -> dict[str, npt.NDArray[Any]]:
+    """Rank what was scored: item, score and shares by kind of signal, [n, k] each."""
+    ranking = top_k(scored.total, k, None if include_seen else scored.seen, allowed)
+    return {"item": ranking.item_num, "score": ranking.score, **scored.groups(ranking.item_num)}
+
+
 def _as_ids(ids: Ids, what: str) -> list[str]:
     if isinstance(ids, str | bytes):
         raise UsageError(f"{what}={ids!r}; expected a list of ids, such as [{ids!r}]")
@@ -258,7 +321,7 @@ def _as_ids(ids: Ids, what: str) -> list[str]:
 
 def _known(id_map: IdMap, ids: Sequence[str], error: type[UnknownUser] | type[UnknownItem]) -> IntArray:
     nums = id_map.nums(ids)
-    _raise_unknown(id_map, ids, nums, error, "Load it into the graph and train again.")
+    _raise_unknown(id_map, ids, nums, error, "Load it into the graph, then fold_in(graph) or fit again.")
     return nums
 
 

@@ -150,7 +150,7 @@ def learn_blends(
         seed: makes the result repeat.
     """
     names = list(signals)
-    blends = {domain: _even(names) for domain in sorted(set(inner.item_domains))}
+    blends = {domain: even_blend(names) for domain in sorted(set(inner.item_domains))}
     activity = np.diff(inner.interactions.indptr)
     popularity = np.asarray(inner.interactions.sum(axis=0), dtype=np.float32).ravel()
     for q in asked:
@@ -177,7 +177,8 @@ def signals_of_cut(trained: Trained, parts: Parts, encode: Encode, seed: int) ->
     return refit(trained.model.signals, parts.inner, encode(parts.inner), seed)
 
 
-def _even(names: Sequence[str]) -> Blend:
+def even_blend(names: Sequence[str]) -> Blend:
+    """Return the blend of a domain of which nothing was asked: all signals alike."""
     return Blend.of_form("z", names, [1.0] * len(names), "search")
 
 

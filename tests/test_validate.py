@@ -46,6 +46,9 @@ class Hill(Signal):
     def restore(self, train, vectors, state):
         return self
 
+    def fold_in(self, growth):
+        return self
+
 
 WHOLE = GraphSnapshot.from_tables(two_communities(seed=2, n_users=200))
 SPLIT = by_given(WHOLE)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
+from kgrec.growth import Growth
 from kgrec.signals.history import behaviours_differ, has_times
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 
@@ -119,6 +120,23 @@ class Signal(ABC):
     @abstractmethod
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Take back what `state` returned; scores are equal afterwards."""
+
+    @abstractmethod
+    def fold_in(self, growth: Growth) -> Self:
+        """Return a signal of the same settings for a graph that has grown; nothing is learnt again.
+
+        New users are scored by their behaviours, new items by what the graph and their texts say of them; where that
+        is nothing to the signal, scores are 0. Where nothing was new, scores are equal to the bit.
+        """
+
+    def text_scores(self, texts: Sequence[str], vectors: FloatArray) -> FloatArray | None:
+        """Return how well every item fits texts, float32 [n texts, n_items]; None from a signal that reads no text.
+
+        Args:
+            texts: what somebody looks for, in their own words.
+            vectors: float32 [n texts, d], the texts encoded as those of the nodes were.
+        """
+        return None
 
     @property
     def user_vectors(self) -> FloatArray | None:

@@ -11,6 +11,7 @@ import scipy.sparse as sp
 from pydantic import Field
 from scipy.linalg import lapack
 
+from kgrec.growth import Growth, moved
 from kgrec.signals.base import Grid, Group, Ladder, Recent, Signal, SignalSettings, WeightInfluence
 from kgrec.signals.history import history
 from kgrec.signals.sparse import columns_of, from_arrays, largest_of_columns, to_arrays
@@ -100,6 +101,14 @@ class EASE(Signal):
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Take back what `state` returned."""
         return self._take(train, state["weights"] if "weights" in state else from_arrays(state))
+
+    def fold_in(self, growth: Growth) -> Self:
+        """Place what was learnt in a graph that has grown; see `Signal`."""
+        weights, grown = self._weights, type(self)(self.settings)
+        if not isinstance(weights, np.ndarray):
+            return grown._take(growth.new, growth.between_items(weights))
+        columns = moved(weights, growth.items).T
+        return grown._take(growth.new, np.ascontiguousarray(moved(columns, growth.items).T))
 
     def _take(self, train: GraphSnapshot, weights: sp.csr_matrix | FloatArray) -> Self:
         self._history = history(train, self.settings.weight_influence, self.settings.recent)

@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from pydantic import Field
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from kgrec.growth import Growth, moved
 from kgrec.signals.base import Grid, Group, Ladder, Recent, Signal, SignalSettings, WeightInfluence
 from kgrec.signals.history import has_times, history, mean_count, strengths
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
@@ -86,6 +87,15 @@ class IALS(Signal):
         """Vectors of items, float32 [n_items, factors]."""
         return self._items
 
+    def fold_in(self, growth: Growth) -> Self:
+        """Place what was learnt in a graph that has grown; see `Signal`."""
+        train, settings = growth.new, self.settings
+        users, items = moved(self._learnt, growth.users), moved(self._items, growth.items)
+        changed = np.flatnonzero(growth.changed_users)
+        if len(changed):
+            users[changed] = _users_of(strengths(train, settings.weight_influence), changed, items, settings)
+        return type(self)(settings)._take(train, users, items)
+
     def _take(self, train: GraphSnapshot, users: FloatArray, items: FloatArray) -> Self:
         self._learnt = self._users = users
         self._items = items
@@ -106,22 +116,34 @@ def _solve(
 
     One round from a start gives the users' vectors for the items' as they are.
     """
-    from implicit.cpu.als import AlternatingLeastSquares
-
     # implicit spreads rows over threads itself; a second pool inside BLAS makes it several times slower
     with threadpool_limits(1, "blas"):
-        model = AlternatingLeastSquares(
-            factors=settings.factors,
-            alpha=settings.alpha,
-            regularization=settings.regularization * settings.alpha * mean_count(strength),
-            iterations=rounds,
-            num_threads=_usable_cores(),
-            random_state=seed,
-        )
+        model = _model(strength, settings, rounds, seed)
         if start:
             model.user_factors, model.item_factors = (part.copy() for part in start)
         model.fit(strength, show_progress=False)
     return model.user_factors, model.item_factors
+
+
+def _users_of(strength: sp.csr_matrix, users: IntArray, items: FloatArray, settings: IALSSettings) -> FloatArray:
+    """Return the vectors of some users [n] for the items' as they are, float32 [n, factors]."""
+    with threadpool_limits(1, "blas"):
+        model = _model(strength, settings)
+        model.item_factors = items
+        return np.asarray(model.recalculate_user(users, strength[users]))
+
+
+def _model(strength: sp.csr_matrix, settings: IALSSettings, rounds: int = 0, seed: int = 0) -> Any:
+    from implicit.cpu.als import AlternatingLeastSquares
+
+    return AlternatingLeastSquares(
+        factors=settings.factors,
+        alpha=settings.alpha,
+        regularization=settings.regularization * settings.alpha * mean_count(strength),
+        iterations=rounds,
+        num_threads=_usable_cores(),
+        random_state=seed,
+    )
 
 
 def _usable_cores() -> int:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from pydantic import Field
 
+from kgrec.growth import Growth
 from kgrec.signals.base import Grid, Group, Ladder, Recent, Signal, SignalSettings, WeightInfluence
 from kgrec.signals.history import history, strengths
 from kgrec.signals.sparse import columns_of, from_arrays, largest_of_columns, to_arrays
@@ -74,6 +75,10 @@ class Neighbours(Signal):
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Take back what `state` returned."""
         return self._take(train, from_arrays(state))
+
+    def fold_in(self, growth: Growth) -> Self:
+        """Place what was learnt in a graph that has grown; see `Signal`."""
+        return type(self)(self.settings)._take(growth.new, growth.between_items(self._similarity))
 
     def _take(self, train: GraphSnapshot, similarity: sp.csr_matrix) -> Self:
         self._history = history(train, self.settings.weight_influence, self.settings.recent)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from kgrec.growth import Growth
 from kgrec.signals.base import Grid, Group, Signal, SignalSettings
 from kgrec.snapshot import Behaviours, FloatArray, GraphSnapshot, IntArray, Vectors
 
@@ -50,6 +51,10 @@ class Popularity(Signal):
         """Take back what `state` returned."""
         self._item_scores = state["item_scores"]
         return self
+
+    def fold_in(self, growth: Growth) -> Self:
+        """Count anew."""
+        return type(self)(self.settings).fit(growth.new, growth.vectors)
 
 
 def _recency(behaviours: Behaviours, half_life: float | None) -> npt.NDArray[np.float64]:

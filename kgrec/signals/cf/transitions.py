@@ -12,6 +12,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from pydantic import Field
 
+from kgrec.growth import Growth
 from kgrec.signals.base import Grid, Group, Ladder, Recent, Signal, SignalSettings
 from kgrec.signals.history import has_times, history, sequences
 from kgrec.signals.sparse import from_arrays, largest_of_columns, to_arrays
@@ -84,6 +85,10 @@ class Transitions(Signal):
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Take back what `state` returned."""
         return self._take(train, from_arrays(state))
+
+    def fold_in(self, growth: Growth) -> Self:
+        """Place what was learnt in a graph that has grown; see `Signal`."""
+        return type(self)(self.settings)._take(growth.new, growth.between_items(self._links))
 
     def _take(self, train: GraphSnapshot, links: sp.csr_matrix) -> Self:
         self._history, self._links = history(train, recent=self.settings.recent), links

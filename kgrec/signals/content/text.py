@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from kgrec.growth import Growth
 from kgrec.signals.base import Grid, Group, Ladder, Recent, Signal, SignalSettings
 from kgrec.signals.history import history
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
@@ -43,6 +44,7 @@ class Text(Signal):
 
     _users: FloatArray
     _items: FloatArray
+    _learnt: dict[str, FloatArray]
 
     @classmethod
     def applies(cls, train: GraphSnapshot, vectors: Vectors) -> bool:
@@ -50,29 +52,37 @@ class Text(Signal):
         return any(label in vectors and bool(vectors[label].any()) for label in train.schema.roles.items)
 
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
-        """Whiten the vectors and place every user among the items."""
+        """Learn to whiten the vectors, and place every user among the items."""
         items = _gather(train, train.schema.roles.items, vectors)
         users = _gather(train, train.schema.roles.users, vectors)
-        whiten = _whitening(items, self.settings.ridge)
-        self._items = _unit(_centred(items) @ whiten)
-        share = self.settings.own_text
-        own = _unit(_centred(users) @ whiten) if users.shape[1] == items.shape[1] else 0.0
-        chosen = _unit(np.asarray(history(train, recent=self.settings.recent) @ self._items))
-        self._users = _unit(share * own + (1 - share) * chosen).astype(np.float32)
-        return self
+        item_mean = _mean(items)
+        learnt = {
+            "item_mean": item_mean,
+            "user_mean": _mean(users) if users.any() else item_mean,
+            "whiten": _whitening(_centred(items, item_mean), self.settings.ridge),
+        }
+        return self._take(train, vectors, learnt)
 
     def scores(self, user_nums: IntArray) -> FloatArray:
         """Return cosine similarities, float32 [n users, n_items]."""
         return np.asarray(self._users[user_nums] @ self._items.T)
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the vectors of users and items."""
-        return {"users": self._users, "items": self._items}
+        """Return the means of the items' and the users' vectors, float32 [d], and what whitens, float32 [d, d]."""
+        return dict(self._learnt)
 
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Take back what `state` returned."""
-        self._users, self._items = state["users"], state["items"]
-        return self
+        return self._take(train, vectors, state)
+
+    def fold_in(self, growth: Growth) -> Self:
+        """Place what was learnt in a graph that has grown; see `Signal`."""
+        return type(self)(self.settings)._take(growth.new, growth.vectors, self._learnt)
+
+    def text_scores(self, texts: Sequence[str], vectors: FloatArray) -> FloatArray:
+        """Return cosine similarities of texts and the items' texts, float32 [n texts, n_items]."""
+        wanted = _unit(_centred(vectors, self._learnt["item_mean"]) @ self._learnt["whiten"])
+        return np.asarray(wanted @ self._items.T)
 
     @property
     def user_vectors(self) -> FloatArray:
@@ -84,6 +94,20 @@ class Text(Signal):
         """Vectors of items, float32 [n_items, d]."""
         return self._items
 
+    def _take(self, train: GraphSnapshot, vectors: Vectors, learnt: Mapping[str, FloatArray]) -> Self:
+        self._learnt = dict(learnt)
+        items = _gather(train, train.schema.roles.items, vectors)
+        users = _gather(train, train.schema.roles.users, vectors)
+        self._items = _unit(_centred(items, learnt["item_mean"]) @ learnt["whiten"])
+        own: FloatArray = np.zeros((train.n_users, items.shape[1]), np.float32)
+        if users.shape[1] == items.shape[1]:
+            own = _unit(_centred(users, learnt["user_mean"]) @ learnt["whiten"])
+        chosen = _unit(np.asarray(history(train, recent=self.settings.recent) @ self._items))
+        mixed = self.settings.own_text * own + (1 - self.settings.own_text) * chosen
+        # Of a user without items the own text is all there is to go by, whatever its share.
+        self._users = _unit(np.where(chosen.any(axis=1, keepdims=True), mixed, own)).astype(np.float32)
+        return self
+
 
 def _gather(train: GraphSnapshot, labels: Sequence[str], vectors: Vectors) -> FloatArray:
     """Vectors of all nodes of a role in its numbering, float32 [n, d]; zeros for a label without vectors."""
@@ -93,17 +117,19 @@ def _gather(train: GraphSnapshot, labels: Sequence[str], vectors: Vectors) -> Fl
     return np.concatenate(parts) if parts else np.zeros((0, d), np.float32)
 
 
-def _centred(x: FloatArray) -> FloatArray:
-    """Subtract the mean of the rows that have text; rows without stay zero."""
-    has_text = np.asarray(x.any(axis=1))
-    mean = x[has_text].mean(axis=0) if has_text.any() else np.zeros(x.shape[1], x.dtype)
-    return np.asarray(np.where(has_text[:, None], x - mean, 0), dtype=np.float32)
+def _mean(x: FloatArray) -> FloatArray:
+    """Return the mean of the rows that have text, float32 [d]."""
+    return np.asarray(x[x.any(axis=1)].mean(axis=0), dtype=np.float32)
 
 
-def _whitening(items: FloatArray, ridge: float) -> FloatArray:
+def _centred(x: FloatArray, mean: FloatArray) -> FloatArray:
+    """Subtract a mean [d] from rows [n, d]; rows without text stay zero."""
+    return np.asarray(np.where(x.any(axis=1, keepdims=True), x - mean, 0), dtype=np.float32)
+
+
+def _whitening(centred: FloatArray, ridge: float) -> FloatArray:
     """Return the matrix that makes centred vectors uncorrelated, float32 [d, d]."""
-    centred = _centred(items)
-    variance, axes = np.linalg.eigh(centred.T @ centred / max(1, int(items.any(axis=1).sum())))
+    variance, axes = np.linalg.eigh(centred.T @ centred / max(1, int(centred.any(axis=1).sum())))
     scale = np.sqrt(np.maximum(variance, 0) + ridge * max(float(variance.mean()), 1e-12))
     return np.asarray(axes / scale, dtype=np.float32)
 

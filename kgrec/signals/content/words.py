@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from kgrec.growth import Growth
 from kgrec.signals.base import Grid, Group, Ladder, Recent, Signal, SignalSettings
 from kgrec.signals.history import history, row_means
 from kgrec.signals.sparse import from_arrays, to_arrays
@@ -40,6 +41,8 @@ class Words(Signal):
 
     _history: sp.csr_matrix
     _texts: sp.csr_matrix
+    _words: list[str]
+    _rarity: FloatArray
 
     @classmethod
     def applies(cls, train: GraphSnapshot, vectors: Vectors) -> bool:
@@ -48,31 +51,61 @@ class Words(Signal):
 
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
         """Weigh the words of every item."""
-        from sklearn.feature_extraction.text import TfidfVectorizer  # type: ignore[import-untyped]
-
-        texts = np.concatenate([describe(train, label) for label in _labels(train)])
-        weigh = TfidfVectorizer(sublinear_tf=True, min_df=2, max_df=MAX_SHARE, dtype=np.float32)
+        texts = _item_texts(train)
+        weigh = _weigher(min_df=2, max_df=MAX_SHARE)
         try:
-            found = sp.csr_matrix(weigh.fit_transform(texts))
+            weigh.fit(texts)
+            words, rarity = weigh.get_feature_names_out().tolist(), weigh.idf_
         except ValueError:  # no word is in two texts: nothing to compare
-            found = sp.csr_matrix(np.zeros((len(texts), 1), np.float32))
-        return self._take(train, found)
+            words, rarity = [], np.empty(0)
+        self._words, self._rarity = words, np.asarray(rarity, dtype=np.float32)
+        return self._take(train, self._weighed(texts))
 
     def scores(self, user_nums: IntArray) -> FloatArray:
         """Return mean cosines, float32 [n users, n_items]."""
         return np.asarray(((self._history[user_nums] @ self._texts) @ self._texts.T).toarray())
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the weighted words as the arrays of a CSR matrix [n_items, words]."""
-        return to_arrays(self._texts)
+        """Return the items' words as arrays of a CSR matrix [n_items, words], words as UTF-8 bytes, their rarity."""
+        lines = np.frombuffer("\n".join(self._words).encode(), dtype=np.uint8)
+        return {**to_arrays(self._texts), "words": lines, "rarity": self._rarity}
 
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Take back what `state` returned."""
+        self._words, self._rarity = state["words"].tobytes().decode().split(), state["rarity"]
         return self._take(train, from_arrays(state))
+
+    def fold_in(self, growth: Growth) -> Self:
+        """Place what was learnt in a graph that has grown; see `Signal`."""
+        grown = type(self)(self.settings)
+        grown._words, grown._rarity = self._words, self._rarity
+        return grown._take(growth.new, grown._weighed(_item_texts(growth.new)))
+
+    def text_scores(self, texts: Sequence[str], vectors: FloatArray) -> FloatArray:
+        """Return cosines of texts and the items' texts, float32 [n texts, n_items]."""
+        return np.asarray((self._weighed(texts) @ self._texts.T).toarray())
+
+    def _weighed(self, texts: Sequence[str] | npt.NDArray[np.object_]) -> sp.csr_matrix:
+        """Return the weighted words of texts, rows of length 1 or 0: float32 CSR [n texts, words]."""
+        if not self._words:
+            return sp.csr_matrix(np.empty((len(texts), 0), np.float32))
+        weigh = _weigher(vocabulary=self._words)
+        weigh.idf_ = self._rarity
+        return sp.csr_matrix(weigh.transform(texts))
 
     def _take(self, train: GraphSnapshot, texts: sp.csr_matrix) -> Self:
         self._history, self._texts = row_means(history(train, recent=self.settings.recent)), texts
         return self
+
+
+def _weigher(**settings: Any) -> Any:
+    from sklearn.feature_extraction.text import TfidfVectorizer  # type: ignore[import-untyped]
+
+    return TfidfVectorizer(sublinear_tf=True, dtype=np.float32, **settings)
+
+
+def _item_texts(train: GraphSnapshot) -> npt.NDArray[np.object_]:
+    return np.concatenate([describe(train, label) for label in _labels(train)])
 
 
 def _labels(train: GraphSnapshot) -> list[str]:

@@ -52,6 +52,20 @@ class Adjacency:
         return cls(both.indptr.astype(np.int32), both.indices.astype(np.int32), both.data - 1, weight)
 
 
+def propagated(graph: sp.csr_matrix, first: FloatArray, layers: int) -> FloatArray:
+    """Return first vectors [n_nodes, d] averaged with their neighbourhoods of 1 … `layers` steps, of length 1 or 0.
+
+    A sparse product holds nothing but its result, so main memory has a few vectors a node here, and none of an edge.
+    """
+    x, total = first, first.copy()
+    for _ in range(layers):
+        x = graph @ x
+        total += x
+    length = np.sqrt(np.einsum("nd,nd->n", total, total))
+    total /= np.where(length > 0, length, 1)[:, None]
+    return np.asarray(total)
+
+
 def _directed(train: GraphSnapshot, kg_weight: float, balance: float) -> sp.csr_matrix:
     """Return the summed weights between any two nodes, smaller node number first, float32 [n_nodes, n_nodes]."""
     pairs = train.interactions.tocoo()

@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from kgrec.growth import Growth, moved
 from kgrec.signals.base import Grid, Group, Ladder, Recent, Signal, SignalSettings
+from kgrec.signals.graph.adjacency import Adjacency, propagated
 from kgrec.signals.graph.memory import MAX_LOGITS, given_memory, whole_graph_bytes
 from kgrec.signals.history import has_times, history
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
@@ -64,6 +66,7 @@ class GNN(Signal):
 
     _users: FloatArray
     _items: FloatArray
+    _learnt: dict[str, FloatArray]
 
     node_vectors: FloatArray
     """Vectors of all nodes of the graph, float32 [n_nodes, members · dim], numbered graph-wide, of length 1 or 0."""
@@ -83,26 +86,49 @@ class GNN(Signal):
         from kgrec.signals.graph.subgraph_training import train_on_subgraphs
 
         settings: GNNSettings = self.settings
-        text_nodes, text = text_features(train, vectors, settings.dim)
+        text_nodes, text = text_rows(train, vectors)
+        mean, axes = principal_axes(text, settings.dim)
+        features = np.asarray((text - mean) @ axes, dtype=np.float32)
         seeds = range(seed, seed + settings.members)
         memory = given_memory(settings)
         if whole_graph_bytes(train, settings) <= memory:
-            parts = [train_network(train, text_nodes, text, settings, member) for member in seeds]
+            parts = [train_network(train, text_nodes, features, settings, member) for member in seeds]
         else:
-            parts = [train_on_subgraphs(train, text_nodes, text, settings, member, memory) for member in seeds]
-        return self._take(train, np.concatenate(parts, axis=1) / np.float32(settings.members**0.5))
+            parts = [train_on_subgraphs(train, text_nodes, features, settings, member, memory) for member in seeds]
+        learnt = {
+            "first": np.concatenate([part.first for part in parts], axis=1),
+            "text_mean": mean,
+            "text_axes": axes @ np.concatenate([part.projection for part in parts], axis=1),
+        }
+        return self._take(train, _side_by_side([part.vectors for part in parts]), learnt)
 
     def scores(self, user_nums: IntArray) -> FloatArray:
         """Return cosines, float32 [n users, n_items]."""
         return np.asarray(self._users[user_nums] @ self._items.T)
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the vectors of all nodes as `node_vectors`, float32 [n_nodes, dim]."""
-        return {"node_vectors": self.node_vectors}
+        """Return the vectors of all nodes after and before propagation, and what gives a text's part of the latter.
+
+        `node_vectors` and `first`: float32 [n_nodes, members · dim], `text_mean` [t], `text_axes` [t, members · dim].
+        """
+        return {"node_vectors": self.node_vectors, **self._learnt}
 
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Take back what `state` returned."""
-        return self._take(train, state["node_vectors"])
+        learnt = {name: state[name] for name in ("first", "text_mean", "text_axes")}
+        return self._take(train, state["node_vectors"], learnt)
+
+    def fold_in(self, growth: Growth) -> Self:
+        """Propagate what was learnt over the graph that has grown; a new node starts from its text, if it has one."""
+        train, settings, learnt = growth.new, self.settings, self._learnt
+        first = moved(learnt["first"], growth.nodes)
+        nodes, text = text_rows(train, growth.vectors)
+        new = growth.nodes[nodes] < 0
+        if new.any() and len(learnt["text_mean"]):
+            first[nodes[new]] = (text[new] - learnt["text_mean"]) @ learnt["text_axes"]
+        graph = Adjacency.of(train, settings.kg_weight, settings.relation_balance).matrix
+        parts = [propagated(graph, part, settings.layers) for part in np.split(first, settings.members, axis=1)]
+        return type(self)(settings)._take(train, _side_by_side(parts), {**learnt, "first": first})
 
     @property
     def user_vectors(self) -> FloatArray:
@@ -114,8 +140,8 @@ class GNN(Signal):
         """Vectors of items, float32 [n_items, dim]."""
         return self._items
 
-    def _take(self, train: GraphSnapshot, node_vectors: FloatArray) -> Self:
-        self.node_vectors = node_vectors
+    def _take(self, train: GraphSnapshot, node_vectors: FloatArray, learnt: dict[str, FloatArray]) -> Self:
+        self.node_vectors, self._learnt = node_vectors, learnt
         self._users = node_vectors[train.user_nodes]
         self._items = node_vectors[train.item_nodes]
         if self.settings.recent and has_times(train):
@@ -125,26 +151,32 @@ class GNN(Signal):
         return self
 
 
-def text_features(train: GraphSnapshot, vectors: Vectors, dim: int) -> tuple[IntArray, FloatArray]:
-    """Return the nodes that have text, int64 [t], and their text vectors cut to `dim` principal components.
-
-    Components are scaled to a mean square of 1. A text model's vectors have hundreds of dimensions, most of them
-    noise for a graph of this kind; the network learns a projection of the main ones.
-    """
-    nodes, rows = [np.empty(0, np.int64)], []
+def text_rows(train: GraphSnapshot, vectors: Vectors) -> tuple[IntArray, FloatArray]:
+    """Return the nodes that have text, int64 [t], and their text vectors, float32 [t, d]."""
+    nodes, rows = [np.empty(0, np.int64)], [np.empty((0, 0), np.float32)]
     for label in (label for label in train.offsets if label in vectors):
         has_text = np.flatnonzero(np.any(vectors[label], axis=1))
         nodes.append(has_text + train.offsets[label])
         rows.append(vectors[label][has_text])
-    if not rows or not len(np.concatenate(nodes)):
-        return np.empty(0, np.int64), np.empty((0, dim), np.float32)
-    return np.concatenate(nodes), _principal(np.concatenate(rows), dim)
+    return np.concatenate(nodes), np.concatenate(rows[1:] or rows)
 
 
-def _principal(x: FloatArray, dim: int) -> FloatArray:
-    """Return the `dim` principal components of x [n, d], float32 [n, dim], filled up with zeros where d < dim."""
-    centred = x - x.mean(axis=0)
+def principal_axes(x: FloatArray, dim: int) -> tuple[FloatArray, FloatArray]:
+    """Return the mean [d] of text vectors [t, d] and their `dim` principal axes, float32 [d, dim], zeros where d < dim.
+
+    Components have a mean square of 1. A text model's vectors have hundreds of dimensions, most of them noise for a
+    graph of this kind; the network learns a projection of the main ones.
+    """
+    if not len(x):
+        return np.zeros(x.shape[1], np.float32), np.zeros((x.shape[1], dim), np.float32)
+    mean = x.mean(axis=0)
+    centred = x - mean
     _, axes = np.linalg.eigh(centred.T @ centred)
-    components = centred @ axes[:, ::-1][:, :dim]
-    scale = np.sqrt(np.mean(components**2)) or 1
-    return np.pad(components / scale, ((0, 0), (0, dim - components.shape[1]))).astype(np.float32)
+    main = axes[:, ::-1][:, :dim]
+    scale = np.sqrt(np.mean((centred @ main) ** 2)) or 1
+    return mean, np.pad(main / scale, ((0, 0), (0, dim - main.shape[1]))).astype(np.float32)
+
+
+def _side_by_side(parts: list[FloatArray]) -> FloatArray:
+    """Return vectors whose dot products are the means of those of the parts', float32 [n, parts · dim]."""
+    return np.concatenate(parts, axis=1) / np.float32(len(parts) ** 0.5)

@@ -20,7 +20,7 @@ from torch_geometric.nn import MessagePassing
 
 from kgrec.device import best_device
 from kgrec.progress import track
-from kgrec.signals.graph.adjacency import Adjacency
+from kgrec.signals.graph.adjacency import Adjacency, propagated
 from kgrec.signals.graph.memory import MAX_LOGITS
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
 
@@ -102,17 +102,35 @@ class Network(nn.Module):
         self.conv = LightConv()
         self.layers = layers
 
+    def first(self) -> Tensor:
+        """Return the vectors of all nodes before propagation, float32 [n_nodes, d]."""
+        return self.learned.index_add(0, self.text_nodes, self.text @ self.projection)
+
     def forward(self, adjacency: Tensor) -> Tensor:
         """Return the vectors of all nodes, float32 [n_nodes, d], of any length."""
-        x = self.learned.index_add(0, self.text_nodes, self.text @ self.projection)
-        total = x
+        total = x = self.first()
         for _ in range(self.layers):
             x = self.conv(x, adjacency)
             total = total + x
         return total
 
 
-def train_network(train: GraphSnapshot, text_nodes: IntArray, text: FloatArray, settings: Any, seed: int) -> FloatArray:
+@dataclass(frozen=True)
+class Learnt:
+    """What training a network gives.
+
+    Attributes:
+        first: float32 [n_nodes, d], the vectors of all nodes, projected text included, before propagation.
+        projection: float32 [d, d], from a text's features to its part of `first`.
+        vectors: float32 [n_nodes, d], after propagation, of length 1 or 0.
+    """
+
+    first: FloatArray
+    projection: FloatArray
+    vectors: FloatArray
+
+
+def train_network(train: GraphSnapshot, text_nodes: IntArray, text: FloatArray, settings: Any, seed: int) -> Learnt:
     """Train a network on a snapshot.
 
     Args:
@@ -121,9 +139,6 @@ def train_network(train: GraphSnapshot, text_nodes: IntArray, text: FloatArray, 
         text: their text vectors, float32 [t, d].
         settings: `GNNSettings`.
         seed: makes the result repeat.
-
-    Returns:
-        The vectors of all nodes, float32 [n_nodes, d], of length 1 or 0.
     """
     random = np.random.default_rng(seed)
     first = torch.from_numpy(first_vectors(train, settings.dim, random))
@@ -132,8 +147,8 @@ def train_network(train: GraphSnapshot, text_nodes: IntArray, text: FloatArray, 
     adjacency = Adjacency.of(train, settings.kg_weight, settings.relation_balance)
     _optimise(network, train, adjacency, settings, random)
     with torch.no_grad():
-        vectors = network(_sparse(adjacency, adjacency.weight).to(network.learned.device))
-    return np.asarray(functional.normalize(vectors).cpu().numpy())
+        learnt, projection = network.first().cpu().numpy(), network.projection.cpu().numpy()
+    return Learnt(learnt, projection * np.float32(SCALE), propagated(adjacency.matrix, learnt, settings.layers))
 
 
 def first_vectors(train: GraphSnapshot, dim: int, random: np.random.Generator) -> FloatArray:

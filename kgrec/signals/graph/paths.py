@@ -11,6 +11,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from pydantic import Field
 
+from kgrec.growth import Growth
 from kgrec.signals.base import Grid, Group, Ladder, Recent, Signal, SignalSettings
 from kgrec.signals.graph.path_weights import from_histories, from_popularity, from_users, learn_weights, path_offset
 from kgrec.signals.graph.telling import telling
@@ -115,6 +116,13 @@ class Paths(Signal):
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Take back what `state` returned."""
         return self._take(train, typed_paths(train, self.settings.rarity, pairs=self.settings.pairs), state["weights"])
+
+    def fold_in(self, growth: Growth) -> Self:
+        """Place what was learnt in a graph that has grown; see `Signal`."""
+        paths = typed_paths(growth.new, self.settings.rarity, pairs=self.settings.pairs)
+        learnt = {(path.side, path.edge_types): weight for path, weight in zip(self.paths, self.weights, strict=False)}
+        found = [learnt.get((path.side, path.edge_types), 0.0) for path in paths]
+        return type(self)(self.settings)._take(growth.new, paths, np.array([*found, self.weights[-1]], np.float32))
 
     def _take(self, train: GraphSnapshot, paths: list[TypedPath], weights: FloatArray) -> Self:
         self.paths, self.weights = paths, weights

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from pydantic import Field
 
+from kgrec.growth import Growth, moved
 from kgrec.signals.base import Grid, Group, Ladder, Recent, Signal, SignalSettings
 from kgrec.signals.history import history
 from kgrec.signals.sparse import from_arrays, largest_of_columns, to_arrays
@@ -79,10 +80,15 @@ class Spectral(Signal):
         """Take back what `state` returned."""
         return self._take(train, from_arrays(state), state["directions"])
 
+    def fold_in(self, growth: Growth) -> Self:
+        """Place what was learnt in a graph that has grown; see `Signal`."""
+        directions = moved(self._directions.T, growth.items).T
+        return type(self)(self.settings)._take(growth.new, growth.between_items(self._links), directions)
+
     def _take(self, train: GraphSnapshot, links: sp.csr_matrix, directions: FloatArray) -> Self:
         root = np.sqrt(_degrees(train)[1])
         self._history = history(train, recent=self.settings.recent)
-        self._links, self._directions = links, directions
+        self._links, self._directions = links, np.ascontiguousarray(directions)
         self._in, self._out = np.ascontiguousarray((directions / root).T), root
         return self
 

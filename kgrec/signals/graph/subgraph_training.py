@@ -16,12 +16,13 @@ from torch.nn import functional
 
 from kgrec.device import best_device
 from kgrec.progress import track
-from kgrec.signals.graph.adjacency import Adjacency
+from kgrec.signals.graph.adjacency import Adjacency, propagated
 from kgrec.signals.graph.memory import ENTRY_BYTES, LOGIT_BYTES, MAX_LOGITS, node_bytes
 from kgrec.signals.graph.network import (
     SAMPLED_CANDIDATES,
     SCALE,
     Batch,
+    Learnt,
     SparseProduct,
     csr_tensor,
     draw_candidates,
@@ -88,6 +89,14 @@ class _Table:
         text = self.text[torch.from_numpy(row[row >= 0])].to(self.device)
         return leaf, leaf.index_add(0, has_text, text @ self.projection)
 
+    def first(self) -> FloatArray:
+        """Add the projected text to the learned vectors for good; return them, float32 [n_nodes, d]."""
+        with torch.no_grad():
+            nodes = np.flatnonzero(self.text_row >= 0)
+            x: FloatArray = self.learned.numpy()
+            x[nodes] += (self.text[torch.from_numpy(self.text_row[nodes])] @ self.projection.cpu()).numpy()
+        return x
+
     def update(self, nodes: IntArray, gradient: Tensor, rate: float) -> None:
         """Take a step along the gradient [m, d] of the learned vectors of nodes [m] and that of the projection."""
         index, shape = torch.from_numpy(nodes)[None], self.learned.shape
@@ -100,7 +109,7 @@ class _Table:
 
 def train_on_subgraphs(
     train: GraphSnapshot, text_nodes: IntArray, text: FloatArray, settings: Any, seed: int, memory: int
-) -> FloatArray:
+) -> Learnt:
     """Train a network as `train_network` does, with steps that hold about `memory` bytes at most.
 
     The vectors of all nodes with Adam's moments, and the adjacency, come on top in main memory.
@@ -117,7 +126,9 @@ def train_on_subgraphs(
         part = sample_subgraph(graph, seeds, settings.layers, FANOUT, limits.nodes, random)
         gradient = _gradient(table, _dropped(part, settings.edge_dropout, random), batch.to(table.device), settings)
         table.update(part.nodes, gradient, LEARNING_RATE * (1 - step / steps))
-    return _propagated(table, graph, settings.layers)
+    first = table.first()
+    projection = table.projection.detach().cpu().numpy() * np.float32(SCALE)
+    return Learnt(first, projection, propagated(graph, first, settings.layers))
 
 
 def _dropped(part: Subgraph, dropout: float, random: np.random.Generator) -> Subgraph:
@@ -171,21 +182,3 @@ def _draw_behaviours(history: sp.csr_matrix, n: int, random: np.random.Generator
     user = random.choice(len(counts), n, p=share / share.sum())
     entry = history.indptr[user] + (random.random(n) * counts[user]).astype(np.int64)
     return user, history.indices[entry].astype(np.int64)
-
-
-def _propagated(table: _Table, graph: sp.csr_matrix, layers: int) -> FloatArray:
-    """Return the vectors of all nodes, float32 [n_nodes, d], of length 1 or 0.
-
-    A sparse product holds nothing but its result, so main memory has a few vectors a node here, and none of an edge.
-    """
-    with torch.no_grad():
-        nodes = np.flatnonzero(table.text_row >= 0)
-        x = table.learned.numpy()
-        x[nodes] += (table.text[torch.from_numpy(table.text_row[nodes])] @ table.projection.cpu()).numpy()
-    total = x.copy()
-    for _ in range(layers):
-        x = graph @ x
-        total += x
-    length = np.sqrt(np.einsum("nd,nd->n", total, total))
-    total /= np.where(length > 0, length, 1)[:, None]
-    return np.asarray(total)

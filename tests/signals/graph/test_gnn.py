@@ -9,7 +9,7 @@ import torch
 
 from kgrec.signals.graph import network
 from kgrec.signals.graph.adjacency import Adjacency
-from kgrec.signals.graph.gnn import GNN, GNNSettings, text_features
+from kgrec.signals.graph.gnn import GNN, GNNSettings, principal_axes, text_rows
 from kgrec.signals.graph.network import Batch, softmax_loss
 from kgrec.snapshot import GraphSnapshot
 from kgrec.testing.graphs import HAS_TAG, shuffled, two_communities, withheld_items
@@ -142,23 +142,25 @@ def test_the_loss_is_the_weighted_cross_entropy():
     torch.testing.assert_close(softmax_loss(users, items, batch), expected)
 
 
-def test_text_features_come_in_the_graphs_order_whatever_order_the_vectors_have():
+def test_text_comes_in_the_graphs_order_whatever_order_the_vectors_have():
     """The order of a set differs from one process to the next, and with it the sums of floats."""
     train, _ = graph()
     rng = np.random.default_rng(0)
     vectors = {label: rng.normal(size=(table.num_rows, 8)).astype(np.float32) for label, table in train.nodes.items()}
-    nodes, text = text_features(train, vectors, dim=4)
-    again, same = text_features(train, dict(reversed(vectors.items())), dim=4)
+    nodes, text = text_rows(train, vectors)
+    again, same = text_rows(train, dict(reversed(vectors.items())))
     np.testing.assert_array_equal(nodes, np.arange(train.n_nodes))
     np.testing.assert_array_equal(again, nodes)
     np.testing.assert_array_equal(same, text)
 
 
-def test_text_features_skip_nodes_without_text_and_keep_the_main_directions():
+def test_nodes_without_text_are_skipped_and_the_main_directions_of_text_kept():
     train, _ = graph()
     vectors = np.zeros((train.n_items, 3), dtype=np.float32)
     vectors[2:6, 1] = [3, -3, 3, -3]
-    nodes, text = text_features(train, {"Item": vectors, "Unknown": vectors}, dim=5)
+    nodes, rows = text_rows(train, {"Item": vectors, "Unknown": vectors})
+    mean, axes = principal_axes(rows, dim=5)
+    text = (rows - mean) @ axes
     np.testing.assert_array_equal(nodes, train.offsets["Item"] + np.arange(2, 6))
     assert text.shape == (4, 5)
     np.testing.assert_allclose(np.abs(text), [[np.sqrt(3), 0, 0, 0, 0]] * 4, atol=1e-5)

@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from kgrec.signals.graph import network, subgraph_training
-from kgrec.signals.graph.gnn import GNN, GNNSettings, text_features
+from kgrec.signals.graph.gnn import GNN, GNNSettings, principal_axes, text_rows
 from kgrec.signals.graph.memory import LOGIT_BYTES, given_memory, node_bytes, whole_graph_bytes
 from kgrec.signals.graph.sampling import Subgraph
 from kgrec.signals.graph.subgraph_training import Limits, train_on_subgraphs
@@ -96,14 +96,16 @@ def test_an_item_nobody_chose_is_found_through_its_text():
 
 def test_vectors_of_all_nodes_are_those_the_whole_network_would_give():
     train, _ = graph()
-    text_nodes, text = text_features(train, {"Item": np.eye(train.n_items, 8, dtype=np.float32)}, 16)
+    text_nodes, rows = text_rows(train, {"Item": np.eye(train.n_items, 8, dtype=np.float32)})
+    mean, axes = principal_axes(rows, 16)
+    text = (rows - mean) @ axes
     settings = bounded(train, 0.4, WHOLE.model_copy(update={"steps": 1}))
     first = network.first_vectors(train, 16, np.random.default_rng(0))
     table = subgraph_training._Table(first, text_nodes, text, "cpu")
     adjacency = network.Adjacency.of(train, settings.kg_weight)
     whole = network.Network(torch.from_numpy(first.copy()), torch.from_numpy(text_nodes), torch.from_numpy(text), 2)
     expected = torch.nn.functional.normalize(whole(network._sparse(adjacency, adjacency.weight)))
-    found = subgraph_training._propagated(table, adjacency.matrix, 2)
+    found = subgraph_training.propagated(adjacency.matrix, table.first(), 2)
     np.testing.assert_allclose(found, expected.detach().numpy(), atol=1e-5)
 
 

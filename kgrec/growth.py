@@ -1,0 +1,92 @@
+"""Growth: a graph before and after nodes and relationships came to it, and which of the old nodes each node is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.compute as pc
+import scipy.sparse as sp
+
+from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
+
+
+@dataclass(frozen=True)
+class Growth:
+    """A graph that was learnt from, and the one to recommend in.
+
+    Nodes may have gone as well: what was learnt about them is dropped.
+
+    Attributes:
+        old: the graph that was learnt from.
+        new: the graph to recommend in, without valid and test behaviours.
+        vectors: text vectors of `new`, label → float32 [nodes of the label, d].
+    """
+
+    old: GraphSnapshot
+    new: GraphSnapshot
+    vectors: Vectors
+
+    @cached_property
+    def users(self) -> IntArray:
+        """Old number of every user, int64 [n_users]; -1 for a new one."""
+        return self.old.users.nums(self.new.users.ids)
+
+    @cached_property
+    def items(self) -> IntArray:
+        """Old number of every item, int64 [n_items]; -1 for a new one."""
+        return self.old.items.nums(self.new.items.ids)
+
+    @cached_property
+    def nodes(self) -> IntArray:
+        """Old graph-wide number of every node, int64 [n_nodes]; -1 for a new one."""
+        parts = [np.empty(0, np.int64)]
+        for label in self.new.nodes:
+            number = self.of_label(label)
+            parts.append(np.where(number >= 0, number + self.old.offsets.get(label, 0), -1))
+        return np.concatenate(parts)
+
+    def of_label(self, label: str) -> IntArray:
+        """Return the old number within the label of every node of a label, int64 [nodes]; -1 for a new one."""
+        if label not in self.old.nodes:
+            return np.full(self.new.nodes[label].num_rows, -1)
+        found = pc.index_in(self.new.ids(label), value_set=self.old.ids(label)).fill_null(-1)
+        return np.asarray(found.to_numpy(), dtype=np.int64)
+
+    @cached_property
+    def changed_users(self) -> npt.NDArray[np.bool_]:
+        """Which users are new, or have other items than before, bool [n_users]."""
+        before = _renumbered(self.old.interactions, self.users, self.items)
+        gone_or_new = sp.csr_matrix(self.new.interactions - before)
+        return np.asarray((self.users < 0) | (abs(gone_or_new).sum(axis=1).A1 > 0))
+
+    def between_items(self, weights: sp.csr_matrix) -> sp.csr_matrix:
+        """Return weights from item to item in the new numbers, float32 CSR [n_items, n_items]; new items have none."""
+        return _renumbered(weights, self.items, self.items)
+
+
+def moved(rows: FloatArray, old_num: IntArray) -> FloatArray:
+    """Return rows [old n, …] in a new numbering, float32 [n, …]; zeros where `old_num` [n] is -1."""
+    found = rows[old_num]
+    found[old_num < 0] = 0
+    return found
+
+
+def _renumbered(matrix: sp.csr_matrix, row_num: IntArray, column_num: IntArray) -> sp.csr_matrix:
+    """Return a matrix of old rows and columns in numberings that say which old one each new one is."""
+    entries = matrix.tocoo()
+    row, column = (
+        _new_numbers(old_num, n)[old]
+        for old_num, n, old in zip((row_num, column_num), matrix.shape, (entries.row, entries.col), strict=True)
+    )
+    kept = (row >= 0) & (column >= 0)
+    return sp.csr_matrix((entries.data[kept], (row[kept], column[kept])), shape=(len(row_num), len(column_num)))
+
+
+def _new_numbers(old_num: IntArray, n_old: int) -> IntArray:
+    number = np.full(n_old, -1)
+    known = np.flatnonzero(old_num >= 0)
+    number[old_num[known]] = known
+    return number
