@@ -214,7 +214,8 @@ def benchmark(
 @app.command()
 def recommend(
     graph: Graph,
-    users: Annotated[list[str], typer.Argument(help="User ids.")],
+    users: Annotated[list[str] | None, typer.Argument(help="User ids.")] = None,
+    text: Annotated[str | None, typer.Option(help="Instead of users: what somebody looks for, in words.")] = None,
     k: K = 10,
     items: Annotated[list[str] | None, typer.Option("--item", help="Recommend only these items; repeatable.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="Never recommend this item; repeatable.")] = None,
@@ -225,10 +226,17 @@ def recommend(
     runs: Runs = None,
     as_json: Json = False,
 ) -> None:
-    """Recommend items to users."""
+    """Recommend items to users, or for a text."""
     model = _model(graph, run, runs)
     frame = model.recommend(
-        users, k=k, items=items, exclude=exclude, where=_filters(where), domain=domain, on_unknown=on_unknown
+        users or None,
+        k=k,
+        text=text,
+        items=items,
+        exclude=exclude,
+        where=_filters(where),
+        domain=domain,
+        on_unknown=on_unknown,
     )
     show(model.with_names(frame), as_json)
 

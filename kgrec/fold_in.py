@@ -40,7 +40,9 @@ def fold_in(trained: Trained, train: GraphSnapshot, encode: EncodeTexts) -> Trai
     growth = Growth(old.train, train, vectors)
     signals = {name: signal.fold_in(growth) for name, signal in old.signals.items()}
     blends = {domain: even_blend(list(signals)) for domain in sorted(set(train.item_domains) - set(old.blends))}
-    return Trained(HybridModel(train, signals, {**old.blends, **blends}), vectors, trained.choices, trained.seconds)
+    later = (old.came_later | set(train.items.ids[growth.items < 0])) & set(train.items.ids)
+    model = HybridModel(train, signals, {**old.blends, **blends}, frozenset(later))
+    return Trained(model, vectors, trained.choices, trained.seconds)
 
 
 def known_text(trained: Trained) -> tuple[str, FloatArray] | None:

@@ -13,6 +13,7 @@ import scipy.sparse as sp
 
 from kgrec.errors import UsageError
 from kgrec.hybrid import Blend
+from kgrec.newcomers import newcomer_shares
 from kgrec.signals.base import Signal
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
 
@@ -27,11 +28,13 @@ class HybridModel:
         train: the graph it was learnt from.
         signals: name → fitted signal, in the order of the blends' weights.
         blends: domain → how that domain's scores are blended.
+        came_later: ids of items that came after the fit.
     """
 
     train: GraphSnapshot
     signals: Mapping[str, Signal]
     blends: Mapping[str, Blend]
+    came_later: frozenset[str] = frozenset()
 
     @cached_property
     def activity(self) -> IntArray:
@@ -42,6 +45,23 @@ class HybridModel:
     def popularity(self) -> FloatArray:
         """Number of users who acted on each item in train, float32 [n_items]."""
         return np.asarray(self.train.interactions.sum(axis=0), dtype=np.float32).ravel()
+
+    @cached_property
+    def newcomers(self) -> npt.NDArray[np.bool_]:
+        """Which items are scored as newcomers, bool [n_items]: those that came later, where any signal knows them."""
+        new = np.zeros(self.train.n_items, dtype=bool)
+        if self.knows_newcomers.any():
+            numbers = self.train.items.nums(self.came_later)
+            new[numbers[numbers >= 0]] = True
+        for items in self.domains.values():
+            # What is all there is in its domain competes with nothing that is not new.
+            new[items] &= not new[items].all()
+        return new
+
+    @cached_property
+    def knows_newcomers(self) -> npt.NDArray[np.bool_]:
+        """Which signals know newcomers, bool [signals]."""
+        return np.array([signal.knows_newcomers for signal in self.signals.values()])
 
     @cached_property
     def domains(self) -> dict[str, IntArray]:
@@ -76,7 +96,8 @@ class HybridModel:
     @cached_property
     def by_description(self) -> HybridModel:
         """The same signals, blended for those of whom no behaviour is known; see `Blend.alone`."""
-        return replace(self, blends={domain: blend.alone for domain, blend in self.blends.items()})
+        alone = {domain: blend.alone for domain, blend in self.blends.items()}
+        return replace(self, blends=alone, came_later=frozenset())
 
     @cached_property
     def described(self) -> npt.NDArray[np.bool_]:
@@ -141,7 +162,11 @@ class HybridModel:
         total = np.zeros(parts[0].shape, dtype=np.float32)
         for domain, items in self.domains.items():
             own, own_seen = self.of_domain(domain, parts, seen)
-            total[:, items] = self.blends[domain].combine(own, own_seen, activity, self.popularity[items])
+            blended = self.blends[domain].combine(own, own_seen, activity, self.popularity[items])
+            if (late := self.newcomers[items]).any():
+                shares = newcomer_shares(self.blends[domain], self.knows_newcomers, own, own_seen, blended, late)
+                blended[:, late] = shares.sum(axis=2)
+            total[:, items] = blended
         total[new] = self.popularity
         return total
 
@@ -190,10 +215,16 @@ class Scored:
         for domain, items in model.domains.items():
             row, column = np.nonzero((domains == domain) & (item_num >= 0) & users[:, None])
             own, own_seen = model.of_domain(domain, self.parts, self.seen)
-            place = model.place[item_num[row, column]]
+            place, late = model.place[item_num[row, column]], model.newcomers[items]
             shares[row, column] = model.blends[domain].contributions(
                 own, own_seen, self.activity, model.popularity[items], row, place
             )
+            if late.any():
+                found = newcomer_shares(
+                    model.blends[domain], model.knows_newcomers, own, own_seen, self.total[:, items], late
+                )
+                new = late[place]
+                shares[row[new], column[new]] = found[row[new], np.cumsum(late)[place[new]] - 1]
 
     def groups(self, item_num: IntArray) -> dict[str, FloatArray]:
         """Return shares by kind of signal: graph, cf, content → float32 [n, k]; together they are the score."""

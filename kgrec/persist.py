@@ -44,6 +44,7 @@ def save_model(
         "settings": {name: signal.settings.model_dump(mode="json") for name, signal in model.signals.items()},
         "blends": {domain: blend.to_dict() for domain, blend in model.blends.items()},
         "seconds": trained.seconds,
+        "came_later": sorted(model.came_later),
     }
     stored = {f"nodes-{label}": table for label, table in model.train.nodes.items()}
     stored |= {f"edges-{i}": _edge_table(model.train.edges[t]) for i, t in enumerate(edge_types)}
@@ -73,7 +74,8 @@ def _restore(run: Run) -> Trained:
         settings = kind.Settings.model_validate(run.info["settings"][kind.name])
         signals[kind.name] = kind(settings).restore(train, vectors, run.arrays(f"signal-{kind.name}"))
     blends = {domain: Blend.from_dict(values) for domain, values in run.info["blends"].items()}
-    return Trained(HybridModel(train, signals, blends), vectors, run.choices, run.info["seconds"])
+    model = HybridModel(train, signals, blends, frozenset(run.info["came_later"]))
+    return Trained(model, vectors, run.choices, run.info["seconds"])
 
 
 def _snapshot(run: Run) -> GraphSnapshot:

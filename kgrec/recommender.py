@@ -148,12 +148,12 @@ class Recommender:
             UsageError: k below 1, an unknown property or domain, an empty text, users and text or neither, or a text
                 that no signal can read.
         """
-        if (users is None) == (text is None):
-            raise UsageError("found both users and text, or neither; expected one: recommend(users) or (text=…)")
         allowed = item_filter(self.model.train, items, exclude, where) & self._in_domain(domain)
-        if text is not None:
+        if text is not None and users is None:
             return _frame([text], self.model.train.items.ids, _listed(self._read(text), k, True, allowed))[RANKED]
-        ids = _as_ids(users or (), "users")
+        if users is None or text is not None:
+            raise UsageError("found both users and text, or neither; expected one: recommend(users) or (text=…)")
+        ids = _as_ids(users, "users")
         nums = self._user_nums(ids, on_unknown)
         batch = max(1, BATCH_SCORES // (self.model.train.n_items * len(self.model.signals)))
         starts = range(0, max(len(nums), 1), batch)

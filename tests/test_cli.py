@@ -115,6 +115,15 @@ def test_recommendations_can_be_narrowed(kgrec, trained_cinema):
     assert items("--k", 3, "--domain", "Item") == best[:3]
 
 
+def test_a_text_is_answered_instead_of_users(kgrec, cinema):
+    train = kgrec("train", cinema, "--set", "signals=popularity,words", "--set", "budget=1s")
+    assert train.code == 0
+    [first] = answer(kgrec("recommend", cinema, "--text", "an android colony", "--k", 1, "--json"))
+    assert "user_id" not in first
+    neither = kgrec("recommend", cinema)
+    assert (neither.code, "users and text, or neither; expected one" in neither.err) == (2, True)
+
+
 def test_an_explanation_for_people_and_for_machines(kgrec, trained_cinema):
     found = answer(kgrec("explain", trained_cinema, "u1", "f1", "--json"))
     assert set(found) == {"user_id", "item_id", "item_name", "score", "rank", "shares", "paths"}

@@ -1,0 +1,284 @@
+"""Cold start: new users, new items and free texts are served by what was learnt before they came."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from kgrec import Recommender, UnknownItem, UnknownUser, UsageError
+from kgrec.config import Config
+from kgrec.growth import Growth
+from kgrec.schema import Schema
+from kgrec.signals import signal_kinds
+from kgrec.snapshot import GraphSnapshot
+from kgrec.tables import check
+from kgrec.testing.encoder import WordEncoder
+from kgrec.testing.graphs import COMMUNITY_SCHEMA, HAS_TAG, LIKED, two_communities
+from kgrec.text import VectorCache, text_vectors
+
+N_ITEMS = 20
+"""Items of each community."""
+HISTORY = 5
+"""Behaviours of a new user."""
+
+
+def learnt_from(tables):
+    snapshot = GraphSnapshot.from_tables(tables)
+    return snapshot.with_behaviours(snapshot.behaviours.split == "train")
+
+
+def half_chosen(snapshot):
+    """The graph with a random half of its behaviours: else nobody has anything left to choose."""
+    return snapshot.with_behaviours(np.random.default_rng(0).random(len(snapshot.behaviours)) < 0.5)
+
+
+WHOLE = half_chosen(learnt_from(two_communities(seed=1, n_users=40, n_items=N_ITEMS)))
+COMMUNITY = {
+    id_: title.split()[0] in {"garden", "flower", "tulip", "meadow"}
+    for id_, title in zip(WHOLE.items.ids, WHOLE.item_names, strict=True)
+}
+NEW_USERS = ["u003", "u010", "u033", "u055"]
+NEW_ITEMS = [next(id_ for id_, garden in COMMUNITY.items() if garden == side) for side in (False, True)]
+
+
+def without(tables, label, ids):
+    """The tables without some nodes and their relationships."""
+    key, gone = tables.schema.nodes[label].key, pa.array(ids)
+
+    def kept(table, column):
+        return table.filter(pc.invert(pc.is_in(table.column(column), value_set=gone)))
+
+    edges = dict(tables.edges)
+    for edge_type in edges:
+        for end, of in (("src", edge_type[0]), ("dst", edge_type[2])):
+            edges[edge_type] = kept(edges[edge_type], end) if of == label else edges[edge_type]
+    return replace(tables, nodes={**tables.nodes, label: kept(tables.nodes[label], key)}, edges=edges)
+
+
+def first_behaviours(tables, users, n):
+    """The tables with only n behaviours of some users."""
+    liked = tables.edges[LIKED].to_pandas()
+    place = liked.groupby("src").cumcount()
+    kept = ~liked["src"].isin(users) | (place < n)
+    return replace(tables, edges={**tables.edges, LIKED: tables.edges[LIKED].filter(pa.array(kept))})
+
+
+def unchosen(tables, items):
+    """The tables without the behaviours with some items."""
+    new = pc.is_in(tables.edges[LIKED].column("dst"), value_set=pa.array(items))
+    return replace(tables, edges={**tables.edges, LIKED: tables.edges[LIKED].filter(pc.invert(new))})
+
+
+NOW = first_behaviours(unchosen(WHOLE.to_tables(), NEW_ITEMS), NEW_USERS, HISTORY)
+BEFORE = without(without(NOW, "User", NEW_USERS), "Item", NEW_ITEMS)
+
+
+@pytest.fixture(scope="module")
+def now():
+    return GraphSnapshot.from_tables(NOW)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return Recommender(encoder=WordEncoder(), budget="1s").fit(GraphSnapshot.from_tables(BEFORE))
+
+
+@pytest.fixture(scope="module")
+def grown(fitted, now):
+    return fitted.fold_in(now)
+
+
+def side_of(now, user):
+    """Whether a user is of the gardeners' community."""
+    return COMMUNITY[now.items.ids[now.interactions[[int(now.users.nums([user])[0])]].indices[0]]]
+
+
+def overlap(one, other):
+    """Mean share of the items that two frames of lists have in common, by user."""
+    lists = [frame.groupby("user_id")["item_id"].agg(set) for frame in (one, other)]
+    return np.mean([len(a & b) / len(b) for a, b in zip(*lists, strict=True)])
+
+
+def test_a_new_user_gets_nearly_what_a_fit_would_give(fitted, grown, now):
+    k = N_ITEMS - HISTORY - 1
+    expected = Recommender(encoder=WordEncoder(), budget="1s").fit(now).recommend(NEW_USERS, k=k)
+    untrained = fitted.recommend(NEW_USERS, k=k, on_unknown="popular")
+    assert overlap(grown.recommend(NEW_USERS, k=k), expected) > 0.9
+    assert overlap(untrained, expected) < 0.7
+
+
+@pytest.mark.parametrize("kind", signal_kinds(Config().signals), ids=lambda kind: kind.name)
+def test_every_signal_scores_new_users_nearly_as_after_a_fit(kind, now):
+    before, encoder, cache = GraphSnapshot.from_tables(BEFORE), WordEncoder(), VectorCache()
+    vectors = text_vectors(now, encoder, cache)
+    new, old_items = now.users.nums(NEW_USERS), before.items.ids
+    fitted = kind().fit(before, text_vectors(before, encoder, cache))
+    found = fitted.fold_in(Growth(before, now, vectors)).scores(new)[:, now.items.nums(old_items)]
+    expected = kind().fit(now, vectors).scores(new)[:, now.items.nums(old_items)]
+    if np.ptp(expected, axis=1).any():
+        assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.85  # networks of two seeds differ so much
+    else:
+        np.testing.assert_allclose(found, expected)
+
+
+def test_a_new_item_goes_to_those_whose_community_it_is_of(grown, now):
+    users = [user for user in now.users.ids if user not in NEW_USERS]
+    found = grown.recommend(users, k=10)
+    top = found.groupby("user_id")["item_id"].agg(list)
+    garden = np.array([side_of(now, user) for user in users])
+    for side, item in enumerate(NEW_ITEMS):
+        listed = np.array([item in top[user] for user in users])
+        assert listed[garden == side].mean() > 0.9
+        assert not listed[garden != side].any()
+    new = found[found["item_id"].isin(NEW_ITEMS)]
+    np.testing.assert_allclose(new["graph"] + new["content"], new["score"], rtol=1e-4, atol=1e-5)
+
+
+def test_a_text_finds_the_items_it_speaks_of(grown):
+    names = dict(zip(grown.model.train.items.ids, grown.model.train.item_names, strict=True))
+    found = grown.recommend(text="a tulip in the meadow", k=4)
+    assert list(found.columns) == ["item_id", "score", "rank", "graph", "cf", "content"]
+    assert all({"tulip", "meadow"} & set(names[item].split()) for item in found["item_id"])
+    assert set(names[found["item_id"][0]].split()) == {"tulip", "meadow"}
+    np.testing.assert_allclose(found["content"], found["score"], rtol=1e-5)
+    some = found["item_id"].tolist()[1:3]
+    assert grown.recommend(text="tulip meadow", items=some, domain="Item")["item_id"].tolist() == some
+    assert NEW_ITEMS[0] in grown.recommend(text=names[NEW_ITEMS[0]], k=8)["item_id"].tolist()
+
+
+def test_a_word_that_only_new_items_have_is_found_by_its_vector(fitted, now):
+    title = now.nodes["Item"].column("title").to_pylist()
+    title[int(now.items.nums(NEW_ITEMS[:1])[0])] = "zeppelin"
+    items = now.nodes["Item"].set_column(1, "title", pa.array(title))
+    grown = fitted.fold_in(replace(now, nodes={**now.nodes, "Item": items}))
+    assert grown.recommend(text="zeppelin", k=1)["item_id"].tolist() == NEW_ITEMS[:1]
+
+
+def test_a_user_of_whom_only_a_description_is_known_gets_what_it_speaks_of():
+    described = with_descriptions(BEFORE, {"u000": "galaxy robot laser", "u001": "tulip meadow garden"})
+    described = first_behaviours(described, ["u000", "u001"], 0)
+    model = Recommender(encoder=WordEncoder(), budget="1s").fit(learnt_from(described))
+    assert_tastes(model.recommend(["u000", "u001"], k=10), "u000", "u001")
+    about = {"n0": "galaxy robot laser", "n1": "tulip meadow garden", "n2": ""}
+    grown = model.fold_in(learnt_from(with_descriptions(described, about)))
+    found = grown.recommend(["n0", "n1", "n2"], k=10)
+    assert_tastes(found, "n0", "n1")
+    np.testing.assert_allclose(found["graph"] + found["cf"] + found["content"], found["score"], rtol=1e-4, atol=1e-5)
+    popular = np.argsort(-grown.model.popularity, kind="stable")[:10]
+    assert found["item_id"].tolist()[-10:] == grown.model.train.items.ids[popular].tolist()
+    explanation = grown.explain("n1", found["item_id"][10])
+    assert explanation.shares["text"] > 0
+    np.testing.assert_allclose(sum(explanation.shares.values()), explanation.score, rtol=1e-4)
+
+
+def with_descriptions(tables, about):
+    """The tables with a sentence about users, who are added where they are new."""
+    data = COMMUNITY_SCHEMA.to_dict()
+    data["nodes"]["User"] |= {"properties": {"about": "string"}, "text": ["{about}"]}
+    there = dict.fromkeys(tables.nodes["User"].column("user_id").to_pylist(), "")
+    if "about" in tables.nodes["User"].column_names:
+        there = dict(zip(*tables.nodes["User"].to_pydict().values(), strict=True))
+    users = {**there, **about}
+    nodes = {**tables.nodes, "User": pa.table({"user_id": list(users), "about": list(users.values())})}
+    return check(replace(tables, schema=Schema.from_dict(data), nodes=nodes))
+
+
+def assert_tastes(found, spaceman, gardener):
+    for user, garden in ((spaceman, False), (gardener, True)):
+        listed = found.loc[found["user_id"] == user, "item_id"].map(COMMUNITY)
+        assert (listed == garden).mean() > 0.8
+
+
+def test_folding_in_nothing_changes_nothing(fitted, grown):
+    for model in (fitted, grown):
+        users = model.model.train.users.ids
+        again = model.fold_in(model.model.train)
+        pd.testing.assert_frame_equal(again.recommend(users), model.recommend(users), check_exact=True)
+        pd.testing.assert_frame_equal(again.recommend(text="tulip"), model.recommend(text="tulip"), check_exact=True)
+        for name, arrays in again.model.signals.items():
+            for key, array in arrays.state().items():
+                np.testing.assert_array_equal(array, model.model.signals[name].state()[key])
+
+
+def test_a_known_user_with_new_behaviours_is_scored_by_them(fitted, now):
+    user = next(user for user in BEFORE.nodes["User"].column("user_id").to_pylist() if not side_of(now, user))
+    tulips = pa.table({"src": [user] * 12, "dst": [item for item, garden in COMMUNITY.items() if garden][1:13]})
+    old = BEFORE.edges[LIKED]
+    more = old.slice(0, 12).set_column(0, "src", tulips["src"]).set_column(1, "dst", tulips["dst"])
+    late = pa.array(1e6 + np.arange(12.0))
+    more = more.set_column(more.column_names.index("timestamp"), "timestamp", late)
+    tables = replace(BEFORE, edges={**BEFORE.edges, LIKED: pa.concat_tables([old, more])})
+    found = fitted.fold_in(learnt_from(tables)).recommend([user], k=5)
+    assert found["item_id"].map(COMMUNITY).mean() > fitted.recommend([user], k=5)["item_id"].map(COMMUNITY).mean()
+
+
+def test_what_is_gone_is_not_recommended(grown):
+    back = grown.fold_in(GraphSnapshot.from_tables(BEFORE))
+    with pytest.raises(UnknownUser, match="u003"):
+        back.recommend(NEW_USERS)
+    assert not set(NEW_ITEMS) & set(back.recommend(["u000"], k=100)["item_id"])
+
+
+def test_a_loaded_run_folds_in_as_the_one_that_was_saved(fitted, grown, now, tmp_path):
+    fitted.save(tmp_path / "fitted")
+    grown.save(tmp_path / "grown")
+    loaded = Recommender.load(tmp_path / "fitted", encoder=WordEncoder()).fold_in(now)
+    again = Recommender.load(tmp_path / "grown", encoder=WordEncoder())
+    for model in (loaded, again):
+        pd.testing.assert_frame_equal(model.recommend(now.users.ids), grown.recommend(now.users.ids))
+        pd.testing.assert_frame_equal(model.recommend(text="laser"), grown.recommend(text="laser"))
+    with pytest.raises(UsageError, match=r"another text encoder .* Recommender.load\(folder, encoder=…\)"):
+        Recommender.load(tmp_path / "grown", encoder=WordEncoder(32)).recommend(text="laser")
+
+
+def test_new_users_are_unknown_until_they_are_folded_in(fitted):
+    with pytest.raises(UnknownUser, match=r"'u003'.*fold_in\(graph\)"):
+        fitted.recommend(NEW_USERS)
+    with pytest.raises(UnknownItem, match=r"fold_in\(graph\)"):
+        fitted.similar_items(NEW_ITEMS)
+
+
+def test_wrong_use_says_what_to_do(fitted, now):
+    with pytest.raises(UsageError, match="text='  '; expected words"):
+        fitted.recommend(text="  ")
+    for words in ({}, {"users": ["u000"], "text": "tulip"}):
+        with pytest.raises(UsageError, match=r"users and text, or neither; expected one"):
+            fitted.recommend(**words)
+    other = with_descriptions(BEFORE, {})
+    with pytest.raises(UsageError, match="as it was when fitted; fit again"):
+        fitted.fold_in(GraphSnapshot.from_tables(other))
+    with pytest.raises(UsageError, match="not fitted"):
+        Recommender().fold_in(now)
+    deaf = Recommender(signals=("popularity", "ease"), encoder=WordEncoder()).fit(GraphSnapshot.from_tables(BEFORE))
+    with pytest.raises(UsageError, match="found the text 'tulip', but no signal reads text"):
+        deaf.recommend(text="tulip")
+
+
+def test_relationships_of_a_new_item_are_read(now):
+    """Without a text, tags alone place a new item."""
+    untold = with_titles(BEFORE, "thing")
+    model = Recommender(signals=("gnn", "paths"), encoder=WordEncoder(), budget="1s").fit(learnt_from(untold))
+    grown = model.fold_in(learnt_from(with_titles(NOW, "thing")))
+    train = grown.model.train
+    items = train.items.nums(NEW_ITEMS)
+    for signal in grown.model.signals.values():
+        scores = signal.scores(np.arange(train.n_users))[:, items]
+        gardeners = np.array([side_of(train, user) for user in train.users.ids])
+        assert ((scores[:, 1] > scores[:, 0]) == gardeners).mean() > 0.95
+    bare = unlinked(with_titles(NOW, "thing"), NEW_ITEMS)
+    scores = model.fold_in(learnt_from(bare)).model.signals["gnn"].scores(np.arange(train.n_users))
+    np.testing.assert_allclose(*scores[:, items].T, atol=1e-5)
+
+
+def with_titles(tables, title):
+    items = tables.nodes["Item"]
+    titles = pa.array([title] * items.num_rows)
+    return replace(tables, nodes={**tables.nodes, "Item": items.set_column(1, "title", titles)})
+
+
+def unlinked(tables, items):
+    linked = pc.is_in(tables.edges[HAS_TAG].column("src"), value_set=pa.array(items))
+    return replace(tables, edges={**tables.edges, HAS_TAG: tables.edges[HAS_TAG].filter(pc.invert(linked))})
