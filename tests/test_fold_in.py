@@ -111,7 +111,8 @@ def test_a_new_user_gets_nearly_what_a_fit_would_give(fitted, grown, now):
 
 
 @pytest.mark.parametrize("kind", signal_kinds(Config().signals), ids=lambda kind: kind.name)
-def test_every_signal_scores_new_users_nearly_as_after_a_fit(kind, now):
+def test_every_signal_scores_new_users_nearly_as_after_a_fit(kind, now, monkeypatch):
+    monkeypatch.setattr("kgrec.signals.content.words.MAX_SHARE", 1.0)  # eight words in all: none is rare
     before, encoder, cache = GraphSnapshot.from_tables(BEFORE), WordEncoder(), VectorCache()
     vectors = text_vectors(now, encoder, cache)
     new, old_items = now.users.nums(NEW_USERS), before.items.ids
@@ -126,13 +127,15 @@ def test_every_signal_scores_new_users_nearly_as_after_a_fit(kind, now):
 
 def test_a_new_item_goes_to_those_whose_community_it_is_of(grown, now):
     users = [user for user in now.users.ids if user not in NEW_USERS]
-    found = grown.recommend(users, k=10)
+    found = grown.recommend(users, k=5)
     top = found.groupby("user_id")["item_id"].agg(list)
     garden = np.array([side_of(now, user) for user in users])
     for side, item in enumerate(NEW_ITEMS):
         listed = np.array([item in top[user] for user in users])
-        assert listed[garden == side].mean() > 0.9
+        assert listed[garden == side].mean() > 0.6
         assert not listed[garden != side].any()
+    nearer = grown.recommend(users, k=1, items=NEW_ITEMS)["item_id"]
+    assert (nearer.map(COMMUNITY).to_numpy() == garden).mean() > 0.95
     new = found[found["item_id"].isin(NEW_ITEMS)]
     np.testing.assert_allclose(new["graph"] + new["content"], new["score"], rtol=1e-4, atol=1e-5)
 
