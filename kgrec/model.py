@@ -13,7 +13,7 @@ import scipy.sparse as sp
 
 from kgrec.errors import UsageError
 from kgrec.hybrid import Blend
-from kgrec.newcomers import newcomer_shares
+from kgrec.latecomers import latecomer_shares
 from kgrec.signals.base import Signal
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
 
@@ -47,10 +47,10 @@ class HybridModel:
         return np.asarray(self.train.interactions.sum(axis=0), dtype=np.float32).ravel()
 
     @cached_property
-    def newcomers(self) -> npt.NDArray[np.bool_]:
-        """Which items are scored as newcomers, bool [n_items]: those that came later, where any signal knows them."""
+    def latecomers(self) -> npt.NDArray[np.bool_]:
+        """Which items are scored as latecomers, bool [n_items]: those that came later, where any signal knows them."""
         new = np.zeros(self.train.n_items, dtype=bool)
-        if self.knows_newcomers.any():
+        if self.knows_latecomers.any():
             numbers = self.train.items.nums(self.came_later)
             new[numbers[numbers >= 0]] = True
         for items in self.domains.values():
@@ -59,9 +59,9 @@ class HybridModel:
         return new
 
     @cached_property
-    def knows_newcomers(self) -> npt.NDArray[np.bool_]:
-        """Which signals know newcomers, bool [signals]."""
-        return np.array([signal.knows_newcomers for signal in self.signals.values()])
+    def knows_latecomers(self) -> npt.NDArray[np.bool_]:
+        """Which signals know latecomers, bool [signals]."""
+        return np.array([signal.knows_latecomers for signal in self.signals.values()])
 
     @cached_property
     def domains(self) -> dict[str, IntArray]:
@@ -163,8 +163,8 @@ class HybridModel:
         for domain, items in self.domains.items():
             own, own_seen = self.of_domain(domain, parts, seen)
             blended = self.blends[domain].combine(own, own_seen, activity, self.popularity[items])
-            if (late := self.newcomers[items]).any():
-                shares = newcomer_shares(self.blends[domain], self.knows_newcomers, own, own_seen, blended, late)
+            if (late := self.latecomers[items]).any():
+                shares = latecomer_shares(self.blends[domain], self.knows_latecomers, own, own_seen, blended, late)
                 blended[:, late] = shares.sum(axis=2)
             total[:, items] = blended
         total[new] = self.popularity
@@ -215,13 +215,13 @@ class Scored:
         for domain, items in model.domains.items():
             row, column = np.nonzero((domains == domain) & (item_num >= 0) & users[:, None])
             own, own_seen = model.of_domain(domain, self.parts, self.seen)
-            place, late = model.place[item_num[row, column]], model.newcomers[items]
+            place, late = model.place[item_num[row, column]], model.latecomers[items]
             shares[row, column] = model.blends[domain].contributions(
                 own, own_seen, self.activity, model.popularity[items], row, place
             )
             if late.any():
-                found = newcomer_shares(
-                    model.blends[domain], model.knows_newcomers, own, own_seen, self.total[:, items], late
+                found = latecomer_shares(
+                    model.blends[domain], model.knows_latecomers, own, own_seen, self.total[:, items], late
                 )
                 new = late[place]
                 shares[row[new], column[new]] = found[row[new], np.cumsum(late)[place[new]] - 1]

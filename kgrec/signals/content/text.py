@@ -35,7 +35,7 @@ class Text(Signal):
 
     name: ClassVar[str] = "text"
     group: ClassVar[Group] = "content"
-    knows_newcomers: ClassVar[bool] = True
+    knows_latecomers: ClassVar[bool] = True
     Settings = TextSettings
     grid: ClassVar[Grid] = {
         "recent": Ladder(4.0, 0.5, 64),

@@ -50,7 +50,7 @@ class GNN(Signal):
 
     name: ClassVar[str] = "gnn"
     group: ClassVar[Group] = "graph"
-    knows_newcomers: ClassVar[bool] = True
+    knows_latecomers: ClassVar[bool] = True
     Settings = GNNSettings
     scoring: ClassVar[frozenset[str]] = frozenset({"recent"})
     grid: ClassVar[Grid] = {

@@ -1,7 +1,7 @@
-"""Newcomers: items that came after the fit, of which only some signals know anything.
+"""Latecomers: items that came after the fit, of which only some signals know anything.
 
 A blend was learnt from items that everybody could have chosen. Its weights, and the 0 of signals that know behaviours
-alone, would hold against an item that it is new. So newcomers are scored by the signals that know them, on the
+alone, would hold against an item that it is new. So latecomers are scored by the signals that know them, on the
 scale that the user's other items have, and nearer to its middle the less those signals reach by themselves.
 """
 
@@ -20,17 +20,17 @@ from kgrec.weights import standardise
 BoolArray = npt.NDArray[np.bool_]
 
 
-def newcomer_shares(
+def latecomer_shares(
     blend: Blend, knows: BoolArray, parts: Sequence[FloatArray], seen: sp.csr_matrix, total: FloatArray, new: BoolArray
 ) -> FloatArray:
-    """Return what each signal adds to the scores of newcomers, float32 [n, newcomers, signals]; they sum to the score.
+    """Return what each signal adds to the scores of latecomers, float32 [n, latecomers, signals]; they sum to the score.
 
     Args:
         blend: of the items' domain.
-        knows: bool [signals], which signals know newcomers; at least one.
+        knows: bool [signals], which signals know latecomers; at least one.
         parts: one float32 [n, n_items] a signal.
         seen: CSR [n, n_items] of what users have already.
-        total: float32 [n, n_items], blended scores, of which those of newcomers are not read.
+        total: float32 [n, n_items], blended scores, of which those of latecomers are not read.
         new: bool [n_items], some but not all.
     """
     weights = blend.alone.weights.sum(axis=0) * knows
@@ -48,7 +48,7 @@ def newcomer_shares(
 
 
 def _trust(blend: Blend, knows: BoolArray) -> float:
-    """Return what the best signal that knows newcomers reached on validation, as a share of what the blend did."""
+    """Return what the best signal that knows latecomers reached on validation, as a share of what the blend did."""
     reached = blend.report.get("signals")
     if not reached:
         return 1.0
