@@ -182,10 +182,23 @@ def train(
 
 
 @app.command()
-def evaluate(graph: Graph, run: RunName = None, runs: Runs = None, as_json: Json = False) -> None:
-    """Measure a run on its held-out behaviours: the hybrid beside each single signal."""
-    from kgrec.jobs import evaluate_run
+def evaluate(
+    graph: Graph,
+    protocol: Annotated[
+        str | None, typer.Option(help="warm, cold-user, cold-item or cold-target: train anew on such a cut.")
+    ] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="Setting as key=value; repeatable.")] = None,
+    run: RunName = None,
+    runs: Runs = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a run on its held-out behaviours, or how well a protocol is met; the hybrid beside each single signal."""
+    from kgrec.jobs import evaluate_protocol, evaluate_run
 
+    if protocol is None and settings:
+        raise UsageError("--set needs --protocol: a run keeps the settings that it was trained with")
+    if protocol:
+        return _show_metrics(evaluate_protocol(graph, protocol, Config.read(None, settings or ())), as_json)
     _show_metrics(evaluate_run(graph, run, runs), as_json)
 
 

@@ -15,6 +15,7 @@ from kgrec.errors import StoreError, UsageError
 from kgrec.measure import HYBRID, measure, metrics
 from kgrec.persist import save_model
 from kgrec.progress import say
+from kgrec.protocols import cut_for
 from kgrec.recommender import Recommender, as_split
 from kgrec.runs import Run, find_run, list_runs, new_name, prepare_root, root_of
 from kgrec.snapshot import GraphSnapshot
@@ -74,6 +75,19 @@ def evaluate_run(graph: str, run: str | None = None, runs: str | Path | None = N
     model = Recommender.load(found.folder)
     cut, _ = _cut(snapshot, found.info["split"])
     return metrics(measure(model.model, cut, KS), cut.protocol, model.config.seed)
+
+
+def evaluate_protocol(graph: str, protocol: str, config: Config) -> dict[str, Any]:
+    """Train with some settings on a graph cut for a protocol, measure, and keep nothing.
+
+    Raises:
+        UsageError: an unknown protocol, or nothing to ask by it.
+    """
+    with open_store(graph, read_only=True) as store:
+        snapshot = store.snapshot()
+    cut = cut_for(snapshot, protocol)
+    model = Recommender(config).fit(cut)
+    return metrics(measure(model.model, cut, KS), cut.protocol, config.seed)
 
 
 def publish_run(graph: str, run: str | None = None, runs: str | Path | None = None, k: int = 20) -> dict[str, Any]:
