@@ -297,7 +297,7 @@ def runs_show(
     as_json: Json = False,
 ) -> None:
     """Show what a run is made of: settings, choices, digests, metrics."""
-    from kgrec.jobs import choices_table, runs_folder
+    from kgrec.jobs import blends_table, choices_table, runs_folder
     from kgrec.runs import find_run
 
     found = find_run(runs_folder(graph, runs), run)
@@ -306,6 +306,7 @@ def runs_show(
         return show_facts(found.name, {**facts, "choices": found.choices}, as_json)
     show_facts(found.name, facts, as_json)
     show(choices_table(found), as_json)
+    show(blends_table(found), as_json)
 
 
 @app.command()

@@ -61,9 +61,9 @@ class Blend:
         kind: which way of learning was chosen; see `Kind`.
         weights: float32 [forms, signals].
         activity, popularity: how the activity of a user and the popularity of an item are scaled.
-        report: NDCG@20 on validation: "signals" (each alone), "options" (each kind, on users it was not learnt from),
-            "gain" (of this kind over the best signal on such users, with its 95 % interval), "blend" (this blend);
-            beside it "fusion_weights", those of the baseline.
+        report: "kind"; "shares" (of each signal in the deviation of a user's scores); NDCG@20 on validation: "signals"
+            (each alone), "options" (each kind, on users it was not learnt from), "gain" (of this kind over the best
+            signal on such users, with its 95 % interval), "blend" (this blend); and "fusion_weights" (the baseline's).
         newcomers: the blend for users who have no item of the domain yet; none: the same as for all.
     """
 
@@ -216,6 +216,8 @@ def _fit_group(
     blend = blends[int(np.argmax(reached))]
     gain = options[blend.kind].ndcg - options["single"].ndcg
     report = {
+        "kind": blend.kind,
+        "shares": _shares(blend, scores, seen, popularity),
         "signals": {n: _mean_ndcg(part, relevant, seen) for n, part in zip(names, scores, strict=True)},
         "options": {kind: float(option.ndcg.mean()) for kind, option in options.items()},
         "gain": [float(gain.mean()), *bootstrap_interval(gain, seed=seed)],
@@ -223,6 +225,16 @@ def _fit_group(
         "fusion_weights": options["fusion"].weights[0].tolist() if "fusion" in options else [],
     }
     return replace(blend, report=report)
+
+
+def _shares(
+    blend: Blend, scores: Sequence[FloatArray], seen: sp.csr_matrix, popularity: npt.NDArray[Any]
+) -> dict[str, float]:
+    """Return each signal's share of the deviation of a user's scores, mean over users; shares sum to 1."""
+    parts = [replace(blend, weights=blend.weights * one) for one in np.eye(len(blend.signals), dtype=np.float32)]
+    spread = np.array([part.combine(scores, seen, popularity).std(axis=1).mean(dtype=np.float64) for part in parts])
+    shares = (spread / max(spread.sum(), 1e-12)).round(4)
+    return dict(zip(blend.signals, shares.tolist(), strict=True))
 
 
 def blend_seconds(n_users: int, n_signals: int) -> float:

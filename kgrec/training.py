@@ -192,4 +192,8 @@ def _describe(chosen: Mapping[str, Choice], blends: Mapping[str, Blend]) -> dict
         name: {"settings": c.signal.settings.model_dump(), "ndcg": c.ndcg, "tried": c.tried}
         for name, c in chosen.items()
     }
-    return {"signals": signals, "blends": {domain: blend.report for domain, blend in blends.items()}}
+    reports = {domain: blend.report for domain, blend in blends.items()}
+    newcomers = {
+        f"newcomers to {domain}": blend.newcomers.report for domain, blend in blends.items() if blend.newcomers
+    }
+    return {"signals": signals, "blends": {**reports, **newcomers}}

@@ -165,6 +165,8 @@ def test_the_report_names_the_baseline_and_every_signal():
     report = fitted().report
     assert set(report["options"]) == {"single", "fusion", "search", "drawn", "ranked", "grouped", "mean"}
     assert report["options"]["mean"] > report["options"]["fusion"]
+    assert sum(report["shares"].values()) == pytest.approx(1, abs=1e-3)
+    assert report["shares"]["first"] > report["shares"]["second"] > report["shares"]["noise"]
     gain, low, high = report["gain"]
     assert 0 < low < gain < high
     assert report["signals"]["first"] == pytest.approx(mean_ndcg(case()[0][0], case()), abs=1e-6)
