@@ -23,7 +23,7 @@ BoolArray = npt.NDArray[np.bool_]
 def latecomer_shares(
     blend: Blend, knows: BoolArray, parts: Sequence[FloatArray], seen: sp.csr_matrix, total: FloatArray, new: BoolArray
 ) -> FloatArray:
-    """Return what each signal adds to the scores of latecomers, float32 [n, latecomers, signals]; they sum to the score.
+    """Return what each signal adds to latecomers' scores, float32 [n, latecomers, signals]; they sum to the score.
 
     Args:
         blend: of the items' domain.

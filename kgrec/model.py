@@ -119,12 +119,11 @@ class HybridModel:
         if (user_nums < 0).any():
             seen = sp.csr_matrix(seen.multiply((user_nums >= 0)[:, None]))
         parts = [signal.scores(known) for signal in self.signals.values()]
-        activity = self.activity[known]
-        total = self.blended(parts, seen, activity, new)
+        total = self.blended(parts, seen, new)
         if described.any():
             own = [part[described] for part in parts]
-            total[described] = self.by_description.blended(own, seen[described], activity[described], new[described])
-        return Scored(self, parts, seen, activity, new, described, total)
+            total[described] = self.by_description.blended(own, seen[described], new[described])
+        return Scored(self, parts, seen, new, described, total)
 
     def score_texts(self, texts: Sequence[str], vectors: FloatArray) -> Scored:
         """Score every item for what texts ask for, by the signals that read text.
@@ -141,28 +140,18 @@ class HybridModel:
         parts = [none if part is None else part for part in read]
         silent = ~np.any([part.any(axis=1) for part in parts], axis=0)
         if silent.any():
-            known = (
-                "nothing in it is in any item's text"
-                if any(part is not None for part in read)
-                else "no signal reads text"
-            )
-            raise UsageError(f"found the text {texts[int(np.argmax(silent))]!r}, but {known}")
-        model, nobody, seen = (
-            self.by_description,
-            np.zeros(len(texts), bool),
-            sp.csr_matrix(none),
-        )
-        activity = np.zeros(len(texts), np.int64)
-        return Scored(model, parts, seen, activity, nobody, nobody, model.blended(parts, seen, activity, nobody))
+            heard = any(part is not None for part in read)
+            why = "nothing in it is in any item's text" if heard else "no signal reads text"
+            raise UsageError(f"found the text {texts[int(np.argmax(silent))]!r}, but {why}")
+        model, nobody, seen = self.by_description, np.zeros(len(texts), bool), sp.csr_matrix(none)
+        return Scored(model, parts, seen, nobody, nobody, model.blended(parts, seen, nobody))
 
-    def blended(
-        self, parts: Sequence[FloatArray], seen: sp.csr_matrix, activity: IntArray, new: npt.NDArray[np.bool_]
-    ) -> FloatArray:
+    def blended(self, parts: Sequence[FloatArray], seen: sp.csr_matrix, new: npt.NDArray[np.bool_]) -> FloatArray:
         """Return the blended scores of users, float32 [n, n_items], from those of the signals; see `Scored`."""
         total = np.zeros(parts[0].shape, dtype=np.float32)
         for domain, items in self.domains.items():
             own, own_seen = self.of_domain(domain, parts, seen)
-            blended = self.blends[domain].combine(own, own_seen, activity, self.popularity[items])
+            blended = self.blends[domain].combine(own, own_seen, self.popularity[items])
             if (late := self.latecomers[items]).any():
                 shares = latecomer_shares(self.blends[domain], self.knows_latecomers, own, own_seen, blended, late)
                 blended[:, late] = shares.sum(axis=2)
@@ -179,7 +168,6 @@ class Scored:
         model: what made them.
         parts: one float32 [n, n_items] a signal, as the signal gave them.
         seen: CSR [n, n_items] of train.
-        activity: int64 [n].
         new: bool [n], users scored by popularity alone.
         described: bool [n], users scored without any behaviour, by what else is known of them.
         total: float32 [n, n_items], the blended scores.
@@ -188,7 +176,6 @@ class Scored:
     model: HybridModel
     parts: Sequence[FloatArray]
     seen: sp.csr_matrix
-    activity: IntArray
     new: npt.NDArray[np.bool_]
     described: npt.NDArray[np.bool_]
     total: FloatArray
@@ -216,9 +203,7 @@ class Scored:
             row, column = np.nonzero((domains == domain) & (item_num >= 0) & users[:, None])
             own, own_seen = model.of_domain(domain, self.parts, self.seen)
             place, late = model.place[item_num[row, column]], model.latecomers[items]
-            shares[row, column] = model.blends[domain].contributions(
-                own, own_seen, self.activity, model.popularity[items], row, place
-            )
+            shares[row, column] = model.blends[domain].contributions(own, own_seen, model.popularity[items], row, place)
             if late.any():
                 found = latecomer_shares(
                     model.blends[domain], model.knows_latecomers, own, own_seen, self.total[:, items], late
