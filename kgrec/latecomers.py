@@ -2,7 +2,7 @@
 
 A blend was learnt from items that everybody could have chosen. Its weights, and the 0 of signals that know behaviours
 alone, would hold against an item that it is new. So a latecomer gets the place among the user's other items that it
-has by the signals that know it.
+has by the signals that know it, best by its text, or where it has none by its attributes and relationships.
 """
 
 from __future__ import annotations
@@ -21,26 +21,33 @@ BoolArray = npt.NDArray[np.bool_]
 
 
 def latecomer_shares(
-    blend: Blend, knows: BoolArray, parts: Sequence[FloatArray], seen: sp.csr_matrix, total: FloatArray, late: BoolArray
+    blend: Blend,
+    knows: BoolArray,
+    parts: Sequence[FloatArray],
+    seen: sp.csr_matrix,
+    total: FloatArray,
+    late: BoolArray,
+    settled: BoolArray,
 ) -> FloatArray:
     """Return what each signal adds to latecomers' scores, float32 [n, latecomers, signals]; they sum to the score.
 
     Args:
         blend: of the items' domain.
-        knows: bool [signals], which signals know latecomers; at least one.
+        knows: bool [signals], which signals give latecomers their place; at least one.
         parts: one float32 [n, n_items] a signal.
         seen: CSR [n, n_items] of what users have already.
         total: float32 [n, n_items], blended scores, of which those of latecomers are not read.
-        late: bool [n_items], some but not all.
+        late: bool [n_items], the latecomers.
+        settled: bool [n_items], the items they are compared with; at least one.
     """
     weights = (blend.alone.weights.sum(axis=0) * knows).astype(np.float32)
     weights /= weights.sum()
     z = [standardise(part, seen) if known else np.zeros_like(part) for part, known in zip(parts, knows, strict=True)]
     mixed = np.einsum("s,sni->ni", weights, np.stack(z))
-    others = np.broadcast_to(~late, total.shape).copy()
+    others = np.broadcast_to(settled, total.shape).copy()
     others[np.repeat(np.arange(len(total)), np.diff(seen.indptr)), seen.indices] = False
     # Of a user who has everything else, what is there gives the scale.
-    others |= ~others.any(axis=1, keepdims=True) & ~late
+    others |= ~others.any(axis=1, keepdims=True) & settled
     lift = _placed(mixed, total, others, late) - mixed[:, late]
     return np.stack([weight * (own[:, late] + lift) for weight, own in zip(weights, z, strict=True)], axis=2)
 

@@ -47,21 +47,31 @@ class HybridModel:
         return np.asarray(self.train.interactions.sum(axis=0), dtype=np.float32).ravel()
 
     @cached_property
-    def latecomers(self) -> npt.NDArray[np.bool_]:
-        """Which items are scored as latecomers, bool [n_items]: those that came later, where any signal knows them."""
-        new = np.zeros(self.train.n_items, dtype=bool)
-        if self.knows_latecomers.any():
-            numbers = self.train.items.nums(self.came_later)
-            new[numbers[numbers >= 0]] = True
+    def late(self) -> npt.NDArray[np.bool_]:
+        """Which items came later, bool [n_items]; none of a domain in which all did."""
+        late = np.zeros(self.train.n_items, dtype=bool)
+        late[self.train.items.nums(self.came_later)] = True
         for items in self.domains.values():
-            # What is all there is in its domain competes with nothing that is not new.
-            new[items] &= not new[items].all()
-        return new
+            late[items] &= not late[items].all()
+        return late
 
     @cached_property
-    def knows_latecomers(self) -> npt.NDArray[np.bool_]:
-        """Which signals know latecomers, bool [signals]."""
-        return np.array([signal.knows_latecomers for signal in self.signals.values()])
+    def latecomers(self) -> list[tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]]:
+        """Which signals [signals] give which latecomers [n_items] their place: content, or the graph where is no text.
+
+        Content tells new and old items alike; the graph signals rank what many chose higher, so new items low.
+        """
+        signals = self.signals.values()
+        content, graph = (
+            np.array([signal.knows_latecomers and signal.group == group for signal in signals])
+            for group in ("content", "graph")
+        )
+        texts = [signal.item_vectors for signal in signals if signal.group == "content"]
+        has_text = np.full(self.train.n_items, bool(content.any()))
+        for vectors in texts:
+            has_text &= True if vectors is None else vectors.any(axis=1)
+        found = [(content, self.late & has_text), (graph, self.late & ~has_text)]
+        return [(knows, late) for knows, late in found if knows.any() and late.any()]
 
     @cached_property
     def domains(self) -> dict[str, IntArray]:
@@ -82,6 +92,20 @@ class HybridModel:
             return list(parts), seen
         items = self.domains[domain]
         return [part[:, items] for part in parts], seen[:, items].tocsr()
+
+    def late_shares(
+        self, domain: str, parts: Sequence[FloatArray], seen: sp.csr_matrix, total: FloatArray
+    ) -> list[tuple[npt.NDArray[np.bool_], FloatArray]]:
+        """Return latecomers of a domain, bool [m], and each signal's shares of their scores; see `latecomer_shares`."""
+        items = self.domains[domain]
+        return [
+            (
+                late[items],
+                latecomer_shares(self.blends[domain], knows, parts, seen, total, late[items], ~self.late[items]),
+            )
+            for knows, late in self.latecomers
+            if late[items].any()
+        ]
 
     def linear_fusion(self) -> HybridModel | None:
         """Return the baseline σ(weights · scores) with the same signals; None where there were too few to learn it."""
@@ -152,8 +176,7 @@ class HybridModel:
         for domain, items in self.domains.items():
             own, own_seen = self.of_domain(domain, parts, seen)
             blended = self.blends[domain].combine(own, own_seen, self.popularity[items])
-            if (late := self.latecomers[items]).any():
-                shares = latecomer_shares(self.blends[domain], self.knows_latecomers, own, own_seen, blended, late)
+            for late, shares in self.late_shares(domain, own, own_seen, blended):
                 blended[:, late] = shares.sum(axis=2)
             total[:, items] = blended
         total[new] = self.popularity
@@ -202,12 +225,9 @@ class Scored:
         for domain, items in model.domains.items():
             row, column = np.nonzero((domains == domain) & (item_num >= 0) & users[:, None])
             own, own_seen = model.of_domain(domain, self.parts, self.seen)
-            place, late = model.place[item_num[row, column]], model.latecomers[items]
+            place = model.place[item_num[row, column]]
             shares[row, column] = model.blends[domain].contributions(own, own_seen, model.popularity[items], row, place)
-            if late.any():
-                found = latecomer_shares(
-                    model.blends[domain], model.knows_latecomers, own, own_seen, self.total[:, items], late
-                )
+            for late, found in model.late_shares(domain, own, own_seen, self.total[:, items]):
                 new = late[place]
                 shares[row[new], column[new]] = found[row[new], np.cumsum(late)[place[new]] - 1]
 

@@ -271,6 +271,9 @@ def test_relationships_of_a_new_item_are_read(now):
         scores = signal.scores(np.arange(train.n_users))[:, items]
         gardeners = np.array([side_of(train, user) for user in train.users.ids])
         assert ((scores[:, 1] > scores[:, 0]) == gardeners).mean() > 0.95
+    nearer = grown.recommend(train.users.ids, k=1, items=NEW_ITEMS)
+    assert (nearer["item_id"].map(COMMUNITY).to_numpy() == gardeners).mean() > 0.95
+    assert not nearer["content"].any()
     bare = unlinked(with_titles(NOW, "thing"), NEW_ITEMS)
     scores = model.fold_in(learnt_from(bare)).model.signals["gnn"].scores(np.arange(train.n_users))
     np.testing.assert_allclose(*scores[:, items].T, atol=1e-5)

@@ -13,7 +13,7 @@ BLEND = Blend.of_form("z", ("cf", "text", "words"), [1, 0, 0], "single")
 
 
 def scores_of_latecomers(parts, total, seen):
-    shares = latecomer_shares(BLEND, KNOWS, parts, seen, total, LATE)
+    shares = latecomer_shares(BLEND, KNOWS, parts, seen, total, LATE, ~LATE)
     assert not shares[:, :, 0].any()
     return shares.sum(axis=2)
 
