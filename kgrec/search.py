@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pandas as pd
 
+from kgrec.config import Config
 from kgrec.errors import RunError, UsageError, near_matches
 from kgrec.runs import find_run, root_of
 from kgrec.schema import Schema
 from kgrec.snapshot import FloatArray
 from kgrec.store.base import GraphStore
-from kgrec.text import TextEncoder, TransformersEncoder, default_encoder
+from kgrec.text import TextEncoder, encoder_of
 
 
 def similar_nodes(
@@ -77,4 +78,4 @@ def _encoder_of(store: GraphStore) -> TextEncoder:
         named = find_run(root_of(store.uri), run).info["config"]["encoder"] if run else None
     except RunError:
         named = None
-    return TransformersEncoder(named) if named else default_encoder()
+    return encoder_of(Config.checked({"encoder": named}).encoder, "query")

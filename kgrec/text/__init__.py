@@ -7,9 +7,17 @@ import numpy as np
 from kgrec.snapshot import GraphSnapshot, Vectors
 from kgrec.text.cache import VectorCache
 from kgrec.text.describe import describe
-from kgrec.text.encoder import TextEncoder, TransformersEncoder, default_encoder
+from kgrec.text.encoder import TextEncoder, TransformersEncoder, default_encoder, encoder_of
 
-__all__ = ["TextEncoder", "TransformersEncoder", "VectorCache", "default_encoder", "describe", "text_vectors"]
+__all__ = [
+    "TextEncoder",
+    "TransformersEncoder",
+    "VectorCache",
+    "default_encoder",
+    "describe",
+    "encoder_of",
+    "text_vectors",
+]
 
 
 def text_vectors(snapshot: GraphSnapshot, encoder: TextEncoder, cache: VectorCache) -> Vectors:
