@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from kgrec.config import Config
@@ -43,7 +44,8 @@ def similar_nodes(
         raise UsageError(f"k={k}; expected at least 1")
     label = _known_label(store.declared(), label)
     if text is not None and node is None:
-        return store.nearest(label, (encoder or _encoder_of(store)).encode([text])[0], k)
+        query = (encoder or _encoder_of(store)).encode([text])[0]
+        return store.nearest(label, _beside_given(store, label, query), k)
     if node is None or text is not None:
         raise UsageError(
             f"found {'both' if node else 'neither'} a text {'and' if node else 'nor'} a node; expected one"
@@ -69,6 +71,15 @@ def _vector_of(store: GraphStore, label: str, node: str) -> FloatArray:
     if node in ids:
         raise UsageError(f"{label} {node!r} has no vector: its text is empty, or it is newer than the published run")
     raise UsageError(f"unknown {label}: {node!r}{near_matches(node, ids)}")
+
+
+def _beside_given(store: GraphStore, label: str, query: FloatArray) -> FloatArray:
+    """Return the vector of a text in the space that nodes with given vectors have: these come after their text's."""
+    if not any("vector" in node.properties.values() for node in store.declared().nodes.values()):
+        return query
+    known = (store.vector(label, node) for node in store.ids(label).to_pylist())
+    length = next((len(vector) for vector in known if vector is not None), len(query))
+    return np.pad(query, (0, max(0, length - len(query))))
 
 
 def _encoder_of(store: GraphStore) -> TextEncoder:
