@@ -28,6 +28,7 @@ from kgrec.text.model_folder import (
     own_limit,
     own_pooling,
     own_prefix,
+    read_json,
 )
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class TransformersEncoder:
     @cached_property
     def dim(self) -> int:
         """Length of a vector."""
-        size = json.loads((self.folder / "config.json").read_text(encoding="utf-8")).get("hidden_size")
+        size = read_json(self.folder / "config.json").get("hidden_size")
         # Some families call it otherwise; transformers knows how, but takes seconds to import.
         return int(size or model_config(self.folder).hidden_size)
 

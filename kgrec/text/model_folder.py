@@ -76,7 +76,7 @@ def own_pooling(folder: Path) -> Pooling:
     Raises:
         UsageError: its pooling is one that kgrec does not have.
     """
-    saved = _json(folder / "1_Pooling" / "config.json")
+    saved = read_json(folder / "1_Pooling" / "config.json")
     if not saved:
         return "last" if _is_decoder(folder) else "mean"
     modes = [
@@ -94,7 +94,7 @@ def own_pooling(folder: Path) -> Pooling:
 
 def own_prefix(folder: Path, use: Use) -> str:
     """Return the prompt that a model's files give for a use, or nothing."""
-    saved = _json(folder / "config_sentence_transformers.json")
+    saved = read_json(folder / "config_sentence_transformers.json")
     prompts = saved.get("prompts") or {}
     default = str(saved.get("default_prompt_name") or "")
     return next((str(prompts[name]) for name in (*_PROMPTS[use], default) if prompts.get(name)), "")
@@ -106,8 +106,8 @@ def own_limit(folder: Path) -> int:
     positions = int(getattr(config, "max_position_embeddings", None) or 0)
     if config.model_type in _AFTER_PADDING:
         positions -= int(config.pad_token_id or 0) + 1
-    trained = _json(folder / "sentence_bert_config.json").get("max_seq_length")
-    tokenizer = _json(folder / "tokenizer_config.json").get("model_max_length")
+    trained = read_json(folder / "sentence_bert_config.json").get("max_seq_length")
+    tokenizer = read_json(folder / "tokenizer_config.json").get("model_max_length")
     limits = [int(limit) for limit in (positions, trained, tokenizer) if limit and limit > 0]
     return min(limits, default=2**31)
 
@@ -131,6 +131,21 @@ def loaded(kind: Any, folder: Path, **options: Any) -> Any:
     except Exception as error:  # whatever is wrong with a file, transformers raises its parser's error
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UsageError(f"{folder} does not load as a text model: {reason}. Download or copy it again") from error
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Return what a file of a model holds; nothing if there is no such file.
+
+    Raises:
+        UsageError: it is not JSON.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise UsageError(f"{file} is not JSON ({error}); download or copy the model again") from None
+    return content if isinstance(content, dict) else {}
 
 
 def n_parameters(folder: Path) -> int:
@@ -192,17 +207,6 @@ def _is_decoder(folder: Path) -> bool:
 
     family = model_config(folder).model_type
     return family in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and family not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
-
-
-def _json(file: Path) -> dict[str, Any]:
-    """Return a file's content; nothing if there is no such file."""
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise UsageError(f"{file} is not JSON ({error}); download or copy the model again") from None
-    return content if isinstance(content, dict) else {}
 
 
 @contextmanager
