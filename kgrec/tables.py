@@ -208,8 +208,8 @@ class _Check:
                 readable = to_mask(column.is_valid()) & ~self.unreadable[label, name]
                 lengths = list_lengths(column)
                 for row in np.flatnonzero(readable & (lengths != most)).tolist():
-                    expected = f"{most} numbers, as most vectors {name!r} have"
-                    self._report(label, f"{lengths[row]} numbers", expected, row, name)
+                    expected = f"length {most}, that of most vectors {name!r}"
+                    self._report(label, f"length {lengths[row]}", expected, row, name)
                 for row, position, value in _not_finite(column):
                     if readable[row]:
                         self._report(label, f"{value} at position {position + 1}", "finite numbers", row, name)

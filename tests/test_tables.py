@@ -254,9 +254,9 @@ def test_every_vector_that_cannot_be_used_is_a_problem():
     nan, inf = float("nan"), float("inf")
     films = [[1, 2, 3], [1, 2], None, [1, nan, inf], [3, 2, 1], [0, 0, -inf], [None, 1, 2], []]
     assert problems_of(pictures(films, [[1], [1, 2, 3]])) == [
-        "User:1: picture: found 1 numbers; expected 3 numbers, as most vectors 'picture' have",
-        "Item:2: picture: found 2 numbers; expected 3 numbers, as most vectors 'picture' have",
-        "Item:8: picture: found 0 numbers; expected 3 numbers, as most vectors 'picture' have",
+        "User:1: picture: found length 1; expected length 3, that of most vectors 'picture'",
+        "Item:2: picture: found length 2; expected length 3, that of most vectors 'picture'",
+        "Item:8: picture: found length 0; expected length 3, that of most vectors 'picture'",
         "Item:4: picture: found nan at position 2; expected finite numbers",
         "Item:6: picture: found -inf at position 3; expected finite numbers",
         "Item:7: picture: found nan at position 1; expected finite numbers",

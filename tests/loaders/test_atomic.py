@@ -98,7 +98,7 @@ def test_numbers_of_one_length_are_a_vector(tmp_path: Path) -> None:
     assert not any("face" in sentence for sentence in graph.schema.nodes["User"].text)
     (tmp_path / "shop.item").write_text(item + "i4\tTootsie\t1 2 3\ni5\tHeat\t1 nan\ni6\tFargo\t1 two\n")
     message = complaint(tmp_path)
-    assert "shop.item:5: picture: found 3 numbers; expected 2 numbers, as most vectors 'picture' have" in message
+    assert "shop.item:5: picture: found length 3; expected length 2, that of most vectors 'picture'" in message
     assert "shop.item:6: picture: found nan at position 2; expected finite numbers" in message
     assert "shop.item:7: picture: found ['1', 'two']; expected a value of type vector" in message
 
