@@ -33,6 +33,7 @@ bench: setup
 	$(BIN)/python benchmarks/main_job.py
 	$(BIN)/python benchmarks/rdf_graph.py
 	test -z "$$NEO4J_URI" || $(BIN)/python benchmarks/server_graph.py
+	test ! -d $(DATA)/ml-100k || $(BIN)/python benchmarks/gnn_alone.py $(DATA)/ml-100k
 	test ! -d $(DATA) || $(BIN)/python benchmarks/accuracy.py $(DATA)
 	$(BIN)/python docs/make_tables.py
 

@@ -182,10 +182,23 @@ def train(
 
 
 @app.command()
-def evaluate(graph: Graph, run: RunName = None, runs: Runs = None, as_json: Json = False) -> None:
-    """Measure a run on its held-out behaviours: the hybrid beside each single signal."""
-    from kgrec.jobs import evaluate_run
+def evaluate(
+    graph: Graph,
+    protocol: Annotated[
+        str | None, typer.Option(help="warm, cold-user, cold-item or cold-target: train anew on such a cut.")
+    ] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="Setting as key=value; repeatable.")] = None,
+    run: RunName = None,
+    runs: Runs = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a run on its held-out behaviours, or how well a protocol is met; the hybrid beside each single signal."""
+    from kgrec.jobs import evaluate_protocol, evaluate_run
 
+    if protocol is None and settings:
+        raise UsageError("--set needs --protocol: a run keeps the settings that it was trained with")
+    if protocol:
+        return _show_metrics(evaluate_protocol(graph, protocol, Config.read(None, settings or ())), as_json)
     _show_metrics(evaluate_run(graph, run, runs), as_json)
 
 
@@ -284,7 +297,7 @@ def runs_show(
     as_json: Json = False,
 ) -> None:
     """Show what a run is made of: settings, choices, digests, metrics."""
-    from kgrec.jobs import choices_table, runs_folder
+    from kgrec.jobs import blends_table, choices_table, runs_folder
     from kgrec.runs import find_run
 
     found = find_run(runs_folder(graph, runs), run)
@@ -293,6 +306,7 @@ def runs_show(
         return show_facts(found.name, {**facts, "choices": found.choices}, as_json)
     show_facts(found.name, facts, as_json)
     show(choices_table(found), as_json)
+    show(blends_table(found), as_json)
 
 
 @app.command()

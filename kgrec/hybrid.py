@@ -3,7 +3,8 @@
 Scores of different signals are not comparable, so each is standardised per user over the items not seen. What is then
 learnt on a validation cut is a few weights a signal: for its z-score, which may depend on how active the user and how
 popular the item is, and for its own score, which says how sure it is. Several ways of learning them are tried, and
-their mean; which is used is decided on users whom its weights were not learnt from (cross-fitting), by NDCG@20.
+their mean; which is used is decided on users whom its weights were not learnt from (cross-fitting), by NDCG@20. Users
+who have nothing in the domain yet have a blend of their own where the cut has enough of them.
 """
 
 from __future__ import annotations
@@ -60,9 +61,10 @@ class Blend:
         kind: which way of learning was chosen; see `Kind`.
         weights: float32 [forms, signals].
         activity, popularity: how the activity of a user and the popularity of an item are scaled.
-        report: NDCG@20 on validation: "signals" (each alone), "options" (each kind, on users it was not learnt from),
-            "gain" (of this kind over the best signal on such users, with its 95 % interval), "blend" (this blend);
-            beside it "fusion_weights", those of the baseline.
+        report: "kind"; "shares" (of each signal in the deviation of a user's scores); NDCG@20 on validation: "signals"
+            (each alone), "options" (each kind, on users it was not learnt from), "gain" (of this kind over the best
+            signal on such users, with its 95 % interval), "blend" (this blend); and "fusion_weights" (the baseline's).
+        newcomers: the blend for users who have no item of the domain yet; none: the same as for all.
     """
 
     signals: tuple[str, ...]
@@ -71,10 +73,11 @@ class Blend:
     activity: Scale
     popularity: Scale
     report: Mapping[str, Any]
+    newcomers: Blend | None = None
 
     @classmethod
     def of_form(cls, form: str, signals: Sequence[str], weights: Sequence[float], kind: Kind) -> Self:
-        """Make a blend that needs one weight a signal, for its score of one form."""
+        """Make a blend of one weight a signal, for its score of one form."""
         found = of_form(form, np.asarray(weights, dtype=np.float64)).astype(np.float32)
         return cls(tuple(signals), kind, found, Scale(0.0, 1.0), Scale(0.0, 1.0), {})
 
@@ -82,19 +85,23 @@ class Blend:
         self,
         scores: Sequence[FloatArray],
         seen: sp.csr_matrix,
-        activity: npt.NDArray[Any],
         popularity: npt.NDArray[Any],
     ) -> FloatArray:
         """Return blended scores, float32 [n, n_items].
 
         Args:
             scores: one float32 [n, n_items] for each signal.
-            seen: CSR [n, n_items] of what the users already have.
-            activity: [n], number of train items of each user.
+            seen: CSR [n, n_items] of what the users already have; its counts are their activity.
             popularity: [n_items], number of train users of each item.
         """
+        new = _new(seen)
+        if self.newcomers and new.any():
+            total = np.empty(scores[0].shape, dtype=np.float32)
+            for blend, rows in ((replace(self, newcomers=None), ~new), (self.newcomers, new)):
+                total[rows] = blend.combine([part[rows] for part in scores], seen[rows], popularity)
+            return total
         total = np.zeros(scores[0].shape, dtype=np.float32)
-        users, items = self.activity(activity), self.popularity(popularity)
+        users, items = self.activity(np.diff(seen.indptr)), self.popularity(popularity)
         for weight, own in zip(self.weights.T, scores, strict=True):
             if weight.any():
                 z = standardise(own, seen) if weight[1:].any() else None
@@ -105,7 +112,6 @@ class Blend:
         self,
         scores: Sequence[FloatArray],
         seen: sp.csr_matrix,
-        activity: npt.NDArray[Any],
         popularity: npt.NDArray[Any],
         rows: IntArray,
         items: IntArray,
@@ -113,11 +119,17 @@ class Blend:
         """Return what each signal adds to the scores of m pairs, float32 [m, signals]; a row sums to the score.
 
         Args:
-            scores, seen, activity, popularity: as for `combine`.
+            scores, seen, popularity: as for `combine`.
             rows: int64 [m], row of the pair's user in `scores`.
             items: int64 [m], column of the pair's item.
         """
-        by_user, by_item = self.activity(activity)[rows], self.popularity(popularity)[items][:, None]
+        new = _new(seen)[rows]
+        if self.newcomers and new.any():
+            shares = np.empty((len(rows), len(scores)), dtype=np.float32)
+            for blend, chosen in ((replace(self, newcomers=None), ~new), (self.newcomers, new)):
+                shares[chosen] = blend.contributions(scores, seen, popularity, rows[chosen], items[chosen])
+            return shares
+        by_user, by_item = self.activity(np.diff(seen.indptr))[rows], self.popularity(popularity)[items][:, None]
         parts = [
             weighted(own[rows, items][:, None], standardise(own, seen)[rows, items][:, None], weight, by_user, by_item)
             for weight, own in zip(self.weights.T, scores, strict=True)
@@ -133,6 +145,7 @@ class Blend:
             "activity": asdict(self.activity),
             "popularity": asdict(self.popularity),
             "report": dict(self.report),
+            "newcomers": self.newcomers.to_dict() if self.newcomers else None,
         }
 
     @classmethod
@@ -140,7 +153,8 @@ class Blend:
         """Take back what `to_dict` returned."""
         weights = np.asarray([values["weights"][form] for form in FORMS], dtype=np.float32)
         scales = Scale(**values["activity"]), Scale(**values["popularity"])
-        return cls(tuple(values["signals"]), values["kind"], weights, *scales, values["report"])
+        newcomers = cls.from_dict(values["newcomers"]) if values["newcomers"] else None
+        return cls(tuple(values["signals"]), values["kind"], weights, *scales, values["report"], newcomers)
 
 
 def fit_blend(
@@ -148,18 +162,18 @@ def fit_blend(
     scores: Sequence[FloatArray],
     seen: sp.csr_matrix,
     relevant: sp.csr_matrix,
-    activity: npt.NDArray[Any],
     popularity: npt.NDArray[Any],
     seed: int = 0,
 ) -> Blend:
     """Learn how to blend signals from validation users; for them the result is never worse than the best signal.
+
+    Where there are enough users with and without a train item in the domain, each have a blend of their own.
 
     Args:
         names: the signals.
         scores: one float32 [n, n_items] for each, from signals that have not seen `relevant`.
         seen: CSR [n, n_items] of the train items of these users.
         relevant: CSR [n, n_items] of their validation items; a user without any is left out.
-        activity: [n], number of train items of each user.
         popularity: [n_items], number of train users of each item.
         seed: makes folds and drawn negatives repeat.
 
@@ -168,22 +182,42 @@ def fit_blend(
     """
     if not len(scores) or not relevant.nnz:
         raise UsageError("found no signal or no validation item to learn a blend from; expected at least one of each")
-    users = _some(np.flatnonzero(np.diff(relevant.indptr)), seed)
-    if len(users) < relevant.shape[0]:
-        scores, seen, relevant = [part[users] for part in scores], seen[users], relevant[users]
-        activity = np.asarray(activity)[users]
+    asked, new = np.diff(relevant.indptr) > 0, _new(seen)
+    groups = [asked & ~new, asked & new]
+    if min(group.sum() for group in groups) < MIN_USERS:
+        groups = [asked]
+    blends = []
+    for group in groups:
+        users = _some(np.flatnonzero(group), seed)
+        parts = [part[users] for part in scores]
+        blends.append(_fit_group(names, parts, seen[users], relevant[users], popularity, seed))
+    return replace(blends[0], newcomers=blends[1] if len(blends) > 1 else None)
+
+
+def _fit_group(
+    names: Sequence[str],
+    scores: Sequence[FloatArray],
+    seen: sp.csr_matrix,
+    relevant: sp.csr_matrix,
+    popularity: npt.NDArray[Any],
+    seed: int,
+) -> Blend:
+    """Learn one blend of all these users, each of whom has a relevant item."""
+    activity = np.diff(seen.indptr)
     scales = Scale.of(activity), Scale.of(popularity)
     options: dict[Kind, _Option] = {"single": _single(scores, seen, relevant)}
-    if len(users) >= MIN_USERS:
-        fold = np.random.default_rng(seed).permutation(len(users)) % FOLDS
+    if len(activity) >= MIN_USERS:
+        fold = np.random.default_rng(seed).permutation(len(activity)) % FOLDS
         lists = Lists.make(scores, seen, relevant, scales[0](activity), scales[1](popularity), seed)
         options |= _cross_fit(lists, fold, seed)
     kinds: list[Kind] = [_best(options), "single"]
     blends = [Blend(tuple(names), kind, options[kind].weights.astype(np.float32), *scales, {}) for kind in kinds]
-    reached = [_mean_ndcg(b.combine(scores, seen, activity, popularity), relevant, seen) for b in blends]
+    reached = [_mean_ndcg(b.combine(scores, seen, popularity), relevant, seen) for b in blends]
     blend = blends[int(np.argmax(reached))]
     gain = options[blend.kind].ndcg - options["single"].ndcg
     report = {
+        "kind": blend.kind,
+        "shares": _shares(blend, scores, seen, popularity),
         "signals": {n: _mean_ndcg(part, relevant, seen) for n, part in zip(names, scores, strict=True)},
         "options": {kind: float(option.ndcg.mean()) for kind, option in options.items()},
         "gain": [float(gain.mean()), *bootstrap_interval(gain, seed=seed)],
@@ -193,9 +227,24 @@ def fit_blend(
     return replace(blend, report=report)
 
 
+def _shares(
+    blend: Blend, scores: Sequence[FloatArray], seen: sp.csr_matrix, popularity: npt.NDArray[Any]
+) -> dict[str, float]:
+    """Return each signal's share of the deviation of a user's scores, mean over users; shares sum to 1."""
+    parts = [replace(blend, weights=blend.weights * one) for one in np.eye(len(blend.signals), dtype=np.float32)]
+    spread = np.array([part.combine(scores, seen, popularity).std(axis=1).mean(dtype=np.float64) for part in parts])
+    shares = (spread / max(spread.sum(), 1e-12)).round(4)
+    return dict(zip(blend.signals, shares.tolist(), strict=True))
+
+
 def blend_seconds(n_users: int, n_signals: int) -> float:
     """Return roughly how long `fit_blend` takes, in seconds."""
     return SECONDS * min(n_users, MAX_USERS) * n_signals
+
+
+def _new(seen: sp.csr_matrix) -> npt.NDArray[np.bool_]:
+    """Say which users have nothing in the domain yet, bool [n]."""
+    return np.asarray(np.diff(seen.indptr) == 0)
 
 
 def _some(users: IntArray, seed: int) -> IntArray:

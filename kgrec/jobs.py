@@ -15,6 +15,7 @@ from kgrec.errors import StoreError, UsageError
 from kgrec.measure import HYBRID, measure, metrics
 from kgrec.persist import save_model
 from kgrec.progress import say
+from kgrec.protocols import cut_for
 from kgrec.recommender import Recommender, as_split
 from kgrec.runs import Run, find_run, list_runs, new_name, prepare_root, root_of
 from kgrec.snapshot import GraphSnapshot
@@ -76,6 +77,19 @@ def evaluate_run(graph: str, run: str | None = None, runs: str | Path | None = N
     return metrics(measure(model.model, cut, KS), cut.protocol, model.config.seed)
 
 
+def evaluate_protocol(graph: str, protocol: str, config: Config) -> dict[str, Any]:
+    """Train with some settings on a graph cut for a protocol, measure, and keep nothing.
+
+    Raises:
+        UsageError: an unknown protocol, or nothing to ask by it.
+    """
+    with open_store(graph, read_only=True) as store:
+        snapshot = store.snapshot()
+    cut = cut_for(snapshot, protocol)
+    model = Recommender(config).fit(cut)
+    return metrics(measure(model.model, cut, KS), cut.protocol, config.seed)
+
+
 def publish_run(graph: str, run: str | None = None, runs: str | Path | None = None, k: int = 20) -> dict[str, Any]:
     """Write a run's text vectors and its lists, to length k, into the graph.
 
@@ -121,11 +135,28 @@ def choices_table(run: Run) -> pd.DataFrame:
             chosen = tried["settings"] == found["settings"]
             rows.append((name, tried["ndcg"], tried["seconds"], what, chosen))
     for domain, report in run.choices.get("blends", {}).items():
-        kind = run.info["blends"][domain]["kind"]
         options = report.get("options", {})
-        rows += [(f"blend of {domain}", ndcg, None, option, option == kind) for option, ndcg in options.items()]
+        rows += [
+            (f"blend of {domain}", ndcg, None, option, option == report["kind"]) for option, ndcg in options.items()
+        ]
     frame = pd.DataFrame(rows, columns=["choice", "NDCG@20", "seconds", "what", "chosen"])
     return frame.assign(chosen=frame["chosen"].map({True: "yes", False: ""}))
+
+
+def blends_table(run: Run) -> pd.DataFrame:
+    """Return what each blend is made of: blend, kind, gain in NDCG@20 over the best signal with its 95 %, shares.
+
+    Raises:
+        RunError: the choices are missing or damaged.
+    """
+    rows = []
+    for domain, report in run.choices.get("blends", {}).items():
+        if "gain" in report:
+            gain, low, high = report["gain"]
+            largest = sorted(report["shares"].items(), key=lambda pair: -pair[1])
+            shares = ", ".join(f"{name} {share:.0%}" for name, share in largest if share >= 0.005)
+            rows.append((domain, report["kind"], f"{gain:+.4f} ({low:+.4f} … {high:+.4f})", shares))
+    return pd.DataFrame(rows, columns=["blend", "kind", "gain over the best signal", "shares"])
 
 
 def _differences(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:

@@ -61,7 +61,7 @@ def without_test(split: Split) -> Split:
     """Return the split of a graph in which the test behaviours do not exist; train and valid are the same."""
     kept = ~split.is_test
     valid = split.is_valid[kept]
-    return Split(split.whole.with_behaviours(kept), valid, np.zeros_like(valid), split.protocol)
+    return Split(split.whole.with_behaviours(kept), valid, np.zeros_like(valid), split.protocol, split.cut_again)
 
 
 def _in_graph(train: GraphSnapshot, clean: GraphSnapshot, split: Split) -> str:

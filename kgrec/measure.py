@@ -142,7 +142,7 @@ def _rankings(
         scored = model.score(batch)
         scores = dict(zip(model.signals, scored.parts, strict=True))
         if baseline:
-            scores[FUSION] = baseline.blended(scored.parts, scored.seen, scored.activity, scored.new)
+            scores[FUSION] = baseline.blended(scored.parts, scored.seen, scored.new)
         for name, values in (scores | {HYBRID: scored.total}).items():
             parts.setdefault(name, []).append(top_k(values, k, seen[batch], allowed))
     return {name: Ranking.joined(found) for name, found in parts.items()}

@@ -83,18 +83,14 @@ class HybridModel:
         if (user_nums < 0).any():
             seen = sp.csr_matrix(seen.multiply((user_nums >= 0)[:, None]))
         parts = [signal.scores(known) for signal in self.signals.values()]
-        return Scored(
-            self, parts, seen, self.activity[known], new, self.blended(parts, seen, self.activity[known], new)
-        )
+        return Scored(self, parts, seen, new, self.blended(parts, seen, new))
 
-    def blended(
-        self, parts: Sequence[FloatArray], seen: sp.csr_matrix, activity: IntArray, new: npt.NDArray[np.bool_]
-    ) -> FloatArray:
+    def blended(self, parts: Sequence[FloatArray], seen: sp.csr_matrix, new: npt.NDArray[np.bool_]) -> FloatArray:
         """Return the blended scores of users, float32 [n, n_items], from those of the signals; see `Scored`."""
         total = np.zeros(parts[0].shape, dtype=np.float32)
         for domain, items in self.domains.items():
             own, own_seen = self.of_domain(domain, parts, seen)
-            total[:, items] = self.blends[domain].combine(own, own_seen, activity, self.popularity[items])
+            total[:, items] = self.blends[domain].combine(own, own_seen, self.popularity[items])
         total[new] = self.popularity
         return total
 
@@ -107,7 +103,6 @@ class Scored:
         model: what made them.
         parts: one float32 [n, n_items] a signal, as the signal gave them.
         seen: CSR [n, n_items] of train.
-        activity: int64 [n].
         new: bool [n], users scored by popularity alone.
         total: float32 [n, n_items], the blended scores.
     """
@@ -115,7 +110,6 @@ class Scored:
     model: HybridModel
     parts: Sequence[FloatArray]
     seen: sp.csr_matrix
-    activity: IntArray
     new: npt.NDArray[np.bool_]
     total: FloatArray
 
@@ -133,9 +127,7 @@ class Scored:
             row, column = np.nonzero((domains == domain) & (item_num >= 0) & ~self.new[:, None])
             own, own_seen = model.of_domain(domain, self.parts, self.seen)
             place = model.place[item_num[row, column]]
-            shares[row, column] = model.blends[domain].contributions(
-                own, own_seen, self.activity, model.popularity[items], row, place
-            )
+            shares[row, column] = model.blends[domain].contributions(own, own_seen, model.popularity[items], row, place)
         return shares
 
     def groups(self, item_num: IntArray) -> dict[str, FloatArray]:

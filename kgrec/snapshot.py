@@ -101,6 +101,11 @@ class Behaviours:
         """Return only the rows that `keep` (a mask or row numbers) selects."""
         return Behaviours(*(getattr(self, name)[keep] for name in self.__dataclass_fields__))
 
+    def and_also(self, others: Behaviours) -> Behaviours:
+        """Return these rows, then the others."""
+        names = self.__dataclass_fields__
+        return Behaviours(*(np.concatenate([getattr(self, name), getattr(others, name)]) for name in names))
+
 
 @dataclass(frozen=True)
 class GraphSnapshot:

@@ -76,8 +76,8 @@ def by_random(snapshot: GraphSnapshot, fraction: float = 0.1, seed: int = 0) -> 
     """Take a random `fraction` of every user's behaviours as test; a user keeps at least one in train."""
     behaviours = snapshot.behaviours
     order = np.random.default_rng(seed).permutation(len(behaviours)).astype(np.float64)
-    test = _last_of_users(behaviours.user_num, order, fraction=fraction)
-    return _held_out(snapshot, test, f"random {fraction:.0%} of every user's behaviours, seed {seed}")
+    test = last_of_groups(behaviours.user_num, order, fraction=fraction)
+    return held_out(snapshot, test, f"random {fraction:.0%} of every user's behaviours, seed {seed}")
 
 
 def by_time(snapshot: GraphSnapshot, fraction: float = 0.1) -> Split:
@@ -90,7 +90,7 @@ def by_time(snapshot: GraphSnapshot, fraction: float = 0.1) -> Split:
     n_test = round(len(time) * fraction)
     test = np.zeros(len(time), dtype=bool)
     test[np.argsort(time, kind="stable")[len(time) - n_test :]] = True
-    return _held_out(snapshot, test, f"latest {fraction:.0%} of all behaviours", by_time)
+    return held_out(snapshot, test, f"latest {fraction:.0%} of all behaviours", by_time)
 
 
 def latest_of_users(snapshot: GraphSnapshot, fraction: float = 0.1) -> Split:
@@ -99,8 +99,8 @@ def latest_of_users(snapshot: GraphSnapshot, fraction: float = 0.1) -> Split:
     Raises:
         UsageError: behaviours carry no time.
     """
-    test = _last_of_users(snapshot.behaviours.user_num, _times(snapshot), fraction=fraction)
-    return _held_out(snapshot, test, f"latest {fraction:.0%} of every user's behaviours", latest_of_users)
+    test = last_of_groups(snapshot.behaviours.user_num, _times(snapshot), fraction=fraction)
+    return held_out(snapshot, test, f"latest {fraction:.0%} of every user's behaviours", latest_of_users)
 
 
 def leave_last_out(snapshot: GraphSnapshot, n: int = 1) -> Split:
@@ -109,8 +109,8 @@ def leave_last_out(snapshot: GraphSnapshot, n: int = 1) -> Split:
     Raises:
         UsageError: behaviours carry no time.
     """
-    test = _last_of_users(snapshot.behaviours.user_num, _times(snapshot), n=n)
-    return _held_out(snapshot, test, f"last {n} of every user's behaviours", partial(_last_again, n))
+    test = last_of_groups(snapshot.behaviours.user_num, _times(snapshot), n=n)
+    return held_out(snapshot, test, f"last {n} of every user's behaviours", partial(_last_again, n))
 
 
 def by_given(snapshot: GraphSnapshot) -> Split:
@@ -156,22 +156,27 @@ def _times(snapshot: GraphSnapshot) -> npt.NDArray[np.float64]:
     return time
 
 
-def _last_of_users(
-    user_num: npt.NDArray[np.int64], order: npt.NDArray[np.float64], *, n: int = 0, fraction: float = 0.0
+def last_of_groups(
+    group: npt.NDArray[np.int64],
+    order: npt.NDArray[np.float64],
+    *,
+    n: int = 0,
+    fraction: float = 0.0,
+    at_least: int = 0,
 ) -> BoolArray:
-    """Mark every user's last `n` (or `fraction` of) rows by `order`, leaving each user at least one row."""
-    by_user = np.lexsort([order, user_num])
-    counts = np.bincount(user_num)
+    """Mark the last `n` (or `fraction`, `at_least` so many) of the rows of every group by `order`; one row is left."""
+    by_group = np.lexsort([order, group])
+    counts = np.bincount(group)
     take = np.full(len(counts), n) if n else np.floor(counts * fraction + 0.5).astype(np.int64)
-    take = np.minimum(take, np.maximum(counts - 1, 0))
-    users = user_num[by_user]
-    from_end = np.cumsum(counts)[users] - np.arange(len(users))
-    last = np.zeros(len(users), dtype=bool)
-    last[by_user] = from_end <= take[users]
+    take = np.minimum(np.maximum(take, at_least), np.maximum(counts - 1, 0))
+    groups = group[by_group]
+    from_end = np.cumsum(counts)[groups] - np.arange(len(groups))
+    last = np.zeros(len(groups), dtype=bool)
+    last[by_group] = from_end <= take[groups]
     return last
 
 
-def _held_out(
+def held_out(
     snapshot: GraphSnapshot,
     test: BoolArray,
     protocol: str,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from kgrec.config import Config
 from kgrec.errors import UsageError
 from kgrec.hybrid import Blend, blend_seconds, fit_blend
 from kgrec.model import HybridModel
+from kgrec.newcomers import as_newcomers
 from kgrec.progress import say
 from kgrec.signals import signal_kinds
 from kgrec.signals.base import Signal
@@ -109,14 +111,21 @@ def train(split: Split, config: Config, encode: Encode, fit_on: FitOn) -> Traine
 
 
 def parts_of(split: Split, config: Config, fit_on: FitOn) -> Parts:
-    """Return what the steps of training see: the split's own validation part, or a cut of its train."""
+    """Return what the steps of training see: the split's own validation part, or a cut of its train; see `Parts`.
+
+    Where some users of one domain are new to another, the cut asks about others as if they were; see `as_newcomers`.
+    """
     if split.is_valid.any():
-        return Parts(split.train, split.valid, split.train_and_valid if fit_on == "train+valid" else split.train)
-    if split.cut_again:
-        cut = split.cut_again(split.train, config.valid_fraction)
+        parts = Parts(split.train, split.valid, split.train_and_valid if fit_on == "train+valid" else split.train)
     else:
-        cut = by_random(split.train, config.valid_fraction, config.seed)
-    return Parts(cut.train, cut.test, split.train)
+        cut_again = split.cut_again or partial(by_random, seed=config.seed)
+        cut = cut_again(split.train, config.valid_fraction)
+        parts = Parts(cut.train, cut.test, split.train)
+    new = as_newcomers(parts.inner, config.seed)
+    if not new.any():
+        return parts
+    held_out = parts.held_out.and_also(parts.inner.behaviours.where(new))
+    return replace(parts, inner=parts.inner.with_behaviours(~new), held_out=held_out)
 
 
 def _choose_all(
@@ -151,13 +160,10 @@ def learn_blends(
     """
     names = list(signals)
     blends = {domain: _even(names) for domain in sorted(set(inner.item_domains))}
-    activity = np.diff(inner.interactions.indptr)
     popularity = np.asarray(inner.interactions.sum(axis=0), dtype=np.float32).ravel()
     for q in asked:
         scores = [q.scores(signal.scores) for signal in signals.values()]
-        blends[q.domain] = fit_blend(
-            names, scores, q.seen, q.relevant, activity[q.user_num], popularity[q.item_num], seed
-        )
+        blends[q.domain] = fit_blend(names, scores, q.seen, q.relevant, popularity[q.item_num], seed)
     return blends
 
 
@@ -186,4 +192,8 @@ def _describe(chosen: Mapping[str, Choice], blends: Mapping[str, Blend]) -> dict
         name: {"settings": c.signal.settings.model_dump(), "ndcg": c.ndcg, "tried": c.tried}
         for name, c in chosen.items()
     }
-    return {"signals": signals, "blends": {domain: blend.report for domain, blend in blends.items()}}
+    reports = {domain: blend.report for domain, blend in blends.items()}
+    newcomers = {
+        f"newcomers to {domain}": blend.newcomers.report for domain, blend in blends.items() if blend.newcomers
+    }
+    return {"signals": signals, "blends": {**reports, **newcomers}}

@@ -109,7 +109,7 @@ def choose(
 ) -> Choice:
     """Choose a signal's settings: from the defaults on, one setting of its grid after the other, the best kept.
 
-    A ladder is climbed while that helps (pattern search: Hooke & Jeeves, J. ACM 1961), to its end where it takes no fit.
+    A ladder is climbed while that helps (pattern search: Hooke & Jeeves, J. ACM 1961), to its end if that takes no fit.
 
     Args:
         kind: the signal.

@@ -64,7 +64,8 @@ def test_runs_are_listed_and_shown(kgrec, cinema):
     assert first["run"] in kgrec("runs", "list", cinema).out
     table = kgrec("runs", "show", cinema, first["run"]).out.partition("what")[2]
     assert re.search(r"ease +0\.\d+ .*defaults", table), "what was tried, and how well it did"
-    assert re.search(r"blend of Item +0\.\d+ +(single|raw|global)", table)
+    assert re.search(r"blend of Item +0\.\d+ +(single|fusion|search)", table)
+    assert re.search(r"Item +\w+ +[+-]0\.\d+ \([+-]0\.\d+ … [+-]0\.\d+\) +\w+ \d+%", table), "the gain, and shares"
     assert shown["choices"]["signals"]["ease"]["tried"]
 
 

@@ -1,6 +1,7 @@
 """The blend: better than its parts where they complete one another, never worse than the best of them."""
 
 import json
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -29,19 +30,19 @@ def case(seed=0):
     second = 0.01 * (taste + 1.5 * rng.normal(size=taste.shape))
     noise = 10 * rng.normal(size=taste.shape)
     scores = [part.astype(np.float32) for part in (first, second, noise)]
-    activity, popularity = rng.integers(1, 100, N_USERS), rng.integers(1, 100, N_ITEMS).astype(np.float32)
-    return scores, sp.csr_matrix(seen), sp.csr_matrix(relevant), activity, popularity
+    popularity = rng.integers(1, 100, N_ITEMS).astype(np.float32)
+    return scores, sp.csr_matrix(seen), sp.csr_matrix(relevant), popularity
 
 
 @cache
 def fitted(seed=0):
-    scores, seen, relevant, activity, popularity = case()
-    return fit_blend(("first", "second", "noise"), scores, seen, relevant, activity, popularity, seed)
+    scores, seen, relevant, popularity = case()
+    return fit_blend(("first", "second", "noise"), scores, seen, relevant, popularity, seed)
 
 
 def combined(blend, data):
-    scores, seen, _, activity, popularity = data
-    return blend.combine(scores, seen, activity, popularity)
+    scores, seen, _, popularity = data
+    return blend.combine(scores, seen, popularity)
 
 
 def mean_ndcg(scores, data):
@@ -56,42 +57,69 @@ def test_a_blend_beats_its_parts_on_users_it_has_not_seen():
 
 
 def test_noise_gets_no_weight_and_the_better_signal_more():
-    scores, seen, _, activity, popularity = case()
+    scores, seen, _, popularity = case()
     rows, items = np.divmod(np.arange(N_USERS * N_ITEMS), N_ITEMS)
-    first, second, noise = fitted().contributions(scores, seen, activity, popularity, rows, items).std(axis=0)
+    first, second, noise = fitted().contributions(scores, seen, popularity, rows, items).std(axis=0)
     assert noise < 0.1 * (first + second)
     assert first > second > 0
 
 
 def test_shuffled_relevance_leaves_nothing_to_gain():
-    scores, seen, relevant, activity, popularity = case()
+    scores, seen, relevant, popularity = case()
     others = np.random.default_rng(0).permutation(N_USERS)
     mixed = sp.csr_matrix(relevant[others].toarray() * (seen.toarray() == 0))
-    blend = fit_blend(("first", "second", "noise"), scores, seen, mixed, activity, popularity)
+    blend = fit_blend(("first", "second", "noise"), scores, seen, mixed, popularity)
     assert blend.report["blend"] < 0.5 * fitted().report["blend"]
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_it_is_never_worse_than_the_best_signal_on_validation(seed):
     """Few users, one good signal and much noise: where learning can only do harm."""
-    scores, seen, relevant, activity, popularity = (
-        part[: 10 + 15 * seed] if i < 4 else part
+    scores, seen, relevant, popularity = (
+        part[: 10 + 15 * seed] if i < 3 else part
         for i, part in enumerate([np.stack(case(seed)[0], 1), *case(seed)[1:]])
     )
     rng = np.random.default_rng(seed)
     parts = [scores[:, 0], *(rng.normal(size=(4, *scores[:, 0].shape)).astype(np.float32))]
-    blend = fit_blend("abcde", parts, seen, relevant, activity, popularity)
-    data = (parts, seen, relevant, activity, popularity)
+    blend = fit_blend("abcde", parts, seen, relevant, popularity)
+    data = (parts, seen, relevant, popularity)
     assert mean_ndcg(combined(blend, data), data) >= max(mean_ndcg(part, data) for part in parts)
+
+
+def kept_items(seen, counts):
+    """The first `counts` [n] items of every user."""
+    row = np.repeat(np.arange(seen.shape[0]), np.diff(seen.indptr))
+    kept = np.arange(seen.nnz) - seen.indptr[row] < counts[row]
+    return sp.csr_matrix((seen.data[kept], (row[kept], seen.indices[kept])), shape=seen.shape)
+
+
+def test_users_new_to_the_domain_have_a_blend_of_their_own():
+    """One signal is right about those who have something, the other about those who have nothing yet."""
+    scores, seen, relevant, popularity = case()
+    new = np.arange(N_USERS) % 3 == 0
+    seen = kept_items(seen, np.where(new, 0, 6))
+    parts = [np.where(new[:, None], scores[2], scores[0]), np.where(new[:, None], scores[0], scores[2])]
+    blend = fit_blend("ab", parts, seen, relevant, popularity)
+    data = (parts, seen, relevant, popularity)
+    assert combined(blend, data).shape == parts[0].shape
+    reached = ndcg_at(combined(blend, data), relevant, seen, 20)
+    alone = ndcg_at(combined(replace(blend, newcomers=None), data), relevant, seen, 20)
+    np.testing.assert_array_equal(reached[~new], alone[~new])
+    assert reached[new].mean() > 2 * alone[new].mean()
+    rows, items = np.divmod(np.arange(N_USERS * N_ITEMS), N_ITEMS)
+    shares = blend.contributions(parts, seen, popularity, rows, items).sum(axis=1)
+    np.testing.assert_allclose(shares.reshape(parts[0].shape), combined(blend, data), rtol=1e-3, atol=1e-4)
+    assert Blend.from_dict(json.loads(json.dumps(blend.to_dict()))).to_dict() == blend.to_dict()
 
 
 def test_weights_by_activity_are_found_where_they_help():
     """Each signal is right about half of the users only, and activity tells which."""
-    scores, seen, relevant, _, popularity = case()
+    scores, seen, relevant, popularity = case()
     busy = np.arange(N_USERS) % 2 == 0
+    seen = kept_items(seen, np.where(busy, 6, 1))
     right, wrong = scores[0], scores[2]
     parts = [np.where(busy[:, None], right, wrong), np.where(busy[:, None], wrong, right)]
-    blend = fit_blend("ab", parts, seen, relevant, np.where(busy, 100, 1), popularity)
+    blend = fit_blend("ab", parts, seen, relevant, popularity)
     z, by_activity = blend.weights[FORMS.index("z")], blend.weights[FORMS.index("activity")]
     assert by_activity[0] > 0.5 * z[0] > 0
     assert by_activity[1] < -0.5 * z[1] < 0
@@ -100,11 +128,11 @@ def test_weights_by_activity_are_found_where_they_help():
 
 def test_weights_by_popularity_are_found_where_they_help():
     """Each signal is right about half of the items only, and popularity tells which."""
-    scores, seen, relevant, activity, _ = case()
+    scores, seen, relevant, _ = case()
     popular = np.arange(N_ITEMS) % 2 == 0
     right, wrong = scores[0], scores[2] / 10
     parts = [np.where(popular, right, wrong), np.where(popular, wrong, right)]
-    blend = fit_blend("ab", parts, seen, relevant, activity, np.where(popular, 100, 1))
+    blend = fit_blend("ab", parts, seen, relevant, np.where(popular, 100, 1))
     by_popularity = blend.weights[FORMS.index("popularity")]
     assert by_popularity[0] > 0 > by_popularity[1]
     assert blend.report["options"]["grouped"] > 1.1 * blend.report["options"]["drawn"]
@@ -113,12 +141,12 @@ def test_weights_by_popularity_are_found_where_they_help():
 
 def test_a_signals_own_scale_counts_where_it_tells_how_sure_the_signal_is():
     """Each signal is loud for the users it is right about and faint for the others, which z-scores take away."""
-    scores, seen, relevant, activity, popularity = case()
+    scores, seen, relevant, popularity = case()
     rng = np.random.default_rng(5)
     first = rng.random((N_USERS, 1)) < 0.5
     taste, faint = scores[1], rng.normal(0, 0.1 * scores[1].std(), (2, N_USERS, N_ITEMS)).astype(np.float32)
     parts = [np.where(first, taste, faint[0]), np.where(first, faint[1], taste)]
-    blend = fit_blend("ab", parts, seen, relevant, activity, popularity)
+    blend = fit_blend("ab", parts, seen, relevant, popularity)
     options = blend.report["options"]
     assert options["fusion"] > 1.2 * options["search"]
     assert options["fusion"] > 1.2 * options["single"]
@@ -126,9 +154,9 @@ def test_a_signals_own_scale_counts_where_it_tells_how_sure_the_signal_is():
 
 
 def test_popularity_that_others_favour_too_much_is_taken_back():
-    scores, seen, relevant, activity, popularity = case()
+    scores, seen, relevant, popularity = case()
     bias = np.tile(np.random.default_rng(6).normal(size=N_ITEMS).astype(np.float32), (N_USERS, 1))
-    blend = fit_blend("ab", [100 * scores[1] + 3 * bias, bias], seen, relevant, activity, popularity)
+    blend = fit_blend("ab", [100 * scores[1] + 3 * bias, bias], seen, relevant, popularity)
     assert blend.weights[0, 1] < 0 < blend.weights[0, 0]
     assert blend.report["blend"] > 1.5 * blend.report["signals"]["a"]
 
@@ -137,6 +165,8 @@ def test_the_report_names_the_baseline_and_every_signal():
     report = fitted().report
     assert set(report["options"]) == {"single", "fusion", "search", "drawn", "ranked", "grouped", "mean"}
     assert report["options"]["mean"] > report["options"]["fusion"]
+    assert sum(report["shares"].values()) == pytest.approx(1, abs=1e-3)
+    assert report["shares"]["first"] > report["shares"]["second"] > report["shares"]["noise"]
     gain, low, high = report["gain"]
     assert 0 < low < gain < high
     assert report["signals"]["first"] == pytest.approx(mean_ndcg(case()[0][0], case()), abs=1e-6)
@@ -145,20 +175,20 @@ def test_the_report_names_the_baseline_and_every_signal():
 
 @pytest.mark.parametrize("form", [*FORMS, "all"])
 def test_contributions_sum_to_the_score(form):
-    scores, seen, _, activity, popularity = data = case()
+    scores, seen, _, popularity = data = case()
     rng = np.random.default_rng(0)
     weights = rng.random((len(FORMS), 3)) * (np.array(FORMS)[:, None] == form if form != "all" else 1)
-    scales = Scale.of(activity), Scale.of(popularity)
+    scales = Scale.of(np.diff(seen.indptr)), Scale.of(popularity)
     blend = Blend(("a", "b", "c"), "mean", weights.astype(np.float32), *scales, {})
     rows, items = rng.integers(N_USERS, size=50), rng.integers(N_ITEMS, size=50)
-    shares = blend.contributions(scores, seen, activity, popularity, rows, items)
+    shares = blend.contributions(scores, seen, popularity, rows, items)
     assert shares.shape == (50, 3)
     np.testing.assert_allclose(shares.sum(axis=1), combined(blend, data)[rows, items], rtol=1e-4, atol=1e-5)
 
 
 def test_a_users_scores_do_not_depend_on_the_batch():
-    scores, seen, _, activity, popularity = data = case()
-    alone = fitted().combine([part[7:8] for part in scores], seen[7:8], activity[7:8], popularity)
+    scores, seen, _, popularity = data = case()
+    alone = fitted().combine([part[7:8] for part in scores], seen[7:8], popularity)
     np.testing.assert_allclose(alone[0], combined(fitted(), data)[7], rtol=1e-4, atol=1e-5)
 
 
@@ -180,13 +210,13 @@ def test_scores_are_standardised_over_unseen_items():
 
 
 def test_users_without_validation_items_are_left_out():
-    scores, seen, relevant, activity, popularity = case()
+    scores, seen, relevant, popularity = case()
     none = sp.csr_matrix(relevant.toarray() * (np.arange(N_USERS)[:, None] < 200))
-    few = fit_blend("abc", [s[:200] for s in scores], seen[:200], relevant[:200], activity[:200], popularity)
-    assert fit_blend("abc", scores, seen, none, activity, popularity).to_dict() == few.to_dict()
+    few = fit_blend("abc", [s[:200] for s in scores], seen[:200], relevant[:200], popularity)
+    assert fit_blend("abc", scores, seen, none, popularity).to_dict() == few.to_dict()
 
 
 def test_nothing_to_learn_from_is_an_error():
-    scores, seen, relevant, activity, popularity = case()
+    scores, seen, relevant, popularity = case()
     with pytest.raises(UsageError, match="no validation item"):
-        fit_blend("abc", scores, seen, sp.csr_matrix(relevant.shape), activity, popularity)
+        fit_blend("abc", scores, seen, sp.csr_matrix(relevant.shape), popularity)

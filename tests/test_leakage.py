@@ -63,9 +63,12 @@ def test_nothing_is_found_with_a_cut_that_training_makes_itself():
 
 def fit_on_everything(kind):
     fit = kind.fit
-    return lambda patch, split: patch.setattr(
-        kind, "fit", lambda self, train, vectors, seed=0: fit(self, split.whole, vectors, seed)
-    )
+
+    def plant(patch, split):
+        patch.setattr(kind, "fit", lambda self, train, vectors, seed=0: fit(self, split.whole, vectors, seed))
+        patch.setattr(kind, "scoring", frozenset())  # a history that is made anew from train would be clean again
+
+    return plant
 
 
 @pytest.mark.parametrize("kind", signal_kinds(ALL), ids=lambda kind: kind.name)
@@ -75,15 +78,15 @@ def test_a_signal_that_learnt_from_test_rows_is_named_alone(split, kind):
 
 def messages(patch, split):
     of = Adjacency.of
-    patch.setattr(Adjacency, "of", classmethod(lambda cls, train, kg_weight: of(split.whole, kg_weight)))
+    patch.setattr(Adjacency, "of", classmethod(lambda cls, train, *weights: of(split.whole, *weights)))
 
 
 def reverse_messages(patch, split):
     """Only from users to items: the way from the items back has no weight."""
     of, whole = Adjacency.of, split.whole
 
-    def planted(cls, train, kg_weight):
-        both, test = of(whole, kg_weight), split.test
+    def planted(cls, train, *weights):
+        both, test = of(whole, *weights), split.test
         row = np.repeat(np.arange(whole.n_nodes), np.diff(both.indptr))
         forward = whole.user_nodes[test.user_num] * whole.n_nodes + whole.item_nodes[test.item_num]
         none = np.isin(row * whole.n_nodes + both.indices, forward)

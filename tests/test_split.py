@@ -14,7 +14,7 @@ from kgrec.schema import Schema
 from kgrec.snapshot import GraphSnapshot
 from kgrec.split import SPLITS, by_given, by_random, by_time, latest_of_users, leave_last_out, split_by, uncut
 from kgrec.tables import GraphTables, check
-from kgrec.training import _validation_cut
+from kgrec.training import parts_of
 
 SCHEMA = Schema.from_dict(
     {
@@ -199,10 +199,10 @@ def test_without_an_order_in_time_the_cut_is_random(communities):
 
 def test_settings_are_chosen_on_a_cut_made_as_test_was():
     snapshot = twenty_days_each()
-    latest, held_out = _validation_cut(leave_last_out(snapshot), Config())
-    assert np.sort(held_out.time).tolist() == [10.0 * u + 18 for u in range(5)]
-    assert latest.behaviours.time.max() < 10.0 * 4 + 18
+    latest = parts_of(leave_last_out(snapshot), Config(), "train")
+    assert np.sort(latest.held_out.time).tolist() == [10.0 * u + 18 for u in range(5)]
+    assert latest.inner.behaviours.time.max() < 10.0 * 4 + 18
     at_random = by_random(snapshot, 0.1)
-    _, held_out = _validation_cut(at_random, Config(valid_fraction=0.2))
+    held_out = parts_of(at_random, Config(valid_fraction=0.2), "train").held_out
     assert np.bincount(held_out.user_num).tolist() == [4] * 5
     assert pairs_of(held_out) != pairs_of(latest_of_users(at_random.train, 0.2).test)

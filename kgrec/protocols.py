@@ -1,0 +1,102 @@
+"""Protocols: the questions a recommender is asked, each a way to cut a graph; see docs/evaluation.md.
+
+Settings and blend are chosen on a cut of the same kind, since what serves users at home does not serve newcomers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+import numpy as np
+
+from kgrec.errors import UsageError
+from kgrec.snapshot import GraphSnapshot, IntArray
+from kgrec.split import BoolArray, Split, held_out, last_of_groups
+
+SHARE: Final = 0.1
+"""Share of the users, of the items, or of a user's behaviours in a domain, that is held out."""
+
+
+def warm(snapshot: GraphSnapshot, fraction: float = SHARE, seed: int = 0) -> Split:
+    """Hold out the latest tenth of what each user did in each domain, and one behaviour at least; random without times.
+
+    A user keeps at least one behaviour in the domain.
+    """
+    behaviours, of_item = snapshot.behaviours, _domain_numbers(snapshot)
+    timeless = bool(np.isnan(behaviours.time).any())
+    order = np.random.default_rng(seed).random(len(behaviours)) if timeless else behaviours.time
+    groups = behaviours.user_num * (of_item.max(initial=0) + 1) + of_item[behaviours.item_num]
+    test = last_of_groups(groups, order, fraction=fraction, at_least=1)
+    which = "random" if timeless else "latest"
+    return _cut(snapshot, test, f"{which} {fraction:.0%} of every user's behaviours in each domain", warm, seed)
+
+
+def cold_user(snapshot: GraphSnapshot, fraction: float = SHARE, seed: int = 0) -> Split:
+    """Hold out all that a random tenth of the users did: nothing but their own properties is known of them."""
+    users = snapshot.behaviours.user_num
+    test = np.isin(users, _drawn(users, fraction, seed))
+    return _cut(snapshot, test, f"all behaviours of {fraction:.0%} of the users, seed {seed}", cold_user, seed)
+
+
+def cold_item(snapshot: GraphSnapshot, fraction: float = SHARE, seed: int = 0) -> Split:
+    """Hold out all that was done with a random tenth of the items: only text and relationships tell of them."""
+    items = snapshot.behaviours.item_num
+    test = np.isin(items, _drawn(items, fraction, seed))
+    return _cut(snapshot, test, f"all behaviours with {fraction:.0%} of the items, seed {seed}", cold_item, seed)
+
+
+def cold_target(snapshot: GraphSnapshot, fraction: float = SHARE, seed: int = 0) -> Split:
+    """Hold out all that a random tenth of the users of several domains did in one of them, each domain in its turn.
+
+    Raises:
+        UsageError: no user has behaviours in several domains.
+    """
+    behaviours, of_item = snapshot.behaviours, _domain_numbers(snapshot)
+    n_domains = int(of_item.max(initial=0)) + 1
+    cells = behaviours.user_num * n_domains + of_item[behaviours.item_num]
+    here = np.bincount(cells, minlength=snapshot.n_users * n_domains).reshape(-1, n_domains) > 0
+    users = np.flatnonzero(here.sum(axis=1) > 1)
+    if not len(users):
+        raise UsageError("no user has behaviours in several domains; expected a graph of domains that share users")
+    chosen = np.random.default_rng(seed).permutation(users)[: max(1, round(fraction * len(users)))]
+    # Of each chosen user a random one of the domains at hand.
+    target = np.where(here[chosen], np.random.default_rng(seed).random((len(chosen), n_domains)), -1).argmax(axis=1)
+    test = np.isin(cells, chosen * n_domains + target)
+    what = f"all that {fraction:.0%} of the users of several domains did in one of them, seed {seed}"
+    return _cut(snapshot, test, what, cold_target, seed)
+
+
+PROTOCOLS: Final[dict[str, Callable[[GraphSnapshot], Split]]] = {
+    "warm": warm,
+    "cold-user": cold_user,
+    "cold-item": cold_item,
+    "cold-target": cold_target,
+}
+
+
+def cut_for(snapshot: GraphSnapshot, protocol: str) -> Split:
+    """Cut a graph for a protocol: warm, cold-user, cold-item or cold-target.
+
+    Raises:
+        UsageError: no such protocol, or the graph has nothing to ask by it.
+    """
+    if protocol not in PROTOCOLS:
+        raise UsageError(f"unknown protocol {protocol!r}; expected one of {', '.join(PROTOCOLS)}")
+    return PROTOCOLS[protocol](snapshot)
+
+
+def _cut(snapshot: GraphSnapshot, test: BoolArray, what: str, again: Callable[..., Split], seed: int) -> Split:
+    return held_out(snapshot, test, what, partial(again, seed=seed))
+
+
+def _drawn(nums: IntArray, fraction: float, seed: int) -> IntArray:
+    """Return a random fraction of the distinct numbers, at least one."""
+    distinct = np.unique(nums)
+    return np.random.default_rng(seed).permutation(distinct)[: max(1, round(fraction * len(distinct)))]
+
+
+def _domain_numbers(snapshot: GraphSnapshot) -> IntArray:
+    """Return the number of each item's domain, int64 [n_items]."""
+    return np.asarray(np.unique(snapshot.item_domains.astype(str), return_inverse=True)[1], dtype=np.int64)

@@ -1,0 +1,85 @@
+"""Newcomers: the cut asks about users as if they were new to a domain, where there are such users to serve."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from kgrec.config import Config
+from kgrec.newcomers import MIN_NEWCOMERS, SHARE, as_newcomers
+from kgrec.schema import Schema
+from kgrec.snapshot import GraphSnapshot
+from kgrec.split import uncut
+from kgrec.tables import GraphTables, check
+from kgrec.training import parts_of, train
+
+SCHEMA = Schema.from_dict(
+    {
+        "name": "shops",
+        "nodes": {
+            "User": {"key": "user_id"},
+            "Item": {"key": "item_id", "properties": {"shop": "string"}},
+        },
+        "relationships": {"BOUGHT": {"from": "User", "to": "Item"}},
+        "roles": {"users": "User", "items": "Item", "behaviours": {"BOUGHT": {}}, "domain": "shop"},
+    }
+)
+N_USERS, N_ITEMS, TASTES = 600, 30, 3
+
+
+def shops(n_new):
+    """Users of three tastes who buy three of their ten items in each of two shops; the first `n_new` in one alone."""
+    rng = np.random.default_rng(0)
+    items = {"item_id": [f"{shop}{i:02}" for shop in "ab" for i in range(N_ITEMS)], "shop": list("ab" * N_ITEMS)}
+    items["shop"] = [item[0] for item in items["item_id"]]
+    rows = []
+    for user in range(N_USERS):
+        for shop in "a" if user < n_new else "ab":
+            chosen = rng.choice(np.arange(user % TASTES, N_ITEMS, TASTES), 3, replace=False)
+            rows += [(f"u{user:03}", f"{shop}{item:02}") for item in chosen]
+    users, bought = zip(*rows, strict=True)
+    nodes = {"User": pa.table({"user_id": sorted(set(users))}), "Item": pa.table(items)}
+    edges = {("User", "BOUGHT", "Item"): pa.table({"src": users, "dst": bought})}
+    return GraphSnapshot.from_tables(check(GraphTables(SCHEMA, nodes, edges)))
+
+
+def counts(graph, behaviours):
+    """Behaviours of each user in each shop, [n users, 2]."""
+    shop = (graph.item_domains == "b").astype(int)[behaviours.item_num]
+    return np.bincount(behaviours.user_num * 2 + shop, minlength=2 * graph.n_users).reshape(-1, 2)
+
+
+def test_all_that_some_users_did_in_the_shop_is_taken_where_others_are_new_to_it():
+    graph = shops(n_new=100)
+    taken = counts(graph, graph.behaviours.where(as_newcomers(graph, seed=0)))
+    assert not taken[:, 0].any()
+    assert not taken[:100].any()
+    assert set(taken[:, 1]) == {0, 3}
+    assert (taken[:, 1] == 3).sum() == round(SHARE * 500)
+    np.testing.assert_array_equal(as_newcomers(graph, 0), as_newcomers(graph, 0))
+    assert (as_newcomers(graph, 0) != as_newcomers(graph, 1)).any()
+
+
+@pytest.mark.parametrize("n_new", [0, MIN_NEWCOMERS - 1])
+def test_nobody_is_asked_about_as_a_newcomer_where_hardly_anybody_is_one(n_new):
+    assert not as_newcomers(shops(n_new), seed=0).any()
+
+
+def test_the_cut_asks_about_newcomers_and_the_final_signals_learn_from_what_was_held_out():
+    graph = shops(n_new=100)
+    parts = parts_of(uncut(graph), Config(), "train")
+    new = (counts(graph, parts.inner.behaviours)[:, 1] == 0) & (np.arange(N_USERS) >= 100)
+    assert new.sum() == round(SHARE * 500)
+    assert (counts(graph, parts.held_out)[new, 1] == 3).all()
+    assert len(parts.final.behaviours) == len(graph.behaviours)
+
+
+def test_newcomers_get_the_items_of_their_taste_by_a_blend_of_their_own():
+    graph = shops(n_new=100)
+    config = Config.checked({"signals": ["popularity", "neighbours", "ials"], "budget": "10s"})
+    model = train(uncut(graph), config, lambda _: {}, "train").model
+    assert model.blends["b"].newcomers
+    assert not model.blends["a"].newcomers
+    listed = np.flatnonzero(graph.item_domains == "b")
+    best = listed[model.score(np.arange(100)).total[:, listed].argmax(axis=1)]
+    tastes = np.array([int(item[1:]) % TASTES for item in graph.items.ids])
+    assert (tastes[best] == np.arange(100) % TASTES).mean() > 0.95

@@ -1,0 +1,75 @@
+"""Protocols: what each holds out, and that training is asked the same kind of question."""
+
+import numpy as np
+import pytest
+
+from kgrec.config import Config
+from kgrec.errors import UsageError
+from kgrec.protocols import PROTOCOLS, SHARE, cut_for
+from kgrec.snapshot import GraphSnapshot
+from kgrec.testing.graphs import two_communities
+from kgrec.training import parts_of
+from tests.test_newcomers import N_USERS, counts, shops
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return shops(n_new=100)
+
+
+def left(split, what):
+    """Who, or what, train has any behaviour of."""
+    return np.unique(getattr(split.train.behaviours, what))
+
+
+def test_warm_asks_everybody_at_home_in_a_domain_and_leaves_them_something(graph):
+    split = cut_for(graph, "warm")
+    had, asked = counts(graph, graph.behaviours), counts(graph, split.test)
+    np.testing.assert_array_equal(asked, had > 1)
+    assert (counts(graph, split.train.behaviours)[had > 0] > 0).all()
+
+
+def test_warm_takes_the_latest_where_there_are_times():
+    snapshot = GraphSnapshot.from_tables(two_communities(seed=1))
+    split = cut_for(snapshot, "warm")
+    newest = {
+        u: split.train.behaviours.time[split.train.behaviours.user_num == u].max() for u in left(split, "user_num")
+    }
+    assert all(time >= newest[user] for user, time in zip(split.test.user_num, split.test.time, strict=True))
+
+
+@pytest.mark.parametrize(("protocol", "what", "n"), [("cold-user", "user_num", N_USERS), ("cold-item", "item_num", 60)])
+def test_nothing_is_left_of_cold_users_or_items(graph, protocol, what, n):
+    split = cut_for(graph, protocol)
+    cold = np.unique(getattr(split.test, what))
+    assert len(cold) == round(SHARE * n)
+    assert not np.isin(cold, left(split, what)).any()
+
+
+def test_cold_target_takes_one_domain_of_some_users_and_nothing_of_the_others(graph):
+    split = cut_for(graph, "cold-target")
+    asked, kept = counts(graph, split.test), counts(graph, split.train.behaviours)
+    cold = asked.sum(axis=1) > 0
+    assert cold.sum() == round(SHARE * (N_USERS - 100))
+    assert ((asked[cold] > 0).sum(axis=1) == 1).all()
+    assert not (kept[asked > 0]).any()
+    assert (kept[cold].sum(axis=1) == 3).all()
+
+
+def test_cold_target_needs_users_of_several_domains():
+    with pytest.raises(UsageError, match="several domains"):
+        cut_for(GraphSnapshot.from_tables(two_communities(seed=1)), "cold-target")
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_settings_are_chosen_on_a_cut_of_the_same_kind(graph, protocol):
+    split = cut_for(graph, protocol)
+    again = cut_for(split.train, protocol)
+    held_out = parts_of(split, Config(), "train").held_out
+    cells = set(zip(held_out.user_num, held_out.item_num, strict=True))
+    assert set(zip(again.test.user_num, again.test.item_num, strict=True)) <= cells
+
+
+def test_an_unknown_protocol_is_an_error_that_names_the_known(graph):
+    with pytest.raises(UsageError, match="cold-item"):
+        cut_for(graph, "frozen")
