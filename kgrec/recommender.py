@@ -60,7 +60,7 @@ class Recommender:
         """Learn from a graph.
 
         Behaviours that are marked as test are never learnt from. Settings are chosen on those marked as valid, or
-        on a random cut of train where there are none.
+        where there are none, on a cut of train made as the test part was.
 
         Args:
             graph: a graph, its snapshot, or a split of it.

@@ -61,7 +61,14 @@ def test_cold_target_needs_users_of_several_domains():
         cut_for(GraphSnapshot.from_tables(two_communities(seed=1)), "cold-target")
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_settings_for_warm_are_chosen_on_a_tenth_that_leaves_short_histories_alone(graph):
+    parts = parts_of(cut_for(graph, "warm"), Config(), "train")
+    n = len(parts.final.behaviours)
+    n_newcomers = round(SHARE * 500)
+    assert 0.05 * n < len(parts.held_out) - 2 * n_newcomers < 0.15 * n
+
+
+@pytest.mark.parametrize("protocol", [name for name in PROTOCOLS if name != "warm"])
 def test_settings_are_chosen_on_a_cut_of_the_same_kind(graph, protocol):
     split = cut_for(graph, protocol)
     again = cut_for(split.train, protocol)
