@@ -21,7 +21,7 @@ from kgrec.runs import Run
 from kgrec.snapshot import FloatArray, GraphSnapshot, IdMap, IntArray
 from kgrec.split import Split, by_given, uncut
 from kgrec.store.base import GraphStore
-from kgrec.text import TextEncoder, TransformersEncoder, VectorCache, default_encoder, text_vectors
+from kgrec.text import TextEncoder, VectorCache, encoder_of, text_vectors
 from kgrec.training import FitOn, Trained, train
 
 Ids = Iterable[object]
@@ -192,8 +192,7 @@ class Recommender:
 
     def _encode(self, snapshot: GraphSnapshot) -> Mapping[str, FloatArray]:
         if self._encoder is None:
-            named = self.config.encoder
-            self._encoder = TransformersEncoder(named) if named else default_encoder()
+            self._encoder = encoder_of(self.config.encoder)
         return text_vectors(snapshot, self._encoder, self.cache)
 
     def _user_nums(self, ids: Sequence[str], on_unknown: str) -> IntArray:
