@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from test_newcomers import N_USERS, counts, shops
 
 from kgrec.config import Config
 from kgrec.errors import UsageError
@@ -9,7 +10,6 @@ from kgrec.protocols import PROTOCOLS, SHARE, cut_for
 from kgrec.snapshot import GraphSnapshot
 from kgrec.testing.graphs import two_communities
 from kgrec.training import parts_of
-from tests.test_newcomers import N_USERS, counts, shops
 
 
 @pytest.fixture(scope="module")

@@ -1,3 +1,5 @@
+"""Small real text models, made here, and a cache of them without a network."""
+
 import json
 import shutil
 
