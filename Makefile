@@ -29,6 +29,7 @@ lint: setup
 bench: setup
 	$(BIN)/python benchmarks/bulk_load.py
 	$(BIN)/python benchmarks/top_k.py
+	$(BIN)/python benchmarks/encode.py
 	$(BIN)/python benchmarks/main_job.py
 	$(BIN)/python benchmarks/rdf_graph.py
 	test -z "$$NEO4J_URI" || $(BIN)/python benchmarks/server_graph.py

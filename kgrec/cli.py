@@ -380,6 +380,17 @@ def schema_shacl(
 
 
 @app.command()
+def encoders(
+    measure: Annotated[bool, typer.Option("--measure", help="Encode a few texts with each: texts a second.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List the text models that are here, packaged or in the Hugging Face cache, and what each costs."""
+    from kgrec.text.listing import encoders_table
+
+    show(encoders_table(measure), as_json)
+
+
+@app.command()
 def doctor(as_json: Json = False) -> None:
     """Check that everything kgrec needs is there and works."""
     from kgrec.doctor import examine

@@ -19,6 +19,7 @@ ARROW_TYPES: Final[dict[str, pa.DataType]] = {
     "bool": pa.bool_(),
     "datetime": pa.timestamp("us"),
     "strings": pa.list_(pa.string()),
+    "vector": pa.list_(pa.float32()),
 }
 _BOOLS: Final[dict[str, bool]] = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
@@ -53,12 +54,14 @@ def as_type(column: pa.ChunkedArray, kind: str) -> tuple[pa.ChunkedArray, BoolAr
         The column in the type's Arrow type, and a mask [n] of the values that could not be converted.
     """
     target = ARROW_TYPES[kind]
-    if kind != "strings" and column.type.equals(target):
+    if kind not in ("strings", "vector") and column.type.equals(target):
         return column, np.zeros(len(column), dtype=bool)
     if kind == "string":
         return _failed(column, target) if pa.types.is_nested(column.type) else (as_keys(column), _none(column))
     if kind == "strings":
         return _as_lists(column)
+    if kind == "vector":
+        return _as_vectors(column)
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         return _parsed(column.cast(pa.string()), kind)
     return _cast(column, kind)
@@ -84,6 +87,44 @@ def _as_lists(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray]:
 def _lacks_part(lists: pa.ChunkedArray) -> BoolArray:
     # Joining gives null for a list with a null in it.
     return to_mask(pc.and_(pc.is_valid(lists), pc.is_null(pc.binary_join(lists, ""))))
+
+
+def _as_vectors(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray]:
+    """Convert lists of numbers, or of their text; a part that is missing becomes NaN."""
+    if pa.types.is_null(column.type):
+        return column.cast(ARROW_TYPES["vector"]), _none(column)
+    if not isinstance(column.type, pa.ListType | pa.LargeListType | pa.FixedSizeListType):
+        return _failed(column, ARROW_TYPES["vector"])
+    parts, kind = pc.list_flatten(column), column.type.value_type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        parts, wrong = _parsed(parts.cast(pa.string()), "float")
+    elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_null(kind):
+        wrong = _none(parts)
+    else:
+        return _failed(column, ARROW_TYPES["vector"])
+    lengths = list_lengths(column)
+    with np.errstate(over="ignore"):
+        numbers = parts.cast(pa.float64()).to_numpy().astype(np.float32)
+    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
+    lists = pa.ListArray.from_arrays(offsets, pa.array(numbers), mask=column.is_null().combine_chunks())
+    rows = np.repeat(np.arange(len(column)), lengths)
+    return pa.chunked_array([lists]), np.bincount(rows[wrong], minlength=len(column)) > 0
+
+
+def list_lengths(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+    """Return the number of parts of each list of a column [n], 0 for a missing list."""
+    return np.asarray(pc.fill_null(pc.list_value_length(column), 0).to_numpy(), dtype=np.int64)
+
+
+def comparable(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a column that Arrow can compare: of lists of strings, the strings joined; of vectors, their bytes."""
+    if column.type.equals(ARROW_TYPES["vector"]):
+        numbers = np.ascontiguousarray(pc.list_flatten(column).to_numpy(), dtype=np.float32)
+        offsets = np.concatenate([[0], np.cumsum(list_lengths(column))]) * numbers.itemsize
+        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(numbers)]
+        rows = pa.Array.from_buffers(pa.large_binary(), len(column), buffers)
+        return pa.chunked_array([pc.if_else(column.is_valid().combine_chunks(), rows, None)])
+    return pc.binary_join(column, "\x1f") if pa.types.is_list(column.type) else column
 
 
 def _parsed(column: pa.ChunkedArray, kind: str) -> tuple[pa.ChunkedArray, BoolArray]:

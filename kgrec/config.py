@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from kgrec.budget import seconds_of
 from kgrec.errors import UsageError
@@ -15,6 +15,30 @@ from kgrec.errors import UsageError
 SignalName = Literal[
     "popularity", "neighbours", "transitions", "spectral", "ials", "ease", "gnn", "paths", "text", "words"
 ]
+
+Pooling = Literal["mean", "cls", "last"]
+Precision = Literal["full", "half", "int8"]
+
+
+class EncoderSettings(BaseModel):
+    """A language model and how it is used; what is not given is as the model's own files say."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = Field(description="Folder of a transformers model, or its id on the Hugging Face hub.")
+    pooling: Pooling | None = Field(
+        default=None, description="The mean of all token vectors, the first token's (cls) or the last one's."
+    )
+    text_prefix: str | None = Field(default=None, description="Put before the text of every node.")
+    query_prefix: str | None = Field(default=None, description="Put before what is searched for.")
+    max_tokens: int = Field(default=256, ge=1, description="Longer texts are cut; the model's own limit holds too.")
+    precision: Precision | None = Field(
+        default=None, description="Half on an NVIDIA GPU and full elsewhere if not given; int8 weights take a quarter."
+    )
+
+
+def _as_model(value: Any) -> Any:
+    return {"model": value} if isinstance(value, str) else value
 
 
 class Config(BaseModel):
@@ -27,8 +51,9 @@ class Config(BaseModel):
         min_length=1,
         description="Signals that may take part; those the data does not allow are left out.",
     )
-    encoder: str | None = Field(
-        default=None, description="Model folder or id for text; the packaged all-MiniLM-L6-v2 if not given."
+    encoder: Annotated[EncoderSettings | None, BeforeValidator(_as_model)] = Field(
+        default=None,
+        description="Model folder or id for text, or settings of one; the packaged all-MiniLM-L6-v2 if not given.",
     )
     budget: str | None = Field(
         default=None,
@@ -98,5 +123,6 @@ def _parsed(override: str, value: str) -> Any:
 def _fault(error: Any) -> str:
     name = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        return f"unknown setting {name!r}; expected one of {', '.join(Config.model_fields)}"
+        known = Config if len(error["loc"]) == 1 else EncoderSettings
+        return f"unknown setting {name!r}; expected one of {', '.join(known.model_fields)}"
     return f"setting {name!r}: found {error['input']!r}; {error['msg'].removeprefix('Value error, ')}"

@@ -14,13 +14,12 @@ def best_device(*usable: str) -> str:
 
 
 def device_memory(device: str) -> int:
-    """Return the bytes free on a GPU; of the CPU all of the machine's memory.
+    """Return all the bytes of memory that a GPU has, or for the CPU the machine.
 
-    What is free of the latter changes from one second to the next, and with it would what is done in it, and the
-    result.
+    What is free changes from one second to the next, and with it would what is done in it, and the result.
     """
     if device == "cuda":
         import torch
 
-        return int(torch.cuda.mem_get_info()[0])
+        return int(torch.cuda.mem_get_info()[1])
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

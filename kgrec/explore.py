@@ -258,7 +258,7 @@ def _user_properties(schema: Schema) -> dict[str, str]:
     """Return the properties, and their types, that split users into segments."""
     labels = schema.roles.users
     found = {name: kind for label in labels for name, kind in schema.nodes[label].properties.items()}
-    return {name: kind for name, kind in found.items() if kind != "strings"}
+    return {name: kind for name, kind in found.items() if kind not in ("strings", "vector")}
 
 
 def _value(schema: Schema, parameter: Parameter, value: Any, properties: Mapping[str, str]) -> Any:

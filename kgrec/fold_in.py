@@ -2,86 +2,106 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from kgrec.errors import UsageError
-from kgrec.growth import Growth, moved
+from kgrec.growth import Growth
 from kgrec.model import HybridModel
 from kgrec.snapshot import FloatArray, GraphSnapshot, Vectors
-from kgrec.text import describe
+from kgrec.text import TextEncoder, VectorCache, describe, given_vectors
 from kgrec.training import Trained, even_blend
 
-EncodeTexts = Callable[[npt.NDArray[np.object_]], FloatArray]
-"""Texts [n] → float32 [n, d], zeros for an empty text."""
 SAME: Final = 0.99
 """Cosine of two vectors of one text, above which they come from one encoder."""
 
 
-def fold_in(trained: Trained, train: GraphSnapshot, encode: EncodeTexts) -> Trained:
+class KnownTexts(VectorCache):
+    """The vectors of texts as training had them, to the bit; only other texts are encoded, by the same encoder.
+
+    Args:
+        trained: the result of training.
+        cache: where vectors of other texts are kept.
+    """
+
+    def __init__(self, trained: Trained, cache: VectorCache) -> None:
+        super().__init__(cache.folder)
+        self._checked = False
+        train = trained.model.train
+        given = sum(next(iter(of.values())).shape[1] for of in given_vectors(train).values())
+        labels = [label for label in trained.vectors if train.schema.nodes[label].text]
+        self.width = max((vectors.shape[1] for vectors in trained.vectors.values()), default=0)
+        texts = [describe(train, label) for label in labels]
+        known = pd.Index(np.concatenate([np.array([""], dtype=object), *texts]))
+        rows = [trained.vectors[label][:, : self.width - given] for label in labels]
+        first = ~known.duplicated()
+        self.texts = known[first]
+        self.vectors = np.concatenate([np.zeros((1, self.width - given), np.float32), *rows])[first]
+
+    def encode(self, texts: Sequence[str] | npt.NDArray[np.object_], encoder: TextEncoder) -> FloatArray:
+        """Return the vectors of texts, float32 [texts, d].
+
+        Raises:
+            UsageError: a text is new, and the encoder is not the one of the fit.
+        """
+        at = self.texts.get_indexer(pd.Index(np.asarray(texts, dtype=object)))
+        if (at >= 0).all():
+            return np.asarray(self.vectors[at])
+        self.check(encoder)
+        found = super().encode(texts, encoder)
+        found[at >= 0] = self.vectors[at[at >= 0]]
+        return found
+
+    def check(self, encoder: TextEncoder) -> None:
+        """Encode a known text again.
+
+        Raises:
+            UsageError: the vector is another, so the encoder is not the one of the fit.
+        """
+        if not self._checked and self.vectors.any():
+            known = int(np.argmax(self.vectors.any(axis=1)))
+            expected, found = self.vectors[known], super().encode([self.texts[known]], encoder)[0]
+            if found.shape != expected.shape or found @ expected < SAME:
+                raise UsageError(
+                    "found another text encoder than the one of the fit; expected the same: "
+                    "Recommender.load(folder, encoder=…), or the same setting `encoder`"
+                )
+        self._checked = True
+
+    def beside_given(self, vectors: FloatArray) -> FloatArray:
+        """Return vectors of texts in the space of nodes that also bring vectors along, float32 [n, width]."""
+        return np.pad(vectors, ((0, 0), (0, self.width - vectors.shape[1])))
+
+
+def check_schema(trained: Trained, train: GraphSnapshot) -> None:
+    """Compare the schema of a graph with that of the fit.
+
+    Raises:
+        UsageError: it is another.
+    """
+    found, expected = train.schema, trained.model.train.schema
+    if found.digest != expected.digest:
+        raise UsageError(
+            f"found a graph of schema {found.name!r}; expected {expected.name!r} as it was when fitted; fit again"
+        )
+
+
+def fold_in(trained: Trained, train: GraphSnapshot, vectors: Vectors) -> Trained:
     """Return what was trained, for a graph that has grown; signals, blends and settings are not learnt again.
 
     Args:
         trained: the result of training, or of an earlier fold-in.
-        train: the graph now, without test behaviours.
-        encode: the encoder that training used; it gets only texts that are new or have changed.
-
-    Raises:
-        UsageError: the graph has another schema.
+        train: the graph now, without test behaviours, with the schema of the fit.
+        vectors: text vectors of that graph; see `KnownTexts`.
     """
     old = trained.model
-    if train.schema.digest != old.train.schema.digest:
-        found, expected = train.schema.name, old.train.schema.name
-        raise UsageError(f"found a graph of schema {found!r}; expected {expected!r} as it was when fitted; fit again")
-    vectors = _vectors(trained, train, encode)
     growth = Growth(old.train, train, vectors)
     signals = {name: signal.fold_in(growth) for name, signal in old.signals.items()}
     blends = {domain: even_blend(list(signals)) for domain in sorted(set(train.item_domains) - set(old.blends))}
     later = (old.came_later | set(train.items.ids[growth.items < 0])) & set(train.items.ids)
     model = HybridModel(train, signals, {**old.blends, **blends}, frozenset(later))
     return Trained(model, vectors, trained.choices, trained.seconds)
-
-
-def known_text(trained: Trained) -> tuple[str, FloatArray] | None:
-    """Return the text of a node and the vector [d] that training had of it; None where no node has text."""
-    train = trained.model.train
-    labels = sorted((x for x in trained.vectors if trained.vectors[x].any()), key=lambda x: train.nodes[x].num_rows)
-    for label in labels[:1]:
-        row = int(np.argmax(trained.vectors[label].any(axis=1)))
-        return str(describe(train, label)[row]), trained.vectors[label][row]
-    return None
-
-
-def check_encoder(found: FloatArray, expected: FloatArray) -> None:
-    """Compare two vectors [d] of one text.
-
-    Raises:
-        UsageError: they come from different encoders.
-    """
-    if found.shape != expected.shape or found @ expected < SAME * np.linalg.norm(found) * np.linalg.norm(expected):
-        raise UsageError(
-            "found another text encoder than the one of the fit; expected the same: "
-            "Recommender.load(folder, encoder=…), or the same setting `encoder`"
-        )
-
-
-def _vectors(trained: Trained, train: GraphSnapshot, encode: EncodeTexts) -> Vectors:
-    """Return the text vectors of the graph now; a text that was there before keeps its vector to the bit."""
-    growth = Growth(trained.model.train, train, {})
-    labels = [label for label in train.nodes if train.schema.nodes[label].text]
-    found = {label: _label_vectors(trained, growth, label, encode) for label in labels}
-    return {label: vectors for label, vectors in found.items() if vectors.any()}
-
-
-def _label_vectors(trained: Trained, growth: Growth, label: str, encode: EncodeTexts) -> FloatArray:
-    texts, old_num = describe(growth.new, label), growth.of_label(label)
-    if label not in trained.vectors:
-        return encode(texts)
-    same = (old_num >= 0) & (describe(growth.old, label)[old_num] == texts)
-    vectors = moved(trained.vectors[label], old_num)
-    if not same.all():
-        vectors[~same] = encode(texts[~same])
-    return vectors

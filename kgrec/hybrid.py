@@ -198,11 +198,10 @@ def fit_blend(
     groups = [asked & ~new, asked & new]
     if min(group.sum() for group in groups) < MIN_USERS:
         groups = [asked]
-    blends = []
-    for group in groups:
-        users = _some(np.flatnonzero(group), seed)
-        parts = [part[users] for part in scores]
-        blends.append(_fit_group(names, parts, seen[users], relevant[users], popularity, seed))
+    blends = [
+        _fit_group(names, [part[group] for part in scores], seen[group], relevant[group], popularity, seed)
+        for group in groups
+    ]
     return replace(blends[0], newcomers=blends[1] if len(blends) > 1 else None)
 
 
@@ -217,7 +216,8 @@ def _fit_group(
     """Learn one blend of all these users, each of whom has a relevant item."""
     activity = np.diff(seen.indptr)
     scales = Scale.of(activity), Scale.of(popularity)
-    options: dict[Kind, _Option] = {"single": _single(scores, seen, relevant)}
+    alone = np.stack([ndcg_at(part, relevant, seen, K) for part in scores]).astype(np.float64)
+    options: dict[Kind, _Option] = {"single": _single(alone)}
     if len(activity) >= MIN_USERS:
         fold = np.random.default_rng(seed).permutation(len(activity)) % FOLDS
         lists = Lists.make(scores, seen, relevant, scales[0](activity), scales[1](popularity), seed)
@@ -230,7 +230,7 @@ def _fit_group(
     report = {
         "kind": blend.kind,
         "shares": _shares(blend, scores, seen, popularity),
-        "signals": {n: _mean_ndcg(part, relevant, seen) for n, part in zip(names, scores, strict=True)},
+        "signals": dict(zip(names, alone.mean(axis=1).tolist(), strict=True)),
         "options": {kind: float(option.ndcg.mean()) for kind, option in options.items()},
         "gain": [float(gain.mean()), *bootstrap_interval(gain, seed=seed)],
         "blend": max(reached),
@@ -259,11 +259,13 @@ def _new(seen: sp.csr_matrix) -> npt.NDArray[np.bool_]:
     return np.asarray(np.diff(seen.indptr) == 0)
 
 
-def _some(users: IntArray, seed: int) -> IntArray:
-    """Return at most `MAX_USERS` of the users, drawn at random, in order."""
-    if len(users) <= MAX_USERS:
-        return users
-    return np.sort(np.random.default_rng(seed).choice(users, MAX_USERS, replace=False))
+def users_to_learn_from(seen: sp.csr_matrix, relevant: sp.csr_matrix, seed: int) -> IntArray:
+    """Return the rows of at most `MAX_USERS` users each with and without anything in the domain, drawn at random."""
+    asked, new = np.diff(relevant.indptr) > 0, _new(seen)
+    groups = [np.flatnonzero(asked & ~new), np.flatnonzero(asked & new)]
+    rng = np.random.default_rng(seed)
+    some = [rng.choice(group, MAX_USERS, replace=False) if len(group) > MAX_USERS else group for group in groups]
+    return np.sort(np.concatenate(some))
 
 
 @dataclass(frozen=True)
@@ -278,11 +280,10 @@ def _mean_ndcg(scores: FloatArray, relevant: sp.csr_matrix, seen: sp.csr_matrix)
     return float(ndcg_at(scores, relevant, seen, K).mean(dtype=np.float64))
 
 
-def _single(scores: Sequence[FloatArray], seen: sp.csr_matrix, relevant: sp.csr_matrix) -> _Option:
-    """The best signal, chosen on the users it is measured on: a floor that is rather too high than too low."""
-    ndcg = np.stack([ndcg_at(part, relevant, seen, K) for part in scores]).astype(np.float64)
-    best = int(ndcg.mean(axis=1).argmax())
-    return _Option(of_form("own", np.eye(len(scores))[best]), ndcg[best])
+def _single(alone: DoubleArray) -> _Option:
+    """The best signal by NDCG [signals, n] of the users it is measured on: a floor that is rather too high."""
+    best = int(alone.mean(axis=1).argmax())
+    return _Option(of_form("own", np.eye(len(alone))[best]), alone[best])
 
 
 def _cross_fit(lists: Lists, fold: IntArray, seed: int) -> dict[Kind, _Option]:

@@ -19,18 +19,20 @@ SHARE: Final = 0.1
 """Share of the users, of the items, or of a user's behaviours in a domain, that is held out."""
 
 
-def warm(snapshot: GraphSnapshot, fraction: float = SHARE, seed: int = 0) -> Split:
+def warm(snapshot: GraphSnapshot, fraction: float = SHARE, seed: int = 0, at_least: int = 1) -> Split:
     """Hold out the latest tenth of what each user did in each domain, and one behaviour at least; random without times.
 
-    A user keeps at least one behaviour in the domain.
+    A user keeps at least one behaviour in the domain. The cut for settings takes a tenth and no more: too little would
+    be left of a short history.
     """
     behaviours, of_item = snapshot.behaviours, _domain_numbers(snapshot)
     timeless = bool(np.isnan(behaviours.time).any())
     order = np.random.default_rng(seed).random(len(behaviours)) if timeless else behaviours.time
     groups = behaviours.user_num * (of_item.max(initial=0) + 1) + of_item[behaviours.item_num]
-    test = last_of_groups(groups, order, fraction=fraction, at_least=1)
+    test = last_of_groups(groups, order, fraction=fraction, at_least=at_least, seed=seed)
     which = "random" if timeless else "latest"
-    return _cut(snapshot, test, f"{which} {fraction:.0%} of every user's behaviours in each domain", warm, seed)
+    what = f"{which} {fraction:.0%} of every user's behaviours in each domain, at least {at_least}"
+    return _cut(snapshot, test, what, partial(warm, at_least=0), seed)
 
 
 def cold_user(snapshot: GraphSnapshot, fraction: float = SHARE, seed: int = 0) -> Split:

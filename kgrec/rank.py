@@ -20,6 +20,8 @@ from kgrec.errors import UnknownItem, UsageError, near_matches
 from kgrec.progress import track
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
 
+TIES_AT_ONCE = 4_000_000
+"""Scores among which equal ones are looked for at a time (their places may take 16 times the memory)."""
 BATCH_BYTES = 64 * 2**20
 """Memory of one batch of scores: large enough for full matrix products, small beside what a model holds."""
 
@@ -175,7 +177,9 @@ def _ties_in_order(scores: FloatArray, values: FloatArray, nums: IntArray, k: in
         values, nums = np.take_along_axis(values, order, axis=1), np.take_along_axis(nums, order, axis=1)
     if values.shape[1] > k:
         tied = np.flatnonzero((values[:, k] == values[:, k - 1]) & np.isfinite(values[:, k]))
-        nums[tied, :k] = _first_of_equals(scores[tied], values[tied, :k], nums[tied, :k])
+        size = max(1, TIES_AT_ONCE // scores.shape[1])
+        for rows in (tied[start : start + size] for start in range(0, len(tied), size)):
+            nums[rows, :k] = _first_of_equals(scores[rows], values[rows, :k], nums[rows, :k])
     return values[:, :k], nums[:, :k]
 
 

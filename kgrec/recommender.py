@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
@@ -13,7 +14,7 @@ import pandas as pd
 from kgrec.config import Config
 from kgrec.errors import UnknownItem, UnknownUser, UsageError
 from kgrec.explain import Explanation, explain
-from kgrec.fold_in import check_encoder, fold_in, known_text
+from kgrec.fold_in import KnownTexts, check_schema, fold_in
 from kgrec.model import HybridModel, Scored
 from kgrec.persist import load_model, save_model
 from kgrec.progress import track
@@ -22,7 +23,7 @@ from kgrec.runs import Run
 from kgrec.snapshot import FloatArray, GraphSnapshot, IdMap, IntArray
 from kgrec.split import Split, by_given, uncut
 from kgrec.store.base import GraphStore
-from kgrec.text import TextEncoder, TransformersEncoder, VectorCache, default_encoder, text_vectors
+from kgrec.text import TextEncoder, VectorCache, encoder_of, text_vectors
 from kgrec.training import FitOn, Trained, train
 
 Ids = Iterable[object]
@@ -58,14 +59,15 @@ class Recommender:
         self.config = Config.checked({**base, **settings})
         self.cache = VectorCache()
         self._encoder = encoder
+        self._named = encoder is None
         self._trained: Trained | None = None
-        self._known: tuple[str, FloatArray] | None = None
+        self._known: KnownTexts | None = None
 
     def fit(self, graph: GraphStore | GraphSnapshot | Split, fit_on: FitOn = "train+valid") -> Self:
         """Learn from a graph.
 
         Behaviours that are marked as test are never learnt from. Settings are chosen on those marked as valid, or
-        on a random cut of train where there are none.
+        where there are none, on a cut of train made as the test part was.
 
         Args:
             graph: a graph, its snapshot, or a split of it.
@@ -75,7 +77,7 @@ class Recommender:
             UsageError: there is no behaviour to learn from.
         """
         split = graph if isinstance(graph, Split) else as_split(graph)
-        self._trained = train(split, self.config, self._encode, fit_on)
+        self._trained, self._known = train(split, self.config, self._encode, fit_on), None
         return self
 
     @property
@@ -108,9 +110,11 @@ class Recommender:
             UsageError: not fitted yet, another schema, or another text encoder.
         """
         split = graph if isinstance(graph, Split) else as_split(graph)
-        grown = Recommender(self.config, encoder=self._encoder)
+        grown = Recommender(self.config, encoder=None if self._named else self._encoder)
         grown.cache = self.cache
-        grown._trained = fold_in(self.trained, split.train_and_valid, self._encode_more)
+        train = split.train_and_valid
+        check_schema(self.trained, train)
+        grown._trained = fold_in(self.trained, train, text_vectors(train, self.encoder, self.known_texts))
         return grown
 
     def recommend(
@@ -231,19 +235,22 @@ class Recommender:
     def encoder(self) -> TextEncoder:
         """What turns text into vectors: what the constructor was given, else the one the settings name."""
         if self._encoder is None:
-            named = self.config.encoder
-            self._encoder = TransformersEncoder(named) if named else default_encoder()
+            self._encoder = encoder_of(self.config.encoder)
         return self._encoder
+
+    @cached_property
+    def _query_encoder(self) -> TextEncoder:
+        return encoder_of(self.config.encoder, "query") if self._named else self.encoder
+
+    @property
+    def known_texts(self) -> KnownTexts:
+        """The vectors of texts that the fit had."""
+        if self._known is None:
+            self._known = KnownTexts(self.trained, self.cache)
+        return self._known
 
     def _encode(self, snapshot: GraphSnapshot) -> Mapping[str, FloatArray]:
         return text_vectors(snapshot, self.encoder, self.cache)
-
-    def _encode_more(self, texts: npt.NDArray[np.object_]) -> FloatArray:
-        """Encode texts that came after the fit, by the encoder of the fit."""
-        if self._known is None and (known := known_text(self.trained)):
-            self._known = known
-            check_encoder(self.cache.encode([known[0]], self.encoder)[0], known[1])
-        return self.cache.encode(texts, self.encoder)
 
     def _user_nums(self, ids: Sequence[str], on_unknown: str) -> IntArray:
         if on_unknown not in ("error", "popular"):
@@ -277,8 +284,10 @@ class Recommender:
         """Score every item for a text."""
         if not text.strip():
             raise UsageError(f"text={text!r}; expected words, such as text='a waterproof sketchbook for travel'")
-        texts = np.array([text], dtype=object)
-        vectors = self._encode_more(texts) if self.trained.vectors else np.zeros((1, 0), np.float32)
+        known, vectors = self.known_texts, np.zeros((1, 0), np.float32)
+        if known.width:
+            known.check(self.encoder)
+            vectors = known.beside_given(self._query_encoder.encode([text]))
         return self.model.score_texts([text], vectors)
 
     def _similar(self, ids: Sequence[str], nums: IntArray, k: int, role: str, known: IdMap) -> pd.DataFrame:

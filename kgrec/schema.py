@@ -34,7 +34,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from kgrec.errors import Problem, SchemaError, UsageError
 
-PropertyType = Literal["string", "int", "float", "bool", "datetime", "strings"]
+PropertyType = Literal["string", "int", "float", "bool", "datetime", "strings", "vector"]
 EdgeType = tuple[str, str, str]
 """(source label, relationship type, target label), as in torch-geometric."""
 
@@ -316,6 +316,8 @@ def _endpoint_faults(schema: Schema) -> Iterator[_Fault]:
                     yield ("relationships", type_, end), f"missing label {label!r}", _one_of(schema.nodes)
         for reserved in {"src", "dst"} & set(relationship.properties):
             yield ("relationships", type_, "properties", reserved), f"reserved name {reserved!r}", "another name"
+        for name in (name for name, kind in relationship.properties.items() if kind == "vector"):
+            yield ("relationships", type_, "properties", name), "a vector", "another type; only nodes have vectors"
 
 
 def _role_faults(schema: Schema) -> Iterator[_Fault]:
@@ -363,6 +365,8 @@ def _template_faults(schema: Schema) -> Iterator[_Fault]:
                 if name not in (node.key, *node.properties, *touching):
                     known = _one_of([node.key, *node.properties, *touching])
                     yield path, f"{{{name}}}, which {label} does not have", known
+                if node.properties.get(name) == "vector":
+                    yield path, f"{{{name}}}, a vector", "something that can be read; vectors are used without a text"
                 if spec and not (name in touching and spec.isdigit() and int(spec) > 0):
                     yield path, f"{{{name}:{spec}}}", "a whole number as limit, and only for a relationship"
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
+from kgrec.config import Config
 from kgrec.errors import RunError, UsageError, near_matches
 from kgrec.runs import find_run, root_of
 from kgrec.schema import Schema
 from kgrec.snapshot import FloatArray
 from kgrec.store.base import GraphStore
-from kgrec.text import TextEncoder, TransformersEncoder, default_encoder
+from kgrec.text import TextEncoder, encoder_of
 
 
 def similar_nodes(
@@ -42,7 +44,8 @@ def similar_nodes(
         raise UsageError(f"k={k}; expected at least 1")
     label = _known_label(store.declared(), label)
     if text is not None and node is None:
-        return store.nearest(label, (encoder or _encoder_of(store)).encode([text])[0], k)
+        query = (encoder or _encoder_of(store)).encode([text])[0]
+        return store.nearest(label, _beside_given(store, label, query), k)
     if node is None or text is not None:
         raise UsageError(
             f"found {'both' if node else 'neither'} a text {'and' if node else 'nor'} a node; expected one"
@@ -70,6 +73,15 @@ def _vector_of(store: GraphStore, label: str, node: str) -> FloatArray:
     raise UsageError(f"unknown {label}: {node!r}{near_matches(node, ids)}")
 
 
+def _beside_given(store: GraphStore, label: str, query: FloatArray) -> FloatArray:
+    """Return the vector of a text in the space that nodes with given vectors have: these come after their text's."""
+    if not any("vector" in node.properties.values() for node in store.declared().nodes.values()):
+        return query
+    known = (store.vector(label, node) for node in store.ids(label).to_pylist())
+    length = next((len(vector) for vector in known if vector is not None), len(query))
+    return np.pad(query, (0, max(0, length - len(query))))
+
+
 def _encoder_of(store: GraphStore) -> TextEncoder:
     """Return the encoder of the published run; the packaged one if the run is not beside the graph."""
     run = store.published()
@@ -77,4 +89,4 @@ def _encoder_of(store: GraphStore) -> TextEncoder:
         named = find_run(root_of(store.uri), run).info["config"]["encoder"] if run else None
     except RunError:
         named = None
-    return TransformersEncoder(named) if named else default_encoder()
+    return encoder_of(Config.checked({"encoder": named}).encoder, "query")

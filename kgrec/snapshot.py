@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import scipy.sparse as sp
 
-from kgrec.columns import is_datetime
+from kgrec.columns import comparable, is_datetime
 from kgrec.schema import EdgeType, Schema
 from kgrec.tables import GraphTables
 
@@ -389,9 +389,11 @@ def _hash_table(sha: Any, table: pa.Table) -> None:
         column = table.column(name)
         sha.update(name.encode())
         sha.update(np.packbits(column.is_null().to_numpy()).tobytes())
-        if pa.types.is_list(column.type):
-            column = pc.binary_join(column, "\x1f")
-        if pa.types.is_string(column.type):
+        column = comparable(column)
+        if pa.types.is_large_binary(column.type):
+            sha.update(np.asarray(pc.binary_length(column).fill_null(0).to_numpy(), dtype=np.int64).tobytes())
+            sha.update(b"".join(column.drop_null().to_pylist()))
+        elif pa.types.is_string(column.type):
             text = pc.fill_null(column, "")
             sha.update(np.asarray(pc.binary_length(text).to_numpy(), dtype=np.int64).tobytes())
             sha.update("".join(text.to_pylist()).encode())

@@ -76,7 +76,7 @@ def by_random(snapshot: GraphSnapshot, fraction: float = 0.1, seed: int = 0) -> 
     """Take a random `fraction` of every user's behaviours as test; a user keeps at least one in train."""
     behaviours = snapshot.behaviours
     order = np.random.default_rng(seed).permutation(len(behaviours)).astype(np.float64)
-    test = last_of_groups(behaviours.user_num, order, fraction=fraction)
+    test = last_of_groups(behaviours.user_num, order, fraction=fraction, seed=seed)
     return held_out(snapshot, test, f"random {fraction:.0%} of every user's behaviours, seed {seed}")
 
 
@@ -146,7 +146,12 @@ def split_by(snapshot: GraphSnapshot, name: str) -> Split:
 
 
 def _last_again(n: int, train: GraphSnapshot, fraction: float) -> Split:
-    return leave_last_out(train, n)
+    """Take the last `n` of some users, `fraction` of all behaviours together: a short history is soon gone."""
+    behaviours = train.behaviours
+    last = last_of_groups(behaviours.user_num, _times(train), n=n)
+    share = fraction * len(behaviours) / max(int(last.sum()), 1)
+    some = np.random.default_rng(0).random(train.n_users) < share
+    return held_out(train, last & some[behaviours.user_num], f"last {n} of some users' behaviours")
 
 
 def _times(snapshot: GraphSnapshot) -> npt.NDArray[np.float64]:
@@ -163,11 +168,16 @@ def last_of_groups(
     n: int = 0,
     fraction: float = 0.0,
     at_least: int = 0,
+    seed: int = 0,
 ) -> BoolArray:
-    """Mark the last `n` (or `fraction`, `at_least` so many) of the rows of every group by `order`; one row is left."""
+    """Mark the last `n` (or `fraction`, `at_least` so many) of the rows of every group by `order`; one row is left.
+
+    Parts of a row are rounded at random, so that small groups are marked too, as often as the fraction says.
+    """
     by_group = np.lexsort([order, group])
     counts = np.bincount(group)
-    take = np.full(len(counts), n) if n else np.floor(counts * fraction + 0.5).astype(np.int64)
+    random = np.random.default_rng(seed).random(len(counts))
+    take = np.full(len(counts), n) if n else np.floor(counts * fraction + random).astype(np.int64)
     take = np.minimum(np.maximum(take, at_least), np.maximum(counts - 1, 0))
     groups = group[by_group]
     from_end = np.cumsum(counts)[groups] - np.arange(len(groups))

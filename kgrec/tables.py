@@ -7,7 +7,7 @@ and types, or raises one `DataError` with every problem, its file, row and field
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kgrec.columns import ARROW_TYPES, BoolArray, as_keys, as_type, is_datetime, to_mask
+from kgrec.columns import ARROW_TYPES, BoolArray, as_keys, as_type, comparable, is_datetime, list_lengths, to_mask
 from kgrec.errors import DataError, Problem
 from kgrec.schema import Behaviour, EdgeType, Schema
 
@@ -24,6 +24,9 @@ LATEST_TIME = 7_258_118_400.0
 """2200-01-01 in epoch seconds: a later time is a mistake of unit (milliseconds) or of data."""
 
 TIME_RANGE = "epoch seconds up to the year 2200, or an order from 0 on (if these are milliseconds, divide by 1000)"
+MAX_SHOWN = 200
+"""Characters of a wrong value that a message shows."""
+
 NO_KEYS = pa.chunked_array([], pa.string())
 IntArray = npt.NDArray[np.int64]
 TableKey = str | EdgeType
@@ -86,7 +89,8 @@ def check(tables: GraphTables, there: Mapping[str, pa.Array] | None = None) -> G
 
     Raises:
         DataError: listing every problem: unknown label or column, wrong type, missing key, duplicate key with
-            different values, edge to an unknown node, NaN or infinite weight, time out of range, no behaviour.
+            different values, edge to an unknown node, NaN or infinite weight, time out of range, no behaviour, vectors
+            of a name that differ in length or are not finite.
     """
     return _Check(tables, there).run()
 
@@ -98,6 +102,7 @@ class _Check:
         self.schema = tables.schema
         self.problems: list[Problem] = []
         self.unreadable: dict[tuple[TableKey, str], BoolArray] = {}
+        self.vectors: dict[str, dict[str, pa.ChunkedArray]] = {}
 
     def run(self) -> GraphTables:
         self._check_names()
@@ -109,6 +114,7 @@ class _Check:
         }
         for label, known in (self.there or {}).items():
             keys[label] = pa.chunked_array([*keys.get(label, NO_KEYS).chunks, known], pa.string())
+        self._check_vectors()
         edges = {t: self._edge_table(t, table, keys) for t, table in self.tables.edges.items()}
         self._check_roles(nodes, edges)
         if self.problems:
@@ -142,6 +148,8 @@ class _Check:
         node = self.schema.nodes[label]
         columns = {node.key: self._key_column(label, table, node.key)}
         columns |= self._property_columns(label, table, node.properties)
+        for name in (name for name, kind in node.properties.items() if kind == "vector"):
+            self.vectors.setdefault(name, {})[label] = columns[name]
         return self._collapse(label, pa.table(columns), [_codes(columns[node.key])])
 
     def _edge_table(self, edge_type: EdgeType, table: pa.Table, keys: Mapping[str, pa.ChunkedArray]) -> pa.Table:
@@ -191,6 +199,21 @@ class _Check:
                 beyond = to_mask(pc.or_(pc.less(values, 0), pc.greater(values, LATEST_TIME)))
                 self._report_values(key, beyond & finite, name, values, TIME_RANGE)
 
+    def _check_vectors(self) -> None:
+        """Report vectors that are not finite, or not of the length that most of that name have, whatever the label."""
+        for name, columns in self.vectors.items():
+            given = [list_lengths(column)[to_mask(column.is_valid())] for column in columns.values()]
+            most = max(1, int(np.bincount(np.concatenate(given), minlength=1).argmax()))
+            for label, column in columns.items():
+                readable = to_mask(column.is_valid()) & ~self.unreadable[label, name]
+                lengths = list_lengths(column)
+                for row in np.flatnonzero(readable & (lengths != most)).tolist():
+                    expected = f"length {most}, that of most vectors {name!r}"
+                    self._report(label, f"length {lengths[row]}", expected, row, name)
+                for row, position, value in _not_finite(column):
+                    if readable[row]:
+                        self._report(label, f"{value} at position {position + 1}", "finite numbers", row, name)
+
     def _node_nums(self, key: EdgeType, ends: pa.ChunkedArray, end: str, keys: pa.ChunkedArray, label: str) -> IntArray:
         nums = pc.index_in(ends, value_set=keys)
         unknown = to_mask(pc.and_(pc.is_null(nums), pc.is_valid(ends)))
@@ -239,7 +262,18 @@ class _Check:
         self, key: TableKey, wrong: BoolArray, field: str, values: pa.ChunkedArray, expected: str
     ) -> None:
         for row in np.flatnonzero(wrong).tolist():
-            self._report(key, repr(values[row].as_py()), expected, row, field)
+            found = repr(values[row].as_py())
+            shown = found if len(found) <= MAX_SHOWN else f"{found[:MAX_SHOWN]}…"
+            self._report(key, shown, expected, row, field)
+
+
+def _not_finite(vectors: pa.ChunkedArray) -> Iterator[tuple[int, int, float]]:
+    """Yield row, position and value of the first number of each vector that is not finite."""
+    lengths, numbers = list_lengths(vectors), pc.list_flatten(vectors).to_numpy()
+    bad = np.flatnonzero(~np.isfinite(numbers))
+    rows, first = np.unique(np.repeat(np.arange(len(lengths)), lengths)[bad], return_index=True)
+    positions = bad[first] - (np.cumsum(lengths) - lengths)[rows]
+    yield from zip(rows.tolist(), positions.tolist(), numbers[bad[first]].tolist(), strict=True)
 
 
 def _codes(column: pa.ChunkedArray) -> npt.NDArray[Any]:
@@ -251,9 +285,7 @@ def equal_rows(table: pa.Table, one: IntArray, other: IntArray) -> BoolArray:
     """Say for each pair of row numbers [n] whether both rows hold the same values, missing ones included."""
     equal = np.ones(len(one), dtype=bool)
     for name in table.column_names:
-        column = table.column(name)
-        if pa.types.is_list(column.type):
-            column = pc.binary_join(column, "\x1f")
+        column = comparable(table.column(name))
         a, b = column.take(pa.array(one)), column.take(pa.array(other))
         same = to_mask(pc.equal(a, b)) | to_mask(pc.and_(pc.is_null(a), pc.is_null(b)))
         if pa.types.is_floating(column.type):

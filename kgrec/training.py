@@ -14,7 +14,7 @@ import numpy as np
 from kgrec.budget import Budget
 from kgrec.config import Config
 from kgrec.errors import UsageError
-from kgrec.hybrid import Blend, blend_seconds, fit_blend
+from kgrec.hybrid import Blend, blend_seconds, fit_blend, users_to_learn_from
 from kgrec.model import HybridModel
 from kgrec.newcomers import as_newcomers
 from kgrec.progress import say
@@ -120,7 +120,7 @@ def parts_of(split: Split, config: Config, fit_on: FitOn) -> Parts:
     else:
         cut_again = split.cut_again or partial(by_random, seed=config.seed)
         cut = cut_again(split.train, config.valid_fraction)
-        parts = Parts(cut.train, cut.test, split.train)
+        parts = Parts(cut.train if cut.is_test.any() else split.train, cut.test, split.train)
     new = as_newcomers(parts.inner, config.seed)
     if not new.any():
         return parts
@@ -161,7 +161,7 @@ def learn_blends(
     names = list(signals)
     blends = {domain: even_blend(names) for domain in sorted(set(inner.item_domains))}
     popularity = np.asarray(inner.interactions.sum(axis=0), dtype=np.float32).ravel()
-    for q in asked:
+    for q in (q.of(users_to_learn_from(q.seen, q.relevant, seed)) for q in asked):
         scores = [q.scores(signal.scores) for signal in signals.values()]
         blends[q.domain] = fit_blend(names, scores, q.seen, q.relevant, popularity[q.item_num], seed)
     return blends

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
@@ -26,6 +26,9 @@ K: Final = 20
 
 MAX_SCORES: Final = 60_000_000
 """At most this many validation scores are held for a signal (240 MB): more users than that add little."""
+
+SECONDS: Final = 1e-7
+"""What scoring takes, roughly, for each score of the cut."""
 
 Scorer = Callable[[IntArray], FloatArray]
 
@@ -48,6 +51,10 @@ class Questions:
     relevant: sp.csr_matrix
     seen: sp.csr_matrix
 
+    def of(self, rows: IntArray) -> Questions:
+        """Return some of the questions, by their rows."""
+        return replace(self, user_num=self.user_num[rows], relevant=self.relevant[rows], seen=self.seen[rows])
+
     def scores(self, scorer: Scorer, batch: int = 1024) -> FloatArray:
         """Return a signal's scores of the domain's items, float32 [n, m]."""
         parts = [
@@ -65,6 +72,8 @@ def questions(train: GraphSnapshot, held_out: Behaviours, seed: int = 0) -> list
     """Turn held-out behaviours into questions by domain, a seeded sample of users where there are very many."""
     relevant, seen = train.pairs(held_out), train.interactions
     relevant = relevant - relevant.multiply(seen)
+    known = sp.diags((np.diff(seen.indptr) > 0).astype(np.float32))  # others are not scored by signals
+    relevant = sp.csr_matrix(known @ relevant)
     relevant.eliminate_zeros()
     domains = train.item_domains
     found = []
@@ -120,15 +129,16 @@ def choose(
         allowance: what the search may spend; the defaults are fitted in any case.
     """
     allowance = allowance or Allowance(math.inf, by_clock=False)
+    scoring = SECONDS * sum(len(q.user_num) for q in asked) * train.n_items
     best = _try(kind, kind.Settings(), train, vectors, asked, seed)
     tried = [_record(best)]
-    allowance.spend(kind.cost(best.signal.settings, train))
+    allowance.spend(max(scoring, kind.cost(best.signal.settings, train)))
     for name in [name for name in kind.grid if kind.matters(name, train)]:
         for way in _ways(kind.grid[name]):
             for value in way(getattr(best.signal.settings, name)):
                 settings = best.signal.settings.model_copy(update={name: value})
                 fitted = best.signal if name in kind.scoring else None
-                cost = 0.0 if fitted else kind.cost(settings, train)
+                cost = scoring if fitted else max(scoring, kind.cost(settings, train))
                 if settings.model_dump() in [t["settings"] for t in tried] or not allowance.affords(cost):
                     break
                 candidate = _try(kind, settings, train, vectors, asked, seed, fitted)

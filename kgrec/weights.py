@@ -41,18 +41,20 @@ DoubleArray = npt.NDArray[np.float64]
 def standardise(scores: FloatArray, seen: sp.csr_matrix) -> FloatArray:
     """Return z-scores by user: mean 0 and deviation 1 over the items not seen, float32 [n, n_items].
 
-    A user whose items all have one score gets zeros.
+    A user whose unseen items all have one score gets zeros for them.
     """
     row = np.repeat(np.arange(len(scores)), np.diff(seen.indptr))
-    n_unseen = np.maximum(scores.shape[1] - np.diff(seen.indptr), 1)
-    held = np.bincount(row, scores[row, seen.indices], minlength=len(scores))
-    mean = (scores.sum(axis=1, dtype=np.float64) - held) / n_unseen
-    z = scores - mean[:, None].astype(np.float32)
-    held = np.bincount(row, z[row, seen.indices].astype(np.float64) ** 2, minlength=len(scores))
-    deviation = np.sqrt(np.maximum(np.einsum("ij,ij->i", z, z) - held, 0) / n_unseen)
+    n_unseen = np.maximum(scores.shape[1] - np.diff(seen.indptr), 1)[:, None]
+    z, held = np.array(scores, dtype=np.float32), scores[row, seen.indices]
+    z[row, seen.indices] = 0
+    mean = z.sum(axis=1, dtype=np.float64, keepdims=True) / n_unseen
+    z -= mean.astype(np.float32)
+    z[row, seen.indices] = 0
+    deviation = np.sqrt(np.einsum("ij,ij->i", z, z)[:, None] / n_unseen)
     flat = deviation <= 1e-5 * np.abs(mean) + 1e-12
-    z *= np.where(flat, 0, 1 / np.where(flat, 1, deviation)).astype(np.float32)[:, None]
-    return np.asarray(z)
+    z[row, seen.indices] = held - mean[row, 0].astype(np.float32)
+    z *= np.where(flat, 0, 1 / np.where(flat, 1, deviation)).astype(np.float32)
+    return z
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,9 @@ class Scale:
     def of(cls, counts: npt.NDArray[Any]) -> Self:
         """Make the scale of counts [n]."""
         logs = np.log1p(counts.astype(np.float64))
-        return cls(float(logs.mean()), float(logs.std()) or 1.0)
+        if not np.ptp(counts):
+            return cls(float(logs[0]), 1.0)
+        return cls(float(logs.mean()), float(logs.std()))
 
     def __call__(self, counts: npt.NDArray[Any]) -> FloatArray:
         """Return scaled counts, float32 of the same shape."""
@@ -226,6 +230,8 @@ def discriminating_weights(lists: Lists, forms: Sequence[Form], hard: float, see
     rng = np.random.default_rng(seed)
     ranked = (lists.stands_for == 1) & ~lists.relevant
     row, column = np.nonzero(lists.relevant)
+    if not (lists.listed & ~lists.relevant).any():
+        return np.zeros((len(FORMS), len(lists.z)))
     n_drawn = min(NEGATIVES * len(row), MAX_PAIRS)
     n_hard = round(hard * n_drawn) if ranked.any() else 0
     others = [_drawn(lists.stands_for * ~lists.relevant, n_drawn - n_hard, rng), _drawn(ranked, n_hard, rng)]
@@ -252,7 +258,8 @@ def fusion_weights(features: npt.NDArray[Any], is_relevant: npt.NDArray[np.bool_
     """
     from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
 
-    deviation = np.maximum(features.std(axis=0, dtype=np.float64), 1e-12)
+    deviation = features.std(axis=0, dtype=np.float64)
+    deviation[deviation < 1e-9] = 1  # the same for all but for rounding: it tells nothing
     x = (features - features.mean(axis=0, dtype=np.float64)) / deviation
     model = LogisticRegression(solver="newton-cholesky")
     return np.asarray(model.fit(x, is_relevant).coef_[0] / deviation)

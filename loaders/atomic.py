@@ -106,7 +106,9 @@ def _nodes(part: AtomicTable | None, id_column: str, ids: pa.Array, label: str, 
 def _property_columns(part: AtomicTable, properties: Mapping[str, str]) -> dict[str, pa.ChunkedArray]:
     names = [name for name in properties if name in part.table.column_names]
     return {
-        name: words_of(part.table.column(name)) if properties[name] == "strings" else part.table.column(name)
+        name: words_of(part.table.column(name))
+        if properties[name] in ("strings", "vector")
+        else part.table.column(name)
         for name in names
     }
 

@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kgrec.columns import list_lengths
 from kgrec.errors import DataError, Problem, SchemaError, near_matches
 from kgrec.schema import RESERVED_TYPES, Schema
 from loaders.atomic_files import DOMAIN, SPLIT, AtomicFiles, AtomicTable
@@ -123,7 +125,7 @@ def meaning(files: AtomicFiles, schema: Schema) -> Meaning:
 
 def _user_label(files: AtomicFiles) -> dict[str, Any]:
     properties = _properties(files.user, "user_id")
-    text = [f"{_spoken(name)}: {{{name}}}" for name in properties]
+    text = [f"{_spoken(name)}: {{{name}}}" for name, kind in properties.items() if kind != "vector"]
     if files.item and _name_column(files.item.kinds):  # ids of items would say nothing
         text.append(f"latest: {{{INTERACTED}:10}}")
     return {"key": "user_id", "properties": properties, "text": text}
@@ -147,7 +149,18 @@ def _entity_label(kg: AtomicTable) -> dict[str, Any]:
 
 
 def _properties(part: AtomicTable | None, key: str) -> dict[str, str]:
-    return {name: _PROPERTY_TYPES[kind] for name, kind in part.kinds.items() if name != key} if part else {}
+    if part is None:
+        return {}
+    found = {name: _PROPERTY_TYPES[kind] for name, kind in part.kinds.items() if name != key}
+    floats = [name for name in found if part.kinds[name] == "float_seq"]
+    return found | {name: "vector" for name in floats if _is_vector(part.table.column(name))}
+
+
+def _is_vector(column: pa.ChunkedArray) -> bool:
+    """Say whether most sequences of numbers have one length, and more numbers than one."""
+    lengths = list_lengths(pa.chunked_array([words_of(column)]).drop_null())
+    counts = np.bincount(lengths, minlength=2)
+    return 2 * int(counts.max()) > len(lengths) and int(counts.argmax()) > 1
 
 
 def _behaviour_properties(files: AtomicFiles) -> dict[str, str]:

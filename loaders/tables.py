@@ -148,7 +148,7 @@ class _Reader:
         return columns
 
     def _values(self, place: str, column: pa.ChunkedArray, kind: str, list_separator: str | None) -> pa.ChunkedArray:
-        if kind != "strings" or not pa.types.is_string(column.type):
+        if kind not in ("strings", "vector") or not pa.types.is_string(column.type):
             return column
         if list_separator is None:
             self._report(place, "a list written as text", "list_separator, which says what separates its values")

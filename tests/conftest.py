@@ -22,6 +22,8 @@ from kgrec.store import open_store
 from kgrec.tables import GraphTables
 from kgrec.testing.graphs import two_communities
 
+pytest_plugins = ["text_models"]
+
 MARKET = """\
 name: market
 nodes:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kgrec.columns import ARROW_TYPES, as_keys, as_type, to_mask
+from kgrec.columns import ARROW_TYPES, as_keys, as_type, comparable, to_mask
 
 NAN, INF = float("nan"), float("inf")
 
@@ -48,6 +48,11 @@ def chunked(values, type_=None) -> pa.ChunkedArray:
         ([None, None], "strings", [None, None], []),
         (["a b"], "strings", [None], [0]),
         ([["a"]], "string", [None], [0]),
+        ([[1, 2], None, [0.5, -1e-3]], "vector", [[1.0, 2.0], None, [0.5, float(np.float32(-1e-3))]], []),
+        ([["1", " 2.5"], None, ["x", "1"], []], "vector", [[1.0, 2.5], None, None, []], [2]),
+        ([None, None], "vector", [None, None], []),
+        (["1 2"], "vector", [None], [0]),
+        ([[[1.0]]], "vector", [None], [0]),
         ([["a"]], "int", [None], [0]),
     ],
 )
@@ -57,6 +62,22 @@ def test_a_column_becomes_the_type_or_says_where_not(values, kind, expected, wro
     assert np.flatnonzero(mask).tolist() == wrong
     readable = [n for n in range(len(values)) if n not in wrong]
     assert [column.to_pylist()[n] for n in readable] == [expected[n] for n in readable]
+
+
+@pytest.mark.parametrize("type_", [pa.list_(pa.float64(), 2), pa.large_list(pa.float16()), pa.list_(pa.int8())])
+def test_vectors_may_come_in_any_kind_of_list(type_):
+    lists = pa.chunked_array([pa.array([[9, 9]], type_), pa.array([None, [3, 4], [5, 6]], type_)])
+    column, mask = as_type(lists[1:], "vector")
+    assert column.to_pylist() == [None, [3.0, 4.0], [5.0, 6.0]]
+    assert column.type == ARROW_TYPES["vector"]
+    assert not mask.any()
+
+
+def test_vectors_are_compared_by_their_numbers():
+    chunks = [pa.array(lists, ARROW_TYPES["vector"]) for lists in ([[9], [1, 2]], [None, [1, 2], [], [2, 1]])]
+    rows = comparable(pa.chunked_array(chunks)[1:])
+    assert [rows[0].equals(row) for row in rows] == [True, False, True, False, False]
+    assert rows.is_null().to_pylist() == [False, True, False, False, False]
 
 
 def test_nan_that_was_written_as_text_stays_nan_and_is_not_missing():

@@ -237,6 +237,29 @@ def test_a_loaded_run_folds_in_as_the_one_that_was_saved(fitted, grown, now, tmp
         Recommender.load(tmp_path / "grown", encoder=WordEncoder(32)).recommend(text="laser")
 
 
+def test_vectors_that_nodes_bring_along_are_folded_in_beside_their_text():
+    model = Recommender(signals=("popularity", "text"), encoder=WordEncoder()).fit(learnt_from(pictured(BEFORE)))
+    grown = model.fold_in(learnt_from(pictured(NOW)))
+    again = grown.fold_in(grown.model.train)
+    users = grown.model.train.users.ids
+    pd.testing.assert_frame_equal(again.recommend(users), grown.recommend(users), check_exact=True)
+    nearer = grown.recommend(users, k=1, items=NEW_ITEMS)["item_id"].map(COMMUNITY)
+    assert (nearer.to_numpy() == [side_of(grown.model.train, user) for user in users]).mean() > 0.95
+    assert grown.recommend(text="tulip meadow", k=5)["item_id"].map(COMMUNITY).all()
+
+
+def pictured(tables):
+    """The tables with a picture of each item, which tells its community."""
+    data = COMMUNITY_SCHEMA.to_dict()
+    data["nodes"]["Item"]["properties"]["picture"] = "vector"
+    items = tables.nodes["Item"]
+    rng = np.random.default_rng(0)
+    sides = [COMMUNITY[id_] for id_ in items.column("item_id").to_pylist()]
+    pictures = [(np.array([side, not side, 1.0]) + 0.1 * rng.normal(size=3)).tolist() for side in sides]
+    nodes = {**tables.nodes, "Item": items.append_column("picture", pa.array(pictures))}
+    return check(replace(tables, schema=Schema.from_dict(data), nodes=nodes))
+
+
 def test_new_users_are_unknown_until_they_are_folded_in(fitted):
     with pytest.raises(UnknownUser, match=r"'u003'.*fold_in\(graph\)"):
         fitted.recommend(NEW_USERS)

@@ -209,6 +209,28 @@ def test_scores_are_standardised_over_unseen_items():
     assert not standardise(np.full((2, 5), 7.3, np.float32), sp.csr_matrix((2, 5))).any()
 
 
+def test_what_was_seen_does_not_disturb_the_scale_of_the_rest():
+    rest = np.array([[1.0, 1.001, 1.002, 1.003]], np.float32)
+    seen = sp.csr_matrix(np.array([[0, 0, 0, 0, 1.0]]))
+    far = standardise(np.append(rest, [[1e6]], axis=1).astype(np.float32), seen)
+    np.testing.assert_allclose(far[:, :4], standardise(rest, sp.csr_matrix((1, 4))), rtol=1e-3)
+    assert not standardise(np.array([[2, 2, 2, 2, 1e6]], np.float32), seen)[0, :4].any()
+
+
+def test_users_alike_in_activity_have_no_weight_for_it():
+    scores, seen, relevant, popularity = case()
+    scale = Scale.of(np.full(1000, 3))
+    assert not scale(np.full(1000, 3)).any()
+    blend = fit_blend("ab", scores[:2], seen, relevant, popularity)
+    assert np.abs(blend.weights[FORMS.index("activity")]).max() < 1e-6 * np.abs(blend.weights).max()
+
+
+def test_users_who_have_everything_else_can_be_learnt_from():
+    scores, _, relevant, popularity = case()
+    rest = sp.csr_matrix((relevant.toarray() == 0).astype(np.float32))
+    assert fit_blend("abc", scores, rest, relevant, popularity).report["blend"] == pytest.approx(1)
+
+
 def test_users_without_validation_items_are_left_out():
     scores, seen, relevant, popularity = case()
     none = sp.csr_matrix(relevant.toarray() * (np.arange(N_USERS)[:, None] < 200))

@@ -8,7 +8,6 @@ import pytest
 
 from kgrec import training
 from kgrec.config import Config
-from kgrec.hybrid import fit_blend
 from kgrec.leakage import leaks, without_test
 from kgrec.signals import signal_kinds
 from kgrec.signals.cf import ease, ials, transitions
@@ -18,7 +17,7 @@ from kgrec.signals.graph import network, paths
 from kgrec.signals.graph.adjacency import Adjacency
 from kgrec.signals.history import history, sequences, strengths
 from kgrec.snapshot import GraphSnapshot
-from kgrec.split import Split, by_given, by_random
+from kgrec.split import Split, by_given, by_random, by_time, leave_last_out
 from kgrec.tables import check
 from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.graphs import LIKED, two_communities
@@ -59,6 +58,11 @@ def test_nothing_is_found_where_nothing_leaks(split, fit_on):
 
 def test_nothing_is_found_with_a_cut_that_training_makes_itself():
     assert found(by_given(GraphSnapshot.from_tables(two_communities(seed=1))), ALL) == {}
+
+
+@pytest.mark.parametrize("cut", [leave_last_out, by_time])
+def test_nothing_is_found_where_the_cut_is_made_as_the_test_was(cut):
+    assert found(cut(GraphSnapshot.from_tables(two_communities(seed=1))), ALL) == {}
 
 
 def fit_on_everything(kind):
@@ -202,10 +206,13 @@ def test_a_leak_into_the_questions_is_found_in_what_they_decide(split):
 
 def test_a_leak_into_the_blend_is_found(split):
     def plant(patch, split):
-        def planted(names, scores, seen, relevant, *rest):
-            return fit_blend(names, scores, seen, relevant + split.whole.pairs(split.test), *rest)
+        learn, test = training.learn_blends, split.whole.pairs(split.test)
 
-        patch.setattr(training, "fit_blend", planted)
+        def planted(signals, inner, asked, seed):
+            told = [replace(q, relevant=q.relevant + test[q.user_num][:, q.item_num]) for q in asked]
+            return learn(signals, inner, told, seed)
+
+        patch.setattr(training, "learn_blends", planted)
 
     assert set(found(split, ("popularity", "ease", "words"), plant)) == {"blend"}
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from test_newcomers import N_USERS, counts, shops
 
 from kgrec.config import Config
 from kgrec.errors import UsageError
@@ -9,7 +10,6 @@ from kgrec.protocols import PROTOCOLS, SHARE, cut_for
 from kgrec.snapshot import GraphSnapshot
 from kgrec.testing.graphs import two_communities
 from kgrec.training import parts_of
-from tests.test_newcomers import N_USERS, counts, shops
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,14 @@ def test_cold_target_needs_users_of_several_domains():
         cut_for(GraphSnapshot.from_tables(two_communities(seed=1)), "cold-target")
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_settings_for_warm_are_chosen_on_a_tenth_that_leaves_short_histories_alone(graph):
+    parts = parts_of(cut_for(graph, "warm"), Config(), "train")
+    n = len(parts.final.behaviours)
+    n_newcomers = round(SHARE * 500)
+    assert 0.05 * n < len(parts.held_out) - 2 * n_newcomers < 0.15 * n
+
+
+@pytest.mark.parametrize("protocol", [name for name in PROTOCOLS if name != "warm"])
 def test_settings_are_chosen_on_a_cut_of_the_same_kind(graph, protocol):
     split = cut_for(graph, protocol)
     again = cut_for(split.train, protocol)

@@ -14,7 +14,7 @@ from kgrec.cli import app
 
 COMMANDS = {
     *("demo", "load", "check", "cypher", "explore", "train", "evaluate", "benchmark", "recommend", "similar"),
-    *("explain", "runs", "publish", "doctor", "sparql", "copy", "export", "unpublish", "schema"),
+    *("explain", "runs", "publish", "doctor", "sparql", "copy", "export", "unpublish", "schema", "encoders"),
 }
 
 

@@ -144,6 +144,16 @@ def test_a_type_between_several_labels_is_one_edge_type_each(market_schema):
             "shop.yaml:13: relationships.SIMILAR.properties.src: found reserved name 'src'",
         ),
         (
+            with_line(
+                "  SIMILAR: {from: Item, to: Item}", "  SIMILAR: {from: Item, to: Item, properties: {x: vector}}"
+            ),
+            "shop.yaml:13: relationships.SIMILAR.properties.x: found a vector; expected another type; only nodes have",
+        ),
+        (
+            with_line("      title: string", "      title: vector"),
+            "shop.yaml:10: nodes.Item.text.0: found {title}, a vector; expected something that can be read",
+        ),
+        (
             with_line("  SIMILAR: {", "  is-like: {"),
             "shop.yaml:13: relationships.is-like: found name 'is-like'; expected letters, digits and _",
         ),

@@ -203,6 +203,30 @@ def test_settings_are_chosen_on_a_cut_made_as_test_was():
     assert np.sort(latest.held_out.time).tolist() == [10.0 * u + 18 for u in range(5)]
     assert latest.inner.behaviours.time.max() < 10.0 * 4 + 18
     at_random = by_random(snapshot, 0.1)
-    held_out = parts_of(at_random, Config(valid_fraction=0.2), "train").held_out
-    assert np.bincount(held_out.user_num).tolist() == [4] * 5
-    assert pairs_of(held_out) != pairs_of(latest_of_users(at_random.train, 0.2).test)
+    held_out = parts_of(at_random, Config(valid_fraction=1 / 3), "train").held_out
+    assert np.bincount(held_out.user_num).tolist() == [6] * 5
+    assert pairs_of(held_out) != pairs_of(latest_of_users(at_random.train, 1 / 3).test)
+
+
+def short_histories(n_users=400, n=3):
+    """Users of `n` views each, a day apart."""
+    users = [f"u{u:03}" for u in range(n_users) for _ in range(n)]
+    rng = np.random.default_rng(0)
+    items = [f"i{item:02}" for _ in range(n_users) for item in rng.permutation(20)[:n]]
+    viewed = pa.table({"src": users, "dst": items, "at": [float(day) for _ in range(n_users) for day in range(n)]})
+    nodes = {"User": pa.table({"user_id": sorted(set(users))}), "Item": pa.table({"item_id": sorted(set(items))})}
+    return GraphSnapshot.from_tables(check(GraphTables(SCHEMA, nodes, {("User", "VIEWED", "Item"): viewed})))
+
+
+@pytest.mark.parametrize("cut", [by_random, latest_of_users])
+def test_short_histories_are_asked_about_as_often_as_the_fraction_says(cut):
+    split = cut(short_histories(), 0.1)
+    assert 0.07 * 1200 < len(split.test) < 0.13 * 1200
+    assert np.bincount(split.test.user_num).max() == 1
+
+
+def test_the_cut_for_settings_leaves_most_short_histories_whole():
+    train = leave_last_out(short_histories()).train
+    parts = parts_of(leave_last_out(short_histories()), Config(), "train")
+    assert 0.07 * len(train.behaviours) < len(parts.held_out) < 0.13 * len(train.behaviours)
+    assert (np.bincount(parts.inner.behaviours.user_num) == 2).mean() > 0.7

@@ -8,6 +8,7 @@ import pytest
 
 from kgrec.errors import DataError
 from kgrec.schema import Schema
+from kgrec.snapshot import GraphSnapshot
 from kgrec.tables import GraphTables, Origin, check
 
 SCHEMA = Schema.parse(
@@ -230,6 +231,61 @@ def test_the_same_pair_at_another_time_is_another_behaviour():
 def test_a_list_with_a_missing_part_is_a_problem():
     graph = tables(Item=pa.table({"item_id": ["i1", "i2"], "genres": [["x"], ["a", None]]}))
     assert problems_of(graph) == ["Item:2: genres: found ['a', None]; expected a value of type strings"]
+
+
+def pictures(films, people=None) -> GraphTables:
+    """A graph of films, and people if given, that have vectors of one name."""
+    data = SCHEMA.to_dict()
+    data["nodes"]["Item"]["properties"]["picture"] = "vector"
+    data["nodes"]["User"]["properties"]["picture"] = "vector"
+    good = tables()
+    items = pa.table({"item_id": [f"i{n}" for n in range(1, len(films) + 1)], "picture": films})
+    users = pa.table({"user_id": ["u1", "u2"], "picture": people or pa.nulls(2)})
+    return replace(good, schema=Schema.from_dict(data), nodes={**good.nodes, "Item": items, "User": users})
+
+
+def test_vectors_of_one_length_are_in_order():
+    checked = check(pictures([[1, 2], None, [0.5, 4]], [[3, 4], None]))
+    assert checked.nodes["Item"].column("picture").to_pylist() == [[1, 2], None, [0.5, 4]]
+    assert check(pictures(pa.nulls(3))).nodes["Item"].column("picture").null_count == 3
+
+
+def test_every_vector_that_cannot_be_used_is_a_problem():
+    nan, inf = float("nan"), float("inf")
+    films = [[1, 2, 3], [1, 2], None, [1, nan, inf], [3, 2, 1], [0, 0, -inf], [None, 1, 2], []]
+    assert problems_of(pictures(films, [[1], [1, 2, 3]])) == [
+        "User:1: picture: found length 1; expected length 3, that of most vectors 'picture'",
+        "Item:2: picture: found length 2; expected length 3, that of most vectors 'picture'",
+        "Item:8: picture: found length 0; expected length 3, that of most vectors 'picture'",
+        "Item:4: picture: found nan at position 2; expected finite numbers",
+        "Item:6: picture: found -inf at position 3; expected finite numbers",
+        "Item:7: picture: found nan at position 1; expected finite numbers",
+    ]
+
+
+def test_a_vector_of_words_is_a_problem_once_and_not_shown_at_length():
+    [problem] = problems_of(pictures([["1", "2"], ["3", "x"], ["6", "7"]]))
+    assert problem == "Item:2: picture: found ['3', 'x']; expected a value of type vector"
+    [problem] = problems_of(pictures([["1", "2"], ["y"] * 500, ["4", "5"]]))
+    assert len(problem) < 300
+
+
+def test_rows_that_differ_in_a_vector_alone_differ():
+    good = pictures([[1, 2], [3, 4]])
+    twice = pa.table({"item_id": ["i1", "i1", "i2"], "picture": [[1, 2], [1, 2], [3, 4]]})
+    assert check(replace(good, nodes={**good.nodes, "Item": twice})).nodes["Item"].num_rows == 2
+    differing = pa.table({"item_id": ["i1", "i1", "i2"], "picture": [[1, 2], [1, 3], [3, 4]]})
+    [problem] = problems_of(replace(good, nodes={**good.nodes, "Item": differing}))
+    assert "expected one row for a key, or equal rows" in problem
+
+
+def test_the_digest_of_a_graph_knows_its_vectors():
+    one, same, other, shorter = (
+        GraphSnapshot.from_tables(check(pictures(films))).digest
+        for films in ([[1, 2], None], [[1.0, 2.0], None], [[1, 3], None], [None, [1, 2]])
+    )
+    assert one == same
+    assert len({one, other, shorter}) == 3
 
 
 def test_counts_are_by_label_and_type(market):

@@ -135,6 +135,8 @@ class _Decoder:
         at = self.row[self.subject[rows]]
         if kind == "strings":
             return self._lists(parts, rows, at, n, name)
+        if kind == "vector":
+            return self._vectors(parts, rows, at, n, name)
         kept = self._single(parts, rows, at, name)
         parts, rows, at = parts.take(pa.array(kept)), rows[kept], at[kept]
         column, wrong = literals.values(parts, kind)
@@ -164,7 +166,7 @@ class _Decoder:
         """Return lists of strings: a JSON literal as it is, several plain literals in their order."""
         is_json = to_mask(pc.equal(parts.column("datatype"), terms.DATATYPES["strings"]))
         text = parts.column("text").cast(pa.string())
-        whole, wrong = literals.json_lists(text.filter(pa.array(is_json)))
+        whole, wrong = literals.json_lists(text.filter(pa.array(is_json)), "strings")
         again = is_json & (np.bincount(at, minlength=n)[at] > 1)
         for bad, expected in (
             (rows[is_json][wrong], "a JSON array of strings"),
@@ -182,6 +184,16 @@ class _Decoder:
         )
         column = pa.chunked_array([*whole.chunks, lists], ARROW_TYPES["strings"])
         return _placed(column, np.concatenate([at[is_json], starts]).astype(np.int64), n)
+
+    def _vectors(self, parts: pa.Table, rows: IntArray, at: IntArray, n: int, name: str) -> pa.ChunkedArray:
+        """Return vectors: one JSON literal a node."""
+        text = parts.column("text").cast(pa.string())
+        is_json = to_mask(pc.equal(parts.column("datatype"), terms.DATATYPES["vector"]))
+        lists, wrong = literals.json_lists(pc.if_else(pa.array(is_json), text, None), "vector")
+        wrong |= ~is_json | (np.bincount(at, minlength=n)[at] > 1)
+        for row in rows[wrong].tolist():
+            self._report(row, self.triples.objects[row].as_py(), "one JSON array of numbers", name)
+        return _placed(lists, at, n)
 
     def _edges(self, type_: str, nodes: dict[str, pa.Table]) -> dict[EdgeType, pa.Table]:
         rows = self.types[type_]

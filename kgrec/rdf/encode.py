@@ -85,6 +85,9 @@ def literals(column: pa.ChunkedArray, kind: str) -> pa.ChunkedArray:
     """Return values of a property type as literals; a missing one stays missing."""
     if kind == "strings":
         text = _quoted(_json(column))
+    elif kind == "vector":
+        numbers = pc.binary_join(column.cast(pa.list_(pa.string())), ",")
+        text = pc.binary_join_element_wise('"[', numbers, ']"', "")
     elif kind == "string":
         return _quoted(column)
     elif kind == "datetime":

@@ -33,6 +33,7 @@ ACCEPTED: Final[dict[str, tuple[str, ...]]] = {
     "bool": ("boolean", "string"),
     "datetime": ("dateTime", "date", "dateTimeStamp", "string"),
     "strings": (),
+    "vector": (),
 }
 """Property type → the datatypes of XSD that are read as it; none given means any."""
 
@@ -56,7 +57,7 @@ def values(parts: pa.Table, kind: str) -> tuple[pa.ChunkedArray, BoolArray]:
 
     Args:
         parts: of `split`; missing ones stay missing.
-        kind: a property type other than "strings".
+        kind: a property type other than "strings" and "vector".
     """
     text = parts.column("text").cast(pa.string())
     column, wrong = _converted(text, kind)
@@ -68,30 +69,36 @@ def values(parts: pa.Table, kind: str) -> tuple[pa.ChunkedArray, BoolArray]:
     return column, wrong
 
 
-def json_lists(text: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray]:
-    """Return JSON arrays of strings [n] as lists, and a mask [n] of those that are none; missing ones stay missing."""
+def json_lists(text: pa.ChunkedArray, kind: str) -> tuple[pa.ChunkedArray, BoolArray]:
+    """Return JSON arrays [n] as lists, and a mask [n] of those that are none; missing ones stay missing.
+
+    Args:
+        text: the JSON.
+        kind: "strings" or "vector", which says what the arrays hold.
+    """
     try:
-        lists, wrong = _json_lists(text), np.zeros(len(text), dtype=bool)
+        lists, wrong = _json_lists(text, kind), np.zeros(len(text), dtype=bool)
     except pa.ArrowInvalid:
-        wrong = np.array([not _is_list(value) for value in text.to_pylist()], dtype=bool)
-        lists = _json_lists(pc.if_else(pa.array(wrong), None, text))
-    return lists, wrong | to_mask(pc.and_(pc.is_valid(lists), pc.is_null(pc.binary_join(lists, ""))))
+        wrong = np.array([not _is_list(value, kind) for value in text.to_pylist()], dtype=bool)
+        lists = _json_lists(pc.if_else(pa.array(wrong), None, text), kind)
+    return lists, wrong | as_type(lists, kind)[1]
 
 
-def _is_list(text: str | None) -> bool:
+def _is_list(text: str | None, kind: str) -> bool:
     try:
         value = [] if text is None else json.loads(text)
     except ValueError:
         return False
-    return isinstance(value, list) and all(isinstance(part, str) for part in value)
+    part = str if kind == "strings" else int | float
+    return isinstance(value, list) and all(isinstance(x, part) and not isinstance(x, bool) for x in value)
 
 
-def _json_lists(text: pa.ChunkedArray) -> pa.ChunkedArray:
+def _json_lists(text: pa.ChunkedArray, kind: str) -> pa.ChunkedArray:
     rows = pc.binary_join_element_wise('{"v":', pc.fill_null(text, "null"), "}\n", "")
     joined = "".join(rows.to_pylist()).encode()
     if not joined:
-        return pa.chunked_array([], ARROW_TYPES["strings"])
-    options = pa.json.ParseOptions(explicit_schema=pa.schema([("v", ARROW_TYPES["strings"])]))
+        return pa.chunked_array([], ARROW_TYPES[kind])
+    options = pa.json.ParseOptions(explicit_schema=pa.schema([("v", ARROW_TYPES[kind])]))
     block = pa.json.ReadOptions(block_size=max(1 << 20, max(map(len, joined.split(b"\n"))) + 2))
     return pa.json.read_json(io.BytesIO(joined), block, options).column("v")
 

@@ -26,6 +26,7 @@ DATATYPES: Final[dict[str, str]] = {
     "bool": PREFIXES["xsd"] + "boolean",
     "datetime": PREFIXES["xsd"] + "dateTime",
     "strings": RDF + "JSON",
+    "vector": RDF + "JSON",
 }
 """Property type → datatype of its literals."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sp
 
 from kgrec.signals.worth import shares, worth
@@ -20,8 +21,9 @@ def history(train: GraphSnapshot, influence: float = 0.0, recent: float | None =
     strength = strengths(train, influence)
     if recent is None or not has_times(train):
         return strength
-    user_num, item_num = sequences(train)
-    fading = sp.csr_matrix((0.5 ** (steps_ago(user_num) / recent), (user_num, item_num)), shape=strength.shape)
+    user_num, item_num, time = sequences(train)
+    ago = steps_ago(user_num, time)
+    fading = sp.csr_matrix((0.5 ** (ago / recent), (user_num, item_num)), shape=strength.shape)
     return strength.multiply(fading).tocsr().astype(np.float32)
 
 
@@ -51,11 +53,11 @@ def behaviours_differ(train: GraphSnapshot) -> bool:
     return bool(len(behaviours)) and bool(np.ptp(behaviours.weight) or np.ptp(behaviours.type_num))
 
 
-def sequences(train: GraphSnapshot) -> tuple[IntArray, IntArray]:
+def sequences(train: GraphSnapshot) -> tuple[IntArray, IntArray, npt.NDArray[np.float64]]:
     """Return the distinct (user, item) pairs, users together and each user's items by their latest time, oldest first.
 
     Returns:
-        User numbers and item numbers, int64 [n pairs] each.
+        User numbers and item numbers, int64 [n pairs] each, and times, float64 [n pairs], -inf where there is none.
     """
     behaviours = train.behaviours
     latest = sp.coo_matrix(train.interactions)
@@ -64,13 +66,19 @@ def sequences(train: GraphSnapshot) -> tuple[IntArray, IntArray]:
     at = np.searchsorted(cell, np.ravel_multi_index((behaviours.user_num, behaviours.item_num), latest.shape))
     np.maximum.at(time, at, np.nan_to_num(behaviours.time, nan=-np.inf))
     by_time = np.lexsort((time, latest.row))
-    return latest.row[by_time].astype(np.int64), latest.col[by_time].astype(np.int64)
+    return latest.row[by_time].astype(np.int64), latest.col[by_time].astype(np.int64), time[by_time]
 
 
-def steps_ago(user_num: IntArray) -> IntArray:
-    """Return how many later items of the user follow each place of `sequences`, int64 [n pairs]."""
-    counts = np.bincount(user_num) if len(user_num) else np.empty(0, np.int64)
-    return np.asarray(np.cumsum(counts)[user_num] - 1 - np.arange(len(user_num)))
+def steps_ago(user_num: IntArray, time: npt.NDArray[np.float64]) -> IntArray:
+    """Return how many items the user chose later than that at each place of `sequences`, int64 [n pairs].
+
+    Items of one time are as old as one another.
+    """
+    n = len(user_num)
+    is_last = np.r_[(user_num[1:] != user_num[:-1]) | (time[1:] != time[:-1]), True][:n]
+    last_alike = np.flatnonzero(is_last)[np.cumsum(is_last) - is_last]
+    end_of_user = np.cumsum(np.bincount(user_num, minlength=1))
+    return np.asarray(end_of_user[user_num] - 1 - last_alike)
 
 
 def mean_count(interactions: sp.csr_matrix) -> float:

@@ -100,13 +100,16 @@ def _evidence(train: GraphSnapshot, traits: Floats) -> Floats:
     share = shares(behaviours)
     chosen = sp.csr_matrix((share, cells), shape=shape)
     kept, user, right = _hold_out(chosen, rng)
+    if not len(user):
+        return np.empty((0, traits.shape[1]))
     user, right = np.repeat(user, DRAWN), np.repeat(right, DRAWN)
     drawn = rng.integers(0, train.n_items, len(user))
     new = np.asarray(chosen[user, drawn]).ravel() == 0
     user, right, drawn = user[new], right[new], drawn[new]
     histories = [sp.csr_matrix((trait * share, cells), shape=shape).multiply(kept).tocsr() for trait in traits.T]
     length = np.maximum(np.diff(kept.indptr), 1)[user]
-    nearer = [_nearer(history, kept, user, right, drawn) for history in histories]
+    unit = sp.csr_matrix(kept @ sp.diags(1 / np.sqrt(np.maximum(kept.getnnz(axis=0), 1))))
+    nearer = [_nearer(history, unit, user, right, drawn) for history in histories]
     return np.asarray(np.stack(nearer, axis=1) / np.sqrt(length)[:, None])
 
 
@@ -126,15 +129,22 @@ def _hold_out(chosen: sp.csr_matrix, rng: np.random.Generator) -> tuple[sp.csr_m
     return kept, user[out].astype(np.int64), item[out].astype(np.int64)
 
 
-def _nearer(history: sp.csr_matrix, kept: sp.csr_matrix, user: IntArray, right: IntArray, drawn: IntArray) -> Floats:
-    """Return similarity to the history of `right` less that of `drawn` items, for users in ascending order [n]."""
-    unit = sp.csr_matrix(kept @ sp.diags(1 / np.sqrt(np.maximum(kept.getnnz(axis=0), 1))))
-    parts = []
+def _nearer(history: sp.csr_matrix, unit: sp.csr_matrix, user: IntArray, right: IntArray, drawn: IntArray) -> Floats:
+    """Return similarity to the history of `right` less that of `drawn` items, for users in ascending order [n].
+
+    Args:
+        history: CSR [users, n_items].
+        unit: CSR [users, n_items] with columns of length 1, whose products are the similarities.
+        user, right, drawn: int64 [n].
+    """
+    parts = [np.empty(0)]
     for first in range(0, history.shape[0], BLOCK):
         # By way of the sampled users, since similarities of all items to all would not fit into memory.
         scores = history[first : first + BLOCK] @ unit.T @ unit
         rows = slice(*np.searchsorted(user, [first, first + BLOCK]))
         own = user[rows] - first
+        if not len(own):
+            continue
         parts.append(np.asarray(scores[own, right[rows]] - scores[own, drawn[rows]]).ravel())
     return np.concatenate(parts)
 

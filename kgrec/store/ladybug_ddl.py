@@ -24,6 +24,7 @@ TYPES: Final[dict[str, str]] = {
     "bool": "BOOL",
     "datetime": "TIMESTAMP",
     "strings": "STRING[]",
+    "vector": "FLOAT[]",
 }
 RECOMMENDATION: Final[dict[str, str]] = {
     "score": "DOUBLE",

@@ -30,7 +30,7 @@ SCHEMA = Schema.parse(
     """
     name: contract
     nodes:
-      User: {key: user_id, properties: {age: int, tags: strings, member: bool}}
+      User: {key: user_id, properties: {age: int, tags: strings, member: bool, face: vector}}
       Shop: {key: id}
       Item: {key: item_id, name: order, properties: {order: string, at: datetime, price: float}}
       Thing: {key: id}
@@ -44,6 +44,7 @@ SCHEMA = Schema.parse(
 
 ODD = "ü😀\x1f\n"
 STRINGS = pa.list_(pa.string())
+VECTOR = pa.list_(pa.float32())
 BOUGHT = ("User", "MATCH", "Item")
 
 
@@ -56,6 +57,7 @@ def contract_tables() -> GraphTables:
                 "age": [1, None, 2**53 + 5, -1],
                 "tags": pa.array([["x", ""], None, [], ['a"b,]', ODD]], STRINGS),
                 "member": [True, None, False, True],
+                "face": pa.array([[0.1, -2e-30], None, [3, 4], [0, 1e30]], VECTOR),
             }
         ),
         "Shop": pa.table({"id": ["shop"]}),
@@ -147,7 +149,9 @@ class GraphStoreContract(ABC):
         tables = contract_tables()
         ages = pa.array([None, 7, 8, 9], pa.int64())
         tags = pa.array([[], ["new"], None, ["x"]], STRINGS)
+        faces = pa.array([None, [0.5, 1], [3, 4], [0, 1]], VECTOR)
         users = tables.nodes["User"].set_column(1, "age", ages).set_column(2, "tags", tags)
+        users = users.set_column(4, "face", faces)
         bought = tables.edges[BOUGHT].set_column(2, "weight", pa.array([1.0, 9.0, 3.0, 4.0]))
         changed = GraphTables(SCHEMA, {**tables.nodes, "User": users}, {**tables.edges, BOUGHT: bought})
         filled.write(changed)

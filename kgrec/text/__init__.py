@@ -1,4 +1,4 @@
-"""From nodes to text, from text to vectors."""
+"""From nodes to text, from text to vectors; and the vectors that nodes bring along."""
 
 from __future__ import annotations
 
@@ -7,13 +7,26 @@ import numpy as np
 from kgrec.snapshot import GraphSnapshot, Vectors
 from kgrec.text.cache import VectorCache
 from kgrec.text.describe import describe
-from kgrec.text.encoder import TextEncoder, TransformersEncoder, default_encoder
+from kgrec.text.encoder import TextEncoder, TransformersEncoder, default_encoder, encoder_of
+from kgrec.text.given import given_vectors
 
-__all__ = ["TextEncoder", "TransformersEncoder", "VectorCache", "default_encoder", "describe", "text_vectors"]
+__all__ = [
+    "TextEncoder",
+    "TransformersEncoder",
+    "VectorCache",
+    "default_encoder",
+    "describe",
+    "encoder_of",
+    "given_vectors",
+    "text_vectors",
+]
 
 
 def text_vectors(snapshot: GraphSnapshot, encoder: TextEncoder, cache: VectorCache) -> Vectors:
-    """Describe and encode the nodes of every label that has a text template.
+    """Return the vectors of nodes: of their text, beside those they bring along as properties.
+
+    All labels share one space. Text comes first, then each property of type `vector` has dimensions of its own; those
+    are zero for a node without it. Each part of a row has length 1, so text and picture weigh the same.
 
     Args:
         snapshot: the graph; a train snapshot, where the vectors serve to learn.
@@ -21,9 +34,27 @@ def text_vectors(snapshot: GraphSnapshot, encoder: TextEncoder, cache: VectorCac
         cache: where vectors of earlier runs are; only texts it does not hold are encoded.
 
     Returns:
-        Label → float32 [nodes of the label, encoder.dim]; a row of zeros is a node without text. A label without any
-        text is left out.
+        Label → float32 [nodes of the label, d]; a row of zeros is a node without text or vector. A label without any is
+        left out.
+
+    Raises:
+        DataError: given vectors of one name differ in length.
+        UsageError: the encoder does not load, or gives no finite vectors.
     """
+    parts = [_encoded(snapshot, encoder, cache), *given_vectors(snapshot).values()]
+    parts = [part for part in parts if part]
+    sizes = [next(iter(part.values())).shape[1] for part in parts]
+    return {
+        label: np.hstack(
+            [part.get(label, np.zeros((table.num_rows, d), np.float32)) for part, d in zip(parts, sizes, strict=True)]
+        )
+        for label, table in snapshot.nodes.items()
+        if any(label in part for part in parts)
+    }
+
+
+def _encoded(snapshot: GraphSnapshot, encoder: TextEncoder, cache: VectorCache) -> Vectors:
+    """Describe and encode the nodes of every label that has a text template."""
     described = {x: describe(snapshot, x) for x in snapshot.nodes if snapshot.schema.nodes[x].text}
     texts = {label: text for label, text in described.items() if (text != "").any()}
     if not texts:

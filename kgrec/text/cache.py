@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from safetensors.numpy import load, save
 
+from kgrec.errors import UsageError
 from kgrec.progress import say, track
 from kgrec.snapshot import FloatArray, IntArray
 from kgrec.text.encoder import TextEncoder
@@ -61,6 +62,9 @@ class VectorCache:
 
         Finished chunks stay on disk when the run is interrupted. A folder that cannot be written to costs the
         caching, not the run.
+
+        Raises:
+            UsageError: the encoder gives vectors of another length than it says, or NaN or infinite ones.
         """
         codes, distinct = pd.factorize(np.asarray(texts, dtype=object))
         vectors = np.zeros((len(distinct), encoder.dim), dtype=np.float32)
@@ -69,8 +73,10 @@ class VectorCache:
         found = shelf.read(keys, vectors)
         new = np.flatnonzero(~found & (distinct != ""))
         self.hits += int(found.sum())
+        # Texts of like length fill a batch without padding, so they are sorted over all chunks.
+        new = new[np.argsort([len(text) for text in distinct[new]], kind="stable")]
         for rows in track(_chunks(new), "Encoding texts", total=-(-len(new) // CHUNK)):
-            vectors[rows] = encoder.encode(list(distinct[rows]))
+            vectors[rows] = _checked(encoder.encode(list(distinct[rows])), list(distinct[rows]), encoder)
             shelf.write(keys[rows], vectors[rows])
             self.encoded += len(rows)
         return vectors[codes]
@@ -133,6 +139,23 @@ class _Shelf:
         if merged:
             for file in loaded.keys() - {merged}:
                 file.unlink(missing_ok=True)
+
+
+def _checked(vectors: FloatArray, texts: Sequence[str], encoder: TextEncoder) -> FloatArray:
+    """Return what an encoder made of texts, if they are vectors that can be kept."""
+    if vectors.shape != (len(texts), encoder.dim):
+        raise UsageError(
+            f"encoder {encoder.name} gives vectors of shape {vectors.shape} for {len(texts)} texts; "
+            f"expected ({len(texts)}, {encoder.dim}), as its `dim` says"
+        )
+    finite = np.isfinite(vectors).all(axis=1)
+    if not finite.all():
+        text = texts[int(np.argmin(finite))]
+        raise UsageError(
+            f"encoder {encoder.name} gives NaN or infinite vectors for {(~finite).sum()} texts, such as {text[:60]!r}; "
+            "expected finite ones: half precision may overflow (encoder: {model: …, precision: full})"
+        )
+    return vectors
 
 
 def _chunks(rows: IntArray) -> Iterator[IntArray]:

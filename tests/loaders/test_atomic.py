@@ -87,6 +87,22 @@ def test_words_that_recur_become_nodes_and_prose_stays_text(graph: GraphTables) 
     assert graph.nodes["Item"].column("scores")[0].as_py() == ["1.5", "2"]
 
 
+def test_numbers_of_one_length_are_a_vector(tmp_path: Path) -> None:
+    item = "item_id:token\ttitle:token_seq\tpicture:float_seq\ni1\tAlien\t1.5 2\ni2\tJaws\t\ni3\tBrazil\t0 1e-3\n"
+    user = "user_id:token\tface:float_seq\nu1\t0.5 1 2\n"
+    files = {"shop.inter": "user_id:token\titem_id:token\nu1\ti1\n", "shop.item": item, "shop.user": user}
+    graph = check(AtomicLoader().load(folder_of(tmp_path, files)))
+    assert graph.schema.nodes["Item"].properties["picture"] == "vector"
+    assert graph.nodes["Item"].column("picture").to_pylist() == [[1.5, 2], None, [0, pytest.approx(1e-3)]]
+    assert graph.nodes["User"].column("face").to_pylist() == [[0.5, 1, 2]]
+    assert not any("face" in sentence for sentence in graph.schema.nodes["User"].text)
+    (tmp_path / "shop.item").write_text(item + "i4\tTootsie\t1 2 3\ni5\tHeat\t1 nan\ni6\tFargo\t1 two\n")
+    message = complaint(tmp_path)
+    assert "shop.item:5: picture: found length 3; expected length 2, that of most vectors 'picture'" in message
+    assert "shop.item:6: picture: found nan at position 2; expected finite numbers" in message
+    assert "shop.item:7: picture: found ['1', 'two']; expected a value of type vector" in message
+
+
 def test_a_linked_item_is_its_entity(graph: GraphTables) -> None:
     assert edges(graph, "Item", "film_film_director", "Entity") == {
         ("i1", "http://x.org/Ridley_Scott"),

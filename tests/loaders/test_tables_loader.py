@@ -176,6 +176,17 @@ def test_a_list_needs_a_separator() -> None:
     assert "nodes.Product: found a list written as text; expected list_separator" in message
 
 
+def test_vectors_of_frames_arrays_and_text(tmp_path: Path) -> None:
+    data = COMMERCE.to_dict()
+    data["nodes"]["Product"]["properties"]["picture"] = "vector"
+    schema = Schema.from_dict(data)
+    arrays = pd.DataFrame({"product_id": ["p1", "p2"], "picture": [np.array([1, 2.5]), None]})
+    (tmp_path / "products.csv").write_text("product_id,picture\np1,1 2.5\np2,\n")
+    for source in ({"source": arrays}, {"source": tmp_path / "products.csv", "list_separator": " "}):
+        graph = loaded({"nodes": {"Product": source}, **orders()}, schema)
+        assert graph.nodes["Product"].column("picture").to_pylist() == [[1, 2.5], None]
+
+
 def test_lists_of_frames_and_json_need_none(tmp_path: Path) -> None:
     (tmp_path / "p.jsonl").write_text('{"product_id": 1, "tags": ["a", "b"]}\n{"product_id": "p2", "tags": null}\n')
     frame = ORDERS.assign(product_id=["1", "p2", "1"])

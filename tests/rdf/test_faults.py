@@ -17,7 +17,7 @@ SCHEMA = Schema.parse(
     name: works
     nodes:
       Viewer: {key: viewer_id}
-      Work: {key: work_id, properties: {tags: strings}}
+      Work: {key: work_id, properties: {tags: strings, cover: vector}}
       Film: {key: film_id}
     relationships:
       SAW: {from: Viewer, to: [Work, Film], properties: {stars: float}}
@@ -59,6 +59,10 @@ def test_a_node_is_of_the_nearest_label(tmp_path: Path, more: str) -> None:
         (':book :tags "[1]"^^rdf:JSON .', "a JSON array of strings"),
         (':book :tags "[]"^^rdf:JSON, "x" .', "one JSON literal alone"),
         (":book :tags :v .", "found <http://e/v>; expected a literal"),
+        (':book :cover "[1, true]"^^rdf:JSON .', "expected one JSON array of numbers"),
+        (':book :cover "1 2" .', "expected one JSON array of numbers"),
+        (':book :cover "[1, 2]"^^rdf:JSON, "[1, 3]"^^rdf:JSON .', "expected one JSON array of numbers"),
+        (':book :cover "[1, null]"^^rdf:JSON .', "found nan at position 2; expected finite numbers"),
         (":b rdf:subject :v2 . :v2 a :Viewer .", "one"),
         (":Film rdfs:subClassOf :Film .", "a cycle of rdfs:subClassOf: <http://e/Film>"),
     ],

@@ -89,15 +89,31 @@ def test_strings_come_back(texts: list[str]) -> None:
 @given(st.lists(st.lists(TEXT, max_size=3), min_size=1, max_size=4))
 def test_lists_of_strings_come_back(lists: list[list[str]]) -> None:
     text = split(literals(column(lists, pa.list_(pa.string())), "strings")).column("text").cast(pa.string())
-    found, wrong = json_lists(text)
+    found, wrong = json_lists(text, "strings")
     assert found.to_pylist() == lists
     assert not wrong.any()
 
 
 @pytest.mark.parametrize("text", ["[oops", "{}", "[1]", '["a", null]', '"a"', "[[]]"])
 def test_json_that_is_no_list_of_strings(text: str) -> None:
-    _, wrong = json_lists(column([text, '["a"]', None]))
+    _, wrong = json_lists(column([text, '["a"]', None]), "strings")
     assert wrong.tolist() == [True, False, False]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=3)))
+def test_vectors_come_back(lists: list[list[float]]) -> None:
+    text = split(literals(column(lists, pa.list_(pa.float32())), "vector")).column("text").cast(pa.string())
+    found, wrong = json_lists(text, "vector")
+    assert found.to_pylist() == lists
+    assert not wrong.any()
+
+
+@pytest.mark.parametrize("text", ["[oops", "{}", '["a"]', "[true]", "1", "[[1]]"])
+def test_json_that_is_no_vector(text: str) -> None:
+    found, wrong = json_lists(column([text, "[1, 2.5]", None]), "vector")
+    assert wrong.tolist() == [True, False, False]
+    assert found.to_pylist()[1:] == [[1, 2.5], None]
 
 
 @pytest.mark.parametrize(

@@ -130,3 +130,15 @@ def test_worth_is_learnt_once(monkeypatch):
     first = strengths(train, 1.0)
     monkeypatch.setattr(worth_module, "_learn", None)
     np.testing.assert_array_equal(strengths(train, 1.0).data, first.data)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_blocks_of_users_of_whom_nothing_is_held_out_are_no_trouble(seed, monkeypatch):
+    monkeypatch.setattr(worth_module, "BLOCK", 3)
+    rng = np.random.default_rng(seed)
+    few = rng.random(OWN.shape) < 1 / N_ITEMS
+    stars = rng.integers(1, 6, OWN.shape).astype(float)
+    assert np.isfinite(worth(shop(few, few, stars))).all()
+    one = np.zeros_like(few)
+    one[0, 0] = True
+    assert np.isfinite(worth(shop(one, one, stars))).all()

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kgrec.errors import UsageError
 from kgrec.testing.encoder import WordEncoder
 from kgrec.text import VectorCache, default_encoder, text_vectors
 from kgrec.text import cache as cache_module
@@ -153,6 +154,46 @@ def test_a_folder_that_takes_no_file_costs_the_caching_not_the_run(tmp_path, enc
     cache = VectorCache(tmp_path / "file" / "vectors")
     np.testing.assert_array_equal(cache.encode(["red"], encoder), encoder.encode(["red"]))
     assert cache.encoded == 1
+
+
+class Wrong(WordEncoder):
+    def __init__(self, change):
+        super().__init__()
+        self.change = change
+
+    def encode(self, texts):
+        return self.change(super().encode(texts))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda v: v[:, 1:], r"encoder words gives vectors of shape \(3, 63\) for 3 texts; expected \(3, 64\)"),
+        (lambda v: v[1:], r"shape \(2, 64\) for 3 texts"),
+        (
+            lambda v: np.where(np.arange(3)[:, None] == 1, np.nan, v),
+            "NaN or infinite vectors for 1 texts, such as 'blue",
+        ),
+        (lambda v: v / np.float32(0), "NaN or infinite vectors for 3 texts"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value")
+def test_vectors_that_are_none_are_not_kept(tmp_path, change, message):
+    with pytest.raises(UsageError, match=message):
+        VectorCache(tmp_path).encode(TEXTS, Wrong(change))
+    assert files(tmp_path) == []
+
+
+def test_texts_of_like_length_are_encoded_together(tmp_path, small_chunks):
+    lengths = []
+
+    class Watched(WordEncoder):
+        def encode(self, texts):
+            lengths.append([len(text.split()) for text in texts])
+            return super().encode(texts)
+
+    VectorCache(tmp_path).encode(["word " * n for n in (9, 1, 8, 2, 7, 3, 6, 4)], Watched())
+    assert lengths == [[1, 2, 3, 4], [6, 7, 8, 9]]
 
 
 def test_the_environment_chooses_the_folder(tmp_path, monkeypatch):

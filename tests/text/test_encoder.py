@@ -8,15 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kgrec.config import Config
 from kgrec.errors import UsageError
 from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.encoder_contract import TextEncoderContract
-from kgrec.text import TransformersEncoder, default_encoder
-
-
-@pytest.fixture(scope="module")
-def packaged():
-    return default_encoder()
+from kgrec.text import TransformersEncoder, encoder_of
 
 
 class TestWordEncoder(TextEncoderContract):
@@ -40,29 +36,183 @@ class TestClsPooling(TextEncoderContract):
         return TransformersEncoder(packaged.folder, pooling="cls", batch_tokens=64)
 
 
-class TestLastTokenPooling(TextEncoderContract):
+class TestDecoder(TextEncoderContract):
+    """A GPT whose tokenizer pads on the left, as embedding models' do."""
+
     @pytest.fixture(scope="class")
     @classmethod
-    def encoder(cls, left_padding_decoder):
-        return TransformersEncoder(left_padding_decoder, pooling="last", max_tokens=16)
+    def encoder(cls, model):
+        return TransformersEncoder(model("gpt2"), max_tokens=16)
 
     test_like_texts_are_nearer_than_unlike_ones = None  # the weights are random
 
 
-@pytest.fixture(scope="module")
-def left_padding_decoder(packaged, tmp_path_factory):
-    """A small causal transformer with random weights whose tokenizer pads on the left."""
-    import torch
-    from transformers import AutoTokenizer, LlamaConfig, LlamaModel
+class TestInt8(TextEncoderContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def encoder(cls, packaged):
+        return TransformersEncoder(packaged.folder, precision="int8")
 
-    folder = tmp_path_factory.mktemp("decoder")
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
-    LlamaModel(LlamaConfig(vocab_size=30522, **sizes)).save_pretrained(folder)
-    tokenizer = AutoTokenizer.from_pretrained(packaged.folder)
-    tokenizer.padding_side = "left"
-    tokenizer.save_pretrained(folder)
-    return folder
+
+class TestEncoderDecoder(TextEncoderContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def encoder(cls, model):
+        return TransformersEncoder(model("t5"))
+
+    test_like_texts_are_nearer_than_unlike_ones = None
+
+
+@pytest.mark.parametrize(
+    ("family", "files", "pooling"),
+    [
+        ("bert", {}, "mean"),
+        ("gpt2", {}, "last"),
+        ("llama", {}, "last"),
+        ("t5", {}, "mean"),
+        ("bert", {"pooling": {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}}, "cls"),
+        ("gpt2", {"pooling": {"pooling_mode_mean_tokens": True}}, "mean"),
+        ("bert", {"pooling": {"pooling_mode_lasttoken": True}}, "last"),
+        ("bert", {"pooling": {"pooling_mode": "cls"}}, "cls"),
+    ],
+)
+def test_pooling_is_what_the_model_says(model, family, files, pooling):
+    folder = model(family, **files)
+    assert TransformersEncoder(folder).pooling == pooling
+    given = next(x for x in ("mean", "cls") if x != pooling)
+    assert TransformersEncoder(folder, pooling=given).pooling == given
+
+
+def test_a_pooling_that_is_not_there_is_said(model):
+    folder = model("bert", pooling={"pooling_mode_max_tokens": True, "pooling_mode_mean_tokens": True})
+    with pytest.raises(UsageError, match="trained with pooling max_tokens \\+ mean_tokens; expected mean, cls or last"):
+        TransformersEncoder(folder).encode(["a text"])
+    assert TransformersEncoder(folder, pooling="mean").encode(["a text"]).shape == (1, 32)
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2", "llama"])
+@pytest.mark.parametrize("pooling", ["mean", "cls", "last"])
+def test_vectors_are_those_of_the_model_without_padding(model, family, pooling):
+    """Against transformers itself, one text at a time: nothing is padded there, on whatever side."""
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    folder = model(family)
+    tokenizer, bare = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
+    texts = ["red", "red green blue yellow", "a far longer text about oil filters and paint"]
+    reduce = {"mean": lambda h: h.mean(0), "cls": lambda h: h[0], "last": lambda h: h[-1]}[pooling]
+    with torch.inference_mode():
+        ids = [tokenizer(t, return_tensors="pt")["input_ids"] for t in texts]
+        expected = [reduce(bare(input_ids=x).last_hidden_state[0]).numpy() for x in ids]
+    expected = [x / np.linalg.norm(x) for x in expected]
+    np.testing.assert_allclose(TransformersEncoder(folder, pooling).encode(texts), expected, atol=1e-5)
+
+
+def test_a_decoders_text_reaches_its_vector_whole(model):
+    """In a causal model the last token sees the whole text, so cutting the text must change its vector."""
+    whole, cut = TransformersEncoder(model("gpt2")).encode(["red green blue", "red green"])
+    assert whole @ cut < 0.999
+
+
+def test_prefixes_are_the_models_own_unless_given(model):
+    prompts = {"prompts": {"query": "query: ", "passage": "passage: ", "other": "x"}, "default_prompt_name": "other"}
+    folder = model("bert", prompts=prompts)
+    assert TransformersEncoder(folder).prefix == "passage: "
+    assert TransformersEncoder(folder, use="query").prefix == "query: "
+    assert TransformersEncoder(folder, prefix="", use="query").prefix == ""
+    del prompts["prompts"]["query"]
+    assert TransformersEncoder(model("bert", prompts=prompts), use="query").prefix == "x"
+    assert TransformersEncoder(model("bert", prompts={"prompts": {"query": "q"}})).prefix == ""
+
+
+def test_settings_make_an_encoder(model):
+    folder = str(model("bert"))
+    whole = {"model": folder, "pooling": "cls", "text_prefix": "t", "query_prefix": "q", "precision": "int8"}
+    settings = Config.checked({"encoder": whole}).encoder
+    for_text, for_query = encoder_of(settings), encoder_of(settings, "query")
+    assert (for_text.pooling, for_text.precision, for_text.prefix, for_query.prefix) == ("cls", "int8", "t", "q")
+    assert encoder_of(Config.checked({"encoder": folder}).encoder).folder == Path(folder)
+    assert encoder_of(None).name == "all-MiniLM-L6-v2"
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"model": "m", "poling": "cls"}, "unknown setting 'encoder.poling'; expected one of model, pooling"),
+        ({"model": "m", "pooling": "max"}, "setting 'encoder.pooling': found 'max'"),
+        ({"pooling": "cls"}, "setting 'encoder.model'"),
+    ],
+)
+def test_wrong_settings_are_named(setting, message):
+    with pytest.raises(UsageError, match=message):
+        Config.checked({"encoder": setting})
+
+
+@pytest.mark.parametrize(("family", "limit"), [("gpt2", 32), ("roberta", 32), ("bert", 512)])
+def test_texts_longer_than_the_model_are_cut(model, family, limit):
+    folder = model(family)
+    encoder = TransformersEncoder(folder, pooling="mean", max_tokens=10_000)
+    long, cut = encoder.encode(["word " * 2000, "word " * (limit - 2)])
+    np.testing.assert_allclose(long, cut, atol=1e-5)
+
+
+def test_what_a_sentence_encoder_was_trained_with_limits_it(model):
+    encoder = TransformersEncoder(model("bert", sentences={"max_seq_length": 5}))
+    long, cut = encoder.encode(["red green blue yellow", "red green blue"])
+    np.testing.assert_allclose(long, cut, atol=1e-6)
+
+
+def test_int8_is_near_and_smaller(packaged):
+    import torch
+
+    small = TransformersEncoder(packaged.folder, precision="int8")
+    texts = ["a funny movie for kids", "an oil filter", "garden flowers"]
+    assert np.einsum("nd,nd->n", small.encode(texts), packaged.encode(texts)).min() > 0.99
+    assert not np.array_equal(small.encode(texts), packaged.encode(texts))
+    layers = [m for m in small._model.modules() if isinstance(m, torch.nn.Linear)]
+    assert layers == []
+
+
+def test_half_precision_is_near(model):
+    folder = model("bert")
+    half, full = (TransformersEncoder(folder, precision=p).encode(["red", "green"]) for p in ("half", "full"))
+    assert half.dtype == np.float32
+    np.testing.assert_allclose(half, full, atol=0.02)
+    assert not np.array_equal(half, full)
+
+
+def test_batches_are_halved_until_they_fit(model, monkeypatch):
+    import torch
+
+    encoder = TransformersEncoder(model("bert"), batch_tokens=1000)
+    texts = [f"{'word ' * (i % 5)}{i}" for i in range(40)]
+    expected, sizes, forward = encoder.encode(texts), [], encoder._model.forward
+
+    def small_memory(input_ids, **rest):
+        sizes.append(input_ids.numel())
+        if input_ids.numel() > 100:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(input_ids=input_ids, **rest)
+
+    monkeypatch.setattr(encoder._model, "forward", small_memory)
+    np.testing.assert_allclose(encoder.encode(texts), expected, atol=1e-5)
+    assert max(sizes) > 100
+    again = len(sizes)
+    encoder.encode(texts)
+    assert max(sizes[again:]) <= 100  # what fits is remembered
+    with pytest.raises(UsageError, match=r"no memory on \w+ for one text of \d+ tokens"):
+        encoder.encode(["word " * 200])
+
+
+def test_another_error_of_the_model_is_not_taken_for_memory(model, monkeypatch):
+    encoder = TransformersEncoder(model("bert"))
+
+    def broken(**_):
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(encoder._model, "forward", broken)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        encoder.encode(["a text"])
 
 
 def test_meaning_is_nearer_than_words(packaged):
@@ -77,21 +227,10 @@ def test_packaged_model_gives_the_published_similarity(packaged):
     np.testing.assert_allclose(second[:3], [0.0864, 0.1028, 0.0053], atol=1e-3)
 
 
-def test_last_token_is_the_last_of_the_text(left_padding_decoder):
-    """In a causal model the last token sees the whole text, so cutting the text must change its vector."""
-    encoder = TransformersEncoder(left_padding_decoder, pooling="last")
-    whole, cut = encoder.encode(["red green blue", "red green"])
-    assert whole @ cut < 0.999
-
-
 def test_longer_texts_are_cut(packaged):
     short = TransformersEncoder(packaged.folder, max_tokens=5)
     same, longer = short.encode(["red green blue", "red green blue yellow brown"])
     np.testing.assert_allclose(same, longer, atol=1e-5)
-
-
-def test_the_models_own_limit_holds(packaged):
-    assert TransformersEncoder(packaged.folder, max_tokens=10_000).encode(["word " * 2000]).shape == (1, 384)
 
 
 def test_prefix_goes_before_every_text(packaged):
@@ -99,7 +238,10 @@ def test_prefix_goes_before_every_text(packaged):
     np.testing.assert_allclose(prefixed.encode(["red"]), packaged.encode(["query: red"]), atol=1e-5)
 
 
-@pytest.mark.parametrize("setting", [{"pooling": "cls"}, {"max_tokens": 8}, {"prefix": "query: "}])
+@pytest.mark.parametrize(
+    "setting",
+    [{"pooling": "cls"}, {"max_tokens": 8}, {"prefix": "query: "}, {"precision": "int8"}, {"precision": "half"}],
+)
 def test_identity_tells_settings_apart(packaged, setting):
     assert TransformersEncoder(packaged.folder, **setting).identity != packaged.identity
     assert TransformersEncoder(packaged.folder, batch_tokens=8).identity == packaged.identity
@@ -120,6 +262,7 @@ def test_identity_follows_the_content_not_the_place(packaged, tmp_path):
         ({"model": "no/such/folder"}, "no text model 'no/such/folder'; expected a folder, or a model id"),
         ({"model": Path(__file__).parent}, "holds no transformers model; expected config.json"),
         ({"model": ".", "pooling": "max"}, "pooling 'max'; expected one of mean, cls, last"),
+        ({"model": ".", "precision": "int4"}, "precision 'int4'; expected one of full, half, int8"),
         ({"model": ".", "max_tokens": 0}, "expected whole numbers from 1 on"),
     ],
 )
@@ -137,11 +280,12 @@ def test_a_damaged_model_is_named(packaged, tmp_path, name):
         TransformersEncoder(folder).encode(["a text"])
 
 
-def test_the_dimension_is_known_whatever_a_config_calls_it(tmp_path):
+def test_the_dimension_is_known_whatever_a_config_calls_it(packaged, tmp_path):
     from transformers import DistilBertConfig, DistilBertModel
 
     config = DistilBertConfig(dim=24, hidden_dim=32, n_layers=1, n_heads=2, vocab_size=50)
     DistilBertModel(config).save_pretrained(tmp_path)
+    shutil.copy(packaged.folder / "tokenizer.json", tmp_path)
     assert TransformersEncoder(tmp_path).dim == 24
 
 
@@ -151,11 +295,30 @@ def in_new_process(code, **environment):
     )
 
 
-def test_without_network_the_error_says_what_to_do():
-    code = "from kgrec.text import TransformersEncoder; TransformersEncoder('nobody/no-such-model')"
-    error = in_new_process(code, HF_HUB_OFFLINE="1").stderr
-    assert "UsageError: no text model 'nobody/no-such-model': not a folder here" in error
-    assert "download the model and give its folder" in error
+def test_a_folder_without_a_tokenizer_says_how_to_get_one(model):
+    folder = model("bert")
+    for file in folder.glob("*token*"):
+        file.unlink()
+    with pytest.raises(UsageError, match=r"model without a tokenizer; expected one of tokenizer.json.*save_pretrained"):
+        TransformersEncoder(folder)
+
+
+def test_a_file_that_is_no_json_is_named(model):
+    folder = model("bert")
+    (folder / "config_sentence_transformers.json").write_text("{oops")
+    with pytest.raises(UsageError, match=r"config_sentence_transformers.json is not JSON .*download or copy"):
+        TransformersEncoder(folder)
+
+
+def test_without_network_the_error_says_what_to_do_and_what_is_there(hub):
+    with pytest.raises(UsageError) as error:
+        TransformersEncoder("tiny/sentence")
+    assert "no text model 'tiny/sentence': not a folder here, and the Hugging Face hub answers: " in str(error.value)
+    assert "hf download tiny/sentence --local-dir FOLDER" in str(error.value)
+    assert "In the cache: tiny/sentences; near matches: tiny/sentences" in str(error.value)
+    shutil.rmtree(hub)
+    with pytest.raises(UsageError, match="In the cache: no text model"):
+        TransformersEncoder("tiny/sentence")
 
 
 def test_loading_is_silent_and_leaves_the_hosts_logging_alone():

@@ -21,6 +21,8 @@ MAX_DENSE: Final = 8_000
 """Items up to which one dense matrix over all of them is solved (256 MB); above it every item has its own support."""
 SUPPORT: Final = 64
 """Items that may explain an item where the matrix is not dense: those it is most often chosen with."""
+MAX_ATTRIBUTE: Final = 1_000
+"""Items that a node of the knowledge graph may have there to count."""
 BLOCK: Final = 2_048
 """Items solved for at a time where the matrix is not dense."""
 
@@ -81,7 +83,7 @@ class EASE(Signal):
         settings: EASESettings = self.settings
         rows: list[sp.csr_matrix] = [_evened(history(train, settings.weight_influence), settings.evenness)]
         if settings.attributes:
-            rows.append(sp.csr_matrix(np.float32(settings.attributes**0.5) * train.item_attributes.T))
+            rows.append(np.float32(settings.attributes**0.5) * _attributes(train))
         stacked = sp.vstack(rows, format="csr", dtype=np.float32)
         gram = sp.csr_matrix(stacked.T @ stacked)
         penalty = settings.regularization * max(1.0, train.interactions.nnz / max(train.n_items, 1))
@@ -114,6 +116,15 @@ class EASE(Signal):
         self._history = history(train, self.settings.weight_influence, self.settings.recent)
         self._weights = weights
         return self
+
+
+def _attributes(train: GraphSnapshot) -> sp.csr_matrix:
+    """Return nodes of the knowledge graph as rows over their items, float32 CSR [nodes, n_items].
+
+    Where there is no dense matrix, a node of very many items would fill one, and tells little.
+    """
+    nodes = sp.csr_matrix(train.item_attributes.T)
+    return nodes if train.n_items <= MAX_DENSE else nodes[np.diff(nodes.indptr) <= MAX_ATTRIBUTE]
 
 
 def _evened(matrix: sp.csr_matrix, evenness: float) -> sp.csr_matrix:

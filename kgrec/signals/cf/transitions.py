@@ -97,11 +97,11 @@ class Transitions(Signal):
 
 def _following(train: GraphSnapshot, fading: float) -> sp.csr_matrix:
     """Sum over users of steps^-fading from an item (row) to a later one (column), float32 CSR [n_items, n_items]."""
-    user_num, item_num = sequences(train)
+    user_num, item_num, time = sequences(train)
 
     def at(step: int) -> sp.csr_matrix:
-        same = user_num[step:] == user_num[:-step]
-        cells = (item_num[:-step][same], item_num[step:][same])
+        later = (user_num[step:] == user_num[:-step]) & (time[step:] > time[:-step]) & np.isfinite(time[:-step])
+        cells = (item_num[:-step][later], item_num[step:][later])
         values = np.full(len(cells[0]), step**-fading, dtype=np.float32)
         return sp.csr_matrix((values, cells), shape=(train.n_items, train.n_items))
 

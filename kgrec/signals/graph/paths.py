@@ -135,7 +135,7 @@ class Paths(Signal):
         offsets = [w * path_offset(p, self._history) for p, w in self._used("items")]
         self._offset = sum(offsets, np.zeros(train.n_items, np.float32))
         popularity = np.bincount(train.interactions.indices, minlength=train.n_items)
-        self._popularity = weights[-1] * np.log1p(popularity)
+        self._popularity = weights[-1] * np.log1p(popularity).astype(np.float32)
         return self
 
     def _used(self, side: Side) -> list[tuple[TypedPath, np.float32]]:

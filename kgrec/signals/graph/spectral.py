@@ -64,7 +64,7 @@ class Spectral(Signal):
         graph = sp.csr_matrix(sp.diags(users**-0.5) @ train.interactions @ sp.diags(items**-0.5), dtype=np.float32)
         components = min(self.settings.components, *graph.shape)
         _, _, directions = randomized_svd(graph, components, random_state=seed)
-        return self._take(train, _two_steps(graph), directions.astype(np.float32))
+        return self._take(train, _two_steps(graph), np.ascontiguousarray(directions, dtype=np.float32))
 
     def scores(self, user_nums: IntArray) -> FloatArray:
         """Return smoothed histories, float32 [n users, n_items]."""

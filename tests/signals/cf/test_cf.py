@@ -8,7 +8,7 @@ import pytest
 
 from kgrec.signals.cf import EASE, IALS, Neighbours, Popularity, Transitions
 from kgrec.signals.graph.spectral import Spectral
-from kgrec.signals.history import history
+from kgrec.signals.history import history, sequences, steps_ago
 from kgrec.snapshot import GraphSnapshot
 from kgrec.tables import check
 from kgrec.testing.graphs import LIKED, shuffled, two_communities, withheld_items
@@ -159,3 +159,18 @@ def test_ials_places_users_near_their_items():
     np.testing.assert_allclose(
         signal.user_vectors[:1] @ signal.item_vectors.T, signal.scores(np.array([0])), rtol=1e-5, atol=1e-6
     )
+
+
+def test_items_of_one_time_are_as_old_as_one_another_and_none_follows_the_other():
+    train, _ = graph(
+        lambda tables: with_liked(tables, timestamp=[i // 3 * 1.0 for i in range(tables.edges[LIKED].num_rows)])
+    )
+    user_num, _, time = sequences(train)
+    ago = steps_ago(user_num, time)
+    for user in range(train.n_users):
+        own = user_num == user
+        later = [(time[own] > at).sum() for at in time[own]]
+        np.testing.assert_array_equal(ago[own], later)
+    same = with_liked(two_communities(seed=1), timestamp=[1.0] * two_communities(seed=1).edges[LIKED].num_rows)
+    whole = GraphSnapshot.from_tables(same)
+    assert not Transitions().fit(whole, {}).scores(np.arange(whole.n_users)).any()

@@ -1,0 +1,134 @@
+"""Encoding texts beside a bare transformers loop over length-sorted batches of the same model.
+
+    python benchmarks/encode.py [--texts 600] [--batch-size 64] [--model FOLDER] [--out benchmarks/results/encode.json]
+
+Both turn the same texts into the same vectors (mean of the tokens, length 1), on the same device and in the same
+precision. The loop tokenizes batch by batch; kgrec encodes into an empty vector cache, so what keeping vectors on disk
+costs is counted. Rounds alternate, which is first alternates too; medians over rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModel, AutoTokenizer
+
+from kgrec.snapshot import FloatArray
+from kgrec.text import TransformersEncoder, VectorCache, default_encoder
+
+WORDS = np.array(["film", "ship", "robot", "garden", "filter", "heist", "river", "brush", "engine", "actor", "doctor"])
+
+
+def main() -> None:
+    options = parse()
+    texts = make_texts(options.texts)
+    encoder = TransformersEncoder(options.model, pooling="mean") if options.model else default_encoder()
+    loop = Loop(encoder, options.batch_size)
+    sides = {"kgrec": lambda: cached(encoder, texts), "loop": lambda: loop.encode(texts)}
+    first = {name: side() for name, side in sides.items()}  # the first call of each loads libraries
+    difference = float(np.abs(first["kgrec"] - first["loop"]).max())
+    seconds = alternate(sides, options.rounds)
+    result = {
+        "command": " ".join(["python", *sys.argv]),
+        "model": encoder.name,
+        "precision": encoder.precision,
+        "texts": options.texts,
+        "batch_size_of_the_loop": options.batch_size,
+        "rounds": options.rounds,
+        "threads": torch.get_num_threads(),
+        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "torch": torch.__version__},
+        "largest_difference": difference,
+        **summary(seconds, options.texts),
+    }
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(result, indent=1))
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--texts", type=int, default=600)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--model", help="folder of a model without a prefix of its own; the packaged one if not given")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/encode.json"))
+    return parser.parse_args()
+
+
+def make_texts(n: int) -> list[str]:
+    """Return n distinct texts of 3 to 120 words, most of them short, as descriptions of nodes are."""
+    rng = np.random.default_rng(0)
+    lengths = np.clip(rng.lognormal(3, 0.8, n), 3, 120).astype(int)
+    return [f"{i}: {' '.join(rng.choice(WORDS, length))}" for i, length in enumerate(lengths)]
+
+
+def cached(encoder: TransformersEncoder, texts: list[str]) -> FloatArray:
+    with tempfile.TemporaryDirectory() as folder:
+        return VectorCache(folder).encode(texts, encoder)
+
+
+class Loop:
+    """What one would write without kgrec."""
+
+    def __init__(self, encoder: TransformersEncoder, batch_size: int) -> None:
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.tokenizer = AutoTokenizer.from_pretrained(encoder.folder)
+        dtype = torch.float16 if encoder.precision == "half" else torch.float32
+        self.model = AutoModel.from_pretrained(encoder.folder, dtype=dtype).to(self.device).eval()
+        self.batch_size = batch_size
+        self.max_tokens = encoder.max_tokens
+
+    def encode(self, texts: list[str]) -> FloatArray:
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        vectors = np.zeros((len(texts), self.model.config.hidden_size), np.float32)
+        for start in range(0, len(order), self.batch_size):
+            rows = order[start : start + self.batch_size]
+            vectors[rows] = self.batch([texts[i] for i in rows])
+        return vectors
+
+    def batch(self, texts: list[str]) -> FloatArray:
+        given: Any = self.tokenizer(
+            texts, padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt"
+        ).to(self.device)
+        with torch.inference_mode():
+            hidden = self.model(**given).last_hidden_state.float()
+        weight = given["attention_mask"].unsqueeze(2)
+        pooled = (hidden * weight).sum(1) / weight.sum(1)
+        return np.asarray(torch.nn.functional.normalize(pooled, dim=1).cpu().numpy())
+
+
+def alternate(sides: dict[str, Any], rounds: int) -> dict[str, list[tuple[float, float]]]:
+    """Return (wall, CPU) seconds of every round of both sides."""
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
+    for turn in range(rounds):
+        for name in sorted(sides, reverse=turn % 2 == 1):
+            wall, cpu = time.perf_counter(), time.process_time()
+            sides[name]()
+            seconds[name].append((time.perf_counter() - wall, time.process_time() - cpu))
+    return seconds
+
+
+def summary(seconds: dict[str, list[tuple[float, float]]], n_texts: int) -> dict[str, object]:
+    median = {name: [statistics.median(column) for column in zip(*rows, strict=True)] for name, rows in seconds.items()}
+    return {
+        "texts_per_second": {name: round(n_texts / wall, 1) for name, (wall, _) in median.items()},
+        "throughput_ratio": round(median["loop"][0] / median["kgrec"][0], 3),
+        "throughput_ratio_by_cpu": round(median["loop"][1] / median["kgrec"][1], 3),
+        "wall_rounds": {name: " ".join(f"{wall:.3f}" for wall, _ in rows) for name, rows in seconds.items()},
+        "cpu_rounds": {name: " ".join(f"{cpu:.3f}" for _, cpu in rows) for name, rows in seconds.items()},
+    }
+
+
+if __name__ == "__main__":
+    main()

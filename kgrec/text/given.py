@@ -1,0 +1,47 @@
+"""Vectors that nodes bring along: properties of type `vector`, of pictures, sounds or whatever else was embedded."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kgrec.columns import list_lengths
+from kgrec.errors import DataError, Problem
+from kgrec.snapshot import FloatArray, GraphSnapshot, Vectors
+
+
+def given_vectors(snapshot: GraphSnapshot) -> dict[str, Vectors]:
+    """Return the given vectors of a graph: property → label → float32 [nodes of the label, d], rows of length 1.
+
+    A property of one name is one space, whatever the label; a row of zeros is a node without a vector.
+
+    Raises:
+        DataError: vectors of a name differ in length, as they may where a graph was loaded in parts.
+    """
+    found: dict[str, dict[str, pa.ChunkedArray]] = {}
+    for label, table in snapshot.nodes.items():
+        for name, kind in snapshot.schema.nodes[label].properties.items():
+            if kind == "vector" and table.column(name).null_count < table.num_rows:
+                found.setdefault(name, {})[label] = table.column(name)
+    return {name: _matrices(name, columns) for name, columns in found.items()}
+
+
+def _matrices(name: str, columns: dict[str, pa.ChunkedArray]) -> Vectors:
+    lengths = {label: set(list_lengths(column.drop_null()).tolist()) for label, column in columns.items()}
+    if len(set().union(*lengths.values())) > 1:
+        raise DataError(
+            [
+                Problem(label, f"vectors of {', '.join(map(str, sorted(found)))} numbers", "one length", field=name)
+                for label, found in lengths.items()
+            ]
+        )
+    return {label: _matrix(column) for label, column in columns.items()}
+
+
+def _matrix(column: pa.ChunkedArray) -> FloatArray:
+    given = column.is_valid().to_numpy()
+    numbers = np.asarray(pc.list_flatten(column).to_numpy(), dtype=np.float32).reshape(int(given.sum()), -1)
+    vectors = np.zeros((len(column), numbers.shape[1]), dtype=np.float32)
+    vectors[given] = numbers / np.maximum(np.linalg.norm(numbers, axis=1, keepdims=True), 1e-12)
+    return vectors

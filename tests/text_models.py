@@ -1,0 +1,65 @@
+"""Small real text models, made here, and a cache of them without a network."""
+
+import json
+import shutil
+
+import pytest
+
+from kgrec.text import default_encoder
+
+FILES = {
+    "pooling": "1_Pooling/config.json",
+    "prompts": "config_sentence_transformers.json",
+    "sentences": "sentence_bert_config.json",
+}
+
+
+@pytest.fixture(scope="session")
+def packaged():
+    return default_encoder()
+
+
+@pytest.fixture(scope="session")
+def model(packaged, tmp_path_factory):
+    """Make the folder of a small real model of a family, with random weights and the packaged tokenizer."""
+    import torch
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 30522}
+    more = {
+        "t5": {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4},
+        "bert": {"intermediate_size": 64},
+        "roberta": {"intermediate_size": 64, "max_position_embeddings": 34, "pad_token_id": 1},
+        "llama": {"intermediate_size": 64},
+        "gpt2": {"max_position_embeddings": 32},
+    }
+
+    def make(family, **files):
+        folder = tmp_path_factory.mktemp(family)
+        torch.manual_seed(0)
+        config = AutoConfig.for_model(family, **(sizes | more[family] if family != "t5" else more[family]))
+        AutoModel.from_config(config).save_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(packaged.folder)
+        tokenizer.padding_side = "left"
+        tokenizer.save_pretrained(folder)
+        for name, content in files.items():
+            file = folder / FILES[name]
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(json.dumps(content), encoding="utf-8")
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def hub(model, tmp_path, monkeypatch):
+    """A Hugging Face cache with one text model, and no network."""
+    from huggingface_hub import constants
+
+    repo = tmp_path / "hub" / "models--tiny--sentences"
+    shutil.copytree(model("bert"), repo / "snapshots" / "abc")
+    (repo / "refs").mkdir()
+    (repo / "refs" / "main").write_text("abc")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    return tmp_path / "hub"
