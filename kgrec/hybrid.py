@@ -3,8 +3,8 @@
 Scores of different signals are not comparable, so each is standardised per user over the items not seen. What is then
 learnt on a validation cut is a few weights a signal: for its z-score, which may depend on how active the user and how
 popular the item is, and for its own score, which says how sure it is. Several ways of learning them are tried, and
-their mean; which is used is decided on users whom its weights were not learnt from (cross-fitting), by NDCG@20. Users
-who have nothing in the domain yet have a blend of their own where the cut has enough of them.
+their mean; which is used is decided on users whom it was not learnt from (cross-fitting), by NDCG@20. Users who have
+nothing in the domain yet have a blend of their own where the cut has enough of them.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ def fit_blend(
     popularity: npt.NDArray[Any],
     seed: int = 0,
 ) -> Blend:
-    """Learn how to blend signals from validation users; for them the result is never worse than the best signal.
+    """Learn how to blend signals from validation users; the best of them alone is used where that is clearly better.
 
     Where there are enough users with and without a train item in the domain, each have a blend of their own.
 
@@ -217,23 +217,21 @@ def _fit_group(
     activity = np.diff(seen.indptr)
     scales = Scale.of(activity), Scale.of(popularity)
     alone = np.stack([ndcg_at(part, relevant, seen, K) for part in scores]).astype(np.float64)
-    options: dict[Kind, _Option] = {"single": _single(alone)}
+    fold = np.random.default_rng(seed).permutation(len(activity)) % FOLDS
+    options: dict[Kind, _Option] = {"single": _single(alone, fold)}
     if len(activity) >= MIN_USERS:
-        fold = np.random.default_rng(seed).permutation(len(activity)) % FOLDS
         lists = Lists.make(scores, seen, relevant, scales[0](activity), scales[1](popularity), seed)
         options |= _cross_fit(lists, fold, seed)
-    kinds: list[Kind] = [_best(options), "single"]
-    blends = [Blend(tuple(names), kind, options[kind].weights.astype(np.float32), *scales, {}) for kind in kinds]
-    reached = [_mean_ndcg(b.combine(scores, seen, popularity), relevant, seen) for b in blends]
-    blend = blends[int(np.argmax(reached))]
-    gain = options[blend.kind].ndcg - options["single"].ndcg
+    kind = _best(options)
+    blend = Blend(tuple(names), kind, options[kind].weights.astype(np.float32), *scales, {})
+    gain = options[kind].ndcg - alone[int(alone.mean(axis=1).argmax())]
     report = {
-        "kind": blend.kind,
+        "kind": kind,
         "shares": _shares(blend, scores, seen, popularity),
         "signals": dict(zip(names, alone.mean(axis=1).tolist(), strict=True)),
         "options": {kind: float(option.ndcg.mean()) for kind, option in options.items()},
         "gain": [float(gain.mean()), *bootstrap_interval(gain, seed=seed)],
-        "blend": max(reached),
+        "blend": _mean_ndcg(blend.combine(scores, seen, popularity), relevant, seen),
         "fusion_weights": options["fusion"].weights[0].tolist() if "fusion" in options else [],
     }
     return replace(blend, report=report)
@@ -280,22 +278,27 @@ def _mean_ndcg(scores: FloatArray, relevant: sp.csr_matrix, seen: sp.csr_matrix)
     return float(ndcg_at(scores, relevant, seen, K).mean(dtype=np.float64))
 
 
-def _single(alone: DoubleArray) -> _Option:
-    """The best signal by NDCG [signals, n] of the users it is measured on: a floor that is rather too high."""
-    best = int(alone.mean(axis=1).argmax())
-    return _Option(of_form("own", np.eye(len(alone))[best]), alone[best])
+def _single(alone: DoubleArray, fold: IntArray) -> _Option:
+    """The best signal by NDCG [signals, n], and each user's NDCG under the one that is best for the others."""
+    ndcg = np.empty(len(fold))
+    for number in range(FOLDS):
+        held = fold == number
+        ndcg[held] = alone[alone[:, ~held].sum(axis=1).argmax(), held]
+    return _Option(of_form("own", np.eye(len(alone))[alone.mean(axis=1).argmax()]), ndcg)
 
 
 def _cross_fit(lists: Lists, fold: IntArray, seed: int) -> dict[Kind, _Option]:
-    """Learn without each fold in turn, measure on it, and keep the mean of each way's weights."""
-    found: dict[Kind, list[DoubleArray]] = {}
-    ndcg: dict[Kind, DoubleArray] = {}
-    for number in range(FOLDS):
-        held = fold == number
-        for kind, weights in _learn(lists.of(~held), seed).items():
-            found.setdefault(kind, []).append(weights)
-            ndcg.setdefault(kind, np.empty(len(fold)))[held] = lists.of(held).ndcg(weights, K)
-    return {kind: _Option(np.mean(found[kind], axis=0), ndcg[kind]) for kind in found}
+    """Learn without each fold in turn, measure on it, and keep the mean over folds of each way's weights."""
+    learnt = [_learn(lists.of(fold != number), seed) for number in range(FOLDS)]
+    return {kind: _measured(lists, [weights[kind] for weights in learnt], fold) for kind in learnt[0]}
+
+
+def _measured(lists: Lists, weights: Sequence[DoubleArray], fold: IntArray) -> _Option:
+    """Measure weights [forms, signals], learnt without each fold in turn, on that fold's users."""
+    ndcg = np.empty(len(fold))
+    for number, found in enumerate(weights):
+        ndcg[fold == number] = lists.of(fold == number).ndcg(found, K)
+    return _Option(np.mean(weights, axis=0), ndcg)
 
 
 def _learn(lists: Lists, seed: int) -> dict[Kind, DoubleArray]:
@@ -312,9 +315,14 @@ def _learn(lists: Lists, seed: int) -> dict[Kind, DoubleArray]:
 
 
 def _best(options: Mapping[Kind, _Option]) -> Kind:
-    """Return the mean of all ways, unless another is better by more than the standard error of the difference."""
+    """Return the mean of all ways, unless one of them or the best signal alone is clearly better."""
     best: Kind = "mean" if "mean" in options else "single"
     for kind, option in options.items():
-        gain = option.ndcg - options[best].ndcg
-        best = kind if gain.mean() > gain.std() / np.sqrt(len(gain)) else best
+        best = kind if _clearly_better(option, options[best]) else best
     return best
+
+
+def _clearly_better(one: _Option, other: _Option) -> bool:
+    """Say whether an option is better by more than the standard error of the difference."""
+    gain = one.ndcg - other.ndcg
+    return bool(gain.mean() > gain.std() / np.sqrt(len(gain)))
