@@ -10,18 +10,16 @@ costs is counted. Rounds alternate, which is first alternates too; medians over 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
-import statistics
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from side_by_side import Seconds, alternate, medians, rounds_of, write
 from transformers import AutoModel, AutoTokenizer
 
 from kgrec.snapshot import FloatArray
@@ -51,9 +49,7 @@ def main() -> None:
         "largest_difference": difference,
         **summary(seconds, options.texts),
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(result, indent=1))
+    write(result, options.out)
 
 
 def parse() -> argparse.Namespace:
@@ -108,25 +104,13 @@ class Loop:
         return np.asarray(torch.nn.functional.normalize(pooled, dim=1).cpu().numpy())
 
 
-def alternate(sides: dict[str, Any], rounds: int) -> dict[str, list[tuple[float, float]]]:
-    """Return (wall, CPU) seconds of every round of both sides."""
-    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
-    for turn in range(rounds):
-        for name in sorted(sides, reverse=turn % 2 == 1):
-            wall, cpu = time.perf_counter(), time.process_time()
-            sides[name]()
-            seconds[name].append((time.perf_counter() - wall, time.process_time() - cpu))
-    return seconds
-
-
-def summary(seconds: dict[str, list[tuple[float, float]]], n_texts: int) -> dict[str, object]:
-    median = {name: [statistics.median(column) for column in zip(*rows, strict=True)] for name, rows in seconds.items()}
+def summary(seconds: Seconds, n_texts: int) -> dict[str, object]:
+    median = medians(seconds)
     return {
         "texts_per_second": {name: round(n_texts / wall, 1) for name, (wall, _) in median.items()},
         "throughput_ratio": round(median["loop"][0] / median["kgrec"][0], 3),
         "throughput_ratio_by_cpu": round(median["loop"][1] / median["kgrec"][1], 3),
-        "wall_rounds": {name: " ".join(f"{wall:.3f}" for wall, _ in rows) for name, rows in seconds.items()},
-        "cpu_rounds": {name: " ".join(f"{cpu:.3f}" for _, cpu in rows) for name, rows in seconds.items()},
+        **rounds_of(seconds),
     }
 
 

@@ -9,18 +9,15 @@ user has seen. Rounds alternate, which is first alternates too; medians over rou
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
-import statistics
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
 import torch
+from side_by_side import Seconds, alternate, medians, rounds_of, write
 
 from kgrec.rank import BATCH_BYTES, rank_all
 from kgrec.snapshot import FloatArray, IntArray
@@ -53,9 +50,7 @@ def main() -> None:
         "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "torch": torch.__version__},
         **summary(seconds),
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(result, indent=1))
+    write(result, options.out)
 
 
 def parse() -> argparse.Namespace:
@@ -89,26 +84,14 @@ def bare(users: FloatArray, items: FloatArray, batch_size: int) -> None:
     torch.cat([torch.topk(batch @ item_columns, K).indices for batch in user_rows.split(batch_size)])
 
 
-def alternate(sides: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[tuple[float, float]]]:
-    """Return (wall, CPU) seconds of every round of both sides."""
-    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
-    for turn in range(rounds):
-        for name in sorted(sides, reverse=turn % 2 == 1):
-            wall, cpu = time.perf_counter(), time.process_time()
-            sides[name]()
-            seconds[name].append((time.perf_counter() - wall, time.process_time() - cpu))
-    return seconds
-
-
-def summary(seconds: dict[str, list[tuple[float, float]]]) -> dict[str, object]:
-    median = {name: [statistics.median(column) for column in zip(*rows, strict=True)] for name, rows in seconds.items()}
+def summary(seconds: Seconds) -> dict[str, object]:
+    median = medians(seconds)
     return {
         "wall_seconds": {name: round(wall, 3) for name, (wall, _) in median.items()},
         "cpu_seconds": {name: round(cpu, 3) for name, (_, cpu) in median.items()},
         "wall_ratio": round(median["kgrec"][0] / median["torch"][0], 3),
         "cpu_ratio": round(median["kgrec"][1] / median["torch"][1], 3),
-        "wall_rounds": {name: " ".join(f"{wall:.3f}" for wall, _ in rows) for name, rows in seconds.items()},
-        "cpu_rounds": {name: " ".join(f"{cpu:.3f}" for _, cpu in rows) for name, rows in seconds.items()},
+        **rounds_of(seconds),
     }
 
 

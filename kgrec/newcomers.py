@@ -25,10 +25,7 @@ def as_newcomers(train: GraphSnapshot, seed: int) -> npt.NDArray[np.bool_]:
         train: the graph to learn from.
         seed: makes the draw repeat.
     """
-    rng, behaviours = np.random.default_rng(seed), train.behaviours
-    names, of_item = np.unique(train.item_domains.astype(str), return_inverse=True)
-    cells = behaviours.user_num * len(names) + of_item[behaviours.item_num]
-    here = np.bincount(cells, minlength=train.n_users * len(names)).reshape(train.n_users, len(names))
+    rng, (here, cells) = np.random.default_rng(seed), train.user_domains
     elsewhere = here.sum(axis=1, keepdims=True) - here
     n_new = ((here == 0) & (elsewhere > 0)).sum(axis=0)
     able = (here > 0) & (elsewhere > 0)

@@ -1,6 +1,8 @@
 """Protocols: the questions a recommender is asked, each a way to cut a graph; see docs/evaluation.md.
 
-Settings and blend are chosen on a cut of the same kind, since what serves users at home does not serve newcomers.
+Settings and blend are chosen on a cut of the same kind, since what serves users at home does not serve newcomers. Only
+users of whom nothing but a description is known have no blend that could be learnt: for them a random cut tells how
+well each signal does alone (see `Blend.alone`).
 """
 
 from __future__ import annotations
@@ -25,11 +27,10 @@ def warm(snapshot: GraphSnapshot, fraction: float = SHARE, seed: int = 0, at_lea
     A user keeps at least one behaviour in the domain. The cut for settings takes a tenth and no more: too little would
     be left of a short history.
     """
-    behaviours, of_item = snapshot.behaviours, _domain_numbers(snapshot)
-    timeless = bool(np.isnan(behaviours.time).any())
-    order = np.random.default_rng(seed).random(len(behaviours)) if timeless else behaviours.time
-    groups = behaviours.user_num * (of_item.max(initial=0) + 1) + of_item[behaviours.item_num]
-    test = last_of_groups(groups, order, fraction=fraction, at_least=at_least, seed=seed)
+    time, (_, cells) = snapshot.behaviours.time, snapshot.user_domains
+    timeless = bool(np.isnan(time).any())
+    order = np.random.default_rng(seed).random(len(time)) if timeless else time
+    test = last_of_groups(cells, order, fraction=fraction, at_least=at_least, seed=seed)
     which = "random" if timeless else "latest"
     what = f"{which} {fraction:.0%} of every user's behaviours in each domain, at least {at_least}"
     return _cut(snapshot, test, what, partial(warm, at_least=0), seed)
@@ -39,7 +40,7 @@ def cold_user(snapshot: GraphSnapshot, fraction: float = SHARE, seed: int = 0) -
     """Hold out all that a random tenth of the users did: nothing but their own properties is known of them."""
     users = snapshot.behaviours.user_num
     test = np.isin(users, _drawn(users, fraction, seed))
-    return _cut(snapshot, test, f"all behaviours of {fraction:.0%} of the users, seed {seed}", cold_user, seed)
+    return held_out(snapshot, test, f"all behaviours of {fraction:.0%} of the users, seed {seed}")
 
 
 def cold_item(snapshot: GraphSnapshot, fraction: float = SHARE, seed: int = 0) -> Split:
@@ -55,17 +56,15 @@ def cold_target(snapshot: GraphSnapshot, fraction: float = SHARE, seed: int = 0)
     Raises:
         UsageError: no user has behaviours in several domains.
     """
-    behaviours, of_item = snapshot.behaviours, _domain_numbers(snapshot)
-    n_domains = int(of_item.max(initial=0)) + 1
-    cells = behaviours.user_num * n_domains + of_item[behaviours.item_num]
-    here = np.bincount(cells, minlength=snapshot.n_users * n_domains).reshape(-1, n_domains) > 0
+    counts, cells = snapshot.user_domains
+    here = counts > 0
     users = np.flatnonzero(here.sum(axis=1) > 1)
     if not len(users):
         raise UsageError("no user has behaviours in several domains; expected a graph of domains that share users")
     chosen = np.random.default_rng(seed).permutation(users)[: max(1, round(fraction * len(users)))]
     # Of each chosen user a random one of the domains at hand.
-    target = np.where(here[chosen], np.random.default_rng(seed).random((len(chosen), n_domains)), -1).argmax(axis=1)
-    test = np.isin(cells, chosen * n_domains + target)
+    target = np.where(here[chosen], np.random.default_rng(seed).random((len(chosen), here.shape[1])), -1).argmax(axis=1)
+    test = np.isin(cells, chosen * here.shape[1] + target)
     what = f"all that {fraction:.0%} of the users of several domains did in one of them, seed {seed}"
     return _cut(snapshot, test, what, cold_target, seed)
 
@@ -97,8 +96,3 @@ def _drawn(nums: IntArray, fraction: float, seed: int) -> IntArray:
     """Return a random fraction of the distinct numbers, at least one."""
     distinct = np.unique(nums)
     return np.random.default_rng(seed).permutation(distinct)[: max(1, round(fraction * len(distinct)))]
-
-
-def _domain_numbers(snapshot: GraphSnapshot) -> IntArray:
-    """Return the number of each item's domain, int64 [n_items]."""
-    return np.asarray(np.unique(snapshot.item_domains.astype(str), return_inverse=True)[1], dtype=np.int64)

@@ -230,6 +230,18 @@ class GraphSnapshot:
         return Behaviours(*(np.concatenate(column) for column in columns))
 
     @cached_property
+    def user_domains(self) -> tuple[IntArray, IntArray]:
+        """How much each user did in each domain, domains by name.
+
+        Returns:
+            Counts, int64 [n_users, domains], and the cell of every behaviour in them, flattened, int64 [n behaviours].
+        """
+        names, of_item = np.unique(self.item_domains.astype(str), return_inverse=True)
+        cells = self.behaviours.user_num * len(names) + of_item[self.behaviours.item_num]
+        counts = np.bincount(cells, minlength=self.n_users * len(names))
+        return counts.reshape(self.n_users, len(names)), cells
+
+    @cached_property
     def interactions(self) -> sp.csr_matrix:
         """Who did anything with what: float32 CSR [n_users, n_items] of ones."""
         return self.pairs(self.behaviours)

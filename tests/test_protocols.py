@@ -10,6 +10,7 @@ from kgrec.protocols import PROTOCOLS, SHARE, cut_for
 from kgrec.snapshot import GraphSnapshot
 from kgrec.testing.graphs import two_communities
 from kgrec.training import parts_of
+from kgrec.validate import questions
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +69,13 @@ def test_settings_for_warm_are_chosen_on_a_tenth_that_leaves_short_histories_alo
     assert 0.05 * n < len(parts.held_out) - 2 * n_newcomers < 0.15 * n
 
 
-@pytest.mark.parametrize("protocol", [name for name in PROTOCOLS if name != "warm"])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_the_cut_for_settings_asks_something_that_signals_can_answer(graph, protocol):
+    parts = parts_of(cut_for(graph, protocol), Config(), "train")
+    assert sum(len(q.user_num) for q in questions(parts.inner, parts.held_out)) > 20
+
+
+@pytest.mark.parametrize("protocol", ["cold-item", "cold-target"])
 def test_settings_are_chosen_on_a_cut_of_the_same_kind(graph, protocol):
     split = cut_for(graph, protocol)
     again = cut_for(split.train, protocol)

@@ -133,12 +133,12 @@ class GNN(Signal):
 
     @property
     def user_vectors(self) -> FloatArray:
-        """Vectors of users, float32 [n_users, dim]."""
+        """Vectors of users, float32 [n_users, members · dim]."""
         return self._users
 
     @property
     def item_vectors(self) -> FloatArray:
-        """Vectors of items, float32 [n_items, dim]."""
+        """Vectors of items, float32 [n_items, members · dim]."""
         return self._items
 
     def _take(self, train: GraphSnapshot, node_vectors: FloatArray, learnt: dict[str, FloatArray]) -> Self:

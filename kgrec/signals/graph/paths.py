@@ -79,10 +79,8 @@ class Paths(Signal):
 
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
         """Find the paths and learn their weights."""
-        paths, means = (
-            typed_paths(train, self.settings.rarity, pairs=self.settings.pairs),
-            row_means(train.interactions),
-        )
+        paths = typed_paths(train, self.settings.rarity, pairs=self.settings.pairs)
+        means = row_means(train.interactions)
         tried = telling(paths, train.interactions)
         features = [
             from_histories(path, means) if path.side == "items" else from_users(path, train.interactions)
