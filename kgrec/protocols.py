@@ -47,7 +47,8 @@ def cold_item(snapshot: GraphSnapshot, fraction: float = SHARE, seed: int = 0) -
     """Hold out all that was done with a random tenth of the items: only text and relationships tell of them."""
     items = snapshot.behaviours.item_num
     test = np.isin(items, _drawn(items, fraction, seed))
-    return _cut(snapshot, test, f"all behaviours with {fraction:.0%} of the items, seed {seed}", cold_item, seed)
+    what = f"all behaviours with {fraction:.0%} of the items, seed {seed}"
+    return _cut(snapshot, test, what, _cold_and_known_items, seed)
 
 
 def cold_target(snapshot: GraphSnapshot, fraction: float = SHARE, seed: int = 0) -> Split:
@@ -67,6 +68,14 @@ def cold_target(snapshot: GraphSnapshot, fraction: float = SHARE, seed: int = 0)
     test = np.isin(cells, chosen * here.shape[1] + target)
     what = f"all that {fraction:.0%} of the users of several domains did in one of them, seed {seed}"
     return _cut(snapshot, test, what, cold_target, seed)
+
+
+def _cold_and_known_items(train: GraphSnapshot, fraction: float, seed: int) -> Split:
+    """Hold out new items and a random part of the rest: new items alone would teach that only they are good."""
+    cold = cold_item(train, fraction, seed).is_test
+    users = train.behaviours.user_num
+    known = last_of_groups(users, np.random.default_rng(seed).random(len(users)), fraction=fraction, seed=seed)
+    return held_out(train, cold | known, "new items, and a random part of the rest")
 
 
 PROTOCOLS: Final[dict[str, Callable[[GraphSnapshot], Split]]] = {

@@ -84,6 +84,12 @@ def test_settings_are_chosen_on_a_cut_of_the_same_kind(graph, protocol):
     assert set(zip(again.test.user_num, again.test.item_num, strict=True)) <= cells
 
 
+def test_the_cut_for_new_items_asks_for_known_ones_as_well(graph):
+    parts = parts_of(cut_for(graph, "cold-item"), Config(), "train")
+    known = np.isin(parts.held_out.item_num, parts.inner.behaviours.item_num)
+    assert 0.2 < known.mean() < 0.8
+
+
 def test_an_unknown_protocol_is_an_error_that_names_the_known(graph):
     with pytest.raises(UsageError, match="cold-item"):
         cut_for(graph, "frozen")
