@@ -31,10 +31,10 @@ def leaks(split: Split, trained: Trained, config: Config, encode: Encode, fit_on
     """Return the stages of training that know test behaviours, and what shows it; empty where none does.
 
     Stages are, in order: "graph" (the behaviours learnt from, and their matrix), "text vectors", each signal by its
-    name (matrices, messages, statistics, histories), "statistics" (activity and popularity, which pick weights of the
-    blend), "settings" (what they were chosen on) and "blend". A signal is fitted again with the text vectors it got, so
-    that it does not answer for them; a leak into the graph shows in all stages that read it. Costs one fit of every
-    signal, two where the final signals learnt from more than the cut's train part, and no search.
+    name (matrices, messages, statistics, histories), "statistics" (activity and popularity, by which the blend weighs),
+    "settings" (what they were chosen on) and "blend". A signal is fitted again with the text vectors it got, so that it
+    does not answer for them; a leak into the graph shows in all stages that read it. Costs one fit of every signal, two
+    where the final signals learnt from more than the cut's train part, and no search.
 
     Args:
         split: the graph, cut as it was for training.
@@ -115,10 +115,11 @@ def _in_blends(blends: Mapping[str, Blend], again: Mapping[str, Blend]) -> str:
 
 
 def _learnt(blend: Blend) -> npt.NDArray[Any]:
-    """Return everything that learning a blend gave, as one row."""
+    """Return everything that learning a blend gave, as one row; that for newcomers as well."""
     options = list(blend.report.get("options", {}).values())
     scales = [value for scale in (blend.activity, blend.popularity) for value in (scale.mean, scale.deviation)]
-    return np.concatenate([blend.weights.ravel(), scales, options])[None]
+    newcomers = [_learnt(blend.newcomers)[0]] if blend.newcomers else []
+    return np.concatenate([blend.weights.ravel(), scales, options, *newcomers])[None]
 
 
 def _rows_that_differ(found: npt.NDArray[Any], clean: npt.NDArray[Any] | None) -> int:

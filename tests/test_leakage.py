@@ -231,3 +231,11 @@ def test_the_graph_that_stages_are_repeated_on_has_no_test_row_anywhere(split):
     assert clean.whole.interactions.multiply(split.whole.pairs(split.test)).nnz == 0
     assert clean.train.digest == split.train.digest
     assert len(clean.valid) == len(split.valid)
+
+
+def test_a_blend_for_newcomers_is_audited_too(split):
+    config = Config(signals=("popularity", "ease"), budget="1s")
+    trained = train(split, config, encode, "train")
+    blends = {domain: replace(blend, newcomers=blend) for domain, blend in trained.model.blends.items()}
+    leaky = replace(trained, model=replace(trained.model, blends=blends))
+    assert set(leaks(split, leaky, config, encode, "train")) == {"blend"}
