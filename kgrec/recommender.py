@@ -156,7 +156,8 @@ class Recommender:
         if text is not None and users is None:
             return _frame([text], self.model.train.items.ids, _listed(self._read(text), k, True, allowed))[RANKED]
         if users is None or text is not None:
-            raise UsageError("found both users and a text, or neither; expected one of them")
+            found = "neither users nor a text" if text is None else "users and a text"
+            raise UsageError(f"found {found}; expected one of them")
         ids = _as_ids(users, "users")
         nums = self._user_nums(ids, on_unknown)
         batch = max(1, BATCH_SCORES // (self.model.train.n_items * len(self.model.signals)))

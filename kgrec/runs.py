@@ -136,7 +136,7 @@ def write_run(
     if folder.exists() and not (folder / "run.json").is_file():
         raise RunError(f"{folder} exists and is not a run; name another folder")
     beside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
-    full = {"format": FORMAT, "created": datetime.now(UTC).isoformat(timespec="seconds"), **info}
+    full = {"format": FORMAT, "created": datetime.now(UTC).isoformat(timespec="milliseconds"), **info}
     try:
         _fill(beside, full, tables, arrays, choices or {})
         _move(beside, folder)

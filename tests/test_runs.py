@@ -1,5 +1,6 @@
 import json
 import os
+import time
 
 import numpy as np
 import pyarrow as pa
@@ -86,3 +87,10 @@ def test_runs_are_listed_oldest_first_and_found_by_name_or_as_the_newest(tmp_pat
 def test_names_differ_and_runs_live_beside_their_graph():
     assert new_name() != new_name()
     assert str(root_of("data/shop.lbug")) == "data/shop.runs"
+
+
+def test_the_newest_of_runs_made_in_one_second_is_known(tmp_path):
+    for name in ("c", "a", "b"):
+        write_run(tmp_path / name, {}, {}, {})
+        time.sleep(0.002)
+    assert [run.name for run in list_runs(tmp_path)] == ["c", "a", "b"]
