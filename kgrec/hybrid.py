@@ -26,6 +26,7 @@ from kgrec.weights import (
     Lists,
     Scale,
     discriminating_weights,
+    likeliest_weights,
     of_form,
     searched_weights,
     spread_to_one,
@@ -33,11 +34,10 @@ from kgrec.weights import (
     weighted,
 )
 
-Kind = Literal["single", "fusion", "search", "drawn", "ranked", "grouped", "mean", "alone"]
+Kind = Literal["single", "fusion", "search", "likeliest", "mean", "alone"]
 """single: the best signal alone · fusion: logistic regression on the signals as they are, the usual baseline ·
-search: weights of the z-scores, searched for the best lists · drawn: logistic regression on both scores and the
-activity of the user · ranked: the same against more of the items ranked high · grouped: with the popularity of the item
-as well · mean: the mean of all but the first · alone: not learnt, see `Blend.alone`."""
+search: weights of the z-scores, searched for the best lists · likeliest: all weights, under which what users took is
+most likely · mean: the mean of the last two · alone: not learnt, see `Blend.alone`."""
 
 K: Final = 20
 """Length of the list whose NDCG decides."""
@@ -46,8 +46,6 @@ MIN_USERS: Final = 20
 """Validation users below which the best signal is used alone: too few to learn weights from."""
 MAX_USERS: Final = 2_000
 """Validation users that weights are learnt from at most: a few weights need no more."""
-HARD: Final = 0.3
-"""Share of the items that relevant ones are told from which is drawn from those ranked high, in the way "ranked"."""
 SECONDS: Final = 0.0015
 """What learning a blend takes, roughly, for each user and signal, on two ordinary cores."""
 LEAST: Final = 0.01
@@ -304,18 +302,16 @@ def _measured(lists: Lists, weights: Sequence[DoubleArray], fold: IntArray) -> _
 def _learn(lists: Lists, seed: int) -> dict[Kind, DoubleArray]:
     """Learn weights [forms, signals] in each way, scaled alike, and their mean."""
     ways: dict[Kind, DoubleArray] = {
-        "fusion": discriminating_weights(lists, ["own"], 0.0, seed),
+        "fusion": discriminating_weights(lists, seed),
         "search": searched_weights(lists, K, seed),
-        "drawn": discriminating_weights(lists, ["own", "z", "activity"], 0.0, seed),
-        "ranked": discriminating_weights(lists, ["own", "z", "activity"], HARD, seed),
-        "grouped": discriminating_weights(lists, FORMS, 0.0, seed),
+        "likeliest": likeliest_weights(lists, FORMS),
     }
     scaled = {kind: spread_to_one(lists, weights) for kind, weights in ways.items()}
-    return {**scaled, "mean": np.mean(list(scaled.values()), axis=0)}
+    return {**scaled, "mean": (scaled["search"] + scaled["likeliest"]) / 2}
 
 
 def _best(options: Mapping[Kind, _Option]) -> Kind:
-    """Return the mean of all ways, unless one of them or the best signal alone is clearly better."""
+    """Return the mean of search and likelihood, unless another or the best signal alone is clearly better."""
     best: Kind = "mean" if "mean" in options else "single"
     for kind, option in options.items():
         best = kind if _clearly_better(option, options[best]) else best

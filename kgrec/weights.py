@@ -1,4 +1,4 @@
-"""Learning weights of signals from validation lists: by logistic regression, and by direct search on NDCG."""
+"""Learning weights of signals from validation lists: by likelihood, direct search on NDCG, logistic regression."""
 
 from __future__ import annotations
 
@@ -29,6 +29,10 @@ DRAWN: Final = 200
 """Other unseen items of each user, drawn at random to stand for all of them."""
 NEGATIVES: Final = 40
 """Other items drawn for each relevant one by the logistic regression."""
+RIDGE: Final = 1e-3
+"""Penalty on squared weights of features of deviation 1, for likelihood."""
+MAX_STEPS: Final = 80
+"""Steps of the likelihood's maximisation at most."""
 
 Form = Literal["own", "z", "activity", "popularity"]
 FORMS: Final[tuple[Form, ...]] = get_args(Form)
@@ -149,11 +153,13 @@ class Lists:
         by_user = {name: value[users] for name, value in vars(self).items() if name not in ("own", "z")}
         return Lists(own=self.own[:, users], z=self.z[:, users], **by_user)
 
-    def features(self, row: IntArray, column: IntArray) -> FloatArray:
-        """Return what the weights of m places are for, float32 [m, forms · signals]; see `FORMS`."""
-        own, z = self.own[:, row, column].T, self.z[:, row, column].T
-        activity, popularity = self.activity[row, None], self.popularity[row, column][:, None]
-        return np.concatenate([own, z, z * activity, z * popularity], axis=1)
+    def scores_of(self, form: Form) -> FloatArray:
+        """Return what the weights of a form are for, float32 [signals, n, m]; see `FORMS`."""
+        if form == "own":
+            return self.own
+        if form == "z":
+            return self.z
+        return np.asarray(self.z * (self.activity[:, None] if form == "activity" else self.popularity))
 
     def blended(self, weights: DoubleArray) -> FloatArray:
         """Return scores under weights [forms, signals], float32 [n, m]; -inf for padding."""
@@ -205,42 +211,67 @@ def searched_weights(lists: Lists, k: int, seed: int) -> DoubleArray:
     Returns:
         float64 [forms, signals].
     """
-    start, rng, found = _likeliest(lists), np.random.default_rng(seed), []
+    rng, found = np.random.default_rng(seed), []
+    start = likeliest_weights(lists, ["z"], positive=True)[FORMS.index("z")]
     for _ in range(HALVES):
         weights = _search(lists.of(rng.random(len(lists.n_relevant)) < 0.5), start, k)
         found.append(weights / max(np.abs(weights).sum(), 1e-12))
     return of_form("z", np.mean(found, axis=0))
 
 
-def discriminating_weights(lists: Lists, forms: Sequence[Form], hard: float, seed: int) -> DoubleArray:
-    """Learn weights of some forms by logistic regression of the relevant items against others, drawn at random.
+def likeliest_weights(lists: Lists, forms: Sequence[Form], positive: bool = False) -> DoubleArray:
+    """Learn weights of some forms that make the relevant items likely under a softmax over each user's list.
 
-    Against all others alike, what some signal ranks high and the user did not take (yet) counts for little: it is
-    more often right than wrong. Against items ranked high, the regression learns what tells the best from the good.
+    Cross-entropy of the list (ListNet, Cao et al., ICML 2007) with a ridge penalty; each user counts once.
 
     Args:
         lists: what to learn from.
         forms: those that get a weight.
-        hard: share of the draws that is from the items that some signal ranks high; 0 … 1.
+        positive: whether no weight may be below 0.
+
+    Returns:
+        float64 [forms, signals].
+    """
+    features = np.concatenate([lists.scores_of(form) for form in forms])
+    known = features[:, lists.listed]
+    mean = known.mean(axis=1, dtype=np.float64, keepdims=True)[..., None]
+    deviation = known.std(axis=1, dtype=np.float64, keepdims=True)[..., None]
+    deviation[deviation < 1e-9] = 1  # the same for all but for rounding: it tells nothing
+    features = np.where(lists.listed, (features - mean) / deviation, 0).astype(np.float32)
+    share = lists.relevant / np.maximum(lists.n_relevant, 1)[:, None] / len(lists.relevant)
+    # Makes a drawn item weigh as much as those it stands for.
+    sampling = np.where(lists.listed, np.log(np.maximum(lists.stands_for, 1)), -np.inf)
+
+    def loss(weights: DoubleArray) -> tuple[float, DoubleArray]:
+        log_p = log_softmax(np.tensordot(weights.astype(np.float32), features, 1) + sampling, axis=1)
+        slope = (np.exp(log_p) * share.sum(axis=1, keepdims=True) - share).astype(np.float32)
+        likelihood = float((log_p[lists.relevant] * share[lists.relevant]).sum())
+        return float(RIDGE / 2 * weights @ weights) - likelihood, np.tensordot(features, slope, 2) + RIDGE * weights
+
+    start, bounds = np.zeros(len(features)), [(0 if positive else None, None)] * len(features)
+    fitted = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": MAX_STEPS})
+    found = np.zeros((len(FORMS), len(lists.z)))
+    found[[FORMS.index(form) for form in forms]] = (fitted.x / deviation.ravel()).reshape(len(forms), -1)
+    return found
+
+
+def discriminating_weights(lists: Lists, seed: int) -> DoubleArray:
+    """Learn weights of the own scores by logistic regression of the relevant items against others, drawn at random.
+
+    Args:
+        lists: what to learn from.
         seed: makes the draws repeat.
 
     Returns:
         float64 [forms, signals].
     """
-    rng = np.random.default_rng(seed)
-    ranked = (lists.stands_for == 1) & ~lists.relevant
     row, column = np.nonzero(lists.relevant)
     if not (lists.listed & ~lists.relevant).any():
         return np.zeros((len(FORMS), len(lists.z)))
     n_drawn = min(NEGATIVES * len(row), MAX_PAIRS)
-    n_hard = round(hard * n_drawn) if ranked.any() else 0
-    others = [_drawn(lists.stands_for * ~lists.relevant, n_drawn - n_hard, rng), _drawn(ranked, n_hard, rng)]
-    row, column = (np.concatenate(part) for part in zip((row, column), *others, strict=True))
-    used = np.isin(FORMS, forms)
-    features = lists.features(row, column).reshape(len(row), len(FORMS), -1)[:, used]
-    found = np.zeros((len(FORMS), features.shape[2]))
-    found[used] = fusion_weights(features.reshape(len(row), -1), lists.relevant[row, column]).reshape(len(forms), -1)
-    return found
+    others = _drawn(lists.stands_for * ~lists.relevant, n_drawn, np.random.default_rng(seed))
+    row, column = (np.concatenate(part) for part in zip((row, column), others, strict=True))
+    return of_form("own", fusion_weights(lists.own[:, row, column].T, lists.relevant[row, column]))
 
 
 def spread_to_one(lists: Lists, weights: DoubleArray) -> DoubleArray:
@@ -316,26 +347,6 @@ def _drawn(weight: npt.NDArray[Any], n: int, rng: np.random.Generator) -> tuple[
     places = np.searchsorted(total, rng.random(n) * total[-1], side="right")
     row, column = np.divmod(places, weight.shape[1])
     return row, column
-
-
-def _likeliest(lists: Lists) -> DoubleArray:
-    """Weights of z-scores [signals], never negative, that make the relevant items likely: listwise softmax.
-
-    Cross-entropy of a softmax over the list (ListNet, Cao et al., ICML 2007), each user counting once.
-    """
-    share = lists.relevant / np.maximum(lists.n_relevant, 1)[:, None] / len(lists.relevant)
-    # Makes a drawn item weigh as much as those it stands for.
-    sampling = np.where(lists.listed, np.log(np.maximum(lists.stands_for, 1)), -np.inf)
-
-    def loss(weights: DoubleArray) -> tuple[float, DoubleArray]:
-        log_p = log_softmax(np.tensordot(weights, lists.z, 1) + sampling, axis=1)
-        slope = np.exp(log_p) * share.sum(axis=1, keepdims=True) - share
-        return -float((log_p[lists.relevant] * share[lists.relevant]).sum()), np.tensordot(lists.z, slope, 2)
-
-    start = np.full(len(lists.z), 1 / len(lists.z))
-    bounds = [(0, None)] * len(start)
-    fitted = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 50})
-    return np.asarray(fitted.x)
 
 
 def _search(lists: Lists, start: DoubleArray, k: int) -> DoubleArray:

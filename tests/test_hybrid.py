@@ -135,8 +135,8 @@ def test_weights_by_popularity_are_found_where_they_help():
     blend = fit_blend("ab", parts, seen, relevant, np.where(popular, 100, 1))
     by_popularity = blend.weights[FORMS.index("popularity")]
     assert by_popularity[0] > 0 > by_popularity[1]
-    assert blend.report["options"]["grouped"] > 1.1 * blend.report["options"]["drawn"]
-    assert blend.kind == "grouped"
+    assert blend.report["options"]["likeliest"] > 1.1 * blend.report["options"]["search"]
+    assert blend.kind == "likeliest"
 
 
 def test_a_signals_own_scale_counts_where_it_tells_how_sure_the_signal_is():
@@ -163,7 +163,7 @@ def test_popularity_that_others_favour_too_much_is_taken_back():
 
 def test_the_report_names_the_baseline_and_every_signal():
     report = fitted().report
-    assert set(report["options"]) == {"single", "fusion", "search", "drawn", "ranked", "grouped", "mean"}
+    assert set(report["options"]) == {"single", "fusion", "search", "likeliest", "mean"}
     assert report["options"]["mean"] > report["options"]["fusion"]
     assert sum(report["shares"].values()) == pytest.approx(1, abs=1e-3)
     assert report["shares"]["first"] > report["shares"]["second"] > report["shares"]["noise"]
