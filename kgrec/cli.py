@@ -70,7 +70,7 @@ def load(
 
 @app.command()
 def check(
-    loader: Annotated[str, typer.Argument(help="atomic, tables, movielens, rdf, or one of yours; a graph for --noise.")],
+    loader: Annotated[str, typer.Argument(help="atomic, tables, movielens, rdf or yours; for --noise, a graph.")],
     source: Annotated[str | None, typer.Argument(help="What the loader reads; nothing for --noise.")] = None,
     schema: SchemaFile = None,
     write_schema: Annotated[Path | None, typer.Option(help="Write the schema here, to be edited.")] = None,
@@ -83,7 +83,7 @@ def check(
     if noise and not (source or schema or write_schema):
         return _show_noise(loader, as_json)
     if noise or source is None:
-        raise UsageError("expected kgrec check LOADER SOURCE, or kgrec check GRAPH --noise with neither source nor schema")
+        raise UsageError("expected kgrec check LOADER SOURCE, or only a graph: kgrec check GRAPH --noise")
     from kgrec.loading import check_source
 
     tables = check_source(loader, source, schema=schema)

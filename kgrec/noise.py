@@ -178,7 +178,7 @@ def _bot_rules(snapshot: GraphSnapshot) -> list[tuple[BoolArray, Texts]]:
 
 def _each(template: str, *values: Any) -> Texts:
     """Fill in a template for every user."""
-    return np.frompyfunc(template.format, len(values), 1)(*values)
+    return np.asarray(np.frompyfunc(template.format, len(values), 1)(*values), dtype=object)
 
 
 def _middle(values: Floats) -> float:
@@ -250,4 +250,4 @@ def _of_grades(weight: npt.NDArray[np.float32]) -> IntArray:
     # Amounts have many levels, or pile up at the lowest; grades do neither.
     if len(np.unique(weight)) > LEVELS or np.median(weight) <= low:
         return np.zeros(len(weight), dtype=np.int64)
-    return (weight >= high).astype(np.int64) - (weight <= low)
+    return np.where(weight >= high, 1, 0) - np.where(weight <= low, 1, 0)
