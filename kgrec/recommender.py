@@ -24,7 +24,7 @@ from kgrec.runs import Run
 from kgrec.snapshot import FloatArray, GraphSnapshot, IdMap, IntArray
 from kgrec.split import Split, by_given, uncut
 from kgrec.store.base import GraphStore
-from kgrec.text import TextEncoder, VectorCache, encoder_of, text_vectors
+from kgrec.text import TextEncoder, VectorCache, encoder_of, text_vectors, token_counter
 from kgrec.training import FitOn, Trained, train
 
 Ids = Iterable[object]
@@ -248,8 +248,11 @@ class Recommender:
     def known_texts(self) -> KnownTexts:
         """The vectors of texts that the fit had."""
         if self._known is None:
-            self._known = KnownTexts(self.trained, self.cache)
+            self._known = KnownTexts(self.trained, self.cache, self._count_tokens)
         return self._known
+
+    def _count_tokens(self, texts: Sequence[str]) -> IntArray:
+        return token_counter(self.encoder)(texts)
 
     def _encode(self, snapshot: GraphSnapshot) -> Mapping[str, FloatArray]:
         return text_vectors(snapshot, self.encoder, self.cache)
