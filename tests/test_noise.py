@@ -211,3 +211,9 @@ def test_a_graph_without_behaviours_has_no_noise():
     nothing = snapshot.with_behaviours(np.zeros(len(snapshot.behaviours), dtype=bool))
     assert noise(nothing).empty
     assert without_noise(nothing) is nothing
+
+
+def test_noise_is_not_folded_in_either(flooded):
+    model = Recommender(signals="popularity", noise="drop", budget="1s").fit(by_given(flooded))
+    grown = model.fold_in(by_given(flooded))
+    assert grown.model.train.digest == model.model.train.digest
