@@ -116,6 +116,9 @@ def parts_of(split: Split, config: Config, fit_on: FitOn) -> Parts:
 
     Noise is left out of what is learnt from, where the settings say so, and stays in what is asked. Where some users of
     one domain are new to another, the cut asks about others as if they were; see `as_newcomers`.
+
+    Raises:
+        UsageError: all that could be learnt from is noise.
     """
     if split.is_valid.any():
         parts = Parts(split.train, split.valid, split.train_and_valid if fit_on == "train+valid" else split.train)
@@ -125,6 +128,10 @@ def parts_of(split: Split, config: Config, fit_on: FitOn) -> Parts:
         parts = Parts(cut.train if cut.is_test.any() else split.train, cut.test, split.train)
     if config.noise == "drop":
         inner = without_noise(parts.inner)
+        if not len(inner.behaviours):
+            raise UsageError(
+                "noise=drop leaves nothing to learn from; see kgrec check GRAPH --noise, or set noise=keep"
+            )
         parts = replace(parts, inner=inner, final=inner if parts.final is parts.inner else without_noise(parts.final))
     new = as_newcomers(parts.inner, config.seed)
     if not new.any():

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from kgrec.config import Config
+from kgrec.errors import UsageError
 from kgrec.noise import is_noise, noise, without_noise
 from kgrec.recommender import Recommender
 from kgrec.schema import Schema
@@ -211,6 +212,13 @@ def test_a_graph_without_behaviours_has_no_noise():
     nothing = snapshot.with_behaviours(np.zeros(len(snapshot.behaviours), dtype=bool))
     assert noise(nothing).empty
     assert without_noise(nothing) is nothing
+
+
+def test_a_graph_of_nothing_but_programs_is_an_error(flooded):
+    bots = np.char.startswith(flooded.users.ids.astype(str), "bot")
+    only = flooded.with_behaviours(bots[flooded.behaviours.user_num])
+    with pytest.raises(UsageError, match="noise=drop leaves nothing to learn from; see kgrec check"):
+        Recommender(signals="popularity", noise="drop").fit(only)
 
 
 def test_noise_is_not_folded_in_either(flooded):
