@@ -39,6 +39,8 @@ Params = Annotated[list[str] | None, typer.Option("--param", help="Query paramet
 TimeLimit = Annotated[float, typer.Option(help="Seconds the query may take.", min=0.001)]
 RowLimit = Annotated[int, typer.Option(help="Rows it may return.", min=1)]
 K = Annotated[int, typer.Option("--k", help="Length of a list.")]
+ROWS_OF_A_KIND = 20
+"""Findings of a kind that a person is shown, the largest first; JSON has all."""
 
 
 @app.command()
@@ -68,13 +70,20 @@ def load(
 
 @app.command()
 def check(
-    loader: Annotated[str, typer.Argument(help="atomic, tables, movielens, rdf, or one of yours.")],
-    source: Annotated[str, typer.Argument(help="What the loader reads.")],
+    loader: Annotated[str, typer.Argument(help="atomic, tables, movielens, rdf or yours; for --noise, a graph.")],
+    source: Annotated[str | None, typer.Argument(help="What the loader reads; nothing for --noise.")] = None,
     schema: SchemaFile = None,
     write_schema: Annotated[Path | None, typer.Option(help="Write the schema here, to be edited.")] = None,
+    noise: Annotated[
+        bool, typer.Option("--noise", help="Instead of a source, check the behaviours of a graph that is loaded.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Check a source without writing anything but, on request, its schema."""
+    """Check a source without writing anything but, on request, its schema; or a graph for noise."""
+    if noise and not (source or schema or write_schema):
+        return _show_noise(loader, as_json)
+    if noise or source is None:
+        raise UsageError("expected kgrec check LOADER SOURCE, or only a graph: kgrec check GRAPH --noise")
     from kgrec.loading import check_source
 
     tables = check_source(loader, source, schema=schema)
@@ -411,6 +420,20 @@ def main() -> None:
     except OSError as error:
         print(f"error: {error.filename or 'the system'}: {(error.strerror or str(error)).lower()}", file=sys.stderr)
         sys.exit(1)
+
+
+def _show_noise(graph: str, as_json: bool) -> None:
+    from kgrec.noise import noise, summary
+
+    with kgrec.open(graph, read_only=True) as store:
+        snapshot = store.snapshot()
+    found = noise(snapshot)
+    facts = summary(snapshot, found)
+    if as_json:
+        return show_facts("", {"summary": facts, "found": found.to_dict("records")}, as_json)
+    show_facts(f"noise in {graph}", facts, as_json)
+    if len(found):
+        show(found.groupby("kind", sort=False).head(ROWS_OF_A_KIND), as_json)
 
 
 def _model(graph: str, run: str | None, runs: Path | None) -> kgrec.Recommender:

@@ -65,6 +65,10 @@ class Config(BaseModel):
         lt=1,
         description="Share of behaviours in the validation cut, where none is given; split `last` has its own number.",
     )
+    noise: Literal["keep", "drop"] = Field(
+        default="keep",
+        description="Whether behaviours that `kgrec check GRAPH --noise` finds are learnt from; never which are asked.",
+    )
     seed: int = Field(default=0, ge=0, description="Makes the result repeat.")
 
     @field_validator("budget", mode="after")

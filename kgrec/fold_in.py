@@ -13,7 +13,7 @@ from kgrec.errors import UsageError
 from kgrec.growth import Growth
 from kgrec.model import HybridModel
 from kgrec.snapshot import FloatArray, GraphSnapshot, Vectors
-from kgrec.text import TextEncoder, VectorCache, describe, given_vectors
+from kgrec.text import CountTokens, TextEncoder, VectorCache, describe, given_vectors
 from kgrec.training import Trained, even_blend
 
 SAME: Final = 0.99
@@ -26,16 +26,17 @@ class KnownTexts(VectorCache):
     Args:
         trained: the result of training.
         cache: where vectors of other texts are kept.
+        count_tokens: counts tokens as training did.
     """
 
-    def __init__(self, trained: Trained, cache: VectorCache) -> None:
+    def __init__(self, trained: Trained, cache: VectorCache, count_tokens: CountTokens) -> None:
         super().__init__(cache.folder)
         self._checked = False
         train = trained.model.train
         given = sum(next(iter(of.values())).shape[1] for of in given_vectors(train).values())
         labels = [label for label in trained.vectors if train.schema.nodes[label].text]
         self.width = max((vectors.shape[1] for vectors in trained.vectors.values()), default=0)
-        texts = [describe(train, label) for label in labels]
+        texts = [describe(train, label, count_tokens) for label in labels]
         known = pd.Index(np.concatenate([np.array([""], dtype=object), *texts]))
         rows = [trained.vectors[label][:, : self.width - given] for label in labels]
         first = ~known.duplicated()

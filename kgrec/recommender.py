@@ -16,6 +16,7 @@ from kgrec.errors import UnknownItem, UnknownUser, UsageError
 from kgrec.explain import Explanation, explain
 from kgrec.fold_in import KnownTexts, check_schema, fold_in
 from kgrec.model import HybridModel, Scored
+from kgrec.noise import without_noise
 from kgrec.persist import load_model, save_model
 from kgrec.progress import track
 from kgrec.rank import item_filter, top_k
@@ -23,7 +24,7 @@ from kgrec.runs import Run
 from kgrec.snapshot import FloatArray, GraphSnapshot, IdMap, IntArray
 from kgrec.split import Split, by_given, uncut
 from kgrec.store.base import GraphStore
-from kgrec.text import TextEncoder, VectorCache, encoder_of, text_vectors
+from kgrec.text import TextEncoder, VectorCache, encoder_of, text_vectors, token_counter
 from kgrec.training import FitOn, Trained, train
 
 Ids = Iterable[object]
@@ -112,7 +113,7 @@ class Recommender:
         split = graph if isinstance(graph, Split) else as_split(graph)
         grown = Recommender(self.config, encoder=None if self._named else self._encoder)
         grown.cache = self.cache
-        train = split.train_and_valid
+        train = without_noise(split.train_and_valid) if self.config.noise == "drop" else split.train_and_valid
         check_schema(self.trained, train)
         grown._trained = fold_in(self.trained, train, text_vectors(train, self.encoder, self.known_texts))
         return grown
@@ -247,8 +248,11 @@ class Recommender:
     def known_texts(self) -> KnownTexts:
         """The vectors of texts that the fit had."""
         if self._known is None:
-            self._known = KnownTexts(self.trained, self.cache)
+            self._known = KnownTexts(self.trained, self.cache, self._count_tokens)
         return self._known
+
+    def _count_tokens(self, texts: Sequence[str]) -> IntArray:
+        return token_counter(self.encoder)(texts)
 
     def _encode(self, snapshot: GraphSnapshot) -> Mapping[str, FloatArray]:
         return text_vectors(snapshot, self.encoder, self.cache)

@@ -33,6 +33,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from kgrec.errors import Problem, SchemaError, UsageError
+from kgrec.templates import BEHAVIOURS, NEIGHBOURS, Limits
 
 PropertyType = Literal["string", "int", "float", "bool", "datetime", "strings", "vector"]
 EdgeType = tuple[str, str, str]
@@ -76,8 +77,8 @@ class NodeLabel(_Strict):
     properties: dict[str, PropertyType] = Field(default_factory=dict, description="Property types, key excluded.")
     text: Names = Field(
         default=(),
-        description="Sentences that describe a node. {property} or {RELATIONSHIP:limit} are filled in; "
-        "a sentence with a missing value is left out.",
+        description="Sentences that describe a node. {property}, {RELATIONSHIP:limit}, {neighbours} and, of a user, "
+        "{behaviours} are filled in; a sentence with a missing value is left out.",
     )
 
 
@@ -354,6 +355,8 @@ def _behaviour_faults(schema: Schema, type_: str, behaviour: Behaviour) -> Itera
 def _template_faults(schema: Schema) -> Iterator[_Fault]:
     for label, node in schema.nodes.items():
         touching = [t for t, r in schema.relationships.items() if label in (*r.from_, *r.to)]
+        sequences = [BEHAVIOURS] if label in schema.roles.users else []
+        known = [node.key, *node.properties, *touching, NEIGHBOURS, *sequences]
         for index, sentence in enumerate(node.text):
             path: _Path = ("nodes", label, "text", index)
             try:
@@ -362,13 +365,13 @@ def _template_faults(schema: Schema) -> Iterator[_Fault]:
                 yield path, f"{sentence!r}: {error}", "a template such as 'title: {title}'"
                 continue
             for name, spec in fields:
-                if name not in (node.key, *node.properties, *touching):
-                    known = _one_of([node.key, *node.properties, *touching])
-                    yield path, f"{{{name}}}, which {label} does not have", known
+                if name not in known:
+                    yield path, f"{{{name}}}, which {label} does not have", _one_of(known)
                 if node.properties.get(name) == "vector":
                     yield path, f"{{{name}}}, a vector", "something that can be read; vectors are used without a text"
-                if spec and not (name in touching and spec.isdigit() and int(spec) > 0):
-                    yield path, f"{{{name}:{spec}}}", "a whole number as limit, and only for a relationship"
+                limits = Limits.parse(spec)
+                if limits is None or (limits.names and name in (node.key, *node.properties)):
+                    yield path, f"{{{name}:{spec}}}", "60 tokens, or of a relationship 5, or 5, 60 tokens"
 
 
 def _rdf_faults(schema: Schema) -> Iterator[_Fault]:

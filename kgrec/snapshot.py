@@ -268,14 +268,23 @@ class GraphSnapshot:
     @cached_property
     def item_attributes(self) -> sp.csr_matrix:
         """Which nodes of the knowledge graph each item is linked to, either way: float32 CSR [n_items, n_nodes]."""
+        return self._attributes(self.item_nodes)
+
+    @cached_property
+    def user_attributes(self) -> sp.csr_matrix:
+        """Which nodes of the knowledge graph each user is linked to, either way: float32 CSR [n_users, n_nodes]."""
+        return self._attributes(self.user_nodes)
+
+    def _attributes(self, nodes: IntArray) -> sp.csr_matrix:
+        """Return which nodes some nodes are linked to by what is no behaviour, float32 CSR [nodes, n_nodes] of ones."""
         number = np.full(self.n_nodes, -1)
-        number[self.item_nodes] = np.arange(self.n_items)
+        number[nodes] = np.arange(len(nodes))
         none = np.empty(0, np.int64)
         source, target = (np.concatenate([none, *(ends[i] for ends in self.relations.values())]) for i in (0, 1))
         own, other = np.r_[source, target], np.r_[target, source]
         linked = number[own] >= 0
         cells = (number[own[linked]], other[linked])
-        found = sp.csr_matrix((np.ones(len(cells[0]), np.float32), cells), shape=(self.n_items, self.n_nodes))
+        found = sp.csr_matrix((np.ones(len(cells[0]), np.float32), cells), shape=(len(nodes), self.n_nodes))
         found.data[:] = 1
         return found
 

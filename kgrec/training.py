@@ -17,6 +17,7 @@ from kgrec.errors import UsageError
 from kgrec.hybrid import Blend, blend_seconds, fit_blend, users_to_learn_from
 from kgrec.model import HybridModel
 from kgrec.newcomers import as_newcomers
+from kgrec.noise import without_noise
 from kgrec.progress import say
 from kgrec.signals import signal_kinds
 from kgrec.signals.base import Signal
@@ -113,7 +114,11 @@ def train(split: Split, config: Config, encode: Encode, fit_on: FitOn) -> Traine
 def parts_of(split: Split, config: Config, fit_on: FitOn) -> Parts:
     """Return what the steps of training see: the split's own validation part, or a cut of its train; see `Parts`.
 
-    Where some users of one domain are new to another, the cut asks about others as if they were; see `as_newcomers`.
+    Noise is left out of what is learnt from, where the settings say so, and stays in what is asked. Where some users of
+    one domain are new to another, the cut asks about others as if they were; see `as_newcomers`.
+
+    Raises:
+        UsageError: all that could be learnt from is noise.
     """
     if split.is_valid.any():
         parts = Parts(split.train, split.valid, split.train_and_valid if fit_on == "train+valid" else split.train)
@@ -121,6 +126,13 @@ def parts_of(split: Split, config: Config, fit_on: FitOn) -> Parts:
         cut_again = split.cut_again or partial(by_random, seed=config.seed)
         cut = cut_again(split.train, config.valid_fraction)
         parts = Parts(cut.train if cut.is_test.any() else split.train, cut.test, split.train)
+    if config.noise == "drop":
+        inner = without_noise(parts.inner)
+        if not len(inner.behaviours):
+            raise UsageError(
+                "noise=drop leaves nothing to learn from; see kgrec check GRAPH --noise, or set noise=keep"
+            )
+        parts = replace(parts, inner=inner, final=inner if parts.final is parts.inner else without_noise(parts.final))
     new = as_newcomers(parts.inner, config.seed)
     if not new.any():
         return parts

@@ -52,6 +52,17 @@ def test_a_schema_can_be_written_edited_and_used(kgrec, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["s.yaml"]
 
 
+def test_a_graph_is_checked_for_noise(kgrec, cinema):
+    told = answer(kgrec("check", cinema, "--noise", "--json"))
+    assert [(row["kind"], row["user_id"], row["count"]) for row in told["found"]] == [
+        ("bot-like", user, 21) for user in ("u34", "u53", "u56")
+    ]
+    assert told["summary"] == {"bot-like": 3, "can be left out": 63, "behaviours": 1230}
+    shown = kgrec("check", cinema, "--noise").out
+    assert "bot-like: 3" in shown
+    assert "100% of all gaps are about 60 seconds" in shown
+
+
 def test_runs_are_listed_and_shown(kgrec, cinema):
     assert kgrec("train", cinema, "--set", FAST, "--split", "none").code == 0
     first, second = answer(kgrec("runs", "list", cinema, "--json"))
@@ -186,6 +197,8 @@ def test_values_of_every_kind_are_shown(capsys):
         (["explore", "GRAPH", "similar_items"], "no parameter 'item'"),
         (["similar", "GRAPH"], "found neither a text nor a node; expected one"),
         (["load", "atmic", "x", "--into", "GRAPH"], "unknown loader 'atmic'; expected one of"),
+        (["check", "GRAPH"], "expected kgrec check LOADER SOURCE, or only a graph: kgrec check GRAPH --noise"),
+        (["check", "atomic", CINEMA, "--noise"], "or only a graph: kgrec check GRAPH --noise"),
         (["check", "atomic", CINEMA, "--schema", "gone"], "no schema file 'gone'; expected a path or one of"),
         (["benchmark", CINEMA, "--seeds", "0"], "expected at least 1"),
         (["benchmark", CINEMA, "--k", "10;20"], "--k '10;20'; expected whole numbers, such as 10,20"),

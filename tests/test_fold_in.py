@@ -17,7 +17,7 @@ from kgrec.snapshot import GraphSnapshot
 from kgrec.tables import check
 from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.graphs import COMMUNITY_SCHEMA, HAS_TAG, LIKED, two_communities
-from kgrec.text import VectorCache, text_vectors
+from kgrec.text import VectorCache, describe, text_vectors
 
 N_ITEMS = 20
 """Items of each community."""
@@ -312,3 +312,17 @@ def with_titles(tables, title):
 def unlinked(tables, items):
     linked = pc.is_in(tables.edges[HAS_TAG].column("src"), value_set=pa.array(items))
     return replace(tables, edges={**tables.edges, HAS_TAG: tables.edges[HAS_TAG].filter(pc.invert(linked))})
+
+
+def test_texts_cut_in_tokens_are_known_again():
+    class LetterTokens(WordEncoder):
+        def count_tokens(self, texts):
+            return np.array([len(text) for text in texts], dtype=np.int64)
+
+    data = COMMUNITY_SCHEMA.to_dict()
+    data["nodes"]["User"]["text"] = ["{behaviours:3, 60 tokens}"]
+    graph = learnt_from(replace(two_communities(seed=1), schema=Schema.from_dict(data)))
+    model = Recommender(signals="text", encoder=LetterTokens(), budget="1s").fit(graph)
+    texts = describe(graph, "User", LetterTokens().count_tokens)
+    assert set(texts) <= set(model.known_texts.texts)
+    assert set(texts) != set(describe(graph, "User"))

@@ -9,6 +9,7 @@ import pytest
 from kgrec import training
 from kgrec.config import Config
 from kgrec.leakage import leaks, without_test
+from kgrec.schema import Schema
 from kgrec.signals import signal_kinds
 from kgrec.signals.cf import ease, ials, transitions
 from kgrec.signals.cf.neighbours import Neighbours
@@ -20,8 +21,8 @@ from kgrec.snapshot import GraphSnapshot
 from kgrec.split import Split, by_given, by_random, by_time, leave_last_out
 from kgrec.tables import check
 from kgrec.testing.encoder import WordEncoder
-from kgrec.testing.graphs import LIKED, two_communities
-from kgrec.text import VectorCache, text_vectors
+from kgrec.testing.graphs import COMMUNITY_SCHEMA, LIKED, two_communities
+from kgrec.text import VectorCache, describe, text_vectors
 from kgrec.training import train
 from kgrec.validate import questions
 
@@ -155,6 +156,41 @@ def test_a_leak_into_the_text_of_users_is_found_and_signals_do_not_answer_for_it
     differ = np.abs(encode(whole)["User"] - encode(split.train)["User"]).max(axis=1) > 0.01
     assert alarm == {"text vectors": f"vectors of {differ.sum()} nodes User"}
     assert differ.sum() > 0.8 * whole.n_users
+
+
+@pytest.fixture
+def told():
+    """A split in which the users' text is the sequence of their behaviours, cut in tokens."""
+    data = COMMUNITY_SCHEMA.to_dict()
+    data["nodes"]["User"]["text"] = ["{behaviours:4, 20 tokens}"]
+    tables = replace(two_communities(seed=1), schema=Schema.from_dict(data))
+    whole = GraphSnapshot.from_tables(tables)
+    is_test = whole.behaviours.split == "test"
+    is_valid = np.zeros_like(is_test)
+    is_valid[~is_test] = by_random(whole.with_behaviours(~is_test), 0.1).is_test
+    return Split(whole, is_valid, is_test, "one test and one valid item a user")
+
+
+@pytest.mark.parametrize("fit_on", ["train", "train+valid"])
+def test_behaviours_told_as_text_do_not_leak(told, fit_on):
+    seen = []
+
+    def watched(snapshot):
+        seen.append(snapshot)
+        return encode(snapshot)
+
+    assert found(told, ("text", "popularity"), fit_on=fit_on, encode_leaky=watched) == {}
+    allowed = [told.train, told.train_and_valid][: len(seen)]
+    for snapshot, clean in zip(seen, allowed, strict=True):
+        assert list(describe(snapshot, "User")) == list(describe(clean, "User"))
+        assert "then" in describe(snapshot, "User")[0]
+
+
+def test_a_leak_into_behaviours_told_as_text_is_found(told):
+    alarm = found(told, ("text", "popularity"), encode_leaky=lambda snapshot: encode(told.whole))
+    differ = np.abs(encode(told.whole)["User"] - encode(told.train)["User"]).max(axis=1) > 0.01
+    assert alarm == {"text vectors": f"vectors of {differ.sum()} nodes User"}
+    assert differ.sum() > 0.8 * told.whole.n_users
 
 
 def test_a_leak_into_the_graph_is_found_there_first(split):

@@ -95,7 +95,19 @@ def test_a_type_between_several_labels_is_one_edge_type_each(market_schema):
         ),
         (
             with_line("{BOUGHT:3}", "{BOUGHT:few}"),
-            "shop.yaml:3: nodes.User.text.0: found {BOUGHT:few}; expected a whole number as limit",
+            "shop.yaml:3: nodes.User.text.0: found {BOUGHT:few}; expected 60 tokens, or of a relationship 5",
+        ),
+        (
+            with_line("{BOUGHT:3}", "{BOUGHT:3, 0 tokens}"),
+            "shop.yaml:3: nodes.User.text.0: found {BOUGHT:3, 0 tokens}; expected 60 tokens, or of",
+        ),
+        (
+            with_line('["{title}"]', '["{title:5}"]'),
+            "shop.yaml:10: nodes.Item.text.0: found {title:5}; expected 60 tokens, or of a relationship 5",
+        ),
+        (
+            with_line('["{title}"]', '["{behaviours}"]'),
+            "shop.yaml:10: nodes.Item.text.0: found {behaviours}, which Item does not have; expected one of item_id",
         ),
         (
             with_line("{BOUGHT:3}", "{SIMILAR:3}"),

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from kgrec.growth import Growth
+from kgrec.schema import NodeLabel
 from kgrec.signals.history import behaviours_differ, has_times
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 
@@ -98,6 +99,8 @@ class Signal(ABC):
             "weight_influence": behaviours_differ,
             "attributes": lambda train: train.item_attributes.nnz,
             "kg_weight": lambda train: train.relations,
+            "own_text": lambda train: any(_is_described(train.schema.nodes[x]) for x in train.schema.roles.users),
+            "graph_text": lambda train: train.user_attributes.nnz,
             "relation_balance": lambda train: len(train.relations) > 1,
         }
         return bool(needs[setting](train)) if setting in needs else True
@@ -150,3 +153,8 @@ class Signal(ABC):
     def item_vectors(self) -> FloatArray | None:
         """Vectors of items, float32 [n_items, d], whose nearness means likeness; None if there are none."""
         return None
+
+
+def _is_described(label: NodeLabel) -> bool:
+    """Say whether nodes of a label can have vectors of their own."""
+    return bool(label.text) or "vector" in label.properties.values()

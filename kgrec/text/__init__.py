@@ -9,8 +9,10 @@ from kgrec.text.cache import VectorCache
 from kgrec.text.describe import describe
 from kgrec.text.encoder import TextEncoder, TransformersEncoder, default_encoder, encoder_of
 from kgrec.text.given import given_vectors
+from kgrec.text.tokens import CountTokens, token_counter
 
 __all__ = [
+    "CountTokens",
     "TextEncoder",
     "TransformersEncoder",
     "VectorCache",
@@ -19,6 +21,7 @@ __all__ = [
     "encoder_of",
     "given_vectors",
     "text_vectors",
+    "token_counter",
 ]
 
 
@@ -55,7 +58,8 @@ def text_vectors(snapshot: GraphSnapshot, encoder: TextEncoder, cache: VectorCac
 
 def _encoded(snapshot: GraphSnapshot, encoder: TextEncoder, cache: VectorCache) -> Vectors:
     """Describe and encode the nodes of every label that has a text template."""
-    described = {x: describe(snapshot, x) for x in snapshot.nodes if snapshot.schema.nodes[x].text}
+    count = token_counter(encoder)
+    described = {x: describe(snapshot, x, count) for x in snapshot.nodes if snapshot.schema.nodes[x].text}
     texts = {label: text for label, text in described.items() if (text != "").any()}
     if not texts:
         return {}

@@ -13,28 +13,32 @@ import pyarrow.compute as pc
 from kgrec.columns import is_datetime
 from kgrec.schema import EdgeType
 from kgrec.snapshot import GraphSnapshot, IntArray
+from kgrec.templates import BEHAVIOURS, NEIGHBOURS, Limits
+from kgrec.text.tokens import CountTokens, count_words
 
 DEFAULT_LIMIT = 10
 """Neighbours named by `{RELATIONSHIP}` where the template gives no limit."""
 
 
-def describe(snapshot: GraphSnapshot, label: str) -> npt.NDArray[np.object_]:
+def describe(snapshot: GraphSnapshot, label: str, count_tokens: CountTokens = count_words) -> npt.NDArray[np.object_]:
     """Return the text of every node of a label.
 
     A sentence is left out for a node that misses one of its values. `{RELATIONSHIP:limit}` names neighbours of the
     given snapshot only, so a train snapshot tells nothing about other behaviours: a behaviour's latest first where it
-    has a time, others in node order.
+    has a time, others in node order. `{neighbours}` names those by all relationships that are no behaviours, and
+    `{behaviours}` tells a user's latest in the order of time.
 
     Args:
         snapshot: the graph.
         label: one of the snapshot's labels.
+        count_tokens: what limits in tokens are counted by.
 
     Returns:
         str, object [nodes of the label]; "" for a node with nothing to say.
     """
     text = pa.nulls(snapshot.nodes[label].num_rows, pa.string())
     for sentence in snapshot.schema.nodes[label].text:
-        text = _appended(text, _filled(snapshot, label, sentence))
+        text = _appended(text, _filled(snapshot, label, sentence, count_tokens))
     return np.asarray(pc.fill_null(text, "").to_numpy(zero_copy_only=False), dtype=object)
 
 
@@ -43,17 +47,44 @@ def _appended(text: pa.Array, sentence: pa.Array) -> pa.Array:
     return pc.coalesce(pc.binary_join_element_wise(ended, sentence, " "), text, sentence)
 
 
-def _filled(snapshot: GraphSnapshot, label: str, sentence: str) -> pa.Array:
+def _filled(snapshot: GraphSnapshot, label: str, sentence: str, count: CountTokens) -> pa.Array:
     """Return one sentence for every node, null where a value is missing."""
     n = snapshot.nodes[label].num_rows
     parts = []
-    for literal, field, limit, _ in string.Formatter().parse(sentence):
+    for literal, field, spec, _ in string.Formatter().parse(sentence):
         parts.append(pa.repeat(pa.scalar(literal, pa.string()), n))
-        if field in snapshot.nodes[label].column_names:
-            parts.append(_values(snapshot.nodes[label].column(field).combine_chunks()))
-        elif field is not None:
-            parts.append(_neighbour_names(snapshot, label, field, int(limit or DEFAULT_LIMIT)))
+        if field is not None:
+            parts.append(_placeholder(snapshot, label, field, Limits.parse(spec or "") or Limits(), count))
     return _tidy(pc.binary_join_element_wise(*parts, ""))
+
+
+def _placeholder(snapshot: GraphSnapshot, label: str, field: str, limits: Limits, count: CountTokens) -> pa.Array:
+    """Return what a placeholder stands for, for every node, null where there is nothing."""
+    n_names = limits.names or DEFAULT_LIMIT
+    if field in snapshot.nodes[label].column_names:
+        text = _values(snapshot.nodes[label].column(field).combine_chunks())
+    elif field == BEHAVIOURS:
+        return _behaviours(snapshot, label, n_names, limits.tokens, count)
+    elif field == NEIGHBOURS:
+        text = _all_neighbours(snapshot, label, n_names)
+    else:
+        text = _neighbour_names(snapshot, label, field, n_names, label in snapshot.schema.relationships[field].from_)
+    return _shortened(text, limits.tokens, count) if limits.tokens else text
+
+
+def _shortened(text: pa.Array, limit: int, count: CountTokens) -> pa.Array:
+    """Keep the first words of every text that have at most `limit` tokens together, null where none has."""
+    words = pc.split_pattern(text, " ")
+    nums, words = np.asarray(pc.list_parent_indices(words).to_numpy(), dtype=np.int64), pc.list_flatten(words)
+    fits = _fits(nums, words, limit, count)
+    return _tidy(pc.utf8_rtrim(_joined(nums[fits], words.filter(pa.array(fits)), len(text), " "), ",;:"))
+
+
+def _fits(nums: IntArray, words: pa.Array, limit: int, count: CountTokens) -> npt.NDArray[np.bool_]:
+    """Mark the words [n] up to which those of their node (`nums`, nodes together) have at most `limit` tokens."""
+    distinct = words.dictionary_encode()
+    tokens = count(distinct.dictionary.to_pylist())[distinct.indices.to_numpy()]
+    return np.asarray(pd.Series(tokens).groupby(nums).cumsum() <= limit)
 
 
 def _values(column: pa.Array) -> pa.Array:
@@ -76,8 +107,54 @@ def _tidy(text: pa.Array) -> pa.Array:
     return pc.if_else(pc.equal(text, ""), None, text)
 
 
-def _neighbour_names(snapshot: GraphSnapshot, label: str, type_: str, limit: int) -> pa.Array:
-    outgoing = label in snapshot.schema.relationships[type_].from_
+def _behaviours(snapshot: GraphSnapshot, label: str, n_names: int, tokens: int | None, count: CountTokens) -> pa.Array:
+    """Return the latest that every user did, in the order of time: "bought A, then viewed B"."""
+    rows = _latest_behaviours(snapshot, label, n_names)
+    if tokens:
+        phrases = "then " + rows["verb"] + " " + rows["name"] + ","
+        rows = rows[_fits(rows["node"].to_numpy(), _strings(phrases), tokens, count)]
+    # Newest first is how the oldest are left out; it is read the other way round.
+    rows = rows.iloc[np.lexsort((-np.arange(len(rows)), rows["node"].to_numpy()))]
+    first = rows["node"] != rows["node"].shift()
+    again = ~first & (rows["verb"] == rows["verb"].shift())
+    told = np.where(first, "", "then ") + np.where(again, "", rows["verb"] + " ") + rows["name"]
+    return _joined(rows["node"].to_numpy(), _strings(told), snapshot.nodes[label].num_rows)
+
+
+def _latest_behaviours(snapshot: GraphSnapshot, label: str, limit: int) -> pd.DataFrame:
+    """Return at most `limit` behaviours of every user of a label as rows of node, verb and name, newest first."""
+    behaviours, n = snapshot.behaviours, snapshot.nodes[label].num_rows
+    verbs = np.array([_in_words(type_) for type_ in snapshot.schema.roles.behaviours], dtype=object)
+    names = _tidy(pa.array(snapshot.item_names)).to_numpy(zero_copy_only=False)
+    node = behaviours.user_num - snapshot.users.nums(snapshot.ids(label)[:1].to_pylist())
+    columns = {"node": node, "item": behaviours.item_num, "verb": verbs[behaviours.type_num]}
+    rows = pd.DataFrame(columns | {"name": names[behaviours.item_num]})
+    order = np.lexsort((behaviours.item_num, behaviours.type_num, -np.nan_to_num(behaviours.time), node))
+    rows = rows.iloc[order]
+    rows = rows[rows["node"].between(0, n - 1) & rows["name"].notna()]
+    return rows.drop_duplicates(["node", "item", "verb"]).groupby("node").head(limit)
+
+
+def _strings(series: pd.Series) -> pa.Array:
+    return pa.array(series.to_numpy(dtype=object), pa.string())
+
+
+def _all_neighbours(snapshot: GraphSnapshot, label: str, limit: int) -> pa.Array:
+    """Return the neighbours by every relationship that is no behaviour: "directed by: A, B; inverse of based on: C"."""
+    text = pa.nulls(snapshot.nodes[label].num_rows, pa.string())
+    for type_ in (t for t in snapshot.schema.relationships if t not in snapshot.schema.roles.behaviours):
+        for outgoing, what in ((True, f"{_in_words(type_)}: "), (False, f"inverse of {_in_words(type_)}: ")):
+            names = _neighbour_names(snapshot, label, type_, limit, outgoing)
+            named = pc.binary_join_element_wise(what, names, "")
+            text = pc.coalesce(pc.binary_join_element_wise(text, named, "; "), text, named)
+    return text
+
+
+def _in_words(type_: str) -> str:
+    return type_.replace("_", " ").lower()
+
+
+def _neighbour_names(snapshot: GraphSnapshot, label: str, type_: str, limit: int, outgoing: bool) -> pa.Array:
     own, other = (0, 2) if outgoing else (2, 0)
     edge_types = [t for t in snapshot.edges if t[1] == type_ and t[own] == label]
     n = snapshot.nodes[label].num_rows
@@ -108,10 +185,10 @@ def _times(snapshot: GraphSnapshot, edge_type: EdgeType) -> npt.NDArray[np.float
     return np.asarray(column.cast(pa.int64()) if is_datetime(column) else column, dtype=np.float64)
 
 
-def _joined(nums: IntArray, words: pa.Array, n: int) -> pa.Array:
+def _joined(nums: IntArray, words: pa.Array, n: int, separator: str = ", ") -> pa.Array:
     """Join words by the node number each belongs to (`nums`, ascending); null where a node has none."""
     given = words.is_valid()
     nums, words = nums[given.to_numpy(zero_copy_only=False)], words.filter(given)
     offsets = np.searchsorted(nums, np.arange(n + 1)).astype(np.int32)
-    joined = pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets), words), ", ")
+    joined = pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets), words), separator)
     return pc.if_else(pc.equal(joined, ""), None, joined)

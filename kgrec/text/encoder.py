@@ -153,6 +153,17 @@ class TransformersEncoder:
             start += len(rows)
         return vectors
 
+    def count_tokens(self, texts: Sequence[str]) -> IntArray:
+        """Return how many tokens each text has, without those that the model puts around it, int64 [texts].
+
+        Raises:
+            UsageError: the tokenizer does not load.
+        """
+        if len(texts) == 0:
+            return np.zeros(0, dtype=np.int64)
+        ids = self._tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+        return np.array([len(x) for x in ids], dtype=np.int64)
+
     def _tokens(self, texts: Sequence[str]) -> _Tokens:
         prefixed = [self.prefix + text for text in texts]
         limit = min(self.max_tokens, self._limit)

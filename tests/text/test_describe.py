@@ -8,7 +8,7 @@ import pytest
 from kgrec.schema import Schema
 from kgrec.snapshot import GraphSnapshot
 from kgrec.tables import GraphTables, check
-from kgrec.text import describe
+from kgrec.text import VectorCache, describe, text_vectors
 
 
 @pytest.fixture
@@ -133,3 +133,106 @@ def test_every_row_agrees_with_the_plain_definition():
         latest = {film: max(t for u, f, t in rows if (u, f) == (user, film)) for u, film, _ in rows if u == user}
         best = sorted(latest, key=lambda film: (-latest[film], film))[:4]
         assert text == ", ".join(titles[film] for film in best)
+
+
+def test_behaviours_are_told_in_the_order_of_time(shop):
+    snapshot = shop(User=["{behaviours}"], Guest=["{behaviours:1}"])
+    assert texts(snapshot, "User") == {
+        "u1": "viewed Alien, then bought Alien, then m2",
+        "u2": "bought Alien, then b1",
+    }
+    assert texts(snapshot, "Guest") == {"g1": "bought b2"}
+
+
+def test_behaviours_that_are_too_many_lose_the_oldest(shop):
+    """A behaviour counts with its verb and "then", so "then bought Alien," is three tokens where words are tokens."""
+    assert texts(shop(User=["{behaviours:2}"]), "User") == {
+        "u1": "bought Alien, then m2",
+        "u2": "bought Alien, then b1",
+    }
+    assert texts(shop(User=["{behaviours:9, 6 tokens}"]), "User")["u1"] == "bought Alien, then m2"
+    assert texts(shop(User=["{behaviours:5 tokens}"]), "User")["u1"] == "bought m2"
+    assert texts(shop(User=["{behaviours:2 tokens}", "who"]), "User")["u1"] == "who"
+
+
+def test_who_did_nothing_has_no_sentence_about_it(shop):
+    snapshot = shop(User=["did: {behaviours}", "{neighbours:3, 9 tokens}"])
+    nothing = snapshot.with_behaviours(np.zeros(len(snapshot.behaviours), dtype=bool))
+    assert texts(nothing, "User") == {"u1": "", "u2": ""}
+
+
+def test_a_withheld_behaviour_is_not_in_the_sequence(shop):
+    snapshot = shop(User=["{behaviours}"])
+    train = snapshot.with_behaviours(~(snapshot.behaviours.time > datetime(2024, 1, 2, 12).timestamp()))
+    assert texts(train, "User") == {"u1": "viewed Alien, then bought Alien", "u2": "bought Alien"}
+
+
+def test_a_property_of_that_name_comes_first():
+    watched = [("u", "a", 1.0)]
+    snapshot = films({"a": "A"}, watched, text=["{WATCHED}"], neighbours="string")
+    data = snapshot.schema.to_dict()
+    data["nodes"]["Film"]["text"] = ["{neighbours}"]
+    own = pa.table({"film_id": ["a"], "title": ["A"], "neighbours": ["the noisy ones"]})
+    nodes = {"User": snapshot.nodes["User"], "Film": own}
+    named = GraphSnapshot.from_tables(GraphTables(Schema.from_dict(data), nodes, {}))
+    assert texts(named, "Film") == {"a": "the noisy ones"}
+
+
+def test_neighbours_are_named_with_their_relationship(shop):
+    snapshot = shop(Author=["{neighbours:1}"], Book=["{neighbours}"], Movie=["{neighbours}"])
+    assert texts(snapshot, "Author") == {"a1": "wrote: b1"}
+    assert texts(snapshot, "Book") == {"b1": "inverse of wrote: a1", "b2": "inverse of wrote: a1"}
+    assert texts(snapshot, "Movie") == {"m1": "", "m2": "", "m3": ""}
+
+
+def test_several_relationships_are_told_one_after_the_other():
+    data = {
+        "name": "cinema",
+        "nodes": {
+            "User": {"key": "user_id"},
+            "Film": {"key": "film_id", "text": ["{neighbours}"]},
+            "Person": {"key": "person_id"},
+        },
+        "relationships": {
+            "SAW": {"from": "User", "to": "Film"},
+            "DIRECTED_BY": {"from": "Film", "to": "Person"},
+            "BASED_ON": {"from": "Film", "to": "Film"},
+        },
+        "roles": {"users": "User", "items": "Film", "behaviours": {"SAW": {}}},
+    }
+    nodes = {"Film": pa.table({"film_id": ["f", "g"]}), "Person": pa.table({"person_id": ["p", "q"]})}
+    edges = {
+        ("Film", "DIRECTED_BY", "Person"): pa.table({"src": ["f", "f"], "dst": ["q", "p"]}),
+        ("Film", "BASED_ON", "Film"): pa.table({"src": ["g"], "dst": ["f"]}),
+    }
+    snapshot = GraphSnapshot.from_tables(GraphTables(Schema.from_dict(data), nodes, edges))
+    assert texts(snapshot, "Film") == {"f": "directed by: p, q; inverse of based on: g", "g": "based on: f"}
+
+
+def test_limits_in_tokens_keep_whole_words():
+    watched = [("u", "a", 3.0), ("u", "b", 2.0), ("v", "b", 1.0)]
+    snapshot = films(
+        {"a": "A long title", "b": "Brief"}, watched, text=["saw {WATCHED:4 tokens}", "{user_id:1 tokens}"]
+    )
+    assert texts(snapshot, "User") == {"u": "saw A long title, Brief. u", "v": "saw Brief. v"}
+    shorter = films({"a": "A long title", "b": "Brief"}, watched, text=["saw {WATCHED:3 tokens}"])
+    assert texts(shorter, "User") == {"u": "saw A long title", "v": "saw Brief"}
+
+
+def test_limits_are_counted_by_the_encoders_tokenizer(packaged):
+    """Its tokenizer makes three tokens of "unrecommendably", and two of a word with a comma."""
+    watched = [("u", "a", 3.0), ("u", "b", 2.0)]
+    titles = {"a": "Dune", "b": "unrecommendably long"}
+    count = packaged.count_tokens(["Dune,", "unrecommendably", "long", ""]).tolist()
+    assert (count[0], count[2], count[3]) == (2, 1, 0)
+    for limit, expected in [(2 + count[1], "Dune, unrecommendably"), (1 + count[1], "Dune")]:
+        snapshot = films(titles, watched, text=[f"{{WATCHED:{limit} tokens}}"])
+        assert describe(snapshot, "User", packaged.count_tokens)[0] == expected
+        assert packaged.count_tokens([expected])[0] <= limit
+        vectors = text_vectors(snapshot, packaged, VectorCache())["User"]
+        np.testing.assert_allclose(vectors, packaged.encode([expected]), atol=1e-4)
+
+
+def test_a_limit_below_the_first_word_leaves_nothing_to_say(packaged):
+    snapshot = films({"a": "unrecommendably"}, [("u", "a", 3.0)], text=["saw {WATCHED:1 tokens}"])
+    assert describe(snapshot, "User", packaged.count_tokens)[0] == ""

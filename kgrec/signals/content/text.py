@@ -1,4 +1,4 @@
-"""Text: the user's text and the texts of their items against the text of an item."""
+"""Text: the user's text, the texts of their items and of their neighbours against the text of an item."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 from pydantic import Field
 
 from kgrec.growth import Growth
 from kgrec.signals.base import Grid, Group, Ladder, Recent, Signal, SignalSettings
-from kgrec.signals.history import history
+from kgrec.signals.history import history, row_means
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 
 
@@ -19,6 +20,9 @@ class TextSettings(SignalSettings):
     """Settings of the text signal."""
 
     own_text: float = Field(0.1, ge=0, le=1, description="Share of the user's own text, the rest being their items'.")
+    graph_text: float = Field(
+        0.0, ge=0, le=1, description="Share of the texts of the user's neighbours in the knowledge graph in all of it."
+    )
     recent: Recent = None
     ridge: float = Field(
         5.0, gt=0, description="Pull of whitening towards none, as a multiple of the mean variance of a dimension."
@@ -28,18 +32,21 @@ class TextSettings(SignalSettings):
 class Text(Signal):
     """Cosine similarity of a user's vector and an item's, both whitened.
 
-    The user's vector mixes the vector of their own text with the mean of their items' vectors. Vectors of language
-    models share one strong direction that says little; whitening takes it away (Su et al., "Whitening Sentence
-    Representations for Better Semantics and Faster Retrieval", 2021).
+    The user's vector mixes three, by shares that validation chooses: the mean of their items' vectors, the vector of
+    their own text, and the mean of the vectors of what the knowledge graph links them to. Vectors of language models
+    share one strong direction that says little; whitening takes it away (Su et al., "Whitening Sentence Representations
+    for Better Semantics and Faster Retrieval", 2021).
     """
 
     name: ClassVar[str] = "text"
     group: ClassVar[Group] = "content"
     knows_latecomers: ClassVar[bool] = True
     Settings = TextSettings
+    scoring: ClassVar[frozenset[str]] = frozenset({"own_text", "graph_text"})
     grid: ClassVar[Grid] = {
         "recent": Ladder(4.0, 0.5, 64),
-        "own_text": (0.0, 0.4),
+        "own_text": (0.0, 0.2, 0.4, 0.7),
+        "graph_text": (0.1, 0.3, 0.6),
         "ridge": Ladder(6.0, 0.1, 200),
     }
 
@@ -56,10 +63,12 @@ class Text(Signal):
         """Learn to whiten the vectors, and place every user among the items."""
         items = _gather(train, train.schema.roles.items, vectors)
         users = _gather(train, train.schema.roles.users, vectors)
+        neighbours = _neighbours(train, vectors, items.shape[1])
         item_mean = _mean(items)
         learnt = {
             "item_mean": item_mean,
             "user_mean": _mean(users) if users.any() else item_mean,
+            "neighbour_mean": _mean(neighbours) if neighbours.any() else item_mean,
             "whiten": _whitening(_centred(items, item_mean), self.settings.ridge),
         }
         return self._take(train, vectors, learnt)
@@ -69,7 +78,7 @@ class Text(Signal):
         return np.asarray(self._users[user_nums] @ self._items.T)
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the means of the items' and the users' vectors, float32 [d], and what whitens, float32 [d, d]."""
+        """Return the means of the vectors of items, users and their neighbours, and what whitens, float32 [d, d]."""
         return dict(self._learnt)
 
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
@@ -103,10 +112,12 @@ class Text(Signal):
         own: FloatArray = np.zeros((train.n_users, items.shape[1]), np.float32)
         if users.shape[1] == items.shape[1]:
             own = _unit(_centred(users, learnt["user_mean"]) @ learnt["whiten"])
+        linked = _unit(
+            _centred(_neighbours(train, vectors, items.shape[1]), learnt["neighbour_mean"]) @ learnt["whiten"]
+        )
         chosen = _unit(np.asarray(history(train, recent=self.settings.recent) @ self._items))
-        mixed = self.settings.own_text * own + (1 - self.settings.own_text) * chosen
-        # Of a user without items the own text is all there is to go by, whatever its share.
-        self._users = _unit(np.where(chosen.any(axis=1, keepdims=True), mixed, own)).astype(np.float32)
+        mixed = _mixed(self.settings.own_text, own, chosen)
+        self._users = _mixed(self.settings.graph_text, linked, mixed).astype(np.float32)
         return self
 
 
@@ -116,6 +127,20 @@ def _gather(train: GraphSnapshot, labels: Sequence[str], vectors: Vectors) -> Fl
     d = max((vectors[label].shape[1] for label in present if label in vectors), default=0)
     parts = [vectors.get(label, np.zeros((train.nodes[label].num_rows, d), np.float32)) for label in present]
     return np.concatenate(parts) if parts else np.zeros((0, d), np.float32)
+
+
+def _neighbours(train: GraphSnapshot, vectors: Vectors, d: int) -> FloatArray:
+    """Mean vector of the nodes that the knowledge graph links each user with, float32 [n_users, d]; zeros for none."""
+    if not train.user_attributes.nnz:
+        return np.zeros((train.n_users, d), np.float32)
+    nodes = _gather(train, list(train.nodes), vectors)
+    described = sp.csr_matrix(train.user_attributes.multiply(nodes.any(axis=1)))
+    return np.asarray(row_means(described) @ nodes, dtype=np.float32)
+
+
+def _mixed(share: float, part: FloatArray, rest: FloatArray) -> FloatArray:
+    """Mix rows of length 1 [n, d], of which `part` has a share; where the rest is missing, it is all there is."""
+    return _unit(np.where(rest.any(axis=1, keepdims=True), share * part + (1 - share) * rest, part))
 
 
 def _mean(x: FloatArray) -> FloatArray:

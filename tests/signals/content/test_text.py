@@ -1,12 +1,19 @@
 """The text signal: what users read about is what they get."""
 
-import numpy as np
-import pytest
+from dataclasses import replace
 
+import numpy as np
+import pyarrow as pa
+import pytest
+import scipy.sparse as sp
+
+from kgrec.schema import Schema
 from kgrec.signals.content import Text
 from kgrec.snapshot import GraphSnapshot
-from kgrec.testing.graphs import two_communities, withheld_items
+from kgrec.tables import GraphTables
+from kgrec.testing.graphs import LIKED, shuffled, two_communities, withheld_items
 from kgrec.testing.signal_settings import settings_of_grid
+from kgrec.validate import Questions, choose
 
 
 @pytest.fixture(scope="module")
@@ -89,3 +96,68 @@ def test_every_setting_of_the_grid_fits(graph, vectors):
     train, _ = graph
     for settings in settings_of_grid(Text):
         assert np.isfinite(Text(settings).fit(train, vectors).scores(np.arange(2))).all()
+
+
+@pytest.fixture(scope="module")
+def towns(graph):
+    """The graph, with users of a community living in its town."""
+    train, withheld = graph
+    data = train.schema.to_dict()
+    data["nodes"]["Town"] = {"key": "town_id"}
+    data["relationships"]["LIVES_IN"] = {"from": "User", "to": "Town"}
+    tables = train.to_tables()
+    lives = {"src": train.users.ids, "dst": np.array(["t0", "t1"])[_topic(train, withheld)[withheld]]}
+    nodes = {**tables.nodes, "Town": pa.table({"town_id": ["t0", "t1"]})}
+    edges = {**tables.edges, ("User", "LIVES_IN", "Town"): pa.table(lives)}
+    return GraphSnapshot.from_tables(GraphTables(Schema.from_dict(data), nodes, edges))
+
+
+@pytest.fixture(scope="module")
+def town_vectors(vectors, graph):
+    """Texts of towns that are like those of their community's items, but for what all towns share."""
+    topic = _topic(*graph)
+    shared = 5 * np.random.default_rng(1).normal(size=16)
+    return {**vectors, "Town": np.stack([vectors["Item"][topic == t].mean(axis=0) + shared for t in (0, 1)])}
+
+
+def test_users_are_placed_by_what_the_graph_links_them_to(towns, town_vectors, graph):
+    _, withheld = graph
+    texts = {label: town_vectors[label].astype(np.float32) for label in ("Item", "Town")}
+    nothing = towns.with_behaviours(np.zeros(len(towns.behaviours), dtype=bool))
+    scores = Text().fit(nothing, texts).scores(np.arange(towns.n_users))
+    topic = _topic(towns, withheld)
+    assert (topic[scores.argmax(axis=1)] == topic[withheld]).mean() > 0.95
+    assert own_topic_share(Text(Text.Settings(graph_text=1.0)).fit(towns, texts), towns, withheld) > 0.95
+    assert not Text().fit(nothing, {"Item": texts["Item"]}).scores(np.arange(towns.n_users)).any()
+
+
+def test_shares_are_tried_only_where_there_is_something_to_mix(graph, towns):
+    train, _ = graph
+    assert Text.matters("own_text", train)  # the schema has text of users
+    assert not Text.matters("graph_text", train)
+    assert Text.matters("graph_text", towns)
+    plain = train.schema.to_dict()
+    del plain["nodes"]["User"]["text"]
+    assert not Text.matters("own_text", replace(train, schema=Schema.from_dict(plain)))
+
+
+def test_shares_need_no_fit(towns, town_vectors):
+    for share in ({"own_text": 0.7}, {"graph_text": 0.6}):
+        settings = Text.Settings(**share)
+        fitted = Text(settings).fit(towns, town_vectors)
+        taken_over = Text(settings).restore(towns, town_vectors, Text().fit(towns, town_vectors).state())
+        np.testing.assert_array_equal(fitted.scores(np.arange(5)), taken_over.scores(np.arange(5)))
+        assert not np.allclose(fitted.scores(np.arange(5)), Text().fit(towns, town_vectors).scores(np.arange(5)))
+
+
+@pytest.mark.parametrize("told_by", ["own_text", "graph_text"])
+def test_validation_gives_most_to_what_tells_most(told_by, graph, towns, town_vectors):
+    """Histories are shuffled, so only the users' own texts, or those of their towns, tell what they like."""
+    _, withheld = graph
+    lost = GraphSnapshot.from_tables(shuffled(towns.to_tables(), only=LIKED))
+    topic = _topic(towns, withheld)
+    likes = sp.csr_matrix((topic[withheld][:, None] == topic).astype(np.float32))
+    asked = [Questions("Item", np.arange(lost.n_users), np.arange(lost.n_items), likes, lost.interactions)]
+    known = {"own_text": "User", "graph_text": "Town"}[told_by]
+    chosen = choose(Text, lost, {label: town_vectors[label] for label in ("Item", known)}, asked).signal.settings
+    assert getattr(chosen, told_by) == max(Text.grid[told_by])

@@ -1,0 +1,227 @@
+"""Planted noise is found, by the row; leaving it out restores what a model knows."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from kgrec.config import Config
+from kgrec.errors import UsageError
+from kgrec.noise import is_noise, noise, without_noise
+from kgrec.recommender import Recommender
+from kgrec.schema import Schema
+from kgrec.snapshot import GraphSnapshot
+from kgrec.split import by_given
+from kgrec.tables import GraphTables, check
+from kgrec.testing.graphs import LIKED, two_communities, withheld_items
+from kgrec.training import parts_of
+
+NOW = 1.7e9
+N_BOTS = 600
+SCHEMA = Schema.from_dict(
+    {
+        "name": "shop",
+        "nodes": {"User": {"key": "user_id"}, "Item": {"key": "item_id"}},
+        "relationships": {
+            "RATED": {"from": "User", "to": "Item", "properties": {"stars": "float", "at": "float"}},
+            "VIEWED": {"from": "User", "to": "Item", "properties": {"at": "float"}},
+            "LIKED": {"from": "User", "to": "Item"},
+            "DISLIKED": {"from": "User", "to": "Item"},
+        },
+        "roles": {
+            "users": "User",
+            "items": "Item",
+            "behaviours": {
+                "RATED": {"weight": "stars", "time": "at"},
+                "VIEWED": {"time": "at"},
+                "LIKED": {},
+                "DISLIKED": {},
+            },
+        },
+    }
+)
+
+
+def shop(**rows):
+    """A graph of behaviours: type → rows of user, item, then the type's properties. Equal rows are not merged."""
+    frames = {
+        type_: pd.DataFrame(of, columns=["src", "dst", *SCHEMA.relationships[type_].properties])
+        for type_, of in rows.items()
+    }
+    ends = pd.concat(frames.values())
+    nodes = {
+        "User": pa.table({"user_id": sorted(ends["src"].unique())}),
+        "Item": pa.table({"item_id": sorted(ends["dst"].unique())}),
+    }
+    edges = {("User", type_, "Item"): pa.Table.from_pandas(frame) for type_, frame in frames.items()}
+    return GraphSnapshot.from_tables(GraphTables(SCHEMA, nodes, edges))
+
+
+def people(n_users=30, n_each=12, n_items=200, seed=0, start=NOW):
+    """Views of people who behave as people do: at any time, now this and now that."""
+    rng = np.random.default_rng(seed)
+    return [
+        (f"u{user:02}", f"i{item:03}", start + float(second))
+        for user in range(n_users)
+        for item, second in zip(rng.permutation(n_items)[: n_each + user % 5], rng.integers(0, 10**7, 99), strict=False)
+    ]
+
+
+def rows(found, *columns):
+    return list(found[list(columns)].itertuples(index=False, name=None))
+
+
+def test_nothing_is_found_among_people():
+    snapshot = shop(VIEWED=people())
+    assert noise(snapshot).empty
+    assert list(noise(snapshot).columns) == ["kind", "user_id", "item_id", "count", "detail"]
+    assert without_noise(snapshot) is snapshot
+
+
+def test_repetitions_are_found_by_user_item_type_and_time():
+    again = [("u00", "x", NOW), ("u00", "x", NOW), ("u01", "x", NOW), ("u01", "x", NOW + 3), ("u01", "x", NOW + 5000)]
+    snapshot = shop(VIEWED=[*people(), *again], RATED=[("u01", "x", 3.0, NOW)])
+    assert rows(noise(snapshot), "kind", "user_id", "item_id", "count", "detail") == [
+        ("duplicate", "u00", "x", 1, "VIEWED more than once at the same time"),
+        ("near duplicate", "u01", "x", 1, "VIEWED more than once within 10 seconds"),
+    ]
+    left = without_noise(snapshot)
+    assert len(left.behaviours) == len(snapshot.behaviours) - 2
+    assert sorted(left.behaviours.time[left.behaviours.item_num == left.items.nums(["x"])[0]]) == [
+        NOW,
+        NOW,
+        NOW + 3,
+        NOW + 5000,
+    ]
+
+
+def test_an_order_is_not_taken_for_seconds():
+    order = [(user, item, time - NOW) for user, item, time in people()]
+    again = [("u01", "x", 1.0), ("u01", "x", 2.0), *(("u02", f"i{n:03}", float(n)) for n in range(60))]
+    assert noise(shop(VIEWED=[*order, *again])).empty
+
+
+@pytest.mark.parametrize(
+    ("views", "detail"),
+    [
+        ([(f"i{n % 100:03}", 7919.0 * n**1.5) for n in range(500)], "500 behaviours, of 14 in the middle"),
+        ([(f"i{n:03}", 7919.0 * n**1.5) for n in range(190)], "190 of all 199 items"),
+        ([(f"i{n:03}", n * n % 89 / 100) for n in range(30)], "30 within one second, of 1 in the middle"),
+        ([(f"i{n:03}", 60.5 * n + n // 15 * 5000) for n in range(30)], "97% of all gaps are about 60.5 seconds"),
+    ],
+    ids=["volume", "whole catalogue", "burst", "regular"],
+)
+def test_a_program_is_found_by_each_of_its_habits(views, detail):
+    bot = [("bot", item, NOW + time) for item, time in views]
+    snapshot = shop(VIEWED=[*people(), *bot])
+    found = noise(snapshot)
+    assert rows(found, "kind", "user_id", "item_id", "count", "detail") == [("bot-like", "bot", "", len(bot), detail)]
+    assert snapshot.users.ids[snapshot.behaviours.user_num[is_noise(snapshot)]].tolist() == ["bot"] * len(bot)
+
+
+def test_times_by_the_day_say_nothing_of_seconds():
+    days = [(user, item, NOW - NOW % 86400 + time % 30 * 86400) for user, item, time in people()]
+    daily = [("u00", f"j{n:03}", NOW - NOW % 86400 + n * 86400) for n in range(30)]
+    at_once = [("u01", f"j{n:03}", NOW - NOW % 86400) for n in range(30)]
+    assert noise(shop(VIEWED=[*days, *daily, *at_once])).empty
+
+
+def test_contradictions_of_grades_and_of_opposite_types():
+    stars = [("u00", "a", 5.0, NOW), ("u00", "a", 1.0, NOW + 9e4), ("u01", "a", 5.0, NOW), ("u01", "a", 3.0, NOW + 9e4)]
+    graded = [("u02", f"i{n:03}", 4.0, NOW + n**2 * 100) for n in range(9)]
+    both = {"LIKED": [("u03", "a"), ("u03", "b")], "DISLIKED": [("u03", "b"), ("u04", "a")]}
+    snapshot = shop(VIEWED=people(), RATED=stars + graded, **both)
+    assert rows(noise(snapshot), "kind", "user_id", "item_id", "count", "detail") == [
+        ("contradiction", "u00", "a", 2, "RATED 5, then RATED 1"),
+        ("contradiction", "u03", "b", 2, "LIKED 1, then DISLIKED 1"),
+    ]
+    left = without_noise(snapshot)
+    assert left.interactions.nnz == snapshot.interactions.nnz  # what was seen stays seen
+    stays = left.behaviours.where(left.behaviours.type_num == 0)
+    assert stays.weight[(stays.user_num == 0)].tolist() == [1.0]
+
+
+def test_amounts_are_no_grades():
+    pieces = [(f"u{n:02}", "a", 1.0, NOW + n) for n in range(30)]
+    assert noise(shop(VIEWED=people(), RATED=[*pieces, ("u00", "a", 9.0, NOW + 9e6)])).empty
+
+
+@pytest.fixture(scope="module")
+def flooded():
+    """Two communities, and programs that every minute like one item of the first or five of the second in turn."""
+    tables = two_communities(seed=1, n_users=6)
+    rng = np.random.default_rng(0)
+    liked = tables.edges[LIKED].to_pandas()
+    # Times of people are far apart, and keep their order, so that the withheld item stays a user's last.
+    liked["timestamp"] = NOW + liked["timestamp"] * 7919 + rng.integers(0, 5000, len(liked))
+    items = tables.nodes["Item"].column("item_id").to_numpy()
+    first = np.isin(items, liked.loc[liked["src"].isin(_friends(liked)), "dst"])
+    picks = [[rng.choice(items[first]), *rng.permutation(items[~first])[:5]] for _ in range(N_BOTS)]
+    bots = pd.concat([_bot(num, picked) for num, picked in enumerate(picks)])
+    users = pa.table({"user_id": [*tables.nodes["User"].column("user_id").to_pylist(), *bots["src"].unique()]})
+    both = {**tables.edges, LIKED: pa.Table.from_pandas(pd.concat([liked, bots]), preserve_index=False)}
+    return GraphSnapshot.from_tables(check(replace(tables, nodes={**tables.nodes, "User": users}, edges=both)))
+
+
+def _friends(liked):
+    """Return the users who like something that the first one does: a community."""
+    own = liked.loc[liked["src"] == liked["src"].iloc[0], "dst"]
+    return liked.loc[liked["dst"].isin(own), "src"]
+
+
+def _bot(num, items):
+    times = NOW + 1e4 * num + 60.5 * np.arange(36)
+    return pd.DataFrame(
+        {"src": f"bot{num}", "dst": np.tile(items, 6), "rating": 5.0, "timestamp": times, "split": "train"}
+    )
+
+
+def found_first(model, snapshot):
+    """Share of people whose withheld item is recommended first."""
+    people_ = [user for user in snapshot.users.ids if not user.startswith("bot")]
+    best = model.recommend(people_, k=1)["item_id"]
+    return (best.to_numpy() == snapshot.items.ids[withheld_items(snapshot)]).mean()
+
+
+def test_programs_hurt_a_model_and_leaving_them_out_restores_it(flooded):
+    split = by_given(flooded)
+    kept, dropped = (
+        found_first(Recommender(signals="ials", noise=noise, budget="1s").fit(split), flooded)
+        for noise in ("keep", "drop")
+    )
+    assert kept < 0.6
+    assert dropped == 1
+
+
+@pytest.mark.parametrize("fit_on", ["train", "train+valid"])
+def test_only_what_is_learnt_from_is_cleaned(flooded, fit_on):
+    split = by_given(flooded)
+    valid = np.flatnonzero(split.is_test)[:5]
+    split = replace(split, is_valid=np.isin(np.arange(len(split.is_test)), valid))
+    parts = parts_of(split, Config(noise="drop"), fit_on)
+    assert len(parts.held_out) == 5
+    for part in (parts.inner, parts.final):
+        assert not set(part.users.ids[part.behaviours.user_num]) & {f"bot{num}" for num in range(N_BOTS)}
+    assert np.isin(parts.final.behaviours.split, ["test"]).sum() == 0
+
+
+def test_a_graph_without_behaviours_has_no_noise():
+    snapshot = shop(VIEWED=people())
+    nothing = snapshot.with_behaviours(np.zeros(len(snapshot.behaviours), dtype=bool))
+    assert noise(nothing).empty
+    assert without_noise(nothing) is nothing
+
+
+def test_a_graph_of_nothing_but_programs_is_an_error(flooded):
+    bots = np.char.startswith(flooded.users.ids.astype(str), "bot")
+    only = flooded.with_behaviours(bots[flooded.behaviours.user_num])
+    with pytest.raises(UsageError, match="noise=drop leaves nothing to learn from; see kgrec check"):
+        Recommender(signals="popularity", noise="drop").fit(only)
+
+
+def test_noise_is_not_folded_in_either(flooded):
+    model = Recommender(signals="popularity", noise="drop", budget="1s").fit(by_given(flooded))
+    grown = model.fold_in(by_given(flooded))
+    assert grown.model.train.digest == model.model.train.digest
