@@ -34,10 +34,12 @@ from kgrec.weights import (
     weighted,
 )
 
-Kind = Literal["single", "fusion", "search", "likeliest", "mean", "alone"]
+Kind = Literal["single", "fusion", "ranked", "search", "likeliest", "mean", "regressed", "alone"]
 """single: the best signal alone · fusion: logistic regression on the signals as they are, the usual baseline ·
-search: weights of the z-scores, searched for the best lists · likeliest: all weights, under which what users took is
-most likely · mean: the mean of the last two · alone: not learnt, see `Blend.alone`."""
+ranked: on both scores and the activity of the user, more often against items ranked high · search: weights of the
+z-scores, searched for the best lists · likeliest: all weights, under which what users took is most likely · mean: the
+mean of the last two, which knows lists best where users take many things · regressed: the mean of the three but for
+search, which is steadier where they take one · alone: not learnt, see `Blend.alone`."""
 
 K: Final = 20
 """Length of the list whose NDCG decides."""
@@ -46,6 +48,8 @@ MIN_USERS: Final = 20
 """Validation users below which the best signal is used alone: too few to learn weights from."""
 MAX_USERS: Final = 2_000
 """Validation users that weights are learnt from at most: a few weights need no more."""
+HARD: Final = 0.3
+"""Share of the items that relevant ones are told from which is drawn from those ranked high, in the way "ranked"."""
 SECONDS: Final = 0.0015
 """What learning a blend takes, roughly, for each user and signal, on two ordinary cores."""
 LEAST: Final = 0.01
@@ -300,14 +304,16 @@ def _measured(lists: Lists, weights: Sequence[DoubleArray], fold: IntArray) -> _
 
 
 def _learn(lists: Lists, seed: int) -> dict[Kind, DoubleArray]:
-    """Learn weights [forms, signals] in each way, scaled alike, and their mean."""
-    ways: dict[Kind, DoubleArray] = {
-        "fusion": discriminating_weights(lists, seed),
+    """Learn weights [forms, signals] in each way, scaled alike, and means of some."""
+    learnt: dict[Kind, DoubleArray] = {
+        "fusion": discriminating_weights(lists, ["own"], 0.0, seed),
+        "ranked": discriminating_weights(lists, ["own", "z", "activity"], HARD, seed),
         "search": searched_weights(lists, K, seed),
         "likeliest": likeliest_weights(lists, FORMS),
     }
-    scaled = {kind: spread_to_one(lists, weights) for kind, weights in ways.items()}
-    return {**scaled, "mean": (scaled["search"] + scaled["likeliest"]) / 2}
+    scaled = {way: spread_to_one(lists, weights) for way, weights in learnt.items()}
+    means: dict[Kind, list[Kind]] = {"mean": ["search", "likeliest"], "regressed": ["fusion", "ranked", "likeliest"]}
+    return scaled | {kind: np.mean([scaled[way] for way in of], axis=0) for kind, of in means.items()}
 
 
 def _best(options: Mapping[Kind, _Option]) -> Kind:

@@ -255,23 +255,34 @@ def likeliest_weights(lists: Lists, forms: Sequence[Form], positive: bool = Fals
     return found
 
 
-def discriminating_weights(lists: Lists, seed: int) -> DoubleArray:
-    """Learn weights of the own scores by logistic regression of the relevant items against others, drawn at random.
+def discriminating_weights(lists: Lists, forms: Sequence[Form], hard: float, seed: int) -> DoubleArray:
+    """Learn weights of some forms by logistic regression of the relevant items against others, drawn at random.
+
+    Against all others alike, what some signal ranks high and the user did not take (yet) counts for little: it is
+    more often right than wrong. Against items ranked high, the regression learns what tells the best from the good.
 
     Args:
         lists: what to learn from.
+        forms: those that get a weight.
+        hard: share of the draws that is from the items that some signal ranks high; 0 … 1.
         seed: makes the draws repeat.
 
     Returns:
         float64 [forms, signals].
     """
+    rng, found = np.random.default_rng(seed), np.zeros((len(FORMS), len(lists.z)))
+    ranked = (lists.stands_for == 1) & ~lists.relevant
     row, column = np.nonzero(lists.relevant)
     if not (lists.listed & ~lists.relevant).any():
-        return np.zeros((len(FORMS), len(lists.z)))
+        return found
     n_drawn = min(NEGATIVES * len(row), MAX_PAIRS)
-    others = _drawn(lists.stands_for * ~lists.relevant, n_drawn, np.random.default_rng(seed))
-    row, column = (np.concatenate(part) for part in zip((row, column), others, strict=True))
-    return of_form("own", fusion_weights(lists.own[:, row, column].T, lists.relevant[row, column]))
+    n_hard = round(hard * n_drawn) if ranked.any() else 0
+    others = [_drawn(lists.stands_for * ~lists.relevant, n_drawn - n_hard, rng), _drawn(ranked, n_hard, rng)]
+    row, column = (np.concatenate(part) for part in zip((row, column), *others, strict=True))
+    features = np.concatenate([lists.scores_of(form)[:, row, column].T for form in forms], axis=1)
+    weights = fusion_weights(features, lists.relevant[row, column])
+    found[[FORMS.index(form) for form in forms]] = weights.reshape(len(forms), -1)
+    return found
 
 
 def spread_to_one(lists: Lists, weights: DoubleArray) -> DoubleArray:
