@@ -1,13 +1,13 @@
 """The `kgrec` command. Every command is one library call, shown as a table or as JSON.
 
-Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted.
+Exit codes: 0 done, 1 failed or an audit found something, 2 wrong use, 130 interrupted.
 """
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +15,9 @@ import kgrec
 from kgrec.config import Config
 from kgrec.errors import KgrecError, UsageError
 from kgrec.show import show, show_facts, show_text
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 app = typer.Typer(
     help="A recommender engine whose centre is a knowledge graph.",
@@ -27,6 +30,8 @@ runs_app = typer.Typer(help="List and show runs.", no_args_is_help=True)
 app.add_typer(runs_app, name="runs")
 schema_app = typer.Typer(help="Propose, adopt and translate schemas.", no_args_is_help=True)
 app.add_typer(schema_app, name="schema")
+audit_app = typer.Typer(help="Find leaks in a run; exit code 1 if there is one.", no_args_is_help=True)
+app.add_typer(audit_app, name="audit")
 
 Graph = Annotated[
     str, typer.Argument(help="The graph: shop.lbug, oxigraph:FOLDER or neo4j://HOST.", show_default=False)
@@ -326,6 +331,19 @@ def runs_show(
     show(blends_table(found), as_json)
 
 
+@audit_app.command("leakage")
+def leakage(
+    graph: Graph,
+    run: Annotated[str | None, typer.Argument(help="Name of a run; the newest if not given.")] = None,
+    runs: Runs = None,
+    as_json: Json = False,
+) -> None:
+    """Find the stages of a run that know test behaviours or later ones, with the rows; exit code 1 if there is one."""
+    from kgrec.audit import audit_leakage
+
+    _show_findings(audit_leakage(graph, run, runs), "no stage knows what the run was tested on", as_json)
+
+
 @app.command()
 def publish(graph: Graph, run: RunName = None, runs: Runs = None, k: K = 20, as_json: Json = False) -> None:
     """Write a run's vectors and recommendations into the graph, replacing the ones that are there."""
@@ -449,6 +467,17 @@ def _show_metrics(metrics: dict[str, Any], as_json: bool) -> None:
     if as_json:
         return show_facts("", metrics, as_json)
     show(metrics_table(metrics), as_json)
+
+
+def _show_findings(found: pd.DataFrame, none: str, as_json: bool) -> None:
+    """Show what an audit found: every row for machines, one line a finding for people; end with 1 if there is any."""
+    from kgrec.audit import summary
+
+    if found.empty and not as_json:
+        return show_text(none)
+    show(found if as_json else summary(found), as_json)
+    if len(found):
+        raise typer.Exit(1)
 
 
 def _parameters(pairs: list[str] | None) -> dict[str, Any]:

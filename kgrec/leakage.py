@@ -18,43 +18,56 @@ from kgrec.hybrid import Blend
 from kgrec.model import HybridModel
 from kgrec.rank import BATCH_BYTES
 from kgrec.signals.base import Signal
-from kgrec.snapshot import GraphSnapshot, Vectors
-from kgrec.split import Split
+from kgrec.snapshot import Behaviours, GraphSnapshot, IntArray, Vectors
+from kgrec.split import Split, by_time
 from kgrec.training import Encode, FitOn, Trained, learn_blends, parts_of, refit, signals_of_cut
 from kgrec.validate import Questions, mean_ndcg, questions
 
 TOLERANCE: Final = 1e-5
 """Difference, as a share of the largest value, below which two results are the same but for rounding."""
 
+COLUMNS: Final = ["stage", "kind", "id", "detail"]
 
-def leaks(split: Split, trained: Trained, config: Config, encode: Encode, fit_on: FitOn) -> dict[str, str]:
-    """Return the stages of training that know test behaviours, and what shows it; empty where none does.
+BY_TIME: Final = 0.9
+"""Share of users whose test behaviours all come last, from which on a cut counts as made by time."""
 
-    Stages are, in order: "graph" (the behaviours learnt from, and their matrix), "text vectors", each signal by its
-    name (matrices, messages, statistics, histories), "statistics" (activity and popularity, by which the blend weighs),
-    "settings" (what they were chosen on) and "blend". A signal is fitted again with the text vectors it got, so that it
-    does not answer for them; a leak into the graph shows in all stages that read it. Costs one fit of every signal, two
-    where the final signals learnt from more than the cut's train part, and no search.
+
+def leaks(split: Split, trained: Trained, config: Config, encode: Encode, fit_on: FitOn) -> pd.DataFrame:
+    """Return every row that shows a stage of training to know test behaviours, or later ones; none where none does.
+
+    Stages are, in order: "graph" (the behaviours learnt from, and their matrix), "relationships" (test behaviours that
+    came in as relationships of another type, in either direction), "times" (behaviours later than what they are to
+    tell), "text vectors", each signal by its name (matrices, messages, statistics, histories), "statistics" (activity
+    and popularity, by which the blend weighs), "settings" (what they were chosen on) and "blend". A signal is fitted
+    again with the text vectors it got, so that it does not answer for them; a leak into the graph shows in all stages
+    that read it. Costs one fit of every signal, two where the final signals learnt from more than the cut's train part,
+    and no search.
 
     Args:
         split: the graph, cut as it was for training.
         trained: what training made of it, on this kind of machine: other processors round otherwise.
         config, encode, fit_on: as they were for training.
+
+    Returns:
+        Columns stage, kind (what `id` is of: a behaviour, pair, user, item, signal, domain, type or label), id, detail.
     """
     parts = parts_of(without_test(split), config, fit_on)
     model, clean = trained.model, parts.final
     asked = questions(parts.inner, parts.held_out, config.seed)
     again = refit(model.signals, clean, trained.vectors, config.seed)
     of_cut = signals_of_cut(trained, parts, encode, config.seed)
-    found = {
-        "graph": _in_graph(model.train, clean, split),
-        "text vectors": _in_text(trained.vectors, encode(clean)),
-        **{name: _in_scores(signal, again[name], clean) for name, signal in model.signals.items()},
-        "statistics": _in_statistics(model, HybridModel(clean, again, model.blends)),
-        "settings": _in_settings(trained.choices["signals"], of_cut, asked),
-        "blend": _in_blends(model.blends, learn_blends(of_cut, parts.inner, asked, config.seed)),
-    }
-    return {stage: what for stage, what in found.items() if what}
+    found = [
+        ("graph", _in_graph(model.train, clean, split)),
+        ("relationships", _in_relationships(model.train, split)),
+        ("times", _in_times(split)),
+        ("text vectors", _in_text(trained.vectors, encode(clean), clean)),
+        *((name, _in_scores(signal, again[name], clean)) for name, signal in model.signals.items()),
+        ("statistics", _in_statistics(model, HybridModel(clean, again, model.blends))),
+        ("settings", _in_settings(trained.choices["signals"], of_cut, asked)),
+        ("blend", _in_blends(model.blends, learn_blends(of_cut, parts.inner, asked, config.seed))),
+    ]
+    rows = [rows.assign(stage=stage) for stage, rows in found if len(rows)]
+    return pd.concat(rows, ignore_index=True)[COLUMNS] if rows else pd.DataFrame(columns=COLUMNS)
 
 
 def without_test(split: Split) -> Split:
@@ -64,13 +77,17 @@ def without_test(split: Split) -> Split:
     return Split(split.whole.with_behaviours(kept), valid, np.zeros_like(valid), split.protocol, split.cut_again)
 
 
-def _in_graph(train: GraphSnapshot, clean: GraphSnapshot, split: Split) -> str:
+def _in_graph(train: GraphSnapshot, clean: GraphSnapshot, split: Split) -> pd.DataFrame:
     rows, allowed = _rows(train), _rows(clean).drop_duplicates()
-    n_rows = int((rows.merge(allowed, how="left", indicator=True)["_merge"] == "left_only").sum())
+    unknown = (rows.merge(allowed, how="left", indicator=True)["_merge"] == "left_only").to_numpy()
+    strange = train.behaviours.where(unknown)
     hidden = split.whole.pairs(split.test)
     hidden -= hidden.multiply(clean.interactions)
-    n_pairs = int(hidden.multiply(train.interactions).nnz)
-    return f"{n_rows} behaviours that are not in train, {n_pairs} test pairs" if n_rows or n_pairs else ""
+    user_num, item_num = hidden.multiply(train.interactions).nonzero()
+    return _joined(
+        _found("behaviour", _pairs(train, strange.user_num, strange.item_num), "learnt from, but not in train"),
+        _found("pair", _pairs(train, user_num, item_num), "in the matrix, but only in test"),
+    )
 
 
 def _rows(graph: GraphSnapshot) -> pd.DataFrame:
@@ -80,38 +97,85 @@ def _rows(graph: GraphSnapshot) -> pd.DataFrame:
     return pd.DataFrame({name: getattr(behaviours, name) for name in names})
 
 
-def _in_text(vectors: Vectors, clean: Vectors) -> str:
-    found = {label: _rows_that_differ(vectors[label], clean.get(label)) for label in vectors}
-    return ", ".join(f"vectors of {n} nodes {label}" for label, n in found.items() if n)
+def _in_relationships(train: GraphSnapshot, split: Split) -> pd.DataFrame:
+    """Find test pairs that are not known from train and are joined by a relationship that is no behaviour."""
+    hidden = split.whole.pairs(split.test)
+    hidden -= hidden.multiply(split.train_and_valid.interactions)
+    user_num, item_num = hidden.nonzero()
+    users, items = train.user_nodes[user_num], train.item_nodes[item_num]
+    forward, backward = users * train.n_nodes + items, items * train.n_nodes + users
+    found = []
+    for (_, type_, _), (source, target) in train.relations.items():
+        ends = source * train.n_nodes + target
+        known = np.isin(forward, ends) | np.isin(backward, ends)
+        ids = _pairs(train, user_num[known], item_num[known])
+        found.append(_found("pair", ids, f"a test behaviour that {type_} tells"))
+    return _joined(*found)
 
 
-def _in_scores(signal: Signal, again: Signal, clean: GraphSnapshot) -> str:
-    size = max(1, BATCH_BYTES // (4 * clean.n_items))
-    batches = np.split(np.arange(clean.n_users), range(size, clean.n_users, size))
-    n = sum(_rows_that_differ(signal.scores(users), again.scores(users)) for users in batches)
-    return f"scores of {n} users" if n else ""
-
-
-def _in_statistics(model: HybridModel, clean: HybridModel) -> str:
-    users = _rows_that_differ(model.activity[:, None], clean.activity[:, None])
-    items = _rows_that_differ(model.popularity[:, None], clean.popularity[:, None])
-    return f"activity of {users} users, popularity of {items} items" if users or items else ""
-
-
-def _in_settings(chosen: Mapping[str, Any], of_cut: Mapping[str, Signal], asked: list[Questions]) -> str:
-    if not asked:
-        return ""
-    reached = {name: mean_ndcg(asked, signal.scores) for name, signal in of_cut.items()}
-    return ", ".join(
-        f"{name} was chosen for NDCG {chosen[name]['ndcg']:.4f}, which is {ndcg:.4f}"
-        for name, ndcg in reached.items()
-        if _rows_that_differ(np.array([[chosen[name]["ndcg"]]]), np.array([[ndcg]]))
+def _in_times(split: Split) -> pd.DataFrame:
+    """Find behaviours learnt from that are later than what they are to tell, where the cut was made by time."""
+    test, learnt = split.test, split.train_and_valid.behaviours
+    if not len(test) or np.isnan(test.time).any() or np.isnan(learnt.time).any():
+        return _joined()
+    first = np.full(split.whole.n_users, np.inf)
+    np.minimum.at(first, test.user_num, test.time)
+    late = learnt.time > first[learnt.user_num]
+    if split.cut_again is by_time:
+        late = learnt.time > test.time.min()
+    elif split.cut_again is None and not _is_by_time(test, learnt, late):
+        return _joined()
+    late_rows = learnt.where(late)
+    return _found(
+        "behaviour", _pairs(split.whole, late_rows.user_num, late_rows.item_num), "learnt from, but later than test"
     )
 
 
-def _in_blends(blends: Mapping[str, Blend], again: Mapping[str, Blend]) -> str:
-    differ = [d for d, blend in blends.items() if _rows_that_differ(_learnt(blend), _learnt(again[d]))]
-    return f"weights of {', '.join(differ)}" if differ else ""
+def _is_by_time(test: Behaviours, learnt: Behaviours, late: npt.NDArray[np.bool_]) -> bool:
+    both = np.intersect1d(test.user_num, learnt.user_num)
+    in_order = np.isin(both, learnt.user_num[late], invert=True)
+    return bool(len(both) and in_order.mean() >= BY_TIME)
+
+
+def _in_text(vectors: Vectors, clean: Vectors, graph: GraphSnapshot) -> pd.DataFrame:
+    found = []
+    for label in vectors:
+        ids = np.asarray(graph.ids(label), dtype=object)
+        differ = _rows_that_differ(vectors[label], clean.get(label))
+        found.append(_found(label, ids[differ], "its text vector is another without the test behaviours"))
+    return _joined(*found)
+
+
+def _in_scores(signal: Signal, again: Signal, clean: GraphSnapshot) -> pd.DataFrame:
+    size = max(1, BATCH_BYTES // (4 * clean.n_items))
+    batches = np.split(np.arange(clean.n_users), range(size, clean.n_users, size))
+    differ = [users[_rows_that_differ(signal.scores(users), again.scores(users))] for users in batches]
+    ids = clean.users.ids[np.concatenate(differ)]
+    return _found("user", ids, "scores are others without the test behaviours")
+
+
+def _in_statistics(model: HybridModel, clean: HybridModel) -> pd.DataFrame:
+    users = _rows_that_differ(model.activity[:, None], clean.activity[:, None])
+    items = _rows_that_differ(model.popularity[:, None], clean.popularity[:, None])
+    return _joined(
+        _found("user", clean.train.users.ids[users], "activity counts other behaviours than those of train"),
+        _found("item", clean.train.items.ids[items], "popularity counts other behaviours than those of train"),
+    )
+
+
+def _in_settings(chosen: Mapping[str, Any], of_cut: Mapping[str, Signal], asked: list[Questions]) -> pd.DataFrame:
+    reached = {name: mean_ndcg(asked, signal.scores) for name, signal in of_cut.items()} if asked else {}
+    found = []
+    for name, ndcg in reached.items():
+        if len(_rows_that_differ(np.array([[chosen[name]["ndcg"]]]), np.array([[ndcg]]))):
+            detail = f"chosen for NDCG {chosen[name]['ndcg']:.4f}, which is {ndcg:.4f}"
+            found.append(_found("signal", [name], detail))
+    return _joined(*found)
+
+
+def _in_blends(blends: Mapping[str, Blend], again: Mapping[str, Blend]) -> pd.DataFrame:
+    differ = [d for d, blend in blends.items() if len(_rows_that_differ(_learnt(blend), _learnt(again[d])))]
+    return _found("domain", differ, "weights are others without the test behaviours")
 
 
 def _learnt(blend: Blend) -> npt.NDArray[Any]:
@@ -122,9 +186,21 @@ def _learnt(blend: Blend) -> npt.NDArray[Any]:
     return np.concatenate([blend.weights.ravel(), scales, options, *newcomers])[None]
 
 
-def _rows_that_differ(found: npt.NDArray[Any], clean: npt.NDArray[Any] | None) -> int:
-    """Count the rows of two matrices [n, d] that are not the same; all, if the shapes are not."""
+def _rows_that_differ(found: npt.NDArray[Any], clean: npt.NDArray[Any] | None) -> IntArray:
+    """Return the numbers of the rows of two matrices [n, d] that are not the same; all, if the shapes are not."""
     if clean is None or found.shape != clean.shape:
-        return len(found)
-    close = TOLERANCE * np.abs(clean).max(initial=0)
-    return int((np.abs(found - clean) > close).any(axis=1).sum())
+        return np.arange(len(found))
+    close = TOLERANCE * np.abs(clean[np.isfinite(clean)]).max(initial=0)
+    return np.flatnonzero(~np.isclose(found, clean, rtol=0, atol=close, equal_nan=True).all(axis=1))
+
+
+def _pairs(graph: GraphSnapshot, user_num: IntArray, item_num: IntArray) -> npt.NDArray[np.object_]:
+    return np.asarray(graph.users.ids[user_num] + " " + graph.items.ids[item_num], dtype=object)
+
+
+def _found(kind: str, ids: Any, detail: str) -> pd.DataFrame:
+    return pd.DataFrame({"kind": kind, "id": np.asarray(ids, dtype=object), "detail": detail})
+
+
+def _joined(*found: pd.DataFrame) -> pd.DataFrame:
+    return pd.concat([_found("", [], ""), *found], ignore_index=True)

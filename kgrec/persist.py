@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -18,6 +18,21 @@ from kgrec.schema import Schema
 from kgrec.signals import signal_kinds
 from kgrec.snapshot import Edges, GraphSnapshot
 from kgrec.training import Trained
+
+
+FACTS: Final = (
+    "kgrec",
+    "config",
+    "schema",
+    "digests",
+    "labels",
+    "edge_types",
+    "settings",
+    "blends",
+    "seconds",
+    "came_later",
+)
+"""What `save_model` itself says of a model in run.json."""
 
 
 def save_model(

@@ -75,6 +75,10 @@ class Run:
         except (OSError, pa.ArrowException) as error:
             raise RunError(f"{path} cannot be read ({error}); train again, or restore the folder") from error
 
+    def has_table(self, name: str) -> bool:
+        """Say whether there is a table of a name."""
+        return (self.folder / "tables" / f"{name}.parquet").is_file()
+
     def arrays(self, name: str) -> dict[str, npt.NDArray[Any]]:
         """Return named arrays of the run.
 

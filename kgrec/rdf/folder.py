@@ -54,12 +54,13 @@ def current(folder: Path) -> Path | None:
     return None
 
 
-def change(folder: Path, work: Callable[[pyoxigraph.Store], object]) -> None:
+def change(folder: Path, work: Callable[[pyoxigraph.Store], object], empty: bool = False) -> None:
     """Run `work` on a copy of the current version, which becomes the current one if all goes well.
 
     Args:
         folder: of the graph.
         work: writes to the copy, and keeps no reference to it.
+        empty: give it an empty version in place of a copy, and remove the one before at once.
 
     Raises:
         StoreError: it cannot be written, for instance because the disk is full; the graph is as it was.
@@ -69,12 +70,14 @@ def change(folder: Path, work: Callable[[pyoxigraph.Store], object]) -> None:
     after = folder / f"graph-{number}"
     try:
         _remove_all_but(folder, before)
-        if before:
+        if before and not empty:
             shutil.copytree(before, after, copy_function=_link_data)
         _write(after, work)
         pointer = folder / ".current"
         pointer.write_text(after.name, encoding="utf-8")
         os.replace(pointer, folder / "current")
+        if empty:
+            _remove_all_but(folder, after)
     except OSError as error:
         shutil.rmtree(after, ignore_errors=True)
         raise StoreError(f"cannot write {folder}: {error}; it is as it was") from error

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from kgrec.errors import StoreError
+from kgrec.errors import StoreError, near_matches
 from kgrec.schema import NodeLabel, Schema
 from kgrec.snapshot import FloatArray, GraphSnapshot, Vectors
 from kgrec.tables import GraphTables, check
@@ -155,6 +155,19 @@ class GraphStore(ABC):
         """Remove everything that was published: recommendations and vectors. What was loaded stays."""
 
     @abstractmethod
+    def remove(self, label: str, id_: str) -> dict[str, int]:
+        """Remove a node with its relationships, recommendations and vector, whole or not at all.
+
+        An embedded engine is written anew, so that no file of it holds a byte of what was removed.
+
+        Returns:
+            How much of what was published went with it: recommendations, vectors.
+
+        Raises:
+            StoreError: there is no such label or node.
+        """
+
+    @abstractmethod
     def close(self) -> None:
         """Release the engine; the store cannot be used afterwards."""
 
@@ -179,6 +192,17 @@ class GraphStore(ABC):
         if label not in nodes:
             raise StoreError(f"unknown label {label!r} in {self.uri}; expected one of {', '.join(nodes)}")
         return nodes[label]
+
+    def check_there(self, label: str, id_: str) -> None:
+        """Check that there is a node.
+
+        Raises:
+            StoreError: there is no such label or node.
+        """
+        ids = self.ids(label)
+        if ids.index(id_).as_py() < 0:
+            near = near_matches(id_, ids.to_pylist())
+            raise StoreError(f"no {label} {id_!r} in {self.uri}{near}; nothing was removed")
 
     def is_empty(self) -> StoreError:
         """Return the error for a graph that nothing was loaded into."""

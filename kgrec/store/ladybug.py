@@ -39,6 +39,7 @@ from kgrec.store.ladybug_ddl import (
     vector_table,
 )
 from kgrec.store.ladybug_engine import LOGS, execute, execute_prepared, open_file, quote, transaction
+from kgrec.store.ladybug_rebuild import copy_without
 from kgrec.store.ladybug_rows import copy, read_edges, read_nodes, upsert
 from kgrec.store.whole import identity, lock, replacement
 from kgrec.tables import GraphTables
@@ -262,6 +263,13 @@ class LadybugStore(GraphStore):
             for label in schema.nodes:
                 execute(connection, f"DROP TABLE IF EXISTS {quote(vector_table(label))}")
 
+    def remove(self, label: str, id_: str) -> dict[str, int]:
+        """Remove a node with its relationships, recommendations and vector; see `GraphStore.remove`."""
+        self._check_writable()
+        self.check_there(label, id_)
+        with self._transaction(empty=True) as target:
+            return self._read(lambda source: copy_without(source, target, label, id_))
+
     def _pointer(self) -> pd.DataFrame:
         """Return the run and the release that are published: one row or none."""
         if PUBLISHED not in self._read(table_names):
@@ -308,13 +316,11 @@ class LadybugStore(GraphStore):
         self._unlock()
 
     @contextmanager
-    def _transaction(self) -> Iterator[ladybug.Connection]:
-        """Run the block on a copy of the file that takes its place if all goes well."""
-        if self.read_only:
-            raise StoreError(f"{self.uri} is open read-only; open it without read_only to write")
-        self._check_open()
+    def _transaction(self, empty: bool = False) -> Iterator[ladybug.Connection]:
+        """Run the block on a copy of the file, or on an `empty` one, that takes its place if all goes well."""
+        self._check_writable()
         with self._writing:
-            with replacement(self.path) as (copy, locked), transaction(copy) as connection:
+            with replacement(self.path, empty) as (copy, locked), transaction(copy) as connection:
                 yield connection
             self._unlock()
             self._unlock = weakref.finalize(self, os.close, locked)
@@ -335,6 +341,11 @@ class LadybugStore(GraphStore):
             if self._database is None or seen != self._seen:
                 self._database, self._seen = open_file(self.path, read_only=True), seen
             return self._database
+
+    def _check_writable(self) -> None:
+        if self.read_only:
+            raise StoreError(f"{self.uri} is open read-only; open it without read_only to write")
+        self._check_open()
 
     def _check_open(self) -> None:
         if self._closed:

@@ -27,7 +27,7 @@ from kgrec.store.merge import merge
 from kgrec.store.neo4j_connect import answering
 from kgrec.store.neo4j_database import Database
 from kgrec.store.neo4j_lease import state
-from kgrec.store.neo4j_load import COUNT, MARKER, upsert
+from kgrec.store.neo4j_load import COUNT, MARKER, remove, upsert
 from kgrec.store.neo4j_notes import unknown_name
 from kgrec.store.neo4j_rows import quote
 from kgrec.tables import GraphTables
@@ -249,6 +249,19 @@ class Neo4jStore(GraphStore):
         if self.is_adopted():
             self._database.write("MATCH (k:`_Kgrec`) DELETE k")
             self._database.write("DROP CONSTRAINT `kgrec__Kgrec` IF EXISTS")
+
+    def remove(self, label: str, id_: str) -> dict[str, int]:
+        """Remove a node with its relationships, recommendations and vector, in one transaction.
+
+        What the server keeps of deleted rows in its files and logs is its own affair.
+
+        Raises:
+            StoreLocked: another writer is at work.
+            StoreError: there is no such label or node, or kgrec did not load it.
+        """
+        self._check_ours()
+        self.check_there(label, id_)
+        return remove(self._database, label, self.node_label(label).key, id_)
 
     def _vector_length(self, label: str) -> int:
         self.node_label(label)

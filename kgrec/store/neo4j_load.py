@@ -17,7 +17,7 @@ from kgrec.store import neo4j_rows as rows
 from kgrec.store.merge import changes
 from kgrec.store.neo4j_database import Database
 from kgrec.store.neo4j_lease import Lease, held, state
-from kgrec.store.neo4j_rows import BATCH, Change
+from kgrec.store.neo4j_rows import BATCH, Change, quote
 from kgrec.tables import GraphTables
 
 if TYPE_CHECKING:
@@ -46,6 +46,23 @@ def upsert(database: Database, tables: GraphTables) -> None:
             if state(session, MARKER).version != found.version + 1:  # somebody wrote since this was planned
                 planned = _plan(session, tables)
             _write_in_batches(lease, planned, found.is_over)
+
+
+def remove(database: Database, label: str, key: str, id_: str) -> dict[str, int]:
+    """Remove a node and its vector; see `Neo4jStore.remove`."""
+    node = f"(n:{quote(label)} {{{quote(key)}: $id}})"
+
+    def work(run: neo4j.ManagedTransaction) -> dict[str, int]:
+        # Counting first makes writers wait for each other until the end of the transaction.
+        if run.run(f"{COUNT} RETURN k.writer AS writer").single(strict=True)["writer"]:
+            raise StoreLocked(f"{database.uri} is being written; try again when that is done")
+        found = run.run(f"MATCH {node} RETURN count{{ (n)-[r:RECOMMENDED]-() }} AS n", id=id_).single(strict=True)
+        run.run(f"MATCH {node} DETACH DELETE n", id=id_).consume()
+        vectors = run.run(f"MATCH (v:{quote(label + 'Vector')} {{id: $id}}) DELETE v", id=id_).consume()
+        return {"recommendations": int(found["n"]), "vectors": vectors.counters.nodes_deleted}
+
+    with database.session(write=True) as session:
+        return session.execute_write(work)
 
 
 def _plan(session: neo4j.Session, tables: GraphTables) -> list[Change]:

@@ -30,6 +30,7 @@ from kgrec.schema import PREFIXES, Schema
 from kgrec.snapshot import FloatArray
 from kgrec.store.base import ROW_LIMIT, TIME_LIMIT, GraphStore, check_known
 from kgrec.store.cypher_errors import offset_of, refused, too_long, too_many
+from kgrec.store.rdf_remove import copy_without
 from kgrec.store.rdf_rows import (
     declare,
     loaded,
@@ -287,6 +288,18 @@ class RdfStore(GraphStore):
 
         self._change(work)
 
+    def remove(self, label: str, id_: str) -> dict[str, int]:
+        """Remove a node with its relationships, recommendations and vector; see `GraphStore.remove`."""
+        self._check_writable()
+        self.check_there(label, id_)
+        schema, source = self.declared(), self._opened()
+        [iri] = node_iris(schema, label, pa.chunked_array([[id_]], pa.string())).to_pylist()
+        left_out: dict[str, int] = {}
+        folder.change(self.path, lambda target: left_out.update(copy_without(source, target, iri)), empty=True)
+        # A vector is two triples, its node's id and its numbers.
+        vectors = left_out.get(f"{KGREC}vectors/{label}", 0) // 2
+        return {"recommendations": left_out.get(RECOMMENDATIONS, 0), "vectors": vectors}
+
     def triples(self) -> Triples:
         """Return the triples of what was loaded."""
         return loaded(self._opened())
@@ -322,11 +335,14 @@ class RdfStore(GraphStore):
         return store
 
     def _change(self, work: Callable[[pyoxigraph.Store], object]) -> None:
+        self._check_writable()
+        folder.change(self.path, work)
+
+    def _check_writable(self) -> None:
         if self.read_only:
             raise StoreError(f"{self.uri} is open read-only; open it without read_only to write")
         if self._closed:
             raise StoreError(f"{self.uri} is closed; open it again")
-        folder.change(self.path, work)
 
     def _update(self, query: str, written: str, schema: Schema) -> None:
         """Run an update, unless it leaves something that is no graph of the schema."""

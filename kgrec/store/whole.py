@@ -62,8 +62,12 @@ def _holder(inode: int) -> str:
 
 
 @contextmanager
-def replacement(path: Path) -> Iterator[tuple[Path, int]]:
+def replacement(path: Path, empty: bool = False) -> Iterator[tuple[Path, int]]:
     """Yield a copy of a file and the copy's lock; it takes the file's place if the block ends well, else it is removed.
+
+    Args:
+        path: the file.
+        empty: yield an empty file in place of a copy.
 
     Raises:
         StoreError: the copy cannot be made, for instance because the disk is full.
@@ -71,7 +75,8 @@ def replacement(path: Path) -> Iterator[tuple[Path, int]]:
     copy = path.with_name(f".{path.name}.writing")
     _remove(copy)
     try:
-        shutil.copy(path, copy)
+        if not empty:
+            shutil.copy(path, copy)
         locked = lock(copy)
         try:
             yield copy, locked

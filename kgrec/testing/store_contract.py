@@ -87,6 +87,14 @@ def contract_tables() -> GraphTables:
     return GraphTables(SCHEMA, nodes, edges)
 
 
+def _without_user_a() -> GraphTables:
+    tables = contract_tables()
+    users = tables.nodes["User"]
+    bought = tables.edges[BOUGHT]
+    nodes = {**tables.nodes, "User": users.filter(pa.compute.not_equal(users["user_id"], "a"))}
+    return GraphTables(SCHEMA, nodes, {**tables.edges, BOUGHT: bought.filter(pa.compute.not_equal(bought["src"], "a"))})
+
+
 def digest(tables: GraphTables) -> str:
     """Return the digest of a graph that was never in a store."""
     return GraphSnapshot.from_tables(check(tables)).digest
@@ -260,6 +268,31 @@ class GraphStoreContract(ABC):
         assert filled.published() is None
         with pytest.raises(StoreError, match="no vectors of Item"):
             filled.vector("Item", "i1")
+        assert filled.snapshot().digest == digest(contract_tables())
+
+    def test_a_removed_node_takes_along_what_is_at_it(self, tmp_path: Path, filled: GraphStore) -> None:
+        filled.publish(recommendations(["a", "shop", "a"], ["i1", "t1", "\\"]), "first")
+        filled.write_vectors("User", pa.array(["a", ODD]), np.eye(2, dtype=np.float32))
+        filled.write_vectors("Item", pa.array(["i1", "i2"]), np.eye(2, dtype=np.float32))
+        with self.open(tmp_path, read_only=True) as reader:
+            assert filled.remove("User", "a") == {"recommendations": 2, "vectors": 1}
+            assert reader.snapshot().digest == filled.snapshot().digest == digest(_without_user_a())
+        assert filled.schema() == SCHEMA
+        assert filled.published() == "first"
+        assert filled.vector("User", "a") is None
+        np.testing.assert_array_equal(filled.vector("User", ODD), [0, 1])
+        assert filled.nearest("Item", np.ones(2, dtype=np.float32), 5)["id"].tolist() == ["i1", "i2"]
+        assert filled.remove("Thing", "t1") == {"recommendations": 1, "vectors": 0}
+        filled.write(contract_tables())
+        assert filled.snapshot().digest == digest(contract_tables())
+
+    def test_a_node_that_is_not_there_is_not_removed(self, tmp_path: Path, filled: GraphStore) -> None:
+        with pytest.raises(StoreError, match=r"no Shop 'shpo' in .*near matches: shop; nothing was removed"):
+            filled.remove("Shop", "shpo")
+        with pytest.raises(StoreError, match="unknown label 'Shp'"):
+            filled.remove("Shp", "shop")
+        with self.open(tmp_path, read_only=True) as reader, pytest.raises(StoreError, match="read-only"):
+            reader.remove("Shop", "shop")
         assert filled.snapshot().digest == digest(contract_tables())
 
     def test_ids_are_the_keys_of_a_label(self, filled: GraphStore) -> None:

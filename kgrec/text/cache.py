@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,12 @@ class VectorCache:
         return vectors[codes]
 
 
+    def drop(self, texts: Collection[str]) -> int:
+        """Remove the vectors of texts, whatever encoder made them; return how many there were."""
+        keys = _text_keys(texts)
+        return sum(_Shelf(folder).drop(keys) for folder in self.folder.glob("*")) if len(keys) else 0
+
+
 class _Shelf:
     """The files of one encoder."""
 
@@ -116,6 +122,19 @@ class _Shelf:
         finally:
             with suppress(OSError):
                 part.unlink()
+
+    def drop(self, keys: Keys) -> int:
+        """Remove vectors by their keys [n, 16]; a file that held some is written anew without them."""
+        dropped = 0
+        for file in self.folder.glob("*.safetensors"):
+            arrays = self._load(file)
+            kept = _positions(arrays["keys"], keys) < 0 if arrays else np.ones(0, bool)
+            if arrays and not kept.all():
+                if kept.any():
+                    self.write(arrays["keys"][kept], arrays["vectors"][kept])
+                file.unlink(missing_ok=True)
+                dropped += int((~kept).sum())
+        return dropped
 
     def _load(self, file: Path) -> dict[str, npt.NDArray[Any]] | None:
         """Return a file's keys and vectors; None if it is damaged, or another process has merged it away."""

@@ -1,0 +1,87 @@
+"""The audits behind the command: does a run know what it was tested on?"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from kgrec.errors import UsageError
+from kgrec.jobs import runs_folder
+from kgrec.leakage import COLUMNS, TOLERANCE, leaks
+from kgrec.recommender import Recommender
+from kgrec.runs import Run, find_run
+from kgrec.snapshot import GraphSnapshot, Vectors
+from kgrec.split import Split, split_by
+from kgrec.store import open_store
+from kgrec.text import text_vectors
+
+SHOWN: Final = 5
+"""Ids of a finding that a person is shown."""
+
+
+def audit_leakage(graph: str, run: str | None = None, runs: str | Path | None = None) -> pd.DataFrame:
+    """Return every row that shows a stage of a run to know test behaviours, or later ones than it may.
+
+    The run is read from its folder, its cut made again from the graph, and every stage repeated without the test
+    behaviours; see `kgrec.leakage.leaks`. One stage more, "recommendations", is whether the lists that the run keeps
+    are what its model says.
+
+    Args:
+        graph: URI of the graph; it is only read.
+        run: name of a run; the newest if not given.
+        runs: folder of runs; beside the graph if not given.
+
+    Returns:
+        Columns stage, kind, id, detail; no row where nothing leaks.
+
+    Raises:
+        RunError: there is no such run.
+        UsageError: the run holds nothing out, or the graph has changed since.
+    """
+    found = find_run(runs_folder(graph, runs), run)
+    split = _cut_of(graph, found)
+    model = Recommender.load(found.folder)
+    rows = leaks(split, model.trained, model.config, partial(_encoded, model), "train+valid")
+    lists = _in_lists(model, found.table("recommendations").to_pandas())
+    return pd.concat([rows, lists], ignore_index=True) if len(rows) else lists
+
+
+def summary(found: pd.DataFrame) -> pd.DataFrame:
+    """Return findings for people: one line for each thing that is wrong, with the number of rows and the first ids."""
+    by = [name for name in found.columns if name != "id"]
+    groups = found.groupby(by, sort=False, dropna=False)["id"]
+    lines = groups.agg(rows="size", which=lambda ids: ", ".join(ids.iloc[:SHOWN]) + (" …" if len(ids) > SHOWN else ""))
+    return lines.reset_index()[[*by[:-1], "rows", "which", by[-1]]]
+
+
+def _encoded(model: Recommender, part: GraphSnapshot) -> Vectors:
+    return text_vectors(part, model.encoder, model.cache)
+
+
+def _cut_of(graph: str, run: Run) -> Split:
+    """Return the cut that a run was trained on."""
+    with open_store(graph, read_only=True) as store:
+        snapshot = store.snapshot()
+    if "split" not in run.info:
+        raise UsageError(f"{run.name} does not say how it was cut; expected a run of `kgrec train`")
+    if snapshot.digest != run.info["data_digest"]:
+        raise UsageError(f"{graph} has changed since run {run.name} was trained; train again: kgrec train {graph}")
+    split = split_by(snapshot, run.info["split"])
+    if not split.is_test.any():
+        raise UsageError(f"run {run.name} holds nothing out, so nothing can leak; expected one of another split")
+    return split
+
+
+def _in_lists(model: Recommender, listed: pd.DataFrame) -> pd.DataFrame:
+    """Find users whose list is not what the model says; another order among equal scores is the same."""
+    again = model.recommend(listed["user_id"].unique(), k=int(listed["rank"].max() if len(listed) else 1))
+    both = listed.merge(again, on=["user_id", "rank"], how="outer", suffixes=("", "_again"))
+    close = TOLERANCE * np.abs(again["score"]).max()
+    same = np.isclose(both["score"], both["score_again"], rtol=0, atol=close)
+    differ = both.loc[~same, "user_id"].unique()
+    found = {"stage": "recommendations", "kind": "user", "id": differ, "detail": "its list is not what the model says"}
+    return pd.DataFrame(found, columns=COLUMNS)

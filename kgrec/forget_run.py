@@ -1,0 +1,106 @@
+"""A run without some nodes: their rows are dropped, and what learnt from them is learnt again where that is quick."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kgrec.growth import Growth
+from kgrec.model import HybridModel
+from kgrec.persist import FACTS, save_model
+from kgrec.recommender import Recommender
+from kgrec.runs import Run
+from kgrec.signals.base import Signal
+from kgrec.snapshot import Edges, GraphSnapshot
+from kgrec.text import text_vectors
+from kgrec.training import Trained, refit
+
+Node = tuple[str, str]
+"""Label and key."""
+
+QUICK: Final = 20.0
+"""Seconds that learning a signal again may take, roughly; a slower one only loses the rows of the nodes."""
+
+RETRAINED: Final = "retrained"
+ROWS_REMOVED: Final = "rows removed; what all share was learnt with it too, until the next training"
+
+
+def without(graph: GraphSnapshot, nodes: Sequence[Node]) -> GraphSnapshot:
+    """Return a graph without some nodes and the relationships at them; nodes that are not there are passed over."""
+    for label, key in nodes:
+        if label in graph.nodes:
+            graph = _without(graph, label, graph.ids(label).index(key).as_py())
+    return graph
+
+
+def rewrite(run: Run, nodes: Sequence[Node], role: str) -> dict[str, Any]:
+    """Write a run anew without some nodes, whole or not at all.
+
+    Settings and blends stay: they are a few numbers for all users together.
+
+    Args:
+        run: the run.
+        nodes: labels and keys; all keys are the one id of a user or an item.
+        role: "user" or "item".
+
+    Returns:
+        What went: relationships, recommendations, and what became of each signal.
+
+    Raises:
+        RunError: it is damaged, or cannot be written.
+        UsageError: texts that named a node are others now, and the encoder of the run is not here.
+    """
+    model = Recommender.load(run.folder)
+    old = model.model
+    train = without(old.train, nodes)
+    vectors = text_vectors(train, model.encoder, model.known_texts)
+    growth = Growth(old.train, train, vectors)
+    quick = [name for name, signal in old.signals.items() if signal.cost(signal.settings, train) <= QUICK]
+    again = refit({name: old.signals[name] for name in quick}, train, vectors, model.config.seed)
+    signals: Mapping[str, Signal] = {
+        name: again[name] if name in again else signal.fold_in(growth) for name, signal in old.signals.items()
+    }
+    blends = {domain: blend for domain, blend in old.blends.items() if domain in train.item_domains}
+    hybrid = HybridModel(train, signals, blends, old.came_later - {key for _, key in nodes})
+    listed = run.table("recommendations") if run.has_table("recommendations") else None
+    kept = None if listed is None else listed.filter(pc.not_equal(listed.column(f"{role}_id"), nodes[0][1]))
+    trained = Trained(hybrid, vectors, model.trained.choices, model.trained.seconds)
+    facts = {name: value for name, value in run.info.items() if name not in FACTS}
+    facts["forgotten"] = run.info.get("forgotten", 0) + 1
+    tables: dict[str, pa.Table] = {} if kept is None else {"recommendations": kept}
+    save_model(run.folder, trained, model.config, facts, tables)
+    return {
+        "relationships": n_edges(old.train) - n_edges(train),
+        "recommendations": 0 if listed is None or kept is None else listed.num_rows - kept.num_rows,
+        "signals": {name: RETRAINED if name in again else ROWS_REMOVED for name in signals},
+    }
+
+
+def n_edges(graph: GraphSnapshot) -> int:
+    """Return the number of relationships of a graph."""
+    return sum(map(len, graph.edges.values()))
+
+
+def _without(graph: GraphSnapshot, label: str, num: int) -> GraphSnapshot:
+    if num < 0:
+        return graph
+    edges = {t: _renumbered(e, t[0] == label, t[2] == label, num) for t, e in graph.edges.items()}
+    edges = {t: e for t, e in edges.items() if len(e)}
+    table = graph.nodes[label]
+    rest = table.filter(pa.array(np.arange(table.num_rows) != num)).combine_chunks()
+    nodes = {name: rest if name == label else other for name, other in graph.nodes.items()}
+    return GraphSnapshot(graph.schema, {name: t for name, t in nodes.items() if t.num_rows}, edges)
+
+
+def _renumbered(edges: Edges, at_source: bool, at_target: bool, num: int) -> Edges:
+    """Drop the relationships at a node; the nodes after it have one number less."""
+    keep = np.ones(len(edges), bool)
+    keep &= ~(at_source & (edges.src_num == num)) & ~(at_target & (edges.dst_num == num))
+    kept = edges.where(keep)
+    src = kept.src_num - (at_source & (kept.src_num > num))
+    dst = kept.dst_num - (at_target & (kept.dst_num > num))
+    return Edges(src, dst, kept.table)

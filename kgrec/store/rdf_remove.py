@@ -1,0 +1,63 @@
+"""An RDF graph written anew without one node: the engine keeps the names of what was deleted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kgrec.columns import BoolArray, to_mask
+from kgrec.rdf import terms
+from kgrec.rdf.triples import Triples, parse
+
+if TYPE_CHECKING:
+    import pyoxigraph
+
+
+def copy_without(source: pyoxigraph.Store, target: pyoxigraph.Store, iri: str) -> dict[str, int]:
+    """Copy every graph to an empty store, but for one node and what stands for relationships at it.
+
+    Args:
+        source: the graph as it is.
+        target: empty.
+        iri: the node's.
+
+    Returns:
+        IRI of a named graph → how many relationships of it, or where it has none triples, were left out.
+    """
+    import pyoxigraph as ox
+
+    left_out = {}
+    for graph in (ox.DefaultGraph(), *source.named_graphs()):
+        text = source.dump(format=ox.RdfFormat.N_TRIPLES, from_graph=graph) or b""
+        found = parse([text])
+        at_node = _standing_for(found, f"<{iri}>")
+        kept = _kept(found, f"<{iri}>", at_node)
+        if kept.any():
+            target.bulk_load(_text(found, kept), ox.RdfFormat.N_TRIPLES, to_graph=graph)
+        if isinstance(graph, ox.NamedNode):
+            left_out[graph.value] = len(at_node) or int((~kept).sum())
+    return left_out
+
+
+def _standing_for(found: Triples, node: str) -> list[str]:
+    """Return what stands for the relationships at a node."""
+    ends = np.concatenate([found.rows(terms.SUBJECT), found.rows(terms.OBJECT)])
+    at_node = ends[to_mask(pc.equal(found.objects.take(pa.array(ends)), node))]
+    return list(found.subjects.take(pa.array(at_node)).unique().to_pylist())
+
+
+def _kept(found: Triples, node: str, at_node: list[str]) -> BoolArray:
+    gone = pa.array([node, *at_node], pa.large_string())
+    return ~(to_mask(pc.is_in(found.subjects, value_set=gone)) | to_mask(pc.is_in(found.objects, value_set=gone)))
+
+
+def _text(found: Triples, kept: BoolArray) -> bytes:
+    mask = pa.array(kept)
+    predicates = pa.chunked_array([found.predicates.cast(pa.large_string())])
+    columns = [column.filter(mask) for column in (found.subjects, predicates, found.objects)]
+    end, space = (pa.scalar(text, pa.large_string()) for text in (".\n", " "))
+    lines = pc.binary_join_element_wise(*columns, end, space).combine_chunks()
+    return bytes(lines.buffers()[2])
