@@ -1,4 +1,4 @@
-"""The audits behind the command: does a run know what it was tested on?"""
+"""The audits behind the command: does a run know what it was tested on, and what is odd in a graph?"""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from kgrec.data_audit import audit
 from kgrec.errors import UsageError
 from kgrec.jobs import runs_folder
 from kgrec.leakage import COLUMNS, TOLERANCE, leaks
@@ -50,12 +51,27 @@ def audit_leakage(graph: str, run: str | None = None, runs: str | Path | None = 
     return pd.concat([rows, lists], ignore_index=True) if len(rows) else lists
 
 
+def audit_data(graph: str) -> pd.DataFrame:
+    """Return what is odd in a graph, one row each; see `kgrec.data_audit.audit`.
+
+    Args:
+        graph: URI of the graph; it is only read.
+
+    Returns:
+        Columns kind, label, id, detail; no row where nothing is odd.
+    """
+    with open_store(graph, read_only=True) as store:
+        return audit(store.snapshot())
+
+
 def summary(found: pd.DataFrame) -> pd.DataFrame:
-    """Return findings for people: one line for each thing that is wrong, with the number of rows and the first ids."""
-    by = [name for name in found.columns if name != "id"]
-    groups = found.groupby(by, sort=False, dropna=False)["id"]
-    lines = groups.agg(rows="size", which=lambda ids: ", ".join(ids.iloc[:SHOWN]) + (" …" if len(ids) > SHOWN else ""))
-    return lines.reset_index()[[*by[:-1], "rows", "which", by[-1]]]
+    """Return findings for people: one line a kind, with the number of rows, the first ids, and the first detail."""
+    by = [name for name in found.columns if name not in ("id", "detail")]
+    groups = found.groupby(by, sort=False)
+    shown = groups["id"].agg(lambda ids: ", ".join(ids.iloc[:SHOWN]) + (" …" if len(ids) > SHOWN else ""))
+    return groups["detail"].agg(rows="size", detail="first").assign(which=shown).reset_index()[
+        [*by, "rows", "which", "detail"]
+    ]
 
 
 def _encoded(model: Recommender, part: GraphSnapshot) -> Vectors:

@@ -1,11 +1,12 @@
 """The `kgrec` command. Every command is one library call, shown as a table or as JSON.
 
-Exit codes: 0 done, 1 failed or an audit found something, 2 wrong use, 130 interrupted.
+Exit codes: 0 done, 1 failed, or an audit or a search for traces found something, 2 wrong use, 130 interrupted.
 """
 
 from __future__ import annotations
 
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,8 +31,16 @@ runs_app = typer.Typer(help="List and show runs.", no_args_is_help=True)
 app.add_typer(runs_app, name="runs")
 schema_app = typer.Typer(help="Propose, adopt and translate schemas.", no_args_is_help=True)
 app.add_typer(schema_app, name="schema")
-audit_app = typer.Typer(help="Find leaks in a run; exit code 1 if there is one.", no_args_is_help=True)
+audit_app = typer.Typer(help="Find leaks in a run, and what is odd in a graph; exit code 1 if there is any.", no_args_is_help=True)
 app.add_typer(audit_app, name="audit")
+
+
+class Role(StrEnum):
+    """Whom or what to forget."""
+
+    user = "user"
+    item = "item"
+
 
 Graph = Annotated[
     str, typer.Argument(help="The graph: shop.lbug, oxigraph:FOLDER or neo4j://HOST.", show_default=False)
@@ -332,16 +341,24 @@ def runs_show(
 
 
 @audit_app.command("leakage")
-def leakage(
+def audit_leakage(
     graph: Graph,
     run: Annotated[str | None, typer.Argument(help="Name of a run; the newest if not given.")] = None,
     runs: Runs = None,
     as_json: Json = False,
 ) -> None:
     """Find the stages of a run that know test behaviours or later ones, with the rows; exit code 1 if there is one."""
-    from kgrec.audit import audit_leakage
+    from kgrec.audit import audit_leakage as find
 
-    _show_findings(audit_leakage(graph, run, runs), "no stage knows what the run was tested on", as_json)
+    _show_findings(find(graph, run, runs), "no stage knows what the run was tested on", as_json)
+
+
+@audit_app.command("data")
+def audit_data(graph: Graph, as_json: Json = False) -> None:
+    """Find duplicates, bot-like users, future times, orphans, hubs and sudden volume; exit code 1 if there is one."""
+    from kgrec.audit import audit_data as find
+
+    _show_findings(find(graph), "nothing is odd in the data", as_json)
 
 
 @app.command()
@@ -359,6 +376,26 @@ def unpublish(graph: Graph, as_json: Json = False) -> None:
         run = store.published()
         store.unpublish()
     show_facts(f"nothing is published in {graph}", {"removed": run}, as_json)
+
+
+@app.command()
+def forget(
+    graph: Graph,
+    role: Annotated[Role, typer.Argument(help="user or item.", show_default=False)],
+    id_: Annotated[str, typer.Argument(metavar="ID", help="The key of the node.", show_default=False)],
+    runs: Runs = None,
+    as_json: Json = False,
+) -> None:
+    """Remove a user or an item from graph, runs and cache, search for traces, write a receipt; exit code 1 if any."""
+    from kgrec.forget import forget as forget_it
+
+    receipt = forget_it(graph, role.value, id_, runs)
+    show_facts(f"forgotten; receipt: {receipt['receipt']}", receipt if as_json else receipt["removed"], as_json)
+    left = receipt["searched"]["found"]
+    if left and not as_json:
+        show_text(f"still there, outside of what kgrec keeps: {', '.join(left)}")
+    if left:
+        raise typer.Exit(1)
 
 
 @schema_app.command("infer")

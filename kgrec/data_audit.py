@@ -1,0 +1,177 @@
+"""What is odd in a graph before anything learns from it: rows, users, times, nodes and days that look like mistakes."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from numpy.lib.stride_tricks import sliding_window_view
+
+from kgrec.columns import BoolArray
+from kgrec.snapshot import Behaviours, GraphSnapshot, IntArray
+
+Floats = npt.NDArray[np.float64]
+
+COLUMNS: Final = ["kind", "label", "id", "detail"]
+
+FAR: Final = 6.0
+"""Deviations from the median beyond which something is unlike the rest."""
+LEAST_DEVIATION: Final = 0.5
+"""Of logarithms; where nodes are nearly alike, one is unlike them only from e^(6 · 0.5) = 20 times the median on."""
+NEAR: Final = 10.0
+"""Seconds within which a second behaviour is the first once more."""
+CLOCK: Final = 1e8
+"""Median time from which times are seconds since 1970, and not an order."""
+LEEWAY: Final = 3600.0
+"""Seconds that the clock of another machine may be ahead."""
+SUDDEN: Final = 2.0
+"""A change of volume is at least to twice, or to half."""
+DAY: Final = 86_400.0
+PERIODS: Final = (("day", DAY, 28), ("week", 7 * DAY, 8))
+"""Name, seconds, and how many periods before are compared with."""
+
+
+def audit(graph: GraphSnapshot, now: float | None = None) -> pd.DataFrame:
+    """Return what is odd in a graph, one row each.
+
+    - "duplicate": a behaviour of the same user, item and type within 10 seconds of the one before: a double click.
+    - "bot-like": a user with far more behaviours than the others: beyond the median by six median absolute deviations,
+      of logarithms (Leys et al., J. Exp. Soc. Psychol. 2013).
+    - "future": a behaviour later than now.
+    - "orphan": a node without any relationship.
+    - "hub": a node, not of a user, with far more relationships of one type and direction than others of its label; the
+      rule is that for users.
+    - "volume": a day or week with at least twice, or at most half, as many behaviours as the median of the 28 days or
+      8 weeks before, and six deviations away, of square roots, whose spread chance alone makes equal.
+
+    Times are looked at where they are seconds since 1970.
+
+    Args:
+        graph: the graph.
+        now: seconds since 1970; the clock's if not given.
+
+    Returns:
+        Columns kind, label (of the node, or the behaviour's type), id (the node's; user and item of a behaviour; a
+        day), detail.
+    """
+    parts = [_duplicates(graph), _bots(graph), _future(graph, time.time() if now is None else now)]
+    parts += [_orphans(graph), _hubs(graph), _volume(graph)]
+    return pd.concat([pd.DataFrame(columns=COLUMNS), *(part for part in parts if len(part))], ignore_index=True)
+
+
+def _duplicates(graph: GraphSnapshot) -> pd.DataFrame:
+    rows = graph.behaviours
+    order = np.lexsort([rows.time, rows.type_num, rows.item_num, rows.user_num])
+    last, this = order[:-1], order[1:]
+    same = np.ones(len(this), bool)
+    for values in (rows.user_num, rows.item_num, rows.type_num):
+        same &= values[last] == values[this]
+    gap = rows.time[this] - rows.time[last]
+    again = same & (np.isnan(gap) | (gap <= (NEAR if _is_clock(rows) else 0)))
+    detail = [f"{seconds:g} seconds after the same" for seconds in np.nan_to_num(gap[again])]
+    return _of_behaviours(graph, "duplicate", this[again], detail)
+
+
+def _bots(graph: GraphSnapshot) -> pd.DataFrame:
+    counts = np.bincount(graph.behaviours.user_num, minlength=graph.n_users)
+    far = np.flatnonzero(_is_far(counts))
+    labels = graph.present(graph.schema.roles.users)
+    of_user = np.repeat(np.array(labels, dtype=object), [graph.nodes[label].num_rows for label in labels])
+    median = np.median(counts[counts > 0]) if len(far) else 0
+    detail = [f"{n:,} behaviours; the median is {median:g}" for n in counts[far]]
+    return pd.DataFrame({"kind": "bot-like", "label": of_user[far], "id": graph.users.ids[far], "detail": detail})
+
+
+def _future(graph: GraphSnapshot, now: float) -> pd.DataFrame:
+    times = graph.behaviours.time
+    late = np.nan_to_num(times, nan=-np.inf) > now + LEEWAY
+    late &= _is_clock(graph.behaviours)
+    return _of_behaviours(graph, "future", late, "at " + _dates(times[late], "s"))
+
+
+def _orphans(graph: GraphSnapshot) -> pd.DataFrame:
+    linked = np.zeros(graph.n_nodes, bool)
+    for (source, _, target), edges in graph.edges.items():
+        linked[edges.src_num + graph.offsets[source]] = True
+        linked[edges.dst_num + graph.offsets[target]] = True
+    parts = [pd.DataFrame(columns=COLUMNS)]
+    for label, table in graph.nodes.items():
+        start = graph.offsets[label]
+        lone = np.flatnonzero(~linked[start : start + table.num_rows])
+        parts.append(_of_nodes(graph, "orphan", label, lone, ["no relationship"] * len(lone)))
+    return pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
+
+
+def _hubs(graph: GraphSnapshot) -> pd.DataFrame:
+    parts = [pd.DataFrame(columns=COLUMNS)]
+    for (source, type_, target), edges in graph.edges.items():
+        for label, nums, way in ((source, edges.src_num, "from"), (target, edges.dst_num, "to")):
+            if label in graph.schema.roles.users:
+                continue
+            degree = np.bincount(nums, minlength=graph.nodes[label].num_rows)
+            far, median = np.flatnonzero(_is_far(degree)), np.median(degree[degree > 0])
+            detail = [f"{n:,} {type_} {way} it; the median is {median:g}" for n in degree[far]]
+            parts.append(_of_nodes(graph, "hub", label, far, detail))
+    return pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
+
+
+def _volume(graph: GraphSnapshot) -> pd.DataFrame:
+    times = graph.behaviours.time[np.isfinite(graph.behaviours.time)]
+    parts = [pd.DataFrame(columns=COLUMNS)]
+    for name, seconds, before in PERIODS if _is_clock(graph.behaviours) else ():
+        # Weeks begin on a Monday, and 1970 on a Thursday.
+        period = np.floor((times + (3 * DAY if name == "week" else 0)) / seconds).astype(np.int64)
+        counts = np.bincount(period - period.min())[:-1]  # the last is not over
+        sudden, usual = _is_sudden(counts, before)
+        start = (sudden + period.min()) * seconds - (3 * DAY if name == "week" else 0)
+        detail = [f"{n:,} in a {name}, usually {m:g}" for n, m in zip(counts[sudden], usual[sudden], strict=True)]
+        parts.append(pd.DataFrame({"kind": "volume", "label": name, "id": _dates(start, "D"), "detail": detail}))
+    return pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
+
+
+def _is_sudden(counts: IntArray, before: int) -> tuple[IntArray, Floats]:
+    """Return the periods at which volume changes, and what is usual before each; a change that lasts is told once."""
+    if len(counts) <= before:
+        return np.empty(0, np.int64), np.empty(0)
+    usual = np.full(len(counts), np.nan)
+    usual[before:] = np.median(sliding_window_view(counts, before)[:-1], axis=1)
+    far = np.nan_to_num(2 * (np.sqrt(counts) - np.sqrt(usual)))
+    spread = max(1.4826 * np.median(np.abs(far[before:])), 1.0)
+    changed = (counts >= SUDDEN * usual) | (counts <= usual / SUDDEN)
+    side = np.where(changed & (np.abs(far) > FAR * spread), np.sign(far), 0)
+    return np.flatnonzero((side != 0) & (side != np.r_[0, side[:-1]])), usual
+
+
+def _is_far(counts: IntArray) -> BoolArray:
+    """Mark what has far more than the median of those that have any, [n]."""
+    some = counts > 0
+    if not some.any():
+        return some
+    logs = np.log(np.maximum(counts, 1))
+    median = np.median(logs[some])
+    deviation = max(1.4826 * np.median(np.abs(logs[some] - median)), LEAST_DEVIATION)
+    return np.asarray(some & (logs > median + FAR * deviation))
+
+
+def _is_clock(behaviours: Behaviours) -> bool:
+    known = behaviours.time[np.isfinite(behaviours.time)]
+    return bool(len(known) and np.median(known) > CLOCK)
+
+
+def _dates(seconds: Floats, unit: Any) -> npt.NDArray[np.object_]:
+    return np.datetime_as_string(seconds.astype("datetime64[s]"), unit=unit).astype(object)
+
+
+def _of_nodes(graph: GraphSnapshot, kind: str, label: str, nums: IntArray, detail: list[str]) -> pd.DataFrame:
+    ids = np.asarray(graph.ids(label), dtype=object)[nums]
+    return pd.DataFrame({"kind": kind, "label": label, "id": ids, "detail": detail})
+
+
+def _of_behaviours(graph: GraphSnapshot, kind: str, which: npt.NDArray[Any], detail: Any) -> pd.DataFrame:
+    rows, types = graph.behaviours.where(which), np.array(list(graph.schema.roles.behaviours), dtype=object)
+    ids = graph.users.ids[rows.user_num] + " " + graph.items.ids[rows.item_num]
+    found = {"kind": kind, "label": types[rows.type_num], "id": ids, "detail": np.asarray(detail, dtype=object)}
+    return pd.DataFrame(found)

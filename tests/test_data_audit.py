@@ -1,0 +1,165 @@
+"""What is planted into a clean graph is found, by name; the clean graph has no finding."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from kgrec.data_audit import COLUMNS, DAY, audit
+from kgrec.schema import Schema
+from kgrec.snapshot import GraphSnapshot
+from kgrec.store import open_store
+from kgrec.tables import GraphTables, check
+
+SCHEMA = Schema.parse(
+    """
+    name: shop
+    nodes:
+      User: {key: id}
+      Item: {key: id}
+      Tag: {key: id}
+    relationships:
+      BOUGHT: {from: User, to: Item, properties: {count: int, at: datetime}}
+      HAS_TAG: {from: Item, to: Tag}
+    roles: {users: User, items: Item, behaviours: {BOUGHT: {time: at}}}
+    """
+)
+START, DAYS, USERS, ITEMS = 1_700_000_000, 120, 60, 80
+NOW = START + (DAYS + 10) * DAY
+
+
+class Shop:
+    """A shop in which 30 behaviours a day happen, evenly; what is odd is added to it."""
+
+    def __init__(self):
+        rng = np.random.default_rng(0)
+        pair = np.concatenate([rng.permutation(USERS * ITEMS) for _ in range(2)])[: 30 * DAYS]
+        self.user = [f"u{p // ITEMS}" for p in pair]
+        self.item = [f"i{p % ITEMS}" for p in pair]
+        self.at = (START + np.arange(len(pair)) * DAY / 30).tolist()
+        self.tagged = [(f"i{n}", f"t{n % 20}") for n in range(ITEMS)]
+        self.users, self.items = USERS, [f"i{n}" for n in range(ITEMS)]
+
+    def add(self, user, item, at):
+        self.user += user
+        self.item += item
+        self.at += at
+
+    def tables(self):
+        nodes = {
+            "User": pa.table({"id": [f"u{n}" for n in range(self.users)]}),
+            "Item": pa.table({"id": self.items}),
+            "Tag": pa.table({"id": [f"t{n}" for n in range(20)]}),
+        }
+        at = pa.array(np.round(np.array(self.at) * 1e6).astype(np.int64)).cast(pa.timestamp("us"))
+        bought = {"src": self.user, "dst": self.item, "count": list(range(len(self.user))), "at": at}
+        tagged = pa.table({"src": [item for item, _ in self.tagged], "dst": [tag for _, tag in self.tagged]})
+        return GraphTables(
+            SCHEMA, nodes, {("User", "BOUGHT", "Item"): pa.table(bought), ("Item", "HAS_TAG", "Tag"): tagged}
+        )
+
+    def found(self):
+        rows = audit(GraphSnapshot.from_tables(self.tables()), NOW)
+        assert list(rows.columns) == COLUMNS
+        return list(rows[["kind", "label", "id"]].itertuples(index=False, name=None))
+
+
+@pytest.fixture
+def shop():
+    return Shop()
+
+
+def test_nothing_is_found_in_a_clean_graph(shop):
+    assert shop.found() == []
+
+
+@pytest.mark.parametrize("seconds", [0, 9])
+def test_a_behaviour_once_more(shop, seconds):
+    shop.add(shop.user[7:8], shop.item[7:8], [shop.at[7] + seconds])
+    assert shop.found() == [("duplicate", "BOUGHT", f"{shop.user[7]} {shop.item[7]}")]
+
+
+def test_a_behaviour_again_later_is_no_duplicate(shop):
+    shop.add(shop.user[7:8], shop.item[7:8], [shop.at[7] + 11])
+    assert shop.found() == []
+
+
+def test_a_user_with_far_too_much(shop):
+    n = 20 * 60 * 3
+    shop.users += 1
+    shop.add([f"u{USERS}"] * n, [f"i{k % ITEMS}" for k in range(n)], np.linspace(START, START + DAYS * DAY, n).tolist())
+    assert shop.found() == [("bot-like", "User", f"u{USERS}")]
+
+
+def test_times_that_are_still_to_come(shop):
+    shop.add(["u1"], ["i2"], [NOW + 2 * DAY])
+    assert ("future", "BOUGHT", "u1 i2") in shop.found()
+
+
+def test_a_clock_that_is_a_little_ahead_is_no_future():
+    shop = Shop()
+    shop.add(["u1"], ["i2"], [NOW + 60])
+    assert "future" not in {kind for kind, *_ in shop.found()}
+
+
+def test_nodes_that_nothing_leads_to(shop):
+    shop.users += 1
+    shop.items.append("lonely")
+    assert shop.found() == [("orphan", "User", f"u{USERS}"), ("orphan", "Item", "lonely")]
+
+
+def test_a_node_that_everything_leads_to(shop):
+    shop.items += [f"n{n}" for n in range(400)]
+    shop.tagged += [(f"n{n}", "t3") for n in range(400)]
+    assert shop.found() == [("hub", "Tag", "t3")]
+
+
+def day(n):
+    return str(np.datetime64(int(START + n * DAY), "s").astype("datetime64[D]"))
+
+
+def test_a_day_with_far_too_many_behaviours(shop):
+    again = range(60)
+    shop.add([f"u{n}" for n in again], [f"i{n}" for n in again], (START + 80 * DAY + np.arange(60.0)).tolist())
+    assert shop.found() == [("volume", "day", day(80))]
+
+
+def test_days_without_behaviours_and_the_return_are_told_once_each(shop):
+    kept = [i for i, at in enumerate(shop.at) if not 70 * DAY <= at - START < 75 * DAY]
+    shop.user, shop.item, shop.at = ([part[i] for i in kept] for part in (shop.user, shop.item, shop.at))
+    days = [id_ for kind, label, id_ in shop.found() if (kind, label) == ("volume", "day")]
+    assert len(days) == 1
+    assert day(70) <= days[0] <= day(71)
+
+
+def test_an_order_is_no_clock(shop):
+    shop.at = (np.arange(len(shop.at)) / 1e3).tolist()
+    shop.add(["u1"], ["i2"], [1e6])
+    assert shop.found() == []
+
+
+def test_the_command_names_rows_and_ends_with_1(kgrec, tmp_path, shop):
+    shop.items.append("lonely")
+    shop.add(shop.user[7:8], shop.item[7:8], [shop.at[7] + 2])
+    with open_store(tmp_path / "shop.lbug") as store:
+        store.write(check(shop.tables()))
+    listed = kgrec("audit", "data", tmp_path / "shop.lbug", "--json")
+    assert listed.code == 1
+    assert json.loads(listed.out) == [
+        {
+            "kind": "duplicate",
+            "label": "BOUGHT",
+            "id": f"{shop.user[7]} {shop.item[7]}",
+            "detail": "2 seconds after the same",
+        },
+        {"kind": "orphan", "label": "Item", "id": "lonely", "detail": "no relationship"},
+    ]
+    shown = kgrec("audit", "data", tmp_path / "shop.lbug")
+    assert shown.code == 1
+    assert "orphan" in shown.out
+    with open_store(tmp_path / "shop.lbug") as store:
+        store.remove("Item", "lonely")
+        store.remove("User", shop.user[7])
+    clean = kgrec("audit", "data", tmp_path / "shop.lbug")
+    assert (clean.code, clean.out.strip()) == (0, "nothing is odd in the data")

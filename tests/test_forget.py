@@ -1,0 +1,190 @@
+"""A forgotten user or item is in no file of the workspace, and what is left serves everybody else as before."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from safetensors.numpy import load_file
+
+from kgrec import recommender
+from kgrec.config import Config
+from kgrec.errors import UnknownItem, UnknownUser
+from kgrec.forget import forget, matches
+from kgrec.forget_run import RETRAINED, ROWS_REMOVED, without
+from kgrec.jobs import publish_run, train_run
+from kgrec.recommender import Recommender
+from kgrec.runs import find_run, root_of
+from kgrec.signals.cf.ease import EASE
+from kgrec.snapshot import GraphSnapshot
+from kgrec.store import open_store
+from kgrec.tables import GraphTables
+from kgrec.testing.encoder import WordEncoder
+from kgrec.testing.graphs import HAS_TAG, LIKED, two_communities
+from kgrec.text.cache import _text_keys
+
+USER, ITEM = "canary-user-0123456789", "canary-item-0123456789"
+
+
+def with_canaries():
+    """The communities with one user and one item whose ids no other bytes are like."""
+    tables = two_communities(seed=1)
+
+    def renamed(table, column, old, new):
+        ids = pa.array([new if id_ == old else id_ for id_ in table.column(column).to_pylist()])
+        return table.set_column(table.column_names.index(column), column, ids)
+
+    nodes = {
+        **tables.nodes,
+        "User": renamed(tables.nodes["User"], "user_id", "u003", USER),
+        "Item": renamed(tables.nodes["Item"], "item_id", "i005", ITEM),
+    }
+    liked = renamed(renamed(tables.edges[LIKED], "src", "u003", USER), "dst", "i005", ITEM)
+    return GraphTables(tables.schema, nodes, {LIKED: liked, HAS_TAG: renamed(tables.edges[HAS_TAG], "src", "i005", ITEM)})
+
+
+@pytest.fixture(params=["shop.lbug", "oxigraph:shop"])
+def graph(request, tmp_path, monkeypatch):
+    """A graph with two runs, of which the newer is published, and a cache of vectors of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KGREC_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(recommender, "encoder_of", lambda *_: WordEncoder())
+    with open_store(request.param) as store:
+        store.write(with_canaries())
+    for signals in (("popularity", "ease", "words"), ("popularity", "ease", "text")):
+        train_run(request.param, Config(signals=signals, budget="1s"), split="given", k=5)
+    publish_run(request.param)
+    return request.param
+
+
+def holding(folder, id_):
+    """The files that hold an id, in their bytes or in a column."""
+    found = []
+    for file in (path for path in folder.rglob("*") if path.is_file()):
+        in_column = file.suffix == ".parquet" and id_ in pq.read_table(file).to_pandas().to_csv()
+        if in_column or id_.encode() in file.read_bytes():
+            found.append(file)
+    return found
+
+
+def test_no_file_holds_a_forgotten_user(graph, tmp_path):
+    assert len(holding(tmp_path, USER)) > 4
+    receipt = forget(graph, "user", USER)
+    assert holding(tmp_path, USER) == []
+    assert receipt["searched"]["found"] == receipt["searched"]["unclear"] == []
+    assert receipt["searched"]["files"] > 10
+    assert json.loads(Path(receipt["receipt"]).read_text()).items() <= receipt.items()
+    assert matches(receipt, USER)
+    assert not matches(receipt, ITEM)
+
+
+def test_the_receipt_counts_what_went(graph):
+    receipt = forget(graph, "user", USER)
+    liked = with_canaries().edges[LIKED]
+    n = liked.column("src").to_pylist().count(USER)
+    assert receipt["removed"]["graph"] == {"nodes": 1, "relationships": n, "recommendations": 5, "vectors": 1}
+    assert receipt["removed"]["cache"]["vectors"] >= 1
+    assert len(receipt["removed"]["runs"]) == 2
+    for of_run in receipt["removed"]["runs"].values():
+        assert (of_run["relationships"], of_run["recommendations"]) == (n - 1, 5)
+        assert set(of_run["signals"].values()) == {RETRAINED}
+    with open_store(graph, read_only=True) as store:
+        assert store.snapshot().digest == receipt["graph_digest"]["after"]
+
+
+def test_a_forgotten_item_is_served_no_more(graph, tmp_path):
+    with open_store(graph, read_only=True) as store:
+        others = store.ids("User").to_pylist()
+    receipt = forget(graph, "item", ITEM)
+    assert holding(tmp_path, ITEM) == []
+    assert receipt["removed"]["graph"]["recommendations"] > 0
+    model = Recommender.load(find_run(root_of(graph)).folder)
+    listed = model.recommend(others, k=50)
+    assert ITEM not in set(listed["item_id"])
+    assert set(listed["user_id"]) == set(others)
+
+
+def test_a_run_learnt_again_is_the_one_that_never_knew_the_user(graph):
+    forget(graph, "user", USER)
+    model = Recommender.load(find_run(root_of(graph)).folder)
+    train = model.model.train
+    assert train.digest == without(GraphSnapshot.from_tables(with_canaries()), [("User", USER)]).with_behaviours(
+        without(GraphSnapshot.from_tables(with_canaries()), [("User", USER)]).behaviours.split == "train"
+    ).digest
+    ease = model.model.signals["ease"]
+    fresh = EASE(ease.settings).fit(train, model.trained.vectors, model.config.seed)
+    np.testing.assert_array_equal(ease.scores(np.arange(train.n_users)), fresh.scores(np.arange(train.n_users)))
+
+
+def test_what_is_slow_to_learn_again_loses_its_rows_and_the_receipt_says_so(graph, monkeypatch, tmp_path):
+    monkeypatch.setattr(EASE, "cost", classmethod(lambda cls, settings, train: 1e6))
+    receipt = forget(graph, "user", USER)
+    for of_run in receipt["removed"]["runs"].values():
+        assert of_run["signals"]["ease"] == ROWS_REMOVED
+        assert of_run["signals"]["popularity"] == RETRAINED
+    assert holding(tmp_path, USER) == []
+
+
+def test_vectors_of_texts_that_others_have_stay_in_the_cache(graph, tmp_path):
+    def cached():
+        files = (tmp_path / "cache").rglob("*.safetensors")
+        return {bytes(key) for file in files for key in load_file(file)["keys"]}
+
+    before = cached()
+    receipt = forget(graph, "user", USER)
+    assert len(before) - len(cached()) == receipt["removed"]["cache"]["vectors"]
+    titles = _text_keys(with_canaries().nodes["Item"]["title"].to_pylist())
+    assert {bytes(key) for key in titles} <= cached()
+
+
+def test_an_unknown_id_changes_nothing(graph):
+    with pytest.raises(UnknownUser, match=r"unknown user: 'canary-user'; near matches: canary-user-0123456789"):
+        forget(graph, "user", "canary-user")
+    with pytest.raises(UnknownItem, match="neither in the graph nor in a run"):
+        forget(graph, "item", USER)
+
+
+def test_a_forget_that_was_cut_off_goes_on(graph, tmp_path):
+    with open_store(graph) as store:
+        store.remove("User", USER)
+    receipt = forget(graph, "user", USER)
+    assert receipt["removed"]["graph"] == {"nodes": 0, "relationships": 0}
+    assert len(receipt["removed"]["runs"]) == 2
+    assert holding(tmp_path, USER) == []
+
+
+def test_what_is_left_elsewhere_is_found(graph, tmp_path):
+    left = root_of(graph) / "notes.txt"
+    left.write_text(f"ask {USER} why")
+    table = root_of(graph) / "export.parquet"
+    pq.write_table(pa.table({"who": [[USER, "b"]] * 100}), table, compression="zstd")
+    found = forget(graph, "user", USER)["searched"]["found"]
+    assert sorted(map(str, found)) == sorted(str(path) for path in (left, table))
+
+
+def test_bytes_of_a_short_id_tell_nothing_and_are_said_to(graph):
+    receipt = forget(graph, "user", "u001")
+    assert receipt["searched"]["found"] == []
+    (root_of(graph) / "notes.txt").write_text("u002")
+    receipt = forget(graph, "user", "u002")
+    assert receipt["searched"]["found"] == []
+    assert str(root_of(graph) / "notes.txt") in receipt["searched"]["unclear"]
+
+
+def test_a_graph_without_a_node_is_numbered_as_one_that_never_had_it():
+    tables = two_communities(seed=1)
+    graph = without(GraphSnapshot.from_tables(tables), [("Item", "i005"), ("User", "u001"), ("Item", "none")])
+    keep = {name: table.to_pandas() for name, table in tables.nodes.items()}
+    nodes = {
+        "User": tables.nodes["User"].filter(pa.array(keep["User"]["user_id"] != "u001")),
+        "Item": tables.nodes["Item"].filter(pa.array(keep["Item"]["item_id"] != "i005")),
+        "Tag": tables.nodes["Tag"],
+    }
+    liked, tags = tables.edges[LIKED].to_pandas(), tables.edges[HAS_TAG].to_pandas()
+    edges = {
+        LIKED: tables.edges[LIKED].filter(pa.array((liked["src"] != "u001") & (liked["dst"] != "i005"))),
+        HAS_TAG: tables.edges[HAS_TAG].filter(pa.array(tags["src"] != "i005")),
+    }
+    assert graph.digest == GraphSnapshot.from_tables(GraphTables(tables.schema, nodes, edges)).digest
