@@ -3,8 +3,9 @@
     python benchmarks/forget.py DATA
 
 DATA is a folder that holds the folder ml-1m-kg. The graph is embedded, with one run of popularity and EASE, published.
-The most active user and the most popular item get ids that no other bytes are like. Texts become vectors by their words:
-what a text model takes for texts that named a forgotten item is benchmarks/encode.py's to say. Results go to benchmarks/results/forget.json.
+The most active user and the most popular item get ids that no other bytes are like. Texts become vectors by their
+words: what a text model takes for texts that named a forgotten item is benchmarks/encode.py's to say. Results go to
+benchmarks/results/forget.json.
 """
 
 from __future__ import annotations

@@ -69,9 +69,8 @@ def summary(found: pd.DataFrame) -> pd.DataFrame:
     by = [name for name in found.columns if name not in ("id", "detail")]
     groups = found.groupby(by, sort=False)
     shown = groups["id"].agg(lambda ids: ", ".join(ids.iloc[:SHOWN]) + (" …" if len(ids) > SHOWN else ""))
-    return groups["detail"].agg(rows="size", detail="first").assign(which=shown).reset_index()[
-        [*by, "rows", "which", "detail"]
-    ]
+    lines = groups["detail"].agg(rows="size", detail="first").assign(which=shown).reset_index()
+    return lines[[*by, "rows", "which", "detail"]]
 
 
 def _encoded(model: Recommender, part: GraphSnapshot) -> Vectors:

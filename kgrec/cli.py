@@ -31,7 +31,9 @@ runs_app = typer.Typer(help="List and show runs.", no_args_is_help=True)
 app.add_typer(runs_app, name="runs")
 schema_app = typer.Typer(help="Propose, adopt and translate schemas.", no_args_is_help=True)
 app.add_typer(schema_app, name="schema")
-audit_app = typer.Typer(help="Find leaks in a run, and what is odd in a graph; exit code 1 if there is any.", no_args_is_help=True)
+audit_app = typer.Typer(
+    help="Find leaks in a run, and what is odd in a graph; exit code 1 if any.", no_args_is_help=True
+)
 app.add_typer(audit_app, name="audit")
 
 

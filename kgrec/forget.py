@@ -1,4 +1,4 @@
-"""Forget a user or an item: out of the graph, of every run kept and of the cache of vectors, and a receipt that says so."""
+"""Forget a user or an item: out of graph, runs and cache, with a search for what is left and a receipt."""
 
 from __future__ import annotations
 

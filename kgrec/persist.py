@@ -19,7 +19,6 @@ from kgrec.signals import signal_kinds
 from kgrec.snapshot import Edges, GraphSnapshot
 from kgrec.training import Trained
 
-
 FACTS: Final = (
     "kgrec",
     "config",

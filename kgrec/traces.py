@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from kgrec.snapshot import GraphSnapshot
 
 TELLING: Final = 8
-"""Bytes from which on an id is found in no file by chance: in a terabyte of random bytes, once in 10 million searches."""
+"""Bytes from which on an id is in no file by chance: in a terabyte of random bytes once in 10 million searches."""
 
 
 @dataclass

@@ -135,7 +135,7 @@ def test_days_without_behaviours_and_the_return_are_told_once_each(shop):
 
 def test_an_order_is_no_clock(shop):
     shop.at = (np.arange(len(shop.at)) / 1e3).tolist()
-    shop.add(["u1"], ["i2"], [1e6])
+    shop.add(["u1"], ["i2"], [4e9])
     assert shop.found() == []
 
 

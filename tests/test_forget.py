@@ -1,6 +1,7 @@
 """A forgotten user or item is in no file of the workspace, and what is left serves everybody else as before."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.graphs import HAS_TAG, LIKED, two_communities
 from kgrec.text.cache import _text_keys
 
+GRAPHS = ("shop.lbug", "oxigraph:market")
 USER, ITEM = "canary-user-0123456789", "canary-item-0123456789"
 
 
@@ -42,20 +44,38 @@ def with_canaries():
         "Item": renamed(tables.nodes["Item"], "item_id", "i005", ITEM),
     }
     liked = renamed(renamed(tables.edges[LIKED], "src", "u003", USER), "dst", "i005", ITEM)
-    return GraphTables(tables.schema, nodes, {LIKED: liked, HAS_TAG: renamed(tables.edges[HAS_TAG], "src", "i005", ITEM)})
+    tagged = renamed(tables.edges[HAS_TAG], "src", "i005", ITEM)
+    return GraphTables(tables.schema, nodes, {LIKED: liked, HAS_TAG: tagged})
 
 
-@pytest.fixture(params=["shop.lbug", "oxigraph:shop"])
-def graph(request, tmp_path, monkeypatch):
-    """A graph with two runs, of which the newer is published, and a cache of vectors of its own."""
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    """One graph in two engines with two runs each, of which the newer is published, and a cache; only to be copied."""
+    place = tmp_path_factory.mktemp("workspace")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        patch.setenv("KGREC_CACHE", "cache")
+        patch.setattr(recommender, "encoder_of", lambda *_: WordEncoder())
+        for graph in GRAPHS:
+            with open_store(graph) as store:
+                store.write(with_canaries())
+            for last in ("words", "text"):
+                train_run(graph, Config(signals=("popularity", "ease", last), budget="1s"), split="given", k=5)
+            publish_run(graph)
+    return place
+
+
+@pytest.fixture(params=GRAPHS)
+def graph(request, tmp_path, monkeypatch, workspace):
+    """A graph in a copy of the workspace, where a test is."""
+    shutil.copytree(workspace, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("KGREC_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("KGREC_CACHE", "cache")
     monkeypatch.setattr(recommender, "encoder_of", lambda *_: WordEncoder())
-    with open_store(request.param) as store:
-        store.write(with_canaries())
-    for signals in (("popularity", "ease", "words"), ("popularity", "ease", "text")):
-        train_run(request.param, Config(signals=signals, budget="1s"), split="given", k=5)
-    publish_run(request.param)
+    other = GRAPHS[1 - GRAPHS.index(request.param)]
+    shutil.rmtree(root_of(other))
+    path = Path(other.removeprefix("oxigraph:"))
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
     return request.param
 
 
@@ -110,9 +130,8 @@ def test_a_run_learnt_again_is_the_one_that_never_knew_the_user(graph):
     forget(graph, "user", USER)
     model = Recommender.load(find_run(root_of(graph)).folder)
     train = model.model.train
-    assert train.digest == without(GraphSnapshot.from_tables(with_canaries()), [("User", USER)]).with_behaviours(
-        without(GraphSnapshot.from_tables(with_canaries()), [("User", USER)]).behaviours.split == "train"
-    ).digest
+    rest = without(GraphSnapshot.from_tables(with_canaries()), [("User", USER)])
+    assert train.digest == rest.with_behaviours(rest.behaviours.split == "train").digest
     ease = model.model.signals["ease"]
     fresh = EASE(ease.settings).fit(train, model.trained.vectors, model.config.seed)
     np.testing.assert_array_equal(ease.scores(np.arange(train.n_users)), fresh.scores(np.arange(train.n_users)))

@@ -55,9 +55,7 @@ def _copy_nodes(source: ladybug.Connection, target: ladybug.Connection, name: st
     return int(rows.num_rows - kept.num_rows)
 
 
-def _copy_relationships(
-    source: ladybug.Connection, target: ladybug.Connection, name: str, label: str, id_: str
-) -> int:
+def _copy_relationships(source: ladybug.Connection, target: ladybug.Connection, name: str, label: str, id_: str) -> int:
     columns = [(column, kind) for _, column, kind, *_ in fetch(source, f"CALL table_info('{name}') RETURN *")]
     between = [tuple(row) for row in fetch(source, f"CALL show_connection('{name}') RETURN *")]
     if name not in table_names(target):

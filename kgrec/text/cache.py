@@ -81,7 +81,6 @@ class VectorCache:
             self.encoded += len(rows)
         return vectors[codes]
 
-
     def drop(self, texts: Collection[str]) -> int:
         """Remove the vectors of texts, whatever encoder made them; return how many there were."""
         keys = _text_keys(texts)
