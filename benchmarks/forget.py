@@ -76,10 +76,11 @@ def holding(folder: Path, id_: str) -> int:
 
 
 def measured(graph: str, folder: Path, role: Role) -> dict[str, Any]:
-    before, start = holding(folder, CANARIES[role]), time.perf_counter()
+    before, start, used = holding(folder, CANARIES[role]), time.perf_counter(), time.process_time()
     receipt = forget(graph, role, CANARIES[role])
     return {
         "seconds": round(time.perf_counter() - start, 1),
+        "cpu_seconds": round(time.process_time() - used, 1),
         "files_that_held_it": before,
         "files_that_hold_it": holding(folder, CANARIES[role]),
         "removed": receipt["removed"],

@@ -1,4 +1,4 @@
-"""Write the tables of measured numbers into README.md, docs/benchmarks.md and docs/stores.md.
+"""Write the tables of measured numbers into README.md and pages of docs/.
 
 They are made from the files in benchmarks/results and from nothing else.
 
@@ -18,7 +18,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = (ROOT / "README.md", ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "stores.md")
+PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("benchmarks", "privacy-and-audit", "stores")))
 PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.S)
 SHOWN = ("NDCG@10", "NDCG@20", "Recall@10", "Recall@20", "MRR@20", "Coverage@20")
 NOT_YET = "*Not measured yet.*"
@@ -253,6 +253,25 @@ def stores() -> str:
     return table(["what", "measured", "command"], rows)
 
 
+def forgetting() -> str:
+    """Seconds to forget, and what is left."""
+    found, rows = dict(results()).get("forget"), []
+    for role in ("user", "item") if found else ():
+        of = found[role]
+        rows.append(
+            [
+                role,
+                f"{of['removed']['graph']['relationships']:,}",
+                f"{of['seconds']:.0f}",
+                f"{of['cpu_seconds']:.0f}",
+                f"{of['searched']['files']} ({of['searched']['bytes'] / 1e6:.0f} MB)",
+                f"{of['files_that_held_it']} → {of['files_that_hold_it']}",
+            ]
+        )
+    header = ["forgotten", "relationships", "seconds", "of which processor", "files searched", "files that hold the id"]
+    return table(header, rows) if rows else NOT_YET
+
+
 def nothing(result: dict[str, Any]) -> Iterator[list[str]]:
     return iter(())
 
@@ -295,6 +314,7 @@ TABLES = {
     "ablation": ablation,
     "speed": speed,
     "stores": stores,
+    "forget": forgetting,
 }
 
 if __name__ == "__main__":

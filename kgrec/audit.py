@@ -69,7 +69,7 @@ def summary(found: pd.DataFrame) -> pd.DataFrame:
     by = [name for name in found.columns if name not in ("id", "detail")]
     groups = found.groupby(by, sort=False)
     shown = groups["id"].agg(lambda ids: ", ".join(ids.iloc[:SHOWN]) + (" …" if len(ids) > SHOWN else ""))
-    lines = groups["detail"].agg(rows="size", detail="first").assign(which=shown).reset_index()
+    lines = pd.DataFrame(groups["detail"].agg(rows="size", detail="first")).assign(which=shown).reset_index()
     return lines[[*by, "rows", "which", "detail"]]
 
 

@@ -194,7 +194,7 @@ def _rows_that_differ(found: npt.NDArray[Any], clean: npt.NDArray[Any] | None) -
     return np.flatnonzero(~np.isclose(found, clean, rtol=0, atol=close, equal_nan=True).all(axis=1))
 
 
-def _pairs(graph: GraphSnapshot, user_num: IntArray, item_num: IntArray) -> npt.NDArray[np.object_]:
+def _pairs(graph: GraphSnapshot, user_num: npt.NDArray[Any], item_num: npt.NDArray[Any]) -> npt.NDArray[np.object_]:
     return np.asarray(graph.users.ids[user_num] + " " + graph.items.ids[item_num], dtype=object)
 
 
