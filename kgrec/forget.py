@@ -64,7 +64,7 @@ def forget(graph: str, role: Role, id_: str, runs: str | Path | None = None) -> 
         before, kept = store.snapshot(), list_runs(root)
         labels = before.schema.roles.users if role == "user" else before.schema.roles.items
         nodes = [(label, id_) for label in labels]
-        there = [(label, id_) for label, _ in nodes if label in before.nodes and id_ in before.ids(label).to_pylist()]
+        there = [node for node in nodes if node[0] in before.nodes and before.ids(node[0]).index(id_).as_py() >= 0]
         holding = [run for run in kept if _is_in(run, nodes)]
         _check_known(role, id_, before, bool(there or holding))
         after = without(before, nodes)
@@ -116,8 +116,8 @@ def _check_known(role: Role, id_: str, graph: GraphSnapshot, known: bool) -> Non
 
 def _is_in(run: Run, nodes: Sequence[Node]) -> bool:
     schema = run.info["schema"]["nodes"]
-    there = [(label, id_) for label, id_ in nodes if label in run.info["labels"]]
-    return any(id_ in run.table(f"nodes-{x}").column(schema[x]["key"]).to_pylist() for x, id_ in there)
+    keys = [(run.table(f"nodes-{x}").column(schema[x]["key"]), id_) for x, id_ in nodes if x in run.info["labels"]]
+    return any(ids.index(id_).as_py() >= 0 for ids, id_ in keys)
 
 
 def _texts_only_before(
@@ -141,8 +141,7 @@ def _seen_by(run: Run, graph: GraphSnapshot) -> Iterator[GraphSnapshot]:
 
 
 def _texts(graph: GraphSnapshot) -> set[str]:
-    labels = [label for label in graph.nodes if graph.schema.nodes[label].text]
-    return {text for label in labels for text in describe(graph, label)}
+    return set().union(*(describe(graph, label) for label in graph.nodes if graph.schema.nodes[label].text))
 
 
 def _search(store: GraphStore, id_: str, role: Role, runs: Sequence[Run], places: Sequence[Path]) -> Search:

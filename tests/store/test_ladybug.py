@@ -20,6 +20,7 @@ from kgrec.store.ladybug import LadybugStore
 from kgrec.tables import GraphTables
 from kgrec.testing.graphs import two_communities
 from kgrec.testing.store_contract import (
+    BOUGHT,
     SCHEMA,
     CypherStoreContract,
     contract_tables,
@@ -292,3 +293,26 @@ def test_a_graph_survives_shuffled_loading(tmp_path: Path) -> None:
     with open_store(tmp_path / "graph.lbug") as store:
         store.write(tables)
         assert store.snapshot().digest == digest(tables)
+
+
+def test_removing_a_node_leaves_no_byte_of_it_and_keeps_tables_of_others(path: Path) -> None:
+    with LadybugStore(path) as store:
+        users = pa.table({"user_id": ["canary-0123456789"], "age": [7]})
+        bought = pa.table({"src": ["canary-0123456789"], "dst": ["i1"], "weight": [1.0], "timestamp": [1.0]})
+        store.write(GraphTables(SCHEMA, {"User": users}, {BOUGHT: bought}))
+        for statement in (
+            "CREATE NODE TABLE Note(id STRING PRIMARY KEY, words STRING[], face FLOAT[2])",
+            "CREATE REL TABLE ABOUT(FROM Note TO Item, FROM Note TO User, since DATE)",
+            "CREATE (:Note {id: 'n', words: ['x'], face: [1.0, 2.0]})",
+            "MATCH (n:Note), (i:Item) CREATE (n)-[:ABOUT {since: date('2024-01-02')}]->(i)",
+            "MATCH (n:Note), (u:User) CREATE (n)-[:ABOUT]->(u)",
+        ):
+            store.cypher(statement, write=True)
+        assert b"canary-0123456789" in path.read_bytes()
+        store.remove("User", "canary-0123456789")
+        assert store.snapshot().digest == digest(contract_tables())
+        note = store.cypher("MATCH (n:Note)-[r:ABOUT]->(i:Item {item_id: 'i1'}) RETURN n.words, n.face, r.since")
+        assert [list(note["n.words"][0]), list(note["n.face"][0])] == [["x"], [1.0, 2.0]]
+        assert str(note["r.since"][0]).startswith("2024-01-02")
+        assert len(store.cypher("MATCH (:Note)-[:ABOUT]->(u:User) RETURN u.user_id")) == 4
+    assert b"canary-0123456789" not in path.read_bytes()
