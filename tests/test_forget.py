@@ -207,3 +207,17 @@ def test_a_graph_without_a_node_is_numbered_as_one_that_never_had_it():
         HAS_TAG: tables.edges[HAS_TAG].filter(pa.array(tags["src"] != "i005")),
     }
     assert graph.digest == GraphSnapshot.from_tables(GraphTables(tables.schema, nodes, edges)).digest
+
+
+def test_the_command_ends_with_1_where_a_trace_is_left_and_with_2_for_an_unknown_id(kgrec, graph):
+    (root_of(graph) / "notes.txt").write_text(USER)
+    told = kgrec("forget", graph, "user", USER)
+    assert told.code == 1
+    assert "still there, outside of what kgrec keeps: " in told.out
+    again = kgrec("forget", graph, "user", USER)
+    assert again.code == 2
+    assert "neither in the graph nor in a run" in again.err
+    done = kgrec("forget", graph, "item", ITEM, "--json")
+    assert done.code == 0
+    assert json.loads(done.out)["removed"]["graph"]["nodes"] == 1
+    assert kgrec("forget", graph, "shop", ITEM).code == 2

@@ -15,6 +15,7 @@ from kgrec.cli import app
 COMMANDS = {
     *("demo", "load", "check", "cypher", "explore", "train", "evaluate", "benchmark", "recommend", "similar"),
     *("explain", "runs", "publish", "doctor", "sparql", "copy", "export", "unpublish", "schema", "encoders"),
+    *("audit", "forget"),
 }
 
 

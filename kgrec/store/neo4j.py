@@ -259,8 +259,12 @@ class Neo4jStore(GraphStore):
             StoreLocked: another writer is at work.
             StoreError: there is no such label or node, or kgrec did not load it.
         """
-        self._check_ours()
+        self._check_writable()
         self.check_there(label, id_)
+        if self.is_adopted():
+            raise StoreError(
+                f"{self.uri} holds data that kgrec did not load; delete {label} {id_!r} there, run this again, then publish"
+            )
         return remove(self._database, label, self.node_label(label).key, id_)
 
     def _vector_length(self, label: str) -> int:

@@ -418,6 +418,13 @@ def test_recommendations_of_others_stay(foreign: Neo4jStore) -> None:
     assert foreign.cypher("MATCH ()-[r:RECOMMENDED]->() RETURN r.by AS by")["by"].tolist() == ["them"]
 
 
+def test_nodes_of_others_are_not_removed(foreign: Neo4jStore) -> None:
+    adopt(foreign, Schema.parse(infer_schema(foreign)))
+    before = foreign.snapshot().digest
+    assert "delete Customer '1' there, run this again" in message(lambda: foreign.remove("Customer", "1"))
+    assert foreign.snapshot().digest == before
+
+
 def test_a_write_that_returns_too_much_is_taken_back(store: Neo4jStore) -> None:
     query = "UNWIND range(1, 5) AS i CREATE (z:Z {i: i}) RETURN z.i"
     assert "more than 2 rows" in message(lambda: store.cypher(query, write=True, row_limit=2))
