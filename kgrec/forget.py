@@ -6,6 +6,7 @@ import hashlib
 import json
 import secrets
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -18,7 +19,7 @@ from kgrec.errors import RunError, UnknownItem, UnknownUser
 from kgrec.forget_run import Node, n_edges, rewrite, without
 from kgrec.jobs import runs_folder
 from kgrec.persist import load_model
-from kgrec.progress import say
+from kgrec.progress import track
 from kgrec.runs import Run, list_runs, new_name
 from kgrec.snapshot import GraphSnapshot
 from kgrec.split import split_by
@@ -41,8 +42,8 @@ ON_A_SERVER: Final = "files, transaction logs and backups of the server"
 def forget(graph: str, role: Role, id_: str, runs: str | Path | None = None) -> dict[str, Any]:
     """Remove a user or an item from everything that kgrec keeps, search for what is left, and write a receipt.
 
-    First the graph, with what is recommended to the user, or of the item; then every run kept (see
-    `kgrec.forget_run`), and from the cache the vectors of texts that nobody else has. Interrupted, it can be run
+    From the cache go the vectors of texts that nobody else has; then the node from the graph, with what is recommended
+    to the user, or of the item; then every run kept is rewritten (see `kgrec.forget_run`). Interrupted, it can be run
     again. The receipt goes to the folder `<graph>.receipts`, and does not hold the id, but a salted SHA-256 of it.
 
     Args:
@@ -59,27 +60,21 @@ def forget(graph: str, role: Role, id_: str, runs: str | Path | None = None) -> 
         StoreError, RunError: the graph or a run cannot be written.
         UsageError: texts that named it have to be encoded anew, and the encoder of the run is not here.
     """
-    start, root = time.perf_counter(), runs_folder(graph, runs)
+    start, root, cache = time.perf_counter(), runs_folder(graph, runs), VectorCache()
     with open_store(graph) as store:
-        before, kept = store.snapshot(), list_runs(root)
-        labels = before.schema.roles.users if role == "user" else before.schema.roles.items
-        nodes = [(label, id_) for label in labels]
-        there = [node for node in nodes if node[0] in before.nodes and before.ids(node[0]).index(id_).as_py() >= 0]
-        holding = [run for run in kept if _is_in(run, nodes)]
-        _check_known(role, id_, before, bool(there or holding))
+        before = store.snapshot()
+        nodes = [(label, id_) for label in _labels(before, role)]
+        there = [node for node in nodes if _has(before, node)]
+        holding = [run for run in list_runs(root) if _is_in(run, nodes)]
+        if not there and not holding:
+            raise _unknown(role, id_, before)
         after = without(before, nodes)
-        say("dropping vectors of texts")
-        cache = VectorCache()
-        dropped = cache.drop(_texts_only_before(before, after, holding, nodes))
-        removed = {"nodes": len(there), "relationships": n_edges(before) - n_edges(after)}
-        for label, _ in there:
-            for what, n in store.remove(label, id_).items():
-                removed[what] = removed.get(what, 0) + n
-        in_runs = {}
-        for run in holding:
-            say(f"rewriting run {run.name}")
-            in_runs[run.name] = rewrite(run, nodes, role)
-        say("searching")
+        n_relationships = n_edges(before) - n_edges(after)
+        removed = {
+            "cache": {"vectors": cache.drop(_texts_only_before(before, after, holding, nodes))},
+            "graph": {"nodes": len(there), "relationships": n_relationships, **_removed(store, there)},
+            "runs": {run.name: rewrite(run, nodes, role) for run in track(holding, "rewriting runs")},
+        }
         search = _search(store, id_, role, list_runs(root), [root, cache.folder])
     receipt = {
         "kgrec": version("kgrec"),
@@ -87,7 +82,7 @@ def forget(graph: str, role: Role, id_: str, runs: str | Path | None = None) -> 
         "graph": graph,
         "role": role,
         "digest": _digest(id_),
-        "removed": {"graph": removed, "runs": in_runs, "cache": {"vectors": dropped}},
+        "removed": removed,
         "graph_digest": {"before": before.digest, "after": after.digest},
         "searched": search.report(),
         "not_searched": [*NOT_SEARCHED, *([] if _files_of(store) else [ON_A_SERVER])],
@@ -107,11 +102,23 @@ def _digest(id_: str) -> dict[str, str]:
     return {"salt": salt, "sha256": hashlib.sha256((salt + id_).encode()).hexdigest()}
 
 
-def _check_known(role: Role, id_: str, graph: GraphSnapshot, known: bool) -> None:
-    if known:
-        return
+def _labels(graph: GraphSnapshot, role: Role) -> tuple[str, ...]:
+    return graph.schema.roles.users if role == "user" else graph.schema.roles.items
+
+
+def _unknown(role: Role, id_: str, graph: GraphSnapshot) -> UnknownUser | UnknownItem:
     error, ids = (UnknownUser, graph.users.ids) if role == "user" else (UnknownItem, graph.items.ids)
-    raise error([id_], ids, "It is neither in the graph nor in a run that is kept.")
+    return error([id_], ids, "It is neither in the graph nor in a run that is kept.")
+
+
+def _removed(store: GraphStore, nodes: Sequence[Node]) -> Counter[str]:
+    """Remove nodes; return how much of what was published went with them."""
+    return sum((Counter(store.remove(*node)) for node in nodes), Counter())
+
+
+def _has(graph: GraphSnapshot, node: Node) -> bool:
+    label, id_ = node
+    return label in graph.nodes and graph.ids(label).index(id_).as_py() >= 0
 
 
 def _is_in(run: Run, nodes: Sequence[Node]) -> bool:
@@ -146,7 +153,7 @@ def _texts(graph: GraphSnapshot) -> set[str]:
 
 def _search(store: GraphStore, id_: str, role: Role, runs: Sequence[Run], places: Sequence[Path]) -> Search:
     after = store.snapshot()
-    labels = after.schema.roles.users if role == "user" else after.schema.roles.items
+    labels = _labels(after, role)
     search = Search.of(id_, [pa.array(after.users.ids, pa.string()), pa.array(after.items.ids, pa.string())])
     search.in_graph(store.uri, after, labels)
     for run in runs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -14,7 +14,6 @@ from kgrec.model import HybridModel
 from kgrec.persist import FACTS, save_model
 from kgrec.recommender import Recommender
 from kgrec.runs import Run
-from kgrec.signals.base import Signal
 from kgrec.snapshot import Edges, GraphSnapshot
 from kgrec.text import text_vectors
 from kgrec.training import Trained, refit
@@ -55,29 +54,40 @@ def rewrite(run: Run, nodes: Sequence[Node], role: str) -> dict[str, Any]:
         UsageError: texts that named a node are others now, and the encoder of the run is not here.
     """
     model = Recommender.load(run.folder)
-    old = model.model
-    train = without(old.train, nodes)
-    vectors = text_vectors(train, model.encoder, model.known_texts)
-    growth = Growth(old.train, train, vectors)
-    quick = [name for name, signal in old.signals.items() if signal.cost(signal.settings, train) <= QUICK]
-    again = refit({name: old.signals[name] for name in quick}, train, vectors, model.config.seed)
-    signals: Mapping[str, Signal] = {
-        name: again[name] if name in again else signal.fold_in(growth) for name, signal in old.signals.items()
-    }
-    blends = {domain: blend for domain, blend in old.blends.items() if domain in train.item_domains}
-    hybrid = HybridModel(train, signals, blends, old.came_later - {key for _, key in nodes})
-    listed = run.table("recommendations") if run.has_table("recommendations") else None
-    kept = None if listed is None else listed.filter(pc.not_equal(listed.column(f"{role}_id"), nodes[0][1]))
-    trained = Trained(hybrid, vectors, model.trained.choices, model.trained.seconds)
+    old = model.model.train
+    train = without(old, nodes)
+    trained, again = _relearnt(model, train)
     facts = {name: value for name, value in run.info.items() if name not in FACTS}
     facts["forgotten"] = run.info.get("forgotten", 0) + 1
-    tables: dict[str, pa.Table] = {} if kept is None else {"recommendations": kept}
+    tables, n_listed = _lists(run, f"{role}_id", nodes[0][1])
     save_model(run.folder, trained, model.config, facts, tables)
     return {
-        "relationships": n_edges(old.train) - n_edges(train),
-        "recommendations": 0 if listed is None or kept is None else listed.num_rows - kept.num_rows,
-        "signals": {name: RETRAINED if name in again else ROWS_REMOVED for name in signals},
+        "relationships": n_edges(old) - n_edges(train),
+        "recommendations": n_listed,
+        "signals": {name: RETRAINED if name in again else ROWS_REMOVED for name in trained.model.signals},
     }
+
+
+def _relearnt(model: Recommender, train: GraphSnapshot) -> tuple[Trained, set[str]]:
+    """Return what was trained, for a graph that has lost nodes, and the signals that were learnt again."""
+    old = model.model
+    vectors = text_vectors(train, model.encoder, model.known_texts)
+    quick = {name: signal for name, signal in old.signals.items() if signal.cost(signal.settings, train) <= QUICK}
+    again = refit(quick, train, vectors, model.config.seed)
+    growth = Growth(old.train, train, vectors)
+    signals = {name: again[name] if name in again else old.signals[name].fold_in(growth) for name in old.signals}
+    blends = {domain: blend for domain, blend in old.blends.items() if domain in train.item_domains}
+    hybrid = HybridModel(train, signals, blends, old.came_later & set(train.items.ids))
+    return Trained(hybrid, vectors, model.trained.choices, model.trained.seconds), set(again)
+
+
+def _lists(run: Run, column: str, id_: str) -> tuple[dict[str, pa.Table], int]:
+    """Return a run's lists without an id, as a table by name, and the number of rows that went."""
+    if not run.has_table("recommendations"):
+        return {}, 0
+    listed = run.table("recommendations")
+    kept = listed.filter(pc.not_equal(listed.column(column), id_))
+    return {"recommendations": kept}, listed.num_rows - kept.num_rows
 
 
 def n_edges(graph: GraphSnapshot) -> int:

@@ -263,7 +263,8 @@ class Neo4jStore(GraphStore):
         self.check_there(label, id_)
         if self.is_adopted():
             raise StoreError(
-                f"{self.uri} holds data that kgrec did not load; delete {label} {id_!r} there, run this again, then publish"
+                f"{self.uri} holds data that kgrec did not load; "
+                f"delete {label} {id_!r} there, run this again, then publish"
             )
         return remove(self._database, label, self.node_label(label).key, id_)
 
