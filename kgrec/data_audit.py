@@ -11,20 +11,13 @@ import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
 
 from kgrec.columns import BoolArray
+from kgrec.noise import CLOCK, FAR, LEAST_DEVIATION, noise
 from kgrec.snapshot import Behaviours, GraphSnapshot, IntArray
 
 Floats = npt.NDArray[np.float64]
 
 COLUMNS: Final = ["kind", "label", "id", "detail"]
 
-FAR: Final = 6.0
-"""Deviations from the median beyond which something is unlike the rest."""
-LEAST_DEVIATION: Final = 0.5
-"""Of logarithms; where nodes are nearly alike, one is unlike them only from e^(6 · 0.5) = 20 times the median on."""
-NEAR: Final = 10.0
-"""Seconds within which a second behaviour is the first once more."""
-CLOCK: Final = 1e8
-"""Median time from which times are seconds since 1970, and not an order."""
 LEEWAY: Final = 3600.0
 """Seconds that the clock of another machine may be ahead."""
 SUDDEN: Final = 2.0
@@ -37,13 +30,11 @@ PERIODS: Final = (("day", DAY, 28), ("week", 7 * DAY, 8))
 def audit(graph: GraphSnapshot, now: float | None = None) -> pd.DataFrame:
     """Return what is odd in a graph, one row each.
 
-    - "duplicate": a behaviour of the same user, item and type within 10 seconds of the one before: a double click.
-    - "bot-like": a user with far more behaviours than the others: beyond the median by six median absolute deviations,
-      of logarithms (Leys et al., J. Exp. Soc. Psychol. 2013).
+    - "duplicate", "near duplicate", "bot-like", "contradiction": see `kgrec.noise.noise`.
     - "future": a behaviour later than now.
     - "orphan": a node without any relationship.
     - "hub": a node, not of a user, with far more relationships of one type and direction than others of its label; the
-      rule is that for users.
+      rule is that for bot-like users: beyond the median by six median absolute deviations, of logarithms.
     - "volume": a day or week with at least twice, or at most half, as many behaviours as the median of the 28 days or
       8 weeks before, and six deviations away, of square roots, whose spread chance alone makes equal.
 
@@ -54,35 +45,22 @@ def audit(graph: GraphSnapshot, now: float | None = None) -> pd.DataFrame:
         now: seconds since 1970; the clock's if not given.
 
     Returns:
-        Columns kind, label (of the node, or the behaviour's type), id (the node's; user and item of a behaviour; a
-        day), detail.
+        Columns kind, label (of the node, the behaviour's type or "behaviour"; "day" or "week"), id (the node's; user
+        and item of a behaviour; a date), detail.
     """
-    parts = [_duplicates(graph), _bots(graph), _future(graph, time.time() if now is None else now)]
+    parts = [_noise(graph), _future(graph, time.time() if now is None else now)]
     parts += [_orphans(graph), _hubs(graph), _volume(graph)]
     return pd.concat([pd.DataFrame(columns=COLUMNS), *(part for part in parts if len(part))], ignore_index=True)
 
 
-def _duplicates(graph: GraphSnapshot) -> pd.DataFrame:
-    rows = graph.behaviours
-    order = np.lexsort([rows.time, rows.type_num, rows.item_num, rows.user_num])
-    last, this = order[:-1], order[1:]
-    same = np.ones(len(this), bool)
-    for values in (rows.user_num, rows.item_num, rows.type_num):
-        same &= values[last] == values[this]
-    gap = rows.time[this] - rows.time[last]
-    again = same & (np.isnan(gap) | (gap <= (NEAR if _is_clock(rows) else 0)))
-    detail = [f"{seconds:g} seconds after the same" for seconds in np.nan_to_num(gap[again])]
-    return _of_behaviours(graph, "duplicate", this[again], detail)
-
-
-def _bots(graph: GraphSnapshot) -> pd.DataFrame:
-    counts = np.bincount(graph.behaviours.user_num, minlength=graph.n_users)
-    far = np.flatnonzero(_is_far(counts))
+def _noise(graph: GraphSnapshot) -> pd.DataFrame:
+    found = noise(graph).drop_duplicates(["kind", "user_id", "item_id"])
     labels = graph.present(graph.schema.roles.users)
     of_user = np.repeat(np.array(labels, dtype=object), [graph.nodes[label].num_rows for label in labels])
-    median = np.median(counts[counts > 0]) if len(far) else 0
-    detail = [f"{n:,} behaviours; the median is {median:g}" for n in counts[far]]
-    return pd.DataFrame({"kind": "bot-like", "label": of_user[far], "id": graph.users.ids[far], "detail": detail})
+    alone = found["item_id"] == ""
+    label = np.where(alone, of_user[graph.users.nums(found["user_id"])], "behaviour")
+    ids = (found["user_id"] + " " + found["item_id"]).where(~alone, found["user_id"])
+    return pd.DataFrame({"kind": found["kind"], "label": label, "id": ids, "detail": found["detail"]})
 
 
 def _future(graph: GraphSnapshot, now: float) -> pd.DataFrame:

@@ -18,14 +18,14 @@ import pyarrow as pa
 from kgrec.errors import RunError, UnknownItem, UnknownUser
 from kgrec.forget_run import Node, n_edges, rewrite, without
 from kgrec.jobs import runs_folder
-from kgrec.persist import load_model
 from kgrec.progress import track
+from kgrec.recommender import Recommender
 from kgrec.runs import Run, list_runs, new_name
 from kgrec.snapshot import GraphSnapshot
 from kgrec.split import split_by
 from kgrec.store import open_store
 from kgrec.store.base import GraphStore
-from kgrec.text import VectorCache, describe
+from kgrec.text import CountTokens, VectorCache, describe, token_counter
 from kgrec.traces import Search
 from kgrec.training import parts_of
 
@@ -71,7 +71,7 @@ def forget(graph: str, role: Role, id_: str, runs: str | Path | None = None) -> 
         after = without(before, nodes)
         n_relationships = n_edges(before) - n_edges(after)
         removed = {
-            "cache": {"vectors": cache.drop(_texts_only_before(before, after, holding, nodes))},
+            "cache": {"vectors": cache.drop(_texts_only_before(before, holding, nodes))},
             "graph": {"nodes": len(there), "relationships": n_relationships, **_removed(store, there)},
             "runs": {run.name: rewrite(run, nodes, role) for run in track(holding, "rewriting runs")},
         }
@@ -127,28 +127,28 @@ def _is_in(run: Run, nodes: Sequence[Node]) -> bool:
     return any(ids.index(id_).as_py() >= 0 for ids, id_ in keys)
 
 
-def _texts_only_before(
-    before: GraphSnapshot, after: GraphSnapshot, runs: Sequence[Run], nodes: Sequence[Node]
-) -> set[str]:
+def _texts_only_before(before: GraphSnapshot, runs: Sequence[Run], nodes: Sequence[Node]) -> set[str]:
     """Return the texts of a graph, and of what runs learnt from, that no node has without the forgotten ones."""
-    gone, stay = _texts(before), _texts(after)
+    gone: set[str] = set()
+    stay: set[str] = set()
     for run in runs:
-        for seen in _seen_by(run, before):
-            gone |= _texts(seen)
-            stay |= _texts(without(seen, nodes))
+        model = Recommender.load(run.folder)
+        count = token_counter(model.encoder)
+        for seen in (before, *_seen_by(run, model, before)):
+            gone |= _texts(seen, count)
+            stay |= _texts(without(seen, nodes), count)
     return gone - stay
 
 
-def _seen_by(run: Run, graph: GraphSnapshot) -> Iterator[GraphSnapshot]:
+def _seen_by(run: Run, model: Recommender, graph: GraphSnapshot) -> Iterator[GraphSnapshot]:
     """Yield the graphs that a run made texts of: what it learnt from, and where that can be told, what it chose on."""
-    trained, config = load_model(run.folder)
-    yield trained.model.train
+    yield model.model.train
     if run.info.get("data_digest") == graph.digest:
-        yield parts_of(split_by(graph, run.info["split"]), config, "train+valid").inner
+        yield parts_of(split_by(graph, run.info["split"]), model.config, "train+valid").inner
 
 
-def _texts(graph: GraphSnapshot) -> set[str]:
-    return set().union(*(describe(graph, label) for label in graph.nodes if graph.schema.nodes[label].text))
+def _texts(graph: GraphSnapshot, count: CountTokens) -> set[str]:
+    return set().union(*(describe(graph, label, count) for label in graph.nodes if graph.schema.nodes[label].text))
 
 
 def _search(store: GraphStore, id_: str, role: Role, runs: Sequence[Run], places: Sequence[Path]) -> Search:

@@ -74,10 +74,10 @@ def test_nothing_is_found_in_a_clean_graph(shop):
     assert shop.found() == []
 
 
-@pytest.mark.parametrize("seconds", [0, 9])
-def test_a_behaviour_once_more(shop, seconds):
+@pytest.mark.parametrize(("seconds", "kind"), [(0, "duplicate"), (9, "near duplicate")])
+def test_a_behaviour_once_more(shop, seconds, kind):
     shop.add(shop.user[7:8], shop.item[7:8], [shop.at[7] + seconds])
-    assert shop.found() == [("duplicate", "BOUGHT", f"{shop.user[7]} {shop.item[7]}")]
+    assert shop.found() == [(kind, "behaviour", f"{shop.user[7]} {shop.item[7]}")]
 
 
 def test_a_behaviour_again_later_is_no_duplicate(shop):
@@ -148,10 +148,10 @@ def test_the_command_names_rows_and_ends_with_1(kgrec, tmp_path, shop):
     assert listed.code == 1
     assert json.loads(listed.out) == [
         {
-            "kind": "duplicate",
-            "label": "BOUGHT",
+            "kind": "near duplicate",
+            "label": "behaviour",
             "id": f"{shop.user[7]} {shop.item[7]}",
-            "detail": "2 seconds after the same",
+            "detail": "BOUGHT more than once within 10 seconds",
         },
         {"kind": "orphan", "label": "Item", "id": "lonely", "detail": "no relationship"},
     ]
