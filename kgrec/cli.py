@@ -27,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-runs_app = typer.Typer(help="List and show runs.", no_args_is_help=True)
+runs_app = typer.Typer(help="List, show and remove runs.", no_args_is_help=True)
 app.add_typer(runs_app, name="runs")
 schema_app = typer.Typer(help="Propose, adopt and translate schemas.", no_args_is_help=True)
 app.add_typer(schema_app, name="schema")
@@ -49,6 +49,9 @@ Graph = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 RunName = Annotated[str | None, typer.Option("--run", help="Name or folder of a run; the newest if not given.")]
+ServedRun = Annotated[
+    str | None, typer.Option("--run", help="Name or folder of a run; the published one, else the newest, if not given.")
+]
 Runs = Annotated[Path | None, typer.Option("--runs", help="Folder of runs; beside the graph if not given.")]
 SchemaFile = Annotated[str | None, typer.Option("--schema", help="Schema file or name; derived if not given.")]
 Params = Annotated[list[str] | None, typer.Option("--param", help="Query parameter as name=value; repeatable.")]
@@ -260,7 +263,7 @@ def recommend(
     where: Annotated[list[str] | None, typer.Option(help="Only items with property=value; repeatable.")] = None,
     domain: Annotated[str | None, typer.Option(help="Only items of this domain.")] = None,
     on_unknown: Annotated[str, typer.Option(help="error, or popular: what an unknown user gets.")] = "error",
-    run: RunName = None,
+    run: ServedRun = None,
     runs: Runs = None,
     as_json: Json = False,
 ) -> None:
@@ -300,7 +303,7 @@ def explain(
     graph: Graph,
     user: Annotated[str, typer.Argument(help="User id.")],
     item: Annotated[str, typer.Argument(help="Item id.")],
-    run: RunName = None,
+    run: ServedRun = None,
     runs: Runs = None,
     as_json: Json = False,
 ) -> None:
@@ -363,6 +366,19 @@ def audit_data(graph: Graph, as_json: Json = False) -> None:
     _show_findings(find(graph), "nothing is odd in the data", as_json)
 
 
+@runs_app.command("prune")
+def runs_prune(
+    graph: Graph,
+    keep: Annotated[int, typer.Option("--keep", help="How many of the newest runs stay.")],
+    runs: Runs = None,
+    as_json: Json = False,
+) -> None:
+    """Remove all runs but the newest, the published one and the one published before it."""
+    from kgrec.rollback import prune_runs
+
+    show_facts(f"runs of {graph}", prune_runs(graph, keep, runs), as_json)
+
+
 @app.command()
 def publish(graph: Graph, run: RunName = None, runs: Runs = None, k: K = 20, as_json: Json = False) -> None:
     """Write a run's vectors and recommendations into the graph, replacing the ones that are there."""
@@ -372,11 +388,32 @@ def publish(graph: Graph, run: RunName = None, runs: Runs = None, k: K = 20, as_
 
 
 @app.command()
+def rollback(
+    graph: Graph,
+    run: Annotated[
+        str | None, typer.Argument(help="Name of a run; the one published before the current one if not given.")
+    ] = None,
+    runs: Runs = None,
+    k: K = 20,
+    as_json: Json = False,
+) -> None:
+    """Publish an earlier run again, whole: vectors, recommendations and the model that `kgrec recommend` uses."""
+    from kgrec.rollback import roll_back
+
+    show_facts("published again", roll_back(graph, run, runs, k), as_json)
+
+
+@app.command()
 def unpublish(graph: Graph, as_json: Json = False) -> None:
     """Remove what was published from a graph: recommendations and vectors. What was loaded stays."""
+    from kgrec.history import note
+    from kgrec.runs import root_of
+
     with kgrec.open(graph) as store:
         run = store.published()
         store.unpublish()
+        if run and root_of(graph).exists():
+            note(root_of(graph), None, "unpublish")
     show_facts(f"nothing is published in {graph}", {"removed": run}, as_json)
 
 
@@ -494,10 +531,12 @@ def _show_noise(graph: str, as_json: bool) -> None:
 
 
 def _model(graph: str, run: str | None, runs: Path | None) -> kgrec.Recommender:
+    from kgrec.history import last
     from kgrec.jobs import runs_folder
     from kgrec.runs import find_run
 
-    return kgrec.Recommender.load(find_run(runs_folder(graph, runs), run).folder)
+    root = runs_folder(graph, runs)
+    return kgrec.Recommender.load(find_run(root, run or last(root)).folder)
 
 
 def _show_metrics(metrics: dict[str, Any], as_json: bool) -> None:

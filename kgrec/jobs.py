@@ -16,6 +16,7 @@ from kgrec.measure import HYBRID, measure, metrics
 from kgrec.persist import save_model
 from kgrec.progress import say
 from kgrec.protocols import cut_for
+from kgrec.publish import publish
 from kgrec.recommender import Recommender, as_split
 from kgrec.runs import Run, find_run, list_runs, new_name, prepare_root, root_of
 from kgrec.snapshot import GraphSnapshot
@@ -91,23 +92,18 @@ def evaluate_protocol(graph: str, protocol: str, config: Config) -> dict[str, An
 
 
 def publish_run(graph: str, run: str | None = None, runs: str | Path | None = None, k: int = 20) -> dict[str, Any]:
-    """Write a run's text vectors and its lists, to length k, into the graph.
+    """Write a run's text vectors and its lists, to length k, into the graph, and note that it was done.
 
     Raises:
-        RunError: there is no such run.
+        RunError: there is no such run, or files of it are gone.
         StoreError: the graph cannot be written.
     """
     if k < 1:
         raise UsageError(f"k={k}; expected at least 1")
-    found = find_run(runs_folder(graph, runs), run)
-    listed = found.table("recommendations")
-    listed = listed.filter(pa.compute.less_equal(listed.column("rank"), k))
-    model = Recommender.load(found.folder)
+    root = runs_folder(graph, runs)
+    found = find_run(root, run)
     with open_store(graph) as store:
-        for label, vectors in model.trained.vectors.items():
-            store.write_vectors(label, model.model.train.ids(label), vectors)
-        store.publish(listed, found.name)
-    return {"run": found.name, "recommendations": listed.num_rows, "vectors": list(model.trained.vectors)}
+        return publish(store, root, found, k, "publish")
 
 
 def runs_table(graph: str, runs: str | Path | None = None) -> pd.DataFrame:

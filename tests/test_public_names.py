@@ -16,6 +16,7 @@ COMMANDS = {
     *("demo", "load", "check", "cypher", "explore", "train", "evaluate", "benchmark", "recommend", "similar"),
     *("explain", "runs", "publish", "doctor", "sparql", "copy", "export", "unpublish", "schema", "encoders"),
     *("audit", "forget"),
+    *("rollback", "refresh"),
 }
 
 

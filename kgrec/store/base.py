@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     import networkx
     from torch_geometric.data import HeteroData
 
+NodeVectors = Mapping[str, tuple[pa.Array, FloatArray]]
+"""Label → keys [n] and vectors, float32 [n, d]."""
+
 TIME_LIMIT: Final = 120.0
 """Seconds a query may take."""
 
@@ -138,12 +141,14 @@ class GraphStore(ABC):
         """
 
     @abstractmethod
-    def publish(self, recommendations: pa.Table, run: str) -> None:
+    def publish(self, recommendations: pa.Table, run: str, vectors: NodeVectors | None = None) -> None:
         """Replace what is recommended by these: a reader sees the old set or the new one, never half of one.
 
         Args:
             recommendations: columns user_id, item_id, score, rank, graph, cf, content.
             run: name of the run they come from, written on each relationship.
+            vectors: the run's, which replace all that are there, of other labels too; without them those stay. An
+                embedded graph changes both in one step; on a server the vectors come first, label by label.
         """
 
     @abstractmethod

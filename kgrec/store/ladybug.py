@@ -26,7 +26,7 @@ from kgrec.columns import BoolArray, to_mask
 from kgrec.errors import StoreError
 from kgrec.schema import Schema
 from kgrec.snapshot import FloatArray
-from kgrec.store.base import ROW_LIMIT, TIME_LIMIT, GraphStore, check_known
+from kgrec.store.base import ROW_LIMIT, TIME_LIMIT, GraphStore, NodeVectors, check_known
 from kgrec.store.cypher_errors import too_many
 from kgrec.store.ladybug_ddl import (
     PUBLISHED,
@@ -178,18 +178,8 @@ class LadybugStore(GraphStore):
             vectors: float32 [n, d]; a row of zeros is a node without a vector, and is left out.
         """
         self.node_label(label)
-        given = np.any(vectors != 0, axis=1)
-        flat = pa.array(np.ascontiguousarray(vectors[given], dtype=np.float32).ravel())
-        lists = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
-        rows = pa.table({"id": ids.filter(pa.array(given)), "embedding": lists})
-        name = quote(vector_table(label))
         with self._transaction() as connection:
-            execute(connection, f"DROP TABLE IF EXISTS {name}")
-            execute(
-                connection,
-                f"CREATE NODE TABLE {name}(`id` STRING PRIMARY KEY, `embedding` FLOAT[{vectors.shape[1]}])",
-            )
-            copy(connection, vector_table(label), rows)
+            _write_vectors(connection, label, ids, vectors)
 
     def nearest(self, label: str, vector: FloatArray, k: int) -> pd.DataFrame:
         """Return the k nodes of a label nearest to a vector [d] by cosine: columns `id`, `name`, `score`.
@@ -220,12 +210,13 @@ class LadybugStore(GraphStore):
         found = self.cypher(query, {"id": id_})["embedding"]
         return None if found.empty else np.asarray(found[0], dtype=np.float32)
 
-    def publish(self, recommendations: pa.Table, run: str) -> None:
-        """Replace all RECOMMENDED relationships by these, in one transaction.
+    def publish(self, recommendations: pa.Table, run: str, vectors: NodeVectors | None = None) -> None:
+        """Replace all RECOMMENDED relationships by these, and the vectors with them, in one transaction.
 
         Args:
             recommendations: columns user_id, item_id, score, rank, graph, cf, content.
             run: name of the run they come from, written on each relationship.
+            vectors: of the run, label by label; without them those of the graph stay.
 
         Raises:
             StoreError: nothing was loaded yet, or a user or an item is not in the graph.
@@ -245,6 +236,10 @@ class LadybugStore(GraphStore):
                 for item, to_item in items.items():
                     part = rows.filter(pa.array(from_user & to_item))
                     copy(connection, "RECOMMENDED", part, (user, item))
+            if vectors is not None:
+                _drop_vectors(connection, schema)
+            for label, (ids, rows_of) in (vectors or {}).items():
+                _write_vectors(connection, label, ids, rows_of)
             query = f"MERGE (now:{PUBLISHED} {{id: 'now'}}) SET now.run = $run, now.release = $release"
             execute(connection, query, {"run": run, "release": release})
 
@@ -260,8 +255,7 @@ class LadybugStore(GraphStore):
             execute(connection, "DROP TABLE `RECOMMENDED`")
             execute(connection, recommended(schema))
             execute(connection, f"MATCH (now:{PUBLISHED}) DELETE now")
-            for label in schema.nodes:
-                execute(connection, f"DROP TABLE IF EXISTS {quote(vector_table(label))}")
+            _drop_vectors(connection, schema)
 
     def remove(self, label: str, id_: str) -> dict[str, int]:
         """Remove a node with its relationships, recommendations and vector; see `GraphStore.remove`."""
@@ -350,6 +344,22 @@ class LadybugStore(GraphStore):
     def _check_open(self) -> None:
         if self._closed:
             raise StoreError(f"{self.uri} is closed; open it again")
+
+
+def _write_vectors(connection: ladybug.Connection, label: str, ids: pa.Array, vectors: FloatArray) -> None:
+    given = np.any(vectors != 0, axis=1)
+    flat = pa.array(np.ascontiguousarray(vectors[given], dtype=np.float32).ravel())
+    lists = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
+    rows = pa.table({"id": ids.filter(pa.array(given)), "embedding": lists})
+    name = quote(vector_table(label))
+    execute(connection, f"DROP TABLE IF EXISTS {name}")
+    execute(connection, f"CREATE NODE TABLE {name}(`id` STRING PRIMARY KEY, `embedding` FLOAT[{vectors.shape[1]}])")
+    copy(connection, vector_table(label), rows)
+
+
+def _drop_vectors(connection: ladybug.Connection, schema: Schema) -> None:
+    for label in schema.nodes:
+        execute(connection, f"DROP TABLE IF EXISTS {quote(vector_table(label))}")
 
 
 def _by_label(

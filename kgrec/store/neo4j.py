@@ -21,7 +21,7 @@ from kgrec.schema import Schema
 from kgrec.snapshot import FloatArray
 from kgrec.store import neo4j_published as published
 from kgrec.store import neo4j_rows as rows
-from kgrec.store.base import ROW_LIMIT, TIME_LIMIT, GraphStore
+from kgrec.store.base import ROW_LIMIT, TIME_LIMIT, GraphStore, NodeVectors
 from kgrec.store.cypher_errors import refused, too_many
 from kgrec.store.merge import merge
 from kgrec.store.neo4j_connect import answering
@@ -220,19 +220,20 @@ class Neo4jStore(GraphStore):
             raise StoreError(f"vectors of {label} in {self.uri} have {length} dimensions; this one has {len(vector)}")
         return published.nearest(self._database, label, node, vector, k, self.is_adopted())
 
-    def publish(self, recommendations: pa.Table, run: str) -> None:
+    def publish(self, recommendations: pa.Table, run: str, vectors: NodeVectors | None = None) -> None:
         """Replace what is recommended by these: a reader sees the old release or the new one, never half of one.
 
         Args:
             recommendations: columns user_id, item_id, score, rank, graph, cf, content.
             run: name of the run they come from, written on each relationship.
+            vectors: of the run; written before, label by label.
 
         Raises:
             StoreLocked: another is publishing.
             StoreError: nothing was loaded yet, a user or an item is not in the graph, or the server failed.
         """
         self._check_writable()
-        published.publish(self._database, self.declared(), recommendations, run)
+        published.publish(self._database, self.declared(), recommendations, run, vectors or {})
 
     def published(self) -> str | None:
         """Return the name of the published run, or None if none is."""

@@ -16,7 +16,7 @@ from kgrec.progress import track
 from kgrec.schema import NodeLabel, Schema
 from kgrec.snapshot import FloatArray
 from kgrec.store import neo4j_rows as rows
-from kgrec.store.base import check_known
+from kgrec.store.base import NodeVectors, check_known
 from kgrec.store.neo4j_database import Database
 from kgrec.store.neo4j_lease import held
 from kgrec.store.neo4j_load import write_batch
@@ -84,7 +84,7 @@ def nearest(database: Database, label: str, node: NodeLabel, vector: FloatArray,
     return pd.DataFrame([row.values() for row in found], columns=["id", "name", "score"])
 
 
-def publish(database: Database, schema: Schema, recommendations: pa.Table, run: str) -> None:
+def publish(database: Database, schema: Schema, recommendations: pa.Table, run: str, vectors: NodeVectors) -> None:
     """Replace what is recommended by these: a reader sees the old release or the new one, never half of one.
 
     Args:
@@ -92,6 +92,7 @@ def publish(database: Database, schema: Schema, recommendations: pa.Table, run: 
         schema: of the graph.
         recommendations: columns user_id, item_id, score, rank, graph, cf, content.
         run: name of the run they come from, written on each relationship.
+        vectors: of the run; written before, once it is known that the recommendations can be.
 
     Raises:
         StoreLocked: another is publishing.
@@ -100,6 +101,8 @@ def publish(database: Database, schema: Schema, recommendations: pa.Table, run: 
     user_ids, item_ids = (recommendations.column(name).cast(pa.string()) for name in ("user_id", "item_id"))
     users = _node_ids(database, schema, schema.roles.users, user_ids, "user")
     items = _node_ids(database, schema, schema.roles.items, item_ids, "item")
+    for label, (ids, rows_of) in vectors.items():
+        write_vectors(database, label, ids, rows_of)
     columns = [("rank", "int"), *((name, "float") for name in ("score", "graph", "cf", "content"))]
     table = pa.table({"src": users, "dst": items, **{name: recommendations.column(name) for name, _ in columns}})
     lists, sizes = rows.grouped(table, columns)

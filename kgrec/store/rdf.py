@@ -28,7 +28,7 @@ from kgrec.rdf.terms import node_iris, prefixes, term
 from kgrec.rdf.triples import Triples, parse
 from kgrec.schema import PREFIXES, Schema
 from kgrec.snapshot import FloatArray
-from kgrec.store.base import ROW_LIMIT, TIME_LIMIT, GraphStore, check_known
+from kgrec.store.base import ROW_LIMIT, TIME_LIMIT, GraphStore, NodeVectors, check_known
 from kgrec.store.cypher_errors import offset_of, refused, too_long, too_many
 from kgrec.store.rdf_remove import copy_without
 from kgrec.store.rdf_rows import (
@@ -200,8 +200,10 @@ class RdfStore(GraphStore):
             ids: keys [n].
             vectors: float32 [n, d]; a row of zeros is a node without a vector, and is left out.
         """
-        import pyoxigraph as ox
+        parts = self._vector_lines(label, ids, vectors)
+        self._change(lambda store: replace_graph(store, _vector_graph(label), parts))
 
+    def _vector_lines(self, label: str, ids: pa.Array, vectors: FloatArray) -> list[pa.ChunkedArray]:
         self.node_label(label)
         given = np.any(vectors != 0, axis=1)
         keys = pa.chunked_array([ids.filter(pa.array(given))], pa.string())
@@ -209,9 +211,7 @@ class RdfStore(GraphStore):
         bounds = pa.array(np.arange(len(keys) + 1) * vectors.shape[1], pa.int32())
         texts = pa.chunked_array([pc.binary_join(pa.ListArray.from_arrays(bounds, flat), " ")])
         iris = node_iris(self.declared(), label, keys)
-        parts = [lines(iris, ID, literals(keys, "string")), lines(iris, EMBEDDING, literals(texts, "string"))]
-        graph = ox.NamedNode(f"{KGREC}vectors/{label}")
-        self._change(lambda store: replace_graph(store, graph, parts))
+        return [lines(iris, ID, literals(keys, "string")), lines(iris, EMBEDDING, literals(texts, "string"))]
 
     def vector(self, label: str, id_: str) -> FloatArray | None:
         """Return the vector [d] of a node; None if it has none.
@@ -240,12 +240,13 @@ class RdfStore(GraphStore):
         frame.insert(1, "name", self._names(label, frame["id"].tolist()))
         return frame
 
-    def publish(self, recommendations: pa.Table, run: str) -> None:
-        """Replace what is recommended by these, in the named graph `kgrec:recommendations`.
+    def publish(self, recommendations: pa.Table, run: str, vectors: NodeVectors | None = None) -> None:
+        """Replace what is recommended by these, in the named graph `kgrec:recommendations`, and the vectors with them.
 
         Args:
             recommendations: columns user_id, item_id, score, rank, graph, cf, content.
             run: name of the run they come from.
+            vectors: of the run, label by label; without them those of the graph stay.
 
         Raises:
             StoreError: nothing was loaded yet, or a user or an item is not in the graph.
@@ -261,9 +262,14 @@ class RdfStore(GraphStore):
         )
         parts = recommendation_lines(schema, users, items, recommendations)
         graph = ox.NamedNode(RECOMMENDATIONS)
+        of_label = {label: self._vector_lines(label, *pair) for label, pair in (vectors or {}).items()}
 
         def work(store: pyoxigraph.Store) -> None:
             replace_graph(store, graph, parts)
+            for label in schema.nodes if vectors is not None else ():
+                store.remove_graph(_vector_graph(label))
+            for label, of_nodes in of_label.items():
+                replace_graph(store, _vector_graph(label), of_nodes)
             store.add(ox.Quad(graph, ox.NamedNode(PUBLISHED), ox.Literal(run), graph))
 
         self._change(work)
@@ -392,6 +398,12 @@ class RdfStore(GraphStore):
             found = pc.if_else(known, node_iris(schema, label, ids), found)
         check_known(ids, to_mask(pc.is_valid(found)), role)
         return found
+
+
+def _vector_graph(label: str) -> pyoxigraph.NamedNode:
+    import pyoxigraph as ox
+
+    return ox.NamedNode(f"{KGREC}vectors/{label}")
 
 
 def _vectors(triples: Triples) -> tuple[pa.Array, FloatArray]:

@@ -261,6 +261,19 @@ class GraphStoreContract(ABC):
             filled.publish(recommendations(["a", "nobody"], ["i1", "i1"]), "second")
         assert filled.published() == "first"
 
+    def test_vectors_are_replaced_with_what_is_recommended(self, filled: GraphStore) -> None:
+        ids, vectors = pa.array(["i1", "i2"]), np.eye(2, dtype=np.float32)
+        filled.publish(recommendations(["a"], ["i1"]), "first", {"Item": (ids, vectors)})
+        with pytest.raises(StoreError, match="'nobody'"):
+            filled.publish(recommendations(["nobody"], ["i1"]), "second", {"Item": (ids, vectors[::-1])})
+        found = filled.vector("Item", "i1")
+        assert found is not None
+        assert found.tolist() == [1.0, 0.0]
+        filled.publish(recommendations(["a"], ["i1"]), "second", {"Item": (ids, vectors[::-1])})
+        found = filled.vector("Item", "i1")
+        assert found is not None
+        assert (filled.published(), found.tolist()) == ("second", [0.0, 1.0])
+
     def test_unpublishing_leaves_what_was_loaded(self, filled: GraphStore) -> None:
         filled.publish(recommendations(["a"], ["i1"]), "first")
         filled.write_vectors("Item", pa.array(["i1", "i2"]), np.eye(2, dtype=np.float32))

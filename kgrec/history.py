@@ -1,0 +1,103 @@
+"""What was published when: one line of JSON a publication, in the runs folder, oldest first.
+
+The store says which run is published now; this file says which ones were before, so that one can go back. A job that
+was killed between the two is made good by `settle`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from kgrec.errors import RunError
+
+FILE: Final = "published.jsonl"
+
+How = Literal["publish", "refresh", "rollback", "unpublish", "found"]
+
+
+@dataclass(frozen=True)
+class Publication:
+    """One publication.
+
+    Attributes:
+        run: name of the run; None if from then on nothing was published.
+        at: time in UTC, ISO 8601.
+        how: the command; "found" if the store had it and the command was killed before it could say so.
+    """
+
+    run: str | None
+    at: str
+    how: How
+
+
+def publications(root: str | Path) -> list[Publication]:
+    """Return what was published, oldest first.
+
+    Raises:
+        RunError: the file cannot be read.
+    """
+    path = Path(root) / FILE
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        return [Publication(**json.loads(line)) for line in lines]
+    except (OSError, ValueError, TypeError) as error:
+        raise RunError(
+            f"{path} cannot be read ({error}); restore it, or remove it: rollback then needs a name"
+        ) from error
+
+
+def note(root: str | Path, run: str | None, how: How) -> None:
+    """Add a publication."""
+    entry = Publication(run, datetime.now(UTC).isoformat(timespec="milliseconds"), how)
+    lines = [json.dumps(asdict(known)) for known in [*publications(root), entry]]
+    write_whole(Path(root) / FILE, "".join(f"{line}\n" for line in lines))
+
+
+def last(root: str | Path) -> str | None:
+    """Return the run that was published last; None if none is any more."""
+    known = publications(root)
+    return known[-1].run if known else None
+
+
+def settle(root: str | Path, published: str | None) -> None:
+    """Note the run that the store has published, where nobody else did."""
+    if last(root) != published:
+        note(root, published, "found")
+
+
+def before(root: str | Path, run: str) -> str | None:
+    """Return the run that was published before a run first was, so that going back twice goes back further."""
+    names = [known.run for known in publications(root) if known.run is not None]
+    return names[names.index(run) - 1] if run in names[1:] and names[0] != run else None
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON to a file that is there whole or not at all, also after a power cut.
+
+    Raises:
+        RunError: the disk refuses.
+    """
+    write_whole(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write text to a file that is there whole or not at all, also after a power cut.
+
+    Raises:
+        RunError: the disk refuses.
+    """
+    beside = path.with_name(f".{path.name}.writing")
+    try:
+        with beside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except OSError as error:
+        raise RunError(f"{path} cannot be written: {error}") from error

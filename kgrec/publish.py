@@ -1,0 +1,65 @@
+"""From a run folder into the graph, whole: the lists, the vectors, and which run they are of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+
+from kgrec.errors import RunError
+from kgrec.history import How, note, settle
+from kgrec.runs import Run
+from kgrec.schema import Schema
+from kgrec.store.base import GraphStore, NodeVectors
+
+
+def publish(store: GraphStore, root: Path, run: Run, k: int, how: How) -> dict[str, Any]:
+    """Write a run's text vectors and its lists, to length k, into a graph in one step, and note that it was done.
+
+    Args:
+        store: the graph.
+        root: folder of the graph's runs.
+        run: what to publish.
+        k: length of a list.
+        how: what to note.
+
+    Raises:
+        RunError: files of the run are gone.
+        StoreError: the graph cannot be written, or lacks a user or an item; it is as it was.
+    """
+    check_complete(run)
+    listed = run.table("recommendations")
+    listed = listed.filter(pc.less_equal(listed.column("rank"), k))
+    vectors = vectors_of(run)
+    settle(root, store.published())
+    store.publish(listed, run.name, vectors)
+    note(root, run.name, how)
+    return {"run": run.name, "recommendations": listed.num_rows, "vectors": list(vectors)}
+
+
+def vectors_of(run: Run) -> NodeVectors:
+    """Return the text vectors of a run with the keys of their nodes."""
+    schema = Schema.from_dict(run.info["schema"])
+    return {
+        label: (run.table(f"nodes-{label}").column(schema.nodes[label].key).combine_chunks(), vectors)
+        for label, vectors in run.arrays("vectors").items()
+    }
+
+
+def check_complete(run: Run) -> None:
+    """Look for every file that a run is made of.
+
+    Raises:
+        RunError: some are gone; names them.
+    """
+    tables = ["recommendations", *(f"nodes-{label}" for label in run.info["labels"])]
+    tables += [f"edges-{number}" for number in range(len(run.info["edge_types"]))]
+    files = [f"tables/{name}.parquet" for name in tables]
+    files += [f"arrays/{name}.safetensors" for name in ("vectors", *(f"signal-{s}" for s in run.info["settings"]))]
+    gone = [name for name in files if not (run.folder / name).is_file()]
+    if gone:
+        raise RunError(
+            f"run {run.name} cannot be published: {', '.join(gone[:3])} of {run.folder} "
+            f"{'is' if len(gone) == 1 else 'are'} gone; restore the folder, or take another run"
+        )

@@ -1,0 +1,99 @@
+"""Going back to an earlier run, and which runs are kept."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import FAST
+
+from kgrec.config import Config
+from kgrec.errors import RunError, UsageError
+from kgrec.history import FILE, publications
+from kgrec.jobs import publish_run, train_run
+from kgrec.rollback import prune_runs, roll_back
+from kgrec.runs import list_runs
+from kgrec.store import open_store
+
+
+@pytest.fixture
+def three(cinema: Path) -> tuple[str, list[str]]:
+    """The cinema graph with three runs, each published after the other, and the runs' names."""
+    graph = str(cinema)
+    [first] = list_runs(cinema.with_suffix(".runs"))
+    names = [first.name, *(train_run(graph, Config.read(overrides=[FAST, f"seed={s}"])).name for s in (1, 2))]
+    for name in names:
+        publish_run(graph, name, k=3)
+    return graph, names
+
+
+def lists(graph: str) -> tuple[str | None, list[str], int]:
+    """Return the published run, the runs that the relationships are of, and how many vectors of items there are."""
+    with open_store(graph, read_only=True) as store:
+        runs = store.cypher("MATCH (:User)-[r:RECOMMENDED]->(:Item) RETURN DISTINCT r.run AS run")["run"].tolist()
+        vectors = store.cypher("MATCH (v:ItemVector) RETURN count(*) AS n")["n"][0]
+        return store.published(), runs, int(vectors)
+
+
+def test_rolling_back_goes_back_and_further_back(three: tuple[str, list[str]]) -> None:
+    graph, names = three
+    assert roll_back(graph, k=3)["instead_of"] == names[2]
+    assert lists(graph) == (names[1], [names[1]], 72)
+    roll_back(graph, k=3)
+    assert lists(graph) == (names[0], [names[0]], 72)
+    with pytest.raises(UsageError, match="no run was before it"):
+        roll_back(graph)
+    roll_back(graph, names[2])
+    assert lists(graph)[0] == names[2]
+    entries = publications(Path(graph).with_suffix(".runs"))
+    assert [entry.run for entry in entries] == [*names, names[1], names[0], names[2]]
+    assert [entry.how for entry in entries] == ["publish"] * 3 + ["rollback"] * 3
+
+
+def test_a_publication_that_nobody_noted_is_found_in_the_graph(three: tuple[str, list[str]]) -> None:
+    graph, names = three
+    path = Path(graph).with_suffix(".runs") / FILE
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    assert roll_back(graph)["run"] == names[1]
+    assert [entry.how for entry in publications(path.parent)][-2:] == ["found", "rollback"]
+
+
+def test_what_serves_is_the_published_run(three: tuple[str, list[str]], kgrec) -> None:
+    graph, names = three
+    newest = kgrec("recommend", graph, "u1", "--json").out
+    roll_back(graph)
+    assert (
+        kgrec("recommend", graph, "u1", "--json").out
+        == kgrec("recommend", graph, "u1", "--run", names[1], "--json").out
+    )
+    assert kgrec("unpublish", graph).code == 0
+    assert kgrec("recommend", graph, "u1", "--json").out == newest
+
+
+def test_a_run_whose_files_are_gone_changes_nothing(three: tuple[str, list[str]]) -> None:
+    graph, names = three
+    root = Path(graph).with_suffix(".runs")
+    (root / names[1] / "arrays" / "signal-ease.safetensors").unlink()
+    with pytest.raises(RunError, match=r"arrays/signal-ease.safetensors of .* is gone; restore the folder"):
+        roll_back(graph)
+    shutil.rmtree(root / names[1])
+    with pytest.raises(RunError, match=f"no run '{names[1]}' in .*; there are: {names[0]}, {names[2]}"):
+        roll_back(graph)
+    assert lists(graph)[0] == names[2]
+
+
+def test_pruning_keeps_the_newest_the_published_and_the_one_before(three: tuple[str, list[str]]) -> None:
+    graph, names = three
+    unpublished = train_run(graph, Config.read(overrides=[FAST, "seed=3"])).name
+    assert prune_runs(graph, 1) == {"removed": [names[0]], "kept": [names[1], names[2], unpublished]}
+    assert [run.name for run in list_runs(Path(graph).with_suffix(".runs"))] == [names[1], names[2], unpublished]
+    with pytest.raises(UsageError, match="--keep 0; expected at least 1"):
+        prune_runs(graph, 0)
+
+
+def test_the_commands(three: tuple[str, list[str]], kgrec) -> None:
+    graph, names = three
+    assert names[1] in kgrec("rollback", graph).out
+    assert kgrec("rollback", graph, "gone").code == 1
+    assert names[0] in kgrec("runs", "prune", graph, "--keep", 1, "--json").out
