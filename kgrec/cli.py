@@ -1,6 +1,9 @@
 """The `kgrec` command. Every command is one library call, shown as a table or as JSON.
 
 Exit codes: 0 done, 1 failed, or an audit or a search for traces found something, 2 wrong use, 130 interrupted.
+
+
+Exit codes are in `kgrec/errors.py`.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import typer
 
 import kgrec
 from kgrec.config import Config
-from kgrec.errors import KgrecError, UsageError
+from kgrec.errors import KgrecError, UsageError, exit_code
 from kgrec.show import show, show_facts, show_text
 
 if TYPE_CHECKING:
@@ -388,6 +391,54 @@ def publish(graph: Graph, run: RunName = None, runs: Runs = None, k: K = 20, as_
 
 
 @app.command()
+def refresh(
+    graph: Graph,
+    source: Annotated[str, typer.Option("--source", help="What is new or all there is: what the loader reads.")],
+    loader: Annotated[
+        str, typer.Option("--format", help="atomic, tables, movielens, rdf, or one of yours.")
+    ] = "atomic",
+    schema: Annotated[
+        str | None, typer.Option("--schema", help="Schema file or name; the graph's if not given.")
+    ] = None,
+    since: Annotated[str | None, typer.Option(help="Only behaviours from then on: a date, or a number.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="Setting as key=value; repeatable.")] = None,
+    full: Annotated[bool, typer.Option("--full", help="Learn everything anew, whatever the rule says.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Publish what the gate refuses; noted in the run.")] = False,
+    allow_shrink: Annotated[
+        bool, typer.Option("--allow-shrink", help="Take in a source with a tenth of the rows it had before.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; say what would be done.")] = False,
+    log: Annotated[str, typer.Option(help="text, or json: a line of JSON on stderr for each step.")] = "text",
+    metrics: Annotated[Path | None, typer.Option(help="File of figures for Prometheus' textfile collector.")] = None,
+    k: K = 20,
+    runs: Runs = None,
+    as_json: Json = False,
+) -> None:
+    """Take in what is new, learn what that asks for, compare with what serves, and publish; safe to run again."""
+    from kgrec.nightly import summary_line, told_refresh
+
+    result = told_refresh(
+        metrics,
+        log,
+        graph=graph,
+        source=source,
+        loader=loader,
+        schema=schema,
+        since=since,
+        config=Config.read(None, settings) if settings else None,
+        full=full,
+        force=force,
+        allow_shrink=allow_shrink,
+        dry_run=dry_run,
+        k=k,
+        runs=runs,
+    )
+    if as_json:
+        return show_facts("", result, as_json)
+    show_text(summary_line(graph, result))
+
+
+@app.command()
 def rollback(
     graph: Graph,
     run: Annotated[
@@ -510,7 +561,7 @@ def main() -> None:
         app()
     except KgrecError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, UsageError) else 1)
+        sys.exit(exit_code(error))
     except OSError as error:
         print(f"error: {error.filename or 'the system'}: {(error.strerror or str(error)).lower()}", file=sys.stderr)
         sys.exit(1)

@@ -9,7 +9,11 @@ KgrecError
 ├── DataError             input data is wrong; carries every problem found
 ├── StoreError            a graph store cannot do what was asked
 │   └── StoreLocked       another process is writing to it
-└── RunError              a run folder cannot be read or written
+├── RunError              a run folder cannot be read or written
+└── GateRefused           a new run is worse than the one that serves, and was not published
+
+Exit codes of the command: 0 done, also where there was nothing to do; 1 failed; 2 wrong use (UsageError); 3 refused by
+the gate (GateRefused); 4 another process is at work, try again later (StoreLocked); 130 interrupted.
 """
 
 from __future__ import annotations
@@ -41,6 +45,16 @@ class StoreLocked(StoreError):
 
 class RunError(KgrecError):
     """A run folder is missing, damaged or from a newer version."""
+
+
+class GateRefused(KgrecError):
+    """A new run would make things worse for users, and the one before it goes on serving."""
+
+
+def exit_code(error: KgrecError) -> int:
+    """Return what the command exits with after an error; see the top of this file."""
+    codes: dict[type[KgrecError], int] = {UsageError: 2, GateRefused: 3, StoreLocked: 4}
+    return next((code for kind, code in codes.items() if isinstance(error, kind)), 1)
 
 
 def near_matches(wanted: str, known: Iterable[str], n: int = 3) -> str:

@@ -56,10 +56,14 @@ class Growth:
         return np.asarray(found.to_numpy(), dtype=np.int64)
 
     @cached_property
+    def known_pairs(self) -> sp.csr_matrix:
+        """Who did anything with what in the old graph, in the new numbers: float32 CSR [n_users, n_items] of ones."""
+        return _renumbered(self.old.interactions, self.users, self.items)
+
+    @cached_property
     def changed_users(self) -> npt.NDArray[np.bool_]:
         """Which users are new, or have other items than before, bool [n_users]."""
-        before = _renumbered(self.old.interactions, self.users, self.items)
-        gone_or_new = sp.csr_matrix(self.new.interactions - before)
+        gone_or_new = sp.csr_matrix(self.new.interactions - self.known_pairs)
         return np.asarray((self.users < 0) | (abs(gone_or_new).sum(axis=1).A1 > 0))
 
     def between_items(self, weights: sp.csr_matrix) -> sp.csr_matrix:

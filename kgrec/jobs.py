@@ -56,7 +56,7 @@ def train_run(
     if cut.is_test.any():
         say("measuring on the held-out behaviours")
         info["metrics"] = metrics(measure(model.model, cut, KS), cut.protocol, config.seed)
-    info["summary"] = _summary(cut, listed, time.perf_counter() - start)
+    info["summary"] = summary_of(cut, listed, time.perf_counter() - start)
     info |= {"data_digest": snapshot.digest, "encoded": model.cache.encoded}
     tables = {"recommendations": pa.Table.from_pandas(listed, preserve_index=False)}
     return save_model(root / new_name(), model.trained, config, info, tables)
@@ -179,7 +179,8 @@ def _cut(snapshot: GraphSnapshot, split: str | None) -> tuple[Split, str]:
     return split_by(snapshot, split), split
 
 
-def _summary(cut: Split, listed: pd.DataFrame, seconds: float) -> dict[str, Any]:
+def summary_of(cut: Split, listed: pd.DataFrame, seconds: float) -> dict[str, Any]:
+    """Return the facts of a run that are shown first."""
     return {
         "users": cut.whole.n_users,
         "items": cut.whole.n_items,

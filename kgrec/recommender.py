@@ -25,7 +25,7 @@ from kgrec.snapshot import FloatArray, GraphSnapshot, IdMap, IntArray
 from kgrec.split import Split, by_given, uncut
 from kgrec.store.base import GraphStore
 from kgrec.text import TextEncoder, VectorCache, encoder_of, text_vectors, token_counter
-from kgrec.training import FitOn, Trained, train
+from kgrec.training import FitOn, Trained, refit_model, train
 
 Ids = Iterable[object]
 BATCH_SCORES = 16_000_000
@@ -117,6 +117,23 @@ class Recommender:
         check_schema(self.trained, train)
         grown._trained = fold_in(self.trained, train, text_vectors(train, self.encoder, self.known_texts))
         return grown
+
+    def refit(self, graph: GraphStore | GraphSnapshot | Split, fit_on: FitOn = "train+valid") -> Recommender:
+        """Return a recommender that learnt from a graph anew with this one's settings and blend; nothing is chosen.
+
+        Args:
+            graph: the graph now, its snapshot, or a split of it; with the schema of the fit.
+            fit_on: whether the behaviours marked as valid are learnt from too.
+
+        Raises:
+            UsageError: not fitted yet, or another schema.
+        """
+        split = graph if isinstance(graph, Split) else as_split(graph)
+        again = Recommender(self.config, encoder=None if self._named else self._encoder)
+        train = split.train_and_valid if fit_on == "train+valid" else split.train
+        check_schema(self.trained, train)
+        again._trained = refit_model(self.trained, train, again._encode(train), self.config.seed)
+        return again
 
     def recommend(
         self,

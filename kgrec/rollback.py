@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-import uuid
 from pathlib import Path
 from typing import Any
 
-from kgrec.errors import RunError, UsageError
+from kgrec.errors import UsageError
 from kgrec.history import before, settle
 from kgrec.jobs import runs_folder
 from kgrec.publish import publish
-from kgrec.runs import find_run, list_runs
+from kgrec.runs import find_run, list_runs, remove_run
 from kgrec.store import open_store
 
 
@@ -69,15 +67,5 @@ def prune_runs(graph: str, keep: int, runs: str | Path | None = None) -> dict[st
     kept = {*names[-keep:], current, before(root, current) if current else None}
     removed = [name for name in names if name not in kept]
     for name in removed:
-        _remove(root / name)
+        remove_run(root / name)
     return {"removed": removed, "kept": [name for name in names if name in kept]}
-
-
-def _remove(folder: Path) -> None:
-    """Remove a run: out of sight in one step, so that what is cut off leaves no half of a run."""
-    hidden = folder.with_name(f".{folder.name}.old-{uuid.uuid4().hex[:8]}")
-    try:
-        folder.rename(hidden)
-        shutil.rmtree(hidden)
-    except OSError as error:
-        raise RunError(f"{folder} cannot be removed: {error}") from error

@@ -14,6 +14,8 @@ import json
 import os
 import re
 import shutil
+import socket
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,6 +33,8 @@ from safetensors.numpy import load_file, save_file
 from kgrec.errors import RunError
 
 FORMAT: Final = 1
+A_DAY: Final = 86_400
+"""Seconds after which what a writer left counts as given up, whoever it was."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +143,7 @@ def write_run(
     folder = Path(folder)
     if folder.exists() and not (folder / "run.json").is_file():
         raise RunError(f"{folder} exists and is not a run; name another folder")
-    beside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
+    beside = folder.with_name(f".{folder.name}.{_owner()}")
     full = {"format": FORMAT, "created": datetime.now(UTC).isoformat(timespec="milliseconds"), **info}
     try:
         _fill(beside, full, tables, arrays, choices or {})
@@ -202,6 +206,37 @@ def find_run(root: str | Path, name: str | None = None) -> Run:
     return runs[-1]
 
 
+def remove_run(folder: Path) -> None:
+    """Remove a run: out of sight in one step, so that what is cut off leaves no half of a run.
+
+    Raises:
+        RunError: the disk refuses.
+    """
+    hidden = folder.with_name(f".{folder.name}.{_owner()}")
+    try:
+        os.replace(folder, hidden)
+        shutil.rmtree(hidden)
+    except OSError as error:
+        raise RunError(f"{folder} cannot be removed: {error}") from error
+
+
+def remove_leftovers(root: Path) -> None:
+    """Remove what writers of runs left below a folder when they were killed: of this host, or a day old."""
+    for left in root.glob(".*.*-*-*/"):
+        host, pid, _ = left.suffix.removeprefix(".").rsplit("-", 2)
+        is_over = host == _host() and not Path(f"/proc/{pid}").exists()
+        if is_over or time.time() - left.stat().st_mtime > A_DAY:
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _owner() -> str:
+    return f"{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+
+def _host() -> str:
+    return socket.gethostname().replace(".", "_")
+
+
 def _fill(
     folder: Path,
     info: Mapping[str, Any],
@@ -222,7 +257,7 @@ def _fill(
 
 def _move(beside: Path, folder: Path) -> None:
     if folder.exists():
-        old = folder.with_name(f".{folder.name}.old-{uuid.uuid4().hex[:8]}")
+        old = folder.with_name(f".{folder.name}.{_owner()}")
         os.replace(folder, old)
         os.replace(beside, folder)
         shutil.rmtree(old, ignore_errors=True)

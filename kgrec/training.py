@@ -188,6 +188,22 @@ def refit(signals: Mapping[str, Signal], train: GraphSnapshot, vectors: Vectors,
     return fitted
 
 
+def refit_model(trained: Trained, train: GraphSnapshot, vectors: Vectors, seed: int) -> Trained:
+    """Return a model that learnt from `train` with the settings and the blends of another; nothing is chosen.
+
+    Args:
+        trained: the other.
+        train: what to learn from.
+        vectors: text vectors of `train`.
+        seed: makes the result repeat.
+    """
+    watch, model = Stopwatch(), trained.model
+    with watch.stage("fit"):
+        signals = refit(model.signals, train, vectors, seed)
+    blends = {domain: even_blend(list(signals)) for domain in sorted(set(train.item_domains) - set(model.blends))}
+    return Trained(HybridModel(train, signals, {**model.blends, **blends}), vectors, trained.choices, watch.seconds)
+
+
 def signals_of_cut(trained: Trained, parts: Parts, encode: Encode, seed: int) -> dict[str, Signal]:
     """Return the signals that the blend was learnt from: the final ones, fitted again where they have seen more."""
     if parts.final is parts.inner:

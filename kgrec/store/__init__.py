@@ -25,7 +25,7 @@ def open_store(uri: str | Path, read_only: bool = False) -> GraphStore:
         StoreError: it cannot be opened.
         MissingExtra: the engine's package is not installed.
     """
-    if _SERVER.match(str(uri)):
+    if is_server(uri):
         from kgrec.store.neo4j import Neo4jStore
 
         return Neo4jStore(str(uri), read_only)
@@ -44,6 +44,11 @@ def open_store(uri: str | Path, read_only: bool = False) -> GraphStore:
     return LadybugStore(uri, read_only)
 
 
+def is_server(uri: str | Path) -> bool:
+    """Say whether a graph is on a server."""
+    return bool(_SERVER.match(str(uri)))
+
+
 def exists(uri: str | Path) -> bool:
     """Say whether there is a graph, as far as that shows without connecting to a server."""
-    return bool(_SERVER.match(str(uri))) or Path(str(uri).removeprefix("oxigraph:")).exists()
+    return is_server(uri) or Path(str(uri).removeprefix("oxigraph:")).exists()

@@ -1,0 +1,73 @@
+"""A refresh as an unattended job runs it: one summary line, a log on request, figures for Prometheus on request."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kgrec.errors import GateRefused, KgrecError, StoreLocked, UsageError
+from kgrec.refresh import refresh
+from kgrec.report import Report, write_metrics
+
+
+def told_refresh(metrics: Path | None, log: str, *, graph: str, **options: Any) -> dict[str, Any]:
+    """Refresh a graph and tell how it went, also where it went wrong.
+
+    Args:
+        metrics: file of figures; none if not given.
+        log: "text" or "json".
+        graph: URI of the graph.
+        options: of `refresh`.
+
+    Returns:
+        What `refresh` returns, and "job", the id in the log.
+
+    Raises:
+        KgrecError: as `refresh`, after the figures were written.
+    """
+    if log not in ("text", "json"):
+        raise UsageError(f"--log {log!r}; expected text or json")
+    report, start = Report("json" if log == "json" else "text"), time.perf_counter()
+    result: dict[str, Any] = {"result": "failed"}
+    try:
+        result = refresh(graph, report=report, **options)
+    except KgrecError as error:
+        result = {"result": _kind(error)}
+        report.step("end", result=result["result"], error=str(error))
+        raise
+    finally:
+        if metrics and not options.get("dry_run"):
+            seconds = round(time.perf_counter() - start, 1)
+            write_metrics(
+                metrics, graph, result["result"], {**_figures(result), "duration_seconds": seconds}, time.time()
+            )
+    return {"job": report.job, **result}
+
+
+def summary_line(graph: str, result: Mapping[str, Any]) -> str:
+    """Return what happened in one line."""
+    parts = [f"{graph}: {result['result']}"]
+    if "run" in result:
+        parts.append(
+            f"run {result['run']}" + (f" instead of {result['instead_of']}" if result.get("instead_of") else "")
+        )
+    parts += [f"{n} {name} {what}" for what in ("new", "changed") for name, n in result.get(what, {}).items()]
+    if "how" in result:
+        parts.append(f"{result['how']} ({result['why']})")
+    if result.get("ndcg") is not None:
+        parts.append(f"NDCG@20 {result['ndcg']:.4f}, was {result['ndcg_before']:.4f}")
+    if result.get("expected_seconds") is not None:
+        parts.append(f"takes about {result['expected_seconds']:.0f} s")
+    return ", ".join([*parts, f"{result['seconds']} s"])
+
+
+def _kind(error: KgrecError) -> str:
+    kinds: dict[type[KgrecError], str] = {GateRefused: "refused", StoreLocked: "busy"}
+    return next((name for kind, name in kinds.items() if isinstance(error, kind)), "failed")
+
+
+def _figures(result: Mapping[str, Any]) -> dict[str, Any]:
+    rows = {f"{what}_rows": sum(result[what].values()) for what in ("new", "changed") if what in result}
+    return {**rows, "recommendations": result.get("recommendations"), "ndcg": result.get("ndcg")}

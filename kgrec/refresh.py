@@ -1,0 +1,243 @@
+"""The nightly job: take in what is new, learn what that asks for, compare, publish; killed at any moment, it goes on.
+
+take in   rows that are new or changed            one write: all of them or none
+learn     fold-in, refit or full (kgrec/rule.py)  a run folder: whole or not there
+compare   with the run that serves (kgrec/gate.py)
+publish   lists and vectors                       one step
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+
+from kgrec.config import Config
+from kgrec.errors import GateRefused, RunError, UsageError
+from kgrec.history import settle, write_json
+from kgrec.intake import Intake, check_size, note_size, take_in
+from kgrec.journal import Journal
+from kgrec.publish import check_complete, publish
+from kgrec.report import Report
+from kgrec.rule import Decision, Size, decide
+from kgrec.runs import Run, find_run, list_runs, prepare_root, remove_leftovers, root_of
+from kgrec.schema import Schema
+from kgrec.store import exists, open_store
+from kgrec.store.lease import leased
+from kgrec.store.merge import merge
+from kgrec.tables import GraphTables
+
+
+def refresh(
+    graph: str,
+    source: Any,
+    *,
+    loader: str = "atomic",
+    schema: str | Path | None = None,
+    since: str | None = None,
+    config: Config | None = None,
+    full: bool = False,
+    force: bool = False,
+    allow_shrink: bool = False,
+    dry_run: bool = False,
+    k: int = 20,
+    runs: str | Path | None = None,
+    report: Report | None = None,
+) -> dict[str, Any]:
+    """Bring a graph and what it recommends up to date with a source; where nothing is new, nothing is published.
+
+    Args:
+        graph: URI of the graph; made if it is not there.
+        source: what the loader reads, such as a folder; or `GraphTables`, for instance another graph's `read()`.
+        loader: name of a loader.
+        schema: the vocabulary, or the file or name of one; the graph's if not given.
+        since: only behaviours from then on: a date, or a number.
+        config: settings; those of the run that serves if not given.
+        full: choose settings and learn everything anew, whatever the rule says.
+        force: publish even what the gate refuses; noted in the run.
+        allow_shrink: take in a source that holds a tenth of what it held before.
+        dry_run: change nothing, and say what would be done and about how long it would take.
+        k: length of a published list.
+        runs: folder of runs; beside the graph if not given.
+        report: where steps are told.
+
+    Returns:
+        "result": "published", "nothing new" or "would publish"; "new" and "changed": label or type → rows; and unless
+        nothing is new "how" and "why" of the rule; once published "run", "instead_of", "recommendations", "ndcg" and
+        "ndcg_before" on what was held out, where it was compared; "seconds".
+
+    Raises:
+        DataError: with every problem of the source; nothing was written.
+        GateRefused: the new run is worse; the one before it still serves.
+        StoreLocked: another job is at work on the graph.
+        StoreError, RunError, UsageError: as the steps do. Run it again: it goes on where it was.
+    """
+    if k < 1:
+        raise UsageError(f"k={k}; expected at least 1")
+    start = time.perf_counter()
+    known = schema if isinstance(schema, Schema) or schema is None else Schema.load(schema)
+    root = Path(runs or root_of(graph))
+    job = _Job(graph, source, loader, known, since, config, full, force, allow_shrink, k, root, report or Report())
+    result = job.foresee() if dry_run else job.run()
+    return {**result, "seconds": round(time.perf_counter() - start, 1)}
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A refresh at work; see `refresh` for what each part is."""
+
+    graph: str
+    source: Any
+    loader: str
+    schema: Schema | None
+    since: str | None
+    config: Config | None
+    full: bool
+    force: bool
+    allow_shrink: bool
+    k: int
+    root: Path
+    report: Report
+
+    def run(self) -> dict[str, Any]:
+        """Do all of it, alone."""
+        prepare_root(self.root)
+        with leased(self.graph) as check_lease:
+            asked = {"source": str(self.source)[:200], "since": self.since, "full": self.full}
+            journal = Journal(self.root, self.report, asked)
+            remove_leftovers(self.root)
+            journal.step("read")
+            intake = self.look()
+            check_lease()
+            if not intake.is_empty:
+                journal.step("write", **_rows(intake))
+                with open_store(self.graph) as store:
+                    store.write(intake.tables)
+            note_size(self.root, self.source, intake.rows)
+            result = self.bring_up(journal, intake, check_lease)
+            journal.step("end", **result)
+        return {**result, **_rows(intake)}
+
+    def look(self) -> Intake:
+        """Read the source and compare it with the graph."""
+        there = exists(self.graph)
+        with open_store(self.graph, read_only=True) if there else nullcontext() as store:
+            intake = take_in(store, self.loader, self.source, self.schema, self.since)
+        if not self.allow_shrink:
+            check_size(self.root, self.source, intake.rows)
+        return intake
+
+    def bring_up(self, journal: Journal, intake: Intake, check_lease: Callable[[], None]) -> dict[str, Any]:
+        """Publish a run of what the graph holds, unless one is published."""
+        journal.step("look")
+        with open_store(self.graph, read_only=True) as store:
+            snapshot, published = store.snapshot(), store.published()
+        settle(self.root, published)
+        serving = self.serving(published)
+        if serving and serving.info["data_digest"] == snapshot.digest and (not self.full or journal.resumes):
+            return {"result": "nothing new", "run": serving.name}
+        from kgrec.renew import renew, size_of  # what learns takes seconds to import
+
+        decision = self.decision(serving, size_of(snapshot), snapshot.schema.digest)
+        run = self.made_before(snapshot.digest, decision, serving)
+        if run is None:
+            config = self.config or (Config.checked(dict(serving.info["config"])) if serving else Config())
+            facts = {"instead_of": published, **_rows(intake)}
+            run = renew(self.root, snapshot, serving, decision, config, facts, self.report)
+        self.pass_gate(run, published)
+        journal.step("publish", run=run.name)
+        check_lease()
+        with open_store(self.graph) as store:
+            done = publish(store, self.root, run, self.k, "refresh")
+        return {"result": "published", **done, **_told(run)}
+
+    def serving(self, published: str | None) -> Run | None:
+        """Return the run that the graph has published; None if there is none, or its folder is gone."""
+        try:
+            run = find_run(self.root, published) if published else None
+            if run:
+                check_complete(run)
+            return run
+        except RunError:
+            return None
+
+    def decision(self, serving: Run | None, size: Size, schema: str) -> Decision:
+        """Apply the rule."""
+        config = self.config.model_dump(mode="json") if self.config else None
+        return decide(serving.info if serving else None, size, schema, config, self.full)
+
+    def made_before(self, digest: str, decision: Decision, serving: Run | None) -> Run | None:
+        """Return a run that an earlier refresh has made of the same graph in the same way and did not publish."""
+        wanted = (digest, decision.how, serving.name if serving else None)
+        config = self.config.model_dump(mode="json") if self.config else None
+        for run in reversed(list_runs(self.root)):
+            made = run.info.get("refresh", {})
+            same = (run.info.get("data_digest"), made.get("how"), made.get("instead_of")) == wanted
+            if same and (config is None or config == run.info["config"]):
+                return run
+        return None
+
+    def pass_gate(self, run: Run, published: str | None) -> None:
+        """Stop a run that is worse than the one that serves; with `force` only note that it is."""
+        why = run.info["gate"]["reasons"]
+        if why and not self.force:
+            raise GateRefused(
+                f"run {run.name} is not published, {self.graph} still has {published}: {'; '.join(why)}. "
+                f"Look: kgrec runs show {self.graph} {run.name}. To publish it all the same, run this with --force"
+            )
+        if why:
+            write_json(run.folder / "run.json", {**run.info, "gate": {**run.info["gate"], "forced": True}})
+
+    def foresee(self) -> dict[str, Any]:
+        """Say what would be done, and about how long it would take by earlier runs."""
+        intake, published, schema, size = self.look(), None, self.schema, Size(0, 0)
+        if exists(self.graph):
+            with open_store(self.graph, read_only=True) as store:
+                published, schema = store.published(), store.schema()
+                size = _size(store.read())
+        serving, new = self.serving(published), _size(intake.tables)
+        schema = merge(schema, intake.tables.schema)
+        decision = self.decision(serving, Size(size.behaviours + new.behaviours, size.items + new.items), schema.digest)
+        took = [
+            run.info["refresh"]["seconds"]
+            for run in list_runs(self.root)
+            if run.info.get("refresh", {}).get("how") == decision.how
+        ]
+        nothing = intake.is_empty and serving is not None and not self.full
+        told = {"how": decision.how, "why": decision.why, "expected_seconds": took[-1] if took else None}
+        return {
+            "result": "would end: nothing new" if nothing else "would learn",
+            **({} if nothing else told),
+            **_rows(intake),
+        }
+
+
+def _rows(intake: Intake) -> dict[str, Any]:
+    return {"new": dict(intake.new), "changed": dict(intake.changed)}
+
+
+def _told(run: Run) -> dict[str, Any]:
+    measured = run.info["gate"]["measured"]
+    figures = {"ndcg": measured.get("candidate"), "ndcg_before": measured.get("current")}
+    return {
+        "instead_of": run.info["refresh"]["instead_of"],
+        "how": run.info["refresh"]["how"],
+        "why": run.info["refresh"]["why"],
+        **figures,
+    }
+
+
+def _size(tables: GraphTables) -> Size:
+    """Return how many behaviours and items tables hold; those marked as test are not counted."""
+    roles, behaviours = tables.schema.roles, 0
+    for edge_type, table in tables.edges.items():
+        if tables.schema.is_behaviour(edge_type):
+            split = roles.behaviours[edge_type[1]].split
+            is_test = pc.equal(table.column(split), "test").fill_null(False) if split else None
+            behaviours += table.num_rows - (pc.sum(is_test).as_py() or 0 if split else 0)
+    return Size(behaviours, sum(tables.nodes[label].num_rows for label in roles.items if label in tables.nodes))

@@ -1,0 +1,161 @@
+"""One job at a time on a graph, over all hosts: a lease with owner and expiry, on the store itself.
+
+It covers minutes of work, in which the store is read and written several times. Of an embedded graph it is a file
+beside it, on a server a marker in the database. While the job runs a thread renews it; once its owner is gone, or gave
+no sign for `STALE` seconds, the next job takes it over.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+from kgrec.errors import StoreError, StoreLocked
+from kgrec.store import is_server
+
+STALE: Final = 60.0
+"""Seconds without a sign of life after which an owner counts as gone."""
+
+BEAT: Final = 5.0
+"""Seconds between two signs of life."""
+
+Check = Callable[[], None]
+"""Raises StoreError if the lease was lost: another job may have begun."""
+
+
+@contextmanager
+def leased(uri: str) -> Iterator[Check]:
+    """Hold the lease of a graph in the block.
+
+    Args:
+        uri: of the graph.
+
+    Yields:
+        A function to call before what must not happen twice; it raises StoreError if the lease was lost.
+
+    Raises:
+        StoreLocked: another job holds it; says which.
+        StoreError: it cannot be written.
+    """
+    if is_server(uri):
+        with _on_server(uri) as check:
+            yield check
+    else:
+        with _in_file(uri) as check:
+            yield check
+
+
+def lease_file(uri: str) -> Path:
+    """Return the file of an embedded graph's lease, beside the graph."""
+    path = Path(uri.removeprefix("oxigraph:")).expanduser().resolve()
+    return path.with_name(f".{path.name}.lease")
+
+
+@contextmanager
+def _in_file(uri: str) -> Iterator[Check]:
+    path, owner = lease_file(uri), f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
+
+    def take(found: dict[str, Any]) -> dict[str, Any]:
+        if found and not _is_over(found):
+            host, pid, _ = found["owner"].rsplit(":", 2)
+            raise StoreLocked(f"process {pid} on {host} is at work on {uri}; try again when it is done")
+        return {"owner": owner, "beat": time.time()}
+
+    def renew(found: dict[str, Any]) -> dict[str, Any]:
+        if found.get("owner") != owner:
+            raise StoreError(f"{uri}: another job took over after {STALE:.0f} s without a sign; run this again")
+        return {"owner": owner, "beat": time.time()}
+
+    _changed(path, take)
+    try:
+        with _beating(lambda: _changed(path, renew)) as check:
+            yield check
+    finally:
+        _changed(path, lambda found: {} if found.get("owner") == owner else found)
+
+
+def _changed(path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Read and write the file of a lease while nobody else does."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written: {error.strerror}") from error
+    with os.fdopen(descriptor, "r+", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        new = json.dumps(change(_parsed(file.read())))
+        file.seek(0)
+        file.truncate()
+        file.write(new)
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    """Return what a lease says; nothing if its writer was cut off."""
+    try:
+        found = json.loads(text)
+        return found if isinstance(found, dict) and found.keys() >= {"owner", "beat"} else {}
+    except ValueError:
+        return {}
+
+
+def _is_over(found: dict[str, Any]) -> bool:
+    host, pid, _ = found["owner"].rsplit(":", 2)
+    gone = host == socket.gethostname() and not os.path.exists(f"/proc/{pid}") and os.path.exists("/proc")
+    return gone or time.time() - found["beat"] > STALE
+
+
+@contextmanager
+def _beating(renew: Callable[[], None]) -> Iterator[Check]:
+    """Renew in a thread while the block runs."""
+    stop = threading.Event()
+
+    def beat() -> None:
+        while not stop.wait(BEAT):
+            try:
+                renew()
+            except (StoreError, OSError):
+                return  # `check` meets the same error, where it can be told
+
+    thread = threading.Thread(target=beat, name="lease", daemon=True)
+    thread.start()
+    try:
+        yield renew
+    finally:
+        stop.set()
+        thread.join()
+
+
+@contextmanager
+def _on_server(uri: str) -> Iterator[Check]:
+    from kgrec.store.neo4j_database import Database
+    from kgrec.store.neo4j_lease import held
+
+    database = Database(uri)
+    try:
+        database.constrain({"_Kgrec": "id"})
+        with database.session(write=True) as session, held(session, "job", uri) as lease:
+            lock = threading.Lock()  # a session serves one thread at a time
+
+            def renew() -> None:
+                with lock:
+                    step = next(lease.steps)
+                    session.execute_write(lambda work: lease.renew(work, step))
+
+            try:
+                with _beating(renew) as check:
+                    yield check
+            except BaseException:
+                with suppress(StoreError):  # the error that counts is the first
+                    lease.give_back()
+                raise
+    finally:
+        database.close()

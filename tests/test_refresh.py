@@ -1,0 +1,195 @@
+"""The nightly job on the cinema data: what it takes in, how much it learns anew, what it refuses, that it repeats."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import CINEMA, FAST
+
+from kgrec.config import Config
+from kgrec.errors import DataError, GateRefused, StoreError, StoreLocked
+from kgrec.history import publications
+from kgrec.intake import take_in
+from kgrec.refresh import refresh
+from kgrec.runs import find_run, list_runs
+from kgrec.store import open_store
+from kgrec.store.lease import lease_file, leased
+
+CONFIG = Config.read(overrides=[FAST])
+
+
+@pytest.fixture(scope="session")
+def first_night(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A graph and its source after the first refresh; tests only read it."""
+    place = tmp_path_factory.mktemp("nightly")
+    shutil.copytree(CINEMA, place / "source", copy_function=shutil.copyfile)
+    refresh(str(place / "shop.lbug"), place / "source", config=CONFIG)
+    return place
+
+
+@pytest.fixture
+def place(first_night: Path, tmp_path: Path) -> Path:
+    """A copy of `first_night` that a test may change."""
+    shutil.copytree(first_night, tmp_path / "nightly")
+    return tmp_path / "nightly"
+
+
+def append(place: Path, file: str, *rows: str) -> None:
+    path = place / "source" / file
+    path.write_text(path.read_text() + "".join(f"{row}\n" for row in rows))
+
+
+def night(place: Path, **options: object) -> dict:
+    return refresh(str(place / "shop.lbug"), place / "source", **options)
+
+
+def published(place: Path) -> tuple[str | None, set[str]]:
+    with open_store(place / "shop.lbug", read_only=True) as store:
+        runs = store.cypher("MATCH ()-[r:RECOMMENDED]->() RETURN DISTINCT r.run AS run")["run"]
+        return store.published(), set(runs)
+
+
+def test_the_first_refresh_learns_everything(first_night: Path) -> None:
+    [run] = list_runs(first_night / "shop.runs")
+    assert published(first_night) == (run.name, {run.name})
+    assert run.info["refresh"]["why"] == "no run to start from"
+    assert run.info["metrics"]["models"]["hybrid"]["NDCG@20"] > 0
+    assert run.info["protocol"] == "latest 5% of every user's behaviours"
+    assert [entry.how for entry in publications(first_night / "shop.runs")] == ["refresh"]
+
+
+def test_nothing_new_publishes_nothing(place: Path) -> None:
+    before = published(place)
+    again = night(place)
+    assert (again["result"], again["new"], again["changed"]) == ("nothing new", {}, {})
+    assert published(place) == before
+    assert len(list_runs(place / "shop.runs")) == 1
+
+
+def test_new_behaviours_of_new_users_with_new_items_are_folded_in(place: Path) -> None:
+    append(place, "cinema.inter", "new\tf1\t5\t1700000000", "new\tf2\t4\t1700000060", "u1\tf99\t5\t1700000000")
+    append(place, "cinema.item", "f99\tThe Last Galaxy\t2024\tScience-Fiction")
+    result = night(place)
+    assert result["new"] == {"User": 1, "Item": 1, "HAS_GENRE": 1, "INTERACTED": 3} | {
+        name: n for name, n in result["new"].items() if name not in ("User", "Item", "INTERACTED")
+    }
+    assert (result["result"], result["how"]) == ("published", "fold-in")
+    assert published(place) == (result["run"], {result["run"]})
+    with open_store(place / "shop.lbug", read_only=True) as store:
+        listed = store.cypher("MATCH (u:User {user_id: 'new'})-[r:RECOMMENDED]->(i) RETURN i.item_id AS id")["id"]
+        assert len(listed) == 20
+        assert not set(listed) & {"f1", "f2"}
+        assert store.vector("Item", "f99") is not None
+
+
+def test_the_rule_fits_again_and_chooses_again_as_more_comes(place: Path) -> None:
+    append(place, "cinema.inter", *[f"u{i % 90 + 1}\tf{i % 72 + 1}\t4\t{1700000000 + i}" for i in range(100)])
+    result = night(place)
+    assert (result["how"], result["why"][:4]) == ("refit", "8.1%")
+    append(place, "cinema.inter", *[f"u{i % 90 + 1}\tf{i % 71 + 1}\t4\t{1710000000 + i}" for i in range(200)])
+    assert night(place)["how"] == "full"
+    fitted, chosen = zip(*((r.info["fitted"], r.info["chosen"]) for r in list_runs(place / "shop.runs")), strict=True)
+    assert [size["behaviours"] for size in fitted] == [1230, 1330, 1530]
+    assert [size["behaviours"] for size in chosen] == [1230, 1230, 1530]
+
+
+def test_a_changed_value_is_taken_and_a_missing_one_leaves_what_is_there(place: Path) -> None:
+    (place / "source" / "cinema.item").write_text(
+        "item_id:token\ttitle:token_seq\trelease_year:token\tgenre:token_seq\nf1\tAnother Title\t\tScience-Fiction\n"
+    )
+    with open_store(place / "shop.lbug", read_only=True) as store:
+        intake = take_in(store, "atomic", place / "source")
+    assert (intake.new, intake.changed) == ({}, {"Item": 1})
+    [row] = intake.tables.nodes["Item"].to_pylist()
+    assert (row["title"], row["release_year"]) == ("Another Title", "2012")
+
+
+def test_dry_run_says_what_and_changes_nothing(place: Path, kgrec) -> None:
+    append(place, "cinema.inter", "u1\tf99\t5\t1700000000")
+    before = sorted(str(path) for path in place.rglob("*"))
+    result = night(place, dry_run=True)
+    assert (result["result"], result["how"], result["new"]["INTERACTED"]) == ("would learn", "fold-in", 1)
+    assert night(place, dry_run=True, full=True)["expected_seconds"] > 0
+    assert sorted(str(path) for path in place.rglob("*")) == before
+
+
+def test_only_behaviours_since_a_time_are_taken(place: Path) -> None:
+    append(place, "cinema.inter", "u1\tf99\t5\t1700000000", "u2\tf99\t5\t1720000000")
+    assert night(place, since="2024-01-01", dry_run=True)["new"]["INTERACTED"] == 1
+    assert night(place, since="1690000000", dry_run=True)["new"]["INTERACTED"] == 2
+
+
+def test_a_worse_run_is_refused_unless_forced(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = published(place)
+    append(place, "cinema.inter", "u1\tf70\t5\t1700000000", "u2\tf70\t5\t1700000000")
+    monkeypatch.setattr("kgrec.gate.MIN_COVERAGE", 2.0)
+    with pytest.raises(GateRefused, match=r"the lists hold \d+\.\d% of the items, were .* run this with --force"):
+        night(place)
+    assert published(place) == before
+    with pytest.raises(GateRefused):
+        night(place)
+    assert len(list_runs(place / "shop.runs")) == 2, "the run that was refused is not made twice"
+    result = night(place, force=True)
+    assert published(place)[0] == result["run"]
+    assert find_run(place / "shop.runs", result["run"]).info["gate"]["forced"]
+
+
+def test_a_source_that_shrinks_is_refused_unless_allowed(place: Path) -> None:
+    path = place / "source" / "cinema.inter"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:100]))
+    with pytest.raises(DataError, match=r"found 99 rows of INTERACTED, 1230 when .* pass --allow-shrink"):
+        night(place)
+    assert night(place, allow_shrink=True)["result"] == "nothing new"
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("u1\tf1\tgood\t1700000000", "good"),
+        ("u1\tf1\t5\t4100000000", "a time in the future"),
+        ("u1\tf1", "found 2 values|2 fields|2 columns|found"),
+    ],
+)
+def test_bad_rows_change_nothing(place: Path, row: str, message: str) -> None:
+    append(place, "cinema.inter", row)
+    before = published(place), (place / "shop.lbug").stat().st_ino
+    with pytest.raises(DataError, match=message):
+        night(place)
+    assert (published(place), (place / "shop.lbug").stat().st_ino) == before
+
+
+def test_another_job_is_told_to_wait_and_a_dead_one_is_taken_over(place: Path) -> None:
+    graph = str(place / "shop.lbug")
+    with leased(graph), pytest.raises(StoreLocked, match=r"is at work on .*shop.lbug; try again when it is done"):
+        night(place)
+    assert night(place)["result"] == "nothing new"
+    lease_file(graph).write_text(json.dumps({"owner": "elsewhere:1:abc", "beat": 0}))
+    with leased(graph) as check:
+        check()
+        lease_file(graph).write_text(json.dumps({"owner": "elsewhere:1:abc", "beat": 1e12}))
+        with pytest.raises(StoreError, match="another job took over"):
+            check()
+
+
+def test_the_command(place: Path, kgrec) -> None:
+    graph, source, metrics = place / "shop.lbug", place / "source", place / "kgrec.prom"
+    append(place, "cinema.inter", "u1\tf99\t5\t1700000000")
+    done = kgrec("refresh", graph, "--source", source, "--log", "json", "--metrics", metrics)
+    assert done.code == 0
+    assert done.out.count("\n") == 1
+    assert "published, run " in done.out
+    steps = [json.loads(line) for line in done.err.splitlines()]
+    assert len({step["job"] for step in steps}) == 1
+    assert [step["step"] for step in steps][:3] == ["read", "write", "look"]
+    text = metrics.read_text()
+    assert f'kgrec_refresh_result{{graph="{graph}",result="published"}} 1' in text
+    assert f'kgrec_refresh_new_rows{{graph="{graph}"}} 2.0' in text
+    with leased(str(graph)):
+        assert kgrec("refresh", graph, "--source", source, "--metrics", metrics).code == 4
+    later = metrics.read_text()
+    assert 'result="busy"} 1' in later
+    success = [line for line in text.splitlines() if "last_success" in line]
+    assert success[1] in later, "when it last went well is not forgotten"
