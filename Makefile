@@ -5,7 +5,7 @@ BIN := .venv/bin
 # A folder with one folder of benchmark files for each data set; without it accuracy is not measured.
 DATA ?= ../shared/data
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo test lint bench chaos clean
 
 setup: .venv/ready
 
@@ -36,6 +36,9 @@ bench: setup
 	test ! -d $(DATA)/ml-100k || $(BIN)/python benchmarks/gnn_alone.py $(DATA)/ml-100k
 	test ! -d $(DATA) || $(BIN)/python benchmarks/accuracy.py $(DATA)
 	$(BIN)/python docs/make_tables.py
+
+chaos: setup
+	$(BIN)/python benchmarks/chaos.py
 
 clean:
 	rm -rf .venv dist demo

@@ -435,7 +435,7 @@ def refresh(
     )
     if as_json:
         return show_facts("", result, as_json)
-    show_text(summary_line(graph, result))
+    print(summary_line(graph, result))
 
 
 @app.command()

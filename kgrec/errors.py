@@ -8,7 +8,8 @@ KgrecError
 ├── SchemaError           a schema file is wrong
 ├── DataError             input data is wrong; carries every problem found
 ├── StoreError            a graph store cannot do what was asked
-│   └── StoreLocked       another process is writing to it
+│   ├── StoreLocked       another process is writing to it
+│   └── WriteCutOff       half of a large write may be there; run it again
 ├── RunError              a run folder cannot be read or written
 └── GateRefused           a new run is worse than the one that serves, and was not published
 
@@ -41,6 +42,10 @@ class StoreError(KgrecError):
 
 class StoreLocked(StoreError):
     """Another process holds the store for writing."""
+
+
+class WriteCutOff(StoreError):
+    """A large write to a server was cut off and could not be taken back; running it again makes the graph whole."""
 
 
 class RunError(KgrecError):

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgrec.columns import BoolArray, is_datetime, to_mask
-from kgrec.errors import DataError, Problem, UsageError
+from kgrec.errors import DataError, Problem, UsageError, WriteCutOff
 from kgrec.history import write_json
 from kgrec.loading import find_loader
 from kgrec.schema import EdgeType, Schema
@@ -78,7 +78,10 @@ def take_in(
     checked = _since(checked, since) if since is not None else checked
     if store is None or there is None:
         return Intake(checked, rows, {name: n for name, n in checked.counts().items() if n}, {})
-    known = store.read()
+    try:
+        known = store.read()
+    except WriteCutOff:  # taking in all of the source again makes it whole
+        known = GraphTables(there, {}, {})
     _check_labels(checked, known)
     nodes = {
         label: _changes(table, known.nodes.get(label), [checked.schema.nodes[label].key], True)
@@ -109,7 +112,7 @@ def check_size(root: Path, source: Any, rows: Mapping[str, int]) -> None:
     Raises:
         DataError: of some label or type there is a tenth or less.
     """
-    before = _sizes(root).get(str(source), {})
+    before = _sizes(root).get(_name(source), {})
     problems = [
         Problem(
             str(source),
@@ -126,7 +129,11 @@ def check_size(root: Path, source: Any, rows: Mapping[str, int]) -> None:
 def note_size(root: Path, source: Any, rows: Mapping[str, int]) -> None:
     """Remember what a source held."""
     if not isinstance(source, GraphTables):
-        write_json(root / SOURCES, {**_sizes(root), str(source): dict(rows)})
+        write_json(root / SOURCES, {**_sizes(root), _name(source): dict(rows)})
+
+
+def _name(source: Any) -> str:
+    return str(Path(source).resolve()) if isinstance(source, str | Path) and Path(source).exists() else str(source)
 
 
 def _sizes(root: Path) -> dict[str, dict[str, int]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +18,6 @@ from kgrec.jobs import KS, summary_of
 from kgrec.measure import measure, metrics
 from kgrec.persist import save_model
 from kgrec.recommender import Recommender, as_split
-from kgrec.report import Report
 from kgrec.rule import Decision, How, Size, chosen, fitted
 from kgrec.runs import Run, new_name
 from kgrec.snapshot import GraphSnapshot
@@ -56,7 +55,7 @@ def renew(
     decision: Decision,
     config: Config,
     facts: Mapping[str, Any],
-    report: Report,
+    step: Callable[..., None],
 ) -> Run:
     """Make a run of a graph, compare it with the one that serves, and keep it, whatever the comparison says.
 
@@ -69,19 +68,19 @@ def renew(
         decision: how much to learn anew.
         config: settings.
         facts: what else to note in run.json, under "refresh".
-        report: of the job.
+        step: is told each step.
 
     Returns:
         The run; its info has "gate": what was compared, and the reasons to refuse it.
     """
     start, (cut, given) = time.perf_counter(), slice_of(snapshot, config.seed)
     before = Recommender.load(serving.folder) if serving else None
-    report.step(decision.how, why=decision.why)
+    step(decision.how, why=decision.why)
     asked = _learnt(decision.how, before, config, cut)
-    report.step("compare")
+    step("compare")
     measured = compare(before.model, asked.model, cut, config.seed) if before and cut.is_test.any() else {"users": 0}
     final = asked if given else (before if before and decision.how == "fold-in" else asked).fold_in(snapshot)
-    report.step("recommend")
+    step("recommend")
     listed = final.recommend(snapshot.users.ids, k=LISTED)
     info: dict[str, Any] = {
         "split": "given" if given else "none",
@@ -95,7 +94,7 @@ def renew(
     seconds = time.perf_counter() - start
     info["summary"] = summary_of(cut, listed, seconds)
     info["refresh"] = {"how": decision.how, "why": decision.why, "seconds": round(seconds, 1), **facts}
-    report.step("keep")
+    step("keep")
     return save_model(root / new_name(), final.trained, config, info, {"recommendations": _table(listed)})
 
 

@@ -138,6 +138,7 @@ def test_a_worse_run_is_refused_unless_forced(place: Path, monkeypatch: pytest.M
 
 
 def test_a_source_that_shrinks_is_refused_unless_allowed(place: Path) -> None:
+    night(place)
     path = place / "source" / "cinema.inter"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:100]))
     with pytest.raises(DataError, match=r"found 99 rows of INTERACTED, 1230 when .* pass --allow-shrink"):

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from kgrec.errors import StoreError, StoreLocked
+from kgrec.errors import StoreError, StoreLocked, WriteCutOff
 from kgrec.schema import Schema
 from kgrec.snapshot import FloatArray
 from kgrec.store import neo4j_published as published
@@ -298,7 +298,7 @@ class Neo4jStore(GraphStore):
         """
         found = state(session, MARKER)
         if found.is_over:
-            raise StoreError(f"a write to {self.uri} was cut off, so half of it may be there; run that load again")
+            raise WriteCutOff(f"a write to {self.uri} was cut off, so half of it may be there; run that load again")
         if found.writer:
             raise StoreLocked(f"{self.uri} is being written; try again when that is done")
         return found.version
