@@ -117,7 +117,8 @@ def killed(place: Path, uri: str, after: float) -> str:
     if child.exitcode == 0:
         return "end"
     journal = place / "runs" / "refresh.json"
-    return str(json.loads(journal.read_text(encoding="utf-8"))["step"]).replace("end", "start")
+    step = str(json.loads(journal.read_text(encoding="utf-8"))["step"])
+    return "start" if step == "end" else step  # of the night before
 
 
 def first_night(place: Path, uri: str) -> None:

@@ -10,24 +10,44 @@ from __future__ import annotations
 import json
 import os
 import platform
+import resource
 import shutil
+import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from kgrec.config import Config
-from kgrec.jobs import publish_run, train_run
+from kgrec.history import last
+from kgrec.jobs import evaluate_run, publish_run, train_run
 from kgrec.loading import load
+from kgrec.rollback import roll_back
+from kgrec.runs import write_run
+from kgrec.schema import Schema
 from kgrec.store import open_store
+from kgrec.store.base import GraphStore
+from kgrec.tables import GraphTables
 
 RESULT = Path(__file__).parent / "results" / "refresh.json"
 SHARE = 0.01
 """Of the behaviours to learn from, how many are new."""
+
+USERS, ITEMS, LENGTH = 60_000, 20_000, 20
+LARGE = Schema.from_dict(
+    {
+        "name": "large",
+        "nodes": {"User": {"key": "user_id"}, "Item": {"key": "item_id"}},
+        "relationships": {"BOUGHT": {"from": "User", "to": "Item"}},
+        "roles": {"users": "User", "items": "Item", "behaviours": {"BOUGHT": {}}},
+    }
+)
 
 
 def main(source: Path, work: Path) -> None:
@@ -40,11 +60,17 @@ def main(source: Path, work: Path) -> None:
     work.mkdir(parents=True, exist_ok=True)
     stage("before", lambda: build(without_newest(source, work / "data-before"), work / "before.lbug"))
     rebuilt = stage("rebuilt", lambda: build(source, work / "rebuilt.lbug"))
+    refreshed = stage("refreshed", lambda: refreshed_of(source, work / "before.lbug", work / "refreshed.lbug"))
     result = {
         "command": "python benchmarks/refresh.py ml-1m-kg",
         "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.system()},
         "new_behaviours": SHARE,
         "full_rebuild": rebuilt,
+        "refresh": refreshed,
+        "refresh_share_of_rebuild_cpu": round(refreshed["cpu_s"] / rebuilt["cpu_s"], 3),
+        "ndcg_against_rebuild": round(refreshed["ndcg@20"] / rebuilt["ndcg@20"] - 1, 4),
+        "nothing_new": stage("nothing-new", lambda: command("refresh", work / "refreshed.lbug", "--source", source)),
+        "publish": stage("publish", lambda: publishing(work / "publish")),
     }
     RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=1))
@@ -68,6 +94,90 @@ def build(source: Path, graph: Path) -> dict[str, Any]:
     run = train_run(str(graph), Config())
     publish_run(str(graph), run.name)
     return {**spent(wall, cpu), "ndcg@20": run.info["metrics"]["models"]["hybrid"]["NDCG@20"]}
+
+
+def refreshed_of(source: Path, before: Path, graph: Path) -> dict[str, Any]:
+    """Refresh a copy of a graph from the whole source, of which it has all but the newest behaviours."""
+    shutil.copy(before, graph)
+    shutil.copytree(before.with_suffix(".runs"), graph.with_suffix(".runs"), dirs_exist_ok=True)
+    cost = command("refresh", graph, "--source", source)
+    measured = evaluate_run(str(graph), last(graph.with_suffix(".runs")))
+    return {**cost, "ndcg@20": measured["models"]["hybrid"]["NDCG@20"]}
+
+
+def command(*words: object) -> dict[str, Any]:
+    """Run the command in a process of its own, its start included."""
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    line = [sys.executable, "-m", "kgrec", *map(str, words), "--json"]
+    done = subprocess.run(line, capture_output=True, text=True, check=True)
+    wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    told = {name: json.loads(done.stdout).get(name) for name in ("result", "how", "why")}
+    return {"wall_s": round(wall, 1), "cpu_s": round(cpu, 1), **told}
+
+
+def publishing(place: Path) -> dict[str, Any]:
+    """Publish 1.2M recommendations with 20,000 vectors, twice, and roll back, while another thread reads."""
+    place.mkdir(exist_ok=True)
+    graph, root = place / "large.lbug", place / "large.runs"
+    with open_store(graph) as store:
+        store.write(large())
+    for seed in (0, 1):
+        large_run(root / f"run-{seed}", seed)
+    with open_store(graph, read_only=True) as reader:
+        found = {
+            "recommendations": USERS * LENGTH,
+            "first": reading_on(reader, lambda: publish_run(str(graph), "run-0")),
+            "second": reading_on(reader, lambda: publish_run(str(graph), "run-1")),
+            "rollback": reading_on(reader, lambda: roll_back(str(graph))),
+        }
+    return found
+
+
+def large() -> GraphTables:
+    ids = {"User": [f"u{i}" for i in range(USERS)], "Item": [f"i{i}" for i in range(ITEMS)]}
+    nodes = {"User": pa.table({"user_id": ids["User"]}), "Item": pa.table({"item_id": ids["Item"]})}
+    bought = pa.table({"src": ids["User"], "dst": np.resize(ids["Item"], USERS)})
+    return GraphTables(LARGE, nodes, {("User", "BOUGHT", "Item"): bought})
+
+
+def large_run(folder: Path, seed: int) -> None:
+    """Write a run that holds what publishing needs."""
+    rng, nodes = np.random.default_rng(seed), large().nodes
+    item = (rng.integers(ITEMS, size=(USERS, 1)) + np.arange(LENGTH)) % ITEMS
+    shares = {name: rng.random(USERS * LENGTH) for name in ("score", "graph", "cf", "content")}
+    listed = {
+        "user_id": np.repeat(nodes["User"].column("user_id").to_numpy(), LENGTH),
+        "item_id": nodes["Item"].column("item_id").to_numpy()[item.ravel()],
+        "rank": np.tile(np.arange(1, LENGTH + 1), USERS),
+    }
+    info = {"schema": LARGE.to_dict(), "labels": list(nodes), "edge_types": [], "settings": {}, "summary": {}}
+    tables = {f"nodes-{label}": table for label, table in nodes.items()}
+    vectors = {"Item": rng.normal(size=(ITEMS, 384)).astype(np.float32)}
+    write_run(folder, info, {**tables, "recommendations": pa.table({**listed, **shares})}, {"vectors": vectors})
+
+
+def reading_on(reader: GraphStore, work: Callable[[], object]) -> dict[str, Any]:
+    """Time some work, and the reads of another thread meanwhile: how many there were, and the longest."""
+    query, spans, over = (
+        "MATCH (:User {user_id: 'u7'})-[r:RECOMMENDED]->(i:Item) RETURN i.item_id",
+        [],
+        threading.Event(),
+    )
+
+    def read() -> None:
+        while not over.is_set():
+            began = time.perf_counter()
+            reader.cypher(query)
+            spans.append(time.perf_counter() - began)
+
+    thread, wall, cpu = threading.Thread(target=read), time.perf_counter(), time.process_time()
+    thread.start()
+    work()
+    cost = spent(wall, cpu)
+    over.set()
+    thread.join()
+    return {"wall_s": cost["wall_s"], "reads": len(spans), "longest_read_s": round(max(spans), 3)}
 
 
 def spent(wall: float, cpu: float) -> dict[str, float]:

@@ -1,0 +1,47 @@
+"""The examples of docs/examples are well-formed, and every kgrec command in them is one that exists."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from pathlib import Path
+
+import yaml
+from typer.main import get_command
+
+from kgrec.cli import app
+
+EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
+
+
+def parsed(line: str) -> str:
+    """Parse the words of a kgrec command as the command line does, and return the command's name."""
+    words = shlex.split(re.split(r" 2>>| \|\|", line)[0])[1:]
+    command = get_command(app)
+    while (inner := getattr(command, "commands", {})) and words[0] in inner:
+        command, words = inner[words[0]], words[1:]
+    command.make_context(command.name, words)
+    return str(command.name)
+
+
+def test_crontab() -> None:
+    lines = [x for x in (EXAMPLES / "crontab").read_text().splitlines() if not x.startswith("#")]
+    assert all(re.match(r"([\d*/,-]+ ){5}kgrec ", line) for line in lines)
+    assert [parsed(line.split(maxsplit=5)[5]) for line in lines] == ["refresh", "prune"]
+
+
+def test_kubernetes() -> None:
+    job = yaml.safe_load((EXAMPLES / "cronjob.yaml").read_text())
+    assert (job["apiVersion"], job["kind"], job["spec"]["concurrencyPolicy"]) == ("batch/v1", "CronJob", "Forbid")
+    spec = job["spec"]["jobTemplate"]["spec"]
+    [container] = spec["template"]["spec"]["containers"]
+    [rule] = spec["podFailurePolicy"]["rules"]
+    assert rule["onExitCodes"]["containerName"] == container["name"]
+    assert parsed(shlex.join(container["command"])) == "refresh"
+
+
+def test_airflow() -> None:
+    tree = ast.parse((EXAMPLES / "airflow_dag.py").read_text())
+    commands = [k.value.value for k in ast.walk(tree) if isinstance(k, ast.keyword) and k.arg == "bash_command"]
+    assert [parsed(command) for command in commands] == ["refresh", "prune"]
