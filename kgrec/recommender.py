@@ -131,6 +131,7 @@ class Recommender:
         split = graph if isinstance(graph, Split) else as_split(graph)
         again = Recommender(self.config, encoder=None if self._named else self._encoder)
         train = split.train_and_valid if fit_on == "train+valid" else split.train
+        train = without_noise(train) if self.config.noise == "drop" else train
         check_schema(self.trained, train)
         again._trained = refit_model(self.trained, train, again._encode(train), self.config.seed)
         return again

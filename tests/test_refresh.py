@@ -90,7 +90,7 @@ def test_the_rule_fits_again_and_chooses_again_as_more_comes(place: Path) -> Non
     result = night(place)
     assert (result["how"], result["why"][:4]) == ("refit", "8.1%")
     append(place, "cinema.inter", *[f"u{i % 90 + 1}\tf{i % 71 + 1}\t4\t{1710000000 + i}" for i in range(200)])
-    assert night(place)["how"] == "full"
+    assert night(place, force=True)["how"] == "full"
     fitted, chosen = zip(*((r.info["fitted"], r.info["chosen"]) for r in list_runs(place / "shop.runs")), strict=True)
     assert [size["behaviours"] for size in fitted] == [1230, 1330, 1530]
     assert [size["behaviours"] for size in chosen] == [1230, 1230, 1530]
