@@ -18,7 +18,8 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("benchmarks", "privacy-and-audit", "stores")))
+NAMES = ("benchmarks", "fine-tuning", "privacy-and-audit", "stores")
+PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in NAMES))
 PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.S)
 SHOWN = ("NDCG@10", "NDCG@20", "Recall@10", "Recall@20", "MRR@20", "Coverage@20")
 NOT_YET = "*Not measured yet.*"
@@ -110,6 +111,25 @@ def accuracy_of(name: str, result: dict[str, Any]) -> str:
     ]
     caption = f"**{name.removeprefix('accuracy-')}**: `{result['command']}`; {result['protocol']}."
     return f"{caption}\n\n{table(['model', *metrics], rows)}"
+
+
+def tuning() -> str:
+    """What fine-tuning the text model is worth to the text signal."""
+    if not (result := dict(results()).get("tune")):
+        return NOT_YET
+    before, after, gain = result["as_it_is"], result["fine_tuned"], result["gain"]
+    rows = [
+        [domain, f"{value:.4f}", f"{after['test'][domain]:.4f}", f"{after['test'][domain] / value - 1:+.0%}"]
+        for domain, value in before["test"].items()
+    ]
+    steps, seconds = result["losses_on_held_out_users"][-1][0], result["tuning_cpu_seconds"]
+    took = f" in {seconds / 60:.0f} minutes of one core" if seconds else ""
+    about = (
+        f"`{result['command']}`: {result['model']}, {result['settings']['method']}, {steps} steps{took}; "
+        f"{result['megabytes']} MB of weights in the run. {result['metric']} of all test users is "
+        f"{gain['difference']:+.4f} ({gain['low']:+.4f} … {gain['high']:+.4f}), {gain['share']:+.1%}."
+    )
+    return table([f"{result['metric']}, test", "as it is", "fine-tuned", ""], rows) + f"\n\n{about}"
 
 
 def ablation() -> str:
@@ -312,6 +332,7 @@ TABLES = {
     "peers": peers,
     "accuracy": accuracy,
     "ablation": ablation,
+    "tuning": tuning,
     "speed": speed,
     "stores": stores,
     "forget": forgetting,

@@ -37,6 +37,44 @@ class EncoderSettings(BaseModel):
     )
 
 
+TuneMethod = Literal["lora", "adalora", "prefix", "full"]
+Balance = Literal["none", "weights", "undersample", "oversample"]
+
+
+class TuneSettings(BaseModel):
+    """How the text model is fine-tuned on behaviours."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: TuneMethod = Field(
+        default="lora", description="What is learnt: low-rank updates, those with ranks shared out, a prefix, or all."
+    )
+    rank: int = Field(default=16, ge=1, description="Rank of the updates; for a prefix, its tokens.")
+    steps: int = Field(default=200, ge=1, description="Steps at most.")
+    batch: int = Field(default=32, ge=2, description="Users a step.")
+    history: int = Field(default=8, ge=2, description="Items of a user that a step takes, one after the other.")
+    rate: float | None = Field(
+        default=None, gt=0, description="Learning rate; if not given 0.001, for a prefix 0.01, for all weights 0.00003."
+    )
+    temperature: float = Field(default=0.05, gt=0, description="What cosines are divided by.")
+    hard_negatives: int = Field(
+        default=1, ge=0, description="Items a user and step that are near to theirs by the model as it was."
+    )
+    popularity_correction: bool = Field(
+        default=True, description="Whether an item of others counts less the more likely it is to be in a batch."
+    )
+    balance: Balance = Field(
+        default="none", description="Rare items as targets weigh more, or are repeated; or popular ones are left out."
+    )
+    focal: float = Field(default=0.0, ge=0, description="Focus on targets not yet found (focal loss); 0 is none.")
+    check_every: int = Field(default=25, ge=1, description="Steps between two looks at held-out users.")
+    patience: int = Field(default=3, ge=1, description="Looks without gain after which it stops.")
+
+
+def _as_method(value: Any) -> Any:
+    return {"method": value} if isinstance(value, str) else value
+
+
 def _as_model(value: Any) -> Any:
     return {"model": value} if isinstance(value, str) else value
 
@@ -54,6 +92,10 @@ class Config(BaseModel):
     encoder: Annotated[EncoderSettings | None, BeforeValidator(_as_model)] = Field(
         default=None,
         description="Model folder or id for text, or settings of one; the packaged all-MiniLM-L6-v2 if not given.",
+    )
+    tune: Annotated[TuneSettings | None, BeforeValidator(_as_method)] = Field(
+        default=None,
+        description="Method of fine-tuning the text model, or settings of it; the model is used as it is if not given.",
     )
     budget: str | None = Field(
         default=None,
@@ -97,7 +139,7 @@ class Config(BaseModel):
             key, separator, value = override.partition("=")
             if not separator:
                 raise UsageError(f"setting {override!r}; expected key=value")
-            values[key.strip()] = _parsed(override, value)
+            _put(values, key.strip().split("."), _parsed(override, value))
         return cls.checked(values)
 
     @classmethod
@@ -124,9 +166,21 @@ def _parsed(override: str, value: str) -> Any:
         ) from None
 
 
+def _put(values: dict[str, Any], path: list[str], value: Any) -> None:
+    """Put a value where a path of keys, such as tune.rank, says."""
+    *outer, last = path
+    for key in outer:
+        inner = values.setdefault(key, {})
+        if not isinstance(inner, dict):
+            raise UsageError(f"setting {'.'.join(path)!r}: found {key}={inner!r}; expected its settings by name")
+        values = inner
+    values[last] = value
+
+
 def _fault(error: Any) -> str:
     name = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        known = Config if len(error["loc"]) == 1 else EncoderSettings
+        nested: dict[Any, type[BaseModel]] = {"encoder": EncoderSettings, "tune": TuneSettings}
+        known = Config if len(error["loc"]) == 1 else nested[error["loc"][0]]
         return f"unknown setting {name!r}; expected one of {', '.join(known.model_fields)}"
     return f"setting {name!r}: found {error['input']!r}; {error['msg'].removeprefix('Value error, ')}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -105,4 +106,4 @@ def fold_in(trained: Trained, train: GraphSnapshot, vectors: Vectors) -> Trained
     blends = {domain: even_blend(list(signals)) for domain in sorted(set(train.item_domains) - set(old.blends))}
     later = (old.came_later | set(train.items.ids[growth.items < 0])) & set(train.items.ids)
     model = HybridModel(train, signals, {**old.blends, **blends}, frozenset(later))
-    return Trained(model, vectors, trained.choices, trained.seconds)
+    return replace(trained, model=model, vectors=vectors)

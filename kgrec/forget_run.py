@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -78,7 +79,7 @@ def _relearnt(model: Recommender, train: GraphSnapshot) -> tuple[Trained, set[st
     signals = {name: again[name] if name in again else old.signals[name].fold_in(growth) for name in old.signals}
     blends = {domain: blend for domain, blend in old.blends.items() if domain in train.item_domains}
     hybrid = HybridModel(train, signals, blends, old.came_later & set(train.items.ids))
-    return Trained(hybrid, vectors, model.trained.choices, model.trained.seconds), set(again)
+    return replace(model.trained, model=hybrid, vectors=vectors), set(again)
 
 
 def _lists(run: Run, column: str, id_: str) -> tuple[dict[str, pa.Table], int]:

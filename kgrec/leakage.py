@@ -20,6 +20,7 @@ from kgrec.rank import BATCH_BYTES
 from kgrec.signals.base import Signal
 from kgrec.snapshot import Behaviours, GraphSnapshot, IntArray, Vectors
 from kgrec.split import Split, by_time
+from kgrec.text.tuned import Tuned
 from kgrec.training import Encode, FitOn, Trained, learn_blends, parts_of, refit, signals_of_cut
 from kgrec.validate import Questions, mean_ndcg, questions
 
@@ -37,11 +38,11 @@ def leaks(split: Split, trained: Trained, config: Config, encode: Encode, fit_on
 
     Stages are, in order: "graph" (the behaviours learnt from, and their matrix), "relationships" (test behaviours that
     came in as relationships of another type, in either direction), "times" (behaviours later than what they are to
-    tell), "text vectors", each signal by its name (matrices, messages, statistics, histories), "statistics" (activity
-    and popularity, by which the blend weighs), "settings" (what they were chosen on) and "blend". A signal is fitted
-    again with the text vectors it got, so that it does not answer for them; a leak into the graph shows in all stages
-    that read it. Costs one fit of every signal, two where the final signals learnt from more than the cut's train part,
-    and no search.
+    tell), "fine-tuning" (of the text model, by the digest of the graph it learnt from), "text vectors", each signal by
+    its name (matrices, messages, statistics, histories), "statistics" (activity and popularity, by which the blend
+    weighs), "settings" (what they were chosen on) and "blend". A signal is fitted again with the text vectors it got,
+    so that it does not answer for them; a leak into the graph shows in all stages that read it. Costs one fit of every
+    signal, two where the final signals learnt from more than the cut's train part, and no search.
 
     Args:
         split: the graph, cut as it was for training.
@@ -60,6 +61,7 @@ def leaks(split: Split, trained: Trained, config: Config, encode: Encode, fit_on
         ("graph", _in_graph(model.train, clean, split)),
         ("relationships", _in_relationships(model.train, split)),
         ("times", _in_times(split)),
+        ("fine-tuning", _in_tuning(trained.tuned, parts.inner)),
         ("text vectors", _in_text(trained.vectors, encode(clean), clean)),
         *((name, _in_scores(signal, again[name], clean)) for name, signal in model.signals.items()),
         ("statistics", _in_statistics(model, HybridModel(clean, again, model.blends))),
@@ -135,6 +137,12 @@ def _is_by_time(test: Behaviours, learnt: Behaviours, late: npt.NDArray[np.bool_
     both = np.intersect1d(test.user_num, learnt.user_num)
     in_order = np.isin(both, learnt.user_num[late], invert=True)
     return bool(len(both) and in_order.mean() >= BY_TIME)
+
+
+def _in_tuning(tuned: Tuned | None, clean: GraphSnapshot) -> pd.DataFrame:
+    if tuned is None or tuned.origin.learnt_from == clean.digest:
+        return _joined()
+    return _found("graph", [tuned.origin.learnt_from], "what the text model was tuned on is not the cut's train part")
 
 
 def _in_text(vectors: Vectors, clean: Vectors, graph: GraphSnapshot) -> pd.DataFrame:

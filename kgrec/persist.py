@@ -17,6 +17,7 @@ from kgrec.runs import Run, read_run, write_run
 from kgrec.schema import Schema
 from kgrec.signals import signal_kinds
 from kgrec.snapshot import Edges, GraphSnapshot
+from kgrec.text.tuned import Tuned
 from kgrec.training import Trained
 
 FACTS: Final = (
@@ -59,11 +60,14 @@ def save_model(
         "blends": {domain: blend.to_dict() for domain, blend in model.blends.items()},
         "seconds": trained.seconds,
         "came_later": sorted(model.came_later),
+        "tuned": trained.tuned and trained.tuned.to_dict(),
     }
     stored = {f"nodes-{label}": table for label, table in model.train.nodes.items()}
     stored |= {f"edges-{i}": _edge_table(model.train.edges[t]) for i, t in enumerate(edge_types)}
     arrays = {f"signal-{name}": signal.state() for name, signal in model.signals.items()}
     arrays["vectors"] = dict(trained.vectors)
+    if trained.tuned:
+        arrays["tuned"] = dict(trained.tuned.weights)
     return write_run(folder, {**facts, **(info or {})}, {**stored, **(tables or {})}, arrays, trained.choices)
 
 
@@ -80,6 +84,16 @@ def load_model(folder: str | Path) -> tuple[Trained, Config]:
         raise RunError(f"{run.folder} is damaged ({error!r}); train again, or restore the folder") from error
 
 
+def load_tuned(run: Run) -> Tuned | None:
+    """Return what fine-tuning made of the text model of a run; None where the model was used as it is.
+
+    Raises:
+        RunError: the weights are missing or damaged.
+    """
+    values = run.info.get("tuned")
+    return Tuned.from_dict(values, run.arrays("tuned")) if values else None
+
+
 def _restore(run: Run) -> Trained:
     train = _snapshot(run)
     vectors = run.arrays("vectors")
@@ -89,7 +103,7 @@ def _restore(run: Run) -> Trained:
         signals[kind.name] = kind(settings).restore(train, vectors, run.arrays(f"signal-{kind.name}"))
     blends = {domain: Blend.from_dict(values) for domain, values in run.info["blends"].items()}
     model = HybridModel(train, signals, blends, frozenset(run.info["came_later"]))
-    return Trained(model, vectors, run.choices, run.info["seconds"])
+    return Trained(model, vectors, run.choices, run.info["seconds"], load_tuned(run))
 
 
 def _snapshot(run: Run) -> GraphSnapshot:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal, Self
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kgrec.config import Config
+from kgrec.config import Config, TuneSettings
 from kgrec.errors import UnknownItem, UnknownUser, UsageError
 from kgrec.explain import Explanation, explain
 from kgrec.fold_in import KnownTexts, check_schema, fold_in
@@ -24,8 +25,16 @@ from kgrec.runs import Run
 from kgrec.snapshot import FloatArray, GraphSnapshot, IdMap, IntArray
 from kgrec.split import Split, by_given, uncut
 from kgrec.store.base import GraphStore
-from kgrec.text import TextEncoder, VectorCache, encoder_of, text_vectors, token_counter
-from kgrec.training import FitOn, Trained, refit_model, train
+from kgrec.text import (
+    TextEncoder,
+    TransformersEncoder,
+    Tuned,
+    VectorCache,
+    encoder_of,
+    text_vectors,
+    token_counter,
+)
+from kgrec.training import FitOn, Stopwatch, Trained, parts_of, refit_model, train
 
 Ids = Iterable[object]
 BATCH_SCORES = 16_000_000
@@ -59,8 +68,8 @@ class Recommender:
         base = config.model_dump(exclude_defaults=True) if config else {}
         self.config = Config.checked({**base, **settings})
         self.cache = VectorCache()
-        self._encoder = encoder
-        self._named = encoder is None
+        self._given = encoder
+        self._tuned: Tuned | None = None
         self._trained: Trained | None = None
         self._known: KnownTexts | None = None
 
@@ -75,10 +84,17 @@ class Recommender:
             fit_on: whether the final signals also learn from the behaviours marked as valid.
 
         Raises:
-            UsageError: there is no behaviour to learn from.
+            UsageError: there is no behaviour to learn from, or the text encoder cannot be fine-tuned as it is to be.
+            MissingExtra: fine-tuning needs a package that is not installed.
         """
-        split = graph if isinstance(graph, Split) else as_split(graph)
-        self._trained, self._known = train(split, self.config, self._encode, fit_on), None
+        split, watch = graph if isinstance(graph, Split) else as_split(graph), Stopwatch()
+        self._use(None)
+        if self.config.tune:
+            with watch.stage("tune"):
+                self._use(self._fine_tuned(self.config.tune, split, fit_on))
+        trained = train(split, self.config, self._encode, fit_on)
+        self._trained = replace(trained, seconds={**watch.seconds, **trained.seconds}, tuned=self._tuned)
+        self._known = None
         return self
 
     @property
@@ -111,8 +127,9 @@ class Recommender:
             UsageError: not fitted yet, another schema, or another text encoder.
         """
         split = graph if isinstance(graph, Split) else as_split(graph)
-        grown = Recommender(self.config, encoder=None if self._named else self._encoder)
+        grown = Recommender(self.config, encoder=self._given)
         grown.cache = self.cache
+        grown._use(self._tuned)
         train = without_noise(split.train_and_valid) if self.config.noise == "drop" else split.train_and_valid
         check_schema(self.trained, train)
         grown._trained = fold_in(self.trained, train, text_vectors(train, self.encoder, self.known_texts))
@@ -129,7 +146,8 @@ class Recommender:
             UsageError: not fitted yet, or another schema.
         """
         split = graph if isinstance(graph, Split) else as_split(graph)
-        again = Recommender(self.config, encoder=None if self._named else self._encoder)
+        again = Recommender(self.config, encoder=self._given)
+        again._use(self._tuned)
         train = split.train_and_valid if fit_on == "train+valid" else split.train
         train = without_noise(train) if self.config.noise == "drop" else train
         check_schema(self.trained, train)
@@ -249,18 +267,37 @@ class Recommender:
         trained, config = load_model(folder)
         model = cls(config, encoder=encoder)
         model._trained = trained
+        model._use(trained.tuned)
         return model
 
     @property
     def encoder(self) -> TextEncoder:
-        """What turns text into vectors: what the constructor was given, else the one the settings name."""
-        if self._encoder is None:
-            self._encoder = encoder_of(self.config.encoder)
+        """What turns text into vectors: what the constructor was given, else the one the settings name; fine-tuned."""
         return self._encoder
 
     @cached_property
+    def _encoder(self) -> TextEncoder:
+        return self._tuned_encoder(self._given or encoder_of(self.config.encoder))
+
+    @cached_property
     def _query_encoder(self) -> TextEncoder:
-        return encoder_of(self.config.encoder, "query") if self._named else self.encoder
+        return self._encoder if self._given else self._tuned_encoder(encoder_of(self.config.encoder, "query"))
+
+    def _tuned_encoder(self, encoder: TextEncoder) -> TextEncoder:
+        return _tunable(encoder).with_tuning(self._tuned) if self._tuned else encoder
+
+    def _use(self, tuned: Tuned | None) -> None:
+        """Encode with tuned weights from now on, or with the model's own."""
+        self._tuned = tuned
+        for name in ("_encoder", "_query_encoder"):
+            self.__dict__.pop(name, None)
+
+    def _fine_tuned(self, settings: TuneSettings, split: Split, fit_on: FitOn) -> Tuned:
+        """Tune the text model on the train part of the validation cut, so that what is chosen there is fair."""
+        from kgrec.text.tune import tune
+
+        inner = parts_of(split, self.config, fit_on).inner
+        return tune(inner, _tunable(self.encoder), self.cache, settings, self.config.seed)
 
     @property
     def known_texts(self) -> KnownTexts:
@@ -337,6 +374,12 @@ def as_split(graph: GraphStore | GraphSnapshot) -> Split:
     snapshot = graph.snapshot() if isinstance(graph, GraphStore) else graph
     marked = np.isin(snapshot.behaviours.split, ["valid", "test"]).any()
     return by_given(snapshot) if marked else uncut(snapshot)
+
+
+def _tunable(encoder: TextEncoder) -> TransformersEncoder:
+    if not isinstance(encoder, TransformersEncoder):
+        raise UsageError(f"found text encoder {encoder.name}; expected a transformers model, which can be fine-tuned")
+    return encoder
 
 
 def _listed(scored: Scored, k: int, include_seen: bool, allowed: npt.NDArray[np.bool_]) -> dict[str, npt.NDArray[Any]]:

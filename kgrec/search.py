@@ -7,6 +7,7 @@ import pandas as pd
 
 from kgrec.config import Config
 from kgrec.errors import RunError, UsageError, near_matches
+from kgrec.persist import load_tuned
 from kgrec.runs import find_run, root_of
 from kgrec.schema import Schema
 from kgrec.snapshot import FloatArray
@@ -84,9 +85,12 @@ def _beside_given(store: GraphStore, label: str, query: FloatArray) -> FloatArra
 
 def _encoder_of(store: GraphStore) -> TextEncoder:
     """Return the encoder of the published run; the packaged one if the run is not beside the graph."""
-    run = store.published()
+    published = store.published()
     try:
-        named = find_run(root_of(store.uri), run).info["config"]["encoder"] if run else None
+        run = find_run(root_of(store.uri), published) if published else None
     except RunError:
-        named = None
-    return encoder_of(Config.checked({"encoder": named}).encoder, "query")
+        run = None
+    if run is None:
+        return encoder_of(None, "query")
+    named = encoder_of(Config.checked({"encoder": run.info["config"]["encoder"]}).encoder, "query")
+    return named.with_tuning(load_tuned(run))

@@ -23,6 +23,7 @@ from kgrec.signals import signal_kinds
 from kgrec.signals.base import Signal
 from kgrec.snapshot import Behaviours, GraphSnapshot, Vectors
 from kgrec.split import Split, by_random
+from kgrec.text.tuned import Tuned
 from kgrec.validate import Choice, Questions, choose, questions
 
 FitOn = Literal["train", "train+valid"]
@@ -52,12 +53,14 @@ class Trained:
         vectors: text vectors of the graph it learnt from.
         choices: signal → settings chosen and tried; domain → how the blend came about.
         seconds: stage → wall seconds.
+        tuned: what fine-tuning made of the text model's weights; None where the model was used as it is.
     """
 
     model: HybridModel
     vectors: Vectors
     choices: Mapping[str, Any]
     seconds: Mapping[str, float]
+    tuned: Tuned | None = None
 
 
 @dataclass(frozen=True)

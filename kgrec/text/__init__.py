@@ -10,11 +10,13 @@ from kgrec.text.describe import describe
 from kgrec.text.encoder import TextEncoder, TransformersEncoder, default_encoder, encoder_of
 from kgrec.text.given import given_vectors
 from kgrec.text.tokens import CountTokens, token_counter
+from kgrec.text.tuned import Tuned
 
 __all__ = [
     "CountTokens",
     "TextEncoder",
     "TransformersEncoder",
+    "Tuned",
     "VectorCache",
     "default_encoder",
     "describe",
@@ -42,8 +44,10 @@ def text_vectors(snapshot: GraphSnapshot, encoder: TextEncoder, cache: VectorCac
 
     Raises:
         DataError: given vectors of one name differ in length.
-        UsageError: the encoder does not load, or gives no finite vectors.
+        UsageError: the encoder does not load, gives no finite vectors, or was fine-tuned on texts of another schema.
     """
+    if isinstance(encoder, TransformersEncoder) and encoder.tuned:
+        encoder.tuned.check_schema(snapshot.schema)
     parts = [_encoded(snapshot, encoder, cache), *given_vectors(snapshot).values()]
     parts = [part for part in parts if part]
     sizes = [next(iter(part.values())).shape[1] for part in parts]

@@ -30,6 +30,7 @@ from kgrec.text.model_folder import (
     own_prefix,
     read_json,
 )
+from kgrec.text.tuned import Tuned
 
 if TYPE_CHECKING:
     import torch
@@ -79,9 +80,11 @@ class TransformersEncoder:
         precision: "full", "half", or "int8" weights; None is half on an NVIDIA GPU, else full.
         batch_tokens: tokens a batch may hold, padding included; None chooses by device. Halved when memory runs out.
         name: what to call the encoder; None takes the model's id or folder name.
+        tuned: what fine-tuning made of the model's weights; see `with_tuning`.
 
     Raises:
-        UsageError: a setting out of range, or no such model here, and none to be had from the hub.
+        UsageError: a setting out of range, or no such model here, and none to be had from the hub; or `tuned` comes
+            from another model.
     """
 
     def __init__(
@@ -94,6 +97,7 @@ class TransformersEncoder:
         precision: Precision | None = None,
         batch_tokens: int | None = None,
         name: str | None = None,
+        tuned: Tuned | None = None,
     ) -> None:
         for what, value, known in (("pooling", pooling, Pooling), ("precision", precision, Precision)):
             if value is not None and value not in get_args(known):
@@ -105,8 +109,28 @@ class TransformersEncoder:
         self.prefix = own_prefix(self.folder, use) if prefix is None else prefix
         self.max_tokens = max_tokens
         self.batch_tokens = batch_tokens
+        self.tuned = tuned
         self._pooling = pooling
         self._precision = precision
+        if tuned:
+            tuned.check_model(self.folder)
+
+    def with_tuning(self, tuned: Tuned | None) -> TransformersEncoder:
+        """Return an encoder of the same settings with the weights that fine-tuning made, or with the model's own.
+
+        Raises:
+            UsageError: another model was tuned.
+        """
+        return TransformersEncoder(
+            self.folder,
+            self._pooling,
+            self.max_tokens,
+            self.prefix,
+            precision=self._precision,
+            batch_tokens=self.batch_tokens,
+            name=self.name,
+            tuned=tuned,
+        )
 
     @cached_property
     def pooling(self) -> Pooling:
@@ -116,12 +140,13 @@ class TransformersEncoder:
     @cached_property
     def precision(self) -> Precision:
         """What the weights are kept in."""
-        return self._precision or ("half" if self._device == "cuda" else "full")
+        return self._precision or ("half" if self.device == "cuda" else "full")
 
     @cached_property
     def identity(self) -> str:
-        """Digest of the model's files (so of its revision) with the settings that change a vector."""
-        return json.dumps([folder_digest(self.folder), self.pooling, self.max_tokens, self.prefix, self.precision])
+        """Digest of the model's files (so of its revision) with whatever else changes a vector."""
+        settings = [folder_digest(self.folder), self.pooling, self.max_tokens, self.prefix, self.precision]
+        return json.dumps([*settings, self.tuned.digest] if self.tuned else settings)
 
     @cached_property
     def dim(self) -> int:
@@ -139,13 +164,13 @@ class TransformersEncoder:
         vectors = np.zeros((len(texts), self.dim), dtype=np.float32)
         if len(texts) == 0:
             return vectors
-        tokens = self._tokens(texts)
+        tokens = self.tokens(texts, self.tuned.origin.prefix if self.tuned else 0)
         order = np.argsort(tokens.lengths, kind="stable")
-        budget = self.batch_tokens or (2048 if self._device == "cpu" else 32768)
+        budget = self.batch_tokens or (2048 if self.device == "cpu" else 32768)
         start = 0
         while start < len(order):
-            rows = order[start : start + _n_fitting(tokens.lengths[order[start:]], budget)]
-            batch = self._forward(*tokens.padded(rows, self._pad))
+            rows = order[start : start + n_fitting(tokens.lengths[order[start:]], budget)]
+            batch = self._forward(*tokens.padded(rows, self.pad))
             if batch is None:
                 budget = self.batch_tokens = self._halved(tokens.lengths[rows])
                 continue
@@ -164,28 +189,48 @@ class TransformersEncoder:
         ids = self._tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
         return np.array([len(x) for x in ids], dtype=np.int64)
 
-    def _tokens(self, texts: Sequence[str]) -> _Tokens:
+    def tokens(self, texts: Sequence[str], spare: int = 0) -> Tokens:
+        """Return the tokens of texts, the instruction before them, cut at the encoder's limit with some to spare."""
         prefixed = [self.prefix + text for text in texts]
-        limit = min(self.max_tokens, self._limit)
+        limit = min(self.max_tokens, self._limit - spare)
         ids = self._tokenizer(prefixed, truncation=True, max_length=limit, verbose=False)["input_ids"]
-        ids = [x or [self._pad] for x in ids]
-        return _Tokens(np.fromiter(chain.from_iterable(ids), np.int64), np.array([len(x) for x in ids]))
+        ids = [x or [self.pad] for x in ids]
+        return Tokens(np.fromiter(chain.from_iterable(ids), np.int64), np.array([len(x) for x in ids]))
 
     def _forward(self, ids: IntArray, mask: npt.NDArray[np.bool_]) -> FloatArray | None:
         """Return the vectors of a batch of padded texts; None if memory runs out."""
         import torch
 
         try:
-            attention = torch.from_numpy(mask).to(self._device)
             with torch.inference_mode():
-                given = torch.from_numpy(ids).to(self._device)
-                hidden = self._model(input_ids=given, attention_mask=attention.long()).last_hidden_state
-                pooled = _pool(hidden.float(), attention, self.pooling)
-                return np.asarray(torch.nn.functional.normalize(pooled, dim=1).cpu().numpy(), dtype=np.float32)
+                return np.asarray(self.embed(self._model, ids, mask).cpu().numpy(), dtype=np.float32)
         except RuntimeError as error:
             if not _is_out_of_memory(error):
                 raise
             return None
+
+    def embed(self, model: Any, ids: IntArray, mask: npt.NDArray[np.bool_]) -> torch.Tensor:
+        """Return the vectors of a batch of padded texts by a model, float32 [n, dim]; gradients flow through."""
+        import torch
+
+        attention = torch.from_numpy(mask).to(self.device)
+        given = torch.from_numpy(ids).to(self.device)
+        hidden = model(input_ids=given, attention_mask=attention.long()).last_hidden_state
+        return torch.nn.functional.normalize(_pool(hidden.float(), attention, self.pooling), dim=1)
+
+    def weights(self) -> Any:
+        """Return the model as its files have it, in their precision, with its tuning if it has any.
+
+        Raises:
+            UsageError: a file is damaged, or the installed transformers does not know the model.
+        """
+        from transformers import AutoModel
+
+        model = loaded(AutoModel, self.folder, use_safetensors=True, dtype="auto")
+        if model.config.is_encoder_decoder:
+            model = model.get_encoder()
+        model.config.use_cache = False
+        return self.tuned.applied(model) if self.tuned else model
 
     def _halved(self, lengths: IntArray) -> int:
         """Return half the tokens of a batch that was too large."""
@@ -193,15 +238,16 @@ class TransformersEncoder:
 
         if len(lengths) == 1:
             raise UsageError(
-                f"no memory on {self._device} for one text of {lengths[0]} tokens with {self.name}; take a smaller "
+                f"no memory on {self.device} for one text of {lengths[0]} tokens with {self.name}; take a smaller "
                 "model, fewer max_tokens, or precision int8"
             )
-        if self._device == "cuda":
+        if self.device == "cuda":
             torch.cuda.empty_cache()
         return max(1, int(lengths.max()) * len(lengths) // 2)
 
     @cached_property
-    def _device(self) -> str:
+    def device(self) -> str:
+        """Where the model runs."""
         return best_device("cuda", "mps")
 
     @cached_property
@@ -215,31 +261,27 @@ class TransformersEncoder:
         return loaded(AutoTokenizer, self.folder)
 
     @cached_property
-    def _pad(self) -> int:
+    def pad(self) -> int:
+        """The token that fills up a batch."""
         return int(self._tokenizer.pad_token_id or 0)
 
     @cached_property
     def _model(self) -> Any:
-        from transformers import AutoModel
-
-        model = loaded(AutoModel, self.folder, use_safetensors=True, dtype="auto")
-        if model.config.is_encoder_decoder:
-            model = model.get_encoder()
-        model.config.use_cache = False
+        model = self.weights()
         model = model.to(self._dtype(model.dtype)).eval()
         if self.precision == "int8":
             from kgrec.text.int8 import to_int8
 
             to_int8(model)
-        return model.to(self._device)
+        return model.to(self.device)
 
     def _dtype(self, trained: torch.dtype) -> torch.dtype:
         import torch
 
-        if self.precision == "full" or (self.precision == "int8" and self._device == "cpu"):
+        if self.precision == "full" or (self.precision == "int8" and self.device == "cpu"):
             return torch.float32
         # float16 is the more precise one, but overflows in models trained in bfloat16, and is slow on a CPU.
-        return torch.bfloat16 if trained == torch.bfloat16 or self._device == "cpu" else torch.float16
+        return torch.bfloat16 if trained == torch.bfloat16 or self.device == "cpu" else torch.float16
 
 
 def default_encoder() -> TransformersEncoder:
@@ -274,7 +316,7 @@ def encoder_of(settings: EncoderSettings | None, use: Use = "text") -> Transform
 
 
 @dataclass(frozen=True)
-class _Tokens:
+class Tokens:
     """Token ids of texts, one text after the other, and how many each has."""
 
     ids: IntArray
@@ -282,6 +324,7 @@ class _Tokens:
 
     @cached_property
     def starts(self) -> IntArray:
+        """Where each text begins."""
         return np.cumsum(self.lengths) - self.lengths
 
     def padded(self, rows: IntArray, pad: int) -> tuple[IntArray, npt.NDArray[np.bool_]]:
@@ -291,7 +334,7 @@ class _Tokens:
         return np.where(mask, self.ids[np.minimum(self.starts[rows, None] + within, len(self.ids) - 1)], pad), mask
 
 
-def _n_fitting(lengths: IntArray, budget: int) -> int:
+def n_fitting(lengths: IntArray, budget: int) -> int:
     """Return how many of the first texts, shortest first, fit into a batch of `budget` tokens, padding included."""
     lengths = lengths[:budget]
     padded = lengths * np.arange(1, len(lengths) + 1)

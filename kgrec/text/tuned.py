@@ -1,0 +1,109 @@
+"""What fine-tuning made of a text model: weights that go with a model and a schema."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kgrec.config import TuneMethod
+from kgrec.errors import UsageError
+from kgrec.schema import Schema
+from kgrec.text.model_folder import folder_digest
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where tuned weights come from.
+
+    Attributes:
+        method: what was learnt; see `TuneSettings`.
+        rank: of the updates, or tokens of the prefix.
+        model: digest of the model that was tuned.
+        schema_name, schema: name and digest of the schema whose texts it was tuned on.
+        learnt_from: digest of the graph whose behaviours it was tuned on.
+    """
+
+    method: TuneMethod
+    rank: int
+    model: str
+    schema_name: str
+    schema: str
+    learnt_from: str
+
+    @property
+    def prefix(self) -> int:
+        """Tokens of the model's limit that a prefix takes."""
+        return self.rank if self.method == "prefix" else 0
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """Tuned weights.
+
+    Attributes:
+        origin: where they come from.
+        weights: name in the model → float32; low-rank updates, a prefix, or all weights.
+        losses: step → loss on held-out users, [looks]; step 0 is the model as it was.
+    """
+
+    origin: Origin
+    weights: Mapping[str, npt.NDArray[Any]]
+    losses: tuple[tuple[int, float], ...]
+
+    @cached_property
+    def digest(self) -> str:
+        """Hexadecimal SHA-256 of the weights."""
+        sha = hashlib.sha256(f"{self.origin.method} {self.origin.rank}".encode())
+        for name in sorted(self.weights):
+            sha.update(name.encode())
+            sha.update(np.ascontiguousarray(self.weights[name]).tobytes())
+        return sha.hexdigest()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the weights."""
+        return {**asdict(self.origin), "losses": self.losses}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], weights: Mapping[str, npt.NDArray[Any]]) -> Tuned:
+        """Take back what `to_dict` returned, and the weights."""
+        origin = Origin(**{name: value for name, value in values.items() if name != "losses"})
+        return cls(origin, weights, tuple((step, loss) for step, loss in values["losses"]))
+
+    def check_model(self, folder: Path) -> None:
+        """Compare the model in a folder with the one that was tuned.
+
+        Raises:
+            UsageError: it is another.
+        """
+        if folder_digest(folder) != self.origin.model:
+            raise UsageError(
+                f"found the text model {folder.name}; expected the one that was fine-tuned, which is another: "
+                "name it with the setting `encoder`, or train again"
+            )
+
+    def check_schema(self, schema: Schema) -> None:
+        """Compare a schema with the one whose texts the model was tuned on.
+
+        Raises:
+            UsageError: it is another.
+        """
+        if schema.digest != self.origin.schema:
+            raise UsageError(
+                f"found a graph of schema {schema.name!r}; expected {self.origin.schema_name!r} as it was when the "
+                "text model was fine-tuned on its texts: train again, or use the model as it is"
+            )
+
+    def applied(self, model: Any) -> Any:
+        """Return a torch model with the tuned weights in it; `model` is changed."""
+        from kgrec.text.adapters import adapted, merged, take
+
+        module = adapted(model, self.origin.method, self.origin.rank)
+        take(module, self.weights)
+        return merged(module, self.origin.method)

@@ -1,0 +1,144 @@
+"""Behaviours as supervision for a text model: what users took one after the other, and what they did not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from kgrec.config import Balance
+from kgrec.signals.history import sequences
+from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
+from kgrec.text.describe import describe
+from kgrec.text.tokens import CountTokens, count_words
+
+NEAR: Final = 100
+"""Items nearest to a user's that hard negatives are drawn from: the very nearest are often right, but not yet taken."""
+
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Items of some users, each one after the other; every one is asked for by those before it.
+
+    Attributes:
+        user: int64 [n].
+        item: int64 [n, w], the latest last; -1 before the first.
+    """
+
+    user: IntArray
+    item: IntArray
+
+
+class Histories:
+    """What users took, in order: by time where there is any, else in a random one.
+
+    Items and users without a text are left out. A user's own text is what is left of it without behaviours: these are
+    what is asked for.
+
+    Args:
+        train: the graph to learn from.
+        seed: of the order where there is no time, and of which users are held out.
+        count_tokens: what limits of texts in tokens are counted by.
+
+    Attributes:
+        texts: str, object [n_items + n_users]: of the items, then of the users themselves.
+        popularity: int64 [n_items], users of each item.
+        held_out: bool [n_users], of whom nothing is learnt; on them training looks how it does.
+    """
+
+    def __init__(self, train: GraphSnapshot, seed: int, count_tokens: CountTokens = count_words) -> None:
+        rng = np.random.default_rng(seed)
+        silent = train.with_behaviours(np.zeros(len(train.behaviours), dtype=bool))
+        items, users = (train, train.schema.roles.items), (silent, train.schema.roles.users)
+        self.texts = np.concatenate([_texts(*of, count_tokens) for of in (items, users)])
+        self.taken = train.interactions
+        self.domains = np.unique(train.item_domains.astype(str), return_inverse=True)[1]
+        self.popularity = np.diff(self.taken.tocsc().indptr).astype(np.int64)
+        self.held_out = np.zeros(train.n_users, dtype=bool)
+        self.held_out[rng.permutation(train.n_users)[: min(256, 1 + train.n_users // 20)]] = True
+        user, item, time = sequences(train)
+        order = np.lexsort((rng.random(len(user)), time, user))
+        order = order[self.texts[item[order]] != ""]
+        self._user, self._item = user[order], item[order]
+        self._start = np.searchsorted(self._user, self._user)
+
+    @property
+    def asked(self) -> Bools:
+        """Say which behaviours can be asked for: those that something of the user comes before, bool [n]."""
+        return np.asarray((np.arange(len(self._user)) > self._start) | self.described(self._user))
+
+    @property
+    def n_items(self) -> int:
+        """Number of items."""
+        return self.taken.shape[1]
+
+    def described(self, user: IntArray) -> Bools:
+        """Say which users have a text of their own, bool like `user`."""
+        return np.asarray(self.texts[self.n_items + user] != "")
+
+    def draw(self, n: int, size: int, rng: np.random.Generator, *, held_out: bool = False) -> Windows:
+        """Return up to `n` windows of `size` items that end at different behaviours drawn at random."""
+        ends = np.flatnonzero(self.asked & (self.held_out[self._user] == held_out))
+        ends = rng.choice(ends, min(n, len(ends)), replace=False)
+        at = ends[:, None] + np.arange(1 - size, 1)
+        return Windows(self._user[ends], np.where(at >= self._start[ends, None], self._item[at], -1))
+
+    def near(self, windows: Windows, vectors: FloatArray, n: int, rng: np.random.Generator) -> IntArray:
+        """Return `n` items a window, of those nearest to its items by vectors [n_items, d] that the user has not taken.
+
+        They are of the domain of the window's last item. Returns int64 [windows · n].
+        """
+        own = vectors[windows.item[:, :-1]] * (windows.item[:, :-1, None] >= 0)
+        scores = own.sum(axis=1) @ vectors.T
+        scores[self.taken[windows.user].toarray() > 0] = -np.inf
+        scores[self.domains[windows.item[:, -1], None] != self.domains] = -np.inf
+        scores[:, self.texts[: self.n_items] == ""] = -np.inf
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :NEAR]
+        drawn = np.take_along_axis(best, rng.integers(best.shape[1], size=(len(best), n)), axis=1)
+        return np.asarray(drawn[np.isfinite(np.take_along_axis(scores, drawn, axis=1))])
+
+    def may_compete(self, user: IntArray, target: IntArray, items: IntArray) -> Bools:
+        """Say which items compete with a target: those of its domain that the user has not taken, and itself.
+
+        Args:
+            user, target: int64 [n].
+            items: int64 [m].
+
+        Returns:
+            bool [n, m].
+        """
+        users, row = np.unique(user, return_inverse=True)
+        taken = sp.csr_matrix(self.taken[users][:, items]).toarray() > 0
+        others = ~taken[row] & (self.domains[target, None] == self.domains[items])
+        return np.asarray(others | (target[:, None] == items))
+
+    def log_share(self, items: IntArray, hard: float) -> FloatArray:
+        """Return the log of how often items are drawn: by popularity, a share `hard` evenly; float32 [items]."""
+        by_popularity = self.popularity[items] / max(int(self.popularity.sum()), 1)
+        return np.log((1 - hard) * by_popularity + hard / self.n_items).astype(np.float32)
+
+    def copies(self, target: IntArray, balance: Balance, rng: np.random.Generator) -> FloatArray:
+        """Return how often each target [n] counts, float32: more if it is rare, or less if it is popular.
+
+        A target counts as the root of how much rarer it is than the mean one (Mikolov et al., "Distributed
+        Representations of Words and Phrases", NeurIPS 2013): "weights" as it is, "oversample" in whole copies and at
+        least one, "undersample" at most one.
+        """
+        if balance == "none":
+            return np.ones(len(target), np.float32)
+        mean = float(self.popularity[self.popularity > 0].mean())
+        rarity = np.sqrt(mean / self.popularity[target])
+        if balance == "weights":
+            return rarity.astype(np.float32)
+        bounded = np.maximum(rarity, 1) if balance == "oversample" else np.minimum(rarity, 1)
+        return np.floor(bounded + rng.random(len(target))).astype(np.float32)
+
+
+def _texts(graph: GraphSnapshot, labels: tuple[str, ...], count_tokens: CountTokens) -> npt.NDArray[np.object_]:
+    described = (describe(graph, label, count_tokens) for label in graph.present(labels))
+    return np.concatenate([np.empty(0, object), *described])

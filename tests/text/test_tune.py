@@ -1,0 +1,361 @@
+"""Fine-tuning learns from behaviours which texts belong together, and from nothing else."""
+
+import sys
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+import kgrec
+from kgrec import Recommender
+from kgrec.cli import app
+from kgrec.config import Config, TuneSettings
+from kgrec.errors import MissingExtra, UsageError
+from kgrec.leakage import leaks
+from kgrec.persist import load_tuned
+from kgrec.runs import find_run, read_run, root_of
+from kgrec.schema import Schema
+from kgrec.search import similar_nodes
+from kgrec.signals.content import Text
+from kgrec.snapshot import GraphSnapshot
+from kgrec.split import by_given
+from kgrec.tables import GraphTables, check
+from kgrec.testing.encoder import WordEncoder
+from kgrec.testing.graphs import COMMUNITY_SCHEMA, LIKED, shuffled
+from kgrec.text import TransformersEncoder, VectorCache, text_vectors
+from kgrec.text import tune as tuning
+from kgrec.text.contrast import contrast
+from kgrec.text.tune import tune
+from kgrec.text.windows import Histories
+
+WORDS = [
+    "robot laser galaxy rocket planet engine orbit comet signal metal alien fusion",
+    "garden flower tulip meadow river forest spring honey orchard rain seed valley",
+    "knife bread butter oven pepper onion soup kitchen sugar dinner lemon salt",
+]
+QUICK = TuneSettings(method="full", rate=3e-3, steps=60, batch=16, check_every=20, history=6, hard_negatives=1)
+
+
+def communities(n_users=40, n_items=30, seed=0):
+    """Users of three communities, whose items share hardly a word: only behaviours say which words belong together."""
+    rng = np.random.default_rng(seed)
+    side, of_item = np.arange(3 * n_users) % 3, np.arange(3 * n_items) % 3
+    titles = [" ".join(rng.choice(WORDS[s].split(), 2, replace=False)) for s in of_item]
+    took = [rng.choice(np.flatnonzero(of_item == s), 8, replace=False) for s in side]
+    user_ids, item_ids = ([f"{x}{n:03d}" for n in range(len(of))] for x, of in (("u", side), ("i", of_item)))
+    nodes = {"User": pa.table({"user_id": user_ids}), "Item": pa.table({"item_id": item_ids, "title": titles})}
+    liked = {
+        "src": np.repeat(user_ids, 8),
+        "dst": np.take(item_ids, np.concatenate(took)),
+        "rating": np.full(8 * len(side), 5.0),
+        "timestamp": np.tile(np.arange(8.0), len(side)),
+        "split": np.tile(["train"] * 6 + ["valid", "test"], len(side)).tolist(),
+    }
+    return check(GraphTables(COMMUNITY_SCHEMA, nodes, {LIKED: pa.table(liked)}))
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return GraphSnapshot.from_tables(communities())
+
+
+@pytest.fixture(scope="module")
+def encoder(model):
+    return TransformersEncoder(model("bert"))
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("KGREC_CACHE", str(tmp_path / "cache"))
+
+
+def rank_of_last(graph, encoder):
+    """Mean share of the unseen items that the text signal ranks before a user's withheld one; 0.5 is chance."""
+    split = by_given(graph)
+    train = split.train
+    scores = Text().fit(train, text_vectors(train, encoder, VectorCache())).scores(np.arange(train.n_users))
+    scores[train.interactions.toarray() > 0] = -np.inf
+    own = scores[split.test.user_num, split.test.item_num]
+    before = (scores[split.test.user_num] > own[:, None]).sum(axis=1)
+    return float(np.mean(before / np.isfinite(scores[split.test.user_num]).sum(axis=1)))
+
+
+@pytest.fixture(scope="module")
+def tuned(graph, encoder, tmp_path_factory):
+    """All weights of a small random model, tuned on the train part of the graph."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KGREC_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return tune(by_given(graph).train, encoder, VectorCache(), QUICK)
+
+
+def test_behaviours_bring_together_texts_that_share_no_word(graph, encoder, tuned):
+    assert rank_of_last(graph, encoder.with_tuning(tuned)) < rank_of_last(graph, encoder) - 0.05
+
+
+@pytest.mark.parametrize(("method", "rate"), [("lora", 1e-2), ("adalora", 3e-2)])
+def test_low_rank_updates_learn_it_too(graph, encoder, method, rate):
+    settings = QUICK.model_copy(update={"method": method, "rate": rate})
+    low = tune(by_given(graph).train, encoder, VectorCache(), settings)
+    assert low.losses[-1][1] < low.losses[0][1] - 0.2
+    assert rank_of_last(graph, encoder.with_tuning(low)) < rank_of_last(graph, encoder) - 0.03
+    assert all("lora" in name for name in low.weights)
+
+
+def test_a_prefix_changes_vectors_and_nothing_else(graph, encoder):
+    settings = QUICK.model_copy(update={"method": "prefix", "rate": 1e-2, "rank": 4, "steps": 2})
+    prefixed = encoder.with_tuning(tune(by_given(graph).train, encoder, VectorCache(), settings))
+    assert [weights.shape[0] for weights in prefixed.tuned.weights.values()] == [4]
+    texts = ["robot laser", "a garden of tulips and honey"]
+    assert np.abs(prefixed.encode(texts) - encoder.encode(texts)).max() > 1e-3
+    np.testing.assert_allclose(prefixed.encode(texts)[:1], prefixed.encode(texts[:1]), atol=1e-5)
+
+
+def test_a_prefix_leaves_room_for_itself_in_a_long_text(graph, model):
+    short = TransformersEncoder(model("roberta"))  # takes 32 tokens
+    settings = QUICK.model_copy(update={"method": "prefix", "rank": 8, "steps": 1})
+    prefixed = short.with_tuning(tune(by_given(graph).train, short, VectorCache(), settings))
+    assert np.isfinite(prefixed.encode(["robot laser " * 40])).all()
+
+
+def test_shuffled_labels_leave_nothing_to_learn(encoder, tuned, graph):
+    mixed = GraphSnapshot.from_tables(shuffled(communities(), only=LIKED))
+    in_vain = tune(by_given(mixed).train, encoder, VectorCache(), QUICK)
+    assert rank_of_last(mixed, encoder.with_tuning(in_vain)) > 0.4
+    assert rank_of_last(graph, encoder.with_tuning(in_vain)) > rank_of_last(graph, encoder.with_tuning(tuned)) + 0.05
+
+
+@pytest.mark.parametrize("method", ["full", "adalora"])
+def test_an_interrupted_run_goes_on_and_ends_as_one_that_was_not(graph, encoder, method, tmp_path, monkeypatch):
+    settings = QUICK.model_copy(update={"method": method, "steps": 12, "check_every": 4, "batch": 8})
+    train, whole_step, done = by_given(graph).train, tuning._Tuning._step, []
+
+    def step(self, n):
+        if n == 6 and len(done) == 6:
+            raise KeyboardInterrupt
+        whole_step(self, n)
+        done.append(n)
+
+    expected = tune(train, encoder, VectorCache(), settings)
+    monkeypatch.setenv("KGREC_CACHE", str(tmp_path / "another"))
+    monkeypatch.setattr(tuning._Tuning, "_step", step)
+    with pytest.raises(KeyboardInterrupt):
+        tune(train, encoder, VectorCache(), settings)
+    found = tune(train, encoder, VectorCache(), settings)
+    assert done == [*range(6), *range(4, 12)]
+    assert found.losses == expected.losses
+    assert found.weights.keys() == expected.weights.keys()
+    for name, weights in expected.weights.items():
+        np.testing.assert_allclose(found.weights[name], weights, atol=1e-6)
+
+
+def test_what_is_done_is_not_done_again(graph, encoder, monkeypatch):
+    settings = QUICK.model_copy(update={"steps": 2})
+    first = tune(by_given(graph).train, encoder, VectorCache(), settings)
+    monkeypatch.setattr(tuning._Tuning, "_step", None)
+    assert tune(by_given(graph).train, encoder, VectorCache(), settings).digest == first.digest
+    with pytest.raises(TypeError):  # another seed is another run
+        tune(by_given(graph).train, encoder, VectorCache(), settings, seed=1)
+
+
+def test_a_damaged_checkpoint_is_begun_anew(graph, encoder, tmp_path):
+    settings = QUICK.model_copy(update={"steps": 2})
+    first = tune(by_given(graph).train, encoder, VectorCache(), settings)
+    (file,) = (tmp_path / "cache" / "tuning").iterdir()
+    file.write_bytes(file.read_bytes()[:100])
+    assert tune(by_given(graph).train, encoder, VectorCache(), settings).losses == first.losses
+
+
+def test_it_stops_when_held_out_users_are_told_no_better_and_keeps_the_best(graph, encoder):
+    settings = QUICK.model_copy(update={"rate": 1.0, "steps": 50, "check_every": 2, "patience": 2})
+    worse = tune(by_given(graph).train, encoder, VectorCache(), settings)
+    assert [step for step, _ in worse.losses] == [0, 2, 4]
+    np.testing.assert_allclose(
+        encoder.with_tuning(worse).encode(["robot laser"]), encoder.encode(["robot laser"]), atol=1e-5
+    )
+
+
+def test_a_tuned_encoder_has_vectors_of_its_own_in_the_cache(graph, encoder, tuned, tmp_path):
+    cache, both = VectorCache(tmp_path / "vectors"), (encoder, encoder.with_tuning(tuned))
+    assert both[0].identity != both[1].identity
+    vectors = [text_vectors(graph, one, cache)["Item"] for one in both]
+    assert np.abs(vectors[0] - vectors[1]).max() > 0.01
+    encoded = cache.encoded
+    text_vectors(graph, encoder.with_tuning(tuned), cache)
+    assert cache.encoded == encoded
+
+
+def test_another_schema_is_refused(graph, encoder, tuned):
+    values = COMMUNITY_SCHEMA.to_dict()
+    values["nodes"]["Item"]["text"] = ["a thing called {title}"]
+    other = replace(graph, schema=Schema.from_dict(values | {"name": "things"}))
+    with pytest.raises(UsageError, match=r"schema 'things'; expected 'communities' as it was .* train again"):
+        text_vectors(other, encoder.with_tuning(tuned), VectorCache())
+
+
+def test_another_model_is_refused(tuned, model):
+    with pytest.raises(UsageError, match="expected the one that was fine-tuned"):
+        TransformersEncoder(model("gpt2"), tuned=tuned)
+
+
+def test_an_encoder_that_is_no_transformer_is_refused(graph):
+    with pytest.raises(UsageError, match="expected a transformers model, which can be fine-tuned"):
+        Recommender(tune="full", encoder=WordEncoder()).fit(graph)
+
+
+def test_without_peft_the_message_says_what_to_install(graph, encoder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(MissingExtra, match=r'pip install "kgrec\[tune\]"'):
+        tune(by_given(graph).train, encoder, VectorCache(), TuneSettings(method="lora"))
+
+
+def test_nobody_with_two_items_is_an_error(graph, encoder):
+    first = np.r_[True, np.diff(graph.behaviours.user_num) > 0]
+    with pytest.raises(UsageError, match="nothing to fine-tune on"):
+        tune(graph.with_behaviours(first), encoder, VectorCache(), QUICK)
+
+
+class TestRecommender:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def fitted(cls, graph, encoder, tmp_path_factory):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("KGREC_CACHE", str(tmp_path_factory.mktemp("cache")))
+            settings = QUICK.model_copy(update={"steps": 10})
+            config = Config(signals=("text", "popularity"), tune=settings, encoder={"model": str(encoder.folder)})
+            return Recommender(config).fit(graph)
+
+    def test_it_learns_from_the_train_part_of_the_validation_cut(self, fitted, graph):
+        split = by_given(graph)
+        assert fitted.trained.tuned.origin.learnt_from == split.train.digest
+        assert fitted.model.train.digest == split.train_and_valid.digest
+        assert fitted.trained.seconds["tune"] > 0
+
+    def test_nothing_leaks(self, fitted, graph):
+        split, trained = by_given(graph), fitted.trained
+        arguments = (fitted.config, fitted._encode, "train+valid")
+        assert leaks(split, trained, *arguments).empty
+        origin = replace(trained.tuned.origin, learnt_from=graph.digest)
+        known = replace(trained, tuned=replace(trained.tuned, origin=origin))
+        assert set(leaks(split, known, *arguments)["stage"]) == {"fine-tuning"}
+
+    def test_the_tuned_encoder_is_part_of_the_run(self, fitted, graph, tmp_path):
+        fitted.save(tmp_path / "run")
+        loaded = Recommender.load(tmp_path / "run")
+        assert loaded.encoder.identity == fitted.encoder.identity
+        assert load_tuned(read_run(tmp_path / "run")).losses == fitted.trained.tuned.losses
+        for text in ("robot laser", "words that no item has"):
+            found, expected = (x.recommend(text=text, k=5) for x in (loaded, fitted))
+            assert found["item_id"].tolist() == expected["item_id"].tolist()
+
+    def test_a_graph_that_has_grown_is_encoded_by_the_same_weights(self, fitted, graph):
+        grown = fitted.fold_in(graph)
+        assert grown.encoder.identity == fitted.encoder.identity
+        assert grown.trained.tuned is fitted.trained.tuned
+
+    def test_a_second_fit_begins_with_the_model_as_it_was(self, fitted, graph, monkeypatch):
+        monkeypatch.setattr(Recommender, "_fine_tuned", lambda self, settings, split, fit_on: self.encoder.tuned)
+        again = Recommender(fitted.config)
+        again._use(fitted.trained.tuned)
+        assert again.fit(graph).trained.tuned is None
+
+
+def test_an_item_counts_less_the_more_likely_it_is_to_be_drawn():
+    """By hand: scores 2, 0 and, for what may not compete, 9; shares ½ and ¼ make them 2 + ln 2 and 0 + ln 4."""
+    users, items = torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
+    target, competes = torch.tensor([0]), torch.tensor([[True, True, False]])
+    share = torch.log(torch.tensor([0.5, 0.25, 0.25]))
+    p = 2 * np.exp(2) / (2 * np.exp(2) + 4)
+
+    def loss(focal):
+        return float(contrast(users, items, target, competes, share, torch.ones(1), 0.5, focal))
+
+    assert loss(0.0) == pytest.approx(-np.log(p), abs=1e-6)
+    assert loss(2.0) == pytest.approx(-np.log(p) * (1 - p) ** 2, abs=1e-6)
+
+
+class TestHistories:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def train(cls, graph):
+        return by_given(graph).train
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def histories(cls, train):
+        return Histories(train, 0)
+
+    def test_items_come_in_the_order_of_time_and_held_out_users_are_apart(self, histories, train):
+        pairs = zip(train.behaviours.user_num, train.behaviours.item_num, strict=True)
+        when = dict(zip(pairs, train.behaviours.time, strict=True))
+        for held_out in (False, True):
+            drawn = histories.draw(900, 4, np.random.default_rng(0), held_out=held_out)
+            assert (histories.held_out[drawn.user] == held_out).all()
+            assert len(drawn.user) == 5 * (histories.held_out == held_out).sum()  # all but the first of six
+            for user, items in zip(drawn.user, drawn.item, strict=True):
+                times = [when[user, item] for item in items[items >= 0]]
+                assert len(times) >= 2
+                assert all(one < two for one, two in pairwise(times))
+
+    def test_a_user_says_nothing_of_what_is_asked_for(self, histories, train):
+        assert not histories.described(np.arange(train.n_users)).any()  # "liked …" is all their text is made of
+
+    def test_what_the_user_took_does_not_compete_but_for_the_target(self, histories, train):
+        user, items = np.array([3, 3]), np.arange(train.n_items)
+        own = train.interactions[3].indices
+        competes = histories.may_compete(user, own[:2], items)
+        for row, target in zip(competes, own[:2], strict=True):
+            assert row[target]
+            assert not row[np.setdiff1d(own, target)].any()
+            assert row[np.setdiff1d(items, own)].all()
+
+    def test_hard_negatives_are_near_and_not_taken(self, histories, train, monkeypatch):
+        monkeypatch.setattr("kgrec.text.windows.NEAR", 5)
+        side = np.eye(3, dtype=np.float32)[np.arange(train.n_items) % 3]  # items of one community are alike
+        for n in range(20):
+            windows = histories.draw(1, 4, np.random.default_rng(n))
+            near = histories.near(windows, side, 3, np.random.default_rng(n))
+            assert len(near) == 3
+            assert not np.isin(near, train.interactions[windows.user[0]].indices).any()
+            assert (near % 3 == windows.item[0, -1] % 3).all()
+
+    @pytest.mark.parametrize(("balance", "most", "least"), [("undersample", 1, 0), ("oversample", 9, 1)])
+    def test_rare_targets_count_more_than_popular_ones(self, histories, balance, most, least):
+        order = np.argsort(histories.popularity)
+        rare, popular = (
+            np.mean([histories.copies(items, balance, np.random.default_rng(n)) for n in range(50)])
+            for items in (order[:20], order[-20:])
+        )
+        copies = histories.copies(order, balance, np.random.default_rng(0))
+        assert least <= copies.min() <= copies.max() <= most
+        assert rare > popular * 1.1
+
+
+def test_settings_are_set_by_path():
+    config = Config.read(None, ["tune.method=lora", "tune.rank=4", "encoder.model=a"])
+    assert (config.tune.method, config.tune.rank, config.encoder.model) == ("lora", 4, "a")
+    assert Config.checked({"tune": "prefix"}).tune.method == "prefix"
+    with pytest.raises(UsageError, match=r"unknown setting 'tune.ranks'; expected one of method, rank"):
+        Config.read(None, ["tune.ranks=4"])
+    with pytest.raises(UsageError, match=r"setting 'seed.x': found seed=1; expected its settings by name"):
+        Config.read(None, ["seed=1", "seed.x=1"])
+
+
+def test_the_command_tunes_and_what_it_publishes_is_searched_by_the_tuned_model(encoder, tmp_path, capsys):
+    graph = str(tmp_path / "communities.lbug")
+    with kgrec.open(graph) as store:
+        store.write(communities())
+    model = ["--set", f"encoder.model={encoder.folder}", "--set", "signals=text,popularity"]
+    tuning = ["--set", "tune.method=full", "--set", "tune.steps=3", "--set", "tune.rate=0.01"]
+    app(["train", graph, *model, *tuning, "--json"], standalone_mode=False)
+    app(["publish", graph], standalone_mode=False)
+    run = find_run(root_of(graph))
+    assert [step for step, _ in run.info["tuned"]["losses"]] == [0, 3]
+    assert "tune" in run.info["seconds"]
+    with kgrec.open(graph, read_only=True) as store:
+        title = communities().nodes["Item"].column("title")[7].as_py()
+        assert similar_nodes(store, text=title, k=1)["score"][0] == pytest.approx(1, abs=1e-4)
+    app(["evaluate", graph, "--json"], standalone_mode=False)
+    capsys.readouterr()
