@@ -210,7 +210,8 @@ def train(
 def evaluate(
     graph: Graph,
     protocol: Annotated[
-        str | None, typer.Option(help="warm, cold-user, cold-item or cold-target: train anew on such a cut.")
+        str | None,
+        typer.Option(help="warm, cold-user, cold-item, cold-target or cross-domain: train anew on such a cut."),
     ] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="Setting as key=value; repeatable.")] = None,
     run: RunName = None,

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
+from kgrec.alone import split_alone
 from kgrec.config import Config
 from kgrec.errors import StoreError, UsageError
-from kgrec.measure import HYBRID, measure, metrics
+from kgrec.measure import HYBRID, Measured, measure, metrics
 from kgrec.persist import save_model
 from kgrec.progress import say
 from kgrec.protocols import cut_for
@@ -21,9 +23,13 @@ from kgrec.runs import Run, find_run, list_runs, new_name, prepare_root, root_of
 from kgrec.snapshot import GraphSnapshot
 from kgrec.split import Split, split_by
 from kgrec.store import exists, open_store
+from kgrec.training import FitOn
 
 KS = (10, 20)
 """List lengths that runs are measured at."""
+
+ALONE = "hybrid, target alone"
+"""What a hybrid is called that learnt from the domain that is asked for, and from no other."""
 
 
 def train_run(
@@ -80,14 +86,38 @@ def evaluate_run(graph: str, run: str | None = None, runs: str | Path | None = N
 def evaluate_protocol(graph: str, protocol: str, config: Config) -> dict[str, Any]:
     """Train with some settings on a graph cut for a protocol, measure, and keep nothing.
 
+    Under cross-domain, what learnt from the target alone is measured beside it.
+
     Raises:
         UsageError: an unknown protocol, or nothing to ask by it.
     """
     with open_store(graph, read_only=True) as store:
         snapshot = store.snapshot()
     cut = cut_for(snapshot, protocol)
-    model = Recommender(config).fit(cut)
-    return metrics(measure(model.model, cut, KS), cut.protocol, config.seed)
+    measured = measure(Recommender(config).fit(cut).model, cut, KS)
+    if protocol == "cross-domain":
+        measured = beside_alone(measured, cut, config)
+    return metrics(measured, cut.protocol, config.seed)
+
+
+def beside_alone(
+    measured: Mapping[str, Measured], split: Split, config: Config, fit_on: FitOn = "train+valid"
+) -> dict[str, Measured]:
+    """Measure, for each domain, what learns from that domain alone, beside what was measured of the whole graph.
+
+    Args:
+        measured: domain → what `measure` found.
+        split: that it was measured on.
+        config, fit_on: as for the whole graph.
+    """
+    found = {}
+    for domain, of in measured.items():
+        say(f"training on {domain} alone")
+        only = split_alone(split, domain)
+        ks = sorted({int(metric.partition("@")[2]) for metric in of.evaluations[HYBRID].per_user})
+        own = measure(Recommender(config).fit(only, fit_on).model, only, ks)[domain]
+        found[domain] = replace(of, evaluations={ALONE: own.evaluations[HYBRID], **of.evaluations})
+    return found
 
 
 def publish_run(graph: str, run: str | None = None, runs: str | Path | None = None, k: int = 20) -> dict[str, Any]:

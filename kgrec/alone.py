@@ -1,0 +1,51 @@
+"""Alone: one domain of a graph by itself, to see what the other domains are worth to it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from kgrec.snapshot import Edges, GraphSnapshot, Vectors
+from kgrec.split import Split
+
+BoolArray = npt.NDArray[np.bool_]
+
+
+def alone(graph: GraphSnapshot, domain: str) -> GraphSnapshot:
+    """Return a graph without the items of other domains and what touches them.
+
+    All users are there, and the domain's items follow one another as before, so users keep their numbers.
+    """
+    kept = _kept(graph, domain)
+    nodes = {label: table.filter(kept[label]) for label, table in graph.nodes.items() if kept[label].any()}
+    number = {label: np.cumsum(mask) - 1 for label, mask in kept.items()}
+    edges = {}
+    for (source, type_, target), found in graph.edges.items():
+        own = found.where(kept[source][found.src_num] & kept[target][found.dst_num])
+        if len(own):
+            ends = number[source][own.src_num], number[target][own.dst_num]
+            edges[source, type_, target] = Edges(*ends, own.table)
+    return replace(graph, nodes=nodes, edges=edges)
+
+
+def vectors_alone(graph: GraphSnapshot, domain: str, vectors: Vectors) -> Vectors:
+    """Return those vectors of a graph's nodes that are nodes of the graph `alone` too."""
+    kept = _kept(graph, domain)
+    return {label: found[kept[label]] for label, found in vectors.items() if kept[label].any()}
+
+
+def split_alone(split: Split, domain: str) -> Split:
+    """Return the split of one domain by itself; who is asked for what is the same."""
+    whole = split.whole
+    own = (whole.item_domains == domain)[whole.behaviours.item_num]
+    return replace(split, whole=alone(whole, domain), is_valid=split.is_valid[own], is_test=split.is_test[own])
+
+
+def _kept(graph: GraphSnapshot, domain: str) -> dict[str, BoolArray]:
+    """Label → which of its nodes are no items of another domain, bool [nodes of the label]."""
+    kept = {label: np.ones(table.num_rows, dtype=bool) for label, table in graph.nodes.items()}
+    labels = graph.present(graph.schema.roles.items)
+    ends = np.cumsum([graph.nodes[label].num_rows for label in labels])[:-1]
+    return kept | dict(zip(labels, np.split(graph.item_domains == domain, ends), strict=True))
