@@ -2,9 +2,9 @@
 
     python benchmarks/two_domains.py DATA [--seed 0]
 
-DATA is a folder of atomic files with a column `domain`, such as amazon-art-office/warm. Both learn from train and valid,
-with defaults; settings are chosen on valid. The gain is the mean difference of a user's NDCG@10 on the same test rows, with
-its 95 % interval by bootstrap over users. Writes benchmarks/results/two_domains.json.
+DATA is a folder of atomic files with a column `domain`, such as amazon-art-office/warm. Both learn from train and
+valid, with defaults; settings are chosen on valid. The gain is the mean difference of a user's NDCG@10 on the same test
+rows, with its 95 % interval by bootstrap over users. Writes benchmarks/results/two_domains.json.
 """
 
 from __future__ import annotations

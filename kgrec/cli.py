@@ -331,7 +331,7 @@ def runs_show(
     as_json: Json = False,
 ) -> None:
     """Show what a run is made of: settings, choices, digests, metrics."""
-    from kgrec.jobs import blends_table, choices_table, runs_folder
+    from kgrec.jobs import blends_table, choices_table, domains_table, runs_folder
     from kgrec.runs import find_run
 
     found = find_run(runs_folder(graph, runs), run)
@@ -341,6 +341,8 @@ def runs_show(
     show_facts(found.name, facts, as_json)
     show(choices_table(found), as_json)
     show(blends_table(found), as_json)
+    if found.choices.get("domains"):
+        show(domains_table(found), as_json)
 
 
 @audit_app.command("leakage")

@@ -189,6 +189,27 @@ def blends_table(run: Run) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["blend", "kind", "gain over the best signal", "shares"])
 
 
+def domains_table(run: Run) -> pd.DataFrame:
+    """Return whether other domains harm one: domain, NDCG@20 by what it could be learnt from, and what was chosen.
+
+    Raises:
+        RunError: the choices are missing or damaged.
+    """
+    rows = []
+    for domain, report in run.choices.get("domains", {}).items():
+        gain = "not checked: " + report["unchecked"] if "unchecked" in report else "{:+.4f} ({:+.4f} … {:+.4f})"
+        rows.append(
+            {
+                "domain": domain,
+                **report.get("options", {}),
+                "all against alone": gain.format(*report.get("gain", ())),
+                "learnt from": report["learnt from"],
+                "alone": ", ".join(report.get("alone", ())),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
 def _differences(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
     changed = [f"{name}={value}" for name, value in settings.items() if value != defaults[name]]
     return ", ".join(changed) or "defaults"

@@ -130,7 +130,7 @@ def _target(counts: IntArray, able: BoolArray, seed: int) -> IntArray:
     """Return a random cell of each user who has an able one, as numbers in the flattened counts [users, domains]."""
     drawn = np.where(able, np.random.default_rng(seed).random(counts.shape), -1)
     users = np.flatnonzero(able.any(axis=1))
-    return users * counts.shape[1] + drawn[users].argmax(axis=1)
+    return np.asarray(users * counts.shape[1] + drawn[users].argmax(axis=1), dtype=np.int64)
 
 
 def _drawn(nums: IntArray, fraction: float, seed: int) -> IntArray:
