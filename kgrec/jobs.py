@@ -20,6 +20,7 @@ from kgrec.progress import say
 from kgrec.protocols import cut_for
 from kgrec.recommender import Recommender, as_split
 from kgrec.runs import Run, find_run, list_runs, new_name, prepare_root, root_of
+from kgrec.same import as_one
 from kgrec.snapshot import GraphSnapshot
 from kgrec.split import Split, split_by
 from kgrec.store import exists, open_store
@@ -50,8 +51,7 @@ def train_run(
     if k < 1:
         raise UsageError(f"k={k}; expected at least 1")
     start = time.perf_counter()
-    with open_store(graph, read_only=True) as store:
-        snapshot = store.snapshot()
+    snapshot = _read(graph)
     cut, name = _cut(snapshot, split)
     root = prepare_root(runs_folder(graph, runs))
     model = Recommender(config).fit(cut)
@@ -74,8 +74,7 @@ def evaluate_run(graph: str, run: str | None = None, runs: str | Path | None = N
         UsageError: the run held nothing out, or the graph has changed since.
     """
     found = find_run(runs_folder(graph, runs), run)
-    with open_store(graph, read_only=True) as store:
-        snapshot = store.snapshot()
+    snapshot = _read(graph)
     if snapshot.digest != found.info["data_digest"]:
         raise UsageError(f"{graph} has changed since run {found.name} was trained; train again: kgrec train {graph}")
     model = Recommender.load(found.folder)
@@ -91,8 +90,7 @@ def evaluate_protocol(graph: str, protocol: str, config: Config) -> dict[str, An
     Raises:
         UsageError: an unknown protocol, or nothing to ask by it.
     """
-    with open_store(graph, read_only=True) as store:
-        snapshot = store.snapshot()
+    snapshot = _read(graph)
     cut = cut_for(snapshot, protocol)
     measured = measure(Recommender(config).fit(cut).model, cut, KS)
     if protocol == "cross-domain":
@@ -225,6 +223,12 @@ def runs_folder(graph: str, runs: str | Path | None = None) -> Path:
     if not root.exists() and not exists(graph):
         raise StoreError(f"no graph at {graph}; load data first: kgrec load LOADER SOURCE --into {graph}")
     return root
+
+
+def _read(graph: str) -> GraphSnapshot:
+    """Read a graph to learn from; linked users are one."""
+    with open_store(graph, read_only=True) as store:
+        return as_one(store.snapshot())
 
 
 def _cut(snapshot: GraphSnapshot, split: str | None) -> tuple[Split, str]:

@@ -21,6 +21,7 @@ from kgrec.model import HybridModel
 from kgrec.newcomers import as_newcomers
 from kgrec.noise import without_noise
 from kgrec.progress import say
+from kgrec.same import as_one
 from kgrec.signals import signal_kinds
 from kgrec.signals.base import Signal
 from kgrec.snapshot import Behaviours, GraphSnapshot, Vectors
@@ -92,10 +93,12 @@ def train(split: Split, config: Config, encode: Encode, fit_on: FitOn) -> Traine
         fit_on: what the final signals learn from; a cut that training made itself always goes back in.
 
     Raises:
-        UsageError: there is no behaviour to learn from.
+        UsageError: there is no behaviour to learn from, or linked users are not one; see kgrec/same.py.
     """
     if not len(split.train.behaviours):
         raise UsageError("no behaviour to learn from in train; load more data, or use another split")
+    if as_one(split.whole) is not split.whole:
+        raise UsageError("found a cut in which linked users still act apart; expected one of kgrec.same.as_one(graph)")
     watch = Stopwatch()
     parts = parts_of(split, config, fit_on)
     inner, final = parts.inner, parts.final
