@@ -63,10 +63,18 @@ ROWS_OF_A_KIND = 20
 def demo(
     folder: Annotated[Path, typer.Option(help="Where the demo's graph and runs go.")] = Path("demo"),
     source: Annotated[str | None, typer.Option(help="A local ml-100k folder; fetched if not given.")] = None,
+    cross_domain: Annotated[
+        bool, typer.Option("--cross-domain", help="Instead: two domains, films and books, on packaged made-up data.")
+    ] = False,
 ) -> None:
     """Run the whole main job on ml-100k with its knowledge graph."""
     from kgrec.demo import run_demo
+    from kgrec.demo_cross_domain import run_cross_domain_demo
 
+    if cross_domain and source:
+        raise UsageError("--source is of ml-100k; --cross-domain has its own data")
+    if cross_domain:
+        return run_cross_domain_demo(folder)
     run_demo(folder, source)
 
 

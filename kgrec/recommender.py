@@ -273,9 +273,12 @@ class Recommender:
         return nums
 
     def _in_domain(self, domain: str | None) -> npt.NDArray[np.bool_]:
-        domains = self.model.train.item_domains
+        train = self.model.train
+        domains, roles = train.item_domains, train.schema.roles
         if domain is None:
             return np.ones(len(domains), dtype=bool)
+        if domain not in domains and domain in roles.items and not roles.domain:
+            raise UsageError(f"found no items in domain {domain!r}; load some, then fold_in(graph) or fit again")
         if domain not in domains:
             raise UsageError(f"unknown domain {domain!r}; expected one of {', '.join(sorted(set(domains)))}")
         return np.asarray(domains == domain)
