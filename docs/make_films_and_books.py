@@ -20,7 +20,7 @@ TASTES = {
     "romance": ["wedding", "love letter", "summer dance", "first kiss", "sweetheart", "reunion"],
     "western": ["sheriff", "outlaw", "cattle drive", "saloon", "gold rush", "stagecoach"],
 }
-TITLES = {"film": "The {} and the {}", "book": "A {}, a {}"}
+TITLES = {"film": "The {} and the {}", "book": "One {}, one {}"}
 EACH, N_BOTH, N_ONE, SEED, START = 15, 80, 16, 11, 1_700_000_000
 
 

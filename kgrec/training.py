@@ -163,9 +163,9 @@ def _choose_all(
     if not asked:
         say("too few behaviours for a validation cut: default settings, equal blend")
         return {kind.name: Choice(kind().fit(inner, vectors, config.seed), np.nan, []) for kind in kinds}
-    # Each domain is learnt from once more by itself, to see whether others harm it.
-    times = 2 if _several(inner) else 1
-    budget.reserve(times * sum(blend_seconds(len(q.user_num), len(kinds)) for q in asked))
+    # Each domain is learnt from once more by itself, and blended in two more ways, to see whether others harm it.
+    times, n_blends = (2, 3) if _several(inner) else (1, 1)
+    budget.reserve(n_blends * sum(blend_seconds(len(q.user_num), len(kinds)) for q in asked))
     chosen = {}
     for n_done, kind in enumerate(kinds):
         say(f"choosing settings of {kind.name}")

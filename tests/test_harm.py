@@ -23,6 +23,7 @@ from kgrec.split import uncut
 from kgrec.tables import GraphTables, check
 from kgrec.testing.graphs import two_communities
 from kgrec.training import EITHER, EVERYTHING, ITSELF, train
+from kgrec.validate import questions
 
 CONFIG = Config.checked({"signals": ["popularity", "spectral"]})
 N_USERS, N_NEW = 300, 50
@@ -130,6 +131,26 @@ def test_the_audit_looks_at_what_learnt_alone(split, trained):
     with_test = fit_alone(trained.model.signals, split.whole, "b", {}, CONFIG.seed)
     leaky = replace(trained, model=replace(trained.model, alone={"b": with_test}))
     assert "spectral, b alone" in set(leaks(split, leaky, CONFIG, lambda _: {}, "train")["stage"])
+
+
+def test_each_signal_is_compared_by_itself(split):
+    """One signal knows the answers where it learnt from all domains, the other where it learnt alone."""
+    parts = training.parts_of(split, CONFIG, "train")
+    q = next(q for q in questions(parts.inner, parts.held_out) if q.domain == "b")
+    answers = parts.inner.pairs(parts.held_out).toarray()
+    whole = {"first": Fixed(answers), "second": Fixed(-answers)}
+    own = {"first": Fixed(-answers[:, q.item_num]), "second": Fixed(answers[:, q.item_num])}
+    assert list(training._better_alone(whole, own, q)) == ["second"]
+
+
+class Fixed:
+    """Scores that are there already."""
+
+    def __init__(self, known):
+        self.known = known
+
+    def scores(self, user_nums):
+        return self.known[user_nums]
 
 
 def test_what_there_is_no_time_to_check_is_said(split, monkeypatch):
