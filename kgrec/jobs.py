@@ -51,7 +51,7 @@ def train_run(
     if k < 1:
         raise UsageError(f"k={k}; expected at least 1")
     start = time.perf_counter()
-    snapshot = _read(graph)
+    snapshot = read_graph(graph)
     cut, name = _cut(snapshot, split)
     root = prepare_root(runs_folder(graph, runs))
     model = Recommender(config).fit(cut)
@@ -74,7 +74,7 @@ def evaluate_run(graph: str, run: str | None = None, runs: str | Path | None = N
         UsageError: the run held nothing out, or the graph has changed since.
     """
     found = find_run(runs_folder(graph, runs), run)
-    snapshot = _read(graph)
+    snapshot = read_graph(graph)
     if snapshot.digest != found.info["data_digest"]:
         raise UsageError(f"{graph} has changed since run {found.name} was trained; train again: kgrec train {graph}")
     model = Recommender.load(found.folder)
@@ -90,7 +90,7 @@ def evaluate_protocol(graph: str, protocol: str, config: Config) -> dict[str, An
     Raises:
         UsageError: an unknown protocol, or nothing to ask by it.
     """
-    snapshot = _read(graph)
+    snapshot = read_graph(graph)
     cut = cut_for(snapshot, protocol)
     measured = measure(Recommender(config).fit(cut).model, cut, KS)
     if protocol == "cross-domain":
@@ -225,7 +225,7 @@ def runs_folder(graph: str, runs: str | Path | None = None) -> Path:
     return root
 
 
-def _read(graph: str) -> GraphSnapshot:
+def read_graph(graph: str) -> GraphSnapshot:
     """Read a graph to learn from; linked users are one."""
     with open_store(graph, read_only=True) as store:
         return as_one(store.snapshot())
