@@ -35,6 +35,7 @@ bench: setup
 	test -z "$$NEO4J_URI" || $(BIN)/python benchmarks/server_graph.py
 	test ! -d $(DATA)/ml-100k || $(BIN)/python benchmarks/gnn_alone.py $(DATA)/ml-100k
 	test ! -d $(DATA) || $(BIN)/python benchmarks/accuracy.py $(DATA)
+	test ! -d $(DATA)/amazon-art-office/warm || $(BIN)/python benchmarks/two_domains.py $(DATA)/amazon-art-office/warm
 	$(BIN)/python docs/make_tables.py
 
 chaos: setup

@@ -11,7 +11,7 @@ import pandas as pd
 
 from kgrec.data_audit import audit
 from kgrec.errors import UsageError
-from kgrec.jobs import runs_folder
+from kgrec.jobs import read_graph, runs_folder
 from kgrec.leakage import COLUMNS, TOLERANCE, leaks
 from kgrec.recommender import Recommender
 from kgrec.runs import Run, find_run
@@ -79,8 +79,7 @@ def _encoded(model: Recommender, part: GraphSnapshot) -> Vectors:
 
 def _cut_of(graph: str, run: Run) -> Split:
     """Return the cut that a run was trained on."""
-    with open_store(graph, read_only=True) as store:
-        snapshot = store.snapshot()
+    snapshot = read_graph(graph)
     if "split" not in run.info:
         raise UsageError(f"{run.name} does not say how it was cut; expected a run of `kgrec train`")
     if snapshot.digest != run.info["data_digest"]:

@@ -78,6 +78,10 @@ class Budget:
         left = self._clock - (time.perf_counter() - self._started) - self._reserved
         return Allowance(max(left, 0.0) / n_left, by_clock=True)
 
+    def affords(self, seconds: float) -> bool:
+        """Say whether so many seconds are left of the whole; always where no clock counts."""
+        return self._clock is None or time.perf_counter() - self._started + seconds <= self._clock
+
     def reserve(self, seconds: float) -> None:
         """Keep seconds back for what comes after the search: the blend, and fitting the chosen signals again."""
         self._reserved += seconds

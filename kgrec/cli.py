@@ -69,10 +69,18 @@ ROWS_OF_A_KIND = 20
 def demo(
     folder: Annotated[Path, typer.Option(help="Where the demo's graph and runs go.")] = Path("demo"),
     source: Annotated[str | None, typer.Option(help="A local ml-100k folder; fetched if not given.")] = None,
+    cross_domain: Annotated[
+        bool, typer.Option("--cross-domain", help="Instead: two domains, films and books, on packaged made-up data.")
+    ] = False,
 ) -> None:
     """Run the whole main job on ml-100k with its knowledge graph."""
     from kgrec.demo import run_demo
+    from kgrec.demo_cross_domain import run_cross_domain_demo
 
+    if cross_domain and source:
+        raise UsageError("--source is of ml-100k; --cross-domain has its own data")
+    if cross_domain:
+        return run_cross_domain_demo(folder)
     run_demo(folder, source)
 
 
@@ -216,7 +224,8 @@ def train(
 def evaluate(
     graph: Graph,
     protocol: Annotated[
-        str | None, typer.Option(help="warm, cold-user, cold-item or cold-target: train anew on such a cut.")
+        str | None,
+        typer.Option(help="warm, cold-user, cold-item, cold-target or cross-domain: train anew on such a cut."),
     ] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="Setting as key=value; repeatable.")] = None,
     run: RunName = None,
@@ -336,7 +345,7 @@ def runs_show(
     as_json: Json = False,
 ) -> None:
     """Show what a run is made of: settings, choices, digests, metrics."""
-    from kgrec.jobs import blends_table, choices_table, runs_folder
+    from kgrec.jobs import blends_table, choices_table, domains_table, runs_folder
     from kgrec.runs import find_run
 
     found = find_run(runs_folder(graph, runs), run)
@@ -346,6 +355,8 @@ def runs_show(
     show_facts(found.name, facts, as_json)
     show(choices_table(found), as_json)
     show(blends_table(found), as_json)
+    if found.choices.get("domains"):
+        show(domains_table(found), as_json)
 
 
 @audit_app.command("leakage")

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kgrec.alone import fold_in_alone
 from kgrec.errors import UsageError
 from kgrec.growth import Growth
 from kgrec.model import HybridModel
@@ -105,5 +106,6 @@ def fold_in(trained: Trained, train: GraphSnapshot, vectors: Vectors) -> Trained
     signals = {name: signal.fold_in(growth) for name, signal in old.signals.items()}
     blends = {domain: even_blend(list(signals)) for domain in sorted(set(train.item_domains) - set(old.blends))}
     later = (old.came_later | set(train.items.ids[growth.items < 0])) & set(train.items.ids)
-    model = HybridModel(train, signals, {**old.blends, **blends}, frozenset(later))
+    alone = fold_in_alone(old.alone, growth)
+    model = HybridModel(train, signals, {**old.blends, **blends}, frozenset(later), alone)
     return replace(trained, model=model, vectors=vectors)

@@ -10,7 +10,7 @@ nothing in the domain yet have a blend of their own where the cut has enough of 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal, Self
 
 import numpy as np
@@ -69,6 +69,8 @@ class Blend:
             (each alone), "options" (each kind, on users it was not learnt from), "gain" (of this kind over the best
             signal on such users, with its 95 % interval), "blend" (this blend); and "fusion_weights" (the baseline's).
         newcomers: the blend for users who have no item of the domain yet; none: the same as for all.
+        reached: float64 [n], NDCG@20 of each user it was learnt from, by this kind of weights learnt without that user;
+            empty in a blend that was read from a run.
     """
 
     signals: tuple[str, ...]
@@ -78,6 +80,7 @@ class Blend:
     popularity: Scale
     report: Mapping[str, Any]
     newcomers: Blend | None = None
+    reached: DoubleArray = field(default_factory=lambda: np.empty(0), compare=False, repr=False)
 
     @classmethod
     def of_form(cls, form: str, signals: Sequence[str], weights: Sequence[float], kind: Kind) -> Self:
@@ -236,7 +239,7 @@ def _fit_group(
         "blend": _mean_ndcg(blend.combine(scores, seen, popularity), relevant, seen),
         "fusion_weights": options["fusion"].weights[0].tolist() if "fusion" in options else [],
     }
-    return replace(blend, report=report)
+    return replace(blend, report=report, reached=options[kind].ndcg)
 
 
 def _shares(

@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
+from kgrec.alone import split_alone
 from kgrec.config import Config
 from kgrec.errors import StoreError, UsageError
-from kgrec.measure import HYBRID, measure, metrics
+from kgrec.measure import HYBRID, Measured, measure, metrics
 from kgrec.persist import save_model
 from kgrec.progress import say
 from kgrec.protocols import cut_for
 from kgrec.publish import publish
 from kgrec.recommender import Recommender, as_split
 from kgrec.runs import Run, find_run, list_runs, new_name, prepare_root, root_of
+from kgrec.same import as_one
 from kgrec.snapshot import GraphSnapshot
 from kgrec.split import Split, split_by
 from kgrec.store import exists, open_store
+from kgrec.training import FitOn
 
 KS = (10, 20)
 """List lengths that runs are measured at."""
+
+ALONE = "hybrid, target alone"
+"""What a hybrid is called that learnt from the domain that is asked for, and from no other."""
 
 
 def train_run(
@@ -45,8 +52,7 @@ def train_run(
     if k < 1:
         raise UsageError(f"k={k}; expected at least 1")
     start = time.perf_counter()
-    with open_store(graph, read_only=True) as store:
-        snapshot = store.snapshot()
+    snapshot = read_graph(graph)
     cut, name = _cut(snapshot, split)
     root = prepare_root(runs_folder(graph, runs))
     model = Recommender(config).fit(cut)
@@ -69,8 +75,7 @@ def evaluate_run(graph: str, run: str | None = None, runs: str | Path | None = N
         UsageError: the run held nothing out, or the graph has changed since.
     """
     found = find_run(runs_folder(graph, runs), run)
-    with open_store(graph, read_only=True) as store:
-        snapshot = store.snapshot()
+    snapshot = read_graph(graph)
     if snapshot.digest != found.info["data_digest"]:
         raise UsageError(f"{graph} has changed since run {found.name} was trained; train again: kgrec train {graph}")
     model = Recommender.load(found.folder)
@@ -81,14 +86,37 @@ def evaluate_run(graph: str, run: str | None = None, runs: str | Path | None = N
 def evaluate_protocol(graph: str, protocol: str, config: Config) -> dict[str, Any]:
     """Train with some settings on a graph cut for a protocol, measure, and keep nothing.
 
+    Under cross-domain, what learnt from the target alone is measured beside it.
+
     Raises:
         UsageError: an unknown protocol, or nothing to ask by it.
     """
-    with open_store(graph, read_only=True) as store:
-        snapshot = store.snapshot()
+    snapshot = read_graph(graph)
     cut = cut_for(snapshot, protocol)
-    model = Recommender(config).fit(cut)
-    return metrics(measure(model.model, cut, KS), cut.protocol, config.seed)
+    measured = measure(Recommender(config).fit(cut).model, cut, KS)
+    if protocol == "cross-domain":
+        measured = beside_alone(measured, cut, config)
+    return metrics(measured, cut.protocol, config.seed)
+
+
+def beside_alone(
+    measured: Mapping[str, Measured], split: Split, config: Config, fit_on: FitOn = "train+valid"
+) -> dict[str, Measured]:
+    """Measure, for each domain, what learns from that domain alone, beside what was measured of the whole graph.
+
+    Args:
+        measured: domain → what `measure` found.
+        split: that it was measured on.
+        config, fit_on: as for the whole graph.
+    """
+    found = {}
+    for domain, of in measured.items():
+        say(f"training on {domain} alone")
+        only = split_alone(split, domain)
+        ks = sorted({int(metric.partition("@")[2]) for metric in of.evaluations[HYBRID].per_user})
+        own = measure(Recommender(config).fit(only, fit_on).model, only, ks)[domain]
+        found[domain] = replace(of, evaluations={ALONE: own.evaluations[HYBRID], **of.evaluations})
+    return found
 
 
 def publish_run(graph: str, run: str | None = None, runs: str | Path | None = None, k: int = 20) -> dict[str, Any]:
@@ -155,6 +183,27 @@ def blends_table(run: Run) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["blend", "kind", "gain over the best signal", "shares"])
 
 
+def domains_table(run: Run) -> pd.DataFrame:
+    """Return whether other domains harm one: domain, NDCG@20 by what it could be learnt from, and what was chosen.
+
+    Raises:
+        RunError: the choices are missing or damaged.
+    """
+    rows = []
+    for domain, report in run.choices.get("domains", {}).items():
+        gain = "not checked: " + report["unchecked"] if "unchecked" in report else "{:+.4f} ({:+.4f} … {:+.4f})"
+        rows.append(
+            {
+                "domain": domain,
+                **report.get("options", {}),
+                "all against alone": gain.format(*report.get("gain", ())),
+                "learnt from": report["learnt from"],
+                "alone": ", ".join(report.get("alone", ())),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
 def _differences(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
     changed = [f"{name}={value}" for name, value in settings.items() if value != defaults[name]]
     return ", ".join(changed) or "defaults"
@@ -170,6 +219,12 @@ def runs_folder(graph: str, runs: str | Path | None = None) -> Path:
     if not root.exists() and not exists(graph):
         raise StoreError(f"no graph at {graph}; load data first: kgrec load LOADER SOURCE --into {graph}")
     return root
+
+
+def read_graph(graph: str) -> GraphSnapshot:
+    """Read a graph to learn from; linked users are one."""
+    with open_store(graph, read_only=True) as store:
+        return as_one(store.snapshot())
 
 
 def _cut(snapshot: GraphSnapshot, split: str | None) -> tuple[Split, str]:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kgrec.alone import alone, fit_alone
 from kgrec.config import Config
 from kgrec.hybrid import Blend
 from kgrec.model import HybridModel
@@ -56,7 +57,7 @@ def leaks(split: Split, trained: Trained, config: Config, encode: Encode, fit_on
     model, clean = trained.model, parts.final
     asked = questions(parts.inner, parts.held_out, config.seed)
     again = refit(model.signals, clean, trained.vectors, config.seed)
-    of_cut = signals_of_cut(trained, parts, encode, config.seed)
+    of_cut, alone_of_cut = signals_of_cut(trained, parts, encode, config.seed)
     found = [
         ("graph", _in_graph(model.train, clean, split)),
         ("relationships", _in_relationships(model.train, split)),
@@ -64,9 +65,10 @@ def leaks(split: Split, trained: Trained, config: Config, encode: Encode, fit_on
         ("fine-tuning", _in_tuning(trained.tuned, parts.inner)),
         ("text vectors", _in_text(trained.vectors, encode(clean), clean)),
         *((name, _in_scores(signal, again[name], clean)) for name, signal in model.signals.items()),
+        *_in_alone(model, clean, trained.vectors, config.seed),
         ("statistics", _in_statistics(model, HybridModel(clean, again, model.blends))),
         ("settings", _in_settings(trained.choices["signals"], of_cut, asked)),
-        ("blend", _in_blends(model.blends, learn_blends(of_cut, parts.inner, asked, config.seed))),
+        ("blend", _in_blends(model.blends, learn_blends(of_cut, parts.inner, asked, config.seed, alone_of_cut))),
     ]
     rows = [rows.assign(stage=stage) for stage, rows in found if len(rows)]
     return pd.concat(rows, ignore_index=True)[COLUMNS] if rows else pd.DataFrame(columns=COLUMNS)
@@ -160,6 +162,15 @@ def _in_scores(signal: Signal, again: Signal, clean: GraphSnapshot) -> pd.DataFr
     differ = [users[_rows_that_differ(signal.scores(users), again.scores(users))] for users in batches]
     ids = clean.users.ids[np.concatenate(differ)]
     return _found("user", ids, "scores are others without the test behaviours")
+
+
+def _in_alone(model: HybridModel, clean: GraphSnapshot, vectors: Vectors, seed: int) -> list[tuple[str, pd.DataFrame]]:
+    """Compare the signals that learnt from one domain alone: stage → what was found."""
+    found = []
+    for domain, signals in model.alone.items():
+        again, own = fit_alone(signals, clean, domain, vectors, seed), alone(clean, domain)
+        found += [(f"{name}, {domain} alone", _in_scores(signals[name], again[name], own)) for name in signals]
+    return found
 
 
 def _in_statistics(model: HybridModel, clean: HybridModel) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Final
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from kgrec.alone import AloneSignals, serve_at_home
 from kgrec.errors import UsageError
 from kgrec.hybrid import Blend
 from kgrec.latecomers import latecomer_shares
@@ -29,12 +30,14 @@ class HybridModel:
         signals: name → fitted signal, in the order of the blends' weights.
         blends: domain → how that domain's scores are blended.
         came_later: ids of items that came after the fit.
+        alone: domain → signals that learnt from it alone, and serve those at home in it; see kgrec/alone.py.
     """
 
     train: GraphSnapshot
     signals: Mapping[str, Signal]
     blends: Mapping[str, Blend]
     came_later: frozenset[str] = frozenset()
+    alone: AloneSignals = field(default_factory=dict)
 
     @cached_property
     def activity(self) -> IntArray:
@@ -142,12 +145,23 @@ class HybridModel:
         seen = self.train.interactions[known]
         if (user_nums < 0).any():
             seen = sp.csr_matrix(seen.multiply((user_nums >= 0)[:, None]))
-        parts = [signal.scores(known) for signal in self.signals.values()]
+        parts = self._parts(known, seen)
         total = self.blended(parts, seen, new)
         if described.any():
             own = [part[described] for part in parts]
             total[described] = self.by_description.blended(own, seen[described], new[described])
         return Scored(self, parts, seen, new, described, total)
+
+    def _parts(self, user_nums: IntArray, seen: sp.csr_matrix) -> list[FloatArray]:
+        """Return the scores of each signal, float32 [n, n_items]."""
+        parts = [signal.scores(user_nums) for signal in self.signals.values()]
+        for domain, signals in self.alone.items():
+            own, own_seen = self.of_domain(domain, parts, seen)
+            serve_at_home(signals, list(self.signals), own, user_nums, own_seen)
+            parts = [part.copy() for part in parts]
+            for part, columns in zip(parts, own, strict=True):
+                part[:, self.domains[domain]] = columns
+        return parts
 
     def score_texts(self, texts: Sequence[str], vectors: FloatArray) -> Scored:
         """Score every item for what texts ask for, by the signals that read text.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
 
+from kgrec.alone import alone, vectors_alone
 from kgrec.config import Config
 from kgrec.errors import RunError
 from kgrec.hybrid import Blend
@@ -16,7 +17,8 @@ from kgrec.model import HybridModel
 from kgrec.runs import Run, read_run, write_run
 from kgrec.schema import Schema
 from kgrec.signals import signal_kinds
-from kgrec.snapshot import Edges, GraphSnapshot
+from kgrec.signals.base import Signal
+from kgrec.snapshot import Edges, GraphSnapshot, Vectors
 from kgrec.text.tuned import Tuned
 from kgrec.training import Trained
 
@@ -61,10 +63,13 @@ def save_model(
         "seconds": trained.seconds,
         "came_later": sorted(model.came_later),
         "tuned": trained.tuned and trained.tuned.to_dict(),
+        "alone": {domain: list(signals) for domain, signals in model.alone.items()},
     }
     stored = {f"nodes-{label}": table for label, table in model.train.nodes.items()}
     stored |= {f"edges-{i}": _edge_table(model.train.edges[t]) for i, t in enumerate(edge_types)}
     arrays = {f"signal-{name}": signal.state() for name, signal in model.signals.items()}
+    for i, signals in enumerate(model.alone.values()):
+        arrays |= {f"alone-{i}-{name}": signal.state() for name, signal in signals.items()}
     arrays["vectors"] = dict(trained.vectors)
     if trained.tuned:
         arrays["tuned"] = dict(trained.tuned.weights)
@@ -97,13 +102,23 @@ def load_tuned(run: Run) -> Tuned | None:
 def _restore(run: Run) -> Trained:
     train = _snapshot(run)
     vectors = run.arrays("vectors")
-    signals = {}
-    for kind in signal_kinds(list(run.info["settings"])):
-        settings = kind.Settings.model_validate(run.info["settings"][kind.name])
-        signals[kind.name] = kind(settings).restore(train, vectors, run.arrays(f"signal-{kind.name}"))
+    signals = _signals(run, "signal", list(run.info["settings"]), train, vectors)
+    only = {
+        domain: _signals(run, f"alone-{i}", names, alone(train, domain), vectors_alone(train, domain, vectors))
+        for i, (domain, names) in enumerate(run.info.get("alone", {}).items())
+    }
     blends = {domain: Blend.from_dict(values) for domain, values in run.info["blends"].items()}
-    model = HybridModel(train, signals, blends, frozenset(run.info["came_later"]))
+    model = HybridModel(train, signals, blends, frozenset(run.info["came_later"]), only)
     return Trained(model, vectors, run.choices, run.info["seconds"], load_tuned(run))
+
+
+def _signals(run: Run, prefix: str, names: Sequence[str], train: GraphSnapshot, vectors: Vectors) -> dict[str, Signal]:
+    """Read signals of the run's settings that learnt from `train`; their arrays are called `prefix`-NAME."""
+    found = {}
+    for kind in signal_kinds(names):
+        settings = kind.Settings.model_validate(run.info["settings"][kind.name])
+        found[kind.name] = kind(settings).restore(train, vectors, run.arrays(f"{prefix}-{kind.name}"))
+    return found
 
 
 def _snapshot(run: Run) -> GraphSnapshot:

@@ -27,11 +27,7 @@ def warm(snapshot: GraphSnapshot, fraction: float = SHARE, seed: int = 0, at_lea
     A user keeps at least one behaviour in the domain. The cut for settings takes a tenth and no more: too little would
     be left of a short history.
     """
-    time, (_, cells) = snapshot.behaviours.time, snapshot.user_domains
-    timeless = bool(np.isnan(time).any())
-    order = np.random.default_rng(seed).random(len(time)) if timeless else time
-    test = last_of_groups(cells, order, fraction=fraction, at_least=at_least, seed=seed)
-    which = "random" if timeless else "latest"
+    which, test = _latest(snapshot, snapshot.user_domains[1], fraction, seed, at_least)
     what = f"{which} {fraction:.0%} of every user's behaviours in each domain, at least {at_least}"
     return _cut(snapshot, test, what, partial(warm, at_least=0), seed)
 
@@ -51,6 +47,26 @@ def cold_item(snapshot: GraphSnapshot, fraction: float = SHARE, seed: int = 0) -
     return _cut(snapshot, test, what, _cold_and_known_items, seed)
 
 
+def cross_domain(snapshot: GraphSnapshot, fraction: float = SHARE, seed: int = 0) -> Split:
+    """Hold out the latest tenth, at least one, of what users of several domains did in one; random without times.
+
+    The target is for each user a random one of the domains where they did several things, of which one is left at
+    least. What they did elsewhere stays whole, and so does all that users of one domain did. Settings are chosen as for
+    `warm`, since they have to serve users at home too.
+
+    Raises:
+        UsageError: nobody acts in several domains and twice in one of them.
+    """
+    counts, cells = snapshot.user_domains
+    target = _target(counts, (counts > 1) & ((counts > 0).sum(axis=1, keepdims=True) > 1), seed)
+    if not len(target):
+        raise UsageError("no user acts in several domains and twice in one; expected a graph of such domains")
+    which, last = _latest(snapshot, cells, fraction, seed, at_least=1)
+    test = last & np.isin(cells, target)
+    what = f"{which} {fraction:.0%} of what every user of several domains did in one of them, at least 1"
+    return _cut(snapshot, test, what, partial(warm, at_least=0), seed)
+
+
 def cold_target(snapshot: GraphSnapshot, fraction: float = SHARE, seed: int = 0) -> Split:
     """Hold out all that a random tenth of the users of several domains did in one of them, each domain in its turn.
 
@@ -59,13 +75,10 @@ def cold_target(snapshot: GraphSnapshot, fraction: float = SHARE, seed: int = 0)
     """
     counts, cells = snapshot.user_domains
     here = counts > 0
-    users = np.flatnonzero(here.sum(axis=1) > 1)
-    if not len(users):
+    target = _target(counts, here & (here.sum(axis=1, keepdims=True) > 1), seed)
+    if not len(target):
         raise UsageError("no user has behaviours in several domains; expected a graph of domains that share users")
-    chosen = np.random.default_rng(seed).permutation(users)[: max(1, round(fraction * len(users)))]
-    # Of each chosen user a random one of the domains at hand.
-    target = np.where(here[chosen], np.random.default_rng(seed).random((len(chosen), here.shape[1])), -1).argmax(axis=1)
-    test = np.isin(cells, chosen * here.shape[1] + target)
+    test = np.isin(cells, _drawn(target, fraction, seed))
     what = f"all that {fraction:.0%} of the users of several domains did in one of them, seed {seed}"
     return _cut(snapshot, test, what, cold_target, seed)
 
@@ -83,11 +96,12 @@ PROTOCOLS: Final[dict[str, Callable[[GraphSnapshot], Split]]] = {
     "cold-user": cold_user,
     "cold-item": cold_item,
     "cold-target": cold_target,
+    "cross-domain": cross_domain,
 }
 
 
 def cut_for(snapshot: GraphSnapshot, protocol: str) -> Split:
-    """Cut a graph for a protocol: warm, cold-user, cold-item or cold-target.
+    """Cut a graph for a protocol: warm, cold-user, cold-item, cold-target or cross-domain.
 
     Raises:
         UsageError: no such protocol, or the graph has nothing to ask by it.
@@ -99,6 +113,24 @@ def cut_for(snapshot: GraphSnapshot, protocol: str) -> Split:
 
 def _cut(snapshot: GraphSnapshot, test: BoolArray, what: str, again: Callable[..., Split], seed: int) -> Split:
     return held_out(snapshot, test, what, partial(again, seed=seed))
+
+
+def _latest(
+    snapshot: GraphSnapshot, cells: IntArray, fraction: float, seed: int, at_least: int
+) -> tuple[str, BoolArray]:
+    """Mark the latest of each (user, domain), or random ones where there are no times; see `last_of_groups`."""
+    time = snapshot.behaviours.time
+    timeless = bool(np.isnan(time).any())
+    order = np.random.default_rng(seed).random(len(time)) if timeless else time
+    marked = last_of_groups(cells, order, fraction=fraction, at_least=at_least, seed=seed)
+    return "random" if timeless else "latest", marked
+
+
+def _target(counts: IntArray, able: BoolArray, seed: int) -> IntArray:
+    """Return a random cell of each user who has an able one, as numbers in the flattened counts [users, domains]."""
+    drawn = np.where(able, np.random.default_rng(seed).random(counts.shape), -1)
+    users = np.flatnonzero(able.any(axis=1))
+    return np.asarray(users * counts.shape[1] + drawn[users].argmax(axis=1), dtype=np.int64)
 
 
 def _drawn(nums: IntArray, fraction: float, seed: int) -> IntArray:

@@ -22,6 +22,7 @@ from kgrec.persist import load_model, save_model
 from kgrec.progress import track
 from kgrec.rank import item_filter, top_k
 from kgrec.runs import Run
+from kgrec.same import as_one
 from kgrec.snapshot import FloatArray, GraphSnapshot, IdMap, IntArray
 from kgrec.split import Split, by_given, uncut
 from kgrec.store.base import GraphStore
@@ -224,7 +225,7 @@ class Recommender:
             UsageError: no fitted signal has vectors of users.
         """
         ids = _as_ids(users, "users")
-        nums = _known(self.model.train.users, ids, UnknownUser)
+        nums = self.model.train.same_users[_known(self.model.train.users, ids, UnknownUser)]
         return self._similar(ids, nums, k, "user", self.model.train.users)
 
     def explain(self, user: object, item: object) -> Explanation:
@@ -233,7 +234,7 @@ class Recommender:
         Raises:
             UnknownUser, UnknownItem: an id without a node.
         """
-        user_num = int(_known(self.model.train.users, [str(user)], UnknownUser)[0])
+        user_num = int(self.model.train.same_users[_known(self.model.train.users, [str(user)], UnknownUser)[0]])
         item_num = int(_known(self.model.train.items, [str(item)], UnknownItem)[0])
         return explain(self.model, user_num, item_num)
 
@@ -315,7 +316,7 @@ class Recommender:
     def _user_nums(self, ids: Sequence[str], on_unknown: str) -> IntArray:
         if on_unknown not in ("error", "popular"):
             raise UsageError(f"on_unknown={on_unknown!r}; expected 'error' or 'popular'")
-        nums = self.model.train.users.nums(ids)
+        nums = self.model.train.user_nums(ids)
         if on_unknown == "error":
             _raise_unknown(
                 self.model.train.users,
@@ -327,9 +328,12 @@ class Recommender:
         return nums
 
     def _in_domain(self, domain: str | None) -> npt.NDArray[np.bool_]:
-        domains = self.model.train.item_domains
+        train = self.model.train
+        domains, roles = train.item_domains, train.schema.roles
         if domain is None:
             return np.ones(len(domains), dtype=bool)
+        if domain not in domains and domain in roles.items and not roles.domain:
+            raise UsageError(f"found no items in domain {domain!r}; load some, then fold_in(graph) or fit again")
         if domain not in domains:
             raise UsageError(f"unknown domain {domain!r}; expected one of {', '.join(sorted(set(domains)))}")
         return np.asarray(domains == domain)
@@ -370,8 +374,8 @@ class Recommender:
 
 
 def as_split(graph: GraphStore | GraphSnapshot) -> Split:
-    """Cut a graph by the marks its behaviours carry; without any, everything is train."""
-    snapshot = graph.snapshot() if isinstance(graph, GraphStore) else graph
+    """Cut a graph by the marks its behaviours carry; without any, everything is train. Linked users are one."""
+    snapshot = as_one(graph.snapshot() if isinstance(graph, GraphStore) else graph)
     marked = np.isin(snapshot.behaviours.split, ["valid", "test"]).any()
     return by_given(snapshot) if marked else uncut(snapshot)
 

@@ -107,6 +107,9 @@ class Roles(_Strict):
     domain: str | None = Field(
         default=None, description="Item property that names the catalogue; without it each item label is one."
     )
+    same: str | None = Field(
+        default=None, description="Type between users of one label who are one person, with an id for each domain."
+    )
 
 
 class RdfNames(_Strict):
@@ -334,6 +337,19 @@ def _role_faults(schema: Schema) -> Iterator[_Fault]:
     for label in roles.items:
         if roles.domain and label in schema.nodes and roles.domain not in schema.nodes[label].properties:
             yield ("roles", "domain"), f"{roles.domain!r}", f"a property of {label}"
+    yield from _same_faults(schema)
+
+
+def _same_faults(schema: Schema) -> Iterator[_Fault]:
+    type_ = schema.roles.same
+    if type_ is None:
+        return
+    if type_ not in schema.relationships:
+        yield ("roles", "same"), f"missing relationship type {type_!r}", _one_of(schema.relationships)
+        return
+    ends = schema.relationships[type_]
+    if len(ends.from_) != 1 or ends.from_ != ends.to or ends.from_[0] not in schema.roles.users:
+        yield ("roles", "same"), f"{ends.from_} to {ends.to}", "a type from one user label to the same"
 
 
 def _behaviour_faults(schema: Schema, type_: str, behaviour: Behaviour) -> Iterator[_Fault]:

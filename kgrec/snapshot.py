@@ -19,6 +19,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import scipy.sparse as sp
+from scipy.sparse.csgraph import connected_components
 
 from kgrec.columns import comparable, is_datetime
 from kgrec.schema import EdgeType, Schema
@@ -165,6 +166,23 @@ class GraphSnapshot:
     def users(self) -> IdMap:
         """Ids of all users, in user-number order."""
         return self._role_ids(self.schema.roles.users)
+
+    @cached_property
+    def same_users(self) -> IntArray:
+        """Who stands for each user, int64 [n_users]: the first of those whom the role `same` links, else the user."""
+        own, type_ = np.arange(self.n_users), self.schema.roles.same
+        for label, found, _ in (edge_type for edge_type in self.edges if edge_type[1] == type_):
+            links, n = self.edges[label, found, label], self.nodes[label].num_rows
+            start = self._role_offset(self.schema.roles.users, label)
+            between = sp.coo_matrix((np.ones(len(links)), (links.src_num, links.dst_num)), shape=(n, n))
+            _, person = connected_components(between, directed=False)
+            own[start : start + n] = start + np.unique(person, return_index=True)[1][person]
+        return own
+
+    def user_nums(self, ids: Iterable[object]) -> IntArray:
+        """Return the number of who stands for each user id, int64 [n]; -1 for an id that is not there."""
+        nums = self.users.nums(ids)
+        return np.where(nums >= 0, self.same_users[nums], -1)
 
     @cached_property
     def items(self) -> IdMap:

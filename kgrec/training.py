@@ -5,20 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 
+from kgrec.alone import AloneSignals, Signals, fit_alone, serve_at_home
 from kgrec.budget import Budget
 from kgrec.config import Config
 from kgrec.errors import UsageError
-from kgrec.hybrid import Blend, blend_seconds, fit_blend, users_to_learn_from
+from kgrec.evaluate import bootstrap_interval
+from kgrec.hybrid import MIN_USERS, Blend, blend_seconds, fit_blend, users_to_learn_from
 from kgrec.model import HybridModel
 from kgrec.newcomers import as_newcomers
 from kgrec.noise import without_noise
 from kgrec.progress import say
+from kgrec.same import as_one
 from kgrec.signals import signal_kinds
 from kgrec.signals.base import Signal
 from kgrec.snapshot import Behaviours, GraphSnapshot, Vectors
@@ -28,6 +31,8 @@ from kgrec.validate import Choice, Questions, choose, questions
 
 FitOn = Literal["train", "train+valid"]
 Encode = Callable[[GraphSnapshot], Vectors]
+EVERYTHING, ITSELF, EITHER = "all domains", "itself alone", "either, signal by signal"
+"""What a domain's lists can be learnt from."""
 
 
 class Stopwatch:
@@ -51,7 +56,8 @@ class Trained:
     Attributes:
         model: the hybrid.
         vectors: text vectors of the graph it learnt from.
-        choices: signal → settings chosen and tried; domain → how the blend came about.
+        choices: "signals": signal → settings chosen and tried; "blends": domain → how the blend came about; "domains":
+            domain → whether other domains harm it, see `_check_domains`.
         seconds: stage → wall seconds.
         tuned: what fine-tuning made of the text model's weights; None where the model was used as it is.
     """
@@ -90,10 +96,12 @@ def train(split: Split, config: Config, encode: Encode, fit_on: FitOn) -> Traine
         fit_on: what the final signals learn from; a cut that training made itself always goes back in.
 
     Raises:
-        UsageError: there is no behaviour to learn from.
+        UsageError: there is no behaviour to learn from, or linked users are not one; see kgrec/same.py.
     """
     if not len(split.train.behaviours):
         raise UsageError("no behaviour to learn from in train; load more data, or use another split")
+    if as_one(split.whole) is not split.whole:
+        raise UsageError("found a cut in which linked users still act apart; expected one of kgrec.same.as_one(graph)")
     watch = Stopwatch()
     parts = parts_of(split, config, fit_on)
     inner, final = parts.inner, parts.final
@@ -106,12 +114,18 @@ def train(split: Split, config: Config, encode: Encode, fit_on: FitOn) -> Traine
     signals = {name: choice.signal for name, choice in chosen.items()}
     with watch.stage("blend"):
         blends = learn_blends(signals, inner, asked, config.seed)
+    with watch.stage("check domains"):
+        checked = _check_domains(signals, inner, vectors, asked, blends, config.seed, budget, chosen)
+    blends |= {domain: c.blend for domain, c in checked.items() if c.blend}
+    alone = {domain: c.alone for domain, c in checked.items() if c.blend}
     if final is not inner:
         with watch.stage("encode"):
             vectors = encode(final)
         with watch.stage("fit"):
             signals = refit(signals, final, vectors, config.seed)
-    return Trained(HybridModel(final, signals, blends), vectors, _describe(chosen, blends), watch.seconds)
+            alone = {domain: fit_alone(own, final, domain, vectors, config.seed) for domain, own in alone.items()}
+    choices = {**_describe(chosen, blends), "domains": {domain: c.report for domain, c in checked.items()}}
+    return Trained(HybridModel(final, signals, blends, alone=alone), vectors, choices, watch.seconds)
 
 
 def parts_of(split: Split, config: Config, fit_on: FitOn) -> Parts:
@@ -152,18 +166,20 @@ def _choose_all(
     if not asked:
         say("too few behaviours for a validation cut: default settings, equal blend")
         return {kind.name: Choice(kind().fit(inner, vectors, config.seed), np.nan, []) for kind in kinds}
-    budget.reserve(sum(blend_seconds(len(q.user_num), len(kinds)) for q in asked))
+    # Each domain is learnt from once more by itself, and blended in two more ways, to see whether others harm it.
+    times, n_blends = (2, 3) if _several(inner) else (1, 1)
+    budget.reserve(n_blends * sum(blend_seconds(len(q.user_num), len(kinds)) for q in asked))
     chosen = {}
     for n_done, kind in enumerate(kinds):
         say(f"choosing settings of {kind.name}")
         choice = choose(kind, inner, vectors, asked, config.seed, budget.allowance(len(kinds) - n_done))
         chosen[kind.name] = choice
-        budget.reserve(choice.seconds)
+        budget.reserve(times * choice.seconds)
     return chosen
 
 
 def learn_blends(
-    signals: Mapping[str, Signal], inner: GraphSnapshot, asked: list[Questions], seed: int
+    signals: Signals, inner: GraphSnapshot, asked: list[Questions], seed: int, alone: AloneSignals | None = None
 ) -> dict[str, Blend]:
     """Learn the blend of every domain: domain → blend, of equal weights where nothing is asked.
 
@@ -172,14 +188,96 @@ def learn_blends(
         inner: the graph without the validation behaviours.
         asked: the questions of the cut.
         seed: makes the result repeat.
+        alone: domain → signals that serve those at home in it instead; see kgrec/alone.py.
     """
     names = list(signals)
     blends = {domain: even_blend(names) for domain in sorted(set(inner.item_domains))}
     popularity = np.asarray(inner.interactions.sum(axis=0), dtype=np.float32).ravel()
     for q in (q.of(users_to_learn_from(q.seen, q.relevant, seed)) for q in asked):
         scores = [q.scores(signal.scores) for signal in signals.values()]
+        if alone and q.domain in alone:
+            serve_at_home(alone[q.domain], names, scores, q.user_num, q.seen)
         blends[q.domain] = fit_blend(names, scores, q.seen, q.relevant, popularity[q.item_num], seed)
     return blends
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """Whether other domains harm one: what was found, and where they do, what serves those at home in it instead."""
+
+    report: Mapping[str, Any]
+    alone: Signals = field(default_factory=dict)
+    blend: Blend | None = None
+
+
+def _check_domains(
+    signals: Signals,
+    inner: GraphSnapshot,
+    vectors: Vectors,
+    asked: list[Questions],
+    blends: Mapping[str, Blend],
+    seed: int,
+    budget: Budget,
+    chosen: Mapping[str, Choice],
+) -> dict[str, _Checked]:
+    """Compare, for each domain of several, what is learnt from all with what is learnt from that domain alone.
+
+    All are measured on the same users of the cut, from whom they were not learnt. The best serves those at home in the
+    domain: what learnt from all domains, from this one alone, or signal by signal from whichever is better for it.
+    """
+    if not _several(inner):
+        return {}
+    seconds, checked = sum(choice.seconds for choice in chosen.values()), {}
+    for q in asked:
+        if int((np.diff(q.seen.indptr) > 0).sum()) < MIN_USERS:
+            checked[q.domain] = _unchecked(q.domain, f"fewer than {MIN_USERS} users to ask")
+        elif not budget.affords(2 * seconds):
+            checked[q.domain] = _unchecked(q.domain, "no time left in the budget")
+        else:
+            own = fit_alone(signals, inner, q.domain, vectors, seed)
+            ways = {ITSELF: own, EITHER: _better_alone(signals, own, q)}
+            learnt = {w: learn_blends(signals, inner, [q], seed, {q.domain: of})[q.domain] for w, of in ways.items()}
+            options = {EVERYTHING: blends[q.domain], **learnt}
+            checked[q.domain] = _compared(q.domain, options, {EVERYTHING: {}, **ways}, seed)
+    return checked
+
+
+def _better_alone(signals: Signals, own: Signals, q: Questions) -> Signals:
+    """Return those signals of a domain alone that do better on its questions than those of the whole graph."""
+    better = {}
+    for name, signal in own.items():
+        scores = q.scores(signals[name].scores)
+        reached = q.ndcg(scores).mean()
+        serve_at_home(own, [name], [scores], q.user_num, q.seen)
+        if q.ndcg(scores).mean() > reached:
+            better[name] = signal
+    return better
+
+
+def _compared(domain: str, options: Mapping[str, Blend], alone: Mapping[str, Signals], seed: int) -> _Checked:
+    reached = {option: float(blend.reached.mean()) for option, blend in options.items()}
+    best = max(reached, key=lambda option: reached[option])
+    gain = options[EVERYTHING].reached - options[ITSELF].reached
+    report = {
+        "learnt from": best,
+        "alone": list(alone[best]),
+        "options": reached,
+        "gain": [float(gain.mean()), *bootstrap_interval(gain, seed=seed)],
+    }
+    found = ", ".join(f"{ndcg:.4f} {option}" for option, ndcg in reached.items())
+    harm = "other domains do not harm it" if best == EVERYTHING else f"other domains harm it, so it learns from {best}"
+    say(f"{domain}: {harm}; NDCG@20 {found}")
+    return _Checked(report) if best == EVERYTHING else _Checked(report, alone[best], options[best])
+
+
+def _unchecked(domain: str, why: str) -> _Checked:
+    say(f"{domain}: not checked whether other domains harm it, {why}")
+    return _Checked({"learnt from": EVERYTHING, "unchecked": why})
+
+
+def _several(graph: GraphSnapshot) -> bool:
+    """Say whether there are behaviours in several domains."""
+    return int((graph.user_domains[0].sum(axis=0) > 0).sum()) > 1
 
 
 def refit(signals: Mapping[str, Signal], train: GraphSnapshot, vectors: Vectors, seed: int) -> dict[str, Signal]:
@@ -203,15 +301,26 @@ def refit_model(trained: Trained, train: GraphSnapshot, vectors: Vectors, seed: 
     watch, model = Stopwatch(), trained.model
     with watch.stage("fit"):
         signals = refit(model.signals, train, vectors, seed)
-    blends = {domain: even_blend(list(signals)) for domain in sorted(set(train.item_domains) - set(model.blends))}
-    return Trained(HybridModel(train, signals, {**model.blends, **blends}), vectors, trained.choices, watch.seconds)
+        there = set(train.item_domains)
+        alone = {d: fit_alone(own, train, d, vectors, seed) for d, own in model.alone.items() if d in there}
+    blends = {domain: even_blend(list(signals)) for domain in sorted(there - set(model.blends))}
+    again = HybridModel(train, signals, {**model.blends, **blends}, alone=alone)
+    return replace(trained, model=again, vectors=vectors, seconds=watch.seconds)
 
 
-def signals_of_cut(trained: Trained, parts: Parts, encode: Encode, seed: int) -> dict[str, Signal]:
-    """Return the signals that the blend was learnt from: the final ones, fitted again where they have seen more."""
-    if parts.final is parts.inner:
-        return dict(trained.model.signals)
-    return refit(trained.model.signals, parts.inner, encode(parts.inner), seed)
+def signals_of_cut(
+    trained: Trained, parts: Parts, encode: Encode, seed: int
+) -> tuple[Mapping[str, Signal], AloneSignals]:
+    """Return the signals that the blends were learnt from: the final ones, fitted again where they have seen more.
+
+    Those of domains that are learnt from alone come second; see `HybridModel.alone`.
+    """
+    model, inner = trained.model, parts.inner
+    if parts.final is inner:
+        return model.signals, model.alone
+    vectors = encode(inner)
+    alone = {domain: fit_alone(own, inner, domain, vectors, seed) for domain, own in model.alone.items()}
+    return refit(model.signals, inner, vectors, seed), alone
 
 
 def even_blend(names: Sequence[str]) -> Blend:

@@ -1,13 +1,16 @@
 """Protocols: what each holds out, and that training is asked the same kind of question."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
-from test_newcomers import N_USERS, counts, shops
+from test_newcomers import N_USERS, SCHEMA, counts, shops
 
 from kgrec.config import Config
 from kgrec.errors import UsageError
 from kgrec.protocols import PROTOCOLS, SHARE, cut_for
+from kgrec.schema import Schema
 from kgrec.snapshot import GraphSnapshot
+from kgrec.tables import GraphTables, check
 from kgrec.testing.graphs import two_communities
 from kgrec.training import parts_of
 from kgrec.validate import questions
@@ -62,6 +65,42 @@ def test_cold_target_needs_users_of_several_domains():
         cut_for(GraphSnapshot.from_tables(two_communities(seed=1)), "cold-target")
 
 
+def test_cross_domain_asks_everybody_of_several_domains_for_the_latest_of_one_and_leaves_the_others_whole(graph):
+    split = cut_for(graph, "cross-domain")
+    had, asked = counts(graph, graph.behaviours), counts(graph, split.test)
+    kept = counts(graph, split.train.behaviours)
+    np.testing.assert_array_equal((asked > 0).sum(axis=1), (had > 0).sum(axis=1) == 2)
+    assert (kept[asked > 0] > 0).all()
+    np.testing.assert_array_equal(kept[asked == 0], had[asked == 0])
+    assert 0.4 < (asked[:, 1] > 0).sum() / (asked > 0).sum() < 0.6
+
+
+def test_cross_domain_takes_the_latest_where_there_are_times():
+    snapshot = timed(days={"a": [3, 1, 2], "b": [4, 6, 5]})
+    split = cut_for(snapshot, "cross-domain")
+    assert split.test.time.tolist() in ([3], [6])
+    assert len(split.train.behaviours) == 6
+
+
+@pytest.mark.parametrize("days", [{"a": [1, 2, 3]}, {"a": [1], "b": [2]}])
+def test_cross_domain_needs_users_of_several_domains_who_act_twice_in_one(days):
+    with pytest.raises(UsageError, match="several domains and twice in one"):
+        cut_for(timed(days), "cross-domain")
+
+
+def timed(days):
+    """A user who buys something on each of these days in each shop, and one who is in the first shop only."""
+    rows = [("u1", f"{shop}{day}", shop, day) for shop, given in days.items() for day in given]
+    rows += [("u2", rows[0][1], "a", 1)]
+    users, items, shops_, days_ = zip(*rows, strict=True)
+    bought = {"from": "User", "to": "Item", "properties": {"day": "int"}}
+    schema = {**SCHEMA.to_dict(), "relationships": {"BOUGHT": bought}}
+    schema["roles"] = {**schema["roles"], "behaviours": {"BOUGHT": {"time": "day"}}}
+    nodes = {"User": pa.table({"user_id": ["u1", "u2"]}), "Item": pa.table({"item_id": items, "shop": shops_})}
+    edges = {("User", "BOUGHT", "Item"): pa.table({"src": users, "dst": items, "day": days_})}
+    return GraphSnapshot.from_tables(check(GraphTables(Schema.from_dict(schema), nodes, edges)))
+
+
 def test_settings_for_warm_are_chosen_on_a_tenth_that_leaves_short_histories_alone(graph):
     parts = parts_of(cut_for(graph, "warm"), Config(), "train")
     n = len(parts.final.behaviours)
@@ -75,10 +114,10 @@ def test_the_cut_for_settings_asks_something_that_signals_can_answer(graph, prot
     assert sum(len(q.user_num) for q in questions(parts.inner, parts.held_out)) > 20
 
 
-@pytest.mark.parametrize("protocol", ["cold-item", "cold-target"])
+@pytest.mark.parametrize("protocol", ["cold-item", "cold-target", "cross-domain"])
 def test_settings_are_chosen_on_a_cut_of_the_same_kind(graph, protocol):
     split = cut_for(graph, protocol)
-    again = cut_for(split.train, protocol)
+    again = split.cut_again(split.train, SHARE)
     held_out = parts_of(split, Config(), "train").held_out
     cells = set(zip(held_out.user_num, held_out.item_num, strict=True))
     assert set(zip(again.test.user_num, again.test.item_num, strict=True)) <= cells

@@ -1,0 +1,107 @@
+"""Alone: one domain of a graph by itself, to see what the other domains are worth to it, or do without them.
+
+Where what users do elsewhere makes the lists of a domain worse, those at home in it are served by signals that learnt
+from it alone, all of them or those that do better so. Newcomers, of whom these know nothing, keep the whole graph's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from kgrec.growth import Growth
+from kgrec.progress import say
+from kgrec.signals.base import Signal
+from kgrec.snapshot import Edges, FloatArray, GraphSnapshot, IntArray, Vectors
+from kgrec.split import Split
+
+BoolArray = npt.NDArray[np.bool_]
+Signals = Mapping[str, Signal]
+AloneSignals = Mapping[str, Signals]
+"""Domain → name → signal that learnt from that domain alone."""
+
+
+def alone(graph: GraphSnapshot, domain: str) -> GraphSnapshot:
+    """Return a graph without the items of other domains and what touches them.
+
+    All users are there, and the domain's items follow one another as before, so users keep their numbers.
+    """
+    kept = _kept(graph, domain)
+    nodes = {label: table.filter(kept[label]) for label, table in graph.nodes.items() if kept[label].any()}
+    number = {label: np.cumsum(mask) - 1 for label, mask in kept.items()}
+    edges = {}
+    for (source, type_, target), found in graph.edges.items():
+        own = found.where(kept[source][found.src_num] & kept[target][found.dst_num])
+        if len(own):
+            ends = number[source][own.src_num], number[target][own.dst_num]
+            edges[source, type_, target] = Edges(*ends, own.table)
+    return replace(graph, nodes=nodes, edges=edges)
+
+
+def vectors_alone(graph: GraphSnapshot, domain: str, vectors: Vectors) -> Vectors:
+    """Return those vectors of a graph's nodes that are nodes of the graph `alone` too."""
+    kept = _kept(graph, domain)
+    return {label: found[kept[label]] for label, found in vectors.items() if kept[label].any()}
+
+
+def split_alone(split: Split, domain: str) -> Split:
+    """Return the split of one domain by itself; who is asked for what is the same."""
+    whole = split.whole
+    own = (whole.item_domains == domain)[whole.behaviours.item_num]
+    return replace(split, whole=alone(whole, domain), is_valid=split.is_valid[own], is_test=split.is_test[own])
+
+
+def fit_alone(signals: Signals, graph: GraphSnapshot, domain: str, vectors: Vectors, seed: int) -> dict[str, Signal]:
+    """Return new signals of the same settings that learnt from one domain alone; those that cannot are left out.
+
+    Args:
+        signals: name → signal with the settings.
+        graph: with all domains.
+        domain: the one to learn from.
+        vectors: text vectors of the whole graph: a user's text still says what they did elsewhere.
+        seed: makes the fit repeat.
+    """
+    say(f"fitting on {domain} alone")
+    only, own = alone(graph, domain), vectors_alone(graph, domain, vectors)
+    able = {name: signal for name, signal in signals.items() if type(signal).applies(only, own)}
+    return {name: type(signal)(signal.settings).fit(only, own, seed) for name, signal in able.items()}
+
+
+def serve_at_home(
+    signals: Signals, names: Sequence[str], parts: Sequence[FloatArray], user_nums: IntArray, seen: sp.csr_matrix
+) -> None:
+    """Fill in the scores of those at home in a domain by the signals that learnt from it alone.
+
+    Args:
+        signals: name → signal that did.
+        names: all signals.
+        parts: one float32 [n, m] for each, scores of the domain's items, which are changed in place.
+        user_nums: int64 [n].
+        seen: CSR [n, m], what users have of the domain; those with nothing are not at home.
+    """
+    home = np.diff(seen.indptr) > 0
+    for part, name in zip(parts, names, strict=True):
+        if name in signals and home.any():
+            part[home] = signals[name].scores(user_nums[home])
+
+
+def fold_in_alone(signals: AloneSignals, growth: Growth) -> dict[str, dict[str, Signal]]:
+    """Return the signals for a graph that has grown; see `Signal.fold_in`. A domain that is gone is left out."""
+    found = {}
+    for domain in signals.keys() & set(growth.new.item_domains):
+        new, vectors = alone(growth.new, domain), vectors_alone(growth.new, domain, growth.vectors)
+        of_domain = Growth(alone(growth.old, domain), new, vectors)
+        found[domain] = {name: signal.fold_in(of_domain) for name, signal in signals[domain].items()}
+    return found
+
+
+def _kept(graph: GraphSnapshot, domain: str) -> dict[str, BoolArray]:
+    """Label → which of its nodes are no items of another domain, bool [nodes of the label]."""
+    kept = {label: np.ones(table.num_rows, dtype=bool) for label, table in graph.nodes.items()}
+    labels = graph.present(graph.schema.roles.items)
+    ends = np.cumsum([graph.nodes[label].num_rows for label in labels])[:-1]
+    return kept | dict(zip(labels, np.split(graph.item_domains == domain, ends), strict=True))

@@ -1,0 +1,71 @@
+"""Alone: a domain by itself keeps its users, the order of its items, and nothing of other domains."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from test_newcomers import N_ITEMS, N_USERS, SCHEMA, shops
+
+from kgrec.alone import alone, split_alone, vectors_alone
+from kgrec.config import Config
+from kgrec.jobs import ALONE, beside_alone
+from kgrec.measure import HYBRID, measure, metrics
+from kgrec.protocols import cut_for
+from kgrec.recommender import Recommender
+from kgrec.snapshot import GraphSnapshot
+from kgrec.tables import GraphTables, check
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return shops(n_new=100)
+
+
+@pytest.mark.parametrize("domain", ["a", "b"])
+def test_users_keep_their_numbers_and_items_their_order(graph, domain):
+    only = alone(graph, domain)
+    own = graph.item_domains == domain
+    np.testing.assert_array_equal(only.users.ids, graph.users.ids)
+    np.testing.assert_array_equal(only.items.ids, graph.items.ids[own])
+    np.testing.assert_array_equal(only.interactions.toarray(), graph.interactions.toarray()[:, own])
+
+
+def test_vectors_follow_the_nodes(graph):
+    vectors = {"Item": np.arange(graph.n_items, dtype=np.float32)[:, None], "User": np.ones((graph.n_users, 1))}
+    only = vectors_alone(graph, "b", vectors)
+    np.testing.assert_array_equal(only["Item"].ravel(), np.flatnonzero(graph.item_domains == "b"))
+    assert len(only["User"]) == graph.n_users
+
+
+def test_the_same_users_are_asked_for_the_same_items(graph):
+    split = cut_for(graph, "cross-domain")
+    only = split_alone(split, "b")
+    own = (split.whole.item_domains == "b")[split.test.item_num]
+    np.testing.assert_array_equal(only.test.user_num, split.test.user_num[own])
+    np.testing.assert_array_equal(only.whole.items.ids[only.test.item_num], graph.items.ids[split.test.item_num[own]])
+    assert len(only.test) < len(split.test)
+
+
+def twins():
+    """Users who buy in shop b just what is of the same number in shop a: three things at random."""
+    rng = np.random.default_rng(0)
+    chosen = np.argsort(rng.random((N_USERS, N_ITEMS)), axis=1)[:, :3].ravel()
+    users = [f"u{num // 3:03}" for num in range(len(chosen))]
+    items = [f"{shop}{i:02}" for shop in "ab" for i in range(N_ITEMS)]
+    bought = [f"{shop}{num:02}" for shop in "ab" for num in chosen]
+    nodes = {
+        "User": pa.table({"user_id": sorted(set(users))}),
+        "Item": pa.table({"item_id": items, "shop": [item[0] for item in items]}),
+    }
+    edges = {("User", "BOUGHT", "Item"): pa.table({"src": users * 2, "dst": bought})}
+    return GraphSnapshot.from_tables(check(GraphTables(SCHEMA, nodes, edges)))
+
+
+def test_what_learnt_from_the_target_alone_is_measured_beside_the_whole():
+    config = Config.checked({"signals": ["popularity", "neighbours"], "budget": "5s"})
+    split = cut_for(twins(), "cross-domain")
+    measured = beside_alone(measure(Recommender(config).fit(split).model, split, [5]), split, config)
+    found = metrics(measured, split.protocol)
+    assert found["models"][HYBRID]["NDCG@5"] > 0.9
+    assert found["models"][ALONE]["NDCG@5"] < 0.3
+    assert found["hybrid_against"][ALONE]["low"] > 0.5
+    assert set(found["domains"]) == {"a", "b"}

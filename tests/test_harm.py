@@ -1,0 +1,164 @@
+"""One domain cannot harm another: where all domains together do worse than one alone, those at home in it get that."""
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from test_alone import twins
+from test_newcomers import N_ITEMS, SCHEMA, TASTES
+
+from kgrec import training
+from kgrec.alone import fit_alone
+from kgrec.budget import Budget
+from kgrec.config import Config
+from kgrec.fold_in import fold_in
+from kgrec.jobs import domains_table
+from kgrec.leakage import leaks
+from kgrec.measure import HYBRID, measure
+from kgrec.persist import load_model, save_model
+from kgrec.protocols import cut_for
+from kgrec.snapshot import GraphSnapshot
+from kgrec.split import uncut
+from kgrec.tables import GraphTables, check
+from kgrec.testing.graphs import two_communities
+from kgrec.training import EITHER, EVERYTHING, ITSELF, train
+from kgrec.validate import questions
+
+CONFIG = Config.checked({"signals": ["popularity", "spectral"]})
+N_USERS, N_NEW = 300, 50
+
+
+def noisy_neighbour(n_noise=20):
+    """Two shops: in b users buy four things of their taste, in a many at random; the last fifty buy in a alone."""
+    rng = np.random.default_rng(0)
+    items = [f"a{i:02}" for i in range(60)] + [f"b{i:02}" for i in range(N_ITEMS)]
+    rows = []
+    for user in range(N_USERS):
+        rows += [(f"u{user:03}", f"a{i:02}") for i in rng.choice(60, n_noise, replace=False)]
+        if user < N_USERS - N_NEW:
+            taste = np.arange(user % TASTES, N_ITEMS, TASTES)
+            rows += [(f"u{user:03}", f"b{i:02}") for i in rng.choice(taste, 4, replace=False)]
+    users, bought = zip(*rows, strict=True)
+    nodes = {
+        "User": pa.table({"user_id": sorted(set(users))}),
+        "Item": pa.table({"item_id": items, "shop": [item[0] for item in items]}),
+    }
+    edges = {("User", "BOUGHT", "Item"): pa.table({"src": users, "dst": bought})}
+    return GraphSnapshot.from_tables(check(GraphTables(SCHEMA, nodes, edges)))
+
+
+def fitted(split, config=CONFIG):
+    return train(split, config, lambda _: {}, "train")
+
+
+@pytest.fixture(scope="module")
+def split():
+    return cut_for(noisy_neighbour(), "warm")
+
+
+@pytest.fixture(scope="module")
+def trained(split):
+    return fitted(split)
+
+
+@pytest.fixture(scope="module")
+def together(split):
+    """The same without the check."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "_check_domains", lambda *_: {})
+        return fitted(split)
+
+
+def everyone(model):
+    return model.score(np.arange(model.train.n_users)).total
+
+
+def test_a_domain_that_others_harm_is_learnt_from_alone(split, trained, together):
+    found = trained.choices["domains"]["b"]
+    assert found["learnt from"] in (ITSELF, EITHER)
+    assert "spectral" in found["alone"]
+    assert found["gain"][0] == pytest.approx(found["options"][EVERYTHING] - found["options"][ITSELF])
+    assert found["gain"][2] < 0
+    assert found["options"][found["learnt from"]] == max(found["options"].values())
+    reached, without = (measure(t.model, split, [5])["b"].evaluations[HYBRID].per_user for t in (trained, together))
+    assert reached["NDCG@5"].mean() > without["NDCG@5"].mean()
+
+
+def test_a_domain_that_others_help_learns_from_all():
+    trained = fitted(cut_for(twins(), "warm"))
+    assert {found["learnt from"] for found in trained.choices["domains"].values()} == {EVERYTHING}
+    assert min(found["gain"][1] for found in trained.choices["domains"].values()) > 0.1
+    assert not trained.model.alone
+
+
+def test_only_those_at_home_are_served_by_the_domain_alone(trained, together):
+    home = np.arange(N_USERS) < N_USERS - N_NEW
+    of_b = trained.model.train.item_domains == "b"
+    parts, whole = (t.model.score(np.arange(N_USERS)).parts[1] for t in (trained, together))
+    np.testing.assert_array_equal(parts[~home][:, of_b], whole[~home][:, of_b])
+    own = trained.model.alone["b"]["spectral"].scores(np.flatnonzero(home))
+    np.testing.assert_array_equal(parts[home][:, of_b], own)
+    assert (parts[home][:, of_b] != whole[home][:, of_b]).any(axis=1).all()
+
+
+def test_shares_add_up_to_the_score(trained):
+    scored = trained.model.score(np.arange(N_USERS))
+    best = scored.total.argsort(axis=1)[:, -5:].copy()
+    total = np.take_along_axis(scored.total, best, axis=1)
+    np.testing.assert_allclose(scored.shares(best).sum(axis=2), total, rtol=1e-4, atol=1e-4)
+
+
+def test_a_run_recommends_as_what_was_saved(trained, tmp_path):
+    run = save_model(tmp_path / "run", trained, CONFIG)
+    again, _ = load_model(run.folder)
+    np.testing.assert_array_equal(everyone(again.model), everyone(trained.model))
+    table = domains_table(run).set_index("domain")
+    assert "spectral" in table.loc["b", "alone"]
+    assert table.loc["b", "all against alone"].startswith("-0.")
+
+
+def test_folding_in_what_is_known_changes_nothing(trained):
+    same = fold_in(trained, trained.model.train, {})
+    np.testing.assert_array_equal(everyone(same.model), everyone(trained.model))
+
+
+def test_the_audit_finds_nothing(split, trained):
+    assert leaks(split, trained, CONFIG, lambda _: {}, "train").empty
+
+
+def test_the_audit_looks_at_what_learnt_alone(split, trained):
+    with_test = fit_alone(trained.model.signals, split.whole, "b", {}, CONFIG.seed)
+    leaky = replace(trained, model=replace(trained.model, alone={"b": with_test}))
+    assert "spectral, b alone" in set(leaks(split, leaky, CONFIG, lambda _: {}, "train")["stage"])
+
+
+def test_each_signal_is_compared_by_itself(split):
+    """One signal knows the answers where it learnt from all domains, the other where it learnt alone."""
+    parts = training.parts_of(split, CONFIG, "train")
+    q = next(q for q in questions(parts.inner, parts.held_out) if q.domain == "b")
+    answers = parts.inner.pairs(parts.held_out).toarray()
+    whole = {"first": Fixed(answers), "second": Fixed(-answers)}
+    own = {"first": Fixed(-answers[:, q.item_num]), "second": Fixed(answers[:, q.item_num])}
+    assert list(training._better_alone(whole, own, q)) == ["second"]
+
+
+class Fixed:
+    """Scores that are there already."""
+
+    def __init__(self, known):
+        self.known = known
+
+    def scores(self, user_nums):
+        return self.known[user_nums]
+
+
+def test_what_there_is_no_time_to_check_is_said(split, monkeypatch):
+    monkeypatch.setattr(Budget, "affords", lambda *_: False)
+    found = fitted(split).choices["domains"]["b"]
+    assert found == {"learnt from": EVERYTHING, "unchecked": "no time left in the budget"}
+
+
+def test_a_single_domain_is_not_checked():
+    graph = GraphSnapshot.from_tables(two_communities())
+    assert fitted(uncut(graph), Config.checked({"signals": ["popularity"]})).choices["domains"] == {}

@@ -1,0 +1,119 @@
+"""Users who are linked as one person: their behaviours are learnt from as one's, and either id gets the same list."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from test_newcomers import SCHEMA
+
+import kgrec
+from kgrec.config import Config
+from kgrec.errors import DataError, SchemaError, UsageError
+from kgrec.jobs import train_run
+from kgrec.recommender import Recommender
+from kgrec.same import as_one
+from kgrec.schema import Schema
+from kgrec.snapshot import GraphSnapshot
+from kgrec.split import uncut
+from kgrec.tables import GraphTables, check
+
+LINKED = Schema.from_dict(
+    {
+        **SCHEMA.to_dict(),
+        "relationships": {**SCHEMA.to_dict()["relationships"], "SAME_AS": {"from": "User", "to": "User"}},
+        "roles": {**SCHEMA.to_dict()["roles"], "same": "SAME_AS"},
+    }
+)
+CONFIG = Config.checked({"signals": ["popularity", "neighbours"]})
+
+
+def tables(links, bought=None):
+    """Readers r0 … and viewers v0 …: of each number the same taste, in books and in films."""
+    rng = np.random.default_rng(0)
+    rows = bought or [
+        (f"{shop}{user:02}", f"{shop}{item:02}")
+        for user in range(40)
+        for shop in "rv"
+        for item in rng.choice(np.arange(user % 2, 20, 2), 4, replace=False)
+    ]
+    users, items = zip(*rows, strict=True)
+    nodes = {
+        "User": pa.table({"user_id": sorted(set(users))}),
+        "Item": pa.table({"item_id": sorted(set(items)), "shop": [i[0] for i in sorted(set(items))]}),
+    }
+    edges = {("User", "BOUGHT", "Item"): pa.table({"src": users, "dst": items})}
+    if links:
+        edges["User", "SAME_AS", "User"] = pa.table(dict(zip(("src", "dst"), zip(*links, strict=True), strict=True)))
+    return check(GraphTables(LINKED, nodes, edges))
+
+
+def graph_of(links, bought=None):
+    return GraphSnapshot.from_tables(tables(links, bought))
+
+
+ALL = [(f"v{user:02}", f"r{user:02}") for user in range(40)]
+
+
+def test_linked_users_act_as_the_first_of_them():
+    graph = graph_of(ALL)
+    one = as_one(graph)
+    matrix, apart = one.interactions.toarray(), graph.interactions.toarray()
+    np.testing.assert_array_equal(matrix[:40], apart[:40] + apart[40:])
+    assert not matrix[40:].any()
+    assert as_one(one) is one
+
+
+def test_a_chain_of_links_is_one_person():
+    bought = [("a", "x1"), ("b", "y1"), ("c", "z1"), ("d", "x1")]
+    one = as_one(graph_of([("c", "b"), ("a", "b")], bought))
+    assert one.interactions.toarray()[0].tolist() == [1, 1, 1]
+    assert one.user_nums(["a", "b", "c", "d", "e"]).tolist() == [0, 0, 0, 3, -1]
+
+
+def test_without_links_nothing_changes():
+    graph = graph_of([])
+    assert as_one(graph) is graph
+
+
+def test_one_person_cannot_be_two_users_of_a_domain():
+    bought = [("a", "x1"), ("b", "x2"), ("c", "y1"), ("d", "y1"), ("e", "y2"), ("f", "z1")]
+    with pytest.raises(DataError) as error:
+        as_one(graph_of([("a", "c"), ("c", "b"), ("d", "e"), ("e", "f")], bought))
+    assert [p.found for p in error.value.problems] == [
+        "users a, b linked as one, who all act in 'x'",
+        "users d, e linked as one, who all act in 'y'",
+    ]
+
+
+def test_either_id_gets_the_same_list_which_knows_both_domains():
+    model = Recommender(CONFIG).fit(graph_of(ALL))
+    for shop in "rv":
+        lists = [model.recommend([id_], k=5, domain=shop).drop(columns="user_id") for id_ in ("r03", "v03")]
+        assert lists[0].equals(lists[1])
+        bought = graph_of(ALL).interactions[graph_of(ALL).users.nums([f"{shop}03"])[0]].indices
+        assert not set(lists[0]["item_id"]) & set(graph_of(ALL).items.ids[bought])
+        assert (lists[0]["item_id"].str[1:].astype(int) % 2 == 1).all()
+    assert model.explain("v03", "v01").to_dict() == model.explain("r03", "v01").to_dict()
+
+
+def test_the_links_hold_in_a_run(tmp_path):
+    place = str(tmp_path / "shops.lbug")
+    with kgrec.open(place) as store:
+        store.write(tables(ALL))
+    run = train_run(place, CONFIG, split="none", k=3)
+    model = Recommender.load(run.folder)
+    listed = run.table("recommendations").to_pandas()
+    assert listed["user_id"].nunique() == 80
+    assert model.recommend(["v03"], k=3)["item_id"].tolist() == model.recommend(["r03"], k=3)["item_id"].tolist()
+
+
+def test_a_cut_of_users_apart_is_refused():
+    with pytest.raises(UsageError, match="as_one"):
+        Recommender(CONFIG).fit(uncut(graph_of(ALL)))
+
+
+@pytest.mark.parametrize("same", ["BOUGHT", "KNOWS"])
+def test_the_role_needs_a_type_between_users_of_one_label(same):
+    data = LINKED.to_dict()
+    data["roles"]["same"] = same
+    with pytest.raises(SchemaError, match=r"roles\.same"):
+        Schema.from_dict(data)
