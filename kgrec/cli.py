@@ -1,9 +1,6 @@
 """The `kgrec` command. Every command is one library call, shown as a table or as JSON.
 
-Exit codes: 0 done, 1 failed, or an audit or a search for traces found something, 2 wrong use, 130 interrupted.
-
-
-Exit codes are in `kgrec/errors.py`.
+Exit codes: 0 done, 1 failed, or an audit or a search for traces found something; the others are in `kgrec/errors.py`.
 """
 
 from __future__ import annotations
