@@ -32,7 +32,7 @@ from safetensors.numpy import load_file, save_file
 
 from kgrec.errors import RunError
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 A_DAY: Final = 86_400
 """Seconds after which what a writer left counts as given up, whoever it was."""
 
@@ -159,7 +159,7 @@ def read_run(folder: str | Path) -> Run:
     """Open a run folder.
 
     Raises:
-        RunError: it is not a run, is damaged, or was written by a newer kgrec.
+        RunError: it is not a run, is damaged, or was written by a newer kgrec, or one too old.
     """
     folder = Path(folder)
     path = folder / "run.json"
@@ -171,7 +171,9 @@ def read_run(folder: str | Path) -> Run:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path} is damaged ({error}); train again, or restore the folder") from error
     if version > FORMAT:
-        raise RunError(f"{folder} has format {version}, this kgrec reads up to {FORMAT}; update kgrec")
+        raise RunError(f"{folder} has format {version}, this kgrec reads {FORMAT}; update kgrec")
+    if version < FORMAT:
+        raise RunError(f"{folder} has format {version}, this kgrec reads {FORMAT}; train again: kgrec train GRAPH")
     return Run(folder, info)
 
 

@@ -45,11 +45,14 @@ def test_a_folder_that_is_no_run_is_never_replaced(tmp_path):
         read_run(tmp_path / "photos")
 
 
-def test_a_run_of_a_newer_version_is_refused(tmp_path):
+def test_a_run_of_another_version_is_refused(tmp_path):
     write_run(tmp_path / "a", {}, TABLES, ARRAYS)
     info = json.loads((tmp_path / "a" / "run.json").read_text())
     (tmp_path / "a" / "run.json").write_text(json.dumps({**info, "format": FORMAT + 1}))
-    with pytest.raises(RunError, match=f"has format {FORMAT + 1}, this kgrec reads up to {FORMAT}; update kgrec"):
+    with pytest.raises(RunError, match=f"has format {FORMAT + 1}, this kgrec reads {FORMAT}; update kgrec"):
+        read_run(tmp_path / "a")
+    (tmp_path / "a" / "run.json").write_text(json.dumps({**info, "format": FORMAT - 1}))
+    with pytest.raises(RunError, match=f"has format {FORMAT - 1}, this kgrec reads {FORMAT}; train again"):
         read_run(tmp_path / "a")
 
 
