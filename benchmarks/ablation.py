@@ -24,6 +24,7 @@ import numpy as np
 from accuracy import FIT_ON, RESULTS
 
 from kgrec.benchmark import PROTOCOL
+from kgrec.blending import learn_blends
 from kgrec.config import Config
 from kgrec.evaluate import paired_test
 from kgrec.loading import load
@@ -32,7 +33,7 @@ from kgrec.model import HybridModel
 from kgrec.snapshot import FloatArray, GraphSnapshot
 from kgrec.split import Split, by_given
 from kgrec.text import VectorCache, default_encoder, text_vectors
-from kgrec.training import Encode, FitOn, Trained, learn_blends, parts_of, signals_of_cut, train
+from kgrec.training import Encode, FitOn, Trained, parts_of, signals_of_cut, train
 from kgrec.validate import questions
 
 EVERYTHING, TEXT, KNOWLEDGE = "everything", "all text", "knowledge graph"

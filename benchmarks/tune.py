@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from kgrec.blending import even_blend
 from kgrec.config import Config, TuneSettings
 from kgrec.evaluate import paired_test
 from kgrec.loading import load
@@ -36,7 +37,6 @@ from kgrec.split import Split, by_given
 from kgrec.text import TransformersEncoder, VectorCache, default_encoder, text_vectors
 from kgrec.text.cache import cache_folder
 from kgrec.text.tune import tune
-from kgrec.training import even_blend
 from kgrec.validate import choose, questions
 
 METRIC = "NDCG@10"

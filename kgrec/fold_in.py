@@ -11,12 +11,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from kgrec.alone import fold_in_alone
+from kgrec.blending import even_blend
 from kgrec.errors import UsageError
 from kgrec.growth import Growth
 from kgrec.model import HybridModel
 from kgrec.snapshot import FloatArray, GraphSnapshot, Vectors
 from kgrec.text import CountTokens, TextEncoder, VectorCache, describe, given_vectors
-from kgrec.training import Trained, even_blend
+from kgrec.training import Trained
 
 SAME: Final = 0.99
 """Cosine of two vectors of one text, above which they come from one encoder."""

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from kgrec.alone import alone, fit_alone
+from kgrec.blending import learn_blends
 from kgrec.config import Config
 from kgrec.hybrid import Blend
 from kgrec.model import HybridModel
@@ -22,7 +23,7 @@ from kgrec.signals.base import Signal
 from kgrec.snapshot import Behaviours, GraphSnapshot, IntArray, Vectors
 from kgrec.split import Split, by_time
 from kgrec.text.tuned import Tuned
-from kgrec.training import Encode, FitOn, Trained, learn_blends, parts_of, refit, signals_of_cut
+from kgrec.training import Encode, FitOn, Trained, parts_of, refit, signals_of_cut
 from kgrec.validate import Questions, mean_ndcg, questions
 
 TOLERANCE: Final = 1e-5

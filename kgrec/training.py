@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 
-from kgrec.alone import AloneSignals, Signals, fit_alone, serve_at_home
+from kgrec.alone import AloneSignals, fit_alone
+from kgrec.blending import even_blend, learn_blends
 from kgrec.budget import Budget
 from kgrec.config import Config
 from kgrec.errors import UsageError
-from kgrec.evaluate import bootstrap_interval
-from kgrec.hybrid import MIN_USERS, Blend, blend_seconds, fit_blend, users_to_learn_from
+from kgrec.harm import check_domains, several_domains
+from kgrec.hybrid import Blend, blend_seconds
 from kgrec.model import HybridModel
 from kgrec.newcomers import as_newcomers
 from kgrec.noise import without_noise
@@ -31,8 +32,6 @@ from kgrec.validate import Choice, Questions, choose, questions
 
 FitOn = Literal["train", "train+valid"]
 Encode = Callable[[GraphSnapshot], Vectors]
-EVERYTHING, ITSELF, EITHER = "all domains", "itself alone", "either, signal by signal"
-"""What a domain's lists can be learnt from."""
 
 
 class Stopwatch:
@@ -57,7 +56,7 @@ class Trained:
         model: the hybrid.
         vectors: text vectors of the graph it learnt from.
         choices: "signals": signal → settings chosen and tried; "blends": domain → how the blend came about; "domains":
-            domain → whether other domains harm it, see `_check_domains`.
+            domain → whether other domains harm it, see kgrec/harm.py.
         seconds: stage → wall seconds.
         tuned: what fine-tuning made of the text model's weights; None where the model was used as it is.
     """
@@ -115,7 +114,7 @@ def train(split: Split, config: Config, encode: Encode, fit_on: FitOn) -> Traine
     with watch.stage("blend"):
         blends = learn_blends(signals, inner, asked, config.seed)
     with watch.stage("check domains"):
-        checked = _check_domains(signals, inner, vectors, asked, blends, config.seed, budget, chosen)
+        checked = check_domains(signals, inner, vectors, asked, blends, config.seed, budget, chosen)
     blends |= {domain: c.blend for domain, c in checked.items() if c.blend}
     alone = {domain: c.alone for domain, c in checked.items() if c.blend}
     if final is not inner:
@@ -167,7 +166,7 @@ def _choose_all(
         say("too few behaviours for a validation cut: default settings, equal blend")
         return {kind.name: Choice(kind().fit(inner, vectors, config.seed), np.nan, []) for kind in kinds}
     # Each domain is learnt from once more by itself, and blended in two more ways, to see whether others harm it.
-    times, n_blends = (2, 3) if _several(inner) else (1, 1)
+    times, n_blends = (2, 3) if several_domains(inner) else (1, 1)
     budget.reserve(n_blends * sum(blend_seconds(len(q.user_num), len(kinds)) for q in asked))
     chosen = {}
     for n_done, kind in enumerate(kinds):
@@ -176,108 +175,6 @@ def _choose_all(
         chosen[kind.name] = choice
         budget.reserve(times * choice.seconds)
     return chosen
-
-
-def learn_blends(
-    signals: Signals, inner: GraphSnapshot, asked: list[Questions], seed: int, alone: AloneSignals | None = None
-) -> dict[str, Blend]:
-    """Learn the blend of every domain: domain → blend, of equal weights where nothing is asked.
-
-    Args:
-        signals: fitted on `inner`.
-        inner: the graph without the validation behaviours.
-        asked: the questions of the cut.
-        seed: makes the result repeat.
-        alone: domain → signals that serve those at home in it instead; see kgrec/alone.py.
-    """
-    names = list(signals)
-    blends = {domain: even_blend(names) for domain in sorted(set(inner.item_domains))}
-    popularity = np.asarray(inner.interactions.sum(axis=0), dtype=np.float32).ravel()
-    for q in (q.of(users_to_learn_from(q.seen, q.relevant, seed)) for q in asked):
-        scores = [q.scores(signal.scores) for signal in signals.values()]
-        if alone and q.domain in alone:
-            serve_at_home(alone[q.domain], names, scores, q.user_num, q.seen)
-        blends[q.domain] = fit_blend(names, scores, q.seen, q.relevant, popularity[q.item_num], seed)
-    return blends
-
-
-@dataclass(frozen=True)
-class _Checked:
-    """Whether other domains harm one: what was found, and where they do, what serves those at home in it instead."""
-
-    report: Mapping[str, Any]
-    alone: Signals = field(default_factory=dict)
-    blend: Blend | None = None
-
-
-def _check_domains(
-    signals: Signals,
-    inner: GraphSnapshot,
-    vectors: Vectors,
-    asked: list[Questions],
-    blends: Mapping[str, Blend],
-    seed: int,
-    budget: Budget,
-    chosen: Mapping[str, Choice],
-) -> dict[str, _Checked]:
-    """Compare, for each domain of several, what is learnt from all with what is learnt from that domain alone.
-
-    All are measured on the same users of the cut, from whom they were not learnt. The best serves those at home in the
-    domain: what learnt from all domains, from this one alone, or signal by signal from whichever is better for it.
-    """
-    if not _several(inner):
-        return {}
-    seconds, checked = sum(choice.seconds for choice in chosen.values()), {}
-    for q in asked:
-        if int((np.diff(q.seen.indptr) > 0).sum()) < MIN_USERS:
-            checked[q.domain] = _unchecked(q.domain, f"fewer than {MIN_USERS} users to ask")
-        elif not budget.affords(2 * seconds):
-            checked[q.domain] = _unchecked(q.domain, "no time left in the budget")
-        else:
-            own = fit_alone(signals, inner, q.domain, vectors, seed)
-            ways = {ITSELF: own, EITHER: _better_alone(signals, own, q)}
-            learnt = {w: learn_blends(signals, inner, [q], seed, {q.domain: of})[q.domain] for w, of in ways.items()}
-            options = {EVERYTHING: blends[q.domain], **learnt}
-            checked[q.domain] = _compared(q.domain, options, {EVERYTHING: {}, **ways}, seed)
-    return checked
-
-
-def _better_alone(signals: Signals, own: Signals, q: Questions) -> Signals:
-    """Return those signals of a domain alone that do better on its questions than those of the whole graph."""
-    better = {}
-    for name, signal in own.items():
-        scores = q.scores(signals[name].scores)
-        reached = q.ndcg(scores).mean()
-        serve_at_home(own, [name], [scores], q.user_num, q.seen)
-        if q.ndcg(scores).mean() > reached:
-            better[name] = signal
-    return better
-
-
-def _compared(domain: str, options: Mapping[str, Blend], alone: Mapping[str, Signals], seed: int) -> _Checked:
-    reached = {option: float(blend.reached.mean()) for option, blend in options.items()}
-    best = max(reached, key=lambda option: reached[option])
-    gain = options[EVERYTHING].reached - options[ITSELF].reached
-    report = {
-        "learnt from": best,
-        "alone": list(alone[best]),
-        "options": reached,
-        "gain": [float(gain.mean()), *bootstrap_interval(gain, seed=seed)],
-    }
-    found = ", ".join(f"{ndcg:.4f} {option}" for option, ndcg in reached.items())
-    harm = "other domains do not harm it" if best == EVERYTHING else f"other domains harm it, so it learns from {best}"
-    say(f"{domain}: {harm}; NDCG@20 {found}")
-    return _Checked(report) if best == EVERYTHING else _Checked(report, alone[best], options[best])
-
-
-def _unchecked(domain: str, why: str) -> _Checked:
-    say(f"{domain}: not checked whether other domains harm it, {why}")
-    return _Checked({"learnt from": EVERYTHING, "unchecked": why})
-
-
-def _several(graph: GraphSnapshot) -> bool:
-    """Say whether there are behaviours in several domains."""
-    return int((graph.user_domains[0].sum(axis=0) > 0).sum()) > 1
 
 
 def refit(signals: Mapping[str, Signal], train: GraphSnapshot, vectors: Vectors, seed: int) -> dict[str, Signal]:
@@ -321,11 +218,6 @@ def signals_of_cut(
     vectors = encode(inner)
     alone = {domain: fit_alone(own, inner, domain, vectors, seed) for domain, own in model.alone.items()}
     return refit(model.signals, inner, vectors, seed), alone
-
-
-def even_blend(names: Sequence[str]) -> Blend:
-    """Return the blend of a domain of which nothing was asked: all signals alike."""
-    return Blend.of_form("z", names, [1.0] * len(names), "search")
 
 
 def _describe(chosen: Mapping[str, Choice], blends: Mapping[str, Blend]) -> dict[str, Any]:

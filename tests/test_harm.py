@@ -8,11 +8,12 @@ import pytest
 from test_alone import twins
 from test_newcomers import N_ITEMS, SCHEMA, TASTES
 
-from kgrec import training
+from kgrec import harm, training
 from kgrec.alone import fit_alone
 from kgrec.budget import Budget
 from kgrec.config import Config
 from kgrec.fold_in import fold_in
+from kgrec.harm import EITHER, EVERYTHING, ITSELF
 from kgrec.jobs import domains_table
 from kgrec.leakage import leaks
 from kgrec.measure import HYBRID, measure
@@ -22,7 +23,7 @@ from kgrec.snapshot import GraphSnapshot
 from kgrec.split import uncut
 from kgrec.tables import GraphTables, check
 from kgrec.testing.graphs import two_communities
-from kgrec.training import EITHER, EVERYTHING, ITSELF, train
+from kgrec.training import train
 from kgrec.validate import questions
 
 CONFIG = Config.checked({"signals": ["popularity", "spectral"]})
@@ -66,7 +67,7 @@ def trained(split):
 def together(split):
     """The same without the check."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "_check_domains", lambda *_: {})
+        patch.setattr(training, "check_domains", lambda *_: {})
         return fitted(split)
 
 
@@ -140,7 +141,7 @@ def test_each_signal_is_compared_by_itself(split):
     answers = parts.inner.pairs(parts.held_out).toarray()
     whole = {"first": Fixed(answers), "second": Fixed(-answers)}
     own = {"first": Fixed(-answers[:, q.item_num]), "second": Fixed(answers[:, q.item_num])}
-    assert list(training._better_alone(whole, own, q)) == ["second"]
+    assert list(harm._better_alone(whole, own, q)) == ["second"]
 
 
 class Fixed:
