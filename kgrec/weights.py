@@ -29,8 +29,8 @@ DRAWN: Final = 200
 """Other unseen items of each user, drawn at random to stand for all of them."""
 NEGATIVES: Final = 40
 """Other items drawn for each relevant one by the logistic regression."""
-RIDGE: Final = 1e-3
-"""Penalty on squared weights of features of deviation 1, for likelihood."""
+RIDGE: Final = 1.0
+"""Penalty on squared weights of features of deviation 1, beside the likelihood of all users: the fewer, the stronger."""
 MAX_STEPS: Final = 80
 """Steps of the likelihood's maximisation at most."""
 
@@ -239,6 +239,7 @@ def likeliest_weights(lists: Lists, forms: Sequence[Form], positive: bool = Fals
     deviation[deviation < 1e-9] = 1  # the same for all but for rounding: it tells nothing
     features = np.where(lists.listed, (features - mean) / deviation, 0).astype(np.float32)
     share = lists.relevant / np.maximum(lists.n_relevant, 1)[:, None] / len(lists.relevant)
+    ridge = RIDGE / max(len(lists.relevant), 1)
     # Makes a drawn item weigh as much as those it stands for.
     sampling = np.where(lists.listed, np.log(np.maximum(lists.stands_for, 1)), -np.inf)
 
@@ -246,7 +247,7 @@ def likeliest_weights(lists: Lists, forms: Sequence[Form], positive: bool = Fals
         log_p = log_softmax(np.tensordot(weights.astype(np.float32), features, 1) + sampling, axis=1)
         slope = (np.exp(log_p) * share.sum(axis=1, keepdims=True) - share).astype(np.float32)
         likelihood = float((log_p[lists.relevant] * share[lists.relevant]).sum())
-        return float(RIDGE / 2 * weights @ weights) - likelihood, np.tensordot(features, slope, 2) + RIDGE * weights
+        return float(ridge / 2 * weights @ weights) - likelihood, np.tensordot(features, slope, 2) + ridge * weights
 
     start, bounds = np.zeros(len(features)), [(0 if positive else None, None)] * len(features)
     fitted = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": MAX_STEPS})
