@@ -30,7 +30,7 @@ DRAWN: Final = 200
 NEGATIVES: Final = 40
 """Other items drawn for each relevant one by the logistic regression."""
 RIDGE: Final = 1.0
-"""Penalty on squared weights of features of deviation 1, beside the likelihood of all users: the fewer, the stronger."""
+"""Penalty on squared weights of features of deviation 1, beside the likelihood of all users."""
 MAX_STEPS: Final = 80
 """Steps of the likelihood's maximisation at most."""
 
