@@ -240,7 +240,7 @@ def test_a_store_locked_by_another_writer(kgrec, cinema):
     with open_store(cinema):
         for words in (["load", "atomic", CINEMA, "--into", cinema], ["publish", cinema]):
             failed = kgrec(*words)
-            assert (failed.code, failed.out) == (1, "")
+            assert (failed.code, failed.out) == (4, "")
             assert failed.err.startswith(f"error: {cinema} is open for writing in ")
             assert "wait until it is closed there" in failed.err
         assert kgrec("recommend", cinema, "u1").code == 0
@@ -253,7 +253,7 @@ def test_a_run_of_a_newer_version(kgrec, cinema):
     (folder / "run.json").write_text(json.dumps({**info, "format": 99}))
     failed = kgrec("recommend", cinema, "u1", "--run", folder.name)
     assert (failed.code, failed.out) == (1, "")
-    assert failed.err == f"error: {folder} has format 99, this kgrec reads up to 1; update kgrec\n"
+    assert failed.err == f"error: {folder} has format 99, this kgrec reads 2; update kgrec\n"
 
 
 FULL_DISK = """
