@@ -313,7 +313,7 @@ SPEED = {
     "lightgcn_epoch": epoch,
     "gnn_alone": gnn_alone,
 }
-STAGES = ("encode", "choose", "blend", "fit", "rank and measure")
+STAGES = ("encode", "choose", "blend", "check domains", "fit", "rank and measure")
 TARGETS = (
     ("lastfm-kg", "Recall@10", 0.320, "AdaKG .3053"),
     ("lastfm-kg", "MRR@10", 0.145, "AdaKG .1398"),
