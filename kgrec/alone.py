@@ -92,7 +92,7 @@ def serve_at_home(
 def fold_in_alone(signals: AloneSignals, growth: Growth) -> dict[str, dict[str, Signal]]:
     """Return the signals for a graph that has grown; see `Signal.fold_in`. A domain that is gone is left out."""
     found = {}
-    for domain in signals.keys() & set(growth.new.item_domains):
+    for domain in sorted(signals.keys() & set(growth.new.item_domains)):
         new, vectors = alone(growth.new, domain), vectors_alone(growth.new, domain, growth.vectors)
         of_domain = Growth(alone(growth.old, domain), new, vectors)
         found[domain] = {name: signal.fold_in(of_domain) for name, signal in signals[domain].items()}

@@ -21,6 +21,7 @@ from kgrec.jobs import runs_folder
 from kgrec.progress import track
 from kgrec.recommender import Recommender
 from kgrec.runs import Run, list_runs, new_name
+from kgrec.same import as_one
 from kgrec.snapshot import GraphSnapshot
 from kgrec.split import split_by
 from kgrec.store import open_store
@@ -143,8 +144,9 @@ def _texts_only_before(before: GraphSnapshot, runs: Sequence[Run], nodes: Sequen
 def _seen_by(run: Run, model: Recommender, graph: GraphSnapshot) -> Iterator[GraphSnapshot]:
     """Yield the graphs that a run made texts of: what it learnt from, and where that can be told, what it chose on."""
     yield model.model.train
-    if run.info.get("data_digest") == graph.digest:
-        yield parts_of(split_by(graph, run.info["split"]), model.config, "train+valid").inner
+    whole = as_one(graph)
+    if run.info.get("data_digest") == whole.digest:
+        yield parts_of(split_by(whole, run.info["split"]), model.config, "train+valid").inner
 
 
 def _texts(graph: GraphSnapshot, count: CountTokens) -> set[str]:

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kgrec.alone import fit_alone, fold_in_alone
 from kgrec.growth import Growth
 from kgrec.model import HybridModel
 from kgrec.persist import FACTS, save_model
@@ -78,7 +79,11 @@ def _relearnt(model: Recommender, train: GraphSnapshot) -> tuple[Trained, set[st
     growth = Growth(old.train, train, vectors)
     signals = {name: again[name] if name in again else old.signals[name].fold_in(growth) for name in old.signals}
     blends = {domain: blend for domain, blend in old.blends.items() if domain in train.item_domains}
-    hybrid = HybridModel(train, signals, blends, old.came_later & set(train.items.ids))
+    alone = {
+        domain: own | fit_alone({x: own[x] for x in own if x in again}, train, domain, vectors, model.config.seed)
+        for domain, own in fold_in_alone(old.alone, growth).items()
+    }
+    hybrid = HybridModel(train, signals, blends, old.came_later & set(train.items.ids), alone)
     return replace(model.trained, model=hybrid, vectors=vectors), set(again)
 
 

@@ -29,6 +29,8 @@ def told_refresh(metrics: Path | None, log: str, *, graph: str, **options: Any) 
     """
     if log not in ("text", "json"):
         raise UsageError(f"--log {log!r}; expected text or json")
+    if metrics and not metrics.parent.is_dir():
+        raise UsageError(f"--metrics {metrics}: there is no folder {metrics.parent}; expected one that is there")
     report, start = Report("json" if log == "json" else "text"), time.perf_counter()
     result: dict[str, Any] = {"result": "failed"}
     try:

@@ -33,6 +33,8 @@ FACTS: Final = (
     "blends",
     "seconds",
     "came_later",
+    "alone",
+    "tuned",
 )
 """What `save_model` itself says of a model in run.json."""
 

@@ -56,7 +56,13 @@ def check_complete(run: Run) -> None:
     tables = ["recommendations", *(f"nodes-{label}" for label in run.info["labels"])]
     tables += [f"edges-{number}" for number in range(len(run.info["edge_types"]))]
     files = [f"tables/{name}.parquet" for name in tables]
-    files += [f"arrays/{name}.safetensors" for name in ("vectors", *(f"signal-{s}" for s in run.info["settings"]))]
+    arrays = [
+        "vectors",
+        *(f"signal-{name}" for name in run.info["settings"]),
+        *(["tuned"] if run.info["tuned"] else []),
+    ]
+    arrays += [f"alone-{i}-{name}" for i, names in enumerate(run.info["alone"].values()) for name in names]
+    files += [f"arrays/{name}.safetensors" for name in arrays]
     gone = [name for name in files if not (run.folder / name).is_file()]
     if gone:
         raise RunError(

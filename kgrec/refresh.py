@@ -26,6 +26,7 @@ from kgrec.publish import check_complete, publish
 from kgrec.report import Report
 from kgrec.rule import Decision, Size, decide
 from kgrec.runs import Run, find_run, list_runs, prepare_root, remove_leftovers, root_of
+from kgrec.same import as_one
 from kgrec.schema import Schema
 from kgrec.store import exists, open_store
 from kgrec.store.lease import leased
@@ -136,7 +137,7 @@ class _Job:
         """Publish a run of what the graph holds, unless one is published."""
         journal.step("look")
         with open_store(self.graph, read_only=True) as store:
-            snapshot, published = store.snapshot(), store.published()
+            snapshot, published = as_one(store.snapshot()), store.published()
         settle(self.root, published)
         serving = self.serving(published)
         if serving and serving.info["data_digest"] == snapshot.digest and (not self.full or journal.resumes):

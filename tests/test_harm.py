@@ -12,13 +12,16 @@ from kgrec import harm, training
 from kgrec.alone import fit_alone
 from kgrec.budget import Budget
 from kgrec.config import Config
+from kgrec.errors import RunError
 from kgrec.fold_in import fold_in
+from kgrec.forget_run import rewrite, without
 from kgrec.harm import EITHER, EVERYTHING, ITSELF
 from kgrec.jobs import domains_table
 from kgrec.leakage import leaks
 from kgrec.measure import HYBRID, measure
-from kgrec.persist import load_model, save_model
+from kgrec.persist import FACTS, load_model, save_model
 from kgrec.protocols import cut_for
+from kgrec.publish import check_complete
 from kgrec.snapshot import GraphSnapshot
 from kgrec.split import uncut
 from kgrec.tables import GraphTables, check
@@ -112,11 +115,30 @@ def test_shares_add_up_to_the_score(trained):
 
 def test_a_run_recommends_as_what_was_saved(trained, tmp_path):
     run = save_model(tmp_path / "run", trained, CONFIG)
+    assert set(run.info) == {"format", "created", *FACTS}
     again, _ = load_model(run.folder)
     np.testing.assert_array_equal(everyone(again.model), everyone(trained.model))
     table = domains_table(run).set_index("domain")
     assert "spectral" in table.loc["b", "alone"]
     assert table.loc["b", "all against alone"].startswith("-0.")
+
+
+def test_forgetting_a_user_keeps_what_serves_those_at_home(trained, tmp_path):
+    run = save_model(tmp_path / "run", trained, CONFIG)
+    rewrite(run, [("User", "u000")], "user")
+    again, _ = load_model(run.folder)
+    assert list(again.model.alone["b"]) == list(trained.model.alone["b"])
+    rest = without(trained.model.train, [("User", "u000")])
+    expected = fit_alone(trained.model.alone["b"], rest, "b", {}, CONFIG.seed)["spectral"]
+    users = np.arange(N_USERS - 1)
+    np.testing.assert_allclose(again.model.alone["b"]["spectral"].scores(users), expected.scores(users), atol=1e-6)
+
+
+def test_what_learnt_alone_must_be_there_to_be_published(trained, tmp_path):
+    run = save_model(tmp_path / "run", trained, CONFIG)
+    (run.folder / "arrays" / "alone-0-spectral.safetensors").unlink()
+    with pytest.raises(RunError, match=r"arrays/alone-0-spectral\.safetensors"):
+        check_complete(run)
 
 
 def test_folding_in_what_is_known_changes_nothing(trained):

@@ -175,6 +175,15 @@ def test_another_job_is_told_to_wait_and_a_dead_one_is_taken_over(place: Path) -
             check()
 
 
+def test_a_folder_for_figures_that_is_not_there_is_known_before_the_work(kgrec, place: Path) -> None:
+    append(place, "cinema.inter", "u1\tf9\t5\t1700000000")
+    nowhere = place / "nowhere" / "kgrec.prom"
+    failed = kgrec("refresh", place / "shop.lbug", "--source", place / "source", "--metrics", nowhere)
+    assert (failed.code, failed.out) == (2, "")
+    assert f"there is no folder {nowhere.parent}" in failed.err
+    assert len(list_runs(place / "shop.runs")) == 1
+
+
 def test_the_command(place: Path, kgrec) -> None:
     graph, source, metrics = place / "shop.lbug", place / "source", place / "kgrec.prom"
     append(place, "cinema.inter", "u1\tf99\t5\t1700000000")

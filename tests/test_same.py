@@ -10,6 +10,7 @@ from kgrec.config import Config
 from kgrec.errors import DataError, SchemaError, UsageError
 from kgrec.jobs import train_run
 from kgrec.recommender import Recommender
+from kgrec.refresh import refresh
 from kgrec.same import as_one
 from kgrec.schema import Schema
 from kgrec.snapshot import GraphSnapshot
@@ -104,6 +105,12 @@ def test_the_links_hold_in_a_run(tmp_path):
     listed = run.table("recommendations").to_pandas()
     assert listed["user_id"].nunique() == 80
     assert model.recommend(["v03"], k=3)["item_id"].tolist() == model.recommend(["r03"], k=3)["item_id"].tolist()
+
+
+def test_a_refresh_takes_linked_users_as_one(tmp_path):
+    place = str(tmp_path / "shops.lbug")
+    assert refresh(place, tables(ALL), config=CONFIG)["result"] == "published"
+    assert refresh(place, tables(ALL))["result"] == "nothing new"
 
 
 def test_a_cut_of_users_apart_is_refused():
