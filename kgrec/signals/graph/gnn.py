@@ -77,8 +77,9 @@ class GNN(Signal):
         """Return roughly how many seconds a fit takes; see `Signal`."""
         logits = min(train.n_users * train.n_items, MAX_LOGITS)
         edges = train.interactions.nnz + sum(len(source) for source, _ in train.relations.values())
-        step = logits * (6e-9 + 5e-11 * settings.dim) + edges * settings.layers * (2e-8 + 6e-10 * settings.dim)
-        seconds = float(step * settings.steps * settings.members)
+        of_logits, of_nodes = logits * (4.5e-9 + 2e-11 * settings.dim), train.n_nodes * 3e-9 * settings.dim
+        of_edges = edges * settings.layers * (1e-8 + 6e-10 * settings.dim)
+        seconds = float((of_logits + of_nodes + of_edges) * settings.steps * settings.members)
         return seconds if whole_graph_bytes(train, settings) <= given_memory(settings) else seconds * SUBGRAPHS_SLOWER
 
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:

@@ -16,7 +16,6 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch_geometric.nn import MessagePassing
 
 from kgrec.device import best_device
 from kgrec.progress import track
@@ -54,36 +53,30 @@ class Batch:
         return Batch(*(tensor.to(device) for tensor in tensors))
 
 
-class SparseProduct(torch.autograd.Function):
-    """A @ x for a sparse A that comes with Aᵀ, which a symmetric A is itself: the gradient needs no copy of it."""
+class Propagation(torch.autograd.Function):
+    """Vectors plus their neighbourhoods of 1 … `layers` steps, with no weights of its own: x + A x + A² x + …
 
-    @staticmethod
-    def forward(ctx: Any, matrix: Tensor, transposed: Tensor, x: Tensor) -> Tensor:
-        """Return A @ x, float32 [n, d]."""
-        ctx.transposed = transposed
-        return matrix @ x
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None, Tensor]:
-        """Return Aᵀ @ g of the gradient g [n, d] of the result."""
-        return None, None, ctx.transposed @ gradients[0].contiguous()
-
-
-class LightConv(MessagePassing):  # type: ignore[misc]  # torch-geometric is untyped
-    """Sum of the neighbours' vectors, weighted by the adjacency, with no weights of its own.
-
-    He et al., "LightGCN", SIGIR 2020. The adjacency is a sparse CSR tensor, so messages are never stored by edge.
+    He et al., "LightGCN", SIGIR 2020. It is computed as x + A (x + A (x + …)), which stores no layer, and messages are
+    never stored by edge. The gradient is the same sum over Aᵀ, which a symmetric A is itself.
     """
 
-    def forward(self, x: Tensor, adjacency: Tensor) -> Tensor:
-        """Return the neighbours' sums, float32 [n_nodes, d], of x [n_nodes, d] and a symmetric [n_nodes, n_nodes]."""
-        result: Tensor = self.propagate(adjacency, x=x)
-        return result
+    @staticmethod
+    def forward(ctx: Any, matrix: Tensor, transposed: Tensor, layers: int, x: Tensor) -> Tensor:
+        """Return the sums, float32 [n, d], of x [n, d] over a sparse CSR A [n, n] that comes with Aᵀ."""
+        ctx.transposed, ctx.layers = transposed, layers
+        return _sums(matrix, layers, x)
 
-    def message_and_aggregate(self, edge_index: Tensor, x: Tensor) -> Tensor:
-        """Multiply adjacency and vectors in one go."""
-        result: Tensor = SparseProduct.apply(edge_index, edge_index, x)  # type: ignore[no-untyped-call]
-        return result
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None, None, Tensor]:
+        """Return the sums over Aᵀ of the gradient [n, d] of the result."""
+        return None, None, None, _sums(ctx.transposed, ctx.layers, gradients[0].contiguous())
+
+
+def _sums(matrix: Tensor, layers: int, x: Tensor) -> Tensor:
+    total = x
+    for _ in range(layers):
+        total = torch.addmm(x, matrix, total)
+    return total
 
 
 class Network(nn.Module):
@@ -99,7 +92,6 @@ class Network(nn.Module):
         self.projection = nn.Parameter(torch.eye(first.shape[1]))
         self.register_buffer("text_nodes", text_nodes)
         self.register_buffer("text", text)
-        self.conv = LightConv()
         self.layers = layers
 
     def first(self) -> Tensor:
@@ -108,11 +100,8 @@ class Network(nn.Module):
 
     def forward(self, adjacency: Tensor) -> Tensor:
         """Return the vectors of all nodes, float32 [n_nodes, d], of any length."""
-        total = x = self.first()
-        for _ in range(self.layers):
-            x = self.conv(x, adjacency)
-            total = total + x
-        return total
+        result: Tensor = Propagation.apply(adjacency, adjacency, self.layers, self.first())  # type: ignore[no-untyped-call]
+        return result
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from kgrec.signals.graph.network import (
     SCALE,
     Batch,
     Learnt,
-    SparseProduct,
+    Propagation,
     csr_tensor,
     draw_candidates,
     first_vectors,
@@ -154,11 +154,8 @@ def _sums(part: Subgraph, x: Tensor, layers: int) -> Tensor:
     matrix, transposed = (
         csr_tensor(m.indptr, m.indices, m.data, m.shape).to(x.device) for m in (part.matrix, part.matrix.T.tocsr())
     )
-    total = x
-    for _ in range(layers):
-        x = SparseProduct.apply(matrix, transposed, x)  # type: ignore[no-untyped-call]
-        total = total + x
-    return total
+    result: Tensor = Propagation.apply(matrix, transposed, layers, x)  # type: ignore[no-untyped-call]
+    return result
 
 
 def _batch(
