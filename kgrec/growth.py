@@ -58,7 +58,7 @@ class Growth:
     @cached_property
     def known_pairs(self) -> sp.csr_matrix:
         """Who did anything with what in the old graph, in the new numbers: float32 CSR [n_users, n_items] of ones."""
-        return _renumbered(self.old.interactions, self.users, self.items)
+        return renumbered(self.old.interactions, self.users, self.items)
 
     @cached_property
     def changed_users(self) -> npt.NDArray[np.bool_]:
@@ -68,7 +68,7 @@ class Growth:
 
     def between_items(self, weights: sp.csr_matrix) -> sp.csr_matrix:
         """Return weights from item to item in the new numbers, float32 CSR [n_items, n_items]; new items have none."""
-        return _renumbered(weights, self.items, self.items)
+        return renumbered(weights, self.items, self.items)
 
 
 def moved(rows: FloatArray, old_num: IntArray) -> FloatArray:
@@ -78,7 +78,7 @@ def moved(rows: FloatArray, old_num: IntArray) -> FloatArray:
     return found
 
 
-def _renumbered(matrix: sp.csr_matrix, row_num: IntArray, column_num: IntArray) -> sp.csr_matrix:
+def renumbered(matrix: sp.csr_matrix, row_num: IntArray, column_num: IntArray) -> sp.csr_matrix:
     """Return a matrix of old rows and columns in numberings that say which old one each new one is."""
     entries = matrix.tocoo()
     row, column = (

@@ -16,11 +16,24 @@ def signal_kinds(names: Sequence[str]) -> list[type[Signal]]:
     from kgrec.signals.cf.neighbours import Neighbours
     from kgrec.signals.cf.popularity import Popularity
     from kgrec.signals.cf.transitions import Transitions
+    from kgrec.signals.cf.user_ease import UserEASE
     from kgrec.signals.content.text import Text
     from kgrec.signals.content.words import Words
     from kgrec.signals.graph.gnn import GNN
     from kgrec.signals.graph.paths import Paths
     from kgrec.signals.graph.spectral import Spectral
 
-    kinds: list[type[Signal]] = [Popularity, Neighbours, Transitions, Spectral, IALS, EASE, Paths, Text, Words, GNN]
+    kinds: list[type[Signal]] = [
+        Popularity,
+        Neighbours,
+        Transitions,
+        Spectral,
+        IALS,
+        EASE,
+        UserEASE,
+        Paths,
+        Text,
+        Words,
+        GNN,
+    ]
     return [kind for kind in kinds if kind.name in names]

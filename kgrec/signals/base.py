@@ -100,6 +100,7 @@ class Signal(ABC):
             "attributes": lambda train: train.item_attributes.nnz,
             "kg_weight": lambda train: train.relations,
             "own_text": lambda train: any(_is_described(train.schema.nodes[x]) for x in train.schema.roles.users),
+            "user_attributes": lambda train: train.user_attributes.nnz,
             "graph_text": lambda train: train.user_attributes.nnz,
             "relation_balance": lambda train: len(train.relations) > 1,
         }

@@ -5,5 +5,6 @@ from kgrec.signals.cf.ials import IALS
 from kgrec.signals.cf.neighbours import Neighbours
 from kgrec.signals.cf.popularity import Popularity
 from kgrec.signals.cf.transitions import Transitions
+from kgrec.signals.cf.user_ease import UserEASE
 
-__all__ = ["EASE", "IALS", "Neighbours", "Popularity", "Transitions"]
+__all__ = ["EASE", "IALS", "Neighbours", "Popularity", "Transitions", "UserEASE"]

@@ -9,22 +9,16 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 from pydantic import Field
-from scipy.linalg import lapack
 
 from kgrec.growth import Growth, moved
 from kgrec.signals.base import Grid, Group, Ladder, Recent, Signal, SignalSettings, WeightInfluence
+from kgrec.signals.cf.ridge import fits_dense, ridge_seconds, ridge_weights
 from kgrec.signals.history import history
-from kgrec.signals.sparse import columns_of, from_arrays, largest_of_columns, to_arrays
+from kgrec.signals.sparse import from_arrays, to_arrays
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 
-MAX_DENSE: Final = 8_000
-"""Items up to which one dense matrix over all of them is solved (256 MB); above it every item has its own support."""
-SUPPORT: Final = 64
-"""Items that may explain an item where the matrix is not dense: those it is most often chosen with."""
 MAX_ATTRIBUTE: Final = 1_000
 """Items that a node of the knowledge graph may have there to count."""
-BLOCK: Final = 2_048
-"""Items solved for at a time where the matrix is not dense."""
 
 
 class EASESettings(SignalSettings):
@@ -74,9 +68,7 @@ class EASE(Signal):
     @classmethod
     def cost(cls, settings: Any, train: GraphSnapshot) -> float:
         """Return roughly how many seconds a fit takes; see `Signal`."""
-        if train.n_items <= MAX_DENSE:
-            return float((train.n_items / 3_000) ** 3)
-        return float(train.n_items / (2_000 if settings.attributes else 4_000))
+        return ridge_seconds(train.n_items) * (2 if settings.attributes and not fits_dense(train.n_items) else 1)
 
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
         """Solve for the item-to-item weights."""
@@ -88,8 +80,7 @@ class EASE(Signal):
         gram = sp.csr_matrix(stacked.T @ stacked)
         penalty = settings.regularization * max(1.0, train.interactions.nnz / max(train.n_items, 1))
         penalties = penalty + settings.dropout / (1 - settings.dropout) * gram.diagonal()
-        solve = _solve_dense if train.n_items <= MAX_DENSE else _solve_by_support
-        return self._take(train, solve(gram, penalties.astype(np.float32)))
+        return self._take(train, ridge_weights(gram, penalties.astype(np.float32)))
 
     def scores(self, user_nums: IntArray) -> FloatArray:
         """Return histories times weights, float32 [n users, n_items]."""
@@ -124,7 +115,7 @@ def _attributes(train: GraphSnapshot) -> sp.csr_matrix:
     Where there is no dense matrix, a node of very many items would fill one, and tells little.
     """
     nodes = sp.csr_matrix(train.item_attributes.T)
-    return nodes if train.n_items <= MAX_DENSE else nodes[np.diff(nodes.indptr) <= MAX_ATTRIBUTE]
+    return nodes if fits_dense(train.n_items) else nodes[np.diff(nodes.indptr) <= MAX_ATTRIBUTE]
 
 
 def _evened(matrix: sp.csr_matrix, evenness: float) -> sp.csr_matrix:
@@ -133,55 +124,3 @@ def _evened(matrix: sp.csr_matrix, evenness: float) -> sp.csr_matrix:
     weight = np.maximum(counts, 1) ** -evenness
     weight *= counts.sum() / max((weight * counts).sum(), 1e-12)
     return sp.csr_matrix(sp.diags(np.sqrt(weight).astype(np.float32)) @ matrix)
-
-
-def _solve_dense(gram: sp.csr_matrix, penalties: FloatArray) -> FloatArray:
-    """Return the weights B = I - P / diag(P) with P = (G + Λ)⁻¹, float32 [n_items, n_items].
-
-    The inverse is made in place, so that never more than two such matrices are in memory.
-    """
-    dense = np.asfortranarray(gram.toarray(), dtype=np.float32)
-    diagonal = np.diag_indices_from(dense)
-    dense[diagonal] += penalties
-    factor, _ = lapack.spotrf(dense, lower=1, overwrite_a=1)
-    inverse, _ = lapack.spotri(factor, lower=1, overwrite_c=1)
-    upper = np.triu_indices_from(inverse, 1)
-    inverse[upper] = inverse.T[upper]
-    weights = np.ascontiguousarray(inverse)
-    weights /= -np.diag(weights).copy()
-    weights[diagonal] = 0
-    return weights
-
-
-def _solve_by_support(gram: sp.csr_matrix, penalties: FloatArray) -> sp.csr_matrix:
-    """Return weights of each item's support alone, float32 CSR [n_items, n_items]: one small ridge for each column."""
-    size = np.sqrt(np.maximum(gram.diagonal(), 1e-12)).astype(np.float32)
-    diagonal = gram.diagonal() + penalties
-    others = gram - sp.diags(gram.diagonal())
-    blocks = []
-    for first in range(0, gram.shape[1], BLOCK):
-        together = sp.csc_matrix(others[:, first : first + BLOCK])
-        nearest = largest_of_columns(together, together.data / size[together.indices], SUPPORT)
-        blocks.append(_solve_block(gram, diagonal, nearest))
-    return sp.csr_matrix(sp.hstack(blocks, format="csr", dtype=np.float32))
-
-
-def _solve_block(gram: sp.csr_matrix, diagonal: FloatArray, together: sp.csc_matrix) -> sp.csc_matrix:
-    """Solve (G_SS + Λ) b = G_Sj for the support S of every column j of `together` [n_items, columns]."""
-    import torch
-
-    column = columns_of(together)
-    place = np.arange(together.nnz) - together.indptr[column]
-    n, k = together.shape[1], max(int(np.diff(together.indptr).max(initial=0)), 1)
-    support, target = np.full((n, k), -1), np.zeros((n, k), np.float32)
-    support[column, place], target[column, place] = together.indices, together.data
-    used = support >= 0
-    left, right = np.triu_indices(k, 1)
-    pairs = (np.maximum(support[:, left], 0).ravel(), np.maximum(support[:, right], 0).ravel())
-    values = np.asarray(gram[pairs]).reshape(n, -1) * (used[:, left] & used[:, right])
-    matrix = np.zeros((n, k, k), np.float32)
-    matrix[:, left, right] = matrix[:, right, left] = values
-    matrix[:, np.arange(k), np.arange(k)] = np.where(used, diagonal[np.maximum(support, 0)], 1)
-    factor = torch.linalg.cholesky(torch.from_numpy(matrix))
-    solved = torch.cholesky_solve(torch.from_numpy(target[:, :, None]), factor).numpy()[:, :, 0]
-    return sp.csc_matrix((solved[column, place], together.indices, together.indptr), shape=together.shape)

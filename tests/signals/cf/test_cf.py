@@ -6,15 +6,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from kgrec.signals.cf import EASE, IALS, Neighbours, Popularity, Transitions
+from kgrec.signals.cf import EASE, IALS, Neighbours, Popularity, Transitions, UserEASE
 from kgrec.signals.graph.spectral import Spectral
 from kgrec.signals.history import history, sequences, steps_ago
-from kgrec.snapshot import GraphSnapshot
+from kgrec.snapshot import Edges, GraphSnapshot
 from kgrec.tables import check
 from kgrec.testing.graphs import LIKED, shuffled, two_communities, withheld_items
 from kgrec.testing.signal_settings import settings_of_grid
 
-PERSONAL = (Neighbours, Transitions, Spectral, IALS, EASE)
+PERSONAL = (Neighbours, Transitions, Spectral, IALS, EASE, UserEASE)
 
 
 def graph(change=lambda tables: tables):
@@ -123,13 +123,13 @@ def test_ease_explains_items_of_large_catalogues_by_their_nearest_alone(monkeypa
     """With a support of all items the small ridges solve the same equations, but for the zero diagonal's price."""
     train, withheld = graph()
     dense = EASE().fit(train, {}).scores(np.arange(train.n_users))
-    monkeypatch.setattr("kgrec.signals.cf.ease.MAX_DENSE", 1)
+    monkeypatch.setattr("kgrec.signals.cf.ridge.MAX_DENSE", 1)
     sparse = EASE().fit(train, {})
     assert share_ranked_first(sparse, train, withheld) > 0.95
     np.testing.assert_allclose(sparse.scores(np.arange(train.n_users)), dense, rtol=0.02, atol=0.01)
     restored = EASE().restore(train, {}, sparse.state())
     np.testing.assert_array_equal(restored.scores(np.arange(3)), sparse.scores(np.arange(3)))
-    monkeypatch.setattr("kgrec.signals.cf.ease.SUPPORT", 2)
+    monkeypatch.setattr("kgrec.signals.cf.ridge.SUPPORT", 2)
     few = EASE().fit(train, {})._weights.tocsc()
     assert np.diff(few.indptr).max() == 2
     assert not few.diagonal().any()
@@ -142,6 +142,54 @@ def test_attributes_tell_ease_of_items_nobody_chose():
     scores = EASE(EASE.Settings(attributes=1.0)).fit(unchosen, {}).scores(np.arange(train.n_users))
     own = withheld == withheld[0]
     assert scores[own, withheld[0]].min() > 0
+
+
+def with_friends(train):
+    """Users of one community befriend the next of it."""
+    sides = [np.flatnonzero(train.interactions.toarray()[:, item]) for item in train.interactions[0].indices[:1]]
+    sides.append(np.setdiff1d(np.arange(train.n_users), sides[0]))
+    friends = Edges(np.concatenate(sides), np.concatenate([np.roll(side, -1) for side in sides]), pa.table({}))
+    return replace(train, edges={**train.edges, ("User", "FRIEND", "User"): friends})
+
+
+def test_ease_between_users_has_no_weight_from_a_user_to_itself_and_meets_its_definition():
+    train, _ = graph()
+    settings = UserEASE.Settings(regularization=2.0, dropout=0.0, rarity=0.0, weight_influence=0.0)
+    signal = UserEASE(settings).fit(train, {})
+    x = train.interactions.toarray().astype(np.float64)
+    inverse = np.linalg.inv(x @ x.T + 2.0 * x.sum() / train.n_users * np.eye(train.n_users))
+    expected = -inverse / np.diag(inverse)
+    np.fill_diagonal(expected, 0)
+    np.testing.assert_allclose(signal.state()["weights"], expected, atol=1e-4)
+    np.testing.assert_allclose(signal.scores(np.arange(3)), expected[:, :3].T @ x, atol=1e-3)
+
+
+def test_users_of_large_graphs_are_explained_by_their_nearest_alone(monkeypatch):
+    train, withheld = graph()
+    users = np.arange(train.n_users)
+    dense = UserEASE().fit(train, {}).scores(users)
+    monkeypatch.setattr("kgrec.signals.cf.ridge.MAX_DENSE", 1)
+    sparse = UserEASE().fit(train, {})
+    assert share_ranked_first(sparse, train, withheld) > 0.95
+    np.testing.assert_allclose(sparse.scores(users), dense, rtol=0.05, atol=0.02)
+    restored = UserEASE().restore(train, {}, sparse.state())
+    np.testing.assert_array_equal(restored.scores(users[:3]), sparse.scores(users[:3]))
+    pairs = (np.bincount(train.interactions.indices) ** 2).min()
+    monkeypatch.setattr("kgrec.signals.cf.user_ease.MAX_PAIRS", pairs)
+    one_item = UserEASE(UserEASE.Settings(rarity=0.0)).fit(train, {})
+    assert one_item._weights.nnz <= pairs
+
+
+def test_friends_tell_ease_between_users_of_somebody_without_behaviours():
+    train, withheld = graph()
+    friends = with_friends(train)
+    friends = friends.with_behaviours(friends.behaviours.user_num > 0)
+    alone = UserEASE(UserEASE.Settings(user_attributes=0.0)).fit(friends, {}).scores(np.array([0]))
+    assert not alone.any()
+    scores = UserEASE().fit(friends, {}).scores(np.array([0]))[0]
+    own = train.interactions[0].indices
+    others = np.setdiff1d(np.arange(train.n_items), np.r_[own, withheld[0]])
+    assert scores[own].min() > scores[others].max()
 
 
 def test_older_items_fade():

@@ -1,0 +1,150 @@
+"""EASE between users: a linear model from the histories of users to that of another, in closed form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final, Self
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+from pydantic import Field
+
+from kgrec.growth import Growth, moved, renumbered
+from kgrec.signals.base import Grid, Group, Ladder, Signal, SignalSettings, WeightInfluence
+from kgrec.signals.cf.ridge import fits_dense, ridge_seconds, ridge_weights, weights_by_support
+from kgrec.signals.history import history
+from kgrec.signals.sparse import from_arrays, to_arrays
+from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
+
+MAX_PAIRS: Final = 50_000_000
+"""Pairs of users with something in common that are looked at where the matrix is not dense (600 MB)."""
+
+
+class UserEASESettings(SignalSettings):
+    """Settings of EASE between users."""
+
+    regularization: float = Field(
+        6.0, gt=0, description="Ridge penalty (lambda), as a multiple of the mean behaviours of a user."
+    )
+    dropout: float = Field(
+        0.3, ge=0, lt=1, description="Share of a history the model should do without: penalty by its length."
+    )
+    rarity: float = Field(0.2, ge=0, le=2, description="How fast an item's weight falls as its popularity rises.")
+    user_attributes: float = Field(
+        0.5,
+        ge=0,
+        description="Weight of what the knowledge graph says of users, friends included, beside what they do.",
+    )
+    weight_influence: WeightInfluence = 1.0
+
+
+class UserEASE(Signal):
+    """Other users' histories times user-to-user weights learnt by ridge regression with a zero diagonal.
+
+    Steck's EASE^R (WWW 2019) with the roles of users and items exchanged, as user-based neighbours are to item-based
+    ones; nodes that users share in the knowledge graph count as columns (after Jeunen et al., RecSys 2020), and so do
+    they themselves, so that friends have each other in common. With many users each is explained by its nearest alone.
+    """
+
+    name: ClassVar[str] = "user_ease"
+    group: ClassVar[Group] = "cf"
+    Settings = UserEASESettings
+    grid: ClassVar[Grid] = {
+        "regularization": Ladder(2.0, 0.2, 100),
+        "user_attributes": (0.0, 0.2, 1.0),
+        "rarity": (0.0, 0.5),
+        "dropout": (0.0, 0.6),
+        "weight_influence": (0.0, 2.0),
+    }
+
+    _history: sp.csr_matrix
+    _weights: sp.csr_matrix | FloatArray
+
+    @classmethod
+    def cost(cls, settings: Any, train: GraphSnapshot) -> float:
+        """Return roughly how many seconds a fit takes; see `Signal`."""
+        return ridge_seconds(train.n_users)
+
+    def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
+        """Solve for the user-to-user weights."""
+        return self._take(train, ridge_weights(*self._common(train)))
+
+    def scores(self, user_nums: IntArray) -> FloatArray:
+        """Return weights times histories, float32 [n users, n_items]."""
+        of_users: Any = self._weights[:, user_nums]
+        product = of_users.T @ self._history
+        return np.asarray(product if isinstance(product, np.ndarray) else product.toarray())
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the user-to-user weights, float32 [n_users, n_users], or the arrays of a CSR matrix of them."""
+        return {"weights": self._weights} if isinstance(self._weights, np.ndarray) else to_arrays(self._weights)
+
+    def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
+        """Take back what `state` returned."""
+        return self._take(train, state["weights"] if "weights" in state else from_arrays(state))
+
+    def fold_in(self, growth: Growth) -> Self:
+        """Place what was learnt in a graph that has grown; users who did something are explained by their nearest."""
+        weights, changed = self._weights, np.flatnonzero(growth.changed_users)
+        found = weights_by_support(*self._common(growth.new), changed) if len(changed) else None
+        if isinstance(weights, np.ndarray):
+            weights = np.ascontiguousarray(moved(moved(weights, growth.users).T, growth.users).T)
+            if found is not None:
+                weights[:, changed] = found.toarray()
+        else:
+            weights = renumbered(weights, growth.users, growth.users)
+            if found is not None:
+                weights = _with_columns(weights, changed, found)
+        return type(self)(self.settings)._take(growth.new, weights)
+
+    def _take(self, train: GraphSnapshot, weights: sp.csr_matrix | FloatArray) -> Self:
+        self._history = history(train, self.settings.weight_influence)
+        self._weights = weights
+        return self
+
+    def _common(self, train: GraphSnapshot) -> tuple[sp.csr_matrix, FloatArray]:
+        """Return what any two users have in common, float32 CSR [n_users, n_users], and the penalties [n_users]."""
+        settings: UserEASESettings = self.settings
+        mean = max(1.0, train.interactions.nnz / max(train.n_users, 1))
+        chosen = _rare_first(history(train, settings.weight_influence), settings.rarity)
+        gram = chosen @ chosen.T
+        if settings.user_attributes and train.user_attributes.nnz:
+            known = _attributes(train)
+            gram = gram + np.float32(settings.user_attributes * mean) * (known @ known.T)
+        penalties = settings.regularization * mean + settings.dropout / (1 - settings.dropout) * gram.diagonal()
+        return sp.csr_matrix(gram, dtype=np.float32), penalties.astype(np.float32)
+
+
+def _with_columns(matrix: sp.csr_matrix, columns: IntArray, values: sp.csr_matrix) -> sp.csr_matrix:
+    """Return a matrix [n, m] with some columns [c] replaced by those of `values` [n, c]; float32 CSR."""
+    kept, new = np.ones(matrix.shape[1], np.float32), values.tocoo()
+    kept[columns] = 0
+    rest = sp.csr_matrix(matrix @ sp.diags(kept))
+    rest.eliminate_zeros()
+    return sp.csr_matrix(rest + sp.csr_matrix((new.data, (new.row, columns[new.col])), shape=matrix.shape))
+
+
+def _rare_first(matrix: sp.csr_matrix, rarity: float) -> sp.csr_matrix:
+    """Return histories whose squares are weighted by popularity^-rarity, that of a mean item being 1; float32 CSR.
+
+    Where there is no dense matrix, items of so very many users that they alone would fill one are left out.
+    """
+    count = np.maximum(np.bincount(matrix.indices, minlength=matrix.shape[1]), 1)
+    weight = (count / count.mean()) ** (-rarity / 2)
+    if not fits_dense(matrix.shape[0]):
+        order = np.argsort(count, kind="stable")
+        weight[order[np.cumsum(count[order].astype(np.float64) ** 2) > MAX_PAIRS]] = 0
+    weighted = sp.csr_matrix(matrix @ sp.diags(weight.astype(np.float32)))
+    weighted.eliminate_zeros()
+    return weighted
+
+
+def _attributes(train: GraphSnapshot) -> sp.csr_matrix:
+    """Return which nodes users are linked to, and their own, rows of length 1; float32 CSR [n_users, n_nodes]."""
+    own = sp.csr_matrix(
+        (np.ones(train.n_users, np.float32), (np.arange(train.n_users), train.user_nodes)),
+        shape=train.user_attributes.shape,
+    )
+    links = train.user_attributes + own
+    return sp.csr_matrix(sp.diags(np.diff(links.indptr).astype(np.float32) ** -0.5) @ links)
