@@ -56,11 +56,9 @@ def measure(model: HybridModel, split: Split, ks: Sequence[int]) -> dict[str, Me
     if not split.is_test.any():
         raise UsageError("no test behaviour to measure on; use a split that holds some out")
     relevant, seen = split.whole.pairs(split.test), split.train_and_valid.interactions
-    return {
-        domain: _measure_domain(model, relevant, seen, allowed, ks)
-        for domain, allowed in _domain_masks(split).items()
-        if relevant[:, allowed].nnz
-    }
+    asked = {domain: q for domain, q in _asked(split, relevant).items() if len(q.user_num)}
+    rankings = _rankings(model, asked, max(ks), seen)
+    return {domain: _evaluated(q, rankings[domain], model, ks) for domain, q in asked.items()}
 
 
 def recommendations(measured: Mapping[str, Measured], split: Split, name: str = HYBRID) -> pd.DataFrame:
@@ -112,40 +110,57 @@ def metrics_table(summary: Mapping[str, Any]) -> pd.DataFrame:
     return frame.sort_values(ndcg).rename_axis("model").reset_index()
 
 
-def _domain_masks(split: Split) -> dict[str, npt.NDArray[np.bool_]]:
-    domains = split.whole.item_domains
-    return {domain: np.asarray(domains == domain) for domain in sorted(set(domains))}
+@dataclass(frozen=True)
+class _Asked:
+    """Who is asked for what in one domain: user numbers [n], item numbers [m], and relevant items, CSR [n, n_items]."""
+
+    user_num: IntArray
+    item_num: IntArray
+    relevant: sp.csr_matrix
 
 
-def _measure_domain(
-    model: HybridModel, relevant: sp.csr_matrix, seen: sp.csr_matrix, allowed: npt.NDArray[np.bool_], ks: Sequence[int]
-) -> Measured:
-    within = relevant @ sp.diags_array(allowed.astype(np.float32))
-    within = sp.csr_matrix(within)
-    within.eliminate_zeros()
-    users = np.flatnonzero(np.diff(within.indptr)).astype(np.int64)
-    rankings = _rankings(model, users, max(ks), seen, allowed)
-    evaluations = {
-        name: evaluate(ranking, within[users], model.train.interactions, ks) for name, ranking in rankings.items()
-    }
-    return Measured(users, rankings, evaluations)
+def _asked(split: Split, relevant: sp.csr_matrix) -> dict[str, _Asked]:
+    domains, found = split.whole.item_domains, {}
+    for domain in sorted(set(domains)):
+        within = domains == domain
+        own = sp.csr_matrix(relevant @ sp.diags_array(within.astype(np.float32)))
+        own.eliminate_zeros()
+        users = np.flatnonzero(np.diff(own.indptr)).astype(np.int64)
+        found[domain] = _Asked(users, np.flatnonzero(within).astype(np.int64), own[users])
+    return found
+
+
+def _evaluated(asked: _Asked, rankings: Mapping[str, Ranking], model: HybridModel, ks: Sequence[int]) -> Measured:
+    known = model.train.interactions
+    found = {name: evaluate(ranking, asked.relevant, known, ks) for name, ranking in rankings.items()}
+    return Measured(asked.user_num, rankings, found)
 
 
 def _rankings(
-    model: HybridModel, users: IntArray, k: int, seen: sp.csr_matrix, allowed: npt.NDArray[np.bool_]
-) -> dict[str, Ranking]:
-    """Rank by every signal, by the baseline and by the hybrid, from one scoring of every user."""
+    model: HybridModel, asked: Mapping[str, _Asked], k: int, seen: sp.csr_matrix
+) -> dict[str, dict[str, Ranking]]:
+    """Rank by every signal, by the baseline and by the hybrid, in all domains, from one scoring of every user."""
     baseline, size = model.linear_fusion(), max(1, BATCH_BYTES // (4 * model.train.n_items))
-    parts: dict[str, list[Ranking]] = {}
+    users = np.unique(np.concatenate([q.user_num for q in asked.values()]))
+    parts: dict[str, dict[str, list[Ranking]]] = {domain: {} for domain in asked}
     for first in track(range(0, len(users), size), "Ranking"):
         batch = users[first : first + size]
         scored = model.score(batch)
         scores = dict(zip(model.signals, scored.parts, strict=True))
         if baseline:
             scores[FUSION] = baseline.blended(scored.parts, scored.seen, scored.new)
-        for name, values in (scores | {HYBRID: scored.total}).items():
-            parts.setdefault(name, []).append(top_k(values, k, seen[batch], allowed))
-    return {name: Ranking.joined(found) for name, found in parts.items()}
+        for domain, q in asked.items():
+            rows = np.flatnonzero(np.isin(batch, q.user_num))
+            own_seen = seen[batch[rows]][:, q.item_num].tocsr()
+            for name, values in (scores | {HYBRID: scored.total}).items():
+                ranking = top_k(values[np.ix_(rows, q.item_num)], k, own_seen)
+                parts[domain].setdefault(name, []).append(_of_all(ranking, q.item_num))
+    return {domain: {name: Ranking.joined(found) for name, found in models.items()} for domain, models in parts.items()}
+
+
+def _of_all(ranking: Ranking, item_num: IntArray) -> Ranking:
+    """Return a ranking of some items [m] in the numbers of all."""
+    return Ranking(np.where(ranking.item_num >= 0, item_num[ranking.item_num], -1), ranking.score)
 
 
 def _joined(evaluations: Sequence[Evaluation]) -> dict[str, npt.NDArray[np.float32]]:
