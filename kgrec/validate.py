@@ -119,6 +119,8 @@ def choose(
     """Choose a signal's settings: from the defaults on, one setting of its grid after the other, the best kept.
 
     A ladder is climbed while that helps (pattern search: Hooke & Jeeves, J. ACM 1961), to its end if that takes no fit.
+    Where a fit can be halved, only settings that do better than the best so far after half of it are fitted in full
+    (successive halving: Jamieson & Talwalkar, AISTATS 2016).
 
     Args:
         kind: the signal.
@@ -128,28 +130,69 @@ def choose(
         seed: makes the result repeat.
         allowance: what the search may spend; the defaults are fitted in any case.
     """
-    allowance = allowance or Allowance(math.inf, by_clock=False)
-    scoring = SECONDS * sum(len(q.user_num) for q in asked) * train.n_items
-    best = _try(kind, kind.Settings(), train, vectors, asked, seed)
-    tried = [_record(best)]
-    allowance.spend(max(scoring, kind.cost(best.signal.settings, train)))
+    search = _Search(kind, train, vectors, asked, seed, allowance or Allowance(math.inf, by_clock=False))
     for name in [name for name in kind.grid if kind.matters(name, train)]:
         for way in _ways(kind.grid[name]):
-            for value in way(getattr(best.signal.settings, name)):
-                settings = best.signal.settings.model_copy(update={name: value})
-                fitted = best.signal if name in kind.scoring else None
-                cost = scoring if fitted else max(scoring, kind.cost(settings, train))
-                if settings.model_dump() in [t["settings"] for t in tried] or not allowance.affords(cost):
+            for value in way(getattr(search.best.signal.settings, name)):
+                found = search.try_value(name, value)
+                if found is None or (not found and name not in kind.scoring):
                     break
-                candidate = _try(kind, settings, train, vectors, asked, seed, fitted)
-                tried.append(_record(candidate))
-                allowance.spend(cost)
-                if candidate.ndcg > best.ndcg:
-                    best = candidate
-                elif not fitted:
-                    break
-    say(f"{kind.name}: NDCG@{K} {best.ndcg:.4f} on the validation cut, {len(tried)} settings tried")
-    return Choice(best.signal, best.ndcg, tried, best.seconds)
+    best = search.best
+    say(f"{kind.name}: NDCG@{K} {best.ndcg:.4f} on the validation cut, {len(search.tried)} settings tried")
+    return Choice(best.signal, best.ndcg, search.tried, best.seconds)
+
+
+class _Search:
+    """The best settings so far and everything that was tried."""
+
+    def __init__(
+        self,
+        kind: type[Signal],
+        train: GraphSnapshot,
+        vectors: Vectors,
+        asked: list[Questions],
+        seed: int,
+        allowance: Allowance,
+    ) -> None:
+        self.kind, self.train, self.allowance = kind, train, allowance
+        self.tried: list[dict[str, Any]] = []
+        self._fit = partial(_try, kind, train=train, vectors=vectors, asked=asked, seed=seed)
+        self._scoring = SECONDS * sum(len(q.user_num) for q in asked) * train.n_items
+        self._reached: dict[SignalSettings, float] = {}
+        self.best = self._tried(kind.Settings())
+
+    def try_value(self, name: str, value: Any) -> bool | None:
+        """Try another value of one of the best settings, and say if that found better ones; None: no time, or known."""
+        before = self.best
+        settings = before.signal.settings.model_copy(update={name: value})
+        fitted = before.signal if name in self.kind.scoring else None
+        if settings in self._reached or not self.allowance.affords(self._cost(settings, fitted)):
+            return None
+        if fitted or self._promises(settings):
+            self._tried(settings, fitted)
+        return self.best is not before
+
+    def _promises(self, settings: SignalSettings) -> bool:
+        """Say whether settings do better than the best ones after half a fit; always where none can be halved."""
+        half, half_of_best = (self.kind.halved(s) for s in (settings, self.best.signal.settings))
+        if half is None or half_of_best is None:
+            return True
+        for part in (half_of_best, half):
+            if part not in self._reached:
+                self._tried(part)
+        return self._reached[half] > self._reached[half_of_best]
+
+    def _tried(self, settings: SignalSettings, fitted: Signal | None = None) -> Choice:
+        candidate = self._fit(settings, fitted=fitted)
+        self._reached[settings] = candidate.ndcg
+        self.tried.append(_record(candidate))
+        self.allowance.spend(self._cost(settings, fitted))
+        if len(self.tried) == 1 or candidate.ndcg > self.best.ndcg:
+            self.best = candidate
+        return candidate
+
+    def _cost(self, settings: SignalSettings, fitted: Signal | None) -> float:
+        return self._scoring if fitted else max(self._scoring, self.kind.cost(settings, self.train))
 
 
 Way = Callable[[Any], Iterable[Any]]

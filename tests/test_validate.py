@@ -81,6 +81,38 @@ def test_the_defaults_are_fitted_even_without_any_time(asked):
     assert choice.signal.settings == Settings()
 
 
+class Halved(Hill):
+    """The same, whose fits can be halved and know less then."""
+
+    class Settings(Settings):
+        effort: int = 8
+
+    grid: ClassVar[Grid] = {"level": Ladder(2.0, 0.1, 100), "trick": (True,)}
+
+    @classmethod
+    def halved(cls, settings):
+        return settings.model_copy(update={"effort": settings.effort // 2})
+
+    def fit(self, train, vectors, seed=0):
+        super().fit(train, vectors, seed)
+        self._scores = self._scores + (8 - self.settings.effort) / 2 * np.random.default_rng(9).random(ANSWERS.shape)
+        return self
+
+
+def test_only_settings_that_do_better_after_half_a_fit_are_fitted_in_full(asked):
+    choice = choose(Halved, SPLIT.train, {}, asked)
+    fits = [(tried["settings"]["level"], tried["settings"]["effort"]) for tried in choice.tried]
+    up = [(1.0, 8), (1.0, 4), (2.0, 4), (2.0, 8), (4.0, 4), (4.0, 8), (8.0, 4), (8.0, 8)]
+    assert fits == [*up, (16.0, 4), (8.0, 4), (8.0, 8)], "16 is given up after half a fit; then the trick"
+    assert choice.signal.settings == Halved.Settings(level=8.0, trick=True)
+
+
+def test_what_half_a_fit_does_best_is_chosen(asked, monkeypatch):
+    monkeypatch.setattr(Halved, "grid", {"trick": (True,)})
+    monkeypatch.setattr(Halved, "halved", lambda settings: settings.model_copy(update={"level": 8.0}))
+    assert choose(Halved, SPLIT.train, {}, asked).signal.settings.level == 8.0
+
+
 def test_rungs_of_whole_numbers_stay_whole_and_none_is_above_the_top():
     ladder = Ladder(2.0, 16, 128)
     assert list(ladder.climb(32, up=True)) == [64, 128]

@@ -91,6 +91,14 @@ class Signal(ABC):
         return 0.1 + train.interactions.nnz / 500_000
 
     @classmethod
+    def halved(cls, settings: Any) -> Any | None:
+        """Return settings that take half as long to fit and do better or worse much as these do; None: there are none.
+
+        With them the search finds out which settings are not worth a whole fit.
+        """
+        return None
+
+    @classmethod
     def matters(cls, setting: str, train: GraphSnapshot) -> bool:
         """Say whether a setting of the grid can change anything with this data."""
         needs: dict[str, Callable[[GraphSnapshot], Any]] = {

@@ -82,6 +82,11 @@ class GNN(Signal):
         seconds = float((of_logits + of_nodes + of_edges) * settings.steps * settings.members)
         return seconds if whole_graph_bytes(train, settings) <= given_memory(settings) else seconds * SUBGRAPHS_SLOWER
 
+    @classmethod
+    def halved(cls, settings: Any) -> Any | None:
+        """Return the same with half the training steps; see `Signal`."""
+        return settings.model_copy(update={"steps": settings.steps // 2}) if settings.steps > 1 else None
+
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
         """Train the network; nodes that have a text vector start from it."""
         from kgrec.signals.graph.network import train_network
