@@ -237,17 +237,18 @@ def likeliest_weights(lists: Lists, forms: Sequence[Form], positive: bool = Fals
     mean = known.mean(axis=1, dtype=np.float64, keepdims=True)[..., None]
     deviation = known.std(axis=1, dtype=np.float64, keepdims=True)[..., None]
     deviation[deviation < 1e-9] = 1  # the same for all but for rounding: it tells nothing
-    features = np.where(lists.listed, (features - mean) / deviation, 0).astype(np.float32)
+    features = np.where(lists.listed, (features - mean) / deviation, 0)
+    flat = np.ascontiguousarray(features.reshape(len(features), -1), dtype=np.float32)
     share = lists.relevant / np.maximum(lists.n_relevant, 1)[:, None] / len(lists.relevant)
     ridge = RIDGE / max(len(lists.relevant), 1)
     # Makes a drawn item weigh as much as those it stands for.
     sampling = np.where(lists.listed, np.log(np.maximum(lists.stands_for, 1)), -np.inf)
 
     def loss(weights: DoubleArray) -> tuple[float, DoubleArray]:
-        log_p = log_softmax(np.tensordot(weights.astype(np.float32), features, 1) + sampling, axis=1)
+        log_p = log_softmax((weights.astype(np.float32) @ flat).reshape(sampling.shape) + sampling, axis=1)
         slope = (np.exp(log_p) * share.sum(axis=1, keepdims=True) - share).astype(np.float32)
         likelihood = float((log_p[lists.relevant] * share[lists.relevant]).sum())
-        return float(ridge / 2 * weights @ weights) - likelihood, np.tensordot(features, slope, 2) + ridge * weights
+        return float(ridge / 2 * weights @ weights) - likelihood, flat @ slope.ravel() + ridge * weights
 
     start, bounds = np.zeros(len(features)), [(0 if positive else None, None)] * len(features)
     fitted = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": MAX_STEPS})
