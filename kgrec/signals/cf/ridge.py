@@ -65,10 +65,10 @@ def weights_by_support(gram: sp.csr_matrix, penalties: FloatArray, columns: IntA
     """Return how far the members with which some have most in common explain these, float32 CSR [n, columns]."""
     size = np.sqrt(np.maximum(gram.diagonal(), 1e-12)).astype(np.float32)
     diagonal = gram.diagonal() + penalties
-    others = gram - sp.diags(gram.diagonal())
+    others = sp.csr_matrix(gram - sp.diags(gram.diagonal()))
     blocks = [sp.csc_matrix((gram.shape[0], 0), dtype=np.float32)]
     for first in range(0, len(columns), BLOCK):
-        together = sp.csc_matrix(others[:, columns[first : first + BLOCK]])
+        together = sp.csc_matrix(others[columns[first : first + BLOCK]].T)  # symmetric, and rows are quick to take
         nearest = largest_of_columns(together, together.data / size[together.indices], SUPPORT)
         blocks.append(_solve_block(gram, diagonal, nearest))
     return sp.csr_matrix(sp.hstack(blocks, format="csr", dtype=np.float32))

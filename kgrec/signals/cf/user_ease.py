@@ -72,8 +72,7 @@ class UserEASE(Signal):
 
     def scores(self, user_nums: IntArray) -> FloatArray:
         """Return weights times histories, float32 [n users, n_items]."""
-        of_users: Any = self._weights[:, user_nums]
-        product = of_users.T @ self._history
+        product = self._of_user[user_nums] @ self._history
         return np.asarray(product if isinstance(product, np.ndarray) else product.toarray())
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
@@ -101,6 +100,7 @@ class UserEASE(Signal):
     def _take(self, train: GraphSnapshot, weights: sp.csr_matrix | FloatArray) -> Self:
         self._history = history(train, self.settings.weight_influence)
         self._weights = weights
+        self._of_user: Any = weights.T if isinstance(weights, np.ndarray) else sp.csr_matrix(weights.T)
         return self
 
     def _common(self, train: GraphSnapshot) -> tuple[sp.csr_matrix, FloatArray]:
@@ -108,12 +108,11 @@ class UserEASE(Signal):
         settings: UserEASESettings = self.settings
         mean = max(1.0, train.interactions.nnz / max(train.n_users, 1))
         chosen = _rare_first(history(train, settings.weight_influence), settings.rarity)
-        gram = chosen @ chosen.T
-        if settings.user_attributes and train.user_attributes.nnz:
-            known = _attributes(train)
-            gram = gram + np.float32(settings.user_attributes * mean) * (known @ known.T)
+        known = np.float32((settings.user_attributes * mean) ** 0.5) * _attributes(train)
+        columns = _few_pairs(sp.hstack([chosen, known], format="csr") if train.user_attributes.nnz else chosen)
+        gram = sp.csr_matrix(columns @ columns.T)
         penalties = settings.regularization * mean + settings.dropout / (1 - settings.dropout) * gram.diagonal()
-        return sp.csr_matrix(gram, dtype=np.float32), penalties.astype(np.float32)
+        return gram, penalties.astype(np.float32)
 
 
 def _with_columns(matrix: sp.csr_matrix, columns: IntArray, values: sp.csr_matrix) -> sp.csr_matrix:
@@ -126,18 +125,20 @@ def _with_columns(matrix: sp.csr_matrix, columns: IntArray, values: sp.csr_matri
 
 
 def _rare_first(matrix: sp.csr_matrix, rarity: float) -> sp.csr_matrix:
-    """Return histories whose squares are weighted by popularity^-rarity, that of a mean item being 1; float32 CSR.
-
-    Where there is no dense matrix, items of so very many users that they alone would fill one are left out.
-    """
+    """Return histories whose squares are weighted by popularity^-rarity, that of a mean item being 1; float32 CSR."""
     count = np.maximum(np.bincount(matrix.indices, minlength=matrix.shape[1]), 1)
     weight = (count / count.mean()) ** (-rarity / 2)
-    if not fits_dense(matrix.shape[0]):
-        order = np.argsort(count, kind="stable")
-        weight[order[np.cumsum(count[order].astype(np.float64) ** 2) > MAX_PAIRS]] = 0
-    weighted = sp.csr_matrix(matrix @ sp.diags(weight.astype(np.float32)))
-    weighted.eliminate_zeros()
-    return weighted
+    return sp.csr_matrix(matrix @ sp.diags(weight.astype(np.float32)))
+
+
+def _few_pairs(matrix: sp.csr_matrix) -> sp.csr_matrix:
+    """Leave out the columns of most users, where there is no dense matrix and they alone would fill one."""
+    if fits_dense(matrix.shape[0]):
+        return matrix
+    count = np.bincount(matrix.indices, minlength=matrix.shape[1]).astype(np.float64)
+    order, kept = np.argsort(count, kind="stable"), np.zeros(matrix.shape[1], dtype=bool)
+    kept[order] = np.cumsum(count[order] ** 2) <= MAX_PAIRS
+    return sp.csr_matrix(matrix[:, kept])
 
 
 def _attributes(train: GraphSnapshot) -> sp.csr_matrix:
