@@ -20,13 +20,15 @@ from kgrec.forget_run import Node, n_edges, rewrite, without
 from kgrec.jobs import runs_folder
 from kgrec.progress import track
 from kgrec.recommender import Recommender
-from kgrec.runs import Run, list_runs, new_name
+from kgrec.runs import Run, list_runs, new_name, remove_leftovers
 from kgrec.same import as_one
 from kgrec.snapshot import GraphSnapshot
 from kgrec.split import split_by
 from kgrec.store import open_store
 from kgrec.store.base import GraphStore
+from kgrec.store.lease import leased
 from kgrec.text import CountTokens, VectorCache, describe, token_counter
+from kgrec.text.checkpoint import drop_checkpoints
 from kgrec.traces import Search
 from kgrec.training import parts_of
 
@@ -43,9 +45,10 @@ ON_A_SERVER: Final = "files, transaction logs and backups of the server"
 def forget(graph: str, role: Role, id_: str, runs: str | Path | None = None) -> dict[str, Any]:
     """Remove a user or an item from everything that kgrec keeps, search for what is left, and write a receipt.
 
-    From the cache go the vectors of texts that nobody else has; then the node from the graph, with what is recommended
-    to the user, or of the item; then every run kept is rewritten (see `kgrec.forget_run`). Interrupted, it can be run
-    again. The receipt goes to the folder `<graph>.receipts`, and does not hold the id, but a salted SHA-256 of it.
+    No other job may be at work on the graph; what a killed one left of runs goes first. From the cache go the vectors
+    of texts that nobody else has, and checkpoints of fine-tuning; then the node from the graph, with what is
+    recommended to the user, or of the item; then every run kept is rewritten (see `kgrec.forget_run`). Interrupted, it
+    can be run again. The receipt goes to the folder `<graph>.receipts`, and does not hold the id, but a salted SHA-256 of it.
 
     Args:
         graph: URI of the graph.
@@ -58,11 +61,13 @@ def forget(graph: str, role: Role, id_: str, runs: str | Path | None = None) -> 
 
     Raises:
         UnknownUser, UnknownItem: it is neither in the graph nor in a run.
+        StoreLocked: another job is at work on the graph.
         StoreError, RunError: the graph or a run cannot be written.
         UsageError: texts that named it have to be encoded anew, and the encoder of the run is not here.
     """
     start, root, cache = time.perf_counter(), runs_folder(graph, runs), VectorCache()
-    with open_store(graph) as store:
+    with leased(graph), open_store(graph) as store:
+        remove_leftovers(root)
         before = store.snapshot()
         nodes = [(label, id_) for label in _labels(before, role)]
         there = [node for node in nodes if _has(before, node)]
@@ -72,7 +77,10 @@ def forget(graph: str, role: Role, id_: str, runs: str | Path | None = None) -> 
         after = without(before, nodes)
         n_relationships = n_edges(before) - n_edges(after)
         removed = {
-            "cache": {"vectors": cache.drop(_texts_only_before(before, holding, nodes))},
+            "cache": {
+                "vectors": cache.drop(_texts_only_before(before, holding, nodes)),
+                "checkpoints": drop_checkpoints({before.schema.digest, *(r.info["digests"]["schema"] for r in holding)}),
+            },
             "graph": {"nodes": len(there), "relationships": n_relationships, **_removed(store, there)},
             "runs": {run.name: rewrite(run, nodes, role) for run in track(holding, "rewriting runs")},
         }

@@ -27,7 +27,9 @@ QUICK: Final = 20.0
 """Seconds that learning a signal again may take, roughly; a slower one only loses the rows of the nodes."""
 
 RETRAINED: Final = "retrained"
-ROWS_REMOVED: Final = "rows removed; what all share was learnt with it too, until the next training"
+ROWS_REMOVED: Final = "rows removed; what all share was learnt with it too, until the next refresh"
+TUNED_STAYS: Final = "fine-tuned with it too, and has no rows to remove; the next refresh tunes anew, without it"
+TEXT_MODEL: Final = "text model"
 
 
 def without(graph: GraphSnapshot, nodes: Sequence[Node]) -> GraphSnapshot:
@@ -41,7 +43,8 @@ def without(graph: GraphSnapshot, nodes: Sequence[Node]) -> GraphSnapshot:
 def rewrite(run: Run, nodes: Sequence[Node], role: str) -> dict[str, Any]:
     """Write a run anew without some nodes, whole or not at all.
 
-    Settings and blends stay: they are a few numbers for all users together.
+    Settings and blends stay: they are a few numbers for all users together. What was learnt with the nodes too, and has
+    no rows of theirs, is named in run.json under "learnt_with": the next refresh learns it anew (kgrec/rule.py).
 
     Args:
         run: the run.
@@ -49,7 +52,7 @@ def rewrite(run: Run, nodes: Sequence[Node], role: str) -> dict[str, Any]:
         role: "user" or "item".
 
     Returns:
-        What went: relationships, recommendations, and what became of each signal.
+        What went: relationships, recommendations, and what became of each signal, and of a fine-tuned text model.
 
     Raises:
         RunError: it is damaged, or cannot be written.
@@ -61,12 +64,16 @@ def rewrite(run: Run, nodes: Sequence[Node], role: str) -> dict[str, Any]:
     trained, again = _relearnt(model, train)
     facts = {name: value for name, value in run.info.items() if name not in FACTS}
     facts["forgotten"] = run.info.get("forgotten", 0) + 1
+    signals = {name: RETRAINED if name in again else ROWS_REMOVED for name in trained.model.signals}
+    kept = {TEXT_MODEL: TUNED_STAYS} if trained.tuned else {}
+    facts["learnt_with"] = [*(name for name, done in signals.items() if done == ROWS_REMOVED), *kept]
     tables, n_listed = _lists(run, f"{role}_id", nodes[0][1])
     save_model(run.folder, trained, model.config, facts, tables)
     return {
         "relationships": n_edges(old) - n_edges(train),
         "recommendations": n_listed,
-        "signals": {name: RETRAINED if name in again else ROWS_REMOVED for name in trained.model.signals},
+        "signals": signals,
+        **kept,
     }
 
 

@@ -209,7 +209,7 @@ class _Job:
             for run in list_runs(self.root)
             if run.info.get("refresh", {}).get("how") == decision.how
         ]
-        nothing = intake.is_empty and serving is not None and not self.full
+        nothing = intake.is_empty and serving is not None and not (self.full or "forgotten" in serving.info)
         told = {"how": decision.how, "why": decision.why, "expected_seconds": took[-1] if took else None}
         return {
             "result": "would end: nothing new" if nothing else "would learn",

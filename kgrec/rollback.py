@@ -11,6 +11,7 @@ from kgrec.jobs import runs_folder
 from kgrec.publish import publish
 from kgrec.runs import find_run, list_runs, remove_run
 from kgrec.store import open_store
+from kgrec.store.lease import leased
 
 
 def roll_back(graph: str, run: str | None = None, runs: str | Path | None = None, k: int = 20) -> dict[str, Any]:
@@ -26,12 +27,13 @@ def roll_back(graph: str, run: str | None = None, runs: str | Path | None = None
         "run", "recommendations", "vectors" as published, and "instead_of", the run that was.
 
     Raises:
+        StoreLocked: another job is at work on the graph.
         UsageError: nothing was published before.
         RunError: the run's files are gone.
         StoreError: the graph cannot be written, or lacks what the run recommends; it is as it was.
     """
     root = runs_folder(graph, runs)
-    with open_store(graph) as store:
+    with leased(graph), open_store(graph) as store:
         current = store.published()
         settle(root, current)
         wanted = run or (before(root, current) if current else None)

@@ -2,6 +2,8 @@
 
     full      there is no run to start from, the settings or the schema are others, or it was asked for
     full      the behaviours have grown by more than a fifth since settings and blend were chosen
+    full      the text model was fine-tuned on behaviours of a user, or with an item, that was forgotten since
+    refit     a signal has learnt from a user or an item that was forgotten since
     refit     behaviours or items have grown by more than a twentieth since the signals were fitted
     fold-in   else
 
@@ -73,6 +75,9 @@ def decide(
     since_chosen, since_fitted = (now.growth_since(size) for size in (chosen(info), fitted(info)))
     if since_chosen > CHOOSE:
         return Decision("full", f"{since_chosen:.1%} more since settings were chosen, above {CHOOSE:.0%}")
+    if learnt_with := info.get("learnt_with"):
+        how: How = "full" if "text model" in learnt_with else "refit"
+        return Decision(how, f"learnt with what was forgotten since: {', '.join(learnt_with)}")
     if since_fitted > FIT:
         return Decision("refit", f"{since_fitted:.1%} more since the signals were fitted, above {FIT:.0%}")
     return Decision("fold-in", f"{since_fitted:.1%} more since the signals were fitted, up to {FIT:.0%}")

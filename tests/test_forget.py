@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -12,19 +13,22 @@ from safetensors.numpy import load_file
 
 from kgrec import recommender
 from kgrec.config import Config
-from kgrec.errors import UnknownItem, UnknownUser
+from kgrec.errors import StoreLocked, UnknownItem, UnknownUser
 from kgrec.forget import forget, matches
-from kgrec.forget_run import RETRAINED, ROWS_REMOVED, without
+from kgrec.forget_run import RETRAINED, ROWS_REMOVED, TUNED_STAYS, without
 from kgrec.jobs import publish_run, train_run
 from kgrec.recommender import Recommender
+from kgrec.refresh import refresh
 from kgrec.runs import find_run, root_of
 from kgrec.signals.cf.ease import EASE
 from kgrec.snapshot import GraphSnapshot
 from kgrec.store import open_store
+from kgrec.store.lease import leased
 from kgrec.tables import GraphTables
 from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.graphs import HAS_TAG, LIKED, two_communities
 from kgrec.text.cache import _text_keys
+from kgrec.text.checkpoint import Progress, keep
 
 GRAPHS = ("shop.lbug", "oxigraph:market")
 USER, ITEM = "canary-user-0123456789", "canary-item-0123456789"
@@ -221,3 +225,56 @@ def test_the_command_ends_with_1_where_a_trace_is_left_and_with_2_for_an_unknown
     assert done.code == 0
     assert json.loads(done.out)["removed"]["graph"]["nodes"] == 1
     assert kgrec("forget", graph, "shop", ITEM).code == 2
+
+
+def test_what_a_killed_job_left_goes_first(graph, tmp_path):
+    root = root_of(graph)
+    run = find_run(root)
+    left = root / f".{run.name}.{socket.gethostname().replace('.', '_')}-999999999-0123abcd"
+    shutil.copytree(run.folder, left)
+    half = tmp_path / "cache" / "vectors" / "0123" / "left.part"
+    half.parent.mkdir(parents=True)
+    half.write_text(USER)
+    assert forget(graph, "user", USER)["searched"]["found"] == []
+    assert holding(tmp_path, USER) == []
+    assert not left.exists()
+
+
+def test_no_other_job_may_be_at_work_on_the_graph(graph, tmp_path):
+    with leased(graph), pytest.raises(StoreLocked, match="is at work on"):
+        forget(graph, "user", USER)
+    assert holding(tmp_path, USER) != []
+
+
+def test_a_fine_tuned_text_model_is_named_in_the_receipt_and_tuned_anew_by_the_next_refresh(
+    model, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KGREC_CACHE", "cache")
+    tune = {"method": "lora", "rank": 2, "steps": 1, "batch": 8}
+    config = Config(signals=("popularity", "text"), budget="1s", encoder=str(model("bert")), tune=tune)
+    refresh("shop.lbug", with_canaries(), config=config)
+    checkpoints = list((tmp_path / "cache" / "tuning").iterdir())
+    assert len(checkpoints) == 1
+    other = tmp_path / "cache" / "tuning" / "other.safetensors"
+    keep(other, Progress(), {}, "digest of another schema")
+    receipt = forget("shop.lbug", "user", USER)
+    [of_run] = receipt["removed"]["runs"].values()
+    assert of_run["text model"] == TUNED_STAYS
+    assert receipt["removed"]["cache"]["checkpoints"] == 1
+    assert list((tmp_path / "cache" / "tuning").iterdir()) == [other]
+    assert holding(tmp_path, USER) == []
+    with open_store("shop.lbug", read_only=True) as store:
+        rest = store.read()
+    anew = refresh("shop.lbug", rest, force=True)
+    assert (anew["how"], anew["why"]) == ("full", "learnt with what was forgotten since: text model")
+    assert refresh("shop.lbug", rest)["result"] == "nothing new"
+
+
+def test_a_signal_that_lost_its_rows_is_fitted_anew_by_the_next_refresh(graph, monkeypatch):
+    monkeypatch.setattr(EASE, "cost", classmethod(lambda cls, settings, train: 1e6))
+    forget(graph, "user", USER)
+    with open_store(graph, read_only=True) as store:
+        rest = store.read()
+    foreseen = refresh(graph, rest, dry_run=True)
+    assert (foreseen["how"], foreseen["why"]) == ("refit", "learnt with what was forgotten since: ease")

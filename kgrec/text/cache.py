@@ -125,6 +125,8 @@ class _Shelf:
     def drop(self, keys: Keys) -> int:
         """Remove vectors by their keys [n, 16]; a file that held some is written anew without them."""
         dropped = 0
+        for part in self.folder.glob("*.part"):  # of a job that was killed; one at work loses a chunk of caching
+            part.unlink(missing_ok=True)
         for file in self.folder.glob("*.safetensors"):
             arrays = self._load(file)
             kept = _positions(arrays["keys"], keys) < 0 if arrays else np.ones(0, bool)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from kgrec.progress import say
+from kgrec.text.cache import cache_folder
 
 Tensors = Mapping[str, Mapping[str, torch.Tensor]]
 
@@ -40,13 +41,21 @@ class Progress:
         return len(losses) - 1 - losses.index(min(losses))
 
 
-def keep(file: Path, progress: Progress, tensors: Tensors) -> None:
-    """Write a checkpoint, whole or not at all; a folder that cannot be written to costs the resuming, not the run."""
+def checkpoints() -> Path:
+    """Return the folder of checkpoints."""
+    return cache_folder() / "tuning"
+
+
+def keep(file: Path, progress: Progress, tensors: Tensors, schema: str) -> None:
+    """Write a checkpoint of a tuning on texts of a schema, whole or not at all.
+
+    A folder that cannot be written to costs the resuming, not the run.
+    """
     flat = {f"{part}/{name}": t.contiguous() for part, named in tensors.items() for name, t in named.items()}
     part = file.with_name(f"{uuid.uuid4().hex}.part")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        save_file(flat, part, {"progress": json.dumps(asdict(progress))})
+        save_file(flat, part, {"progress": json.dumps(asdict(progress)), "schema": schema})
         part.replace(file)
     except OSError as error:
         say(f"Fine-tuning could not be resumed from here: {error}")
@@ -70,3 +79,23 @@ def find(file: Path) -> tuple[Progress, dict[str, dict[str, torch.Tensor]]] | No
         say(f"{file} is damaged ({error}); fine-tuning begins anew")
         return None
     return Progress(values["step"], [(step, loss) for step, loss in values["losses"]], values["done"]), tensors
+
+
+def drop_checkpoints(schemas: Collection[str]) -> int:
+    """Remove the checkpoints of all tunings on texts of schemas, and what cannot be told; return how many there were.
+
+    Whose behaviours one learnt from is not written in it, so all that may have known a user go.
+    """
+    files = [*(file for file in checkpoints().glob("*.safetensors") if _schema(file) in (*schemas, None))]
+    files += checkpoints().glob("*.part")  # of a job that was killed
+    for file in files:
+        file.unlink(missing_ok=True)
+    return len(files)
+
+
+def _schema(file: Path) -> str | None:
+    try:
+        with safe_open(file, framework="pt") as stored:
+            return (stored.metadata() or {}).get("schema")
+    except (OSError, SafetensorError):
+        return None

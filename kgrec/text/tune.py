@@ -23,8 +23,8 @@ from kgrec.errors import UsageError
 from kgrec.progress import say, track
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
 from kgrec.text.adapters import adapted, after_step, learnt, memory, regularisation, take
-from kgrec.text.cache import VectorCache, cache_folder
-from kgrec.text.checkpoint import Progress, find, keep
+from kgrec.text.cache import VectorCache
+from kgrec.text.checkpoint import Progress, checkpoints, find, keep
 from kgrec.text.contrast import contrast
 from kgrec.text.encoder import Tokens, TransformersEncoder, n_fitting
 from kgrec.text.model_folder import folder_digest
@@ -69,7 +69,7 @@ def tune(
         train.digest,
     )
     key = json.dumps([encoder.identity, train.digest, settings.model_dump(), seed])
-    file = cache_folder() / "tuning" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
+    file = checkpoints() / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
     progress, best = _Tuning(train, encoder, cache, settings, seed, origin, file).run()
     return Tuned(origin, {name: tensor.numpy() for name, tensor in best.items()}, tuple(progress.losses))
 
@@ -162,11 +162,11 @@ class _Tuning:
 
     def _keep(self) -> None:
         if self.progress.done:
-            return keep(self.file, self.progress, {"best": self.best})
+            return keep(self.file, self.progress, {"best": self.best}, self.origin.schema)
         state = self.optimiser.state_dict()["state"]
         optimiser = {f"{number}/{name}": t for number, of in state.items() for name, t in of.items()}
         parts = {"best": self.best, "weights": learnt(self.module), "optimiser": optimiser}
-        keep(self.file, self.progress, {**parts, **memory(self.module, self.settings.method)})
+        keep(self.file, self.progress, {**parts, **memory(self.module, self.settings.method)}, self.origin.schema)
 
     def _loss(self, windows: Windows, rng: np.random.Generator) -> torch.Tensor:
         """Return the loss of every item of the windows that something comes before."""
