@@ -48,7 +48,8 @@ def forget(graph: str, role: Role, id_: str, runs: str | Path | None = None) -> 
     No other job may be at work on the graph; what a killed one left of runs goes first. From the cache go the vectors
     of texts that nobody else has, and checkpoints of fine-tuning; then the node from the graph, with what is
     recommended to the user, or of the item; then every run kept is rewritten (see `kgrec.forget_run`). Interrupted, it
-    can be run again. The receipt goes to the folder `<graph>.receipts`, and does not hold the id, but a salted SHA-256 of it.
+    can be run again. The receipt goes to the folder `<graph>.receipts`, and does not hold the id, but a salted SHA-256
+    of it.
 
     Args:
         graph: URI of the graph.
@@ -79,7 +80,9 @@ def forget(graph: str, role: Role, id_: str, runs: str | Path | None = None) -> 
         removed = {
             "cache": {
                 "vectors": cache.drop(_texts_only_before(before, holding, nodes)),
-                "checkpoints": drop_checkpoints({before.schema.digest, *(r.info["digests"]["schema"] for r in holding)}),
+                "checkpoints": drop_checkpoints(
+                    {before.schema.digest, *(r.info["digests"]["schema"] for r in holding)}
+                ),
             },
             "graph": {"nodes": len(there), "relationships": n_relationships, **_removed(store, there)},
             "runs": {run.name: rewrite(run, nodes, role) for run in track(holding, "rewriting runs")},

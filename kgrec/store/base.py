@@ -147,8 +147,8 @@ class GraphStore(ABC):
         Args:
             recommendations: columns user_id, item_id, score, rank, graph, cf, content.
             run: name of the run they come from, written on each relationship.
-            vectors: the run's, which replace all that are there, of other labels too; without them those stay. An
-                embedded graph changes both in one step; on a server the vectors come first, label by label.
+            vectors: the run's, which replace all that are there, of other labels too, in the same step; without them
+                those stay.
         """
 
     @abstractmethod

@@ -1,8 +1,8 @@
 """The graph store on a Neo4j server.
 
 A write of up to `BATCH` rows is one transaction. A larger one is several, under a marker (`neo4j_lease`): until it is
-done, readers through kgrec are told to wait, and if it fails it is taken back. Recommendations are written under a new
-release number, and one small transaction makes that the one that counts.
+done, readers through kgrec are told to wait, and if it fails it is taken back. Recommendations and vectors are written
+under a new release number, and one small transaction makes that the one that counts.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -21,6 +20,7 @@ from kgrec.schema import Schema
 from kgrec.snapshot import FloatArray
 from kgrec.store import neo4j_published as published
 from kgrec.store import neo4j_rows as rows
+from kgrec.store import neo4j_vectors
 from kgrec.store.base import ROW_LIMIT, TIME_LIMIT, GraphStore, NodeVectors
 from kgrec.store.cypher_errors import refused, too_many
 from kgrec.store.merge import merge
@@ -185,7 +185,7 @@ class Neo4jStore(GraphStore):
         return _frame(found, names)
 
     def write_vectors(self, label: str, ids: pa.Array, vectors: FloatArray) -> None:
-        """Set the vectors of nodes, in indexed nodes `<label>Vector` (id, embedding); replaces earlier ones.
+        """Set the vectors of nodes, in indexed nodes `<label>Vector` (id, embedding); replaces earlier ones at once.
 
         Args:
             label: a label of the schema.
@@ -203,9 +203,7 @@ class Neo4jStore(GraphStore):
             StoreError: the label has no vectors.
         """
         self._vector_length(label)
-        query = f"MATCH (v:{quote(label + 'Vector')} {{id: $id}}) RETURN v.embedding AS vector"
-        found = self._database.rows(query, id=id_)
-        return np.asarray(found[0]["vector"], dtype=np.float32) if found else None
+        return neo4j_vectors.vector(self._database, label, id_)
 
     def nearest(self, label: str, vector: FloatArray, k: int) -> pd.DataFrame:
         """Return the k nodes of a label nearest to a vector [d] by cosine, through the vector index.
@@ -218,7 +216,7 @@ class Neo4jStore(GraphStore):
         node, length = self.node_label(label), self._vector_length(label)
         if len(vector) != length:
             raise StoreError(f"vectors of {label} in {self.uri} have {length} dimensions; this one has {len(vector)}")
-        return published.nearest(self._database, label, node, vector, k, self.is_adopted())
+        return neo4j_vectors.nearest(self._database, label, node, vector, k, self.is_adopted())
 
     def publish(self, recommendations: pa.Table, run: str, vectors: NodeVectors | None = None) -> None:
         """Replace what is recommended by these: a reader sees the old release or the new one, never half of one.
@@ -226,14 +224,14 @@ class Neo4jStore(GraphStore):
         Args:
             recommendations: columns user_id, item_id, score, rank, graph, cf, content.
             run: name of the run they come from, written on each relationship.
-            vectors: of the run; written before, label by label.
+            vectors: of the run, which become current with the lists; without them those that are there stay.
 
         Raises:
             StoreLocked: another is publishing.
             StoreError: nothing was loaded yet, a user or an item is not in the graph, or the server failed.
         """
         self._check_writable()
-        published.publish(self._database, self.declared(), recommendations, run, vectors or {})
+        published.publish(self._database, self.declared(), recommendations, run, vectors)
 
     def published(self) -> str | None:
         """Return the name of the published run, or None if none is."""
@@ -271,10 +269,10 @@ class Neo4jStore(GraphStore):
 
     def _vector_length(self, label: str) -> int:
         self.node_label(label)
-        length = published.vector_length(self._database, label)
-        if length is None:
+        found = neo4j_vectors.marker(self._database, label)
+        if found is None:
             raise self.has_no_vectors(label)
-        return length
+        return found.length
 
     def _restore(self, before: Schema | None, declared: Schema) -> None:
         """Take back a schema that was declared for a write that failed, unless half of that write is there."""

@@ -1,21 +1,22 @@
-"""What kgrec adds to a graph in Neo4j: vectors with their index, and recommendations by release."""
+"""What kgrec publishes in Neo4j: recommendations and vectors, by release."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
-import pandas as pd
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgrec.columns import to_mask
 from kgrec.progress import track
-from kgrec.schema import NodeLabel, Schema
+from kgrec.schema import Schema
 from kgrec.snapshot import FloatArray
 from kgrec.store import neo4j_rows as rows
+from kgrec.store import neo4j_vectors
 from kgrec.store.base import NodeVectors, check_known
 from kgrec.store.neo4j_database import Database
 from kgrec.store.neo4j_lease import held
@@ -26,83 +27,67 @@ _MARKER: Final = "release"
 _RECOMMENDED: Final = "MATCH ()-[x:RECOMMENDED]->() WHERE x.release IS NOT NULL AND x.run IS NOT NULL"
 """What kgrec recommends; others may use the type for theirs."""
 
-_VECTORS: Final = 1000
-"""Vectors a transaction."""
+_EARLIER: Final = f"{_RECOMMENDED} AND x.release <> $keep"
+_POINT: Final = "MERGE (now:Published {id: 'now'}) SET now.run = $run, now.release = $release"
 
 
 def write_vectors(database: Database, label: str, ids: pa.Array, vectors: FloatArray) -> None:
-    """Set the vectors of nodes, in indexed nodes `<label>Vector` (id, embedding); replaces earlier ones.
+    """Replace the vectors of a label in one step; arguments as `neo4j_vectors.stage`.
 
-    Args:
-        label: a label of the schema.
-        ids: keys [n].
-        vectors: float32 [n, d]; a row of zeros is a node without a vector, and is left out.
+    Raises:
+        StoreLocked: another is publishing.
     """
-    name, index = f"{label}Vector", _index(label)
-    given = np.any(vectors != 0, axis=1)
-    pairs = [list(row) for row in zip(ids.filter(pa.array(given)).to_pylist(), vectors[given].tolist(), strict=True)]
-    database.constrain({name: "id"})
-    if vector_length(database, label) not in (None, vectors.shape[1]):
-        database.write(f"DROP INDEX {quote(index)} IF EXISTS")
-    stamp = int(database.rows("RETURN timestamp() AS now")[0]["now"])
-    query = (
-        f"UNWIND $rows AS row MERGE (v:{quote(name)} {{id: row[0]}}) SET v.stamp = $stamp "
-        "WITH v, row CALL db.create.setNodeVectorProperty(v, 'embedding', row[1])"
-    )
-    for part in rows.pieces(pairs, np.ones(len(pairs), np.int64), _VECTORS):
-        database.write(query, rows=part, stamp=stamp)
-    database.delete(f"MATCH (x:{quote(name)}) WHERE x.stamp <> $stamp", stamp=stamp)
-    options = f"{{`vector.dimensions`: {vectors.shape[1]}, `vector.similarity_function`: 'cosine'}}"
-    database.write(
-        f"CREATE VECTOR INDEX {quote(index)} IF NOT EXISTS FOR (v:{quote(name)}) ON (v.embedding) "
-        f"OPTIONS {{indexConfig: {options}}}"
-    )
-    database.rows("CALL db.awaitIndex($index, 300)", index=index)
+    database.constrain({"_Kgrec": "id"})
+    with database.session(write=True) as session, held(session, _MARKER, database.uri) as lease:
+        staged = neo4j_vectors.stage(database, lease, label, ids, vectors, neo4j_vectors.last_release(database) + 1)
+        write_batch(lease, neo4j_vectors.MARK, [staged.row])
+        neo4j_vectors.sweep(database, [label])
 
 
-def vector_length(database: Database, label: str) -> int | None:
-    """Return the length of a label's vectors; None if it has none."""
-    query = "SHOW VECTOR INDEXES YIELD name, options WHERE name = $index RETURN options"
-    found = database.rows(query, index=_index(label))
-    return int(found[0]["options"]["indexConfig"]["vector.dimensions"]) if found else None
-
-
-def nearest(database: Database, label: str, node: NodeLabel, vector: FloatArray, k: int, foreign: bool) -> pd.DataFrame:
-    """Return the k nodes of a label nearest to a vector [d] by cosine: columns `id`, `name`, `score`."""
-    key = f"n.{quote(node.key)}"
-    own = f"toString({key})" if foreign else key
-    query = (
-        "CALL db.index.vector.queryNodes($index, $enough, $vector) YIELD node AS v "
-        "WITH v, 2 * vector.similarity.cosine(v.embedding, $vector) - 1 AS score "
-        f"MATCH (n:{quote(label)}) WHERE {own} = v.id "
-        f"RETURN v.id AS id, coalesce(toString(n.{quote(node.name or node.key)}), v.id) AS name, score "
-        "ORDER BY score DESC, id LIMIT $k"
-    )
-    # The index is approximate: the nearest of more than k are the nearest k more surely.
-    values = {"k": k, "enough": 2 * k + 10, "vector": np.asarray(vector, dtype=float).tolist()}
-    found = database.rows(query, index=_index(label), **values)
-    return pd.DataFrame([row.values() for row in found], columns=["id", "name", "score"])
-
-
-def publish(database: Database, schema: Schema, recommendations: pa.Table, run: str, vectors: NodeVectors) -> None:
-    """Replace what is recommended by these: a reader sees the old release or the new one, never half of one.
+def publish(
+    database: Database, schema: Schema, recommendations: pa.Table, run: str, vectors: NodeVectors | None
+) -> None:
+    """Replace lists and vectors in one step: a reader sees the old release or the new one, never half of one.
 
     Args:
         database: of the graph.
         schema: of the graph.
         recommendations: columns user_id, item_id, score, rank, graph, cf, content.
         run: name of the run they come from, written on each relationship.
-        vectors: of the run; written before, once it is known that the recommendations can be.
+        vectors: of the run, which replace those of all labels; without them those stay.
 
     Raises:
         StoreLocked: another is publishing.
         StoreError: a user or an item is not in the graph, or the server failed.
     """
+    query, lists, sizes = _lists(database, schema, recommendations)
+    database.constrain({"_Kgrec": "id", "Published": "id"})
+    with database.session(write=True) as session, held(session, _MARKER, database.uri) as lease:
+        database.delete(_EARLIER, keep=_release(database))  # what a publication that was cut off left
+        release = neo4j_vectors.last_release(database) + 1
+        values: dict[str, Any] = {"run": run, "release": release}
+        staged = [
+            neo4j_vectors.stage(database, lease, label, *of, release).row for label, of in (vectors or {}).items()
+        ]
+        for part in track(list(rows.pieces(lists, sizes)), "publishing"):
+            write_batch(lease, query, part, **values)
+        switch = f"{_POINT} WITH now {neo4j_vectors.MARK}"
+        write_batch(lease, switch if vectors is None else f"{switch} {neo4j_vectors.UNMARK_OTHERS}", staged, **values)
+        database.delete(_EARLIER, keep=release)
+        neo4j_vectors.sweep(database, schema.nodes)
+
+
+def _lists(
+    database: Database, schema: Schema, recommendations: pa.Table
+) -> tuple[str, list[list[Any]], npt.NDArray[np.int64]]:
+    """Return a statement that writes lists, its rows, one a user, and how many relationships each makes.
+
+    Raises:
+        StoreError: a user or an item is not in the graph.
+    """
     user_ids, item_ids = (recommendations.column(name).cast(pa.string()) for name in ("user_id", "item_id"))
     users = _node_ids(database, schema, schema.roles.users, user_ids, "user")
     items = _node_ids(database, schema, schema.roles.items, item_ids, "item")
-    for label, (ids, rows_of) in vectors.items():
-        write_vectors(database, label, ids, rows_of)
     columns = [("rank", "int"), *((name, "float") for name in ("score", "graph", "cf", "content"))]
     table = pa.table({"src": users, "dst": items, **{name: recommendations.column(name) for name, _ in columns}})
     lists, sizes = rows.grouped(table, columns)
@@ -112,17 +97,7 @@ def publish(database: Database, schema: Schema, recommendations: pa.Table, run: 
         "MATCH (x) WHERE elementId(x) = row[1][i] "
         f"CREATE (u)-[:RECOMMENDED {{{shares}, run: $run, release: $release}}]->(x)"
     )
-    database.constrain({"_Kgrec": "id", "Published": "id"})
-    with database.session(write=True) as session, held(session, _MARKER, database.uri) as lease:
-        current = _release(database)
-        earlier = f"{_RECOMMENDED} AND x.release <> $keep"
-        database.delete(earlier, keep=current)
-        values = {"run": run, "release": current + 1}
-        for part in track(list(rows.pieces(lists, sizes)), "publishing"):
-            write_batch(lease, query, part, **values)
-        point = "MERGE (now:Published {id: 'now'}) SET now.run = $run, now.release = $release"
-        write_batch(lease, point, [], **values)
-        database.delete(earlier, keep=values["release"])
+    return query, lists, sizes
 
 
 def unpublish(database: Database, labels: Iterable[str]) -> None:
@@ -130,10 +105,7 @@ def unpublish(database: Database, labels: Iterable[str]) -> None:
     database.write("MATCH (now:Published {id: 'now'}) DELETE now")
     database.delete(_RECOMMENDED)
     database.write("DROP CONSTRAINT `kgrec_Published` IF EXISTS")
-    for label in labels:
-        database.write(f"DROP INDEX {quote(_index(label))} IF EXISTS")
-        database.write(f"DROP CONSTRAINT {quote(f'kgrec_{label}Vector')} IF EXISTS")
-        database.delete(f"MATCH (x:{quote(label + 'Vector')})")
+    neo4j_vectors.clear(database, labels)
 
 
 def _release(database: Database) -> int:
@@ -152,7 +124,3 @@ def _node_ids(
     at = pc.index_in(ids, value_set=known)
     check_known(ids, to_mask(pc.is_valid(at)), role)
     return pa.chunked_array([found]).take(at)
-
-
-def _index(label: str) -> str:
-    return f"kgrec_{label}_embedding"

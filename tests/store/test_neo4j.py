@@ -213,6 +213,64 @@ def test_readers_of_recommendations_never_see_half_of_a_set(neo4j_uri: str, stor
     assert set(seen) == {len(things)}
 
 
+BOTH = (
+    "MATCH (now:Published) MATCH (:User)-[r:RECOMMENDED]->() WHERE r.release = now.release "
+    "WITH DISTINCT now, r.run AS run MATCH (v:ThingVector) WHERE v.release = now.release "
+    "RETURN now.run AS now, run, v.embedding[0] AS first, size(v.embedding) AS length, count(v) AS n"
+)
+
+
+def test_lists_and_vectors_change_in_one_step(neo4j_uri: str, store: Neo4jStore) -> None:
+    things = [f"t{i}" for i in range(4_000)]
+    nodes = {**contract_tables().nodes, "Thing": pa.table({"id": [*things, "$rows", "\\"]})}
+    store.write(GraphTables(SCHEMA, nodes, contract_tables().edges))
+    listed, seen, done = recommendations(["a"] * len(things), things), [], threading.Event()
+
+    def publish(run: int) -> None:
+        vectors = np.full((len(things), run + 2), run + 1.0, np.float32)  # of another length each time
+        store.publish(listed, f"run-{run}", {"Thing": (pa.array(things), vectors)})
+
+    def watch() -> None:
+        with Neo4jStore(neo4j_uri, read_only=True) as reader:
+            while not done.is_set():
+                seen.extend(reader.cypher(BOTH).itertuples(index=False, name=None))
+
+    publish(0)
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        publish(1)
+        publish(2)
+    finally:
+        done.set()
+        watcher.join()
+    assert set(seen) == {(f"run-{n}", f"run-{n}", n + 1.0, n + 2, len(things)) for n in (0, 1, 2)}
+    assert store.cypher("MATCH (v:ThingVector) RETURN count(v) AS n")["n"][0] == len(things)
+    assert store.nearest("Thing", np.ones(4, np.float32), 1)["score"].tolist() == [1.0]
+
+
+def test_vectors_of_a_publication_that_was_cut_off_do_not_count_and_go(
+    store: Neo4jStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write(contract_tables())
+    listed, ids = recommendations(["a"], ["i1"]), pa.array(["i1", "i2"])
+    store.publish(listed, "first", {"Item": (ids, np.eye(2, dtype=np.float32))})
+
+    def cut_off(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("kgrec.store.neo4j_published.track", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            store.publish(listed, "second", {"Item": (ids, np.ones((2, 3), np.float32))})
+    np.testing.assert_array_equal(store.vector("Item", "i1"), [1, 0])
+    assert store.nearest("Item", np.array([1, 0], np.float32), 1)["id"].tolist() == ["i1"]
+    store.publish(listed, "second", {"User": (pa.array(["a"]), np.ones((1, 3), np.float32))})
+    assert store.cypher("MATCH (v:ItemVector) RETURN count(v) AS n")["n"][0] == 0
+    message(lambda: store.vector("Item", "i1"))
+    np.testing.assert_array_equal(store.vector("User", "a"), [1, 1, 1])
+
+
 def test_the_server_dies_in_a_bulk_write_and_a_retry_completes(
     tmp_path: Path, neo4j_server: str, impatient: None
 ) -> None:
