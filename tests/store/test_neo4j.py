@@ -233,7 +233,8 @@ def test_lists_and_vectors_change_in_one_step(neo4j_uri: str, store: Neo4jStore)
     def watch() -> None:
         with Neo4jStore(neo4j_uri, read_only=True) as reader:
             while not done.is_set():
-                seen.extend(reader.cypher(BOTH).itertuples(index=False, name=None))
+                found = list(reader.cypher(BOTH).itertuples(index=False, name=None))
+                seen.extend(found or ["nothing"])
 
     publish(0)
     watcher = threading.Thread(target=watch)
