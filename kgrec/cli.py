@@ -377,6 +377,31 @@ def audit_data(graph: Graph, as_json: Json = False) -> None:
     _show_findings(find(graph), "nothing is odd in the data", as_json)
 
 
+@runs_app.command("track")
+def runs_track(
+    graph: Graph,
+    run: Annotated[str | None, typer.Argument(help="Name of a run; the newest if not given.")] = None,
+    tensorboard: Annotated[Path | None, typer.Option(help="Folder that TensorBoard reads.")] = None,
+    mlflow: Annotated[str | None, typer.Option(help="URI of an MLflow server.")] = None,
+    runs: Runs = None,
+    as_json: Json = False,
+) -> None:
+    """Log what a run measured in TensorBoard or MLflow, once however often this is called."""
+    from kgrec.jobs import runs_folder
+    from kgrec.runs import find_run
+    from kgrec.tracking import to_mlflow, to_tensorboard
+
+    if tensorboard is None and mlflow is None:
+        raise UsageError("nowhere to log to; expected --tensorboard FOLDER, --mlflow URI or both")
+    found = find_run(runs_folder(graph, runs), run)
+    logged = {
+        **({"TensorBoard": to_tensorboard(found, tensorboard)} if tensorboard else {}),
+        **({"MLflow": to_mlflow(found, mlflow, graph)} if mlflow else {}),
+    }
+    told = {where: "logged" if new else "was there already" for where, new in logged.items()}
+    show_facts(f"run {found.name}", told, as_json)
+
+
 @runs_app.command("prune")
 def runs_prune(
     graph: Graph,
@@ -418,6 +443,7 @@ def refresh(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; say what would be done.")] = False,
     log: Annotated[str, typer.Option(help="text, or json: a line of JSON on stderr for each step.")] = "text",
     metrics: Annotated[Path | None, typer.Option(help="File of figures for Prometheus' textfile collector.")] = None,
+    trace: Annotated[bool, typer.Option("--trace", help="Send spans to OpenTelemetry, as OTEL_… say.")] = False,
     k: K = 20,
     runs: Runs = None,
     as_json: Json = False,
@@ -428,6 +454,7 @@ def refresh(
     result = told_refresh(
         metrics,
         log,
+        trace,
         graph=graph,
         source=source,
         loader=loader,

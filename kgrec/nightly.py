@@ -1,4 +1,4 @@
-"""A refresh as an unattended job runs it: one summary line, a log on request, figures for Prometheus on request."""
+"""A refresh as an unattended job runs it: one summary line; on request a log, figures for Prometheus, and spans."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from typing import Any
 from kgrec.errors import GateRefused, KgrecError, StoreLocked, UsageError
 from kgrec.refresh import refresh
 from kgrec.report import Report, write_metrics
+from kgrec.tracing import provider, trace_job
 
 
-def told_refresh(metrics: Path | None, log: str, *, graph: str, **options: Any) -> dict[str, Any]:
+def told_refresh(metrics: Path | None, log: str, trace: bool = False, *, graph: str, **options: Any) -> dict[str, Any]:
     """Refresh a graph and tell how it went, also where it went wrong.
 
     Args:
         metrics: file of figures; none if not given.
         log: "text" or "json".
+        trace: whether to send spans to OpenTelemetry.
         graph: URI of the graph.
         options: of `refresh`.
 
@@ -25,21 +27,25 @@ def told_refresh(metrics: Path | None, log: str, *, graph: str, **options: Any) 
         What `refresh` returns, and "job", the id in the log.
 
     Raises:
+        MissingExtra: spans were asked for, and OpenTelemetry is not installed.
         KgrecError: as `refresh`, after the figures were written.
     """
     if log not in ("text", "json"):
         raise UsageError(f"--log {log!r}; expected text or json")
     if metrics and not metrics.parent.is_dir():
         raise UsageError(f"--metrics {metrics}: there is no folder {metrics.parent}; expected one that is there")
+    spans = provider() if trace else None
     report, start = Report("json" if log == "json" else "text"), time.perf_counter()
     result: dict[str, Any] = {"result": "failed"}
     try:
         result = refresh(graph, report=report, **options)
     except KgrecError as error:
-        result = {"result": _kind(error)}
-        report.step("end", result=result["result"], error=str(error))
+        result = {"result": _kind(error), "error": str(error)}
+        report.step("end", **result)
         raise
     finally:
+        if spans:
+            trace_job(spans, "kgrec refresh", report, time.time_ns(), {"graph": graph, **result})
         if metrics and not options.get("dry_run"):
             seconds = round(time.perf_counter() - start, 1)
             write_metrics(

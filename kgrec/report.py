@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import time
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -26,15 +27,18 @@ class Report:
     Attributes:
         job: id of the job, in every line.
         steps: step → when it began, ISO 8601 in UTC.
+        told: each step, when it began in nanoseconds since 1970, and what was told of it.
     """
 
     def __init__(self, log: Log = "text") -> None:
         self.job, self.steps, self._log = uuid.uuid4().hex[:12], dict[str, str](), log
+        self.told: list[tuple[str, int, dict[str, Any]]] = []
 
     def step(self, name: str, **facts: Any) -> None:
         """Tell that a step begins: a line on stderr, of JSON on request, else only while somebody watches."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         self.steps[name] = now
+        self.told.append((name, time.time_ns(), facts))
         if self._log == "json":
             print(json.dumps({"time": now, "job": self.job, "step": name, **facts}), file=sys.stderr, flush=True)
         else:

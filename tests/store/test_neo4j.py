@@ -221,7 +221,7 @@ BOTH = (
 
 
 def test_lists_and_vectors_change_in_one_step(neo4j_uri: str, store: Neo4jStore) -> None:
-    things = [f"t{i}" for i in range(4_000)]
+    things = [f"t{i}" for i in range(1_000)]
     nodes = {**contract_tables().nodes, "Thing": pa.table({"id": [*things, "$rows", "\\"]})}
     store.write(GraphTables(SCHEMA, nodes, contract_tables().edges))
     listed, seen, done = recommendations(["a"] * len(things), things), [], threading.Event()
