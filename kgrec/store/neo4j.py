@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import pandas as pd
 import pyarrow as pa
@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 
 _ALONE: Final = ("can only be executed in an implicit transaction", "ForbiddenDueToTransactionType")
 """Signs of a statement that needs a transaction of its own."""
+
+
+_Found: TypeAlias = "tuple[list[str], list[list[Any]], neo4j.ResultSummary]"
+"""Names of columns, rows, and what the server says of the query."""
 
 
 class Neo4jStore(GraphStore):
@@ -159,24 +163,20 @@ class Neo4jStore(GraphStore):
         row_limit: int = ROW_LIMIT,
     ) -> pd.DataFrame:
         """Run one Cypher statement; see `GraphStore.cypher`. Without `write` the server refuses to change anything."""
-        if write:
-            self._check_writable()
         import neo4j
 
+        values = dict(parameters or {})
+        if write:
+            self._check_writable()
+
+        def read(work: neo4j.ManagedTransaction) -> _Found:
+            return _fetched(work.run(query, values), row_limit)
+
         with self._database.session(write) as session, answering(self.uri, query, time_limit):
-            try:
-                with session.begin_transaction(timeout=time_limit) as work:
-                    names, found, summary = _fetched(work.run(query, dict(parameters or {})), row_limit)
-                    if len(found) > row_limit:
-                        work.rollback()  # a block that ends well commits
-                    elif write:
-                        work.run(COUNT).consume()
-            except neo4j.exceptions.Neo4jError as error:
-                if not write or not any(sign in f"{error.code} {error.message}" for sign in _ALONE):
-                    raise
-                statement = neo4j.Query(query, timeout=time_limit)
-                names, found, summary = _fetched(session.run(statement, dict(parameters or {})), row_limit)
-                session.run(COUNT).consume()
+            if write:
+                names, found, summary = _written(session, neo4j.Query(query, timeout=time_limit), values, row_limit)
+            else:  # again, where the server says that others wrote while it read
+                names, found, summary = session.execute_read(neo4j.unit_of_work(timeout=time_limit)(read))
         lost = unknown_name(summary, self.schema())
         if lost:
             raise refused(query, lost[0], "neo4j", lost[1])
@@ -318,7 +318,26 @@ class Neo4jStore(GraphStore):
             raise StoreError(f"{self.uri} is open read-only; open it without read_only to write")
 
 
-def _fetched(result: neo4j.Result, row_limit: int) -> tuple[list[str], list[list[Any]], neo4j.ResultSummary]:
+def _written(session: neo4j.Session, statement: neo4j.Query, values: dict[str, Any], row_limit: int) -> _Found:
+    """Run a statement that may write, once; without effect where it returns more than the limit."""
+    import neo4j
+
+    try:
+        with session.begin_transaction(timeout=statement.timeout) as work:
+            result = _fetched(work.run(statement.text, values), row_limit)
+            if len(result[1]) > row_limit:
+                work.rollback()  # a block that ends well commits
+            else:
+                work.run(COUNT).consume()
+    except neo4j.exceptions.Neo4jError as error:
+        if not any(sign in f"{error.code} {error.message}" for sign in _ALONE):
+            raise
+        result = _fetched(session.run(statement, values), row_limit)
+        session.run(COUNT).consume()
+    return result
+
+
+def _fetched(result: neo4j.Result, row_limit: int) -> _Found:
     """Return the names, the rows up to one beyond the limit, and the summary."""
     names = list(result.keys())
     found = [record.values() for record in itertools.islice(result, row_limit + 1)]

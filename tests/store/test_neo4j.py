@@ -494,3 +494,20 @@ def test_a_statement_that_needs_its_own_transactions_runs(store: Neo4jStore) -> 
     query = "UNWIND range(1, 5) AS i CALL (i) { CREATE (:Z {i: i}) } IN TRANSACTIONS OF 2 ROWS"
     store.cypher(query, write=True)
     assert store.cypher("MATCH (n:Z) RETURN count(n) AS n")["n"].tolist() == [5]
+
+
+def test_a_query_that_others_wrote_beside_is_asked_again(store: Neo4jStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    from neo4j.exceptions import Neo4jError
+
+    from kgrec.store import neo4j as engine
+
+    real, tries = vars(engine)["_fetched"], iter(range(10))
+
+    def fetched(*arguments: Any) -> Any:
+        if next(tries) == 0:
+            raise Neo4jError._hydrate_neo4j(code="Neo.TransientError.Transaction.Outdated", message="outdated")
+        return real(*arguments)
+
+    monkeypatch.setattr(engine, "_fetched", fetched)
+    assert store.cypher("RETURN 1 AS n")["n"].tolist() == [1]
+    assert next(tries) == 2
