@@ -1,9 +1,9 @@
-"""Files and data frames as Arrow tables, with the rows' origins."""
+"""Files, data frames and queries against other graphs as Arrow tables, with the rows' origins."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,30 +12,41 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kgrec.errors import DataError, Problem
+from kgrec.store import exists, is_server, open_store
 from kgrec.tables import Origin
 from loaders.delimited import CSV, TSV, read_delimited
 
 Source = tuple[pa.Table, tuple[Origin, ...]]
+
+QUERY: Final = ("graph", "query")
+"""Keys of a source that is a query: URI of the graph, and Cypher or SPARQL, whichever that graph speaks."""
+
+_SECONDS, _ROWS = 3600.0, 100_000_000
+"""What such a query may take and return: a whole catalogue, read at night."""
 
 
 def read_source(source: Any, name: str, folder: Path) -> Source:
     """Return (table, origins) of a source.
 
     Args:
-        source: path of a .csv, .tsv, .parquet, .jsonl or .ndjson file, or a pandas or Arrow table (left unchanged).
+        source: path of a .csv, .tsv, .parquet, .jsonl or .ndjson file, or a pandas or Arrow table (left unchanged), or
+            a query: a mapping with the keys of `QUERY`.
         name: what to call a data frame in errors.
         folder: where a relative path starts.
 
     Raises:
         DataError: with every problem of the source.
+        StoreError: the graph of a query cannot be read, or refuses the query.
     """
+    if isinstance(source, Mapping):
+        return _ask(source, name, folder)
     if isinstance(source, pa.Table):
         return _plain(source), (Origin(name, 1, source.num_rows),)
     if isinstance(source, pd.DataFrame):
         return _from_pandas(source, name), (Origin(name, 1, len(source)),)
     if isinstance(source, str | Path):
         return _read_file(folder / source)
-    expected = "a file, a pandas DataFrame or an Arrow table"
+    expected = "a file, a pandas DataFrame, an Arrow table, or a mapping with graph and query"
     raise DataError([Problem(name, f"a source of type {type(source).__name__}", expected)])
 
 
@@ -48,6 +59,21 @@ def _read_file(path: Path) -> Source:
         found = "a folder" if path.is_dir() else "no such file or directory"
         raise DataError([Problem(str(path), found, "a readable file")])
     return reader(path)
+
+
+def _ask(source: Mapping[str, Any], name: str, folder: Path) -> Source:
+    """Ask a graph; a relative path of an embedded one starts at `folder`."""
+    if source.keys() != set(QUERY) or not all(isinstance(value, str) for value in source.values()):
+        raise DataError([Problem(name, f"a mapping with {', '.join(map(str, source))}", "graph and query, both texts")])
+    graph = source["graph"]
+    place = graph.removeprefix("oxigraph:")
+    uri = graph if is_server(graph) else graph.removesuffix(place) + str(folder / place)
+    if not exists(uri):
+        raise DataError([Problem(name, f"no graph at {uri}", "one that is there")])
+    with open_store(uri, read_only=True) as store:
+        ask = store.cypher if store.language == "cypher" else store.sparql
+        frame = ask(source["query"], time_limit=_SECONDS, row_limit=_ROWS)
+    return _from_pandas(frame, name), (Origin(name, 1, len(frame)),)
 
 
 def _read_csv(path: Path) -> Source:

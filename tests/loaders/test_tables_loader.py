@@ -6,9 +6,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
-from kgrec.errors import DataError, UsageError
+from kgrec.errors import DataError, StoreError, UsageError
 from kgrec.schema import Schema
+from kgrec.store import open_store
 from kgrec.tables import GraphTables, check
 from loaders.tables import TablesLoader
 
@@ -248,3 +250,63 @@ def test_a_frame_with_a_column_twice() -> None:
 def test_a_source_named_twice_is_reported_once(tmp_path: Path) -> None:
     sources = [{"source": tmp_path / "gone.csv"}, {"source": str(tmp_path / "gone.csv")}]
     assert complaint({"relationships": {"PURCHASED": sources}}).startswith("1 problem in the data:")
+
+
+BOUGHT = (
+    "MATCH (u:User)-[r:PURCHASED]->(p:Product) RETURN u.user_id AS user_id, "
+    "p.product_id AS product_id, r.quantity AS quantity, r.price AS cost, r.timestamp AS at"
+)
+SOLD = """
+SELECT ?user_id ?product_id ?quantity ?at WHERE {
+  ?r rdf:subject/:user_id ?user_id ; rdf:object/:product_id ?product_id ; :quantity ?quantity ; :timestamp ?at
+}
+"""
+COLUMNS = {"timestamp": "at"}
+
+
+def asked(graph: object, query: object, **more: Any) -> dict[str, Any]:
+    return orders(source={"graph": graph, "query": query}, **more)
+
+
+def test_a_query_against_another_graph_is_a_source(tmp_path: Path) -> None:
+    with open_store(tmp_path / "shop.lbug") as store:
+        store.write(loaded(orders()))
+    (tmp_path / "mapping.yaml").write_text(
+        yaml.safe_dump(asked("shop.lbug", BOUGHT, properties={**COLUMNS, "price": "cost"}))
+    )
+    [bought] = loaded(tmp_path / "mapping.yaml").edges.values()
+    assert sorted(map(tuple, bought.select(["src", "dst", "price"]).to_pandas().fillna(0).to_numpy().tolist())) == [
+        ("u1", "p1", 3.5),
+        ("u1", "p2", 0.0),
+        ("u2", "p1", 3.0),
+    ]
+
+
+def test_a_query_in_sparql_is_a_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pyoxigraph")
+    monkeypatch.chdir(tmp_path)
+    with open_store("oxigraph:shop") as store:
+        store.write(loaded(orders()))
+    [bought] = loaded(asked("oxigraph:shop", SOLD, properties=COLUMNS)).edges.values()
+    assert sorted(zip(*bought.select(["src", "dst"]).to_pydict().values(), strict=True)) == [
+        ("u1", "p1"),
+        ("u1", "p2"),
+        ("u2", "p1"),
+    ]
+
+
+def test_a_query_that_cannot_be_asked_says_why(tmp_path: Path) -> None:
+    graph = str(tmp_path / "shop.lbug")
+    assert f"found no graph at {graph}; expected one that is there" in complaint(asked(graph, BOUGHT))
+    with open_store(graph) as store:
+        store.write(loaded(orders()))
+    assert "found a mapping with graph, cypher; expected graph and query, both texts" in complaint(
+        orders(source={"graph": graph, "cypher": BOUGHT})
+    )
+    with pytest.raises(StoreError, match=r"(?s)in the query:\s+MATCH \(n:Nothing\) RETURN n"):
+        loaded(asked(graph, "MATCH (n:Nothing) RETURN n"))
+    with pytest.raises(StoreError, match="CREATE"):
+        loaded(asked(graph, "CREATE (:User {user_id: 'x'})"))
+    assert "found column 'user_id', which the table of" in complaint(
+        asked(graph, "MATCH (u:User) RETURN u.user_id AS id")
+    )
