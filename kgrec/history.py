@@ -100,4 +100,5 @@ def write_whole(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         os.replace(beside, path)
     except OSError as error:
+        beside.unlink(missing_ok=True)
         raise RunError(f"{path} cannot be written: {error}") from error

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 from conftest import CINEMA, FAST
+from test_bad_input import with_little_room
 
 from kgrec.config import Config
 from kgrec.errors import DataError, GateRefused, StoreError, StoreLocked
 from kgrec.history import publications
 from kgrec.intake import take_in
+from kgrec.loading import load
 from kgrec.refresh import refresh
 from kgrec.runs import find_run, list_runs
 from kgrec.store import open_store
@@ -173,6 +176,35 @@ def test_another_job_is_told_to_wait_and_a_dead_one_is_taken_over(place: Path) -
         lease_file(graph).write_text(json.dumps({"owner": "elsewhere:1:abc", "beat": 1e12}))
         with pytest.raises(StoreError, match="another job took over"):
             check()
+
+
+@pytest.mark.parametrize(
+    ("room", "loaded", "full"),
+    [
+        (20, False, ".shop.lbug.lease"),
+        (100, False, "shop.runs/refresh.json"),
+        (1_000_000, False, "shop.lbug"),  # as the new rows are written
+        (170_000, True, "shop.runs/"),  # as the new run is
+        (1_000_000, True, "shop.lbug"),  # as it is published
+    ],
+)
+def test_a_full_disk_leaves_what_serves_and_the_next_refresh_goes_on(
+    place: Path, room: int, loaded: bool, full: str
+) -> None:
+    append(place, "cinema.inter", "u1\tf99\t5\t1700000000")
+    if loaded:
+        with open_store(place / "shop.lbug") as store:
+            load("atomic", place / "source", into=store)
+    before = published(place)
+    message = with_little_room(room, "refresh", place / "shop.lbug", "--source", place / "source")
+    assert re.match(rf"error: (cannot write )?{place}/{full}", message), message
+    assert published(place) == before
+    made = len(list_runs(place / "shop.runs"))
+    result = night(place)
+    assert (result["result"], published(place)) == ("published", (result["run"], {result["run"]}))
+    assert len(list_runs(place / "shop.runs")) == 2, f"there were {made} before: what is made is not made twice"
+    assert [path.name for path in place.rglob(".*")] == [".shop.lbug.lease"]
+    assert night(place)["result"] == "nothing new"
 
 
 def test_a_folder_for_figures_that_is_not_there_is_known_before_the_work(kgrec, place: Path) -> None:

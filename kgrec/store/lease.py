@@ -80,22 +80,26 @@ def _in_file(uri: str) -> Iterator[Check]:
         with _beating(lambda: _changed(path, renew)) as check:
             yield check
     finally:
-        _changed(path, lambda found: {} if found.get("owner") == owner else found)
+        with suppress(StoreError):  # on a full disk; the error that counts is the first, and the lease ends by itself
+            _changed(path, lambda found: {} if found.get("owner") == owner else found)
 
 
 def _changed(path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    """Read and write the file of a lease while nobody else does."""
+    """Read and write the file of a lease while nobody else does.
+
+    Raises:
+        StoreError: the disk refuses.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            new = json.dumps(change(_parsed(file.read())))
+            file.seek(0)
+            file.truncate()
+            file.write(new)
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror}") from error
-    with os.fdopen(descriptor, "r+", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        new = json.dumps(change(_parsed(file.read())))
-        file.seek(0)
-        file.truncate()
-        file.write(new)
 
 
 def _parsed(text: str) -> dict[str, Any]:
@@ -122,7 +126,7 @@ def _beating(renew: Callable[[], None]) -> Iterator[Check]:
         while not stop.wait(BEAT):
             try:
                 renew()
-            except (StoreError, OSError):
+            except StoreError:
                 return  # `check` meets the same error, where it can be told
 
     thread = threading.Thread(target=beat, name="lease", daemon=True)
@@ -136,6 +140,7 @@ def _beating(renew: Callable[[], None]) -> Iterator[Check]:
 
 @contextmanager
 def _on_server(uri: str) -> Iterator[Check]:
+    from kgrec.store.neo4j_connect import answering
     from kgrec.store.neo4j_database import Database
     from kgrec.store.neo4j_lease import held
 
@@ -146,7 +151,7 @@ def _on_server(uri: str) -> Iterator[Check]:
             lock = threading.Lock()  # a session serves one thread at a time
 
             def renew() -> None:
-                with lock:
+                with lock, answering(uri):
                     step = next(lease.steps)
                     session.execute_write(lambda work: lease.renew(work, step))
 

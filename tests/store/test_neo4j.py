@@ -18,7 +18,13 @@ import yaml
 from conftest import CINEMA, FAST
 from store.neo4j_server import clear, running, start, stop
 
+from kgrec.config import Config
 from kgrec.errors import StoreError, StoreLocked
+from kgrec.history import publications
+from kgrec.loading import load
+from kgrec.refresh import refresh
+from kgrec.report import Report
+from kgrec.runs import list_runs
 from kgrec.schema import Schema
 from kgrec.store import neo4j_connect, neo4j_rows, open_store
 from kgrec.store.base import GraphStore
@@ -307,6 +313,46 @@ def test_the_server_dies_in_a_publish_and_a_retry_completes(tmp_path: Path, neo4
             assert graph.cypher("MATCH ()-[r:RECOMMENDED]->() RETURN count(r) AS n")["n"][0] == len(things)
 
 
+class _Killer(Report):
+    """Kills the server as a refresh comes to a step."""
+
+    def __init__(self, server: Any, at: str) -> None:
+        super().__init__()
+        self.server, self.at = server, at
+
+    def step(self, name: str, **facts: Any) -> None:
+        super().step(name, **facts)
+        if name == self.at:
+            os.kill(self.server.pid, signal.SIGKILL)
+
+
+def test_the_server_dies_in_a_refresh_and_the_next_one_goes_on(
+    tmp_path: Path, neo4j_server: str, impatient: None
+) -> None:
+    config, runs = Config.read(overrides=[FAST]), tmp_path / "runs"
+    with running(tmp_path / "neo4j") as server:
+        refresh(server.uri, load("atomic", CINEMA), config=config, runs=runs)
+        for n, step in enumerate(("compare", "publish"), 1):
+            new = pa.table({"user_id": [f"new{i}" for i in range(n)]})
+            more = GraphTables(load("atomic", CINEMA).schema, {"User": new}, {})
+            with pytest.raises(StoreError, match="no Neo4j server answers"):
+                refresh(server.uri, more, runs=runs, report=_Killer(server, step))
+            made = len(list_runs(runs))
+            _start_again(server)
+            with open_store(server.uri, read_only=True) as store:
+                assert store.published() == publications(runs)[-1].run
+            result = refresh(server.uri, more, runs=runs)
+            assert result["result"] == "published"
+            assert len(list_runs(runs)) == n + 1, f"{made} were made before {step}: none is made twice"
+            assert refresh(server.uri, more, runs=runs)["result"] == "nothing new"
+        assert [entry.how for entry in publications(runs)] == ["refresh"] * 3
+
+
+def _start_again(server: Any) -> None:
+    stop(server.home)
+    server.pid = start(server.home, server.uri.rpartition(":")[2]).pid
+
+
 def _kill_during(server: Any, work: Callable[[GraphStore], Any], count: str) -> None:
     """Kill the server when the work has written a part, and start it again on the same data and port."""
     with open_store(server.uri, read_only=True) as watcher:
@@ -322,8 +368,7 @@ def _kill_during(server: Any, work: Callable[[GraphStore], Any], count: str) -> 
         with open_store(server.uri) as graph, pytest.raises(StoreError, match="the connection was lost"):
             work(graph)
         killer.join()
-    stop(server.home)
-    server.pid = start(server.home, server.uri.rpartition(":")[2]).pid
+    _start_again(server)
 
 
 FOREIGN = """
