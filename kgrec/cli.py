@@ -6,19 +6,17 @@ Exit codes: 0 done, 1 failed, or an audit or a search for traces found something
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 import kgrec
+from kgrec.cli_jobs import jobs_app
+from kgrec.cli_options import Graph, Json, K, Params, RowLimit, RunName, Runs, SchemaFile, ServedRun, TimeLimit
 from kgrec.config import Config
 from kgrec.errors import KgrecError, UsageError, exit_code
 from kgrec.show import show, show_facts, show_text
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 app = typer.Typer(
     help="A recommender engine whose centre is a knowledge graph.",
@@ -29,35 +27,9 @@ app = typer.Typer(
 )
 runs_app = typer.Typer(help="List, show and remove runs.", no_args_is_help=True)
 app.add_typer(runs_app, name="runs")
+app.add_typer(jobs_app)
 schema_app = typer.Typer(help="Propose, adopt and translate schemas.", no_args_is_help=True)
 app.add_typer(schema_app, name="schema")
-audit_app = typer.Typer(
-    help="Find leaks in a run, and what is odd in a graph; exit code 1 if any.", no_args_is_help=True
-)
-app.add_typer(audit_app, name="audit")
-
-
-class Role(StrEnum):
-    """Whom or what to forget."""
-
-    user = "user"
-    item = "item"
-
-
-Graph = Annotated[
-    str, typer.Argument(help="The graph: shop.lbug, oxigraph:FOLDER or neo4j://HOST.", show_default=False)
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-RunName = Annotated[str | None, typer.Option("--run", help="Name or folder of a run; the newest if not given.")]
-ServedRun = Annotated[
-    str | None, typer.Option("--run", help="Name or folder of a run; the published one, else the newest, if not given.")
-]
-Runs = Annotated[Path | None, typer.Option("--runs", help="Folder of runs; beside the graph if not given.")]
-SchemaFile = Annotated[str | None, typer.Option("--schema", help="Schema file or name; derived if not given.")]
-Params = Annotated[list[str] | None, typer.Option("--param", help="Query parameter as name=value; repeatable.")]
-TimeLimit = Annotated[float, typer.Option(help="Seconds the query may take.", min=0.001)]
-RowLimit = Annotated[int, typer.Option(help="Rows it may return.", min=1)]
-K = Annotated[int, typer.Option("--k", help="Length of a list.")]
 ROWS_OF_A_KIND = 20
 """Findings of a kind that a person is shown, the largest first; JSON has all."""
 
@@ -356,27 +328,6 @@ def runs_show(
         show(domains_table(found), as_json)
 
 
-@audit_app.command("leakage")
-def audit_leakage(
-    graph: Graph,
-    run: Annotated[str | None, typer.Argument(help="Name of a run; the newest if not given.")] = None,
-    runs: Runs = None,
-    as_json: Json = False,
-) -> None:
-    """Find the stages of a run that know test behaviours or later ones, with the rows; exit code 1 if there is one."""
-    from kgrec.audit import audit_leakage as find
-
-    _show_findings(find(graph, run, runs), "no stage knows what the run was tested on", as_json)
-
-
-@audit_app.command("data")
-def audit_data(graph: Graph, as_json: Json = False) -> None:
-    """Find duplicates, bot-like users, future times, orphans, hubs and sudden volume; exit code 1 if there is one."""
-    from kgrec.audit import audit_data as find
-
-    _show_findings(find(graph), "nothing is odd in the data", as_json)
-
-
 @runs_app.command("track")
 def runs_track(
     graph: Graph,
@@ -413,114 +364,6 @@ def runs_prune(
     from kgrec.rollback import prune_runs
 
     show_facts(f"runs of {graph}", prune_runs(graph, keep, runs), as_json)
-
-
-@app.command()
-def publish(graph: Graph, run: RunName = None, runs: Runs = None, k: K = 20, as_json: Json = False) -> None:
-    """Write a run's vectors and recommendations into the graph, replacing the ones that are there."""
-    from kgrec.jobs import publish_run
-
-    show_facts("published", publish_run(graph, run, runs, k), as_json)
-
-
-@app.command()
-def refresh(
-    graph: Graph,
-    source: Annotated[str, typer.Option("--source", help="What is new or all there is: what the loader reads.")],
-    loader: Annotated[
-        str, typer.Option("--format", help="atomic, tables, movielens, rdf, or one of yours.")
-    ] = "atomic",
-    schema: Annotated[
-        str | None, typer.Option("--schema", help="Schema file or name; the graph's if not given.")
-    ] = None,
-    since: Annotated[str | None, typer.Option(help="Only behaviours from then on: a date, or a number.")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="Setting as key=value; repeatable.")] = None,
-    full: Annotated[bool, typer.Option("--full", help="Learn everything anew, whatever the rule says.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Publish what the gate refuses; noted in the run.")] = False,
-    allow_shrink: Annotated[
-        bool, typer.Option("--allow-shrink", help="Take in a source with a tenth of the rows it had before.")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; say what would be done.")] = False,
-    log: Annotated[str, typer.Option(help="text, or json: a line of JSON on stderr for each step.")] = "text",
-    metrics: Annotated[Path | None, typer.Option(help="File of figures for Prometheus' textfile collector.")] = None,
-    trace: Annotated[bool, typer.Option("--trace", help="Send spans to OpenTelemetry, as OTEL_… say.")] = False,
-    k: K = 20,
-    runs: Runs = None,
-    as_json: Json = False,
-) -> None:
-    """Take in what is new, learn what that asks for, compare with what serves, and publish; safe to run again."""
-    from kgrec.nightly import summary_line, told_refresh
-
-    result = told_refresh(
-        metrics,
-        log,
-        trace,
-        graph=graph,
-        source=source,
-        loader=loader,
-        schema=schema,
-        since=since,
-        config=Config.read(None, settings) if settings else None,
-        full=full,
-        force=force,
-        allow_shrink=allow_shrink,
-        dry_run=dry_run,
-        k=k,
-        runs=runs,
-    )
-    if as_json:
-        return show_facts("", result, as_json)
-    print(summary_line(graph, result))
-
-
-@app.command()
-def rollback(
-    graph: Graph,
-    run: Annotated[
-        str | None, typer.Argument(help="Name of a run; the one published before the current one if not given.")
-    ] = None,
-    runs: Runs = None,
-    k: K = 20,
-    as_json: Json = False,
-) -> None:
-    """Publish an earlier run again, whole: vectors, recommendations and the model that `kgrec recommend` uses."""
-    from kgrec.rollback import roll_back
-
-    show_facts("published again", roll_back(graph, run, runs, k), as_json)
-
-
-@app.command()
-def unpublish(graph: Graph, as_json: Json = False) -> None:
-    """Remove what was published from a graph: recommendations and vectors. What was loaded stays."""
-    from kgrec.history import note
-    from kgrec.runs import root_of
-
-    with kgrec.open(graph) as store:
-        run = store.published()
-        store.unpublish()
-        if run and root_of(graph).exists():
-            note(root_of(graph), None, "unpublish")
-    show_facts(f"nothing is published in {graph}", {"removed": run}, as_json)
-
-
-@app.command()
-def forget(
-    graph: Graph,
-    role: Annotated[Role, typer.Argument(help="user or item.", show_default=False)],
-    id_: Annotated[str, typer.Argument(metavar="ID", help="The key of the node.", show_default=False)],
-    runs: Runs = None,
-    as_json: Json = False,
-) -> None:
-    """Remove a user or an item from graph, runs and cache, search for traces, write a receipt; exit code 1 if any."""
-    from kgrec.forget import forget as forget_it
-
-    receipt = forget_it(graph, role.value, id_, runs)
-    show_facts(f"forgotten; receipt: {receipt['receipt']}", receipt if as_json else receipt["removed"], as_json)
-    left = receipt["searched"]["found"]
-    if left and not as_json:
-        show_text(f"still there, outside of what kgrec keeps: {', '.join(left)}")
-    if left:
-        raise typer.Exit(1)
 
 
 @schema_app.command("infer")
@@ -631,17 +474,6 @@ def _show_metrics(metrics: dict[str, Any], as_json: bool) -> None:
     if as_json:
         return show_facts("", metrics, as_json)
     show(metrics_table(metrics), as_json)
-
-
-def _show_findings(found: pd.DataFrame, none: str, as_json: bool) -> None:
-    """Show what an audit found: every row for machines, one line a finding for people; end with 1 if there is any."""
-    from kgrec.audit import summary
-
-    if found.empty and not as_json:
-        return show_text(none)
-    show(found if as_json else summary(found), as_json)
-    if len(found):
-        raise typer.Exit(1)
 
 
 def _parameters(pairs: list[str] | None) -> dict[str, Any]:

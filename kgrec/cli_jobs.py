@@ -1,0 +1,170 @@
+"""Commands on what serves: refresh, publish, go back, forget, and audits of a run and of the data."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+import kgrec
+from kgrec.cli_options import Graph, Json, K, RunName, Runs
+from kgrec.config import Config
+from kgrec.show import show, show_facts, show_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+jobs_app = typer.Typer()
+audit_app = typer.Typer(
+    help="Find leaks in a run, and what is odd in a graph; exit code 1 if any.", no_args_is_help=True
+)
+jobs_app.add_typer(audit_app, name="audit")
+
+
+class Role(StrEnum):
+    """Whom or what to forget."""
+
+    user = "user"
+    item = "item"
+
+
+@jobs_app.command()
+def publish(graph: Graph, run: RunName = None, runs: Runs = None, k: K = 20, as_json: Json = False) -> None:
+    """Write a run's vectors and recommendations into the graph, replacing the ones that are there."""
+    from kgrec.jobs import publish_run
+
+    show_facts("published", publish_run(graph, run, runs, k), as_json)
+
+
+@jobs_app.command()
+def refresh(
+    graph: Graph,
+    source: Annotated[str, typer.Option("--source", help="What is new or all there is: what the loader reads.")],
+    loader: Annotated[
+        str, typer.Option("--format", help="atomic, tables, movielens, rdf, or one of yours.")
+    ] = "atomic",
+    schema: Annotated[
+        str | None, typer.Option("--schema", help="Schema file or name; the graph's if not given.")
+    ] = None,
+    since: Annotated[str | None, typer.Option(help="Only behaviours from then on: a date, or a number.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="Setting as key=value; repeatable.")] = None,
+    full: Annotated[bool, typer.Option("--full", help="Learn everything anew, whatever the rule says.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Publish what the gate refuses; noted in the run.")] = False,
+    allow_shrink: Annotated[
+        bool, typer.Option("--allow-shrink", help="Take in a source with a tenth of the rows it had before.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; say what would be done.")] = False,
+    log: Annotated[str, typer.Option(help="text, or json: a line of JSON on stderr for each step.")] = "text",
+    metrics: Annotated[Path | None, typer.Option(help="File of figures for Prometheus' textfile collector.")] = None,
+    trace: Annotated[bool, typer.Option("--trace", help="Send spans to OpenTelemetry, as OTEL_… say.")] = False,
+    k: K = 20,
+    runs: Runs = None,
+    as_json: Json = False,
+) -> None:
+    """Take in what is new, learn what that asks for, compare with what serves, and publish; safe to run again."""
+    from kgrec.nightly import summary_line, told_refresh
+
+    result = told_refresh(
+        metrics,
+        log,
+        trace,
+        graph=graph,
+        source=source,
+        loader=loader,
+        schema=schema,
+        since=since,
+        config=Config.read(None, settings) if settings else None,
+        full=full,
+        force=force,
+        allow_shrink=allow_shrink,
+        dry_run=dry_run,
+        k=k,
+        runs=runs,
+    )
+    if as_json:
+        return show_facts("", result, as_json)
+    print(summary_line(graph, result))
+
+
+@jobs_app.command()
+def rollback(
+    graph: Graph,
+    run: Annotated[
+        str | None, typer.Argument(help="Name of a run; the one published before the current one if not given.")
+    ] = None,
+    runs: Runs = None,
+    k: K = 20,
+    as_json: Json = False,
+) -> None:
+    """Publish an earlier run again, whole: vectors, recommendations and the model that `kgrec recommend` uses."""
+    from kgrec.rollback import roll_back
+
+    show_facts("published again", roll_back(graph, run, runs, k), as_json)
+
+
+@jobs_app.command()
+def unpublish(graph: Graph, as_json: Json = False) -> None:
+    """Remove what was published from a graph: recommendations and vectors. What was loaded stays."""
+    from kgrec.history import note
+    from kgrec.runs import root_of
+
+    with kgrec.open(graph) as store:
+        run = store.published()
+        store.unpublish()
+        if run and root_of(graph).exists():
+            note(root_of(graph), None, "unpublish")
+    show_facts(f"nothing is published in {graph}", {"removed": run}, as_json)
+
+
+@jobs_app.command()
+def forget(
+    graph: Graph,
+    role: Annotated[Role, typer.Argument(help="user or item.", show_default=False)],
+    id_: Annotated[str, typer.Argument(metavar="ID", help="The key of the node.", show_default=False)],
+    runs: Runs = None,
+    as_json: Json = False,
+) -> None:
+    """Remove a user or an item from graph, runs and cache, search for traces, write a receipt; exit code 1 if any."""
+    from kgrec.forget import forget as forget_it
+
+    receipt = forget_it(graph, role.value, id_, runs)
+    show_facts(f"forgotten; receipt: {receipt['receipt']}", receipt if as_json else receipt["removed"], as_json)
+    left = receipt["searched"]["found"]
+    if left and not as_json:
+        show_text(f"still there, outside of what kgrec keeps: {', '.join(left)}")
+    if left:
+        raise typer.Exit(1)
+
+
+@audit_app.command("leakage")
+def audit_leakage(
+    graph: Graph,
+    run: Annotated[str | None, typer.Argument(help="Name of a run; the newest if not given.")] = None,
+    runs: Runs = None,
+    as_json: Json = False,
+) -> None:
+    """Find the stages of a run that know test behaviours or later ones, with the rows; exit code 1 if there is one."""
+    from kgrec.audit import audit_leakage as find
+
+    _show_findings(find(graph, run, runs), "no stage knows what the run was tested on", as_json)
+
+
+@audit_app.command("data")
+def audit_data(graph: Graph, as_json: Json = False) -> None:
+    """Find duplicates, bot-like users, future times, orphans, hubs and sudden volume; exit code 1 if there is one."""
+    from kgrec.audit import audit_data as find
+
+    _show_findings(find(graph), "nothing is odd in the data", as_json)
+
+
+def _show_findings(found: pd.DataFrame, none: str, as_json: bool) -> None:
+    """Show what an audit found: every row for machines, one line a finding for people; end with 1 if there is any."""
+    from kgrec.audit import summary
+
+    if found.empty and not as_json:
+        return show_text(none)
+    show(found if as_json else summary(found), as_json)
+    if len(found):
+        raise typer.Exit(1)
