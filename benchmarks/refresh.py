@@ -151,7 +151,8 @@ def large_run(folder: Path, seed: int) -> None:
         "item_id": nodes["Item"].column("item_id").to_numpy()[item.ravel()],
         "rank": np.tile(np.arange(1, LENGTH + 1), USERS),
     }
-    info = {"schema": LARGE.to_dict(), "labels": list(nodes), "edge_types": [], "settings": {}, "summary": {}}
+    info = {"schema": LARGE.to_dict(), "labels": list(nodes), "edge_types": [], "summary": {}}
+    info |= {"settings": {}, "alone": {}, "tuned": None}
     tables = {f"nodes-{label}": table for label, table in nodes.items()}
     vectors = {"Item": rng.normal(size=(ITEMS, 384)).astype(np.float32)}
     write_run(folder, info, {**tables, "recommendations": pa.table({**listed, **shares})}, {"vectors": vectors})

@@ -84,9 +84,11 @@ class UserEASE(Signal):
         return self._take(train, state["weights"] if "weights" in state else from_arrays(state))
 
     def fold_in(self, growth: Growth) -> Self:
-        """Place what was learnt in a graph that has grown; users who did something are explained by their nearest."""
-        weights, changed = self._weights, np.flatnonzero(growth.changed_users)
-        found = weights_by_support(*self._common(growth.new), changed) if len(changed) else None
+        """Place what was learnt in a graph that has grown; who had no behaviour before is explained by the nearest."""
+        weights, new = self._weights, growth.new
+        had, has = (np.diff(pairs.indptr) > 0 for pairs in (growth.known_pairs, new.interactions))
+        changed = np.flatnonzero(has & ~had)
+        found = weights_by_support(*self._common(new), changed) if len(changed) else None
         if isinstance(weights, np.ndarray):
             weights = np.ascontiguousarray(moved(moved(weights, growth.users).T, growth.users).T)
             if found is not None:
@@ -95,7 +97,7 @@ class UserEASE(Signal):
             weights = renumbered(weights, growth.users, growth.users)
             if found is not None:
                 weights = _with_columns(weights, changed, found)
-        return type(self)(self.settings)._take(growth.new, weights)
+        return type(self)(self.settings)._take(new, weights)
 
     def _take(self, train: GraphSnapshot, weights: sp.csr_matrix | FloatArray) -> Self:
         self._history = history(train, self.settings.weight_influence)
