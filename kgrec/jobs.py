@@ -156,7 +156,7 @@ def choices_table(run: Run) -> pd.DataFrame:
     for name, found in run.choices.get("signals", {}).items():
         for tried in found["tried"]:
             what = _differences(tried["settings"], found["tried"][0]["settings"])
-            chosen = tried["settings"] == found["settings"]
+            chosen = tried["settings"] == found["settings"] and not tried.get("half")
             rows.append((name, tried["ndcg"], tried["seconds"], what, chosen))
     for domain, report in run.choices.get("blends", {}).items():
         options = report.get("options", {})

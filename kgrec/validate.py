@@ -98,7 +98,7 @@ class Choice:
     Attributes:
         signal: fitted on the cut's train part.
         ndcg: NDCG@20 on the cut.
-        tried: every setting tried, its NDCG@20 and its seconds, in order.
+        tried: every setting tried, its NDCG@20 and its seconds, in order; "half" marks half a fit, never chosen.
         seconds: how long it took to fit and to score the cut.
     """
 
@@ -158,19 +158,24 @@ class _Search:
         self.tried: list[dict[str, Any]] = []
         self._fit = partial(_try, kind, train=train, vectors=vectors, asked=asked, seed=seed)
         self._scoring = SECONDS * sum(len(q.user_num) for q in asked) * train.n_items
-        self._reached: dict[SignalSettings, float] = {}
+        self._known: set[SignalSettings] = set()
+        self._halves: dict[SignalSettings, float] = {}
         self.best = self._tried(kind.Settings())
 
     def try_value(self, name: str, value: Any) -> bool | None:
-        """Try another value of one of the best settings, and say if that found better ones; None: no time, or known."""
-        before = self.best
-        settings = before.signal.settings.model_copy(update={name: value})
-        fitted = before.signal if name in self.kind.scoring else None
-        if settings in self._reached or not self.allowance.affords(self._cost(settings, fitted)):
+        """Try another value of one of the best settings, and say if it is better; None: no time for it, or known."""
+        settings = self.best.signal.settings.model_copy(update={name: value})
+        fitted = self.best.signal if name in self.kind.scoring else None
+        if settings in self._known or not self.allowance.affords(self._cost(settings, fitted)):
             return None
-        if fitted or self._promises(settings):
-            self._tried(settings, fitted)
-        return self.best is not before
+        self._known.add(settings)
+        if not fitted and not self._promises(settings):
+            return False
+        candidate = self._tried(settings, fitted)
+        if candidate.ndcg <= self.best.ndcg:
+            return False
+        self.best = candidate
+        return True
 
     def _promises(self, settings: SignalSettings) -> bool:
         """Say whether settings do better than the best ones after half a fit; always where none can be halved."""
@@ -178,17 +183,14 @@ class _Search:
         if half is None or half_of_best is None:
             return True
         for part in (half_of_best, half):
-            if part not in self._reached:
-                self._tried(part)
-        return self._reached[half] > self._reached[half_of_best]
+            if part not in self._halves:
+                self._halves[part] = self._tried(part, half=True).ndcg
+        return self._halves[half] > self._halves[half_of_best]
 
-    def _tried(self, settings: SignalSettings, fitted: Signal | None = None) -> Choice:
+    def _tried(self, settings: SignalSettings, fitted: Signal | None = None, half: bool = False) -> Choice:
         candidate = self._fit(settings, fitted=fitted)
-        self._reached[settings] = candidate.ndcg
-        self.tried.append(_record(candidate))
+        self.tried.append({**_record(candidate), **({"half": True} if half else {})})
         self.allowance.spend(self._cost(settings, fitted))
-        if len(self.tried) == 1 or candidate.ndcg > self.best.ndcg:
-            self.best = candidate
         return candidate
 
     def _cost(self, settings: SignalSettings, fitted: Signal | None) -> float:

@@ -104,13 +104,8 @@ def test_only_settings_that_do_better_after_half_a_fit_are_fitted_in_full(asked)
     fits = [(tried["settings"]["level"], tried["settings"]["effort"]) for tried in choice.tried]
     up = [(1.0, 8), (1.0, 4), (2.0, 4), (2.0, 8), (4.0, 4), (4.0, 8), (8.0, 4), (8.0, 8)]
     assert fits == [*up, (16.0, 4), (8.0, 4), (8.0, 8)], "16 is given up after half a fit; then the trick"
+    assert [tried["settings"]["effort"] == 4 for tried in choice.tried] == [t.get("half", False) for t in choice.tried]
     assert choice.signal.settings == Halved.Settings(level=8.0, trick=True)
-
-
-def test_what_half_a_fit_does_best_is_chosen(asked, monkeypatch):
-    monkeypatch.setattr(Halved, "grid", {"trick": (True,)})
-    monkeypatch.setattr(Halved, "halved", lambda settings: settings.model_copy(update={"level": 8.0}))
-    assert choose(Halved, SPLIT.train, {}, asked).signal.settings.level == 8.0
 
 
 def test_rungs_of_whole_numbers_stay_whole_and_none_is_above_the_top():

@@ -59,11 +59,6 @@ class IALS(Signal):
         rows = train.n_users + train.n_items
         return float(0.1 + settings.factors / 64 * (train.interactions.nnz / 500_000 + rows / 40_000))
 
-    @classmethod
-    def halved(cls, settings: Any) -> Any | None:
-        """Return the same with half the rounds; see `Signal`."""
-        return settings.model_copy(update={"iterations": settings.iterations // 2}) if settings.iterations > 1 else None
-
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
         """Solve for the vectors of users and items."""
         settings: IALSSettings = self.settings
