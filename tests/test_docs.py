@@ -202,8 +202,8 @@ def test_the_tree_of_the_readme() -> None:
 
 
 def tree() -> Iterator[str]:
-    """Yield the paths of the README's tree: two spaces of indentation a level."""
-    [block] = [s for s in snippets(ROOT / "README.md") if s.language == "text" and "pyproject.toml" in s.text]
+    """Yield the paths of the tree of docs/tree.md: two spaces of indentation a level."""
+    [block] = [s for s in snippets(ROOT / "docs/tree.md") if s.language == "text"]
     folders: list[str] = []
     for line in block.text.splitlines():
         name = line.split()[0]
