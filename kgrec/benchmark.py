@@ -20,6 +20,7 @@ import pandas as pd
 from kgrec.errors import RunError, UsageError
 from kgrec.loading import load
 from kgrec.measure import SHOWN, measure, metrics, recommendations
+from kgrec.progress import say
 from kgrec.recommender import Recommender
 from kgrec.snapshot import GraphSnapshot
 from kgrec.split import Split, by_given
@@ -38,7 +39,8 @@ def run_benchmark(
     """Load benchmark files into a fresh graph, train with defaults, rank, measure, and write the result.
 
     Every user with a test row gets all items that are in neither their train nor their valid rows (of the test row's
-    domain, where items have one), ranked.
+    domain, where items have one), ranked. What is reached is written after every seed; asked again with the same
+    `out`, seeds that are there already, of the same data, arguments and version, are not run again.
 
     Args:
         folder: atomic files with NAME.train.inter and NAME.test.inter, and NAME.valid.inter where there is one.
@@ -66,10 +68,25 @@ def run_benchmark(
     split = by_given(snapshot)
     loading = time.perf_counter() - start
     _prepare(Path(out))
-    runs = [_one_seed(split, fit_on, ks, seed) for seed in range(seeds)]
-    result = _summary(folder, fit_on, ks, split, loading, [facts for facts, _ in runs])
-    _write(Path(out), result, runs[0][1])
-    return result
+    same = {"data": snapshot.digest, "fit_on": fit_on, "k": list(ks), "version": version("kgrec")}
+    facts = _written(Path(out), same)[:seeds]
+    for seed in range(len(facts), seeds):
+        found, lists = _one_seed(split, fit_on, ks, seed)
+        facts.append(found)
+        _write(Path(out), {**_summary(folder, fit_on, ks, split, loading, facts), "same": same}, lists, seed)
+    return {**_summary(folder, fit_on, ks, split, loading, facts), "same": same}
+
+
+def _written(out: Path, same: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the seeds that a run before has written, if it was the same."""
+    try:
+        before = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    if before.get("same") != same or not (out / "recommendations.parquet").is_file():
+        return []
+    say(f"{out} has {len(before['seeds'])} seeds of this already")
+    return list(before["seeds"])
 
 
 def seeds_table(result: Mapping[str, Any]) -> pd.DataFrame:
@@ -86,12 +103,21 @@ def _load_fresh(folder: str | Path) -> GraphSnapshot:
 
 
 def _one_seed(split: Split, fit_on: str, ks: Sequence[int], seed: int) -> tuple[dict[str, Any], pd.DataFrame]:
+    cpu = time.process_time()
     model = Recommender(seed=seed).fit(split, fit_on="train" if fit_on == "train" else "train+valid")
     start = time.perf_counter()
     measured = measure(model.model, split, ks)
     seconds = {**model.trained.seconds, "rank and measure": round(time.perf_counter() - start, 3)}
     summary = metrics(measured, split.protocol, seed)
-    facts = {"seed": seed, "metrics": summary, "seconds": seconds, "choices": model.trained.choices}
+    cpu_seconds = round(time.process_time() - cpu, 1)
+    facts = {
+        "seed": seed,
+        "metrics": summary,
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+        "peak_memory_mb": peak_memory_mb(),
+        "choices": model.trained.choices,
+    }
     return facts, recommendations(measured, split)
 
 
@@ -103,11 +129,12 @@ def _prepare(out: Path) -> None:
         raise RunError(f"{out} cannot be written: {error.strerror}; name another folder with --out") from error
 
 
-def _write(out: Path, result: Mapping[str, Any], lists: pd.DataFrame) -> None:
-    """Write both files beside their places and move them there, so that no half of one is ever seen."""
+def _write(out: Path, result: Mapping[str, Any], lists: pd.DataFrame, seed: int) -> None:
+    """Write both files, the lists of the first seed alone, beside their places and move them there, never by half."""
     try:
         with tempfile.TemporaryDirectory(dir=out, prefix=".writing-") as beside:
-            lists.to_parquet(Path(beside) / "recommendations.parquet", index=False)
+            if seed == 0:
+                lists.to_parquet(Path(beside) / "recommendations.parquet", index=False)
             (Path(beside) / "metrics.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
             for written in Path(beside).iterdir():
                 os.replace(written, out / written.name)
@@ -132,7 +159,7 @@ def _summary(
         "metrics": first,
         "seeds": results,
         "seconds": {"load": round(loading, 3), **results[0]["seconds"]},
-        "peak_memory_mb": peak_memory_mb(),
+        "peak_memory_mb": max(r["peak_memory_mb"] for r in results),
         "versions": {"kgrec": version("kgrec"), "python": platform.python_version(), "torch": version("torch")},
     }
 

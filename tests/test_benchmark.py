@@ -152,6 +152,19 @@ def test_several_seeds_give_mean_and_deviation(kgrec, tmp_path):
     assert result["deviation"]["hybrid"]["NDCG@20"] == pytest.approx(abs(of_seeds[0] - of_seeds[1]) / 2)
 
 
+@pytest.mark.usefixtures("fast")
+def test_more_seeds_go_on_from_those_that_are_there(kgrec, tmp_path):
+    folder, out = cut(tmp_path / "cinema"), tmp_path / "out"
+    kgrec("benchmark", folder, "--out", out)
+    first, lists = result_of(out), (out / "recommendations.parquet").read_bytes()
+    kgrec("benchmark", folder, "--out", out, "--seeds", 2)
+    assert [seed["seed"] for seed in result_of(out)["seeds"]] == [0, 1]
+    assert result_of(out)["seeds"][0] == first["seeds"][0]  # seconds and all
+    assert (out / "recommendations.parquet").read_bytes() == lists
+    kgrec("benchmark", folder, "--out", out, "--k", "5")
+    assert result_of(out)["seeds"][0]["seconds"] != first["seeds"][0]["seconds"]
+
+
 def test_files_without_test_rows_are_refused(kgrec, tmp_path):
     failed = kgrec("benchmark", CINEMA, "--out", tmp_path / "out")
     assert failed.code == 2
