@@ -43,7 +43,7 @@ def stop(home: Path) -> None:
 def running(home: Path, setting: str = "") -> Iterator[Server]:
     """Run a server of its own for a block; skips the test where none can be started."""
     if not (SCRIPTS / "start").is_file():
-        pytest.skip(f"no Neo4j to start in {SCRIPTS}")
+        pytest.skip(f"no Neo4j to start in {SCRIPTS}, and KGREC_TEST_NEO4J_URI names none")
     server = start(home, setting=setting)
     try:
         yield server
