@@ -54,6 +54,8 @@ PREFIXES = {
 
 _IRI = re.compile(r"(https?://|urn:)[^\x00-\x20<>\"{}|\\^`]+")
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+"""Names of labels, types and properties."""
+
 _Path = tuple[str | int, ...]
 _Fault = tuple[_Path, str, str]
 
