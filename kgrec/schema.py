@@ -53,7 +53,9 @@ PREFIXES = {
 """Prefixes that every schema's RDF names know."""
 
 _IRI = re.compile(r"(https?://|urn:)[^\x00-\x20<>\"{}|\\^`]+")
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+"""Names of labels, types and properties."""
+
 _Path = tuple[str | int, ...]
 _Fault = tuple[_Path, str, str]
 
@@ -301,7 +303,7 @@ def _name_faults(schema: Schema) -> Iterator[_Fault]:
     for part, kinds in parts:
         for name, kind in kinds.items():
             for path, word in [((part, name), name), *(((part, name, "properties", p), p) for p in kind.properties)]:
-                if not _IDENTIFIER.fullmatch(word):
+                if not IDENTIFIER.fullmatch(word):
                     yield path, f"name {word!r}", "letters, digits and _, not starting with a digit"
                 if word in RESERVED_PROPERTIES or word in (RESERVED_LABELS if part == "nodes" else RESERVED_TYPES):
                     yield path, f"reserved name {word!r}", "another name; kgrec writes this one itself"

@@ -24,7 +24,12 @@ if TYPE_CHECKING:
     import pyoxigraph
 
 FORMATS: Final = {".nt": "N_TRIPLES", ".ttl": "TURTLE", ".jsonld": "JSON_LD", ".nq": "N_QUADS"}
-_NAMES: Final = {"N_TRIPLES": "N-Triples", "TURTLE": "Turtle", "JSON_LD": "JSON-LD", "N_QUADS": "N-Quads"}
+_NAMES: Final = {
+    "N_TRIPLES": "N-Triples",
+    "TURTLE": "Turtle",
+    "JSON_LD": "JSON-LD with its contexts in the file",
+    "N_QUADS": "N-Quads",
+}
 PIECE: Final = 16 << 20
 """Bytes of N-Triples read at a time."""
 

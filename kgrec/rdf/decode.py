@@ -124,8 +124,9 @@ class _Decoder:
         rows = np.flatnonzero(blank[self.subject]) if blank.any() else np.empty(0, np.int64)
         _, first = np.unique(self.subject[rows], return_index=True)
         for row in rows[first].tolist():
-            label = list(self.schema.nodes)[number]
-            self._report(row, f"the blank node {self._text(self.subject[row])} as {label}", "a node with an IRI")
+            label, predicate = list(self.schema.nodes)[number], self.triples.predicates[row].as_py()
+            found = f"a blank node with {predicate} {self.triples.objects[row].as_py()}"
+            self._report(row, f"{found} as {label}", "a node with an IRI")
 
     def _property(self, iri: str, kind: str, name: str, mine: BoolArray, n: int) -> pa.ChunkedArray:
         """Return a property of the nodes that `mine` marks, by `self.row`: a column [n]."""
@@ -142,8 +143,7 @@ class _Decoder:
         column, wrong = literals.values(parts, kind)
         wrong |= ~to_mask(pc.is_valid(parts.column("text")))
         for i in np.flatnonzero(wrong).tolist():
-            found = self.triples.objects[int(rows[i])].as_py()
-            self._report(int(rows[i]), found, f"a literal of type {kind} ({terms.DATATYPES[kind]})", name)
+            self._report_value(int(rows[i]), f"a literal of type {kind} ({terms.DATATYPES[kind]})", name)
         return _placed(column, at, n)
 
     def _single(self, parts: pa.Table, rows: IntArray, at: IntArray, name: str) -> IntArray:
@@ -158,8 +158,7 @@ class _Decoder:
         differs = ~first[1:] & (rank[again] == rank[before]) & (rank[again] < 2)
         differs[differs] = text[again[differs]] != text[before[differs]]
         for i in again[differs].tolist():
-            found = f"another value {self.triples.objects[int(rows[i])].as_py()} of {self._text(self.subject[rows[i]])}"
-            self._report(int(rows[i]), found, "one value", name)
+            self._report_value(int(rows[i]), "one value", name, "another value ")
         return order[first]
 
     def _lists(self, parts: pa.Table, rows: IntArray, at: IntArray, n: int, name: str) -> pa.ChunkedArray:
@@ -173,9 +172,9 @@ class _Decoder:
             (rows[again], "one JSON literal alone"),
         ):
             for row in bad.tolist():
-                self._report(row, self.triples.objects[row].as_py(), expected, name)
+                self._report_value(row, expected, name)
         for row in rows[~to_mask(pc.is_valid(text))].tolist():
-            self._report(row, self.triples.objects[row].as_py(), "a literal", name)
+            self._report_value(row, "a literal", name)
         plain = pa.table({"at": at[~is_json], "text": text.filter(pa.array(~is_json))})
         plain = plain.group_by(["at", "text"]).aggregate([]).sort_by([("at", "ascending"), ("text", "ascending")])
         starts, counts = np.unique(plain.column("at").to_numpy(), return_counts=True)
@@ -192,7 +191,7 @@ class _Decoder:
         lists, wrong = literals.json_lists(pc.if_else(pa.array(is_json), text, None), "vector")
         wrong |= ~is_json | (np.bincount(at, minlength=n)[at] > 1)
         for row in rows[wrong].tolist():
-            self._report(row, self.triples.objects[row].as_py(), "one JSON array of numbers", name)
+            self._report_value(row, "one JSON array of numbers", name)
         return _placed(lists, at, n)
 
     def _edges(self, type_: str, nodes: dict[str, pa.Table]) -> dict[EdgeType, pa.Table]:
@@ -272,6 +271,10 @@ class _Decoder:
 
     def _text(self, code: int) -> str:
         return str(self.iris[int(code)].as_py())
+
+    def _report_value(self, row: int, expected: str, name: str, what: str = "") -> None:
+        found = f"{what}{self.triples.objects[row].as_py()} of {self._text(self.subject[row])}"
+        self._report(row, found, expected, name)
 
     def _report(self, row: int, found: str, expected: str, field: str | None = None) -> None:
         where, line = self.triples.place(row) if row >= 0 else ("the graph", None)

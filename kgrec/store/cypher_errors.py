@@ -45,7 +45,7 @@ def refused(query: str, message: str, engine: str, offset: int | None = None) ->
         offset: character of the query where the fault is, from 0; None if the engine does not say.
     """
     lines = [message.strip(), "in the query:", _shown(query, offset)]
-    if re.search("read.only|read access mode", message):
+    if re.search("read-only database|read access mode", message):
         lines.append("this query may only read; to let it change the graph: --write, or write=True")
     lines += [f"{engine} has {hint}" for pattern, hint in _LACKS[engine] if re.search(pattern, query)]
     return StoreError("\n".join(lines))

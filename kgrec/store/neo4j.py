@@ -30,7 +30,7 @@ from kgrec.store.neo4j_lease import state
 from kgrec.store.neo4j_load import COUNT, MARKER, remove, upsert
 from kgrec.store.neo4j_notes import unknown_name
 from kgrec.store.neo4j_rows import quote
-from kgrec.tables import GraphTables
+from kgrec.tables import GraphTables, check
 
 if TYPE_CHECKING:
     import neo4j
@@ -128,8 +128,22 @@ class Neo4jStore(GraphStore):
         Raises:
             StoreLocked: it is being written; try again.
             StoreError: nothing was loaded yet, or a write was cut off; load again.
+            DataError: kgrec did not load it, and it holds what cannot be learnt from.
         """
-        schema, foreign = self.declared(), self.is_adopted()
+        if self.is_adopted():
+            return self.read_foreign(self.declared())
+        return self._tables(self.declared(), foreign=False)
+
+    def read_foreign(self, schema: Schema) -> GraphTables:
+        """Return what a schema names in a database that kgrec did not load; whole relationships that repeat, once.
+
+        Raises:
+            DataError: with everything that cannot be learnt from: a weight that is missing, ids that two labels share.
+            StoreError: a property is of another type.
+        """
+        return check(self._tables(schema, foreign=True))
+
+    def _tables(self, schema: Schema, foreign: bool) -> GraphTables:
         with self._database.session() as session:
             while True:
                 before = self._settled(session)

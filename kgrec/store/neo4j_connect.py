@@ -107,12 +107,22 @@ def answering(place: str, query: str | None = None, time_limit: float = 0) -> It
     except exceptions.AuthError as error:
         raise StoreError(f"{place} refuses the user or the password; check NEO4J_USER and NEO4J_PASSWORD") from error
     except (exceptions.ServiceUnavailable, exceptions.SessionExpired, OSError) as error:
-        raise StoreError(f"no Neo4j server answers at {place}, or the connection was lost: {error}") from error
+        reason = " ".join(str(error).split())
+        raise StoreError(
+            f"no Neo4j server answers at {place}, or the connection was lost: {reason}{_tls(place)}"
+        ) from error
     except exceptions.Neo4jError as error:
         raise _refused(place, error, query, time_limit) from error
     except (exceptions.DriverError, ValueError, TypeError) as error:
         text = f"{place} cannot be used: {error}" if query is None else str(error)
         raise (StoreError(text) if query is None else refused(query, text, "neo4j")) from error
+
+
+def _tls(place: str) -> str:
+    """Return what an encrypted connection needs; its failure often does not say."""
+    if "+s" not in urlsplit(place).scheme:
+        return ""
+    return "; +s needs a server with TLS and a certificate that is trusted, +ssc any TLS; without TLS write neo4j://"
 
 
 def _refused(place: str, error: neo4j.exceptions.Neo4jError, query: str | None, time_limit: float) -> StoreError:

@@ -7,9 +7,10 @@ from typing import Any, Final
 import yaml
 
 from kgrec.errors import StoreError
-from kgrec.schema import Schema
+from kgrec.schema import IDENTIFIER, Schema
 from kgrec.store.neo4j import Neo4jStore
 from kgrec.store.neo4j_rows import quote
+from kgrec.store.neo4j_vectors import labels_of
 
 _TYPES: Final = {
     "String": "string",
@@ -50,15 +51,16 @@ def infer_schema(store: Neo4jStore) -> str:
     if not nodes:
         raise StoreError(f"{store.uri} holds no nodes with a key; there is nothing to propose a schema for")
     relationships = _relationships(store, nodes, notes)
-    users = [name for name in nodes if any(word in name.lower() for word in ("user", "customer", "person", "member"))]
-    users = users[:1] or [_first(relationships, "from", list(nodes))]
+    acting = [label for r in relationships.values() for label in r["from"] if label not in r["to"]]
+    users = [name for name in acting if any(word in name.lower() for word in ("user", "customer", "person", "member"))]
+    users = (users or acting or list(nodes))[:1]
     from_users = [t for t, r in relationships.items() if set(r["from"]) <= set(users) and users[0] not in r["to"]]
     behaviours: dict[str, Any] = {type_: {} for type_ in from_users}
     items = list(dict.fromkeys(label for t in behaviours for label in relationships[t]["to"]))
     data: dict[str, Any] = {"name": "inferred", "nodes": nodes, "relationships": relationships}
     data["roles"] = {"users": users, "items": items, "behaviours": behaviours}
     text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110)
-    return _HEAD + "".join(f"# left out: {note}\n" for note in notes) + text
+    return _HEAD + "".join(f"# {note}\n" for note in notes) + text
 
 
 def adopt(store: Neo4jStore, schema: Schema) -> None:
@@ -66,15 +68,19 @@ def adopt(store: Neo4jStore, schema: Schema) -> None:
 
     Raises:
         StoreError: kgrec loaded it, or a label or a key that the schema names is not there, or a key is not unique.
+        DataError: with everything in it that cannot be learnt from.
     """
     if store.schema() is not None and not store.is_adopted():
         raise StoreError(f"{store.uri} was loaded by kgrec and has its schema")
     there = set(store.cypher("CALL db.labels() YIELD label RETURN label")["label"])
-    taken = sorted(there & {"Published", *(f"{label}Vector" for label in schema.nodes)})
+    taken = sorted(there & {"Published", *(name for label in schema.nodes for name in labels_of(label))})
+    if taken and store.is_adopted():
+        raise StoreError(f"{store.uri} holds what was published under the schema it has: kgrec unpublish {store.uri}")
     problems = [f"label {label} is there already, and kgrec publishes under that name" for label in taken]
     problems += [problem for label in schema.nodes for problem in _key_problems(store, schema, label, there)]
     if problems:
         raise StoreError("\n  ".join([f"{store.uri} does not fit the schema {schema.name!r}:", *problems]))
+    store.read_foreign(schema)
     store.keep_schema(schema, adopted=True)
 
 
@@ -83,19 +89,27 @@ def _nodes(store: Neo4jStore, notes: list[str]) -> dict[str, Any]:
         "CALL db.schema.nodeTypeProperties() YIELD nodeLabels, propertyName, propertyTypes "
         "RETURN nodeLabels AS labels, propertyName AS name, propertyTypes AS types"
     )
+    known = store.schema()
+    ours = {"_Kgrec", "Published"}.union(*map(labels_of, known.nodes if known else ()))
     found: dict[str, dict[str, str]] = {}
+    together: dict[str, None] = {}
     for row in store.cypher(query).to_dict("records"):
-        for label in row["labels"]:
-            if label in ("_Kgrec", "Published"):
-                continue
+        labels = sorted(set(row["labels"]) - ours)
+        labels = [label for label in labels if _is_usable(label, f"label {label}", notes)]
+        if len(labels) > 1:
+            together[" and ".join(labels)] = None
+        for label in labels:
             properties = found.setdefault(label, {})
             if isinstance(row["name"], str):
                 _note_type(properties, f"{label}.{row['name']}", row["name"], row["types"], notes)
+    notes += [
+        f"each node that is {labels} is one node of each label: leave out what you do not need" for labels in together
+    ]
     nodes = {}
     for label, properties in found.items():
         key = _key(store, label, properties)
         if key is None:
-            notes.append(f"label {label}: no property is there and unique in every node, so it has no key")
+            notes.append(f"left out: label {label}: no property is there and unique in every node, so it has no key")
             continue
         kinds = {name: kind for name, kind in properties.items() if name != key}
         name = next((n for n in ("name", "title", "label") if kinds.get(n) == "string"), None)
@@ -110,7 +124,7 @@ def _relationships(store: Neo4jStore, nodes: dict[str, Any], notes: list[str]) -
     )
     found: dict[str, Any] = {}
     for type_, sources, targets in ends.itertuples(index=False):
-        if type_ == "RECOMMENDED":
+        if type_ == "RECOMMENDED" or not (type_ in found or _is_usable(type_, f"type {type_}", notes)):
             continue
         entry = found.setdefault(type_, {"from": [], "to": []})
         for end, labels in (("from", sources), ("to", targets)):
@@ -125,18 +139,29 @@ def _relationships(store: Neo4jStore, nodes: dict[str, Any], notes: list[str]) -
             kinds = found[type_].setdefault("properties", {})
             _note_type(kinds, f"{type_}.{row['name']}", row["name"], row["types"], notes)
     usable = {type_: entry for type_, entry in found.items() if entry["from"] and entry["to"]}
-    notes += [f"type {type_}: an end has no key" for type_ in found if type_ not in usable]
+    notes += [f"left out: type {type_}: an end has no key" for type_ in found if type_ not in usable]
     return usable
 
 
+def _is_usable(name: str, place: str, notes: list[str]) -> bool:
+    """Say whether a schema can name something; notes it once if not."""
+    if not IDENTIFIER.fullmatch(name):
+        note = f"left out: {place}: kgrec's names are letters, digits and _"
+        notes += [note] if note not in notes else []
+        return False
+    return True
+
+
 def _note_type(kinds: dict[str, str], place: str, name: str, types: list[str], notes: list[str]) -> None:
+    if not _is_usable(name, place, notes):
+        return
     found = {_TYPES.get(type_) for type_ in types}
     if found == {"int", "float"}:
         found = {"float"}
     kind = found.pop() if len(found) == 1 else None
     if kind is None or kinds.get(name, kind) != kind:
         kinds.pop(name, None)
-        notes.append(f"{place}: holds {', '.join(types)}, which is no one type of kgrec's")
+        notes.append(f"left out: {place}: holds {', '.join(types)}, which is no one type of kgrec's")
     else:
         kinds[name] = kind
 
@@ -174,7 +199,3 @@ def _key_problems(store: Neo4jStore, schema: Schema, label: str, there: set[str]
     if label not in there:
         return [f"no label {label}"]
     return _key_faults(store, label, schema.nodes[label].key)
-
-
-def _first(relationships: dict[str, Any], end: str, nodes: list[str]) -> str:
-    return next((label for entry in relationships.values() for label in entry[end]), nodes[0])

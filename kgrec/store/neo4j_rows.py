@@ -193,7 +193,7 @@ def read_edges(session: neo4j.Session, schema: Schema, edge_type: EdgeType, fore
 
 def quote(name: str) -> str:
     """Return a name as Cypher takes it whatever it is."""
-    return f"`{name}`"
+    return "`" + name.replace("`", "``") + "`"
 
 
 def _key(value: str, foreign: bool) -> str:

@@ -73,6 +73,11 @@ def marker(database: Database, label: str) -> Marker | None:
     return Marker(_name(label), *found[0].values()) if found else None
 
 
+def labels_of(label: str) -> set[str]:
+    """Return the labels of the nodes that hold vectors of a label."""
+    return {_name(label), _slot(label, 0), _slot(label, 1)}
+
+
 def last_release(database: Database) -> int:
     """Return the highest release that counts, of lists or vectors; 0 if none does."""
     query = "MATCH (k) WHERE k:Published OR k:`_Kgrec` RETURN coalesce(max(k.release), 0) AS release"

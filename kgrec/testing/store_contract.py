@@ -8,8 +8,10 @@ class TestMyStore(CypherStoreContract):  # or GraphStoreContract, where it speak
 # ruff: noqa: D102  (the name of a test says what it says)
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -330,6 +332,30 @@ class GraphStoreContract(ABC):
             after = filled.snapshot().digest
             assert after != before
             assert one.snapshot().digest == other.snapshot().digest == after
+
+    def test_two_readers_see_only_whole_writes_while_one_writes(self, tmp_path: Path, filled: GraphStore) -> None:
+        seen: list[str] = []
+        written, done = [filled.snapshot().digest], threading.Event()
+
+        def read() -> None:
+            with self.open(tmp_path, read_only=True) as reader:
+                while not done.is_set():
+                    seen.append(reader.snapshot().digest)
+
+        with ThreadPoolExecutor(2) as pool:
+            readers = [pool.submit(read) for _ in range(2)]
+            try:
+                for time in range(10, 15):
+                    thing = {"Thing": pa.table({"id": [f"t{time}"]})}
+                    more = pa.table({"src": ["a"], "dst": ["i2"], "weight": [1.0], "timestamp": [float(time)]})
+                    filled.write(GraphTables(SCHEMA, thing, {BOUGHT: more}))
+                    written.append(filled.snapshot().digest)
+            finally:
+                done.set()
+            for reader in readers:
+                reader.result()
+        assert seen
+        assert set(seen) <= set(written)
 
     def test_a_reader_does_not_write(self, tmp_path: Path, filled: GraphStore) -> None:
         with self.open(tmp_path, read_only=True) as reader:

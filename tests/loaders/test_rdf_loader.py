@@ -112,11 +112,17 @@ SCHEMA_WITHOUT_TIME = Schema.from_dict(_DATA)
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ('dbr:Dead_Man dbo:year "soon" .', 'year: found "soon"; expected a literal of type int'),
+        (
+            'dbr:Dead_Man dbo:year "soon" .',
+            'year: found "soon" of <http://dbpedia.org/resource/Dead_Man>; expected a literal of type int',
+        ),
         (":viewer1 :age 1.5 .", "age: found"),
         (":viewer1 :age 31 .", "one value"),
         ("dbr:Heat a :Viewer .", "<http://dbpedia.org/resource/Heat> as Viewer and as Film"),
-        ("[] a :Viewer ; :age 5 .", "the blank node _:"),
+        (
+            "[] a :Viewer ; :age 5 .",
+            "a blank node with <http://www.w3.org/1999/02/22-rdf-syntax-ns#type> <http://example.org/Viewer> as Viewer",
+        ),
         ('dbr:Heat dbo:starring [ rdfs:label "who" ] .', "(no IRI)"),
         ("dbr:Heat dbo:starring :viewer1 .", "(Viewer); expected from Film to Person"),
         (
@@ -155,6 +161,9 @@ def test_a_problem_in_n_triples_has_its_line(tmp_path: Path) -> None:
         ("broken.ttl", f"{HEAD}\n:a :b .\n", "broken.ttl:10: column"),
         ("broken.nt", "<http://a/b> <http://a/c> <http://a/d> .\n<http://a/b> nothing .\n", "broken.nt:2: column"),
         ("broken.nt.gz", "x", "broken.nt.gz:1:"),
+        ("broken.nq", "<http://a/b> <http://a/c> <d> .\n", "broken.nq:1: column"),
+        ("broken.jsonld", '{"@context": {"a":', "broken.jsonld:1: column"),
+        ("other.jsonld", '{"@context": "http://schema.org/"}', "expected valid JSON-LD with its contexts in the file"),
     ],
 )
 def test_broken_syntax_has_line_and_column(tmp_path: Path, name: str, text: str, place: str) -> None:

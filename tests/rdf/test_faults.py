@@ -58,7 +58,7 @@ def test_a_node_is_of_the_nearest_label(tmp_path: Path, more: str) -> None:
         (':book :tags "[oops"^^rdf:JSON .', "a JSON array of strings"),
         (':book :tags "[1]"^^rdf:JSON .', "a JSON array of strings"),
         (':book :tags "[]"^^rdf:JSON, "x" .', "one JSON literal alone"),
-        (":book :tags :v .", "found <http://e/v>; expected a literal"),
+        (":book :tags :v .", "found <http://e/v> of <http://e/book>; expected a literal"),
         (':book :cover "[1, true]"^^rdf:JSON .', "expected one JSON array of numbers"),
         (':book :cover "1 2" .', "expected one JSON array of numbers"),
         (':book :cover "[1, 2]"^^rdf:JSON, "[1, 3]"^^rdf:JSON .', "expected one JSON array of numbers"),

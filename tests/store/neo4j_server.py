@@ -23,9 +23,10 @@ class Server:
     pid: int | None = None
 
 
-def start(home: Path, port: str = "") -> Server:
-    """Start a server whose data are in a folder, with the password `kgrec-test`."""
-    environment = {**os.environ, "NEO4J_HEAP": "512m", "NEO4J_PAGECACHE": "128m", "NEO4J_PASSWORD": "kgrec-test"}
+def start(home: Path, port: str = "", setting: str = "") -> Server:
+    """Start a server whose data are in a folder, with the password `kgrec-test`, and a setting `name=value`, if any."""
+    cache = f"128m\n{setting}"  # the script writes the size into the server's settings as it is
+    environment = {**os.environ, "NEO4J_HEAP": "512m", "NEO4J_PAGECACHE": cache, "NEO4J_PASSWORD": "kgrec-test"}
     if port:
         environment["NEO4J_PORT"] = port
     done = subprocess.run([SCRIPTS / "start", home], env=environment, capture_output=True, text=True, check=True)
@@ -39,11 +40,11 @@ def stop(home: Path) -> None:
 
 
 @contextmanager
-def running(home: Path) -> Iterator[Server]:
+def running(home: Path, setting: str = "") -> Iterator[Server]:
     """Run a server of its own for a block; skips the test where none can be started."""
     if not (SCRIPTS / "start").is_file():
-        pytest.skip(f"no Neo4j to start in {SCRIPTS}")
-    server = start(home)
+        pytest.skip(f"no Neo4j to start in {SCRIPTS}, and KGREC_TEST_NEO4J_URI names none")
+    server = start(home, setting=setting)
     try:
         yield server
     finally:
@@ -54,10 +55,10 @@ def clear(uri: str) -> None:
     """Remove everything from a database."""
     import neo4j
 
-    auth = os.environ["NEO4J_USER"], os.environ["NEO4J_PASSWORD"]
+    auth = os.environ.get("NEO4J_USER", "neo4j"), os.environ["NEO4J_PASSWORD"]
     with neo4j.GraphDatabase.driver(uri, auth=auth) as driver, driver.session() as session:
         session.run("MATCH (n) CALL (n) { DETACH DELETE n } IN TRANSACTIONS OF 10000 ROWS").consume()
         for row in session.run("SHOW CONSTRAINTS YIELD name").data():
             session.run(f"DROP CONSTRAINT `{row['name']}`").consume()
-        for row in session.run("SHOW VECTOR INDEXES YIELD name").data():
+        for row in session.run("SHOW INDEXES YIELD name, type WHERE type <> 'LOOKUP'").data():
             session.run(f"DROP INDEX `{row['name']}`").consume()

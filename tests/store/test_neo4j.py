@@ -19,7 +19,8 @@ from conftest import CINEMA, FAST
 from store.neo4j_server import clear, running, start, stop
 
 from kgrec.config import Config
-from kgrec.errors import StoreError, StoreLocked
+from kgrec.copying import copy_graph
+from kgrec.errors import DataError, StoreError, StoreLocked
 from kgrec.history import publications
 from kgrec.loading import load
 from kgrec.refresh import refresh
@@ -112,6 +113,18 @@ def test_a_database_that_is_not_there_is_said(neo4j_server: str) -> None:
 
 def test_a_server_that_is_down_is_said(neo4j_server: str) -> None:
     assert "no Neo4j server answers at bolt://127.0.0.1:1" in message(lambda: open_store("bolt://127.0.0.1:1"))
+
+
+def test_a_server_without_tls_is_said(neo4j_server: str) -> None:
+    address = neo4j_server.partition("://")[2]
+    for scheme in ("neo4j+s", "bolt+ssc"):
+        assert "without TLS write neo4j://" in message(lambda scheme=scheme: open_store(f"{scheme}://{address}"))
+
+
+def test_a_server_may_be_addressed_for_routing(neo4j_uri: str) -> None:
+    with open_store(neo4j_uri.replace("bolt://", "neo4j://") + "/neo4j") as graph:
+        graph.write(contract_tables())
+        assert graph.snapshot().digest == digest(contract_tables())
 
 
 class _Web(socketserver.BaseRequestHandler):
@@ -434,6 +447,64 @@ def test_a_schema_that_does_not_fit_is_refused(foreign: Neo4jStore) -> None:
     assert "1 Note nodes have the text of another" in text
 
 
+ODD = """
+CREATE (:Actor:Person {name: 'A', born: 1}), (:Person {name: 'B', born: 2, `fav color`: 'red'}), (:`My Label` {id: 1}),
+       (:`Tick``s` {id: 2})-[:`IN IT`]->(:`Tick``s` {id: 3})
+"""
+
+
+def test_what_a_schema_cannot_say_of_a_database_is_said(foreign: Neo4jStore) -> None:
+    foreign.cypher(ODD, write=True)
+    text = infer_schema(foreign)
+    schema = Schema.parse(text)
+    assert set(schema.nodes) == {"Customer", "Film", "Genre", "Actor", "Person"}
+    assert schema.roles.users == ("Customer",)
+    assert "# each node that is Actor and Person is one node of each label" in text
+    for left_out in ("label My Label", "label Tick`s", "type IN IT", "Person.fav color"):
+        assert text.count(f"# left out: {left_out}: kgrec's names are letters, digits and _\n") == 1
+
+
+def test_what_cannot_be_learnt_from_is_refused_before_it_is_used(foreign: Neo4jStore) -> None:
+    data = Schema.parse(infer_schema(foreign)).to_dict()
+    data["roles"]["behaviours"] = {"RATED": {"weight": "stars"}}
+    schema = Schema.from_dict(data)
+    foreign.cypher("MATCH (:Customer {id: 1})-[r:RATED]->(:Film {nr: 10}) REMOVE r.stars", write=True)
+    with pytest.raises(DataError, match="stars: found None; expected a finite number"):
+        adopt(foreign, schema)
+    assert foreign.schema() is None
+    foreign.cypher("MATCH ()-[r:RATED]->() SET r.stars = 3.0", write=True)
+    adopt(foreign, schema)
+    foreign.cypher("MATCH ()-[r:RATED]->() REMOVE r.stars", write=True)
+    with pytest.raises(DataError, match="5 problems"):
+        foreign.snapshot()
+
+
+def test_a_relationship_that_repeats_counts_once(foreign: Neo4jStore, tmp_path: Path) -> None:
+    foreign.cypher("MATCH (f:Film {nr: 10}), (g:Genre) CREATE (f)-[:IN_GENRE]->(g)", write=True)
+    adopt(foreign, Schema.parse(infer_schema(foreign)))
+    assert len(foreign.snapshot().edges["Film", "IN_GENRE", "Genre"]) == 2
+    copied = copy_graph(foreign.uri, str(tmp_path / "copy.lbug"))
+    assert copied["digest"] == foreign.snapshot().digest
+
+
+def test_a_schema_is_adopted_anew_once_nothing_is_published(foreign: Neo4jStore) -> None:
+    proposed = infer_schema(foreign)
+    adopt(foreign, Schema.parse(proposed))
+    foreign.write_vectors("Film", pa.array(["10"]), np.ones((1, 2), dtype=np.float32))
+    foreign.publish(recommendations(["1"], ["12"]), "run-1")
+    assert infer_schema(foreign) == proposed
+    assert "kgrec unpublish" in message(lambda: adopt(foreign, Schema.parse(proposed)))
+    foreign.unpublish()
+    adopt(foreign, Schema.parse(proposed))
+
+
+def test_a_copy_to_a_server_equals_its_source(neo4j_uri: str, tmp_path: Path) -> None:
+    with open_store(tmp_path / "source.lbug") as graph:
+        graph.write(contract_tables())
+    for _ in range(2):
+        assert copy_graph(str(tmp_path / "source.lbug"), neo4j_uri)["digest"] == digest(contract_tables())
+
+
 def test_an_undeclared_name_has_a_caret(store: Neo4jStore) -> None:
     store.write(contract_tables())
     text = message(lambda: store.cypher("MATCH (n:Nothing) RETURN n"))
@@ -446,12 +517,27 @@ def test_no_password_is_in_the_store(store: Neo4jStore) -> None:
     assert "kgrec-test" not in repr(vars(store))
 
 
-def test_a_user_who_may_not_write_is_said(store: Neo4jStore) -> None:
+def test_a_database_that_may_only_be_read_is_said(tmp_path: Path, neo4j_server: str) -> None:
+    with running(tmp_path / "neo4j") as server, Neo4jStore(server.uri) as graph:
+        graph.write(contract_tables())
+    with (
+        running(tmp_path / "neo4j", "server.databases.read_only=neo4j") as server,
+        Neo4jStore(server.uri) as graph,
+    ):
+        assert graph.snapshot().digest == digest(contract_tables())
+        assert "does not allow this user to write" in message(lambda: graph.write(many(1)))
+        asked = message(lambda: graph.cypher("CREATE (:Thing)", write=True))
+    assert "read-only mode" in asked
+    assert "--write" not in asked
+
+
+def test_a_user_who_may_not_write_is_said() -> None:
+    """Community has no roles: the error as Enterprise words it."""
     from neo4j.exceptions import Forbidden
 
     from kgrec.store.neo4j_connect import answering
 
-    with pytest.raises(StoreError, match="does not allow this user to write"), answering(store.uri):
+    with pytest.raises(StoreError, match="does not allow this user to write"), answering("neo4j://host"):
         raise Forbidden._hydrate_neo4j(code="Neo.ClientError.Security.Forbidden", message="Create node is not allowed")
 
 
