@@ -68,9 +68,11 @@ def refresh(
         report: where steps are told.
 
     Returns:
-        "result": "published", "nothing new" or "would publish"; "new" and "changed": label or type → rows; and unless
-        nothing is new "how" and "why" of the rule; once published "run", "instead_of", "recommendations", "ndcg" and
-        "ndcg_before" on what was held out, where it was compared; "seconds".
+        "result": "published" or "nothing new"; in a dry run "would learn" or "would end: nothing new". "new" and
+        "changed": label or type → rows. Unless nothing is new "how" and "why" of the rule, and in a dry run
+        "expected_seconds", what the last run made in that way took, None where there is none. Once published "run",
+        "instead_of", "recommendations", and where it was compared "ndcg", "ndcg_before" and how many users were
+        "asked". "seconds".
 
     Raises:
         DataError: with every problem of the source; nothing was written.
@@ -205,9 +207,9 @@ class _Job:
         schema = merge(schema, intake.tables.schema)
         decision = self.decision(serving, Size(size.behaviours + new.behaviours, size.items + new.items), schema.digest)
         took = [
-            run.info["refresh"]["seconds"]
+            run.info["summary"]["seconds"]
             for run in list_runs(self.root)
-            if run.info.get("refresh", {}).get("how") == decision.how
+            if "summary" in run.info and run.info.get("refresh", {}).get("how", "full") == decision.how
         ]
         nothing = intake.is_empty and serving is not None and not (self.full or "forgotten" in serving.info)
         told = {"how": decision.how, "why": decision.why, "expected_seconds": took[-1] if took else None}
@@ -224,7 +226,7 @@ def _rows(intake: Intake) -> dict[str, Any]:
 
 def _told(run: Run) -> dict[str, Any]:
     measured = run.info["gate"]["measured"]
-    figures = {"ndcg": measured.get("candidate"), "ndcg_before": measured.get("current")}
+    figures = {"ndcg": measured.get("candidate"), "ndcg_before": measured.get("current"), "asked": measured["users"]}
     return {
         "instead_of": run.info["refresh"]["instead_of"],
         "how": run.info["refresh"]["how"],
