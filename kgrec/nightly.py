@@ -65,7 +65,7 @@ def summary_line(graph: str, result: Mapping[str, Any]) -> str:
     if "how" in result:
         parts.append(f"{result['how']} ({result['why']})")
     if result.get("ndcg") is not None:
-        parts.append(f"NDCG@20 {result['ndcg']:.4f}, was {result['ndcg_before']:.4f} ({result['asked']} users)")
+        parts.append(f"NDCG@20 {result['ndcg']:.4f}, was {result['ndcg_before']:.4f} (users: {result['asked']})")
     if "expected_seconds" in result:
         known = result["expected_seconds"]
         parts.append("no run yet to tell how long" if known is None else f"takes about {known:.0f} s")

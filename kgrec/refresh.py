@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from kgrec.config import Config
 from kgrec.errors import GateRefused, RunError, UsageError
-from kgrec.history import settle, write_json
+from kgrec.history import publications, settle, write_json
 from kgrec.intake import Intake, check_size, note_size, take_in
 from kgrec.journal import Journal
 from kgrec.publish import check_complete, publish
@@ -142,7 +142,7 @@ class _Job:
             snapshot, published = as_one(store.snapshot()), store.published()
         settle(self.root, published)
         serving = self.serving(published)
-        if serving and serving.info["data_digest"] == snapshot.digest and (not self.full or journal.resumes):
+        if serving and self.is_up_to_date(serving, snapshot.digest) and (not self.full or journal.resumes):
             return {"result": "nothing new", "run": serving.name}
         from kgrec.renew import renew, size_of  # what learns takes seconds to import
 
@@ -158,6 +158,12 @@ class _Job:
         with open_store(self.graph) as store:
             done = publish(store, self.root, run, self.k, "refresh")
         return {"result": "published", **done, **_told(run)}
+
+    def is_up_to_date(self, serving: Run, digest: str) -> bool:
+        """Say whether what serves is of this very graph, or was gone back to from a run that is: until more comes."""
+        told = publications(self.root)
+        names = {serving.name, *(entry.run for entry in told if told[-1].how == "rollback")}
+        return any(run.name in names and run.info.get("data_digest") == digest for run in list_runs(self.root))
 
     def serving(self, published: str | None) -> Run | None:
         """Return the run that the graph has published; None if there is none, or its folder is gone."""

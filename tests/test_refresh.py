@@ -17,6 +17,7 @@ from kgrec.history import publications
 from kgrec.intake import take_in
 from kgrec.loading import load
 from kgrec.refresh import refresh
+from kgrec.rollback import roll_back
 from kgrec.runs import find_run, list_runs
 from kgrec.store import open_store
 from kgrec.store.lease import lease_file, leased
@@ -70,6 +71,17 @@ def test_nothing_new_publishes_nothing(place: Path) -> None:
     assert (again["result"], again["new"], again["changed"]) == ("nothing new", {}, {})
     assert published(place) == before
     assert len(list_runs(place / "shop.runs")) == 1
+
+
+def test_what_was_gone_back_to_stays_until_more_comes(place: Path) -> None:
+    [first] = list_runs(place / "shop.runs")
+    append(place, "cinema.inter", "u1\tf70\t5\t1700000000")
+    night(place)
+    roll_back(str(place / "shop.lbug"))
+    assert night(place)["result"] == "nothing new"
+    assert published(place) == (first.name, {first.name})
+    append(place, "cinema.inter", "u2\tf70\t5\t1700000000")
+    assert night(place)["instead_of"] == first.name
 
 
 def test_new_behaviours_of_new_users_with_new_items_are_folded_in(place: Path) -> None:
