@@ -344,7 +344,7 @@ def planted_leaks() -> str:
         ["leaks planted, one kind each", f"{found['found']} of {len(found['planted'])} found"],
         [f"{len(found['clean_runs'])} clean runs of all signals", f"{found['findings_in_clean_runs']} findings"],
     ]
-    return table(["what", "measured"], rows) + f"\n\nBy `{found['command']}`: {', '.join(found['planted'])}."
+    return table(["what", "measured"], rows) + f"\n\nBy `{found['command']}`: {'; '.join(found['planted'])}."
 
 
 def nothing(result: dict[str, Any]) -> Iterator[list[str]]:
