@@ -204,11 +204,11 @@ class _Job:
 
     def foresee(self) -> dict[str, Any]:
         """Say what would be done, and about how long it would take by earlier runs."""
-        intake, published, schema, size = self.look(), None, self.schema, Size(0, 0)
+        intake, published, schema, size, digest = self.look(), None, self.schema, Size(0, 0), ""
         if exists(self.graph):
             with open_store(self.graph, read_only=True) as store:
                 published, schema = store.published(), store.schema()
-                size = _size(store.read())
+                size, digest = _size(store.read()), as_one(store.snapshot()).digest
         serving, new = self.serving(published), _size(intake.tables)
         schema = merge(schema, intake.tables.schema)
         decision = self.decision(serving, Size(size.behaviours + new.behaviours, size.items + new.items), schema.digest)
@@ -217,7 +217,7 @@ class _Job:
             for run in list_runs(self.root)
             if "summary" in run.info and run.info.get("refresh", {}).get("how", "full") == decision.how
         ]
-        nothing = intake.is_empty and serving is not None and not (self.full or "forgotten" in serving.info)
+        nothing = intake.is_empty and serving and not self.full and self.is_up_to_date(serving, digest)
         told = {"how": decision.how, "why": decision.why, "expected_seconds": took[-1] if took else None}
         return {
             "result": "would end: nothing new" if nothing else "would learn",
