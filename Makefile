@@ -32,9 +32,12 @@ bench: setup
 	$(BIN)/python benchmarks/encode.py
 	$(BIN)/python benchmarks/main_job.py
 	$(BIN)/python benchmarks/rdf_graph.py
+	$(BIN)/python benchmarks/planted_leaks.py
 	test -z "$$NEO4J_URI" || $(BIN)/python benchmarks/server_graph.py
 	test ! -d $(DATA)/ml-100k || $(BIN)/python benchmarks/gnn_alone.py $(DATA)/ml-100k
 	test ! -d $(DATA) || $(BIN)/python benchmarks/accuracy.py $(DATA)
+	test ! -d $(DATA)/ml-1m-kg || $(BIN)/python benchmarks/refresh.py $(DATA)/ml-1m-kg
+	test ! -d $(DATA)/ml-1m-kg || $(BIN)/python benchmarks/forget.py $(DATA)
 	test ! -d $(DATA)/amazon-art-office/warm || $(BIN)/python benchmarks/two_domains.py $(DATA)/amazon-art-office/warm
 	$(BIN)/python docs/make_tables.py
 

@@ -18,7 +18,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-NAMES = ("benchmarks", "fine-tuning", "privacy-and-audit", "stores")
+NAMES = ("benchmarks", "fine-tuning", "operations", "privacy-and-audit", "stores")
 PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in NAMES))
 PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.S)
 SHOWN = ("NDCG@10", "NDCG@20", "Recall@10", "Recall@20", "MRR@20", "Coverage@20")
@@ -292,6 +292,61 @@ def forgetting() -> str:
     return table(header, rows) if rows else NOT_YET
 
 
+def refreshing() -> str:
+    """What a refresh, a publication and going back take, beside what they may."""
+    if not (found := dict(results()).get("refresh")):
+        return NOT_YET
+    new, whole, nothing_new, lists = (found[name] for name in ("refresh", "full_rebuild", "nothing_new", "publish"))
+    many = f"{lists['recommendations'] / 1e6:.1f}M recommendations of {lists['users']:,} users"
+    many += f", vectors of {lists['items_with_vectors']:,} items"
+    shares = [f"{found[f'refresh_share_of_rebuild_{kind}']:.1%}" for kind in ("wall", "cpu")]
+    longest = max(lists[step]["longest_read_s"] for step in ("first", "second", "rollback"))
+    rows = [
+        [
+            f"refresh of ml-1m-kg with {found['new_behaviours']:.0%} new behaviours ({new['how']})",
+            f"{new['wall_s']:.0f} s, a full rebuild {whole['wall_s']:.0f} s: {shares[0]} (processor {shares[1]})",
+            "at most 10 %",
+        ],
+        ["its NDCG@20 against that of the rebuild", f"{found['ndcg_against_rebuild']:+.2%}", "within 1 %"],
+        [f"refresh without new rows: {nothing_new['result']}", f"{nothing_new['wall_s']:.1f} s", "under 5 s"],
+        [f"publish {many}", f"{max(lists[step]['wall_s'] for step in ('first', 'second')):.1f} s", "at most 10 s"],
+        ["longest read of one who reads on meanwhile", f"{longest:.2f} s", "under 1 s"],
+        ["roll back to the run before", f"{lists['rollback']['wall_s']:.1f} s", "under 5 s"],
+    ]
+    return table(["what", "measured", "needed"], rows) + f"\n\nBy `{found['command']}`."
+
+
+def chaos() -> str:
+    """What is found after kills."""
+    if not (found := dict(results()).get("chaos")):
+        return NOT_YET
+    rows = [
+        [
+            engine,
+            str(of["kills"]),
+            str(of["kills"] - of["not_equal"] - of["failed"]),
+            f"{of['reads']:,}",
+            str(of["mixed"]),
+            str(of["empty"]),
+        ]
+        for engine, of in found.items()
+        if engine != "command"
+    ]
+    header = ["engine", "killed", "ended whole and equal", "reads meanwhile", "of them mixed", "empty"]
+    return table(header, rows) + f"\n\nBy `{found['command']}`."
+
+
+def planted_leaks() -> str:
+    """What the audit finds of what was planted."""
+    if not (found := dict(results()).get("planted_leaks")):
+        return NOT_YET
+    rows = [
+        ["leaks planted, one kind each", f"{found['found']} of {len(found['planted'])} found"],
+        [f"{len(found['clean_runs'])} clean runs of all signals", f"{found['findings_in_clean_runs']} findings"],
+    ]
+    return table(["what", "measured"], rows) + f"\n\nBy `{found['command']}`: {'; '.join(found['planted'])}."
+
+
 def nothing(result: dict[str, Any]) -> Iterator[list[str]]:
     return iter(())
 
@@ -336,6 +391,9 @@ TABLES = {
     "speed": speed,
     "stores": stores,
     "forget": forgetting,
+    "refresh": refreshing,
+    "chaos": chaos,
+    "leaks": planted_leaks,
 }
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 What is refused, by the figures of `compare`:
 
 - NDCG@20 on held-out behaviours that neither has seen is lower by more than 2 % of the current run's, and the whole of
-  the 95 % interval of the difference, paired by user, is below 0.
+  the 95 % interval of the difference, paired by user, is below 0. Fewer than 30 users tell nothing.
 - The lists hold less than half as many of the items as the current run's.
 - The share of users without a list is higher by more than a hundredth.
 - The schema is another one.
@@ -29,6 +29,9 @@ from kgrec.split import Split
 K: Final = 20
 ASKED: Final = 2000
 """Users who are asked about; a drop that matters shows in them."""
+
+ENOUGH: Final = 30
+"""Users from which on an interval by drawing them again can be trusted."""
 
 MAX_DROP: Final = 0.02
 MIN_COVERAGE: Final = 0.5
@@ -93,7 +96,8 @@ def reasons(measured: Mapping[str, Any], old: Mapping[str, Any], new: Mapping[st
         old, new: what `figures_of` found.
     """
     found = []
-    if measured["users"] and measured["high"] < 0 and measured["difference"] < -MAX_DROP * measured["current"]:
+    sure = measured["users"] >= ENOUGH and measured["high"] < 0
+    if sure and measured["difference"] < -MAX_DROP * measured["current"]:
         share = [measured[name] / measured["current"] for name in ("difference", "low", "high")]
         found.append(
             f"NDCG@{K} falls from {measured['current']:.4f} to {measured['candidate']:.4f} "

@@ -65,9 +65,10 @@ def summary_line(graph: str, result: Mapping[str, Any]) -> str:
     if "how" in result:
         parts.append(f"{result['how']} ({result['why']})")
     if result.get("ndcg") is not None:
-        parts.append(f"NDCG@20 {result['ndcg']:.4f}, was {result['ndcg_before']:.4f}")
-    if result.get("expected_seconds") is not None:
-        parts.append(f"takes about {result['expected_seconds']:.0f} s")
+        parts.append(f"NDCG@20 {result['ndcg']:.4f}, was {result['ndcg_before']:.4f} (users: {result['asked']})")
+    if "expected_seconds" in result:
+        known = result["expected_seconds"]
+        parts.append("no run yet to tell how long" if known is None else f"takes about {known:.0f} s")
     return ", ".join([*parts, f"{result['seconds']} s"])
 
 

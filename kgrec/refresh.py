@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from kgrec.config import Config
 from kgrec.errors import GateRefused, RunError, UsageError
-from kgrec.history import settle, write_json
+from kgrec.history import publications, settle, write_json
 from kgrec.intake import Intake, check_size, note_size, take_in
 from kgrec.journal import Journal
 from kgrec.publish import check_complete, publish
@@ -68,9 +68,11 @@ def refresh(
         report: where steps are told.
 
     Returns:
-        "result": "published", "nothing new" or "would publish"; "new" and "changed": label or type → rows; and unless
-        nothing is new "how" and "why" of the rule; once published "run", "instead_of", "recommendations", "ndcg" and
-        "ndcg_before" on what was held out, where it was compared; "seconds".
+        "result": "published" or "nothing new"; in a dry run "would learn" or "would end: nothing new". "new" and
+        "changed": label or type → rows. Unless nothing is new "how" and "why" of the rule, and in a dry run
+        "expected_seconds", what the last run made in that way took, None where there is none. Once published "run",
+        "instead_of", "recommendations", and where it was compared "ndcg", "ndcg_before" and how many users were
+        "asked". "seconds".
 
     Raises:
         DataError: with every problem of the source; nothing was written.
@@ -140,7 +142,7 @@ class _Job:
             snapshot, published = as_one(store.snapshot()), store.published()
         settle(self.root, published)
         serving = self.serving(published)
-        if serving and serving.info["data_digest"] == snapshot.digest and (not self.full or journal.resumes):
+        if serving and self.is_up_to_date(serving, snapshot.digest) and (not self.full or journal.resumes):
             return {"result": "nothing new", "run": serving.name}
         from kgrec.renew import renew, size_of  # what learns takes seconds to import
 
@@ -156,6 +158,12 @@ class _Job:
         with open_store(self.graph) as store:
             done = publish(store, self.root, run, self.k, "refresh")
         return {"result": "published", **done, **_told(run)}
+
+    def is_up_to_date(self, serving: Run, digest: str) -> bool:
+        """Say whether what serves is of this very graph, or was gone back to from a run that is: until more comes."""
+        told = publications(self.root)
+        names = {serving.name, *(entry.run for entry in told if told[-1].how == "rollback")}
+        return any(run.name in names and run.info.get("data_digest") == digest for run in list_runs(self.root))
 
     def serving(self, published: str | None) -> Run | None:
         """Return the run that the graph has published; None if there is none, or its folder is gone."""
@@ -196,20 +204,20 @@ class _Job:
 
     def foresee(self) -> dict[str, Any]:
         """Say what would be done, and about how long it would take by earlier runs."""
-        intake, published, schema, size = self.look(), None, self.schema, Size(0, 0)
+        intake, published, schema, size, digest = self.look(), None, self.schema, Size(0, 0), ""
         if exists(self.graph):
             with open_store(self.graph, read_only=True) as store:
                 published, schema = store.published(), store.schema()
-                size = _size(store.read())
+                size, digest = _size(store.read()), as_one(store.snapshot()).digest
         serving, new = self.serving(published), _size(intake.tables)
         schema = merge(schema, intake.tables.schema)
         decision = self.decision(serving, Size(size.behaviours + new.behaviours, size.items + new.items), schema.digest)
         took = [
-            run.info["refresh"]["seconds"]
+            run.info["summary"]["seconds"]
             for run in list_runs(self.root)
-            if run.info.get("refresh", {}).get("how") == decision.how
+            if "summary" in run.info and run.info.get("refresh", {}).get("how", "full") == decision.how
         ]
-        nothing = intake.is_empty and serving is not None and not (self.full or "forgotten" in serving.info)
+        nothing = intake.is_empty and serving and not self.full and self.is_up_to_date(serving, digest)
         told = {"how": decision.how, "why": decision.why, "expected_seconds": took[-1] if took else None}
         return {
             "result": "would end: nothing new" if nothing else "would learn",
@@ -224,7 +232,7 @@ def _rows(intake: Intake) -> dict[str, Any]:
 
 def _told(run: Run) -> dict[str, Any]:
     measured = run.info["gate"]["measured"]
-    figures = {"ndcg": measured.get("candidate"), "ndcg_before": measured.get("current")}
+    figures = {"ndcg": measured.get("candidate"), "ndcg_before": measured.get("current"), "asked": measured["users"]}
     return {
         "instead_of": run.info["refresh"]["instead_of"],
         "how": run.info["refresh"]["how"],

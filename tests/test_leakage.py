@@ -5,18 +5,25 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 import pytest
+from planted import (
+    blend,
+    factors,
+    fit_on_everything,
+    kept_history,
+    matrix,
+    messages,
+    order,
+    positives,
+    read_history,
+    reverse_messages,
+    weights_of_paths,
+)
 
 from kgrec import training
 from kgrec.config import Config
 from kgrec.leakage import leaks, without_test
 from kgrec.schema import Schema
 from kgrec.signals import signal_kinds
-from kgrec.signals.cf import ease, ials, transitions
-from kgrec.signals.cf.neighbours import Neighbours
-from kgrec.signals.content import words
-from kgrec.signals.graph import network, paths
-from kgrec.signals.graph.adjacency import Adjacency
-from kgrec.signals.history import history, sequences, strengths
 from kgrec.snapshot import GraphSnapshot
 from kgrec.split import Split, by_given, by_random, by_time, leave_last_out
 from kgrec.tables import check
@@ -74,70 +81,9 @@ def test_nothing_is_found_where_the_cut_is_made_as_the_test_was(cut):
     assert found(cut(GraphSnapshot.from_tables(two_communities(seed=1))), ALL) == {}
 
 
-def fit_on_everything(kind):
-    fit = kind.fit
-
-    def plant(patch, split):
-        patch.setattr(kind, "fit", lambda self, train, vectors, seed=0: fit(self, split.whole, vectors, seed))
-        patch.setattr(kind, "scoring", frozenset())  # a history that is made anew from train would be clean again
-
-    return plant
-
-
 @pytest.mark.parametrize("kind", signal_kinds(ALL), ids=lambda kind: kind.name)
 def test_a_signal_that_learnt_from_test_rows_is_named_alone(split, kind):
     assert set(found(split, (kind.name, "popularity"), fit_on_everything(kind))) == {kind.name}
-
-
-def messages(patch, split):
-    of = Adjacency.of
-    patch.setattr(Adjacency, "of", classmethod(lambda cls, train, *weights: of(split.whole, *weights)))
-
-
-def reverse_messages(patch, split):
-    """Only from users to items: the way from the items back has no weight."""
-    of, whole = Adjacency.of, split.whole
-
-    def planted(cls, train, *weights):
-        both, test = of(whole, *weights), split.test
-        row = np.repeat(np.arange(whole.n_nodes), np.diff(both.indptr))
-        forward = whole.user_nodes[test.user_num] * whole.n_nodes + whole.item_nodes[test.item_num]
-        none = np.isin(row * whole.n_nodes + both.indices, forward)
-        edge = np.where(none, len(both.weight), both.edge)
-        return replace(both, edge=edge, weight=np.append(both.weight, np.float32(0)))
-
-    patch.setattr(Adjacency, "of", classmethod(planted))
-
-
-def positives(patch, split):
-    batches = network._batches
-    patch.setattr(network, "_batches", lambda interactions, *rest: batches(split.whole.interactions, *rest))
-
-
-def matrix(patch, split):
-    patch.setattr(ease, "history", lambda train, *rest, **named: history(split.whole, *rest, **named))
-
-
-def factors(patch, split):
-    patch.setattr(ials, "strengths", lambda train, *rest: strengths(split.whole, *rest))
-
-
-def order(patch, split):
-    patch.setattr(transitions, "sequences", lambda train: sequences(split.whole))
-
-
-def kept_history(patch, split):
-    take = Neighbours._take
-    patch.setattr(Neighbours, "_take", lambda self, train, learnt: take(self, split.whole, learnt))
-
-
-def read_history(patch, split):
-    patch.setattr(words, "history", lambda train, *rest, **named: history(split.whole, *rest, **named))
-
-
-def weights_of_paths(patch, split):
-    learn = paths.learn_weights
-    patch.setattr(paths, "learn_weights", lambda features, _, *rest: learn(features, split.whole.interactions, *rest))
 
 
 @pytest.mark.parametrize(
@@ -254,16 +200,7 @@ def test_a_leak_into_the_questions_is_found_in_what_they_decide(split):
 
 
 def test_a_leak_into_the_blend_is_found(split):
-    def plant(patch, split):
-        learn, test = training.learn_blends, split.whole.pairs(split.test)
-
-        def planted(signals, inner, asked, seed):
-            told = [replace(q, relevant=q.relevant + test[q.user_num][:, q.item_num]) for q in asked]
-            return learn(signals, inner, told, seed)
-
-        patch.setattr(training, "learn_blends", planted)
-
-    assert set(found(split, ("popularity", "ease", "words"), plant)) == {"blend"}
+    assert set(found(split, ("popularity", "ease", "words"), blend)) == {"blend"}
 
 
 @pytest.mark.parametrize("name", ["activity", "popularity"])

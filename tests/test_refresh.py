@@ -17,6 +17,7 @@ from kgrec.history import publications
 from kgrec.intake import take_in
 from kgrec.loading import load
 from kgrec.refresh import refresh
+from kgrec.rollback import roll_back
 from kgrec.runs import find_run, list_runs
 from kgrec.store import open_store
 from kgrec.store.lease import lease_file, leased
@@ -72,6 +73,17 @@ def test_nothing_new_publishes_nothing(place: Path) -> None:
     assert len(list_runs(place / "shop.runs")) == 1
 
 
+def test_what_was_gone_back_to_stays_until_more_comes(place: Path) -> None:
+    [first] = list_runs(place / "shop.runs")
+    append(place, "cinema.inter", "u1\tf70\t5\t1700000000")
+    night(place)
+    roll_back(str(place / "shop.lbug"))
+    assert night(place)["result"] == "nothing new"
+    assert published(place) == (first.name, {first.name})
+    append(place, "cinema.inter", "u2\tf70\t5\t1700000000")
+    assert night(place)["instead_of"] == first.name
+
+
 def test_new_behaviours_of_new_users_with_new_items_are_folded_in(place: Path) -> None:
     append(place, "cinema.inter", "new\tf1\t5\t1700000000", "new\tf2\t4\t1700000060", "u1\tf99\t5\t1700000000")
     append(place, "cinema.item", "f99\tThe Last Galaxy\t2024\tScience-Fiction")
@@ -93,7 +105,7 @@ def test_the_rule_fits_again_and_chooses_again_as_more_comes(place: Path) -> Non
     result = night(place)
     assert (result["how"], result["why"][:4]) == ("refit", "8.1%")
     append(place, "cinema.inter", *[f"u{i % 90 + 1}\tf{i % 71 + 1}\t4\t{1710000000 + i}" for i in range(200)])
-    assert night(place, force=True)["how"] == "full"
+    assert night(place, force=True)["how"] == "full", "forced: the new rows are chance, and so is what the gate finds"
     fitted, chosen = zip(*((r.info["fitted"], r.info["chosen"]) for r in list_runs(place / "shop.runs")), strict=True)
     assert [size["behaviours"] for size in fitted] == [1230, 1330, 1530]
     assert [size["behaviours"] for size in chosen] == [1230, 1230, 1530]
@@ -115,7 +127,11 @@ def test_dry_run_says_what_and_changes_nothing(place: Path, kgrec) -> None:
     before = sorted(str(path) for path in place.rglob("*"))
     result = night(place, dry_run=True)
     assert (result["result"], result["how"], result["new"]["INTERACTED"]) == ("would learn", "fold-in", 1)
+    assert result["expected_seconds"] is None, "nothing was folded in yet"
     assert night(place, dry_run=True, full=True)["expected_seconds"] > 0
+    command = ("refresh", place / "shop.lbug", "--source", place / "source", "--dry-run")
+    assert "no run yet to tell how long" in kgrec(*command).out
+    assert re.search(r"takes about \d+ s", kgrec(*command, "--full").out)
     assert sorted(str(path) for path in place.rglob("*")) == before
 
 

@@ -29,10 +29,12 @@ from kgrec.snapshot import FloatArray
 from kgrec.store.base import ROW_LIMIT, TIME_LIMIT, GraphStore, NodeVectors, check_known
 from kgrec.store.cypher_errors import too_many
 from kgrec.store.ladybug_ddl import (
+    OF_RELEASE,
     PUBLISHED,
     RECOMMENDATION,
     declare,
     recommended,
+    stamped,
     stored_schema,
     table_columns,
     table_names,
@@ -222,20 +224,20 @@ class LadybugStore(GraphStore):
             StoreError: nothing was loaded yet, or a user or an item is not in the graph.
         """
         schema = self.declared()
-        columns = {name: recommendations.column(name) for name in RECOMMENDATION if name not in ("run", "release")}
+        columns = {name: recommendations.column(name) for name in RECOMMENDATION if name not in OF_RELEASE}
         rows = pa.table({"src": recommendations.column("user_id"), "dst": recommendations.column("item_id"), **columns})
         release = self._release_number() + 1
-        for name, value in (("run", run), ("release", release)):
-            rows = rows.append_column(name, pa.repeat(value, rows.num_rows))
         with self._transaction() as connection:
             users = _by_label(connection, schema, schema.roles.users, rows.column("src"), "user")
             items = _by_label(connection, schema, schema.roles.items, rows.column("dst"), "item")
             execute(connection, "DROP TABLE `RECOMMENDED`")
-            execute(connection, recommended(schema))
+            execute(connection, recommended(schema, without=OF_RELEASE))
             for user, from_user in users.items():
                 for item, to_item in items.items():
                     part = rows.filter(pa.array(from_user & to_item))
                     copy(connection, "RECOMMENDED", part, (user, item))
+            for statement in stamped(run, release):
+                execute(connection, statement)
             if vectors is not None:
                 _drop_vectors(connection, schema)
             for label, (ids, rows_of) in (vectors or {}).items():

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from kgrec.errors import StoreError
 from kgrec.schema import Schema
-from kgrec.store.ladybug_engine import execute, fetch, quote
+from kgrec.store.ladybug_engine import execute, fetch, literal, quote
 from kgrec.store.merge import merge
 
 if TYPE_CHECKING:
@@ -35,6 +35,9 @@ RECOMMENDATION: Final[dict[str, str]] = {
     "run": "STRING",
     "release": "INT64",
 }
+OF_RELEASE: Final = ("run", "release")
+"""Properties that all recommendations share: a column added to the filled table costs a tenth of a copied one."""
+
 PUBLISHED: Final = "Published"
 """Node table with one row at most: the run and the release of the recommendations that count."""
 
@@ -87,9 +90,18 @@ def vector_table(label: str) -> str:
     return f"{label}Vector"
 
 
-def recommended(schema: Schema) -> str:
-    """Return the DDL of RECOMMENDED, from every user label to every item label."""
-    return _create_relationship("RECOMMENDED", _recommended_pairs(schema), RECOMMENDATION)
+def recommended(schema: Schema, without: Iterable[str] = ()) -> str:
+    """Return the DDL of RECOMMENDED, from every user label to every item label, `without` some properties."""
+    columns = {name: kind for name, kind in RECOMMENDATION.items() if name not in without}
+    return _create_relationship("RECOMMENDED", _recommended_pairs(schema), columns)
+
+
+def stamped(run: str, release: int) -> list[str]:
+    """Return the DDL that says on every recommendation there is of which run and release it is."""
+    values = {"run": literal(run), "release": str(release)}
+    return [
+        f"ALTER TABLE `RECOMMENDED` ADD {name} {RECOMMENDATION[name]} DEFAULT {values[name]}" for name in OF_RELEASE
+    ]
 
 
 def _statements(connection: ladybug.Connection, schema: Schema) -> Iterator[str]:

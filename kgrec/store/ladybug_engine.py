@@ -27,6 +27,12 @@ def quote(name: str) -> str:
     return f"`{name}`"
 
 
+def literal(text: str) -> str:
+    """Return a text as a value in a statement that takes no parameters."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
 def open_file(path: Path, read_only: bool) -> ladybug.Database:
     """Open the file of a graph; without `read_only` it is made if missing, and must be locked.
 

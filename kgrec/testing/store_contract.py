@@ -433,11 +433,11 @@ class CypherStoreContract(GraphStoreContract):
 
     def test_published_recommendations_are_relationships(self, filled: GraphStore) -> None:
         filled.publish(recommendations(["a"], ["i1"]), "first")
-        filled.publish(recommendations(["a", "shop", "a"], ["i2", "t1", "\\"]), "second")
+        filled.publish(recommendations(["a", "shop", "a"], ["i2", "t1", "\\"]), "the 'second' \\")
         query = "MATCH (now:Published) MATCH ()-[r:RECOMMENDED]->(i) WHERE r.release = now.release "
         frame = filled.cypher(query + "RETURN r.rank AS rank, r.run AS run ORDER BY rank")
         assert frame["rank"].tolist() == [1, 2, 3]
-        assert set(frame["run"]) == {"second"}
+        assert set(frame["run"]) == {"the 'second' \\"}
         assert len(filled.cypher("MATCH ()-[r:RECOMMENDED]->() RETURN r.rank")) == 3
 
     def test_vectors_are_nodes(self, filled: GraphStore) -> None:

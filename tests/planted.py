@@ -1,0 +1,183 @@
+"""Test behaviours planted into one stage of training: what the audit of leakage must find, one kind each."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from kgrec import recommender, training
+from kgrec.audit import audit_leakage
+from kgrec.config import Config
+from kgrec.jobs import train_run
+from kgrec.schema import Schema
+from kgrec.signals.cf import ease, ials, transitions
+from kgrec.signals.cf.neighbours import Neighbours
+from kgrec.signals.cf.popularity import Popularity
+from kgrec.signals.content import words
+from kgrec.signals.graph import network, paths
+from kgrec.signals.graph.adjacency import Adjacency
+from kgrec.signals.history import history, sequences, strengths
+from kgrec.split import Split, by_given
+from kgrec.store import open_store
+from kgrec.tables import GraphTables
+from kgrec.testing.graphs import LIKED, two_communities
+from kgrec.text import text_vectors
+
+
+def stored(tmp_path, tables):
+    graph = tmp_path / "shop.lbug"
+    with open_store(graph) as store:
+        store.write(tables)
+        return str(graph), by_given(store.snapshot())
+
+
+def audited(tmp_path, signals, plant=lambda patch, split: None, tables=None, split="given"):
+    """Train a run with something planted, and audit it from its folder."""
+    graph, cut = stored(tmp_path, tables or two_communities(seed=1))
+    with pytest.MonkeyPatch.context() as patch:
+        plant(patch, cut)
+        train_run(graph, Config(signals=signals, budget="1s"), split=split, k=5)
+    return audit_leakage(graph)
+
+
+def fit_on_everything(kind):
+    fit = kind.fit
+
+    def plant(patch, split):
+        patch.setattr(kind, "fit", lambda self, train, vectors, seed=0: fit(self, split.whole, vectors, seed))
+        patch.setattr(kind, "scoring", frozenset())  # a history that is made anew from train would be clean again
+
+    return plant
+
+
+def messages(patch, split):
+    of = Adjacency.of
+    patch.setattr(Adjacency, "of", classmethod(lambda cls, train, *weights: of(split.whole, *weights)))
+
+
+def reverse_messages(patch, split):
+    """Only from users to items: the way from the items back has no weight."""
+    of, whole = Adjacency.of, split.whole
+
+    def planted(cls, train, *weights):
+        both, test = of(whole, *weights), split.test
+        row = np.repeat(np.arange(whole.n_nodes), np.diff(both.indptr))
+        forward = whole.user_nodes[test.user_num] * whole.n_nodes + whole.item_nodes[test.item_num]
+        none = np.isin(row * whole.n_nodes + both.indices, forward)
+        edge = np.where(none, len(both.weight), both.edge)
+        return replace(both, edge=edge, weight=np.append(both.weight, np.float32(0)))
+
+    patch.setattr(Adjacency, "of", classmethod(planted))
+
+
+def positives(patch, split):
+    batches = network._batches
+    patch.setattr(network, "_batches", lambda interactions, *rest: batches(split.whole.interactions, *rest))
+
+
+def matrix(patch, split):
+    patch.setattr(ease, "history", lambda train, *rest, **named: history(split.whole, *rest, **named))
+
+
+def factors(patch, split):
+    patch.setattr(ials, "strengths", lambda train, *rest: strengths(split.whole, *rest))
+
+
+def order(patch, split):
+    patch.setattr(transitions, "sequences", lambda train: sequences(split.whole))
+
+
+def kept_history(patch, split):
+    take = Neighbours._take
+    patch.setattr(Neighbours, "_take", lambda self, train, learnt: take(self, split.whole, learnt))
+
+
+def read_history(patch, split):
+    patch.setattr(words, "history", lambda train, *rest, **named: history(split.whole, *rest, **named))
+
+
+def weights_of_paths(patch, split):
+    learn = paths.learn_weights
+    patch.setattr(paths, "learn_weights", lambda features, _, *rest: learn(features, split.whole.interactions, *rest))
+
+
+def rows(patch, split):
+    patch.setattr(Split, "train", property(lambda self: self.whole))
+
+
+def user_text(patch, split):
+    patch.setattr(recommender, "text_vectors", lambda _, *rest: text_vectors(split.whole, *rest))
+
+
+def questions(patch, split):
+    asked = training.questions
+    patch.setattr(training, "questions", lambda train, _, seed: asked(train, split.test, seed))
+
+
+def blend(patch, split):
+    learn, test = training.learn_blends, split.whole.pairs(split.test)
+
+    def planted(signals, inner, asked, seed):
+        told = [replace(q, relevant=q.relevant + test[q.user_num][:, q.item_num]) for q in asked]
+        return learn(signals, inner, told, seed)
+
+    patch.setattr(training, "learn_blends", planted)
+
+
+def lists(patch, split):
+    recommend = recommender.Recommender.recommend
+
+    def planted(self, users, k):
+        listed = recommend(self, users, k)
+        right = pd.MultiIndex.from_arrays(
+            [split.whole.users.ids[split.test.user_num], split.whole.items.ids[split.test.item_num]]
+        )
+        raised = pd.MultiIndex.from_frame(listed[["user_id", "item_id"]]).isin(right)
+        return listed.assign(score=listed["score"] + raised)
+
+    patch.setattr(recommender.Recommender, "recommend", planted)
+
+
+PLANTS = {
+    "rows of the graph": (rows, ("popularity", "ease"), {"graph", "text vectors", "popularity", "ease", "statistics"}),
+    "a matrix": (matrix, ("popularity", "ease"), {"ease"}),
+    "factors": (factors, ("popularity", "ials"), {"ials"}),
+    "messages the other way": (reverse_messages, ("popularity", "gnn"), {"gnn"}),
+    "order in time": (order, ("popularity", "transitions"), {"transitions"}),
+    "what was read": (read_history, ("popularity", "words"), {"recommendations"}),
+    "weights of paths": (weights_of_paths, ("popularity", "paths"), {"paths"}),
+    "a statistic": (fit_on_everything(Popularity), ("popularity", "ease"), {"popularity"}),
+    "text of users": (user_text, ("popularity", "ease"), {"text vectors"}),
+    "questions": (questions, ("popularity", "ease", "words"), {"settings", "blend"}),
+    "the blend": (blend, ("popularity", "ease", "words"), {"blend"}),
+    "the lists": (lists, ("popularity", "ease"), {"recommendations"}),
+}
+
+
+def told_by_a_relationship(tables):
+    """Two test behaviours come in as relationships of another type, from the item to the user; and their pairs."""
+    liked = tables.edges[LIKED].to_pandas()
+    told = liked[liked["split"] == "test"].iloc[[2, 5]]
+    data = tables.schema.to_dict()
+    data["relationships"]["SEEN_BY"] = {"from": "Item", "to": "User"}
+    seen_by = pa.table({"src": told["dst"].tolist(), "dst": told["src"].tolist()})
+    edges = {**tables.edges, ("Item", "SEEN_BY", "User"): seen_by}
+    return GraphTables(Schema.from_dict(data), tables.nodes, edges), (told["src"] + " " + told["dst"]).tolist()
+
+
+def later_than_the_test(tables):
+    """One behaviour of train comes after the test behaviours; and its pair."""
+    liked = tables.edges[LIKED]
+    time = liked.column("timestamp").to_numpy().copy()
+    late = int(np.flatnonzero(np.asarray(liked.column("split")) == "train")[7])
+    time[late] = 1e6
+    changed = liked.set_column(liked.column_names.index("timestamp"), "timestamp", pa.array(time))
+    return replace(tables, edges={**tables.edges, LIKED: changed}), [f"{liked['src'][late]} {liked['dst'][late]}"]
+
+
+PLANTED_IN_DATA = {
+    "a relationship, the other way": (told_by_a_relationship, "relationships"),
+    "a later time": (later_than_the_test, "times"),
+}

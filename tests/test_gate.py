@@ -1,0 +1,78 @@
+"""The gate: what is measured of two models on what neither has seen, and each reason to refuse the new one."""
+
+import pyarrow as pa
+import pytest
+
+from kgrec.config import Config
+from kgrec.gate import ENOUGH, compare, figures_of, reasons
+from kgrec.recommender import Recommender
+from kgrec.snapshot import GraphSnapshot
+from kgrec.split import by_given
+from kgrec.testing.graphs import two_communities
+
+FINE = {"coverage": 0.5, "users without": 0.01, "schema": "a"}
+SAME = {"users": 0}
+
+
+def drop(**figures):
+    figures = {"difference": -0.01, "low": -0.015, "high": -0.005} | figures
+    return {"users": 500, "current": 0.2, "candidate": 0.19} | figures
+
+
+@pytest.fixture(scope="module")
+def cut():
+    return by_given(GraphSnapshot.from_tables(two_communities(seed=1, n_users=30)))
+
+
+@pytest.fixture(scope="module")
+def models(cut):
+    """What finds every withheld item, and what cannot."""
+    good, bad = (Config(signals=signals, budget="1s") for signals in (("ease",), ("popularity",)))
+    return Recommender(good).fit(cut).model, Recommender(bad).fit(cut).model
+
+
+def test_a_worse_model_is_refused_with_its_interval_and_the_better_one_is_not(cut, models):
+    good, bad = models
+    worse, better, same = (compare(*pair, cut, 0) for pair in ((good, bad), (bad, good), (good, good)))
+    assert worse["users"] == cut.whole.n_users == 60
+    assert worse["low"] <= worse["difference"] <= worse["high"] < 0
+    [why] = reasons(worse, FINE, FINE)
+    assert why.startswith(f"NDCG@20 falls from {worse['current']:.4f} to {worse['candidate']:.4f}")
+    assert "60 users" in why
+    assert better["difference"] == pytest.approx(-worse["difference"], abs=1e-5)
+    assert reasons(better, FINE, FINE) == reasons(same, FINE, FINE) == []
+    assert same["difference"] == 0
+
+
+@pytest.mark.parametrize(
+    ("measured", "refused"),
+    [
+        (drop(), True),
+        (drop(high=0.001), False),
+        (drop(current=0.9), False),
+        (drop(users=ENOUGH), True),
+        (drop(users=ENOUGH - 1), False),
+        (SAME, False),
+    ],
+    ids=["a drop", "perhaps none", "of 1 %", "of enough users", "of few users", "nobody to ask"],
+)
+def test_a_drop_counts_if_it_is_large_and_sure(measured, refused):
+    assert bool(reasons(measured, FINE, FINE)) is refused
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"coverage": 0.24}, "the lists hold 24.0% of the items, were 50.0%"),
+        ({"users without": 0.03}, "3.0% of the users have no list, were 1.0%"),
+        ({"schema": "b"}, "the schema is another than that of the current run"),
+        ({"coverage": 0.26, "users without": 0.02}, None),
+    ],
+)
+def test_lists_that_reach_less_and_another_schema_are_refused(change, why):
+    assert reasons(SAME, FINE, FINE | change) == ([why] if why else [])
+
+
+def test_figures_of_lists_count_to_20():
+    listed = pa.table({"user_id": ["a", "a", "b"], "item_id": ["x", "y", "x"], "rank": [1, 21, 1]})
+    assert figures_of(listed, users=4, items=5, schema="a") == {"coverage": 0.2, "users without": 0.5, "schema": "a"}

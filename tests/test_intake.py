@@ -1,0 +1,70 @@
+"""What a source brings that a graph does not have: tables at hand, ids that change label, files that still grow."""
+
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from conftest import CINEMA
+
+from kgrec import intake
+from kgrec.errors import DataError
+from kgrec.intake import take_in
+from kgrec.loading import find_loader
+from kgrec.schema import Schema
+from kgrec.store import open_store
+from kgrec.tables import GraphTables
+
+SCHEMA = Schema.from_dict(
+    {
+        "name": "media",
+        "nodes": {"User": {"key": "user_id"}, "Book": {"key": "book_id"}, "Film": {"key": "film_id"}},
+        "relationships": {"LIKED": {"from": "User", "to": ["Book", "Film"]}},
+        "roles": {"users": "User", "items": ["Book", "Film"], "behaviours": {"LIKED": {}}},
+    }
+)
+
+
+def media(books: list[str], films: list[str]) -> GraphTables:
+    nodes = {"User": ["u"], "Book": books, "Film": films}
+    liked = {("User", "LIKED", label): nodes[label] for label in ("Book", "Film")}
+    return GraphTables(
+        SCHEMA,
+        {label: pa.table({SCHEMA.nodes[label].key: pa.array(ids, pa.string())}) for label, ids in nodes.items()},
+        {t: pa.table({"src": pa.array(["u"] * len(ids)), "dst": pa.array(ids)}) for t, ids in liked.items() if ids},
+    )
+
+
+def test_tables_at_hand_bring_what_is_not_there_yet(tmp_path: Path) -> None:
+    with open_store(tmp_path / "media.lbug") as store:
+        store.write(media(["a"], ["b"]))
+        assert take_in(store, "atomic", media(["a"], ["b"])).is_empty
+        assert take_in(store, "atomic", media(["a", "c"], ["b"])).new == {"Book": 1, "LIKED": 1}
+
+
+def test_an_id_that_changes_its_label_is_refused(tmp_path: Path) -> None:
+    with open_store(tmp_path / "media.lbug") as store:
+        store.write(media(["a"], ["b"]))
+        with pytest.raises(DataError, match="found 'a' as Film, in the graph a Book; expected the same label"):
+            take_in(store, "atomic", media([], ["a", "b"]))
+
+
+@pytest.fixture
+def cinema_source(tmp_path: Path) -> Path:
+    return shutil.copytree(CINEMA, tmp_path / "source", copy_function=shutil.copyfile)
+
+
+def test_a_file_that_is_still_being_written_is_refused(cinema_source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    behaviours, atomic = cinema_source / "cinema.inter", find_loader("atomic")
+
+    class Slow:
+        """Reads, while another process appends."""
+
+        def load(self, source: object, schema: Schema | None) -> GraphTables:
+            tables = atomic.load(source, schema)
+            behaviours.write_text(behaviours.read_text() + "u1\tf1")
+            return tables
+
+    monkeypatch.setattr(intake, "find_loader", lambda name: Slow())
+    with pytest.raises(DataError, match=r"cinema\.inter: found a file that was written to while it was read"):
+        take_in(None, "atomic", cinema_source)
