@@ -93,7 +93,7 @@ class Recommender:
         if self.config.tune:
             with watch.stage("tune"):
                 self._use(self._fine_tuned(self.config.tune, split, fit_on))
-        trained = train(split, self.config, self._encode, fit_on)
+        trained = train(split, self.config, self._encode, fit_on, self._reader())
         self._trained = replace(trained, seconds={**watch.seconds, **trained.seconds}, tuned=self._tuned)
         self._known = None
         return self
@@ -264,8 +264,9 @@ class Recommender:
 
         Raises:
             RunError: it is not a run, is damaged, or was written by a newer kgrec.
+            UsageError: the run orders lists once more, and the text model for that is not here.
         """
-        trained, config = load_model(folder)
+        trained, config = load_model(folder, encoder)
         model = cls(config, encoder=encoder)
         model._trained = trained
         model._use(trained.tuned)
@@ -299,6 +300,14 @@ class Recommender:
 
         inner = parts_of(split, self.config, fit_on).inner
         return tune(inner, _tunable(self.encoder), self.cache, settings, self.config.seed)
+
+    def _reader(self) -> TransformersEncoder | None:
+        """Return the text model of the second stage; None where settings ask for none."""
+        if self.config.rerank is None:
+            return None
+        from kgrec.text.rerank import body_of
+
+        return body_of(self.config, self._given)
 
     @property
     def known_texts(self) -> KnownTexts:
