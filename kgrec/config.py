@@ -16,6 +16,7 @@ SignalName = Literal[
     "popularity", "neighbours", "transitions", "spectral", "ials", "ease", "user_ease", "gnn", "paths", "text", "words"
 ]
 
+Noise = Literal["keep", "weigh", "drop"]
 Pooling = Literal["mean", "cls", "last"]
 Precision = Literal["full", "half", "int8"]
 
@@ -131,9 +132,10 @@ class Config(BaseModel):
         lt=1,
         description="Share of behaviours in the validation cut, where none is given; split `last` has its own number.",
     )
-    noise: Literal["keep", "drop"] = Field(
+    noise: Noise = Field(
         default="keep",
-        description="Whether behaviours that `kgrec check GRAPH --noise` finds are learnt from; never which are asked.",
+        description="Whether behaviours that `kgrec check GRAPH --noise` finds are learnt from: all, half of them "
+        "(weigh), or none (drop); never which are asked.",
     )
     seed: int = Field(default=0, ge=0, description="Makes the result repeat.")
 

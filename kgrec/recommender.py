@@ -131,7 +131,7 @@ class Recommender:
         grown = Recommender(self.config, encoder=self._given)
         grown.cache = self.cache
         grown._use(self._tuned)
-        train = without_noise(split.train_and_valid) if self.config.noise == "drop" else split.train_and_valid
+        train = self._cleaned(split.train_and_valid)
         check_schema(self.trained, train)
         grown._trained = fold_in(self.trained, train, text_vectors(train, self.encoder, self.known_texts))
         return grown
@@ -149,8 +149,7 @@ class Recommender:
         split = graph if isinstance(graph, Split) else as_split(graph)
         again = Recommender(self.config, encoder=self._given)
         again._use(self._tuned)
-        train = split.train_and_valid if fit_on == "train+valid" else split.train
-        train = without_noise(train) if self.config.noise == "drop" else train
+        train = self._cleaned(split.train_and_valid if fit_on == "train+valid" else split.train)
         check_schema(self.trained, train)
         again._trained = refit_model(self.trained, train, again._encode(train), self.config.seed)
         return again
@@ -300,6 +299,9 @@ class Recommender:
 
         inner = parts_of(split, self.config, fit_on).inner
         return tune(inner, _tunable(self.encoder), self.cache, settings, self.config.seed)
+
+    def _cleaned(self, graph: GraphSnapshot) -> GraphSnapshot:
+        return without_noise(graph, self.config.noise, self.config.seed)
 
     def _reader(self) -> TransformersEncoder | None:
         """Return the text model of the second stage; None where settings ask for none."""

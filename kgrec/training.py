@@ -143,8 +143,8 @@ def train(
 def parts_of(split: Split, config: Config, fit_on: FitOn) -> Parts:
     """Return what the steps of training see: the split's own validation part, or a cut of its train; see `Parts`.
 
-    Noise is left out of what is learnt from, where the settings say so, and stays in what is asked. Where some users of
-    one domain are new to another, the cut asks about others as if they were; see `as_newcomers`.
+    Noise is left out of what is learnt from, all or half, where the settings say so, and stays in what is asked. Where
+    some users of one domain are new to another, the cut asks about others as if they were; see `as_newcomers`.
 
     Raises:
         UsageError: all that could be learnt from is noise.
@@ -155,13 +155,13 @@ def parts_of(split: Split, config: Config, fit_on: FitOn) -> Parts:
         cut_again = split.cut_again or partial(by_random, seed=config.seed)
         cut = cut_again(split.train, config.valid_fraction)
         parts = Parts(cut.train if cut.is_test.any() else split.train, cut.test, split.train)
-    if config.noise == "drop":
-        inner = without_noise(parts.inner)
-        if not len(inner.behaviours):
-            raise UsageError(
-                "noise=drop leaves nothing to learn from; see kgrec check GRAPH --noise, or set noise=keep"
-            )
-        parts = replace(parts, inner=inner, final=inner if parts.final is parts.inner else without_noise(parts.final))
+    cleaned = partial(without_noise, how=config.noise, seed=config.seed)
+    inner = cleaned(parts.inner)
+    if not len(inner.behaviours):
+        raise UsageError(
+            f"noise={config.noise} leaves nothing to learn from; see kgrec check GRAPH --noise, or set noise=keep"
+        )
+    parts = replace(parts, inner=inner, final=inner if parts.final is parts.inner else cleaned(parts.final))
     new = as_newcomers(parts.inner, config.seed)
     if not new.any():
         return parts
