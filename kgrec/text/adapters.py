@@ -37,12 +37,9 @@ def adapted(model: Any, method: TuneMethod, rank: int, steps: int = 10) -> Any:
     """
     if method == "full":
         return _float(model.requires_grad_(True))
-    try:
-        import peft
-    except ModuleNotFoundError:
-        raise MissingExtra(
-            f'fine-tuning by {method} needs a package that is not installed; run: pip install "kgrec[tune]"'
-        ) from None
+    check_installed(method)
+    import peft
+
     try:
         with warnings.catch_warnings():
             # peft advises on settings that are set right after
@@ -52,6 +49,21 @@ def adapted(model: Any, method: TuneMethod, rank: int, steps: int = 10) -> Any:
         raise UsageError(
             f"a model of kind {model.config.model_type} cannot be fine-tuned by {method}: {error}; use method lora"
         ) from error
+
+
+def check_installed(method: TuneMethod) -> None:
+    """See that what a method needs is installed.
+
+    Raises:
+        MissingExtra: peft is not.
+    """
+    try:
+        if method != "full":
+            import peft  # noqa: F401
+    except ModuleNotFoundError:
+        raise MissingExtra(
+            f'fine-tuning by {method} needs a package that is not installed; run: pip install "kgrec[tune]"'
+        ) from None
 
 
 def learnt(module: torch.nn.Module) -> dict[str, torch.Tensor]:

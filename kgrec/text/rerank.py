@@ -18,6 +18,7 @@ from kgrec.config import Config, EncoderSettings, RerankSettings
 from kgrec.errors import UsageError
 from kgrec.progress import track
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
+from kgrec.text.adapters import check_installed
 from kgrec.text.encoder import TextEncoder, Tokens, TransformersEncoder, encoder_of, n_fitting
 from kgrec.text.model_folder import loaded, own_limit
 from kgrec.text.steps import LOOK, Steps
@@ -128,7 +129,7 @@ class CrossEncoder:
 
 
 def body_of(config: Config, given: TextEncoder | None = None) -> TransformersEncoder:
-    """Return the text model that a cross-encoder of some settings is made from.
+    """Return the text model that a cross-encoder of some settings is made from; what is missing is said before a fit.
 
     Args:
         config: settings, `rerank` among them.
@@ -136,8 +137,10 @@ def body_of(config: Config, given: TextEncoder | None = None) -> TransformersEnc
 
     Raises:
         UsageError: no such model here, or none of transformers.
+        MissingExtra: peft is not installed.
     """
     settings = config.rerank or RerankSettings()
+    check_installed(settings.method)
     own = settings.model
     found = encoder_of(EncoderSettings(model=own)) if own else given or encoder_of(config.encoder)
     if not isinstance(found, TransformersEncoder):

@@ -1,10 +1,10 @@
 """Fine-tuning of a text model on behaviours: what users took next says which texts belong together.
 
 A user is what the text signal makes of them: the mean of the vectors of the items they took before, and of their own
-text where they have one that is not about behaviours. The item that came next is told from the other items of the
-batch, and from items that are near by the model as it was but that the user did not take. Only the given graph's
-behaviours are seen, which is the train part of the validation cut: neither what settings are chosen on nor what is
-measured on is known to the model.
+text where they have one that is not about behaviours, all whitened as that signal does. The item that came next is told
+from the other items of the batch, and from items that are near by the model as it was but that the user did not take.
+Only the given graph's behaviours are seen, which is the train part of the validation cut: neither what settings are
+chosen on nor what is measured on is known to the model.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import numpy as np
 import torch
 
 from kgrec.config import TuneSettings
+from kgrec.signals.content.text import TextSettings
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
 from kgrec.text.cache import VectorCache
-from kgrec.text.contrast import contrast
+from kgrec.text.contrast import contrast, whitened
 from kgrec.text.encoder import Tokens, TransformersEncoder, n_fitting
 from kgrec.text.steps import Steps
 from kgrec.text.tuned import Tuned
@@ -68,7 +69,7 @@ class _Tuning(Steps):
         users = np.where(histories.described(windows.user), windows.user, -1)
         items = np.union1d(windows.item[windows.item >= 0], hard).astype(np.int64)
         texts = np.r_[items, histories.n_items + users[users >= 0]]
-        vectors = self._embed(texts)
+        vectors = whitened(self._embed(texts), len(items), TextSettings().ridge)
         # A row of zeros is last: what stands for no item, and for no text of the user's own.
         padded = torch.cat([vectors, vectors.new_zeros(1, vectors.shape[1])])
         place = np.where(windows.item >= 0, np.searchsorted(items, windows.item), len(texts))

@@ -1,5 +1,6 @@
 """The second stage orders the best items once more, by texts, where that helps, and nowhere else."""
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 import kgrec
 from kgrec import Recommender
+from kgrec import recommender as recommending
 from kgrec.cli import app
 from kgrec.config import Config, RerankSettings
 from kgrec.errors import UsageError
@@ -57,9 +59,9 @@ def tastes(n_users=60, n_items=40):
     return check(GraphTables(COMMUNITY_SCHEMA, nodes, {LIKED: pa.table(liked)}))
 
 
-def fitted(tables, model, **rerank):
+def fitted(tables, folder, **rerank):
     """A first stage that knows popularity alone, and a second that reads."""
-    encoder = TransformersEncoder(model)
+    encoder = TransformersEncoder(folder)
     config = Config.checked({"signals": ["popularity"], "rerank": {**QUICK, **rerank}})
     return Recommender(config, encoder=encoder).fit(GraphSnapshot.from_tables(tables), fit_on="train")
 
@@ -95,7 +97,6 @@ def rank_of_withheld(model, split):
 def test_reading_puts_withheld_items_higher(model_of_tastes):
     model, split = model_of_tastes.model, by_given(GraphSnapshot.from_tables(tastes()))
     first, both = rank_of_withheld(model, split)
-    print("REAL", first, both)
     assert both < first - 3
     measured = next(iter(measure(model, split, [20]).values())).evaluations
     assert measured[HYBRID].means["NDCG@20"] > 1.3 * measured[FIRST].means["NDCG@20"]
@@ -109,7 +110,6 @@ def test_shuffled_labels_leave_nothing_to_read(small):
     in_vain = fitted(mixed, small)
     domain = in_vain.trained.choices["rerank"]["domains"]["Item"]
     first, both = rank_of_withheld(in_vain.model, by_given(GraphSnapshot.from_tables(mixed)))
-    print("SHUF", first, both)
     assert both > first - 2
     assert domain["weight"] == 0 or domain["gain"][0] < 0.05
 
@@ -148,6 +148,21 @@ def test_it_is_part_of_the_run(model_of_tastes, small, tmp_path):
     np.testing.assert_allclose(kgrec_frames[0]["score"], kgrec_frames[1]["score"], atol=1e-4)
     with pytest.raises(UsageError, match="expected a transformers model to re-rank with"):
         Recommender.load(tmp_path / "run", encoder=WordEncoder())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"model": "no/such/folder"}, "no text model 'no/such/folder'"),
+        ({"method": "lora"}, r'run: pip install "kgrec\[tune\]"'),
+        ({"top": 1}, "setting 'rerank.top': found 1"),
+    ],
+)
+def test_what_is_missing_is_said_before_anything_is_fitted(small, settings, message, monkeypatch):
+    monkeypatch.setitem(sys.modules, "peft", None)
+    monkeypatch.setattr(recommending, "train", None)
+    with pytest.raises(UsageError, match=message):
+        fitted(tastes(), small, **settings)
 
 
 def test_it_learns_from_the_cuts_train_part_alone(model_of_tastes):
