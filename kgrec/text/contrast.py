@@ -16,7 +16,7 @@ def whitened(vectors: torch.Tensor, n_items: int, ridge: float) -> torch.Tensor:
         n_items: how many are of items.
         ridge: as the text signal's.
     """
-    parts = [part for part in vectors.split([n_items, len(vectors) - n_items]) if len(part)]
+    parts = [part for part in (vectors[:n_items], vectors[n_items:]) if len(part)]
     centred = torch.cat([part - part.mean(dim=0) for part in parts])
     covariance = centred[:n_items].T @ centred[:n_items] / n_items
     pull = ridge * covariance.diagonal().mean().clamp_min(1e-12)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from kgrec.config import TuneSettings
-from kgrec.signals.content.text import TextSettings
+from kgrec.signals.content.text import Text
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
 from kgrec.text.cache import VectorCache
 from kgrec.text.contrast import contrast, whitened
@@ -69,7 +69,7 @@ class _Tuning(Steps):
         users = np.where(histories.described(windows.user), windows.user, -1)
         items = np.union1d(windows.item[windows.item >= 0], hard).astype(np.int64)
         texts = np.r_[items, histories.n_items + users[users >= 0]]
-        vectors = whitened(self._embed(texts), len(items), TextSettings().ridge)
+        vectors = whitened(self._embed(texts), len(items), Text().settings.ridge)
         # A row of zeros is last: what stands for no item, and for no text of the user's own.
         padded = torch.cat([vectors, vectors.new_zeros(1, vectors.shape[1])])
         place = np.where(windows.item >= 0, np.searchsorted(items, windows.item), len(texts))
