@@ -314,7 +314,7 @@ def runs_show(
     as_json: Json = False,
 ) -> None:
     """Show what a run is made of: settings, choices, digests, metrics."""
-    from kgrec.jobs import blends_table, choices_table, domains_table, runs_folder
+    from kgrec.jobs import blends_table, choices_table, classification_table, domains_table, rerank_table, runs_folder
     from kgrec.runs import find_run
 
     found = find_run(runs_folder(graph, runs), run)
@@ -326,6 +326,9 @@ def runs_show(
     show(blends_table(found), as_json)
     if found.choices.get("domains"):
         show(domains_table(found), as_json)
+    if found.choices.get("rerank"):
+        show(rerank_table(found), as_json)
+        show(classification_table(found), as_json)
 
 
 @runs_app.command("track")

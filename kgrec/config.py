@@ -16,6 +16,7 @@ SignalName = Literal[
     "popularity", "neighbours", "transitions", "spectral", "ials", "ease", "user_ease", "gnn", "paths", "text", "words"
 ]
 
+Noise = Literal["keep", "weigh", "drop"]
 Pooling = Literal["mean", "cls", "last"]
 Precision = Literal["full", "half", "int8"]
 
@@ -41,8 +42,8 @@ TuneMethod = Literal["lora", "adalora", "prefix", "full"]
 Balance = Literal["none", "weights", "undersample", "oversample"]
 
 
-class TuneSettings(BaseModel):
-    """How the text model is fine-tuned on behaviours."""
+class StepSettings(BaseModel):
+    """What is learnt of a text model on behaviours, and in how many steps."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -56,6 +57,13 @@ class TuneSettings(BaseModel):
     rate: float | None = Field(
         default=None, gt=0, description="Learning rate; if not given 0.001, for a prefix 0.01, for all weights 0.00003."
     )
+    check_every: int = Field(default=25, ge=1, description="Steps between two looks at held-out users.")
+    patience: int = Field(default=3, ge=1, description="Looks without gain after which it stops.")
+
+
+class TuneSettings(StepSettings):
+    """How the text model is fine-tuned on behaviours."""
+
     temperature: float = Field(default=0.05, gt=0, description="What cosines are divided by.")
     hard_negatives: int = Field(
         default=1, ge=0, description="Items a user and step that are near to theirs by the model as it was."
@@ -67,8 +75,21 @@ class TuneSettings(BaseModel):
         default="none", description="Rare items as targets weigh more, or are repeated; or popular ones are left out."
     )
     focal: float = Field(default=0.0, ge=0, description="Focus on targets not yet found (focal loss); 0 is none.")
-    check_every: int = Field(default=25, ge=1, description="Steps between two looks at held-out users.")
-    patience: int = Field(default=3, ge=1, description="Looks without gain after which it stops.")
+
+
+class RerankSettings(StepSettings):
+    """How a cross-encoder is trained that orders the best items of a list once more."""
+
+    model: str | None = Field(
+        default=None, description="Folder or id of the text model; the one of the setting `encoder` if not given."
+    )
+    top: int = Field(default=100, ge=2, description="Best items of every user and domain that are ordered once more.")
+    max_tokens: int = Field(
+        default=256, ge=8, description="Longer pairs of texts are cut; the model's own limit holds too."
+    )
+    negatives: int = Field(
+        default=4, ge=1, description="Items a user and step that they did not take: ranked high, or popular."
+    )
 
 
 def _as_method(value: Any) -> Any:
@@ -97,6 +118,10 @@ class Config(BaseModel):
         default=None,
         description="Method of fine-tuning the text model, or settings of it; the model is used as it is if not given.",
     )
+    rerank: Annotated[RerankSettings | None, BeforeValidator(_as_method)] = Field(
+        default=None,
+        description="Method of training a cross-encoder for a second stage, or settings of it; none if not given.",
+    )
     budget: str | None = Field(
         default=None,
         description="Time for a fit, such as 2min or 1h, that bounds the search; if not given, the data's size does.",
@@ -107,9 +132,10 @@ class Config(BaseModel):
         lt=1,
         description="Share of behaviours in the validation cut, where none is given; split `last` has its own number.",
     )
-    noise: Literal["keep", "drop"] = Field(
+    noise: Noise = Field(
         default="keep",
-        description="Whether behaviours that `kgrec check GRAPH --noise` finds are learnt from; never which are asked.",
+        description="Whether behaviours that `kgrec check GRAPH --noise` finds are learnt from: all, half of them "
+        "(weigh), or none (drop); never which are asked.",
     )
     seed: int = Field(default=0, ge=0, description="Makes the result repeat.")
 
@@ -180,7 +206,11 @@ def _put(values: dict[str, Any], path: list[str], value: Any) -> None:
 def _fault(error: Any) -> str:
     name = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        nested: dict[Any, type[BaseModel]] = {"encoder": EncoderSettings, "tune": TuneSettings}
+        nested: dict[Any, type[BaseModel]] = {
+            "encoder": EncoderSettings,
+            "tune": TuneSettings,
+            "rerank": RerankSettings,
+        }
         known = Config if len(error["loc"]) == 1 else nested[error["loc"][0]]
         return f"unknown setting {name!r}; expected one of {', '.join(known.model_fields)}"
     return f"setting {name!r}: found {error['input']!r}; {error['msg'].removeprefix('Value error, ')}"

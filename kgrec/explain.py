@@ -17,6 +17,8 @@ from kgrec.snapshot import GraphSnapshot, IntArray
 MAX_PATHS: Final = 5
 MAX_CO_CHOSEN: Final = 3
 MAX_SHARED: Final = 3
+RERANK: Final = "re-ranking"
+"""What the share of the second stage is called among those of the signals."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Explanation:
         user_id, item_id, item_name: what is explained.
         score: the blended score.
         rank: place among the items the user has not seen, from 1; None for a seen item.
-        shares: signal → what it adds; together they are the score.
+        shares: signal, or `RERANK` → what it adds; together they are the score.
         paths: strongest first.
     """
 
@@ -70,6 +72,8 @@ def explain(model: HybridModel, user_num: int, item_num: int) -> Explanation:
     train = model.train
     scored = model.score(np.array([user_num]))
     shares = dict(zip(model.signals, scored.shares(np.array([[item_num]]))[0, 0].tolist(), strict=True))
+    if second := float(scored.second_share(np.array([[item_num]]))[0, 0]):
+        shares[RERANK] = second
     score = float(scored.total[0, item_num])
     if scored.new[0]:
         shares = {"popularity": score}

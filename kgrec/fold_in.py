@@ -108,5 +108,6 @@ def fold_in(trained: Trained, train: GraphSnapshot, vectors: Vectors) -> Trained
     blends = {domain: even_blend(list(signals)) for domain in sorted(set(train.item_domains) - set(old.blends))}
     later = (old.came_later | set(train.items.ids[growth.items < 0])) & set(train.items.ids)
     alone = fold_in_alone(old.alone, growth)
-    model = HybridModel(train, signals, {**old.blends, **blends}, frozenset(later), alone)
+    second = old.second and old.second.of(train)
+    model = HybridModel(train, signals, {**old.blends, **blends}, frozenset(later), alone, second)
     return replace(trained, model=model, vectors=vectors)

@@ -30,6 +30,7 @@ RETRAINED: Final = "retrained"
 ROWS_REMOVED: Final = "rows removed; what all share was learnt with it too, until the next refresh"
 TUNED_STAYS: Final = "fine-tuned with it too, and has no rows to remove; the next refresh tunes anew, without it"
 TEXT_MODEL: Final = "text model"
+RERANKER: Final = "re-ranking"
 
 
 def without(graph: GraphSnapshot, nodes: Sequence[Node]) -> GraphSnapshot:
@@ -52,7 +53,7 @@ def rewrite(run: Run, nodes: Sequence[Node], role: str) -> dict[str, Any]:
         role: "user" or "item".
 
     Returns:
-        What went: relationships, recommendations, and what became of each signal, and of a fine-tuned text model.
+        What went: relationships, recommendations, and what became of each signal, and of fine-tuned text models.
 
     Raises:
         RunError: it is damaged, or cannot be written.
@@ -65,7 +66,8 @@ def rewrite(run: Run, nodes: Sequence[Node], role: str) -> dict[str, Any]:
     facts = {name: value for name, value in run.info.items() if name not in FACTS}
     facts["forgotten"] = run.info.get("forgotten", 0) + 1
     signals = {name: RETRAINED if name in again else ROWS_REMOVED for name in trained.model.signals}
-    kept = {TEXT_MODEL: TUNED_STAYS} if trained.tuned else {}
+    tuned = {TEXT_MODEL: trained.tuned, RERANKER: trained.model.second}
+    kept = {name: TUNED_STAYS for name, learnt in tuned.items() if learnt}
     facts["learnt_with"] = [*(name for name, done in signals.items() if done == ROWS_REMOVED), *kept]
     tables, n_listed = _lists(run, f"{role}_id", nodes[0][1])
     save_model(run.folder, trained, model.config, facts, tables)
@@ -90,7 +92,8 @@ def _relearnt(model: Recommender, train: GraphSnapshot) -> tuple[Trained, set[st
         domain: own | fit_alone({x: own[x] for x in own if x in again}, train, domain, vectors, model.config.seed)
         for domain, own in fold_in_alone(old.alone, growth).items()
     }
-    hybrid = HybridModel(train, signals, blends, old.came_later & set(train.items.ids), alone)
+    second = old.second and old.second.of(train)
+    hybrid = HybridModel(train, signals, blends, old.came_later & set(train.items.ids), alone, second)
     return replace(model.trained, model=hybrid, vectors=vectors), set(again)
 
 

@@ -204,6 +204,29 @@ def domains_table(run: Run) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def rerank_table(run: Run) -> pd.DataFrame:
+    """Return how much the second stage counts: domain, weight, users it was chosen on, NDCG@20 by weight, and gain.
+
+    Raises:
+        RunError: the choices are missing or damaged.
+    """
+    rows = []
+    for domain, found in run.choices.get("rerank", {}).get("domains", {}).items():
+        gain = "{:+.4f} ({:+.4f} … {:+.4f})".format(*found["gain"]) if "gain" in found else "too few users to tell"
+        rows.append({"re-ranking of": domain, "weight": found["weight"], **found["tried"], "best weight's gain": gain})
+    return pd.DataFrame(rows)
+
+
+def classification_table(run: Run) -> pd.DataFrame:
+    """Return how well the second stage tells what held-out users took from drawn items: precision, recall, F1.
+
+    Raises:
+        RunError: the choices are missing or damaged.
+    """
+    report = run.choices.get("rerank", {}).get("report", {})
+    return pd.DataFrame(report).T.rename_axis("re-ranking").reset_index()
+
+
 def _differences(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
     changed = [f"{name}={value}" for name, value in settings.items() if value != defaults[name]]
     return ", ".join(changed) or "defaults"

@@ -40,11 +40,12 @@ def leaks(split: Split, trained: Trained, config: Config, encode: Encode, fit_on
 
     Stages are, in order: "graph" (the behaviours learnt from, and their matrix), "relationships" (test behaviours that
     came in as relationships of another type, in either direction), "times" (behaviours later than what they are to
-    tell), "fine-tuning" (of the text model, by the digest of the graph it learnt from), "text vectors", each signal by
-    its name (matrices, messages, statistics, histories), "statistics" (activity and popularity, by which the blend
-    weighs), "settings" (what they were chosen on) and "blend". A signal is fitted again with the text vectors it got,
-    so that it does not answer for them; a leak into the graph shows in all stages that read it. Costs one fit of every
-    signal, two where the final signals learnt from more than the cut's train part, and no search.
+    tell), "fine-tuning" and "re-ranking" (of text models, by the digest of the graph that they learnt from), "text
+    vectors", each signal by its name (matrices, messages, statistics, histories), "statistics" (activity and
+    popularity, by which the blend weighs), "settings" (what they were chosen on) and "blend". A signal is fitted again
+    with the text vectors it got, so that it does not answer for them; a leak into the graph shows in all stages that
+    read it. Costs one fit of every signal, two where the final signals learnt from more than the cut's train part, and
+    no search.
 
     Args:
         split: the graph, cut as it was for training.
@@ -64,6 +65,7 @@ def leaks(split: Split, trained: Trained, config: Config, encode: Encode, fit_on
         ("relationships", _in_relationships(model.train, split)),
         ("times", _in_times(split)),
         ("fine-tuning", _in_tuning(trained.tuned, parts.inner)),
+        ("re-ranking", _in_tuning(model.second.tuned if model.second else None, parts.inner)),
         ("text vectors", _in_text(trained.vectors, encode(clean), clean)),
         *((name, _in_scores(signal, again[name], clean)) for name, signal in model.signals.items()),
         *_in_alone(model, clean, trained.vectors, config.seed),

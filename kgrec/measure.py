@@ -19,7 +19,7 @@ from kgrec.rank import BATCH_BYTES, Ranking, top_k
 from kgrec.snapshot import IntArray
 from kgrec.split import Split
 
-HYBRID, FUSION = "hybrid", "linear fusion"
+HYBRID, FUSION, FIRST = "hybrid", "linear fusion", "hybrid, first stage"
 SHOWN = "NDCG|Recall|MRR|Coverage"
 """What a table for people shows of a model; JSON has everything."""
 
@@ -149,6 +149,8 @@ def _rankings(
         scores = dict(zip(model.signals, scored.parts, strict=True))
         if baseline:
             scores[FUSION] = baseline.blended(scored.parts, scored.seen, scored.new)
+        if model.second:
+            scores[FIRST] = scored.blended
         for domain, q in asked.items():
             rows = np.flatnonzero(np.isin(batch, q.user_num))
             own_seen = seen[batch[rows]][:, q.item_num].tocsr()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,9 @@ from kgrec.hybrid import Blend
 from kgrec.latecomers import latecomer_shares
 from kgrec.signals.base import Signal
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
+
+if TYPE_CHECKING:
+    from kgrec.rerank import SecondStage
 
 GROUPS: Final = ("graph", "cf", "content")
 
@@ -31,6 +34,7 @@ class HybridModel:
         blends: domain → how that domain's scores are blended.
         came_later: ids of items that came after the fit.
         alone: domain → signals that learnt from it alone, and serve those at home in it; see kgrec/alone.py.
+        second: orders the best items of those with behaviours once more; see kgrec/rerank.py.
     """
 
     train: GraphSnapshot
@@ -38,6 +42,7 @@ class HybridModel:
     blends: Mapping[str, Blend]
     came_later: frozenset[str] = frozenset()
     alone: AloneSignals = field(default_factory=dict)
+    second: SecondStage | None = None
 
     @cached_property
     def activity(self) -> IntArray:
@@ -150,7 +155,8 @@ class HybridModel:
         if described.any():
             own = [part[described] for part in parts]
             total[described] = self.by_description.blended(own, seen[described], new[described])
-        return Scored(self, parts, seen, new, described, total)
+        added = self.second.added(total, known, seen, ~new & ~described) if self.second else None
+        return Scored(self, parts, seen, new, described, total, added)
 
     def _parts(self, user_nums: IntArray, seen: sp.csr_matrix) -> list[FloatArray]:
         """Return the scores of each signal, float32 [n, n_items]."""
@@ -207,7 +213,8 @@ class Scored:
         seen: CSR [n, n_items] of train.
         new: bool [n], users scored by popularity alone.
         described: bool [n], users scored without any behaviour, by what else is known of them.
-        total: float32 [n, n_items], the blended scores.
+        blended: float32 [n, n_items], the blended scores.
+        added: float32 [n, n_items], what the second stage adds to them; None without one.
     """
 
     model: HybridModel
@@ -215,11 +222,24 @@ class Scored:
     seen: sp.csr_matrix
     new: npt.NDArray[np.bool_]
     described: npt.NDArray[np.bool_]
-    total: FloatArray
+    blended: FloatArray
+    added: FloatArray | None = None
+
+    @cached_property
+    def total(self) -> FloatArray:
+        """The scores that count, float32 [n, n_items]."""
+        return self.blended if self.added is None else self.blended + self.added
+
+    def second_share(self, item_num: IntArray) -> FloatArray:
+        """Return what the second stage adds to chosen scores, float32 like `item_num` [n, k]."""
+        if self.added is None:
+            return np.zeros(item_num.shape, np.float32)
+        return np.where(item_num >= 0, np.take_along_axis(self.added, np.maximum(item_num, 0), axis=1), np.float32(0))
 
     def shares(self, item_num: IntArray) -> FloatArray:
-        """Return what each signal adds to chosen scores, float32 [n, k, n signals]; the last axis sums to the score.
+        """Return what each signal adds to chosen scores, float32 [n, k, n signals].
 
+        With what the second stage adds, the last axis sums to the score.
         The shares of a user scored by popularity alone are zero.
 
         Args:
@@ -241,14 +261,18 @@ class Scored:
             own, own_seen = model.of_domain(domain, self.parts, self.seen)
             place = model.place[item_num[row, column]]
             shares[row, column] = model.blends[domain].contributions(own, own_seen, model.popularity[items], row, place)
-            for late, found in model.late_shares(domain, own, own_seen, self.total[:, items]):
+            for late, found in model.late_shares(domain, own, own_seen, self.blended[:, items]):
                 new = late[place]
                 shares[row[new], column[new]] = found[row[new], np.cumsum(late)[place[new]] - 1]
 
     def groups(self, item_num: IntArray) -> dict[str, FloatArray]:
-        """Return shares by kind of signal: graph, cf, content → float32 [n, k]; together they are the score."""
+        """Return shares by kind of signal: graph, cf, content → float32 [n, k]; together they are the score.
+
+        The second stage reads text, so what it adds is content.
+        """
         kinds = np.array([signal.group for signal in self.model.signals.values()])
         shares = self.shares(item_num)
         groups = {group: shares[:, :, kinds == group].sum(axis=2) for group in GROUPS}
-        groups["cf"][self.new] = np.take_along_axis(self.total, np.maximum(item_num, 0), axis=1)[self.new]
+        groups["content"] = groups["content"] + self.second_share(item_num)
+        groups["cf"][self.new] = np.take_along_axis(self.blended, np.maximum(item_num, 0), axis=1)[self.new]
         return groups

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from kgrec.columns import BoolArray
+from kgrec.config import Noise
 from kgrec.snapshot import Behaviours, GraphSnapshot, IntArray
 
 Floats = npt.NDArray[np.float64]
@@ -83,9 +84,22 @@ def is_noise(snapshot: GraphSnapshot) -> BoolArray:
     return np.asarray(repeated | bots[behaviours.user_num] | overruled)
 
 
-def without_noise(snapshot: GraphSnapshot) -> GraphSnapshot:
-    """Return the graph without the behaviours that `is_noise` marks; the same one where there are none."""
+def without_noise(snapshot: GraphSnapshot, how: Noise = "drop", seed: int = 0) -> GraphSnapshot:
+    """Return the graph without the behaviours that `is_noise` marks; the same one where there are none.
+
+    Args:
+        snapshot: the graph.
+        how: "drop" leaves out all of them, "keep" none, and "weigh" those of a random half of the pairs of user and
+            item, so that they count half to every signal.
+        seed: makes that half repeat.
+    """
+    if how == "keep":
+        return snapshot
     found = is_noise(snapshot)
+    if how == "weigh":
+        pair = snapshot.behaviours.user_num * snapshot.n_items + snapshot.behaviours.item_num
+        half = np.random.default_rng(seed).random(len(pair)) < 0.5
+        found &= half[np.unique(pair, return_inverse=True)[1]]
     return snapshot.with_behaviours(~found) if found.any() else snapshot
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
@@ -19,8 +20,12 @@ from kgrec.schema import Schema
 from kgrec.signals import signal_kinds
 from kgrec.signals.base import Signal
 from kgrec.snapshot import Edges, GraphSnapshot, Vectors
+from kgrec.text.encoder import TextEncoder
 from kgrec.text.tuned import Tuned
 from kgrec.training import Trained
+
+if TYPE_CHECKING:
+    from kgrec.rerank import SecondStage
 
 FACTS: Final = (
     "kgrec",
@@ -35,6 +40,7 @@ FACTS: Final = (
     "came_later",
     "alone",
     "tuned",
+    "second",
 )
 """What `save_model` itself says of a model in run.json."""
 
@@ -66,6 +72,7 @@ def save_model(
         "came_later": sorted(model.came_later),
         "tuned": trained.tuned and trained.tuned.to_dict(),
         "alone": {domain: list(signals) for domain, signals in model.alone.items()},
+        "second": model.second and model.second.to_dict(),
     }
     stored = {f"nodes-{label}": table for label, table in model.train.nodes.items()}
     stored |= {f"edges-{i}": _edge_table(model.train.edges[t]) for i, t in enumerate(edge_types)}
@@ -75,20 +82,30 @@ def save_model(
     arrays["vectors"] = dict(trained.vectors)
     if trained.tuned:
         arrays["tuned"] = dict(trained.tuned.weights)
+    if model.second:
+        arrays["second"] = dict(model.second.tuned.weights)
     return write_run(folder, {**facts, **(info or {})}, {**stored, **(tables or {})}, arrays, trained.choices)
 
 
-def load_model(folder: str | Path) -> tuple[Trained, Config]:
+def load_model(folder: str | Path, encoder: TextEncoder | None = None) -> tuple[Trained, Config]:
     """Read what `save_model` wrote.
+
+    Args:
+        folder: the run.
+        encoder: the text encoder of the fit, where it was not the one that the settings name.
 
     Raises:
         RunError: it is not a run, is damaged, or was written by a newer kgrec.
+        UsageError: the run orders lists once more, and the text model for that is not here.
     """
     run = read_run(folder)
     try:
-        return _restore(run), Config.checked(dict(run.info["config"]))
+        config = Config.checked(dict(run.info["config"]))
+        trained = _restore(run)
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"{run.folder} is damaged ({error!r}); train again, or restore the folder") from error
+    second = _second(run, config, trained.model.train, encoder)
+    return replace(trained, model=replace(trained.model, second=second)), config
 
 
 def load_tuned(run: Run) -> Tuned | None:
@@ -112,6 +129,15 @@ def _restore(run: Run) -> Trained:
     blends = {domain: Blend.from_dict(values) for domain, values in run.info["blends"].items()}
     model = HybridModel(train, signals, blends, frozenset(run.info["came_later"]), only)
     return Trained(model, vectors, run.choices, run.info["seconds"], load_tuned(run))
+
+
+def _second(run: Run, config: Config, train: GraphSnapshot, encoder: TextEncoder | None) -> SecondStage | None:
+    values = run.info.get("second")
+    if not values:
+        return None
+    from kgrec.rerank import SecondStage
+
+    return SecondStage.from_dict(values, run.arrays("second"), train, config, encoder)
 
 
 def _signals(run: Run, prefix: str, names: Sequence[str], train: GraphSnapshot, vectors: Vectors) -> dict[str, Signal]:

@@ -93,7 +93,7 @@ class Recommender:
         if self.config.tune:
             with watch.stage("tune"):
                 self._use(self._fine_tuned(self.config.tune, split, fit_on))
-        trained = train(split, self.config, self._encode, fit_on)
+        trained = train(split, self.config, self._encode, fit_on, self._reader())
         self._trained = replace(trained, seconds={**watch.seconds, **trained.seconds}, tuned=self._tuned)
         self._known = None
         return self
@@ -131,7 +131,7 @@ class Recommender:
         grown = Recommender(self.config, encoder=self._given)
         grown.cache = self.cache
         grown._use(self._tuned)
-        train = without_noise(split.train_and_valid) if self.config.noise == "drop" else split.train_and_valid
+        train = self._cleaned(split.train_and_valid)
         check_schema(self.trained, train)
         grown._trained = fold_in(self.trained, train, text_vectors(train, self.encoder, self.known_texts))
         return grown
@@ -149,8 +149,7 @@ class Recommender:
         split = graph if isinstance(graph, Split) else as_split(graph)
         again = Recommender(self.config, encoder=self._given)
         again._use(self._tuned)
-        train = split.train_and_valid if fit_on == "train+valid" else split.train
-        train = without_noise(train) if self.config.noise == "drop" else train
+        train = self._cleaned(split.train_and_valid if fit_on == "train+valid" else split.train)
         check_schema(self.trained, train)
         again._trained = refit_model(self.trained, train, again._encode(train), self.config.seed)
         return again
@@ -264,8 +263,9 @@ class Recommender:
 
         Raises:
             RunError: it is not a run, is damaged, or was written by a newer kgrec.
+            UsageError: the run orders lists once more, and the text model for that is not here.
         """
-        trained, config = load_model(folder)
+        trained, config = load_model(folder, encoder)
         model = cls(config, encoder=encoder)
         model._trained = trained
         model._use(trained.tuned)
@@ -299,6 +299,17 @@ class Recommender:
 
         inner = parts_of(split, self.config, fit_on).inner
         return tune(inner, _tunable(self.encoder), self.cache, settings, self.config.seed)
+
+    def _cleaned(self, graph: GraphSnapshot) -> GraphSnapshot:
+        return without_noise(graph, self.config.noise, self.config.seed)
+
+    def _reader(self) -> TransformersEncoder | None:
+        """Return the text model of the second stage; None where settings ask for none."""
+        if self.config.rerank is None:
+            return None
+        from kgrec.text.rerank import body_of
+
+        return body_of(self.config, self._given)
 
     @property
     def known_texts(self) -> KnownTexts:

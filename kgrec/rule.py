@@ -76,7 +76,7 @@ def decide(
     if since_chosen > CHOOSE:
         return Decision("full", f"{since_chosen:.1%} more since settings were chosen, above {CHOOSE:.0%}")
     if learnt_with := info.get("learnt_with"):
-        how: How = "full" if "text model" in learnt_with else "refit"
+        how: How = "full" if {"text model", "re-ranking"} & set(learnt_with) else "refit"
         return Decision(how, f"learnt with what was forgotten since: {', '.join(learnt_with)}")
     if since_fitted > FIT:
         return Decision("refit", f"{since_fitted:.1%} more since the signals were fitted, above {FIT:.0%}")

@@ -27,6 +27,7 @@ from kgrec.signals import signal_kinds
 from kgrec.signals.base import Signal
 from kgrec.snapshot import Behaviours, GraphSnapshot, Vectors
 from kgrec.split import Split, by_random
+from kgrec.text.encoder import TransformersEncoder
 from kgrec.text.tuned import Tuned
 from kgrec.validate import Choice, Questions, choose, questions
 
@@ -56,7 +57,7 @@ class Trained:
         model: the hybrid.
         vectors: text vectors of the graph it learnt from.
         choices: "signals": signal → settings chosen and tried; "blends": domain → how the blend came about; "domains":
-            domain → whether other domains harm it, see kgrec/harm.py.
+            domain → whether other domains harm it, see kgrec/harm.py; "rerank": how the second stage came about.
         seconds: stage → wall seconds.
         tuned: what fine-tuning made of the text model's weights; None where the model was used as it is.
     """
@@ -83,7 +84,9 @@ class Parts:
     final: GraphSnapshot
 
 
-def train(split: Split, config: Config, encode: Encode, fit_on: FitOn) -> Trained:
+def train(
+    split: Split, config: Config, encode: Encode, fit_on: FitOn, reader: TransformersEncoder | None = None
+) -> Trained:
     """Train on a split; its test behaviours are never looked at.
 
     Settings and blend are chosen on the split's valid part, or where that is empty, on a cut of train made as test was.
@@ -93,6 +96,7 @@ def train(split: Split, config: Config, encode: Encode, fit_on: FitOn) -> Traine
         config: settings.
         encode: makes text vectors from a train snapshot.
         fit_on: what the final signals learn from; a cut that training made itself always goes back in.
+        reader: the text model of the second stage, where settings ask for one.
 
     Raises:
         UsageError: there is no behaviour to learn from, or linked users are not one; see kgrec/same.py.
@@ -117,6 +121,13 @@ def train(split: Split, config: Config, encode: Encode, fit_on: FitOn) -> Traine
         checked = check_domains(signals, inner, vectors, asked, blends, config.seed, budget, chosen)
     blends |= {domain: c.blend for domain, c in checked.items() if c.blend}
     alone = {domain: c.alone for domain, c in checked.items() if c.blend}
+    second, found = None, dict[str, Any]()
+    if config.rerank and reader:
+        from kgrec.rerank import learn_second_stage
+
+        first = HybridModel(inner, signals, blends, alone=alone)
+        with watch.stage("rerank"):
+            second, found = learn_second_stage(first, asked, config.rerank, config.seed, reader)
     if final is not inner:
         with watch.stage("encode"):
             vectors = encode(final)
@@ -124,14 +135,16 @@ def train(split: Split, config: Config, encode: Encode, fit_on: FitOn) -> Traine
             signals = refit(signals, final, vectors, config.seed)
             alone = {domain: fit_alone(own, final, domain, vectors, config.seed) for domain, own in alone.items()}
     choices = {**_describe(chosen, blends), "domains": {domain: c.report for domain, c in checked.items()}}
-    return Trained(HybridModel(final, signals, blends, alone=alone), vectors, choices, watch.seconds)
+    choices |= {"rerank": found} if found else {}
+    model = HybridModel(final, signals, blends, alone=alone, second=second and second.of(final))
+    return Trained(model, vectors, choices, watch.seconds)
 
 
 def parts_of(split: Split, config: Config, fit_on: FitOn) -> Parts:
     """Return what the steps of training see: the split's own validation part, or a cut of its train; see `Parts`.
 
-    Noise is left out of what is learnt from, where the settings say so, and stays in what is asked. Where some users of
-    one domain are new to another, the cut asks about others as if they were; see `as_newcomers`.
+    Noise is left out of what is learnt from, all or half, where the settings say so, and stays in what is asked. Where
+    some users of one domain are new to another, the cut asks about others as if they were; see `as_newcomers`.
 
     Raises:
         UsageError: all that could be learnt from is noise.
@@ -142,13 +155,13 @@ def parts_of(split: Split, config: Config, fit_on: FitOn) -> Parts:
         cut_again = split.cut_again or partial(by_random, seed=config.seed)
         cut = cut_again(split.train, config.valid_fraction)
         parts = Parts(cut.train if cut.is_test.any() else split.train, cut.test, split.train)
-    if config.noise == "drop":
-        inner = without_noise(parts.inner)
-        if not len(inner.behaviours):
-            raise UsageError(
-                "noise=drop leaves nothing to learn from; see kgrec check GRAPH --noise, or set noise=keep"
-            )
-        parts = replace(parts, inner=inner, final=inner if parts.final is parts.inner else without_noise(parts.final))
+    cleaned = partial(without_noise, how=config.noise, seed=config.seed)
+    inner = cleaned(parts.inner)
+    if not len(inner.behaviours):
+        raise UsageError(
+            f"noise={config.noise} leaves nothing to learn from; see kgrec check GRAPH --noise, or set noise=keep"
+        )
+    parts = replace(parts, inner=inner, final=inner if parts.final is parts.inner else cleaned(parts.final))
     new = as_newcomers(parts.inner, config.seed)
     if not new.any():
         return parts
@@ -201,7 +214,8 @@ def refit_model(trained: Trained, train: GraphSnapshot, vectors: Vectors, seed: 
         there = set(train.item_domains)
         alone = {d: fit_alone(own, train, d, vectors, seed) for d, own in model.alone.items() if d in there}
     blends = {domain: even_blend(list(signals)) for domain in sorted(there - set(model.blends))}
-    again = HybridModel(train, signals, {**model.blends, **blends}, alone=alone)
+    second = model.second and model.second.of(train)
+    again = HybridModel(train, signals, {**model.blends, **blends}, alone=alone, second=second)
     return replace(trained, model=again, vectors=vectors, seconds=watch.seconds)
 
 

@@ -207,6 +207,18 @@ def test_only_what_is_learnt_from_is_cleaned(flooded, fit_on):
     assert np.isin(parts.final.behaviours.split, ["test"]).sum() == 0
 
 
+def test_weighed_noise_counts_half_and_people_count_as_they_did(flooded):
+    is_bot = np.char.startswith(flooded.users.ids.astype(str), "bot")
+    weighed = without_noise(flooded, "weigh", seed=1)
+    pairs, left = (np.diff(graph.interactions.indptr) for graph in (flooded, weighed))
+    assert 0.35 < left[is_bot].sum() / pairs[is_bot].sum() < 0.65
+    assert (left == pairs)[~is_bot].all()
+    assert without_noise(flooded, "weigh", seed=1).digest == weighed.digest
+    assert without_noise(flooded, "keep") is flooded
+    parts = parts_of(by_given(flooded), Config(noise="weigh", seed=1), "train+valid")
+    assert len(parts.final.behaviours) == len(by_given(weighed).train.behaviours)
+
+
 def test_a_graph_without_behaviours_has_no_noise():
     snapshot = shop(VIEWED=people())
     nothing = snapshot.with_behaviours(np.zeros(len(snapshot.behaviours), dtype=bool))

@@ -26,7 +26,7 @@ def adapted(model: Any, method: TuneMethod, rank: int, steps: int = 10) -> Any:
     """Return a model in which only what the method learns takes gradients.
 
     Args:
-        model: a transformers model; it is changed.
+        model: a transformers model, of which a classification head is learnt whole; it is changed.
         method: what is learnt.
         rank: of the updates, or tokens of the prefix.
         steps: of training, over which AdaLoRA shares out its ranks.
@@ -37,21 +37,33 @@ def adapted(model: Any, method: TuneMethod, rank: int, steps: int = 10) -> Any:
     """
     if method == "full":
         return _float(model.requires_grad_(True))
-    try:
-        import peft
-    except ModuleNotFoundError:
-        raise MissingExtra(
-            f'fine-tuning by {method} needs a package that is not installed; run: pip install "kgrec[tune]"'
-        ) from None
+    check_installed(method)
+    import peft
+
     try:
         with warnings.catch_warnings():
             # peft advises on settings that are set right after
             warnings.simplefilter("ignore")
-            return _float(peft.get_peft_model(model, _config(peft, method, rank, steps)))
+            return _float(peft.get_peft_model(model, _config(peft, method, rank, steps, _head(model))))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UsageError(
             f"a model of kind {model.config.model_type} cannot be fine-tuned by {method}: {error}; use method lora"
         ) from error
+
+
+def check_installed(method: TuneMethod) -> None:
+    """See that what a method needs is installed.
+
+    Raises:
+        MissingExtra: peft is not.
+    """
+    try:
+        if method != "full":
+            import peft  # noqa: F401
+    except ModuleNotFoundError:
+        raise MissingExtra(
+            f'fine-tuning by {method} needs a package that is not installed; run: pip install "kgrec[tune]"'
+        ) from None
 
 
 def learnt(module: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -101,12 +113,22 @@ def memory(module: Any, method: TuneMethod) -> dict[str, dict[str, torch.Tensor]
     return {name: getattr(allocator, name) for name in ("ipt", "exp_avg_ipt", "exp_avg_unc")}
 
 
-def _config(peft: Any, method: TuneMethod, rank: int, steps: int) -> Any:
+def _head(model: Any) -> list[str]:
+    """Return the parts of a classifier that are learnt whole, since its body may come without them; of others none."""
+    if not type(model).__name__.endswith("ForSequenceClassification"):
+        return []
+    parts = [name for name, part in model.named_children() if any(True for _ in part.parameters())]
+    return ["pooler", *(name for name in parts if name != model.base_model_prefix)]
+
+
+def _config(peft: Any, method: TuneMethod, rank: int, steps: int, head: list[str]) -> Any:
+    task: dict[str, Any] = {"task_type": "SEQ_CLS", "modules_to_save": head}
+    task = task if head else {"task_type": "FEATURE_EXTRACTION"}
     if method == "prefix":
-        return peft.PrefixTuningConfig(task_type="FEATURE_EXTRACTION", num_virtual_tokens=rank)
+        return peft.PrefixTuningConfig(task_type=task["task_type"], num_virtual_tokens=rank)
     # Poolers are part of the models of some kinds, but token vectors do not go through them.
     layers = {"target_modules": "all-linear", "exclude_modules": r".*pooler.*"}
-    low_rank = {"task_type": "FEATURE_EXTRACTION", "lora_alpha": 2 * rank, **layers}
+    low_rank = {"lora_alpha": 2 * rank, **task, **layers}
     if method == "lora":
         return peft.LoraConfig(r=rank, **low_rank)
     begin, end = steps // 10, steps // 5

@@ -166,7 +166,7 @@ class TransformersEncoder:
             return vectors
         tokens = self.tokens(texts, self.tuned.origin.prefix if self.tuned else 0)
         order = np.argsort(tokens.lengths, kind="stable")
-        budget = self.batch_tokens or (2048 if self.device == "cpu" else 32768)
+        budget = self.token_budget
         start = 0
         while start < len(order):
             rows = order[start : start + n_fitting(tokens.lengths[order[start:]], budget)]
@@ -194,8 +194,7 @@ class TransformersEncoder:
         prefixed = [self.prefix + text for text in texts]
         limit = min(self.max_tokens, self._limit - spare)
         ids = self._tokenizer(prefixed, truncation=True, max_length=limit, verbose=False)["input_ids"]
-        ids = [x or [self.pad] for x in ids]
-        return Tokens(np.fromiter(chain.from_iterable(ids), np.int64), np.array([len(x) for x in ids]))
+        return Tokens.of([x or [self.pad] for x in ids])
 
     def _forward(self, ids: IntArray, mask: npt.NDArray[np.bool_]) -> FloatArray | None:
         """Return the vectors of a batch of padded texts; None if memory runs out."""
@@ -249,6 +248,11 @@ class TransformersEncoder:
     def device(self) -> str:
         """Where the model runs."""
         return best_device("cuda", "mps")
+
+    @property
+    def token_budget(self) -> int:
+        """Tokens that a batch may hold, padding included."""
+        return self.batch_tokens or (2048 if self.device == "cpu" else 32768)
 
     @cached_property
     def _limit(self) -> int:
@@ -321,6 +325,11 @@ class Tokens:
 
     ids: IntArray
     lengths: IntArray
+
+    @classmethod
+    def of(cls, ids: Sequence[Sequence[int]]) -> Tokens:
+        """Put the token ids of texts one after the other."""
+        return cls(np.fromiter(chain.from_iterable(ids), np.int64), np.array([len(x) for x in ids]))
 
     @cached_property
     def starts(self) -> IntArray:

@@ -19,6 +19,7 @@ NEAR: Final = 100
 """Items nearest to a user's that hard negatives are drawn from: the very nearest are often right, but not yet taken."""
 
 Bools = npt.NDArray[np.bool_]
+Texts = npt.NDArray[np.object_]
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,17 @@ class Histories:
         ends = np.flatnonzero(self.asked & (self.held_out[self._user] == held_out))
         ends = rng.choice(ends, min(n, len(ends)), replace=False)
         at = ends[:, None] + np.arange(1 - size, 1)
-        return Windows(self._user[ends], np.where(at >= self._start[ends, None], self._item[at], -1))
+        return Windows(self._user[ends], self._items(at, self._start[ends]))
+
+    def latest(self, user: IntArray, size: int) -> IntArray:
+        """Return the latest `size` items of users [n], int64 [n, size], the latest last; -1 before the first."""
+        ends = np.searchsorted(self._user, user, side="right")
+        at = ends[:, None] + np.arange(-size, 0)
+        return self._items(at, np.searchsorted(self._user, user))
+
+    def _items(self, at: IntArray, start: IntArray) -> IntArray:
+        """Return the items at places [n, size] of the order; -1 before where each user's begin, int64 [n]."""
+        return np.where(at >= start[:, None], np.append(self._item, -1)[np.maximum(at, 0)], -1)
 
     def near(self, windows: Windows, vectors: FloatArray, n: int, rng: np.random.Generator) -> IntArray:
         """Return `n` items a window, of those nearest to its items by vectors [n_items, d] that the user has not taken.
@@ -139,6 +150,6 @@ class Histories:
         return np.floor(bounded + rng.random(len(target))).astype(np.float32)
 
 
-def _texts(graph: GraphSnapshot, labels: tuple[str, ...], count_tokens: CountTokens) -> npt.NDArray[np.object_]:
+def _texts(graph: GraphSnapshot, labels: tuple[str, ...], count_tokens: CountTokens) -> Texts:
     described = (describe(graph, label, count_tokens) for label in graph.present(labels))
     return np.concatenate([np.empty(0, object), *described])

@@ -27,7 +27,7 @@ from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.graphs import COMMUNITY_SCHEMA, LIKED, shuffled
 from kgrec.text import TransformersEncoder, VectorCache, text_vectors
 from kgrec.text import tune as tuning
-from kgrec.text.contrast import contrast
+from kgrec.text.contrast import contrast, whitened
 from kgrec.text.tune import tune
 from kgrec.text.windows import Histories
 
@@ -331,6 +331,14 @@ class TestHistories:
         copies = histories.copies(order, balance, np.random.default_rng(0))
         assert least <= copies.min() <= copies.max() <= most
         assert rare > popular * 1.1
+
+
+def test_texts_are_compared_as_the_signal_compares_them(graph, encoder):
+    split = by_given(graph)
+    vectors = text_vectors(split.train, encoder, VectorCache())
+    signal = Text().fit(split.train, vectors)
+    found = whitened(torch.as_tensor(vectors["Item"]), len(vectors["Item"]), signal.settings.ridge).numpy()
+    np.testing.assert_allclose(found @ found.T, signal.item_vectors @ signal.item_vectors.T, atol=1e-4)
 
 
 def test_settings_are_set_by_path():

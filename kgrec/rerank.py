@@ -1,0 +1,217 @@
+"""The second stage: a cross-encoder orders the best items of the blend once more, as far as that helps.
+
+What it adds to a score is at least 0 and for the best items alone, so the others stay behind them. How much counts is
+chosen on the validation cut, which the cross-encoder has not learnt from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import scipy.sparse as sp
+
+from kgrec.config import Config, RerankSettings
+from kgrec.evaluate import bootstrap_interval
+from kgrec.hybrid import MIN_USERS
+from kgrec.model import HybridModel
+from kgrec.progress import say
+from kgrec.rank import Ranking, top_k
+from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
+from kgrec.text.encoder import TextEncoder, TransformersEncoder
+from kgrec.text.rerank import CrossEncoder, Ranked, body_of, learn, told
+from kgrec.text.tokens import token_counter
+from kgrec.text.tuned import Tuned
+from kgrec.text.windows import Histories
+from kgrec.validate import Questions
+
+Bools = npt.NDArray[np.bool_]
+
+WEIGHTS: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+"""How many deviations of the blend's scores of a list one of the cross-encoder's may count for; tried in turn."""
+USERS: Final = 256
+"""Validation users of a domain that the weight is chosen on at most: every one costs a hundred pairs of texts."""
+
+
+@dataclass(frozen=True)
+class SecondStage:
+    """A cross-encoder, and how much it counts.
+
+    Attributes:
+        cross: what reads the texts.
+        train: the graph whose users and items are ordered.
+        settings: how many items, and how much of a history is read.
+        weights: domain → how much it counts there; domains without a weight keep the order of the first stage.
+        seed: of the order of histories without times.
+    """
+
+    cross: CrossEncoder
+    train: GraphSnapshot
+    settings: RerankSettings
+    weights: Mapping[str, float]
+    seed: int
+    _memo: list[pd.Series] = field(default_factory=lambda: [pd.Series(dtype=np.float32)], compare=False, repr=False)
+
+    def of(self, train: GraphSnapshot) -> SecondStage:
+        """Return the same for another graph, such as one that has grown."""
+        return SecondStage(self.cross, train, self.settings, self.weights, self.seed)
+
+    def added(self, scores: FloatArray, user_nums: IntArray, seen: sp.csr_matrix, known: Bools) -> FloatArray:
+        """Return what is added to blended scores, float32 [n, n_items], 0 for all but the best items.
+
+        Args:
+            scores: float32 [n, n_items], by the first stage.
+            user_nums: int64 [n].
+            seen: CSR [n, n_items] of what is not ordered.
+            known: bool [n], users with behaviours; the others keep their order.
+        """
+        total, rows = np.zeros_like(scores), np.flatnonzero(known)
+        for domain, weight in self.weights.items():
+            total[rows] += np.float32(weight) * self.bonus(domain, scores[rows], user_nums[rows], seen[rows])
+        return total
+
+    def bonus(self, domain: str, scores: FloatArray, user_nums: IntArray, seen: sp.csr_matrix) -> FloatArray:
+        """Return what is added for one domain at a weight of 1, float32 [n, n_items]; arguments as for `added`.
+
+        It is how surely a user and an item fit, from the least sure one of the list on, in deviations of the first
+        stage's scores of the list. An item without text is as sure as the mean.
+        """
+        ranking = top_k(scores, self.settings.top, seen, np.asarray(self.train.item_domains == domain))
+        listed, bonus = ranking.item_num >= 0, np.zeros_like(scores)
+        surely = _standardised(self._logits(user_nums, ranking), listed)[0]
+        above = surely - np.where(listed, surely, np.inf).min(axis=1, keepdims=True, initial=0)
+        above = above * _standardised(ranking.score, listed)[1]
+        row, column = np.nonzero(listed)
+        bonus[row, ranking.item_num[row, column]] = above[row, column]
+        return bonus
+
+    def _logits(self, user_nums: IntArray, ranking: Ranking) -> FloatArray:
+        """Return how surely users [n] and listed items fit, float32 [n, k]; NaN for none and for an item without text.
+
+        What was read once is not read again.
+        """
+        found = np.full(ranking.item_num.shape, np.nan, np.float32)
+        texts, n = self.histories.texts, self.train.n_items
+        row, column = np.nonzero((ranking.item_num >= 0) & (texts[ranking.item_num] != ""))
+        item = ranking.item_num[row, column]
+        pair = user_nums[row] * n + item
+        new = np.flatnonzero(~np.isin(pair, self._memo[0].index))
+        users = told(self.histories, user_nums, self.histories.latest(user_nums, self.settings.history - 1))
+        scores = pd.Series(self.cross.scores(users[row[new]], texts[item[new]]), pair[new])
+        self._memo[0] = pd.concat([self._memo[0], scores[~scores.index.duplicated()]])
+        found[row, column] = self._memo[0].reindex(pair).to_numpy()
+        return found
+
+    @property
+    def tuned(self) -> Tuned:
+        """What training made of the text model and of its head."""
+        return self.cross.learnt
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the weights of the model and the settings."""
+        return {"weights": dict(self.weights), "tuned": self.tuned.to_dict()}
+
+    @classmethod
+    def from_dict(
+        cls,
+        values: Mapping[str, Any],
+        weights: Mapping[str, npt.NDArray[Any]],
+        train: GraphSnapshot,
+        config: Config,
+        encoder: TextEncoder | None,
+    ) -> SecondStage:
+        """Take back what `to_dict` returned, for a graph; settings and text model are as `config` says.
+
+        Raises:
+            UsageError: the text model is not here, or is another.
+        """
+        cross = CrossEncoder(body_of(config, encoder), Tuned.from_dict(values["tuned"], weights))
+        return cls(cross, train, config.rerank or RerankSettings(), values["weights"], config.seed)
+
+    @cached_property
+    def histories(self) -> Histories:
+        """What the users of the graph took, and the texts."""
+        return Histories(self.train, self.seed, token_counter(self.cross.encoder))
+
+
+def learn_second_stage(
+    first: HybridModel, asked: Sequence[Questions], settings: RerankSettings, seed: int, encoder: TransformersEncoder
+) -> tuple[SecondStage | None, dict[str, Any]]:
+    """Learn a second stage from the graph that a first stage learnt from, and choose how much it counts.
+
+    Args:
+        first: the first stage, which does not know what is asked.
+        asked: the questions of the validation cut.
+        settings: how.
+        seed: makes the result repeat.
+        encoder: the text model; see `kgrec.text.rerank.body_of`.
+
+    Returns:
+        The second stage, None where it does not help anywhere; and JSON-ready: "losses" (steps, loss on held-out
+        users), "report" (classification report on those), "domains" (domain → "weight", "tried" and "gain").
+
+    Raises:
+        UsageError: there are no texts to learn from, or the model cannot be trained so.
+        MissingExtra: peft is not installed.
+    """
+    made_of = [{name: signal.settings.model_dump(mode="json") for name, signal in first.signals.items()}]
+    made_of += [{domain: blend.to_dict() for domain, blend in first.blends.items()}]
+    cross, report = learn(first.train, encoder, _ranked_by(first, settings.top), settings, seed, made_of)
+    stage = SecondStage(cross, first.train, settings, {}, seed)
+    chosen = {q.domain: _choose(first, stage, q) for q in asked}
+    weights = {domain: found["weight"] for domain, found in chosen.items() if found["weight"]}
+    left_out = sorted(set(first.blends) - set(weights))
+    if left_out:
+        say(f"re-ranking is not used for {', '.join(left_out)}: not clearly better on the validation cut")
+    facts = {"losses": stage.tuned.losses, "report": report, "domains": chosen}
+    return (replace(stage, weights=weights) if weights else None), facts
+
+
+def _ranked_by(first: HybridModel, top: int) -> Ranked:
+    """Return what ranks the unseen items of the domain of an item of each user, as a first stage does."""
+    domains = first.train.item_domains
+
+    def ranked(user_nums: IntArray, item_nums: IntArray) -> IntArray:
+        scored = first.score(user_nums)
+        return top_k(scored.blended, top, scored.seen, np.asarray(domains[item_nums][:, None] == domains)).item_num
+
+    return ranked
+
+
+def _choose(first: HybridModel, stage: SecondStage, asked: Questions) -> dict[str, Any]:
+    """Choose how much the second stage counts in a domain: 0, unless that is worse by more than the standard error."""
+    if len(asked.user_num) < MIN_USERS:
+        return {"weight": 0.0, "tried": {}}
+    n = min(USERS, len(asked.user_num))
+    asked = asked.of(np.sort(np.random.default_rng(stage.seed).choice(len(asked.user_num), n, replace=False)))
+    scored = first.score(asked.user_num)
+    blended = scored.blended[:, asked.item_num]
+    bonus = stage.bonus(asked.domain, scored.blended, asked.user_num, scored.seen)[:, asked.item_num]
+    reached = {weight: asked.ndcg(blended + np.float32(weight) * bonus) for weight in (0.0, *WEIGHTS)}
+    best = max(reached, key=lambda weight: float(reached[weight].mean()))
+    gain = (reached[best] - reached[0.0]).astype(np.float64)
+    clearly = gain.mean() > gain.std() / np.sqrt(n)
+    return {
+        "weight": best if clearly else 0.0,
+        "users": n,
+        "tried": {str(weight): round(float(values.mean(dtype=np.float64)), 5) for weight, values in reached.items()},
+        "gain": [float(gain.mean()), *bootstrap_interval(gain, seed=stage.seed)],
+    }
+
+
+def _standardised(values: FloatArray, listed: Bools) -> tuple[FloatArray, FloatArray]:
+    """Return the listed values of every row [n, k] in its deviations from its mean, and the deviation, float32 [n, 1].
+
+    What is not listed or not finite is 0.
+    """
+    given = listed & np.isfinite(values)
+    count = np.maximum(given.sum(axis=1, keepdims=True), 1)
+    off = np.where(given, values, 0)
+    off = np.where(given, off - off.sum(axis=1, keepdims=True) / count, 0)
+    deviation = np.sqrt((off**2).sum(axis=1, keepdims=True) / count)
+    return (off / np.maximum(deviation, 1e-9)).astype(np.float32), deviation.astype(np.float32)

@@ -1,0 +1,251 @@
+"""A cross-encoder: it reads what a user is like and took before together with an item's text, and says if they fit.
+
+A text model with a classification head (Nogueira & Cho, "Passage Re-ranking with BERT", 2019), which learns from a
+graph's behaviours: what users took next, against items that they did not take, of which half are ranked high by the
+first stage and half are popular.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from kgrec.config import Config, EncoderSettings, RerankSettings
+from kgrec.errors import UsageError
+from kgrec.progress import track
+from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
+from kgrec.text.adapters import check_installed
+from kgrec.text.encoder import TextEncoder, Tokens, TransformersEncoder, encoder_of, n_fitting
+from kgrec.text.model_folder import loaded, own_limit
+from kgrec.text.steps import LOOK, Steps
+from kgrec.text.tuned import Tuned
+from kgrec.text.windows import Bools, Histories, Texts, Windows
+
+TRAINING_TOKENS: Final = 2048
+"""Tokens that go through the model together in training, padding included."""
+AT_ONCE: Final = 4096
+"""Pairs of texts that are cut into tokens together."""
+CLASSES: Final = ("not taken", "taken")
+
+Ranked = Callable[[IntArray, IntArray], IntArray]
+"""Users [n] and an item of each [n] → the unseen items of its domain that the first stage ranks highest, int64 [n, k];
+-1 after the last."""
+
+
+class CrossEncoder:
+    """A text model with a classification head.
+
+    Args:
+        encoder: the model; its pooling and instructions play no part.
+        tuned: what training made of it and of its head; without it, only `classifier` and `logits` are of use.
+        prefix: tokens that training puts before every text.
+
+    Raises:
+        UsageError: `tuned` comes from another model.
+    """
+
+    def __init__(self, encoder: TransformersEncoder, tuned: Tuned | None = None, prefix: int = 0) -> None:
+        self.encoder, self.tuned, self.prefix = encoder, tuned, tuned.origin.prefix if tuned else prefix
+        if tuned:
+            tuned.check_model(encoder.folder)
+
+    def classifier(self) -> Any:
+        """Return the model with a head of one output; what the model's files lack of it is drawn by torch's seed.
+
+        Raises:
+            UsageError: a file is damaged, or there is no classifier of this kind of model.
+        """
+        from transformers import AutoModelForSequenceClassification
+
+        options = {"num_labels": 1, "ignore_mismatched_sizes": True, "use_safetensors": True, "dtype": "auto"}
+        model = loaded(AutoModelForSequenceClassification, self.encoder.folder, **options)
+        model.config.pad_token_id = self.encoder.pad
+        model.config.use_cache = False
+        return model
+
+    def logits(self, model: Any, first: Texts, second: Texts, budget: int) -> torch.Tensor:
+        """Return how surely pairs of texts fit by a model, float32 [n]; above 0 they do. Gradients flow through.
+
+        Args:
+            model: what `classifier` returned, or its adaptation.
+            first, second: str, object [n], texts; the longer of a pair is cut where both are too long for the model.
+            budget: tokens that go through the model together.
+        """
+        limit = min(self.encoder.max_tokens, own_limit(self.encoder.folder) - self.prefix)
+        encoded = self._tokenizer(list(first), list(second), truncation=True, max_length=limit, verbose=False)
+        ids, types = Tokens.of(encoded["input_ids"]), None
+        if "token_type_ids" in encoded and getattr(model.config, "type_vocab_size", 0) > 1:
+            types = Tokens.of(encoded["token_type_ids"])
+        order, parts, start = np.argsort(ids.lengths, kind="stable"), [], 0
+        while start < len(order):
+            rows = order[start : start + n_fitting(ids.lengths[order[start:]], budget)]
+            parts.append(self._forward(model, ids, types, rows))
+            start += len(rows)
+        return torch.cat(parts)[torch.as_tensor(np.argsort(order, kind="stable"))]
+
+    def _forward(self, model: Any, ids: Tokens, types: Tokens | None, rows: IntArray) -> torch.Tensor:
+        device = self.encoder.device
+        padded, mask = ids.padded(rows, self.encoder.pad)
+        given = {"input_ids": padded, "attention_mask": mask.astype(np.int64)}
+        if types:
+            given["token_type_ids"] = types.padded(rows, 0)[0]
+        tensors = {name: torch.from_numpy(values).to(device) for name, values in given.items()}
+        with torch.autocast(device, torch.bfloat16, enabled=self.encoder.precision == "half"):
+            return torch.as_tensor(model(**tensors).logits[:, 0].float())
+
+    def scores(self, first: Texts, second: Texts) -> FloatArray:
+        """Return how surely pairs of texts fit, by what training made of the model, float32 [n]; above 0 they do."""
+        starts, parts = range(0, len(first), AT_ONCE), [np.empty(0, np.float32)]
+        for start in track(starts, "Re-ranking") if len(starts) > 1 else starts:
+            pairs = first[start : start + AT_ONCE], second[start : start + AT_ONCE]
+            with torch.inference_mode():
+                parts.append(self.logits(self._model, *pairs, self.encoder.token_budget).cpu().numpy())
+        return np.concatenate(parts)
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        from transformers import AutoTokenizer
+
+        return loaded(AutoTokenizer, self.encoder.folder)
+
+    @property
+    def learnt(self) -> Tuned:
+        """What training made of the model.
+
+        Raises:
+            UsageError: it was not trained.
+        """
+        if self.tuned is None:
+            raise UsageError("found a cross-encoder without trained weights; expected what `learn` returned")
+        return self.tuned
+
+    @cached_property
+    def _model(self) -> Any:
+        return self.learnt.applied(self.classifier()).float().to(self.encoder.device).eval()
+
+
+def body_of(config: Config, given: TextEncoder | None = None) -> TransformersEncoder:
+    """Return the text model that a cross-encoder of some settings is made from; what is missing is said before a fit.
+
+    Args:
+        config: settings, `rerank` among them.
+        given: the encoder that takes the place of the setting `encoder`.
+
+    Raises:
+        UsageError: no such model here, or none of transformers.
+        MissingExtra: peft is not installed.
+    """
+    settings = config.rerank or RerankSettings()
+    check_installed(settings.method)
+    own = settings.model
+    found = encoder_of(EncoderSettings(model=own)) if own else given or encoder_of(config.encoder)
+    if not isinstance(found, TransformersEncoder):
+        raise UsageError(
+            f"found text encoder {found.name}; expected a transformers model to re-rank with: name one in rerank.model"
+        )
+    precision = config.encoder.precision if config.encoder and not own else None
+    return TransformersEncoder(
+        found.folder, max_tokens=settings.max_tokens, prefix="", precision=precision, name=found.name
+    )
+
+
+def learn(
+    train: GraphSnapshot,
+    encoder: TransformersEncoder,
+    ranked: Ranked,
+    settings: RerankSettings,
+    seed: int = 0,
+    depends: Sequence[Any] = (),
+) -> tuple[CrossEncoder, dict[str, Any]]:
+    """Return a cross-encoder that learnt from a graph's behaviours, and how well it tells taken from drawn items.
+
+    Args:
+        train: the graph to learn from, without validation and test behaviours.
+        encoder: the model as it is; see `body_of`.
+        ranked: what the first stage ranks high.
+        settings: how.
+        seed: makes the result repeat.
+        depends: what `ranked` depends on, JSON-ready: another first stage is another training.
+
+    Returns:
+        The cross-encoder, and scikit-learn's classification report on held-out users, of whom nothing was learnt.
+
+    Raises:
+        UsageError: nobody has two items with text, or the model cannot be trained so.
+        MissingExtra: peft is not installed.
+    """
+    training = _Training(train, encoder, ranked, settings, seed, depends)
+    cross = CrossEncoder(encoder, training.run())
+    return cross, training.report(cross)
+
+
+def told(histories: Histories, user: IntArray, before: IntArray) -> Texts:
+    """Return the text of users [n]: their own, then those of the items before [n, w], the latest first."""
+    texts = histories.texts
+    said = np.append(np.where(texts != "", texts + " ", ""), "")
+    rows = np.c_[histories.n_items + user, np.where(before >= 0, before, -1)[:, ::-1]]
+    return np.asarray(said[rows].sum(axis=1), dtype=object)
+
+
+class _Training(Steps):
+    """One training of a cross-encoder."""
+
+    def __init__(
+        self,
+        train: GraphSnapshot,
+        encoder: TransformersEncoder,
+        ranked: Ranked,
+        settings: RerankSettings,
+        seed: int,
+        depends: Sequence[Any],
+    ) -> None:
+        super().__init__("Re-ranking", train, encoder, settings, seed, depends)
+        self.settings, self.ranked, self.cross = settings, ranked, CrossEncoder(encoder, prefix=self.origin.prefix)
+        popularity = self.histories.popularity * (self.histories.texts[: self.histories.n_items] != "")
+        self.popularity = popularity / popularity.sum()
+
+    def _model(self) -> Any:
+        return self.cross.classifier()
+
+    def _loss(self, windows: Windows, rng: np.random.Generator) -> torch.Tensor:
+        """Return the binary cross-entropy; both classes weigh the same."""
+        first, second, taken = self._examples(windows, rng)
+        logits = self.cross.logits(self.module, first, second, TRAINING_TOKENS)
+        wanted = torch.as_tensor(taken, dtype=torch.float32, device=logits.device)
+        balance = wanted.new_tensor((~taken).sum() / taken.sum())
+        return torch.nn.functional.binary_cross_entropy_with_logits(logits, wanted, pos_weight=balance)
+
+    def report(self, cross: CrossEncoder) -> dict[str, Any]:
+        """Return precision, recall and F1 of "taken" and "not taken" for held-out users."""
+        from sklearn.metrics import classification_report  # type: ignore[import-untyped]
+
+        rng = np.random.default_rng(self.seed)
+        windows = self.histories.draw(LOOK * self.settings.batch, self.settings.history, rng, held_out=True)
+        if not len(windows.user):
+            return {}
+        first, second, taken = self._examples(windows, rng)
+        found, options = cross.scores(first, second) > 0, {"output_dict": True, "zero_division": 0}
+        report = classification_report(taken, found, labels=[False, True], target_names=CLASSES, **options)
+        return {name: report[name] for name in CLASSES}
+
+    def _examples(self, windows: Windows, rng: np.random.Generator) -> tuple[Texts, Texts, Bools]:
+        """Return texts of users, of items, and whether they took them: the last item of a window, and drawn ones."""
+        items = np.c_[windows.item[:, -1], self._drawn(windows, rng)]
+        row, column = np.nonzero(items >= 0)
+        users = told(self.histories, windows.user, windows.item[:, :-1])
+        return users[row], self.histories.texts[items[row, column]], column == 0
+
+    def _drawn(self, windows: Windows, rng: np.random.Generator) -> IntArray:
+        """Return items that the users did not take, int64 [n, negatives]: ranked high, or popular; -1 is none."""
+        target, n_popular = windows.item[:, -1], self.settings.negatives // 2
+        ranked = self.ranked(windows.user, target)
+        place = rng.integers(ranked.shape[1], size=(len(target), self.settings.negatives - n_popular))
+        popular = rng.choice(len(self.popularity), (len(target), n_popular), p=self.popularity)
+        drawn = np.c_[np.take_along_axis(ranked, place, axis=1), popular]
+        others = self.histories.may_compete(windows.user, target, np.arange(self.histories.n_items))
+        keep = np.take_along_axis(others, np.maximum(drawn, 0), axis=1) & (drawn != target[:, None])
+        return np.where(keep, drawn, -1)
