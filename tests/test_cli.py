@@ -222,6 +222,10 @@ def test_wrong_use_is_explained_with_exit_code_2(kgrec, trained_cinema, words, m
         (["check", "atomic", CINEMA, "--write-schema", "/dev/null/s.yaml"], "error: /dev/null/s.yaml: not a directory"),
         (["train", "GRAPH", "--set", FAST, "--runs", "/dev/null/runs"], "/dev/null/runs cannot be written"),
         (["cypher", "mysql://host", "RETURN 1"], "unknown kind of graph 'mysql'"),
+        (
+            ["cypher", "oxigraph:", "RETURN 1"],
+            "oxigraph: found no folder; expected oxigraph:FOLDER, such as oxigraph:shop",
+        ),
     ],
 )
 def test_a_failure_is_explained_with_exit_code_1(kgrec, trained_cinema, words, message):

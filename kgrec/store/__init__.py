@@ -29,6 +29,8 @@ def open_store(uri: str | Path, read_only: bool = False) -> GraphStore:
         from kgrec.store.neo4j import Neo4jStore
 
         return Neo4jStore(str(uri), read_only)
+    if str(uri) == "oxigraph:":
+        raise StoreError("oxigraph: found no folder; expected oxigraph:FOLDER, such as oxigraph:shop")
     if str(uri).startswith("oxigraph:"):
         from kgrec.store.rdf import RdfStore
 
