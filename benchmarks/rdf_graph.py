@@ -27,6 +27,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyoxigraph
 from bulk_load import make_tables
+from server_graph import clear, connected
 
 import kgrec
 from kgrec.rdf.encode import to_bytes, triples
@@ -134,6 +135,8 @@ def movielens(folder: Path, place: Path) -> dict[str, Any]:
     uris = {"oxigraph": f"oxigraph:{place / 'movies'}", "ladybug": str(place / "movies.lbug")}
     if "NEO4J_URI" in os.environ:
         uris["neo4j"] = os.environ["NEO4J_URI"]
+        with connected(uris["neo4j"]) as driver:
+            clear(driver)
     found: dict[str, Any] = {"triples": sum(path.read_bytes().count(b"\n") for path in source.iterdir())}
     for engine, uri in uris.items():
         found[engine] = {"load_s": seconds(lambda uri=uri: load(uri, source, schema))}

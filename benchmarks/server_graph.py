@@ -68,6 +68,11 @@ def clear(driver: neo4j.Driver) -> None:
             session.run(f"DROP CONSTRAINT `{row['name']}`").consume()
 
 
+def connected(uri: str) -> neo4j.Driver:
+    auth = (os.environ.get("NEO4J_USER", "neo4j"), os.environ["NEO4J_PASSWORD"])
+    return neo4j.GraphDatabase.driver(uri, auth=auth, notifications_min_severity="OFF")
+
+
 def by_hand(driver: neo4j.Driver, tables: GraphTables, size: int, n: int = N_BEHAVIOURS) -> None:
     with driver.session() as session:
         for label, key in (("User", "user_id"), ("Item", "item_id")):
@@ -103,9 +108,8 @@ def seconds(work: Callable[[], object]) -> float:
 
 def main() -> None:
     uri, tables = os.environ["NEO4J_URI"], tables_to_write()
-    auth = os.environ.get("NEO4J_USER", "neo4j"), os.environ["NEO4J_PASSWORD"]
     times: dict[str, list[float]] = {}
-    with neo4j.GraphDatabase.driver(uri, auth=auth, notifications_min_severity="OFF") as driver:
+    with connected(uri) as driver:
         sizes = {}
         for size in (SIZES[2], *SIZES):  # the first one warms the server up
             clear(driver)
