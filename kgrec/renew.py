@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from kgrec.config import Config
-from kgrec.gate import compare, figures_of, reasons
+from kgrec.gate import ENOUGH, compare, figures_of, reasons
 from kgrec.jobs import KS, summary_of
 from kgrec.measure import measure, metrics
 from kgrec.persist import save_model
@@ -89,6 +89,7 @@ def renew(
         "data_digest": snapshot.digest,
         "encoded": final.cache.encoded,
         "gate": _gate(serving, measured, listed, snapshot),
+        "reached": _reached(decision.how, serving, measured),
         **_sizes(decision.how, serving, size_of(snapshot)),
     }
     seconds = time.perf_counter() - start
@@ -126,6 +127,13 @@ def _sizes(how: How, serving: Run | None, now: Size) -> dict[str, Any]:
     then_fitted = asdict(now) if how != "fold-in" or not serving else fitted(serving.info)
     then_chosen = asdict(now) if how == "full" or not serving else chosen(serving.info)
     return {"fitted": dict(then_fitted), "chosen": dict(then_chosen)}
+
+
+def _reached(how: How, serving: Run | None, measured: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return the NDCG on the newest behaviours by this run, and by the first compared since settings were chosen."""
+    now = measured["candidate"] if measured["users"] >= ENOUGH else None
+    then = serving.info.get("reached", {}).get("then") if serving and how != "full" else None
+    return {"then": now if then is None else then, "now": now}
 
 
 def _table(listed: pd.DataFrame) -> pa.Table:

@@ -2,6 +2,7 @@
 
     full      there is no run to start from, the settings or the schema are others, or it was asked for
     full      the behaviours have grown by more than a fifth since settings and blend were chosen
+    full      drift: the NDCG on the newest behaviours has fallen by more than a fifth since then
     full      the text model was fine-tuned on behaviours of a user, or with an item, that was forgotten since
     refit     a signal has learnt from a user or an item that was forgotten since
     refit     behaviours or items have grown by more than a twentieth since the signals were fitted
@@ -21,6 +22,9 @@ How = Literal["full", "refit", "fold-in"]
 
 CHOOSE: Final = 0.2
 """Growth since settings and blend were chosen, above which they are chosen again."""
+
+DRIFT: Final = 0.2
+"""Fall of the NDCG on the newest behaviours since settings were chosen, above which they are chosen again."""
 
 FIT: Final = 0.05
 """Growth since the signals were fitted, above which they are fitted again."""
@@ -75,6 +79,8 @@ def decide(
     since_chosen, since_fitted = (now.growth_since(size) for size in (chosen(info), fitted(info)))
     if since_chosen > CHOOSE:
         return Decision("full", f"{since_chosen:.1%} more since settings were chosen, above {CHOOSE:.0%}")
+    if (fallen := _fall(info)) > DRIFT:
+        return Decision("full", f"drift: NDCG on the newest behaviours {fallen:.1%} lower, above {DRIFT:.0%}")
     if learnt_with := info.get("learnt_with"):
         how: How = "full" if {"text model", "re-ranking"} & set(learnt_with) else "refit"
         return Decision(how, f"learnt with what was forgotten since: {', '.join(learnt_with)}")
@@ -93,3 +99,9 @@ def fitted(info: Mapping[str, Any]) -> Mapping[str, int]:
 def chosen(info: Mapping[str, Any]) -> Mapping[str, int]:
     """Return the size of the graph when settings and blend of a run were chosen."""
     return dict(info.get("chosen", fitted(info)))
+
+
+def _fall(info: Mapping[str, Any]) -> float:
+    """Return by which share the NDCG on the newest behaviours is lower than at first; 0 where that is not known."""
+    then, now = (info.get("reached", {}).get(name) for name in ("then", "now"))
+    return 1 - now / then if then and now is not None else 0.0

@@ -111,6 +111,19 @@ def test_the_rule_fits_again_and_chooses_again_as_more_comes(place: Path) -> Non
     assert [size["behaviours"] for size in chosen] == [1230, 1230, 1530]
 
 
+def test_drift_chooses_again(place: Path) -> None:
+    append(place, "cinema.inter", *[f"u{i % 90 + 1}\tf{i % 72 + 1}\t4\t{1700000000 + i}" for i in range(100)])
+    result = night(place)
+    run = list_runs(place / "shop.runs")[-1]
+    assert result["asked"] >= 30
+    assert run.info["reached"] == {"then": result["ndcg"], "now": result["ndcg"]}
+    fallen = {"then": result["ndcg"], "now": 0.7 * result["ndcg"]}
+    (run.folder / "run.json").write_text(json.dumps({**run.info, "reached": fallen}))
+    append(place, "cinema.inter", "u1\tf70\t5\t1720000000")
+    result = night(place, dry_run=True)
+    assert (result["how"], result["why"]) == ("full", "drift: NDCG on the newest behaviours 30.0% lower, above 20%")
+
+
 def test_a_changed_value_is_taken_and_a_missing_one_leaves_what_is_there(place: Path) -> None:
     (place / "source" / "cinema.item").write_text(
         "item_id:token\ttitle:token_seq\trelease_year:token\tgenre:token_seq\nf1\tAnother Title\t\tScience-Fiction\n"
