@@ -61,8 +61,10 @@ def costs() -> str:
         if name.startswith("accuracy-"):
             spent = [[seed["seconds"].get(stage, 0.0) for seed in result["seeds"]] for stage in STAGES]
             shown = [f"{statistics.median(seconds):.0f} s" for seconds in spent]
-            rows.append([name.removeprefix("accuracy-"), *shown, f"{result['peak_memory_mb']} MB"])
-    return table(["data", *STAGES, "peak memory"], rows) if rows else NOT_YET
+            cpu = [seed["cpu_seconds"] for seed in result["seeds"] if "cpu_seconds" in seed]
+            in_all = f"{statistics.median(cpu):.0f} s" if cpu else ""
+            rows.append([name.removeprefix("accuracy-"), *shown, in_all, f"{result['peak_memory_mb']} MB"])
+    return table(["data", *STAGES, "CPU, all stages", "peak memory"], rows) if rows else NOT_YET
 
 
 def peers() -> str:
