@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from kgrec.model import HybridModel
 from kgrec.persist import FACTS, save_model
 from kgrec.recommender import Recommender
 from kgrec.runs import Run
+from kgrec.signals.base import Signal
 from kgrec.snapshot import Edges, GraphSnapshot
 from kgrec.text import text_vectors
 from kgrec.training import Trained, refit
@@ -24,7 +25,7 @@ Node = tuple[str, str]
 """Label and key."""
 
 QUICK: Final = 20.0
-"""Seconds that learning a signal again may take, roughly; a slower one only loses the rows of the nodes."""
+"""Seconds that learning signals again may take in all, roughly; the slowest beyond that only lose the nodes' rows."""
 
 RETRAINED: Final = "retrained"
 ROWS_REMOVED: Final = "rows removed; what all share was learnt with it too, until the next refresh"
@@ -83,8 +84,7 @@ def _relearnt(model: Recommender, train: GraphSnapshot) -> tuple[Trained, set[st
     """Return what was trained, for a graph that has lost nodes, and the signals that were learnt again."""
     old = model.model
     vectors = text_vectors(train, model.encoder, model.known_texts)
-    quick = {name: signal for name, signal in old.signals.items() if signal.cost(signal.settings, train) <= QUICK}
-    again = refit(quick, train, vectors, model.config.seed)
+    again = refit(_quickest(old.signals, train), train, vectors, model.config.seed)
     growth = Growth(old.train, train, vectors)
     signals = {name: again[name] if name in again else old.signals[name].fold_in(growth) for name in old.signals}
     blends = {domain: blend for domain, blend in old.blends.items() if domain in train.item_domains}
@@ -95,6 +95,14 @@ def _relearnt(model: Recommender, train: GraphSnapshot) -> tuple[Trained, set[st
     second = old.second and old.second.of(train)
     hybrid = HybridModel(train, signals, blends, old.came_later & set(train.items.ids), alone, second)
     return replace(model.trained, model=hybrid, vectors=vectors), set(again)
+
+
+def _quickest(signals: Mapping[str, Signal], train: GraphSnapshot) -> dict[str, Signal]:
+    """Return the signals that can be learnt again within `QUICK` in all, the quickest first."""
+    seconds = {name: signal.cost(signal.settings, train) for name, signal in signals.items()}
+    order = sorted(signals, key=lambda name: seconds[name])
+    total = np.cumsum([seconds[name] for name in order])
+    return {name: signals[name] for name, so_far in zip(order, total, strict=True) if so_far <= QUICK}
 
 
 def _lists(run: Run, column: str, id_: str) -> tuple[dict[str, pa.Table], int]:
