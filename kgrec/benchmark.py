@@ -83,7 +83,7 @@ def _written(out: Path, same: Mapping[str, Any]) -> list[dict[str, Any]]:
         before = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
-    if before.get("same") != same or not (out / "recommendations.parquet").is_file():
+    if not isinstance(before, dict) or before.get("same") != same or not (out / "recommendations.parquet").is_file():
         return []
     say(f"{out} has {len(before['seeds'])} seeds of this already")
     return list(before["seeds"])
