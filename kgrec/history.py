@@ -28,7 +28,7 @@ class Publication:
     Attributes:
         run: name of the run; None if from then on nothing was published.
         at: time in UTC, ISO 8601.
-        how: the command; "found" if the store had it and the command was killed before it could say so.
+        how: the command; where it was killed before it could say so, "found", or "rollback" of a run published before.
     """
 
     run: str | None
@@ -68,7 +68,8 @@ def last(root: str | Path) -> str | None:
 def settle(root: str | Path, published: str | None) -> None:
     """Note the run that the store has published, where nobody else did."""
     if last(root) != published:
-        note(root, published, "found")
+        known = {entry.run for entry in publications(root)} - {None}
+        note(root, published, "rollback" if published in known else "found")
 
 
 def before(root: str | Path, run: str) -> str | None:

@@ -10,7 +10,7 @@ from conftest import FAST
 
 from kgrec.config import Config
 from kgrec.errors import RunError, UsageError
-from kgrec.history import FILE, publications
+from kgrec.history import FILE, publications, settle
 from kgrec.jobs import publish_run, train_run
 from kgrec.rollback import prune_runs, roll_back
 from kgrec.runs import list_runs
@@ -57,6 +57,15 @@ def test_a_publication_that_nobody_noted_is_found_in_the_graph(three: tuple[str,
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
     assert roll_back(graph)["run"] == names[1]
     assert [entry.how for entry in publications(path.parent)][-2:] == ["found", "rollback"]
+
+
+def test_a_rollback_that_was_killed_before_its_note_is_still_one(three: tuple[str, list[str]]) -> None:
+    graph, names = three
+    path = Path(graph).with_suffix(".runs") / FILE
+    roll_back(graph)
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    settle(path.parent, names[1])
+    assert [(entry.run, entry.how) for entry in publications(path.parent)][-1] == (names[1], "rollback")
 
 
 def test_what_serves_is_the_published_run(three: tuple[str, list[str]], kgrec) -> None:
