@@ -27,7 +27,7 @@ K: Final = 20
 MAX_SCORES: Final = 60_000_000
 """At most this many validation scores are held for a signal (240 MB): more users than that add little."""
 
-SECONDS: Final = 1e-7
+SECONDS: Final = 2e-8
 """What scoring takes, roughly, for each score of the cut."""
 
 Scorer = Callable[[IntArray], FloatArray]

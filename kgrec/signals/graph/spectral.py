@@ -54,7 +54,7 @@ class Spectral(Signal):
     def cost(cls, settings: Any, train: GraphSnapshot) -> float:
         """Return roughly how many seconds a fit takes; see `Signal`."""
         rows = train.n_users + train.n_items
-        return float(0.1 + train.interactions.nnz / 300_000 + settings.components * rows * settings.components * 3e-8)
+        return float(0.1 + train.interactions.nnz / 300_000 + settings.components * rows * settings.components * 1e-8)
 
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
         """Normalise the graph and find its smoothest directions."""
