@@ -16,13 +16,14 @@ def history(train: GraphSnapshot, influence: float = 0.0, recent: float | None =
     Args:
         train: the graph to learn from.
         influence: how far a behaviour counts for what it is worth; see `strengths`.
-        recent: number of later items after which an item counts half; None, or behaviours without a time: no fading.
+        recent: number of later items of its domain after which an item counts half; None, or behaviours without a time:
+            no fading.
     """
     strength = strengths(train, influence)
     if recent is None or not has_times(train):
         return strength
-    user_num, item_num, time = sequences(train)
-    ago = steps_ago(user_num, time)
+    series, user_num, item_num, time = sequences(train)
+    ago = steps_ago(series, time)
     fading = sp.csr_matrix((0.5 ** (ago / recent), (user_num, item_num)), shape=strength.shape)
     return strength.multiply(fading).tocsr().astype(np.float32)
 
@@ -53,11 +54,15 @@ def behaviours_differ(train: GraphSnapshot) -> bool:
     return bool(len(behaviours)) and bool(np.ptp(behaviours.weight) or np.ptp(behaviours.type_num))
 
 
-def sequences(train: GraphSnapshot) -> tuple[IntArray, IntArray, npt.NDArray[np.float64]]:
-    """Return the distinct (user, item) pairs, users together and each user's items by their latest time, oldest first.
+def sequences(train: GraphSnapshot) -> tuple[IntArray, IntArray, IntArray, npt.NDArray[np.float64]]:
+    """Return the distinct (user, item) pairs in series, one for what a user did in a domain, oldest first.
+
+    What somebody did last in one domain says most of what comes next in it, however much they did in another since. And
+    where time is a place in an order, each domain may count its own.
 
     Returns:
-        User numbers and item numbers, int64 [n pairs] each, and times, float64 [n pairs], -inf where there is none.
+        Series from 0 on, users and items, int64 [n pairs] each, and the latest times, float64 [n pairs], -inf where
+        there is none.
     """
     behaviours = train.behaviours
     latest = sp.coo_matrix(train.interactions)
@@ -65,20 +70,22 @@ def sequences(train: GraphSnapshot) -> tuple[IntArray, IntArray, npt.NDArray[np.
     cell = np.ravel_multi_index((latest.row, latest.col), latest.shape)
     at = np.searchsorted(cell, np.ravel_multi_index((behaviours.user_num, behaviours.item_num), latest.shape))
     np.maximum.at(time, at, np.nan_to_num(behaviours.time, nan=-np.inf))
-    by_time = np.lexsort((time, latest.row))
-    return latest.row[by_time].astype(np.int64), latest.col[by_time].astype(np.int64), time[by_time]
+    names, of_item = np.unique(train.item_domains.astype(str), return_inverse=True)
+    series = np.unique(latest.row * np.int64(len(names)) + of_item[latest.col], return_inverse=True)[1]
+    order = np.lexsort((time, series))
+    return series[order], latest.row[order].astype(np.int64), latest.col[order].astype(np.int64), time[order]
 
 
-def steps_ago(user_num: IntArray, time: npt.NDArray[np.float64]) -> IntArray:
-    """Return how many items the user chose later than that at each place of `sequences`, int64 [n pairs].
+def steps_ago(series: IntArray, time: npt.NDArray[np.float64]) -> IntArray:
+    """Return how many items come later in the same series than that at each place of `sequences`, int64 [n pairs].
 
     Items of one time are as old as one another.
     """
-    n = len(user_num)
-    is_last = np.r_[(user_num[1:] != user_num[:-1]) | (time[1:] != time[:-1]), True][:n]
+    n = len(series)
+    is_last = np.r_[(series[1:] != series[:-1]) | (time[1:] != time[:-1]), True][:n]
     last_alike = np.flatnonzero(is_last)[np.cumsum(is_last) - is_last]
-    end_of_user = np.cumsum(np.bincount(user_num, minlength=1))
-    return np.asarray(end_of_user[user_num] - 1 - last_alike)
+    end_of_series = np.cumsum(np.bincount(series, minlength=1))
+    return np.asarray(end_of_series[series] - 1 - last_alike)
 
 
 def mean_count(interactions: sp.csr_matrix) -> float:

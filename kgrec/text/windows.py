@@ -62,7 +62,7 @@ class Histories:
         self.popularity = np.diff(self.taken.tocsc().indptr).astype(np.int64)
         self.held_out = np.zeros(train.n_users, dtype=bool)
         self.held_out[rng.permutation(train.n_users)[: min(256, 1 + train.n_users // 20)]] = True
-        user, item, time = sequences(train)
+        _, user, item, time = sequences(train)
         order = np.lexsort((rng.random(len(user)), time, user))
         order = order[self.texts[item[order]] != ""]
         self._user, self._item = user[order], item[order]

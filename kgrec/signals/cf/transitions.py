@@ -19,7 +19,7 @@ from kgrec.signals.sparse import from_arrays, largest_of_columns, to_arrays
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 
 WINDOW: Final = 20
-"""Steps in a user's history beyond which one item does not count as following another."""
+"""Steps in what a user did in a domain beyond which one item does not count as following another."""
 MAX_FOLLOWERS: Final = 500
 """Items kept that an item follows."""
 
@@ -96,11 +96,11 @@ class Transitions(Signal):
 
 
 def _following(train: GraphSnapshot, fading: float) -> sp.csr_matrix:
-    """Sum over users of steps^-fading from an item (row) to a later one (column), float32 CSR [n_items, n_items]."""
-    user_num, item_num, time = sequences(train)
+    """Sum over series of steps^-fading from an item (row) to a later one (column), float32 CSR [n_items, n_items]."""
+    series, _, item_num, time = sequences(train)
 
     def at(step: int) -> sp.csr_matrix:
-        later = (user_num[step:] == user_num[:-step]) & (time[step:] > time[:-step]) & np.isfinite(time[:-step])
+        later = (series[step:] == series[:-step]) & (time[step:] > time[:-step]) & np.isfinite(time[:-step])
         cells = (item_num[:-step][later], item_num[step:][later])
         values = np.full(len(cells[0]), step**-fading, dtype=np.float32)
         return sp.csr_matrix((values, cells), shape=(train.n_items, train.n_items))

@@ -213,8 +213,8 @@ def test_items_of_one_time_are_as_old_as_one_another_and_none_follows_the_other(
     train, _ = graph(
         lambda tables: with_liked(tables, timestamp=[i // 3 * 1.0 for i in range(tables.edges[LIKED].num_rows)])
     )
-    user_num, _, time = sequences(train)
-    ago = steps_ago(user_num, time)
+    series, user_num, _, time = sequences(train)
+    ago = steps_ago(series, time)
     for user in range(train.n_users):
         own = user_num == user
         later = [(time[own] > at).sum() for at in time[own]]

@@ -1,0 +1,44 @@
+"""Order in several domains: each counts its own, since what is done in one says nothing of how old another's is."""
+
+import numpy as np
+import pyarrow as pa
+
+from kgrec.schema import Schema
+from kgrec.signals.cf import Transitions
+from kgrec.signals.history import history
+from kgrec.snapshot import GraphSnapshot
+from kgrec.tables import GraphTables, check
+
+SCHEMA = Schema.from_dict(
+    {
+        "name": "shops",
+        "nodes": {"User": {"key": "user_id"}, "Item": {"key": "item_id", "properties": {"shop": "string"}}},
+        "relationships": {"BOUGHT": {"from": "User", "to": "Item", "properties": {"at": "float"}}},
+        "roles": {"users": "User", "items": "Item", "behaviours": {"BOUGHT": {"time": "at"}}, "domain": "shop"},
+    }
+)
+
+
+def shops(*bought):
+    """A graph of (user, item, time), an item's first letter being its shop."""
+    users, items, times = zip(*bought, strict=True)
+    known = sorted(set(items))
+    nodes = {
+        "User": pa.table({"user_id": sorted(set(users))}),
+        "Item": pa.table({"item_id": known, "shop": [item[0] for item in known]}),
+    }
+    edges = {("User", "BOUGHT", "Item"): pa.table({"src": users, "dst": items, "at": pa.array(times, pa.float64())})}
+    return GraphSnapshot.from_tables(check(GraphTables(SCHEMA, nodes, edges)))
+
+
+def test_what_came_last_in_a_domain_counts_whole_however_much_came_later_in_another():
+    graph = shops(("u", "a1", 0), ("u", "a2", 1), ("u", "b1", 0), ("u", "b2", 1), ("u", "b3", 2), ("u", "b4", 3))
+    assert list(graph.items.ids) == ["a1", "a2", "b1", "b2", "b3", "b4"]
+    np.testing.assert_allclose(history(graph, recent=1.0).toarray()[0], [1 / 2, 1, 1 / 8, 1 / 4, 1 / 2, 1])
+
+
+def test_an_item_follows_those_of_its_own_domain():
+    bought = [(f"u{n}", item, at) for n in range(3) for item, at in (("a1", 0), ("b1", 1), ("a2", 2), ("b2", 3))]
+    graph = shops(*bought, ("v", "a1", 0), ("v", "b9", 0))
+    scores = Transitions(Transitions.Settings(back=0.0)).fit(graph, {}).scores(np.array([graph.n_users - 1]))[0]
+    assert list(graph.items.ids[scores > 0]) == ["a2"]
