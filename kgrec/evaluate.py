@@ -136,12 +136,26 @@ def bootstrap_interval(
         UsageError: no value.
     """
     values = np.asarray(values, dtype=np.float64)
-    values, rng = values[~np.isnan(values)], np.random.default_rng(seed)
+    values = values[~np.isnan(values)]
     if not len(values):
         raise UsageError("found no user to draw from; expected at least one value that is not NaN")
-    means = [values[rng.integers(len(values), size=len(values))].mean() for _ in range(samples)]
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    low, high = bootstrap_intervals(values[:, None], level, samples, seed)[0]
     return float(low), float(high)
+
+
+def bootstrap_intervals(
+    values: npt.NDArray[np.floating], level: float = 0.95, samples: int = 1000, seed: int = 0
+) -> npt.NDArray[np.float64]:
+    """Return the intervals of many means over the same users, low and high, float64 [m, 2]; see `bootstrap_interval`.
+
+    Args:
+        values: float [n, m], no NaN.
+        level, samples, seed: as there; all means are of the same draws.
+    """
+    values, n, rng = np.asarray(values, dtype=np.float64), len(values), np.random.default_rng(seed)
+    times = (np.bincount(rng.integers(n, size=n), minlength=n).astype(np.float64) for _ in range(samples))
+    means = np.stack([drawn @ values for drawn in times]) / n
+    return np.asarray(np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0).T)
 
 
 def paired_test(a: npt.NDArray[Any], b: npt.NDArray[Any], seed: int = 0, samples: int = 10_000) -> PairedTest:

@@ -12,7 +12,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from kgrec.errors import UsageError
-from kgrec.evaluate import Evaluation, bootstrap_interval, evaluate, paired_test
+from kgrec.evaluate import Evaluation, bootstrap_intervals, evaluate, paired_test
 from kgrec.model import HybridModel
 from kgrec.progress import track
 from kgrec.rank import BATCH_BYTES, Ranking, top_k
@@ -89,7 +89,7 @@ def metrics(measured: Mapping[str, Measured], protocol: str, seed: int = 0) -> d
         "protocol": protocol,
         "users": len(per_user[HYBRID][ndcg]),
         "models": {name: _means(measured, name) for name in names},
-        "intervals": {n: {m: bootstrap_interval(v, seed=seed) for m, v in per_user[n].items()} for n in names},
+        "intervals": _intervals(per_user, seed),
         "hybrid_against": {
             n: {"metric": ndcg, **vars(paired_test(per_user[HYBRID][ndcg], per_user[n][ndcg], seed))}
             for n in names
@@ -167,6 +167,16 @@ def _of_all(ranking: Ranking, item_num: IntArray) -> Ranking:
 
 def _joined(evaluations: Sequence[Evaluation]) -> dict[str, npt.NDArray[np.float32]]:
     return {m: np.concatenate([e.per_user[m] for e in evaluations]) for m in evaluations[0].per_user}
+
+
+def _intervals(per_user: Mapping[str, Mapping[str, npt.NDArray[np.float32]]], seed: int) -> dict[str, Any]:
+    """Model → metric → its interval; all of the same draws of users."""
+    names = [(model, metric) for model, metrics in per_user.items() for metric in metrics]
+    found = bootstrap_intervals(np.stack([per_user[model][metric] for model, metric in names], axis=1), seed=seed)
+    intervals: dict[str, Any] = {model: {} for model in per_user}
+    for (model, metric), low_high in zip(names, found.tolist(), strict=True):
+        intervals[model][metric] = low_high
+    return intervals
 
 
 def _means(measured: Mapping[str, Measured], name: str) -> dict[str, float]:
