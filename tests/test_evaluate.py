@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from kgrec.errors import UsageError
-from kgrec.evaluate import bootstrap_interval, evaluate, ndcg_at, paired_test
+from kgrec.evaluate import bootstrap_interval, bootstrap_intervals, evaluate, ndcg_at, paired_test
 from kgrec.rank import Ranking, rank_all, top_k
 from kgrec.split import by_given
 
@@ -131,6 +131,12 @@ def test_the_bootstrap_interval_is_the_normal_one_for_many_users():
     low, high = bootstrap_interval(values, samples=2000)
     half = 1.96 * values.std() / math.sqrt(len(values))
     assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=half / 8)
+
+
+def test_intervals_of_many_means_are_those_of_each():
+    values = np.random.default_rng(1).random((50, 3))
+    each = [bootstrap_interval(column, seed=3) for column in values.T]
+    np.testing.assert_allclose(bootstrap_intervals(values, seed=3), each)
 
 
 def test_the_bootstrap_interval_widens_with_its_level_and_repeats_by_seed():
