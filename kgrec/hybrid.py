@@ -34,12 +34,12 @@ from kgrec.weights import (
     weighted,
 )
 
-Kind = Literal["single", "fusion", "ranked", "search", "likeliest", "mean", "regressed", "alone"]
+Kind = Literal["single", "fusion", "ranked", "search", "likeliest", "mean", "lists", "alone"]
 """single: the best signal alone · fusion: logistic regression on the signals as they are, the usual baseline ·
 ranked: on both scores and the activity of the user, more often against items ranked high · search: weights of the
 z-scores, searched for the best lists · likeliest: all weights, under which what users took is most likely · mean: the
-mean of the last two, which knows lists best where users take many things · regressed: the mean of the three but for
-search, which is steadier where they take one · alone: not learnt, see `Blend.alone`."""
+mean of these four, whose errors differ · lists: the mean of the last two, which learn from whole lists and do better
+where users take many things · alone: not learnt, see `Blend.alone`."""
 
 K: Final = 20
 """Length of the list whose NDCG decides."""
@@ -315,19 +315,24 @@ def _learn(lists: Lists, seed: int) -> dict[Kind, DoubleArray]:
         "likeliest": likeliest_weights(lists, FORMS),
     }
     scaled = {way: spread_to_one(lists, weights) for way, weights in learnt.items()}
-    means: dict[Kind, list[Kind]] = {"mean": ["search", "likeliest"], "regressed": ["fusion", "ranked", "likeliest"]}
+    means: dict[Kind, list[Kind]] = {"mean": list(learnt), "lists": ["search", "likeliest"]}
     return scaled | {kind: np.mean([scaled[way] for way in of], axis=0) for kind, of in means.items()}
 
 
 def _best(options: Mapping[Kind, _Option]) -> Kind:
-    """Return the mean of search and likelihood, unless another or the best signal alone is clearly better."""
-    best: Kind = "mean" if "mean" in options else "single"
-    for kind, option in options.items():
-        best = kind if _clearly_better(option, options[best]) else best
+    """Return the mean of all ways, unless that of the two that learn from lists, or another option, is clearly better.
+
+    Of many options one is better by chance on so few users; the mean of all hardly ever does much worse than the best.
+    """
+    if "mean" not in options:
+        return "single"
+    best: Kind = "mean"
+    for kind in ("lists", *options):
+        best = kind if _clearly_better(options[kind], options[best]) else best
     return best
 
 
 def _clearly_better(one: _Option, other: _Option) -> bool:
-    """Say whether an option is better by more than the standard error of the difference."""
+    """Say whether an option is better by more than twice the standard error of the difference."""
     gain = one.ndcg - other.ndcg
-    return bool(gain.mean() > gain.std() / np.sqrt(len(gain)))
+    return bool(gain.mean() > 2 * gain.std() / np.sqrt(len(gain)))

@@ -163,7 +163,7 @@ def test_popularity_that_others_favour_too_much_is_taken_back():
 
 def test_the_report_names_the_baseline_and_every_signal():
     report = fitted().report
-    assert set(report["options"]) == {"single", "fusion", "ranked", "search", "likeliest", "mean", "regressed"}
+    assert set(report["options"]) == {"single", "fusion", "ranked", "search", "likeliest", "mean", "lists"}
     assert report["options"]["mean"] > report["options"]["fusion"]
     assert sum(report["shares"].values()) == pytest.approx(1, abs=1e-3)
     assert report["shares"]["first"] > report["shares"]["second"] > report["shares"]["noise"]
