@@ -39,7 +39,7 @@ Kind = Literal["single", "fusion", "ranked", "search", "likeliest", "mean", "lis
 ranked: on both scores and the activity of the user, more often against items ranked high · search: weights of the
 z-scores, searched for the best lists · likeliest: all weights, under which what users took is most likely · mean: the
 mean of these four, whose errors differ · lists: the mean of the last two, which learn from whole lists and do better
-where users take many things · alone: not learnt, see `Blend.alone`."""
+where users take several things · alone: not learnt, see `Blend.alone`."""
 
 K: Final = 20
 """Length of the list whose NDCG decides."""
@@ -48,6 +48,8 @@ MIN_USERS: Final = 20
 """Validation users below which the best signal is used alone: too few to learn weights from."""
 MAX_USERS: Final = 2_000
 """Validation users that weights are learnt from at most: a few weights need no more."""
+SEVERAL: Final = 3
+"""Validation items of a user, on average, from which on whole lists teach more than single items do."""
 HARD: Final = 0.3
 """Share of the items that relevant ones are told from which is drawn from those ranked high, in the way "ranked"."""
 SECONDS: Final = 0.0015
@@ -227,7 +229,7 @@ def _fit_group(
     if len(activity) >= MIN_USERS:
         lists = Lists.make(scores, seen, relevant, scales[0](activity), scales[1](popularity), seed)
         options |= _cross_fit(lists, fold, seed)
-    kind = _best(options)
+    kind = _best(options, float(np.diff(relevant.indptr).mean()))
     blend = Blend(tuple(names), kind, options[kind].weights.astype(np.float32), *scales, {})
     gain = options[kind].ndcg - alone[int(alone.mean(axis=1).argmax())]
     report = {
@@ -319,14 +321,14 @@ def _learn(lists: Lists, seed: int) -> dict[Kind, DoubleArray]:
     return scaled | {kind: np.mean([scaled[way] for way in of], axis=0) for kind, of in means.items()}
 
 
-def _best(options: Mapping[Kind, _Option]) -> Kind:
-    """Return the mean of all ways, unless that of the two that learn from lists, or another option, is clearly better.
+def _best(options: Mapping[Kind, _Option], mean_relevant: float) -> Kind:
+    """Return the mean of all ways, or of the two that learn from lists where these are long, unless another is better.
 
-    Of many options one is better by chance on so few users; the mean of all hardly ever does much worse than the best.
+    Of many options one is better by chance on so few users, so only one that is clearly better is taken instead.
     """
     if "mean" not in options:
         return "single"
-    best: Kind = "mean"
+    best: Kind = "lists" if mean_relevant >= SEVERAL else "mean"
     for kind in ("lists", *options):
         best = kind if _clearly_better(options[kind], options[best]) else best
     return best
