@@ -10,7 +10,7 @@ import scipy.sparse as sp
 
 from kgrec.errors import UsageError
 from kgrec.evaluate import ndcg_at
-from kgrec.hybrid import Blend, fit_blend
+from kgrec.hybrid import Blend, _best, _Option, fit_blend
 from kgrec.weights import FORMS, Scale, standardise
 
 N_USERS, N_ITEMS = 300, 120
@@ -54,6 +54,16 @@ def test_a_blend_beats_its_parts_on_users_it_has_not_seen():
     best = max(mean_ndcg(part, unseen) for part in unseen[0])
     assert mean_ndcg(combined(blend, unseen), unseen) > best + 0.02
     assert blend.kind not in ("single", "fusion")
+
+
+def test_of_options_alike_lists_decide_and_of_others_only_what_is_clearly_better_is_taken():
+    rng = np.random.default_rng(0)
+    ndcg = {way: 0.3 + rng.normal(0, 0.1, 400) for way in ("single", "search", "mean", "lists")}
+    options = {way: _Option(np.zeros((len(FORMS), 2)), values - values.mean() + 0.3) for way, values in ndcg.items()}
+    assert [_best(options, mean_relevant) for mean_relevant in (1.2, 8)] == ["mean", "lists"]
+    for gain, kind in ((0.01, "mean"), (0.03, "search")):  # the standard error of the difference is 0.007
+        better = replace(options["search"], ndcg=options["search"].ndcg + gain)
+        assert _best({**options, "search": better}, 1.2) == kind
 
 
 def test_noise_gets_no_weight_and_the_better_signal_more():
