@@ -226,7 +226,7 @@ def _fit_group(
     alone = np.stack([ndcg_at(part, relevant, seen, K) for part in scores]).astype(np.float64)
     fold = np.random.default_rng(seed).permutation(len(activity)) % FOLDS
     options: dict[Kind, _Option] = {"single": _single(alone, fold)}
-    if len(activity) >= MIN_USERS:
+    if len(scores) > 1 and len(activity) >= MIN_USERS:
         lists = Lists.make(scores, seen, relevant, scales[0](activity), scales[1](popularity), seed)
         options |= _cross_fit(lists, fold, seed)
     kind = _best(options, float(np.diff(relevant.indptr).mean()))

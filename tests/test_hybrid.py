@@ -66,6 +66,14 @@ def test_of_options_alike_lists_decide_and_of_others_only_what_is_clearly_better
         assert _best({**options, "search": better}, 1.2) == kind
 
 
+def test_one_signal_is_used_as_it_is():
+    _, seen, relevant, popularity = case()
+    backwards = -case()[0][0]
+    blend = fit_blend(("only",), [backwards], seen, relevant, popularity)
+    assert blend.kind == "single"
+    assert blend.weights[FORMS.index("own"), 0] == 1
+
+
 def test_noise_gets_no_weight_and_the_better_signal_more():
     scores, seen, _, popularity = case()
     rows, items = np.divmod(np.arange(N_USERS * N_ITEMS), N_ITEMS)

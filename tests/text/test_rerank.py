@@ -102,13 +102,15 @@ def test_reading_puts_withheld_items_higher(model_of_tastes):
     assert measured[HYBRID].means["NDCG@20"] > 1.3 * measured[FIRST].means["NDCG@20"]
     found = model_of_tastes.trained.choices["rerank"]
     assert found["domains"]["Item"]["weight"] > 0
-    assert found["report"]["taken"]["f1-score"] > 0.6  # of shuffled labels about 0.5
+    assert found["report"]["taken"]["f1-score"] >= 0.7
 
 
 def test_shuffled_labels_leave_nothing_to_read(small):
     mixed = shuffled(tastes(), only=LIKED)
     in_vain = fitted(mixed, small)
-    domain = in_vain.trained.choices["rerank"]["domains"]["Item"]
+    found = in_vain.trained.choices["rerank"]
+    assert found["report"]["taken"]["f1-score"] < 0.6
+    domain = found["domains"]["Item"]
     first, both = rank_of_withheld(in_vain.model, by_given(GraphSnapshot.from_tables(mixed)))
     assert both > first - 2
     assert domain["weight"] == 0 or domain["gain"][0] < 0.05
