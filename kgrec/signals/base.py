@@ -48,6 +48,10 @@ Recent = Annotated[
     float | None,
     Field(gt=0, description="Latest items of a user after which an older one counts half; none: all alike."),
 ]
+Elsewhere = Annotated[
+    float,
+    Field(ge=0, le=1, description="How much an item of another domain counts for users who have some of the domain."),
+]
 WeightInfluence = Annotated[
     float,
     Field(ge=0, description="How far a behaviour counts for what it is worth: 0 all alike, 1 as learnt."),
@@ -104,6 +108,7 @@ class Signal(ABC):
         needs: dict[str, Callable[[GraphSnapshot], Any]] = {
             "recent": has_times,
             "half_life": has_times,
+            "elsewhere": lambda train: len(set(train.item_domains)) > 1,
             "weight_influence": behaviours_differ,
             "attributes": lambda train: train.item_attributes.nnz,
             "kg_weight": lambda train: train.relations,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -13,7 +14,8 @@ from pydantic import Field
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from kgrec.growth import Growth, moved
-from kgrec.signals.base import Grid, Group, Ladder, Recent, Signal, SignalSettings, WeightInfluence
+from kgrec.signals.at_home import at_home, items_by_domain
+from kgrec.signals.base import Elsewhere, Grid, Group, Ladder, Recent, Signal, SignalSettings, WeightInfluence
 from kgrec.signals.history import has_times, history, mean_count, strengths
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 
@@ -28,6 +30,7 @@ class IALSSettings(SignalSettings):
     )
     iterations: int = Field(15, ge=1, description="Rounds of solving users, then items.")
     recent: Recent = None
+    elsewhere: Elsewhere = 0.3
     weight_influence: WeightInfluence = 1.0
 
 
@@ -41,9 +44,10 @@ class IALS(Signal):
     name: ClassVar[str] = "ials"
     group: ClassVar[Group] = "cf"
     Settings = IALSSettings
-    scoring: ClassVar[frozenset[str]] = frozenset({"recent"})
+    scoring: ClassVar[frozenset[str]] = frozenset({"recent", "elsewhere"})
     grid: ClassVar[Grid] = {
         "recent": Ladder(4.0, 0.5, 64),
+        "elsewhere": (0.1, 0.0, 1.0),
         "alpha": Ladder(2.0, 0.3, 100),
         "regularization": Ladder(1.6, 0.005, 1),
         "factors": Ladder(2.0, 16, 256),
@@ -52,6 +56,8 @@ class IALS(Signal):
 
     _users: FloatArray
     _items: FloatArray
+    _by_domain: list[tuple[IntArray, FloatArray]]
+    """Items of each domain and the users' vectors that score them, where domains do not share these."""
 
     @classmethod
     def cost(cls, settings: Any, train: GraphSnapshot) -> float:
@@ -62,12 +68,18 @@ class IALS(Signal):
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
         """Solve for the vectors of users and items."""
         settings: IALSSettings = self.settings
-        users, items = _solve(strengths(train, settings.weight_influence), settings, settings.iterations, seed)
+        strength = strengths(train, settings.weight_influence)
+        users, items = _solve(strength, mean_count(strength), settings, settings.iterations, seed)
         return self._take(train, users, items)
 
     def scores(self, user_nums: IntArray) -> FloatArray:
         """Return dot products, float32 [n users, n_items]."""
-        return np.asarray(self._users[user_nums] @ self._items.T)
+        if not self._by_domain:
+            return np.asarray(self._users[user_nums] @ self._items.T)
+        scores = np.empty((len(user_nums), len(self._items)), dtype=np.float32)
+        for of_domain, users in self._by_domain:
+            scores[:, of_domain] = users[user_nums] @ self._items[of_domain].T
+        return scores
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Return the vectors of users and items."""
@@ -99,14 +111,24 @@ class IALS(Signal):
     def _take(self, train: GraphSnapshot, users: FloatArray, items: FloatArray) -> Self:
         self._learnt = self._users = users
         self._items = items
-        if self.settings.recent and has_times(train):
+        domains, elsewhere = items_by_domain(train), self.settings.elsewhere
+        fading, apart = self.settings.recent and has_times(train), len(domains) > 1 and elsewhere < 1
+        self._by_domain = []
+        if fading or apart:
             faded = history(train, self.settings.weight_influence, self.settings.recent)
-            self._users, _ = _solve(faded, self.settings, 1, 0, (users, items))
+            mean = mean_count(faded)
+            solved = partial(_solve, mean=mean, settings=self.settings, rounds=1, seed=0, start=(users, items))
+            if fading:
+                self._users, _ = solved(faded)
+            if apart:
+                histories = [at_home(faded, of_domain, elsewhere) for of_domain in domains]
+                self._by_domain = [(d, solved(own)[0]) for d, own in zip(domains, histories, strict=True)]
         return self
 
 
 def _solve(
     strength: sp.csr_matrix,
+    mean: float,
     settings: IALSSettings,
     rounds: int,
     seed: int,
@@ -114,11 +136,12 @@ def _solve(
 ) -> tuple[FloatArray, FloatArray]:
     """Solve users, then items, `rounds` times, and return their vectors, float32 [n_users or n_items, factors].
 
-    One round from a start gives the users' vectors for the items' as they are.
+    Regularisation is relative to `mean`, the mean number of behaviours of a row or column. One round from a start gives
+    the users' vectors for the items' as they are.
     """
     # implicit spreads rows over threads itself; a second pool inside BLAS makes it several times slower
     with threadpool_limits(1, "blas"):
-        model = _model(strength, settings, rounds, seed)
+        model = _model(mean, settings, rounds, seed)
         if start:
             model.user_factors, model.item_factors = (part.copy() for part in start)
         model.fit(strength, show_progress=False)
@@ -128,18 +151,18 @@ def _solve(
 def _users_of(strength: sp.csr_matrix, users: IntArray, items: FloatArray, settings: IALSSettings) -> FloatArray:
     """Return the vectors of some users [n] for the items' as they are, float32 [n, factors]."""
     with threadpool_limits(1, "blas"):
-        model = _model(strength, settings)
+        model = _model(mean_count(strength), settings)
         model.item_factors = items
         return np.asarray(model.recalculate_user(users, strength[users]))
 
 
-def _model(strength: sp.csr_matrix, settings: IALSSettings, rounds: int = 0, seed: int = 0) -> Any:
+def _model(mean: float, settings: IALSSettings, rounds: int = 0, seed: int = 0) -> Any:
     from implicit.cpu.als import AlternatingLeastSquares
 
     return AlternatingLeastSquares(
         factors=settings.factors,
         alpha=settings.alpha,
-        regularization=settings.regularization * settings.alpha * mean_count(strength),
+        regularization=settings.regularization * settings.alpha * mean,
         iterations=rounds,
         num_threads=_usable_cores(),
         random_state=seed,

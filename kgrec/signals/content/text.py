@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -11,7 +12,8 @@ import scipy.sparse as sp
 from pydantic import Field
 
 from kgrec.growth import Growth
-from kgrec.signals.base import Grid, Group, Ladder, Recent, Signal, SignalSettings
+from kgrec.signals.at_home import items_by_domain, scores_at_home
+from kgrec.signals.base import Elsewhere, Grid, Group, Ladder, Recent, Signal, SignalSettings
 from kgrec.signals.history import history, row_means
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 
@@ -24,6 +26,7 @@ class TextSettings(SignalSettings):
         0.0, ge=0, le=1, description="Share of the texts of the user's neighbours in the knowledge graph in all of it."
     )
     recent: Recent = None
+    elsewhere: Elsewhere = 0.3
     ridge: float = Field(
         5.0, gt=0, description="Pull of whitening towards none, as a multiple of the mean variance of a dimension."
     )
@@ -42,9 +45,10 @@ class Text(Signal):
     group: ClassVar[Group] = "content"
     knows_latecomers: ClassVar[bool] = True
     Settings = TextSettings
-    scoring: ClassVar[frozenset[str]] = frozenset({"own_text", "graph_text"})
+    scoring: ClassVar[frozenset[str]] = frozenset({"own_text", "graph_text", "elsewhere"})
     grid: ClassVar[Grid] = {
         "recent": Ladder(4.0, 0.5, 64),
+        "elsewhere": (0.1, 0.0, 1.0),
         "own_text": (0.0, 0.2, 0.4, 0.7),
         "graph_text": (0.1, 0.3, 0.6),
         "ridge": Ladder(6.0, 0.1, 200),
@@ -52,6 +56,10 @@ class Text(Signal):
 
     _users: FloatArray
     _items: FloatArray
+    _own: FloatArray
+    _linked: FloatArray
+    _held: sp.csr_matrix
+    _domains: list[IntArray]
     _learnt: dict[str, FloatArray]
 
     @classmethod
@@ -75,7 +83,10 @@ class Text(Signal):
 
     def scores(self, user_nums: IntArray) -> FloatArray:
         """Return cosine similarities, float32 [n users, n_items]."""
-        return np.asarray(self._users[user_nums] @ self._items.T)
+        if len(self._domains) == 1:
+            return np.asarray(self._users[user_nums] @ self._items.T)
+        finished = partial(self._mixed, user_nums)
+        return scores_at_home(self._held[user_nums], self._items, self._domains, self.settings.elsewhere, finished)
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Return the means of the vectors of items, users and their neighbours, and what whitens, float32 [d, d]."""
@@ -109,16 +120,20 @@ class Text(Signal):
         items = _gather(train, train.schema.roles.items, vectors)
         users = _gather(train, train.schema.roles.users, vectors)
         self._items = _unit(_centred(items, learnt["item_mean"]) @ learnt["whiten"])
-        own: FloatArray = np.zeros((train.n_users, items.shape[1]), np.float32)
-        if users.shape[1] == items.shape[1]:
-            own = _unit(_centred(users, learnt["user_mean"]) @ learnt["whiten"])
-        linked = _unit(
-            _centred(_neighbours(train, vectors, items.shape[1]), learnt["neighbour_mean"]) @ learnt["whiten"]
-        )
-        chosen = _unit(np.asarray(history(train, recent=self.settings.recent) @ self._items))
-        mixed = _mixed(self.settings.own_text, own, chosen)
-        self._users = _mixed(self.settings.graph_text, linked, mixed).astype(np.float32)
+        linked = _neighbours(train, vectors, items.shape[1])
+        self._own = self._linked = np.broadcast_to(np.float32(0), (train.n_users, items.shape[1]))  # takes no memory
+        if users.any() and users.shape[1] == items.shape[1]:
+            self._own = _unit(_centred(users, learnt["user_mean"]) @ learnt["whiten"])
+        if linked.any():
+            self._linked = _unit(_centred(linked, learnt["neighbour_mean"]) @ learnt["whiten"])
+        self._held, self._domains = history(train, recent=self.settings.recent), items_by_domain(train)
+        self._users = self._mixed(np.arange(train.n_users), np.asarray(self._held @ self._items))
         return self
+
+    def _mixed(self, user_nums: IntArray, chosen: FloatArray) -> FloatArray:
+        """Return the vectors of users [n], float32 [n, d], from sums of their items' vectors."""
+        mixed = _mixed(self.settings.own_text, self._own[user_nums], _unit(chosen))
+        return _mixed(self.settings.graph_text, self._linked[user_nums], mixed).astype(np.float32)
 
 
 def _gather(train: GraphSnapshot, labels: Sequence[str], vectors: Vectors) -> FloatArray:

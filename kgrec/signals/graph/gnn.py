@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 from pydantic import Field
 
 from kgrec.growth import Growth, moved
-from kgrec.signals.base import Grid, Group, Ladder, Recent, Signal, SignalSettings
+from kgrec.signals.at_home import items_by_domain, scores_at_home
+from kgrec.signals.base import Elsewhere, Grid, Group, Ladder, Recent, Signal, SignalSettings
 from kgrec.signals.graph.adjacency import Adjacency, propagated
 from kgrec.signals.graph.memory import MAX_LOGITS, given_memory, whole_graph_bytes
 from kgrec.signals.history import has_times, history
@@ -33,6 +36,7 @@ class GNNSettings(SignalSettings):
     edge_dropout: float = Field(0.2, ge=0, lt=1, description="Share of the edges left out in each training step.")
     steps: int = Field(40, ge=1, description="Training steps; each holds all users, or as many as memory allows.")
     recent: Recent = None
+    elsewhere: Elsewhere = 0.3
     members: int = Field(1, ge=1, description="Networks from different seeds whose cosines are averaged.")
     memory: int | None = Field(
         None, gt=0, description="Bytes that training may take on the device; none: half of what it has."
@@ -42,7 +46,8 @@ class GNNSettings(SignalSettings):
 class GNN(Signal):
     """Cosine of a user's and an item's vector after propagation over users, items and entities.
 
-    Where late items tell more, a user is the mean of the items' vectors, faded, instead of a node.
+    Where late items tell more, or other domains are to count less, a user is the mean of the items' vectors, faded,
+    instead of a node.
 
     Layers are averaged without weights or activations (He et al., "LightGCN", SIGIR 2020); the loss is a softmax over
     items with a temperature (Wu et al., "On the Effectiveness of Sampled Softmax Loss", TOIS 2024).
@@ -52,9 +57,10 @@ class GNN(Signal):
     group: ClassVar[Group] = "graph"
     knows_latecomers: ClassVar[bool] = True
     Settings = GNNSettings
-    scoring: ClassVar[frozenset[str]] = frozenset({"recent"})
+    scoring: ClassVar[frozenset[str]] = frozenset({"recent", "elsewhere"})
     grid: ClassVar[Grid] = {
         "recent": Ladder(4.0, 0.5, 64),
+        "elsewhere": (0.1, 0.0, 1.0),
         "dim": Ladder(2.0, 32, 256),
         "steps": Ladder(2.0, 10, 320),
         "temperature": Ladder(1.4, 0.05, 1),
@@ -67,6 +73,8 @@ class GNN(Signal):
 
     _users: FloatArray
     _items: FloatArray
+    _held: sp.csr_matrix | None
+    _domains: list[IntArray]
     _learnt: dict[str, FloatArray]
 
     node_vectors: FloatArray
@@ -111,7 +119,11 @@ class GNN(Signal):
 
     def scores(self, user_nums: IntArray) -> FloatArray:
         """Return cosines, float32 [n users, n_items]."""
-        return np.asarray(self._users[user_nums] @ self._items.T)
+        users = self._users[user_nums]
+        if self._held is None:
+            return np.asarray(users @ self._items.T)
+        finished = partial(_towards, otherwise=users)
+        return scores_at_home(self._held[user_nums], self._items, self._domains, self.settings.elsewhere, finished)
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Return the vectors of all nodes after and before propagation, and what gives a text's part of the latter.
@@ -151,11 +163,24 @@ class GNN(Signal):
         self.node_vectors, self._learnt = node_vectors, learnt
         self._users = node_vectors[train.user_nodes]
         self._items = node_vectors[train.item_nodes]
-        if self.settings.recent and has_times(train):
-            towards = np.asarray(history(train, recent=self.settings.recent) @ self._items)
-            length = np.linalg.norm(towards, axis=1, keepdims=True)
-            self._users = np.where(length > 0, towards / np.maximum(length, 1e-12), self._users)
+        self._domains, self._held = items_by_domain(train), None
+        fading, apart = (
+            self.settings.recent and has_times(train),
+            len(self._domains) > 1 and self.settings.elsewhere < 1,
+        )
+        if fading or apart:
+            faded = history(train, recent=self.settings.recent)
+            if fading:
+                self._users = _towards(np.asarray(faded @ self._items), self._users)
+            if apart:
+                self._held = faded
         return self
+
+
+def _towards(sums: FloatArray, otherwise: FloatArray) -> FloatArray:
+    """Return users' vectors [n, d] of length 1 from sums of their items' vectors; where these are 0, other vectors."""
+    length = np.linalg.norm(sums, axis=1, keepdims=True)
+    return np.where(length > 0, sums / np.maximum(length, 1e-12), otherwise)
 
 
 def text_rows(train: GraphSnapshot, vectors: Vectors) -> tuple[IntArray, FloatArray]:

@@ -1,0 +1,70 @@
+"""What users did in another domain counts less where one is asked for, and is all there is for its newcomers."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import scipy.sparse as sp
+
+from kgrec.schema import Schema
+from kgrec.signals.at_home import at_home
+from kgrec.signals.cf import IALS
+from kgrec.signals.content import Text
+from kgrec.signals.graph.gnn import GNN
+from kgrec.snapshot import GraphSnapshot
+from kgrec.tables import GraphTables, check
+
+SCHEMA = {
+    "name": "films and books",
+    "nodes": {"User": {"key": "user_id"}, "Film": {"key": "film_id"}, "Book": {"key": "book_id"}},
+    "relationships": {"TOOK": {"from": "User", "to": ["Film", "Book"], "properties": {"at": "float"}}},
+    "roles": {"users": "User", "items": ["Film", "Book"], "behaviours": {"TOOK": {"time": "at"}}},
+}
+N = 12
+BOTH, NEWCOMER = 0, 1
+FILMS = np.arange(N)
+
+
+def test_what_is_elsewhere_counts_less_for_those_who_have_something_here():
+    held = sp.csr_matrix(np.array([[1, 2, 4, 0], [0, 0, 4, 8]], np.float32))
+    here = at_home(held, np.array([0, 1]), 0.5).toarray()
+    np.testing.assert_array_equal(here, [[1, 2, 2, 0], [0, 0, 4, 8]])
+    assert at_home(held, np.array([0, 1]), 0).nnz == 4
+    assert held.nnz == 5
+
+
+@pytest.fixture(scope="module")
+def graph():
+    """Users of two tastes, who took films and books; the second took books alone."""
+    rng = np.random.default_rng(0)
+    ids = {kind: [f"{kind}{n:02}" for n in range(N)] for kind in "fb"}
+    edges = {}
+    for kind, label in (("f", "Film"), ("b", "Book")):
+        rows = [(u, n) for u in range(40) for n in rng.choice(N // 2, 4, replace=False) * 2 + u % 2]
+        rows = [(u, n) for u, n in rows if not (u == NEWCOMER and kind == "f")]
+        took = {"src": [f"u{u:02}" for u, _ in rows], "dst": [ids[kind][n] for _, n in rows]}
+        edges["User", "TOOK", label] = pa.table({**took, "at": rng.permutation(len(rows)).astype(float)})
+    nodes = {
+        "User": pa.table({"user_id": [f"u{u:02}" for u in range(40)]}),
+        "Film": pa.table({"film_id": ids["f"]}),
+        "Book": pa.table({"book_id": ids["b"]}),
+    }
+    return GraphSnapshot.from_tables(check(GraphTables(Schema.from_dict(SCHEMA), nodes, edges)))
+
+
+@pytest.mark.parametrize("recent", [None, 2.0])
+@pytest.mark.parametrize("kind", [IALS, GNN, Text])
+def test_only_as_much_as_set_of_another_domain_reaches_the_scores_of_one(graph, kind, recent):
+    vectors = {label: np.random.default_rng(1).normal(size=(N, 8)).astype(np.float32) for label in ("Film", "Book")}
+    behaviours = graph.behaviours
+    without = graph.with_behaviours(~((behaviours.user_num == BOTH) & (behaviours.item_num >= N)))
+    fitted = kind(kind.Settings(recent=recent)).fit(graph, vectors)
+
+    def scores(train, elsewhere):
+        settings = kind.Settings(recent=recent, elsewhere=elsewhere)
+        return kind(settings).restore(train, vectors, fitted.state()).scores(np.array([BOTH, NEWCOMER]))
+
+    apart, together = (scores(graph, elsewhere) for elsewhere in (0.0, 0.5))
+    np.testing.assert_allclose(apart[BOTH, FILMS], scores(without, 0.0)[BOTH, FILMS], atol=0.005)
+    assert np.abs(together[BOTH, FILMS] - scores(without, 0.5)[BOTH, FILMS]).max() > 0.02
+    assert apart[NEWCOMER, FILMS].std() > 0
+    np.testing.assert_allclose(apart[NEWCOMER], together[NEWCOMER], atol=1e-5)
