@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from kgrec.alone import AloneSignals, Signals, serve_at_home
 from kgrec.hybrid import Blend, fit_blend, users_to_learn_from
+from kgrec.new_items import Knows, NewItems
 from kgrec.snapshot import GraphSnapshot
 from kgrec.validate import Questions
 
@@ -24,15 +26,29 @@ def learn_blends(
         seed: makes the result repeat.
         alone: domain → signals that serve those at home in it instead; see kgrec/alone.py.
     """
-    names = list(signals)
-    blends = {domain: even_blend(names) for domain in sorted(set(inner.item_domains))}
+    names, knows = list(signals), know_new_items(signals)
+    even = replace(even_blend(names), new_items=NewItems.even(knows))
+    blends = dict.fromkeys(sorted(set(inner.item_domains)), even)
     popularity = np.asarray(inner.interactions.sum(axis=0), dtype=np.float32).ravel()
     for q in (q.of(users_to_learn_from(q.seen, q.relevant, seed)) for q in asked):
         scores = [q.scores(signal.scores) for signal in signals.values()]
         if alone and q.domain in alone:
             serve_at_home(alone[q.domain], names, scores, q.user_num, q.seen)
-        blends[q.domain] = fit_blend(names, scores, q.seen, q.relevant, popularity[q.item_num], seed)
+        popular = popularity[q.item_num]
+        blend = fit_blend(names, scores, q.seen, q.relevant, popular, seed)
+        total = blend.combine(scores, q.seen, popular)
+        new_items = NewItems.learn(knows, scores, total, q.seen, q.relevant, popular, seed)
+        blends[q.domain] = replace(blend, new_items=new_items)
     return blends
+
+
+def know_new_items(signals: Signals) -> Knows:
+    """Return which signals of the groups content and graph can tell of an item that nobody has chosen."""
+    kinds = signals.values()
+    return {
+        group: np.array([kind.knows_new_items and kind.group == group for kind in kinds])
+        for group in ("content", "graph")
+    }
 
 
 def even_blend(names: Sequence[str]) -> Blend:

@@ -19,6 +19,7 @@ import scipy.sparse as sp
 
 from kgrec.errors import UsageError
 from kgrec.evaluate import bootstrap_interval, ndcg_at
+from kgrec.new_items import NewItems
 from kgrec.snapshot import FloatArray, IntArray
 from kgrec.weights import (
     FORMS,
@@ -71,6 +72,7 @@ class Blend:
             (each alone), "options" (each kind, on users it was not learnt from), "gain" (of this kind over the best
             signal on such users, with its 95 % interval), "blend" (this blend); and "fusion_weights" (the baseline's).
         newcomers: the blend for users who have no item of the domain yet; none: the same as for all.
+        new_items: what makes the scores of items that nobody has chosen; none: they are blended as all are.
         reached: float64 [n], NDCG@20 of each user it was learnt from, by this kind of weights learnt without that user;
             empty in a blend that was read from a run.
     """
@@ -82,6 +84,7 @@ class Blend:
     popularity: Scale
     report: Mapping[str, Any]
     newcomers: Blend | None = None
+    new_items: NewItems | None = None
     reached: DoubleArray = field(default_factory=lambda: np.empty(0), compare=False, repr=False)
 
     @classmethod
@@ -165,6 +168,7 @@ class Blend:
             "popularity": asdict(self.popularity),
             "report": dict(self.report),
             "newcomers": self.newcomers.to_dict() if self.newcomers else None,
+            "new_items": self.new_items.to_dict() if self.new_items else None,
         }
 
     @classmethod
@@ -173,7 +177,8 @@ class Blend:
         weights = np.asarray([values["weights"][form] for form in FORMS], dtype=np.float32)
         scales = Scale(**values["activity"]), Scale(**values["popularity"])
         newcomers = cls.from_dict(values["newcomers"]) if values["newcomers"] else None
-        return cls(tuple(values["signals"]), values["kind"], weights, *scales, values["report"], newcomers)
+        new = NewItems.from_dict(values["new_items"]) if values.get("new_items") else None
+        return cls(tuple(values["signals"]), values["kind"], weights, *scales, values["report"], newcomers, new)
 
 
 def fit_blend(

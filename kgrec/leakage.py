@@ -201,11 +201,12 @@ def _in_blends(blends: Mapping[str, Blend], again: Mapping[str, Blend]) -> pd.Da
 
 
 def _learnt(blend: Blend) -> npt.NDArray[Any]:
-    """Return everything that learning a blend gave, as one row; that for newcomers as well."""
+    """Return everything that learning a blend gave, as one row; that for newcomers and new items as well."""
     options = list(blend.report.get("options", {}).values())
     scales = [value for scale in (blend.activity, blend.popularity) for value in (scale.mean, scale.deviation)]
     newcomers = [_learnt(blend.newcomers)[0]] if blend.newcomers else []
-    return np.concatenate([blend.weights.ravel(), scales, options, *newcomers])[None]
+    new_items = [blend.new_items.scale, *np.ravel(list(blend.new_items.weights.values()))] if blend.new_items else []
+    return np.concatenate([blend.weights.ravel(), scales, options, *newcomers, new_items])[None]
 
 
 def _rows_that_differ(found: npt.NDArray[Any], clean: npt.NDArray[Any] | None) -> IntArray:

@@ -14,7 +14,6 @@ import scipy.sparse as sp
 from kgrec.alone import AloneSignals, serve_at_home
 from kgrec.errors import UsageError
 from kgrec.hybrid import Blend
-from kgrec.latecomers import latecomer_shares
 from kgrec.signals.base import Signal
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
 
@@ -55,31 +54,31 @@ class HybridModel:
         return np.asarray(self.train.interactions.sum(axis=0), dtype=np.float32).ravel()
 
     @cached_property
-    def late(self) -> npt.NDArray[np.bool_]:
-        """Which items came later, bool [n_items]; none of a domain in which all did."""
-        late = np.zeros(self.train.n_items, dtype=bool)
-        late[self.train.items.nums(self.came_later)] = True
-        for items in self.domains.values():
-            late[items] &= not late[items].all()
-        return late
+    def is_new(self) -> npt.NDArray[np.bool_]:
+        """Which items' scores the blend cannot make, bool [n_items]; none of a domain in which all are such.
+
+        They came after the fit, or have no behaviour and are of a domain whose cut asked about no such item.
+        """
+        new = np.zeros(self.train.n_items, dtype=bool)
+        new[self.train.items.nums(self.came_later)] = True
+        for domain, items in self.domains.items():
+            found = self.blends[domain].new_items
+            if found and not found.asked:
+                new[items] |= self.popularity[items] == 0
+            new[items] &= not new[items].all()
+        return new
 
     @cached_property
-    def latecomers(self) -> list[tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]]:
-        """Which signals [signals] give which latecomers [n_items] their place: content, or the graph where is no text.
+    def new_by_group(self) -> dict[str, npt.NDArray[np.bool_]]:
+        """Group of signals → the new items it tells of, bool [n_items]: content, or the graph where is no text.
 
         Content tells new and old items alike; the graph signals rank what many chose higher, so new items low.
         """
-        signals = self.signals.values()
-        content, graph = (
-            np.array([signal.knows_latecomers and signal.group == group for signal in signals])
-            for group in ("content", "graph")
-        )
-        texts = [signal.item_vectors for signal in signals if signal.group == "content"]
-        has_text = np.full(self.train.n_items, bool(content.any()))
+        texts = [signal.item_vectors for signal in self.signals.values() if signal.group == "content"]
+        has_text = np.full(self.train.n_items, bool(texts))
         for vectors in texts:
             has_text &= True if vectors is None else vectors.any(axis=1)
-        found = [(content, self.late & has_text), (graph, self.late & ~has_text)]
-        return [(knows, late) for knows, late in found if knows.any() and late.any()]
+        return {"content": self.is_new & has_text, "graph": self.is_new & ~has_text}
 
     @cached_property
     def domains(self) -> dict[str, IntArray]:
@@ -101,18 +100,19 @@ class HybridModel:
         items = self.domains[domain]
         return [part[:, items] for part in parts], seen[:, items].tocsr()
 
-    def late_shares(
+    def new_shares(
         self, domain: str, parts: Sequence[FloatArray], seen: sp.csr_matrix, total: FloatArray
     ) -> list[tuple[npt.NDArray[np.bool_], FloatArray]]:
-        """Return latecomers of a domain, bool [m], and each signal's shares of their scores; see `latecomer_shares`."""
-        items = self.domains[domain]
+        """Return new items of a domain, bool [m], and each signal's shares of their scores; see `NewItems`."""
+        items, found = self.domains[domain], self.blends[domain].new_items
+        settled = ~self.is_new[items]
+        new = {group: of_group[items] for group, of_group in self.new_by_group.items() if of_group[items].any()}
+        if not found:
+            return []
         return [
-            (
-                late[items],
-                latecomer_shares(self.blends[domain], knows, parts, seen, total, late[items], ~self.late[items]),
-            )
-            for knows, late in self.latecomers
-            if late[items].any()
+            (mask, found.shares(group, parts, seen, total, mask, settled))
+            for group, mask in new.items()
+            if group in found.weights
         ]
 
     def linear_fusion(self) -> HybridModel | None:
@@ -128,8 +128,7 @@ class HybridModel:
     @cached_property
     def by_description(self) -> HybridModel:
         """The same signals, blended for those of whom no behaviour is known; see `Blend.alone`."""
-        alone = {domain: blend.alone for domain, blend in self.blends.items()}
-        return replace(self, blends=alone, came_later=frozenset())
+        return replace(self, blends={domain: blend.alone for domain, blend in self.blends.items()})
 
     @cached_property
     def described(self) -> npt.NDArray[np.bool_]:
@@ -196,8 +195,8 @@ class HybridModel:
         for domain, items in self.domains.items():
             own, own_seen = self.of_domain(domain, parts, seen)
             blended = self.blends[domain].combine(own, own_seen, self.popularity[items])
-            for late, shares in self.late_shares(domain, own, own_seen, blended):
-                blended[:, late] = shares.sum(axis=2)
+            for new_items, shares in self.new_shares(domain, own, own_seen, blended):
+                blended[:, new_items] = np.maximum(blended[:, new_items], shares.sum(axis=2))
             total[:, items] = blended
         total[new] = self.popularity
         return total
@@ -261,9 +260,11 @@ class Scored:
             own, own_seen = model.of_domain(domain, self.parts, self.seen)
             place = model.place[item_num[row, column]]
             shares[row, column] = model.blends[domain].contributions(own, own_seen, model.popularity[items], row, place)
-            for late, found in model.late_shares(domain, own, own_seen, self.blended[:, items]):
-                new = late[place]
-                shares[row[new], column[new]] = found[row[new], np.cumsum(late)[place[new]] - 1]
+            for new_items, found in model.new_shares(domain, own, own_seen, self.blended[:, items]):
+                new = new_items[place]
+                at, by_content = (row[new], column[new]), found[row[new], np.cumsum(new_items)[place[new]] - 1]
+                more = by_content.sum(axis=1) > shares[at].sum(axis=1)
+                shares[at] = np.where(more[:, None], by_content, shares[at])
 
     def groups(self, item_num: IntArray) -> dict[str, FloatArray]:
         """Return shares by kind of signal: graph, cf, content → float32 [n, k]; together they are the score.

@@ -238,23 +238,43 @@ def likeliest_weights(lists: Lists, forms: Sequence[Form], positive: bool = Fals
     deviation = known.std(axis=1, dtype=np.float64, keepdims=True)[..., None]
     deviation[deviation < 1e-9] = 1  # the same for all but for rounding: it tells nothing
     features = np.where(lists.listed, (features - mean) / deviation, 0)
-    flat = np.ascontiguousarray(features.reshape(len(features), -1), dtype=np.float32)
-    share = lists.relevant / np.maximum(lists.n_relevant, 1)[:, None] / len(lists.relevant)
-    ridge = RIDGE / max(len(lists.relevant), 1)
     # Makes a drawn item weigh as much as those it stands for.
     sampling = np.where(lists.listed, np.log(np.maximum(lists.stands_for, 1)), -np.inf)
+    fitted = softmax_weights(features, sampling, lists.relevant, lists.n_relevant, positive)
+    found = np.zeros((len(FORMS), len(lists.z)))
+    found[[FORMS.index(form) for form in forms]] = (fitted / deviation.ravel()).reshape(len(forms), -1)
+    return found
+
+
+def softmax_weights(
+    features: npt.NDArray[Any],
+    sampling: npt.NDArray[Any],
+    relevant: npt.NDArray[np.bool_],
+    n_relevant: IntArray,
+    positive: bool,
+) -> DoubleArray:
+    """Return weights [f] under which a softmax over each user's list makes the relevant items likely.
+
+    Args:
+        features: [f, n, m], finite.
+        sampling: [n, m], the logarithm of how many items each stands for; -inf for none.
+        relevant: bool [n, m].
+        n_relevant: int64 [n].
+        positive: whether no weight may be below 0.
+    """
+    flat = np.ascontiguousarray(features.reshape(len(features), -1), dtype=np.float32)
+    share = relevant / np.maximum(n_relevant, 1)[:, None] / len(relevant)
+    ridge = RIDGE / max(len(relevant), 1)
 
     def loss(weights: DoubleArray) -> tuple[float, DoubleArray]:
         log_p = log_softmax((weights.astype(np.float32) @ flat).reshape(sampling.shape) + sampling, axis=1)
         slope = (np.exp(log_p) * share.sum(axis=1, keepdims=True) - share).astype(np.float32)
-        likelihood = float((log_p[lists.relevant] * share[lists.relevant]).sum())
+        likelihood = float((log_p[relevant] * share[relevant]).sum())
         return float(ridge / 2 * weights @ weights) - likelihood, flat @ slope.ravel() + ridge * weights
 
     start, bounds = np.zeros(len(features)), [(0 if positive else None, None)] * len(features)
     fitted = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": MAX_STEPS})
-    found = np.zeros((len(FORMS), len(lists.z)))
-    found[[FORMS.index(form) for form in forms]] = (fitted.x / deviation.ravel()).reshape(len(forms), -1)
-    return found
+    return np.asarray(fitted.x)
 
 
 def discriminating_weights(lists: Lists, forms: Sequence[Form], hard: float, seed: int) -> DoubleArray:

@@ -78,7 +78,7 @@ class Signal(ABC):
     scoring: ClassVar[frozenset[str]] = frozenset()
     """Settings that change how scores follow from what was learnt, but not that: trying them needs no fit."""
 
-    knows_latecomers: ClassVar[bool] = False
+    knows_new_items: ClassVar[bool] = False
     """Whether an item that nobody chose can have a score of its own: by its text, attributes or relationships."""
 
     def __init__(self, settings: SignalSettings | None = None) -> None:

@@ -43,7 +43,7 @@ class Text(Signal):
 
     name: ClassVar[str] = "text"
     group: ClassVar[Group] = "content"
-    knows_latecomers: ClassVar[bool] = True
+    knows_new_items: ClassVar[bool] = True
     Settings = TextSettings
     scoring: ClassVar[frozenset[str]] = frozenset({"own_text", "graph_text", "elsewhere"})
     grid: ClassVar[Grid] = {

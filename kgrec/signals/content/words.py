@@ -35,7 +35,7 @@ class Words(Signal):
 
     name: ClassVar[str] = "words"
     group: ClassVar[Group] = "content"
-    knows_latecomers: ClassVar[bool] = True
+    knows_new_items: ClassVar[bool] = True
     Settings = WordsSettings
     scoring: ClassVar[frozenset[str]] = frozenset({"recent"})
     grid: ClassVar[Grid] = {"recent": Ladder(4.0, 0.5, 64)}

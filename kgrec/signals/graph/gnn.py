@@ -55,7 +55,7 @@ class GNN(Signal):
 
     name: ClassVar[str] = "gnn"
     group: ClassVar[Group] = "graph"
-    knows_latecomers: ClassVar[bool] = True
+    knows_new_items: ClassVar[bool] = True
     Settings = GNNSettings
     scoring: ClassVar[frozenset[str]] = frozenset({"recent", "elsewhere"})
     grid: ClassVar[Grid] = {

@@ -57,7 +57,7 @@ class Paths(Signal):
 
     name: ClassVar[str] = "paths"
     group: ClassVar[Group] = "graph"
-    knows_latecomers: ClassVar[bool] = True
+    knows_new_items: ClassVar[bool] = True
     Settings = PathsSettings
     scoring: ClassVar[frozenset[str]] = frozenset({"recent"})
     grid: ClassVar[Grid] = {"recent": Ladder(4.0, 0.5, 64), "rarity": (0.5, 1.5), "pairs": (True,)}

@@ -1,0 +1,81 @@
+"""Items that nobody has chosen get the score at which they are as likely as their content says."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from scipy.special import softmax
+
+from kgrec.new_items import NewItems
+
+N_USERS, N_ITEMS = 400, 60
+NEW = np.arange(N_ITEMS) >= 50
+KNOWS = {"content": np.array([False, True]), "graph": np.array([False, False])}
+NONE = sp.csr_matrix((N_USERS, N_ITEMS), dtype=np.float32)
+
+
+def world(seed=0, sure=3.0):
+    """What users take by the log odds of each item, of which content tells a part and behaviours the rest."""
+    rng = np.random.default_rng(seed)
+    content, rest = (rng.normal(size=(N_USERS, N_ITEMS)).astype(np.float32) for _ in range(2))
+    odds = sure * content + rest
+    taken = np.stack([rng.choice(N_ITEMS, 1, p=p) for p in softmax(odds, axis=1)])
+    relevant = sp.csr_matrix((np.ones(N_USERS, np.float32), (np.arange(N_USERS), taken[:, 0])), shape=NONE.shape)
+    return content, (odds / 2).astype(np.float32), relevant, np.where(NEW, 0, 5)
+
+
+def learnt(content, total, relevant, popularity):
+    return NewItems.learn(KNOWS, [total, content], total, NONE, relevant, popularity)
+
+
+def test_scores_become_logarithms_of_how_likely_items_are():
+    content, total, relevant, popularity = world()
+    found = learnt(content, total, relevant, popularity)
+    assert found.scale == pytest.approx(2, rel=0.15)
+    assert 2 < found.weights["content"][1] < 3.5
+    assert found.weights["content"][0] == 0
+    assert "graph" not in found.weights
+
+
+def test_new_items_come_up_about_as_often_as_they_are_right_whatever_the_scale_of_scores():
+    content, total, relevant, popularity = world()
+    lists = []
+    for factor in (1, 10):
+        found = learnt(content, factor * total, relevant, popularity)
+        shares = found.shares("content", [total, content], NONE, factor * total, NEW, ~NEW)
+        assert not shares[:, :, 0].any()
+        scores = factor * total.copy()
+        scores[:, NEW] = shares.sum(axis=2)
+        lists.append(scores.argmax(axis=1))
+    assert (lists[0] == lists[1]).mean() > 0.95
+    assert 0.5 * NEW.mean() < NEW[lists[0]].mean() < 1.5 * NEW.mean()
+
+
+def test_where_content_tells_nothing_new_items_hardly_come_up():
+    content, total, relevant, popularity = world()
+    noise = np.random.default_rng(9).normal(size=content.shape).astype(np.float32)
+    found = learnt(noise, total, relevant, popularity)
+    scores = total.copy()
+    scores[:, NEW] = found.shares("content", [total, noise], NONE, total, NEW, ~NEW).sum(axis=2)
+    assert NEW[scores.argmax(axis=1)].mean() < 0.2 * NEW.mean()
+
+
+def test_a_user_who_has_everything_else_still_gets_numbers():
+    content, total, relevant, popularity = world()
+    found = learnt(content, total, relevant, popularity)
+    seen = sp.csr_matrix(np.broadcast_to(~NEW, NONE.shape).astype(np.float32))
+    assert np.isfinite(found.shares("content", [total, content], seen, total, NEW, ~NEW)).all()
+
+
+def test_a_cut_that_asks_about_new_items_is_known_as_one():
+    content, total, relevant, popularity = world()
+    assert learnt(content, total, relevant, popularity).asked
+    known = sp.csr_matrix(relevant.multiply(~NEW))
+    known.eliminate_zeros()
+    assert not learnt(content, total, known, popularity).asked
+
+
+def test_it_is_read_back_as_it_was_written():
+    found = NewItems(2.5, {"content": np.array([0, 0.5], np.float32)}, asked=True)
+    again = NewItems.from_dict(found.to_dict())
+    assert (again.scale, again.asked) == (found.scale, found.asked)
+    np.testing.assert_array_equal(again.weights["content"], found.weights["content"])
