@@ -26,7 +26,7 @@ BoolArray = npt.NDArray[np.bool_]
 Knows = Mapping[str, BoolArray]
 """Group → which signals [signals] of the group can tell of an item with which nobody did anything."""
 
-ASKED: Final = 20
+ASKED: Final = 10
 """Users of the cut who took something new, from which on the blend has learnt what new items are worth."""
 LEAST: Final = 0.01
 """Weight at least of a signal that can tell, and of the blend."""
@@ -88,8 +88,7 @@ class NewItems:
         weights = {group: np.zeros(len(mask), np.float32) for group, mask in knows.items() if mask.any()}
         for group, own in weights.items():
             own[knows[group]] = learnt(lists.z[1:][knows[group][told]])
-        asked = int((lists.relevant & ~known).any(axis=1).sum()) >= ASKED
-        return cls(float(learnt(lists.own[:1])[0]), weights, asked)
+        return cls(float(learnt(lists.own[:1])[0]), weights)
 
     def shares(
         self,
@@ -134,6 +133,12 @@ class NewItems:
         """Take back what `to_dict` returned."""
         weights = {group: np.asarray(own, np.float32) for group, own in values["weights"].items()}
         return cls(values["scale"], weights, values["asked"])
+
+
+def asks_about_new_items(relevant: sp.csr_matrix, popularity: npt.NDArray[Any]) -> bool:
+    """Say whether enough users took something new, of items [n, n_items] with so many train users [n_items]."""
+    taken = relevant[:, np.flatnonzero(popularity == 0)].getnnz(axis=1)
+    return int((taken > 0).sum()) >= ASKED
 
 
 def _log_sum(scores: Any, of: BoolArray) -> Any:
