@@ -1,0 +1,93 @@
+"""Items that nobody has chosen yet: how often they reach those who take them, and what that costs the others.
+
+    python benchmarks/cold_items.py DATA [--seed 0]
+
+DATA is a folder of atomic files with test behaviours, such as ml-1m-kg. All behaviours with a tenth of the items, drawn
+by seed, are taken out of train; kgrec learns from the rest with its defaults and is told of nothing. Recall@20 among
+all items is of the test rows of the withheld items, beside popularity and a random order; NDCG@20 is of all other test
+rows, with and without what gives new items a score of their own. Writes benchmarks/results/cold_items.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kgrec.benchmark import PROTOCOL
+from kgrec.config import Config
+from kgrec.evaluate import paired_test
+from kgrec.loading import load
+from kgrec.measure import HYBRID, Measured, measure
+from kgrec.model import HybridModel
+from kgrec.recommender import Recommender
+from kgrec.snapshot import GraphSnapshot
+from kgrec.split import Split, by_given
+
+RESULT = Path(__file__).parent / "results" / "cold_items.json"
+SHARE, K = 0.1, 20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    split = by_given(GraphSnapshot.from_tables(load("atomic", arguments.data)))
+    withheld = drawn_items(split, arguments.seed)
+    split = kept(split, split.is_test | ~withheld[split.whole.behaviours.item_num])
+    model = Recommender(Config(seed=arguments.seed)).fit(split, "train").model
+    of_withheld = withheld[split.whole.behaviours.item_num]
+    cold = measure(model, kept(split, ~split.is_test | of_withheld), [K])
+    warm = kept(split, ~(split.is_test & of_withheld))
+    with_new, without = (per_user(measure(m, warm, [K]), HYBRID, "NDCG") for m in (model, blended_alike(model)))
+    test = paired_test(with_new, without, arguments.seed)
+    recall = {name: float(per_user(cold, name, "Recall").mean()) for name in (HYBRID, "popularity", *model.signals)}
+    result = {
+        "command": f"python benchmarks/cold_items.py {arguments.data.name} --seed {arguments.seed}",
+        "protocol": f"fit on train without {withheld.sum()} of {len(withheld)} items; {PROTOCOL}",
+        "users asked for withheld items": len(per_user(cold, HYBRID, "Recall")),
+        f"Recall@{K} of withheld items": {**recall, "random": random_recall(split, cold)},
+        f"NDCG@{K} of the others": {"with new items": float(with_new.mean()), "without": float(without.mean())},
+        "cost": [test.difference / without.mean(), test.low / without.mean(), test.high / without.mean()],
+    }
+    RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(result, indent=1))
+
+
+def drawn_items(split: Split, seed: int) -> npt.NDArray[np.bool_]:
+    """Mark a share of the items that have behaviours in train, bool [n_items]."""
+    chosen = np.unique(split.train.behaviours.item_num)
+    drawn = np.random.default_rng(seed).permutation(chosen)[: round(SHARE * len(chosen))]
+    return np.isin(np.arange(split.whole.n_items), drawn)
+
+
+def kept(split: Split, rows: npt.NDArray[np.bool_]) -> Split:
+    """Return the split with some of its behaviours."""
+    whole = split.whole.with_behaviours(rows)
+    return replace(split, whole=whole, is_valid=split.is_valid[rows], is_test=split.is_test[rows])
+
+
+def blended_alike(model: HybridModel) -> HybridModel:
+    """Return the model without what gives new items a score of their own."""
+    return replace(model, blends={domain: replace(blend, new_items=None) for domain, blend in model.blends.items()})
+
+
+def per_user(measured: dict[str, Measured], name: str, metric: str) -> npt.NDArray[Any]:
+    return np.concatenate([found.evaluations[name].per_user[f"{metric}@{K}"] for found in measured.values()])
+
+
+def random_recall(split: Split, cold: dict[str, Measured]) -> float:
+    """Return what a random order of all unseen items reaches on average."""
+    seen = np.diff(split.train_and_valid.interactions.indptr)
+    users = np.concatenate([found.user_num for found in cold.values()])
+    return float(np.mean(K / (split.whole.n_items - seen[users])))
+
+
+if __name__ == "__main__":
+    main()
