@@ -10,6 +10,7 @@ import numpy as np
 from kgrec.alone import AloneSignals, Signals, serve_at_home
 from kgrec.hybrid import Blend, fit_blend, users_to_learn_from
 from kgrec.new_items import Knows, NewItems, asks_about_new_items
+from kgrec.newcomers import blend_for_strangers, domains_apart
 from kgrec.snapshot import GraphSnapshot
 from kgrec.validate import Questions
 
@@ -30,6 +31,7 @@ def learn_blends(
     even = replace(even_blend(names), new_items=NewItems.even(knows))
     blends = dict.fromkeys(sorted(set(inner.item_domains)), even)
     popularity = np.asarray(inner.interactions.sum(axis=0), dtype=np.float32).ravel()
+    apart = domains_apart(inner)
     for everybody in asked:
         q = everybody.of(users_to_learn_from(everybody.seen, everybody.relevant, seed))
         scores = [q.scores(signal.scores) for signal in signals.values()]
@@ -39,6 +41,8 @@ def learn_blends(
         blend = fit_blend(names, scores, q.seen, q.relevant, popular, seed)
         total = blend.combine(scores, q.seen, popular)
         new_items = NewItems.learn(knows, scores, total, q.seen, q.relevant, popular, seed)
+        if q.domain in apart:
+            blend = replace(blend, newcomers=blend_for_strangers(signals, scores, q.seen, q.relevant, seed))
         asked_about = asks_about_new_items(everybody.relevant, popular)
         blends[q.domain] = replace(blend, new_items=replace(new_items, asked=asked_about))
     return blends

@@ -35,12 +35,12 @@ from kgrec.weights import (
     weighted,
 )
 
-Kind = Literal["single", "fusion", "ranked", "search", "likeliest", "mean", "lists", "alone"]
+Kind = Literal["single", "fusion", "ranked", "search", "likeliest", "mean", "lists", "alone", "strangers"]
 """single: the best signal alone · fusion: logistic regression on the signals as they are, the usual baseline ·
 ranked: on both scores and the activity of the user, more often against items ranked high · search: weights of the
 z-scores, searched for the best lists · likeliest: all weights, under which what users took is most likely · mean: the
 mean of these four, whose errors differ · lists: the mean of the last two, which learn from whole lists and do better
-where users take several things · alone: not learnt, see `Blend.alone`."""
+where users take several things · alone: not learnt, see `Blend.alone` · strangers: see kgrec/newcomers.py."""
 
 K: Final = 20
 """Length of the list whose NDCG decides."""
@@ -100,7 +100,8 @@ class Blend:
         Learnt weights tell what a signal adds to the others; here most of the others, which know behaviours, say
         nothing.
         """
-        reached = (self.newcomers or self).report.get("signals", {})
+        reports = [blend.report for blend in (self.newcomers, self) if blend]
+        reached: Mapping[str, float] = next((report["signals"] for report in reports if "signals" in report), {})
         return Blend.of_form("z", self.signals, [max(reached.get(s, 1.0), LEAST) for s in self.signals], "alone")
 
     def combine(

@@ -103,14 +103,21 @@ class HybridModel:
     def new_shares(
         self, domain: str, parts: Sequence[FloatArray], seen: sp.csr_matrix, total: FloatArray
     ) -> list[tuple[npt.NDArray[np.bool_], FloatArray]]:
-        """Return new items of a domain, bool [m], and each signal's shares of their scores; see `NewItems`."""
+        """Return new items of a domain, bool [m], and each signal's shares of their scores; see `NewItems`.
+
+        For users who have nothing of the domain the shares are -inf: what content says of them nobody has told.
+        """
         items, found = self.domains[domain], self.blends[domain].new_items
+        abroad = np.diff(seen.indptr) == 0
         settled = ~self.is_new[items]
         new = {group: of_group[items] for group, of_group in self.new_by_group.items() if of_group[items].any()}
         if not found:
             return []
         return [
-            (mask, found.shares(group, parts, seen, total, mask, settled))
+            (
+                mask,
+                np.where(abroad[:, None, None], -np.inf, found.shares(group, parts, seen, total, mask, settled)),
+            )
             for group, mask in new.items()
             if group in found.weights
         ]

@@ -6,6 +6,7 @@ import pytest
 
 from kgrec.config import Config
 from kgrec.newcomers import MIN_NEWCOMERS, SHARE, as_newcomers
+from kgrec.recommender import Recommender
 from kgrec.schema import Schema
 from kgrec.snapshot import GraphSnapshot
 from kgrec.split import uncut
@@ -83,3 +84,37 @@ def test_newcomers_get_the_items_of_their_taste_by_a_blend_of_their_own():
     best = listed[model.score(np.arange(100)).total[:, listed].argmax(axis=1)]
     tastes = np.array([int(item[1:]) % TASTES for item in graph.items.ids])
     assert (tastes[best] == np.arange(100) % TASTES).mean() > 0.95
+
+
+def test_strangers_get_what_is_popular_among_what_is_like_their_own(monkeypatch):
+    """No user is in both shops; names of items say the taste, and the first of each is what most people of it buy."""
+    monkeypatch.setattr("kgrec.signals.content.words.MAX_SHARE", 1.0)  # a taste's word is in a third of the titles
+    rng, tastes = np.random.default_rng(0), ("oil", "ink", "clay")
+    schema = SCHEMA.to_dict()
+    schema["nodes"]["Item"]["properties"]["title"] = "string"
+    schema["nodes"]["Item"]["text"] = "{title}"
+    numbers = np.arange(N_ITEMS)
+    ids = [f"{shop}{i:02}" for shop in "ab" for i in numbers]
+    titles = [f"{tastes[i % TASTES]} number{shop}{i}" for shop in "ab" for i in numbers]
+    chance = 1 / (1 + np.arange(N_ITEMS // TASTES))
+    rows = [
+        (f"{shop}{user:03}", f"{shop}{item:02}")
+        for user in range(300)
+        for shop in "ab"
+        for item in rng.choice(numbers[user % TASTES :: TASTES], 3, replace=False, p=chance / chance.sum())
+    ]
+    users, bought = zip(*rows, strict=True)
+    items = pa.table({"item_id": ids, "shop": [i[0] for i in ids], "title": titles})
+    nodes = {"User": pa.table({"user_id": sorted(set(users))}), "Item": items}
+    edges = {("User", "BOUGHT", "Item"): pa.table({"src": users, "dst": bought})}
+    graph = GraphSnapshot.from_tables(check(GraphTables(Schema.from_dict(schema), nodes, edges)))
+    model = Recommender(signals=["popularity", "neighbours", "ease", "gnn", "words"], seed=1).fit(graph)
+    assert model.model.blends["b"].newcomers.kind == "strangers"
+    strangers = [f"a{user:03}" for user in range(300)]
+    found = model.recommend(strangers, k=3, domain="b")
+    taste = found["item_id"].str[1:].astype(int) % TASTES
+    own = found["user_id"].str[1:].astype(int) % TASTES
+    first = found[found["rank"] == 1]
+    assert (taste == own)[first.index].mean() > 0.9
+    assert (first["item_id"].str[1:].astype(int) < TASTES).mean() > 0.9
+    assert not found["graph"].any()
