@@ -107,20 +107,16 @@ class HybridModel:
 
         For users who have nothing of the domain the shares are -inf: what content says of them nobody has told.
         """
-        items, found = self.domains[domain], self.blends[domain].new_items
-        abroad = np.diff(seen.indptr) == 0
-        settled = ~self.is_new[items]
-        new = {group: of_group[items] for group, of_group in self.new_by_group.items() if of_group[items].any()}
+        found, items, result = self.blends[domain].new_items, self.domains[domain], []
         if not found:
             return []
-        return [
-            (
-                mask,
-                np.where(abroad[:, None, None], -np.inf, found.shares(group, parts, seen, total, mask, settled)),
-            )
-            for group, mask in new.items()
-            if group in found.weights
-        ]
+        for group in found.weights:
+            new = self.new_by_group[group][items]
+            if new.any():
+                shares = found.shares(group, parts, seen, total, new, ~self.is_new[items])
+                shares[np.diff(seen.indptr) == 0] = -np.inf
+                result.append((new, shares))
+        return result
 
     def linear_fusion(self) -> HybridModel | None:
         """Return the baseline σ(weights · scores) with the same signals; None where there were too few to learn it."""
