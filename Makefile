@@ -36,6 +36,8 @@ bench: setup
 	test -z "$$NEO4J_URI" || $(BIN)/python benchmarks/server_graph.py
 	test ! -d $(DATA)/ml-100k || $(BIN)/python benchmarks/gnn_alone.py $(DATA)/ml-100k
 	test ! -d $(DATA) || $(BIN)/python benchmarks/accuracy.py $(DATA)
+	test ! -d $(DATA)/ml-1m-kg || $(BIN)/python benchmarks/cold_items.py $(DATA)/ml-1m-kg
+	test ! -d $(DATA)/amazon-art-office || $(BIN)/python benchmarks/no_links.py $(DATA)/amazon-art-office/cold
 	test ! -d $(DATA)/ml-1m-kg || $(BIN)/python benchmarks/refresh.py $(DATA)/ml-1m-kg
 	test ! -d $(DATA)/ml-1m-kg || $(BIN)/python benchmarks/forget.py $(DATA)
 	test ! -d $(DATA)/amazon-art-office/warm || $(BIN)/python benchmarks/two_domains.py $(DATA)/amazon-art-office/warm
