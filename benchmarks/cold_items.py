@@ -46,15 +46,15 @@ def main() -> None:
     cold = measure(model, kept(split, ~split.is_test | of_withheld), [K])
     warm = kept(split, ~(split.is_test & of_withheld))
     with_new, without = (per_user(measure(m, warm, [K]), HYBRID, "NDCG") for m in (model, blended_alike(model)))
-    test = paired_test(with_new, without, arguments.seed)
+    test, base = paired_test(with_new, without, arguments.seed), float(without.mean())
     recall = {name: float(per_user(cold, name, "Recall").mean()) for name in (HYBRID, "popularity", *model.signals)}
     result = {
         "command": f"python benchmarks/cold_items.py {arguments.data.name} --seed {arguments.seed}",
         "protocol": f"fit on train without {withheld.sum()} of {len(withheld)} items; {PROTOCOL}",
         "users asked for withheld items": len(per_user(cold, HYBRID, "Recall")),
         f"Recall@{K} of withheld items": {**recall, "random": random_recall(split, cold)},
-        f"NDCG@{K} of the others": {"with new items": float(with_new.mean()), "without": float(without.mean())},
-        "cost": [test.difference / without.mean(), test.low / without.mean(), test.high / without.mean()],
+        f"NDCG@{K} of the others": {"with new items": float(with_new.mean()), "without": base},
+        "cost": [test.difference / base, test.low / base, test.high / base],
     }
     RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=1))
