@@ -25,6 +25,7 @@ from kgrec.evaluate import paired_test
 from kgrec.loading import load
 from kgrec.measure import HYBRID, Measured, measure
 from kgrec.model import HybridModel
+from kgrec.protocols import cold_item
 from kgrec.recommender import Recommender
 from kgrec.snapshot import GraphSnapshot
 from kgrec.split import Split, by_given
@@ -39,7 +40,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     split = by_given(GraphSnapshot.from_tables(load("atomic", arguments.data)))
-    withheld = drawn_items(split, arguments.seed)
+    withheld = np.isin(np.arange(split.whole.n_items), cold_item(split.train, SHARE, arguments.seed).test.item_num)
     split = kept(split, split.is_test | ~withheld[split.whole.behaviours.item_num])
     model = Recommender(Config(seed=arguments.seed)).fit(split, "train").model
     of_withheld = withheld[split.whole.behaviours.item_num]
@@ -58,13 +59,6 @@ def main() -> None:
     }
     RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=1))
-
-
-def drawn_items(split: Split, seed: int) -> npt.NDArray[np.bool_]:
-    """Mark a share of the items that have behaviours in train, bool [n_items]."""
-    chosen = np.unique(split.train.behaviours.item_num)
-    drawn = np.random.default_rng(seed).permutation(chosen)[: round(SHARE * len(chosen))]
-    return np.isin(np.arange(split.whole.n_items), drawn)
 
 
 def kept(split: Split, rows: npt.NDArray[np.bool_]) -> Split:

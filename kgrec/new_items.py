@@ -78,7 +78,7 @@ class NewItems:
         lists = Lists.make(parts, seen, relevant, np.zeros(len(total), np.float32), none, seed)
         known = lists.listed & (popularity[lists.item_num] > 0)
         wanted = lists.relevant & known
-        sampling = np.where(known, np.log(np.maximum(lists.stands_for, 1)), -np.inf)
+        sampling = np.where(known, lists.sampling, -np.inf)
 
         def learnt(features: FloatArray) -> FloatArray:
             features = np.where(known, features, 0)

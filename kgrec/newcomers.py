@@ -79,9 +79,8 @@ def blend_for_strangers(
     parts = [scores[place] for place in popular + content]
     lists = Lists.make(parts, seen, relevant, np.zeros(relevant.shape[0], np.float32), none, seed)
     features = np.concatenate([lists.own[: len(popular)], lists.z[len(popular) :]])
-    sampling = np.where(lists.listed, np.log(np.maximum(lists.stands_for, 1)), -np.inf)
     features = np.where(lists.listed, features, 0)
-    found = softmax_weights(features, sampling, lists.relevant, lists.n_relevant, positive=True)
+    found = softmax_weights(features, lists.sampling, lists.relevant, lists.n_relevant, positive=True)
     weights = np.zeros((len(FORMS), len(signals)), np.float32)
     weights[FORMS.index("own"), popular] = found[: len(popular)]
     weights[FORMS.index("z"), content] = ABROAD * found[len(popular) :]

@@ -148,6 +148,11 @@ class Lists:
         """Which places hold an item, bool [n, m]."""
         return self.item_num >= 0
 
+    @property
+    def sampling(self) -> FloatArray:
+        """Logarithm of how many items each stands for, float32 [n, m], -inf for none: so a drawn one weighs as much."""
+        return np.where(self.listed, np.log(np.maximum(self.stands_for, 1)), -np.inf).astype(np.float32)
+
     def of(self, users: npt.NDArray[np.bool_]) -> Lists:
         """Return the lists of the users that a mask [n] marks."""
         by_user = {name: value[users] for name, value in vars(self).items() if name not in ("own", "z")}
@@ -238,9 +243,7 @@ def likeliest_weights(lists: Lists, forms: Sequence[Form], positive: bool = Fals
     deviation = known.std(axis=1, dtype=np.float64, keepdims=True)[..., None]
     deviation[deviation < 1e-9] = 1  # the same for all but for rounding: it tells nothing
     features = np.where(lists.listed, (features - mean) / deviation, 0)
-    # Makes a drawn item weigh as much as those it stands for.
-    sampling = np.where(lists.listed, np.log(np.maximum(lists.stands_for, 1)), -np.inf)
-    fitted = softmax_weights(features, sampling, lists.relevant, lists.n_relevant, positive)
+    fitted = softmax_weights(features, lists.sampling, lists.relevant, lists.n_relevant, positive)
     found = np.zeros((len(FORMS), len(lists.z)))
     found[[FORMS.index(form) for form in forms]] = (fitted / deviation.ravel()).reshape(len(forms), -1)
     return found
