@@ -184,6 +184,12 @@ def paired_test(a: npt.NDArray[Any], b: npt.NDArray[Any], seed: int = 0, samples
     return PairedTest(float(total / n), low, high, float((n_as_large + 1) / (samples + 1)), n)
 
 
+def clearly_better(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> bool:
+    """Say whether one of two is better by more than twice the standard error of the users' differences, [n] each."""
+    gain = one - other
+    return bool(gain.mean() > 2 * gain.std() / np.sqrt(len(gain)))
+
+
 def _check(ranking: Ranking, relevant: sp.csr_matrix, ks: tuple[int, ...]) -> None:
     if not ks or ks[0] < 1:
         raise UsageError(f"found k in {list(ks)}; expected list lengths from 1 on")

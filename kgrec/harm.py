@@ -11,7 +11,7 @@ import numpy as np
 from kgrec.alone import Signals, fit_alone, serve_at_home
 from kgrec.blending import learn_blends
 from kgrec.budget import Budget
-from kgrec.evaluate import bootstrap_interval
+from kgrec.evaluate import bootstrap_interval, clearly_better
 from kgrec.hybrid import MIN_USERS, Blend
 from kgrec.progress import say
 from kgrec.snapshot import GraphSnapshot, Vectors
@@ -44,8 +44,9 @@ def check_domains(
 ) -> dict[str, Checked]:
     """Compare, for each domain of several, what is learnt from all with what is learnt from that domain alone.
 
-    All are measured on the same users of the cut, from whom they were not learnt. The best serves those at home in the
-    domain: what learnt from all domains, from this one alone, or signal by signal from whichever is better for it.
+    All are measured on the same users of the cut, from whom they were not learnt. What learnt from all domains serves
+    those at home in the domain, unless they are clearly better off with what learnt from this one alone, or signal by
+    signal from whichever is clearly better for it: the best of three on so few users is often the luckiest.
     """
     if not several_domains(inner):
         return {}
@@ -65,20 +66,22 @@ def check_domains(
 
 
 def _better_alone(signals: Signals, own: Signals, q: Questions) -> Signals:
-    """Return those signals of a domain alone that do better on its questions than those of the whole graph."""
+    """Return those signals of a domain alone that do clearly better on its questions than those of the whole graph."""
     better = {}
     for name, signal in own.items():
         scores = q.scores(signals[name].scores)
-        reached = q.ndcg(scores).mean()
+        reached = q.ndcg(scores)
         serve_at_home(own, [name], [scores], q.user_num, q.seen)
-        if q.ndcg(scores).mean() > reached:
+        if clearly_better(q.ndcg(scores), reached):
             better[name] = signal
     return better
 
 
 def _compared(domain: str, options: Mapping[str, Blend], alone: Mapping[str, Signals], seed: int) -> Checked:
     reached = {option: float(blend.reached.mean()) for option, blend in options.items()}
-    best = max(reached, key=lambda option: reached[option])
+    best = EVERYTHING
+    for option, blend in options.items():
+        best = option if clearly_better(blend.reached, options[best].reached) else best
     gain = options[EVERYTHING].reached - options[ITSELF].reached
     report = {
         "learnt from": best,

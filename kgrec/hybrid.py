@@ -18,7 +18,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from kgrec.errors import UsageError
-from kgrec.evaluate import bootstrap_interval, ndcg_at
+from kgrec.evaluate import bootstrap_interval, clearly_better, ndcg_at
 from kgrec.new_items import NewItems
 from kgrec.snapshot import FloatArray, IntArray
 from kgrec.weights import (
@@ -336,11 +336,5 @@ def _best(options: Mapping[Kind, _Option], mean_relevant: float) -> Kind:
         return "single"
     best: Kind = "lists" if mean_relevant >= SEVERAL else "mean"
     for kind in ("lists", *options):
-        best = kind if _clearly_better(options[kind], options[best]) else best
+        best = kind if clearly_better(options[kind].ndcg, options[best].ndcg) else best
     return best
-
-
-def _clearly_better(one: _Option, other: _Option) -> bool:
-    """Say whether an option is better by more than twice the standard error of the difference."""
-    gain = one.ndcg - other.ndcg
-    return bool(gain.mean() > 2 * gain.std() / np.sqrt(len(gain)))

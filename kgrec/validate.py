@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sp
 
 from kgrec.budget import Allowance
@@ -40,6 +41,7 @@ class Questions:
     Attributes:
         domain: name of the catalogue.
         user_num: int64 [n], who is asked about.
+        weight: float64 [n], what each counts, 1 on average: as many users as it stands for where they are a sample.
         item_num: int64 [m], the domain's items.
         relevant: CSR [n, m] of the validation items.
         seen: CSR [n, m] of the train items.
@@ -47,13 +49,15 @@ class Questions:
 
     domain: str
     user_num: IntArray
+    weight: npt.NDArray[np.float64]
     item_num: IntArray
     relevant: sp.csr_matrix
     seen: sp.csr_matrix
 
     def of(self, rows: IntArray) -> Questions:
         """Return some of the questions, by their rows."""
-        return replace(self, user_num=self.user_num[rows], relevant=self.relevant[rows], seen=self.seen[rows])
+        user_num, weight = self.user_num[rows], self.weight[rows]
+        return replace(self, user_num=user_num, weight=weight, relevant=self.relevant[rows], seen=self.seen[rows])
 
     def scores(self, scorer: Scorer, batch: int = 1024) -> FloatArray:
         """Return a signal's scores of the domain's items, float32 [n, m]."""
@@ -69,7 +73,10 @@ class Questions:
 
 
 def questions(train: GraphSnapshot, held_out: Behaviours, seed: int = 0) -> list[Questions]:
-    """Turn held-out behaviours into questions by domain, a seeded sample of users where there are very many."""
+    """Turn held-out behaviours into questions by domain, a seeded sample of users where there are very many.
+
+    Of those new to the domain, who are few but have a blend of their own, half as many are taken as of the others.
+    """
     relevant, seen = train.pairs(held_out), train.interactions
     relevant = relevant - relevant.multiply(seen)
     known = sp.diags((np.diff(seen.indptr) > 0).astype(np.float32))  # others are not scored by signals
@@ -79,16 +86,22 @@ def questions(train: GraphSnapshot, held_out: Behaviours, seed: int = 0) -> list
     found = []
     for domain in sorted(set(domains)):
         items = np.flatnonzero(domains == domain).astype(np.int64)
-        asked = relevant[:, items]
-        users = _sample(np.flatnonzero(np.diff(asked.indptr)), MAX_SCORES // max(train.n_items, 1), seed)
+        asked, had = relevant[:, items].tocsr(), seen[:, items].tocsr()
+        new, limit = np.diff(had.indptr) == 0, MAX_SCORES // max(train.n_items, 1)
+        of_each = [np.flatnonzero((np.diff(asked.indptr) > 0) & group) for group in (~new, new)]
+        drawn = [_sample(group, most, seed) for group, most in zip(of_each, (limit, limit // 2), strict=True)]
+        users = np.sort(np.concatenate(drawn))
         if len(users):
-            found.append(Questions(domain, users, items, asked[users].tocsr(), seen[users][:, items].tocsr()))
+            at_home, as_new = (len(group) / max(len(some), 1) for group, some in zip(of_each, drawn, strict=True))
+            stands_for = np.where(new[users], as_new, at_home)
+            found.append(Questions(domain, users, stands_for / stands_for.mean(), items, asked[users], had[users]))
     return found
 
 
 def mean_ndcg(asked: list[Questions], scorer: Scorer) -> float:
     """Return NDCG@20 over all questions."""
-    return float(np.mean(np.concatenate([q.ndcg(q.scores(scorer)) for q in asked])))
+    ndcg = np.concatenate([q.ndcg(q.scores(scorer)) for q in asked])
+    return float(np.average(ndcg, weights=np.concatenate([q.weight for q in asked])))
 
 
 @dataclass(frozen=True)

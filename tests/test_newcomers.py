@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from kgrec import validate
 from kgrec.config import Config
 from kgrec.newcomers import MIN_NEWCOMERS, SHARE, as_newcomers
 from kgrec.recommender import Recommender
@@ -72,6 +73,25 @@ def test_the_cut_asks_about_newcomers_and_the_final_signals_learn_from_what_was_
     assert new.sum() == round(SHARE * 500)
     assert (counts(graph, parts.held_out)[new, 1] == 3).all()
     assert len(parts.final.behaviours) == len(graph.behaviours)
+
+
+def test_a_sample_has_enough_newcomers_who_count_as_they_are_few(monkeypatch):
+    def asked():
+        return next(q for q in validate.questions(parts.inner, parts.held_out) if q.domain == "b")
+
+    parts = parts_of(uncut(shops(n_new=100)), Config(), "train")
+    everybody = asked()
+    monkeypatch.setattr(validate, "MAX_SCORES", 40 * 2 * N_ITEMS)
+    q = asked()
+    new, of_all = (np.diff(of.seen.indptr) == 0 for of in (q, everybody))
+    assert (new.sum(), (~new).sum()) == (20, 40)
+    assert (everybody.weight == 1).all()
+    assert q.weight.mean() == pytest.approx(1)
+    ndcg = q.ndcg(np.tile(np.arange(N_ITEMS, dtype=np.float32), (60, 1)))
+    expected = np.average([ndcg[new].mean(), ndcg[~new].mean()], weights=[of_all.sum(), (~of_all).sum()])
+    assert validate.mean_ndcg([q], lambda users: np.tile(np.arange(2.0 * N_ITEMS), (len(users), 1))) == pytest.approx(
+        expected, abs=1e-6
+    )
 
 
 def test_newcomers_get_the_items_of_their_taste_by_a_blend_of_their_own():

@@ -157,7 +157,11 @@ def test_validation_gives_most_to_what_tells_most(told_by, graph, towns, town_ve
     lost = GraphSnapshot.from_tables(shuffled(towns.to_tables(), only=LIKED))
     topic = _topic(towns, withheld)
     likes = sp.csr_matrix((topic[withheld][:, None] == topic).astype(np.float32))
-    asked = [Questions("Item", np.arange(lost.n_users), np.arange(lost.n_items), likes, lost.interactions)]
+    asked = [
+        Questions(
+            "Item", np.arange(lost.n_users), np.ones(lost.n_users), np.arange(lost.n_items), likes, lost.interactions
+        )
+    ]
     known = {"own_text": "User", "graph_text": "Town"}[told_by]
     chosen = choose(Text, lost, {label: town_vectors[label] for label in ("Item", known)}, asked).signal.settings
     assert getattr(chosen, told_by) == max(Text.grid[told_by])
