@@ -64,7 +64,7 @@ class StepSettings(BaseModel):
 class TuneSettings(StepSettings):
     """How the text model is fine-tuned on behaviours."""
 
-    temperature: float = Field(default=0.05, gt=0, description="What cosines are divided by.")
+    temperature: float = Field(default=0.1, gt=0, description="What cosines are divided by.")
     hard_negatives: int = Field(
         default=1, ge=0, description="Items a user and step that are near to theirs by the model as it was."
     )

@@ -5,25 +5,6 @@ from __future__ import annotations
 import torch
 
 
-def whitened(vectors: torch.Tensor, n_items: int, ridge: float) -> torch.Tensor:
-    """Return vectors as the text signal compares them: centred, whitened by the items among them, of length 1.
-
-    Gradients flow through the whitening (Ermolov et al., "Whitening for Self-Supervised Representation Learning", ICML
-    2021): what it would take back afterwards is not worth learning.
-
-    Args:
-        vectors: float32 [n, d], of items, then of users' own texts.
-        n_items: how many are of items.
-        ridge: as the text signal's.
-    """
-    parts = [part for part in (vectors[:n_items], vectors[n_items:]) if len(part)]
-    centred = torch.cat([part - part.mean(dim=0) for part in parts])
-    covariance = centred[:n_items].T @ centred[:n_items] / n_items
-    pull = ridge * covariance.diagonal().mean().clamp_min(1e-12)
-    root = torch.linalg.cholesky(covariance + pull * torch.eye(len(covariance), device=vectors.device))
-    return torch.nn.functional.normalize(torch.linalg.solve_triangular(root, centred.T, upper=False).T, dim=1)
-
-
 def contrast(
     users: torch.Tensor,
     items: torch.Tensor,

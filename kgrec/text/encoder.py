@@ -202,11 +202,15 @@ class TransformersEncoder:
 
         try:
             with torch.inference_mode():
-                return np.asarray(self.embed(self._model, ids, mask).cpu().numpy(), dtype=np.float32)
+                return np.asarray(self._headed(self.embed(self._model, ids, mask)).cpu().numpy(), dtype=np.float32)
         except RuntimeError as error:
             if not _is_out_of_memory(error):
                 raise
             return None
+
+    def _headed(self, vectors: torch.Tensor) -> torch.Tensor:
+        """Return what tuning makes of the vectors of the model, float32 [n, dim]."""
+        return vectors if self._head is None else self._head(vectors)
 
     def embed(self, model: Any, ids: IntArray, mask: npt.NDArray[np.bool_]) -> torch.Tensor:
         """Return the vectors of a batch of padded texts by a model, float32 [n, dim]; gradients flow through."""
@@ -278,6 +282,16 @@ class TransformersEncoder:
 
             to_int8(model)
         return model.to(self.device)
+
+    @cached_property
+    def _head(self) -> Any:
+        """What tuned vectors go through; None if there is none."""
+        if self.tuned is None:
+            return None
+        from kgrec.text.head import Head, parted
+
+        _, weights = parted(self.tuned.weights)
+        return Head.of(weights).to(self.device) if weights else None
 
     def _dtype(self, trained: torch.dtype) -> torch.dtype:
         import torch

@@ -57,7 +57,7 @@ class Steps(ABC):
         seed: int,
         depends: Sequence[Any] = (),
     ) -> None:
-        self.what, self.encoder, self.seed, self.steps = what, encoder, seed, settings
+        self.what, self.train, self.encoder, self.seed, self.steps = what, train, encoder, seed, settings
         schema = train.schema
         model = folder_digest(encoder.folder)
         self.origin = Origin(settings.method, settings.rank, model, schema.name, schema.digest, train.digest)

@@ -1,14 +1,21 @@
 """Fine-tuning of a text model on behaviours: what users took next says which texts belong together.
 
-A user is what the text signal makes of them: the mean of the vectors of the items they took before, and of their own
-text where they have one that is not about behaviours, all whitened as that signal does. The item that came next is told
-from the other items of the batch, and from items that are near by the model as it was but that the user did not take.
+A user is what the text signal makes of them: a mean of the vectors of the items they took before, of which later ones
+count more, and of their own text where they have one that is not about behaviours. The item that came next is told from
+the other items of the batch, and from items that are near by the model as it was but that the user did not take.
+
+First a head behind the model is learnt, from vectors that are known already and so in large batches; what then changes
+the model itself starts from there, the head being what it is (Kumar et al., "Fine-Tuning Can Distort Pretrained
+Features", ICLR 2022).
+
 Only the given graph's behaviours are seen, which is the train part of the validation cut: neither what settings are
 chosen on nor what is measured on is known to the model.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Final
 
@@ -16,17 +23,29 @@ import numpy as np
 import torch
 
 from kgrec.config import TuneSettings
-from kgrec.signals.content.text import Text
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
 from kgrec.text.cache import VectorCache
-from kgrec.text.contrast import contrast, whitened
+from kgrec.text.contrast import contrast
 from kgrec.text.encoder import Tokens, TransformersEncoder, n_fitting
+from kgrec.text.head import Head, joined
 from kgrec.text.steps import Steps
 from kgrec.text.tuned import Tuned
 from kgrec.text.windows import Windows
 
 BATCH_TOKENS: Final = 2048
 """Tokens that go through the model together, padding included."""
+HEAD: Final = {
+    "method": "full",
+    "steps": 600,
+    "batch": 256,
+    "rate": 1e-3,
+    "hard_negatives": 0,
+    "check_every": 100,
+    "patience": 2,
+}
+"""Settings by which the head is learnt: vectors are there, so batches are large and have negatives enough."""
+FADING: Final = 0.5
+"""What an item counts against the one that the user took after it."""
 
 
 def tune(
@@ -45,20 +64,27 @@ def tune(
         UsageError: nobody has two items with text, or the model cannot be tuned so.
         MissingExtra: peft is not installed.
     """
-    return _Tuning(train, encoder, cache, settings, seed).run()
+    return _Tuning("Fine-tuning", train, encoder, cache, settings, seed).run()
 
 
-class _Tuning(Steps):
-    """One fine-tuning of an encoder."""
+class _Contrast(Steps):
+    """Learning which items come after others."""
 
     def __init__(
-        self, train: GraphSnapshot, encoder: TransformersEncoder, cache: VectorCache, settings: TuneSettings, seed: int
+        self,
+        what: str,
+        train: GraphSnapshot,
+        encoder: TransformersEncoder,
+        cache: VectorCache,
+        settings: TuneSettings,
+        seed: int,
     ) -> None:
-        super().__init__("Fine-tuning", train, encoder, settings, seed)
+        super().__init__(what, train, encoder, settings, seed)
         self.settings, self.cache = settings, cache
 
-    def _model(self) -> Any:
-        return self.encoder.weights()
+    @abstractmethod
+    def _embed(self, texts: IntArray) -> torch.Tensor:
+        """Return the vectors of texts by number as they are now, float32 [texts, d], rows of length 1."""
 
     def _loss(self, windows: Windows, rng: np.random.Generator) -> torch.Tensor:
         """Return the loss of every item of the windows that something comes before."""
@@ -69,14 +95,13 @@ class _Tuning(Steps):
         users = np.where(histories.described(windows.user), windows.user, -1)
         items = np.union1d(windows.item[windows.item >= 0], hard).astype(np.int64)
         texts = np.r_[items, histories.n_items + users[users >= 0]]
-        vectors = whitened(self._embed(texts), len(items), Text().settings.ridge)
+        vectors = self._embed(texts)
         # A row of zeros is last: what stands for no item, and for no text of the user's own.
         padded = torch.cat([vectors, vectors.new_zeros(1, vectors.shape[1])])
         place = np.where(windows.item >= 0, np.searchsorted(items, windows.item), len(texts))
         own = np.where(users >= 0, len(items) + np.cumsum(users >= 0) - 1, len(texts))
-        before = padded[torch.as_tensor(place)].cumsum(dim=1).roll(1, dims=1)
-        before[:, 0] = 0
-        before = before + padded[torch.as_tensor(own)][:, None]
+        counts = torch.as_tensor(_counts(windows.item.shape[1]), device=vectors.device)
+        before = counts @ padded[torch.as_tensor(place)] + padded[torch.as_tensor(own)][:, None]
         some = np.cumsum(windows.item >= 0, axis=1) - 1 + (users >= 0)[:, None] > 0
         row, column = np.nonzero(some & (windows.item >= 0))
         target = windows.item[row, column]
@@ -93,8 +118,47 @@ class _Tuning(Steps):
             settings.focal,
         )
 
+    @cached_property
+    def _as_it_was(self) -> FloatArray:
+        """Vectors of the items by the model as it was, less what all have in common, float32 [n_items, d]."""
+        vectors = self.cache.encode(self.histories.texts[: self.histories.n_items], self.encoder)
+        return np.asarray(vectors - vectors.mean(axis=0), dtype=np.float32)
+
+
+class _Head(_Contrast):
+    """Learning the head that the vectors of the model as it was go through."""
+
+    def _model(self) -> Head:
+        described = self._vectors[: self.histories.n_items]
+        return Head.whitening(described[described.any(axis=1)])
+
     def _embed(self, texts: IntArray) -> torch.Tensor:
-        """Return the vectors of texts by number, float32 [texts, d]; like lengths go through the model together."""
+        return torch.as_tensor(self.module(torch.as_tensor(self._vectors[texts], device=self.encoder.device)))
+
+    @cached_property
+    def _vectors(self) -> FloatArray:
+        """Vectors of all texts by the model as it was, float32 [texts, d]."""
+        return self.cache.encode(self.histories.texts, self.encoder)
+
+
+class _Tuning(_Contrast):
+    """Learning what changes the model itself, whose vectors go through a head that stays as it is."""
+
+    def run(self) -> Tuned:
+        tuned = super().run()
+        return replace(tuned, weights=joined(tuned.weights, self._learnt.weights))
+
+    def _model(self) -> Any:
+        self._head = Head.of(self._learnt.weights).to(self.encoder.device)
+        return self.encoder.weights()
+
+    @cached_property
+    def _learnt(self) -> Tuned:
+        settings = self.settings.model_copy(update=HEAD)
+        return _Head("Learning a head for", self.train, self.encoder, self.cache, settings, self.seed).run()
+
+    def _embed(self, texts: IntArray) -> torch.Tensor:
+        """Return the vectors of texts; those of like lengths go through the model together."""
         lengths = self._tokens.lengths[texts]
         order = np.argsort(lengths, kind="stable")
         parts, start = [], 0
@@ -103,14 +167,15 @@ class _Tuning(Steps):
             with torch.autocast(self.encoder.device, torch.bfloat16, enabled=self.encoder.precision == "half"):
                 parts.append(self.encoder.embed(self.module, *self._tokens.padded(texts[rows], self.encoder.pad)))
             start += len(rows)
-        return torch.cat(parts)[torch.as_tensor(np.argsort(order, kind="stable"))]
+        vectors = torch.cat(parts)[torch.as_tensor(np.argsort(order, kind="stable"))]
+        return torch.as_tensor(self._head(vectors.float()))
 
     @cached_property
     def _tokens(self) -> Tokens:
         return self.encoder.tokens(list(self.histories.texts), self.origin.prefix)
 
-    @cached_property
-    def _as_it_was(self) -> FloatArray:
-        """Vectors of the items by the model as it was, less what all have in common, float32 [n_items, d]."""
-        vectors = self.cache.encode(self.histories.texts[: self.histories.n_items], self.encoder)
-        return np.asarray(vectors - vectors.mean(axis=0), dtype=np.float32)
+
+def _counts(n: int) -> FloatArray:
+    """Return what each of `n` items counts for what comes next, [next, item]; 0 for itself and what comes after."""
+    lag = np.arange(n)[:, None] - np.arange(n)
+    return np.where(lag > 0, FADING ** (lag - 1.0), 0).astype(np.float32)

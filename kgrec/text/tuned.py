@@ -49,8 +49,9 @@ class Tuned:
 
     Attributes:
         origin: where they come from.
-        weights: name in the model → float32; low-rank updates, a prefix, or all weights.
-        losses: step → loss on held-out users, [looks]; step 0 is the model as it was.
+        weights: name in the model → float32; low-rank updates, a prefix, or all weights, and those of the head that
+            vectors go through.
+        losses: step → loss on held-out users, [looks]; step 0 is the model as it was, with that head if it has one.
     """
 
     origin: Origin
@@ -101,9 +102,10 @@ class Tuned:
             )
 
     def applied(self, model: Any) -> Any:
-        """Return a torch model with the tuned weights in it; `model` is changed."""
+        """Return a torch model with its tuned weights in it; `model` is changed. See `kgrec.text.head` for the rest."""
         from kgrec.text.adapters import adapted, merged, take
+        from kgrec.text.head import parted
 
         module = adapted(model, self.origin.method, self.origin.rank)
-        take(module, self.weights)
+        take(module, parted(self.weights)[0])
         return merged(module, self.origin.method)

@@ -1,0 +1,76 @@
+"""Layers that the vectors of a tuned text model go through: the part of fine-tuning that is cheap to learn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from kgrec.snapshot import FloatArray
+
+PREFIX: Final = "vector_head."
+"""What names of its weights begin with among those of the model."""
+RIDGE: Final = 0.1
+"""Pull of the first whitening towards none, as a multiple of the mean variance of a dimension."""
+WIDTH: Final = 2
+"""Hidden units, for each dimension of a vector."""
+
+Weights = Mapping[str, npt.NDArray[Any]]
+
+
+class Head(torch.nn.Module):
+    """A linear layer that whitens, and a hidden layer whose output is added; rows of length 1 come out.
+
+    Args:
+        d: length of a vector.
+    """
+
+    def __init__(self, d: int) -> None:
+        super().__init__()
+        self.whiten = torch.nn.Linear(d, d)
+        self.up, self.down = torch.nn.Linear(d, WIDTH * d), torch.nn.Linear(WIDTH * d, d)
+        self.scale = d**0.5
+
+    @classmethod
+    def whitening(cls, vectors: FloatArray) -> Self:
+        """Return a head that does nothing but centre and whiten vectors [n, d]: where learning begins.
+
+        What vectors of a language model have in common hides what sets them apart: Su et al., "Whitening Sentence
+        Representations for Better Semantics and Faster Retrieval", 2021.
+        """
+        head, mean = cls(vectors.shape[1]), vectors.mean(axis=0, dtype=np.float64)
+        variance, axes = np.linalg.eigh(np.cov(vectors, rowvar=False, ddof=0))
+        matrix = (axes / np.sqrt(np.maximum(variance, 0) + RIDGE * max(float(variance.mean()), 1e-12))).T
+        with torch.no_grad():
+            head.whiten.weight.copy_(torch.as_tensor(matrix))
+            head.whiten.bias.copy_(torch.as_tensor(-matrix @ mean))
+            head.down.weight.zero_()
+            head.down.bias.zero_()
+        return head
+
+    @classmethod
+    def of(cls, weights: Weights) -> Self:
+        """Return the head of some weights, which are not to be learnt any more."""
+        head = cls(len(weights["whiten.bias"]))
+        head.load_state_dict({name: torch.as_tensor(values) for name, values in weights.items()})
+        return head.requires_grad_(False)
+
+    def forward(self, vectors: torch.Tensor) -> torch.Tensor:
+        """Return float32 [n, d], rows of length 1, for vectors [n, d]."""
+        white = torch.nn.functional.normalize(self.whiten(vectors), dim=1)
+        hidden = torch.nn.functional.gelu(self.up(white * self.scale))
+        return torch.nn.functional.normalize(white + self.down(hidden), dim=1)
+
+
+def joined(model: Weights, head: Weights) -> dict[str, npt.NDArray[Any]]:
+    """Return the tuned weights of a model and of the head behind it."""
+    return {**model, **{PREFIX + name: values for name, values in head.items()}}
+
+
+def parted(weights: Weights) -> tuple[Weights, Weights]:
+    """Return what `joined` was made of; no weights for a head that is not there."""
+    head = {name.removeprefix(PREFIX): values for name, values in weights.items() if name.startswith(PREFIX)}
+    return {name: values for name, values in weights.items() if not name.startswith(PREFIX)}, head
