@@ -354,6 +354,20 @@ def cold_items() -> str:
     return "\n\n".join(parts)
 
 
+def two_domains() -> str:
+    """What each domain gains by the other."""
+    if not (found := dict(results()).get("two_domains")):
+        return NOT_YET
+    rows = []
+    for domain, of in found["domains"].items():
+        gain, low, high = (f"{share:+.1%}" for share in of["relative gain"])
+        rows.append(
+            [domain, f"{of['questions']:,}", f"{of['alone']:.4f}", f"{of['together']:.4f}", gain, f"{low} … {high}"]
+        )
+    head = [f"{found['metric']}, test", "users", "from it alone", "from both", "gain", "95 %"]
+    return f"`{found['command']}`; {found['protocol']}.\n\n{table(head, rows)}"
+
+
 def planted_leaks() -> str:
     """What the audit finds of what was planted."""
     if not (found := dict(results()).get("planted_leaks")):
@@ -415,6 +429,7 @@ TABLES = {
     "chaos": chaos,
     "leaks": planted_leaks,
     "cold_items": cold_items,
+    "two_domains": two_domains,
 }
 
 if __name__ == "__main__":
