@@ -24,6 +24,7 @@ import torch
 
 from kgrec.config import TuneSettings
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
+from kgrec.text.adapters import check_installed
 from kgrec.text.cache import VectorCache
 from kgrec.text.contrast import contrast
 from kgrec.text.encoder import Tokens, TransformersEncoder, n_fitting
@@ -64,6 +65,7 @@ def tune(
         UsageError: nobody has two items with text, or the model cannot be tuned so.
         MissingExtra: peft is not installed.
     """
+    check_installed(settings.method)
     return _Tuning("Fine-tuning", train, encoder, cache, settings, seed).run()
 
 
