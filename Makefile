@@ -41,6 +41,8 @@ bench: setup
 	test ! -d $(DATA)/ml-1m-kg || $(BIN)/python benchmarks/refresh.py $(DATA)/ml-1m-kg
 	test ! -d $(DATA)/ml-1m-kg || $(BIN)/python benchmarks/forget.py $(DATA)
 	test ! -d $(DATA)/amazon-art-office/warm || $(BIN)/python benchmarks/two_domains.py $(DATA)/amazon-art-office/warm
+	test ! -d $(DATA)/amazon-art-office/warm || $(BIN)/python benchmarks/tune.py $(DATA)/amazon-art-office/warm
+	test ! -d $(DATA)/amazon-art-office/warm || $(BIN)/python benchmarks/balance.py $(DATA)/amazon-art-office/warm
 	$(BIN)/python docs/make_tables.py
 
 chaos: setup

@@ -134,6 +134,15 @@ def tuning() -> str:
     return table([f"{result['metric']}, test", "as it is", "fine-tuned", ""], rows) + f"\n\n{about}"
 
 
+def balance() -> str:
+    """What each option against imbalance does to the text signal behind a tuned head."""
+    if not (found := dict(results()).get("balance")):
+        return NOT_YET
+    metrics = list(found["options"]["none"])
+    rows = [[name, *(f"{of[metric]:.4f}" for metric in metrics)] for name, of in found["options"].items()]
+    return f"`{found['command']}`, {found['model']}:\n\n{table(['option', *metrics], rows)}"
+
+
 def ablation() -> str:
     """One table a data set: what is lost without each part, the most valuable first."""
     found = [(name, result) for name, result in results() if name.startswith("ablation-")]
@@ -422,6 +431,7 @@ TABLES = {
     "accuracy": accuracy,
     "ablation": ablation,
     "tuning": tuning,
+    "balance": balance,
     "speed": speed,
     "stores": stores,
     "forget": forgetting,

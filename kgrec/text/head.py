@@ -58,6 +58,10 @@ class Head(torch.nn.Module):
         head.load_state_dict({name: torch.as_tensor(values) for name, values in weights.items()})
         return head.requires_grad_(False)
 
+    def weights(self) -> dict[str, npt.NDArray[Any]]:
+        """Return what `of` takes."""
+        return {name: tensor.cpu().numpy() for name, tensor in self.state_dict().items()}
+
     def forward(self, vectors: torch.Tensor) -> torch.Tensor:
         """Return float32 [n, d], rows of length 1, for vectors [n, d]."""
         white = torch.nn.functional.normalize(self.whiten(vectors), dim=1)

@@ -69,6 +69,22 @@ def tune(
     return _Tuning("Fine-tuning", train, encoder, cache, settings, seed).run()
 
 
+def learn_head(
+    train: GraphSnapshot, encoder: TransformersEncoder, cache: VectorCache, settings: TuneSettings, seed: int = 0
+) -> Head:
+    """Return the head that `tune` learns first, by itself: for vectors of the model as it is.
+
+    Args:
+        train, encoder, cache, seed: as for `tune`.
+        settings: how, but for `HEAD`, which is the head's own.
+
+    Raises:
+        UsageError: nobody has two items with text.
+    """
+    own = settings.model_copy(update=HEAD)
+    return Head.of(_Head("Learning a head for", train, encoder, cache, own, seed).run().weights)
+
+
 class _Contrast(Steps):
     """Learning which items come after others."""
 
@@ -147,17 +163,13 @@ class _Tuning(_Contrast):
     """Learning what changes the model itself, whose vectors go through a head that stays as it is."""
 
     def run(self) -> Tuned:
+        """Return the weights that did best on held-out users, the head's among them."""
+        self._head = learn_head(self.train, self.encoder, self.cache, self.settings, self.seed).to(self.encoder.device)
         tuned = super().run()
-        return replace(tuned, weights=joined(tuned.weights, self._learnt.weights))
+        return replace(tuned, weights=joined(tuned.weights, self._head.weights()))
 
     def _model(self) -> Any:
-        self._head = Head.of(self._learnt.weights).to(self.encoder.device)
         return self.encoder.weights()
-
-    @cached_property
-    def _learnt(self) -> Tuned:
-        settings = self.settings.model_copy(update=HEAD)
-        return _Head("Learning a head for", self.train, self.encoder, self.cache, settings, self.seed).run()
 
     def _embed(self, texts: IntArray) -> torch.Tensor:
         """Return the vectors of texts; those of like lengths go through the model together."""

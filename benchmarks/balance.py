@@ -1,0 +1,96 @@
+"""What options against imbalance do to fine-tuning: a head learnt with each, on amazon-art-office/warm.
+
+    python benchmarks/balance.py DATA [--out benchmarks/results/balance.json]
+
+DATA is a folder of atomic files with valid and test behaviours. Every head is learnt on train, from vectors of the
+model as it is; settings of the text signal are chosen on valid, once, without any option; what is measured has learnt
+from train and valid. A target is rare if half of the users are asked for more popular ones. Users' own texts are left
+out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tune import without_user_texts
+
+from kgrec.blending import even_blend
+from kgrec.config import TuneSettings
+from kgrec.measure import HYBRID, measure
+from kgrec.model import HybridModel
+from kgrec.signals.content import Text
+from kgrec.snapshot import Vectors
+from kgrec.split import Split
+from kgrec.text import VectorCache, default_encoder, text_vectors
+from kgrec.text.tune import learn_head
+from kgrec.validate import choose, questions
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "no correction for popularity": {"popularity_correction": False},
+    "weights": {"balance": "weights"},
+    "oversample": {"balance": "oversample"},
+    "undersample": {"balance": "undersample"},
+    "focal 2": {"focal": 2.0},
+}
+K = 10
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/balance.json"))
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    split = without_user_texts(options.data)
+    with_head = {name: headed(split, TuneSettings(**settings)) for name, settings in OPTIONS.items()}
+    chosen = choose(Text, split.train, with_head["none"], questions(split.train, split.valid)).signal.settings
+    result = {
+        "command": " ".join(["python", "benchmarks/balance.py", "DATA/amazon-art-office/warm", *sys.argv[2:]]),
+        "model": default_encoder().name,
+        "settings": chosen.model_dump(),
+        "options": {name: measured(split, Text(chosen), vectors) for name, vectors in with_head.items()},
+    }
+    options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(result, indent=1))
+
+
+def headed(split: Split, settings: TuneSettings) -> Vectors:
+    """Return the text vectors of a graph's nodes behind a head that was learnt in one way."""
+    encoder, cache = default_encoder(), VectorCache()
+    head = learn_head(split.train, encoder, cache, settings)
+    vectors = text_vectors(split.train, encoder, cache)
+    with torch.no_grad():
+        return {label: head(torch.as_tensor(found)).numpy() for label, found in vectors.items()}
+
+
+def measured(split: Split, signal: Text, vectors: Vectors) -> dict[str, float]:
+    """Return what the text signal reaches on test: of all users, and of those asked for rare and for popular items."""
+    final = split.train_and_valid
+    signal.fit(final, vectors)
+    blends = {domain: even_blend(["text"]) for domain in set(final.item_domains)}
+    found = measure(HybridModel(final, {"text": signal}, blends), split, [K])
+    popularity = np.asarray(final.interactions.sum(axis=0)).ravel()
+    test = split.whole.pairs(split.test)
+    ndcg, target, coverage, novelty = [], [], [], []
+    for domain, of in found.items():
+        asked = test[of.user_num].multiply(final.item_domains == domain).tocsr()
+        target.append(asked @ popularity / asked.sum(axis=1).A1)
+        ndcg.append(of.evaluations[HYBRID].per_user[f"NDCG@{K}"])
+        coverage.append(of.evaluations[HYBRID].coverage[K])
+        novelty.append(of.evaluations[HYBRID].novelty[K])
+    every, asked_for = np.concatenate(ndcg), np.concatenate(target)
+    rare = asked_for <= np.median(asked_for)
+    return {
+        f"NDCG@{K}": float(every.mean()),
+        f"NDCG@{K}, rare": float(every[rare].mean()),
+        f"NDCG@{K}, popular": float(every[~rare].mean()),
+        f"Coverage@{K}": float(np.mean(coverage)),
+        f"Novelty@{K}": float(np.mean(novelty)),
+    }
