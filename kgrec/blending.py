@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from kgrec.alone import AloneSignals, Signals, serve_at_home
-from kgrec.hybrid import Blend, activity_of, fit_blend, users_to_learn_from
+from kgrec.hybrid import Blend, fit_blend, users_to_learn_from
 from kgrec.new_items import Knows, NewItems, asks_about_new_items
 from kgrec.newcomers import blend_for_strangers, domains_apart
 from kgrec.snapshot import GraphSnapshot
@@ -31,16 +31,15 @@ def learn_blends(
     even = replace(even_blend(names), new_items=NewItems.even(knows))
     blends = dict.fromkeys(sorted(set(inner.item_domains)), even)
     popularity = np.asarray(inner.interactions.sum(axis=0), dtype=np.float32).ravel()
-    overall, apart = np.diff(inner.interactions.indptr), domains_apart(inner)
+    apart = domains_apart(inner)
     for everybody in asked:
         q = everybody.of(users_to_learn_from(everybody.seen, everybody.relevant, seed))
         scores = [q.scores(signal.scores) for signal in signals.values()]
         if alone and q.domain in alone:
             serve_at_home(alone[q.domain], names, scores, q.user_num, q.seen)
         popular = popularity[q.item_num]
-        activity = activity_of(q.seen, overall[q.user_num])
-        blend = fit_blend(names, scores, q.seen, q.relevant, popular, seed, activity)
-        total = blend.combine(scores, q.seen, popular, activity)
+        blend = fit_blend(names, scores, q.seen, q.relevant, popular, seed)
+        total = blend.combine(scores, q.seen, popular)
         new_items = NewItems.learn(knows, scores, total, q.seen, q.relevant, popular, seed)
         if q.domain in apart:
             blend = replace(blend, newcomers=blend_for_strangers(signals, scores, q.seen, q.relevant, seed))

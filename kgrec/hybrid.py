@@ -109,24 +109,22 @@ class Blend:
         scores: Sequence[FloatArray],
         seen: sp.csr_matrix,
         popularity: npt.NDArray[Any],
-        activity: IntArray | None = None,
     ) -> FloatArray:
         """Return blended scores, float32 [n, n_items].
 
         Args:
             scores: one float32 [n, n_items] for each signal.
-            seen: CSR [n, n_items] of what the users already have.
+            seen: CSR [n, n_items] of what the users already have; its counts are their activity.
             popularity: [n_items], number of train users of each item.
-            activity: int64 [n], see `activity_of`; none: the counts of `seen`.
         """
-        new, counts = _new(seen), np.diff(seen.indptr) if activity is None else activity
+        new = _new(seen)
         if self.newcomers and new.any():
             total = np.empty(scores[0].shape, dtype=np.float32)
             for blend, rows in ((replace(self, newcomers=None), ~new), (self.newcomers, new)):
-                total[rows] = blend.combine([part[rows] for part in scores], seen[rows], popularity, counts[rows])
+                total[rows] = blend.combine([part[rows] for part in scores], seen[rows], popularity)
             return total
         total = np.zeros(scores[0].shape, dtype=np.float32)
-        users, items = self.activity(counts), self.popularity(popularity)
+        users, items = self.activity(np.diff(seen.indptr)), self.popularity(popularity)
         for weight, own in zip(self.weights.T, scores, strict=True):
             if weight.any():
                 z = standardise(own, seen) if weight[1:].any() else None
@@ -140,22 +138,21 @@ class Blend:
         popularity: npt.NDArray[Any],
         rows: IntArray,
         items: IntArray,
-        activity: IntArray | None = None,
     ) -> FloatArray:
         """Return what each signal adds to the scores of m pairs, float32 [m, signals]; a row sums to the score.
 
         Args:
-            scores, seen, popularity, activity: as for `combine`.
+            scores, seen, popularity: as for `combine`.
             rows: int64 [m], row of the pair's user in `scores`.
             items: int64 [m], column of the pair's item.
         """
-        new, counts = _new(seen)[rows], np.diff(seen.indptr) if activity is None else activity
+        new = _new(seen)[rows]
         if self.newcomers and new.any():
             shares = np.empty((len(rows), len(scores)), dtype=np.float32)
             for blend, chosen in ((replace(self, newcomers=None), ~new), (self.newcomers, new)):
-                shares[chosen] = blend.contributions(scores, seen, popularity, rows[chosen], items[chosen], counts)
+                shares[chosen] = blend.contributions(scores, seen, popularity, rows[chosen], items[chosen])
             return shares
-        by_user, by_item = self.activity(counts)[rows], self.popularity(popularity)[items][:, None]
+        by_user, by_item = self.activity(np.diff(seen.indptr))[rows], self.popularity(popularity)[items][:, None]
         parts = [
             weighted(own[rows, items][:, None], standardise(own, seen)[rows, items][:, None], weight, by_user, by_item)
             for weight, own in zip(self.weights.T, scores, strict=True)
@@ -192,7 +189,6 @@ def fit_blend(
     relevant: sp.csr_matrix,
     popularity: npt.NDArray[Any],
     seed: int = 0,
-    activity: IntArray | None = None,
 ) -> Blend:
     """Learn how to blend signals from validation users; the best of them alone is used where that is clearly better.
 
@@ -205,7 +201,6 @@ def fit_blend(
         relevant: CSR [n, n_items] of their validation items; a user without any is left out.
         popularity: [n_items], number of train users of each item.
         seed: makes folds and drawn negatives repeat.
-        activity: int64 [n], see `activity_of`; none: the counts of `seen`.
 
     Raises:
         UsageError: no signal, or no validation item at all.
@@ -213,14 +208,11 @@ def fit_blend(
     if not len(scores) or not relevant.nnz:
         raise UsageError("found no signal or no validation item to learn a blend from; expected at least one of each")
     asked, new = np.diff(relevant.indptr) > 0, _new(seen)
-    counts = np.diff(seen.indptr) if activity is None else activity
     groups = [asked & ~new, asked & new]
     if min(group.sum() for group in groups) < MIN_USERS:
         groups = [asked]
     blends = [
-        _fit_group(
-            names, [part[group] for part in scores], seen[group], relevant[group], popularity, counts[group], seed
-        )
+        _fit_group(names, [part[group] for part in scores], seen[group], relevant[group], popularity, seed)
         for group in groups
     ]
     return replace(blends[0], newcomers=blends[1] if len(blends) > 1 else None)
@@ -232,10 +224,10 @@ def _fit_group(
     seen: sp.csr_matrix,
     relevant: sp.csr_matrix,
     popularity: npt.NDArray[Any],
-    activity: IntArray,
     seed: int,
 ) -> Blend:
     """Learn one blend of all these users, each of whom has a relevant item."""
+    activity = np.diff(seen.indptr)
     scales = Scale.of(activity), Scale.of(popularity)
     alone = np.stack([ndcg_at(part, relevant, seen, K) for part in scores]).astype(np.float64)
     fold = np.random.default_rng(seed).permutation(len(activity)) % FOLDS
@@ -248,28 +240,22 @@ def _fit_group(
     gain = options[kind].ndcg - alone[int(alone.mean(axis=1).argmax())]
     report = {
         "kind": kind,
-        "shares": _shares(blend, scores, seen, popularity, activity),
+        "shares": _shares(blend, scores, seen, popularity),
         "signals": dict(zip(names, alone.mean(axis=1).tolist(), strict=True)),
         "options": {kind: float(option.ndcg.mean()) for kind, option in options.items()},
         "gain": [float(gain.mean()), *bootstrap_interval(gain, seed=seed)],
-        "blend": _mean_ndcg(blend.combine(scores, seen, popularity, activity), relevant, seen),
+        "blend": _mean_ndcg(blend.combine(scores, seen, popularity), relevant, seen),
         "fusion_weights": options["fusion"].weights[0].tolist() if "fusion" in options else [],
     }
     return replace(blend, report=report, reached=options[kind].ndcg)
 
 
 def _shares(
-    blend: Blend,
-    scores: Sequence[FloatArray],
-    seen: sp.csr_matrix,
-    popularity: npt.NDArray[Any],
-    activity: IntArray,
+    blend: Blend, scores: Sequence[FloatArray], seen: sp.csr_matrix, popularity: npt.NDArray[Any]
 ) -> dict[str, float]:
     """Return each signal's share of the deviation of a user's scores, mean over users; shares sum to 1."""
     parts = [replace(blend, weights=blend.weights * one) for one in np.eye(len(blend.signals), dtype=np.float32)]
-    spread = np.array(
-        [part.combine(scores, seen, popularity, activity).std(axis=1).mean(dtype=np.float64) for part in parts]
-    )
+    spread = np.array([part.combine(scores, seen, popularity).std(axis=1).mean(dtype=np.float64) for part in parts])
     shares = (spread / max(spread.sum(), 1e-12)).round(4)
     return dict(zip(blend.signals, shares.tolist(), strict=True))
 
@@ -277,16 +263,6 @@ def _shares(
 def blend_seconds(n_users: int, n_signals: int) -> float:
     """Return roughly how long `fit_blend` takes, in seconds."""
     return SECONDS * min(n_users, MAX_USERS) * n_signals
-
-
-def activity_of(seen: sp.csr_matrix, overall: IntArray) -> IntArray:
-    """Return how much is known of users, int64 [n]: what they have of the domain; of newcomers, what of all domains.
-
-    Args:
-        seen: CSR [n, m] of the domain's items.
-        overall: int64 [n], items of all domains that they have.
-    """
-    return np.where(_new(seen), overall, np.diff(seen.indptr)).astype(np.int64)
 
 
 def _new(seen: sp.csr_matrix) -> npt.NDArray[np.bool_]:

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 
 from kgrec.alone import AloneSignals, serve_at_home
 from kgrec.errors import UsageError
-from kgrec.hybrid import Blend, activity_of
+from kgrec.hybrid import Blend
 from kgrec.signals.base import Signal
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
 
@@ -197,8 +197,7 @@ class HybridModel:
         total = np.zeros(parts[0].shape, dtype=np.float32)
         for domain, items in self.domains.items():
             own, own_seen = self.of_domain(domain, parts, seen)
-            activity = activity_of(own_seen, np.diff(seen.indptr))
-            blended = self.blends[domain].combine(own, own_seen, self.popularity[items], activity)
+            blended = self.blends[domain].combine(own, own_seen, self.popularity[items])
             for new_items, shares in self.new_shares(domain, own, own_seen, blended):
                 blended[:, new_items] = np.maximum(blended[:, new_items], shares.sum(axis=2))
             total[:, items] = blended
@@ -262,9 +261,8 @@ class Scored:
         for domain, items in model.domains.items():
             row, column = np.nonzero((domains == domain) & (item_num >= 0) & users[:, None])
             own, own_seen = model.of_domain(domain, self.parts, self.seen)
-            place, activity = model.place[item_num[row, column]], activity_of(own_seen, np.diff(self.seen.indptr))
-            by_user_and_item = own, own_seen, model.popularity[items]
-            shares[row, column] = model.blends[domain].contributions(*by_user_and_item, row, place, activity)
+            place = model.place[item_num[row, column]]
+            shares[row, column] = model.blends[domain].contributions(own, own_seen, model.popularity[items], row, place)
             for new_items, found in model.new_shares(domain, own, own_seen, self.blended[:, items]):
                 new = new_items[place]
                 at, by_content = (row[new], column[new]), found[row[new], np.cumsum(new_items)[place[new]] - 1]

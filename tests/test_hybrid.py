@@ -10,7 +10,7 @@ import scipy.sparse as sp
 
 from kgrec.errors import UsageError
 from kgrec.evaluate import ndcg_at
-from kgrec.hybrid import Blend, _best, _Option, activity_of, fit_blend
+from kgrec.hybrid import Blend, _best, _Option, fit_blend
 from kgrec.weights import FORMS, Scale, standardise
 
 N_USERS, N_ITEMS = 300, 120
@@ -241,27 +241,6 @@ def test_users_alike_in_activity_have_no_weight_for_it():
     assert not scale(np.full(1000, 3)).any()
     blend = fit_blend("ab", scores[:2], seen, relevant, popularity)
     assert np.abs(blend.weights[FORMS.index("activity")]).max() < 1e-6 * np.abs(blend.weights).max()
-
-
-def test_newcomers_weigh_signals_by_what_they_did_elsewhere():
-    """Of newcomers the first signal knows something if they are active elsewhere, the second as much of all."""
-    (first, second, noise), seen, relevant, popularity = case()
-    new, active = np.arange(N_USERS) % 2 == 0, np.arange(N_USERS) % 4 == 0
-    scores = [np.where((new & ~active)[:, None], noise, 2 * first), second]
-    had = sp.csr_matrix(seen.toarray() * ~new[:, None])
-    activity = activity_of(had, np.where(active, 40, 5))
-    assert (activity[~new] == 6).all()
-    assert (activity[new] == np.where(active, 40, 5)[new]).all()
-
-    def reached(activity):
-        blend = fit_blend("ab", scores, had, relevant, popularity, activity=activity)
-        total = blend.combine(scores, had, popularity, activity)
-        rows, items = np.array([0, 1, 2]), np.array([5, 6, 7])
-        shares = blend.contributions(scores, had, popularity, rows, items, activity)
-        np.testing.assert_allclose(shares.sum(axis=1), total[rows, items], atol=1e-4)
-        return ndcg_at(total, relevant, had, 20)[new].mean()
-
-    assert reached(activity) > reached(None) + 0.02
 
 
 def test_users_who_have_everything_else_can_be_learnt_from():
