@@ -255,13 +255,13 @@ def test_a_fine_tuned_text_model_is_named_in_the_receipt_and_tuned_anew_by_the_n
     config = Config(signals=("popularity", "text"), budget="1s", encoder=str(model("bert")), tune=tune)
     refresh("shop.lbug", with_canaries(), config=config)
     checkpoints = list((tmp_path / "cache" / "tuning").iterdir())
-    assert len(checkpoints) == 1
+    assert len(checkpoints) == 2  # of the head and of the model
     other = tmp_path / "cache" / "tuning" / "other.safetensors"
     keep(other, Progress(), {}, "digest of another schema")
     receipt = forget("shop.lbug", "user", USER)
     [of_run] = receipt["removed"]["runs"].values()
     assert of_run["text model"] == TUNED_STAYS
-    assert receipt["removed"]["cache"]["checkpoints"] == 1
+    assert receipt["removed"]["cache"]["checkpoints"] == 2
     assert list((tmp_path / "cache" / "tuning").iterdir()) == [other]
     assert holding(tmp_path, USER) == []
     with open_store("shop.lbug", read_only=True) as store:
