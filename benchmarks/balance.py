@@ -94,3 +94,7 @@ def measured(split: Split, signal: Text, vectors: Vectors) -> dict[str, float]:
         f"Coverage@{K}": float(np.mean(coverage)),
         f"Novelty@{K}": float(np.mean(novelty)),
     }
+
+
+if __name__ == "__main__":
+    main()
