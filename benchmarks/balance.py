@@ -18,9 +18,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from tune import without_user_texts
+from tune import text_alone, without_user_texts
 
-from kgrec.blending import even_blend
 from kgrec.config import TuneSettings
 from kgrec.measure import HYBRID, measure
 from kgrec.model import HybridModel
@@ -55,7 +54,7 @@ def main() -> None:
         "command": " ".join(["python", "benchmarks/balance.py", "DATA/amazon-art-office/warm", *sys.argv[2:]]),
         "model": default_encoder().name,
         "settings": chosen.model_dump(),
-        "options": {name: measured(split, Text(chosen), vectors) for name, vectors in with_head.items()},
+        "options": {name: measured(split, text_alone(split, chosen, vectors)) for name, vectors in with_head.items()},
     }
     options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=1))
@@ -70,18 +69,14 @@ def headed(split: Split, settings: TuneSettings) -> Vectors:
         return {label: head(torch.as_tensor(found)).numpy() for label, found in vectors.items()}
 
 
-def measured(split: Split, signal: Text, vectors: Vectors) -> dict[str, float]:
+def measured(split: Split, model: HybridModel) -> dict[str, float]:
     """Return what the text signal reaches on test: of all users, and of those asked for rare and for popular items."""
-    final = split.train_and_valid
-    signal.fit(final, vectors)
-    blends = {domain: even_blend(["text"]) for domain in set(final.item_domains)}
-    found = measure(HybridModel(final, {"text": signal}, blends), split, [K])
-    popularity = np.asarray(final.interactions.sum(axis=0)).ravel()
+    found = measure(model, split, [K])
     test = split.whole.pairs(split.test)
     ndcg, target, coverage, novelty = [], [], [], []
     for domain, of in found.items():
-        asked = test[of.user_num].multiply(final.item_domains == domain).tocsr()
-        target.append(asked @ popularity / asked.sum(axis=1).A1)
+        asked = test[of.user_num].multiply(model.train.item_domains == domain).tocsr()
+        target.append(asked @ model.popularity / asked.sum(axis=1).A1)
         ndcg.append(of.evaluations[HYBRID].per_user[f"NDCG@{K}"])
         coverage.append(of.evaluations[HYBRID].coverage[K])
         novelty.append(of.evaluations[HYBRID].novelty[K])

@@ -31,8 +31,9 @@ from kgrec.loading import load
 from kgrec.measure import HYBRID, measure
 from kgrec.model import HybridModel
 from kgrec.schema import Schema
+from kgrec.signals.base import SignalSettings
 from kgrec.signals.content import Text
-from kgrec.snapshot import GraphSnapshot
+from kgrec.snapshot import GraphSnapshot, Vectors
 from kgrec.split import Split, by_given
 from kgrec.text import TransformersEncoder, VectorCache, default_encoder, text_vectors
 from kgrec.text.cache import cache_folder
@@ -96,14 +97,18 @@ def compare(split: Split, settings: TuneSettings) -> dict[str, Any]:
     }
 
 
+def text_alone(split: Split, settings: SignalSettings, vectors: Vectors) -> HybridModel:
+    """Return a model of nothing but the text signal, which has learnt from train and valid."""
+    final = split.train_and_valid
+    signal = Text(settings).fit(final, vectors)
+    return HybridModel(final, {"text": signal}, {domain: even_blend(["text"]) for domain in set(final.item_domains)})
+
+
 def side(split: Split, encoder: TransformersEncoder) -> dict[str, Any]:
     """Return what the text signal reaches with an encoder, on valid and on test."""
     vectors = text_vectors(split.train, encoder, VectorCache())
     choice = choose(Text, split.train, vectors, questions(split.train, split.valid))
-    final = split.train_and_valid
-    signal = Text(choice.signal.settings).fit(final, vectors)
-    blends = {domain: even_blend(["text"]) for domain in set(final.item_domains)}
-    measured = measure(HybridModel(final, {"text": signal}, blends), split, [10])
+    measured = measure(text_alone(split, choice.signal.settings, vectors), split, [10])
     per_user = {domain: found.evaluations[HYBRID].per_user[METRIC] for domain, found in sorted(measured.items())}
     return {
         "settings": choice.signal.settings.model_dump(),

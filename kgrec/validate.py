@@ -26,7 +26,8 @@ K: Final = 20
 """Cut-off of the NDCG that everything is chosen by."""
 
 MAX_SCORES: Final = 60_000_000
-"""At most this many validation scores are held for a signal (240 MB): more users than that add little."""
+"""At most this many validation scores of users at home in a domain are held for a signal (240 MB), and half as many of
+newcomers: more users than that add little."""
 
 SECONDS: Final = 2e-8
 """What scoring takes, roughly, for each score of the cut."""
@@ -75,7 +76,7 @@ class Questions:
 def questions(train: GraphSnapshot, held_out: Behaviours, seed: int = 0) -> list[Questions]:
     """Turn held-out behaviours into questions by domain, a seeded sample of users where there are very many.
 
-    Of those new to the domain, who are few but have a blend of their own, half as many are taken as of the others.
+    Those new to the domain, who are few but have a blend of their own, are sampled apart; see `MAX_SCORES`.
     """
     relevant, seen = train.pairs(held_out), train.interactions
     relevant = relevant - relevant.multiply(seen)

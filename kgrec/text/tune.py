@@ -118,8 +118,8 @@ class _Contrast(Steps):
         padded = torch.cat([vectors, vectors.new_zeros(1, vectors.shape[1])])
         place = np.where(windows.item >= 0, np.searchsorted(items, windows.item), len(texts))
         own = np.where(users >= 0, len(items) + np.cumsum(users >= 0) - 1, len(texts))
-        counts = torch.as_tensor(_counts(windows.item.shape[1]), device=vectors.device)
-        before = counts @ padded[torch.as_tensor(place)] + padded[torch.as_tensor(own)][:, None]
+        recency = torch.as_tensor(_recency(windows.item.shape[1]), device=vectors.device)
+        before = recency @ padded[torch.as_tensor(place)] + padded[torch.as_tensor(own)][:, None]
         some = np.cumsum(windows.item >= 0, axis=1) - 1 + (users >= 0)[:, None] > 0
         row, column = np.nonzero(some & (windows.item >= 0))
         target = windows.item[row, column]
@@ -189,7 +189,7 @@ class _Tuning(_Contrast):
         return self.encoder.tokens(list(self.histories.texts), self.origin.prefix)
 
 
-def _counts(n: int) -> FloatArray:
-    """Return what each of `n` items counts for what comes next, [next, item]; 0 for itself and what comes after."""
+def _recency(n: int) -> FloatArray:
+    """Return what each of `n` items counts for each as the next, float32 [n next, n]; 0 for itself and later ones."""
     lag = np.arange(n)[:, None] - np.arange(n)
     return np.where(lag > 0, FADING ** (lag - 1.0), 0).astype(np.float32)
