@@ -1,5 +1,6 @@
 """Where the `kgrec` command and `python -m kgrec` start: Ctrl-C is answered even while kgrec is being imported."""
 
+import os
 import sys
 
 INTERRUPTED = 130
@@ -7,6 +8,8 @@ INTERRUPTED = 130
 
 def main() -> None:
     """Run the command; an interruption is one line on stderr, never a traceback."""
+    # Threads that wait for one another sleep: two jobs whose threads spin on the same cores hardly get on.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         from kgrec.cli import main as run
 
