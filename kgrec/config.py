@@ -13,7 +13,18 @@ from kgrec.budget import seconds_of
 from kgrec.errors import UsageError
 
 SignalName = Literal[
-    "popularity", "neighbours", "transitions", "spectral", "ials", "ease", "user_ease", "gnn", "paths", "text", "words"
+    "popularity",
+    "neighbours",
+    "transitions",
+    "spectral",
+    "ials",
+    "ease",
+    "user_ease",
+    "bridge",
+    "gnn",
+    "paths",
+    "text",
+    "words",
 ]
 
 Noise = Literal["keep", "weigh", "drop"]

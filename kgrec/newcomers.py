@@ -14,12 +14,11 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from kgrec.hybrid import MIN_USERS, Blend
+from kgrec.signals.at_home import newcomers
 from kgrec.signals.base import Signal
 from kgrec.snapshot import FloatArray, GraphSnapshot
 from kgrec.weights import FORMS, Lists, Scale, softmax_weights
 
-MIN_NEWCOMERS: Final = 50
-"""Users new to a domain below which the cut does not ask about any."""
 ABROAD: Final = 0.3
 """What nearness of content counts for a stranger, where it counts 1 for users at home: nothing can tell how much."""
 SHARE: Final = 0.1
@@ -37,11 +36,10 @@ def as_newcomers(train: GraphSnapshot, seed: int) -> npt.NDArray[np.bool_]:
         seed: makes the draw repeat.
     """
     rng, (here, cells) = np.random.default_rng(seed), train.user_domains
-    elsewhere = here.sum(axis=1, keepdims=True) - here
-    n_new = ((here == 0) & (elsewhere > 0)).sum(axis=0)
-    able = (here > 0) & (elsewhere > 0)
+    n_new = newcomers(train).sum(axis=0)
+    able = (here > 0) & (here.sum(axis=1, keepdims=True) > here)
     taken = np.zeros(here.shape, dtype=bool)
-    for domain in np.flatnonzero(n_new >= MIN_NEWCOMERS):
+    for domain in np.flatnonzero(n_new):
         users = np.flatnonzero(able[:, domain] & ~taken.any(axis=1))
         n = min(int(n_new[domain]), round(SHARE * len(users)))
         taken[rng.permutation(users)[:n], domain] = True

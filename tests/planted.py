@@ -73,8 +73,8 @@ def reverse_messages(patch, split):
 
 
 def positives(patch, split):
-    batches = network._batches
-    patch.setattr(network, "_batches", lambda interactions, *rest: batches(split.whole.interactions, *rest))
+    batches = network.batches
+    patch.setattr(network, "batches", lambda interactions, *rest: batches(split.whole.interactions, *rest))
 
 
 def matrix(patch, split):

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 def signal_kinds(names: Sequence[str]) -> list[type[Signal]]:
     """Return the signals of these names in a fixed order, the costliest last."""
+    from kgrec.signals.cf.bridge import Bridge
     from kgrec.signals.cf.ease import EASE
     from kgrec.signals.cf.ials import IALS
     from kgrec.signals.cf.neighbours import Neighbours
@@ -34,6 +35,7 @@ def signal_kinds(names: Sequence[str]) -> list[type[Signal]]:
         Paths,
         Text,
         Words,
+        Bridge,
         GNN,
     ]
     return [kind for kind in kinds if kind.name in names]

@@ -7,11 +7,26 @@ of a newcomer, and still tells something of others; how much, validation says.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sp
 
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
+
+MIN_NEWCOMERS: Final = 50
+"""Users new to a domain below which nothing is made for such users."""
+
+
+def newcomers(train: GraphSnapshot) -> npt.NDArray[np.bool_]:
+    """Return which users have nothing in each domain yet but something in another, bool [n_users, domains by name].
+
+    False throughout for a domain that fewer than `MIN_NEWCOMERS` are new to.
+    """
+    here = train.user_domains[0] > 0
+    new = ~here & here.any(axis=1, keepdims=True)
+    return np.asarray(new & (new.sum(axis=0) >= MIN_NEWCOMERS))
 
 
 def items_by_domain(train: GraphSnapshot) -> list[IntArray]:

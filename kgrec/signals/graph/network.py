@@ -158,8 +158,9 @@ def _optimise(
     optimiser = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE, fused=True)
     device = network.learned.device
     user_nodes, item_nodes = (torch.from_numpy(nodes).to(device) for nodes in (train.user_nodes, train.item_nodes))
-    batches = _batches(train.interactions, settings.steps, random)
-    for batch in track(batches, "Training the graph network", total=settings.steps):
+    size = batch_size(train.n_items)
+    drawn = batches(train.interactions, settings.steps, size, random)
+    for batch in track(drawn, "Training the graph network", total=settings.steps):
         batch = batch.to(device)
         vectors = network(_dropped(adjacency, settings.edge_dropout, random).to(device))
         users = functional.normalize(vectors.index_select(0, user_nodes[batch.user_nums]))
@@ -189,10 +190,9 @@ def softmax_loss(users: Tensor, items: Tensor, batch: Batch) -> Tensor:
     return (share[:, 0] * torch.logsumexp(logits, dim=1)).sum() - (users * (batch.positives @ items)).sum()
 
 
-def _batches(interactions: sp.csr_matrix, steps: int, random: np.random.Generator) -> Iterator[Batch]:
-    """Yield `steps` batches of users with a history; every user comes once before any comes again."""
+def batches(interactions: sp.csr_matrix, steps: int, size: int, random: np.random.Generator) -> Iterator[Batch]:
+    """Yield `steps` batches of at most `size` users with a history; all come once before any comes again."""
     users = np.flatnonzero(np.diff(interactions.indptr))
-    size = batch_size(interactions.shape[1])
     popularity = np.bincount(interactions.indices, minlength=interactions.shape[1])
     waiting = np.empty(0, dtype=np.int64)
     for _ in range(steps):

@@ -1,0 +1,105 @@
+"""The bridge: what newcomers to a domain take, told from what they did in others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final, Self
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+from pydantic import Field
+
+from kgrec.growth import Growth, moved
+from kgrec.signals.at_home import items_by_domain, newcomers
+from kgrec.signals.base import Grid, Group, Ladder, Signal, SignalSettings
+from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
+
+MAX_USERS: Final = 512
+"""Users of a training step at most."""
+
+
+class BridgeSettings(SignalSettings):
+    """Settings of the bridge."""
+
+    dim: int = Field(128, ge=2, description="Length of an item's vector.")
+    dropout: float = Field(0.5, ge=0, lt=1, description="Share of what a user did elsewhere left out in a step.")
+    steps: int = Field(120, ge=1, description="Training steps.")
+
+
+class Bridge(Signal):
+    """Dot product of the vectors of what a newcomer did elsewhere with an item's, plus how likely the item is at all.
+
+    A linear autoencoder of low rank from items to those of another domain, learnt from users of both under a softmax
+    over the domain's items, with dropout of the input (Liang et al., "Variational Autoencoders for Collaborative
+    Filtering", WWW 2018: Mult-DAE). Other signals learn what goes with what in one another's presence; of a newcomer
+    there is one side alone. Nothing is said of users who have something in the domain.
+    """
+
+    name: ClassVar[str] = "bridge"
+    group: ClassVar[Group] = "cf"
+    Settings = BridgeSettings
+    grid: ClassVar[Grid] = {"steps": Ladder(1.6, 10, 1000), "dropout": (0.7, 0.3)}
+
+    _learnt: dict[str, FloatArray]
+
+    @classmethod
+    def applies(cls, train: GraphSnapshot, vectors: Vectors) -> bool:
+        """Say whether users are new to a domain that others share with another."""
+        return bool(_entered(train))
+
+    @classmethod
+    def cost(cls, settings: Any, train: GraphSnapshot) -> float:
+        """Return roughly how many seconds a fit takes; see `Signal`."""
+        items = sum(len(items_by_domain(train)[domain]) for domain in _entered(train))
+        return float(settings.steps * min(train.n_users, MAX_USERS) * items * (1e-8 + 1.2e-10 * settings.dim))
+
+    def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
+        """Learn from users who have something in the domain and elsewhere."""
+        from kgrec.signals.cf.bridge_training import train_bridge
+
+        return self._take(train, train_bridge(train, _entered(train), self.settings, seed))
+
+    def scores(self, user_nums: IntArray) -> FloatArray:
+        """Return scores of the items of domains that users are new to, 0 of others; float32 [n users, n_items]."""
+        found = np.zeros((len(user_nums), len(self._learnt["bias"])), dtype=np.float32)
+        history = mean_of(self._history[user_nums])
+        for items, is_new in zip(self._domains, self._new[user_nums].T, strict=True):
+            towards = np.asarray(history[is_new] @ self._learnt["source"])
+            found[np.ix_(is_new, items)] = towards @ self._learnt["target"][items].T + self._learnt["bias"][items]
+        return found
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """Return items' vectors as what was done and as what is to be told, `source` and `target`, and their `bias`.
+
+        float32 [n_items, dim], [n_items, dim], [n_items].
+        """
+        return dict(self._learnt)
+
+    def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
+        """Take back what `state` returned."""
+        return self._take(train, dict(state))
+
+    def fold_in(self, growth: Growth) -> Self:
+        """Place what was learnt in a graph that has grown; see `Signal`."""
+        learnt = {name: moved(rows, growth.items) for name, rows in self._learnt.items()}
+        return type(self)(self.settings)._take(growth.new, learnt)
+
+    def _take(self, train: GraphSnapshot, learnt: dict[str, FloatArray]) -> Self:
+        self._learnt, self._history = learnt, train.interactions
+        self._domains, self._new = items_by_domain(train), train.user_domains[0] == 0
+        return self
+
+
+def mean_of(history: sp.csr_matrix) -> sp.csr_matrix:
+    """Return rows divided by the root of how many items they have, float32 CSR."""
+    counts = np.diff(history.indptr)
+    values = history.data * np.repeat(np.maximum(counts, 1) ** -0.5, counts)
+    return sp.csr_matrix((values.astype(np.float32), history.indices, history.indptr), shape=history.shape)
+
+
+def _entered(train: GraphSnapshot) -> list[int]:
+    """Return the domains, by their place among the names, that users of others are new to and some have both."""
+    here = train.user_domains[0] > 0
+    both = (here & (here.sum(axis=1, keepdims=True) > 1)).any(axis=0)
+    return np.flatnonzero(newcomers(train).any(axis=0) & both).tolist()

@@ -1,0 +1,100 @@
+"""Training of the bridge between domains. This file needs torch; import it only where a bridge is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+import torch
+from torch import Tensor, nn
+
+from kgrec.device import best_device
+from kgrec.progress import track
+from kgrec.signals.at_home import items_by_domain
+from kgrec.signals.cf.bridge import MAX_USERS, mean_of
+from kgrec.signals.graph.network import batch_size, batches, csr_tensor, softmax_loss
+from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
+
+SCALE: Final = 0.01
+"""Standard deviation of the first vectors."""
+LEARNING_RATE: Final = 3e-3
+DECAY: Final = 0.3
+"""Weight decay of the vectors; a bias, which says how likely an item is at all, has none."""
+
+
+def train_bridge(train: GraphSnapshot, domains: list[int], settings: Any, seed: int) -> dict[str, FloatArray]:
+    """Learn items' vectors and biases; see `Bridge.state`.
+
+    Args:
+        train: the graph to learn from.
+        domains: those that are to be told from others, by place among the names.
+        settings: `BridgeSettings`.
+        seed: makes the result repeat.
+    """
+    random, device = np.random.default_rng(seed), best_device("cuda")
+    shape = (train.n_items, settings.dim)
+    source, target = (_parameter(random.normal(0, SCALE, shape), device) for _ in range(2))
+    count = np.bincount(train.interactions.indices, minlength=train.n_items)
+    bias = _parameter(np.log1p(count)[:, None], device)
+    optimiser = torch.optim.AdamW(
+        [{"params": [source, target], "weight_decay": DECAY}, {"params": [bias], "weight_decay": 0.0}],
+        lr=LEARNING_RATE,
+        fused=True,
+    )
+    pairs = [_Pairs.of(train, items) for n, items in enumerate(items_by_domain(train)) if n in domains]
+    drawn = [batches(each.here, settings.steps, each.batch_size, random) for each in pairs]
+    for step in track(zip(*drawn, strict=True), "Training the bridge between domains", total=settings.steps):
+        losses = []
+        for each, batch in zip(pairs, step, strict=True):
+            done = _dropped(each.elsewhere[batch.user_nums.numpy()], settings.dropout, random).to(device)
+            users, items = done @ source, each.items.to(device)
+            # The bias is one more dimension, in which all users are 1.
+            users, towards = _with(users, torch.ones_like(users[:, :1])), _with(target[items], bias[items])
+            losses.append(softmax_loss(users, towards, batch.to(device)))
+        optimiser.zero_grad()
+        torch.autograd.backward(losses)
+        optimiser.step()
+    learnt = {"source": source, "target": target, "bias": bias[:, 0]}
+    return {name: tensor.detach().cpu().numpy().copy() for name, tensor in learnt.items()}
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """What users of both did elsewhere, CSR [n_users, n_items], and here, CSR [n_users, m]; the domain's items [m]."""
+
+    elsewhere: sp.csr_matrix
+    here: sp.csr_matrix
+    items: Tensor
+
+    @classmethod
+    def of(cls, train: GraphSnapshot, items: IntArray) -> Self:
+        """Keep the rows of users who have something on both sides; those of others are empty."""
+        is_here = np.isin(np.arange(train.n_items), items).astype(np.float32)
+        elsewhere = train.interactions @ sp.diags(1 - is_here, format="csr")
+        elsewhere.eliminate_zeros()
+        others = sp.diags((np.diff(elsewhere.indptr) > 0).astype(np.float32))
+        here = sp.csr_matrix(others @ train.interactions[:, items])
+        here.eliminate_zeros()
+        return cls(sp.csr_matrix(elsewhere), here, torch.from_numpy(items))
+
+    @property
+    def batch_size(self) -> int:
+        return min(MAX_USERS, batch_size(self.here.shape[1]))
+
+
+def _parameter(values: npt.NDArray[Any], device: str) -> nn.Parameter:
+    return nn.Parameter(torch.from_numpy(values.astype(np.float32)).to(device))
+
+
+def _dropped(history: sp.csr_matrix, dropout: float, random: np.random.Generator) -> Tensor:
+    """Return means of histories without a random part of their items, the rest scaled up to keep the expected sum."""
+    means = mean_of(history)
+    keep = random.random(means.nnz) >= dropout
+    return csr_tensor(means.indptr, means.indices, means.data * keep / (1 - dropout), means.shape)
+
+
+def _with(vectors: Tensor, last: Tensor) -> Tensor:
+    return torch.cat([vectors, last], dim=1)

@@ -1,0 +1,37 @@
+"""Two shops with users of known tastes, some of whom buy in one alone."""
+
+import numpy as np
+import pyarrow as pa
+
+from kgrec.schema import Schema
+from kgrec.snapshot import GraphSnapshot
+from kgrec.tables import GraphTables, check
+
+SCHEMA = Schema.from_dict(
+    {
+        "name": "shops",
+        "nodes": {
+            "User": {"key": "user_id"},
+            "Item": {"key": "item_id", "properties": {"shop": "string"}},
+        },
+        "relationships": {"BOUGHT": {"from": "User", "to": "Item"}},
+        "roles": {"users": "User", "items": "Item", "behaviours": {"BOUGHT": {}}, "domain": "shop"},
+    }
+)
+N_USERS, N_ITEMS, TASTES = 600, 30, 3
+
+
+def shops(n_new):
+    """Users of three tastes who buy three of their ten items in each of two shops; the first `n_new` in one alone."""
+    rng = np.random.default_rng(0)
+    items = {"item_id": [f"{shop}{i:02}" for shop in "ab" for i in range(N_ITEMS)], "shop": list("ab" * N_ITEMS)}
+    items["shop"] = [item[0] for item in items["item_id"]]
+    rows = []
+    for user in range(N_USERS):
+        for shop in "a" if user < n_new else "ab":
+            chosen = rng.choice(np.arange(user % TASTES, N_ITEMS, TASTES), 3, replace=False)
+            rows += [(f"u{user:03}", f"{shop}{item:02}") for item in chosen]
+    users, bought = zip(*rows, strict=True)
+    nodes = {"User": pa.table({"user_id": sorted(set(users))}), "Item": pa.table(items)}
+    edges = {("User", "BOUGHT", "Item"): pa.table({"src": users, "dst": bought})}
+    return GraphSnapshot.from_tables(check(GraphTables(SCHEMA, nodes, edges)))

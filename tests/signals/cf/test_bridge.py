@@ -1,0 +1,84 @@
+"""The bridge tells newcomers to a domain by what they did elsewhere, and learns it from users of both."""
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from shops import TASTES, shops
+
+from kgrec.growth import Growth
+from kgrec.signals.at_home import MIN_NEWCOMERS
+from kgrec.signals.cf import Bridge
+from kgrec.snapshot import GraphSnapshot
+from kgrec.tables import check
+
+N_NEW = 100
+NEW = np.arange(N_NEW)
+QUICK = Bridge.Settings(dim=16, steps=60)
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return shops(n_new=N_NEW)
+
+
+@pytest.fixture(scope="module")
+def bridge(graph):
+    return Bridge(QUICK).fit(graph, {})
+
+
+def share_of_own_taste(graph, signal):
+    """How many newcomers get an item of their taste first."""
+    found = signal.scores(NEW)
+    taste = np.array([int(id_[1:]) % TASTES for id_ in graph.items.ids])
+    listed = graph.item_domains == "b"
+    return (taste[listed][found[:, listed].argmax(axis=1)] == NEW % TASTES).mean()
+
+
+def with_items_of_b_mixed(graph):
+    """The graph in which what anybody did in the shop that some are new to tells nothing."""
+    tables = graph.to_tables()
+    (type_, bought), *_ = tables.edges.items()
+    item = bought["dst"].to_numpy(zero_copy_only=False).copy()
+    in_b = np.flatnonzero([id_.startswith("b") for id_ in item])
+    item[in_b] = item[np.random.default_rng(0).permutation(in_b)]
+    mixed = bought.set_column(bought.column_names.index("dst"), "dst", pa.array(item))
+    return GraphSnapshot.from_tables(check(replace(tables, edges={type_: mixed})))
+
+
+def test_newcomers_get_what_goes_with_what_they_did_elsewhere(graph, bridge):
+    assert share_of_own_taste(graph, bridge) > 0.95
+    assert share_of_own_taste(graph, Bridge(QUICK.model_copy(update={"steps": 1})).fit(graph, {})) < 0.6
+
+
+def test_behaviours_mixed_up_destroy_the_result(graph):
+    mixed = with_items_of_b_mixed(graph)
+    assert share_of_own_taste(mixed, Bridge(QUICK).fit(mixed, {})) < 0.5
+
+
+def test_nothing_is_said_of_users_at_home_and_of_shops_nobody_is_new_to(graph, bridge):
+    scores = bridge.scores(np.arange(graph.n_users))
+    is_b = graph.item_domains == "b"
+    assert not scores[N_NEW:].any()
+    assert not scores[:, ~is_b].any()
+    assert scores[:N_NEW, is_b].all()
+
+
+def test_it_repeats_by_seed_and_survives_state(graph, bridge):
+    expected = bridge.scores(NEW)
+    np.testing.assert_array_equal(Bridge(QUICK).fit(graph, {}).scores(NEW), expected)
+    assert (Bridge(QUICK).fit(graph, {}, seed=1).scores(NEW) != expected).any()
+    np.testing.assert_array_equal(Bridge(QUICK).restore(graph, {}, bridge.state()).scores(NEW), expected)
+    same = bridge.fold_in(Growth(graph, graph, {}))
+    np.testing.assert_array_equal(same.scores(NEW), expected)
+
+
+@pytest.mark.parametrize("n_new", [0, MIN_NEWCOMERS - 1])
+def test_it_does_not_apply_where_hardly_anybody_is_new(n_new):
+    assert not Bridge.applies(shops(n_new), {})
+
+
+def test_it_applies_where_users_are_new_unless_nobody_has_both(graph):
+    assert Bridge.applies(graph, {})
+    assert not Bridge.applies(graph.with_behaviours(graph.behaviours.user_num < N_NEW), {})
