@@ -70,6 +70,17 @@ def interruptible() -> None:
 
 
 @pytest.fixture
+def one_thread() -> Iterator[None]:
+    """One thread of torch: sums of several differ in their last digits from run to run."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
 def kgrec(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     """Runs the `kgrec` command in this process, wide enough that no message is folded."""
     from kgrec.__main__ import main
