@@ -18,12 +18,14 @@ from planted import (
     reverse_messages,
     weights_of_paths,
 )
+from shops import shops
 
 from kgrec import training
 from kgrec.config import Config
 from kgrec.leakage import leaks, without_test
 from kgrec.schema import Schema
 from kgrec.signals import signal_kinds
+from kgrec.signals.cf import Bridge
 from kgrec.snapshot import GraphSnapshot
 from kgrec.split import Split, by_given, by_random, by_time, leave_last_out
 from kgrec.tables import check
@@ -33,7 +35,8 @@ from kgrec.text import VectorCache, describe, text_vectors
 from kgrec.training import train
 from kgrec.validate import questions
 
-ALL = Config().signals
+ALL = tuple(name for name in Config().signals if name != "bridge")
+"""All that can work with one domain."""
 
 
 def encode(snapshot):
@@ -84,6 +87,12 @@ def test_nothing_is_found_where_the_cut_is_made_as_the_test_was(cut):
 @pytest.mark.parametrize("kind", signal_kinds(ALL), ids=lambda kind: kind.name)
 def test_a_signal_that_learnt_from_test_rows_is_named_alone(split, kind):
     assert set(found(split, (kind.name, "popularity"), fit_on_everything(kind))) == {kind.name}
+
+
+def test_a_bridge_that_learnt_from_test_rows_is_found_with_what_was_chosen_by_it():
+    split = by_random(shops(n_new=100), 0.1)
+    assert found(split, ("bridge", "popularity")) == {}
+    assert set(found(split, ("bridge", "popularity"), fit_on_everything(Bridge))) == {"bridge", "settings", "blend"}
 
 
 @pytest.mark.parametrize(

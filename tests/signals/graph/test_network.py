@@ -70,7 +70,8 @@ def test_users_in_small_batches_learn_too(train, monkeypatch):
 
 def test_every_user_comes_once_before_any_comes_again(train, monkeypatch):
     monkeypatch.setattr(network, "MAX_LOGITS", 16 * train.n_items)
-    batches = list(network._batches(train.interactions, 6, np.random.default_rng(0)))
+    size = network.batch_size(train.n_items)
+    batches = list(network.batches(train.interactions, 6, size, np.random.default_rng(0)))
     assert [len(batch.user_nums) for batch in batches] == [16, 16, 8] * 2
     for epoch in (batches[:3], batches[3:]):
         assert sorted(np.concatenate([batch.user_nums for batch in epoch]).tolist()) == list(range(train.n_users))
