@@ -82,3 +82,11 @@ def test_it_does_not_apply_where_hardly_anybody_is_new(n_new):
 def test_it_applies_where_users_are_new_unless_nobody_has_both(graph):
     assert Bridge.applies(graph, {})
     assert not Bridge.applies(graph.with_behaviours(graph.behaviours.user_num < N_NEW), {})
+
+
+def test_the_few_who_are_new_where_hardly_anybody_is_get_what_is_popular():
+    graph = shops(n_new=5)
+    scores = Bridge(QUICK).fit(graph, {}).scores(np.arange(5))
+    counts = np.bincount(graph.interactions.indices, minlength=graph.n_items)
+    is_b = graph.item_domains == "b"
+    np.testing.assert_allclose(scores[:, is_b], np.tile(np.log1p(counts[is_b]), (5, 1)), atol=0.1)
