@@ -63,7 +63,7 @@ class Bridge(Signal):
     def scores(self, user_nums: IntArray) -> FloatArray:
         """Return scores of the items of domains that users are new to, 0 of others; float32 [n users, n_items]."""
         found = np.zeros((len(user_nums), len(self._learnt["bias"])), dtype=np.float32)
-        history = mean_of(self._history[user_nums])
+        history = over_root_length(self._history[user_nums])
         for items, is_new in zip(self._domains, self._new[user_nums].T, strict=True):
             towards = np.asarray(history[is_new] @ self._learnt["source"])
             found[np.ix_(is_new, items)] = towards @ self._learnt["target"][items].T + self._learnt["bias"][items]
@@ -91,7 +91,7 @@ class Bridge(Signal):
         return self
 
 
-def mean_of(history: sp.csr_matrix) -> sp.csr_matrix:
+def over_root_length(history: sp.csr_matrix) -> sp.csr_matrix:
     """Return rows divided by the root of how many items they have, float32 CSR."""
     counts = np.diff(history.indptr)
     values = history.data * np.repeat(np.maximum(counts, 1) ** -0.5, counts)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from kgrec.device import best_device
 from kgrec.progress import track
 from kgrec.signals.at_home import items_by_domain
-from kgrec.signals.cf.bridge import MAX_USERS, mean_of
+from kgrec.signals.cf.bridge import MAX_USERS, over_root_length
 from kgrec.signals.graph.network import batch_size, batches, csr_tensor, softmax_loss
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
 
@@ -26,13 +26,16 @@ DECAY: Final = 0.3
 
 
 def train_bridge(train: GraphSnapshot, domains: list[int], settings: Any, seed: int) -> dict[str, FloatArray]:
-    """Learn items' vectors and biases; see `Bridge.state`.
+    """Learn the vectors of items and how likely each is at all; see `Bridge.state`.
 
     Args:
         train: the graph to learn from.
         domains: those that are to be told from others, by place among the names.
         settings: `BridgeSettings`.
         seed: makes the result repeat.
+
+    Returns:
+        `source` and `target`, float32 [n_items, dim], and `bias`, float32 [n_items].
     """
     random, device = np.random.default_rng(seed), best_device("cuda")
     shape = (train.n_items, settings.dim)
@@ -82,6 +85,7 @@ class _Pairs:
 
     @property
     def batch_size(self) -> int:
+        """Users of a step."""
         return min(MAX_USERS, batch_size(self.here.shape[1]))
 
 
@@ -90,10 +94,10 @@ def _parameter(values: npt.NDArray[Any], device: str) -> nn.Parameter:
 
 
 def _dropped(history: sp.csr_matrix, dropout: float, random: np.random.Generator) -> Tensor:
-    """Return means of histories without a random part of their items, the rest scaled up to keep the expected sum."""
-    means = mean_of(history)
-    keep = random.random(means.nnz) >= dropout
-    return csr_tensor(means.indptr, means.indices, means.data * keep / (1 - dropout), means.shape)
+    """Return histories, scaled, without a random part of their items; the rest goes up to keep the expected sum."""
+    scaled = over_root_length(history)
+    keep = random.random(scaled.nnz) >= dropout
+    return csr_tensor(scaled.indptr, scaled.indices, scaled.data * keep / (1 - dropout), scaled.shape)
 
 
 def _with(vectors: Tensor, last: Tensor) -> Tensor:
