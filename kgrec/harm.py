@@ -41,6 +41,7 @@ def check_domains(
     seed: int,
     budget: Budget,
     chosen: Mapping[str, Choice],
+    newcomers: Signals,
 ) -> dict[str, Checked]:
     """Compare, for each domain of several, what is learnt from all with what is learnt from that domain alone.
 
@@ -59,7 +60,10 @@ def check_domains(
         else:
             own = fit_alone(signals, inner, q.domain, vectors, seed)
             ways = {ITSELF: own, EITHER: _better_alone(signals, own, q)}
-            learnt = {w: learn_blends(signals, inner, [q], seed, {q.domain: of})[q.domain] for w, of in ways.items()}
+            learnt = {
+                way: learn_blends(signals, inner, [q], seed, {q.domain: of}, newcomers)[q.domain]
+                for way, of in ways.items()
+            }
             options = {EVERYTHING: blends[q.domain], **learnt}
             checked[q.domain] = _compared(q.domain, options, {EVERYTHING: {}, **ways}, seed)
     return checked

@@ -59,7 +59,7 @@ def leaks(split: Split, trained: Trained, config: Config, encode: Encode, fit_on
     model, clean = trained.model, parts.final
     asked = questions(parts.inner, parts.held_out, config.seed)
     again = refit(model.signals, clean, trained.vectors, config.seed)
-    of_cut, alone_of_cut = signals_of_cut(trained, parts, encode, config.seed)
+    of_cut, *instead = signals_of_cut(trained, parts, encode, config.seed)
     found = [
         ("graph", _in_graph(model.train, clean, split)),
         ("relationships", _in_relationships(model.train, split)),
@@ -71,7 +71,7 @@ def leaks(split: Split, trained: Trained, config: Config, encode: Encode, fit_on
         *_in_alone(model, clean, trained.vectors, config.seed),
         ("statistics", _in_statistics(model, HybridModel(clean, again, model.blends))),
         ("settings", _in_settings(trained.choices["signals"], of_cut, asked)),
-        ("blend", _in_blends(model.blends, learn_blends(of_cut, parts.inner, asked, config.seed, alone_of_cut))),
+        ("blend", _in_blends(model.blends, learn_blends(of_cut, parts.inner, asked, config.seed, *instead))),
     ]
     rows = [rows.assign(stage=stage) for stage, rows in found if len(rows)]
     return pd.concat(rows, ignore_index=True)[COLUMNS] if rows else pd.DataFrame(columns=COLUMNS)

@@ -14,6 +14,7 @@ import scipy.sparse as sp
 from kgrec.alone import AloneSignals, serve_at_home
 from kgrec.errors import UsageError
 from kgrec.hybrid import Blend
+from kgrec.newcomer_signals import serve_newcomers
 from kgrec.signals.base import Signal
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
 
@@ -33,6 +34,7 @@ class HybridModel:
         blends: domain → how that domain's scores are blended.
         came_later: ids of items that came after the fit.
         alone: domain → signals that learnt from it alone, and serve those at home in it; see kgrec/alone.py.
+        newcomers: name → signal that serves those new to a domain instead; see kgrec/newcomer_signals.py.
         second: orders the best items of those with behaviours once more; see kgrec/rerank.py.
     """
 
@@ -41,6 +43,7 @@ class HybridModel:
     blends: Mapping[str, Blend]
     came_later: frozenset[str] = frozenset()
     alone: AloneSignals = field(default_factory=dict)
+    newcomers: Mapping[str, Signal] = field(default_factory=dict)
     second: SecondStage | None = None
 
     @cached_property
@@ -163,12 +166,15 @@ class HybridModel:
     def _parts(self, user_nums: IntArray, seen: sp.csr_matrix) -> list[FloatArray]:
         """Return the scores of each signal, float32 [n, n_items]."""
         parts = [signal.scores(user_nums) for signal in self.signals.values()]
-        for domain, signals in self.alone.items():
+        if not self.alone and not self.newcomers:
+            return parts
+        parts, names = [part.copy() for part in parts], list(self.signals)
+        for domain, items in self.domains.items():
             own, own_seen = self.of_domain(domain, parts, seen)
-            serve_at_home(signals, list(self.signals), own, user_nums, own_seen)
-            parts = [part.copy() for part in parts]
+            serve_at_home(self.alone.get(domain, {}), names, own, user_nums, own_seen)
+            serve_newcomers(self.newcomers, names, own, user_nums, own_seen, items)
             for part, columns in zip(parts, own, strict=True):
-                part[:, self.domains[domain]] = columns
+                part[:, items] = columns
         return parts
 
     def score_texts(self, texts: Sequence[str], vectors: FloatArray) -> Scored:

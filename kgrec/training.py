@@ -19,6 +19,7 @@ from kgrec.errors import UsageError
 from kgrec.harm import check_domains, several_domains
 from kgrec.hybrid import Blend, blend_seconds
 from kgrec.model import HybridModel
+from kgrec.newcomer_signals import asked_as_newcomers, better_for_newcomers
 from kgrec.newcomers import as_newcomers
 from kgrec.noise import without_noise
 from kgrec.progress import say
@@ -56,8 +57,9 @@ class Trained:
     Attributes:
         model: the hybrid.
         vectors: text vectors of the graph it learnt from.
-        choices: "signals": signal → settings chosen and tried; "blends": domain → how the blend came about; "domains":
-            domain → whether other domains harm it, see kgrec/harm.py; "rerank": how the second stage came about.
+        choices: "signals": signal → settings chosen and tried; "newcomers": the same of those that serve newcomers;
+            "blends": domain → how the blend came about; "domains": domain → whether other domains harm it, see
+            kgrec/harm.py; "rerank": how the second stage came about.
         seconds: stage → wall seconds.
         tuned: what fine-tuning made of the text model's weights; None where the model was used as it is.
     """
@@ -113,19 +115,22 @@ def train(
         vectors = encode(inner)
     asked = questions(inner, parts.held_out, config.seed)
     with watch.stage("choose"):
-        chosen = _choose_all(inner, vectors, asked, config, budget)
-    signals = {name: choice.signal for name, choice in chosen.items()}
+        as_new = asked_as_newcomers(asked)
+        chosen = _choose_all(inner, vectors, asked, config, budget, n_searches=2 if as_new else 1)
+        signals = {name: choice.signal for name, choice in chosen.items()}
+        chosen_for_new = _choose_for_newcomers(signals, inner, vectors, as_new, config, budget)
+    newcomers = {name: choice.signal for name, choice in chosen_for_new.items()}
     with watch.stage("blend"):
-        blends = learn_blends(signals, inner, asked, config.seed)
+        blends = learn_blends(signals, inner, asked, config.seed, newcomers=newcomers)
     with watch.stage("check domains"):
-        checked = check_domains(signals, inner, vectors, asked, blends, config.seed, budget, chosen)
+        checked = check_domains(signals, inner, vectors, asked, blends, config.seed, budget, chosen, newcomers)
     blends |= {domain: c.blend for domain, c in checked.items() if c.blend}
     alone = {domain: c.alone for domain, c in checked.items() if c.blend}
     second, found = None, dict[str, Any]()
     if config.rerank and reader:
         from kgrec.rerank import learn_second_stage
 
-        first = HybridModel(inner, signals, blends, alone=alone)
+        first = HybridModel(inner, signals, blends, alone=alone, newcomers=newcomers)
         with watch.stage("rerank"):
             second, found = learn_second_stage(first, asked, config.rerank, config.seed, reader)
     if final is not inner:
@@ -133,10 +138,15 @@ def train(
             vectors = encode(final)
         with watch.stage("fit"):
             signals = refit(signals, final, vectors, config.seed)
+            newcomers = refit(newcomers, final, vectors, config.seed)
             alone = {domain: fit_alone(own, final, domain, vectors, config.seed) for domain, own in alone.items()}
-    choices = {**_describe(chosen, blends), "domains": {domain: c.report for domain, c in checked.items()}}
+    choices = {
+        **_describe(chosen, chosen_for_new, blends),
+        "domains": {domain: c.report for domain, c in checked.items()},
+    }
     choices |= {"rerank": found} if found else {}
-    model = HybridModel(final, signals, blends, alone=alone, second=second and second.of(final))
+    second = second and second.of(final)
+    model = HybridModel(final, signals, blends, alone=alone, newcomers=newcomers, second=second)
     return Trained(model, vectors, choices, watch.seconds)
 
 
@@ -170,7 +180,7 @@ def parts_of(split: Split, config: Config, fit_on: FitOn) -> Parts:
 
 
 def _choose_all(
-    inner: GraphSnapshot, vectors: Vectors, asked: list[Questions], config: Config, budget: Budget
+    inner: GraphSnapshot, vectors: Vectors, asked: list[Questions], config: Config, budget: Budget, n_searches: int
 ) -> dict[str, Choice]:
     kinds = [kind for kind in signal_kinds(config.signals) if kind.applies(inner, vectors)]
     if not kinds:
@@ -184,9 +194,30 @@ def _choose_all(
     chosen = {}
     for n_done, kind in enumerate(kinds):
         say(f"choosing settings of {kind.name}")
-        choice = choose(kind, inner, vectors, asked, config.seed, budget.allowance(len(kinds) - n_done))
+        allowance = budget.allowance(n_searches * len(kinds) - n_done)
+        choice = choose(kind, inner, vectors, asked, config.seed, allowance)
         chosen[kind.name] = choice
         budget.reserve(times * choice.seconds)
+    return chosen
+
+
+def _choose_for_newcomers(
+    signals: Mapping[str, Signal],
+    inner: GraphSnapshot,
+    vectors: Vectors,
+    asked: list[Questions],
+    config: Config,
+    budget: Budget,
+) -> dict[str, Choice]:
+    """Choose settings once more, by the questions of newcomers; those that do no better for them are left out."""
+    chosen = {}
+    for n_done, (name, signal) in enumerate(signals.items() if asked else ()):
+        say(f"choosing settings of {name} for newcomers")
+        allowance = budget.allowance(len(signals) - n_done)
+        choice = choose(type(signal), inner, vectors, asked, config.seed, allowance)
+        if better_for_newcomers(choice.signal, signal, asked):
+            chosen[name] = choice
+            budget.reserve(choice.seconds)
     return chosen
 
 
@@ -211,36 +242,43 @@ def refit_model(trained: Trained, train: GraphSnapshot, vectors: Vectors, seed: 
     watch, model = Stopwatch(), trained.model
     with watch.stage("fit"):
         signals = refit(model.signals, train, vectors, seed)
+        newcomers = refit(model.newcomers, train, vectors, seed)
         there = set(train.item_domains)
         alone = {d: fit_alone(own, train, d, vectors, seed) for d, own in model.alone.items() if d in there}
     blends = {domain: even_blend(list(signals)) for domain in sorted(there - set(model.blends))}
     second = model.second and model.second.of(train)
-    again = HybridModel(train, signals, {**model.blends, **blends}, alone=alone, second=second)
+    blends = {**model.blends, **blends}
+    again = HybridModel(train, signals, blends, alone=alone, newcomers=newcomers, second=second)
     return replace(trained, model=again, vectors=vectors, seconds=watch.seconds)
 
 
 def signals_of_cut(
     trained: Trained, parts: Parts, encode: Encode, seed: int
-) -> tuple[Mapping[str, Signal], AloneSignals]:
+) -> tuple[Mapping[str, Signal], AloneSignals, Mapping[str, Signal]]:
     """Return the signals that the blends were learnt from: the final ones, fitted again where they have seen more.
 
-    Those of domains that are learnt from alone come second; see `HybridModel.alone`.
+    Those of domains that are learnt from alone come second, those for newcomers third; see `HybridModel`.
     """
     model, inner = trained.model, parts.inner
     if parts.final is inner:
-        return model.signals, model.alone
+        return model.signals, model.alone, model.newcomers
     vectors = encode(inner)
     alone = {domain: fit_alone(own, inner, domain, vectors, seed) for domain, own in model.alone.items()}
-    return refit(model.signals, inner, vectors, seed), alone
+    return refit(model.signals, inner, vectors, seed), alone, refit(model.newcomers, inner, vectors, seed)
 
 
-def _describe(chosen: Mapping[str, Choice], blends: Mapping[str, Blend]) -> dict[str, Any]:
-    signals = {
-        name: {"settings": c.signal.settings.model_dump(), "ndcg": c.ndcg, "tried": c.tried}
-        for name, c in chosen.items()
-    }
+def _describe(
+    chosen: Mapping[str, Choice], for_new: Mapping[str, Choice], blends: Mapping[str, Blend]
+) -> dict[str, Any]:
+    signals, new_signals = (
+        {
+            name: {"settings": c.signal.settings.model_dump(), "ndcg": c.ndcg, "tried": c.tried}
+            for name, c in choices.items()
+        }
+        for choices in (chosen, for_new)
+    )
     reports = {domain: blend.report for domain, blend in blends.items()}
     newcomers = {
         f"newcomers to {domain}": blend.newcomers.report for domain, blend in blends.items() if blend.newcomers
     }
-    return {"signals": signals, "blends": {**reports, **newcomers}}
+    return {"signals": signals, "newcomers": new_signals, "blends": {**reports, **newcomers}}
