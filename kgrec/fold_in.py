@@ -109,5 +109,6 @@ def fold_in(trained: Trained, train: GraphSnapshot, vectors: Vectors) -> Trained
     later = (old.came_later | set(train.items.ids[growth.items < 0])) & set(train.items.ids)
     alone = fold_in_alone(old.alone, growth)
     second = old.second and old.second.of(train)
-    model = HybridModel(train, signals, {**old.blends, **blends}, frozenset(later), alone, second)
+    newcomers = {name: signal.fold_in(growth) for name, signal in old.newcomers.items()}
+    model = HybridModel(train, signals, {**old.blends, **blends}, frozenset(later), alone, newcomers, second)
     return replace(trained, model=model, vectors=vectors)

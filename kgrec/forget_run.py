@@ -84,17 +84,23 @@ def _relearnt(model: Recommender, train: GraphSnapshot) -> tuple[Trained, set[st
     """Return what was trained, for a graph that has lost nodes, and the signals that were learnt again."""
     old = model.model
     vectors = text_vectors(train, model.encoder, model.known_texts)
-    again = refit(_quickest(old.signals, train), train, vectors, model.config.seed)
+    learnt, learnt_for_new = (
+        refit(_quickest(signals, train), train, vectors, model.config.seed) for signals in (old.signals, old.newcomers)
+    )
     growth = Growth(old.train, train, vectors)
-    signals = {name: again[name] if name in again else old.signals[name].fold_in(growth) for name in old.signals}
+    signals, newcomers = (
+        {name: now[name] if name in now else signal.fold_in(growth) for name, signal in before.items()}
+        for before, now in ((old.signals, learnt), (old.newcomers, learnt_for_new))
+    )
     blends = {domain: blend for domain, blend in old.blends.items() if domain in train.item_domains}
     alone = {
-        domain: own | fit_alone({x: own[x] for x in own if x in again}, train, domain, vectors, model.config.seed)
+        domain: own | fit_alone({x: own[x] for x in own if x in learnt}, train, domain, vectors, model.config.seed)
         for domain, own in fold_in_alone(old.alone, growth).items()
     }
     second = old.second and old.second.of(train)
-    hybrid = HybridModel(train, signals, blends, old.came_later & set(train.items.ids), alone, second)
-    return replace(model.trained, model=hybrid, vectors=vectors), set(again)
+    hybrid = HybridModel(train, signals, blends, old.came_later & set(train.items.ids), alone, newcomers, second)
+    again = learnt.keys() - (old.newcomers.keys() - learnt_for_new.keys())
+    return replace(model.trained, model=hybrid, vectors=vectors), again
 
 
 def _quickest(signals: Mapping[str, Signal], train: GraphSnapshot) -> dict[str, Signal]:

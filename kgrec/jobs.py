@@ -153,11 +153,12 @@ def choices_table(run: Run) -> pd.DataFrame:
         RunError: the choices are missing or damaged.
     """
     rows: list[tuple[str, float, float | None, str, bool]] = []
-    for name, found in run.choices.get("signals", {}).items():
-        for tried in found["tried"]:
-            what = _differences(tried["settings"], found["tried"][0]["settings"])
-            chosen = tried["settings"] == found["settings"] and not tried.get("half")
-            rows.append((name, tried["ndcg"], tried["seconds"], what, chosen))
+    for part, of in (("signals", ""), ("newcomers", " for newcomers")):
+        for name, found in run.choices.get(part, {}).items():
+            for tried in found["tried"]:
+                what = _differences(tried["settings"], found["tried"][0]["settings"])
+                chosen = tried["settings"] == found["settings"] and not tried.get("half")
+                rows.append((name + of, tried["ndcg"], tried["seconds"], what, chosen))
     for domain, report in run.choices.get("blends", {}).items():
         options = report.get("options", {})
         rows += [

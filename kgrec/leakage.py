@@ -18,6 +18,7 @@ from kgrec.blending import learn_blends
 from kgrec.config import Config
 from kgrec.hybrid import Blend
 from kgrec.model import HybridModel
+from kgrec.newcomer_signals import asked_as_newcomers
 from kgrec.rank import BATCH_BYTES
 from kgrec.signals.base import Signal
 from kgrec.snapshot import Behaviours, GraphSnapshot, IntArray, Vectors
@@ -59,7 +60,8 @@ def leaks(split: Split, trained: Trained, config: Config, encode: Encode, fit_on
     model, clean = trained.model, parts.final
     asked = questions(parts.inner, parts.held_out, config.seed)
     again = refit(model.signals, clean, trained.vectors, config.seed)
-    of_cut, *instead = signals_of_cut(trained, parts, encode, config.seed)
+    of_cut, alone_of_cut, newcomers_of_cut = signals_of_cut(trained, parts, encode, config.seed)
+    blends = learn_blends(of_cut, parts.inner, asked, config.seed, alone_of_cut, newcomers_of_cut)
     found = [
         ("graph", _in_graph(model.train, clean, split)),
         ("relationships", _in_relationships(model.train, split)),
@@ -69,9 +71,11 @@ def leaks(split: Split, trained: Trained, config: Config, encode: Encode, fit_on
         ("text vectors", _in_text(trained.vectors, encode(clean), clean)),
         *((name, _in_scores(signal, again[name], clean)) for name, signal in model.signals.items()),
         *_in_alone(model, clean, trained.vectors, config.seed),
+        *_in_newcomers(model, clean, trained.vectors, config.seed),
         ("statistics", _in_statistics(model, HybridModel(clean, again, model.blends))),
         ("settings", _in_settings(trained.choices["signals"], of_cut, asked)),
-        ("blend", _in_blends(model.blends, learn_blends(of_cut, parts.inner, asked, config.seed, *instead))),
+        ("settings", _in_settings(trained.choices["newcomers"], newcomers_of_cut, asked_as_newcomers(asked))),
+        ("blend", _in_blends(model.blends, blends)),
     ]
     rows = [rows.assign(stage=stage) for stage, rows in found if len(rows)]
     return pd.concat(rows, ignore_index=True)[COLUMNS] if rows else pd.DataFrame(columns=COLUMNS)
@@ -174,6 +178,14 @@ def _in_alone(model: HybridModel, clean: GraphSnapshot, vectors: Vectors, seed: 
         again, own = fit_alone(signals, clean, domain, vectors, seed), alone(clean, domain)
         found += [(f"{name}, {domain} alone", _in_scores(signals[name], again[name], own)) for name in signals]
     return found
+
+
+def _in_newcomers(
+    model: HybridModel, clean: GraphSnapshot, vectors: Vectors, seed: int
+) -> list[tuple[str, pd.DataFrame]]:
+    """Compare the signals that serve newcomers: stage → what was found."""
+    again = refit(model.newcomers, clean, vectors, seed)
+    return [(f"{name}, newcomers", _in_scores(signal, again[name], clean)) for name, signal in model.newcomers.items()]
 
 
 def _in_statistics(model: HybridModel, clean: HybridModel) -> pd.DataFrame:

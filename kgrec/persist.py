@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -39,6 +39,7 @@ FACTS: Final = (
     "seconds",
     "came_later",
     "alone",
+    "newcomers",
     "tuned",
     "second",
 )
@@ -66,12 +67,13 @@ def save_model(
         "digests": {"train": model.train.digest, "schema": model.train.schema.digest},
         "labels": list(model.train.nodes),
         "edge_types": edge_types,
-        "settings": {name: signal.settings.model_dump(mode="json") for name, signal in model.signals.items()},
+        "settings": _settings(model.signals),
         "blends": {domain: blend.to_dict() for domain, blend in model.blends.items()},
         "seconds": trained.seconds,
         "came_later": sorted(model.came_later),
         "tuned": trained.tuned and trained.tuned.to_dict(),
         "alone": {domain: list(signals) for domain, signals in model.alone.items()},
+        "newcomers": _settings(model.newcomers),
         "second": model.second and model.second.to_dict(),
     }
     stored = {f"nodes-{label}": table for label, table in model.train.nodes.items()}
@@ -79,6 +81,7 @@ def save_model(
     arrays = {f"signal-{name}": signal.state() for name, signal in model.signals.items()}
     for i, signals in enumerate(model.alone.values()):
         arrays |= {f"alone-{i}-{name}": signal.state() for name, signal in signals.items()}
+    arrays |= {f"newcomers-{name}": signal.state() for name, signal in model.newcomers.items()}
     arrays["vectors"] = dict(trained.vectors)
     if trained.tuned:
         arrays["tuned"] = dict(trained.tuned.weights)
@@ -121,13 +124,21 @@ def load_tuned(run: Run) -> Tuned | None:
 def _restore(run: Run) -> Trained:
     train = _snapshot(run)
     vectors = run.arrays("vectors")
-    signals = _signals(run, "signal", list(run.info["settings"]), train, vectors)
+    settings = run.info["settings"]
+    signals = _signals(run, "signal", settings, train, vectors)
+    newcomers = _signals(run, "newcomers", run.info.get("newcomers", {}), train, vectors)
     only = {
-        domain: _signals(run, f"alone-{i}", names, alone(train, domain), vectors_alone(train, domain, vectors))
+        domain: _signals(
+            run,
+            f"alone-{i}",
+            {name: settings[name] for name in names},
+            alone(train, domain),
+            vectors_alone(train, domain, vectors),
+        )
         for i, (domain, names) in enumerate(run.info.get("alone", {}).items())
     }
     blends = {domain: Blend.from_dict(values) for domain, values in run.info["blends"].items()}
-    model = HybridModel(train, signals, blends, frozenset(run.info["came_later"]), only)
+    model = HybridModel(train, signals, blends, frozenset(run.info["came_later"]), only, newcomers)
     return Trained(model, vectors, run.choices, run.info["seconds"], load_tuned(run))
 
 
@@ -140,12 +151,18 @@ def _second(run: Run, config: Config, train: GraphSnapshot, encoder: TextEncoder
     return SecondStage.from_dict(values, run.arrays("second"), train, config, encoder)
 
 
-def _signals(run: Run, prefix: str, names: Sequence[str], train: GraphSnapshot, vectors: Vectors) -> dict[str, Signal]:
-    """Read signals of the run's settings that learnt from `train`; their arrays are called `prefix`-NAME."""
+def _settings(signals: Mapping[str, Signal]) -> dict[str, Any]:
+    return {name: signal.settings.model_dump(mode="json") for name, signal in signals.items()}
+
+
+def _signals(
+    run: Run, prefix: str, settings: Mapping[str, Any], train: GraphSnapshot, vectors: Vectors
+) -> dict[str, Signal]:
+    """Read signals, name → settings, that learnt from `train`; their arrays are called `prefix`-NAME."""
     found = {}
-    for kind in signal_kinds(names):
-        settings = kind.Settings.model_validate(run.info["settings"][kind.name])
-        found[kind.name] = kind(settings).restore(train, vectors, run.arrays(f"{prefix}-{kind.name}"))
+    for kind in signal_kinds(list(settings)):
+        restored = kind(kind.Settings.model_validate(settings[kind.name]))
+        found[kind.name] = restored.restore(train, vectors, run.arrays(f"{prefix}-{kind.name}"))
     return found
 
 

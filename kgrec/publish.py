@@ -62,6 +62,7 @@ def check_complete(run: Run) -> None:
         *(["tuned"] if run.info["tuned"] else []),
     ]
     arrays += [f"alone-{i}-{name}" for i, names in enumerate(run.info["alone"].values()) for name in names]
+    arrays += [f"newcomers-{name}" for name in run.info.get("newcomers", {})]
     files += [f"arrays/{name}.safetensors" for name in arrays]
     gone = [name for name in files if not (run.folder / name).is_file()]
     if gone:

@@ -1,0 +1,180 @@
+"""Signals for newcomers: settings of their own, where what is best for users at home is not what is best for them."""
+
+import copy
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from shops import N_ITEMS, SCHEMA, shops
+
+from kgrec.config import Config
+from kgrec.errors import RunError
+from kgrec.fold_in import fold_in
+from kgrec.forget_run import rewrite, without
+from kgrec.jobs import choices_table
+from kgrec.leakage import leaks
+from kgrec.newcomer_signals import asked_as_newcomers, better_for_newcomers
+from kgrec.persist import load_model, save_model
+from kgrec.publish import check_complete
+from kgrec.schema import Schema
+from kgrec.signals.at_home import MIN_NEWCOMERS
+from kgrec.snapshot import GraphSnapshot
+from kgrec.split import latest_of_users, uncut
+from kgrec.tables import GraphTables, check
+from kgrec.training import parts_of, refit, train
+from kgrec.validate import questions
+
+CONFIG = Config.checked({"signals": ["popularity", "neighbours"]})
+N_USERS, N_NEW, OLD, LATE = 600, 100, 5, 3
+
+
+def changed_fashion():
+    """In shop b all buy five things of the old fashion, then three of the late one; the first hundred buy in a alone.
+
+    What comes next for those at home is late, and what newcomers want is, most of it, old.
+    """
+    rng, half = np.random.default_rng(0), N_ITEMS // 2
+    rows = []
+    for user in range(N_USERS):
+        bought = [f"a{item:02}" for item in rng.choice(N_ITEMS, 8, replace=False)]
+        rows += [(f"u{user:03}", item, time) for time, item in enumerate(bought)]
+        if user >= N_NEW:
+            old, late = rng.choice(half, OLD, replace=False), half + rng.choice(half, LATE, replace=False)
+            rows += [(f"u{user:03}", f"b{item:02}", time) for time, item in enumerate([*old, *late])]
+    users, items, times = zip(*rows, strict=True)
+    ids = [f"{shop}{i:02}" for shop in "ab" for i in range(N_ITEMS)]
+    schema = SCHEMA.to_dict()
+    schema["relationships"]["BOUGHT"]["properties"] = {"at": "datetime"}
+    schema["roles"]["behaviours"]["BOUGHT"] = {"time": "at"}
+    nodes = {
+        "User": pa.table({"user_id": sorted(set(users))}),
+        "Item": pa.table({"item_id": ids, "shop": [item[0] for item in ids]}),
+    }
+    at = [datetime(2024, 1, 1) + timedelta(days=time) for time in times]
+    edges = {("User", "BOUGHT", "Item"): pa.table({"src": users, "dst": items, "at": at})}
+    return GraphSnapshot.from_tables(check(GraphTables(Schema.from_dict(schema), nodes, edges)))
+
+
+@pytest.fixture(scope="module")
+def split():
+    return latest_of_users(changed_fashion(), 0.1)
+
+
+@pytest.fixture(scope="module")
+def trained(split):
+    return train(split, CONFIG, lambda _: {}, "train")
+
+
+def everyone(model):
+    return model.score(np.arange(model.train.n_users)).total
+
+
+def of_shop_b(model):
+    return np.flatnonzero(model.train.item_domains == "b")
+
+
+def test_settings_are_chosen_for_newcomers_by_what_newcomers_took(trained):
+    own = trained.choices["newcomers"]["popularity"]["settings"]
+    assert own["half_life"] is None
+    assert trained.choices["signals"]["popularity"]["settings"]["half_life"] is not None
+    assert trained.model.newcomers["popularity"].settings.model_dump() == own
+
+
+def test_only_newcomers_are_served_by_them(trained):
+    model, users, items = trained.model, np.arange(N_USERS), of_shop_b(trained.model)
+    place, new = list(model.signals).index("popularity"), users < N_NEW
+    found = model.score(users).parts[place]
+    everybodys, newcomers = (of["popularity"].scores(users) for of in (model.signals, model.newcomers))
+    np.testing.assert_array_equal(found[new][:, items], newcomers[new][:, items])
+    np.testing.assert_array_equal(found[~new], everybodys[~new])
+    elsewhere = np.setdiff1d(np.arange(model.train.n_items), items)
+    np.testing.assert_array_equal(found[new][:, elsewhere], everybodys[new][:, elsewhere])
+
+
+def test_newcomers_get_what_is_wanted_of_old_and_those_at_home_what_is_late(trained):
+    items = of_shop_b(trained.model)
+    best = everyone(trained.model)[:, items].argmax(axis=1)
+    assert (best[:N_NEW] < N_ITEMS // 2).all()
+    assert (best[N_NEW:] >= N_ITEMS // 2).all()
+
+
+def test_shares_add_up_to_the_score(trained):
+    scored = trained.model.score(np.arange(N_USERS))
+    best = scored.total.argsort(axis=1)[:, -5:].copy()
+    total = np.take_along_axis(scored.total, best, axis=1)
+    np.testing.assert_allclose(scored.shares(best).sum(axis=2), total, rtol=1e-4, atol=1e-4)
+
+
+def test_few_newcomers_choose_nothing(split):
+    parts = parts_of(split, CONFIG, "train")
+    q = next(q for q in questions(parts.inner, parts.held_out) if q.domain == "b")
+    new = np.flatnonzero(np.diff(q.seen.indptr) == 0)
+    assert len(new) >= MIN_NEWCOMERS
+    assert len(asked_as_newcomers([q])[0].user_num) == len(new)
+    assert not asked_as_newcomers([q.of(new[: MIN_NEWCOMERS - 1])])
+
+
+def test_where_newcomers_are_like_all_nothing_is_fitted_for_them():
+    model = train(uncut(shops(n_new=100)), Config.checked({"signals": ["popularity"]}), lambda _: {}, "train").model
+    assert not model.newcomers
+
+
+def test_the_same_settings_are_not_better(trained, split):
+    parts = parts_of(split, CONFIG, "train")
+    asked = asked_as_newcomers(questions(parts.inner, parts.held_out))
+    fitted, own = (
+        refit(of, parts.inner, {}, 0)["popularity"] for of in (trained.model.signals, trained.model.newcomers)
+    )
+    assert better_for_newcomers(own, fitted, asked)
+    assert not better_for_newcomers(fitted, own, asked)
+    assert not better_for_newcomers(own, own, asked)
+
+
+def test_a_run_recommends_as_what_was_saved_and_says_what_was_tried(trained, tmp_path):
+    run = save_model(tmp_path / "run", trained, CONFIG)
+    again, _ = load_model(run.folder)
+    np.testing.assert_array_equal(everyone(again.model), everyone(trained.model))
+    assert "popularity for newcomers" in set(choices_table(run)["choice"])
+
+
+def test_what_serves_newcomers_must_be_there_to_be_published(trained, tmp_path):
+    run = save_model(tmp_path / "run", trained, CONFIG)
+    (run.folder / "arrays" / "newcomers-popularity.safetensors").unlink()
+    with pytest.raises(RunError, match=r"arrays/newcomers-popularity\.safetensors"):
+        check_complete(run)
+
+
+def test_folding_in_keeps_what_serves_newcomers(trained):
+    again = fold_in(trained, trained.model.train, {})
+    np.testing.assert_array_equal(everyone(again.model), everyone(trained.model))
+
+
+def test_forgetting_a_user_learns_what_serves_newcomers_without_them(trained, tmp_path):
+    run = save_model(tmp_path / "run", trained, CONFIG)
+    rewrite(run, [("User", "u500")], "user")
+    again, _ = load_model(run.folder)
+    rest = without(trained.model.train, [("User", "u500")])
+    expected = refit(trained.model.newcomers, rest, {}, CONFIG.seed)["popularity"]
+    users = np.arange(N_USERS - 1)
+    np.testing.assert_array_equal(again.model.newcomers["popularity"].scores(users), expected.scores(users))
+
+
+def test_nothing_of_the_test_is_in_them(trained, split):
+    assert leaks(split, trained, CONFIG, lambda _: {}, "train").empty
+
+
+def test_what_they_know_of_the_test_is_found(trained, split):
+    knowing = refit(trained.model.newcomers, split.whole, {}, CONFIG.seed)
+    found = leaks(
+        split, replace(trained, model=replace(trained.model, newcomers=knowing)), CONFIG, lambda _: {}, "train"
+    )
+    assert set(found["stage"]) == {"popularity, newcomers"}
+
+
+def test_settings_chosen_by_other_questions_are_found(trained, split):
+    choices = copy.deepcopy(dict(trained.choices))
+    choices["newcomers"]["popularity"]["ndcg"] += 0.1
+    found = leaks(split, replace(trained, choices=choices), CONFIG, lambda _: {}, "train")
+    assert found[["stage", "id"]].to_numpy().tolist() == [["settings", "popularity"]]
