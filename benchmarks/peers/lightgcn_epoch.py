@@ -29,7 +29,8 @@ from run import HERE, RESULTS, environment, threads
 
 from kgrec import GraphSnapshot, GraphTables, Schema
 from kgrec.signals.graph.gnn import GNNSettings
-from kgrec.signals.graph.network import batch_size, train_network
+from kgrec.signals.graph.network import train_network
+from kgrec.signals.softmax import batch_size
 from kgrec.tables import check
 
 N_USERS, N_ITEMS, N_BEHAVIOURS = 50_000, 30_000, 1_500_000

@@ -15,7 +15,7 @@ from kgrec.device import best_device
 from kgrec.progress import track
 from kgrec.signals.at_home import items_by_domain
 from kgrec.signals.cf.bridge import MAX_USERS, over_root_length
-from kgrec.signals.graph.network import batch_size, batches, csr_tensor, softmax_loss
+from kgrec.signals.softmax import batch_size, batches, csr_tensor, softmax_loss
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
 
 SCALE: Final = 0.01

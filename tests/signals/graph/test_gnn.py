@@ -7,10 +7,10 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from kgrec.signals.graph import network
+from kgrec.signals import softmax
 from kgrec.signals.graph.adjacency import Adjacency
 from kgrec.signals.graph.gnn import GNN, GNNSettings, principal_axes, text_rows
-from kgrec.signals.graph.network import Batch, softmax_loss
+from kgrec.signals.softmax import Batch, softmax_loss
 from kgrec.snapshot import GraphSnapshot
 from kgrec.testing.graphs import HAS_TAG, shuffled, two_communities, withheld_items
 
@@ -76,9 +76,9 @@ def test_an_item_nobody_chose_is_found_through_its_text():
 
 
 def test_a_sampled_softmax_learns_too(monkeypatch):
-    monkeypatch.setattr(network, "MAX_CANDIDATES", 5)
-    monkeypatch.setattr(network, "SAMPLED_CANDIDATES", 12)
-    monkeypatch.setattr(network, "MAX_LOGITS", 12 * 15)
+    monkeypatch.setattr(softmax, "MAX_CANDIDATES", 5)
+    monkeypatch.setattr(softmax, "SAMPLED_CANDIDATES", 12)
+    monkeypatch.setattr(softmax, "MAX_LOGITS", 12 * 15)
     train, withheld = graph()
     assert share_ranked_first(GNN(FAST).fit(train, {}), train, withheld) > 0.9
 

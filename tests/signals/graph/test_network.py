@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 import torch
 
+from kgrec.signals import softmax
 from kgrec.signals.graph import network
 from kgrec.signals.graph.adjacency import Adjacency
 from kgrec.signals.graph.gnn import GNN, GNNSettings
@@ -62,16 +63,16 @@ def test_an_item_of_which_nothing_is_known_gets_zero_scores(train):
 
 
 def test_users_in_small_batches_learn_too(train, monkeypatch):
-    monkeypatch.setattr(network, "MAX_LOGITS", 8 * train.n_items)
+    monkeypatch.setattr(softmax, "MAX_LOGITS", 8 * train.n_items)
     own = own_community(train)
     scores = GNN(GNNSettings(dim=16, steps=40)).fit(train, {}).scores(np.arange(train.n_users))
     assert scores[own].min() > scores[~own].max()
 
 
 def test_every_user_comes_once_before_any_comes_again(train, monkeypatch):
-    monkeypatch.setattr(network, "MAX_LOGITS", 16 * train.n_items)
-    size = network.batch_size(train.n_items)
-    batches = list(network.batches(train.interactions, 6, size, np.random.default_rng(0)))
+    monkeypatch.setattr(softmax, "MAX_LOGITS", 16 * train.n_items)
+    size = softmax.batch_size(train.n_items)
+    batches = list(softmax.batches(train.interactions, 6, size, np.random.default_rng(0)))
     assert [len(batch.user_nums) for batch in batches] == [16, 16, 8] * 2
     for epoch in (batches[:3], batches[3:]):
         assert sorted(np.concatenate([batch.user_nums for batch in epoch]).tolist()) == list(range(train.n_users))
@@ -81,7 +82,7 @@ def test_a_user_of_n_behaviours_counts_the_root_of_n(train):
     history = train.interactions[:3].copy()
     history[0, history[[0]].indices[1:]] = 0
     history.eliminate_zeros()
-    weights = network._positives(history).to_dense().numpy()
+    weights = softmax._positives(history).to_dense().numpy()
     assert weights.sum() == pytest.approx(1, rel=1e-5)
     n = np.diff(history.indptr)
     np.testing.assert_allclose(weights.sum(axis=1), np.sqrt(n) / np.sqrt(n).sum(), rtol=1e-5)
@@ -94,15 +95,15 @@ def test_the_sampled_loss_estimates_the_full_loss(train, monkeypatch):
     popularity = np.bincount(history.indices, minlength=train.n_items)
 
     def loss():
-        candidates = network.draw_candidates(popularity, network.MAX_CANDIDATES, network.SAMPLED_CANDIDATES, random)
+        candidates = softmax.draw_candidates(popularity, softmax.MAX_CANDIDATES, softmax.SAMPLED_CANDIDATES, random)
         everybody = torch.arange(train.n_users)
         return float(
-            network.softmax_loss(users, items, network.Batch(everybody, network._positives(history), *candidates))
+            softmax.softmax_loss(users, items, softmax.Batch(everybody, softmax._positives(history), *candidates))
         )
 
     full = loss()
-    monkeypatch.setattr(network, "MAX_CANDIDATES", 10)
-    monkeypatch.setattr(network, "SAMPLED_CANDIDATES", 20_000)
+    monkeypatch.setattr(softmax, "MAX_CANDIDATES", 10)
+    monkeypatch.setattr(softmax, "SAMPLED_CANDIDATES", 20_000)
     assert loss() == pytest.approx(full, rel=0.01)
 
 
@@ -141,10 +142,10 @@ def test_each_step_follows_its_own_gradient_alone(train):
     (five, settings), (four, _) = trained(5), trained(4)
     vectors = torch.nn.functional.normalize(four(network._sparse(adjacency, adjacency.weight)))
     users, items = vectors[torch.from_numpy(train.user_nodes)], vectors[torch.from_numpy(train.item_nodes)]
-    candidates = network.draw_candidates(np.ones(train.n_items), 20, 20, np.random.default_rng(0))
-    batch = network.Batch(torch.arange(train.n_users), network._positives(train.interactions), *candidates)
+    candidates = softmax.draw_candidates(np.ones(train.n_items), 20, 20, np.random.default_rng(0))
+    batch = softmax.Batch(torch.arange(train.n_users), softmax._positives(train.interactions), *candidates)
     four.zero_grad()
-    network.softmax_loss(users / settings.temperature, items, batch).backward()
+    softmax.softmax_loss(users / settings.temperature, items, batch).backward()
     torch.testing.assert_close(five.learned.grad, four.learned.grad, rtol=1e-3, atol=1e-6)
     torch.testing.assert_close(five.projection.grad, four.projection.grad, rtol=1e-3, atol=1e-6)
 
