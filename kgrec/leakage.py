@@ -42,11 +42,11 @@ def leaks(split: Split, trained: Trained, config: Config, encode: Encode, fit_on
     Stages are, in order: "graph" (the behaviours learnt from, and their matrix), "relationships" (test behaviours that
     came in as relationships of another type, in either direction), "times" (behaviours later than what they are to
     tell), "fine-tuning" and "re-ranking" (of text models, by the digest of the graph that they learnt from), "text
-    vectors", each signal by its name (matrices, messages, statistics, histories), "statistics" (activity and
-    popularity, by which the blend weighs), "settings" (what they were chosen on) and "blend". A signal is fitted again
-    with the text vectors it got, so that it does not answer for them; a leak into the graph shows in all stages that
-    read it. Costs one fit of every signal, two where the final signals learnt from more than the cut's train part, and
-    no search.
+    vectors", each signal by its name (matrices, messages, statistics, histories; those that serve newcomers apart),
+    "statistics" (activity and popularity, by which the blend weighs), "settings" (what they were chosen on) and
+    "blend". A signal is fitted again with the text vectors it got, so that it does not answer for them; a leak into the
+    graph shows in all stages that read it. Costs one fit of every signal, two where the final signals learnt from more
+    than the cut's train part, and no search.
 
     Args:
         split: the graph, cut as it was for training.

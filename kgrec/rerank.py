@@ -159,7 +159,10 @@ def learn_second_stage(
         UsageError: there are no texts to learn from, or the model cannot be trained so.
         MissingExtra: peft is not installed.
     """
-    made_of = [{name: signal.settings.model_dump(mode="json") for name, signal in first.signals.items()}]
+    made_of = [
+        {name: signal.settings.model_dump(mode="json") for name, signal in signals.items()}
+        for signals in (first.signals, first.newcomers)
+    ]
     made_of += [{domain: blend.to_dict() for domain, blend in first.blends.items()}]
     cross, report = learn(first.train, encoder, _ranked_by(first, settings.top), settings, seed, made_of)
     stage = SecondStage(cross, first.train, settings, {}, seed)
