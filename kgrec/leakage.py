@@ -74,7 +74,7 @@ def leaks(split: Split, trained: Trained, config: Config, encode: Encode, fit_on
         *_in_newcomers(model, clean, trained.vectors, config.seed),
         ("statistics", _in_statistics(model, HybridModel(clean, again, model.blends))),
         ("settings", _in_settings(trained.choices["signals"], of_cut, asked)),
-        ("settings", _in_settings(trained.choices["newcomers"], newcomers_of_cut, asked_as_newcomers(asked))),
+        ("settings", _in_settings(trained.choices.get("newcomers", {}), newcomers_of_cut, asked_as_newcomers(asked))),
         ("blend", _in_blends(model.blends, blends)),
     ]
     rows = [rows.assign(stage=stage) for stage, rows in found if len(rows)]
