@@ -7,19 +7,18 @@ are clearly better, a signal of such settings serves them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import scipy.sparse as sp
 
+from kgrec.alone import Signals
 from kgrec.evaluate import clearly_better
 from kgrec.progress import say
 from kgrec.signals.at_home import MIN_NEWCOMERS
 from kgrec.signals.base import Signal
 from kgrec.snapshot import FloatArray, IntArray
 from kgrec.validate import Questions
-
-Signals = Mapping[str, Signal]
 
 
 def asked_as_newcomers(asked: Sequence[Questions]) -> list[Questions]:
@@ -29,7 +28,12 @@ def asked_as_newcomers(asked: Sequence[Questions]) -> list[Questions]:
 
 
 def better_for_newcomers(one: Signal, other: Signal, asked: Sequence[Questions]) -> bool:
-    """Say whether one of two signals of a kind does clearly better on questions of newcomers."""
+    """Say whether one of two signals of a kind does clearly better on questions of newcomers; equal settings do not.
+
+    Args:
+        one, other: fitted on the cut.
+        asked: see `asked_as_newcomers`.
+    """
     if one.settings == other.settings:
         return False
     theirs, others = (np.concatenate([q.ndcg(q.scores(signal.scores)) for q in asked]) for signal in (one, other))
