@@ -92,11 +92,11 @@ def without_each_signal(split: Split, trained: Trained, config: Config, encode: 
     """Learn the blend anew without each signal in turn; the other signals stay as they are."""
     parts = parts_of(split, config, fit_on)
     asked = questions(parts.inner, parts.held_out, config.seed)
-    of_cut, *instead = signals_of_cut(trained, parts, encode, config.seed)
+    of_cut, standins = signals_of_cut(trained, parts, encode, config.seed)
     final, values = trained.model.signals, {}
     for name in final:
         kept = [other for other in final if other != name]
-        blends = learn_blends({n: of_cut[n] for n in kept}, parts.inner, asked, config.seed, *instead)
+        blends = learn_blends({n: of_cut[n] for n in kept}, parts.inner, asked, config.seed, standins)
         values[name] = ndcg(replace(trained.model, signals={n: final[n] for n in kept}, blends=blends), split)
     return values
 

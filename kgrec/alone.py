@@ -6,23 +6,18 @@ from it alone, all of them or those that do better so. Newcomers, of whom these 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse as sp
 
 from kgrec.growth import Growth
 from kgrec.progress import say
-from kgrec.signals.base import Signal
-from kgrec.snapshot import Edges, FloatArray, GraphSnapshot, IntArray, Vectors
+from kgrec.signals.base import Signal, Signals, refit
+from kgrec.snapshot import Edges, GraphSnapshot, Vectors
 from kgrec.split import Split
 
 BoolArray = npt.NDArray[np.bool_]
-Signals = Mapping[str, Signal]
-AloneSignals = Mapping[str, Signals]
-"""Domain → name → signal that learnt from that domain alone."""
 
 
 def alone(graph: GraphSnapshot, domain: str) -> GraphSnapshot:
@@ -68,35 +63,14 @@ def fit_alone(signals: Signals, graph: GraphSnapshot, domain: str, vectors: Vect
     say(f"fitting on {domain} alone")
     only, own = alone(graph, domain), vectors_alone(graph, domain, vectors)
     able = {name: signal for name, signal in signals.items() if type(signal).applies(only, own)}
-    return {name: type(signal)(signal.settings).fit(only, own, seed) for name, signal in able.items()}
+    return refit(able, only, own, seed)
 
 
-def serve_at_home(
-    signals: Signals, names: Sequence[str], parts: Sequence[FloatArray], user_nums: IntArray, seen: sp.csr_matrix
-) -> None:
-    """Fill in the scores of those at home in a domain by the signals that learnt from it alone.
-
-    Args:
-        signals: name → signal that did.
-        names: all signals.
-        parts: one float32 [n, m] for each, scores of the domain's items, which are changed in place.
-        user_nums: int64 [n].
-        seen: CSR [n, m], what users have of the domain; those with nothing are not at home.
-    """
-    home = np.diff(seen.indptr) > 0
-    for part, name in zip(parts, names, strict=True):
-        if name in signals and home.any():
-            part[home] = signals[name].scores(user_nums[home])
-
-
-def fold_in_alone(signals: AloneSignals, growth: Growth) -> dict[str, dict[str, Signal]]:
-    """Return the signals for a graph that has grown; see `Signal.fold_in`. A domain that is gone is left out."""
-    found = {}
-    for domain in sorted(signals.keys() & set(growth.new.item_domains)):
-        new, vectors = alone(growth.new, domain), vectors_alone(growth.new, domain, growth.vectors)
-        of_domain = Growth(alone(growth.old, domain), new, vectors)
-        found[domain] = {name: signal.fold_in(of_domain) for name, signal in signals[domain].items()}
-    return found
+def fold_in_alone(signals: Signals, growth: Growth, domain: str) -> dict[str, Signal]:
+    """Return signals that learnt from one domain alone for a graph that has grown; see `Signal.fold_in`."""
+    new, vectors = alone(growth.new, domain), vectors_alone(growth.new, domain, growth.vectors)
+    of_domain = Growth(alone(growth.old, domain), new, vectors)
+    return {name: signal.fold_in(of_domain) for name, signal in signals.items()}
 
 
 def _kept(graph: GraphSnapshot, domain: str) -> dict[str, BoolArray]:

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from kgrec.alone import AloneSignals, Signals, serve_at_home
 from kgrec.hybrid import Blend, fit_blend, users_to_learn_from
 from kgrec.new_items import Knows, NewItems, asks_about_new_items
-from kgrec.newcomer_signals import serve_newcomers
 from kgrec.newcomers import blend_for_strangers, domains_apart
+from kgrec.signals.base import Signals
 from kgrec.snapshot import GraphSnapshot
+from kgrec.standins import Standins
 from kgrec.validate import Questions
 
 
@@ -21,8 +21,7 @@ def learn_blends(
     inner: GraphSnapshot,
     asked: list[Questions],
     seed: int,
-    alone: AloneSignals | None = None,
-    newcomers: Signals | None = None,
+    standins: Standins,
 ) -> dict[str, Blend]:
     """Learn the blend of every domain: domain → blend, of equal weights where nothing is asked.
 
@@ -31,8 +30,7 @@ def learn_blends(
         inner: the graph without the validation behaviours.
         asked: the questions of the cut.
         seed: makes the result repeat.
-        alone: domain → signals that serve those at home in it instead; see kgrec/alone.py.
-        newcomers: signals that serve those new to a domain instead; see kgrec/newcomer_signals.py.
+        standins: those that serve some users instead.
     """
     names, knows = list(signals), know_new_items(signals)
     even = replace(even_blend(names), new_items=NewItems.even(knows))
@@ -42,8 +40,7 @@ def learn_blends(
     for everybody in asked:
         q = everybody.of(users_to_learn_from(everybody.seen, everybody.relevant, seed))
         scores = [q.scores(signal.scores) for signal in signals.values()]
-        serve_at_home((alone or {}).get(q.domain, {}), names, scores, q.user_num, q.seen)
-        serve_newcomers(newcomers or {}, names, scores, q.user_num, q.seen, q.item_num)
+        standins.serve(q.domain, names, scores, q.user_num, q.seen, q.item_num)
         popular = popularity[q.item_num]
         blend = fit_blend(names, scores, q.seen, q.relevant, popular, seed)
         total = blend.combine(scores, q.seen, popular)

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kgrec.alone import fold_in_alone
 from kgrec.blending import even_blend
 from kgrec.errors import UsageError
 from kgrec.growth import Growth
@@ -107,8 +106,7 @@ def fold_in(trained: Trained, train: GraphSnapshot, vectors: Vectors) -> Trained
     signals = {name: signal.fold_in(growth) for name, signal in old.signals.items()}
     blends = {domain: even_blend(list(signals)) for domain in sorted(set(train.item_domains) - set(old.blends))}
     later = (old.came_later | set(train.items.ids[growth.items < 0])) & set(train.items.ids)
-    alone = fold_in_alone(old.alone, growth)
     second = old.second and old.second.of(train)
-    newcomers = {name: signal.fold_in(growth) for name, signal in old.newcomers.items()}
-    model = HybridModel(train, signals, {**old.blends, **blends}, frozenset(later), alone, newcomers, second)
+    standins = old.standins.fold_in(growth)
+    model = HybridModel(train, signals, {**old.blends, **blends}, frozenset(later), standins, second)
     return replace(trained, model=model, vectors=vectors)

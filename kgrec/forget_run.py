@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -10,16 +10,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kgrec.alone import fit_alone, fold_in_alone
+from kgrec.alone import fit_alone
 from kgrec.growth import Growth
 from kgrec.model import HybridModel
 from kgrec.persist import FACTS, save_model
 from kgrec.recommender import Recommender
 from kgrec.runs import Run
-from kgrec.signals.base import Signal
+from kgrec.signals.base import Signal, Signals, refit
 from kgrec.snapshot import Edges, GraphSnapshot
+from kgrec.standins import Standins
 from kgrec.text import text_vectors
-from kgrec.training import Trained, refit
+from kgrec.training import Trained
 
 Node = tuple[str, str]
 """Label and key."""
@@ -82,28 +83,25 @@ def rewrite(run: Run, nodes: Sequence[Node], role: str) -> dict[str, Any]:
 
 def _relearnt(model: Recommender, train: GraphSnapshot) -> tuple[Trained, set[str]]:
     """Return what was trained, for a graph that has lost nodes, and the signals that were learnt again."""
-    old = model.model
+    old, seed = model.model, model.config.seed
     vectors = text_vectors(train, model.encoder, model.known_texts)
-    learnt, learnt_for_new = (
-        refit(_quickest(signals, train), train, vectors, model.config.seed) for signals in (old.signals, old.newcomers)
-    )
-    growth = Growth(old.train, train, vectors)
-    signals, newcomers = (
-        {name: now[name] if name in now else signal.fold_in(growth) for name, signal in before.items()}
-        for before, now in ((old.signals, learnt), (old.newcomers, learnt_for_new))
-    )
-    blends = {domain: blend for domain, blend in old.blends.items() if domain in train.item_domains}
-    alone = {
-        domain: own | fit_alone({x: own[x] for x in own if x in learnt}, train, domain, vectors, model.config.seed)
-        for domain, own in fold_in_alone(old.alone, growth).items()
+    growth, for_new = Growth(old.train, train, vectors), old.standins.newcomers
+    learnt, learnt_for_new = (refit(_quickest(of, train), train, vectors, seed) for of in (old.signals, for_new))
+    signals = {name: signal.fold_in(growth) for name, signal in old.signals.items()} | learnt
+    standins = old.standins.fold_in(growth)
+    at_home = {
+        domain: {**own, **fit_alone({x: own[x] for x in own if x in learnt}, train, domain, vectors, seed)}
+        for domain, own in standins.at_home.items()
     }
+    standins = Standins(at_home, {**standins.newcomers, **learnt_for_new})
+    blends = {domain: blend for domain, blend in old.blends.items() if domain in train.item_domains}
     second = old.second and old.second.of(train)
-    hybrid = HybridModel(train, signals, blends, old.came_later & set(train.items.ids), alone, newcomers, second)
-    again = learnt.keys() - (old.newcomers.keys() - learnt_for_new.keys())
+    hybrid = HybridModel(train, signals, blends, old.came_later & set(train.items.ids), standins, second)
+    again = learnt.keys() - (for_new.keys() - learnt_for_new.keys())
     return replace(model.trained, model=hybrid, vectors=vectors), again
 
 
-def _quickest(signals: Mapping[str, Signal], train: GraphSnapshot) -> dict[str, Signal]:
+def _quickest(signals: Signals, train: GraphSnapshot) -> dict[str, Signal]:
     """Return the signals that can be learnt again within `QUICK` in all, the quickest first."""
     seconds = {name: signal.cost(signal.settings, train) for name, signal in signals.items()}
     order = sorted(signals, key=lambda name: seconds[name])

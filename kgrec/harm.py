@@ -8,13 +8,15 @@ from typing import Any, Final
 
 import numpy as np
 
-from kgrec.alone import Signals, fit_alone, serve_at_home
+from kgrec.alone import fit_alone
 from kgrec.blending import learn_blends
 from kgrec.budget import Budget
 from kgrec.evaluate import bootstrap_interval, clearly_better
 from kgrec.hybrid import MIN_USERS, Blend
 from kgrec.progress import say
+from kgrec.signals.base import Signals
 from kgrec.snapshot import GraphSnapshot, Vectors
+from kgrec.standins import Standins
 from kgrec.validate import Choice, Questions
 
 EVERYTHING: Final = "all domains"
@@ -61,7 +63,7 @@ def check_domains(
             own = fit_alone(signals, inner, q.domain, vectors, seed)
             ways = {ITSELF: own, EITHER: _better_alone(signals, own, q)}
             learnt = {
-                way: learn_blends(signals, inner, [q], seed, {q.domain: of}, newcomers)[q.domain]
+                way: learn_blends(signals, inner, [q], seed, Standins({q.domain: of}, newcomers))[q.domain]
                 for way, of in ways.items()
             }
             options = {EVERYTHING: blends[q.domain], **learnt}
@@ -75,7 +77,7 @@ def _better_alone(signals: Signals, own: Signals, q: Questions) -> Signals:
     for name, signal in own.items():
         scores = q.scores(signals[name].scores)
         reached = q.ndcg(scores)
-        serve_at_home(own, [name], [scores], q.user_num, q.seen)
+        Standins({q.domain: own}).serve(q.domain, [name], [scores], q.user_num, q.seen, q.item_num)
         if clearly_better(q.ndcg(scores), reached):
             better[name] = signal
     return better

@@ -13,18 +13,19 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kgrec.alone import alone, fit_alone
+from kgrec.alone import alone
 from kgrec.blending import learn_blends
 from kgrec.config import Config
 from kgrec.hybrid import Blend
 from kgrec.model import HybridModel
 from kgrec.newcomer_signals import asked_as_newcomers
 from kgrec.rank import BATCH_BYTES
-from kgrec.signals.base import Signal
+from kgrec.signals.base import Signal, Signals, refit
 from kgrec.snapshot import Behaviours, GraphSnapshot, IntArray, Vectors
 from kgrec.split import Split, by_time
+from kgrec.standins import Standins
 from kgrec.text.tuned import Tuned
-from kgrec.training import Encode, FitOn, Trained, parts_of, refit, signals_of_cut
+from kgrec.training import Encode, FitOn, Trained, parts_of, signals_of_cut
 from kgrec.validate import Questions, mean_ndcg, questions
 
 TOLERANCE: Final = 1e-5
@@ -60,8 +61,9 @@ def leaks(split: Split, trained: Trained, config: Config, encode: Encode, fit_on
     model, clean = trained.model, parts.final
     asked = questions(parts.inner, parts.held_out, config.seed)
     again = refit(model.signals, clean, trained.vectors, config.seed)
-    of_cut, alone_of_cut, newcomers_of_cut = signals_of_cut(trained, parts, encode, config.seed)
-    blends = learn_blends(of_cut, parts.inner, asked, config.seed, alone_of_cut, newcomers_of_cut)
+    of_cut, standins_of_cut = signals_of_cut(trained, parts, encode, config.seed)
+    blends = learn_blends(of_cut, parts.inner, asked, config.seed, standins_of_cut)
+    chosen, chosen_for_new = (trained.choices.get(part, {}) for part in ("signals", "newcomers"))
     found = [
         ("graph", _in_graph(model.train, clean, split)),
         ("relationships", _in_relationships(model.train, split)),
@@ -70,11 +72,10 @@ def leaks(split: Split, trained: Trained, config: Config, encode: Encode, fit_on
         ("re-ranking", _in_tuning(model.second.tuned if model.second else None, parts.inner)),
         ("text vectors", _in_text(trained.vectors, encode(clean), clean)),
         *((name, _in_scores(signal, again[name], clean)) for name, signal in model.signals.items()),
-        *_in_alone(model, clean, trained.vectors, config.seed),
-        *_in_newcomers(model, clean, trained.vectors, config.seed),
+        *_in_standins(model.standins, clean, trained.vectors, config.seed),
         ("statistics", _in_statistics(model, HybridModel(clean, again, model.blends))),
-        ("settings", _in_settings(trained.choices["signals"], of_cut, asked)),
-        ("settings", _in_settings(trained.choices.get("newcomers", {}), newcomers_of_cut, asked_as_newcomers(asked))),
+        ("settings", _in_settings(chosen, of_cut, asked)),
+        ("settings", _in_settings(chosen_for_new, standins_of_cut.newcomers, asked_as_newcomers(asked))),
         ("blend", _in_blends(model.blends, blends)),
     ]
     rows = [rows.assign(stage=stage) for stage, rows in found if len(rows)]
@@ -171,21 +172,16 @@ def _in_scores(signal: Signal, again: Signal, clean: GraphSnapshot) -> pd.DataFr
     return _found("user", ids, "scores are others without the test behaviours")
 
 
-def _in_alone(model: HybridModel, clean: GraphSnapshot, vectors: Vectors, seed: int) -> list[tuple[str, pd.DataFrame]]:
-    """Compare the signals that learnt from one domain alone: stage → what was found."""
-    found = []
-    for domain, signals in model.alone.items():
-        again, own = fit_alone(signals, clean, domain, vectors, seed), alone(clean, domain)
-        found += [(f"{name}, {domain} alone", _in_scores(signals[name], again[name], own)) for name in signals]
-    return found
-
-
-def _in_newcomers(
-    model: HybridModel, clean: GraphSnapshot, vectors: Vectors, seed: int
+def _in_standins(
+    standins: Standins, clean: GraphSnapshot, vectors: Vectors, seed: int
 ) -> list[tuple[str, pd.DataFrame]]:
-    """Compare the signals that serve newcomers: stage → what was found."""
-    again = refit(model.newcomers, clean, vectors, seed)
-    return [(f"{name}, newcomers", _in_scores(signal, again[name], clean)) for name, signal in model.newcomers.items()]
+    """Compare the signals that serve some users instead: stage → what was found."""
+    again, found = standins.refit(clean, vectors, seed), []
+    for domain, signals in standins.at_home.items():
+        own, others = alone(clean, domain), again.at_home[domain]
+        found += [(f"{name}, {domain} alone", _in_scores(signals[name], others[name], own)) for name in signals]
+    newcomers = standins.newcomers.items()
+    return found + [(f"{name}, newcomers", _in_scores(own, again.newcomers[name], clean)) for name, own in newcomers]
 
 
 def _in_statistics(model: HybridModel, clean: HybridModel) -> pd.DataFrame:
@@ -197,7 +193,7 @@ def _in_statistics(model: HybridModel, clean: HybridModel) -> pd.DataFrame:
     )
 
 
-def _in_settings(chosen: Mapping[str, Any], of_cut: Mapping[str, Signal], asked: list[Questions]) -> pd.DataFrame:
+def _in_settings(chosen: Mapping[str, Any], of_cut: Signals, asked: list[Questions]) -> pd.DataFrame:
     reached = {name: mean_ndcg(asked, signal.scores) for name, signal in of_cut.items()} if asked else {}
     found = []
     for name, ndcg in reached.items():

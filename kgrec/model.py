@@ -11,12 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from kgrec.alone import AloneSignals, serve_at_home
 from kgrec.errors import UsageError
 from kgrec.hybrid import Blend
-from kgrec.newcomer_signals import serve_newcomers
-from kgrec.signals.base import Signal
+from kgrec.signals.base import Signals
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
+from kgrec.standins import Standins
 
 if TYPE_CHECKING:
     from kgrec.rerank import SecondStage
@@ -33,17 +32,15 @@ class HybridModel:
         signals: name → fitted signal, in the order of the blends' weights.
         blends: domain → how that domain's scores are blended.
         came_later: ids of items that came after the fit.
-        alone: domain → signals that learnt from it alone, and serve those at home in it; see kgrec/alone.py.
-        newcomers: name → signal that serves those new to a domain instead; see kgrec/newcomer_signals.py.
+        standins: signals that serve some users instead.
         second: orders the best items of those with behaviours once more; see kgrec/rerank.py.
     """
 
     train: GraphSnapshot
-    signals: Mapping[str, Signal]
+    signals: Signals
     blends: Mapping[str, Blend]
     came_later: frozenset[str] = frozenset()
-    alone: AloneSignals = field(default_factory=dict)
-    newcomers: Mapping[str, Signal] = field(default_factory=dict)
+    standins: Standins = field(default_factory=Standins)
     second: SecondStage | None = None
 
     @cached_property
@@ -166,13 +163,12 @@ class HybridModel:
     def _parts(self, user_nums: IntArray, seen: sp.csr_matrix) -> list[FloatArray]:
         """Return the scores of each signal, float32 [n, n_items]."""
         parts = [signal.scores(user_nums) for signal in self.signals.values()]
-        if not self.alone and not self.newcomers:
+        if not self.standins:
             return parts
         parts, names = [part.copy() for part in parts], list(self.signals)
         for domain, items in self.domains.items():
             own, own_seen = self.of_domain(domain, parts, seen)
-            serve_at_home(self.alone.get(domain, {}), names, own, user_nums, own_seen)
-            serve_newcomers(self.newcomers, names, own, user_nums, own_seen, items)
+            self.standins.serve(domain, names, own, user_nums, own_seen, items)
             for part, columns in zip(parts, own, strict=True):
                 part[:, items] = columns
         return parts

@@ -10,15 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import scipy.sparse as sp
 
-from kgrec.alone import Signals
+from kgrec.budget import Budget
 from kgrec.evaluate import clearly_better
 from kgrec.progress import say
 from kgrec.signals.at_home import MIN_NEWCOMERS
-from kgrec.signals.base import Signal
-from kgrec.snapshot import FloatArray, IntArray
-from kgrec.validate import Questions
+from kgrec.signals.base import Signal, Signals
+from kgrec.snapshot import GraphSnapshot, Vectors
+from kgrec.validate import Choice, Questions, choose
 
 
 def asked_as_newcomers(asked: Sequence[Questions]) -> list[Questions]:
@@ -27,39 +26,34 @@ def asked_as_newcomers(asked: Sequence[Questions]) -> list[Questions]:
     return [q for q in new if len(q.user_num) >= MIN_NEWCOMERS]
 
 
-def better_for_newcomers(one: Signal, other: Signal, asked: Sequence[Questions]) -> bool:
-    """Say whether one of two signals of a kind does clearly better on questions of newcomers; equal settings do not.
+def choose_for_newcomers(
+    signals: Signals, inner: GraphSnapshot, vectors: Vectors, asked: list[Questions], seed: int, budget: Budget
+) -> dict[str, Choice]:
+    """Choose settings once more, by the questions of newcomers; those that do no better for them are left out.
 
     Args:
-        one, other: fitted on the cut.
-        asked: see `asked_as_newcomers`.
+        signals: everybody's, fitted on `inner`.
+        inner: the graph without the validation behaviours.
+        vectors: text vectors made from it.
+        asked: see `asked_as_newcomers`; where there are none, nothing is chosen.
+        seed: makes the result repeat.
+        budget: bounds the search.
     """
+    chosen = {}
+    for n_done, (name, signal) in enumerate(signals.items() if asked else ()):
+        say(f"choosing settings of {name} for newcomers")
+        allowance = budget.allowance(len(signals) - n_done)
+        choice = choose(type(signal), inner, vectors, asked, seed, allowance)
+        if better_for_newcomers(choice.signal, signal, asked):
+            chosen[name] = choice
+            budget.reserve(choice.seconds)
+    return chosen
+
+
+def better_for_newcomers(one: Signal, other: Signal, asked: Sequence[Questions]) -> bool:
+    """Say whether a signal does clearly better on questions of newcomers than another; equal settings do not."""
     if one.settings == other.settings:
         return False
     theirs, others = (np.concatenate([q.ndcg(q.scores(signal.scores)) for q in asked]) for signal in (one, other))
     say(f"newcomers: NDCG {theirs.mean():.4f} with settings of their own, {others.mean():.4f} without")
     return clearly_better(theirs, others)
-
-
-def serve_newcomers(
-    signals: Signals,
-    names: Sequence[str],
-    parts: Sequence[FloatArray],
-    user_nums: IntArray,
-    seen: sp.csr_matrix,
-    items: IntArray,
-) -> None:
-    """Fill in the scores of those who have nothing in a domain by the signals that serve them better.
-
-    Args:
-        signals: name → signal that does.
-        names: all signals.
-        parts: one float32 [n, m] for each, scores of the domain's items, which are changed in place.
-        user_nums: int64 [n].
-        seen: CSR [n, m], what users have of the domain.
-        items: int64 [m], numbers of the domain's items.
-    """
-    new = np.diff(seen.indptr) == 0
-    for part, name in zip(parts, names, strict=True):
-        if name in signals and new.any():
-            part[new] = signals[name].scores(user_nums[new])[:, items]

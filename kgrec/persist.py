@@ -18,8 +18,9 @@ from kgrec.model import HybridModel
 from kgrec.runs import Run, read_run, write_run
 from kgrec.schema import Schema
 from kgrec.signals import signal_kinds
-from kgrec.signals.base import Signal
+from kgrec.signals.base import Signal, Signals
 from kgrec.snapshot import Edges, GraphSnapshot, Vectors
+from kgrec.standins import Standins
 from kgrec.text.encoder import TextEncoder
 from kgrec.text.tuned import Tuned
 from kgrec.training import Trained
@@ -72,16 +73,16 @@ def save_model(
         "seconds": trained.seconds,
         "came_later": sorted(model.came_later),
         "tuned": trained.tuned and trained.tuned.to_dict(),
-        "alone": {domain: list(signals) for domain, signals in model.alone.items()},
-        "newcomers": _settings(model.newcomers),
+        "alone": {domain: list(signals) for domain, signals in model.standins.at_home.items()},
+        "newcomers": _settings(model.standins.newcomers),
         "second": model.second and model.second.to_dict(),
     }
     stored = {f"nodes-{label}": table for label, table in model.train.nodes.items()}
     stored |= {f"edges-{i}": _edge_table(model.train.edges[t]) for i, t in enumerate(edge_types)}
     arrays = {f"signal-{name}": signal.state() for name, signal in model.signals.items()}
-    for i, signals in enumerate(model.alone.values()):
+    for i, signals in enumerate(model.standins.at_home.values()):
         arrays |= {f"alone-{i}-{name}": signal.state() for name, signal in signals.items()}
-    arrays |= {f"newcomers-{name}": signal.state() for name, signal in model.newcomers.items()}
+    arrays |= {f"newcomers-{name}": signal.state() for name, signal in model.standins.newcomers.items()}
     arrays["vectors"] = dict(trained.vectors)
     if trained.tuned:
         arrays["tuned"] = dict(trained.tuned.weights)
@@ -138,7 +139,7 @@ def _restore(run: Run) -> Trained:
         for i, (domain, names) in enumerate(run.info.get("alone", {}).items())
     }
     blends = {domain: Blend.from_dict(values) for domain, values in run.info["blends"].items()}
-    model = HybridModel(train, signals, blends, frozenset(run.info["came_later"]), only, newcomers)
+    model = HybridModel(train, signals, blends, frozenset(run.info["came_later"]), Standins(only, newcomers))
     return Trained(model, vectors, run.choices, run.info["seconds"], load_tuned(run))
 
 
@@ -151,7 +152,7 @@ def _second(run: Run, config: Config, train: GraphSnapshot, encoder: TextEncoder
     return SecondStage.from_dict(values, run.arrays("second"), train, config, encoder)
 
 
-def _settings(signals: Mapping[str, Signal]) -> dict[str, Any]:
+def _settings(signals: Signals) -> dict[str, Any]:
     return {name: signal.settings.model_dump(mode="json") for name, signal in signals.items()}
 
 

@@ -161,7 +161,7 @@ def learn_second_stage(
     """
     made_of = [
         {name: signal.settings.model_dump(mode="json") for name, signal in signals.items()}
-        for signals in (first.signals, first.newcomers)
+        for signals in (first.signals, first.standins.newcomers)
     ]
     made_of += [{domain: blend.to_dict() for domain, blend in first.blends.items()}]
     cross, report = learn(first.train, encoder, _ranked_by(first, settings.top), settings, seed, made_of)

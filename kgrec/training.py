@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from kgrec.alone import AloneSignals, fit_alone
 from kgrec.blending import even_blend, learn_blends
 from kgrec.budget import Budget
 from kgrec.config import Config
@@ -19,15 +18,16 @@ from kgrec.errors import UsageError
 from kgrec.harm import check_domains, several_domains
 from kgrec.hybrid import Blend, blend_seconds
 from kgrec.model import HybridModel
-from kgrec.newcomer_signals import asked_as_newcomers, better_for_newcomers
+from kgrec.newcomer_signals import asked_as_newcomers, choose_for_newcomers
 from kgrec.newcomers import as_newcomers
 from kgrec.noise import without_noise
 from kgrec.progress import say
 from kgrec.same import as_one
 from kgrec.signals import signal_kinds
-from kgrec.signals.base import Signal
+from kgrec.signals.base import Signals, refit
 from kgrec.snapshot import Behaviours, GraphSnapshot, Vectors
 from kgrec.split import Split, by_random
+from kgrec.standins import Standins
 from kgrec.text.encoder import TransformersEncoder
 from kgrec.text.tuned import Tuned
 from kgrec.validate import Choice, Questions, choose, questions
@@ -118,19 +118,19 @@ def train(
         as_new = asked_as_newcomers(asked)
         chosen = _choose_all(inner, vectors, asked, config, budget, n_searches=2 if as_new else 1)
         signals = {name: choice.signal for name, choice in chosen.items()}
-        chosen_for_new = _choose_for_newcomers(signals, inner, vectors, as_new, config, budget)
+        chosen_for_new = choose_for_newcomers(signals, inner, vectors, as_new, config.seed, budget)
     newcomers = {name: choice.signal for name, choice in chosen_for_new.items()}
     with watch.stage("blend"):
-        blends = learn_blends(signals, inner, asked, config.seed, newcomers=newcomers)
+        blends = learn_blends(signals, inner, asked, config.seed, Standins(newcomers=newcomers))
     with watch.stage("check domains"):
         checked = check_domains(signals, inner, vectors, asked, blends, config.seed, budget, chosen, newcomers)
     blends |= {domain: c.blend for domain, c in checked.items() if c.blend}
-    alone = {domain: c.alone for domain, c in checked.items() if c.blend}
+    standins = Standins({domain: c.alone for domain, c in checked.items() if c.blend}, newcomers)
     second, found = None, dict[str, Any]()
     if config.rerank and reader:
         from kgrec.rerank import learn_second_stage
 
-        first = HybridModel(inner, signals, blends, alone=alone, newcomers=newcomers)
+        first = HybridModel(inner, signals, blends, standins=standins)
         with watch.stage("rerank"):
             second, found = learn_second_stage(first, asked, config.rerank, config.seed, reader)
     if final is not inner:
@@ -138,15 +138,14 @@ def train(
             vectors = encode(final)
         with watch.stage("fit"):
             signals = refit(signals, final, vectors, config.seed)
-            newcomers = refit(newcomers, final, vectors, config.seed)
-            alone = {domain: fit_alone(own, final, domain, vectors, config.seed) for domain, own in alone.items()}
+            standins = standins.refit(final, vectors, config.seed)
     choices = {
         **_describe(chosen, chosen_for_new, blends),
         "domains": {domain: c.report for domain, c in checked.items()},
     }
     choices |= {"rerank": found} if found else {}
     second = second and second.of(final)
-    model = HybridModel(final, signals, blends, alone=alone, newcomers=newcomers, second=second)
+    model = HybridModel(final, signals, blends, standins=standins, second=second)
     return Trained(model, vectors, choices, watch.seconds)
 
 
@@ -201,35 +200,6 @@ def _choose_all(
     return chosen
 
 
-def _choose_for_newcomers(
-    signals: Mapping[str, Signal],
-    inner: GraphSnapshot,
-    vectors: Vectors,
-    asked: list[Questions],
-    config: Config,
-    budget: Budget,
-) -> dict[str, Choice]:
-    """Choose settings once more, by the questions of newcomers; those that do no better for them are left out."""
-    chosen = {}
-    for n_done, (name, signal) in enumerate(signals.items() if asked else ()):
-        say(f"choosing settings of {name} for newcomers")
-        allowance = budget.allowance(len(signals) - n_done)
-        choice = choose(type(signal), inner, vectors, asked, config.seed, allowance)
-        if better_for_newcomers(choice.signal, signal, asked):
-            chosen[name] = choice
-            budget.reserve(choice.seconds)
-    return chosen
-
-
-def refit(signals: Mapping[str, Signal], train: GraphSnapshot, vectors: Vectors, seed: int) -> dict[str, Signal]:
-    """Return new signals of the same settings that learnt from `train`; the given ones stay as they are."""
-    fitted = {}
-    for name, signal in signals.items():
-        say(f"fitting {name}")
-        fitted[name] = type(signal)(signal.settings).fit(train, vectors, seed)
-    return fitted
-
-
 def refit_model(trained: Trained, train: GraphSnapshot, vectors: Vectors, seed: int) -> Trained:
     """Return a model that learnt from `train` with the settings and the blends of another; nothing is chosen.
 
@@ -242,29 +212,20 @@ def refit_model(trained: Trained, train: GraphSnapshot, vectors: Vectors, seed: 
     watch, model = Stopwatch(), trained.model
     with watch.stage("fit"):
         signals = refit(model.signals, train, vectors, seed)
-        newcomers = refit(model.newcomers, train, vectors, seed)
-        there = set(train.item_domains)
-        alone = {d: fit_alone(own, train, d, vectors, seed) for d, own in model.alone.items() if d in there}
-    blends = {domain: even_blend(list(signals)) for domain in sorted(there - set(model.blends))}
+        standins = model.standins.refit(train, vectors, seed)
+    blends = {domain: even_blend(list(signals)) for domain in sorted(set(train.item_domains) - set(model.blends))}
     second = model.second and model.second.of(train)
-    blends = {**model.blends, **blends}
-    again = HybridModel(train, signals, blends, alone=alone, newcomers=newcomers, second=second)
+    again = HybridModel(train, signals, {**model.blends, **blends}, standins=standins, second=second)
     return replace(trained, model=again, vectors=vectors, seconds=watch.seconds)
 
 
-def signals_of_cut(
-    trained: Trained, parts: Parts, encode: Encode, seed: int
-) -> tuple[Mapping[str, Signal], AloneSignals, Mapping[str, Signal]]:
-    """Return the signals that the blends were learnt from: the final ones, fitted again where they have seen more.
-
-    Those of domains that are learnt from alone come second, those for newcomers third; see `HybridModel`.
-    """
+def signals_of_cut(trained: Trained, parts: Parts, encode: Encode, seed: int) -> tuple[Signals, Standins]:
+    """Return the signals that the blends were learnt from: the final ones, fitted again where they have seen more."""
     model, inner = trained.model, parts.inner
     if parts.final is inner:
-        return model.signals, model.alone, model.newcomers
+        return model.signals, model.standins
     vectors = encode(inner)
-    alone = {domain: fit_alone(own, inner, domain, vectors, seed) for domain, own in model.alone.items()}
-    return refit(model.signals, inner, vectors, seed), alone, refit(model.newcomers, inner, vectors, seed)
+    return refit(model.signals, inner, vectors, seed), model.standins.refit(inner, vectors, seed)
 
 
 def _describe(

@@ -119,9 +119,9 @@ def questions(patch, split):
 def blend(patch, split):
     learn, test = training.learn_blends, split.whole.pairs(split.test)
 
-    def planted(signals, inner, asked, seed, **instead):
+    def planted(signals, inner, asked, seed, standins):
         told = [replace(q, relevant=q.relevant + test[q.user_num][:, q.item_num]) for q in asked]
-        return learn(signals, inner, told, seed, **instead)
+        return learn(signals, inner, told, seed, standins)
 
     patch.setattr(training, "learn_blends", planted)
 

@@ -24,6 +24,7 @@ from kgrec.protocols import cut_for
 from kgrec.publish import check_complete
 from kgrec.snapshot import GraphSnapshot
 from kgrec.split import uncut
+from kgrec.standins import Standins
 from kgrec.tables import GraphTables, check
 from kgrec.testing.graphs import two_communities
 from kgrec.training import train
@@ -93,7 +94,7 @@ def test_a_domain_that_others_help_learns_from_all():
     trained = fitted(cut_for(twins(), "warm"))
     assert {found["learnt from"] for found in trained.choices["domains"].values()} == {EVERYTHING}
     assert min(found["gain"][1] for found in trained.choices["domains"].values()) > 0.1
-    assert not trained.model.alone
+    assert not trained.model.standins.at_home
 
 
 def test_only_those_at_home_are_served_by_the_domain_alone(trained, together):
@@ -101,7 +102,7 @@ def test_only_those_at_home_are_served_by_the_domain_alone(trained, together):
     of_b = trained.model.train.item_domains == "b"
     parts, whole = (t.model.score(np.arange(N_USERS)).parts[1] for t in (trained, together))
     np.testing.assert_array_equal(parts[~home][:, of_b], whole[~home][:, of_b])
-    own = trained.model.alone["b"]["spectral"].scores(np.flatnonzero(home))
+    own = trained.model.standins.at_home["b"]["spectral"].scores(np.flatnonzero(home))
     np.testing.assert_array_equal(parts[home][:, of_b], own)
     assert (parts[home][:, of_b] != whole[home][:, of_b]).any(axis=1).all()
 
@@ -127,11 +128,13 @@ def test_forgetting_a_user_keeps_what_serves_those_at_home(trained, tmp_path):
     run = save_model(tmp_path / "run", trained, CONFIG)
     rewrite(run, [("User", "u000")], "user")
     again, _ = load_model(run.folder)
-    assert list(again.model.alone["b"]) == list(trained.model.alone["b"])
+    assert list(again.model.standins.at_home["b"]) == list(trained.model.standins.at_home["b"])
     rest = without(trained.model.train, [("User", "u000")])
-    expected = fit_alone(trained.model.alone["b"], rest, "b", {}, CONFIG.seed)["spectral"]
+    expected = fit_alone(trained.model.standins.at_home["b"], rest, "b", {}, CONFIG.seed)["spectral"]
     users = np.arange(N_USERS - 1)
-    np.testing.assert_allclose(again.model.alone["b"]["spectral"].scores(users), expected.scores(users), atol=1e-6)
+    np.testing.assert_allclose(
+        again.model.standins.at_home["b"]["spectral"].scores(users), expected.scores(users), atol=1e-6
+    )
 
 
 def test_what_learnt_alone_must_be_there_to_be_published(trained, tmp_path):
@@ -152,7 +155,7 @@ def test_the_audit_finds_nothing(split, trained):
 
 def test_the_audit_looks_at_what_learnt_alone(split, trained):
     with_test = fit_alone(trained.model.signals, split.whole, "b", {}, CONFIG.seed)
-    leaky = replace(trained, model=replace(trained.model, alone={"b": with_test}))
+    leaky = replace(trained, model=replace(trained.model, standins=Standins({"b": with_test})))
     assert "spectral, b alone" in set(leaks(split, leaky, CONFIG, lambda _: {}, "train")["stage"])
 
 

@@ -20,10 +20,12 @@ from kgrec.persist import load_model, save_model
 from kgrec.publish import check_complete
 from kgrec.schema import Schema
 from kgrec.signals.at_home import MIN_NEWCOMERS
+from kgrec.signals.base import refit
 from kgrec.snapshot import GraphSnapshot
 from kgrec.split import latest_of_users, uncut
+from kgrec.standins import Standins
 from kgrec.tables import GraphTables, check
-from kgrec.training import parts_of, refit, train
+from kgrec.training import parts_of, train
 from kgrec.validate import questions
 
 CONFIG = Config.checked({"signals": ["popularity", "neighbours"]})
@@ -79,14 +81,14 @@ def test_settings_are_chosen_for_newcomers_by_what_newcomers_took(trained):
     own = trained.choices["newcomers"]["popularity"]["settings"]
     assert own["half_life"] is None
     assert trained.choices["signals"]["popularity"]["settings"]["half_life"] is not None
-    assert trained.model.newcomers["popularity"].settings.model_dump() == own
+    assert trained.model.standins.newcomers["popularity"].settings.model_dump() == own
 
 
 def test_only_newcomers_are_served_by_them(trained):
     model, users, items = trained.model, np.arange(N_USERS), of_shop_b(trained.model)
     place, new = list(model.signals).index("popularity"), users < N_NEW
     found = model.score(users).parts[place]
-    everybodys, newcomers = (of["popularity"].scores(users) for of in (model.signals, model.newcomers))
+    everybodys, newcomers = (of["popularity"].scores(users) for of in (model.signals, model.standins.newcomers))
     np.testing.assert_array_equal(found[new][:, items], newcomers[new][:, items])
     np.testing.assert_array_equal(found[~new], everybodys[~new])
     elsewhere = np.setdiff1d(np.arange(model.train.n_items), items)
@@ -118,14 +120,14 @@ def test_few_newcomers_choose_nothing(split):
 
 def test_where_newcomers_are_like_all_nothing_is_fitted_for_them():
     model = train(uncut(shops(n_new=100)), Config.checked({"signals": ["popularity"]}), lambda _: {}, "train").model
-    assert not model.newcomers
+    assert not model.standins.newcomers
 
 
 def test_the_same_settings_are_not_better(trained, split):
     parts = parts_of(split, CONFIG, "train")
     asked = asked_as_newcomers(questions(parts.inner, parts.held_out))
     fitted, own = (
-        refit(of, parts.inner, {}, 0)["popularity"] for of in (trained.model.signals, trained.model.newcomers)
+        refit(of, parts.inner, {}, 0)["popularity"] for of in (trained.model.signals, trained.model.standins.newcomers)
     )
     assert better_for_newcomers(own, fitted, asked)
     assert not better_for_newcomers(fitted, own, asked)
@@ -156,9 +158,9 @@ def test_forgetting_a_user_learns_what_serves_newcomers_without_them(trained, tm
     rewrite(run, [("User", "u500")], "user")
     again, _ = load_model(run.folder)
     rest = without(trained.model.train, [("User", "u500")])
-    expected = refit(trained.model.newcomers, rest, {}, CONFIG.seed)["popularity"]
+    expected = refit(trained.model.standins.newcomers, rest, {}, CONFIG.seed)["popularity"]
     users = np.arange(N_USERS - 1)
-    np.testing.assert_array_equal(again.model.newcomers["popularity"].scores(users), expected.scores(users))
+    np.testing.assert_array_equal(again.model.standins.newcomers["popularity"].scores(users), expected.scores(users))
 
 
 def test_nothing_of_the_test_is_in_them(trained, split):
@@ -166,10 +168,9 @@ def test_nothing_of_the_test_is_in_them(trained, split):
 
 
 def test_what_they_know_of_the_test_is_found(trained, split):
-    knowing = refit(trained.model.newcomers, split.whole, {}, CONFIG.seed)
-    found = leaks(
-        split, replace(trained, model=replace(trained.model, newcomers=knowing)), CONFIG, lambda _: {}, "train"
-    )
+    knowing = refit(trained.model.standins.newcomers, split.whole, {}, CONFIG.seed)
+    leaky = replace(trained, model=replace(trained.model, standins=Standins(newcomers=knowing)))
+    found = leaks(split, leaky, CONFIG, lambda _: {}, "train")
     assert set(found["stage"]) == {"popularity, newcomers"}
 
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from kgrec.growth import Growth
+from kgrec.progress import say
 from kgrec.schema import NodeLabel
 from kgrec.signals.history import behaviours_differ, has_times
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
@@ -167,6 +168,19 @@ class Signal(ABC):
     def item_vectors(self) -> FloatArray | None:
         """Vectors of items, float32 [n_items, d], whose nearness means likeness; None if there are none."""
         return None
+
+
+Signals = Mapping[str, Signal]
+"""Name → signal."""
+
+
+def refit(signals: Signals, train: GraphSnapshot, vectors: Vectors, seed: int) -> dict[str, Signal]:
+    """Return new signals of the same settings that learnt from `train`; the given ones stay as they are."""
+    fitted = {}
+    for name, signal in signals.items():
+        say(f"fitting {name}")
+        fitted[name] = type(signal)(signal.settings).fit(train, vectors, seed)
+    return fitted
 
 
 def _is_described(label: NodeLabel) -> bool:
