@@ -14,6 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from kgrec.signals.graph.memory import MAX_LOGITS
 from kgrec.snapshot import IntArray
@@ -60,8 +61,9 @@ def softmax_loss(users: Tensor, items: Tensor, batch: Batch) -> Tensor:
     with torch.autocast("cuda", torch.bfloat16, enabled=users.is_cuda):
         logits = users @ items[batch.item_nums].T
     logits = logits - batch.correction
-    share = batch.positives @ torch.ones(len(items), 1, device=items.device)
-    return (share[:, 0] * torch.logsumexp(logits, dim=1)).sum() - (users * (batch.positives @ items)).sum()
+    share = sparse_product(batch.positives, torch.ones(len(items), 1, device=items.device))
+    taken = sparse_product(batch.positives, items)
+    return (share[:, 0] * torch.logsumexp(logits, dim=1)).sum() - (users * taken).sum()
 
 
 def batches(interactions: sp.csr_matrix, steps: int, size: int, random: np.random.Generator) -> Iterator[Batch]:
@@ -114,10 +116,22 @@ def draw_candidates(popularity: IntArray, most: int, sample: int, random: np.ran
     return torch.from_numpy(chosen[drawn]), torch.from_numpy(expected)
 
 
+def sparse_product(matrix: Tensor, x: Tensor) -> Tensor:
+    """Return A x, float32 [n, d], of a sparse CSR A [n, m] and x [m, d]; the gradient of x flows back.
+
+    Products by CUDA's library for sparse matrices differ from run to run in their last digits, and training carries
+    that on; the sums of `embedding_bag` have one order, forward and backward.
+    """
+    if not x.is_cuda:
+        return matrix @ x
+    starts, values = matrix.crow_indices()[:-1], matrix.values()
+    return functional.embedding_bag(matrix.col_indices(), x, starts, mode="sum", per_sample_weights=values)
+
+
 def csr_tensor(indptr: Any, indices: Any, values: Any, shape: tuple[int, int]) -> Tensor:
     """Return a float32 sparse CSR tensor; 32-bit indices make its products a third faster."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+        warnings.filterwarnings("ignore", message="Sparse (CSR tensor support is in beta|invariant checks)")
         return torch.sparse_csr_tensor(
             torch.from_numpy(np.asarray(indptr, dtype=np.int32)),
             torch.from_numpy(np.asarray(indices, dtype=np.int32)),

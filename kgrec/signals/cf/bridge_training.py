@@ -15,7 +15,7 @@ from kgrec.device import best_device
 from kgrec.progress import track
 from kgrec.signals.at_home import items_by_domain
 from kgrec.signals.cf.bridge import MAX_USERS, over_root_length
-from kgrec.signals.softmax import batch_size, batches, csr_tensor, softmax_loss
+from kgrec.signals.softmax import batch_size, batches, csr_tensor, softmax_loss, sparse_product
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
 
 SCALE: Final = 0.01
@@ -53,7 +53,7 @@ def train_bridge(train: GraphSnapshot, domains: list[int], settings: Any, seed: 
         losses = []
         for each, batch in zip(pairs, step, strict=True):
             done = _dropped(each.elsewhere[batch.user_nums.numpy()], settings.dropout, random).to(device)
-            users, items = done @ source, each.items.to(device)
+            users, items = sparse_product(done, source), each.items.to(device)
             # The bias is one more dimension, in which all users are 1.
             users, towards = _with(users, torch.ones_like(users[:, :1])), _with(target[items], bias[items])
             losses.append(softmax_loss(users, towards, batch.to(device)))

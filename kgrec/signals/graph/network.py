@@ -17,7 +17,7 @@ from torch.nn import functional
 from kgrec.device import best_device
 from kgrec.progress import track
 from kgrec.signals.graph.adjacency import Adjacency, propagated
-from kgrec.signals.softmax import batch_size, batches, csr_tensor, softmax_loss
+from kgrec.signals.softmax import batch_size, batches, csr_tensor, softmax_loss, sparse_product
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
 
 SCALE: Final = 0.1
@@ -47,7 +47,7 @@ class Propagation(torch.autograd.Function):
 def _sums(matrix: Tensor, layers: int, x: Tensor) -> Tensor:
     total = x
     for _ in range(layers):
-        total = torch.addmm(x, matrix, total)
+        total = x + sparse_product(matrix, total) if x.is_cuda else torch.addmm(x, matrix, total)
     return total
 
 

@@ -199,3 +199,12 @@ def test_however_little_memory_a_step_learns_from_something():
 def test_a_gpu_learns_too(share):
     train, withheld = graph()
     assert ndcg(train, withheld, fitted(train, bounded(train, share))) > 0.95
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here: torch.cuda.is_available() is false")
+@pytest.mark.parametrize("share", [1.01, 0.4])
+def test_on_a_gpu_too_scores_repeat_by_seed(share):
+    train, _ = graph()
+    once, again = (fitted(train, bounded(train, share)) for _ in range(2))
+    np.testing.assert_array_equal(once, again)
