@@ -45,11 +45,15 @@ def main() -> None:
         "batch_size_of_the_loop": options.batch_size,
         "rounds": options.rounds,
         "threads": torch.get_num_threads(),
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "torch": torch.__version__},
+        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "torch": torch.__version__, **gpu()},
         "largest_difference": difference,
         **summary(seconds, options.texts),
     }
     write(result, options.out)
+
+
+def gpu() -> dict[str, str]:
+    return {"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
 
 
 def parse() -> argparse.Namespace:

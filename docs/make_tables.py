@@ -202,6 +202,30 @@ def encode(result: dict[str, Any]) -> Iterator[list[str]]:
     ]
 
 
+def on_a_gpu() -> str:
+    """What a GPU is worth to the network and to the text encoder."""
+    found = dict(results())
+    if not {"gnn_on_gpu", "encode_on_gpu"} <= set(found):
+        return NOT_YET
+    gnn, texts = found["gnn_on_gpu"], found["encode_on_gpu"]
+    seconds, reached, speed = gnn["median_s"], gnn["NDCG@20"], texts["texts_per_second"]
+    rows = [
+        [
+            "one fit of the graph network alone, defaults, without text, and scores of all users",
+            f"{seconds['cuda']:.1f} s on {gnn['machine']['gpu']}, {seconds['cpu']:.1f} s on {gnn['machine']['cores']} "
+            f"cores beside it; NDCG@20 {reached['cuda']:.4f} and {reached['cpu']:.4f}",
+            f"`{gnn['command']}`",
+        ],
+        [
+            f"{texts['texts']:,} texts encoded by {texts['model']} in {texts['precision']} precision",
+            f"{speed['kgrec']:,.0f} texts/s on {texts['machine']['gpu']}, {texts['throughput_ratio']:.2f} × a bare "
+            f"transformers loop over length-sorted batches of {texts['batch_size_of_the_loop']}",
+            f"`{texts['command']}`",
+        ],
+    ]
+    return table(["what", "measured", "command"], rows)
+
+
 def main_job(result: dict[str, Any]) -> Iterator[list[str]]:
     for name, what in (("demo_cold", "`kgrec demo` from an empty cache"), ("demo_warm", "again, with its cache")):
         found = result[name]
@@ -433,6 +457,7 @@ TABLES = {
     "tuning": tuning,
     "balance": balance,
     "speed": speed,
+    "on_a_gpu": on_a_gpu,
     "stores": stores,
     "forget": forgetting,
     "refresh": refreshing,

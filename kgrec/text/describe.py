@@ -117,8 +117,9 @@ def _behaviours(snapshot: GraphSnapshot, label: str, n_names: int, tokens: int |
     rows = rows.iloc[np.lexsort((-np.arange(len(rows)), rows["node"].to_numpy()))]
     first = rows["node"] != rows["node"].shift()
     again = ~first & (rows["verb"] == rows["verb"].shift())
-    told = np.where(first, "", "then ") + np.where(again, "", rows["verb"] + " ") + rows["name"]
-    return _joined(rows["node"].to_numpy(), _strings(told), snapshot.nodes[label].num_rows)
+    verb, name = (rows[column].to_numpy(dtype=object) for column in ("verb", "name"))
+    told = np.where(first, "", "then ").astype(object) + np.where(again, "", verb + " ") + name
+    return _joined(rows["node"].to_numpy(), pa.array(told, pa.string()), snapshot.nodes[label].num_rows)
 
 
 def _latest_behaviours(snapshot: GraphSnapshot, label: str, limit: int) -> pd.DataFrame:
