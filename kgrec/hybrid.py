@@ -244,7 +244,7 @@ def _fit_group(
     gain = options[kind].ndcg - alone[int(alone.mean(axis=1).argmax())]
     report = {
         "kind": kind,
-        "shares": _shares(blend, scores, seen, popularity),
+        "shares": shares_of(blend, scores, seen, popularity),
         "signals": dict(zip(names, alone.mean(axis=1).tolist(), strict=True)),
         "options": {kind: float(option.ndcg.mean()) for kind, option in options.items()},
         "gain": [float(gain.mean()), *bootstrap_interval(gain, seed=seed)],
@@ -254,7 +254,7 @@ def _fit_group(
     return replace(blend, report=report, reached=options[kind].ndcg)
 
 
-def _shares(
+def shares_of(
     blend: Blend, scores: Sequence[FloatArray], seen: sp.csr_matrix, popularity: npt.NDArray[Any]
 ) -> dict[str, float]:
     """Return each signal's share of the deviation of a user's scores, mean over users; shares sum to 1."""

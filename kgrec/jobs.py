@@ -171,16 +171,18 @@ def choices_table(run: Run) -> pd.DataFrame:
 def blends_table(run: Run) -> pd.DataFrame:
     """Return what each blend is made of: blend, kind, gain in NDCG@20 over the best signal with its 95 %, shares.
 
+    The gain of a blend for strangers to a domain is not known: nobody can be asked.
+
     Raises:
         RunError: the choices are missing or damaged.
     """
     rows = []
     for domain, report in run.choices.get("blends", {}).items():
-        if "gain" in report:
-            gain, low, high = report["gain"]
+        if "shares" in report:
+            gain = "{:+.4f} ({:+.4f} … {:+.4f})".format(*report["gain"]) if "gain" in report else "nobody to ask"
             largest = sorted(report["shares"].items(), key=lambda pair: -pair[1])
             shares = ", ".join(f"{name} {share:.0%}" for name, share in largest if share >= 0.005)
-            rows.append((domain, report["kind"], f"{gain:+.4f} ({low:+.4f} … {high:+.4f})", shares))
+            rows.append((domain, report["kind"], gain, shares))
     return pd.DataFrame(rows, columns=["blend", "kind", "gain over the best signal", "shares"])
 
 

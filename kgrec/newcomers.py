@@ -7,13 +7,14 @@ what is popular, shifted by how near its content is to what they know.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from kgrec.hybrid import MIN_USERS, Blend
+from kgrec.hybrid import MIN_USERS, Blend, shares_of
 from kgrec.signals.at_home import newcomers
 from kgrec.signals.base import Signal
 from kgrec.snapshot import FloatArray, GraphSnapshot
@@ -82,4 +83,5 @@ def blend_for_strangers(
     weights = np.zeros((len(FORMS), len(signals)), np.float32)
     weights[FORMS.index("own"), popular] = found[: len(popular)]
     weights[FORMS.index("z"), content] = ABROAD * found[len(popular) :]
-    return Blend(tuple(signals), "strangers", weights, Scale(0.0, 1.0), Scale(0.0, 1.0), {"kind": "strangers"})
+    blend = Blend(tuple(signals), "strangers", weights, Scale(0.0, 1.0), Scale(0.0, 1.0), {})
+    return replace(blend, report={"kind": "strangers", "shares": shares_of(blend, scores, seen, none)})

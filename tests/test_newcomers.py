@@ -7,7 +7,9 @@ from shops import N_ITEMS, N_USERS, SCHEMA, TASTES, shops
 
 from kgrec import validate
 from kgrec.config import Config
+from kgrec.jobs import blends_table
 from kgrec.newcomers import SHARE, as_newcomers
+from kgrec.persist import save_model
 from kgrec.recommender import Recommender
 from kgrec.schema import Schema
 from kgrec.signals.at_home import MIN_NEWCOMERS
@@ -79,7 +81,7 @@ def test_newcomers_get_the_items_of_their_taste_by_a_blend_of_their_own():
     assert (tastes[best] == np.arange(100) % TASTES).mean() > 0.95
 
 
-def test_strangers_get_what_is_popular_among_what_is_like_their_own(monkeypatch):
+def test_strangers_get_what_is_popular_among_what_is_like_their_own(monkeypatch, tmp_path):
     """No user is in both shops; names of items say the taste, and the first of each is what most people of it buy."""
     monkeypatch.setattr("kgrec.signals.content.words.MAX_SHARE", 1.0)  # a taste's word is in a third of the titles
     rng, tastes = np.random.default_rng(0), ("oil", "ink", "clay")
@@ -102,7 +104,13 @@ def test_strangers_get_what_is_popular_among_what_is_like_their_own(monkeypatch)
     edges = {("User", "BOUGHT", "Item"): pa.table({"src": users, "dst": bought})}
     graph = GraphSnapshot.from_tables(check(GraphTables(Schema.from_dict(schema), nodes, edges)))
     model = Recommender(signals=["popularity", "neighbours", "ease", "gnn", "words"], seed=1).fit(graph)
-    assert model.model.blends["b"].newcomers.kind == "strangers"
+    report = model.model.blends["b"].newcomers.report
+    assert report["kind"] == "strangers"
+    assert set(report["shares"]) == {"popularity", "neighbours", "ease", "gnn", "words"}
+    assert report["shares"]["popularity"] + report["shares"]["words"] == pytest.approx(1)
+    assert min(report["shares"]["popularity"], report["shares"]["words"]) > 0
+    blends = blends_table(save_model(tmp_path / "run", model.trained, model.config)).set_index("blend")
+    assert blends.loc["newcomers to b", "gain over the best signal"] == "nobody to ask"
     strangers = [f"a{user:03}" for user in range(300)]
     found = model.recommend(strangers, k=3, domain="b")
     taste = found["item_id"].str[1:].astype(int) % TASTES
