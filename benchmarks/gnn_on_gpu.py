@@ -3,8 +3,8 @@
     python benchmarks/gnn_on_gpu.py DATA/ml-1m-kg [--rounds 3]
 
 Fits on train and scores every user with a test row; full ranking of what a user does not have in train. Wall seconds,
-in alternation and after one fit of each that loads libraries; the CPU uses all its cores. Writes
-benchmarks/results/gnn_on_gpu.json.
+in alternation and after one fit of each that loads libraries; the CPU uses all its cores. "repeats" is whether another
+fit of the same seed reaches the same to the digit. Writes benchmarks/results/gnn_on_gpu.json.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ def learn_blends(
         inner: the graph without the validation behaviours.
         asked: the questions of the cut.
         seed: makes the result repeat.
-        standins: those that serve some users instead.
+        standins: signals that serve some users instead of these; see kgrec/standins.py.
     """
     names, knows = list(signals), know_new_items(signals)
     even = replace(even_blend(names), new_items=NewItems.even(knows))

@@ -87,13 +87,14 @@ def _relearnt(model: Recommender, train: GraphSnapshot) -> tuple[Trained, set[st
     vectors = text_vectors(train, model.encoder, model.known_texts)
     growth, for_new = Growth(old.train, train, vectors), old.standins.newcomers
     learnt, learnt_for_new = (refit(_quickest(of, train), train, vectors, seed) for of in (old.signals, for_new))
-    signals = {name: signal.fold_in(growth) for name, signal in old.signals.items()} | learnt
-    standins = old.standins.fold_in(growth)
+    signals = {name: learnt[name] if name in learnt else s.fold_in(growth) for name, s in old.signals.items()}
+    slow = {name: signal for name, signal in for_new.items() if name not in learnt_for_new}
+    folded = replace(old.standins, newcomers=slow).fold_in(growth)
     at_home = {
         domain: {**own, **fit_alone({x: own[x] for x in own if x in learnt}, train, domain, vectors, seed)}
-        for domain, own in standins.at_home.items()
+        for domain, own in folded.at_home.items()
     }
-    standins = Standins(at_home, {**standins.newcomers, **learnt_for_new})
+    standins = Standins(at_home, {**folded.newcomers, **learnt_for_new})
     blends = {domain: blend for domain, blend in old.blends.items() if domain in train.item_domains}
     second = old.second and old.second.of(train)
     hybrid = HybridModel(train, signals, blends, old.came_later & set(train.items.ids), standins, second)

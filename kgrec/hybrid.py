@@ -48,7 +48,7 @@ K: Final = 20
 """Length of the list whose NDCG decides."""
 FOLDS: Final = 5
 AT_ONCE: Final = 2
-"""Folds that are learnt from side by side; more would take more memory than all signals do."""
+"""Folds that are learnt without side by side; each holds all features of its lists."""
 MIN_USERS: Final = 20
 """Validation users below which the best signal is used alone: too few to learn weights from."""
 MAX_USERS: Final = 2_000
@@ -307,7 +307,7 @@ def _single(alone: DoubleArray, fold: IntArray) -> _Option:
 def _cross_fit(lists: Lists, fold: IntArray, seed: int) -> dict[Kind, _Option]:
     """Learn without each fold in turn, measure on it, and keep the mean over folds of each way's weights."""
     # Threads of BLAS beside these would wait for one another more than they compute.
-    with threadpool_limits(1), ThreadPoolExecutor(AT_ONCE) as pool:
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(AT_ONCE) as pool:
         learnt = list(pool.map(lambda number: _learn(lists.of(fold != number), seed), range(FOLDS)))
     return {kind: _measured(lists, [weights[kind] for weights in learnt], fold) for kind in learnt[0]}
 

@@ -63,7 +63,7 @@ def leaks(split: Split, trained: Trained, config: Config, encode: Encode, fit_on
     again = refit(model.signals, clean, trained.vectors, config.seed)
     of_cut, standins_of_cut = signals_of_cut(trained, parts, encode, config.seed)
     blends = learn_blends(of_cut, parts.inner, asked, config.seed, standins_of_cut)
-    chosen, chosen_for_new = (trained.choices.get(part, {}) for part in ("signals", "newcomers"))
+    for_new_of_cut = standins_of_cut.newcomers
     found = [
         ("graph", _in_graph(model.train, clean, split)),
         ("relationships", _in_relationships(model.train, split)),
@@ -74,8 +74,8 @@ def leaks(split: Split, trained: Trained, config: Config, encode: Encode, fit_on
         *((name, _in_scores(signal, again[name], clean)) for name, signal in model.signals.items()),
         *_in_standins(model.standins, clean, trained.vectors, config.seed),
         ("statistics", _in_statistics(model, HybridModel(clean, again, model.blends))),
-        ("settings", _in_settings(chosen, of_cut, asked)),
-        ("settings", _in_settings(chosen_for_new, standins_of_cut.newcomers, asked_as_newcomers(asked))),
+        ("settings", _in_settings(trained.choices["signals"], of_cut, asked)),
+        ("settings", _in_settings(trained.choices.get("newcomers", {}), for_new_of_cut, asked_as_newcomers(asked))),
         ("blend", _in_blends(model.blends, blends)),
     ]
     rows = [rows.assign(stage=stage) for stage, rows in found if len(rows)]
@@ -178,10 +178,11 @@ def _in_standins(
     """Compare the signals that serve some users instead: stage → what was found."""
     again, found = standins.refit(clean, vectors, seed), []
     for domain, signals in standins.at_home.items():
-        own, others = alone(clean, domain), again.at_home[domain]
-        found += [(f"{name}, {domain} alone", _in_scores(signals[name], others[name], own)) for name in signals]
-    newcomers = standins.newcomers.items()
-    return found + [(f"{name}, newcomers", _in_scores(own, again.newcomers[name], clean)) for name, own in newcomers]
+        only, fitted = alone(clean, domain), again.at_home[domain]
+        found += [(f"{name}, {domain} alone", _in_scores(signals[name], fitted[name], only)) for name in signals]
+    for name, signal in standins.newcomers.items():
+        found.append((f"{name}, newcomers", _in_scores(signal, again.newcomers[name], clean)))
+    return found
 
 
 def _in_statistics(model: HybridModel, clean: HybridModel) -> pd.DataFrame:

@@ -32,7 +32,7 @@ class HybridModel:
         signals: name → fitted signal, in the order of the blends' weights.
         blends: domain → how that domain's scores are blended.
         came_later: ids of items that came after the fit.
-        standins: signals that serve some users instead.
+        standins: signals that serve some users instead; see kgrec/standins.py.
         second: orders the best items of those with behaviours once more; see kgrec/rerank.py.
     """
 

@@ -6,7 +6,7 @@ what is popular, shifted by how near its content is to what they know.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -16,7 +16,7 @@ import scipy.sparse as sp
 
 from kgrec.hybrid import MIN_USERS, Blend, shares_of
 from kgrec.signals.at_home import newcomers
-from kgrec.signals.base import Signal
+from kgrec.signals.base import Signals
 from kgrec.snapshot import FloatArray, GraphSnapshot
 from kgrec.weights import FORMS, Lists, Scale, softmax_weights
 
@@ -56,7 +56,7 @@ def domains_apart(train: GraphSnapshot) -> set[str]:
 
 
 def blend_for_strangers(
-    signals: Mapping[str, Signal],
+    signals: Signals,
     scores: Sequence[FloatArray],
     seen: sp.csr_matrix,
     relevant: sp.csr_matrix,

@@ -42,7 +42,7 @@ class Standins:
         seen: sp.csr_matrix,
         items: IntArray,
     ) -> None:
-        """Put their scores in the place of everybody's.
+        """Replace everybody's scores by those of the stand-ins, for the users whom these serve.
 
         Args:
             domain: whose items are scored.
@@ -60,13 +60,13 @@ class Standins:
                 part[new] = self.newcomers[name].scores(user_nums[new])[:, items]
 
     def refit(self, train: GraphSnapshot, vectors: Vectors, seed: int) -> Standins:
-        """Return new ones of the same settings that learnt from `train`; a domain that it lacks is left out."""
+        """Return stand-ins of the same settings that learnt from `train`; a domain that it lacks is left out."""
         there = sorted(self.at_home.keys() & set(train.item_domains))
         at_home = {domain: fit_alone(self.at_home[domain], train, domain, vectors, seed) for domain in there}
         return Standins(at_home, refit(self.newcomers, train, vectors, seed))
 
     def fold_in(self, growth: Growth) -> Standins:
-        """Return them for a graph that has grown; see `Signal.fold_in`. A domain that is gone is left out."""
+        """Return the stand-ins for a graph that has grown; see `Signal.fold_in`. A domain that is gone is left out."""
         there = sorted(self.at_home.keys() & set(growth.new.item_domains))
         at_home = {domain: fold_in_alone(self.at_home[domain], growth, domain) for domain in there}
         return Standins(at_home, {name: signal.fold_in(growth) for name, signal in self.newcomers.items()})

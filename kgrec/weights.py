@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any, Final, Literal, Self, get_args
 
 import numpy as np
@@ -33,6 +34,9 @@ RIDGE: Final = 1.0
 """Penalty on squared weights of features of deviation 1, beside the likelihood of all users."""
 MAX_STEPS: Final = 80
 """Steps of the likelihood's maximisation at most."""
+
+_FITTING: Final = Lock()
+"""scikit-learn changes the warning filters of the whole process while it fits, so one thread at a time may."""
 
 Form = Literal["own", "z", "activity", "popularity"]
 FORMS: Final[tuple[Form, ...]] = get_args(Form)
@@ -242,7 +246,8 @@ def likeliest_weights(lists: Lists, forms: Sequence[Form], positive: bool = Fals
     mean = known.mean(axis=1, dtype=np.float64, keepdims=True)[..., None]
     deviation = known.std(axis=1, dtype=np.float64, keepdims=True)[..., None]
     deviation[deviation < 1e-9] = 1  # the same for all but for rounding: it tells nothing
-    features = np.where(lists.listed, (features - mean) / deviation, 0)
+    for feature, middle, spread in zip(features, mean.ravel(), deviation.ravel(), strict=True):
+        feature[...] = np.where(lists.listed, (feature - middle) / spread, 0)
     fitted = softmax_weights(features, lists.sampling, lists.relevant, lists.n_relevant, positive)
     found = np.zeros((len(FORMS), len(lists.z)))
     found[[FORMS.index(form) for form in forms]] = (fitted / deviation.ravel()).reshape(len(forms), -1)
@@ -328,8 +333,9 @@ def fusion_weights(features: npt.NDArray[Any], is_relevant: npt.NDArray[np.bool_
     deviation = features.std(axis=0, dtype=np.float64)
     deviation[deviation < 1e-9] = 1  # the same for all but for rounding: it tells nothing
     x = (features - features.mean(axis=0, dtype=np.float64)) / deviation
-    model = LogisticRegression(solver="newton-cholesky")
-    return np.asarray(model.fit(x, is_relevant).coef_[0] / deviation)
+    with _FITTING:
+        fitted = LogisticRegression(solver="newton-cholesky").fit(x, is_relevant)
+    return np.asarray(fitted.coef_[0] / deviation)
 
 
 def _candidates(

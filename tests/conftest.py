@@ -170,6 +170,8 @@ def neo4j_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
     with pytest.MonkeyPatch.context() as patch:
         given = os.environ.get("KGREC_TEST_NEO4J_URI")
+        if given and "PYTEST_XDIST_WORKER" in os.environ:
+            pytest.fail("two workers would empty one database for each other; run: python -m pytest -m neo4j")
         if given:
             yield given
             return

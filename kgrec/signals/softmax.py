@@ -119,8 +119,8 @@ def draw_candidates(popularity: IntArray, most: int, sample: int, random: np.ran
 def sparse_product(matrix: Tensor, x: Tensor) -> Tensor:
     """Return A x, float32 [n, d], of a sparse CSR A [n, m] and x [m, d]; the gradient of x flows back.
 
-    Products by CUDA's library for sparse matrices differ from run to run in their last digits, and training carries
-    that on; the sums of `embedding_bag` have one order, forward and backward.
+    Products by CUDA's library for sparse matrices differ from run to run in their last digits, and training amplifies
+    the difference; the sums of `embedding_bag` have one order, forward and backward.
     """
     if not x.is_cuda:
         return matrix @ x

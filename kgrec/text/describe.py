@@ -111,8 +111,9 @@ def _behaviours(snapshot: GraphSnapshot, label: str, n_names: int, tokens: int |
     """Return the latest that every user did, in the order of time: "bought A, then viewed B"."""
     rows = _latest_behaviours(snapshot, label, n_names)
     if tokens:
-        phrases = "then " + rows["verb"] + " " + rows["name"] + ","
-        rows = rows[_fits(rows["node"].to_numpy(), _strings(phrases), tokens, count)]
+        verb, name = (rows[column].to_numpy(dtype=object) for column in ("verb", "name"))
+        phrases = pa.array("then " + verb + " " + name + ",", pa.string())
+        rows = rows[_fits(rows["node"].to_numpy(), phrases, tokens, count)]
     # Newest first is how the oldest are left out; it is read the other way round.
     rows = rows.iloc[np.lexsort((-np.arange(len(rows)), rows["node"].to_numpy()))]
     first = rows["node"] != rows["node"].shift()
@@ -134,10 +135,6 @@ def _latest_behaviours(snapshot: GraphSnapshot, label: str, limit: int) -> pd.Da
     rows = rows.iloc[order]
     rows = rows[rows["node"].between(0, n - 1) & rows["name"].notna()]
     return rows.drop_duplicates(["node", "item", "verb"]).groupby("node").head(limit)
-
-
-def _strings(series: pd.Series) -> pa.Array:
-    return pa.array(series.to_numpy(dtype=object), pa.string())
 
 
 def _all_neighbours(snapshot: GraphSnapshot, label: str, limit: int) -> pa.Array:

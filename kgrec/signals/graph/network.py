@@ -46,6 +46,7 @@ class Propagation(torch.autograd.Function):
 
 def _sums(matrix: Tensor, layers: int, x: Tensor) -> Tensor:
     total = x
+    # On a CPU the sum is part of the product, which needs one array less.
     for _ in range(layers):
         total = x + sparse_product(matrix, total) if x.is_cuda else torch.addmm(x, matrix, total)
     return total
