@@ -27,6 +27,7 @@ from kgrec.recommender import Recommender
 from kgrec.snapshot import GraphSnapshot
 from kgrec.split import by_given
 
+RESULT = Path(__file__).parent / "results" / "rerank.json"
 METRICS = ("NDCG@10", "HR@10")
 
 
@@ -34,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--set", action="append", default=[], dest="settings", help="as for kgrec train")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/rerank.json"))
+    parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
     start, config = time.perf_counter(), Config.read(None, ["rerank.method=lora", *options.settings])
     split = by_given(GraphSnapshot.from_tables(load("atomic", options.data)))
@@ -42,10 +43,9 @@ def main() -> None:
     fitted = time.perf_counter()
     measured = measure(trained.model, split, [10]) if trained.model.second else {}
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    name = "/".join(options.data.parts[-2:])
     result = {
-        "command": " ".join(
-            ["python benchmarks/rerank.py", options.data.name, *(f"--set {s}" for s in options.settings)]
-        ),
+        "command": " ".join(["python benchmarks/rerank.py", name, *(f"--set {s}" for s in options.settings)]),
         "protocol": f"fit on train; settings and weight chosen on a cut of train; {PROTOCOL}",
         "machine": {"gpu": gpu, "cores": os.cpu_count(), "torch": torch.__version__},
         "signals": list(trained.model.signals),

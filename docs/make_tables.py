@@ -18,7 +18,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-NAMES = ("benchmarks", "fine-tuning", "operations", "privacy-and-audit", "stores")
+NAMES = ("benchmarks", "fine-tuning", "operations", "privacy-and-audit", "re-ranking", "stores")
 PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in NAMES))
 PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.S)
 SHOWN = ("NDCG@10", "NDCG@20", "Recall@10", "Recall@20", "MRR@20", "Coverage@20")
@@ -224,6 +224,20 @@ def on_a_gpu() -> str:
         ],
     ]
     return table(["what", "measured", "command"], rows)
+
+
+def reranking() -> str:
+    """What a second stage is worth on test, domain by domain."""
+    found, rows = dict(results()).get("rerank"), []
+    for domain, of in found["domains"].items() if found else ():
+        for metric in ("NDCG@10", "HR@10"):
+            first, second = of[metric]["first stage"], of[metric]["re-ranked"]
+            gain, low, high = of[metric]["gain"]
+            difference = f"{gain:+.4f} ({low:+.4f} … {high:+.4f})"
+            weight = str(found["rerank"]["domains"][domain]["weight"])
+            rows.append([domain, f"{of['questions']:,}", weight, metric, f"{first:.4f}", f"{second:.4f}", difference])
+    heads = ["domain", "users", "weight", "test", "first stage", "re-ranked", "gain, 95 %"]
+    return f"`{found['command']}`; {found['protocol']}.\n\n{table(heads, rows)}" if found else NOT_YET
 
 
 def main_job(result: dict[str, Any]) -> Iterator[list[str]]:
@@ -458,6 +472,7 @@ TABLES = {
     "balance": balance,
     "speed": speed,
     "on_a_gpu": on_a_gpu,
+    "reranking": reranking,
     "stores": stores,
     "forget": forgetting,
     "refresh": refreshing,
