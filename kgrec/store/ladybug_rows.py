@@ -58,7 +58,7 @@ def copy(connection: ladybug.Connection, table: str, rows: pa.Table, ends: tuple
     names = rows.column_names[2:] if ends else rows.column_names
     columns = f"({', '.join(map(quote, names))})" if names else ""
     between = f" (from='{ends[0]}', to='{ends[1]}')" if ends else ""
-    execute(connection, f"COPY {quote(table)}{columns} FROM $rows{between}", {"rows": rows})
+    execute(connection, f"COPY {quote(table)}{columns} FROM $rows{between}", {"rows": _whole(rows)})
 
 
 def _set(connection: ladybug.Connection, match: str, rows: pa.Table, n_keys: int) -> None:
@@ -68,7 +68,12 @@ def _set(connection: ladybug.Connection, match: str, rows: pa.Table, n_keys: int
     names = [f"c{i}" for i in range(rows.num_columns)]
     values = list(zip(rows.column_names, names, strict=True))[n_keys:]
     assignments = ", ".join(f"x.{quote(property_)} = {name}" for property_, name in values)
-    execute(connection, f"LOAD FROM $rows {match} SET {assignments}", {"rows": rows.rename_columns(names)})
+    execute(connection, f"LOAD FROM $rows {match} SET {assignments}", {"rows": _whole(rows.rename_columns(names))})
+
+
+def _whole(rows: pa.Table) -> pa.Table:
+    """Return a table without empty chunks: the engine takes one, such as a file without rows makes, for the end."""
+    return pa.Table.from_batches([batch for batch in rows.to_batches() if batch.num_rows], rows.schema)
 
 
 def _match_edge(schema: Schema, edge_type: EdgeType, time: list[str]) -> str:

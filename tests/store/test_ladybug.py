@@ -51,6 +51,21 @@ def many(n: int) -> GraphTables:
     return GraphTables(SCHEMA, tables.nodes, {**tables.edges, edge_type: more})
 
 
+def test_tables_with_empty_chunks_are_stored_whole(tmp_path: Path) -> None:
+    """One file without rows before, between or after others makes such a chunk."""
+    whole = many(30)
+
+    def with_gaps(table: pa.Table) -> pa.Table:
+        first = min(2, table.num_rows)
+        return pa.concat_tables([table.slice(0, 0), table.slice(0, first), table.slice(0, 0), table.slice(first)])
+
+    nodes = {label: with_gaps(table) for label, table in whole.nodes.items()}
+    edges = {edge_type: with_gaps(table) for edge_type, table in whole.edges.items()}
+    with LadybugStore(tmp_path / "graph.lbug") as store:
+        store.write(GraphTables(SCHEMA, nodes, edges))
+        assert store.snapshot().digest == digest(whole)
+
+
 PRELUDE = """
 import sys
 sys.path.insert(0, {tests!r})

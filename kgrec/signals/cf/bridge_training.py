@@ -39,7 +39,11 @@ def train_bridge(train: GraphSnapshot, domains: list[int], settings: Any, seed: 
     """
     random, device = np.random.default_rng(seed), best_device("cuda")
     shape = (train.n_items, settings.dim)
-    source, target = (_parameter(random.normal(0, SCALE, shape), device) for _ in range(2))
+    of_source, of_target = (random.normal(0, SCALE, shape) for _ in range(2))
+    # Of what nobody is asked about nothing is learnt, and so nothing is said.
+    of_item = np.unique(train.item_domains.astype(str), return_inverse=True)[1]
+    of_target[~np.isin(of_item, domains)] = 0
+    source, target = _parameter(of_source, device), _parameter(of_target, device)
     count = np.bincount(train.interactions.indices, minlength=train.n_items)
     bias = _parameter(np.log1p(count)[:, None], device)
     optimiser = torch.optim.AdamW(

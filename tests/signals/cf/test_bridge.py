@@ -89,4 +89,16 @@ def test_the_few_who_are_new_where_hardly_anybody_is_get_what_is_popular():
     scores = Bridge(QUICK).fit(graph, {}).scores(np.arange(5))
     counts = np.bincount(graph.interactions.indices, minlength=graph.n_items)
     is_b = graph.item_domains == "b"
-    np.testing.assert_allclose(scores[:, is_b], np.tile(np.log1p(counts[is_b]), (5, 1)), atol=0.1)
+    np.testing.assert_allclose(scores[:, is_b], np.tile(np.log1p(counts[is_b]), (5, 1)), atol=1e-6)
+
+
+def test_of_a_shop_that_nobody_has_bought_in_it_says_nothing(graph):
+    domains = graph.nodes["Item"].column("shop").to_pylist()
+    last = [i for i, domain in enumerate(domains) if domain == "b"][-5:]
+    domains = ["c" if i in last else domain for i, domain in enumerate(domains)]
+    nodes = {**graph.nodes, "Item": graph.nodes["Item"].set_column(1, "shop", pa.array(domains))}
+    third = replace(graph, nodes=nodes)
+    third = third.with_behaviours(third.item_domains[third.behaviours.item_num] != "c")
+    scores = Bridge(QUICK).fit(third, {}).scores(np.arange(third.n_users))
+    assert not scores[:, third.item_domains == "c"].any()
+    assert scores[:N_NEW, third.item_domains == "b"].all()
