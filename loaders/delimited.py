@@ -115,7 +115,10 @@ def _parse(data: bytes, header: list[str], n_header: int, dialect: Dialect) -> p
         return pa.table({name: pa.array([], pa.string()) for name in header})
     return pc_csv.read_csv(
         pa.BufferReader(data),
-        pc_csv.ReadOptions(column_names=header, skip_rows=n_header, block_size=_BLOCK_BYTES),
+        # Within a block threads gain nothing, and Arrow may abort a process that ends right after (apache/arrow#34314).
+        pc_csv.ReadOptions(
+            use_threads=len(data) > _BLOCK_BYTES, column_names=header, skip_rows=n_header, block_size=_BLOCK_BYTES
+        ),
         pc_csv.ParseOptions(
             delimiter=dialect.delimiter,
             quote_char='"' if dialect.quoted else False,
