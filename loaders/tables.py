@@ -150,10 +150,13 @@ class _Reader:
     def _values(self, place: str, column: pa.ChunkedArray, kind: str, list_separator: str | None) -> pa.ChunkedArray:
         if kind not in ("strings", "vector") or not pa.types.is_string(column.type):
             return column
-        if list_separator is None:
+        in_json = kind == "vector" and pc.any(_is_json_list(column)).as_py()
+        if list_separator is None and not in_json:
             self._report(place, "a list written as text", "list_separator, which says what separates its values")
             return column
-        return pc.split_pattern(column, list_separator)
+        if in_json:
+            column = _separated(column, list_separator or ",")
+        return pc.split_pattern(column, list_separator or ",")
 
     def _nodes_of_ends(self, nodes: Mapping[str, Any], edges: Mapping[EdgeType, pa.Table]) -> dict[str, pa.Table]:
         ends: dict[str, list[pa.Array]] = {}
@@ -188,6 +191,16 @@ class _Reader:
 
     def _report(self, place: str, found: str, expected: str) -> None:
         self.problems.append(Problem(self.name, found, expected, field=place))
+
+
+def _is_json_list(text: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.match_substring_regex(text, r"^\[.*\]$")
+
+
+def _separated(text: pa.ChunkedArray, separator: str) -> pa.ChunkedArray:
+    """Write JSON lists of numbers as others are: one that is no list makes text of all the lists of a JSON column."""
+    inner = pc.replace_substring(pc.utf8_trim(text, "[]"), ",", separator)
+    return pc.if_else(_is_json_list(text), inner, text)
 
 
 def _stacked(tables: list[pa.Table]) -> pa.Table:

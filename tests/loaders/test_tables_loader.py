@@ -189,6 +189,19 @@ def test_vectors_of_frames_arrays_and_text(tmp_path: Path) -> None:
         assert graph.nodes["Product"].column("picture").to_pylist() == [[1, 2.5], None]
 
 
+@pytest.mark.parametrize("separator", [{}, {"list_separator": "|"}])
+def test_one_vector_that_is_none_does_not_make_the_others_wrong(tmp_path: Path, separator: dict[str, str]) -> None:
+    data = COMMERCE.to_dict()
+    data["nodes"]["Product"]["properties"]["picture"] = "vector"
+    vectors = ["[1, 2.5]", '"abc"', "[3, 4]", "[5, 6]"]
+    lines = [f'{{"product_id": "p{number}", "picture": {vector}}}' for number, vector in enumerate(vectors)]
+    (tmp_path / "p.jsonl").write_text("\n".join(lines))
+    products = {"Product": {"source": tmp_path / "p.jsonl", **separator}}
+    message = complaint({"nodes": products, **orders()}, Schema.from_dict(data))
+    assert "p.jsonl:2: picture: found ['abc']; expected a value of type vector" in message
+    assert message.count("picture") == 1
+
+
 def test_lists_of_frames_and_json_need_none(tmp_path: Path) -> None:
     (tmp_path / "p.jsonl").write_text('{"product_id": 1, "tags": ["a", "b"]}\n{"product_id": "p2", "tags": null}\n')
     frame = ORDERS.assign(product_id=["1", "p2", "1"])
