@@ -230,12 +230,14 @@ class Recommender:
     def explain(self, user: object, item: object) -> Explanation:
         """Say why an item is scored as it is for a user: shares by signal, and the strongest paths in the graph.
 
+        Paths name the first of users who are linked as one, who stands for all of them.
+
         Raises:
             UnknownUser, UnknownItem: an id without a node.
         """
         user_num = int(self.model.train.same_users[_known(self.model.train.users, [str(user)], UnknownUser)[0]])
         item_num = int(_known(self.model.train.items, [str(item)], UnknownItem)[0])
-        return explain(self.model, user_num, item_num)
+        return replace(explain(self.model, user_num, item_num), user_id=str(user))
 
     def with_names(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return a frame of recommendations with the items' names in a column `name` after `item_id`."""
