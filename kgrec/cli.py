@@ -206,9 +206,15 @@ def evaluate(
 
     if protocol is None and settings:
         raise UsageError("--set needs --protocol: a run keeps the settings that it was trained with")
+    if protocol and run:
+        raise UsageError("--run and --protocol: found both; a protocol trains anew, so leave out one of them")
     if protocol:
-        return _show_metrics(evaluate_protocol(graph, protocol, Config.read(None, settings or ())), as_json)
-    _show_metrics(evaluate_run(graph, run, runs), as_json)
+        measured = evaluate_protocol(graph, protocol, Config.read(None, settings or ()))
+    else:
+        measured = evaluate_run(graph, run, runs)
+    if not as_json:
+        show_text(f"{measured['protocol']}; {measured['users']:,} questions, one for a user and domain")
+    _show_metrics(measured, as_json)
 
 
 @app.command()
