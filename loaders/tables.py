@@ -151,12 +151,11 @@ class _Reader:
         if kind not in ("strings", "vector") or not pa.types.is_string(column.type):
             return column
         in_json = kind == "vector" and pc.any(_is_json_list(column)).as_py()
-        if list_separator is None and not in_json:
+        separator = list_separator or ("," if in_json else None)
+        if separator is None:
             self._report(place, "a list written as text", "list_separator, which says what separates its values")
             return column
-        if in_json:
-            column = _separated(column, list_separator or ",")
-        return pc.split_pattern(column, list_separator or ",")
+        return pc.split_pattern(_separated(column, separator) if in_json else column, separator)
 
     def _nodes_of_ends(self, nodes: Mapping[str, Any], edges: Mapping[EdgeType, pa.Table]) -> dict[str, pa.Table]:
         ends: dict[str, list[pa.Array]] = {}
