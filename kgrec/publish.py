@@ -5,17 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgrec.errors import RunError
 from kgrec.history import How, note, settle
 from kgrec.runs import Run
+from kgrec.same import as_one
 from kgrec.schema import Schema
+from kgrec.snapshot import GraphSnapshot
 from kgrec.store.base import GraphStore, NodeVectors
 
 
 def publish(store: GraphStore, root: Path, run: Run, k: int, how: How) -> dict[str, Any]:
     """Write a run's text vectors and its lists, to length k, into a graph in one step, and note that it was done.
+
+    What the run held out to be measured is in its own lists, but not in the graph's: users have it already.
 
     Args:
         store: the graph.
@@ -30,12 +36,26 @@ def publish(store: GraphStore, root: Path, run: Run, k: int, how: How) -> dict[s
     """
     check_complete(run)
     listed = run.table("recommendations")
+    if run.info.get("split", "none") != "none":
+        listed = new_to_users(listed, as_one(store.snapshot()))
     listed = listed.filter(pc.less_equal(listed.column("rank"), k))
     vectors = vectors_of(run)
     settle(root, store.published())
     store.publish(listed, run.name, vectors)
     note(root, run.name, how)
     return {"run": run.name, "recommendations": listed.num_rows, "vectors": list(vectors)}
+
+
+def new_to_users(listed: pa.Table, graph: GraphSnapshot) -> pa.Table:
+    """Return lists without what users have in the graph; ranks count from 1 again."""
+    user_num = graph.user_nums(listed.column("user_id").to_numpy())
+    item_num = graph.items.nums(listed.column("item_id").to_numpy())
+    known = np.flatnonzero((user_num >= 0) & (item_num >= 0))
+    new = np.ones(listed.num_rows, dtype=bool)
+    new[known] = ~np.asarray(graph.interactions[user_num[known], item_num[known]], dtype=bool).ravel()
+    frame = listed.filter(pa.array(new)).to_pandas()
+    frame["rank"] = frame.groupby("user_id", sort=False).cumcount() + 1
+    return pa.Table.from_pandas(frame, schema=listed.schema, preserve_index=False)
 
 
 def vectors_of(run: Run) -> NodeVectors:
