@@ -62,7 +62,7 @@ def train_run(
     if cut.is_test.any():
         say("measuring on the held-out behaviours")
         info["metrics"] = metrics(measure(model.model, cut, KS), cut.protocol, config.seed)
-    info["summary"] = summary_of(cut, listed, time.perf_counter() - start)
+    info["summary"] = summary_of(cut, model.trained.choices, listed, time.perf_counter() - start)
     info |= {"data_digest": snapshot.digest, "encoded": model.cache.encoded}
     tables = {"recommendations": pa.Table.from_pandas(listed, preserve_index=False)}
     return save_model(root / new_name(), model.trained, config, info, tables)
@@ -260,13 +260,26 @@ def _cut(snapshot: GraphSnapshot, split: str | None) -> tuple[Split, str]:
     return split_by(snapshot, split), split
 
 
-def summary_of(cut: Split, listed: pd.DataFrame, seconds: float) -> dict[str, Any]:
+def summary_of(cut: Split, choices: Mapping[str, Any], listed: pd.DataFrame, seconds: float) -> dict[str, Any]:
     """Return the facts of a run that are shown first."""
     return {
         "users": cut.whole.n_users,
         "items": cut.whole.n_items,
         "behaviours learnt from": len(cut.train_and_valid.behaviours),
+        **_told(choices),
         "recommendations": len(listed),
         "protocol": cut.protocol,
         "seconds": round(seconds, 1),
     }
+
+
+def _told(choices: Mapping[str, Any]) -> dict[str, str]:
+    """Return from what each of several domains is learnt, and that nothing could be chosen where that is so."""
+    told = {
+        f"{domain} is learnt from": report["learnt from"]
+        + (f", not checked for harm: {report['unchecked']}" if "unchecked" in report else "")
+        for domain, report in choices.get("domains", {}).items()
+    }
+    if not any(choice["tried"] for choice in choices["signals"].values()):
+        told["settings"] = "defaults, and an equal blend: too few behaviours for a validation cut"
+    return told

@@ -93,7 +93,7 @@ def renew(
         **_sizes(decision.how, serving, size_of(snapshot)),
     }
     seconds = time.perf_counter() - start
-    info["summary"] = summary_of(cut, listed, seconds)
+    info["summary"] = summary_of(cut, final.trained.choices, listed, seconds)
     info["refresh"] = {"how": decision.how, "why": decision.why, "seconds": round(seconds, 1), **facts}
     step("keep")
     return save_model(root / new_name(), final.trained, config, info, {"recommendations": _table(listed)})

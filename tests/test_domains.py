@@ -1,5 +1,7 @@
 """Domains at the edge: without items, without behaviours, and users who are in none."""
 
+from importlib import resources
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -77,3 +79,18 @@ def test_a_user_in_no_domain_gets_what_is_popular(model):
     assert popular["item_id"].tolist() == unknown["item_id"].tolist()
     assert (popular["score"] > 0).all()
     assert len(model.recommend(["idle"], k=3, domain="books")) == 3
+
+
+def test_training_says_from_what_each_domain_is_learnt_and_what_could_not_be_chosen(kgrec, tmp_path):
+    graph, files = tmp_path / "shop.lbug", resources.files("kgrec") / "films_and_books"
+    assert kgrec("load", "atomic", files, "--into", graph).code == 0
+    told = kgrec("train", graph, "--set", "signals=popularity,ease", "--set", "budget=0.001s", "--k", 3).out
+    for domain in ("book", "film"):
+        assert f"{domain} is learnt from: all domains, not checked for harm: no time left in the budget" in told
+    assert "settings: defaults" not in told
+    small = tmp_path / "small"
+    small.mkdir()
+    (small / "small.inter").write_text("user_id:token\titem_id:token\nu1\ti1\nu2\ti1\nu2\ti2\n")
+    assert kgrec("load", "atomic", small, "--into", tmp_path / "small.lbug").code == 0
+    told = kgrec("train", tmp_path / "small.lbug", "--split", "none", "--k", 3).out
+    assert "settings: defaults, and an equal blend: too few behaviours for a validation cut" in told
