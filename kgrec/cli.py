@@ -304,9 +304,10 @@ def explain(
 @runs_app.command("list")
 def runs_list(graph: Graph, runs: Runs = None, as_json: Json = False) -> None:
     """List the runs of a graph, oldest first."""
-    from kgrec.jobs import runs_folder, runs_table
+    from kgrec.jobs import runs_folder
+    from kgrec.run_tables import runs_table
 
-    table = runs_table(graph, runs)
+    table = runs_table(runs_folder(graph, runs))
     if table.empty and not as_json:
         return show_text(f"no run in {runs_folder(graph, runs)}; train one: kgrec train {graph}")
     show(table, as_json)
@@ -319,15 +320,24 @@ def runs_show(
     runs: Runs = None,
     as_json: Json = False,
 ) -> None:
-    """Show what a run is made of: settings, choices, digests, metrics."""
-    from kgrec.jobs import blends_table, choices_table, classification_table, domains_table, rerank_table, runs_folder
+    """Show what a run is made of: settings, choices, metrics; --json shows all that it keeps."""
+    from kgrec.jobs import runs_folder
+    from kgrec.run_tables import (
+        blends_table,
+        choices_table,
+        classification_table,
+        domains_table,
+        rerank_table,
+        run_facts,
+    )
     from kgrec.runs import find_run
 
     found = find_run(runs_folder(graph, runs), run)
-    facts = {"run": found.name, **found.info}
     if as_json:
-        return show_facts(found.name, {**facts, "choices": found.choices}, as_json)
-    show_facts(found.name, facts, as_json)
+        return show_facts(found.name, {"run": found.name, **found.info, "choices": found.choices}, as_json)
+    show_facts(f"run {found.name}", run_facts(found), as_json)
+    if found.info.get("metrics"):
+        _show_metrics(found.info["metrics"], as_json)
     show(choices_table(found), as_json)
     show(blends_table(found), as_json)
     if found.choices.get("domains"):

@@ -16,12 +16,12 @@ from kgrec.errors import RunError
 from kgrec.fold_in import fold_in
 from kgrec.forget_run import rewrite, without
 from kgrec.harm import EITHER, EVERYTHING, ITSELF
-from kgrec.jobs import domains_table
 from kgrec.leakage import leaks
 from kgrec.measure import HYBRID, measure
 from kgrec.persist import FACTS, load_model, save_model
 from kgrec.protocols import cut_for
 from kgrec.publish import check_complete
+from kgrec.run_tables import domains_table
 from kgrec.snapshot import GraphSnapshot
 from kgrec.split import uncut
 from kgrec.standins import Standins

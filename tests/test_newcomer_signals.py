@@ -13,11 +13,11 @@ from kgrec.config import Config
 from kgrec.errors import RunError
 from kgrec.fold_in import fold_in
 from kgrec.forget_run import rewrite, without
-from kgrec.jobs import choices_table
 from kgrec.leakage import leaks
 from kgrec.newcomer_signals import asked_as_newcomers, better_for_newcomers
 from kgrec.persist import load_model, save_model
 from kgrec.publish import check_complete
+from kgrec.run_tables import choices_table
 from kgrec.schema import Schema
 from kgrec.signals.at_home import MIN_NEWCOMERS
 from kgrec.signals.base import refit

@@ -7,10 +7,10 @@ from shops import N_ITEMS, N_USERS, SCHEMA, TASTES, shops
 
 from kgrec import validate
 from kgrec.config import Config
-from kgrec.jobs import blends_table
 from kgrec.newcomers import SHARE, as_newcomers
 from kgrec.persist import save_model
 from kgrec.recommender import Recommender
+from kgrec.run_tables import blends_table
 from kgrec.schema import Schema
 from kgrec.signals.at_home import MIN_NEWCOMERS
 from kgrec.snapshot import GraphSnapshot
