@@ -8,21 +8,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from kgrec.alone import split_alone
 from kgrec.config import Config
 from kgrec.errors import StoreError, UsageError
+from kgrec.evaluate import evaluate
 from kgrec.measure import HYBRID, Measured, measure, metrics
 from kgrec.persist import save_model
 from kgrec.progress import say
 from kgrec.protocols import cut_for
 from kgrec.publish import publish
+from kgrec.rank import rank_all
 from kgrec.recommender import Recommender, as_split
 from kgrec.runs import Run, find_run, new_name, prepare_root, root_of
 from kgrec.same import as_one
-from kgrec.snapshot import GraphSnapshot
+from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
 from kgrec.split import Split, split_by
 from kgrec.store import exists, open_store
 from kgrec.training import FitOn
@@ -32,6 +35,9 @@ KS = (10, 20)
 
 ALONE = "hybrid, target alone"
 """What a hybrid is called that learnt from the domain that is asked for, and from no other."""
+
+NEW_FIRST = "new items first, at random"
+"""What is called a list that begins with the items that nobody has chosen."""
 
 
 def train_run(
@@ -86,7 +92,7 @@ def evaluate_run(graph: str, run: str | None = None, runs: str | Path | None = N
 def evaluate_protocol(graph: str, protocol: str, config: Config) -> dict[str, Any]:
     """Train with some settings on a graph cut for a protocol, measure, and keep nothing.
 
-    Under cross-domain, what learnt from the target alone is measured beside it.
+    Under cross-domain, what learnt from the target alone is measured beside it; under cold-item, a list of new items.
 
     Raises:
         UsageError: an unknown protocol, or nothing to ask by it.
@@ -96,6 +102,8 @@ def evaluate_protocol(graph: str, protocol: str, config: Config) -> dict[str, An
     measured = measure(Recommender(config).fit(cut).model, cut, KS)
     if protocol == "cross-domain":
         measured = beside_alone(measured, cut, config)
+    if protocol == "cold-item":
+        measured = _beside_new_first(measured, cut, config.seed)
     return metrics(measured, cut.protocol, config.seed)
 
 
@@ -113,9 +121,26 @@ def beside_alone(
     for domain, of in measured.items():
         say(f"training on {domain} alone")
         only = split_alone(split, domain)
-        ks = sorted({int(metric.partition("@")[2]) for metric in of.evaluations[HYBRID].per_user})
-        own = measure(Recommender(config).fit(only, fit_on).model, only, ks)[domain]
+        own = measure(Recommender(config).fit(only, fit_on).model, only, of.evaluations[HYBRID].ks)[domain]
         found[domain] = replace(of, evaluations={ALONE: own.evaluations[HYBRID], **of.evaluations})
+    return found
+
+
+def _beside_new_first(measured: Mapping[str, Measured], split: Split, seed: int) -> dict[str, Measured]:
+    """Measure a list that begins with all new items, at random, beside what was measured: it has nothing else to do."""
+    known, rng = split.train_and_valid.interactions, np.random.default_rng(seed)
+    is_new, found = known.getnnz(axis=0) == 0, {}
+    for domain, of in measured.items():
+        within = split.whole.item_domains == domain
+
+        def at_random(users: IntArray) -> FloatArray:
+            return np.asarray(rng.random((len(users), len(is_new)), np.float32) + is_new)
+
+        ks = of.evaluations[HYBRID].ks
+        ranking = rank_all(at_random, of.user_num, max(ks), known, within)
+        found[domain] = replace(
+            of, evaluations={NEW_FIRST: evaluate(ranking, of.relevant, known, ks), **of.evaluations}
+        )
     return found
 
 

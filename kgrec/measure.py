@@ -30,11 +30,13 @@ class Measured:
 
     Attributes:
         user_num: int64 [n], the users with a test row in the domain.
+        relevant: CSR [n, n_items], what they have in test of the domain.
         rankings: model → its lists for them.
         evaluations: model → its metrics.
     """
 
     user_num: IntArray
+    relevant: sp.csr_matrix
     rankings: Mapping[str, Ranking]
     evaluations: Mapping[str, Evaluation]
 
@@ -133,7 +135,7 @@ def _asked(split: Split, relevant: sp.csr_matrix) -> dict[str, _Asked]:
 def _evaluated(asked: _Asked, rankings: Mapping[str, Ranking], model: HybridModel, ks: Sequence[int]) -> Measured:
     known = model.train.interactions
     found = {name: evaluate(ranking, asked.relevant, known, ks) for name, ranking in rankings.items()}
-    return Measured(asked.user_num, rankings, found)
+    return Measured(asked.user_num, asked.relevant, rankings, found)
 
 
 def _rankings(

@@ -82,6 +82,13 @@ def test_runs_are_listed_and_shown(kgrec, cinema):
     assert shown["choices"]["signals"]["ease"]["tried"]
 
 
+def test_new_items_are_measured_beside_a_list_that_has_them_first(kgrec, cinema):
+    models = answer(kgrec("evaluate", cinema, "--protocol", "cold-item", "--set", FAST, "--json"))["models"]
+    first = models["new items first, at random"]
+    assert first["Recall@10"] == 1.0, "7 of 72 items are new"
+    assert models["hybrid"]["Recall@10"] < 1.0
+
+
 def test_no_runs_yet(kgrec, tmp_path):
     graph = tmp_path / "shop.lbug"
     assert kgrec("load", "atomic", CINEMA, "--into", graph).code == 0
