@@ -7,7 +7,7 @@ and types, or raises one `DataError` with every problem, its file, row and field
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,12 +72,17 @@ class GraphTables:
 
     def locate(self, key: TableKey, index: int) -> tuple[str, int]:
         """Return (file, row) of row `index` (from 0) of a table."""
-        for origin in self.origins.get(key, ()):
-            if index < origin.n_rows:
-                return origin.where, origin.first_row + index
-            index -= origin.n_rows
         name = key if isinstance(key, str) else "-".join(key)
-        return name, index + 1
+        return locate(self.origins.get(key, ()), index) or (name, index + 1)
+
+
+def locate(origins: Iterable[Origin], index: int) -> tuple[str, int] | None:
+    """Return (file, row) of row `index` (from 0) of what came from several stretches; None if it did not."""
+    for origin in origins:
+        if index < origin.n_rows:
+            return origin.where, origin.first_row + index
+        index -= origin.n_rows
+    return None
 
 
 def check(tables: GraphTables, there: Mapping[str, pa.Array] | None = None) -> GraphTables:

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from kgrec.columns import to_mask
 from kgrec.errors import DataError, Problem
 from kgrec.schema import RESERVED_PROPERTIES
-from kgrec.tables import Origin
+from kgrec.tables import Origin, locate
 from loaders.delimited import UNQUOTED_TSV, read_delimited
 from loaders.names import identifiers
 
@@ -196,16 +196,32 @@ def _joined(splits: Mapping[str, AtomicTable]) -> AtomicTable:
 
 
 def _with_domains(files: AtomicFiles) -> AtomicFiles:
-    """Give items the domain that only the interactions tell, where they agree on it."""
+    """Give items the domain that only the interactions tell.
+
+    Raises:
+        DataError: with every item that is in several domains.
+    """
     item, inter = files.item, files.inter.table
     if DOMAIN not in inter.column_names or (item and DOMAIN in item.kinds):
         return files
-    domains = inter.select(["item_id", DOMAIN]).group_by(["item_id", DOMAIN], use_threads=False).aggregate([])
+    told = inter.select(["item_id", DOMAIN]).filter(pc.is_valid(inter.column(DOMAIN)))
+    domains = told.group_by(["item_id", DOMAIN], use_threads=False).aggregate([])
     if pc.count_distinct(domains.column("item_id")).as_py() < domains.num_rows:
-        return files
+        raise DataError(list(_in_several_domains(files.inter)))
     if item is None:
         kinds = {"item_id": "token", DOMAIN: "token"}
         return replace(files, item=AtomicTable(files.inter.path, domains, kinds, ()))
     rows = pc.index_in(item.table.column("item_id"), value_set=domains.column("item_id"))
     table = item.table.append_column(DOMAIN, domains.column(DOMAIN).take(rows))
     return replace(files, item=replace(item, table=table, kinds={**item.kinds, DOMAIN: "token"}))
+
+
+def _in_several_domains(inter: AtomicTable) -> Iterator[Problem]:
+    """Name the first row of each item that gives it another domain than a row before."""
+    told = inter.table.select(["item_id", DOMAIN]).to_pandas().dropna()
+    told["first"] = told.groupby("item_id")[DOMAIN].transform("first")
+    others = told[told[DOMAIN] != told["first"]].drop_duplicates("item_id")
+    for row, (item, domain, first) in zip(others.index.tolist(), others.to_numpy().tolist(), strict=True):
+        where, line = locate(inter.origins, row) or (str(inter.path), row + 1)
+        expected = f"{first} as in a row before: one domain an item, or another name for the column"
+        yield Problem(where, f"item {item} in {domain}", expected, line, DOMAIN)

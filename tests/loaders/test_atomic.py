@@ -183,6 +183,22 @@ def test_items_take_their_domain_from_the_interactions_if_need_be(tmp_path: Path
     assert graph.schema.roles.domain == "domain"
 
 
+def test_items_that_the_interactions_put_in_several_domains_are_all_named(tmp_path: Path) -> None:
+    header = "user_id:token\titem_id:token\tdomain:token\n"
+    train = header + "u1\ti1\tart\nu1\ti2\tart\nu2\ti1\t\nu2\ti2\toffice\n"
+    folder_of(tmp_path, {"shop.train.inter": train, "shop.test.inter": header + "u1\ti3\tart\nu2\ti1\toffice\n"})
+    told = complaint(tmp_path)
+    expected = "expected art as in a row before: one domain an item, or another name for the column"
+    assert f"shop.train.inter:5: domain: found item i2 in office; {expected}" in told
+    assert f"shop.test.inter:3: domain: found item i1 in office; {expected}" in told
+    assert told.count("found item") == 2
+    folder_of(
+        tmp_path, {"shop.train.inter": train.replace("office", "art"), "shop.test.inter": header + "u1\ti3\tart\n"}
+    )
+    graph = check(AtomicLoader().load(tmp_path))
+    assert set(graph.nodes["Item"].column("domain").to_pylist()) == {"art"}, "a row that names none contradicts nothing"
+
+
 def test_no_such_folder(tmp_path: Path) -> None:
     assert "found no such folder; expected a folder of RecBole atomic files" in complaint(tmp_path / "gone")
 
