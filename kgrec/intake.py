@@ -192,7 +192,7 @@ def _check_clocks(tables: GraphTables) -> None:
     problems = []
     for edge_type, seconds in _times(tables).items():
         for row in np.flatnonzero(seconds > time.time() + CLOCKS)[:20].tolist():
-            where, line = tables.locate(edge_type, row)
+            where, line, _ = tables.locate(edge_type, row)
             at = f"{datetime.fromtimestamp(seconds[row]):%Y-%m-%d %H:%M}"
             problems.append(Problem(where, f"a time in the future, {at}", "a time up to now; see the clock", line))
     if problems:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -40,11 +40,13 @@ class Origin:
         where: file or source name.
         first_row: line or row number of the stretch's first row, as a person counts it.
         n_rows: how many rows follow one another.
+        columns: column of the table → what the source calls it, where that is something else.
     """
 
     where: str
     first_row: int
     n_rows: int
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -70,19 +72,30 @@ class GraphTables:
             counts[type_] = counts.get(type_, 0) + table.num_rows
         return counts
 
-    def locate(self, key: TableKey, index: int) -> tuple[str, int]:
-        """Return (file, row) of row `index` (from 0) of a table."""
-        name = key if isinstance(key, str) else "-".join(key)
-        return locate(self.origins.get(key, ()), index) or (name, index + 1)
+    def locate(self, key: TableKey, index: int) -> Place:
+        """Return where row `index` (from 0) of a table came from; of what has no origin, the table itself."""
+        return locate(self.origins.get(key, ()), index) or Place(_name(key), index + 1, {})
 
 
-def locate(origins: Iterable[Origin], index: int) -> tuple[str, int] | None:
-    """Return (file, row) of row `index` (from 0) of what came from several stretches; None if it did not."""
+class Place(NamedTuple):
+    """A row of a source, and what the source calls columns."""
+
+    where: str
+    row: int
+    columns: Mapping[str, str]
+
+
+def locate(origins: Iterable[Origin], index: int) -> Place | None:
+    """Return where row `index` (from 0) of what came from several stretches is; None if it came from none."""
     for origin in origins:
         if index < origin.n_rows:
-            return origin.where, origin.first_row + index
+            return Place(origin.where, origin.first_row + index, origin.columns)
         index -= origin.n_rows
     return None
+
+
+def _name(key: TableKey) -> str:
+    return key if isinstance(key, str) else "-".join(key)
 
 
 def check(tables: GraphTables, there: Mapping[str, pa.Array] | None = None) -> GraphTables:
@@ -196,7 +209,8 @@ class _Check:
         for name in filter(None, (behaviour.weight, behaviour.time)):
             values = columns[name]
             if is_datetime(values):
-                self._report_values(key, to_mask(pc.is_null(values)), name, values, "a time")
+                missing = to_mask(pc.is_null(values)) & ~self.unreadable[key, name]
+                self._report_values(key, missing, name, values, "a time")
                 continue
             finite = to_mask(pc.is_finite(values.cast(pa.float64())))
             self._report_values(key, ~finite & ~self.unreadable[key, name], name, values, "a finite number")
@@ -235,8 +249,9 @@ class _Check:
         kept, again = order[:-1][same], order[1:][same]
         differs = ~equal_rows(table, kept, again)
         for one, two in sorted(zip(kept[differs].tolist(), again[differs].tolist(), strict=True)):
-            where, row = self.tables.locate(key, one)
-            found = f"{_describe(table, two)}, while {where}:{row} has {_describe(table, one)}"
+            first, second = self.tables.locate(key, one), self.tables.locate(key, two)
+            described = _describe(table, one, first.columns)
+            found = f"{_describe(table, two, second.columns)}, while {first.where}:{first.row} has {described}"
             self._report(key, found, "one row for a key, or equal rows", row=two)
         keep = np.ones(table.num_rows, dtype=bool)
         keep[again] = False
@@ -260,16 +275,15 @@ class _Check:
     def _report(
         self, key: TableKey, found: str, expected: str, row: int | None = None, field: str | None = None
     ) -> None:
-        where, line = self.tables.locate(key, row or 0)
-        self.problems.append(Problem(where, found, expected, None if row is None else line, field))
+        place = self.tables.locate(key, row or 0)
+        name = field and place.columns.get(field, field)
+        self.problems.append(Problem(place.where, found, expected, None if row is None else place.row, name))
 
     def _report_values(
         self, key: TableKey, wrong: BoolArray, field: str, values: pa.ChunkedArray, expected: str
     ) -> None:
         for row in np.flatnonzero(wrong).tolist():
-            found = repr(values[row].as_py())
-            shown = found if len(found) <= MAX_SHOWN else f"{found[:MAX_SHOWN]}…"
-            self._report(key, shown, expected, row, field)
+            self._report(key, _shown(values[row].as_py()), expected, row, field)
 
 
 def _not_finite(vectors: pa.ChunkedArray) -> Iterator[tuple[int, int, float]]:
@@ -299,5 +313,11 @@ def equal_rows(table: pa.Table, one: IntArray, other: IntArray) -> BoolArray:
     return equal
 
 
-def _describe(table: pa.Table, row: int) -> str:
-    return ", ".join(f"{name}={value!r}" for name, value in table.slice(row, 1).to_pylist()[0].items())
+def _describe(table: pa.Table, row: int, columns: Mapping[str, str]) -> str:
+    values = table.slice(row, 1).to_pylist()[0]
+    return ", ".join(f"{columns.get(name, name)}={_shown(value)}" for name, value in values.items())
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"

@@ -7,6 +7,7 @@ categorical item column become nodes. Without a schema one is derived from the h
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -79,14 +80,14 @@ def to_graph(files: AtomicFiles, schema: Schema) -> GraphTables:
         edges[found.user, found.knows, found.user] = files.net.table.select(["source_id", "target_id"]).rename_columns(
             ["src", "dst"]
         )
-    return GraphTables(schema, nodes, edges, _origins(files, found))
+    return GraphTables(schema, nodes, edges, _origins(files, found, schema))
 
 
 def _users(files: AtomicFiles, found: Meaning, schema: Schema) -> pa.Table:
     ids = files.inter.table.column("user_id").chunks
     if files.net:
         ids = ids + [chunk for end in ("source_id", "target_id") for chunk in files.net.table.column(end).chunks]
-    return _nodes(files.user, "user_id", pc.unique(pa.chunked_array(ids, pa.string())), found.user, schema)
+    return _nodes(files.user, "user_id", pc.unique(pa.chunked_array(ids, pa.string()).drop_null()), found.user, schema)
 
 
 def _items(files: AtomicFiles, found: Meaning, schema: Schema) -> pa.Table:
@@ -128,15 +129,22 @@ def _category_edges(files: AtomicFiles, column: str) -> pa.Table:
     words = words_of(files.item.table.column(column))
     items = files.item.table.column("item_id").take(pc.list_parent_indices(words))
     table = pa.table({"src": items, "dst": pc.utf8_trim_whitespace(pc.list_flatten(words))})
-    return table.filter(pa.array(to_mask(pc.not_equal(table.column("dst"), ""))))
+    return table.filter(pa.array(to_mask(pc.not_equal(table.column("dst"), "")))).drop_null()
 
 
 def _category_nodes(files: AtomicFiles, column: str, label: str, schema: Schema) -> pa.Table:
     return pa.table({schema.nodes[label].key: pc.unique(_category_edges(files, column).column("dst"))})
 
 
-def _origins(files: AtomicFiles, found: Meaning) -> dict[TableKey, tuple[Origin, ...]]:
+def _origins(files: AtomicFiles, found: Meaning, schema: Schema) -> dict[TableKey, tuple[Origin, ...]]:
     behaviours: EdgeType = (found.user, found.behaviour, found.item)
-    origins: dict[TableKey, tuple[Origin, ...]] = {behaviours: files.inter.origins}
-    origins |= {label: part.origins for label, part in ((found.user, files.user), (found.item, files.item)) if part}
-    return origins
+    parts: dict[TableKey, tuple[AtomicTable | None, dict[str, str]]] = {
+        behaviours: (files.inter, {"src": "user_id", "dst": "item_id"}),
+        found.user: (files.user, {schema.nodes[found.user].key: "user_id"}),
+        found.item: (files.item, {schema.nodes[found.item].key: "item_id"}),
+    }
+    return {
+        key: tuple(replace(origin, columns=columns) for origin in part.origins)
+        for key, (part, columns) in parts.items()
+        if part
+    }

@@ -171,7 +171,8 @@ def _column_names(columns: list[str], part: str) -> list[str]:
 
 
 def _missing_ids(table: pa.Table, part: str, origins: tuple[Origin, ...]) -> Iterator[Problem]:
-    for name in _IDS[part]:
+    """Name what a schema cannot be derived without; other ids are checked with the values beside them."""
+    for name in () if part in ("inter", "item", "user") else _IDS[part]:
         for row in np.flatnonzero(to_mask(pc.is_null(table.column(name)))).tolist():
             yield Problem(origins[0].where, "nothing", "an id", origins[0].first_row + row, name)
 
@@ -204,7 +205,7 @@ def _with_domains(files: AtomicFiles) -> AtomicFiles:
     item, inter = files.item, files.inter.table
     if DOMAIN not in inter.column_names or (item and DOMAIN in item.kinds):
         return files
-    told = inter.select(["item_id", DOMAIN]).filter(pc.is_valid(inter.column(DOMAIN)))
+    told = inter.select(["item_id", DOMAIN]).drop_null()
     domains = told.group_by(["item_id", DOMAIN], use_threads=False).aggregate([])
     if pc.count_distinct(domains.column("item_id")).as_py() < domains.num_rows:
         raise DataError(list(_in_several_domains(files.inter)))
@@ -222,6 +223,7 @@ def _in_several_domains(inter: AtomicTable) -> Iterator[Problem]:
     told["first"] = told.groupby("item_id")[DOMAIN].transform("first")
     others = told[told[DOMAIN] != told["first"]].drop_duplicates("item_id")
     for row, (item, domain, first) in zip(others.index.tolist(), others.to_numpy().tolist(), strict=True):
-        where, line = locate(inter.origins, row) or (str(inter.path), row + 1)
+        place = locate(inter.origins, row)
+        assert place is not None
         expected = f"{first} as in a row before: one domain an item, or another name for the column"
-        yield Problem(where, f"item {item} in {domain}", expected, line, DOMAIN)
+        yield Problem(place.where, f"item {item} in {domain}", expected, place.row, DOMAIN)

@@ -20,7 +20,7 @@ from loaders.names import identifiers, is_iri, readable
 def item_ids(files: AtomicFiles) -> pa.ChunkedArray:
     """Return the ids of all items, those of the .item file first."""
     columns = [part.table.column("item_id") for part in (files.item, files.inter) if part]
-    return pc.unique(pa.chunked_array([chunk for column in columns for chunk in column.chunks], pa.string()))
+    return pc.unique(pa.chunked_array([c for column in columns for c in column.chunks], pa.string()).drop_null())
 
 
 def relation_types(files: AtomicFiles, found: Meaning) -> dict[str, str]:

@@ -13,6 +13,7 @@ A column that bears a property's name needs no entry. A label without a source g
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,9 +75,9 @@ class _Reader:
         node, found = self.schema.nodes[label], self._source(source.source, place)
         if found is None:
             return None
-        self.origins[label] = found[1]
         columns = self._ids(place, found, {"key": (node.key, source.key or node.key)})
         columns |= self._properties(place, found, source, node.properties, ())
+        self.origins[label] = _named(found, {node.key: source.key or node.key, **source.properties})
         return pa.table(columns)
 
     def _add_edges(self, edges: dict[EdgeType, pa.Table], type_: str, source: RelationshipSource, place: str) -> None:
@@ -94,7 +95,8 @@ class _Reader:
         columns |= self._properties(place, found, source, properties, [name for name in needed if name])
         parts = [edges[edge_type]] if edge_type in edges else []
         edges[edge_type] = _stacked([*parts, pa.table(columns)])
-        self.origins[edge_type] = self.origins.get(edge_type, ()) + found[1]
+        names = {**dict(ends.values()), **source.properties}
+        self.origins[edge_type] = self.origins.get(edge_type, ()) + _named(found, names)
 
     def _edge_type(self, place: str, type_: str, source: RelationshipSource) -> EdgeType | None:
         relationship = self.schema.relationships[type_]
@@ -190,6 +192,11 @@ class _Reader:
 
     def _report(self, place: str, found: str, expected: str) -> None:
         self.problems.append(Problem(self.name, found, expected, field=place))
+
+
+def _named(found: Source, columns: Mapping[str, str]) -> tuple[Origin, ...]:
+    """Return where a source's rows came from, and what it calls the columns of a table made from it."""
+    return tuple(replace(origin, columns=columns) for origin in found[1])
 
 
 def _is_json_list(text: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -258,10 +258,22 @@ def test_values_are_reported_with_file_and_line(shop: Path) -> None:
     assert "shop.train.inter:9: timestamp: found -4.0; expected epoch seconds" in message
 
 
+def test_missing_ids_and_wrong_values_are_reported_together(shop: Path) -> None:
+    (shop / "shop.train.inter").write_text(FILES["shop.train.inter"] + "\ti2\tgood\t1\tbooks\nu2\t\t1\t1\tbooks\n")
+    (shop / "shop.item").write_text(FILES["shop.item"] + "\tAlien\tfilms\tspace, horror\t\t\n")
+    message = complaint(shop)
+    assert "shop.train.inter:6: user_id: found None; expected an id" in message
+    assert "shop.train.inter:6: rating: found 'good'; expected a value of type float" in message
+    assert "shop.train.inter:7: item_id: found None; expected an id" in message
+    n_items = FILES["shop.item"].count("\n")
+    assert f"shop.item:{n_items + 1}: item_id: found None; expected an id" in message
+    assert message.startswith("4 problems")
+
+
 def test_a_row_of_test_that_train_has_too(shop: Path) -> None:
     (shop / "shop.test.inter").write_text(FILES["shop.test.inter"] + "u1\ti1\t5\t10\tbooks\n")
     message = complaint(shop)
-    assert "shop.test.inter:3: found src='u1', dst='i1'" in message
+    assert "shop.test.inter:3: found user_id='u1', item_id='i1'" in message
     assert "while shop.train.inter:2 has" in message
 
 

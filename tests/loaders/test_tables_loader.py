@@ -225,13 +225,13 @@ def test_values_are_reported_with_file_and_line(tmp_path: Path) -> None:
     assert "orders.csv:2: quantity: found 'two'; expected a value of type int" in message
     assert "orders.csv:4: quantity: found 'inf'; expected a value of type int" in message
     assert "orders.csv:4: timestamp: found 9000000000000000.0; expected epoch seconds" in message
-    assert "orders.csv:5: src: found None; expected an id" in message
+    assert "orders.csv:5: user_id: found None; expected an id" in message
 
 
 def test_an_edge_to_an_unknown_node() -> None:
     products = pd.DataFrame({"product_id": ["p1"]})
     message = complaint({"nodes": {"Product": {"source": products}}, **orders()})
-    assert "the table of relationships.PURCHASED:2: dst: found 'p2'; expected the key of a Product" in message
+    assert "the table of relationships.PURCHASED:2: product_id: found 'p2'; expected the key of a Product" in message
 
 
 def test_every_source_that_cannot_be_read(tmp_path: Path) -> None:
