@@ -63,6 +63,7 @@ def _solve_dense(gram: sp.csr_matrix, penalties: FloatArray) -> FloatArray:
 
 def weights_by_support(gram: sp.csr_matrix, penalties: FloatArray, columns: IntArray) -> sp.csr_matrix:
     """Return how far the members with which some have most in common explain these, float32 CSR [n, columns]."""
+    gram.sort_indices()  # in sorted rows SciPy finds an entry by bisection
     size = np.sqrt(np.maximum(gram.diagonal(), 1e-12)).astype(np.float32)
     diagonal = gram.diagonal() + penalties
     others = sp.csr_matrix(gram - sp.diags(gram.diagonal()))
