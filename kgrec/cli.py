@@ -266,6 +266,8 @@ def recommend(
         domain=domain,
         on_unknown=on_unknown,
     )
+    if frame.empty and not as_json:
+        return show_text("nothing to recommend: no item is as asked for, or users have all that are")
     show(model.with_names(frame), as_json)
 
 

@@ -150,11 +150,11 @@ class Config(BaseModel):
     )
     seed: int = Field(default=0, ge=0, description="Makes the result repeat.")
 
-    @field_validator("budget", mode="after")
+    @field_validator("budget", mode="before")
     @classmethod
-    def _is_duration(cls, budget: str | None) -> str | None:
+    def _is_duration(cls, budget: Any) -> Any:
         if budget is not None:
-            seconds_of(budget)
+            seconds_of(str(budget))
         return budget
 
     @classmethod
@@ -191,7 +191,9 @@ class Config(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise UsageError("; ".join(_fault(e) for e in error.errors())) from None
+            found = error.errors()
+            empty = [e for e in found if e["type"] == "too_short" and len(found) > 1]  # for its members are wrong
+            raise UsageError("; ".join(_fault(e) for e in found if e not in empty)) from None
 
 
 def _parsed(override: str, value: str) -> Any:
@@ -224,4 +226,17 @@ def _fault(error: Any) -> str:
         }
         known = Config if len(error["loc"]) == 1 else nested[error["loc"][0]]
         return f"unknown setting {name!r}; expected one of {', '.join(known.model_fields)}"
-    return f"setting {name!r}: found {error['input']!r}; {error['msg'].removeprefix('Value error, ')}"
+    message = error["msg"].removeprefix("Value error, expected ").removeprefix("Input should be ")
+    message = f"a number {message}" if message.startswith(("greater", "less")) else message
+    return f"setting {name!r}: found {error['input']!r}; expected {_EXPECTED.get(error['type'], message)}"
+
+
+_EXPECTED = {
+    "tuple_type": "names, such as popularity,ease",
+    "too_short": "one name at least",
+    "model_type": "a name, or settings by name",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_parsing": "a number",
+    "string_type": "a text",
+}

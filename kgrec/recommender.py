@@ -336,7 +336,7 @@ class Recommender:
                 ids,
                 nums,
                 UnknownUser,
-                "Take it in with fold_in(graph), or pass on_unknown='popular'.",
+                "If new, fold_in(graph) or `kgrec refresh` takes it in; on_unknown='popular' lists what is popular.",
             )
         return nums
 
@@ -413,7 +413,7 @@ def _as_ids(ids: Ids, what: str) -> list[str]:
 
 def _known(id_map: IdMap, ids: Sequence[str], error: type[UnknownUser] | type[UnknownItem]) -> IntArray:
     nums = id_map.nums(ids)
-    _raise_unknown(id_map, ids, nums, error, "Load it into the graph, then fold_in(graph) or fit again.")
+    _raise_unknown(id_map, ids, nums, error, "If new, load it; fold_in(graph) or `kgrec refresh` takes it in.")
     return nums
 
 

@@ -12,6 +12,9 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+MAX_SHOWN = 500
+"""Characters of a value that a table for people shows; JSON has all of them."""
+
 
 def show(frame: pd.DataFrame, as_json: bool) -> None:
     """Print a table; as JSON, a list of objects."""
@@ -52,7 +55,8 @@ def _console() -> Console:
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.4g}"
-    return "" if value is None or value is pd.NaT else str(value)
+    text = "" if value is None or value is pd.NaT else str(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 
 def _plain(value: Any) -> Any:

@@ -89,6 +89,22 @@ def test_new_items_are_measured_beside_a_list_that_has_them_first(kgrec, cinema)
     assert models["hybrid"]["Recall@10"] < 1.0
 
 
+def test_nothing_to_recommend_is_said(kgrec, cinema):
+    told = kgrec("recommend", cinema, "u1", "--where", "title=None of them")
+    assert (told.code, told.out) == (
+        0,
+        "nothing to recommend: no item is as asked for, or users have all that are\n",
+    )
+    assert answer(kgrec("recommend", cinema, "u1", "--where", "title=None of them", "--json")) == []
+
+
+def test_a_long_value_is_cut_for_people(capsys):
+    show(pd.DataFrame({"text": ["x" * 48_000]}), as_json=False)
+    assert capsys.readouterr().out.count("x") < 1_000
+    show(pd.DataFrame({"text": ["x" * 48_000]}), as_json=True)
+    assert capsys.readouterr().out.count("x") > 48_000
+
+
 def test_no_runs_yet(kgrec, tmp_path):
     graph = tmp_path / "shop.lbug"
     assert kgrec("load", "atomic", CINEMA, "--into", graph).code == 0

@@ -40,3 +40,26 @@ def test_missing_file_and_override_without_value(tmp_path):
 def test_config_survives_dump_and_load():
     config = Config(seed=5, signals=("gnn",))
     assert Config.checked(config.model_dump(mode="json")) == config
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("budget=5", "setting 'budget': found 5; expected a duration above zero, such as 90s, 2min or 1h"),
+        ("signals=", "setting 'signals': found None; expected names, such as popularity,ease"),
+        ("seed=-1", "setting 'seed': found -1; expected a number greater than or equal to 0"),
+        ("seed=x", "setting 'seed': found 'x'; expected a whole number"),
+        ("encoder=3", "setting 'encoder': found 3; expected a name, or settings by name"),
+    ],
+)
+def test_a_bad_value_is_told_in_words_of_a_user(setting, told):
+    with pytest.raises(UsageError) as error:
+        Config.read(overrides=[setting])
+    assert str(error.value) == told
+
+
+def test_a_wrong_signal_is_one_problem():
+    with pytest.raises(UsageError) as error:
+        Config.read(overrides=["signals=foo"])
+    assert str(error.value).startswith("setting 'signals.0': found 'foo'; expected 'popularity', ")
+    assert ";" not in str(error.value).partition("expected")[2]
