@@ -94,7 +94,9 @@ class Paths(Signal):
     def scores(self, user_nums: IntArray) -> FloatArray:
         """Return weighted sums of paths, float32 [n users, n_items]."""
         rows = self._history[user_nums]
-        from_items = (self._item_right @ (rows @ self._item_left).T.toarray()).T
+        shared = sp.csr_matrix(rows @ self._item_left)
+        reached = np.unique(shared.indices)  # few of all nodes, where a large graph has millions
+        from_items = (self._item_right[:, reached] @ shared[:, reached].T.toarray()).T
         known = np.diff(rows.indptr)[:, None] > 0
         from_users = (self._user_left[user_nums] @ self._user_chosen).toarray()
         return np.asarray(self._popularity + from_users + from_items - known * self._offset, dtype=np.float32)
@@ -127,7 +129,8 @@ class Paths(Signal):
         self.paths, self.weights = paths, weights
         self._interactions = train.interactions
         self._history = row_means(history(train, recent=self.settings.recent))
-        self._item_left, self._item_right = self._stacked("items", train.n_items)
+        self._item_left, right = self._stacked("items", train.n_items)
+        self._item_right = right.tocsc()
         self._user_left, user_right = self._stacked("users", train.n_users)
         self._user_chosen = (user_right.T @ train.interactions).tocsr()
         offsets = [w * path_offset(p, self._history) for p, w in self._used("items")]
