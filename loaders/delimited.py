@@ -19,6 +19,7 @@ from kgrec.tables import Origin
 
 _BOM = b"\xef\xbb\xbf"
 _BLOCK_BYTES = 4 << 20
+_SEPARATORS = {"\t": "a tab", ",": "a comma", ";": "a semicolon", "|": "a bar"}
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,10 @@ def _header(path: Path, data: bytes, dialect: Dialect) -> list[str]:
         for number, cell in enumerate(cells, 1)
         if not cell
     ]
+    other = next((name for sign, name in _SEPARATORS.items() if sign != dialect.delimiter and sign in cells[0]), None)
+    if other and len(cells) == 1:
+        expected = f"columns separated by {_SEPARATORS.get(dialect.delimiter, repr(dialect.delimiter))}"
+        problems.append(Problem(str(path), f"columns separated by {other}", expected, 1))
     twice = sorted({cell for cell in cells if cell and cells.count(cell) > 1})
     problems += [Problem(str(path), "the column twice", "each column once", 1, cell) for cell in twice]
     if problems:

@@ -111,3 +111,14 @@ def test_an_open_quote_in_the_header(tmp_path: Path) -> None:
 def test_ragged_quoted_rows_have_their_first_line(tmp_path: Path) -> None:
     message = complaint(written(tmp_path, b'a,b\n1,"x\ny"\n2\n'), CSV)
     assert "FILE:4: found 1 field; expected 2 fields" in message
+
+
+@pytest.mark.parametrize(
+    ("header", "dialect", "told"),
+    [
+        ("sku;title\n", CSV, "found columns separated by a semicolon; expected columns separated by a comma"),
+        ("user_id:token,item_id:token\n", UNQUOTED_TSV, "separated by a comma; expected columns separated by a tab"),
+    ],
+)
+def test_another_separator_is_told(tmp_path: Path, header: str, dialect: Dialect, told: str) -> None:
+    assert told in complaint(written(tmp_path, header.encode()), dialect)
