@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from kgrec.alone import split_alone
 from kgrec.config import Config
@@ -20,7 +19,7 @@ from kgrec.measure import HYBRID, Measured, measure, metrics
 from kgrec.persist import save_model
 from kgrec.progress import say
 from kgrec.protocols import cut_for
-from kgrec.publish import publish
+from kgrec.publish import lists_table, publish
 from kgrec.rank import rank_all
 from kgrec.recommender import Recommender, as_split
 from kgrec.runs import Run, find_run, new_name, prepare_root, root_of
@@ -70,8 +69,7 @@ def train_run(
         info["metrics"] = metrics(measure(model.model, cut, KS), cut.protocol, config.seed)
     info["summary"] = summary_of(cut, model.trained.choices, listed, time.perf_counter() - start)
     info |= {"data_digest": snapshot.digest, "encoded": model.cache.encoded}
-    tables = {"recommendations": pa.Table.from_pandas(listed, preserve_index=False)}
-    return save_model(root / new_name(), model.trained, config, info, tables)
+    return save_model(root / new_name(), model.trained, config, info, {"recommendations": lists_table(listed)})
 
 
 def evaluate_run(graph: str, run: str | None = None, runs: str | Path | None = None) -> dict[str, Any]:

@@ -78,7 +78,8 @@ class NewItems:
         lists = Lists.make(parts, seen, relevant, np.zeros(len(total), np.float32), none, seed)
         known = lists.listed & (popularity[lists.item_num] > 0)
         wanted = lists.relevant & known
-        sampling = np.where(known, lists.sampling, -np.inf)
+        # Whoever has all that is known tells nothing here, whatever their list is.
+        sampling = np.where(known | ~known.any(axis=1, keepdims=True), lists.sampling, -np.inf)
 
         def learnt(features: FloatArray) -> FloatArray:
             features = np.where(known, features, 0)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -16,6 +17,13 @@ from kgrec.same import as_one
 from kgrec.schema import Schema
 from kgrec.snapshot import GraphSnapshot
 from kgrec.store.base import GraphStore, NodeVectors
+
+_ID, _NUMBER = pa.large_string(), pa.float32()
+LISTS: Final = pa.schema(
+    [("user_id", _ID), ("item_id", _ID), ("score", _NUMBER), ("rank", pa.int64())]
+    + [(group, _NUMBER) for group in ("graph", "cf", "content")]
+)
+"""Columns and types of the lists that a run keeps, also where there is nothing to recommend."""
 
 
 def publish(store: GraphStore, root: Path, run: Run, k: int, how: How) -> dict[str, Any]:
@@ -46,16 +54,21 @@ def publish(store: GraphStore, root: Path, run: Run, k: int, how: How) -> dict[s
     return {"run": run.name, "recommendations": listed.num_rows, "vectors": list(vectors)}
 
 
+def lists_table(listed: pd.DataFrame) -> pa.Table:
+    """Return what `Recommender.recommend` returned as a run keeps it."""
+    return pa.Table.from_pandas(listed, schema=LISTS, preserve_index=False)
+
+
 def new_to_users(listed: pa.Table, graph: GraphSnapshot) -> pa.Table:
     """Return lists without what users have in the graph; ranks count from 1 again."""
     user_num = graph.user_nums(listed.column("user_id").to_numpy())
     item_num = graph.items.nums(listed.column("item_id").to_numpy())
-    known = np.flatnonzero((user_num >= 0) & (item_num >= 0))
-    new = np.ones(listed.num_rows, dtype=bool)
-    new[known] = ~np.asarray(graph.interactions[user_num[known], item_num[known]], dtype=bool).ravel()
+    had = graph.interactions.tocoo()
+    taken = np.isin(user_num * graph.n_items + item_num, had.row.astype(np.int64) * graph.n_items + had.col)
+    new = ~taken | (user_num < 0) | (item_num < 0)
     frame = listed.filter(pa.array(new)).to_pandas()
     frame["rank"] = frame.groupby("user_id", sort=False).cumcount() + 1
-    return pa.Table.from_pandas(frame, schema=listed.schema, preserve_index=False)
+    return lists_table(frame)
 
 
 def vectors_of(run: Run) -> NodeVectors:

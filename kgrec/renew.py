@@ -10,13 +10,13 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from kgrec.config import Config
 from kgrec.gate import ENOUGH, compare, figures_of, reasons
 from kgrec.jobs import KS, summary_of
 from kgrec.measure import measure, metrics
 from kgrec.persist import save_model
+from kgrec.publish import lists_table
 from kgrec.recommender import Recommender, as_split
 from kgrec.rule import Decision, How, Size, chosen, fitted
 from kgrec.runs import Run, new_name
@@ -96,7 +96,7 @@ def renew(
     info["summary"] = summary_of(cut, final.trained.choices, listed, seconds)
     info["refresh"] = {"how": decision.how, "why": decision.why, "seconds": round(seconds, 1), **facts}
     step("keep")
-    return save_model(root / new_name(), final.trained, config, info, {"recommendations": _table(listed)})
+    return save_model(root / new_name(), final.trained, config, info, {"recommendations": lists_table(listed)})
 
 
 def _learnt(how: How, before: Recommender | None, config: Config, cut: Split) -> Recommender:
@@ -113,7 +113,7 @@ def _gate(
     serving: Run | None, measured: Mapping[str, Any], listed: pd.DataFrame, snapshot: GraphSnapshot
 ) -> dict[str, Any]:
     """Return what the gate looks at, and why it refuses; it lets the first run pass."""
-    new = figures_of(_table(listed), snapshot.n_users, snapshot.n_items, snapshot.schema.digest)
+    new = figures_of(lists_table(listed), snapshot.n_users, snapshot.n_items, snapshot.schema.digest)
     found: dict[str, Any] = {"measured": dict(measured), "lists": new, "reasons": [], "forced": False}
     if serving:
         summary, schema = serving.info["summary"], serving.info["digests"]["schema"]
@@ -134,7 +134,3 @@ def _reached(how: How, serving: Run | None, measured: Mapping[str, Any]) -> dict
     now = measured["candidate"] if measured["users"] >= ENOUGH else None
     then = serving.info.get("reached", {}).get("then") if serving and how != "full" else None
     return {"then": now if then is None else then, "now": now}
-
-
-def _table(listed: pd.DataFrame) -> pa.Table:
-    return pa.Table.from_pandas(listed, preserve_index=False)

@@ -105,6 +105,17 @@ def test_a_long_value_is_cut_for_people(capsys):
     assert capsys.readouterr().out.count("x") > 48_000
 
 
+@pytest.mark.parametrize("split", ["none", "random"])
+def test_users_who_have_everything_get_empty_lists(kgrec, tmp_path, split):
+    rows = "".join(f"u{user}\ti{item}\n" for user in range(30) for item in range(3))
+    (tmp_path / "small").mkdir()
+    (tmp_path / "small" / "small.inter").write_text("user_id:token\titem_id:token\n" + rows)
+    graph = tmp_path / "small.lbug"
+    assert kgrec("load", "atomic", tmp_path / "small", "--into", graph).code == 0
+    assert kgrec("train", graph, "--set", FAST, "--split", split).code == 0
+    assert answer(kgrec("publish", graph, "--json"))["recommendations"] == 0
+
+
 def test_no_runs_yet(kgrec, tmp_path):
     graph = tmp_path / "shop.lbug"
     assert kgrec("load", "atomic", CINEMA, "--into", graph).code == 0

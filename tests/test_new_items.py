@@ -36,6 +36,18 @@ def test_scores_become_logarithms_of_how_likely_items_are():
     assert "graph" not in found.weights
 
 
+def test_a_user_who_has_all_that_is_known_changes_nothing():
+    content, total, relevant, popularity = world()
+    seen = sp.lil_matrix(NONE)
+    seen[0, ~NEW] = 1
+    relevant = sp.lil_matrix(relevant)
+    relevant[0] = 0
+    relevant[0, 55] = 1
+    found = NewItems.learn(KNOWS, [total, content], total, seen.tocsr(), relevant.tocsr(), popularity)
+    assert found.scale == pytest.approx(learnt(content, total, relevant.tocsr(), popularity).scale, rel=0.02)
+    assert found.weights["content"][1] > 2
+
+
 def test_new_items_come_up_about_as_often_as_they_are_right_whatever_the_scale_of_scores():
     content, total, relevant, popularity = world()
     lists = []
