@@ -15,7 +15,7 @@ from kgrec.growth import Growth
 from kgrec.model import HybridModel
 from kgrec.persist import FACTS, save_model
 from kgrec.recommender import Recommender
-from kgrec.runs import Run
+from kgrec.runs import Run, remove_run
 from kgrec.signals.base import Signal, Signals, refit
 from kgrec.snapshot import Edges, GraphSnapshot
 from kgrec.standins import Standins
@@ -31,6 +31,7 @@ QUICK: Final = 20.0
 RETRAINED: Final = "retrained"
 ROWS_REMOVED: Final = "rows removed; what all share was learnt with it too, until the next refresh"
 TUNED_STAYS: Final = "fine-tuned with it too, and has no rows to remove; the next refresh tunes anew, without it"
+GONE: Final = "removed: nothing is left that it could learn from"
 TEXT_MODEL: Final = "text model"
 RERANKER: Final = "re-ranking"
 
@@ -44,7 +45,7 @@ def without(graph: GraphSnapshot, nodes: Sequence[Node]) -> GraphSnapshot:
 
 
 def rewrite(run: Run, nodes: Sequence[Node], role: str) -> dict[str, Any]:
-    """Write a run anew without some nodes, whole or not at all.
+    """Write a run anew without some nodes, whole or not at all; one in which no behaviour is left is removed.
 
     Settings and blends stay: they are a few numbers for all users together. What was learnt with the nodes too, and has
     no rows of theirs, is named in run.json under "learnt_with": the next refresh learns it anew (kgrec/rule.py).
@@ -55,7 +56,8 @@ def rewrite(run: Run, nodes: Sequence[Node], role: str) -> dict[str, Any]:
         role: "user" or "item".
 
     Returns:
-        What went: relationships, recommendations, and what became of each signal, and of fine-tuned text models.
+        What went: relationships, recommendations, and what became of each signal, and of fine-tuned text models, or of
+        the run.
 
     Raises:
         RunError: it is damaged, or cannot be written.
@@ -64,6 +66,11 @@ def rewrite(run: Run, nodes: Sequence[Node], role: str) -> dict[str, Any]:
     model = Recommender.load(run.folder)
     old = model.model.train
     train = without(old, nodes)
+    tables, n_listed = _lists(run, f"{role}_id", nodes[0][1])
+    removed = {"relationships": n_edges(old) - n_edges(train), "recommendations": n_listed}
+    if not len(train.behaviours):
+        remove_run(run.folder)
+        return {**removed, "run": GONE}
     trained, again = _relearnt(model, train)
     facts = {name: value for name, value in run.info.items() if name not in FACTS}
     facts["forgotten"] = run.info.get("forgotten", 0) + 1
@@ -71,14 +78,8 @@ def rewrite(run: Run, nodes: Sequence[Node], role: str) -> dict[str, Any]:
     tuned = {TEXT_MODEL: trained.tuned, RERANKER: trained.model.second}
     kept = {name: TUNED_STAYS for name, learnt in tuned.items() if learnt}
     facts["learnt_with"] = [*(name for name, done in signals.items() if done == ROWS_REMOVED), *kept]
-    tables, n_listed = _lists(run, f"{role}_id", nodes[0][1])
     save_model(run.folder, trained, model.config, facts, tables)
-    return {
-        "relationships": n_edges(old) - n_edges(train),
-        "recommendations": n_listed,
-        "signals": signals,
-        **kept,
-    }
+    return {**removed, "signals": signals, **kept}
 
 
 def _relearnt(model: Recommender, train: GraphSnapshot) -> tuple[Trained, set[str]]:

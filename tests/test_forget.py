@@ -15,11 +15,11 @@ from kgrec import recommender
 from kgrec.config import Config
 from kgrec.errors import StoreLocked, UnknownItem, UnknownUser
 from kgrec.forget import forget, matches
-from kgrec.forget_run import RETRAINED, ROWS_REMOVED, TUNED_STAYS, without
+from kgrec.forget_run import GONE, RETRAINED, ROWS_REMOVED, TUNED_STAYS, without
 from kgrec.jobs import publish_run, train_run
 from kgrec.recommender import Recommender
 from kgrec.refresh import refresh
-from kgrec.runs import find_run, root_of
+from kgrec.runs import find_run, list_runs, root_of
 from kgrec.signals.cf.ease import EASE
 from kgrec.snapshot import GraphSnapshot
 from kgrec.store import open_store
@@ -160,6 +160,21 @@ def test_vectors_of_texts_that_others_have_stay_in_the_cache(graph, tmp_path):
     assert len(before) - len(cached()) == receipt["removed"]["cache"]["vectors"]
     titles = _text_keys(with_canaries().nodes["Item"]["title"].to_pylist())
     assert {bytes(key) for key in titles} <= cached()
+
+
+def test_a_run_in_which_nothing_is_left_goes_with_the_last_user(kgrec, tmp_path):
+    (tmp_path / "small").mkdir()
+    (tmp_path / "small" / "small.inter").write_text("user_id:token\titem_id:token\nu-last\ti1\nu-last\ti2\n")
+    graph = str(tmp_path / "small.lbug")
+    assert kgrec("load", "atomic", tmp_path / "small", "--into", graph).code == 0
+    run = train_run(graph, Config(), split="none")
+    publish_run(graph)
+    (tmp_path / "small" / "small.inter").write_text("user_id:token\titem_id:token\nu-next\ti1\n")
+    receipt = forget(graph, "user", "u-last")
+    assert receipt["removed"]["runs"][run.name]["run"] == GONE
+    assert (holding(tmp_path, "u-last"), list_runs(root_of(graph))) == ([], [])
+    assert kgrec("refresh", graph, "--source", tmp_path / "small").code == 0
+    assert [again.name for again in list_runs(root_of(graph))] != [run.name]
 
 
 def test_an_unknown_id_changes_nothing(graph):
