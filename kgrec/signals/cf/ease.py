@@ -77,10 +77,8 @@ class EASE(Signal):
         if settings.attributes:
             rows.append(np.float32(settings.attributes**0.5) * _attributes(train))
         stacked = sp.vstack(rows, format="csr", dtype=np.float32)
-        gram = sp.csr_matrix(stacked.T @ stacked)
-        penalty = settings.regularization * max(1.0, train.interactions.nnz / max(train.n_items, 1))
-        penalties = penalty + settings.dropout / (1 - settings.dropout) * gram.diagonal()
-        return self._take(train, ridge_weights(gram, penalties.astype(np.float32)))
+        ridge = settings.regularization * max(1.0, train.interactions.nnz / max(train.n_items, 1))
+        return self._take(train, ridge_weights(stacked.T.tocsr(), ridge, settings.dropout))
 
     def scores(self, user_nums: IntArray) -> FloatArray:
         """Return histories times weights, float32 [n users, n_items]."""

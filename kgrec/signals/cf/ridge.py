@@ -15,6 +15,8 @@ MAX_DENSE: Final = 8_000
 """Members up to which one dense matrix over all of them is solved (256 MB); above it each has its own support."""
 SUPPORT: Final = 64
 """Members that may explain another where the matrix is not dense: those it has most in common with."""
+FEW: Final = 4
+"""Pairs of a support per factor of its members from which on it is quicker to multiply these than to look pairs up."""
 BLOCK: Final = 2_048
 """Members solved for at a time where the matrix is not dense."""
 
@@ -29,18 +31,24 @@ def ridge_seconds(n: int) -> float:
     return float((n / 3_000) ** 3 if fits_dense(n) else n / 4_000)
 
 
-def ridge_weights(gram: sp.csr_matrix, penalties: FloatArray) -> sp.csr_matrix | FloatArray:
+def ridge_weights(factors: sp.csr_matrix, ridge: float, dropout: float) -> sp.csr_matrix | FloatArray:
     """Return how far each member explains each other, with a zero diagonal, float32 [n, n], column by column.
 
     With many members each is explained by its nearest ones alone, and the result is a CSR matrix.
 
     Args:
-        gram: CSR [n, n], what two members have in common.
-        penalties: float32 [n], added to its diagonal.
+        factors: float32 CSR [n, f]; what two members have in common is the product of their rows.
+        ridge: penalty of every weight.
+        dropout: share of its factors that a member should do without: a penalty by what it has in common with itself.
     """
-    if fits_dense(gram.shape[0]):
-        return _solve_dense(gram, penalties)
-    return weights_by_support(gram, penalties, np.arange(gram.shape[0]))
+    if fits_dense(factors.shape[0]):
+        gram = sp.csr_matrix(factors @ factors.T)
+        return _solve_dense(gram, _penalties(gram.diagonal(), ridge, dropout))
+    return weights_by_support(factors, ridge, dropout, np.arange(factors.shape[0]))
+
+
+def _penalties(own: FloatArray, ridge: float, dropout: float) -> FloatArray:
+    return np.asarray(ridge + dropout / (1 - dropout) * own, dtype=np.float32)
 
 
 def _solve_dense(gram: sp.csr_matrix, penalties: FloatArray) -> FloatArray:
@@ -61,21 +69,26 @@ def _solve_dense(gram: sp.csr_matrix, penalties: FloatArray) -> FloatArray:
     return weights
 
 
-def weights_by_support(gram: sp.csr_matrix, penalties: FloatArray, columns: IntArray) -> sp.csr_matrix:
+def weights_by_support(factors: sp.csr_matrix, ridge: float, dropout: float, columns: IntArray) -> sp.csr_matrix:
     """Return how far the members with which some have most in common explain these, float32 CSR [n, columns]."""
+    gram = sp.csr_matrix(factors @ factors.T)
     gram.sort_indices()  # in sorted rows SciPy finds an entry by bisection
-    size = np.sqrt(np.maximum(gram.diagonal(), 1e-12)).astype(np.float32)
-    diagonal = gram.diagonal() + penalties
-    others = sp.csr_matrix(gram - sp.diags(gram.diagonal()))
+    own = gram.diagonal()
+    size = np.sqrt(np.maximum(own, 1e-12)).astype(np.float32)
+    diagonal = own + _penalties(own, ridge, dropout)
+    others = sp.csr_matrix(gram - sp.diags(own))
     blocks = [sp.csc_matrix((gram.shape[0], 0), dtype=np.float32)]
     for first in range(0, len(columns), BLOCK):
         together = sp.csc_matrix(others[columns[first : first + BLOCK]].T)  # symmetric, and rows are quick to take
-        nearest = largest_of_columns(together, together.data / size[together.indices], SUPPORT)
-        blocks.append(_solve_block(gram, diagonal, nearest))
+        likeness = np.asarray(together.data / size[together.indices], dtype=np.float32)
+        nearest = largest_of_columns(together, likeness, SUPPORT)
+        blocks.append(_solve_block(gram, factors, diagonal, nearest))
     return sp.csr_matrix(sp.hstack(blocks, format="csr", dtype=np.float32))
 
 
-def _solve_block(gram: sp.csr_matrix, diagonal: FloatArray, together: sp.csc_matrix) -> sp.csc_matrix:
+def _solve_block(
+    gram: sp.csr_matrix, factors: sp.csr_matrix, diagonal: FloatArray, together: sp.csc_matrix
+) -> sp.csc_matrix:
     """Solve (G_SS + Λ) b = G_Sj for the support S of every column j of `together` [n, columns]."""
     import torch
 
@@ -84,13 +97,34 @@ def _solve_block(gram: sp.csr_matrix, diagonal: FloatArray, together: sp.csc_mat
     n, k = together.shape[1], max(int(np.diff(together.indptr).max(initial=0)), 2)
     support, target = np.full((n, k), -1), np.zeros((n, k), np.float32)
     support[column, place], target[column, place] = together.indices, together.data
-    used = support >= 0
-    left, right = np.triu_indices(k, 1)
-    pairs = (np.maximum(support[:, left], 0).ravel(), np.maximum(support[:, right], 0).ravel())
-    values = np.asarray(gram[pairs]).reshape(n, -1) * (used[:, left] & used[:, right])
-    matrix = np.zeros((n, k, k), np.float32)
-    matrix[:, left, right] = matrix[:, right, left] = values
-    matrix[:, np.arange(k), np.arange(k)] = np.where(used, diagonal[np.maximum(support, 0)], 1)
+    few = np.diff(factors.indptr)[together.indices].sum() < n * k * k / FEW
+    matrix = _multiplied(factors, support) if few else _looked_up(gram, support)
+    matrix[:, np.arange(k), np.arange(k)] = np.where(support >= 0, diagonal[np.maximum(support, 0)], 1)
     factor = torch.linalg.cholesky(torch.from_numpy(matrix))
     solved = torch.cholesky_solve(torch.from_numpy(target[:, :, None]), factor).numpy()[:, :, 0]
     return sp.csc_matrix((solved[column, place], together.indices, together.indptr), shape=together.shape)
+
+
+def _looked_up(gram: sp.csr_matrix, support: IntArray) -> FloatArray:
+    """Return what the members of each support [n, k] have in common, float32 [n, k, k]; -1 is nobody."""
+    n, k = support.shape
+    used, left, right = support >= 0, *np.triu_indices(k, 1)
+    pairs = (np.maximum(support[:, left], 0).ravel(), np.maximum(support[:, right], 0).ravel())
+    matrix = np.zeros((n, k, k), np.float32)
+    values = np.asarray(gram[pairs]).reshape(n, -1) * (used[:, left] & used[:, right])
+    matrix[:, left, right] = matrix[:, right, left] = values
+    return matrix
+
+
+def _multiplied(factors: sp.csr_matrix, support: IntArray) -> FloatArray:
+    """Return the same as `_looked_up`, by the product of the factors of each support alone."""
+    n, k = support.shape
+    column, place = np.nonzero(support >= 0)
+    own = factors[support[column, place]]
+    key = np.repeat(column, np.diff(own.indptr)) * factors.shape[1] + own.indices
+    _, nums = np.unique(key, return_inverse=True)
+    apart = sp.csr_matrix((own.data, nums, own.indptr), shape=(len(column), int(nums.max(initial=-1)) + 1))
+    product = sp.coo_matrix(apart @ apart.T)
+    matrix = np.zeros((n, k, k), np.float32)
+    matrix[column[product.row], place[product.row], place[product.col]] = product.data
+    return matrix

@@ -68,7 +68,7 @@ class UserEASE(Signal):
 
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
         """Solve for the user-to-user weights."""
-        return self._take(train, ridge_weights(*self._common(train)))
+        return self._take(train, ridge_weights(*self._common(train), self.settings.dropout))
 
     def scores(self, user_nums: IntArray) -> FloatArray:
         """Return weights times histories, float32 [n users, n_items]."""
@@ -88,7 +88,7 @@ class UserEASE(Signal):
         weights, new = self._weights, growth.new
         had, has = (np.diff(pairs.indptr) > 0 for pairs in (growth.known_pairs, new.interactions))
         changed = np.flatnonzero(has & ~had)
-        found = weights_by_support(*self._common(new), changed) if len(changed) else None
+        found = weights_by_support(*self._common(new), self.settings.dropout, changed) if len(changed) else None
         if isinstance(weights, np.ndarray):
             weights = np.ascontiguousarray(moved(moved(weights, growth.users).T, growth.users).T)
             if found is not None:
@@ -105,16 +105,14 @@ class UserEASE(Signal):
         self._of_user: Any = weights.T if isinstance(weights, np.ndarray) else sp.csr_matrix(weights.T)
         return self
 
-    def _common(self, train: GraphSnapshot) -> tuple[sp.csr_matrix, FloatArray]:
-        """Return what any two users have in common, float32 CSR [n_users, n_users], and the penalties [n_users]."""
+    def _common(self, train: GraphSnapshot) -> tuple[sp.csr_matrix, float]:
+        """Return what users may have in common, float32 CSR [n_users, items and nodes], and the penalty."""
         settings: UserEASESettings = self.settings
         mean = max(1.0, train.interactions.nnz / max(train.n_users, 1))
         chosen = _rare_first(history(train, settings.weight_influence), settings.rarity)
         known = np.float32((settings.user_attributes * mean) ** 0.5) * _attributes(train)
         columns = _few_pairs(sp.hstack([chosen, known], format="csr") if train.user_attributes.nnz else chosen)
-        gram = sp.csr_matrix(columns @ columns.T)
-        penalties = settings.regularization * mean + settings.dropout / (1 - settings.dropout) * gram.diagonal()
-        return gram, penalties.astype(np.float32)
+        return columns, settings.regularization * mean
 
 
 def _with_columns(matrix: sp.csr_matrix, columns: IntArray, values: sp.csr_matrix) -> sp.csr_matrix:
