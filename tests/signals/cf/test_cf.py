@@ -119,6 +119,16 @@ def test_ease_has_no_weight_from_an_item_to_itself_and_meets_its_definition():
     np.testing.assert_allclose(signal.state()["weights"], expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", [EASE, UserEASE])
+def test_supports_looked_up_and_multiplied_are_the_same(kind, communities, monkeypatch):
+    monkeypatch.setattr("kgrec.signals.cf.ridge.MAX_DENSE", 1)
+    found = []
+    for few in (1e-9, 1e9):
+        monkeypatch.setattr("kgrec.signals.cf.ridge.FEW", few)
+        found.append(kind().fit(communities, {}).scores(np.arange(communities.n_users)))
+    np.testing.assert_array_equal(*found)
+
+
 def test_ease_explains_items_of_large_catalogues_by_their_nearest_alone(monkeypatch):
     """With a support of all items the small ridges solve the same equations, but for the zero diagonal's price."""
     train, withheld = graph()
