@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,9 @@ from kgrec.signals.graph.telling import telling
 from kgrec.signals.graph.typed_paths import Side, TypedPath, typed_paths
 from kgrec.signals.history import history, row_means
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
+
+AT_ONCE: Final = 64
+"""Users whose histories are followed together: more reach most of a large graph, for fewer each product is small."""
 
 
 class PathsSettings(SignalSettings):
@@ -94,12 +97,17 @@ class Paths(Signal):
     def scores(self, user_nums: IntArray) -> FloatArray:
         """Return weighted sums of paths, float32 [n users, n_items]."""
         rows = self._history[user_nums]
-        shared = sp.csr_matrix(rows @ self._item_left)
-        reached = np.unique(shared.indices)  # few of all nodes, where a large graph has millions
-        from_items = (self._item_right[:, reached] @ shared[:, reached].T.toarray()).T
+        firsts = range(0, max(len(user_nums), 1), AT_ONCE)
+        from_items = np.concatenate([self._from_items(rows[first : first + AT_ONCE]) for first in firsts])
         known = np.diff(rows.indptr)[:, None] > 0
         from_users = (self._user_left[user_nums] @ self._user_chosen).toarray()
         return np.asarray(self._popularity + from_users + from_items - known * self._offset, dtype=np.float32)
+
+    def _from_items(self, rows: sp.csr_matrix) -> FloatArray:
+        """Return what leads from histories [n, n_items] to items, by the few of all nodes that they reach."""
+        shared = sp.csr_matrix(rows @ self._item_left)
+        reached = np.unique(shared.indices)
+        return np.asarray((self._item_right[:, reached] @ shared[:, reached].T.toarray()).T)
 
     def contributions(self, user_num: int, item_num: int) -> Contributions:
         """Return what leads from a user to an item, strongest first; popularity and the mean over users left out."""
