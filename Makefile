@@ -32,6 +32,7 @@ bench: setup
 	$(BIN)/python benchmarks/top_k.py
 	$(BIN)/python benchmarks/encode.py
 	$(BIN)/python benchmarks/main_job.py
+	$(BIN)/python benchmarks/scale.py
 	$(BIN)/python benchmarks/rdf_graph.py
 	$(BIN)/python benchmarks/planted_leaks.py
 	test -z "$$NEO4J_URI" || $(BIN)/python benchmarks/server_graph.py

@@ -249,6 +249,13 @@ def main_job(result: dict[str, Any]) -> Iterator[list[str]]:
     yield ["`recommend` for one user of MovieLens 100K", f"{one['median_ms']} ms, median", f"`{result['command']}`"]
 
 
+def scale(result: dict[str, Any]) -> Iterator[list[str]]:
+    graph = ", ".join(f"{number:,} {what}" for what, number in result["shape"].items())
+    for name, step in result["steps"].items():
+        measured = f"{step['wall_s']:,.0f} s, {step['cpu_s']:,.0f} CPU s, {step['peak_memory_mb']:,} MB"
+        yield [f"`kgrec {name}`, defaults, made-up graph of {graph}", measured, f"`{result['command']}`"]
+
+
 def epoch(result: dict[str, Any]) -> Iterator[list[str]]:
     kgrec, recbole = result["kgrec"]["epoch_cpu_s"], result["recbole"]["epoch_cpu_s"]
     yield [
@@ -444,6 +451,7 @@ SPEED = {
     "top_k": top_k,
     "encode": encode,
     "main_job": main_job,
+    "scale": scale,
     "lightgcn_epoch": epoch,
     "gnn_alone": gnn_alone,
 }
