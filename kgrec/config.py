@@ -192,8 +192,9 @@ class Config(BaseModel):
             return cls.model_validate(values)
         except ValidationError as error:
             found = error.errors()
-            empty = [e for e in found if e["type"] == "too_short" and len(found) > 1]  # for its members are wrong
-            raise UsageError("; ".join(_fault(e) for e in found if e not in empty)) from None
+            members = {e["loc"][:1] for e in found if len(e["loc"]) > 1}
+            told = [e for e in found if e["type"] != "too_short" or e["loc"] not in members]
+            raise UsageError("; ".join(map(_fault, told))) from None
 
 
 def _parsed(override: str, value: str) -> Any:
@@ -228,15 +229,20 @@ def _fault(error: Any) -> str:
         return f"unknown setting {name!r}; expected one of {', '.join(known.model_fields)}"
     message = error["msg"].removeprefix("Value error, expected ").removeprefix("Input should be ")
     message = f"a number {message}" if message.startswith(("greater", "less")) else message
-    return f"setting {name!r}: found {error['input']!r}; expected {_EXPECTED.get(error['type'], message)}"
+    found = "nothing" if error["type"] == "missing" else repr(error["input"])
+    return f"setting {name!r}: found {found}; expected {_EXPECTED.get(error['type'], message)}"
 
 
 _EXPECTED = {
     "tuple_type": "names, such as popularity,ease",
     "too_short": "one name at least",
     "model_type": "a name, or settings by name",
+    "missing": "a value",
+    "int_type": "a whole number",
     "int_parsing": "a whole number",
     "int_from_float": "a whole number",
+    "bool_parsing": "true or false",
+    "float_type": "a number",
     "float_parsing": "a number",
     "string_type": "a text",
 }

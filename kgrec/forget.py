@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -17,6 +18,7 @@ import pyarrow as pa
 
 from kgrec.errors import RunError, UnknownItem, UnknownUser
 from kgrec.forget_run import Node, n_edges, rewrite, without
+from kgrec.history import note
 from kgrec.jobs import runs_folder
 from kgrec.progress import track
 from kgrec.recommender import Recommender
@@ -47,7 +49,8 @@ def forget(graph: str, role: Role, id_: str, runs: str | Path | None = None) -> 
 
     No other job may be at work on the graph; what a killed one left of runs goes first. From the cache go the vectors
     of texts that nobody else has, and checkpoints of fine-tuning; then the node from the graph, with what is
-    recommended to the user, or of the item; then every run kept is rewritten (see `kgrec.forget_run`). Interrupted, it
+    recommended to the user, or of the item; then every run kept is rewritten (see `kgrec.forget_run`);
+    one that knew nobody else goes, with what is published of it. Interrupted, it
     can be run again. The receipt goes to the folder `<graph>.receipts`, and does not hold the id, but a salted SHA-256
     of it.
 
@@ -85,7 +88,10 @@ def forget(graph: str, role: Role, id_: str, runs: str | Path | None = None) -> 
                 ),
             },
             "graph": {"nodes": len(there), "relationships": n_relationships, **_removed(store, there)},
-            "runs": {run.name: rewrite(run, nodes, role) for run in track(holding, "rewriting runs")},
+            "runs": {
+                run.name: rewrite(run, nodes, role, partial(_withdraw, store, root))
+                for run in track(holding, "rewriting runs")
+            },
         }
         search = _search(store, id_, role, list_runs(root), [root, cache.folder])
     receipt = {
@@ -126,6 +132,13 @@ def _unknown(role: Role, id_: str, graph: GraphSnapshot) -> UnknownUser | Unknow
 def _removed(store: GraphStore, nodes: Sequence[Node]) -> Counter[str]:
     """Remove nodes; return how much of what was published went with them."""
     return sum((Counter(store.remove(*node)) for node in nodes), Counter())
+
+
+def _withdraw(store: GraphStore, root: Path, run: str) -> None:
+    """Take back what is published of a run: it was learnt from nobody else."""
+    if store.published() == run:
+        store.unpublish()
+        note(root, None, "unpublish")
 
 
 def _has(graph: GraphSnapshot, node: Node) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -31,7 +31,7 @@ QUICK: Final = 20.0
 RETRAINED: Final = "retrained"
 ROWS_REMOVED: Final = "rows removed; what all share was learnt with it too, until the next refresh"
 TUNED_STAYS: Final = "fine-tuned with it too, and has no rows to remove; the next refresh tunes anew, without it"
-GONE: Final = "removed: nothing is left that it could learn from"
+GONE: Final = "removed, with what was published of it: nothing is left that it could learn from"
 TEXT_MODEL: Final = "text model"
 RERANKER: Final = "re-ranking"
 
@@ -44,7 +44,7 @@ def without(graph: GraphSnapshot, nodes: Sequence[Node]) -> GraphSnapshot:
     return graph
 
 
-def rewrite(run: Run, nodes: Sequence[Node], role: str) -> dict[str, Any]:
+def rewrite(run: Run, nodes: Sequence[Node], role: str, withdraw: Callable[[str], None]) -> dict[str, Any]:
     """Write a run anew without some nodes, whole or not at all; one in which no behaviour is left is removed.
 
     Settings and blends stay: they are a few numbers for all users together. What was learnt with the nodes too, and has
@@ -54,6 +54,7 @@ def rewrite(run: Run, nodes: Sequence[Node], role: str) -> dict[str, Any]:
         run: the run.
         nodes: labels and keys; all keys are the one id of a user or an item.
         role: "user" or "item".
+        withdraw: takes back what is published of a run that will be removed, by its name.
 
     Returns:
         What went: relationships, recommendations, and what became of each signal, and of fine-tuned text models, or of
@@ -69,6 +70,7 @@ def rewrite(run: Run, nodes: Sequence[Node], role: str) -> dict[str, Any]:
     tables, n_listed = _lists(run, f"{role}_id", nodes[0][1])
     removed = {"relationships": n_edges(old) - n_edges(train), "recommendations": n_listed}
     if not len(train.behaviours):
+        withdraw(run.name)
         remove_run(run.folder)
         return {**removed, "run": GONE}
     trained, again = _relearnt(model, train)

@@ -29,7 +29,7 @@ LISTS: Final = pa.schema(
 def publish(store: GraphStore, root: Path, run: Run, k: int, how: How) -> dict[str, Any]:
     """Write a run's text vectors and its lists, to length k, into a graph in one step, and note that it was done.
 
-    What the run held out to be measured is in its own lists, but not in the graph's: users have it already.
+    What users have by now is left out: what the run held out to be measured, or did not know yet.
 
     Args:
         store: the graph.
@@ -41,11 +41,10 @@ def publish(store: GraphStore, root: Path, run: Run, k: int, how: How) -> dict[s
     Raises:
         RunError: files of the run are gone.
         StoreError: the graph cannot be written, or lacks a user or an item; it is as it was.
+        DataError: links that make users one contradict each other.
     """
     check_complete(run)
-    listed = run.table("recommendations")
-    if run.info.get("split", "none") != "none":
-        listed = new_to_users(listed, as_one(store.snapshot()))
+    listed = new_to_users(run.table("recommendations"), as_one(store.snapshot()))
     listed = listed.filter(pc.less_equal(listed.column("rank"), k))
     vectors = vectors_of(run)
     settle(root, store.published())

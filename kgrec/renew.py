@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 
 from kgrec.config import Config
 from kgrec.gate import ENOUGH, compare, figures_of, reasons
@@ -82,13 +82,14 @@ def renew(
     final = asked if given else (before if before and decision.how == "fold-in" else asked).fold_in(snapshot)
     step("recommend")
     listed = final.recommend(snapshot.users.ids, k=LISTED)
+    lists = lists_table(listed)
     info: dict[str, Any] = {
         "split": "given" if given else "none",
         "protocol": cut.protocol,
         "metrics": _metrics(asked, cut) if decision.how == "full" else None,
         "data_digest": snapshot.digest,
         "encoded": final.cache.encoded,
-        "gate": _gate(serving, measured, listed, snapshot),
+        "gate": _gate(serving, measured, lists, snapshot),
         "reached": _reached(decision.how, serving, measured),
         **_sizes(decision.how, serving, size_of(snapshot)),
     }
@@ -96,7 +97,7 @@ def renew(
     info["summary"] = summary_of(cut, final.trained.choices, listed, seconds)
     info["refresh"] = {"how": decision.how, "why": decision.why, "seconds": round(seconds, 1), **facts}
     step("keep")
-    return save_model(root / new_name(), final.trained, config, info, {"recommendations": lists_table(listed)})
+    return save_model(root / new_name(), final.trained, config, info, {"recommendations": lists})
 
 
 def _learnt(how: How, before: Recommender | None, config: Config, cut: Split) -> Recommender:
@@ -109,11 +110,9 @@ def _metrics(model: Recommender, cut: Split) -> dict[str, Any] | None:
     return metrics(measure(model.model, cut, KS), cut.protocol, model.config.seed) if cut.is_test.any() else None
 
 
-def _gate(
-    serving: Run | None, measured: Mapping[str, Any], listed: pd.DataFrame, snapshot: GraphSnapshot
-) -> dict[str, Any]:
+def _gate(serving: Run | None, measured: Mapping[str, Any], lists: pa.Table, snapshot: GraphSnapshot) -> dict[str, Any]:
     """Return what the gate looks at, and why it refuses; it lets the first run pass."""
-    new = figures_of(lists_table(listed), snapshot.n_users, snapshot.n_items, snapshot.schema.digest)
+    new = figures_of(lists, snapshot.n_users, snapshot.n_items, snapshot.schema.digest)
     found: dict[str, Any] = {"measured": dict(measured), "lists": new, "reasons": [], "forced": False}
     if serving:
         summary, schema = serving.info["summary"], serving.info["digests"]["schema"]

@@ -26,13 +26,18 @@ def runs_table(root: Path) -> pd.DataFrame:
 def run_facts(run: Run) -> dict[str, Any]:
     """Return what there is to know of a run in a few lines; run.json in its folder has everything."""
     info = run.info
-    config = Config.checked(info["config"]).model_dump(exclude_defaults=True)
+    defaults = Config().model_dump(mode="json")
+    config = {name: value for name, value in info["config"].items() if value != defaults.get(name)}
     return {
         "created": info["created"],
         "kgrec": info["kgrec"],
         "config": config or "defaults",
         **info.get("summary", {}),
-        **{name: info[name] for name in ("data_digest", "refresh", "gate") if name in info},
+        **{
+            name: info[name]
+            for name in ("split", "data_digest", "refresh", "gate", "forgotten", "learnt_with")
+            if name in info
+        },
         "seconds of each step": info["seconds"],
         "everything": str(run.folder / "run.json"),
     }

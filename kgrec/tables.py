@@ -134,7 +134,7 @@ class _Check:
             keys[label] = pa.chunked_array([*keys.get(label, NO_KEYS).chunks, known], pa.string())
         self._check_vectors()
         edges = {t: self._edge_table(t, table, keys) for t, table in self.tables.edges.items()}
-        self._check_roles(nodes, edges)
+        self._check_roles(edges)
         if self.problems:
             raise DataError(self.problems)
         return GraphTables(self.schema, nodes, edges)
@@ -168,7 +168,7 @@ class _Check:
         columns |= self._property_columns(label, table, node.properties)
         for name in (name for name, kind in node.properties.items() if kind == "vector"):
             self.vectors.setdefault(name, {})[label] = columns[name]
-        return self._collapse(label, pa.table(columns), [_codes(columns[node.key])])
+        return self._collapse(label, pa.table(columns), [_codes(columns[node.key])], [])
 
     def _edge_table(self, edge_type: EdgeType, table: pa.Table, keys: Mapping[str, pa.ChunkedArray]) -> pa.Table:
         source, type_, target = edge_type
@@ -185,7 +185,7 @@ class _Check:
             columns[name].cast(pa.int64() if is_datetime(columns[name]) else pa.float64()).fill_null(-1)
             for name in self.schema.edge_key(type_)
         ]
-        return self._collapse(edge_type, pa.table(columns), nums + [time.to_numpy() for time in times])
+        return self._collapse(edge_type, pa.table(columns), nums, [time.to_numpy() for time in times])
 
     def _key_column(self, key: TableKey, table: pa.Table, name: str) -> pa.ChunkedArray:
         column = as_keys(table.column(name))
@@ -239,11 +239,17 @@ class _Check:
         self._report_values(key, unknown, end, ends, f"the key of a {label}")
         return np.asarray(nums.fill_null(-1).to_numpy(), dtype=np.int64)
 
-    def _collapse(self, key: TableKey, table: pa.Table, codes: list[npt.NDArray[Any]]) -> pa.Table:
-        """Drop rows that repeat a key with equal values; report those that repeat it with different ones."""
-        order = np.lexsort(codes[::-1])
-        in_order = [code[order] for code in codes]
+    def _collapse(
+        self, key: TableKey, table: pa.Table, ids: list[npt.NDArray[Any]], times: list[npt.NDArray[Any]]
+    ) -> pa.Table:
+        """Drop rows that repeat a key, made of ids and times, with equal values; report those with different ones.
+
+        An id of -1 is no id: it is reported already, and no key.
+        """
+        order = np.lexsort([*ids, *times][::-1])
+        in_order = [code[order] for code in (*ids, *times)]
         same = np.logical_and.reduce([code[1:] == code[:-1] for code in in_order])
+        same &= np.logical_and.reduce([code[1:] >= 0 for code in in_order[: len(ids)]])
         if not same.any():
             return table
         kept, again = order[:-1][same], order[1:][same]
@@ -257,18 +263,19 @@ class _Check:
         keep[again] = False
         return table.filter(pa.array(keep))
 
-    def _check_roles(self, nodes: Mapping[str, pa.Table], edges: Mapping[EdgeType, pa.Table]) -> None:
+    def _check_roles(self, edges: Mapping[EdgeType, pa.Table]) -> None:
         if self.there is None and not any(edges[t].num_rows for t in edges if self.schema.is_behaviour(t)):
             types = ", ".join(self.schema.roles.behaviours)
             self.problems.append(Problem(self.schema.name, "no behaviour at all", f"at least one {types}"))
         for labels in (self.schema.roles.users, self.schema.roles.items):
-            self._check_unique_ids([label for label in labels if label in nodes], nodes)
+            self._check_unique_ids([label for label in labels if label in self.tables.nodes])
 
-    def _check_unique_ids(self, labels: list[str], nodes: Mapping[str, pa.Table]) -> None:
+    def _check_unique_ids(self, labels: list[str]) -> None:
+        keys = {label: self.schema.nodes[label].key for label in labels}
+        given = {label: as_keys(self.tables.nodes[label].column(key)) for label, key in keys.items()}
         for one, other in itertools.combinations(labels, 2):
-            key = self.schema.nodes[one].key
-            ids = nodes[one].column(key)
-            shared = to_mask(pc.is_in(ids, value_set=nodes[other].column(self.schema.nodes[other].key)))
+            key, ids = keys[one], given[one]
+            shared = to_mask(pc.is_in(ids, value_set=given[other].drop_null()))
             expected = f"ids that no {other} has too, since both share a role; prefix them"
             self._report_values(one, shared, key, ids, expected)
 

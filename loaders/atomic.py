@@ -144,7 +144,7 @@ def _origins(files: AtomicFiles, found: Meaning, schema: Schema) -> dict[TableKe
         found.item: (files.item, {schema.nodes[found.item].key: "item_id"}),
     }
     return {
-        key: tuple(replace(origin, columns=columns) for origin in part.origins)
+        key: tuple(replace(origin, columns={**origin.columns, **columns}) for origin in part.origins)
         for key, (part, columns) in parts.items()
         if part
     }

@@ -64,7 +64,9 @@ class AtomicTable:
         """Return the same part with columns renamed."""
         columns = [names.get(name, name) for name in self.table.column_names]
         kinds = {names.get(name, name): kind for name, kind in self.kinds.items()}
-        return replace(self, table=self.table.rename_columns(columns), kinds=kinds)
+        called = [{names.get(name, name): old for name, old in origin.columns.items()} for origin in self.origins]
+        origins = tuple(replace(o, columns=c) for o, c in zip(self.origins, called, strict=True))
+        return replace(self, table=self.table.rename_columns(columns), kinds=kinds, origins=origins)
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,8 @@ def _named(
     if problems:
         raise DataError(problems)
     names = _column_names(columns, part)
+    called = dict(zip(names, columns, strict=True))
+    origins = tuple(replace(origin, columns=called) for origin in origins)
     return AtomicTable(path, table.rename_columns(names), dict(zip(names, kinds, strict=True)), origins)
 
 
@@ -214,6 +218,8 @@ def _with_domains(files: AtomicFiles) -> AtomicFiles:
         return replace(files, item=AtomicTable(files.inter.path, domains, kinds, ()))
     rows = pc.index_in(item.table.column("item_id"), value_set=domains.column("item_id"))
     table = item.table.append_column(DOMAIN, domains.column(DOMAIN).take(rows))
+    others = domains.filter(pc.invert(pc.is_in(domains.column("item_id"), value_set=item.table.column("item_id"))))
+    table = pa.concat_tables([table, others], promote_options="default")
     return replace(files, item=replace(item, table=table, kinds={**item.kinds, DOMAIN: "token"}))
 
 

@@ -58,6 +58,13 @@ def test_a_bad_value_is_told_in_words_of_a_user(setting, told):
     assert str(error.value) == told
 
 
+def test_all_wrong_settings_are_told():
+    with pytest.raises(UsageError) as error:
+        Config.checked({"signals": [], "seed": -1, "encoder": {}})
+    for told in ("'signals': found []; expected one name", "'seed': found -1", "'encoder.model': found nothing"):
+        assert told in str(error.value)
+
+
 def test_a_wrong_signal_is_one_problem():
     with pytest.raises(UsageError) as error:
         Config.read(overrides=["signals=foo"])

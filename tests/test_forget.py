@@ -166,14 +166,19 @@ def test_vectors_of_texts_that_others_have_stay_in_the_cache(graph, tmp_path):
 def test_a_run_in_which_nothing_is_left_goes_with_the_last_user(kgrec, tmp_path):
     (tmp_path / "small").mkdir()
     (tmp_path / "small" / "small.inter").write_text("user_id:token\titem_id:token\nu-last\ti1\nu-last\ti2\n")
+    (tmp_path / "small" / "small.user").write_text("user_id:token\tage:float\nu-last\t30\nu-idle\t40\n")
     graph = str(tmp_path / "small.lbug")
     assert kgrec("load", "atomic", tmp_path / "small", "--into", graph).code == 0
     run = train_run(graph, Config(), split="none")
     publish_run(graph)
     (tmp_path / "small" / "small.inter").write_text("user_id:token\titem_id:token\nu-next\ti1\n")
+    (tmp_path / "small" / "small.user").write_text("user_id:token\tage:float\nu-idle\t40\n")
     receipt = forget(graph, "user", "u-last")
     assert receipt["removed"]["runs"][run.name]["run"] == GONE
     assert (holding(tmp_path, "u-last"), list_runs(root_of(graph))) == ([], [])
+    with open_store(graph, read_only=True) as store:
+        assert store.published() is None, "what was listed for others was learnt from nobody else"
+        assert store.cypher("MATCH (:User)-[r:RECOMMENDED]->(:Item) RETURN count(*) AS n")["n"][0] == 0
     assert kgrec("refresh", graph, "--source", tmp_path / "small").code == 0
     assert [again.name for again in list_runs(root_of(graph))] != [run.name]
 

@@ -51,6 +51,21 @@ def test_rolling_back_goes_back_and_further_back(three: tuple[str, list[str]]) -
     assert [entry.how for entry in entries] == ["publish"] * 3 + ["rollback"] * 3
 
 
+def test_an_earlier_run_lists_nothing_that_users_have_by_now(three: tuple[str, list[str]], kgrec, tmp_path) -> None:
+    graph, names = three
+    with open_store(graph, read_only=True) as store:
+        listed = store.cypher("MATCH (u:User)-[r:RECOMMENDED]->(i:Item) WHERE r.rank = 1 RETURN u.user_id, i.item_id")
+    (tmp_path / "more").mkdir()
+    rows = "".join(f"{user}\t{item}\t5\t1600000000\n" for user, item in listed.itertuples(index=False))
+    header = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
+    (tmp_path / "more" / "more.inter").write_text(header + rows)
+    assert kgrec("load", "atomic", tmp_path / "more", "--into", graph).code == 0
+    roll_back(graph, names[2])
+    with open_store(graph, read_only=True) as store:
+        again = store.cypher("MATCH (u:User)-[:RECOMMENDED]->(i:Item)<-[:INTERACTED]-(u) RETURN count(*) AS n")
+        assert again["n"][0] == 0
+
+
 def test_a_publication_that_nobody_noted_is_found_in_the_graph(three: tuple[str, list[str]]) -> None:
     graph, names = three
     path = Path(graph).with_suffix(".runs") / FILE

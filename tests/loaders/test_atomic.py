@@ -270,6 +270,25 @@ def test_missing_ids_and_wrong_values_are_reported_together(shop: Path) -> None:
     assert message.startswith("4 problems")
 
 
+def test_columns_are_told_as_the_header_has_them(shop: Path) -> None:
+    header, row = "user_id:token\titem_id:token\tList Price:float\n", "u1\ti1\tcheap\n"
+    for name in ("shop.train.inter", "shop.test.inter"):
+        (shop / name).write_text(header + row)
+    assert "shop.train.inter:2: List Price: found 'cheap'" in complaint(shop)
+
+
+def test_rows_without_an_id_are_no_repetition(shop: Path) -> None:
+    (shop / "shop.item").write_text("item_id:token\tmovie_title:token_seq\ni1\tA\n\tB\n\tC\n")
+    assert complaint(shop).count("item_id: found None") == complaint(shop).count("item_id") == 2
+
+
+def test_items_without_a_row_have_the_domain_of_the_interactions_too(tmp_path: Path) -> None:
+    inter = "user_id:token\titem_id:token\tdomain:token\nu1\ti1\tbook\nu1\ti2\tfilm\n"
+    folder_of(tmp_path, {"a.inter": inter, "a.item": "item_id:token\ttitle:token_seq\ni1\tOne\n"})
+    graph = check(AtomicLoader().load(tmp_path)).nodes["Item"].to_pydict()
+    assert dict(zip(graph["item_id"], graph["domain"], strict=True)) == {"i1": "book", "i2": "film"}
+
+
 def test_a_row_of_test_that_train_has_too(shop: Path) -> None:
     (shop / "shop.test.inter").write_text(FILES["shop.test.inter"] + "u1\ti1\t5\t10\tbooks\n")
     message = complaint(shop)
