@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed, or an audit or a search for traces found something
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +20,6 @@ from kgrec.errors import KgrecError, UsageError, exit_code
 from kgrec.show import show, show_facts, show_text
 
 app = typer.Typer(
-    help="A recommender engine whose centre is a knowledge graph.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -32,6 +32,21 @@ schema_app = typer.Typer(help="Propose, adopt and translate schemas.", no_args_i
 app.add_typer(schema_app, name="schema")
 ROWS_OF_A_KIND = 20
 """Findings of a kind that a person is shown, the largest first; JSON has all."""
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"kgrec {version('kgrec')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    shown: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which kgrec this is.")
+    ] = False,
+) -> None:
+    """A recommender engine whose centre is a knowledge graph."""
 
 
 @app.command()

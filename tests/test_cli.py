@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from importlib.metadata import version
 from typing import Any
 
 import pandas as pd
@@ -114,6 +115,10 @@ def test_users_who_have_everything_get_empty_lists(kgrec, tmp_path, split):
     assert kgrec("load", "atomic", tmp_path / "small", "--into", graph).code == 0
     assert kgrec("train", graph, "--set", FAST, "--split", split).code == 0
     assert answer(kgrec("publish", graph, "--json"))["recommendations"] == 0
+
+
+def test_the_version_is_said(kgrec):
+    assert kgrec("--version").out == f"kgrec {version('kgrec')}\n"
 
 
 def test_no_runs_yet(kgrec, tmp_path):
