@@ -126,7 +126,7 @@ def test_a_run_recommends_as_what_was_saved(trained, tmp_path):
 
 def test_forgetting_a_user_keeps_what_serves_those_at_home(trained, tmp_path):
     run = save_model(tmp_path / "run", trained, CONFIG)
-    rewrite(run, [("User", "u000")], "user")
+    rewrite(run, [("User", "u000")], "user", withdraw=lambda run: None)
     again, _ = load_model(run.folder)
     assert list(again.model.standins.at_home["b"]) == list(trained.model.standins.at_home["b"])
     rest = without(trained.model.train, [("User", "u000")])

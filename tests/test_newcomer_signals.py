@@ -155,7 +155,7 @@ def test_folding_in_keeps_what_serves_newcomers(trained):
 
 def test_forgetting_a_user_learns_what_serves_newcomers_without_them(trained, tmp_path):
     run = save_model(tmp_path / "run", trained, CONFIG)
-    rewrite(run, [("User", "u500")], "user")
+    rewrite(run, [("User", "u500")], "user", withdraw=lambda run: None)
     again, _ = load_model(run.folder)
     rest = without(trained.model.train, [("User", "u500")])
     expected = refit(trained.model.standins.newcomers, rest, {}, CONFIG.seed)["popularity"]
