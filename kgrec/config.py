@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
@@ -217,6 +217,22 @@ def _put(values: dict[str, Any], path: list[str], value: Any) -> None:
     values[last] = value
 
 
+_EXPECTED: Final = {
+    "tuple_type": "names, such as popularity,ease",
+    "too_short": "one name at least",
+    "model_type": "a name, or settings by name",
+    "missing": "a value",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "bool_parsing": "true or false",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "string_type": "a text",
+}
+"""Kind of a fault in pydantic → what was expected, in a user's words, where pydantic's own are for programmers."""
+
+
 def _fault(error: Any) -> str:
     name = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
@@ -231,18 +247,3 @@ def _fault(error: Any) -> str:
     message = f"a number {message}" if message.startswith(("greater", "less")) else message
     found = "nothing" if error["type"] == "missing" else repr(error["input"])
     return f"setting {name!r}: found {found}; expected {_EXPECTED.get(error['type'], message)}"
-
-
-_EXPECTED = {
-    "tuple_type": "names, such as popularity,ease",
-    "too_short": "one name at least",
-    "model_type": "a name, or settings by name",
-    "missing": "a value",
-    "int_type": "a whole number",
-    "int_parsing": "a whole number",
-    "int_from_float": "a whole number",
-    "bool_parsing": "true or false",
-    "float_type": "a number",
-    "float_parsing": "a number",
-    "string_type": "a text",
-}

@@ -125,7 +125,10 @@ def beside_alone(
 
 
 def _beside_new_first(measured: Mapping[str, Measured], split: Split, seed: int) -> dict[str, Measured]:
-    """Measure a list that begins with all new items, at random, beside what was measured: it has nothing else to do."""
+    """Measure lists that begin with the new items, in random order, beside what was measured.
+
+    Only new items are relevant, so they show how much of a figure needs no knowledge of taste.
+    """
     known, rng = split.train_and_valid.interactions, np.random.default_rng(seed)
     is_new, found = known.getnnz(axis=0) == 0, {}
     for domain, of in measured.items():

@@ -175,7 +175,7 @@ def _column_names(columns: list[str], part: str) -> list[str]:
 
 
 def _missing_ids(table: pa.Table, part: str, origins: tuple[Origin, ...]) -> Iterator[Problem]:
-    """Name what a schema cannot be derived without; other ids are checked with the values beside them."""
+    """Name the missing ids of .kg, .link and .net; those of other files are checked with the values beside them."""
     for name in () if part in ("inter", "item", "user") else _IDS[part]:
         for row in np.flatnonzero(to_mask(pc.is_null(table.column(name)))).tolist():
             yield Problem(origins[0].where, "nothing", "an id", origins[0].first_row + row, name)

@@ -70,7 +70,12 @@ def _solve_dense(gram: sp.csr_matrix, penalties: FloatArray) -> FloatArray:
 
 
 def weights_by_support(factors: sp.csr_matrix, ridge: float, dropout: float, columns: IntArray) -> sp.csr_matrix:
-    """Return how far the members with which some have most in common explain these, float32 CSR [n, columns]."""
+    """Return how far the members with which some have most in common explain these, float32 CSR [n, columns].
+
+    Args:
+        factors, ridge, dropout: as for `ridge_weights`.
+        columns: int64 [columns], the members to be explained.
+    """
     gram = sp.csr_matrix(factors @ factors.T)
     gram.sort_indices()  # in sorted rows SciPy finds an entry by bisection
     own = gram.diagonal()
