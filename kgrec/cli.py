@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 import kgrec
+from kgrec._util.notices import notices, to_stderr
 from kgrec.cli_jobs import jobs_app
 from kgrec.cli_options import Graph, Json, K, Params, RowLimit, RunName, Runs, SchemaFile, ServedRun, TimeLimit
 from kgrec.config import Config
@@ -42,11 +43,13 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def options(
+    context: typer.Context,
     shown: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which kgrec this is.")
     ] = False,
 ) -> None:
     """A recommender engine whose centre is a knowledge graph."""
+    context.with_resource(notices(to_stderr))
 
 
 @app.command()

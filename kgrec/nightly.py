@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from kgrec._util.notices import notices, to_stderr
 from kgrec.errors import GateRefused, KgrecError, StoreLocked, UsageError
 from kgrec.refresh import refresh
 from kgrec.report import Report, write_metrics
@@ -37,8 +38,10 @@ def told_refresh(metrics: Path | None, log: str, trace: bool = False, *, graph: 
     spans = provider() if trace else None
     report, start = Report("json" if log == "json" else "text"), time.perf_counter()
     result: dict[str, Any] = {"result": "failed"}
+    tell = (lambda text: report.step("notice", text=text)) if log == "json" else to_stderr
     try:
-        result = refresh(graph, report=report, **options)
+        with notices(tell):
+            result = refresh(graph, report=report, **options)
     except KgrecError as error:
         result = {"result": _kind(error), "error": str(error)}
         report.step("end", **result)
