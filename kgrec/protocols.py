@@ -15,7 +15,7 @@ import numpy as np
 
 from kgrec.errors import UsageError
 from kgrec.snapshot import GraphSnapshot, IntArray
-from kgrec.split import BoolArray, Split, held_out, last_of_groups
+from kgrec.split import BoolArray, Split, held_out, in_time, last_of_groups, ties
 
 SHARE: Final = 0.1
 """Share of the users, of the items, or of a user's behaviours in a domain, that is held out."""
@@ -27,9 +27,10 @@ def warm(snapshot: GraphSnapshot, fraction: float = SHARE, seed: int = 0, at_lea
     A user keeps at least one behaviour in the domain. The cut for settings takes a tenth and no more: too little would
     be left of a short history.
     """
-    which, test = _latest(snapshot, snapshot.user_domains[1], fraction, seed, at_least)
+    cells = snapshot.user_domains[1]
+    which, test = _latest(snapshot, cells, fraction, seed, at_least)
     what = f"{which} {fraction:.0%} of every user's behaviours in each domain, at least {at_least}"
-    return _cut(snapshot, test, what, partial(warm, at_least=0), seed)
+    return _cut(snapshot, test, what + ties(snapshot, test, cells), partial(warm, at_least=0), seed)
 
 
 def cold_user(snapshot: GraphSnapshot, fraction: float = SHARE, seed: int = 0) -> Split:
@@ -64,7 +65,7 @@ def cross_domain(snapshot: GraphSnapshot, fraction: float = SHARE, seed: int = 0
     which, last = _latest(snapshot, cells, fraction, seed, at_least=1)
     test = last & np.isin(cells, target)
     what = f"{which} {fraction:.0%} of what every user of several domains did in one of them, at least 1"
-    return _cut(snapshot, test, what, partial(warm, at_least=0), seed)
+    return _cut(snapshot, test, what + ties(snapshot, test, cells), partial(warm, at_least=0), seed)
 
 
 def cold_target(snapshot: GraphSnapshot, fraction: float = SHARE, seed: int = 0) -> Split:
@@ -119,9 +120,8 @@ def _latest(
     snapshot: GraphSnapshot, cells: IntArray, fraction: float, seed: int, at_least: int
 ) -> tuple[str, BoolArray]:
     """Mark the latest of each (user, domain), or random ones where there are no times; see `last_of_groups`."""
-    time = snapshot.behaviours.time
-    timeless = bool(np.isnan(time).any())
-    order = np.random.default_rng(seed).random(len(time)) if timeless else time
+    timeless = bool(np.isnan(snapshot.behaviours.time).any())
+    order = np.random.default_rng(seed).random(len(cells)) if timeless else in_time(snapshot)
     marked = last_of_groups(cells, order, fraction=fraction, at_least=at_least, seed=seed)
     return "random" if timeless else "latest", marked
 

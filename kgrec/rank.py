@@ -18,7 +18,7 @@ import scipy.sparse as sp
 from kgrec.columns import BoolArray, as_type, to_mask
 from kgrec.errors import UnknownItem, UsageError, near_matches
 from kgrec.progress import track
-from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
+from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, as_ids
 
 TIES_AT_ONCE = 4_000_000
 """Scores among which equal ones are looked for at a time (their places may take 16 times the memory)."""
@@ -116,16 +116,28 @@ def item_filter(
 
     Raises:
         UnknownItem: an id that is no item.
-        UsageError: no item has such a property, or a value is not of its type.
+        UsageError: no item has such a property, or a value is not of its type, or is a tuple, which may be meant as a
+            range; or a bare id stands for a list of ids.
     """
     allowed = np.ones(snapshot.n_items, dtype=bool)
     if items is not None:
-        allowed &= _marked(snapshot, items)
+        allowed &= _marked(snapshot, as_ids(items, "items"))
     if exclude is not None:
-        allowed &= ~_marked(snapshot, exclude)
+        allowed &= ~_marked(snapshot, as_ids(exclude, "exclude"))
     for name, wanted in (where or {}).items():
-        allowed &= _having(snapshot, name, list(wanted) if isinstance(wanted, list | tuple | set) else [wanted])
+        allowed &= _having(snapshot, name, _values(name, wanted))
     return allowed
+
+
+def _values(name: str, wanted: object) -> list[object]:
+    """Return the values that a condition lists; what could be a range is refused, since none would be matched."""
+    if isinstance(wanted, tuple | range | slice | Mapping):
+        raise UsageError(
+            f"where={{{name!r}: {wanted!r}}}; expected one value, or a list of values that are each equal to the "
+            f"item's, such as [10, 20]; ranges are not understood: list the items of one with items=[…]"
+        )
+    is_list = isinstance(wanted, Iterable) and not isinstance(wanted, str | bytes)
+    return list(wanted) if is_list else [wanted]
 
 
 def _check_k(k: int) -> None:
@@ -194,8 +206,7 @@ def _first_of_equals(scores: FloatArray, values: FloatArray, nums: IntArray) -> 
     return nums
 
 
-def _marked(snapshot: GraphSnapshot, ids: Iterable[object]) -> BoolArray:
-    wanted = [str(id_) for id_ in ids]
+def _marked(snapshot: GraphSnapshot, wanted: Sequence[str]) -> BoolArray:
     nums = snapshot.items.nums(wanted)
     if (nums < 0).any():
         missing = [id_ for id_, num in zip(wanted, nums, strict=True) if num < 0]

@@ -23,7 +23,7 @@ from kgrec.progress import track
 from kgrec.rank import item_filter, top_k
 from kgrec.runs import Run
 from kgrec.same import as_one
-from kgrec.snapshot import FloatArray, GraphSnapshot, IdMap, IntArray
+from kgrec.snapshot import FloatArray, GraphSnapshot, IdMap, IntArray, as_ids
 from kgrec.split import Split, by_given, uncut
 from kgrec.store.base import GraphStore
 from kgrec.text import (
@@ -195,7 +195,7 @@ class Recommender:
         if users is None or text is not None:
             found = "neither users nor a text" if text is None else "users and a text"
             raise UsageError(f"found {found}; expected one of them")
-        ids = _as_ids(users, "users")
+        ids = as_ids(users, "users")
         nums = self._user_nums(ids, on_unknown)
         batch = max(1, BATCH_SCORES // (self.model.train.n_items * len(self.model.signals)))
         starts = range(0, max(len(nums), 1), batch)
@@ -212,7 +212,7 @@ class Recommender:
             UnknownItem: an id without a node.
             UsageError: no fitted signal has vectors of items.
         """
-        ids = _as_ids(items, "items")
+        ids = as_ids(items, "items")
         nums = _known(self.model.train.items, ids, UnknownItem)
         return self._similar(ids, nums, k, "item", self.model.train.items)
 
@@ -223,7 +223,7 @@ class Recommender:
             UnknownUser: an id without a node.
             UsageError: no fitted signal has vectors of users.
         """
-        ids = _as_ids(users, "users")
+        ids = as_ids(users, "users")
         nums = self.model.train.same_users[_known(self.model.train.users, ids, UnknownUser)]
         return self._similar(ids, nums, k, "user", self.model.train.users)
 
@@ -240,10 +240,23 @@ class Recommender:
         return replace(explain(self.model, user_num, item_num), user_id=str(user))
 
     def with_names(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Return a frame of recommendations with the items' names in a column `name` after `item_id`."""
-        names = self.model.train.item_names[self.model.train.items.nums(frame["item_id"])]
+        """Return a frame of listed items with their names in a column `name` behind their ids.
+
+        Args:
+            frame: what `recommend` or `similar_items` returned; of the latter the similar items are named.
+
+        Raises:
+            UsageError: the frame lists no items.
+            UnknownItem: it lists one that the model was not fitted on.
+        """
+        listed = next((name for name in ("similar_item_id", "item_id") if name in frame.columns), None)
+        if listed is None:
+            found = ", ".join(map(str, frame.columns)) or "no columns"
+            raise UsageError(f"found a frame with {found}; expected one with item_id or similar_item_id")
+        train = self.model.train
+        names = train.item_names[_known(train.items, as_ids(frame[listed], listed), UnknownItem)]
         named = frame.copy()
-        named.insert(list(frame.columns).index("item_id") + 1, "name", names)
+        named.insert(list(frame.columns).index(listed) + 1, "name", names)
         return named
 
     def save(self, folder: str | Path) -> Run:
@@ -403,12 +416,6 @@ def _listed(scored: Scored, k: int, include_seen: bool, allowed: npt.NDArray[np.
     """Rank what was scored: item, score and shares by kind of signal, [n, k] each."""
     ranking = top_k(scored.total, k, None if include_seen else scored.seen, allowed)
     return {"item": ranking.item_num, "score": ranking.score, **scored.groups(ranking.item_num)}
-
-
-def _as_ids(ids: Ids, what: str) -> list[str]:
-    if isinstance(ids, str | bytes):
-        raise UsageError(f"{what}={ids!r}; expected a list of ids, such as [{ids!r}]")
-    return [str(i) for i in ids]
 
 
 def _known(id_map: IdMap, ids: Sequence[str], error: type[UnknownUser] | type[UnknownItem]) -> IntArray:

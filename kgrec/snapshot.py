@@ -22,6 +22,7 @@ import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
 from kgrec.columns import comparable, is_datetime
+from kgrec.errors import UsageError
 from kgrec.schema import EdgeType, Schema
 from kgrec.tables import GraphTables
 
@@ -32,6 +33,21 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
 Vectors = Mapping[str, FloatArray]
 """Label → float32 [nodes of the label, dimensions]; a row of zeros is a node without a vector."""
+
+
+def as_ids(ids: Iterable[object], what: str) -> list[str]:
+    """Return ids as texts, in their order.
+
+    Args:
+        ids: a list, series or array of ids.
+        what: the argument's name, for the error.
+
+    Raises:
+        UsageError: one bare id, whose characters would be taken for ids, or nothing that holds any.
+    """
+    if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
+        raise UsageError(f"{what}={ids!r}; expected a list of ids, such as [{ids!r}]")
+    return [str(id_) for id_ in ids]
 
 
 class IdMap:
@@ -48,6 +64,11 @@ class IdMap:
         """Return the numbers of ids, int64 [n]; -1 for an id that is not there."""
         wanted = pd.Index(np.array([str(i) for i in ids], dtype=object))
         return np.asarray(self._index.get_indexer(wanted), dtype=np.int64)
+
+    @cached_property
+    def hashes(self) -> npt.NDArray[np.uint64]:
+        """A hash of every id, uint64 [n], the same in every process."""
+        return np.asarray(pd.util.hash_array(self.ids, categorize=False))
 
     def __contains__(self, id_: object) -> bool:
         return bool(self.nums([id_])[0] >= 0)
@@ -263,6 +284,19 @@ class GraphSnapshot:
     def interactions(self) -> sp.csr_matrix:
         """Who did anything with what: float32 CSR [n_users, n_items] of ones."""
         return self.pairs(self.behaviours)
+
+    def tie_breaks(self, user_num: IntArray, item_num: IntArray, seed: int = 0) -> npt.NDArray[np.uint64]:
+        """Return a pseudo-random number for each pair of user and item, uint64 [n], to order what has one time.
+
+        It is a hash of the two ids and the seed: it repeats, does not depend on what else is in the graph, and prefers
+        no id, where the order of ids would always take the same items as the last.
+        """
+        of_users = self.users.hashes * np.uint64(2 * seed + 1)
+        mixed = (of_users[user_num] << np.uint64(1)) ^ self.items.hashes[item_num]
+        # The finalizer of SplitMix64 (Steele et al., OOPSLA 2014): every bit of both ids moves every bit of the result.
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return np.asarray(mixed ^ (mixed >> np.uint64(31)))
 
     def pairs(self, behaviours: Behaviours) -> sp.csr_matrix:
         """Return the distinct (user, item) pairs of behaviours as a float32 CSR [n_users, n_items] of ones."""

@@ -9,15 +9,18 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from kgrec.errors import UsageError
-from kgrec.snapshot import Behaviours, GraphSnapshot
+from kgrec.snapshot import Behaviours, GraphSnapshot, IntArray
 
 BoolArray = npt.NDArray[np.bool_]
+
+MANY_TIES: Final = 0.05
+"""Share of test behaviors that a hash chose among others of the same time, above which a protocol says so."""
 
 
 @dataclass(frozen=True)
@@ -81,16 +84,15 @@ def by_random(snapshot: GraphSnapshot, fraction: float = 0.1, seed: int = 0) -> 
 
 
 def by_time(snapshot: GraphSnapshot, fraction: float = 0.1) -> Split:
-    """Take the latest `fraction` of all behaviours as test.
+    """Take the latest `fraction` of all behaviours as test; see `in_time` for those of one time.
 
     Raises:
         UsageError: behaviours carry no time.
     """
-    time = _times(snapshot)
-    n_test = round(len(time) * fraction)
-    test = np.zeros(len(time), dtype=bool)
-    test[np.argsort(time, kind="stable")[len(time) - n_test :]] = True
-    return held_out(snapshot, test, f"latest {fraction:.0%} of all behaviours", by_time)
+    order = in_time(snapshot)
+    test = order >= len(order) - round(len(order) * fraction)
+    protocol = f"latest {fraction:.0%} of all behaviours"
+    return held_out(snapshot, test, protocol + ties(snapshot, test, np.zeros_like(order)), by_time)
 
 
 def latest_of_users(snapshot: GraphSnapshot, fraction: float = 0.1) -> Split:
@@ -99,8 +101,10 @@ def latest_of_users(snapshot: GraphSnapshot, fraction: float = 0.1) -> Split:
     Raises:
         UsageError: behaviours carry no time.
     """
-    test = last_of_groups(snapshot.behaviours.user_num, _times(snapshot), fraction=fraction)
-    return held_out(snapshot, test, f"latest {fraction:.0%} of every user's behaviours", latest_of_users)
+    users = snapshot.behaviours.user_num
+    test = last_of_groups(users, in_time(snapshot), fraction=fraction)
+    protocol = f"latest {fraction:.0%} of every user's behaviours"
+    return held_out(snapshot, test, protocol + ties(snapshot, test, users), latest_of_users)
 
 
 def leave_last_out(snapshot: GraphSnapshot, n: int = 1) -> Split:
@@ -109,8 +113,10 @@ def leave_last_out(snapshot: GraphSnapshot, n: int = 1) -> Split:
     Raises:
         UsageError: behaviours carry no time.
     """
-    test = last_of_groups(snapshot.behaviours.user_num, _times(snapshot), n=n)
-    return held_out(snapshot, test, f"last {n} of every user's behaviours", partial(_last_again, n))
+    users = snapshot.behaviours.user_num
+    test = last_of_groups(users, in_time(snapshot), n=n)
+    protocol = f"last {n} of every user's behaviours"
+    return held_out(snapshot, test, protocol + ties(snapshot, test, users), partial(_last_again, n))
 
 
 def by_given(snapshot: GraphSnapshot) -> Split:
@@ -148,22 +154,48 @@ def split_by(snapshot: GraphSnapshot, name: str) -> Split:
 def _last_again(n: int, train: GraphSnapshot, fraction: float) -> Split:
     """Take the last `n` of some users, `fraction` of all behaviours together: a short history is soon gone."""
     behaviours = train.behaviours
-    last = last_of_groups(behaviours.user_num, _times(train), n=n)
+    last = last_of_groups(behaviours.user_num, in_time(train), n=n)
     share = fraction * len(behaviours) / max(int(last.sum()), 1)
     some = np.random.default_rng(0).random(train.n_users) < share
     return held_out(train, last & some[behaviours.user_num], f"last {n} of some users' behaviours")
 
 
-def _times(snapshot: GraphSnapshot) -> npt.NDArray[np.float64]:
-    time = snapshot.behaviours.time
-    if np.isnan(time).any():
+def in_time(snapshot: GraphSnapshot) -> IntArray:
+    """Return the place of every behaviour in the order of time, from 0 on, int64 [n behaviors].
+
+    Behaviors of one time are ordered by a seeded hash, so that no id counts as later than another.
+
+    Raises:
+        UsageError: behaviors carry no time.
+    """
+    behaviours = snapshot.behaviours
+    if np.isnan(behaviours.time).any():
         raise UsageError("behaviours have no time; name a `time` property in the schema, or use split 'random'")
-    return time
+    order = np.lexsort((snapshot.tie_breaks(behaviours.user_num, behaviours.item_num), behaviours.time))
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    return place
+
+
+def ties(snapshot: GraphSnapshot, test: BoolArray, group: IntArray) -> str:
+    """Return what a protocol says where the hash, not the time, decided about many test behaviors; else nothing.
+
+    Args:
+        snapshot: the graph that is cut.
+        test: which behaviors are held out, bool [n behaviors].
+        group: what was cut by time, such as a user, int64 [n behaviors].
+    """
+    time = np.nan_to_num(snapshot.behaviours.time, nan=-np.inf)
+    latest = np.full(int(group.max(initial=-1)) + 1, -np.inf)
+    np.maximum.at(latest, group[~test], time[~test])
+    tied = (np.isfinite(time) & (time == latest[group]))[test]
+    share = tied.mean() if len(tied) else 0.0
+    return f"; {share:.0%} of them at the time of one that stays, chosen by a seeded hash" if share > MANY_TIES else ""
 
 
 def last_of_groups(
     group: npt.NDArray[np.int64],
-    order: npt.NDArray[np.float64],
+    order: npt.NDArray[Any],
     *,
     n: int = 0,
     fraction: float = 0.0,

@@ -190,3 +190,16 @@ def test_an_unknown_property_is_named_with_those_there_are(shop):
 def test_a_value_of_another_type_is_named(shop):
     with pytest.raises(UsageError, match=r"found year='old'; expected a value of type int"):
         item_filter(shop, where={"year": [1979, "old"]})
+
+
+@pytest.mark.parametrize("rule", ["items", "exclude"])
+@pytest.mark.parametrize("ids", ["m1", b"m1", 7])
+def test_item_filter_refuses_a_bare_id(shop: GraphSnapshot, rule: str, ids: object) -> None:
+    with pytest.raises(UsageError, match=rf"{rule}={ids!r}; expected a list of ids, such as \[{ids!r}\]"):
+        item_filter(shop, **{rule: ids})
+
+
+@pytest.mark.parametrize("wanted", [(1970, 1980), range(1970, 1980), {"between": [1970, 1980]}])
+def test_item_filter_refuses_what_may_be_a_range(shop: GraphSnapshot, wanted: object) -> None:
+    with pytest.raises(UsageError, match=r"expected one value, or a list of values .* ranges are not understood"):
+        item_filter(shop, where={"year": wanted})

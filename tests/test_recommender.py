@@ -97,6 +97,21 @@ def test_an_unknown_user_is_named_with_near_matches_or_gets_what_is_popular(mode
         model.recommend(["u1"], on_unknown="maybe")
 
 
+def test_with_names_names_the_similar_items(model: Recommender) -> None:
+    train = model.model.train
+    similar = model.with_names(model.similar_items(train.items.ids[:2].tolist(), k=2))
+    assert similar.columns[:3].tolist() == ["item_id", "similar_item_id", "name"]
+    expected = train.item_names[train.items.nums(similar["similar_item_id"])]
+    assert similar["name"].tolist() == expected.tolist()
+
+
+def test_with_names_refuses_a_frame_without_items(model: Recommender) -> None:
+    with pytest.raises(UsageError, match="expected one with item_id or similar_item_id"):
+        model.with_names(model.recommend(["u1"])[["user_id", "score"]])
+    with pytest.raises(UnknownItem, match="nothing-like-it"):
+        model.with_names(model.recommend(["u1"]).assign(item_id="nothing-like-it"))
+
+
 def test_wrong_use_says_what_to_do(model):
     with pytest.raises(UsageError, match="k"):
         model.recommend(["u1"], k=0)

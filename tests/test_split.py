@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +11,10 @@ from hypothesis import strategies as st
 
 from kgrec.config import Config
 from kgrec.errors import UsageError
+from kgrec.protocols import warm
 from kgrec.schema import Schema
 from kgrec.snapshot import GraphSnapshot
-from kgrec.split import SPLITS, by_given, by_random, by_time, latest_of_users, leave_last_out, split_by, uncut
+from kgrec.split import SPLITS, Split, by_given, by_random, by_time, latest_of_users, leave_last_out, split_by, uncut
 from kgrec.tables import GraphTables, check
 from kgrec.training import parts_of
 
@@ -230,3 +232,38 @@ def test_the_cut_for_settings_leaves_most_short_histories_whole():
     parts = parts_of(leave_last_out(short_histories()), Config(), "train")
     assert 0.07 * len(train.behaviours) < len(parts.held_out) < 0.13 * len(train.behaviours)
     assert (np.bincount(parts.inner.behaviours.user_num) == 2).mean() > 0.7
+
+
+def baskets(common: str) -> GraphSnapshot:
+    """40 users who took one common item and six others, all at one time."""
+    rows = [
+        (f"u{u:02}", item, 5.0, None) for u in range(40) for item in (common, *(f"m{(u + i) % 30}" for i in range(6)))
+    ]
+    return snapshot_of(rows)
+
+
+@pytest.mark.parametrize("cut", [leave_last_out, lambda s: by_time(s, 1 / 7)])
+@pytest.mark.parametrize("common", ["a99", "z99"])
+def test_equal_times_prefer_no_id_as_the_last(cut: Callable[[GraphSnapshot], Split], common: str) -> None:
+    snapshot = baskets(common)
+    test = cut(snapshot).test
+    taken = (snapshot.items.ids[test.item_num] == common).sum()
+    assert 1 <= taken <= 15  # one in seven of 40; ordered by id it is none or all
+    assert len(np.unique(test.user_num)) > 20
+
+
+def test_equal_times_are_cut_alike_twice() -> None:
+    one, two = (leave_last_out(baskets("a99")) for _ in range(2))
+    assert one.digest == two.digest
+
+
+@pytest.mark.parametrize("cut", [leave_last_out, by_time, latest_of_users, warm])
+def test_protocol_tells_of_many_equal_times(cut: Callable[[GraphSnapshot], Split]) -> None:
+    assert cut(baskets("a99")).protocol.endswith(
+        "; 100% of them at the time of one that stays, chosen by a seeded hash"
+    )
+
+
+def test_protocol_is_silent_without_equal_times() -> None:
+    rows = [("a", "x", 1.0, None), ("a", "y", 3.0, None), ("b", "x", 9.0, None), ("b", "z", 9.5, None)]
+    assert "hash" not in leave_last_out(snapshot_of(rows)).protocol

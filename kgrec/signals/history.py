@@ -57,6 +57,8 @@ def behaviours_differ(train: GraphSnapshot) -> bool:
 def sequences(train: GraphSnapshot) -> tuple[IntArray, IntArray, IntArray, npt.NDArray[np.float64]]:
     """Return the distinct (user, item) pairs in series, one for what a user did in a domain, oldest first.
 
+    Pairs of one time are in the order of `GraphSnapshot.tie_breaks`, so that no id counts as earlier than another.
+
     What somebody did last in one domain says most of what comes next in it, however much they did in another since. And
     where time is a place in an order, each domain may count its own.
 
@@ -72,7 +74,7 @@ def sequences(train: GraphSnapshot) -> tuple[IntArray, IntArray, IntArray, npt.N
     np.maximum.at(time, at, np.nan_to_num(behaviours.time, nan=-np.inf))
     names, of_item = np.unique(train.item_domains.astype(str), return_inverse=True)
     series = np.unique(latest.row * np.int64(len(names)) + of_item[latest.col], return_inverse=True)[1]
-    order = np.lexsort((time, series))
+    order = np.lexsort((train.tie_breaks(latest.row, latest.col), time, series))
     return series[order], latest.row[order].astype(np.int64), latest.col[order].astype(np.int64), time[order]
 
 

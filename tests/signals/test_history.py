@@ -1,11 +1,13 @@
 """Order in several domains: each counts its own, since what is done in one says nothing of how old another's is."""
 
+import itertools
+
 import numpy as np
 import pyarrow as pa
 
 from kgrec.schema import Schema
 from kgrec.signals.cf import Transitions
-from kgrec.signals.history import history
+from kgrec.signals.history import history, sequences
 from kgrec.snapshot import GraphSnapshot
 from kgrec.tables import GraphTables, check
 
@@ -42,3 +44,10 @@ def test_an_item_follows_those_of_its_own_domain():
     graph = shops(*bought, ("v", "a1", 0), ("v", "b9", 0))
     scores = Transitions(Transitions.Settings(back=0.0)).fit(graph, {}).scores(np.array([graph.n_users - 1]))[0]
     assert list(graph.items.ids[scores > 0]) == ["a2"]
+
+
+def test_sequences_prefer_no_id_among_equal_times() -> None:
+    bought = [(f"u{n}", item, 0.0) for n in range(40) for item in ("a1", "a2", "a3")]
+    graph = shops(*bought)
+    item_num = sequences(graph)[2].reshape(40, 3)
+    assert {tuple(row) for row in item_num.tolist()} == set(itertools.permutations(range(3)))
