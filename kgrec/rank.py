@@ -136,8 +136,9 @@ def _values(name: str, wanted: object) -> list[object]:
             f"where={{{name!r}: {wanted!r}}}; expected one value, or a list of values that are each equal to the "
             f"item's, such as [10, 20]; ranges are not understood: list the items of one with items=[…]"
         )
-    is_list = isinstance(wanted, Iterable) and not isinstance(wanted, str | bytes)
-    return list(wanted) if is_list else [wanted]
+    if isinstance(wanted, str | bytes) or not isinstance(wanted, Iterable):
+        return [wanted]
+    return list(wanted)
 
 
 def _check_k(k: int) -> None:

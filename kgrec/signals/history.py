@@ -74,8 +74,9 @@ def sequences(train: GraphSnapshot) -> tuple[IntArray, IntArray, IntArray, npt.N
     np.maximum.at(time, at, np.nan_to_num(behaviours.time, nan=-np.inf))
     names, of_item = np.unique(train.item_domains.astype(str), return_inverse=True)
     series = np.unique(latest.row * np.int64(len(names)) + of_item[latest.col], return_inverse=True)[1]
-    order = np.lexsort((train.tie_breaks(latest.row, latest.col), time, series))
-    return series[order], latest.row[order].astype(np.int64), latest.col[order].astype(np.int64), time[order]
+    user_num, item_num = latest.row.astype(np.int64), latest.col.astype(np.int64)
+    order = np.lexsort((train.tie_breaks(user_num, item_num), time, series))
+    return series[order], user_num[order], item_num[order], time[order]
 
 
 def steps_ago(series: IntArray, time: npt.NDArray[np.float64]) -> IntArray:
