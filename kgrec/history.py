@@ -7,13 +7,14 @@ was killed between the two is made good by `settle`.
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
+from kgrec._util.files import locked, write_whole
 from kgrec.errors import RunError
 
 FILE: Final = "published.jsonl"
@@ -53,10 +54,28 @@ def publications(root: str | Path) -> list[Publication]:
 
 
 def note(root: str | Path, run: str | None, how: How) -> None:
-    """Add a publication."""
+    """Add a publication; of several jobs that do, each keeps its line.
+
+    Raises:
+        RunError: the file cannot be read or written.
+    """
+    with _alone(Path(root)):
+        _add(Path(root), run, how)
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    try:
+        with locked(root):
+            yield
+    except OSError as error:
+        raise RunError(f"{root / FILE} cannot be written: {error.strerror or error}") from error
+
+
+def _add(root: Path, run: str | None, how: How) -> None:
     entry = Publication(run, datetime.now(UTC).isoformat(timespec="milliseconds"), how)
     lines = [json.dumps(asdict(known)) for known in [*publications(root), entry]]
-    write_whole(Path(root) / FILE, "".join(f"{line}\n" for line in lines))
+    write_whole(root / FILE, "".join(f"{line}\n" for line in lines))
 
 
 def last(root: str | Path) -> str | None:
@@ -67,39 +86,15 @@ def last(root: str | Path) -> str | None:
 
 def settle(root: str | Path, published: str | None) -> None:
     """Note the run that the store has published, where nobody else did."""
-    if last(root) != published:
-        known = {entry.run for entry in publications(root)} - {None}
-        note(root, published, "rollback" if published in known else "found")
+    if last(root) == published:
+        return
+    with _alone(Path(root)):
+        if last(root) != published:
+            known = {entry.run for entry in publications(root)} - {None}
+            _add(Path(root), published, "rollback" if published in known else "found")
 
 
 def before(root: str | Path, run: str) -> str | None:
     """Return the run that was published before a run first was, so that going back twice goes back further."""
     names = [known.run for known in publications(root) if known.run is not None]
     return names[names.index(run) - 1] if run in names[1:] and names[0] != run else None
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write JSON to a file that is there whole or not at all, also after a power cut.
-
-    Raises:
-        RunError: the disk refuses.
-    """
-    write_whole(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write text to a file that is there whole or not at all, also after a power cut.
-
-    Raises:
-        RunError: the disk refuses.
-    """
-    beside = path.with_name(f".{path.name}.writing")
-    try:
-        with beside.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise RunError(f"{path} cannot be written: {error}") from error

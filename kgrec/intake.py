@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kgrec._util.files import write_json
 from kgrec.columns import BoolArray, is_datetime, to_mask
 from kgrec.errors import DataError, Problem, UsageError, WriteCutOff
-from kgrec.history import write_json
 from kgrec.loading import find_loader
 from kgrec.schema import EdgeType, Schema
 from kgrec.store.base import GraphStore

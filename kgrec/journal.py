@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from kgrec.history import write_json
+from kgrec._util.files import write_json
 from kgrec.report import Report
 
 FILE: Final = "refresh.json"

@@ -17,9 +17,10 @@ from typing import Any
 
 import pyarrow.compute as pc
 
+from kgrec._util.files import write_json
 from kgrec.config import Config
 from kgrec.errors import GateRefused, RunError, UsageError
-from kgrec.history import publications, settle, write_json
+from kgrec.history import publications, settle
 from kgrec.intake import Intake, check_size, note_size, take_in
 from kgrec.journal import Journal
 from kgrec.publish import check_complete, publish

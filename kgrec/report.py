@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from kgrec.history import write_whole
+from kgrec._util.files import write_whole
 from kgrec.progress import say
 
 Log = Literal["text", "json"]

@@ -1,0 +1,234 @@
+"""Files written whole or not at all, never through a link; and nothing is removed that kgrec did not make.
+
+A file or folder is made in a work folder beside its place, `.kgrec-ID`, which no other account can enter, and moved to
+its place in one step. The work folder holds a marker with that ID, locked while its writer lives: what a killed writer
+left is known by it, and nothing else is ever taken for a leftover.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import socket
+import stat
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+from kgrec.errors import RunError, UsageError
+
+MARKER: Final = "kgrec.json"
+"""File in a folder that kgrec made, with the folder's own ID in it."""
+
+_WORK: Final = ".kgrec-"
+A_DAY: Final = 86_400
+"""Seconds after which a work folder of another host counts as left behind."""
+
+_KINDS: Final = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def strange_target(path: Path) -> str | None:
+    """Return what is at a path where a file shall be written, in words; None for nothing or a plain file.
+
+    Links are not followed: who planted one would choose what is overwritten.
+
+    Raises:
+        OSError: the folder cannot be looked into.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if stat.S_ISLNK(mode):
+        return f"a symbolic link to {os.readlink(path)}"
+    return next((name for is_of, name in _KINDS if is_of(mode)), None)
+
+
+def check_target(path: str | Path) -> None:
+    """Refuse to write a file where something else than a plain file is.
+
+    Raises:
+        UsageError: it is a link, a folder, a device or the like.
+    """
+    found = strange_target(Path(path))
+    if found:
+        raise UsageError(f"{path} is {found}; expected a plain file, or a name that is free")
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a path to write a file to; it takes the place of `path` if the block ends well, whole or not at all.
+
+    A new file gets the mode that the account's umask gives; one that replaces another keeps that one's mode.
+
+    Args:
+        path: the file.
+
+    Raises:
+        UsageError: at `path` is a link, a folder, a device or the like.
+        OSError: the disk refuses; `path` is as it was.
+    """
+    path = Path(path)
+    check_target(path)
+    with work_folder(path) as work:
+        yield work / path.name
+        place(work / path.name, path)
+
+
+def place(made: Path, path: Path) -> None:
+    """Move a file from its work folder to its place, after it has reached the disk.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    descriptor = os.open(made, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        _set_mode(descriptor, path, made.parent / MARKER)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.replace(made, path)
+
+
+def _set_mode(descriptor: int, path: Path, marker: Path) -> None:
+    """Give a file the mode and owner of the one that it replaces, or without one the mode of a new file."""
+    try:
+        old = path.lstat()
+    except FileNotFoundError:
+        os.fchmod(descriptor, stat.S_IMODE(marker.stat().st_mode))
+        return
+    mode, new = stat.S_IMODE(old.st_mode), os.fstat(descriptor)
+    if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
+        try:
+            os.fchown(descriptor, old.st_uid, old.st_gid)
+        except PermissionError:
+            mode &= ~0o70 | (mode & 0o07) << 3  # another group may not do more than everybody may
+    os.fchmod(descriptor, mode)
+
+
+def write_whole(path: str | Path, text: str) -> None:
+    """Write text to a file that is there whole or not at all, also after a power cut.
+
+    Raises:
+        RunError: the disk refuses.
+        UsageError: at `path` is a link, a folder, a device or the like.
+    """
+    try:
+        with atomic_path(path) as made:
+            made.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
+    """Write JSON to a file that is there whole or not at all, also after a power cut.
+
+    Raises:
+        RunError: the disk refuses.
+        UsageError: at `path` is a link, a folder, a device or the like.
+    """
+    write_whole(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def work_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder beside a file or folder, to make it in; it is removed in the end.
+
+    Args:
+        path: what is to be made; what killed writers of it left goes first.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    remove_leftovers(path.parent, path.name)
+    id_ = uuid.uuid4().hex
+    work = path.with_name(f"{_WORK}{id_}")
+    os.mkdir(work, 0o700)
+    held = None
+    try:
+        held = os.open(work / MARKER, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        fcntl.flock(held, fcntl.LOCK_EX)
+        os.write(held, json.dumps({"id": id_, "for": path.name, "host": socket.gethostname()}).encode())
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+        if held is not None:
+            os.close(held)
+
+
+def remove_leftovers(folder: Path, name: str | None = None) -> None:
+    """Remove the work folders that killed writers left.
+
+    Args:
+        folder: where to look.
+        name: of what was being written; anything if not given.
+    """
+    with suppress(FileNotFoundError, NotADirectoryError):
+        for left in os.scandir(folder):
+            if left.name.startswith(_WORK) and left.is_dir(follow_symlinks=False):
+                _remove_if_left(Path(left.path), name)
+
+
+def _remove_if_left(work: Path, name: str | None) -> None:
+    """Remove a work folder if its marker says so, and its writer is gone: of this host, or for a day."""
+    with suppress(OSError):
+        descriptor = os.open(work / MARKER, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            found = parsed_marker(os.read(descriptor, 1 << 16))
+            is_ours = found.get("id") == work.name.removeprefix(_WORK) and name in (None, found.get("for"))
+            is_old = time.time() - os.fstat(descriptor).st_mtime > A_DAY
+            if is_ours and (is_old or found.get("host") == socket.gethostname()):
+                shutil.rmtree(work, ignore_errors=True)
+        finally:
+            os.close(descriptor)
+
+
+def parsed_marker(content: bytes) -> dict[str, Any]:
+    """Return what a marker says; nothing if it is no marker."""
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def checksum(path: Path) -> str:
+    """Return the SHA-256 of a file, as `sha256sum` prints it; a link is not followed.
+
+    Raises:
+        OSError: it cannot be read, or is no plain file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a plain file", str(path))
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes and threads out of the block that lock the same folder; for moments, not for jobs.
+
+    A file system that cannot lock a folder, such as some on a network, goes without.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,95 @@
+"""What is not kgrec's is neither overwritten nor removed, whoever put it where kgrec writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kgrec._util.files import check_target, remove_leftovers, write_whole
+from kgrec.errors import UsageError
+
+
+def link(path: Path) -> None:
+    victim = path.with_name("victim.txt")
+    victim.write_text("mine")
+    path.symlink_to(victim)
+
+
+def dangling(path: Path) -> None:
+    path.symlink_to(path.with_name("nowhere"))
+
+
+def device(path: Path) -> None:
+    path.symlink_to("/dev/null")
+
+
+def bind(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as made:
+        here = Path.cwd()
+        os.chdir(path.parent)  # the name of a socket has a hundred characters at most
+        made.bind(path.name)
+        os.chdir(here)
+
+
+STRANGE = [link, dangling, device, os.mkfifo, os.mkdir, bind]
+Plant = Callable[[Path], None]
+
+
+@pytest.fixture(params=STRANGE, ids=lambda plant: plant.__name__)
+def strange(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Something that is no plain file, in a folder of its own."""
+    (tmp_path / "planted").mkdir()
+    path = tmp_path / "planted" / "target"
+    request.param(path)
+    return path
+
+
+def held(folder: Path) -> dict[str, object]:
+    """Return what is in a folder: name → kind, and content of plain files."""
+    return {p.name: (p.lstat().st_mode, p.read_text() if p.is_file() else "") for p in folder.iterdir()}
+
+
+def test_write_whole_to_something_strange_refuses(strange: Path) -> None:
+    before = held(strange.parent)
+    with pytest.raises(UsageError, match="expected a plain file, or a name that is free"):
+        write_whole(strange, "text")
+    assert held(strange.parent) == before
+
+
+def test_check_target_of_a_device_says_so() -> None:
+    with pytest.raises(UsageError, match="/dev/null is a device; expected a plain file"):
+        check_target("/dev/null")
+
+
+def test_write_whole_through_a_planted_link_writes_beside(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    for name in (".a.writing", ".kgrec-1", ".a"):
+        (tmp_path / name).symlink_to(victim)
+    write_whole(tmp_path / "a", "text")
+    assert (victim.read_text(), (tmp_path / "a").read_text()) == ("mine", "text")
+
+
+@pytest.mark.parametrize("marker", [None, "", "{}", "[]", '{"id": "other"}', '{"id": "1234', "[" * 9_000])
+def test_leftovers_without_a_marker_of_their_own_stay(tmp_path: Path, marker: str | None) -> None:
+    folder = tmp_path / ".kgrec-1234"
+    folder.mkdir()
+    (folder / "photo.jpg").write_text("mine")
+    if marker is not None:
+        (folder / "kgrec.json").write_text(marker)
+    remove_leftovers(tmp_path)
+    assert (folder / "photo.jpg").read_text() == "mine"
+
+
+def test_leftovers_behind_a_link_stay(tmp_path: Path) -> None:
+    made = tmp_path / "photos"
+    made.mkdir()
+    (made / "kgrec.json").write_text(json.dumps({"id": "1234", "for": "a", "host": socket.gethostname()}))
+    (tmp_path / ".kgrec-1234").symlink_to(made)
+    remove_leftovers(tmp_path)
+    assert (made / "kgrec.json").exists()

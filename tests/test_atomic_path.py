@@ -1,0 +1,122 @@
+"""Files are written whole, with the right mode, and what killed writers left is known by its marker."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from kgrec._util.files import MARKER, atomic_path, checksum, locked, remove_leftovers, work_folder, write_json
+from kgrec.errors import RunError
+from kgrec.history import note, publications
+
+
+def left_behind(folder: Path, name: str = "a.json", **marker: str) -> Path:
+    """A work folder without a living writer."""
+    work = folder / ".kgrec-0123"
+    work.mkdir()
+    content = {"id": "0123", "for": name, "host": socket.gethostname(), **marker}
+    (work / MARKER).write_text(json.dumps(content))
+    (work / name).write_text("half")
+    return work
+
+
+def test_atomic_path_replaces_and_leaves_nothing_beside(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"n": 1})
+    write_json(tmp_path / "a.json", {"n": 2})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"n": 2}
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_atomic_path_block_that_fails_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("old")
+    with pytest.raises(TypeError), atomic_path(tmp_path / "a") as made:
+        made.write_text(5)  # type: ignore[arg-type]
+    assert (tmp_path / "a").read_text() == "old"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_atomic_path_new_file_has_the_mode_of_the_umask(tmp_path: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        with atomic_path(tmp_path / "a") as made:
+            made.touch(0o600)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == mode
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o444])
+def test_atomic_path_keeps_the_mode_of_what_it_replaces(tmp_path: Path, mode: int) -> None:
+    (tmp_path / "a").touch()
+    (tmp_path / "a").chmod(mode)
+    write_json(tmp_path / "a", {})
+    assert (tmp_path / "a").stat().st_mode & 0o777 == mode
+
+
+def test_write_json_without_its_folder_is_one_error(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"gone/a\.json cannot be written: No such file or directory"):
+        write_json(tmp_path / "gone" / "a.json", {})
+
+
+def test_leftovers_of_a_killed_writer_are_removed(tmp_path: Path) -> None:
+    left_behind(tmp_path)
+    write_json(tmp_path / "b.json", {})
+    assert sorted(os.listdir(tmp_path)) == [".kgrec-0123", "b.json"]
+    write_json(tmp_path / "a.json", {})
+    assert sorted(os.listdir(tmp_path)) == ["a.json", "b.json"]
+
+
+@pytest.mark.parametrize("marker", [{"id": "other"}, {"host": "elsewhere"}])
+def test_leftovers_that_may_be_in_use_or_foreign_stay(tmp_path: Path, marker: dict[str, str]) -> None:
+    work = left_behind(tmp_path, **marker)
+    remove_leftovers(tmp_path)
+    assert work.exists()
+
+
+def test_leftovers_of_another_host_go_after_a_day(tmp_path: Path) -> None:
+    work = left_behind(tmp_path, host="elsewhere")
+    os.utime(work / MARKER, (0, 0))
+    remove_leftovers(tmp_path)
+    assert not work.exists()
+
+
+def test_leftovers_of_a_living_writer_stay(tmp_path: Path) -> None:
+    with work_folder(tmp_path / "a") as work:
+        remove_leftovers(tmp_path)
+        assert work.exists()
+    assert os.listdir(tmp_path) == []
+
+
+def test_checksum_is_that_of_sha256sum(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    assert checksum(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_locked_folder_admits_one_at_a_time(tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def work() -> None:
+        with locked(tmp_path):
+            seen.append(len(seen))
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == list(range(8))
+
+
+def test_publications_of_writers_side_by_side_are_all_kept(tmp_path: Path) -> None:
+    threads = [threading.Thread(target=note, args=(tmp_path, f"run-{i}", "publish")) for i in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {known.run for known in publications(tmp_path)} == {f"run-{i}" for i in range(12)}
