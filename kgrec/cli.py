@@ -408,8 +408,7 @@ def runs_prune(
 @schema_app.command("infer")
 def schema_infer(graph: Graph, as_json: Json = False) -> None:
     """Propose a schema for a Neo4j database that kgrec did not load, as YAML to be edited."""
-    import yaml
-
+    from kgrec._util.safe_yaml import read_yaml
     from kgrec.store.neo4j import Neo4jStore
     from kgrec.store.neo4j_infer import infer_schema
 
@@ -418,7 +417,7 @@ def schema_infer(graph: Graph, as_json: Json = False) -> None:
             raise UsageError(f"{graph} is kgrec's own and has a schema; expected a Neo4j database, neo4j://HOST")
         text = infer_schema(store)
     if as_json:
-        return show_facts("", yaml.safe_load(text), as_json)
+        return show_facts("", read_yaml(text), as_json)
     print(text)
 
 

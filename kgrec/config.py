@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal, get_args
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
+from kgrec._util.safe_yaml import described, read_text, read_yaml
 from kgrec.budget import seconds_of
 from kgrec.errors import UsageError
 
@@ -30,6 +31,12 @@ SignalName = Literal[
 Noise = Literal["keep", "weigh", "drop"]
 Pooling = Literal["mean", "cls", "last"]
 Precision = Literal["full", "half", "int8"]
+
+MAX_SHOWN: Final = 100
+"""Characters of a wrong value that a message shows."""
+
+MAX_FAULTS: Final = 20
+"""Wrong settings that a message names."""
 
 
 class EncoderSettings(BaseModel):
@@ -167,9 +174,13 @@ class Config(BaseModel):
         values: dict[str, Any] = {}
         if path is not None:
             try:
-                values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-            except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+                values = read_yaml(read_text(Path(path))) or {}
+            except OSError as error:
                 raise UsageError(f"config {path} cannot be read: {error}") from None
+            except yaml.YAMLError as error:
+                reason, line = described(error)
+                place = f", line {line}" if line else ""
+                raise UsageError(f"config {path}{place} cannot be read: {reason}") from None
         if not isinstance(values, dict):
             raise UsageError(f"config {path} holds {type(values).__name__}; expected `key: value` lines")
         for override in overrides:
@@ -194,12 +205,13 @@ class Config(BaseModel):
             found = error.errors()
             members = {e["loc"][:1] for e in found if len(e["loc"]) > 1}
             told = [e for e in found if e["type"] != "too_short" or e["loc"] not in members]
-            raise UsageError("; ".join(map(_fault, told))) from None
+            more = [f"and {len(told) - MAX_FAULTS} more"] if len(told) > MAX_FAULTS else []
+            raise UsageError("; ".join([*map(_fault, told[:MAX_FAULTS]), *more])) from None
 
 
 def _parsed(override: str, value: str) -> Any:
     try:
-        return yaml.safe_load(value)
+        return read_yaml(value)
     except yaml.YAMLError:
         raise UsageError(
             f"setting {override!r}: found a value that is not YAML; expected one such as 3 or a,b"
@@ -208,11 +220,15 @@ def _parsed(override: str, value: str) -> Any:
 
 def _put(values: dict[str, Any], path: list[str], value: Any) -> None:
     """Put a value where a path of keys, such as tune.rank, says."""
+    if len(path) > 2:
+        raise UsageError(f"setting {'.'.join(path)[:MAX_SHOWN]!r}; expected a name, or two such as tune.rank")
     *outer, last = path
     for key in outer:
         inner = values.setdefault(key, {})
         if not isinstance(inner, dict):
-            raise UsageError(f"setting {'.'.join(path)!r}: found {key}={inner!r}; expected its settings by name")
+            raise UsageError(
+                f"setting {'.'.join(path)!r}: found {key}={repr(inner)[:MAX_SHOWN]}; expected its settings by name"
+            )
         values = inner
     values[last] = value
 
@@ -234,7 +250,7 @@ _EXPECTED: Final = {
 
 
 def _fault(error: Any) -> str:
-    name = ".".join(str(part) for part in error["loc"])
+    name = ".".join(str(part) for part in error["loc"])[:MAX_SHOWN]
     if error["type"] == "extra_forbidden":
         nested: dict[Any, type[BaseModel]] = {
             "encoder": EncoderSettings,
@@ -245,5 +261,5 @@ def _fault(error: Any) -> str:
         return f"unknown setting {name!r}; expected one of {', '.join(known.model_fields)}"
     message = error["msg"].removeprefix("Value error, expected ").removeprefix("Input should be ")
     message = f"a number {message}" if message.startswith(("greater", "less")) else message
-    found = "nothing" if error["type"] == "missing" else repr(error["input"])
+    found = "nothing" if error["type"] == "missing" else repr(error["input"])[:MAX_SHOWN]
     return f"setting {name!r}: found {found}; expected {_EXPECTED.get(error['type'], message)}"

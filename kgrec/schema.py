@@ -32,12 +32,17 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from kgrec._util.safe_yaml import described, read_document, read_text
 from kgrec.errors import Problem, SchemaError, UsageError
 from kgrec.templates import BEHAVIOURS, NEIGHBOURS, Limits
 
 PropertyType = Literal["string", "int", "float", "bool", "datetime", "strings", "vector"]
 EdgeType = tuple[str, str, str]
 """(source label, relationship type, target label), as in torch-geometric."""
+
+MAX_LABELS = 1_000
+MAX_EDGE_TYPES = 2_000
+"""More of them cost an engine gigabytes of memory, a table each."""
 
 RESERVED_TYPES = ("RECOMMENDED",)
 RESERVED_LABELS = ("Published",)
@@ -144,7 +149,11 @@ class Schema(_Strict):
         """
         path = Path(source)
         if path.is_file():
-            return cls.parse(_read(path), where=str(path))
+            try:
+                text = read_text(path)
+            except yaml.YAMLError as error:
+                raise SchemaError([_yaml_problem(str(path), error)]) from None
+            return cls.parse(text, where=str(path))
         shipped = resources.files("graph_schema")
         if not (shipped / f"{source}.yaml").is_file():
             names = sorted(f.name[:-5] for f in shipped.iterdir() if f.name.endswith(".yaml"))
@@ -159,7 +168,7 @@ class Schema(_Strict):
             SchemaError: with every fault found, its file and line.
         """
         try:
-            tree, data = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
+            data, tree = read_document(text)
         except yaml.YAMLError as error:
             raise SchemaError([_yaml_problem(where, error)]) from None
         lines: dict[_Path, int] = {(): 1}
@@ -239,32 +248,23 @@ def template_fields(sentence: str) -> list[tuple[str, str]]:
     return [(name, spec or "") for _, name, spec, _ in string.Formatter().parse(sentence) if name is not None]
 
 
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise SchemaError([Problem(str(path), "bytes that are not UTF-8", "UTF-8 text", line)]) from None
-
-
 def _yaml_problem(where: str, error: yaml.YAMLError) -> Problem:
-    mark = getattr(error, "problem_mark", None)
-    reason = getattr(error, "problem", None) or str(error).splitlines()[0]
-    return Problem(where, f"broken YAML ({reason})", "valid YAML", mark.line + 1 if mark else 1)
+    reason, line = described(error)
+    return Problem(where, f"broken YAML ({reason})", "valid YAML", line or 1)
 
 
 def _walk(node: yaml.Node, path: _Path, lines: dict[_Path, int]) -> Iterator[_Path]:
     """Note the line of every key below `node`; yield the path of a key given twice."""
     if isinstance(node, yaml.MappingNode):
+        last: dict[str, yaml.Node] = {}
         for key, value in node.value:
             below = (*path, key.value)
-            if below in lines:
+            if key.value in last:
                 yield below
-                # YAML keeps the last definition: so do the lines.
-                for old in [path for path in lines if path[: len(below)] == below]:
-                    del lines[old]
-            lines[below] = key.start_mark.line + 1
-            yield from _walk(value, below, lines)
+            # YAML keeps the last definition: so do the lines.
+            last[key.value], lines[below] = value, key.start_mark.line + 1
+        for name, value in last.items():
+            yield from _walk(value, (*path, name), lines)
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
             lines[(*path, index)] = value.start_mark.line + 1
@@ -288,11 +288,23 @@ def _pydantic_fault(error: Any) -> _Fault:
 
 
 def _reference_faults(schema: Schema) -> Iterator[_Fault]:
+    if too_many := list(_size_faults(schema)):
+        yield from too_many
+        return
     yield from _name_faults(schema)
     yield from _endpoint_faults(schema)
     yield from _role_faults(schema)
     yield from _template_faults(schema)
     yield from _rdf_faults(schema)
+
+
+def _size_faults(schema: Schema) -> Iterator[_Fault]:
+    n_types = sum(len(r.from_) * len(r.to) for r in schema.relationships.values())
+    if len(schema.nodes) > MAX_LABELS:
+        yield ("nodes",), f"{len(schema.nodes):,} labels", f"at most {MAX_LABELS:,}"
+    if n_types > MAX_EDGE_TYPES:
+        expected = f"at most {MAX_EDGE_TYPES:,}, each type counted for each pair of its labels"
+        yield ("relationships",), f"{n_types:,} relationship types", expected
 
 
 def _name_faults(schema: Schema) -> Iterator[_Fault]:

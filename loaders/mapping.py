@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from kgrec._util.safe_yaml import described, read_text, read_yaml
 from kgrec.errors import DataError, Problem, UsageError
 
 
@@ -67,12 +68,10 @@ def read_mapping(source: Mapping[str, Any] | str | Path) -> tuple[TableMapping, 
     if not path.is_file():
         raise UsageError(f"no mapping file {str(source)!r}; expected a YAML file, or a dictionary")
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError:
-        raise DataError([Problem(str(path), "bytes that are not UTF-8", "YAML text in UTF-8")]) from None
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else None
-        raise DataError([Problem(str(path), str(error.problem), "valid YAML", line)]) from None
+        data = read_yaml(read_text(path))
+    except yaml.YAMLError as error:
+        reason, line = described(error)
+        raise DataError([Problem(str(path), reason, "valid YAML", line)]) from None
     return _checked(data, str(path)), str(path), path.parent
 
 

@@ -227,7 +227,7 @@ def test_a_schema_is_read_from_a_file(tmp_path):
 def test_a_file_that_is_not_text_is_refused(tmp_path):
     path = tmp_path / "latin.yaml"
     path.write_bytes("name: Läden".encode("latin-1"))
-    with pytest.raises(SchemaError, match=r"latin\.yaml.*found bytes that are not UTF-8"):
+    with pytest.raises(SchemaError, match=r"latin\.yaml.*bytes that are not UTF-8"):
         Schema.load(path)
 
 

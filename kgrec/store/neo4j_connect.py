@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import platformdirs
 import yaml
 
+from kgrec._util.safe_yaml import read_text, read_yaml
 from kgrec.errors import MissingExtra, StoreError
 from kgrec.store.cypher_errors import offset_of, refused, too_long
 
@@ -82,7 +83,7 @@ def _credentials(address: str) -> tuple[str, str]:
 
 def _entry(path: Path, address: str) -> dict[str, Any]:
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = read_yaml(read_text(path))
     except FileNotFoundError:
         return {}
     except (OSError, yaml.YAMLError):
