@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
 
@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from kgrec._util.safe_yaml import described, read_text, read_yaml
+from kgrec._util.secrets import holds_password
 from kgrec.budget import seconds_of
 from kgrec.errors import UsageError
 
@@ -197,6 +198,9 @@ class Config(BaseModel):
         Raises:
             UsageError: an unknown key or a bad value; all of them at once.
         """
+        for name, value in _texts(values):
+            if holds_password(value):
+                raise UsageError(f"setting {name!r}: found a user, a password or a token; expected a folder or a name")
         if isinstance(values.get("signals"), str):
             values = {**values, "signals": [name.strip() for name in values["signals"].split(",")]}
         try:
@@ -207,6 +211,15 @@ class Config(BaseModel):
             told = [e for e in found if e["type"] != "too_short" or e["loc"] not in members]
             more = [f"and {len(told) - MAX_FAULTS} more"] if len(told) > MAX_FAULTS else []
             raise UsageError("; ".join([*map(_fault, told[:MAX_FAULTS]), *more])) from None
+
+
+def _texts(values: dict[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the texts among settings, those of nested ones too, with their names."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _texts(value, f"{path}{name}.")
+        elif isinstance(value, str):
+            yield f"{path}{name}", value
 
 
 def _parsed(override: str, value: str) -> Any:

@@ -23,9 +23,17 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from kgrec._util.secrets import redacted
+
 
 class KgrecError(Exception):
-    """Base of every error kgrec raises on purpose; its text is meant for the user."""
+    """Base of every error kgrec raises on purpose; its text is meant for the user.
+
+    A user, password or token of an address is not in the text, whoever wrote it.
+    """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(redacted(value) if isinstance(value, str) else value for value in args))
 
 
 class UsageError(KgrecError, ValueError):
@@ -114,7 +122,7 @@ class Problem:
     def __str__(self) -> str:
         place = self.where if self.row is None else f"{self.where}:{self.row}"
         name = f" {self.field}:" if self.field else ""
-        return f"{place}:{name} found {self.found}; expected {self.expected}"
+        return redacted(f"{place}:{name} found {self.found}; expected {self.expected}")
 
 
 class _Problems(KgrecError):

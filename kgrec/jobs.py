@@ -26,7 +26,7 @@ from kgrec.runs import Run, find_run, new_name, prepare_root, root_of
 from kgrec.same import as_one
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
 from kgrec.split import Split, split_by
-from kgrec.store import exists, open_store
+from kgrec.store import check_uri, exists, open_store
 from kgrec.training import FitOn
 
 KS = (10, 20)
@@ -164,8 +164,10 @@ def runs_folder(graph: str, runs: str | Path | None = None) -> Path:
     """Return the folder of a graph's runs: `runs`, or the one beside the graph.
 
     Raises:
-        StoreError: neither that folder nor the graph is there, so the graph's name is most likely wrong.
+        StoreError: neither that folder nor the graph is there, so the graph's name is most likely wrong; or the URI
+            holds a password.
     """
+    check_uri(graph)
     root = Path(runs or root_of(graph))
     if not root.exists() and not exists(graph):
         raise StoreError(f"no graph at {graph}; load data first: kgrec load LOADER SOURCE --into {graph}")

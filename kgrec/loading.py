@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from kgrec._util.secrets import holds_password
 from kgrec.errors import UsageError, near_matches
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from kgrec.schema import Schema
     from kgrec.store.base import GraphStore
     from kgrec.tables import GraphTables
@@ -59,6 +59,7 @@ def load(
     from kgrec.tables import check
 
     known = schema if isinstance(schema, Schema) or schema is None else Schema.load(schema)
+    check_address(source)
     tables = find_loader(loader).load(source, known)
     return into.write(tables) if into is not None else check(tables)
 
@@ -76,6 +77,7 @@ def check_source(loader: str, source: Any, *, schema: Schema | str | Path | None
     from kgrec.schema import Schema
 
     known = schema if isinstance(schema, Schema) or schema is None else Schema.load(schema)
+    check_address(source)
     violations = getattr(find_loader(loader), "violations", None)
     problems = violations(source, known) if violations else []
     try:
@@ -85,6 +87,20 @@ def check_source(loader: str, source: Any, *, schema: Schema | str | Path | None
     if problems:
         raise DataError(problems)
     return tables
+
+
+def check_address(source: Any) -> None:
+    """Refuse a source whose address holds a user or a password: it would be in logs, journals and messages.
+
+    Raises:
+        UsageError: it does; the error does not repeat it.
+    """
+    parts = source if isinstance(source, list | tuple) else [source]
+    if any(isinstance(part, str | Path) and holds_password(str(part)) for part in parts):
+        raise UsageError(
+            "found a user or a password in the address of the source; fetch it first, with a tool that reads ~/.netrc, "
+            "and name the file; a graph's user and password are NEO4J_USER and NEO4J_PASSWORD"
+        )
 
 
 def loader_names() -> list[str]:

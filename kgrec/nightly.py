@@ -9,8 +9,10 @@ from typing import Any
 
 from kgrec._util.notices import notices, to_stderr
 from kgrec.errors import GateRefused, KgrecError, StoreLocked, UsageError
+from kgrec.loading import check_address
 from kgrec.refresh import refresh
 from kgrec.report import Report, write_metrics
+from kgrec.store import check_uri
 from kgrec.tracing import provider, trace_job
 
 
@@ -35,6 +37,8 @@ def told_refresh(metrics: Path | None, log: str, trace: bool = False, *, graph: 
         raise UsageError(f"--log {log!r}; expected text or json")
     if metrics and not metrics.parent.is_dir():
         raise UsageError(f"--metrics {metrics}: there is no folder {metrics.parent}; expected one that is there")
+    check_uri(graph)
+    check_address(options.get("source"))
     spans = provider() if trace else None
     report, start = Report("json" if log == "json" else "text"), time.perf_counter()
     result: dict[str, Any] = {"result": "failed"}

@@ -18,18 +18,20 @@ from typing import Any
 import pyarrow.compute as pc
 
 from kgrec._util.files import write_json
+from kgrec._util.secrets import redacted
 from kgrec.config import Config
 from kgrec.errors import GateRefused, RunError, UsageError
 from kgrec.history import publications, settle
 from kgrec.intake import Intake, check_size, note_size, take_in
 from kgrec.journal import Journal
+from kgrec.loading import check_address
 from kgrec.publish import check_complete, publish
 from kgrec.report import Report
 from kgrec.rule import Decision, Size, decide
 from kgrec.runs import Run, find_run, list_runs, prepare_root, remove_leftovers, root_of
 from kgrec.same import as_one
 from kgrec.schema import Schema
-from kgrec.store import exists, open_store
+from kgrec.store import check_uri, exists, open_store
 from kgrec.store.lease import leased
 from kgrec.store.merge import merge
 from kgrec.tables import GraphTables
@@ -83,6 +85,8 @@ def refresh(
     """
     if k < 1:
         raise UsageError(f"k={k}; expected at least 1")
+    check_uri(graph)
+    check_address(source)
     start = time.perf_counter()
     known = schema if isinstance(schema, Schema) or schema is None else Schema.load(schema)
     root = Path(runs or root_of(graph))
@@ -112,7 +116,7 @@ class _Job:
         """Do all of it, alone."""
         prepare_root(self.root)
         with leased(self.graph) as check_lease:
-            asked = {"source": str(self.source)[:200], "since": self.since, "full": self.full}
+            asked = {"source": _name_of(self.source), "since": self.since, "full": self.full}
             journal = Journal(self.root, self.report, asked)
             remove_leftovers(self.root)
             journal.step("read")
@@ -225,6 +229,11 @@ class _Job:
             **({} if nothing else told),
             **_rows(intake),
         }
+
+
+def _name_of(source: Any) -> str:
+    """Return what to call a source in the journal: its address, never what is in it."""
+    return redacted(str(source))[:200] if isinstance(source, str | Path) else type(source).__name__
 
 
 def _rows(intake: Intake) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from kgrec.errors import RunError
+from kgrec.store import check_uri
 
 FORMAT: Final = 2
 A_DAY: Final = 86_400
@@ -106,7 +107,11 @@ def root_of(graph: str | Path) -> Path:
 
     It is beside a graph that is a file or a folder (`shop.lbug` and `oxigraph:shop` → `shop.runs`), and in the working
     directory for one on a server (`neo4j://host:7687/films` → `neo4j-host-7687-films.runs`).
+
+    Raises:
+        StoreError: the URI holds a password, which would be in the folder's name.
     """
+    check_uri(graph)
     engine, separator, place = str(graph).partition("://")
     if separator:
         words = [engine.partition("+")[0], *re.findall(r"[\w.]+", place)]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from importlib.metadata import entry_points, version
 from typing import TYPE_CHECKING, Any
 
+from kgrec._util.secrets import holds_password
 from kgrec.errors import MissingExtra, UsageError
 from kgrec.report import Report
 
@@ -21,8 +22,11 @@ def provider() -> TracerProvider:
 
     Raises:
         MissingExtra: the SDK is not installed.
-        UsageError: there is no exporter of that name.
+        UsageError: there is no exporter of that name, or the receiver's address holds a password.
     """
+    for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"):
+        if holds_password(os.environ.get(name, "")):
+            raise UsageError(f"found a user or a password in {name}; give them as OTEL_EXPORTER_OTLP_HEADERS")
     try:
         from opentelemetry import trace
         from opentelemetry.sdk.resources import Resource

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kgrec.errors import MissingExtra, RunError
+from kgrec._util.secrets import holds_password
+from kgrec.errors import MissingExtra, RunError, UsageError
 from kgrec.runs import Run
 
 
@@ -80,7 +81,13 @@ def to_mlflow(run: Run, uri: str, graph: str) -> bool:
     Raises:
         MissingExtra: mlflow is not installed.
         RunError: the server does not answer or refuses.
+        UsageError: the URI holds a password.
     """
+    if holds_password(uri):
+        raise UsageError(
+            "found a user or a password in the URI of MLflow; give them as MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD, those of a database as its driver reads them, such as PGPASSFILE"
+        )
     try:
         from mlflow import MlflowClient
         from mlflow.entities import Metric, Param

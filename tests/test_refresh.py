@@ -211,7 +211,7 @@ def test_another_job_is_told_to_wait_and_a_dead_one_is_taken_over(place: Path) -
     ("room", "loaded", "full"),
     [
         (20, False, ".shop.lbug.lease"),
-        (100, False, "shop.runs/refresh.json"),
+        (200, False, "shop.runs/refresh.json"),
         (1_000_000, False, "shop.lbug"),  # as the new rows are written
         (170_000, True, "shop.runs/"),  # as the new run is
         (1_000_000, True, "shop.lbug"),  # as it is published

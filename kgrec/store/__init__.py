@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from kgrec._util.secrets import holds_password
 from kgrec.errors import StoreError
 from kgrec.store.base import GraphStore
 
 _SERVER = re.compile(r"(neo4j|bolt)(\+s|\+ssc)?://")
 _OTHER_SCHEME = re.compile(r"(\w[\w+.-]+):(?!\\)")
+_LIKE_A_USER = re.compile(r"[\w+.-]+:.*(@|%40)", re.DOTALL)
 
 
 def open_store(uri: str | Path, read_only: bool = False) -> GraphStore:
@@ -22,9 +24,10 @@ def open_store(uri: str | Path, read_only: bool = False) -> GraphStore:
 
     Raises:
         StoreLocked: another writer has it.
-        StoreError: it cannot be opened.
+        StoreError: it cannot be opened, or its URI holds a password.
         MissingExtra: the engine's package is not installed.
     """
+    check_uri(uri)
     if is_server(uri):
         from kgrec.store.neo4j import Neo4jStore
 
@@ -46,11 +49,30 @@ def open_store(uri: str | Path, read_only: bool = False) -> GraphStore:
     return LadybugStore(uri, read_only)
 
 
+def check_uri(uri: str | Path) -> None:
+    """Refuse a URI that holds a user or a password: it would be in logs, metrics, receipts and names of folders.
+
+    Raises:
+        StoreError: it does; the error does not repeat it.
+    """
+    place = str(uri).removeprefix("oxigraph:")
+    if holds_password(place) or (_LIKE_A_USER.match(place) and not Path(place).exists()):
+        raise StoreError(
+            "found a user or a password in the URI of the graph; give them as NEO4J_USER and NEO4J_PASSWORD, or in the "
+            "credentials file (docs/stores.md), and write neo4j://HOST:PORT/DATABASE"
+        )
+
+
 def is_server(uri: str | Path) -> bool:
     """Say whether a graph is on a server."""
     return bool(_SERVER.match(str(uri)))
 
 
 def exists(uri: str | Path) -> bool:
-    """Say whether there is a graph, as far as that shows without connecting to a server."""
+    """Say whether there is a graph, as far as that shows without connecting to a server.
+
+    Raises:
+        StoreError: the URI holds a password.
+    """
+    check_uri(uri)
     return is_server(uri) or Path(str(uri).removeprefix("oxigraph:")).exists()

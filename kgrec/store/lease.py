@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import socket
+import stat
 import threading
 import time
 import uuid
@@ -19,14 +19,21 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
+from kgrec._util.owner import HOST, is_gone, parsed_owner, started
 from kgrec.errors import StoreError, StoreLocked
-from kgrec.store import is_server
+from kgrec.store import check_uri, is_server
 
 STALE: Final = 60.0
 """Seconds without a sign of life after which an owner counts as gone."""
 
 BEAT: Final = 5.0
 """Seconds between two signs of life."""
+
+LONGEST: Final = 4096
+"""Bytes from which on a file is no lease."""
+
+LOCK_TRIES, LOCK_PAUSE = 500, 0.02
+"""How often, and seconds between two times, a file is tried that another job has locked for a moment."""
 
 Check = Callable[[], None]
 """Raises StoreError if the lease was lost: another job may have begun."""
@@ -46,6 +53,7 @@ def leased(uri: str) -> Iterator[Check]:
         StoreLocked: another job holds it; says which.
         StoreError: it cannot be written.
     """
+    check_uri(uri)
     if is_server(uri):
         with _on_server(uri) as check:
             yield check
@@ -62,18 +70,24 @@ def lease_file(uri: str) -> Path:
 
 @contextmanager
 def _in_file(uri: str) -> Iterator[Check]:
-    path, owner = lease_file(uri), f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
+    path, owner = lease_file(uri), f"{HOST}:{os.getpid()}:{uuid.uuid4().hex}"
+
+    def sign() -> dict[str, Any]:
+        return {"owner": owner, "started": started(), "beat": time.time()}
 
     def take(found: dict[str, Any]) -> dict[str, Any]:
-        if found and not _is_over(found):
-            host, pid, _ = found["owner"].rsplit(":", 2)
-            raise StoreLocked(f"process {pid} on {host} is at work on {uri}; try again when it is done")
-        return {"owner": owner, "beat": time.time()}
+        holder = parsed_owner(found.get("owner"))
+        if holder and not _is_over(found, *holder):
+            raise StoreLocked(
+                f"process {holder[1]} on {holder[0]} is at work on {uri}; try again when it is done. "
+                f"If it is gone, its lease ends {STALE:.0f} s after its last sign of life"
+            )
+        return sign()
 
     def renew(found: dict[str, Any]) -> dict[str, Any]:
         if found.get("owner") != owner:
             raise StoreError(f"{uri}: another job took over after {STALE:.0f} s without a sign; run this again")
-        return {"owner": owner, "beat": time.time()}
+        return sign()
 
     _changed(path, take)
     try:
@@ -88,33 +102,55 @@ def _changed(path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> 
     """Read and write the file of a lease while nobody else does.
 
     Raises:
-        StoreError: the disk refuses.
+        StoreError: the disk refuses, or there is something else than a file.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+", encoding="utf-8") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            new = json.dumps(change(_parsed(file.read())))
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+        with os.fdopen(descriptor, "r+b") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise StoreError(f"{path}: found something else than a file; expected the lease of a graph. Remove it")
+            _lock(descriptor, path)
+            new = json.dumps(change(_parsed(file.read(LONGEST + 1)))).encode()
             file.seek(0)
             file.truncate()
             file.write(new)
     except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error.strerror}") from error
+        raise StoreError(
+            f"{path} cannot be written: {error.strerror}; it is the lease of a graph: if no job is at work, remove it"
+        ) from error
 
 
-def _parsed(text: str) -> dict[str, Any]:
-    """Return what a lease says; nothing if its writer was cut off."""
+def _lock(descriptor: int, path: Path) -> None:
+    """Lock a file that others lock for a moment only.
+
+    Raises:
+        StoreLocked: somebody does not let go of it.
+    """
+    for _ in range(LOCK_TRIES):
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(LOCK_PAUSE)
+    raise StoreLocked(f"{path} is locked by a process that does not let go of it; find it with: fuser {path}")
+
+
+def _parsed(content: bytes) -> dict[str, Any]:
+    """Return what a lease says; nothing if its writer was cut off, or if it is no lease."""
     try:
-        found = json.loads(text)
-        return found if isinstance(found, dict) and found.keys() >= {"owner", "beat"} else {}
-    except ValueError:
+        found = json.loads(content) if len(content) <= LONGEST else {}
+        return found if isinstance(found, dict) else {}
+    except (ValueError, RecursionError):
         return {}
 
 
-def _is_over(found: dict[str, Any]) -> bool:
-    host, pid, _ = found["owner"].rsplit(":", 2)
-    gone = host == socket.gethostname() and not os.path.exists(f"/proc/{pid}") and os.path.exists("/proc")
-    return gone or time.time() - found["beat"] > STALE
+def _is_over(found: dict[str, Any], host: str, pid: int) -> bool:
+    """Say whether an owner is gone, or gave no sign of life in time; a sign from the future counts as none."""
+    beat = found.get("beat")
+    if isinstance(beat, bool) or not isinstance(beat, int | float):
+        return True
+    now = time.time()
+    return is_gone(host, pid, found.get("started")) or not now - STALE <= beat <= now + STALE
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import yaml
 
 from kgrec._util.safe_yaml import read_text, read_yaml
 from kgrec.errors import MissingExtra, StoreError
+from kgrec.store import check_uri
 from kgrec.store.cypher_errors import offset_of, refused, too_long
 
 if TYPE_CHECKING:
@@ -40,11 +41,8 @@ def connect(uri: str) -> tuple[neo4j.Driver, str | None]:
     except ImportError:
         raise MissingExtra('Neo4j needs a package that is not installed; run: pip install "kgrec[neo4j]"') from None
     logging.getLogger("neo4j").setLevel(logging.CRITICAL)  # its warnings are kgrec's errors
+    check_uri(uri)
     parts = urlsplit(uri)
-    if parts.username or parts.password:
-        raise StoreError(
-            f"found a user or a password in the URI of {parts.hostname}; give them as NEO4J_USER and NEO4J_PASSWORD"
-        )
     database = parts.path.strip("/") or os.environ.get("NEO4J_DATABASE")
     address = f"{parts.scheme}://{parts.netloc}"
     with answering(address):
@@ -70,6 +68,8 @@ def connect(uri: str) -> tuple[neo4j.Driver, str | None]:
 def _credentials(address: str) -> tuple[str, str]:
     user, password = os.environ.get("NEO4J_USER", "neo4j"), os.environ.get("NEO4J_PASSWORD")
     if password is not None:
+        if re.search("[\ud800-\udfff]", user + password):
+            raise StoreError("NEO4J_USER or NEO4J_PASSWORD holds bytes that are no text in UTF-8; set both again")
         return user, password
     path = Path(os.environ.get("KGREC_CREDENTIALS") or platformdirs.user_config_path("kgrec") / "credentials.yaml")
     entry = _entry(path, address)
@@ -82,12 +82,16 @@ def _credentials(address: str) -> tuple[str, str]:
 
 
 def _entry(path: Path, address: str) -> dict[str, Any]:
+    found: Any = None
+    is_readable = True
     try:
         found = read_yaml(read_text(path))
     except FileNotFoundError:
         return {}
-    except (OSError, yaml.YAMLError):
-        raise StoreError(f"{path} cannot be read; expected YAML: host:port: {{user: …, password: …}}") from None
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        is_readable = False
+    if not is_readable:  # raised here, so that the error that quotes the file is not in its chain
+        raise StoreError(f"{path} cannot be read; expected YAML: host:port: {{user: …, password: …}}")
     entry = found.get(address) if isinstance(found, dict) else None
     return entry if isinstance(entry, dict) else {}
 

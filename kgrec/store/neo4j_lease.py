@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import itertools
 import os
-import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from kgrec._util.owner import HOST, is_gone, parsed_owner, started
 from kgrec.errors import StoreError, StoreLocked
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ STALE: Final = 30_000
 """Milliseconds without a sign of life after which a writer counts as gone."""
 
 _MARKER: Final = "MATCH (k:`_Kgrec` {id: $id})"
-_HOST: Final = f"{socket.gethostname()}:{os.getpid()}:"
 _alive: set[str] = set()
 
 
@@ -44,12 +43,16 @@ class State:
 
 def state(session: neo4j.Session, id_: str) -> State:
     """Return what a marker says; version 0 if there is none."""
-    query = f"{_MARKER} RETURN k.version AS version, k.writer AS writer, timestamp() - k.beat AS age"
+    query = (
+        f"{_MARKER} RETURN toIntegerOrNull(k.version) AS version, k.writer AS writer, k.started AS started, "
+        "k.beat AS beat, timestamp() AS now"
+    )
     record = session.execute_read(lambda work: work.run(query, id=id_).single())
     if record is None:
         return State(0, None, False)
     writer = record["writer"]
-    return State(record["version"] or 0, writer, writer is not None and _is_over(writer, record["age"] or 0))
+    is_over = writer is not None and _is_over(writer, record["started"], record["beat"], record["now"])
+    return State(record["version"] or 0, None if writer is None else str(writer), is_over)
 
 
 @contextmanager
@@ -59,7 +62,7 @@ def held(session: neo4j.Session, id_: str, uri: str) -> Iterator[Lease]:
     Raises:
         StoreLocked: another writer holds it.
     """
-    lease = Lease(session, id_, f"{_HOST}{uuid.uuid4().hex[:8]}", uri)
+    lease = Lease(session, id_, f"{HOST}:{os.getpid()}:{uuid.uuid4().hex[:8]}", uri)
     lease.take()
     _alive.add(lease.writer)
     try:
@@ -86,10 +89,11 @@ class Lease:
             raise StoreLocked(f"{self.uri} is being written by {_shown(found.writer)}; try again when that is done")
         query = (
             "MERGE (k:`_Kgrec` {id: $id}) SET k.beat = coalesce(k.beat, 0) WITH k "
-            "WHERE k.writer IS NULL OR k.writer IN [$before, $me] "
-            "SET k.writer = $me, k.beat = timestamp(), k.step = 0, k.version = coalesce(k.version, 0) + 1 RETURN k"
+            "WHERE k.writer IS NULL OR k.writer IN [$before, $me] OR k.writer IS NOT :: STRING "
+            "SET k.writer = $me, k.started = $started, k.beat = timestamp(), k.step = 0, "
+            "k.version = coalesce(toIntegerOrNull(k.version), 0) + 1 RETURN k"
         )
-        if not self._run(query, before=found.writer or ""):
+        if not self._run(query, before=found.writer or "", started=started()):
             raise StoreLocked(f"{self.uri} is being written by another; try again when that is done")
 
     def renew(self, work: neo4j.ManagedTransaction, step: int) -> bool:
@@ -119,7 +123,8 @@ class Lease:
     def give_back(self) -> None:
         """Stop being the writer."""
         self._run(
-            f"{_MARKER} WHERE k.writer = $me SET k.version = k.version + 1 REMOVE k.writer, k.beat, k.step RETURN k"
+            f"{_MARKER} WHERE k.writer = $me SET k.version = k.version + 1 "
+            "REMOVE k.writer, k.started, k.beat, k.step RETURN k"
         )
 
     def _run(self, query: str, **values: Any) -> list[Any]:
@@ -130,14 +135,15 @@ class Lease:
 
 
 def _shown(writer: str) -> str:
-    host, pid, _ = writer.rsplit(":", 2)
-    return f"process {pid} on {host}"
+    holder = parsed_owner(writer)
+    return f"process {holder[1]} on {holder[0]}" if holder else "another"
 
 
-def _is_over(writer: str, age: int) -> bool:
-    host, pid, _ = writer.rsplit(":", 2)
-    if host != socket.gethostname():
-        return age > STALE
-    if int(pid) == os.getpid():
+def _is_over(writer: object, began: object, beat: object, now: int) -> bool:
+    """Say whether a writer is gone, or gave no sign of life in time; a sign from the future counts as none."""
+    holder = parsed_owner(writer)
+    if holder is None or isinstance(beat, bool) or not isinstance(beat, int):
+        return True
+    if holder == (HOST, os.getpid()) and began in (None, started()):
         return writer not in _alive
-    return age > STALE or not os.path.exists(f"/proc/{pid}")
+    return is_gone(*holder, began) or not now - STALE <= beat <= now + STALE

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 MARKER: Final = "schema"
 """Of the node `_Kgrec` that counts writes."""
 
-COUNT: Final = "MATCH (k:`_Kgrec` {id: 'schema'}) SET k.version = coalesce(k.version, 0) + 2"
+COUNT: Final = "MATCH (k:`_Kgrec` {id: 'schema'}) SET k.version = coalesce(toIntegerOrNull(k.version), 0) + 2"
 """Counts a write that is one transaction."""
 
 

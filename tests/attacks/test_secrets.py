@@ -1,0 +1,164 @@
+"""A password in an address is refused, and is repeated nowhere: no message, file, log, metric or span holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import kgrec
+from kgrec._util.secrets import holds_password, redacted
+from kgrec.config import Config
+from kgrec.copying import copy_graph
+from kgrec.errors import DataError, KgrecError, Problem, StoreError, UsageError
+from kgrec.forget import forget
+from kgrec.jobs import evaluate_run, publish_run, runs_folder, train_run
+from kgrec.refresh import refresh
+from kgrec.rollback import roll_back
+from kgrec.runs import root_of
+from kgrec.store import neo4j_connect, open_store
+from kgrec.store.lease import leased
+from kgrec.tracing import provider
+
+SECRET = "hunter2"
+URIS = (
+    f"neo4j://me:{SECRET}@localhost:1",
+    f"bolt+s://me:{SECRET}/x?y#z@localhost:1/db",
+    f"neo4j://me:a@{SECRET}@localhost:1",
+    f"neo4j://me%3A{SECRET}%40localhost:1",
+    f"NEO4J://me:{SECRET}@localhost:1",
+    f"neo4j:/me:{SECRET}@localhost:1",
+    f"neo4j:me:{SECRET}@localhost:1",
+    f"me:{SECRET}@localhost:1",
+    f"neo4j://localhost:1?password={SECRET}",
+    f"https://{SECRET}@localhost/shop",
+    f"oxigraph:neo4j://me:{SECRET}@localhost:1",
+)
+
+JOBS: dict[str, Callable[[str], Any]] = {
+    "open": open_store,
+    "root": root_of,
+    "runs": lambda uri: runs_folder(uri, "."),
+    "train": lambda uri: train_run(uri, Config(), runs="."),
+    "evaluate": lambda uri: evaluate_run(uri, runs="."),
+    "publish": lambda uri: publish_run(uri, runs="."),
+    "refresh": lambda uri: refresh(uri, "source", runs="runs"),
+    "rollback": lambda uri: roll_back(uri, runs="."),
+    "forget": lambda uri: forget(uri, "user", "u1", runs="."),
+    "copy": lambda uri: copy_graph("shop.lbug", uri),
+    "lease": lambda uri: leased(uri).__enter__(),
+}
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def told(work: Callable[[], object]) -> str:
+    """The message of the error that work ends with; no error of its chain holds the secret."""
+    with pytest.raises(KgrecError) as caught:
+        work()
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert SECRET not in f"{error!r} {error} {vars(error)}"
+        error = error.__cause__ or error.__context__
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("uri", URIS)
+def test_a_uri_with_a_password_is_refused_with_advice(uri: str, place: Path) -> None:
+    assert "NEO4J_USER and NEO4J_PASSWORD" in told(lambda: open_store(uri))
+    assert list(place.iterdir()) == []
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_no_job_repeats_a_password_of_a_uri(job: str, place: Path) -> None:
+    if job == "copy":
+        open_store("shop.lbug").close()
+    assert "NEO4J_PASSWORD" in told(lambda: JOBS[job](URIS[0])) or job == "copy"
+    assert not any(SECRET in path.name for path in place.rglob("*"))
+
+
+def test_a_refused_refresh_leaves_no_password_behind(kgrec: Any, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for graph, source in ((URIS[0], "cinema"), ("shop.lbug", f"https://me:{SECRET}@host/data")):
+        told = kgrec("refresh", graph, "--source", source, "--metrics", "kgrec.prom", "--log", "json", "--runs", "runs")
+        assert told.code in (1, 2)
+        assert "found a user or a password" in told.err
+        assert SECRET not in told.err + told.out
+    assert list(place.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [("load", "tables"), ("check", "tables")])
+def test_a_source_with_a_password_is_refused(kgrec: Any, command: tuple[str, ...]) -> None:
+    into = ("--into", "shop.lbug") if command[0] == "load" else ()
+    told = kgrec(*command, f"https://me:{SECRET}@host/data.csv", *into)
+    assert (told.code, "~/.netrc" in told.err, SECRET in told.err + told.out) == (2, True, False)
+
+
+def test_a_query_source_with_a_password_is_refused() -> None:
+    schema = kgrec.Schema.load("commerce")
+    mapping = {"nodes": {"Product": {"source": {"graph": URIS[0], "query": "MATCH (n) RETURN n.id AS product_id"}}}}
+    told(lambda: kgrec.load("tables", mapping, schema=schema))
+
+
+@pytest.mark.parametrize("words", [("train",), ("runs", "list"), ("runs", "prune", "--keep", "1"), ("audit", "data")])
+def test_a_command_does_not_print_a_password(kgrec: Any, words: tuple[str, ...], place: Path) -> None:
+    told = kgrec(*words, URIS[0], *(() if words[0] == "audit" else ("--runs", ".")))
+    assert told.code == 1
+    assert SECRET not in told.err + told.out
+
+
+def test_a_setting_with_a_password_is_refused() -> None:
+    assert "'encoder.model'" in told(lambda: Config.read(overrides=[f"encoder.model=https://me:{SECRET}@host/model"]))
+    assert "'encoder'" in told(lambda: Config.checked({"encoder": f"https://host/model?token={SECRET}"}))
+
+
+def test_a_tracker_with_a_password_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from kgrec.tracking import to_mlflow
+
+    run: Any = None
+    for uri in (f"https://me:{SECRET}@mlflow", f"postgresql://me:{SECRET}@db/mlflow"):
+        assert "MLFLOW_TRACKING_PASSWORD" in told(lambda uri=uri: to_mlflow(run, uri, "shop.lbug"))
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"https://me:{SECRET}@collector")
+    assert "OTEL_EXPORTER_OTLP_HEADERS" in told(provider)
+
+
+def test_an_error_that_quotes_a_uri_hides_its_user() -> None:
+    for uri in (f"https://me:{SECRET}@host/x.csv", f"jdbc:x://h/d?user=a&password={SECRET}"):
+        problem = Problem("shop.yaml", f"no file {uri}", "a file")
+        for text in (str(problem), str(DataError([problem])), str(StoreError(f"{uri}: away")), str(UsageError(uri))):
+            assert SECRET not in text
+            assert "***" in text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "neo4j://host:7687/films",
+        "http://example.org:8080/@me/a:b@c",
+        "oxigraph:shop@2",
+        "a@b.lbug",
+        "mailto:me@example.org",
+        "?page=2&sort=name",
+    ],
+)
+def test_an_address_without_a_user_stays_as_it_is(text: str) -> None:
+    assert redacted(text) == text
+    assert not holds_password(text)
+
+
+def test_a_password_of_the_environment_is_in_no_error(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
+    pytest.importorskip("neo4j")
+    monkeypatch.setattr(neo4j_connect, "_SECONDS", 0.2)
+    for password in (SECRET, f"{SECRET}\udcff"):
+        monkeypatch.setenv("NEO4J_PASSWORD", password)
+        told(lambda: open_store("neo4j://localhost:1"))
+    monkeypatch.delenv("NEO4J_PASSWORD")
+    monkeypatch.setenv("KGREC_CREDENTIALS", "credentials.yaml")
+    (place / "credentials.yaml").write_text(f"localhost:1: {{user: me, password: {SECRET}: no}}")
+    told(lambda: open_store("neo4j://localhost:1"))
