@@ -5,7 +5,8 @@
     RUN/tables/NAME.parquet      nodes (their order is the id map), relationships, recommendations
     RUN/arrays/NAME.safetensors  what the signals learnt
 
-A folder appears whole or not at all: it is written beside its place and moved there.
+A folder appears whole or not at all: it is written beside its place and moved there. `run.json` holds a checksum of
+every other file, and the run's number, by which runs are ordered: a clock may be wrong.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ import os
 import re
 import shutil
 import socket
+import stat
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,12 +33,14 @@ import pyarrow.parquet as pq
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from kgrec._util.files import A_DAY, MARKER, checksum, locked, strange_target, work_folder
+from kgrec._util.files import remove_leftovers as remove_work_folders
 from kgrec.errors import RunError
 from kgrec.store import check_uri
 
 FORMAT: Final = 2
-A_DAY: Final = 86_400
-"""Seconds after which what a writer left counts as given up, whoever it was."""
+_OWN: Final = frozenset({"run.json", "choices.json", "tables", "arrays"})
+"""What is in a run folder."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ class Run:
         Raises:
             RunError: it is missing or damaged.
         """
-        path = self.folder / "choices.json"
+        path = self._whole("choices.json")
         try:
             return dict(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError) as error:
@@ -74,7 +79,7 @@ class Run:
         Raises:
             RunError: it is missing or damaged.
         """
-        path = self.folder / "tables" / f"{name}.parquet"
+        path = self._whole(f"tables/{name}.parquet")
         try:
             return pq.read_table(path)
         except (OSError, pa.ArrowException) as error:
@@ -90,11 +95,31 @@ class Run:
         Raises:
             RunError: they are missing or damaged.
         """
-        path = self.folder / "arrays" / f"{name}.safetensors"
+        path = self._whole(f"arrays/{name}.safetensors")
         try:
             return dict(load_file(path))
         except Exception as error:  # safetensors raises errors of its own that derive from Exception only
             raise RunError(f"{path} cannot be read ({error}); train again, or restore the folder") from error
+
+    @property
+    def number(self) -> int:
+        """The how-manieth run of its folder it is, from 1; 0 for one that an older kgrec wrote."""
+        number = self.info.get("number")
+        return number if isinstance(number, int) else 0
+
+    def _whole(self, name: str) -> Path:
+        """Return the path of a file of the run, once its content is known to be what was written."""
+        path, written = self.folder / name, self.info.get("files")
+        known = written.get(name) if isinstance(written, dict) else None
+        try:
+            damaged = known is not None and checksum(path) != known
+        except OSError as error:
+            raise RunError(f"{path} cannot be read ({error}); train again, or restore the folder") from error
+        if damaged:
+            raise RunError(
+                f"{path} cannot be read (its content is not what was written); train again, or restore the folder"
+            )
+        return path
 
 
 def new_name() -> str:
@@ -146,17 +171,21 @@ def write_run(
         RunError: the folder exists and is not a run, or the disk refuses.
     """
     folder = Path(folder)
-    if folder.exists() and not (folder / "run.json").is_file():
-        raise RunError(f"{folder} exists and is not a run; name another folder")
-    beside = folder.with_name(f".{folder.name}.{_owner()}")
+    _check_own(folder)
     full = {"format": FORMAT, "created": datetime.now(UTC).isoformat(timespec="milliseconds"), **info}
     try:
-        _fill(beside, full, tables, arrays, choices or {})
-        _move(beside, folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with work_folder(folder) as work:
+            made = work / folder.name
+            _fill(made, tables, arrays, choices or {})
+            full["files"] = _sums(made)
+            with locked(folder.parent):
+                full["number"] = info.get("number") or _next_number(folder.parent)
+                (made / "run.json").write_text(_json(full), encoding="utf-8")
+                _settle(made, folder, work / MARKER)
+                _move(made, folder, work)
     except (OSError, SafetensorError) as error:
         raise RunError(f"{folder} cannot be written: {error}") from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     return Run(folder, full)
 
 
@@ -191,7 +220,7 @@ def list_runs(root: str | Path) -> list[Run]:
             runs.append(read_run(folder))
         except RunError:
             continue
-    return sorted(runs, key=lambda run: str(run.info.get("created")))
+    return sorted(runs, key=lambda run: (run.number, str(run.info.get("created"))))
 
 
 def find_run(root: str | Path, name: str | None = None) -> Run:
@@ -217,57 +246,104 @@ def remove_run(folder: Path) -> None:
     """Remove a run: out of sight in one step, so that what is cut off leaves no half of a run.
 
     Raises:
-        RunError: the disk refuses.
+        RunError: the folder is a link, or holds what is not of a run, or the disk refuses.
     """
-    hidden = folder.with_name(f".{folder.name}.{_owner()}")
+    _check_own(folder)
     try:
-        os.replace(folder, hidden)
-        shutil.rmtree(hidden)
+        with work_folder(folder) as work:
+            os.replace(folder, work / folder.name)
+            shutil.rmtree(work / folder.name)
     except OSError as error:
         raise RunError(f"{folder} cannot be removed: {error}") from error
 
 
 def remove_leftovers(root: Path) -> None:
-    """Remove what writers of runs left below a folder when they were killed: of this host, or a day old."""
-    for left in root.glob(".*.*-*-*/"):
-        host, pid, _ = left.suffix.removeprefix(".").rsplit("-", 2)
-        is_over = host == _host() and not Path(f"/proc/{pid}").exists()
+    """Remove what writers of runs left below a folder when they were killed; nothing that kgrec did not make.
+
+    Before work folders had markers, a run was made in `.NAME.HOST-PID-ID`; one that was whole is known as a run.
+    """
+    remove_work_folders(root)
+    for left in root.glob(".*.*-*-*/run.json"):
+        name = re.fullmatch(r"\..+\.(.+)-(\d+)-[0-9a-f]{8}", left.parent.name)
+        if name is None:
+            continue
+        is_over = name[1] == socket.gethostname().replace(".", "_") and not Path(f"/proc/{name[2]}").exists()
         if is_over or time.time() - left.stat().st_mtime > A_DAY:
-            shutil.rmtree(left, ignore_errors=True)
+            with suppress(RunError):
+                remove_run(left.parent)
 
 
-def _owner() -> str:
-    return f"{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+def _check_own(folder: Path) -> None:
+    """Refuse to replace or remove a folder that holds anything that kgrec did not write.
+
+    Raises:
+        RunError: says what it is, or holds.
+    """
+    found = strange_target(folder)
+    if found and found != "a folder":
+        raise RunError(f"{folder} is {found}, not a run; name another folder")
+    if found is None and not folder.exists():
+        return
+    if not (folder / "run.json").is_file():
+        raise RunError(f"{folder} exists and is not a run; name another folder")
+    run = read_run(folder)
+    strange = sorted({path.name for path in folder.iterdir()} - _OWN)
+    written = run.info.get("files")
+    if not strange and isinstance(written, dict):
+        strange = sorted(set(_names(folder)) - {*written, "run.json"})
+    if strange:
+        raise RunError(f"{folder} holds {strange[0]}, which kgrec did not write; move it elsewhere, and run this again")
 
 
-def _host() -> str:
-    return socket.gethostname().replace(".", "_")
+def _next_number(root: Path) -> int:
+    return 1 + max((run.number for run in list_runs(root)), default=0)
 
 
 def _fill(
     folder: Path,
-    info: Mapping[str, Any],
     tables: Mapping[str, pa.Table],
     arrays: Mapping[str, Mapping[str, npt.NDArray[Any]]],
     choices: Mapping[str, Any],
 ) -> None:
-    (folder / "tables").mkdir(parents=True)
-    (folder / "arrays").mkdir()
+    for part in ("", "tables", "arrays"):
+        (folder / part).mkdir()
     for name, table in tables.items():
         pq.write_table(table, folder / "tables" / f"{name}.parquet", compression="zstd")
     for name, named in arrays.items():
         contiguous = {key: np.ascontiguousarray(array) for key, array in named.items()}
         save_file(contiguous, folder / "arrays" / f"{name}.safetensors")
-    for name, content in (("choices", choices), ("run", info)):
-        (folder / f"{name}.json").write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+    (folder / "choices.json").write_text(_json(choices), encoding="utf-8")
 
 
-def _move(beside: Path, folder: Path) -> None:
+def _json(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=1, ensure_ascii=False)
+
+
+def _names(folder: Path) -> list[str]:
+    """Return the files below a folder by their paths in it; of a run folder two levels."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir())
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    return {name: checksum(folder / name) for name in _names(folder)}
+
+
+def _settle(made: Path, folder: Path, marker: Path) -> None:
+    """Give all files of a run one mode, that of the run which it replaces, or of any new file; see them on the disk."""
+    old = folder / "run.json"
+    mode = stat.S_IMODE((old if old.is_file() else marker).stat().st_mode)
+    for path in (made, made / "tables", made / "arrays"):
+        if old.is_file():
+            path.chmod(stat.S_IMODE(folder.stat().st_mode))
+    for name in _names(made):
+        descriptor = os.open(made / name, os.O_RDONLY)
+        os.fchmod(descriptor, mode)
+        os.fsync(descriptor)
+        os.close(descriptor)
+
+
+def _move(made: Path, folder: Path, work: Path) -> None:
     if folder.exists():
-        old = folder.with_name(f".{folder.name}.{_owner()}")
-        os.replace(folder, old)
-        os.replace(beside, folder)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(beside, folder)
+        (work / "before").mkdir()
+        os.replace(folder, work / "before" / folder.name)
+    os.replace(made, folder)

@@ -15,13 +15,13 @@ from kgrec.errors import RunError
 from kgrec.history import note, publications
 
 
-def left_behind(folder: Path, name: str = "a.json", **marker: str) -> Path:
+def left_behind(folder: Path, **marker: str) -> Path:
     """A work folder without a living writer."""
     work = folder / ".kgrec-0123"
     work.mkdir()
-    content = {"id": "0123", "for": name, "host": socket.gethostname(), **marker}
+    content = {"id": "0123", "host": socket.gethostname(), **marker}
     (work / MARKER).write_text(json.dumps(content))
-    (work / name).write_text("half")
+    (work / "a.json").write_text("half")
     return work
 
 
@@ -67,9 +67,7 @@ def test_write_json_without_its_folder_is_one_error(tmp_path: Path) -> None:
 def test_leftovers_of_a_killed_writer_are_removed(tmp_path: Path) -> None:
     left_behind(tmp_path)
     write_json(tmp_path / "b.json", {})
-    assert sorted(os.listdir(tmp_path)) == [".kgrec-0123", "b.json"]
-    write_json(tmp_path / "a.json", {})
-    assert sorted(os.listdir(tmp_path)) == ["a.json", "b.json"]
+    assert os.listdir(tmp_path) == ["b.json"]
 
 
 @pytest.mark.parametrize("marker", [{"id": "other"}, {"host": "elsewhere"}])

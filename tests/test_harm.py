@@ -116,7 +116,7 @@ def test_shares_add_up_to_the_score(trained):
 
 def test_a_run_recommends_as_what_was_saved(trained, tmp_path):
     run = save_model(tmp_path / "run", trained, CONFIG)
-    assert set(run.info) == {"format", "created", *FACTS}
+    assert set(run.info) == {"format", "created", "number", "files", *FACTS}
     again, _ = load_model(run.folder)
     np.testing.assert_array_equal(everyone(again.model), everyone(trained.model))
     table = domains_table(run).set_index("domain")

@@ -1,6 +1,6 @@
 import json
 import os
-import time
+import threading
 
 import numpy as np
 import pyarrow as pa
@@ -95,5 +95,63 @@ def test_names_differ_and_runs_live_beside_their_graph():
 def test_the_newest_of_runs_made_in_one_second_is_known(tmp_path):
     for name in ("c", "a", "b"):
         write_run(tmp_path / name, {}, {}, {})
-        time.sleep(0.002)
     assert [run.name for run in list_runs(tmp_path)] == ["c", "a", "b"]
+
+
+def test_newest_run_is_the_last_written_whatever_the_clock(tmp_path):
+    write_run(tmp_path / "future", {"created": "2099-01-01"}, {}, {})
+    write_run(tmp_path / "now", {}, {}, {})
+    assert [run.name for run in list_runs(tmp_path)] == ["future", "now"]
+    assert find_run(tmp_path).name == "now"
+
+
+def test_runs_without_a_number_are_the_oldest_by_their_time(tmp_path):
+    for name, created in (("new", None), ("b", "2098"), ("a", "2099")):
+        run = write_run(tmp_path / name, {"created": created} if created else {}, {}, {})
+        if created:
+            info = {key: value for key, value in run.info.items() if key not in ("number", "files")}
+            (run.folder / "run.json").write_text(json.dumps(info))
+    write_run(tmp_path / "newer", {}, {}, {})
+    assert [run.name for run in list_runs(tmp_path)] == ["b", "a", "new", "newer"]
+
+
+def test_run_written_again_keeps_its_number(tmp_path):
+    first = write_run(tmp_path / "a", {"seed": 1}, TABLES, ARRAYS)
+    write_run(tmp_path / "b", {}, {}, {})
+    write_run(tmp_path / "a", first.info, {}, {})
+    assert [run.name for run in list_runs(tmp_path)] == ["a", "b"]
+    assert read_run(tmp_path / "a").info["files"].keys() == {"choices.json"}
+
+
+def test_numbers_of_runs_written_side_by_side_differ(tmp_path):
+    threads = [threading.Thread(target=write_run, args=(tmp_path / str(i), {}, {}, {})) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [run.number for run in list_runs(tmp_path)] == list(range(1, 9))
+
+
+@pytest.mark.parametrize("name", ["choices.json", "tables/recommendations.parquet", "arrays/signal-gnn.safetensors"])
+def test_run_with_a_flipped_bit_is_named_on_reading(tmp_path, name):
+    run = write_run(tmp_path / "a", {}, TABLES, ARRAYS, {"seed": 2})
+    content = bytearray((run.folder / name).read_bytes())
+    content[-3] ^= 1
+    (run.folder / name).write_bytes(content)
+    part = name.rpartition("/")[2].partition(".")[0]
+    read = {"choices": lambda: run.choices, "recommendations": lambda: run.table(part)}
+    with pytest.raises(RunError, match=rf"{name} cannot be read \(its content is not what was written\); train again"):
+        read.get(part, lambda: run.arrays(part))()
+
+
+@pytest.mark.parametrize(("umask", "of_file", "of_folder"), [(0o022, 0o644, 0o755), (0o077, 0o600, 0o700)])
+def test_run_has_the_modes_of_the_umask_all_files_alike(tmp_path, umask, of_file, of_folder):
+    before = os.umask(umask)
+    try:
+        run = write_run(tmp_path / "a", {}, TABLES, ARRAYS)
+    finally:
+        os.umask(before)
+    write_run(tmp_path / "a", {}, TABLES, ARRAYS)
+    paths = [run.folder, *run.folder.rglob("*")]
+    assert {path.stat().st_mode & 0o777 for path in paths if path.is_dir()} == {of_folder}
+    assert {path.stat().st_mode & 0o777 for path in paths if path.is_file()} == {of_file}

@@ -148,12 +148,12 @@ def work_folder(path: Path) -> Iterator[Path]:
     """Yield a new folder beside a file or folder, to make it in; it is removed in the end.
 
     Args:
-        path: what is to be made; what killed writers of it left goes first.
+        path: what is to be made; what killed writers left in its folder goes first.
 
     Raises:
         OSError: the disk refuses.
     """
-    remove_leftovers(path.parent, path.name)
+    remove_leftovers(path.parent)
     id_ = uuid.uuid4().hex
     work = path.with_name(f"{_WORK}{id_}")
     os.mkdir(work, 0o700)
@@ -161,7 +161,7 @@ def work_folder(path: Path) -> Iterator[Path]:
     try:
         held = os.open(work / MARKER, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         fcntl.flock(held, fcntl.LOCK_EX)
-        os.write(held, json.dumps({"id": id_, "for": path.name, "host": socket.gethostname()}).encode())
+        os.write(held, json.dumps({"id": id_, "host": socket.gethostname()}).encode())
         yield work
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -169,27 +169,22 @@ def work_folder(path: Path) -> Iterator[Path]:
             os.close(held)
 
 
-def remove_leftovers(folder: Path, name: str | None = None) -> None:
-    """Remove the work folders that killed writers left.
-
-    Args:
-        folder: where to look.
-        name: of what was being written; anything if not given.
-    """
+def remove_leftovers(folder: Path) -> None:
+    """Remove the work folders that killed writers left in a folder."""
     with suppress(FileNotFoundError, NotADirectoryError):
         for left in os.scandir(folder):
             if left.name.startswith(_WORK) and left.is_dir(follow_symlinks=False):
-                _remove_if_left(Path(left.path), name)
+                _remove_if_left(Path(left.path))
 
 
-def _remove_if_left(work: Path, name: str | None) -> None:
+def _remove_if_left(work: Path) -> None:
     """Remove a work folder if its marker says so, and its writer is gone: of this host, or for a day."""
     with suppress(OSError):
         descriptor = os.open(work / MARKER, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             found = parsed_marker(os.read(descriptor, 1 << 16))
-            is_ours = found.get("id") == work.name.removeprefix(_WORK) and name in (None, found.get("for"))
+            is_ours = found.get("id") == work.name.removeprefix(_WORK)
             is_old = time.time() - os.fstat(descriptor).st_mtime > A_DAY
             if is_ours and (is_old or found.get("host") == socket.gethostname()):
                 shutil.rmtree(work, ignore_errors=True)

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from kgrec._util.files import check_target, remove_leftovers, write_whole
-from kgrec.errors import UsageError
+from kgrec.errors import RunError, UsageError
+from kgrec.runs import remove_leftovers as remove_leftovers_of_runs
+from kgrec.runs import remove_run, write_run
 
 
 def link(path: Path) -> None:
@@ -89,7 +91,45 @@ def test_leftovers_without_a_marker_of_their_own_stay(tmp_path: Path, marker: st
 def test_leftovers_behind_a_link_stay(tmp_path: Path) -> None:
     made = tmp_path / "photos"
     made.mkdir()
-    (made / "kgrec.json").write_text(json.dumps({"id": "1234", "for": "a", "host": socket.gethostname()}))
+    (made / "kgrec.json").write_text(json.dumps({"id": "1234", "host": socket.gethostname()}))
     (tmp_path / ".kgrec-1234").symlink_to(made)
     remove_leftovers(tmp_path)
     assert (made / "kgrec.json").exists()
+
+
+@pytest.mark.parametrize("name", [".x.host-999999-abc", f".x.{socket.gethostname()}-999999-0a1b2c3d"])
+def test_leftovers_named_as_kgrec_would_stay(tmp_path: Path, name: str) -> None:
+    run = write_run(tmp_path / name, {}, {}, {})
+    (run.folder / "photo.jpg").write_text("mine")
+    (tmp_path / f"{name}0").mkdir()
+    os.utime(run.folder / "run.json", (0, 0))
+    remove_leftovers_of_runs(tmp_path)
+    assert (run.folder / "photo.jpg").exists()
+    assert (tmp_path / f"{name}0").exists()
+
+
+def test_run_with_a_foreign_file_is_not_removed(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "a", {}, {}, {})
+    (run.folder / "notes.txt").write_text("mine")
+    (run.folder / "tables" / "mine.parquet").write_text("mine")
+    for name in ("notes.txt", "tables/mine.parquet"):
+        with pytest.raises(RunError, match=f"holds {name}, which kgrec did not write; move it elsewhere"):
+            remove_run(run.folder)
+        with pytest.raises(RunError, match=f"holds {name}, which kgrec did not write; move it elsewhere"):
+            write_run(run.folder, {}, {}, {})
+        assert (run.folder / name).read_text() == "mine"
+        (run.folder / name).unlink()
+    remove_run(run.folder)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("to", ["a", "nowhere"])
+def test_run_behind_a_link_is_neither_written_nor_removed(tmp_path: Path, to: str) -> None:
+    run = write_run(tmp_path / "a", {"seed": 1}, {}, {})
+    (tmp_path / "link").symlink_to(tmp_path / to)
+    with pytest.raises(RunError, match=r"link is a symbolic link to .*, not a run"):
+        write_run(tmp_path / "link", {"seed": 2}, {}, {})
+    with pytest.raises(RunError, match=r"link is a symbolic link to .*, not a run"):
+        remove_run(tmp_path / "link")
+    assert run.folder.exists()
+    assert (tmp_path / "link").is_symlink()
