@@ -1,24 +1,37 @@
 """One delimited text file as an Arrow table of strings.
 
-A well-formed file is parsed by Arrow. Only a file that Arrow refuses is read a second time, line by line, to name
-every fault in it.
+Arrow parses a file whose quotes are in order (quotes.py looks at every one). Only a file that is refused is read a
+second time, line by line, to name every fault in it.
 """
 
 from __future__ import annotations
 
 import csv
+import itertools
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pc_csv
 
+from kgrec._util.notices import notice
 from kgrec.errors import DataError, Problem
 from kgrec.tables import Origin
+from loaders import quotes
 
 _BOM = b"\xef\xbb\xbf"
 _BLOCK_BYTES = 4 << 20
+_MANY_ROWS: Final = 10
+"""From here on a column whose values are all in quotes is no accident."""
+
+MAX_COLUMNS: Final = 10_000
+MAX_PROBLEMS: Final = 10_000
+"""Problems of a file that are looked for."""
+
 _SEPARATORS = {"\t": "a tab", ",": "a comma", ";": "a semicolon", "|": "a bar"}
 
 
@@ -28,17 +41,18 @@ class Dialect:
 
     Attributes:
         delimiter: one character.
-        quoted: whether a value may stand in double quotes; without, a quote is a character like any other.
+        quoted: whether a value may stand in double quotes; without, a quote is a character like any other. None finds
+            out: quotes around the columns' names, or values that only quotes explain, say so.
         encoding: of the text.
     """
 
     delimiter: str
-    quoted: bool = True
+    quoted: bool | None = True
     encoding: str = "utf-8"
 
 
 CSV = Dialect(",")
-TSV = Dialect("\t")
+TSV = Dialect("\t", quoted=None)
 UNQUOTED_TSV = Dialect("\t", quoted=False)
 
 
@@ -60,21 +74,24 @@ class TextTable:
 def read_delimited(path: Path, dialect: Dialect, names: Sequence[str] | None = None) -> TextTable:
     """Read a file whose first line names its columns, or whose columns are `names`.
 
-    A byte-order mark, Windows line ends and blank lines at the end are accepted.
+    A byte-order mark, Windows line ends and blank lines at the end are accepted, and quotes that a backslash escapes.
 
     Raises:
-        DataError: with every problem of the file: missing, empty, header wrong, bytes that are not UTF-8, ragged rows.
+        DataError: with every problem of the file: missing, empty, header wrong, bytes that are not UTF-8, ragged rows,
+            quotes that do not stand around a whole value.
     """
-    data = _content(path, dialect)
+    data, dialect = _quotes_settled(path, _content(path, dialect), dialect)
     header = list(names) if names else _header(path, data, dialect)
     n_header = 0 if names else 1
+    if b"\0" in data or (dialect.quoted and not quotes.is_strict(data, dialect.delimiter)):
+        raise DataError(list(_faults(path, data, len(header), dialect)))
     try:
+        _check_line_ends(path, data, dialect)
         table = _parse(data, header, n_header, dialect)
-        origins = _origins(path, data, table.num_rows, n_header, dialect)
-    except (pa.ArrowInvalid, csv.Error) as error:
+    except pa.ArrowInvalid as error:
         problems = list(_faults(path, data, len(header), dialect))
         raise DataError(problems or [Problem(str(path), str(error), "delimited text")]) from None
-    return TextTable(path, table, origins)
+    return TextTable(path, table, _origins(path, data, table.num_rows, n_header, dialect))
 
 
 def _content(path: Path, dialect: Dialect) -> bytes:
@@ -90,29 +107,116 @@ def _content(path: Path, dialect: Dialect) -> bytes:
     return data.rstrip(b"\r\n")
 
 
-def _header(path: Path, data: bytes, dialect: Dialect) -> list[str]:
-    line = data[: data.find(b"\n") if b"\n" in data else len(data)]
-    try:
-        cells = next(_records([line.splitlines()[0].decode()], dialect))[1] if line.strip() else [""]
-    except UnicodeDecodeError:
-        raise DataError(list(_utf8_faults(path, data.splitlines()))) from None
-    except csv.Error as error:
-        raise DataError([_open_quote(path, error)]) from None
-    cells = [cell.strip() for cell in cells]
+def _quotes_settled(path: Path, data: bytes, dialect: Dialect) -> tuple[bytes, Dialect]:
+    """Return the text with its quotes as RFC 4180 has them (unless they are out of order), and the dialect."""
+    if dialect.quoted is False or b'"' not in data:
+        return data, replace(dialect, quoted=False)
+    texts = (data, quotes.with_pairs(data)) if b'\\"' in data else (data,)
+    strict = next((text for text in texts if quotes.is_strict(text, dialect.delimiter)), None)
+    if dialect.quoted is None and not _is_quoted(data, strict, dialect.delimiter):
+        _check_not_quoted(path, data, dialect.delimiter)
+        return data, replace(dialect, quoted=False)
+    if strict is not None and strict is not data:
+        notice(f"{path}: a backslash before a quote is read as its escape")
+    return data if strict is None else strict, replace(dialect, quoted=True)
+
+
+def _is_quoted(data: bytes, strict: bytes | None, delimiter: str) -> bool:
+    """Say whether values stand in quotes, in a format where a quote may be a character like any other.
+
+    Args:
+        data: the text.
+        strict: the same with quotes in order, if it can be read so.
+        delimiter: one character.
+    """
+    if any(len(cell) > 1 and cell[:1] == cell[-1:] == b'"' for cell in _first_line(data).split(delimiter.encode())):
+        return True
+    if strict is None:
+        return False
+    if not quotes.is_rectangular(data, delimiter):
+        return True
+    n_rows = [len(quotes.row_ends(text, quoted)) for text, quoted in ((data, False), (strict, True))]
+    return quotes.has_pairs(strict) and n_rows[0] == n_rows[1]
+
+
+def _check_not_quoted(path: Path, data: bytes, delimiter: str) -> None:
+    """Raise a DataError where every value of a column is in quotes, and nothing says what they mean."""
+    cells = [line.split(delimiter.encode()) for line in itertools.islice(data.splitlines(), 1 + 100 * _MANY_ROWS)]
+    columns = itertools.zip_longest(*cells[1:], fillvalue=b"")
     problems = [
-        Problem(str(path), "a column without a name", "a name for every column", 1, f"column {number}")
-        for number, cell in enumerate(cells, 1)
-        if not cell
+        Problem(
+            str(path),
+            "every value in quotes, and no quotes around the column's name",
+            "quotes around the name too, or around no value",
+            1,
+            name.decode(errors="replace"),
+        )
+        for name, values in zip(cells[0], columns, strict=False)
+        if len(given := [value for value in values if value]) >= _MANY_ROWS
+        and all(len(value) > 1 and value[:1] == value[-1:] == b'"' for value in given)
     ]
-    other = next((name for sign, name in _SEPARATORS.items() if sign != dialect.delimiter and sign in cells[0]), None)
-    if other and len(cells) == 1:
-        expected = f"columns separated by {_SEPARATORS.get(dialect.delimiter, repr(dialect.delimiter))}"
-        problems.append(Problem(str(path), f"columns separated by {other}", expected, 1))
-    twice = sorted({cell for cell in cells if cell and cells.count(cell) > 1})
-    problems += [Problem(str(path), "the column twice", "each column once", 1, cell) for cell in twice]
     if problems:
         raise DataError(problems)
+
+
+def _first_line(data: bytes) -> bytes:
+    end = data.find(b"\n")
+    return (data[:end] if end >= 0 else data).split(b"\r", 1)[0]
+
+
+def _header(path: Path, data: bytes, dialect: Dialect) -> list[str]:
+    try:
+        line = _first_line(data).decode()
+    except UnicodeDecodeError:
+        raise DataError(list(_byte_faults(path, data))) from None
+    cells = _cells(line, dialect.delimiter, dialect.quoted)
+    problems = list(_header_problems(path, line, cells, dialect))
+    if problems or cells is None:
+        raise DataError([*problems, *_byte_faults(path, data)])
     return cells
+
+
+def _cells(line: str, delimiter: str, quoted: bool | None) -> list[str] | None:
+    """Return the cells of a header, or None if its quotes are out of order."""
+    if not quoted:
+        return [cell.strip() for cell in line.split(delimiter)]
+    if not quotes.is_strict(line.encode(), delimiter):
+        return None
+    return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter, strict=True), [""])]
+
+
+def _header_problems(path: Path, line: str, cells: list[str] | None, dialect: Dialect) -> Iterator[Problem]:
+    if cells is None or len(cells) == 1:
+        for sign, name in _SEPARATORS.items():
+            if sign != dialect.delimiter and len(_cells(line, sign, '"' in line) or ()) > 1:
+                expected = f"columns separated by {_SEPARATORS.get(dialect.delimiter, repr(dialect.delimiter))}"
+                yield Problem(str(path), f"columns separated by {name}", expected, 1)
+                return
+    if cells is None:
+        fault = next(fault for _, fault in quotes.rows(line, dialect.delimiter) if isinstance(fault, quotes.Fault))
+        yield Problem(str(path), fault.found, fault.expected, 1)
+        return
+    if len(cells) > MAX_COLUMNS:
+        yield Problem(str(path), f"{len(cells):,} columns", f"at most {MAX_COLUMNS:,}", 1)
+        return
+    for number, cell in enumerate(cells, 1):
+        if not cell:
+            yield Problem(str(path), "a column without a name", "a name for every column", 1, f"column {number}")
+    for cell, n in sorted(Counter(cells).items()):
+        if cell and n > 1:
+            yield Problem(str(path), "the column twice", "each column once", 1, cell)
+
+
+def _check_line_ends(path: Path, data: bytes, dialect: Dialect) -> None:
+    """Raise a DataError where a carriage return ends a line that other lines do not end with: it may be in a value."""
+    if data.count(b"\r") == data.count(b"\r\n") or b"\n" not in data:
+        return
+    text, ends = np.frombuffer(data, np.uint8), quotes.row_ends(data, bool(dialect.quoted))
+    returns = ends[text[ends] == 13]
+    if 0 < len(returns) < len(ends):
+        lines = np.searchsorted(np.flatnonzero(text == 10), returns) + 1
+        found, expected = "a carriage return within a line", "one kind of line end, or the value in quotes"
+        raise DataError([Problem(str(path), found, expected, n) for n in lines[:MAX_PROBLEMS].tolist()])
 
 
 def _parse(data: bytes, header: list[str], n_header: int, dialect: Dialect) -> pa.Table:
@@ -139,58 +243,50 @@ def _parse(data: bytes, header: list[str], n_header: int, dialect: Dialect) -> p
 
 
 def _faults(path: Path, data: bytes, n_fields: int, dialect: Dialect) -> Iterator[Problem]:
-    lines = data.splitlines(keepends=True)
-    yield from _utf8_faults(path, lines)
-    try:
-        for line, fields in _records([line.decode(errors="replace") for line in lines], dialect):
-            if len(fields) != n_fields:
-                found = "a blank line" if not any(fields) else _fields(len(fields))
-                yield Problem(str(path), found, _fields(n_fields), line)
-    except csv.Error as error:
-        yield _open_quote(path, error)
+    yield from itertools.islice(
+        itertools.chain(_byte_faults(path, data), _row_faults(path, data, n_fields, dialect)), MAX_PROBLEMS
+    )
 
 
-def _open_quote(path: Path, error: csv.Error) -> Problem:
-    line, reason = error.args
-    return Problem(str(path), f"a row with unbalanced quotes ({reason})", "a closing quote for every opening one", line)
+def _row_faults(path: Path, data: bytes, n_fields: int, dialect: Dialect) -> Iterator[Problem]:
+    for line, n_found in _rows(data.decode(errors="replace"), dialect):
+        if isinstance(n_found, quotes.Fault):
+            yield Problem(str(path), n_found.found, n_found.expected, line)
+        elif n_found != n_fields:
+            yield Problem(str(path), _fields(n_found) if n_found else "a blank line", _fields(n_fields), line)
+
+
+def _rows(text: str, dialect: Dialect) -> Iterator[tuple[int, int | quotes.Fault]]:
+    """Yield the first line of each row, and its number of values (0 of a blank line) or a misplaced quote."""
+    if dialect.quoted:
+        yield from quotes.rows(text, dialect.delimiter)
+        return
+    for number, line in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), 1):
+        yield number, line.count(dialect.delimiter) + 1 if line else 0
 
 
 def _fields(number: int) -> str:
     return f"{number} field" if number == 1 else f"{number} fields"
 
 
-def _utf8_faults(path: Path, lines: Sequence[bytes]) -> Iterator[Problem]:
-    for number, line in enumerate(lines, 1):
+def _byte_faults(path: Path, data: bytes) -> Iterator[Problem]:
+    for number, line in enumerate(data.splitlines(), 1):
         try:
             line.decode()
+            at, what = line.find(b"\0"), "of no text"
         except UnicodeDecodeError as error:
-            found = f"byte 0x{line[error.start]:02x} at position {error.start + 1} of the line, which is not UTF-8"
+            at, what = error.start, "which is not UTF-8"
+        if at >= 0:
+            found = f"byte 0x{line[at]:02x} at position {at + 1} of the line, {what}"
             yield Problem(str(path), found, "UTF-8 text; save the file as UTF-8", number)
 
 
-def _records(lines: Sequence[str], dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
-    """Yield (number of its first line, fields) of every record; a `csv.Error` has the line and the reason."""
-    if not dialect.quoted:
-        for number, line in enumerate(lines, 1):
-            yield number, line.rstrip("\r\n").split(dialect.delimiter)
-        return
-    reader = csv.reader(lines, delimiter=dialect.delimiter, strict=True)
-    first = 1
-    try:
-        for fields in reader:
-            yield first, fields
-            first = reader.line_num + 1
-    except csv.Error as error:
-        raise csv.Error(first, str(error)) from None
-
-
 def _origins(path: Path, data: bytes, n_rows: int, n_header: int, dialect: Dialect) -> tuple[Origin, ...]:
-    n_lines = data.count(b"\n") + 1
-    if not dialect.quoted or n_lines == n_rows + n_header:
+    if not dialect.quoted or data.count(b"\n") + 1 == n_rows + n_header:
         return (Origin(str(path), 1 + n_header, n_rows),)
-    lines = [line.decode() for line in data.splitlines(keepends=True)]
-    firsts = [first for first, _ in _records(lines, dialect)][n_header:]
-    return tuple(_stretches(str(path), firsts))
+    ends = np.searchsorted(quotes.row_ends(data, quoted=False), quotes.row_ends(data, quoted=True))
+    firsts = np.concatenate([[1], ends + 2])[n_header:]
+    return tuple(_stretches(str(path), firsts.tolist()))
 
 
 def _stretches(where: str, firsts: Sequence[int]) -> Iterator[Origin]:

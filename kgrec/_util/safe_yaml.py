@@ -94,8 +94,8 @@ class _Bounded(yaml.SafeLoader):
         self.depth -= 1
         return node
 
-    def _place(self) -> yaml.Mark:
-        event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
+    def _place(self) -> Any:
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         return event.start_mark
 
     def construct_object(self, node: Any, deep: bool = False) -> Any:

@@ -101,11 +101,11 @@ def test_utf16_is_refused_with_advice(tmp_path: Path) -> None:
 
 def test_an_open_quote(tmp_path: Path) -> None:
     message = complaint(written(tmp_path, b'a,b\n1,"x\n2,y\n'), CSV)
-    assert "FILE:2: found a row with unbalanced quotes (unexpected end of data); expected a closing quote" in message
+    assert "FILE:2: found a quote that is never closed; expected a closing quote" in message
 
 
 def test_an_open_quote_in_the_header(tmp_path: Path) -> None:
-    assert "FILE:1: found a row with unbalanced quotes" in complaint(written(tmp_path, b'a,"b\n1,2\n'), CSV)
+    assert "FILE:1: found a quote that is never closed" in complaint(written(tmp_path, b'a,"b\n1,2\n'), CSV)
 
 
 def test_ragged_quoted_rows_have_their_first_line(tmp_path: Path) -> None:
