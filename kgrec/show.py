@@ -55,12 +55,14 @@ def _console() -> Console:
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.4g}"
-    text = "" if value is None or value is pd.NaT else str(value)
+    text = "" if value is None or value is pd.NaT or value is pd.NA else str(value)
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 
 def _plain(value: Any) -> Any:
-    """Turn NumPy and pandas values into what JSON holds; NaN becomes null."""
+    """Turn NumPy and pandas values into what JSON holds; NaN, and what pandas has for a missing value, become null."""
+    if value is pd.NA or value is pd.NaT:
+        return None
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | np.ndarray):

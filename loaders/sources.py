@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from kgrec.errors import DataError, Problem
 from kgrec.store import exists, is_server, open_store
+from kgrec.store.results import of_one_type
 from kgrec.tables import Origin
 from loaders.delimited import CSV, TSV, read_delimited
 
@@ -71,9 +72,14 @@ def _ask(source: Mapping[str, Any], name: str, folder: Path) -> Source:
     if not exists(uri):
         raise DataError([Problem(name, f"no graph at {uri}", "one that is there")])
     with open_store(uri, read_only=True) as store:
-        ask = store.cypher if store.language == "cypher" else store.sparql
-        frame = ask(source["query"], time_limit=_SECONDS, row_limit=_ROWS)
-    return _from_pandas(frame, name), (Origin(name, 1, len(frame)),)
+        answer = store.answer(source["query"], time_limit=_SECONDS, row_limit=_ROWS)
+    repeated = [Problem(name, "the column twice", "each column once", field=n) for n in _repeated(answer.column_names)]
+    if repeated:
+        raise DataError(repeated)
+    table, strange = of_one_type(answer)
+    if strange:
+        raise DataError([Problem(name, "values of several types", "one type", field=n) for n in strange])
+    return _plain(table), (Origin(name, 1, table.num_rows),)
 
 
 def _read_csv(path: Path) -> Source:

@@ -54,24 +54,32 @@ def current(folder: Path) -> Path | None:
     return None
 
 
-def change(folder: Path, work: Callable[[pyoxigraph.Store], object], empty: bool = False) -> None:
+def change(
+    folder: Path,
+    work: Callable[[pyoxigraph.Store], object],
+    empty: bool = False,
+    before: Callable[[Path], object] | None = None,
+) -> None:
     """Run `work` on a copy of the current version, which becomes the current one if all goes well.
 
     Args:
         folder: of the graph.
         work: writes to the copy, and keeps no reference to it.
         empty: give it an empty version in place of a copy, and remove the one before at once.
+        before: writes to the copy's folder before `work` does, in another process.
 
     Raises:
         StoreError: it cannot be written, for instance because the disk is full; the graph is as it was.
     """
-    before = current(folder)
-    number = int(before.name.removeprefix("graph-")) + 1 if before else 1
+    there = current(folder)
+    number = int(there.name.removeprefix("graph-")) + 1 if there else 1
     after = folder / f"graph-{number}"
     try:
-        _remove_all_but(folder, before)
-        if before and not empty:
-            shutil.copytree(before, after, copy_function=_link_data)
+        _remove_all_but(folder, there)
+        if there and not empty:
+            shutil.copytree(there, after, copy_function=_link_data)
+        if before:
+            before(after)
         _write(after, work)
         pointer = folder / ".current"
         pointer.write_text(after.name, encoding="utf-8")

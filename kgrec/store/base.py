@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,8 @@ import pyarrow as pa
 from kgrec.errors import StoreError, near_matches
 from kgrec.schema import NodeLabel, Schema
 from kgrec.snapshot import FloatArray, GraphSnapshot, Vectors
+from kgrec.store.results import to_frame
+from kgrec.store.statement import ROW_LIMIT, TIME_LIMIT, Statement
 from kgrec.tables import GraphTables, check
 
 if TYPE_CHECKING:
@@ -27,12 +29,6 @@ if TYPE_CHECKING:
 
 NodeVectors = Mapping[str, tuple[pa.Array, FloatArray]]
 """Label → keys [n] and vectors, float32 [n, d]."""
-
-TIME_LIMIT: Final = 120.0
-"""Seconds a query may take."""
-
-ROW_LIMIT: Final = 1_000_000
-"""Rows a query may return."""
 
 
 class GraphStore(ABC):
@@ -82,6 +78,7 @@ class GraphStore(ABC):
         parameters: Mapping[str, Any] | None = None,
         *,
         write: bool = False,
+        unsafe: bool = False,
         time_limit: float = TIME_LIMIT,
         row_limit: int = ROW_LIMIT,
     ) -> pd.DataFrame:
@@ -90,15 +87,22 @@ class GraphStore(ABC):
         Args:
             query: one statement.
             parameters: values of the query's `$name`s.
-            write: allow the query to change the graph.
+            write: allow the query to change the graph; not files, the network or the engine itself.
+            unsafe: allow it everything that the engine can do.
             time_limit: seconds after which it is stopped.
             row_limit: rows it may return.
 
+        Returns:
+            A row a row. Whole numbers are `int64`, or `Int64` where one is missing.
+
         Raises:
-            StoreError: the query is wrong, takes too long, returns too much, or writes without `write`; the engine's
-                message and the query are shown. Or the engine speaks another language.
+            StoreError: the query is wrong, takes too long, returns too much, or does what it may not; the reason and
+                the query are shown. Or the engine speaks another language.
+            UsageError: a limit that is none.
         """
-        raise StoreError(f"{self.uri} speaks {self.language.upper()}, not Cypher")
+        if self.language != "cypher":
+            raise StoreError(f"{self.uri} speaks {self.language.upper()}, not Cypher")
+        return to_frame(self._answer(Statement(query, parameters or {}, write, unsafe, time_limit, row_limit)))
 
     def sparql(
         self,
@@ -106,19 +110,37 @@ class GraphStore(ABC):
         parameters: Mapping[str, Any] | None = None,
         *,
         write: bool = False,
+        unsafe: bool = False,
         time_limit: float = TIME_LIMIT,
         row_limit: int = ROW_LIMIT,
     ) -> pd.DataFrame:
-        """Run a SPARQL query, or with `write` an update; arguments and errors as `cypher`.
+        """Run a SPARQL query, or with `write` an update; results and errors as `cypher`.
+
+        An ASK query answers with the column `answer`, CONSTRUCT and DESCRIBE with `subject`, `predicate`, `object`. A
+        parameter written as `<iri>` is an IRI, every other one a literal.
 
         Args:
             query: one query; the schema's prefixes may be used in it.
             parameters: values of the query's variables, by name.
             write: it is an update.
+            unsafe: allow it everything that the engine can do, SERVICE and LOAD included.
             time_limit: seconds after which it is stopped.
             row_limit: rows it may return.
         """
-        raise StoreError(f"{self.uri} speaks {self.language.title()}, not SPARQL")
+        if self.language != "sparql":
+            raise StoreError(f"{self.uri} speaks {self.language.title()}, not SPARQL")
+        return to_frame(self._answer(Statement(query, parameters or {}, write, unsafe, time_limit, row_limit)))
+
+    def answer(self, query: str, *, time_limit: float = TIME_LIMIT, row_limit: int = ROW_LIMIT) -> pa.Table:
+        """Run a reading query in the engine's language, and return it as Arrow; limits and errors as `cypher`.
+
+        What no one type of Arrow holds is packed; see `kgrec._util.values`.
+        """
+        return self._answer(Statement(query, time_limit=time_limit, row_limit=row_limit))
+
+    @abstractmethod
+    def _answer(self, statement: Statement) -> pa.Table:
+        """Run a user's statement in the engine's language."""
 
     @abstractmethod
     def write_vectors(self, label: str, ids: pa.Array, vectors: FloatArray) -> None:

@@ -26,8 +26,7 @@ from kgrec.columns import BoolArray, to_mask
 from kgrec.errors import StoreError
 from kgrec.schema import Schema
 from kgrec.snapshot import FloatArray
-from kgrec.store.base import ROW_LIMIT, TIME_LIMIT, GraphStore, NodeVectors, check_known
-from kgrec.store.cypher_errors import too_many
+from kgrec.store.base import GraphStore, NodeVectors, check_known
 from kgrec.store.ladybug_ddl import (
     OF_RELEASE,
     PUBLISHED,
@@ -40,9 +39,11 @@ from kgrec.store.ladybug_ddl import (
     table_names,
     vector_table,
 )
-from kgrec.store.ladybug_engine import LOGS, execute, execute_prepared, open_file, quote, transaction
+from kgrec.store.ladybug_engine import LOGS, ask, execute, open_file, quote, transaction
 from kgrec.store.ladybug_rebuild import copy_without
 from kgrec.store.ladybug_rows import copy, read_edges, read_nodes, upsert
+from kgrec.store.results import to_frame
+from kgrec.store.statement import Statement
 from kgrec.store.whole import identity, lock, replacement
 from kgrec.tables import GraphTables
 
@@ -149,27 +150,17 @@ class LadybugStore(GraphStore):
         key = self.node_label(label).key
         return self._read(lambda connection: _keys(connection, label, key))
 
-    def cypher(
-        self,
-        query: str,
-        parameters: Mapping[str, Any] | None = None,
-        *,
-        write: bool = False,
-        time_limit: float = TIME_LIMIT,
-        row_limit: int = ROW_LIMIT,
-    ) -> pd.DataFrame:
-        """Run one Cypher statement; see `GraphStore.cypher`."""
+    def _answer(self, statement: Statement) -> pa.Table:
+        """Run a user's statement in a process of its own; one that writes, on a copy that then takes the file's place.
 
-        def run(connection: ladybug.Connection) -> pd.DataFrame:
-            with execute_prepared(connection, query, parameters or {}, time_limit) as result:
-                if result.get_num_tuples() > row_limit:
-                    raise too_many(query, row_limit)
-                return result.get_as_df()
-
-        if not write:
-            return self._read(run)
-        with self._transaction() as connection:
-            return run(connection)
+        Raises:
+            StoreError: it is wrong, does what it may not, or goes over a limit; the graph is as it was.
+        """
+        if not statement.write:
+            self._current()
+            return ask(self.path, statement, identity(self.path))
+        with self._replaced() as copy:
+            return ask(copy, statement)
 
     def write_vectors(self, label: str, ids: pa.Array, vectors: FloatArray) -> None:
         """Set the vectors of nodes, in the table `<label>Vector` (id, embedding); replaces the label's earlier ones.
@@ -199,7 +190,7 @@ class LadybugStore(GraphStore):
             f"ORDER BY score DESC, v.id LIMIT {int(k)} MATCH (n:{quote(label)} {{{quote(node.key)}: v.id}}) "
             f"RETURN v.id AS id, {name} AS name, score ORDER BY score DESC, id"
         )
-        return self.cypher(query, {"vector": np.asarray(vector, dtype=float).tolist()})
+        return self._frame(query, {"vector": np.asarray(vector, dtype=float).tolist()})
 
     def vector(self, label: str, id_: str) -> FloatArray | None:
         """Return the vector [d] of a node; None if it has none.
@@ -209,7 +200,7 @@ class LadybugStore(GraphStore):
         """
         self._vector_length(label)
         query = f"MATCH (v:{quote(vector_table(label))} {{id: $id}}) RETURN v.embedding AS embedding"
-        found = self.cypher(query, {"id": id_})["embedding"]
+        found = self._frame(query, {"id": id_})["embedding"]
         return None if found.empty else np.asarray(found[0], dtype=np.float32)
 
     def publish(self, recommendations: pa.Table, run: str, vectors: NodeVectors | None = None) -> None:
@@ -270,7 +261,7 @@ class LadybugStore(GraphStore):
         """Return the run and the release that are published: one row or none."""
         if PUBLISHED not in self._read(table_names):
             return pd.DataFrame(columns=["run", "release"])
-        return self.cypher(f"MATCH (now:{PUBLISHED}) RETURN now.run AS run, now.release AS release")
+        return self._frame(f"MATCH (now:{PUBLISHED}) RETURN now.run AS run, now.release AS release")
 
     def _release_number(self) -> int:
         found = self._pointer()
@@ -313,14 +304,29 @@ class LadybugStore(GraphStore):
 
     @contextmanager
     def _transaction(self, empty: bool = False) -> Iterator[ladybug.Connection]:
+        """Run the block in a transaction on a copy of the file, or on an `empty` one, that takes its place."""
+        with self._replaced(empty) as copy, transaction(copy) as connection:
+            yield connection
+
+    @contextmanager
+    def _replaced(self, empty: bool = False) -> Iterator[Path]:
         """Run the block on a copy of the file, or on an `empty` one, that takes its place if all goes well."""
         self._check_writable()
         with self._writing:
-            with replacement(self.path, empty) as (copy, locked), transaction(copy) as connection:
-                yield connection
+            with replacement(self.path, empty) as (copy, locked):
+                yield copy
             self._unlock()
             self._unlock = weakref.finalize(self, os.close, locked)
             self._unused = False
+
+    def _frame(self, query: str, parameters: Mapping[str, Any] | None = None) -> pd.DataFrame:
+        """Return what a statement of kgrec's own gives."""
+
+        def run(connection: ladybug.Connection) -> pa.Table:
+            with execute(connection, query, parameters) as result:
+                return result.get_as_arrow()
+
+        return to_frame(self._read(run))
 
     def _read(self, work: Callable[[ladybug.Connection], T]) -> T:
         """Run work on the graph as it is now, in an engine that was opened for reading only."""

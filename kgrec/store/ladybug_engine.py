@@ -9,11 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from kgrec._util.query_process import Refused, TooManyRows, run
 from kgrec.errors import StoreError
-from kgrec.store.cypher_errors import offset_of, refused, too_long
+from kgrec.store.cypher_errors import offset_of, refused, too_long, too_many
+from kgrec.store.statement import Statement
 
 if TYPE_CHECKING:
     import ladybug
+    import pyarrow as pa
 
 BUFFER_POOL: Final = 2 << 30
 """Bytes; enough to load and read 1M behaviours, where the engine alone would take most of the memory."""
@@ -33,6 +36,11 @@ def literal(text: str) -> str:
     return f"'{escaped}'"
 
 
+def buffer_pool() -> int:
+    """Return the bytes that the engine may keep of a graph in memory."""
+    return min(BUFFER_POOL, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4)
+
+
 def open_file(path: Path, read_only: bool) -> ladybug.Database:
     """Open the file of a graph; without `read_only` it is made if missing, and must be locked.
 
@@ -43,12 +51,11 @@ def open_file(path: Path, read_only: bool) -> ladybug.Database:
 
     if read_only and not (path.is_file() and path.stat().st_size):
         raise StoreError(f"no graph at {path}; load data first: kgrec load LOADER SOURCE --into {path}")
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
         return ladybug.Database(
             path,
             read_only=read_only,
-            buffer_pool_size=min(BUFFER_POOL, memory // 4),
+            buffer_pool_size=buffer_pool(),
             max_num_threads=os.cpu_count() or 1,
         )
     except RuntimeError as error:
@@ -94,26 +101,40 @@ def execute(
         raise _refused(query, str(error)) from error
 
 
-def execute_prepared(
-    connection: ladybug.Connection, query: str, parameters: Mapping[str, Any], time_limit: float
-) -> ladybug.QueryResult:
-    """Run a user's query prepared: one statement only, and every parameter it names must be given.
+def ask(path: Path, statement: Statement, version: tuple[int, ...] = ()) -> pa.Table:
+    """Run a user's statement in a process of its own: one statement only, and every parameter it names must be given.
+
+    Args:
+        path: file of the graph; for a statement that writes it must be locked.
+        statement: with its limits.
+        version: changes when another file has taken the place of this one.
 
     Raises:
-        StoreError: with the engine's message and the query, or that it took longer than `time_limit` seconds.
+        StoreError: with the engine's message and the query, or the limit that it went over.
     """
-    import ladybug
-
-    connection.set_query_timeout(int(time_limit * 1000))
+    text, limits = statement.text, (statement.time_limit, statement.row_limit)
+    request = {
+        "engine": "ladybug",
+        "path": str(path),
+        "version": [str(path), *version],
+        "buffer_pool": buffer_pool(),
+        "text": text,
+        "parameters": statement.packed_parameters(),
+        "write": statement.write,
+        "unsafe": statement.unsafe,
+        "time_limit": limits[0],
+        "row_limit": limits[1],
+    }
     try:
-        prepared = ladybug.PreparedStatement(connection, query, dict(parameters))
-        if not prepared.is_success():
-            raise RuntimeError(prepared.get_error_message())
-        return cast("ladybug.QueryResult", connection.execute(prepared, dict(parameters)))
-    except (RuntimeError, ValueError, TypeError) as error:
+        return run(request, statement.time_limit)
+    except TimeoutError:
+        raise too_long(text, limits[0]) from None
+    except TooManyRows:
+        raise too_many(text, limits[1]) from None
+    except Refused as error:
         if str(error) == "Interrupted.":
-            raise too_long(query, time_limit) from error
-        raise _refused(query, str(error)) from error
+            raise too_long(text, limits[0]) from None
+        raise _refused(text, str(error)) from None
 
 
 def fetch(connection: ladybug.Connection, query: str) -> list[list[Any]]:

@@ -8,11 +8,9 @@ under a new release number, and one small transaction makes that the one that co
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-import pandas as pd
 import pyarrow as pa
 
 from kgrec.errors import StoreError, StoreLocked, WriteCutOff
@@ -21,7 +19,7 @@ from kgrec.snapshot import FloatArray
 from kgrec.store import neo4j_published as published
 from kgrec.store import neo4j_rows as rows
 from kgrec.store import neo4j_vectors
-from kgrec.store.base import ROW_LIMIT, TIME_LIMIT, GraphStore, NodeVectors
+from kgrec.store.base import GraphStore, NodeVectors
 from kgrec.store.cypher_errors import refused, too_many
 from kgrec.store.merge import merge
 from kgrec.store.neo4j_connect import answering
@@ -30,10 +28,13 @@ from kgrec.store.neo4j_lease import state
 from kgrec.store.neo4j_load import COUNT, MARKER, remove, upsert
 from kgrec.store.neo4j_notes import unknown_name
 from kgrec.store.neo4j_rows import quote
+from kgrec.store.results import from_rows
+from kgrec.store.statement import Statement
 from kgrec.tables import GraphTables, check
 
 if TYPE_CHECKING:
     import neo4j
+    import pandas as pd
 
 _ALONE: Final = ("can only be executed in an implicit transaction", "ForbiddenDueToTransactionType")
 """Signs of a statement that needs a transaction of its own."""
@@ -167,36 +168,35 @@ class Neo4jStore(GraphStore):
         query = f"MATCH (n:{quote(label)}) WHERE {key} IS NOT NULL RETURN toString({key}) AS id"
         return pa.array([row["id"] for row in self._database.rows(query)], pa.string())
 
-    def cypher(
-        self,
-        query: str,
-        parameters: Mapping[str, Any] | None = None,
-        *,
-        write: bool = False,
-        time_limit: float = TIME_LIMIT,
-        row_limit: int = ROW_LIMIT,
-    ) -> pd.DataFrame:
-        """Run one Cypher statement; see `GraphStore.cypher`. Without `write` the server refuses to change anything."""
+    def _answer(self, statement: Statement) -> pa.Table:
+        """Run a user's statement; without `write` the server refuses to change anything.
+
+        The server ends it at the time limit; how much memory it may take is a setting of the server.
+
+        Raises:
+            StoreError: it is wrong, does what it may not, or goes over a limit.
+        """
         import neo4j
 
-        values = dict(parameters or {})
-        if write:
+        query, values, row_limit = statement.text, dict(statement.parameters), statement.row_limit
+        if statement.write:
             self._check_writable()
 
         def read(work: neo4j.ManagedTransaction) -> _Found:
             return _fetched(work.run(query, values), row_limit)
 
-        with self._database.session(write) as session, answering(self.uri, query, time_limit):
-            if write:
-                names, found, summary = _written(session, neo4j.Query(query, timeout=time_limit), values, row_limit)
+        with self._database.session(statement.write) as session, answering(self.uri, query, statement.time_limit):
+            limit = statement.time_limit
+            if statement.write:
+                names, found, summary = _written(session, neo4j.Query(query, timeout=limit), values, row_limit)
             else:  # again, where the server says that others wrote while it read
-                names, found, summary = session.execute_read(neo4j.unit_of_work(timeout=time_limit)(read))
+                names, found, summary = session.execute_read(neo4j.unit_of_work(timeout=limit)(read))
         lost = unknown_name(summary, self.schema())
         if lost:
             raise refused(query, lost[0], "neo4j", lost[1])
         if len(found) > row_limit:
             raise too_many(query, row_limit)
-        return _frame(found, names)
+        return from_rows([[_native(value) for value in row] for row in found], names)
 
     def write_vectors(self, label: str, ids: pa.Array, vectors: FloatArray) -> None:
         """Set the vectors of nodes, in indexed nodes `<label>Vector` (id, embedding); replaces earlier ones at once.
@@ -358,18 +358,16 @@ def _fetched(result: neo4j.Result, row_limit: int) -> _Found:
     return names, found, result.consume()
 
 
-def _frame(found: list[list[Any]], names: list[str]) -> pd.DataFrame:
-    frame = pd.DataFrame(found, columns=names)
-    for name in names:
-        if frame[name].dtype == object:
-            frame[name] = frame[name].map(_native)
-    return frame
-
-
 def _native(value: Any) -> Any:
-    """Return what pandas knows: points in time as datetime, nodes and relationships as their properties."""
+    """Return a value of the driver as one of Python: a node or a relationship as its properties, a path as both."""
+    if isinstance(value, list):
+        return [_native(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _native(item) for key, item in value.items()}
     if hasattr(value, "to_native"):
         return value.to_native()
     if hasattr(value, "element_id"):
-        return dict(value)
-    return value
+        return {key: _native(item) for key, item in value.items()}
+    if hasattr(value, "relationships"):
+        return {name: [_native(x) for x in getattr(value, name)] for name in ("nodes", "relationships")}
+    return value.iso_format() if hasattr(value, "iso_format") else value

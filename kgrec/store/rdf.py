@@ -7,29 +7,31 @@ import re
 import shutil
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kgrec._util.query_process import Refused
+from kgrec._util.rdf_values import native
 from kgrec.columns import to_mask
 from kgrec.errors import DataError, StoreError
 from kgrec.rdf import folder, terms
 from kgrec.rdf.decode import decode
 from kgrec.rdf.encode import lines, literals
 from kgrec.rdf.literals import split
-from kgrec.rdf.query import Refused, ask, native
+from kgrec.rdf.query import ask
 from kgrec.rdf.query_text import with_values
 from kgrec.rdf.terms import node_iris, prefixes, term
 from kgrec.rdf.triples import Triples, parse
 from kgrec.schema import PREFIXES, Schema
 from kgrec.snapshot import FloatArray
-from kgrec.store.base import ROW_LIMIT, TIME_LIMIT, GraphStore, NodeVectors, check_known
-from kgrec.store.cypher_errors import offset_of, refused, too_long, too_many
+from kgrec.store.base import GraphStore, NodeVectors, check_known
+from kgrec.store.cypher_errors import offset_of, refused
 from kgrec.store.rdf_remove import copy_without
 from kgrec.store.rdf_rows import (
     declare,
@@ -40,6 +42,7 @@ from kgrec.store.rdf_rows import (
     stored_schema,
     upsert,
 )
+from kgrec.store.statement import Statement
 from kgrec.store.whole import lock
 from kgrec.tables import GraphTables
 
@@ -150,38 +153,25 @@ class RdfStore(GraphStore):
         ids = split(pa.chunked_array([text.decode().split("\n")[1:-1]], pa.string())).column("text")
         return ids.combine_chunks().cast(pa.string())
 
-    def sparql(
-        self,
-        query: str,
-        parameters: Mapping[str, Any] | None = None,
-        *,
-        write: bool = False,
-        time_limit: float = TIME_LIMIT,
-        row_limit: int = ROW_LIMIT,
-    ) -> pd.DataFrame:
-        """Run a SPARQL query, or with `write` an update; see `GraphStore.sparql`.
+    def _answer(self, statement: Statement) -> pa.Table:
+        """Run a user's query in a process of its own; an update, on a copy that then becomes the current version.
 
-        An ASK query answers with the column `answer`, CONSTRUCT and DESCRIBE with `subject`, `predicate`, `object`. A
-        parameter written as `<iri>` is an IRI, every other one a literal.
+        Raises:
+            StoreError: it is wrong, does what it may not, or goes over a limit; the graph is as it was.
         """
         schema = self.declared()
-        written = with_values(query, parameters or {})
-        if write:
-            self._update(query, written, schema)
-            return pd.DataFrame()
+        text = with_values(statement.text, statement.parameters)
+        if statement.write:
+            return self._update(statement, text, schema)
         self._current()
-        assert self._version is not None
+        version = self._version
+        assert version is not None
         try:
-            names, rows = ask(self._version, written, prefixes(schema), time_limit, row_limit + 1)
-        except TimeoutError:
-            raise too_long(query, time_limit) from None
+            return ask(version, statement, text, prefixes(schema))
         except Refused as error:
-            if folder.current(self.path) != self._version:  # a writer has removed the version meanwhile
-                return self.sparql(query, parameters, time_limit=time_limit, row_limit=row_limit)
-            raise _refused(query, str(error)) from None
-        if len(rows) > row_limit:
-            raise too_many(query, row_limit)
-        return pd.DataFrame(rows, columns=names)
+            if folder.current(self.path) != version:  # a writer has removed the version meanwhile
+                return self._answer(statement)
+            raise _refused(statement.text, str(error)) from None
 
     def rdflib(self) -> rdflib.Graph:
         """Return the graph for rdflib, read-only, over the same files."""
@@ -350,19 +340,21 @@ class RdfStore(GraphStore):
         if self._closed:
             raise StoreError(f"{self.uri} is closed; open it again")
 
-    def _update(self, query: str, written: str, schema: Schema) -> None:
+    def _update(self, statement: Statement, text: str, schema: Schema) -> pa.Table:
         """Run an update, unless it leaves something that is no graph of the schema."""
-
-        def work(store: pyoxigraph.Store) -> None:
-            store.update(written, prefixes=prefixes(schema))
-            settle(store, schema)
-
+        self._check_writable()
         try:
-            self._change(work)
-        except (SyntaxError, ValueError) as error:
-            raise _refused(query, str(error)) from None
+            folder.change(
+                self.path,
+                lambda store: settle(store, schema),
+                before=lambda version: ask(version, statement, text, prefixes(schema)),
+            )
+        except Refused as error:
+            raise _refused(statement.text, str(error)) from None
         except DataError as error:
-            raise StoreError(f"the update was undone; after it there would be {error}\nthe update: {query}") from None
+            found = f"the update was undone; after it there would be {error}\nthe update: {statement.text}"
+            raise StoreError(found) from None
+        return pa.table({})
 
     def _vectors_of(self, label: str) -> tuple[pa.Array, FloatArray]:
         """Return keys [n] and vectors [n, d] of a label."""

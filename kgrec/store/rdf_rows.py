@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kgrec._util.rdf_values import native
 from kgrec.errors import StoreError
 from kgrec.rdf import terms
 from kgrec.rdf.decode import decode
@@ -24,7 +25,6 @@ from kgrec.rdf.encode import (
     to_bytes,
 )
 from kgrec.rdf.encode import triples as graph_triples
-from kgrec.rdf.query import native
 from kgrec.rdf.terms import node_iris
 from kgrec.rdf.triples import Triples, parse
 from kgrec.schema import PREFIXES, Schema

@@ -1,0 +1,228 @@
+"""The process that a user's query runs in: it can be stopped whatever the engine does, and takes nothing with it.
+
+It is started by `kgrec._util.query_process`, isolated from the working folder and from PYTHONPATH, and ends with the
+process that started it. Requests and answers are pairs of a JSON object and bytes, each after its length; the bytes of
+an answer are a table in Arrow's stream format. A reading request cannot write to a file: the system refuses it.
+
+It imports no more than an engine and Arrow, as a command waits for it to start.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import resource
+import signal
+import struct
+import sys
+from collections.abc import Callable, Iterator
+from typing import IO, TYPE_CHECKING, Any, Final, cast
+
+from kgrec._util.values import PACKED, packed, table, unpack
+
+if TYPE_CHECKING:
+    import ladybug
+    import pyarrow as pa
+    import pyoxigraph as ox
+
+HEAD: Final = struct.Struct("<QQ")
+"""Lengths of the JSON and of the bytes of a message."""
+
+_PR_SET_PDEATHSIG: Final = 1
+_NOT_IN_ARROW: Final = ("MAP(", "UNION(")
+"""Types of ladybug that Arrow holds as something else."""
+
+
+class _Refused(Exception):
+    """The engine refused a statement; the text is its message."""
+
+
+class _TooMany(Exception):
+    """A statement returns more rows than it may."""
+
+
+def main(parent: int) -> None:
+    """Answer requests until stdin ends, or the process `parent` does."""
+    _die_with(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the parent decides
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _let_write(False)
+    requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    for stream in (0, 1):  # what an engine prints is no answer
+        os.dup2(os.open(os.devnull, os.O_RDWR), stream)
+    import pyarrow as pa
+
+    engines: dict[str, Callable[[dict[str, Any]], pa.Table]] = {"ladybug": Ladybug(), "oxigraph": Oxigraph()}
+    _send(answers, {"ready": True})
+    while request := _received(requests):
+        _let_write(request["write"] or request["unsafe"])
+        try:
+            found = engines[request["engine"]](request)
+            sink = pa.BufferOutputStream()
+            with pa.ipc.new_stream(sink, found.schema) as stream:
+                stream.write_table(found)
+            _send(answers, {}, sink.getvalue())
+        except _TooMany:
+            _send(answers, {"too_many": True})
+        except (_Refused, MemoryError) as error:
+            _send(answers, {"refused": str(error) or "it needs more memory than there is"})
+        finally:
+            _let_write(False)
+
+
+class Ladybug:
+    """Runs statements in ladybug; the graph asked last stays open."""
+
+    def __init__(self) -> None:
+        self._open: ladybug.Database | None = None
+        self._what: Any = None
+
+    def __call__(self, request: dict[str, Any]) -> pa.Table:
+        import ladybug
+
+        try:
+            if request["write"]:
+                with self._database(request, ladybug) as database, ladybug.Connection(database) as connection:
+                    connection.execute("BEGIN TRANSACTION")
+                    found = self._run(connection, request, ladybug)
+                    connection.execute("COMMIT")
+                    connection.execute("CHECKPOINT")
+                return found
+            if self._open is None or self._what != request["version"]:
+                self._open, self._what = None, None
+                self._open, self._what = self._database(request, ladybug), request["version"]
+            with ladybug.Connection(self._open) as connection:
+                return self._run(connection, request, ladybug)
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise _Refused(str(error)) from None
+
+    def _database(self, request: dict[str, Any], engine: Any) -> ladybug.Database:
+        opened: ladybug.Database = engine.Database(
+            request["path"],
+            read_only=not request["write"],
+            buffer_pool_size=request["buffer_pool"],
+            max_num_threads=os.cpu_count() or 1,
+        )
+        return opened
+
+    def _run(self, connection: ladybug.Connection, request: dict[str, Any], ladybug: Any) -> pa.Table:
+        text, parameters = request["text"], unpack(request["parameters"])
+        connection.set_query_timeout(max(1, int(request["time_limit"] * 1000)))
+        prepared = ladybug.PreparedStatement(connection, text, parameters)
+        if not prepared.is_success():
+            raise _Refused(prepared.get_error_message())
+        with cast("ladybug.QueryResult", connection.execute(prepared, parameters)) as result:
+            if result.get_num_tuples() > request["row_limit"]:
+                raise _TooMany
+            return _of_ladybug(result)
+
+
+class Oxigraph:
+    """Runs queries and updates in Oxigraph; the version asked last stays open."""
+
+    def __init__(self) -> None:
+        self._open: ox.Store | None = None
+        self._what = ""
+
+    def __call__(self, request: dict[str, Any]) -> pa.Table:
+        import pyoxigraph as ox
+
+        try:
+            if request["write"]:
+                store = ox.Store(request["path"])
+                store.update(request["text"], prefixes=request["prefixes"])
+                store.flush()
+                return table([], [])
+            if self._open is None or self._what != request["path"]:
+                self._open, self._what = None, ""
+                self._open, self._what = ox.Store.read_only(request["path"]), request["path"]
+            return self._run(request, ox)
+        except (SyntaxError, ValueError, OSError, RuntimeError) as error:
+            raise _Refused(str(error)) from None
+
+    def _run(self, request: dict[str, Any], ox: Any) -> pa.Table:
+        from kgrec._util.rdf_values import native
+
+        assert self._open is not None
+        found: Any = self._open.query(request["text"], prefixes=request["prefixes"])
+        if isinstance(found, ox.QueryBoolean):
+            return table(["answer"], [[bool(found)]])
+        limit = request["row_limit"]
+        if isinstance(found, ox.QueryTriples):
+            names = ["subject", "predicate", "object"]
+            rows = [[native(part) for part in (t.subject, t.predicate, t.object)] for t in _up_to(limit, found)]
+        else:
+            variables = found.variables
+            names = [variable.value for variable in variables]
+            rows = [[native(row[variable]) for variable in variables] for row in _up_to(limit, found)]
+        return table(names, list(zip(*rows, strict=True)) if rows else [()] * len(names))
+
+
+def _up_to(limit: int, rows: Any) -> Iterator[Any]:
+    for number, row in enumerate(rows):
+        if number == limit:
+            raise _TooMany
+        yield row
+
+
+def _of_ladybug(result: ladybug.QueryResult) -> pa.Table:
+    """Return a result of ladybug as a table: whole numbers of 128 bits as 64 bits where they fit."""
+    import pyarrow as pa
+
+    names, types = result.get_column_names(), result.get_column_data_types()
+    if not names:
+        return pa.table({})
+    if "UINT128" in str(types):
+        raise _Refused("ladybug cannot return UINT128; write CAST(… AS INT128)")
+    found = result.get_as_arrow()
+    columns, fields = list(found.columns), list(found.schema)
+    other = [i for i, kind in enumerate(types) if any(word in kind for word in _NOT_IN_ARROW)]
+    wide = [i for i, field in enumerate(fields) if pa.types.is_decimal(field.type) and field.type.scale == 0]
+    if other:
+        result.reset_iterator()
+        rows = cast("list[list[Any]]", result.get_all())
+    for i in other:
+        columns[i], fields[i] = packed([row[i] for row in rows]), pa.field(names[i], pa.string(), metadata=PACKED)
+    for i in wide:
+        columns[i], fields[i] = _whole(columns[i], names[i])
+    return pa.Table.from_arrays(columns, schema=pa.schema(fields))
+
+
+def _whole(column: pa.ChunkedArray, name: str) -> tuple[Any, pa.Field]:
+    import pyarrow as pa
+
+    try:
+        return column.cast(pa.int64()), pa.field(name, pa.int64())
+    except pa.ArrowInvalid:
+        values = [None if value is None else int(value) for value in column.to_pylist()]
+        return packed(values), pa.field(name, pa.string(), metadata=PACKED)
+
+
+def _die_with(parent: int) -> None:
+    """Have the system end this process when the one that started it ends, however that does."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _let_write(allowed: bool) -> None:
+    """Allow this process to write to files, or have the system refuse it."""
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most if allowed else 0, most))
+
+
+def _send(stream: IO[bytes], head: dict[str, Any], body: Any = b"") -> None:
+    text = json.dumps(head).encode()
+    stream.write(HEAD.pack(len(text), len(body)) + text)
+    stream.write(body)
+    stream.flush()
+
+
+def _received(stream: IO[bytes]) -> dict[str, Any] | None:
+    head = stream.read(HEAD.size)
+    if len(head) < HEAD.size:
+        return None
+    request: dict[str, Any] = json.loads(stream.read(HEAD.unpack(head)[0]))
+    return request

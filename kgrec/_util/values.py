@@ -1,0 +1,132 @@
+"""Values of a query, as text that another process reads and as Arrow columns; an integer never becomes a float.
+
+Arrow holds columns of one type. Any other column, and integers beyond 64 bits, are JSON texts, one a value, and say so
+in the metadata of their field.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PACKED: Final = {b"kgrec": b"packed"}
+"""Metadata of a field whose texts are packed values."""
+
+_EXACT: Final = 2**53
+"""Integers up to which float64 has each."""
+
+
+def pack(value: Any) -> Any:
+    """Return a value as what JSON holds: kinds that JSON does not know become an object with the kind's name.
+
+    Raises:
+        TypeError: a value of a type that no query takes or returns.
+    """
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, int | float) and type(value) in (int, float):
+        return value
+    if isinstance(value, list | tuple | set):
+        return [pack(item) for item in value]
+    if isinstance(value, dict):
+        return {"dict": [[pack(key), pack(item)] for key, item in value.items()]}
+    if hasattr(value, "tolist"):  # NumPy's arrays and scalars
+        return pack(value.tolist())
+    if hasattr(value, "to_pydatetime"):  # of pandas, with nanoseconds
+        value = value.to_pydatetime(warn=False)
+    for name, (kind, write, _) in _KINDS.items():
+        if isinstance(value, kind):
+            return {name: write(value)}
+    raise TypeError(
+        f"found a value of type {type(value).__name__}; expected text, a number, a truth value, a time, bytes, "
+        "a list or a dict"
+    )
+
+
+def unpack(value: Any) -> Any:
+    """Return what `pack` was given."""
+    if isinstance(value, list):
+        return [unpack(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    [(name, inner)] = value.items()
+    if name == "dict":
+        return {unpack(key): unpack(item) for key, item in inner}
+    return _KINDS[name][2](inner)
+
+
+def column(values: Sequence[Any]) -> tuple[pa.Array, bool]:
+    """Return values as an Arrow array, and whether it holds packed values."""
+    import pyarrow as pa
+
+    kinds = {type(value) for value in values} - {type(None)}
+    if kinds == {int, float} and all(abs(v) <= _EXACT for v in values if type(v) is int):
+        return pa.array([None if v is None else float(v) for v in values], pa.float64()), False
+    if len(kinds) < 2 and kinds <= {bool, str, int, float, datetime, date, bytes} and _zones(values) < 2:
+        try:
+            return pa.array(values), False
+        except (pa.ArrowException, OverflowError, ValueError):  # beyond 64 bits, or lone surrogates
+            pass
+    return packed(values), True
+
+
+def packed(values: Sequence[Any]) -> pa.Array:
+    """Return values as packed texts."""
+    import pyarrow as pa
+
+    return pa.array([None if value is None else json.dumps(pack(value)) for value in values], pa.string())
+
+
+def table(names: Sequence[str], columns: Sequence[Sequence[Any]]) -> pa.Table:
+    """Return columns of Python values as a table; names may repeat."""
+    import pyarrow as pa
+
+    found = [column(values) for values in columns]
+    fields = [
+        pa.field(name, array.type, metadata=PACKED if is_packed else None)
+        for name, (array, is_packed) in zip(names, found, strict=True)
+    ]
+    return pa.Table.from_arrays([array for array, _ in found], schema=pa.schema(fields))
+
+
+def is_packed(field: pa.Field) -> bool:
+    """Say whether a field's texts are packed values."""
+    return bool((field.metadata or {}).get(b"kgrec") == b"packed")
+
+
+def unpacked(array: pa.ChunkedArray) -> list[Any]:
+    """Return the values of a column of packed texts."""
+    return [None if text is None else unpack(json.loads(text)) for text in array.to_pylist()]
+
+
+def _zones(values: Sequence[Any]) -> int:
+    """Return how many time zones the points in time have, none counting as one."""
+    return len({value.utcoffset() for value in values if isinstance(value, datetime)})
+
+
+_KINDS: Final[dict[str, tuple[type, Any, Any]]] = {
+    "datetime": (datetime, datetime.isoformat, datetime.fromisoformat),
+    "time": (time, time.isoformat, time.fromisoformat),
+    "date": (date, date.isoformat, date.fromisoformat),
+    "bytes": (
+        (bytes, bytearray, memoryview),  # type: ignore[dict-item]
+        lambda value: base64.b64encode(value).decode(),
+        base64.b64decode,
+    ),
+    "decimal": (Decimal, str, Decimal),
+    "uuid": (UUID, str, UUID),
+    "microseconds": (
+        timedelta,
+        lambda value: value // timedelta(microseconds=1),
+        lambda number: timedelta(microseconds=number),
+    ),
+}
+"""Name → (type, how a value is written, how it is read)."""
