@@ -17,7 +17,7 @@ from kgrec._util.notices import notices, to_stderr
 from kgrec.cli_jobs import jobs_app
 from kgrec.cli_options import Graph, Json, K, Params, RowLimit, RunName, Runs, SchemaFile, ServedRun, TimeLimit
 from kgrec.config import Config
-from kgrec.errors import KgrecError, UsageError, exit_code
+from kgrec.errors import KgrecError, RunError, UsageError, exit_code
 from kgrec.show import show, show_facts, show_text
 
 app = typer.Typer(
@@ -323,14 +323,19 @@ def explain(
 
 @runs_app.command("list")
 def runs_list(graph: Graph, runs: Runs = None, as_json: Json = False) -> None:
-    """List the runs of a graph, oldest first."""
+    """List the runs of a graph, oldest first; fails if one cannot be read."""
     from kgrec.jobs import runs_folder
     from kgrec.run_tables import runs_table
+    from kgrec.runs import unreadable_runs
 
-    table = runs_table(runs_folder(graph, runs))
-    if table.empty and not as_json:
-        return show_text(f"no run in {runs_folder(graph, runs)}; train one: kgrec train {graph}")
-    show(table, as_json)
+    root = runs_folder(graph, runs)
+    table, unreadable = runs_table(root), unreadable_runs(root)
+    if not table.empty or as_json:
+        show(table, as_json)
+    elif not unreadable:
+        return show_text(f"no run in {root}; train one: kgrec train {graph}")
+    if unreadable:
+        raise RunError("\n".join(map(str, unreadable.values())))
 
 
 @runs_app.command("show")

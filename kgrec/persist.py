@@ -8,17 +8,21 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import pandas as pd
 import pyarrow as pa
 
 from kgrec.alone import alone, vectors_alone
 from kgrec.config import Config
-from kgrec.errors import RunError
 from kgrec.hybrid import Blend
 from kgrec.model import HybridModel
+from kgrec.publish import checked_vectors
+from kgrec.run_contents import check_ends
+from kgrec.run_files import using
 from kgrec.runs import Run, read_run, write_run
 from kgrec.schema import Schema
 from kgrec.signals import signal_kinds
 from kgrec.signals.base import Signal, Signals
+from kgrec.signals.layout import check_arrays
 from kgrec.snapshot import Edges, GraphSnapshot, Vectors
 from kgrec.standins import Standins
 from kgrec.text.encoder import TextEncoder
@@ -103,11 +107,8 @@ def load_model(folder: str | Path, encoder: TextEncoder | None = None) -> tuple[
         UsageError: the run orders lists once more, and the text model for that is not here.
     """
     run = read_run(folder)
-    try:
-        config = Config.checked(dict(run.info["config"]))
-        trained = _restore(run)
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{run.folder} is damaged ({error!r}); train again, or restore the folder") from error
+    config = Config.checked(dict(run.info["config"]))
+    trained = _restore(run)
     second = _second(run, config, trained.model.train, encoder)
     return replace(trained, model=replace(trained.model, second=second)), config
 
@@ -124,7 +125,7 @@ def load_tuned(run: Run) -> Tuned | None:
 
 def _restore(run: Run) -> Trained:
     train = _snapshot(run)
-    vectors = run.arrays("vectors")
+    vectors = checked_vectors(run, {label: table.num_rows for label, table in train.nodes.items()})
     settings = run.info["settings"]
     signals = _signals(run, "signal", settings, train, vectors)
     newcomers = _signals(run, "newcomers", run.info.get("newcomers", {}), train, vectors)
@@ -139,6 +140,10 @@ def _restore(run: Run) -> Trained:
         for i, (domain, names) in enumerate(run.info.get("alone", {}).items())
     }
     blends = {domain: Blend.from_dict(values) for domain, values in run.info["blends"].items()}
+    with using(run.folder / "run.json"):
+        for domain, blend in blends.items():
+            if blend.signals != tuple(signals):
+                raise ValueError(f"blends.{domain} has signals in another order than {', '.join(signals)}")
     model = HybridModel(train, signals, blends, frozenset(run.info["came_later"]), Standins(only, newcomers))
     return Trained(model, vectors, run.choices, run.info["seconds"], load_tuned(run))
 
@@ -162,19 +167,47 @@ def _signals(
     """Read signals, name → settings, that learnt from `train`; their arrays are called `prefix`-NAME."""
     found = {}
     for kind in signal_kinds(list(settings)):
-        restored = kind(kind.Settings.model_validate(settings[kind.name]))
-        found[kind.name] = restored.restore(train, vectors, run.arrays(f"{prefix}-{kind.name}"))
+        with using(run.folder / "run.json"):
+            signal = kind(kind.Settings.model_validate(settings[kind.name]))
+        name = f"{prefix}-{kind.name}"
+        arrays = run.arrays(name)
+        with using(run.folder / "arrays" / f"{name}.safetensors"):
+            check_arrays(arrays, signal.layouts(train, vectors))
+            found[kind.name] = signal.restore(train, vectors, arrays)
     return found
 
 
 def _snapshot(run: Run) -> GraphSnapshot:
     nodes = {label: run.table(f"nodes-{label}") for label in run.info["labels"]}
-    edges = {}
+    rows, edges = {label: table.num_rows for label, table in nodes.items()}, {}
     for i, (source, type_, target) in enumerate(run.info["edge_types"]):
         table = run.table(f"edges-{i}")
-        src, dst = (table.column(end).to_numpy() for end in ("src", "dst"))
-        edges[source, type_, target] = Edges(src, dst, table.drop_columns(["src", "dst"]))
-    return GraphSnapshot(Schema.from_dict(run.info["schema"]), nodes, edges)
+        ends = {end: table.column(end).to_numpy() for end in ("src", "dst")}
+        with using(run.folder / "tables" / f"edges-{i}.parquet"):
+            check_ends((source, type_, target), ends, rows)
+        edges[source, type_, target] = Edges(ends["src"], ends["dst"], table.drop_columns(["src", "dst"]))
+    train = GraphSnapshot(Schema.from_dict(run.info["schema"]), nodes, edges)
+    with using(run.folder / "run.json"):
+        _check_snapshot(run, train)
+    return train
+
+
+def _check_snapshot(run: Run, train: GraphSnapshot) -> None:
+    """See that the tables of a run fit together, and that run.json is of them."""
+    for role, ids in (("user", train.users.ids), ("item", train.items.ids)):
+        if not len(ids) or not pd.Index(ids).is_unique:
+            raise ValueError(f"the tables hold no {role}, or two with one id; expected some, each once")
+    if not len(train.behaviours):
+        raise ValueError("the tables hold no behaviour; expected some")
+    domains = set(train.item_domains)
+    if missing := domains - run.info["blends"].keys():
+        raise ValueError(f"blends lack {', '.join(sorted(missing))}, of which there are items")
+    if strange := run.info.get("alone", {}).keys() - domains:
+        raise ValueError(f"alone has {', '.join(sorted(strange))}, of which there are no items")
+    if strange := set(run.info["came_later"]) - set(train.items.ids):
+        raise ValueError(f"came_later has {', '.join(sorted(strange)[:3])}; expected ids of items")
+    if train.digest != run.info["digests"]["train"]:
+        raise ValueError("the tables are not those that digests.train was made of")
 
 
 def _edge_table(edges: Edges) -> pa.Table:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,18 +13,14 @@ import pyarrow.compute as pc
 
 from kgrec.errors import RunError
 from kgrec.history import How, note, settle
+from kgrec.run_contents import LISTS
+from kgrec.run_files import using
 from kgrec.runs import Run
 from kgrec.same import as_one
 from kgrec.schema import Schema
-from kgrec.snapshot import GraphSnapshot
+from kgrec.signals.layout import check_rows
+from kgrec.snapshot import GraphSnapshot, Vectors
 from kgrec.store.base import GraphStore, NodeVectors
-
-_ID, _NUMBER = pa.large_string(), pa.float32()
-LISTS: Final = pa.schema(
-    [("user_id", _ID), ("item_id", _ID), ("score", _NUMBER), ("rank", pa.int64())]
-    + [(group, _NUMBER) for group in ("graph", "cf", "content")]
-)
-"""Columns and types of the lists that a run keeps, also where there is nothing to recommend."""
 
 
 def publish(store: GraphStore, root: Path, run: Run, k: int, how: How) -> dict[str, Any]:
@@ -73,10 +70,32 @@ def new_to_users(listed: pa.Table, graph: GraphSnapshot) -> pa.Table:
 def vectors_of(run: Run) -> NodeVectors:
     """Return the text vectors of a run with the keys of their nodes."""
     schema = Schema.from_dict(run.info["schema"])
+    nodes = {label: run.table(f"nodes-{label}") for label in run.info["labels"]}
     return {
-        label: (run.table(f"nodes-{label}").column(schema.nodes[label].key).combine_chunks(), vectors)
-        for label, vectors in run.arrays("vectors").items()
+        label: (nodes[label].column(schema.nodes[label].key).combine_chunks(), vectors)
+        for label, vectors in checked_vectors(run, {x: table.num_rows for x, table in nodes.items()}).items()
     }
+
+
+def checked_vectors(run: Run, rows: Mapping[str, int]) -> Vectors:
+    """Return the text vectors of a run: label → float32 [nodes of the label, d].
+
+    Args:
+        run: the run.
+        rows: label → number of nodes.
+
+    Raises:
+        RunError: they are missing or damaged, or are not of these nodes.
+    """
+    vectors = run.arrays("vectors")
+    with using(run.folder / "arrays" / "vectors.safetensors"):
+        if unknown := vectors.keys() - rows.keys():
+            raise ValueError(f"vectors of {', '.join(sorted(unknown))}; expected labels among {', '.join(rows)}")
+        for label, found in vectors.items():
+            check_rows(label, found, rows[label])
+        if len({found.shape[1] for found in vectors.values()}) > 1:
+            raise ValueError("vectors of several lengths; expected one")
+    return vectors
 
 
 def check_complete(run: Run) -> None:

@@ -31,14 +31,18 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from kgrec._util.files import A_DAY, MARKER, checksum, locked, strange_target, work_folder
 from kgrec._util.files import remove_leftovers as remove_work_folders
 from kgrec.errors import RunError
+from kgrec.run_contents import Facts, RunInfo, check_choices, check_table
+from kgrec.run_files import damaged, read_arrays, read_object, read_table, shown, size_of, unreadable, using
 from kgrec.store import check_uri
 
 FORMAT: Final = 2
+_NAME: Final = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
+"""Names that `new_name` gives."""
 _OWN: Final = frozenset({"run.json", "choices.json", "tables", "arrays"})
 """What is in a run folder."""
 
@@ -67,39 +71,37 @@ class Run:
         Raises:
             RunError: it is missing or damaged.
         """
-        path = self._whole("choices.json")
-        try:
-            return dict(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
-            raise RunError(f"{path} cannot be read ({error}); train again, or restore the folder") from error
+        self._check_whole("choices.json")
+        found = read_object(self.folder, "choices.json")
+        with using(self.folder / "choices.json"):
+            check_choices(found, self.info)
+        return found
 
     def table(self, name: str) -> pa.Table:
         """Return a table of the run.
 
         Raises:
-            RunError: it is missing or damaged.
+            RunError: it is missing or damaged, or is not what run.json says.
         """
-        path = self._whole(f"tables/{name}.parquet")
-        try:
-            return pq.read_table(path)
-        except (OSError, pa.ArrowException) as error:
-            raise RunError(f"{path} cannot be read ({error}); train again, or restore the folder") from error
+        self._check_whole(f"tables/{name}.parquet")
+        table = read_table(self.folder, f"tables/{name}.parquet")
+        if "schema" in self.info:
+            with using(self.folder / "tables" / f"{name}.parquet"):
+                check_table(name, table, self.info, lambda label: self.table(f"nodes-{label}"))
+        return table
 
     def has_table(self, name: str) -> bool:
         """Say whether there is a table of a name."""
         return (self.folder / "tables" / f"{name}.parquet").is_file()
 
     def arrays(self, name: str) -> dict[str, npt.NDArray[Any]]:
-        """Return named arrays of the run.
+        """Return named arrays of the run; all numbers are finite.
 
         Raises:
             RunError: they are missing or damaged.
         """
-        path = self._whole(f"arrays/{name}.safetensors")
-        try:
-            return dict(load_file(path))
-        except Exception as error:  # safetensors raises errors of its own that derive from Exception only
-            raise RunError(f"{path} cannot be read ({error}); train again, or restore the folder") from error
+        self._check_whole(f"arrays/{name}.safetensors")
+        return read_arrays(self.folder, f"arrays/{name}.safetensors")
 
     @property
     def number(self) -> int:
@@ -107,19 +109,16 @@ class Run:
         number = self.info.get("number")
         return number if isinstance(number, int) else 0
 
-    def _whole(self, name: str) -> Path:
-        """Return the path of a file of the run, once its content is known to be what was written."""
-        path, written = self.folder / name, self.info.get("files")
-        known = written.get(name) if isinstance(written, dict) else None
+    def _check_whole(self, name: str) -> None:
+        """See that the content of a file of the run is what was written, where run.json says what that was."""
+        size_of(self.folder, name)
+        path, known = self.folder / name, self.info.get("files", {}).get(name)
         try:
-            damaged = known is not None and checksum(path) != known
+            is_other = known is not None and checksum(path) != known
         except OSError as error:
-            raise RunError(f"{path} cannot be read ({error}); train again, or restore the folder") from error
-        if damaged:
-            raise RunError(
-                f"{path} cannot be read (its content is not what was written); train again, or restore the folder"
-            )
-        return path
+            raise unreadable(path, error.strerror) from error
+        if is_other:
+            raise unreadable(path, "its content is not what was written")
 
 
 def new_name() -> str:
@@ -197,49 +196,65 @@ def read_run(folder: str | Path) -> Run:
     """
     folder = Path(folder)
     path = folder / "run.json"
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise RunError(f"{folder} is not a run: no run.json; expected a folder that `kgrec train` wrote")
-    try:
-        info = json.loads(path.read_text(encoding="utf-8"))
-        version = int(info["format"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path} is damaged ({error}); train again, or restore the folder") from error
+    info = read_object(folder, "run.json")
+    version = info.get("format")
+    if not isinstance(version, int):
+        raise damaged(path, f"format: found {shown(version)}; expected {FORMAT}")
     if version > FORMAT:
         raise RunError(f"{folder} has format {version}, this kgrec reads {FORMAT}; update kgrec")
     if version < FORMAT:
         raise RunError(f"{folder} has format {version}, this kgrec reads {FORMAT}; train again: kgrec train GRAPH")
-    return Run(folder, info)
+    with using(path):
+        RunInfo.model_validate(info)
+    return Run(folder, Facts(path, info))
 
 
 def list_runs(root: str | Path) -> list[Run]:
     """Return the runs below a folder, oldest first; what is not a readable run is passed over."""
-    folders = sorted(path.parent for path in Path(root).glob("*/run.json") if not path.parent.name.startswith("."))
-    runs = []
-    for folder in folders:
-        try:
-            runs.append(read_run(folder))
-        except RunError:
-            continue
-    return sorted(runs, key=lambda run: (run.number, str(run.info.get("created"))))
+    return _read_all(root)[0]
+
+
+def unreadable_runs(root: str | Path) -> dict[str, RunError]:
+    """Return why runs below a folder cannot be read: name → error."""
+    return _read_all(root)[1]
 
 
 def find_run(root: str | Path, name: str | None = None) -> Run:
     """Return a run by name, or the newest.
 
     Raises:
-        RunError: there is none, or none of that name.
+        RunError: there is none, none of that name, or one that cannot be read may be the newest.
     """
-    if name is not None and (Path(name) / "run.json").is_file():
+    if name is not None and os.path.lexists(Path(name) / "run.json"):
         return read_run(name)
     if name is not None:
-        if not (Path(root) / name / "run.json").is_file():
+        if not (Path(root) / name).is_dir():
             known = ", ".join(run.name for run in list_runs(root)) or "none"
             raise RunError(f"no run {name!r} in {root}; there are: {known}")
         return read_run(Path(root) / name)
-    runs = list_runs(root)
+    runs, faulty = _read_all(root)
+    last = runs[-1].name if runs else ""
+    for damaged_one, error in faulty.items():
+        if not runs or (_NAME.fullmatch(damaged_one) and damaged_one > last):
+            raise RunError(f"{error}. It may be the newest run: name another one, or remove {Path(root) / damaged_one}")
     if not runs:
         raise RunError(f"no run in {root}; train one first: kgrec train GRAPH")
     return runs[-1]
+
+
+def _read_all(root: str | Path) -> tuple[list[Run], dict[str, RunError]]:
+    """Return the runs below a folder, oldest first, and name → error of those that cannot be read."""
+    runs, faulty = [], {}
+    for folder in sorted(Path(root).glob("*/")):
+        is_run = _NAME.fullmatch(folder.name) or os.path.lexists(folder / "run.json")
+        if is_run and not folder.name.startswith("."):
+            try:
+                runs.append(read_run(folder))
+            except RunError as error:
+                faulty[folder.name] = error
+    return sorted(runs, key=lambda run: (run.number, str(run.info.get("created")))), faulty
 
 
 def remove_run(folder: Path) -> None:

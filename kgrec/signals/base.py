@@ -14,6 +14,7 @@ from kgrec.growth import Growth
 from kgrec.progress import say
 from kgrec.schema import NodeLabel
 from kgrec.signals.history import behaviours_differ, has_times
+from kgrec.signals.layout import Layout
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 
 Group = Literal["graph", "cf", "content"]
@@ -138,9 +139,20 @@ class Signal(ABC):
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Return what was learnt, as named arrays."""
 
+    def layouts(self, train: GraphSnapshot, vectors: Vectors) -> tuple[Layout, ...]:
+        """Return what the arrays of `state` must be; several layouts, of different names, where there is a choice.
+
+        What a run folder holds is compared with it before `restore`; without any layout it is not.
+        """
+        return ()
+
     @abstractmethod
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
-        """Take back what `state` returned; scores are equal afterwards."""
+        """Take back what `state` returned; scores are equal afterwards.
+
+        Raises:
+            ValueError: arrays of the right layout contradict each other or the graph.
+        """
 
     @abstractmethod
     def fold_in(self, growth: Growth) -> Self:

@@ -18,10 +18,20 @@ def to_arrays(matrix: sp.csr_matrix) -> dict[str, npt.NDArray[Any]]:
     return {"data": matrix.data, "indices": matrix.indices, "indptr": matrix.indptr, "shape": shape}
 
 
-def from_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> sp.csr_matrix:
-    """Take back what `to_arrays` returned."""
-    rows, columns = arrays["shape"].tolist()
-    return sp.csr_matrix((arrays["data"], arrays["indices"], arrays["indptr"]), shape=(rows, columns))
+def from_arrays(arrays: Mapping[str, npt.NDArray[Any]], columns: int) -> sp.csr_matrix:
+    """Take back what `to_arrays` returned of a matrix with so many columns.
+
+    Raises:
+        ValueError: it has another number of columns, or an entry lies outside.
+    """
+    shape, indptr, indices = arrays["shape"].tolist(), arrays["indptr"], arrays["indices"]
+    if shape != [len(indptr) - 1, columns]:
+        raise ValueError(f"'shape' is {shape}; expected {[len(indptr) - 1, columns]}")
+    if indptr[0] != 0 or indptr[-1] != len(indices) or (np.diff(indptr) < 0).any():
+        raise ValueError(f"'indptr' does not rise from 0 to {len(indices)}, the number of entries")
+    if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < columns:
+        raise ValueError(f"'indices' has {indices.min()} to {indices.max()}; expected 0 to {columns - 1}")
+    return sp.csr_matrix((arrays["data"], indices, indptr), shape=(len(indptr) - 1, columns))
 
 
 def largest_of_columns(matrix: sp.csc_matrix, by: FloatArray, k: int) -> sp.csc_matrix:

@@ -13,6 +13,7 @@ from pydantic import Field
 from kgrec.growth import Growth, moved
 from kgrec.signals.at_home import items_by_domain, newcomers
 from kgrec.signals.base import Grid, Group, Ladder, Signal, SignalSettings
+from kgrec.signals.layout import Array, Layout
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 
 MAX_USERS: Final = 512
@@ -75,6 +76,11 @@ class Bridge(Signal):
         float32 [n_items, dim], [n_items, dim], [n_items].
         """
         return dict(self._learnt)
+
+    def layouts(self, train: GraphSnapshot, vectors: Vectors) -> tuple[Layout, ...]:
+        """Return what the arrays of `state` must be."""
+        of_items = Array((train.n_items, self.settings.dim))
+        return ({"source": of_items, "target": of_items, "bias": Array((train.n_items,))},)
 
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Take back what `state` returned."""

@@ -14,6 +14,7 @@ from kgrec.growth import Growth, moved
 from kgrec.signals.base import Grid, Group, Ladder, Recent, Signal, SignalSettings, WeightInfluence
 from kgrec.signals.cf.ridge import fits_dense, ridge_seconds, ridge_weights
 from kgrec.signals.history import history
+from kgrec.signals.layout import Array, Layout, csr
 from kgrec.signals.sparse import from_arrays, to_arrays
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 
@@ -89,9 +90,13 @@ class EASE(Signal):
         """Return the item-to-item weights, float32 [n_items, n_items], or the arrays of a CSR matrix of them."""
         return {"weights": self._weights} if isinstance(self._weights, np.ndarray) else to_arrays(self._weights)
 
+    def layouts(self, train: GraphSnapshot, vectors: Vectors) -> tuple[Layout, ...]:
+        """Return what the arrays of `state` must be."""
+        return {"weights": Array((train.n_items, train.n_items))}, csr(train.n_items)
+
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Take back what `state` returned."""
-        return self._take(train, state["weights"] if "weights" in state else from_arrays(state))
+        return self._take(train, state["weights"] if "weights" in state else from_arrays(state, train.n_items))
 
     def fold_in(self, growth: Growth) -> Self:
         """Place what was learnt in a graph that has grown; see `Signal`."""

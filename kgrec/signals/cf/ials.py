@@ -17,6 +17,7 @@ from kgrec.growth import Growth, moved
 from kgrec.signals.at_home import at_home, items_by_domain
 from kgrec.signals.base import Elsewhere, Grid, Group, Ladder, Recent, Signal, SignalSettings, WeightInfluence
 from kgrec.signals.history import has_times, history, mean_count, strengths
+from kgrec.signals.layout import Array, Layout
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 
 
@@ -84,6 +85,11 @@ class IALS(Signal):
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Return the vectors of users and items."""
         return {"users": self._learnt, "items": self._items}
+
+    def layouts(self, train: GraphSnapshot, vectors: Vectors) -> tuple[Layout, ...]:
+        """Return what the arrays of `state` must be."""
+        d = self.settings.factors
+        return ({"users": Array((train.n_users, d)), "items": Array((train.n_items, d))},)
 
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Take back what `state` returned."""

@@ -13,6 +13,7 @@ from pydantic import Field
 from kgrec.growth import Growth
 from kgrec.signals.base import Grid, Group, Ladder, Recent, Signal, SignalSettings, WeightInfluence
 from kgrec.signals.history import history, strengths
+from kgrec.signals.layout import Layout, csr
 from kgrec.signals.sparse import columns_of, from_arrays, largest_of_columns, to_arrays
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 
@@ -72,9 +73,13 @@ class Neighbours(Signal):
         """Return the similarities as the arrays of a CSR matrix [n_items, n_items]."""
         return to_arrays(self._similarity)
 
+    def layouts(self, train: GraphSnapshot, vectors: Vectors) -> tuple[Layout, ...]:
+        """Return what the arrays of `state` must be."""
+        return (csr(train.n_items),)
+
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Take back what `state` returned."""
-        return self._take(train, from_arrays(state))
+        return self._take(train, from_arrays(state, train.n_items))
 
     def fold_in(self, growth: Growth) -> Self:
         """Place what was learnt in a graph that has grown; see `Signal`."""

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from kgrec.growth import Growth
 from kgrec.signals.base import Grid, Group, Signal, SignalSettings
+from kgrec.signals.layout import Array, Layout
 from kgrec.snapshot import Behaviours, FloatArray, GraphSnapshot, IntArray, Vectors
 
 
@@ -46,6 +47,10 @@ class Popularity(Signal):
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Return the scores of the items."""
         return {"item_scores": self._item_scores}
+
+    def layouts(self, train: GraphSnapshot, vectors: Vectors) -> tuple[Layout, ...]:
+        """Return what the arrays of `state` must be."""
+        return ({"item_scores": Array((train.n_items,))},)
 
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Take back what `state` returned."""

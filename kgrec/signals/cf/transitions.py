@@ -15,6 +15,7 @@ from pydantic import Field
 from kgrec.growth import Growth
 from kgrec.signals.base import Grid, Group, Ladder, Recent, Signal, SignalSettings
 from kgrec.signals.history import has_times, history, sequences
+from kgrec.signals.layout import Layout, csr
 from kgrec.signals.sparse import from_arrays, largest_of_columns, to_arrays
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 
@@ -82,9 +83,13 @@ class Transitions(Signal):
         """Return the links as the arrays of a CSR matrix [n_items, n_items]."""
         return to_arrays(self._links)
 
+    def layouts(self, train: GraphSnapshot, vectors: Vectors) -> tuple[Layout, ...]:
+        """Return what the arrays of `state` must be."""
+        return (csr(train.n_items),)
+
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Take back what `state` returned."""
-        return self._take(train, from_arrays(state))
+        return self._take(train, from_arrays(state, train.n_items))
 
     def fold_in(self, growth: Growth) -> Self:
         """Place what was learnt in a graph that has grown; see `Signal`."""

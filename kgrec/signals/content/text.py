@@ -15,6 +15,7 @@ from kgrec.growth import Growth
 from kgrec.signals.at_home import items_by_domain, scores_at_home
 from kgrec.signals.base import Elsewhere, Grid, Group, Ladder, Recent, Signal, SignalSettings
 from kgrec.signals.history import history, row_means
+from kgrec.signals.layout import Array, Layout
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 
 
@@ -91,6 +92,12 @@ class Text(Signal):
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Return the means of the vectors of items, users and their neighbours, and what whitens, float32 [d, d]."""
         return dict(self._learnt)
+
+    def layouts(self, train: GraphSnapshot, vectors: Vectors) -> tuple[Layout, ...]:
+        """Return what the arrays of `state` must be."""
+        d = max((vectors[x].shape[1] for x in train.schema.roles.items if x in vectors), default=0)
+        means = dict.fromkeys(("item_mean", "user_mean", "neighbour_mean"), Array((d,)))
+        return ({**means, "whiten": Array((d, d))},)
 
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Take back what `state` returned."""

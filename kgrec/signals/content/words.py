@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from kgrec.growth import Growth
 from kgrec.signals.base import Grid, Group, Ladder, Recent, Signal, SignalSettings
 from kgrec.signals.history import history, row_means
+from kgrec.signals.layout import Array, Layout, csr
 from kgrec.signals.sparse import from_arrays, to_arrays
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 from kgrec.text.describe import describe
@@ -71,10 +72,17 @@ class Words(Signal):
         lines = np.frombuffer("\n".join(self._words).encode(), dtype=np.uint8)
         return {**to_arrays(self._texts), "words": lines, "rarity": self._rarity}
 
+    def layouts(self, train: GraphSnapshot, vectors: Vectors) -> tuple[Layout, ...]:
+        """Return what the arrays of `state` must be."""
+        texts = {"words": Array(("bytes",), ("uint8",)), "rarity": Array(("words",))}
+        return ({**csr(train.n_items), **texts},)
+
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Take back what `state` returned."""
         self._words, self._rarity = state["words"].tobytes().decode().split(), state["rarity"]
-        return self._take(train, from_arrays(state))
+        if len(self._words) != len(self._rarity) or len(set(self._words)) < len(self._words):
+            raise ValueError(f"'words' holds {len(self._words)} words; expected {len(self._rarity)} that differ")
+        return self._take(train, from_arrays(state, len(self._words)))
 
     def fold_in(self, growth: Growth) -> Self:
         """Place what was learnt in a graph that has grown; see `Signal`."""

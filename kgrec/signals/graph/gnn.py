@@ -17,6 +17,7 @@ from kgrec.signals.base import Elsewhere, Grid, Group, Ladder, Recent, Signal, S
 from kgrec.signals.graph.adjacency import Adjacency, propagated
 from kgrec.signals.graph.memory import MAX_LOGITS, given_memory, whole_graph_bytes
 from kgrec.signals.history import has_times, history
+from kgrec.signals.layout import Array, Layout
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 
 SUBGRAPHS_SLOWER: Final = 4
@@ -131,6 +132,12 @@ class GNN(Signal):
         `node_vectors` and `first`: float32 [n_nodes, members · dim], `text_mean` [t], `text_axes` [t, members · dim].
         """
         return {"node_vectors": self.node_vectors, **self._learnt}
+
+    def layouts(self, train: GraphSnapshot, vectors: Vectors) -> tuple[Layout, ...]:
+        """Return what the arrays of `state` must be."""
+        d = self.settings.dim * self.settings.members
+        of_nodes, of_text = Array((train.n_nodes, d)), {"text_mean": Array(("text",)), "text_axes": Array(("text", d))}
+        return ({"node_vectors": of_nodes, "first": of_nodes, **of_text},)
 
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Take back what `state` returned."""

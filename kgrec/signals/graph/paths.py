@@ -17,6 +17,7 @@ from kgrec.signals.graph.path_weights import from_histories, from_popularity, fr
 from kgrec.signals.graph.telling import telling
 from kgrec.signals.graph.typed_paths import Side, TypedPath, typed_paths
 from kgrec.signals.history import history, row_means
+from kgrec.signals.layout import Array, Layout
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 
 AT_ONCE: Final = 64
@@ -122,9 +123,16 @@ class Paths(Signal):
         """Return the weights; the paths follow from the graph."""
         return {"weights": self.weights}
 
+    def layouts(self, train: GraphSnapshot, vectors: Vectors) -> tuple[Layout, ...]:
+        """Return what the arrays of `state` must be."""
+        return ({"weights": Array(("paths",))},)
+
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Take back what `state` returned."""
-        return self._take(train, typed_paths(train, self.settings.rarity, pairs=self.settings.pairs), state["weights"])
+        paths = typed_paths(train, self.settings.rarity, pairs=self.settings.pairs)
+        if len(state["weights"]) != len(paths) + 1 or (state["weights"] < 0).any():
+            raise ValueError(f"'weights' is {state['weights'].shape}, or below 0; expected {len(paths) + 1} from 0 on")
+        return self._take(train, paths, state["weights"])
 
     def fold_in(self, growth: Growth) -> Self:
         """Place what was learnt in a graph that has grown; see `Signal`."""

@@ -13,6 +13,7 @@ from pydantic import Field
 from kgrec.growth import Growth, moved
 from kgrec.signals.base import Grid, Group, Ladder, Recent, Signal, SignalSettings
 from kgrec.signals.history import history
+from kgrec.signals.layout import Array, Layout, csr
 from kgrec.signals.sparse import from_arrays, largest_of_columns, to_arrays
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 
@@ -76,9 +77,13 @@ class Spectral(Signal):
         """Return the links as the arrays of a CSR matrix [n_items, n_items], and directions, float32 [k, n_items]."""
         return {**to_arrays(self._links), "directions": self._directions}
 
+    def layouts(self, train: GraphSnapshot, vectors: Vectors) -> tuple[Layout, ...]:
+        """Return what the arrays of `state` must be."""
+        return ({**csr(train.n_items), "directions": Array(("directions", train.n_items))},)
+
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Take back what `state` returned."""
-        return self._take(train, from_arrays(state), state["directions"])
+        return self._take(train, from_arrays(state, train.n_items), state["directions"])
 
     def fold_in(self, growth: Growth) -> Self:
         """Place what was learnt in a graph that has grown; see `Signal`."""

@@ -1,0 +1,432 @@
+"""What a run folder holds: the keys and types of its JSON, the columns of its tables, and how they fit together.
+
+Everything is checked before it is used, so that a run that was tampered with, or a run from a stranger, is one
+`RunError` that names the file. What a signal's arrays must be, the signal says: `Signal.layouts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, model_validator
+
+from kgrec.columns import ARROW_TYPES
+from kgrec.config import Config, SignalName, TuneMethod
+from kgrec.errors import KgrecError
+from kgrec.run_files import LARGEST, shown, using
+from kgrec.schema import EdgeType, Schema
+
+_ID, _NUMBER = pa.large_string(), pa.float32()
+LISTS: Final = pa.schema(
+    [("user_id", _ID), ("item_id", _ID), ("score", _NUMBER), ("rank", pa.int64())]
+    + [(group, _NUMBER) for group in ("graph", "cf", "content")]
+)
+"""Columns and types of the lists that a run keeps, also where there is nothing to recommend."""
+
+
+class Facts(dict[str, Any]):
+    """The object in run.json; a key that a command needs and that is not there is a `RunError`."""
+
+    def __init__(self, path: Path, content: Mapping[str, Any]) -> None:
+        super().__init__(content)
+        self.path = path
+
+    def __missing__(self, key: str) -> Any:
+        with using(self.path):
+            raise ValueError(f"{key} is missing")
+
+
+def _as_config(values: dict[str, Any]) -> dict[str, Any]:
+    Config.checked(values)
+    return values
+
+
+def _as_schema(values: dict[str, Any]) -> dict[str, Any]:
+    try:
+        Schema.from_dict(values)
+    except KgrecError as error:
+        raise ValueError(" ".join(str(error).split())) from None
+    return values
+
+
+Text = Annotated[str, Strict()]
+Count = Annotated[int, Strict(), Field(ge=0, le=2**53)]
+Number = Annotated[float, Strict(), Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
+MaybeNaN = Annotated[float, Strict()]
+"""NaN stands for what could not be measured."""
+Numbers = dict[Text, Number]
+Gain = tuple[Number, Number, Number]
+"""A difference and the two ends of its interval."""
+Signals = dict[SignalName, dict[Text, Any]]
+"""Signal → its settings."""
+
+
+class _Object(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+
+class _Digests(_Object):
+    train: Text
+    schema_: Text = Field(alias="schema")
+
+
+class _Scale(_Object):
+    model_config = ConfigDict(extra="forbid")
+
+    mean: Number
+    deviation: Annotated[Number, Field(gt=0)]
+
+
+class _Report(_Object):
+    kind: Text | None = None
+    shares: Numbers = {}
+    signals: Numbers = {}
+    options: Numbers = {}
+    gain: Gain | None = None
+    blend: Number | None = None
+    fusion_weights: list[Number] = []
+
+
+class _NewItems(_Object):
+    scale: Annotated[Number, Field(gt=0)]
+    weights: dict[Literal["content", "graph"], list[Annotated[Number, Field(ge=0)]]]
+    asked: Annotated[bool, Strict()]
+
+
+class _Blend(_Object):
+    signals: list[SignalName] = Field(min_length=1)
+    kind: Literal["single", "fusion", "ranked", "search", "likeliest", "mean", "lists", "alone", "strangers"]
+    weights: dict[Text, list[Number]]
+    activity: _Scale
+    popularity: _Scale
+    report: _Report
+    newcomers: Self | None
+    new_items: _NewItems | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        from kgrec.weights import FORMS
+
+        if self.weights.keys() != set(FORMS):
+            raise ValueError(f"weights of {', '.join(self.weights)}; expected {', '.join(FORMS)}")
+        of_new = self.new_items.weights.values() if self.new_items else ()
+        fusion = [self.report.fusion_weights] if self.report.fusion_weights else []
+        for weights in (*self.weights.values(), *of_new, *fusion):
+            if len(weights) != len(self.signals):
+                raise ValueError(f"{len(weights)} weights of a kind; expected {len(self.signals)}, one a signal")
+        if any(not sum(weights) for weights in of_new):
+            raise ValueError("weights for new items that are all 0; expected one above 0")
+        if self.newcomers and (self.newcomers.newcomers or self.newcomers.signals != self.signals):
+            raise ValueError("a blend for newcomers with other signals, or with newcomers of its own")
+        return self
+
+
+class _Tuned(_Object):
+    model_config = ConfigDict(extra="forbid")
+
+    method: TuneMethod
+    rank: Annotated[Count, Field(ge=1)]
+    model: Text
+    schema_name: Text
+    schema_: Text = Field(alias="schema")
+    learnt_from: Text
+    losses: list[tuple[Count, MaybeNaN]]
+
+
+class _Second(_Object):
+    weights: Numbers
+    tuned: _Tuned
+
+
+class _Metrics(_Object):
+    protocol: Text
+    users: Count
+    models: dict[Text, Numbers] = Field(min_length=1)
+    intervals: dict[Text, dict[Text, tuple[Number, Number]]]
+    hybrid_against: dict[Text, dict[Text, Number | Text]] = {}
+    domains: dict[Text, dict[Text, Numbers]] = {}
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        first = next(iter(self.models.values()))
+        ndcg = {name for name in first if name.startswith("NDCG")}
+        if not ndcg:
+            raise ValueError("no NDCG among the measures")
+        for name, found in self.models.items():
+            if found.keys() != first.keys() or ndcg - self.intervals.get(name, {}).keys():
+                raise ValueError(f"measures or intervals of {name!r} are not those of the other models")
+        return self
+
+
+class _Summary(_Object):
+    users: Count
+    items: Count
+    learnt: Count = Field(alias="behaviours learnt from")
+    seconds: Number
+
+
+class _Measured(_Object):
+    users: Count
+    current: Number | None = None
+    candidate: Number | None = None
+    difference: Number | None = None
+    low: Number | None = None
+    high: Number | None = None
+
+
+class _Gate(_Object):
+    measured: _Measured
+    reasons: list[Text]
+
+
+class _Refresh(_Object):
+    how: Text
+    why: Text
+    seconds: Number | None = None
+    instead_of: Text | None = None
+
+
+class _Size(_Object):
+    behaviours: Count
+    items: Count
+
+
+class _Reached(_Object):
+    then: Number | None = None
+    now: Number | None = None
+
+
+class RunInfo(_Object):
+    """The keys of run.json that kgrec reads, and what they hold; `MODEL` are those that a model needs."""
+
+    format: Annotated[int, Strict()]
+    created: Annotated[Text, Field(pattern=r"^[0-9][0-9T:.+Z -]{3,40}$")] = "0000"
+    kgrec: Text = ""
+    config: Annotated[dict[Text, Any], AfterValidator(_as_config)] = {}
+    schema_: Annotated[dict[Text, Any] | None, AfterValidator(_as_schema)] = Field(None, alias="schema")
+    digests: _Digests | None = None
+    labels: list[Text] = []
+    edge_types: list[tuple[Text, Text, Text]] = []
+    settings: Signals = {}
+    blends: dict[Text, _Blend] = {}
+    seconds: Numbers = {}
+    came_later: list[Text] = []
+    alone: dict[Text, list[SignalName]] = {}
+    newcomers: Signals = {}
+    tuned: _Tuned | None = None
+    second: _Second | None = None
+    split: Text | None = None
+    protocol: Text | None = None
+    data_digest: Text | None = None
+    encoded: Count | None = None
+    metrics: _Metrics | None = None
+    summary: _Summary | None = None
+    gate: _Gate | None = None
+    refresh: _Refresh | None = None
+    reached: _Reached | None = None
+    fitted: _Size | None = None
+    chosen: _Size | None = None
+    forgotten: Count = 0
+    learnt_with: list[Text] = []
+    number: Count = 0
+    files: dict[Text, Text] = {}
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.schema_ is not None:
+            schema = Schema.from_dict(self.schema_)
+            if self.digests and self.digests.schema_ != schema.digest:
+                raise ValueError("the schema is not the one that digests.schema was made of")
+            _expect_distinct("labels", self.labels, schema.nodes)
+            _expect_distinct("edge_types", self.edge_types, schema.all_edge_types())
+            missing = {end for a, _, b in self.edge_types for end in (a, b)} - set(self.labels)
+            if missing:
+                raise ValueError(f"edge_types join {', '.join(sorted(missing))}; expected ends among the labels")
+        _expect_distinct("newcomers", list(self.newcomers), self.settings)
+        for domain, names in self.alone.items():
+            _expect_distinct(f"alone.{domain}", names, self.settings)
+        for domain, blend in self.blends.items():
+            if sorted(blend.signals) != sorted(self.settings):
+                raise ValueError(f"blends.{domain} has signals {shown(blend.signals)}; expected those of settings")
+        if self.second and self.second.weights.keys() - self.blends.keys():
+            raise ValueError("second.weights has domains without a blend")
+        return self
+
+
+def _expect_distinct(what: str, found: Sequence[Any], known: Sequence[Any] | Mapping[Any, Any]) -> None:
+    if len(set(found)) < len(found) or not set(found) <= set(known):
+        raise ValueError(f"{what}: found {shown(list(found))}; expected some of {shown(list(known))}, each once")
+
+
+class _Tried(_Object):
+    settings: dict[Text, Any]
+    ndcg: MaybeNaN
+    seconds: Number
+    half: Annotated[bool, Strict()] = False
+
+
+class _Choice(_Object):
+    settings: dict[Text, Any]
+    ndcg: MaybeNaN
+    tried: list[_Tried]
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if any(tried.settings.keys() != self.settings.keys() for tried in self.tried):
+            raise ValueError("settings were tried that differ in their names")
+        return self
+
+
+class _Domain(_Object):
+    learnt: Text = Field(alias="learnt from")
+    alone: list[Text] = []
+    options: Numbers = {}
+    gain: Gain | None = None
+    unchecked: Text | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if (self.gain is None) == (self.unchecked is None):
+            raise ValueError("expected either a gain or why it was unchecked")
+        return self
+
+
+class _RerankDomain(_Object):
+    weight: Number
+    tried: Numbers
+    gain: Gain | None = None
+
+
+class _Rerank(_Object):
+    losses: list[tuple[Count, MaybeNaN]] = []
+    report: dict[Text, Numbers] = {}
+    domains: dict[Text, _RerankDomain] = {}
+
+
+class _ChosenBlend(_Report):
+    kind: Text
+
+
+class Choices(_Object):
+    """The keys of choices.json that kgrec reads, and what they hold."""
+
+    signals: dict[Text, _Choice] = {}
+    newcomers: dict[Text, _Choice] = {}
+    blends: dict[Text, _Report] = {}
+    domains: dict[Text, _Domain] = {}
+    rerank: _Rerank | None = None
+
+
+def check_choices(choices: Mapping[str, Any], info: Mapping[str, Any]) -> None:
+    """Compare the content of choices.json with what run.json says.
+
+    Raises:
+        ValueError: a key is missing, or holds something else.
+    """
+    Choices.model_validate(choices)
+    if "settings" in info:
+        for key, needed in (("signals", info["settings"]), ("newcomers", info.get("newcomers", {})), ("blends", {})):
+            if key not in choices and (needed or key == "blends"):
+                raise ValueError(f"{key} is missing")
+            if missing := needed.keys() - choices.get(key, {}).keys():
+                raise ValueError(f"{key} lacks {', '.join(sorted(missing))}, which run.json has")
+
+
+def check_table(name: str, table: pa.Table, info: Mapping[str, Any], nodes: Callable[[str], pa.Table]) -> None:
+    """Compare a table of a run with what run.json says it is.
+
+    Args:
+        name: nodes-LABEL, edges-NUMBER or recommendations; other tables may hold anything.
+        table: what the file holds.
+        info: run.json.
+        nodes: returns the table of a label.
+
+    Raises:
+        ValueError: a column is missing, of another type, unknown, or lacks values where it may not; or an id is given
+            twice or is of no node.
+    """
+    kind, _, of = name.partition("-")
+    schema = Schema.from_dict(info["schema"])
+    if kind == "recommendations":
+        _check_lists(table)
+        written = info.get("summary", {}).get("recommendations", table.num_rows)
+        if table.num_rows != written and not info.get("forgotten"):
+            raise ValueError(f"{table.num_rows} rows; expected {written}, as run.json says")
+        for role, labels in (("user", schema.roles.users), ("item", schema.roles.items)):
+            present = [label for label in labels if label in info["labels"]]
+            keys = [nodes(label).column(schema.nodes[label].key) for label in present]
+            ids = pa.chunked_array([chunk for key in keys for chunk in key.chunks], pa.string())
+            listed = pc.unique(table.column(f"{role}_id")).cast(pa.string())
+            if strange := listed.filter(pc.invert(pc.is_in(listed, value_set=ids))).to_pylist():
+                raise ValueError(f"'{role}_id' holds {shown(strange[0])}; expected ids of the run's nodes")
+    elif kind == "nodes":
+        node = schema.nodes[of]
+        types = {node.key: "string", **node.properties}
+        _check_columns(table, {x: ARROW_TYPES[y] for x, y in types.items()}, needed=[node.key])
+        if pc.any(pc.equal(table.column(node.key), "")).as_py():
+            raise ValueError(f"{node.key!r} holds an empty id")
+        if pc.count_distinct(table.column(node.key)).as_py() < table.num_rows:
+            raise ValueError(f"{node.key!r} holds an id twice")
+    elif kind == "edges":
+        type_ = info["edge_types"][int(of)][1]
+        ends = {"src": pa.int64(), "dst": pa.int64()}
+        columns = {**ends, **{x: ARROW_TYPES[y] for x, y in schema.relationships[type_].properties.items()}}
+        behaviour = schema.roles.behaviours.get(type_)
+        numbers = [x for x in (behaviour.weight, behaviour.time) if x] if behaviour else []
+        _check_columns(table, columns, needed=[*ends, *numbers])
+        for number in (x for x in numbers if pa.types.is_floating(columns[x])):
+            _check_finite(table, number)
+
+
+def _check_columns(table: pa.Table, types: Mapping[str, pa.DataType], needed: Sequence[str]) -> None:
+    names = table.column_names
+    if len(set(names)) < len(names) or set(names) != set(types):
+        raise ValueError(f"columns {shown(names)}; expected {', '.join(types)}")
+    for name, kind in types.items():
+        column = table.column(name)
+        if not column.type.equals(kind):
+            raise ValueError(f"{name!r} is of type {column.type}; expected {kind}")
+        if name in needed and column.null_count:
+            raise ValueError(f"{name!r} lacks {column.null_count} values; expected all")
+
+
+def _check_finite(table: pa.Table, name: str) -> None:
+    bounds = pc.min_max(table.column(name))
+    low, high = bounds["min"].as_py() or 0, bounds["max"].as_py() or 0
+    nan = pc.any(pc.is_nan(table.column(name))).as_py()
+    if nan or not -LARGEST <= low <= high <= LARGEST:
+        raise ValueError(f"{name!r} holds NaN, infinity or a number beyond {LARGEST:g}; expected smaller ones")
+
+
+def _check_lists(table: pa.Table) -> None:
+    _check_columns(table, {field.name: field.type for field in LISTS}, LISTS.names)
+    for name in ("score", "graph", "cf", "content"):
+        _check_finite(table, name)
+    if table.num_rows and pc.min(table.column("rank")).as_py() < 1:
+        raise ValueError("'rank' holds a number below 1")
+    for other in ("item_id", "rank"):
+        if table.select(["user_id", other]).group_by(["user_id", other]).aggregate([]).num_rows < table.num_rows:
+            raise ValueError(f"a user has a list with one {other} twice")
+
+
+def check_ends(edge_type: EdgeType, ends: Mapping[str, npt.NDArray[np.int64]], rows: Mapping[str, int]) -> None:
+    """See that the ends of relationships are numbers of nodes.
+
+    Args:
+        edge_type: of the relationships.
+        ends: "src" and "dst" → int64 [n].
+        rows: label → number of nodes.
+
+    Raises:
+        ValueError: one is not.
+    """
+    for (end, numbers), label in zip(ends.items(), (edge_type[0], edge_type[2]), strict=True):
+        if len(numbers) and not 0 <= int(numbers.min()) <= int(numbers.max()) < rows[label]:
+            found = f"{numbers.min()} to {numbers.max()}"
+            raise ValueError(f"{end!r} has {found}; expected 0 to {rows[label] - 1}, numbers of {label}")

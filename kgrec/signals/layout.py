@@ -1,0 +1,69 @@
+"""What the named arrays that a signal keeps must be: their type and shape in terms of the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class Array:
+    """What an array must be.
+
+    Attributes:
+        shape: length of each axis; a name stands for a length that is free, but the same wherever the name is.
+        types: NumPy types that it may have.
+    """
+
+    shape: tuple[int | str, ...]
+    types: tuple[str, ...] = ("float32",)
+
+
+Layout = Mapping[str, Array]
+"""Name → what the array of that name must be."""
+
+_WHOLE: Final = ("int32", "int64")
+
+
+def csr(rows: int) -> Layout:
+    """Return the arrays of a CSR matrix; see `kgrec.signals.sparse.to_arrays`."""
+    ends, shape = Array((rows + 1,), _WHOLE), Array((2,), ("int64",))
+    return {"data": Array(("entries",)), "indices": Array(("entries",), _WHOLE), "indptr": ends, "shape": shape}
+
+
+def check_arrays(arrays: Mapping[str, npt.NDArray[Any]], layouts: Sequence[Layout]) -> None:
+    """Compare arrays with the layouts that they may have, of which names tell which one it is.
+
+    Raises:
+        ValueError: names, a type or a shape differ.
+    """
+    layout = next((layout for layout in layouts if layout.keys() == arrays.keys()), None)
+    if layout is None:
+        expected = " or ".join(", ".join(sorted(layout)) for layout in layouts)
+        raise ValueError(f"arrays {', '.join(sorted(arrays)) or 'of no name'}; expected {expected}")
+    lengths: dict[int | str, int] = {}
+    for name, wanted in layout.items():
+        found = arrays[name]
+        if found.dtype.name not in wanted.types:
+            raise ValueError(f"{name!r} is of type {found.dtype}; expected {' or '.join(wanted.types)}")
+        same_length = len(found.shape) == len(wanted.shape) and all(
+            length == (axis if isinstance(axis, int) else lengths.setdefault(axis, length))
+            for axis, length in zip(wanted.shape, found.shape, strict=True)
+        )
+        if not same_length:
+            shape = tuple(lengths.get(axis, axis) for axis in wanted.shape)
+            raise ValueError(f"{name!r} has the shape {found.shape}; expected ({', '.join(map(str, shape))})")
+
+
+def check_rows(name: str, array: npt.NDArray[Any], rows: int) -> None:
+    """See that an array is float32 [rows, d].
+
+    Raises:
+        ValueError: it is not.
+    """
+    if array.dtype != np.float32 or array.ndim != 2 or len(array) != rows:
+        raise ValueError(f"{name!r} is {array.dtype} of shape {array.shape}; expected float32 ({rows}, d)")
