@@ -11,10 +11,11 @@ import pyarrow.compute as pc
 
 from kgrec.columns import to_mask
 from kgrec.errors import DataError, Problem, near_matches
+from kgrec.rdf import terms
 from kgrec.schema import EdgeType, RelationshipType, Schema
 from loaders.atomic_files import AtomicFiles
 from loaders.atomic_schema import Meaning
-from loaders.names import identifiers, is_iri, readable
+from loaders.names import IRI, identifiers
 
 
 def item_ids(files: AtomicFiles) -> pa.ChunkedArray:
@@ -79,13 +80,12 @@ def entity_table(edges: Mapping[EdgeType, pa.Table], label: str, schema: Schema)
     ids = pc.unique(pa.chunked_array([chunk for end in ends for chunk in end.chunks], pa.string()))
     columns = {schema.nodes[label].key: ids}
     if "name" in schema.nodes[label].properties:
-        columns["name"] = _entity_names(ids)
+        columns["name"] = _entity_names(pa.chunked_array([ids]))
     return pa.table(columns)
 
 
-def _entity_names(ids: pa.Array) -> pa.Array:
-    names = pd.Series(ids.to_pylist(), dtype=object).map(lambda id_: readable(id_) if is_iri(id_) else id_)
-    return pa.array(names, pa.string())
+def _entity_names(ids: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.if_else(pc.match_substring_regex(ids, IRI), terms.readable(ids), ids)
 
 
 def _with_items(files: AtomicFiles, item: str, entity: str) -> pd.DataFrame:

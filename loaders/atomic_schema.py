@@ -14,7 +14,7 @@ from kgrec.columns import list_lengths
 from kgrec.errors import DataError, Problem, SchemaError, near_matches
 from kgrec.schema import RESERVED_TYPES, Schema
 from loaders.atomic_files import DOMAIN, SPLIT, AtomicFiles, AtomicTable
-from loaders.names import identifiers, singular
+from loaders.names import IRI, identifiers, singular
 
 USER, ITEM, ENTITY, INTERACTED, KNOWS = "User", "Item", "Entity", "INTERACTED", "KNOWS"
 MAX_CATEGORIES: Final = 100
@@ -142,7 +142,7 @@ def _item_label(files: AtomicFiles, categories: Mapping[str, tuple[str, str]]) -
 
 
 def _entity_label(kg: AtomicTable) -> dict[str, Any]:
-    iris = pc.match_substring_regex(kg.table.column("tail_id"), r"^[A-Za-z][A-Za-z0-9+.-]*://")
+    iris = pc.match_substring_regex(kg.table.column("tail_id"), IRI)
     if 2 * (pc.sum(iris).as_py() or 0) <= len(iris):
         return {"key": "entity_id"}
     return {"key": "entity_id", "name": "name", "properties": {"name": "string"}, "text": "{name}"}

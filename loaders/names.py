@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from urllib.parse import unquote
+from typing import Final
 
-_IRI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+import pyarrow as pa
+
+from kgrec.rdf import terms
+
+IRI: Final = "^[A-Za-z][A-Za-z0-9+.-]*://"
+"""How an id begins that is an IRI."""
 
 
 def is_iri(text: str) -> bool:
     """Say whether an id is an IRI such as `http://dbpedia.org/resource/Alien`."""
-    return bool(_IRI.match(text))
+    return bool(re.match(IRI, text))
 
 
 def readable(iri: str) -> str:
     """Return an IRI's local name for people: `http://dbpedia.org/resource/Joseph_F._Biroc` → `Joseph F. Biroc`."""
-    return unquote(re.split(r"[/#]", iri.rstrip("/#"))[-1]).replace("_", " ").strip()
+    return str(terms.readable(pa.chunked_array([[iri]], pa.string()))[0].as_py())
 
 
 def identifiers(words: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:

@@ -107,7 +107,7 @@ class _Decoder:
             columns[name] = self._property(self._property_term(label, name), kind, name, mine, len(codes))
         if node.name and node.name != node.key and node.properties[node.name] == "string":
             given = pa.chunked_array([pc.match_substring_regex(columns[node.key].combine_chunks(), terms.IRI)])
-            readable = pc.if_else(given, _readable(columns[node.key]), pa.scalar(None, pa.string()))
+            readable = pc.if_else(given, terms.readable(columns[node.key]), pa.scalar(None, pa.string()))
             columns[node.name] = pc.coalesce(columns[node.name], readable)
         return pa.table(columns)
 
@@ -143,21 +143,23 @@ class _Decoder:
         column, wrong = literals.values(parts, kind)
         wrong |= ~to_mask(pc.is_valid(parts.column("text")))
         for i in np.flatnonzero(wrong).tolist():
-            self._report_value(int(rows[i]), f"a literal of type {kind} ({terms.DATATYPES[kind]})", name)
+            day = "; of a day in the years 1 to 9999, or declare the property a string" if kind == "datetime" else ""
+            self._report_value(int(rows[i]), f"a literal of type {kind} ({terms.DATATYPES[kind]}){day}", name)
         return _placed(column, at, n)
 
     def _single(self, parts: pa.Table, rows: IntArray, at: IntArray, name: str) -> IntArray:
-        """Return the positions of one value a node: untagged before English before other languages."""
-        language = pc.fill_null(parts.column("language"), "")
-        rank = np.where(to_mask(pc.equal(language, "")), 0, np.where(to_mask(pc.equal(language, "en")), 1, 2))
-        order = np.lexsort([np.arange(len(at)), rank, at])
+        """Return the positions of one value a node, of the language that `literals.preference` puts first."""
+        if len(np.unique(at)) == len(at):
+            return np.argsort(at)
+        rank, tie = literals.preference(parts)
+        order = np.lexsort([np.arange(len(at)), tie, rank, at])
         first = np.ones(len(order), dtype=bool)
         first[1:] = at[order][1:] != at[order][:-1]
+        chosen = order[np.maximum.accumulate(np.where(first, np.arange(len(order)), 0))]
+        differs = ~first & (rank[order] == rank[chosen]) & (rank[order] < literals.FOREIGN)
         text = parts.column("text").to_numpy()
-        again, before = order[1:], order[:-1]
-        differs = ~first[1:] & (rank[again] == rank[before]) & (rank[again] < 2)
-        differs[differs] = text[again[differs]] != text[before[differs]]
-        for i in again[differs].tolist():
+        differs[differs] = text[order[differs]] != text[chosen[differs]]
+        for i in order[differs].tolist():
             self._report_value(int(rows[i]), "one value", name, "another value ")
         return order[first]
 
@@ -286,9 +288,3 @@ def _placed(column: pa.ChunkedArray, at: IntArray, n: int) -> pa.ChunkedArray:
     source = np.full(n, -1)
     source[at] = np.arange(len(at))
     return column.take(pa.array(source, mask=source < 0))
-
-
-def _readable(keys: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return the last part of IRIs as people would write it: `…/Tom_Hanks` → `Tom Hanks`."""
-    last = pc.replace_substring_regex(keys, r"^.*[/#:]", "")
-    return pc.replace_substring(last, "_", " ")

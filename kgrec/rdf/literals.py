@@ -8,6 +8,7 @@ import re
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json
@@ -26,6 +27,9 @@ _UNESCAPES: Final = (
     ("\\f", "\f"),
 )
 _CODED: Final = r"\\u([0-9A-Fa-f]{4})|\\U([0-9A-Fa-f]{8})"
+FOREIGN: Final = 1000
+"""Preference of the first language that is not English; there are fewer kinds of English."""
+
 ACCEPTED: Final[dict[str, tuple[str, ...]]] = {
     "string": (),
     "int": ("integer", "int", "long", "short", "byte", "gYear", "nonNegativeInteger", "positiveInteger", "string"),
@@ -36,6 +40,29 @@ ACCEPTED: Final[dict[str, tuple[str, ...]]] = {
     "vector": (),
 }
 """Property type → the datatypes of XSD that are read as it; none given means any."""
+
+_WHOLE: Final = r"[+-]?[0-9]+"
+_NUMBER: Final = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
+_FLOAT: Final = rf"(?:{_NUMBER}(?:[eE][+-]?[0-9]+)?|[+-]?INF|NaN)"
+_ZONE: Final = r"(?:Z|[+-](?:0[0-9]|1[0-4]):[0-5][0-9])"
+_DAY: Final = r"(?:[1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"
+_MOMENT: Final = rf"{_DAY}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]+)?"
+_LEXICAL: Final[dict[str, str]] = {
+    **dict.fromkeys(("integer", "int", "long", "short", "byte"), _WHOLE),
+    "nonNegativeInteger": r"(?:\+?[0-9]+|-0+)",
+    "positiveInteger": r"\+?0*[1-9][0-9]*",
+    "gYear": "-?[0-9]{4,}",
+    "decimal": _NUMBER,
+    "double": _FLOAT,
+    "float": _FLOAT,
+    "boolean": "(?:true|false|1|0)",
+    "date": rf"{_DAY}{_ZONE}?",
+    "dateTime": rf"{_MOMENT}{_ZONE}?",
+    "dateTimeStamp": rf"{_MOMENT}{_ZONE}",
+}
+"""Datatype of XSD → how its literals are written; of times, those of the years 1 to 9999."""
+
+_BITS: Final = {"byte": 8, "short": 16, "int": 32}
 
 
 def split(objects: pa.ChunkedArray) -> pa.Table:
@@ -66,7 +93,33 @@ def values(parts: pa.Table, kind: str) -> tuple[pa.ChunkedArray, BoolArray]:
         accepted = pa.array(["", *(xsd + name for name in ACCEPTED[kind])], pa.large_string())
         datatype = pc.fill_null(parts.column("datatype").cast(pa.large_string()), "")
         wrong |= ~to_mask(pc.is_in(datatype, value_set=accepted)) & to_mask(pc.is_valid(text))
+        for name in (iri.removeprefix(xsd) for iri in pc.unique(datatype).to_pylist()):
+            if name in _LEXICAL:
+                sound = pc.match_substring_regex(text, f"^{_LEXICAL[name]}$")
+                if name in _BITS:
+                    half = 2 ** (_BITS[name] - 1)
+                    sound = pc.and_(sound, pc.and_(pc.greater_equal(column, -half), pc.less(column, half)))
+                wrong |= to_mask(pc.equal(datatype, xsd + name)) & ~to_mask(sound)
     return column, wrong
+
+
+def preference(parts: pa.Table) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return how early each literal [n] is taken where a property has one value, and an order among equals.
+
+    English is first, then English of a country (`en-GB`), then what has no language, from `FOREIGN` on other languages
+    in the order of their tags; the order among equals is that of the texts. Neither depends on the rows' order.
+    """
+    tags = pc.dictionary_encode(pc.utf8_lower(pc.fill_null(parts.column("language"), ""))).combine_chunks()
+    known = tags.dictionary.to_pylist()
+    english = sorted(tag for tag in known if tag.startswith("en-"))
+    foreign = sorted(tag for tag in known if tag not in ("", "en", *english))
+    ranks = {"en": 0, **{tag: 1 + i for i, tag in enumerate(english)}, "": FOREIGN - 1}
+    ranks |= {tag: FOREIGN + i for i, tag in enumerate(foreign)}
+    rank = np.array([*map(ranks.__getitem__, known), 0], np.int64)[tags.indices.to_numpy()]
+    texts = pc.dictionary_encode(parts.column("text")).combine_chunks()
+    place = np.argsort(pc.array_sort_indices(texts.dictionary).to_numpy())
+    codes = texts.indices.fill_null(-1).to_numpy()
+    return rank, np.append(place, -1).astype(np.int64)[codes]
 
 
 def json_lists(text: pa.ChunkedArray, kind: str) -> tuple[pa.ChunkedArray, BoolArray]:

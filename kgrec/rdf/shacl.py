@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pyarrow as pa
 
@@ -40,10 +43,24 @@ def violations(triples: Triples, schema: Schema) -> list[Problem]:
     dot, space = (pa.scalar(text, pa.large_string()) for text in (".\n", " "))
     predicates = triples.predicates.dictionary_decode()
     joined = pc.binary_join_element_wise(triples.subjects, predicates, triples.objects, dot, space)
-    data = rdflib.Graph().parse(data="".join(joined.to_pylist()), format="nt")
-    wanted = rdflib.Graph().parse(data=shapes(schema), format="turtle")
-    _, results, _ = pyshacl.validate(data, shacl_graph=wanted, meta_shacl=False)
-    return sorted(_problems(results), key=str)
+    with _quiet():
+        data = rdflib.Graph().parse(data="".join(joined.to_pylist()), format="nt")
+        wanted = rdflib.Graph().parse(data=shapes(schema), format="turtle")
+        _, results, _ = pyshacl.validate(data, shacl_graph=wanted, meta_shacl=False)
+        return sorted(_problems(results), key=str)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep rdflib from telling of each literal that is not of its datatype, with a traceback: the shapes tell of it."""
+    logger = logging.getLogger("rdflib.term")
+    before, logger.disabled = logger.disabled, True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            yield
+    finally:
+        logger.disabled = before
 
 
 def _problems(results: object) -> Iterator[Problem]:

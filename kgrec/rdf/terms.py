@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -79,6 +79,29 @@ def escaped(values: pa.ChunkedArray) -> pa.ChunkedArray:
     for character in sorted(filter(_is_unsafe, found), key=lambda c: c != "%"):
         texts = pc.replace_substring(texts, character, quote(character, safe=""))
     return pc.if_else(unsafe, texts.take(coded.indices), values)
+
+
+def readable(iris: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return the last part of IRIs [n] as people would write it: `…/Joseph_F._Biroc` → `Joseph F. Biroc`.
+
+    The part is what follows the last `/` or `#` (of a URN, `:`), percent-decoded where that gives printable text.
+    """
+    last = pc.replace_substring_regex(pc.utf8_rtrim(iris, "/#"), r"(?s)^.*[/#]", "")
+    last = pc.replace_substring_regex(last, r"(?s)^urn:.*:", "")
+    coded = pc.match_substring(last, "%")
+    if pc.any(coded).as_py():
+        texts = pc.dictionary_encode(pc.if_else(coded, last, "")).combine_chunks()
+        plain = pa.array([_unquoted(text) for text in texts.dictionary.to_pylist()], iris.type)
+        last = pc.if_else(coded, plain.take(texts.indices), last)
+    return pc.utf8_trim_whitespace(pc.replace_substring(last, "_", " "))
+
+
+def _unquoted(text: str) -> str:
+    try:
+        plain = unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        return text
+    return plain if plain.isprintable() else text
 
 
 def _is_unsafe(character: str) -> bool:
