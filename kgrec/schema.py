@@ -42,7 +42,8 @@ EdgeType = tuple[str, str, str]
 
 MAX_LABELS = 1_000
 MAX_EDGE_TYPES = 2_000
-"""More of them cost an engine gigabytes of memory, a table each."""
+MAX_WRITTEN_TYPES = 500
+"""Edge types with rows that one source may have: the embedded engine holds 8 MB for each until all are written."""
 
 RESERVED_TYPES = ("RECOMMENDED",)
 RESERVED_LABELS = ("Published",)

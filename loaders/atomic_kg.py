@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from kgrec.columns import to_mask
 from kgrec.errors import DataError, Problem, near_matches
 from kgrec.rdf import terms
-from kgrec.schema import EdgeType, RelationshipType, Schema
+from kgrec.schema import MAX_WRITTEN_TYPES, EdgeType, RelationshipType, Schema
 from loaders.atomic_files import AtomicFiles
 from loaders.atomic_schema import Meaning
 from loaders.names import IRI, identifiers
@@ -25,10 +25,18 @@ def item_ids(files: AtomicFiles) -> pa.ChunkedArray:
 
 
 def relation_types(files: AtomicFiles, found: Meaning) -> dict[str, str]:
-    """Return relation id → relationship type for every relation of the triples."""
+    """Return relation id → relationship type for every relation of the triples.
+
+    Raises:
+        DataError: more relations than an engine can hold types.
+    """
     if files.kg is None:
         return {}
-    return identifiers(pc.unique(files.kg.table.column("relation_id")).to_pylist(), found.taken)
+    relations = pc.unique(files.kg.table.column("relation_id"))
+    if len(relations) > MAX_WRITTEN_TYPES:
+        expected = f"at most {MAX_WRITTEN_TYPES}; leave out or join rare ones"
+        raise DataError([Problem(str(files.kg.path), f"{len(relations):,} relations", expected, field="relation_id")])
+    return identifiers(relations.to_pylist(), found.taken)
 
 
 def relation_edges(files: AtomicFiles, found: Meaning) -> dict[EdgeType, pa.Table]:

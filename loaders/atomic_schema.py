@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kgrec._util.notices import notice
 from kgrec.columns import list_lengths
 from kgrec.errors import DataError, Problem, SchemaError, near_matches
 from kgrec.schema import RESERVED_TYPES, Schema
@@ -20,7 +21,25 @@ USER, ITEM, ENTITY, INTERACTED, KNOWS = "User", "Item", "Entity", "INTERACTED", 
 MAX_CATEGORIES: Final = 100
 """A column of more distinct words than this is free text."""
 
+_WEIGHTS: Final = (
+    *(
+        "rating",
+        "ratings",
+        "stars",
+        "weight",
+        "score",
+        "strength",
+        "count",
+        "counts",
+        "plays",
+        "playcount",
+        "play_count",
+    ),
+    *("listens", "listen_count", "watch_ratio", "quantity", "frequency"),
+)
 _TIMES: Final = ("timestamp", "time", "datetime", "position", "order")
+"""Names of columns that mean the strength and the time of a behavior, the surest first."""
+
 _NAMES: Final = ("title", "name")
 _PROPERTY_TYPES: Final = {"token": "string", "token_seq": "string", "float": "float", "float_seq": "strings"}
 
@@ -70,6 +89,8 @@ def base_schema(files: AtomicFiles) -> dict[str, Any]:
     """Return the schema of everything but the knowledge graph's relations, as plain dictionaries."""
     categories = _derived_categories(files.item)
     behaviour = _behaviour_properties(files)
+    role = _behaviour_role(behaviour)
+    _tell_roles(files.inter, behaviour, role)
     nodes: dict[str, Any] = {USER: _user_label(files), ITEM: _item_label(files, categories)}
     relationships: dict[str, Any] = {INTERACTED: {"from": USER, "to": ITEM, "properties": behaviour}}
     for type_, label in categories.values():
@@ -80,7 +101,7 @@ def base_schema(files: AtomicFiles) -> dict[str, Any]:
         nodes[ENTITY] = _entity_label(files.kg)
     if files.net:
         relationships[KNOWS] = {"from": USER, "to": USER}
-    roles: dict[str, Any] = {"users": USER, "items": ITEM, "behaviours": {INTERACTED: _behaviour_role(behaviour)}}
+    roles: dict[str, Any] = {"users": USER, "items": ITEM, "behaviours": {INTERACTED: role}}
     if files.item and DOMAIN in files.item.kinds:
         roles["domain"] = DOMAIN
     return {"name": files.name, "nodes": nodes, "relationships": relationships, "roles": roles}
@@ -169,11 +190,21 @@ def _behaviour_properties(files: AtomicFiles) -> dict[str, str]:
 
 
 def _behaviour_role(properties: Mapping[str, str]) -> dict[str, str]:
-    floats = [name for name, kind in properties.items() if kind == "float"]
-    times = [name for name in floats if name in _TIMES]
-    weights = [name for name in floats if name not in times[:1]]
+    floats = {name.casefold(): name for name, kind in properties.items() if kind == "float"}
+    weights, times = ([floats[name] for name in names if name in floats] for names in (_WEIGHTS, _TIMES))
     role = {"weight": weights[:1], "time": times[:1], "split": [SPLIT] if SPLIT in properties else []}
     return {meaning: names[0] for meaning, names in role.items() if names}
+
+
+def _tell_roles(inter: AtomicTable, properties: Mapping[str, str], role: Mapping[str, str]) -> None:
+    """Tell which columns were taken as weight and time, where the file has other numbers too."""
+    others = [name for name, kind in properties.items() if kind == "float" and name not in role.values()]
+    if others:
+        taken = ", ".join(f"the {part} of a behavior is {role.get(part, 'none')}" for part in ("weight", "time"))
+        notice(
+            f"{inter.path}: by the names of its columns {taken}; {', '.join(others)} may be meant. To say so, edit the "
+            "schema of `kgrec check atomic FOLDER --write-schema FILE`, and give it back with --schema FILE"
+        )
 
 
 def _name_column(kinds: Mapping[str, str]) -> str | None:

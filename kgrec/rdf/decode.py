@@ -13,7 +13,7 @@ from kgrec.rdf.classes import labels_of_classes
 from kgrec.rdf.encode import has_statements
 from kgrec.rdf.terms import term
 from kgrec.rdf.triples import IntArray, Triples
-from kgrec.schema import EdgeType, Schema
+from kgrec.schema import MAX_WRITTEN_TYPES, EdgeType, Schema
 from kgrec.tables import GraphTables
 
 
@@ -47,6 +47,10 @@ class _Decoder:
         edges: dict[EdgeType, pa.Table] = {}
         for type_ in self.schema.relationships:
             edges |= self._edges(type_, nodes)
+        n_types = sum(table.num_rows > 0 for table in edges.values())
+        if n_types > MAX_WRITTEN_TYPES:
+            expected = f"at most {MAX_WRITTEN_TYPES}; leave rare ones out of the schema"
+            self.problems.append(Problem("the graph", f"{n_types:,} relationship types with triples", expected))
         if self.problems:
             raise DataError(sorted(self.problems, key=lambda problem: (problem.where, problem.row or 0)))
         return GraphTables(

@@ -1,3 +1,4 @@
+import warnings
 from pathlib import Path
 
 import pytest
@@ -270,6 +271,7 @@ def test_missing_ids_and_wrong_values_are_reported_together(shop: Path) -> None:
     assert message.startswith("4 problems")
 
 
+@pytest.mark.filterwarnings("ignore::kgrec._util.notices.DataNotice")
 def test_columns_are_told_as_the_header_has_them(shop: Path) -> None:
     header, row = "user_id:token\titem_id:token\tList Price:float\n", "u1\ti1\tcheap\n"
     for name in ("shop.train.inter", "shop.test.inter"):
@@ -341,3 +343,33 @@ def test_a_schema_without_a_label_for_entities(shop: Path) -> None:
         SchemaError, match=r"found labels U, I; expected a label Entity for the entities of the .kg file"
     ):
         AtomicLoader().load(shop, schema)
+
+
+@pytest.mark.parametrize(
+    ("columns", "role", "told"),
+    [
+        (
+            "price rating timestamp",
+            {"weight": "rating", "time": "timestamp"},
+            "the weight of a behavior is rating, the time of a behavior is timestamp; price may",
+        ),
+        ("price volume", {}, "the weight of a behavior is none, the time of a behavior is none; price, volume may"),
+        ("position plays timestamp", {"weight": "plays", "time": "timestamp"}, "position may be meant"),
+        ("Stars Time", {"weight": "Stars", "time": "Time"}, None),
+    ],
+)
+def test_weight_and_time_by_name_told(tmp_path: Path, columns: str, role: dict[str, str], told: str | None) -> None:
+    names = columns.split()
+    head = "\t".join(["user_id:token", "item_id:token", *(f"{name}:float" for name in names)])
+    folder_of(tmp_path, {"shop.inter": f"{head}\n" + "\t".join(["u1", "i1", *("1" for _ in names)]) + "\n"})
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        schema = derive_schema(tmp_path)
+    assert schema.roles.behaviours["INTERACTED"].model_dump(exclude_none=True) == role
+    assert [told in str(warning.message) for warning in caught] == ([True] if told else [])
+
+
+def test_many_relations_one_problem(tmp_path: Path) -> None:
+    triples = "".join(f"i1\tr{i}\te1\n" for i in range(501))
+    folder_of(tmp_path, {"shop.inter": "user_id:token\titem_id:token\nu1\ti1\n", "shop.kg": TRIPLES + triples})
+    assert "shop.kg: relation_id: found 501 relations; expected at most 500" in complaint(tmp_path)
