@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -10,7 +12,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kgrec.data import times
+from kgrec.data.arrow import cast, is_bytes, plain
+
 BoolArray = npt.NDArray[np.bool_]
+_Convert = Callable[[pa.ChunkedArray], tuple[pa.ChunkedArray, BoolArray]]
 
 ARROW_TYPES: Final[dict[str, pa.DataType]] = {
     "string": pa.string(),
@@ -21,6 +27,7 @@ ARROW_TYPES: Final[dict[str, pa.DataType]] = {
     "strings": pa.list_(pa.string()),
     "vector": pa.list_(pa.float32()),
 }
+_LOST_DIGITS: Final = "; a float so large has lost digits: read the column as whole numbers (Int64) or as text"
 _BOOLS: Final[dict[str, bool]] = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
@@ -34,17 +41,25 @@ def is_datetime(column: pa.ChunkedArray) -> bool:
     return bool(pa.types.is_timestamp(column.type))
 
 
-def as_keys(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return a column of ids as strings; a whole number stays whole (`1.0`, as pandas makes of it, becomes `1`)."""
-    if pa.types.is_floating(column.type):
-        values = column.to_numpy()
-        if np.all(~np.isfinite(values) | (values == np.floor(values))):
-            column = pa.chunked_array([pa.array(values, from_pandas=True).cast(pa.int64())])
-    return column.cast(pa.string())
+def as_keys(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray]:
+    """Return a column [n] of ids as text, and a mask [n] of the values that are no id.
+
+    A float that is whole is written as such (`1.0`, as pandas makes of 1 beside a missing value, becomes `1`); a float
+    that is not, or so large that it has lost digits, is no id.
+    """
+    column = plain(column)
+    return _float_text(column, whole=True) if pa.types.is_floating(column.type) else _as_text(column)
+
+
+def expected_id(value: object) -> str:
+    """Return what is expected where a value is no id, as a message says it."""
+    if isinstance(value, float):
+        return f"an id that is whole{_LOST_DIGITS}" if value.is_integer() else "an id that is whole, or text"
+    return "an id: text or a whole number"
 
 
 def as_type(column: pa.ChunkedArray, kind: str) -> tuple[pa.ChunkedArray, BoolArray]:
-    """Convert a column to a property type.
+    """Convert a column to a property type, digit by digit: no number loses any, no text is guessed at.
 
     Args:
         column: any Arrow column of n rows; text is parsed, an empty string is a missing value except for strings.
@@ -53,18 +68,32 @@ def as_type(column: pa.ChunkedArray, kind: str) -> tuple[pa.ChunkedArray, BoolAr
     Returns:
         The column in the type's Arrow type, and a mask [n] of the values that could not be converted.
     """
-    target = ARROW_TYPES[kind]
-    if kind not in ("strings", "vector") and column.type.equals(target):
-        return column, np.zeros(len(column), dtype=bool)
+    column = plain(column)
+    if pa.types.is_null(column.type):
+        return column.cast(ARROW_TYPES[kind]), _none(column)
     if kind == "string":
-        return _failed(column, target) if pa.types.is_nested(column.type) else (as_keys(column), _none(column))
+        return _float_text(column, whole=False) if pa.types.is_floating(column.type) else _as_text(column)
+    if kind in _LISTS:
+        return _LISTS[kind](column)
+    if pa.types.is_decimal(column.type):
+        column = _decimal_text(column)
+    return _parsed(column, kind) if pa.types.is_string(column.type) else _CONVERT[kind](column)
+
+
+def expected_value(kind: str, value: object) -> str:
+    """Return what is expected where a value is not of a property type, as a message says it."""
+    if kind == "datetime":
+        return f"a value of type datetime: {times.wanted(value)}"
+    if kind == "int":
+        lost = isinstance(value, float) and value.is_integer()
+        return f"a value of type int (64 bits){_LOST_DIGITS if lost else ''}"
+    if kind == "string" and isinstance(value, float):
+        return f"a value of type string{_LOST_DIGITS}"
+    if kind == "float" and isinstance(value, int) and not isinstance(value, bool):
+        return "a value of type float, which is exact for whole numbers up to 2**53; or declare the property an int"
     if kind == "strings":
-        return _as_lists(column)
-    if kind == "vector":
-        return _as_vectors(column)
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        return _parsed(column.cast(pa.string()), kind)
-    return _cast(column, kind)
+        return "a value of type strings: a list of texts, none missing, none a list or an object"
+    return f"a value of type {kind}"
 
 
 def _none(column: pa.ChunkedArray) -> BoolArray:
@@ -72,16 +101,66 @@ def _none(column: pa.ChunkedArray) -> BoolArray:
 
 
 def _failed(column: pa.ChunkedArray, target: pa.DataType) -> tuple[pa.ChunkedArray, BoolArray]:
-    return pa.chunked_array([pa.nulls(len(column), target)]), to_mask(pc.is_valid(column))
+    return pa.chunked_array([pa.nulls(len(column), target)]), to_mask(column.is_valid())
+
+
+def _as_text(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray]:
+    type_ = column.type
+    if pa.types.is_string(type_):
+        return column, _none(column)
+    if is_bytes(type_) or pa.types.is_integer(type_) or pa.types.is_boolean(type_) or pa.types.is_null(type_):
+        return cast(column, pa.string())
+    if pa.types.is_decimal(type_):
+        return _decimal_text(column), _none(column)
+    if pa.types.is_timestamp(type_) or pa.types.is_date(type_) or pa.types.is_time(type_):
+        text, wrong = cast(column, pa.string())
+        return text, wrong | to_mask(pc.starts_with(text, "<value out of range"))
+    return _failed(column, pa.string())
+
+
+def _float_text(column: pa.ChunkedArray, whole: bool) -> tuple[pa.ChunkedArray, BoolArray]:
+    """Return floats as text, whole ones without a point; wrong are those that have lost digits, or are not whole."""
+    numbers, exact = _exact_whole(column)
+    integers = pa.array(np.where(exact, numbers, 0).astype(np.int64)).cast(pa.string())
+    column = pc.if_else(pa.array(np.isnan(numbers)), None, column)
+    text = pc.if_else(pa.array(exact), integers, column.cast(pa.string()))
+    lost = ~exact & np.isfinite(numbers) & (np.floor(numbers) == numbers)
+    return text, to_mask(text.is_valid()) & (~exact if whole else lost)
+
+
+def _exact_whole(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.float64], BoolArray]:
+    """Return floats as float64 [n], null as NaN, and a mask [n] of those that stand for one whole number alone."""
+    digits = {16: 11, 32: 24, 64: 53}[column.type.bit_width]
+    numbers = np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float64)
+    return numbers, (np.abs(numbers) < 2.0**digits) & (np.floor(numbers) == numbers)
+
+
+def _decimal_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if column.type.scale < 0:
+        column = column.cast(pa.decimal256(76, 0))
+    return pc.replace_substring_regex(column.cast(pa.string()), r"(\.[0-9]*[1-9])0+$|\.0+$", r"\1")
 
 
 def _as_lists(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray]:
-    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
-        lists = column.cast(ARROW_TYPES["strings"])
-        return lists, _lacks_part(lists)
-    if pa.types.is_null(column.type):
-        return column.cast(ARROW_TYPES["strings"]), _none(column)
-    return _failed(column, ARROW_TYPES["strings"])
+    if not isinstance(column.type, pa.ListType | pa.LargeListType | pa.FixedSizeListType):
+        return _failed(column, ARROW_TYPES["strings"])
+    parts, wrong = as_type(pc.list_flatten(column), "string")
+    lists = _rebuilt(column, parts)
+    rows = _rows_of(column, wrong)
+    return lists, rows | _lacks_part(lists)
+
+
+def _rebuilt(column: pa.ChunkedArray, parts: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return the lists of a column with other parts."""
+    offsets = pa.array(np.concatenate([[0], np.cumsum(list_lengths(column))]), pa.int32())
+    mask = pc.is_null(column).combine_chunks()
+    return pa.chunked_array([pa.ListArray.from_arrays(offsets, parts.combine_chunks(), mask=mask)])
+
+
+def _rows_of(column: pa.ChunkedArray, wrong: BoolArray) -> BoolArray:
+    """Return a mask [n] of the lists that have a part that `wrong` marks."""
+    rows = np.repeat(np.arange(len(column)), list_lengths(column))
+    return np.bincount(rows[wrong], minlength=len(column)) > 0
 
 
 def _lacks_part(lists: pa.ChunkedArray) -> BoolArray:
@@ -91,24 +170,18 @@ def _lacks_part(lists: pa.ChunkedArray) -> BoolArray:
 
 def _as_vectors(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray]:
     """Convert lists of numbers, or of their text; a part that is missing becomes NaN."""
-    if pa.types.is_null(column.type):
-        return column.cast(ARROW_TYPES["vector"]), _none(column)
     if not isinstance(column.type, pa.ListType | pa.LargeListType | pa.FixedSizeListType):
         return _failed(column, ARROW_TYPES["vector"])
-    parts, kind = pc.list_flatten(column), column.type.value_type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        parts, wrong = _parsed(parts.cast(pa.string()), "float")
-    elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_null(kind):
+    parts = plain(pc.list_flatten(column))
+    if pa.types.is_string(parts.type) or pa.types.is_decimal(parts.type):
+        parts, wrong = as_type(parts, "float")
+    elif pa.types.is_integer(parts.type) or pa.types.is_floating(parts.type) or pa.types.is_null(parts.type):
         wrong = _none(parts)
     else:
         return _failed(column, ARROW_TYPES["vector"])
-    lengths = list_lengths(column)
     with np.errstate(over="ignore"):
-        numbers = parts.cast(pa.float64()).to_numpy().astype(np.float32)
-    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
-    lists = pa.ListArray.from_arrays(offsets, pa.array(numbers), mask=column.is_null().combine_chunks())
-    rows = np.repeat(np.arange(len(column)), lengths)
-    return pa.chunked_array([lists]), np.bincount(rows[wrong], minlength=len(column)) > 0
+        numbers = parts.cast(pa.float64(), safe=False).to_numpy().astype(np.float32)
+    return _rebuilt(column, pa.chunked_array([pa.array(numbers)])), _rows_of(column, wrong)
 
 
 def list_lengths(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
@@ -129,47 +202,86 @@ def comparable(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _parsed(column: pa.ChunkedArray, kind: str) -> tuple[pa.ChunkedArray, BoolArray]:
     text = pc.utf8_trim_whitespace(column)
-    given = to_mask(pc.and_(pc.is_valid(text), pc.not_equal(text, "")))
-    series = text.to_pandas()
-    if kind == "bool":
-        values = series.str.lower().map(_BOOLS)
-        return _from_pandas(values, "bool"), given & values.isna().to_numpy()
+    text = pc.if_else(pc.equal(text, ""), None, text)
     if kind == "datetime":
-        values = pd.to_datetime(series, errors="coerce", utc=True, format="ISO8601").dt.tz_localize(None)
-        return _from_pandas(values, kind), given & values.isna().to_numpy()
-    numbers = pd.to_numeric(series, errors="coerce").astype("float64").to_numpy()
-    spelt_nan = series.str.lower().isin(["nan", "+nan", "-nan"]).to_numpy()
-    return _numbers(numbers, kind, given, given & spelt_nan)
+        return times.from_text(text)
+    if kind == "int":
+        return _parsed_int(text)
+    if kind == "bool":
+        values = pc.index_in(pc.utf8_lower(text), value_set=pa.array(list(_BOOLS)))
+        found = pa.array(list(_BOOLS.values())).take(values.combine_chunks())
+        return pa.chunked_array([found]), to_mask(pc.and_(text.is_valid(), values.is_null()))
+    numbers = _parsed_float(text)
+    given = to_mask(text.is_valid())
+    lower = pc.utf8_lower(text)
+    nan = to_mask(pc.is_in(lower, value_set=pa.array(["nan", "+nan", "-nan"])))
+    beyond = np.isinf(numbers)
+    if beyond.any():  # a number of so many digits, not the word
+        beyond &= ~to_mask(pc.match_substring(lower, "inf"))
+    wrong = given & ((np.isnan(numbers) & ~nan) | beyond)
+    return pa.chunked_array([pa.array(numbers, mask=~given, from_pandas=False)]), wrong
 
 
-def _numbers(
-    numbers: npt.NDArray[np.float64], kind: str, given: BoolArray, nan: BoolArray
-) -> tuple[pa.ChunkedArray, BoolArray]:
-    """Turn parsed numbers into a column; `given` marks values that were there, `nan` those that say NaN."""
-    if kind == "float":
-        return pa.chunked_array([pa.array(numbers, mask=~given, from_pandas=False)]), given & np.isnan(numbers) & ~nan
-    wrong = given & ~((np.abs(numbers) < 2**53) & (np.nan_to_num(numbers, posinf=0, neginf=0) % 1 == 0))
-    missing = wrong | ~given
-    whole = np.where(missing, 0, numbers).astype(np.int64)
-    return pa.chunked_array([pa.array(whole, mask=missing)]), wrong
-
-
-def _cast(column: pa.ChunkedArray, kind: str) -> tuple[pa.ChunkedArray, BoolArray]:
-    is_number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
-    if kind == "datetime" and is_number:
-        seconds = column.cast(pa.float64()).to_numpy()
-        values = pd.Series(pd.to_datetime(seconds, unit="s", errors="coerce"))
-        return _from_pandas(values, kind), ~np.isnan(seconds) & values.isna().to_numpy()
-    if kind == "int" and pa.types.is_floating(column.type):
-        numbers = column.cast(pa.float64()).to_numpy()
-        return _numbers(numbers, kind, ~np.isnan(numbers), np.isnan(numbers))
-    if kind == "datetime" and pa.types.is_timestamp(column.type):
-        return column.cast(ARROW_TYPES[kind], safe=False), _none(column)
+def _parsed_float(text: pa.ChunkedArray) -> npt.NDArray[np.float64]:
+    """Return text as numbers, NaN where it is none."""
     try:
-        return column.cast(ARROW_TYPES[kind]), _none(column)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        return _failed(column, ARROW_TYPES[kind])
+        numbers = text.cast(pa.float64()).to_numpy()
+    except pa.ArrowInvalid:
+        numbers = pd.to_numeric(text.to_pandas(), errors="coerce").astype("float64").to_numpy()
+    return np.asarray(numbers, dtype=np.float64)
 
 
-def _from_pandas(values: pd.Series, kind: str) -> pa.ChunkedArray:
-    return pa.chunked_array([pa.Array.from_pandas(values, type=ARROW_TYPES[kind])])
+def _parsed_int(text: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray]:
+    """Return text as whole numbers digit by digit; another spelling of one, such as 1e3, by way of a float."""
+    is_plain = to_mask(pc.match_substring_regex(text, r"^-?[0-9]+$"))
+    given = to_mask(text.is_valid())
+    if (is_plain == given).all():
+        return cast(text, pa.int64())
+    tidy = pc.replace_substring_regex(text, r"^\+([0-9])|\.0*$", r"\1")
+    is_whole = pc.match_substring_regex(tidy, r"^-?[0-9]+$")
+    whole, too_long = cast(pc.if_else(is_whole, tidy, None), pa.int64())
+    others = _parsed_float(pc.if_else(is_whole, None, text))
+    found, wrong = _as_int(pa.chunked_array([pa.array(others, from_pandas=True)]))
+    unread = given & ~to_mask(is_whole) & np.isnan(others)
+    return pc.coalesce(whole, found), too_long | wrong | unread
+
+
+def _as_int(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray]:
+    if pa.types.is_floating(column.type):
+        numbers, exact = _exact_whole(column)
+        whole = np.where(exact, numbers, 0).astype(np.int64)
+        return pa.chunked_array([pa.array(whole, mask=~exact)]), ~exact & ~np.isnan(numbers)
+    return _cast_numbers(column, pa.int64())
+
+
+def _cast_numbers(column: pa.ChunkedArray, target: pa.DataType) -> tuple[pa.ChunkedArray, BoolArray]:
+    type_ = column.type
+    is_number = pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_boolean(type_)
+    return cast(column, target) if is_number else _failed(column, target)
+
+
+def _as_bool(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray]:
+    flags, wrong = _cast_numbers(column, pa.bool_())
+    if not pa.types.is_boolean(column.type) and not wrong.any():
+        numbers = np.asarray(pc.fill_null(column, 0).to_numpy())
+        wrong = ~np.isin(numbers, (0, 1)) & ~np.isnan(numbers)
+    return flags, wrong
+
+
+def _as_datetime(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray]:
+    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+        return times.from_numbers(column)
+    if pa.types.is_date(column.type):
+        days, wrong = cast(column, times.TIME)
+        found, beyond = times.from_times(days)
+        return found, wrong | beyond
+    return times.from_times(column) if pa.types.is_timestamp(column.type) else _failed(column, times.TIME)
+
+
+_CONVERT: Final[dict[str, _Convert]] = {
+    "int": _as_int,
+    "float": partial(_cast_numbers, target=pa.float64()),
+    "bool": _as_bool,
+    "datetime": _as_datetime,
+}
+_LISTS: Final[dict[str, _Convert]] = {"strings": _as_lists, "vector": _as_vectors}

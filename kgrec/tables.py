@@ -7,8 +7,9 @@ and types, or raises one `DataError` with every problem, its file, row and field
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,14 +17,24 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kgrec.columns import ARROW_TYPES, BoolArray, as_keys, as_type, comparable, is_datetime, list_lengths, to_mask
+from kgrec._util.notices import notice
+from kgrec.columns import (
+    ARROW_TYPES,
+    BoolArray,
+    as_keys,
+    as_type,
+    comparable,
+    expected_id,
+    expected_value,
+    is_datetime,
+    list_lengths,
+    to_mask,
+)
+from kgrec.data import times
+from kgrec.data.arrow import as_python, plain
 from kgrec.errors import DataError, Problem
 from kgrec.schema import Behaviour, EdgeType, Schema
 
-LATEST_TIME = 7_258_118_400.0
-"""2200-01-01 in epoch seconds: a later time is a mistake of unit (milliseconds) or of data."""
-
-TIME_RANGE = "epoch seconds up to the year 2200, or an order from 0 on (if these are milliseconds, divide by 1000)"
 MAX_SHOWN = 200
 """Characters of a wrong value that a message shows."""
 
@@ -181,15 +192,13 @@ class _Check:
             self._node_nums(edge_type, columns[end], end, keys.get(label, NO_KEYS), label)
             for end, label in (("src", source), ("dst", target))
         ]
-        times = [
-            columns[name].cast(pa.int64() if is_datetime(columns[name]) else pa.float64()).fill_null(-1)
-            for name in self.schema.edge_key(type_)
-        ]
-        return self._collapse(edge_type, pa.table(columns), nums, [time.to_numpy() for time in times])
+        at = [_as_number(columns[name]) for name in self.schema.edge_key(type_)]
+        return self._collapse(edge_type, pa.table(columns), nums, at)
 
     def _key_column(self, key: TableKey, table: pa.Table, name: str) -> pa.ChunkedArray:
-        column = as_keys(table.column(name))
-        missing = ~to_mask(pc.not_equal(column, ""))
+        column, wrong = as_keys(table.column(name))
+        self._report_values(key, wrong, name, table.column(name), expected_id)
+        missing = ~to_mask(pc.not_equal(column, "")) & ~wrong
         self._report_values(key, missing, name, column, "an id")
         return column
 
@@ -202,8 +211,15 @@ class _Check:
             raw = table.column(name) if name in table.column_names else missing
             columns[name], wrong = as_type(raw, kind)
             self.unreadable[key, name] = wrong
-            self._report_values(key, wrong, name, raw, f"a value of type {kind}")
+            self._report_values(key, wrong, name, raw, partial(expected_value, kind))
+            if kind == "datetime":
+                self._tell(key, name, times.remarks(plain(raw)))
         return columns
+
+    def _tell(self, key: TableKey, name: str, remarks: list[str]) -> None:
+        place = self.tables.locate(key, 0)
+        for remark in remarks:
+            notice(f"{place.where}: {place.columns.get(name, name)}: {remark}")
 
     def _check_numbers(self, key: EdgeType, columns: Mapping[str, pa.ChunkedArray], behaviour: Behaviour) -> None:
         for name in filter(None, (behaviour.weight, behaviour.time)):
@@ -211,12 +227,14 @@ class _Check:
             if is_datetime(values):
                 missing = to_mask(pc.is_null(values)) & ~self.unreadable[key, name]
                 self._report_values(key, missing, name, values, "a time")
+                late = times.too_late(values) if name == behaviour.time else np.zeros(len(values), dtype=bool)
+                self._report_values(key, late, name, values, "a time up to the year 2200")
                 continue
-            finite = to_mask(pc.is_finite(values.cast(pa.float64())))
+            finite = to_mask(pc.is_finite(values))
             self._report_values(key, ~finite & ~self.unreadable[key, name], name, values, "a finite number")
             if name == behaviour.time:
-                beyond = to_mask(pc.or_(pc.less(values, 0), pc.greater(values, LATEST_TIME)))
-                self._report_values(key, beyond & finite, name, values, TIME_RANGE)
+                beyond = to_mask(pc.or_(pc.less(values, 0), pc.greater(values, times.LATEST)))
+                self._report_values(key, beyond & finite, name, values, times.expected_order)
 
     def _check_vectors(self) -> None:
         """Report vectors that are not finite, or not of the length that most of that name have, whatever the label."""
@@ -272,7 +290,7 @@ class _Check:
 
     def _check_unique_ids(self, labels: list[str]) -> None:
         keys = {label: self.schema.nodes[label].key for label in labels}
-        given = {label: as_keys(self.tables.nodes[label].column(key)) for label, key in keys.items()}
+        given = {label: as_keys(self.tables.nodes[label].column(key))[0] for label, key in keys.items()}
         for one, other in itertools.combinations(labels, 2):
             key, ids = keys[one], given[one]
             shared = to_mask(pc.is_in(ids, value_set=given[other].drop_null()))
@@ -287,10 +305,16 @@ class _Check:
         self.problems.append(Problem(place.where, found, expected, None if row is None else place.row, name))
 
     def _report_values(
-        self, key: TableKey, wrong: BoolArray, field: str, values: pa.ChunkedArray, expected: str
+        self,
+        key: TableKey,
+        wrong: BoolArray,
+        field: str,
+        values: pa.ChunkedArray,
+        expected: str | Callable[[object], str],
     ) -> None:
         for row in np.flatnonzero(wrong).tolist():
-            self._report(key, _shown(values[row].as_py()), expected, row, field)
+            value = as_python(values, row)
+            self._report(key, shown(value), expected if isinstance(expected, str) else expected(value), row, field)
 
 
 def _not_finite(vectors: pa.ChunkedArray) -> Iterator[tuple[int, int, float]]:
@@ -322,9 +346,16 @@ def equal_rows(table: pa.Table, one: IntArray, other: IntArray) -> BoolArray:
 
 def _describe(table: pa.Table, row: int, columns: Mapping[str, str]) -> str:
     values = table.slice(row, 1).to_pylist()[0]
-    return ", ".join(f"{columns.get(name, name)}={_shown(value)}" for name, value in values.items())
+    return ", ".join(f"{columns.get(name, name)}={shown(value)}" for name, value in values.items())
 
 
-def _shown(value: object) -> str:
+def _as_number(column: pa.ChunkedArray) -> npt.NDArray[Any]:
+    """Return times as numbers that can be compared, -1 where there is none."""
+    column = column.cast(pa.int64()) if is_datetime(column) else column
+    return np.asarray(column.fill_null(-1).to_numpy())
+
+
+def shown(value: object) -> str:
+    """Return a value as a message shows it, cut where it is long."""
     text = repr(value)
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,10 +11,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from kgrec.data.arrow import from_cells, is_text, plain
 from kgrec.errors import DataError, Problem
 from kgrec.store import exists, is_server, open_store
 from kgrec.store.results import of_one_type
-from kgrec.tables import Origin
+from kgrec.tables import Origin, shown
 from loaders.delimited import CSV, TSV, read_delimited
 
 Source = tuple[pa.Table, tuple[Origin, ...]]
@@ -42,7 +43,7 @@ def read_source(source: Any, name: str, folder: Path) -> Source:
     if isinstance(source, Mapping):
         return _ask(source, name, folder)
     if isinstance(source, pa.Table):
-        return _plain(source), (Origin(name, 1, source.num_rows),)
+        return _plain(source, name), (Origin(name, 1, source.num_rows),)
     if isinstance(source, pd.DataFrame):
         return _from_pandas(source, name), (Origin(name, 1, len(source)),)
     if isinstance(source, str | Path):
@@ -73,13 +74,13 @@ def _ask(source: Mapping[str, Any], name: str, folder: Path) -> Source:
         raise DataError([Problem(name, f"no graph at {uri}", "one that is there")])
     with open_store(uri, read_only=True) as store:
         answer = store.answer(source["query"], time_limit=_SECONDS, row_limit=_ROWS)
-    repeated = [Problem(name, "the column twice", "each column once", field=n) for n in _repeated(answer.column_names)]
-    if repeated:
-        raise DataError(repeated)
+    problems = list(_bad_names(answer.column_names, name))
+    if problems:
+        raise DataError(problems)
     table, strange = of_one_type(answer)
     if strange:
         raise DataError([Problem(name, "values of several types", "one type", field=n) for n in strange])
-    return _plain(table), (Origin(name, 1, table.num_rows),)
+    return _plain(table, name), (Origin(name, 1, table.num_rows),)
 
 
 def _read_csv(path: Path) -> Source:
@@ -97,7 +98,7 @@ def _read_parquet(path: Path) -> Source:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
         raise DataError([Problem(str(path), f"a file that Arrow cannot read ({error})", "a Parquet file")]) from None
-    return _plain(table), (Origin(str(path), 1, table.num_rows),)
+    return _plain(table, str(path)), (Origin(str(path), 1, table.num_rows),)
 
 
 def _read_json_lines(path: Path) -> Source:
@@ -114,7 +115,10 @@ def _read_json_lines(path: Path) -> Source:
     if problems:
         raise DataError(problems)
     names = dict.fromkeys(name for row in rows for name in row)
-    columns = {name: _array([row.get(name) for row in rows]) for name in names}
+    problems += _bad_names(list(names), str(path))
+    columns = {name: _column([row.get(name) for row in rows], str(path), name, problems) for name in names}
+    if problems:
+        raise DataError(problems)
     return pa.table(columns), (Origin(str(path), 1, len(rows)),)
 
 
@@ -130,41 +134,41 @@ def _object(line: bytes) -> dict[str, Any]:
     return value
 
 
-def _array(values: list[Any]) -> pa.Array:
-    """Return a column; values of several types become text, which the check of the schema's types then reads."""
-    try:
-        return pa.array(values)
-    except pa.ArrowException:
-        return pa.array([v if v is None or isinstance(v, str) else json.dumps(v) for v in values], pa.string())
+def _column(cells: list[Any] | pd.Series[Any], where: str, name: str, problems: list[Problem]) -> pa.ChunkedArray:
+    """Return a column; JSON of several types becomes text, which the check of the schema's types then reads."""
+    is_json = isinstance(cells, list)
+    column, wrong = from_cells(cells, mixed=is_json)
+    expected = "text that is UTF-8, a number or a list" if is_json else "values of one type: all text, or all numbers"
+    for row in wrong:
+        value = cells[row] if isinstance(cells, list) else cells.iloc[row]
+        problems.append(Problem(where, shown(value), expected, row + 1, name))
+    return plain(pa.chunked_array([column]))
 
 
 def _from_pandas(frame: pd.DataFrame, name: str) -> pa.Table:
     names = [str(column) for column in frame.columns]
-    problems = [Problem(name, "the column twice", "each column once", field=n) for n in sorted(_repeated(names))]
-    columns = {}
-    for index, column in enumerate(names):
-        try:
-            columns[column] = pa.array(frame.iloc[:, index], from_pandas=True)
-        except pa.ArrowException as error:
-            problems.append(Problem(name, f"values of several types ({error})", "one type", field=column))
+    problems = list(_bad_names(names, name))
+    if not problems:
+        columns = {column: _column(frame.iloc[:, i], name, column, problems) for i, column in enumerate(names)}
     if problems:
         raise DataError(problems)
-    return _plain(pa.table(columns))
+    return pa.table(columns)
 
 
-def _repeated(names: list[str]) -> set[str]:
-    return {name for name in names if names.count(name) > 1}
+def _bad_names(names: list[str], where: str) -> Iterator[Problem]:
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield Problem(where, "the column twice", "each column once", field=name)
+    for name in names:
+        if not is_text(name):
+            yield Problem(where, f"a column named {name!r}", "a name that is UTF-8 text")
 
 
-def _plain(table: pa.Table) -> pa.Table:
-    """Return the table with dictionary and view columns as ordinary ones."""
-    return table.cast(pa.schema([field.with_type(_plain_type(field.type)) for field in table.schema]))
-
-
-def _plain_type(type_: pa.DataType) -> pa.DataType:
-    if pa.types.is_dictionary(type_):
-        return _plain_type(type_.value_type)
-    return pa.string() if pa.types.is_large_string(type_) or pa.types.is_string_view(type_) else type_
+def _plain(table: pa.Table, where: str) -> pa.Table:
+    """Return the table with dictionary and view columns, and what is text in disguise, as ordinary ones."""
+    problems = list(_bad_names(table.column_names, where))
+    if problems:
+        raise DataError(problems)
+    return pa.table({name: plain(table.column(name)) for name in table.column_names})
 
 
 _READERS: Final[dict[str, Callable[[Path], Source]]] = {

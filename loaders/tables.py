@@ -12,18 +12,21 @@ A column that bears a property's name needs no entry. A label without a source g
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kgrec.columns import as_keys
+from kgrec.columns import BoolArray, as_keys, as_type, expected_id, expected_value
+from kgrec.data.arrow import as_python
 from kgrec.errors import DataError, Problem, UsageError, near_matches
 from kgrec.schema import EdgeType, Schema
-from kgrec.tables import GraphTables, Origin, TableKey
+from kgrec.tables import GraphTables, Origin, TableKey, locate, shown
 from loaders.mapping import NodeSource, RelationshipSource, TableMapping, read_mapping
 from loaders.sources import Source, read_source
 
@@ -93,10 +96,22 @@ class _Reader:
         needed = (behaviour.weight, behaviour.time) if behaviour else ()
         properties = self.schema.relationships[type_].properties
         columns |= self._properties(place, found, source, properties, [name for name in needed if name])
-        parts = [edges[edge_type]] if edge_type in edges else []
-        edges[edge_type] = _stacked([*parts, pa.table(columns)])
-        names = {**dict(ends.values()), **source.properties}
-        self.origins[edge_type] = self.origins.get(edge_type, ()) + _named(found, names)
+        part = pa.table(columns)
+        origins = _named(found, {**dict(ends.values()), **source.properties})
+        if edge_type in edges:
+            there = edges[edge_type]
+            for name in _of_other_types(there, part):
+                there = self._typed(there, name, properties[name], self.origins[edge_type])
+                part = self._typed(part, name, properties[name], origins)
+            part = pa.concat_tables([there, part], promote_options="default")
+        edges[edge_type] = part
+        self.origins[edge_type] = self.origins.get(edge_type, ()) + origins
+
+    def _typed(self, table: pa.Table, name: str, kind: str, origins: tuple[Origin, ...]) -> pa.Table:
+        """Return a table with a column in the type of a property."""
+        column, wrong = as_type(table.column(name), kind)
+        self._report_values(origins, table.column(name), name, wrong, partial(expected_value, kind))
+        return table.set_column(table.column_names.index(name), name, column)
 
     def _edge_type(self, place: str, type_: str, source: RelationshipSource) -> EdgeType | None:
         relationship = self.schema.relationships[type_]
@@ -128,7 +143,8 @@ class _Reader:
         columns = {}
         for part, (name, column) in wanted.items():
             if self._has(f"{place}.{part}", found, column) and self._is_flat(f"{place}.{part}", found, column):
-                columns[name] = as_keys(found[0].column(column))
+                columns[name], wrong = as_keys(found[0].column(column))
+                self._report_values(found[1], found[0].column(column), column, wrong, expected_id)
         return columns
 
     def _properties(
@@ -190,6 +206,20 @@ class _Reader:
         self._report(place, f"unknown {what} {name!r}", f"one of {', '.join(names)}{near_matches(name, names)}")
         return False
 
+    def _report_values(
+        self,
+        origins: tuple[Origin, ...],
+        values: pa.ChunkedArray,
+        column: str,
+        wrong: BoolArray,
+        expected: Callable[[object], str],
+    ) -> None:
+        for row in np.flatnonzero(wrong).tolist():
+            place, value = locate(origins, row), as_python(values, row)
+            assert place is not None
+            name = place.columns.get(column, column)
+            self.problems.append(Problem(place.where, shown(value), expected(value), place.row, name))
+
     def _report(self, place: str, found: str, expected: str) -> None:
         self.problems.append(Problem(self.name, found, expected, field=place))
 
@@ -209,17 +239,7 @@ def _separated(text: pa.ChunkedArray, separator: str) -> pa.ChunkedArray:
     return pc.if_else(_is_json_list(text), inner, text)
 
 
-def _stacked(tables: list[pa.Table]) -> pa.Table:
-    """Put tables below one another; a column whose type differs between them becomes text, read as the schema says."""
-    names = dict.fromkeys(name for table in tables for name in table.column_names)
-    for name in names:
-        types = {table.column(name).type for table in tables if name in table.column_names}
-        if len(types) > 1:
-            tables = [_as_text(table, name) for table in tables]
-    return pa.concat_tables(tables, promote_options="default")
-
-
-def _as_text(table: pa.Table, name: str) -> pa.Table:
-    if name not in table.column_names:
-        return table
-    return table.set_column(table.column_names.index(name), name, table.column(name).cast(pa.string()))
+def _of_other_types(one: pa.Table, other: pa.Table) -> list[str]:
+    """Return the columns whose type differs between tables, such as whole numbers here and text there."""
+    both = [name for name in one.column_names if name in other.column_names]
+    return [name for name in both if one.column(name).type != other.column(name).type]

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import uuid
 from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +26,12 @@ def chunked(values, type_=None) -> pa.ChunkedArray:
     [
         # text is parsed, an empty one is missing except as a string
         (["1", " 2 ", "", None, "x", "1.5", "3.0"], "int", [1, 2, None, None, None, None, 3], [4, 5]),
-        (["1e400", "nan", "inf", "9007199254740993"], "int", [None] * 4, [0, 1, 2, 3]),
+        (
+            ["1e400", "nan", "inf", "9007199254740993", "9e15", "9223372036854775808"],
+            "int",
+            [None] * 3 + [2**53 + 1, 9 * 10**15, None],
+            [0, 1, 2, 5],
+        ),
         (["1", "1.5e3", "", "x", "-inf"], "float", [1.0, 1500.0, None, None, -INF], [3]),
         (["true", " No ", "1", "  ", "maybe"], "bool", [True, False, True, None, None], [4]),
         (["a", "", None], "string", ["a", "", None], []),
@@ -104,18 +112,33 @@ def test_columns_of_a_data_frame_convert_too():
 
 
 @pytest.mark.parametrize(
-    ("values", "expected"),
+    ("values", "expected", "wrong"),
     [
-        ([1.0, 2.0], ["1", "2"]),
-        ([1.0, None], ["1", None]),
-        ([1.5, 2.0], ["1.5", "2"]),
-        ([7, 8], ["7", "8"]),
-        (["007", "x"], ["007", "x"]),
-        ([2.0**53], ["9007199254740992"]),
+        ([1.0, 2.0], ["1", "2"], []),
+        ([1.0, None, NAN], ["1", None, None], []),
+        ([1.5, 2.0], [None, "2"], [0]),
+        ([2.0**53, 2.0**53 - 1, -0.0], [None, "9007199254740991", "0"], [0]),
+        ([1e20, INF, 3.0], [None, None, "3"], [0, 1]),
+        (pa.array([2.0**24, 7.0], pa.float32()), [None, "7"], [0]),
+        ([7, 8], ["7", "8"], []),
+        ([2**63 - 1, None], ["9223372036854775807", None], []),
+        (pa.array([2**64 - 1], pa.uint64()), ["18446744073709551615"], []),
+        ([Decimal(10**20), Decimal(7)], ["100000000000000000000", "7"], []),
+        ([Decimal("1.00"), Decimal("1.50")], ["1", "1.5"], []),
+        (["007", "x", "1.0"], ["007", "x", "1.0"], []),
+        ([b"caf\xc3\xa9", b"\xff"], ["café", None], [1]),
+        ([uuid.UUID(int=1), None], ["00000000-0000-0000-0000-000000000001", None], []),
+        ([["a"], None], [None, None], [0]),
+        ([{"a": 1}], [None], [0]),
+        ([timedelta(1)], [None], [0]),
     ],
 )
-def test_keys_are_strings_and_whole_numbers_stay_whole(values, expected):
-    assert as_keys(chunked(values)).to_pylist() == expected
+def test_as_keys_keeps_every_digit_or_refuses(values: Any, expected: list[str | None], wrong: list[int]) -> None:
+    keys, mask = as_keys(chunked(values))
+    assert np.flatnonzero(mask).tolist() == wrong
+    assert [key for row, key in enumerate(keys.to_pylist()) if row not in wrong] == [
+        key for row, key in enumerate(expected) if row not in wrong
+    ]
 
 
 @given(st.lists(st.one_of(st.none(), st.integers(-(2**52), 2**52))))

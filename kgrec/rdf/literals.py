@@ -87,7 +87,7 @@ def values(parts: pa.Table, kind: str) -> tuple[pa.ChunkedArray, BoolArray]:
         kind: a property type other than "strings" and "vector".
     """
     text = parts.column("text").cast(pa.string())
-    column, wrong = _converted(text, kind)
+    column, wrong = as_type(text, kind)
     if ACCEPTED[kind]:
         xsd = DATATYPES["string"].removesuffix("string")
         accepted = pa.array(["", *(xsd + name for name in ACCEPTED[kind])], pa.large_string())
@@ -169,10 +169,3 @@ def _unescaped(text: pa.Array) -> pa.Array:
 def _character(match: re.Match[str]) -> str:
     character = chr(int(match[1] or match[2], 16))
     return "\\!" if character == "\\" else character
-
-
-def _converted(text: pa.ChunkedArray, kind: str) -> tuple[pa.ChunkedArray, BoolArray]:
-    try:
-        return text.cast(ARROW_TYPES[kind]), np.zeros(len(text), dtype=bool)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        return as_type(text, kind)

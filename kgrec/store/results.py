@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.types as kinds
 
 from kgrec._util.values import is_packed, table, unpacked
+from kgrec.data.arrow import from_cells
 
 _NULLABLE: Final = {
     pa.int8(): pd.Int8Dtype(),
@@ -52,13 +53,11 @@ def of_one_type(answer: pa.Table) -> tuple[pa.Table, list[str]]:
         column = answer.column(i)
         if is_packed(field):
             values = unpacked(column)
-            if all(v is None or type(v) is int for v in values):
-                values = [None if v is None else str(v) for v in values]
-            try:
-                column = pa.chunked_array([pa.array(values)])
-            except pa.ArrowException:
+            found, wrong = from_cells(values, mixed=False)
+            if wrong:
                 strange.append(field.name)
                 continue
+            column = pa.chunked_array([found])
         if kinds.is_fixed_size_list(column.type):
             column = column.cast(pa.list_(column.type.value_type))
         columns[field.name] = column

@@ -254,7 +254,7 @@ def test_every_source_that_cannot_be_read(tmp_path: Path) -> None:
         "found a source of type int; expected a file, a pandas DataFrame, an Arrow table, or a mapping with graph"
         in message
     )
-    assert "a: found values of several types" in message
+    assert ":2: a: found 'x'; expected values of one type" in message
     assert "plain: found a file without an ending" in message
 
 
