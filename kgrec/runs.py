@@ -141,6 +141,7 @@ def root_of(graph: str | Path) -> Path:
         words = [engine.partition("+")[0], *re.findall(r"[\w.]+", place)]
         return Path(f"{'-'.join(words)}.runs")
     path = Path(str(graph).removeprefix("oxigraph:"))
+    path = path.resolve() if path.is_symlink() else path
     return path.with_name(f"{path.stem}.runs")
 
 

@@ -183,7 +183,7 @@ def _remove_if_left(work: Path) -> None:
         descriptor = os.open(work / MARKER, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            found = parsed_marker(os.read(descriptor, 1 << 16))
+            found = _parsed(os.read(descriptor, 1 << 16))
             is_ours = found.get("id") == work.name.removeprefix(_WORK)
             is_old = time.time() - os.fstat(descriptor).st_mtime > A_DAY
             if is_ours and (is_old or found.get("host") == socket.gethostname()):
@@ -192,8 +192,22 @@ def _remove_if_left(work: Path) -> None:
             os.close(descriptor)
 
 
-def parsed_marker(content: bytes) -> dict[str, Any]:
-    """Return what a marker says; nothing if it is no marker."""
+def is_work_folder(path: Path) -> bool:
+    """Say whether a folder is one that `work_folder` made, by its marker."""
+    return path.name.startswith(_WORK) and read_marker(path).get("id") == path.name.removeprefix(_WORK)
+
+
+def read_marker(folder: Path) -> dict[str, Any]:
+    """Return what the marker in a folder says; nothing if there is none, or it is something else."""
+    try:
+        descriptor = os.open(folder / MARKER, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return {}
+    with os.fdopen(descriptor, "rb") as file:
+        return _parsed(file.read()) if stat.S_ISREG(os.fstat(descriptor).st_mode) else {}
+
+
+def _parsed(content: bytes) -> dict[str, Any]:
     try:
         found = json.loads(content)
     except (ValueError, RecursionError):

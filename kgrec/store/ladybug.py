@@ -22,6 +22,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kgrec._util.files import remove_leftovers
 from kgrec.columns import BoolArray, to_mask
 from kgrec.errors import StoreError
 from kgrec.schema import Schema
@@ -39,12 +40,14 @@ from kgrec.store.ladybug_ddl import (
     table_names,
     vector_table,
 )
-from kgrec.store.ladybug_engine import LOGS, ask, execute, open_file, quote, transaction
+from kgrec.store.ladybug_engine import ask, execute, open_file, quote, transaction
 from kgrec.store.ladybug_rebuild import copy_without
 from kgrec.store.ladybug_rows import copy, read_edges, read_nodes, upsert
 from kgrec.store.results import to_frame
+from kgrec.store.seal import CHEAP
+from kgrec.store.seal import check as check_seal
 from kgrec.store.statement import Statement
-from kgrec.store.whole import identity, lock, replacement
+from kgrec.store.whole import identity, lock, own_path, replacement
 from kgrec.tables import GraphTables
 
 if TYPE_CHECKING:
@@ -72,7 +75,7 @@ class LadybugStore(GraphStore):
             StoreLocked: another store has it open for writing.
             StoreError: it is missing, not a graph, or not accessible.
         """
-        self.path = Path(path).expanduser().resolve()
+        self.path = own_path(str(path), Path(path), read_only)
         self.uri = str(path)
         self.read_only = read_only
         self._closed = False
@@ -287,13 +290,12 @@ class LadybugStore(GraphStore):
         )
 
     def _prepare(self) -> None:
-        """Make the file a graph if it is new; finish what another tool that was killed has left beside it."""
+        """Make the file a graph if it is new; remove what writers that were killed left beside it."""
+        remove_leftovers(self.path.parent)
         if self._unused:
             with self._transaction():
                 pass
             self._unused = True
-        elif any(self.path.with_name(self.path.name + suffix).exists() for suffix in LOGS):
-            open_file(self.path, read_only=False).close()
         self._current()
 
     def _release(self) -> None:
@@ -341,6 +343,8 @@ class LadybugStore(GraphStore):
         with self._opening:
             seen = identity(self.path)
             if self._database is None or seen != self._seen:
+                if seen:
+                    check_seal(self.path, CHEAP)
                 self._database, self._seen = open_file(self.path, read_only=True), seen
             return self._database
 

@@ -22,7 +22,7 @@ BUFFER_POOL: Final = 2 << 30
 """Bytes; enough to load and read 1M behaviours, where the engine alone would take most of the memory."""
 
 LOGS: Final = (".wal", ".wal.checkpoint", ".shadow")
-"""Endings of the files the engine keeps beside a graph while it is written in place."""
+"""Endings of the files the engine keeps beside a graph while it is written in place, and replays on opening."""
 
 
 def quote(name: str) -> str:
@@ -51,6 +51,12 @@ def open_file(path: Path, read_only: bool) -> ladybug.Database:
 
     if read_only and not (path.is_file() and path.stat().st_size):
         raise StoreError(f"no graph at {path}; load data first: kgrec load LOADER SOURCE --into {path}")
+    logs = [log for suffix in LOGS if os.path.lexists(log := path.with_name(path.name + suffix))]
+    if logs:
+        raise StoreError(
+            f"{logs[0]} is beside the graph, and kgrec leaves none: another program was cut off, or it is of another "
+            "file. Let that program finish its work, or move the log elsewhere"
+        )
     try:
         return ladybug.Database(
             path,

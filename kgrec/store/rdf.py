@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import threading
 import weakref
 from collections.abc import Callable
@@ -42,8 +41,9 @@ from kgrec.store.rdf_rows import (
     stored_schema,
     upsert,
 )
+from kgrec.store.seal import CHEAP
 from kgrec.store.statement import Statement
-from kgrec.store.whole import lock
+from kgrec.store.whole import lock, own_path
 from kgrec.tables import GraphTables
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class RdfStore(GraphStore):
         """
         folder.oxigraph()
         self.uri, self.read_only = uri, read_only
-        self.path = Path(uri.removeprefix("oxigraph:")).expanduser().resolve()
+        self.path = own_path(uri, Path(uri.removeprefix("oxigraph:")), read_only)
         self._closed, self._opening = False, threading.Lock()
         self._version: Path | None = None
         self._store: pyoxigraph.Store | None = None
@@ -86,6 +86,7 @@ class RdfStore(GraphStore):
                 raise StoreError(f"no graph at {uri}; load data first: kgrec load LOADER SOURCE --into {uri}")
             return
         folder.current(self.path)
+        self._is_new = not self.path.exists()
         self._unlock = weakref.finalize(self, os.close, lock(self.path / "lock"))
 
     def close(self) -> None:
@@ -93,7 +94,7 @@ class RdfStore(GraphStore):
         self._store, self._closed = None, True
         if not self.read_only and self._unlock.alive:
             if folder.current(self.path) is None:
-                shutil.rmtree(self.path)
+                folder.discard(self.path, self._is_new)
             self._unlock()
 
     def schema(self) -> Schema | None:
@@ -317,10 +318,13 @@ class RdfStore(GraphStore):
 
     def _open(self, version: Path) -> pyoxigraph.Store:
         try:
+            folder.check(version, CHEAP)
             return folder.oxigraph().read_only(str(version))
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, StoreError) as error:
             now = folder.current(self.path)
             if now is None or now == version:
+                if isinstance(error, StoreError):
+                    raise
                 raise StoreError(f"cannot open {self.uri}: {error}") from None
             return self._open(now)  # a writer has removed the version meanwhile
 

@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from kgrec._util.files import place, strange_target, work_folder
 from kgrec.errors import StoreError, StoreLocked
+from kgrec.store.seal import check, seal, unseal
 
 
 def lock(path: Path) -> int:
@@ -33,7 +35,10 @@ def lock(path: Path) -> int:
 def _locked(path: Path) -> int:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        found = strange_target(path)
+        if found and found != "a folder":
+            raise StoreError(f"cannot open {path} for writing: it is {found}; expected a plain file, or a free name")
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     except OSError as error:
         raise StoreError(f"cannot open {path} for writing: {error.strerror}") from error
     try:
@@ -70,32 +75,40 @@ def replacement(path: Path, empty: bool = False) -> Iterator[tuple[Path, int]]:
         empty: yield an empty file in place of a copy.
 
     Raises:
-        StoreError: the copy cannot be made, for instance because the disk is full.
+        StoreError: the copy cannot be made, for instance because the disk is full; or the file is damaged.
     """
-    copy = path.with_name(f".{path.name}.writing")
-    _remove(copy)
     try:
-        if not empty:
-            shutil.copy(path, copy)
-        locked = lock(copy)
-        try:
-            yield copy, locked
-            os.fsync(locked)
-            os.replace(copy, path)
-        except BaseException:
-            os.close(locked)
-            raise
+        with work_folder(path) as work:
+            copy = work / path.name
+            if not empty:
+                check(path)
+                shutil.copyfile(path, copy)
+                unseal(copy)
+            locked = lock(copy)
+            try:
+                yield copy, locked
+                seal(copy)
+                place(copy, path)
+            except BaseException:
+                os.close(locked)
+                raise
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error}; it is as it was") from error
-    finally:
-        _remove(copy)
 
 
-def _remove(copy: Path) -> None:
-    """Remove a copy, and the logs that the engine may have left beside it."""
-    for left in copy.parent.iterdir():
-        if left.name.startswith(copy.name):
-            left.unlink(missing_ok=True)
+def own_path(uri: str, path: Path, read_only: bool) -> Path:
+    """Return the absolute path of a graph: through a link for reading, never for writing.
+
+    Raises:
+        StoreError: it is a link, and the graph is to be written.
+    """
+    path = path.expanduser()
+    if path.is_symlink() and not read_only:
+        raise StoreError(
+            f"cannot open {uri} for writing: it is a symbolic link; name the graph itself, {path.resolve()}: "
+            "what kgrec writes takes a file's place, and its runs are beside it"
+        )
+    return path.resolve()
 
 
 def identity(path: Path) -> tuple[int, ...]:

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from kgrec._util.files import check_target, remove_leftovers, write_whole
-from kgrec.errors import RunError, UsageError
+from kgrec.errors import RunError, StoreError, UsageError
 from kgrec.runs import remove_leftovers as remove_leftovers_of_runs
-from kgrec.runs import remove_run, write_run
+from kgrec.runs import remove_run, root_of, write_run
+from kgrec.store import open_store
+from kgrec.testing.store_contract import contract_tables
 
 
 def link(path: Path) -> None:
@@ -133,3 +135,89 @@ def test_run_behind_a_link_is_neither_written_nor_removed(tmp_path: Path, to: st
         remove_run(tmp_path / "link")
     assert run.folder.exists()
     assert (tmp_path / "link").is_symlink()
+
+
+ENGINES = ["{}", "oxigraph:{}"]
+
+
+def graph_at(path: Path, engine: str) -> str:
+    """Make a graph; return its URI."""
+    if ":" in engine:
+        pytest.importorskip("pyoxigraph")
+    with open_store(engine.format(path)) as store:
+        store.write(contract_tables())
+    return engine.format(path)
+
+
+def test_graph_at_something_strange_is_refused(strange: Path) -> None:
+    before = held(strange.parent)
+    with pytest.raises(StoreError, match=r"cannot open .* for writing"):
+        open_store(strange)
+    assert held(strange.parent) == before
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_graph_behind_a_link_is_read_and_not_written(tmp_path: Path, engine: str) -> None:
+    graph_at(tmp_path / "graph", engine)
+    (tmp_path / "link").symlink_to(tmp_path / "graph")
+    uri = engine.format(tmp_path / "link")
+    with open_store(uri, read_only=True) as store:
+        assert store.schema() is not None
+    with pytest.raises(StoreError, match=f"symbolic link; name the graph itself, {tmp_path}/graph"):
+        open_store(uri)
+    assert root_of(uri) == tmp_path / "graph.runs"
+
+
+def test_graph_folder_with_what_is_not_kgrecs_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("pyoxigraph")
+    folder = tmp_path / "graph"
+    folder.mkdir()
+    for name in ("graph-photos", "graph-1", "lock", "current"):
+        (folder / name).mkdir() if name.startswith("graph") else (folder / name).write_text("mine")
+        with pytest.raises(StoreError, match="is not a graph of kgrec"):
+            open_store(f"oxigraph:{folder}")
+        assert [path.name for path in folder.iterdir()] == [name]
+        (folder / name).rmdir() if name.startswith("graph") else (folder / name).unlink()
+    open_store(f"oxigraph:{folder}").close()
+    assert folder.exists(), "a folder that was there stays"
+
+
+@pytest.mark.parametrize("pointer", ["../other", "graph-1/../../other", "", "graph-", "graph-x"])
+def test_graph_folder_whose_pointer_leads_elsewhere_is_refused(tmp_path: Path, pointer: str) -> None:
+    uri = graph_at(tmp_path / "graph", "oxigraph:{}")
+    (tmp_path / "graph" / "current").write_text(pointer)
+    with pytest.raises(StoreError, match="whose file `current` is not kgrec's"):
+        open_store(uri)
+
+
+def test_graph_folder_keeps_what_is_named_like_a_version(tmp_path: Path) -> None:
+    uri = graph_at(tmp_path / "graph", "oxigraph:{}")
+    (tmp_path / "victim").mkdir()
+    for name in ("graph-photos", "graph-2", "graph-77"):
+        (tmp_path / "graph" / name).mkdir()
+        (tmp_path / "graph" / name / "photo.jpg").write_text("mine")
+    (tmp_path / "graph" / "graph-0").symlink_to(tmp_path / "victim")
+    with open_store(uri) as store:
+        store.write(contract_tables())
+        store.write(contract_tables())
+        store.remove("User", "a")
+    with open_store(uri, read_only=True) as store:
+        assert "a" not in store.ids("User").to_pylist()
+    left = {path.name for path in (tmp_path / "graph").glob("graph-*")}
+    assert left == {"graph-photos", "graph-2", "graph-77", "graph-0", "graph-80"}
+    assert all((tmp_path / "graph" / name / "photo.jpg").exists() for name in ("graph-photos", "graph-2", "graph-77"))
+
+
+@pytest.mark.parametrize("ending", [".wal", ".shadow", ".wal.checkpoint"])
+def test_graph_beside_a_planted_log_is_not_opened(tmp_path: Path, ending: str) -> None:
+    uri = graph_at(tmp_path / "graph", "{}")
+    log = tmp_path / f"graph{ending}"
+    log.write_bytes(b"planted")
+    for read_only in (True, False):
+        with pytest.raises(StoreError, match=f"graph{ending} is beside the graph, and kgrec leaves none"):
+            open_store(uri, read_only=read_only)
+    log.unlink()
+    (tmp_path / f".graph.writing{ending}").write_bytes(b"planted")
+    with open_store(uri) as store:
+        store.write(contract_tables())
+    assert (tmp_path / f".graph.writing{ending}").read_bytes() == b"planted"
