@@ -109,8 +109,9 @@ def unpublish(graph: Graph, as_json: Json = False) -> None:
     """Remove what was published from a graph: recommendations and vectors. What was loaded stays."""
     from kgrec.history import note
     from kgrec.runs import root_of
+    from kgrec.store.lease import leased
 
-    with kgrec.open(graph) as store:
+    with leased(graph), kgrec.open(graph) as store:
         run = store.published()
         store.unpublish()
         if run and root_of(graph).exists():
@@ -131,10 +132,12 @@ def forget(
 
     receipt = forget_it(graph, role.value, id_, runs)
     show_facts(f"forgotten; receipt: {receipt['receipt']}", receipt if as_json else receipt["removed"], as_json)
-    left = receipt["searched"]["found"]
+    left, unread = receipt["searched"]["found"], receipt["searched"]["unread"]
     if left and not as_json:
         show_text(f"still there, outside of what kgrec keeps: {', '.join(left)}")
-    if left:
+    if unread and not as_json:
+        show_text(f"could not be searched, so it may be there: {', '.join(unread)}")
+    if left or unread:
         raise typer.Exit(1)
 
 

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgrec.errors import StoreError, UsageError
+from kgrec.keeping import check_there
 from kgrec.progress import say
 from kgrec.snapshot import GraphSnapshot
 from kgrec.store import open_store
@@ -41,6 +42,7 @@ def copy_graph(source: str, target: str) -> dict[str, Any]:
         tables = here.write(snapshot.to_tables())
         say("comparing both")
         digest = here.snapshot().digest
+    check_there(source, snapshot, f"they are in {target} now, so remove that graph")
     if digest != snapshot.digest:
         raise StoreError(f"{target} holds other rows beside the copy of {source}; copy into an empty graph")
     return {**tables.counts(), "digest": digest}

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import secrets
+import glob
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 
-from kgrec.errors import RunError, UnknownItem, UnknownUser
-from kgrec.forget_run import Node, n_edges, rewrite, without
+from kgrec import receipts
+from kgrec.errors import UnknownItem, UnknownUser
+from kgrec.forget_places import places_of, runs_with
+from kgrec.forget_run import n_edges, rewrite, without
 from kgrec.history import note
 from kgrec.jobs import runs_folder
+from kgrec.keeping import Node, nobody_keeps
 from kgrec.progress import track
+from kgrec.receipts import matches
 from kgrec.recommender import Recommender
-from kgrec.runs import Run, list_runs, new_name, remove_leftovers
+from kgrec.runs import Run, list_runs, remove_leftovers
 from kgrec.same import as_one
 from kgrec.snapshot import GraphSnapshot
 from kgrec.split import split_by
@@ -34,14 +34,9 @@ from kgrec.text.checkpoint import drop_checkpoints
 from kgrec.traces import Search
 from kgrec.training import parts_of
 
-Role = Literal["user", "item"]
+__all__ = ["forget", "matches"]
 
-NOT_SEARCHED: Final = (
-    "what the graph was loaded from: loading it again brings the id back",
-    "backups, exports and copies of the graph or of its runs",
-    "blocks that the disk holds of files that are gone",
-)
-ON_A_SERVER: Final = "files, transaction logs and backups of the server"
+Role = Literal["user", "item"]
 
 
 def forget(graph: str, role: Role, id_: str, runs: str | Path | None = None) -> dict[str, Any]:
@@ -49,10 +44,13 @@ def forget(graph: str, role: Role, id_: str, runs: str | Path | None = None) -> 
 
     No other job may be at work on the graph; what a killed one left of runs goes first. From the cache go the vectors
     of texts that nobody else has, and checkpoints of fine-tuning; then the node from the graph, with what is
-    recommended to the user, or of the item; then every run kept is rewritten (see `kgrec.forget_run`);
-    one that knew nobody else goes, with what is published of it. Interrupted, it
-    can be run again. The receipt goes to the folder `<graph>.receipts`, and does not hold the id, but a salted SHA-256
-    of it.
+    recommended to the user, or of the item; then every run kept is rewritten (see `kgrec.forget_run`); one that knew
+    nobody else goes, with what is published of it. The runs are those in the folder asked for, in the one beside the
+    graph, and in the one beside the file that the graph's name links to. If one of them cannot be read, nothing is
+    removed.
+
+    The receipt goes to the folder `<graph>.receipts`, and does not hold the id, but a salted SHA-256 of it. It is begun
+    before anything is removed, so that the next call, if this one is cut off at any moment, goes on and finishes it.
 
     Args:
         graph: URI of the graph.
@@ -61,63 +59,62 @@ def forget(graph: str, role: Role, id_: str, runs: str | Path | None = None) -> 
         runs: folder of runs; beside the graph if not given.
 
     Returns:
-        The receipt; `found` in `searched` is empty where nothing is left, and `receipt` is its file.
+        The receipt; `found` and `unread` in `searched` are empty where nothing is left, and `receipt` is its file.
 
     Raises:
         UnknownUser, UnknownItem: it is neither in the graph nor in a run.
         StoreLocked: another job is at work on the graph.
-        StoreError, RunError: the graph or a run cannot be written.
+        StoreError, RunError: the graph or a run cannot be read or written.
         UsageError: texts that named it have to be encoded anew, and the encoder of the run is not here.
     """
     start, root, cache = time.perf_counter(), runs_folder(graph, runs), VectorCache()
-    with leased(graph), open_store(graph) as store:
-        remove_leftovers(root)
+    roots, kept = places_of(graph, root), receipts.folder_of(root)
+    with leased(graph) as check_lease, open_store(graph) as store, nobody_keeps(roots):
+        for place in roots:
+            remove_leftovers(place)
         before = store.snapshot()
         nodes = [(label, id_) for label in _labels(before, role)]
         there = [node for node in nodes if _has(before, node)]
-        holding = [run for run in list_runs(root) if _is_in(run, nodes)]
-        if not there and not holding:
+        holding, _ = runs_with(roots, nodes)
+        if not there and not holding and not receipts.unfinished(kept, role, id_):
             raise _unknown(role, id_, before)
         after = without(before, nodes)
+        texts = _texts_only_before(before, holding, nodes)
+        places = [path.resolve() for path in (*_files_of(store), *roots, cache.folder)]
+        file, receipt = receipts.begin(
+            kept,
+            role,
+            id_,
+            {"graph": graph, "looked_at": list(map(str, places)), "graph_digest": {"before": before.digest}},
+        )
+        check_lease()
         n_relationships = n_edges(before) - n_edges(after)
         removed = {
             "cache": {
-                "vectors": cache.drop(_texts_only_before(before, holding, nodes)),
+                "vectors": cache.drop(texts),
                 "checkpoints": drop_checkpoints(
                     {before.schema.digest, *(r.info["digests"]["schema"] for r in holding)}
                 ),
             },
             "graph": {"nodes": len(there), "relationships": n_relationships, **_removed(store, there)},
             "runs": {
-                run.name: rewrite(run, nodes, role, partial(_withdraw, store, root))
+                run.name: rewrite(run, nodes, role, partial(_withdraw, store, run.folder.parent))
                 for run in track(holding, "rewriting runs")
             },
         }
-        search = _search(store, id_, role, list_runs(root), [root, cache.folder])
-    receipt = {
-        "kgrec": version("kgrec"),
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "graph": graph,
-        "role": role,
-        "digest": _digest(id_),
-        "removed": removed,
-        "graph_digest": {"before": before.digest, "after": after.digest},
-        "searched": search.report(),
-        "not_searched": [*NOT_SEARCHED, *([] if _files_of(store) else [ON_A_SERVER])],
-        "seconds": round(time.perf_counter() - start, 1),
-    }
-    return {**receipt, "receipt": str(_write(root, receipt))}
-
-
-def matches(receipt: dict[str, Any], id_: str) -> bool:
-    """Say whether a receipt is for an id."""
-    digest = receipt["digest"]
-    return bool(digest["sha256"] == hashlib.sha256((digest["salt"] + id_).encode()).hexdigest())
-
-
-def _digest(id_: str) -> dict[str, str]:
-    salt = secrets.token_hex(16)
-    return {"salt": salt, "sha256": hashlib.sha256((salt + id_).encode()).hexdigest()}
+        left = [run for place in roots for run in list_runs(place)]
+        search = _search(store, id_, role, left, [*roots, cache.folder])
+        return receipts.finish(
+            file,
+            {
+                **receipt,
+                "removed": removed,
+                "graph_digest": {**receipt["graph_digest"], "after": after.digest},
+                "searched": search.report(),
+                "not_searched": [*receipts.NOT_SEARCHED, *([] if _files_of(store) else receipts.ON_A_SERVER)],
+                "seconds": round(time.perf_counter() - start, 1),
+            },
+        )
 
 
 def _labels(graph: GraphSnapshot, role: Role) -> tuple[str, ...]:
@@ -144,12 +141,6 @@ def _withdraw(store: GraphStore, root: Path, run: str) -> None:
 def _has(graph: GraphSnapshot, node: Node) -> bool:
     label, id_ = node
     return label in graph.nodes and graph.ids(label).index(id_).as_py() >= 0
-
-
-def _is_in(run: Run, nodes: Sequence[Node]) -> bool:
-    schema = run.info["schema"]["nodes"]
-    keys = [(run.table(f"nodes-{x}").column(schema[x]["key"]), id_) for x, id_ in nodes if x in run.info["labels"]]
-    return any(ids.index(id_).as_py() >= 0 for ids, id_ in keys)
 
 
 def _texts_only_before(before: GraphSnapshot, runs: Sequence[Run], nodes: Sequence[Node]) -> set[str]:
@@ -194,16 +185,8 @@ def _search(store: GraphStore, id_: str, role: Role, runs: Sequence[Run], places
 
 
 def _files_of(store: GraphStore) -> list[Path]:
-    """Return the file or folder of an embedded graph; nothing for one on a server."""
-    path = getattr(store, "path", None)
-    return [] if path is None else [path]
-
-
-def _write(root: Path, receipt: dict[str, Any]) -> Path:
-    file = root.with_name(f"{root.stem}.receipts") / f"forget-{new_name()}.json"
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(receipt, indent=1, ensure_ascii=False), encoding="utf-8")
-    except OSError as error:
-        raise RunError(f"all is done, but the receipt {file} cannot be written: {error.strerror}") from error
-    return file
+    """Return the file or folder of an embedded graph, and files beside it by its name; nothing for one on a server."""
+    path: Path | None = getattr(store, "path", None)
+    if path is None or path.is_dir():
+        return [path] if path else []
+    return [path, *(beside for beside in sorted(path.parent.glob(f"{glob.escape(path.name)}.*")) if beside.is_file())]

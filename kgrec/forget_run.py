@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from kgrec.alone import fit_alone
 from kgrec.growth import Growth
+from kgrec.keeping import Node
 from kgrec.model import HybridModel
 from kgrec.persist import FACTS, save_model
 from kgrec.recommender import Recommender
@@ -21,9 +22,6 @@ from kgrec.snapshot import Edges, GraphSnapshot
 from kgrec.standins import Standins
 from kgrec.text import text_vectors
 from kgrec.training import Trained
-
-Node = tuple[str, str]
-"""Label and key."""
 
 QUICK: Final = 20.0
 """Seconds that learning signals again may take in all, roughly; the slowest beyond that only lose the nodes' rows."""

@@ -15,6 +15,7 @@ from kgrec.alone import split_alone
 from kgrec.config import Config
 from kgrec.errors import StoreError, UsageError
 from kgrec.evaluate import evaluate
+from kgrec.keeping import keeping
 from kgrec.measure import HYBRID, Measured, measure, metrics
 from kgrec.persist import save_model
 from kgrec.progress import say
@@ -27,6 +28,7 @@ from kgrec.same import as_one
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
 from kgrec.split import Split, split_by
 from kgrec.store import check_uri, exists, open_store
+from kgrec.store.lease import leased
 from kgrec.training import FitOn
 
 KS = (10, 20)
@@ -52,7 +54,7 @@ def train_run(
         runs: folder of runs; beside the graph if not given.
 
     Raises:
-        UsageError, StoreError, RunError: as the steps do; no run is left behind.
+        UsageError, StoreError, RunError: as the steps do, or users were forgotten meanwhile; no run is left behind.
     """
     if k < 1:
         raise UsageError(f"k={k}; expected at least 1")
@@ -69,7 +71,8 @@ def train_run(
         info["metrics"] = metrics(measure(model.model, cut, KS), cut.protocol, config.seed)
     info["summary"] = summary_of(cut, model.trained.choices, listed, time.perf_counter() - start)
     info |= {"data_digest": snapshot.digest, "encoded": model.cache.encoded}
-    return save_model(root / new_name(), model.trained, config, info, {"recommendations": lists_table(listed)})
+    with keeping(root, graph, snapshot):
+        return save_model(root / new_name(), model.trained, config, info, {"recommendations": lists_table(listed)})
 
 
 def evaluate_run(graph: str, run: str | None = None, runs: str | Path | None = None) -> dict[str, Any]:
@@ -150,14 +153,14 @@ def publish_run(graph: str, run: str | None = None, runs: str | Path | None = No
 
     Raises:
         RunError: there is no such run, or files of it are gone.
+        StoreLocked: another job is at work on the graph.
         StoreError: the graph cannot be written.
     """
     if k < 1:
         raise UsageError(f"k={k}; expected at least 1")
     root = runs_folder(graph, runs)
-    found = find_run(root, run)
-    with open_store(graph) as store:
-        return publish(store, root, found, k, "publish")
+    with leased(graph), open_store(graph) as store:
+        return publish(store, root, find_run(root, run), k, "publish")
 
 
 def runs_folder(graph: str, runs: str | Path | None = None) -> Path:

@@ -156,7 +156,7 @@ class _Job:
         if run is None:
             config = self.config or (Config.checked(dict(serving.info["config"])) if serving else Config())
             facts = {"instead_of": published, **_rows(intake)}
-            run = renew(self.root, snapshot, serving, decision, config, facts, journal.step)
+            run = renew(self.root, self.graph, snapshot, serving, decision, config, facts, journal.step)
         self.pass_gate(run, published)
         journal.step("publish", run=run.name)
         check_lease()

@@ -14,6 +14,7 @@ import pyarrow as pa
 from kgrec.config import Config
 from kgrec.gate import ENOUGH, compare, figures_of, reasons
 from kgrec.jobs import KS, summary_of
+from kgrec.keeping import keeping
 from kgrec.measure import measure, metrics
 from kgrec.persist import save_model
 from kgrec.publish import lists_table
@@ -50,6 +51,7 @@ def slice_of(snapshot: GraphSnapshot, seed: int) -> tuple[Split, bool]:
 
 def renew(
     root: Path,
+    graph: str,
     snapshot: GraphSnapshot,
     serving: Run | None,
     decision: Decision,
@@ -63,6 +65,7 @@ def renew(
 
     Args:
         root: folder of the graph's runs.
+        graph: its URI.
         snapshot: the graph.
         serving: the run that is published; None if there is none.
         decision: how much to learn anew.
@@ -97,7 +100,8 @@ def renew(
     info["summary"] = summary_of(cut, final.trained.choices, listed, seconds)
     info["refresh"] = {"how": decision.how, "why": decision.why, "seconds": round(seconds, 1), **facts}
     step("keep")
-    return save_model(root / new_name(), final.trained, config, info, {"recommendations": lists})
+    with keeping(root, graph, snapshot):
+        return save_model(root / new_name(), final.trained, config, info, {"recommendations": lists})
 
 
 def _learnt(how: How, before: Recommender | None, config: Config, cut: Split) -> Recommender:

@@ -171,7 +171,7 @@ def write_run(
         RunError: the folder exists and is not a run, or the disk refuses.
     """
     folder = Path(folder)
-    _check_own(folder)
+    check_own(folder)
     full = {"format": FORMAT, "created": datetime.now(UTC).isoformat(timespec="milliseconds"), **info}
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -264,7 +264,7 @@ def remove_run(folder: Path) -> None:
     Raises:
         RunError: the folder is a link, or holds what is not of a run, or the disk refuses.
     """
-    _check_own(folder)
+    check_own(folder)
     try:
         with work_folder(folder) as work:
             os.replace(folder, work / folder.name)
@@ -289,7 +289,7 @@ def remove_leftovers(root: Path) -> None:
                 remove_run(left.parent)
 
 
-def _check_own(folder: Path) -> None:
+def check_own(folder: Path) -> None:
     """Refuse to replace or remove a folder that holds anything that kgrec did not write.
 
     Raises:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import mmap
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,6 +19,9 @@ from kgrec.snapshot import GraphSnapshot
 
 TELLING: Final = 8
 """Bytes from which on an id is in no file by chance: in a terabyte of random bytes once in 10 million searches."""
+
+_PACKED: Final = {".7z", ".bz2", ".gz", ".lz4", ".tgz", ".xz", ".zip", ".zst"}
+"""Endings of files whose bytes are not those of what they hold."""
 
 
 @dataclass
@@ -28,6 +34,7 @@ class Search:
         files, bytes, values: how much was looked at.
         found: places that hold it.
         unclear: places that hold its bytes, which may be those of something else.
+        unread: places that could not be looked at, such as links, with the reason.
     """
 
     id_: str
@@ -37,6 +44,7 @@ class Search:
     values: int = 0
     found: list[str] = field(default_factory=list)
     unclear: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, id_: str, others: Iterable[pa.Array]) -> Search:
@@ -46,11 +54,40 @@ class Search:
 
     def in_files(self, places: Iterable[Path]) -> None:
         """Look at every byte of every file, and at every text in Parquet files, which are compressed."""
-        for file in _files(places):
+        forms = _forms(self.id_)
+        for file in self._files(places):
+            try:
+                n_bytes, is_there = file.stat().st_size, _holds(file, forms)
+                is_there = is_there or (file.suffix == ".parquet" and self._in_table(file))
+            except (OSError, pa.ArrowException) as error:
+                self.unread.append(f"{file} (cannot be read: {error})")
+                continue
             self.files += 1
-            self.bytes += file.stat().st_size
-            if _holds(file, self.id_.encode()) or (file.suffix == ".parquet" and self._in_table(file)):
+            self.bytes += n_bytes
+            if is_there:
                 (self.found if self.tells else self.unclear).append(str(file))
+            elif file.suffix in _PACKED:
+                self.unread.append(f"{file} (packed)")
+
+    def _files(self, places: Iterable[Path]) -> Iterator[Path]:
+        """Yield every file; what is none, and a folder that cannot be listed, is noted as unread."""
+        for place in places:
+            if place.is_file():
+                yield place
+                continue
+            for folder, folders, names in os.walk(place, onerror=self._note_unlisted):
+                folders.sort()
+                for path in (Path(folder) / name for name in sorted((*folders, *names))):
+                    if path.is_symlink():
+                        self.unread.append(f"{path} (a link to {os.readlink(path)})")
+                    elif path.is_file():
+                        yield path
+                    elif not path.is_dir():
+                        self.unread.append(f"{path} (neither a file nor a folder)")
+
+    def _note_unlisted(self, error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            self.unread.append(f"{error.filename} (cannot be listed: {error.strerror})")
 
     def in_keys(self, where: str, keys: pa.Array | pa.ChunkedArray) -> None:
         """Look at keys or ids, where whatever is equal is what is looked for."""
@@ -76,25 +113,45 @@ class Search:
 
     def report(self) -> dict[str, Any]:
         """Return what was looked at and found, for a receipt."""
-        names = ("files", "bytes", "values", "found", "unclear")
+        names = ("files", "bytes", "values", "found", "unclear", "unread")
         return {name: getattr(self, name) for name in names}
 
 
-def _files(places: Iterable[Path]) -> Iterator[Path]:
-    for place in places:
-        yield from [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
+def _forms(id_: str) -> set[bytes]:
+    """Return how an id may be written: as it is, in JSON, in an IRI."""
+    texts = (id_, json.dumps(id_)[1:-1], json.dumps(id_, ensure_ascii=False)[1:-1], quote(id_, safe=""), quote(id_))
+    return {text.encode() for text in texts}
 
 
-def _holds(file: Path, wanted: bytes) -> bool:
+def _holds(file: Path, forms: Iterable[bytes]) -> bool:
     if not file.stat().st_size:
         return False
     with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return content.find(wanted) >= 0
+        return any(content.find(form) >= 0 for form in forms)
 
 
 def _texts(table: pa.Table) -> Iterator[pa.Array]:
-    """Yield the texts of a table, those in lists too."""
+    """Yield the texts of a table, those in lists and structures too."""
     for column in table.columns:
-        flat = pc.list_flatten(column) if pa.types.is_list(column.type) else column
-        if pa.types.is_string(flat.type) or pa.types.is_large_string(flat.type):
-            yield flat
+        yield from _texts_of(column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column)
+
+
+def _texts_of(values: pa.Array) -> Iterator[pa.Array]:
+    kind = values.type
+    if isinstance(values, pa.ChunkedArray):
+        for chunk in values.chunks:
+            yield from _texts_of(chunk)
+    elif pa.types.is_dictionary(kind):
+        yield from _texts_of(values.dictionary)
+    elif pa.types.is_struct(kind):
+        for part in values.flatten():
+            yield from _texts_of(part)
+    elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        yield from _texts_of(values.flatten())
+    elif pa.types.is_map(kind):
+        yield from _texts_of(values.keys)
+        yield from _texts_of(values.items)
+    elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        yield values
+    elif pa.types.is_string_view(kind):
+        yield values.cast(pa.large_string())
