@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +15,8 @@ from kgrec.errors import DataError, Problem
 from kgrec.store import exists, is_server, open_store
 from kgrec.store.results import of_one_type
 from kgrec.tables import Origin, shown
-from loaders.delimited import CSV, TSV, read_delimited
+from loaders.delimited import CSV, MAX_COLUMNS, TSV, read_delimited
+from loaders.json_lines import objects
 
 Source = tuple[pa.Table, tuple[Origin, ...]]
 
@@ -95,6 +95,9 @@ def _read_tsv(path: Path) -> Source:
 
 def _read_parquet(path: Path) -> Source:
     try:
+        n_columns = pq.read_metadata(path).num_columns
+        if n_columns > MAX_COLUMNS:
+            raise DataError([Problem(str(path), f"{n_columns:,} columns", f"at most {MAX_COLUMNS:,}")])
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
         raise DataError([Problem(str(path), f"a file that Arrow cannot read ({error})", "a Parquet file")]) from None
@@ -102,36 +105,13 @@ def _read_parquet(path: Path) -> Source:
 
 
 def _read_json_lines(path: Path) -> Source:
-    lines = path.read_bytes().rstrip().splitlines()
-    if not lines:
-        raise DataError([Problem(str(path), "an empty file", "one JSON object a line")])
-    rows: list[dict[str, Any]] = []
-    problems: list[Problem] = []
-    for number, line in enumerate(lines, 1):
-        try:
-            rows.append(_object(line))
-        except ValueError as error:
-            problems.append(Problem(str(path), str(error), "one JSON object a line", number))
-    if problems:
-        raise DataError(problems)
+    rows = objects(path)
     names = dict.fromkeys(name for row in rows for name in row)
-    problems += _bad_names(list(names), str(path))
+    problems = list(_bad_names(list(names), str(path)))
     columns = {name: _column([row.get(name) for row in rows], str(path), name, problems) for name in names}
     if problems:
         raise DataError(problems)
     return pa.table(columns), (Origin(str(path), 1, len(rows)),)
-
-
-def _object(line: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(line.decode())
-    except UnicodeDecodeError as error:
-        raise ValueError(f"byte 0x{line[error.start]:02x} at position {error.start + 1}, which is not UTF-8") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"text that is not JSON ({error.msg} at position {error.colno})") from None
-    if not isinstance(value, dict):
-        raise ValueError(f"a JSON {type(value).__name__}")
-    return value
 
 
 def _column(cells: list[Any] | pd.Series[Any], where: str, name: str, problems: list[Problem]) -> pa.ChunkedArray:

@@ -1,0 +1,86 @@
+"""JSON lines as dictionaries: one object a line, every wrong line with its number."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any, Final
+
+from kgrec.errors import DataError, Problem
+from loaders.delimited import MAX_COLUMNS, MAX_PROBLEMS
+
+MAX_CELLS: Final = 200_000_000
+"""Rows times keys where there are more than `WIDE` keys: each cell costs memory, also where a row lacks the key."""
+
+WIDE: Final = 1_000
+
+_HALF_PAIR: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+def objects(path: Path) -> list[dict[str, Any]]:
+    """Return the objects of a file, one a line.
+
+    Raises:
+        DataError: with every line that is no object, gives a key twice, or holds what is no text; or too many keys.
+    """
+    lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").rstrip().splitlines()
+    if not lines:
+        raise DataError([Problem(str(path), "an empty file", "one JSON object a line")])
+    rows: list[dict[str, Any]] = []
+    problems: list[Problem] = []
+    for number, line in enumerate(lines, 1):
+        try:
+            rows.append(_object(line))
+        except ValueError as error:
+            problems.append(Problem(str(path), str(error), "one JSON object a line", number))
+            if len(problems) == MAX_PROBLEMS:
+                break
+    n_keys = len({key for row in rows for key in row})
+    if n_keys > MAX_COLUMNS or (n_keys > WIDE and n_keys * len(rows) > MAX_CELLS):
+        expected = f"at most {MAX_COLUMNS:,}, fewer in a file of many lines"
+        problems.append(Problem(str(path), f"{n_keys:,} keys in {len(lines):,} lines", expected))
+    if problems:
+        raise DataError(problems)
+    return rows
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    try:
+        value = _DECODER.decode(line.decode())
+    except UnicodeDecodeError as error:
+        raise ValueError(f"byte 0x{line[error.start]:02x} at position {error.start + 1}, which is not UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"text that is not JSON ({error.msg} at position {error.colno})") from None
+    except ValueError as error:
+        long = "Exceeds the limit" in str(error)
+        raise ValueError("a number of thousands of digits" if long else str(error)) from None
+    except RecursionError:
+        raise ValueError("values nested too deep to be read") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"a JSON {type(value).__name__}")
+    if _HALF_PAIR.search(line):
+        for key, part in value.items():
+            _check_text(key, part)
+    return value
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in value if keys.count(key) > 1)!r} twice")
+    return value
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_once)
+
+
+def _check_text(key: str, value: Any) -> None:
+    """Raise a ValueError that names the key of a text with half of a surrogate pair, as of one cut in a character."""
+    text = json.dumps([key, value], ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = ascii(text[error.start])[1:-1]
+        raise ValueError(f"half a character ({half}) in {key!a}, which is no text") from None
