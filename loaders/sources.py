@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -136,7 +137,10 @@ def _from_pandas(frame: pd.DataFrame, name: str) -> pa.Table:
 
 
 def _bad_names(names: list[str], where: str) -> Iterator[Problem]:
-    for name in sorted({name for name in names if names.count(name) > 1}):
+    if len(names) > MAX_COLUMNS:
+        yield Problem(where, f"{len(names):,} columns", f"at most {MAX_COLUMNS:,}")
+        return
+    for name in sorted(name for name, n in Counter(names).items() if n > 1):
         yield Problem(where, "the column twice", "each column once", field=name)
     for name in names:
         if not is_text(name):

@@ -57,6 +57,14 @@ def test_json_lines_many_keys_one_problem(tmp_path: Path) -> None:
     assert time.monotonic() - start < 10
 
 
+def test_table_many_columns_one_problem(tmp_path: Path) -> None:
+    table = pa.table({f"c{i}": pa.array([], pa.int8()) for i in range(20_000)})
+    with pytest.raises(
+        DataError, match="1 problem in the data:\n  items: found 20,000 columns; expected at most 10,000"
+    ):
+        read_source(table, "items", tmp_path)
+
+
 def test_parquet_many_columns_one_problem(tmp_path: Path) -> None:
     pq.write_table(pa.table({f"c{i}": pa.array([], pa.int8()) for i in range(10_001)}), tmp_path / "wide.parquet")
     with pytest.raises(DataError, match="10,001 columns; expected at most 10,000"):
