@@ -12,7 +12,6 @@ import pyarrow as pa
 from kgrec.errors import KgrecError, RunError
 from kgrec.keeping import Node
 from kgrec.runs import Run, check_own, read_run, root_of
-from kgrec.store import is_server
 
 _SIGNS = ("run.json", "choices.json", "tables", "arrays")
 """What a folder has that is a run, or was one."""
@@ -26,13 +25,9 @@ def places_of(graph: str, root: Path) -> list[Path]:
         root: the folder that was asked for.
 
     Returns:
-        That folder, the one beside the graph, and the one beside the graph that its name links to; each once.
+        That folder and the one beside the graph, each once.
     """
-    places = [root, root_of(graph)]
-    if not is_server(graph):
-        engine = "oxigraph:" if graph.startswith("oxigraph:") else ""
-        places.append(root_of(f"{engine}{Path(graph.removeprefix('oxigraph:')).expanduser().resolve()}"))
-    there = {place.resolve(): place for place in reversed(places) if place.is_dir()}
+    there = {place.resolve(): place for place in (root_of(graph), root) if place.is_dir()}
     return list(reversed(there.values()))
 
 

@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import shutil
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -158,15 +159,13 @@ def test_a_link_to_a_run_beside_it_is_no_problem(place: Path) -> None:
     assert knows(ROOT) == []
 
 
-def test_a_linked_graph_is_followed_to_its_runs(graph: str) -> None:
+def test_a_linked_graph_is_refused(graph: str) -> None:
     engine, _, name = graph.rpartition(":")
     link = f"{engine}:link" if engine else "link.lbug"
     Path(link.rpartition(":")[2]).symlink_to(name)
-    receipt = forget(link, "user", USER)
-    assert USER not in users(graph)
-    assert len(receipt["removed"]["runs"]) == 1
-    assert knows(ROOT) == []
-    assert str(ROOT.resolve()) in receipt["looked_at"]
+    with pytest.raises(StoreError, match=r"symbolic link; name the graph itself"):
+        forget(link, "user", USER, runs=ROOT)
+    assert USER in users(graph)
 
 
 def test_a_linked_folder_of_runs_is_followed(place: Path) -> None:
@@ -280,6 +279,18 @@ def test_another_file_among_receipts_is_no_traceback(content: str, place: Path) 
     with pytest.raises(RunError, match=r"shop\.receipts/forget-x\.json is no receipt"):
         forget("shop.lbug", "user", USER)
     assert USER in users("shop.lbug")
+
+
+def test_modes_stay_as_they_were(graph: str) -> None:
+    path = Path(graph.rpartition(":")[2])
+    run = find_run(ROOT).folder
+    files = [path, *(path.rglob("*") if path.is_dir() else ()), run, *run.rglob("*")]
+    for file in files:
+        file.chmod(0o700 if file.is_dir() else 0o600)
+    forget(graph, "user", USER)
+    again = [path, *(path.rglob("*") if path.is_dir() else ()), run, *run.rglob("*")]
+    assert {oct(stat.S_IMODE(file.stat().st_mode)) for file in again if not file.is_dir()} == {"0o600"}
+    assert {oct(stat.S_IMODE(file.stat().st_mode)) for file in again if file.is_dir()} == {"0o700"}
 
 
 def test_a_receipt_says_where_it_looked_and_where_not(graph: str) -> None:
