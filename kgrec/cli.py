@@ -17,7 +17,7 @@ from kgrec._util.notices import notices, to_stderr
 from kgrec.cli_jobs import jobs_app
 from kgrec.cli_options import Graph, Json, K, Params, RowLimit, RunName, Runs, SchemaFile, ServedRun, TimeLimit
 from kgrec.config import Config
-from kgrec.errors import KgrecError, RunError, UsageError, exit_code
+from kgrec.errors import KgrecError, RunError, UnknownUser, UsageError, exit_code
 from kgrec.show import show, show_facts, show_text
 
 app = typer.Typer(
@@ -47,9 +47,13 @@ def options(
     shown: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which kgrec this is.")
     ] = False,
+    near_users: Annotated[
+        bool, typer.Option("--near-users", help="Where a user is unknown, name users whose ids are like it.")
+    ] = False,
 ) -> None:
     """A recommender engine whose centre is a knowledge graph."""
     context.with_resource(notices(to_stderr))
+    context.ensure_object(dict)["near_users"] = near_users
 
 
 @app.command()
@@ -480,14 +484,20 @@ def doctor(as_json: Json = False) -> None:
 
 def main() -> None:
     """Run the command; a user's mistake is one message on stderr, never a traceback."""
+    asked: dict[str, bool] = {}
     try:
-        app()
+        app(obj=asked)
     except KgrecError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error}{_near(error) if asked.get('near_users') else ''}", file=sys.stderr)
         sys.exit(exit_code(error))
     except OSError as error:
         print(f"error: {error.filename or 'the system'}: {(error.strerror or str(error)).lower()}", file=sys.stderr)
         sys.exit(1)
+
+
+def _near(error: KgrecError) -> str:
+    """Return a line that names the users whose ids are like an unknown one."""
+    return f"\nusers with ids like it: {', '.join(error.near()) or 'none'}" if isinstance(error, UnknownUser) else ""
 
 
 def _show_noise(graph: str, as_json: bool) -> None:

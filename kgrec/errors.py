@@ -71,7 +71,10 @@ def exit_code(error: KgrecError) -> int:
 
 
 def near_matches(wanted: str, known: Iterable[str], n: int = 3) -> str:
-    """Return `'; near matches: a, b'` for a mistyped id, or an empty string if nothing is near."""
+    """Return `'; near matches: a, b'` for a mistyped id, or an empty string if nothing is near.
+
+    Never of users: their ids are told on request only (see `UnknownUser`).
+    """
     close = difflib.get_close_matches(wanted, list(known), n=n, cutoff=0.5)
     return f"; near matches: {', '.join(close)}" if close else ""
 
@@ -80,19 +83,28 @@ class _UnknownId(UsageError):
     """An id that the fitted model has never seen."""
 
     role = "id"
+    tells_near = True
 
     def __init__(self, missing: Sequence[str], known: Iterable[str], hint: str) -> None:
-        self.missing = list(missing)
+        self.missing, self._known = list(missing), known
         shown = ", ".join(repr(i) for i in self.missing[:5])
         more = f" and {len(self.missing) - 5} more" if len(self.missing) > 5 else ""
-        near = near_matches(self.missing[0], known)
+        near = near_matches(self.missing[0], known) if self.tells_near else ""
         super().__init__(f"unknown {self.role}: {shown}{more}{near}. {hint}")
 
 
 class UnknownUser(_UnknownId):
-    """A user id without a node in the fitted graph."""
+    """A user id without a node in the fitted graph.
+
+    The text names no other user, since whoever mistypes an id, or tries some, has no right to those of others.
+    """
 
     role = "user"
+    tells_near = False
+
+    def near(self, n: int = 3) -> list[str]:
+        """Return ids of users that are like the first missing one, for whoever may see them; never to be served."""
+        return difflib.get_close_matches(self.missing[0], list(self._known), n=n, cutoff=0.5)
 
 
 class UnknownItem(_UnknownId):

@@ -21,6 +21,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from itertools import chain
 from typing import Any
 
 import pandas as pd
@@ -287,12 +288,13 @@ def _check_ids(store: GraphStore, schema: Schema, query: NamedQuery, values: Map
     for parameter in _of_kind(query, *labels):
         ids = pa.concat_arrays([store.ids(label) for label in labels[parameter.kind]])
         if ids.index(values[parameter.name]).as_py() < 0:
-            raise _unknown(parameter.kind, values[parameter.name], ids.to_pylist())
+            raise _unknown(store, schema, parameter.kind, values[parameter.name], ids.to_pylist())
 
 
-def _unknown(kind: str, id_: str, known: Iterable[str]) -> UsageError:
+def _unknown(store: GraphStore, schema: Schema, kind: str, id_: str, known: Iterable[str]) -> UsageError:
     if kind == "node":
-        return UsageError(f"unknown node: {id_!r}{near_matches(id_, known)}")
+        others = [store.ids(label).to_pylist() for label in schema.nodes if label not in schema.roles.users]
+        return UsageError(f"unknown node: {id_!r}{near_matches(id_, chain(*others))}")
     return (UnknownUser if kind == "user" else UnknownItem)([id_], known, "It has no node in the graph.")
 
 

@@ -61,7 +61,8 @@ def _node_number(snapshot: GraphSnapshot, node: str | tuple[str, str]) -> int:
         return int(snapshot.offsets[name] + number)
     if found:
         raise UsageError(f"{key!r} is the key of several nodes; say which: {', '.join(str((n, key)) for n in found)}")
-    known = (id_ for name in snapshot.nodes for id_ in snapshot.ids(name).to_pylist())
+    others = (name for name in snapshot.nodes if name not in snapshot.schema.roles.users)
+    known = (id_ for name in others for id_ in snapshot.ids(name).to_pylist())
     raise UsageError(f"unknown node: {node!r}{near_matches(str(key), known)}")
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from kgrec.config import Config
-from kgrec.errors import RunError, UsageError, near_matches
+from kgrec.errors import RunError, UnknownUser, UsageError, near_matches
 from kgrec.persist import load_tuned
 from kgrec.runs import find_run, root_of
 from kgrec.schema import Schema
@@ -71,6 +71,8 @@ def _vector_of(store: GraphStore, label: str, node: str) -> FloatArray:
     ids = set(store.ids(label).to_pylist())
     if node in ids:
         raise UsageError(f"{label} {node!r} has no vector: its text is empty, or it is newer than the published run")
+    if label in store.declared().roles.users:
+        raise UnknownUser([node], ids, f"It is no {label} of the graph.")
     raise UsageError(f"unknown {label}: {node!r}{near_matches(node, ids)}")
 
 

@@ -44,14 +44,21 @@ def test_one_problem_is_not_plural():
     assert str(SchemaError([Problem("s.yaml", "x", "y")])).startswith("1 problem in the schema:")
 
 
-@pytest.mark.parametrize(("error", "role"), [(UnknownUser, "user"), (UnknownItem, "item")])
-def test_an_unknown_id_is_named_with_near_matches(error, role):
+@pytest.mark.parametrize(
+    ("error", "role", "near"), [(UnknownUser, "user", "."), (UnknownItem, "item", "; near matches")]
+)
+def test_an_unknown_id_is_named_with_near_items_only(error, role, near):
     caught = error(["alise", "x"], ["alice", "alicia", "bob"], "Ask for somebody known.")
     assert isinstance(caught, UsageError)
-    assert str(caught).startswith(f"unknown {role}: 'alise', 'x'; near matches: alice")
+    assert str(caught).startswith(f"unknown {role}: 'alise', 'x'{near}")
+    assert ("alice" in str(caught)) == (role == "item")
     assert "bob" not in str(caught)
     assert str(caught).endswith("Ask for somebody known.")
     assert caught.missing == ["alise", "x"]
+
+
+def test_users_with_ids_like_one_are_named_on_request():
+    assert UnknownUser(["alise"], ["alice", "bob"], "Hint.").near() == ["alice"]
 
 
 def test_many_unknown_ids_are_counted():

@@ -228,7 +228,7 @@ class GraphStore(ABC):
         """
         ids = self.ids(label)
         if ids.index(id_).as_py() < 0:
-            near = near_matches(id_, ids.to_pylist())
+            near = "" if label in self.declared().roles.users else near_matches(id_, ids.to_pylist())
             raise StoreError(f"no {label} {id_!r} in {self.uri}{near}; nothing was removed")
 
     def is_empty(self) -> StoreError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,16 @@ from kgrec._util.secrets import holds_password, redacted
 from kgrec.config import Config
 from kgrec.copying import copy_graph
 from kgrec.errors import DataError, KgrecError, Problem, StoreError, UsageError
+from kgrec.explore import run_named
 from kgrec.forget import forget
 from kgrec.jobs import evaluate_run, publish_run, runs_folder, train_run
+from kgrec.networks import to_networkx
 from kgrec.refresh import refresh
 from kgrec.rollback import roll_back
-from kgrec.runs import root_of
+from kgrec.runs import find_run, root_of
+from kgrec.search import similar_nodes
 from kgrec.store import neo4j_connect, open_store
+from kgrec.store.ladybug import LadybugStore
 from kgrec.store.lease import leased
 from kgrec.tracing import provider
 
@@ -162,3 +167,43 @@ def test_a_password_of_the_environment_is_in_no_error(monkeypatch: pytest.Monkey
     monkeypatch.setenv("KGREC_CREDENTIALS", "credentials.yaml")
     (place / "credentials.yaml").write_text(f"localhost:1: {{user: me, password: {SECRET}: no}}")
     told(lambda: open_store("neo4j://localhost:1"))
+
+
+NEAR_MISSES: dict[str, Callable[[Path], Any]] = {
+    "recommend": lambda graph: model_of(graph).recommend(["u9x"]),
+    "similar users": lambda graph: model_of(graph).similar_users(["u9x"]),
+    "explain": lambda graph: model_of(graph).explain("u9x", "f1"),
+    "forget": lambda graph: forget(str(graph), "user", "u9x"),
+    "remove": lambda graph: asked(graph, lambda store: store.remove("User", "u9x")),
+    "query": lambda graph: asked(graph, lambda store: run_named(store, "user_taste", {"user": "u9x"})),
+    "query of nodes": lambda graph: asked(
+        graph, lambda store: run_named(store, "connecting_items", {"one": "u9x", "other": "t1"})
+    ),
+    "network": lambda graph: asked(graph, lambda store: to_networkx(store.snapshot(), "u9x")),
+    "vector": lambda graph: asked(graph, lambda store: similar_nodes(store, node="u9x", label="User")),
+}
+
+
+def model_of(graph: Path) -> kgrec.Recommender:
+    """The model of the one run beside a graph."""
+    return kgrec.Recommender.load(find_run(root_of(graph)).folder)
+
+
+def asked(graph: Path, work: Callable[[Any], Any]) -> None:
+    """Do something with a graph."""
+    with open_store(graph) as store:
+        work(store)
+
+
+@pytest.mark.parametrize("asks", NEAR_MISSES)
+def test_a_mistyped_user_is_told_no_other_users(asks: str, cinema: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LadybugStore, "vector", lambda *_: None)
+    with pytest.raises(KgrecError, match="'u9x'") as caught:
+        NEAR_MISSES[asks](cinema)
+    assert not re.search(r"\bu\d+\b", str(caught.value))
+
+
+def test_the_command_names_near_users_on_request_only(kgrec: Any, cinema: Path) -> None:
+    told = kgrec("explain", cinema, "u9x", "f1")
+    assert (told.code, "u9 " in told.err) == (2, False)
+    assert "users with ids like it: u9" in kgrec("--near-users", "explain", cinema, "u9x", "f1").err
