@@ -15,7 +15,7 @@ import typer
 import kgrec
 from kgrec._util.notices import notices, to_stderr
 from kgrec.cli_jobs import jobs_app
-from kgrec.cli_options import Graph, Json, K, Params, RowLimit, RunName, Runs, SchemaFile, ServedRun, TimeLimit
+from kgrec.cli_options import Graph, Json, K, Params, RowLimit, RunName, Runs, SchemaFile, ServedRun, TimeLimit, Unsafe
 from kgrec.config import Config
 from kgrec.errors import KgrecError, RunError, UnknownUser, UsageError, exit_code
 from kgrec.show import show, show_facts, show_text
@@ -119,13 +119,16 @@ def cypher(
     query: Annotated[str, typer.Argument(help="The query.")],
     param: Params = None,
     write: Annotated[bool, typer.Option("--write", help="Allow the query to change the graph.")] = False,
+    unsafe: Unsafe = False,
     time_limit: TimeLimit = 120,
     row_limit: RowLimit = 10_000,
     as_json: Json = False,
 ) -> None:
     """Run a Cypher query, on an embedded graph or on Neo4j."""
     with kgrec.open(graph, read_only=not write) as store:
-        frame = store.cypher(query, _parameters(param), write=write, time_limit=time_limit, row_limit=row_limit)
+        frame = store.cypher(
+            query, _parameters(param), write=write, unsafe=unsafe, time_limit=time_limit, row_limit=row_limit
+        )
     show(frame, as_json)
 
 
@@ -135,13 +138,16 @@ def sparql(
     query: Annotated[str, typer.Argument(help="The query, or with --write an update.")],
     param: Params = None,
     write: Annotated[bool, typer.Option("--write", help="It is an update that changes the graph.")] = False,
+    unsafe: Unsafe = False,
     time_limit: TimeLimit = 120,
     row_limit: RowLimit = 10_000,
     as_json: Json = False,
 ) -> None:
     """Run a SPARQL query on an RDF graph; the schema's prefixes are known in it."""
     with kgrec.open(graph, read_only=not write) as store:
-        frame = store.sparql(query, _parameters(param), write=write, time_limit=time_limit, row_limit=row_limit)
+        frame = store.sparql(
+            query, _parameters(param), write=write, unsafe=unsafe, time_limit=time_limit, row_limit=row_limit
+        )
     show(frame, as_json)
 
 

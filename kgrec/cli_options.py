@@ -19,5 +19,8 @@ Runs = Annotated[Path | None, typer.Option("--runs", help="Folder of runs; besid
 SchemaFile = Annotated[str | None, typer.Option("--schema", help="Schema file or name; derived if not given.")]
 Params = Annotated[list[str] | None, typer.Option("--param", help="Query parameter as name=value; repeatable.")]
 TimeLimit = Annotated[float, typer.Option(help="Seconds the query may take.", min=0.001)]
+Unsafe = Annotated[
+    bool, typer.Option("--unsafe", help="Allow the query all that the engine can do: files, network, extensions.")
+]
 RowLimit = Annotated[int, typer.Option(help="Rows it may return.", min=1)]
 K = Annotated[int, typer.Option("--k", help="Length of a list.")]

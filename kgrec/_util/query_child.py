@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import re
 import resource
 import signal
 import struct
@@ -30,6 +31,9 @@ HEAD: Final = struct.Struct("<QQ")
 """Lengths of the JSON and of the bytes of a message."""
 
 _PR_SET_PDEATHSIG: Final = 1
+_FUNCTION: Final = re.compile(r"Function: (\w+)")
+_BEYOND: Final = re.compile(r"\b(\w*(?:COPY|EXPORT|IMPORT|EXTENSION|ATTACH|DETACH|TRANSACTION|STANDALONE)\w*)\[\d+\]")
+"""What a plan of ladybug holds that does more than read the graph."""
 _NOT_IN_ARROW: Final = ("MAP(", "UNION(")
 """Types of ladybug that Arrow holds as something else."""
 
@@ -108,6 +112,8 @@ class Ladybug:
 
     def _run(self, connection: ladybug.Connection, request: dict[str, Any], ladybug: Any) -> pa.Table:
         text, parameters = request["text"], unpack(request["parameters"])
+        if request["plan"]:
+            self._check_plan(connection, request)
         connection.set_query_timeout(max(1, int(request["time_limit"] * 1000)))
         prepared = ladybug.PreparedStatement(connection, text, parameters)
         if not prepared.is_success():
@@ -116,6 +122,18 @@ class Ladybug:
             if result.get_num_tuples() > request["row_limit"]:
                 raise _TooMany
             return _of_ladybug(result)
+
+    def _check_plan(self, connection: ladybug.Connection, request: dict[str, Any]) -> None:
+        """Check that the engine too takes a statement for one that reads the graph; a wrong one it tells itself."""
+        try:
+            with cast("ladybug.QueryResult", connection.execute("EXPLAIN " + request["plan"])) as result:
+                plan = str(result.get_all())
+        except RuntimeError:
+            return
+        functions = {name.lower() for name in _FUNCTION.findall(plan)} - {"read_ftable", *request["functions"]}
+        strange = sorted(functions | set(_BEYOND.findall(plan)))
+        if strange:
+            raise _Refused(f"the engine would run {strange[0]}, which a query that reads may not")
 
 
 class Oxigraph:

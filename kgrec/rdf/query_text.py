@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
-from datetime import datetime
-from typing import Any, Final
+from datetime import date, datetime
+from typing import Any
 
 from kgrec.errors import StoreError
+from kgrec.rdf.query_guard import tokens
 from kgrec.rdf.terms import DATATYPES
-
-_QUOTED: Final = r'"""(?:[^\\]|\\.)*?"""|' + r"'''(?:[^\\]|\\.)*?'''|" + r'"(?:[^"\\]|\\.)*"|' + r"'(?:[^'\\]|\\.)*'"
-_TOKEN: Final = re.compile(rf"(?s)(?:{_QUOTED}|<[^<>\s]*>|#[^\n]*)|(?P<brace>\{{)|[?$](?P<variable>\w+)")
-"""What a variable is not part of, and variables."""
+from kgrec.schema import PREFIXES
 
 
 def with_values(query: str, values: Mapping[str, Any]) -> str:
@@ -26,28 +25,36 @@ def with_values(query: str, values: Mapping[str, Any]) -> str:
         StoreError: a value of another type, or a name that is no variable of the query.
     """
     terms = {name: _term(name, value) for name, value in values.items()}
-    used = {match["variable"] for match in _TOKEN.finditer(query)}
+    found = list(tokens(query))
+    used = {match["variable"] for match in found}
     for name in terms.keys() - used:
         raise StoreError(f"the query has no variable ?{name}; its variables: {', '.join(sorted(filter(None, used)))}")
-    head = next((match.start() for match in _TOKEN.finditer(query) if match["brace"]), 0)
-
-    def written(match: re.Match[str]) -> str:
-        name = match["variable"]
+    parts, parentheses, is_head = [], 0, any(match[0] == "{" for match in found)
+    for match in found:
+        name, text = match["variable"], match[0]
+        is_head = is_head and text != "{"
+        parentheses += (text == "(") - (text == ")")
         if name not in terms:
-            return match[0]
-        is_column = match.start() < head and query.count("(", 0, match.start()) == query.count(")", 0, match.start())
-        return f"({terms[name]} AS ?{name})" if is_column else terms[name]
-
-    return _TOKEN.sub(written, query)
+            parts.append(text)
+        else:
+            parts.append(f"({terms[name]} AS ?{name})" if is_head and not parentheses else terms[name])
+    return "".join(parts)
 
 
 def _term(name: str, value: Any) -> str:
+    if hasattr(value, "dtype") and hasattr(value, "item"):
+        value = value.item()
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, int | float):
-        return f'"{value}"^^<{DATATYPES["int" if isinstance(value, int) else "float"]}>'
+    if isinstance(value, int):
+        return f'"{value}"^^<{DATATYPES["int"]}>'
+    if isinstance(value, float):
+        text = str(value) if math.isfinite(value) else "NaN" if math.isnan(value) else "INF" if value > 0 else "-INF"
+        return f'"{text}"^^<{DATATYPES["float"]}>'
     if isinstance(value, datetime):
         return f'"{value.isoformat()}"^^<{DATATYPES["datetime"]}>'
+    if isinstance(value, date):
+        return f'"{value.isoformat()}"^^<{PREFIXES["xsd"]}date>'
     if not isinstance(value, str):
         raise StoreError(f"?{name} is a {type(value).__name__}; expected text, a number, a truth value or a time")
     if re.fullmatch(r"<[^<>\"{}|^`\\\x00-\x20]+>", value):

@@ -51,6 +51,25 @@ def refused(query: str, message: str, engine: str, offset: int | None = None) ->
     return StoreError("\n".join(lines))
 
 
+def forbidden(query: str, what: str, offset: int | None, changes: bool = False, write: bool = False) -> StoreError:
+    """Return the error for a query that does what it may not.
+
+    Args:
+        query: the query, as given.
+        what: what it does, and why that is not allowed.
+        offset: character of the query where it does, from 0; None if that is not known.
+        changes: it changes the graph, which it may not.
+        write: the query may change the graph.
+    """
+    may = "this query may change the graph, and nothing else" if write else "this query may only read the graph"
+    more = (
+        "change the graph: --write, or write=True"
+        if changes
+        else "do all that the engine can: --unsafe, or unsafe=True"
+    )
+    return StoreError("\n".join([what, "in the query:", _shown(query, offset), f"{may}; to let it {more}"]))
+
+
 def too_long(query: str, seconds: float) -> StoreError:
     """Return the error for a query that was stopped."""
     return StoreError(

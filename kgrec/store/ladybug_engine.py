@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from kgrec._util.query_process import Refused, TooManyRows, run
 from kgrec.errors import StoreError
 from kgrec.store.cypher_errors import offset_of, refused, too_long, too_many
+from kgrec.store.cypher_guard import check, explained
+from kgrec.store.cypher_names import PROCEDURES
 from kgrec.store.statement import Statement
 
 if TYPE_CHECKING:
@@ -118,13 +120,16 @@ def ask(path: Path, statement: Statement, version: tuple[int, ...] = ()) -> pa.T
     Raises:
         StoreError: with the engine's message and the query, or the limit that it went over.
     """
-    text, limits = statement.text, (statement.time_limit, statement.row_limit)
+    text, limits = statement.text, (float(statement.time_limit), int(statement.row_limit))
+    checked = text if statement.unsafe else check(text, "ladybug", statement.write)
     request = {
         "engine": "ladybug",
         "path": str(path),
         "version": [str(path), *version],
         "buffer_pool": buffer_pool(),
-        "text": text,
+        "text": checked,
+        "plan": "" if statement.unsafe or statement.write else explained(checked),
+        "functions": sorted(PROCEDURES["ladybug"]),
         "parameters": statement.packed_parameters(),
         "write": statement.write,
         "unsafe": statement.unsafe,

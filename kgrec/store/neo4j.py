@@ -20,7 +20,9 @@ from kgrec.store import neo4j_published as published
 from kgrec.store import neo4j_rows as rows
 from kgrec.store import neo4j_vectors
 from kgrec.store.base import GraphStore, NodeVectors
-from kgrec.store.cypher_errors import refused, too_many
+from kgrec.store.cypher_errors import forbidden, refused, too_many
+from kgrec.store.cypher_guard import check as check_cypher
+from kgrec.store.cypher_guard import explained
 from kgrec.store.merge import merge
 from kgrec.store.neo4j_connect import answering
 from kgrec.store.neo4j_database import Database
@@ -40,6 +42,7 @@ _ALONE: Final = ("can only be executed in an implicit transaction", "ForbiddenDu
 """Signs of a statement that needs a transaction of its own."""
 
 
+_EXPLAIN: Final = "EXPLAIN "
 _Found: TypeAlias = "tuple[list[str], list[list[Any]], neo4j.ResultSummary]"
 """Names of columns, rows, and what the server says of the query."""
 
@@ -182,13 +185,17 @@ class Neo4jStore(GraphStore):
         if statement.write:
             self._check_writable()
 
-        def read(work: neo4j.ManagedTransaction) -> _Found:
-            return _fetched(work.run(query, values), row_limit)
+        checked = query if statement.unsafe else check_cypher(query, "neo4j", statement.write)
 
+        def read(work: neo4j.ManagedTransaction) -> _Found:
+            return _fetched(work.run(checked, values), row_limit)
+
+        if not (statement.write or statement.unsafe):
+            self._check_plan(statement, explained(checked))
         with self._database.session(statement.write) as session, answering(self.uri, query, statement.time_limit):
             limit = statement.time_limit
             if statement.write:
-                names, found, summary = _written(session, neo4j.Query(query, timeout=limit), values, row_limit)
+                names, found, summary = _written(session, neo4j.Query(checked, timeout=limit), values, row_limit)
             else:  # again, where the server says that others wrote while it read
                 names, found, summary = session.execute_read(neo4j.unit_of_work(timeout=limit)(read))
         lost = unknown_name(summary, self.schema())
@@ -197,6 +204,18 @@ class Neo4jStore(GraphStore):
         if len(found) > row_limit:
             raise too_many(query, row_limit)
         return from_rows([[_native(value) for value in row] for row in found], names)
+
+    def _check_plan(self, statement: Statement, query: str) -> None:
+        """Check that the server too takes a statement for one that reads the graph, and no file.
+
+        Raises:
+            StoreError: it does not, or the statement is wrong.
+        """
+        with self._database.session() as session, answering(self.uri, statement.text, statement.time_limit, _EXPLAIN):
+            limited = _limited(f"{_EXPLAIN}{query}", statement.time_limit)
+            summary = session.run(limited, dict(statement.parameters)).consume()
+        if summary.query_type not in ("r", None) or "LoadCSV" in str(summary.plan):
+            raise forbidden(statement.text, "the server says that it does more than read the graph", None)
 
     def write_vectors(self, label: str, ids: pa.Array, vectors: FloatArray) -> None:
         """Set the vectors of nodes, in indexed nodes `<label>Vector` (id, embedding); replaces earlier ones at once.
@@ -330,6 +349,13 @@ class Neo4jStore(GraphStore):
     def _check_writable(self) -> None:
         if self.read_only:
             raise StoreError(f"{self.uri} is open read-only; open it without read_only to write")
+
+
+def _limited(text: str, timeout: float) -> neo4j.Query:
+    """Return a statement with the seconds that it may take."""
+    import neo4j
+
+    return neo4j.Query(text, timeout=timeout)
 
 
 def _written(session: neo4j.Session, statement: neo4j.Query, values: dict[str, Any], row_limit: int) -> _Found:

@@ -97,13 +97,14 @@ def _entry(path: Path, address: str) -> dict[str, Any]:
 
 
 @contextmanager
-def answering(place: str, query: str | None = None, time_limit: float = 0) -> Iterator[None]:
+def answering(place: str, query: str | None = None, time_limit: float = 0, before: str = "") -> Iterator[None]:
     """Turn what the driver raises in the block into a StoreError.
 
     Args:
         place: URI for the message.
         query: the user's query, if it is one.
         time_limit: seconds that it may take.
+        before: what the server is given before the query, in its first line.
     """
     from neo4j import exceptions
 
@@ -117,7 +118,7 @@ def answering(place: str, query: str | None = None, time_limit: float = 0) -> It
             f"no Neo4j server answers at {place}, or the connection was lost: {reason}{_tls(place)}"
         ) from error
     except exceptions.Neo4jError as error:
-        raise _refused(place, error, query, time_limit) from error
+        raise _refused(place, error, query, time_limit, len(before)) from error
     except (exceptions.DriverError, ValueError, TypeError) as error:
         text = f"{place} cannot be used: {error}" if query is None else str(error)
         raise (StoreError(text) if query is None else refused(query, text, "neo4j")) from error
@@ -130,7 +131,9 @@ def _tls(place: str) -> str:
     return "; +s needs a server with TLS and a certificate that is trusted, +ssc any TLS; without TLS write neo4j://"
 
 
-def _refused(place: str, error: neo4j.exceptions.Neo4jError, query: str | None, time_limit: float) -> StoreError:
+def _refused(
+    place: str, error: neo4j.exceptions.Neo4jError, query: str | None, time_limit: float, before: int
+) -> StoreError:
     code, message = str(error.code), str(error.message or error)
     if "TransactionTimedOut" in code and query is not None:
         return too_long(query, time_limit)
@@ -139,6 +142,8 @@ def _refused(place: str, error: neo4j.exceptions.Neo4jError, query: str | None, 
     if query is not None:
         found = _PLACE.search(message)
         offset = offset_of(query, int(found[1]), int(found[2])) if found else None
+        if offset is not None and found and found[1] == "1":
+            offset = max(0, offset - before)
         reason = _PLACE.sub("", message.splitlines()[0]).strip() or code
         return refused(query, reason, "neo4j", offset)
     if code.endswith(("ConstraintCreationFailed", "ConstraintValidationFailed")):

@@ -19,7 +19,7 @@ from kgrec._util.query_process import Refused
 from kgrec._util.rdf_values import native
 from kgrec.columns import to_mask
 from kgrec.errors import DataError, StoreError
-from kgrec.rdf import folder, terms
+from kgrec.rdf import folder, query_guard, terms
 from kgrec.rdf.decode import decode
 from kgrec.rdf.encode import lines, literals
 from kgrec.rdf.literals import split
@@ -30,7 +30,7 @@ from kgrec.rdf.triples import Triples, parse
 from kgrec.schema import PREFIXES, Schema
 from kgrec.snapshot import FloatArray
 from kgrec.store.base import GraphStore, NodeVectors, check_known
-from kgrec.store.cypher_errors import offset_of, refused
+from kgrec.store.cypher_errors import forbidden, offset_of, refused
 from kgrec.store.rdf_remove import copy_without
 from kgrec.store.rdf_rows import (
     declare,
@@ -161,7 +161,8 @@ class RdfStore(GraphStore):
             StoreError: it is wrong, does what it may not, or goes over a limit; the graph is as it was.
         """
         schema = self.declared()
-        text = with_values(statement.text, statement.parameters)
+        text = statement.text if statement.unsafe else self._guarded(statement, schema)
+        text = with_values(text, statement.parameters)
         if statement.write:
             return self._update(statement, text, schema)
         self._current()
@@ -343,6 +344,24 @@ class RdfStore(GraphStore):
             raise StoreError(f"{self.uri} is open read-only; open it without read_only to write")
         if self._closed:
             raise StoreError(f"{self.uri} is closed; open it again")
+
+    def _guarded(self, statement: Statement, schema: Schema) -> str:
+        """Return a statement that does no more than it may; a dataset that it names must be in the graph."""
+        import pyoxigraph as ox
+
+        checked = query_guard.check(statement.text, statement.write)
+        known = {**prefixes(schema), **query_guard.declared(statement.text)}
+        for name, offset in query_guard.graphs(statement.text):
+            prefix, _, local = name.partition(":")
+            iri = name[1:-1] if name.startswith("<") else known.get(prefix, "") + local
+            try:
+                is_there = self._opened().contains_named_graph(ox.NamedNode(iri))
+            except ValueError:
+                is_there = False
+            if not is_there:
+                found = f"there is no graph {name} in {self.uri}, and nothing is fetched from elsewhere"
+                raise forbidden(statement.text, found, offset, write=statement.write)
+        return checked
 
     def _update(self, statement: Statement, text: str, schema: Schema) -> pa.Table:
         """Run an update, unless it leaves something that is no graph of the schema."""

@@ -51,7 +51,7 @@ class Statement:
         seconds, rows = self.time_limit, self.row_limit
         if not _is_number(seconds) or not (math.isfinite(seconds) and 0 < seconds <= _LONGEST):
             raise UsageError(f"time limit: found {seconds!r}; expected seconds above 0, at most {_LONGEST:,.0f}")
-        if not _is_number(rows) or rows != rows or rows < 1 or int(min(rows, 2**62)) != min(rows, 2**62):
+        if not hasattr(rows, "__index__") or isinstance(rows, bool) or rows < 1:
             raise UsageError(f"row limit: found {rows!r}; expected a whole number of rows, 1 or more")
 
     def packed_parameters(self) -> Any:

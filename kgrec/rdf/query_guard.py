@@ -1,0 +1,142 @@
+"""What a user's SPARQL may do: it reads, or with `write` changes, the graph, and fetches nothing.
+
+Every bare word of it must be one of SPARQL's that are named here; SERVICE and LOAD are not. The text is cut into tokens
+as the engine does. Where `<` may be "less than" or begin an IRI, the engine decides by what it expects there, and what
+follows could then be a comment or a text to one and not to the other: there only plain IRIs pass. What is handed on is
+one line without comments, so that nothing that was read here as text can be read there as a statement.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from kgrec.store.cypher_errors import forbidden, refused
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+TOKEN: Final = re.compile(
+    r'''(?sx)
+    (?P<space>\s+)
+    | (?P<comment>\#[^\r\n]*)
+    | (?P<text>"""(?:"{0,2}(?:[^"\\]|\\.))*"""|\'\'\'(?:'{0,2}(?:[^'\\]|\\.))*\'\'\'
+        |"(?:[^"\\\r\n]|\\.)*"|'(?:[^'\\\r\n]|\\.)*')
+    | (?P<iri><(?:[^<>"{}|^`\\\x00-\x20]|\\u[0-9A-Fa-f]{4}|\\U[0-9A-Fa-f]{8})*>)
+    | [?$](?P<variable>\w+)
+    | (?P<name>(?:_|[^\W\d_](?:[\w.-]*[\w-])?)?:(?:[\w:%-]|\.(?=[\w.:%\\-])|\\[_~.!$&'()*+,;=/?\#@%-])*)
+    | (?P<language>@[A-Za-z]+(?:-[A-Za-z0-9]+)*(?:--[a-z]+)?)
+    | (?P<number>(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)
+    | (?P<word>[A-Za-z_]\w*)
+    | (?P<mark>[{}()\[\].,;=!<>+\-*/|&^?~])
+    '''
+)
+"""Tokens of SPARQL; anything else starts none."""
+
+_PLAIN: Final = re.compile(r"<[A-Za-z0-9:/._~%+@-]*>")
+"""IRIs that hold nothing that means something outside of one."""
+
+_READING: Final = _names(
+    # clauses
+    """
+    a as asc ask base bind by construct desc describe distinct exists filter false from graph group having in lateral
+    limit minus named not offset optional order prefix reduced select separator true undef union values version where
+    """
+    # functions
+    """
+    abs adjust avg bnode bound ceil coalesce concat contains count datatype day encode_for_uri floor group_concat
+    haslang haslangdir hours if iri isblank isiri isliteral isnumeric istriple isuri lang langdir langmatches lcase max
+    md5 min minutes month now object predicate rand regex replace round sameterm sample seconds sha1 sha256 sha384
+    sha512 str strafter strbefore strdt strends strlang strlangdir strlen strstarts struuid subject substr sum timezone
+    triple tz ucase uri uuid year
+    """
+)
+_CHANGING: Final = _names("add all clear copy create data default delete drop insert move silent to using with")
+_FETCHING: Final = frozenset({"service", "load"})
+_GLUED: Final = re.compile(r"(?i)(?:service|load)(?:silent)?:")
+"""A keyword that the engine reads at the start of a name: it needs no blank behind one."""
+
+_DATASET: Final = ("from", "using")
+
+
+def check(query: str, write: bool) -> str:
+    """Check that a query or an update does no more than it may, and return it as one line without comments.
+
+    Args:
+        query: the text.
+        write: it may change the graph.
+
+    Raises:
+        StoreError: says what it does and may not, and where.
+    """
+    allowed = _READING | _CHANGING if write else _READING
+    shown = []
+    for match in tokens(query):
+        word = (match["word"] or "").lower()
+        if word in _FETCHING or (match["name"] and _GLUED.search(match[0])):
+            raise forbidden(query, f"{match[0]} is not allowed: it fetches from elsewhere", match.start(), False, write)
+        if word in _CHANGING - allowed:
+            raise forbidden(query, f"{word.upper()}: no updates in a query that only reads", match.start(), True, write)
+        if word and word not in allowed:
+            raise refused(query, f"{match[0]} is no word of SPARQL that is known", "oxigraph", match.start())
+        shown.append(_on_one_line(match))
+    return "".join(shown)
+
+
+def tokens(query: str) -> Iterator[re.Match[str]]:
+    """Yield the tokens of a text, blanks and comments included.
+
+    Raises:
+        StoreError: something starts no token, or may be two.
+    """
+    at, inside, before = 0, [""], ""
+    while at < len(query):
+        match = TOKEN.match(query, at)
+        if match is None:
+            raise forbidden(query, f"{query[at]!r} starts nothing that can be read, or a text that does not end", at)
+        kind, text = match.lastgroup or "", match[0]
+        if kind == "iri" and inside[-1] == "(" and before and not _PLAIN.fullmatch(text):
+            what = (
+                f"{text} may be an IRI or begin with 'less than'; put a blank after <, or write the IRI with a prefix"
+            )
+            raise forbidden(query, what, at)
+        yield match
+        at = match.end()
+        if text in ("(", "[", "{"):
+            inside.append(text)
+        elif text in (")", "]", "}") and len(inside) > 1:
+            inside.pop()
+        if kind not in ("space", "comment"):  # what `<` can follow as an operator
+            is_operand = kind in ("text", "iri", "variable", "name", "language", "number") or text in (")", "]", "}")
+            before = text if is_operand or text.lower() in ("true", "false") else ""
+
+
+def graphs(query: str) -> Iterator[tuple[str, int]]:
+    """Yield the names of the graphs that make the dataset of a query, as written, and where each is."""
+    found = [m for m in tokens(query) if m.lastgroup not in ("space", "comment")]
+    for i, match in enumerate(found):
+        if (match["word"] or "").lower() in _DATASET:
+            rest = [m for m in found[i + 1 : i + 3] if (m["word"] or "").lower() != "named"]
+            if rest and (rest[0]["iri"] or rest[0]["name"]):
+                yield rest[0][0], rest[0].start()
+
+
+def declared(query: str) -> dict[str, str]:
+    """Return the prefixes that a query declares."""
+    found = [m for m in tokens(query) if m.lastgroup not in ("space", "comment")]
+    return {
+        name[0].removesuffix(":"): iri[0][1:-1]
+        for word, name, iri in zip(found, found[1:], found[2:], strict=False)
+        if (word["word"] or "").lower() == "prefix" and name["name"] and iri["iri"]
+    }
+
+
+def _on_one_line(match: re.Match[str]) -> str:
+    if match["comment"]:
+        return " " * len(match[0])
+    if match["space"]:
+        return " " * len(match[0])
+    return match[0].replace("\n", "\\n").replace("\r", "\\r") if match["text"] else match[0]
