@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kgrec.errors import Problem, UsageError
+from kgrec.errors import DataError, Problem, UsageError
 from kgrec.progress import say
 from kgrec.rdf import terms
 from kgrec.rdf.decode import decode
@@ -70,6 +70,9 @@ def _own_schema(triples: Triples, source: Source) -> Schema:
             "mean: --schema FILE (docs/stores.md)"
         )
     text = split(triples.objects.take(rows[:1])).column("text")[0].as_py()
+    if text is None:
+        where, line = triples.place(int(rows[0]))
+        raise DataError([Problem(where, "a schema of kgrec that is no literal", "its YAML", line, terms.SCHEMA)])
     return Schema.parse(text, where=str(source))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import itertools
 import re
+import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -19,6 +20,7 @@ import pyarrow.compute as pc
 from kgrec.errors import DataError, Problem, UsageError
 from kgrec.rdf.folder import oxigraph
 from kgrec.rdf.triples import IntArray, Triples, parse
+from loaders.bounded_reader import MAX_LINE, BoundedReader
 
 if TYPE_CHECKING:
     import pyoxigraph
@@ -61,7 +63,7 @@ def read_files(sources: Sequence[str | Path]) -> Triples:
     for path in itertools.chain.from_iterable(_files(Path(source)) for source in sources):
         try:
             found = list(_pieces(path))
-        except (SyntaxError, UnicodeDecodeError, EOFError, gzip.BadGzipFile) as error:
+        except (SyntaxError, UnicodeDecodeError, EOFError, OSError, zlib.error, MemoryError) as error:
             problems.append(_problem(path, error))
             continue
         except DataError as error:
@@ -95,14 +97,17 @@ def _format(path: Path) -> str | None:
 
 def _pieces(path: Path) -> Iterator[Piece]:
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        reader = BoundedReader(cast("IO[bytes]", file), path, _format(path) == "JSON_LD")
         if _format(path) != "N_TRIPLES":
-            yield from _parsed(file, path)
+            yield from _parsed(reader, path)
             return
-        texts = list(iter(lambda: _whole_lines(cast("IO[bytes]", file)), b""))
+        texts = list(iter(lambda: reader.whole_lines(PIECE), b""))
     with ThreadPoolExecutor() as pool:
         first = 1
         for text, plain in zip(texts, pool.map(_is_plain, texts), strict=True):
             n = text.count(b"\n")
+            if plain is None:
+                raise DataError(list(_no_text(path, text, first)))
             if plain:
                 yield text, np.arange(first, first + n)
             else:
@@ -110,14 +115,22 @@ def _pieces(path: Path) -> Iterator[Piece]:
             first += n
 
 
-def _whole_lines(file: IO[bytes]) -> bytes:
-    text = file.read(PIECE) + file.readline()
-    return text if not text or text.endswith(b"\n") else text + b"\n"
-
-
-def _is_plain(text: bytes) -> bool:
-    text.decode()
+def _is_plain(text: bytes) -> bool | None:
+    """Say whether every line has the plain spelling; None if some are not UTF-8."""
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return None
     return bool(pc.all(pc.match_substring_regex(_lines(text), _LINE)).as_py())
+
+
+def _no_text(path: Path, text: bytes, first: int) -> Iterator[Problem]:
+    for number, line in enumerate(text.split(b"\n"), first):
+        try:
+            line.decode()
+        except UnicodeDecodeError as error:
+            found = f"byte 0x{line[error.start]:02x} at position {error.start + 1} of the line, which is not UTF-8"
+            yield Problem(str(path), found, "UTF-8 text", number)
 
 
 def _lines(text: bytes) -> pa.Array:
@@ -168,6 +181,10 @@ def _parsed(source: Any, path: Path) -> Iterator[Piece]:
 
 
 def _problem(path: Path, error: Exception) -> Problem:
+    if isinstance(error, MemoryError):
+        return Problem(
+            str(path), f"more than memory holds, or a term of more than {MAX_LINE >> 20} MiB", "a smaller file"
+        )
     if not isinstance(error, SyntaxError):
         return Problem(str(path), f"bytes that cannot be read ({error})", "UTF-8 text, or gzip where it ends in .gz")
     message = str(error.msg)
