@@ -3,6 +3,8 @@
 import os
 import sys
 
+from kgrec._util.streams import flush_output, open_closed_streams, tell
+
 INTERRUPTED = 130
 
 
@@ -10,6 +12,7 @@ def main() -> None:
     """Run the command; an interruption is one line on stderr, never a traceback."""
     # Threads that wait for one another sleep: two jobs whose threads spin on the same cores hardly get on.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    open_closed_streams()
     try:
         from kgrec.cli import main as run
 
@@ -17,11 +20,11 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(_interrupted())
     except SystemExit as end:
-        sys.exit(_interrupted() if end.code == INTERRUPTED else end.code)
+        sys.exit(_interrupted() if end.code == INTERRUPTED else end.code or flush_output())
 
 
 def _interrupted() -> int:
-    print("interrupted; nothing was left half-written", file=sys.stderr)
+    tell("interrupted; nothing was left half-written")
     return INTERRUPTED
 
 

@@ -14,6 +14,7 @@ import typer
 
 import kgrec
 from kgrec._util.notices import notices, to_stderr
+from kgrec._util.streams import tell
 from kgrec.cli_jobs import jobs_app
 from kgrec.cli_options import Graph, Json, K, Params, RowLimit, RunName, Runs, SchemaFile, ServedRun, TimeLimit, Unsafe
 from kgrec.config import Config
@@ -494,10 +495,10 @@ def main() -> None:
     try:
         app(obj=asked)
     except KgrecError as error:
-        print(f"error: {error}{_near(error) if asked.get('near_users') else ''}", file=sys.stderr)
+        tell(f"error: {error}{_near(error) if asked.get('near_users') else ''}")
         sys.exit(exit_code(error))
     except OSError as error:
-        print(f"error: {error.filename or 'the system'}: {(error.strerror or str(error)).lower()}", file=sys.stderr)
+        tell(f"error: {error.filename or 'the system'}: {(error.strerror or str(error)).lower()}")
         sys.exit(1)
 
 

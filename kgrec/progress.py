@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from kgrec._util.streams import is_watched
 
 T = TypeVar("T")
 
@@ -21,11 +22,11 @@ def track(items: Iterable[T], description: str, total: int | None = None) -> Ite
         total: number of items, where `items` has no length.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not is_watched()) as bar:
         yield from bar.track(items, description=description, total=total)
 
 
 def say(message: str) -> None:
     """Show one line of progress on stderr while it is a terminal."""
-    if sys.stderr.isatty():
+    if is_watched():
         Console(stderr=True).print(message, style="dim", highlight=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import time
 import uuid
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from kgrec._util.files import write_whole
+from kgrec._util.streams import tell
 from kgrec.progress import say
 
 Log = Literal["text", "json"]
@@ -40,7 +40,7 @@ class Report:
         self.steps[name] = now
         self.told.append((name, time.time_ns(), facts))
         if self._log == "json":
-            print(json.dumps({"time": now, "job": self.job, "step": name, **facts}), file=sys.stderr, flush=True)
+            tell(json.dumps({"time": now, "job": self.job, "step": name, **facts}))
         else:
             say(" ".join([name, *(f"{key}={value}" for key, value in facts.items())]))
 

@@ -5,11 +5,12 @@ A notice is a Python warning, so it reaches a caller from any depth; the command
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from kgrec._util.streams import tell
 
 
 class DataNotice(UserWarning):
@@ -40,5 +41,4 @@ def notices(tell: Callable[[str], None]) -> Iterator[None]:
 
 def to_stderr(text: str) -> None:
     """Print a notice as one line on stderr; nothing where stderr is closed."""
-    if sys.stderr is not None:
-        print(f"note: {text}", file=sys.stderr)
+    tell(f"note: {text}")
