@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import resource
 import sys
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from kgrec._util.files import atomic_path, check_target
 from kgrec.errors import RunError, UsageError
 from kgrec.loading import load
 from kgrec.measure import SHOWN, measure, metrics, recommendations
@@ -30,6 +30,7 @@ PROTOCOL = (
     "full ranking of all items of the domain that are in neither the user's train nor valid; "
     "every user with a test row counts; binary relevance"
 )
+LISTS, METRICS = "recommendations.parquet", "metrics.json"
 FIT_ON = ("train", "train+valid")
 
 
@@ -127,17 +128,18 @@ def _prepare(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"{out} cannot be written: {error.strerror}; name another folder with --out") from error
+    for name in (LISTS, METRICS):
+        check_target(out / name)
 
 
 def _write(out: Path, result: Mapping[str, Any], lists: pd.DataFrame, seed: int) -> None:
-    """Write both files, the lists of the first seed alone, beside their places and move them there, never by half."""
+    """Write both files, the lists of the first seed alone, each whole or not at all."""
     try:
-        with tempfile.TemporaryDirectory(dir=out, prefix=".writing-") as beside:
-            if seed == 0:
-                lists.to_parquet(Path(beside) / "recommendations.parquet", index=False)
-            (Path(beside) / "metrics.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
-            for written in Path(beside).iterdir():
-                os.replace(written, out / written.name)
+        if seed == 0:
+            with atomic_path(out / LISTS) as made:
+                lists.to_parquet(made, index=False)
+        with atomic_path(out / METRICS) as made:
+            made.write_text(json.dumps(result, indent=1), encoding="utf-8")
     except OSError as error:
         raise RunError(f"{out} cannot be written: {error}") from error
 

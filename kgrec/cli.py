@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 import kgrec
+from kgrec._util.files import check_target, write_whole
 from kgrec._util.notices import notices, to_stderr
 from kgrec._util.streams import tell
 from kgrec.cli_jobs import jobs_app
@@ -108,9 +109,11 @@ def check(
         raise UsageError("expected kgrec check LOADER SOURCE, or only a graph: kgrec check GRAPH --noise")
     from kgrec.loading import check_source
 
+    if write_schema:
+        check_target(write_schema)
     tables = check_source(loader, source, schema=schema)
     if write_schema:
-        write_schema.write_text(tables.schema.to_yaml(), encoding="utf-8")
+        write_whole(write_schema, tables.schema.to_yaml())
     show_facts(f"{source} is in order", tables.counts(), as_json)
 
 

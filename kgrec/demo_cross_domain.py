@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from importlib import resources
 from pathlib import Path
 from typing import Final
 
+from kgrec._util.files import write_whole
 from kgrec.config import Config
 from kgrec.jobs import train_run
 from kgrec.loading import load
@@ -30,8 +30,9 @@ def run_cross_domain_demo(folder: Path) -> None:
         folder: where files, graph and runs go; made if it is not there.
     """
     start, files, graph = time.perf_counter(), folder / FILES, str(folder / f"{FILES}.lbug")
-    with resources.as_file(resources.files("kgrec") / FILES) as packaged:
-        shutil.copytree(packaged, files, dirs_exist_ok=True)
+    files.mkdir(parents=True, exist_ok=True)
+    for packaged in (resources.files("kgrec") / FILES).iterdir():
+        write_whole(files / packaged.name, packaged.read_text(encoding="utf-8"))
     with open_store(graph) as store:
         tables = load("atomic", files, into=store)
     show_facts(f"1. films and books, all made up, in {files} are a graph: {graph}", tables.counts(), False)

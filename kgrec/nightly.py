@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from kgrec._util.files import check_target
 from kgrec._util.notices import notices, to_stderr
 from kgrec.errors import GateRefused, KgrecError, StoreLocked, UsageError
 from kgrec.loading import check_address
@@ -39,6 +40,8 @@ def told_refresh(metrics: Path | None, log: str, trace: bool = False, *, graph: 
         raise UsageError(f"--metrics {metrics}: there is no folder {metrics.parent}; expected one that is there")
     check_uri(graph)
     check_address(options.get("source"))
+    if metrics:
+        check_target(metrics)
     spans = provider() if trace else None
     report, start = Report("json" if log == "json" else "text"), time.perf_counter()
     result: dict[str, Any] = {"result": "failed"}

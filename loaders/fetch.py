@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import Final
 
+from kgrec._util.files import work_folder
 from kgrec.errors import DataError, Problem
 
 REQUIREMENT: Final = "recbole==1.2.1"
@@ -44,14 +43,15 @@ def ml_100k(cache: Path, sha256: str = WHEEL_SHA256) -> Path:
 
 
 def _fetch(folder: Path, sha256: str) -> None:
-    """Fill `folder` in one step, so that no other process and no later run sees half of it."""
+    """Fill `folder`, each file in one step; what else is there stays."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetching-") as made:
-        wheel = _download(Path(made))
+    with work_folder(folder) as made:
+        wheel = _download(made)
         _check(wheel, sha256)
-        files = _extract(wheel, Path(made) / "ml-100k")
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(files, folder)
+        files = _extract(wheel, made / "ml-100k")
+        folder.mkdir(exist_ok=True)
+        for name in _FILES:
+            os.replace(files / name, folder / name)
 
 
 def _download(into: Path) -> Path:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import gzip
-import os
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
+from kgrec._util.files import atomic_path, check_target
 from kgrec.errors import StoreError, UsageError
 from kgrec.rdf.encode import schema_triple, to_bytes, triples
 from kgrec.rdf.folder import oxigraph
@@ -27,7 +27,7 @@ def export(store: GraphStore, path: str | Path) -> None:
         path: the file, by its ending; with `.gz` it is compressed. `kgrec load rdf` reads it back as it was.
 
     Raises:
-        UsageError: another ending.
+        UsageError: another ending, or the file is a link, a folder or the like.
         StoreError: the graph is empty, or an IRI is the key of nodes of two labels, or the file cannot be written.
         MissingExtra: pyoxigraph is not installed.
     """
@@ -35,6 +35,7 @@ def export(store: GraphStore, path: str | Path) -> None:
     ending = Path(path.name.removesuffix(".gz")).suffix
     if ending not in ENDINGS:
         raise UsageError(f"{path} has an unknown ending; expected one of {', '.join(ENDINGS)}, with .gz or without")
+    check_target(path)
     oxigraph()
     tables = store.read()
     check_iris(None, tables)
@@ -42,15 +43,14 @@ def export(store: GraphStore, path: str | Path) -> None:
     if ending == ".ttl":
         known = {prefix: iri for prefix, iri in prefixes(tables.schema).items() if prefix}
         text = [_turtle(b"".join(text), known)]
-    partial = path.with_name(f".{path.name}.writing")
     try:
-        with cast("IO[bytes]", gzip.open(partial, "wb") if path.suffix == ".gz" else partial.open("wb")) as file:
+        with (
+            atomic_path(path) as made,
+            cast("IO[bytes]", gzip.open(made, "wb") if path.suffix == ".gz" else made.open("wb")) as file,
+        ):
             file.writelines(text)
-        os.replace(partial, path)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _turtle(text: bytes, known: dict[str, str]) -> bytes:

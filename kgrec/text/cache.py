@@ -1,15 +1,15 @@
 """Vectors kept on disk, so that no text is encoded twice.
 
 A folder holds one subfolder an encoder, and in it safetensors files of keys (a hash of the text) and vectors. A file
-is named by the hash of its content and never changed, so that processes can read and write side by side, and a
-damaged file is known as such and dropped: its texts are encoded again.
+is named by a hash of its content and its encoder, and never changed, so that processes can read and write side by side,
+and a file that is damaged, or of another encoder, is known as such and dropped: its texts are encoded again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import uuid
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from safetensors.numpy import load, save
 
+from kgrec._util.files import atomic_path, remove_leftovers, strange_target
 from kgrec.errors import UsageError
 from kgrec.progress import say, track
 from kgrec.snapshot import FloatArray, IntArray
@@ -110,21 +111,20 @@ class _Shelf:
     def write(self, keys: Keys, vectors: FloatArray) -> Path | None:
         """Add one file, whole or not at all; return it, None if the folder does not take it."""
         content = save({"keys": keys, "vectors": vectors})
-        part = self.folder / f"{uuid.uuid4().hex}.part"
+        file = self.folder / f"{self._digest(content)}.safetensors"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(content)
-            return part.replace(self.folder / f"{_digest(content)}.safetensors")
-        except OSError as error:
+            with atomic_path(file) as made:
+                made.write_bytes(content)
+        except (OSError, UsageError) as error:
             say(f"Vectors are not kept for the next run: {error}")
             return None
-        finally:
-            with suppress(OSError):
-                part.unlink()
+        return file
 
     def drop(self, keys: Keys) -> int:
         """Remove vectors by their keys [n, 16]; a file that held some is written anew without them."""
         dropped = 0
+        remove_leftovers(self.folder)
         for part in self.folder.glob("*.part"):  # of a job that was killed; one at work loses a chunk of caching
             part.unlink(missing_ok=True)
         for file in self.folder.glob("*.safetensors"):
@@ -140,12 +140,18 @@ class _Shelf:
     def _load(self, file: Path) -> dict[str, npt.NDArray[Any]] | None:
         """Return a file's keys and vectors; None if it is damaged, or another process has merged it away."""
         with suppress(OSError):
+            if strange_target(file):
+                return None
             content = file.read_bytes()
-            if _digest(content) == file.stem:
+            if self._digest(content) == file.stem:
                 return load(content)
-            say(f"{file} is damaged; its texts are encoded again")
-            file.unlink()
+            say(f"{file} is damaged, or not of this encoder; its texts are encoded again")
+            if re.fullmatch(r"[0-9a-f]{32}", file.stem):  # else it is not kgrec's
+                file.unlink()
         return None
+
+    def _digest(self, content: bytes) -> str:
+        return hashlib.blake2b(content, digest_size=16, key=self.folder.name.encode()[:64]).hexdigest()
 
     def _merge(self, files: Sequence[Path]) -> None:
         """Replace files by one; nothing is lost if this stops half way, only kept twice."""
@@ -196,7 +202,3 @@ def _positions(keys: Keys, stored: Keys) -> IntArray:
 def _as_arrow(keys: Keys) -> pa.Array:
     buffer = pa.py_buffer(np.ascontiguousarray(keys))
     return pa.Array.from_buffers(pa.binary(KEY_BYTES), len(keys), [None, buffer])
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.blake2b(content, digest_size=16).hexdigest()

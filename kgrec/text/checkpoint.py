@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import uuid
 from collections.abc import Collection, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from kgrec._util.files import atomic_path, remove_leftovers
+from kgrec.errors import UsageError
 from kgrec.progress import say
 from kgrec.text.cache import cache_folder
 
@@ -52,16 +53,22 @@ def keep(file: Path, progress: Progress, tensors: Tensors, schema: str) -> None:
     A folder that cannot be written to costs the resuming, not the run.
     """
     flat = {f"{part}/{name}": t.contiguous() for part, named in tensors.items() for name, t in named.items()}
-    part = file.with_name(f"{uuid.uuid4().hex}.part")
+    metadata = {"progress": json.dumps(asdict(progress)), "schema": schema, "sum": _sum(flat)}
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        save_file(flat, part, {"progress": json.dumps(asdict(progress)), "schema": schema})
-        part.replace(file)
-    except OSError as error:
+        with atomic_path(file) as made:
+            save_file(flat, made, metadata)
+    except (OSError, UsageError) as error:
         say(f"Fine-tuning could not be resumed from here: {error}")
-    finally:
-        with suppress(OSError):
-            part.unlink()
+
+
+def _sum(flat: Mapping[str, torch.Tensor]) -> str:
+    """Return a checksum of tensors by name."""
+    digest = hashlib.sha256()
+    for name in sorted(flat):
+        digest.update(name.encode())
+        digest.update(flat[name].detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def find(file: Path) -> tuple[Progress, dict[str, dict[str, torch.Tensor]]] | None:
@@ -72,9 +79,12 @@ def find(file: Path) -> tuple[Progress, dict[str, dict[str, torch.Tensor]]] | No
     try:
         with safe_open(file, framework="pt") as stored:
             values: dict[str, Any] = json.loads(stored.metadata()["progress"])
-            for key in stored.keys():  # noqa: SIM118
-                part, _, name = key.partition("/")
-                tensors.setdefault(part, {})[name] = stored.get_tensor(key)
+            flat = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118
+            if stored.metadata()["sum"] != _sum(flat):
+                raise ValueError("its content is not what was written")
+        for key, tensor in flat.items():
+            part, _, name = key.partition("/")
+            tensors.setdefault(part, {})[name] = tensor
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         say(f"{file} is damaged ({error}); fine-tuning begins anew")
         return None
@@ -86,6 +96,7 @@ def drop_checkpoints(schemas: Collection[str]) -> int:
 
     Whose behaviours one learnt from is not written in it, so all that may have known a user go.
     """
+    remove_leftovers(checkpoints())
     files = [*(file for file in checkpoints().glob("*.safetensors") if _schema(file) in (*schemas, None))]
     files += checkpoints().glob("*.part")  # of a job that was killed
     for file in files:

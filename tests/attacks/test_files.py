@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from conftest import CINEMA, Command
+from safetensors.numpy import load, save
 
 from kgrec._util.files import check_target, remove_leftovers, write_whole
+from kgrec.benchmark import _prepare
 from kgrec.errors import RunError, StoreError, UsageError
+from kgrec.report import write_metrics
 from kgrec.runs import remove_leftovers as remove_leftovers_of_runs
 from kgrec.runs import remove_run, root_of, write_run
 from kgrec.store import open_store
+from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.store_contract import contract_tables
+from kgrec.text import VectorCache
+from kgrec.text.checkpoint import Progress, find, keep
 
 
 def link(path: Path) -> None:
@@ -221,3 +231,82 @@ def test_graph_beside_a_planted_log_is_not_opened(tmp_path: Path, ending: str) -
     with open_store(uri) as store:
         store.write(contract_tables())
     assert (tmp_path / f".graph.writing{ending}").read_bytes() == b"planted"
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> Path:
+    """A small graph, in a folder of its own."""
+    (tmp_path / "home").mkdir()
+    return Path(graph_at(tmp_path / "home" / "graph.lbug", "{}"))
+
+
+def test_commands_refuse_to_write_to_something_strange(strange: Path, graph: Path, kgrec: Command) -> None:
+    before = held(strange.parent)
+    out = strange.with_name("target.ttl")
+    commands = [
+        ["check", "atomic", CINEMA, "--write-schema", strange],
+        ["refresh", graph, "--source", CINEMA, "--metrics", strange],
+        ["load", "atomic", CINEMA, "--into", strange],
+        ["copy", graph, strange],
+    ]
+    for words in commands:
+        done = kgrec(*words)
+        assert done.code in (1, 2), words
+        assert done.err.startswith("error: "), words
+        assert held(strange.parent) == before, words
+    strange.rename(out)
+    before = held(strange.parent)
+    done = kgrec("export", graph, out)
+    assert (done.code, "expected a plain file" in done.err) == (2, True)
+    assert held(strange.parent) == before
+
+
+def test_export_does_not_write_through_a_planted_link(graph: Path, tmp_path: Path, kgrec: Command) -> None:
+    pytest.importorskip("pyoxigraph")
+    (tmp_path / "victim").write_text("mine")
+    (tmp_path / ".shop.ttl.writing").symlink_to(tmp_path / "victim")
+    assert kgrec("export", graph, tmp_path / "shop.ttl").code == 0
+    assert (tmp_path / "victim").read_text() == "mine"
+    assert (tmp_path / ".shop.ttl.writing").is_symlink()
+
+
+def test_metrics_that_are_no_text_are_replaced(tmp_path: Path) -> None:
+    file = tmp_path / "kgrec.prom"
+    file.write_bytes(b'\xff\nkgrec_refresh_last_success_timestamp_seconds{graph="g"} soon\n')
+    write_metrics(file, "g", "failed", {}, 1.0)
+    assert "kgrec_refresh_result" in file.read_text()
+
+
+def test_benchmark_to_a_planted_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("mine")
+    (tmp_path / "metrics.json").symlink_to(tmp_path / "victim")
+    with pytest.raises(UsageError, match=r"metrics\.json is a symbolic link"):
+        _prepare(tmp_path)
+
+
+def test_vectors_of_another_encoder_or_maker_are_not_used(tmp_path: Path) -> None:
+    encoder, texts = WordEncoder(), ["a film", "a stone"]
+    vectors = VectorCache(tmp_path).encode(texts, encoder)
+    [file] = tmp_path.glob("*/*.safetensors")
+    arrays = load(file.read_bytes())
+    content = save({"keys": arrays["keys"], "vectors": arrays["vectors"] * 0 + 9})
+    (file.parent / f"{hashlib.blake2b(content, digest_size=16).hexdigest()}.safetensors").write_bytes(content)
+    other = file.parent.with_name("0" * 32)
+    other.mkdir()
+    file.rename(other / file.name)
+    (other / file.name).rename(file.parent / f"{'1' * 32}.safetensors")
+    (file.parent / "photos.safetensors").write_bytes(b"mine")
+    again = VectorCache(tmp_path)
+    np.testing.assert_array_equal(again.encode(texts, encoder), vectors)
+    assert again.encoded == 2
+    assert (file.parent / "photos.safetensors").read_bytes() == b"mine"
+
+
+def test_checkpoint_with_a_flipped_bit_is_not_resumed(tmp_path: Path) -> None:
+    file = tmp_path / "a.safetensors"
+    keep(file, Progress(3), {"weights": {"w": torch.arange(8.0)}}, "schema")
+    assert find(file) is not None
+    content = bytearray(file.read_bytes())
+    content[-2] ^= 1
+    file.write_bytes(content)
+    assert find(file) is None
