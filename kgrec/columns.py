@@ -58,6 +58,37 @@ def expected_id(value: object) -> str:
     return "an id: text or a whole number"
 
 
+def trim(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return text without the blanks around it; a text of blanks alone is missing."""
+    text = pc.utf8_trim_whitespace(column)
+    return pc.if_else(pc.equal(text, ""), None, text)
+
+
+def as_ids(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray]:
+    """Return a source's column of ids as trimmed text, null where there is none, and a mask of the values that are no id."""
+    keys, wrong = as_keys(column)
+    return trim(keys), wrong
+
+
+def trim_parts(lists: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return lists of text with every part trimmed, without parts of blanks alone; a missing part stays missing."""
+    whole = lists.cast(ARROW_TYPES["strings"]).combine_chunks()
+    parts = pc.utf8_trim_whitespace(pc.list_flatten(whole))
+    kept = np.asarray(pc.fill_null(pc.not_equal(parts, ""), True))
+    rows = np.repeat(np.arange(len(whole)), list_lengths(pa.chunked_array([whole])))
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(rows[kept], minlength=len(whole)))])
+    trimmed = pa.ListArray.from_arrays(
+        pa.array(offsets, pa.int32()), parts.filter(pa.array(kept)), mask=pc.is_null(whole)
+    )
+    return pa.chunked_array([trimmed])
+
+
+def split(text: pa.ChunkedArray, separator: str) -> pa.ChunkedArray:
+    """Return the parts of each text, trimmed; a text without any part is an empty list, a missing one is missing."""
+    blank = separator == " "
+    return trim_parts(pc.utf8_split_whitespace(text) if blank else pc.split_pattern(text, separator))
+
+
 def as_type(column: pa.ChunkedArray, kind: str) -> tuple[pa.ChunkedArray, BoolArray]:
     """Convert a column to a property type, digit by digit: no number loses any, no text is guessed at.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -52,12 +52,29 @@ class Origin:
         first_row: line or row number of the stretch's first row, as a person counts it.
         n_rows: how many rows follow one another.
         columns: column of the table → what the source calls it, where that is something else.
+        rows: the numbers of all rows [n_rows], where they do not follow one another.
     """
 
     where: str
     first_row: int
     n_rows: int
     columns: Mapping[str, str] = field(default_factory=dict)
+    rows: IntArray | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Ends:
+    """What an end of a relationship means that is the id of no node; without it, each is a problem.
+
+    Attributes:
+        make: labels that no source gives → whether the ends always make nodes. Otherwise they do so in a graph that
+            has no node of the label yet, or where a node is nothing but its key; elsewhere a node with properties would
+            come to be that has none.
+        skip: edge type → mask of the rows that are left out where an end is the id of no node.
+    """
+
+    make: Mapping[str, bool]
+    skip: Mapping[EdgeType, BoolArray]
 
 
 @dataclass(frozen=True)
@@ -69,12 +86,14 @@ class GraphTables:
         nodes: label → table with the key column and any of the label's properties.
         edges: (source label, type, target label) → table with `src`, `dst` (keys of the ends) and properties.
         origins: table → where its rows came from, in row order; used in error messages only.
+        ends: what an unknown end means; None makes it a problem.
     """
 
     schema: Schema
     nodes: Mapping[str, pa.Table]
     edges: Mapping[EdgeType, pa.Table]
     origins: Mapping[TableKey, tuple[Origin, ...]] = field(default_factory=dict, compare=False)
+    ends: Ends | None = field(default=None, compare=False)
 
     def counts(self) -> dict[str, int]:
         """Return how many nodes a label and how many relationships a type has."""
@@ -100,9 +119,28 @@ def locate(origins: Iterable[Origin], index: int) -> Place | None:
     """Return where row `index` (from 0) of what came from several stretches is; None if it came from none."""
     for origin in origins:
         if index < origin.n_rows:
-            return Place(origin.where, origin.first_row + index, origin.columns)
+            row = origin.first_row + index if origin.rows is None else int(origin.rows[index])
+            return Place(origin.where, row, origin.columns)
         index -= origin.n_rows
     return None
+
+
+def taken(origins: Iterable[Origin], rows: IntArray) -> tuple[Origin, ...]:
+    """Return where the rows of a selection came from.
+
+    Args:
+        origins: of the table.
+        rows: numbers of the selected rows, from 0, none before a smaller one; a row may come more than once.
+    """
+    every = list(origins)
+    starts = np.concatenate([[0], np.cumsum([origin.n_rows for origin in every], dtype=np.int64)])
+    cuts = np.searchsorted(rows, starts)
+    parts = [
+        replace(origin, n_rows=len(part), rows=part + origin.first_row if origin.rows is None else origin.rows[part])
+        for origin, start, one, two in zip(every, starts[:-1], cuts[:-1], cuts[1:], strict=True)
+        if len(part := rows[one:two] - start)
+    ]
+    return tuple(parts)
 
 
 def _name(key: TableKey) -> str:
@@ -137,6 +175,8 @@ class _Check:
         self._check_names()
         if self.problems:
             raise DataError(self.problems)
+        if self.tables.ends:
+            self._settle_ends(self.tables.ends)
         nodes = {label: self._node_table(label, table) for label, table in self.tables.nodes.items()}
         keys: dict[str, pa.ChunkedArray] = {
             label: table.column(self.schema.nodes[label].key) for label, table in nodes.items()
@@ -149,6 +189,67 @@ class _Check:
         if self.problems:
             raise DataError(self.problems)
         return GraphTables(self.schema, nodes, edges)
+
+    def _settle_ends(self, ends: Ends) -> None:
+        """Make the nodes that ends may make, and leave out the relationships that may be."""
+        keys = {label: self._known(label) for label in self.schema.nodes}
+        made = {label: ids for label, always in ends.make.items() if len(ids := self._made(label, always, keys, ends))}
+        nodes = dict(self.tables.nodes)
+        for label, ids in made.items():
+            new = pa.table({self.schema.nodes[label].key: ids})
+            nodes[label] = pa.concat_tables(
+                [nodes[label], new] if label in nodes else [new], promote_options="permissive"
+            )
+            keys[label] = pa.chunked_array([*keys[label].chunks, *ids.chunks], pa.string())
+        self.tables = replace(self.tables, nodes=nodes)
+        for edge_type, skip in ends.skip.items():
+            self._leave_out(edge_type, skip, keys)
+
+    def _known(self, label: str) -> pa.ChunkedArray:
+        """Return the ids that the tables or the graph have."""
+        key = self.schema.nodes[label].key
+        chunks = as_keys(self.tables.nodes[label].column(key))[0].chunks if label in self.tables.nodes else []
+        return pa.chunked_array(
+            [*chunks, *([self.there[label]] if self.there and label in self.there else [])], pa.string()
+        )
+
+    def _made(self, label: str, always: bool, keys: Mapping[str, pa.ChunkedArray], ends: Ends) -> pa.ChunkedArray:
+        """Return the ids of ends that become nodes of a label."""
+        is_new = len(keys[label]) == 0
+        if not (always or is_new or not self.schema.nodes[label].properties):
+            return NO_KEYS
+        chunks: list[pa.Array] = []
+        for edge_type, table in self.tables.edges.items():
+            makes = None if always or is_new or edge_type not in ends.skip else pa.array(~ends.skip[edge_type])
+            for name, end in (("src", edge_type[0]), ("dst", edge_type[2])):
+                if end == label:
+                    column = as_keys(table.column(name))[0]
+                    chunks += (column if makes is None else column.filter(makes)).chunks
+        ids = pa.chunked_array([pc.unique(pa.chunked_array(chunks, pa.string()))])
+        new = pc.and_(pc.invert(pc.is_in(ids, value_set=keys[label])), pc.not_equal(ids, ""))
+        return ids.filter(new)
+
+    def _leave_out(self, edge_type: EdgeType, skip: BoolArray, keys: Mapping[str, pa.ChunkedArray]) -> None:
+        """Leave out the rows of relationships that `skip` marks and that have an end without a node; say how many."""
+        table = self.tables.edges[edge_type]
+        unknown = np.zeros(table.num_rows, dtype=bool)
+        for name, label in (("src", edge_type[0]), ("dst", edge_type[2])):
+            ids = as_keys(table.column(name))[0]
+            strange = skip & ~to_mask(pc.is_in(ids, value_set=keys[label])) & to_mask(ids.is_valid())
+            if strange.any():
+                row = int(np.flatnonzero(strange)[0])
+                place = self.tables.locate(edge_type, row)
+                n = int(strange.sum())
+                notice(
+                    f"{n:,} {'row' if n == 1 else 'rows'} left out of {edge_type[1]}: no {label} has the "
+                    f"{place.columns.get(name, name)}, such as {shown(ids[row].as_py())} ({place.where}:{place.row})"
+                )
+            unknown |= strange
+        if unknown.any():
+            origins = self.tables.origins
+            kept = {**origins, edge_type: taken(origins.get(edge_type, ()), np.flatnonzero(~unknown))}
+            edges = {**self.tables.edges, edge_type: table.filter(pa.array(~unknown))}
+            self.tables = replace(self.tables, edges=edges, origins=kept)
 
     def _check_names(self) -> None:
         for label, table in self.tables.nodes.items():
@@ -199,7 +300,9 @@ class _Check:
         column, wrong = as_keys(table.column(name))
         self._report_values(key, wrong, name, table.column(name), expected_id)
         missing = ~to_mask(pc.not_equal(column, "")) & ~wrong
-        self._report_values(key, missing, name, column, "an id")
+        optional = self.tables.ends and not isinstance(key, str)
+        expected = "an id, or skip_empty: true in the mapping, which leaves such rows out" if optional else "an id"
+        self._report_values(key, missing, name, column, expected)
         return column
 
     def _property_columns(
@@ -254,7 +357,10 @@ class _Check:
     def _node_nums(self, key: EdgeType, ends: pa.ChunkedArray, end: str, keys: pa.ChunkedArray, label: str) -> IntArray:
         nums = pc.index_in(ends, value_set=keys)
         unknown = to_mask(pc.and_(pc.is_null(nums), pc.is_valid(ends)))
-        self._report_values(key, unknown, end, ends, f"the key of a {label}")
+        expected = f"the key of a {label}"
+        if self.tables.ends:
+            expected += f"; or say skip_unknown: true for {key[1]} in the mapping, or from_ends: true for {label}"
+        self._report_values(key, unknown, end, ends, expected)
         return np.asarray(nums.fill_null(-1).to_numpy(), dtype=np.int64)
 
     def _collapse(

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
 
-from kgrec._util.safe_yaml import described, read_text, read_yaml
+from kgrec._util.safe_yaml import described, read_document, read_text
 from kgrec.errors import DataError, Problem, UsageError
 
 
@@ -17,29 +24,52 @@ class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
-class NodeSource(_Strict):
-    """Where the nodes of a label come from."""
+def _as_values(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else (value,)
 
-    source: Any = Field(description="A file (.csv, .tsv, .parquet, .jsonl), or a pandas or Arrow table.")
-    key: str | None = Field(default=None, description="Column with the ids; the schema's key if not given.")
-    properties: dict[str, str] = Field(
+
+Column = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Values = Annotated[tuple[str | int | float | bool, ...], BeforeValidator(_as_values), Field(min_length=1)]
+
+
+class NodeSource(_Strict):
+    """Where the nodes of a label come from: a source, the ends of relationships, or both."""
+
+    source: Any = Field(default=None, description="A file (.csv, .tsv, .parquet, .jsonl), or a pandas or Arrow table.")
+    key: Column | None = Field(default=None, description="Column with the ids; the schema's key if not given.")
+    properties: dict[str, Column] = Field(
         default_factory=dict, description="Property → column; a property with a column of its own name needs no entry."
     )
     list_separator: str | None = Field(default=None, min_length=1, description="What separates the values of a list.")
+    where: dict[Column, Values] = Field(
+        default_factory=dict, description="Column → value or values; only rows with one of them are read."
+    )
+    from_ends: bool = Field(
+        default=False, description="Whether an end of a relationship that no node has makes a node, with only its id."
+    )
 
 
 class RelationshipSource(_Strict):
     """Where relationships of a type come from."""
 
     source: Any = Field(description="A file (.csv, .tsv, .parquet, .jsonl), or a pandas or Arrow table.")
-    from_: str | None = Field(default=None, alias="from", description="Column with ids; else the start label's key.")
-    to: str | None = Field(default=None, description="Column with ids; else the end label's key.")
+    from_: Column | None = Field(default=None, alias="from", description="Column with ids; else the start label's key.")
+    to: Column | None = Field(default=None, description="Column with ids; else the end label's key.")
     from_label: str | None = Field(default=None, description="Start label, where the schema allows several.")
     to_label: str | None = Field(default=None, description="End label, where the schema allows several.")
-    properties: dict[str, str] = Field(
+    properties: dict[str, Column] = Field(
         default_factory=dict, description="Property → column; a property with a column of its own name needs no entry."
     )
-    list_separator: str | None = Field(default=None, min_length=1, description="What separates the values of a list.")
+    list_separator: str | None = Field(
+        default=None, min_length=1, description="What separates several ids of an end, and the values of a list."
+    )
+    where: dict[Column, Values] = Field(
+        default_factory=dict, description="Column → value or values; only rows with one of them are read."
+    )
+    skip_empty: bool | None = Field(
+        default=None, description="Whether rows without an id at an end are left out; of a behavior only on request."
+    )
+    skip_unknown: bool = Field(default=False, description="Whether rows with an end that no node has are left out.")
 
 
 def _as_list(value: Any) -> Any:
@@ -68,18 +98,49 @@ def read_mapping(source: Mapping[str, Any] | str | Path) -> tuple[TableMapping, 
     if not path.is_file():
         raise UsageError(f"no mapping file {str(source)!r}; expected a YAML file, or a dictionary")
     try:
-        data = read_yaml(read_text(path))
+        data, tree = read_document(read_text(path))
     except yaml.YAMLError as error:
         reason, line = described(error)
         raise DataError([Problem(str(path), reason, "valid YAML", line)]) from None
+    expected = "it once; a type with several sources has a list of them"
+    if twice := [Problem(str(path), f"{key!r} given twice", expected, line) for key, line in _twice(tree)]:
+        raise DataError(twice)
     return _checked(data, str(path)), str(path), path.parent
 
 
+def _twice(tree: yaml.Node | None) -> Iterator[tuple[str, int]]:
+    """Yield the keys that a mapping has twice, of which YAML would keep the last, and their lines."""
+    waiting, seen = [tree], set[int]()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen or not isinstance(node, yaml.CollectionNode):
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            names = [key.value for key in keys]
+            yield from ((key.value, key.start_mark.line + 1) for n, key in enumerate(keys) if key.value in names[:n])
+            waiting += [value for _, value in node.value]
+        else:
+            waiting += node.value
+
+
 def _checked(data: Any, where: str) -> TableMapping:
+    problems = list(_without_source(data, where))
     try:
-        return TableMapping.model_validate(data)
+        mapping = TableMapping.model_validate(data)
     except ValidationError as error:
-        raise DataError([_problem(where, fault) for fault in error.errors()]) from None
+        raise DataError(problems + [_problem(where, fault) for fault in error.errors()]) from None
+    if problems:
+        raise DataError(problems)
+    return mapping
+
+
+def _without_source(data: Any, where: str) -> Iterator[Problem]:
+    nodes = data.get("nodes") if isinstance(data, Mapping) else None
+    for label, node in nodes.items() if isinstance(nodes, Mapping) else ():
+        if isinstance(node, Mapping) and node.get("source") is None and not node.get("from_ends"):
+            yield Problem(where, "nothing", "the key 'source'", field=f"nodes.{label}")
 
 
 def _problem(where: str, fault: Any) -> Problem:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from kgrec.data.arrow import from_cells, is_text, plain
@@ -18,6 +19,7 @@ from kgrec.store.results import of_one_type
 from kgrec.tables import Origin, shown
 from loaders.delimited import CSV, MAX_COLUMNS, TSV, read_delimited
 from loaders.json_lines import objects
+from loaders.lists import MIXED
 
 Source = tuple[pa.Table, tuple[Origin, ...]]
 
@@ -41,6 +43,14 @@ def read_source(source: Any, name: str, folder: Path) -> Source:
         DataError: with every problem of the source.
         StoreError: the graph of a query cannot be read, or refuses the query.
     """
+    table, origins = _read(source, name, folder)
+    columns = [column.strip() for column in table.column_names]
+    if problems := list(_bad_names(columns, origins[0].where if origins else name)):
+        raise DataError(problems)
+    return table.rename_columns(columns), origins
+
+
+def _read(source: Any, name: str, folder: Path) -> Source:
     if isinstance(source, Mapping):
         return _ask(source, name, folder)
     if isinstance(source, pa.Table):
@@ -123,6 +133,11 @@ def _column(cells: list[Any] | pd.Series[Any], where: str, name: str, problems: 
     for row in wrong:
         value = cells[row] if isinstance(cells, list) else cells.iloc[row]
         problems.append(Problem(where, shown(value), expected, row + 1, name))
+    if is_json and pa.types.is_string(column.type):
+        nested = [isinstance(cell, list | dict) for cell in cells]
+        if any(nested):
+            parts = [column, pa.array(nested)]
+            column = pa.StructArray.from_arrays(parts, fields=list(MIXED), mask=pc.is_null(column))
     return plain(pa.chunked_array([column]))
 
 

@@ -7,11 +7,13 @@ Example of a mapping file, beside the data:
     relationships:
       PURCHASED: {source: orders.parquet, from: customer, to: sku, properties: {timestamp: ordered_at}}
 
-A column that bears a property's name needs no entry. A label without a source gets its nodes from the relationships.
+A column that bears a property's name needs no entry. A label without a source gets its nodes from the relationships, as
+long as the graph has none of them or they have nothing but an id.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -22,12 +24,25 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kgrec.columns import BoolArray, as_keys, as_type, expected_id, expected_value
+from kgrec._util.notices import notice
+from kgrec.columns import BoolArray, as_ids, as_type, expected_id, expected_value, to_mask, trim
 from kgrec.data.arrow import as_python
 from kgrec.errors import DataError, Problem, UsageError, near_matches
 from kgrec.schema import EdgeType, Schema
-from kgrec.tables import GraphTables, Origin, TableKey, locate, shown
+from kgrec.tables import Ends, GraphTables, Origin, TableKey, locate, shown
+from loaders.lists import LIST, MIXED, as_lists, as_text, is_list, only_parts
 from loaders.mapping import NodeSource, RelationshipSource, TableMapping, read_mapping
+from loaders.rows import (
+    LABEL_COLUMN,
+    TYPE_COLUMN,
+    IntArray,
+    Selection,
+    has_label,
+    matches,
+    repeated,
+    some_values,
+    spread,
+)
 from loaders.sources import Source, read_source
 
 _Columns = dict[str, pa.ChunkedArray]
@@ -57,8 +72,11 @@ class _Reader:
     def __init__(self, schema: Schema, mapping: TableMapping, name: str, folder: Path) -> None:
         self.schema, self.mapping, self.name, self.folder = schema, mapping, name, folder
         self.problems: list[Problem] = []
+        self.notices: list[str] = []
         self.read: dict[str, Source | None] = {}
         self.origins: dict[TableKey, tuple[Origin, ...]] = {}
+        self.skip: dict[EdgeType, BoolArray] = {}
+        self.uses: dict[tuple[str, ...], list[tuple[str, IntArray]]] = {}
 
     def run(self) -> GraphTables:
         nodes = {label: self._nodes(label, source) for label, source in self.mapping.nodes.items()}
@@ -69,42 +87,83 @@ class _Reader:
                 self._add_edges(edges, type_, source, place)
         if self.problems:
             raise DataError(self.problems)
-        return GraphTables(self.schema, {**self._nodes_of_ends(nodes, edges), **nodes}, edges, self.origins)
+        for text in (*self.notices, *self._repeats()):
+            notice(text)
+        given = {label: table for label, table in nodes.items() if table is not None}
+        make: dict[str, bool] = {label: True for label, source in self.mapping.nodes.items() if source.from_ends}
+        make |= {label: False for label in self.schema.nodes if label not in self.mapping.nodes}
+        return GraphTables(self.schema, given, edges, self.origins, Ends(make, self.skip))
 
     def _nodes(self, label: str, source: NodeSource) -> pa.Table | None:
         place = f"nodes.{label}"
         if not self._known(place, "label", label, self.schema.nodes):
             return None
-        node, found = self.schema.nodes[label], self._source(source.source, place)
+        if source.source is None:
+            for key in sorted(source.model_fields_set - {"source", "from_ends"}):
+                self._report(f"{place}.{key}", "a setting without a source", "a source beside it, or only from_ends")
+            return None
+        node, found = self.schema.nodes[label], self._rows(place, source, LABEL_COLUMN, label)
         if found is None:
             return None
-        columns = self._ids(place, found, {"key": (node.key, source.key or node.key)})
-        columns |= self._properties(place, found, source, node.properties, ())
-        self.origins[label] = _named(found, {node.key: source.key or node.key, **source.properties})
+        key = source.key or node.key
+        columns: _Columns = {}
+        if self._has(f"{place}.key", found, key) and self._is_flat(f"{place}.key", found, key):
+            columns[node.key] = self._ids(found, key)
+        trimmed = {self.schema.roles.domain} if label in self.schema.roles.items else set()
+        columns |= self._properties(place, found, source, node.properties, trimmed)
+        lists = [name for name, kind in node.properties.items() if name in columns and kind in ("strings", "vector")]
+        if source.list_separator and not lists:
+            self._report(
+                f"{place}.list_separator",
+                f"{source.list_separator!r}, where no property of {label} that is read is a list",
+                "a property of type strings or vector; else leave it out",
+            )
+        self.origins[label] = _named(found.origins, {node.key: key, **source.properties})
         return pa.table(columns)
 
     def _add_edges(self, edges: dict[EdgeType, pa.Table], type_: str, source: RelationshipSource, place: str) -> None:
         if not self._known(place, "relationship type", type_, self.schema.relationships):
             return
-        edge_type, found = self._edge_type(place, type_, source), self._source(source.source, place)
+        edge_type, found = self._edge_type(place, type_, source), self._rows(place, source, TYPE_COLUMN, type_)
         if edge_type is None or found is None:
             return
         keys = [self.schema.nodes[label].key for label in (edge_type[0], edge_type[2])]
-        ends = {"from": ("src", source.from_ or keys[0]), "to": ("dst", source.to or keys[1])}
-        columns = self._ids(place, found, ends)
+        ends = {"src": source.from_ or keys[0], "dst": source.to or keys[1]}
         behaviour = self.schema.roles.behaviours.get(type_)
-        needed = (behaviour.weight, behaviour.time) if behaviour else ()
+        needed = {name for name in (behaviour.weight, behaviour.time) if name} if behaviour else set()
+        trimmed = {behaviour.split} if behaviour else set()
         properties = self.schema.relationships[type_].properties
-        columns |= self._properties(place, found, source, properties, [name for name in needed if name])
-        part = pa.table(columns)
-        origins = _named(found, {**dict(ends.values()), **source.properties})
+        values = self._properties(place, found, source, properties, trimmed)
+        for name in sorted(needed - values.keys() - source.properties.keys()):
+            self._report(f"{place}.properties", f"no column for {name!r}", "one; the schema's roles need it")
+        read = [
+            self._end_ids(f"{place}.{part}", found, column, source.list_separator, behaviour is None)
+            for part, column in (("from", ends["src"]), ("to", ends["dst"]))
+        ]
+        if any(column is None for column in read):
+            return
+        if source.list_separator:
+            self._notice_unused(found, list(ends.values()), source.list_separator)
+        table, found = _one_id_each(read, values, found)
+        self.uses.setdefault((self._key(source.source), *ends.values()), []).append((type_, found.rows))
+        skip_empty = source.skip_empty if source.skip_empty is not None else behaviour is None
+        table, found = self._without_empty(table, found, type_, ends) if skip_empty else (table, found)
+        self._check_skip(place, source, edge_type)
+        before = self.skip.get(edge_type, np.zeros(0, dtype=bool))
+        self.skip[edge_type] = np.concatenate([before, np.full(table.num_rows, source.skip_unknown)])
+        self._stack(edges, edge_type, table, _named(found.origins, {**ends, **source.properties}))
+
+    def _stack(
+        self, edges: dict[EdgeType, pa.Table], edge_type: EdgeType, table: pa.Table, origins: tuple[Origin, ...]
+    ) -> None:
+        """Put relationships below those of the same type that other sources gave."""
         if edge_type in edges:
-            there = edges[edge_type]
-            for name in _of_other_types(there, part):
+            there, properties = edges[edge_type], self.schema.relationships[edge_type[1]].properties
+            for name in _of_other_types(there, table):
                 there = self._typed(there, name, properties[name], self.origins[edge_type])
-                part = self._typed(part, name, properties[name], origins)
-            part = pa.concat_tables([there, part], promote_options="default")
-        edges[edge_type] = part
+                table = self._typed(table, name, properties[name], origins)
+            table = pa.concat_tables([there, table], promote_options="default")
+        edges[edge_type] = table
         self.origins[edge_type] = self.origins.get(edge_type, ()) + origins
 
     def _typed(self, table: pa.Table, name: str, kind: str, origins: tuple[Origin, ...]) -> pa.Table:
@@ -127,9 +186,43 @@ class _Reader:
             return None
         return given if self._known(place, "label", given, allowed) else None
 
+    def _rows(self, place: str, source: NodeSource | RelationshipSource, own: str, name: str) -> Selection | None:
+        """Return the rows that a mapping takes from a source; `own` is the column that says they are of `name`."""
+        whole = self._source(source.source, place)
+        if whole is None:
+            return None
+        found = every = Selection.of(whole)
+        for column, values in source.where.items():
+            if self._has(f"{place}.where", every, column) and self._is_flat(f"{place}.where", every, column):
+                is_label = column == own == LABEL_COLUMN
+                cells = found.table.column(column)
+                kept = [has_label(cells, str(value)) for value in values] if is_label else [matches(cells, values)]
+                if found.table.num_rows and not np.any(kept):
+                    wanted = " or ".join(map(repr, values))
+                    self.notices.append(
+                        f"no row of {found.where} has {wanted} in {column}; it has {some_values(cells)}"
+                    )
+                found = found.keep(np.any(kept, axis=0))
+        if own in every.table.column_names and own not in source.where:
+            found = self._own_rows(place, found, own, name)
+        return found
+
+    def _own_rows(self, place: str, found: Selection, own: str, name: str) -> Selection:
+        """Take the rows that Neo4j's own column says are of a type or label."""
+        cells = found.table.column(own)
+        kept = has_label(cells, name) if own == LABEL_COLUMN else matches(cells, (name,))
+        n = len(kept) - int(kept.sum())
+        if n and n == len(kept):
+            expected = f'rows of {name}; to take others: where: {{"{own}": …}}'
+            self._report(place, f"only {some_values(cells)} in the column {own} of {found.where}", expected)
+        elif n:
+            others = some_values(cells.filter(pa.array(~kept)))
+            self.notices.append(f"{_rows(n)} of {found.where} left out of {name}: the column {own} says {others}")
+        return found.keep(kept)
+
     def _source(self, source: Any, place: str) -> Source | None:
         """Read a source once, however often the mapping names it."""
-        key = str(source) if isinstance(source, str | Path) else place
+        key = self._key(source) if isinstance(source, str | Path) else place
         if key not in self.read:
             try:
                 self.read[key] = read_source(source, f"the table of {place}", self.folder)
@@ -138,63 +231,137 @@ class _Reader:
                 self.read[key] = None
         return self.read[key]
 
-    def _ids(self, place: str, found: Source, wanted: Mapping[str, tuple[str, str]]) -> _Columns:
-        """Return the id columns; `wanted` is key of the mapping → (name in the result, column of the source)."""
-        columns = {}
-        for part, (name, column) in wanted.items():
-            if self._has(f"{place}.{part}", found, column) and self._is_flat(f"{place}.{part}", found, column):
-                columns[name], wrong = as_keys(found[0].column(column))
-                self._report_values(found[1], found[0].column(column), column, wrong, expected_id)
-        return columns
+    def _key(self, source: Any) -> str:
+        """Return what is the same for one source: a file's path, a query's text, a table's identity."""
+        if isinstance(source, str | Path):
+            return os.path.abspath(self.folder / source)
+        return repr(source) if isinstance(source, Mapping) else f"table {id(source)}"
+
+    def _end_ids(
+        self, place: str, found: Selection, column: str, separator: str | None, may_list: bool
+    ) -> pa.ChunkedArray | None:
+        """Return a column of ids, or of lists of ids where a cell may hold several."""
+        if not self._has(place, found, column):
+            return None
+        cells = found.table.column(column)
+        nested = is_list(cells) or cells.type == MIXED
+        if nested and (separator or may_list):
+            lists = as_lists(cells, separator)
+        elif not self._is_flat(place, found, column):
+            return None
+        elif separator:
+            lists = as_lists(self._ids(found, column), separator)
+        else:
+            return self._ids(found, column)
+        self._report_values(found.origins, as_text(cells), column, lists.wrong, LIST)
+        return lists.parts
+
+    def _ids(self, found: Selection, column: str) -> pa.ChunkedArray:
+        ids, wrong = as_ids(found.table.column(column))
+        self._report_values(found.origins, found.table.column(column), column, wrong, expected_id)
+        return ids
+
+    def _without_empty(
+        self, table: pa.Table, found: Selection, type_: str, ends: Mapping[str, str]
+    ) -> tuple[pa.Table, Selection]:
+        """Leave out relationships without an id at an end, and say how many."""
+        empty = {column: to_mask(pc.is_null(table.column(name))) for name, column in ends.items()}
+        for column, mask in empty.items():
+            if mask.any():
+                rows = _rows(int(mask.sum()))
+                self.notices.append(f"{rows} of {found.where} left out of {type_}: no {column}")
+        kept = ~np.logical_or.reduce(list(empty.values()))
+        return (table, found) if kept.all() else (table.filter(pa.array(kept)), found.keep(kept))
+
+    def _check_skip(self, place: str, source: RelationshipSource, edge_type: EdgeType) -> None:
+        nodes = self.mapping.nodes
+        if source.skip_unknown and all(
+            label in nodes and nodes[label].from_ends for label in (edge_type[0], edge_type[2])
+        ):
+            found = f"true, where unknown ends of {edge_type[0]} and {edge_type[2]} make nodes"
+            self._report(f"{place}.skip_unknown", found, "skip_unknown or from_ends, not both")
 
     def _properties(
         self,
         place: str,
-        found: Source,
+        found: Selection,
         source: NodeSource | RelationshipSource,
         properties: Mapping[str, str],
-        needed: Iterable[str],
+        trimmed: set[str | None],
     ) -> _Columns:
-        own = {name: name for name in properties if name in found[0].column_names}
+        own = {name: name for name in properties if name in found.table.column_names}
         columns = {}
         for name, column in {**own, **source.properties}.items():
             known = self._known(f"{place}.properties", "property", name, properties)
             if self._has(f"{place}.properties.{name}", found, column) and known:
-                columns[name] = self._values(place, found[0].column(column), properties[name], source.list_separator)
-        for name in sorted(set(needed) - {*own, *source.properties}):
-            self._report(f"{place}.properties", f"no column for {name!r}", "one; the schema's roles need it")
+                values = self._values(place, found, column, properties[name], source.list_separator)
+                columns[name] = trim(values) if name in trimmed and pa.types.is_string(values.type) else values
         return columns
 
-    def _values(self, place: str, column: pa.ChunkedArray, kind: str, list_separator: str | None) -> pa.ChunkedArray:
-        if kind not in ("strings", "vector") or not pa.types.is_string(column.type):
-            return column
-        in_json = kind == "vector" and pc.any(_is_json_list(column)).as_py()
+    def _values(self, place: str, found: Selection, column: str, kind: str, separator: str | None) -> pa.ChunkedArray:
+        cells = found.table.column(column)
+        if kind == "string" and (is_list(cells) or cells.type == MIXED):
+            text, single, wrong = only_parts(cells)
+            self._report_values(found.origins, as_text(cells), column, wrong, "a text, or a list of one text")
+            if single.any():
+                self.notices.append(
+                    f"{_rows(int(single.sum()))} of {found.where}: {column} is a list of one text, read as that text"
+                )
+            return text
+        if kind == "vector":
+            return self._vectors(place, as_text(cells), separator)
+        if kind == "strings" and (is_list(cells) or cells.type == MIXED or pa.types.is_string(cells.type)):
+            lists = as_lists(cells, separator)
+            if lists.plain.any() and separator is None:
+                self._report(place, "a list written as text", "list_separator, which says what separates its values")
+            self._report_values(found.origins, as_text(cells), column, lists.wrong, LIST)
+            if separator and lists.plain.any():
+                self._notice_unused(found, [column], separator)
+            return lists.parts
+        return as_text(cells)
+
+    def _vectors(self, place: str, cells: pa.ChunkedArray, list_separator: str | None) -> pa.ChunkedArray:
+        if not pa.types.is_string(cells.type):
+            return cells
+        text = pc.utf8_trim_whitespace(cells)
+        in_json = pc.any(_is_json_list(text)).as_py()
         separator = list_separator or ("," if in_json else None)
         if separator is None:
             self._report(place, "a list written as text", "list_separator, which says what separates its values")
-            return column
-        return pc.split_pattern(_separated(column, separator) if in_json else column, separator)
+            return cells
+        parts = trim(_separated(text, separator) if in_json else text)
+        return pc.utf8_split_whitespace(parts) if separator == " " else pc.split_pattern(parts, separator)
 
-    def _nodes_of_ends(self, nodes: Mapping[str, Any], edges: Mapping[EdgeType, pa.Table]) -> dict[str, pa.Table]:
-        ends: dict[str, list[pa.Array]] = {}
-        for (src, _, dst), table in edges.items():
-            for label, end in ((src, "src"), (dst, "dst")):
-                ends.setdefault(label, []).extend(table.column(end).chunks)
-        ids = {label: pc.unique(pa.chunked_array(chunks, pa.string())) for label, chunks in ends.items()}
-        given = {label: array.filter(pc.not_equal(array, "")) for label, array in ids.items()}
-        return {label: pa.table({self.schema.nodes[label].key: given[label]}) for label in given if label not in nodes}
+    def _notice_unused(self, found: Selection, columns: list[str], separator: str) -> None:
+        """Say where a separator separates nothing: the file may have another."""
+        cells = [found.table.column(column) for column in columns]
+        nested = any(pa.types.is_nested(column.type) for column in cells)
+        texts = [as_ids(column)[0] for column in cells if not pa.types.is_nested(column.type)]
+        if not nested and not any(pc.any(pc.match_substring(text, separator)).as_py() for text in texts):
+            names = " or ".join(columns)
+            self.notices.append(f"list_separator {separator!r} is in no value of {names} in {found.where}")
 
-    def _has(self, place: str, found: Source, column: str) -> bool:
-        table, origins = found
-        if column in table.column_names:
+    def _repeats(self) -> Iterable[str]:
+        for (_, *ends), names, n in repeated(self.uses):
+            kinds = " and ".join(dict.fromkeys(names))
+            how = f"loaded as {kinds}" if len(set(names)) > 1 else f"named twice for {kinds}"
+            yield (
+                f"{_rows(n)} with {' and '.join(ends)} of one source {'is' if n == 1 else 'are'} {how}; "
+                "where: {column: value} in the mapping takes the rows of one type"
+            )
+
+    def _has(self, place: str, found: Selection, column: str) -> bool:
+        names = found.table.column_names
+        if column in names:
             return True
-        where = origins[0].where if origins else place
-        near = near_matches(column, table.column_names)
-        self._report(place, f"column {column!r}, which {where} lacks", f"one of {', '.join(table.column_names)}{near}")
+        where = found.origins[0].where if found.origins else place
+        self._report(
+            place, f"column {column!r}, which {where} lacks", f"one of {', '.join(names)}{near_matches(column, names)}"
+        )
         return False
 
-    def _is_flat(self, place: str, found: Source, column: str) -> bool:
-        nested = pa.types.is_nested(found[0].column(column).type)
+    def _is_flat(self, place: str, found: Selection, column: str) -> bool:
+        nested = pa.types.is_nested(found.table.column(column).type)
         if nested:
             self._report(place, f"column {column!r}, which holds lists or objects", "a column of ids")
         return not nested
@@ -212,21 +379,41 @@ class _Reader:
         values: pa.ChunkedArray,
         column: str,
         wrong: BoolArray,
-        expected: Callable[[object], str],
+        expected: str | Callable[[object], str],
     ) -> None:
         for row in np.flatnonzero(wrong).tolist():
             place, value = locate(origins, row), as_python(values, row)
             assert place is not None
             name = place.columns.get(column, column)
-            self.problems.append(Problem(place.where, shown(value), expected(value), place.row, name))
+            wanted = expected if isinstance(expected, str) else expected(value)
+            self.problems.append(Problem(place.where, shown(value), wanted, place.row, name))
 
     def _report(self, place: str, found: str, expected: str) -> None:
         self.problems.append(Problem(self.name, found, expected, field=place))
 
 
-def _named(found: Source, columns: Mapping[str, str]) -> tuple[Origin, ...]:
+def _rows(n: int) -> str:
+    return f"{n:,} {'row' if n == 1 else 'rows'}"
+
+
+def _one_id_each(ends: list[Any], values: _Columns, found: Selection) -> tuple[pa.Table, Selection]:
+    """Return relationships with one id at each end: one for each part where an end is a list."""
+    columns, rows = dict(zip(("src", "dst"), ends, strict=True)), np.arange(found.table.num_rows)
+    for name in columns:
+        if is_list(columns[name]):
+            columns[name], parents = spread(columns[name])
+            other = "dst" if name == "src" else "src"
+            columns[other] = columns[other].take(pa.array(parents))
+            rows = rows[parents]
+    if len(rows) == found.table.num_rows:
+        return pa.table({**columns, **values}), found
+    numbers = pa.array(rows)
+    return pa.table({**columns, **{name: column.take(numbers) for name, column in values.items()}}), found.take(rows)
+
+
+def _named(origins: Iterable[Origin], columns: Mapping[str, str]) -> tuple[Origin, ...]:
     """Return where a source's rows came from, and what it calls the columns of a table made from it."""
-    return tuple(replace(origin, columns=columns) for origin in found[1])
+    return tuple(replace(origin, columns=columns) for origin in origins)
 
 
 def _is_json_list(text: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kgrec.columns import ARROW_TYPES, as_keys, as_type, comparable, to_mask
+from kgrec.columns import ARROW_TYPES, as_ids, as_keys, as_type, comparable, split, to_mask, trim_parts
 
 NAN, INF = float("nan"), float("inf")
 
@@ -159,3 +159,26 @@ def test_floats_survive_text(numbers):
 
 def test_to_mask_takes_missing_as_false():
     assert to_mask(chunked([True, None, False])).tolist() == [True, False, False]
+
+
+def test_as_ids_of_padded_text_are_trimmed() -> None:
+    assert as_ids(chunked(["i1", " i1", "i1\t", "  ", "", None])).to_pylist() == ["i1"] * 3 + [None] * 3
+    assert as_ids(chunked([1, 2])).to_pylist() == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("texts", "separator", "expected"),
+    [
+        (["a| b |", "", " ", None, "|"], "|", [["a", "b"], [], [], None, []]),
+        (["a  b ", "c"], " ", [["a", "b"], ["c"]]),
+        ([], "|", []),
+        ([None], "|", [None]),
+    ],
+)
+def test_split_of_text_trims_parts(texts: list[str | None], separator: str, expected: list[list[str] | None]) -> None:
+    assert split(chunked(texts, pa.string()), separator).to_pylist() == expected
+
+
+def test_trim_parts_keeps_missing_parts_and_lists() -> None:
+    lists = pa.chunked_array([pa.array([["x"]]).slice(1), pa.array([["a ", None, ""], None, [""]]).slice(0, 3)])
+    assert trim_parts(lists).to_pylist() == [["a", None], None, []]
