@@ -194,14 +194,13 @@ class _Check:
         """Make the nodes that ends may make, and leave out the relationships that may be."""
         keys = {label: self._known(label) for label in self.schema.nodes}
         made = {label: ids for label, always in ends.make.items() if len(ids := self._made(label, always, keys, ends))}
-        nodes = dict(self.tables.nodes)
+        nodes: dict[str, pa.Table] = {}
         for label, ids in made.items():
-            new = pa.table({self.schema.nodes[label].key: ids})
-            nodes[label] = pa.concat_tables(
-                [nodes[label], new] if label in nodes else [new], promote_options="permissive"
-            )
+            new, given = pa.table({self.schema.nodes[label].key: ids}), self.tables.nodes.get(label)
+            nodes[label] = new if given is None else pa.concat_tables([given, new], promote_options="permissive")
             keys[label] = pa.chunked_array([*keys[label].chunks, *ids.chunks], pa.string())
-        self.tables = replace(self.tables, nodes=nodes)
+        others = {label: table for label, table in self.tables.nodes.items() if label not in nodes}
+        self.tables = replace(self.tables, nodes={**nodes, **others})
         for edge_type, skip in ends.skip.items():
             self._leave_out(edge_type, skip, keys)
 
@@ -358,7 +357,7 @@ class _Check:
         nums = pc.index_in(ends, value_set=keys)
         unknown = to_mask(pc.and_(pc.is_null(nums), pc.is_valid(ends)))
         expected = f"the key of a {label}"
-        if self.tables.ends:
+        if self.tables.ends and label in self.tables.ends.make:
             expected += f"; or say skip_unknown: true for {key[1]} in the mapping, or from_ends: true for {label}"
         self._report_values(key, unknown, end, ends, expected)
         return np.asarray(nums.fill_null(-1).to_numpy(), dtype=np.int64)
