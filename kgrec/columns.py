@@ -65,7 +65,7 @@ def trim(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def as_ids(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray]:
-    """Return a source's column of ids as trimmed text, null where there is none, and a mask of the values that are no id."""
+    """Return ids [n] as trimmed text, null where there is none, and a mask [n] of the values that are no id."""
     keys, wrong = as_keys(column)
     return trim(keys), wrong
 

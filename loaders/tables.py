@@ -314,7 +314,8 @@ class _Reader:
             lists = as_lists(cells, separator)
             if lists.plain.any() and separator is None:
                 self._report(place, "a list written as text", "list_separator, which says what separates its values")
-            self._report_values(found.origins, as_text(cells), column, lists.wrong, LIST)
+            expected = partial(expected_value, "strings") if is_list(cells) else LIST
+            self._report_values(found.origins, as_text(cells), column, lists.wrong, expected)
             if separator and lists.plain.any():
                 self._notice_unused(found, [column], separator)
             return lists.parts
