@@ -58,7 +58,17 @@ PREFIXES = {
 }
 """Prefixes that every schema's RDF names know."""
 
-_IRI = re.compile(r"(https?://|urn:)[^\x00-\x20<>\"{}|\\^`]+")
+_STRANGE = "\x7f-\x9f\ud800-\uf8ff\ufdd0-\ufdef\ufff0-\uffff" + "".join(
+    f"{chr(plane * 0x10000 + 0xFFFE)}{chr(plane * 0x10000 + 0xFFFF)}" for plane in range(1, 15)
+)
+"""Controls, halves of characters, private and unassigned ones, which an IRI cannot hold."""
+
+_CHARACTER = rf"(?:[^\x00-\x20<>\"{{}}|\\^`\[\]%#{_STRANGE}\U000f0000-\U0010ffff]|%[0-9A-Fa-f]{{2}})"
+_IRI = re.compile(rf"(?:https?://(?![/?:]){_CHARACTER}+|urn:[A-Za-z0-9][A-Za-z0-9-]*:{_CHARACTER}*)(?:#{_CHARACTER}*)?")
+_FIXED = ("rdf", "rdfs", "xsd", "kgrec")
+"""Prefixes that kgrec's own queries use."""
+
+_PREFIX = re.compile(r"[A-Za-z](?:[\w-]*\w)?", re.ASCII)
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 """Names of labels, types and properties."""
 
@@ -415,11 +425,16 @@ def _rdf_faults(schema: Schema) -> Iterator[_Fault]:
     for prefix, iri in schema.rdf.prefixes.items():
         if not _IRI.fullmatch(iri):
             yield ("rdf", "prefixes", prefix), repr(iri), "an IRI, such as http://example.org/shop/"
+        if not _PREFIX.fullmatch(prefix):
+            yield ("rdf", "prefixes", prefix), repr(prefix), "a prefix of letters, digits, - and _"
+        if prefix in _FIXED and iri != PREFIXES[prefix]:
+            yield ("rdf", "prefixes", prefix), repr(iri), f"{PREFIXES[prefix]}, as everywhere, or another prefix"
     prefixes = {**PREFIXES, **schema.rdf.prefixes}
     for name, term in schema.rdf.terms.items():
         if name not in known:
             yield ("rdf", "terms", name), f"{name!r}", "a label, a type, a property, or Label.property"
-        if term.partition(":")[0] not in prefixes and not _IRI.fullmatch(term):
+        prefix, _, local = term.partition(":")
+        if not _IRI.fullmatch(prefixes[prefix] + local if prefix in prefixes else term):
             yield ("rdf", "terms", name), repr(term), f"an IRI, or a name with a prefix: {', '.join(prefixes)}"
 
 
