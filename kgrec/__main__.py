@@ -28,5 +28,13 @@ def _interrupted() -> int:
     return INTERRUPTED
 
 
+def _leave_working_folder() -> None:
+    """Import nothing from the working folder, which `python -m` puts first, unless kgrec itself is there."""
+    here = os.path.realpath(os.curdir)
+    if sys.path and os.path.realpath(sys.path[0]) == here and here != os.path.dirname(os.path.dirname(__file__)):
+        del sys.path[0]
+
+
 if __name__ == "__main__":
+    _leave_working_folder()
     main()

@@ -129,6 +129,7 @@ def cypher(
     as_json: Json = False,
 ) -> None:
     """Run a Cypher query, on an embedded graph or on Neo4j."""
+    _warm_up(graph)
     with kgrec.open(graph, read_only=not write) as store:
         frame = store.cypher(
             query, _parameters(param), write=write, unsafe=unsafe, time_limit=time_limit, row_limit=row_limit
@@ -148,6 +149,7 @@ def sparql(
     as_json: Json = False,
 ) -> None:
     """Run a SPARQL query on an RDF graph; the schema's prefixes are known in it."""
+    _warm_up(graph)
     with kgrec.open(graph, read_only=not write) as store:
         frame = store.sparql(
             query, _parameters(param), write=write, unsafe=unsafe, time_limit=time_limit, row_limit=row_limit
@@ -193,6 +195,7 @@ def explore(
 
     if name is None:
         return show(named_queries(), as_json)
+    _warm_up(graph)
     with kgrec.open(graph, read_only=True) as store:
         show(run_named(store, name, _parameters(param)), as_json)
 
@@ -539,6 +542,15 @@ def _show_metrics(metrics: dict[str, Any], as_json: bool) -> None:
     if as_json:
         return show_facts("", metrics, as_json)
     show(metrics_table(metrics), as_json)
+
+
+def _warm_up(graph: str) -> None:
+    """Start the process that a query on an embedded graph runs in while the graph is opened."""
+    from kgrec._util.query_process import warm_up
+    from kgrec.store import exists, is_server
+
+    if exists(graph) and not is_server(graph):
+        warm_up()
 
 
 def _parameters(pairs: list[str] | None) -> dict[str, Any]:

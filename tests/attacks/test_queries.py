@@ -328,3 +328,13 @@ def test_query_sees_the_newest_version(engine: str, request: pytest.FixtureReque
         else:
             store.sparql(f"INSERT DATA {{ :new a :Tag ; :{label} 'new' }}", write=True)
         assert ask(query)["n"][0] == before + 1
+
+
+def test_command_runs_no_module_of_the_working_folder(tmp_path: Path) -> None:
+    for name in ("pandas", "typer", "pyoxigraph", "ladybug"):
+        (tmp_path / f"{name}.py").write_text("open('ran', 'w').close(); raise SystemExit(9)")
+    root = str(Path(query_process.__file__).parents[2])
+    command = [sys.executable, "-m", "kgrec", "--version"]
+    done = subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": root}, capture_output=True, text=True)
+    assert done.stdout.startswith("kgrec ")
+    assert not (tmp_path / "ran").exists()
