@@ -485,12 +485,16 @@ def encoders(
 
 
 @app.command()
-def doctor(as_json: Json = False) -> None:
-    """Check that everything kgrec needs is there and works."""
-    from kgrec.doctor import examine
+def doctor(
+    graph: Annotated[str | None, typer.Argument(help="Instead: a graph, to be checked with its runs.")] = None,
+    runs: Runs = None,
+    as_json: Json = False,
+) -> None:
+    """Check that everything kgrec needs is there and works, or that a graph and its runs are what was written."""
+    from kgrec.doctor import examine, examine_graph
 
-    facts, healthy = examine()
-    show_facts("kgrec is healthy" if healthy else "kgrec is NOT healthy", facts, as_json)
+    facts, healthy = examine_graph(graph, runs) if graph else examine()
+    show_facts(f"{graph or 'kgrec'} is {'healthy' if healthy else 'NOT healthy'}", facts, as_json)
     if not healthy:
         raise typer.Exit(1)
 

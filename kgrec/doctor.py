@@ -1,10 +1,12 @@
-"""`kgrec doctor`: is everything here, and does it work?"""
+"""`kgrec doctor`: is everything here, and does it work? Of a graph: is it what was written?"""
 
 from __future__ import annotations
 
 import platform
 import shutil
 import tempfile
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import Any, Final
@@ -33,7 +35,33 @@ def examine() -> tuple[dict[str, Any], bool]:
     checks = {"device": _device, "graph store": _store, "text encoder": _encoder, "loaders": _loaders, "cache": _cache}
     facts: dict[str, Any] = {"python": platform.python_version()}
     facts |= {package: _version(package) for package in PACKAGES}
-    healthy = all(found != "missing" for found in facts.values())
+    tried, healthy = _tried(checks)
+    return facts | tried, healthy and "missing" not in facts.values()
+
+
+def examine_graph(graph: str, runs: str | Path | None = None) -> tuple[dict[str, Any], bool]:
+    """Read all of a graph and of its runs, and compare it with the checksums of what was written.
+
+    Args:
+        graph: URI of the graph; it is only read.
+        runs: folder of runs; beside the graph if not given.
+
+    Returns:
+        Part → what was found, and whether all of it is whole.
+
+    Raises:
+        StoreError: there is no such graph.
+    """
+    from kgrec.jobs import runs_folder
+
+    root = runs_folder(graph, runs)
+    return _tried(
+        {"graph": partial(_graph, graph), "runs": partial(_runs, root), "published": partial(_published, root)}
+    )
+
+
+def _tried(checks: Mapping[str, Callable[[], str]]) -> tuple[dict[str, Any], bool]:
+    facts, healthy = dict[str, Any](), True
     for part, check in checks.items():
         try:
             facts[part] = check()
@@ -41,6 +69,50 @@ def examine() -> tuple[dict[str, Any], bool]:
             facts[part] = f"FAILED: {type(error).__name__}: {error}"
             healthy = False
     return facts, healthy
+
+
+def _graph(uri: str) -> str:
+    """Compare the files of an embedded graph with their checksums, and read all of it."""
+    from kgrec.store import is_server, open_store
+
+    checked = "no checksum: its server has its own" if is_server(uri) else _compared(uri)
+    with open_store(uri, read_only=True) as store:
+        counts = store.read().counts()
+    return f"{checked}; {sum(counts.values())} nodes and relationships can be read"
+
+
+def _compared(uri: str) -> str:
+    from kgrec.rdf import folder
+    from kgrec.store import seal
+    from kgrec.store.whole import own_path
+
+    path = own_path(uri, Path(uri.removeprefix("oxigraph:")), read_only=True)
+    version = folder.current(path) if path.is_dir() else None
+    is_checked = folder.check(version) if version else path.is_file() and seal.check(path)
+    return "as it was written" if is_checked else "no checksum: kgrec has not written to it since it keeps one"
+
+
+def _runs(root: Path) -> str:
+    from kgrec.errors import RunError
+    from kgrec.runs import list_runs, unreadable_runs
+
+    faults = [str(error) for error in unreadable_runs(root).values()]
+    whole = 0
+    for run in list_runs(root):
+        try:
+            run.check_files()
+            whole += 1
+        except RunError as error:
+            faults.append(str(error))
+    if faults:
+        raise RunError("; ".join(faults))
+    return f"{whole} as they were written"
+
+
+def _published(root: Path) -> str:
+    from kgrec.history import publications
+
+    return f"{len(publications(root))} publications are noted"
 
 
 def _version(package: str) -> str:

@@ -103,6 +103,17 @@ class Run:
         self._check_whole(f"arrays/{name}.safetensors")
         return read_arrays(self.folder, f"arrays/{name}.safetensors")
 
+    def check_files(self) -> int:
+        """Compare every file of the run with its checksum; return how many there were.
+
+        Raises:
+            RunError: one is missing or damaged.
+        """
+        written = self.info.get("files", {})
+        for name in written:
+            self._check_whole(name)
+        return len(written)
+
     @property
     def number(self) -> int:
         """The how-manieth run of its folder it is, from 1; 0 for one that an older kgrec wrote."""
