@@ -79,6 +79,12 @@ def near_matches(wanted: str, known: Iterable[str], n: int = 3) -> str:
     return f"; near matches: {', '.join(close)}" if close else ""
 
 
+def listed(names: Iterable[str], n: int = 30) -> str:
+    """Return `'a, b, c'`, of many names the first ones and how many there are besides."""
+    known = list(names)
+    return ", ".join(known) if len(known) <= n else f"{', '.join(known[:n])} and {len(known) - n:,} more"
+
+
 class _UnknownId(UsageError):
     """An id that the fitted model has never seen."""
 

@@ -33,7 +33,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from kgrec._util.safe_yaml import described, read_document, read_text
-from kgrec.errors import Problem, SchemaError, UsageError
+from kgrec.errors import Problem, SchemaError, UsageError, listed
 from kgrec.templates import BEHAVIOURS, NEIGHBOURS, Limits
 
 PropertyType = Literal["string", "int", "float", "bool", "datetime", "strings", "vector"]
@@ -41,6 +41,7 @@ EdgeType = tuple[str, str, str]
 """(source label, relationship type, target label), as in torch-geometric."""
 
 MAX_LABELS = 1_000
+MAX_PROPERTIES = 2_000
 MAX_EDGE_TYPES = 2_000
 MAX_WRITTEN_TYPES = 500
 """Edge types with rows that one source may have: the embedded engine holds 8 MB for each until all are written."""
@@ -311,6 +312,11 @@ def _reference_faults(schema: Schema) -> Iterator[_Fault]:
 
 def _size_faults(schema: Schema) -> Iterator[_Fault]:
     n_types = sum(len(r.from_) * len(r.to) for r in schema.relationships.values())
+    kinds: dict[str, Mapping[str, NodeLabel] | Mapping[str, RelationshipType]]
+    kinds = {"nodes": schema.nodes, "relationships": schema.relationships}
+    for part, name, kind in ((part, *pair) for part, named in kinds.items() for pair in named.items()):
+        if len(kind.properties) > MAX_PROPERTIES:
+            yield (part, name, "properties"), f"{len(kind.properties):,} properties", f"at most {MAX_PROPERTIES:,}"
     if len(schema.nodes) > MAX_LABELS:
         yield ("nodes",), f"{len(schema.nodes):,} labels", f"at most {MAX_LABELS:,}"
     if n_types > MAX_EDGE_TYPES:
@@ -439,4 +445,4 @@ def _rdf_faults(schema: Schema) -> Iterator[_Fault]:
 
 
 def _one_of(names: Any) -> str:
-    return "one of " + ", ".join(names)
+    return "one of " + listed(names)

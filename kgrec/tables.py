@@ -32,7 +32,7 @@ from kgrec.columns import (
 )
 from kgrec.data import times
 from kgrec.data.arrow import as_python, plain
-from kgrec.errors import DataError, Problem
+from kgrec.errors import DataError, Problem, listed
 from kgrec.schema import Behaviour, EdgeType, Schema
 
 MAX_SHOWN = 200
@@ -266,12 +266,13 @@ class _Check:
             self._check_columns(edge_type, table, ["src", "dst"], properties)
 
     def _check_columns(self, key: TableKey, table: pa.Table, needed: list[str], allowed: list[str]) -> None:
+        there, known = table.column_names, {*needed, *allowed}
         for name in needed:
-            if name not in table.column_names:
-                self._report(key, f"columns {', '.join(table.column_names)}", f"a column {name!r}", field=name)
-        for name in table.column_names:
-            if name not in (*needed, *allowed):
-                self._report(key, f"unknown column {name!r}", f"one of {', '.join((*needed, *allowed))}", field=name)
+            if name not in there:
+                self._report(key, f"columns {listed(there)}", f"a column {name!r}", field=name)
+        for name in there:
+            if name not in known:
+                self._report(key, f"unknown column {name!r}", f"one of {listed((*needed, *allowed))}", field=name)
 
     def _node_table(self, label: str, table: pa.Table) -> pa.Table:
         node = self.schema.nodes[label]
@@ -308,9 +309,10 @@ class _Check:
         self, key: TableKey, table: pa.Table, properties: Mapping[str, str]
     ) -> dict[str, pa.ChunkedArray]:
         columns = {}
+        there = set(table.column_names)
         for name, kind in properties.items():
             missing = pa.chunked_array([pa.nulls(table.num_rows, ARROW_TYPES[kind])])
-            raw = table.column(name) if name in table.column_names else missing
+            raw = table.column(name) if name in there else missing
             columns[name], wrong = as_type(raw, kind)
             self.unreadable[key, name] = wrong
             self._report_values(key, wrong, name, raw, partial(expected_value, kind))

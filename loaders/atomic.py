@@ -105,7 +105,8 @@ def _nodes(part: AtomicTable | None, id_column: str, ids: pa.Array, label: str, 
 
 
 def _property_columns(part: AtomicTable, properties: Mapping[str, str]) -> dict[str, pa.ChunkedArray]:
-    names = [name for name in properties if name in part.table.column_names]
+    there = set(part.table.column_names)
+    names = [name for name in properties if name in there]
     return {
         name: words_of(part.table.column(name))
         if properties[name] in ("strings", "vector")

@@ -8,6 +8,7 @@ NAME.valid.inter and NAME.test.inter (https://recbole.io/docs/user_guide/data/at
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -138,13 +139,15 @@ def _without_the_whole(folder: Path, paths: _Found) -> _Found:
 
 def _read(path: Path, part: str) -> AtomicTable:
     text = read_delimited(path, UNQUOTED_TSV)
-    cells = [cell.rpartition(":") for cell in text.table.column_names]
+    cells = [[part.strip() for part in cell.rpartition(":")] for cell in text.table.column_names]
     problems = [
         Problem(str(path), repr(f"{name}{colon}{kind}"), f"name:type with a type of {', '.join(KINDS)}", 1)
         for name, colon, kind in cells
         if kind not in KINDS or not name
     ]
     columns = [name for name, _, _ in cells]
+    twice = sorted(name for name, n in Counter(columns).items() if name and n > 1)
+    problems += [Problem(str(path), "the column twice", "each column once", 1, name) for name in twice]
     missing = [name for name in _IDS[part] if name not in columns]
     if missing and not problems:
         found = f"the header {', '.join(columns)}"

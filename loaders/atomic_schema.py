@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,7 +13,7 @@ import pyarrow.compute as pc
 
 from kgrec._util.notices import notice
 from kgrec.columns import list_lengths
-from kgrec.errors import DataError, Problem, SchemaError, near_matches
+from kgrec.errors import DataError, Problem, SchemaError, listed, near_matches
 from kgrec.schema import RESERVED_TYPES, Schema
 from loaders.atomic_files import DOMAIN, SPLIT, AtomicFiles, AtomicTable
 from loaders.names import IRI, identifiers, singular
@@ -21,6 +22,7 @@ USER, ITEM, ENTITY, INTERACTED, KNOWS = "User", "Item", "Entity", "INTERACTED", 
 MAX_CATEGORIES: Final = 100
 """A column of more distinct words than this is free text."""
 
+MAX_CATEGORY_COLUMNS: Final = 100
 _WEIGHTS: Final = (
     *(
         "rating",
@@ -221,6 +223,10 @@ def _derived_categories(item: AtomicTable | None) -> dict[str, tuple[str, str]]:
     columns = [
         c for c, kind in item.kinds.items() if kind == "token_seq" and c != name and _is_category(item.table.column(c))
     ]
+    if len(columns) > MAX_CATEGORY_COLUMNS:
+        found = f"{len(columns):,} columns whose words would be nodes, each of a label of its own"
+        expected = f"at most {MAX_CATEGORY_COLUMNS}; make others token"
+        raise DataError([Problem(str(item.path), found, expected, 1)])
     nouns = _nouns(columns)
     labels = identifiers((noun.title().replace("_", "") for noun in nouns.values()), (USER, ITEM, ENTITY))
     return {c: (_category_type(noun), labels[noun.title().replace("_", "")]) for c, noun in nouns.items()}
@@ -234,8 +240,9 @@ def _is_category(column: pa.ChunkedArray) -> bool:
 
 def _nouns(columns: list[str]) -> dict[str, str]:
     """Return column → its singular, or the column itself where two columns have the same singular."""
-    all_ = [singular(column) for column in columns]
-    return {c: noun if all_.count(noun) == 1 else c for c, noun in zip(columns, all_, strict=True)}
+    nouns = {column: singular(column) for column in columns}
+    counts = Counter(nouns.values())
+    return {column: noun if counts[noun] == 1 else column for column, noun in nouns.items()}
 
 
 def _category_type(noun: str) -> str:
@@ -277,7 +284,8 @@ def _repeated(files: AtomicFiles, declared: list[str]) -> tuple[str, ...]:
         return ()
     items, inter = files.item.table, files.inter.table
     rows = pc.index_in(inter.column("item_id"), value_set=items.column("item_id"))
-    shared = [c for c in inter.column_names if c in items.column_names and c != "item_id" and c not in declared]
+    there = set(items.column_names) - {"item_id", *declared}
+    shared = [c for c in inter.column_names if c in there]
     return tuple(c for c in shared if inter.column(c).equals(items.column(c).take(rows)))
 
 
@@ -309,7 +317,7 @@ def _differences(
     for name in atomic.kinds:
         if name not in properties and name not in given:
             near = near_matches(name, properties)
-            expected = f"a property of {kind} in the schema ({', '.join(properties) or 'it has none'}){near}"
+            expected = f"a property of {kind} in the schema ({listed(properties) or 'it has none'}){near}"
             yield Problem(str(atomic.path), f"unknown column {name!r}", expected, 1, name)
 
 

