@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kgrec.columns import to_mask
+from kgrec.columns import to_mask, trim_parts
 from kgrec.schema import EdgeType, Schema
 from kgrec.tables import GraphTables, Origin, TableKey
 from loaders.atomic_files import SPLIT, AtomicFiles, AtomicTable, read_folder
@@ -107,12 +107,13 @@ def _nodes(part: AtomicTable | None, id_column: str, ids: pa.Array, label: str, 
 def _property_columns(part: AtomicTable, properties: Mapping[str, str]) -> dict[str, pa.ChunkedArray]:
     there = set(part.table.column_names)
     names = [name for name in properties if name in there]
-    return {
-        name: words_of(part.table.column(name))
-        if properties[name] in ("strings", "vector")
-        else part.table.column(name)
-        for name in names
-    }
+    return {name: _values(part.table.column(name), properties[name]) for name in names}
+
+
+def _values(column: pa.ChunkedArray, kind: str) -> pa.ChunkedArray | pa.Array:
+    if kind == "strings":
+        return trim_parts(pa.chunked_array([words_of(column)]))
+    return words_of(column) if kind == "vector" else column
 
 
 def _behaviours(files: AtomicFiles, found: Meaning, schema: Schema) -> pa.Table:

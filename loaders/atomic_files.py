@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kgrec.columns import to_mask
+from kgrec.columns import to_mask, trim
 from kgrec.errors import DataError, Problem
 from kgrec.schema import RESERVED_PROPERTIES
 from kgrec.tables import Origin, locate
@@ -160,7 +160,7 @@ def _read(path: Path, part: str) -> AtomicTable:
 def _named(
     path: Path, part: str, table: pa.Table, kinds: list[str], columns: list[str], origins: tuple[Origin, ...]
 ) -> AtomicTable:
-    table = table.rename_columns(columns)
+    table = _trimmed(table.rename_columns(columns), (*_IDS[part], DOMAIN))
     problems = list(_missing_ids(table, part, origins))
     if problems:
         raise DataError(problems)
@@ -168,6 +168,13 @@ def _named(
     called = dict(zip(names, columns, strict=True))
     origins = tuple(replace(origin, columns=called) for origin in origins)
     return AtomicTable(path, table.rename_columns(names), dict(zip(names, kinds, strict=True)), origins)
+
+
+def _trimmed(table: pa.Table, names: Iterable[str]) -> pa.Table:
+    for name in names:
+        if name in table.column_names:
+            table = table.set_column(table.column_names.index(name), name, trim(table.column(name)))
+    return table
 
 
 def _column_names(columns: list[str], part: str) -> list[str]:

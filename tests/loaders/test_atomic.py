@@ -389,3 +389,18 @@ def test_header_cells_trimmed_and_once(tmp_path: Path) -> None:
         complaint(tmp_path)
         == "1 problem in the data:\n  shop.inter:1: x: found the column twice; expected each column once"
     )
+
+
+def test_padded_ids_headers_and_words_are_trimmed(tmp_path: Path) -> None:
+    files = {
+        "t.inter": "user_id:token\t item_id : token\nu1\ti1\n u1\t i2 \n",
+        "t.item": "item_id:token\ttags:token_seq\ni1\ta  b\ni2 \tc\n",
+    }
+    data = derive_schema(folder_of(tmp_path, files)).to_dict()
+    data["nodes"]["Item"]["properties"]["tags"] = "strings"
+    graph = check(AtomicLoader().load(tmp_path, Schema.from_dict(data)))
+    assert edges(graph, "User", "INTERACTED", "Item") == {("u1", "i1"), ("u1", "i2")}
+    assert graph.nodes["Item"].select(["item_id", "tags"]).to_pylist() == [
+        {"item_id": "i1", "tags": ["a", "b"]},
+        {"item_id": "i2", "tags": ["c"]},
+    ]
