@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from kgrec._util import files
 from kgrec._util.files import MARKER, atomic_path, checksum, locked, remove_leftovers, work_folder, write_json
 from kgrec.errors import RunError
 from kgrec.history import note, publications
@@ -118,3 +119,14 @@ def test_publications_of_writers_side_by_side_are_all_kept(tmp_path: Path) -> No
     for thread in threads:
         thread.join()
     assert {known.run for known in publications(tmp_path)} == {f"run-{i}" for i in range(12)}
+
+
+def test_leftovers_cut_off_in_removal_are_still_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = left_behind(tmp_path)
+    (work / "tables").mkdir()
+    monkeypatch.setattr(files.shutil, "rmtree", lambda *_, **__: None)
+    remove_leftovers(tmp_path)
+    assert sorted(os.listdir(work)) == [MARKER, "tables"]
+    monkeypatch.undo()
+    remove_leftovers(tmp_path)
+    assert not work.exists()

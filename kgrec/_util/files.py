@@ -108,7 +108,8 @@ def _set_mode(descriptor: int, path: Path, marker: Path) -> None:
     try:
         old = path.lstat()
     except FileNotFoundError:
-        os.fchmod(descriptor, stat.S_IMODE(marker.stat().st_mode))
+        with suppress(PermissionError):  # a file system without modes
+            os.fchmod(descriptor, stat.S_IMODE(marker.stat().st_mode))
         return
     mode, new = stat.S_IMODE(old.st_mode), os.fstat(descriptor)
     if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
@@ -116,7 +117,8 @@ def _set_mode(descriptor: int, path: Path, marker: Path) -> None:
             os.fchown(descriptor, old.st_uid, old.st_gid)
         except PermissionError:
             mode &= ~0o70 | (mode & 0o07) << 3  # another group may not do more than everybody may
-    os.fchmod(descriptor, mode)
+    with suppress(PermissionError):  # a file system without modes
+        os.fchmod(descriptor, mode)
 
 
 def write_whole(path: str | Path, text: str) -> None:
@@ -160,13 +162,14 @@ def work_folder(path: Path) -> Iterator[Path]:
     held = None
     try:
         held = os.open(work / MARKER, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        fcntl.flock(held, fcntl.LOCK_EX)
+        with suppress(OSError):  # where nothing can be locked, nothing is taken for a leftover either
+            fcntl.flock(held, fcntl.LOCK_EX)
         os.write(held, json.dumps({"id": id_, "host": socket.gethostname()}).encode())
         yield work
     finally:
-        shutil.rmtree(work, ignore_errors=True)
         if held is not None:
             os.close(held)
+        _remove_work(work)
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -186,10 +189,22 @@ def _remove_if_left(work: Path) -> None:
             found = _parsed(os.read(descriptor, 1 << 16))
             is_ours = found.get("id") == work.name.removeprefix(_WORK)
             is_old = time.time() - os.fstat(descriptor).st_mtime > A_DAY
-            if is_ours and (is_old or found.get("host") == socket.gethostname()):
-                shutil.rmtree(work, ignore_errors=True)
+            is_over = is_ours and (is_old or found.get("host") == socket.gethostname())
         finally:
             os.close(descriptor)
+        if is_over:
+            _remove_work(work)
+
+
+def _remove_work(work: Path) -> None:
+    """Remove a work folder, its marker last: what is cut off is still known as a leftover."""
+    with suppress(OSError):
+        for path in work.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name != MARKER:
+                path.unlink(missing_ok=True)
+    shutil.rmtree(work, ignore_errors=True)
 
 
 def is_work_folder(path: Path) -> bool:

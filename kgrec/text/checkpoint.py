@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,6 +18,9 @@ from kgrec._util.files import atomic_path, remove_leftovers
 from kgrec.errors import UsageError
 from kgrec.progress import say
 from kgrec.text.cache import cache_folder
+
+_NAME = re.compile(r"[0-9a-f]{32}\.")
+"""How the name of a checkpoint begins; another file is not kgrec's unless it says so itself."""
 
 Tensors = Mapping[str, Mapping[str, torch.Tensor]]
 
@@ -97,8 +101,9 @@ def drop_checkpoints(schemas: Collection[str]) -> int:
     Whose behaviours one learnt from is not written in it, so all that may have known a user go.
     """
     remove_leftovers(checkpoints())
-    files = [*(file for file in checkpoints().glob("*.safetensors") if _schema(file) in (*schemas, None))]
-    files += checkpoints().glob("*.part")  # of a job that was killed
+    found = [file for file in checkpoints().glob("*.safetensors") if not file.is_symlink()]
+    files = [file for file in found if (of := _schema(file)) in schemas or (of is None and _NAME.match(file.name))]
+    files += [file for file in checkpoints().glob("*.part") if _NAME.match(file.name)]  # of a job that was killed
     for file in files:
         file.unlink(missing_ok=True)
     return len(files)

@@ -25,7 +25,7 @@ from kgrec.store import open_store
 from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.store_contract import contract_tables
 from kgrec.text import VectorCache
-from kgrec.text.checkpoint import Progress, find, keep
+from kgrec.text.checkpoint import Progress, drop_checkpoints, find, keep
 
 
 def link(path: Path) -> None:
@@ -310,3 +310,13 @@ def test_checkpoint_with_a_flipped_bit_is_not_resumed(tmp_path: Path) -> None:
     content[-2] ^= 1
     file.write_bytes(content)
     assert find(file) is None
+
+
+def test_checkpoints_that_are_not_kgrecs_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KGREC_CACHE", str(tmp_path))
+    folder = tmp_path / "tuning"
+    keep(folder / "mine.safetensors", Progress(), {}, "gone")
+    for name in ("photos.safetensors", "film.part", f"{'0' * 32}.safetensors", f"{'1' * 32}.part"):
+        (folder / name).write_text("content")
+    assert drop_checkpoints(["gone"]) == 3
+    assert sorted(os.listdir(folder)) == ["film.part", "photos.safetensors"]
