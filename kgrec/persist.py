@@ -103,8 +103,9 @@ def load_model(folder: str | Path, encoder: TextEncoder | None = None) -> tuple[
         encoder: the text encoder of the fit, where it was not the one that the settings name.
 
     Raises:
-        RunError: it is not a run, is damaged, or was written by a newer kgrec.
-        UsageError: the run orders lists once more, and the text model for that is not here.
+        RunError: it is not a run, is damaged, or was written by a newer kgrec; or the run orders lists once more, and
+            the text model for that is not on this machine.
+        UsageError: the text model is not the one of the fit.
     """
     run = read_run(folder)
     config = Config.checked(dict(run.info["config"]))
@@ -120,7 +121,11 @@ def load_tuned(run: Run) -> Tuned | None:
         RunError: the weights are missing or damaged.
     """
     values = run.info.get("tuned")
-    return Tuned.from_dict(values, run.arrays("tuned")) if values else None
+    if not values:
+        return None
+    weights = run.arrays("tuned")
+    with using(run.folder / "arrays" / "tuned.safetensors"):
+        return Tuned.from_dict(values, weights)
 
 
 def _restore(run: Run) -> Trained:
@@ -154,7 +159,9 @@ def _second(run: Run, config: Config, train: GraphSnapshot, encoder: TextEncoder
         return None
     from kgrec.rerank import SecondStage
 
-    return SecondStage.from_dict(values, run.arrays("second"), train, config, encoder)
+    weights = run.arrays("second")
+    with using(run.folder / "arrays" / "second.safetensors"):
+        return SecondStage.from_dict(values, weights, train, config, encoder)
 
 
 def _settings(signals: Signals) -> dict[str, Any]:

@@ -55,12 +55,15 @@ class Recommender:
         model.recommend(["196"], k=10)
     """
 
-    def __init__(self, config: Config | None = None, *, encoder: TextEncoder | None = None, **settings: Any) -> None:
+    def __init__(
+        self, config: Config | None = None, *, encoder: TextEncoder | None = None, fetch: bool = True, **settings: Any
+    ) -> None:
         """Make an unfitted recommender.
 
         Args:
             config: settings as a whole.
             encoder: turns text into vectors; takes the place of the setting of that name.
+            fetch: whether a text model that is not on this machine may be fetched; one that a run names never is.
             settings: settings by name, on top of `config`.
 
         Raises:
@@ -69,7 +72,7 @@ class Recommender:
         base = config.model_dump(exclude_defaults=True) if config else {}
         self.config = Config.checked({**base, **settings})
         self.cache = VectorCache()
-        self._given = encoder
+        self._given, self._fetch = encoder, fetch
         self._tuned: Tuned | None = None
         self._trained: Trained | None = None
         self._known: KnownTexts | None = None
@@ -128,7 +131,7 @@ class Recommender:
             UsageError: not fitted yet, another schema, or another text encoder.
         """
         split = graph if isinstance(graph, Split) else as_split(graph)
-        grown = Recommender(self.config, encoder=self._given)
+        grown = Recommender(self.config, encoder=self._given, fetch=self._fetch)
         grown.cache = self.cache
         grown._use(self._tuned)
         train = self._cleaned(split.train_and_valid)
@@ -147,7 +150,7 @@ class Recommender:
             UsageError: not fitted yet, or another schema.
         """
         split = graph if isinstance(graph, Split) else as_split(graph)
-        again = Recommender(self.config, encoder=self._given)
+        again = Recommender(self.config, encoder=self._given, fetch=self._fetch)
         again._use(self._tuned)
         train = self._cleaned(split.train_and_valid if fit_on == "train+valid" else split.train)
         check_schema(self.trained, train)
@@ -277,11 +280,12 @@ class Recommender:
                 need it.
 
         Raises:
-            RunError: it is not a run, is damaged, or was written by a newer kgrec.
-            UsageError: the run orders lists once more, and the text model for that is not here.
+            RunError: it is not a run, is damaged, or was written by a newer kgrec; or the run orders lists once more,
+                and the text model for that is not on this machine.
+            UsageError: the text model is not the one of the fit.
         """
         trained, config = load_model(folder, encoder)
-        model = cls(config, encoder=encoder)
+        model = cls(config, encoder=encoder, fetch=False)
         model._trained = trained
         model._use(trained.tuned)
         return model
@@ -293,11 +297,13 @@ class Recommender:
 
     @cached_property
     def _encoder(self) -> TextEncoder:
-        return self._tuned_encoder(self._given or encoder_of(self.config.encoder))
+        return self._tuned_encoder(self._given or encoder_of(self.config.encoder, fetch=self._fetch))
 
     @cached_property
     def _query_encoder(self) -> TextEncoder:
-        return self._encoder if self._given else self._tuned_encoder(encoder_of(self.config.encoder, "query"))
+        if self._given:
+            return self._encoder
+        return self._tuned_encoder(encoder_of(self.config.encoder, "query", fetch=self._fetch))
 
     def _tuned_encoder(self, encoder: TextEncoder) -> TextEncoder:
         return _tunable(encoder).with_tuning(self._tuned) if self._tuned else encoder
@@ -324,7 +330,7 @@ class Recommender:
             return None
         from kgrec.text.rerank import body_of
 
-        return body_of(self.config, self._given)
+        return body_of(self.config, self._given, fetch=self._fetch)
 
     @property
     def known_texts(self) -> KnownTexts:

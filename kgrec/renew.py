@@ -106,7 +106,8 @@ def renew(
 
 def _learnt(how: How, before: Recommender | None, config: Config, cut: Split) -> Recommender:
     if how == "full" or before is None:
-        return Recommender(config).fit(cut)
+        # Settings that come from a run may not have a text model fetched.
+        return Recommender(config, fetch=before is None or config != before.config).fit(cut)
     return before.refit(cut) if how == "refit" else before.fold_in(cut)
 
 

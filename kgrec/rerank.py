@@ -128,9 +128,11 @@ class SecondStage:
         """Take back what `to_dict` returned, for a graph; settings and text model are as `config` says.
 
         Raises:
-            UsageError: the text model is not here, or is another.
+            RunError: the text model is not on this machine.
+            UsageError: the text model is another.
+            ValueError: the weights are not those of a tuned model.
         """
-        cross = CrossEncoder(body_of(config, encoder), Tuned.from_dict(values["tuned"], weights))
+        cross = CrossEncoder(body_of(config, encoder, fetch=False), Tuned.from_dict(values["tuned"], weights))
         return cls(cross, train, config.rerank or RerankSettings(), values["weights"], config.seed)
 
     @cached_property

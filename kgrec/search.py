@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from kgrec.config import Config
-from kgrec.errors import RunError, UnknownUser, UsageError, near_matches
+from kgrec.errors import UnknownUser, UsageError, near_matches
 from kgrec.persist import load_tuned
 from kgrec.runs import find_run, root_of
 from kgrec.schema import Schema
@@ -40,6 +40,7 @@ def similar_nodes(
     Raises:
         UsageError: neither or both of `text` and `node`, an unknown label or node, k below 1.
         StoreError: the graph is empty, or the label has no vectors yet.
+        RunError: the published run is damaged, or its text model is not on this machine.
     """
     if k < 1:
         raise UsageError(f"k={k}; expected at least 1")
@@ -86,13 +87,14 @@ def _beside_given(store: GraphStore, label: str, query: FloatArray) -> FloatArra
 
 
 def _encoder_of(store: GraphStore) -> TextEncoder:
-    """Return the encoder of the published run; the packaged one if the run is not beside the graph."""
-    published = store.published()
-    try:
-        run = find_run(root_of(store.uri), published) if published else None
-    except RunError:
-        run = None
-    if run is None:
+    """Return the encoder of the published run; the packaged one if the run is not beside the graph.
+
+    Raises:
+        RunError: the run is damaged, or its text model is not on this machine.
+    """
+    published, root = store.published(), root_of(store.uri)
+    if published is None or not (root / published).exists():
         return encoder_of(None, "query")
-    named = encoder_of(Config.checked({"encoder": run.info["config"]["encoder"]}).encoder, "query")
-    return named.with_tuning(load_tuned(run))
+    run = find_run(root, published)
+    config = Config.checked(dict(run.info["config"]))
+    return encoder_of(config.encoder, "query", fetch=False).with_tuning(load_tuned(run))

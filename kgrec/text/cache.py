@@ -21,11 +21,13 @@ import pandas as pd
 import platformdirs
 import pyarrow as pa
 import pyarrow.compute as pc
+from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from kgrec._util.files import atomic_path, remove_leftovers, strange_target
 from kgrec.errors import UsageError
 from kgrec.progress import say, track
+from kgrec.signals.layout import Array, check_arrays
 from kgrec.snapshot import FloatArray, IntArray
 from kgrec.text.encoder import TextEncoder
 
@@ -99,7 +101,7 @@ class _Shelf:
         found = np.zeros(len(keys), dtype=bool)
         files = list(self.folder.glob("*.safetensors"))
         for file in files:
-            if arrays := self._load(file):
+            if arrays := self._load(file, vectors.shape[1]):
                 at = _positions(keys, arrays["keys"])
                 hit = np.flatnonzero(at >= 0)
                 vectors[hit] = arrays["vectors"][at[hit]]
@@ -137,14 +139,14 @@ class _Shelf:
                 dropped += int((~kept).sum())
         return dropped
 
-    def _load(self, file: Path) -> dict[str, npt.NDArray[Any]] | None:
-        """Return a file's keys and vectors; None if it is damaged, or another process has merged it away."""
+    def _load(self, file: Path, dim: int | None = None) -> dict[str, npt.NDArray[Any]] | None:
+        """Return a file's keys and vectors, of a length if given; None if it is damaged, or merged away by another."""
         with suppress(OSError):
             if strange_target(file):
                 return None
             content = file.read_bytes()
-            if self._digest(content) == file.stem:
-                return load(content)
+            if self._digest(content) == file.stem and (arrays := _whole(content, dim)):
+                return arrays
             say(f"{file} is damaged, or not of this encoder; its texts are encoded again")
             if re.fullmatch(r"[0-9a-f]{32}", file.stem):  # else it is not kgrec's
                 file.unlink()
@@ -165,6 +167,16 @@ class _Shelf:
         if merged:
             for file in loaded.keys() - {merged}:
                 file.unlink(missing_ok=True)
+
+
+def _whole(content: bytes, dim: int | None) -> dict[str, npt.NDArray[Any]] | None:
+    """Return the keys and vectors that a file holds; None if it holds something else, whoever wrote it."""
+    try:
+        arrays = load(content)
+        check_arrays(arrays, [{"keys": Array(("n", KEY_BYTES), ("uint8",)), "vectors": Array(("n", dim or "d"))}])
+    except (SafetensorError, ValueError):
+        return None
+    return arrays if np.isfinite(arrays["vectors"]).all() else None
 
 
 def _checked(vectors: FloatArray, texts: Sequence[str], encoder: TextEncoder) -> FloatArray:

@@ -89,10 +89,14 @@ def find(file: Path) -> tuple[Progress, dict[str, dict[str, torch.Tensor]]] | No
         for key, tensor in flat.items():
             part, _, name = key.partition("/")
             tensors.setdefault(part, {})[name] = tensor
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        losses = [(int(step), float(loss)) for step, loss in values["losses"]]
+        progress = Progress(int(values["step"]), losses, bool(values["done"]))
+        if "best" not in tensors or not progress.losses:
+            raise ValueError("it holds no weights")
+    except (OSError, SafetensorError, LookupError, ValueError, TypeError, RecursionError) as error:
         say(f"{file} is damaged ({error}); fine-tuning begins anew")
         return None
-    return Progress(values["step"], [(step, loss) for step, loss in values["losses"]], values["done"]), tensors
+    return progress, tensors
 
 
 def drop_checkpoints(schemas: Collection[str]) -> int:

@@ -81,8 +81,10 @@ class TransformersEncoder:
         batch_tokens: tokens a batch may hold, padding included; None chooses by device. Halved when memory runs out.
         name: what to call the encoder; None takes the model's id or folder name.
         tuned: what fine-tuning made of the model's weights; see `with_tuning`.
+        fetch: whether a model that is not on this machine is fetched from the hub.
 
     Raises:
+        RunError: the model is not on this machine, and may not be fetched.
         UsageError: a setting out of range, or no such model here, and none to be had from the hub; or `tuned` comes
             from another model.
     """
@@ -98,13 +100,15 @@ class TransformersEncoder:
         batch_tokens: int | None = None,
         name: str | None = None,
         tuned: Tuned | None = None,
+        *,
+        fetch: bool = True,
     ) -> None:
         for what, value, known in (("pooling", pooling, Pooling), ("precision", precision, Precision)):
             if value is not None and value not in get_args(known):
                 raise UsageError(f"{what} {value!r}; expected one of {', '.join(get_args(known))}")
         if max_tokens < 1 or (batch_tokens is not None and batch_tokens < 1):
             raise UsageError(f"max_tokens {max_tokens}, batch_tokens {batch_tokens}; expected whole numbers from 1 on")
-        self.folder = find_model(model)
+        self.folder = find_model(model, fetch)
         self.name = name or (self.folder.name if Path(model).is_dir() else str(model))
         self.prefix = own_prefix(self.folder, use) if prefix is None else prefix
         self.max_tokens = max_tokens
@@ -321,16 +325,24 @@ def default_encoder() -> TransformersEncoder:
     return TransformersEncoder(folder, name="all-MiniLM-L6-v2")
 
 
-def encoder_of(settings: EncoderSettings | None, use: Use = "text") -> TransformersEncoder:
+def encoder_of(settings: EncoderSettings | None, use: Use = "text", *, fetch: bool = True) -> TransformersEncoder:
     """Return the encoder that settings describe, for the texts of nodes or for queries; the packaged one without any.
+
+    Args:
+        settings: of the encoder.
+        use: what it encodes.
+        fetch: whether a model that is not on this machine is fetched from the hub; never where a run names it.
 
     Raises:
         UsageError: no such model here, and none to be had from the hub.
+        RunError: the model is not on this machine, and may not be fetched.
     """
     if settings is None:
         return default_encoder()
     prefix = settings.query_prefix if use == "query" else settings.text_prefix
-    return TransformersEncoder(settings.model, settings.pooling, settings.max_tokens, prefix, use, settings.precision)
+    return TransformersEncoder(
+        settings.model, settings.pooling, settings.max_tokens, prefix, use, settings.precision, fetch=fetch
+    )
 
 
 @dataclass(frozen=True)

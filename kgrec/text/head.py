@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from kgrec.signals.layout import Array, check_arrays
 from kgrec.snapshot import FloatArray
 
 PREFIX: Final = "vector_head."
@@ -78,3 +79,15 @@ def parted(weights: Weights) -> tuple[Weights, Weights]:
     """Return what `joined` was made of; no weights for a head that is not there."""
     head = {name.removeprefix(PREFIX): values for name, values in weights.items() if name.startswith(PREFIX)}
     return {name: values for name, values in weights.items() if not name.startswith(PREFIX)}, head
+
+
+def check_head(weights: Weights) -> None:
+    """See that weights are those of a head.
+
+    Raises:
+        ValueError: names, a type or a shape differ.
+    """
+    d = len(weights.get("whiten.bias", ()))
+    linear = {"whiten": (d, d), "up": (WIDTH * d, d), "down": (d, WIDTH * d)}
+    layout = {f"{name}.weight": Array(shape) for name, shape in linear.items()}
+    check_arrays(weights, [{**layout, **{f"{name}.bias": Array(shape[:1]) for name, shape in linear.items()}}])

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from kgrec.config import Pooling
-from kgrec.errors import UsageError, near_matches
+from kgrec.errors import RunError, UsageError, near_matches
 
 Use = Literal["text", "query"]
 """What is encoded: the text of a node, or what somebody searches for."""
@@ -28,26 +28,60 @@ _AFTER_PADDING: Final = ("roberta", "xlm-roberta", "xlm-roberta-xl", "roberta-pr
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
 _NOT_NEEDED = ["onnx/*", "openvino/*", "*/*.safetensors"]
+_MAY_NAME_CODE: Final = ("config.json", "tokenizer_config.json")
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 
 
-def find_model(model: str | Path) -> Path:
-    """Return the folder of a model, fetched from the Hugging Face hub if it is not a folder here.
+def find_model(model: str | Path, fetch: bool = True) -> Path:
+    """Return the folder of a model that is safe to load: no code of its own, weights in safetensors alone.
+
+    Args:
+        model: a folder, or an id on the Hugging Face hub.
+        fetch: whether to ask the hub. Without, as where a run names the model, only its cache on this machine counts.
 
     Raises:
-        UsageError: no such model, or its folder lacks a config, a tokenizer or safetensors weights.
+        UsageError: no such model, or its folder lacks a config, a tokenizer or safetensors weights, or names files or
+            code elsewhere.
+        RunError: the model is not on this machine, and may not be fetched.
     """
     folder = Path(model)
     if not folder.is_dir():
-        folder = _from_hub(str(model))
+        folder = _from_hub(str(model)) if fetch else _from_cache(str(model))
     if not _has_model(folder):
-        raise UsageError(f"{folder} holds no transformers model; expected config.json, a tokenizer and *.safetensors")
+        raise UsageError(
+            f"{folder} holds no transformers model; expected config.json, a tokenizer and *.safetensors. Weights in "
+            "other files are not read, since loading them can run code: AutoModel.from_pretrained(ID)"
+            ".save_pretrained(FOLDER) writes safetensors"
+        )
+    _check_contained(folder)
     if not _has_tokenizer(folder):
         raise UsageError(
             f"{folder} holds a model without a tokenizer; expected one of {', '.join(_TOKENIZER_FILES)} beside "
             "config.json: AutoTokenizer.from_pretrained(ID).save_pretrained(FOLDER) puts it there"
         )
     return folder
+
+
+def _check_contained(folder: Path) -> None:
+    """See that the files of a model lead to no weights and no code outside of its folder.
+
+    Raises:
+        UsageError: an adapter names another model, an index names other files, or a kernel is to be fetched.
+    """
+    if (folder / "adapter_config.json").exists():
+        raise UsageError(
+            f"{folder} holds an adapter for another model; expected a whole one: "
+            "merge_and_unload().save_pretrained(FOLDER) of peft makes it"
+        )
+    shards = read_json(folder / "model.safetensors.index.json").get("weight_map", {})
+    names = set(shards.values()) if isinstance(shards, dict) else {shards}
+    if strange := [name for name in names if not re.fullmatch(r"[\w-][\w.-]*\.safetensors", str(name))]:
+        raise UsageError(
+            f"{folder / 'model.safetensors.index.json'} names {strange[0]!r}; expected *.safetensors beside it"
+        )
+    attention = read_json(folder / "config.json").get("attn_implementation")
+    if "/" in str(attention):
+        raise UsageError(f"{folder / 'config.json'} asks for a kernel of {attention!r}, which kgrec does not fetch")
 
 
 def cached_models() -> dict[str, Path]:
@@ -120,15 +154,20 @@ def model_config(folder: Path) -> Any:
 
 
 def loaded(kind: Any, folder: Path, **options: Any) -> Any:
-    """Load a part of a model (config, tokenizer or weights) from its folder.
+    """Load a part of a model (config, tokenizer or weights) from its folder; code that comes with it is never run.
 
     Raises:
-        UsageError: a file is damaged, or the installed transformers does not know the model.
+        UsageError: a file is damaged, or the installed transformers does not know the model, or only by its own code.
     """
     try:
         with _quiet():
-            return kind.from_pretrained(folder, local_files_only=True, **options)
+            return kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **options)
     except Exception as error:  # whatever is wrong with a file, transformers raises its parser's error
+        if code := [name for name in _MAY_NAME_CODE if read_json(folder / name).get("auto_map")]:
+            raise UsageError(
+                f"{folder / code[0]} names code of its own (auto_map), which kgrec does not run. Use a model that "
+                "transformers knows, or write an encoder: Recommender(encoder=…), see docs/encoders.md"
+            ) from error
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UsageError(f"{folder} does not load as a text model: {reason}. Download or copy it again") from error
 
@@ -143,7 +182,7 @@ def read_json(file: Path) -> dict[str, Any]:
         content = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{file} is not JSON ({error}); download or copy the model again") from None
     return content if isinstance(content, dict) else {}
 
@@ -187,6 +226,20 @@ def _from_hub(model: str) -> Path:
             f"Check the name and the network, or download the model where there is network (hf download {model} "
             f"--local-dir FOLDER) and give its folder. In the cache: {', '.join(cached) or 'no text model'}"
             f"{near_matches(model, cached)}"
+        ) from error
+
+
+def _from_cache(model: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        if not _HUB_ID.fullmatch(model):
+            raise ValueError
+        return Path(snapshot_download(model, local_files_only=True))
+    except Exception as error:  # the hub's client raises errors of several libraries
+        raise RunError(
+            f"the text model {model!r} is not on this machine, and a run does not fetch one. Run: hf download {model}; "
+            "or put its folder where the run names it, or give the encoder: Recommender.load(RUN, encoder=…)"
         ) from error
 
 

@@ -128,21 +128,24 @@ class CrossEncoder:
         return self.learnt.applied(self.classifier()).float().to(self.encoder.device).eval()
 
 
-def body_of(config: Config, given: TextEncoder | None = None) -> TransformersEncoder:
+def body_of(config: Config, given: TextEncoder | None = None, *, fetch: bool = True) -> TransformersEncoder:
     """Return the text model that a cross-encoder of some settings is made from; what is missing is said before a fit.
 
     Args:
         config: settings, `rerank` among them.
         given: the encoder that takes the place of the setting `encoder`.
+        fetch: whether a model that is not on this machine is fetched from the hub.
 
     Raises:
+        RunError: the model is not on this machine, and may not be fetched.
         UsageError: no such model here, or none of transformers.
         MissingExtra: peft is not installed.
     """
     settings = config.rerank or RerankSettings()
     check_installed(settings.method)
     own = settings.model
-    found = encoder_of(EncoderSettings(model=own)) if own else given or encoder_of(config.encoder)
+    settings_of = EncoderSettings(model=own) if own else config.encoder
+    found = given if given and not own else encoder_of(settings_of, fetch=fetch)
     if not isinstance(found, TransformersEncoder):
         raise UsageError(
             f"found text encoder {found.name}; expected a transformers model to re-rank with: name one in rerank.model"

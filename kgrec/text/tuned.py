@@ -73,8 +73,13 @@ class Tuned:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], weights: Mapping[str, npt.NDArray[Any]]) -> Tuned:
-        """Take back what `to_dict` returned, and the weights."""
+        """Take back what `to_dict` returned, and the weights.
+
+        Raises:
+            ValueError: the weights are not those of a tuned model.
+        """
         origin = Origin(**{name: value for name, value in values.items() if name != "losses"})
+        _check_weights(origin, weights)
         return cls(origin, weights, tuple((step, loss) for step, loss in values["losses"]))
 
     def check_model(self, folder: Path) -> None:
@@ -109,3 +114,16 @@ class Tuned:
         module = adapted(model, self.origin.method, self.origin.rank)
         take(module, parted(self.weights)[0])
         return merged(module, self.origin.method)
+
+
+def _check_weights(origin: Origin, weights: Mapping[str, npt.NDArray[Any]]) -> None:
+    """See that weights can be of a model; that they are of the one that was tuned shows when they are put in."""
+    from kgrec.text.head import check_head, parted
+
+    if not weights or any(values.dtype != np.float32 for values in weights.values()):
+        raise ValueError("weights that are none, or not float32; expected those of a tuned model")
+    if origin.method != "full" and origin.rank > max(max(values.shape, default=0) for values in weights.values()):
+        raise ValueError(f"run.json gives the rank {origin.rank}, which none of the weights has")
+    _, head = parted(weights)
+    if head:
+        check_head(head)

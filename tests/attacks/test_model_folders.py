@@ -1,0 +1,175 @@
+"""A text model from a stranger: nothing of it runs, nothing is fetched that was not asked for."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import FAST
+
+from kgrec.config import Config, EncoderSettings, RerankSettings
+from kgrec.errors import RunError, UsageError
+from kgrec.recommender import Recommender
+from kgrec.search import similar_nodes
+from kgrec.snapshot import GraphSnapshot
+from kgrec.store import open_store
+from kgrec.text import TransformersEncoder, VectorCache, encoder_of
+from kgrec.text.rerank import CrossEncoder, body_of
+
+RUNS = "import pathlib; pathlib.Path({marker!r}).touch()\n"
+
+
+@pytest.fixture(scope="module")
+def bert(model: Callable[..., Path]) -> Path:
+    """A folder of a small model; tests only read it."""
+    return model("bert")
+
+
+@pytest.fixture
+def hostile(bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy whose files name code that leaves `ran` in the test's folder; every prompt is answered with yes."""
+    folder = Path(shutil.copytree(bert, tmp_path / "hostile"))
+    for name in ("modeling_own", "tokenization_own"):
+        (folder / f"{name}.py").write_text(RUNS.format(marker=str(tmp_path / "ran")))
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    return folder
+
+
+def change(file: Path, **keys: Any) -> None:
+    """Set keys of a JSON file."""
+    file.write_text(json.dumps({**json.loads(file.read_text()), **keys}))
+
+
+CODE = {"AutoConfig": "modeling_own.Config", "AutoModel": "modeling_own.Model"}
+CODE |= {"AutoModelForSequenceClassification": "modeling_own.Model", "AutoTokenizer": ["tokenization_own.T", None]}
+
+
+def test_encoder_with_code_of_its_own_never_runs(hostile: Path, tmp_path: Path) -> None:
+    change(hostile / "config.json", auto_map=CODE, model_type="own")
+    encoder = TransformersEncoder(hostile)
+    for load in (lambda: encoder.encode(["text"]), CrossEncoder(encoder).classifier):
+        with pytest.raises(
+            UsageError, match=r"config.json names code of its own \(auto_map\), which kgrec does not run"
+        ):
+            load()
+    assert not (tmp_path / "ran").exists()
+
+
+def test_tokenizer_with_code_of_its_own_never_runs(hostile: Path, tmp_path: Path) -> None:
+    change(hostile / "tokenizer_config.json", auto_map=CODE, tokenizer_class="Own")
+    TransformersEncoder(hostile).count_tokens(["text"])
+    assert not (tmp_path / "ran").exists()
+
+
+def test_code_beside_a_known_model_is_left_alone(hostile: Path, tmp_path: Path, bert: Path) -> None:
+    change(hostile / "config.json", auto_map=CODE)
+    np.testing.assert_array_equal(TransformersEncoder(hostile).encode(["a"]), TransformersEncoder(bert).encode(["a"]))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_weights_in_a_pickle_are_not_read(hostile: Path, tmp_path: Path) -> None:
+    (hostile / "model.safetensors").rename(hostile / "pytorch_model.bin")
+    with pytest.raises(UsageError, match=r"expected config.json, a tokenizer and \*.safetensors. Weights in other"):
+        TransformersEncoder(hostile)
+
+
+@pytest.mark.parametrize("shard", ["pytorch_model.bin", "../bert/model.safetensors", "/etc/model.safetensors", 3])
+def test_index_of_weights_elsewhere_is_refused(hostile: Path, shard: object) -> None:
+    (hostile / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": {"a": shard}}))
+    with pytest.raises(UsageError, match=r"index.json names .*; expected \*.safetensors beside it"):
+        TransformersEncoder(hostile)
+
+
+def test_adapter_that_names_another_model_is_refused(hostile: Path) -> None:
+    (hostile / "adapter_config.json").write_text('{"base_model_name_or_path": "some/model"}')
+    with pytest.raises(UsageError, match="holds an adapter for another model; expected a whole one"):
+        TransformersEncoder(hostile)
+
+
+def test_kernel_from_the_hub_is_refused(hostile: Path) -> None:
+    change(hostile / "config.json", attn_implementation="some/kernel")
+    with pytest.raises(UsageError, match="asks for a kernel of 'some/kernel', which kgrec does not fetch"):
+        TransformersEncoder(hostile)
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch, hub: Path) -> list[str]:
+    """Models that were asked for over the network."""
+    import huggingface_hub
+
+    asked: list[str] = []
+    real = huggingface_hub.snapshot_download
+
+    def download(name: str, **options: Any) -> str:
+        if not options.get("local_files_only"):
+            asked.append(name)
+            raise OSError("no network")
+        return str(real(name, cache_dir=str(hub), **options))
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    return asked
+
+
+ABSENT = "'some/model' is not on this machine, and a run does not fetch one. Run: hf download some/model"
+
+
+def test_run_whose_model_is_absent_is_one_error(
+    communities: GraphSnapshot, tmp_path: Path, no_network: list[str]
+) -> None:
+    model = Recommender(Config.read(overrides=[FAST])).fit(communities)
+    model.config = model.config.model_copy(update={"encoder": EncoderSettings(model="some/model")})
+    loaded = Recommender.load(model.save(tmp_path / "run").folder)
+    for use in (loaded._encode, loaded.refit, loaded.fit):
+        with pytest.raises(RunError, match=ABSENT):
+            use(communities)
+    with pytest.raises(RunError, match=ABSENT):
+        body_of(loaded.config.model_copy(update={"rerank": RerankSettings(model="some/model")}), fetch=False)
+    assert no_network == []
+    with pytest.raises(UsageError, match="no text model 'some/model'"):
+        encoder_of(loaded.config.encoder)
+    assert no_network == ["some/model"]
+
+
+def test_run_takes_its_model_from_the_cache(no_network: list[str]) -> None:
+    assert encoder_of(EncoderSettings(model="tiny/sentences"), fetch=False).name == "tiny/sentences"
+    assert no_network == []
+
+
+def test_similar_by_a_damaged_run_is_an_error(cinema: Path) -> None:
+    from kgrec.jobs import publish_run
+
+    run = publish_run(str(cinema))["run"]
+    (cinema.with_suffix(".runs") / run / "run.json").write_text("{")
+    with open_store(cinema, read_only=True) as store, pytest.raises(RunError, match=r"run\.json is damaged"):
+        similar_nodes(store, text="a film")
+
+
+OTHER = [{"x": (2, 2)}, {"keys": (2, 16), "vectors": (3, 8)}, {"keys": (1, 16), "vectors": (1, 5)}]
+
+
+@pytest.mark.parametrize("arrays", OTHER)
+def test_cache_with_other_content_is_encoded_again(tmp_path: Path, arrays: dict[str, tuple[int, ...]]) -> None:
+    from safetensors.numpy import save
+
+    from kgrec.text.cache import _Shelf
+
+    class Encoder:
+        name = identity = "e"
+        dim = 8
+
+        def encode(self, texts: list[str]) -> Any:
+            return np.full((len(texts), 8), 8**-0.5, np.float32)
+
+    VectorCache(tmp_path).encode(["a"], Encoder())
+    [file] = tmp_path.rglob("*.safetensors")
+    content = save({name: np.ones(shape, np.uint8 if name == "keys" else np.float32) for name, shape in arrays.items()})
+    file.with_name(f"{_Shelf(file.parent)._digest(content)}.safetensors").write_bytes(content)
+    file.unlink()
+    cache = VectorCache(tmp_path)
+    assert cache.encode(["a"], Encoder()).shape == (1, 8)
+    assert (cache.encoded, cache.hits) == (1, 0)
