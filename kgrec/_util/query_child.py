@@ -193,7 +193,7 @@ def _of_ladybug(result: ladybug.QueryResult) -> pa.Table:
         return pa.table({})
     if "UINT128" in str(types):
         raise _Refused("ladybug cannot return UINT128; write CAST(… AS INT128)")
-    found = result.get_as_arrow()
+    found = result.get_as_arrow(-1)  # chunks would have room for millions of vectors
     columns, fields = list(found.columns), list(found.schema)
     other = [i for i, kind in enumerate(types) if any(word in kind for word in _NOT_IN_ARROW)]
     wide = [i for i, field in enumerate(fields) if pa.types.is_decimal(field.type) and field.type.scale == 0]

@@ -326,7 +326,7 @@ class LadybugStore(GraphStore):
 
         def run(connection: ladybug.Connection) -> pa.Table:
             with execute(connection, query, parameters) as result:
-                return result.get_as_arrow()
+                return result.get_as_arrow(-1)  # chunks would have room for millions of vectors, which is no memory
 
         return to_frame(self._read(run))
 

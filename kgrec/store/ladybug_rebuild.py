@@ -78,4 +78,4 @@ def _copy_relationships(source: ladybug.Connection, target: ladybug.Connection, 
 def _rows(source: ladybug.Connection, match: str, values: list[str], names: list[str]) -> pa.Table:
     returned = ", ".join(f"{value} AS c{i}" for i, value in enumerate(values))
     with execute(source, f"{match} RETURN {returned}") as result:
-        return result.get_as_arrow().rename_columns(names)
+        return result.get_as_arrow(100_000).rename_columns(names)
