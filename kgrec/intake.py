@@ -10,18 +10,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgrec._util.files import write_json
-from kgrec.columns import BoolArray, is_datetime, to_mask
+from kgrec.columns import BoolArray, to_mask
 from kgrec.errors import DataError, Problem, UsageError, WriteCutOff
 from kgrec.loading import find_loader
-from kgrec.schema import EdgeType, Schema
+from kgrec.schema import Schema
+from kgrec.store import is_server
 from kgrec.store.base import GraphStore
 from kgrec.store.merge import changes
-from kgrec.tables import GraphTables, check
+from kgrec.tables import Gaps, GraphTables, check, seconds_of
 
 SOURCES: Final = "sources.json"
 SHRUNK: Final = 0.1
@@ -53,11 +53,16 @@ class Intake:
 
 
 def take_in(
-    store: GraphStore | None, loader: str, source: Any, schema: Schema | None = None, since: str | None = None
+    store: GraphStore | None,
+    loader: str,
+    source: Any,
+    schema: Schema | None = None,
+    since: str | None = None,
+    before: Mapping[str, int] | None = None,
 ) -> Intake:
     """Read a source and compare it with a graph, which is only read.
 
-    A missing value of a node leaves the value that the graph has.
+    What the source does not give, and a missing value of a node, leaves the value that the graph has.
 
     Args:
         store: the graph; None if there is none yet.
@@ -65,30 +70,34 @@ def take_in(
         source: what the loader reads, or tables.
         schema: the vocabulary; the graph's if not given, and the loader's for a new graph.
         since: only behaviours from then on: a date and time in ISO 8601 (UTC where it does not say), or a number.
+        before: label or type → rows when the graph last took something in; a tenth of them or less is a problem.
 
     Raises:
         DataError: with every problem of the source; or it was written to while it was read.
         UsageError: no such loader, or a `since` that cannot be.
     """
     there = store.schema() if store else None
+    start = _start(since) if since is not None else None
     tables = source if isinstance(source, GraphTables) else _read(loader, source, schema or there)
     rows = tables.counts()
-    checked = store.check(tables) if store and there else check(tables)
-    _check_clocks(checked)
-    checked = _since(checked, since) if since is not None else checked
+    problems = _shrunk(_name(source), before or {}, rows)
+    latest = time.time() + CLOCKS
+    try:
+        checked = store.check(tables, latest) if store and there else check(tables, latest=latest)
+    except DataError as error:
+        raise DataError([*problems, *error.problems]) from None
+    if problems:
+        raise DataError(problems)
+    checked = checked if start is None else _since(checked, start)
     if store is None or there is None:
         return Intake(checked, rows, {name: n for name, n in checked.counts().items() if n}, {})
-    try:
-        known = store.read()
-    except WriteCutOff:  # taking in all of the source again makes it whole
-        known = GraphTables(there, {}, {})
-    _check_labels(checked, known)
+    known = rows_of(store, there)
     nodes = {
-        label: _changes(table, known.nodes.get(label), [checked.schema.nodes[label].key], True)
+        label: _changes(table, known.nodes.get(label), [checked.schema.nodes[label].key], _or_missing(checked, label))
         for label, table in checked.nodes.items()
     }
     edges = {
-        t: _changes(table, known.edges.get(t), ["src", "dst", *checked.schema.edge_key(t[1])], False)
+        t: _changes(table, known.edges.get(t), ["src", "dst", *checked.schema.edge_key(t[1])], checked.gaps.get(t, {}))
         for t, table in checked.edges.items()
     }
     parts = [
@@ -101,39 +110,50 @@ def take_in(
     return Intake(_both(*parts), rows, new, changed)
 
 
-def check_size(root: Path, source: Any, rows: Mapping[str, int]) -> None:
-    """Compare a source with what it held when it was taken in last.
+def rows_of(store: GraphStore, schema: Schema) -> GraphTables:
+    """Return what a graph holds; nothing if a write was cut off, since taking in all of the source makes it whole."""
+    try:
+        return store.read()
+    except WriteCutOff:
+        return GraphTables(schema, {}, {})
+
+
+def sizes_of(root: Path, graph: str) -> dict[str, int]:
+    """Return label or type → rows of it that the graph took in when it last took any in.
 
     Args:
         root: folder of the graph's runs.
-        source: as given.
-        rows: label or type → rows now.
-
-    Raises:
-        DataError: of some label or type there is a tenth or less.
+        graph: its URI.
     """
-    before = _sizes(root).get(_name(source), {})
-    problems = [
+    return _sizes(root).get(_place(graph), {})
+
+
+def note_sizes(root: Path, graph: str, rows: Mapping[str, int]) -> None:
+    """Remember how many rows a source held; what it did not give stays as it was."""
+    found = _sizes(root)
+    write_json(root / SOURCES, {**found, _place(graph): {**found.get(_place(graph), {}), **rows}})
+
+
+def _shrunk(where: str, before: Mapping[str, int], rows: Mapping[str, int]) -> list[Problem]:
+    """Return a problem for each label or type of which there are a tenth of the rows there were, or fewer."""
+    return [
         Problem(
-            str(source),
-            f"{rows.get(name, 0)} rows of {name}, {n} when it was last taken in",
+            where,
+            f"{rows[name]} rows of {name}, {n} when it was last taken in",
             "about as many as then; if that is right, pass --allow-shrink",
         )
         for name, n in before.items()
-        if rows.get(name, 0) <= SHRUNK * n
+        if name in rows and rows[name] <= SHRUNK * n
     ]
-    if problems:
-        raise DataError(problems)
 
 
-def note_size(root: Path, source: Any, rows: Mapping[str, int]) -> None:
-    """Remember what a source held."""
-    if not isinstance(source, GraphTables):
-        write_json(root / SOURCES, {**_sizes(root), _name(source): dict(rows)})
+def _place(graph: str) -> str:
+    """Return what a graph is called in its folder of runs, wherever both are moved."""
+    return graph if is_server(graph) else Path(graph.removeprefix("oxigraph:")).name
 
 
 def _name(source: Any) -> str:
-    return str(Path(source).resolve()) if isinstance(source, str | Path) and Path(source).exists() else str(source)
+    return str(source) if isinstance(source, str | Path) else "the source"
 
 
 def _sizes(root: Path) -> dict[str, dict[str, int]]:
@@ -163,18 +183,16 @@ def _stamps(source: Any) -> dict[str, tuple[int, int]]:
     return {str(file): (file.stat().st_size, file.stat().st_mtime_ns) for file in files}
 
 
-def _changes(
-    incoming: pa.Table, there: pa.Table | None, keys: list[str], keep_known: bool
-) -> tuple[pa.Table, pa.Table]:
-    """Return the rows that are new and those that changed; with `keep_known` a missing value changes nothing."""
-    if there is None:
-        return incoming, incoming.slice(0, 0)
-    there = there.select(incoming.column_names).cast(incoming.schema)
-    if keep_known:
-        at = pc.index_in(incoming.column(keys[0]), value_set=there.column(keys[0]))
-        columns = [pc.coalesce(incoming.column(name), there.column(name).take(at)) for name in incoming.column_names]
-        incoming = pa.table(columns, schema=incoming.schema)
-    return changes(there, incoming, keys)
+def _changes(incoming: pa.Table, there: pa.Table | None, keys: list[str], gaps: Gaps) -> tuple[pa.Table, pa.Table]:
+    """Return the rows that are new and those that changed."""
+    return (incoming, incoming.slice(0, 0)) if there is None else changes(there, incoming, keys, gaps)
+
+
+def _or_missing(tables: GraphTables, label: str) -> Gaps:
+    """Return the gaps of a label's nodes, a missing value counted as one."""
+    gaps, table = tables.gaps.get(label, {}), tables.nodes[label]
+    missing = {name: to_mask(pc.is_null(table.column(name))) for name in table.column_names}
+    return {name: mask | gaps.get(name, False) for name, mask in missing.items()}
 
 
 def _both(new: GraphTables, changed: GraphTables) -> GraphTables:
@@ -187,29 +205,22 @@ def _both(new: GraphTables, changed: GraphTables) -> GraphTables:
     )
 
 
-def _check_clocks(tables: GraphTables) -> None:
-    """Report behaviours of the future: a clock that is wrong would count as the latest for ever."""
-    problems = []
-    for edge_type, seconds in _times(tables).items():
-        for row in np.flatnonzero(seconds > time.time() + CLOCKS)[:20].tolist():
-            where, line, _ = tables.locate(edge_type, row)
-            at = f"{datetime.fromtimestamp(seconds[row]):%Y-%m-%d %H:%M}"
-            problems.append(Problem(where, f"a time in the future, {at}", "a time up to now; see the clock", line))
-    if problems:
-        raise DataError(problems)
-
-
-def _since(tables: GraphTables, since: str) -> GraphTables:
+def _since(tables: GraphTables, start: float) -> GraphTables:
     """Leave out the behaviours before a time."""
+    edges, gaps = dict(tables.edges), dict(tables.gaps)
+    for edge_type in filter(tables.schema.is_behaviour, tables.edges):
+        for name in tables.schema.edge_key(edge_type[1]):
+            late: BoolArray = seconds_of(edges[edge_type].column(name)) >= start
+            edges[edge_type] = edges[edge_type].filter(pa.array(late))
+            gaps[edge_type] = {column: gap[late] for column, gap in gaps.get(edge_type, {}).items()}
+    return replace(tables, edges=edges, gaps=gaps)
+
+
+def _start(since: str) -> float:
     try:
-        start = float(since)
+        return float(since)
     except ValueError:
-        start = _seconds(since)
-    edges: dict[EdgeType, pa.Table] = dict(tables.edges)
-    for edge_type, seconds in _times(tables).items():
-        late: BoolArray = seconds >= start
-        edges[edge_type] = edges[edge_type].filter(pa.array(late))
-    return replace(tables, edges=edges)
+        return _seconds(since)
 
 
 def _seconds(since: str) -> float:
@@ -220,31 +231,3 @@ def _seconds(since: str) -> float:
             f"--since {since!r}; expected a date such as 2026-11-24, with a time or not, or a number"
         ) from None
     return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
-
-
-def _times(tables: GraphTables) -> dict[EdgeType, Any]:
-    """Return the times of behaviours that have any, float64 [n] in seconds."""
-    found = {}
-    for edge_type, table in tables.edges.items():
-        name = tables.schema.edge_key(edge_type[1]) if tables.schema.is_behaviour(edge_type) else []
-        if name:
-            column = table.column(name[0])
-            scale = 1e6 if is_datetime(column) else 1.0
-            numbers = column.cast(pa.int64()) if is_datetime(column) else column
-            found[edge_type] = numbers.cast(pa.float64(), safe=False).to_numpy() / scale
-    return found
-
-
-def _check_labels(tables: GraphTables, known: GraphTables) -> None:
-    """Report ids that the graph has with another label of the same role: they would be two nodes of one id."""
-    problems = []
-    for labels in (tables.schema.roles.users, tables.schema.roles.items):
-        for label in (name for name in labels if name in tables.nodes):
-            ids = tables.nodes[label].column(tables.schema.nodes[label].key)
-            for other in (name for name in labels if name != label and name in known.nodes):
-                there = known.nodes[other].column(known.schema.nodes[other].key)
-                for row in np.flatnonzero(to_mask(pc.is_in(ids, value_set=there)))[:20].tolist():
-                    found = f"{ids[row].as_py()!r} as {label}, in the graph a {other}"
-                    problems.append(Problem(label, found, "the same label, or another id", row + 1))
-    if problems:
-        raise DataError(problems)

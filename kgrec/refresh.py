@@ -15,26 +15,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.compute as pc
-
 from kgrec._util.files import write_json
 from kgrec._util.secrets import redacted
 from kgrec.config import Config
 from kgrec.errors import GateRefused, RunError, UsageError
 from kgrec.history import publications, settle
-from kgrec.intake import Intake, check_size, note_size, take_in
+from kgrec.intake import Intake, note_sizes, rows_of, sizes_of, take_in
 from kgrec.journal import Journal
 from kgrec.loading import check_address
 from kgrec.publish import check_complete, publish
 from kgrec.report import Report
-from kgrec.rule import Decision, Size, decide
+from kgrec.rule import Decision, decide, size_of
 from kgrec.runs import Run, find_run, list_runs, prepare_root, remove_leftovers, root_of
 from kgrec.same import as_one
 from kgrec.schema import Schema
+from kgrec.snapshot import GraphSnapshot
 from kgrec.store import check_uri, exists, open_store
 from kgrec.store.lease import leased
-from kgrec.store.merge import merge
-from kgrec.tables import GraphTables
+from kgrec.store.merge import joined
 
 
 def refresh(
@@ -64,7 +62,8 @@ def refresh(
         config: settings; those of the run that serves if not given.
         full: choose settings and learn everything anew, whatever the rule says.
         force: publish even what the gate refuses; noted in the run.
-        allow_shrink: take in a source that holds a tenth of what it held before.
+        allow_shrink: take in a source that holds a tenth, or less, of what the graph took in before, of some label or
+            type.
         dry_run: change nothing, and say what would be done and about how long it would take.
         k: length of a published list.
         runs: folder of runs; beside the graph if not given.
@@ -114,8 +113,8 @@ class _Job:
 
     def run(self) -> dict[str, Any]:
         """Do all of it, alone."""
-        prepare_root(self.root)
         with leased(self.graph) as check_lease:
+            prepare_root(self.root)
             asked = {"source": _name_of(self.source), "since": self.since, "full": self.full}
             journal = Journal(self.root, self.report, asked)
             remove_leftovers(self.root)
@@ -126,19 +125,16 @@ class _Job:
                 journal.step("write", **_rows(intake))
                 with open_store(self.graph) as store:
                     store.write(intake.tables)
-            note_size(self.root, self.source, intake.rows)
+            note_sizes(self.root, self.graph, intake.rows)
             result = self.bring_up(journal, intake, check_lease)
             journal.step("end", **result)
         return {**result, **_rows(intake)}
 
     def look(self) -> Intake:
         """Read the source and compare it with the graph."""
-        there = exists(self.graph)
-        with open_store(self.graph, read_only=True) if there else nullcontext() as store:
-            intake = take_in(store, self.loader, self.source, self.schema, self.since)
-        if not self.allow_shrink:
-            check_size(self.root, self.source, intake.rows)
-        return intake
+        before = {} if self.allow_shrink else sizes_of(self.root, self.graph)
+        with open_store(self.graph, read_only=True) if exists(self.graph) else nullcontext() as store:
+            return take_in(store, self.loader, self.source, self.schema, self.since, before)
 
     def bring_up(self, journal: Journal, intake: Intake, check_lease: Callable[[], None]) -> dict[str, Any]:
         """Publish a run of what the graph holds, unless one is published."""
@@ -149,9 +145,9 @@ class _Job:
         serving = self.serving(published)
         if serving and self.is_up_to_date(serving, snapshot.digest) and (not self.full or journal.resumes):
             return {"result": "nothing new", "run": serving.name}
-        from kgrec.renew import renew, size_of  # what learns takes seconds to import
+        from kgrec.renew import renew  # what learns takes seconds to import
 
-        decision = self.decision(serving, size_of(snapshot), snapshot.schema.digest)
+        decision = self.decision(serving, snapshot)
         run = self.made_before(snapshot.digest, decision, serving)
         if run is None:
             config = self.config or (Config.checked(dict(serving.info["config"])) if serving else Config())
@@ -180,10 +176,11 @@ class _Job:
         except RunError:
             return None
 
-    def decision(self, serving: Run | None, size: Size, schema: str) -> Decision:
-        """Apply the rule."""
+    def decision(self, serving: Run | None, snapshot: GraphSnapshot) -> Decision:
+        """Apply the rule to a graph that has everything."""
         config = self.config.model_dump(mode="json") if self.config else None
-        return decide(serving.info if serving else None, size, schema, config, self.full)
+        known = serving.info if serving else None
+        return decide(known, size_of(snapshot), snapshot.schema.digest, config, self.full)
 
     def made_before(self, digest: str, decision: Decision, serving: Run | None) -> Run | None:
         """Return a run that an earlier refresh has made of the same graph in the same way and did not publish."""
@@ -209,26 +206,23 @@ class _Job:
 
     def foresee(self) -> dict[str, Any]:
         """Say what would be done, and about how long it would take by earlier runs."""
-        intake, published, schema, size, digest = self.look(), None, self.schema, Size(0, 0), ""
+        intake, published = self.look(), None
+        tables = intake.tables
         if exists(self.graph):
             with open_store(self.graph, read_only=True) as store:
                 published, schema = store.published(), store.schema()
-                size, digest = _size(store.read()), as_one(store.snapshot()).digest
-        serving, new = self.serving(published), _size(intake.tables)
-        schema = merge(schema, intake.tables.schema)
-        decision = self.decision(serving, Size(size.behaviours + new.behaviours, size.items + new.items), schema.digest)
+                tables = joined(rows_of(store, schema), tables) if schema else tables
+        snapshot, serving = as_one(GraphSnapshot.from_tables(tables)), self.serving(published)
+        if serving and self.is_up_to_date(serving, snapshot.digest) and not self.full:
+            return {"result": "would end: nothing new", **_rows(intake)}
+        decision = self.decision(serving, snapshot)
         took = [
             run.info["summary"]["seconds"]
             for run in list_runs(self.root)
             if "summary" in run.info and run.info.get("refresh", {}).get("how", "full") == decision.how
         ]
-        nothing = intake.is_empty and serving and not self.full and self.is_up_to_date(serving, digest)
         told = {"how": decision.how, "why": decision.why, "expected_seconds": took[-1] if took else None}
-        return {
-            "result": "would end: nothing new" if nothing else "would learn",
-            **({} if nothing else told),
-            **_rows(intake),
-        }
+        return {"result": "would learn", **told, **_rows(intake)}
 
 
 def _name_of(source: Any) -> str:
@@ -249,14 +243,3 @@ def _told(run: Run) -> dict[str, Any]:
         "why": run.info["refresh"]["why"],
         **figures,
     }
-
-
-def _size(tables: GraphTables) -> Size:
-    """Return how many behaviours and items tables hold; those marked as test are not counted."""
-    roles, behaviours = tables.schema.roles, 0
-    for edge_type, table in tables.edges.items():
-        if tables.schema.is_behaviour(edge_type):
-            split = roles.behaviours[edge_type[1]].split
-            is_test = pc.equal(table.column(split), "test").fill_null(False) if split else None
-            behaviours += table.num_rows - (pc.sum(is_test).as_py() or 0 if split else 0)
-    return Size(behaviours, sum(tables.nodes[label].num_rows for label in roles.items if label in tables.nodes))

@@ -19,7 +19,7 @@ from kgrec.measure import measure, metrics
 from kgrec.persist import save_model
 from kgrec.publish import lists_table
 from kgrec.recommender import Recommender, as_split
-from kgrec.rule import Decision, How, Size, chosen, fitted
+from kgrec.rule import Decision, How, Size, chosen, fitted, size_of
 from kgrec.runs import Run, new_name
 from kgrec.snapshot import GraphSnapshot
 from kgrec.split import Split, by_given, by_random, latest_of_users
@@ -29,11 +29,6 @@ LISTED: Final = 100
 
 SLICE: Final = 0.05
 """Share of every user's behaviours, the latest, that the comparison holds out where the data mark none as test."""
-
-
-def size_of(snapshot: GraphSnapshot) -> Size:
-    """Return how large a graph is."""
-    return Size(int((snapshot.behaviours.split != "test").sum()), snapshot.n_items)
 
 
 def slice_of(snapshot: GraphSnapshot, seed: int) -> tuple[Split, bool]:

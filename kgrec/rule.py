@@ -16,7 +16,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+if TYPE_CHECKING:
+    from kgrec.snapshot import GraphSnapshot
 
 How = Literal["full", "refit", "fold-in"]
 
@@ -54,6 +57,11 @@ class Decision:
 
     how: How
     why: str
+
+
+def size_of(snapshot: GraphSnapshot) -> Size:
+    """Return how large a graph is."""
+    return Size(int((snapshot.behaviours.split != "test").sum()), snapshot.n_items)
 
 
 def decide(

@@ -1,14 +1,16 @@
 """GraphTables: a graph as Arrow tables, checked once at the border.
 
 A loader fills GraphTables with whatever its source holds; `check` returns tables in exactly the schema's columns
-and types, or raises one `DataError` with every problem, its file, row and field.
+and types, or raises one `DataError` with every problem, its file, row and field. What a source does not give is marked
+as a gap, which is something else than a missing value: it leaves what a graph has.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -32,7 +34,7 @@ from kgrec.columns import (
 )
 from kgrec.data import times
 from kgrec.data.arrow import as_python, plain
-from kgrec.errors import DataError, Problem, listed
+from kgrec.errors import DataError, Problem, UsageError, listed
 from kgrec.schema import Behaviour, EdgeType, Schema
 
 MAX_SHOWN = 200
@@ -41,6 +43,8 @@ MAX_SHOWN = 200
 NO_KEYS = pa.chunked_array([], pa.string())
 IntArray = npt.NDArray[np.int64]
 TableKey = str | EdgeType
+Gaps = Mapping[str, BoolArray]
+"""Column → mask [n] of the rows for which no source gives a value of it."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,11 @@ class GraphTables:
         edges: (source label, type, target label) → table with `src`, `dst` (keys of the ends) and properties.
         origins: table → where its rows came from, in row order; used in error messages only.
         ends: what an unknown end means; None makes it a problem.
+        gaps: table → what its sources do not give; a column that a table lacks is not given either. Writing leaves what
+            a graph has there, and takes the table's own value, mostly none, for a row that is new.
+
+    Raises:
+        UsageError: a gap is not of its table's length, as after filtering the table alone.
     """
 
     schema: Schema
@@ -94,6 +103,15 @@ class GraphTables:
     edges: Mapping[EdgeType, pa.Table]
     origins: Mapping[TableKey, tuple[Origin, ...]] = field(default_factory=dict, compare=False)
     ends: Ends | None = field(default=None, compare=False)
+    gaps: Mapping[TableKey, Gaps] = field(default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        for key, columns in self.gaps.items():
+            table = self.nodes.get(key) if isinstance(key, str) else self.edges.get(key)
+            for name, gap in columns.items():
+                if table is not None and len(gap) != table.num_rows:
+                    found = f"{len(gap)} gaps of {_name(key)}.{name}, and {table.num_rows} rows"
+                    raise UsageError(f"found {found}; expected as many: filter both, or give no gaps")
 
     def counts(self) -> dict[str, int]:
         """Return how many nodes a label and how many relationships a type has."""
@@ -147,29 +165,57 @@ def _name(key: TableKey) -> str:
     return key if isinstance(key, str) else "-".join(key)
 
 
-def check(tables: GraphTables, there: Mapping[str, pa.Array] | None = None) -> GraphTables:
-    """Return the tables in the schema's columns and types, equal rows collapsed.
+def stacked(tables: Sequence[pa.Table], gaps: Sequence[Gaps] = ()) -> tuple[pa.Table, Gaps]:
+    """Put tables of several sources below one another, and say what each row lacks that others have.
+
+    Args:
+        tables: at least one.
+        gaps: of each table; none where not given.
+    """
+    names = list(dict.fromkeys(name for table in tables for name in table.column_names))
+    known = gaps or [{} for _ in tables]
+    lacks = {
+        name: np.concatenate(
+            [
+                own[name] if name in own else np.full(table.num_rows, name not in table.column_names)
+                for table, own in zip(tables, known, strict=True)
+            ]
+        )
+        for name in names
+    }
+    whole = pa.concat_tables(tables, promote_options="permissive")
+    return whole, {name: gap for name, gap in lacks.items() if gap.any()}
+
+
+def check(tables: GraphTables, there: Mapping[str, pa.Array] | None = None, latest: float | None = None) -> GraphTables:
+    """Return the tables in the schema's columns and types, rows of one key that agree collapsed into one.
+
+    A column or a cell that no source gives is null, and is marked in `gaps`.
 
     Args:
         tables: as a loader made them.
         there: label → keys that the graph has already; None for a new graph, which needs a behaviour.
+        latest: epoch seconds after which nothing can have happened yet; None allows the future.
 
     Raises:
         DataError: listing every problem: unknown label or column, wrong type, missing key, duplicate key with
-            different values, edge to an unknown node, NaN or infinite weight, time out of range, no behaviour, vectors
-            of a name that differ in length or are not finite.
+            different values, edge to a node that neither the tables nor the graph have, an id of two labels in a role,
+            NaN or infinite weight, time out of range or in the future, no behaviour, vectors of a name that differ in
+            length or are not finite.
     """
-    return _Check(tables, there).run()
+    return _Check(tables, there, latest).run()
 
 
 class _Check:
-    def __init__(self, tables: GraphTables, there: Mapping[str, pa.Array] | None) -> None:
+    def __init__(self, tables: GraphTables, there: Mapping[str, pa.Array] | None, latest: float | None = None) -> None:
         self.tables = tables
         self.there = there
+        self.latest = latest
         self.schema = tables.schema
         self.problems: list[Problem] = []
         self.unreadable: dict[tuple[TableKey, str], BoolArray] = {}
         self.vectors: dict[str, dict[str, pa.ChunkedArray]] = {}
+        self.gaps: dict[TableKey, Gaps] = {}
 
     def run(self) -> GraphTables:
         self._check_names()
@@ -188,19 +234,22 @@ class _Check:
         self._check_roles(edges)
         if self.problems:
             raise DataError(self.problems)
-        return GraphTables(self.schema, nodes, edges)
+        return GraphTables(self.schema, nodes, edges, gaps={key: gaps for key, gaps in self.gaps.items() if gaps})
 
     def _settle_ends(self, ends: Ends) -> None:
         """Make the nodes that ends may make, and leave out the relationships that may be."""
         keys = {label: self._known(label) for label in self.schema.nodes}
         made = {label: ids for label, always in ends.make.items() if len(ids := self._made(label, always, keys, ends))}
         nodes: dict[str, pa.Table] = {}
+        gaps = dict(self.tables.gaps)
         for label, ids in made.items():
             new, given = pa.table({self.schema.nodes[label].key: ids}), self.tables.nodes.get(label)
-            nodes[label] = new if given is None else pa.concat_tables([given, new], promote_options="permissive")
+            nodes[label] = new
+            if given is not None:
+                nodes[label], gaps[label] = stacked([given, new], [self.tables.gaps.get(label, {}), {}])
             keys[label] = pa.chunked_array([*keys[label].chunks, *ids.chunks], pa.string())
         others = {label: table for label, table in self.tables.nodes.items() if label not in nodes}
-        self.tables = replace(self.tables, nodes={**nodes, **others})
+        self.tables = replace(self.tables, nodes={**nodes, **others}, gaps=gaps)
         for edge_type, skip in ends.skip.items():
             self._leave_out(edge_type, skip, keys)
 
@@ -248,7 +297,9 @@ class _Check:
             origins = self.tables.origins
             kept = {**origins, edge_type: taken(origins.get(edge_type, ()), np.flatnonzero(~unknown))}
             edges = {**self.tables.edges, edge_type: table.filter(pa.array(~unknown))}
-            self.tables = replace(self.tables, edges=edges, origins=kept)
+            gaps = {name: gap[~unknown] for name, gap in self.tables.gaps.get(edge_type, {}).items()}
+            all_gaps = {**self.tables.gaps, edge_type: gaps}
+            self.tables = replace(self.tables, edges=edges, origins=kept, gaps=all_gaps)
 
     def _check_names(self) -> None:
         for label, table in self.tables.nodes.items():
@@ -289,6 +340,7 @@ class _Check:
         behaviour = self.schema.roles.behaviours.get(type_)
         if behaviour:
             self._check_numbers(edge_type, columns, behaviour)
+            self._check_future(edge_type, columns, behaviour)
         nums: list[npt.NDArray[Any]] = [
             self._node_nums(edge_type, columns[end], end, keys.get(label, NO_KEYS), label)
             for end, label in (("src", source), ("dst", target))
@@ -340,6 +392,15 @@ class _Check:
                 beyond = to_mask(pc.or_(pc.less(values, 0), pc.greater(values, times.LATEST)))
                 self._report_values(key, beyond & finite, name, values, times.expected_order)
 
+    def _check_future(self, key: EdgeType, columns: Mapping[str, pa.ChunkedArray], behaviour: Behaviour) -> None:
+        """Report behaviours of the future: a clock that is wrong would count as the latest for ever."""
+        if self.latest is None or behaviour.time is None:
+            return
+        seconds = seconds_of(columns[behaviour.time])
+        for row in np.flatnonzero((seconds > self.latest) & (seconds <= times.LATEST)).tolist():
+            found = f"a time in the future, {datetime.fromtimestamp(seconds[row], UTC):%Y-%m-%d %H:%M}"
+            self._report(key, found, "a time up to now; see the clock", row, behaviour.time)
+
     def _check_vectors(self) -> None:
         """Report vectors that are not finite, or not of the length that most of that name have, whatever the label."""
         for name, columns in self.vectors.items():
@@ -375,8 +436,11 @@ class _Check:
         in_order = [code[order] for code in (*ids, *times)]
         same = np.logical_and.reduce([code[1:] == code[:-1] for code in in_order])
         same &= np.logical_and.reduce([code[1:] >= 0 for code in in_order[: len(ids)]])
+        gaps = self._gaps_of(key, table)
+        self.gaps[key] = gaps
         if not same.any():
             return table
+        table, gaps = _filled(table, gaps, order, same)
         kept, again = order[:-1][same], order[1:][same]
         differs = ~equal_rows(table, kept, again)
         for one, two in sorted(zip(kept[differs].tolist(), again[differs].tolist(), strict=True)):
@@ -386,7 +450,14 @@ class _Check:
             self._report(key, found, "one row for a key, or equal rows", row=two)
         keep = np.ones(table.num_rows, dtype=bool)
         keep[again] = False
+        self.gaps[key] = {name: gap[keep] for name, gap in gaps.items()}
         return table.filter(pa.array(keep))
+
+    def _gaps_of(self, key: TableKey, table: pa.Table) -> Gaps:
+        """Return what the sources of a table do not give: cells, and columns that they lack."""
+        given = self.tables.nodes[key] if isinstance(key, str) else self.tables.edges[key]
+        absent = [name for name in table.column_names if name not in given.column_names]
+        return {**self.tables.gaps.get(key, {}), **dict.fromkeys(absent, np.ones(table.num_rows, dtype=bool))}
 
     def _check_roles(self, edges: Mapping[EdgeType, pa.Table]) -> None:
         if self.there is None and not any(edges[t].num_rows for t in edges if self.schema.is_behaviour(t)):
@@ -394,6 +465,17 @@ class _Check:
             self.problems.append(Problem(self.schema.name, "no behaviour at all", f"at least one {types}"))
         for labels in (self.schema.roles.users, self.schema.roles.items):
             self._check_unique_ids([label for label in labels if label in self.tables.nodes])
+            self._check_known_ids(labels)
+
+    def _check_known_ids(self, labels: Sequence[str]) -> None:
+        """Report ids that the graph has with another label of the same role: they would be two nodes of one id."""
+        for label in (name for name in labels if name in self.tables.nodes):
+            ids = as_keys(self.tables.nodes[label].column(self.schema.nodes[label].key))[0]
+            for other in (name for name in labels if name != label and name in (self.there or {})):
+                shared = to_mask(pc.is_in(ids, value_set=(self.there or {})[other]))
+                for row in np.flatnonzero(shared).tolist():
+                    found = f"{ids[row].as_py()!r} as {label}, in the graph a {other}"
+                    self._report(label, found, "the same label, or another id", row, self.schema.nodes[label].key)
 
     def _check_unique_ids(self, labels: list[str]) -> None:
         keys = {label: self.schema.nodes[label].key for label in labels}
@@ -424,6 +506,14 @@ class _Check:
             self._report(key, shown(value), expected if isinstance(expected, str) else expected(value), row, field)
 
 
+def seconds_of(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
+    """Return points in time, or numbers that stand for some, as float64 [n] in seconds; NaN where one is missing."""
+    if is_datetime(column):
+        micros = column.cast(pa.timestamp("us")).cast(pa.int64()).cast(pa.float64(), safe=False)
+        return np.asarray(micros.to_numpy(), dtype=np.float64) / 1e6
+    return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
+
+
 def _not_finite(vectors: pa.ChunkedArray) -> Iterator[tuple[int, int, float]]:
     """Yield row, position and value of the first number of each vector that is not finite."""
     lengths, numbers = list_lengths(vectors), pc.list_flatten(vectors).to_numpy()
@@ -431,6 +521,29 @@ def _not_finite(vectors: pa.ChunkedArray) -> Iterator[tuple[int, int, float]]:
     rows, first = np.unique(np.repeat(np.arange(len(lengths)), lengths)[bad], return_index=True)
     positions = bad[first] - (np.cumsum(lengths) - lengths)[rows]
     yield from zip(rows.tolist(), positions.tolist(), numbers[bad[first]].tolist(), strict=True)
+
+
+def _filled(table: pa.Table, gaps: Gaps, order: IntArray, same: BoolArray) -> tuple[pa.Table, Gaps]:
+    """Fill each gap with what the first row of the same key that has no gap there gives; return what stays a gap.
+
+    Args:
+        table: of n rows.
+        gaps: of it.
+        order: row numbers [n], by key.
+        same: whether a row in that order is of the key of the one before, [n - 1].
+    """
+    rest = {}
+    for name, gap in gaps.items():
+        group = np.empty(len(order), dtype=np.int64)
+        group[order] = np.concatenate([[0], np.cumsum(~same)])
+        first = np.full(len(order), -1)
+        given = np.flatnonzero(~gap)[::-1]
+        first[group[given]] = given
+        rest[name] = gap & (first[group] < 0)
+        source = np.where(gap & ~rest[name], first[group], np.arange(len(order)))
+        column = table.column(name).take(pa.array(source))
+        table = table.set_column(table.column_names.index(name), name, column)
+    return table, rest
 
 
 def _codes(column: pa.ChunkedArray) -> npt.NDArray[Any]:

@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgrec.columns import to_mask, trim_parts
 from kgrec.schema import EdgeType, Schema
-from kgrec.tables import GraphTables, Origin, TableKey
+from kgrec.tables import Gaps, GraphTables, Origin, TableKey, stacked
 from loaders.atomic_files import SPLIT, AtomicFiles, AtomicTable, read_folder
 from loaders.atomic_kg import check_relations, entity_table, item_ids, relation_edges, relationships
 from loaders.atomic_schema import Meaning, base_schema, meaning, words_of
@@ -72,36 +73,42 @@ def to_graph(files: AtomicFiles, schema: Schema) -> GraphTables:
     triples = relation_edges(files, found)
     edges = {(found.user, found.behaviour, found.item): _behaviours(files, found, schema), **triples}
     edges |= {(found.item, t, label): _category_edges(files, c) for c, (t, label) in found.categories.items()}
-    nodes = {found.user: _users(files, found, schema), found.item: _items(files, found, schema)}
+    users, items = _users(files, found, schema), _items(files, found, schema)
+    nodes = {found.user: users[0], found.item: items[0]}
     nodes |= {label: _category_nodes(files, c, label, schema) for c, (_, label) in found.categories.items()}
+    gaps: dict[TableKey, Gaps] = {found.user: users[1], found.item: items[1]}
     if found.entity:
-        nodes[found.entity] = entity_table(triples, found.entity, schema)
+        nodes[found.entity] = entities = entity_table(triples, found.entity, schema)
+        names = entities.column_names[1:]  # made of the ids, so a graph that has others keeps those
+        gaps[found.entity] = dict.fromkeys(names, np.ones(entities.num_rows, dtype=bool))
     if files.net and found.knows:
         edges[found.user, found.knows, found.user] = files.net.table.select(["source_id", "target_id"]).rename_columns(
             ["src", "dst"]
         )
-    return GraphTables(schema, nodes, edges, _origins(files, found, schema))
+    return GraphTables(schema, nodes, edges, _origins(files, found, schema), gaps=gaps)
 
 
-def _users(files: AtomicFiles, found: Meaning, schema: Schema) -> pa.Table:
+def _users(files: AtomicFiles, found: Meaning, schema: Schema) -> tuple[pa.Table, Gaps]:
     ids = files.inter.table.column("user_id").chunks
     if files.net:
         ids = ids + [chunk for end in ("source_id", "target_id") for chunk in files.net.table.column(end).chunks]
     return _nodes(files.user, "user_id", pc.unique(pa.chunked_array(ids, pa.string()).drop_null()), found.user, schema)
 
 
-def _items(files: AtomicFiles, found: Meaning, schema: Schema) -> pa.Table:
+def _items(files: AtomicFiles, found: Meaning, schema: Schema) -> tuple[pa.Table, Gaps]:
     return _nodes(files.item, "item_id", item_ids(files), found.item, schema)
 
 
-def _nodes(part: AtomicTable | None, id_column: str, ids: pa.Array, label: str, schema: Schema) -> pa.Table:
-    """Return a file's rows, then a row for every other id that is used."""
+def _nodes(
+    part: AtomicTable | None, id_column: str, ids: pa.Array, label: str, schema: Schema
+) -> tuple[pa.Table, Gaps]:
+    """Return a file's rows, then a row for every other id that is used, of which nothing else is given."""
     node = schema.nodes[label]
     if part is None:
-        return pa.table({node.key: ids})
+        return pa.table({node.key: ids}), {}
     columns = {node.key: part.table.column(id_column), **_property_columns(part, node.properties)}
     others = ids.filter(pc.invert(pc.is_in(ids, value_set=part.table.column(id_column))))
-    return pa.concat_tables([pa.table(columns), pa.table({node.key: others})], promote_options="default")
+    return stacked([pa.table(columns), pa.table({node.key: others})])
 
 
 def _property_columns(part: AtomicTable, properties: Mapping[str, str]) -> dict[str, pa.ChunkedArray]:

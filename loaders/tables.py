@@ -29,7 +29,7 @@ from kgrec.columns import BoolArray, as_ids, as_type, expected_id, expected_valu
 from kgrec.data.arrow import as_python
 from kgrec.errors import DataError, Problem, UsageError, listed, near_matches
 from kgrec.schema import EdgeType, Schema
-from kgrec.tables import Ends, GraphTables, Origin, TableKey, locate, shown
+from kgrec.tables import Ends, Gaps, GraphTables, Origin, TableKey, locate, shown, stacked
 from loaders.lists import LIST, MIXED, as_lists, as_text, is_list, only_parts
 from loaders.mapping import NodeSource, RelationshipSource, TableMapping, read_mapping
 from loaders.rows import (
@@ -75,6 +75,7 @@ class _Reader:
         self.notices: list[str] = []
         self.read: dict[str, Source | None] = {}
         self.origins: dict[TableKey, tuple[Origin, ...]] = {}
+        self.gaps: dict[TableKey, Gaps] = {}
         self.skip: dict[EdgeType, BoolArray] = {}
         self.uses: dict[tuple[str, ...], list[tuple[str, IntArray]]] = {}
 
@@ -92,7 +93,7 @@ class _Reader:
         given = {label: table for label, table in nodes.items() if table is not None}
         make: dict[str, bool] = {label: True for label, source in self.mapping.nodes.items() if source.from_ends}
         make |= {label: False for label in self.schema.nodes if label not in self.mapping.nodes}
-        return GraphTables(self.schema, given, edges, self.origins, Ends(make, self.skip))
+        return GraphTables(self.schema, given, edges, self.origins, Ends(make, self.skip), self.gaps)
 
     def _nodes(self, label: str, source: NodeSource) -> pa.Table | None:
         place = f"nodes.{label}"
@@ -162,7 +163,7 @@ class _Reader:
             for name in _of_other_types(there, table):
                 there = self._typed(there, name, properties[name], self.origins[edge_type])
                 table = self._typed(table, name, properties[name], origins)
-            table = pa.concat_tables([there, table], promote_options="default")
+            table, self.gaps[edge_type] = stacked([there, table], [self.gaps.get(edge_type, {}), {}])
         edges[edge_type] = table
         self.origins[edge_type] = self.origins.get(edge_type, ()) + origins
 

@@ -3,13 +3,14 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
-from kgrec.errors import DataError
+from kgrec.errors import DataError, UsageError
 from kgrec.schema import Schema
 from kgrec.snapshot import GraphSnapshot
-from kgrec.tables import GraphTables, Origin, check
+from kgrec.tables import GraphTables, Origin, check, stacked
 
 SCHEMA = Schema.parse(
     """\
@@ -302,3 +303,39 @@ def test_counts_are_by_label_and_type(market):
     assert check(market).counts() == {
         "User": 2, "Guest": 1, "Movie": 3, "Book": 2, "Author": 1, "BOUGHT": 6, "VIEWED": 1, "WROTE": 2
     }  # fmt: skip
+
+
+def gap(*rows: bool) -> np.ndarray:
+    return np.array(rows)
+
+
+def test_check_marks_columns_that_are_not_given() -> None:
+    checked = check(tables(User=pa.table({"user_id": ["u1", "u2"]})))
+    assert checked.nodes["User"].column("age").to_pylist() == [None, None]
+    assert checked.gaps["User"]["age"].tolist() == [True, True]
+    assert not checked.gaps.get("Tag")
+
+
+def test_rows_of_a_key_that_give_other_columns_become_one() -> None:
+    one, other = rated(["u1"], ["i1"], [5.0], [1.0]), pa.table({"src": ["u1"], "dst": ["i1"], "note": ["good"]})
+    other = other.append_column("rating", pa.array([5.0])).append_column("at", pa.array([1.0]))
+    both, gaps = stacked([one.drop_columns(["note"]) if "note" in one.column_names else one, other])
+    made = tables(rated=both)
+    checked = check(replace(made, gaps={("User", "RATED", "Item"): gaps}))
+    [row] = checked.edges["User", "RATED", "Item"].to_pylist()
+    assert (row["note"], row["rating"]) == ("good", 5.0)
+    assert not any(mask.any() for mask in checked.gaps["User", "RATED", "Item"].values())
+
+
+def test_rows_of_a_key_that_differ_where_both_give_are_told() -> None:
+    users = pa.table({"user_id": ["u1", "u2", "u1", "u1"], "age": [None, 1, 20, 30]})
+    made = replace(tables(User=users), gaps={"User": {"age": gap(True, False, False, False)}})
+    assert problems_of(made) == [
+        "User:4: found user_id='u1', age=30, while User:3 has user_id='u1', age=20; "
+        "expected one row for a key, or equal rows"
+    ]
+
+
+def test_gaps_of_another_length_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"1 gaps of User\.age, and 2 rows"):
+        replace(tables(), gaps={"User": {"age": gap(True)}})

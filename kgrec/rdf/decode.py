@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,14 +16,15 @@ from kgrec.rdf.encode import has_statements
 from kgrec.rdf.terms import term
 from kgrec.rdf.triples import IntArray, Triples
 from kgrec.schema import MAX_WRITTEN_TYPES, EdgeType, Schema
-from kgrec.tables import GraphTables
+from kgrec.tables import Gaps, GraphTables, TableKey
 
 
 def decode(triples: Triples, schema: Schema) -> GraphTables:
     """Return what a schema names in triples.
 
     Nodes are what has a label's class, or a subclass of it; what has none but stands at an end of a relationship is of
-    the first label that the schema allows there. A node's key is the literal of the key property, else its IRI.
+    the first label that the schema allows there. A node's key is the literal of the key property, else its IRI. What no
+    triple says is a gap: silence is no value.
 
     Raises:
         DataError: with every problem: a node of two labels, a blank node, ends of undeclared labels, a literal of
@@ -34,6 +37,7 @@ class _Decoder:
     def __init__(self, triples: Triples, schema: Schema) -> None:
         self.triples, self.schema = triples, schema
         self.problems: list[Problem] = []
+        self.gaps: dict[TableKey, Gaps] = {}
         self.types = {type_: triples.rows(term(schema, type_)) for type_ in schema.relationships}
         ends = [*self.types.values(), triples.rows(terms.SUBJECT), triples.rows(terms.OBJECT)]
         self._number(np.unique(np.concatenate(ends)))
@@ -57,6 +61,7 @@ class _Decoder:
             self.schema,
             {label: table for label, table in nodes.items() if table.num_rows},
             {edge_type: table for edge_type, table in edges.items() if table.num_rows},
+            gaps=self.gaps,
         )
 
     def _number(self, rows: IntArray) -> None:
@@ -109,6 +114,7 @@ class _Decoder:
         columns = {node.key: pc.coalesce(keys, pa.chunked_array([bare], pa.string()))}
         for name, kind in node.properties.items():
             columns[name] = self._property(self._property_term(label, name), kind, name, mine, len(codes))
+        self.gaps[label] = _missing(columns, node.properties)
         if node.name and node.name != node.key and node.properties[node.name] == "string":
             given = pa.chunked_array([pc.match_substring_regex(columns[node.key].combine_chunks(), terms.IRI)])
             readable = pc.if_else(given, terms.readable(columns[node.key]), pa.scalar(None, pa.string()))
@@ -259,6 +265,7 @@ class _Decoder:
         self.row[codes] = np.arange(len(codes))
         for name, kind in self.schema.relationships[type_].properties.items():
             columns[name] = self._property(term(self.schema, name, type_), kind, name, mine, len(src))
+        self.gaps[edge_type] = _missing(columns, self.schema.relationships[type_].properties)
         return pa.table(columns)
 
     def _report_ends(self, type_: str, rows: IntArray, src: IntArray, dst: IntArray) -> None:
@@ -285,6 +292,10 @@ class _Decoder:
     def _report(self, row: int, found: str, expected: str, field: str | None = None) -> None:
         where, line = self.triples.place(row) if row >= 0 else ("the graph", None)
         self.problems.append(Problem(where, found, expected, line, field))
+
+
+def _missing(columns: Mapping[str, pa.ChunkedArray], names: Iterable[str]) -> Gaps:
+    return {name: to_mask(pc.is_null(columns[name])) for name in names if columns[name].null_count}
 
 
 def _placed(column: pa.ChunkedArray, at: IntArray, n: int) -> pa.ChunkedArray:

@@ -57,7 +57,9 @@ class GraphStore(ABC):
     def upsert(self, tables: GraphTables) -> None:
         """Write checked tables in one transaction: new rows are added, rows of a known key replaced.
 
-        A node's key is its label's key property; a relationship's is its two ends and `Schema.edge_key`.
+        A node's key is its label's key property; a relationship's is its two ends and `Schema.edge_key`. What is not
+        given, a column that a table lacks or a cell that its `gaps` mark, leaves what is there; a null that is given
+        takes its place.
         """
 
     @abstractmethod
@@ -243,7 +245,8 @@ class GraphStore(ABC):
     def write(self, tables: GraphTables) -> GraphTables:
         """Check tables, declare their schema and write them; nothing is written if anything is wrong.
 
-        Into a graph that holds data already, tables may bring any part: relationships may end at nodes that are there.
+        Into a graph that holds data already, tables may bring any part: relationships may end at nodes that are there,
+        and a column that is not given leaves what is there.
 
         Returns:
             The checked tables.
@@ -256,16 +259,21 @@ class GraphStore(ABC):
         self.upsert(checked)
         return checked
 
-    def check(self, tables: GraphTables) -> GraphTables:
+    def check(self, tables: GraphTables, latest: float | None = None) -> GraphTables:
         """Check tables against their schema and, where they end at other nodes, against the graph.
+
+        Args:
+            tables: as a loader made them.
+            latest: as for `kgrec.tables.check`.
 
         Raises:
             DataError: with every problem in the tables.
         """
         schema = self.schema()
         if schema is None:
-            return check(tables)
-        return check(tables, {label: self.ids(label) for label in schema.nodes if label in tables.schema.nodes})
+            return check(tables, latest=latest)
+        known = {label: self.ids(label) for label in schema.nodes if label in tables.schema.nodes}
+        return check(tables, known, latest)
 
     def snapshot(self) -> GraphSnapshot:
         """Return a frozen, numbered copy of the graph.

@@ -18,18 +18,19 @@ if TYPE_CHECKING:
 
 
 def upsert(connection: ladybug.Connection, tables: GraphTables) -> None:
-    """Add the rows whose key is new, set the properties of those that changed."""
+    """Add the rows whose key is new, set the properties of those that changed; what is not given stays."""
     schema = tables.schema
     for label, table in tables.nodes.items():
         key = schema.nodes[label].key
-        new, changed = changes(read_nodes(connection, schema, label), table, [key])
+        new, changed = changes(read_nodes(connection, schema, label), table, [key], tables.gaps.get(label))
         copy(connection, label, new)
         _set(connection, f"MATCH {_node('x', label, key, 'c0')}", changed, n_keys=1)
     for edge_type, table in tables.edges.items():
         time = schema.edge_key(edge_type[1])
-        new, changed = changes(read_edges(connection, schema, edge_type), table, ["src", "dst", *time])
+        keys, there = ["src", "dst", *time], read_edges(connection, schema, edge_type)
+        new, changed = changes(there, table, keys, tables.gaps.get(edge_type))
         copy(connection, edge_type[1], new, (edge_type[0], edge_type[2]))
-        changed = changed.select(["src", "dst", *time, *_others(changed, ["src", "dst", *time])])
+        changed = changed.select([*keys, *_others(changed, keys)])
         _set(connection, _match_edge(schema, edge_type, time), changed, n_keys=2 + len(time))
 
 

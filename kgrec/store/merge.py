@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from kgrec.columns import ARROW_TYPES
 from kgrec.errors import SchemaError, StoreError
-from kgrec.schema import NodeLabel, RdfNames, RelationshipType, Schema
-from kgrec.tables import equal_rows
+from kgrec.schema import EdgeType, NodeLabel, RdfNames, RelationshipType, Schema
+from kgrec.tables import Gaps, GraphTables, IntArray, equal_rows
 
 
 def merge(there: Schema | None, new: Schema) -> Schema:
@@ -40,23 +41,105 @@ def merge(there: Schema | None, new: Schema) -> Schema:
         raise StoreError(f"the schema {new.name!r} cannot be joined to the graph's: {error}") from error
 
 
-def changes(there: pa.Table, incoming: pa.Table, keys: list[str]) -> tuple[pa.Table, pa.Table]:
+def changes(
+    there: pa.Table, incoming: pa.Table, keys: list[str], gaps: Gaps | None = None
+) -> tuple[pa.Table, pa.Table]:
     """Return the incoming rows whose key is not there yet, and those whose key is there with other values.
 
+    What is not given changes nothing: a column that `incoming` lacks, and a cell that `gaps` marks, which takes the
+    value that is there.
+
     Args:
-        there: the rows of the store, in the columns of `incoming`.
+        there: the rows of the store; a column that they lack is missing in all of them.
         incoming: checked rows, one a key.
         keys: columns that identify a row.
+        gaps: of `incoming`.
     """
     if not there.num_rows:
         return incoming, incoming.slice(0, 0)
+    there = _in_columns(there, incoming.schema)
     known = _numbered(there, keys, "#there").join(_numbered(incoming, keys, "#row"), keys=keys, join_type="inner")
     old, rows = known.column("#there").to_numpy(), known.column("#row").to_numpy()
+    incoming = _completed(incoming, there, rows, old, gaps or {})
     is_new = np.ones(incoming.num_rows, dtype=bool)
     is_new[rows] = False
     both = pa.concat_tables([incoming, there])
     differs = ~equal_rows(both, rows, old + incoming.num_rows)
     return incoming.filter(pa.array(is_new)), incoming.take(pa.array(np.sort(rows[differs])))
+
+
+def joined(there: GraphTables, written: GraphTables) -> GraphTables:
+    """Return what a graph holds after rows are written to it.
+
+    Args:
+        there: the graph.
+        written: new and changed rows, complete.
+
+    Raises:
+        StoreError: the schemas contradict each other.
+    """
+    schema = merge(there.schema, written.schema)
+    nodes = {
+        label: _replaced(there.nodes.get(label), written.nodes.get(label), [node.key], _columns_of_nodes(schema, label))
+        for label, node in schema.nodes.items()
+        if label in there.nodes or label in written.nodes
+    }
+    edges = {
+        t: _replaced(there.edges.get(t), written.edges.get(t), _edge_keys(schema, t), _columns_of_edges(schema, t))
+        for t in schema.all_edge_types()
+        if t in there.edges or t in written.edges
+    }
+    return GraphTables(schema, nodes, edges)
+
+
+def _replaced(there: pa.Table | None, written: pa.Table | None, keys: list[str], schema: pa.Schema) -> pa.Table:
+    """Return all rows in the columns of `schema`, those that are written instead of those of the same key."""
+    old, new = (
+        schema.empty_table() if table is None else _in_columns(table, schema).combine_chunks()
+        for table in (there, written)
+    )
+    return pa.concat_tables([changes(new, old, keys)[0], new])
+
+
+def _edge_keys(schema: Schema, edge_type: EdgeType) -> list[str]:
+    return ["src", "dst", *schema.edge_key(edge_type[1])]
+
+
+def _columns_of_nodes(schema: Schema, label: str) -> pa.Schema:
+    return _arrow_schema([schema.nodes[label].key], schema.nodes[label].properties)
+
+
+def _columns_of_edges(schema: Schema, edge_type: EdgeType) -> pa.Schema:
+    return _arrow_schema(["src", "dst"], schema.relationships[edge_type[1]].properties)
+
+
+def _arrow_schema(keys: list[str], properties: Mapping[str, str]) -> pa.Schema:
+    kinds = {**dict.fromkeys(keys, "string"), **properties}
+    return pa.schema([(name, ARROW_TYPES[kind]) for name, kind in kinds.items()])
+
+
+def _in_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return the columns of a schema, those that the table lacks without values."""
+    columns = [
+        table.column(field.name) if field.name in table.column_names else pa.nulls(table.num_rows, field.type)
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)
+
+
+def _completed(incoming: pa.Table, there: pa.Table, rows: IntArray, old: IntArray, gaps: Gaps) -> pa.Table:
+    """Return the incoming rows with what is there in their gaps; `rows` are those of the store's rows `old`."""
+    for name, gap in gaps.items():
+        known = there.column(name)
+        taken = gap[rows] & np.asarray(known.is_valid())[old]
+        if not taken.any():
+            continue
+        source = np.arange(incoming.num_rows)
+        source[rows[taken]] = incoming.num_rows + old[taken]
+        both = pa.chunked_array([*incoming.column(name).chunks, *known.chunks])
+        at = incoming.column_names.index(name)
+        incoming = incoming.set_column(at, incoming.schema.field(name), both.take(pa.array(source)))
+    return incoming
 
 
 def _numbered(table: pa.Table, keys: list[str], name: str) -> pa.Table:

@@ -74,13 +74,13 @@ def _changes(session: neo4j.Session, tables: GraphTables) -> Iterator[Change]:
     for label, table in tables.nodes.items():
         there = rows.read_nodes(session, schema, label, foreign=False).select(table.column_names)
         keys = [schema.nodes[label].key]
-        new, changed = changes(there, table, keys)
+        new, changed = changes(there, table, keys, tables.gaps.get(label))
         yield rows.new_nodes(schema, label, new)
         yield rows.changed_nodes(schema, label, *_in_step(changed, there, keys))
     for edge_type, table in tables.edges.items():
         there = rows.read_edges(session, schema, edge_type, foreign=False).select(table.column_names)
         keys = ["src", "dst", *schema.edge_key(edge_type[1])]
-        new, changed = changes(there, table, keys)
+        new, changed = changes(there, table, keys, tables.gaps.get(edge_type))
         yield rows.new_edges(schema, edge_type, new)
         yield rows.changed_edges(schema, edge_type, *_in_step(changed, there, keys))
 

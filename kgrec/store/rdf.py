@@ -7,6 +7,7 @@ import re
 import threading
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
@@ -304,7 +305,7 @@ class RdfStore(GraphStore):
 
     def _tables(self) -> GraphTables | None:
         schema = self.schema()
-        return None if schema is None else decode(self.triples(), schema)
+        return None if schema is None else replace(decode(self.triples(), schema), gaps={})
 
     def _current(self) -> pyoxigraph.Store | None:
         """Return the current version, opened read-only; None while there is none."""

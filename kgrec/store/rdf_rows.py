@@ -29,7 +29,7 @@ from kgrec.rdf.terms import node_iris
 from kgrec.rdf.triples import Triples, parse
 from kgrec.schema import PREFIXES, Schema
 from kgrec.store.merge import changes, merge
-from kgrec.tables import GraphTables
+from kgrec.tables import Gaps, GraphTables
 
 if TYPE_CHECKING:
     import pyoxigraph
@@ -64,7 +64,7 @@ def declare(store: pyoxigraph.Store, schema: Schema) -> Schema:
 
 
 def upsert(store: pyoxigraph.Store, schema: Schema, there: GraphTables | None, tables: GraphTables) -> None:
-    """Add the rows whose key is new, replace those that changed.
+    """Add the rows whose key is new, replace those that changed; what is not given stays.
 
     Args:
         store: a version to write to.
@@ -79,12 +79,13 @@ def upsert(store: pyoxigraph.Store, schema: Schema, there: GraphTables | None, t
     new: list[pa.ChunkedArray] = []
     for label, table in tables.nodes.items():
         old = there.nodes.get(label) if there else None
-        added, before, after = _difference(old, table, [schema.nodes[label].key])
+        added, before, after = _difference(old, table, [schema.nodes[label].key], tables.gaps.get(label))
         _remove_lines(store, node_triples(schema, label, before))
         new += itertools.chain(node_triples(schema, label, added), node_triples(schema, label, after))
     for edge_type, table in tables.edges.items():
         old = there.edges.get(edge_type) if there else None
-        added, before, after = _difference(old, table, ["src", "dst", *schema.edge_key(edge_type[1])])
+        keys = ["src", "dst", *schema.edge_key(edge_type[1])]
+        added, before, after = _difference(old, table, keys, tables.gaps.get(edge_type))
         _remove_lines(store, edge_triples(schema, edge_type, before))
         new += itertools.chain(edge_triples(schema, edge_type, added), edge_triples(schema, edge_type, after))
     _add(store, b"".join(map(bytes, to_bytes(new))))
@@ -158,13 +159,15 @@ def recommendation_lines(
     return parts
 
 
-def _difference(there: pa.Table | None, rows: pa.Table, keys: list[str]) -> tuple[pa.Table, pa.Table, pa.Table]:
+def _difference(
+    there: pa.Table | None, rows: pa.Table, keys: list[str], gaps: Gaps | None
+) -> tuple[pa.Table, pa.Table, pa.Table]:
     """Return the new rows, and the changed ones as they were and as they are to be."""
     nothing = rows.slice(0, 0)
     if there is None:
         return rows, nothing, nothing
-    there = there.select(rows.column_names)
-    new, after = changes(there, rows, keys)
+    new, after = changes(there, rows, keys, gaps)
+    there = there.select([name for name in rows.column_names if name in there.column_names])
     return new, changes(after, there, keys)[1] if after.num_rows else nothing, after
 
 

@@ -25,7 +25,7 @@ from kgrec.recommender import Recommender
 from kgrec.schema import Schema
 from kgrec.snapshot import GraphSnapshot
 from kgrec.store.base import GraphStore
-from kgrec.tables import GraphTables, check
+from kgrec.tables import Gaps, GraphTables, TableKey, check
 from kgrec.testing.graphs import two_communities
 
 SCHEMA = Schema.parse(
@@ -102,6 +102,12 @@ def digest(tables: GraphTables) -> str:
     return GraphSnapshot.from_tables(check(tables)).digest
 
 
+def _row(table: pa.Table, **key: object) -> dict[str, object]:
+    """Return the one row in which columns have these values."""
+    [row] = [row for row in table.to_pylist() if key.items() <= {n: row[n] for n in key}.items()]
+    return dict(row)
+
+
 def recommendations(users: list[str], items: list[str]) -> pa.Table:
     """Return a table to publish."""
     n = len(users)
@@ -166,6 +172,46 @@ class GraphStoreContract(ABC):
         changed = GraphTables(SCHEMA, {**tables.nodes, "User": users}, {**tables.edges, BOUGHT: bought})
         filled.write(changed)
         assert filled.snapshot().digest == digest(changed)
+
+    def test_what_is_not_given_leaves_what_is_there(self, filled: GraphStore) -> None:
+        """A column that is lacking, as in a file of behaviours alone; of one key that is there and one that is not."""
+        at = {"src": ["a", "a"], "dst": ["i1", "i3"], "weight": [9.0, 1.0], "timestamp": [1.0, 5.0]}
+        items = pa.table({"item_id": ["i1", "i3"], "price": [2.5, 3.5]})
+        tables = GraphTables(SCHEMA, {"User": pa.table({"user_id": ["a"]}), "Item": items}, {BOUGHT: pa.table(at)})
+        filled.write(tables)
+        written = contract_tables()
+        read = filled.read()
+        assert _row(read.nodes["User"], user_id="a") == _row(written.nodes["User"], user_id="a")
+        assert _row(read.nodes["Item"], item_id="i1") == {**_row(written.nodes["Item"], item_id="i1"), "price": 2.5}
+        assert _row(read.nodes["Item"], item_id="i3") == {"item_id": "i3", "order": None, "at": None, "price": 3.5}
+        assert _row(read.edges[BOUGHT], dst="i1", timestamp=1.0, src="a")["why"] == ["q"]
+        assert _row(read.edges[BOUGHT], dst="i1", timestamp=1.0, src="a")["weight"] == 9.0
+        assert _row(read.edges[BOUGHT], dst="i3")["why"] is None
+
+    def test_gaps_leave_what_is_there(self, filled: GraphStore) -> None:
+        """A cell that no source gives, and beside it, in the same column, nulls that are given."""
+        written, none = contract_tables(), {"age": None, "tags": None, "member": None, "face": None}
+        users = written.nodes["User"].set_column(1, "age", pa.nulls(4, pa.int64()))
+        users = users.set_column(2, "tags", pa.nulls(4, STRINGS)).set_column(3, "member", pa.nulls(4, pa.bool_()))
+        users = users.set_column(4, "face", pa.nulls(4, VECTOR))
+        first = np.array([True, False, False, False])
+        gaps: dict[TableKey, Gaps] = {"User": dict.fromkeys(none, first)}
+        filled.write(GraphTables(SCHEMA, {"User": users}, {}, gaps=gaps))
+        read = filled.read().nodes["User"]
+        assert _row(read, user_id="a") == _row(written.nodes["User"], user_id="a")
+        assert _row(read, user_id=ODD) == {"user_id": ODD, **none}
+
+    def test_tables_without_columns_may_be_upserted(self, filled: GraphStore) -> None:
+        filled.upsert(GraphTables(SCHEMA, {"User": pa.table({"user_id": ["a", "new"]})}, {}))
+        read = filled.read().nodes["User"]
+        assert _row(read, user_id="a") == _row(contract_tables().nodes["User"], user_id="a")
+        assert _row(read, user_id="new")["age"] is None
+
+    def test_an_end_that_is_nowhere_makes_no_node(self, filled: GraphStore) -> None:
+        lost = pa.table({"src": ["a", "a"], "dst": ["i1", "i9"], "weight": [1.0, 1.0], "timestamp": [9.0, 9.0]})
+        with pytest.raises(DataError, match=r"'i9'; expected the key of a Item"):
+            filled.write(GraphTables(SCHEMA, {}, {BOUGHT: lost}))
+        assert filled.snapshot().digest == digest(contract_tables())
 
     def test_rows_of_a_new_key_are_added(self, filled: GraphStore) -> None:
         tables = contract_tables()
