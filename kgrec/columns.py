@@ -292,11 +292,11 @@ def _cast_numbers(column: pa.ChunkedArray, target: pa.DataType) -> tuple[pa.Chun
 
 
 def _as_bool(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray]:
-    flags, wrong = _cast_numbers(column, pa.bool_())
-    if not pa.types.is_boolean(column.type) and not wrong.any():
+    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
         numbers = np.asarray(pc.fill_null(column, 0).to_numpy())
-        wrong = ~np.isin(numbers, (0, 1)) & ~np.isnan(numbers)
-    return flags, wrong
+        missing = to_mask(column.is_null()) | np.isnan(numbers)
+        return pa.chunked_array([pa.array(numbers == 1, mask=missing)]), ~missing & ~np.isin(numbers, (0, 1))
+    return _cast_numbers(column, pa.bool_())
 
 
 def _as_datetime(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray]:

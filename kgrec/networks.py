@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from kgrec.columns import BoolArray
 from kgrec.errors import MissingExtra, UsageError, near_matches
 from kgrec.snapshot import GraphSnapshot
+from kgrec.tables import check_times
 
 if TYPE_CHECKING:
     import networkx
@@ -31,6 +32,7 @@ def to_networkx(
 
     Raises:
         UsageError: an unknown node, a key of several labels, or more than `limit` nodes.
+        DataError: a time outside the years 1 to 9999.
         MissingExtra: networkx is not installed.
     """
     try:
@@ -43,6 +45,7 @@ def to_networkx(
     if within.sum() > limit:
         what = f"{hops} hops around {node!r} hold" if node is not None else "the graph has"
         raise UsageError(f"{what} {within.sum():,} nodes; expected at most {limit:,}: ask for less, or raise `limit`")
+    check_times([*snapshot.nodes.items(), *((edge_type, edges.table) for edge_type, edges in snapshot.edges.items())])
     graph = networkx.MultiDiGraph()
     for label in snapshot.nodes:
         graph.add_nodes_from(_nodes(snapshot, label, within))

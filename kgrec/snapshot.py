@@ -432,7 +432,9 @@ def _numbered(table: pa.Table, sources: pa.ChunkedArray, targets: pa.ChunkedArra
 def _order_codes(column: pa.ChunkedArray) -> npt.NDArray[Any]:
     if pa.types.is_list(column.type):
         column = pc.binary_join(column, "\x1f")
-    if pa.types.is_string(column.type):
+    if is_datetime(column):
+        column = column.cast(pa.int64())
+    if pa.types.is_string(column.type) or pa.types.is_integer(column.type):
         return np.asarray(pc.rank(_flat(column), tiebreaker="dense").to_numpy())
     return _column_numbers(column)
 
@@ -473,3 +475,5 @@ def _hash_table(sha: Any, table: pa.Table) -> None:
         else:
             numbers = _column_numbers(column)
             sha.update(np.where(np.isnan(numbers), np.nan, numbers).tobytes())
+            if pa.types.is_integer(column.type) and (np.abs(numbers) >= 2**53).any():  # which floats do not tell apart
+                sha.update(column.fill_null(0).to_numpy().tobytes())

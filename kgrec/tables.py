@@ -206,6 +206,26 @@ def check(tables: GraphTables, there: Mapping[str, pa.Array] | None = None, late
     return _Check(tables, there, latest).run()
 
 
+def check_times(tables: Iterable[tuple[TableKey, pa.Table]]) -> None:
+    """Refuse times of a graph that Python and RDF cannot write, such as the year 52313.
+
+    Raises:
+        DataError: saying which property has how many of them.
+    """
+    problems = []
+    for key, table in tables:
+        for name in (name for name in table.column_names if is_datetime(table.column(name))):
+            wrong = np.flatnonzero(times.from_times(pa.chunked_array([table.column(name).combine_chunks()]))[1])
+            if len(wrong):
+                value = shown(as_python(table.column(name), int(wrong[0])))
+                what = "time" if len(wrong) == 1 else "times"
+                found = f"{len(wrong):,} {what} outside the years 1 to 9999, such as {value}"
+                expected = "times that can be written; load them anew from where they came from"
+                problems.append(Problem(_name(key), found, expected, field=name))
+    if problems:
+        raise DataError(problems)
+
+
 class _Check:
     def __init__(self, tables: GraphTables, there: Mapping[str, pa.Array] | None, latest: float | None = None) -> None:
         self.tables = tables

@@ -106,7 +106,9 @@ def as_python(column: pa.ChunkedArray, row: int) -> object:
     try:
         return column[row].cast(pa.binary()).as_py()
     except FOREIGN:
-        return str(column.slice(row, 1).combine_chunks().cast(pa.string())[0])
+        pass
+    text, _ = cast(column.slice(row, 1), pa.string())
+    return text[0].as_py() or f"a value of type {column.type}"
 
 
 def from_cells(cells: Sequence[Any] | pd.Series[Any], mixed: bool) -> tuple[pa.Array, list[int]]:
@@ -176,7 +178,7 @@ def _cell(value: Any) -> Any:
         value = value.item()
     if isinstance(value, uuid.UUID | pd.Period | pd.Interval):
         return str(value)
-    if isinstance(value, float | Decimal) and value != value:
+    if (isinstance(value, float) and value != value) or (isinstance(value, Decimal) and value.is_nan()):
         return None
     return None if value is pd.NaT or value is pd.NA else value
 

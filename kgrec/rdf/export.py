@@ -12,6 +12,7 @@ from kgrec.rdf.encode import schema_triple, to_bytes, triples
 from kgrec.rdf.folder import oxigraph
 from kgrec.rdf.terms import prefixes
 from kgrec.store.rdf_rows import check_iris
+from kgrec.tables import check_times
 
 if TYPE_CHECKING:
     from kgrec.store.base import GraphStore
@@ -28,6 +29,7 @@ def export(store: GraphStore, path: str | Path) -> None:
 
     Raises:
         UsageError: another ending, or the file is a link, a folder or the like.
+        DataError: a time outside the years 1 to 9999.
         StoreError: the graph is empty, or an IRI is the key of nodes of two labels, or the file cannot be written.
         MissingExtra: pyoxigraph is not installed.
     """
@@ -39,6 +41,7 @@ def export(store: GraphStore, path: str | Path) -> None:
     oxigraph()
     tables = store.read()
     check_iris(None, tables)
+    check_times([*tables.nodes.items(), *tables.edges.items()])
     text = [schema_triple(tables.schema).encode(), *map(bytes, to_bytes(list(triples(tables))))]
     if ending == ".ttl":
         known = {prefix: iri for prefix, iri in prefixes(tables.schema).items() if prefix}
