@@ -69,8 +69,10 @@ def main(parent: int) -> None:
             _send(answers, {}, sink.getvalue())
         except _TooMany:
             _send(answers, {"too_many": True})
-        except (_Refused, MemoryError) as error:
+        except MemoryError as error:
             _send(answers, {"refused": str(error) or "it needs more memory than there is"})
+        except Exception as error:  # an engine raises anything, and this process is to go on
+            _send(answers, {"refused": str(error) or type(error).__name__})
         finally:
             _let_write(False)
 
@@ -124,7 +126,7 @@ class Ladybug:
             return _of_ladybug(result)
 
     def _check_plan(self, connection: ladybug.Connection, request: dict[str, Any]) -> None:
-        """Check that the engine too takes a statement for one that reads the graph; a wrong one it tells itself."""
+        """Check that in the engine's plan too nothing goes beyond the graph; what is wrong is told when it is run."""
         try:
             with cast("ladybug.QueryResult", connection.execute("EXPLAIN " + request["plan"])) as result:
                 plan = str(result.get_all())
@@ -133,7 +135,7 @@ class Ladybug:
         functions = {name.lower() for name in _FUNCTION.findall(plan)} - {"read_ftable", *request["functions"]}
         strange = sorted(functions | set(_BEYOND.findall(plan)))
         if strange:
-            raise _Refused(f"the engine would run {strange[0]}, which a query that reads may not")
+            raise _Refused(f"the engine would run {strange[0]}, which goes beyond the graph")
 
 
 class Oxigraph:

@@ -116,7 +116,12 @@ class _Child:
             lines = Path(f"/proc/{self._process.pid}/status").read_text(encoding="ascii").splitlines()
         except OSError:
             return 0
-        return sum(int(line.split()[1]) << 10 for line in lines if line.startswith(("RssAnon:", "RssShmem:")))
+        found = {
+            name: int(rest.split()[0]) << 10
+            for name, _, rest in (line.partition(":") for line in lines)
+            if "kB" in rest
+        }
+        return found["RssAnon"] + found.get("RssShmem", 0) if "RssAnon" in found else found.get("VmRSS", 0)
 
     def end(self) -> str:
         """End it, and return how it had ended if it had."""

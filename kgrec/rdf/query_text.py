@@ -24,6 +24,8 @@ def with_values(query: str, values: Mapping[str, Any]) -> str:
     Raises:
         StoreError: a value of another type, or a name that is no variable of the query.
     """
+    if not values:
+        return query
     terms = {name: _term(name, value) for name, value in values.items()}
     found = list(tokens(query))
     used = {match["variable"] for match in found}

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 BUFFER_POOL: Final = 2 << 30
 """Bytes; enough to load and read 1M behaviours, where the engine alone would take most of the memory."""
 
+_NO_VALUE: Final = "a parameter holds what the engine cannot take: a whole number beyond 64 bits, or half a character"
+
 LOGS: Final = (".wal", ".wal.checkpoint", ".shadow")
 """Endings of the files the engine keeps beside a graph while it is written in place, and replays on opening."""
 
@@ -128,7 +130,7 @@ def ask(path: Path, statement: Statement, version: tuple[int, ...] = ()) -> pa.T
         "version": [str(path), *version],
         "buffer_pool": buffer_pool(),
         "text": checked,
-        "plan": "" if statement.unsafe or statement.write else explained(checked),
+        "plan": "" if statement.unsafe else explained(checked),
         "functions": sorted(PROCEDURES["ladybug"]),
         "parameters": statement.packed_parameters(),
         "write": statement.write,
@@ -145,7 +147,8 @@ def ask(path: Path, statement: Statement, version: tuple[int, ...] = ()) -> pa.T
     except Refused as error:
         if str(error) == "Interrupted.":
             raise too_long(text, limits[0]) from None
-        raise _refused(text, str(error)) from None
+        reason = _NO_VALUE if str(error).startswith("Unable to cast Python instance") else str(error)
+        raise _refused(text, reason) from None
 
 
 def fetch(connection: ladybug.Connection, query: str) -> list[list[Any]]:

@@ -58,6 +58,10 @@ def of_one_type(answer: pa.Table) -> tuple[pa.Table, list[str]]:
                 strange.append(field.name)
                 continue
             column = pa.chunked_array([found])
+        if isinstance(column.type, pa.ExtensionType):  # a UUID
+            column = pa.chunked_array(
+                [pa.array([None if v is None else str(v) for v in column.to_pylist()], pa.string())]
+            )
         if kinds.is_fixed_size_list(column.type):
             column = column.cast(pa.list_(column.type.value_type))
         columns[field.name] = column

@@ -48,6 +48,8 @@ class Statement:
         """
         if not isinstance(self.text, str):
             raise UsageError(f"the query is of type {type(self.text).__name__}; expected text")
+        if not isinstance(self.parameters, Mapping):
+            raise UsageError(f"the parameters are of type {type(self.parameters).__name__}; expected name and value")
         seconds, rows = self.time_limit, self.row_limit
         if not _is_number(seconds) or not (math.isfinite(seconds) and 0 < seconds <= _LONGEST):
             raise UsageError(f"time limit: found {seconds!r}; expected seconds above 0, at most {_LONGEST:,.0f}")

@@ -233,6 +233,14 @@ def test_row_limit_that_is_none_is_refused(embedded: GraphStore, limit: int) -> 
         embedded.cypher("RETURN 1 AS x", row_limit=limit)
 
 
+@pytest.mark.parametrize("value", [2**70, "\ud800", [1, "a"], object()])
+def test_parameter_that_no_engine_takes_is_one_error(embedded: GraphStore, value: object) -> None:
+    with pytest.raises(StoreError):
+        embedded.cypher("RETURN $x AS x", {"x": value})
+    with pytest.raises(UsageError, match="the parameters are of type list"):
+        embedded.cypher("RETURN $x AS x", [value])  # type: ignore[arg-type]
+
+
 def test_commands_refuse_what_they_may_not(graph: Path, tmp_path: Path, kgrec: Command) -> None:
     found = kgrec("cypher", graph, f"COPY ({USERS}) TO '{tmp_path}/out.csv'")
     assert found.code == 1
