@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import kgrec
+from kgrec._util.terminal import escaped
 from kgrec.cli_options import Graph, Json, K, RunName, Runs
 from kgrec.config import Config
 from kgrec.show import show, show_facts, show_text
@@ -85,7 +86,7 @@ def refresh(
     )
     if as_json:
         return show_facts("", result, as_json)
-    print(summary_line(graph, result))
+    print(escaped(summary_line(graph, result)))
 
 
 @jobs_app.command()

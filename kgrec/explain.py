@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from kgrec._util.terminal import escaped
 from kgrec.model import HybridModel, Scored
 from kgrec.schema import EdgeType
 from kgrec.signals.graph.paths import Paths
@@ -64,7 +65,7 @@ class Explanation:
         by_size = sorted(self.shares.items(), key=lambda share: -abs(share[1]))
         lines += [f"  {share:+.3f}  {name}" for name, share in by_size if share]
         lines += [f"  {path.text}" for path in self.paths]
-        return "\n".join(lines)
+        return "\n".join(map(escaped, lines))
 
 
 def explain(model: HybridModel, user_num: int, item_num: int) -> Explanation:

@@ -7,8 +7,10 @@ from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from kgrec._util.streams import is_watched
+from kgrec._util.terminal import escaped
 
 T = TypeVar("T")
 
@@ -21,12 +23,12 @@ def track(items: Iterable[T], description: str, total: int | None = None) -> Ite
         description: what is being done, in words.
         total: number of items, where `items` has no length.
     """
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not is_watched()) as bar:
-        yield from bar.track(items, description=description, total=total)
+        yield from bar.track(items, description=escaped(description), total=total)
 
 
 def say(message: str) -> None:
     """Show one line of progress on stderr while it is a terminal."""
     if is_watched():
-        Console(stderr=True).print(message, style="dim", highlight=False)
+        Console(stderr=True).print(Text(escaped(message)), style="dim")

@@ -11,6 +11,9 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from kgrec._util.terminal import escaped, escaped_json
 
 MAX_SHOWN = 500
 """Characters of a value that a table for people shows; JSON has all of them."""
@@ -19,32 +22,41 @@ MAX_SHOWN = 500
 def show(frame: pd.DataFrame, as_json: bool) -> None:
     """Print a table; as JSON, a list of objects."""
     if as_json:
-        print(json.dumps([_plain(row) for row in frame.to_dict("records")], ensure_ascii=False, indent=1))
+        _print_json([_plain(row) for row in frame.to_dict("records")])
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in frame.columns:
         numeric = pd.api.types.is_numeric_dtype(frame[name])
-        table.add_column(str(name), justify="right" if numeric else "left", overflow="fold")
+        table.add_column(_text(str(name)), justify="right" if numeric else "left", overflow="fold")
     for row in frame.itertuples(index=False):
-        table.add_row(*(_cell(value) for value in row))
+        table.add_row(*(_text(_cell(value)) for value in row))
     _console().print(table)
 
 
 def show_facts(title: str, facts: Mapping[str, Any], as_json: bool) -> None:
     """Print named facts under a title; as JSON, one object."""
     if as_json:
-        print(json.dumps(_plain(facts), ensure_ascii=False, indent=1))
+        _print_json(_plain(facts))
         return
     console = _console()
-    console.print(title, style="bold", highlight=False, markup=False)
+    console.print(_text(title), style="bold")
     for name, value in facts.items():
         text = value if isinstance(value, str | int) else json.dumps(_plain(value), ensure_ascii=False)
-        console.print(f"  {name}: {text}", highlight=False, markup=False)
+        console.print(_text(f"  {name}: {text}"))
 
 
 def show_text(text: str) -> None:
-    """Print text as it is."""
-    _console().print(text, highlight=False, markup=False)
+    """Print text of one or several lines as it is."""
+    _console().print(Text(escaped(text, lines=True)))
+
+
+def _text(data: str) -> Text:
+    """Return one line for the terminal; what looks like markup in it is none."""
+    return Text(escaped(data))
+
+
+def _print_json(content: Any) -> None:
+    print(escaped_json(json.dumps(content, ensure_ascii=False, indent=1)))
 
 
 def _console() -> Console:

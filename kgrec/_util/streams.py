@@ -7,6 +7,8 @@ import os
 import sys
 from contextlib import suppress
 
+from kgrec._util.terminal import escaped
+
 
 def open_closed_streams() -> None:
     """Put the null device where stdin, stdout or stderr were closed, as by `2>&-`.
@@ -30,10 +32,10 @@ def is_watched() -> bool:
 
 
 def tell(line: str) -> None:
-    """Write a line to stderr, if it is there and takes it."""
+    """Write lines to stderr, if it is there and takes them; what is data in them does nothing to a terminal."""
     if sys.stderr is not None:
         with suppress(OSError, ValueError):
-            print(line, file=sys.stderr, flush=True)
+            print(escaped(line, lines=True), file=sys.stderr, flush=True)
 
 
 def flush_output() -> int:
