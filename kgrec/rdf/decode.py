@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kgrec._util.notices import notice
 from kgrec.columns import ARROW_TYPES, BoolArray, to_mask
 from kgrec.errors import DataError, Problem
 from kgrec.rdf import literals, terms
@@ -94,13 +95,19 @@ class _Decoder:
             self.label[codes[~other]] = number
 
     def _label_by_ends(self) -> None:
-        """Label what has no class by where it stands: the first label that is allowed there."""
+        """Label what has no class by where it stands: the first label that may be there, with a notice of others."""
         names = list(self.schema.nodes)
         for type_, rows in self.types.items():
             relationship = self.schema.relationships[type_]
             for codes, labels in ((self.subject[rows], relationship.from_), (self.object[rows], relationship.to)):
-                free = codes[(self.label[codes] < 0) & self.is_iri[codes]]
+                free = np.unique(codes[(self.label[codes] < 0) & self.is_iri[codes]])
                 self.label[free] = names.index(labels[0])
+                if len(labels) > 1 and len(free):
+                    first = self._text(free[0])
+                    notice(
+                        f"{len(free):,} without a class, such as {first}, taken as {labels[0]}: {type_} may "
+                        f"have {' or '.join(labels)} there, and an rdf:type would say which"
+                    )
 
     def _nodes(self, number: int, label: str) -> pa.Table:
         node = self.schema.nodes[label]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from kgrec._util.notices import DataNotice
 from kgrec.errors import DataError
 from kgrec.loading import load
 from kgrec.schema import Schema
@@ -49,6 +50,12 @@ def loaded(folder: Path, more: str) -> dict[str, set[str]]:
 )
 def test_a_node_is_of_the_nearest_label(tmp_path: Path, more: str) -> None:
     assert loaded(tmp_path, more) == {"Viewer": {"http://e/v"}, "Work": {"http://e/book"}, "Film": {"http://e/f"}}
+
+
+def test_iri_of_two_possible_labels_told(tmp_path: Path) -> None:
+    more = ":v :SAW :x . :b2 rdf:subject :v ; rdf:predicate :SAW ; rdf:object :x ; :stars 1.0 ."
+    with pytest.warns(DataNotice, match="1 without a class, such as <http://e/x>, taken as Work"):
+        assert "http://e/x" in loaded(tmp_path, more)["Work"]
 
 
 @pytest.mark.parametrize(
