@@ -58,7 +58,7 @@ def audit_data(graph: str) -> pd.DataFrame:
         graph: URI of the graph; it is only read.
 
     Returns:
-        Columns kind, label, id, detail; no row where nothing is odd.
+        Columns level ("error", "warning" or "info"), kind, label, id, detail; no row where nothing is odd.
     """
     with open_store(graph, read_only=True) as store:
         return audit(store.snapshot())

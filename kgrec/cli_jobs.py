@@ -157,18 +157,18 @@ def audit_leakage(
 
 @audit_app.command("data")
 def audit_data(graph: Graph, as_json: Json = False) -> None:
-    """Find duplicates, bot-like users, future times, orphans, hubs and sudden volume; exit code 1 if there is one."""
+    """Find duplicates, bot-like users, future times, orphans, hubs and sudden volume; exit code 1 at any error."""
     from kgrec.audit import audit_data as find
 
     _show_findings(find(graph), "nothing is odd in the data", as_json)
 
 
 def _show_findings(found: pd.DataFrame, none: str, as_json: bool) -> None:
-    """Show what an audit found: every row for machines, one line a finding for people; end with 1 if there is any."""
+    """Show what an audit found: every row for machines, one line a finding for people; end with 1 if it is an error."""
     from kgrec.audit import summary
 
     if found.empty and not as_json:
         return show_text(none)
     show(found if as_json else summary(found), as_json)
-    if len(found):
+    if len(found) and ("level" not in found.columns or (found["level"] == "error").any()):
         raise typer.Exit(1)

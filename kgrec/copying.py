@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kgrec.errors import StoreError, UsageError
+from kgrec.errors import KgrecError, StoreError, UsageError
 from kgrec.keeping import check_there
 from kgrec.progress import say
 from kgrec.snapshot import GraphSnapshot
@@ -18,6 +20,7 @@ from kgrec.store.base import GraphStore
 def copy_graph(source: str, target: str) -> dict[str, Any]:
     """Copy what was loaded into a graph to another engine, and check that both are equal; safe to run again.
 
+    A copy that fails leaves no new graph behind; on a server, and where there was one, the error says what is left.
     What was published is not copied: publish the run to the new graph.
 
     Args:
@@ -38,14 +41,39 @@ def copy_graph(source: str, target: str) -> dict[str, Any]:
         snapshot = there.snapshot()
     with open_store(target) as here:
         _check_free(here, snapshot)
-        say(f"writing {target}")
-        tables = here.write(snapshot.to_tables())
-        say("comparing both")
-        digest = here.snapshot().digest
-    check_there(source, snapshot, f"they are in {target} now, so remove that graph")
-    if digest != snapshot.digest:
-        raise StoreError(f"{target} holds other rows beside the copy of {source}; copy into an empty graph")
+        with _whole_or_not(here):
+            say(f"writing {target}")
+            tables = here.write(snapshot.to_tables())
+            say("comparing both")
+            digest = here.snapshot().digest
+            if digest != snapshot.digest:
+                raise StoreError(f"{target} holds other rows than {source}; copy into an empty graph")
+            check_there(source, snapshot, "the copy was not kept")
     return {**tables.counts(), "digest": digest}
+
+
+@contextmanager
+def _whole_or_not(store: GraphStore) -> Iterator[None]:
+    """Remove a new graph if the block fails; where that cannot be, say what is left."""
+    uri = store.uri
+    try:
+        yield
+    except BaseException as error:
+        if store.drop() or not isinstance(error, KgrecError):
+            raise
+        left = _left(store)
+        if not left:
+            raise
+        raise StoreError(
+            f"{error}\n{uri} holds {left} from this copy or an earlier one; empty it, then copy again"
+        ) from error
+
+
+def _left(store: GraphStore) -> str:
+    """Return how many nodes of each label a graph has."""
+    schema = store.schema()
+    counts = {label: len(store.ids(label)) for label in (schema.nodes if schema else ())}
+    return ", ".join(f"{n:,} {label}" for label, n in counts.items() if n)
 
 
 def _check_free(store: GraphStore, snapshot: GraphSnapshot) -> None:

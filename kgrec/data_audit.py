@@ -16,7 +16,18 @@ from kgrec.snapshot import Behaviours, GraphSnapshot, IntArray
 
 Floats = npt.NDArray[np.float64]
 
-COLUMNS: Final = ["kind", "label", "id", "detail"]
+COLUMNS: Final = ["level", "kind", "label", "id", "detail"]
+LEVELS: Final = {
+    "duplicate": "error",
+    "future": "error",
+    "near duplicate": "warning",
+    "bot-like": "warning",
+    "contradiction": "warning",
+    "hub": "warning",
+    "volume": "warning",
+    "orphan": "warning",
+}
+"""Kind → level; a user without any relationship is "info", since customers who bought nothing yet are no fault."""
 
 LEEWAY: Final = 3600.0
 """Seconds that the clock of another machine may be ahead."""
@@ -28,7 +39,8 @@ PERIODS: Final = (("day", DAY, 28), ("week", 7 * DAY, 8))
 
 
 def audit(graph: GraphSnapshot, now: float | None = None) -> pd.DataFrame:
-    """Return what is odd in a graph, one row each.
+    """Return what is odd in a graph, one row each, with how much it matters: an "error" cannot be true, a "warning" may
+    be a mistake or a fact, an "info" is a fact to know.
 
     - "duplicate", "near duplicate", "bot-like", "contradiction": see `kgrec.noise.noise`.
     - "future": a behaviour later than now.
@@ -45,12 +57,15 @@ def audit(graph: GraphSnapshot, now: float | None = None) -> pd.DataFrame:
         now: seconds since 1970; the clock's if not given.
 
     Returns:
-        Columns kind, label (of the node, the behaviour's type or "behaviour"; "day" or "week"), id (the node's; user
-        and item of a behaviour; a date), detail.
+        Columns level, kind, label (of the node, the behaviour's type or "behaviour"; "day" or "week"), id (the node's;
+        user and item of a behaviour; a date), detail.
     """
     parts = [_noise(graph), _future(graph, time.time() if now is None else now)]
     parts += [_orphans(graph), _hubs(graph), _volume(graph)]
-    return pd.concat([pd.DataFrame(columns=COLUMNS), *(part for part in parts if len(part))], ignore_index=True)
+    found = pd.concat([pd.DataFrame(columns=COLUMNS), *(part for part in parts if len(part))], ignore_index=True)
+    of_user = (found["kind"] == "orphan") & found["label"].isin(graph.schema.roles.users)
+    found["level"] = found["kind"].map(LEVELS).mask(of_user, "info")
+    return found
 
 
 def _noise(graph: GraphSnapshot) -> pd.DataFrame:
@@ -75,7 +90,7 @@ def _orphans(graph: GraphSnapshot) -> pd.DataFrame:
     for (source, _, target), edges in graph.edges.items():
         linked[edges.src_num + graph.offsets[source]] = True
         linked[edges.dst_num + graph.offsets[target]] = True
-    parts = [pd.DataFrame(columns=COLUMNS)]
+    parts = [pd.DataFrame(columns=COLUMNS[1:])]
     for label, table in graph.nodes.items():
         start = graph.offsets[label]
         lone = np.flatnonzero(~linked[start : start + table.num_rows])
@@ -84,7 +99,7 @@ def _orphans(graph: GraphSnapshot) -> pd.DataFrame:
 
 
 def _hubs(graph: GraphSnapshot) -> pd.DataFrame:
-    parts = [pd.DataFrame(columns=COLUMNS)]
+    parts = [pd.DataFrame(columns=COLUMNS[1:])]
     for (source, type_, target), edges in graph.edges.items():
         for label, nums, way in ((source, edges.src_num, "from"), (target, edges.dst_num, "to")):
             if label in graph.schema.roles.users:
@@ -98,7 +113,7 @@ def _hubs(graph: GraphSnapshot) -> pd.DataFrame:
 
 def _volume(graph: GraphSnapshot) -> pd.DataFrame:
     times = graph.behaviours.time[np.isfinite(graph.behaviours.time)]
-    parts = [pd.DataFrame(columns=COLUMNS)]
+    parts = [pd.DataFrame(columns=COLUMNS[1:])]
     for name, seconds, before in PERIODS if _is_clock(graph.behaviours) else ():
         # Weeks begin on a Monday, and 1970 on a Thursday.
         period = np.floor((times + (3 * DAY if name == "week" else 0)) / seconds).astype(np.int64)

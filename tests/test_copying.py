@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from kgrec import copying
 from kgrec.copying import copy_graph
-from kgrec.errors import UsageError
+from kgrec.errors import StoreError, UsageError
 from kgrec.store import open_store
+from kgrec.store.base import GraphStore
+from kgrec.store.rdf import RdfStore
 from kgrec.testing.graphs import two_communities
 from kgrec.testing.store_contract import contract_tables, digest
 
@@ -41,6 +44,47 @@ def test_a_copy_does_not_mix_two_graphs(source: str, tmp_path: Path) -> None:
         graph.cypher("CREATE (:Thing {id: 'another'})", write=True)
     with pytest.raises(UsageError, match="holds Thing nodes that the source does not have"):
         copy_graph(source, str(tmp_path / "less.lbug"))
+
+
+@pytest.mark.parametrize("target", ["{}/copy.lbug", "oxigraph:{}/copy"])
+@pytest.mark.parametrize("step", ["write", "snapshot"])
+def test_a_failed_copy_leaves_no_new_graph(
+    source: str, tmp_path: Path, target: str, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, before = target.format(tmp_path), sorted(tmp_path.iterdir())
+    kind = type(open_store(source, read_only=True)) if "lbug" in target else RdfStore
+    real = getattr(kind, step)
+
+    def fails(self: GraphStore, *args: object) -> object:
+        if self.uri != target:
+            return real(self, *args)
+        if step == "snapshot":
+            raise StoreError("the engine failed")
+        real(self, *args)
+        raise StoreError("the engine failed")
+
+    monkeypatch.setattr(kind, step, fails)
+    with pytest.raises(StoreError, match="the engine failed"):
+        copy_graph(source, target)
+    assert sorted(tmp_path.iterdir()) == before
+    monkeypatch.undo()
+    assert copy_graph(source, target)["digest"] == digest(contract_tables())
+
+
+def test_a_failed_copy_into_a_graph_says_what_is_left(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = str(tmp_path / "copy.lbug")
+    copy_graph(source, target)
+    with open_store(target) as graph:
+        graph.cypher("MATCH (t:Thing {id: 't1'}) DETACH DELETE t", write=True)
+    monkeypatch.setattr(copying, "check_there", _fail)
+    with pytest.raises(StoreError, match=r"gone\n.*copy\.lbug holds 4 User, 1 Shop, 2 Item, 3 Thing from this copy"):
+        copy_graph(source, target)
+
+
+def _fail(*_: object) -> None:
+    raise StoreError("gone")
 
 
 def test_a_graph_is_not_copied_to_itself(source: str) -> None:

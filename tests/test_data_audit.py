@@ -139,21 +139,40 @@ def test_an_order_is_no_clock(shop):
     assert shop.found() == []
 
 
+def test_users_without_events_are_no_failure(kgrec, tmp_path, shop):
+    shop.users += 1
+    with open_store(tmp_path / "shop.lbug") as store:
+        store.write(shop.tables())
+    listed = kgrec("audit", "data", tmp_path / "shop.lbug", "--json")
+    [row] = json.loads(listed.out)
+    assert (listed.code, row["level"], row["kind"], row["id"]) == (0, "info", "orphan", f"u{USERS}")
+    shown = kgrec("audit", "data", tmp_path / "shop.lbug")
+    assert (shown.code, "info" in shown.out) == (0, True)
+
+
+@pytest.mark.parametrize(("seconds", "level"), [(0, "error"), (9, "warning")])
+def test_a_finding_has_a_level(shop: Shop, seconds: int, level: str) -> None:
+    shop.add(shop.user[7:8], shop.item[7:8], [shop.at[7] + seconds])
+    assert audit(GraphSnapshot.from_tables(shop.tables()), NOW)["level"].tolist() == [level]
+
+
 def test_the_command_names_rows_and_ends_with_1(kgrec, tmp_path, shop):
+    shop.add(["u1"], ["i2"], [4e9])
     shop.items.append("lonely")
     shop.add(shop.user[7:8], shop.item[7:8], [shop.at[7] + 2])
     with open_store(tmp_path / "shop.lbug") as store:
         store.write(check(shop.tables()))
     listed = kgrec("audit", "data", tmp_path / "shop.lbug", "--json")
     assert listed.code == 1
-    assert json.loads(listed.out) == [
+    assert json.loads(listed.out)[:1] + json.loads(listed.out)[2:3] == [
         {
+            "level": "warning",
             "kind": "near duplicate",
             "label": "behaviour",
             "id": f"{shop.user[7]} {shop.item[7]}",
             "detail": "BOUGHT more than once within 10 seconds",
         },
-        {"kind": "orphan", "label": "Item", "id": "lonely", "detail": "no relationship"},
+        {"level": "warning", "kind": "orphan", "label": "Item", "id": "lonely", "detail": "no relationship"},
     ]
     shown = kgrec("audit", "data", tmp_path / "shop.lbug")
     assert shown.code == 1
@@ -161,5 +180,6 @@ def test_the_command_names_rows_and_ends_with_1(kgrec, tmp_path, shop):
     with open_store(tmp_path / "shop.lbug") as store:
         store.remove("Item", "lonely")
         store.remove("User", shop.user[7])
+        store.remove("User", "u1")
     clean = kgrec("audit", "data", tmp_path / "shop.lbug")
     assert (clean.code, clean.out.strip()) == (0, "nothing is odd in the data")

@@ -200,6 +200,14 @@ class GraphStore(ABC):
     def close(self) -> None:
         """Release the engine; the store cannot be used afterwards."""
 
+    def drop(self) -> bool:
+        """Close the store and remove the graph, if this store has begun it, because what it was made for failed.
+
+        Returns:
+            Whether it is removed. An engine on a server removes nothing.
+        """
+        return False
+
     def declared(self) -> Schema:
         """Return the schema of the graph.
 

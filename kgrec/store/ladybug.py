@@ -86,7 +86,7 @@ class LadybugStore(GraphStore):
             self._current()
             return
         self._unlock = weakref.finalize(self, os.close, lock(self.path))
-        self._unused = not self.path.stat().st_size
+        self._is_new = self._unused = not self.path.stat().st_size
         try:
             self._prepare()
         except BaseException:
@@ -100,6 +100,14 @@ class LadybugStore(GraphStore):
         self._database, self._closed = None, True
         if not self.read_only and self._unlock.alive:
             self._release()
+
+    def drop(self) -> bool:
+        """Close the store and remove the file if it was new; see `GraphStore.drop`."""
+        if self.read_only or not self._is_new:
+            return False
+        self._unused = True
+        self.close()
+        return True
 
     def schema(self) -> Schema | None:
         """Return the schema of the graph, or None while nothing was loaded."""

@@ -87,7 +87,7 @@ class RdfStore(GraphStore):
                 raise StoreError(f"no graph at {uri}; load data first: kgrec load LOADER SOURCE --into {uri}")
             return
         folder.current(self.path)
-        self._is_new = not self.path.exists()
+        self._is_new, self._began = not self.path.exists(), folder.current(self.path) is None
         self._unlock = weakref.finalize(self, os.close, lock(self.path / "lock"))
 
     def close(self) -> None:
@@ -97,6 +97,14 @@ class RdfStore(GraphStore):
             if folder.current(self.path) is None:
                 folder.discard(self.path, self._is_new)
             self._unlock()
+
+    def drop(self) -> bool:
+        """Close the store and remove the graph if it was new; see `GraphStore.drop`."""
+        if self.read_only or not self._began:
+            return False
+        (self.path / "current").unlink(missing_ok=True)
+        self.close()
+        return True
 
     def schema(self) -> Schema | None:
         """Return the schema of the graph, or None while nothing was loaded."""
