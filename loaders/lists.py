@@ -21,6 +21,9 @@ MIXED: Final = pa.struct([("text", pa.string()), ("nested", pa.bool_())])
 LIST: Final = 'a list such as ["a", "b"], or values with a separator and without brackets'
 
 _WRITTEN = r"(?s)^(\[.*\]|\{.*\}|\(\s*['\"].*\))$"
+WRITTEN_TEXTS: Final = r"""(?s)^\s*\[\s*(['"].*['"]\s*)\]\s*$"""
+"""What a list of texts in JSON or in Python's form looks like."""
+
 _NO_COMMA = re.compile(r"""['"]\s+['"]""")
 
 

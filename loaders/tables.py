@@ -30,7 +30,7 @@ from kgrec.data.arrow import as_python
 from kgrec.errors import DataError, Problem, UsageError, listed, near_matches
 from kgrec.schema import EdgeType, Schema
 from kgrec.tables import Ends, Gaps, GraphTables, Origin, TableKey, locate, shown, stacked
-from loaders.lists import LIST, MIXED, as_lists, as_text, is_list, only_parts
+from loaders.lists import LIST, MIXED, WRITTEN_TEXTS, as_lists, as_text, is_list, only_parts
 from loaders.mapping import NodeSource, RelationshipSource, TableMapping, read_mapping
 from loaders.rows import (
     LABEL_COLUMN,
@@ -86,6 +86,7 @@ class _Reader:
             for number, source in enumerate(sources):
                 place = f"relationships.{type_}" + (f".{number}" if len(sources) > 1 else "")
                 self._add_edges(edges, type_, source, place)
+        self._check_from_ends(edges)
         if self.problems:
             raise DataError(self.problems)
         for text in (*self.notices, *self._repeats()):
@@ -282,6 +283,13 @@ class _Reader:
             found = f"true, where unknown ends of {edge_type[0]} and {edge_type[2]} make nodes"
             self._report(f"{place}.skip_unknown", found, "skip_unknown or from_ends, not both")
 
+    def _check_from_ends(self, edges: Iterable[EdgeType]) -> None:
+        ends = {label for src, _, dst in edges for label in (src, dst)}
+        for label, source in self.mapping.nodes.items():
+            if source.from_ends and label in self.schema.nodes and label not in ends and not self.problems:
+                found = f"true, where no relationship of the mapping ends at a {label}"
+                self._report(f"nodes.{label}.from_ends", found, "such a relationship; else leave it out")
+
     def _properties(
         self,
         place: str,
@@ -310,6 +318,8 @@ class _Reader:
                     f"{_rows(int(single.sum()))} of {found.where}: {column} is a list of one text, read as that text"
                 )
             return text
+        if kind == "string":
+            self._notice_written(found, column, cells)
         if kind == "vector":
             return self._vectors(place, as_text(cells), separator)
         if kind == "strings" and (is_list(cells) or cells.type == MIXED or pa.types.is_string(cells.type)):
@@ -334,6 +344,14 @@ class _Reader:
             return cells
         parts = trim(_separated(text, separator) if in_json else text)
         return pc.utf8_split_whitespace(parts) if separator == " " else pc.split_pattern(parts, separator)
+
+    def _notice_written(self, found: Selection, column: str, cells: pa.ChunkedArray) -> None:
+        """Say where texts look like lists: they stay as they are."""
+        if pa.types.is_string(cells.type):
+            n = int(to_mask(pc.match_substring_regex(cells, WRITTEN_TEXTS)).sum())
+            if n:
+                kept = "it is kept as it is" if n == 1 else "they are kept as they are"
+                self.notices.append(f"{_rows(n)} of {found.where}: {column} is a list written as text; {kept}")
 
     def _notice_unused(self, found: Selection, columns: list[str], separator: str) -> None:
         """Say where a separator separates nothing: the file may have another."""

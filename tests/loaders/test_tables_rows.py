@@ -290,6 +290,18 @@ def test_neo4j_label_column_is_taken_by_itself(tmp_path: Path) -> None:
     assert tables.nodes["Film"].column("film_id").to_pylist() == ["f2"]
 
 
+def test_from_ends_without_an_end_is_refused() -> None:
+    message = refused({}, Genre={"from_ends": True})
+    assert "nodes.Genre.from_ends: found true, where no relationship of the mapping ends at a Genre" in message
+
+
+def test_texts_that_look_like_lists_are_said() -> None:
+    films = {"source": frame(film_id=["f1", "f2"], title=["['Alien', 'Aliens']", "[REC]"])}
+    tables, told = load({"SAW": seen(user_id=["u1"], film_id=["f2"])}, Film=films)
+    assert tables.nodes["Film"].column("title").to_pylist() == ["['Alien', 'Aliens']", "[REC]"]
+    assert told[0].startswith("1 row of the table of nodes.Film: title is a list written as text; it is kept as it is")
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Any:
     with open_store(tmp_path / "films.lbug") as store:
