@@ -257,9 +257,20 @@ class _Check:
         return GraphTables(self.schema, nodes, edges, gaps={key: gaps for key, gaps in self.gaps.items() if gaps})
 
     def _settle_ends(self, ends: Ends) -> None:
-        """Make the nodes that ends may make, and leave out the relationships that may be."""
+        """Leave out the relationships that may be, and make the nodes that the ends of the others may make."""
         keys = {label: self._known(label) for label in self.schema.nodes}
-        made = {label: ids for label, always in ends.make.items() if len(ids := self._made(label, always, keys, ends))}
+        free = {label for label, always in ends.make.items() if always or not len(keys[label])}
+        bare = {label for label in ends.make if label not in free and not self.schema.nodes[label].properties}
+        made = {label: self._made(label, keys[label], ends.skip) for label in bare}
+        for label, ids in made.items():
+            keys[label] = pa.chunked_array([*keys[label].chunks, *ids.chunks], pa.string())
+        for edge_type, skip in ends.skip.items():
+            self._leave_out(edge_type, skip, {label: ids for label, ids in keys.items() if label not in free})
+        made |= {label: self._made(label, keys[label], {}) for label in free}
+        self._add_nodes({label: made[label] for label in ends.make if label in made and len(made[label])})
+
+    def _add_nodes(self, made: Mapping[str, pa.ChunkedArray]) -> None:
+        """Add nodes that have only an id."""
         nodes: dict[str, pa.Table] = {}
         gaps = dict(self.tables.gaps)
         for label, ids in made.items():
@@ -267,11 +278,8 @@ class _Check:
             nodes[label] = new
             if given is not None:
                 nodes[label], gaps[label] = stacked([given, new], [self.tables.gaps.get(label, {}), {}])
-            keys[label] = pa.chunked_array([*keys[label].chunks, *ids.chunks], pa.string())
         others = {label: table for label, table in self.tables.nodes.items() if label not in nodes}
         self.tables = replace(self.tables, nodes={**nodes, **others}, gaps=gaps)
-        for edge_type, skip in ends.skip.items():
-            self._leave_out(edge_type, skip, keys)
 
     def _known(self, label: str) -> pa.ChunkedArray:
         """Return the ids that the tables or the graph have."""
@@ -281,27 +289,30 @@ class _Check:
             [*chunks, *([self.there[label]] if self.there and label in self.there else [])], pa.string()
         )
 
-    def _made(self, label: str, always: bool, keys: Mapping[str, pa.ChunkedArray], ends: Ends) -> pa.ChunkedArray:
-        """Return the ids of ends that become nodes of a label."""
-        is_new = len(keys[label]) == 0
-        if not (always or is_new or not self.schema.nodes[label].properties):
-            return NO_KEYS
+    def _made(self, label: str, known: pa.ChunkedArray, skip: Mapping[EdgeType, BoolArray]) -> pa.ChunkedArray:
+        """Return the ids of ends that become nodes of a label: not known yet, and not of rows that `skip` marks."""
         chunks: list[pa.Array] = []
         for edge_type, table in self.tables.edges.items():
-            makes = None if always or is_new or edge_type not in ends.skip else pa.array(~ends.skip[edge_type])
             for name, end in (("src", edge_type[0]), ("dst", edge_type[2])):
                 if end == label:
                     column = as_keys(table.column(name))[0]
-                    chunks += (column if makes is None else column.filter(makes)).chunks
+                    chunks += (column.filter(pa.array(~skip[edge_type])) if edge_type in skip else column).chunks
         ids = pa.chunked_array([pc.unique(pa.chunked_array(chunks, pa.string()))])
-        new = pc.and_(pc.invert(pc.is_in(ids, value_set=keys[label])), pc.not_equal(ids, ""))
-        return ids.filter(new)
+        return ids.filter(pc.and_(pc.invert(pc.is_in(ids, value_set=known)), pc.not_equal(ids, "")))
 
     def _leave_out(self, edge_type: EdgeType, skip: BoolArray, keys: Mapping[str, pa.ChunkedArray]) -> None:
-        """Leave out the rows of relationships that `skip` marks and that have an end without a node; say how many."""
+        """Leave out the rows of relationships that `skip` marks and that have an end without a node; say how many.
+
+        Args:
+            edge_type: of the relationships.
+            skip: mask of the rows [n].
+            keys: label → ids of its nodes, without the labels whose nodes any end makes.
+        """
         table = self.tables.edges[edge_type]
         unknown = np.zeros(table.num_rows, dtype=bool)
         for name, label in (("src", edge_type[0]), ("dst", edge_type[2])):
+            if label not in keys:
+                continue
             ids = as_keys(table.column(name))[0]
             strange = skip & ~to_mask(pc.is_in(ids, value_set=keys[label])) & to_mask(ids.is_valid())
             if strange.any():

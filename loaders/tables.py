@@ -195,7 +195,9 @@ class _Reader:
             return None
         found = every = Selection.of(whole)
         for column, values in source.where.items():
-            if self._has(f"{place}.where", every, column) and self._is_flat(f"{place}.where", every, column):
+            if self._has(f"{place}.where", every, column) and self._is_flat(
+                f"{place}.where", every, column, "a column of single values"
+            ):
                 is_label = column == own == LABEL_COLUMN
                 cells = found.table.column(column)
                 kept = [has_label(cells, str(value)) for value in values] if is_label else [matches(cells, values)]
@@ -358,7 +360,11 @@ class _Reader:
         cells = [found.table.column(column) for column in columns]
         nested = any(pa.types.is_nested(column.type) for column in cells)
         texts = [as_ids(column)[0] for column in cells if not pa.types.is_nested(column.type)]
-        if not nested and not any(pc.any(pc.match_substring(text, separator)).as_py() for text in texts):
+        if (
+            not nested
+            and any(len(text.drop_null()) for text in texts)
+            and not any(pc.any(pc.match_substring(text, separator)).as_py() for text in texts)
+        ):
             names = " or ".join(columns)
             self.notices.append(f"list_separator {separator!r} is in no value of {names} in {found.where}")
 
@@ -381,10 +387,10 @@ class _Reader:
         )
         return False
 
-    def _is_flat(self, place: str, found: Selection, column: str) -> bool:
+    def _is_flat(self, place: str, found: Selection, column: str, expected: str = "a column of ids") -> bool:
         nested = pa.types.is_nested(found.table.column(column).type)
         if nested:
-            self._report(place, f"column {column!r}, which holds lists or objects", "a column of ids")
+            self._report(place, f"column {column!r}, which holds lists or objects", expected)
         return not nested
 
     def _known(self, place: str, what: str, name: str, known: Iterable[str]) -> bool:

@@ -290,6 +290,12 @@ def test_neo4j_label_column_is_taken_by_itself(tmp_path: Path) -> None:
     assert tables.nodes["Film"].column("film_id").to_pylist() == ["f2"]
 
 
+def test_skipped_rows_make_no_nodes() -> None:
+    genres = {"source": frame(film_id=["f1", "f9"], genre=["Comedy", "Drama"]), "skip_unknown": True}
+    tables, _ = load({"HAS_GENRE": genres}, Film={"source": frame(film_id=["f1"])})
+    assert tables.nodes["Genre"].column("genre").to_pylist() == ["Comedy"]
+
+
 def test_from_ends_without_an_end_is_refused() -> None:
     message = refused({}, Genre={"from_ends": True})
     assert "nodes.Genre.from_ends: found true, where no relationship of the mapping ends at a Genre" in message
