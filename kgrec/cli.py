@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 import kgrec
-from kgrec._util.files import check_target, write_whole
+from kgrec._util.files import atomic_path, check_target
 from kgrec._util.notices import notices, to_stderr
 from kgrec._util.streams import tell
 from kgrec.cli_jobs import jobs_app
@@ -113,7 +113,8 @@ def check(
         check_target(write_schema)
     tables = check_source(loader, source, schema=schema)
     if write_schema:
-        write_whole(write_schema, tables.schema.to_yaml())
+        with atomic_path(write_schema) as made:
+            made.write_text(tables.schema.to_yaml(), encoding="utf-8")
     show_facts(f"{source} is in order", tables.counts(), as_json)
 
 

@@ -158,7 +158,10 @@ def work_folder(path: Path) -> Iterator[Path]:
     remove_leftovers(path.parent)
     id_ = uuid.uuid4().hex
     work = path.with_name(f"{_WORK}{id_}")
-    os.mkdir(work, 0o700)
+    try:
+        os.mkdir(work, 0o700)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     held = None
     try:
         held = os.open(work / MARKER, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
