@@ -304,7 +304,7 @@ def test_vectors_of_another_encoder_or_maker_are_not_used(tmp_path: Path) -> Non
 
 def test_checkpoint_with_a_flipped_bit_is_not_resumed(tmp_path: Path) -> None:
     file = tmp_path / "a.safetensors"
-    keep(file, Progress(3), {"weights": {"w": torch.arange(8.0)}}, "schema")
+    keep(file, Progress(3, [(3, 0.5)]), {"best": {"w": torch.arange(8.0)}}, "schema")
     assert find(file) is not None
     content = bytearray(file.read_bytes())
     content[-2] ^= 1
