@@ -7,15 +7,17 @@ was killed between the two is made good by `settle`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from kgrec._util.files import locked, write_whole
 from kgrec.errors import RunError
+from kgrec.run_files import shown, size_of
 
 FILE: Final = "published.jsonl"
 
@@ -44,13 +46,24 @@ def publications(root: str | Path) -> list[Publication]:
         RunError: the file cannot be read.
     """
     path = Path(root) / FILE
+    if not os.path.lexists(path):
+        return []
+    size_of(Path(root), FILE)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        return [Publication(**json.loads(line)) for line in lines]
-    except (OSError, ValueError, TypeError) as error:
+        return [_publication(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise RunError(
             f"{path} cannot be read ({error}); restore it, or remove it: rollback then needs a name"
         ) from error
+
+
+def _publication(values: Mapping[str, Any]) -> Publication:
+    found = Publication(**values)
+    if not all(isinstance(text, str) for text in (found.run or "", found.at, found.how)):
+        raise ValueError(f"found {shown(values)}; expected texts")
+    if found.run is not None and Path(found.run).name != found.run:
+        raise ValueError(f"found the run {found.run!r}; expected a name, not a path")
+    return found
 
 
 def note(root: str | Path, run: str | None, how: How) -> None:

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -178,7 +179,7 @@ def _signals(
             signal = kind(kind.Settings.model_validate(settings[kind.name]))
         name = f"{prefix}-{kind.name}"
         arrays = run.arrays(name)
-        with using(run.folder / "arrays" / f"{name}.safetensors"):
+        with using(run.folder / "arrays" / f"{name}.safetensors"), np.errstate(over="raise", invalid="raise"):
             check_arrays(arrays, signal.layouts(train, vectors))
             found[kind.name] = signal.restore(train, vectors, arrays)
     return found

@@ -30,6 +30,12 @@ LISTS: Final = pa.schema(
 """Columns and types of the lists that a run keeps, also where there is nothing to recommend."""
 
 
+LARGEST_SETTING: Final = 1e6
+"""Size of a setting of a signal at most, counts aside; the search for settings stays far below."""
+LEAST_SCALE: Final = 1e-6
+"""What scores or counts are divided by, at least."""
+
+
 class Facts(dict[str, Any]):
     """The object in run.json; a key that a command needs and that is not there is a `RunError`."""
 
@@ -63,7 +69,8 @@ MaybeNaN = Annotated[float, Strict()]
 Numbers = dict[Text, Number]
 Gain = tuple[Number, Number, Number]
 """A difference and the two ends of its interval."""
-Signals = dict[SignalName, dict[Text, Any]]
+Setting = Annotated[bool, Strict()] | Count | Annotated[Number, Field(ge=-LARGEST_SETTING, le=LARGEST_SETTING)] | None
+Signals = dict[SignalName, dict[Text, Setting]]
 """Signal → its settings."""
 
 
@@ -80,7 +87,7 @@ class _Scale(_Object):
     model_config = ConfigDict(extra="forbid")
 
     mean: Number
-    deviation: Annotated[Number, Field(gt=0)]
+    deviation: Annotated[Number, Field(ge=LEAST_SCALE)]
 
 
 class _Report(_Object):
@@ -94,7 +101,7 @@ class _Report(_Object):
 
 
 class _NewItems(_Object):
-    scale: Annotated[Number, Field(gt=0)]
+    scale: Annotated[Number, Field(ge=LEAST_SCALE)]
     weights: dict[Literal["content", "graph"], list[Annotated[Number, Field(ge=0)]]]
     asked: Annotated[bool, Strict()]
 

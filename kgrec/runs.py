@@ -234,14 +234,16 @@ def unreadable_runs(root: str | Path) -> dict[str, RunError]:
 
 
 def find_run(root: str | Path, name: str | None = None) -> Run:
-    """Return a run by name, or the newest.
+    """Return a run by name, or the newest; what is no name of one below the folder is taken as a path.
 
     Raises:
         RunError: there is none, none of that name, or one that cannot be read may be the newest.
     """
-    if name is not None and os.path.lexists(Path(name) / "run.json"):
-        return read_run(name)
     if name is not None:
+        if Path(name).name == name and (Path(root) / name).is_dir():
+            return read_run(Path(root) / name)
+        if os.path.lexists(Path(name) / "run.json"):
+            return read_run(name)
         if not (Path(root) / name).is_dir():
             known = ", ".join(run.name for run in list_runs(root)) or "none"
             raise RunError(f"no run {name!r} in {root}; there are: {known}")

@@ -25,6 +25,7 @@ from kgrec.blending import even_blend
 from kgrec.config import Config, SignalName
 from kgrec.errors import RunError
 from kgrec.forget import forget
+from kgrec.history import FILE, publications
 from kgrec.jobs import evaluate_run, publish_run
 from kgrec.model import HybridModel
 from kgrec.persist import save_model
@@ -45,7 +46,7 @@ Change = Callable[[Path], None]
 
 def the_run(graph: Path) -> Path:
     """The folder of the one run of a graph."""
-    [folder] = [path for path in graph.with_suffix(".runs").iterdir() if not path.name.startswith(".")]
+    [folder] = [path for path in graph.with_suffix(".runs").iterdir() if path.is_dir() and path.name[0] != "."]
     return folder
 
 
@@ -176,6 +177,7 @@ ATTACKS: dict[str, tuple[str, Change]] = {
     "signal unknown": ("run.json", edit("run.json", lambda info: info["settings"].update(magic={}))),
     "setting unknown": ("run.json", put("settings", "ease", "magic", to=1)),
     "setting infinite": ("run.json", put("settings", "ease", "dropout", to=float("inf"))),
+    "setting huge": ("run.json", put("settings", "ease", "recent", to=1e300)),
     "config unknown": ("run.json", put("config", "trust_remote_code", to=True)),
     "blend of a text": ("run.json", put("blends", "Item", "weights", "z", 0, to="1")),
     "blend NaN": ("run.json", put("blends", "Item", "weights", "z", 0, to=float("nan"))),
@@ -352,6 +354,25 @@ def test_newest_run_unreadable_is_not_passed_over(tampered: Path) -> None:
         find_run(run.parent)
     (run.with_name("20200101-000000-abcd") / "run.json").rename(run / "run.json")
     assert find_run(run.parent).name == run.name
+
+
+def test_run_of_that_name_in_the_working_folder_is_not_taken(tampered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = the_run(tampered)
+    elsewhere = tampered.with_name("elsewhere")
+    shutil.copytree(run, elsewhere / run.name)
+    monkeypatch.chdir(elsewhere)
+    assert find_run(run.parent, run.name).folder == run
+    assert find_run(run.parent, f"./{run.name}").folder.absolute() == elsewhere / run.name
+
+
+@pytest.mark.parametrize(
+    "line", ['{"run": "../../run", "at": "2026", "how": "publish"}', "[]", '{"run": 3}', "[" * 99999]
+)
+def test_published_run_that_is_no_name_is_an_error(tampered: Path, line: str) -> None:
+    (the_run(tampered).parent / FILE).write_text(f"{line}\n")
+    for command in (lambda: publications(the_run(tampered).parent), lambda: publish_run(str(tampered))):
+        with pytest.raises(RunError, match=f"{FILE} cannot be read"):
+            command()
 
 
 def test_signal_says_what_its_arrays_are() -> None:
