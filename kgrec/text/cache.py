@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from kgrec._util.files import atomic_path, remove_leftovers, strange_target
+from kgrec._util.files import check_target, place, remove_leftovers, strange_target, work_folder
 from kgrec.errors import UsageError
 from kgrec.progress import say, track
 from kgrec.signals.layout import Array, check_arrays
@@ -116,8 +116,10 @@ class _Shelf:
         file = self.folder / f"{self._digest(content)}.safetensors"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with atomic_path(file) as made:
-                made.write_bytes(content)
+            check_target(file)
+            with work_folder(file) as work:
+                (work / "part").write_bytes(content)  # a name that is not taken for vectors while half of it is there
+                place(work / "part", file)
         except (OSError, UsageError) as error:
             say(f"Vectors are not kept for the next run: {error}")
             return None
