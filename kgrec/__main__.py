@@ -3,24 +3,43 @@
 import os
 import sys
 
+from kgrec._util import memory
 from kgrec._util.streams import flush_output, open_closed_streams, tell
 
 INTERRUPTED = 130
 
 
 def main() -> None:
-    """Run the command; an interruption is one line on stderr, never a traceback."""
+    """Run the command; an interruption, or too little memory, is one line on stderr, never a traceback."""
     # Threads that wait for one another sleep: two jobs whose threads spin on the same cores hardly get on.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     open_closed_streams()
+    limit = memory.limit()
+    if limit is not None and limit < memory.LEAST:
+        sys.exit(_out_of_memory())
+    sys.exit(_run() if limit is None else memory.watched(lambda: sys.exit(_run())))
+
+
+def _run() -> int | str | None:
+    """Run the command, and return what to exit with."""
     try:
         from kgrec.cli import main as run
 
         run()
     except KeyboardInterrupt:
-        sys.exit(_interrupted())
+        return _interrupted()
     except SystemExit as end:
-        sys.exit(_interrupted() if end.code == INTERRUPTED else end.code or flush_output())
+        return _interrupted() if end.code == INTERRUPTED else end.code or flush_output()
+    except Exception as error:
+        if not memory.ran_out(error):
+            raise
+        return _out_of_memory()
+    return 0
+
+
+def _out_of_memory() -> int:
+    tell(f"error: {memory.advice()}")
+    return 1
 
 
 def _interrupted() -> int:

@@ -14,6 +14,7 @@ import typer
 
 import kgrec
 from kgrec._util.files import atomic_path, check_target
+from kgrec._util.memory import ran_out
 from kgrec._util.notices import notices, to_stderr
 from kgrec._util.streams import tell
 from kgrec.cli_jobs import jobs_app
@@ -505,12 +506,14 @@ def main() -> None:
     asked: dict[str, bool] = {}
     try:
         app(obj=asked)
-    except KgrecError as error:
+    except (KgrecError, OSError) as error:
+        if ran_out(error):
+            raise  # to where what other libraries say of it comes too
+        if isinstance(error, OSError):
+            tell(f"error: {error.filename or 'the system'}: {(error.strerror or str(error)).lower()}")
+            sys.exit(1)
         tell(f"error: {error}{_near(error) if asked.get('near_users') else ''}")
         sys.exit(exit_code(error))
-    except OSError as error:
-        tell(f"error: {error.filename or 'the system'}: {(error.strerror or str(error)).lower()}")
-        sys.exit(1)
 
 
 def _near(error: KgrecError) -> str:

@@ -109,6 +109,7 @@ class Ladybug:
             read_only=not request["write"],
             buffer_pool_size=request["buffer_pool"],
             max_num_threads=os.cpu_count() or 1,
+            max_db_size=request["largest_file"],
         )
         return opened
 

@@ -40,7 +40,7 @@ from kgrec.store.ladybug_ddl import (
     table_names,
     vector_table,
 )
-from kgrec.store.ladybug_engine import ask, execute, open_file, quote, transaction
+from kgrec.store.ladybug_engine import as_arrow, ask, execute, open_file, quote, transaction
 from kgrec.store.ladybug_rebuild import copy_without
 from kgrec.store.ladybug_rows import copy, read_edges, read_nodes, upsert
 from kgrec.store.results import to_frame
@@ -334,7 +334,7 @@ class LadybugStore(GraphStore):
 
         def run(connection: ladybug.Connection) -> pa.Table:
             with execute(connection, query, parameters) as result:
-                return result.get_as_arrow(-1)  # chunks would have room for millions of vectors, which is no memory
+                return as_arrow(result)
 
         return to_frame(self._read(run))
 
@@ -395,4 +395,4 @@ def _by_label(
 
 def _keys(connection: ladybug.Connection, label: str, key: str) -> pa.Array:
     with execute(connection, f"MATCH (x:{quote(label)}) RETURN x.{quote(key)}") as result:
-        return result.get_as_arrow().column(0).combine_chunks()
+        return as_arrow(result).column(0).combine_chunks()

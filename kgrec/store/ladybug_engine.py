@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from kgrec._util.memory import room
 from kgrec._util.query_process import Refused, TooManyRows, run
 from kgrec.errors import StoreError
 from kgrec.store.cypher_errors import offset_of, refused, too_long, too_many
@@ -24,6 +25,11 @@ BUFFER_POOL: Final = 2 << 30
 """Bytes; enough to load and read 1M behaviours, where the engine alone would take most of the memory."""
 
 _NO_VALUE: Final = "a parameter holds what the engine cannot take: a whole number beyond 64 bits, or half a character"
+LARGEST, LEAST_FILE = 1 << 43, 1 << 26
+"""Bytes that the engine keeps addresses for by itself, and at least; powers of two."""
+
+CHUNK: Final = 100_000
+"""Rows of a chunk of a table at most."""
 
 LOGS: Final = (".wal", ".wal.checkpoint", ".shadow")
 """Endings of the files the engine keeps beside a graph while it is written in place, and replays on opening."""
@@ -42,7 +48,15 @@ def literal(text: str) -> str:
 
 def buffer_pool() -> int:
     """Return the bytes that the engine may keep of a graph in memory."""
-    return min(BUFFER_POOL, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4)
+    left = room()
+    most = BUFFER_POOL if left is None else min(BUFFER_POOL, left // 4)
+    return min(most, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4)
+
+
+def largest_file() -> int:
+    """Return the bytes that the engine keeps addresses for: its own 8 TB, or what a limit on memory leaves."""
+    left = room()
+    return LARGEST if left is None else 1 << max(LEAST_FILE.bit_length() - 1, (left // 4).bit_length() - 1)
 
 
 def open_file(path: Path, read_only: bool) -> ladybug.Database:
@@ -67,6 +81,7 @@ def open_file(path: Path, read_only: bool) -> ladybug.Database:
             read_only=read_only,
             buffer_pool_size=buffer_pool(),
             max_num_threads=os.cpu_count() or 1,
+            max_db_size=largest_file(),
         )
     except RuntimeError as error:
         raise StoreError(f"cannot open the graph {path}: {error}") from error
@@ -111,6 +126,11 @@ def execute(
         raise _refused(query, str(error)) from error
 
 
+def as_arrow(result: ladybug.QueryResult) -> pa.Table:
+    """Return a result as a table, in chunks of its own size: the engine takes the memory of a whole chunk at once."""
+    return result.get_as_arrow(max(1, min(result.get_num_tuples(), CHUNK)))
+
+
 def ask(path: Path, statement: Statement, version: tuple[int, ...] = ()) -> pa.Table:
     """Run a user's statement in a process of its own: one statement only, and every parameter it names must be given.
 
@@ -129,6 +149,7 @@ def ask(path: Path, statement: Statement, version: tuple[int, ...] = ()) -> pa.T
         "path": str(path),
         "version": [str(path), *version],
         "buffer_pool": buffer_pool(),
+        "largest_file": largest_file(),
         "text": checked,
         "plan": "" if statement.unsafe else explained(checked),
         "functions": sorted(PROCEDURES["ladybug"]),

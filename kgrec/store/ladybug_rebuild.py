@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from kgrec.store.ladybug_ddl import SCHEMA_TABLE, declare, stored_schema, table_names, vector_table
-from kgrec.store.ladybug_engine import execute, fetch, quote
+from kgrec.store.ladybug_engine import as_arrow, execute, fetch, quote
 from kgrec.store.ladybug_rows import copy
 
 if TYPE_CHECKING:
@@ -78,4 +78,4 @@ def _copy_relationships(source: ladybug.Connection, target: ladybug.Connection, 
 def _rows(source: ladybug.Connection, match: str, values: list[str], names: list[str]) -> pa.Table:
     returned = ", ".join(f"{value} AS c{i}" for i, value in enumerate(values))
     with execute(source, f"{match} RETURN {returned}") as result:
-        return result.get_as_arrow(100_000).rename_columns(names)
+        return as_arrow(result).rename_columns(names)

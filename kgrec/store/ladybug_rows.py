@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from kgrec.columns import ARROW_TYPES
 from kgrec.schema import EdgeType, Schema
-from kgrec.store.ladybug_engine import execute, quote
+from kgrec.store.ladybug_engine import as_arrow, execute, quote
 from kgrec.store.merge import changes
 from kgrec.tables import GraphTables
 
@@ -100,5 +100,5 @@ def _properties(properties: Mapping[str, str]) -> dict[str, tuple[str, pa.DataTy
 def _table(connection: ladybug.Connection, match: str, columns: Mapping[str, tuple[str, pa.DataType]]) -> pa.Table:
     returned = ", ".join(f"{value} AS c{i}" for i, value in enumerate(columns))
     with execute(connection, f"{match} RETURN {returned}") as result:
-        table = result.get_as_arrow()
+        table = as_arrow(result)
     return table.rename_columns([name for name, _ in columns.values()]).cast(pa.schema(list(columns.values())))

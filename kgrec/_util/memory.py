@@ -1,0 +1,111 @@
+"""Little memory: how much address space this process has left, and whether an error says that memory ran out."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+from kgrec._util.streams import tell
+
+LEAST: Final = 768 << 20
+"""Bytes of address space below which not even the libraries fit."""
+
+_SIGNS: Final = re.compile(
+    r"cannot allocate memory|failed to map segment|bad_alloc|bad allocation|malloc of size|realloc of size"
+    r"|can't allocate memory|not enough memory|out of memory|unable to allocate|can't start new thread"
+    r"|buffer manager exception: (mmap|unable|failed)|cannot create thread|resource temporarily unavailable",
+    re.IGNORECASE,
+)
+_ABORTED: Final = (-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS, 127)
+"""How a process ends where a library cannot go on without memory; 127 is the C library's."""
+
+_PR_SET_PDEATHSIG: Final = 1
+_KINDS: Final = (RuntimeError, ImportError, OSError, SystemError)
+
+
+def limit() -> int | None:
+    """Return the bytes of address space that `ulimit -v` allows this process; None where nothing limits it."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    most, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return None if most == resource.RLIM_INFINITY else most
+
+
+def room() -> int | None:
+    """Return the bytes of address space that this process has left; None where nothing limits it."""
+    most = limit()
+    if most is None:
+        return None
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            taken = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        taken = 0
+    return max(0, most - taken)
+
+
+def ran_out(error: BaseException | None) -> bool:
+    """Say whether an error, or one that it came of, is that memory ran out, whichever library it is of."""
+    seen = 0
+    while error is not None and seen < 20:
+        if _says_so(error):
+            return True
+        error, seen = error.__cause__ or error.__context__, seen + 1
+    return False
+
+
+def _says_so(error: BaseException) -> bool:
+    if isinstance(error, MemoryError):
+        return True
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno == errno.ENOMEM
+    is_foreign = isinstance(error, _KINDS) or type(error).__module__.startswith("pyarrow")
+    return is_foreign and bool(_SIGNS.search(str(error)))
+
+
+def watched(work: Callable[[], object]) -> int:
+    """Do some work in a child, and return its exit code; where a library ended it for want of memory, say so.
+
+    Libraries abort, or crash, where they cannot take memory, and write lines of their own to stderr, which go nowhere.
+    """
+    parent, child = os.getpid(), os.fork()
+    if not child:
+        _dies_with(parent)
+        sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        work()
+        return 0
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to both
+    signal.signal(signal.SIGTERM, lambda number, _: os.kill(child, number))
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code in _ABORTED:
+        tell(f"error: {advice()}")
+        return 1
+    return code if code >= 0 else 128 - code
+
+
+def _dies_with(parent: int) -> None:
+    import ctypes  # takes milliseconds, which a process without a limit need not spend
+
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
+
+
+def advice() -> str:
+    """Return what to say where memory ran out."""
+    most = limit()
+    found = "" if most is None else f" (ulimit -v allows this process {most >> 20:,} MB)"
+    return (
+        f"memory ran out{found}; what was there is as it was. Allow more, close other programs, or take less at once: "
+        "fewer signals (--set signals=popularity,ease), a smaller source"
+    )

@@ -1,0 +1,105 @@
+"""Where memory runs out the command says so in one line and ends with 1, whatever library it was that ran out."""
+
+from __future__ import annotations
+
+import errno
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from kgrec import cli
+from kgrec._util import memory
+from kgrec.errors import DataError, MissingExtra, Problem, StoreError, StoreLocked
+from kgrec.store import ladybug_engine
+
+
+def caused(error: Exception, by: BaseException) -> Exception:
+    """An error that came of another."""
+    error.__cause__ = by
+    return error
+
+
+RAN_OUT: dict[str, Exception] = {
+    "Python": MemoryError(),
+    "Arrow": pa.lib.ArrowMemoryError("malloc of size 64 failed"),
+    "the system": OSError(errno.ENOMEM, "Cannot allocate memory", "shop.lbug"),
+    "a library that cannot be loaded": ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+    "torch": RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."),
+    "a thread": RuntimeError("can't start new thread"),
+    "C++": RuntimeError("std::bad_alloc"),
+    "ladybug": caused(StoreError("cannot open"), RuntimeError("Buffer manager exception: Mmap for size 8 failed.")),
+    "what looks like a missing package": caused(MissingExtra("Neo4j needs a package"), MemoryError()),
+}
+OTHERS: dict[str, Exception] = {
+    "a lock": caused(StoreLocked("busy"), BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")),
+    "data that speak of it": DataError([Problem("a.csv", "'out of memory'", "a number")]),
+    "a graph's own": StoreError("std::bad_alloc is no label"),
+}
+
+
+@pytest.mark.parametrize("error", RAN_OUT.values(), ids=RAN_OUT.keys())
+def test_a_command_without_memory_says_so_in_one_line(
+    error: Exception, kgrec: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def app(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "app", app)
+    told = kgrec("train", "shop.lbug")
+    assert (told.code, told.err.count("\n"), told.out) == (1, 1, "")
+    assert told.err.startswith("error: memory ran out")
+
+
+@pytest.mark.parametrize("error", OTHERS.values(), ids=OTHERS.keys())
+def test_another_error_is_not_taken_for_it(error: Exception, kgrec: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def app(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "app", app)
+    assert "memory ran out" not in kgrec("train", "shop.lbug").err
+
+
+@pytest.mark.parametrize("how", ["os.abort()", "os._exit(127)", "os.kill(os.getpid(), 11)", "os.write(2, b'noise\\n')"])
+def test_a_library_that_aborts_leaves_one_line(how: str) -> None:
+    code = f"import os, sys; from kgrec._util.memory import watched; sys.exit(watched(lambda: ({how}, sys.exit(7))))"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    if "write" in how:
+        assert (told.returncode, told.stderr) == (7, "")
+    else:
+        assert (told.returncode, told.stderr.count("\n")) == (1, 1)
+        assert told.stderr.startswith("error: memory ran out")
+
+
+@pytest.mark.parametrize("megabytes", [64, 600, 900])
+def test_a_command_under_ulimit_v_ends_with_one_line(megabytes: int, cinema: Path) -> None:
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (megabytes << 20, megabytes << 20))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+    command = [sys.executable, "-m", "kgrec", "train", str(cinema), "--set", "signals=popularity"]
+    told = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=limited, timeout=120)
+    assert (told.returncode, told.stderr.count("\n"), told.stdout) == (1, 1, "")
+    assert f"(ulimit -v allows this process {megabytes} MB)" in told.stderr
+
+
+def test_the_engine_takes_a_part_of_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ladybug_engine.largest_file() == ladybug_engine.LARGEST
+    monkeypatch.setattr(ladybug_engine, "room", lambda: 3 << 30)
+    assert ladybug_engine.largest_file() == 1 << 29
+    assert ladybug_engine.buffer_pool() <= 3 << 28
+    monkeypatch.setattr(ladybug_engine, "room", lambda: 0)
+    assert ladybug_engine.largest_file() == ladybug_engine.LEAST_FILE
+
+
+def test_room_is_what_a_limit_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "limit", lambda: 1 << 50)
+    left = memory.room()
+    assert left is not None
+    assert 0 < left < 1 << 50
+    monkeypatch.setattr(memory, "limit", lambda: None)
+    assert memory.room() is None
