@@ -24,7 +24,7 @@ from kgrec.forget import forget, matches
 from kgrec.jobs import publish_run, train_run
 from kgrec.loading import load
 from kgrec.refresh import refresh
-from kgrec.runs import find_run, list_runs
+from kgrec.runs import find_run, list_runs, root_of
 from kgrec.store import open_store
 from kgrec.traces import Search
 
@@ -333,3 +333,19 @@ def test_an_id_is_found_however_it_is_written(tmp_path: Path) -> None:
     search = Search.of(id_, [])
     search.in_files([tmp_path])
     assert len(search.found) == len(rows) + 3
+
+
+@pytest.mark.neo4j
+def test_a_train_on_a_server_that_began_before_keeps_no_run(
+    neo4j_uri: str, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_store(neo4j_uri) as store:
+        load("atomic", "data", into=store)
+    told, receipt = jobs.summary_of, dict[str, Any]()
+    monkeypatch.setattr(
+        jobs, "summary_of", lambda *args: (receipt.update(forget(neo4j_uri, "user", USER)), told(*args))[1]
+    )
+    with pytest.raises(StoreError, match="no longer has 1 of the users and items"):
+        train_run(neo4j_uri, Config(signals=("popularity",)), split="none", k=3)
+    assert list_runs(root_of(neo4j_uri)) == []
+    assert set(receipts.ON_A_SERVER) < set(receipt["not_searched"])
