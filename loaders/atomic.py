@@ -14,9 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kgrec._util.notices import notice
 from kgrec.columns import to_mask, trim_parts
 from kgrec.schema import EdgeType, Schema
-from kgrec.tables import Gaps, GraphTables, Origin, TableKey, stacked
+from kgrec.tables import Gaps, GraphTables, Origin, TableKey, shown, stacked
 from loaders.atomic_files import SPLIT, AtomicFiles, AtomicTable, read_folder
 from loaders.atomic_kg import check_relations, entity_table, item_ids, relation_edges, relationships
 from loaders.atomic_schema import Meaning, base_schema, meaning, words_of
@@ -96,7 +97,13 @@ def _users(files: AtomicFiles, found: Meaning, schema: Schema) -> tuple[pa.Table
 
 
 def _items(files: AtomicFiles, found: Meaning, schema: Schema) -> tuple[pa.Table, Gaps]:
-    return _nodes(files.item, "item_id", item_ids(files), found.item, schema)
+    table, gaps = _nodes(files.item, "item_id", item_ids(files), found.item, schema)
+    n = files.item.table.num_rows if files.item else table.num_rows
+    if files.item and table.num_rows > n:
+        more, first = table.num_rows - n, shown(table.column(0)[n].as_py())
+        kinds = "item is" if more == 1 else "items are"
+        notice(f"{more:,} {kinds} not in {files.item.path}, such as {first}: of those nothing but the id is taken")
+    return table, gaps
 
 
 def _nodes(

@@ -9,7 +9,7 @@ from conftest import CINEMA
 
 from kgrec import intake
 from kgrec.errors import DataError
-from kgrec.intake import take_in
+from kgrec.intake import note_sizes, sizes_of, take_in
 from kgrec.loading import find_loader
 from kgrec.schema import Schema
 from kgrec.store import open_store
@@ -23,6 +23,9 @@ SCHEMA = Schema.from_dict(
         "roles": {"users": "User", "items": ["Book", "Film"], "behaviours": {"LIKED": {}}},
     }
 )
+
+TIMED = {"LIKED": {"from": "User", "to": ["Book", "Film"], "properties": {"at": "float"}}}
+TIMED_ROLES = {"users": "User", "items": ["Book", "Film"], "behaviours": {"LIKED": {"time": "at"}}}
 
 
 def media(books: list[str], films: list[str]) -> GraphTables:
@@ -68,3 +71,30 @@ def test_a_file_that_is_still_being_written_is_refused(cinema_source: Path, monk
     monkeypatch.setattr(intake, "find_loader", lambda name: Slow())
     with pytest.raises(DataError, match=r"cinema\.inter: found a file that was written to while it was read"):
         take_in(None, "atomic", cinema_source)
+
+
+def test_all_kinds_of_fault_of_a_night_come_at_once(tmp_path: Path) -> None:
+    """A time to come, an end that is nowhere, an id of another label, a cut-off source: one message."""
+    schema = Schema.from_dict({**SCHEMA.to_dict(), "relationships": TIMED, "roles": TIMED_ROLES})
+    at = pa.array([1_700_000_000.0, 1_924_992_000.0, 1_700_000_001.0])
+    seen = pa.table({"src": ["u", "u", "u"], "dst": ["a", "a", "nowhere"], "at": at})
+    nodes = {"User": pa.table({"user_id": ["u"]}), "Book": pa.table({"book_id": ["a", "b"]})}
+    with open_store(tmp_path / "media.lbug") as store:
+        store.write(GraphTables(schema, nodes, {("User", "LIKED", "Book"): seen.slice(0, 1)}))
+        night = GraphTables(schema, {"Film": pa.table({"film_id": ["a"]})}, {("User", "LIKED", "Book"): seen})
+        with pytest.raises(DataError) as caught:
+            take_in(store, "atomic", night, before={"LIKED": 30, "Book": 40})
+    told = str(caught.value)
+    assert "4 problems" in told
+    assert "found 3 rows of LIKED, 30 when it was last taken in" in told
+    assert "found a time in the future, 2031-01-01 00:00; expected a time up to now; see the clock" in told
+    assert "found 'nowhere'; expected the key of a Book" in told
+    assert "found 'a' as Film, in the graph a Book; expected the same label, or another id" in told
+
+
+def test_sizes_are_kept_by_graph_and_label(tmp_path: Path) -> None:
+    note_sizes(tmp_path, "shop.lbug", {"User": 5, "LIKED": 9})
+    note_sizes(tmp_path, str(tmp_path / "shop.lbug"), {"LIKED": 7})
+    note_sizes(tmp_path, "neo4j://host/films", {"LIKED": 1})
+    assert sizes_of(tmp_path, "elsewhere/shop.lbug") == {"User": 5, "LIKED": 7}
+    assert sizes_of(tmp_path, "neo4j://host/films") == {"LIKED": 1}

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 import kgrec
+from kgrec._util.notices import DataNotice
 from kgrec.refresh import refresh
 from kgrec.schema import Schema
 from kgrec.store import open_store
@@ -127,6 +128,7 @@ def atomic(folder: Path, **files: str) -> Path:
     return folder
 
 
+@pytest.mark.filterwarnings("ignore:1 item is not in:UserWarning")
 @pytest.mark.parametrize("item", [None, "item_id:token\ttitle:token_seq\ni3\tMug\n"])
 def test_atomic_files_leave_what_they_do_not_give(tmp_path: Path, item: str | None) -> None:
     first = atomic(tmp_path / "first", a_inter=ATOMIC["a.inter"], a_item=ATOMIC["a.item"])
@@ -137,6 +139,14 @@ def test_atomic_files_leave_what_they_do_not_give(tmp_path: Path, item: str | No
         kgrec.load("atomic", second, into=graph)
         titles = {row["item_id"]: row["title"] for row in rows(graph, "Item")}
     assert titles == {"i1": "Ladle", "i2": "Whisk"} | ({"i3": "Mug"} if item else {})
+
+
+def test_items_that_have_no_row_are_told(tmp_path: Path) -> None:
+    source = atomic(tmp_path / "first", a_inter=ATOMIC["a.inter"], a_item=ATOMIC["a.item"].replace("i2", "i3"))
+    with pytest.warns(
+        DataNotice, match=r"1 item is not in .*a\.item, such as 'i2': of those nothing but the id is taken"
+    ):
+        kgrec.load("atomic", source)
 
 
 def test_rdf_that_is_silent_leaves_what_is_there(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from kgrec.snapshot import GraphSnapshot
 from kgrec.tables import GraphTables, check
 from loaders.atomic import AtomicLoader, derive_schema
 
+pytestmark = pytest.mark.filterwarnings("ignore:1 item is not in:UserWarning")
+
 INTER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\tdomain:token\n"
 TRIPLES = "head_id:token\trelation_id:token\ttail_id:token\n"
 FILES = {
