@@ -202,9 +202,7 @@ def test_a_user_without_a_train_row_gets_what_is_popular(kgrec, source, tmp_path
 def test_an_unknown_user(kgrec, trained_cinema):
     failed = kgrec("recommend", trained_cinema, "u1", "u1x")
     assert (failed.code, failed.out) == (2, "")
-    assert re.fullmatch(
-        r"error: unknown user: 'u1x'; near matches: u1, u\d+, u\d+\. .*on_unknown='popular'.*\n", failed.err
-    )
+    assert re.fullmatch(r"error: unknown user: 'u1x'\. .*on_unknown='popular'.*\n", failed.err)
     popular = kgrec("recommend", trained_cinema, "u1x", "--on-unknown", "popular", "--k", 2)
     assert popular.code == 0
     assert popular.out.count("u1x") == 2
@@ -228,7 +226,7 @@ def test_k_below_one(kgrec, trained_cinema, command, k):
     failed = kgrec(*[trained_cinema if word == "GRAPH" else word for word in command], "--k", k)
     assert (failed.code, failed.out) == (2, "")
     assert re.search(rf"k=\[?{k}\]?; expected at least 1", failed.err)
-    assert len(list(trained_cinema.with_suffix(".runs").iterdir())) == 1
+    assert len(visible(trained_cinema.with_suffix(".runs"))) == 1
 
 
 def test_k_above_the_number_of_items_gives_a_short_list(kgrec, trained_cinema):
@@ -248,8 +246,13 @@ def test_a_store_locked_by_another_writer(kgrec, cinema):
         assert kgrec("cypher", cinema, "MATCH (n:Item) RETURN count(*)").code == 0
 
 
+def visible(folder: Path) -> list[Path]:
+    """What a folder holds beside locks and leases, whose names begin with a dot."""
+    return [path for path in folder.iterdir() if not path.name.startswith(".")]
+
+
 def test_a_run_of_a_newer_version(kgrec, cinema):
-    (folder,) = cinema.with_suffix(".runs").iterdir()
+    (folder,) = visible(cinema.with_suffix(".runs"))
     info = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps({**info, "format": 99}))
     failed = kgrec("recommend", cinema, "u1", "--run", folder.name)
@@ -286,14 +289,14 @@ def test_a_disk_that_fills_while_loading(tmp_path, room):
 def test_a_disk_that_fills_while_a_run_is_written(cinema, tmp_path):
     message = with_little_room(170_000, "train", cinema, "--set", FAST, "--runs", tmp_path / "runs")
     assert re.match(rf"error: {tmp_path}/runs/\S+ cannot be written: .*File too large", message)
-    assert list((tmp_path / "runs").iterdir()) == []
+    assert visible(tmp_path / "runs") == []
 
 
 def test_a_disk_that_fills_while_publishing(cinema):
     before = cinema.read_bytes()
     assert with_little_room(100_000, "publish", cinema).startswith(f"error: cannot write {cinema}: ")
     assert cinema.read_bytes() == before
-    assert sorted(path.name for path in cinema.parent.iterdir()) == ["cinema.lbug", "cinema.runs"]
+    assert sorted(path.name for path in visible(cinema.parent)) == ["cinema.lbug", "cinema.runs"]
 
 
 INTERRUPTED = """
@@ -340,14 +343,14 @@ def test_ctrl_c_while_loading(tmp_path, stage):
 @pytest.mark.parametrize("stage", ["kgrec.training._choose_all", "kgrec.runs.save_file"])
 def test_ctrl_c_while_training(cinema, tmp_path, stage):
     interrupt(stage, "train", cinema, "--set", FAST, "--runs", tmp_path / "runs")
-    assert list((tmp_path / "runs").iterdir()) == []
+    assert visible(tmp_path / "runs") == []
 
 
 def test_ctrl_c_while_publishing(cinema):
     before = cinema.read_bytes()
     interrupt("kgrec.store.ladybug.copy", "publish", cinema)
     assert cinema.read_bytes() == before
-    assert sorted(path.name for path in cinema.parent.iterdir()) == ["cinema.lbug", "cinema.runs"]
+    assert sorted(path.name for path in visible(cinema.parent)) == ["cinema.lbug", "cinema.runs"]
 
 
 def test_ctrl_c_during_a_benchmark(tmp_path):

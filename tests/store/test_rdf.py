@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from kgrec._util.files import MARKER
 from kgrec.errors import StoreError, StoreLocked
 from kgrec.rdf import folder
 from kgrec.schema import Schema
@@ -124,12 +125,15 @@ def test_a_failed_write_leaves_nothing(store: RdfStore, monkeypatch: pytest.Monk
 
 
 def test_what_a_killed_writer_left_is_removed(store: RdfStore) -> None:
-    left = store.path / "graph-99"
-    left.mkdir()
-    (left / "half").write_text("x")
+    left, foreign = store.path / "graph-99", store.path / "graph-98"
+    for folder in (left, foreign):
+        folder.mkdir()
+        (folder / "half").write_text("x")
+    (left / MARKER).write_text('{"version": "graph-99"}')
     assert store.snapshot().digest == digest(contract_tables())
     store.write(contract_tables())
     assert not left.exists()
+    assert (foreign / "half").read_text() == "x"
 
 
 def test_an_iri_of_two_labels_is_refused(store: RdfStore) -> None:
