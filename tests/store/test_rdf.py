@@ -126,9 +126,9 @@ def test_a_failed_write_leaves_nothing(store: RdfStore, monkeypatch: pytest.Monk
 
 def test_what_a_killed_writer_left_is_removed(store: RdfStore) -> None:
     left, foreign = store.path / "graph-99", store.path / "graph-98"
-    for folder in (left, foreign):
-        folder.mkdir()
-        (folder / "half").write_text("x")
+    for version in (left, foreign):
+        version.mkdir()
+        (version / "half").write_text("x")
     (left / MARKER).write_text('{"version": "graph-99"}')
     assert store.snapshot().digest == digest(contract_tables())
     store.write(contract_tables())
