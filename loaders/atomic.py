@@ -102,7 +102,10 @@ def _items(files: AtomicFiles, found: Meaning, schema: Schema) -> tuple[pa.Table
     if files.item and table.num_rows > n:
         more, first = table.num_rows - n, shown(table.column(0)[n].as_py())
         kinds = "item is" if more == 1 else "items are"
-        notice(f"{more:,} {kinds} not in {files.item.path}, such as {first}: of those nothing but the id is taken")
+        notice(
+            f"{more:,} {kinds} not in {files.item.path}, such as {first}; a graph that has them keeps what it knows, "
+            "else they have nothing but an id"
+        )
     return table, gaps
 
 

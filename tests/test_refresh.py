@@ -23,7 +23,7 @@ from kgrec.store import open_store
 from kgrec.store.lease import lease_file, leased
 
 CONFIG = Config.read(overrides=[FAST])
-pytestmark = pytest.mark.filterwarnings("ignore:1 item is not in:UserWarning")
+pytestmark = pytest.mark.filterwarnings(r"ignore:\d+ items? (is|are) not in:UserWarning")
 
 
 @pytest.fixture(scope="session")
@@ -246,6 +246,7 @@ def test_a_full_disk_leaves_what_serves_and_the_next_refresh_goes_on(
     place: Path, room: int, loaded: bool, full: str
 ) -> None:
     append(place, "cinema.inter", "u1\tf99\t5\t1700000000")
+    append(place, "cinema.item", "f99\tThe Last Galaxy\t2024\t")
     if loaded:
         with open_store(place / "shop.lbug") as store:
             load("atomic", place / "source", into=store)
@@ -273,6 +274,7 @@ def test_a_folder_for_figures_that_is_not_there_is_known_before_the_work(kgrec, 
 def test_the_command(place: Path, kgrec) -> None:
     graph, source, metrics = place / "shop.lbug", place / "source", place / "kgrec.prom"
     append(place, "cinema.inter", "u1\tf99\t5\t1700000000")
+    append(place, "cinema.item", "f99\tThe Last Galaxy\t2024\t")
     done = kgrec("refresh", graph, "--source", source, "--log", "json", "--metrics", metrics)
     assert done.code == 0
     assert done.out.count("\n") == 1
