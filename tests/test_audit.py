@@ -22,7 +22,7 @@ from kgrec.testing.graphs import two_communities
 @pytest.fixture(autouse=True)
 def _words(monkeypatch):
     """Texts become vectors by their words, without a text model."""
-    monkeypatch.setattr(recommender, "encoder_of", lambda *_: WordEncoder())
+    monkeypatch.setattr(recommender, "encoder_of", lambda *_, **__: WordEncoder())
 
 
 def test_nothing_is_found_in_a_clean_run(tmp_path):

@@ -59,7 +59,7 @@ def workspace(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         patch.setenv("KGREC_CACHE", "cache")
-        patch.setattr(recommender, "encoder_of", lambda *_: WordEncoder())
+        patch.setattr(recommender, "encoder_of", lambda *_, **__: WordEncoder())
         for graph in GRAPHS:
             with open_store(graph) as store:
                 store.write(with_canaries())
@@ -75,7 +75,7 @@ def graph(request, tmp_path, monkeypatch, workspace):
     shutil.copytree(workspace, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KGREC_CACHE", "cache")
-    monkeypatch.setattr(recommender, "encoder_of", lambda *_: WordEncoder())
+    monkeypatch.setattr(recommender, "encoder_of", lambda *_, **__: WordEncoder())
     other = GRAPHS[1 - GRAPHS.index(request.param)]
     shutil.rmtree(root_of(other))
     path = Path(other.removeprefix("oxigraph:"))
