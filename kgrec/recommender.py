@@ -35,6 +35,7 @@ from kgrec.text import (
     text_vectors,
     token_counter,
 )
+from kgrec.text.model_folder import Use
 from kgrec.training import FitOn, Stopwatch, Trained, parts_of, refit_model, train
 
 Ids = Iterable[object]
@@ -297,13 +298,19 @@ class Recommender:
 
     @cached_property
     def _encoder(self) -> TextEncoder:
-        return self._tuned_encoder(self._given or encoder_of(self.config.encoder, fetch=self._fetch))
+        return self._tuned_encoder(self._given or self._named("text"))
 
     @cached_property
     def _query_encoder(self) -> TextEncoder:
         if self._given:
             return self._encoder
-        return self._tuned_encoder(encoder_of(self.config.encoder, "query", fetch=self._fetch))
+        return self._tuned_encoder(self._named("query"))
+
+    def _named(self, use: Use) -> TextEncoder:
+        """Return the encoder that the settings name."""
+        if self._fetch or self.config.encoder is None:
+            return encoder_of(self.config.encoder, use)
+        return encoder_of(self.config.encoder, use, fetch=False)
 
     def _tuned_encoder(self, encoder: TextEncoder) -> TextEncoder:
         return _tunable(encoder).with_tuning(self._tuned) if self._tuned else encoder

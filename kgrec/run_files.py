@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 from safetensors.numpy import load_file
 
-from kgrec.errors import RunError
+from kgrec.errors import KgrecError, RunError
 
 MAX_JSON: Final = 64 << 20
 """Bytes of a JSON file at most."""
@@ -60,6 +60,8 @@ def using(path: Path) -> Iterator[None]:
         yield
     except ValidationError as error:
         raise damaged(path, faults(error)) from None
+    except KgrecError:  # says already what is wrong
+        raise
     except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError) as error:
         message = str(error).splitlines()[0] if str(error) else ""
         known = isinstance(error, ValueError | TypeError) and message
