@@ -70,7 +70,7 @@ class _Child:
     def __init__(self, folder: str) -> None:
         """Start it in a folder; it is ready when its first message comes."""
         root = str(Path(__file__).resolve().parents[2])
-        here = os.path.realpath(os.getcwd()) if os.path.isdir(os.curdir) else ""
+        here = os.path.realpath(_working_folder())
         path = [p for p in sys.path if os.path.isabs(p) and os.path.realpath(p) != here and p != root]
         given = json.dumps({"path": [*path, root], "parent": os.getpid()})
         self._process = subprocess.Popen(
@@ -222,9 +222,18 @@ os.register_at_fork(after_in_child=_forget)
 atexit.register(lambda: _children.end())
 
 
+def _working_folder() -> str:
+    """Return the working folder, or the root where it was removed."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return os.sep
+
+
 def warm_up() -> None:
-    """Start a process now, for a statement that comes soon."""
-    _children.keep(_children.new(os.sep))
+    """Start a process now, for a statement that comes soon; where none can be started, the statement says so."""
+    with suppress(OSError):
+        _children.keep(_children.new(os.sep))
 
 
 def run(request: dict[str, Any], time_limit: float) -> pa.Table:
@@ -243,7 +252,10 @@ def run(request: dict[str, Any], time_limit: float) -> pa.Table:
     import pyarrow as pa
 
     children = _children
-    child = children.new(os.getcwd()) if request["unsafe"] else children.take()
+    try:
+        child = children.new(_working_folder()) if request["unsafe"] else children.take()
+    except OSError as error:
+        raise StoreError(f"the process that runs queries cannot be started: {error.strerror or error}") from error
     try:
         head, body = child.ask(request, time_limit)
     except _Gone:

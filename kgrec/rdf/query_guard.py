@@ -27,14 +27,14 @@ TOKEN: Final = re.compile(
         |"(?:[^"\\\r\n]|\\.)*"|'(?:[^'\\\r\n]|\\.)*')
     | (?P<iri><(?:[^<>"{}|^`\\\x00-\x20]|\\u[0-9A-Fa-f]{4}|\\U[0-9A-Fa-f]{8})*>)
     | [?$](?P<variable>\w+)
-    | (?P<name>(?:_|[^\W\d_](?:[\w.-]*[\w-])?)?:(?:[\w:%-]|\.(?=[\w.:%\\-])|\\[_~.!$&'()*+,;=/?\#@%-])*)
+    | (?P<name>(?:_|[^\W\d_](?:[\w.-]{0,200}[\w-])?)?:(?:[\w:%-]|\.(?=[\w.:%\\-])|\\[_~.!$&'()*+,;=/?\#@%-])*)
     | (?P<language>@[A-Za-z]+(?:-[A-Za-z0-9]+)*(?:--[a-z]+)?)
     | (?P<number>(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)
     | (?P<word>[A-Za-z_]\w*)
     | (?P<mark>[{}()\[\].,;=!<>+\-*/|&^?~])
     '''
 )
-"""Tokens of SPARQL; anything else starts none."""
+"""Tokens of SPARQL; anything else starts none. A prefix is bounded, as each word is first looked at as one."""
 
 _PLAIN: Final = re.compile(r"<[A-Za-z0-9:/._~%+@-]*>")
 """IRIs that hold nothing that means something outside of one."""
@@ -56,8 +56,8 @@ _READING: Final = _names(
 )
 _CHANGING: Final = _names("add all clear copy create data default delete drop insert move silent to using with")
 _FETCHING: Final = frozenset({"service", "load"})
-_GLUED: Final = re.compile(r"(?i)(?:service|load)(?:silent)?:")
-"""A keyword that the engine reads at the start of a name: it needs no blank behind one."""
+_GLUED: Final = re.compile(r"(?i)[^:]*(?:service|load)")
+"""A prefix in which the engine may read a keyword: it needs no blank around one, and has none of a name unknown."""
 
 _DATASET: Final = ("from", "using")
 
@@ -76,8 +76,11 @@ def check(query: str, write: bool) -> str:
     shown = []
     for match in tokens(query):
         word = (match["word"] or "").lower()
-        if word in _FETCHING or (match["name"] and _GLUED.search(match[0])):
+        if word in _FETCHING:
             raise forbidden(query, f"{match[0]} is not allowed: it fetches from elsewhere", match.start(), False, write)
+        if match["name"] and _GLUED.match(match[0]):
+            what = f"{match[0]} is not allowed: it may be read as SERVICE or LOAD; use another prefix"
+            raise forbidden(query, what, match.start(), False, write)
         if word in _CHANGING - allowed:
             raise forbidden(query, f"{word.upper()}: no updates in a query that only reads", match.start(), True, write)
         if word and word not in allowed:

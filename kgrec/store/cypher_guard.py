@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final, Literal
 
 from kgrec.errors import StoreError, near_matches
@@ -40,7 +41,7 @@ _OTHERS: Final = frozenset(
 _INFIX: Final = frozenset(
     {"AND", "OR", "XOR", "NOT", "IN", "STARTS", "ENDS", "CONTAINS", "IS", "THEN", "ELSE", "WHEN", "AS", "YIELD"}
     | {"SKIP", "OFFSET", "LIMIT", "SHORTEST", "WSHORTEST", "TRAIL", "ACYCLIC", "ALL", "ANY"}
-    | {"OF", "CONCURRENT", "BY"}
+    | {"OF", "CONCURRENT", "BY", "HINT", "JOIN", "MULTI_JOIN"}
 )
 """Words between two operands."""
 
@@ -108,7 +109,7 @@ def check(query: str, engine: Literal["ladybug", "neo4j"], write: bool) -> str:
 
 def explained(query: str) -> str:
     """Return what a statement that asks for a plan asks for it of."""
-    return re.sub(r"^\s*(EXPLAIN|PROFILE)\b", "", query, count=1, flags=re.IGNORECASE)
+    return re.sub(r"^\s*(EXPLAIN(\s+LOGICAL)?|PROFILE)\b", "", query, count=1, flags=re.IGNORECASE)
 
 
 def _without_comments(query: str) -> str:
@@ -168,7 +169,7 @@ class _Walk:
         """
         state = "fresh"  # a clause must come; "open": an operand must; "done": an operand was there
         if self._token().word in ("EXPLAIN", "PROFILE"):
-            self._at += 1
+            self._at += 2 if self._token(1).word == "LOGICAL" else 1
         self._start = self._at
         if self._token().word == "SHOW" and self._engine == "neo4j":
             self._skip_shown()
@@ -321,8 +322,9 @@ class _Walk:
 
     def _check_schema_change(self) -> None:
         """Tables, indexes and constraints: names and types, no files and nothing that is run."""
-        for token in self._tokens[self._at + 1 :]:
-            outside = token.kind == "text" or token.word in (*_OTHERS - {"DROP"}, "WITH", "AS")
+        for before, token in pairwise(self._tokens[self._at :]):
+            is_path = token.kind == "text" and before.word != "DEFAULT"
+            outside = is_path or token.word in (*_OTHERS - {"DROP"}, "WITH", "AS")
             if self._engine == "ladybug" and outside:
                 raise self._refuse(f"{token.text} is not allowed in a change of tables", token)
             if token.text == ";":

@@ -15,8 +15,8 @@ def _names(text: str) -> frozenset[str]:
 FUNCTIONS: Final = _names(
     # aggregates, predicates, paths
     """
-    all any avg collect count count_if exists histogram isempty max min none percentilecont percentiledisc single stdev
-    stdevp sum allshortestpaths shortestpath wshortest is_acyclic is_trail length nodes relationships rels
+    all any avg collect count count_if count_star exists histogram isempty max min none percentilecont percentiledisc
+    single stdev stdevp sum allshortestpaths shortestpath wshortest is_acyclic is_trail length nodes relationships rels
     """
     # nodes, relationships, values
     """
@@ -72,8 +72,8 @@ FUNCTIONS: Final = _names(
 PROCEDURES: Final[dict[str, frozenset[str]]] = {
     "ladybug": _names(
         """
-        db_version show_connection show_functions show_indexes show_sequences show_tables stats_info storage_info
-        storage_version table_info
+        current_setting db_version show_connection show_functions show_indexes show_macros show_sequences show_tables
+        stats_info storage_info storage_version table_info
         """
     ),
     "neo4j": _names(

@@ -351,7 +351,7 @@ class LadybugStore(GraphStore):
         with self._opening:
             seen = identity(self.path)
             if self._database is None or seen != self._seen:
-                if seen:
+                if self.path.is_file():
                     check_seal(self.path, CHEAP)
                 self._database, self._seen = open_file(self.path, read_only=True), seen
             return self._database

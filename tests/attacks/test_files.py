@@ -75,6 +75,14 @@ def test_write_whole_to_something_strange_refuses(strange: Path) -> None:
     assert held(strange.parent) == before
 
 
+@pytest.mark.parametrize("uri", ["{}", "oxigraph:{}"])
+def test_reading_what_is_no_graph_is_one_error(strange: Path, uri: str) -> None:
+    before = held(strange.parent)
+    with pytest.raises(StoreError):  # and no wait for what never comes
+        open_store(uri.format(strange), read_only=True)
+    assert held(strange.parent) == before
+
+
 def test_check_target_of_a_device_says_so() -> None:
     with pytest.raises(UsageError, match="/dev/null is a device; expected a plain file"):
         check_target("/dev/null")

@@ -16,6 +16,7 @@ from conftest import Command
 
 from kgrec._util import query_process
 from kgrec.errors import StoreError, UsageError
+from kgrec.rdf.query_guard import check as check_sparql
 from kgrec.store import open_store
 from kgrec.store.base import GraphStore
 from kgrec.store.cypher_guard import check
@@ -70,11 +71,19 @@ READS = [
     "MATCH (start)-->(end) WHERE EXISTS { MATCH (end)<--() } RETURN {set: 1, create: [x IN [1] WHERE x > 0 | x]} AS m",
     "MATCH p = (a)-[:R* SHORTEST 1..5]-(b) RETURN length(p) ORDER BY length(p) DESC SKIP 1 LIMIT 2 UNION RETURN 1",
     "MATCH (a)-[e:R*1..2 (r, n | WHERE r.w > 1)]->(`set`) RETURN CASE WHEN a.x IS NULL THEN 1 ELSE 2 END AS y",
+    "EXPLAIN LOGICAL MATCH (a)-[e:R]->(b) HINT (a JOIN e) JOIN b RETURN count_star() AS n",
     "RETURN array_cosine_similarity([1.0], CAST($v, 'FLOAT[1]')) AS s, -1.5e3 AS x, CAST(1 AS DECIMAL(10, 2)) AS d",
+]
+TABLES = [
+    "CREATE NODE TABLE New(id INT64 PRIMARY KEY, kind STRING DEFAULT 'a')",
+    "ALTER TABLE New ADD x STRING DEFAULT 'b'",
 ]
 FETCHES = [
     "SELECT * { SERVICE <http://127.0.0.1:9/> { ?s ?p ?o } }",
     "PREFIX : <http://127.0.0.1:9/> SELECT * { SERVICE:x { ?s ?p ?o } }",
+    "PREFIX x: <http://127.0.0.1:9/> SELECT * { ?s ?p ?o .SERVICEx:y { ?s ?p ?o } }",
+    "PREFIX x: <http://127.0.0.1:9/> SELECT * { ?s ?p true.SERVICESILENTx:y { ?s ?p ?o } }",
+    "PREFIX x: <http://127.0.0.1:9/> LOADx:y",
     'SELECT * { BIND(1 AS ?a) FILTER(?a<?b#c>"""\n) SERVICE <http://127.0.0.1:9/> { ?s ?p ?o } #"""\n}',
     "SELECT * { FILTER(?a<?b&&?c='x>') SERVICE <http://127.0.0.1:9/> { ?s ?p ?o } FILTER(?d='') }",
     "SELECT * FROM <file:///etc/passwd> { ?s ?p ?o }",
@@ -149,6 +158,20 @@ def test_cypher_past_the_guard_writes_no_file(
 @pytest.mark.parametrize("engine", ["ladybug", "neo4j"])
 def test_guard_lets_reading_cypher_pass(query: str, engine: str) -> None:
     assert check(query, engine, write=False).startswith(query.partition("//")[0])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("query", TABLES)
+def test_guard_lets_a_change_of_tables_pass(query: str) -> None:
+    assert check(query, "ladybug", write=True) == query
+    with pytest.raises(StoreError, match="not allowed in a change of tables"):
+        check(query.replace("DEFAULT", "WITH"), "ladybug", write=True)
+
+
+@pytest.mark.parametrize("query", ["SELECT * { " + "a." * 20_000 + " }", "SELECT * { " + "a-" * 20_000 + " }"])
+def test_guard_takes_time_in_line_with_length(query: str) -> None:
+    start = time.monotonic()
+    assert len(check_sparql(query, write=False)) == len(query)
+    assert time.monotonic() - start < 5  # 0.4 s; with the square of the length a minute
 
 
 @pytest.mark.parametrize("query", SERVER)
@@ -319,6 +342,25 @@ def test_engine_that_dies_is_one_error(embedded: GraphStore) -> None:
     with pytest.raises(StoreError, match="the engine ended while it ran the query"):
         embedded.cypher("RETURN 2 AS x")
     assert embedded.cypher("RETURN 3 AS x")["x"][0] == 3
+
+
+def test_query_without_a_working_folder_runs(
+    embedded: GraphStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    query_process._children.end()
+    assert embedded.cypher("RETURN 1 AS x")["x"][0] == 1
+    assert embedded.cypher("RETURN 1 AS x", unsafe=True)["x"][0] == 1
+
+
+def test_process_that_cannot_start_is_one_error(embedded: GraphStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    query_process._children.end()
+    monkeypatch.setattr(sys, "executable", "/nowhere")
+    query_process.warm_up()
+    with pytest.raises(StoreError, match="the process that runs queries cannot be started: No such file"):
+        embedded.cypher("RETURN 1 AS x")
 
 
 @pytest.mark.parametrize("engine", ["embedded", "rdf"])
