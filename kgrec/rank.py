@@ -124,6 +124,10 @@ def item_filter(
         allowed &= _marked(snapshot, as_ids(items, "items"))
     if exclude is not None:
         allowed &= ~_marked(snapshot, as_ids(exclude, "exclude"))
+    if where is not None and not isinstance(where, Mapping):
+        raise UsageError(
+            f"where is a {type(where).__name__}; expected item properties and values: {{'price': [10, 20]}}"
+        )
     for name, wanted in (where or {}).items():
         allowed &= _having(snapshot, name, _values(name, wanted))
     return allowed
@@ -142,6 +146,8 @@ def _values(name: str, wanted: object) -> list[object]:
 
 
 def _check_k(k: int) -> None:
+    if isinstance(k, bool) or not isinstance(k, int | np.integer):
+        raise UsageError(f"found k={k!r}; expected a whole number, the number of items to list for a user")
     if k < 1:
         raise UsageError(f"found k={k}; expected at least 1, the number of items to list for a user")
 

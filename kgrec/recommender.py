@@ -253,6 +253,10 @@ class Recommender:
             UsageError: the frame lists no items.
             UnknownItem: it lists one that the model was not fitted on.
         """
+        if not isinstance(frame, pd.DataFrame):
+            raise UsageError(
+                f"found a {type(frame).__name__}; expected the frame that recommend or similar_items returned"
+            )
         listed = next((name for name in ("similar_item_id", "item_id") if name in frame.columns), None)
         if listed is None:
             found = ", ".join(map(str, frame.columns)) or "no columns"
@@ -414,6 +418,8 @@ class Recommender:
 
 def as_split(graph: GraphStore | GraphSnapshot) -> Split:
     """Cut a graph by the marks its behaviours carry; without any, everything is train. Linked users are one."""
+    if not isinstance(graph, GraphStore | GraphSnapshot):
+        raise UsageError(f"found a {type(graph).__name__}; expected a graph, such as kgrec.open('shop.lbug') returns")
     snapshot = as_one(graph.snapshot() if isinstance(graph, GraphStore) else graph)
     marked = np.isin(snapshot.behaviours.split, ["valid", "test"]).any()
     return by_given(snapshot) if marked else uncut(snapshot)

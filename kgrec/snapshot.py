@@ -43,11 +43,21 @@ def as_ids(ids: Iterable[object], what: str) -> list[str]:
         what: the argument's name, for the error.
 
     Raises:
-        UsageError: one bare id, whose characters would be taken for ids, or nothing that holds any.
+        UsageError: one bare id, whose characters would be taken for ids, a table or mapping, whose names would, or
+            nothing that holds any.
     """
+    if isinstance(ids, Mapping) or hasattr(ids, "columns"):
+        raise UsageError(f"{what} is a {type(ids).__name__}; expected a list of ids, such as one column of it")
     if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
         raise UsageError(f"{what}={ids!r}; expected a list of ids, such as [{ids!r}]")
-    return [str(id_) for id_ in ids]
+    return [_id_text(id_) for id_ in ids]
+
+
+def _id_text(value: object) -> str:
+    """Return an id as the loaders write it: pandas makes 1.0 of 1 beside a missing value."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return str(int(value))
+    return str(value)
 
 
 class IdMap:

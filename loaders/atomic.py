@@ -72,6 +72,8 @@ def to_graph(files: AtomicFiles, schema: Schema) -> GraphTables:
     found = meaning(files, schema)
     check_relations(files, found, schema)
     triples = relation_edges(files, found)
+    if files.kg and triples and not any(found.item in (src, dst) for src, _, dst in triples):
+        notice(f"no item is an entity of {files.kg.path}, so it says nothing of them; a .link file says which is which")
     edges = {(found.user, found.behaviour, found.item): _behaviours(files, found, schema), **triples}
     edges |= {(found.item, t, label): _category_edges(files, c) for c, (t, label) in found.categories.items()}
     users, items = _users(files, found, schema), _items(files, found, schema)

@@ -47,6 +47,8 @@ class BoundedReader:
         return text if not text or text.endswith(b"\n") else text + b"\n"
 
     def _seen(self, chunk: bytes) -> bytes:
+        if not self._n_read:
+            chunk = chunk.removeprefix(b"\xef\xbb\xbf")
         self._n_read += len(chunk)
         if self._limit and self._n_read > self._limit:
             found = f"more than {self._limit >> 20} MiB packed in {self._path.stat().st_size:,} bytes"

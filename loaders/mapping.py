@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,11 +26,15 @@ class _Strict(BaseModel):
 
 
 def _as_values(value: Any) -> Any:
-    return value if isinstance(value, list | tuple) else (value,)
+    values = value if isinstance(value, list | tuple) else (value,)
+    values = tuple(str(v) if type(v) is date else v for v in values)  # YAML makes a date of 2024-01-31
+    if not values or not all(isinstance(v, str | int | float) for v in values):
+        raise ValueError("a text, a number, true or false, or a list of them")
+    return values
 
 
 Column = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-Values = Annotated[tuple[str | int | float | bool, ...], BeforeValidator(_as_values), Field(min_length=1)]
+Values = Annotated[tuple[str | int | float | bool, ...], BeforeValidator(_as_values)]
 
 
 class NodeSource(_Strict):
@@ -94,6 +99,8 @@ def read_mapping(source: Mapping[str, Any] | str | Path) -> tuple[TableMapping, 
     """
     if isinstance(source, Mapping):
         return _checked(source, "mapping"), "mapping", Path()
+    if not isinstance(source, str | Path):
+        raise UsageError(f"found a mapping of type {type(source).__name__}; expected a dictionary, or a YAML file")
     path = Path(source)
     if not path.is_file():
         raise UsageError(f"no mapping file {str(source)!r}; expected a YAML file, or a dictionary")
@@ -151,7 +158,9 @@ def _problem(where: str, fault: Any) -> Problem:
         known = RelationshipSource if path[0] == "relationships" else NodeSource
         keys = [field.alias or name for name, field in (known if len(path) > 1 else TableMapping).model_fields.items()]
         return Problem(where, f"unknown key {path[-1]!r}", f"one of {', '.join(keys)}", field=_dotted(path))
-    return Problem(where, repr(fault["input"])[:60], fault["msg"].lower(), field=_dotted(path))
+    return Problem(
+        where, repr(fault["input"])[:60], fault["msg"].removeprefix("Value error, ").lower(), field=_dotted(path)
+    )
 
 
 def _dotted(path: list[Any]) -> str | None:

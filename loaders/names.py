@@ -54,3 +54,12 @@ def _identifier(word: str) -> str:
     local = readable(word) if is_iri(word) else word
     name = re.sub(r"[^A-Za-z0-9]+", "_", local).strip("_") or "unnamed"
     return f"_{name}" if name[0].isdigit() else name
+
+
+def alike(name: str, others: Iterable[str]) -> list[str]:
+    """Return the names that differ in case, separators or a type behind a colon alone: `Title`, `w:float`."""
+    return [other for other in others if other != name and _folded(other) == _folded(name)]
+
+
+def _folded(name: str) -> str:
+    return re.sub(r"[\W_]", "", name.partition(":")[0] or name).casefold()

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kgrec.columns import BoolArray, as_ids, list_lengths, to_mask
+from kgrec.columns import BoolArray, as_ids, as_type, list_lengths, to_mask
 from kgrec.tables import Origin, taken
 from loaders.sources import Source
 
@@ -61,10 +61,19 @@ class Selection:
         return Selection(self.table.take(pa.array(rows)), taken(self.origins, rows), self.rows[rows])
 
 
-def matches(column: pa.ChunkedArray, values: tuple[Any, ...]) -> BoolArray:
-    """Say which rows [n] of a column hold one of some values, as text."""
-    texts = pa.array([str(value).lower() if isinstance(value, bool) else str(value).strip() for value in values])
-    return to_mask(pc.is_in(as_ids(column)[0], value_set=texts))
+def matches(column: pa.ChunkedArray, value: object) -> BoolArray:
+    """Say which rows [n] of a column hold a value: text as it is, `True` and `5.0` as the values that they spell."""
+    if isinstance(value, bool):
+        return to_mask(pc.equal(as_type(column, "bool")[0], value))
+    cells = as_ids(column)[0]
+    if isinstance(value, int | float):
+        return to_mask(pc.equal(_without_zeros(cells), str(int(value) if value == value // 1 else value)))
+    return to_mask(pc.equal(cells, str(value).strip()))
+
+
+def _without_zeros(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return texts, those of a number without the zeros that end its decimals."""
+    return pc.replace_substring_regex(texts, r"^([+-]?[0-9]+)(?:\.0*|(\.[0-9]*[1-9])0+)$", r"\1\2")
 
 
 def has_label(column: pa.ChunkedArray, label: str) -> BoolArray:

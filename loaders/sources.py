@@ -109,6 +109,8 @@ def _read_parquet(path: Path) -> Source:
         n_columns = pq.read_metadata(path).num_columns
         if n_columns > MAX_COLUMNS:
             raise DataError([Problem(str(path), f"{n_columns:,} columns", f"at most {MAX_COLUMNS:,}")])
+        if problems := list(_bad_names(pq.read_schema(path).names, str(path))):
+            raise DataError(problems)
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
         raise DataError([Problem(str(path), f"a file that Arrow cannot read ({error})", "a Parquet file")]) from None

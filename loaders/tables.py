@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +32,7 @@ from kgrec.schema import EdgeType, Schema
 from kgrec.tables import Ends, Gaps, GraphTables, Origin, TableKey, locate, shown, stacked
 from loaders.lists import LIST, MIXED, WRITTEN_TEXTS, as_lists, as_text, is_list, only_parts
 from loaders.mapping import NodeSource, RelationshipSource, TableMapping, read_mapping
+from loaders.names import alike
 from loaders.rows import (
     LABEL_COLUMN,
     TYPE_COLUMN,
@@ -45,6 +46,7 @@ from loaders.rows import (
 )
 from loaders.sources import Source, read_source
 
+LISTS_TOO: Final = "; with list_separator also of lists"
 _Columns = dict[str, pa.ChunkedArray]
 
 
@@ -193,28 +195,33 @@ class _Reader:
         whole = self._source(source.source, place)
         if whole is None:
             return None
-        found = every = Selection.of(whole)
+        every = Selection.of(whole)
+        kept = np.ones(every.table.num_rows, dtype=bool)
         for column, values in source.where.items():
             if self._has(f"{place}.where", every, column) and self._is_flat(
                 f"{place}.where", every, column, "a column of single values"
             ):
-                is_label = column == own == LABEL_COLUMN
-                cells = found.table.column(column)
-                kept = [has_label(cells, str(value)) for value in values] if is_label else [matches(cells, values)]
-                if found.table.num_rows and not np.any(kept):
-                    wanted = " or ".join(map(repr, values))
-                    self.notices.append(
-                        f"no row of {found.where} has {wanted} in {column}; it has {some_values(cells)}"
-                    )
-                found = found.keep(np.any(kept, axis=0))
+                kept &= self._having(every, column, values, column == own == LABEL_COLUMN)
+        found = every.keep(kept)
         if own in every.table.column_names and own not in source.where:
             found = self._own_rows(place, found, own, name)
         return found
 
+    def _having(self, found: Selection, column: str, values: tuple[Any, ...], is_label: bool) -> BoolArray:
+        """Return which rows have one of some values in a column, and say which values none has."""
+        cells = found.table.column(column)
+        masks = [has_label(cells, str(value)) if is_label else matches(cells, value) for value in values]
+        idle = [repr(value) for value, mask in zip(values, masks, strict=True) if not mask.any()]
+        if found.table.num_rows and idle:
+            self.notices.append(
+                f"no row of {found.where} has {' or '.join(idle)} in {column}; it has {some_values(cells)}"
+            )
+        return np.asarray(np.any(masks, axis=0), dtype=bool)
+
     def _own_rows(self, place: str, found: Selection, own: str, name: str) -> Selection:
         """Take the rows that Neo4j's own column says are of a type or label."""
         cells = found.table.column(own)
-        kept = has_label(cells, name) if own == LABEL_COLUMN else matches(cells, (name,))
+        kept = has_label(cells, name) if own == LABEL_COLUMN else matches(cells, name)
         n = len(kept) - int(kept.sum())
         if n and n == len(kept):
             expected = f'rows of {name}; to take others: where: {{"{own}": …}}'
@@ -251,7 +258,7 @@ class _Reader:
         nested = is_list(cells) or cells.type == MIXED
         if nested and (separator or may_list):
             lists = as_lists(cells, separator)
-        elif not self._is_flat(place, found, column):
+        elif not self._is_flat(place, found, column, "a column of ids" + (LISTS_TOO if nested else "")):
             return None
         elif separator:
             lists = as_lists(self._ids(found, column), separator)
@@ -302,6 +309,7 @@ class _Reader:
     ) -> _Columns:
         there = set(found.table.column_names)
         own = {name: name for name in properties if name in there}
+        self._notice_alike(found, source, properties.keys() - own.keys() - source.properties.keys())
         columns = {}
         for name, column in {**own, **source.properties}.items():
             known = self._known(f"{place}.properties", "property", name, properties)
@@ -309,6 +317,17 @@ class _Reader:
                 values = self._values(place, found, column, properties[name], source.list_separator)
                 columns[name] = trim(values) if name in trimmed and pa.types.is_string(values.type) else values
         return columns
+
+    def _notice_alike(self, found: Selection, source: NodeSource | RelationshipSource, missing: Iterable[str]) -> None:
+        """Say where a column is left out that bears a property's name but for its spelling."""
+        ends = (source.key,) if isinstance(source, NodeSource) else (source.from_, source.to)
+        free = set(found.table.column_names) - {*source.properties.values(), *ends}
+        for name in sorted(missing):
+            for column in sorted(alike(name, free)):
+                self.notices.append(
+                    f"the column {column!r} of {found.where} is not read; "
+                    f"to read it as {name}: properties: {{{name}: {column!r}}} in the mapping"
+                )
 
     def _values(self, place: str, found: Selection, column: str, kind: str, separator: str | None) -> pa.ChunkedArray:
         cells = found.table.column(column)

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 from hypothesis import given, settings
@@ -9,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from kgrec.errors import UnknownItem, UsageError
 from kgrec.rank import Ranking, item_filter, rank_all, top_k
-from kgrec.snapshot import GraphSnapshot
+from kgrec.snapshot import GraphSnapshot, as_ids
 from kgrec.tables import GraphTables, check
 
 SHAPES = st.tuples(st.integers(1, 5), st.integers(1, 12))
@@ -203,3 +206,25 @@ def test_item_filter_refuses_a_bare_id(shop: GraphSnapshot, rule: str, ids: obje
 def test_item_filter_refuses_what_may_be_a_range(shop: GraphSnapshot, wanted: object) -> None:
     with pytest.raises(UsageError, match=r"expected one value, or a list of values .* ranges are not understood"):
         item_filter(shop, where={"year": wanted})
+
+
+@pytest.mark.parametrize("ids", [{"m1": 1}, pd.DataFrame({"item_id": ["m1"]})])
+def test_ids_from_a_table_or_mapping_are_refused(ids: Any) -> None:
+    with pytest.raises(UsageError, match="expected a list of ids, such as one column of it"):
+        as_ids(ids, "items")
+
+
+def test_ids_that_pandas_made_floats_are_read_as_whole() -> None:
+    assert as_ids(pd.Series([1.0, 2.5, None]), "users")[:2] == ["1", "2.5"]
+
+
+@pytest.mark.parametrize("where", ["year=1979", pd.DataFrame({"year": [1979]})])
+def test_where_that_is_no_mapping_is_refused(shop: GraphSnapshot, where: Any) -> None:
+    with pytest.raises(UsageError, match="expected item properties and values"):
+        item_filter(shop, where=where)
+
+
+@pytest.mark.parametrize("k", [1.5, "3", True, None])
+def test_k_that_is_no_whole_number_is_refused(k: Any) -> None:
+    with pytest.raises(UsageError, match="expected a whole number"):
+        top_k(np.zeros((1, 3), dtype=np.float32), k)

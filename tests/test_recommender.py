@@ -123,6 +123,10 @@ def test_wrong_use_says_what_to_do(model):
         model.recommend(["u1"], domain="books")
     with pytest.raises(UnknownItem, match="near matches: f1"):
         model.similar_items(["f1x"])
+    with pytest.raises(UsageError, match="found a list; expected the frame that recommend"):
+        model.with_names(["f1"])
+    with pytest.raises(UsageError, match="found a str; expected a graph"):
+        Recommender(signals=["popularity"]).fit("shop.lbug")
     assert model.recommend([]).empty
 
 

@@ -32,7 +32,13 @@ _DAYS: Final = (17_000_101, 22_001_231)
 
 _EPOCH: Final = r"^[+-]?[0-9]{9,}(\.[0-9]*)?$"
 _TOO_FINE: Final = r"([.,][0-9]{6})[0-9]+"
-_FINE_DIGITS: Final = r"[.,][0-9]{6}0*[1-9]"
+_FINE_DIGITS: Final = r"[0-9:][0-9]{2}[.,][0-9]{6}0*[1-9]"
+_SPELLINGS: Final = (
+    (r"^([0-9-]{8,10})t", r"\1T"),
+    (r"([0-9]{2}),([0-9]+)", r"\1.\2"),
+    (r"(:[0-9.]+|T[0-9.]+)\s*(?:UTC|GMT|z)$", r"\1Z"),
+)
+"""Ways to write ISO 8601 that pandas does not know, and the one that it does."""
 
 
 def unit(number: float) -> str:
@@ -84,7 +90,8 @@ def from_numbers(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray]:
 def from_text(text: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray]:
     """Return text [n] as points in time in UTC, and a mask [n] of what is none; missing text stays missing.
 
-    Text is ISO 8601 (digits behind the microsecond are cut off), or epoch seconds of nine digits or more.
+    Text is ISO 8601 (digits behind the microsecond are cut off; `UTC` may stand for `Z`), or epoch seconds of nine
+    digits or more.
     """
     try:
         return from_times(text.cast(TIME))
@@ -98,6 +105,8 @@ def from_text(text: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray]:
         return pc.coalesce(numbers, others), wrong | other_wrong
     dates = pc.if_else(pc.match_substring_regex(text, r"^[+-]?[0-9]"), text, None)  # pandas takes "now" for a date
     cut = pc.replace_substring_regex(dates, _TOO_FINE, r"\1")
+    for other, known in _SPELLINGS:
+        cut = pc.replace_substring_regex(cut, other, known)
     found = pd.to_datetime(cut.to_pandas(), errors="coerce", utc=True, format="ISO8601").dt.tz_localize(None)
     column, _ = from_times(pa.chunked_array([pa.Array.from_pandas(found, type=TIME)]))
     return column, given & np.asarray(column.is_null())

@@ -194,7 +194,8 @@ class _Decoder:
                 self._report_value(row, expected, name)
         for row in rows[~to_mask(pc.is_valid(text))].tolist():
             self._report_value(row, "a literal", name)
-        plain = pa.table({"at": at[~is_json], "text": text.filter(pa.array(~is_json))})
+        plain = pa.table({"at": at[~is_json], "text": pc.utf8_trim_whitespace(text.filter(pa.array(~is_json)))})
+        plain = plain.filter(pc.not_equal(plain.column("text"), ""))
         plain = plain.group_by(["at", "text"]).aggregate([]).sort_by([("at", "ascending"), ("text", "ascending")])
         starts, counts = np.unique(plain.column("at").to_numpy(), return_counts=True)
         lists = pa.ListArray.from_arrays(
@@ -229,6 +230,7 @@ class _Decoder:
         for edge_type in self.schema.edge_types(type_):
             of_type = (self.label[src] == numbers[edge_type[0]]) & (self.label[dst] == numbers[edge_type[2]])
             taken |= of_type
+            of_type &= (self.row[src] >= 0) & (self.row[dst] >= 0)  # blank nodes of a class are told already
             edges[edge_type] = self._edge_table(
                 edge_type, nodes, self.row[src[of_type]], self.row[dst[of_type]], statements, np.flatnonzero(of_type)
             )

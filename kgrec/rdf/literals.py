@@ -30,10 +30,13 @@ _CODED: Final = r"\\u([0-9A-Fa-f]{4})|\\U([0-9A-Fa-f]{8})"
 FOREIGN: Final = 1000
 """Preference of the first language that is not English; there are fewer kinds of English."""
 
+_FROM_0: Final = ("nonNegativeInteger", "unsignedByte", "unsignedShort", "unsignedInt", "unsignedLong")
+_WHOLES: Final = ("integer", "int", "long", "short", "byte", *_FROM_0, "positiveInteger")
+
 ACCEPTED: Final[dict[str, tuple[str, ...]]] = {
     "string": (),
-    "int": ("integer", "int", "long", "short", "byte", "gYear", "nonNegativeInteger", "positiveInteger", "string"),
-    "float": ("double", "float", "decimal", "integer", "int", "long", "string"),
+    "int": (*_WHOLES, "gYear", "string"),
+    "float": ("double", "float", "decimal", *_WHOLES, "string"),
     "bool": ("boolean", "string"),
     "datetime": ("dateTime", "date", "dateTimeStamp", "string"),
     "strings": (),
@@ -49,7 +52,7 @@ _DAY: Final = r"(?:[1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])-(?:0[1-9]
 _MOMENT: Final = rf"{_DAY}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]+)?"
 _LEXICAL: Final[dict[str, str]] = {
     **dict.fromkeys(("integer", "int", "long", "short", "byte"), _WHOLE),
-    "nonNegativeInteger": r"(?:\+?[0-9]+|-0+)",
+    **dict.fromkeys(_FROM_0, r"(?:\+?[0-9]+|-0+)"),
     "positiveInteger": r"\+?0*[1-9][0-9]*",
     "gYear": "-?[0-9]{4,}",
     "decimal": _NUMBER,
@@ -62,7 +65,12 @@ _LEXICAL: Final[dict[str, str]] = {
 }
 """Datatype of XSD → how its literals are written; of times, those of the years 1 to 9999."""
 
-_BITS: Final = {"byte": 8, "short": 16, "int": 32}
+_RANGES: Final = {
+    **{name: (-(2 ** (bits - 1)), 2 ** (bits - 1)) for name, bits in (("byte", 8), ("short", 16), ("int", 32))},
+    **{name: (0, 2**bits) for name, bits in (("unsignedByte", 8), ("unsignedShort", 16), ("unsignedInt", 32))},
+}
+_BLANKS: Final = " \t\n\r"
+"""What XSD takes away around a literal of any of these datatypes."""
 
 
 def split(objects: pa.ChunkedArray) -> pa.Table:
@@ -87,7 +95,7 @@ def values(parts: pa.Table, kind: str) -> tuple[pa.ChunkedArray, BoolArray]:
         kind: a property type other than "strings" and "vector".
     """
     text = parts.column("text").cast(pa.string())
-    column, wrong = as_type(text, kind)
+    column, wrong = as_type(_days(text) if kind == "datetime" else text, kind)
     if ACCEPTED[kind]:
         xsd = DATATYPES["string"].removesuffix("string")
         accepted = pa.array(["", *(xsd + name for name in ACCEPTED[kind])], pa.large_string())
@@ -95,12 +103,17 @@ def values(parts: pa.Table, kind: str) -> tuple[pa.ChunkedArray, BoolArray]:
         wrong |= ~to_mask(pc.is_in(datatype, value_set=accepted)) & to_mask(pc.is_valid(text))
         for name in (iri.removeprefix(xsd) for iri in pc.unique(datatype).to_pylist()):
             if name in _LEXICAL:
-                sound = pc.match_substring_regex(text, f"^{_LEXICAL[name]}$")
-                if name in _BITS:
-                    half = 2 ** (_BITS[name] - 1)
-                    sound = pc.and_(sound, pc.and_(pc.greater_equal(column, -half), pc.less(column, half)))
+                sound = pc.match_substring_regex(pc.utf8_trim(text, _BLANKS), f"^{_LEXICAL[name]}$")
+                if name in _RANGES:
+                    low, high = _RANGES[name]
+                    sound = pc.and_(sound, pc.and_(pc.greater_equal(column, low), pc.less(column, high)))
                 wrong |= to_mask(pc.equal(datatype, xsd + name)) & ~to_mask(sound)
     return column, wrong
+
+
+def _days(text: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return dates without the time zone that XSD allows behind them; all else stays."""
+    return pc.replace_substring_regex(text, rf"^\s*({_DAY}){_ZONE}\s*$", r"\1")
 
 
 def preference(parts: pa.Table) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

@@ -85,8 +85,9 @@ def _node_shape(schema: Schema, label: str) -> str:
 
 
 def _property(iri: str, kind: str, what: str) -> str:
-    one = "" if kind == "strings" else "sh:maxCount 1 ; "
-    message = f"{what}: {'literals' if kind == 'strings' else f'one literal of type {kind}'}"
+    many = {"strings": "literals", "string": "a literal, in other languages too"}  # of which the reader takes one
+    one = "" if kind in many else "sh:maxCount 1 ; "
+    message = f"{what}: {many.get(kind, f'one literal of type {kind}')}"
     return f'[ sh:path <{iri}> ; {one}{_literal(kind)} ; sh:message "{message}" ]'
 
 

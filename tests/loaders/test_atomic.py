@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from kgrec._util.notices import DataNotice
 from kgrec.errors import DataError, SchemaError
 from kgrec.schema import Schema
 from kgrec.snapshot import GraphSnapshot
@@ -406,3 +407,10 @@ def test_padded_ids_headers_and_words_are_trimmed(tmp_path: Path) -> None:
         {"item_id": "i1", "tags": ["a", "b"]},
         {"item_id": "i2", "tags": ["c"]},
     ]
+
+
+def test_triples_without_any_item_are_said(tmp_path: Path) -> None:
+    inter = "user_id:token\titem_id:token\nu1\ti1\n"
+    folder_of(tmp_path, {"shop.inter": inter, "shop.kg": TRIPLES + "i1\tr\te1\n"})
+    with pytest.warns(DataNotice, match=r"no item is an entity of .*shop.kg, .* a .link file says which is which"):
+        AtomicLoader().load(tmp_path)

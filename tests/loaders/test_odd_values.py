@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from kgrec._util.notices import DataNotice
+from kgrec.columns import as_type
 from kgrec.errors import DataError
 from kgrec.loading import check_source
 from kgrec.schema import Schema
@@ -305,3 +306,12 @@ def test_text_in_parquet_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     )
     pq.write_table(pa.table({"uid": bad, "iid": ["i", "j"], "at": ["2024-01-01"] * 2}), tmp_path / "saw.parquet")
     assert any(r"saw.parquet:2: uid: found b'\xff'" in p for p in problems_of(saw(tmp_path / "saw.parquet")))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2024-03-04 05:06:07.5 UTC", "2024-03-04T05:06:07.5 GMT", "2024-03-04t05:06:07.5z", "2024-03-04T05:06:07,5"],
+)
+def test_other_spellings_of_iso_8601_are_read(text: str) -> None:
+    column, wrong = as_type(pa.chunked_array([[text]]), "datetime")
+    assert (column.to_pylist(), wrong.tolist()) == ([datetime(2024, 3, 4, 5, 6, 7, 500_000)], [False])

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from kgrec._util.notices import DataNotice, notices
-from kgrec.errors import DataError
+from kgrec.errors import DataError, UsageError
 from kgrec.schema import Schema
 from kgrec.store import open_store
 from kgrec.tables import GraphTables, check
@@ -370,3 +372,62 @@ def test_skip_unknown_where_all_ends_make_nodes_is_refused() -> None:
 def test_a_notice_is_a_warning_in_python() -> None:
     with pytest.warns(DataNotice, match="no genre"):
         check(TablesLoader().load({"relationships": {"SAW": seen(), "HAS_GENRE": {"source": frame(**GENRES)}}}, SCHEMA))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "cells", "kept"),
+    [
+        (True, ["True", "yes", "false", "x"], 2),
+        (date(2024, 1, 31), ["2024-01-31", "x"], 1),
+        ([4, 4.5], ["4.0", "4.50", "04", "x"], 2),
+        (2**70, [str(2**70), "1"], 1),
+    ],
+)
+def test_where_takes_values_in_any_spelling(wanted: Any, cells: list[str], kept: int) -> None:
+    films = [str(n) for n in range(len(cells))]
+    source = frame(user_id=["u1"] * len(cells), film_id=films, kind=cells)
+    tables, told = load({"SAW": {"source": source, "where": {"kind": wanted}}})
+    assert (tables.edges[SAW].num_rows, told) == (kept, [])
+
+
+def test_each_value_of_where_that_no_row_has_is_said() -> None:
+    source = frame(user_id=["u1"], film_id=["f1"], kind=["buy"])
+    _, told = load({"SAW": {"source": source, "where": {"kind": ["buy", "reorderd"]}}})
+    assert told == ["no row of the table of relationships.SAW has 'reorderd' in kind; it has 'buy'"]
+
+
+@pytest.mark.parametrize("column", ["Title", " TITLE", "title:string", "Ti_tle"])
+def test_a_column_spelled_nearly_as_a_property_is_said(column: str) -> None:
+    source = pd.DataFrame({"film_id": ["f1"], column: ["Alien"]})
+    name = column.strip()
+    _, told = load({}, Film={"source": source})
+    assert told == [
+        f"the column {name!r} of the table of nodes.Film is not read; "
+        f"to read it as title: properties: {{title: {name!r}}} in the mapping"
+    ]
+    assert load({}, Film={"source": source, "properties": {"title": name}})[1] == []
+
+
+def test_lists_at_the_end_of_a_behavior_have_a_way_in() -> None:
+    source = frame(user_id=["u1"], film_id=[["f1", "f2"]])
+    assert "with list_separator also of lists" in refused({"SAW": {"source": source}})
+    tables, _ = load({"SAW": {"source": source, "list_separator": ","}})
+    assert tables.edges[SAW].num_rows == 2
+
+
+def test_a_column_twice_in_parquet_is_named(tmp_path: Path) -> None:
+    pq.write_table(pa.table([["f1"], ["a"], ["b"]], ["film_id", "title", "title"]), tmp_path / "f.parquet")
+    assert "f.parquet: title: found the column twice" in refused({}, Film={"source": tmp_path / "f.parquet"})
+
+
+@pytest.mark.parametrize("mapping", [None, 5, [{}], frame(user_id=["u1"])])
+def test_a_mapping_of_another_type_is_refused(mapping: Any) -> None:
+    with pytest.raises(UsageError, match="expected a dictionary, or a YAML file"):
+        TablesLoader().load(mapping, SCHEMA)
+
+
+@pytest.mark.parametrize("wanted", [None, [], [None], {"a": 1}])
+def test_where_without_a_value_is_refused(wanted: Any) -> None:
+    message = refused({"SAW": {**seen(), "where": {"user_id": wanted}}})
+    assert message.endswith("expected a text, a number, true or false, or a list of them")
+    assert message.startswith("1 problem")

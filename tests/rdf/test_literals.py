@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,7 +21,10 @@ SCHEMA = Schema.parse(
     name: films
     nodes:
       Viewer: {key: viewer_id}
-      Film: {key: film_id, name: title, properties: {title: string, released: datetime, year: int, seen: bool}}
+      Film:
+        key: film_id
+        name: title
+        properties: {title: string, released: datetime, year: int, seen: bool, tags: strings}
       Person: {key: person_id, name: name, properties: {name: string}}
     relationships:
       SAW: {from: Viewer, to: Film}
@@ -127,3 +131,41 @@ def test_literal_of_no_type_refused_alike(
 def test_literals_of_xsd_accepted_alike(tmp_path: Path) -> None:
     path = written(tmp_path, ':f :released "1950-01-31T00:00:00+02:00"^^xsd:dateTime ; :year "-0028"^^xsd:gYear .')
     assert check_source("rdf", path, schema=SCHEMA).nodes["Film"].column("year").to_pylist() == [-28]
+
+
+def test_a_blank_node_at_an_end_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="as Person; expected a node with an IRI"):
+        load("rdf", written(tmp_path, ":f :STARRING [ a :Person ] ."), schema=SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("more", "name", "expected"),
+    [
+        (':f :year "5"^^xsd:unsignedInt .', "year", 5),
+        (':f :year " 5 "^^xsd:integer .', "year", 5),
+        (':f :released "2010-04-16+02:00"^^xsd:date .', "released", datetime(2010, 4, 16)),
+        (':f :tags "b", " a ", "a", "" .', "tags", ["a", "b"]),
+    ],
+)
+def test_odd_but_sound_literals_are_read(tmp_path: Path, more: str, name: str, expected: object) -> None:
+    path = written(tmp_path, more)
+    for tables in (load("rdf", path, schema=SCHEMA), check_source("rdf", path, schema=SCHEMA)):
+        assert tables.nodes["Film"].column(name).to_pylist() == [expected]
+
+
+@pytest.mark.parametrize("more", [':f :year "256"^^xsd:unsignedByte .', ':f :year "-5"^^xsd:unsignedInt .'])
+def test_unsigned_numbers_beyond_their_bits_are_refused(tmp_path: Path, more: str) -> None:
+    with pytest.raises(DataError, match="a literal of type int"):
+        load("rdf", written(tmp_path, more), schema=SCHEMA)
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+    path = written(tmp_path, "")
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert load("rdf", path, schema=SCHEMA).nodes["Film"].num_rows == 1
+
+
+def test_check_takes_titles_in_several_languages_as_load_does(tmp_path: Path) -> None:
+    path = written(tmp_path, ':f :title "Lampe"@de, "Lamp"@en-GB, "Lampje"@nl .')
+    for tables in (load("rdf", path, schema=SCHEMA), check_source("rdf", path, schema=SCHEMA)):
+        assert tables.nodes["Film"].column("title").to_pylist() == ["Lamp"]
