@@ -199,8 +199,13 @@ def _behaviour_role(properties: Mapping[str, str]) -> dict[str, str]:
 
 
 def _tell_roles(inter: AtomicTable, properties: Mapping[str, str], role: Mapping[str, str]) -> None:
-    """Tell which columns were taken as weight and time, where the file has other numbers too."""
-    others = [name for name, kind in properties.items() if kind == "float" and name not in role.values()]
+    """Tell which columns were taken as weight and time, where others may be meant: numbers, or text of such a name."""
+    missing = {name for part, names in (("weight", _WEIGHTS), ("time", _TIMES)) if part not in role for name in names}
+    others = [
+        name
+        for name, kind in properties.items()
+        if name not in role.values() and (kind == "float" or name.casefold() in missing)
+    ]
     if others:
         taken = ", ".join(f"the {part} of a behavior is {role.get(part, 'none')}" for part in ("weight", "time"))
         notice(

@@ -1,4 +1,5 @@
 import warnings
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -414,3 +415,14 @@ def test_triples_without_any_item_are_said(tmp_path: Path) -> None:
     folder_of(tmp_path, {"shop.inter": inter, "shop.kg": TRIPLES + "i1\tr\te1\n"})
     with pytest.warns(DataNotice, match=r"no item is an entity of .*shop.kg, .* a .link file says which is which"):
         AtomicLoader().load(tmp_path)
+
+
+def test_a_time_in_a_column_of_text_is_said_and_has_a_way_in(tmp_path: Path) -> None:
+    folder_of(tmp_path, {"shop.inter": "user_id:token\titem_id:token\ttimestamp:token\nu1\ti1\t2024-01-31\n"})
+    with pytest.warns(DataNotice, match="the time of a behavior is none; timestamp may be meant"):
+        schema = derive_schema(tmp_path).model_dump(mode="json", by_alias=True, exclude_none=True)
+    schema["relationships"]["INTERACTED"]["properties"]["timestamp"] = "datetime"
+    schema["roles"]["behaviours"]["INTERACTED"]["time"] = "timestamp"
+    tables = check(AtomicLoader().load(tmp_path, Schema.from_dict(schema)))
+    times = tables.edges["User", "INTERACTED", "Item"].column("timestamp")
+    assert times.to_pylist() == [datetime(2024, 1, 31)]
