@@ -86,7 +86,7 @@ class TableMapping(_Strict):
 
     nodes: dict[str, NodeSource] = Field(default_factory=dict, description="Label → source.")
     relationships: dict[str, Annotated[tuple[RelationshipSource, ...], BeforeValidator(_as_list)]] = Field(
-        min_length=1, description="Type → source or sources."
+        default_factory=dict, description="Type → source or sources."
     )
 
 
@@ -133,6 +133,9 @@ def _twice(tree: yaml.Node | None) -> Iterator[tuple[str, int]]:
 
 
 def _checked(data: Any, where: str) -> TableMapping:
+    parts = list(data.values()) if isinstance(data, Mapping) else [data]
+    if all(part is None or (isinstance(part, Mapping | list) and not part) for part in parts):
+        raise DataError([Problem(where, "nothing", "the key 'nodes' or 'relationships', with a source")])
     problems = list(_without_source(data, where))
     try:
         mapping = TableMapping.model_validate(data)

@@ -431,3 +431,14 @@ def test_where_without_a_value_is_refused(wanted: Any) -> None:
     message = refused({"SAW": {**seen(), "where": {"user_id": wanted}}})
     assert message.endswith("expected a text, a number, true or false, or a list of them")
     assert message.startswith("1 problem")
+
+
+@pytest.mark.parametrize("mapping", [{}, {"nodes": {}}, {"relationships": {}}, {"nodes": None}])
+def test_a_mapping_without_any_source_is_refused(mapping: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match="expected the key 'nodes' or 'relationships', with a source"):
+        TablesLoader().load(mapping, SCHEMA)
+
+
+def test_a_second_load_may_bring_nodes_alone(store: Any) -> None:
+    store.write(TablesLoader().load({"nodes": {"Film": {"source": frame(film_id=["f1"], title=["New"])}}}, SCHEMA))
+    assert store.cypher("MATCH (f:Film) RETURN f.title ORDER BY f.film_id")["f.title"].tolist() == ["New", "Jaws"]
