@@ -451,8 +451,9 @@ class _Check:
         nums = pc.index_in(ends, value_set=keys)
         unknown = to_mask(pc.and_(pc.is_null(nums), pc.is_valid(ends)))
         expected = f"the key of a {label}"
-        if self.tables.ends and label in self.tables.ends.make:
-            expected += f"; or say skip_unknown: true for {key[1]} in the mapping, or from_ends: true for {label}"
+        if self.tables.ends:
+            expected += f"; or say skip_unknown: true for {key[1]} in the mapping"
+            expected += f", or from_ends: true for {label}" if label in self.tables.ends.make else ""
         self._report_values(key, unknown, end, ends, expected)
         return np.asarray(nums.fill_null(-1).to_numpy(), dtype=np.int64)
 

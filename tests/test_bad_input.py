@@ -150,9 +150,10 @@ def test_a_duplicate_key_with_different_values(refused, source):
 
 def test_an_edge_to_an_unknown_node(refused_tables):
     rows = RATINGS + "u1,i9,3,4\nu2,i8,3,5\n"
+    expected = "expected the key of a Item; or say skip_unknown: true for RATED in the mapping"
     assert refused_tables(ratings_csv=rows) == [
-        "ratings.csv:4: item_id: found 'i9'; expected the key of a Item",
-        "ratings.csv:5: item_id: found 'i8'; expected the key of a Item",
+        f"ratings.csv:4: item_id: found 'i9'; {expected}",
+        f"ratings.csv:5: item_id: found 'i8'; {expected}",
     ]
 
 
