@@ -46,7 +46,7 @@ _INFIX: Final = frozenset(
 """Words between two operands."""
 
 _POSTFIX: Final = frozenset(
-    {"ASC", "DESC", "ASCENDING", "DESCENDING", "END", "ROW", "ROWS", "CONTINUE", "BREAK", "FAIL"}
+    {"ASC", "DESC", "ASCENDING", "DESCENDING", "END", "ROW", "ROWS", "CONTINUE", "BREAK", "FAIL", "FINISH"}
 )
 """Words after an operand."""
 

@@ -71,6 +71,7 @@ READS = [
     "MATCH (start)-->(end) WHERE EXISTS { MATCH (end)<--() } RETURN {set: 1, create: [x IN [1] WHERE x > 0 | x]} AS m",
     "MATCH p = (a)-[:R* SHORTEST 1..5]-(b) RETURN length(p) ORDER BY length(p) DESC SKIP 1 LIMIT 2 UNION RETURN 1",
     "MATCH (a)-[e:R*1..2 (r, n | WHERE r.w > 1)]->(`set`) RETURN CASE WHEN a.x IS NULL THEN 1 ELSE 2 END AS y",
+    "MATCH (a:User) FINISH",
     "EXPLAIN LOGICAL MATCH (a)-[e:R]->(b) HINT (a JOIN e) JOIN b RETURN count_star() AS n",
     "RETURN array_cosine_similarity([1.0], CAST($v, 'FLOAT[1]')) AS s, -1.5e3 AS x, CAST(1 AS DECIMAL(10, 2)) AS d",
 ]
