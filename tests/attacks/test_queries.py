@@ -168,11 +168,10 @@ def test_guard_lets_a_change_of_tables_pass(query: str) -> None:
         check(query.replace("DEFAULT", "WITH"), "ladybug", write=True)
 
 
-@pytest.mark.parametrize("query", ["SELECT * { " + "a." * 20_000 + " }", "SELECT * { " + "a-" * 20_000 + " }"])
-def test_guard_takes_time_in_line_with_length(query: str) -> None:
-    start = time.monotonic()
+def test_guard_takes_time_in_line_with_length() -> None:
+    query, start = "SELECT * { " + "a." * 20_000 + " }", time.monotonic()
     assert len(check_sparql(query, write=False)) == len(query)
-    assert time.monotonic() - start < 5  # 0.4 s; with the square of the length a minute
+    assert time.monotonic() - start < 5  # 0.4 s; with the square of the length half a minute
 
 
 @pytest.mark.parametrize("query", SERVER)
