@@ -316,10 +316,6 @@ class _Rerank(_Object):
     domains: dict[Text, _RerankDomain] = {}
 
 
-class _ChosenBlend(_Report):
-    kind: Text
-
-
 class Choices(_Object):
     """The keys of choices.json that kgrec reads, and what they hold."""
 
