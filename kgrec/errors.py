@@ -20,6 +20,7 @@ the gate (GateRefused); 4 another process is at work, try again later (StoreLock
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -143,6 +144,19 @@ class Problem:
         return redacted(f"{place}:{name} found {self.found}; expected {self.expected}")
 
 
+def _of_every_kind(problems: Sequence[Problem], n: int) -> list[Problem]:
+    """Return at most n problems in the order of the inputs and their rows: where there are more, some of every kind."""
+    seen: Counter[tuple[str, str | None, str]] = Counter()
+    nth: list[int] = []
+    for problem in problems:
+        kind = problem.where, problem.field, problem.expected
+        nth.append(seen[kind])
+        seen[kind] += 1
+    chosen = sorted(range(len(problems)), key=lambda i: nth[i])[:n]
+    inputs = {where: place for place, where in enumerate(dict.fromkeys(problem.where for problem in problems))}
+    return [problems[i] for i in sorted(chosen, key=lambda i: (inputs[problems[i].where], problems[i].row or 0, i))]
+
+
 class _Problems(KgrecError):
     """An error that lists every problem found."""
 
@@ -151,7 +165,7 @@ class _Problems(KgrecError):
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = list(problems)
-        lines = [f"  {problem}" for problem in self.problems[: self.shown]]
+        lines = [f"  {problem}" for problem in _of_every_kind(self.problems, self.shown)]
         if len(self.problems) > self.shown:
             lines.append(f"  … and {len(self.problems) - self.shown} more")
         plural = "problem" if len(self.problems) == 1 else "problems"

@@ -67,3 +67,12 @@ def test_many_unknown_ids_are_counted():
 
 def test_nothing_near_says_nothing():
     assert near_matches("zzz", ["alice"]) == ""
+
+
+def test_problems_are_shown_in_order_of_rows_with_every_kind() -> None:
+    bad = [Problem("a.csv", "'x'", "an int", row=n, field="age") for n in range(9, 70)]
+    late = Problem("a.csv", "a time in the future", "a time up to now", row=7, field="at")
+    other = Problem("b.csv", "no header", "a header")
+    lines = str(DataError([*bad, other, late])).splitlines()
+    assert lines[1:3] == [f"  {late}", f"  {bad[0]}"]
+    assert lines[-2:] == [f"  {other}", "  … and 43 more"]
