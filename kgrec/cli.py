@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 import kgrec
-from kgrec._util.files import atomic_path, check_target
+from kgrec._util.files import atomic_path, check_target, reason
 from kgrec._util.memory import ran_out
 from kgrec._util.notices import notices, to_stderr
 from kgrec._util.streams import tell
@@ -510,7 +510,7 @@ def main() -> None:
         if ran_out(error):
             raise  # to where what other libraries say of it comes too
         if isinstance(error, OSError):
-            tell(f"error: {error.filename or 'the system'}: {(error.strerror or str(error)).lower()}")
+            tell(f"error: {error.filename or 'the system'}: {reason(error)}")
             sys.exit(1)
         tell(f"error: {error}{_near(error) if asked.get('near_users') else ''}")
         sys.exit(exit_code(error))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from kgrec._util.files import is_bare
 from kgrec.errors import KgrecError, RunError
 from kgrec.keeping import Node
 from kgrec.runs import Run, check_own, read_run, root_of
@@ -74,6 +75,8 @@ def _problems(path: Path, roots: Sequence[Path]) -> Iterator[str]:
             yield f"{path} is a link to {target}; put what it links to in its place, or remove the link"
         return
     if not path.is_dir():
+        return
+    if is_bare(path):
         return
     if path.name.startswith("."):
         yield f"{path} is a run that is being written, or that a killed job of another host left"

@@ -33,7 +33,7 @@ import pyarrow.parquet as pq
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from kgrec._util.files import A_DAY, MARKER, checksum, locked, strange_target, work_folder
+from kgrec._util.files import A_DAY, MARKER, checksum, locked, reason, strange_target, work_folder
 from kgrec._util.files import remove_leftovers as remove_work_folders
 from kgrec.errors import RunError
 from kgrec.run_contents import Facts, RunInfo, check_choices, check_table
@@ -196,7 +196,7 @@ def write_run(
                 _settle(made, folder, work / MARKER)
                 _move(made, folder, work)
     except (OSError, SafetensorError) as error:
-        raise RunError(f"{folder} cannot be written: {error}") from error
+        raise RunError(f"{folder} cannot be written: {reason(error)}") from error
     return Run(folder, full)
 
 
@@ -283,7 +283,7 @@ def remove_run(folder: Path) -> None:
             os.replace(folder, work / folder.name)
             shutil.rmtree(work / folder.name)
     except OSError as error:
-        raise RunError(f"{folder} cannot be removed: {error}") from error
+        raise RunError(f"{folder} cannot be removed: {reason(error)}") from error
 
 
 def remove_leftovers(root: Path) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,16 @@ MAX_SHOWN = 500
 """Characters of a value that a table for people shows; JSON has all of them."""
 
 
+@contextmanager
+def _output() -> Iterator[None]:
+    """Name the output in the error of a disk that is full, or a reader that is gone."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "the output") from error
+
+
+@_output()
 def show(frame: pd.DataFrame, as_json: bool) -> None:
     """Print a table; as JSON, a list of objects."""
     if as_json:
@@ -33,6 +44,7 @@ def show(frame: pd.DataFrame, as_json: bool) -> None:
     _console().print(table)
 
 
+@_output()
 def show_facts(title: str, facts: Mapping[str, Any], as_json: bool) -> None:
     """Print named facts under a title; as JSON, one object."""
     if as_json:
@@ -42,12 +54,13 @@ def show_facts(title: str, facts: Mapping[str, Any], as_json: bool) -> None:
     console.print(_text(title), style="bold")
     for name, value in facts.items():
         text = value if isinstance(value, str | int) else json.dumps(_plain(value), ensure_ascii=False)
-        console.print(_text(f"  {name}: {text}"))
+        console.print(_text(f"  {name}: {text}"), soft_wrap=True)
 
 
+@_output()
 def show_text(text: str) -> None:
     """Print text of one or several lines as it is."""
-    _console().print(Text(escaped(text, lines=True)))
+    _console().print(Text(escaped(text, lines=True)), soft_wrap=True)
 
 
 def _text(data: str) -> Text:

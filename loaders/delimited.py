@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pc_csv
 
+from kgrec._util.files import reason
 from kgrec._util.notices import notice
 from kgrec.errors import DataError, Problem
 from kgrec.tables import Origin
@@ -98,7 +99,7 @@ def _content(path: Path, dialect: Dialect) -> bytes:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise DataError([Problem(str(path), (error.strerror or str(error)).lower(), "a readable file")]) from None
+        raise DataError([Problem(str(path), reason(error), "a readable file")]) from None
     data = data.removeprefix(_BOM)
     if not data.strip():
         raise DataError([Problem(str(path), "an empty file", "a header and rows")])

@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 from typing import Final
 
-from kgrec._util.files import work_folder
+from kgrec._util.files import reason, work_folder
 from kgrec.errors import DataError, Problem
 
 REQUIREMENT: Final = "recbole==1.2.1"
@@ -37,7 +37,7 @@ def ml_100k(cache: Path, sha256: str = WHEEL_SHA256) -> Path:
         try:
             _fetch(folder, sha256)
         except OSError as error:
-            found = f"a cache folder that cannot be written ({(error.strerror or str(error)).lower()})"
+            found = f"a cache folder that cannot be written ({reason(error)})"
             raise DataError([Problem(str(cache), found, "a writable one, or a local folder as the source")]) from None
     return folder
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -130,3 +131,30 @@ def test_leftovers_cut_off_in_removal_are_still_known(tmp_path: Path, monkeypatc
     monkeypatch.undo()
     remove_leftovers(tmp_path)
     assert not work.exists()
+
+
+@pytest.mark.parametrize("marker", [None, ""])
+def test_bare_work_folder_goes_after_a_minute(tmp_path: Path, marker: str | None) -> None:
+    work = tmp_path / f".kgrec-{'0' * 32}"
+    work.mkdir()
+    if marker is not None:
+        (work / MARKER).write_text(marker)
+    remove_leftovers(tmp_path)
+    assert work.exists()  # its writer may be about to write the marker
+    os.utime(work, (0, 0))
+    remove_leftovers(tmp_path)
+    assert not work.exists()
+
+
+def test_folder_of_another_name_or_content_stays(tmp_path: Path) -> None:
+    for name, file in ((".kgrec-mine", MARKER), (f".kgrec-{'0' * 32}", "notes.txt")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / file).touch()
+        os.utime(tmp_path / name, (0, 0))
+    remove_leftovers(tmp_path)
+    assert len(os.listdir(tmp_path)) == 2
+
+
+def test_reason_of_a_full_disk_is_plain_words() -> None:
+    assert files.reason(OSError(errno.ENOSPC, "Failed: detail", "a", None, "b")) == "no space left on device"
+    assert files.reason(ValueError("Odd")) == "odd"

@@ -15,6 +15,7 @@ from kgrec.config import Config
 from kgrec.jobs import train_run
 from kgrec.progress import say, track
 from kgrec.report import Report
+from kgrec.show import show_facts
 
 
 class Broken(io.StringIO):
@@ -25,6 +26,13 @@ class Broken(io.StringIO):
 
     def flush(self) -> None:
         raise BrokenPipeError(32, "Broken pipe")
+
+
+class Full(io.StringIO):
+    """A file on a full disk."""
+
+    def write(self, text: str) -> int:
+        raise OSError(28, "No space left on device")
 
 
 def closed() -> io.StringIO:
@@ -96,3 +104,15 @@ def test_output_that_nobody_reads_ends_quietly(trained_cinema: Path, words: list
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writing)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_show_on_a_full_disk_names_the_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", Full())
+    with pytest.raises(OSError, match="No space left") as caught:
+        show_facts("title", {"a": 1}, as_json=False)
+    assert caught.value.filename == "the output"
+
+
+def test_show_facts_to_a_pipe_keeps_a_fact_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    show_facts("title", {"runs": ["20261128-051828-5471"] * 20}, as_json=False)
+    assert len(capsys.readouterr().out.splitlines()) == 2

@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import stat
@@ -28,6 +29,9 @@ MARKER: Final = "kgrec.json"
 """File in a folder that kgrec made, with the folder's own ID in it."""
 
 _WORK: Final = ".kgrec-"
+_MADE_IN: Final = 60
+"""Seconds after which a work folder without a marker counts as left behind: its writer makes one at once."""
+
 A_DAY: Final = 86_400
 """Seconds after which a work folder of another host counts as left behind."""
 
@@ -186,6 +190,10 @@ def remove_leftovers(folder: Path) -> None:
 def _remove_if_left(work: Path) -> None:
     """Remove a work folder if its marker says so, and its writer is gone: of this host, or for a day."""
     with suppress(OSError):
+        if is_bare(work):
+            if time.time() - work.stat().st_mtime > _MADE_IN:
+                _remove_work(work)
+            return
         descriptor = os.open(work / MARKER, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -210,9 +218,28 @@ def _remove_work(work: Path) -> None:
     shutil.rmtree(work, ignore_errors=True)
 
 
+def is_bare(work: Path) -> bool:
+    """Say whether a folder is a work folder that holds nothing: its writer was killed as it made or removed it.
+
+    Raises:
+        OSError: the folder cannot be looked into.
+    """
+    return re.fullmatch(r"\.kgrec-[0-9a-f]{32}", work.name) is not None and all(
+        entry.name == MARKER and entry.lstat().st_size == 0 for entry in work.iterdir()
+    )
+
+
 def is_work_folder(path: Path) -> bool:
-    """Say whether a folder is one that `work_folder` made, by its marker."""
-    return path.name.startswith(_WORK) and read_marker(path).get("id") == path.name.removeprefix(_WORK)
+    """Say whether a folder is one that `work_folder` made, by its marker or because it is bare.
+
+    Raises:
+        OSError: the folder cannot be looked into.
+    """
+    if path.is_symlink() or not path.is_dir():
+        return False
+    return is_bare(path) or (
+        path.name.startswith(_WORK) and read_marker(path).get("id") == path.name.removeprefix(_WORK)
+    )
 
 
 def read_marker(folder: Path) -> dict[str, Any]:
@@ -231,6 +258,12 @@ def _parsed(content: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def reason(error: Exception) -> str:
+    """Return why the system refused, without number and path: `no space left on device`; else what the error says."""
+    text = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+    return text[:1].lower() + text[1:]
 
 
 def checksum(path: Path) -> str:

@@ -6,7 +6,7 @@ import gzip
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
-from kgrec._util.files import atomic_path, check_target
+from kgrec._util.files import atomic_path, check_target, reason
 from kgrec.errors import StoreError, UsageError
 from kgrec.rdf.encode import schema_triple, to_bytes, triples
 from kgrec.rdf.folder import oxigraph
@@ -53,7 +53,7 @@ def export(store: GraphStore, path: str | Path) -> None:
         ):
             file.writelines(text)
     except OSError as error:
-        raise StoreError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
+        raise StoreError(f"cannot write {path}: {reason(error)}") from error
 
 
 def _turtle(text: bytes, known: dict[str, str]) -> bytes:

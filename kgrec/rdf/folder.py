@@ -21,7 +21,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from kgrec._util.files import MARKER, atomic_path, checksum, is_work_folder, read_marker, strange_target, work_folder
+from kgrec._util.files import (
+    MARKER,
+    atomic_path,
+    checksum,
+    is_work_folder,
+    read_marker,
+    reason,
+    strange_target,
+    work_folder,
+)
 from kgrec.errors import MissingExtra, StoreError
 
 if TYPE_CHECKING:
@@ -124,7 +133,7 @@ def change(
             _remove_all_but(folder, after)
     except OSError as error:
         _undo(folder, after)
-        raise StoreError(f"cannot write {folder}: {error}; it is as it was") from error
+        raise StoreError(f"cannot write {folder}: {reason(error)}; it is as it was") from error
     except BaseException:
         _undo(folder, after)
         raise

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kgrec._util.files import place, strange_target, work_folder
+from kgrec._util.files import place, reason, strange_target, work_folder
 from kgrec.errors import StoreError, StoreLocked
 from kgrec.store.seal import check, seal, unseal
 
@@ -93,7 +93,7 @@ def replacement(path: Path, empty: bool = False) -> Iterator[tuple[Path, int]]:
                 os.close(locked)
                 raise
     except OSError as error:
-        raise StoreError(f"cannot write {path}: {error}; it is as it was") from error
+        raise StoreError(f"cannot write {path}: {reason(error)}; it is as it was") from error
 
 
 def own_path(uri: str, path: Path, read_only: bool) -> Path:

@@ -159,6 +159,11 @@ def test_a_link_to_a_run_beside_it_is_no_problem(place: Path) -> None:
     assert knows(ROOT) == []
 
 
+def test_a_bare_work_folder_is_no_problem(place: Path) -> None:
+    (ROOT / f".kgrec-{'0' * 32}").mkdir()
+    assert forget("shop.lbug", "user", USER)["searched"]["found"] == []
+
+
 def test_a_linked_graph_is_refused(graph: str) -> None:
     engine, _, name = graph.rpartition(":")
     link = f"{engine}:link" if engine else "link.lbug"
