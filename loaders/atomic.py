@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from kgrec._util.notices import notice
 from kgrec.columns import to_mask, trim_parts
+from kgrec.errors import UsageError
 from kgrec.schema import EdgeType, Schema
 from kgrec.tables import Gaps, GraphTables, Origin, TableKey, shown, stacked
 from loaders.atomic_files import SPLIT, AtomicFiles, AtomicTable, read_folder
@@ -37,7 +38,10 @@ class AtomicLoader:
         Raises:
             DataError: with every problem of every file, or every column and relation that the schema does not have.
             SchemaError: the schema cannot describe atomic files.
+            UsageError: `source` is no path.
         """
+        if not isinstance(source, str | Path):
+            raise UsageError(f"source={source!r}; expected the path of a folder of atomic files")
         files = read_folder(Path(source))
         return to_graph(files, schema or schema_of(files))
 

@@ -37,7 +37,7 @@ class RdfLoader:
 
         Raises:
             DataError: with every problem, its file and line where they are known.
-            UsageError: no such file, or no schema.
+            UsageError: no such file, no path, or no schema.
             MissingExtra: pyoxigraph is not installed.
         """
         triples = _triples(source)
@@ -59,7 +59,10 @@ def _triples(source: Source) -> Triples:
 
         with RdfStore(source, read_only=True) as store:
             return store.triples()
-    return read_files([source] if isinstance(source, str | Path) else source)
+    files = [source] if isinstance(source, str | Path) else source
+    if not isinstance(files, Sequence) or not all(isinstance(file, str | Path) for file in files):
+        raise UsageError(f"source={source!r}; expected the path of a file or folder, or a list of them")
+    return read_files(files)
 
 
 def _own_schema(triples: Triples, source: Source) -> Schema:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from kgrec.errors import UsageError
-from kgrec.loading import find_loader, loader_names
+from kgrec.loading import find_loader, load, loader_names
 
 PLUGIN = "class Shelf:\n    def load(self, source, schema=None):\n        return source\n"
 
@@ -45,3 +45,10 @@ def test_shipped_loaders(name: str) -> None:
     if name not in loader_names():
         pytest.skip("kgrec runs from its source tree and is not installed, so it has no entry points")
     assert callable(find_loader(name).load)
+
+
+@pytest.mark.parametrize("name", ["atomic", "rdf", "tables"])
+@pytest.mark.parametrize("source", [None, 5, {"a": 1}.keys()])
+def test_a_source_that_is_no_path_is_refused(name: str, source: object) -> None:
+    with pytest.raises(UsageError, match=r"expected (the path|a dictionary, or a YAML file)"):
+        load(name, source, schema="commerce")

@@ -349,15 +349,15 @@ def test_the_server_dies_in_a_refresh_and_the_next_one_goes_on(
             new = pa.table({"user_id": [f"new{i}" for i in range(n)]})
             more = GraphTables(load("atomic", CINEMA).schema, {"User": new}, {})
             with pytest.raises(StoreError, match="no Neo4j server answers"):
-                refresh(server.uri, more, runs=runs, report=_Killer(server, step))
+                refresh(server.uri, more, runs=runs, allow_shrink=True, report=_Killer(server, step))
             made = len(list_runs(runs))
             _start_again(server)
             with open_store(server.uri, read_only=True) as store:
                 assert store.published() == publications(runs)[-1].run
-            result = refresh(server.uri, more, runs=runs)
+            result = refresh(server.uri, more, runs=runs, allow_shrink=True)
             assert result["result"] == "published"
             assert len(list_runs(runs)) == n + 1, f"{made} were made before {step}: none is made twice"
-            assert refresh(server.uri, more, runs=runs)["result"] == "nothing new"
+            assert refresh(server.uri, more, runs=runs, allow_shrink=True)["result"] == "nothing new"
         assert [entry.how for entry in publications(runs)] == ["refresh"] * 3
 
 
