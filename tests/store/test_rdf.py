@@ -117,7 +117,7 @@ def test_a_failed_write_leaves_nothing(store: RdfStore, monkeypatch: pytest.Monk
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(folder.os, "replace", broken)
-    with pytest.raises(StoreError, match="No space left on device; it is as it was"):
+    with pytest.raises(StoreError, match="no space left on device; it is as it was"):
         store.apply(SCHEMA.model_copy(update={"name": "other"}))
     monkeypatch.undo()
     assert store.snapshot().digest == digest(contract_tables())
