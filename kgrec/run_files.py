@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 from safetensors.numpy import load_file
 
+from kgrec._util.files import kind_of
 from kgrec.errors import KgrecError, RunError
 
 MAX_JSON: Final = 64 << 20
@@ -114,17 +115,7 @@ def size_of(root: Path, name: str) -> int:
 
 def _expect(path: Path, mode: int, is_right: Any, expected: str) -> None:
     if not is_right(mode):
-        found = next((name for test, name in _KINDS if test(mode)), "a device")
-        raise damaged(path, f"found {found}; expected {expected}")
-
-
-_KINDS: Final = (
-    (stat.S_ISLNK, "a link"),
-    (stat.S_ISDIR, "a folder"),
-    (stat.S_ISREG, "a file"),
-    (stat.S_ISFIFO, "a pipe"),
-    (stat.S_ISSOCK, "a socket"),
-)
+        raise damaged(path, f"found {kind_of(mode)}; expected {expected}")
 
 
 def read_object(root: Path, name: str) -> dict[str, Any]:

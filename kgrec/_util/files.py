@@ -36,11 +36,11 @@ A_DAY: Final = 86_400
 """Seconds after which a work folder of another host counts as left behind."""
 
 _KINDS: Final = (
+    (stat.S_ISREG, "a file"),
+    (stat.S_ISLNK, "a link"),
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a pipe"),
     (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
 )
 
 
@@ -58,7 +58,12 @@ def strange_target(path: Path) -> str | None:
         return None
     if stat.S_ISLNK(mode):
         return f"a symbolic link to {os.readlink(path)}"
-    return next((name for is_of, name in _KINDS if is_of(mode)), None)
+    return None if stat.S_ISREG(mode) else kind_of(mode)
+
+
+def kind_of(mode: int) -> str:
+    """Return in words what has a mode, as `os.lstat` gives it, such as "a folder"."""
+    return next((name for is_of, name in _KINDS if is_of(mode)), "a device")
 
 
 def check_target(path: str | Path) -> None:
