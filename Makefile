@@ -29,6 +29,7 @@ lint: setup
 
 bench: setup
 	$(BIN)/python benchmarks/bulk_load.py
+	$(BIN)/python benchmarks/guarded_reads.py
 	$(BIN)/python benchmarks/top_k.py
 	$(BIN)/python benchmarks/encode.py
 	$(BIN)/python benchmarks/main_job.py
