@@ -23,7 +23,9 @@ NOT_SEARCHED: Final = (
     "included.",
     "Folders of runs in other places than those under looked_at, for instance of `kgrec train --runs FOLDER`.",
     "Caches of text vectors of other accounts and of other hosts. Only the cache under looked_at was searched.",
-    "Programs that are running and hold the graph or a trained model in memory, on this host or another.",
+    "Programs that are running and hold the graph or a trained model in memory, on this host or another. A training "
+    "among them keeps no run with what was removed, but may add vectors of its texts, without the id, "
+    "to the cache later.",
     "What was sent elsewhere: recommendations shown or exported, logs, TensorBoard, MLflow, OpenTelemetry.",
     "Unallocated disk blocks of deleted files, and swap space.",
 )
