@@ -39,6 +39,8 @@ def dangling(path: Path) -> None:
 
 
 def device(path: Path) -> None:
+    if not Path("/dev/null").is_char_device():
+        pytest.skip("no device here: /dev/null is no character device")
     path.symlink_to("/dev/null")
 
 
@@ -84,6 +86,8 @@ def test_reading_what_is_no_graph_is_one_error(strange: Path, uri: str) -> None:
 
 
 def test_check_target_of_a_device_says_so() -> None:
+    if not Path("/dev/null").is_char_device():
+        pytest.skip("no device here: /dev/null is no character device")
     with pytest.raises(UsageError, match="/dev/null is a device; expected a plain file"):
         check_target("/dev/null")
 
