@@ -11,8 +11,8 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from kgrec._util.progress import say
 from kgrec.growth import Growth
-from kgrec.progress import say
 from kgrec.signals.base import Signal, Signals, refit
 from kgrec.snapshot import Edges, GraphSnapshot, Vectors
 from kgrec.split import Split

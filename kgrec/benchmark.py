@@ -17,10 +17,10 @@ import numpy as np
 import pandas as pd
 
 from kgrec._util.files import atomic_path, check_target
+from kgrec._util.progress import say
 from kgrec.errors import RunError, UsageError
 from kgrec.loading import load
 from kgrec.measure import SHOWN, measure, metrics, recommendations
-from kgrec.progress import say
 from kgrec.recommender import Recommender
 from kgrec.snapshot import GraphSnapshot
 from kgrec.split import Split, by_given

@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kgrec._util.progress import say
 from kgrec.errors import KgrecError, StoreError, UsageError
 from kgrec.keeping import check_there
-from kgrec.progress import say
 from kgrec.snapshot import GraphSnapshot
 from kgrec.store import open_store
 from kgrec.store.base import GraphStore

@@ -13,13 +13,13 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from kgrec import receipts
+from kgrec._util.progress import track
 from kgrec.errors import UnknownItem, UnknownUser
 from kgrec.forget_places import places_of, runs_with
 from kgrec.forget_run import n_edges, rewrite, without
 from kgrec.history import note
 from kgrec.jobs import runs_folder
 from kgrec.keeping import Node, nobody_keeps
-from kgrec.progress import track
 from kgrec.receipts import matches
 from kgrec.recommender import Recommender
 from kgrec.runs import Run, list_runs, remove_leftovers

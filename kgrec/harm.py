@@ -8,12 +8,12 @@ from typing import Any, Final
 
 import numpy as np
 
+from kgrec._util.progress import say
 from kgrec.alone import fit_alone
 from kgrec.blending import learn_blends
 from kgrec.budget import Budget
 from kgrec.evaluate import bootstrap_interval, clearly_better
 from kgrec.hybrid import MIN_USERS, Blend
-from kgrec.progress import say
 from kgrec.signals.base import Signals
 from kgrec.snapshot import GraphSnapshot, Vectors
 from kgrec.standins import Standins

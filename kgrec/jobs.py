@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from kgrec._util.progress import say
 from kgrec.alone import split_alone
 from kgrec.config import Config
 from kgrec.errors import StoreError, UsageError
@@ -18,7 +19,6 @@ from kgrec.evaluate import evaluate
 from kgrec.keeping import keeping
 from kgrec.measure import HYBRID, Measured, measure, metrics
 from kgrec.persist import save_model
-from kgrec.progress import say
 from kgrec.protocols import cut_for
 from kgrec.publish import lists_table, publish
 from kgrec.rank import rank_all

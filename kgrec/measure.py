@@ -11,10 +11,10 @@ import numpy.typing as npt
 import pandas as pd
 import scipy.sparse as sp
 
+from kgrec._util.progress import track
 from kgrec.errors import UsageError
 from kgrec.evaluate import Evaluation, bootstrap_intervals, evaluate, paired_test
 from kgrec.model import HybridModel
-from kgrec.progress import track
 from kgrec.rank import BATCH_BYTES, Ranking, top_k
 from kgrec.snapshot import IntArray
 from kgrec.split import Split

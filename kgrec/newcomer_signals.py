@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from kgrec._util.progress import say
 from kgrec.budget import Budget
 from kgrec.evaluate import clearly_better
-from kgrec.progress import say
 from kgrec.signals.at_home import MIN_NEWCOMERS
 from kgrec.signals.base import Signal, Signals
 from kgrec.snapshot import GraphSnapshot, Vectors

@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import scipy.sparse as sp
 
+from kgrec._util.progress import track
 from kgrec.columns import BoolArray, as_type, to_mask
 from kgrec.errors import UnknownItem, UsageError, near_matches
-from kgrec.progress import track
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, as_ids
 
 TIES_AT_ONCE = 4_000_000

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kgrec._util.progress import track
 from kgrec.config import Config, TuneSettings
 from kgrec.errors import UnknownItem, UnknownUser, UsageError
 from kgrec.explain import Explanation, explain
@@ -19,7 +20,6 @@ from kgrec.fold_in import KnownTexts, check_schema, fold_in
 from kgrec.model import HybridModel, Scored
 from kgrec.noise import without_noise
 from kgrec.persist import load_model, save_model
-from kgrec.progress import track
 from kgrec.rank import item_filter, top_k
 from kgrec.runs import Run
 from kgrec.same import as_one

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from kgrec._util.files import write_whole
+from kgrec._util.progress import say
 from kgrec._util.streams import tell
-from kgrec.progress import say
 
 Log = Literal["text", "json"]
 

@@ -16,11 +16,11 @@ import numpy.typing as npt
 import pandas as pd
 import scipy.sparse as sp
 
+from kgrec._util.progress import say
 from kgrec.config import Config, RerankSettings
 from kgrec.evaluate import bootstrap_interval
 from kgrec.hybrid import MIN_USERS
 from kgrec.model import HybridModel
-from kgrec.progress import say
 from kgrec.rank import Ranking, top_k
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
 from kgrec.text.encoder import TextEncoder, TransformersEncoder

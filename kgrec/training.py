@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from kgrec._util.progress import say
 from kgrec.blending import even_blend, learn_blends
 from kgrec.budget import Budget
 from kgrec.config import Config
@@ -21,7 +22,6 @@ from kgrec.model import HybridModel
 from kgrec.newcomer_signals import asked_as_newcomers, choose_for_newcomers
 from kgrec.newcomers import as_newcomers
 from kgrec.noise import without_noise
-from kgrec.progress import say
 from kgrec.same import as_one
 from kgrec.signals import signal_kinds
 from kgrec.signals.base import Signals, refit

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from kgrec._util.progress import say
 from kgrec.budget import Allowance
 from kgrec.evaluate import ndcg_at
-from kgrec.progress import say
 from kgrec.signals.base import Ladder, Signal, SignalSettings
 from kgrec.snapshot import Behaviours, FloatArray, GraphSnapshot, IntArray, Vectors
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kgrec._util.progress import say
 from kgrec.errors import DataError, Problem, UsageError
-from kgrec.progress import say
 from kgrec.rdf import terms
 from kgrec.rdf.decode import decode
 from kgrec.rdf.literals import split

@@ -10,8 +10,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
+from kgrec._util.progress import say
 from kgrec.growth import Growth
-from kgrec.progress import say
 from kgrec.schema import NodeLabel
 from kgrec.signals.history import behaviours_differ, has_times
 from kgrec.signals.layout import Layout

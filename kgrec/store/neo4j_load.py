@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
+from kgrec._util.progress import track
 from kgrec.errors import StoreLocked
-from kgrec.progress import track
 from kgrec.store import neo4j_rows as rows
 from kgrec.store.merge import changes
 from kgrec.store.neo4j_database import Database

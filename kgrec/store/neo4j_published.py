@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kgrec._util.progress import track
 from kgrec.columns import to_mask
-from kgrec.progress import track
 from kgrec.schema import Schema
 from kgrec.snapshot import FloatArray
 from kgrec.store import neo4j_rows as rows

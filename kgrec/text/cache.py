@@ -25,8 +25,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from kgrec._util.files import check_target, place, remove_leftovers, strange_target, work_folder
+from kgrec._util.progress import say, track
 from kgrec.errors import UsageError
-from kgrec.progress import say, track
 from kgrec.signals.layout import Array, check_arrays
 from kgrec.snapshot import FloatArray, IntArray
 from kgrec.text.encoder import TextEncoder

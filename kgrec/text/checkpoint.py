@@ -15,8 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from kgrec._util.files import atomic_path, remove_leftovers
+from kgrec._util.progress import say
 from kgrec.errors import UsageError
-from kgrec.progress import say
 from kgrec.text.cache import cache_folder
 
 _NAME = re.compile(r"[0-9a-f]{32}\.")

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol, get_args
 import numpy as np
 import numpy.typing as npt
 
+from kgrec._util.device import best_device
 from kgrec.config import EncoderSettings, Pooling, Precision
-from kgrec.device import best_device
 from kgrec.errors import UsageError
 from kgrec.snapshot import FloatArray, IntArray
 from kgrec.text.model_folder import (

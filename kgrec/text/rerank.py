@@ -14,9 +14,9 @@ from typing import Any, Final
 import numpy as np
 import torch
 
+from kgrec._util.progress import track
 from kgrec.config import Config, EncoderSettings, RerankSettings
 from kgrec.errors import UsageError
-from kgrec.progress import track
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
 from kgrec.text.adapters import check_installed
 from kgrec.text.encoder import TextEncoder, Tokens, TransformersEncoder, encoder_of, n_fitting

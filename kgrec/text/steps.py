@@ -11,9 +11,9 @@ from typing import Any, Final
 import numpy as np
 import torch
 
+from kgrec._util.progress import say, track
 from kgrec.config import StepSettings, TuneMethod
 from kgrec.errors import UsageError
-from kgrec.progress import say, track
 from kgrec.snapshot import GraphSnapshot
 from kgrec.text.adapters import adapted, after_step, learnt, memory, regularisation, take
 from kgrec.text.checkpoint import Progress, checkpoints, find, keep

@@ -11,9 +11,9 @@ import pytest
 from rich.console import Console
 
 from kgrec._util.notices import to_stderr
+from kgrec._util.progress import say, track
 from kgrec._util.terminal import escaped, escaped_json
 from kgrec.explain import Explanation, Path
-from kgrec.progress import say, track
 from kgrec.show import show, show_facts, show_text
 
 MARKUP = ["[red]", "[/]", "[/red]", "[link=https://x.example]", "[bold", "\\[red]", ":warning:", "]", "[@click=x]"]

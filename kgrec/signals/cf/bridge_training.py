@@ -11,8 +11,8 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
-from kgrec.device import best_device
-from kgrec.progress import track
+from kgrec._util.device import best_device
+from kgrec._util.progress import track
 from kgrec.signals.at_home import items_by_domain
 from kgrec.signals.cf.bridge import MAX_USERS, over_root_length
 from kgrec.signals.softmax import batch_size, batches, csr_tensor, softmax_loss, sparse_product

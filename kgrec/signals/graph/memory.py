@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from kgrec.device import best_device, device_memory
+from kgrec._util.device import best_device, device_memory
 from kgrec.snapshot import GraphSnapshot
 
 MAX_LOGITS: Final = 32_000_000

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kgrec.device import best_device
-from kgrec.progress import track
+from kgrec._util.device import best_device
+from kgrec._util.progress import track
 from kgrec.signals.graph.adjacency import Adjacency, propagated
 from kgrec.signals.softmax import batch_size, batches, csr_tensor, softmax_loss, sparse_product
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from kgrec.device import best_device
-from kgrec.progress import track
+from kgrec._util.device import best_device
+from kgrec._util.progress import track
 from kgrec.signals.graph.adjacency import Adjacency, propagated
 from kgrec.signals.graph.memory import ENTRY_BYTES, LOGIT_BYTES, MAX_LOGITS, node_bytes
 from kgrec.signals.graph.network import SCALE, Learnt, Propagation, first_vectors

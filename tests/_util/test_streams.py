@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from kgrec._util.progress import say, track
 from kgrec._util.streams import flush_output, is_watched, tell
 from kgrec.config import Config
 from kgrec.jobs import train_run
-from kgrec.progress import say, track
 from kgrec.report import Report
 from kgrec.show import show_facts
 
