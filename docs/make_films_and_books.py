@@ -1,4 +1,4 @@
-"""Make the films and books in `kgrec/films_and_books/` that `kgrec demo --cross-domain` and cross-domain.md load.
+"""Make the films and books in `kgrec/cli/films_and_books/` that `kgrec demo --cross-domain` and cross-domain.md load.
 
 All of it is made up: titles are put together from words, and what people see and read is drawn by their taste. Some do
 both, some see films only, some read books only.
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-FOLDER = Path(__file__).parents[1] / "kgrec" / "films_and_books"
+FOLDER = Path(__file__).parents[1] / "kgrec" / "cli" / "films_and_books"
 TASTES = {
     "space": ["starship", "comet", "colony", "robot", "orbit", "signal from Mars"],
     "crime": ["detective", "alibi", "jewel thief", "poison", "witness", "cold case"],

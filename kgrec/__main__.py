@@ -23,7 +23,7 @@ def main() -> None:
 def _run() -> int | str | None:
     """Run the command, and return what to exit with."""
     try:
-        from kgrec.cli import main as run
+        from kgrec.cli.app import main as run
 
         run()
     except KeyboardInterrupt:

@@ -11,7 +11,7 @@ import pytest
 import typer.main
 import yaml
 
-from kgrec.cli import app
+from kgrec.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 DOCKER = ROOT / "docker"

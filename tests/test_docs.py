@@ -27,7 +27,7 @@ import pytest
 import yaml
 
 import kgrec
-from kgrec.cli import main
+from kgrec.cli.app import main
 from loaders.mapping import TableMapping
 
 ROOT = Path(__file__).parents[1]

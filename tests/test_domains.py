@@ -82,7 +82,7 @@ def test_a_user_in_no_domain_gets_what_is_popular(model):
 
 
 def test_training_says_from_what_each_domain_is_learnt_and_what_could_not_be_chosen(kgrec, tmp_path):
-    graph, files = tmp_path / "shop.lbug", resources.files("kgrec") / "films_and_books"
+    graph, files = tmp_path / "shop.lbug", resources.files("kgrec") / "cli" / "films_and_books"
     assert kgrec("load", "atomic", files, "--into", graph).code == 0
     told = kgrec("train", graph, "--set", "signals=popularity,ease", "--set", "budget=0.001s", "--k", 3).out
     for domain in ("book", "film"):

@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 from typer.main import get_command
 
-from kgrec.cli import app
+from kgrec.cli.app import app
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 

@@ -10,7 +10,7 @@ import typer
 from typer.main import get_command
 
 import kgrec
-from kgrec.cli import app
+from kgrec.cli.app import app
 
 COMMANDS = {
     *("demo", "load", "check", "cypher", "explore", "train", "evaluate", "benchmark", "recommend", "similar"),
@@ -49,7 +49,7 @@ def test_importing_kgrec_imports_no_heavy_library() -> None:
 
 
 def test_importing_the_command_line_does_not_import_torch() -> None:
-    code = "import sys, kgrec.cli; print('torch' in sys.modules)"
+    code = "import sys, kgrec.cli.app; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from kgrec import cli
 from kgrec._util import memory
+from kgrec.cli import app as cli
 from kgrec.errors import DataError, MissingExtra, Problem, StoreError, StoreLocked
 from kgrec.store import ladybug_engine
 

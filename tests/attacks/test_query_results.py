@@ -12,8 +12,8 @@ import pyarrow as pa
 import pytest
 from conftest import Command
 
+from kgrec.cli.output import show
 from kgrec.schema import Schema
-from kgrec.show import show
 from kgrec.store import open_store
 from kgrec.store.base import GraphStore
 from kgrec.store.results import from_rows, of_one_type, to_frame

@@ -13,8 +13,8 @@ from rich.console import Console
 from kgrec._util.notices import to_stderr
 from kgrec._util.progress import say, track
 from kgrec._util.terminal import escaped, escaped_json
+from kgrec.cli.output import show, show_facts, show_text
 from kgrec.explain import Explanation, Path
-from kgrec.show import show, show_facts, show_text
 
 MARKUP = ["[red]", "[/]", "[/red]", "[link=https://x.example]", "[bold", "\\[red]", ":warning:", "]", "[@click=x]"]
 ORDERS = {
@@ -91,7 +91,7 @@ def test_words_of_all_languages_stay_as_they_are() -> None:
 def test_table_of_markup_is_not_coloured() -> None:
     file = io.StringIO()
     console = Console(file=file, force_terminal=True, color_system="truecolor", width=100)
-    from kgrec.show import _text
+    from kgrec.cli.output import _text
 
     console.print(_text("[red]a[/] https://x.example 12"))
     assert file.getvalue() == "[red]a[/] https://x.example 12\n"

@@ -10,7 +10,7 @@ import pytest
 import kgrec
 from kgrec import Recommender
 from kgrec import recommender as recommending
-from kgrec.cli import app
+from kgrec.cli.app import app
 from kgrec.config import Config, RerankSettings
 from kgrec.errors import UsageError
 from kgrec.fold_in import fold_in

@@ -11,7 +11,7 @@ import torch
 
 import kgrec
 from kgrec import Recommender
-from kgrec.cli import app
+from kgrec.cli.app import app
 from kgrec.config import Config, TuneSettings
 from kgrec.errors import MissingExtra, UsageError
 from kgrec.leakage import leaks

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from conftest import CINEMA, FAST
 
-from kgrec.show import show
+from kgrec.cli.output import show
 
 
 def answer(result: Any) -> Any:

@@ -17,11 +17,11 @@ from kgrec._util.files import atomic_path, check_target, reason
 from kgrec._util.memory import ran_out
 from kgrec._util.notices import notices, to_stderr
 from kgrec._util.streams import tell
-from kgrec.cli_jobs import jobs_app
-from kgrec.cli_options import Graph, Json, K, Params, RowLimit, RunName, Runs, SchemaFile, ServedRun, TimeLimit, Unsafe
+from kgrec.cli.jobs import jobs_app
+from kgrec.cli.options import Graph, Json, K, Params, RowLimit, RunName, Runs, SchemaFile, ServedRun, TimeLimit, Unsafe
+from kgrec.cli.output import show, show_facts, show_text
 from kgrec.config import Config
 from kgrec.errors import KgrecError, RunError, UnknownUser, UsageError, exit_code
-from kgrec.show import show, show_facts, show_text
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -68,8 +68,8 @@ def demo(
     ] = False,
 ) -> None:
     """Run the whole main job on ml-100k with its knowledge graph."""
-    from kgrec.demo import run_demo
-    from kgrec.demo_cross_domain import run_cross_domain_demo
+    from kgrec.cli.demo import run_demo
+    from kgrec.cli.demo_cross_domain import run_cross_domain_demo
 
     if cross_domain and source:
         raise UsageError("--source is of ml-100k; --cross-domain has its own data")
@@ -493,7 +493,7 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Check that everything kgrec needs is there and works, or that a graph and its runs are what was written."""
-    from kgrec.doctor import examine, examine_graph
+    from kgrec.cli.doctor import examine, examine_graph
 
     facts, healthy = examine_graph(graph, runs) if graph else examine()
     show_facts(f"{graph or 'kgrec'} is {'healthy' if healthy else 'NOT healthy'}", facts, as_json)

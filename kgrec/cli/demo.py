@@ -6,12 +6,12 @@ import time
 from pathlib import Path
 
 from kgrec.benchmark import peak_memory_mb
+from kgrec.cli.output import show, show_facts, show_text
 from kgrec.config import Config
 from kgrec.jobs import publish_run, train_run
 from kgrec.loading import load
 from kgrec.measure import metrics_table
 from kgrec.recommender import Recommender
-from kgrec.show import show, show_facts, show_text
 from kgrec.store import open_store
 
 USER = "196"

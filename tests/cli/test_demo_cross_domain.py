@@ -2,7 +2,7 @@
 
 import pytest
 
-from kgrec.cli import main
+from kgrec.cli.app import main
 from kgrec.recommender import Recommender
 from kgrec.runs import find_run
 

@@ -10,9 +10,9 @@ import typer
 
 import kgrec
 from kgrec._util.terminal import escaped
-from kgrec.cli_options import Graph, Json, K, RunName, Runs
+from kgrec.cli.options import Graph, Json, K, RunName, Runs
+from kgrec.cli.output import show, show_facts, show_text
 from kgrec.config import Config
-from kgrec.show import show, show_facts, show_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +65,7 @@ def refresh(
     as_json: Json = False,
 ) -> None:
     """Take in what is new, learn what that asks for, compare with what serves, and publish; safe to run again."""
-    from kgrec.nightly import summary_line, told_refresh
+    from kgrec.cli.nightly import summary_line, told_refresh
 
     result = told_refresh(
         metrics,
