@@ -23,8 +23,8 @@ import numpy as np
 import pyarrow as pa
 
 from kgrec.schema import Schema
-from kgrec.store.ladybug import LadybugStore
-from kgrec.store.ladybug_engine import open_file
+from kgrec.store.ladybug.engine import open_file
+from kgrec.store.ladybug.store import LadybugStore
 from kgrec.tables import GraphTables
 
 RESULTS = Path(__file__).parent / "results" / "bulk_load.json"

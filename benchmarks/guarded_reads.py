@@ -22,9 +22,9 @@ import ladybug
 import pyoxigraph
 
 from kgrec._util import query_process
-from kgrec.store.ladybug import LadybugStore
-from kgrec.store.ladybug_engine import open_file
-from kgrec.store.rdf import RdfStore
+from kgrec.store.ladybug.engine import open_file
+from kgrec.store.ladybug.store import LadybugStore
+from kgrec.store.oxigraph.store import RdfStore
 from kgrec.testing.graphs import two_communities
 
 RESULTS = Path(__file__).parent / "results" / "guarded_reads.json"

@@ -28,7 +28,7 @@ import pyarrow as pa
 from bulk_load import N_BEHAVIOURS, N_ITEMS, N_USERS, make_tables
 
 from kgrec.store import open_store
-from kgrec.store.neo4j import Neo4jStore
+from kgrec.store.neo4j.store import Neo4jStore
 from kgrec.tables import GraphTables
 
 RESULTS = Path(__file__).parent / "results" / "server_graph.json"
@@ -122,7 +122,7 @@ def main() -> None:
             note(times, "kgrec_write", seconds(lambda: kgrec_write(uri, tables)))
         schema = tables.schema
         with Neo4jStore(uri, read_only=True) as store, store._database.session() as session:
-            from kgrec.store.neo4j_rows import read_edges
+            from kgrec.store.neo4j.rows import read_edges
 
             ways = {}
             for _ in range(2):  # the first round warms the server up

@@ -30,7 +30,7 @@ import pyarrow as pa
 from kgrec.columns import ARROW_TYPES
 from kgrec.errors import UnknownItem, UnknownUser, UsageError, near_matches
 from kgrec.rdf.encode import literals
-from kgrec.rdf.terms import term
+from kgrec.rdf.iris import term
 from kgrec.schema import Schema
 from kgrec.store.base import GraphStore
 

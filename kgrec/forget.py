@@ -28,7 +28,7 @@ from kgrec.snapshot import GraphSnapshot
 from kgrec.split import split_by
 from kgrec.store import open_store
 from kgrec.store.base import GraphStore
-from kgrec.store.lease import leased
+from kgrec.store.job_lock import leased
 from kgrec.text import CountTokens, VectorCache, describe, token_counter
 from kgrec.text.checkpoint import drop_checkpoints
 from kgrec.traces import Search

@@ -28,7 +28,7 @@ from kgrec.same import as_one
 from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
 from kgrec.split import Split, split_by
 from kgrec.store import check_uri, exists, open_store
-from kgrec.store.lease import leased
+from kgrec.store.job_lock import leased
 from kgrec.training import FitOn
 
 KS = (10, 20)

@@ -31,7 +31,7 @@ from kgrec.same import as_one
 from kgrec.schema import Schema
 from kgrec.snapshot import GraphSnapshot
 from kgrec.store import check_uri, exists, open_store
-from kgrec.store.lease import leased
+from kgrec.store.job_lock import leased
 from kgrec.store.merge import joined
 
 

@@ -11,7 +11,7 @@ from kgrec.jobs import runs_folder
 from kgrec.publish import publish
 from kgrec.runs import find_run, list_runs, remove_run
 from kgrec.store import open_store
-from kgrec.store.lease import leased
+from kgrec.store.job_lock import leased
 
 
 def roll_back(graph: str, run: str | None = None, runs: str | Path | None = None, k: int = 20) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from kgrec.columns import to_mask
 from kgrec.errors import DataError, Problem, near_matches
-from kgrec.rdf import terms
+from kgrec.rdf import iris as terms
 from kgrec.schema import MAX_WRITTEN_TYPES, EdgeType, RelationshipType, Schema
 from loaders.atomic_files import AtomicFiles
 from loaders.atomic_schema import Meaning

@@ -8,7 +8,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from kgrec.rdf import terms
+from kgrec.rdf import iris as terms
 
 IRI: Final = "^[A-Za-z][A-Za-z0-9+.-]*://"
 """How an id begins that is an IRI."""

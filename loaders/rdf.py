@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from kgrec._util.progress import say
 from kgrec.errors import DataError, Problem, UsageError
-from kgrec.rdf import terms
+from kgrec.rdf import iris as terms
 from kgrec.rdf.decode import decode
+from kgrec.rdf.iris import term
 from kgrec.rdf.literals import split
-from kgrec.rdf.terms import term
 from kgrec.schema import Schema
 from loaders.rdf_files import read_files
 
@@ -55,7 +55,7 @@ class RdfLoader:
 
 def _triples(source: Source) -> Triples:
     if isinstance(source, str) and source.startswith("oxigraph:"):
-        from kgrec.store.rdf import RdfStore
+        from kgrec.store.oxigraph.store import RdfStore
 
         with RdfStore(source, read_only=True) as store:
             return store.triples()

@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgrec.errors import DataError, Problem, UsageError
-from kgrec.rdf.folder import oxigraph
 from kgrec.rdf.triples import IntArray, Triples, parse
+from kgrec.store.oxigraph.versions import oxigraph
 from loaders.bounded_reader import MAX_LINE, BoundedReader
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from kgrec.copying import copy_graph
 from kgrec.errors import StoreError, UsageError
 from kgrec.store import open_store
 from kgrec.store.base import GraphStore
-from kgrec.store.rdf import RdfStore
+from kgrec.store.oxigraph.store import RdfStore
 from kgrec.testing.graphs import two_communities
 from kgrec.testing.store_contract import contract_tables, digest
 

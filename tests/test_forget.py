@@ -23,7 +23,7 @@ from kgrec.runs import find_run, list_runs, root_of
 from kgrec.signals.cf.ease import EASE
 from kgrec.snapshot import GraphSnapshot
 from kgrec.store import open_store
-from kgrec.store.lease import leased
+from kgrec.store.job_lock import leased
 from kgrec.tables import GraphTables
 from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.graphs import HAS_TAG, LIKED, two_communities

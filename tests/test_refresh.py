@@ -20,7 +20,7 @@ from kgrec.refresh import refresh
 from kgrec.rollback import roll_back
 from kgrec.runs import find_run, list_runs
 from kgrec.store import open_store
-from kgrec.store.lease import lease_file, leased
+from kgrec.store.job_lock import lease_file, leased
 
 CONFIG = Config.read(overrides=[FAST])
 pytestmark = pytest.mark.filterwarnings(r"ignore:\d+ items? (is|are) not in:UserWarning")

@@ -433,8 +433,8 @@ def runs_prune(
 def schema_infer(graph: Graph, as_json: Json = False) -> None:
     """Propose a schema for a Neo4j database that kgrec did not load, as YAML to be edited."""
     from kgrec._util.safe_yaml import read_yaml
-    from kgrec.store.neo4j import Neo4jStore
-    from kgrec.store.neo4j_infer import infer_schema
+    from kgrec.store.neo4j.infer_schema import infer_schema
+    from kgrec.store.neo4j.store import Neo4jStore
 
     with kgrec.open(graph, read_only=True) as store:
         if not isinstance(store, Neo4jStore):
@@ -452,8 +452,8 @@ def schema_adopt(
     as_json: Json = False,
 ) -> None:
     """Use a Neo4j database as it is, with a schema; `kgrec unpublish` removes all that kgrec puts there."""
-    from kgrec.store.neo4j import Neo4jStore
-    from kgrec.store.neo4j_infer import adopt
+    from kgrec.store.neo4j.infer_schema import adopt
+    from kgrec.store.neo4j.store import Neo4jStore
 
     with kgrec.open(graph) as store:
         if not isinstance(store, Neo4jStore):

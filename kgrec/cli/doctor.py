@@ -82,9 +82,9 @@ def _graph(uri: str) -> str:
 
 
 def _compared(uri: str) -> str:
-    from kgrec.rdf import folder
-    from kgrec.store import seal
-    from kgrec.store.whole import own_path
+    from kgrec.store import checksum as seal
+    from kgrec.store.atomic_file import own_path
+    from kgrec.store.oxigraph import versions as folder
 
     path = own_path(uri, Path(uri.removeprefix("oxigraph:")), read_only=True)
     version = folder.current(path) if path.is_dir() else None

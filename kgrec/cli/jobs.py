@@ -110,7 +110,7 @@ def unpublish(graph: Graph, as_json: Json = False) -> None:
     """Remove what was published from a graph: recommendations and vectors. What was loaded stays."""
     from kgrec.history import note
     from kgrec.runs import root_of
-    from kgrec.store.lease import leased
+    from kgrec.store.job_lock import leased
 
     with leased(graph), kgrec.open(graph) as store:
         run = store.published()

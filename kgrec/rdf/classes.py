@@ -9,7 +9,7 @@ from scipy.sparse.csgraph import breadth_first_order, connected_components
 
 from kgrec.columns import BoolArray
 from kgrec.errors import Problem
-from kgrec.rdf.terms import SUBCLASS, term
+from kgrec.rdf.iris import SUBCLASS, term
 from kgrec.rdf.triples import Triples
 from kgrec.schema import Schema
 

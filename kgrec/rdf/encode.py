@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kgrec.rdf import terms
-from kgrec.rdf.terms import DATATYPES, node_iris, statement_iris, term
+from kgrec.rdf import iris as terms
+from kgrec.rdf.iris import DATATYPES, node_iris, statement_iris, term
 from kgrec.schema import EdgeType, Schema
 from kgrec.tables import GraphTables
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.json
 
 from kgrec.columns import ARROW_TYPES, BoolArray, as_type, to_mask
-from kgrec.rdf.terms import DATATYPES
+from kgrec.rdf.iris import DATATYPES
 
 _LITERAL: Final = r'(?s)^"(?P<text>.*)"(?:\^\^<(?P<datatype>[^>]*)>|@(?P<language>[A-Za-z0-9-]+))?$'
 _UNESCAPES: Final = (

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 import pyarrow as pa
 
 from kgrec.errors import MissingExtra, Problem
+from kgrec.rdf.iris import prefixes, term
 from kgrec.rdf.literals import ACCEPTED
-from kgrec.rdf.terms import prefixes, term
 from kgrec.rdf.triples import Triples
 from kgrec.schema import PREFIXES, Schema
 

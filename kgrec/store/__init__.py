@@ -29,13 +29,13 @@ def open_store(uri: str | Path, read_only: bool = False) -> GraphStore:
     """
     check_uri(uri)
     if is_server(uri):
-        from kgrec.store.neo4j import Neo4jStore
+        from kgrec.store.neo4j.store import Neo4jStore
 
         return Neo4jStore(str(uri), read_only)
     if str(uri) == "oxigraph:":
         raise StoreError("oxigraph: found no folder; expected oxigraph:FOLDER, such as oxigraph:shop")
     if str(uri).startswith("oxigraph:"):
-        from kgrec.store.rdf import RdfStore
+        from kgrec.store.oxigraph.store import RdfStore
 
         return RdfStore(str(uri), read_only)
     scheme = _OTHER_SCHEME.match(str(uri))
@@ -44,7 +44,7 @@ def open_store(uri: str | Path, read_only: bool = False) -> GraphStore:
             f"{uri}: found an unknown kind of graph {scheme[1]!r}; expected a path such as shop.lbug, oxigraph:FOLDER, "
             "or neo4j://HOST (also bolt:// and neo4j+s://)"
         )
-    from kgrec.store.ladybug import LadybugStore
+    from kgrec.store.ladybug.store import LadybugStore
 
     return LadybugStore(uri, read_only)
 

@@ -14,8 +14,8 @@ from itertools import pairwise
 from typing import Final, Literal
 
 from kgrec.errors import StoreError, near_matches
-from kgrec.store.cypher_errors import forbidden
 from kgrec.store.cypher_names import FUNCTIONS, PROCEDURES, WRITING_PROCEDURES
+from kgrec.store.query_errors import forbidden
 
 _TOKEN: Final = re.compile(
     r"""(?sx)

@@ -228,7 +228,7 @@ def test_a_job_at_work_keeps_a_forget_out(job: str, graph: str, monkeypatch: pyt
 
 
 def test_a_copy_that_began_before_is_not_kept(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from kgrec.store.rdf import RdfStore
+    from kgrec.store.oxigraph.store import RdfStore
 
     write = RdfStore.write
     monkeypatch.setattr(

@@ -15,8 +15,8 @@ import pytest
 
 from kgrec._util.owner import HOST, started
 from kgrec.errors import StoreError, StoreLocked
-from kgrec.store import lease as leases
-from kgrec.store.lease import lease_file, leased
+from kgrec.store import job_lock as leases
+from kgrec.store.job_lock import lease_file, leased
 
 NOW = time.time()
 MINE = f"{HOST}:{os.getpid()}:abc"

@@ -15,7 +15,7 @@ import pytest
 from kgrec._util import memory
 from kgrec.cli import app as cli
 from kgrec.errors import DataError, MissingExtra, Problem, StoreError, StoreLocked
-from kgrec.store import ladybug_engine
+from kgrec.store.ladybug import engine as ladybug_engine
 
 
 def caused(error: Exception, by: BaseException) -> Exception:

@@ -16,10 +16,10 @@ from conftest import Command
 
 from kgrec._util import query_process
 from kgrec.errors import StoreError, UsageError
-from kgrec.rdf.query_guard import check as check_sparql
 from kgrec.store import open_store
 from kgrec.store.base import GraphStore
 from kgrec.store.cypher_guard import check
+from kgrec.store.oxigraph.query_guard import check as check_sparql
 from kgrec.testing.graphs import two_communities
 from loaders.sources import read_source
 
@@ -148,7 +148,7 @@ def test_cypher_unsafe_writes_a_file(embedded: GraphStore, tmp_path: Path) -> No
 def test_cypher_past_the_guard_writes_no_file(
     embedded: GraphStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kgrec.store.ladybug_engine.check", lambda query, engine, write: query)
+    monkeypatch.setattr("kgrec.store.ladybug.engine.check", lambda query, engine, write: query)
     for query in (f"COPY ({USERS}) TO '{tmp_path}/out.csv'", "CHECKPOINT", "CALL threads=7"):
         with pytest.raises(StoreError, match="the engine would run"):
             embedded.cypher(query)

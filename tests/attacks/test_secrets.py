@@ -22,9 +22,10 @@ from kgrec.refresh import refresh
 from kgrec.rollback import roll_back
 from kgrec.runs import find_run, root_of
 from kgrec.search import similar_nodes
-from kgrec.store import neo4j_connect, open_store
-from kgrec.store.ladybug import LadybugStore
-from kgrec.store.lease import leased
+from kgrec.store import open_store
+from kgrec.store.job_lock import leased
+from kgrec.store.ladybug.store import LadybugStore
+from kgrec.store.neo4j import connect as neo4j_connect
 from kgrec.tracing import provider
 
 SECRET = "hunter2"

@@ -335,7 +335,7 @@ def interrupt(stage: str, *words: object) -> None:
     assert (done.returncode, done.stdout) == (130, "")
 
 
-@pytest.mark.parametrize("stage", ["loaders.atomic.read_folder", "kgrec.store.ladybug_engine._commit"])
+@pytest.mark.parametrize("stage", ["loaders.atomic.read_folder", "kgrec.store.ladybug.engine._commit"])
 def test_ctrl_c_while_loading(tmp_path, stage):
     interrupt(stage, "load", "atomic", CINEMA, "--into", tmp_path / "shop.lbug")
     assert list(tmp_path.iterdir()) == []
@@ -349,7 +349,7 @@ def test_ctrl_c_while_training(cinema, tmp_path, stage):
 
 def test_ctrl_c_while_publishing(cinema):
     before = cinema.read_bytes()
-    interrupt("kgrec.store.ladybug.copy", "publish", cinema)
+    interrupt("kgrec.store.ladybug.store.copy", "publish", cinema)
     assert cinema.read_bytes() == before
     assert sorted(path.name for path in visible(cinema.parent)) == ["cinema.lbug", "cinema.runs"]
 

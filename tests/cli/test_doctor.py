@@ -9,7 +9,9 @@ import pytest
 from conftest import Command
 
 from kgrec.runs import write_run
-from kgrec.store import ladybug, open_store, rdf
+from kgrec.store import open_store
+from kgrec.store.ladybug import store as ladybug
+from kgrec.store.oxigraph import store as rdf
 from kgrec.testing.store_contract import contract_tables
 
 

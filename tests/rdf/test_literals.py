@@ -11,7 +11,7 @@ import pytest
 
 from kgrec.errors import DataError
 from kgrec.loading import check_source, load
-from kgrec.rdf.terms import readable
+from kgrec.rdf.iris import readable
 from kgrec.schema import Schema
 
 pytest.importorskip("pyoxigraph")

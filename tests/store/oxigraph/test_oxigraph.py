@@ -10,11 +10,11 @@ import pytest
 
 from kgrec._util.files import MARKER
 from kgrec.errors import StoreError, StoreLocked
-from kgrec.rdf import folder
 from kgrec.schema import Schema
 from kgrec.store import open_store
 from kgrec.store.base import GraphStore
-from kgrec.store.rdf import RdfStore
+from kgrec.store.oxigraph import versions as folder
+from kgrec.store.oxigraph.store import RdfStore
 from kgrec.tables import GraphTables
 from kgrec.testing.store_contract import SCHEMA, GraphStoreContract, contract_tables, digest, recommendations
 

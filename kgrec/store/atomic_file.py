@@ -15,7 +15,7 @@ from pathlib import Path
 
 from kgrec._util.files import place, reason, strange_target, work_folder
 from kgrec.errors import StoreError, StoreLocked
-from kgrec.store.seal import check, seal, unseal
+from kgrec.store.checksum import check, seal, unseal
 
 
 def lock(path: Path) -> int:

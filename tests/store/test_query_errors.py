@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from kgrec.store.cypher_errors import offset_of, refused, too_long, too_many
+from kgrec.store.query_errors import offset_of, refused, too_long, too_many
 
 
 def test_a_caret_stands_below_the_fault() -> None:

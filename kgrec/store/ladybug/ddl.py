@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from kgrec.errors import StoreError
 from kgrec.schema import Schema
-from kgrec.store.ladybug_engine import execute, fetch, literal, quote
+from kgrec.store.ladybug.engine import execute, fetch, literal, quote
 from kgrec.store.merge import merge
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kgrec._util.query_process import TooManyRows, run
-from kgrec.store.cypher_errors import too_long, too_many
+from kgrec.store.query_errors import too_long, too_many
 from kgrec.store.statement import Statement
 
 if TYPE_CHECKING:

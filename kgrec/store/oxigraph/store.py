@@ -20,20 +20,23 @@ from kgrec._util.query_process import Refused
 from kgrec._util.rdf_values import native
 from kgrec.columns import to_mask
 from kgrec.errors import DataError, StoreError
-from kgrec.rdf import folder, query_guard, terms
+from kgrec.rdf import iris as terms
 from kgrec.rdf.decode import decode
 from kgrec.rdf.encode import lines, literals
+from kgrec.rdf.iris import node_iris, prefixes, term
 from kgrec.rdf.literals import split
-from kgrec.rdf.query import ask
-from kgrec.rdf.query_text import with_values
-from kgrec.rdf.terms import node_iris, prefixes, term
 from kgrec.rdf.triples import Triples, parse
 from kgrec.schema import PREFIXES, Schema
 from kgrec.snapshot import FloatArray
+from kgrec.store.atomic_file import lock, own_path
 from kgrec.store.base import GraphStore, NodeVectors, check_known
-from kgrec.store.cypher_errors import forbidden, offset_of, refused
-from kgrec.store.rdf_remove import copy_without
-from kgrec.store.rdf_rows import (
+from kgrec.store.checksum import CHEAP
+from kgrec.store.oxigraph import query_guard
+from kgrec.store.oxigraph import versions as folder
+from kgrec.store.oxigraph.parameters import with_values
+from kgrec.store.oxigraph.query import ask
+from kgrec.store.oxigraph.remove import copy_without
+from kgrec.store.oxigraph.rows import (
     declare,
     loaded,
     recommendation_lines,
@@ -42,9 +45,8 @@ from kgrec.store.rdf_rows import (
     stored_schema,
     upsert,
 )
-from kgrec.store.seal import CHEAP
+from kgrec.store.query_errors import forbidden, offset_of, refused
 from kgrec.store.statement import Statement
-from kgrec.store.whole import lock, own_path
 from kgrec.tables import GraphTables
 
 if TYPE_CHECKING:

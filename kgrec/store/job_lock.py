@@ -176,9 +176,9 @@ def _beating(renew: Callable[[], None]) -> Iterator[Check]:
 
 @contextmanager
 def _on_server(uri: str) -> Iterator[Check]:
-    from kgrec.store.neo4j_connect import answering
-    from kgrec.store.neo4j_database import Database
-    from kgrec.store.neo4j_lease import held
+    from kgrec.store.neo4j.connect import answering
+    from kgrec.store.neo4j.database import Database
+    from kgrec.store.neo4j.lease import held
 
     database = Database(uri)
     try:

@@ -16,20 +16,20 @@ import pyarrow as pa
 from kgrec.errors import StoreError, StoreLocked, WriteCutOff
 from kgrec.schema import Schema
 from kgrec.snapshot import FloatArray
-from kgrec.store import neo4j_published as published
-from kgrec.store import neo4j_rows as rows
-from kgrec.store import neo4j_vectors
 from kgrec.store.base import GraphStore, NodeVectors
-from kgrec.store.cypher_errors import forbidden, refused, too_many
 from kgrec.store.cypher_guard import check as check_cypher
 from kgrec.store.cypher_guard import explained
 from kgrec.store.merge import merge
-from kgrec.store.neo4j_connect import answering
-from kgrec.store.neo4j_database import Database
-from kgrec.store.neo4j_lease import state
-from kgrec.store.neo4j_load import COUNT, MARKER, remove, upsert
-from kgrec.store.neo4j_notes import unknown_name
-from kgrec.store.neo4j_rows import quote
+from kgrec.store.neo4j import publish as published
+from kgrec.store.neo4j import rows
+from kgrec.store.neo4j import vectors as neo4j_vectors
+from kgrec.store.neo4j.connect import answering
+from kgrec.store.neo4j.database import Database
+from kgrec.store.neo4j.lease import state
+from kgrec.store.neo4j.notifications import unknown_name
+from kgrec.store.neo4j.rows import quote
+from kgrec.store.neo4j.write import COUNT, MARKER, remove, upsert
+from kgrec.store.query_errors import forbidden, refused, too_many
 from kgrec.store.results import from_rows
 from kgrec.store.statement import Statement
 from kgrec.tables import GraphTables, check

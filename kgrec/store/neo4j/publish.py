@@ -15,13 +15,13 @@ from kgrec._util.progress import track
 from kgrec.columns import to_mask
 from kgrec.schema import Schema
 from kgrec.snapshot import FloatArray
-from kgrec.store import neo4j_rows as rows
-from kgrec.store import neo4j_vectors
 from kgrec.store.base import NodeVectors, check_known
-from kgrec.store.neo4j_database import Database
-from kgrec.store.neo4j_lease import held
-from kgrec.store.neo4j_load import write_batch
-from kgrec.store.neo4j_rows import quote
+from kgrec.store.neo4j import rows
+from kgrec.store.neo4j import vectors as neo4j_vectors
+from kgrec.store.neo4j.database import Database
+from kgrec.store.neo4j.lease import held
+from kgrec.store.neo4j.rows import quote
+from kgrec.store.neo4j.write import write_batch
 
 _MARKER: Final = "release"
 _RECOMMENDED: Final = "MATCH ()-[x:RECOMMENDED]->() WHERE x.release IS NOT NULL AND x.run IS NOT NULL"

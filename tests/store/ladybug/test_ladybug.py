@@ -16,7 +16,7 @@ from kgrec.errors import StoreError, StoreLocked
 from kgrec.schema import Schema
 from kgrec.store import open_store
 from kgrec.store.base import GraphStore
-from kgrec.store.ladybug import LadybugStore
+from kgrec.store.ladybug.store import LadybugStore
 from kgrec.tables import GraphTables
 from kgrec.testing.graphs import two_communities
 from kgrec.testing.store_contract import (
@@ -76,7 +76,7 @@ path = Path(sys.argv[1])
 
 def python(code: str, path: Path) -> subprocess.Popen[str]:
     """Run code in another process, with this module's names and `path`."""
-    tests, root = Path(__file__).parent, Path(__file__).parents[2]
+    tests, root = Path(__file__).parent, Path(__file__).parents[3]
     code = PRELUDE.format(tests=str(tests)) + textwrap.dedent(code)
     environment = {**os.environ, "PYTHONPATH": str(root)}
     return subprocess.Popen(

@@ -27,8 +27,11 @@ from kgrec.columns import BoolArray, to_mask
 from kgrec.errors import StoreError
 from kgrec.schema import Schema
 from kgrec.snapshot import FloatArray
+from kgrec.store.atomic_file import identity, lock, own_path, replacement
 from kgrec.store.base import GraphStore, NodeVectors, check_known
-from kgrec.store.ladybug_ddl import (
+from kgrec.store.checksum import CHEAP
+from kgrec.store.checksum import check as check_seal
+from kgrec.store.ladybug.ddl import (
     OF_RELEASE,
     PUBLISHED,
     RECOMMENDATION,
@@ -40,14 +43,11 @@ from kgrec.store.ladybug_ddl import (
     table_names,
     vector_table,
 )
-from kgrec.store.ladybug_engine import as_arrow, ask, execute, open_file, quote, transaction
-from kgrec.store.ladybug_rebuild import copy_without
-from kgrec.store.ladybug_rows import copy, read_edges, read_nodes, upsert
+from kgrec.store.ladybug.engine import as_arrow, ask, execute, open_file, quote, transaction
+from kgrec.store.ladybug.rebuild import copy_without
+from kgrec.store.ladybug.rows import copy, read_edges, read_nodes, upsert
 from kgrec.store.results import to_frame
-from kgrec.store.seal import CHEAP
-from kgrec.store.seal import check as check_seal
 from kgrec.store.statement import Statement
-from kgrec.store.whole import identity, lock, own_path, replacement
 from kgrec.tables import GraphTables
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from kgrec.columns import ARROW_TYPES
 from kgrec.schema import EdgeType, Schema
-from kgrec.store.ladybug_engine import as_arrow, execute, quote
+from kgrec.store.ladybug.engine import as_arrow, execute, quote
 from kgrec.store.merge import changes
 from kgrec.tables import GraphTables
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from kgrec.errors import StoreError
-from kgrec.rdf import folder
-from kgrec.store import open_store, seal
+from kgrec.store import checksum as seal
+from kgrec.store import open_store
+from kgrec.store.oxigraph import versions as folder
 from kgrec.testing.store_contract import contract_tables
 
 ENGINES = ["{}", "oxigraph:{}"]

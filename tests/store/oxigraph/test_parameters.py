@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 
 from kgrec.errors import StoreError
-from kgrec.rdf.query_text import with_values
 from kgrec.store import open_store
 from kgrec.store.base import GraphStore
+from kgrec.store.oxigraph.parameters import with_values
 from kgrec.tables import GraphTables
 from kgrec.testing.store_contract import ODD, SCHEMA, contract_tables, digest
 
@@ -153,7 +153,7 @@ def test_rdflib_reads_the_same_graph(store: GraphStore) -> None:
     pytest.importorskip("oxrdflib")
     import rdflib
 
-    from kgrec.store.rdf import RdfStore
+    from kgrec.store.oxigraph.store import RdfStore
 
     assert isinstance(store, RdfStore)
     graph = store.rdflib()

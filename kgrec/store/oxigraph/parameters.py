@@ -9,9 +9,9 @@ from datetime import date, datetime
 from typing import Any
 
 from kgrec.errors import StoreError
-from kgrec.rdf.query_guard import tokens
-from kgrec.rdf.terms import DATATYPES
+from kgrec.rdf.iris import DATATYPES
 from kgrec.schema import PREFIXES
+from kgrec.store.oxigraph.query_guard import tokens
 
 
 def with_values(query: str, values: Mapping[str, Any]) -> str:

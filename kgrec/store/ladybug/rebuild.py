@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from kgrec.store.ladybug_ddl import SCHEMA_TABLE, declare, stored_schema, table_names, vector_table
-from kgrec.store.ladybug_engine import as_arrow, execute, fetch, quote
-from kgrec.store.ladybug_rows import copy
+from kgrec.store.ladybug.ddl import SCHEMA_TABLE, declare, stored_schema, table_names, vector_table
+from kgrec.store.ladybug.engine import as_arrow, execute, fetch, quote
+from kgrec.store.ladybug.rows import copy
 
 if TYPE_CHECKING:
     import ladybug

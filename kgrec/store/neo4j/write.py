@@ -13,11 +13,11 @@ import pyarrow as pa
 
 from kgrec._util.progress import track
 from kgrec.errors import StoreLocked
-from kgrec.store import neo4j_rows as rows
 from kgrec.store.merge import changes
-from kgrec.store.neo4j_database import Database
-from kgrec.store.neo4j_lease import Lease, held, state
-from kgrec.store.neo4j_rows import BATCH, Change, quote
+from kgrec.store.neo4j import rows
+from kgrec.store.neo4j.database import Database
+from kgrec.store.neo4j.lease import Lease, held, state
+from kgrec.store.neo4j.rows import BATCH, Change, quote
 from kgrec.tables import GraphTables
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from kgrec._util.memory import room
 from kgrec._util.query_process import Refused, TooManyRows, run
 from kgrec.errors import StoreError
-from kgrec.store.cypher_errors import offset_of, refused, too_long, too_many
 from kgrec.store.cypher_guard import check, explained
 from kgrec.store.cypher_names import PROCEDURES
+from kgrec.store.query_errors import offset_of, refused, too_long, too_many
 from kgrec.store.statement import Statement
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgrec.columns import BoolArray, to_mask
-from kgrec.rdf import terms
+from kgrec.rdf import iris as terms
 from kgrec.rdf.triples import Triples, parse
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from kgrec.store.cypher_errors import forbidden, refused
+from kgrec.store.query_errors import forbidden, refused
 
 
 def _names(text: str) -> frozenset[str]:

@@ -27,11 +27,13 @@ from kgrec.refresh import refresh
 from kgrec.report import Report
 from kgrec.runs import list_runs
 from kgrec.schema import Schema
-from kgrec.store import neo4j_connect, neo4j_rows, open_store
+from kgrec.store import open_store
 from kgrec.store.base import GraphStore
-from kgrec.store.neo4j import Neo4jStore
-from kgrec.store.neo4j_infer import adopt, infer_schema
-from kgrec.store.neo4j_lease import held
+from kgrec.store.neo4j import connect as neo4j_connect
+from kgrec.store.neo4j import rows as neo4j_rows
+from kgrec.store.neo4j.infer_schema import adopt, infer_schema
+from kgrec.store.neo4j.lease import held
+from kgrec.store.neo4j.store import Neo4jStore
 from kgrec.tables import GraphTables
 from kgrec.testing.store_contract import (
     BOUGHT,
@@ -280,7 +282,7 @@ def test_vectors_of_a_publication_that_was_cut_off_do_not_count_and_go(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("kgrec.store.neo4j_published.track", cut_off)
+        patch.setattr("kgrec.store.neo4j.publish.track", cut_off)
         with pytest.raises(KeyboardInterrupt):
             store.publish(listed, "second", {"Item": (ids, np.ones((2, 3), np.float32))})
     np.testing.assert_array_equal(store.vector("Item", "i1"), [1, 0])
@@ -535,7 +537,7 @@ def test_a_user_who_may_not_write_is_said() -> None:
     """Community has no roles: the error as Enterprise words it."""
     from neo4j.exceptions import Forbidden
 
-    from kgrec.store.neo4j_connect import answering
+    from kgrec.store.neo4j.connect import answering
 
     with pytest.raises(StoreError, match="does not allow this user to write"), answering("neo4j://host"):
         raise Forbidden._hydrate_neo4j(code="Neo.ClientError.Security.Forbidden", message="Create node is not allowed")
@@ -630,7 +632,7 @@ def test_a_statement_that_needs_its_own_transactions_runs(store: Neo4jStore) -> 
 def test_a_query_that_others_wrote_beside_is_asked_again(store: Neo4jStore, monkeypatch: pytest.MonkeyPatch) -> None:
     from neo4j.exceptions import Neo4jError
 
-    from kgrec.store import neo4j as engine
+    from kgrec.store.neo4j import store as engine
 
     real, tries = vars(engine)["_fetched"], iter(range(10))
 

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from kgrec.errors import StoreError
-from kgrec.store.neo4j_connect import answering, connect
-from kgrec.store.neo4j_rows import quote
+from kgrec.store.neo4j.connect import answering, connect
+from kgrec.store.neo4j.rows import quote
 
 if TYPE_CHECKING:
     import neo4j

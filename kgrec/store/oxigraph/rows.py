@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from kgrec._util.rdf_values import native
 from kgrec.errors import StoreError
-from kgrec.rdf import terms
+from kgrec.rdf import iris as terms
 from kgrec.rdf.decode import decode
 from kgrec.rdf.encode import (
     edge_triples,
@@ -25,7 +25,7 @@ from kgrec.rdf.encode import (
     to_bytes,
 )
 from kgrec.rdf.encode import triples as graph_triples
-from kgrec.rdf.terms import node_iris
+from kgrec.rdf.iris import node_iris
 from kgrec.rdf.triples import Triples, parse
 from kgrec.schema import PREFIXES, Schema
 from kgrec.store.merge import changes, merge

@@ -8,9 +8,9 @@ import yaml
 
 from kgrec.errors import StoreError
 from kgrec.schema import IDENTIFIER, Schema
-from kgrec.store.neo4j import Neo4jStore
-from kgrec.store.neo4j_rows import quote
-from kgrec.store.neo4j_vectors import labels_of
+from kgrec.store.neo4j.rows import quote
+from kgrec.store.neo4j.store import Neo4jStore
+from kgrec.store.neo4j.vectors import labels_of
 
 _TYPES: Final = {
     "String": "string",

@@ -14,8 +14,8 @@ from kgrec.errors import StoreError
 from kgrec.loading import load
 from kgrec.rdf.encode import literals
 from kgrec.rdf.export import export
+from kgrec.rdf.iris import IRI, escaped, node_iris
 from kgrec.rdf.literals import json_lists, split, values
-from kgrec.rdf.terms import IRI, escaped, node_iris
 from kgrec.snapshot import GraphSnapshot
 from kgrec.store import open_store
 from kgrec.tables import GraphTables

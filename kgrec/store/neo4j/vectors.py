@@ -19,11 +19,11 @@ import pyarrow as pa
 from kgrec.errors import StoreError
 from kgrec.schema import NodeLabel
 from kgrec.snapshot import FloatArray
-from kgrec.store import neo4j_rows as rows
-from kgrec.store.neo4j_database import Database
-from kgrec.store.neo4j_lease import Lease
-from kgrec.store.neo4j_load import write_batch
-from kgrec.store.neo4j_rows import quote
+from kgrec.store.neo4j import rows
+from kgrec.store.neo4j.database import Database
+from kgrec.store.neo4j.lease import Lease
+from kgrec.store.neo4j.rows import quote
+from kgrec.store.neo4j.write import write_batch
 
 MARK: Final = (
     "FOREACH (row IN $rows | MERGE (k:`_Kgrec` {id: row[0]}) "

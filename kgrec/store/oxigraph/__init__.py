@@ -1,0 +1,1 @@
+"""Oxigraph, an embedded RDF store."""
