@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 from accuracy import FIT_ON, RESULTS
 
-from kgrec.benchmark import PROTOCOL
 from kgrec.blending import learn_blends
 from kgrec.config import Config
 from kgrec.evaluate import paired_test
+from kgrec.jobs.benchmark import PROTOCOL
 from kgrec.loading import load
 from kgrec.measure import HYBRID, measure
 from kgrec.model import HybridModel

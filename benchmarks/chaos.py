@@ -25,11 +25,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-import kgrec.renew  # noqa: F401 - once, before the forks
+import kgrec.jobs.refresh.retrain  # noqa: F401 - once, before the forks
 from kgrec.config import Config
 from kgrec.history import publications
-from kgrec.jobs import publish_run
-from kgrec.refresh import refresh
+from kgrec.jobs.refresh.job import refresh
+from kgrec.jobs.train import publish_run
 from kgrec.schema import Schema
 from kgrec.store import is_server, open_store
 from kgrec.tables import GraphTables

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kgrec.benchmark import PROTOCOL
 from kgrec.config import Config
 from kgrec.evaluate import paired_test
+from kgrec.jobs.benchmark import PROTOCOL
 from kgrec.loading import load
 from kgrec.measure import HYBRID, Measured, measure
 from kgrec.model import HybridModel

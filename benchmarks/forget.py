@@ -26,8 +26,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from kgrec.config import Config
-from kgrec.forget import Role, forget
-from kgrec.jobs import publish_run, train_run
+from kgrec.jobs.forget.job import Role, forget
+from kgrec.jobs.train import publish_run, train_run
 from kgrec.loading import check_source
 from kgrec.store import open_store
 from kgrec.tables import GraphTables

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from kgrec.benchmark import run_benchmark
+from kgrec.jobs.benchmark import run_benchmark
 
 RESULT = Path(__file__).parent / "results" / "accuracy-amazon-art-office-no-links.json"
 

@@ -28,9 +28,9 @@ import pyarrow as pa
 
 from kgrec.config import Config
 from kgrec.history import last
-from kgrec.jobs import evaluate_run, publish_run, train_run
+from kgrec.jobs.rollback import roll_back
+from kgrec.jobs.train import evaluate_run, publish_run, train_run
 from kgrec.loading import load
-from kgrec.rollback import roll_back
 from kgrec.runs import write_run
 from kgrec.schema import Schema
 from kgrec.store import open_store

@@ -18,9 +18,9 @@ from typing import Any
 
 import torch
 
-from kgrec.benchmark import PROTOCOL
 from kgrec.config import Config
 from kgrec.evaluate import paired_test
+from kgrec.jobs.benchmark import PROTOCOL
 from kgrec.loading import load
 from kgrec.measure import FIRST, HYBRID, Measured, measure
 from kgrec.recommender import Recommender

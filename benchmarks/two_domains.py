@@ -15,10 +15,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from kgrec.benchmark import PROTOCOL, peak_memory_mb
 from kgrec.config import Config
 from kgrec.evaluate import paired_test
-from kgrec.jobs import ALONE, beside_alone
+from kgrec.jobs.benchmark import PROTOCOL, peak_memory_mb
+from kgrec.jobs.train import ALONE, beside_alone
 from kgrec.loading import load
 from kgrec.measure import HYBRID, Measured, measure
 from kgrec.recommender import Recommender

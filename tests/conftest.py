@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 from kgrec.config import Config
-from kgrec.jobs import train_run
+from kgrec.jobs.train import train_run
 from kgrec.loading import load
 from kgrec.schema import Schema
 from kgrec.snapshot import GraphSnapshot

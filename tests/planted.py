@@ -8,9 +8,9 @@ import pyarrow as pa
 import pytest
 
 from kgrec import recommender, training
-from kgrec.audit import audit_leakage
 from kgrec.config import Config
-from kgrec.jobs import train_run
+from kgrec.jobs.audit import audit_leakage
+from kgrec.jobs.train import train_run
 from kgrec.schema import Schema
 from kgrec.signals.cf import ease, ials, transitions
 from kgrec.signals.cf.neighbours import Neighbours

@@ -7,7 +7,7 @@ from test_newcomers import N_ITEMS, N_USERS, SCHEMA, shops
 
 from kgrec.alone import alone, split_alone, vectors_alone
 from kgrec.config import Config
-from kgrec.jobs import ALONE, beside_alone
+from kgrec.jobs.train import ALONE, beside_alone
 from kgrec.measure import HYBRID, measure, metrics
 from kgrec.protocols import cut_for
 from kgrec.recommender import Recommender

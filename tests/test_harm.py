@@ -14,8 +14,8 @@ from kgrec.budget import Budget
 from kgrec.config import Config
 from kgrec.errors import RunError
 from kgrec.fold_in import fold_in
-from kgrec.forget_run import rewrite, without
 from kgrec.harm import EITHER, EVERYTHING, ITSELF
+from kgrec.jobs.forget.rewrite_run import rewrite, without
 from kgrec.leakage import leaks
 from kgrec.measure import HYBRID, measure
 from kgrec.persist import FACTS, load_model, save_model

@@ -12,7 +12,7 @@ from shops import N_ITEMS, SCHEMA, shops
 from kgrec.config import Config
 from kgrec.errors import RunError
 from kgrec.fold_in import fold_in
-from kgrec.forget_run import rewrite, without
+from kgrec.jobs.forget.rewrite_run import rewrite, without
 from kgrec.leakage import leaks
 from kgrec.newcomer_signals import asked_as_newcomers, better_for_newcomers
 from kgrec.persist import load_model, save_model

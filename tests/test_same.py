@@ -8,9 +8,9 @@ from test_newcomers import SCHEMA
 import kgrec
 from kgrec.config import Config
 from kgrec.errors import DataError, SchemaError, UsageError
-from kgrec.jobs import train_run
+from kgrec.jobs.refresh.job import refresh
+from kgrec.jobs.train import train_run
 from kgrec.recommender import Recommender
-from kgrec.refresh import refresh
 from kgrec.same import as_one
 from kgrec.schema import Schema
 from kgrec.snapshot import GraphSnapshot

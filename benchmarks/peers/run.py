@@ -30,8 +30,8 @@ import pandas as pd
 import scipy.sparse as sp
 
 import kgrec
-from kgrec.benchmark import PROTOCOL
 from kgrec.evaluate import Evaluation, bootstrap_interval, evaluate
+from kgrec.jobs.benchmark import PROTOCOL
 from kgrec.rank import Ranking
 from kgrec.snapshot import GraphSnapshot, IntArray
 from kgrec.split import Split, by_given, by_random

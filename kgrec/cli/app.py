@@ -166,7 +166,7 @@ def copy(
     as_json: Json = False,
 ) -> None:
     """Copy a graph to another engine, and check that both are equal."""
-    from kgrec.copying import copy_graph
+    from kgrec.jobs.copy import copy_graph
 
     show_facts(f"copied to {target}", copy_graph(source, target), as_json)
 
@@ -215,7 +215,7 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train on a graph, measure on what was held out, and keep the result as a run."""
-    from kgrec.jobs import train_run
+    from kgrec.jobs.train import train_run
 
     run = train_run(graph, Config.read(config, settings or ()), split=split, k=k, runs=runs)
     summary, measured = run.info["summary"], run.info["metrics"]
@@ -239,7 +239,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure a run on its held-out behaviours, or how well a protocol is met; the hybrid beside each single signal."""
-    from kgrec.jobs import evaluate_protocol, evaluate_run
+    from kgrec.jobs.train import evaluate_protocol, evaluate_run
 
     if protocol is None and settings:
         raise UsageError("--set needs --protocol: a run keeps the settings that it was trained with")
@@ -264,7 +264,7 @@ def benchmark(
     as_json: Json = False,
 ) -> None:
     """Measure kgrec with its defaults on benchmark files, ready to be scored by others."""
-    from kgrec.benchmark import run_benchmark, seeds_table
+    from kgrec.jobs.benchmark import run_benchmark, seeds_table
 
     result = run_benchmark(folder, fit_on=fit_on, ks=_whole_numbers(k), seeds=seeds, out=out)
     if as_json:
@@ -343,7 +343,7 @@ def explain(
 @runs_app.command("list")
 def runs_list(graph: Graph, runs: Runs = None, as_json: Json = False) -> None:
     """List the runs of a graph, oldest first; fails if one cannot be read."""
-    from kgrec.jobs import runs_folder
+    from kgrec.jobs.train import runs_folder
     from kgrec.run_tables import runs_table
     from kgrec.runs import unreadable_runs
 
@@ -365,7 +365,7 @@ def runs_show(
     as_json: Json = False,
 ) -> None:
     """Show what a run is made of: settings, choices, metrics; --json shows all that it keeps."""
-    from kgrec.jobs import runs_folder
+    from kgrec.jobs.train import runs_folder
     from kgrec.run_tables import (
         blends_table,
         choices_table,
@@ -401,7 +401,7 @@ def runs_track(
     as_json: Json = False,
 ) -> None:
     """Log what a run measured in TensorBoard or MLflow, once however often this is called."""
-    from kgrec.jobs import runs_folder
+    from kgrec.jobs.train import runs_folder
     from kgrec.runs import find_run
     from kgrec.tracking import to_mlflow, to_tensorboard
 
@@ -424,7 +424,7 @@ def runs_prune(
     as_json: Json = False,
 ) -> None:
     """Remove all runs but the newest, the published one and the one published before it."""
-    from kgrec.rollback import prune_runs
+    from kgrec.jobs.rollback import prune_runs
 
     show_facts(f"runs of {graph}", prune_runs(graph, keep, runs), as_json)
 
@@ -537,7 +537,7 @@ def _show_noise(graph: str, as_json: bool) -> None:
 
 def _model(graph: str, run: str | None, runs: Path | None) -> kgrec.Recommender:
     from kgrec.history import last
-    from kgrec.jobs import runs_folder
+    from kgrec.jobs.train import runs_folder
     from kgrec.runs import find_run
 
     root = runs_folder(graph, runs)

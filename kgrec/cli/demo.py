@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from kgrec.benchmark import peak_memory_mb
 from kgrec.cli.output import show, show_facts, show_text
 from kgrec.config import Config
-from kgrec.jobs import publish_run, train_run
+from kgrec.jobs.benchmark import peak_memory_mb
+from kgrec.jobs.train import publish_run, train_run
 from kgrec.loading import load
 from kgrec.measure import metrics_table
 from kgrec.recommender import Recommender

@@ -10,7 +10,7 @@ from typing import Final
 from kgrec._util.files import write_whole
 from kgrec.cli.output import show, show_facts, show_text
 from kgrec.config import Config
-from kgrec.jobs import train_run
+from kgrec.jobs.train import train_run
 from kgrec.loading import load
 from kgrec.measure import metrics_table
 from kgrec.recommender import Recommender

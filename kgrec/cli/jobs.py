@@ -34,7 +34,7 @@ class Role(StrEnum):
 @jobs_app.command()
 def publish(graph: Graph, run: RunName = None, runs: Runs = None, k: K = 20, as_json: Json = False) -> None:
     """Write a run's vectors and recommendations into the graph, replacing the ones that are there."""
-    from kgrec.jobs import publish_run
+    from kgrec.jobs.train import publish_run
 
     show_facts("published", publish_run(graph, run, runs, k), as_json)
 
@@ -100,7 +100,7 @@ def rollback(
     as_json: Json = False,
 ) -> None:
     """Publish an earlier run again, whole: vectors, recommendations and the model that `kgrec recommend` uses."""
-    from kgrec.rollback import roll_back
+    from kgrec.jobs.rollback import roll_back
 
     show_facts("published again", roll_back(graph, run, runs, k), as_json)
 
@@ -129,7 +129,7 @@ def forget(
     as_json: Json = False,
 ) -> None:
     """Remove a user or an item from graph, runs and cache, search for traces, write a receipt; exit code 1 if any."""
-    from kgrec.forget import forget as forget_it
+    from kgrec.jobs.forget.job import forget as forget_it
 
     receipt = forget_it(graph, role.value, id_, runs)
     show_facts(f"forgotten; receipt: {receipt['receipt']}", receipt if as_json else receipt["removed"], as_json)
@@ -150,7 +150,7 @@ def audit_leakage(
     as_json: Json = False,
 ) -> None:
     """Find the stages of a run that know test behaviours or later ones, with the rows; exit code 1 if there is one."""
-    from kgrec.audit import audit_leakage as find
+    from kgrec.jobs.audit import audit_leakage as find
 
     _show_findings(find(graph, run, runs), "no stage knows what the run was tested on", as_json)
 
@@ -158,14 +158,14 @@ def audit_leakage(
 @audit_app.command("data")
 def audit_data(graph: Graph, as_json: Json = False) -> None:
     """Find duplicates, bot-like users, future times, orphans, hubs and sudden volume; exit code 1 at any error."""
-    from kgrec.audit import audit_data as find
+    from kgrec.jobs.audit import audit_data as find
 
     _show_findings(find(graph), "nothing is odd in the data", as_json)
 
 
 def _show_findings(found: pd.DataFrame, none: str, as_json: bool) -> None:
     """Show what an audit found: every row for machines, one line a finding for people; end with 1 if it is an error."""
-    from kgrec.audit import summary
+    from kgrec.jobs.audit import summary
 
     if found.empty and not as_json:
         return show_text(none)

@@ -10,11 +10,11 @@ from typing import Any
 from kgrec._util.files import check_target
 from kgrec._util.notices import notices, to_stderr
 from kgrec.errors import GateRefused, KgrecError, StoreLocked, UsageError
+from kgrec.jobs.refresh.job import refresh
+from kgrec.jobs.refresh.report import Report, write_metrics
+from kgrec.jobs.refresh.tracing import provider, trace_job
 from kgrec.loading import check_address
-from kgrec.refresh import refresh
-from kgrec.report import Report, write_metrics
 from kgrec.store import check_uri
-from kgrec.tracing import provider, trace_job
 
 
 def told_refresh(metrics: Path | None, log: str, trace: bool = False, *, graph: str, **options: Any) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from kgrec._util.progress import say, track
 from kgrec._util.streams import flush_output, is_watched, tell
 from kgrec.cli.output import show_facts
 from kgrec.config import Config
-from kgrec.jobs import train_run
-from kgrec.report import Report
+from kgrec.jobs.refresh.report import Report
+from kgrec.jobs.train import train_run
 
 
 class Broken(io.StringIO):

@@ -16,9 +16,9 @@ from conftest import CINEMA, Command
 from safetensors.numpy import load, save
 
 from kgrec._util.files import check_target, remove_leftovers, write_whole
-from kgrec.benchmark import _prepare
 from kgrec.errors import RunError, StoreError, UsageError
-from kgrec.report import write_metrics
+from kgrec.jobs.benchmark import _prepare
+from kgrec.jobs.refresh.report import write_metrics
 from kgrec.runs import remove_leftovers as remove_leftovers_of_runs
 from kgrec.runs import remove_run, root_of, write_run
 from kgrec.store import open_store

@@ -15,18 +15,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from kgrec import forget as forgetting
-from kgrec import jobs, receipts
 from kgrec.config import Config
-from kgrec.copying import copy_graph
 from kgrec.errors import RunError, StoreError, StoreLocked, UnknownUser
-from kgrec.forget import forget, matches
-from kgrec.jobs import publish_run, train_run
+from kgrec.jobs import train as jobs
+from kgrec.jobs.copy import copy_graph
+from kgrec.jobs.forget import job as forgetting
+from kgrec.jobs.forget import receipts
+from kgrec.jobs.forget.job import forget, matches
+from kgrec.jobs.forget.residue import Search
+from kgrec.jobs.refresh.job import refresh
+from kgrec.jobs.train import publish_run, train_run
 from kgrec.loading import load
-from kgrec.refresh import refresh
 from kgrec.runs import find_run, list_runs, root_of
 from kgrec.store import open_store
-from kgrec.traces import Search
 
 GRAPHS = ("shop.lbug", "oxigraph:shop")
 USER = 'canary-"user"-0123456789'
@@ -197,7 +198,7 @@ def test_a_train_that_began_before_keeps_no_run(graph: str, monkeypatch: pytest.
 
 
 def test_a_refresh_that_lost_its_lease_keeps_no_run(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from kgrec import renew
+    from kgrec.jobs.refresh import retrain as renew
 
     told = renew.summary_of
 
@@ -214,7 +215,7 @@ def test_a_refresh_that_lost_its_lease_keeps_no_run(place: Path, monkeypatch: py
 
 @pytest.mark.parametrize("job", ["refresh", "publish"])
 def test_a_job_at_work_keeps_a_forget_out(job: str, graph: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from kgrec import refresh as refreshing
+    from kgrec.jobs.refresh import job as refreshing
 
     def meanwhile(*_: Any) -> Any:
         with pytest.raises(StoreLocked):

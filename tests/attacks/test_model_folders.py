@@ -141,7 +141,7 @@ def test_run_takes_its_model_from_the_cache(no_network: list[str]) -> None:
 
 
 def test_similar_by_a_damaged_run_is_an_error(cinema: Path) -> None:
-    from kgrec.jobs import publish_run
+    from kgrec.jobs.train import publish_run
 
     run = publish_run(str(cinema))["run"]
     (cinema.with_suffix(".runs") / run / "run.json").write_text("{")

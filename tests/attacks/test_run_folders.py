@@ -20,18 +20,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
-from kgrec.audit import audit_leakage
 from kgrec.blending import even_blend
 from kgrec.config import Config, SignalName
 from kgrec.errors import RunError
-from kgrec.forget import forget
 from kgrec.history import FILE, publications
-from kgrec.jobs import evaluate_run, publish_run
+from kgrec.jobs.audit import audit_leakage
+from kgrec.jobs.forget.job import forget
+from kgrec.jobs.rollback import roll_back
+from kgrec.jobs.train import evaluate_run, publish_run
 from kgrec.model import HybridModel
 from kgrec.persist import save_model
 from kgrec.publish import vectors_of
 from kgrec.recommender import Recommender
-from kgrec.rollback import roll_back
 from kgrec.run_tables import blends_table, choices_table, run_facts
 from kgrec.runs import find_run, read_run, unreadable_runs
 from kgrec.signals import signal_kinds

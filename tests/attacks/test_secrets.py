@@ -12,21 +12,21 @@ import pytest
 import kgrec
 from kgrec._util.secrets import holds_password, redacted
 from kgrec.config import Config
-from kgrec.copying import copy_graph
 from kgrec.errors import DataError, KgrecError, Problem, StoreError, UsageError
 from kgrec.explore import run_named
-from kgrec.forget import forget
-from kgrec.jobs import evaluate_run, publish_run, runs_folder, train_run
+from kgrec.jobs.copy import copy_graph
+from kgrec.jobs.forget.job import forget
+from kgrec.jobs.refresh.job import refresh
+from kgrec.jobs.refresh.tracing import provider
+from kgrec.jobs.rollback import roll_back
+from kgrec.jobs.train import evaluate_run, publish_run, runs_folder, train_run
 from kgrec.networks import to_networkx
-from kgrec.refresh import refresh
-from kgrec.rollback import roll_back
 from kgrec.runs import find_run, root_of
 from kgrec.search import similar_nodes
 from kgrec.store import open_store
 from kgrec.store.job_lock import leased
 from kgrec.store.ladybug.store import LadybugStore
 from kgrec.store.neo4j import connect as neo4j_connect
-from kgrec.tracing import provider
 
 SECRET = "hunter2"
 URIS = (

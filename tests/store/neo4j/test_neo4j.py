@@ -19,12 +19,12 @@ from conftest import CINEMA, FAST
 from store.neo4j_server import clear, running, start, stop
 
 from kgrec.config import Config
-from kgrec.copying import copy_graph
 from kgrec.errors import DataError, StoreError, StoreLocked
 from kgrec.history import publications
+from kgrec.jobs.copy import copy_graph
+from kgrec.jobs.refresh.job import refresh
+from kgrec.jobs.refresh.report import Report
 from kgrec.loading import load
-from kgrec.refresh import refresh
-from kgrec.report import Report
 from kgrec.runs import list_runs
 from kgrec.schema import Schema
 from kgrec.store import open_store

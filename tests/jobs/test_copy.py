@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from kgrec import copying
-from kgrec.copying import copy_graph
 from kgrec.errors import StoreError, UsageError
+from kgrec.jobs import copy as copying
+from kgrec.jobs.copy import copy_graph
 from kgrec.store import open_store
 from kgrec.store.base import GraphStore
 from kgrec.store.oxigraph.store import RdfStore

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kgrec._util.secrets import holds_password
 from kgrec.errors import MissingExtra, UsageError
-from kgrec.report import Report
+from kgrec.jobs.refresh.report import Report
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pytest
 from conftest import CINEMA
 
-from kgrec import intake
 from kgrec.errors import DataError
-from kgrec.intake import note_sizes, sizes_of, take_in
+from kgrec.jobs.refresh import changes as intake
+from kgrec.jobs.refresh.changes import note_sizes, sizes_of, take_in
 from kgrec.loading import find_loader
 from kgrec.schema import Schema
 from kgrec.store import open_store

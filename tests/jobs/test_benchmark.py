@@ -15,13 +15,13 @@ from conftest import CINEMA
 
 from kgrec.recommender import Recommender
 
-SCORER = Path(__file__).parents[2] / "shared" / "tools" / "score_topk.py"
+SCORER = Path(__file__).parents[3] / "shared" / "tools" / "score_topk.py"
 
 
 @pytest.fixture
 def fast(monkeypatch):
     """Two quick signals, where it is not the model that is tested."""
-    monkeypatch.setattr("kgrec.benchmark.Recommender", partial(Recommender, signals=("popularity", "ease")))
+    monkeypatch.setattr("kgrec.jobs.benchmark.Recommender", partial(Recommender, signals=("popularity", "ease")))
 
 
 def interactions() -> pd.DataFrame:

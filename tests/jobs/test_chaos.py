@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-CHAOS = Path(__file__).parents[1] / "benchmarks" / "chaos.py"
+CHAOS = Path(__file__).parents[2] / "benchmarks" / "chaos.py"
 
 
 def test_a_refresh_survives_being_killed(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 import kgrec
 from kgrec._util.notices import DataNotice
-from kgrec.refresh import refresh
+from kgrec.jobs.refresh.job import refresh
 from kgrec.schema import Schema
 from kgrec.store import open_store
 from kgrec.store.base import GraphStore

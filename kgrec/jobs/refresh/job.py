@@ -1,8 +1,8 @@
 """The nightly job: take in what is new, learn what that asks for, compare, publish; killed at any moment, it goes on.
 
 take in   rows that are new or changed            one write: all of them or none
-learn     fold-in, refit or full (kgrec/rule.py)  a run folder: whole or not there
-compare   with the run that serves (kgrec/gate.py)
+learn     fold-in, refit or full (kgrec/jobs/refresh/policy.py)  a run folder: whole or not there
+compare   with the run that serves (kgrec/jobs/refresh/gate.py)
 publish   lists and vectors                       one step
 """
 
@@ -20,12 +20,12 @@ from kgrec._util.secrets import redacted
 from kgrec.config import Config
 from kgrec.errors import GateRefused, RunError, UsageError
 from kgrec.history import publications, settle
-from kgrec.intake import Intake, note_sizes, rows_of, sizes_of, take_in
-from kgrec.journal import Journal
+from kgrec.jobs.refresh.changes import Intake, note_sizes, rows_of, sizes_of, take_in
+from kgrec.jobs.refresh.journal import Journal
+from kgrec.jobs.refresh.policy import Decision, decide, size_of
+from kgrec.jobs.refresh.report import Report
 from kgrec.loading import check_address
 from kgrec.publish import check_complete, publish
-from kgrec.report import Report
-from kgrec.rule import Decision, decide, size_of
 from kgrec.runs import Run, find_run, list_runs, prepare_root, remove_leftovers, root_of
 from kgrec.same import as_one
 from kgrec.schema import Schema
@@ -145,7 +145,7 @@ class _Job:
         serving = self.serving(published)
         if serving and self.is_up_to_date(serving, snapshot.digest) and (not self.full or journal.resumes):
             return {"result": "nothing new", "run": serving.name}
-        from kgrec.renew import renew  # what learns takes seconds to import
+        from kgrec.jobs.refresh.retrain import renew  # what learns takes seconds to import
 
         decision = self.decision(serving, snapshot)
         run = self.made_before(snapshot.digest, decision, serving)

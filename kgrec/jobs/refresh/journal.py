@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kgrec._util.files import write_json
-from kgrec.report import Report
+from kgrec.jobs.refresh.report import Report
 
 FILE: Final = "refresh.json"
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from kgrec.data_audit import audit
 from kgrec.errors import UsageError
-from kgrec.jobs import read_graph, runs_folder
+from kgrec.jobs.train import read_graph, runs_folder
 from kgrec.leakage import COLUMNS, TOLERANCE, leaks
 from kgrec.recommender import Recommender
 from kgrec.runs import Run, find_run

@@ -14,10 +14,10 @@ from test_bad_input import with_little_room
 from kgrec.config import Config
 from kgrec.errors import DataError, GateRefused, StoreError, StoreLocked
 from kgrec.history import publications
-from kgrec.intake import take_in
+from kgrec.jobs.refresh.changes import take_in
+from kgrec.jobs.refresh.job import refresh
+from kgrec.jobs.rollback import roll_back
 from kgrec.loading import load
-from kgrec.refresh import refresh
-from kgrec.rollback import roll_back
 from kgrec.runs import find_run, list_runs
 from kgrec.store import open_store
 from kgrec.store.job_lock import lease_file, leased
@@ -158,7 +158,7 @@ def test_only_behaviours_since_a_time_are_taken(place: Path) -> None:
 def test_a_worse_run_is_refused_unless_forced(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = published(place)
     append(place, "cinema.inter", "u1\tf70\t5\t1700000000", "u2\tf70\t5\t1700000000")
-    monkeypatch.setattr("kgrec.gate.MIN_COVERAGE", 2.0)
+    monkeypatch.setattr("kgrec.jobs.refresh.gate.MIN_COVERAGE", 2.0)
     with pytest.raises(GateRefused, match=r"the lists hold \d+\.\d% of the items, were .* run this with --force"):
         night(place)
     assert published(place) == before

@@ -9,10 +9,10 @@ from conftest import FAST
 from planted import PLANTED_IN_DATA, PLANTS, audited, rows, stored
 
 from kgrec import recommender
-from kgrec.audit import audit_leakage, summary
 from kgrec.config import Config
 from kgrec.errors import UsageError
-from kgrec.jobs import train_run
+from kgrec.jobs.audit import audit_leakage, summary
+from kgrec.jobs.train import train_run
 from kgrec.runs import find_run, root_of
 from kgrec.store import open_store
 from kgrec.testing.encoder import WordEncoder

@@ -7,7 +7,7 @@ from typing import Any
 
 from kgrec.errors import UsageError
 from kgrec.history import before, settle
-from kgrec.jobs import runs_folder
+from kgrec.jobs.train import runs_folder
 from kgrec.publish import publish
 from kgrec.runs import find_run, list_runs, remove_run
 from kgrec.store import open_store

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from kgrec.config import Config
-from kgrec.gate import ENOUGH, compare, figures_of, reasons
+from kgrec.jobs.refresh.gate import ENOUGH, compare, figures_of, reasons
 from kgrec.recommender import Recommender
 from kgrec.snapshot import GraphSnapshot
 from kgrec.split import by_given

@@ -14,11 +14,11 @@ from safetensors.numpy import load_file
 from kgrec import recommender
 from kgrec.config import Config
 from kgrec.errors import StoreLocked, UnknownItem, UnknownUser
-from kgrec.forget import forget, matches
-from kgrec.forget_run import GONE, RETRAINED, ROWS_REMOVED, TUNED_STAYS, without
-from kgrec.jobs import publish_run, train_run
+from kgrec.jobs.forget.job import forget, matches
+from kgrec.jobs.forget.rewrite_run import GONE, RETRAINED, ROWS_REMOVED, TUNED_STAYS, without
+from kgrec.jobs.refresh.job import refresh
+from kgrec.jobs.train import publish_run, train_run
 from kgrec.recommender import Recommender
-from kgrec.refresh import refresh
 from kgrec.runs import find_run, list_runs, root_of
 from kgrec.signals.cf.ease import EASE
 from kgrec.snapshot import GraphSnapshot

@@ -12,15 +12,16 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from kgrec import receipts
 from kgrec._util.progress import track
 from kgrec.errors import UnknownItem, UnknownUser
-from kgrec.forget_places import places_of, runs_with
-from kgrec.forget_run import n_edges, rewrite, without
 from kgrec.history import note
-from kgrec.jobs import runs_folder
+from kgrec.jobs.forget import receipts
+from kgrec.jobs.forget.find_runs import places_of, runs_with
+from kgrec.jobs.forget.receipts import matches
+from kgrec.jobs.forget.residue import Search
+from kgrec.jobs.forget.rewrite_run import n_edges, rewrite, without
+from kgrec.jobs.train import runs_folder
 from kgrec.keeping import Node, nobody_keeps
-from kgrec.receipts import matches
 from kgrec.recommender import Recommender
 from kgrec.runs import Run, list_runs, remove_leftovers
 from kgrec.same import as_one
@@ -31,7 +32,6 @@ from kgrec.store.base import GraphStore
 from kgrec.store.job_lock import leased
 from kgrec.text import CountTokens, VectorCache, describe, token_counter
 from kgrec.text.checkpoint import drop_checkpoints
-from kgrec.traces import Search
 from kgrec.training import parts_of
 
 __all__ = ["forget", "matches"]
@@ -44,7 +44,7 @@ def forget(graph: str, role: Role, id_: str, runs: str | Path | None = None) -> 
 
     No other job may be at work on the graph; what a killed one left of runs goes first. From the cache go the vectors
     of texts that nobody else has, and checkpoints of fine-tuning; then the node from the graph, with what is
-    recommended to the user, or of the item; then every run kept is rewritten (see `kgrec.forget_run`); one that knew
+    recommended to the user, or of the item; then every run kept is rewritten (see `kgrec.jobs.forget.rewrite_run`); one that knew
     nobody else goes, with what is published of it. The runs are those in the folder asked for and in the one beside the
     graph. If one of them cannot be read, nothing is removed.
 

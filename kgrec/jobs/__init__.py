@@ -1,0 +1,1 @@
+"""Batch jobs: train, evaluate, benchmark, copy, roll back, audit, refresh, forget."""
