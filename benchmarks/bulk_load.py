@@ -22,10 +22,10 @@ import ladybug
 import numpy as np
 import pyarrow as pa
 
-from kgrec.schema import Schema
+from kgrec.data.schema import Schema
+from kgrec.data.tables import GraphTables
 from kgrec.store.ladybug.engine import open_file
 from kgrec.store.ladybug.store import LadybugStore
-from kgrec.tables import GraphTables
 
 RESULTS = Path(__file__).parent / "results" / "bulk_load.json"
 ROUNDS = 5

@@ -27,12 +27,12 @@ import pyarrow as pa
 
 import kgrec.jobs.refresh.retrain  # noqa: F401 - once, before the forks
 from kgrec.config import Config
+from kgrec.data.schema import Schema
+from kgrec.data.tables import GraphTables
 from kgrec.history import publications
 from kgrec.jobs.refresh.job import refresh
 from kgrec.jobs.train import publish_run
-from kgrec.schema import Schema
 from kgrec.store import is_server, open_store
-from kgrec.tables import GraphTables
 
 RESULT = Path(__file__).parent / "results" / "chaos.json"
 FORK = multiprocessing.get_context("fork")

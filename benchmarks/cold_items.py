@@ -20,15 +20,15 @@ import numpy as np
 import numpy.typing as npt
 
 from kgrec.config import Config
+from kgrec.data.loader import load
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.data.split import Split, by_given
 from kgrec.evaluate import paired_test
 from kgrec.jobs.benchmark import PROTOCOL
-from kgrec.loading import load
 from kgrec.measure import HYBRID, Measured, measure
 from kgrec.model import HybridModel
 from kgrec.protocols import cold_item
 from kgrec.recommender import Recommender
-from kgrec.snapshot import GraphSnapshot
-from kgrec.split import Split, by_given
 
 RESULT = Path(__file__).parent / "results" / "cold_items.json"
 SHARE, K = 0.1, 20

@@ -20,11 +20,11 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
+from kgrec.data.loader import load
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.data.split import Split, by_given
 from kgrec.evaluate import ndcg_at
-from kgrec.loading import load
 from kgrec.signals.graph.gnn import GNN
-from kgrec.snapshot import GraphSnapshot
-from kgrec.split import Split, by_given
 
 RESULT = Path(__file__).parent / "results" / "gnn_on_gpu.json"
 

@@ -30,10 +30,10 @@ from bulk_load import make_tables
 from server_graph import clear, connected
 
 import kgrec
+from kgrec.data.schema import Schema
+from kgrec.data.tables import GraphTables, check
 from kgrec.rdf.encode import to_bytes, triples
-from kgrec.schema import Schema
 from kgrec.store.base import GraphStore
-from kgrec.tables import GraphTables, check
 
 RESULTS = Path(__file__).parent / "results" / "rdf_graph.json"
 ROUNDS = 3

@@ -27,15 +27,15 @@ import numpy as np
 import pyarrow as pa
 
 from kgrec.config import Config
+from kgrec.data.loader import load
+from kgrec.data.schema import Schema
+from kgrec.data.tables import GraphTables
 from kgrec.history import last
 from kgrec.jobs.rollback import roll_back
 from kgrec.jobs.train import evaluate_run, publish_run, train_run
-from kgrec.loading import load
 from kgrec.runs import write_run
-from kgrec.schema import Schema
 from kgrec.store import open_store
 from kgrec.store.base import GraphStore
-from kgrec.tables import GraphTables
 
 RESULT = Path(__file__).parent / "results" / "refresh.json"
 SHARE = 0.01

@@ -27,9 +27,9 @@ import numpy as np
 import pyarrow as pa
 from bulk_load import N_BEHAVIOURS, N_ITEMS, N_USERS, make_tables
 
+from kgrec.data.tables import GraphTables
 from kgrec.store import open_store
 from kgrec.store.neo4j.store import Neo4jStore
-from kgrec.tables import GraphTables
 
 RESULTS = Path(__file__).parent / "results" / "server_graph.json"
 ROUNDS = 2

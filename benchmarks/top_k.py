@@ -19,8 +19,8 @@ import scipy.sparse as sp
 import torch
 from side_by_side import Seconds, alternate, medians, rounds_of, write
 
+from kgrec.data.snapshot import FloatArray, IntArray
 from kgrec.rank import BATCH_BYTES, rank_all
-from kgrec.snapshot import FloatArray, IntArray
 
 K = 20
 SEEN_PER_USER = 30

@@ -26,15 +26,15 @@ import torch
 
 from kgrec.blending import even_blend
 from kgrec.config import Config, TuneSettings
+from kgrec.data.loader import load
+from kgrec.data.schema import Schema
+from kgrec.data.snapshot import GraphSnapshot, Vectors
+from kgrec.data.split import Split, by_given
 from kgrec.evaluate import paired_test
-from kgrec.loading import load
 from kgrec.measure import HYBRID, measure
 from kgrec.model import HybridModel
-from kgrec.schema import Schema
 from kgrec.signals.base import SignalSettings
 from kgrec.signals.content import Text
-from kgrec.snapshot import GraphSnapshot, Vectors
-from kgrec.split import Split, by_given
 from kgrec.text import TransformersEncoder, VectorCache, default_encoder, text_vectors
 from kgrec.text.cache import cache_folder
 from kgrec.text.tune import tune

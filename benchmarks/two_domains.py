@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from kgrec.config import Config
+from kgrec.data.loader import load
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.data.split import by_given
 from kgrec.evaluate import paired_test
 from kgrec.jobs.benchmark import PROTOCOL, peak_memory_mb
 from kgrec.jobs.train import ALONE, beside_alone
-from kgrec.loading import load
 from kgrec.measure import HYBRID, Measured, measure
 from kgrec.recommender import Recommender
-from kgrec.snapshot import GraphSnapshot
-from kgrec.split import by_given
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "two_domains.json"

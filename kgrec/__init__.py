@@ -13,6 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kgrec.config import Config
+    from kgrec.data.loader import load
+    from kgrec.data.schema import Schema
+    from kgrec.data.snapshot import GraphSnapshot
+    from kgrec.data.split import Split
+    from kgrec.data.tables import GraphTables
     from kgrec.errors import (
         DataError,
         KgrecError,
@@ -24,31 +29,26 @@ if TYPE_CHECKING:
         UnknownUser,
         UsageError,
     )
-    from kgrec.loading import load
     from kgrec.recommender import Recommender
-    from kgrec.schema import Schema
-    from kgrec.snapshot import GraphSnapshot
-    from kgrec.split import Split
     from kgrec.store import open_store as open
-    from kgrec.tables import GraphTables
 
 _PLACES = {
     "Config": "kgrec.config",
     "DataError": "kgrec.errors",
-    "GraphSnapshot": "kgrec.snapshot",
-    "GraphTables": "kgrec.tables",
+    "GraphSnapshot": "kgrec.data.snapshot",
+    "GraphTables": "kgrec.data.tables",
     "KgrecError": "kgrec.errors",
     "Recommender": "kgrec.recommender",
     "RunError": "kgrec.errors",
-    "Schema": "kgrec.schema",
+    "Schema": "kgrec.data.schema",
     "SchemaError": "kgrec.errors",
-    "Split": "kgrec.split",
+    "Split": "kgrec.data.split",
     "StoreError": "kgrec.errors",
     "StoreLocked": "kgrec.errors",
     "UnknownItem": "kgrec.errors",
     "UnknownUser": "kgrec.errors",
     "UsageError": "kgrec.errors",
-    "load": "kgrec.loading",
+    "load": "kgrec.data.loader",
     "open": "kgrec.store",
 }
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from kgrec.data.snapshot import GraphSnapshot
 from kgrec.hybrid import Blend, fit_blend, users_to_learn_from
 from kgrec.new_items import Knows, NewItems, asks_about_new_items
 from kgrec.newcomers import blend_for_strangers, domains_apart
 from kgrec.signals.base import Signals
-from kgrec.snapshot import GraphSnapshot
 from kgrec.standins import Standins
 from kgrec.validate import Questions
 

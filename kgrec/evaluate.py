@@ -23,9 +23,9 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from kgrec.data.snapshot import FloatArray
 from kgrec.errors import UsageError
 from kgrec.rank import Ranking, top_k
-from kgrec.snapshot import FloatArray
 
 BoolArray = npt.NDArray[np.bool_]
 DoubleArray = npt.NDArray[np.float64]

@@ -9,11 +9,11 @@ from typing import Any, Final
 import numpy as np
 
 from kgrec._util.terminal import escaped
+from kgrec.data.schema import EdgeType
+from kgrec.data.snapshot import GraphSnapshot, IntArray
 from kgrec.model import HybridModel, Scored
-from kgrec.schema import EdgeType
 from kgrec.signals.graph.paths import Paths
 from kgrec.signals.graph.typed_paths import TypedPath, shared_nodes
-from kgrec.snapshot import GraphSnapshot, IntArray
 
 MAX_PATHS: Final = 5
 MAX_CO_CHOSEN: Final = 3

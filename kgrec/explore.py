@@ -27,11 +27,11 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from kgrec.columns import ARROW_TYPES
+from kgrec.data.columns import ARROW_TYPES
+from kgrec.data.schema import Schema
 from kgrec.errors import UnknownItem, UnknownUser, UsageError, near_matches
 from kgrec.rdf.encode import literals
 from kgrec.rdf.iris import term
-from kgrec.schema import Schema
 from kgrec.store.base import GraphStore
 
 _PARAMETER = re.compile(r"// [$<](?P<name>\w+)>? \((?P<kind>[\w ]+)(?:, default (?P<default>\d+))?\): (?P<meaning>.+)")

@@ -11,10 +11,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from kgrec.blending import even_blend
+from kgrec.data.graph_delta import Growth
+from kgrec.data.snapshot import FloatArray, GraphSnapshot, Vectors
 from kgrec.errors import UsageError
-from kgrec.growth import Growth
 from kgrec.model import HybridModel
-from kgrec.snapshot import FloatArray, GraphSnapshot, Vectors
 from kgrec.text import CountTokens, TextEncoder, VectorCache, describe, given_vectors
 from kgrec.training import Trained
 

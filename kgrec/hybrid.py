@@ -19,10 +19,10 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from kgrec.data.snapshot import FloatArray, IntArray
 from kgrec.errors import UsageError
 from kgrec.evaluate import bootstrap_interval, clearly_better, ndcg_at
 from kgrec.new_items import NewItems
-from kgrec.snapshot import FloatArray, IntArray
 from kgrec.weights import (
     FORMS,
     DoubleArray,

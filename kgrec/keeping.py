@@ -16,8 +16,8 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kgrec.data.snapshot import GraphSnapshot
 from kgrec.errors import RunError, StoreError
-from kgrec.snapshot import GraphSnapshot
 from kgrec.store import open_store
 
 LOCK: Final = ".keeping"

@@ -13,16 +13,16 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kgrec.alone import alone
 from kgrec.blending import learn_blends
 from kgrec.config import Config
+from kgrec.data.single_domain import alone
+from kgrec.data.snapshot import Behaviours, GraphSnapshot, IntArray, Vectors
+from kgrec.data.split import Split, by_time
 from kgrec.hybrid import Blend
 from kgrec.model import HybridModel
 from kgrec.newcomer_signals import asked_as_newcomers
 from kgrec.rank import BATCH_BYTES
 from kgrec.signals.base import Signal, Signals, refit
-from kgrec.snapshot import Behaviours, GraphSnapshot, IntArray, Vectors
-from kgrec.split import Split, by_time
 from kgrec.standins import Standins
 from kgrec.text.tuned import Tuned
 from kgrec.training import Encode, FitOn, Trained, parts_of, signals_of_cut

@@ -12,12 +12,12 @@ import pandas as pd
 import scipy.sparse as sp
 
 from kgrec._util.progress import track
+from kgrec.data.snapshot import IntArray
+from kgrec.data.split import Split
 from kgrec.errors import UsageError
 from kgrec.evaluate import Evaluation, bootstrap_intervals, evaluate, paired_test
 from kgrec.model import HybridModel
 from kgrec.rank import BATCH_BYTES, Ranking, top_k
-from kgrec.snapshot import IntArray
-from kgrec.split import Split
 
 HYBRID, FUSION, FIRST = "hybrid", "linear fusion", "hybrid, first stage"
 SHOWN = "NDCG|Recall|MRR|Coverage"

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray
 from kgrec.errors import UsageError
 from kgrec.hybrid import Blend
 from kgrec.signals.base import Signals
-from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
 from kgrec.standins import Standins
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from scipy.special import logsumexp
 
-from kgrec.snapshot import FloatArray
+from kgrec.data.snapshot import FloatArray
 from kgrec.weights import Lists, softmax_weights, standardise
 
 BoolArray = npt.NDArray[np.bool_]

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from kgrec.data.snapshot import FloatArray, GraphSnapshot
 from kgrec.hybrid import MIN_USERS, Blend, shares_of
 from kgrec.signals.at_home import newcomers
 from kgrec.signals.base import Signals
-from kgrec.snapshot import FloatArray, GraphSnapshot
 from kgrec.weights import FORMS, Lists, Scale, softmax_weights
 
 ABROAD: Final = 0.3

@@ -12,19 +12,19 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from kgrec.alone import alone, vectors_alone
 from kgrec.config import Config
+from kgrec.data.schema import Schema
+from kgrec.data.single_domain import alone, vectors_alone
+from kgrec.data.snapshot import Edges, GraphSnapshot, Vectors
 from kgrec.hybrid import Blend
 from kgrec.model import HybridModel
 from kgrec.publish import checked_vectors
 from kgrec.run_contents import check_ends
 from kgrec.run_files import using
 from kgrec.runs import Run, read_run, write_run
-from kgrec.schema import Schema
 from kgrec.signals import signal_kinds
 from kgrec.signals.base import Signal, Signals
 from kgrec.signals.layout import check_arrays
-from kgrec.snapshot import Edges, GraphSnapshot, Vectors
 from kgrec.standins import Standins
 from kgrec.text.encoder import TextEncoder
 from kgrec.text.tuned import Tuned

@@ -13,9 +13,9 @@ from typing import Final
 
 import numpy as np
 
+from kgrec.data.snapshot import GraphSnapshot, IntArray
+from kgrec.data.split import BoolArray, Split, held_out, in_time, last_of_groups, ties
 from kgrec.errors import UsageError
-from kgrec.snapshot import GraphSnapshot, IntArray
-from kgrec.split import BoolArray, Split, held_out, in_time, last_of_groups, ties
 
 SHARE: Final = 0.1
 """Share of the users, of the items, or of a user's behaviours in a domain, that is held out."""

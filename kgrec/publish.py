@@ -11,15 +11,15 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kgrec.data.linked_users import as_one
+from kgrec.data.schema import Schema
+from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.errors import RunError
 from kgrec.history import How, note, settle
 from kgrec.run_contents import LISTS
 from kgrec.run_files import using
 from kgrec.runs import Run
-from kgrec.same import as_one
-from kgrec.schema import Schema
 from kgrec.signals.layout import check_rows
-from kgrec.snapshot import GraphSnapshot, Vectors
 from kgrec.store.base import GraphStore, NodeVectors
 
 

@@ -16,9 +16,9 @@ import pyarrow.compute as pc
 import scipy.sparse as sp
 
 from kgrec._util.progress import track
-from kgrec.columns import BoolArray, as_type, to_mask
+from kgrec.data.columns import BoolArray, as_type, to_mask
+from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray, as_ids
 from kgrec.errors import UnknownItem, UsageError, near_matches
-from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, as_ids
 
 TIES_AT_ONCE = 4_000_000
 """Scores among which equal ones are looked for at a time (their places may take 16 times the memory)."""

@@ -14,17 +14,17 @@ import pandas as pd
 
 from kgrec._util.progress import track
 from kgrec.config import Config, TuneSettings
+from kgrec.data.linked_users import as_one
+from kgrec.data.noise import without_noise
+from kgrec.data.snapshot import FloatArray, GraphSnapshot, IdMap, IntArray, as_ids
+from kgrec.data.split import Split, by_given, uncut
 from kgrec.errors import UnknownItem, UnknownUser, UsageError
 from kgrec.explain import Explanation, explain
 from kgrec.fold_in import KnownTexts, check_schema, fold_in
 from kgrec.model import HybridModel, Scored
-from kgrec.noise import without_noise
 from kgrec.persist import load_model, save_model
 from kgrec.rank import item_filter, top_k
 from kgrec.runs import Run
-from kgrec.same import as_one
-from kgrec.snapshot import FloatArray, GraphSnapshot, IdMap, IntArray, as_ids
-from kgrec.split import Split, by_given, uncut
 from kgrec.store.base import GraphStore
 from kgrec.text import (
     TextEncoder,

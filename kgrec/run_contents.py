@@ -16,11 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, model_validator
 
-from kgrec.columns import ARROW_TYPES
 from kgrec.config import Config, SignalName, TuneMethod
+from kgrec.data.columns import ARROW_TYPES
+from kgrec.data.schema import EdgeType, Schema
 from kgrec.errors import KgrecError
 from kgrec.run_files import LARGEST, shown, using
-from kgrec.schema import EdgeType, Schema
 
 _ID, _NUMBER = pa.large_string(), pa.float32()
 LISTS: Final = pa.schema(

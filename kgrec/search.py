@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 
 from kgrec.config import Config
+from kgrec.data.schema import Schema
+from kgrec.data.snapshot import FloatArray
 from kgrec.errors import UnknownUser, UsageError, near_matches
 from kgrec.persist import load_tuned
 from kgrec.runs import find_run, root_of
-from kgrec.schema import Schema
-from kgrec.snapshot import FloatArray
 from kgrec.store.base import GraphStore
 from kgrec.text import TextEncoder, encoder_of
 

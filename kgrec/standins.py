@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import scipy.sparse as sp
 
-from kgrec.alone import fit_alone, fold_in_alone
-from kgrec.growth import Growth
+from kgrec.data.graph_delta import Growth
+from kgrec.data.single_domain import fit_alone, fold_in_alone
+from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 from kgrec.signals.base import Signals, refit
-from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 
 
 @dataclass(frozen=True)

@@ -15,18 +15,18 @@ from kgrec._util.progress import say
 from kgrec.blending import even_blend, learn_blends
 from kgrec.budget import Budget
 from kgrec.config import Config
+from kgrec.data.linked_users import as_one
+from kgrec.data.noise import without_noise
+from kgrec.data.snapshot import Behaviours, GraphSnapshot, Vectors
+from kgrec.data.split import Split, by_random
 from kgrec.errors import UsageError
 from kgrec.harm import check_domains, several_domains
 from kgrec.hybrid import Blend, blend_seconds
 from kgrec.model import HybridModel
 from kgrec.newcomer_signals import asked_as_newcomers, choose_for_newcomers
 from kgrec.newcomers import as_newcomers
-from kgrec.noise import without_noise
-from kgrec.same import as_one
 from kgrec.signals import signal_kinds
 from kgrec.signals.base import Signals, refit
-from kgrec.snapshot import Behaviours, GraphSnapshot, Vectors
-from kgrec.split import Split, by_random
 from kgrec.standins import Standins
 from kgrec.text.encoder import TransformersEncoder
 from kgrec.text.tuned import Tuned
@@ -101,12 +101,14 @@ def train(
         reader: the text model of the second stage, where settings ask for one.
 
     Raises:
-        UsageError: there is no behaviour to learn from, or linked users are not one; see kgrec/same.py.
+        UsageError: there is no behaviour to learn from, or linked users are not one; see kgrec/data/linked_users.py.
     """
     if not len(split.train.behaviours):
         raise UsageError("no behaviour to learn from in train; load more data, or use another split")
     if as_one(split.whole) is not split.whole:
-        raise UsageError("found a cut in which linked users still act apart; expected one of kgrec.same.as_one(graph)")
+        raise UsageError(
+            "found a cut in which linked users still act apart; expected one of kgrec.data.linked_users.as_one(graph)"
+        )
     watch = Stopwatch()
     parts = parts_of(split, config, fit_on)
     inner, final = parts.inner, parts.final

@@ -18,9 +18,9 @@ import scipy.sparse as sp
 
 from kgrec._util.progress import say
 from kgrec.budget import Allowance
+from kgrec.data.snapshot import Behaviours, FloatArray, GraphSnapshot, IntArray, Vectors
 from kgrec.evaluate import ndcg_at
 from kgrec.signals.base import Ladder, Signal, SignalSettings
-from kgrec.snapshot import Behaviours, FloatArray, GraphSnapshot, IntArray, Vectors
 
 K: Final = 20
 """Cut-off of the NDCG that everything is chosen by."""

@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgrec._util.notices import notice
-from kgrec.columns import to_mask, trim_parts
+from kgrec.data.columns import to_mask, trim_parts
+from kgrec.data.schema import EdgeType, Schema
+from kgrec.data.tables import Gaps, GraphTables, Origin, TableKey, shown, stacked
 from kgrec.errors import UsageError
-from kgrec.schema import EdgeType, Schema
-from kgrec.tables import Gaps, GraphTables, Origin, TableKey, shown, stacked
 from loaders.atomic_files import SPLIT, AtomicFiles, AtomicTable, read_folder
 from loaders.atomic_kg import check_relations, entity_table, item_ids, relation_edges, relationships
 from loaders.atomic_schema import Meaning, base_schema, meaning, words_of

@@ -18,10 +18,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kgrec.columns import to_mask, trim
+from kgrec.data.columns import to_mask, trim
+from kgrec.data.schema import RESERVED_PROPERTIES
+from kgrec.data.tables import Origin, locate
 from kgrec.errors import DataError, Problem
-from kgrec.schema import RESERVED_PROPERTIES
-from kgrec.tables import Origin, locate
 from loaders.delimited import UNQUOTED_TSV, read_delimited
 from loaders.names import identifiers
 

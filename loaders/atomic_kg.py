@@ -9,10 +9,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kgrec.columns import to_mask
+from kgrec.data.columns import to_mask
+from kgrec.data.schema import MAX_WRITTEN_TYPES, EdgeType, RelationshipType, Schema
 from kgrec.errors import DataError, Problem, near_matches
 from kgrec.rdf import iris as terms
-from kgrec.schema import MAX_WRITTEN_TYPES, EdgeType, RelationshipType, Schema
 from loaders.atomic_files import AtomicFiles
 from loaders.atomic_schema import Meaning
 from loaders.names import IRI, identifiers

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgrec._util.notices import notice
-from kgrec.columns import list_lengths
+from kgrec.data.columns import list_lengths
+from kgrec.data.schema import RESERVED_TYPES, Schema
 from kgrec.errors import DataError, Problem, SchemaError, listed, near_matches
-from kgrec.schema import RESERVED_TYPES, Schema
 from loaders.atomic_files import DOMAIN, SPLIT, AtomicFiles, AtomicTable
 from loaders.names import IRI, identifiers, singular
 

@@ -20,8 +20,8 @@ import pyarrow.csv as pc_csv
 
 from kgrec._util.files import reason
 from kgrec._util.notices import notice
+from kgrec.data.tables import Origin
 from kgrec.errors import DataError, Problem
-from kgrec.tables import Origin
 from loaders import quotes
 
 _BOM = b"\xef\xbb\xbf"

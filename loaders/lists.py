@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kgrec.columns import ARROW_TYPES, BoolArray, as_type, list_lengths, split, to_mask, trim, trim_parts
+from kgrec.data.columns import ARROW_TYPES, BoolArray, as_type, list_lengths, split, to_mask, trim, trim_parts
 
 MIXED: Final = pa.struct([("text", pa.string()), ("nested", pa.bool_())])
 """A column whose values are lists or objects in some rows only: those as JSON, the others as text."""

@@ -10,9 +10,9 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kgrec.data.schema import Schema
+from kgrec.data.tables import GraphTables
 from kgrec.errors import UsageError
-from kgrec.schema import Schema
-from kgrec.tables import GraphTables
 from kgrec.text.cache import cache_folder
 from loaders.atomic import to_graph, with_relations
 from loaders.atomic_files import AtomicFiles, AtomicTable, is_atomic, read_folder

@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kgrec._util.progress import say
+from kgrec.data.schema import Schema
 from kgrec.errors import DataError, Problem, UsageError
 from kgrec.rdf import iris as terms
 from kgrec.rdf.decode import decode
 from kgrec.rdf.iris import term
 from kgrec.rdf.literals import split
-from kgrec.schema import Schema
 from loaders.rdf_files import read_files
 
 if TYPE_CHECKING:
+    from kgrec.data.tables import GraphTables
     from kgrec.rdf.triples import Triples
-    from kgrec.tables import GraphTables
 
 Source = str | Path | Sequence[str | Path]
 

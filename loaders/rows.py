@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kgrec.columns import BoolArray, as_ids, as_type, list_lengths, to_mask
-from kgrec.tables import Origin, taken
+from kgrec.data.columns import BoolArray, as_ids, as_type, list_lengths, to_mask
+from kgrec.data.tables import Origin, taken
 from loaders.sources import Source
 
 IntArray = npt.NDArray[np.int64]

@@ -13,10 +13,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from kgrec.data.arrow import from_cells, is_text, plain
+from kgrec.data.tables import Origin, shown
 from kgrec.errors import DataError, Problem
 from kgrec.store import exists, is_server, open_store
 from kgrec.store.results import of_one_type
-from kgrec.tables import Origin, shown
 from loaders.delimited import CSV, MAX_COLUMNS, TSV, read_delimited
 from loaders.json_lines import objects
 from loaders.lists import MIXED

@@ -25,11 +25,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgrec._util.notices import notice
-from kgrec.columns import BoolArray, as_ids, as_type, expected_id, expected_value, to_mask, trim
 from kgrec.data.arrow import as_python
+from kgrec.data.columns import BoolArray, as_ids, as_type, expected_id, expected_value, to_mask, trim
+from kgrec.data.schema import EdgeType, Schema
+from kgrec.data.tables import Ends, Gaps, GraphTables, Origin, TableKey, locate, shown, stacked
 from kgrec.errors import DataError, Problem, UsageError, listed, near_matches
-from kgrec.schema import EdgeType, Schema
-from kgrec.tables import Ends, Gaps, GraphTables, Origin, TableKey, locate, shown, stacked
 from loaders.lists import LIST, MIXED, WRITTEN_TEXTS, as_lists, as_text, is_list, only_parts
 from loaders.mapping import NodeSource, RelationshipSource, TableMapping, read_mapping
 from loaders.names import alike

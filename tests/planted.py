@@ -9,19 +9,19 @@ import pytest
 
 from kgrec import recommender, training
 from kgrec.config import Config
+from kgrec.data.histories import history, sequences, strengths
+from kgrec.data.schema import Schema
+from kgrec.data.split import Split, by_given
+from kgrec.data.tables import GraphTables
 from kgrec.jobs.audit import audit_leakage
 from kgrec.jobs.train import train_run
-from kgrec.schema import Schema
 from kgrec.signals.cf import ease, ials, transitions
 from kgrec.signals.cf.neighbours import Neighbours
 from kgrec.signals.cf.popularity import Popularity
 from kgrec.signals.content import words
 from kgrec.signals.graph import network, paths
 from kgrec.signals.graph.adjacency import Adjacency
-from kgrec.signals.history import history, sequences, strengths
-from kgrec.split import Split, by_given
 from kgrec.store import open_store
-from kgrec.tables import GraphTables
 from kgrec.testing.graphs import LIKED, two_communities
 from kgrec.text import text_vectors
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pyarrow as pa
 
-from kgrec.schema import Schema
-from kgrec.snapshot import GraphSnapshot
-from kgrec.tables import GraphTables, check
+from kgrec.data.schema import Schema
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.data.tables import GraphTables, check
 
 SCHEMA = Schema.from_dict(
     {

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from kgrec.data.split import by_given
 from kgrec.errors import UsageError
 from kgrec.evaluate import bootstrap_interval, bootstrap_intervals, evaluate, ndcg_at, paired_test
 from kgrec.rank import Ranking, rank_all, top_k
-from kgrec.split import by_given
 
 
 @st.composite

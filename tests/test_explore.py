@@ -12,9 +12,9 @@ import pyarrow as pa
 import pytest
 
 import kgrec
+from kgrec.data.schema import Schema
 from kgrec.errors import StoreError, UnknownItem, UnknownUser, UsageError
 from kgrec.explore import fill, named_queries, run_named
-from kgrec.schema import Schema
 from kgrec.store.base import GraphStore
 
 CINEMA = Path(__file__).parent / "data" / "cinema"

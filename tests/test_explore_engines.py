@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 from test_explore import CINEMA, NAMES, PARAMETERS, _recommendations  # the small graph and what is asked of it
 
+from kgrec.data.loader import load
 from kgrec.explore import _queries, run_named
-from kgrec.loading import load
 from kgrec.store import open_store
 from kgrec.store.base import GraphStore
 

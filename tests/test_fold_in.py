@@ -10,11 +10,11 @@ import pytest
 
 from kgrec import Recommender, UnknownItem, UnknownUser, UsageError
 from kgrec.config import Config
-from kgrec.growth import Growth
-from kgrec.schema import Schema
+from kgrec.data.graph_delta import Growth
+from kgrec.data.schema import Schema
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.data.tables import check
 from kgrec.signals import signal_kinds
-from kgrec.snapshot import GraphSnapshot
-from kgrec.tables import check
 from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.graphs import COMMUNITY_SCHEMA, HAS_TAG, LIKED, two_communities
 from kgrec.text import VectorCache, describe, text_vectors

@@ -9,9 +9,12 @@ from test_alone import twins
 from test_newcomers import N_ITEMS, SCHEMA, TASTES
 
 from kgrec import harm, training
-from kgrec.alone import fit_alone
 from kgrec.budget import Budget
 from kgrec.config import Config
+from kgrec.data.single_domain import fit_alone
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.data.split import uncut
+from kgrec.data.tables import GraphTables, check
 from kgrec.errors import RunError
 from kgrec.fold_in import fold_in
 from kgrec.harm import EITHER, EVERYTHING, ITSELF
@@ -22,10 +25,7 @@ from kgrec.persist import FACTS, load_model, save_model
 from kgrec.protocols import cut_for
 from kgrec.publish import check_complete
 from kgrec.run_tables import domains_table
-from kgrec.snapshot import GraphSnapshot
-from kgrec.split import uncut
 from kgrec.standins import Standins
-from kgrec.tables import GraphTables, check
 from kgrec.testing.graphs import two_communities
 from kgrec.training import train
 from kgrec.validate import questions

@@ -22,13 +22,13 @@ from shops import shops
 
 from kgrec import training
 from kgrec.config import Config
+from kgrec.data.schema import Schema
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.data.split import Split, by_given, by_random, by_time, leave_last_out
+from kgrec.data.tables import check
 from kgrec.leakage import leaks, without_test
-from kgrec.schema import Schema
 from kgrec.signals import signal_kinds
 from kgrec.signals.cf import Bridge
-from kgrec.snapshot import GraphSnapshot
-from kgrec.split import Split, by_given, by_random, by_time, leave_last_out
-from kgrec.tables import check
 from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.graphs import COMMUNITY_SCHEMA, LIKED, two_communities
 from kgrec.text import VectorCache, describe, text_vectors

@@ -10,6 +10,10 @@ import pytest
 from shops import N_ITEMS, SCHEMA, shops
 
 from kgrec.config import Config
+from kgrec.data.schema import Schema
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.data.split import latest_of_users, uncut
+from kgrec.data.tables import GraphTables, check
 from kgrec.errors import RunError
 from kgrec.fold_in import fold_in
 from kgrec.jobs.forget.rewrite_run import rewrite, without
@@ -18,13 +22,9 @@ from kgrec.newcomer_signals import asked_as_newcomers, better_for_newcomers
 from kgrec.persist import load_model, save_model
 from kgrec.publish import check_complete
 from kgrec.run_tables import choices_table
-from kgrec.schema import Schema
 from kgrec.signals.at_home import MIN_NEWCOMERS
 from kgrec.signals.base import refit
-from kgrec.snapshot import GraphSnapshot
-from kgrec.split import latest_of_users, uncut
 from kgrec.standins import Standins
-from kgrec.tables import GraphTables, check
 from kgrec.training import parts_of, train
 from kgrec.validate import questions
 

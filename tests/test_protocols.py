@@ -6,11 +6,11 @@ import pytest
 from test_newcomers import N_USERS, SCHEMA, counts, shops
 
 from kgrec.config import Config
+from kgrec.data.schema import Schema
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.data.tables import GraphTables, check
 from kgrec.errors import UsageError
 from kgrec.protocols import PROTOCOLS, SHARE, cut_for
-from kgrec.schema import Schema
-from kgrec.snapshot import GraphSnapshot
-from kgrec.tables import GraphTables, check
 from kgrec.testing.graphs import two_communities
 from kgrec.training import parts_of
 from kgrec.validate import questions

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from kgrec.data.snapshot import GraphSnapshot, as_ids
+from kgrec.data.tables import GraphTables, check
 from kgrec.errors import UnknownItem, UsageError
 from kgrec.rank import Ranking, item_filter, rank_all, top_k
-from kgrec.snapshot import GraphSnapshot, as_ids
-from kgrec.tables import GraphTables, check
 
 SHAPES = st.tuples(st.integers(1, 5), st.integers(1, 12))
 NUMBERS = st.sampled_from([-2.0, -1.0, 0.0, 0.5, 1.0, 3.0, np.nan, np.inf, -np.inf])

@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 
 from kgrec import Recommender, UnknownItem, UnknownUser, UsageError
-from kgrec.loading import load
+from kgrec.data.loader import load
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.data.split import by_random
 from kgrec.measure import HYBRID, measure, metrics
-from kgrec.snapshot import GraphSnapshot
-from kgrec.split import by_random
 
 CINEMA = "tests/data/cinema"
 

@@ -5,8 +5,8 @@ import pytest
 import scipy.sparse as sp
 from shops import shops
 
-from kgrec.alone import alone, fit_alone
-from kgrec.growth import Growth
+from kgrec.data.graph_delta import Growth
+from kgrec.data.single_domain import alone, fit_alone
 from kgrec.signals.cf import Popularity
 from kgrec.signals.graph.spectral import Spectral
 from kgrec.standins import Standins

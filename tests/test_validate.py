@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from kgrec.budget import Allowance
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.data.split import by_given
 from kgrec.signals.base import Grid, Ladder, Signal, SignalSettings
-from kgrec.snapshot import GraphSnapshot
-from kgrec.split import by_given
 from kgrec.testing.graphs import two_communities
 from kgrec.validate import choose, questions
 

@@ -28,10 +28,10 @@ import torch
 from run import HERE, RESULTS, environment, threads
 
 from kgrec import GraphSnapshot, GraphTables, Schema
+from kgrec.data.tables import check
 from kgrec.signals.graph.gnn import GNNSettings
 from kgrec.signals.graph.network import train_network
 from kgrec.signals.softmax import batch_size
-from kgrec.tables import check
 
 N_USERS, N_ITEMS, N_BEHAVIOURS = 50_000, 30_000, 1_500_000
 DIM, LAYERS = 64, 2

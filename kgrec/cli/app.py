@@ -108,7 +108,7 @@ def check(
         return _show_noise(loader, as_json)
     if noise or source is None:
         raise UsageError("expected kgrec check LOADER SOURCE, or only a graph: kgrec check GRAPH --noise")
-    from kgrec.loading import check_source
+    from kgrec.data.loader import check_source
 
     if write_schema:
         check_target(write_schema)
@@ -522,7 +522,7 @@ def _near(error: KgrecError) -> str:
 
 
 def _show_noise(graph: str, as_json: bool) -> None:
-    from kgrec.noise import noise, summary
+    from kgrec.data.noise import noise, summary
 
     with kgrec.open(graph, read_only=True) as store:
         snapshot = store.snapshot()

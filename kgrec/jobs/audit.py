@@ -9,14 +9,14 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from kgrec.data_audit import audit
+from kgrec.data.anomalies import audit
+from kgrec.data.snapshot import GraphSnapshot, Vectors
+from kgrec.data.split import Split, split_by
 from kgrec.errors import UsageError
 from kgrec.jobs.train import read_graph, runs_folder
 from kgrec.leakage import COLUMNS, TOLERANCE, leaks
 from kgrec.recommender import Recommender
 from kgrec.runs import Run, find_run
-from kgrec.snapshot import GraphSnapshot, Vectors
-from kgrec.split import Split, split_by
 from kgrec.store import open_store
 from kgrec.text import text_vectors
 
@@ -52,7 +52,7 @@ def audit_leakage(graph: str, run: str | None = None, runs: str | Path | None = 
 
 
 def audit_data(graph: str) -> pd.DataFrame:
-    """Return what is odd in a graph, one row each; see `kgrec.data_audit.audit`.
+    """Return what is odd in a graph, one row each; see `kgrec.data.anomalies.audit`.
 
     Args:
         graph: URI of the graph; it is only read.

@@ -18,12 +18,12 @@ import pandas as pd
 
 from kgrec._util.files import atomic_path, check_target
 from kgrec._util.progress import say
+from kgrec.data.loader import load
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.data.split import Split, by_given
 from kgrec.errors import RunError, UsageError
-from kgrec.loading import load
 from kgrec.measure import SHOWN, measure, metrics, recommendations
 from kgrec.recommender import Recommender
-from kgrec.snapshot import GraphSnapshot
-from kgrec.split import Split, by_given
 from kgrec.store import open_store
 
 PROTOCOL = (

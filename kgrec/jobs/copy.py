@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgrec._util.progress import say
+from kgrec.data.snapshot import GraphSnapshot
 from kgrec.errors import KgrecError, StoreError, UsageError
 from kgrec.keeping import check_there
-from kgrec.snapshot import GraphSnapshot
 from kgrec.store import open_store
 from kgrec.store.base import GraphStore
 

@@ -12,8 +12,11 @@ import numpy as np
 import pandas as pd
 
 from kgrec._util.progress import say
-from kgrec.alone import split_alone
 from kgrec.config import Config
+from kgrec.data.linked_users import as_one
+from kgrec.data.single_domain import split_alone
+from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray
+from kgrec.data.split import Split, split_by
 from kgrec.errors import StoreError, UsageError
 from kgrec.evaluate import evaluate
 from kgrec.keeping import keeping
@@ -24,9 +27,6 @@ from kgrec.publish import lists_table, publish
 from kgrec.rank import rank_all
 from kgrec.recommender import Recommender, as_split
 from kgrec.runs import Run, find_run, new_name, prepare_root, root_of
-from kgrec.same import as_one
-from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
-from kgrec.split import Split, split_by
 from kgrec.store import check_uri, exists, open_store
 from kgrec.store.job_lock import leased
 from kgrec.training import FitOn

@@ -7,11 +7,11 @@ import pyarrow as pa
 import scipy.sparse as sp
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
-from kgrec.columns import BoolArray
+from kgrec.data.columns import BoolArray
+from kgrec.data.schema import Schema
 from kgrec.errors import Problem
 from kgrec.rdf.iris import SUBCLASS, term
 from kgrec.rdf.triples import Triples
-from kgrec.schema import Schema
 
 
 def labels_of_classes(triples: Triples, schema: Schema) -> tuple[dict[str, int], BoolArray, list[Problem]]:

@@ -9,7 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgrec._util.notices import notice
-from kgrec.columns import ARROW_TYPES, BoolArray, to_mask
+from kgrec.data.columns import ARROW_TYPES, BoolArray, to_mask
+from kgrec.data.schema import MAX_WRITTEN_TYPES, EdgeType, Schema
+from kgrec.data.tables import Gaps, GraphTables, TableKey
 from kgrec.errors import DataError, Problem
 from kgrec.rdf import iris as terms
 from kgrec.rdf import literals
@@ -17,8 +19,6 @@ from kgrec.rdf.classes import labels_of_classes
 from kgrec.rdf.encode import has_statements
 from kgrec.rdf.iris import term
 from kgrec.rdf.triples import IntArray, Triples
-from kgrec.schema import MAX_WRITTEN_TYPES, EdgeType, Schema
-from kgrec.tables import Gaps, GraphTables, TableKey
 
 
 def decode(triples: Triples, schema: Schema) -> GraphTables:

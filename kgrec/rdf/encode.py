@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kgrec.data.schema import EdgeType, Schema
+from kgrec.data.tables import GraphTables
 from kgrec.rdf import iris as terms
 from kgrec.rdf.iris import DATATYPES, node_iris, statement_iris, term
-from kgrec.schema import EdgeType, Schema
-from kgrec.tables import GraphTables
 
 _ESCAPES = (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\r", "\\r"))
 _CONTROLS = [(chr(code), f"\\u{code:04x}") for code in range(32) if chr(code) not in "\n\r"]

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
 from kgrec._util.files import atomic_path, check_target, reason
+from kgrec.data.tables import check_times
 from kgrec.errors import StoreError, UsageError
 from kgrec.rdf.encode import schema_triple, to_bytes, triples
 from kgrec.rdf.iris import prefixes
 from kgrec.store.oxigraph.rows import check_iris
 from kgrec.store.oxigraph.versions import oxigraph
-from kgrec.tables import check_times
 
 if TYPE_CHECKING:
     from kgrec.store.base import GraphStore

@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kgrec.schema import PREFIXES, Schema
+from kgrec.data.schema import PREFIXES, Schema
 
 RDF: Final = PREFIXES["rdf"]
 TYPE: Final = RDF + "type"

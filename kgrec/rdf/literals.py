@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json
 
-from kgrec.columns import ARROW_TYPES, BoolArray, as_type, to_mask
+from kgrec.data.columns import ARROW_TYPES, BoolArray, as_type, to_mask
 from kgrec.rdf.iris import DATATYPES
 
 _LITERAL: Final = r'(?s)^"(?P<text>.*)"(?:\^\^<(?P<datatype>[^>]*)>|@(?P<language>[A-Za-z0-9-]+))?$'

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 
+from kgrec.data.schema import PREFIXES, Schema
 from kgrec.errors import MissingExtra, Problem
 from kgrec.rdf.iris import prefixes, term
 from kgrec.rdf.literals import ACCEPTED
 from kgrec.rdf.triples import Triples
-from kgrec.schema import PREFIXES, Schema
 
 SHACL = "http://www.w3.org/ns/shacl#"
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
+from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray
 
 MIN_NEWCOMERS: Final = 50
 """Users new to a domain below which nothing is made for such users."""

@@ -11,11 +11,11 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from kgrec._util.progress import say
-from kgrec.growth import Growth
-from kgrec.schema import NodeLabel
-from kgrec.signals.history import behaviours_differ, has_times
+from kgrec.data.graph_delta import Growth
+from kgrec.data.histories import behaviours_differ, has_times
+from kgrec.data.schema import NodeLabel
+from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 from kgrec.signals.layout import Layout
-from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 
 Group = Literal["graph", "cf", "content"]
 

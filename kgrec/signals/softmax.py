@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from kgrec.data.snapshot import IntArray
 from kgrec.signals.graph.memory import MAX_LOGITS
-from kgrec.snapshot import IntArray
 
 MAX_CANDIDATES: Final = 20_000
 """Up to this many items the softmax runs over all of them, above it over a shared sample."""

@@ -16,12 +16,12 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
+from kgrec.data.schema import NodeLabel, Schema
+from kgrec.data.snapshot import FloatArray, GraphSnapshot, Vectors
+from kgrec.data.tables import GraphTables, check
 from kgrec.errors import StoreError, near_matches
-from kgrec.schema import NodeLabel, Schema
-from kgrec.snapshot import FloatArray, GraphSnapshot, Vectors
 from kgrec.store.results import to_frame
 from kgrec.store.statement import ROW_LIMIT, TIME_LIMIT, Statement
-from kgrec.tables import GraphTables, check
 
 if TYPE_CHECKING:
     import networkx
@@ -272,7 +272,7 @@ class GraphStore(ABC):
 
         Args:
             tables: as a loader made them.
-            latest: as for `kgrec.tables.check`.
+            latest: as for `kgrec.data.tables.check`.
 
         Raises:
             DataError: with every problem in the tables.
@@ -299,8 +299,8 @@ class GraphStore(ABC):
     def to_networkx(
         self, node: str | tuple[str, str] | None = None, *, hops: int = 1, limit: int = 10_000
     ) -> networkx.MultiDiGraph:
-        """Return a neighbourhood, or the whole of a small graph, for networkx; see `kgrec.networks.to_networkx`."""
-        from kgrec.networks import to_networkx
+        """Return a neighbourhood, or the whole of a small graph, for networkx; see `kgrec.data.to_networkx.to_networkx`."""
+        from kgrec.data.to_networkx import to_networkx
 
         return to_networkx(self.snapshot(), node, hops=hops, limit=limit)
 

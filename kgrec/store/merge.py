@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from kgrec.columns import ARROW_TYPES
+from kgrec.data.columns import ARROW_TYPES
+from kgrec.data.schema import EdgeType, NodeLabel, RdfNames, RelationshipType, Schema
+from kgrec.data.tables import Gaps, GraphTables, IntArray, equal_rows
 from kgrec.errors import SchemaError, StoreError
-from kgrec.schema import EdgeType, NodeLabel, RdfNames, RelationshipType, Schema
-from kgrec.tables import Gaps, GraphTables, IntArray, equal_rows
 
 
 def merge(there: Schema | None, new: Schema) -> Schema:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kgrec.snapshot import FloatArray
+from kgrec.data.snapshot import FloatArray
 
 
 class WordEncoder:

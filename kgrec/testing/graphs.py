@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from kgrec.schema import EdgeType, Schema
-from kgrec.snapshot import GraphSnapshot, IntArray
-from kgrec.tables import GraphTables, check
+from kgrec.data.schema import EdgeType, Schema
+from kgrec.data.snapshot import GraphSnapshot, IntArray
+from kgrec.data.tables import GraphTables, check
 
 LIKED: EdgeType = ("User", "LIKED", "Item")
 HAS_TAG: EdgeType = ("Item", "HAS_TAG", "Tag")

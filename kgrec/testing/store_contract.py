@@ -20,12 +20,12 @@ import pyarrow as pa
 import pytest
 
 from kgrec.config import Config
+from kgrec.data.schema import Schema
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.data.tables import Gaps, GraphTables, TableKey, check
 from kgrec.errors import DataError, StoreError, UsageError
 from kgrec.recommender import Recommender
-from kgrec.schema import Schema
-from kgrec.snapshot import GraphSnapshot
 from kgrec.store.base import GraphStore
-from kgrec.tables import Gaps, GraphTables, TableKey, check
 from kgrec.testing.graphs import two_communities
 
 SCHEMA = Schema.parse(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kgrec.snapshot import GraphSnapshot, Vectors
+from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.text.cache import VectorCache
 from kgrec.text.describe import describe
 from kgrec.text.encoder import TextEncoder, TransformersEncoder, default_encoder, encoder_of

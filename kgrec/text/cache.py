@@ -26,9 +26,9 @@ from safetensors.numpy import load, save
 
 from kgrec._util.files import check_target, place, remove_leftovers, strange_target, work_folder
 from kgrec._util.progress import say, track
+from kgrec.data.snapshot import FloatArray, IntArray
 from kgrec.errors import UsageError
 from kgrec.signals.layout import Array, check_arrays
-from kgrec.snapshot import FloatArray, IntArray
 from kgrec.text.encoder import TextEncoder
 
 CHUNK = 512

@@ -10,10 +10,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kgrec.columns import is_datetime
-from kgrec.schema import EdgeType
-from kgrec.snapshot import GraphSnapshot, IntArray
-from kgrec.templates import BEHAVIOURS, NEIGHBOURS, Limits
+from kgrec.data.columns import is_datetime
+from kgrec.data.schema import EdgeType
+from kgrec.data.snapshot import GraphSnapshot, IntArray
+from kgrec.data.text_template import BEHAVIOURS, NEIGHBOURS, Limits
 from kgrec.text.tokens import CountTokens, count_words
 
 DEFAULT_LIMIT = 10

@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from kgrec._util.device import best_device
 from kgrec.config import EncoderSettings, Pooling, Precision
+from kgrec.data.snapshot import FloatArray, IntArray
 from kgrec.errors import UsageError
-from kgrec.snapshot import FloatArray, IntArray
 from kgrec.text.model_folder import (
     Use,
     file_digest,

@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kgrec.columns import list_lengths
+from kgrec.data.columns import list_lengths
+from kgrec.data.snapshot import FloatArray, GraphSnapshot, Vectors
 from kgrec.errors import DataError, Problem
-from kgrec.snapshot import FloatArray, GraphSnapshot, Vectors
 
 
 def given_vectors(snapshot: GraphSnapshot) -> dict[str, Vectors]:

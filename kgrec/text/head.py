@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from kgrec.data.snapshot import FloatArray
 from kgrec.signals.layout import Array, check_arrays
-from kgrec.snapshot import FloatArray
 
 PREFIX: Final = "vector_head."
 """What names of its weights begin with among those of the model."""

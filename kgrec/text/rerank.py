@@ -16,8 +16,8 @@ import torch
 
 from kgrec._util.progress import track
 from kgrec.config import Config, EncoderSettings, RerankSettings
+from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray
 from kgrec.errors import UsageError
-from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
 from kgrec.text.adapters import check_installed
 from kgrec.text.encoder import TextEncoder, Tokens, TransformersEncoder, encoder_of, n_fitting
 from kgrec.text.model_folder import loaded, own_limit

@@ -13,8 +13,8 @@ import torch
 
 from kgrec._util.progress import say, track
 from kgrec.config import StepSettings, TuneMethod
+from kgrec.data.snapshot import GraphSnapshot
 from kgrec.errors import UsageError
-from kgrec.snapshot import GraphSnapshot
 from kgrec.text.adapters import adapted, after_step, learnt, memory, regularisation, take
 from kgrec.text.checkpoint import Progress, checkpoints, find, keep
 from kgrec.text.encoder import TransformersEncoder

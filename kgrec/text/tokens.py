@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from kgrec.snapshot import IntArray
+from kgrec.data.snapshot import IntArray
 from kgrec.text.encoder import TextEncoder
 
 CountTokens = Callable[[Sequence[str]], IntArray]

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from kgrec.config import TuneSettings
-from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
+from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray
 from kgrec.text.adapters import check_installed
 from kgrec.text.cache import VectorCache
 from kgrec.text.contrast import contrast

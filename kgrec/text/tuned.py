@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kgrec.config import TuneMethod
+from kgrec.data.schema import Schema
 from kgrec.errors import UsageError
-from kgrec.schema import Schema
 from kgrec.text.model_folder import folder_digest
 
 

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from kgrec.config import Balance
-from kgrec.signals.history import sequences
-from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
+from kgrec.data.histories import sequences
+from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray
 from kgrec.text.describe import describe
 from kgrec.text.tokens import CountTokens, count_words
 

@@ -10,8 +10,8 @@ import yaml
 
 from kgrec._util.safe_yaml import read_yaml
 from kgrec.config import Config
+from kgrec.data.schema import Schema
 from kgrec.errors import DataError, SchemaError, UsageError
-from kgrec.schema import Schema
 from loaders.mapping import read_mapping
 
 BOMB = "\n".join(

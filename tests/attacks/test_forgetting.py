@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from kgrec.config import Config
+from kgrec.data.loader import load
 from kgrec.errors import RunError, StoreError, StoreLocked, UnknownUser
 from kgrec.jobs import train as jobs
 from kgrec.jobs.copy import copy_graph
@@ -25,7 +26,6 @@ from kgrec.jobs.forget.job import forget, matches
 from kgrec.jobs.forget.residue import Search
 from kgrec.jobs.refresh.job import refresh
 from kgrec.jobs.train import publish_run, train_run
-from kgrec.loading import load
 from kgrec.runs import find_run, list_runs, root_of
 from kgrec.store import open_store
 

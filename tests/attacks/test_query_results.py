@@ -13,11 +13,11 @@ import pytest
 from conftest import Command
 
 from kgrec.cli.output import show
-from kgrec.schema import Schema
+from kgrec.data.schema import Schema
+from kgrec.data.tables import GraphTables
 from kgrec.store import open_store
 from kgrec.store.base import GraphStore
 from kgrec.store.results import from_rows, of_one_type, to_frame
-from kgrec.tables import GraphTables
 from loaders.sources import read_source
 
 STEAM = 76561198000000001

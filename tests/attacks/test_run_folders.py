@@ -22,6 +22,7 @@ from safetensors.numpy import load_file, save_file
 
 from kgrec.blending import even_blend
 from kgrec.config import Config, SignalName
+from kgrec.data.snapshot import GraphSnapshot
 from kgrec.errors import RunError
 from kgrec.history import FILE, publications
 from kgrec.jobs.audit import audit_leakage
@@ -36,7 +37,6 @@ from kgrec.run_tables import blends_table, choices_table, run_facts
 from kgrec.runs import find_run, read_run, unreadable_runs
 from kgrec.signals import signal_kinds
 from kgrec.signals.base import Signal
-from kgrec.snapshot import GraphSnapshot
 from kgrec.text import VectorCache, default_encoder, text_vectors
 from kgrec.tracking import figures
 from kgrec.training import Trained

@@ -12,6 +12,7 @@ import pytest
 import kgrec
 from kgrec._util.secrets import holds_password, redacted
 from kgrec.config import Config
+from kgrec.data.to_networkx import to_networkx
 from kgrec.errors import DataError, KgrecError, Problem, StoreError, UsageError
 from kgrec.explore import run_named
 from kgrec.jobs.copy import copy_graph
@@ -20,7 +21,6 @@ from kgrec.jobs.refresh.job import refresh
 from kgrec.jobs.refresh.tracing import provider
 from kgrec.jobs.rollback import roll_back
 from kgrec.jobs.train import evaluate_run, publish_run, runs_folder, train_run
-from kgrec.networks import to_networkx
 from kgrec.runs import find_run, root_of
 from kgrec.search import similar_nodes
 from kgrec.store import open_store

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from kgrec._util.notices import DataNotice
+from kgrec.data.schema import Schema
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.data.tables import GraphTables, check
 from kgrec.errors import DataError, SchemaError
-from kgrec.schema import Schema
-from kgrec.snapshot import GraphSnapshot
-from kgrec.tables import GraphTables, check
 from loaders.atomic import AtomicLoader, derive_schema
 
 pytestmark = pytest.mark.filterwarnings("ignore:1 item is not in:UserWarning")

@@ -22,10 +22,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kgrec._util.notices import DataNotice
+from kgrec.data.schema import Schema
+from kgrec.data.tables import GraphTables, check
 from kgrec.errors import KgrecError
-from kgrec.schema import Schema
 from kgrec.store import open_store
-from kgrec.tables import GraphTables, check
 from loaders.tables import TablesLoader
 
 N = int(os.environ.get("KGREC_FUZZ", "0"))

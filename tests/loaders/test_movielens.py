@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from kgrec.data.tables import GraphTables, check
 from kgrec.errors import DataError, UsageError
-from kgrec.tables import GraphTables, check
 from loaders import fetch
 from loaders.movielens import MovieLensLoader
 

@@ -17,11 +17,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from kgrec._util.notices import DataNotice
-from kgrec.columns import as_type
+from kgrec.data.columns import as_type
+from kgrec.data.loader import check_source
+from kgrec.data.schema import Schema
+from kgrec.data.tables import GraphTables
 from kgrec.errors import DataError
-from kgrec.loading import check_source
-from kgrec.schema import Schema
-from kgrec.tables import GraphTables
 
 SCHEMA = Schema.parse(
     """\

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from kgrec.data.loader import check_source, load
+from kgrec.data.schema import Schema
+from kgrec.data.snapshot import GraphSnapshot
 from kgrec.errors import DataError, UsageError
-from kgrec.loading import check_source, load
 from kgrec.rdf.export import export
-from kgrec.schema import Schema
-from kgrec.snapshot import GraphSnapshot
 from kgrec.store import open_store
 from kgrec.testing.store_contract import contract_tables, digest
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from kgrec.schema import Schema
-from kgrec.snapshot import GraphSnapshot
-from kgrec.tables import check
+from kgrec.data.schema import Schema
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.data.tables import check
 from loaders.atomic import AtomicLoader, derive_schema
 from loaders.movielens import MovieLensLoader
 

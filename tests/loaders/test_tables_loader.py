@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from kgrec.data.schema import Schema
+from kgrec.data.tables import GraphTables, check
 from kgrec.errors import DataError, StoreError, UsageError
-from kgrec.schema import Schema
 from kgrec.store import open_store
-from kgrec.tables import GraphTables, check
 from loaders.tables import TablesLoader
 
 COMMERCE = Schema.load("commerce")

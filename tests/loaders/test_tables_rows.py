@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from kgrec._util.notices import DataNotice, notices
+from kgrec.data.schema import Schema
+from kgrec.data.tables import GraphTables, check
 from kgrec.errors import DataError, UsageError
-from kgrec.schema import Schema
 from kgrec.store import open_store
-from kgrec.tables import GraphTables, check
 from loaders.tables import TablesLoader
 
 SCHEMA = Schema.from_dict(

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from kgrec._util.notices import DataNotice
+from kgrec.data.loader import load
+from kgrec.data.schema import Schema
 from kgrec.errors import DataError
-from kgrec.loading import load
-from kgrec.schema import Schema
 
 pytest.importorskip("pyoxigraph")
 

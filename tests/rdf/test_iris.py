@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kgrec.data.loader import load
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.data.tables import GraphTables
 from kgrec.errors import StoreError
-from kgrec.loading import load
 from kgrec.rdf.encode import literals
 from kgrec.rdf.export import export
 from kgrec.rdf.iris import IRI, escaped, node_iris
 from kgrec.rdf.literals import json_lists, split, values
-from kgrec.snapshot import GraphSnapshot
 from kgrec.store import open_store
-from kgrec.tables import GraphTables
 from kgrec.testing.store_contract import SCHEMA, contract_tables, digest, recommendations
 
 ox = pytest.importorskip("pyoxigraph")

@@ -5,13 +5,13 @@ import pyarrow as pa
 import pytest
 import scipy.sparse as sp
 
-from kgrec.schema import Schema
+from kgrec.data.schema import Schema
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.data.tables import GraphTables, check
 from kgrec.signals.at_home import at_home
 from kgrec.signals.cf import IALS
 from kgrec.signals.content import Text
 from kgrec.signals.graph.gnn import GNN
-from kgrec.snapshot import GraphSnapshot
-from kgrec.tables import GraphTables, check
 
 SCHEMA = {
     "name": "films and books",

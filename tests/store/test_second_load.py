@@ -11,8 +11,8 @@ import pytest
 
 import kgrec
 from kgrec._util.notices import DataNotice
+from kgrec.data.schema import Schema
 from kgrec.jobs.refresh.job import refresh
-from kgrec.schema import Schema
 from kgrec.store import open_store
 from kgrec.store.base import GraphStore
 

@@ -5,9 +5,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from kgrec.schema import Schema
-from kgrec.snapshot import GraphSnapshot
-from kgrec.tables import GraphTables, check
+from kgrec.data.schema import Schema
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.data.tables import GraphTables, check
 from kgrec.text import VectorCache, describe, text_vectors
 
 

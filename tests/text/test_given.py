@@ -3,12 +3,12 @@ import pyarrow as pa
 import pytest
 
 import kgrec
+from kgrec.data.schema import Schema
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.data.tables import GraphTables, check
 from kgrec.errors import DataError
 from kgrec.recommender import Recommender
-from kgrec.schema import Schema
 from kgrec.search import similar_nodes
-from kgrec.snapshot import GraphSnapshot
-from kgrec.tables import GraphTables, check
 from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.graphs import two_communities
 from kgrec.text import VectorCache, given_vectors, text_vectors

@@ -12,15 +12,15 @@ from kgrec import Recommender
 from kgrec import recommender as recommending
 from kgrec.cli.app import app
 from kgrec.config import Config, RerankSettings
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.data.split import by_given
+from kgrec.data.tables import GraphTables, check
 from kgrec.errors import UsageError
 from kgrec.fold_in import fold_in
 from kgrec.leakage import leaks
 from kgrec.measure import FIRST, HYBRID, measure
 from kgrec.rerank import SecondStage
 from kgrec.runs import find_run, root_of
-from kgrec.snapshot import GraphSnapshot
-from kgrec.split import by_given
-from kgrec.tables import GraphTables, check
 from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.graphs import COMMUNITY_SCHEMA, LIKED, shuffled
 from kgrec.text import TransformersEncoder

@@ -13,17 +13,17 @@ import kgrec
 from kgrec import Recommender
 from kgrec.cli.app import app
 from kgrec.config import Config, TuneSettings
+from kgrec.data.schema import Schema
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.data.split import by_given
+from kgrec.data.tables import GraphTables, check
 from kgrec.errors import MissingExtra, UsageError
 from kgrec.leakage import leaks
 from kgrec.persist import load_tuned
 from kgrec.runs import find_run, read_run, root_of
-from kgrec.schema import Schema
 from kgrec.search import similar_nodes
 from kgrec.signals.content import Text
 from kgrec.signals.content.text import TextSettings
-from kgrec.snapshot import GraphSnapshot
-from kgrec.split import by_given
-from kgrec.tables import GraphTables, check
 from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.graphs import COMMUNITY_SCHEMA, LIKED, shuffled
 from kgrec.text import TransformersEncoder, VectorCache, text_vectors

@@ -13,6 +13,9 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from kgrec._util.progress import track
+from kgrec.data.linked_users import as_one
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.data.split import split_by
 from kgrec.errors import UnknownItem, UnknownUser
 from kgrec.history import note
 from kgrec.jobs.forget import receipts
@@ -24,9 +27,6 @@ from kgrec.jobs.train import runs_folder
 from kgrec.keeping import Node, nobody_keeps
 from kgrec.recommender import Recommender
 from kgrec.runs import Run, list_runs, remove_leftovers
-from kgrec.same import as_one
-from kgrec.snapshot import GraphSnapshot
-from kgrec.split import split_by
 from kgrec.store import open_store
 from kgrec.store.base import GraphStore
 from kgrec.store.job_lock import leased

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from kgrec.snapshot import GraphSnapshot
+from kgrec.data.snapshot import GraphSnapshot
 
 TELLING: Final = 8
 """Bytes from which on an id is in no file by chance: in a terabyte of random bytes once in 10 million searches."""

@@ -10,15 +10,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kgrec.alone import fit_alone
-from kgrec.growth import Growth
+from kgrec.data.graph_delta import Growth
+from kgrec.data.single_domain import fit_alone
+from kgrec.data.snapshot import Edges, GraphSnapshot
 from kgrec.keeping import Node
 from kgrec.model import HybridModel
 from kgrec.persist import FACTS, save_model
 from kgrec.recommender import Recommender
 from kgrec.runs import Run, remove_run
 from kgrec.signals.base import Signal, Signals, refit
-from kgrec.snapshot import Edges, GraphSnapshot
 from kgrec.standins import Standins
 from kgrec.text import text_vectors
 from kgrec.training import Trained

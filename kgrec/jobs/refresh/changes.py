@@ -14,14 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgrec._util.files import write_json
-from kgrec.columns import BoolArray, to_mask
+from kgrec.data.columns import BoolArray, to_mask
+from kgrec.data.loader import find_loader
+from kgrec.data.schema import Schema
+from kgrec.data.tables import Gaps, GraphTables, check, seconds_of
 from kgrec.errors import DataError, Problem, UsageError, WriteCutOff
-from kgrec.loading import find_loader
-from kgrec.schema import Schema
 from kgrec.store import is_server
 from kgrec.store.base import GraphStore
 from kgrec.store.merge import changes
-from kgrec.tables import Gaps, GraphTables, check, seconds_of
 
 SOURCES: Final = "sources.json"
 SHRUNK: Final = 0.1

@@ -19,12 +19,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import scipy.sparse as sp
 
+from kgrec.data.graph_delta import Growth
+from kgrec.data.snapshot import FloatArray, IntArray
+from kgrec.data.split import Split
 from kgrec.evaluate import bootstrap_interval, evaluate
-from kgrec.growth import Growth
 from kgrec.model import HybridModel
 from kgrec.rank import rank_all
-from kgrec.snapshot import FloatArray, IntArray
-from kgrec.split import Split
 
 K: Final = 20
 ASKED: Final = 2000

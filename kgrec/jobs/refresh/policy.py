@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 if TYPE_CHECKING:
-    from kgrec.snapshot import GraphSnapshot
+    from kgrec.data.snapshot import GraphSnapshot
 
 How = Literal["full", "refit", "fold-in"]
 

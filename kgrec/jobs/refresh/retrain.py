@@ -12,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from kgrec.config import Config
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.data.split import Split, by_given, by_random, latest_of_users
 from kgrec.jobs.refresh.gate import ENOUGH, compare, figures_of, reasons
 from kgrec.jobs.refresh.policy import Decision, How, Size, chosen, fitted, size_of
 from kgrec.jobs.train import KS, summary_of
@@ -21,8 +23,6 @@ from kgrec.persist import save_model
 from kgrec.publish import lists_table
 from kgrec.recommender import Recommender, as_split
 from kgrec.runs import Run, new_name
-from kgrec.snapshot import GraphSnapshot
-from kgrec.split import Split, by_given, by_random, latest_of_users
 
 LISTED: Final = 100
 """Length of the lists that a run keeps."""

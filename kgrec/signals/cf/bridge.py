@@ -10,11 +10,11 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from pydantic import Field
 
-from kgrec.growth import Growth, moved
+from kgrec.data.graph_delta import Growth, moved
+from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 from kgrec.signals.at_home import items_by_domain, newcomers
 from kgrec.signals.base import Grid, Group, Ladder, Signal, SignalSettings
 from kgrec.signals.layout import Array, Layout
-from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 
 MAX_USERS: Final = 512
 """Users of a training step at most."""

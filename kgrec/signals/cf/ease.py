@@ -10,13 +10,13 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from pydantic import Field
 
-from kgrec.growth import Growth, moved
+from kgrec.data.graph_delta import Growth, moved
+from kgrec.data.histories import history
+from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 from kgrec.signals.base import Grid, Group, Ladder, Recent, Signal, SignalSettings, WeightInfluence
 from kgrec.signals.cf.ridge import fits_dense, ridge_seconds, ridge_weights
-from kgrec.signals.history import history
 from kgrec.signals.layout import Array, Layout, csr
 from kgrec.signals.sparse import from_arrays, to_arrays
-from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 
 MAX_ATTRIBUTE: Final = 1_000
 """Items that a node of the knowledge graph may have there to count."""

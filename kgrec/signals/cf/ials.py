@@ -13,12 +13,12 @@ import scipy.sparse as sp
 from pydantic import Field
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from kgrec.growth import Growth, moved
+from kgrec.data.graph_delta import Growth, moved
+from kgrec.data.histories import has_times, history, mean_count, strengths
+from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 from kgrec.signals.at_home import at_home, items_by_domain
 from kgrec.signals.base import Elsewhere, Grid, Group, Ladder, Recent, Signal, SignalSettings, WeightInfluence
-from kgrec.signals.history import has_times, history, mean_count, strengths
 from kgrec.signals.layout import Array, Layout
-from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 
 
 class IALSSettings(SignalSettings):

@@ -10,12 +10,12 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from pydantic import Field
 
-from kgrec.growth import Growth
+from kgrec.data.graph_delta import Growth
+from kgrec.data.histories import history, strengths
+from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 from kgrec.signals.base import Grid, Group, Ladder, Recent, Signal, SignalSettings, WeightInfluence
-from kgrec.signals.history import history, strengths
 from kgrec.signals.layout import Layout, csr
 from kgrec.signals.sparse import columns_of, from_arrays, largest_of_columns, to_arrays
-from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 
 BLOCK: Final = 1024
 """Items whose neighbours are found at a time; the whole co-occurrence matrix never exists."""

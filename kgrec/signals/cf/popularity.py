@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from kgrec.growth import Growth
+from kgrec.data.graph_delta import Growth
+from kgrec.data.snapshot import Behaviours, FloatArray, GraphSnapshot, IntArray, Vectors
 from kgrec.signals.base import Grid, Group, Signal, SignalSettings
 from kgrec.signals.layout import Array, Layout
-from kgrec.snapshot import Behaviours, FloatArray, GraphSnapshot, IntArray, Vectors
 
 
 class PopularitySettings(SignalSettings):

@@ -8,8 +8,8 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.linalg import lapack
 
+from kgrec.data.snapshot import FloatArray, IntArray
 from kgrec.signals.sparse import columns_of, largest_of_columns
-from kgrec.snapshot import FloatArray, IntArray
 
 MAX_DENSE: Final = 8_000
 """Members up to which one dense matrix over all of them is solved (256 MB); above it each has its own support."""

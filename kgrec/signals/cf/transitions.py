@@ -12,12 +12,12 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from pydantic import Field
 
-from kgrec.growth import Growth
+from kgrec.data.graph_delta import Growth
+from kgrec.data.histories import has_times, history, sequences
+from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 from kgrec.signals.base import Grid, Group, Ladder, Recent, Signal, SignalSettings
-from kgrec.signals.history import has_times, history, sequences
 from kgrec.signals.layout import Layout, csr
 from kgrec.signals.sparse import from_arrays, largest_of_columns, to_arrays
-from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 
 WINDOW: Final = 20
 """Steps in what a user did in a domain beyond which one item does not count as following another."""

@@ -10,13 +10,13 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from pydantic import Field
 
-from kgrec.growth import Growth, moved, renumbered
+from kgrec.data.graph_delta import Growth, moved, renumbered
+from kgrec.data.histories import history
+from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 from kgrec.signals.base import Grid, Group, Ladder, Signal, SignalSettings, WeightInfluence
 from kgrec.signals.cf.ridge import fits_dense, ridge_seconds, ridge_weights, weights_by_support
-from kgrec.signals.history import history
 from kgrec.signals.layout import Array, Layout, csr
 from kgrec.signals.sparse import from_arrays, to_arrays
-from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 
 MAX_PAIRS: Final = 50_000_000
 """Pairs of users with something in common that are looked at where the matrix is not dense (600 MB)."""

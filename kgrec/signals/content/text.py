@@ -11,12 +11,12 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from pydantic import Field
 
-from kgrec.growth import Growth
+from kgrec.data.graph_delta import Growth
+from kgrec.data.histories import history, row_means
+from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 from kgrec.signals.at_home import items_by_domain, scores_at_home
 from kgrec.signals.base import Elsewhere, Grid, Group, Ladder, Recent, Signal, SignalSettings
-from kgrec.signals.history import history, row_means
 from kgrec.signals.layout import Array, Layout
-from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 
 
 class TextSettings(SignalSettings):

@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from kgrec.growth import Growth
+from kgrec.data.graph_delta import Growth
+from kgrec.data.histories import history, row_means
+from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 from kgrec.signals.base import Grid, Group, Ladder, Recent, Signal, SignalSettings
-from kgrec.signals.history import history, row_means
 from kgrec.signals.layout import Array, Layout, csr
 from kgrec.signals.sparse import from_arrays, to_arrays
-from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 from kgrec.text.describe import describe
 
 MAX_SHARE: Final = 0.2

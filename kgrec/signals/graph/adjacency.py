@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray
 from kgrec.signals.graph.relation_weights import relation_weights
-from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,14 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from pydantic import Field
 
-from kgrec.growth import Growth, moved
+from kgrec.data.graph_delta import Growth, moved
+from kgrec.data.histories import has_times, history
+from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 from kgrec.signals.at_home import items_by_domain, scores_at_home
 from kgrec.signals.base import Elsewhere, Grid, Group, Ladder, Recent, Signal, SignalSettings
 from kgrec.signals.graph.adjacency import Adjacency, propagated
 from kgrec.signals.graph.memory import MAX_LOGITS, given_memory, whole_graph_bytes
-from kgrec.signals.history import has_times, history
 from kgrec.signals.layout import Array, Layout
-from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 
 SUBGRAPHS_SLOWER: Final = 4
 """How many times longer training on sampled sub-graphs takes; 1.4 to 6 times were measured."""

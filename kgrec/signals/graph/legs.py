@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 import scipy.sparse as sp
 
-from kgrec.schema import EdgeType
-from kgrec.snapshot import GraphSnapshot, IntArray
+from kgrec.data.schema import EdgeType
+from kgrec.data.snapshot import GraphSnapshot, IntArray
 
 MAX_LINKS: Final = 2_000_000
 """A leg through two relationships that leads to more nodes than this in all is left out (24 MB)."""

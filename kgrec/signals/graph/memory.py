@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from kgrec._util.device import best_device, device_memory
-from kgrec.snapshot import GraphSnapshot
+from kgrec.data.snapshot import GraphSnapshot
 
 MAX_LOGITS: Final = 32_000_000
 """Logits held at once (128 MB, four times that with gradients): users of a step × candidate items."""

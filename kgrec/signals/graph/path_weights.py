@@ -9,8 +9,8 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.optimize import Bounds, minimize
 
+from kgrec.data.snapshot import FloatArray, IntArray
 from kgrec.signals.graph.typed_paths import TypedPath
-from kgrec.snapshot import FloatArray, IntArray
 
 MAX_CANDIDATES: Final = 4_000
 """Up to this many items the softmax runs over all of them, above it over a sample."""

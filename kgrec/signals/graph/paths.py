@@ -11,14 +11,14 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from pydantic import Field
 
-from kgrec.growth import Growth
+from kgrec.data.graph_delta import Growth
+from kgrec.data.histories import history, row_means
+from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 from kgrec.signals.base import Grid, Group, Ladder, Recent, Signal, SignalSettings
 from kgrec.signals.graph.path_weights import from_histories, from_popularity, from_users, learn_weights, path_offset
 from kgrec.signals.graph.telling import telling
 from kgrec.signals.graph.typed_paths import Side, TypedPath, typed_paths
-from kgrec.signals.history import history, row_means
 from kgrec.signals.layout import Array, Layout
-from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 
 AT_ONCE: Final = 64
 """Users whose histories are followed together: more reach most of a large graph, for fewer each product is small."""

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from kgrec.schema import EdgeType
+from kgrec.data.schema import EdgeType
+from kgrec.data.snapshot import GraphSnapshot
 from kgrec.signals.graph.typed_paths import TypedPath, single_paths
-from kgrec.snapshot import GraphSnapshot
 
 MAX_BEHAVIOURS: Final = 500_000
 """Behaviours that lift is measured on; of more, random users' (or items') are taken."""

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from kgrec.snapshot import IntArray
+from kgrec.data.snapshot import IntArray
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from pydantic import Field
 
-from kgrec.growth import Growth, moved
+from kgrec.data.graph_delta import Growth, moved
+from kgrec.data.histories import history
+from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 from kgrec.signals.base import Grid, Group, Ladder, Recent, Signal, SignalSettings
-from kgrec.signals.history import history
 from kgrec.signals.layout import Array, Layout, csr
 from kgrec.signals.sparse import from_arrays, largest_of_columns, to_arrays
-from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 
 BLOCK: Final = 1024
 """Items whose links are found at a time; the matrix of all items by all items never exists."""

@@ -8,9 +8,9 @@ from typing import Final
 import numpy as np
 import scipy.sparse as sp
 
+from kgrec.data.histories import row_means
+from kgrec.data.snapshot import IntArray
 from kgrec.signals.graph.typed_paths import TypedPath
-from kgrec.signals.history import row_means
-from kgrec.snapshot import IntArray
 
 MAX_PAIRS: Final = 30
 

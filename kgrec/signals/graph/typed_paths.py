@@ -22,9 +22,9 @@ from typing import Literal
 import numpy as np
 import scipy.sparse as sp
 
-from kgrec.schema import EdgeType
+from kgrec.data.schema import EdgeType
+from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray
 from kgrec.signals.graph.legs import Leg, distinct, further_legs, legs, meeting
-from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray
 
 Side = Literal["items", "users"]
 

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
+from kgrec.data.schema import Schema
 from kgrec.errors import StoreError
-from kgrec.schema import Schema
 from kgrec.store.ladybug.engine import execute, fetch, literal, quote
 from kgrec.store.merge import merge
 

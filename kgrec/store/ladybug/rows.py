@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from kgrec.columns import ARROW_TYPES
-from kgrec.schema import EdgeType, Schema
+from kgrec.data.columns import ARROW_TYPES
+from kgrec.data.schema import EdgeType, Schema
+from kgrec.data.tables import GraphTables
 from kgrec.store.ladybug.engine import as_arrow, execute, quote
 from kgrec.store.merge import changes
-from kgrec.tables import GraphTables
 
 if TYPE_CHECKING:
     import ladybug

@@ -23,10 +23,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgrec._util.files import remove_leftovers
-from kgrec.columns import BoolArray, to_mask
+from kgrec.data.columns import BoolArray, to_mask
+from kgrec.data.schema import Schema
+from kgrec.data.snapshot import FloatArray
+from kgrec.data.tables import GraphTables
 from kgrec.errors import StoreError
-from kgrec.schema import Schema
-from kgrec.snapshot import FloatArray
 from kgrec.store.atomic_file import identity, lock, own_path, replacement
 from kgrec.store.base import GraphStore, NodeVectors, check_known
 from kgrec.store.checksum import CHEAP
@@ -48,7 +49,6 @@ from kgrec.store.ladybug.rebuild import copy_without
 from kgrec.store.ladybug.rows import copy, read_edges, read_nodes, upsert
 from kgrec.store.results import to_frame
 from kgrec.store.statement import Statement
-from kgrec.tables import GraphTables
 
 if TYPE_CHECKING:
     import ladybug

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import yaml
 
+from kgrec.data.schema import IDENTIFIER, Schema
 from kgrec.errors import StoreError
-from kgrec.schema import IDENTIFIER, Schema
 from kgrec.store.neo4j.rows import quote
 from kgrec.store.neo4j.store import Neo4jStore
 from kgrec.store.neo4j.vectors import labels_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from kgrec.schema import Schema
+from kgrec.data.schema import Schema
 
 if TYPE_CHECKING:
     import neo4j

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgrec._util.progress import track
-from kgrec.columns import to_mask
-from kgrec.schema import Schema
-from kgrec.snapshot import FloatArray
+from kgrec.data.columns import to_mask
+from kgrec.data.schema import Schema
+from kgrec.data.snapshot import FloatArray
 from kgrec.store.base import NodeVectors, check_known
 from kgrec.store.neo4j import rows
 from kgrec.store.neo4j import vectors as neo4j_vectors

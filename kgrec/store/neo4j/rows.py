@@ -16,9 +16,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kgrec.columns import ARROW_TYPES
+from kgrec.data.columns import ARROW_TYPES
+from kgrec.data.schema import EdgeType, Schema
 from kgrec.errors import StoreError
-from kgrec.schema import EdgeType, Schema
 
 if TYPE_CHECKING:
     import neo4j

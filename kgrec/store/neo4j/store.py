@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import pyarrow as pa
 
+from kgrec.data.schema import Schema
+from kgrec.data.snapshot import FloatArray
+from kgrec.data.tables import GraphTables, check
 from kgrec.errors import StoreError, StoreLocked, WriteCutOff
-from kgrec.schema import Schema
-from kgrec.snapshot import FloatArray
 from kgrec.store.base import GraphStore, NodeVectors
 from kgrec.store.cypher_guard import check as check_cypher
 from kgrec.store.cypher_guard import explained
@@ -32,7 +33,6 @@ from kgrec.store.neo4j.write import COUNT, MARKER, remove, upsert
 from kgrec.store.query_errors import forbidden, refused, too_many
 from kgrec.store.results import from_rows
 from kgrec.store.statement import Statement
-from kgrec.tables import GraphTables, check
 
 if TYPE_CHECKING:
     import neo4j

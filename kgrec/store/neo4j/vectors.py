@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from kgrec.data.schema import NodeLabel
+from kgrec.data.snapshot import FloatArray
 from kgrec.errors import StoreError
-from kgrec.schema import NodeLabel
-from kgrec.snapshot import FloatArray
 from kgrec.store.neo4j import rows
 from kgrec.store.neo4j.database import Database
 from kgrec.store.neo4j.lease import Lease

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 
 from kgrec._util.progress import track
+from kgrec.data.tables import GraphTables
 from kgrec.errors import StoreLocked
 from kgrec.store.merge import changes
 from kgrec.store.neo4j import rows
 from kgrec.store.neo4j.database import Database
 from kgrec.store.neo4j.lease import Lease, held, state
 from kgrec.store.neo4j.rows import BATCH, Change, quote
-from kgrec.tables import GraphTables
 
 if TYPE_CHECKING:
     import neo4j

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kgrec.columns import BoolArray, to_mask
+from kgrec.data.columns import BoolArray, to_mask
 from kgrec.rdf import iris as terms
 from kgrec.rdf.triples import Triples, parse
 

@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgrec._util.rdf_values import native
+from kgrec.data.schema import PREFIXES, Schema
+from kgrec.data.tables import Gaps, GraphTables
 from kgrec.errors import StoreError
 from kgrec.rdf import iris as terms
 from kgrec.rdf.decode import decode
@@ -27,9 +29,7 @@ from kgrec.rdf.encode import (
 from kgrec.rdf.encode import triples as graph_triples
 from kgrec.rdf.iris import node_iris
 from kgrec.rdf.triples import Triples, parse
-from kgrec.schema import PREFIXES, Schema
 from kgrec.store.merge import changes, merge
-from kgrec.tables import Gaps, GraphTables
 
 if TYPE_CHECKING:
     import pyoxigraph

@@ -18,7 +18,10 @@ import pyarrow.compute as pc
 
 from kgrec._util.query_process import Refused
 from kgrec._util.rdf_values import native
-from kgrec.columns import to_mask
+from kgrec.data.columns import to_mask
+from kgrec.data.schema import PREFIXES, Schema
+from kgrec.data.snapshot import FloatArray
+from kgrec.data.tables import GraphTables
 from kgrec.errors import DataError, StoreError
 from kgrec.rdf import iris as terms
 from kgrec.rdf.decode import decode
@@ -26,8 +29,6 @@ from kgrec.rdf.encode import lines, literals
 from kgrec.rdf.iris import node_iris, prefixes, term
 from kgrec.rdf.literals import split
 from kgrec.rdf.triples import Triples, parse
-from kgrec.schema import PREFIXES, Schema
-from kgrec.snapshot import FloatArray
 from kgrec.store.atomic_file import lock, own_path
 from kgrec.store.base import GraphStore, NodeVectors, check_known
 from kgrec.store.checksum import CHEAP
@@ -47,7 +48,6 @@ from kgrec.store.oxigraph.rows import (
 )
 from kgrec.store.query_errors import forbidden, offset_of, refused
 from kgrec.store.statement import Statement
-from kgrec.tables import GraphTables
 
 if TYPE_CHECKING:
     import pyoxigraph

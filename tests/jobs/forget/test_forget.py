@@ -13,6 +13,8 @@ from safetensors.numpy import load_file
 
 from kgrec import recommender
 from kgrec.config import Config
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.data.tables import GraphTables
 from kgrec.errors import StoreLocked, UnknownItem, UnknownUser
 from kgrec.jobs.forget.job import forget, matches
 from kgrec.jobs.forget.rewrite_run import GONE, RETRAINED, ROWS_REMOVED, TUNED_STAYS, without
@@ -21,10 +23,8 @@ from kgrec.jobs.train import publish_run, train_run
 from kgrec.recommender import Recommender
 from kgrec.runs import find_run, list_runs, root_of
 from kgrec.signals.cf.ease import EASE
-from kgrec.snapshot import GraphSnapshot
 from kgrec.store import open_store
 from kgrec.store.job_lock import leased
-from kgrec.tables import GraphTables
 from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.graphs import HAS_TAG, LIKED, two_communities
 from kgrec.text.cache import _text_keys

@@ -7,13 +7,13 @@ import pyarrow as pa
 import pytest
 from conftest import CINEMA
 
+from kgrec.data.loader import find_loader
+from kgrec.data.schema import Schema
+from kgrec.data.tables import GraphTables
 from kgrec.errors import DataError
 from kgrec.jobs.refresh import changes as intake
 from kgrec.jobs.refresh.changes import note_sizes, sizes_of, take_in
-from kgrec.loading import find_loader
-from kgrec.schema import Schema
 from kgrec.store import open_store
-from kgrec.tables import GraphTables
 
 SCHEMA = Schema.from_dict(
     {

@@ -4,10 +4,10 @@ import pyarrow as pa
 import pytest
 
 from kgrec.config import Config
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.data.split import by_given
 from kgrec.jobs.refresh.gate import ENOUGH, compare, figures_of, reasons
 from kgrec.recommender import Recommender
-from kgrec.snapshot import GraphSnapshot
-from kgrec.split import by_given
 from kgrec.testing.graphs import two_communities
 
 FINE = {"coverage": 0.5, "users without": 0.01, "schema": "a"}

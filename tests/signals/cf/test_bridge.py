@@ -7,11 +7,11 @@ import pyarrow as pa
 import pytest
 from shops import TASTES, shops
 
-from kgrec.growth import Growth
+from kgrec.data.graph_delta import Growth
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.data.tables import check
 from kgrec.signals.at_home import MIN_NEWCOMERS
 from kgrec.signals.cf import Bridge
-from kgrec.snapshot import GraphSnapshot
-from kgrec.tables import check
 
 N_NEW = 100
 NEW = np.arange(N_NEW)

@@ -6,11 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from kgrec.data.histories import history, sequences, steps_ago
+from kgrec.data.snapshot import Edges, GraphSnapshot
+from kgrec.data.tables import check
 from kgrec.signals.cf import EASE, IALS, Neighbours, Popularity, Transitions, UserEASE
 from kgrec.signals.graph.spectral import Spectral
-from kgrec.signals.history import history, sequences, steps_ago
-from kgrec.snapshot import Edges, GraphSnapshot
-from kgrec.tables import check
 from kgrec.testing.graphs import LIKED, shuffled, two_communities, withheld_items
 from kgrec.testing.signal_settings import settings_of_grid
 

@@ -7,10 +7,10 @@ import pyarrow as pa
 import pytest
 import scipy.sparse as sp
 
-from kgrec.schema import Schema
+from kgrec.data.schema import Schema
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.data.tables import GraphTables
 from kgrec.signals.content import Text
-from kgrec.snapshot import GraphSnapshot
-from kgrec.tables import GraphTables
 from kgrec.testing.graphs import LIKED, shuffled, two_communities, withheld_items
 from kgrec.testing.signal_settings import settings_of_grid
 from kgrec.validate import Questions, choose

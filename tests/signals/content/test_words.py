@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.data.tables import check
 from kgrec.signals.content.words import Words
-from kgrec.snapshot import GraphSnapshot
-from kgrec.tables import check
 from kgrec.testing.graphs import shuffled, two_communities, withheld_items
 from kgrec.testing.signal_settings import settings_of_grid
 

@@ -7,11 +7,11 @@ import pyarrow as pa
 import pytest
 import torch
 
+from kgrec.data.snapshot import Edges, GraphSnapshot
 from kgrec.signals import softmax
 from kgrec.signals.graph import network
 from kgrec.signals.graph.adjacency import Adjacency
 from kgrec.signals.graph.gnn import GNN, GNNSettings
-from kgrec.snapshot import Edges, GraphSnapshot
 from kgrec.testing.graphs import two_communities, withheld_items
 
 

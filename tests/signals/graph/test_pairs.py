@@ -6,14 +6,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from kgrec.data.schema import Schema
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.data.tables import check
 from kgrec.explain import _in_words
-from kgrec.schema import Schema
 from kgrec.signals.graph import legs, telling
 from kgrec.signals.graph.paths import Paths, PathsSettings
 from kgrec.signals.graph.telling import telling as worth_trying
 from kgrec.signals.graph.typed_paths import shared_nodes, typed_paths
-from kgrec.snapshot import GraphSnapshot
-from kgrec.tables import check
 from kgrec.testing.graphs import COMMUNITY_SCHEMA, LIKED, two_communities, withheld_items
 
 FIRST, SECOND, PART_OF = ("Item", "FIRST", "Tag"), ("Item", "SECOND", "Tag"), ("Tag", "PART_OF", "Tag")

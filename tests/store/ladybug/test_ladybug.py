@@ -12,12 +12,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from kgrec.data.schema import Schema
+from kgrec.data.tables import GraphTables
 from kgrec.errors import StoreError, StoreLocked
-from kgrec.schema import Schema
 from kgrec.store import open_store
 from kgrec.store.base import GraphStore
 from kgrec.store.ladybug.store import LadybugStore
-from kgrec.tables import GraphTables
 from kgrec.testing.graphs import two_communities
 from kgrec.testing.store_contract import (
     BOUGHT,

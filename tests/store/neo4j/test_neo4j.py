@@ -19,14 +19,15 @@ from conftest import CINEMA, FAST
 from store.neo4j_server import clear, running, start, stop
 
 from kgrec.config import Config
+from kgrec.data.loader import load
+from kgrec.data.schema import Schema
+from kgrec.data.tables import GraphTables
 from kgrec.errors import DataError, StoreError, StoreLocked
 from kgrec.history import publications
 from kgrec.jobs.copy import copy_graph
 from kgrec.jobs.refresh.job import refresh
 from kgrec.jobs.refresh.report import Report
-from kgrec.loading import load
 from kgrec.runs import list_runs
-from kgrec.schema import Schema
 from kgrec.store import open_store
 from kgrec.store.base import GraphStore
 from kgrec.store.neo4j import connect as neo4j_connect
@@ -34,7 +35,6 @@ from kgrec.store.neo4j import rows as neo4j_rows
 from kgrec.store.neo4j.infer_schema import adopt, infer_schema
 from kgrec.store.neo4j.lease import held
 from kgrec.store.neo4j.store import Neo4jStore
-from kgrec.tables import GraphTables
 from kgrec.testing.store_contract import (
     BOUGHT,
     SCHEMA,

@@ -9,13 +9,13 @@ import pyarrow as pa
 import pytest
 
 from kgrec._util.files import MARKER
+from kgrec.data.schema import Schema
+from kgrec.data.tables import GraphTables
 from kgrec.errors import StoreError, StoreLocked
-from kgrec.schema import Schema
 from kgrec.store import open_store
 from kgrec.store.base import GraphStore
 from kgrec.store.oxigraph import versions as folder
 from kgrec.store.oxigraph.store import RdfStore
-from kgrec.tables import GraphTables
 from kgrec.testing.store_contract import SCHEMA, GraphStoreContract, contract_tables, digest, recommendations
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from kgrec.data.tables import GraphTables
 from kgrec.errors import StoreError
 from kgrec.store import open_store
 from kgrec.store.base import GraphStore
 from kgrec.store.oxigraph.parameters import with_values
-from kgrec.tables import GraphTables
 from kgrec.testing.store_contract import ODD, SCHEMA, contract_tables, digest
 
 pytest.importorskip("pyoxigraph")

@@ -12,10 +12,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from kgrec.data.tables import GraphTables
 from kgrec.errors import StoreError, StoreLocked
 from kgrec.store import open_store
 from kgrec.store.base import GraphStore
-from kgrec.tables import GraphTables
 from kgrec.testing.store_contract import contract_tables, digest, recommendations
 
 pytest.importorskip("pyoxigraph")

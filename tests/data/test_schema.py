@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import yaml
 
+from kgrec.data.schema import RelationshipType, Schema, template_fields
 from kgrec.errors import SchemaError, UsageError
-from kgrec.schema import RelationshipType, Schema, template_fields
 
 GOOD = """\
 name: shop

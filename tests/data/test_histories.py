@@ -5,11 +5,11 @@ import itertools
 import numpy as np
 import pyarrow as pa
 
-from kgrec.schema import Schema
+from kgrec.data.histories import history, sequences
+from kgrec.data.schema import Schema
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.data.tables import GraphTables, check
 from kgrec.signals.cf import Transitions
-from kgrec.signals.history import history, sequences
-from kgrec.snapshot import GraphSnapshot
-from kgrec.tables import GraphTables, check
 
 SCHEMA = Schema.from_dict(
     {

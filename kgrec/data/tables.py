@@ -20,7 +20,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgrec._util.notices import notice
-from kgrec.columns import (
+from kgrec.data import times
+from kgrec.data.arrow import as_python, plain
+from kgrec.data.columns import (
     ARROW_TYPES,
     BoolArray,
     as_keys,
@@ -32,10 +34,8 @@ from kgrec.columns import (
     list_lengths,
     to_mask,
 )
-from kgrec.data import times
-from kgrec.data.arrow import as_python, plain
+from kgrec.data.schema import Behaviour, EdgeType, Schema
 from kgrec.errors import DataError, Problem, UsageError, listed
-from kgrec.schema import Behaviour, EdgeType, Schema
 
 MAX_SHOWN = 200
 """Characters of a wrong value that a message shows."""

@@ -4,7 +4,7 @@ from importlib import resources
 
 import pytest
 
-from kgrec.schema import Schema, template_fields
+from kgrec.data.schema import Schema, template_fields
 
 NAMES = sorted(f.name[:-5] for f in resources.files("graph_schema").iterdir() if f.name.endswith(".yaml"))
 

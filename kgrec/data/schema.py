@@ -33,8 +33,8 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from kgrec._util.safe_yaml import described, read_document, read_text
+from kgrec.data.text_template import BEHAVIOURS, NEIGHBOURS, Limits
 from kgrec.errors import Problem, SchemaError, UsageError, listed
-from kgrec.templates import BEHAVIOURS, NEIGHBOURS, Limits
 
 PropertyType = Literal["string", "int", "float", "bool", "datetime", "strings", "vector"]
 EdgeType = tuple[str, str, str]

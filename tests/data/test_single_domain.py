@@ -5,14 +5,14 @@ import pyarrow as pa
 import pytest
 from test_newcomers import N_ITEMS, N_USERS, SCHEMA, shops
 
-from kgrec.alone import alone, split_alone, vectors_alone
 from kgrec.config import Config
+from kgrec.data.single_domain import alone, split_alone, vectors_alone
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.data.tables import GraphTables, check
 from kgrec.jobs.train import ALONE, beside_alone
 from kgrec.measure import HYBRID, measure, metrics
 from kgrec.protocols import cut_for
 from kgrec.recommender import Recommender
-from kgrec.snapshot import GraphSnapshot
-from kgrec.tables import GraphTables, check
 
 
 @pytest.fixture(scope="module")

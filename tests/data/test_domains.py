@@ -7,11 +7,11 @@ import pyarrow as pa
 import pytest
 
 from kgrec.config import Config
+from kgrec.data.schema import Schema
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.data.tables import GraphTables, check
 from kgrec.errors import UsageError
 from kgrec.recommender import Recommender
-from kgrec.schema import Schema
-from kgrec.snapshot import GraphSnapshot
-from kgrec.tables import GraphTables, check
 
 SCHEMA = {
     "name": "films and books",

@@ -14,8 +14,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from kgrec.data.snapshot import Behaviours, GraphSnapshot, IntArray
 from kgrec.errors import UsageError
-from kgrec.snapshot import Behaviours, GraphSnapshot, IntArray
 
 BoolArray = npt.NDArray[np.bool_]
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kgrec.columns import ARROW_TYPES, as_ids, as_keys, as_type, comparable, split, to_mask, trim_parts
+from kgrec.data.columns import ARROW_TYPES, as_ids, as_keys, as_type, comparable, split, to_mask, trim_parts
 
 NAN, INF = float("nan"), float("inf")
 

@@ -10,12 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kgrec.config import Config
+from kgrec.data.schema import Schema
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.data.split import (
+    SPLITS,
+    Split,
+    by_given,
+    by_random,
+    by_time,
+    latest_of_users,
+    leave_last_out,
+    split_by,
+    uncut,
+)
+from kgrec.data.tables import GraphTables, check
 from kgrec.errors import UsageError
 from kgrec.protocols import warm
-from kgrec.schema import Schema
-from kgrec.snapshot import GraphSnapshot
-from kgrec.split import SPLITS, Split, by_given, by_random, by_time, latest_of_users, leave_last_out, split_by, uncut
-from kgrec.tables import GraphTables, check
 from kgrec.training import parts_of
 
 SCHEMA = Schema.from_dict(

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from kgrec.signals.worth import shares, worth
-from kgrec.snapshot import GraphSnapshot, IntArray
+from kgrec.data.feedback_weights import shares, worth
+from kgrec.data.snapshot import GraphSnapshot, IntArray
 
 
 def history(train: GraphSnapshot, influence: float = 0.0, recent: float | None = None) -> sp.csr_matrix:

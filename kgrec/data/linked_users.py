@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from kgrec.data.snapshot import Edges, GraphSnapshot, IntArray
 from kgrec.errors import DataError, Problem
-from kgrec.snapshot import Edges, GraphSnapshot, IntArray
 
 
 def as_one(graph: GraphSnapshot) -> GraphSnapshot:

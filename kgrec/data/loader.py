@@ -10,9 +10,9 @@ from kgrec._util.secrets import holds_password
 from kgrec.errors import UsageError, near_matches
 
 if TYPE_CHECKING:
-    from kgrec.schema import Schema
+    from kgrec.data.schema import Schema
+    from kgrec.data.tables import GraphTables
     from kgrec.store.base import GraphStore
-    from kgrec.tables import GraphTables
 
 GROUP = "kgrec.loaders"
 
@@ -28,7 +28,7 @@ class Loader(Protocol):
             schema: the vocabulary; None lets the loader derive one.
 
         Returns:
-            Tables as found; `kgrec.tables.check` checks them.
+            Tables as found; `kgrec.data.tables.check` checks them.
 
         Raises:
             DataError: with every problem that reading found, its file, row and field.
@@ -55,8 +55,8 @@ def load(
         UsageError: no such loader.
         StoreError: the graph cannot be written.
     """
-    from kgrec.schema import Schema
-    from kgrec.tables import check
+    from kgrec.data.schema import Schema
+    from kgrec.data.tables import check
 
     known = schema if isinstance(schema, Schema) or schema is None else Schema.load(schema)
     check_address(source)
@@ -73,8 +73,8 @@ def check_source(loader: str, source: Any, *, schema: Schema | str | Path | None
     Raises:
         DataError, SchemaError, UsageError: as `load`.
     """
+    from kgrec.data.schema import Schema
     from kgrec.errors import DataError
-    from kgrec.schema import Schema
 
     known = schema if isinstance(schema, Schema) or schema is None else Schema.load(schema)
     check_address(source)

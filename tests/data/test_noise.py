@@ -8,13 +8,13 @@ import pyarrow as pa
 import pytest
 
 from kgrec.config import Config
+from kgrec.data.noise import is_noise, noise, without_noise
+from kgrec.data.schema import Schema
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.data.split import by_given
+from kgrec.data.tables import GraphTables, check
 from kgrec.errors import UsageError
-from kgrec.noise import is_noise, noise, without_noise
 from kgrec.recommender import Recommender
-from kgrec.schema import Schema
-from kgrec.snapshot import GraphSnapshot
-from kgrec.split import by_given
-from kgrec.tables import GraphTables, check
 from kgrec.testing.graphs import LIKED, two_communities, withheld_items
 from kgrec.training import parts_of
 

@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import scipy.sparse as sp
 
-from kgrec.columns import BoolArray
+from kgrec.data.columns import BoolArray
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.data.tables import check_times
 from kgrec.errors import MissingExtra, UsageError, near_matches
-from kgrec.snapshot import GraphSnapshot
-from kgrec.tables import check_times
 
 if TYPE_CHECKING:
     import networkx

@@ -10,9 +10,9 @@ import numpy.typing as npt
 import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
 
-from kgrec.columns import BoolArray
-from kgrec.noise import CLOCK, FAR, LEAST_DEVIATION, noise
-from kgrec.snapshot import Behaviours, GraphSnapshot, IntArray
+from kgrec.data.columns import BoolArray
+from kgrec.data.noise import CLOCK, FAR, LEAST_DEVIATION, noise
+from kgrec.data.snapshot import Behaviours, GraphSnapshot, IntArray
 
 Floats = npt.NDArray[np.float64]
 
@@ -42,7 +42,7 @@ def audit(graph: GraphSnapshot, now: float | None = None) -> pd.DataFrame:
     """Return what is odd in a graph, one row each, with how much it matters: an "error" cannot be true, a "warning" may
     be a mistake or a fact, an "info" is a fact to know.
 
-    - "duplicate", "near duplicate", "bot-like", "contradiction": see `kgrec.noise.noise`.
+    - "duplicate", "near duplicate", "bot-like", "contradiction": see `kgrec.data.noise.noise`.
     - "future": a behaviour later than now.
     - "orphan": a node without any relationship.
     - "hub": a node, not of a user, with far more relationships of one type and direction than others of its label; the

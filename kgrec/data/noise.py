@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kgrec.columns import BoolArray
 from kgrec.config import Noise
-from kgrec.snapshot import Behaviours, GraphSnapshot, IntArray
+from kgrec.data.columns import BoolArray
+from kgrec.data.snapshot import Behaviours, GraphSnapshot, IntArray
 
 Floats = npt.NDArray[np.float64]
 Texts = npt.NDArray[np.object_]

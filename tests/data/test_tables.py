@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from kgrec.data.schema import Schema
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.data.tables import GraphTables, Origin, check, stacked
 from kgrec.errors import DataError, UsageError
-from kgrec.schema import Schema
-from kgrec.snapshot import GraphSnapshot
-from kgrec.tables import GraphTables, Origin, check, stacked
 
 SCHEMA = Schema.parse(
     """\

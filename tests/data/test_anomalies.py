@@ -6,11 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from kgrec.data_audit import COLUMNS, DAY, audit
-from kgrec.schema import Schema
-from kgrec.snapshot import GraphSnapshot
+from kgrec.data.anomalies import COLUMNS, DAY, audit
+from kgrec.data.schema import Schema
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.data.tables import GraphTables, check
 from kgrec.store import open_store
-from kgrec.tables import GraphTables, check
 
 SCHEMA = Schema.parse(
     """

@@ -21,10 +21,10 @@ import pyarrow.compute as pc
 import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
-from kgrec.columns import comparable, is_datetime
+from kgrec.data.columns import comparable, is_datetime
+from kgrec.data.schema import EdgeType, Schema
+from kgrec.data.tables import GraphTables
 from kgrec.errors import UsageError
-from kgrec.schema import EdgeType, Schema
-from kgrec.tables import GraphTables
 
 if TYPE_CHECKING:
     from torch_geometric.data import HeteroData

@@ -6,13 +6,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from kgrec.schema import Schema
-from kgrec.signals import worth as worth_module
+from kgrec.data import feedback_weights as worth_module
+from kgrec.data.feedback_weights import worth
+from kgrec.data.histories import strengths
+from kgrec.data.schema import Schema
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.data.tables import GraphTables, check
 from kgrec.signals.cf.ease import EASE
-from kgrec.signals.history import strengths
-from kgrec.signals.worth import worth
-from kgrec.snapshot import GraphSnapshot
-from kgrec.tables import GraphTables, check
 
 SCHEMA = Schema.from_dict(
     {

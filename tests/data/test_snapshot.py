@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kgrec.snapshot import GraphSnapshot, IdMap
-from kgrec.tables import GraphTables, check
+from kgrec.data.snapshot import GraphSnapshot, IdMap
+from kgrec.data.tables import GraphTables, check
 
 WROTE = ("Author", "WROTE", "Book")
 

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from kgrec.data.loader import find_loader, load, loader_names
 from kgrec.errors import UsageError
-from kgrec.loading import find_loader, load, loader_names
 
 PLUGIN = "class Shelf:\n    def load(self, source, schema=None):\n        return source\n"
 

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from kgrec._util.progress import say
-from kgrec.growth import Growth
+from kgrec.data.graph_delta import Growth
+from kgrec.data.snapshot import Edges, GraphSnapshot, Vectors
+from kgrec.data.split import Split
 from kgrec.signals.base import Signal, Signals, refit
-from kgrec.snapshot import Edges, GraphSnapshot, Vectors
-from kgrec.split import Split
 
 BoolArray = npt.NDArray[np.bool_]
 

@@ -9,13 +9,13 @@ from typing import cast
 import pyarrow as pa
 import pytest
 
+from kgrec.data.schema import Schema
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.data.tables import GraphTables, check
+from kgrec.data.to_networkx import to_networkx
 from kgrec.errors import DataError
-from kgrec.networks import to_networkx
 from kgrec.rdf.export import export
-from kgrec.schema import Schema
-from kgrec.snapshot import GraphSnapshot
 from kgrec.store.base import GraphStore
-from kgrec.tables import GraphTables, check
 
 SCHEMA = Schema.parse(
     "name: s\nnodes: {User: {key: uid}, Item: {key: iid, properties: {n: int}}}\n"

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 import scipy.sparse as sp
 
-from kgrec.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
+from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 
 
 @dataclass(frozen=True)

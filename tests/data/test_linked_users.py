@@ -7,15 +7,15 @@ from test_newcomers import SCHEMA
 
 import kgrec
 from kgrec.config import Config
+from kgrec.data.linked_users import as_one
+from kgrec.data.schema import Schema
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.data.split import uncut
+from kgrec.data.tables import GraphTables, check
 from kgrec.errors import DataError, SchemaError, UsageError
 from kgrec.jobs.refresh.job import refresh
 from kgrec.jobs.train import train_run
 from kgrec.recommender import Recommender
-from kgrec.same import as_one
-from kgrec.schema import Schema
-from kgrec.snapshot import GraphSnapshot
-from kgrec.split import uncut
-from kgrec.tables import GraphTables, check
 
 LINKED = Schema.from_dict(
     {

@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 from scipy.stats import rankdata
 
-from kgrec.snapshot import Behaviours, FloatArray, GraphSnapshot, IntArray
+from kgrec.data.snapshot import Behaviours, FloatArray, GraphSnapshot, IntArray
 
 Floats = npt.NDArray[np.float64]
 
