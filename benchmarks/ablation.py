@@ -28,9 +28,9 @@ from kgrec.config import Config
 from kgrec.data.loader import load
 from kgrec.data.snapshot import FloatArray, GraphSnapshot
 from kgrec.data.split import Split, by_given
-from kgrec.evaluate import paired_test
 from kgrec.jobs.benchmark import PROTOCOL
 from kgrec.measure import HYBRID, measure
+from kgrec.metrics.ranking import paired_test
 from kgrec.model import HybridModel
 from kgrec.text import VectorCache, default_encoder, text_vectors
 from kgrec.training import Encode, FitOn, Trained, parts_of, signals_of_cut, train

@@ -21,7 +21,7 @@ import torch
 import kgrec.signals.graph.network  # noqa: F401 - what a process imports once is no part of a fit
 from kgrec import load, open
 from kgrec.data.split import by_given
-from kgrec.evaluate import bootstrap_interval, ndcg_at
+from kgrec.metrics.ranking import bootstrap_interval, ndcg_at
 from kgrec.signals.graph.gnn import GNN
 
 RESULTS = Path(__file__).parent / "results"

@@ -23,7 +23,7 @@ import torch
 from kgrec.data.loader import load
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import Split, by_given
-from kgrec.evaluate import ndcg_at
+from kgrec.metrics.ranking import ndcg_at
 from kgrec.signals.graph.gnn import GNN
 
 RESULT = Path(__file__).parent / "results" / "gnn_on_gpu.json"

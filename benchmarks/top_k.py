@@ -20,7 +20,7 @@ import torch
 from side_by_side import Seconds, alternate, medians, rounds_of, write
 
 from kgrec.data.snapshot import FloatArray, IntArray
-from kgrec.rank import BATCH_BYTES, rank_all
+from kgrec.ranking.top_k import BATCH_BYTES, rank_all
 
 K = 20
 SEEN_PER_USER = 30

@@ -30,8 +30,8 @@ from kgrec.data.loader import load
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.data.split import Split, by_given
-from kgrec.evaluate import paired_test
 from kgrec.measure import HYBRID, measure
+from kgrec.metrics.ranking import paired_test
 from kgrec.model import HybridModel
 from kgrec.signals.base import SignalSettings
 from kgrec.signals.content import Text

@@ -13,8 +13,8 @@ from kgrec.blending import learn_blends
 from kgrec.budget import Budget
 from kgrec.data.single_domain import fit_alone
 from kgrec.data.snapshot import GraphSnapshot, Vectors
-from kgrec.evaluate import bootstrap_interval, clearly_better
 from kgrec.hybrid import MIN_USERS, Blend
+from kgrec.metrics.ranking import bootstrap_interval, clearly_better
 from kgrec.signals.base import Signals
 from kgrec.standins import Standins
 from kgrec.validate import Choice, Questions

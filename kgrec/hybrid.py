@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from kgrec.data.snapshot import FloatArray, IntArray
 from kgrec.errors import UsageError
-from kgrec.evaluate import bootstrap_interval, clearly_better, ndcg_at
+from kgrec.metrics.ranking import bootstrap_interval, clearly_better, ndcg_at
 from kgrec.new_items import NewItems
 from kgrec.weights import (
     FORMS,

@@ -21,7 +21,7 @@ from kgrec.data.split import Split, by_time
 from kgrec.hybrid import Blend
 from kgrec.model import HybridModel
 from kgrec.newcomer_signals import asked_as_newcomers
-from kgrec.rank import BATCH_BYTES
+from kgrec.ranking.top_k import BATCH_BYTES
 from kgrec.signals.base import Signal, Signals, refit
 from kgrec.standins import Standins
 from kgrec.text.tuned import Tuned

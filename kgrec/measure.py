@@ -15,9 +15,9 @@ from kgrec._util.progress import track
 from kgrec.data.snapshot import IntArray
 from kgrec.data.split import Split
 from kgrec.errors import UsageError
-from kgrec.evaluate import Evaluation, bootstrap_intervals, evaluate, paired_test
+from kgrec.metrics.ranking import Evaluation, bootstrap_intervals, evaluate, paired_test
 from kgrec.model import HybridModel
-from kgrec.rank import BATCH_BYTES, Ranking, top_k
+from kgrec.ranking.top_k import BATCH_BYTES, Ranking, top_k
 
 HYBRID, FUSION, FIRST = "hybrid", "linear fusion", "hybrid, first stage"
 SHOWN = "NDCG|Recall|MRR|Coverage"

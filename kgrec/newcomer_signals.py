@@ -14,7 +14,7 @@ import numpy as np
 from kgrec._util.progress import say
 from kgrec.budget import Budget
 from kgrec.data.snapshot import GraphSnapshot, Vectors
-from kgrec.evaluate import clearly_better
+from kgrec.metrics.ranking import clearly_better
 from kgrec.signals.at_home import MIN_NEWCOMERS
 from kgrec.signals.base import Signal, Signals
 from kgrec.validate import Choice, Questions, choose

@@ -23,7 +23,7 @@ from kgrec.explain import Explanation, explain
 from kgrec.fold_in import KnownTexts, check_schema, fold_in
 from kgrec.model import HybridModel, Scored
 from kgrec.persist import load_model, save_model
-from kgrec.rank import item_filter, top_k
+from kgrec.ranking.top_k import item_filter, top_k
 from kgrec.runs import Run
 from kgrec.store.base import GraphStore
 from kgrec.text import (

@@ -19,10 +19,10 @@ import scipy.sparse as sp
 from kgrec._util.progress import say
 from kgrec.config import Config, RerankSettings
 from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray
-from kgrec.evaluate import bootstrap_interval
 from kgrec.hybrid import MIN_USERS
+from kgrec.metrics.ranking import bootstrap_interval
 from kgrec.model import HybridModel
-from kgrec.rank import Ranking, top_k
+from kgrec.ranking.top_k import Ranking, top_k
 from kgrec.text.encoder import TextEncoder, TransformersEncoder
 from kgrec.text.rerank import CrossEncoder, Ranked, body_of, learn, told
 from kgrec.text.tokens import token_counter

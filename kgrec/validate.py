@@ -19,7 +19,7 @@ import scipy.sparse as sp
 from kgrec._util.progress import say
 from kgrec.budget import Allowance
 from kgrec.data.snapshot import Behaviours, FloatArray, GraphSnapshot, IntArray, Vectors
-from kgrec.evaluate import ndcg_at
+from kgrec.metrics.ranking import ndcg_at
 from kgrec.signals.base import Ladder, Signal, SignalSettings
 
 K: Final = 20

@@ -14,7 +14,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 
 from kgrec.data.snapshot import FloatArray, IntArray
-from kgrec.rank import top_k
+from kgrec.ranking.top_k import top_k
 
 DEPTH: Final = 60
 """Items of each signal, from its best down, that weights are learnt on: deeper ones hardly reach a short list."""

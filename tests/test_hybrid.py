@@ -9,8 +9,8 @@ import pytest
 import scipy.sparse as sp
 
 from kgrec.errors import UsageError
-from kgrec.evaluate import ndcg_at
 from kgrec.hybrid import Blend, _best, _Option, fit_blend
+from kgrec.metrics.ranking import ndcg_at
 from kgrec.weights import FORMS, Scale, standardise
 
 N_USERS, N_ITEMS = 300, 120

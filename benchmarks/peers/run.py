@@ -32,9 +32,9 @@ import scipy.sparse as sp
 import kgrec
 from kgrec.data.snapshot import GraphSnapshot, IntArray
 from kgrec.data.split import Split, by_given, by_random
-from kgrec.evaluate import Evaluation, bootstrap_interval, evaluate
 from kgrec.jobs.benchmark import PROTOCOL
-from kgrec.rank import Ranking
+from kgrec.metrics.ranking import Evaluation, bootstrap_interval, evaluate
+from kgrec.ranking.top_k import Ranking
 
 HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
 BUILD, RESULTS = ROOT / "build" / "peers", ROOT / "benchmarks" / "results"

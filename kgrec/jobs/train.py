@@ -18,13 +18,13 @@ from kgrec.data.single_domain import split_alone
 from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray
 from kgrec.data.split import Split, split_by
 from kgrec.errors import StoreError, UsageError
-from kgrec.evaluate import evaluate
 from kgrec.keeping import keeping
 from kgrec.measure import HYBRID, Measured, measure, metrics
+from kgrec.metrics.ranking import evaluate
 from kgrec.persist import save_model
 from kgrec.protocols import cut_for
 from kgrec.publish import lists_table, publish
-from kgrec.rank import rank_all
+from kgrec.ranking.top_k import rank_all
 from kgrec.recommender import Recommender, as_split
 from kgrec.runs import Run, find_run, new_name, prepare_root, root_of
 from kgrec.store import check_uri, exists, open_store

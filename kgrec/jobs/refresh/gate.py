@@ -22,9 +22,9 @@ import scipy.sparse as sp
 from kgrec.data.graph_delta import Growth
 from kgrec.data.snapshot import FloatArray, IntArray
 from kgrec.data.split import Split
-from kgrec.evaluate import bootstrap_interval, evaluate
+from kgrec.metrics.ranking import bootstrap_interval, evaluate
 from kgrec.model import HybridModel
-from kgrec.rank import rank_all
+from kgrec.ranking.top_k import rank_all
 
 K: Final = 20
 ASKED: Final = 2000

@@ -25,7 +25,7 @@ import scipy.sparse as sp
 
 from kgrec.data.snapshot import FloatArray
 from kgrec.errors import UsageError
-from kgrec.rank import Ranking, top_k
+from kgrec.ranking.top_k import Ranking, top_k
 
 BoolArray = npt.NDArray[np.bool_]
 DoubleArray = npt.NDArray[np.float64]

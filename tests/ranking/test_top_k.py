@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from kgrec.data.snapshot import GraphSnapshot, as_ids
 from kgrec.data.tables import GraphTables, check
 from kgrec.errors import UnknownItem, UsageError
-from kgrec.rank import Ranking, item_filter, rank_all, top_k
+from kgrec.ranking.top_k import Ranking, item_filter, rank_all, top_k
 
 SHAPES = st.tuples(st.integers(1, 5), st.integers(1, 12))
 NUMBERS = st.sampled_from([-2.0, -1.0, 0.0, 0.5, 1.0, 3.0, np.nan, np.inf, -np.inf])
@@ -119,7 +119,7 @@ def test_no_batch_is_larger_than_asked_for():
 
 
 def test_default_batches_are_bounded_by_memory(monkeypatch):
-    monkeypatch.setattr("kgrec.rank.BATCH_BYTES", 4 * 10 * 2)
+    monkeypatch.setattr("kgrec.ranking.top_k.BATCH_BYTES", 4 * 10 * 2)
     sizes = []
 
     def scores(nums):
