@@ -23,18 +23,18 @@ from typing import Any
 import numpy as np
 from accuracy import FIT_ON, RESULTS
 
-from kgrec.blending import learn_blends
 from kgrec.config import Config
 from kgrec.data.loader import load
 from kgrec.data.snapshot import FloatArray, GraphSnapshot
 from kgrec.data.split import Split, by_given
+from kgrec.hybrid.learn_blends import learn_blends
+from kgrec.hybrid.model import HybridModel
 from kgrec.jobs.benchmark import PROTOCOL
 from kgrec.measure import HYBRID, measure
 from kgrec.metrics.ranking import paired_test
-from kgrec.model import HybridModel
 from kgrec.text import VectorCache, default_encoder, text_vectors
-from kgrec.training import Encode, FitOn, Trained, parts_of, signals_of_cut, train
-from kgrec.validate import questions
+from kgrec.training.pipeline import Encode, FitOn, Trained, parts_of, signals_of_cut, train
+from kgrec.tuning.validation import questions
 
 EVERYTHING, TEXT, KNOWLEDGE = "everything", "all text", "knowledge graph"
 OF_TEXT = ("text", "words")

@@ -23,12 +23,12 @@ from tune import text_alone, without_user_texts
 from kgrec.config import TuneSettings
 from kgrec.data.snapshot import Vectors
 from kgrec.data.split import Split
+from kgrec.hybrid.model import HybridModel
 from kgrec.measure import HYBRID, measure
-from kgrec.model import HybridModel
 from kgrec.signals.content import Text
 from kgrec.text import VectorCache, default_encoder, text_vectors
 from kgrec.text.tune import learn_head
-from kgrec.validate import choose, questions
+from kgrec.tuning.validation import choose, questions
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "none": {},

@@ -24,21 +24,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from kgrec.blending import even_blend
 from kgrec.config import Config, TuneSettings
 from kgrec.data.loader import load
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.data.split import Split, by_given
+from kgrec.hybrid.learn_blends import even_blend
+from kgrec.hybrid.model import HybridModel
 from kgrec.measure import HYBRID, measure
 from kgrec.metrics.ranking import paired_test
-from kgrec.model import HybridModel
 from kgrec.signals.base import SignalSettings
 from kgrec.signals.content import Text
 from kgrec.text import TransformersEncoder, VectorCache, default_encoder, text_vectors
 from kgrec.text.cache import cache_folder
 from kgrec.text.tune import tune
-from kgrec.validate import choose, questions
+from kgrec.tuning.validation import choose, questions
 
 METRIC = "NDCG@10"
 

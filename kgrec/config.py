@@ -11,8 +11,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from kgrec._util.safe_yaml import described, read_text, read_yaml
 from kgrec._util.secrets import holds_password
-from kgrec.budget import seconds_of
 from kgrec.errors import UsageError
+from kgrec.tuning.budget import seconds_of
 
 SignalName = Literal[
     "popularity",

@@ -13,20 +13,20 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kgrec.blending import learn_blends
 from kgrec.config import Config
 from kgrec.data.single_domain import alone
 from kgrec.data.snapshot import Behaviours, GraphSnapshot, IntArray, Vectors
 from kgrec.data.split import Split, by_time
-from kgrec.hybrid import Blend
-from kgrec.model import HybridModel
-from kgrec.newcomer_signals import asked_as_newcomers
+from kgrec.hybrid.blend import Blend
+from kgrec.hybrid.cold_start_signals import asked_as_newcomers
+from kgrec.hybrid.learn_blends import learn_blends
+from kgrec.hybrid.model import HybridModel
+from kgrec.hybrid.segment_models import Standins
 from kgrec.ranking.top_k import BATCH_BYTES
 from kgrec.signals.base import Signal, Signals, refit
-from kgrec.standins import Standins
 from kgrec.text.tuned import Tuned
-from kgrec.training import Encode, FitOn, Trained, parts_of, signals_of_cut
-from kgrec.validate import Questions, mean_ndcg, questions
+from kgrec.training.pipeline import Encode, FitOn, Trained, parts_of, signals_of_cut
+from kgrec.tuning.validation import Questions, mean_ndcg, questions
 
 TOLERANCE: Final = 1e-5
 """Difference, as a share of the largest value, below which two results are the same but for rounding."""

@@ -15,8 +15,8 @@ from kgrec._util.progress import track
 from kgrec.data.snapshot import IntArray
 from kgrec.data.split import Split
 from kgrec.errors import UsageError
+from kgrec.hybrid.model import HybridModel
 from kgrec.metrics.ranking import Evaluation, bootstrap_intervals, evaluate, paired_test
-from kgrec.model import HybridModel
 from kgrec.ranking.top_k import BATCH_BYTES, Ranking, top_k
 
 HYBRID, FUSION, FIRST = "hybrid", "linear fusion", "hybrid, first stage"

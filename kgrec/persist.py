@@ -16,8 +16,9 @@ from kgrec.config import Config
 from kgrec.data.schema import Schema
 from kgrec.data.single_domain import alone, vectors_alone
 from kgrec.data.snapshot import Edges, GraphSnapshot, Vectors
-from kgrec.hybrid import Blend
-from kgrec.model import HybridModel
+from kgrec.hybrid.blend import Blend
+from kgrec.hybrid.model import HybridModel
+from kgrec.hybrid.segment_models import Standins
 from kgrec.publish import checked_vectors
 from kgrec.run_contents import check_ends
 from kgrec.run_files import using
@@ -25,13 +26,12 @@ from kgrec.runs import Run, read_run, write_run
 from kgrec.signals import signal_kinds
 from kgrec.signals.base import Signal, Signals
 from kgrec.signals.layout import check_arrays
-from kgrec.standins import Standins
 from kgrec.text.encoder import TextEncoder
 from kgrec.text.tuned import Tuned
-from kgrec.training import Trained
+from kgrec.training.pipeline import Trained
 
 if TYPE_CHECKING:
-    from kgrec.rerank import SecondStage
+    from kgrec.hybrid.second_stage import SecondStage
 
 FACTS: Final = (
     "kgrec",
@@ -158,7 +158,7 @@ def _second(run: Run, config: Config, train: GraphSnapshot, encoder: TextEncoder
     values = run.info.get("second")
     if not values:
         return None
-    from kgrec.rerank import SecondStage
+    from kgrec.hybrid.second_stage import SecondStage
 
     weights = run.arrays("second")
     with using(run.folder / "arrays" / "second.safetensors"):

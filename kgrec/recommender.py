@@ -19,9 +19,8 @@ from kgrec.data.noise import without_noise
 from kgrec.data.snapshot import FloatArray, GraphSnapshot, IdMap, IntArray, as_ids
 from kgrec.data.split import Split, by_given, uncut
 from kgrec.errors import UnknownItem, UnknownUser, UsageError
-from kgrec.explain import Explanation, explain
-from kgrec.fold_in import KnownTexts, check_schema, fold_in
-from kgrec.model import HybridModel, Scored
+from kgrec.explain.explanation import Explanation, explain
+from kgrec.hybrid.model import HybridModel, Scored
 from kgrec.persist import load_model, save_model
 from kgrec.ranking.top_k import item_filter, top_k
 from kgrec.runs import Run
@@ -36,7 +35,8 @@ from kgrec.text import (
     token_counter,
 )
 from kgrec.text.model_folder import Use
-from kgrec.training import FitOn, Stopwatch, Trained, parts_of, refit_model, train
+from kgrec.training.fold_in import KnownTexts, check_schema, fold_in
+from kgrec.training.pipeline import FitOn, Stopwatch, Trained, parts_of, refit_model, train
 
 Ids = Iterable[object]
 BATCH_SCORES = 16_000_000

@@ -118,7 +118,7 @@ class _Blend(_Object):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        from kgrec.weights import FORMS
+        from kgrec.hybrid.blend_weights import FORMS
 
         if self.weights.keys() != set(FORMS):
             raise ValueError(f"weights of {', '.join(self.weights)}; expected {', '.join(FORMS)}")

@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from kgrec import recommender, training
+from kgrec import recommender
 from kgrec.config import Config
 from kgrec.data.histories import history, sequences, strengths
 from kgrec.data.schema import Schema
@@ -24,6 +24,7 @@ from kgrec.signals.graph.adjacency import Adjacency
 from kgrec.store import open_store
 from kgrec.testing.graphs import LIKED, two_communities
 from kgrec.text import text_vectors
+from kgrec.training import pipeline as training
 
 
 def stored(tmp_path, tables):

@@ -20,7 +20,6 @@ from planted import (
 )
 from shops import shops
 
-from kgrec import training
 from kgrec.config import Config
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
@@ -32,8 +31,9 @@ from kgrec.signals.cf import Bridge
 from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.graphs import COMMUNITY_SCHEMA, LIKED, two_communities
 from kgrec.text import VectorCache, describe, text_vectors
-from kgrec.training import train
-from kgrec.validate import questions
+from kgrec.training import pipeline as training
+from kgrec.training.pipeline import train
+from kgrec.tuning.validation import questions
 
 ALL = tuple(name for name in Config().signals if name != "bridge")
 """All that can work with one domain."""

@@ -12,8 +12,8 @@ from kgrec.data.tables import GraphTables, check
 from kgrec.errors import UsageError
 from kgrec.protocols import PROTOCOLS, SHARE, cut_for
 from kgrec.testing.graphs import two_communities
-from kgrec.training import parts_of
-from kgrec.validate import questions
+from kgrec.training.pipeline import parts_of
+from kgrec.tuning.validation import questions
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ from kgrec.recommender import Recommender, as_split
 from kgrec.runs import Run, find_run, new_name, prepare_root, root_of
 from kgrec.store import check_uri, exists, open_store
 from kgrec.store.job_lock import leased
-from kgrec.training import FitOn
+from kgrec.training.pipeline import FitOn
 
 KS = (10, 20)
 """List lengths that runs are measured at."""

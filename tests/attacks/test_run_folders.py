@@ -20,16 +20,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
-from kgrec.blending import even_blend
 from kgrec.config import Config, SignalName
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.errors import RunError
 from kgrec.history import FILE, publications
+from kgrec.hybrid.learn_blends import even_blend
+from kgrec.hybrid.model import HybridModel
 from kgrec.jobs.audit import audit_leakage
 from kgrec.jobs.forget.job import forget
 from kgrec.jobs.rollback import roll_back
 from kgrec.jobs.train import evaluate_run, publish_run
-from kgrec.model import HybridModel
 from kgrec.persist import save_model
 from kgrec.publish import vectors_of
 from kgrec.recommender import Recommender
@@ -39,7 +39,7 @@ from kgrec.signals import signal_kinds
 from kgrec.signals.base import Signal
 from kgrec.text import VectorCache, default_encoder, text_vectors
 from kgrec.tracking import figures
-from kgrec.training import Trained
+from kgrec.training.pipeline import Trained
 
 Change = Callable[[Path], None]
 

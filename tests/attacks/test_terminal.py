@@ -14,7 +14,7 @@ from kgrec._util.notices import to_stderr
 from kgrec._util.progress import say, track
 from kgrec._util.terminal import escaped, escaped_json
 from kgrec.cli.output import show, show_facts, show_text
-from kgrec.explain import Explanation, Path
+from kgrec.explain.explanation import Explanation, Path
 
 MARKUP = ["[red]", "[/]", "[/red]", "[link=https://x.example]", "[bold", "\\[red]", ":warning:", "]", "[@click=x]"]
 ORDERS = {

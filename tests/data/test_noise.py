@@ -16,7 +16,7 @@ from kgrec.data.tables import GraphTables, check
 from kgrec.errors import UsageError
 from kgrec.recommender import Recommender
 from kgrec.testing.graphs import LIKED, two_communities, withheld_items
-from kgrec.training import parts_of
+from kgrec.training.pipeline import parts_of
 
 NOW = 1.7e9
 N_BOTS = 600

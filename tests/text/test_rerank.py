@@ -16,16 +16,16 @@ from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import by_given
 from kgrec.data.tables import GraphTables, check
 from kgrec.errors import UsageError
-from kgrec.fold_in import fold_in
+from kgrec.hybrid.second_stage import SecondStage
 from kgrec.leakage import leaks
 from kgrec.measure import FIRST, HYBRID, measure
-from kgrec.rerank import SecondStage
 from kgrec.runs import find_run, root_of
 from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.graphs import COMMUNITY_SCHEMA, LIKED, shuffled
 from kgrec.text import TransformersEncoder
 from kgrec.text import rerank as reranking
 from kgrec.text.rerank import CrossEncoder, learn
+from kgrec.training.fold_in import fold_in
 
 WORDS = ["robot laser galaxy rocket planet engine", "garden flower tulip meadow river forest"]
 QUICK = {

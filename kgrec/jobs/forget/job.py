@@ -32,7 +32,7 @@ from kgrec.store.base import GraphStore
 from kgrec.store.job_lock import leased
 from kgrec.text import CountTokens, VectorCache, describe, token_counter
 from kgrec.text.checkpoint import drop_checkpoints
-from kgrec.training import parts_of
+from kgrec.training.pipeline import parts_of
 
 __all__ = ["forget", "matches"]
 

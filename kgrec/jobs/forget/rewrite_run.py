@@ -13,15 +13,15 @@ import pyarrow.compute as pc
 from kgrec.data.graph_delta import Growth
 from kgrec.data.single_domain import fit_alone
 from kgrec.data.snapshot import Edges, GraphSnapshot
+from kgrec.hybrid.model import HybridModel
+from kgrec.hybrid.segment_models import Standins
 from kgrec.keeping import Node
-from kgrec.model import HybridModel
 from kgrec.persist import FACTS, save_model
 from kgrec.recommender import Recommender
 from kgrec.runs import Run, remove_run
 from kgrec.signals.base import Signal, Signals, refit
-from kgrec.standins import Standins
 from kgrec.text import text_vectors
-from kgrec.training import Trained
+from kgrec.training.pipeline import Trained
 
 QUICK: Final = 20.0
 """Seconds that learning signals again may take in all, roughly; the slowest beyond that only lose the nodes' rows."""

@@ -22,8 +22,8 @@ import scipy.sparse as sp
 from kgrec.data.graph_delta import Growth
 from kgrec.data.snapshot import FloatArray, IntArray
 from kgrec.data.split import Split
+from kgrec.hybrid.model import HybridModel
 from kgrec.metrics.ranking import bootstrap_interval, evaluate
-from kgrec.model import HybridModel
 from kgrec.ranking.top_k import rank_all
 
 K: Final = 20

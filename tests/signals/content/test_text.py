@@ -13,7 +13,7 @@ from kgrec.data.tables import GraphTables
 from kgrec.signals.content import Text
 from kgrec.testing.graphs import LIKED, shuffled, two_communities, withheld_items
 from kgrec.testing.signal_settings import settings_of_grid
-from kgrec.validate import Questions, choose
+from kgrec.tuning.validation import Questions, choose
 
 
 @pytest.fixture(scope="module")

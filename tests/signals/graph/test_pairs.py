@@ -9,7 +9,7 @@ import pytest
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.tables import check
-from kgrec.explain import _in_words
+from kgrec.explain.explanation import _in_words
 from kgrec.signals.graph import legs, telling
 from kgrec.signals.graph.paths import Paths, PathsSettings
 from kgrec.signals.graph.telling import telling as worth_trying

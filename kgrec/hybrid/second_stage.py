@@ -19,16 +19,16 @@ import scipy.sparse as sp
 from kgrec._util.progress import say
 from kgrec.config import Config, RerankSettings
 from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray
-from kgrec.hybrid import MIN_USERS
+from kgrec.hybrid.blend import MIN_USERS
+from kgrec.hybrid.model import HybridModel
 from kgrec.metrics.ranking import bootstrap_interval
-from kgrec.model import HybridModel
 from kgrec.ranking.top_k import Ranking, top_k
 from kgrec.text.encoder import TextEncoder, TransformersEncoder
 from kgrec.text.rerank import CrossEncoder, Ranked, body_of, learn, told
 from kgrec.text.tokens import token_counter
 from kgrec.text.tuned import Tuned
 from kgrec.text.windows import Histories
-from kgrec.validate import Questions
+from kgrec.tuning.validation import Questions
 
 Bools = npt.NDArray[np.bool_]
 

@@ -17,10 +17,10 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from kgrec._util.progress import say
-from kgrec.budget import Allowance
 from kgrec.data.snapshot import Behaviours, FloatArray, GraphSnapshot, IntArray, Vectors
 from kgrec.metrics.ranking import ndcg_at
 from kgrec.signals.base import Ladder, Signal, SignalSettings
+from kgrec.tuning.budget import Allowance
 
 K: Final = 20
 """Cut-off of the NDCG that everything is chosen by."""

@@ -5,18 +5,18 @@ import pyarrow as pa
 import pytest
 from shops import N_ITEMS, N_USERS, SCHEMA, TASTES, shops
 
-from kgrec import validate
 from kgrec.config import Config
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import uncut
 from kgrec.data.tables import GraphTables, check
-from kgrec.newcomers import SHARE, as_newcomers
+from kgrec.hybrid.cold_start import SHARE, as_newcomers
 from kgrec.persist import save_model
 from kgrec.recommender import Recommender
 from kgrec.run_tables import blends_table
 from kgrec.signals.at_home import MIN_NEWCOMERS
-from kgrec.training import parts_of, train
+from kgrec.training.pipeline import parts_of, train
+from kgrec.tuning import validation as validate
 
 
 def counts(graph, behaviours):

@@ -11,7 +11,7 @@ import numpy as np
 from kgrec._util.terminal import escaped
 from kgrec.data.schema import EdgeType
 from kgrec.data.snapshot import GraphSnapshot, IntArray
-from kgrec.model import HybridModel, Scored
+from kgrec.hybrid.model import HybridModel, Scored
 from kgrec.signals.graph.paths import Paths
 from kgrec.signals.graph.typed_paths import TypedPath, shared_nodes
 

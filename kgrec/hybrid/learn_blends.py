@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 
 from kgrec.data.snapshot import GraphSnapshot
-from kgrec.hybrid import Blend, fit_blend, users_to_learn_from
-from kgrec.new_items import Knows, NewItems, asks_about_new_items
-from kgrec.newcomers import blend_for_strangers, domains_apart
+from kgrec.hybrid.blend import Blend, fit_blend, users_to_learn_from
+from kgrec.hybrid.cold_items import Knows, NewItems, asks_about_new_items
+from kgrec.hybrid.cold_start import blend_for_strangers, domains_apart
+from kgrec.hybrid.segment_models import Standins
 from kgrec.signals.base import Signals
-from kgrec.standins import Standins
-from kgrec.validate import Questions
+from kgrec.tuning.validation import Questions
 
 
 def learn_blends(
@@ -30,7 +30,7 @@ def learn_blends(
         inner: the graph without the validation behaviours.
         asked: the questions of the cut.
         seed: makes the result repeat.
-        standins: signals that serve some users instead of these; see kgrec/standins.py.
+        standins: signals that serve some users instead of these; see kgrec/hybrid/segment_models.py.
     """
     names, knows = list(signals), know_new_items(signals)
     even = replace(even_blend(names), new_items=NewItems.even(knows))

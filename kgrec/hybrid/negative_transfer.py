@@ -9,15 +9,15 @@ from typing import Any, Final
 import numpy as np
 
 from kgrec._util.progress import say
-from kgrec.blending import learn_blends
-from kgrec.budget import Budget
 from kgrec.data.single_domain import fit_alone
 from kgrec.data.snapshot import GraphSnapshot, Vectors
-from kgrec.hybrid import MIN_USERS, Blend
+from kgrec.hybrid.blend import MIN_USERS, Blend
+from kgrec.hybrid.learn_blends import learn_blends
+from kgrec.hybrid.segment_models import Standins
 from kgrec.metrics.ranking import bootstrap_interval, clearly_better
 from kgrec.signals.base import Signals
-from kgrec.standins import Standins
-from kgrec.validate import Choice, Questions
+from kgrec.tuning.budget import Budget
+from kgrec.tuning.validation import Choice, Questions
 
 EVERYTHING: Final = "all domains"
 ITSELF: Final = "itself alone"

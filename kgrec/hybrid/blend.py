@@ -21,9 +21,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from kgrec.data.snapshot import FloatArray, IntArray
 from kgrec.errors import UsageError
-from kgrec.metrics.ranking import bootstrap_interval, clearly_better, ndcg_at
-from kgrec.new_items import NewItems
-from kgrec.weights import (
+from kgrec.hybrid.blend_weights import (
     FORMS,
     DoubleArray,
     Lists,
@@ -36,13 +34,15 @@ from kgrec.weights import (
     standardise,
     weighted,
 )
+from kgrec.hybrid.cold_items import NewItems
+from kgrec.metrics.ranking import bootstrap_interval, clearly_better, ndcg_at
 
 Kind = Literal["single", "fusion", "ranked", "search", "likeliest", "mean", "lists", "alone", "strangers"]
 """single: the best signal alone · fusion: logistic regression on the signals as they are, the usual baseline ·
 ranked: on both scores and the activity of the user, more often against items ranked high · search: weights of the
 z-scores, searched for the best lists · likeliest: all weights, under which what users took is most likely · mean: the
 mean of these four, whose errors differ · lists: the mean of the last two, which learn from whole lists and do better
-where users take several things · alone: not learnt, see `Blend.alone` · strangers: see kgrec/newcomers.py."""
+where users take several things · alone: not learnt, see `Blend.alone` · strangers: see kgrec/hybrid/cold_start.py."""
 
 K: Final = 20
 """Length of the list whose NDCG decides."""

@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse as sp
 from scipy.special import softmax
 
-from kgrec.new_items import NewItems, asks_about_new_items
+from kgrec.hybrid.cold_items import NewItems, asks_about_new_items
 
 N_USERS, N_ITEMS = 400, 60
 NEW = np.arange(N_ITEMS) >= 50

@@ -20,7 +20,7 @@ import scipy.sparse as sp
 from scipy.special import logsumexp
 
 from kgrec.data.snapshot import FloatArray
-from kgrec.weights import Lists, softmax_weights, standardise
+from kgrec.hybrid.blend_weights import Lists, softmax_weights, standardise
 
 BoolArray = npt.NDArray[np.bool_]
 Knows = Mapping[str, BoolArray]

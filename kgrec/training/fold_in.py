@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kgrec.blending import even_blend
 from kgrec.data.graph_delta import Growth
 from kgrec.data.snapshot import FloatArray, GraphSnapshot, Vectors
 from kgrec.errors import UsageError
-from kgrec.model import HybridModel
+from kgrec.hybrid.learn_blends import even_blend
+from kgrec.hybrid.model import HybridModel
 from kgrec.text import CountTokens, TextEncoder, VectorCache, describe, given_vectors
-from kgrec.training import Trained
+from kgrec.training.pipeline import Trained
 
 SAME: Final = 0.99
 """Cosine of two vectors of one text, above which they come from one encoder."""

@@ -12,25 +12,25 @@ from typing import Any, Literal
 import numpy as np
 
 from kgrec._util.progress import say
-from kgrec.blending import even_blend, learn_blends
-from kgrec.budget import Budget
 from kgrec.config import Config
 from kgrec.data.linked_users import as_one
 from kgrec.data.noise import without_noise
 from kgrec.data.snapshot import Behaviours, GraphSnapshot, Vectors
 from kgrec.data.split import Split, by_random
 from kgrec.errors import UsageError
-from kgrec.harm import check_domains, several_domains
-from kgrec.hybrid import Blend, blend_seconds
-from kgrec.model import HybridModel
-from kgrec.newcomer_signals import asked_as_newcomers, choose_for_newcomers
-from kgrec.newcomers import as_newcomers
+from kgrec.hybrid.blend import Blend, blend_seconds
+from kgrec.hybrid.cold_start import as_newcomers
+from kgrec.hybrid.cold_start_signals import asked_as_newcomers, choose_for_newcomers
+from kgrec.hybrid.learn_blends import even_blend, learn_blends
+from kgrec.hybrid.model import HybridModel
+from kgrec.hybrid.negative_transfer import check_domains, several_domains
+from kgrec.hybrid.segment_models import Standins
 from kgrec.signals import signal_kinds
 from kgrec.signals.base import Signals, refit
-from kgrec.standins import Standins
 from kgrec.text.encoder import TransformersEncoder
 from kgrec.text.tuned import Tuned
-from kgrec.validate import Choice, Questions, choose, questions
+from kgrec.tuning.budget import Budget
+from kgrec.tuning.validation import Choice, Questions, choose, questions
 
 FitOn = Literal["train", "train+valid"]
 Encode = Callable[[GraphSnapshot], Vectors]
@@ -59,7 +59,7 @@ class Trained:
         vectors: text vectors of the graph it learnt from.
         choices: "signals": signal → settings chosen and tried; "newcomers": the same of those that serve newcomers;
             "blends": domain → how the blend came about; "domains": domain → whether other domains harm it, see
-            kgrec/harm.py; "rerank": how the second stage came about.
+            kgrec/hybrid/negative_transfer.py; "rerank": how the second stage came about.
         seconds: stage → wall seconds.
         tuned: what fine-tuning made of the text model's weights; None where the model was used as it is.
     """
@@ -130,7 +130,7 @@ def train(
     standins = Standins({domain: c.alone for domain, c in checked.items() if c.blend}, newcomers)
     second, found = None, dict[str, Any]()
     if config.rerank and reader:
-        from kgrec.rerank import learn_second_stage
+        from kgrec.hybrid.second_stage import learn_second_stage
 
         first = HybridModel(inner, signals, blends, standins=standins)
         with watch.stage("rerank"):

@@ -15,18 +15,18 @@ from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import latest_of_users, uncut
 from kgrec.data.tables import GraphTables, check
 from kgrec.errors import RunError
-from kgrec.fold_in import fold_in
+from kgrec.hybrid.cold_start_signals import asked_as_newcomers, better_for_newcomers
+from kgrec.hybrid.segment_models import Standins
 from kgrec.jobs.forget.rewrite_run import rewrite, without
 from kgrec.leakage import leaks
-from kgrec.newcomer_signals import asked_as_newcomers, better_for_newcomers
 from kgrec.persist import load_model, save_model
 from kgrec.publish import check_complete
 from kgrec.run_tables import choices_table
 from kgrec.signals.at_home import MIN_NEWCOMERS
 from kgrec.signals.base import refit
-from kgrec.standins import Standins
-from kgrec.training import parts_of, train
-from kgrec.validate import questions
+from kgrec.training.fold_in import fold_in
+from kgrec.training.pipeline import parts_of, train
+from kgrec.tuning.validation import questions
 
 CONFIG = Config.checked({"signals": ["popularity", "neighbours"]})
 N_USERS, N_NEW, OLD, LATE = 600, 100, 5, 3

@@ -8,16 +8,15 @@ import pytest
 from test_alone import twins
 from test_newcomers import N_ITEMS, SCHEMA, TASTES
 
-from kgrec import harm, training
-from kgrec.budget import Budget
 from kgrec.config import Config
 from kgrec.data.single_domain import fit_alone
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import uncut
 from kgrec.data.tables import GraphTables, check
 from kgrec.errors import RunError
-from kgrec.fold_in import fold_in
-from kgrec.harm import EITHER, EVERYTHING, ITSELF
+from kgrec.hybrid import negative_transfer as harm
+from kgrec.hybrid.negative_transfer import EITHER, EVERYTHING, ITSELF
+from kgrec.hybrid.segment_models import Standins
 from kgrec.jobs.forget.rewrite_run import rewrite, without
 from kgrec.leakage import leaks
 from kgrec.measure import HYBRID, measure
@@ -25,10 +24,12 @@ from kgrec.persist import FACTS, load_model, save_model
 from kgrec.protocols import cut_for
 from kgrec.publish import check_complete
 from kgrec.run_tables import domains_table
-from kgrec.standins import Standins
 from kgrec.testing.graphs import two_communities
-from kgrec.training import train
-from kgrec.validate import questions
+from kgrec.training import pipeline as training
+from kgrec.training.fold_in import fold_in
+from kgrec.training.pipeline import train
+from kgrec.tuning.budget import Budget
+from kgrec.tuning.validation import questions
 
 CONFIG = Config.checked({"signals": ["popularity", "spectral"]})
 N_USERS, N_NEW = 300, 50

@@ -9,9 +9,9 @@ import pytest
 import scipy.sparse as sp
 
 from kgrec.errors import UsageError
-from kgrec.hybrid import Blend, _best, _Option, fit_blend
+from kgrec.hybrid.blend import Blend, _best, _Option, fit_blend
+from kgrec.hybrid.blend_weights import FORMS, Scale, standardise
 from kgrec.metrics.ranking import ndcg_at
-from kgrec.weights import FORMS, Scale, standardise
 
 N_USERS, N_ITEMS = 300, 120
 

@@ -13,12 +13,12 @@ import scipy.sparse as sp
 
 from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray
 from kgrec.errors import UsageError
-from kgrec.hybrid import Blend
+from kgrec.hybrid.blend import Blend
+from kgrec.hybrid.segment_models import Standins
 from kgrec.signals.base import Signals
-from kgrec.standins import Standins
 
 if TYPE_CHECKING:
-    from kgrec.rerank import SecondStage
+    from kgrec.hybrid.second_stage import SecondStage
 
 GROUPS: Final = ("graph", "cf", "content")
 
@@ -32,8 +32,8 @@ class HybridModel:
         signals: name → fitted signal, in the order of the blends' weights.
         blends: domain → how that domain's scores are blended.
         came_later: ids of items that came after the fit.
-        standins: signals that serve some users instead; see kgrec/standins.py.
-        second: orders the best items of those with behaviours once more; see kgrec/rerank.py.
+        standins: signals that serve some users instead; see kgrec/hybrid/segment_models.py.
+        second: orders the best items of those with behaviours once more; see kgrec/hybrid/second_stage.py.
     """
 
     train: GraphSnapshot

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from kgrec._util.progress import say
-from kgrec.budget import Budget
 from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.metrics.ranking import clearly_better
 from kgrec.signals.at_home import MIN_NEWCOMERS
 from kgrec.signals.base import Signal, Signals
-from kgrec.validate import Choice, Questions, choose
+from kgrec.tuning.budget import Budget
+from kgrec.tuning.validation import Choice, Questions, choose
 
 
 def asked_as_newcomers(asked: Sequence[Questions]) -> list[Questions]:

@@ -5,12 +5,12 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from kgrec.budget import Allowance
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import by_given
 from kgrec.signals.base import Grid, Ladder, Signal, SignalSettings
 from kgrec.testing.graphs import two_communities
-from kgrec.validate import choose, questions
+from kgrec.tuning.budget import Allowance
+from kgrec.tuning.validation import choose, questions
 
 
 class Settings(SignalSettings):

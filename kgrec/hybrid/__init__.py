@@ -1,0 +1,1 @@
+"""The hybrid scorer: a learned blend of graph, collaborative and content signals."""
