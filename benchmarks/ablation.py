@@ -27,10 +27,10 @@ from kgrec.config import Config
 from kgrec.data.loader import load
 from kgrec.data.snapshot import FloatArray, GraphSnapshot
 from kgrec.data.split import Split, by_given
+from kgrec.evaluation.evaluate import HYBRID, measure
 from kgrec.hybrid.learn_blends import learn_blends
 from kgrec.hybrid.model import HybridModel
 from kgrec.jobs.benchmark import PROTOCOL
-from kgrec.measure import HYBRID, measure
 from kgrec.metrics.ranking import paired_test
 from kgrec.text import VectorCache, default_encoder, text_vectors
 from kgrec.training.pipeline import Encode, FitOn, Trained, parts_of, signals_of_cut, train

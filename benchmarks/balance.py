@@ -23,8 +23,8 @@ from tune import text_alone, without_user_texts
 from kgrec.config import TuneSettings
 from kgrec.data.snapshot import Vectors
 from kgrec.data.split import Split
+from kgrec.evaluation.evaluate import HYBRID, measure
 from kgrec.hybrid.model import HybridModel
-from kgrec.measure import HYBRID, measure
 from kgrec.signals.content import Text
 from kgrec.text import VectorCache, default_encoder, text_vectors
 from kgrec.text.tune import learn_head

@@ -29,9 +29,9 @@ import kgrec.jobs.refresh.retrain  # noqa: F401 - once, before the forks
 from kgrec.config import Config
 from kgrec.data.schema import Schema
 from kgrec.data.tables import GraphTables
-from kgrec.history import publications
 from kgrec.jobs.refresh.job import refresh
 from kgrec.jobs.train import publish_run
+from kgrec.runs.publications import publications
 from kgrec.store import is_server, open_store
 
 RESULT = Path(__file__).parent / "results" / "chaos.json"

@@ -23,11 +23,11 @@ from kgrec.config import Config
 from kgrec.data.loader import load
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import Split, by_given
+from kgrec.evaluation.evaluate import HYBRID, Measured, measure
+from kgrec.evaluation.protocols import cold_item
 from kgrec.hybrid.model import HybridModel
 from kgrec.jobs.benchmark import PROTOCOL
-from kgrec.measure import HYBRID, Measured, measure
 from kgrec.metrics.ranking import paired_test
-from kgrec.protocols import cold_item
 from kgrec.recommender import Recommender
 
 RESULT = Path(__file__).parent / "results" / "cold_items.json"

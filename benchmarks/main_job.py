@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from kgrec import Recommender
-from kgrec.runs import find_run
+from kgrec.runs.folder import find_run
 
 RESULT = Path(__file__).parent / "results" / "main_job.json"
 TIMES = 300

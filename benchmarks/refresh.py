@@ -30,10 +30,10 @@ from kgrec.config import Config
 from kgrec.data.loader import load
 from kgrec.data.schema import Schema
 from kgrec.data.tables import GraphTables
-from kgrec.history import last
 from kgrec.jobs.rollback import roll_back
 from kgrec.jobs.train import evaluate_run, publish_run, train_run
-from kgrec.runs import write_run
+from kgrec.runs.folder import write_run
+from kgrec.runs.publications import last
 from kgrec.store import open_store
 from kgrec.store.base import GraphStore
 

@@ -22,8 +22,8 @@ from kgrec.config import Config
 from kgrec.data.loader import load
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import by_given
+from kgrec.evaluation.evaluate import FIRST, HYBRID, Measured, measure
 from kgrec.jobs.benchmark import PROTOCOL
-from kgrec.measure import FIRST, HYBRID, Measured, measure
 from kgrec.metrics.ranking import paired_test
 from kgrec.recommender import Recommender
 

@@ -29,9 +29,9 @@ from kgrec.data.loader import load
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.data.split import Split, by_given
+from kgrec.evaluation.evaluate import HYBRID, measure
 from kgrec.hybrid.learn_blends import even_blend
 from kgrec.hybrid.model import HybridModel
-from kgrec.measure import HYBRID, measure
 from kgrec.metrics.ranking import paired_test
 from kgrec.signals.base import SignalSettings
 from kgrec.signals.content import Text

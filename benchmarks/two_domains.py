@@ -19,9 +19,9 @@ from kgrec.config import Config
 from kgrec.data.loader import load
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import by_given
+from kgrec.evaluation.evaluate import HYBRID, Measured, measure
 from kgrec.jobs.benchmark import PROTOCOL, peak_memory_mb
 from kgrec.jobs.train import ALONE, beside_alone
-from kgrec.measure import HYBRID, Measured, measure
 from kgrec.metrics.ranking import paired_test
 from kgrec.recommender import Recommender
 

@@ -21,9 +21,9 @@ from kgrec.data.split import Split, by_given, uncut
 from kgrec.errors import UnknownItem, UnknownUser, UsageError
 from kgrec.explain.explanation import Explanation, explain
 from kgrec.hybrid.model import HybridModel, Scored
-from kgrec.persist import load_model, save_model
 from kgrec.ranking.top_k import item_filter, top_k
-from kgrec.runs import Run
+from kgrec.runs.folder import Run
+from kgrec.runs.save_load import load_model, save_model
 from kgrec.store.base import GraphStore
 from kgrec.text import (
     TextEncoder,

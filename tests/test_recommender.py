@@ -8,7 +8,7 @@ from kgrec import Recommender, UnknownItem, UnknownUser, UsageError
 from kgrec.data.loader import load
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import by_random
-from kgrec.measure import HYBRID, measure, metrics
+from kgrec.evaluation.evaluate import HYBRID, measure, metrics
 
 CINEMA = "tests/data/cinema"
 

@@ -193,7 +193,7 @@ def explore(
     as_json: Json = False,
 ) -> None:
     """List or run the named queries a data scientist starts with."""
-    from kgrec.explore import named_queries, run_named
+    from kgrec.query.named import named_queries, run_named
 
     if name is None:
         return show(named_queries(), as_json)
@@ -318,7 +318,7 @@ def similar(
     as_json: Json = False,
 ) -> None:
     """Find nodes by text or by another node, among the vectors in the graph."""
-    from kgrec.search import similar_nodes
+    from kgrec.query.similar import similar_nodes
 
     with kgrec.open(graph, read_only=True) as store:
         show(similar_nodes(store, text=text, node=node, label=label, k=k), as_json)
@@ -344,8 +344,8 @@ def explain(
 def runs_list(graph: Graph, runs: Runs = None, as_json: Json = False) -> None:
     """List the runs of a graph, oldest first; fails if one cannot be read."""
     from kgrec.jobs.train import runs_folder
-    from kgrec.run_tables import runs_table
-    from kgrec.runs import unreadable_runs
+    from kgrec.runs.folder import unreadable_runs
+    from kgrec.runs.tables import runs_table
 
     root = runs_folder(graph, runs)
     table, unreadable = runs_table(root), unreadable_runs(root)
@@ -366,7 +366,8 @@ def runs_show(
 ) -> None:
     """Show what a run is made of: settings, choices, metrics; --json shows all that it keeps."""
     from kgrec.jobs.train import runs_folder
-    from kgrec.run_tables import (
+    from kgrec.runs.folder import find_run
+    from kgrec.runs.tables import (
         blends_table,
         choices_table,
         classification_table,
@@ -374,7 +375,6 @@ def runs_show(
         rerank_table,
         run_facts,
     )
-    from kgrec.runs import find_run
 
     found = find_run(runs_folder(graph, runs), run)
     if as_json:
@@ -402,8 +402,8 @@ def runs_track(
 ) -> None:
     """Log what a run measured in TensorBoard or MLflow, once however often this is called."""
     from kgrec.jobs.train import runs_folder
-    from kgrec.runs import find_run
-    from kgrec.tracking import to_mlflow, to_tensorboard
+    from kgrec.runs.folder import find_run
+    from kgrec.runs.tracking import to_mlflow, to_tensorboard
 
     if tensorboard is None and mlflow is None:
         raise UsageError("nowhere to log to; expected --tensorboard FOLDER, --mlflow URI or both")
@@ -536,16 +536,16 @@ def _show_noise(graph: str, as_json: bool) -> None:
 
 
 def _model(graph: str, run: str | None, runs: Path | None) -> kgrec.Recommender:
-    from kgrec.history import last
     from kgrec.jobs.train import runs_folder
-    from kgrec.runs import find_run
+    from kgrec.runs.folder import find_run
+    from kgrec.runs.publications import last
 
     root = runs_folder(graph, runs)
     return kgrec.Recommender.load(find_run(root, run or last(root)).folder)
 
 
 def _show_metrics(metrics: dict[str, Any], as_json: bool) -> None:
-    from kgrec.measure import metrics_table
+    from kgrec.evaluation.evaluate import metrics_table
 
     if as_json:
         return show_facts("", metrics, as_json)

@@ -12,10 +12,10 @@ from kgrec.cli.output import show, show_facts, show_text
 from kgrec.config import Config
 from kgrec.data.loader import load
 from kgrec.data.snapshot import GraphSnapshot
+from kgrec.evaluation.evaluate import metrics_table
 from kgrec.jobs.train import train_run
-from kgrec.measure import metrics_table
 from kgrec.recommender import Recommender
-from kgrec.run_tables import domains_table
+from kgrec.runs.tables import domains_table
 from kgrec.store import open_store
 
 FILES: Final = "films_and_books"

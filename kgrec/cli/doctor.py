@@ -94,7 +94,7 @@ def _compared(uri: str) -> str:
 
 def _runs(root: Path) -> str:
     from kgrec.errors import RunError
-    from kgrec.runs import list_runs, unreadable_runs
+    from kgrec.runs.folder import list_runs, unreadable_runs
 
     faults = [str(error) for error in unreadable_runs(root).values()]
     whole = 0
@@ -110,7 +110,7 @@ def _runs(root: Path) -> str:
 
 
 def _published(root: Path) -> str:
-    from kgrec.history import publications
+    from kgrec.runs.publications import publications
 
     return f"{len(publications(root))} publications are noted"
 

@@ -108,8 +108,8 @@ def rollback(
 @jobs_app.command()
 def unpublish(graph: Graph, as_json: Json = False) -> None:
     """Remove what was published from a graph: recommendations and vectors. What was loaded stays."""
-    from kgrec.history import note
-    from kgrec.runs import root_of
+    from kgrec.runs.folder import root_of
+    from kgrec.runs.publications import note
     from kgrec.store.job_lock import leased
 
     with leased(graph), kgrec.open(graph) as store:

@@ -13,10 +13,10 @@ from kgrec.data.anomalies import audit
 from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.data.split import Split, split_by
 from kgrec.errors import UsageError
+from kgrec.evaluation.leakage import COLUMNS, TOLERANCE, leaks
 from kgrec.jobs.train import read_graph, runs_folder
-from kgrec.leakage import COLUMNS, TOLERANCE, leaks
 from kgrec.recommender import Recommender
-from kgrec.runs import Run, find_run
+from kgrec.runs.folder import Run, find_run
 from kgrec.store import open_store
 from kgrec.text import text_vectors
 
@@ -28,7 +28,7 @@ def audit_leakage(graph: str, run: str | None = None, runs: str | Path | None = 
     """Return every row that shows a stage of a run to know test behaviours, or later ones than it may.
 
     The run is read from its folder, its cut made again from the graph, and every stage repeated without the test
-    behaviours; see `kgrec.leakage.leaks`. One stage more, "recommendations", is whether the lists that the run keeps
+    behaviours; see `kgrec.evaluation.leakage.leaks`. One stage more, "recommendations", is whether the lists that the run keeps
     are what its model says.
 
     Args:

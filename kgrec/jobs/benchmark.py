@@ -22,7 +22,7 @@ from kgrec.data.loader import load
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import Split, by_given
 from kgrec.errors import RunError, UsageError
-from kgrec.measure import SHOWN, measure, metrics, recommendations
+from kgrec.evaluation.evaluate import SHOWN, measure, metrics, recommendations
 from kgrec.recommender import Recommender
 from kgrec.store import open_store
 

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from kgrec._util.progress import say
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.errors import KgrecError, StoreError, UsageError
-from kgrec.keeping import check_there
+from kgrec.runs.erasure_guard import check_there
 from kgrec.store import open_store
 from kgrec.store.base import GraphStore
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from kgrec.errors import UsageError
-from kgrec.history import before, settle
 from kgrec.jobs.train import runs_folder
-from kgrec.publish import publish
-from kgrec.runs import find_run, list_runs, remove_run
+from kgrec.runs.folder import find_run, list_runs, remove_run
+from kgrec.runs.publications import before, settle
+from kgrec.runs.publish import publish
 from kgrec.store import open_store
 from kgrec.store.job_lock import leased
 

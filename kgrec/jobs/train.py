@@ -18,15 +18,15 @@ from kgrec.data.single_domain import split_alone
 from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray
 from kgrec.data.split import Split, split_by
 from kgrec.errors import StoreError, UsageError
-from kgrec.keeping import keeping
-from kgrec.measure import HYBRID, Measured, measure, metrics
+from kgrec.evaluation.evaluate import HYBRID, Measured, measure, metrics
+from kgrec.evaluation.protocols import cut_for
 from kgrec.metrics.ranking import evaluate
-from kgrec.persist import save_model
-from kgrec.protocols import cut_for
-from kgrec.publish import lists_table, publish
 from kgrec.ranking.top_k import rank_all
 from kgrec.recommender import Recommender, as_split
-from kgrec.runs import Run, find_run, new_name, prepare_root, root_of
+from kgrec.runs.erasure_guard import keeping
+from kgrec.runs.folder import Run, find_run, new_name, prepare_root, root_of
+from kgrec.runs.publish import lists_table, publish
+from kgrec.runs.save_load import save_model
 from kgrec.store import check_uri, exists, open_store
 from kgrec.store.job_lock import leased
 from kgrec.training.pipeline import FitOn

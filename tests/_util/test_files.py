@@ -14,7 +14,7 @@ import pytest
 from kgrec._util import files
 from kgrec._util.files import MARKER, atomic_path, checksum, locked, remove_leftovers, work_folder, write_json
 from kgrec.errors import RunError
-from kgrec.history import note, publications
+from kgrec.runs.publications import note, publications
 
 
 def left_behind(folder: Path, **marker: str) -> Path:

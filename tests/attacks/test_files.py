@@ -19,8 +19,8 @@ from kgrec._util.files import check_target, remove_leftovers, write_whole
 from kgrec.errors import RunError, StoreError, UsageError
 from kgrec.jobs.benchmark import _prepare
 from kgrec.jobs.refresh.report import write_metrics
-from kgrec.runs import remove_leftovers as remove_leftovers_of_runs
-from kgrec.runs import remove_run, root_of, write_run
+from kgrec.runs.folder import remove_leftovers as remove_leftovers_of_runs
+from kgrec.runs.folder import remove_run, root_of, write_run
 from kgrec.store import open_store
 from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.store_contract import contract_tables

@@ -26,7 +26,7 @@ from kgrec.jobs.forget.job import forget, matches
 from kgrec.jobs.forget.residue import Search
 from kgrec.jobs.refresh.job import refresh
 from kgrec.jobs.train import publish_run, train_run
-from kgrec.runs import find_run, list_runs, root_of
+from kgrec.runs.folder import find_run, list_runs, root_of
 from kgrec.store import open_store
 
 GRAPHS = ("shop.lbug", "oxigraph:shop")

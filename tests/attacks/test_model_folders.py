@@ -15,8 +15,8 @@ from conftest import FAST
 from kgrec.config import Config, EncoderSettings, RerankSettings
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.errors import RunError, UsageError
+from kgrec.query.similar import similar_nodes
 from kgrec.recommender import Recommender
-from kgrec.search import similar_nodes
 from kgrec.store import open_store
 from kgrec.text import TransformersEncoder, VectorCache, encoder_of
 from kgrec.text.rerank import CrossEncoder, body_of

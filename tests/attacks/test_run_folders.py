@@ -23,22 +23,22 @@ from safetensors.numpy import load_file, save_file
 from kgrec.config import Config, SignalName
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.errors import RunError
-from kgrec.history import FILE, publications
 from kgrec.hybrid.learn_blends import even_blend
 from kgrec.hybrid.model import HybridModel
 from kgrec.jobs.audit import audit_leakage
 from kgrec.jobs.forget.job import forget
 from kgrec.jobs.rollback import roll_back
 from kgrec.jobs.train import evaluate_run, publish_run
-from kgrec.persist import save_model
-from kgrec.publish import vectors_of
 from kgrec.recommender import Recommender
-from kgrec.run_tables import blends_table, choices_table, run_facts
-from kgrec.runs import find_run, read_run, unreadable_runs
+from kgrec.runs.folder import find_run, read_run, unreadable_runs
+from kgrec.runs.publications import FILE, publications
+from kgrec.runs.publish import vectors_of
+from kgrec.runs.save_load import save_model
+from kgrec.runs.tables import blends_table, choices_table, run_facts
+from kgrec.runs.tracking import figures
 from kgrec.signals import signal_kinds
 from kgrec.signals.base import Signal
 from kgrec.text import VectorCache, default_encoder, text_vectors
-from kgrec.tracking import figures
 from kgrec.training.pipeline import Trained
 
 Change = Callable[[Path], None]
@@ -317,7 +317,7 @@ def test_lists_tampered_with_are_not_published(tampered: Path, attack: str) -> N
 
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_small_table_that_fills_memory_is_an_error(tampered: Path, bomb: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kgrec.run_files.ALWAYS_FITS", 5 << 20)
+    monkeypatch.setattr("kgrec.runs.untrusted_files.ALWAYS_FITS", 5 << 20)
     pq.write_table(BOMBS[bomb](), the_run(tampered) / LISTS)
     with pytest.raises(
         RunError, match=f"{LISTS} is damaged .*bytes in memory; expected at most 5,242,880 of a file of"

@@ -14,15 +14,15 @@ from kgrec._util.secrets import holds_password, redacted
 from kgrec.config import Config
 from kgrec.data.to_networkx import to_networkx
 from kgrec.errors import DataError, KgrecError, Problem, StoreError, UsageError
-from kgrec.explore import run_named
 from kgrec.jobs.copy import copy_graph
 from kgrec.jobs.forget.job import forget
 from kgrec.jobs.refresh.job import refresh
 from kgrec.jobs.refresh.tracing import provider
 from kgrec.jobs.rollback import roll_back
 from kgrec.jobs.train import evaluate_run, publish_run, runs_folder, train_run
-from kgrec.runs import find_run, root_of
-from kgrec.search import similar_nodes
+from kgrec.query.named import run_named
+from kgrec.query.similar import similar_nodes
+from kgrec.runs.folder import find_run, root_of
 from kgrec.store import open_store
 from kgrec.store.job_lock import leased
 from kgrec.store.ladybug.store import LadybugStore
@@ -125,7 +125,7 @@ def test_a_setting_with_a_password_is_refused() -> None:
 
 
 def test_a_tracker_with_a_password_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    from kgrec.tracking import to_mlflow
+    from kgrec.runs.tracking import to_mlflow
 
     run: Any = None
     for uri in (f"https://me:{SECRET}@mlflow", f"postgresql://me:{SECRET}@db/mlflow"):

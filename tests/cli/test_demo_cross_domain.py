@@ -4,7 +4,7 @@ import pytest
 
 from kgrec.cli.app import main
 from kgrec.recommender import Recommender
-from kgrec.runs import find_run
+from kgrec.runs.folder import find_run
 
 
 def kgrec(monkeypatch, *words):

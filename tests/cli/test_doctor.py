@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import Command
 
-from kgrec.runs import write_run
+from kgrec.runs.folder import write_run
 from kgrec.store import open_store
 from kgrec.store.ladybug import store as ladybug
 from kgrec.store.oxigraph import store as rdf

@@ -9,9 +9,9 @@ from kgrec.config import Config
 from kgrec.data.single_domain import alone, split_alone, vectors_alone
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.tables import GraphTables, check
+from kgrec.evaluation.evaluate import HYBRID, measure, metrics
+from kgrec.evaluation.protocols import cut_for
 from kgrec.jobs.train import ALONE, beside_alone
-from kgrec.measure import HYBRID, measure, metrics
-from kgrec.protocols import cut_for
 from kgrec.recommender import Recommender
 
 

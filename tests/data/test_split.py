@@ -25,7 +25,7 @@ from kgrec.data.split import (
 )
 from kgrec.data.tables import GraphTables, check
 from kgrec.errors import UsageError
-from kgrec.protocols import warm
+from kgrec.evaluation.protocols import warm
 from kgrec.training.pipeline import parts_of
 
 SCHEMA = Schema.from_dict(

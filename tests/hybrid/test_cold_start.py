@@ -11,9 +11,9 @@ from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import uncut
 from kgrec.data.tables import GraphTables, check
 from kgrec.hybrid.cold_start import SHARE, as_newcomers
-from kgrec.persist import save_model
 from kgrec.recommender import Recommender
-from kgrec.run_tables import blends_table
+from kgrec.runs.save_load import save_model
+from kgrec.runs.tables import blends_table
 from kgrec.signals.at_home import MIN_NEWCOMERS
 from kgrec.training.pipeline import parts_of, train
 from kgrec.tuning import validation as validate

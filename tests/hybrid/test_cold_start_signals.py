@@ -15,13 +15,13 @@ from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import latest_of_users, uncut
 from kgrec.data.tables import GraphTables, check
 from kgrec.errors import RunError
+from kgrec.evaluation.leakage import leaks
 from kgrec.hybrid.cold_start_signals import asked_as_newcomers, better_for_newcomers
 from kgrec.hybrid.segment_models import Standins
 from kgrec.jobs.forget.rewrite_run import rewrite, without
-from kgrec.leakage import leaks
-from kgrec.persist import load_model, save_model
-from kgrec.publish import check_complete
-from kgrec.run_tables import choices_table
+from kgrec.runs.publish import check_complete
+from kgrec.runs.save_load import load_model, save_model
+from kgrec.runs.tables import choices_table
 from kgrec.signals.at_home import MIN_NEWCOMERS
 from kgrec.signals.base import refit
 from kgrec.training.fold_in import fold_in

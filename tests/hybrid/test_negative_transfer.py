@@ -14,16 +14,16 @@ from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import uncut
 from kgrec.data.tables import GraphTables, check
 from kgrec.errors import RunError
+from kgrec.evaluation.evaluate import HYBRID, measure
+from kgrec.evaluation.leakage import leaks
+from kgrec.evaluation.protocols import cut_for
 from kgrec.hybrid import negative_transfer as harm
 from kgrec.hybrid.negative_transfer import EITHER, EVERYTHING, ITSELF
 from kgrec.hybrid.segment_models import Standins
 from kgrec.jobs.forget.rewrite_run import rewrite, without
-from kgrec.leakage import leaks
-from kgrec.measure import HYBRID, measure
-from kgrec.persist import FACTS, load_model, save_model
-from kgrec.protocols import cut_for
-from kgrec.publish import check_complete
-from kgrec.run_tables import domains_table
+from kgrec.runs.publish import check_complete
+from kgrec.runs.save_load import FACTS, load_model, save_model
+from kgrec.runs.tables import domains_table
 from kgrec.testing.graphs import two_communities
 from kgrec.training import pipeline as training
 from kgrec.training.fold_in import fold_in

@@ -13,7 +13,7 @@ from kgrec.config import Config
 from kgrec.errors import UsageError
 from kgrec.jobs.audit import audit_leakage, summary
 from kgrec.jobs.train import train_run
-from kgrec.runs import find_run, root_of
+from kgrec.runs.folder import find_run, root_of
 from kgrec.store import open_store
 from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.graphs import two_communities

@@ -10,10 +10,10 @@ from conftest import FAST
 
 from kgrec.config import Config
 from kgrec.errors import RunError, UsageError
-from kgrec.history import FILE, publications, settle
 from kgrec.jobs.rollback import prune_runs, roll_back
 from kgrec.jobs.train import publish_run, train_run
-from kgrec.runs import list_runs
+from kgrec.runs.folder import list_runs
+from kgrec.runs.publications import FILE, publications, settle
 from kgrec.store import open_store
 
 

@@ -7,8 +7,8 @@ from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.tables import GraphTables, check
 from kgrec.errors import DataError
+from kgrec.query.similar import similar_nodes
 from kgrec.recommender import Recommender
-from kgrec.search import similar_nodes
 from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.graphs import two_communities
 from kgrec.text import VectorCache, given_vectors, text_vectors

@@ -16,10 +16,10 @@ from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import by_given
 from kgrec.data.tables import GraphTables, check
 from kgrec.errors import UsageError
+from kgrec.evaluation.evaluate import FIRST, HYBRID, measure
+from kgrec.evaluation.leakage import leaks
 from kgrec.hybrid.second_stage import SecondStage
-from kgrec.leakage import leaks
-from kgrec.measure import FIRST, HYBRID, measure
-from kgrec.runs import find_run, root_of
+from kgrec.runs.folder import find_run, root_of
 from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.graphs import COMMUNITY_SCHEMA, LIKED, shuffled
 from kgrec.text import TransformersEncoder

@@ -18,10 +18,10 @@ from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import by_given
 from kgrec.data.tables import GraphTables, check
 from kgrec.errors import MissingExtra, UsageError
-from kgrec.leakage import leaks
-from kgrec.persist import load_tuned
-from kgrec.runs import find_run, read_run, root_of
-from kgrec.search import similar_nodes
+from kgrec.evaluation.leakage import leaks
+from kgrec.query.similar import similar_nodes
+from kgrec.runs.folder import find_run, read_run, root_of
+from kgrec.runs.save_load import load_tuned
 from kgrec.signals.content import Text
 from kgrec.signals.content.text import TextSettings
 from kgrec.testing.encoder import WordEncoder

@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from kgrec._util.files import is_bare
 from kgrec.errors import KgrecError, RunError
-from kgrec.keeping import Node
-from kgrec.runs import Run, check_own, read_run, root_of
+from kgrec.runs.erasure_guard import Node
+from kgrec.runs.folder import Run, check_own, read_run, root_of
 
 _SIGNS = ("run.json", "choices.json", "tables", "arrays")
 """What a folder has that is a run, or was one."""

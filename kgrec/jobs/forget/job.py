@@ -17,16 +17,16 @@ from kgrec.data.linked_users import as_one
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import split_by
 from kgrec.errors import UnknownItem, UnknownUser
-from kgrec.history import note
 from kgrec.jobs.forget import receipts
 from kgrec.jobs.forget.find_runs import places_of, runs_with
 from kgrec.jobs.forget.receipts import matches
 from kgrec.jobs.forget.residue import Search
 from kgrec.jobs.forget.rewrite_run import n_edges, rewrite, without
 from kgrec.jobs.train import runs_folder
-from kgrec.keeping import Node, nobody_keeps
 from kgrec.recommender import Recommender
-from kgrec.runs import Run, list_runs, remove_leftovers
+from kgrec.runs.erasure_guard import Node, nobody_keeps
+from kgrec.runs.folder import Run, list_runs, remove_leftovers
+from kgrec.runs.publications import note
 from kgrec.store import open_store
 from kgrec.store.base import GraphStore
 from kgrec.store.job_lock import leased

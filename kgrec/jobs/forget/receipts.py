@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from kgrec._util.files import write_json
 from kgrec.errors import RunError
-from kgrec.runs import new_name
+from kgrec.runs.folder import new_name
 
 BEGUN: Final = "begun: not everything is removed yet; run the same command again"
 FINISHED: Final = "finished"

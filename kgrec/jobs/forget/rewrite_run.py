@@ -15,10 +15,10 @@ from kgrec.data.single_domain import fit_alone
 from kgrec.data.snapshot import Edges, GraphSnapshot
 from kgrec.hybrid.model import HybridModel
 from kgrec.hybrid.segment_models import Standins
-from kgrec.keeping import Node
-from kgrec.persist import FACTS, save_model
 from kgrec.recommender import Recommender
-from kgrec.runs import Run, remove_run
+from kgrec.runs.erasure_guard import Node
+from kgrec.runs.folder import Run, remove_run
+from kgrec.runs.save_load import FACTS, save_model
 from kgrec.signals.base import Signal, Signals, refit
 from kgrec.text import text_vectors
 from kgrec.training.pipeline import Trained

@@ -23,13 +23,13 @@ from kgrec.data.loader import check_address
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.errors import GateRefused, RunError, UsageError
-from kgrec.history import publications, settle
 from kgrec.jobs.refresh.changes import Intake, note_sizes, rows_of, sizes_of, take_in
 from kgrec.jobs.refresh.journal import Journal
 from kgrec.jobs.refresh.policy import Decision, decide, size_of
 from kgrec.jobs.refresh.report import Report
-from kgrec.publish import check_complete, publish
-from kgrec.runs import Run, find_run, list_runs, prepare_root, remove_leftovers, root_of
+from kgrec.runs.folder import Run, find_run, list_runs, prepare_root, remove_leftovers, root_of
+from kgrec.runs.publications import publications, settle
+from kgrec.runs.publish import check_complete, publish
 from kgrec.store import check_uri, exists, open_store
 from kgrec.store.job_lock import leased
 from kgrec.store.merge import joined

@@ -14,15 +14,15 @@ import pyarrow as pa
 from kgrec.config import Config
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import Split, by_given, by_random, latest_of_users
+from kgrec.evaluation.evaluate import measure, metrics
 from kgrec.jobs.refresh.gate import ENOUGH, compare, figures_of, reasons
 from kgrec.jobs.refresh.policy import Decision, How, Size, chosen, fitted, size_of
 from kgrec.jobs.train import KS, summary_of
-from kgrec.keeping import keeping
-from kgrec.measure import measure, metrics
-from kgrec.persist import save_model
-from kgrec.publish import lists_table
 from kgrec.recommender import Recommender, as_split
-from kgrec.runs import Run, new_name
+from kgrec.runs.erasure_guard import keeping
+from kgrec.runs.folder import Run, new_name
+from kgrec.runs.publish import lists_table
+from kgrec.runs.save_load import save_model
 
 LISTED: Final = 100
 """Length of the lists that a run keeps."""

@@ -21,7 +21,7 @@ from kgrec.jobs.forget.rewrite_run import GONE, RETRAINED, ROWS_REMOVED, TUNED_S
 from kgrec.jobs.refresh.job import refresh
 from kgrec.jobs.train import publish_run, train_run
 from kgrec.recommender import Recommender
-from kgrec.runs import find_run, list_runs, root_of
+from kgrec.runs.folder import find_run, list_runs, root_of
 from kgrec.signals.cf.ease import EASE
 from kgrec.store import open_store
 from kgrec.store.job_lock import leased

@@ -14,11 +14,11 @@ from test_bad_input import with_little_room
 from kgrec.config import Config
 from kgrec.data.loader import load
 from kgrec.errors import DataError, GateRefused, StoreError, StoreLocked
-from kgrec.history import publications
 from kgrec.jobs.refresh.changes import take_in
 from kgrec.jobs.refresh.job import refresh
 from kgrec.jobs.rollback import roll_back
-from kgrec.runs import find_run, list_runs
+from kgrec.runs.folder import find_run, list_runs
+from kgrec.runs.publications import publications
 from kgrec.store import open_store
 from kgrec.store.job_lock import lease_file, leased
 

@@ -23,11 +23,11 @@ from kgrec.data.loader import load
 from kgrec.data.schema import Schema
 from kgrec.data.tables import GraphTables
 from kgrec.errors import DataError, StoreError, StoreLocked
-from kgrec.history import publications
 from kgrec.jobs.copy import copy_graph
 from kgrec.jobs.refresh.job import refresh
 from kgrec.jobs.refresh.report import Report
-from kgrec.runs import list_runs
+from kgrec.runs.folder import list_runs
+from kgrec.runs.publications import publications
 from kgrec.store import open_store
 from kgrec.store.base import GraphStore
 from kgrec.store.neo4j import connect as neo4j_connect

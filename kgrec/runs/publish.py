@@ -15,10 +15,10 @@ from kgrec.data.linked_users import as_one
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.errors import RunError
-from kgrec.history import How, note, settle
-from kgrec.run_contents import LISTS
-from kgrec.run_files import using
-from kgrec.runs import Run
+from kgrec.runs.content_checks import LISTS
+from kgrec.runs.folder import Run
+from kgrec.runs.publications import How, note, settle
+from kgrec.runs.untrusted_files import using
 from kgrec.signals.layout import check_rows
 from kgrec.store.base import GraphStore, NodeVectors
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from kgrec.errors import RunError
-from kgrec.runs import FORMAT, find_run, list_runs, new_name, read_run, root_of, write_run
+from kgrec.runs.folder import FORMAT, find_run, list_runs, new_name, read_run, root_of, write_run
 
 TABLES = {"recommendations": pa.table({"user_id": ["u1"], "rank": [1]})}
 ARRAYS = {"signal-gnn": {"node_vectors": np.arange(6, dtype=np.float32).reshape(2, 3)}}

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from kgrec._util.secrets import holds_password
 from kgrec.errors import MissingExtra, RunError, UsageError
-from kgrec.runs import Run
+from kgrec.runs.folder import Run
 
 
 class Figure(NamedTuple):

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 
 from kgrec._util.files import locked, write_whole
 from kgrec.errors import RunError
-from kgrec.run_files import shown, size_of
+from kgrec.runs.untrusted_files import shown, size_of
 
 FILE: Final = "published.jsonl"
 

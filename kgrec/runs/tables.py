@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from kgrec.config import Config
-from kgrec.measure import HYBRID
-from kgrec.runs import Run, list_runs
+from kgrec.evaluation.evaluate import HYBRID
+from kgrec.runs.folder import Run, list_runs
 
 
 def runs_table(root: Path) -> pd.DataFrame:

@@ -19,10 +19,10 @@ from kgrec.data.snapshot import Edges, GraphSnapshot, Vectors
 from kgrec.hybrid.blend import Blend
 from kgrec.hybrid.model import HybridModel
 from kgrec.hybrid.segment_models import Standins
-from kgrec.publish import checked_vectors
-from kgrec.run_contents import check_ends
-from kgrec.run_files import using
-from kgrec.runs import Run, read_run, write_run
+from kgrec.runs.content_checks import check_ends
+from kgrec.runs.folder import Run, read_run, write_run
+from kgrec.runs.publish import checked_vectors
+from kgrec.runs.untrusted_files import using
 from kgrec.signals import signal_kinds
 from kgrec.signals.base import Signal, Signals
 from kgrec.signals.layout import check_arrays

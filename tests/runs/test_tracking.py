@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from kgrec.runs import Run, find_run, root_of
-from kgrec.tracking import figures
+from kgrec.runs.folder import Run, find_run, root_of
+from kgrec.runs.tracking import figures
 
 
 @pytest.fixture

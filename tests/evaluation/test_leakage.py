@@ -25,7 +25,7 @@ from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import Split, by_given, by_random, by_time, leave_last_out
 from kgrec.data.tables import check
-from kgrec.leakage import leaks, without_test
+from kgrec.evaluation.leakage import leaks, without_test
 from kgrec.signals import signal_kinds
 from kgrec.signals.cf import Bridge
 from kgrec.testing.encoder import WordEncoder

@@ -20,7 +20,7 @@ from kgrec.config import Config, SignalName, TuneMethod
 from kgrec.data.columns import ARROW_TYPES
 from kgrec.data.schema import EdgeType, Schema
 from kgrec.errors import KgrecError
-from kgrec.run_files import LARGEST, shown, using
+from kgrec.runs.untrusted_files import LARGEST, shown, using
 
 _ID, _NUMBER = pa.large_string(), pa.float32()
 LISTS: Final = pa.schema(

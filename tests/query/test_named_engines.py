@@ -11,7 +11,7 @@ import pytest
 from test_explore import CINEMA, NAMES, PARAMETERS, _recommendations  # the small graph and what is asked of it
 
 from kgrec.data.loader import load
-from kgrec.explore import _queries, run_named
+from kgrec.query.named import _queries, run_named
 from kgrec.store import open_store
 from kgrec.store.base import GraphStore
 

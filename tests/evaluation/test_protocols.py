@@ -10,7 +10,7 @@ from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.tables import GraphTables, check
 from kgrec.errors import UsageError
-from kgrec.protocols import PROTOCOLS, SHARE, cut_for
+from kgrec.evaluation.protocols import PROTOCOLS, SHARE, cut_for
 from kgrec.testing.graphs import two_communities
 from kgrec.training.pipeline import parts_of
 from kgrec.tuning.validation import questions

@@ -36,8 +36,8 @@ from safetensors.numpy import save_file
 from kgrec._util.files import A_DAY, MARKER, checksum, locked, reason, strange_target, work_folder
 from kgrec._util.files import remove_leftovers as remove_work_folders
 from kgrec.errors import RunError
-from kgrec.run_contents import Facts, RunInfo, check_choices, check_table
-from kgrec.run_files import damaged, read_arrays, read_object, read_table, shown, size_of, unreadable, using
+from kgrec.runs.content_checks import Facts, RunInfo, check_choices, check_table
+from kgrec.runs.untrusted_files import damaged, read_arrays, read_object, read_table, shown, size_of, unreadable, using
 from kgrec.store import check_uri
 
 FORMAT: Final = 2

@@ -9,8 +9,8 @@ from kgrec.config import Config
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import FloatArray
 from kgrec.errors import UnknownUser, UsageError, near_matches
-from kgrec.persist import load_tuned
-from kgrec.runs import find_run, root_of
+from kgrec.runs.folder import find_run, root_of
+from kgrec.runs.save_load import load_tuned
 from kgrec.store.base import GraphStore
 from kgrec.text import TextEncoder, encoder_of
 

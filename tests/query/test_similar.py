@@ -11,12 +11,12 @@ import pytest
 
 import kgrec
 from kgrec.errors import StoreError, UsageError
-from kgrec.search import similar_nodes
+from kgrec.query.similar import similar_nodes
 from kgrec.store.base import GraphStore
 from kgrec.testing.encoder import WordEncoder
 from kgrec.text import default_encoder
 
-CINEMA = Path(__file__).parent / "data" / "cinema"
+CINEMA = Path(__file__).parents[1] / "data" / "cinema"
 ENCODER = WordEncoder(dim=512)
 
 

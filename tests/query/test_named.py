@@ -14,10 +14,10 @@ import pytest
 import kgrec
 from kgrec.data.schema import Schema
 from kgrec.errors import StoreError, UnknownItem, UnknownUser, UsageError
-from kgrec.explore import fill, named_queries, run_named
+from kgrec.query.named import fill, named_queries, run_named
 from kgrec.store.base import GraphStore
 
-CINEMA = Path(__file__).parent / "data" / "cinema"
+CINEMA = Path(__file__).parents[1] / "data" / "cinema"
 PARAMETERS = {
     "bridging_items": {"property": "occupation", "one": "writer", "other": "farmer"},
     "co_liked": {"item": "f2"},
@@ -334,7 +334,7 @@ def test_query_files_are_explained_and_bounded() -> None:
     queries = named_queries()
     assert len(queries) >= 12
     assert queries["what"].str.endswith(".").all()
-    for file in (Path(__file__).parents[1] / "graph_schema" / "queries").glob("*.cypher"):
+    for file in (Path(__file__).parents[2] / "graph_schema" / "queries").glob("*.cypher"):
         text = file.read_text(encoding="utf-8")
         header, _, cypher = text.partition("\n\n")
         assert set(re.findall(r"\$(\w+)", cypher)) == set(re.findall(r"^// \$(\w+) \(", header, re.M)), file.name

@@ -1,0 +1,1 @@
+"""Evaluation protocols, and the check that nothing leaks into them."""

@@ -1,0 +1,1 @@
+"""Named queries and vector search on a graph."""

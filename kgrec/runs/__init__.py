@@ -1,0 +1,1 @@
+"""Run folders: saved models, their tables, and what a graph has published."""
