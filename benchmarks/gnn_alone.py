@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import kgrec.signals.graph.network  # noqa: F401 - what a process imports once is no part of a fit
+import kgrec.signals.graph.gnn_training  # noqa: F401 - what a process imports once is no part of a fit
 from kgrec import load, open
 from kgrec.data.split import by_given
 from kgrec.metrics.ranking import bootstrap_interval, ndcg_at
-from kgrec.signals.graph.gnn import GNN
+from kgrec.signals.graph.lightgcn import GNN
 
 RESULTS = Path(__file__).parent / "results"
 SEEDS = 5

@@ -24,7 +24,7 @@ from kgrec.data.loader import load
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import Split, by_given
 from kgrec.metrics.ranking import ndcg_at
-from kgrec.signals.graph.gnn import GNN
+from kgrec.signals.graph.lightgcn import GNN
 
 RESULT = Path(__file__).parent / "results" / "gnn_on_gpu.json"
 
@@ -55,7 +55,7 @@ def fit(split: Split, device: str, seed: int) -> tuple[float, float]:
     """Return wall seconds of one fit and its scores, and its NDCG@20."""
     train, relevant = split.train, split.whole.pairs(split.test)
     users, start = np.flatnonzero(np.diff(relevant.indptr)), time.perf_counter()
-    with patch("kgrec.signals.graph.network.best_device", return_value=device):
+    with patch("kgrec.signals.graph.gnn_training.best_device", return_value=device):
         scores = GNN().fit(train, {}, seed).scores(users)
     seconds = round(time.perf_counter() - start, 3)
     return seconds, float(ndcg_at(scores, relevant[users], train.interactions[users], 20).mean())

@@ -15,11 +15,13 @@ from kgrec.data.split import Split, by_given
 from kgrec.data.tables import GraphTables
 from kgrec.jobs.audit import audit_leakage
 from kgrec.jobs.train import train_run
-from kgrec.signals.cf import ease, ials, transitions
-from kgrec.signals.cf.neighbours import Neighbours
+from kgrec.signals.cf import ease, ials
+from kgrec.signals.cf import item_transitions as transitions
+from kgrec.signals.cf.item_knn import Neighbours
 from kgrec.signals.cf.popularity import Popularity
-from kgrec.signals.content import words
-from kgrec.signals.graph import network, paths
+from kgrec.signals.content import tfidf as words
+from kgrec.signals.graph import gnn_training as network
+from kgrec.signals.graph import metapaths as paths
 from kgrec.signals.graph.adjacency import Adjacency
 from kgrec.store import open_store
 from kgrec.testing.graphs import LIKED, two_communities

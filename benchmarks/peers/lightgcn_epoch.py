@@ -29,9 +29,9 @@ from run import HERE, RESULTS, environment, threads
 
 from kgrec import GraphSnapshot, GraphTables, Schema
 from kgrec.data.tables import check
-from kgrec.signals.graph.gnn import GNNSettings
-from kgrec.signals.graph.network import train_network
-from kgrec.signals.softmax import batch_size
+from kgrec.signals.graph.gnn_training import train_network
+from kgrec.signals.graph.lightgcn import GNNSettings
+from kgrec.signals.sampled_softmax import batch_size
 
 N_USERS, N_ITEMS, N_BEHAVIOURS = 50_000, 30_000, 1_500_000
 DIM, LAYERS = 64, 2

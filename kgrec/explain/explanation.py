@@ -12,8 +12,8 @@ from kgrec._util.terminal import escaped
 from kgrec.data.schema import EdgeType
 from kgrec.data.snapshot import GraphSnapshot, IntArray
 from kgrec.hybrid.model import HybridModel, Scored
-from kgrec.signals.graph.paths import Paths
-from kgrec.signals.graph.typed_paths import TypedPath, shared_nodes
+from kgrec.signals.graph.metapath_matrices import TypedPath, shared_nodes
+from kgrec.signals.graph.metapaths import Paths
 
 MAX_PATHS: Final = 5
 MAX_CO_CHOSEN: Final = 3

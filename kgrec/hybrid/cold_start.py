@@ -17,8 +17,8 @@ import scipy.sparse as sp
 from kgrec.data.snapshot import FloatArray, GraphSnapshot
 from kgrec.hybrid.blend import MIN_USERS, Blend, shares_of
 from kgrec.hybrid.blend_weights import FORMS, Lists, Scale, softmax_weights
-from kgrec.signals.at_home import newcomers
 from kgrec.signals.base import Signals
+from kgrec.signals.domain_weighting import newcomers
 
 ABROAD: Final = 0.3
 """What nearness of content counts for a stranger, where it counts 1 for users at home: nothing can tell how much."""

@@ -14,8 +14,8 @@ import numpy as np
 from kgrec._util.progress import say
 from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.metrics.ranking import clearly_better
-from kgrec.signals.at_home import MIN_NEWCOMERS
 from kgrec.signals.base import Signal, Signals
+from kgrec.signals.domain_weighting import MIN_NEWCOMERS
 from kgrec.tuning.budget import Budget
 from kgrec.tuning.validation import Choice, Questions, choose
 

@@ -11,18 +11,18 @@ if TYPE_CHECKING:
 
 def signal_kinds(names: Sequence[str]) -> list[type[Signal]]:
     """Return the signals of these names in a fixed order, the costliest last."""
-    from kgrec.signals.cf.bridge import Bridge
+    from kgrec.signals.cf.cross_domain_ae import Bridge
     from kgrec.signals.cf.ease import EASE
     from kgrec.signals.cf.ials import IALS
-    from kgrec.signals.cf.neighbours import Neighbours
+    from kgrec.signals.cf.item_knn import Neighbours
+    from kgrec.signals.cf.item_transitions import Transitions
     from kgrec.signals.cf.popularity import Popularity
-    from kgrec.signals.cf.transitions import Transitions
     from kgrec.signals.cf.user_ease import UserEASE
-    from kgrec.signals.content.text import Text
-    from kgrec.signals.content.words import Words
-    from kgrec.signals.graph.gnn import GNN
-    from kgrec.signals.graph.paths import Paths
-    from kgrec.signals.graph.spectral import Spectral
+    from kgrec.signals.content.embeddings import Text
+    from kgrec.signals.content.tfidf import Words
+    from kgrec.signals.graph.lightgcn import GNN
+    from kgrec.signals.graph.metapaths import Paths
+    from kgrec.signals.graph.spectral_filter import Spectral
 
     kinds: list[type[Signal]] = [
         Popularity,

@@ -14,7 +14,7 @@ from kgrec.hybrid.cold_start import SHARE, as_newcomers
 from kgrec.recommender import Recommender
 from kgrec.runs.save_load import save_model
 from kgrec.runs.tables import blends_table
-from kgrec.signals.at_home import MIN_NEWCOMERS
+from kgrec.signals.domain_weighting import MIN_NEWCOMERS
 from kgrec.training.pipeline import parts_of, train
 from kgrec.tuning import validation as validate
 
@@ -83,7 +83,7 @@ def test_newcomers_get_the_items_of_their_taste_by_a_blend_of_their_own():
 
 def test_strangers_get_what_is_popular_among_what_is_like_their_own(monkeypatch, tmp_path):
     """No user is in both shops; names of items say the taste, and the first of each is what most people of it buy."""
-    monkeypatch.setattr("kgrec.signals.content.words.MAX_SHARE", 1.0)  # a taste's word is in a third of the titles
+    monkeypatch.setattr("kgrec.signals.content.tfidf.MAX_SHARE", 1.0)  # a taste's word is in a third of the titles
     rng, tastes = np.random.default_rng(0), ("oil", "ink", "clay")
     schema = SCHEMA.to_dict()
     schema["nodes"]["Item"]["properties"]["title"] = "string"

@@ -22,8 +22,8 @@ from kgrec.jobs.forget.rewrite_run import rewrite, without
 from kgrec.runs.publish import check_complete
 from kgrec.runs.save_load import load_model, save_model
 from kgrec.runs.tables import choices_table
-from kgrec.signals.at_home import MIN_NEWCOMERS
 from kgrec.signals.base import refit
+from kgrec.signals.domain_weighting import MIN_NEWCOMERS
 from kgrec.training.fold_in import fold_in
 from kgrec.training.pipeline import parts_of, train
 from kgrec.tuning.validation import questions

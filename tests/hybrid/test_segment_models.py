@@ -9,7 +9,7 @@ from kgrec.data.graph_delta import Growth
 from kgrec.data.single_domain import alone, fit_alone
 from kgrec.hybrid.segment_models import Standins
 from kgrec.signals.cf import Popularity
-from kgrec.signals.graph.spectral import Spectral
+from kgrec.signals.graph.spectral_filter import Spectral
 
 
 @pytest.fixture(scope="module")

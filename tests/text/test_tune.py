@@ -23,7 +23,7 @@ from kgrec.query.similar import similar_nodes
 from kgrec.runs.folder import find_run, read_run, root_of
 from kgrec.runs.save_load import load_tuned
 from kgrec.signals.content import Text
-from kgrec.signals.content.text import TextSettings
+from kgrec.signals.content.embeddings import TextSettings
 from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.graphs import COMMUNITY_SCHEMA, LIKED, shuffled
 from kgrec.text import TransformersEncoder, VectorCache, text_vectors

@@ -112,7 +112,7 @@ def test_a_new_user_gets_nearly_what_a_fit_would_give(fitted, grown, now):
 
 @pytest.mark.parametrize("kind", signal_kinds(Config().signals), ids=lambda kind: kind.name)
 def test_every_signal_scores_new_users_nearly_as_after_a_fit(kind, now, monkeypatch):
-    monkeypatch.setattr("kgrec.signals.content.words.MAX_SHARE", 1.0)  # eight words in all: none is rare
+    monkeypatch.setattr("kgrec.signals.content.tfidf.MAX_SHARE", 1.0)  # eight words in all: none is rare
     before, encoder, cache = GraphSnapshot.from_tables(BEFORE), WordEncoder(), VectorCache()
     vectors = text_vectors(now, encoder, cache)
     new, old_items = now.users.nums(NEW_USERS), before.items.ids

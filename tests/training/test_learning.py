@@ -14,8 +14,8 @@ from kgrec import Recommender
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import by_given
 from kgrec.signals.content import Text
-from kgrec.signals.graph.gnn import GNN, GNNSettings
-from kgrec.signals.graph.paths import Paths
+from kgrec.signals.graph.lightgcn import GNN, GNNSettings
+from kgrec.signals.graph.metapaths import Paths
 from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.graphs import HAS_TAG, LIKED, shuffled, two_communities, withheld_items
 from kgrec.text import VectorCache, text_vectors

@@ -16,8 +16,8 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from kgrec.data.graph_delta import Growth, moved
 from kgrec.data.histories import has_times, history, mean_count, strengths
 from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
-from kgrec.signals.at_home import at_home, items_by_domain
 from kgrec.signals.base import Elsewhere, Grid, Group, Ladder, Recent, Signal, SignalSettings, WeightInfluence
+from kgrec.signals.domain_weighting import at_home, items_by_domain
 from kgrec.signals.layout import Array, Layout
 
 

@@ -1,5 +1,5 @@
 """Content signals: what texts say."""
 
-from kgrec.signals.content.text import Text
+from kgrec.signals.content.embeddings import Text
 
 __all__ = ["Text"]

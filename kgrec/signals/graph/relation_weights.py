@@ -10,7 +10,7 @@ import scipy.sparse as sp
 
 from kgrec.data.schema import EdgeType
 from kgrec.data.snapshot import GraphSnapshot
-from kgrec.signals.graph.typed_paths import TypedPath, single_paths
+from kgrec.signals.graph.metapath_matrices import TypedPath, single_paths
 
 MAX_BEHAVIOURS: Final = 500_000
 """Behaviours that lift is measured on; of more, random users' (or items') are taken."""

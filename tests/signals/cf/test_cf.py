@@ -10,7 +10,7 @@ from kgrec.data.histories import history, sequences, steps_ago
 from kgrec.data.snapshot import Edges, GraphSnapshot
 from kgrec.data.tables import check
 from kgrec.signals.cf import EASE, IALS, Neighbours, Popularity, Transitions, UserEASE
-from kgrec.signals.graph.spectral import Spectral
+from kgrec.signals.graph.spectral_filter import Spectral
 from kgrec.testing.graphs import LIKED, shuffled, two_communities, withheld_items
 from kgrec.testing.signal_settings import settings_of_grid
 

@@ -11,8 +11,8 @@ from kgrec.data.snapshot import Edges, GraphSnapshot
 from kgrec.signals.base import Signal
 from kgrec.signals.graph import relation_weights
 from kgrec.signals.graph.adjacency import Adjacency
+from kgrec.signals.graph.metapath_matrices import single_paths
 from kgrec.signals.graph.relation_weights import informativeness
-from kgrec.signals.graph.typed_paths import single_paths
 from kgrec.testing.graphs import HAS_TAG, two_communities
 
 NOISE, FOES = ("Item", "NOISE", "Tag"), ("Item", "UNLIKE", "Item")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from kgrec.signals.graph.sampling import sample_subgraph
+from kgrec.signals.graph.neighbor_sampling import sample_subgraph
 
 N, SEEDS = 30, np.array([4, 17, 2])
 

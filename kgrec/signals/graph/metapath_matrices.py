@@ -24,7 +24,7 @@ import scipy.sparse as sp
 
 from kgrec.data.schema import EdgeType
 from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray
-from kgrec.signals.graph.legs import Leg, distinct, further_legs, legs, meeting
+from kgrec.signals.graph.metapath_segments import Leg, distinct, further_legs, legs, meeting
 
 Side = Literal["items", "users"]
 

@@ -8,10 +8,10 @@ import scipy.sparse as sp
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.tables import GraphTables, check
-from kgrec.signals.at_home import at_home
 from kgrec.signals.cf import IALS
 from kgrec.signals.content import Text
-from kgrec.signals.graph.gnn import GNN
+from kgrec.signals.domain_weighting import at_home
+from kgrec.signals.graph.lightgcn import GNN
 
 SCHEMA = {
     "name": "films and books",

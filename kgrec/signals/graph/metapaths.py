@@ -15,9 +15,9 @@ from kgrec.data.graph_delta import Growth
 from kgrec.data.histories import history, row_means
 from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 from kgrec.signals.base import Grid, Group, Ladder, Recent, Signal, SignalSettings
-from kgrec.signals.graph.path_weights import from_histories, from_popularity, from_users, learn_weights, path_offset
-from kgrec.signals.graph.telling import telling
-from kgrec.signals.graph.typed_paths import Side, TypedPath, typed_paths
+from kgrec.signals.graph.metapath_matrices import Side, TypedPath, typed_paths
+from kgrec.signals.graph.metapath_selection import telling
+from kgrec.signals.graph.metapath_weights import from_histories, from_popularity, from_users, learn_weights, path_offset
 from kgrec.signals.layout import Array, Layout
 
 AT_ONCE: Final = 64

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from kgrec.data.snapshot import IntArray
-from kgrec.signals.graph.memory import MAX_LOGITS
+from kgrec.signals.graph.gnn_memory import MAX_LOGITS
 
 MAX_CANDIDATES: Final = 20_000
 """Up to this many items the softmax runs over all of them, above it over a shared sample."""

@@ -18,10 +18,10 @@ from kgrec._util.device import best_device
 from kgrec._util.progress import track
 from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray
 from kgrec.signals.graph.adjacency import Adjacency, propagated
-from kgrec.signals.graph.memory import ENTRY_BYTES, LOGIT_BYTES, MAX_LOGITS, node_bytes
-from kgrec.signals.graph.network import SCALE, Learnt, Propagation, first_vectors
-from kgrec.signals.graph.sampling import Subgraph, sample_subgraph
-from kgrec.signals.softmax import SAMPLED_CANDIDATES, Batch, csr_tensor, draw_candidates, softmax_loss
+from kgrec.signals.graph.gnn_memory import ENTRY_BYTES, LOGIT_BYTES, MAX_LOGITS, node_bytes
+from kgrec.signals.graph.gnn_training import SCALE, Learnt, Propagation, first_vectors
+from kgrec.signals.graph.neighbor_sampling import Subgraph, sample_subgraph
+from kgrec.signals.sampled_softmax import SAMPLED_CANDIDATES, Batch, csr_tensor, draw_candidates, softmax_loss
 
 FANOUT: Final = 10
 """Neighbours drawn of a node."""

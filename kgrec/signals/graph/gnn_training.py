@@ -18,7 +18,7 @@ from kgrec._util.device import best_device
 from kgrec._util.progress import track
 from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray
 from kgrec.signals.graph.adjacency import Adjacency, propagated
-from kgrec.signals.softmax import batch_size, batches, csr_tensor, softmax_loss, sparse_product
+from kgrec.signals.sampled_softmax import batch_size, batches, csr_tensor, softmax_loss, sparse_product
 
 SCALE: Final = 0.1
 """Standard deviation of the first vectors; the cosine makes the result insensitive to it."""

@@ -8,10 +8,10 @@ import scipy.sparse as sp
 import torch
 
 from kgrec.data.snapshot import GraphSnapshot
-from kgrec.signals import softmax
+from kgrec.signals import sampled_softmax as softmax
 from kgrec.signals.graph.adjacency import Adjacency
-from kgrec.signals.graph.gnn import GNN, GNNSettings, principal_axes, text_rows
-from kgrec.signals.softmax import Batch, softmax_loss
+from kgrec.signals.graph.lightgcn import GNN, GNNSettings, principal_axes, text_rows
+from kgrec.signals.sampled_softmax import Batch, softmax_loss
 from kgrec.testing.graphs import HAS_TAG, shuffled, two_communities, withheld_items
 
 FAST = GNNSettings(dim=16, steps=40)

@@ -8,11 +8,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from kgrec.data.snapshot import GraphSnapshot
-from kgrec.signals.graph import network, subgraph_training
-from kgrec.signals.graph.gnn import GNN, GNNSettings, principal_axes, text_rows
-from kgrec.signals.graph.memory import LOGIT_BYTES, given_memory, node_bytes, whole_graph_bytes
-from kgrec.signals.graph.sampling import Subgraph
-from kgrec.signals.graph.subgraph_training import Limits, train_on_subgraphs
+from kgrec.signals.graph import gnn_minibatch_training as subgraph_training
+from kgrec.signals.graph import gnn_training as network
+from kgrec.signals.graph.gnn_memory import LOGIT_BYTES, given_memory, node_bytes, whole_graph_bytes
+from kgrec.signals.graph.gnn_minibatch_training import Limits, train_on_subgraphs
+from kgrec.signals.graph.lightgcn import GNN, GNNSettings, principal_axes, text_rows
+from kgrec.signals.graph.neighbor_sampling import Subgraph
 from kgrec.testing.graphs import HAS_TAG, shuffled, two_communities, withheld_items
 
 WHOLE = GNNSettings(dim=16, steps=40)

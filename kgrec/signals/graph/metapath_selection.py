@@ -10,7 +10,7 @@ import scipy.sparse as sp
 
 from kgrec.data.histories import row_means
 from kgrec.data.snapshot import IntArray
-from kgrec.signals.graph.typed_paths import TypedPath
+from kgrec.signals.graph.metapath_matrices import TypedPath
 
 MAX_PAIRS: Final = 30
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from kgrec.data.snapshot import Edges, GraphSnapshot
-from kgrec.signals import softmax
-from kgrec.signals.graph import network
+from kgrec.signals import sampled_softmax as softmax
+from kgrec.signals.graph import gnn_training as network
 from kgrec.signals.graph.adjacency import Adjacency
-from kgrec.signals.graph.gnn import GNN, GNNSettings
+from kgrec.signals.graph.lightgcn import GNN, GNNSettings
 from kgrec.testing.graphs import two_communities, withheld_items
 
 

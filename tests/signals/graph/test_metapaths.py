@@ -9,9 +9,9 @@ import pytest
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.tables import GraphTables, check
-from kgrec.signals.graph import path_weights
-from kgrec.signals.graph.paths import Paths, PathsSettings
-from kgrec.signals.graph.typed_paths import shared_nodes, typed_paths
+from kgrec.signals.graph import metapath_weights as path_weights
+from kgrec.signals.graph.metapath_matrices import shared_nodes, typed_paths
+from kgrec.signals.graph.metapaths import Paths, PathsSettings
 from kgrec.testing.graphs import COMMUNITY_SCHEMA, HAS_TAG, LIKED, shuffled, two_communities, withheld_items
 
 FRIEND, SEQUEL, HAS_NOISE = ("User", "FRIEND", "User"), ("Item", "SEQUEL", "Item"), ("Item", "HAS_NOISE", "Tag")

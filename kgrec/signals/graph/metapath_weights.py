@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from scipy.optimize import Bounds, minimize
 
 from kgrec.data.snapshot import FloatArray, IntArray
-from kgrec.signals.graph.typed_paths import TypedPath
+from kgrec.signals.graph.metapath_matrices import TypedPath
 
 MAX_CANDIDATES: Final = 4_000
 """Up to this many items the softmax runs over all of them, above it over a sample."""

@@ -14,10 +14,10 @@ from pydantic import Field
 from kgrec.data.graph_delta import Growth, moved
 from kgrec.data.histories import has_times, history
 from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
-from kgrec.signals.at_home import items_by_domain, scores_at_home
 from kgrec.signals.base import Elsewhere, Grid, Group, Ladder, Recent, Signal, SignalSettings
+from kgrec.signals.domain_weighting import items_by_domain, scores_at_home
 from kgrec.signals.graph.adjacency import Adjacency, propagated
-from kgrec.signals.graph.memory import MAX_LOGITS, given_memory, whole_graph_bytes
+from kgrec.signals.graph.gnn_memory import MAX_LOGITS, given_memory, whole_graph_bytes
 from kgrec.signals.layout import Array, Layout
 
 SUBGRAPHS_SLOWER: Final = 4
@@ -98,8 +98,8 @@ class GNN(Signal):
 
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
         """Train the network; nodes that have a text vector start from it."""
-        from kgrec.signals.graph.network import train_network
-        from kgrec.signals.graph.subgraph_training import train_on_subgraphs
+        from kgrec.signals.graph.gnn_minibatch_training import train_on_subgraphs
+        from kgrec.signals.graph.gnn_training import train_network
 
         settings: GNNSettings = self.settings
         text_nodes, text = text_rows(train, vectors)

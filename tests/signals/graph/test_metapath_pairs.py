@@ -10,10 +10,11 @@ from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.tables import check
 from kgrec.explain.explanation import _in_words
-from kgrec.signals.graph import legs, telling
-from kgrec.signals.graph.paths import Paths, PathsSettings
-from kgrec.signals.graph.telling import telling as worth_trying
-from kgrec.signals.graph.typed_paths import shared_nodes, typed_paths
+from kgrec.signals.graph import metapath_segments as legs
+from kgrec.signals.graph import metapath_selection as telling
+from kgrec.signals.graph.metapath_matrices import shared_nodes, typed_paths
+from kgrec.signals.graph.metapath_selection import telling as worth_trying
+from kgrec.signals.graph.metapaths import Paths, PathsSettings
 from kgrec.testing.graphs import COMMUNITY_SCHEMA, LIKED, two_communities, withheld_items
 
 FIRST, SECOND, PART_OF = ("Item", "FIRST", "Tag"), ("Item", "SECOND", "Tag"), ("Tag", "PART_OF", "Tag")

@@ -10,8 +10,8 @@ from shops import TASTES, shops
 from kgrec.data.graph_delta import Growth
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.tables import check
-from kgrec.signals.at_home import MIN_NEWCOMERS
 from kgrec.signals.cf import Bridge
+from kgrec.signals.domain_weighting import MIN_NEWCOMERS
 
 N_NEW = 100
 NEW = np.arange(N_NEW)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from kgrec.signals.graph import path_weights
-from kgrec.signals.graph.path_weights import from_histories, from_popularity, from_users, learn_weights
-from kgrec.signals.graph.typed_paths import TypedPath
+from kgrec.signals.graph import metapath_weights as path_weights
+from kgrec.signals.graph.metapath_matrices import TypedPath
+from kgrec.signals.graph.metapath_weights import from_histories, from_popularity, from_users, learn_weights
 
 WEIGHTS = np.array([2.0, 1.0, 0.0, -1.0])
 

@@ -12,8 +12,8 @@ from pydantic import Field
 
 from kgrec.data.graph_delta import Growth, moved
 from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
-from kgrec.signals.at_home import items_by_domain, newcomers
 from kgrec.signals.base import Grid, Group, Ladder, Signal, SignalSettings
+from kgrec.signals.domain_weighting import items_by_domain, newcomers
 from kgrec.signals.layout import Array, Layout
 
 MAX_USERS: Final = 512
@@ -57,7 +57,7 @@ class Bridge(Signal):
 
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
         """Learn from users who have something in the domain and elsewhere."""
-        from kgrec.signals.cf.bridge_training import train_bridge
+        from kgrec.signals.cf.cross_domain_ae_training import train_bridge
 
         return self._take(train, train_bridge(train, _entered(train), self.settings, seed))
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.tables import check
-from kgrec.signals.content.words import Words
+from kgrec.signals.content.tfidf import Words
 from kgrec.testing.graphs import shuffled, two_communities, withheld_items
 from kgrec.testing.signal_settings import settings_of_grid
 
@@ -29,7 +29,7 @@ def share_ranked_first(train, withheld, max_share=1.0):
 
 
 def test_the_withheld_item_ranks_first_by_its_words(monkeypatch):
-    monkeypatch.setattr("kgrec.signals.content.words.MAX_SHARE", 1.0)  # eight words in all: none is rare
+    monkeypatch.setattr("kgrec.signals.content.tfidf.MAX_SHARE", 1.0)  # eight words in all: none is rare
     assert share_ranked_first(*graph()) > 0.9
     assert share_ranked_first(*graph(shuffled)) < 0.4
 
@@ -37,7 +37,7 @@ def test_the_withheld_item_ranks_first_by_its_words(monkeypatch):
 def test_without_text_it_does_not_apply_and_words_nobody_shares_score_nothing(monkeypatch):
     train, _ = graph(untitled)
     assert not Words.applies(train, {})
-    monkeypatch.setattr("kgrec.signals.content.words.MAX_SHARE", 0.0)
+    monkeypatch.setattr("kgrec.signals.content.tfidf.MAX_SHARE", 0.0)
     train, _ = graph()
     assert Words.applies(train, {})
     assert not Words().fit(train, {}).scores(np.arange(3)).any()

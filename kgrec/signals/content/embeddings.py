@@ -14,8 +14,8 @@ from pydantic import Field
 from kgrec.data.graph_delta import Growth
 from kgrec.data.histories import history, row_means
 from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
-from kgrec.signals.at_home import items_by_domain, scores_at_home
 from kgrec.signals.base import Elsewhere, Grid, Group, Ladder, Recent, Signal, SignalSettings
+from kgrec.signals.domain_weighting import items_by_domain, scores_at_home
 from kgrec.signals.layout import Array, Layout
 
 

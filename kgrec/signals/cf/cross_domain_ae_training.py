@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from kgrec._util.device import best_device
 from kgrec._util.progress import track
 from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray
-from kgrec.signals.at_home import items_by_domain
-from kgrec.signals.cf.bridge import MAX_USERS, over_root_length
-from kgrec.signals.softmax import batch_size, batches, csr_tensor, softmax_loss, sparse_product
+from kgrec.signals.cf.cross_domain_ae import MAX_USERS, over_root_length
+from kgrec.signals.domain_weighting import items_by_domain
+from kgrec.signals.sampled_softmax import batch_size, batches, csr_tensor, softmax_loss, sparse_product
 
 SCALE: Final = 0.01
 """Standard deviation of the first vectors."""
