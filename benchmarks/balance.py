@@ -27,7 +27,7 @@ from kgrec.evaluation.evaluate import HYBRID, measure
 from kgrec.hybrid.model import HybridModel
 from kgrec.signals.content import Text
 from kgrec.text import VectorCache, default_encoder, text_vectors
-from kgrec.text.tune import learn_head
+from kgrec.text.finetune.contrastive import learn_head
 from kgrec.tuning.validation import choose, questions
 
 OPTIONS: dict[str, dict[str, Any]] = {

@@ -37,7 +37,7 @@ from kgrec.signals.base import SignalSettings
 from kgrec.signals.content import Text
 from kgrec.text import TransformersEncoder, VectorCache, default_encoder, text_vectors
 from kgrec.text.cache import cache_folder
-from kgrec.text.tune import tune
+from kgrec.text.finetune.contrastive import tune
 from kgrec.tuning.validation import choose, questions
 
 METRIC = "NDCG@10"

@@ -34,7 +34,7 @@ from kgrec.text import (
     text_vectors,
     token_counter,
 )
-from kgrec.text.model_folder import Use
+from kgrec.text.hf_model import Use
 from kgrec.training.fold_in import KnownTexts, check_schema, fold_in
 from kgrec.training.pipeline import FitOn, Stopwatch, Trained, parts_of, refit_model, train
 
@@ -327,7 +327,7 @@ class Recommender:
 
     def _fine_tuned(self, settings: TuneSettings, split: Split, fit_on: FitOn) -> Tuned:
         """Tune the text model on the train part of the validation cut, so that what is chosen there is fair."""
-        from kgrec.text.tune import tune
+        from kgrec.text.finetune.contrastive import tune
 
         inner = parts_of(split, self.config, fit_on).inner
         return tune(inner, _tunable(self.encoder), self.cache, settings, self.config.seed)
@@ -339,7 +339,7 @@ class Recommender:
         """Return the text model of the second stage; None where settings ask for none."""
         if self.config.rerank is None:
             return None
-        from kgrec.text.rerank import body_of
+        from kgrec.text.finetune.cross_encoder import body_of
 
         return body_of(self.config, self._given, fetch=self._fetch)
 

@@ -481,7 +481,7 @@ def encoders(
     as_json: Json = False,
 ) -> None:
     """List the text models that are here, packaged or in the Hugging Face cache, and what each costs."""
-    from kgrec.text.listing import encoders_table
+    from kgrec.text.list_models import encoders_table
 
     show(encoders_table(measure), as_json)
 

@@ -24,7 +24,7 @@ from kgrec.hybrid.model import HybridModel
 from kgrec.hybrid.segment_models import Standins
 from kgrec.ranking.top_k import BATCH_BYTES
 from kgrec.signals.base import Signal, Signals, refit
-from kgrec.text.tuned import Tuned
+from kgrec.text.tuned_weights import Tuned
 from kgrec.training.pipeline import Encode, FitOn, Trained, parts_of, signals_of_cut
 from kgrec.tuning.validation import Questions, mean_ndcg, questions
 

@@ -24,10 +24,10 @@ from kgrec.hybrid.model import HybridModel
 from kgrec.metrics.ranking import bootstrap_interval
 from kgrec.ranking.top_k import Ranking, top_k
 from kgrec.text.encoder import TextEncoder, TransformersEncoder
-from kgrec.text.rerank import CrossEncoder, Ranked, body_of, learn, told
+from kgrec.text.finetune.cross_encoder import CrossEncoder, Ranked, body_of, learn, told
+from kgrec.text.finetune.dataset import Histories
 from kgrec.text.tokens import token_counter
-from kgrec.text.tuned import Tuned
-from kgrec.text.windows import Histories
+from kgrec.text.tuned_weights import Tuned
 from kgrec.tuning.validation import Questions
 
 Bools = npt.NDArray[np.bool_]
@@ -151,7 +151,7 @@ def learn_second_stage(
         asked: the questions of the validation cut.
         settings: how.
         seed: makes the result repeat.
-        encoder: the text model; see `kgrec.text.rerank.body_of`.
+        encoder: the text model; see `kgrec.text.finetune.cross_encoder.body_of`.
 
     Returns:
         The second stage, None where it does not help anywhere; and JSON-ready: "losses" (steps, loss on held-out

@@ -27,7 +27,7 @@ from kgrec.signals import signal_kinds
 from kgrec.signals.base import Signal, Signals
 from kgrec.signals.layout import check_arrays
 from kgrec.text.encoder import TextEncoder
-from kgrec.text.tuned import Tuned
+from kgrec.text.tuned_weights import Tuned
 from kgrec.training.pipeline import Trained
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ import numpy as np
 
 from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.text.cache import VectorCache
-from kgrec.text.describe import describe
 from kgrec.text.encoder import TextEncoder, TransformersEncoder, default_encoder, encoder_of
-from kgrec.text.given import given_vectors
+from kgrec.text.precomputed import given_vectors
 from kgrec.text.tokens import CountTokens, token_counter
-from kgrec.text.tuned import Tuned
+from kgrec.text.tuned_weights import Tuned
+from kgrec.text.verbalize import describe
 
 __all__ = [
     "CountTokens",

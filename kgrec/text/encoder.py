@@ -18,7 +18,7 @@ from kgrec._util.device import best_device
 from kgrec.config import EncoderSettings, Pooling, Precision
 from kgrec.data.snapshot import FloatArray, IntArray
 from kgrec.errors import UsageError
-from kgrec.text.model_folder import (
+from kgrec.text.hf_model import (
     Use,
     file_digest,
     find_model,
@@ -30,7 +30,7 @@ from kgrec.text.model_folder import (
     own_prefix,
     read_json,
 )
-from kgrec.text.tuned import Tuned
+from kgrec.text.tuned_weights import Tuned
 
 if TYPE_CHECKING:
     import torch
@@ -292,7 +292,7 @@ class TransformersEncoder:
         """What tuned vectors go through; None if there is none."""
         if self.tuned is None:
             return None
-        from kgrec.text.head import Head, parted
+        from kgrec.text.projection_head import Head, parted
 
         _, weights = parted(self.tuned.weights)
         return Head.of(weights).to(self.device) if weights else None

@@ -28,7 +28,7 @@ from kgrec.hybrid.segment_models import Standins
 from kgrec.signals import signal_kinds
 from kgrec.signals.base import Signals, refit
 from kgrec.text.encoder import TransformersEncoder
-from kgrec.text.tuned import Tuned
+from kgrec.text.tuned_weights import Tuned
 from kgrec.tuning.budget import Budget
 from kgrec.tuning.validation import Choice, Questions, choose, questions
 

@@ -25,7 +25,7 @@ from kgrec.store import open_store
 from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.store_contract import contract_tables
 from kgrec.text import VectorCache
-from kgrec.text.checkpoint import Progress, drop_checkpoints, find, keep
+from kgrec.text.finetune.checkpoint import Progress, drop_checkpoints, find, keep
 
 
 def link(path: Path) -> None:

@@ -19,7 +19,7 @@ from kgrec.query.similar import similar_nodes
 from kgrec.recommender import Recommender
 from kgrec.store import open_store
 from kgrec.text import TransformersEncoder, VectorCache, encoder_of
-from kgrec.text.rerank import CrossEncoder, body_of
+from kgrec.text.finetune.cross_encoder import CrossEncoder, body_of
 
 RUNS = "import pathlib; pathlib.Path({marker!r}).touch()\n"
 

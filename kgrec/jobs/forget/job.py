@@ -31,7 +31,7 @@ from kgrec.store import open_store
 from kgrec.store.base import GraphStore
 from kgrec.store.job_lock import leased
 from kgrec.text import CountTokens, VectorCache, describe, token_counter
-from kgrec.text.checkpoint import drop_checkpoints
+from kgrec.text.finetune.checkpoint import drop_checkpoints
 from kgrec.training.pipeline import parts_of
 
 __all__ = ["forget", "matches"]

@@ -15,7 +15,7 @@ from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
 from kgrec.signals.base import Grid, Group, Ladder, Recent, Signal, SignalSettings
 from kgrec.signals.layout import Array, Layout, csr
 from kgrec.signals.sparse import from_arrays, to_arrays
-from kgrec.text.describe import describe
+from kgrec.text.verbalize import describe
 
 MAX_SHARE: Final = 0.2
 """A word in more than this share of the items' texts says nothing."""

@@ -28,7 +28,7 @@ from kgrec.store.job_lock import leased
 from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.graphs import HAS_TAG, LIKED, two_communities
 from kgrec.text.cache import _text_keys
-from kgrec.text.checkpoint import Progress, keep
+from kgrec.text.finetune.checkpoint import Progress, keep
 
 GRAPHS = ("shop.lbug", "oxigraph:market")
 USER, ITEM = "canary-user-0123456789", "canary-item-0123456789"

@@ -10,7 +10,7 @@ import pandas as pd
 
 from kgrec.errors import UsageError
 from kgrec.text.encoder import TransformersEncoder, default_encoder
-from kgrec.text.model_folder import cached_models, n_parameters, own_limit
+from kgrec.text.hf_model import cached_models, n_parameters, own_limit
 
 _TEXT: Final = "a quiet film about two friends who drive north to find an old lighthouse and the man who kept it"
 _SAMPLE: Final = [_TEXT[: 20 + n] for n in range(64)]

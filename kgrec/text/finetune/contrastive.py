@@ -26,12 +26,12 @@ from kgrec.config import TuneSettings
 from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray
 from kgrec.text.adapters import check_installed
 from kgrec.text.cache import VectorCache
-from kgrec.text.contrast import contrast
 from kgrec.text.encoder import Tokens, TransformersEncoder, n_fitting
-from kgrec.text.head import Head, joined
-from kgrec.text.steps import Steps
-from kgrec.text.tuned import Tuned
-from kgrec.text.windows import Windows
+from kgrec.text.finetune.dataset import Windows
+from kgrec.text.finetune.info_nce import contrast
+from kgrec.text.finetune.trainer import Steps
+from kgrec.text.projection_head import Head, joined
+from kgrec.text.tuned_weights import Tuned
 
 BATCH_TOKENS: Final = 2048
 """Tokens that go through the model together, padding included."""

@@ -12,8 +12,8 @@ import scipy.sparse as sp
 from kgrec.config import Balance
 from kgrec.data.histories import sequences
 from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray
-from kgrec.text.describe import describe
 from kgrec.text.tokens import CountTokens, count_words
+from kgrec.text.verbalize import describe
 
 NEAR: Final = 100
 """Items nearest to a user's that hard negatives are drawn from: the very nearest are often right, but not yet taken."""

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from kgrec.config import TuneMethod
 from kgrec.data.schema import Schema
 from kgrec.errors import UsageError
-from kgrec.text.model_folder import folder_digest
+from kgrec.text.hf_model import folder_digest
 
 
 @dataclass(frozen=True)
@@ -107,9 +107,9 @@ class Tuned:
             )
 
     def applied(self, model: Any) -> Any:
-        """Return a torch model with its tuned weights in it; `model` is changed. See `kgrec.text.head` for the rest."""
+        """Return a torch model with its tuned weights in it; `model` is changed. See `kgrec.text.projection_head` for the rest."""
         from kgrec.text.adapters import adapted, merged, take
-        from kgrec.text.head import parted
+        from kgrec.text.projection_head import parted
 
         module = adapted(model, self.origin.method, self.origin.rank)
         take(module, parted(self.weights)[0])
@@ -118,7 +118,7 @@ class Tuned:
 
 def _check_weights(origin: Origin, weights: Mapping[str, npt.NDArray[Any]]) -> None:
     """See that weights can be of a model; that they are of the one that was tuned shows when they are put in."""
-    from kgrec.text.head import check_head, parted
+    from kgrec.text.projection_head import check_head, parted
 
     if not weights or any(values.dtype != np.float32 for values in weights.values()):
         raise ValueError("weights that are none, or not float32; expected those of a tuned model")

@@ -23,8 +23,8 @@ from kgrec.runs.folder import find_run, root_of
 from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.graphs import COMMUNITY_SCHEMA, LIKED, shuffled
 from kgrec.text import TransformersEncoder
-from kgrec.text import rerank as reranking
-from kgrec.text.rerank import CrossEncoder, learn
+from kgrec.text.finetune import cross_encoder as reranking
+from kgrec.text.finetune.cross_encoder import CrossEncoder, learn
 from kgrec.training.fold_in import fold_in
 
 WORDS = ["robot laser galaxy rocket planet engine", "garden flower tulip meadow river forest"]

@@ -16,12 +16,12 @@ from kgrec.config import StepSettings, TuneMethod
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.errors import UsageError
 from kgrec.text.adapters import adapted, after_step, learnt, memory, regularisation, take
-from kgrec.text.checkpoint import Progress, checkpoints, find, keep
 from kgrec.text.encoder import TransformersEncoder
-from kgrec.text.model_folder import folder_digest
+from kgrec.text.finetune.checkpoint import Progress, checkpoints, find, keep
+from kgrec.text.finetune.dataset import Histories, Windows
+from kgrec.text.hf_model import folder_digest
 from kgrec.text.tokens import token_counter
-from kgrec.text.tuned import Origin, Tuned
-from kgrec.text.windows import Histories, Windows
+from kgrec.text.tuned_weights import Origin, Tuned
 
 RATES: Final[dict[TuneMethod, float]] = {"lora": 1e-3, "adalora": 1e-3, "prefix": 1e-2, "full": 3e-5}
 WARM_UP: Final = 0.1

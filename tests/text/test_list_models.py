@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from kgrec.text.listing import encoders_table
+from kgrec.text.list_models import encoders_table
 
 
 def test_the_packaged_model_is_there_without_any_cache(hub, tmp_path):

@@ -27,11 +27,11 @@ from kgrec.signals.content.embeddings import TextSettings
 from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.graphs import COMMUNITY_SCHEMA, LIKED, shuffled
 from kgrec.text import TransformersEncoder, VectorCache, text_vectors
-from kgrec.text import tune as tuning
-from kgrec.text.contrast import contrast
-from kgrec.text.head import RIDGE, Head, parted
-from kgrec.text.tune import tune
-from kgrec.text.windows import Histories
+from kgrec.text.finetune import contrastive as tuning
+from kgrec.text.finetune.contrastive import tune
+from kgrec.text.finetune.dataset import Histories
+from kgrec.text.finetune.info_nce import contrast
+from kgrec.text.projection_head import RIDGE, Head, parted
 
 WORDS = [
     "robot laser galaxy rocket planet engine orbit comet signal metal alien fusion",
@@ -327,7 +327,7 @@ class TestHistories:
             assert row[np.setdiff1d(items, own)].all()
 
     def test_hard_negatives_are_near_and_not_taken(self, histories, train, monkeypatch):
-        monkeypatch.setattr("kgrec.text.windows.NEAR", 5)
+        monkeypatch.setattr("kgrec.text.finetune.dataset.NEAR", 5)
         side = np.eye(3, dtype=np.float32)[np.arange(train.n_items) % 3]  # items of one community are alike
         for n in range(20):
             windows = histories.draw(1, 4, np.random.default_rng(n))

@@ -20,10 +20,10 @@ from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray
 from kgrec.errors import UsageError
 from kgrec.text.adapters import check_installed
 from kgrec.text.encoder import TextEncoder, Tokens, TransformersEncoder, encoder_of, n_fitting
-from kgrec.text.model_folder import loaded, own_limit
-from kgrec.text.steps import LOOK, Steps
-from kgrec.text.tuned import Tuned
-from kgrec.text.windows import Bools, Histories, Texts, Windows
+from kgrec.text.finetune.dataset import Bools, Histories, Texts, Windows
+from kgrec.text.finetune.trainer import LOOK, Steps
+from kgrec.text.hf_model import loaded, own_limit
+from kgrec.text.tuned_weights import Tuned
 
 TRAINING_TOKENS: Final = 2048
 """Tokens that go through the model together in training, padding included."""

@@ -1,0 +1,1 @@
+"""Fine-tuning of text encoders and cross-encoders."""
