@@ -20,12 +20,11 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from planted import PLANTED_IN_DATA, PLANTS, audited
-
 from kgrec import recommender
 from kgrec.config import Config
 from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.graphs import two_communities
+from kgrec.testing.planted_leaks import PLANTED_IN_DATA, PLANTS, audited
 
 RESULT = Path(__file__).parent / "results" / "planted_leaks.json"
 SIGNALS = Config().signals

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from kgrec.data.columns import to_mask
 from kgrec.data.schema import MAX_WRITTEN_TYPES, EdgeType, RelationshipType, Schema
 from kgrec.errors import DataError, Problem, near_matches
-from kgrec.rdf import iris as terms
+from kgrec.rdf import iris
 from loaders.atomic_files import AtomicFiles
 from loaders.atomic_schema import Meaning
 from loaders.names import IRI, identifiers
@@ -93,7 +93,7 @@ def entity_table(edges: Mapping[EdgeType, pa.Table], label: str, schema: Schema)
 
 
 def _entity_names(ids: pa.ChunkedArray) -> pa.ChunkedArray:
-    return pc.if_else(pc.match_substring_regex(ids, IRI), terms.readable(ids), ids)
+    return pc.if_else(pc.match_substring_regex(ids, IRI), iris.readable(ids), ids)
 
 
 def _with_items(files: AtomicFiles, item: str, entity: str) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from kgrec.rdf import iris as terms
+from kgrec.rdf import iris
 
 IRI: Final = "^[A-Za-z][A-Za-z0-9+.-]*://"
 """How an id begins that is an IRI."""
@@ -21,7 +21,7 @@ def is_iri(text: str) -> bool:
 
 def readable(iri: str) -> str:
     """Return an IRI's local name for people: `http://dbpedia.org/resource/Joseph_F._Biroc` → `Joseph F. Biroc`."""
-    return str(terms.readable(pa.chunked_array([[iri]], pa.string()))[0].as_py())
+    return str(iris.readable(pa.chunked_array([[iri]], pa.string()))[0].as_py())
 
 
 def identifiers(words: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:

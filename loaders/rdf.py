@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from kgrec._util.progress import say
 from kgrec.data.schema import Schema
 from kgrec.errors import DataError, Problem, UsageError
-from kgrec.rdf import iris as terms
+from kgrec.rdf import iris
 from kgrec.rdf.decode import decode
 from kgrec.rdf.iris import term
 from kgrec.rdf.literals import split
@@ -66,7 +66,7 @@ def _triples(source: Source) -> Triples:
 
 
 def _own_schema(triples: Triples, source: Source) -> Schema:
-    rows = triples.rows(terms.SCHEMA)
+    rows = triples.rows(iris.SCHEMA)
     if not len(rows):
         raise UsageError(
             f"{source} holds no schema of kgrec; name one whose `rdf` section says what its classes and predicates "
@@ -75,12 +75,12 @@ def _own_schema(triples: Triples, source: Source) -> Schema:
     text = split(triples.objects.take(rows[:1])).column("text")[0].as_py()
     if text is None:
         where, line = triples.place(int(rows[0]))
-        raise DataError([Problem(where, "a schema of kgrec that is no literal", "its YAML", line, terms.SCHEMA)])
+        raise DataError([Problem(where, "a schema of kgrec that is no literal", "its YAML", line, iris.SCHEMA)])
     return Schema.parse(text, where=str(source))
 
 
 def _say_ignored(triples: Triples, schema: Schema) -> None:
-    known = {terms.TYPE, terms.SUBJECT, terms.PREDICATE, terms.OBJECT, terms.SUBCLASS, terms.LABEL, terms.SCHEMA}
+    known = {iris.TYPE, iris.SUBJECT, iris.PREDICATE, iris.OBJECT, iris.SUBCLASS, iris.LABEL, iris.SCHEMA}
     for name, node in schema.nodes.items():
         known |= {term(schema, p, name) for p in (node.key, *node.properties)}
     for name, relationship in schema.relationships.items():

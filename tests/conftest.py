@@ -23,7 +23,7 @@ from kgrec.jobs.train import train_run
 from kgrec.store import open_store
 from kgrec.testing.graphs import two_communities
 
-pytest_plugins = ["text_models"]
+pytest_plugins = ["kgrec.testing.text_models"]
 
 MARKET = """\
 name: market
@@ -166,7 +166,7 @@ def _bought(src: list[str], dst: list[str], days: list[int]) -> pa.Table:
 @pytest.fixture(scope="session")
 def neo4j_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URI of a Neo4j server; NEO4J_USER and NEO4J_PASSWORD are set for it."""
-    from store.neo4j_server import running
+    from kgrec.testing.neo4j_server import running
 
     with pytest.MonkeyPatch.context() as patch:
         given = os.environ.get("KGREC_TEST_NEO4J_URI")
@@ -184,7 +184,7 @@ def neo4j_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def neo4j_uri(neo4j_server: str) -> str:
     """URI of an empty Neo4j database."""
-    from store.neo4j_server import clear
+    from kgrec.testing.neo4j_server import clear
 
     clear(neo4j_server)
     return neo4j_server

@@ -82,13 +82,13 @@ def _graph(uri: str) -> str:
 
 
 def _compared(uri: str) -> str:
-    from kgrec.store import checksum as seal
+    from kgrec.store import checksum
     from kgrec.store.atomic_file import own_path
     from kgrec.store.oxigraph import versions as folder
 
     path = own_path(uri, Path(uri.removeprefix("oxigraph:")), read_only=True)
     version = folder.current(path) if path.is_dir() else None
-    is_checked = folder.check(version) if version else path.is_file() and seal.check(path)
+    is_checked = folder.check(version) if version else path.is_file() and checksum.check(path)
     return "as it was written" if is_checked else "no checksum: kgrec has not written to it since it keeps one"
 
 

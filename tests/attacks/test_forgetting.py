@@ -198,16 +198,16 @@ def test_a_train_that_began_before_keeps_no_run(graph: str, monkeypatch: pytest.
 
 
 def test_a_refresh_that_lost_its_lease_keeps_no_run(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from kgrec.jobs.refresh import retrain as renew
+    from kgrec.jobs.refresh import retrain
 
-    told = renew.summary_of
+    told = retrain.summary_of
 
     def meanwhile(*args: Any) -> Any:
         Path(".shop.lbug.lease").unlink()
         forget("shop.lbug", "user", USER)
         return told(*args)
 
-    monkeypatch.setattr(renew, "summary_of", meanwhile)
+    monkeypatch.setattr(retrain, "summary_of", meanwhile)
     with pytest.raises(StoreError, match="no longer has 1 of the users and items"):
         refresh("shop.lbug", "data", config=Config(signals=("popularity",)))
     assert knows(ROOT) == []

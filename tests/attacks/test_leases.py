@@ -15,7 +15,7 @@ import pytest
 
 from kgrec._util.owner import HOST, started
 from kgrec.errors import StoreError, StoreLocked
-from kgrec.store import job_lock as leases
+from kgrec.store import job_lock
 from kgrec.store.job_lock import lease_file, leased
 
 NOW = time.time()
@@ -61,7 +61,7 @@ def test_a_lease_that_nobody_holds_is_taken_over(graph: str, content: bytes) -> 
     lease_file(graph).write_bytes(content)
     with leased(graph) as check:
         check()
-    assert lease_file(graph).stat().st_size < leases.LONGEST
+    assert lease_file(graph).stat().st_size < job_lock.LONGEST
 
 
 @pytest.mark.parametrize("began", [None, "mine"])
@@ -102,7 +102,7 @@ def test_what_is_no_file_is_said_and_left(make: Any, place: Path) -> None:
 
 
 def test_a_file_locked_by_a_stranger_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leases, "LOCK_TRIES", 2)
+    monkeypatch.setattr(job_lock, "LOCK_TRIES", 2)
     with lease_file("shop.lbug").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(StoreLocked, match="does not let go"), leased("shop.lbug"):

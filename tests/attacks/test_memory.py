@@ -15,7 +15,7 @@ import pytest
 from kgrec._util import memory
 from kgrec.cli import app as cli
 from kgrec.errors import DataError, MissingExtra, Problem, StoreError, StoreLocked
-from kgrec.store.ladybug import engine as ladybug_engine
+from kgrec.store.ladybug import engine
 
 
 def caused(error: Exception, by: BaseException) -> Exception:
@@ -88,12 +88,12 @@ def test_a_command_under_ulimit_v_ends_with_one_line(megabytes: int, cinema: Pat
 
 
 def test_the_engine_takes_a_part_of_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert ladybug_engine.largest_file() == ladybug_engine.LARGEST
-    monkeypatch.setattr(ladybug_engine, "room", lambda: 3 << 30)
-    assert ladybug_engine.largest_file() == 1 << 29
-    assert ladybug_engine.buffer_pool() <= 3 << 28
-    monkeypatch.setattr(ladybug_engine, "room", lambda: 0)
-    assert ladybug_engine.largest_file() == ladybug_engine.LEAST_FILE
+    assert engine.largest_file() == engine.LARGEST
+    monkeypatch.setattr(engine, "room", lambda: 3 << 30)
+    assert engine.largest_file() == 1 << 29
+    assert engine.buffer_pool() <= 3 << 28
+    monkeypatch.setattr(engine, "room", lambda: 0)
+    assert engine.largest_file() == engine.LEAST_FILE
 
 
 def test_room_is_what_a_limit_leaves(monkeypatch: pytest.MonkeyPatch) -> None:

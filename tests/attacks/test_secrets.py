@@ -26,7 +26,7 @@ from kgrec.runs.folder import find_run, root_of
 from kgrec.store import open_store
 from kgrec.store.job_lock import leased
 from kgrec.store.ladybug.store import LadybugStore
-from kgrec.store.neo4j import connect as neo4j_connect
+from kgrec.store.neo4j import connect
 
 SECRET = "hunter2"
 URIS = (
@@ -160,7 +160,7 @@ def test_an_address_without_a_user_stays_as_it_is(text: str) -> None:
 
 def test_a_password_of_the_environment_is_in_no_error(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
     pytest.importorskip("neo4j")
-    monkeypatch.setattr(neo4j_connect, "_SECONDS", 0.2)
+    monkeypatch.setattr(connect, "_SECONDS", 0.2)
     for password in (SECRET, f"{SECRET}\udcff"):
         monkeypatch.setenv("NEO4J_PASSWORD", password)
         told(lambda: open_store("neo4j://localhost:1"))

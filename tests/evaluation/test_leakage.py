@@ -5,7 +5,18 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 import pytest
-from planted import (
+
+from kgrec.config import Config
+from kgrec.data.schema import Schema
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.data.split import Split, by_given, by_random, by_time, leave_last_out
+from kgrec.data.tables import check
+from kgrec.evaluation.leakage import leaks, without_test
+from kgrec.signals import signal_kinds
+from kgrec.signals.cf import Bridge
+from kgrec.testing.encoder import WordEncoder
+from kgrec.testing.graphs import COMMUNITY_SCHEMA, LIKED, two_communities
+from kgrec.testing.planted_leaks import (
     blend,
     factors,
     fit_on_everything,
@@ -18,18 +29,7 @@ from planted import (
     reverse_messages,
     weights_of_paths,
 )
-from shops import shops
-
-from kgrec.config import Config
-from kgrec.data.schema import Schema
-from kgrec.data.snapshot import GraphSnapshot
-from kgrec.data.split import Split, by_given, by_random, by_time, leave_last_out
-from kgrec.data.tables import check
-from kgrec.evaluation.leakage import leaks, without_test
-from kgrec.signals import signal_kinds
-from kgrec.signals.cf import Bridge
-from kgrec.testing.encoder import WordEncoder
-from kgrec.testing.graphs import COMMUNITY_SCHEMA, LIKED, two_communities
+from kgrec.testing.shops import shops
 from kgrec.text import VectorCache, describe, text_vectors
 from kgrec.training import pipeline as training
 from kgrec.training.pipeline import train

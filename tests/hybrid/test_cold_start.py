@@ -3,7 +3,6 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from shops import N_ITEMS, N_USERS, SCHEMA, TASTES, shops
 
 from kgrec.config import Config
 from kgrec.data.schema import Schema
@@ -15,8 +14,9 @@ from kgrec.recommender import Recommender
 from kgrec.runs.save_load import save_model
 from kgrec.runs.tables import blends_table
 from kgrec.signals.domain_weighting import MIN_NEWCOMERS
+from kgrec.testing.shops import N_ITEMS, N_USERS, SCHEMA, TASTES, shops
 from kgrec.training.pipeline import parts_of, train
-from kgrec.tuning import validation as validate
+from kgrec.tuning import validation
 
 
 def counts(graph, behaviours):
@@ -52,11 +52,11 @@ def test_the_cut_asks_about_newcomers_and_the_final_signals_learn_from_what_was_
 
 def test_a_sample_has_enough_newcomers_who_count_as_they_are_few(monkeypatch):
     def asked():
-        return next(q for q in validate.questions(parts.inner, parts.held_out) if q.domain == "b")
+        return next(q for q in validation.questions(parts.inner, parts.held_out) if q.domain == "b")
 
     parts = parts_of(uncut(shops(n_new=100)), Config(), "train")
     everybody = asked()
-    monkeypatch.setattr(validate, "MAX_SCORES", 40 * 2 * N_ITEMS)
+    monkeypatch.setattr(validation, "MAX_SCORES", 40 * 2 * N_ITEMS)
     q = asked()
     new, of_all = (np.diff(of.seen.indptr) == 0 for of in (q, everybody))
     assert (new.sum(), (~new).sum()) == (20, 40)
@@ -64,7 +64,7 @@ def test_a_sample_has_enough_newcomers_who_count_as_they_are_few(monkeypatch):
     assert q.weight.mean() == pytest.approx(1)
     ndcg = q.ndcg(np.tile(np.arange(N_ITEMS, dtype=np.float32), (60, 1)))
     expected = np.average([ndcg[new].mean(), ndcg[~new].mean()], weights=[of_all.sum(), (~of_all).sum()])
-    assert validate.mean_ndcg([q], lambda users: np.tile(np.arange(2.0 * N_ITEMS), (len(users), 1))) == pytest.approx(
+    assert validation.mean_ndcg([q], lambda users: np.tile(np.arange(2.0 * N_ITEMS), (len(users), 1))) == pytest.approx(
         expected, abs=1e-6
     )
 

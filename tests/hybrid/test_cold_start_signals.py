@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 import numpy as np
 import pyarrow as pa
 import pytest
-from shops import N_ITEMS, SCHEMA, shops
 
 from kgrec.config import Config
 from kgrec.data.schema import Schema
@@ -24,6 +23,7 @@ from kgrec.runs.save_load import load_model, save_model
 from kgrec.runs.tables import choices_table
 from kgrec.signals.base import refit
 from kgrec.signals.domain_weighting import MIN_NEWCOMERS
+from kgrec.testing.shops import N_ITEMS, SCHEMA, shops
 from kgrec.training.fold_in import fold_in
 from kgrec.training.pipeline import parts_of, train
 from kgrec.tuning.validation import questions

@@ -17,7 +17,7 @@ from kgrec.errors import RunError
 from kgrec.evaluation.evaluate import HYBRID, measure
 from kgrec.evaluation.leakage import leaks
 from kgrec.evaluation.protocols import cut_for
-from kgrec.hybrid import negative_transfer as harm
+from kgrec.hybrid import negative_transfer
 from kgrec.hybrid.negative_transfer import EITHER, EVERYTHING, ITSELF
 from kgrec.hybrid.segment_models import Standins
 from kgrec.jobs.forget.rewrite_run import rewrite, without
@@ -167,7 +167,7 @@ def test_each_signal_is_compared_by_itself(split):
     answers = parts.inner.pairs(parts.held_out).toarray()
     whole = {"first": Fixed(answers), "second": Fixed(-answers)}
     own = {"first": Fixed(-answers[:, q.item_num]), "second": Fixed(answers[:, q.item_num])}
-    assert list(harm._better_alone(whole, own, q)) == ["second"]
+    assert list(negative_transfer._better_alone(whole, own, q)) == ["second"]
 
 
 class Fixed:

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from shops import shops
 
 from kgrec.data.graph_delta import Growth
 from kgrec.data.single_domain import alone, fit_alone
 from kgrec.hybrid.segment_models import Standins
 from kgrec.signals.cf import Popularity
 from kgrec.signals.graph.spectral_filter import Spectral
+from kgrec.testing.shops import shops
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ from functools import partial
 import pandas as pd
 import pytest
 from conftest import FAST
-from planted import PLANTED_IN_DATA, PLANTS, audited, rows, stored
 
 from kgrec import recommender
 from kgrec.config import Config
@@ -17,6 +16,7 @@ from kgrec.runs.folder import find_run, root_of
 from kgrec.store import open_store
 from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.graphs import two_communities
+from kgrec.testing.planted_leaks import PLANTED_IN_DATA, PLANTS, audited, rows, stored
 
 
 @pytest.fixture(autouse=True)

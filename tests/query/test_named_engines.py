@@ -38,7 +38,7 @@ def rdf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GraphStore]:
 
 @pytest.fixture(scope="module")
 def server(neo4j_server: str) -> Iterator[GraphStore]:
-    from store.neo4j_server import clear
+    from kgrec.testing.neo4j_server import clear
 
     clear(neo4j_server)
     yield from filled(neo4j_server)

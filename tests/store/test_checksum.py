@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from kgrec.errors import StoreError
-from kgrec.store import checksum as seal
-from kgrec.store import open_store
-from kgrec.store.oxigraph import versions as folder
+from kgrec.store import checksum, open_store
+from kgrec.store.oxigraph import versions
 from kgrec.testing.store_contract import contract_tables
 
 ENGINES = ["{}", "oxigraph:{}"]
@@ -68,28 +67,28 @@ def test_graph_that_is_copied_is_still_known_as_whole(uri: str, tmp_path: Path) 
 def test_graph_without_a_checksum_is_opened_and_gets_one(uri: str) -> None:
     path = Path(uri.removeprefix("oxigraph:"))
     if path.is_file():
-        seal.unseal(path)
-        assert not seal.check(path)
+        checksum.unseal(path)
+        assert not checksum.check(path)
     else:
         [version] = path.glob("graph-*")
         (version / "kgrec.json").unlink()
-        assert not folder.check(version)
+        assert not versions.check(version)
     with open_store(uri) as store:
         store.write(contract_tables())
         store.write(contract_tables())
     if path.is_file():
-        assert seal.check(path)
+        assert checksum.check(path)
     else:
-        assert [folder.check(version) for version in path.glob("graph-*")] == [True, True]
+        assert [versions.check(version) for version in path.glob("graph-*")] == [True, True]
 
 
 def test_file_above_the_limit_is_left_to_doctor(uri: str) -> None:
     [file, *_] = files_of(uri)
     if len(files_of(uri)) == 1:
         flip(file, 100)
-        assert not seal.check(file, limit=1000)
+        assert not checksum.check(file, limit=1000)
     else:
-        assert not folder.check(file.parent, limit=10)
+        assert not versions.check(file.parent, limit=10)
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640])

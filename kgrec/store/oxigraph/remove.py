@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgrec.data.columns import BoolArray, to_mask
-from kgrec.rdf import iris as terms
+from kgrec.rdf import iris
 from kgrec.rdf.triples import Triples, parse
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def copy_without(source: pyoxigraph.Store, target: pyoxigraph.Store, iri: str) -
 
 def _standing_for(found: Triples, node: str) -> list[str]:
     """Return what stands for the relationships at a node."""
-    ends = np.concatenate([found.rows(terms.SUBJECT), found.rows(terms.OBJECT)])
+    ends = np.concatenate([found.rows(iris.SUBJECT), found.rows(iris.OBJECT)])
     at_node = ends[to_mask(pc.equal(found.objects.take(pa.array(ends)), node))]
     return list(found.subjects.take(pa.array(at_node)).unique().to_pylist())
 

@@ -32,8 +32,7 @@ from kgrec.rdf.triples import Triples, parse
 from kgrec.store.atomic_file import lock, own_path
 from kgrec.store.base import GraphStore, NodeVectors, check_known
 from kgrec.store.checksum import CHEAP
-from kgrec.store.oxigraph import query_guard
-from kgrec.store.oxigraph import versions as folder
+from kgrec.store.oxigraph import query_guard, versions
 from kgrec.store.oxigraph.parameters import with_values
 from kgrec.store.oxigraph.query import ask
 from kgrec.store.oxigraph.remove import copy_without
@@ -77,7 +76,7 @@ class RdfStore(GraphStore):
             StoreError: it is missing, not a graph, or not accessible.
             MissingExtra: pyoxigraph is not installed.
         """
-        folder.oxigraph()
+        versions.oxigraph()
         self.uri, self.read_only = uri, read_only
         self.path = own_path(uri, Path(uri.removeprefix("oxigraph:")), read_only)
         self._closed, self._opening = False, threading.Lock()
@@ -85,19 +84,19 @@ class RdfStore(GraphStore):
         self._store: pyoxigraph.Store | None = None
         self._vectors: dict[str, tuple[pa.Array, FloatArray]] = {}
         if read_only:
-            if folder.current(self.path) is None:
+            if versions.current(self.path) is None:
                 raise StoreError(f"no graph at {uri}; load data first: kgrec load LOADER SOURCE --into {uri}")
             return
-        folder.current(self.path)
-        self._is_new, self._began = not self.path.exists(), folder.current(self.path) is None
+        versions.current(self.path)
+        self._is_new, self._began = not self.path.exists(), versions.current(self.path) is None
         self._unlock = weakref.finalize(self, os.close, lock(self.path / "lock"))
 
     def close(self) -> None:
         """Release the folder; the store cannot be used afterwards. A new one that nothing was written to is removed."""
         self._store, self._closed = None, True
         if not self.read_only and self._unlock.alive:
-            if folder.current(self.path) is None:
-                folder.discard(self.path, self._is_new)
+            if versions.current(self.path) is None:
+                versions.discard(self.path, self._is_new)
             self._unlock()
 
     def drop(self) -> bool:
@@ -182,7 +181,7 @@ class RdfStore(GraphStore):
         try:
             return ask(version, statement, text, prefixes(schema))
         except Refused as error:
-            if folder.current(self.path) != version:  # a writer has removed the version meanwhile
+            if versions.current(self.path) != version:  # a writer has removed the version meanwhile
                 return self._answer(statement)
             raise _refused(statement.text, str(error)) from None
 
@@ -304,7 +303,7 @@ class RdfStore(GraphStore):
         schema, source = self.declared(), self._opened()
         [iri] = node_iris(schema, label, pa.chunked_array([[id_]], pa.string())).to_pylist()
         left_out: dict[str, int] = {}
-        folder.change(self.path, lambda target: left_out.update(copy_without(source, target, iri)), empty=True)
+        versions.change(self.path, lambda target: left_out.update(copy_without(source, target, iri)), empty=True)
         # A vector is two triples, its node's id and its numbers.
         vectors = left_out.get(f"{KGREC}vectors/{label}", 0) // 2
         return {"recommendations": left_out.get(RECOMMENDATIONS, 0), "vectors": vectors}
@@ -322,7 +321,7 @@ class RdfStore(GraphStore):
         if self._closed:
             raise StoreError(f"{self.uri} is closed; open it again")
         with self._opening:
-            version = folder.current(self.path)
+            version = versions.current(self.path)
             if version != self._version and version is not None:
                 self._store = self._open(version)
                 self._version, self._vectors = version, {}
@@ -330,10 +329,10 @@ class RdfStore(GraphStore):
 
     def _open(self, version: Path) -> pyoxigraph.Store:
         try:
-            folder.check(version, CHEAP)
-            return folder.oxigraph().read_only(str(version))
+            versions.check(version, CHEAP)
+            return versions.oxigraph().read_only(str(version))
         except (OSError, RuntimeError, StoreError) as error:
-            now = folder.current(self.path)
+            now = versions.current(self.path)
             if now is None or now == version:
                 if isinstance(error, StoreError):
                     raise
@@ -348,7 +347,7 @@ class RdfStore(GraphStore):
 
     def _change(self, work: Callable[[pyoxigraph.Store], object]) -> None:
         self._check_writable()
-        folder.change(self.path, work)
+        versions.change(self.path, work)
 
     def _check_writable(self) -> None:
         if self.read_only:
@@ -380,7 +379,7 @@ class RdfStore(GraphStore):
         """Run an update, unless it leaves something that is no graph of the schema."""
         self._check_writable()
         try:
-            folder.change(
+            versions.change(
                 self.path,
                 lambda store: settle(store, schema),
                 before=lambda version: ask(version, statement, text, prefixes(schema)),

@@ -11,7 +11,7 @@ from kgrec.data.loader import find_loader
 from kgrec.data.schema import Schema
 from kgrec.data.tables import GraphTables
 from kgrec.errors import DataError
-from kgrec.jobs.refresh import changes as intake
+from kgrec.jobs.refresh import changes
 from kgrec.jobs.refresh.changes import note_sizes, sizes_of, take_in
 from kgrec.store import open_store
 
@@ -68,7 +68,7 @@ def test_a_file_that_is_still_being_written_is_refused(cinema_source: Path, monk
             behaviours.write_text(behaviours.read_text() + "u1\tf1")
             return tables
 
-    monkeypatch.setattr(intake, "find_loader", lambda name: Slow())
+    monkeypatch.setattr(changes, "find_loader", lambda name: Slow())
     with pytest.raises(DataError, match=r"cinema\.inter: found a file that was written to while it was read"):
         take_in(None, "atomic", cinema_source)
 

@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 import pytest
-from shops import TASTES, shops
 
 from kgrec.data.graph_delta import Growth
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.tables import check
 from kgrec.signals.cf import Bridge
 from kgrec.signals.domain_weighting import MIN_NEWCOMERS
+from kgrec.testing.shops import TASTES, shops
 
 N_NEW = 100
 NEW = np.arange(N_NEW)

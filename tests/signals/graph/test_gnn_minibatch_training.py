@@ -8,8 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from kgrec.data.snapshot import GraphSnapshot
-from kgrec.signals.graph import gnn_minibatch_training as subgraph_training
-from kgrec.signals.graph import gnn_training as network
+from kgrec.signals.graph import gnn_minibatch_training, gnn_training
 from kgrec.signals.graph.gnn_memory import LOGIT_BYTES, given_memory, node_bytes, whole_graph_bytes
 from kgrec.signals.graph.gnn_minibatch_training import Limits, train_on_subgraphs
 from kgrec.signals.graph.lightgcn import GNN, GNNSettings, principal_axes, text_rows
@@ -44,7 +43,7 @@ def whole_forbidden(monkeypatch):
     def refuse(*_):
         raise AssertionError("trained over the whole graph")
 
-    monkeypatch.setattr(network, "train_network", refuse)
+    monkeypatch.setattr(gnn_training, "train_network", refuse)
 
 
 @pytest.mark.usefixtures("whole_forbidden")
@@ -61,7 +60,7 @@ def test_shuffled_edges_destroy_the_result():
 
 
 def test_a_graph_that_fits_is_trained_whole(monkeypatch):
-    monkeypatch.setattr(subgraph_training, "train_on_subgraphs", None)
+    monkeypatch.setattr(gnn_minibatch_training, "train_on_subgraphs", None)
     train, withheld = graph()
     assert ndcg(train, withheld, fitted(train, bounded(train, 1.01))) > 0.95
 
@@ -101,18 +100,20 @@ def test_vectors_of_all_nodes_are_those_the_whole_network_would_give():
     mean, axes = principal_axes(rows, 16)
     text = (rows - mean) @ axes
     settings = bounded(train, 0.4, WHOLE.model_copy(update={"steps": 1}))
-    first = network.first_vectors(train, 16, np.random.default_rng(0))
-    table = subgraph_training._Table(first, text_nodes, text, "cpu")
-    adjacency = network.Adjacency.of(train, settings.kg_weight)
-    whole = network.Network(torch.from_numpy(first.copy()), torch.from_numpy(text_nodes), torch.from_numpy(text), 2)
-    expected = torch.nn.functional.normalize(whole(network._sparse(adjacency, adjacency.weight)))
-    found = subgraph_training.propagated(adjacency.matrix, table.first(), 2)
+    first = gnn_training.first_vectors(train, 16, np.random.default_rng(0))
+    table = gnn_minibatch_training._Table(first, text_nodes, text, "cpu")
+    adjacency = gnn_training.Adjacency.of(train, settings.kg_weight)
+    whole = gnn_training.Network(
+        torch.from_numpy(first.copy()), torch.from_numpy(text_nodes), torch.from_numpy(text), 2
+    )
+    expected = torch.nn.functional.normalize(whole(gnn_training._sparse(adjacency, adjacency.weight)))
+    found = gnn_minibatch_training.propagated(adjacency.matrix, table.first(), 2)
     np.testing.assert_allclose(found, expected.detach().numpy(), atol=1e-5)
 
 
 def test_a_step_takes_and_moves_the_projection_of_text():
     first, text = np.ones((4, 3), np.float32), np.arange(6, dtype=np.float32).reshape(2, 3)
-    table = subgraph_training._Table(first, np.array([3, 1]), text, "cpu")
+    table = gnn_minibatch_training._Table(first, np.array([3, 1]), text, "cpu")
     leaf, x = table.rows(np.array([2, 1, 3]))
     np.testing.assert_array_equal(x.detach().numpy(), 1 + np.array([[0, 0, 0], [3, 4, 5], [0, 1, 2]]))
     x.sum().backward()
@@ -129,7 +130,7 @@ def test_the_gradient_over_a_subgraph_is_that_of_dense_products():
     part = Subgraph(np.arange(6), sp.csr_matrix(dense, dtype=np.float32))
     a, x = torch.from_numpy(dense).float(), torch.randn(6, 3, generator=torch.manual_seed(0))
     ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
-    found, expected = subgraph_training._sums(part, ours, 2), theirs + a @ theirs + a @ a @ theirs
+    found, expected = gnn_minibatch_training._sums(part, ours, 2), theirs + a @ theirs + a @ a @ theirs
     torch.testing.assert_close(found, expected)
     weights = torch.arange(18.0).reshape(6, 3)
     (found * weights).sum().backward()
@@ -139,7 +140,7 @@ def test_the_gradient_over_a_subgraph_is_that_of_dense_products():
 
 def test_active_users_are_drawn_by_the_root_of_their_behaviours():
     history = sp.csr_matrix(np.r_[np.ones((1, 16)), np.eye(1, 16, 3), np.zeros((1, 16))])
-    user, item = subgraph_training._draw_behaviours(history, 20_000, np.random.default_rng(0))
+    user, item = gnn_minibatch_training._draw_behaviours(history, 20_000, np.random.default_rng(0))
     np.testing.assert_allclose(np.bincount(user, minlength=3) / 20_000, [0.8, 0.2, 0], atol=0.02)
     assert np.all(item[user == 1] == 3)
     np.testing.assert_allclose(np.bincount(item[user == 0]) / np.sum(user == 0), 1 / 16, atol=0.01)
@@ -169,8 +170,8 @@ def test_what_a_step_holds_follows_the_bound(monkeypatch):
         sizes.append(len(part.nodes))
         return part
 
-    sample = subgraph_training.sample_subgraph
-    monkeypatch.setattr(subgraph_training, "sample_subgraph", noted)
+    sample = gnn_minibatch_training.sample_subgraph
+    monkeypatch.setattr(gnn_minibatch_training, "sample_subgraph", noted)
     for memory in (100_000, 400_000):
         settings = WHOLE.model_copy(update={"steps": 1, "memory": memory})
         sizes.clear()

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from kgrec.data.snapshot import Edges, GraphSnapshot
-from kgrec.signals import sampled_softmax as softmax
-from kgrec.signals.graph import gnn_training as network
+from kgrec.signals import sampled_softmax
+from kgrec.signals.graph import gnn_training
 from kgrec.signals.graph.adjacency import Adjacency
 from kgrec.signals.graph.lightgcn import GNN, GNNSettings
 from kgrec.testing.graphs import two_communities, withheld_items
@@ -63,16 +63,16 @@ def test_an_item_of_which_nothing_is_known_gets_zero_scores(train):
 
 
 def test_users_in_small_batches_learn_too(train, monkeypatch):
-    monkeypatch.setattr(softmax, "MAX_LOGITS", 8 * train.n_items)
+    monkeypatch.setattr(sampled_softmax, "MAX_LOGITS", 8 * train.n_items)
     own = own_community(train)
     scores = GNN(GNNSettings(dim=16, steps=40)).fit(train, {}).scores(np.arange(train.n_users))
     assert scores[own].min() > scores[~own].max()
 
 
 def test_every_user_comes_once_before_any_comes_again(train, monkeypatch):
-    monkeypatch.setattr(softmax, "MAX_LOGITS", 16 * train.n_items)
-    size = softmax.batch_size(train.n_items)
-    batches = list(softmax.batches(train.interactions, 6, size, np.random.default_rng(0)))
+    monkeypatch.setattr(sampled_softmax, "MAX_LOGITS", 16 * train.n_items)
+    size = sampled_softmax.batch_size(train.n_items)
+    batches = list(sampled_softmax.batches(train.interactions, 6, size, np.random.default_rng(0)))
     assert [len(batch.user_nums) for batch in batches] == [16, 16, 8] * 2
     for epoch in (batches[:3], batches[3:]):
         assert sorted(np.concatenate([batch.user_nums for batch in epoch]).tolist()) == list(range(train.n_users))
@@ -82,7 +82,7 @@ def test_a_user_of_n_behaviours_counts_the_root_of_n(train):
     history = train.interactions[:3].copy()
     history[0, history[[0]].indices[1:]] = 0
     history.eliminate_zeros()
-    weights = softmax._positives(history).to_dense().numpy()
+    weights = sampled_softmax._positives(history).to_dense().numpy()
     assert weights.sum() == pytest.approx(1, rel=1e-5)
     n = np.diff(history.indptr)
     np.testing.assert_allclose(weights.sum(axis=1), np.sqrt(n) / np.sqrt(n).sum(), rtol=1e-5)
@@ -95,23 +95,27 @@ def test_the_sampled_loss_estimates_the_full_loss(train, monkeypatch):
     popularity = np.bincount(history.indices, minlength=train.n_items)
 
     def loss():
-        candidates = softmax.draw_candidates(popularity, softmax.MAX_CANDIDATES, softmax.SAMPLED_CANDIDATES, random)
+        candidates = sampled_softmax.draw_candidates(
+            popularity, sampled_softmax.MAX_CANDIDATES, sampled_softmax.SAMPLED_CANDIDATES, random
+        )
         everybody = torch.arange(train.n_users)
         return float(
-            softmax.softmax_loss(users, items, softmax.Batch(everybody, softmax._positives(history), *candidates))
+            sampled_softmax.softmax_loss(
+                users, items, sampled_softmax.Batch(everybody, sampled_softmax._positives(history), *candidates)
+            )
         )
 
     full = loss()
-    monkeypatch.setattr(softmax, "MAX_CANDIDATES", 10)
-    monkeypatch.setattr(softmax, "SAMPLED_CANDIDATES", 20_000)
+    monkeypatch.setattr(sampled_softmax, "MAX_CANDIDATES", 10)
+    monkeypatch.setattr(sampled_softmax, "SAMPLED_CANDIDATES", 20_000)
     assert loss() == pytest.approx(full, rel=0.01)
 
 
 def test_dropout_takes_edges_out_both_ways_and_keeps_the_expected_sum(train):
     adjacency = Adjacency.of(train, 0.3)
-    whole = network._sparse(adjacency, adjacency.weight).to_dense().numpy()
+    whole = gnn_training._sparse(adjacency, adjacency.weight).to_dense().numpy()
     random = np.random.default_rng(0)
-    dropped = [network._dropped(adjacency, 0.25, random).to_dense().numpy() for _ in range(200)]
+    dropped = [gnn_training._dropped(adjacency, 0.25, random).to_dense().numpy() for _ in range(200)]
     assert all(np.array_equal(a, a.T) for a in dropped)
     assert np.mean([(a > 0).sum() / (whole > 0).sum() for a in dropped]) == pytest.approx(0.75, abs=0.01)
     assert np.mean(dropped, axis=0).sum() == pytest.approx(whole.sum(), rel=0.01)
@@ -119,11 +123,11 @@ def test_dropout_takes_edges_out_both_ways_and_keeps_the_expected_sum(train):
 
 def test_the_gradient_of_a_propagation_is_that_of_the_dense_product(train):
     adjacency = Adjacency.of(train, 0.3)
-    sparse = network._sparse(adjacency, adjacency.weight)
+    sparse = gnn_training._sparse(adjacency, adjacency.weight)
     x = torch.randn(train.n_nodes, 3, generator=torch.manual_seed(0))
     ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
     weights = torch.arange(x.numel()).reshape(x.shape) / x.numel()
-    (network.Propagation.apply(sparse, sparse, 2, ours) * weights).sum().backward()
+    (gnn_training.Propagation.apply(sparse, sparse, 2, ours) * weights).sum().backward()
     dense = sparse.to_dense()
     ((theirs + dense @ theirs + dense @ dense @ theirs) * weights).sum().backward()
     torch.testing.assert_close(ours.grad, theirs.grad)
@@ -133,28 +137,30 @@ def test_each_step_follows_its_own_gradient_alone(train):
     def trained(steps):
         settings = GNNSettings(dim=4, steps=steps, edge_dropout=0)
         first = np.random.default_rng(0).normal(size=(train.n_nodes, 4)).astype(np.float32)
-        made = network.Network(torch.from_numpy(first), torch.from_numpy(train.item_nodes), text, settings.layers)
-        network._optimise(made, train, adjacency, settings, np.random.default_rng(0))
+        made = gnn_training.Network(torch.from_numpy(first), torch.from_numpy(train.item_nodes), text, settings.layers)
+        gnn_training._optimise(made, train, adjacency, settings, np.random.default_rng(0))
         return made, settings
 
     adjacency = Adjacency.of(train, 0.3)
     text = torch.randn(train.n_items, 4, generator=torch.manual_seed(0))
     (five, settings), (four, _) = trained(5), trained(4)
-    vectors = torch.nn.functional.normalize(four(network._sparse(adjacency, adjacency.weight)))
+    vectors = torch.nn.functional.normalize(four(gnn_training._sparse(adjacency, adjacency.weight)))
     users, items = vectors[torch.from_numpy(train.user_nodes)], vectors[torch.from_numpy(train.item_nodes)]
-    candidates = softmax.draw_candidates(np.ones(train.n_items), 20, 20, np.random.default_rng(0))
-    batch = softmax.Batch(torch.arange(train.n_users), softmax._positives(train.interactions), *candidates)
+    candidates = sampled_softmax.draw_candidates(np.ones(train.n_items), 20, 20, np.random.default_rng(0))
+    batch = sampled_softmax.Batch(
+        torch.arange(train.n_users), sampled_softmax._positives(train.interactions), *candidates
+    )
     four.zero_grad()
-    softmax.softmax_loss(users / settings.temperature, items, batch).backward()
+    sampled_softmax.softmax_loss(users / settings.temperature, items, batch).backward()
     torch.testing.assert_close(five.learned.grad, four.learned.grad, rtol=1e-3, atol=1e-6)
     torch.testing.assert_close(five.projection.grad, four.projection.grad, rtol=1e-3, atol=1e-6)
 
 
 def test_layers_are_added_up(train):
     adjacency = Adjacency.of(train, 0.3)
-    sparse = network._sparse(adjacency, adjacency.weight)
+    sparse = gnn_training._sparse(adjacency, adjacency.weight)
     x, a = torch.randn(train.n_nodes, 4, generator=torch.manual_seed(0)), sparse.to_dense()
     nodes, text = torch.from_numpy(train.item_nodes), torch.ones(train.n_items, 4)
-    found = network.Network(x.clone(), nodes, text, layers=2)(sparse)
+    found = gnn_training.Network(x.clone(), nodes, text, layers=2)(sparse)
     first = x.index_add(0, nodes, text)
     torch.testing.assert_close(found, first + a @ first + a @ a @ first)

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 import torch
 
 from kgrec.data.snapshot import GraphSnapshot
-from kgrec.signals import sampled_softmax as softmax
+from kgrec.signals import sampled_softmax
 from kgrec.signals.graph.adjacency import Adjacency
 from kgrec.signals.graph.lightgcn import GNN, GNNSettings, principal_axes, text_rows
 from kgrec.signals.sampled_softmax import Batch, softmax_loss
@@ -76,9 +76,9 @@ def test_an_item_nobody_chose_is_found_through_its_text():
 
 
 def test_a_sampled_softmax_learns_too(monkeypatch):
-    monkeypatch.setattr(softmax, "MAX_CANDIDATES", 5)
-    monkeypatch.setattr(softmax, "SAMPLED_CANDIDATES", 12)
-    monkeypatch.setattr(softmax, "MAX_LOGITS", 12 * 15)
+    monkeypatch.setattr(sampled_softmax, "MAX_CANDIDATES", 5)
+    monkeypatch.setattr(sampled_softmax, "SAMPLED_CANDIDATES", 12)
+    monkeypatch.setattr(sampled_softmax, "MAX_LOGITS", 12 * 15)
     train, withheld = graph()
     assert share_ranked_first(GNN(FAST).fit(train, {}), train, withheld) > 0.9
 

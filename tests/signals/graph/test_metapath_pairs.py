@@ -10,8 +10,7 @@ from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.tables import check
 from kgrec.explain.explanation import _in_words
-from kgrec.signals.graph import metapath_segments as legs
-from kgrec.signals.graph import metapath_selection as telling
+from kgrec.signals.graph import metapath_segments, metapath_selection
 from kgrec.signals.graph.metapath_matrices import shared_nodes, typed_paths
 from kgrec.signals.graph.metapath_selection import telling as worth_trying
 from kgrec.signals.graph.metapaths import Paths, PathsSettings
@@ -108,10 +107,10 @@ def test_caps_leave_pairs_out(monkeypatch):
     roles, steps = two_roles()[0], two_steps()[0]
     paths = typed_paths(roles, 1.0, pairs=True)
     assert worth_trying(paths, roles.interactions).tolist() == [0]
-    monkeypatch.setattr(telling, "MAX_PAIRS", 0)
+    monkeypatch.setattr(metapath_selection, "MAX_PAIRS", 0)
     assert worth_trying(paths, roles.interactions).tolist() == []
-    monkeypatch.setattr(legs, "MAX_RELATED", 3)
-    monkeypatch.setattr(legs, "MAX_LINKS", 3)
+    monkeypatch.setattr(metapath_segments, "MAX_RELATED", 3)
+    monkeypatch.setattr(metapath_segments, "MAX_LINKS", 3)
     assert typed_paths(roles, 1.0, pairs=True) == []
     assert typed_paths(steps, 1.0, pairs=True) == []
 

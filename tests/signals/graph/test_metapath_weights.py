@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from kgrec.signals.graph import metapath_weights as path_weights
+from kgrec.signals.graph import metapath_weights
 from kgrec.signals.graph.metapath_matrices import TypedPath
 from kgrec.signals.graph.metapath_weights import from_histories, from_popularity, from_users, learn_weights
 
@@ -47,13 +47,13 @@ def test_a_sample_of_the_items_gives_about_the_same(monkeypatch):
     taste, appeal = features[0], np.broadcast_to(features[1, :1], features[1].shape)
     chosen = (taste + appeal + np.random.default_rng(1).gumbel(size=taste.shape)).argmax(axis=1)
     interactions = sp.csr_matrix((np.ones(2000, np.float32), (np.arange(2000), chosen)), shape=taste.shape)
-    monkeypatch.setattr(path_weights, "MAX_CANDIDATES", 250)
+    monkeypatch.setattr(metapath_weights, "MAX_CANDIDATES", 250)
     np.testing.assert_allclose(learnt([taste, appeal], interactions), [1, 1], atol=0.15)
 
 
 def test_the_scale_of_a_feature_does_not_matter_even_to_how_fast_weights_are_found(monkeypatch):
     features, interactions = choices()
-    monkeypatch.setattr(path_weights, "MAX_ITERATIONS", 5)
+    monkeypatch.setattr(metapath_weights, "MAX_ITERATIONS", 5)
     scale = np.array([1e3, 1e-4, 1, -10], np.float32)
     found = learnt(features * scale[:, None, None], interactions, regularization=0.01)
     expected = learnt(features * np.sign(scale)[:, None, None], interactions, regularization=0.01)

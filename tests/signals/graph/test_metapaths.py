@@ -9,7 +9,7 @@ import pytest
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.tables import GraphTables, check
-from kgrec.signals.graph import metapath_weights as path_weights
+from kgrec.signals.graph import metapath_weights
 from kgrec.signals.graph.metapath_matrices import shared_nodes, typed_paths
 from kgrec.signals.graph.metapaths import Paths, PathsSettings
 from kgrec.testing.graphs import COMMUNITY_SCHEMA, HAS_TAG, LIKED, shuffled, two_communities, withheld_items
@@ -94,8 +94,8 @@ def test_a_relationship_that_tells_nothing_weighs_nothing():
 
 
 def test_sampled_users_and_candidates_learn_too(monkeypatch):
-    monkeypatch.setattr(path_weights, "MAX_CANDIDATES", 12)
-    monkeypatch.setattr(path_weights, "MAX_FEATURES", 12 * 2 * 20)
+    monkeypatch.setattr(metapath_weights, "MAX_CANDIDATES", 12)
+    monkeypatch.setattr(metapath_weights, "MAX_FEATURES", 12 * 2 * 20)
     train, withheld = split(two_communities(seed=1))
     assert share_ranked_first(Paths().fit(train, {}), train, withheld) > 0.9
 

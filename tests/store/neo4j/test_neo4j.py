@@ -16,7 +16,6 @@ import pyarrow as pa
 import pytest
 import yaml
 from conftest import CINEMA, FAST
-from store.neo4j_server import clear, running, start, stop
 
 from kgrec.config import Config
 from kgrec.data.loader import load
@@ -30,11 +29,11 @@ from kgrec.runs.folder import list_runs
 from kgrec.runs.publications import publications
 from kgrec.store import open_store
 from kgrec.store.base import GraphStore
-from kgrec.store.neo4j import connect as neo4j_connect
-from kgrec.store.neo4j import rows as neo4j_rows
+from kgrec.store.neo4j import connect, rows
 from kgrec.store.neo4j.infer_schema import adopt, infer_schema
 from kgrec.store.neo4j.lease import held
 from kgrec.store.neo4j.store import Neo4jStore
+from kgrec.testing.neo4j_server import clear, running, start, stop
 from kgrec.testing.store_contract import (
     BOUGHT,
     SCHEMA,
@@ -176,7 +175,7 @@ def test_a_large_write_is_taken_back_if_it_fails(store: Neo4jStore, monkeypatch:
     store.write(contract_tables())
     tables = many(60_000)
     users = tables.nodes["User"].set_column(1, "age", pa.array([5, 6, 7, 8], pa.int64()))
-    real, calls = neo4j_rows.pieces, iter(range(100))
+    real, calls = rows.pieces, iter(range(100))
 
     def failing(*arguments: Any) -> Iterator[list[list[Any]]]:
         for part in real(*arguments):
@@ -184,7 +183,7 @@ def test_a_large_write_is_taken_back_if_it_fails(store: Neo4jStore, monkeypatch:
                 raise KeyboardInterrupt
             yield part
 
-    monkeypatch.setattr(neo4j_rows, "pieces", failing)
+    monkeypatch.setattr(rows, "pieces", failing)
     with pytest.raises(KeyboardInterrupt):
         store.write(GraphTables(SCHEMA, {**tables.nodes, "User": users}, tables.edges))
     monkeypatch.undo()
@@ -208,7 +207,7 @@ def test_a_second_writer_and_readers_wait_for_a_large_write(neo4j_uri: str, stor
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give a server that is gone up after two seconds."""
-    monkeypatch.setattr(neo4j_connect, "_SECONDS", 2.0)
+    monkeypatch.setattr(connect, "_SECONDS", 2.0)
 
 
 def test_readers_of_recommendations_never_see_half_of_a_set(neo4j_uri: str, store: Neo4jStore) -> None:

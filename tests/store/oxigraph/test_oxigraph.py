@@ -14,7 +14,7 @@ from kgrec.data.tables import GraphTables
 from kgrec.errors import StoreError, StoreLocked
 from kgrec.store import open_store
 from kgrec.store.base import GraphStore
-from kgrec.store.oxigraph import versions as folder
+from kgrec.store.oxigraph import versions
 from kgrec.store.oxigraph.store import RdfStore
 from kgrec.testing.store_contract import SCHEMA, GraphStoreContract, contract_tables, digest, recommendations
 
@@ -116,7 +116,7 @@ def test_a_failed_write_leaves_nothing(store: RdfStore, monkeypatch: pytest.Monk
     def broken(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(folder.os, "replace", broken)
+    monkeypatch.setattr(versions.os, "replace", broken)
     with pytest.raises(StoreError, match="no space left on device; it is as it was"):
         store.apply(SCHEMA.model_copy(update={"name": "other"}))
     monkeypatch.undo()

@@ -49,7 +49,7 @@ def behaviours(store: GraphStore) -> int:
 
 def python(code: str, uri: str) -> subprocess.Popen[str]:
     imports = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})"
-    head = f"{imports}\nfrom test_rdf_versions import *\nuri = {uri!r}\n"
+    head = f"{imports}\nfrom test_versions import *\nuri = {uri!r}\n"
     return subprocess.Popen(
         [sys.executable, "-c", head + textwrap.dedent(code)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -23,7 +23,7 @@ from kgrec.runs.folder import find_run, root_of
 from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.graphs import COMMUNITY_SCHEMA, LIKED, shuffled
 from kgrec.text import TransformersEncoder
-from kgrec.text.finetune import cross_encoder as reranking
+from kgrec.text.finetune import cross_encoder
 from kgrec.text.finetune.cross_encoder import CrossEncoder, learn
 from kgrec.training.fold_in import fold_in
 
@@ -201,7 +201,7 @@ def test_a_graph_that_has_grown_is_read_too(model_of_tastes):
 def test_an_interrupted_training_goes_on_and_ends_as_one_that_was_not(small, tmp_path, monkeypatch):
     train = by_given(GraphSnapshot.from_tables(tastes())).train
     settings = RerankSettings(**QUICK | {"steps": 9, "check_every": 3})
-    whole_step, done = reranking._Training._step, []
+    whole_step, done = cross_encoder._Training._step, []
 
     def ranked(users, items):
         return np.broadcast_to(np.arange(train.n_items), (len(users), train.n_items))
@@ -215,7 +215,7 @@ def test_an_interrupted_training_goes_on_and_ends_as_one_that_was_not(small, tmp
     encoder = TransformersEncoder(small, max_tokens=48)
     expected, _ = learn(train, encoder, ranked, settings)
     monkeypatch.setenv("KGREC_CACHE", str(tmp_path / "another"))
-    monkeypatch.setattr(reranking._Training, "_step", step)
+    monkeypatch.setattr(cross_encoder._Training, "_step", step)
     with pytest.raises(KeyboardInterrupt):
         learn(train, encoder, ranked, settings)
     found, _ = learn(train, encoder, ranked, settings)

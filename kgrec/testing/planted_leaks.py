@@ -15,13 +15,11 @@ from kgrec.data.split import Split, by_given
 from kgrec.data.tables import GraphTables
 from kgrec.jobs.audit import audit_leakage
 from kgrec.jobs.train import train_run
-from kgrec.signals.cf import ease, ials
-from kgrec.signals.cf import item_transitions as transitions
+from kgrec.signals.cf import ease, ials, item_transitions
 from kgrec.signals.cf.item_knn import Neighbours
 from kgrec.signals.cf.popularity import Popularity
-from kgrec.signals.content import tfidf as words
-from kgrec.signals.graph import gnn_training as network
-from kgrec.signals.graph import metapaths as paths
+from kgrec.signals.content import tfidf
+from kgrec.signals.graph import gnn_training, metapaths
 from kgrec.signals.graph.adjacency import Adjacency
 from kgrec.store import open_store
 from kgrec.testing.graphs import LIKED, two_communities
@@ -76,8 +74,8 @@ def reverse_messages(patch, split):
 
 
 def positives(patch, split):
-    batches = network.batches
-    patch.setattr(network, "batches", lambda interactions, *rest: batches(split.whole.interactions, *rest))
+    batches = gnn_training.batches
+    patch.setattr(gnn_training, "batches", lambda interactions, *rest: batches(split.whole.interactions, *rest))
 
 
 def matrix(patch, split):
@@ -89,7 +87,7 @@ def factors(patch, split):
 
 
 def order(patch, split):
-    patch.setattr(transitions, "sequences", lambda train: sequences(split.whole))
+    patch.setattr(item_transitions, "sequences", lambda train: sequences(split.whole))
 
 
 def kept_history(patch, split):
@@ -98,12 +96,14 @@ def kept_history(patch, split):
 
 
 def read_history(patch, split):
-    patch.setattr(words, "history", lambda train, *rest, **named: history(split.whole, *rest, **named))
+    patch.setattr(tfidf, "history", lambda train, *rest, **named: history(split.whole, *rest, **named))
 
 
 def weights_of_paths(patch, split):
-    learn = paths.learn_weights
-    patch.setattr(paths, "learn_weights", lambda features, _, *rest: learn(features, split.whole.interactions, *rest))
+    learn = metapaths.learn_weights
+    patch.setattr(
+        metapaths, "learn_weights", lambda features, _, *rest: learn(features, split.whole.interactions, *rest)
+    )
 
 
 def rows(patch, split):
