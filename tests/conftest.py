@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -188,3 +189,22 @@ def neo4j_uri(neo4j_server: str) -> str:
 
     clear(neo4j_server)
     return neo4j_server
+
+
+FULL_DISK = """
+import resource, signal, sys
+from kgrec.__main__ import main
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+limit = int(sys.argv.pop(1))
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+main()
+"""
+
+
+def with_little_room(room: int, *words: object) -> str:
+    """Run a command that cannot write a file of more than `room` bytes; return what it says."""
+    command = [sys.executable, "-c", FULL_DISK, str(room), *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "Traceback" not in done.stderr
+    return done.stderr

@@ -214,7 +214,10 @@ def environment(package: str) -> Path:
 
 
 def measured(lists: npt.NDArray[np.int64], question: Question) -> dict[str, Any]:
-    """Measure lists [domains, n, k]; a user with test rows in several domains counts in each, as in kgrec.evaluation.evaluate."""
+    """Measure lists [domains, n, k]; a user with test rows in several domains counts in each.
+
+    `kgrec.evaluation.evaluate` does the same.
+    """
     relevant, seen = question.split.whole.pairs(question.split.test), question.split.train_and_valid.interactions
     found: list[Evaluation] = []
     for listed, allowed in zip(lists, question.allowed(), strict=True):

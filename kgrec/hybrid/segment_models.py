@@ -1,7 +1,7 @@
 """Stand-ins: signals that serve some users of a domain instead of everybody's signal of the same name.
 
-Those at home in a domain may be served by what learnt from it alone (kgrec/hybrid/negative_transfer.py says where), those new to one by
-signals whose settings are for such users (kgrec/hybrid/cold_start_signals.py).
+Those at home in a domain may be served by what learnt from it alone (kgrec/hybrid/negative_transfer.py says where),
+those new to one by signals whose settings are for such users (kgrec/hybrid/cold_start_signals.py).
 """
 
 from __future__ import annotations

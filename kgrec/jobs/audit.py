@@ -28,8 +28,8 @@ def audit_leakage(graph: str, run: str | None = None, runs: str | Path | None = 
     """Return every row that shows a stage of a run to know test behaviours, or later ones than it may.
 
     The run is read from its folder, its cut made again from the graph, and every stage repeated without the test
-    behaviours; see `kgrec.evaluation.leakage.leaks`. One stage more, "recommendations", is whether the lists that the run keeps
-    are what its model says.
+    behaviours; see `kgrec.evaluation.leakage.leaks`. One stage more, "recommendations", is whether the lists that the
+    run keeps are what its model says.
 
     Args:
         graph: URI of the graph; it is only read.

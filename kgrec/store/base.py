@@ -299,7 +299,7 @@ class GraphStore(ABC):
     def to_networkx(
         self, node: str | tuple[str, str] | None = None, *, hops: int = 1, limit: int = 10_000
     ) -> networkx.MultiDiGraph:
-        """Return a neighbourhood, or the whole of a small graph, for networkx; see `kgrec.data.to_networkx.to_networkx`."""
+        """Return a neighbourhood, or the whole of a small graph, for networkx; see `kgrec.data.to_networkx`."""
         from kgrec.data.to_networkx import to_networkx
 
         return to_networkx(self.snapshot(), node, hops=hops, limit=limit)

@@ -1,6 +1,11 @@
-"""Test behaviours planted into one stage of training: what the audit of leakage must find, one kind each."""
+"""Test behaviors planted into one stage of training: what the leakage audit must find, one kind each."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,15 +31,24 @@ from kgrec.testing.graphs import LIKED, two_communities
 from kgrec.text import text_vectors
 from kgrec.training import pipeline as training
 
+Plant = Callable[[pytest.MonkeyPatch, Split], None]
 
-def stored(tmp_path, tables):
+
+def stored(tmp_path: Path, tables: GraphTables) -> tuple[str, Split]:
+    """Return a stored graph, and its split."""
     graph = tmp_path / "shop.lbug"
     with open_store(graph) as store:
         store.write(tables)
         return str(graph), by_given(store.snapshot())
 
 
-def audited(tmp_path, signals, plant=lambda patch, split: None, tables=None, split="given"):
+def audited(
+    tmp_path: Path,
+    signals: Any,
+    plant: Plant = lambda patch, split: None,
+    tables: GraphTables | None = None,
+    split: str = "given",
+) -> pd.DataFrame:
     """Train a run with something planted, and audit it from its folder."""
     graph, cut = stored(tmp_path, tables or two_communities(seed=1))
     with pytest.MonkeyPatch.context() as patch:
@@ -43,26 +57,28 @@ def audited(tmp_path, signals, plant=lambda patch, split: None, tables=None, spl
     return audit_leakage(graph)
 
 
-def fit_on_everything(kind):
+def fit_on_everything(kind: Any) -> Plant:
+    """Return what fits a kind of signal on the whole graph."""
     fit = kind.fit
 
-    def plant(patch, split):
+    def plant(patch: pytest.MonkeyPatch, split: Split) -> None:
         patch.setattr(kind, "fit", lambda self, train, vectors, seed=0: fit(self, split.whole, vectors, seed))
         patch.setattr(kind, "scoring", frozenset())  # a history that is made anew from train would be clean again
 
     return plant
 
 
-def messages(patch, split):
+def messages(patch: pytest.MonkeyPatch, split: Split) -> None:
+    """Send messages over the whole graph."""
     of = Adjacency.of
     patch.setattr(Adjacency, "of", classmethod(lambda cls, train, *weights: of(split.whole, *weights)))
 
 
-def reverse_messages(patch, split):
+def reverse_messages(patch: pytest.MonkeyPatch, split: Split) -> None:
     """Only from users to items: the way from the items back has no weight."""
     of, whole = Adjacency.of, split.whole
 
-    def planted(cls, train, *weights):
+    def planted(cls: Any, train: Any, *weights: Any) -> Adjacency:
         both, test = of(whole, *weights), split.test
         row = np.repeat(np.arange(whole.n_nodes), np.diff(both.indptr))
         forward = whole.user_nodes[test.user_num] * whole.n_nodes + whole.item_nodes[test.item_num]
@@ -73,66 +89,79 @@ def reverse_messages(patch, split):
     patch.setattr(Adjacency, "of", classmethod(planted))
 
 
-def positives(patch, split):
-    batches = gnn_training.batches
+def positives(patch: pytest.MonkeyPatch, split: Split) -> None:
+    """Train the graph network on test behaviors too."""
+    batches = gnn_training.batches  # type: ignore[attr-defined]
     patch.setattr(gnn_training, "batches", lambda interactions, *rest: batches(split.whole.interactions, *rest))
 
 
-def matrix(patch, split):
+def matrix(patch: pytest.MonkeyPatch, split: Split) -> None:
+    """Compute EASE from the whole graph."""
     patch.setattr(ease, "history", lambda train, *rest, **named: history(split.whole, *rest, **named))
 
 
-def factors(patch, split):
+def factors(patch: pytest.MonkeyPatch, split: Split) -> None:
+    """Factorize the whole graph."""
     patch.setattr(ials, "strengths", lambda train, *rest: strengths(split.whole, *rest))
 
 
-def order(patch, split):
+def order(patch: pytest.MonkeyPatch, split: Split) -> None:
+    """Read the order of test behaviors too."""
     patch.setattr(item_transitions, "sequences", lambda train: sequences(split.whole))
 
 
-def kept_history(patch, split):
+def kept_history(patch: pytest.MonkeyPatch, split: Split) -> None:
+    """Keep the histories of the whole graph."""
     take = Neighbours._take
     patch.setattr(Neighbours, "_take", lambda self, train, learnt: take(self, split.whole, learnt))
 
 
-def read_history(patch, split):
+def read_history(patch: pytest.MonkeyPatch, split: Split) -> None:
+    """Score with the histories of the whole graph."""
     patch.setattr(tfidf, "history", lambda train, *rest, **named: history(split.whole, *rest, **named))
 
 
-def weights_of_paths(patch, split):
-    learn = metapaths.learn_weights
+def weights_of_paths(patch: pytest.MonkeyPatch, split: Split) -> None:
+    """Learn weights of paths from test behaviors too."""
+    learn = metapaths.learn_weights  # type: ignore[attr-defined]
     patch.setattr(
         metapaths, "learn_weights", lambda features, _, *rest: learn(features, split.whole.interactions, *rest)
     )
 
 
-def rows(patch, split):
+def rows(patch: pytest.MonkeyPatch, split: Split) -> None:
+    """Give the whole graph out as train."""
     patch.setattr(Split, "train", property(lambda self: self.whole))
 
 
-def user_text(patch, split):
+def user_text(patch: pytest.MonkeyPatch, split: Split) -> None:
+    """Write the texts of users from the whole graph."""
     patch.setattr(recommender, "text_vectors", lambda _, *rest: text_vectors(split.whole, *rest))
 
 
-def questions(patch, split):
-    asked = training.questions
+def questions(patch: pytest.MonkeyPatch, split: Split) -> None:
+    """Tune on the test behaviors."""
+    asked = training.questions  # type: ignore[attr-defined]
     patch.setattr(training, "questions", lambda train, _, seed: asked(train, split.test, seed))
 
 
-def blend(patch, split):
-    learn, test = training.learn_blends, split.whole.pairs(split.test)
+def blend(patch: pytest.MonkeyPatch, split: Split) -> None:
+    """Learn the blend from test behaviors too."""
+    learn = training.learn_blends  # type: ignore[attr-defined]
+    test = split.whole.pairs(split.test)
 
-    def planted(signals, inner, asked, seed, standins):
+    def planted(signals: Any, inner: Any, asked: Any, seed: int, standins: Any) -> Any:
         told = [replace(q, relevant=q.relevant + test[q.user_num][:, q.item_num]) for q in asked]
         return learn(signals, inner, told, seed, standins)
 
     patch.setattr(training, "learn_blends", planted)
 
 
-def lists(patch, split):
+def lists(patch: pytest.MonkeyPatch, split: Split) -> None:
+    """Raise test items in the lists."""
     recommend = recommender.Recommender.recommend
 
-    def planted(self, users, k):
+    def planted(self: Any, users: Any, k: int) -> pd.DataFrame:
         listed = recommend(self, users, k)
         right = pd.MultiIndex.from_arrays(
             [split.whole.users.ids[split.test.user_num], split.whole.items.ids[split.test.item_num]]
@@ -159,7 +188,7 @@ PLANTS = {
 }
 
 
-def told_by_a_relationship(tables):
+def told_by_a_relationship(tables: GraphTables) -> tuple[GraphTables, list[str]]:
     """Two test behaviours come in as relationships of another type, from the item to the user; and their pairs."""
     liked = tables.edges[LIKED].to_pandas()
     told = liked[liked["split"] == "test"].iloc[[2, 5]]
@@ -170,7 +199,7 @@ def told_by_a_relationship(tables):
     return GraphTables(Schema.from_dict(data), tables.nodes, edges), (told["src"] + " " + told["dst"]).tolist()
 
 
-def later_than_the_test(tables):
+def later_than_the_test(tables: GraphTables) -> tuple[GraphTables, list[str]]:
     """One behaviour of train comes after the test behaviours; and its pair."""
     liked = tables.edges[LIKED]
     time = liked.column("timestamp").to_numpy().copy()

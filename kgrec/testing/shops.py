@@ -1,10 +1,13 @@
 """Two shops with users of known tastes, some of whom buy in one alone."""
 
+from __future__ import annotations
+
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from kgrec.data.schema import Schema
-from kgrec.data.snapshot import GraphSnapshot
+from kgrec.data.snapshot import Behaviours, GraphSnapshot
 from kgrec.data.tables import GraphTables, check
 
 SCHEMA = Schema.from_dict(
@@ -21,7 +24,7 @@ SCHEMA = Schema.from_dict(
 N_USERS, N_ITEMS, TASTES = 600, 30, 3
 
 
-def shops(n_new):
+def shops(n_new: int) -> GraphSnapshot:
     """Users of three tastes who buy three of their ten items in each of two shops; the first `n_new` in one alone."""
     rng = np.random.default_rng(0)
     items = {"item_id": [f"{shop}{i:02}" for shop in "ab" for i in range(N_ITEMS)], "shop": list("ab" * N_ITEMS)}
@@ -35,3 +38,24 @@ def shops(n_new):
     nodes = {"User": pa.table({"user_id": sorted(set(users))}), "Item": pa.table(items)}
     edges = {("User", "BOUGHT", "Item"): pa.table({"src": users, "dst": bought})}
     return GraphSnapshot.from_tables(check(GraphTables(SCHEMA, nodes, edges)))
+
+
+def twins() -> GraphSnapshot:
+    """Users who buy in shop b just what is of the same number in shop a: three things at random."""
+    rng = np.random.default_rng(0)
+    chosen = np.argsort(rng.random((N_USERS, N_ITEMS)), axis=1)[:, :3].ravel()
+    users = [f"u{num // 3:03}" for num in range(len(chosen))]
+    items = [f"{shop}{i:02}" for shop in "ab" for i in range(N_ITEMS)]
+    bought = [f"{shop}{num:02}" for shop in "ab" for num in chosen]
+    nodes = {
+        "User": pa.table({"user_id": sorted(set(users))}),
+        "Item": pa.table({"item_id": items, "shop": [item[0] for item in items]}),
+    }
+    edges = {("User", "BOUGHT", "Item"): pa.table({"src": users * 2, "dst": bought})}
+    return GraphSnapshot.from_tables(check(GraphTables(SCHEMA, nodes, edges)))
+
+
+def counts(graph: GraphSnapshot, behaviours: Behaviours) -> npt.NDArray[np.int64]:
+    """Return the behaviors of each user in each shop, [n users, 2]."""
+    shop = (graph.item_domains == "b").astype(int)[behaviours.item_num]
+    return np.bincount(behaviours.user_num * 2 + shop, minlength=2 * graph.n_users).reshape(-1, 2)

@@ -1,11 +1,16 @@
 """Small real text models, made here, and a cache of them without a network."""
 
+from __future__ import annotations
+
 import json
 import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from kgrec.text import default_encoder
+from kgrec.text import TransformersEncoder, default_encoder
 
 FILES = {
     "pooling": "1_Pooling/config.json",
@@ -15,18 +20,19 @@ FILES = {
 
 
 @pytest.fixture(scope="session")
-def packaged():
+def packaged() -> TransformersEncoder:
+    """Return the encoder that kgrec brings along."""
     return default_encoder()
 
 
 @pytest.fixture(scope="session")
-def model(packaged, tmp_path_factory):
+def model(packaged: TransformersEncoder, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Make the folder of a small real model of a family, with random weights and the packaged tokenizer."""
     import torch
     from transformers import AutoConfig, AutoModel, AutoTokenizer
 
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 30522}
-    more = {
+    more: dict[str, dict[str, Any]] = {
         "t5": {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4},
         "bert": {"intermediate_size": 64},
         "roberta": {"intermediate_size": 64, "max_position_embeddings": 34, "pad_token_id": 1},
@@ -34,11 +40,11 @@ def model(packaged, tmp_path_factory):
         "gpt2": {"max_position_embeddings": 32},
     }
 
-    def make(family, **files):
+    def make(family: str, **files: object) -> Path:
         folder = tmp_path_factory.mktemp(family)
         torch.manual_seed(0)
         config = AutoConfig.for_model(family, **(sizes | more[family] if family != "t5" else more[family]))
-        AutoModel.from_config(config).save_pretrained(folder)
+        AutoModel.from_config(config).save_pretrained(folder)  # type: ignore[no-untyped-call]
         tokenizer = AutoTokenizer.from_pretrained(packaged.folder)
         tokenizer.padding_side = "left"
         tokenizer.save_pretrained(folder)
@@ -52,7 +58,7 @@ def model(packaged, tmp_path_factory):
 
 
 @pytest.fixture
-def hub(model, tmp_path, monkeypatch):
+def hub(model: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A Hugging Face cache with one text model, and no network."""
     from huggingface_hub import constants
 

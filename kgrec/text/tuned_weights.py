@@ -107,7 +107,7 @@ class Tuned:
             )
 
     def applied(self, model: Any) -> Any:
-        """Return a torch model with its tuned weights in it; `model` is changed. See `kgrec.text.projection_head` for the rest."""
+        """Return a torch model with its tuned weights in it; `model` is changed; see `kgrec.text.projection_head`."""
         from kgrec.text.adapters import adapted, merged, take
         from kgrec.text.projection_head import parted
 

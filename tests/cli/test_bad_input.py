@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import CINEMA, FAST
+from conftest import CINEMA, FAST, with_little_room
 
 from kgrec.store import open_store
 
@@ -259,25 +259,6 @@ def test_a_run_of_a_newer_version(kgrec, cinema):
     failed = kgrec("recommend", cinema, "u1", "--run", folder.name)
     assert (failed.code, failed.out) == (1, "")
     assert failed.err == f"error: {folder} has format 99, this kgrec reads 2; update kgrec\n"
-
-
-FULL_DISK = """
-import resource, signal, sys
-from kgrec.__main__ import main
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-limit = int(sys.argv.pop(1))
-resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-main()
-"""
-
-
-def with_little_room(room: int, *words: object) -> str:
-    """Run a command that cannot write a file of more than `room` bytes; return what it says."""
-    command = [sys.executable, "-c", FULL_DISK, str(room), *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "Traceback" not in done.stderr
-    return done.stderr
 
 
 @pytest.mark.parametrize("room", [1_000, 60_000])

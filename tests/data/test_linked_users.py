@@ -3,7 +3,6 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from test_newcomers import SCHEMA
 
 import kgrec
 from kgrec.config import Config
@@ -16,6 +15,7 @@ from kgrec.errors import DataError, SchemaError, UsageError
 from kgrec.jobs.refresh.job import refresh
 from kgrec.jobs.train import train_run
 from kgrec.recommender import Recommender
+from kgrec.testing.shops import SCHEMA
 
 LINKED = Schema.from_dict(
     {

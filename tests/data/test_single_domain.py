@@ -1,18 +1,15 @@
 """Alone: a domain by itself keeps its users, the order of its items, and nothing of other domains."""
 
 import numpy as np
-import pyarrow as pa
 import pytest
-from test_newcomers import N_ITEMS, N_USERS, SCHEMA, shops
 
 from kgrec.config import Config
 from kgrec.data.single_domain import alone, split_alone, vectors_alone
-from kgrec.data.snapshot import GraphSnapshot
-from kgrec.data.tables import GraphTables, check
 from kgrec.evaluation.evaluate import HYBRID, measure, metrics
 from kgrec.evaluation.protocols import cut_for
 from kgrec.jobs.train import ALONE, beside_alone
 from kgrec.recommender import Recommender
+from kgrec.testing.shops import shops, twins
 
 
 @pytest.fixture(scope="module")
@@ -43,21 +40,6 @@ def test_the_same_users_are_asked_for_the_same_items(graph):
     np.testing.assert_array_equal(only.test.user_num, split.test.user_num[own])
     np.testing.assert_array_equal(only.whole.items.ids[only.test.item_num], graph.items.ids[split.test.item_num[own]])
     assert len(only.test) < len(split.test)
-
-
-def twins():
-    """Users who buy in shop b just what is of the same number in shop a: three things at random."""
-    rng = np.random.default_rng(0)
-    chosen = np.argsort(rng.random((N_USERS, N_ITEMS)), axis=1)[:, :3].ravel()
-    users = [f"u{num // 3:03}" for num in range(len(chosen))]
-    items = [f"{shop}{i:02}" for shop in "ab" for i in range(N_ITEMS)]
-    bought = [f"{shop}{num:02}" for shop in "ab" for num in chosen]
-    nodes = {
-        "User": pa.table({"user_id": sorted(set(users))}),
-        "Item": pa.table({"item_id": items, "shop": [item[0] for item in items]}),
-    }
-    edges = {("User", "BOUGHT", "Item"): pa.table({"src": users * 2, "dst": bought})}
-    return GraphSnapshot.from_tables(check(GraphTables(SCHEMA, nodes, edges)))
 
 
 def test_what_learnt_from_the_target_alone_is_measured_beside_the_whole():

@@ -3,7 +3,6 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from test_newcomers import N_USERS, SCHEMA, counts, shops
 
 from kgrec.config import Config
 from kgrec.data.schema import Schema
@@ -12,6 +11,7 @@ from kgrec.data.tables import GraphTables, check
 from kgrec.errors import UsageError
 from kgrec.evaluation.protocols import PROTOCOLS, SHARE, cut_for
 from kgrec.testing.graphs import two_communities
+from kgrec.testing.shops import N_USERS, SCHEMA, counts, shops
 from kgrec.training.pipeline import parts_of
 from kgrec.tuning.validation import questions
 

@@ -14,15 +14,9 @@ from kgrec.recommender import Recommender
 from kgrec.runs.save_load import save_model
 from kgrec.runs.tables import blends_table
 from kgrec.signals.domain_weighting import MIN_NEWCOMERS
-from kgrec.testing.shops import N_ITEMS, N_USERS, SCHEMA, TASTES, shops
+from kgrec.testing.shops import N_ITEMS, N_USERS, SCHEMA, TASTES, counts, shops
 from kgrec.training.pipeline import parts_of, train
 from kgrec.tuning import validation
-
-
-def counts(graph, behaviours):
-    """Behaviours of each user in each shop, [n users, 2]."""
-    shop = (graph.item_domains == "b").astype(int)[behaviours.item_num]
-    return np.bincount(behaviours.user_num * 2 + shop, minlength=2 * graph.n_users).reshape(-1, 2)
 
 
 def test_all_that_some_users_did_in_the_shop_is_taken_where_others_are_new_to_it():

@@ -5,8 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 import pytest
-from test_alone import twins
-from test_newcomers import N_ITEMS, SCHEMA, TASTES
 
 from kgrec.config import Config
 from kgrec.data.single_domain import fit_alone
@@ -25,6 +23,7 @@ from kgrec.runs.publish import check_complete
 from kgrec.runs.save_load import FACTS, load_model, save_model
 from kgrec.runs.tables import domains_table
 from kgrec.testing.graphs import two_communities
+from kgrec.testing.shops import N_ITEMS, SCHEMA, TASTES, twins
 from kgrec.training import pipeline as training
 from kgrec.training.fold_in import fold_in
 from kgrec.training.pipeline import train

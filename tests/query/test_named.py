@@ -6,37 +6,18 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from conftest import CINEMA
 
 import kgrec
 from kgrec.data.schema import Schema
 from kgrec.errors import StoreError, UnknownItem, UnknownUser, UsageError
 from kgrec.query.named import fill, named_queries, run_named
 from kgrec.store.base import GraphStore
+from kgrec.testing.named_queries import PARAMETERS, recommendations
 
-CINEMA = Path(__file__).parents[1] / "data" / "cinema"
-PARAMETERS = {
-    "bridging_items": {"property": "occupation", "one": "writer", "other": "farmer"},
-    "co_liked": {"item": "f2"},
-    "cold_items": {"most": 12},
-    "cold_users": {"most": 9},
-    "connecting_items": {"one": "Western", "other": "p.21"},
-    "daring_recommendations": {"most": 10},
-    "popular_in_segment": {"property": "occupation", "value": "writer"},
-    "recommended": {"user": "u1"},
-    "recommended_to": {"item": "f1"},
-    "shared_items": {"user": "u1", "other": "u4"},
-    "shared_tastes": {"user": "u1", "other": "u4"},
-    "similar_items": {"item": "f2"},
-    "similar_users": {"user": "u1"},
-    "user_neighbourhood": {"user": "u1"},
-    "user_taste": {"user": "u1"},
-    "why_item": {"user": "u1", "item": "f2"},
-    "why_item_by_users": {"user": "u1", "item": "f2"},
-}
 NAMES = named_queries()["name"].tolist()
 
 
@@ -44,7 +25,7 @@ NAMES = named_queries()["name"].tolist()
 def graph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GraphStore]:
     with kgrec.open(tmp_path_factory.mktemp("explore") / "cinema.lbug") as store:
         kgrec.load("atomic", CINEMA, into=store)
-        store.publish(pa.Table.from_pandas(_recommendations(), preserve_index=False), "run-1")
+        store.publish(pa.Table.from_pandas(recommendations(), preserve_index=False), "run-1")
         yield store
 
 
@@ -68,15 +49,6 @@ def around() -> pd.DataFrame:
 def _read(name: str) -> pd.DataFrame:
     frame = pd.read_csv(CINEMA / f"cinema.{name}", sep="\t", dtype=str)
     return frame.rename(columns=lambda column: column.split(":")[0])
-
-
-def _recommendations() -> pd.DataFrame:
-    """Three items a user; which ones, and the shares, are known numbers rather than learnt ones."""
-    pairs = [(f"u{u}", f"f{1 + (u * 7 + rank * 5) % 72}", rank) for u in range(1, 91) for rank in (1, 2, 3)]
-    frame = pd.DataFrame(pairs, columns=["user_id", "item_id", "rank"])
-    shares = np.random.default_rng(0).random((len(frame), 3))
-    frame[["graph", "cf", "content"]] = shares
-    return frame.assign(score=shares.sum(axis=1))
 
 
 def run(graph: GraphStore, name: str, **more: object) -> pd.DataFrame:
@@ -221,7 +193,7 @@ def test_hubs(graph: GraphStore) -> None:
 
 def test_recommended_as_published(graph: GraphStore) -> None:
     found = run(graph, "recommended")
-    expected = _recommendations().query("user_id == 'u1'")
+    expected = recommendations().query("user_id == 'u1'")
     assert found["item_id"].tolist() == expected["item_id"].tolist()
     assert found["score"].tolist() == pytest.approx(expected["score"].tolist())
     assert set(found["run"]) == {"run-1"}
@@ -229,19 +201,19 @@ def test_recommended_as_published(graph: GraphStore) -> None:
 
 def test_recommended_to_lists_the_audience(graph: GraphStore) -> None:
     found = run(graph, "recommended_to")
-    assert set(found["user_id"]) == set(_recommendations().query("item_id == 'f1'")["user_id"])
+    assert set(found["user_id"]) == set(recommendations().query("item_id == 'f1'")["user_id"])
     assert found["rank"].is_monotonic_increasing
 
 
 def test_daring_recommendations(graph: GraphStore, behaviours: pd.DataFrame) -> None:
     users = behaviours.groupby("item_id").size()
-    lists = _recommendations().groupby("item_id").size()
+    lists = recommendations().groupby("item_id").size()
     found = run(graph, "daring_recommendations", k=100).set_index("item_id")["recommended_to"]
     assert found.to_dict() == lists[lists.index.isin(users[users <= 10].index)].to_dict()
 
 
 def test_disagreement_is_largest_first(graph: GraphStore) -> None:
-    gaps = (_recommendations()["graph"] - _recommendations()["cf"]).abs().nlargest(20)
+    gaps = (recommendations()["graph"] - recommendations()["cf"]).abs().nlargest(20)
     found = run(graph, "disagreement")
     assert (found["graph"] - found["cf"]).abs().tolist() == pytest.approx(gaps.tolist())
 
@@ -251,7 +223,7 @@ def test_coverage_adds_up(graph: GraphStore, behaviours: pd.DataFrame) -> None:
     found = run(graph, "coverage").set_index("users_of_item")
     assert found["items"].to_dict() == {"1 to 9": (users < 10).sum(), "10 to 99": (users >= 10).sum()}
     assert found["recommendations"].sum() == 270
-    assert found["recommended_items"].sum() == _recommendations()["item_id"].nunique()
+    assert found["recommended_items"].sum() == recommendations()["item_id"].nunique()
 
 
 def test_an_unknown_query_names_near_matches(graph: GraphStore) -> None:

@@ -8,13 +8,15 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pytest
-from test_explore import CINEMA, NAMES, PARAMETERS, _recommendations  # the small graph and what is asked of it
+from conftest import CINEMA
 
 from kgrec.data.loader import load
-from kgrec.query.named import _queries, run_named
+from kgrec.query.named import _queries, named_queries, run_named
 from kgrec.store import open_store
 from kgrec.store.base import GraphStore
+from kgrec.testing.named_queries import PARAMETERS, recommendations
 
+NAMES = named_queries()["name"].tolist()
 NOT_IN_SPARQL = {"co_liked"}
 """SPARQL has no square root."""
 
@@ -22,7 +24,7 @@ NOT_IN_SPARQL = {"co_liked"}
 def filled(uri: str) -> Iterator[GraphStore]:
     with open_store(uri) as store:
         load("atomic", CINEMA, into=store)
-        store.publish(pa.Table.from_pandas(_recommendations(), preserve_index=False), "run-1")
+        store.publish(pa.Table.from_pandas(recommendations(), preserve_index=False), "run-1")
         yield store
 
 

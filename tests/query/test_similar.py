@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from conftest import CINEMA
 
 import kgrec
 from kgrec.errors import StoreError, UsageError
@@ -16,7 +17,6 @@ from kgrec.store.base import GraphStore
 from kgrec.testing.encoder import WordEncoder
 from kgrec.text import default_encoder
 
-CINEMA = Path(__file__).parents[1] / "data" / "cinema"
 ENCODER = WordEncoder(dim=512)
 
 

@@ -46,7 +46,8 @@ def rewrite(run: Run, nodes: Sequence[Node], role: str, withdraw: Callable[[str]
     """Write a run anew without some nodes, whole or not at all; one in which no behaviour is left is removed.
 
     Settings and blends stay: they are a few numbers for all users together. What was learnt with the nodes too, and has
-    no rows of theirs, is named in run.json under "learnt_with": the next refresh learns it anew (kgrec/jobs/refresh/policy.py).
+    no rows of theirs, is named in run.json under "learnt_with": the next refresh learns it anew
+    (kgrec/jobs/refresh/policy.py).
 
     Args:
         run: the run.

@@ -8,8 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import CINEMA, FAST
-from test_bad_input import with_little_room
+from conftest import CINEMA, FAST, with_little_room
 
 from kgrec.config import Config
 from kgrec.data.loader import load
