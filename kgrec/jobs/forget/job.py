@@ -45,8 +45,8 @@ def forget(graph: str, role: Role, id_: str, runs: str | Path | None = None) -> 
     No other job may be at work on the graph; what a killed one left of runs goes first. From the cache go the vectors
     of texts that nobody else has, and checkpoints of fine-tuning; then the node from the graph, with what is
     recommended to the user, or of the item; then every run kept is rewritten (see `kgrec.jobs.forget.rewrite_run`);
-    one that knew nobody else goes, with what is published of it. The runs are those in the folder asked for and in the one beside the
-    graph. If one of them cannot be read, nothing is removed.
+    one that knew nobody else goes, with what is published of it. The runs are those in the folder asked for and in the
+    one beside the graph. If one of them cannot be read, nothing is removed.
 
     The receipt goes to the folder `<graph>.receipts`, and does not hold the id, but a salted SHA-256 of it. It is begun
     before anything is removed, so that the next call, if this one is cut off at any moment, goes on and finishes it.
