@@ -48,7 +48,7 @@ bench: setup
 	test ! -d $(DATA)/amazon-art-office/warm || $(BIN)/python benchmarks/tune.py $(DATA)/amazon-art-office/warm
 	test ! -d $(DATA)/amazon-art-office/warm || $(BIN)/python benchmarks/balance.py $(DATA)/amazon-art-office/warm
 	test ! -d $(DATA)/amazon-art-office/cold || $(BIN)/python benchmarks/rerank.py $(DATA)/amazon-art-office/cold \
-		--set signals=popularity,neighbours,text,words,bridge --set budget=60s \
+		--set signals=popularity,item_knn,embeddings,tfidf,cross_domain_ae --set budget=60s \
 		--set rerank.top=20 --set rerank.steps=100 --set rerank.max_tokens=128
 	$(BIN)/python docs/make_tables.py
 

@@ -23,9 +23,10 @@ from typing import Any
 import numpy as np
 from accuracy import FIT_ON, RESULTS
 
+from kgrec._util.types import FloatArray
 from kgrec.config import Config
 from kgrec.data.loader import load
-from kgrec.data.snapshot import FloatArray, GraphSnapshot
+from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import Split, by_given
 from kgrec.evaluation.evaluate import HYBRID, measure
 from kgrec.hybrid.learn_blends import learn_blends
@@ -33,11 +34,11 @@ from kgrec.hybrid.model import HybridModel
 from kgrec.jobs.benchmark import PROTOCOL
 from kgrec.metrics.ranking import paired_test
 from kgrec.text import VectorCache, default_encoder, text_vectors
-from kgrec.training.pipeline import Encode, FitOn, Trained, parts_of, signals_of_cut, train
-from kgrec.tuning.validation import questions
+from kgrec.training.pipeline import Encode, FitOn, Trained, signals_of_cut, train, training_sets
+from kgrec.tuning.validation import validation_sets
 
 EVERYTHING, TEXT, KNOWLEDGE = "everything", "all text", "knowledge graph"
-OF_TEXT = ("text", "words")
+OF_TEXT = ("embeddings", "tfidf")
 """Signals that read text; without text the graph network does without its text vectors too."""
 K = 20
 
@@ -90,22 +91,22 @@ def one_seed(split: Split, config: Config, encode: Encode, fit_on: FitOn) -> Val
 
 def without_each_signal(split: Split, trained: Trained, config: Config, encode: Encode, fit_on: FitOn) -> Values:
     """Learn the blend anew without each signal in turn; the other signals stay as they are."""
-    parts = parts_of(split, config, fit_on)
-    asked = questions(parts.inner, parts.held_out, config.seed)
-    of_cut, standins = signals_of_cut(trained, parts, encode, config.seed)
+    parts = training_sets(split, config, fit_on)
+    holdouts = validation_sets(parts.tuning_graph, parts.held_out, config.seed)
+    of_cut, segment_models = signals_of_cut(trained, parts, encode, config.seed)
     final, values = trained.model.signals, {}
     for name in final:
         kept = [other for other in final if other != name]
-        blends = learn_blends({n: of_cut[n] for n in kept}, parts.inner, asked, config.seed, standins)
+        blends = learn_blends({n: of_cut[n] for n in kept}, parts.tuning_graph, holdouts, config.seed, segment_models)
         values[name] = ndcg(replace(trained.model, signals={n: final[n] for n in kept}, blends=blends), split)
     return values
 
 
 def without_knowledge(split: Split) -> Split:
-    """Take every relationship away that is no behaviour; nodes keep their numbers and properties."""
+    """Take every relationship away that is no behavior; nodes keep their numbers and properties."""
     whole = split.whole
-    behaviours = {edge_type: edges for edge_type, edges in whole.edges.items() if whole.schema.is_behaviour(edge_type)}
-    return replace(split, whole=replace(whole, edges=behaviours))
+    behaviors = {edge_type: edges for edge_type, edges in whole.edges.items() if whole.schema.is_behaviour(edge_type)}
+    return replace(split, whole=replace(whole, edges=behaviors))
 
 
 def ndcg(model: HybridModel, split: Split) -> FloatArray:

@@ -1,9 +1,9 @@
-"""What options against imbalance do to fine-tuning: a head learnt with each, on amazon-art-office/warm.
+"""What options against imbalance do to fine-tuning: a head learned with each, on amazon-art-office/warm.
 
     python benchmarks/balance.py DATA [--out benchmarks/results/balance.json]
 
-DATA is a folder of atomic files with valid and test behaviours. Every head is learnt on train, from vectors of the
-model as it is; settings of the text signal are chosen on valid, once, without any option; what is measured has learnt
+DATA is a folder of atomic files with valid and test behaviors. Every head is learned on train, from vectors of the
+model as it is; settings of the text signal are chosen on valid, once, without any option; what is measured has learned
 from train and valid. A target is rare if half of the users are asked for more popular ones. Users' own texts are left
 out.
 """
@@ -25,10 +25,10 @@ from kgrec.data.snapshot import Vectors
 from kgrec.data.split import Split
 from kgrec.evaluation.evaluate import HYBRID, measure
 from kgrec.hybrid.model import HybridModel
-from kgrec.signals.content import Text
+from kgrec.signals.content import Embeddings
 from kgrec.text import VectorCache, default_encoder, text_vectors
 from kgrec.text.finetune.contrastive import learn_head
-from kgrec.tuning.validation import choose, questions
+from kgrec.tuning.validation import tune, validation_sets
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "none": {},
@@ -49,7 +49,7 @@ def main() -> None:
     torch.set_num_threads(1)
     split = without_user_texts(options.data)
     with_head = {name: headed(split, TuneSettings(**settings)) for name, settings in OPTIONS.items()}
-    chosen = choose(Text, split.train, with_head["none"], questions(split.train, split.valid)).signal.settings
+    chosen = tune(Embeddings, split.train, with_head["none"], validation_sets(split.train, split.valid)).signal.settings
     result = {
         "command": " ".join(["python", "benchmarks/balance.py", "DATA/amazon-art-office/warm", *sys.argv[2:]]),
         "model": default_encoder().name,
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def headed(split: Split, settings: TuneSettings) -> Vectors:
-    """Return the text vectors of a graph's nodes behind a head that was learnt in one way."""
+    """Return the text vectors of a graph's nodes behind a head that was learned in one way."""
     encoder, cache = default_encoder(), VectorCache()
     head = learn_head(split.train, encoder, cache, settings)
     vectors = text_vectors(split.train, encoder, cache)
@@ -75,8 +75,8 @@ def measured(split: Split, model: HybridModel) -> dict[str, float]:
     test = split.whole.pairs(split.test)
     ndcg, target, coverage, novelty = [], [], [], []
     for domain, of in found.items():
-        asked = test[of.user_num].multiply(model.train.item_domains == domain).tocsr()
-        target.append(asked @ model.popularity / asked.sum(axis=1).A1)
+        holdouts = test[of.user_num].multiply(model.train.item_domains == domain).tocsr()
+        target.append(holdouts @ model.popularity / holdouts.sum(axis=1).A1)
         ndcg.append(of.evaluations[HYBRID].per_user[f"NDCG@{K}"])
         coverage.append(of.evaluations[HYBRID].coverage[K])
         novelty.append(of.evaluations[HYBRID].novelty[K])

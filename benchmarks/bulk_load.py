@@ -1,4 +1,4 @@
-"""Bulk load and snapshot of a graph of one million behaviours, beside the engine's own COPY of the same Arrow tables.
+"""Bulk load and snapshot of a graph of one million behaviors, beside the engine's own COPY of the same Arrow tables.
 
     python benchmarks/bulk_load.py
 
@@ -90,7 +90,7 @@ def kgrec_write(tables: GraphTables, path: Path) -> None:
 def kgrec_snapshot(path: Path) -> None:
     with LadybugStore(path, read_only=True) as store:
         snapshot = store.snapshot()
-    assert len(snapshot.behaviours) == N_BEHAVIOURS
+    assert len(snapshot.behaviors) == N_BEHAVIOURS
 
 
 def seconds(work: Callable[[], None]) -> tuple[float, float]:
@@ -125,7 +125,7 @@ def report(times: dict[str, list[tuple[float, float]]], before: int) -> None:
     }
     result = {
         "command": "python benchmarks/bulk_load.py",
-        "graph": f"{N_USERS} users, {N_ITEMS} items, {N_BEHAVIOURS} behaviours, {N_ATTRIBUTE_EDGES} attribute edges",
+        "graph": f"{N_USERS} users, {N_ITEMS} items, {N_BEHAVIOURS} behaviors, {N_ATTRIBUTE_EDGES} attribute edges",
         "rounds": ROUNDS,
         "medians": medians,
         "write_to_raw_wall": round(medians["kgrec_write"]["wall_s"] / medians["raw_copy"]["wall_s"], 3),

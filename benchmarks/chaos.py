@@ -152,7 +152,7 @@ def restored(place: Path, uri: str) -> None:
 
 
 def data(second: bool) -> GraphTables:
-    """Return the source of a night; in the second there are a tenth more behaviours, users and items."""
+    """Return the source of a night; in the second there are a tenth more behaviors, users and items."""
     rng = np.random.default_rng(0)
     user, item = rng.integers(N_USERS, size=6000), (rng.integers(N_ITEMS, size=6000) * rng.random(6000)).astype(int)
     more = rng.integers(N_USERS + 10, size=600), rng.integers(N_ITEMS + 5, size=600)

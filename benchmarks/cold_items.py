@@ -2,7 +2,7 @@
 
     python benchmarks/cold_items.py DATA [--seed 0]
 
-DATA is a folder of atomic files with test behaviours, such as ml-1m-kg. All behaviours with a tenth of the items, drawn
+DATA is a folder of atomic files with test behaviors, such as ml-1m-kg. All behaviors with a tenth of the items, drawn
 by seed, are taken out of train; kgrec learns from the rest with its defaults and is told of nothing. Recall@20 among
 all items is of the test rows of the withheld items, beside popularity and a random order; NDCG@20 is of all other test
 rows, with and without what gives new items a score of their own. Writes benchmarks/results/cold_items.json.
@@ -41,9 +41,9 @@ def main() -> None:
     arguments = parser.parse_args()
     split = by_given(GraphSnapshot.from_tables(load("atomic", arguments.data)))
     withheld = np.isin(np.arange(split.whole.n_items), cold_item(split.train, SHARE, arguments.seed).test.item_num)
-    split = kept(split, split.is_test | ~withheld[split.whole.behaviours.item_num])
+    split = kept(split, split.is_test | ~withheld[split.whole.behaviors.item_num])
     model = Recommender(Config(seed=arguments.seed)).fit(split, "train").model
-    of_withheld = withheld[split.whole.behaviours.item_num]
+    of_withheld = withheld[split.whole.behaviors.item_num]
     cold = measure(model, kept(split, ~split.is_test | of_withheld), [K])
     warm = kept(split, ~(split.is_test & of_withheld))
     with_new, without = (per_user(measure(m, warm, [K]), HYBRID, "NDCG") for m in (model, blended_alike(model)))
@@ -62,14 +62,14 @@ def main() -> None:
 
 
 def kept(split: Split, rows: npt.NDArray[np.bool_]) -> Split:
-    """Return the split with some of its behaviours."""
-    whole = split.whole.with_behaviours(rows)
+    """Return the split with some of its behaviors."""
+    whole = split.whole.with_behaviors(rows)
     return replace(split, whole=whole, is_valid=split.is_valid[rows], is_test=split.is_test[rows])
 
 
 def blended_alike(model: HybridModel) -> HybridModel:
     """Return the model without what gives new items a score of their own."""
-    return replace(model, blends={domain: replace(blend, new_items=None) for domain, blend in model.blends.items()})
+    return replace(model, blends={domain: replace(blend, cold_items=None) for domain, blend in model.blends.items()})
 
 
 def per_user(measured: dict[str, Measured], name: str, metric: str) -> npt.NDArray[Any]:

@@ -22,7 +22,7 @@ import torch
 from side_by_side import Seconds, alternate, medians, rounds_of, write
 from transformers import AutoModel, AutoTokenizer
 
-from kgrec.data.snapshot import FloatArray
+from kgrec._util.types import FloatArray
 from kgrec.text import TransformersEncoder, VectorCache, default_encoder
 
 WORDS = np.array(["film", "ship", "robot", "garden", "filter", "heist", "river", "brush", "engine", "actor", "doctor"])

@@ -22,7 +22,7 @@ import kgrec.signals.graph.gnn_training  # noqa: F401 - what a process imports o
 from kgrec import load, open
 from kgrec.data.split import by_given
 from kgrec.metrics.ranking import bootstrap_interval, ndcg_at
-from kgrec.signals.graph.lightgcn import GNN
+from kgrec.signals.graph.lightgcn import LightGCN
 
 RESULTS = Path(__file__).parent / "results"
 SEEDS = 5
@@ -41,13 +41,13 @@ def main(folder: str) -> None:
     seconds, ndcg = [], []
     for seed in range(SEEDS):
         start = time.process_time()
-        scores = GNN().fit(train, {}, seed).scores(users)
+        scores = LightGCN().fit(train, {}, seed).scores(users)
         seconds.append(round(time.process_time() - start, 2))
         ndcg.append(ndcg_at(scores, relevant[users], train.interactions[users], 20))
     result = {
         "command": f"python benchmarks/gnn_alone.py {Path(folder).name}",
         "data": Path(folder).name,
-        "settings": GNN.Settings().model_dump(),
+        "settings": LightGCN.Settings().model_dump(),
         "threads": 1,
         "cores": os.cpu_count(),
         "seeds": SEEDS,

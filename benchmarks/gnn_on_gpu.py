@@ -24,7 +24,7 @@ from kgrec.data.loader import load
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import Split, by_given
 from kgrec.metrics.ranking import ndcg_at
-from kgrec.signals.graph.lightgcn import GNN
+from kgrec.signals.graph.lightgcn import LightGCN
 
 RESULT = Path(__file__).parent / "results" / "gnn_on_gpu.json"
 
@@ -41,7 +41,7 @@ def main() -> None:
         "command": f"python benchmarks/gnn_on_gpu.py {arguments.data.name} --rounds {arguments.rounds}",
         "protocol": "fit on train; full ranking of what a user does not have in train; users with a test row",
         "machine": {"gpu": torch.cuda.get_device_name(), "cores": os.cpu_count(), "torch": torch.__version__},
-        "settings": GNN.Settings().model_dump(),
+        "settings": LightGCN.Settings().model_dump(),
         "NDCG@20": {device: float(np.mean([of[device][1] for of in rounds[1:]])) for device in seconds},
         "repeats": {device: fit(split, device, 0)[1] == rounds[0][device][1] for device in seconds},
         "fit_and_score_s": seconds,
@@ -56,7 +56,7 @@ def fit(split: Split, device: str, seed: int) -> tuple[float, float]:
     train, relevant = split.train, split.whole.pairs(split.test)
     users, start = np.flatnonzero(np.diff(relevant.indptr)), time.perf_counter()
     with patch("kgrec.signals.graph.gnn_training.best_device", return_value=device):
-        scores = GNN().fit(train, {}, seed).scores(users)
+        scores = LightGCN().fit(train, {}, seed).scores(users)
     seconds = round(time.perf_counter() - start, 3)
     return seconds, float(ndcg_at(scores, relevant[users], train.interactions[users], 20).mean())
 

@@ -182,7 +182,7 @@ def mapped(table: pa.Table, iri: dict[str, str]) -> pa.Array:
 
 def use(store: GraphStore) -> dict[str, Any]:
     """Train, recommend, explain and publish."""
-    model = kgrec.Recommender(signals="popularity,ease,paths").fit(store)
+    model = kgrec.Recommender(signals="popularity,ease,metapaths").fit(store)
     user = model.model.train.users.ids[0]
     top = model.with_names(model.recommend([user], k=10))
     store.publish(pa.Table.from_pandas(model.recommend(model.model.train.users.ids, k=10)), "benchmark")

@@ -1,10 +1,10 @@
-"""What a nightly refresh costs: 1 % new behaviours, nothing new, publishing 1.2M recommendations, rolling back.
+"""What a nightly refresh costs: 1 % new behaviors, nothing new, publishing 1.2M recommendations, rolling back.
 
 python benchmarks/refresh.py ../shared/data/ml-1m-kg [WORK]     writes benchmarks/results/refresh.json
 
 A stage whose result is in the folder WORK already is not run again: the two full builds take minutes. What a refresh
 takes has the start of its process in it, what a rebuild takes has not, and the rebuild finds all texts encoded. The
-data set has no times, so that the new behaviours are a random share of those to learn from.
+data set has no times, so that the new behaviors are a random share of those to learn from.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from kgrec.data.tables import GraphTables
 from kgrec.jobs.rollback import roll_back
 from kgrec.jobs.train import evaluate_run, publish_run, train_run
 from kgrec.runs.folder import write_run
-from kgrec.runs.publications import last
+from kgrec.runs.publications import latest
 from kgrec.store import open_store
 from kgrec.store.base import GraphStore
 
 RESULT = Path(__file__).parent / "results" / "refresh.json"
 SHARE = 0.01
-"""Of the behaviours to learn from, how many are new."""
+"""Of the behaviors to learn from, how many are new."""
 
 USERS, ITEMS, LENGTH = 12_000, 4_000, 100
 """1.2M recommendations: twice the users of ml-1m, its items, and lists as long as a run keeps."""
@@ -86,7 +86,7 @@ def main(source: Path, work: Path) -> None:
 
 
 def without_newest(source: Path, folder: Path) -> Path:
-    """Copy atomic files, less a random share of the behaviours to learn from."""
+    """Copy atomic files, less a random share of the behaviors to learn from."""
     shutil.copytree(source, folder, dirs_exist_ok=True, ignore=lambda _, names: [n for n in names if n == "rdf"])
     [path] = folder.glob("*.train.inter")
     head, *rows = path.read_text(encoding="utf-8").splitlines()
@@ -106,11 +106,11 @@ def build(source: Path, graph: Path) -> dict[str, Any]:
 
 
 def refreshed_of(source: Path, before: Path, graph: Path) -> dict[str, Any]:
-    """Refresh a copy of a graph from the whole source, of which it has all but the newest behaviours."""
+    """Refresh a copy of a graph from the whole source, of which it has all but the newest behaviors."""
     shutil.copy(before, graph)
     shutil.copytree(before.with_suffix(".runs"), graph.with_suffix(".runs"), dirs_exist_ok=True)
     cost = command("refresh", graph, "--source", source)
-    measured = evaluate_run(str(graph), last(graph.with_suffix(".runs")))
+    measured = evaluate_run(str(graph), latest(graph.with_suffix(".runs")))
     return {**cost, "ndcg@20": measured["models"]["hybrid"]["NDCG@20"]}
 
 
@@ -121,7 +121,7 @@ def command(*words: object) -> dict[str, Any]:
     done = subprocess.run(line, capture_output=True, text=True, check=True)
     wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    told = {name: json.loads(done.stdout).get(name) for name in ("result", "how", "why")}
+    told = {name: json.loads(done.stdout).get(name) for name in ("result", "mode", "why")}
     return {"wall_s": round(wall, 1), "cpu_s": round(cpu, 1), **told}
 
 
@@ -162,7 +162,7 @@ def large_run(folder: Path, seed: int) -> None:
         "rank": np.tile(np.arange(1, LENGTH + 1), USERS),
     }
     info = {"schema": LARGE.to_dict(), "labels": list(nodes), "edge_types": [], "summary": {}}
-    info |= {"settings": {}, "alone": {}, "tuned": None}
+    info |= {"settings": {}, "single_domain": {}, "tuned": None}
     tables = {f"nodes-{label}": table for label, table in nodes.items()}
     vectors = {"Item": rng.normal(size=(ITEMS, 384)).astype(np.float32)}
     write_run(folder, info, {**tables, "recommendations": pa.table({**listed, **shares})}, {"vectors": vectors})

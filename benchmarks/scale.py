@@ -2,7 +2,7 @@
 
     python benchmarks/scale.py            writes benchmarks/results/scale.json
 
-70,000 users, 25,000 items, 850,000 behaviours and 2.5 million triples of 39 relations: clusters of items that users
+70,000 users, 25,000 items, 850,000 behaviors and 2.5 million triples of 39 relations: clusters of items that users
 prefer and that lead to nodes of their own, among noise. It says how long the job takes and what memory it needs; how
 well it does on made-up taste says little.
 """
@@ -71,13 +71,13 @@ def write_files(folder: Path) -> dict[str, int]:
     folder.mkdir()
     rng = np.random.default_rng(0)
     cluster = rng.integers(0, CLUSTERS, N_ITEMS)
-    behaviours = _behaviours(rng, cluster)
-    time_ = rng.integers(1_000_000_000, 1_100_000_000, len(behaviours))
-    _write(folder / "books.inter", "user_id:token\titem_id:token\ttimestamp:float", "u%d\ti%d\t%d", behaviours, time_)
+    behaviors = _behaviours(rng, cluster)
+    time_ = rng.integers(1_000_000_000, 1_100_000_000, len(behaviors))
+    _write(folder / "books.inter", "user_id:token\titem_id:token\ttimestamp:float", "u%d\ti%d\t%d", behaviors, time_)
     triples = _triples(rng, cluster)
     _write(folder / "books.kg", "head_id:token\trelation_id:token\ttail_id:token", "e%d\tr%d\tx%d", triples)
     _write(folder / "books.link", "item_id:token\tentity_id:token", "i%d\te%d", np.arange(N_ITEMS), np.arange(N_ITEMS))
-    return {"users": N_USERS, "items": N_ITEMS, "behaviours": len(behaviours), "triples": len(triples)}
+    return {"users": N_USERS, "items": N_ITEMS, "behaviors": len(behaviors), "triples": len(triples)}
 
 
 def _behaviours(rng: np.random.Generator, cluster: Any) -> Any:

@@ -1,4 +1,4 @@
-"""One million behaviours into Neo4j and out again, beside hand-written loops over the same driver.
+"""One million behaviors into Neo4j and out again, beside hand-written loops over the same driver.
 
     eval "$(../shared/neo4j/start)"        # or any server: NEO4J_URI, NEO4J_USER, NEO4J_PASSWORD; it is emptied!
     python benchmarks/server_graph.py
@@ -155,7 +155,7 @@ def report(times: dict[str, list[float]], sizes: dict[int, float], ways: dict[tu
     medians = {name: round(statistics.median(found), 3) for name, found in times.items()}
     result = {
         "command": "python benchmarks/server_graph.py",
-        "graph": f"{N_USERS} users, {N_ITEMS} items, {N_BEHAVIOURS} behaviours with rating and time",
+        "graph": f"{N_USERS} users, {N_ITEMS} items, {N_BEHAVIOURS} behaviors with rating and time",
         "wall_s": medians,
         "wall_s_all": times,
         "fifth_by_batch_size_s": {str(size): found for size, found in sizes.items()},

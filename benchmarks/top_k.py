@@ -19,7 +19,7 @@ import scipy.sparse as sp
 import torch
 from side_by_side import Seconds, alternate, medians, rounds_of, write
 
-from kgrec.data.snapshot import FloatArray, IntArray
+from kgrec._util.types import FloatArray, IntArray
 from kgrec.ranking.top_k import BATCH_BYTES, rank_all
 
 K = 20

@@ -2,8 +2,8 @@
 
     python benchmarks/tune.py DATA [--steps 200] [--set tune.rank=8 …] [--out benchmarks/results/tune.json]
 
-DATA is a folder of atomic files with valid and test behaviours. The model is tuned on train alone; settings of the
-signal are chosen on valid for each side; what is measured has learnt from train and valid. Users' own texts, which
+DATA is a folder of atomic files with valid and test behaviors. The model is tuned on train alone; settings of the
+signal are chosen on valid for each side; what is measured has learned from train and valid. Users' own texts, which
 repeat the titles of their items, are left out on both sides. Interrupted, it goes on from the last look; what tuning
 took is in the result if none of it had been done before. Everything is computed by one thread, matrix products in
 bfloat16.
@@ -34,11 +34,11 @@ from kgrec.hybrid.learn_blends import even_blend
 from kgrec.hybrid.model import HybridModel
 from kgrec.metrics.ranking import paired_test
 from kgrec.signals.base import SignalSettings
-from kgrec.signals.content import Text
+from kgrec.signals.content import Embeddings
 from kgrec.text import TransformersEncoder, VectorCache, default_encoder, text_vectors
 from kgrec.text.cache import cache_folder
-from kgrec.text.finetune.contrastive import tune
-from kgrec.tuning.validation import choose, questions
+from kgrec.text.finetune.contrastive import fine_tune
+from kgrec.tuning.validation import tune, validation_sets
 
 METRIC = "NDCG@10"
 
@@ -72,7 +72,7 @@ def compare(split: Split, settings: TuneSettings) -> dict[str, Any]:
     as_it_is = side(split, encoder)
     print(json.dumps(as_it_is["valid"]), flush=True)
     cpu, known = time.process_time(), set((cache_folder() / "tuning").glob("*"))
-    tuned = tune(split.train, encoder, VectorCache(), settings)
+    tuned = fine_tune(split.train, encoder, VectorCache(), settings)
     cpu = time.process_time() - cpu
     anew = known != set((cache_folder() / "tuning").glob("*"))
     fine_tuned = side(split, encoder.with_tuning(tuned))
@@ -98,16 +98,18 @@ def compare(split: Split, settings: TuneSettings) -> dict[str, Any]:
 
 
 def text_alone(split: Split, settings: SignalSettings, vectors: Vectors) -> HybridModel:
-    """Return a model of nothing but the text signal, which has learnt from train and valid."""
+    """Return a model of nothing but the text signal, which has learned from train and valid."""
     final = split.train_and_valid
-    signal = Text(settings).fit(final, vectors)
-    return HybridModel(final, {"text": signal}, {domain: even_blend(["text"]) for domain in set(final.item_domains)})
+    signal = Embeddings(settings).fit(final, vectors)
+    return HybridModel(
+        final, {"embeddings": signal}, {domain: even_blend(["embeddings"]) for domain in set(final.item_domains)}
+    )
 
 
 def side(split: Split, encoder: TransformersEncoder) -> dict[str, Any]:
     """Return what the text signal reaches with an encoder, on valid and on test."""
     vectors = text_vectors(split.train, encoder, VectorCache())
-    choice = choose(Text, split.train, vectors, questions(split.train, split.valid))
+    choice = tune(Embeddings, split.train, vectors, validation_sets(split.train, split.valid))
     measured = measure(text_alone(split, choice.signal.settings, vectors), split, [10])
     per_user = {domain: found.evaluations[HYBRID].per_user[METRIC] for domain, found in sorted(measured.items())}
     return {

@@ -21,7 +21,7 @@ from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import by_given
 from kgrec.evaluation.evaluate import HYBRID, Measured, measure
 from kgrec.jobs.benchmark import PROTOCOL, peak_memory_mb
-from kgrec.jobs.train import ALONE, beside_alone
+from kgrec.jobs.train import SINGLE_DOMAIN_HYBRID, add_single_domain
 from kgrec.metrics.ranking import paired_test
 from kgrec.recommender import Recommender
 
@@ -43,7 +43,7 @@ def main() -> None:
         "command": f"python benchmarks/two_domains.py {arguments.data.name} --seed {arguments.seed}",
         "protocol": f"fit on train+valid; settings chosen on valid; {PROTOCOL}",
         "metric": METRIC,
-        "domains": {d: of_domain(found, config.seed) for d, found in beside_alone(both, split, config).items()},
+        "domains": {d: of_domain(found, config.seed) for d, found in add_single_domain(both, split, config).items()},
         "checked": model.trained.choices.get("domains", {}),
         "seconds": round(time.perf_counter() - start, 1),
         "peak_memory_mb": peak_memory_mb(),
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def of_domain(found: Measured, seed: int) -> dict[str, Any]:
-    together, only = (found.evaluations[name].per_user[METRIC] for name in (HYBRID, ALONE))
+    together, only = (found.evaluations[name].per_user[METRIC] for name in (HYBRID, SINGLE_DOMAIN_HYBRID))
     test, base = paired_test(together, only, seed), float(only.mean())
     return {
         "questions": len(only),

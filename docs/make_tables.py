@@ -292,7 +292,7 @@ def stores() -> str:
             f"`{server['command']}`",
         ],
         [
-            "read its behaviours out in columns",
+            "read its behaviors out in columns",
             f"Neo4j {seconds['kgrec_read']:.1f} s, {server['read_to_hand']:.2f} × the best hand-written read "
             f"({seconds['by_hand_read']:.1f} s)",
             f"`{server['command']}`",
@@ -360,7 +360,7 @@ def refreshing() -> str:
     longest = max(lists[step]["longest_read_s"] for step in ("first", "second", "rollback"))
     rows = [
         [
-            f"refresh of ml-1m-kg with {found['new_behaviours']:.0%} new behaviours ({new['how']})",
+            f"refresh of ml-1m-kg with {found['new_behaviours']:.0%} new behaviors ({new['mode']})",
             f"{new['wall_s']:.0f} s, a full rebuild {whole['wall_s']:.0f} s: {shares[0]} (processor {shares[1]})",
             "at most 10 %",
         ],

@@ -1,4 +1,4 @@
-"""kgrec: a recommender engine whose centre is a knowledge graph.
+"""kgrec: a recommender engine whose center is a knowledge graph.
 
 import kgrec
 graph = kgrec.open("shop.lbug")

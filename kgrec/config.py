@@ -16,27 +16,27 @@ from kgrec.tuning.budget import seconds_of
 
 SignalName = Literal[
     "popularity",
-    "neighbours",
-    "transitions",
+    "item_knn",
+    "item_transitions",
     "spectral",
     "ials",
     "ease",
     "user_ease",
-    "bridge",
-    "gnn",
-    "paths",
-    "text",
-    "words",
+    "cross_domain_ae",
+    "lightgcn",
+    "metapaths",
+    "embeddings",
+    "tfidf",
 ]
 
 Noise = Literal["keep", "weigh", "drop"]
 Pooling = Literal["mean", "cls", "last"]
 Precision = Literal["full", "half", "int8"]
 
-MAX_SHOWN: Final = 100
+MAX_SHOWN_CHARACTERS: Final = 100
 """Characters of a wrong value that a message shows."""
 
-MAX_FAULTS: Final = 20
+MAX_SHOWN_FAULTS: Final = 20
 """Wrong settings that a message names."""
 
 
@@ -62,12 +62,12 @@ Balance = Literal["none", "weights", "undersample", "oversample"]
 
 
 class StepSettings(BaseModel):
-    """What is learnt of a text model on behaviours, and in how many steps."""
+    """What is learned of a text model on behaviors, and in how many steps."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: TuneMethod = Field(
-        default="lora", description="What is learnt: low-rank updates, those with ranks shared out, a prefix, or all."
+        default="lora", description="What is learned: low-rank updates, those with ranks shared out, a prefix, or all."
     )
     rank: int = Field(default=16, ge=1, description="Rank of the updates; for a prefix, its tokens.")
     steps: int = Field(default=200, ge=1, description="Steps at most.")
@@ -81,7 +81,7 @@ class StepSettings(BaseModel):
 
 
 class TuneSettings(StepSettings):
-    """How the text model is fine-tuned on behaviours."""
+    """How the text model is fine-tuned on behaviors."""
 
     temperature: float = Field(default=0.1, gt=0, description="What cosines are divided by.")
     hard_negatives: int = Field(
@@ -149,11 +149,11 @@ class Config(BaseModel):
         default=0.1,
         gt=0,
         lt=1,
-        description="Share of behaviours in the validation cut, where none is given; split `last` has its own number.",
+        description="Share of behaviors in the validation cut, where none is given; split `last` has its own number.",
     )
     noise: Noise = Field(
         default="keep",
-        description="Whether behaviours that `kgrec check GRAPH --noise` finds are learnt from: all, half of them "
+        description="Whether behaviors that `kgrec check GRAPH --noise` finds are learned from: all, half of them "
         "(weigh), or none (drop); never which are asked.",
     )
     seed: int = Field(default=0, ge=0, description="Makes the result repeat.")
@@ -209,8 +209,8 @@ class Config(BaseModel):
             found = error.errors()
             members = {e["loc"][:1] for e in found if len(e["loc"]) > 1}
             told = [e for e in found if e["type"] != "too_short" or e["loc"] not in members]
-            more = [f"and {len(told) - MAX_FAULTS} more"] if len(told) > MAX_FAULTS else []
-            raise UsageError("; ".join([*map(_fault, told[:MAX_FAULTS]), *more])) from None
+            more = [f"and {len(told) - MAX_SHOWN_FAULTS} more"] if len(told) > MAX_SHOWN_FAULTS else []
+            raise UsageError("; ".join([*map(_fault, told[:MAX_SHOWN_FAULTS]), *more])) from None
 
 
 def _texts(values: dict[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
@@ -234,13 +234,16 @@ def _parsed(override: str, value: str) -> Any:
 def _put(values: dict[str, Any], path: list[str], value: Any) -> None:
     """Put a value where a path of keys, such as tune.rank, says."""
     if len(path) > 2:
-        raise UsageError(f"setting {'.'.join(path)[:MAX_SHOWN]!r}; expected a name, or two such as tune.rank")
+        raise UsageError(
+            f"setting {'.'.join(path)[:MAX_SHOWN_CHARACTERS]!r}; expected a name, or two such as tune.rank"
+        )
     *outer, last = path
     for key in outer:
         inner = values.setdefault(key, {})
         if not isinstance(inner, dict):
             raise UsageError(
-                f"setting {'.'.join(path)!r}: found {key}={repr(inner)[:MAX_SHOWN]}; expected its settings by name"
+                f"setting {'.'.join(path)!r}: found {key}={repr(inner)[:MAX_SHOWN_CHARACTERS]}; "
+                "expected its settings by name"
             )
         values = inner
     values[last] = value
@@ -263,7 +266,7 @@ _EXPECTED: Final = {
 
 
 def _fault(error: Any) -> str:
-    name = ".".join(str(part) for part in error["loc"])[:MAX_SHOWN]
+    name = ".".join(str(part) for part in error["loc"])[:MAX_SHOWN_CHARACTERS]
     if error["type"] == "extra_forbidden":
         nested: dict[Any, type[BaseModel]] = {
             "encoder": EncoderSettings,
@@ -274,5 +277,5 @@ def _fault(error: Any) -> str:
         return f"unknown setting {name!r}; expected one of {', '.join(known.model_fields)}"
     message = error["msg"].removeprefix("Value error, expected ").removeprefix("Input should be ")
     message = f"a number {message}" if message.startswith(("greater", "less")) else message
-    found = "nothing" if error["type"] == "missing" else repr(error["input"])[:MAX_SHOWN]
+    found = "nothing" if error["type"] == "missing" else repr(error["input"])[:MAX_SHOWN_CHARACTERS]
     return f"setting {name!r}: found {found}; expected {_EXPECTED.get(error['type'], message)}"

@@ -13,10 +13,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from kgrec._util.progress import track
+from kgrec._util.types import BoolArray, FloatArray, IntArray
 from kgrec.config import Config, TuneSettings
-from kgrec.data.linked_users import as_one
+from kgrec.data.linked_users import merge_linked_users
 from kgrec.data.noise import without_noise
-from kgrec.data.snapshot import FloatArray, GraphSnapshot, IdMap, IntArray, as_ids
+from kgrec.data.snapshot import GraphSnapshot, IdMap, as_ids
 from kgrec.data.split import Split, by_given, uncut
 from kgrec.errors import UnknownItem, UnknownUser, UsageError
 from kgrec.explain.explanation import Explanation, explain
@@ -26,9 +27,9 @@ from kgrec.runs.folder import Run
 from kgrec.runs.save_load import load_model, save_model
 from kgrec.store.base import GraphStore
 from kgrec.text import (
+    FineTunedWeights,
     TextEncoder,
     TransformersEncoder,
-    Tuned,
     VectorCache,
     encoder_of,
     text_vectors,
@@ -36,7 +37,7 @@ from kgrec.text import (
 )
 from kgrec.text.hf_model import Use
 from kgrec.training.fold_in import KnownTexts, check_schema, fold_in
-from kgrec.training.pipeline import FitOn, Stopwatch, Trained, parts_of, refit_model, train
+from kgrec.training.pipeline import FitOn, Stopwatch, Trained, refit_model, train, training_sets
 
 Ids = Iterable[object]
 BATCH_SCORES = 16_000_000
@@ -74,22 +75,22 @@ class Recommender:
         self.config = Config.checked({**base, **settings})
         self.cache = VectorCache()
         self._given, self._fetch = encoder, fetch
-        self._tuned: Tuned | None = None
+        self._tuned: FineTunedWeights | None = None
         self._trained: Trained | None = None
         self._known: KnownTexts | None = None
 
     def fit(self, graph: GraphStore | GraphSnapshot | Split, fit_on: FitOn = "train+valid") -> Self:
         """Learn from a graph.
 
-        Behaviours that are marked as test are never learnt from. Settings are chosen on those marked as valid, or
+        Behaviors that are marked as test are never learned from. Settings are chosen on those marked as valid, or
         where there are none, on a cut of train made as the test part was.
 
         Args:
             graph: a graph, its snapshot, or a split of it.
-            fit_on: whether the final signals also learn from the behaviours marked as valid.
+            fit_on: whether the final signals also learn from the behaviors marked as valid.
 
         Raises:
-            UsageError: there is no behaviour to learn from, or the text encoder cannot be fine-tuned as it is to be.
+            UsageError: there is no behavior to learn from, or the text encoder cannot be fine-tuned as it is to be.
             MissingExtra: fine-tuning needs a package that is not installed.
         """
         split, watch = graph if isinstance(graph, Split) else as_split(graph), Stopwatch()
@@ -119,11 +120,11 @@ class Recommender:
         return self.trained.model
 
     def fold_in(self, graph: GraphStore | GraphSnapshot | Split) -> Recommender:
-        """Return a recommender of a graph that has grown, by what this one learnt; nothing is fitted.
+        """Return a recommender of a graph that has grown, by what this one learned; nothing is fitted.
 
-        New users are scored by their behaviours and descriptions, new items by their text, attributes and
-        relationships. Behaviours that are marked as test are left out. What was learnt of nodes that are gone is
-        dropped. Fit again where much has come: what people choose together is learnt in a fit alone.
+        New users are scored by their behaviors and descriptions, new items by their text, attributes and
+        relationships. Behaviors that are marked as test are left out. What was learned of nodes that are gone is
+        dropped. Fit again where much has come: what people choose together is learned in a fit alone.
 
         Args:
             graph: the graph now, its snapshot, or a split of it; with the schema of the fit.
@@ -141,11 +142,11 @@ class Recommender:
         return grown
 
     def refit(self, graph: GraphStore | GraphSnapshot | Split, fit_on: FitOn = "train+valid") -> Recommender:
-        """Return a recommender that learnt from a graph anew with this one's settings and blend; nothing is chosen.
+        """Return a recommender that learned from a graph anew with this one's settings and blend; nothing is chosen.
 
         Args:
             graph: the graph now, its snapshot, or a split of it; with the schema of the fit.
-            fit_on: whether the behaviours marked as valid are learnt from too.
+            fit_on: whether the behaviors marked as valid are learned from too.
 
         Raises:
             UsageError: not fitted yet, or another schema.
@@ -228,7 +229,7 @@ class Recommender:
             UsageError: no fitted signal has vectors of users.
         """
         ids = as_ids(users, "users")
-        nums = self.model.train.same_users[_known(self.model.train.users, ids, UnknownUser)]
+        nums = self.model.train.linked_users[_known(self.model.train.users, ids, UnknownUser)]
         return self._similar(ids, nums, k, "user", self.model.train.users)
 
     def explain(self, user: object, item: object) -> Explanation:
@@ -239,7 +240,7 @@ class Recommender:
         Raises:
             UnknownUser, UnknownItem: an id without a node.
         """
-        user_num = int(self.model.train.same_users[_known(self.model.train.users, [str(user)], UnknownUser)[0]])
+        user_num = int(self.model.train.linked_users[_known(self.model.train.users, [str(user)], UnknownUser)[0]])
         item_num = int(_known(self.model.train.items, [str(item)], UnknownItem)[0])
         return replace(explain(self.model, user_num, item_num), user_id=str(user))
 
@@ -319,18 +320,18 @@ class Recommender:
     def _tuned_encoder(self, encoder: TextEncoder) -> TextEncoder:
         return _tunable(encoder).with_tuning(self._tuned) if self._tuned else encoder
 
-    def _use(self, tuned: Tuned | None) -> None:
+    def _use(self, tuned: FineTunedWeights | None) -> None:
         """Encode with tuned weights from now on, or with the model's own."""
         self._tuned = tuned
         for name in ("_encoder", "_query_encoder"):
             self.__dict__.pop(name, None)
 
-    def _fine_tuned(self, settings: TuneSettings, split: Split, fit_on: FitOn) -> Tuned:
+    def _fine_tuned(self, settings: TuneSettings, split: Split, fit_on: FitOn) -> FineTunedWeights:
         """Tune the text model on the train part of the validation cut, so that what is chosen there is fair."""
-        from kgrec.text.finetune.contrastive import tune
+        from kgrec.text.finetune.contrastive import fine_tune
 
-        inner = parts_of(split, self.config, fit_on).inner
-        return tune(inner, _tunable(self.encoder), self.cache, settings, self.config.seed)
+        tuning_graph = training_sets(split, self.config, fit_on).tuning_graph
+        return fine_tune(tuning_graph, _tunable(self.encoder), self.cache, settings, self.config.seed)
 
     def _cleaned(self, graph: GraphSnapshot) -> GraphSnapshot:
         return without_noise(graph, self.config.noise, self.config.seed)
@@ -370,7 +371,7 @@ class Recommender:
             )
         return nums
 
-    def _in_domain(self, domain: str | None) -> npt.NDArray[np.bool_]:
+    def _in_domain(self, domain: str | None) -> BoolArray:
         train = self.model.train
         domains, roles = train.item_domains, train.schema.roles
         if domain is None:
@@ -382,7 +383,7 @@ class Recommender:
         return np.asarray(domains == domain)
 
     def _recommend_batch(
-        self, ids: Sequence[str], nums: IntArray, k: int, allowed: npt.NDArray[np.bool_], include_seen: bool
+        self, ids: Sequence[str], nums: IntArray, k: int, allowed: BoolArray, include_seen: bool
     ) -> pd.DataFrame:
         listed = _listed(self.model.score(nums), k, include_seen, allowed)
         return _frame(ids, self.model.train.items.ids, listed)
@@ -417,11 +418,11 @@ class Recommender:
 
 
 def as_split(graph: GraphStore | GraphSnapshot) -> Split:
-    """Cut a graph by the marks its behaviours carry; without any, everything is train. Linked users are one."""
+    """Cut a graph by the marks its behaviors carry; without any, everything is train. Linked users are one."""
     if not isinstance(graph, GraphStore | GraphSnapshot):
         raise UsageError(f"found a {type(graph).__name__}; expected a graph, such as kgrec.open('shop.lbug') returns")
-    snapshot = as_one(graph.snapshot() if isinstance(graph, GraphStore) else graph)
-    marked = np.isin(snapshot.behaviours.split, ["valid", "test"]).any()
+    snapshot = merge_linked_users(graph.snapshot() if isinstance(graph, GraphStore) else graph)
+    marked = np.isin(snapshot.behaviors.split, ["valid", "test"]).any()
     return by_given(snapshot) if marked else uncut(snapshot)
 
 
@@ -431,7 +432,7 @@ def _tunable(encoder: TextEncoder) -> TransformersEncoder:
     return encoder
 
 
-def _listed(scored: Scored, k: int, include_seen: bool, allowed: npt.NDArray[np.bool_]) -> dict[str, npt.NDArray[Any]]:
+def _listed(scored: Scored, k: int, include_seen: bool, allowed: BoolArray) -> dict[str, npt.NDArray[Any]]:
     """Rank what was scored: item, score and shares by kind of signal, [n, k] each."""
     ranking = top_k(scored.total, k, None if include_seen else scored.seen, allowed)
     return {"item": ranking.item_num, "score": ranking.score, **scored.groups(ranking.item_num)}

@@ -32,7 +32,7 @@ class AtomicLoader:
 
         Args:
             source: folder with the files of one data set. Where benchmark files (NAME.train.inter …) exist, NAME.inter
-                is ignored and every behaviour says which of them it came from.
+                is ignored and every behavior says which of them it came from.
             schema: the vocabulary; None derives it as `derive_schema` does.
 
         Raises:
@@ -78,7 +78,7 @@ def to_graph(files: AtomicFiles, schema: Schema) -> GraphTables:
     triples = relation_edges(files, found)
     if files.kg and triples and not any(found.item in (src, dst) for src, _, dst in triples):
         notice(f"no item is an entity of {files.kg.path}, so it says nothing of them; a .link file says which is which")
-    edges = {(found.user, found.behaviour, found.item): _behaviours(files, found, schema), **triples}
+    edges = {(found.user, found.behavior, found.item): _behaviours(files, found, schema), **triples}
     edges |= {(found.item, t, label): _category_edges(files, c) for c, (t, label) in found.categories.items()}
     users, items = _users(files, found, schema), _items(files, found, schema)
     nodes = {found.user: users[0], found.item: items[0]}
@@ -140,10 +140,10 @@ def _values(column: pa.ChunkedArray, kind: str) -> pa.ChunkedArray | pa.Array:
 
 
 def _behaviours(files: AtomicFiles, found: Meaning, schema: Schema) -> pa.Table:
-    inter, properties = files.inter, schema.relationships[found.behaviour].properties
+    inter, properties = files.inter, schema.relationships[found.behavior].properties
     columns = {"src": inter.table.column("user_id"), "dst": inter.table.column("item_id")}
     columns |= _property_columns(inter, properties)
-    split = schema.roles.behaviours[found.behaviour].split
+    split = schema.roles.behaviours[found.behavior].split
     if split and SPLIT in inter.table.column_names:
         columns[split] = inter.table.column(SPLIT)
     return pa.table(columns)
@@ -162,9 +162,9 @@ def _category_nodes(files: AtomicFiles, column: str, label: str, schema: Schema)
 
 
 def _origins(files: AtomicFiles, found: Meaning, schema: Schema) -> dict[TableKey, tuple[Origin, ...]]:
-    behaviours: EdgeType = (found.user, found.behaviour, found.item)
+    behaviors: EdgeType = (found.user, found.behavior, found.item)
     parts: dict[TableKey, tuple[AtomicTable | None, dict[str, str]]] = {
-        behaviours: (files.inter, {"src": "user_id", "dst": "item_id"}),
+        behaviors: (files.inter, {"src": "user_id", "dst": "item_id"}),
         found.user: (files.user, {schema.nodes[found.user].key: "user_id"}),
         found.item: (files.item, {schema.nodes[found.item].key: "item_id"}),
     }

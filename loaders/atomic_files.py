@@ -31,7 +31,7 @@ SPLIT: Final = "split"
 
 SPLITS: Final = ("train", "valid", "test")
 DOMAIN: Final = "domain"
-"""Column that names the catalogue of an item."""
+"""Column that names the catalog of an item."""
 
 _IDS: Final[dict[str, tuple[str, ...]]] = {
     "inter": ("user_id", "item_id"),

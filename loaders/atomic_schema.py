@@ -51,7 +51,7 @@ class Meaning:
     """What the files are called in a schema.
 
     Attributes:
-        user, item, behaviour: labels and type.
+        user, item, behavior: labels and type.
         entity: label of knowledge-graph entities that are no items; None if the files have no triples.
         knows: type between users; None if the files have none.
         categories: item column → (relationship type, label) of its words.
@@ -60,7 +60,7 @@ class Meaning:
 
     user: str
     item: str
-    behaviour: str
+    behavior: str
     entity: str | None
     knows: str | None
     categories: Mapping[str, tuple[str, str]]
@@ -71,7 +71,7 @@ class Meaning:
         """Names that a relation of the knowledge graph cannot have."""
         words = [word for pair in self.categories.values() for word in pair]
         return tuple(
-            w for w in (*RESERVED_TYPES, self.user, self.item, self.behaviour, self.entity, self.knows, *words) if w
+            w for w in (*RESERVED_TYPES, self.user, self.item, self.behavior, self.entity, self.knows, *words) if w
         )
 
 
@@ -90,11 +90,11 @@ def words_of(column: pa.ChunkedArray) -> pa.Array:
 def base_schema(files: AtomicFiles) -> dict[str, Any]:
     """Return the schema of everything but the knowledge graph's relations, as plain dictionaries."""
     categories = _derived_categories(files.item)
-    behaviour = _behaviour_properties(files)
-    role = _behaviour_role(behaviour)
-    _tell_roles(files.inter, behaviour, role)
+    behavior = _behaviour_properties(files)
+    role = _behaviour_role(behavior)
+    _tell_roles(files.inter, behavior, role)
     nodes: dict[str, Any] = {USER: _user_label(files), ITEM: _item_label(files, categories)}
-    relationships: dict[str, Any] = {INTERACTED: {"from": USER, "to": ITEM, "properties": behaviour}}
+    relationships: dict[str, Any] = {INTERACTED: {"from": USER, "to": ITEM, "properties": behavior}}
     for type_, label in categories.values():
         key = f"{label.lower()}_id"
         nodes[label] = {"key": key, "text": f"{{{key}}}"}
@@ -113,7 +113,7 @@ def meaning(files: AtomicFiles, schema: Schema) -> Meaning:
     """Say what each part of the files is in a schema.
 
     Raises:
-        SchemaError: the schema has several kinds of users, items or behaviours, or lacks a label the files need.
+        SchemaError: the schema has several kinds of users, items or behaviors, or lacks a label the files need.
         DataError: with every column that the schema or the files lack.
     """
     roles = schema.roles
@@ -129,16 +129,16 @@ def meaning(files: AtomicFiles, schema: Schema) -> Meaning:
     ]
     if many:
         raise SchemaError(many)
-    user, item, behaviour = roles.users[0], roles.items[0], next(iter(roles.behaviours))
+    user, item, behavior = roles.users[0], roles.items[0], next(iter(roles.behaviours))
     categories = _declared_categories(files.item, schema, item)
     found = Meaning(
         user,
         item,
-        behaviour,
+        behavior,
         _entity_of(schema, (user, item, *(label for _, label in categories.values()))) if files.kg else None,
         _knows_of(schema, user) if files.net else None,
         categories,
-        _repeated(files, list(schema.relationships[behaviour].properties)),
+        _repeated(files, list(schema.relationships[behavior].properties)),
     )
     problems = list(_column_problems(files, schema, found))
     if problems:
@@ -296,12 +296,12 @@ def _repeated(files: AtomicFiles, declared: list[str]) -> tuple[str, ...]:
 
 def _column_problems(files: AtomicFiles, schema: Schema, found: Meaning) -> Iterator[Problem]:
     user, item = schema.nodes[found.user], schema.nodes[found.item]
-    behaviour = schema.relationships[found.behaviour]
-    split = schema.roles.behaviours[found.behaviour].split
+    behavior = schema.relationships[found.behavior]
+    split = schema.roles.behaviours[found.behavior].split
     yield from _differences(files, "user", found.user, user.properties, {"user_id"}, set())
     yield from _differences(files, "item", found.item, item.properties, {"item_id", *found.categories}, set())
     given = {"user_id", "item_id", *found.repeated}
-    yield from _differences(files, "inter", found.behaviour, behaviour.properties, given, {split} if split else set())
+    yield from _differences(files, "inter", found.behavior, behavior.properties, given, {split} if split else set())
 
 
 def _differences(

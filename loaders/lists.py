@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kgrec.data.columns import ARROW_TYPES, BoolArray, as_type, list_lengths, split, to_mask, trim, trim_parts
+from kgrec._util.types import BoolArray
+from kgrec.data.columns import ARROW_TYPES, as_type, list_lengths, split, to_mask, trim, trim_parts
 
 MIXED: Final = pa.struct([("text", pa.string()), ("nested", pa.bool_())])
 """A column whose values are lists or objects in some rows only: those as JSON, the others as text."""
@@ -28,7 +29,7 @@ _NO_COMMA = re.compile(r"""['"]\s+['"]""")
 
 
 @dataclass(frozen=True)
-class Lists:
+class CandidateLists:
     """A column of lists.
 
     Attributes:
@@ -53,7 +54,7 @@ def as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.struct_field(column, "text") if column.type == MIXED else column
 
 
-def as_lists(column: pa.ChunkedArray, separator: str | None) -> Lists:
+def as_lists(column: pa.ChunkedArray, separator: str | None) -> CandidateLists:
     """Return a column of lists or of text as lists.
 
     Args:
@@ -62,7 +63,7 @@ def as_lists(column: pa.ChunkedArray, separator: str | None) -> Lists:
     """
     if is_list(column):
         lists, wrong = as_type(column, "strings")
-        return Lists(trim_parts(lists), wrong, np.zeros(len(column), dtype=bool))
+        return CandidateLists(trim_parts(lists), wrong, np.zeros(len(column), dtype=bool))
     text = as_text(column)
     written = to_mask(pc.match_substring_regex(pc.utf8_trim_whitespace(text), _WRITTEN))
     if column.type == MIXED:
@@ -71,11 +72,11 @@ def as_lists(column: pa.ChunkedArray, separator: str | None) -> Lists:
     words = pc.if_else(pa.array(plain), text, None)
     parts = split(words, separator) if separator else _single(words)
     if not written.any():
-        return Lists(parts, written, plain)
+        return CandidateLists(parts, written, plain)
     read, wrong = _read(text, np.flatnonzero(written))
     rows = np.arange(len(text))
     rows[written] = len(text) + np.arange(int(written.sum()))
-    return Lists(pa.chunked_array([*parts.chunks, read]).take(pa.array(rows)), wrong, plain)
+    return CandidateLists(pa.chunked_array([*parts.chunks, read]).take(pa.array(rows)), wrong, plain)
 
 
 def only_parts(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray, BoolArray]:
@@ -95,10 +96,12 @@ def only_parts(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray, Boo
     return text, listed & (lengths == 1), lists.wrong | (lengths > 1)
 
 
-def _nested_alone(column: pa.ChunkedArray) -> Lists:
+def _nested_alone(column: pa.ChunkedArray) -> CandidateLists:
     nested = pc.if_else(pc.struct_field(column, "nested"), pc.struct_field(column, "text"), None)
     read, wrong = _read(nested, np.arange(len(column)))
-    return Lists(pa.chunked_array([read]), wrong & to_mask(nested.is_valid()), np.zeros(len(column), dtype=bool))
+    return CandidateLists(
+        pa.chunked_array([read]), wrong & to_mask(nested.is_valid()), np.zeros(len(column), dtype=bool)
+    )
 
 
 def _texts(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-IntArray = npt.NDArray[np.int64]
+from kgrec._util.types import IntArray
 
 _QUOTE: Final = b'"'
 _DOUBLED: Final = 'quotes around a whole value, and "" for a quote within it'

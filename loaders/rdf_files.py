@@ -17,8 +17,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kgrec._util.types import IntArray
 from kgrec.errors import DataError, Problem, UsageError
-from kgrec.rdf.triples import IntArray, Triples, parse
+from kgrec.rdf.triples import Triples, parse
 from kgrec.store.oxigraph.versions import oxigraph
 from loaders.bounded_reader import MAX_LINE, BoundedReader
 

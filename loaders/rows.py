@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kgrec.data.columns import BoolArray, as_ids, as_type, list_lengths, to_mask
+from kgrec._util.types import BoolArray, IntArray
+from kgrec.data.columns import as_ids, as_type, list_lengths, to_mask
 from kgrec.data.tables import Origin, taken
 from loaders.sources import Source
-
-IntArray = npt.NDArray[np.int64]
 
 TYPE_COLUMN: Final = ":TYPE"
 LABEL_COLUMN: Final = ":LABEL"

@@ -27,7 +27,7 @@ QUERY: Final = ("graph", "query")
 """Keys of a source that is a query: URI of the graph, and Cypher or SPARQL, whichever that graph speaks."""
 
 _SECONDS, _ROWS = 3600.0, 100_000_000
-"""What such a query may take and return: a whole catalogue, read at night."""
+"""What such a query may take and return: a whole catalog, read at night."""
 
 
 def read_source(source: Any, name: str, folder: Path) -> Source:

@@ -25,25 +25,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgrec._util.notices import notice
+from kgrec._util.types import BoolArray, IntArray
 from kgrec.data.arrow import as_python
-from kgrec.data.columns import BoolArray, as_ids, as_type, expected_id, expected_value, to_mask, trim
+from kgrec.data.columns import as_ids, as_type, expected_id, expected_value, to_mask, trim
 from kgrec.data.schema import EdgeType, Schema
 from kgrec.data.tables import Ends, Gaps, GraphTables, Origin, TableKey, locate, shown, stacked
 from kgrec.errors import DataError, Problem, UsageError, listed, near_matches
 from loaders.lists import LIST, MIXED, WRITTEN_TEXTS, as_lists, as_text, is_list, only_parts
 from loaders.mapping import NodeSource, RelationshipSource, TableMapping, read_mapping
 from loaders.names import alike
-from loaders.rows import (
-    LABEL_COLUMN,
-    TYPE_COLUMN,
-    IntArray,
-    Selection,
-    has_label,
-    matches,
-    repeated,
-    some_values,
-    spread,
-)
+from loaders.rows import LABEL_COLUMN, TYPE_COLUMN, Selection, has_label, matches, repeated, some_values, spread
 from loaders.sources import Source, read_source
 
 LISTS_TOO: Final = "; with list_separator also of lists"
@@ -133,15 +124,15 @@ class _Reader:
             return
         keys = [self.schema.nodes[label].key for label in (edge_type[0], edge_type[2])]
         ends = {"src": source.from_ or keys[0], "dst": source.to or keys[1]}
-        behaviour = self.schema.roles.behaviours.get(type_)
-        needed = {name for name in (behaviour.weight, behaviour.time) if name} if behaviour else set()
-        trimmed = {behaviour.split} if behaviour else set()
+        behavior = self.schema.roles.behaviours.get(type_)
+        needed = {name for name in (behavior.weight, behavior.time) if name} if behavior else set()
+        trimmed = {behavior.split} if behavior else set()
         properties = self.schema.relationships[type_].properties
         values = self._properties(place, found, source, properties, trimmed)
         for name in sorted(needed - values.keys() - source.properties.keys()):
             self._report(f"{place}.properties", f"no column for {name!r}", "one; the schema's roles need it")
         read = [
-            self._end_ids(f"{place}.{part}", found, column, source.list_separator, behaviour is None)
+            self._end_ids(f"{place}.{part}", found, column, source.list_separator, behavior is None)
             for part, column in (("from", ends["src"]), ("to", ends["dst"]))
         ]
         if any(column is None for column in read):
@@ -150,7 +141,7 @@ class _Reader:
             self._notice_unused(found, list(ends.values()), source.list_separator)
         table, found = _one_id_each(read, values, found)
         self.uses.setdefault((self._key(source.source), *ends.values()), []).append((type_, found.rows))
-        skip_empty = source.skip_empty if source.skip_empty is not None else behaviour is None
+        skip_empty = source.skip_empty if source.skip_empty is not None else behavior is None
         table, found = self._without_empty(table, found, type_, ends) if skip_empty else (table, found)
         self._check_skip(place, source, edge_type)
         before = self.skip.get(edge_type, np.zeros(0, dtype=bool))

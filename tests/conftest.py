@@ -123,7 +123,7 @@ def communities() -> GraphSnapshot:
 
 @pytest.fixture(scope="session")
 def market_schema() -> Schema:
-    """Two labels of users, two of items, two behaviours, and every type of property."""
+    """Two labels of users, two of items, two behaviors, and every type of property."""
     return Schema.parse(MARKET, where="market.yaml")
 
 

@@ -6,10 +6,10 @@ from kgrec.errors import UsageError
 
 def test_defaults_file_and_overrides(tmp_path):
     path = tmp_path / "config.yaml"
-    path.write_text("seed: 3\nsignals: [gnn, ease]\n")
+    path.write_text("seed: 3\nsignals: [lightgcn, ease]\n")
     config = Config.read(path, ["seed=4"])
     assert config.seed == 4
-    assert config.signals == ("gnn", "ease")
+    assert config.signals == ("lightgcn", "ease")
     assert Config.read() == Config()
     assert Config.read(None, ["signals=ease, ials"]).signals == ("ease", "ials")
 
@@ -38,7 +38,7 @@ def test_missing_file_and_override_without_value(tmp_path):
 
 
 def test_config_survives_dump_and_load():
-    config = Config(seed=5, signals=("gnn",))
+    config = Config(seed=5, signals=("lightgcn",))
     assert Config.checked(config.model_dump(mode="json")) == config
 
 

@@ -46,7 +46,7 @@ def test_shuffled_behaviours_destroy_the_result(snapshot, split, measured):
     table = tables.edges[edge_type]
     shuffled = table.set_column(1, "dst", table.column("dst").take(rng.permutation(table.num_rows)))
     broken = GraphSnapshot.from_tables(type(tables)(tables.schema, tables.nodes, {**tables.edges, edge_type: shuffled}))
-    model = Recommender(signals=("ials", "gnn")).fit(broken)
+    model = Recommender(signals=("ials", "lightgcn")).fit(broken)
     result = metrics(measure(model.model, split, (5, 10)), split.protocol)
     assert result["models"][HYBRID]["NDCG@10"] < 0.7 * measured["models"][HYBRID]["NDCG@10"]
 
@@ -131,9 +131,9 @@ def test_wrong_use_says_what_to_do(model):
 
 
 def test_a_user_without_train_rows_gets_what_is_popular(snapshot):
-    behaviours = snapshot.behaviours
+    behaviors = snapshot.behaviors
     new = snapshot.users.nums(["u3"])[0]
-    model = Recommender(signals=("popularity", "ials")).fit(snapshot.with_behaviours(behaviours.user_num != new))
+    model = Recommender(signals=("popularity", "ials")).fit(snapshot.with_behaviors(behaviors.user_num != new))
     popular = model.model.train.items.ids[np.argsort(-model.model.popularity, kind="stable")[:5]]
     assert model.recommend(["u3"], k=5)["item_id"].tolist() == popular.tolist()
 
@@ -176,11 +176,11 @@ def test_an_explanation_adds_up_and_names_paths(model):
 
 
 def test_too_few_behaviours_for_a_cut_still_give_a_model(snapshot):
-    first_of_user = np.r_[True, np.diff(snapshot.behaviours.user_num) > 0]
-    model = Recommender(signals=("popularity", "ease")).fit(snapshot.with_behaviours(first_of_user))
+    first_of_user = np.r_[True, np.diff(snapshot.behaviors.user_num) > 0]
+    model = Recommender(signals=("popularity", "ease")).fit(snapshot.with_behaviors(first_of_user))
     assert len(model.recommend(["u1"], k=5)) == 5
 
 
 def test_no_behaviour_to_learn_from(snapshot):
-    with pytest.raises(UsageError, match="no behaviour to learn from"):
-        Recommender().fit(snapshot.with_behaviours(np.zeros(len(snapshot.behaviours), dtype=bool)))
+    with pytest.raises(UsageError, match="no behavior to learn from"):
+        Recommender().fit(snapshot.with_behaviors(np.zeros(len(snapshot.behaviors), dtype=bool)))

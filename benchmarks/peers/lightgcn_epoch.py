@@ -2,8 +2,8 @@
 
     python benchmarks/peers/lightgcn_epoch.py
 
-Both learn from the same seeded power-law graph of 50,000 users, 30,000 items and 1.5 million behaviours; an epoch has
-seen every behaviour (RecBole) or every user (kgrec) once. RecBole propagates over the whole graph for each of its 733
+Both learn from the same seeded power-law graph of 50,000 users, 30,000 items and 1.5 million behaviors; an epoch has
+seen every behavior (RecBole) or every user (kgrec) once. RecBole propagates over the whole graph for each of its 733
 mini-batches of 2,048, so that an epoch takes more than ten minutes: 12 of them are timed, and the epoch is their mean
 times 733. Results go to benchmarks/results/lightgcn_epoch.json.
 """
@@ -30,7 +30,7 @@ from run import HERE, RESULTS, environment, threads
 from kgrec import GraphSnapshot, GraphTables, Schema
 from kgrec.data.tables import check
 from kgrec.signals.graph.gnn_training import train_network
-from kgrec.signals.graph.lightgcn import GNNSettings
+from kgrec.signals.graph.lightgcn import LightGCNSettings
 from kgrec.signals.sampled_softmax import batch_size
 
 N_USERS, N_ITEMS, N_BEHAVIOURS = 50_000, 30_000, 1_500_000
@@ -41,7 +41,7 @@ def main() -> None:
     pairs = power_law()
     result = {
         "command": "python benchmarks/peers/lightgcn_epoch.py",
-        "graph": f"{N_USERS} users, {N_ITEMS} items, {N_BEHAVIOURS} behaviours, power law, seed 0",
+        "graph": f"{N_USERS} users, {N_ITEMS} items, {N_BEHAVIOURS} behaviors, power law, seed 0",
         "dim": DIM,
         "layers": LAYERS,
         "threads": 1,
@@ -90,7 +90,7 @@ def kgrec_epoch(pairs: npt.NDArray[np.int64]) -> dict[str, Any]:
     torch.set_num_threads(1)
     train = snapshot(pairs)
     steps = math.ceil(train.n_users / batch_size(train.n_items))
-    settings = GNNSettings(dim=DIM, layers=LAYERS, kg_weight=0, steps=steps)
+    settings = LightGCNSettings(dim=DIM, layers=LAYERS, kg_weight=0, steps=steps)
     start = time.process_time()
     train_network(train, np.empty(0, np.int64), np.empty((0, DIM), np.float32), settings, seed=0)
     return {"version": version("kgrec"), "steps": steps, "epoch_cpu_s": round(time.process_time() - start, 1)}

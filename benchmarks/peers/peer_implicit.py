@@ -1,4 +1,4 @@
-"""implicit: alternating least squares, Bayesian personalised ranking, item neighbours.
+"""implicit: alternating least squares, Bayesian personalised ranking, item neighbors.
 
 Hu, Koren & Volinsky (ICDM 2008); Rendle et al. (UAI 2009); Sarwar et al. (WWW 2001), with BM25 weights.
 """
@@ -37,7 +37,7 @@ def fit_factors(kind: type, train: sp.csr_matrix, settings: Settings) -> Lister:
 
 
 def fit_neighbours(kind: type, train: sp.csr_matrix, settings: Settings) -> Lister:
-    """Fit item neighbours; items that nothing of a user's is near to are not listed.
+    """Fit item neighbors; items that nothing of a user's is near to are not listed.
 
     Their `recommend` takes what it leaves out for the user's taste too, so scores are made from train here.
     """
@@ -65,7 +65,7 @@ def bpr() -> Model:
     return Model(lambda train, settings: fit_factors(BayesianPersonalizedRanking, train, settings), tried)
 
 
-def neighbours(kind: type) -> Model:
+def neighbors(kind: type) -> Model:
     tried = [{"K": k} for k in (20, 50, 100, 200)]
     return Model(lambda train, settings: fit_neighbours(kind, train, settings), tried)
 
@@ -74,8 +74,8 @@ MODELS = {
     "iALS 64": als(64),
     "iALS 128": als(128),
     "BPR 64": bpr(),
-    "ItemKNN cosine": neighbours(CosineRecommender),
-    "ItemKNN BM25": neighbours(BM25Recommender),
+    "ItemKNN cosine": neighbors(CosineRecommender),
+    "ItemKNN BM25": neighbors(BM25Recommender),
 }
 
 if __name__ == "__main__":

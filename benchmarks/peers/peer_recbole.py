@@ -65,7 +65,7 @@ KNOWLEDGE_MODELS = ("KGIN",)
 
 
 def prepare(name: str, rows: sp.csr_matrix, valid: sp.csr_matrix, settings: Settings) -> tuple[Config, Any, Any]:
-    """Let RecBole read behaviours.
+    """Let RecBole read behaviors.
 
     Args:
         name: RecBole's name of a model.
@@ -108,8 +108,8 @@ def fit(name: str, rows: sp.csr_matrix, settings: Settings) -> Lister:
 
     @torch.no_grad()
     def score(user_num: IntArray) -> np.ndarray:
-        asked = Interaction({"user_id": torch.from_numpy(users[user_num])})
-        scores = model.full_sort_predict(asked).reshape(len(user_num), -1).numpy()[:, items]
+        holdouts = Interaction({"user_id": torch.from_numpy(users[user_num])})
+        scores = model.full_sort_predict(holdouts).reshape(len(user_num), -1).numpy()[:, items]
         return np.where((items > 0) & (users[user_num, None] > 0), scores, -np.inf)
 
     return Scores(score)
@@ -118,7 +118,7 @@ def fit(name: str, rows: sp.csr_matrix, settings: Settings) -> Lister:
 def stop_early(name: str, tried: Sequence[Settings]) -> Callable[[Task], Settings]:
     """Return a choice among settings and of the number of epochs."""
 
-    def choose(task: Task) -> Settings:
+    def tune(task: Task) -> Settings:
         found = []
         for settings in tried:
             config, train_data, valid_data = prepare(name, task.rest, task.valid, settings)
@@ -127,7 +127,7 @@ def stop_early(name: str, tried: Sequence[Settings]) -> Callable[[Task], Setting
             found.append((max(scores), {**settings, "epochs": epochs}))
         return max(found, key=lambda pair: pair[0])[1]
 
-    return choose
+    return tune
 
 
 def own_numbers(data: Any, field: str, n: int) -> IntArray:
@@ -137,7 +137,7 @@ def own_numbers(data: Any, field: str, n: int) -> IntArray:
 
 
 def write(place: Path, rows: sp.csr_matrix, valid: sp.csr_matrix) -> None:
-    """Write behaviours as RecBole's files."""
+    """Write behaviors as RecBole's files."""
     (place / "task").mkdir()
     for name, matrix in (("train", rows), ("valid", valid)):
         path, header = place / "task" / f"task.{name}.inter", "user_id:token\titem_id:token"
@@ -145,9 +145,9 @@ def write(place: Path, rows: sp.csr_matrix, valid: sp.csr_matrix) -> None:
 
 
 def write_knowledge(place: Path, items: IntArray) -> None:
-    """Write the graph, with a link to an entity of exactly the items that have behaviours.
+    """Write the graph, with a link to an entity of exactly the items that have behaviors.
 
-    RecBole forgets behaviours on items without a link, so each of these gets an entity of its own.
+    RecBole forgets behaviors on items without a link, so each of these gets an entity of its own.
     """
     folder = Path(sys.argv[1])
     linked = numbers(folder / "link.csv").reshape(-1, 2)

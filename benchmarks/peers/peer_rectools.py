@@ -1,4 +1,4 @@
-"""RecTools: popularity, item neighbours, EASE (Steck, WWW 2019) and PureSVD (Cremonesi et al., RecSys 2010).
+"""RecTools: popularity, item neighbors, EASE (Steck, WWW 2019) and PureSVD (Cremonesi et al., RecSys 2010).
 
 Its EASE, in 0.19.0, multiplies by the transposed weights, which costs it accuracy; it is measured as it is.
 """
@@ -21,7 +21,7 @@ from task import BoolArray, IntArray, Lister, Model, Settings, main, pairs
 
 @dataclass(frozen=True)
 class Fitted:
-    """A model with the data it learnt from, which it asks for again when it ranks, and each user's number of items."""
+    """A model with the data it learned from, which it asks for again when it ranks, and each user's number of items."""
 
     model: ModelBase
     data: Dataset
@@ -51,7 +51,7 @@ def fit(make: Callable[[Settings], ModelBase], train: sp.csr_matrix, settings: S
     return Fitted(make(settings).fit(data), data, np.diff(train.indptr))
 
 
-def neighbours(settings: Settings) -> ModelBase:
+def neighbors(settings: Settings) -> ModelBase:
     return ImplicitItemKNNWrapperModel(CosineRecommender(**settings, num_threads=1))
 
 
@@ -70,7 +70,7 @@ def popular(settings: Settings) -> ModelBase:
 
 MODELS = {
     "Popular": Model(lambda train, s: fit(popular, train, s), [{}]),
-    "ItemKNN cosine": Model(lambda train, s: fit(neighbours, train, s), [{"K": k} for k in (20, 50, 100, 200)]),
+    "ItemKNN cosine": Model(lambda train, s: fit(neighbors, train, s), [{"K": k} for k in (20, 50, 100, 200)]),
     "EASE": Model(lambda train, s: fit(ease, train, s), [{"regularization": r} for r in (50.0, 200.0, 500.0, 1000.0)]),
     "PureSVD": Model(lambda train, s: fit(pure_svd, train, s), [{"factors": n} for n in (10, 32, 64)]),
 }

@@ -57,7 +57,7 @@ class Question:
     Attributes:
         split: the graph cut in three.
         valid: CSR [users, items], what settings are chosen on.
-        train: CSR [users, items], what is learnt from.
+        train: CSR [users, items], what is learned from.
         user_num: int64 [n], the users with a test row.
         domains: names, in the order of the lists.
     """
@@ -137,8 +137,8 @@ def wanted(options: argparse.Namespace, knowledge: bool) -> Iterator[tuple[str, 
     for package, models in PEERS.items():
         for model in models:
             names = {package, model}
-            asked = names & options.only if options.only else not names & options.skip
-            if asked and (knowledge or model not in WITH_KNOWLEDGE):
+            holdouts = names & options.only if options.only else not names & options.skip
+            if holdouts and (knowledge or model not in WITH_KNOWLEDGE):
                 yield package, model
 
 
@@ -224,9 +224,9 @@ def measured(lists: npt.NDArray[np.int64], question: Question) -> dict[str, Any]
         check(listed, question, seen, allowed)
         within = sp.csr_matrix(relevant[question.user_num].multiply(allowed))
         within.eliminate_zeros()
-        asked = np.diff(within.indptr) > 0
-        if asked.any():
-            found.append(evaluate(as_ranking(listed[asked]), within[asked], question.train, KS))
+        holdouts = np.diff(within.indptr) > 0
+        if holdouts.any():
+            found.append(evaluate(as_ranking(listed[holdouts]), within[holdouts], question.train, KS))
     per_user = {m: np.concatenate([e.per_user[m] for e in found]) for m in found[0].per_user}
     weights, flat = [e.n_users for e in found], [e.to_dict() for e in found]
     return {

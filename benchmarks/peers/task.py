@@ -63,7 +63,7 @@ class Task:
 
     @cached_property
     def rest(self) -> sp.csr_matrix:
-        """What is learnt from while settings are chosen: train without valid."""
+        """What is learned from while settings are chosen: train without valid."""
         rest = sp.csr_matrix(self.train - self.train.multiply(self.valid))
         rest.eliminate_zeros()
         return rest
@@ -105,12 +105,12 @@ class Model:
     Attributes:
         fit: learns from a CSR [users, items] with settings.
         tried: the settings to choose from.
-        choose: another way of choosing than trying them all.
+        tune: another way of choosing than trying them all.
     """
 
     fit: Callable[[sp.csr_matrix, Settings], Lister]
     tried: Sequence[Settings]
-    choose: Callable[[Task], Settings] | None = None
+    tune: Callable[[Task], Settings] | None = None
 
 
 def main(package: str, models: Mapping[str, Model]) -> None:
@@ -118,10 +118,10 @@ def main(package: str, models: Mapping[str, Model]) -> None:
     folder, out, name = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
     task, model = Task.read(folder), models[name]
     start = cpu_seconds()
-    settings = model.choose(task) if model.choose else choose(task, model)
+    settings = model.tune(task) if model.tune else tune(task, model)
     chosen = cpu_seconds()
     fitted = model.fit(task.train, settings)
-    learnt = cpu_seconds()
+    learned = cpu_seconds()
     lists = [without(fitted.lists(task.user_num, task.seen, mask, K), task, mask) for mask in task.domains()]
     listed = cpu_seconds()
     facts = {
@@ -130,15 +130,15 @@ def main(package: str, models: Mapping[str, Model]) -> None:
         "settings": settings,
         "settings_tried": len(model.tried),
         "choose_cpu_s": round(chosen - start, 2),
-        "fit_cpu_s": round(learnt - chosen, 2),
-        "recommend_cpu_s": round(listed - learnt, 3),
+        "fit_cpu_s": round(learned - chosen, 2),
+        "recommend_cpu_s": round(listed - learned, 3),
         "peak_memory_mb": peak_memory_mb(),
     }
     np.save(out / "lists.npy", np.array(lists, dtype=np.int32))
     (out / "facts.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 
-def choose(task: Task, model: Model) -> Settings:
+def tune(task: Task, model: Model) -> Settings:
     """Return those of the settings tried that give the best lists on valid."""
     if len(model.tried) == 1:
         return model.tried[0]

@@ -1,4 +1,4 @@
-// A user's neighbourhood: the items they acted on, how many other users did, and how many nodes are around each.
+// A user's neighborhood: the items they acted on, how many other users did, and how many nodes are around each.
 //
 // $user (user): the user
 // $k (number, default 20): rows shown at most

@@ -32,7 +32,7 @@ _WORK: Final = ".kgrec-"
 _MADE_IN: Final = 60
 """Seconds after which a work folder without a marker counts as left behind: its writer makes one at once."""
 
-A_DAY: Final = 86_400
+DAY_SECONDS: Final = 86_400
 """Seconds after which a work folder of another host counts as left behind."""
 
 _KINDS: Final = (
@@ -130,7 +130,7 @@ def _set_mode(descriptor: int, path: Path, marker: Path) -> None:
         os.fchmod(descriptor, mode)
 
 
-def write_whole(path: str | Path, text: str) -> None:
+def write_atomic(path: str | Path, text: str) -> None:
     """Write text to a file that is there whole or not at all, also after a power cut.
 
     Raises:
@@ -151,7 +151,7 @@ def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
         RunError: the disk refuses.
         UsageError: at `path` is a link, a folder, a device or the like.
     """
-    write_whole(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    write_atomic(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 @contextmanager
@@ -204,7 +204,7 @@ def _remove_if_left(work: Path) -> None:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             found = _parsed(os.read(descriptor, 1 << 16))
             is_ours = found.get("id") == work.name.removeprefix(_WORK)
-            is_old = time.time() - os.fstat(descriptor).st_mtime > A_DAY
+            is_old = time.time() - os.fstat(descriptor).st_mtime > DAY_SECONDS
             is_over = is_ours and (is_old or found.get("host") == socket.gethostname())
         finally:
             os.close(descriptor)

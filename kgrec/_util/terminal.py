@@ -1,4 +1,4 @@
-"""Text of the data on a terminal: what would move the cursor, colour, hide or reverse is shown and not obeyed."""
+"""Text of the data on a terminal: what would move the cursor, color, hide or reverse is shown and not obeyed."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def options(
         bool, typer.Option("--near-users", help="Where a user is unknown, name users whose ids are like it.")
     ] = False,
 ) -> None:
-    """A recommender engine whose centre is a knowledge graph."""
+    """A recommender engine whose center is a knowledge graph."""
     context.with_resource(notices(to_stderr))
     context.ensure_object(dict)["near_users"] = near_users
 
@@ -99,7 +99,7 @@ def check(
     schema: SchemaFile = None,
     write_schema: Annotated[Path | None, typer.Option(help="Write the schema here, to be edited.")] = None,
     noise: Annotated[
-        bool, typer.Option("--noise", help="Instead of a source, check the behaviours of a graph that is loaded.")
+        bool, typer.Option("--noise", help="Instead of a source, check the behaviors of a graph that is loaded.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -238,7 +238,7 @@ def evaluate(
     runs: Runs = None,
     as_json: Json = False,
 ) -> None:
-    """Measure a run on its held-out behaviours, or how well a protocol is met; the hybrid beside each single signal."""
+    """Measure a run on its held-out behaviors, or how well a protocol is met; the hybrid beside each single signal."""
     from kgrec.jobs.train import evaluate_protocol, evaluate_run
 
     if protocol is None and settings:
@@ -538,10 +538,10 @@ def _show_noise(graph: str, as_json: bool) -> None:
 def _model(graph: str, run: str | None, runs: Path | None) -> kgrec.Recommender:
     from kgrec.jobs.train import runs_folder
     from kgrec.runs.folder import find_run
-    from kgrec.runs.publications import last
+    from kgrec.runs.publications import latest
 
     root = runs_folder(graph, runs)
-    return kgrec.Recommender.load(find_run(root, run or last(root)).folder)
+    return kgrec.Recommender.load(find_run(root, run or latest(root)).folder)
 
 
 def _show_metrics(metrics: dict[str, Any], as_json: bool) -> None:

@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Final
 
-from kgrec._util.files import write_whole
+from kgrec._util.files import write_atomic
 from kgrec.cli.output import show, show_facts, show_text
 from kgrec.config import Config
 from kgrec.data.loader import load
@@ -19,7 +19,7 @@ from kgrec.runs.tables import domains_table
 from kgrec.store import open_store
 
 FILES: Final = "films_and_books"
-CONFIG: Final = Config(signals=("popularity", "neighbours", "ease", "paths", "text", "words"))
+CONFIG: Final = Config(signals=("popularity", "item_knn", "ease", "metapaths", "embeddings", "tfidf"))
 """The signals that need no long training: the demo takes seconds, and gives the same on every machine."""
 
 
@@ -32,7 +32,7 @@ def run_cross_domain_demo(folder: Path) -> None:
     start, files, graph = time.perf_counter(), folder / FILES, str(folder / f"{FILES}.lbug")
     files.mkdir(parents=True, exist_ok=True)
     for packaged in (resources.files("kgrec") / FILES).iterdir():
-        write_whole(files / packaged.name, packaged.read_text(encoding="utf-8"))
+        write_atomic(files / packaged.name, packaged.read_text(encoding="utf-8"))
     with open_store(graph) as store:
         tables = load("atomic", files, into=store)
     show_facts(f"1. films and books, all made up, in {files} are a graph: {graph}", tables.counts(), False)

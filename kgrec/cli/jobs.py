@@ -49,7 +49,7 @@ def refresh(
     schema: Annotated[
         str | None, typer.Option("--schema", help="Schema file or name; the graph's if not given.")
     ] = None,
-    since: Annotated[str | None, typer.Option(help="Only behaviours from then on: a date, or a number.")] = None,
+    since: Annotated[str | None, typer.Option(help="Only behaviors from then on: a date, or a number.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="Setting as key=value; repeatable.")] = None,
     full: Annotated[bool, typer.Option("--full", help="Learn everything anew, whatever the rule says.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Publish what the gate refuses; noted in the run.")] = False,
@@ -65,9 +65,9 @@ def refresh(
     as_json: Json = False,
 ) -> None:
     """Take in what is new, learn what that asks for, compare with what serves, and publish; safe to run again."""
-    from kgrec.cli.nightly import summary_line, told_refresh
+    from kgrec.cli.nightly import run_scheduled, summary_line
 
-    result = told_refresh(
+    result = run_scheduled(
         metrics,
         log,
         trace,
@@ -109,14 +109,14 @@ def rollback(
 def unpublish(graph: Graph, as_json: Json = False) -> None:
     """Remove what was published from a graph: recommendations and vectors. What was loaded stays."""
     from kgrec.runs.folder import root_of
-    from kgrec.runs.publications import note
+    from kgrec.runs.publications import append
     from kgrec.store.job_lock import leased
 
     with leased(graph), kgrec.open(graph) as store:
         run = store.published()
         store.unpublish()
         if run and root_of(graph).exists():
-            note(root_of(graph), None, "unpublish")
+            append(root_of(graph), None, "unpublish")
     show_facts(f"nothing is published in {graph}", {"removed": run}, as_json)
 
 
@@ -149,7 +149,7 @@ def audit_leakage(
     runs: Runs = None,
     as_json: Json = False,
 ) -> None:
-    """Find the stages of a run that know test behaviours or later ones, with the rows; exit code 1 if there is one."""
+    """Find the stages of a run that know test behaviors or later ones, with the rows; exit code 1 if there is one."""
     from kgrec.jobs.audit import audit_leakage as find
 
     _show_findings(find(graph, run, runs), "no stage knows what the run was tested on", as_json)

@@ -17,7 +17,7 @@ from kgrec.jobs.refresh.tracing import provider, trace_job
 from kgrec.store import check_uri
 
 
-def told_refresh(metrics: Path | None, log: str, trace: bool = False, *, graph: str, **options: Any) -> dict[str, Any]:
+def run_scheduled(metrics: Path | None, log: str, trace: bool = False, *, graph: str, **options: Any) -> dict[str, Any]:
     """Refresh a graph and tell how it went, also where it went wrong.
 
     Args:
@@ -72,10 +72,12 @@ def summary_line(graph: str, result: Mapping[str, Any]) -> str:
             f"run {result['run']}" + (f" instead of {result['instead_of']}" if result.get("instead_of") else "")
         )
     parts += [f"{n} {name} {what}" for what in ("new", "changed") for name, n in result.get(what, {}).items()]
-    if "how" in result:
-        parts.append(f"{result['how']} ({result['why']})")
+    if "mode" in result:
+        parts.append(f"{result['mode']} ({result['why']})")
     if result.get("ndcg") is not None:
-        parts.append(f"NDCG@20 {result['ndcg']:.4f}, was {result['ndcg_before']:.4f} (users: {result['asked']})")
+        parts.append(
+            f"NDCG@20 {result['ndcg']:.4f}, was {result['ndcg_before']:.4f} (users: {result['users_compared']})"
+        )
     if "expected_seconds" in result:
         known = result["expected_seconds"]
         parts.append("no run yet to tell how long" if known is None else f"takes about {known:.0f} s")

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from kgrec._util.terminal import escaped, escaped_json
 
-MAX_SHOWN = 500
+MAX_SHOWN_CHARACTERS = 500
 """Characters of a value that a table for people shows; JSON has all of them."""
 
 
@@ -81,7 +81,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.4g}"
     text = "" if value is None or value is pd.NaT or value is pd.NA else str(value)
-    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
+    return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]}…"
 
 
 def _plain(value: Any) -> Any:

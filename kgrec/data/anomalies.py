@@ -10,11 +10,9 @@ import numpy.typing as npt
 import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
 
-from kgrec.data.columns import BoolArray
-from kgrec.data.noise import CLOCK, FAR, LEAST_DEVIATION, noise
-from kgrec.data.snapshot import Behaviours, GraphSnapshot, IntArray
-
-Floats = npt.NDArray[np.float64]
+from kgrec._util.types import BoolArray, DoubleArray, IntArray
+from kgrec.data.noise import MIN_EPOCH_SECONDS, MIN_LOG_DEVIATION, OUTLIER_DEVIATIONS, noise
+from kgrec.data.snapshot import Behaviors, GraphSnapshot
 
 COLUMNS: Final = ["level", "kind", "label", "id", "detail"]
 LEVELS: Final = {
@@ -29,12 +27,12 @@ LEVELS: Final = {
 }
 """Kind → level; a user without any relationship is "info", since customers who bought nothing yet are no fault."""
 
-LEEWAY: Final = 3600.0
+CLOCK_LEEWAY_SECONDS: Final = 3600.0
 """Seconds that the clock of another machine may be ahead."""
-SUDDEN: Final = 2.0
+SUDDEN_CHANGE_FACTOR: Final = 2.0
 """A change of volume is at least to twice, or to half."""
-DAY: Final = 86_400.0
-PERIODS: Final = (("day", DAY, 28), ("week", 7 * DAY, 8))
+DAY_SECONDS: Final = 86_400.0
+PERIODS: Final = (("day", DAY_SECONDS, 28), ("week", 7 * DAY_SECONDS, 8))
 """Name, seconds, and how many periods before are compared with."""
 
 
@@ -43,11 +41,11 @@ def audit(graph: GraphSnapshot, now: float | None = None) -> pd.DataFrame:
     be a mistake or a fact, an "info" is a fact to know.
 
     - "duplicate", "near duplicate", "bot-like", "contradiction": see `kgrec.data.noise.noise`.
-    - "future": a behaviour later than now.
+    - "future": a behavior later than now.
     - "orphan": a node without any relationship.
     - "hub": a node, not of a user, with far more relationships of one type and direction than others of its label; the
       rule is that for bot-like users: beyond the median by six median absolute deviations, of logarithms.
-    - "volume": a day or week with at least twice, or at most half, as many behaviours as the median of the 28 days or
+    - "volume": a day or week with at least twice, or at most half, as many behaviors as the median of the 28 days or
       8 weeks before, and six deviations away, of square roots, whose spread chance alone makes equal.
 
     Times are looked at where they are seconds since 1970.
@@ -57,8 +55,8 @@ def audit(graph: GraphSnapshot, now: float | None = None) -> pd.DataFrame:
         now: seconds since 1970; the clock's if not given.
 
     Returns:
-        Columns level, kind, label (of the node, the behaviour's type or "behaviour"; "day" or "week"), id (the node's;
-        user and item of a behaviour; a date), detail.
+        Columns level, kind, label (of the node, the behavior's type or "behavior"; "day" or "week"), id (the node's;
+        user and item of a behavior; a date), detail.
     """
     parts = [_noise(graph), _future(graph, time.time() if now is None else now)]
     parts += [_orphans(graph), _hubs(graph), _volume(graph)]
@@ -73,15 +71,15 @@ def _noise(graph: GraphSnapshot) -> pd.DataFrame:
     labels = graph.present(graph.schema.roles.users)
     of_user = np.repeat(np.array(labels, dtype=object), [graph.nodes[label].num_rows for label in labels])
     alone = found["item_id"] == ""
-    label = np.where(alone, of_user[graph.users.nums(found["user_id"])], "behaviour")
+    label = np.where(alone, of_user[graph.users.nums(found["user_id"])], "behavior")
     ids = (found["user_id"] + " " + found["item_id"]).where(~alone, found["user_id"])
     return pd.DataFrame({"kind": found["kind"], "label": label, "id": ids, "detail": found["detail"]})
 
 
 def _future(graph: GraphSnapshot, now: float) -> pd.DataFrame:
-    times = graph.behaviours.time
-    late = np.nan_to_num(times, nan=-np.inf) > now + LEEWAY
-    late &= _is_clock(graph.behaviours)
+    times = graph.behaviors.time
+    late = np.nan_to_num(times, nan=-np.inf) > now + CLOCK_LEEWAY_SECONDS
+    late &= _is_clock(graph.behaviors)
     return _of_behaviours(graph, "future", late, "at " + _dates(times[late], "s"))
 
 
@@ -112,20 +110,20 @@ def _hubs(graph: GraphSnapshot) -> pd.DataFrame:
 
 
 def _volume(graph: GraphSnapshot) -> pd.DataFrame:
-    times = graph.behaviours.time[np.isfinite(graph.behaviours.time)]
+    times = graph.behaviors.time[np.isfinite(graph.behaviors.time)]
     parts = [pd.DataFrame(columns=COLUMNS[1:])]
-    for name, seconds, before in PERIODS if _is_clock(graph.behaviours) else ():
+    for name, seconds, before in PERIODS if _is_clock(graph.behaviors) else ():
         # Weeks begin on a Monday, and 1970 on a Thursday.
-        period = np.floor((times + (3 * DAY if name == "week" else 0)) / seconds).astype(np.int64)
+        period = np.floor((times + (3 * DAY_SECONDS if name == "week" else 0)) / seconds).astype(np.int64)
         counts = np.bincount(period - period.min())[:-1]  # the last is not over
         sudden, usual = _is_sudden(counts, before)
-        start = (sudden + period.min()) * seconds - (3 * DAY if name == "week" else 0)
+        start = (sudden + period.min()) * seconds - (3 * DAY_SECONDS if name == "week" else 0)
         detail = [f"{n:,} in a {name}, usually {m:g}" for n, m in zip(counts[sudden], usual[sudden], strict=True)]
         parts.append(pd.DataFrame({"kind": "volume", "label": name, "id": _dates(start, "D"), "detail": detail}))
     return pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
 
 
-def _is_sudden(counts: IntArray, before: int) -> tuple[IntArray, Floats]:
+def _is_sudden(counts: IntArray, before: int) -> tuple[IntArray, DoubleArray]:
     """Return the periods at which volume changes, and what is usual before each; a change that lasts is told once."""
     if len(counts) <= before:
         return np.empty(0, np.int64), np.empty(0)
@@ -133,8 +131,8 @@ def _is_sudden(counts: IntArray, before: int) -> tuple[IntArray, Floats]:
     usual[before:] = np.median(sliding_window_view(counts, before)[:-1], axis=1)
     far = np.nan_to_num(2 * (np.sqrt(counts) - np.sqrt(usual)))
     spread = max(1.4826 * np.median(np.abs(far[before:])), 1.0)
-    changed = (counts >= SUDDEN * usual) | (counts <= usual / SUDDEN)
-    side = np.where(changed & (np.abs(far) > FAR * spread), np.sign(far), 0)
+    changed = (counts >= SUDDEN_CHANGE_FACTOR * usual) | (counts <= usual / SUDDEN_CHANGE_FACTOR)
+    side = np.where(changed & (np.abs(far) > OUTLIER_DEVIATIONS * spread), np.sign(far), 0)
     return np.flatnonzero((side != 0) & (side != np.r_[0, side[:-1]])), usual
 
 
@@ -145,16 +143,16 @@ def _is_far(counts: IntArray) -> BoolArray:
         return some
     logs = np.log(np.maximum(counts, 1))
     median = np.median(logs[some])
-    deviation = max(1.4826 * np.median(np.abs(logs[some] - median)), LEAST_DEVIATION)
-    return np.asarray(some & (logs > median + FAR * deviation))
+    deviation = max(1.4826 * np.median(np.abs(logs[some] - median)), MIN_LOG_DEVIATION)
+    return np.asarray(some & (logs > median + OUTLIER_DEVIATIONS * deviation))
 
 
-def _is_clock(behaviours: Behaviours) -> bool:
-    known = behaviours.time[np.isfinite(behaviours.time)]
-    return bool(len(known) and np.median(known) > CLOCK)
+def _is_clock(behaviors: Behaviors) -> bool:
+    known = behaviors.time[np.isfinite(behaviors.time)]
+    return bool(len(known) and np.median(known) > MIN_EPOCH_SECONDS)
 
 
-def _dates(seconds: Floats, unit: Any) -> npt.NDArray[np.object_]:
+def _dates(seconds: DoubleArray, unit: Any) -> npt.NDArray[np.object_]:
     return np.datetime_as_string(seconds.astype("datetime64[s]"), unit=unit).astype(object)
 
 
@@ -164,7 +162,7 @@ def _of_nodes(graph: GraphSnapshot, kind: str, label: str, nums: IntArray, detai
 
 
 def _of_behaviours(graph: GraphSnapshot, kind: str, which: npt.NDArray[Any], detail: Any) -> pd.DataFrame:
-    rows, types = graph.behaviours.where(which), np.array(list(graph.schema.roles.behaviours), dtype=object)
+    rows, types = graph.behaviors.where(which), np.array(list(graph.schema.roles.behaviours), dtype=object)
     ids = graph.users.ids[rows.user_num] + " " + graph.items.ids[rows.item_num]
     found = {"kind": kind, "label": types[rows.type_num], "id": ids, "detail": np.asarray(detail, dtype=object)}
     return pd.DataFrame(found)

@@ -13,12 +13,11 @@ from decimal import Decimal
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-BoolArray = npt.NDArray[np.bool_]
+from kgrec._util.types import BoolArray
 
 FOREIGN: Final = (pa.ArrowException, OverflowError, TypeError, ValueError)
 """What Arrow, pandas and NumPy raise for a value that they cannot take; `UnicodeError` is a `ValueError`."""

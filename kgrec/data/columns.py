@@ -7,15 +7,14 @@ from functools import partial
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kgrec._util.types import BoolArray, DoubleArray, IntArray
 from kgrec.data import times
 from kgrec.data.arrow import cast, is_bytes, plain
 
-BoolArray = npt.NDArray[np.bool_]
 _Convert = Callable[[pa.ChunkedArray], tuple[pa.ChunkedArray, BoolArray]]
 
 ARROW_TYPES: Final[dict[str, pa.DataType]] = {
@@ -159,7 +158,7 @@ def _float_text(column: pa.ChunkedArray, whole: bool) -> tuple[pa.ChunkedArray, 
     return text, to_mask(text.is_valid()) & (~exact if whole else lost)
 
 
-def _exact_whole(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.float64], BoolArray]:
+def _exact_whole(column: pa.ChunkedArray) -> tuple[DoubleArray, BoolArray]:
     """Return floats as float64 [n], null as NaN, and a mask [n] of those that stand for one whole number alone."""
     digits = {16: 11, 32: 24, 64: 53}[column.type.bit_width]
     numbers = np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float64)
@@ -215,7 +214,7 @@ def _as_vectors(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray]:
     return _rebuilt(column, pa.chunked_array([pa.array(numbers)])), _rows_of(column, wrong)
 
 
-def list_lengths(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+def list_lengths(column: pa.ChunkedArray) -> IntArray:
     """Return the number of parts of each list of a column [n], 0 for a missing list."""
     return np.asarray(pc.fill_null(pc.list_value_length(column), 0).to_numpy(), dtype=np.int64)
 
@@ -253,7 +252,7 @@ def _parsed(column: pa.ChunkedArray, kind: str) -> tuple[pa.ChunkedArray, BoolAr
     return pa.chunked_array([pa.array(numbers, mask=~given, from_pandas=False)]), wrong
 
 
-def _parsed_float(text: pa.ChunkedArray) -> npt.NDArray[np.float64]:
+def _parsed_float(text: pa.ChunkedArray) -> DoubleArray:
     """Return text as numbers, NaN where it is none."""
     try:
         numbers = text.cast(pa.float64()).to_numpy()

@@ -6,22 +6,22 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow.compute as pc
 import scipy.sparse as sp
 
-from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
+from kgrec._util.types import BoolArray, FloatArray, IntArray
+from kgrec.data.snapshot import GraphSnapshot, Vectors
 
 
 @dataclass(frozen=True)
-class Growth:
-    """A graph that was learnt from, and the one to recommend in.
+class GraphDelta:
+    """A graph that was learned from, and the one to recommend in.
 
-    Nodes may have gone as well: what was learnt about them is dropped.
+    Nodes may have gone as well: what was learned about them is dropped.
 
     Attributes:
-        old: the graph that was learnt from.
-        new: the graph to recommend in, without valid and test behaviours.
+        old: the graph that was learned from.
+        new: the graph to recommend in, without valid and test behaviors.
         vectors: text vectors of `new`, label → float32 [nodes of the label, d].
     """
 
@@ -58,27 +58,27 @@ class Growth:
     @cached_property
     def known_pairs(self) -> sp.csr_matrix:
         """Who did anything with what in the old graph, in the new numbers: float32 CSR [n_users, n_items] of ones."""
-        return renumbered(self.old.interactions, self.users, self.items)
+        return remap(self.old.interactions, self.users, self.items)
 
     @cached_property
-    def changed_users(self) -> npt.NDArray[np.bool_]:
+    def changed_users(self) -> BoolArray:
         """Which users are new, or have other items than before, bool [n_users]."""
         gone_or_new = sp.csr_matrix(self.new.interactions - self.known_pairs)
         return np.asarray((self.users < 0) | (abs(gone_or_new).sum(axis=1).A1 > 0))
 
     def between_items(self, weights: sp.csr_matrix) -> sp.csr_matrix:
         """Return weights from item to item in the new numbers, float32 CSR [n_items, n_items]; new items have none."""
-        return renumbered(weights, self.items, self.items)
+        return remap(weights, self.items, self.items)
 
 
-def moved(rows: FloatArray, old_num: IntArray) -> FloatArray:
+def remap_rows(rows: FloatArray, old_num: IntArray) -> FloatArray:
     """Return rows [old n, …] in a new numbering, float32 [n, …]; zeros where `old_num` [n] is -1."""
     found = rows[old_num]
     found[old_num < 0] = 0
     return found
 
 
-def renumbered(matrix: sp.csr_matrix, row_num: IntArray, column_num: IntArray) -> sp.csr_matrix:
+def remap(matrix: sp.csr_matrix, row_num: IntArray, column_num: IntArray) -> sp.csr_matrix:
     """Return a matrix of old rows and columns in numberings that say which old one each new one is."""
     entries = matrix.tocoo()
     row, column = (

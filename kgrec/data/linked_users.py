@@ -7,19 +7,20 @@ from dataclasses import replace
 
 import numpy as np
 
-from kgrec.data.snapshot import Edges, GraphSnapshot, IntArray
+from kgrec._util.types import IntArray
+from kgrec.data.snapshot import Edges, GraphSnapshot
 from kgrec.errors import DataError, Problem
 
 
-def as_one(graph: GraphSnapshot) -> GraphSnapshot:
+def merge_linked_users(graph: GraphSnapshot) -> GraphSnapshot:
     """Return the graph with what linked users did moved to the first of them, who stands for all of them.
 
-    A cut is made of the graph that this returns: which behaviour is the latest depends on who did it.
+    A cut is made of the graph that this returns: which behavior is the latest depends on who did it.
 
     Raises:
         DataError: users who are linked as one act in the same domain, where a person is one user; with all of them.
     """
-    first, acting = graph.same_users, np.unique(graph.behaviours.user_num)
+    first, acting = graph.linked_users, np.unique(graph.behaviors.user_num)
     if (first[acting] == acting).all():
         return graph
     if problems := list(_contradictions(graph, first)):
@@ -32,7 +33,7 @@ def as_one(graph: GraphSnapshot) -> GraphSnapshot:
 
 
 def _moved(edges: Edges, first: IntArray) -> Edges:
-    """Return behaviours with the first of linked users as their source, sorted again."""
+    """Return behaviors with the first of linked users as their source, sorted again."""
     source = first[edges.src_num]
     order = np.lexsort([edges.dst_num, source])
     return Edges(

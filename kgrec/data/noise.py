@@ -1,4 +1,4 @@
-"""Noise in behaviours: repetitions, users who act like programs, and ratings that contradict one another."""
+"""Noise in behaviors: repetitions, users who act like programs, and ratings that contradict one another."""
 
 from __future__ import annotations
 
@@ -8,39 +8,38 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kgrec._util.types import BoolArray, DoubleArray, FloatArray, IntArray
 from kgrec.config import Noise
-from kgrec.data.columns import BoolArray
-from kgrec.data.snapshot import Behaviours, GraphSnapshot, IntArray
+from kgrec.data.snapshot import Behaviors, GraphSnapshot
 
-Floats = npt.NDArray[np.float64]
 Texts = npt.NDArray[np.object_]
 
-NEAR: Final = 10.0
-"""Seconds within which a second behaviour is a repetition of the first: a double click, a page loaded again."""
-FAR: Final = 6.0
+NEAR_DUPLICATE_SECONDS: Final = 10.0
+"""Seconds within which a second behavior is a repetition of the first: a double click, a page loaded again."""
+OUTLIER_DEVIATIONS: Final = 6.0
 """Deviations from the median of all users, on a logarithmic scale, beyond which a user is unlike them."""
-LEAST_DEVIATION: Final = 0.5
+MIN_LOG_DEVIATION: Final = 0.5
 """Where users are nearly alike, one is unlike them only from e^(6 · 0.5) = 20 times the median on."""
-MANY: Final = 20
-"""Gaps between a user's behaviours from which their regularity tells anything."""
-REGULAR: Final = 0.9
+MIN_GAPS: Final = 20
+"""Gaps between a user's behaviors from which their regularity tells anything."""
+REGULAR_GAP_SHARE: Final = 0.9
 """Share of gaps within 5 % of a user's median gap from which no person acts."""
-NEARLY_ALL: Final = 0.9
-"""Share of the items that no person gets through, where there are at least `CATALOGUE`."""
-CATALOGUE: Final = 100
-LEVELS: Final = 20
+NEARLY_ALL_SHARE: Final = 0.9
+"""Share of the items that no person gets through, where there are at least `MIN_CATALOG_ITEMS`."""
+MIN_CATALOG_ITEMS: Final = 100
+MAX_GRADE_LEVELS: Final = 20
 """Different weights that a type has at most where they are grades; more are amounts."""
-CLOCK: Final = 1e8
+MIN_EPOCH_SECONDS: Final = 1e8
 """Median time from which times are seconds since 1970, and not an order."""
 NEGATIONS: Final = ("DIS", "UN", "NOT_")
 """What makes the name of a type its opposite: LIKED, DISLIKED."""
 
 
 def noise(snapshot: GraphSnapshot) -> pd.DataFrame:
-    """Find behaviours that say little or nothing of what people like.
+    """Find behaviors that say little or nothing of what people like.
 
     - "duplicate": one more of the same user, item, type and time. "near duplicate": one more within 10 seconds.
-    - "bot-like": a user with far more behaviours than others, or far more within one second (beyond the median by six
+    - "bot-like": a user with far more behaviors than others, or far more within one second (beyond the median by six
       median absolute deviations, of logarithms: Leys et al., J. Exp. Soc. Psychol. 2013), with gaps between them that
       are nearly all alike, or with nearly all items.
     - "contradiction": a grade in the highest and one in the lowest quarter of the scale for the same user and item, or
@@ -49,14 +48,14 @@ def noise(snapshot: GraphSnapshot) -> pd.DataFrame:
     What is told by seconds is looked for only where times are seconds since 1970.
 
     Returns:
-        Columns kind, user_id, item_id ("" for a user as a whole), count (behaviours that repeat another, are the
+        Columns kind, user_id, item_id ("" for a user as a whole), count (behaviors that repeat another, are the
         user's, or contradict one another), detail; kinds in this order, the largest count first.
     """
-    gaps = _gaps(snapshot.behaviours)
-    near = (gaps > 0) & (gaps <= _near(snapshot.behaviours))
+    gaps = _gaps(snapshot.behaviors)
+    near = (gaps > 0) & (gaps <= _near(snapshot.behaviors))
     parts = [
         _repetitions(snapshot, gaps == 0, "at the same time").assign(kind="duplicate"),
-        _repetitions(snapshot, near, f"within {NEAR:g} seconds").assign(kind="near duplicate"),
+        _repetitions(snapshot, near, f"within {NEAR_DUPLICATE_SECONDS:g} seconds").assign(kind="near duplicate"),
         _bots(snapshot).assign(kind="bot-like", item_id=""),
         _contradictions(snapshot).assign(kind="contradiction"),
     ]
@@ -65,27 +64,27 @@ def noise(snapshot: GraphSnapshot) -> pd.DataFrame:
 
 
 def summary(snapshot: GraphSnapshot, found: pd.DataFrame) -> dict[str, int]:
-    """Return how many findings of each kind `noise` made, and how many of how many behaviours can be left out."""
+    """Return how many findings of each kind `noise` made, and how many of how many behaviors can be left out."""
     kinds = {str(kind): int(n) for kind, n in found.groupby("kind", sort=False).size().items()}
-    return {**kinds, "can be left out": int(is_noise(snapshot).sum()), "behaviours": len(snapshot.behaviours)}
+    return {**kinds, "can be left out": int(is_noise(snapshot).sum()), "behaviors": len(snapshot.behaviors)}
 
 
 def is_noise(snapshot: GraphSnapshot) -> BoolArray:
-    """Mark the behaviours that can be left out, bool [n behaviours].
+    """Mark the behaviors that can be left out, bool [n behaviors].
 
     Of repetitions and of contradictions the latest stays, so that what was seen stays seen; of a bot-like user nothing
     does.
     """
-    behaviours = snapshot.behaviours
-    repeated = _gaps(behaviours) <= _near(behaviours)
+    behaviors = snapshot.behaviors
+    repeated = _gaps(behaviors) <= _near(behaviors)
     bots = np.any([is_bot for is_bot, _ in _bot_rules(snapshot)], axis=0)
     overruled = _contradict(snapshot)
-    overruled[overruled] = np.isfinite(_gaps(behaviours.where(overruled), by_type=False))
-    return np.asarray(repeated | bots[behaviours.user_num] | overruled)
+    overruled[overruled] = np.isfinite(_gaps(behaviors.where(overruled), by_type=False))
+    return np.asarray(repeated | bots[behaviors.user_num] | overruled)
 
 
 def without_noise(snapshot: GraphSnapshot, how: Noise = "drop", seed: int = 0) -> GraphSnapshot:
-    """Return the graph without the behaviours that `is_noise` marks; the same one where there are none.
+    """Return the graph without the behaviors that `is_noise` marks; the same one where there are none.
 
     Args:
         snapshot: the graph.
@@ -97,20 +96,20 @@ def without_noise(snapshot: GraphSnapshot, how: Noise = "drop", seed: int = 0) -
         return snapshot
     found = is_noise(snapshot)
     if how == "weigh":
-        pair = snapshot.behaviours.user_num * snapshot.n_items + snapshot.behaviours.item_num
+        pair = snapshot.behaviors.user_num * snapshot.n_items + snapshot.behaviors.item_num
         half = np.random.default_rng(seed).random(len(pair)) < 0.5
         found &= half[np.unique(pair, return_inverse=True)[1]]
-    return snapshot.with_behaviours(~found) if found.any() else snapshot
+    return snapshot.with_behaviors(~found) if found.any() else snapshot
 
 
 def _repetitions(snapshot: GraphSnapshot, rows: BoolArray, when: str) -> pd.DataFrame:
-    by_pair = _named(snapshot, snapshot.behaviours.where(rows)).groupby(["user_id", "item_id", "type"], sort=False)
+    by_pair = _named(snapshot, snapshot.behaviors.where(rows)).groupby(["user_id", "item_id", "type"], sort=False)
     found = by_pair.size().rename("count").reset_index()
     return found.assign(detail=found["type"].astype(str) + f" more than once {when}")
 
 
 def _bots(snapshot: GraphSnapshot) -> pd.DataFrame:
-    counts = np.bincount(snapshot.behaviours.user_num, minlength=snapshot.n_users)
+    counts = np.bincount(snapshot.behaviors.user_num, minlength=snapshot.n_users)
     ids = snapshot.users.ids
     parts = [
         pd.DataFrame({"user_id": ids[is_bot], "count": counts[is_bot], "detail": detail[is_bot]})
@@ -120,72 +119,72 @@ def _bots(snapshot: GraphSnapshot) -> pd.DataFrame:
 
 
 def _contradictions(snapshot: GraphSnapshot) -> pd.DataFrame:
-    behaviours = snapshot.behaviours.where(_contradict(snapshot))
-    behaviours = behaviours.where(np.argsort(behaviours.time, kind="stable"))
-    found = _named(snapshot, behaviours)
-    found["detail"] = found["type"].astype(str) + pd.Series(behaviours.weight).map(" {:g}".format).astype(str)
+    behaviors = snapshot.behaviors.where(_contradict(snapshot))
+    behaviors = behaviors.where(np.argsort(behaviors.time, kind="stable"))
+    found = _named(snapshot, behaviors)
+    found["detail"] = found["type"].astype(str) + pd.Series(behaviors.weight).map(" {:g}".format).astype(str)
     by_pair = found.groupby(["user_id", "item_id"], sort=False)["detail"]
     return by_pair.agg(count="size", detail=", then ".join).reset_index()
 
 
-def _named(snapshot: GraphSnapshot, behaviours: Behaviours) -> pd.DataFrame:
-    """Return behaviours as rows of user_id, item_id and type."""
+def _named(snapshot: GraphSnapshot, behaviors: Behaviors) -> pd.DataFrame:
+    """Return behaviors as rows of user_id, item_id and type."""
     types = np.array(list(snapshot.schema.roles.behaviours), dtype=object)
     return pd.DataFrame(
         {
-            "user_id": snapshot.users.ids[behaviours.user_num],
-            "item_id": snapshot.items.ids[behaviours.item_num],
-            "type": types[behaviours.type_num],
+            "user_id": snapshot.users.ids[behaviors.user_num],
+            "item_id": snapshot.items.ids[behaviors.item_num],
+            "type": types[behaviors.type_num],
         }
     )
 
 
-def _gaps(behaviours: Behaviours, *, by_type: bool = True) -> Floats:
+def _gaps(behaviors: Behaviors, *, by_type: bool = True) -> DoubleArray:
     """Return seconds until a user does the same again to the same item [n]; 0 without times, inf where it is the last.
 
     Args:
-        behaviours: n rows.
-        by_type: whether only a behaviour of the same type is the same.
+        behaviors: n rows.
+        by_type: whether only a behavior of the same type is the same.
     """
-    kind = behaviours.type_num if by_type else np.zeros(len(behaviours), np.int64)
-    time = np.nan_to_num(behaviours.time)
-    order = np.lexsort((time, kind, behaviours.item_num, behaviours.user_num))
-    keys = np.stack([behaviours.user_num, behaviours.item_num, kind])[:, order]
+    kind = behaviors.type_num if by_type else np.zeros(len(behaviors), np.int64)
+    time = np.nan_to_num(behaviors.time)
+    order = np.lexsort((time, kind, behaviors.item_num, behaviors.user_num))
+    keys = np.stack([behaviors.user_num, behaviors.item_num, kind])[:, order]
     again = (keys[:, 1:] == keys[:, :-1]).all(axis=0)
-    gaps = np.full(len(behaviours), np.inf)
+    gaps = np.full(len(behaviors), np.inf)
     gaps[order[:-1][again]] = np.diff(time[order])[again]
     return gaps
 
 
-def _near(behaviours: Behaviours) -> float:
+def _near(behaviors: Behaviors) -> float:
     """Return how many seconds make a near repetition: none where times are only an order."""
-    return NEAR if _has_clock(behaviours) else 0.0
+    return NEAR_DUPLICATE_SECONDS if _has_clock(behaviors) else 0.0
 
 
-def _has_clock(behaviours: Behaviours, resolution: int = 1) -> bool:
+def _has_clock(behaviors: Behaviors, resolution: int = 1) -> bool:
     """Say whether times are seconds since 1970, and not all multiples of `resolution` seconds where that is above 1."""
-    time = behaviours.time[np.isfinite(behaviours.time)]
+    time = behaviors.time[np.isfinite(behaviors.time)]
     coarse = resolution > 1 and not (time % resolution).any()
-    return bool(len(time)) and bool(np.median(time) >= CLOCK) and not coarse
+    return bool(len(time)) and bool(np.median(time) >= MIN_EPOCH_SECONDS) and not coarse
 
 
 def _bot_rules(snapshot: GraphSnapshot) -> list[tuple[BoolArray, Texts]]:
     """Return for every rule which users are bot-like by it, and what there is to say of each, [n_users] both."""
-    behaviours, n = snapshot.behaviours, snapshot.n_users
-    timed = behaviours.where(np.isfinite(behaviours.time))
-    counts = np.bincount(behaviours.user_num, minlength=n).astype(np.float64)
+    behaviors, n = snapshot.behaviors, snapshot.n_users
+    timed = behaviors.where(np.isfinite(behaviors.time))
+    counts = np.bincount(behaviors.user_num, minlength=n).astype(np.float64)
     items = np.diff(snapshot.interactions.indptr)
-    nearly_all = (items >= NEARLY_ALL * snapshot.n_items) & (snapshot.n_items >= CATALOGUE)
+    nearly_all = (items >= NEARLY_ALL_SHARE * snapshot.n_items) & (snapshot.n_items >= MIN_CATALOG_ITEMS)
     found = [
-        (_far_above(counts), _each("{:.0f} behaviours, of {:.0f} in the middle", counts, _middle(counts))),
+        (_far_above(counts), _each("{:.0f} behaviors, of {:.0f} in the middle", counts, _middle(counts))),
         (nearly_all, _each("{} of all {} items", items, snapshot.n_items)),
     ]
     # Times that are whole minutes or days say nothing of seconds.
-    if _has_clock(behaviours, resolution=60):
+    if _has_clock(behaviors, resolution=60):
         burst, (regular, gap) = _largest_bursts(timed, n), _regularity(timed, n)
         found += [
             (_far_above(burst), _each("{:.0f} within one second, of {:.0f} in the middle", burst, _middle(burst))),
-            (regular >= REGULAR, _each("{:.0%} of all gaps are about {:g} seconds", regular, gap)),
+            (regular >= REGULAR_GAP_SHARE, _each("{:.0%} of all gaps are about {:g} seconds", regular, gap)),
         ]
     return found
 
@@ -195,73 +194,73 @@ def _each(template: str, *values: Any) -> Texts:
     return np.asarray(np.frompyfunc(template.format, len(values), 1)(*values), dtype=object)
 
 
-def _middle(values: Floats) -> float:
+def _middle(values: DoubleArray) -> float:
     """Return the median of the values above 0; 0 where there are none."""
     return float(np.median(values[values > 0])) if values.any() else 0.0
 
 
-def _far_above(values: Floats) -> BoolArray:
+def _far_above(values: DoubleArray) -> BoolArray:
     """Mark values [n] that are far above the others, of those above 0, on a logarithmic scale."""
     if not values.any():
         return np.zeros(len(values), dtype=bool)
     given = np.log(values[values > 0])
     # 1.4826 makes it the standard deviation where logarithms are normal.
     deviation = 1.4826 * np.median(np.abs(given - np.median(given)))
-    return np.asarray(values > np.exp(np.median(given) + FAR * max(deviation, LEAST_DEVIATION)))
+    return np.asarray(values > np.exp(np.median(given) + OUTLIER_DEVIATIONS * max(deviation, MIN_LOG_DEVIATION)))
 
 
-def _largest_bursts(behaviours: Behaviours, n_users: int) -> Floats:
-    """Return the largest number of behaviours of each user within one second of the clock [n_users]."""
-    moment = np.floor(behaviours.time).astype(np.int64) * n_users + behaviours.user_num
+def _largest_bursts(behaviors: Behaviors, n_users: int) -> DoubleArray:
+    """Return the largest number of behaviors of each user within one second of the clock [n_users]."""
+    moment = np.floor(behaviors.time).astype(np.int64) * n_users + behaviors.user_num
     moments, counts = np.unique(moment, return_counts=True)
     largest = np.zeros(n_users)
     np.maximum.at(largest, moments % n_users, counts)
     return largest
 
 
-def _regularity(behaviours: Behaviours, n_users: int) -> tuple[Floats, Floats]:
+def _regularity(behaviors: Behaviors, n_users: int) -> tuple[DoubleArray, DoubleArray]:
     """Return which share of each user's gaps is within 5 % of their median gap, and that gap in seconds [n_users].
 
-    The share is 0 where there are fewer than `MANY` gaps, or hardly any time between behaviours.
+    The share is 0 where there are fewer than `MIN_GAPS` gaps, or hardly any time between behaviors.
     """
-    order = np.lexsort((behaviours.time, behaviours.user_num))
-    user_num, gap = behaviours.user_num[order], np.diff(behaviours.time[order])
+    order = np.lexsort((behaviors.time, behaviors.user_num))
+    user_num, gap = behaviors.user_num[order], np.diff(behaviors.time[order])
     rows = pd.DataFrame({"user": user_num[1:], "gap": gap})[user_num[1:] == user_num[:-1]]
     middle = rows.groupby("user")["gap"].transform("median")
     alike = ((rows["gap"] - middle).abs() <= 0.05 * middle) & (middle > 0)
     of_user = alike.groupby(rows["user"]).agg(["mean", "size"])
     share, median = np.zeros(n_users), np.zeros(n_users)
-    share[of_user.index] = of_user["mean"].where(of_user["size"] >= MANY, 0)
+    share[of_user.index] = of_user["mean"].where(of_user["size"] >= MIN_GAPS, 0)
     median[rows["user"]] = middle
     return share, median
 
 
 def _contradict(snapshot: GraphSnapshot) -> BoolArray:
-    """Mark the behaviours [n] for and against an item, of users who have both."""
-    behaviours, verdict = snapshot.behaviours, _verdicts(snapshot)
-    pair = behaviours.user_num * snapshot.n_items + behaviours.item_num
+    """Mark the behaviors [n] for and against an item, of users who have both."""
+    behaviors, verdict = snapshot.behaviors, _verdicts(snapshot)
+    pair = behaviors.user_num * snapshot.n_items + behaviors.item_num
     both = np.intersect1d(pair[verdict > 0], pair[verdict < 0])
     return np.asarray(np.isin(pair, both) & (verdict != 0))
 
 
 def _verdicts(snapshot: GraphSnapshot) -> IntArray:
-    """Return which behaviours speak for their item (1), against it (-1), or neither (0), int64 [n]."""
-    behaviours, names = snapshot.behaviours, list(snapshot.schema.roles.behaviours)
-    verdict = np.zeros(len(behaviours), dtype=np.int64)
+    """Return which behaviors speak for their item (1), against it (-1), or neither (0), int64 [n]."""
+    behaviors, names = snapshot.behaviors, list(snapshot.schema.roles.behaviours)
+    verdict = np.zeros(len(behaviors), dtype=np.int64)
     opposites = {word + name: name for name in names for word in NEGATIONS if word + name in names}
     for num, name in enumerate(names):
-        rows = behaviours.type_num == num
+        rows = behaviors.type_num == num
         if name in opposites or name in opposites.values():
             verdict[rows] = -1 if name in opposites else 1
         elif rows.any():
-            verdict[rows] = _of_grades(behaviours.weight[rows])
+            verdict[rows] = _of_grades(behaviors.weight[rows])
     return verdict
 
 
-def _of_grades(weight: npt.NDArray[np.float32]) -> IntArray:
+def _of_grades(weight: FloatArray) -> IntArray:
     """Return 1 for the highest quarter of a scale, -1 for the lowest, else 0 [n]; all 0 where weights are amounts."""
     low, high = np.quantile([weight.min(), weight.max()], [0.25, 0.75])
     # Amounts have many levels, or pile up at the lowest; grades do neither.
-    if len(np.unique(weight)) > LEVELS or np.median(weight) <= low:
+    if len(np.unique(weight)) > MAX_GRADE_LEVELS or np.median(weight) <= low:
         return np.zeros(len(weight), dtype=np.int64)
     return np.where(weight >= high, 1, 0) - np.where(weight <= low, 1, 0)

@@ -33,7 +33,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from kgrec._util.safe_yaml import described, read_document, read_text
-from kgrec.data.text_template import BEHAVIOURS, NEIGHBOURS, Limits
+from kgrec.data.text_template import BEHAVIORS, NEIGHBORS, Limits
 from kgrec.errors import Problem, SchemaError, UsageError, listed
 
 PropertyType = Literal["string", "int", "float", "bool", "datetime", "strings", "vector"]
@@ -109,8 +109,8 @@ class RelationshipType(_Strict):
     properties: dict[str, PropertyType] = Field(default_factory=dict, description="Property types.")
 
 
-class Behaviour(_Strict):
-    """What the properties of a behaviour mean; a behaviour is identified by user, item and time."""
+class Behavior(_Strict):
+    """What the properties of a behavior mean; a behavior is identified by user, item and time."""
 
     weight: str | None = Field(default=None, description="Property with the strength, such as a rating.")
     time: str | None = Field(default=None, description="Property with the time: epoch seconds, or an order.")
@@ -122,9 +122,9 @@ class Roles(_Strict):
 
     users: Names = Field(min_length=1, description="Labels whose nodes get recommendations.")
     items: Names = Field(min_length=1, description="Labels whose nodes are recommended.")
-    behaviours: dict[str, Behaviour] = Field(min_length=1, description="Types from a user to an item.")
+    behaviours: dict[str, Behavior] = Field(min_length=1, description="Types from a user to an item.")
     domain: str | None = Field(
-        default=None, description="Item property that names the catalogue; without it each item label is one."
+        default=None, description="Item property that names the catalog; without it each item label is one."
     )
     same: str | None = Field(
         default=None, description="Type between users of one label who are one person, with an id for each domain."
@@ -233,13 +233,13 @@ class Schema(_Strict):
         return [edge_type for type_ in self.relationships for edge_type in self.edge_types(type_)]
 
     def is_behaviour(self, edge_type: EdgeType) -> bool:
-        """Say whether an edge type is a user's behaviour towards an item."""
+        """Say whether an edge type is a user's behavior towards an item."""
         return edge_type[1] in self.roles.behaviours
 
     def edge_key(self, type_: str) -> list[str]:
-        """Return the properties that, with both ends, identify a relationship: a behaviour's time, or none."""
-        behaviour = self.roles.behaviours.get(type_)
-        return [behaviour.time] if behaviour and behaviour.time else []
+        """Return the properties that, with both ends, identify a relationship: a behavior's time, or none."""
+        behavior = self.roles.behaviours.get(type_)
+        return [behavior.time] if behavior and behavior.time else []
 
     def with_relationships(self, found: Mapping[str, RelationshipType]) -> Schema:
         """Return the schema plus relationship types that arrived only as data.
@@ -363,8 +363,8 @@ def _role_faults(schema: Schema) -> Iterator[_Fault]:
                 yield ("roles", role), f"missing label {label!r}", _one_of(schema.nodes)
     for label in set(roles.users) & set(roles.items):
         yield ("roles", "items"), f"{label!r}, which is a user label", "labels of items only"
-    for type_, behaviour in roles.behaviours.items():
-        yield from _behaviour_faults(schema, type_, behaviour)
+    for type_, behavior in roles.behaviours.items():
+        yield from _behaviour_faults(schema, type_, behavior)
     for label in roles.items:
         if roles.domain and label in schema.nodes and roles.domain not in schema.nodes[label].properties:
             yield ("roles", "domain"), f"{roles.domain!r}", f"a property of {label}"
@@ -383,7 +383,7 @@ def _same_faults(schema: Schema) -> Iterator[_Fault]:
         yield ("roles", "same"), f"{ends.from_} to {ends.to}", "a type from one user label to the same"
 
 
-def _behaviour_faults(schema: Schema, type_: str, behaviour: Behaviour) -> Iterator[_Fault]:
+def _behaviour_faults(schema: Schema, type_: str, behavior: Behavior) -> Iterator[_Fault]:
     path: _Path = ("roles", "behaviours", type_)
     relationship = schema.relationships.get(type_)
     if relationship is None:
@@ -393,7 +393,7 @@ def _behaviour_faults(schema: Schema, type_: str, behaviour: Behaviour) -> Itera
         yield path, f"{relationship.from_} to {relationship.to}", "a type from users to items"
     kinds = {"weight": ("int", "float"), "time": ("int", "float", "datetime"), "split": ("string",)}
     for meaning, allowed in kinds.items():
-        name = getattr(behaviour, meaning)
+        name = getattr(behavior, meaning)
         if name is not None and relationship.properties.get(name) not in allowed:
             found = f"{name!r} ({relationship.properties.get(name, 'not a property')})"
             yield (*path, meaning), found, f"a property of {type_} of type {' or '.join(allowed)}"
@@ -402,8 +402,8 @@ def _behaviour_faults(schema: Schema, type_: str, behaviour: Behaviour) -> Itera
 def _template_faults(schema: Schema) -> Iterator[_Fault]:
     for label, node in schema.nodes.items():
         touching = [t for t, r in schema.relationships.items() if label in (*r.from_, *r.to)]
-        sequences = [BEHAVIOURS] if label in schema.roles.users else []
-        known = [node.key, *node.properties, *touching, NEIGHBOURS, *sequences]
+        sequences = [BEHAVIORS] if label in schema.roles.users else []
+        known = [node.key, *node.properties, *touching, NEIGHBORS, *sequences]
         for index, sentence in enumerate(node.text):
             path: _Path = ("nodes", label, "text", index)
             try:

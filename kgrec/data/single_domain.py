@@ -1,6 +1,6 @@
 """Alone: one domain of a graph by itself, to see what the other domains are worth to it, or do without them.
 
-Where what users do elsewhere makes the lists of a domain worse, those at home in it are served by signals that learnt
+Where what users do elsewhere makes the lists of a domain worse, those at home in it are served by signals that learned
 from it alone, all of them or those that do better so. Newcomers, of whom these know nothing, keep the whole graph's.
 """
 
@@ -9,18 +9,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
 from kgrec._util.progress import say
-from kgrec.data.graph_delta import Growth
+from kgrec._util.types import BoolArray
+from kgrec.data.graph_delta import GraphDelta
 from kgrec.data.snapshot import Edges, GraphSnapshot, Vectors
 from kgrec.data.split import Split
 from kgrec.signals.base import Signal, Signals, refit
 
-BoolArray = npt.NDArray[np.bool_]
 
-
-def alone(graph: GraphSnapshot, domain: str) -> GraphSnapshot:
+def single_domain(graph: GraphSnapshot, domain: str) -> GraphSnapshot:
     """Return a graph without the items of other domains and what touches them.
 
     All users are there, and the domain's items follow one another as before, so users keep their numbers.
@@ -37,21 +35,23 @@ def alone(graph: GraphSnapshot, domain: str) -> GraphSnapshot:
     return replace(graph, nodes=nodes, edges=edges)
 
 
-def vectors_alone(graph: GraphSnapshot, domain: str, vectors: Vectors) -> Vectors:
-    """Return those vectors of a graph's nodes that are nodes of the graph `alone` too."""
+def single_domain_vectors(graph: GraphSnapshot, domain: str, vectors: Vectors) -> Vectors:
+    """Return those vectors of a graph's nodes that are nodes of the graph `single_domain` too."""
     kept = _kept(graph, domain)
     return {label: found[kept[label]] for label, found in vectors.items() if kept[label].any()}
 
 
-def split_alone(split: Split, domain: str) -> Split:
+def single_domain_split(split: Split, domain: str) -> Split:
     """Return the split of one domain by itself; who is asked for what is the same."""
     whole = split.whole
-    own = (whole.item_domains == domain)[whole.behaviours.item_num]
-    return replace(split, whole=alone(whole, domain), is_valid=split.is_valid[own], is_test=split.is_test[own])
+    own = (whole.item_domains == domain)[whole.behaviors.item_num]
+    return replace(split, whole=single_domain(whole, domain), is_valid=split.is_valid[own], is_test=split.is_test[own])
 
 
-def fit_alone(signals: Signals, graph: GraphSnapshot, domain: str, vectors: Vectors, seed: int) -> dict[str, Signal]:
-    """Return new signals of the same settings that learnt from one domain alone; those that cannot are left out.
+def fit_single_domain(
+    signals: Signals, graph: GraphSnapshot, domain: str, vectors: Vectors, seed: int
+) -> dict[str, Signal]:
+    """Return new signals of the same settings that learned from one domain alone; those that cannot are left out.
 
     Args:
         signals: name → signal with the settings.
@@ -61,15 +61,15 @@ def fit_alone(signals: Signals, graph: GraphSnapshot, domain: str, vectors: Vect
         seed: makes the fit repeat.
     """
     say(f"fitting on {domain} alone")
-    only, own = alone(graph, domain), vectors_alone(graph, domain, vectors)
+    only, own = single_domain(graph, domain), single_domain_vectors(graph, domain, vectors)
     able = {name: signal for name, signal in signals.items() if type(signal).applies(only, own)}
     return refit(able, only, own, seed)
 
 
-def fold_in_alone(signals: Signals, growth: Growth, domain: str) -> dict[str, Signal]:
-    """Return signals that learnt from one domain alone for a graph that has grown; see `Signal.fold_in`."""
-    new, vectors = alone(growth.new, domain), vectors_alone(growth.new, domain, growth.vectors)
-    of_domain = Growth(alone(growth.old, domain), new, vectors)
+def fold_in_single_domain(signals: Signals, delta: GraphDelta, domain: str) -> dict[str, Signal]:
+    """Return signals that learned from one domain alone for a graph that has grown; see `Signal.fold_in`."""
+    new, vectors = single_domain(delta.new, domain), single_domain_vectors(delta.new, domain, delta.vectors)
+    of_domain = GraphDelta(single_domain(delta.old, domain), new, vectors)
     return {name: signal.fold_in(of_domain) for name, signal in signals.items()}
 
 

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
+from kgrec._util.types import BoolArray, DoubleArray, FloatArray, IntArray
 from kgrec.data.columns import comparable, is_datetime
 from kgrec.data.schema import EdgeType, Schema
 from kgrec.data.tables import GraphTables
@@ -29,8 +30,6 @@ from kgrec.errors import UsageError
 if TYPE_CHECKING:
     from torch_geometric.data import HeteroData
 
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float32]
 Vectors = Mapping[str, FloatArray]
 """Label → float32 [nodes of the label, dimensions]; a row of zeros is a node without a vector."""
 
@@ -101,42 +100,42 @@ class Edges:
     def __len__(self) -> int:
         return len(self.src_num)
 
-    def where(self, keep: npt.NDArray[np.bool_]) -> Edges:
+    def where(self, keep: BoolArray) -> Edges:
         """Return only the relationships that `keep` [n] marks."""
         table = self.table.filter(pa.array(keep)) if self.table.num_columns else self.table
         return Edges(self.src_num[keep], self.dst_num[keep], table)
 
 
 @dataclass(frozen=True)
-class Behaviours:
+class Behaviors:
     """What users did, one row a relationship.
 
     Attributes:
         user_num, item_num: int64 [n].
         weight: float32 [n], 1 where the schema names none.
         time: float64 [n], NaN where the schema names none.
-        type_num: int64 [n], index into the schema's behaviours.
+        type_num: int64 [n], index into the schema's behaviors.
         split: object [n] of "train", "valid", "test"; empty strings where the schema names none.
     """
 
     user_num: IntArray
     item_num: IntArray
     weight: FloatArray
-    time: npt.NDArray[np.float64]
+    time: DoubleArray
     type_num: IntArray
     split: npt.NDArray[np.object_]
 
     def __len__(self) -> int:
         return len(self.user_num)
 
-    def where(self, keep: npt.NDArray[Any]) -> Behaviours:
+    def where(self, keep: npt.NDArray[Any]) -> Behaviors:
         """Return only the rows that `keep` (a mask or row numbers) selects."""
-        return Behaviours(*(getattr(self, name)[keep] for name in self.__dataclass_fields__))
+        return Behaviors(*(getattr(self, name)[keep] for name in self.__dataclass_fields__))
 
-    def and_also(self, others: Behaviours) -> Behaviours:
+    def and_also(self, others: Behaviors) -> Behaviors:
         """Return these rows, then the others."""
         names = self.__dataclass_fields__
-        return Behaviours(*(np.concatenate([getattr(self, name), getattr(others, name)]) for name in names))
+        return Behaviors(*(np.concatenate([getattr(self, name), getattr(others, name)]) for name in names))
 
 
 @dataclass(frozen=True)
@@ -146,7 +145,7 @@ class GraphSnapshot:
     Attributes:
         schema: the vocabulary.
         nodes: label → table of key and properties; row i is node i of the label.
-        edges: edge type → its relationships, behaviours included.
+        edges: edge type → its relationships, behaviors included.
     """
 
     schema: Schema
@@ -199,7 +198,7 @@ class GraphSnapshot:
         return self._role_ids(self.schema.roles.users)
 
     @cached_property
-    def same_users(self) -> IntArray:
+    def linked_users(self) -> IntArray:
         """Who stands for each user, int64 [n_users]: the first of those whom the role `same` links, else the user."""
         own, type_ = np.arange(self.n_users), self.schema.roles.same
         for label, found, _ in (edge_type for edge_type in self.edges if edge_type[1] == type_):
@@ -213,7 +212,7 @@ class GraphSnapshot:
     def user_nums(self, ids: Iterable[object]) -> IntArray:
         """Return the number of who stands for each user id, int64 [n]; -1 for an id that is not there."""
         nums = self.users.nums(ids)
-        return np.where(nums >= 0, self.same_users[nums], -1)
+        return np.where(nums >= 0, self.linked_users[nums], -1)
 
     @cached_property
     def items(self) -> IdMap:
@@ -263,7 +262,7 @@ class GraphSnapshot:
 
     @cached_property
     def item_domains(self) -> npt.NDArray[np.object_]:
-        """Catalogue each item belongs to, object [n_items]: the domain property, else the item's label."""
+        """Catalog each item belongs to, object [n_items]: the domain property, else the item's label."""
         domain, parts = self.schema.roles.domain, []
         for label in self.present(self.schema.roles.items):
             own = pa.array([label] * self.nodes[label].num_rows, pa.string())
@@ -272,28 +271,28 @@ class GraphSnapshot:
         return _objects(pa.concat_arrays(parts))
 
     @cached_property
-    def behaviours(self) -> Behaviours:
-        """Every behaviour, in the order of the schema's edge types, then of the edges."""
+    def behaviors(self) -> Behaviors:
+        """Every behavior, in the order of the schema's edge types, then of the edges."""
         parts = [self._behaviours_of(t) for t in self._behaviour_types()]
         columns = zip(*parts, strict=True) if parts else ([np.empty(0, np.int64)] for _ in range(6))
-        return Behaviours(*(np.concatenate(column) for column in columns))
+        return Behaviors(*(np.concatenate(column) for column in columns))
 
     @cached_property
     def user_domains(self) -> tuple[IntArray, IntArray]:
         """How much each user did in each domain, domains by name.
 
         Returns:
-            Counts, int64 [n_users, domains], and the cell of every behaviour in them, flattened, int64 [n behaviours].
+            Counts, int64 [n_users, domains], and the cell of every behavior in them, flattened, int64 [n behaviors].
         """
         names, of_item = np.unique(self.item_domains.astype(str), return_inverse=True)
-        cells = self.behaviours.user_num * len(names) + of_item[self.behaviours.item_num]
+        cells = self.behaviors.user_num * len(names) + of_item[self.behaviors.item_num]
         counts = np.bincount(cells, minlength=self.n_users * len(names))
         return counts.reshape(self.n_users, len(names)), cells
 
     @cached_property
     def interactions(self) -> sp.csr_matrix:
         """Who did anything with what: float32 CSR [n_users, n_items] of ones."""
-        return self.pairs(self.behaviours)
+        return self.pairs(self.behaviors)
 
     def tie_breaks(self, user_num: IntArray, item_num: IntArray, seed: int = 0) -> npt.NDArray[np.uint64]:
         """Return a pseudo-random number for each pair of user and item, uint64 [n], to order what has one time.
@@ -308,11 +307,11 @@ class GraphSnapshot:
         mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         return np.asarray(mixed ^ (mixed >> np.uint64(31)))
 
-    def pairs(self, behaviours: Behaviours) -> sp.csr_matrix:
-        """Return the distinct (user, item) pairs of behaviours as a float32 CSR [n_users, n_items] of ones."""
-        ones = np.ones(len(behaviours), dtype=np.float32)
+    def pairs(self, behaviors: Behaviors) -> sp.csr_matrix:
+        """Return the distinct (user, item) pairs of behaviors as a float32 CSR [n_users, n_items] of ones."""
+        ones = np.ones(len(behaviors), dtype=np.float32)
         matrix = sp.csr_matrix(
-            (ones, (behaviours.user_num, behaviours.item_num)), shape=(self.n_users, self.n_items), dtype=np.float32
+            (ones, (behaviors.user_num, behaviors.item_num)), shape=(self.n_users, self.n_items), dtype=np.float32
         )
         matrix.sum_duplicates()
         matrix.data[:] = 1
@@ -320,7 +319,7 @@ class GraphSnapshot:
 
     @cached_property
     def relations(self) -> dict[EdgeType, tuple[IntArray, IntArray]]:
-        """Every edge type that is not a behaviour → graph-wide numbers of sources and targets, int64 [n] each."""
+        """Every edge type that is not a behavior → graph-wide numbers of sources and targets, int64 [n] each."""
         return {
             t: (e.src_num + self.offsets[t[0]], e.dst_num + self.offsets[t[2]])
             for t, e in self.edges.items()
@@ -338,7 +337,7 @@ class GraphSnapshot:
         return self._attributes(self.user_nodes)
 
     def _attributes(self, nodes: IntArray) -> sp.csr_matrix:
-        """Return which nodes some nodes are linked to by what is no behaviour, float32 CSR [nodes, n_nodes] of ones."""
+        """Return which nodes some nodes are linked to by what is no behavior, float32 CSR [nodes, n_nodes] of ones."""
         number = np.full(self.n_nodes, -1)
         number[nodes] = np.arange(len(nodes))
         none = np.empty(0, np.int64)
@@ -356,8 +355,8 @@ class GraphSnapshot:
         shape = (self.nodes[edge_type[0]].num_rows, self.nodes[edge_type[2]].num_rows)
         return sp.csr_matrix((np.ones(len(edges), np.float32), (edges.src_num, edges.dst_num)), shape=shape)
 
-    def with_behaviours(self, keep: npt.NDArray[np.bool_]) -> GraphSnapshot:
-        """Return the same nodes and numbers with only the behaviours that `keep` [n behaviours] marks."""
+    def with_behaviors(self, keep: BoolArray) -> GraphSnapshot:
+        """Return the same nodes and numbers with only the behaviors that `keep` [n behaviors] marks."""
         edges, start = dict(self.edges), 0
         for edge_type in self._behaviour_types():
             n = len(self.edges[edge_type])
@@ -414,12 +413,12 @@ class GraphSnapshot:
 
     def _behaviours_of(self, edge_type: EdgeType) -> tuple[npt.NDArray[Any], ...]:
         edges, roles, n = self.edges[edge_type], self.schema.roles, len(self.edges[edge_type])
-        behaviour = roles.behaviours[edge_type[1]]
-        weight = _numbers(edges.table, behaviour.weight) if behaviour.weight else np.ones(n)
-        time = _numbers(edges.table, behaviour.time) if behaviour.time else np.full(n, np.nan)
+        behavior = roles.behaviours[edge_type[1]]
+        weight = _numbers(edges.table, behavior.weight) if behavior.weight else np.ones(n)
+        time = _numbers(edges.table, behavior.time) if behavior.time else np.full(n, np.nan)
         split = np.full(n, "", dtype=object)
-        if behaviour.split:
-            split = _objects(_flat(edges.table.column(behaviour.split).fill_null("")))
+        if behavior.split:
+            split = _objects(_flat(edges.table.column(behavior.split).fill_null("")))
         return (
             edges.src_num + self._role_offset(roles.users, edge_type[0]),
             edges.dst_num + self._role_offset(roles.items, edge_type[2]),
@@ -449,11 +448,11 @@ def _order_codes(column: pa.ChunkedArray) -> npt.NDArray[Any]:
     return _column_numbers(column)
 
 
-def _numbers(table: pa.Table, name: str) -> npt.NDArray[np.float64]:
+def _numbers(table: pa.Table, name: str) -> DoubleArray:
     return _column_numbers(table.column(name))
 
 
-def _column_numbers(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
+def _column_numbers(column: pa.ChunkedArray) -> DoubleArray:
     """Numbers as float64, points in time as epoch seconds, null as NaN."""
     if is_datetime(column):
         return np.asarray(column.cast(pa.int64()).cast(pa.float64(), safe=False).to_numpy() / 1e6)

@@ -1,6 +1,6 @@
-"""Splits: which behaviours are learnt from, which settings are chosen on, and which the result is measured on.
+"""Splits: which behaviors are learned from, which settings are chosen on, and which the result is measured on.
 
-The train snapshot holds neither valid nor test behaviours, so nothing that reads it can see them.
+The train snapshot holds neither valid nor test behaviors, so nothing that reads it can see them.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from kgrec.data.snapshot import Behaviours, GraphSnapshot, IntArray
+from kgrec._util.types import BoolArray, IntArray
+from kgrec.data.snapshot import Behaviors, GraphSnapshot
 from kgrec.errors import UsageError
 
-BoolArray = npt.NDArray[np.bool_]
-
-MANY_TIES: Final = 0.05
+MANY_TIES_SHARE: Final = 0.05
 """Share of test behaviors that a hash chose among others of the same time, above which a protocol says so."""
 
 
@@ -28,8 +27,8 @@ class Split:
     """A graph cut in three.
 
     Attributes:
-        whole: the graph with all its behaviours; not for learning.
-        is_valid, is_test: masks [behaviours of `whole`].
+        whole: the graph with all its behaviors; not for learning.
+        is_valid, is_test: masks [behaviors of `whole`].
         protocol: how the cut was made, in words.
         cut_again: cuts train by time, by a fraction of it, as the test part was cut from the whole; None where that was
             not by time.
@@ -43,79 +42,79 @@ class Split:
 
     @cached_property
     def train(self) -> GraphSnapshot:
-        """The graph with the behaviours to learn from."""
-        return self.whole.with_behaviours(~(self.is_valid | self.is_test))
+        """The graph with the behaviors to learn from."""
+        return self.whole.with_behaviors(~(self.is_valid | self.is_test))
 
     @cached_property
     def train_and_valid(self) -> GraphSnapshot:
-        """The graph with everything but the test behaviours."""
-        return self.whole.with_behaviours(~self.is_test)
+        """The graph with everything but the test behaviors."""
+        return self.whole.with_behaviors(~self.is_test)
 
     @property
-    def valid(self) -> Behaviours:
-        """Behaviours to choose settings on; may be empty."""
-        return self.whole.behaviours.where(self.is_valid)
+    def valid(self) -> Behaviors:
+        """Behaviors to choose settings on; may be empty."""
+        return self.whole.behaviors.where(self.is_valid)
 
     @property
-    def test(self) -> Behaviours:
-        """Behaviours to measure on; may be empty."""
-        return self.whole.behaviours.where(self.is_test)
+    def test(self) -> Behaviors:
+        """Behaviors to measure on; may be empty."""
+        return self.whole.behaviors.where(self.is_test)
 
     @cached_property
     def digest(self) -> str:
-        """Hexadecimal SHA-256 of the graph and of which behaviour is in which part."""
+        """Hexadecimal SHA-256 of the graph and of which behavior is in which part."""
         masks = np.packbits([self.is_valid, self.is_test]).tobytes()
         return hashlib.sha256(self.whole.digest.encode() + masks).hexdigest()
 
 
 def uncut(snapshot: GraphSnapshot) -> Split:
-    """Put every behaviour into train; what is asked of such a model is what each user does next."""
-    nothing = np.zeros(len(snapshot.behaviours), dtype=bool)
-    timeless = np.isnan(snapshot.behaviours.time).any()
+    """Put every behavior into train; what is asked of such a model is what each user does next."""
+    nothing = np.zeros(len(snapshot.behaviors), dtype=bool)
+    timeless = np.isnan(snapshot.behaviors.time).any()
     return Split(snapshot, nothing, nothing, "everything is train", None if timeless else latest_of_users)
 
 
 def by_random(snapshot: GraphSnapshot, fraction: float = 0.1, seed: int = 0) -> Split:
-    """Take a random `fraction` of every user's behaviours as test; a user keeps at least one in train."""
-    behaviours = snapshot.behaviours
-    order = np.random.default_rng(seed).permutation(len(behaviours)).astype(np.float64)
-    test = last_of_groups(behaviours.user_num, order, fraction=fraction, seed=seed)
-    return held_out(snapshot, test, f"random {fraction:.0%} of every user's behaviours, seed {seed}")
+    """Take a random `fraction` of every user's behaviors as test; a user keeps at least one in train."""
+    behaviors = snapshot.behaviors
+    order = np.random.default_rng(seed).permutation(len(behaviors)).astype(np.float64)
+    test = last_of_groups(behaviors.user_num, order, fraction=fraction, seed=seed)
+    return held_out(snapshot, test, f"random {fraction:.0%} of every user's behaviors, seed {seed}")
 
 
 def by_time(snapshot: GraphSnapshot, fraction: float = 0.1) -> Split:
-    """Take the latest `fraction` of all behaviours as test; see `in_time` for those of one time.
+    """Take the latest `fraction` of all behaviors as test; see `in_time` for those of one time.
 
     Raises:
-        UsageError: behaviours carry no time.
+        UsageError: behaviors carry no time.
     """
     order = in_time(snapshot)
     test = order >= len(order) - round(len(order) * fraction)
-    protocol = f"latest {fraction:.0%} of all behaviours"
+    protocol = f"latest {fraction:.0%} of all behaviors"
     return held_out(snapshot, test, protocol + ties(snapshot, test, np.zeros_like(order)), by_time)
 
 
 def latest_of_users(snapshot: GraphSnapshot, fraction: float = 0.1) -> Split:
-    """Take the latest `fraction` of every user's behaviours as test; a user keeps at least one in train.
+    """Take the latest `fraction` of every user's behaviors as test; a user keeps at least one in train.
 
     Raises:
-        UsageError: behaviours carry no time.
+        UsageError: behaviors carry no time.
     """
-    users = snapshot.behaviours.user_num
+    users = snapshot.behaviors.user_num
     test = last_of_groups(users, in_time(snapshot), fraction=fraction)
-    protocol = f"latest {fraction:.0%} of every user's behaviours"
+    protocol = f"latest {fraction:.0%} of every user's behaviors"
     return held_out(snapshot, test, protocol + ties(snapshot, test, users), latest_of_users)
 
 
 def leave_last_out(snapshot: GraphSnapshot, n: int = 1) -> Split:
-    """Take the last `n` behaviours of every user as test; a user keeps at least one in train.
+    """Take the last `n` behaviors of every user as test; a user keeps at least one in train.
 
     Raises:
-        UsageError: behaviours carry no time.
+        UsageError: behaviors carry no time.
     """
-    users = snapshot.behaviours.user_num
+    users = snapshot.behaviors.user_num
     test = last_of_groups(users, in_time(snapshot), n=n)
-    protocol = f"last {n} of every user's behaviours"
+    protocol = f"last {n} of every user's behaviors"
     return held_out(snapshot, test, protocol + ties(snapshot, test, users), partial(_last_again, n))
 
 
@@ -123,11 +122,11 @@ def by_given(snapshot: GraphSnapshot) -> Split:
     """Cut by the property that the schema's `split` names (train, valid, test).
 
     Raises:
-        UsageError: no behaviour says which part it belongs to.
+        UsageError: no behavior says which part it belongs to.
     """
-    parts = snapshot.behaviours.split
+    parts = snapshot.behaviors.split
     if not np.isin(parts, ["valid", "test"]).any():
-        raise UsageError("no behaviour is marked valid or test; expected a `split` property, or another split")
+        raise UsageError("no behavior is marked valid or test; expected a `split` property, or another split")
     return Split(snapshot, parts == "valid", parts == "test", "given files")
 
 
@@ -152,26 +151,26 @@ def split_by(snapshot: GraphSnapshot, name: str) -> Split:
 
 
 def _last_again(n: int, train: GraphSnapshot, fraction: float) -> Split:
-    """Take the last `n` of some users, `fraction` of all behaviours together: a short history is soon gone."""
-    behaviours = train.behaviours
-    last = last_of_groups(behaviours.user_num, in_time(train), n=n)
-    share = fraction * len(behaviours) / max(int(last.sum()), 1)
+    """Take the last `n` of some users, `fraction` of all behaviors together: a short history is soon gone."""
+    behaviors = train.behaviors
+    last = last_of_groups(behaviors.user_num, in_time(train), n=n)
+    share = fraction * len(behaviors) / max(int(last.sum()), 1)
     some = np.random.default_rng(0).random(train.n_users) < share
-    return held_out(train, last & some[behaviours.user_num], f"last {n} of some users' behaviours")
+    return held_out(train, last & some[behaviors.user_num], f"last {n} of some users' behaviors")
 
 
 def in_time(snapshot: GraphSnapshot) -> IntArray:
-    """Return the place of every behaviour in the order of time, from 0 on, int64 [n behaviors].
+    """Return the place of every behavior in the order of time, from 0 on, int64 [n behaviors].
 
     Behaviors of one time are ordered by a seeded hash, so that no id counts as later than another.
 
     Raises:
         UsageError: behaviors carry no time.
     """
-    behaviours = snapshot.behaviours
-    if np.isnan(behaviours.time).any():
-        raise UsageError("behaviours have no time; name a `time` property in the schema, or use split 'random'")
-    order = np.lexsort((snapshot.tie_breaks(behaviours.user_num, behaviours.item_num), behaviours.time))
+    behaviors = snapshot.behaviors
+    if np.isnan(behaviors.time).any():
+        raise UsageError("behaviors have no time; name a `time` property in the schema, or use split 'random'")
+    order = np.lexsort((snapshot.tie_breaks(behaviors.user_num, behaviors.item_num), behaviors.time))
     place = np.empty(len(order), dtype=np.int64)
     place[order] = np.arange(len(order))
     return place
@@ -185,16 +184,20 @@ def ties(snapshot: GraphSnapshot, test: BoolArray, group: IntArray) -> str:
         test: which behaviors are held out, bool [n behaviors].
         group: what was cut by time, such as a user, int64 [n behaviors].
     """
-    time = np.nan_to_num(snapshot.behaviours.time, nan=-np.inf)
+    time = np.nan_to_num(snapshot.behaviors.time, nan=-np.inf)
     latest = np.full(int(group.max(initial=-1)) + 1, -np.inf)
     np.maximum.at(latest, group[~test], time[~test])
     tied = (np.isfinite(time) & (time == latest[group]))[test]
     share = tied.mean() if len(tied) else 0.0
-    return f"; {share:.0%} of them at the time of one that stays, chosen by a seeded hash" if share > MANY_TIES else ""
+    return (
+        f"; {share:.0%} of them at the time of one that stays, chosen by a seeded hash"
+        if share > MANY_TIES_SHARE
+        else ""
+    )
 
 
 def last_of_groups(
-    group: npt.NDArray[np.int64],
+    group: IntArray,
     order: npt.NDArray[Any],
     *,
     n: int = 0,
@@ -224,10 +227,10 @@ def held_out(
     protocol: str,
     cut_again: Callable[[GraphSnapshot, float], Split] | None = None,
 ) -> Split:
-    """Cut by a mask [n behaviours]; pairs that train keeps are not tested, since what was seen is not recommended."""
-    behaviours = snapshot.behaviours
-    pair = behaviours.user_num * snapshot.n_items + behaviours.item_num
+    """Cut by a mask [n behaviors]; pairs that train keeps are not tested, since what was seen is not recommended."""
+    behaviors = snapshot.behaviors
+    pair = behaviors.user_num * snapshot.n_items + behaviors.item_num
     seen_too = test & np.isin(pair, pair[~test])
-    keep = snapshot.with_behaviours(~seen_too) if seen_too.any() else snapshot
+    keep = snapshot.with_behaviors(~seen_too) if seen_too.any() else snapshot
     test = test[~seen_too]
     return Split(keep, np.zeros_like(test), test, protocol, cut_again)

@@ -20,11 +20,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgrec._util.notices import notice
+from kgrec._util.types import BoolArray, DoubleArray, IntArray
 from kgrec.data import times
 from kgrec.data.arrow import as_python, plain
 from kgrec.data.columns import (
     ARROW_TYPES,
-    BoolArray,
     as_keys,
     as_type,
     comparable,
@@ -34,14 +34,13 @@ from kgrec.data.columns import (
     list_lengths,
     to_mask,
 )
-from kgrec.data.schema import Behaviour, EdgeType, Schema
+from kgrec.data.schema import Behavior, EdgeType, Schema
 from kgrec.errors import DataError, Problem, UsageError, listed
 
-MAX_SHOWN = 200
+MAX_SHOWN_CHARACTERS = 200
 """Characters of a wrong value that a message shows."""
 
 NO_KEYS = pa.chunked_array([], pa.string())
-IntArray = npt.NDArray[np.int64]
 TableKey = str | EdgeType
 Gaps = Mapping[str, BoolArray]
 """Column → mask [n] of the rows for which no source gives a value of it."""
@@ -194,13 +193,13 @@ def check(tables: GraphTables, there: Mapping[str, pa.Array] | None = None, late
 
     Args:
         tables: as a loader made them.
-        there: label → keys that the graph has already; None for a new graph, which needs a behaviour.
+        there: label → keys that the graph has already; None for a new graph, which needs a behavior.
         latest: epoch seconds after which nothing can have happened yet; None allows the future.
 
     Raises:
         DataError: listing every problem: unknown label or column, wrong type, missing key, duplicate key with
             different values, edge to a node that neither the tables nor the graph have, an id of two labels in a role,
-            NaN or infinite weight, time out of range or in the future, no behaviour, vectors of a name that differ in
+            NaN or infinite weight, time out of range or in the future, no behavior, vectors of a name that differ in
             length or are not finite.
     """
     return _Check(tables, there, latest).run()
@@ -368,10 +367,10 @@ class _Check:
         source, type_, target = edge_type
         columns = {end: self._key_column(edge_type, table, end) for end in ("src", "dst")}
         columns |= self._property_columns(edge_type, table, self.schema.relationships[type_].properties)
-        behaviour = self.schema.roles.behaviours.get(type_)
-        if behaviour:
-            self._check_numbers(edge_type, columns, behaviour)
-            self._check_future(edge_type, columns, behaviour)
+        behavior = self.schema.roles.behaviours.get(type_)
+        if behavior:
+            self._check_numbers(edge_type, columns, behavior)
+            self._check_future(edge_type, columns, behavior)
         nums: list[npt.NDArray[Any]] = [
             self._node_nums(edge_type, columns[end], end, keys.get(label, NO_KEYS), label)
             for end, label in (("src", source), ("dst", target))
@@ -408,29 +407,29 @@ class _Check:
         for remark in remarks:
             notice(f"{place.where}: {place.columns.get(name, name)}: {remark}")
 
-    def _check_numbers(self, key: EdgeType, columns: Mapping[str, pa.ChunkedArray], behaviour: Behaviour) -> None:
-        for name in filter(None, (behaviour.weight, behaviour.time)):
+    def _check_numbers(self, key: EdgeType, columns: Mapping[str, pa.ChunkedArray], behavior: Behavior) -> None:
+        for name in filter(None, (behavior.weight, behavior.time)):
             values = columns[name]
             if is_datetime(values):
                 missing = to_mask(pc.is_null(values)) & ~self.unreadable[key, name]
                 self._report_values(key, missing, name, values, "a time")
-                late = times.too_late(values) if name == behaviour.time else np.zeros(len(values), dtype=bool)
+                late = times.too_late(values) if name == behavior.time else np.zeros(len(values), dtype=bool)
                 self._report_values(key, late, name, values, "a time up to the year 2200")
                 continue
             finite = to_mask(pc.is_finite(values))
             self._report_values(key, ~finite & ~self.unreadable[key, name], name, values, "a finite number")
-            if name == behaviour.time:
+            if name == behavior.time:
                 beyond = to_mask(pc.or_(pc.less(values, 0), pc.greater(values, times.LATEST)))
                 self._report_values(key, beyond & finite, name, values, times.expected_order)
 
-    def _check_future(self, key: EdgeType, columns: Mapping[str, pa.ChunkedArray], behaviour: Behaviour) -> None:
-        """Report behaviours of the future: a clock that is wrong would count as the latest for ever."""
-        if self.latest is None or behaviour.time is None:
+    def _check_future(self, key: EdgeType, columns: Mapping[str, pa.ChunkedArray], behavior: Behavior) -> None:
+        """Report behaviors of the future: a clock that is wrong would count as the latest for ever."""
+        if self.latest is None or behavior.time is None:
             return
-        seconds = seconds_of(columns[behaviour.time])
+        seconds = seconds_of(columns[behavior.time])
         for row in np.flatnonzero((seconds > self.latest) & (seconds <= times.LATEST)).tolist():
             found = f"a time in the future, {datetime.fromtimestamp(seconds[row], UTC):%Y-%m-%d %H:%M}"
-            self._report(key, found, "a time up to now; see the clock", row, behaviour.time)
+            self._report(key, found, "a time up to now; see the clock", row, behavior.time)
 
     def _check_vectors(self) -> None:
         """Report vectors that are not finite, or not of the length that most of that name have, whatever the label."""
@@ -494,7 +493,7 @@ class _Check:
     def _check_roles(self, edges: Mapping[EdgeType, pa.Table]) -> None:
         if self.there is None and not any(edges[t].num_rows for t in edges if self.schema.is_behaviour(t)):
             types = ", ".join(self.schema.roles.behaviours)
-            self.problems.append(Problem(self.schema.name, "no behaviour at all", f"at least one {types}"))
+            self.problems.append(Problem(self.schema.name, "no behavior at all", f"at least one {types}"))
         for labels in (self.schema.roles.users, self.schema.roles.items):
             self._check_unique_ids([label for label in labels if label in self.tables.nodes])
             self._check_known_ids(labels)
@@ -538,7 +537,7 @@ class _Check:
             self._report(key, shown(value), expected if isinstance(expected, str) else expected(value), row, field)
 
 
-def seconds_of(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
+def seconds_of(column: pa.ChunkedArray) -> DoubleArray:
     """Return points in time, or numbers that stand for some, as float64 [n] in seconds; NaN where one is missing."""
     if is_datetime(column):
         micros = column.cast(pa.timestamp("us")).cast(pa.int64()).cast(pa.float64(), safe=False)
@@ -610,4 +609,4 @@ def _as_number(column: pa.ChunkedArray) -> npt.NDArray[Any]:
 def shown(value: object) -> str:
     """Return a value as a message shows it, cut where it is long."""
     text = repr(value)
-    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
+    return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]}…"

@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-BEHAVIOURS: Final = "behaviours"
+BEHAVIORS: Final = "behaviours"
 """Placeholder of what a user did, in the order of time."""
-NEIGHBOURS: Final = "neighbours"
-"""Placeholder of all neighbours in the knowledge graph, each relationship named."""
+NEIGHBORS: Final = "item_knn"
+"""Placeholder of all neighbors in the knowledge graph, each relationship named."""
 
 _LIMITS: Final = re.compile(r"(?P<names>[1-9]\d*)?(?:(?(names), *)(?P<tokens>[1-9]\d*) tokens)?")
 

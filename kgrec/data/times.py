@@ -10,11 +10,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-BoolArray = npt.NDArray[np.bool_]
+from kgrec._util.types import BoolArray
+
 TIME: Final = pa.timestamp("us")
 
 LATEST: Final = 7_258_118_400
-"""2200-01-01 in epoch seconds: a number above, or the time of a behaviour, is a mistake of unit or of data."""
+"""2200-01-01 in epoch seconds: a number above, or the time of a behavior, is a mistake of unit or of data."""
 
 _FIRST: Final = -62_135_596_800
 """The year 1 in epoch seconds, the first that Python's datetime can hold."""
@@ -63,7 +64,7 @@ def wanted(value: object) -> str:
 
 
 def expected_order(number: object) -> str:
-    """Return what is expected where a number is no time of a behaviour, which may be a mere order."""
+    """Return what is expected where a number is no time of a behavior, which may be a mere order."""
     hint = unit(number) if isinstance(number, int | float) else ""
     return f"epoch seconds up to the year 2200, or an order from 0 on{hint}"
 
@@ -125,7 +126,7 @@ def from_times(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray]:
 
 
 def too_late(column: pa.ChunkedArray) -> BoolArray:
-    """Return a mask [n] of the times behind the year 2200, which no behaviour has."""
+    """Return a mask [n] of the times behind the year 2200, which no behavior has."""
     micros = column.cast(pa.int64())
     return np.asarray(pc.fill_null(pc.greater_equal(micros, LATEST * _MICRO), False))
 

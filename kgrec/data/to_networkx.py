@@ -1,4 +1,4 @@
-"""A graph, or the neighbourhood of a node, for networkx."""
+"""A graph, or the neighborhood of a node, for networkx."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import scipy.sparse as sp
 
-from kgrec.data.columns import BoolArray
+from kgrec._util.types import BoolArray
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.tables import check_times
 from kgrec.errors import MissingExtra, UsageError, near_matches
@@ -25,7 +25,7 @@ def to_networkx(
 
     Args:
         snapshot: the graph.
-        node: key of the node whose neighbourhood it is, or (label, key) where several labels have the key; the whole
+        node: key of the node whose neighborhood it is, or (label, key) where several labels have the key; the whole
             graph if not given.
         hops: relationships, followed either way, to the outermost nodes.
         limit: nodes it may have; networkx keeps a Python object for each.

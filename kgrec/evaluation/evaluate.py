@@ -1,4 +1,4 @@
-"""Measuring a model on test behaviours: the hybrid beside each single signal, domain by domain, full ranking."""
+"""Measuring a model on test behaviors: the hybrid beside each single signal, domain by domain, full ranking."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import scipy.sparse as sp
 
 from kgrec._util.progress import track
-from kgrec.data.snapshot import IntArray
+from kgrec._util.types import FloatArray, IntArray
 from kgrec.data.split import Split
 from kgrec.errors import UsageError
 from kgrec.hybrid.model import HybridModel
@@ -20,7 +19,7 @@ from kgrec.metrics.ranking import Evaluation, bootstrap_intervals, evaluate, pai
 from kgrec.ranking.top_k import BATCH_BYTES, Ranking, top_k
 
 HYBRID, FUSION, FIRST = "hybrid", "linear fusion", "hybrid, first stage"
-SHOWN = "NDCG|Recall|MRR|Coverage"
+SHOWN_METRICS = "NDCG|Recall|MRR|Coverage"
 """What a table for people shows of a model; JSON has everything."""
 
 
@@ -45,22 +44,22 @@ def measure(model: HybridModel, split: Split, ks: Sequence[int]) -> dict[str, Me
     """Rank all items that a user did not have in train or valid, within each domain, and measure against test.
 
     Args:
-        model: what learnt from the split's train, or train and valid.
-        split: with test behaviours.
+        model: what learned from the split's train, or train and valid.
+        split: with test behaviors.
         ks: list lengths; lists as long as the largest are made.
 
     Returns:
         Domain → what was measured.
 
     Raises:
-        UsageError: the split has no test behaviour.
+        UsageError: the split has no test behavior.
     """
     if not split.is_test.any():
-        raise UsageError("no test behaviour to measure on; use a split that holds some out")
+        raise UsageError("no test behavior to measure on; use a split that holds some out")
     relevant, seen = split.whole.pairs(split.test), split.train_and_valid.interactions
-    asked = {domain: q for domain, q in _asked(split, relevant).items() if len(q.user_num)}
-    rankings = _rankings(model, asked, max(ks), seen)
-    return {domain: _evaluated(q, rankings[domain], model, ks) for domain, q in asked.items()}
+    test_sets = {domain: test_set for domain, test_set in _test_sets(split, relevant).items() if len(test_set.user_num)}
+    rankings = _rankings(model, test_sets, max(ks), seen)
+    return {domain: _evaluated(test_set, rankings[domain], model, ks) for domain, test_set in test_sets.items()}
 
 
 def recommendations(measured: Mapping[str, Measured], split: Split, name: str = HYBRID) -> pd.DataFrame:
@@ -77,7 +76,7 @@ def recommendations(measured: Mapping[str, Measured], split: Split, name: str = 
 
 
 def metrics(measured: Mapping[str, Measured], protocol: str, seed: int = 0) -> dict[str, Any]:
-    """Summarise what was measured as JSON-ready values.
+    """Summarize what was measured as JSON-ready values.
 
     Returns:
         "protocol", "users" (questions asked), "models" {name: {metric: mean}}, "intervals" {name: {metric:
@@ -105,7 +104,7 @@ def metrics(measured: Mapping[str, Measured], protocol: str, seed: int = 0) -> d
 
 def metrics_table(summary: Mapping[str, Any]) -> pd.DataFrame:
     """Return the measures that matter most as a table that fits a terminal: one row a model, best NDCG last."""
-    frame = pd.DataFrame(summary["models"]).T.filter(regex=SHOWN)
+    frame = pd.DataFrame(summary["models"]).T.filter(regex=SHOWN_METRICS)
     ndcg = [name for name in frame.columns if name.startswith("NDCG")][-1]
     low_high = [summary["intervals"][name][ndcg] for name in frame.index]
     frame[f"{ndcg} 95%"] = [f"{low:.4f}–{high:.4f}" for low, high in low_high]
@@ -113,7 +112,7 @@ def metrics_table(summary: Mapping[str, Any]) -> pd.DataFrame:
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _TestSet:
     """Who is asked for what in one domain: user numbers [n], item numbers [m], and relevant items, CSR [n, n_items]."""
 
     user_num: IntArray
@@ -121,30 +120,30 @@ class _Asked:
     relevant: sp.csr_matrix
 
 
-def _asked(split: Split, relevant: sp.csr_matrix) -> dict[str, _Asked]:
+def _test_sets(split: Split, relevant: sp.csr_matrix) -> dict[str, _TestSet]:
     domains, found = split.whole.item_domains, {}
     for domain in sorted(set(domains)):
         within = domains == domain
         own = sp.csr_matrix(relevant @ sp.diags_array(within.astype(np.float32)))
         own.eliminate_zeros()
         users = np.flatnonzero(np.diff(own.indptr)).astype(np.int64)
-        found[domain] = _Asked(users, np.flatnonzero(within).astype(np.int64), own[users])
+        found[domain] = _TestSet(users, np.flatnonzero(within).astype(np.int64), own[users])
     return found
 
 
-def _evaluated(asked: _Asked, rankings: Mapping[str, Ranking], model: HybridModel, ks: Sequence[int]) -> Measured:
+def _evaluated(test_sets: _TestSet, rankings: Mapping[str, Ranking], model: HybridModel, ks: Sequence[int]) -> Measured:
     known = model.train.interactions
-    found = {name: evaluate(ranking, asked.relevant, known, ks) for name, ranking in rankings.items()}
-    return Measured(asked.user_num, asked.relevant, rankings, found)
+    found = {name: evaluate(ranking, test_sets.relevant, known, ks) for name, ranking in rankings.items()}
+    return Measured(test_sets.user_num, test_sets.relevant, rankings, found)
 
 
 def _rankings(
-    model: HybridModel, asked: Mapping[str, _Asked], k: int, seen: sp.csr_matrix
+    model: HybridModel, test_sets: Mapping[str, _TestSet], k: int, seen: sp.csr_matrix
 ) -> dict[str, dict[str, Ranking]]:
     """Rank by every signal, by the baseline and by the hybrid, in all domains, from one scoring of every user."""
     baseline, size = model.linear_fusion(), max(1, BATCH_BYTES // (4 * model.train.n_items))
-    users = np.unique(np.concatenate([q.user_num for q in asked.values()]))
-    parts: dict[str, dict[str, list[Ranking]]] = {domain: {} for domain in asked}
+    users = np.unique(np.concatenate([test_set.user_num for test_set in test_sets.values()]))
+    parts: dict[str, dict[str, list[Ranking]]] = {domain: {} for domain in test_sets}
     for first in track(range(0, len(users), size), "Ranking"):
         batch = users[first : first + size]
         scored = model.score(batch)
@@ -153,12 +152,12 @@ def _rankings(
             scores[FUSION] = baseline.blended(scored.parts, scored.seen, scored.new)
         if model.second:
             scores[FIRST] = scored.blended
-        for domain, q in asked.items():
-            rows = np.flatnonzero(np.isin(batch, q.user_num))
-            own_seen = seen[batch[rows]][:, q.item_num].tocsr()
+        for domain, test_set in test_sets.items():
+            rows = np.flatnonzero(np.isin(batch, test_set.user_num))
+            own_seen = seen[batch[rows]][:, test_set.item_num].tocsr()
             for name, values in (scores | {HYBRID: scored.total}).items():
-                ranking = top_k(values[np.ix_(rows, q.item_num)], k, own_seen)
-                parts[domain].setdefault(name, []).append(_of_all(ranking, q.item_num))
+                ranking = top_k(values[np.ix_(rows, test_set.item_num)], k, own_seen)
+                parts[domain].setdefault(name, []).append(_of_all(ranking, test_set.item_num))
     return {domain: {name: Ranking.joined(found) for name, found in models.items()} for domain, models in parts.items()}
 
 
@@ -167,11 +166,11 @@ def _of_all(ranking: Ranking, item_num: IntArray) -> Ranking:
     return Ranking(np.where(ranking.item_num >= 0, item_num[ranking.item_num], -1), ranking.score)
 
 
-def _joined(evaluations: Sequence[Evaluation]) -> dict[str, npt.NDArray[np.float32]]:
+def _joined(evaluations: Sequence[Evaluation]) -> dict[str, FloatArray]:
     return {m: np.concatenate([e.per_user[m] for e in evaluations]) for m in evaluations[0].per_user}
 
 
-def _intervals(per_user: Mapping[str, Mapping[str, npt.NDArray[np.float32]]], seed: int) -> dict[str, Any]:
+def _intervals(per_user: Mapping[str, Mapping[str, FloatArray]], seed: int) -> dict[str, Any]:
     """Model → metric → its interval; all of the same draws of users."""
     names = [(model, metric) for model, metrics in per_user.items() for metric in metrics]
     found = bootstrap_intervals(np.stack([per_user[model][metric] for model, metric in names], axis=1), seed=seed)

@@ -1,6 +1,6 @@
-"""Leakage: does any stage of training know test behaviours?
+"""Leakage: does any stage of training know test behaviors?
 
-What training made is compared, stage by stage, with the same stage repeated on a graph in which the test behaviours do
+What training made is compared, stage by stage, with the same stage repeated on a graph in which the test behaviors do
 not exist. A stage that never looked at them comes out equal, since training repeats by seed; one that did cannot.
 """
 
@@ -13,40 +13,41 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kgrec._util.types import BoolArray, IntArray
 from kgrec.config import Config
-from kgrec.data.single_domain import alone
-from kgrec.data.snapshot import Behaviours, GraphSnapshot, IntArray, Vectors
+from kgrec.data.single_domain import single_domain
+from kgrec.data.snapshot import Behaviors, GraphSnapshot, Vectors
 from kgrec.data.split import Split, by_time
 from kgrec.hybrid.blend import Blend
-from kgrec.hybrid.cold_start_signals import asked_as_newcomers
+from kgrec.hybrid.cold_start_signals import cold_start_holdouts
 from kgrec.hybrid.learn_blends import learn_blends
 from kgrec.hybrid.model import HybridModel
-from kgrec.hybrid.segment_models import Standins
+from kgrec.hybrid.segment_models import SegmentModels
 from kgrec.ranking.top_k import BATCH_BYTES
 from kgrec.signals.base import Signal, Signals, refit
-from kgrec.text.tuned_weights import Tuned
-from kgrec.training.pipeline import Encode, FitOn, Trained, parts_of, signals_of_cut
-from kgrec.tuning.validation import Questions, mean_ndcg, questions
+from kgrec.text.tuned_weights import FineTunedWeights
+from kgrec.training.pipeline import Encode, FitOn, Trained, signals_of_cut, training_sets
+from kgrec.tuning.validation import ValidationSet, mean_ndcg, validation_sets
 
 TOLERANCE: Final = 1e-5
 """Difference, as a share of the largest value, below which two results are the same but for rounding."""
 
 COLUMNS: Final = ["stage", "kind", "id", "detail"]
 
-BY_TIME: Final = 0.9
-"""Share of users whose test behaviours all come last, from which on a cut counts as made by time."""
+BY_TIME_SHARE: Final = 0.9
+"""Share of users whose test behaviors all come last, from which on a cut counts as made by time."""
 
 
 def leaks(split: Split, trained: Trained, config: Config, encode: Encode, fit_on: FitOn) -> pd.DataFrame:
-    """Return every row that shows a stage of training to know test behaviours, or later ones; none where none does.
+    """Return every row that shows a stage of training to know test behaviors, or later ones; none where none does.
 
-    Stages are, in order: "graph" (the behaviours learnt from, and their matrix), "relationships" (test behaviours that
-    came in as relationships of another type, in either direction), "times" (behaviours later than what they are to
-    tell), "fine-tuning" and "re-ranking" (of text models, by the digest of the graph that they learnt from), "text
+    Stages are, in order: "graph" (the behaviors learned from, and their matrix), "relationships" (test behaviors that
+    came in as relationships of another type, in either direction), "times" (behaviors later than what they are to
+    tell), "fine-tuning" and "re-ranking" (of text models, by the digest of the graph that they learned from), "text
     vectors", each signal by its name (matrices, messages, statistics, histories; those that serve newcomers apart),
     "statistics" (activity and popularity, by which the blend weighs), "settings" (what they were chosen on) and
     "blend". A signal is fitted again with the text vectors it got, so that it does not answer for them; a leak into the
-    graph shows in all stages that read it. Costs one fit of every signal, two where the final signals learnt from more
+    graph shows in all stages that read it. Costs one fit of every signal, two where the final signals learned from more
     than the cut's train part, and no search.
 
     Args:
@@ -55,27 +56,30 @@ def leaks(split: Split, trained: Trained, config: Config, encode: Encode, fit_on
         config, encode, fit_on: as they were for training.
 
     Returns:
-        Columns stage, kind (what `id` is of: a behaviour, pair, user, item, signal, domain, type or label), id, detail.
+        Columns stage, kind (what `id` is of: a behavior, pair, user, item, signal, domain, type or label), id, detail.
     """
-    parts = parts_of(without_test(split), config, fit_on)
-    model, clean = trained.model, parts.final
-    asked = questions(parts.inner, parts.held_out, config.seed)
+    sets = training_sets(without_test(split), config, fit_on)
+    model, clean = trained.model, sets.final_graph
+    holdouts = validation_sets(sets.tuning_graph, sets.held_out, config.seed)
     again = refit(model.signals, clean, trained.vectors, config.seed)
-    of_cut, standins_of_cut = signals_of_cut(trained, parts, encode, config.seed)
-    blends = learn_blends(of_cut, parts.inner, asked, config.seed, standins_of_cut)
-    for_new_of_cut = standins_of_cut.newcomers
+    of_cut, segment_models_of_cut = signals_of_cut(trained, sets, encode, config.seed)
+    blends = learn_blends(of_cut, sets.tuning_graph, holdouts, config.seed, segment_models_of_cut)
+    cold_start_of_cut = segment_models_of_cut.cold_start
     found = [
         ("graph", _in_graph(model.train, clean, split)),
         ("relationships", _in_relationships(model.train, split)),
         ("times", _in_times(split)),
-        ("fine-tuning", _in_tuning(trained.tuned, parts.inner)),
-        ("re-ranking", _in_tuning(model.second.tuned if model.second else None, parts.inner)),
+        ("fine-tuning", _in_tuning(trained.tuned, sets.tuning_graph)),
+        ("re-ranking", _in_tuning(model.second.tuned if model.second else None, sets.tuning_graph)),
         ("text vectors", _in_text(trained.vectors, encode(clean), clean)),
         *((name, _in_scores(signal, again[name], clean)) for name, signal in model.signals.items()),
-        *_in_standins(model.standins, clean, trained.vectors, config.seed),
+        *_in_segment_models(model.segment_models, clean, trained.vectors, config.seed),
         ("statistics", _in_statistics(model, HybridModel(clean, again, model.blends))),
-        ("settings", _in_settings(trained.choices["signals"], of_cut, asked)),
-        ("settings", _in_settings(trained.choices.get("newcomers", {}), for_new_of_cut, asked_as_newcomers(asked))),
+        ("settings", _in_settings(trained.choices["signals"], of_cut, holdouts)),
+        (
+            "settings",
+            _in_settings(trained.choices.get("cold_start", {}), cold_start_of_cut, cold_start_holdouts(holdouts)),
+        ),
         ("blend", _in_blends(model.blends, blends)),
     ]
     rows = [rows.assign(stage=stage) for stage, rows in found if len(rows)]
@@ -83,34 +87,34 @@ def leaks(split: Split, trained: Trained, config: Config, encode: Encode, fit_on
 
 
 def without_test(split: Split) -> Split:
-    """Return the split of a graph in which the test behaviours do not exist; train and valid are the same."""
+    """Return the split of a graph in which the test behaviors do not exist; train and valid are the same."""
     kept = ~split.is_test
     valid = split.is_valid[kept]
-    return Split(split.whole.with_behaviours(kept), valid, np.zeros_like(valid), split.protocol, split.cut_again)
+    return Split(split.whole.with_behaviors(kept), valid, np.zeros_like(valid), split.protocol, split.cut_again)
 
 
 def _in_graph(train: GraphSnapshot, clean: GraphSnapshot, split: Split) -> pd.DataFrame:
     rows, allowed = _rows(train), _rows(clean).drop_duplicates()
     unknown = (rows.merge(allowed, how="left", indicator=True)["_merge"] == "left_only").to_numpy()
-    strange = train.behaviours.where(unknown)
+    strange = train.behaviors.where(unknown)
     hidden = split.whole.pairs(split.test)
     hidden -= hidden.multiply(clean.interactions)
     user_num, item_num = hidden.multiply(train.interactions).nonzero()
     return _joined(
-        _found("behaviour", _pairs(train, strange.user_num, strange.item_num), "learnt from, but not in train"),
+        _found("behavior", _pairs(train, strange.user_num, strange.item_num), "learned from, but not in train"),
         _found("pair", _pairs(train, user_num, item_num), "in the matrix, but only in test"),
     )
 
 
 def _rows(graph: GraphSnapshot) -> pd.DataFrame:
-    """Return the behaviours with everything that tells one from another, a later repetition of a pair as well."""
-    behaviours = graph.behaviours
+    """Return the behaviors with everything that tells one from another, a later repetition of a pair as well."""
+    behaviors = graph.behaviors
     names = ("user_num", "item_num", "type_num", "time", "weight")
-    return pd.DataFrame({name: getattr(behaviours, name) for name in names})
+    return pd.DataFrame({name: getattr(behaviors, name) for name in names})
 
 
 def _in_relationships(train: GraphSnapshot, split: Split) -> pd.DataFrame:
-    """Find test pairs that are not known from train and are joined by a relationship that is no behaviour."""
+    """Find test pairs that are not known from train and are joined by a relationship that is no behavior."""
     hidden = split.whole.pairs(split.test)
     hidden -= hidden.multiply(split.train_and_valid.interactions)
     user_num, item_num = hidden.nonzero()
@@ -121,35 +125,35 @@ def _in_relationships(train: GraphSnapshot, split: Split) -> pd.DataFrame:
         ends = source * train.n_nodes + target
         known = np.isin(forward, ends) | np.isin(backward, ends)
         ids = _pairs(train, user_num[known], item_num[known])
-        found.append(_found("pair", ids, f"a test behaviour that {type_} tells"))
+        found.append(_found("pair", ids, f"a test behavior that {type_} tells"))
     return _joined(*found)
 
 
 def _in_times(split: Split) -> pd.DataFrame:
-    """Find behaviours learnt from that are later than what they are to tell, where the cut was made by time."""
-    test, learnt = split.test, split.train_and_valid.behaviours
-    if not len(test) or np.isnan(test.time).any() or np.isnan(learnt.time).any():
+    """Find behaviors learned from that are later than what they are to tell, where the cut was made by time."""
+    test, learned = split.test, split.train_and_valid.behaviors
+    if not len(test) or np.isnan(test.time).any() or np.isnan(learned.time).any():
         return _joined()
     first = np.full(split.whole.n_users, np.inf)
     np.minimum.at(first, test.user_num, test.time)
-    late = learnt.time > first[learnt.user_num]
+    late = learned.time > first[learned.user_num]
     if split.cut_again is by_time:
-        late = learnt.time > test.time.min()
-    elif split.cut_again is None and not _is_by_time(test, learnt, late):
+        late = learned.time > test.time.min()
+    elif split.cut_again is None and not _is_by_time(test, learned, late):
         return _joined()
-    late_rows = learnt.where(late)
+    late_rows = learned.where(late)
     return _found(
-        "behaviour", _pairs(split.whole, late_rows.user_num, late_rows.item_num), "learnt from, but later than test"
+        "behavior", _pairs(split.whole, late_rows.user_num, late_rows.item_num), "learned from, but later than test"
     )
 
 
-def _is_by_time(test: Behaviours, learnt: Behaviours, late: npt.NDArray[np.bool_]) -> bool:
-    both = np.intersect1d(test.user_num, learnt.user_num)
-    in_order = np.isin(both, learnt.user_num[late], invert=True)
-    return bool(len(both) and in_order.mean() >= BY_TIME)
+def _is_by_time(test: Behaviors, learned: Behaviors, late: BoolArray) -> bool:
+    both = np.intersect1d(test.user_num, learned.user_num)
+    in_order = np.isin(both, learned.user_num[late], invert=True)
+    return bool(len(both) and in_order.mean() >= BY_TIME_SHARE)
 
 
-def _in_tuning(tuned: Tuned | None, clean: GraphSnapshot) -> pd.DataFrame:
+def _in_tuning(tuned: FineTunedWeights | None, clean: GraphSnapshot) -> pd.DataFrame:
     if tuned is None or tuned.origin.learnt_from == clean.digest:
         return _joined()
     return _found("graph", [tuned.origin.learnt_from], "what the text model was tuned on is not the cut's train part")
@@ -160,7 +164,7 @@ def _in_text(vectors: Vectors, clean: Vectors, graph: GraphSnapshot) -> pd.DataF
     for label in vectors:
         ids = np.asarray(graph.ids(label), dtype=object)
         differ = _rows_that_differ(vectors[label], clean.get(label))
-        found.append(_found(label, ids[differ], "its text vector is another without the test behaviours"))
+        found.append(_found(label, ids[differ], "its text vector is another without the test behaviors"))
     return _joined(*found)
 
 
@@ -169,19 +173,21 @@ def _in_scores(signal: Signal, again: Signal, clean: GraphSnapshot) -> pd.DataFr
     batches = np.split(np.arange(clean.n_users), range(size, clean.n_users, size))
     differ = [users[_rows_that_differ(signal.scores(users), again.scores(users))] for users in batches]
     ids = clean.users.ids[np.concatenate(differ)]
-    return _found("user", ids, "scores are others without the test behaviours")
+    return _found("user", ids, "scores are others without the test behaviors")
 
 
-def _in_standins(
-    standins: Standins, clean: GraphSnapshot, vectors: Vectors, seed: int
+def _in_segment_models(
+    segment_models: SegmentModels, clean: GraphSnapshot, vectors: Vectors, seed: int
 ) -> list[tuple[str, pd.DataFrame]]:
     """Compare the signals that serve some users instead: stage → what was found."""
-    again, found = standins.refit(clean, vectors, seed), []
-    for domain, signals in standins.at_home.items():
-        only, fitted = alone(clean, domain), again.at_home[domain]
-        found += [(f"{name}, {domain} alone", _in_scores(signals[name], fitted[name], only)) for name in signals]
-    for name, signal in standins.newcomers.items():
-        found.append((f"{name}, newcomers", _in_scores(signal, again.newcomers[name], clean)))
+    again, found = segment_models.refit(clean, vectors, seed), []
+    for domain, signals in segment_models.single_domain.items():
+        only, fitted = single_domain(clean, domain), again.single_domain[domain]
+        found += [
+            (f"{name}, single domain {domain}", _in_scores(signals[name], fitted[name], only)) for name in signals
+        ]
+    for name, signal in segment_models.cold_start.items():
+        found.append((f"{name}, cold start", _in_scores(signal, again.cold_start[name], clean)))
     return found
 
 
@@ -189,13 +195,13 @@ def _in_statistics(model: HybridModel, clean: HybridModel) -> pd.DataFrame:
     users = _rows_that_differ(model.activity[:, None], clean.activity[:, None])
     items = _rows_that_differ(model.popularity[:, None], clean.popularity[:, None])
     return _joined(
-        _found("user", clean.train.users.ids[users], "activity counts other behaviours than those of train"),
-        _found("item", clean.train.items.ids[items], "popularity counts other behaviours than those of train"),
+        _found("user", clean.train.users.ids[users], "activity counts other behaviors than those of train"),
+        _found("item", clean.train.items.ids[items], "popularity counts other behaviors than those of train"),
     )
 
 
-def _in_settings(chosen: Mapping[str, Any], of_cut: Signals, asked: list[Questions]) -> pd.DataFrame:
-    reached = {name: mean_ndcg(asked, signal.scores) for name, signal in of_cut.items()} if asked else {}
+def _in_settings(chosen: Mapping[str, Any], of_cut: Signals, holdouts: list[ValidationSet]) -> pd.DataFrame:
+    reached = {name: mean_ndcg(holdouts, signal.scores) for name, signal in of_cut.items()} if holdouts else {}
     found = []
     for name, ndcg in reached.items():
         if len(_rows_that_differ(np.array([[chosen[name]["ndcg"]]]), np.array([[ndcg]]))):
@@ -205,17 +211,19 @@ def _in_settings(chosen: Mapping[str, Any], of_cut: Signals, asked: list[Questio
 
 
 def _in_blends(blends: Mapping[str, Blend], again: Mapping[str, Blend]) -> pd.DataFrame:
-    differ = [d for d, blend in blends.items() if len(_rows_that_differ(_learnt(blend), _learnt(again[d])))]
-    return _found("domain", differ, "weights are others without the test behaviours")
+    differ = [d for d, blend in blends.items() if len(_rows_that_differ(_learned(blend), _learned(again[d])))]
+    return _found("domain", differ, "weights are others without the test behaviors")
 
 
-def _learnt(blend: Blend) -> npt.NDArray[Any]:
-    """Return everything that learning a blend gave, as one row; that for newcomers and new items as well."""
+def _learned(blend: Blend) -> npt.NDArray[Any]:
+    """Return everything that learning a blend gave, as one row; that for cold-start users and new items as well."""
     options = list(blend.report.get("options", {}).values())
     scales = [value for scale in (blend.activity, blend.popularity) for value in (scale.mean, scale.deviation)]
-    newcomers = [_learnt(blend.newcomers)[0]] if blend.newcomers else []
-    new_items = [blend.new_items.scale, *np.ravel(list(blend.new_items.weights.values()))] if blend.new_items else []
-    return np.concatenate([blend.weights.ravel(), scales, options, *newcomers, new_items])[None]
+    cold_start = [_learned(blend.cross_domain)[0]] if blend.cross_domain else []
+    cold_items = (
+        [blend.cold_items.scale, *np.ravel(list(blend.cold_items.weights.values()))] if blend.cold_items else []
+    )
+    return np.concatenate([blend.weights.ravel(), scales, options, *cold_start, cold_items])[None]
 
 
 def _rows_that_differ(found: npt.NDArray[Any], clean: npt.NDArray[Any] | None) -> IntArray:

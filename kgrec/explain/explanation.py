@@ -9,11 +9,12 @@ from typing import Any, Final
 import numpy as np
 
 from kgrec._util.terminal import escaped
+from kgrec._util.types import IntArray
 from kgrec.data.schema import EdgeType
-from kgrec.data.snapshot import GraphSnapshot, IntArray
+from kgrec.data.snapshot import GraphSnapshot
 from kgrec.hybrid.model import HybridModel, Scored
-from kgrec.signals.graph.metapath_matrices import TypedPath, shared_nodes
-from kgrec.signals.graph.metapaths import Paths
+from kgrec.signals.graph.metapath_matrices import MetaPath, shared_nodes
+from kgrec.signals.graph.metapaths import MetaPaths
 
 MAX_PATHS: Final = 5
 MAX_CO_CHOSEN: Final = 3
@@ -85,7 +86,7 @@ def explain(model: HybridModel, user_num: int, item_num: int) -> Explanation:
         score,
         _rank(scored, item_num),
         shares,
-        [*_typed_paths(model, user_num, item_num), *_co_chosen(train, user_num, item_num)],
+        [*_metapaths(model, user_num, item_num), *_co_chosen(train, user_num, item_num)],
     )
 
 
@@ -97,10 +98,10 @@ def _rank(scored: Scored, item_num: int) -> int | None:
     return int((scored.total[0, unseen] > scored.total[0, item_num]).sum()) + 1
 
 
-def _typed_paths(model: HybridModel, user_num: int, item_num: int) -> list[Path]:
-    """The strongest typed paths of the knowledge graph, by what the signal learnt that they are worth."""
-    signal = model.signals.get("paths")
-    if not isinstance(signal, Paths):
+def _metapaths(model: HybridModel, user_num: int, item_num: int) -> list[Path]:
+    """The strongest typed paths of the knowledge graph, by what the signal learned that they are worth."""
+    signal = model.signals.get("metapaths")
+    if not isinstance(signal, MetaPaths):
         return []
     found = signal.contributions(user_num, item_num)
     total = float(found.value.sum()) or 1.0
@@ -111,7 +112,7 @@ def _typed_paths(model: HybridModel, user_num: int, item_num: int) -> list[Path]
     ]
 
 
-def _in_words(train: GraphSnapshot, path: TypedPath, user_num: int, through: int, item_num: int) -> str:
+def _in_words(train: GraphSnapshot, path: MetaPath, user_num: int, through: int, item_num: int) -> str:
     user, item = train.users.ids[user_num], train.item_names[item_num]
     members = train.item_nodes if path.side == "items" else train.user_nodes
     a, b = (through, item_num) if path.side == "items" else (user_num, through)
@@ -121,7 +122,7 @@ def _in_words(train: GraphSnapshot, path: TypedPath, user_num: int, through: int
     return f"user {user}{way}user {train.users.ids[through]} – {item}"
 
 
-def _way(train: GraphSnapshot, path: TypedPath, a: int, b: int) -> str:
+def _way(train: GraphSnapshot, path: MetaPath, a: int, b: int) -> str:
     """The relationships from node a to node b, with the rarest nodes half-way."""
     # A pair of relationships may be walked either way round.
     for edge_types in (path.edge_types, path.edge_types[::-1]):

@@ -1,9 +1,9 @@
 """Blend: the learned mix of signals, which keeps each signal's share of every score.
 
-Scores of different signals are not comparable, so each is standardised per user over the items not seen. What is then
-learnt on a validation cut is a few weights a signal: for its z-score, which may depend on how active the user and how
+Scores of different signals are not comparable, so each is standardized per user over the items not seen. What is then
+learned on a validation cut is a few weights a signal: for its z-score, which may depend on how active the user and how
 popular the item is, and for its own score, which says how sure it is. Several ways of learning them are tried, and
-their mean; which is used is decided on users whom it was not learnt from (cross-fitting), by NDCG@20. Users who have
+their mean; which is used is decided on users whom it was not learned from (cross-fitting), by NDCG@20. Users who have
 nothing in the domain yet have a blend of their own where the cut has enough of them.
 """
 
@@ -19,66 +19,75 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from kgrec.data.snapshot import FloatArray, IntArray
+from kgrec._util.types import BoolArray, DoubleArray, FloatArray, IntArray
 from kgrec.errors import UsageError
 from kgrec.hybrid.blend_weights import (
-    FORMS,
-    DoubleArray,
-    Lists,
+    FEATURE_KINDS,
+    CandidateLists,
     Scale,
-    discriminating_weights,
-    likeliest_weights,
-    of_form,
-    searched_weights,
+    logistic_weights,
+    max_likelihood_weights,
+    ndcg_search_weights,
     spread_to_one,
-    standardise,
+    standardize,
     weighted,
+    weights_of_kind,
 )
-from kgrec.hybrid.cold_items import NewItems
-from kgrec.metrics.ranking import bootstrap_interval, clearly_better, ndcg_at
+from kgrec.hybrid.cold_items import ColdItems
+from kgrec.metrics.ranking import K, bootstrap_interval, clearly_better, ndcg_at
 
-Kind = Literal["single", "fusion", "ranked", "search", "likeliest", "mean", "lists", "alone", "strangers"]
-"""single: the best signal alone · fusion: logistic regression on the signals as they are, the usual baseline ·
-ranked: on both scores and the activity of the user, more often against items ranked high · search: weights of the
-z-scores, searched for the best lists · likeliest: all weights, under which what users took is most likely · mean: the
-mean of these four, whose errors differ · lists: the mean of the last two, which learn from whole lists and do better
-where users take several things · alone: not learnt, see `Blend.alone` · strangers: see kgrec/hybrid/cold_start.py."""
+Kind = Literal[
+    "single",
+    "stacking",
+    "hard_negatives",
+    "ndcg_search",
+    "max_likelihood",
+    "mean",
+    "listwise_mean",
+    "cold_start",
+    "non_overlapping",
+]
+"""single: the best signal alone · stacking: logistic regression on the raw scores, the usual baseline ·
+hard_negatives: on both scores and the user's activity, more often against items ranked high · ndcg_search: weights of
+    the
+z-scores, searched for the best lists · max_likelihood: all weights, under which what users took is most likely · mean:
+the mean of these four, whose errors differ · listwise_mean: the mean of the last two, which learn from whole lists and
+do better where users take several things · cold_start: not learned, see `Blend.cold_start_blend` · non_overlapping: see
+kgrec/hybrid/cold_start.py."""
 
-K: Final = 20
-"""Length of the list whose NDCG decides."""
 FOLDS: Final = 5
-AT_ONCE: Final = 2
-"""Folds that are learnt without side by side; each holds all features of its lists."""
-MIN_USERS: Final = 20
+PARALLEL_FOLDS: Final = 2
+"""Folds that are learned without side by side; each holds all features of its lists."""
+MIN_BLEND_USERS: Final = 20
 """Validation users below which the best signal is used alone: too few to learn weights from."""
-MAX_USERS: Final = 2_000
-"""Validation users that weights are learnt from at most: a few weights need no more."""
-SEVERAL: Final = 3
+MAX_BLEND_USERS: Final = 2_000
+"""Validation users that weights are learned from at most: a few weights need no more."""
+LISTWISE_MIN_ITEMS: Final = 3
 """Validation items of a user, on average, from which on whole lists teach more than single items do."""
-HARD: Final = 0.3
-"""Share of the items that relevant ones are told from which is drawn from those ranked high, in the way "ranked"."""
-SECONDS: Final = 0.0015
+HARD_NEGATIVE_SHARE: Final = 0.3
+"""Share of the negatives that are drawn from items ranked high, in the kind "hard_negatives"."""
+SECONDS_PER_SCORE_SET: Final = 0.0015
 """What learning a blend takes, roughly, for each user and signal, on two ordinary cores."""
-LEAST: Final = 0.01
-"""Weight at least of a signal in the blend for those without behaviours."""
+MIN_COLD_START_WEIGHT: Final = 0.01
+"""Weight at least of a signal in the blend for those without behaviors."""
 
 
 @dataclass(frozen=True)
 class Blend:
-    """A learned mix of signals; see `FORMS` for what a signal's weights are for.
+    """A learned mix of signals; see `FEATURE_KINDS` for what a signal's weights are for.
 
     Attributes:
         signals: names, in the order of the last axis of `weights`.
         kind: which way of learning was chosen; see `Kind`.
-        weights: float32 [forms, signals].
+        weights: float32 [feature kinds, signals].
         activity, popularity: how the activity of a user and the popularity of an item are scaled.
         report: "kind"; "shares" (of each signal in the deviation of a user's scores); NDCG@20 on validation: "signals"
-            (each alone), "options" (each kind, on users it was not learnt from), "gain" (of this kind over the best
+            (each alone), "options" (each kind, on users it was not learned from), "gain" (of this kind over the best
             signal on such users, with its 95 % interval), "blend" (this blend); and "fusion_weights" (the baseline's).
-        newcomers: the blend for users who have no item of the domain yet; none: the same as for all.
-        new_items: what makes the scores of items that nobody has chosen; none: they are blended as all are.
-        reached: float64 [n], NDCG@20 of each user it was learnt from, by this kind of weights learnt without that user;
-            empty in a blend that was read from a run.
+        cross_domain: the blend for users who have no item of the domain yet; none: the same as for all.
+        cold_items: what makes the scores of items that nobody has chosen; none: they are blended as all are.
+        reached: float64 [n], NDCG@20 of each user it was learned from, by this kind of weights learned without that
+            user; empty in a blend that was read from a run.
     """
 
     signals: tuple[str, ...]
@@ -87,26 +96,31 @@ class Blend:
     activity: Scale
     popularity: Scale
     report: Mapping[str, Any]
-    newcomers: Blend | None = None
-    new_items: NewItems | None = None
+    cross_domain: Blend | None = None
+    cold_items: ColdItems | None = None
     reached: DoubleArray = field(default_factory=lambda: np.empty(0), compare=False, repr=False)
 
     @classmethod
-    def of_form(cls, form: str, signals: Sequence[str], weights: Sequence[float], kind: Kind) -> Self:
+    def from_weights(cls, feature_kind: str, signals: Sequence[str], weights: Sequence[float], kind: Kind) -> Self:
         """Make a blend of one weight a signal, for its score of one form."""
-        found = of_form(form, np.asarray(weights, dtype=np.float64)).astype(np.float32)
+        found = weights_of_kind(feature_kind, np.asarray(weights, dtype=np.float64)).astype(np.float32)
         return cls(tuple(signals), kind, found, Scale(0.0, 1.0), Scale(0.0, 1.0), {})
 
     @property
-    def alone(self) -> Blend:
-        """The blend for somebody of whom no behaviour is known: z-scores, weighted by how well each signal does alone.
+    def cold_start_blend(self) -> Blend:
+        """The blend for somebody of whom no behavior is known: z-scores, weighted by how well each signal does alone.
 
-        Learnt weights tell what a signal adds to the others; here most of the others, which know behaviours, say
+        Learned weights tell what a signal adds to the others; here most of the others, which know behaviors, say
         nothing.
         """
-        reports = [blend.report for blend in (self.newcomers, self) if blend]
+        reports = [blend.report for blend in (self.cross_domain, self) if blend]
         reached: Mapping[str, float] = next((report["signals"] for report in reports if "signals" in report), {})
-        return Blend.of_form("z", self.signals, [max(reached.get(s, 1.0), LEAST) for s in self.signals], "alone")
+        return Blend.from_weights(
+            "zscore",
+            self.signals,
+            [max(reached.get(s, 1.0), MIN_COLD_START_WEIGHT) for s in self.signals],
+            "cold_start",
+        )
 
     def combine(
         self,
@@ -122,17 +136,17 @@ class Blend:
             popularity: [n_items], number of train users of each item.
         """
         new = _new(seen)
-        if self.newcomers and new.any():
+        if self.cross_domain and new.any():
             total = np.empty(scores[0].shape, dtype=np.float32)
-            for blend, rows in ((replace(self, newcomers=None), ~new), (self.newcomers, new)):
+            for blend, rows in ((replace(self, cross_domain=None), ~new), (self.cross_domain, new)):
                 total[rows] = blend.combine([part[rows] for part in scores], seen[rows], popularity)
             return total
         total = np.zeros(scores[0].shape, dtype=np.float32)
         users, items = self.activity(np.diff(seen.indptr)), self.popularity(popularity)
-        for weight, own in zip(self.weights.T, scores, strict=True):
+        for weight, raw in zip(self.weights.T, scores, strict=True):
             if weight.any():
-                z = standardise(own, seen) if weight[1:].any() else None
-                total += weighted(own if weight[0] else None, z, weight, users, items)
+                zscore = standardize(raw, seen) if weight[1:].any() else None
+                total += weighted(raw if weight[0] else None, zscore, weight, users, items)
         return total
 
     def contributions(
@@ -151,15 +165,15 @@ class Blend:
             items: int64 [m], column of the pair's item.
         """
         new = _new(seen)[rows]
-        if self.newcomers and new.any():
+        if self.cross_domain and new.any():
             shares = np.empty((len(rows), len(scores)), dtype=np.float32)
-            for blend, chosen in ((replace(self, newcomers=None), ~new), (self.newcomers, new)):
+            for blend, chosen in ((replace(self, cross_domain=None), ~new), (self.cross_domain, new)):
                 shares[chosen] = blend.contributions(scores, seen, popularity, rows[chosen], items[chosen])
             return shares
         by_user, by_item = self.activity(np.diff(seen.indptr))[rows], self.popularity(popularity)[items][:, None]
         parts = [
-            weighted(own[rows, items][:, None], standardise(own, seen)[rows, items][:, None], weight, by_user, by_item)
-            for weight, own in zip(self.weights.T, scores, strict=True)
+            weighted(raw[rows, items][:, None], standardize(raw, seen)[rows, items][:, None], weight, by_user, by_item)
+            for weight, raw in zip(self.weights.T, scores, strict=True)
         ]
         return np.concatenate(parts, axis=1)
 
@@ -168,22 +182,22 @@ class Blend:
         return {
             "signals": list(self.signals),
             "kind": self.kind,
-            "weights": dict(zip(FORMS, self.weights.tolist(), strict=True)),
+            "weights": dict(zip(FEATURE_KINDS, self.weights.tolist(), strict=True)),
             "activity": asdict(self.activity),
             "popularity": asdict(self.popularity),
             "report": dict(self.report),
-            "newcomers": self.newcomers.to_dict() if self.newcomers else None,
-            "new_items": self.new_items.to_dict() if self.new_items else None,
+            "cross_domain": self.cross_domain.to_dict() if self.cross_domain else None,
+            "cold_items": self.cold_items.to_dict() if self.cold_items else None,
         }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Take back what `to_dict` returned."""
-        weights = np.asarray([values["weights"][form] for form in FORMS], dtype=np.float32)
+        weights = np.asarray([values["weights"][feature_kind] for feature_kind in FEATURE_KINDS], dtype=np.float32)
         scales = Scale(**values["activity"]), Scale(**values["popularity"])
-        newcomers = cls.from_dict(values["newcomers"]) if values["newcomers"] else None
-        new = NewItems.from_dict(values["new_items"]) if values.get("new_items") else None
-        return cls(tuple(values["signals"]), values["kind"], weights, *scales, values["report"], newcomers, new)
+        cross_domain = cls.from_dict(values["cross_domain"]) if values["cross_domain"] else None
+        new = ColdItems.from_dict(values["cold_items"]) if values.get("cold_items") else None
+        return cls(tuple(values["signals"]), values["kind"], weights, *scales, values["report"], cross_domain, new)
 
 
 def fit_blend(
@@ -211,15 +225,15 @@ def fit_blend(
     """
     if not len(scores) or not relevant.nnz:
         raise UsageError("found no signal or no validation item to learn a blend from; expected at least one of each")
-    asked, new = np.diff(relevant.indptr) > 0, _new(seen)
-    groups = [asked & ~new, asked & new]
-    if min(group.sum() for group in groups) < MIN_USERS:
-        groups = [asked]
+    has_relevant, new = np.diff(relevant.indptr) > 0, _new(seen)
+    groups = [has_relevant & ~new, has_relevant & new]
+    if min(group.sum() for group in groups) < MIN_BLEND_USERS:
+        groups = [has_relevant]
     blends = [
         _fit_group(names, [part[group] for part in scores], seen[group], relevant[group], popularity, seed)
         for group in groups
     ]
-    return replace(blends[0], newcomers=blends[1] if len(blends) > 1 else None)
+    return replace(blends[0], cross_domain=blends[1] if len(blends) > 1 else None)
 
 
 def _fit_group(
@@ -232,24 +246,24 @@ def _fit_group(
 ) -> Blend:
     """Learn one blend of all these users, each of whom has a relevant item."""
     activity = np.diff(seen.indptr)
-    scales = Scale.of(activity), Scale.of(popularity)
-    alone = np.stack([ndcg_at(part, relevant, seen, K) for part in scores]).astype(np.float64)
+    scales = Scale.from_counts(activity), Scale.from_counts(popularity)
+    single_ndcg = np.stack([ndcg_at(part, relevant, seen, K) for part in scores]).astype(np.float64)
     fold = np.random.default_rng(seed).permutation(len(activity)) % FOLDS
-    options: dict[Kind, _Option] = {"single": _single(alone, fold)}
-    if len(scores) > 1 and len(activity) >= MIN_USERS:
-        lists = Lists.make(scores, seen, relevant, scales[0](activity), scales[1](popularity), seed)
+    options: dict[Kind, _Option] = {"single": _single(single_ndcg, fold)}
+    if len(scores) > 1 and len(activity) >= MIN_BLEND_USERS:
+        lists = CandidateLists.from_scores(scores, seen, relevant, scales[0](activity), scales[1](popularity), seed)
         options |= _cross_fit(lists, fold, seed)
     kind = _best(options, float(np.diff(relevant.indptr).mean()))
     blend = Blend(tuple(names), kind, options[kind].weights.astype(np.float32), *scales, {})
-    gain = options[kind].ndcg - alone[int(alone.mean(axis=1).argmax())]
+    gain = options[kind].ndcg - single_ndcg[int(single_ndcg.mean(axis=1).argmax())]
     report = {
         "kind": kind,
         "shares": shares_of(blend, scores, seen, popularity),
-        "signals": dict(zip(names, alone.mean(axis=1).tolist(), strict=True)),
+        "signals": dict(zip(names, single_ndcg.mean(axis=1).tolist(), strict=True)),
         "options": {kind: float(option.ndcg.mean()) for kind, option in options.items()},
         "gain": [float(gain.mean()), *bootstrap_interval(gain, seed=seed)],
         "blend": _mean_ndcg(blend.combine(scores, seen, popularity), relevant, seen),
-        "fusion_weights": options["fusion"].weights[0].tolist() if "fusion" in options else [],
+        "fusion_weights": options["stacking"].weights[0].tolist() if "stacking" in options else [],
     }
     return replace(blend, report=report, reached=options[kind].ndcg)
 
@@ -266,26 +280,28 @@ def shares_of(
 
 def blend_seconds(n_users: int, n_signals: int) -> float:
     """Return roughly how long `fit_blend` takes, in seconds."""
-    return SECONDS * min(n_users, MAX_USERS) * n_signals
+    return SECONDS_PER_SCORE_SET * min(n_users, MAX_BLEND_USERS) * n_signals
 
 
-def _new(seen: sp.csr_matrix) -> npt.NDArray[np.bool_]:
+def _new(seen: sp.csr_matrix) -> BoolArray:
     """Say which users have nothing in the domain yet, bool [n]."""
     return np.asarray(np.diff(seen.indptr) == 0)
 
 
 def users_to_learn_from(seen: sp.csr_matrix, relevant: sp.csr_matrix, seed: int) -> IntArray:
-    """Return the rows of at most `MAX_USERS` users each with and without anything in the domain, drawn at random."""
-    asked, new = np.diff(relevant.indptr) > 0, _new(seen)
-    groups = [np.flatnonzero(asked & ~new), np.flatnonzero(asked & new)]
+    """Return the rows of at most `MAX_BLEND_USERS` random users each with and without interactions in the domain."""
+    has_relevant, new = np.diff(relevant.indptr) > 0, _new(seen)
+    groups = [np.flatnonzero(has_relevant & ~new), np.flatnonzero(has_relevant & new)]
     rng = np.random.default_rng(seed)
-    some = [rng.choice(group, MAX_USERS, replace=False) if len(group) > MAX_USERS else group for group in groups]
+    some = [
+        rng.choice(group, MAX_BLEND_USERS, replace=False) if len(group) > MAX_BLEND_USERS else group for group in groups
+    ]
     return np.sort(np.concatenate(some))
 
 
 @dataclass(frozen=True)
 class _Option:
-    """A way of learning: its weights [forms, signals], and each user's NDCG under weights learnt without that user."""
+    """A way of learning: its weights [feature kinds, signals], and each user's NDCG, cross-fitted [n]."""
 
     weights: DoubleArray
     ndcg: DoubleArray
@@ -295,41 +311,41 @@ def _mean_ndcg(scores: FloatArray, relevant: sp.csr_matrix, seen: sp.csr_matrix)
     return float(ndcg_at(scores, relevant, seen, K).mean(dtype=np.float64))
 
 
-def _single(alone: DoubleArray, fold: IntArray) -> _Option:
+def _single(single_ndcg: DoubleArray, fold: IntArray) -> _Option:
     """The best signal by NDCG [signals, n], and each user's NDCG under the one that is best for the others."""
     ndcg = np.empty(len(fold))
     for number in range(FOLDS):
-        held = fold == number
-        ndcg[held] = alone[alone[:, ~held].sum(axis=1).argmax(), held]
-    return _Option(of_form("own", np.eye(len(alone))[alone.mean(axis=1).argmax()]), ndcg)
+        in_fold = fold == number
+        ndcg[in_fold] = single_ndcg[single_ndcg[:, ~in_fold].sum(axis=1).argmax(), in_fold]
+    return _Option(weights_of_kind("raw", np.eye(len(single_ndcg))[single_ndcg.mean(axis=1).argmax()]), ndcg)
 
 
-def _cross_fit(lists: Lists, fold: IntArray, seed: int) -> dict[Kind, _Option]:
+def _cross_fit(lists: CandidateLists, fold: IntArray, seed: int) -> dict[Kind, _Option]:
     """Learn without each fold in turn, measure on it, and keep the mean over folds of each way's weights."""
     # Threads of BLAS beside these would wait for one another more than they compute.
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(AT_ONCE) as pool:
-        learnt = list(pool.map(lambda number: _learn(lists.of(fold != number), seed), range(FOLDS)))
-    return {kind: _measured(lists, [weights[kind] for weights in learnt], fold) for kind in learnt[0]}
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(PARALLEL_FOLDS) as pool:
+        learned = list(pool.map(lambda number: _learn(lists.take(fold != number), seed), range(FOLDS)))
+    return {kind: _measured(lists, [weights[kind] for weights in learned], fold) for kind in learned[0]}
 
 
-def _measured(lists: Lists, weights: Sequence[DoubleArray], fold: IntArray) -> _Option:
-    """Measure weights [forms, signals], learnt without each fold in turn, on that fold's users."""
+def _measured(lists: CandidateLists, weights: Sequence[DoubleArray], fold: IntArray) -> _Option:
+    """Measure weights [feature kinds, signals], learned without each fold in turn, on that fold's users."""
     ndcg = np.empty(len(fold))
     for number, found in enumerate(weights):
-        ndcg[fold == number] = lists.of(fold == number).ndcg(found, K)
+        ndcg[fold == number] = lists.take(fold == number).ndcg(found, K)
     return _Option(np.mean(weights, axis=0), ndcg)
 
 
-def _learn(lists: Lists, seed: int) -> dict[Kind, DoubleArray]:
-    """Learn weights [forms, signals] in each way, scaled alike, and means of some."""
-    learnt: dict[Kind, DoubleArray] = {
-        "fusion": discriminating_weights(lists, ["own"], 0.0, seed),
-        "ranked": discriminating_weights(lists, ["own", "z", "activity"], HARD, seed),
-        "search": searched_weights(lists, K, seed),
-        "likeliest": likeliest_weights(lists, FORMS),
+def _learn(lists: CandidateLists, seed: int) -> dict[Kind, DoubleArray]:
+    """Learn weights [feature kinds, signals] in each way, scaled alike, and means of some."""
+    learned: dict[Kind, DoubleArray] = {
+        "stacking": logistic_weights(lists, ["raw"], 0.0, seed),
+        "hard_negatives": logistic_weights(lists, ["raw", "zscore", "activity"], HARD_NEGATIVE_SHARE, seed),
+        "ndcg_search": ndcg_search_weights(lists, K, seed),
+        "max_likelihood": max_likelihood_weights(lists, FEATURE_KINDS),
     }
-    scaled = {way: spread_to_one(lists, weights) for way, weights in learnt.items()}
-    means: dict[Kind, list[Kind]] = {"mean": list(learnt), "lists": ["search", "likeliest"]}
+    scaled = {way: spread_to_one(lists, weights) for way, weights in learned.items()}
+    means: dict[Kind, list[Kind]] = {"mean": list(learned), "listwise_mean": ["ndcg_search", "max_likelihood"]}
     return scaled | {kind: np.mean([scaled[way] for way in of], axis=0) for kind, of in means.items()}
 
 
@@ -340,7 +356,7 @@ def _best(options: Mapping[Kind, _Option], mean_relevant: float) -> Kind:
     """
     if "mean" not in options:
         return "single"
-    best: Kind = "lists" if mean_relevant >= SEVERAL else "mean"
-    for kind in ("lists", *options):
+    best: Kind = "listwise_mean" if mean_relevant >= LISTWISE_MIN_ITEMS else "mean"
+    for kind in ("listwise_mean", *options):
         best = kind if clearly_better(options[kind].ndcg, options[best].ndcg) else best
     return best

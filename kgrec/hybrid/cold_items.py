@@ -1,11 +1,11 @@
-"""New items: those with which no behaviour was learnt. Their content says whom they suit, and how surely.
+"""New items: those with which no behavior was learned. Their content says whom they suit, and how surely.
 
-A blend is learnt from items that could be chosen; in it, signals that know behaviours alone hold against an item that
+A blend is learned from items that could be chosen; in it, signals that know behaviors alone hold against an item that
 it is new. So on the validation cut every item is told by its content alone too, as if it were new: how likely a user
-takes it, among all, is learnt beside how likely it is by all signals. A new item gets the score at which it is as
+takes it, among all, is learned beside how likely it is by all signals. A new item gets the score at which it is as
 likely as its content says, unless the blend gives it more. Where content tells little, that is rarely enough to come
-up. As a part of most catalogues is never chosen, a new item counts by the share that is. Where the cut asks about items
-without a behaviour, the blend has learnt what they are worth, and only those that came after the fit are new.
+up. As a part of most catalogs is never chosen, a new item counts by the share that is. Where the cut asks about items
+without a behavior, the blend has learned what they are worth, and only those that came after the fit are new.
 """
 
 from __future__ import annotations
@@ -19,42 +19,41 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from scipy.special import logsumexp
 
-from kgrec.data.snapshot import FloatArray
-from kgrec.hybrid.blend_weights import Lists, softmax_weights, standardise
+from kgrec._util.types import BoolArray, FloatArray
+from kgrec.hybrid.blend_weights import CandidateLists, softmax_weights, standardize
 
-BoolArray = npt.NDArray[np.bool_]
-Knows = Mapping[str, BoolArray]
+SignalMasks = Mapping[str, BoolArray]
 """Group → which signals [signals] of the group can tell of an item with which nobody did anything."""
 
-ASKED: Final = 10
-"""Users of the cut who took something new, from which on the blend has learnt what new items are worth."""
-LEAST: Final = 0.01
+MIN_COLD_ITEM_USERS: Final = 10
+"""Users of the cut who took something new, from which on the blend has learned what new items are worth."""
+MIN_SIGNAL_WEIGHT: Final = 0.01
 """Weight at least of a signal that can tell, and of the blend."""
 
 
 @dataclass(frozen=True)
-class NewItems:
+class ColdItems:
     """How surely the signals of a domain tell items that nobody has chosen.
 
     Attributes:
         scale: of blended scores, which times this are the logarithm of how likely items are, but for a constant a user.
         weights: group → float32 [signals], the same for z-scores of those of the group that can tell of new items.
-        asked: whether the cut asked about new items, so that the blend knows what they are worth.
+        in_validation: whether the cut asked about new items, so that the blend knows what they are worth.
     """
 
     scale: float
     weights: Mapping[str, FloatArray]
-    asked: bool = False
+    in_validation: bool = False
 
     @classmethod
-    def even(cls, knows: Knows) -> Self:
-        """Return what serves where nothing could be learnt: scores are taken as logarithms as they are."""
-        return cls(1.0, {group: mask.astype(np.float32) for group, mask in knows.items() if mask.any()})
+    def even(cls, masks: SignalMasks) -> Self:
+        """Return what serves where nothing could be learned: scores are taken as logarithms as they are."""
+        return cls(1.0, {group: mask.astype(np.float32) for group, mask in masks.items() if mask.any()})
 
     @classmethod
     def learn(
         cls,
-        knows: Knows,
+        masks: SignalMasks,
         scores: Sequence[FloatArray],
         total: FloatArray,
         seen: sp.csr_matrix,
@@ -65,31 +64,31 @@ class NewItems:
         """Learn from validation users, by the likelihood of what they took that is not new.
 
         Args:
-            knows: the signals of each group.
+            masks: the signals of each group.
             scores: one float32 [n, n_items] a signal.
             total: float32 [n, n_items], blended scores.
             seen, relevant: CSR [n, n_items].
             popularity: [n_items], number of train users of each item.
             seed: makes the sample of items repeat.
         """
-        told = np.flatnonzero(np.any(list(knows.values()), axis=0))
+        told = np.flatnonzero(np.any(list(masks.values()), axis=0))
         none: FloatArray = np.zeros(len(popularity), np.float32)
         parts = [total, *(scores[signal] for signal in told.tolist())]
-        lists = Lists.make(parts, seen, relevant, np.zeros(len(total), np.float32), none, seed)
+        lists = CandidateLists.from_scores(parts, seen, relevant, np.zeros(len(total), np.float32), none, seed)
         known = lists.listed & (popularity[lists.item_num] > 0)
         wanted = lists.relevant & known
         # Whoever has all that is known tells nothing here, whatever their list is.
         sampling = np.where(known | ~known.any(axis=1, keepdims=True), lists.sampling, -np.inf)
 
-        def learnt(features: FloatArray) -> FloatArray:
+        def learned(features: FloatArray) -> FloatArray:
             features = np.where(known, features, 0)
             found = softmax_weights(features, sampling, wanted, wanted.sum(axis=1), positive=True)
-            return np.maximum(found, LEAST).astype(np.float32)
+            return np.maximum(found, MIN_SIGNAL_WEIGHT).astype(np.float32)
 
-        weights = {group: np.zeros(len(mask), np.float32) for group, mask in knows.items() if mask.any()}
+        weights = {group: np.zeros(len(mask), np.float32) for group, mask in masks.items() if mask.any()}
         for group, own in weights.items():
-            own[knows[group]] = learnt(lists.z[1:][knows[group][told]])
-        return cls(float(learnt(lists.own[:1])[0]), weights)
+            own[masks[group]] = learned(lists.zscore[1:][masks[group][told]])
+        return cls(float(learned(lists.raw[:1])[0]), weights)
 
     def shares(
         self,
@@ -111,15 +110,15 @@ class NewItems:
             settled: bool [n_items], the items they are compared with; at least one.
         """
         weights = self.weights[group]
-        z = [standardise(p, seen) if w else np.zeros_like(p) for p, w in zip(parts, weights, strict=True)]
+        zscore = [standardize(p, seen) if w else np.zeros_like(p) for p, w in zip(parts, weights, strict=True)]
         others = np.broadcast_to(settled, total.shape).copy()
         others[np.repeat(np.arange(len(total)), np.diff(seen.indptr)), seen.indices] = False
         # Of a user who has everything else, what is there gives the scale.
         others |= ~others.any(axis=1, keepdims=True) & settled
-        told = sum(w * own for w, own in zip(weights, z, strict=True))
+        told = sum(w * own for w, own in zip(weights, zscore, strict=True))
         lift = _log_sum(self.scale * total, others) - _log_sum(told, others)
         lift += np.log(settled.sum() / (settled | new).sum())
-        each = zip(weights, weights / weights.sum(), z, strict=True)
+        each = zip(weights, weights / weights.sum(), zscore, strict=True)
         return np.stack([(w * own[:, new] + part * lift) / self.scale for w, part, own in each], axis=2).astype(
             np.float32
         )
@@ -127,19 +126,19 @@ class NewItems:
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON-ready values."""
         weights = {group: own.tolist() for group, own in self.weights.items()}
-        return {"scale": self.scale, "weights": weights, "asked": self.asked}
+        return {"scale": self.scale, "weights": weights, "in_validation": self.in_validation}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Take back what `to_dict` returned."""
         weights = {group: np.asarray(own, np.float32) for group, own in values["weights"].items()}
-        return cls(values["scale"], weights, values["asked"])
+        return cls(values["scale"], weights, values["in_validation"])
 
 
-def asks_about_new_items(relevant: sp.csr_matrix, popularity: npt.NDArray[Any]) -> bool:
+def has_cold_item_users(relevant: sp.csr_matrix, popularity: npt.NDArray[Any]) -> bool:
     """Say whether enough users took something new, of items [n, n_items] with so many train users [n_items]."""
     taken = relevant[:, np.flatnonzero(popularity == 0)].getnnz(axis=1)
-    return int((taken > 0).sum()) >= ASKED
+    return int((taken > 0).sum()) >= MIN_COLD_ITEM_USERS
 
 
 def _log_sum(scores: Any, of: BoolArray) -> Any:

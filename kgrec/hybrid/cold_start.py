@@ -1,6 +1,6 @@
 """Newcomers: users of one domain who have nothing in another yet. The validation cut must ask about such users too.
 
-Where domains share no users it cannot: nobody's behaviours tell what a user of one takes in another. Such strangers get
+Where domains share no users it cannot: nobody's behaviors tell what a user of one takes in another. Such strangers get
 what is popular, shifted by how near its content is to what they know.
 """
 
@@ -11,51 +11,51 @@ from dataclasses import replace
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse as sp
 
-from kgrec.data.snapshot import FloatArray, GraphSnapshot
-from kgrec.hybrid.blend import MIN_USERS, Blend, shares_of
-from kgrec.hybrid.blend_weights import FORMS, Lists, Scale, softmax_weights
+from kgrec._util.types import BoolArray, FloatArray
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.hybrid.blend import MIN_BLEND_USERS, Blend, shares_of
+from kgrec.hybrid.blend_weights import FEATURE_KINDS, CandidateLists, Scale, softmax_weights
 from kgrec.signals.base import Signals
-from kgrec.signals.domain_weighting import newcomers
+from kgrec.signals.domain_weighting import cold_start_users
 
-ABROAD: Final = 0.3
+NON_OVERLAPPING_CONTENT_WEIGHT: Final = 0.3
 """What nearness of content counts for a stranger, where it counts 1 for users at home: nothing can tell how much."""
-SHARE: Final = 0.1
+SIMULATED_SHARE: Final = 0.1
 """Share of the users of several domains who are asked about as newcomers to one of them, at most."""
 
 
-def as_newcomers(train: GraphSnapshot, seed: int) -> npt.NDArray[np.bool_]:
-    """Mark all that some users did in one domain, as if they were new to it, bool [n behaviours].
+def simulate_cold_start(train: GraphSnapshot, seed: int) -> BoolArray:
+    """Mark all that some users did in one domain, as if they were new to it, bool [n behaviors].
 
     For each domain that users of others are new to, about as many are taken who are not. What serves newcomers best
-    cannot be learnt from those who are none.
+    cannot be learned from those who are none.
 
     Args:
         train: the graph to learn from.
         seed: makes the draw repeat.
     """
     rng, (here, cells) = np.random.default_rng(seed), train.user_domains
-    n_new = newcomers(train).sum(axis=0)
+    n_new = cold_start_users(train).sum(axis=0)
     able = (here > 0) & (here.sum(axis=1, keepdims=True) > here)
     taken = np.zeros(here.shape, dtype=bool)
     for domain in np.flatnonzero(n_new):
         users = np.flatnonzero(able[:, domain] & ~taken.any(axis=1))
-        n = min(int(n_new[domain]), round(SHARE * len(users)))
+        n = min(int(n_new[domain]), round(SIMULATED_SHARE * len(users)))
         taken[rng.permutation(users)[:n], domain] = True
     return np.asarray(taken.ravel()[cells])
 
 
-def domains_apart(train: GraphSnapshot) -> set[str]:
-    """Return the domains of several that share too few users with others for behaviours to lead from one to another."""
+def non_overlapping_domains(train: GraphSnapshot) -> set[str]:
+    """Return the domains of several that share too few users with others for behaviors to lead from one to another."""
     here = train.user_domains[0] > 0
     shared = (here & (here.sum(axis=1, keepdims=True) > 1)).sum(axis=0)
     names = np.unique(train.item_domains.astype(str))
-    return set(names[shared < MIN_USERS]) if len(names) > 1 else set()
+    return set(names[shared < MIN_BLEND_USERS]) if len(names) > 1 else set()
 
 
-def blend_for_strangers(
+def non_overlapping_blend(
     signals: Signals,
     scores: Sequence[FloatArray],
     seen: sp.csr_matrix,
@@ -76,12 +76,12 @@ def blend_for_strangers(
         return None
     none = np.zeros(relevant.shape[1], np.float32)
     parts = [scores[place] for place in popular + content]
-    lists = Lists.make(parts, seen, relevant, np.zeros(relevant.shape[0], np.float32), none, seed)
-    features = np.concatenate([lists.own[: len(popular)], lists.z[len(popular) :]])
+    lists = CandidateLists.from_scores(parts, seen, relevant, np.zeros(relevant.shape[0], np.float32), none, seed)
+    features = np.concatenate([lists.raw[: len(popular)], lists.zscore[len(popular) :]])
     features = np.where(lists.listed, features, 0)
     found = softmax_weights(features, lists.sampling, lists.relevant, lists.n_relevant, positive=True)
-    weights = np.zeros((len(FORMS), len(signals)), np.float32)
-    weights[FORMS.index("own"), popular] = found[: len(popular)]
-    weights[FORMS.index("z"), content] = ABROAD * found[len(popular) :]
-    blend = Blend(tuple(signals), "strangers", weights, Scale(0.0, 1.0), Scale(0.0, 1.0), {})
-    return replace(blend, report={"kind": "strangers", "shares": shares_of(blend, scores, seen, none)})
+    weights = np.zeros((len(FEATURE_KINDS), len(signals)), np.float32)
+    weights[FEATURE_KINDS.index("raw"), popular] = found[: len(popular)]
+    weights[FEATURE_KINDS.index("zscore"), content] = NON_OVERLAPPING_CONTENT_WEIGHT * found[len(popular) :]
+    blend = Blend(tuple(signals), "non_overlapping", weights, Scale(0.0, 1.0), Scale(0.0, 1.0), {})
+    return replace(blend, report={"kind": "non_overlapping", "shares": shares_of(blend, scores, seen, none)})

@@ -1,4 +1,4 @@
-"""The blends of all domains, learnt from the questions of the validation cut."""
+"""The blends of all domains, learned from the questions of the validation cut."""
 
 from __future__ import annotations
 
@@ -9,58 +9,60 @@ import numpy as np
 
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.hybrid.blend import Blend, fit_blend, users_to_learn_from
-from kgrec.hybrid.cold_items import Knows, NewItems, asks_about_new_items
-from kgrec.hybrid.cold_start import blend_for_strangers, domains_apart
-from kgrec.hybrid.segment_models import Standins
+from kgrec.hybrid.cold_items import ColdItems, SignalMasks, has_cold_item_users
+from kgrec.hybrid.cold_start import non_overlapping_blend, non_overlapping_domains
+from kgrec.hybrid.segment_models import SegmentModels
 from kgrec.signals.base import Signals
-from kgrec.tuning.validation import Questions
+from kgrec.tuning.validation import ValidationSet
 
 
 def learn_blends(
     signals: Signals,
-    inner: GraphSnapshot,
-    asked: list[Questions],
+    tuning_graph: GraphSnapshot,
+    holdouts: list[ValidationSet],
     seed: int,
-    standins: Standins,
+    segment_models: SegmentModels,
 ) -> dict[str, Blend]:
     """Learn the blend of every domain: domain → blend, of equal weights where nothing is asked.
 
     Args:
-        signals: fitted on `inner`.
-        inner: the graph without the validation behaviours.
-        asked: the questions of the cut.
+        signals: fitted on `tuning_graph`.
+        tuning_graph: the graph without the validation behaviors.
+        holdouts: the questions of the cut.
         seed: makes the result repeat.
-        standins: signals that serve some users instead of these; see kgrec/hybrid/segment_models.py.
+        segment_models: signals that serve some users instead of these; see kgrec/hybrid/segment_models.py.
     """
-    names, knows = list(signals), know_new_items(signals)
-    even = replace(even_blend(names), new_items=NewItems.even(knows))
-    blends = dict.fromkeys(sorted(set(inner.item_domains)), even)
-    popularity = np.asarray(inner.interactions.sum(axis=0), dtype=np.float32).ravel()
-    apart = domains_apart(inner)
-    for everybody in asked:
-        q = everybody.of(users_to_learn_from(everybody.seen, everybody.relevant, seed))
-        scores = [q.scores(signal.scores) for signal in signals.values()]
-        standins.serve(q.domain, names, scores, q.user_num, q.seen, q.item_num)
-        popular = popularity[q.item_num]
-        blend = fit_blend(names, scores, q.seen, q.relevant, popular, seed)
-        total = blend.combine(scores, q.seen, popular)
-        new_items = NewItems.learn(knows, scores, total, q.seen, q.relevant, popular, seed)
-        if q.domain in apart:
-            blend = replace(blend, newcomers=blend_for_strangers(signals, scores, q.seen, q.relevant, seed))
-        asked_about = asks_about_new_items(everybody.relevant, popular)
-        blends[q.domain] = replace(blend, new_items=replace(new_items, asked=asked_about))
+    names, masks = list(signals), cold_item_signals(signals)
+    even = replace(even_blend(names), cold_items=ColdItems.even(masks))
+    blends = dict.fromkeys(sorted(set(tuning_graph.item_domains)), even)
+    popularity = np.asarray(tuning_graph.interactions.sum(axis=0), dtype=np.float32).ravel()
+    apart = non_overlapping_domains(tuning_graph)
+    for everybody in holdouts:
+        holdout = everybody.take(users_to_learn_from(everybody.seen, everybody.relevant, seed))
+        scores = [holdout.scores(signal.scores) for signal in signals.values()]
+        segment_models.apply_to(holdout.domain, names, scores, holdout.user_num, holdout.seen, holdout.item_num)
+        popular = popularity[holdout.item_num]
+        blend = fit_blend(names, scores, holdout.seen, holdout.relevant, popular, seed)
+        total = blend.combine(scores, holdout.seen, popular)
+        cold_items = ColdItems.learn(masks, scores, total, holdout.seen, holdout.relevant, popular, seed)
+        if holdout.domain in apart:
+            blend = replace(
+                blend, cross_domain=non_overlapping_blend(signals, scores, holdout.seen, holdout.relevant, seed)
+            )
+        in_validation = has_cold_item_users(everybody.relevant, popular)
+        blends[holdout.domain] = replace(blend, cold_items=replace(cold_items, in_validation=in_validation))
     return blends
 
 
-def know_new_items(signals: Signals) -> Knows:
+def cold_item_signals(signals: Signals) -> SignalMasks:
     """Return which signals of the groups content and graph can tell of an item that nobody has chosen."""
     kinds = signals.values()
     return {
-        group: np.array([kind.knows_new_items and kind.group == group for kind in kinds])
+        group: np.array([kind.supports_cold_items and kind.group == group for kind in kinds])
         for group in ("content", "graph")
     }
 
 
 def even_blend(names: Sequence[str]) -> Blend:
     """Return the blend of a domain of which nothing was asked: all signals alike."""
-    return Blend.of_form("z", names, [1.0] * len(names), "search")
+    return Blend.from_weights("zscore", names, [1.0] * len(names), "ndcg_search")

@@ -8,13 +8,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse as sp
 
-from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray
+from kgrec._util.types import BoolArray, FloatArray, IntArray
+from kgrec.data.snapshot import GraphSnapshot
 from kgrec.errors import UsageError
 from kgrec.hybrid.blend import Blend
-from kgrec.hybrid.segment_models import Standins
+from kgrec.hybrid.segment_models import SegmentModels
 from kgrec.signals.base import Signals
 
 if TYPE_CHECKING:
@@ -25,22 +25,22 @@ GROUPS: Final = ("graph", "cf", "content")
 
 @dataclass(frozen=True)
 class HybridModel:
-    """What was learnt.
+    """What was learned.
 
     Attributes:
-        train: the graph it was learnt from.
+        train: the graph it was learned from.
         signals: name → fitted signal, in the order of the blends' weights.
         blends: domain → how that domain's scores are blended.
-        came_later: ids of items that came after the fit.
-        standins: signals that serve some users instead; see kgrec/hybrid/segment_models.py.
-        second: orders the best items of those with behaviours once more; see kgrec/hybrid/second_stage.py.
+        added_after_fit: ids of items that came after the fit.
+        segment_models: signals that serve some users instead; see kgrec/hybrid/segment_models.py.
+        second: orders the best items of those with behaviors once more; see kgrec/hybrid/second_stage.py.
     """
 
     train: GraphSnapshot
     signals: Signals
     blends: Mapping[str, Blend]
-    came_later: frozenset[str] = frozenset()
-    standins: Standins = field(default_factory=Standins)
+    added_after_fit: frozenset[str] = frozenset()
+    segment_models: SegmentModels = field(default_factory=SegmentModels)
     second: SecondStage | None = None
 
     @cached_property
@@ -54,22 +54,22 @@ class HybridModel:
         return np.asarray(self.train.interactions.sum(axis=0), dtype=np.float32).ravel()
 
     @cached_property
-    def is_new(self) -> npt.NDArray[np.bool_]:
+    def is_cold(self) -> BoolArray:
         """Which items' scores the blend cannot make, bool [n_items]; none of a domain in which all are such.
 
-        They came after the fit, or have no behaviour and are of a domain whose cut asked about no such item.
+        They came after the fit, or have no behavior and are of a domain whose cut asked about no such item.
         """
         new = np.zeros(self.train.n_items, dtype=bool)
-        new[self.train.items.nums(self.came_later)] = True
+        new[self.train.items.nums(self.added_after_fit)] = True
         for domain, items in self.domains.items():
-            found = self.blends[domain].new_items
-            if found and not found.asked:
+            found = self.blends[domain].cold_items
+            if found and not found.in_validation:
                 new[items] |= self.popularity[items] == 0
             new[items] &= not new[items].all()
         return new
 
     @cached_property
-    def new_by_group(self) -> dict[str, npt.NDArray[np.bool_]]:
+    def cold_by_group(self) -> dict[str, BoolArray]:
         """Group of signals → the new items it tells of, bool [n_items]: content, or the graph where is no text.
 
         Content tells new and old items alike; the graph signals rank what many chose higher, so new items low.
@@ -78,7 +78,7 @@ class HybridModel:
         has_text = np.full(self.train.n_items, bool(texts))
         for vectors in texts:
             has_text &= True if vectors is None else vectors.any(axis=1)
-        return {"content": self.is_new & has_text, "graph": self.is_new & ~has_text}
+        return {"content": self.is_cold & has_text, "graph": self.is_cold & ~has_text}
 
     @cached_property
     def domains(self) -> dict[str, IntArray]:
@@ -100,20 +100,20 @@ class HybridModel:
         items = self.domains[domain]
         return [part[:, items] for part in parts], seen[:, items].tocsr()
 
-    def new_shares(
+    def cold_shares(
         self, domain: str, parts: Sequence[FloatArray], seen: sp.csr_matrix, total: FloatArray
-    ) -> list[tuple[npt.NDArray[np.bool_], FloatArray]]:
-        """Return new items of a domain, bool [m], and each signal's shares of their scores; see `NewItems`.
+    ) -> list[tuple[BoolArray, FloatArray]]:
+        """Return new items of a domain, bool [m], and each signal's shares of their scores; see `ColdItems`.
 
         For users who have nothing of the domain the shares are -inf: what content says of them nobody has told.
         """
-        found, items, result = self.blends[domain].new_items, self.domains[domain], []
+        found, items, result = self.blends[domain].cold_items, self.domains[domain], []
         if not found:
             return []
         for group in found.weights:
-            new = self.new_by_group[group][items]
+            new = self.cold_by_group[group][items]
             if new.any():
-                shares = found.shares(group, parts, seen, total, new, ~self.is_new[items])
+                shares = found.shares(group, parts, seen, total, new, ~self.is_cold[items])
                 shares[np.diff(seen.indptr) == 0] = -np.inf
                 result.append((new, shares))
         return result
@@ -124,18 +124,19 @@ class HybridModel:
         if not all(weights.values()):
             return None
         blends = {
-            domain: Blend.of_form("own", tuple(self.signals), found, "fusion") for domain, found in weights.items()
+            domain: Blend.from_weights("raw", tuple(self.signals), found, "stacking")
+            for domain, found in weights.items()
         }
         return replace(self, blends=blends)
 
     @cached_property
     def by_description(self) -> HybridModel:
-        """The same signals, blended for those of whom no behaviour is known; see `Blend.alone`."""
-        return replace(self, blends={domain: blend.alone for domain, blend in self.blends.items()})
+        """The same signals, blended for those of whom no behavior is known; see `Blend.alone`."""
+        return replace(self, blends={domain: blend.cold_start_blend for domain, blend in self.blends.items()})
 
     @cached_property
-    def described(self) -> npt.NDArray[np.bool_]:
-        """Which users some signal knows without any behaviour, by their text or their place in the graph [n_users]."""
+    def described(self) -> BoolArray:
+        """Which users some signal knows without any behavior, by their text or their place in the graph [n_users]."""
         known = [signal.user_vectors for signal in self.signals.values()]
         parts = [vectors.any(axis=1) for vectors in known if vectors is not None]
         idle = self.activity == 0
@@ -144,7 +145,7 @@ class HybridModel:
     def score(self, user_nums: IntArray) -> Scored:
         """Score every item for users, int64 [n]; -1 is an unknown user.
 
-        A user without any behaviour in train is scored by description, or where there is none by popularity alone.
+        A user without any behavior in train is scored by description, or where there is none by popularity alone.
         """
         known = np.maximum(user_nums, 0)
         described = self.described[known] & (user_nums >= 0)
@@ -157,18 +158,18 @@ class HybridModel:
         if described.any():
             own = [part[described] for part in parts]
             total[described] = self.by_description.blended(own, seen[described], new[described])
-        added = self.second.added(total, known, seen, ~new & ~described) if self.second else None
-        return Scored(self, parts, seen, new, described, total, added)
+        score_offsets = self.second.score_offsets(total, known, seen, ~new & ~described) if self.second else None
+        return Scored(self, parts, seen, new, described, total, score_offsets)
 
     def _parts(self, user_nums: IntArray, seen: sp.csr_matrix) -> list[FloatArray]:
         """Return the scores of each signal, float32 [n, n_items]."""
         parts = [signal.scores(user_nums) for signal in self.signals.values()]
-        if not self.standins:
+        if not self.segment_models:
             return parts
         parts, names = [part.copy() for part in parts], list(self.signals)
         for domain, items in self.domains.items():
             own, own_seen = self.of_domain(domain, parts, seen)
-            self.standins.serve(domain, names, own, user_nums, own_seen, items)
+            self.segment_models.apply_to(domain, names, own, user_nums, own_seen, items)
             for part, columns in zip(parts, own, strict=True):
                 part[:, items] = columns
         return parts
@@ -194,14 +195,14 @@ class HybridModel:
         model, nobody, seen = self.by_description, np.zeros(len(texts), bool), sp.csr_matrix(none)
         return Scored(model, parts, seen, nobody, nobody, model.blended(parts, seen, nobody))
 
-    def blended(self, parts: Sequence[FloatArray], seen: sp.csr_matrix, new: npt.NDArray[np.bool_]) -> FloatArray:
+    def blended(self, parts: Sequence[FloatArray], seen: sp.csr_matrix, new: BoolArray) -> FloatArray:
         """Return the blended scores of users, float32 [n, n_items], from those of the signals; see `Scored`."""
         total = np.zeros(parts[0].shape, dtype=np.float32)
         for domain, items in self.domains.items():
             own, own_seen = self.of_domain(domain, parts, seen)
             blended = self.blends[domain].combine(own, own_seen, self.popularity[items])
-            for new_items, shares in self.new_shares(domain, own, own_seen, blended):
-                blended[:, new_items] = np.maximum(blended[:, new_items], shares.sum(axis=2))
+            for cold_items, shares in self.cold_shares(domain, own, own_seen, blended):
+                blended[:, cold_items] = np.maximum(blended[:, cold_items], shares.sum(axis=2))
             total[:, items] = blended
         total[new] = self.popularity
         return total
@@ -216,29 +217,31 @@ class Scored:
         parts: one float32 [n, n_items] a signal, as the signal gave them.
         seen: CSR [n, n_items] of train.
         new: bool [n], users scored by popularity alone.
-        described: bool [n], users scored without any behaviour, by what else is known of them.
+        described: bool [n], users scored without any behavior, by what else is known of them.
         blended: float32 [n, n_items], the blended scores.
-        added: float32 [n, n_items], what the second stage adds to them; None without one.
+        score_offsets: float32 [n, n_items], what the second stage adds to them; None without one.
     """
 
     model: HybridModel
     parts: Sequence[FloatArray]
     seen: sp.csr_matrix
-    new: npt.NDArray[np.bool_]
-    described: npt.NDArray[np.bool_]
+    new: BoolArray
+    described: BoolArray
     blended: FloatArray
-    added: FloatArray | None = None
+    score_offsets: FloatArray | None = None
 
     @cached_property
     def total(self) -> FloatArray:
         """The scores that count, float32 [n, n_items]."""
-        return self.blended if self.added is None else self.blended + self.added
+        return self.blended if self.score_offsets is None else self.blended + self.score_offsets
 
     def second_share(self, item_num: IntArray) -> FloatArray:
         """Return what the second stage adds to chosen scores, float32 like `item_num` [n, k]."""
-        if self.added is None:
+        if self.score_offsets is None:
             return np.zeros(item_num.shape, np.float32)
-        return np.where(item_num >= 0, np.take_along_axis(self.added, np.maximum(item_num, 0), axis=1), np.float32(0))
+        return np.where(
+            item_num >= 0, np.take_along_axis(self.score_offsets, np.maximum(item_num, 0), axis=1), np.float32(0)
+        )
 
     def shares(self, item_num: IntArray) -> FloatArray:
         """Return what each signal adds to chosen scores, float32 [n, k, n signals].
@@ -255,9 +258,7 @@ class Scored:
             self._add_shares(shares, item_num, self.model.by_description, self.described)
         return shares
 
-    def _add_shares(
-        self, shares: FloatArray, item_num: IntArray, model: HybridModel, users: npt.NDArray[np.bool_]
-    ) -> None:
+    def _add_shares(self, shares: FloatArray, item_num: IntArray, model: HybridModel, users: BoolArray) -> None:
         """Fill in the shares of those users [n] whose scores a model blended."""
         domains = model.train.item_domains[item_num]
         for domain, items in model.domains.items():
@@ -265,9 +266,9 @@ class Scored:
             own, own_seen = model.of_domain(domain, self.parts, self.seen)
             place = model.place[item_num[row, column]]
             shares[row, column] = model.blends[domain].contributions(own, own_seen, model.popularity[items], row, place)
-            for new_items, found in model.new_shares(domain, own, own_seen, self.blended[:, items]):
-                new = new_items[place]
-                at, by_content = (row[new], column[new]), found[row[new], np.cumsum(new_items)[place[new]] - 1]
+            for cold_items, found in model.cold_shares(domain, own, own_seen, self.blended[:, items]):
+                new = cold_items[place]
+                at, by_content = (row[new], column[new]), found[row[new], np.cumsum(cold_items)[place[new]] - 1]
                 more = by_content.sum(axis=1) > shares[at].sum(axis=1)
                 shares[at] = np.where(more[:, None], by_content, shares[at])
 

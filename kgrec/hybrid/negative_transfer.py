@@ -1,4 +1,4 @@
-"""Whether what users do in other domains harms the lists of one; where it does, that domain is learnt from alone."""
+"""Whether what users do in other domains harms the lists of one; where it does, that domain is learned from alone."""
 
 from __future__ import annotations
 
@@ -9,103 +9,111 @@ from typing import Any, Final
 import numpy as np
 
 from kgrec._util.progress import say
-from kgrec.data.single_domain import fit_alone
+from kgrec.data.single_domain import fit_single_domain
 from kgrec.data.snapshot import GraphSnapshot, Vectors
-from kgrec.hybrid.blend import MIN_USERS, Blend
+from kgrec.hybrid.blend import MIN_BLEND_USERS, Blend
 from kgrec.hybrid.learn_blends import learn_blends
-from kgrec.hybrid.segment_models import Standins
+from kgrec.hybrid.segment_models import SegmentModels
 from kgrec.metrics.ranking import bootstrap_interval, clearly_better
 from kgrec.signals.base import Signals
 from kgrec.tuning.budget import Budget
-from kgrec.tuning.validation import Choice, Questions
+from kgrec.tuning.validation import TuningResult, ValidationSet
 
-EVERYTHING: Final = "all domains"
-ITSELF: Final = "itself alone"
-EITHER: Final = "either, signal by signal"
-"""What a domain's lists can be learnt from."""
+ALL_DOMAINS: Final = "all domains"
+SINGLE_DOMAIN: Final = "single domain"
+PER_SIGNAL: Final = "per signal"
+"""What a domain's lists can be learned from."""
 
 
 @dataclass(frozen=True)
-class Checked:
+class DomainCheck:
     """Whether other domains harm one: what was found, and where they do, what serves those at home in it instead."""
 
     report: Mapping[str, Any]
-    alone: Signals = field(default_factory=dict)
+    single_domain: Signals = field(default_factory=dict)
     blend: Blend | None = None
 
 
-def check_domains(
+def check_negative_transfer(
     signals: Signals,
-    inner: GraphSnapshot,
+    tuning_graph: GraphSnapshot,
     vectors: Vectors,
-    asked: list[Questions],
+    holdouts: list[ValidationSet],
     blends: Mapping[str, Blend],
     seed: int,
     budget: Budget,
-    chosen: Mapping[str, Choice],
-    newcomers: Signals,
-) -> dict[str, Checked]:
-    """Compare, for each domain of several, what is learnt from all with what is learnt from that domain alone.
+    chosen: Mapping[str, TuningResult],
+    cold_start: Signals,
+) -> dict[str, DomainCheck]:
+    """Compare, for each domain of several, what is learned from all with what is learned from that domain alone.
 
-    All are measured on the same users of the cut, from whom they were not learnt. What learnt from all domains serves
-    those at home in the domain, unless they are clearly better off with what learnt from this one alone, or signal by
+    All are measured on the same users of the cut, from whom they were not learned. What learned from all domains serves
+    those at home in the domain, unless they are clearly better off with what learned from this one alone, or signal by
     signal from whichever is clearly better for it: the best of three on so few users is often the luckiest.
     """
-    if not several_domains(inner):
+    if not several_domains(tuning_graph):
         return {}
     seconds, checked = sum(choice.seconds for choice in chosen.values()), {}
-    for q in asked:
-        if int((np.diff(q.seen.indptr) > 0).sum()) < MIN_USERS:
-            checked[q.domain] = _unchecked(q.domain, f"fewer than {MIN_USERS} users to ask")
+    for holdout in holdouts:
+        if int((np.diff(holdout.seen.indptr) > 0).sum()) < MIN_BLEND_USERS:
+            checked[holdout.domain] = _unchecked(holdout.domain, f"fewer than {MIN_BLEND_USERS} users to ask")
         elif not budget.affords(2 * seconds):
-            checked[q.domain] = _unchecked(q.domain, "no time left in the budget")
+            checked[holdout.domain] = _unchecked(holdout.domain, "no time left in the budget")
         else:
-            own = fit_alone(signals, inner, q.domain, vectors, seed)
-            ways = {ITSELF: own, EITHER: _better_alone(signals, own, q)}
-            learnt = {
-                way: learn_blends(signals, inner, [q], seed, Standins({q.domain: of}, newcomers))[q.domain]
+            own = fit_single_domain(signals, tuning_graph, holdout.domain, vectors, seed)
+            ways = {SINGLE_DOMAIN: own, PER_SIGNAL: _better_single_domain(signals, own, holdout)}
+            learned = {
+                way: learn_blends(
+                    signals, tuning_graph, [holdout], seed, SegmentModels({holdout.domain: of}, cold_start)
+                )[holdout.domain]
                 for way, of in ways.items()
             }
-            options = {EVERYTHING: blends[q.domain], **learnt}
-            checked[q.domain] = _compared(q.domain, options, {EVERYTHING: {}, **ways}, seed)
+            options = {ALL_DOMAINS: blends[holdout.domain], **learned}
+            checked[holdout.domain] = _compared(holdout.domain, options, {ALL_DOMAINS: {}, **ways}, seed)
     return checked
 
 
-def _better_alone(signals: Signals, own: Signals, q: Questions) -> Signals:
+def _better_single_domain(signals: Signals, own: Signals, holdout: ValidationSet) -> Signals:
     """Return those signals of a domain alone that do clearly better on its questions than those of the whole graph."""
     better = {}
     for name, signal in own.items():
-        scores = q.scores(signals[name].scores)
-        reached = q.ndcg(scores)
-        Standins({q.domain: own}).serve(q.domain, [name], [scores], q.user_num, q.seen, q.item_num)
-        if clearly_better(q.ndcg(scores), reached):
+        scores = holdout.scores(signals[name].scores)
+        reached = holdout.ndcg(scores)
+        SegmentModels({holdout.domain: own}).apply_to(
+            holdout.domain, [name], [scores], holdout.user_num, holdout.seen, holdout.item_num
+        )
+        if clearly_better(holdout.ndcg(scores), reached):
             better[name] = signal
     return better
 
 
-def _compared(domain: str, options: Mapping[str, Blend], alone: Mapping[str, Signals], seed: int) -> Checked:
+def _compared(
+    domain: str, options: Mapping[str, Blend], single_domain: Mapping[str, Signals], seed: int
+) -> DomainCheck:
     reached = {option: float(blend.reached.mean()) for option, blend in options.items()}
-    best = EVERYTHING
+    best = ALL_DOMAINS
     for option, blend in options.items():
         best = option if clearly_better(blend.reached, options[best].reached) else best
-    gain = options[EVERYTHING].reached - options[ITSELF].reached
+    gain = options[ALL_DOMAINS].reached - options[SINGLE_DOMAIN].reached
     report = {
-        "learnt from": best,
-        "alone": list(alone[best]),
+        "learned from": best,
+        "single_domain": list(single_domain[best]),
         "options": reached,
         "gain": [float(gain.mean()), *bootstrap_interval(gain, seed=seed)],
     }
     found = ", ".join(f"{ndcg:.4f} {option}" for option, ndcg in reached.items())
-    harm = "other domains do not harm it" if best == EVERYTHING else f"other domains harm it, so it learns from {best}"
-    say(f"{domain}: {harm}; NDCG@20 {found}")
-    return Checked(report) if best == EVERYTHING else Checked(report, alone[best], options[best])
+    verdict = (
+        "other domains do not harm it" if best == ALL_DOMAINS else f"other domains harm it, so it learns from {best}"
+    )
+    say(f"{domain}: {verdict}; NDCG@20 {found}")
+    return DomainCheck(report) if best == ALL_DOMAINS else DomainCheck(report, single_domain[best], options[best])
 
 
-def _unchecked(domain: str, why: str) -> Checked:
+def _unchecked(domain: str, why: str) -> DomainCheck:
     say(f"{domain}: not checked whether other domains harm it, {why}")
-    return Checked({"learnt from": EVERYTHING, "unchecked": why})
+    return DomainCheck({"learned from": ALL_DOMAINS, "unchecked": why})
 
 
 def several_domains(graph: GraphSnapshot) -> bool:
-    """Say whether there are behaviours in several domains."""
+    """Say whether there are behaviors in several domains."""
     return int((graph.user_domains[0].sum(axis=0) > 0).sum()) > 1

@@ -1,7 +1,7 @@
 """The second stage: a cross-encoder orders the best items of the blend once more, as far as that helps.
 
 What it adds to a score is at least 0 and for the best items alone, so the others stay behind them. How much counts is
-chosen on the validation cut, which the cross-encoder has not learnt from.
+chosen on the validation cut, which the cross-encoder has not learned from.
 """
 
 from __future__ import annotations
@@ -17,24 +17,23 @@ import pandas as pd
 import scipy.sparse as sp
 
 from kgrec._util.progress import say
+from kgrec._util.types import BoolArray, FloatArray, IntArray
 from kgrec.config import Config, RerankSettings
-from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray
-from kgrec.hybrid.blend import MIN_USERS
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.hybrid.blend import MIN_BLEND_USERS
 from kgrec.hybrid.model import HybridModel
 from kgrec.metrics.ranking import bootstrap_interval
 from kgrec.ranking.top_k import Ranking, top_k
 from kgrec.text.encoder import TextEncoder, TransformersEncoder
-from kgrec.text.finetune.cross_encoder import CrossEncoder, Ranked, body_of, learn, told
+from kgrec.text.finetune.cross_encoder import CrossEncoder, Ranked, body_of, learn, render_users
 from kgrec.text.finetune.dataset import Histories
 from kgrec.text.tokens import token_counter
-from kgrec.text.tuned_weights import Tuned
-from kgrec.tuning.validation import Questions
+from kgrec.text.tuned_weights import FineTunedWeights
+from kgrec.tuning.validation import ValidationSet
 
-Bools = npt.NDArray[np.bool_]
-
-WEIGHTS: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+TRIED_WEIGHTS: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """How many deviations of the blend's scores of a list one of the cross-encoder's may count for; tried in turn."""
-USERS: Final = 256
+MAX_TUNING_USERS: Final = 256
 """Validation users of a domain that the weight is chosen on at most: every one costs a hundred pairs of texts."""
 
 
@@ -57,38 +56,40 @@ class SecondStage:
     seed: int
     _memo: list[pd.Series] = field(default_factory=lambda: [pd.Series(dtype=np.float32)], compare=False, repr=False)
 
-    def of(self, train: GraphSnapshot) -> SecondStage:
+    def for_graph(self, train: GraphSnapshot) -> SecondStage:
         """Return the same for another graph, such as one that has grown."""
         return SecondStage(self.cross, train, self.settings, self.weights, self.seed)
 
-    def added(self, scores: FloatArray, user_nums: IntArray, seen: sp.csr_matrix, known: Bools) -> FloatArray:
+    def score_offsets(
+        self, scores: FloatArray, user_nums: IntArray, seen: sp.csr_matrix, known: BoolArray
+    ) -> FloatArray:
         """Return what is added to blended scores, float32 [n, n_items], 0 for all but the best items.
 
         Args:
             scores: float32 [n, n_items], by the first stage.
             user_nums: int64 [n].
             seen: CSR [n, n_items] of what is not ordered.
-            known: bool [n], users with behaviours; the others keep their order.
+            known: bool [n], users with behaviors; the others keep their order.
         """
         total, rows = np.zeros_like(scores), np.flatnonzero(known)
         for domain, weight in self.weights.items():
-            total[rows] += np.float32(weight) * self.bonus(domain, scores[rows], user_nums[rows], seen[rows])
+            total[rows] += np.float32(weight) * self.domain_offsets(domain, scores[rows], user_nums[rows], seen[rows])
         return total
 
-    def bonus(self, domain: str, scores: FloatArray, user_nums: IntArray, seen: sp.csr_matrix) -> FloatArray:
-        """Return what is added for one domain at a weight of 1, float32 [n, n_items]; arguments as for `added`.
+    def domain_offsets(self, domain: str, scores: FloatArray, user_nums: IntArray, seen: sp.csr_matrix) -> FloatArray:
+        """Return what is added for one domain at a weight of 1, float32 [n, n_items]; arguments as for `score_offsets`.
 
         It is how surely a user and an item fit, from the least sure one of the list on, in deviations of the first
         stage's scores of the list. An item without text is as sure as the mean.
         """
         ranking = top_k(scores, self.settings.top, seen, np.asarray(self.train.item_domains == domain))
-        listed, bonus = ranking.item_num >= 0, np.zeros_like(scores)
-        surely = _standardised(self._logits(user_nums, ranking), listed)[0]
-        above = surely - np.where(listed, surely, np.inf).min(axis=1, keepdims=True, initial=0)
-        above = above * _standardised(ranking.score, listed)[1]
+        listed, domain_offsets = ranking.item_num >= 0, np.zeros_like(scores)
+        relevance = _standardized(self._logits(user_nums, ranking), listed)[0]
+        above = relevance - np.where(listed, relevance, np.inf).min(axis=1, keepdims=True, initial=0)
+        above = above * _standardized(ranking.score, listed)[1]
         row, column = np.nonzero(listed)
-        bonus[row, ranking.item_num[row, column]] = above[row, column]
-        return bonus
+        domain_offsets[row, ranking.item_num[row, column]] = above[row, column]
+        return domain_offsets
 
     def _logits(self, user_nums: IntArray, ranking: Ranking) -> FloatArray:
         """Return how surely users [n] and listed items fit, float32 [n, k]; NaN for none and for an item without text.
@@ -101,16 +102,16 @@ class SecondStage:
         item = ranking.item_num[row, column]
         pair = user_nums[row] * n + item
         new = np.flatnonzero(~np.isin(pair, self._memo[0].index))
-        users = told(self.histories, user_nums, self.histories.latest(user_nums, self.settings.history - 1))
+        users = render_users(self.histories, user_nums, self.histories.latest(user_nums, self.settings.history - 1))
         scores = pd.Series(self.cross.scores(users[row[new]], texts[item[new]]), pair[new])
         self._memo[0] = pd.concat([self._memo[0], scores[~scores.index.duplicated()]])
         found[row, column] = self._memo[0].reindex(pair).to_numpy()
         return found
 
     @property
-    def tuned(self) -> Tuned:
+    def tuned(self) -> FineTunedWeights:
         """What training made of the text model and of its head."""
-        return self.cross.learnt
+        return self.cross.learned
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the weights of the model and the settings."""
@@ -132,7 +133,9 @@ class SecondStage:
             UsageError: the text model is another.
             ValueError: the weights are not those of a tuned model.
         """
-        cross = CrossEncoder(body_of(config, encoder, fetch=False), Tuned.from_dict(values["tuned"], weights))
+        cross = CrossEncoder(
+            body_of(config, encoder, fetch=False), FineTunedWeights.from_dict(values["tuned"], weights)
+        )
         return cls(cross, train, config.rerank or RerankSettings(), values["weights"], config.seed)
 
     @cached_property
@@ -142,13 +145,17 @@ class SecondStage:
 
 
 def learn_second_stage(
-    first: HybridModel, asked: Sequence[Questions], settings: RerankSettings, seed: int, encoder: TransformersEncoder
+    first: HybridModel,
+    holdouts: Sequence[ValidationSet],
+    settings: RerankSettings,
+    seed: int,
+    encoder: TransformersEncoder,
 ) -> tuple[SecondStage | None, dict[str, Any]]:
-    """Learn a second stage from the graph that a first stage learnt from, and choose how much it counts.
+    """Learn a second stage from the graph that a first stage learned from, and choose how much it counts.
 
     Args:
-        first: the first stage, which does not know what is asked.
-        asked: the questions of the validation cut.
+        first: the first stage, which does not know what is holdout.
+        holdouts: the questions of the validation cut.
         settings: how.
         seed: makes the result repeat.
         encoder: the text model; see `kgrec.text.finetune.cross_encoder.body_of`.
@@ -163,12 +170,12 @@ def learn_second_stage(
     """
     made_of = [
         {name: signal.settings.model_dump(mode="json") for name, signal in signals.items()}
-        for signals in (first.signals, first.standins.newcomers)
+        for signals in (first.signals, first.segment_models.cold_start)
     ]
     made_of += [{domain: blend.to_dict() for domain, blend in first.blends.items()}]
     cross, report = learn(first.train, encoder, _ranked_by(first, settings.top), settings, seed, made_of)
     stage = SecondStage(cross, first.train, settings, {}, seed)
-    chosen = {q.domain: _choose(first, stage, q) for q in asked}
+    chosen = {holdout.domain: _tune_weight(first, stage, holdout) for holdout in holdouts}
     weights = {domain: found["weight"] for domain, found in chosen.items() if found["weight"]}
     left_out = sorted(set(first.blends) - set(weights))
     if left_out:
@@ -188,16 +195,18 @@ def _ranked_by(first: HybridModel, top: int) -> Ranked:
     return ranked
 
 
-def _choose(first: HybridModel, stage: SecondStage, asked: Questions) -> dict[str, Any]:
+def _tune_weight(first: HybridModel, stage: SecondStage, holdout: ValidationSet) -> dict[str, Any]:
     """Choose how much the second stage counts in a domain: 0, unless that is worse by more than the standard error."""
-    if len(asked.user_num) < MIN_USERS:
+    if len(holdout.user_num) < MIN_BLEND_USERS:
         return {"weight": 0.0, "tried": {}}
-    n = min(USERS, len(asked.user_num))
-    asked = asked.of(np.sort(np.random.default_rng(stage.seed).choice(len(asked.user_num), n, replace=False)))
-    scored = first.score(asked.user_num)
-    blended = scored.blended[:, asked.item_num]
-    bonus = stage.bonus(asked.domain, scored.blended, asked.user_num, scored.seen)[:, asked.item_num]
-    reached = {weight: asked.ndcg(blended + np.float32(weight) * bonus) for weight in (0.0, *WEIGHTS)}
+    n = min(MAX_TUNING_USERS, len(holdout.user_num))
+    holdout = holdout.take(np.sort(np.random.default_rng(stage.seed).choice(len(holdout.user_num), n, replace=False)))
+    scored = first.score(holdout.user_num)
+    blended = scored.blended[:, holdout.item_num]
+    domain_offsets = stage.domain_offsets(holdout.domain, scored.blended, holdout.user_num, scored.seen)[
+        :, holdout.item_num
+    ]
+    reached = {weight: holdout.ndcg(blended + np.float32(weight) * domain_offsets) for weight in (0.0, *TRIED_WEIGHTS)}
     best = max(reached, key=lambda weight: float(reached[weight].mean()))
     gain = (reached[best] - reached[0.0]).astype(np.float64)
     clearly = gain.mean() > gain.std() / np.sqrt(n)
@@ -209,7 +218,7 @@ def _choose(first: HybridModel, stage: SecondStage, asked: Questions) -> dict[st
     }
 
 
-def _standardised(values: FloatArray, listed: Bools) -> tuple[FloatArray, FloatArray]:
+def _standardized(values: FloatArray, listed: BoolArray) -> tuple[FloatArray, FloatArray]:
     """Return the listed values of every row [n, k] in its deviations from its mean, and the deviation, float32 [n, 1].
 
     What is not listed or not finite is 0.

@@ -25,10 +25,10 @@ SHOWN: Final = 5
 
 
 def audit_leakage(graph: str, run: str | None = None, runs: str | Path | None = None) -> pd.DataFrame:
-    """Return every row that shows a stage of a run to know test behaviours, or later ones than it may.
+    """Return every row that shows a stage of a run to know test behaviors, or later ones than it may.
 
     The run is read from its folder, its cut made again from the graph, and every stage repeated without the test
-    behaviours; see `kgrec.evaluation.leakage.leaks`. One stage more, "recommendations", is whether the lists that the
+    behaviors; see `kgrec.evaluation.leakage.leaks`. One stage more, "recommendations", is whether the lists that the
     run keeps are what its model says.
 
     Args:

@@ -22,7 +22,7 @@ from kgrec.data.loader import load
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import Split, by_given
 from kgrec.errors import RunError, UsageError
-from kgrec.evaluation.evaluate import SHOWN, measure, metrics, recommendations
+from kgrec.evaluation.evaluate import SHOWN_METRICS, measure, metrics, recommendations
 from kgrec.recommender import Recommender
 from kgrec.store import open_store
 
@@ -64,7 +64,7 @@ def run_benchmark(
         raise UsageError(f"seeds={seeds}, k={list(ks)}; expected at least 1")
     start = time.perf_counter()
     snapshot = _load_fresh(folder)
-    if not (snapshot.behaviours.split == "test").any():
+    if not (snapshot.behaviors.split == "test").any():
         raise UsageError(f"{folder} has no test rows; expected a file NAME.test.inter beside NAME.train.inter")
     split = by_given(snapshot)
     loading = time.perf_counter() - start
@@ -92,7 +92,7 @@ def _written(out: Path, same: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def seeds_table(result: Mapping[str, Any]) -> pd.DataFrame:
     """Return mean ± standard deviation over the seeds, one row a model."""
-    mean, deviation = (pd.DataFrame(result[part]).T.filter(regex=SHOWN) for part in ("mean", "deviation"))
+    mean, deviation = (pd.DataFrame(result[part]).T.filter(regex=SHOWN_METRICS) for part in ("mean", "deviation"))
     both = mean.map("{:.4f}".format) + " ± " + deviation.map("{:.4f}".format)
     return both.rename_axis("model").reset_index()
 

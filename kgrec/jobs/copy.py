@@ -41,7 +41,7 @@ def copy_graph(source: str, target: str) -> dict[str, Any]:
         snapshot = there.snapshot()
     with open_store(target) as here:
         _check_free(here, snapshot)
-        with _whole_or_not(here):
+        with _atomic(here):
             say(f"writing {target}")
             tables = here.write(snapshot.to_tables())
             say("comparing both")
@@ -53,7 +53,7 @@ def copy_graph(source: str, target: str) -> dict[str, Any]:
 
 
 @contextmanager
-def _whole_or_not(store: GraphStore) -> Iterator[None]:
+def _atomic(store: GraphStore) -> Iterator[None]:
     """Remove a new graph if the block fails; where that cannot be, say what is left."""
     uri = store.uri
     try:
@@ -71,13 +71,13 @@ def _whole_or_not(store: GraphStore) -> Iterator[None]:
 
 def _left(store: GraphStore) -> str:
     """Return how many nodes of each label a graph has."""
-    schema = store.schema()
+    schema = store.schema
     counts = {label: len(store.ids(label)) for label in (schema.nodes if schema else ())}
     return ", ".join(f"{n:,} {label}" for label, n in counts.items() if n)
 
 
 def _check_free(store: GraphStore, snapshot: GraphSnapshot) -> None:
-    schema = store.schema()
+    schema = store.schema
     if schema is None:
         return
     if schema != snapshot.schema:

@@ -8,7 +8,7 @@ from typing import Any
 from kgrec.errors import UsageError
 from kgrec.jobs.train import runs_folder
 from kgrec.runs.folder import find_run, list_runs, remove_run
-from kgrec.runs.publications import before, settle
+from kgrec.runs.publications import previous, reconcile
 from kgrec.runs.publish import publish
 from kgrec.store import open_store
 from kgrec.store.job_lock import leased
@@ -35,8 +35,8 @@ def roll_back(graph: str, run: str | None = None, runs: str | Path | None = None
     root = runs_folder(graph, runs)
     with leased(graph), open_store(graph) as store:
         current = store.published()
-        settle(root, current)
-        wanted = run or (before(root, current) if current else None)
+        reconcile(root, current)
+        wanted = run or (previous(root, current) if current else None)
         if wanted is None:
             raise UsageError(
                 f"{current or 'nothing'} is published in {graph}, and no run was before it; "
@@ -66,7 +66,7 @@ def prune_runs(graph: str, keep: int, runs: str | Path | None = None) -> dict[st
     with open_store(graph, read_only=True) as store:
         current = store.published()
     names = [run.name for run in list_runs(root)]
-    kept = {*names[-keep:], current, before(root, current) if current else None}
+    kept = {*names[-keep:], current, previous(root, current) if current else None}
     removed = [name for name in names if name not in kept]
     for name in removed:
         remove_run(root / name)

@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 
 from kgrec._util.progress import say
+from kgrec._util.types import FloatArray, IntArray
 from kgrec.config import Config
-from kgrec.data.linked_users import as_one
-from kgrec.data.single_domain import split_alone
-from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray
+from kgrec.data.linked_users import merge_linked_users
+from kgrec.data.single_domain import single_domain_split
+from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import Split, split_by
 from kgrec.errors import StoreError, UsageError
 from kgrec.evaluation.evaluate import HYBRID, Measured, measure, metrics
@@ -34,17 +35,17 @@ from kgrec.training.pipeline import FitOn
 KS = (10, 20)
 """List lengths that runs are measured at."""
 
-ALONE = "hybrid, target alone"
-"""What a hybrid is called that learnt from the domain that is asked for, and from no other."""
+SINGLE_DOMAIN_HYBRID = "hybrid, single domain"
+"""What a hybrid is called that learned from the domain that is asked for, and from no other."""
 
-NEW_FIRST = "new items first, at random"
+COLD_FIRST = "cold items first, at random"
 """What is called a list that begins with the items that nobody has chosen."""
 
 
 def train_run(
     graph: str, config: Config, *, split: str | None = None, k: int = 100, runs: str | Path | None = None
 ) -> Run:
-    """Train on a graph, measure on its held-out behaviours, recommend to every user, and keep it all as a run.
+    """Train on a graph, measure on its held-out behaviors, recommend to every user, and keep it all as a run.
 
     Args:
         graph: URI of the graph; it is only read.
@@ -67,7 +68,7 @@ def train_run(
     listed = model.recommend(snapshot.users.ids, k=k)
     info: dict[str, Any] = {"split": name, "protocol": cut.protocol, "metrics": None}
     if cut.is_test.any():
-        say("measuring on the held-out behaviours")
+        say("measuring on the held-out behaviors")
         info["metrics"] = metrics(measure(model.model, cut, KS), cut.protocol, config.seed)
     info["summary"] = summary_of(cut, model.trained.choices, listed, time.perf_counter() - start)
     info |= {"data_digest": snapshot.digest, "encoded": model.cache.encoded}
@@ -76,7 +77,7 @@ def train_run(
 
 
 def evaluate_run(graph: str, run: str | None = None, runs: str | Path | None = None) -> dict[str, Any]:
-    """Measure a run again on the behaviours of the graph that its split holds out.
+    """Measure a run again on the behaviors of the graph that its split holds out.
 
     Raises:
         UsageError: the run held nothing out, or the graph has changed since.
@@ -93,7 +94,7 @@ def evaluate_run(graph: str, run: str | None = None, runs: str | Path | None = N
 def evaluate_protocol(graph: str, protocol: str, config: Config) -> dict[str, Any]:
     """Train with some settings on a graph cut for a protocol, measure, and keep nothing.
 
-    Under cross-domain, what learnt from the target alone is measured beside it; under cold-item, a list of new items.
+    Under cross-domain, what learned from the target alone is measured beside it; under cold-item, a list of new items.
 
     Raises:
         UsageError: an unknown protocol, or nothing to ask by it.
@@ -102,13 +103,13 @@ def evaluate_protocol(graph: str, protocol: str, config: Config) -> dict[str, An
     cut = cut_for(snapshot, protocol)
     measured = measure(Recommender(config).fit(cut).model, cut, KS)
     if protocol == "cross-domain":
-        measured = beside_alone(measured, cut, config)
+        measured = add_single_domain(measured, cut, config)
     if protocol == "cold-item":
-        measured = _beside_new_first(measured, cut, config.seed)
+        measured = _add_cold_first(measured, cut, config.seed)
     return metrics(measured, cut.protocol, config.seed)
 
 
-def beside_alone(
+def add_single_domain(
     measured: Mapping[str, Measured], split: Split, config: Config, fit_on: FitOn = "train+valid"
 ) -> dict[str, Measured]:
     """Measure, for each domain, what learns from that domain alone, beside what was measured of the whole graph.
@@ -121,13 +122,13 @@ def beside_alone(
     found = {}
     for domain, of in measured.items():
         say(f"training on {domain} alone")
-        only = split_alone(split, domain)
+        only = single_domain_split(split, domain)
         own = measure(Recommender(config).fit(only, fit_on).model, only, of.evaluations[HYBRID].ks)[domain]
-        found[domain] = replace(of, evaluations={ALONE: own.evaluations[HYBRID], **of.evaluations})
+        found[domain] = replace(of, evaluations={SINGLE_DOMAIN_HYBRID: own.evaluations[HYBRID], **of.evaluations})
     return found
 
 
-def _beside_new_first(measured: Mapping[str, Measured], split: Split, seed: int) -> dict[str, Measured]:
+def _add_cold_first(measured: Mapping[str, Measured], split: Split, seed: int) -> dict[str, Measured]:
     """Measure lists that begin with the new items, in random order, beside what was measured.
 
     Only new items are relevant, so they show how much of a figure needs no knowledge of taste.
@@ -143,7 +144,7 @@ def _beside_new_first(measured: Mapping[str, Measured], split: Split, seed: int)
         ks = of.evaluations[HYBRID].ks
         ranking = rank_all(at_random, of.user_num, max(ks), known, within)
         found[domain] = replace(
-            of, evaluations={NEW_FIRST: evaluate(ranking, of.relevant, known, ks), **of.evaluations}
+            of, evaluations={COLD_FIRST: evaluate(ranking, of.relevant, known, ks), **of.evaluations}
         )
     return found
 
@@ -180,7 +181,7 @@ def runs_folder(graph: str, runs: str | Path | None = None) -> Path:
 def read_graph(graph: str) -> GraphSnapshot:
     """Read a graph to learn from; linked users are one."""
     with open_store(graph, read_only=True) as store:
-        return as_one(store.snapshot())
+        return merge_linked_users(store.snapshot())
 
 
 def _cut(snapshot: GraphSnapshot, split: str | None) -> tuple[Split, str]:
@@ -195,7 +196,7 @@ def summary_of(cut: Split, choices: Mapping[str, Any], listed: pd.DataFrame, sec
     return {
         "users": cut.whole.n_users,
         "items": cut.whole.n_items,
-        "behaviours learnt from": len(cut.train_and_valid.behaviours),
+        "behaviors learned from": len(cut.train_and_valid.behaviors),
         **_told(choices),
         "recommendations": len(listed),
         "protocol": cut.protocol,
@@ -204,12 +205,12 @@ def summary_of(cut: Split, choices: Mapping[str, Any], listed: pd.DataFrame, sec
 
 
 def _told(choices: Mapping[str, Any]) -> dict[str, str]:
-    """Return from what each of several domains is learnt, and that nothing could be chosen where that is so."""
+    """Return from what each of several domains is learned, and that nothing could be chosen where that is so."""
     told = {
-        f"{domain} is learnt from": report["learnt from"]
+        f"{domain} is learned from": report["learned from"]
         + (f", not checked for harm: {report['unchecked']}" if "unchecked" in report else "")
         for domain, report in choices.get("domains", {}).items()
     }
     if not any(choice["tried"] for choice in choices["signals"].values()):
-        told["settings"] = "defaults, and an equal blend: too few behaviours for a validation cut"
+        told["settings"] = "defaults, and an equal blend: too few behaviors for a validation cut"
     return told

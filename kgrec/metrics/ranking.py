@@ -17,18 +17,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from kgrec.data.snapshot import FloatArray
+from kgrec._util.types import BoolArray, DoubleArray, FloatArray
 from kgrec.errors import UsageError
 from kgrec.ranking.top_k import Ranking, top_k
 
-BoolArray = npt.NDArray[np.bool_]
-DoubleArray = npt.NDArray[np.float64]
+K: Final = 20
+"""Cut-off of the NDCG that everything is chosen by."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def evaluate(
     Args:
         ranking: lists of n users; one shorter than the largest k counts as ending there.
         relevant: CSR [n, n_items], what each of them did after train.
-        train: CSR [n_users, n_items] of what was learnt from; only popularity is read from it.
+        train: CSR [n_users, n_items] of what was learned from; only popularity is read from it.
         ks: list lengths.
 
     Raises:
@@ -145,7 +145,7 @@ def bootstrap_interval(
 
 def bootstrap_intervals(
     values: npt.NDArray[np.floating], level: float = 0.95, samples: int = 1000, seed: int = 0
-) -> npt.NDArray[np.float64]:
+) -> DoubleArray:
     """Return the intervals of many means over the same users, low and high, float64 [m, 2]; see `bootstrap_interval`.
 
     Args:
@@ -159,7 +159,7 @@ def bootstrap_intervals(
 
 
 def paired_test(a: npt.NDArray[Any], b: npt.NDArray[Any], seed: int = 0, samples: int = 10_000) -> PairedTest:
-    """Compare two models user by user: Fisher's randomisation test, as in Smucker, Allan & Carterette (CIKM 2007).
+    """Compare two models user by user: Fisher's randomization test, as in Smucker, Allan & Carterette (CIKM 2007).
 
     If the models were alike, which of them gave which of a user's two values would be chance: the p value is the share
     of random swaps with a difference at least as large.
@@ -196,7 +196,7 @@ def _check(ranking: Ranking, relevant: sp.csr_matrix, ks: tuple[int, ...]) -> No
     if len(ranking) != relevant.shape[0]:
         raise UsageError(f"found {len(ranking)} lists and {relevant.shape[0]} users; expected one list for every user")
     if not relevant.nnz:
-        raise UsageError("no user has a relevant item to measure on; expected at least one test behaviour")
+        raise UsageError("no user has a relevant item to measure on; expected at least one test behavior")
 
 
 def _hits(ranking: Ranking, relevant: sp.csr_matrix) -> BoolArray:

@@ -109,7 +109,7 @@ def run_named(store: GraphStore, name: str, parameters: Mapping[str, Any] | None
         StoreError: the graph is empty.
     """
     query = _find(name)
-    schema = store.declared()
+    schema = store.require_schema()
     given = _complete(query, parameters or {})
     properties = {p.name: _user_property(schema, given.pop(p.name)) for p in _of_kind(query, "user property")}
     values = {p.name: _value(schema, p, given[p.name], properties) for p in query.parameters if p.name in given}
@@ -135,14 +135,14 @@ def fill(
         label_of: how the engine says a node's label; see `GraphStore.label_of`.
 
     Raises:
-        UsageError: the query needs relationships besides behaviours, and the schema has none.
+        UsageError: the query needs relationships besides behaviors, and the schema has none.
     """
     cypher = _LABEL.sub(lambda match: label_of.format(match[1]), cypher)
     for name, property_ in (properties or {}).items():
         cypher = cypher.replace(f"<{name}>", _quoted(property_))
     attributes = _attribute_types(schema)
     if "<ATTRIBUTE>" in cypher and not attributes:
-        raise UsageError(f"this query needs relationships besides behaviours, and schema {schema.name!r} has none")
+        raise UsageError(f"this query needs relationships besides behaviors, and schema {schema.name!r} has none")
     words = {
         "USER": schema.roles.users,
         "ITEM": schema.roles.items,
@@ -164,11 +164,11 @@ def fill_sparql(sparql: str, schema: Schema, properties: Mapping[str, str], valu
         values: parameters.
 
     Raises:
-        UsageError: the query needs relationships besides behaviours, and the schema has none.
+        UsageError: the query needs relationships besides behaviors, and the schema has none.
     """
     attributes = _attribute_types(schema)
     if re.search("<(ATTRIBUTES|AROUND)>", sparql) and not attributes:
-        raise UsageError(f"this query needs relationships besides behaviours, and schema {schema.name!r} has none")
+        raise UsageError(f"this query needs relationships besides behaviors, and schema {schema.name!r} has none")
     labels = {"USER": schema.roles.users, "ITEM": schema.roles.items}
     words = {
         "BEHAVIOUR": _path(schema, schema.roles.behaviours),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from kgrec._util.types import FloatArray
 from kgrec.config import Config
 from kgrec.data.schema import Schema
-from kgrec.data.snapshot import FloatArray
 from kgrec.errors import UnknownUser, UsageError, near_matches
 from kgrec.runs.folder import find_run, root_of
 from kgrec.runs.save_load import load_tuned
@@ -44,7 +44,7 @@ def similar_nodes(
     """
     if k < 1:
         raise UsageError(f"k={k}; expected at least 1")
-    label = _known_label(store.declared(), label)
+    label = _known_label(store.require_schema(), label)
     if text is not None and node is None:
         query = (encoder or _encoder_of(store)).encode([text])[0]
         return store.nearest(label, _beside_given(store, label, query), k)
@@ -72,14 +72,14 @@ def _vector_of(store: GraphStore, label: str, node: str) -> FloatArray:
     ids = set(store.ids(label).to_pylist())
     if node in ids:
         raise UsageError(f"{label} {node!r} has no vector: its text is empty, or it is newer than the published run")
-    if label in store.declared().roles.users:
+    if label in store.require_schema().roles.users:
         raise UnknownUser([node], ids, f"It is no {label} of the graph.")
     raise UsageError(f"unknown {label}: {node!r}{near_matches(node, ids)}")
 
 
 def _beside_given(store: GraphStore, label: str, query: FloatArray) -> FloatArray:
     """Return the vector of a text in the space that nodes with given vectors have: these come after their text's."""
-    if not any("vector" in node.properties.values() for node in store.declared().nodes.values()):
+    if not any("vector" in node.properties.values() for node in store.require_schema().nodes.values()):
         return query
     known = (store.vector(label, node) for node in store.ids(label).to_pylist())
     length = next((len(vector) for vector in known if vector is not None), len(query))

@@ -16,11 +16,12 @@ import pyarrow.compute as pc
 import scipy.sparse as sp
 
 from kgrec._util.progress import track
-from kgrec.data.columns import BoolArray, as_type, to_mask
-from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray, as_ids
+from kgrec._util.types import BoolArray, FloatArray, IntArray
+from kgrec.data.columns import as_type, to_mask
+from kgrec.data.snapshot import GraphSnapshot, as_ids
 from kgrec.errors import UnknownItem, UsageError, near_matches
 
-TIES_AT_ONCE = 4_000_000
+MAX_TIE_ENTRIES = 4_000_000
 """Scores among which equal ones are looked for at a time (their places may take 16 times the memory)."""
 BATCH_BYTES = 64 * 2**20
 """Memory of one batch of scores: large enough for full matrix products, small beside what a model holds."""
@@ -196,7 +197,7 @@ def _ties_in_order(scores: FloatArray, values: FloatArray, nums: IntArray, k: in
         values, nums = np.take_along_axis(values, order, axis=1), np.take_along_axis(nums, order, axis=1)
     if values.shape[1] > k:
         tied = np.flatnonzero((values[:, k] == values[:, k - 1]) & np.isfinite(values[:, k]))
-        size = max(1, TIES_AT_ONCE // scores.shape[1])
+        size = max(1, MAX_TIE_ENTRIES // scores.shape[1])
         for rows in (tied[start : start + size] for start in range(0, len(tied), size)):
             nums[rows, :k] = _first_of_equals(scores[rows], values[rows, :k], nums[rows, :k])
     return values[:, :k], nums[:, :k]

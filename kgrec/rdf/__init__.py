@@ -4,6 +4,6 @@
   and its properties as literals; a list of strings, or a vector, is one literal of type `rdf:JSON`; a missing value is
   no triple.
 - A relationship is a triple of both ends and its type. One with properties, or one that may be there several times as
-  behaviours are, is a node of its own besides: `rdf:subject`, `rdf:predicate`, `rdf:object`, and its properties.
+  behaviors are, is a node of its own besides: `rdf:subject`, `rdf:predicate`, `rdf:object`, and its properties.
 - The schema is a literal of the graph's own node: `<base + graph> kgrec:schema "…"`.
 """

@@ -7,7 +7,7 @@ import pyarrow as pa
 import scipy.sparse as sp
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
-from kgrec.data.columns import BoolArray
+from kgrec._util.types import BoolArray
 from kgrec.data.schema import Schema
 from kgrec.errors import Problem
 from kgrec.rdf.iris import SUBCLASS, term

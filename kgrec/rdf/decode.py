@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgrec._util.notices import notice
-from kgrec.data.columns import ARROW_TYPES, BoolArray, to_mask
+from kgrec._util.types import BoolArray, IntArray
+from kgrec.data.columns import ARROW_TYPES, to_mask
 from kgrec.data.schema import MAX_WRITTEN_TYPES, EdgeType, Schema
 from kgrec.data.tables import Gaps, GraphTables, TableKey
 from kgrec.errors import DataError, Problem
@@ -18,7 +19,7 @@ from kgrec.rdf import literals
 from kgrec.rdf.classes import labels_of_classes
 from kgrec.rdf.encode import has_statements
 from kgrec.rdf.iris import term
-from kgrec.rdf.triples import IntArray, Triples
+from kgrec.rdf.triples import Triples
 
 
 def decode(triples: Triples, schema: Schema) -> GraphTables:

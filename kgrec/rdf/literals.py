@@ -8,12 +8,12 @@ import re
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json
 
-from kgrec.data.columns import ARROW_TYPES, BoolArray, as_type, to_mask
+from kgrec._util.types import BoolArray, IntArray
+from kgrec.data.columns import ARROW_TYPES, as_type, to_mask
 from kgrec.rdf.iris import DATATYPES
 
 _LITERAL: Final = r'(?s)^"(?P<text>.*)"(?:\^\^<(?P<datatype>[^>]*)>|@(?P<language>[A-Za-z0-9-]+))?$'
@@ -116,7 +116,7 @@ def _days(text: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.replace_substring_regex(text, rf"^\s*({_DAY}){_ZONE}\s*$", r"\1")
 
 
-def preference(parts: pa.Table) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def preference(parts: pa.Table) -> tuple[IntArray, IntArray]:
     """Return how early each literal [n] is taken where a property has one value, and an order among equals.
 
     English is first, then English of a country (`en-GB`), then what has no language, from `FOREIGN` on other languages

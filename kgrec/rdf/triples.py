@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-IntArray = npt.NDArray[np.int64]
+from kgrec._util.types import IntArray
 
 _NEWLINE, _SPACE = 10, 32
 _PIECES = 6

@@ -10,12 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, model_validator
 
+from kgrec._util.types import IntArray
 from kgrec.config import Config, SignalName, TuneMethod
 from kgrec.data.columns import ARROW_TYPES
 from kgrec.data.schema import EdgeType, Schema
@@ -100,41 +99,51 @@ class _Report(_Object):
     fusion_weights: list[Number] = []
 
 
-class _NewItems(_Object):
+class _ColdItems(_Object):
     scale: Annotated[Number, Field(ge=LEAST_SCALE)]
     weights: dict[Literal["content", "graph"], list[Annotated[Number, Field(ge=0)]]]
-    asked: Annotated[bool, Strict()]
+    in_validation: Annotated[bool, Strict()]
 
 
 class _Blend(_Object):
     signals: list[SignalName] = Field(min_length=1)
-    kind: Literal["single", "fusion", "ranked", "search", "likeliest", "mean", "lists", "alone", "strangers"]
+    kind: Literal[
+        "single",
+        "stacking",
+        "hard_negatives",
+        "ndcg_search",
+        "max_likelihood",
+        "mean",
+        "listwise_mean",
+        "cold_start",
+        "non_overlapping",
+    ]
     weights: dict[Text, list[Number]]
     activity: _Scale
     popularity: _Scale
     report: _Report
-    newcomers: Self | None
-    new_items: _NewItems | None = None
+    cross_domain: Self | None
+    cold_items: _ColdItems | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        from kgrec.hybrid.blend_weights import FORMS
+        from kgrec.hybrid.blend_weights import FEATURE_KINDS
 
-        if self.weights.keys() != set(FORMS):
-            raise ValueError(f"weights of {', '.join(self.weights)}; expected {', '.join(FORMS)}")
-        of_new = self.new_items.weights.values() if self.new_items else ()
+        if self.weights.keys() != set(FEATURE_KINDS):
+            raise ValueError(f"weights of {', '.join(self.weights)}; expected {', '.join(FEATURE_KINDS)}")
+        of_new = self.cold_items.weights.values() if self.cold_items else ()
         fusion = [self.report.fusion_weights] if self.report.fusion_weights else []
         for weights in (*self.weights.values(), *of_new, *fusion):
             if len(weights) != len(self.signals):
                 raise ValueError(f"{len(weights)} weights of a kind; expected {len(self.signals)}, one a signal")
         if any(not sum(weights) for weights in of_new):
             raise ValueError("weights for new items that are all 0; expected one above 0")
-        if self.newcomers and (self.newcomers.newcomers or self.newcomers.signals != self.signals):
-            raise ValueError("a blend for newcomers with other signals, or with newcomers of its own")
+        if self.cross_domain and (self.cross_domain.cross_domain or self.cross_domain.signals != self.signals):
+            raise ValueError("a blend for cold-start users with other signals, or with newcomers of its own")
         return self
 
 
-class _Tuned(_Object):
+class _FineTunedWeights(_Object):
     model_config = ConfigDict(extra="forbid")
 
     method: TuneMethod
@@ -148,7 +157,7 @@ class _Tuned(_Object):
 
 class _Second(_Object):
     weights: Numbers
-    tuned: _Tuned
+    tuned: _FineTunedWeights
 
 
 class _Metrics(_Object):
@@ -174,7 +183,7 @@ class _Metrics(_Object):
 class _Summary(_Object):
     users: Count
     items: Count
-    learnt: Count = Field(alias="behaviours learnt from")
+    learned: Count = Field(alias="behaviors learned from")
     seconds: Number
 
 
@@ -193,14 +202,14 @@ class _Gate(_Object):
 
 
 class _Refresh(_Object):
-    how: Text
+    mode: Text
     why: Text
     seconds: Number | None = None
     instead_of: Text | None = None
 
 
 class _Size(_Object):
-    behaviours: Count
+    behaviors: Count
     items: Count
 
 
@@ -223,10 +232,10 @@ class RunInfo(_Object):
     settings: Signals = {}
     blends: dict[Text, _Blend] = {}
     seconds: Numbers = {}
-    came_later: list[Text] = []
-    alone: dict[Text, list[SignalName]] = {}
-    newcomers: Signals = {}
-    tuned: _Tuned | None = None
+    added_after_fit: list[Text] = []
+    single_domain: dict[Text, list[SignalName]] = {}
+    cold_start: Signals = {}
+    tuned: _FineTunedWeights | None = None
     second: _Second | None = None
     split: Text | None = None
     protocol: Text | None = None
@@ -255,8 +264,8 @@ class RunInfo(_Object):
             missing = {end for a, _, b in self.edge_types for end in (a, b)} - set(self.labels)
             if missing:
                 raise ValueError(f"edge_types join {', '.join(sorted(missing))}; expected ends among the labels")
-        _expect_distinct("newcomers", list(self.newcomers), self.settings)
-        for domain, names in self.alone.items():
+        _expect_distinct("cold_start", list(self.cold_start), self.settings)
+        for domain, names in self.single_domain.items():
             _expect_distinct(f"alone.{domain}", names, self.settings)
         for domain, blend in self.blends.items():
             if sorted(blend.signals) != sorted(self.settings):
@@ -275,7 +284,7 @@ class _Tried(_Object):
     settings: dict[Text, Any]
     ndcg: MaybeNaN
     seconds: Number
-    half: Annotated[bool, Strict()] = False
+    low_fidelity: Annotated[bool, Strict()] = False
 
 
 class _Choice(_Object):
@@ -291,8 +300,8 @@ class _Choice(_Object):
 
 
 class _Domain(_Object):
-    learnt: Text = Field(alias="learnt from")
-    alone: list[Text] = []
+    learned: Text = Field(alias="learned from")
+    single_domain: list[Text] = []
     options: Numbers = {}
     gain: Gain | None = None
     unchecked: Text | None = None
@@ -320,7 +329,7 @@ class Choices(_Object):
     """The keys of choices.json that kgrec reads, and what they hold."""
 
     signals: dict[Text, _Choice] = {}
-    newcomers: dict[Text, _Choice] = {}
+    cold_start: dict[Text, _Choice] = {}
     blends: dict[Text, _Report] = {}
     domains: dict[Text, _Domain] = {}
     rerank: _Rerank | None = None
@@ -334,7 +343,7 @@ def check_choices(choices: Mapping[str, Any], info: Mapping[str, Any]) -> None:
     """
     Choices.model_validate(choices)
     if "settings" in info:
-        for key, needed in (("signals", info["settings"]), ("newcomers", info.get("newcomers", {})), ("blends", {})):
+        for key, needed in (("signals", info["settings"]), ("cold_start", info.get("cold_start", {})), ("blends", {})):
             if key not in choices and (needed or key == "blends"):
                 raise ValueError(f"{key} is missing")
             if missing := needed.keys() - choices.get(key, {}).keys():
@@ -380,8 +389,8 @@ def check_table(name: str, table: pa.Table, info: Mapping[str, Any], nodes: Call
         type_ = info["edge_types"][int(of)][1]
         ends = {"src": pa.int64(), "dst": pa.int64()}
         columns = {**ends, **{x: ARROW_TYPES[y] for x, y in schema.relationships[type_].properties.items()}}
-        behaviour = schema.roles.behaviours.get(type_)
-        numbers = [x for x in (behaviour.weight, behaviour.time) if x] if behaviour else []
+        behavior = schema.roles.behaviours.get(type_)
+        numbers = [x for x in (behavior.weight, behavior.time) if x] if behavior else []
         _check_columns(table, columns, needed=[*ends, *numbers])
         for number in (x for x in numbers if pa.types.is_floating(columns[x])):
             _check_finite(table, number)
@@ -418,7 +427,7 @@ def _check_lists(table: pa.Table) -> None:
             raise ValueError(f"a user has a list with one {other} twice")
 
 
-def check_ends(edge_type: EdgeType, ends: Mapping[str, npt.NDArray[np.int64]], rows: Mapping[str, int]) -> None:
+def check_ends(edge_type: EdgeType, ends: Mapping[str, IntArray], rows: Mapping[str, int]) -> None:
     """See that the ends of relationships are numbers of nodes.
 
     Args:

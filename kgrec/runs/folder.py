@@ -3,7 +3,7 @@
     RUN/run.json                 format, versions, config, seed, digests, metrics, seconds
     RUN/choices.json             every setting tried and how well it did, and how the blend came about
     RUN/tables/NAME.parquet      nodes (their order is the id map), relationships, recommendations
-    RUN/arrays/NAME.safetensors  what the signals learnt
+    RUN/arrays/NAME.safetensors  what the signals learned
 
 A folder appears whole or not at all: it is written beside its place and moved there. `run.json` holds a checksum of
 every other file, and the run's number, by which runs are ordered: a clock may be wrong.
@@ -33,14 +33,14 @@ import pyarrow.parquet as pq
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from kgrec._util.files import A_DAY, MARKER, checksum, locked, reason, strange_target, work_folder
+from kgrec._util.files import DAY_SECONDS, MARKER, checksum, locked, reason, strange_target, work_folder
 from kgrec._util.files import remove_leftovers as remove_work_folders
 from kgrec.errors import RunError
 from kgrec.runs.content_checks import Facts, RunInfo, check_choices, check_table
 from kgrec.runs.untrusted_files import damaged, read_arrays, read_object, read_table, shown, size_of, unreadable, using
 from kgrec.store import check_uri
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 _NAME: Final = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
 """Names that `new_name` gives."""
 _OWN: Final = frozenset({"run.json", "choices.json", "tables", "arrays"})
@@ -71,7 +71,7 @@ class Run:
         Raises:
             RunError: it is missing or damaged.
         """
-        self._check_whole("choices.json")
+        self._check_content("choices.json")
         found = read_object(self.folder, "choices.json")
         with using(self.folder / "choices.json"):
             check_choices(found, self.info)
@@ -83,7 +83,7 @@ class Run:
         Raises:
             RunError: it is missing or damaged, or is not what run.json says.
         """
-        self._check_whole(f"tables/{name}.parquet")
+        self._check_content(f"tables/{name}.parquet")
         table = read_table(self.folder, f"tables/{name}.parquet")
         if "schema" in self.info:
             with using(self.folder / "tables" / f"{name}.parquet"):
@@ -100,7 +100,7 @@ class Run:
         Raises:
             RunError: they are missing or damaged.
         """
-        self._check_whole(f"arrays/{name}.safetensors")
+        self._check_content(f"arrays/{name}.safetensors")
         return read_arrays(self.folder, f"arrays/{name}.safetensors")
 
     def check_files(self) -> int:
@@ -111,7 +111,7 @@ class Run:
         """
         written = self.info.get("files", {})
         for name in written:
-            self._check_whole(name)
+            self._check_content(name)
         return len(written)
 
     @property
@@ -120,7 +120,7 @@ class Run:
         number = self.info.get("number")
         return number if isinstance(number, int) else 0
 
-    def _check_whole(self, name: str) -> None:
+    def _check_content(self, name: str) -> None:
         """See that the content of a file of the run is what was written, where run.json says what that was."""
         size_of(self.folder, name)
         path, known = self.folder / name, self.info.get("files", {}).get(name)
@@ -193,7 +193,7 @@ def write_run(
             with locked(folder.parent):
                 full["number"] = info.get("number") or _next_number(folder.parent)
                 (made / "run.json").write_text(_json(full), encoding="utf-8")
-                _settle(made, folder, work / MARKER)
+                _sync(made, folder, work / MARKER)
                 _move(made, folder, work)
     except (OSError, SafetensorError) as error:
         raise RunError(f"{folder} cannot be written: {reason(error)}") from error
@@ -297,7 +297,7 @@ def remove_leftovers(root: Path) -> None:
         if name is None:
             continue
         is_over = name[1] == socket.gethostname().replace(".", "_") and not Path(f"/proc/{name[2]}").exists()
-        if is_over or time.time() - left.stat().st_mtime > A_DAY:
+        if is_over or time.time() - left.stat().st_mtime > DAY_SECONDS:
             with suppress(RunError):
                 remove_run(left.parent)
 
@@ -357,7 +357,7 @@ def _sums(folder: Path) -> dict[str, str]:
     return {name: checksum(folder / name) for name in _names(folder)}
 
 
-def _settle(made: Path, folder: Path, marker: Path) -> None:
+def _sync(made: Path, folder: Path, marker: Path) -> None:
     """Give all files of a run one mode, that of the run which it replaces, or of any new file; see them on the disk."""
     old = folder / "run.json"
     mode = stat.S_IMODE((old if old.is_file() else marker).stat().st_mode)

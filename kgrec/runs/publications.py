@@ -1,7 +1,7 @@
 """What was published when: one line of JSON a publication, in the runs folder, oldest first.
 
 The store says which run is published now; this file says which ones were before, so that one can go back. A job that
-was killed between the two is made good by `settle`.
+was killed between the two is made good by `reconcile`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from kgrec._util.files import locked, write_whole
+from kgrec._util.files import locked, write_atomic
 from kgrec.errors import RunError
 from kgrec.runs.untrusted_files import shown, size_of
 
@@ -66,18 +66,18 @@ def _publication(values: Mapping[str, Any]) -> Publication:
     return found
 
 
-def note(root: str | Path, run: str | None, how: How) -> None:
+def append(root: str | Path, run: str | None, how: How) -> None:
     """Add a publication; of several jobs that do, each keeps its line.
 
     Raises:
         RunError: the file cannot be read or written.
     """
-    with _alone(Path(root)):
+    with _locked(Path(root)):
         _add(Path(root), run, how)
 
 
 @contextmanager
-def _alone(root: Path) -> Iterator[None]:
+def _locked(root: Path) -> Iterator[None]:
     try:
         with locked(root):
             yield
@@ -88,26 +88,26 @@ def _alone(root: Path) -> Iterator[None]:
 def _add(root: Path, run: str | None, how: How) -> None:
     entry = Publication(run, datetime.now(UTC).isoformat(timespec="milliseconds"), how)
     lines = [json.dumps(asdict(known)) for known in [*publications(root), entry]]
-    write_whole(root / FILE, "".join(f"{line}\n" for line in lines))
+    write_atomic(root / FILE, "".join(f"{line}\n" for line in lines))
 
 
-def last(root: str | Path) -> str | None:
+def latest(root: str | Path) -> str | None:
     """Return the run that was published last; None if none is any more."""
     known = publications(root)
     return known[-1].run if known else None
 
 
-def settle(root: str | Path, published: str | None) -> None:
+def reconcile(root: str | Path, published: str | None) -> None:
     """Note the run that the store has published, where nobody else did."""
-    if last(root) == published:
+    if latest(root) == published:
         return
-    with _alone(Path(root)):
-        if last(root) != published:
+    with _locked(Path(root)):
+        if latest(root) != published:
             known = {entry.run for entry in publications(root)} - {None}
             _add(Path(root), published, "rollback" if published in known else "found")
 
 
-def before(root: str | Path, run: str) -> str | None:
+def previous(root: str | Path, run: str) -> str | None:
     """Return the run that was published before a run first was, so that going back twice goes back further."""
     names = [known.run for known in publications(root) if known.run is not None]
     return names[names.index(run) - 1] if run in names[1:] and names[0] != run else None

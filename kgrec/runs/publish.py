@@ -11,13 +11,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kgrec.data.linked_users import as_one
+from kgrec.data.linked_users import merge_linked_users
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.errors import RunError
 from kgrec.runs.content_checks import LISTS
 from kgrec.runs.folder import Run
-from kgrec.runs.publications import How, note, settle
+from kgrec.runs.publications import How, append, reconcile
 from kgrec.runs.untrusted_files import using
 from kgrec.signals.layout import check_rows
 from kgrec.store.base import GraphStore, NodeVectors
@@ -41,12 +41,12 @@ def publish(store: GraphStore, root: Path, run: Run, k: int, how: How) -> dict[s
         DataError: links that make users one contradict each other.
     """
     check_complete(run)
-    listed = new_to_users(run.table("recommendations"), as_one(store.snapshot()))
+    listed = new_to_users(run.table("recommendations"), merge_linked_users(store.snapshot()))
     listed = listed.filter(pc.less_equal(listed.column("rank"), k))
     vectors = vectors_of(run)
-    settle(root, store.published())
+    reconcile(root, store.published())
     store.publish(listed, run.name, vectors)
-    note(root, run.name, how)
+    append(root, run.name, how)
     return {"run": run.name, "recommendations": listed.num_rows, "vectors": list(vectors)}
 
 
@@ -112,8 +112,10 @@ def check_complete(run: Run) -> None:
         *(f"signal-{name}" for name in run.info["settings"]),
         *(["tuned"] if run.info["tuned"] else []),
     ]
-    arrays += [f"alone-{i}-{name}" for i, names in enumerate(run.info["alone"].values()) for name in names]
-    arrays += [f"newcomers-{name}" for name in run.info.get("newcomers", {})]
+    arrays += [
+        f"single-domain-{i}-{name}" for i, names in enumerate(run.info["single_domain"].values()) for name in names
+    ]
+    arrays += [f"cold-start-{name}" for name in run.info.get("cold_start", {})]
     files += [f"arrays/{name}.safetensors" for name in arrays]
     gone = [name for name in files if not (run.folder / name).is_file()]
     if gone:

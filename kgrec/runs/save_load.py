@@ -14,11 +14,11 @@ import pyarrow as pa
 
 from kgrec.config import Config
 from kgrec.data.schema import Schema
-from kgrec.data.single_domain import alone, vectors_alone
+from kgrec.data.single_domain import single_domain, single_domain_vectors
 from kgrec.data.snapshot import Edges, GraphSnapshot, Vectors
 from kgrec.hybrid.blend import Blend
 from kgrec.hybrid.model import HybridModel
-from kgrec.hybrid.segment_models import Standins
+from kgrec.hybrid.segment_models import SegmentModels
 from kgrec.runs.content_checks import check_ends
 from kgrec.runs.folder import Run, read_run, write_run
 from kgrec.runs.publish import checked_vectors
@@ -27,7 +27,7 @@ from kgrec.signals import signal_kinds
 from kgrec.signals.base import Signal, Signals
 from kgrec.signals.layout import check_arrays
 from kgrec.text.encoder import TextEncoder
-from kgrec.text.tuned_weights import Tuned
+from kgrec.text.tuned_weights import FineTunedWeights
 from kgrec.training.pipeline import Trained
 
 if TYPE_CHECKING:
@@ -43,9 +43,9 @@ FACTS: Final = (
     "settings",
     "blends",
     "seconds",
-    "came_later",
-    "alone",
-    "newcomers",
+    "added_after_fit",
+    "single_domain",
+    "cold_start",
     "tuned",
     "second",
 )
@@ -76,18 +76,18 @@ def save_model(
         "settings": _settings(model.signals),
         "blends": {domain: blend.to_dict() for domain, blend in model.blends.items()},
         "seconds": trained.seconds,
-        "came_later": sorted(model.came_later),
+        "added_after_fit": sorted(model.added_after_fit),
         "tuned": trained.tuned and trained.tuned.to_dict(),
-        "alone": {domain: list(signals) for domain, signals in model.standins.at_home.items()},
-        "newcomers": _settings(model.standins.newcomers),
+        "single_domain": {domain: list(signals) for domain, signals in model.segment_models.single_domain.items()},
+        "cold_start": _settings(model.segment_models.cold_start),
         "second": model.second and model.second.to_dict(),
     }
     stored = {f"nodes-{label}": table for label, table in model.train.nodes.items()}
     stored |= {f"edges-{i}": _edge_table(model.train.edges[t]) for i, t in enumerate(edge_types)}
     arrays = {f"signal-{name}": signal.state() for name, signal in model.signals.items()}
-    for i, signals in enumerate(model.standins.at_home.values()):
-        arrays |= {f"alone-{i}-{name}": signal.state() for name, signal in signals.items()}
-    arrays |= {f"newcomers-{name}": signal.state() for name, signal in model.standins.newcomers.items()}
+    for i, signals in enumerate(model.segment_models.single_domain.values()):
+        arrays |= {f"single-domain-{i}-{name}": signal.state() for name, signal in signals.items()}
+    arrays |= {f"cold-start-{name}": signal.state() for name, signal in model.segment_models.cold_start.items()}
     arrays["vectors"] = dict(trained.vectors)
     if trained.tuned:
         arrays["tuned"] = dict(trained.tuned.weights)
@@ -115,7 +115,7 @@ def load_model(folder: str | Path, encoder: TextEncoder | None = None) -> tuple[
     return replace(trained, model=replace(trained.model, second=second)), config
 
 
-def load_tuned(run: Run) -> Tuned | None:
+def load_tuned(run: Run) -> FineTunedWeights | None:
     """Return what fine-tuning made of the text model of a run; None where the model was used as it is.
 
     Raises:
@@ -126,7 +126,7 @@ def load_tuned(run: Run) -> Tuned | None:
         return None
     weights = run.arrays("tuned")
     with using(run.folder / "arrays" / "tuned.safetensors"):
-        return Tuned.from_dict(values, weights)
+        return FineTunedWeights.from_dict(values, weights)
 
 
 def _restore(run: Run) -> Trained:
@@ -134,23 +134,23 @@ def _restore(run: Run) -> Trained:
     vectors = checked_vectors(run, {label: table.num_rows for label, table in train.nodes.items()})
     settings = run.info["settings"]
     signals = _signals(run, "signal", settings, train, vectors)
-    newcomers = _signals(run, "newcomers", run.info.get("newcomers", {}), train, vectors)
+    cold_start = _signals(run, "cold_start", run.info.get("cold_start", {}), train, vectors)
     only = {
         domain: _signals(
             run,
-            f"alone-{i}",
+            f"single-domain-{i}",
             {name: settings[name] for name in names},
-            alone(train, domain),
-            vectors_alone(train, domain, vectors),
+            single_domain(train, domain),
+            single_domain_vectors(train, domain, vectors),
         )
-        for i, (domain, names) in enumerate(run.info.get("alone", {}).items())
+        for i, (domain, names) in enumerate(run.info.get("single_domain", {}).items())
     }
     blends = {domain: Blend.from_dict(values) for domain, values in run.info["blends"].items()}
     with using(run.folder / "run.json"):
         for domain, blend in blends.items():
             if blend.signals != tuple(signals):
                 raise ValueError(f"blends.{domain} has signals in another order than {', '.join(signals)}")
-    model = HybridModel(train, signals, blends, frozenset(run.info["came_later"]), Standins(only, newcomers))
+    model = HybridModel(train, signals, blends, frozenset(run.info["added_after_fit"]), SegmentModels(only, cold_start))
     return Trained(model, vectors, run.choices, run.info["seconds"], load_tuned(run))
 
 
@@ -172,7 +172,7 @@ def _settings(signals: Signals) -> dict[str, Any]:
 def _signals(
     run: Run, prefix: str, settings: Mapping[str, Any], train: GraphSnapshot, vectors: Vectors
 ) -> dict[str, Signal]:
-    """Read signals, name → settings, that learnt from `train`; their arrays are called `prefix`-NAME."""
+    """Read signals, name → settings, that learned from `train`; their arrays are called `prefix`-NAME."""
     found = {}
     for kind in signal_kinds(list(settings)):
         with using(run.folder / "run.json"):
@@ -205,14 +205,14 @@ def _check_snapshot(run: Run, train: GraphSnapshot) -> None:
     for role, ids in (("user", train.users.ids), ("item", train.items.ids)):
         if not len(ids) or not pd.Index(ids).is_unique:
             raise ValueError(f"the tables hold no {role}, or two with one id; expected some, each once")
-    if not len(train.behaviours):
-        raise ValueError("the tables hold no behaviour; expected some")
+    if not len(train.behaviors):
+        raise ValueError("the tables hold no behavior; expected some")
     domains = set(train.item_domains)
     if missing := domains - run.info["blends"].keys():
         raise ValueError(f"blends lack {', '.join(sorted(missing))}, of which there are items")
-    if strange := run.info.get("alone", {}).keys() - domains:
+    if strange := run.info.get("single_domain", {}).keys() - domains:
         raise ValueError(f"alone has {', '.join(sorted(strange))}, of which there are no items")
-    if strange := set(run.info["came_later"]) - set(train.items.ids):
+    if strange := set(run.info["added_after_fit"]) - set(train.items.ids):
         raise ValueError(f"came_later has {', '.join(sorted(strange)[:3])}; expected ids of items")
     if train.digest != run.info["digests"]["train"]:
         raise ValueError("the tables are not those that digests.train was made of")

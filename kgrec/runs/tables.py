@@ -35,7 +35,7 @@ def run_facts(run: Run) -> dict[str, Any]:
         **info.get("summary", {}),
         **{
             name: info[name]
-            for name in ("split", "data_digest", "refresh", "gate", "forgotten", "learnt_with")
+            for name in ("split", "data_digest", "refresh", "gate", "forgotten", "learned_with")
             if name in info
         },
         "seconds of each step": info["seconds"],
@@ -52,11 +52,11 @@ def choices_table(run: Run) -> pd.DataFrame:
         RunError: the choices are missing or damaged.
     """
     rows: list[tuple[str, float, float | None, str, bool]] = []
-    for part, of in (("signals", ""), ("newcomers", " for newcomers")):
+    for part, of in (("signals", ""), ("cold_start", " for cold-start users")):
         for name, found in run.choices.get(part, {}).items():
             for tried in found["tried"]:
                 what = _differences(tried["settings"], found["tried"][0]["settings"])
-                chosen = tried["settings"] == found["settings"] and not tried.get("half")
+                chosen = tried["settings"] == found["settings"] and not tried.get("low_fidelity")
                 rows.append((name + of, tried["ndcg"], tried["seconds"], what, chosen))
     for domain, report in run.choices.get("blends", {}).items():
         options = report.get("options", {})
@@ -86,7 +86,7 @@ def blends_table(run: Run) -> pd.DataFrame:
 
 
 def domains_table(run: Run) -> pd.DataFrame:
-    """Return whether other domains harm one: domain, NDCG@20 by what it could be learnt from, and what was chosen.
+    """Return whether other domains harm one: domain, NDCG@20 by what it could be learned from, and what was chosen.
 
     Raises:
         RunError: the choices are missing or damaged.
@@ -98,9 +98,9 @@ def domains_table(run: Run) -> pd.DataFrame:
             {
                 "domain": domain,
                 **report.get("options", {}),
-                "all against alone": gain.format(*report.get("gain", ())),
-                "learnt from": report["learnt from"],
-                "alone": ", ".join(report.get("alone", ())),
+                "all against single domain": gain.format(*report.get("gain", ())),
+                "learned from": report["learned from"],
+                "single_domain": ", ".join(report.get("single_domain", ())),
             }
         )
     return pd.DataFrame(rows)

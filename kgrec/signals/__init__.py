@@ -11,31 +11,31 @@ if TYPE_CHECKING:
 
 def signal_kinds(names: Sequence[str]) -> list[type[Signal]]:
     """Return the signals of these names in a fixed order, the costliest last."""
-    from kgrec.signals.cf.cross_domain_ae import Bridge
+    from kgrec.signals.cf.cross_domain_ae import CrossDomainAE
     from kgrec.signals.cf.ease import EASE
     from kgrec.signals.cf.ials import IALS
-    from kgrec.signals.cf.item_knn import Neighbours
-    from kgrec.signals.cf.item_transitions import Transitions
+    from kgrec.signals.cf.item_knn import ItemKNN
+    from kgrec.signals.cf.item_transitions import ItemTransitions
     from kgrec.signals.cf.popularity import Popularity
     from kgrec.signals.cf.user_ease import UserEASE
-    from kgrec.signals.content.embeddings import Text
-    from kgrec.signals.content.tfidf import Words
-    from kgrec.signals.graph.lightgcn import GNN
-    from kgrec.signals.graph.metapaths import Paths
+    from kgrec.signals.content.embeddings import Embeddings
+    from kgrec.signals.content.tfidf import TFIDF
+    from kgrec.signals.graph.lightgcn import LightGCN
+    from kgrec.signals.graph.metapaths import MetaPaths
     from kgrec.signals.graph.spectral_filter import Spectral
 
     kinds: list[type[Signal]] = [
         Popularity,
-        Neighbours,
-        Transitions,
+        ItemKNN,
+        ItemTransitions,
         Spectral,
         IALS,
         EASE,
         UserEASE,
-        Paths,
-        Text,
-        Words,
-        Bridge,
-        GNN,
+        MetaPaths,
+        Embeddings,
+        TFIDF,
+        CrossDomainAE,
+        LightGCN,
     ]
     return [kind for kind in kinds if kind.name in names]

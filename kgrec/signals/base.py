@@ -11,17 +11,18 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from kgrec._util.progress import say
-from kgrec.data.graph_delta import Growth
-from kgrec.data.histories import behaviours_differ, has_times
+from kgrec._util.types import FloatArray, IntArray
+from kgrec.data.graph_delta import GraphDelta
+from kgrec.data.histories import behaviors_differ, has_times
 from kgrec.data.schema import NodeLabel
-from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
+from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.signals.layout import Layout
 
 Group = Literal["graph", "cf", "content"]
 
 
 @dataclass(frozen=True)
-class Ladder:
+class LogRange:
     """Values of a numeric setting that validation may climb to, step by step, up or down from its default.
 
     Attributes:
@@ -33,7 +34,7 @@ class Ladder:
     low: float
     high: float
 
-    def climb(self, now: Any, *, up: bool) -> Iterator[Any]:
+    def neighbors_of(self, now: Any, *, up: bool) -> Iterator[Any]:
         """Yield the rungs above or below a value, nearest first; whole numbers stay whole. None is above the top."""
         step = self.factor if up else 1 / self.factor
         value = self.high * (step if up else 1) if now is None else now * step
@@ -42,21 +43,21 @@ class Ladder:
             value *= step
 
 
-Grid = Mapping[str, tuple[Any, ...] | Ladder]
+Grid = Mapping[str, tuple[Any, ...] | LogRange]
 """Setting → the values, or the ladder, that are tried on the validation cut; the setting that matters most first."""
 
 
-Recent = Annotated[
+HalfLifeItems = Annotated[
     float | None,
     Field(gt=0, description="Latest items of a user after which an older one counts half; none: all alike."),
 ]
-Elsewhere = Annotated[
+OutOfDomainWeight = Annotated[
     float,
     Field(ge=0, le=1, description="How much an item of another domain counts for users who have some of the domain."),
 ]
-WeightInfluence = Annotated[
+FeedbackWeight = Annotated[
     float,
-    Field(ge=0, description="How far a behaviour counts for what it is worth: 0 all alike, 1 as learnt."),
+    Field(ge=0, description="How far a behavior counts for what it is worth: 0 all alike, 1 as learned."),
 ]
 
 
@@ -77,10 +78,10 @@ class Signal(ABC):
     group: ClassVar[Group]
     Settings: ClassVar[type[SignalSettings]]
     grid: ClassVar[Grid] = {}
-    scoring: ClassVar[frozenset[str]] = frozenset()
-    """Settings that change how scores follow from what was learnt, but not that: trying them needs no fit."""
+    inference_params: ClassVar[frozenset[str]] = frozenset()
+    """Settings that change how scores follow from what was learned, but not that: trying them needs no fit."""
 
-    knows_new_items: ClassVar[bool] = False
+    supports_cold_items: ClassVar[bool] = False
     """Whether an item that nobody chose can have a score of its own: by its text, attributes or relationships."""
 
     def __init__(self, settings: SignalSettings | None = None) -> None:
@@ -97,7 +98,7 @@ class Signal(ABC):
         return 0.1 + train.interactions.nnz / 500_000
 
     @classmethod
-    def halved(cls, settings: Any) -> Any | None:
+    def low_fidelity(cls, settings: Any) -> Any | None:
         """Return settings that take half as long to fit and do better or worse much as these do; None: there are none.
 
         With them the search finds out which settings are not worth a whole fit.
@@ -105,13 +106,13 @@ class Signal(ABC):
         return None
 
     @classmethod
-    def matters(cls, setting: str, train: GraphSnapshot) -> bool:
+    def is_relevant(cls, setting: str, train: GraphSnapshot) -> bool:
         """Say whether a setting of the grid can change anything with this data."""
         needs: dict[str, Callable[[GraphSnapshot], Any]] = {
-            "recent": has_times,
+            "half_life_items": has_times,
             "half_life": has_times,
-            "elsewhere": lambda train: len(set(train.item_domains)) > 1,
-            "weight_influence": behaviours_differ,
+            "out_of_domain_weight": lambda train: len(set(train.item_domains)) > 1,
+            "feedback_weight": behaviors_differ,
             "attributes": lambda train: train.item_attributes.nnz,
             "kg_weight": lambda train: train.relations,
             "own_text": lambda train: any(_is_described(train.schema.nodes[x]) for x in train.schema.roles.users),
@@ -126,7 +127,7 @@ class Signal(ABC):
         """Learn from a train snapshot.
 
         Args:
-            train: the graph, without valid and test behaviours.
+            train: the graph, without valid and test behaviors.
             vectors: label → float32 [nodes of the label, d] of text.
             seed: makes the result repeat.
         """
@@ -137,7 +138,7 @@ class Signal(ABC):
 
     @abstractmethod
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        """Return what was learnt, as named arrays."""
+        """Return what was learned, as named arrays."""
 
     def layouts(self, train: GraphSnapshot, vectors: Vectors) -> tuple[Layout, ...]:
         """Return what the arrays of `state` must be; several layouts, of different names, where there is a choice.
@@ -155,10 +156,10 @@ class Signal(ABC):
         """
 
     @abstractmethod
-    def fold_in(self, growth: Growth) -> Self:
-        """Return a signal of the same settings for a graph that has grown; nothing is learnt again.
+    def fold_in(self, delta: GraphDelta) -> Self:
+        """Return a signal of the same settings for a graph that has grown; nothing is learned again.
 
-        New users are scored by their behaviours, new items by what the graph and their texts say of them; where that
+        New users are scored by their behaviors, new items by what the graph and their texts say of them; where that
         is nothing to the signal, scores are 0. Where nothing was new, scores are equal to the bit.
         """
 
@@ -187,7 +188,7 @@ Signals = Mapping[str, Signal]
 
 
 def refit(signals: Signals, train: GraphSnapshot, vectors: Vectors, seed: int) -> dict[str, Signal]:
-    """Return new signals of the same settings that learnt from `train`; the given ones stay as they are."""
+    """Return new signals of the same settings that learned from `train`; the given ones stay as they are."""
     fitted = {}
     for name, signal in signals.items():
         say(f"fitting {name}")

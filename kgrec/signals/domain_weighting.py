@@ -10,23 +10,23 @@ from collections.abc import Callable
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse as sp
 
-from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray
+from kgrec._util.types import BoolArray, FloatArray, IntArray
+from kgrec.data.snapshot import GraphSnapshot
 
-MIN_NEWCOMERS: Final = 50
+MIN_COLD_START_USERS: Final = 50
 """Users new to a domain below which nothing is made for such users."""
 
 
-def newcomers(train: GraphSnapshot) -> npt.NDArray[np.bool_]:
+def cold_start_users(train: GraphSnapshot) -> BoolArray:
     """Return which users have nothing in each domain yet but something in another, bool [n_users, domains by name].
 
-    False throughout for a domain that fewer than `MIN_NEWCOMERS` are new to.
+    False throughout for a domain that fewer than `MIN_COLD_START_USERS` are new to.
     """
     here = train.user_domains[0] > 0
     new = ~here & here.any(axis=1, keepdims=True)
-    return np.asarray(new & (new.sum(axis=0) >= MIN_NEWCOMERS))
+    return np.asarray(new & (new.sum(axis=0) >= MIN_COLD_START_USERS))
 
 
 def items_by_domain(train: GraphSnapshot) -> list[IntArray]:
@@ -35,41 +35,43 @@ def items_by_domain(train: GraphSnapshot) -> list[IntArray]:
     return [np.flatnonzero(domains == domain) for domain in sorted(set(domains))]
 
 
-def at_home(held: sp.csr_matrix, of_domain: IntArray, elsewhere: float) -> sp.csr_matrix:
+def weight_by_domain(profiles: sp.csr_matrix, of_domain: IntArray, out_of_domain_weight: float) -> sp.csr_matrix:
     """Return what users hold with, float32 CSR [n, n_items], where what is of other domains counts less.
 
     Args:
-        held: CSR [n, n_items].
+        profiles: CSR [n, n_items].
         of_domain: the domain's items, int64 [m].
-        elsewhere: what other items count for users who have some of the domain; 1 for others.
+        out_of_domain_weight: what other items count for users who have some of the domain; 1 for others.
     """
-    is_here = np.isin(np.arange(held.shape[1]), of_domain)[held.indices]
-    user = np.repeat(np.arange(held.shape[0]), np.diff(held.indptr))
-    lives_here = np.bincount(user[is_here], minlength=held.shape[0]) > 0
-    values = held.data * np.where(is_here | ~lives_here[user], 1, elsewhere)
-    found = sp.csr_matrix((values.astype(np.float32), held.indices, held.indptr), shape=held.shape, copy=True)
+    is_here = np.isin(np.arange(profiles.shape[1]), of_domain)[profiles.indices]
+    user = np.repeat(np.arange(profiles.shape[0]), np.diff(profiles.indptr))
+    is_active_here = np.bincount(user[is_here], minlength=profiles.shape[0]) > 0
+    values = profiles.data * np.where(is_here | ~is_active_here[user], 1, out_of_domain_weight)
+    found = sp.csr_matrix(
+        (values.astype(np.float32), profiles.indices, profiles.indptr), shape=profiles.shape, copy=True
+    )
     found.eliminate_zeros()
     return found
 
 
-def scores_at_home(
-    held: sp.csr_matrix,
+def domain_weighted_scores(
+    profiles: sp.csr_matrix,
     items: FloatArray,
     domains: list[IntArray],
-    elsewhere: float,
-    finished: Callable[[FloatArray], FloatArray],
+    out_of_domain_weight: float,
+    finish: Callable[[FloatArray], FloatArray],
 ) -> FloatArray:
     """Return the dot products of users' and items' vectors, float32 [n, n_items]; a user has one for each domain.
 
     Args:
-        held: CSR [n, n_items], what users hold with.
+        profiles: CSR [n, n_items], what users hold with.
         items: float32 [n_items, d].
         domains: the items of each domain; see `items_by_domain`.
-        elsewhere: see `at_home`.
-        finished: makes users' vectors of the weighted sums of their items' vectors, float32 [n, d] both.
+        out_of_domain_weight: see `weight_by_domain`.
+        finish: makes users' vectors of the weighted sums of their items' vectors, float32 [n, d] both.
     """
-    scores = np.empty((held.shape[0], len(items)), dtype=np.float32)
+    scores = np.empty((profiles.shape[0], len(items)), dtype=np.float32)
     for of_domain in domains:
-        towards = finished(np.asarray(at_home(held, of_domain, elsewhere) @ items))
+        towards = finish(np.asarray(weight_by_domain(profiles, of_domain, out_of_domain_weight) @ items))
         scores[:, of_domain] = towards @ items[of_domain].T
     return scores

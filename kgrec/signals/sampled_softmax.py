@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from kgrec.data.snapshot import IntArray
+from kgrec._util.types import IntArray
 from kgrec.signals.graph.gnn_memory import MAX_LOGITS
 
-MAX_CANDIDATES: Final = 20_000
+MAX_FULL_SOFTMAX_ITEMS: Final = 20_000
 """Up to this many items the softmax runs over all of them, above it over a shared sample."""
 SAMPLED_CANDIDATES: Final = 4_096
 
@@ -75,19 +75,19 @@ def batches(interactions: sp.csr_matrix, steps: int, size: int, random: np.rando
         if not len(waiting):
             waiting = random.permutation(users)
         chosen, waiting = waiting[:size], waiting[size:]
-        candidates = draw_candidates(popularity, MAX_CANDIDATES, SAMPLED_CANDIDATES, random)
+        candidates = draw_candidates(popularity, MAX_FULL_SOFTMAX_ITEMS, SAMPLED_CANDIDATES, random)
         yield Batch(torch.from_numpy(chosen), _positives(interactions[chosen]), *candidates)
 
 
 def batch_size(n_items: int) -> int:
     """Return how many users a step holds, so that their logits of `n_items` items (or of a sample) fit in memory."""
-    return max(1, MAX_LOGITS // (n_items if n_items <= MAX_CANDIDATES else SAMPLED_CANDIDATES))
+    return max(1, MAX_LOGITS // (n_items if n_items <= MAX_FULL_SOFTMAX_ITEMS else SAMPLED_CANDIDATES))
 
 
 def _positives(history: sp.csr_matrix) -> Tensor:
     """Return the weights of what a batch of users did, [b, n_items].
 
-    A user of n behaviours counts √n: between users all counting the same, as metrics count them, and behaviours all
+    A user of n behaviors counts √n: between users all counting the same, as metrics count them, and behaviors all
     counting the same, which wastes less of what active users show.
     """
     counts = np.diff(history.indptr)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from kgrec.data.snapshot import FloatArray, IntArray
+from kgrec._util.types import FloatArray, IntArray
 
 
 def to_arrays(matrix: sp.csr_matrix) -> dict[str, npt.NDArray[Any]]:

@@ -11,17 +11,16 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
+from kgrec._util.types import BoolArray, FloatArray
 from kgrec.data.schema import NodeLabel, Schema
-from kgrec.data.snapshot import FloatArray, GraphSnapshot, Vectors
+from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.data.tables import GraphTables, check
 from kgrec.errors import StoreError, near_matches
 from kgrec.store.results import to_frame
-from kgrec.store.statement import ROW_LIMIT, TIME_LIMIT, Statement
+from kgrec.store.statement import ROW_LIMIT, TIME_LIMIT_SECONDS, Statement
 
 if TYPE_CHECKING:
     import networkx
@@ -41,6 +40,7 @@ class GraphStore(ABC):
     label_of: ClassVar[str] = "labels({})[0]"
     """The label of a node in Cypher, where `{}` is the node."""
 
+    @property
     @abstractmethod
     def schema(self) -> Schema | None:
         """Return the schema of the graph, or None while nothing was loaded."""
@@ -81,7 +81,7 @@ class GraphStore(ABC):
         *,
         write: bool = False,
         unsafe: bool = False,
-        time_limit: float = TIME_LIMIT,
+        time_limit: float = TIME_LIMIT_SECONDS,
         row_limit: int = ROW_LIMIT,
     ) -> pd.DataFrame:
         """Run a Cypher query; read-only unless `write`.
@@ -113,7 +113,7 @@ class GraphStore(ABC):
         *,
         write: bool = False,
         unsafe: bool = False,
-        time_limit: float = TIME_LIMIT,
+        time_limit: float = TIME_LIMIT_SECONDS,
         row_limit: int = ROW_LIMIT,
     ) -> pd.DataFrame:
         """Run a SPARQL query, or with `write` an update; results and errors as `cypher`.
@@ -133,7 +133,7 @@ class GraphStore(ABC):
             raise StoreError(f"{self.uri} speaks {self.language.title()}, not SPARQL")
         return to_frame(self._answer(Statement(query, parameters or {}, write, unsafe, time_limit, row_limit)))
 
-    def answer(self, query: str, *, time_limit: float = TIME_LIMIT, row_limit: int = ROW_LIMIT) -> pa.Table:
+    def answer(self, query: str, *, time_limit: float = TIME_LIMIT_SECONDS, row_limit: int = ROW_LIMIT) -> pa.Table:
         """Run a reading query in the engine's language, and return it as Arrow; limits and errors as `cypher`.
 
         What no one type of Arrow holds is packed; see `kgrec._util.values`.
@@ -208,15 +208,15 @@ class GraphStore(ABC):
         """
         return False
 
-    def declared(self) -> Schema:
+    def require_schema(self) -> Schema:
         """Return the schema of the graph.
 
         Raises:
             StoreError: nothing was loaded yet.
         """
-        schema = self.schema()
+        schema = self.schema
         if schema is None:
-            raise self.is_empty()
+            raise self._empty_error()
         return schema
 
     def node_label(self, label: str) -> NodeLabel:
@@ -225,7 +225,7 @@ class GraphStore(ABC):
         Raises:
             StoreError: nothing was loaded yet, or the schema has no such label.
         """
-        nodes = self.declared().nodes
+        nodes = self.require_schema().nodes
         if label not in nodes:
             raise StoreError(f"unknown label {label!r} in {self.uri}; expected one of {', '.join(nodes)}")
         return nodes[label]
@@ -238,14 +238,14 @@ class GraphStore(ABC):
         """
         ids = self.ids(label)
         if ids.index(id_).as_py() < 0:
-            near = "" if label in self.declared().roles.users else near_matches(id_, ids.to_pylist())
+            near = "" if label in self.require_schema().roles.users else near_matches(id_, ids.to_pylist())
             raise StoreError(f"no {label} {id_!r} in {self.uri}{near}; nothing was removed")
 
-    def is_empty(self) -> StoreError:
+    def _empty_error(self) -> StoreError:
         """Return the error for a graph that nothing was loaded into."""
         return StoreError(f"{self.uri} is empty; load data first: kgrec load LOADER SOURCE --into {self.uri}")
 
-    def has_no_vectors(self, label: str) -> StoreError:
+    def _no_vectors_error(self, label: str) -> StoreError:
         """Return the error for a label without vectors."""
         steps = f"kgrec train {self.uri}, then kgrec publish {self.uri}"
         return StoreError(f"no vectors of {label} in {self.uri}; run {steps}")
@@ -277,7 +277,7 @@ class GraphStore(ABC):
         Raises:
             DataError: with every problem in the tables.
         """
-        schema = self.schema()
+        schema = self.schema
         if schema is None:
             return check(tables, latest=latest)
         known = {label: self.ids(label) for label in schema.nodes if label in tables.schema.nodes}
@@ -289,7 +289,7 @@ class GraphStore(ABC):
         Raises:
             StoreError: nothing was loaded yet.
         """
-        self.declared()
+        self.require_schema()
         return GraphSnapshot.from_tables(self.read())
 
     def to_pyg(self, vectors: Vectors | None = None) -> HeteroData:
@@ -299,7 +299,7 @@ class GraphStore(ABC):
     def to_networkx(
         self, node: str | tuple[str, str] | None = None, *, hops: int = 1, limit: int = 10_000
     ) -> networkx.MultiDiGraph:
-        """Return a neighbourhood, or the whole of a small graph, for networkx; see `kgrec.data.to_networkx`."""
+        """Return a neighborhood, or the whole of a small graph, for networkx; see `kgrec.data.to_networkx`."""
         from kgrec.data.to_networkx import to_networkx
 
         return to_networkx(self.snapshot(), node, hops=hops, limit=limit)
@@ -313,7 +313,7 @@ class GraphStore(ABC):
         self.close()
 
 
-def check_known(ids: pa.ChunkedArray, known: npt.NDArray[np.bool_], role: str) -> None:
+def check_known(ids: pa.ChunkedArray, known: BoolArray, role: str) -> None:
     """Check that recommendations are for nodes of the graph.
 
     Args:

@@ -13,10 +13,10 @@ from typing import Final
 
 from kgrec.errors import StoreError
 
-PAGE: Final = 4096
+PAGE_BYTES: Final = 4096
 """Bytes of the checksum's page, and of the engine's."""
 
-CHEAP: Final = 64 << 20
+CHEAP_BYTES: Final = 64 << 20
 """Bytes of a file that is checked whenever it is opened: 40 ms where SHA-256 takes 1.6 GB/s."""
 
 _LINE: Final = re.compile(rb"kgrec sha256 ([0-9a-f]{64})\n")
@@ -41,7 +41,7 @@ def unseal(path: Path) -> None:
         OSError: the disk refuses.
     """
     if _found(path):
-        os.truncate(path, path.stat().st_size - PAGE)
+        os.truncate(path, path.stat().st_size - PAGE_BYTES)
 
 
 def check(path: Path, limit: int | None = None) -> bool:
@@ -60,14 +60,14 @@ def check(path: Path, limit: int | None = None) -> bool:
     try:
         size = path.stat().st_size
         found = _found(path) if limit is None or size <= limit else None
-        is_whole = found is None or (found[0] == _page(found[1]) and _sum(path, size - PAGE) == found[1])
+        is_whole = found is None or (found[0] == _page(found[1]) and _sum(path, size - PAGE_BYTES) == found[1])
     except OSError as error:
         raise StoreError(f"cannot read the graph {path}: {error.strerror or error}") from error
     if not is_whole:
         raise StoreError(
             f"cannot open {path}: it is damaged: its content is not what was written; restore it from a backup, or "
             "load the data into a new graph. If another program changed it on purpose, take its checksum off: "
-            f"truncate -s {size - PAGE} {path}"
+            f"truncate -s {size - PAGE_BYTES} {path}"
         )
     return found is not None
 
@@ -75,16 +75,16 @@ def check(path: Path, limit: int | None = None) -> bool:
 def _page(known: bytes) -> bytes:
     """Return the page of a checksum: it says so often that damage of the page itself shows."""
     line = b"kgrec sha256 " + known + b"\n"
-    return (line * (PAGE // len(line))).ljust(PAGE, b"\n")
+    return (line * (PAGE_BYTES // len(line))).ljust(PAGE_BYTES, b"\n")
 
 
 def _found(path: Path) -> tuple[bytes, bytes] | None:
     """Return the last page of a file and the checksum in it; None if it has none."""
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
-        if size < PAGE:
+        if size < PAGE_BYTES:
             return None
-        file.seek(size - PAGE)
+        file.seek(size - PAGE_BYTES)
         page = file.read()
     lines = _LINE.findall(page)
     return (page, max(set(lines), key=lines.count)) if lines else None

@@ -2,7 +2,7 @@
 
 It covers minutes of work, in which the store is read and written several times. Of an embedded graph it is a file
 beside it, on a server a marker in the database. While the job runs a thread renews it; once its owner is gone, or gave
-no sign for `STALE` seconds, the next job takes it over.
+no sign for `STALE_SECONDS` seconds, the next job takes it over.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from kgrec._util.owner import HOST, is_gone, parsed_owner, started
 from kgrec.errors import StoreError, StoreLocked
 from kgrec.store import check_uri, is_server
 
-STALE: Final = 60.0
+STALE_SECONDS: Final = 60.0
 """Seconds without a sign of life after which an owner counts as gone."""
 
-BEAT: Final = 5.0
+BEAT_SECONDS: Final = 5.0
 """Seconds between two signs of life."""
 
-LONGEST: Final = 4096
+MAX_LEASE_BYTES: Final = 4096
 """Bytes from which on a file is no lease."""
 
 LOCK_TRIES, LOCK_PAUSE = 500, 0.02
@@ -80,13 +80,13 @@ def _in_file(uri: str) -> Iterator[Check]:
         if holder and not _is_over(found, *holder):
             raise StoreLocked(
                 f"process {holder[1]} on {holder[0]} is at work on {uri}; try again when it is done. "
-                f"If it is gone, its lease ends {STALE:.0f} s after its last sign of life"
+                f"If it is gone, its lease ends {STALE_SECONDS:.0f} s after its last sign of life"
             )
         return sign()
 
     def renew(found: dict[str, Any]) -> dict[str, Any]:
         if found.get("owner") != owner:
-            raise StoreError(f"{uri}: another job took over after {STALE:.0f} s without a sign; run this again")
+            raise StoreError(f"{uri}: another job took over after {STALE_SECONDS:.0f} s without a sign; run this again")
         return sign()
 
     _changed(path, take)
@@ -111,7 +111,7 @@ def _changed(path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> 
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise StoreError(f"{path}: found something else than a file; expected the lease of a graph. Remove it")
             _lock(descriptor, path)
-            new = json.dumps(change(_parsed(file.read(LONGEST + 1)))).encode()
+            new = json.dumps(change(_parsed(file.read(MAX_LEASE_BYTES + 1)))).encode()
             file.seek(0)
             file.truncate()
             file.write(new)
@@ -138,7 +138,7 @@ def _lock(descriptor: int, path: Path) -> None:
 def _parsed(content: bytes) -> dict[str, Any]:
     """Return what a lease says; nothing if its writer was cut off, or if it is no lease."""
     try:
-        found = json.loads(content) if len(content) <= LONGEST else {}
+        found = json.loads(content) if len(content) <= MAX_LEASE_BYTES else {}
         return found if isinstance(found, dict) else {}
     except (ValueError, RecursionError):
         return {}
@@ -150,7 +150,7 @@ def _is_over(found: dict[str, Any], host: str, pid: int) -> bool:
     if isinstance(beat, bool) or not isinstance(beat, int | float):
         return True
     now = time.time()
-    return is_gone(host, pid, found.get("started")) or not now - STALE <= beat <= now + STALE
+    return is_gone(host, pid, found.get("started")) or not now - STALE_SECONDS <= beat <= now + STALE_SECONDS
 
 
 @contextmanager
@@ -159,7 +159,7 @@ def _beating(renew: Callable[[], None]) -> Iterator[Check]:
     stop = threading.Event()
 
     def beat() -> None:
-        while not stop.wait(BEAT):
+        while not stop.wait(BEAT_SECONDS):
             try:
                 renew()
             except StoreError:

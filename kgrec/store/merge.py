@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from kgrec._util.types import IntArray
 from kgrec.data.columns import ARROW_TYPES
 from kgrec.data.schema import EdgeType, NodeLabel, RdfNames, RelationshipType, Schema
-from kgrec.data.tables import Gaps, GraphTables, IntArray, equal_rows
+from kgrec.data.tables import Gaps, GraphTables, equal_rows
 from kgrec.errors import SchemaError, StoreError
 
 
@@ -20,7 +21,7 @@ def merge(there: Schema | None, new: Schema) -> Schema:
     Nothing that is there is lost; texts, names and roles that both declare are taken from the new schema.
 
     Raises:
-        StoreError: a key, a property's type or a behaviour's time is there with another meaning; says which.
+        StoreError: a key, a property's type or a behavior's time is there with another meaning; says which.
     """
     if there is None or there == new:
         return new
@@ -187,7 +188,9 @@ def _rdf_names(there: Schema, new: Schema) -> dict[str, Any]:
 
 def _properties(schema: Schema) -> dict[str, str]:
     kinds: dict[str, NodeLabel | RelationshipType] = {**schema.nodes, **schema.relationships}
-    return {f"{name}.{p}": kind for name, declared in kinds.items() for p, kind in declared.properties.items()}
+    return {
+        f"{name}.{p}": kind for name, require_schema in kinds.items() for p, kind in require_schema.properties.items()
+    }
 
 
 def _merge_kinds(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,13 +10,13 @@ from typing import Any, Final
 from kgrec._util.values import pack
 from kgrec.errors import StoreError, UsageError
 
-TIME_LIMIT: Final = 120.0
+TIME_LIMIT_SECONDS: Final = 120.0
 """Seconds a query may take."""
 
 ROW_LIMIT: Final = 1_000_000
 """Rows a query may return."""
 
-_LONGEST: Final = 7 * 86_400.0
+_MAX_SECONDS: Final = 7 * 86_400.0
 """Seconds that may be asked for at most."""
 
 
@@ -37,7 +37,7 @@ class Statement:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     write: bool = False
     unsafe: bool = False
-    time_limit: float = TIME_LIMIT
+    time_limit: float = TIME_LIMIT_SECONDS
     row_limit: int = ROW_LIMIT
 
     def __post_init__(self) -> None:
@@ -51,8 +51,8 @@ class Statement:
         if not isinstance(self.parameters, Mapping):
             raise UsageError(f"the parameters are of type {type(self.parameters).__name__}; expected name and value")
         seconds, rows = self.time_limit, self.row_limit
-        if not _is_number(seconds) or not (math.isfinite(seconds) and 0 < seconds <= _LONGEST):
-            raise UsageError(f"time limit: found {seconds!r}; expected seconds above 0, at most {_LONGEST:,.0f}")
+        if not _is_number(seconds) or not (math.isfinite(seconds) and 0 < seconds <= _MAX_SECONDS):
+            raise UsageError(f"time limit: found {seconds!r}; expected seconds above 0, at most {_MAX_SECONDS:,.0f}")
         if not hasattr(rows, "__index__") or isinstance(rows, bool) or rows < 1:
             raise UsageError(f"row limit: found {rows!r}; expected a whole number of rows, 1 or more")
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kgrec.data.snapshot import FloatArray
+from kgrec._util.types import FloatArray
 
 
 class WordEncoder:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from kgrec._util.types import IntArray
 from kgrec.data.schema import EdgeType, Schema
-from kgrec.data.snapshot import GraphSnapshot, IntArray
+from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.tables import GraphTables, check
 
 LIKED: EdgeType = ("User", "LIKED", "Item")
@@ -109,9 +109,9 @@ def shuffled(tables: GraphTables, seed: int = 0, only: EdgeType | None = None) -
 
 def withheld_items(snapshot: GraphSnapshot) -> IntArray:
     """Return the number of the one test item of every user, int64 [n_users]."""
-    behaviours = snapshot.behaviours
-    test = behaviours.split == "test"
-    return np.asarray(behaviours.item_num[test][np.argsort(behaviours.user_num[test])])
+    behaviors = snapshot.behaviors
+    test = behaviors.split == "test"
+    return np.asarray(behaviors.item_num[test][np.argsort(behaviors.user_num[test])])
 
 
 def _ids(prefix: str, n: int) -> list[str]:
@@ -123,7 +123,7 @@ def _turns(side: IntArray) -> IntArray:
     return np.where(side == 0, np.cumsum(side == 0), np.cumsum(side == 1)) - 1
 
 
-def _pick_two(side: IntArray, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+def _pick_two(side: IntArray, rng: np.random.Generator) -> IntArray:
     """Pick two different words of each item's side, int64 [n, 2]."""
     return np.argsort(rng.random((len(side), 4)), axis=1)[:, :2] + 4 * side[:, None]
 

@@ -14,14 +14,14 @@ import pytest
 
 from kgrec import recommender
 from kgrec.config import Config
-from kgrec.data.histories import history, sequences, strengths
+from kgrec.data.histories import sequences, strengths, user_histories
 from kgrec.data.schema import Schema
 from kgrec.data.split import Split, by_given
 from kgrec.data.tables import GraphTables
 from kgrec.jobs.audit import audit_leakage
 from kgrec.jobs.train import train_run
 from kgrec.signals.cf import ease, ials, item_transitions
-from kgrec.signals.cf.item_knn import Neighbours
+from kgrec.signals.cf.item_knn import ItemKNN
 from kgrec.signals.cf.popularity import Popularity
 from kgrec.signals.content import tfidf
 from kgrec.signals.graph import gnn_training, metapaths
@@ -63,20 +63,22 @@ def fit_on_everything(kind: Any) -> Plant:
 
     def plant(patch: pytest.MonkeyPatch, split: Split) -> None:
         patch.setattr(kind, "fit", lambda self, train, vectors, seed=0: fit(self, split.whole, vectors, seed))
-        patch.setattr(kind, "scoring", frozenset())  # a history that is made anew from train would be clean again
+        patch.setattr(
+            kind, "inference_params", frozenset()
+        )  # a history that is made anew from train would be clean again
 
     return plant
 
 
 def messages(patch: pytest.MonkeyPatch, split: Split) -> None:
     """Send messages over the whole graph."""
-    of = Adjacency.of
-    patch.setattr(Adjacency, "of", classmethod(lambda cls, train, *weights: of(split.whole, *weights)))
+    of = Adjacency.from_snapshot
+    patch.setattr(Adjacency, "from_snapshot", classmethod(lambda cls, train, *weights: of(split.whole, *weights)))
 
 
 def reverse_messages(patch: pytest.MonkeyPatch, split: Split) -> None:
     """Only from users to items: the way from the items back has no weight."""
-    of, whole = Adjacency.of, split.whole
+    of, whole = Adjacency.from_snapshot, split.whole
 
     def planted(cls: Any, train: Any, *weights: Any) -> Adjacency:
         both, test = of(whole, *weights), split.test
@@ -86,7 +88,7 @@ def reverse_messages(patch: pytest.MonkeyPatch, split: Split) -> None:
         edge = np.where(none, len(both.weight), both.edge)
         return replace(both, edge=edge, weight=np.append(both.weight, np.float32(0)))
 
-    patch.setattr(Adjacency, "of", classmethod(planted))
+    patch.setattr(Adjacency, "from_snapshot", classmethod(planted))
 
 
 def positives(patch: pytest.MonkeyPatch, split: Split) -> None:
@@ -97,7 +99,7 @@ def positives(patch: pytest.MonkeyPatch, split: Split) -> None:
 
 def matrix(patch: pytest.MonkeyPatch, split: Split) -> None:
     """Compute EASE from the whole graph."""
-    patch.setattr(ease, "history", lambda train, *rest, **named: history(split.whole, *rest, **named))
+    patch.setattr(ease, "history", lambda train, *rest, **named: user_histories(split.whole, *rest, **named))
 
 
 def factors(patch: pytest.MonkeyPatch, split: Split) -> None:
@@ -112,13 +114,13 @@ def order(patch: pytest.MonkeyPatch, split: Split) -> None:
 
 def kept_history(patch: pytest.MonkeyPatch, split: Split) -> None:
     """Keep the histories of the whole graph."""
-    take = Neighbours._take
-    patch.setattr(Neighbours, "_take", lambda self, train, learnt: take(self, split.whole, learnt))
+    take = ItemKNN._bind
+    patch.setattr(ItemKNN, "_bind", lambda self, train, learned: take(self, split.whole, learned))
 
 
 def read_history(patch: pytest.MonkeyPatch, split: Split) -> None:
     """Score with the histories of the whole graph."""
-    patch.setattr(tfidf, "history", lambda train, *rest, **named: history(split.whole, *rest, **named))
+    patch.setattr(tfidf, "history", lambda train, *rest, **named: user_histories(split.whole, *rest, **named))
 
 
 def weights_of_paths(patch: pytest.MonkeyPatch, split: Split) -> None:
@@ -139,10 +141,10 @@ def user_text(patch: pytest.MonkeyPatch, split: Split) -> None:
     patch.setattr(recommender, "text_vectors", lambda _, *rest: text_vectors(split.whole, *rest))
 
 
-def questions(patch: pytest.MonkeyPatch, split: Split) -> None:
+def validation_sets(patch: pytest.MonkeyPatch, split: Split) -> None:
     """Tune on the test behaviors."""
-    asked = training.questions  # type: ignore[attr-defined]
-    patch.setattr(training, "questions", lambda train, _, seed: asked(train, split.test, seed))
+    holdouts = training.validation_sets  # type: ignore[attr-defined]
+    patch.setattr(training, "validation_sets", lambda train, _, seed: holdouts(train, split.test, seed))
 
 
 def blend(patch: pytest.MonkeyPatch, split: Split) -> None:
@@ -150,9 +152,12 @@ def blend(patch: pytest.MonkeyPatch, split: Split) -> None:
     learn = training.learn_blends  # type: ignore[attr-defined]
     test = split.whole.pairs(split.test)
 
-    def planted(signals: Any, inner: Any, asked: Any, seed: int, standins: Any) -> Any:
-        told = [replace(q, relevant=q.relevant + test[q.user_num][:, q.item_num]) for q in asked]
-        return learn(signals, inner, told, seed, standins)
+    def planted(signals: Any, tuning_graph: Any, holdouts: Any, seed: int, segment_models: Any) -> Any:
+        told = [
+            replace(holdout, relevant=holdout.relevant + test[holdout.user_num][:, holdout.item_num])
+            for holdout in holdouts
+        ]
+        return learn(signals, tuning_graph, told, seed, segment_models)
 
     patch.setattr(training, "learn_blends", planted)
 
@@ -176,20 +181,20 @@ PLANTS = {
     "rows of the graph": (rows, ("popularity", "ease"), {"graph", "text vectors", "popularity", "ease", "statistics"}),
     "a matrix": (matrix, ("popularity", "ease"), {"ease"}),
     "factors": (factors, ("popularity", "ials"), {"ials"}),
-    "messages the other way": (reverse_messages, ("popularity", "gnn"), {"gnn"}),
-    "order in time": (order, ("popularity", "transitions"), {"transitions"}),
-    "what was read": (read_history, ("popularity", "words"), {"recommendations"}),
-    "weights of paths": (weights_of_paths, ("popularity", "paths"), {"paths"}),
+    "messages the other way": (reverse_messages, ("popularity", "lightgcn"), {"lightgcn"}),
+    "order in time": (order, ("popularity", "item_transitions"), {"item_transitions"}),
+    "what was read": (read_history, ("popularity", "tfidf"), {"recommendations"}),
+    "weights of paths": (weights_of_paths, ("popularity", "metapaths"), {"metapaths"}),
     "a statistic": (fit_on_everything(Popularity), ("popularity", "ease"), {"popularity"}),
     "text of users": (user_text, ("popularity", "ease"), {"text vectors"}),
-    "questions": (questions, ("popularity", "ease", "words"), {"settings", "blend"}),
-    "the blend": (blend, ("popularity", "ease", "words"), {"blend"}),
+    "questions": (validation_sets, ("popularity", "ease", "tfidf"), {"settings", "blend"}),
+    "the blend": (blend, ("popularity", "ease", "tfidf"), {"blend"}),
     "the lists": (lists, ("popularity", "ease"), {"recommendations"}),
 }
 
 
 def told_by_a_relationship(tables: GraphTables) -> tuple[GraphTables, list[str]]:
-    """Two test behaviours come in as relationships of another type, from the item to the user; and their pairs."""
+    """Two test behaviors come in as relationships of another type, from the item to the user; and their pairs."""
     liked = tables.edges[LIKED].to_pandas()
     told = liked[liked["split"] == "test"].iloc[[2, 5]]
     data = tables.schema.to_dict()
@@ -200,7 +205,7 @@ def told_by_a_relationship(tables: GraphTables) -> tuple[GraphTables, list[str]]
 
 
 def later_than_the_test(tables: GraphTables) -> tuple[GraphTables, list[str]]:
-    """One behaviour of train comes after the test behaviours; and its pair."""
+    """One behavior of train comes after the test behaviors; and its pair."""
     liked = tables.edges[LIKED]
     time = liked.column("timestamp").to_numpy().copy()
     late = int(np.flatnonzero(np.asarray(liked.column("split")) == "train")[7])

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from kgrec._util.types import IntArray
 from kgrec.data.schema import Schema
-from kgrec.data.snapshot import Behaviours, GraphSnapshot
+from kgrec.data.snapshot import Behaviors, GraphSnapshot
 from kgrec.data.tables import GraphTables, check
 
 SCHEMA = Schema.from_dict(
@@ -55,7 +55,7 @@ def twins() -> GraphSnapshot:
     return GraphSnapshot.from_tables(check(GraphTables(SCHEMA, nodes, edges)))
 
 
-def counts(graph: GraphSnapshot, behaviours: Behaviours) -> npt.NDArray[np.int64]:
+def counts(graph: GraphSnapshot, behaviors: Behaviors) -> IntArray:
     """Return the behaviors of each user in each shop, [n users, 2]."""
-    shop = (graph.item_domains == "b").astype(int)[behaviours.item_num]
-    return np.bincount(behaviours.user_num * 2 + shop, minlength=2 * graph.n_users).reshape(-1, 2)
+    shop = (graph.item_domains == "b").astype(int)[behaviors.item_num]
+    return np.bincount(behaviors.user_num * 2 + shop, minlength=2 * graph.n_users).reshape(-1, 2)

@@ -135,12 +135,12 @@ class GraphStoreContract(ABC):
         return store
 
     def test_a_new_store_is_empty(self, store: GraphStore) -> None:
-        assert store.schema() is None
+        assert store.schema is None
         with pytest.raises(StoreError, match="is empty; load data first"):
             store.snapshot()
 
     def test_what_was_written_is_read_back(self, filled: GraphStore) -> None:
-        assert filled.schema() == SCHEMA
+        assert filled.schema == SCHEMA
         assert filled.snapshot().digest == digest(contract_tables())
 
     def test_an_empty_table_makes_no_difference(self, store: GraphStore) -> None:
@@ -154,7 +154,7 @@ class GraphStoreContract(ABC):
         with self.open(tmp_path) as store:
             store.write(contract_tables())
         with self.open(tmp_path, read_only=True) as store:
-            assert store.schema() == SCHEMA
+            assert store.schema == SCHEMA
             assert store.snapshot().digest == digest(contract_tables())
 
     def test_writing_twice_changes_nothing(self, filled: GraphStore) -> None:
@@ -174,7 +174,7 @@ class GraphStoreContract(ABC):
         assert filled.snapshot().digest == digest(changed)
 
     def test_what_is_not_given_leaves_what_is_there(self, filled: GraphStore) -> None:
-        """A column that is lacking, as in a file of behaviours alone; of one key that is there and one that is not."""
+        """A column that is lacking, as in a file of behaviors alone; of one key that is there and one that is not."""
         at = {"src": ["a", "a"], "dst": ["i1", "i3"], "weight": [9.0, 1.0], "timestamp": [1.0, 5.0]}
         items = pa.table({"item_id": ["i1", "i3"], "price": [2.5, 3.5]})
         tables = GraphTables(SCHEMA, {"User": pa.table({"user_id": ["a"]}), "Item": items}, {BOUGHT: pa.table(at)})
@@ -239,7 +239,7 @@ class GraphStoreContract(ABC):
         larger = Schema.from_dict(data)
         filled.apply(larger)
         filled.apply(larger)
-        assert filled.schema() == larger
+        assert filled.schema == larger
         users = pa.table({"user_id": ["a"], "city": ["Riga"]})
         nodes = {"User": users, "Item": pa.table({"item_id": ["i1"]}), "Maker": pa.table({"id": ["m"]})}
         made = pa.table({"src": ["i1"], "dst": ["m"]})
@@ -338,7 +338,7 @@ class GraphStoreContract(ABC):
         with self.open(tmp_path, read_only=True) as reader:
             assert filled.remove("User", "a") == {"recommendations": 2, "vectors": 1}
             assert reader.snapshot().digest == filled.snapshot().digest == digest(_without_user_a())
-        assert filled.schema() == SCHEMA
+        assert filled.schema == SCHEMA
         assert filled.published() == "first"
         assert filled.vector("User", "a") is None
         np.testing.assert_array_equal(filled.vector("User", ODD), [0, 1])

@@ -9,14 +9,14 @@ from kgrec.text.cache import VectorCache
 from kgrec.text.encoder import TextEncoder, TransformersEncoder, default_encoder, encoder_of
 from kgrec.text.precomputed import given_vectors
 from kgrec.text.tokens import CountTokens, token_counter
-from kgrec.text.tuned_weights import Tuned
+from kgrec.text.tuned_weights import FineTunedWeights
 from kgrec.text.verbalize import describe
 
 __all__ = [
     "CountTokens",
+    "FineTunedWeights",
     "TextEncoder",
     "TransformersEncoder",
-    "Tuned",
     "VectorCache",
     "default_encoder",
     "describe",

@@ -18,16 +18,16 @@ import torch
 from kgrec.config import TuneMethod
 from kgrec.errors import MissingExtra, UsageError
 
-ORTHOGONAL: Final = 0.1
-"""Weight of AdaLoRA's regularisation, which keeps its directions apart; peft adds it only to losses of its own."""
+ORTHOGONALITY_WEIGHT: Final = 0.1
+"""Weight of AdaLoRA's regularization, which keeps its directions apart; peft adds it only to losses of its own."""
 
 
 def adapted(model: Any, method: TuneMethod, rank: int, steps: int = 10) -> Any:
     """Return a model in which only what the method learns takes gradients.
 
     Args:
-        model: a transformers model, of which a classification head is learnt whole; it is changed.
-        method: what is learnt.
+        model: a transformers model, of which a classification head is learned whole; it is changed.
+        method: what is learned.
         rank: of the updates, or tokens of the prefix.
         steps: of training, over which AdaLoRA shares out its ranks.
 
@@ -66,13 +66,13 @@ def check_installed(method: TuneMethod) -> None:
         ) from None
 
 
-def learnt(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+def learned_weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Return copies of what takes gradients, by name."""
     return {name: p.detach().cpu().clone() for name, p in module.named_parameters() if p.requires_grad}
 
 
-def take(module: torch.nn.Module, weights: Mapping[str, npt.NDArray[Any] | torch.Tensor]) -> None:
-    """Put back what `learnt` returned.
+def load_weights(module: torch.nn.Module, weights: Mapping[str, npt.NDArray[Any] | torch.Tensor]) -> None:
+    """Put back what `learned_weights` returned.
 
     Raises:
         UsageError: it belongs to another model.
@@ -90,13 +90,15 @@ def merged(module: Any, method: TuneMethod) -> Any:
     return module.merge_and_unload() if method in ("lora", "adalora") else module
 
 
-def regularisation(module: torch.nn.Module, method: TuneMethod) -> torch.Tensor | float:
+def regularization_loss(module: torch.nn.Module, method: TuneMethod) -> torch.Tensor | float:
     """Return what the method adds to the loss."""
     if method != "adalora":
         return 0.0
     sides = [(name, p) for name, p in module.named_parameters() if "lora_A" in name or "lora_B" in name]
     products = [p @ p.T if "lora_A" in name else p.T @ p for name, p in sides]
-    return ORTHOGONAL * torch.stack([(x - torch.eye(len(x), device=x.device)).norm() for x in products]).mean()
+    return (
+        ORTHOGONALITY_WEIGHT * torch.stack([(x - torch.eye(len(x), device=x.device)).norm() for x in products]).mean()
+    )
 
 
 def after_step(module: Any, method: TuneMethod, step: int) -> None:
@@ -114,7 +116,7 @@ def memory(module: Any, method: TuneMethod) -> dict[str, dict[str, torch.Tensor]
 
 
 def _head(model: Any) -> list[str]:
-    """Return the parts of a classifier that are learnt whole, since its body may come without them; of others none."""
+    """Return the parts of a classifier that are learned whole, since its body may come without them; of others none."""
     if not type(model).__name__.endswith("ForSequenceClassification"):
         return []
     parts = [name for name, part in model.named_children() if any(True for _ in part.parameters())]

@@ -26,12 +26,12 @@ from safetensors.numpy import load, save
 
 from kgrec._util.files import check_target, place, remove_leftovers, strange_target, work_folder
 from kgrec._util.progress import say, track
-from kgrec.data.snapshot import FloatArray, IntArray
+from kgrec._util.types import BoolArray, FloatArray, IntArray
 from kgrec.errors import UsageError
 from kgrec.signals.layout import Array, check_arrays
 from kgrec.text.encoder import TextEncoder
 
-CHUNK = 512
+CHUNK_TEXTS = 512
 """Texts encoded between two writes: a few seconds on a CPU, which is what an interrupted run loses at most."""
 
 MAX_FILES = 64
@@ -78,7 +78,7 @@ class VectorCache:
         self.hits += int(found.sum())
         # Texts of like length fill a batch without padding, so they are sorted over all chunks.
         new = new[np.argsort([len(text) for text in distinct[new]], kind="stable")]
-        for rows in track(_chunks(new), "Encoding texts", total=-(-len(new) // CHUNK)):
+        for rows in track(_chunks(new), "Encoding texts", total=-(-len(new) // CHUNK_TEXTS)):
             vectors[rows] = _checked(encoder.encode(list(distinct[rows])), list(distinct[rows]), encoder)
             shelf.write(keys[rows], vectors[rows])
             self.encoded += len(rows)
@@ -96,7 +96,7 @@ class _Shelf:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def read(self, keys: Keys, vectors: FloatArray) -> npt.NDArray[np.bool_]:
+    def read(self, keys: Keys, vectors: FloatArray) -> BoolArray:
         """Fill in the rows of `vectors` [n, dim] whose key [n, 16] is on disk; return a mask [n] of them."""
         found = np.zeros(len(keys), dtype=bool)
         files = list(self.folder.glob("*.safetensors"))
@@ -199,8 +199,8 @@ def _checked(vectors: FloatArray, texts: Sequence[str], encoder: TextEncoder) ->
 
 
 def _chunks(rows: IntArray) -> Iterator[IntArray]:
-    for start in range(0, len(rows), CHUNK):
-        yield rows[start : start + CHUNK]
+    for start in range(0, len(rows), CHUNK_TEXTS):
+        yield rows[start : start + CHUNK_TEXTS]
 
 
 def _text_keys(texts: Iterable[str]) -> Keys:

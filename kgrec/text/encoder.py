@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 import numpy as np
-import numpy.typing as npt
 
 from kgrec._util.device import best_device
+from kgrec._util.types import BoolArray, FloatArray, IntArray
 from kgrec.config import EncoderSettings, Pooling, Precision
-from kgrec.data.snapshot import FloatArray, IntArray
 from kgrec.errors import UsageError
 from kgrec.text.hf_model import (
     Use,
@@ -30,7 +29,7 @@ from kgrec.text.hf_model import (
     own_prefix,
     read_json,
 )
-from kgrec.text.tuned_weights import Tuned
+from kgrec.text.tuned_weights import FineTunedWeights
 
 if TYPE_CHECKING:
     import torch
@@ -99,7 +98,7 @@ class TransformersEncoder:
         precision: Precision | None = None,
         batch_tokens: int | None = None,
         name: str | None = None,
-        tuned: Tuned | None = None,
+        tuned: FineTunedWeights | None = None,
         *,
         fetch: bool = True,
     ) -> None:
@@ -119,7 +118,7 @@ class TransformersEncoder:
         if tuned:
             tuned.check_model(self.folder)
 
-    def with_tuning(self, tuned: Tuned | None) -> TransformersEncoder:
+    def with_tuning(self, tuned: FineTunedWeights | None) -> TransformersEncoder:
         """Return an encoder of the same settings with the weights that fine-tuning made, or with the model's own.
 
         Raises:
@@ -198,9 +197,9 @@ class TransformersEncoder:
         prefixed = [self.prefix + text for text in texts]
         limit = min(self.max_tokens, self._limit - spare)
         ids = self._tokenizer(prefixed, truncation=True, max_length=limit, verbose=False)["input_ids"]
-        return Tokens.of([x or [self.pad] for x in ids])
+        return Tokens.from_lists([x or [self.pad] for x in ids])
 
-    def _forward(self, ids: IntArray, mask: npt.NDArray[np.bool_]) -> FloatArray | None:
+    def _forward(self, ids: IntArray, mask: BoolArray) -> FloatArray | None:
         """Return the vectors of a batch of padded texts; None if memory runs out."""
         import torch
 
@@ -216,7 +215,7 @@ class TransformersEncoder:
         """Return what tuning makes of the vectors of the model, float32 [n, dim]."""
         return vectors if self._head is None else self._head(vectors)
 
-    def embed(self, model: Any, ids: IntArray, mask: npt.NDArray[np.bool_]) -> torch.Tensor:
+    def embed(self, model: Any, ids: IntArray, mask: BoolArray) -> torch.Tensor:
         """Return the vectors of a batch of padded texts by a model, float32 [n, dim]; gradients flow through."""
         import torch
 
@@ -295,7 +294,7 @@ class TransformersEncoder:
         from kgrec.text.projection_head import Head, parted
 
         _, weights = parted(self.tuned.weights)
-        return Head.of(weights).to(self.device) if weights else None
+        return Head.from_weights(weights).to(self.device) if weights else None
 
     def _dtype(self, trained: torch.dtype) -> torch.dtype:
         import torch
@@ -353,7 +352,7 @@ class Tokens:
     lengths: IntArray
 
     @classmethod
-    def of(cls, ids: Sequence[Sequence[int]]) -> Tokens:
+    def from_lists(cls, ids: Sequence[Sequence[int]]) -> Tokens:
         """Put the token ids of texts one after the other."""
         return cls(np.fromiter(chain.from_iterable(ids), np.int64), np.array([len(x) for x in ids]))
 
@@ -362,7 +361,7 @@ class Tokens:
         """Where each text begins."""
         return np.cumsum(self.lengths) - self.lengths
 
-    def padded(self, rows: IntArray, pad: int) -> tuple[IntArray, npt.NDArray[np.bool_]]:
+    def padded(self, rows: IntArray, pad: int) -> tuple[IntArray, BoolArray]:
         """Return the ids of some texts as a matrix [rows, longest], padded on the right, and where it is no padding."""
         within = np.arange(self.lengths[rows].max())
         mask = within < self.lengths[rows, None]

@@ -6,8 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kgrec._util.types import FloatArray
 from kgrec.data.columns import list_lengths
-from kgrec.data.snapshot import FloatArray, GraphSnapshot, Vectors
+from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.errors import DataError, Problem
 
 

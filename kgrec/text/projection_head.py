@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from kgrec.data.snapshot import FloatArray
+from kgrec._util.types import FloatArray
 from kgrec.signals.layout import Array, check_arrays
 
 PREFIX: Final = "vector_head."
 """What names of its weights begin with among those of the model."""
-RIDGE: Final = 0.1
+WHITENING_RIDGE: Final = 0.1
 """Pull of the first whitening towards none, as a multiple of the mean variance of a dimension."""
-WIDTH: Final = 2
+HIDDEN_UNITS_PER_DIMENSION: Final = 2
 """Hidden units, for each dimension of a vector."""
 
 Weights = Mapping[str, npt.NDArray[Any]]
@@ -32,19 +32,22 @@ class Head(torch.nn.Module):
     def __init__(self, d: int) -> None:
         super().__init__()
         self.whiten = torch.nn.Linear(d, d)
-        self.up, self.down = torch.nn.Linear(d, WIDTH * d), torch.nn.Linear(WIDTH * d, d)
+        self.up, self.down = (
+            torch.nn.Linear(d, HIDDEN_UNITS_PER_DIMENSION * d),
+            torch.nn.Linear(HIDDEN_UNITS_PER_DIMENSION * d, d),
+        )
         self.scale = d**0.5
 
     @classmethod
     def whitening(cls, vectors: FloatArray) -> Self:
-        """Return a head that does nothing but centre and whiten vectors [n, d]: where learning begins.
+        """Return a head that does nothing but center and whiten vectors [n, d]: where learning begins.
 
         What vectors of a language model have in common hides what sets them apart: Su et al., "Whitening Sentence
         Representations for Better Semantics and Faster Retrieval", 2021.
         """
         head, mean = cls(vectors.shape[1]), vectors.mean(axis=0, dtype=np.float64)
         variance, axes = np.linalg.eigh(np.cov(vectors, rowvar=False, ddof=0))
-        matrix = (axes / np.sqrt(np.maximum(variance, 0) + RIDGE * max(float(variance.mean()), 1e-12))).T
+        matrix = (axes / np.sqrt(np.maximum(variance, 0) + WHITENING_RIDGE * max(float(variance.mean()), 1e-12))).T
         with torch.no_grad():
             head.whiten.weight.copy_(torch.as_tensor(matrix))
             head.whiten.bias.copy_(torch.as_tensor(-matrix @ mean))
@@ -53,8 +56,8 @@ class Head(torch.nn.Module):
         return head
 
     @classmethod
-    def of(cls, weights: Weights) -> Self:
-        """Return the head of some weights, which are not to be learnt any more."""
+    def from_weights(cls, weights: Weights) -> Self:
+        """Return the head of some weights, which are not to be learned any more."""
         head = cls(len(weights["whiten.bias"]))
         head.load_state_dict({name: torch.as_tensor(values) for name, values in weights.items()})
         return head.requires_grad_(False)
@@ -88,6 +91,6 @@ def check_head(weights: Weights) -> None:
         ValueError: names, a type or a shape differ.
     """
     d = len(weights.get("whiten.bias", ()))
-    linear = {"whiten": (d, d), "up": (WIDTH * d, d), "down": (d, WIDTH * d)}
+    linear = {"whiten": (d, d), "up": (HIDDEN_UNITS_PER_DIMENSION * d, d), "down": (d, HIDDEN_UNITS_PER_DIMENSION * d)}
     layout = {f"{name}.weight": Array(shape) for name, shape in linear.items()}
     check_arrays(weights, [{**layout, **{f"{name}.bias": Array(shape[:1]) for name, shape in linear.items()}}])

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from kgrec.data.snapshot import IntArray
+from kgrec._util.types import IntArray
 from kgrec.text.encoder import TextEncoder
 
 CountTokens = Callable[[Sequence[str]], IntArray]

@@ -23,11 +23,11 @@ class Origin:
     """Where tuned weights come from.
 
     Attributes:
-        method: what was learnt; see `TuneSettings`.
+        method: what was learned; see `TuneSettings`.
         rank: of the updates, or tokens of the prefix.
         model: digest of the model that was tuned.
         schema_name, schema: name and digest of the schema whose texts it was tuned on.
-        learnt_from: digest of the graph whose behaviours it was tuned on.
+        learnt_from: digest of the graph whose behaviors it was tuned on.
     """
 
     method: TuneMethod
@@ -44,7 +44,7 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Tuned:
+class FineTunedWeights:
     """Tuned weights.
 
     Attributes:
@@ -72,7 +72,7 @@ class Tuned:
         return {**asdict(self.origin), "losses": self.losses}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any], weights: Mapping[str, npt.NDArray[Any]]) -> Tuned:
+    def from_dict(cls, values: Mapping[str, Any], weights: Mapping[str, npt.NDArray[Any]]) -> FineTunedWeights:
         """Take back what `to_dict` returned, and the weights.
 
         Raises:
@@ -108,11 +108,11 @@ class Tuned:
 
     def applied(self, model: Any) -> Any:
         """Return a torch model with its tuned weights in it; `model` is changed; see `kgrec.text.projection_head`."""
-        from kgrec.text.adapters import adapted, merged, take
+        from kgrec.text.adapters import adapted, load_weights, merged
         from kgrec.text.projection_head import parted
 
         module = adapted(model, self.origin.method, self.origin.rank)
-        take(module, parted(self.weights)[0])
+        load_weights(module, parted(self.weights)[0])
         return merged(module, self.origin.method)
 
 

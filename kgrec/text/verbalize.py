@@ -10,22 +10,23 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kgrec._util.types import BoolArray, DoubleArray, IntArray
 from kgrec.data.columns import is_datetime
 from kgrec.data.schema import EdgeType
-from kgrec.data.snapshot import GraphSnapshot, IntArray
-from kgrec.data.text_template import BEHAVIOURS, NEIGHBOURS, Limits
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.data.text_template import BEHAVIORS, NEIGHBORS, Limits
 from kgrec.text.tokens import CountTokens, count_words
 
-DEFAULT_LIMIT = 10
-"""Neighbours named by `{RELATIONSHIP}` where the template gives no limit."""
+DEFAULT_MAX_NAMES = 10
+"""Neighbors named by `{RELATIONSHIP}` where the template gives no limit."""
 
 
 def describe(snapshot: GraphSnapshot, label: str, count_tokens: CountTokens = count_words) -> npt.NDArray[np.object_]:
     """Return the text of every node of a label.
 
-    A sentence is left out for a node that misses one of its values. `{RELATIONSHIP:limit}` names neighbours of the
-    given snapshot only, so a train snapshot tells nothing about other behaviours: a behaviour's latest first where it
-    has a time, others in node order. `{neighbours}` names those by all relationships that are no behaviours, and
+    A sentence is left out for a node that misses one of its values. `{RELATIONSHIP:limit}` names neighbors of the
+    given snapshot only, so a train snapshot tells nothing about other behaviors: a behavior's latest first where it
+    has a time, others in node order. `{neighbours}` names those by all relationships that are no behaviors, and
     `{behaviours}` tells a user's latest in the order of time.
 
     Args:
@@ -60,12 +61,12 @@ def _filled(snapshot: GraphSnapshot, label: str, sentence: str, count: CountToke
 
 def _placeholder(snapshot: GraphSnapshot, label: str, field: str, limits: Limits, count: CountTokens) -> pa.Array:
     """Return what a placeholder stands for, for every node, null where there is nothing."""
-    n_names = limits.names or DEFAULT_LIMIT
+    n_names = limits.names or DEFAULT_MAX_NAMES
     if field in snapshot.nodes[label].column_names:
         text = _values(snapshot.nodes[label].column(field).combine_chunks())
-    elif field == BEHAVIOURS:
+    elif field == BEHAVIORS:
         return _behaviours(snapshot, label, n_names, limits.tokens, count)
-    elif field == NEIGHBOURS:
+    elif field == NEIGHBORS:
         text = _all_neighbours(snapshot, label, n_names)
     else:
         text = _neighbour_names(snapshot, label, field, n_names, label in snapshot.schema.relationships[field].from_)
@@ -80,7 +81,7 @@ def _shortened(text: pa.Array, limit: int, count: CountTokens) -> pa.Array:
     return _tidy(pc.utf8_rtrim(_joined(nums[fits], words.filter(pa.array(fits)), len(text), " "), ",;:"))
 
 
-def _fits(nums: IntArray, words: pa.Array, limit: int, count: CountTokens) -> npt.NDArray[np.bool_]:
+def _fits(nums: IntArray, words: pa.Array, limit: int, count: CountTokens) -> BoolArray:
     """Mark the words [n] up to which those of their node (`nums`, nodes together) have at most `limit` tokens."""
     distinct = words.dictionary_encode()
     tokens = count(distinct.dictionary.to_pylist())[distinct.indices.to_numpy()]
@@ -124,21 +125,21 @@ def _behaviours(snapshot: GraphSnapshot, label: str, n_names: int, tokens: int |
 
 
 def _latest_behaviours(snapshot: GraphSnapshot, label: str, limit: int) -> pd.DataFrame:
-    """Return at most `limit` behaviours of every user of a label as rows of node, verb and name, newest first."""
-    behaviours, n = snapshot.behaviours, snapshot.nodes[label].num_rows
+    """Return at most `limit` behaviors of every user of a label as rows of node, verb and name, newest first."""
+    behaviors, n = snapshot.behaviors, snapshot.nodes[label].num_rows
     verbs = np.array([_in_words(type_) for type_ in snapshot.schema.roles.behaviours], dtype=object)
     names = _tidy(pa.array(snapshot.item_names)).to_numpy(zero_copy_only=False)
-    node = behaviours.user_num - snapshot.users.nums(snapshot.ids(label)[:1].to_pylist())
-    columns = {"node": node, "item": behaviours.item_num, "verb": verbs[behaviours.type_num]}
-    rows = pd.DataFrame(columns | {"name": names[behaviours.item_num]})
-    order = np.lexsort((behaviours.item_num, behaviours.type_num, -np.nan_to_num(behaviours.time), node))
+    node = behaviors.user_num - snapshot.users.nums(snapshot.ids(label)[:1].to_pylist())
+    columns = {"node": node, "item": behaviors.item_num, "verb": verbs[behaviors.type_num]}
+    rows = pd.DataFrame(columns | {"name": names[behaviors.item_num]})
+    order = np.lexsort((behaviors.item_num, behaviors.type_num, -np.nan_to_num(behaviors.time), node))
     rows = rows.iloc[order]
     rows = rows[rows["node"].between(0, n - 1) & rows["name"].notna()]
     return rows.drop_duplicates(["node", "item", "verb"]).groupby("node").head(limit)
 
 
 def _all_neighbours(snapshot: GraphSnapshot, label: str, limit: int) -> pa.Array:
-    """Return the neighbours by every relationship that is no behaviour: "directed by: A, B; inverse of based on: C"."""
+    """Return the neighbors by every relationship that is no behavior: "directed by: A, B; inverse of based on: C"."""
     text = pa.nulls(snapshot.nodes[label].num_rows, pa.string())
     for type_ in (t for t in snapshot.schema.relationships if t not in snapshot.schema.roles.behaviours):
         for outgoing, what in ((True, f"{_in_words(type_)}: "), (False, f"inverse of {_in_words(type_)}: ")):
@@ -162,24 +163,24 @@ def _neighbour_names(snapshot: GraphSnapshot, label: str, type_: str, limit: int
     names = pa.concat_arrays([_tidy(snapshot.names(x)) for x in labels])
     starts = dict(zip(labels, np.cumsum([0, *(snapshot.nodes[x].num_rows for x in labels)]).tolist(), strict=False))
     edges = pd.concat([_neighbours(snapshot, t, outgoing, starts[t[other]]) for t in edge_types])
-    edges = edges[names.is_valid().to_numpy(zero_copy_only=False)[edges["neighbour"]]]
-    edges = edges.iloc[np.lexsort([edges["neighbour"], -edges["time"], edges["node"]])]
-    edges = edges.drop_duplicates(["node", "neighbour"]).groupby("node").head(limit)
-    return _joined(edges["node"].to_numpy(), names.take(pa.array(edges["neighbour"])), n)
+    edges = edges[names.is_valid().to_numpy(zero_copy_only=False)[edges["neighbor"]]]
+    edges = edges.iloc[np.lexsort([edges["neighbor"], -edges["time"], edges["node"]])]
+    edges = edges.drop_duplicates(["node", "neighbor"]).groupby("node").head(limit)
+    return _joined(edges["node"].to_numpy(), names.take(pa.array(edges["neighbor"])), n)
 
 
 def _neighbours(snapshot: GraphSnapshot, edge_type: EdgeType, outgoing: bool, start: int) -> pd.DataFrame:
-    """Return one edge type as rows of node, neighbour (counted from `start`) and time (0 where it has none)."""
+    """Return one edge type as rows of node, neighbor (counted from `start`) and time (0 where it has none)."""
     edges = snapshot.edges[edge_type]
     ends = (edges.src_num, edges.dst_num) if outgoing else (edges.dst_num, edges.src_num)
-    return pd.DataFrame({"node": ends[0], "neighbour": ends[1] + start, "time": _times(snapshot, edge_type)})
+    return pd.DataFrame({"node": ends[0], "neighbor": ends[1] + start, "time": _times(snapshot, edge_type)})
 
 
-def _times(snapshot: GraphSnapshot, edge_type: EdgeType) -> npt.NDArray[np.float64]:
-    behaviour = snapshot.schema.roles.behaviours.get(edge_type[1])
-    if behaviour is None or behaviour.time is None:
+def _times(snapshot: GraphSnapshot, edge_type: EdgeType) -> DoubleArray:
+    behavior = snapshot.schema.roles.behaviours.get(edge_type[1])
+    if behavior is None or behavior.time is None:
         return np.zeros(len(snapshot.edges[edge_type]))
-    column = snapshot.edges[edge_type].table.column(behaviour.time)
+    column = snapshot.edges[edge_type].table.column(behavior.time)
     return np.asarray(column.cast(pa.int64()) if is_datetime(column) else column, dtype=np.float64)
 
 

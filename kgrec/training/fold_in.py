@@ -10,15 +10,16 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kgrec.data.graph_delta import Growth
-from kgrec.data.snapshot import FloatArray, GraphSnapshot, Vectors
+from kgrec._util.types import FloatArray
+from kgrec.data.graph_delta import GraphDelta
+from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.errors import UsageError
 from kgrec.hybrid.learn_blends import even_blend
 from kgrec.hybrid.model import HybridModel
 from kgrec.text import CountTokens, TextEncoder, VectorCache, describe, given_vectors
 from kgrec.training.pipeline import Trained
 
-SAME: Final = 0.99
+SAME_ENCODER_COSINE: Final = 0.99
 """Cosine of two vectors of one text, above which they come from one encoder."""
 
 
@@ -68,7 +69,7 @@ class KnownTexts(VectorCache):
         if not self._checked and self.vectors.any():
             known = int(np.argmax(self.vectors.any(axis=1)))
             expected, found = self.vectors[known], super().encode([self.texts[known]], encoder)[0]
-            if found.shape != expected.shape or found @ expected < SAME:
+            if found.shape != expected.shape or found @ expected < SAME_ENCODER_COSINE:
                 raise UsageError(
                     "found another text encoder than the one of the fit; expected the same: "
                     "Recommender.load(folder, encoder=…), or the same setting `encoder`"
@@ -94,19 +95,19 @@ def check_schema(trained: Trained, train: GraphSnapshot) -> None:
 
 
 def fold_in(trained: Trained, train: GraphSnapshot, vectors: Vectors) -> Trained:
-    """Return what was trained, for a graph that has grown; signals, blends and settings are not learnt again.
+    """Return what was trained, for a graph that has grown; signals, blends and settings are not learned again.
 
     Args:
         trained: the result of training, or of an earlier fold-in.
-        train: the graph now, without test behaviours, with the schema of the fit.
+        train: the graph now, without test behaviors, with the schema of the fit.
         vectors: text vectors of that graph; see `KnownTexts`.
     """
     old = trained.model
-    growth = Growth(old.train, train, vectors)
-    signals = {name: signal.fold_in(growth) for name, signal in old.signals.items()}
+    delta = GraphDelta(old.train, train, vectors)
+    signals = {name: signal.fold_in(delta) for name, signal in old.signals.items()}
     blends = {domain: even_blend(list(signals)) for domain in sorted(set(train.item_domains) - set(old.blends))}
-    later = (old.came_later | set(train.items.ids[growth.items < 0])) & set(train.items.ids)
-    second = old.second and old.second.of(train)
-    standins = old.standins.fold_in(growth)
-    model = HybridModel(train, signals, {**old.blends, **blends}, frozenset(later), standins, second)
+    later = (old.added_after_fit | set(train.items.ids[delta.items < 0])) & set(train.items.ids)
+    second = old.second and old.second.for_graph(train)
+    segment_models = old.segment_models.fold_in(delta)
+    model = HybridModel(train, signals, {**old.blends, **blends}, frozenset(later), segment_models, second)
     return replace(trained, model=model, vectors=vectors)

@@ -11,9 +11,9 @@ import time
 from dataclasses import dataclass, field
 
 BASE_SECONDS = 60.0
-BEHAVIOURS_A_SECOND = 8_000
-"""Without a budget a signal's search may cost `BASE_SECONDS`, and a second for every so many behaviours."""
-_UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0}
+BEHAVIORS_PER_SECOND = 8_000
+"""Without a budget a signal's search may cost `BASE_SECONDS`, and a second for every so many behaviors."""
+_UNIT_SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
 
 
 def seconds_of(budget: str) -> float:
@@ -25,11 +25,11 @@ def seconds_of(budget: str) -> float:
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|min|h)\s*", budget)
     if not found or not float(found[1]):
         raise ValueError("expected a duration above zero, such as 90s, 2min or 1h")
-    return float(found[1]) * _UNITS[found[2]]
+    return float(found[1]) * _UNIT_SECONDS[found[2]]
 
 
 @dataclass
-class Allowance:
+class SearchBudget:
     """What one signal's search may still spend.
 
     Attributes:
@@ -60,23 +60,23 @@ class Allowance:
 class Budget:
     """Shares time between the signals' searches; what one does not use passes on to the next."""
 
-    def __init__(self, budget: str | None, n_behaviours: int) -> None:
+    def __init__(self, budget: str | None, n_behaviors: int) -> None:
         """Start the clock.
 
         Args:
-            budget: a duration for the whole fit; None lets `n_behaviours` decide.
-            n_behaviours: how many there are to learn from.
+            budget: a duration for the whole fit; None lets `n_behaviors` decide.
+            n_behaviors: how many there are to learn from.
         """
         self._clock = seconds_of(budget) if budget else None
-        self._nominal = BASE_SECONDS + n_behaviours / BEHAVIOURS_A_SECOND
+        self._nominal = BASE_SECONDS + n_behaviors / BEHAVIORS_PER_SECOND
         self._started, self._reserved = time.perf_counter(), 0.0
 
-    def allowance(self, n_left: int) -> Allowance:
+    def search_budget(self, n_left: int) -> SearchBudget:
         """Return what the next of `n_left` signals may spend."""
         if self._clock is None:
-            return Allowance(self._nominal, by_clock=False)
+            return SearchBudget(self._nominal, by_clock=False)
         left = self._clock - (time.perf_counter() - self._started) - self._reserved
-        return Allowance(max(left, 0.0) / n_left, by_clock=True)
+        return SearchBudget(max(left, 0.0) / n_left, by_clock=True)
 
     def affords(self, seconds: float) -> bool:
         """Say whether so many seconds are left of the whole; always where no clock counts."""

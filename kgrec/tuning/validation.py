@@ -1,4 +1,4 @@
-"""The validation cut: where settings are chosen and the blend is learnt. Never the test rows.
+"""The validation cut: where settings are chosen and the blend is learned. Never the test rows.
 
 A question of the cut is a (user, domain): which of the domain's items, unseen in train, did the user take next?
 """
@@ -13,34 +13,31 @@ from functools import partial
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse as sp
 
 from kgrec._util.progress import say
-from kgrec.data.snapshot import Behaviours, FloatArray, GraphSnapshot, IntArray, Vectors
-from kgrec.metrics.ranking import ndcg_at
-from kgrec.signals.base import Ladder, Signal, SignalSettings
-from kgrec.tuning.budget import Allowance
-
-K: Final = 20
-"""Cut-off of the NDCG that everything is chosen by."""
+from kgrec._util.types import DoubleArray, FloatArray, IntArray
+from kgrec.data.snapshot import Behaviors, GraphSnapshot, Vectors
+from kgrec.metrics.ranking import K, ndcg_at
+from kgrec.signals.base import LogRange, Signal, SignalSettings
+from kgrec.tuning.budget import SearchBudget
 
 MAX_SCORES: Final = 60_000_000
 """At most this many validation scores of users at home in a domain are held for a signal (240 MB), and half as many of
 newcomers: more users than that add little."""
 
-SECONDS: Final = 2e-8
+SECONDS_PER_SCORE: Final = 2e-8
 """What scoring takes, roughly, for each score of the cut."""
 
 Scorer = Callable[[IntArray], FloatArray]
 
 
 @dataclass(frozen=True)
-class Questions:
+class ValidationSet:
     """The questions of one domain.
 
     Attributes:
-        domain: name of the catalogue.
+        domain: name of the catalog.
         user_num: int64 [n], who is asked about.
         weight: float64 [n], what each counts, 1 on average: as many users as it stands for where they are a sample.
         item_num: int64 [m], the domain's items.
@@ -50,12 +47,12 @@ class Questions:
 
     domain: str
     user_num: IntArray
-    weight: npt.NDArray[np.float64]
+    weight: DoubleArray
     item_num: IntArray
     relevant: sp.csr_matrix
     seen: sp.csr_matrix
 
-    def of(self, rows: IntArray) -> Questions:
+    def take(self, rows: IntArray) -> ValidationSet:
         """Return some of the questions, by their rows."""
         user_num, weight = self.user_num[rows], self.weight[rows]
         return replace(self, user_num=user_num, weight=weight, relevant=self.relevant[rows], seen=self.seen[rows])
@@ -73,8 +70,8 @@ class Questions:
         return ndcg_at(scores, self.relevant, self.seen, K)
 
 
-def questions(train: GraphSnapshot, held_out: Behaviours, seed: int = 0) -> list[Questions]:
-    """Turn held-out behaviours into questions by domain, a seeded sample of users where there are very many.
+def validation_sets(train: GraphSnapshot, held_out: Behaviors, seed: int = 0) -> list[ValidationSet]:
+    """Turn held-out behaviors into questions by domain, a seeded sample of users where there are very many.
 
     Those new to the domain, who are few but have a blend of their own, are sampled apart; see `MAX_SCORES`.
     """
@@ -87,26 +84,28 @@ def questions(train: GraphSnapshot, held_out: Behaviours, seed: int = 0) -> list
     found = []
     for domain in sorted(set(domains)):
         items = np.flatnonzero(domains == domain).astype(np.int64)
-        asked, had = relevant[:, items].tocsr(), seen[:, items].tocsr()
+        wanted, had = relevant[:, items].tocsr(), seen[:, items].tocsr()
         new, limit = np.diff(had.indptr) == 0, MAX_SCORES // max(train.n_items, 1)
-        of_each = [np.flatnonzero((np.diff(asked.indptr) > 0) & group) for group in (~new, new)]
+        of_each = [np.flatnonzero((np.diff(wanted.indptr) > 0) & group) for group in (~new, new)]
         drawn = [_sample(group, most, seed) for group, most in zip(of_each, (limit, limit // 2), strict=True)]
         users = np.sort(np.concatenate(drawn))
         if len(users):
-            at_home, as_new = (len(group) / max(len(some), 1) for group, some in zip(of_each, drawn, strict=True))
-            stands_for = np.where(new[users], as_new, at_home)
-            found.append(Questions(domain, users, stands_for / stands_for.mean(), items, asked[users], had[users]))
+            in_domain, as_new = (len(group) / max(len(some), 1) for group, some in zip(of_each, drawn, strict=True))
+            sampling_weight = np.where(new[users], as_new, in_domain)
+            found.append(
+                ValidationSet(domain, users, sampling_weight / sampling_weight.mean(), items, wanted[users], had[users])
+            )
     return found
 
 
-def mean_ndcg(asked: list[Questions], scorer: Scorer) -> float:
+def mean_ndcg(holdouts: list[ValidationSet], scorer: Scorer) -> float:
     """Return NDCG@20 over all questions."""
-    ndcg = np.concatenate([q.ndcg(q.scores(scorer)) for q in asked])
-    return float(np.average(ndcg, weights=np.concatenate([q.weight for q in asked])))
+    ndcg = np.concatenate([holdout.ndcg(holdout.scores(scorer)) for holdout in holdouts])
+    return float(np.average(ndcg, weights=np.concatenate([holdout.weight for holdout in holdouts])))
 
 
 @dataclass(frozen=True)
-class Choice:
+class TuningResult:
     """A signal with the settings that did best on the validation cut.
 
     Attributes:
@@ -122,14 +121,14 @@ class Choice:
     seconds: float = 0.0
 
 
-def choose(
+def tune(
     kind: type[Signal],
     train: GraphSnapshot,
     vectors: Vectors,
-    asked: list[Questions],
+    holdouts: list[ValidationSet],
     seed: int = 0,
-    allowance: Allowance | None = None,
-) -> Choice:
+    search_budget: SearchBudget | None = None,
+) -> TuningResult:
     """Choose a signal's settings: from the defaults on, one setting of its grid after the other, the best kept.
 
     A ladder is climbed while that helps (pattern search: Hooke & Jeeves, J. ACM 1961), to its end if that takes no fit.
@@ -138,22 +137,22 @@ def choose(
 
     Args:
         kind: the signal.
-        train: the graph without the validation behaviours.
+        train: the graph without the validation behaviors.
         vectors: text vectors made from `train`.
-        asked: the questions of the cut.
+        holdouts: the questions of the cut.
         seed: makes the result repeat.
-        allowance: what the search may spend; the defaults are fitted in any case.
+        search_budget: what the search may spend; the defaults are fitted in any case.
     """
-    search = _Search(kind, train, vectors, asked, seed, allowance or Allowance(math.inf, by_clock=False))
-    for name in [name for name in kind.grid if kind.matters(name, train)]:
+    search = _Search(kind, train, vectors, holdouts, seed, search_budget or SearchBudget(math.inf, by_clock=False))
+    for name in [name for name in kind.grid if kind.is_relevant(name, train)]:
         for way in _ways(kind.grid[name]):
             for value in way(getattr(search.best.signal.settings, name)):
                 found = search.try_value(name, value)
-                if found is None or (not found and name not in kind.scoring):
+                if found is None or (not found and name not in kind.inference_params):
                     break
     best = search.best
     say(f"{kind.name}: NDCG@{K} {best.ndcg:.4f} on the validation cut, {len(search.tried)} settings tried")
-    return Choice(best.signal, best.ndcg, search.tried, best.seconds)
+    return TuningResult(best.signal, best.ndcg, search.tried, best.seconds)
 
 
 class _Search:
@@ -164,14 +163,14 @@ class _Search:
         kind: type[Signal],
         train: GraphSnapshot,
         vectors: Vectors,
-        asked: list[Questions],
+        holdouts: list[ValidationSet],
         seed: int,
-        allowance: Allowance,
+        search_budget: SearchBudget,
     ) -> None:
-        self.kind, self.train, self.allowance = kind, train, allowance
+        self.kind, self.train, self.search_budget = kind, train, search_budget
         self.tried: list[dict[str, Any]] = []
-        self._fit = partial(_try, kind, train=train, vectors=vectors, asked=asked, seed=seed)
-        self._scoring = SECONDS * sum(len(q.user_num) for q in asked) * train.n_items
+        self._fit = partial(_try, kind, train=train, vectors=vectors, holdouts=holdouts, seed=seed)
+        self._scoring = SECONDS_PER_SCORE * sum(len(holdout.user_num) for holdout in holdouts) * train.n_items
         self._known: set[SignalSettings] = set()
         self._halves: dict[SignalSettings, float] = {}
         self.best = self._tried(kind.Settings())
@@ -179,8 +178,8 @@ class _Search:
     def try_value(self, name: str, value: Any) -> bool | None:
         """Try another value of one of the best settings, and say if it is better; None: no time for it, or known."""
         settings = self.best.signal.settings.model_copy(update={name: value})
-        fitted = self.best.signal if name in self.kind.scoring else None
-        if settings in self._known or not self.allowance.affords(self._cost(settings, fitted)):
+        fitted = self.best.signal if name in self.kind.inference_params else None
+        if settings in self._known or not self.search_budget.affords(self._cost(settings, fitted)):
             return None
         self._known.add(settings)
         if not fitted and not self._promises(settings):
@@ -193,7 +192,7 @@ class _Search:
 
     def _promises(self, settings: SignalSettings) -> bool:
         """Say whether settings do better than the best ones after half a fit; always where none can be halved."""
-        half, half_of_best = (self.kind.halved(s) for s in (settings, self.best.signal.settings))
+        half, half_of_best = (self.kind.low_fidelity(s) for s in (settings, self.best.signal.settings))
         if half is None or half_of_best is None:
             return True
         for part in (half_of_best, half):
@@ -201,10 +200,10 @@ class _Search:
                 self._halves[part] = self._tried(part, half=True).ndcg
         return self._halves[half] > self._halves[half_of_best]
 
-    def _tried(self, settings: SignalSettings, fitted: Signal | None = None, half: bool = False) -> Choice:
+    def _tried(self, settings: SignalSettings, fitted: Signal | None = None, half: bool = False) -> TuningResult:
         candidate = self._fit(settings, fitted=fitted)
-        self.tried.append({**_record(candidate), **({"half": True} if half else {})})
-        self.allowance.spend(self._cost(settings, fitted))
+        self.tried.append({**_record(candidate), **({"low_fidelity": True} if half else {})})
+        self.search_budget.spend(self._cost(settings, fitted))
         return candidate
 
     def _cost(self, settings: SignalSettings, fitted: Signal | None) -> float:
@@ -215,9 +214,9 @@ Way = Callable[[Any], Iterable[Any]]
 """From the present value of a setting to the values to try in turn, until one does not help."""
 
 
-def _ways(values: tuple[Any, ...] | Ladder) -> list[Way]:
-    if isinstance(values, Ladder):
-        return [partial(values.climb, up=True), partial(values.climb, up=False)]
+def _ways(values: tuple[Any, ...] | LogRange) -> list[Way]:
+    if isinstance(values, LogRange):
+        return [partial(values.neighbors_of, up=True), partial(values.neighbors_of, up=False)]
     return [partial(_only, value) for value in values]
 
 
@@ -230,19 +229,19 @@ def _try(
     settings: SignalSettings,
     train: GraphSnapshot,
     vectors: Vectors,
-    asked: list[Questions],
+    holdouts: list[ValidationSet],
     seed: int,
     fitted: Signal | None = None,
-) -> Choice:
-    """Measure settings: of a signal that is fitted with them, or takes over what another has learnt."""
+) -> TuningResult:
+    """Measure settings: of a signal that is fitted with them, or takes over what another has learned."""
     start = time.perf_counter()
     signal = kind(settings)
     signal = signal.restore(train, vectors, fitted.state()) if fitted else signal.fit(train, vectors, seed)
-    ndcg = mean_ndcg(asked, signal.scores)
-    return Choice(signal, ndcg, [], time.perf_counter() - start)
+    ndcg = mean_ndcg(holdouts, signal.scores)
+    return TuningResult(signal, ndcg, [], time.perf_counter() - start)
 
 
-def _record(choice: Choice) -> dict[str, Any]:
+def _record(choice: TuningResult) -> dict[str, Any]:
     return {
         "settings": choice.signal.settings.model_dump(),
         "ndcg": round(choice.ndcg, 5),

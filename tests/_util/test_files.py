@@ -14,7 +14,7 @@ import pytest
 from kgrec._util import files
 from kgrec._util.files import MARKER, atomic_path, checksum, locked, remove_leftovers, work_folder, write_json
 from kgrec.errors import RunError
-from kgrec.runs.publications import note, publications
+from kgrec.runs.publications import append, publications
 
 
 def left_behind(folder: Path, **marker: str) -> Path:
@@ -114,7 +114,7 @@ def test_locked_folder_admits_one_at_a_time(tmp_path: Path) -> None:
 
 
 def test_publications_of_writers_side_by_side_are_all_kept(tmp_path: Path) -> None:
-    threads = [threading.Thread(target=note, args=(tmp_path, f"run-{i}", "publish")) for i in range(12)]
+    threads = [threading.Thread(target=append, args=(tmp_path, f"run-{i}", "publish")) for i in range(12)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -15,7 +15,7 @@ import torch
 from conftest import CINEMA, Command
 from safetensors.numpy import load, save
 
-from kgrec._util.files import check_target, remove_leftovers, write_whole
+from kgrec._util.files import check_target, remove_leftovers, write_atomic
 from kgrec.errors import RunError, StoreError, UsageError
 from kgrec.jobs.benchmark import _prepare
 from kgrec.jobs.refresh.report import write_metrics
@@ -25,7 +25,7 @@ from kgrec.store import open_store
 from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.store_contract import contract_tables
 from kgrec.text import VectorCache
-from kgrec.text.finetune.checkpoint import Progress, drop_checkpoints, find, keep
+from kgrec.text.finetune.checkpoint import Progress, drop_checkpoints, load_checkpoint, save_checkpoint
 
 
 def link(path: Path) -> None:
@@ -73,7 +73,7 @@ def held(folder: Path) -> dict[str, object]:
 def test_write_whole_to_something_strange_refuses(strange: Path) -> None:
     before = held(strange.parent)
     with pytest.raises(UsageError, match="expected a plain file, or a name that is free"):
-        write_whole(strange, "text")
+        write_atomic(strange, "text")
     assert held(strange.parent) == before
 
 
@@ -97,7 +97,7 @@ def test_write_whole_through_a_planted_link_writes_beside(tmp_path: Path) -> Non
     victim.write_text("mine")
     for name in (".a.writing", ".kgrec-1", ".a"):
         (tmp_path / name).symlink_to(victim)
-    write_whole(tmp_path / "a", "text")
+    write_atomic(tmp_path / "a", "text")
     assert (victim.read_text(), (tmp_path / "a").read_text()) == ("mine", "text")
 
 
@@ -184,7 +184,7 @@ def test_graph_behind_a_link_is_read_and_not_written(tmp_path: Path, engine: str
     (tmp_path / "link").symlink_to(tmp_path / "graph")
     uri = engine.format(tmp_path / "link")
     with open_store(uri, read_only=True) as store:
-        assert store.schema() is not None
+        assert store.schema is not None
     with pytest.raises(StoreError, match=f"symbolic link; name the graph itself, {tmp_path}/graph"):
         open_store(uri)
     assert root_of(uri) == tmp_path / "graph.runs"
@@ -316,18 +316,18 @@ def test_vectors_of_another_encoder_or_maker_are_not_used(tmp_path: Path) -> Non
 
 def test_checkpoint_with_a_flipped_bit_is_not_resumed(tmp_path: Path) -> None:
     file = tmp_path / "a.safetensors"
-    keep(file, Progress(3, [(3, 0.5)]), {"best": {"w": torch.arange(8.0)}}, "schema")
-    assert find(file) is not None
+    save_checkpoint(file, Progress(3, [(3, 0.5)]), {"best": {"w": torch.arange(8.0)}}, "schema")
+    assert load_checkpoint(file) is not None
     content = bytearray(file.read_bytes())
     content[-2] ^= 1
     file.write_bytes(content)
-    assert find(file) is None
+    assert load_checkpoint(file) is None
 
 
 def test_checkpoints_that_are_not_kgrecs_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KGREC_CACHE", str(tmp_path))
     folder = tmp_path / "tuning"
-    keep(folder / "mine.safetensors", Progress(), {}, "gone")
+    save_checkpoint(folder / "mine.safetensors", Progress(), {}, "gone")
     for name in ("photos.safetensors", "film.part", f"{'0' * 32}.safetensors", f"{'1' * 32}.part"):
         (folder / name).write_text("content")
     assert drop_checkpoints(["gone"]) == 3

@@ -223,7 +223,7 @@ def test_a_job_at_work_keeps_a_forget_out(job: str, graph: str, monkeypatch: pyt
         raise RunError("far enough")
 
     monkeypatch.setattr(jobs, "publish", meanwhile)
-    monkeypatch.setattr(refreshing, "take_in", meanwhile)
+    monkeypatch.setattr(refreshing, "ingest_delta", meanwhile)
     with pytest.raises(RunError, match="far enough"):
         publish_run(graph) if job == "publish" else refresh(graph, "data")
 
@@ -336,7 +336,7 @@ def test_an_id_is_found_however_it_is_written(tmp_path: Path) -> None:
     (tmp_path / "utf8.json").write_text(json.dumps([id_], ensure_ascii=False), encoding="utf-8")
     (tmp_path / "iri.nt").write_text("<http://x/m%C3%A4rz%20%22user%22%200123456789>")
     (tmp_path / "other.txt").write_text("nothing")
-    search = Search.of(id_, [])
+    search = Search.for_id(id_, [])
     search.in_files([tmp_path])
     assert len(search.found) == len(rows) + 3
 

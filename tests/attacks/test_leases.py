@@ -61,7 +61,7 @@ def test_a_lease_that_nobody_holds_is_taken_over(graph: str, content: bytes) -> 
     lease_file(graph).write_bytes(content)
     with leased(graph) as check:
         check()
-    assert lease_file(graph).stat().st_size < job_lock.LONGEST
+    assert lease_file(graph).stat().st_size < job_lock.MAX_LEASE_BYTES
 
 
 @pytest.mark.parametrize("began", [None, "mine"])

@@ -88,12 +88,12 @@ def test_a_command_under_ulimit_v_ends_with_one_line(megabytes: int, cinema: Pat
 
 
 def test_the_engine_takes_a_part_of_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert engine.largest_file() == engine.LARGEST
+    assert engine.largest_file() == engine.MAX_DATABASE_BYTES
     monkeypatch.setattr(engine, "room", lambda: 3 << 30)
     assert engine.largest_file() == 1 << 29
     assert engine.buffer_pool() <= 3 << 28
     monkeypatch.setattr(engine, "room", lambda: 0)
-    assert engine.largest_file() == engine.LEAST_FILE
+    assert engine.largest_file() == engine.MIN_FILE_BYTES
 
 
 def test_room_is_what_a_limit_leaves(monkeypatch: pytest.MonkeyPatch) -> None:

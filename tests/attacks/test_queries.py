@@ -372,7 +372,7 @@ def test_query_sees_the_newest_version(engine: str, request: pytest.FixtureReque
         )
         ask = reader.cypher if engine == "embedded" else reader.sparql
         before = ask(query)["n"][0]
-        label = store.schema().nodes["Tag"].key  # type: ignore[union-attr]
+        label = store.schema.nodes["Tag"].key  # type: ignore[union-attr]
         if engine == "embedded":
             store.cypher(f"CREATE (:Tag {{{label}: 'new'}})", write=True)
         else:

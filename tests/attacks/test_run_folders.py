@@ -170,23 +170,26 @@ ATTACKS: dict[str, tuple[str, Change]] = {
     "format of a text": ("run.json", put("format", to="2")),
     "no schema": ("run.json", edit("run.json", lambda info: info.pop("schema"))),
     "schema invalid": ("run.json", put("schema", "roles", to={"users": "Nobody"})),
-    "schema changed": ("run.json", put("schema", "nodes", "Genre", "text", to=["{genre_id}!"])),
+    "schema changed": ("run.json", put("schema", "nodes", "Genre", "embeddings", to=["{genre_id}!"])),
     "labels": ("run.json", put("labels", to=["User", "User"])),
     "label leads out": ("run.json", put("labels", 0, to="../../User")),
     "edge type unknown": ("run.json", put("edge_types", 0, to=["User", "OWNS", "Item"])),
     "signal unknown": ("run.json", edit("run.json", lambda info: info["settings"].update(magic={}))),
     "setting unknown": ("run.json", put("settings", "ease", "magic", to=1)),
     "setting infinite": ("run.json", put("settings", "ease", "dropout", to=float("inf"))),
-    "setting huge": ("run.json", put("settings", "ease", "recent", to=1e300)),
+    "setting huge": ("run.json", put("settings", "ease", "half_life_items", to=1e300)),
     "config unknown": ("run.json", put("config", "trust_remote_code", to=True)),
-    "blend of a text": ("run.json", put("blends", "Item", "weights", "z", 0, to="1")),
-    "blend NaN": ("run.json", put("blends", "Item", "weights", "z", 0, to=float("nan"))),
-    "blend too long": ("run.json", edit("run.json", lambda info: info["blends"]["Item"]["weights"]["z"].append(1))),
+    "blend of a text": ("run.json", put("blends", "Item", "weights", "zscore", 0, to="1")),
+    "blend NaN": ("run.json", put("blends", "Item", "weights", "zscore", 0, to=float("nan"))),
+    "blend too long": (
+        "run.json",
+        edit("run.json", lambda info: info["blends"]["Item"]["weights"]["zscore"].append(1)),
+    ),
     "blend reordered": ("run.json", edit("run.json", lambda info: info["blends"]["Item"]["signals"].reverse())),
     "blend scale 0": ("run.json", put("blends", "Item", "activity", "deviation", to=0)),
     "blends of nobody": ("run.json", put("blends", to={})),
-    "new item unknown": ("run.json", put("came_later", to=["nothing"])),
-    "alone unknown": ("run.json", put("alone", to={"Nowhere": ["ease"]})),
+    "new item unknown": ("run.json", put("added_after_fit", to=["nothing"])),
+    "alone unknown": ("run.json", put("single_domain", to={"Nowhere": ["ease"]})),
     "tuned wrong": ("run.json", put("tuned", to={"method": "lora"})),
     "second wrong": ("run.json", put("second", to={"weights": {"Item": 1}})),
     "seconds negative text": ("run.json", put("seconds", to={"fit": "long"})),
@@ -214,7 +217,7 @@ ATTACKS: dict[str, tuple[str, Change]] = {
     "end null": (EDGES, column(EDGES, "src", lambda c: pc.if_else(pc.equal(c, 0), None, c))),
     "weight NaN": (EDGES, column(EDGES, "rating", lambda c: pa.array([float("nan")] * len(c)))),
     "weight huge": (EDGES, column(EDGES, "rating", lambda c: pa.array([1e300] * len(c)))),
-    "no behaviour": ("run.json", table(EDGES, lambda t: t.slice(0, 0))),
+    "no behavior": ("run.json", table(EDGES, lambda t: t.slice(0, 0))),
     "arrays empty": (EASE, write(EASE, b"")),
     "arrays cut": (EASE, lambda run: os.truncate(run / EASE, 500)),
     "arrays a pipe": (EASE, other(EASE, os.mkfifo)),
@@ -273,7 +276,7 @@ def _repeated(text: str, n: int) -> pa.Array:
 
 
 BOMBS = {
-    "text": lambda: _lists(100, _repeated("u" * (1 << 20), 100)),
+    "embeddings": lambda: _lists(100, _repeated("u" * (1 << 20), 100)),
     "rows": lambda: _lists(200_000, _repeated("u", 200_000)),
 }
 
@@ -401,7 +404,7 @@ def whole(communities: GraphSnapshot, tmp_path_factory: pytest.TempPathFactory) 
     signals = {kind.name: kind().fit(train, vectors) for kind in kinds}
     blends = {domain: even_blend(list(signals)) for domain in set(train.item_domains)}
     found = {name: {"settings": x.settings.model_dump(), "ndcg": 0.1, "tried": []} for name, x in signals.items()}
-    choices = {"signals": found, "newcomers": {}, "blends": {}, "domains": {}}
+    choices = {"signals": found, "cold_start": {}, "blends": {}, "domains": {}}
     fitted = Trained(HybridModel(train, signals, blends), vectors, choices, {"fit": 1.0})
     run = save_model(tmp_path_factory.mktemp("whole") / "run", fitted, Config())
     trusted(run.folder)

@@ -160,7 +160,7 @@ def test_an_address_without_a_user_stays_as_it_is(text: str) -> None:
 
 def test_a_password_of_the_environment_is_in_no_error(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
     pytest.importorskip("neo4j")
-    monkeypatch.setattr(connect, "_SECONDS", 0.2)
+    monkeypatch.setattr(connect, "_RETRY_SECONDS", 0.2)
     for password in (SECRET, f"{SECRET}\udcff"):
         monkeypatch.setenv("NEO4J_PASSWORD", password)
         told(lambda: open_store("neo4j://localhost:1"))

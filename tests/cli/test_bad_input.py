@@ -169,7 +169,7 @@ def test_an_unknown_column_in_a_mapping(refused_tables):
 def test_no_behaviour_at_all(refused, source):
     header = (source / "cinema.inter").read_text().splitlines()[0]
     (source / "cinema.inter").write_text(header + "\n")
-    assert refused() == ["cinema: found no behaviour at all; expected at least one INTERACTED"]
+    assert refused() == ["cinema: found no behavior at all; expected at least one INTERACTED"]
 
 
 def test_a_schema_with_an_error_names_its_line(kgrec, tmp_path):
@@ -322,7 +322,7 @@ def test_ctrl_c_while_loading(tmp_path, stage):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("stage", ["kgrec.training.pipeline._choose_all", "kgrec.runs.folder.save_file"])
+@pytest.mark.parametrize("stage", ["kgrec.training.pipeline._tune_all", "kgrec.runs.folder.save_file"])
 def test_ctrl_c_while_training(cinema, tmp_path, stage):
     interrupt(stage, "train", cinema, "--set", FAST, "--runs", tmp_path / "runs")
     assert visible(tmp_path / "runs") == []
@@ -341,7 +341,7 @@ def test_ctrl_c_during_a_benchmark(tmp_path):
     header, *rows = (folder / "cinema.inter").read_text().splitlines()
     for part, of_part in (("train", rows[::2]), ("test", rows[1::2])):
         (folder / f"cinema.{part}.inter").write_text("\n".join([header, *of_part]) + "\n")
-    interrupt("kgrec.training.pipeline._choose_all", "benchmark", folder, "--out", tmp_path / "out")
+    interrupt("kgrec.training.pipeline._tune_all", "benchmark", folder, "--out", tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 
 

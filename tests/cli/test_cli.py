@@ -60,7 +60,7 @@ def test_a_graph_is_checked_for_noise(kgrec, cinema):
     assert [(row["kind"], row["user_id"], row["count"]) for row in told["found"]] == [
         ("bot-like", user, 21) for user in ("u34", "u53", "u56")
     ]
-    assert told["summary"] == {"bot-like": 3, "can be left out": 63, "behaviours": 1230}
+    assert told["summary"] == {"bot-like": 3, "can be left out": 63, "behaviors": 1230}
     shown = kgrec("check", cinema, "--noise").out
     assert "bot-like: 3" in shown
     assert "100% of all gaps are about 60 seconds" in shown
@@ -85,7 +85,7 @@ def test_runs_are_listed_and_shown(kgrec, cinema):
 
 def test_new_items_are_measured_beside_a_list_that_has_them_first(kgrec, cinema):
     models = answer(kgrec("evaluate", cinema, "--protocol", "cold-item", "--set", FAST, "--json"))["models"]
-    first = models["new items first, at random"]
+    first = models["cold items first, at random"]
     assert first["Recall@10"] == 1.0, "7 of 72 items are new"
     assert models["hybrid"]["Recall@10"] < 1.0
 
@@ -169,7 +169,7 @@ def test_recommendations_can_be_narrowed(kgrec, trained_cinema):
 
 
 def test_a_text_is_answered_instead_of_users(kgrec, cinema):
-    train = kgrec("train", cinema, "--set", "signals=popularity,words", "--set", "budget=1s")
+    train = kgrec("train", cinema, "--set", "signals=popularity,tfidf", "--set", "budget=1s")
     assert train.code == 0
     [first] = answer(kgrec("recommend", cinema, "--text", "an android colony", "--k", 1, "--json"))
     assert "user_id" not in first
@@ -231,7 +231,7 @@ def test_values_of_every_kind_are_shown(capsys):
         (["train", "GRAPH", "--set", "speed=3"], "unknown setting 'speed'; expected one of signals"),
         (["train", "GRAPH", "--config", "gone.yaml"], "config gone.yaml cannot be read"),
         (["train", "GRAPH", "--split", "daily"], "unknown split 'daily'; expected one of none, random"),
-        (["train", "GRAPH", "--split", "given"], "no behaviour is marked valid or test"),
+        (["train", "GRAPH", "--split", "given"], "no behavior is marked valid or test"),
         (["recommend", "GRAPH", "u1", "--where", "year"], "found 'year'; expected name=value"),
         (["recommend", "GRAPH", "u1", "--where", "yaer=1"], "found the item property 'yaer'; expected one of"),
         (["recommend", "GRAPH", "u1", "--domain", "books"], "unknown domain 'books'; expected one of Item"),

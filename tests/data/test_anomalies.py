@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from kgrec.data.anomalies import COLUMNS, DAY, audit
+from kgrec.data.anomalies import COLUMNS, DAY_SECONDS, audit
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.tables import GraphTables, check
@@ -26,18 +26,18 @@ SCHEMA = Schema.parse(
     """
 )
 START, DAYS, USERS, ITEMS = 1_700_000_000, 120, 60, 80
-NOW = START + (DAYS + 10) * DAY
+NOW = START + (DAYS + 10) * DAY_SECONDS
 
 
 class Shop:
-    """A shop in which 30 behaviours a day happen, evenly; what is odd is added to it."""
+    """A shop in which 30 behaviors a day happen, evenly; what is odd is added to it."""
 
     def __init__(self):
         rng = np.random.default_rng(0)
         pair = np.concatenate([rng.permutation(USERS * ITEMS) for _ in range(2)])[: 30 * DAYS]
         self.user = [f"u{p // ITEMS}" for p in pair]
         self.item = [f"i{p % ITEMS}" for p in pair]
-        self.at = (START + np.arange(len(pair)) * DAY / 30).tolist()
+        self.at = (START + np.arange(len(pair)) * DAY_SECONDS / 30).tolist()
         self.tagged = [(f"i{n}", f"t{n % 20}") for n in range(ITEMS)]
         self.users, self.items = USERS, [f"i{n}" for n in range(ITEMS)]
 
@@ -77,7 +77,7 @@ def test_nothing_is_found_in_a_clean_graph(shop):
 @pytest.mark.parametrize(("seconds", "kind"), [(0, "duplicate"), (9, "near duplicate")])
 def test_a_behaviour_once_more(shop, seconds, kind):
     shop.add(shop.user[7:8], shop.item[7:8], [shop.at[7] + seconds])
-    assert shop.found() == [(kind, "behaviour", f"{shop.user[7]} {shop.item[7]}")]
+    assert shop.found() == [(kind, "behavior", f"{shop.user[7]} {shop.item[7]}")]
 
 
 def test_a_behaviour_again_later_is_no_duplicate(shop):
@@ -88,12 +88,16 @@ def test_a_behaviour_again_later_is_no_duplicate(shop):
 def test_a_user_with_far_too_much(shop):
     n = 20 * 60 * 3
     shop.users += 1
-    shop.add([f"u{USERS}"] * n, [f"i{k % ITEMS}" for k in range(n)], np.linspace(START, START + DAYS * DAY, n).tolist())
+    shop.add(
+        [f"u{USERS}"] * n,
+        [f"i{k % ITEMS}" for k in range(n)],
+        np.linspace(START, START + DAYS * DAY_SECONDS, n).tolist(),
+    )
     assert shop.found() == [("bot-like", "User", f"u{USERS}")]
 
 
 def test_times_that_are_still_to_come(shop):
-    shop.add(["u1"], ["i2"], [NOW + 2 * DAY])
+    shop.add(["u1"], ["i2"], [NOW + 2 * DAY_SECONDS])
     assert ("future", "BOUGHT", "u1 i2") in shop.found()
 
 
@@ -116,17 +120,17 @@ def test_a_node_that_everything_leads_to(shop):
 
 
 def day(n):
-    return str(np.datetime64(int(START + n * DAY), "s").astype("datetime64[D]"))
+    return str(np.datetime64(int(START + n * DAY_SECONDS), "s").astype("datetime64[D]"))
 
 
 def test_a_day_with_far_too_many_behaviours(shop):
     again = range(60)
-    shop.add([f"u{n}" for n in again], [f"i{n}" for n in again], (START + 80 * DAY + np.arange(60.0)).tolist())
+    shop.add([f"u{n}" for n in again], [f"i{n}" for n in again], (START + 80 * DAY_SECONDS + np.arange(60.0)).tolist())
     assert shop.found() == [("volume", "day", day(80))]
 
 
 def test_days_without_behaviours_and_the_return_are_told_once_each(shop):
-    kept = [i for i, at in enumerate(shop.at) if not 70 * DAY <= at - START < 75 * DAY]
+    kept = [i for i, at in enumerate(shop.at) if not 70 * DAY_SECONDS <= at - START < 75 * DAY_SECONDS]
     shop.user, shop.item, shop.at = ([part[i] for i in kept] for part in (shop.user, shop.item, shop.at))
     days = [id_ for kind, label, id_ in shop.found() if (kind, label) == ("volume", "day")]
     assert len(days) == 1
@@ -168,7 +172,7 @@ def test_the_command_names_rows_and_ends_with_1(kgrec, tmp_path, shop):
         {
             "level": "warning",
             "kind": "near duplicate",
-            "label": "behaviour",
+            "label": "behavior",
             "id": f"{shop.user[7]} {shop.item[7]}",
             "detail": "BOUGHT more than once within 10 seconds",
         },

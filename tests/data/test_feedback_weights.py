@@ -1,4 +1,4 @@
-"""Behaviours count for what they tell of a user's other items."""
+"""Behaviors count for what they tell of a user's other items."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from kgrec.data import feedback_weights as worth_module
-from kgrec.data.feedback_weights import worth
+from kgrec.data.feedback_weights import weigh_feedback
 from kgrec.data.histories import strengths
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
@@ -57,8 +57,8 @@ def views_at_random() -> GraphSnapshot:
 
 def test_a_type_that_tells_more_is_worth_more():
     train = views_at_random()
-    viewed = train.behaviours.type_num == VIEWED
-    value = worth(train)
+    viewed = train.behaviors.type_num == VIEWED
+    value = weigh_feedback(train)
     assert value[~viewed].min() > 3 * abs(value[viewed]).max()
     np.testing.assert_allclose(np.mean(value**2), 1, rtol=1e-5)
 
@@ -68,7 +68,7 @@ def test_worth_changes_what_is_recommended():
     users = np.arange(N_USERS)
 
     def share_of_own(influence: float) -> float:
-        scores = EASE(EASE.Settings(weight_influence=influence)).fit(train, {}).scores(users)
+        scores = EASE(EASE.Settings(feedback_weight=influence)).fit(train, {}).scores(users)
         scores[train.interactions.nonzero()] = -np.inf
         best = np.argsort(-scores, axis=1)[:, :5]
         return float(OWN[users[:, None], best].mean())
@@ -80,8 +80,8 @@ def test_low_ratings_that_tell_of_the_opposite_count_against():
     disliked = ~OWN & sampled(0.1, 2)
     bought = disliked | (OWN & sampled(0.4, 1))
     train = shop(np.zeros_like(OWN), bought, np.where(disliked, 1.0, 5.0))
-    value = worth(train)
-    low = train.behaviours.weight == 1
+    value = weigh_feedback(train)
+    low = train.behaviors.weight == 1
     assert value[low].max() < 0 < value[~low].min()
     assert (strengths(train, 1.0)[np.nonzero(disliked)] < 0).all()
     assert (strengths(train, 0.0)[np.nonzero(disliked)] == 1).all()
@@ -90,37 +90,37 @@ def test_low_ratings_that_tell_of_the_opposite_count_against():
 def test_low_ratings_that_tell_as_much_count_as_much():
     bought = OWN & sampled(0.4, 1)
     train = shop(np.zeros_like(OWN), bought, 1.0 + sampled(0.5, 3))
-    np.testing.assert_allclose(worth(train), 1, atol=0.15)
+    np.testing.assert_allclose(weigh_feedback(train), 1, atol=0.15)
 
 
 def test_one_huge_weight_outweighs_nothing():
     bought = OWN & sampled(0.4, 1)
     stars = np.where(np.cumsum(bought).reshape(bought.shape) == 1, 1e9, 1.0)
-    np.testing.assert_allclose(worth(shop(np.zeros_like(OWN), bought, stars)), 1, atol=0.15)
+    np.testing.assert_allclose(weigh_feedback(shop(np.zeros_like(OWN), bought, stars)), 1, atol=0.15)
 
 
 @pytest.mark.parametrize("n_viewed", [0, 1])
 def test_nothing_to_learn_from_leaves_all_alike(n_viewed):
-    """Behaviours all of a kind, and users with one behaviour each."""
+    """Behaviors all of a kind, and users with one behavior each."""
     one = np.arange(N_ITEMS) == np.arange(N_USERS)[:, None] % N_ITEMS
     train = shop(one & (np.arange(N_USERS)[:, None] < n_viewed), one, np.ones(OWN.shape))
-    np.testing.assert_array_equal(worth(train), 1)
+    np.testing.assert_array_equal(weigh_feedback(train), 1)
 
 
 def test_a_pair_is_worth_the_mean_of_its_types():
     both = OWN & sampled(0.2, 4)
     train = shop(sampled(0.25, 0) | both, both, np.ones(OWN.shape))
-    value, type_num = worth(train), train.behaviours.type_num
+    value, type_num = weigh_feedback(train), train.behaviors.type_num
     expected = (value[type_num == VIEWED][0] + value[type_num == BOUGHT][0]) / 2
     np.testing.assert_allclose(strengths(train, 1.0)[np.nonzero(both)], expected, rtol=1e-4)
 
 
 def test_a_sample_of_users_is_enough(monkeypatch):
     train = views_at_random()
-    viewed = train.behaviours.type_num == VIEWED
-    whole = worth(train)
-    monkeypatch.setattr(worth_module, "MAX_BEHAVIOURS", 1500)
-    part = worth(views_at_random())
+    viewed = train.behaviors.type_num == VIEWED
+    whole = weigh_feedback(train)
+    monkeypatch.setattr(worth_module, "MAX_SAMPLED_BEHAVIORS", 1500)
+    part = weigh_feedback(views_at_random())
     assert (part != whole).any()
     assert part[~viewed].min() > 2 * part[viewed].max()
 
@@ -134,11 +134,11 @@ def test_worth_is_learnt_once(monkeypatch):
 
 @pytest.mark.parametrize("seed", range(6))
 def test_blocks_of_users_of_whom_nothing_is_held_out_are_no_trouble(seed, monkeypatch):
-    monkeypatch.setattr(worth_module, "BLOCK", 3)
+    monkeypatch.setattr(worth_module, "BLOCK_USERS", 3)
     rng = np.random.default_rng(seed)
     few = rng.random(OWN.shape) < 1 / N_ITEMS
     stars = rng.integers(1, 6, OWN.shape).astype(float)
-    assert np.isfinite(worth(shop(few, few, stars))).all()
+    assert np.isfinite(weigh_feedback(shop(few, few, stars))).all()
     one = np.zeros_like(few)
     one[0, 0] = True
-    assert np.isfinite(worth(shop(one, one, stars))).all()
+    assert np.isfinite(weigh_feedback(shop(one, one, stars))).all()

@@ -5,11 +5,11 @@ import itertools
 import numpy as np
 import pyarrow as pa
 
-from kgrec.data.histories import history, sequences
+from kgrec.data.histories import sequences, user_histories
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.tables import GraphTables, check
-from kgrec.signals.cf import Transitions
+from kgrec.signals.cf import ItemTransitions
 
 SCHEMA = Schema.from_dict(
     {
@@ -36,13 +36,15 @@ def shops(*bought):
 def test_what_came_last_in_a_domain_counts_whole_however_much_came_later_in_another():
     graph = shops(("u", "a1", 0), ("u", "a2", 1), ("u", "b1", 0), ("u", "b2", 1), ("u", "b3", 2), ("u", "b4", 3))
     assert list(graph.items.ids) == ["a1", "a2", "b1", "b2", "b3", "b4"]
-    np.testing.assert_allclose(history(graph, recent=1.0).toarray()[0], [1 / 2, 1, 1 / 8, 1 / 4, 1 / 2, 1])
+    np.testing.assert_allclose(
+        user_histories(graph, half_life_items=1.0).toarray()[0], [1 / 2, 1, 1 / 8, 1 / 4, 1 / 2, 1]
+    )
 
 
 def test_an_item_follows_those_of_its_own_domain():
     bought = [(f"u{n}", item, at) for n in range(3) for item, at in (("a1", 0), ("b1", 1), ("a2", 2), ("b2", 3))]
     graph = shops(*bought, ("v", "a1", 0), ("v", "b9", 0))
-    scores = Transitions(Transitions.Settings(back=0.0)).fit(graph, {}).scores(np.array([graph.n_users - 1]))[0]
+    scores = ItemTransitions(ItemTransitions.Settings(back=0.0)).fit(graph, {}).scores(np.array([graph.n_users - 1]))[0]
     assert list(graph.items.ids[scores > 0]) == ["a2"]
 
 

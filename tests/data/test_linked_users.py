@@ -1,4 +1,4 @@
-"""Users who are linked as one person: their behaviours are learnt from as one's, and either id gets the same list."""
+"""Users who are linked as one person: their behaviors are learned from as one's, and either id gets the same list."""
 
 import numpy as np
 import pyarrow as pa
@@ -6,7 +6,7 @@ import pytest
 
 import kgrec
 from kgrec.config import Config
-from kgrec.data.linked_users import as_one
+from kgrec.data.linked_users import merge_linked_users
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import uncut
@@ -24,7 +24,7 @@ LINKED = Schema.from_dict(
         "roles": {**SCHEMA.to_dict()["roles"], "same": "SAME_AS"},
     }
 )
-CONFIG = Config.checked({"signals": ["popularity", "neighbours"]})
+CONFIG = Config.checked({"signals": ["popularity", "item_knn"]})
 
 
 def tables(links, bought=None):
@@ -56,29 +56,29 @@ ALL = [(f"v{user:02}", f"r{user:02}") for user in range(40)]
 
 def test_linked_users_act_as_the_first_of_them():
     graph = graph_of(ALL)
-    one = as_one(graph)
+    one = merge_linked_users(graph)
     matrix, apart = one.interactions.toarray(), graph.interactions.toarray()
     np.testing.assert_array_equal(matrix[:40], apart[:40] + apart[40:])
     assert not matrix[40:].any()
-    assert as_one(one) is one
+    assert merge_linked_users(one) is one
 
 
 def test_a_chain_of_links_is_one_person():
     bought = [("a", "x1"), ("b", "y1"), ("c", "z1"), ("d", "x1")]
-    one = as_one(graph_of([("c", "b"), ("a", "b")], bought))
+    one = merge_linked_users(graph_of([("c", "b"), ("a", "b")], bought))
     assert one.interactions.toarray()[0].tolist() == [1, 1, 1]
     assert one.user_nums(["a", "b", "c", "d", "e"]).tolist() == [0, 0, 0, 3, -1]
 
 
 def test_without_links_nothing_changes():
     graph = graph_of([])
-    assert as_one(graph) is graph
+    assert merge_linked_users(graph) is graph
 
 
 def test_one_person_cannot_be_two_users_of_a_domain():
     bought = [("a", "x1"), ("b", "x2"), ("c", "y1"), ("d", "y1"), ("e", "y2"), ("f", "z1")]
     with pytest.raises(DataError) as error:
-        as_one(graph_of([("a", "c"), ("c", "b"), ("d", "e"), ("e", "f")], bought))
+        merge_linked_users(graph_of([("a", "c"), ("c", "b"), ("d", "e"), ("e", "f")], bought))
     assert [p.found for p in error.value.problems] == [
         "users a, b linked as one, who all act in 'x'",
         "users d, e linked as one, who all act in 'y'",

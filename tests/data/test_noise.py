@@ -16,7 +16,7 @@ from kgrec.data.tables import GraphTables, check
 from kgrec.errors import UsageError
 from kgrec.recommender import Recommender
 from kgrec.testing.graphs import LIKED, two_communities, withheld_items
-from kgrec.training.pipeline import parts_of
+from kgrec.training.pipeline import training_sets
 
 NOW = 1.7e9
 N_BOTS = 600
@@ -45,7 +45,7 @@ SCHEMA = Schema.from_dict(
 
 
 def shop(**rows):
-    """A graph of behaviours: type → rows of user, item, then the type's properties. Equal rows are not merged."""
+    """A graph of behaviors: type → rows of user, item, then the type's properties. Equal rows are not merged."""
     frames = {
         type_: pd.DataFrame(of, columns=["src", "dst", *SCHEMA.relationships[type_].properties])
         for type_, of in rows.items()
@@ -88,8 +88,8 @@ def test_repetitions_are_found_by_user_item_type_and_time():
         ("near duplicate", "u01", "x", 1, "VIEWED more than once within 10 seconds"),
     ]
     left = without_noise(snapshot)
-    assert len(left.behaviours) == len(snapshot.behaviours) - 2
-    assert sorted(left.behaviours.time[left.behaviours.item_num == left.items.nums(["x"])[0]]) == [
+    assert len(left.behaviors) == len(snapshot.behaviors) - 2
+    assert sorted(left.behaviors.time[left.behaviors.item_num == left.items.nums(["x"])[0]]) == [
         NOW,
         NOW,
         NOW + 3,
@@ -106,19 +106,19 @@ def test_an_order_is_not_taken_for_seconds():
 @pytest.mark.parametrize(
     ("views", "detail"),
     [
-        ([(f"i{n % 100:03}", 7919.0 * n**1.5) for n in range(500)], "500 behaviours, of 14 in the middle"),
+        ([(f"i{n % 100:03}", 7919.0 * n**1.5) for n in range(500)], "500 behaviors, of 14 in the middle"),
         ([(f"i{n:03}", 7919.0 * n**1.5) for n in range(190)], "190 of all 199 items"),
         ([(f"i{n:03}", n * n % 89 / 100) for n in range(30)], "30 within one second, of 1 in the middle"),
         ([(f"i{n:03}", 60.5 * n + n // 15 * 5000) for n in range(30)], "97% of all gaps are about 60.5 seconds"),
     ],
-    ids=["volume", "whole catalogue", "burst", "regular"],
+    ids=["volume", "whole catalog", "burst", "regular"],
 )
 def test_a_program_is_found_by_each_of_its_habits(views, detail):
     bot = [("bot", item, NOW + time) for item, time in views]
     snapshot = shop(VIEWED=[*people(), *bot])
     found = noise(snapshot)
     assert rows(found, "kind", "user_id", "item_id", "count", "detail") == [("bot-like", "bot", "", len(bot), detail)]
-    assert snapshot.users.ids[snapshot.behaviours.user_num[is_noise(snapshot)]].tolist() == ["bot"] * len(bot)
+    assert snapshot.users.ids[snapshot.behaviors.user_num[is_noise(snapshot)]].tolist() == ["bot"] * len(bot)
 
 
 def test_times_by_the_day_say_nothing_of_seconds():
@@ -139,7 +139,7 @@ def test_contradictions_of_grades_and_of_opposite_types():
     ]
     left = without_noise(snapshot)
     assert left.interactions.nnz == snapshot.interactions.nnz  # what was seen stays seen
-    stays = left.behaviours.where(left.behaviours.type_num == 0)
+    stays = left.behaviors.where(left.behaviors.type_num == 0)
     assert stays.weight[(stays.user_num == 0)].tolist() == [1.0]
 
 
@@ -200,11 +200,11 @@ def test_only_what_is_learnt_from_is_cleaned(flooded, fit_on):
     split = by_given(flooded)
     valid = np.flatnonzero(split.is_test)[:5]
     split = replace(split, is_valid=np.isin(np.arange(len(split.is_test)), valid))
-    parts = parts_of(split, Config(noise="drop"), fit_on)
+    parts = training_sets(split, Config(noise="drop"), fit_on)
     assert len(parts.held_out) == 5
-    for part in (parts.inner, parts.final):
-        assert not set(part.users.ids[part.behaviours.user_num]) & {f"bot{num}" for num in range(N_BOTS)}
-    assert np.isin(parts.final.behaviours.split, ["test"]).sum() == 0
+    for part in (parts.tuning_graph, parts.final_graph):
+        assert not set(part.users.ids[part.behaviors.user_num]) & {f"bot{num}" for num in range(N_BOTS)}
+    assert np.isin(parts.final_graph.behaviors.split, ["test"]).sum() == 0
 
 
 def test_weighed_noise_counts_half_and_people_count_as_they_did(flooded):
@@ -215,20 +215,20 @@ def test_weighed_noise_counts_half_and_people_count_as_they_did(flooded):
     assert (left == pairs)[~is_bot].all()
     assert without_noise(flooded, "weigh", seed=1).digest == weighed.digest
     assert without_noise(flooded, "keep") is flooded
-    parts = parts_of(by_given(flooded), Config(noise="weigh", seed=1), "train+valid")
-    assert len(parts.final.behaviours) == len(by_given(weighed).train.behaviours)
+    parts = training_sets(by_given(flooded), Config(noise="weigh", seed=1), "train+valid")
+    assert len(parts.final_graph.behaviors) == len(by_given(weighed).train.behaviors)
 
 
 def test_a_graph_without_behaviours_has_no_noise():
     snapshot = shop(VIEWED=people())
-    nothing = snapshot.with_behaviours(np.zeros(len(snapshot.behaviours), dtype=bool))
+    nothing = snapshot.with_behaviors(np.zeros(len(snapshot.behaviors), dtype=bool))
     assert noise(nothing).empty
     assert without_noise(nothing) is nothing
 
 
 def test_a_graph_of_nothing_but_programs_is_an_error(flooded):
     bots = np.char.startswith(flooded.users.ids.astype(str), "bot")
-    only = flooded.with_behaviours(bots[flooded.behaviours.user_num])
+    only = flooded.with_behaviors(bots[flooded.behaviors.user_num])
     with pytest.raises(UsageError, match="noise=drop leaves nothing to learn from; see kgrec check"):
         Recommender(signals="popularity", noise="drop").fit(only)
 

@@ -211,8 +211,8 @@ def test_the_digest_depends_on_content_not_on_order_of_keys():
 
 
 def test_a_dictionary_is_checked_like_a_file():
-    with pytest.raises(SchemaError, match=r"schema: nodes.Item.colour: found unknown key 'colour'"):
-        Schema.from_dict(yaml.safe_load(with_line("    key: item_id", "    key: item_id\n    colour: red")))
+    with pytest.raises(SchemaError, match=r"schema: nodes.Item.color: found unknown key 'color'"):
+        Schema.from_dict(yaml.safe_load(with_line("    key: item_id", "    key: item_id\n    color: red")))
 
 
 def test_a_schema_is_read_from_a_file(tmp_path):

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from kgrec.config import Config
-from kgrec.data.single_domain import alone, split_alone, vectors_alone
+from kgrec.data.single_domain import single_domain, single_domain_split, single_domain_vectors
 from kgrec.evaluation.evaluate import HYBRID, measure, metrics
 from kgrec.evaluation.protocols import cut_for
-from kgrec.jobs.train import ALONE, beside_alone
+from kgrec.jobs.train import SINGLE_DOMAIN_HYBRID, add_single_domain
 from kgrec.recommender import Recommender
 from kgrec.testing.shops import shops, twins
 
@@ -19,7 +19,7 @@ def graph():
 
 @pytest.mark.parametrize("domain", ["a", "b"])
 def test_users_keep_their_numbers_and_items_their_order(graph, domain):
-    only = alone(graph, domain)
+    only = single_domain(graph, domain)
     own = graph.item_domains == domain
     np.testing.assert_array_equal(only.users.ids, graph.users.ids)
     np.testing.assert_array_equal(only.items.ids, graph.items.ids[own])
@@ -28,14 +28,14 @@ def test_users_keep_their_numbers_and_items_their_order(graph, domain):
 
 def test_vectors_follow_the_nodes(graph):
     vectors = {"Item": np.arange(graph.n_items, dtype=np.float32)[:, None], "User": np.ones((graph.n_users, 1))}
-    only = vectors_alone(graph, "b", vectors)
+    only = single_domain_vectors(graph, "b", vectors)
     np.testing.assert_array_equal(only["Item"].ravel(), np.flatnonzero(graph.item_domains == "b"))
     assert len(only["User"]) == graph.n_users
 
 
 def test_the_same_users_are_asked_for_the_same_items(graph):
     split = cut_for(graph, "cross-domain")
-    only = split_alone(split, "b")
+    only = single_domain_split(split, "b")
     own = (split.whole.item_domains == "b")[split.test.item_num]
     np.testing.assert_array_equal(only.test.user_num, split.test.user_num[own])
     np.testing.assert_array_equal(only.whole.items.ids[only.test.item_num], graph.items.ids[split.test.item_num[own]])
@@ -43,11 +43,11 @@ def test_the_same_users_are_asked_for_the_same_items(graph):
 
 
 def test_what_learnt_from_the_target_alone_is_measured_beside_the_whole():
-    config = Config.checked({"signals": ["popularity", "neighbours"], "budget": "5s"})
+    config = Config.checked({"signals": ["popularity", "item_knn"], "budget": "5s"})
     split = cut_for(twins(), "cross-domain")
-    measured = beside_alone(measure(Recommender(config).fit(split).model, split, [5]), split, config)
+    measured = add_single_domain(measure(Recommender(config).fit(split).model, split, [5]), split, config)
     found = metrics(measured, split.protocol)
     assert found["models"][HYBRID]["NDCG@5"] > 0.9
-    assert found["models"][ALONE]["NDCG@5"] < 0.3
-    assert found["hybrid_against"][ALONE]["low"] > 0.5
+    assert found["models"][SINGLE_DOMAIN_HYBRID]["NDCG@5"] < 0.3
+    assert found["hybrid_against"][SINGLE_DOMAIN_HYBRID]["low"] > 0.5
     assert set(found["domains"]) == {"a", "b"}

@@ -120,7 +120,7 @@ def test_edges_are_sorted_and_keep_their_properties(shop):
 
 
 def test_behaviours_say_who_what_how_much_and_when(shop):
-    done = shop.behaviours
+    done = shop.behaviors
     rows = zip(
         shop.users.ids[done.user_num], shop.items.ids[done.item_num], done.weight, done.type_num.tolist(), strict=True
     )
@@ -146,9 +146,9 @@ def test_interactions_are_ones_however_often_something_happened(shop):
 
 def test_with_behaviours_removes_what_it_should_everywhere(shop):
     keep = np.array([True, False, True, False, True, True, False])
-    less = shop.with_behaviours(keep)
+    less = shop.with_behaviors(keep)
     for name in ("user_num", "item_num", "weight", "time", "type_num"):
-        np.testing.assert_array_equal(getattr(less.behaviours, name), getattr(shop.behaviours, name)[keep])
+        np.testing.assert_array_equal(getattr(less.behaviors, name), getattr(shop.behaviors, name)[keep])
     assert less.interactions.toarray().tolist() == [[1, 0, 0, 0, 0], [1, 0, 0, 0, 0], [0, 0, 0, 1, 1]]
     assert {t: len(e) for t, e in less.edges.items()} == {
         ("User", "BOUGHT", "Movie"): 2,
@@ -159,16 +159,16 @@ def test_with_behaviours_removes_what_it_should_everywhere(shop):
     }
     assert less.users.ids.tolist() == shop.users.ids.tolist()
     assert less.digest != shop.digest
-    assert len(shop.behaviours) == 7
+    assert len(shop.behaviors) == 7
 
 
 def test_with_all_behaviours_nothing_changes(shop):
-    assert shop.with_behaviours(np.ones(7, dtype=bool)).digest == shop.digest
+    assert shop.with_behaviors(np.ones(7, dtype=bool)).digest == shop.digest
 
 
 def test_without_behaviours_nothing_is_left_to_learn(shop):
-    nothing = shop.with_behaviours(np.zeros(7, dtype=bool))
-    assert len(nothing.behaviours) == 0
+    nothing = shop.with_behaviors(np.zeros(7, dtype=bool))
+    assert len(nothing.behaviors) == 0
     assert nothing.interactions.shape == (3, 5)
     assert nothing.interactions.nnz == 0
 

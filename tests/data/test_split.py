@@ -26,7 +26,7 @@ from kgrec.data.split import (
 from kgrec.data.tables import GraphTables, check
 from kgrec.errors import UsageError
 from kgrec.evaluation.protocols import warm
-from kgrec.training.pipeline import parts_of
+from kgrec.training.pipeline import training_sets
 
 SCHEMA = Schema.from_dict(
     {
@@ -66,8 +66,8 @@ def timeless(snapshot: GraphSnapshot) -> GraphSnapshot:
     return replace(snapshot, schema=Schema.from_dict(schema))
 
 
-def pairs_of(behaviours) -> set[tuple[int, int]]:
-    return set(zip(behaviours.user_num.tolist(), behaviours.item_num.tolist(), strict=True))
+def pairs_of(behaviors) -> set[tuple[int, int]]:
+    return set(zip(behaviors.user_num.tolist(), behaviors.item_num.tolist(), strict=True))
 
 
 CUTS = {
@@ -82,8 +82,8 @@ CUTS = {
 @settings(deadline=None, max_examples=50)
 def test_no_test_pair_is_in_train(name, snapshot):
     split = CUTS[name](snapshot)
-    assert not pairs_of(split.test) & pairs_of(split.train.behaviours)
-    assert pairs_of(split.test) | pairs_of(split.train.behaviours) == pairs_of(snapshot.behaviours)
+    assert not pairs_of(split.test) & pairs_of(split.train.behaviors)
+    assert pairs_of(split.test) | pairs_of(split.train.behaviors) == pairs_of(snapshot.behaviors)
     assert not (split.train.interactions.multiply(snapshot.pairs(split.test))).nnz
     assert len(split.valid) == 0
 
@@ -93,7 +93,7 @@ def test_no_test_pair_is_in_train(name, snapshot):
 @settings(deadline=None, max_examples=50)
 def test_every_user_keeps_a_train_row(name, snapshot):
     split = CUTS[name](snapshot)
-    assert set(split.train.behaviours.user_num.tolist()) == set(snapshot.behaviours.user_num.tolist())
+    assert set(split.train.behaviors.user_num.tolist()) == set(snapshot.behaviors.user_num.tolist())
 
 
 @given(snapshots())
@@ -101,7 +101,7 @@ def test_every_user_keeps_a_train_row(name, snapshot):
 def test_by_time_tests_on_nothing_earlier_than_train(snapshot):
     split = by_time(snapshot, 0.3)
     if len(split.test):
-        assert split.test.time.min() >= split.train.behaviours.time.max()
+        assert split.test.time.min() >= split.train.behaviors.time.max()
 
 
 @given(snapshots())
@@ -109,7 +109,7 @@ def test_by_time_tests_on_nothing_earlier_than_train(snapshot):
 def test_leave_last_out_tests_on_nothing_earlier_than_the_users_train(snapshot):
     split = leave_last_out(snapshot)
     for user, time in zip(split.test.user_num, split.test.time, strict=True):
-        own = split.train.behaviours.time[split.train.behaviours.user_num == user]
+        own = split.train.behaviors.time[split.train.behaviors.user_num == user]
         assert time >= own.max()
 
 
@@ -118,13 +118,13 @@ def test_leave_last_out_takes_the_last_of_every_user():
         snapshot_of([("a", "x", 1, None), ("a", "y", 3, None), ("a", "z", 2, None), ("b", "x", 9, None)])
     )
     assert pairs_of(split.test) == {(0, 1)}
-    assert split.protocol == "last 1 of every user's behaviours"
+    assert split.protocol == "last 1 of every user's behaviors"
 
 
 def test_an_item_the_user_had_before_is_not_tested_and_is_not_in_train_twice():
     split = leave_last_out(snapshot_of([("a", "x", 1, None), ("a", "y", 2, None), ("a", "x", 3, None)]))
     assert len(split.test) == 0
-    assert split.train.behaviours.time.tolist() == [1.0, 2.0]
+    assert split.train.behaviors.time.tolist() == [1.0, 2.0]
 
 
 def test_a_random_split_repeats_by_seed_and_takes_its_share():
@@ -133,16 +133,16 @@ def test_a_random_split_repeats_by_seed_and_takes_its_share():
     assert np.bincount(split.test.user_num).tolist() == [2] * 20
     assert split.digest == by_random(snapshot, 0.2, seed=3).digest
     assert split.digest != by_random(snapshot, 0.2, seed=4).digest
-    assert split.protocol == "random 20% of every user's behaviours, seed 3"
+    assert split.protocol == "random 20% of every user's behaviors, seed 3"
 
 
 def test_by_given_follows_the_files():
     rows = [("a", "x", 1, "train"), ("a", "y", 2, "valid"), ("a", "z", 3, "test"), ("b", "x", 4, None)]
     split = by_given(snapshot_of(rows))
-    assert pairs_of(split.train.behaviours) == {(0, 0), (1, 0)}
+    assert pairs_of(split.train.behaviors) == {(0, 0), (1, 0)}
     assert pairs_of(split.valid) == {(0, 1)}
     assert pairs_of(split.test) == {(0, 2)}
-    assert pairs_of(split.train_and_valid.behaviours) == {(0, 0), (0, 1), (1, 0)}
+    assert pairs_of(split.train_and_valid.behaviors) == {(0, 0), (0, 1), (1, 0)}
 
 
 @pytest.mark.parametrize("name", ["train", "train_and_valid"])
@@ -154,7 +154,7 @@ def test_test_behaviours_are_absent_from_all_that_a_model_reads(communities, nam
     assert len(held) == communities.n_users
     assert not held & set(zip(edges.src_num.tolist(), edges.dst_num.tolist(), strict=True))
     assert "test" not in edges.table.column("split").to_pylist()
-    assert not held & pairs_of(seen.behaviours)
+    assert not held & pairs_of(seen.behaviors)
     assert not seen.interactions.multiply(communities.pairs(split.test)).nnz
     assert ("User", "LIKED", "Item") not in seen.relations
     assert seen.n_items == communities.n_items
@@ -178,12 +178,12 @@ def test_an_unknown_split_is_refused(communities):
 
 @pytest.mark.parametrize("name", ["time", "last"])
 def test_a_split_by_time_needs_times(communities, name):
-    with pytest.raises(UsageError, match="behaviours have no time; name a `time` property"):
+    with pytest.raises(UsageError, match="behaviors have no time; name a `time` property"):
         split_by(timeless(communities), name)
 
 
 def test_given_parts_must_be_given():
-    with pytest.raises(UsageError, match="no behaviour is marked valid or test"):
+    with pytest.raises(UsageError, match="no behavior is marked valid or test"):
         by_given(snapshot_of([("a", "x", 1, "train"), ("a", "y", 2, None)]))
 
 
@@ -211,11 +211,11 @@ def test_without_an_order_in_time_the_cut_is_random(communities):
 
 def test_settings_are_chosen_on_a_cut_made_as_test_was():
     snapshot = twenty_days_each()
-    latest = parts_of(leave_last_out(snapshot), Config(), "train")
+    latest = training_sets(leave_last_out(snapshot), Config(), "train")
     assert np.sort(latest.held_out.time).tolist() == [10.0 * u + 18 for u in range(5)]
-    assert latest.inner.behaviours.time.max() < 10.0 * 4 + 18
+    assert latest.inner.behaviors.time.max() < 10.0 * 4 + 18
     at_random = by_random(snapshot, 0.1)
-    held_out = parts_of(at_random, Config(valid_fraction=1 / 3), "train").held_out
+    held_out = training_sets(at_random, Config(valid_fraction=1 / 3), "train").held_out
     assert np.bincount(held_out.user_num).tolist() == [6] * 5
     assert pairs_of(held_out) != pairs_of(latest_of_users(at_random.train, 1 / 3).test)
 
@@ -239,9 +239,9 @@ def test_short_histories_are_asked_about_as_often_as_the_fraction_says(cut):
 
 def test_the_cut_for_settings_leaves_most_short_histories_whole():
     train = leave_last_out(short_histories()).train
-    parts = parts_of(leave_last_out(short_histories()), Config(), "train")
-    assert 0.07 * len(train.behaviours) < len(parts.held_out) < 0.13 * len(train.behaviours)
-    assert (np.bincount(parts.inner.behaviours.user_num) == 2).mean() > 0.7
+    parts = training_sets(leave_last_out(short_histories()), Config(), "train")
+    assert 0.07 * len(train.behaviors) < len(parts.held_out) < 0.13 * len(train.behaviors)
+    assert (np.bincount(parts.inner.behaviors.user_num) == 2).mean() > 0.7
 
 
 def baskets(common: str) -> GraphSnapshot:

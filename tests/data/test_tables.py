@@ -148,8 +148,8 @@ def test_checking_leaves_the_given_tables_alone(market):
             {"has": pa.table({"src": ["i1", "i1"], "dst": ["t1", "t1"], "share": [0.1, 0.2]})},
             "Item-HAS-Tag:2: found src='i1', dst='t1', share=0.2, while Item-HAS-Tag:1 has",
         ),
-        ({"rated": None}, "shop: found no behaviour at all; expected at least one RATED, SEEN"),
-        ({"rated": rated([], [], [], [])}, "shop: found no behaviour at all; expected at least one RATED, SEEN"),
+        ({"rated": None}, "shop: found no behavior at all; expected at least one RATED, SEEN"),
+        ({"rated": rated([], [], [], [])}, "shop: found no behavior at all; expected at least one RATED, SEEN"),
     ],
 )
 def test_a_problem_is_named_with_table_row_and_field(changes, problem):

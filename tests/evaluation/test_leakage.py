@@ -1,4 +1,4 @@
-"""Test behaviours planted into one stage of training are found in that stage, and nothing is found where none are."""
+"""Test behaviors planted into one stage of training are found in that stage, and nothing is found where none are."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ from kgrec.data.split import Split, by_given, by_random, by_time, leave_last_out
 from kgrec.data.tables import check
 from kgrec.evaluation.leakage import leaks, without_test
 from kgrec.signals import signal_kinds
-from kgrec.signals.cf import Bridge
+from kgrec.signals.cf import CrossDomainAE
 from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.graphs import COMMUNITY_SCHEMA, LIKED, two_communities
 from kgrec.testing.planted_leaks import (
@@ -33,9 +33,9 @@ from kgrec.testing.shops import shops
 from kgrec.text import VectorCache, describe, text_vectors
 from kgrec.training import pipeline as training
 from kgrec.training.pipeline import train
-from kgrec.tuning.validation import questions
+from kgrec.tuning.validation import validation_sets
 
-ALL = tuple(name for name in Config().signals if name != "bridge")
+ALL = tuple(name for name in Config().signals if name != "cross_domain_ae")
 """All that can work with one domain."""
 
 
@@ -47,9 +47,9 @@ def encode(snapshot):
 def split():
     """Every user's withheld item is test, one other item is valid."""
     whole = GraphSnapshot.from_tables(two_communities(seed=1))
-    is_test = whole.behaviours.split == "test"
+    is_test = whole.behaviors.split == "test"
     is_valid = np.zeros_like(is_test)
-    is_valid[~is_test] = by_random(whole.with_behaviours(~is_test), 0.1).is_test
+    is_valid[~is_test] = by_random(whole.with_behaviors(~is_test), 0.1).is_test
     return Split(whole, is_valid, is_test, "one test and one valid item a user")
 
 
@@ -91,22 +91,26 @@ def test_a_signal_that_learnt_from_test_rows_is_named_alone(split, kind):
 
 def test_a_bridge_that_learnt_from_test_rows_is_found_with_what_was_chosen_by_it():
     split = by_random(shops(n_new=100), 0.1)
-    assert found(split, ("bridge", "popularity")) == {}
-    assert set(found(split, ("bridge", "popularity"), fit_on_everything(Bridge))) == {"bridge", "settings", "blend"}
+    assert found(split, ("cross_domain_ae", "popularity")) == {}
+    assert set(found(split, ("cross_domain_ae", "popularity"), fit_on_everything(CrossDomainAE))) == {
+        "cross_domain_ae",
+        "settings",
+        "blend",
+    }
 
 
 @pytest.mark.parametrize(
     ("plant", "signal"),
     [
-        (messages, "gnn"),
-        (reverse_messages, "gnn"),
-        (positives, "gnn"),
+        (messages, "lightgcn"),
+        (reverse_messages, "lightgcn"),
+        (positives, "lightgcn"),
         (matrix, "ease"),
         (factors, "ials"),
-        (order, "transitions"),
-        (kept_history, "neighbours"),
-        (read_history, "words"),
-        (weights_of_paths, "paths"),
+        (order, "item_transitions"),
+        (kept_history, "item_knn"),
+        (read_history, "tfidf"),
+        (weights_of_paths, "metapaths"),
     ],
 )
 def test_a_leak_into_one_part_of_a_signal_is_found(split, plant, signal):
@@ -115,7 +119,7 @@ def test_a_leak_into_one_part_of_a_signal_is_found(split, plant, signal):
 
 def test_a_leak_into_the_text_of_users_is_found_and_signals_do_not_answer_for_it(split):
     whole = split.whole
-    alarm = found(split, ("text", "gnn", "popularity"), encode_leaky=lambda snapshot: encode(whole))
+    alarm = found(split, ("embeddings", "lightgcn", "popularity"), encode_leaky=lambda snapshot: encode(whole))
     differ = np.abs(encode(whole)["User"] - encode(split.train)["User"]).max(axis=1) > 0.01
     assert set(alarm) == {"text vectors"}
     assert set(alarm["text vectors"]["kind"]) == {"User"}
@@ -125,14 +129,14 @@ def test_a_leak_into_the_text_of_users_is_found_and_signals_do_not_answer_for_it
 
 @pytest.fixture
 def told():
-    """A split in which the users' text is the sequence of their behaviours, cut in tokens."""
+    """A split in which the users' text is the sequence of their behaviors, cut in tokens."""
     data = COMMUNITY_SCHEMA.to_dict()
     data["nodes"]["User"]["text"] = ["{behaviours:4, 20 tokens}"]
     tables = replace(two_communities(seed=1), schema=Schema.from_dict(data))
     whole = GraphSnapshot.from_tables(tables)
-    is_test = whole.behaviours.split == "test"
+    is_test = whole.behaviors.split == "test"
     is_valid = np.zeros_like(is_test)
-    is_valid[~is_test] = by_random(whole.with_behaviours(~is_test), 0.1).is_test
+    is_valid[~is_test] = by_random(whole.with_behaviors(~is_test), 0.1).is_test
     return Split(whole, is_valid, is_test, "one test and one valid item a user")
 
 
@@ -144,7 +148,7 @@ def test_behaviours_told_as_text_do_not_leak(told, fit_on):
         seen.append(snapshot)
         return encode(snapshot)
 
-    assert found(told, ("text", "popularity"), fit_on=fit_on, encode_leaky=watched) == {}
+    assert found(told, ("embeddings", "popularity"), fit_on=fit_on, encode_leaky=watched) == {}
     allowed = [told.train, told.train_and_valid][: len(seen)]
     for snapshot, clean in zip(seen, allowed, strict=True):
         assert list(describe(snapshot, "User")) == list(describe(clean, "User"))
@@ -152,7 +156,7 @@ def test_behaviours_told_as_text_do_not_leak(told, fit_on):
 
 
 def test_a_leak_into_behaviours_told_as_text_is_found(told):
-    alarm = found(told, ("text", "popularity"), encode_leaky=lambda snapshot: encode(told.whole))
+    alarm = found(told, ("embeddings", "popularity"), encode_leaky=lambda snapshot: encode(told.whole))
     differ = np.abs(encode(told.whole)["User"] - encode(told.train)["User"]).max(axis=1) > 0.01
     assert set(alarm) == {"text vectors"}
     assert alarm["text vectors"]["id"].tolist() == told.whole.users.ids[differ].tolist()
@@ -163,7 +167,7 @@ def test_a_leak_into_the_graph_is_found_there_first(split):
     alarm = found(split, ALL, lambda patch, split: patch.setattr(Split, "train", property(lambda self: self.whole)))
     assert next(iter(alarm)) == "graph"
     n_valid, n_test = split.is_valid.sum(), split.is_test.sum()
-    assert kinds(alarm["graph"]) == {"behaviour": n_valid + n_test, "pair": n_test}
+    assert kinds(alarm["graph"]) == {"behavior": n_valid + n_test, "pair": n_test}
     assert {*ALL, "statistics"} < set(alarm)
 
 
@@ -178,9 +182,9 @@ def test_a_leak_into_the_matrix_of_a_clean_graph_is_found(split):
 def test_a_single_test_row_is_enough(split):
     keep = ~(split.is_test | split.is_valid)
     keep[np.flatnonzero(split.is_test)[3]] = True
-    one = split.whole.with_behaviours(keep)
+    one = split.whole.with_behaviors(keep)
     alarm = found(split, ALL, lambda patch, split: patch.setattr(Split, "train", property(lambda self: one)))
-    row = split.whole.behaviours.where(np.flatnonzero(split.is_test)[[3]])
+    row = split.whole.behaviors.where(np.flatnonzero(split.is_test)[[3]])
     pair = f"{split.whole.users.ids[row.user_num[0]]} {split.whole.items.ids[row.item_num[0]]}"
     assert alarm["graph"]["id"].tolist() == [pair, pair]
     assert set(ALL) < set(alarm)
@@ -193,23 +197,23 @@ def test_a_later_repetition_of_a_known_pair_is_found():
     again = again.set_column(3, "timestamp", pa.array([1e6] * 5)).set_column(4, "split", pa.array(["test"] * 5))
     both = check(replace(tables, edges={**tables.edges, LIKED: pa.concat_tables([liked, again])}))
     split = by_given(GraphSnapshot.from_tables(both))
-    later = split.whole.with_behaviours(
-        (split.whole.behaviours.split == "train") | (split.whole.behaviours.time == 1e6)
-    )
+    later = split.whole.with_behaviors((split.whole.behaviors.split == "train") | (split.whole.behaviors.time == 1e6))
     assert found(split, ("ease",)) == {}
     alarm = found(split, ("ease",), lambda patch, split: patch.setattr(Split, "train", property(lambda self: later)))
-    assert kinds(alarm["graph"]) == {"behaviour": 5}
+    assert kinds(alarm["graph"]) == {"behavior": 5}
 
 
 def test_a_leak_into_the_questions_is_found_in_what_they_decide(split):
     def plant(patch, split):
-        patch.setattr(training, "questions", lambda train, held_out, seed: questions(train, split.test, seed))
+        patch.setattr(
+            training, "validation_sets", lambda train, held_out, seed: validation_sets(train, split.test, seed)
+        )
 
-    assert set(found(split, ("popularity", "ease", "words"), plant)) == {"settings", "blend"}
+    assert set(found(split, ("popularity", "ease", "tfidf"), plant)) == {"settings", "blend"}
 
 
 def test_a_leak_into_the_blend_is_found(split):
-    assert set(found(split, ("popularity", "ease", "words"), blend)) == {"blend"}
+    assert set(found(split, ("popularity", "ease", "tfidf"), blend)) == {"blend"}
 
 
 @pytest.mark.parametrize("name", ["activity", "popularity"])

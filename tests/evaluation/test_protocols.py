@@ -9,11 +9,11 @@ from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.tables import GraphTables, check
 from kgrec.errors import UsageError
-from kgrec.evaluation.protocols import PROTOCOLS, SHARE, cut_for
+from kgrec.evaluation.protocols import HELD_OUT_SHARE, PROTOCOLS, cut_for
 from kgrec.testing.graphs import two_communities
 from kgrec.testing.shops import N_USERS, SCHEMA, counts, shops
-from kgrec.training.pipeline import parts_of
-from kgrec.tuning.validation import questions
+from kgrec.training.pipeline import training_sets
+from kgrec.tuning.validation import validation_sets
 
 
 @pytest.fixture(scope="module")
@@ -22,23 +22,21 @@ def graph():
 
 
 def left(split, what):
-    """Who, or what, train has any behaviour of."""
-    return np.unique(getattr(split.train.behaviours, what))
+    """Who, or what, train has any behavior of."""
+    return np.unique(getattr(split.train.behaviors, what))
 
 
 def test_warm_asks_everybody_at_home_in_a_domain_and_leaves_them_something(graph):
     split = cut_for(graph, "warm")
-    had, asked = counts(graph, graph.behaviours), counts(graph, split.test)
-    np.testing.assert_array_equal(asked, had > 1)
-    assert (counts(graph, split.train.behaviours)[had > 0] > 0).all()
+    had, holdouts = counts(graph, graph.behaviors), counts(graph, split.test)
+    np.testing.assert_array_equal(holdouts, had > 1)
+    assert (counts(graph, split.train.behaviors)[had > 0] > 0).all()
 
 
 def test_warm_takes_the_latest_where_there_are_times():
     snapshot = GraphSnapshot.from_tables(two_communities(seed=1))
     split = cut_for(snapshot, "warm")
-    newest = {
-        u: split.train.behaviours.time[split.train.behaviours.user_num == u].max() for u in left(split, "user_num")
-    }
+    newest = {u: split.train.behaviors.time[split.train.behaviors.user_num == u].max() for u in left(split, "user_num")}
     assert all(time >= newest[user] for user, time in zip(split.test.user_num, split.test.time, strict=True))
 
 
@@ -46,17 +44,17 @@ def test_warm_takes_the_latest_where_there_are_times():
 def test_nothing_is_left_of_cold_users_or_items(graph, protocol, what, n):
     split = cut_for(graph, protocol)
     cold = np.unique(getattr(split.test, what))
-    assert len(cold) == round(SHARE * n)
+    assert len(cold) == round(HELD_OUT_SHARE * n)
     assert not np.isin(cold, left(split, what)).any()
 
 
 def test_cold_target_takes_one_domain_of_some_users_and_nothing_of_the_others(graph):
     split = cut_for(graph, "cold-target")
-    asked, kept = counts(graph, split.test), counts(graph, split.train.behaviours)
-    cold = asked.sum(axis=1) > 0
-    assert cold.sum() == round(SHARE * (N_USERS - 100))
-    assert ((asked[cold] > 0).sum(axis=1) == 1).all()
-    assert not (kept[asked > 0]).any()
+    holdouts, kept = counts(graph, split.test), counts(graph, split.train.behaviors)
+    cold = holdouts.sum(axis=1) > 0
+    assert cold.sum() == round(HELD_OUT_SHARE * (N_USERS - 100))
+    assert ((holdouts[cold] > 0).sum(axis=1) == 1).all()
+    assert not (kept[holdouts > 0]).any()
     assert (kept[cold].sum(axis=1) == 3).all()
 
 
@@ -67,19 +65,19 @@ def test_cold_target_needs_users_of_several_domains():
 
 def test_cross_domain_asks_everybody_of_several_domains_for_the_latest_of_one_and_leaves_the_others_whole(graph):
     split = cut_for(graph, "cross-domain")
-    had, asked = counts(graph, graph.behaviours), counts(graph, split.test)
-    kept = counts(graph, split.train.behaviours)
-    np.testing.assert_array_equal((asked > 0).sum(axis=1), (had > 0).sum(axis=1) == 2)
-    assert (kept[asked > 0] > 0).all()
-    np.testing.assert_array_equal(kept[asked == 0], had[asked == 0])
-    assert 0.4 < (asked[:, 1] > 0).sum() / (asked > 0).sum() < 0.6
+    had, holdouts = counts(graph, graph.behaviors), counts(graph, split.test)
+    kept = counts(graph, split.train.behaviors)
+    np.testing.assert_array_equal((holdouts > 0).sum(axis=1), (had > 0).sum(axis=1) == 2)
+    assert (kept[holdouts > 0] > 0).all()
+    np.testing.assert_array_equal(kept[holdouts == 0], had[holdouts == 0])
+    assert 0.4 < (holdouts[:, 1] > 0).sum() / (holdouts > 0).sum() < 0.6
 
 
 def test_cross_domain_takes_the_latest_where_there_are_times():
     snapshot = timed(days={"a": [3, 1, 2], "b": [4, 6, 5]})
     split = cut_for(snapshot, "cross-domain")
     assert split.test.time.tolist() in ([3], [6])
-    assert len(split.train.behaviours) == 6
+    assert len(split.train.behaviors) == 6
 
 
 @pytest.mark.parametrize("days", [{"a": [1, 2, 3]}, {"a": [1], "b": [2]}])
@@ -102,30 +100,30 @@ def timed(days):
 
 
 def test_settings_for_warm_are_chosen_on_a_tenth_that_leaves_short_histories_alone(graph):
-    parts = parts_of(cut_for(graph, "warm"), Config(), "train")
-    n = len(parts.final.behaviours)
-    n_newcomers = round(SHARE * 500)
+    parts = training_sets(cut_for(graph, "warm"), Config(), "train")
+    n = len(parts.final_graph.behaviors)
+    n_newcomers = round(HELD_OUT_SHARE * 500)
     assert 0.05 * n < len(parts.held_out) - 2 * n_newcomers < 0.15 * n
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_the_cut_for_settings_asks_something_that_signals_can_answer(graph, protocol):
-    parts = parts_of(cut_for(graph, protocol), Config(), "train")
-    assert sum(len(q.user_num) for q in questions(parts.inner, parts.held_out)) > 20
+    parts = training_sets(cut_for(graph, protocol), Config(), "train")
+    assert sum(len(holdout.user_num) for holdout in validation_sets(parts.tuning_graph, parts.held_out)) > 20
 
 
 @pytest.mark.parametrize("protocol", ["cold-item", "cold-target", "cross-domain"])
 def test_settings_are_chosen_on_a_cut_of_the_same_kind(graph, protocol):
     split = cut_for(graph, protocol)
-    again = split.cut_again(split.train, SHARE)
-    held_out = parts_of(split, Config(), "train").held_out
+    again = split.cut_again(split.train, HELD_OUT_SHARE)
+    held_out = training_sets(split, Config(), "train").held_out
     cells = set(zip(held_out.user_num, held_out.item_num, strict=True))
     assert set(zip(again.test.user_num, again.test.item_num, strict=True)) <= cells
 
 
 def test_the_cut_for_new_items_asks_for_known_ones_as_well(graph):
-    parts = parts_of(cut_for(graph, "cold-item"), Config(), "train")
-    known = np.isin(parts.held_out.item_num, parts.inner.behaviours.item_num)
+    parts = training_sets(cut_for(graph, "cold-item"), Config(), "train")
+    known = np.isin(parts.held_out.item_num, parts.tuning_graph.behaviors.item_num)
     assert 0.2 < known.mean() < 0.8
 
 

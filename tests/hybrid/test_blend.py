@@ -10,7 +10,7 @@ import scipy.sparse as sp
 
 from kgrec.errors import UsageError
 from kgrec.hybrid.blend import Blend, _best, _Option, fit_blend
-from kgrec.hybrid.blend_weights import FORMS, Scale, standardise
+from kgrec.hybrid.blend_weights import FEATURE_KINDS, Scale, standardize
 from kgrec.metrics.ranking import ndcg_at
 
 N_USERS, N_ITEMS = 300, 120
@@ -53,17 +53,19 @@ def test_a_blend_beats_its_parts_on_users_it_has_not_seen():
     blend, unseen = fitted(), case(seed=1)
     best = max(mean_ndcg(part, unseen) for part in unseen[0])
     assert mean_ndcg(combined(blend, unseen), unseen) > best + 0.02
-    assert blend.kind not in ("single", "fusion")
+    assert blend.kind not in ("single", "stacking")
 
 
 def test_of_options_alike_lists_decide_and_of_others_only_what_is_clearly_better_is_taken():
     rng = np.random.default_rng(0)
-    ndcg = {way: 0.3 + rng.normal(0, 0.1, 400) for way in ("single", "search", "mean", "lists")}
-    options = {way: _Option(np.zeros((len(FORMS), 2)), values - values.mean() + 0.3) for way, values in ndcg.items()}
-    assert [_best(options, mean_relevant) for mean_relevant in (1.2, 8)] == ["mean", "lists"]
-    for gain, kind in ((0.01, "mean"), (0.03, "search")):  # the standard error of the difference is 0.007
-        better = replace(options["search"], ndcg=options["search"].ndcg + gain)
-        assert _best({**options, "search": better}, 1.2) == kind
+    ndcg = {way: 0.3 + rng.normal(0, 0.1, 400) for way in ("single", "ndcg_search", "mean", "listwise_mean")}
+    options = {
+        way: _Option(np.zeros((len(FEATURE_KINDS), 2)), values - values.mean() + 0.3) for way, values in ndcg.items()
+    }
+    assert [_best(options, mean_relevant) for mean_relevant in (1.2, 8)] == ["mean", "listwise_mean"]
+    for gain, kind in ((0.01, "mean"), (0.03, "ndcg_search")):  # the standard error of the difference is 0.007
+        better = replace(options["ndcg_search"], ndcg=options["ndcg_search"].ndcg + gain)
+        assert _best({**options, "ndcg_search": better}, 1.2) == kind
 
 
 def test_one_signal_is_used_as_it_is():
@@ -71,7 +73,7 @@ def test_one_signal_is_used_as_it_is():
     backwards = -case()[0][0]
     blend = fit_blend(("only",), [backwards], seen, relevant, popularity)
     assert blend.kind == "single"
-    assert blend.weights[FORMS.index("own"), 0] == 1
+    assert blend.weights[FEATURE_KINDS.index("raw"), 0] == 1
 
 
 def test_noise_gets_no_weight_and_the_better_signal_more():
@@ -121,7 +123,7 @@ def test_users_new_to_the_domain_have_a_blend_of_their_own():
     data = (parts, seen, relevant, popularity)
     assert combined(blend, data).shape == parts[0].shape
     reached = ndcg_at(combined(blend, data), relevant, seen, 20)
-    alone = ndcg_at(combined(replace(blend, newcomers=None), data), relevant, seen, 20)
+    alone = ndcg_at(combined(replace(blend, cross_domain=None), data), relevant, seen, 20)
     np.testing.assert_array_equal(reached[~new], alone[~new])
     assert reached[new].mean() > 2 * alone[new].mean()
     rows, items = np.divmod(np.arange(N_USERS * N_ITEMS), N_ITEMS)
@@ -138,10 +140,10 @@ def test_weights_by_activity_are_found_where_they_help():
     right, wrong = scores[0], scores[2]
     parts = [np.where(busy[:, None], right, wrong), np.where(busy[:, None], wrong, right)]
     blend = fit_blend("ab", parts, seen, relevant, popularity)
-    z, by_activity = blend.weights[FORMS.index("z")], blend.weights[FORMS.index("activity")]
+    z, by_activity = blend.weights[FEATURE_KINDS.index("zscore")], blend.weights[FEATURE_KINDS.index("activity")]
     assert by_activity[0] > 0.5 * z[0] > 0
     assert by_activity[1] < -0.5 * z[1] < 0
-    assert blend.report["blend"] > 1.3 * blend.report["options"]["search"]
+    assert blend.report["blend"] > 1.3 * blend.report["options"]["ndcg_search"]
 
 
 def test_weights_by_popularity_are_found_where_they_help():
@@ -151,10 +153,10 @@ def test_weights_by_popularity_are_found_where_they_help():
     right, wrong = scores[0], scores[2] / 10
     parts = [np.where(popular, right, wrong), np.where(popular, wrong, right)]
     blend = fit_blend("ab", parts, seen, relevant, np.where(popular, 100, 1))
-    by_popularity = blend.weights[FORMS.index("popularity")]
+    by_popularity = blend.weights[FEATURE_KINDS.index("popularity")]
     assert by_popularity[0] > 0 > by_popularity[1]
-    assert blend.report["options"]["likeliest"] > 1.1 * blend.report["options"]["search"]
-    assert blend.kind == "likeliest"
+    assert blend.report["options"]["max_likelihood"] > 1.1 * blend.report["options"]["ndcg_search"]
+    assert blend.kind == "max_likelihood"
 
 
 def test_a_signals_own_scale_counts_where_it_tells_how_sure_the_signal_is():
@@ -166,9 +168,9 @@ def test_a_signals_own_scale_counts_where_it_tells_how_sure_the_signal_is():
     parts = [np.where(first, taste, faint[0]), np.where(first, faint[1], taste)]
     blend = fit_blend("ab", parts, seen, relevant, popularity)
     options = blend.report["options"]
-    assert options["fusion"] > 1.2 * options["search"]
-    assert options["fusion"] > 1.2 * options["single"]
-    assert blend.report["blend"] > 1.2 * options["search"]
+    assert options["stacking"] > 1.2 * options["ndcg_search"]
+    assert options["stacking"] > 1.2 * options["single"]
+    assert blend.report["blend"] > 1.2 * options["ndcg_search"]
 
 
 def test_popularity_that_others_favour_too_much_is_taken_back():
@@ -181,8 +183,16 @@ def test_popularity_that_others_favour_too_much_is_taken_back():
 
 def test_the_report_names_the_baseline_and_every_signal():
     report = fitted().report
-    assert set(report["options"]) == {"single", "fusion", "ranked", "search", "likeliest", "mean", "lists"}
-    assert report["options"]["mean"] > report["options"]["fusion"]
+    assert set(report["options"]) == {
+        "single",
+        "stacking",
+        "hard_negatives",
+        "ndcg_search",
+        "max_likelihood",
+        "mean",
+        "listwise_mean",
+    }
+    assert report["options"]["mean"] > report["options"]["stacking"]
     assert sum(report["shares"].values()) == pytest.approx(1, abs=1e-3)
     assert report["shares"]["first"] > report["shares"]["second"] > report["shares"]["noise"]
     gain, low, high = report["gain"]
@@ -191,12 +201,12 @@ def test_the_report_names_the_baseline_and_every_signal():
     assert len(report["fusion_weights"]) == 3
 
 
-@pytest.mark.parametrize("form", [*FORMS, "all"])
+@pytest.mark.parametrize("form", [*FEATURE_KINDS, "all"])
 def test_contributions_sum_to_the_score(form):
     scores, seen, _, popularity = data = case()
     rng = np.random.default_rng(0)
-    weights = rng.random((len(FORMS), 3)) * (np.array(FORMS)[:, None] == form if form != "all" else 1)
-    scales = Scale.of(np.diff(seen.indptr)), Scale.of(popularity)
+    weights = rng.random((len(FEATURE_KINDS), 3)) * (np.array(FEATURE_KINDS)[:, None] == form if form != "all" else 1)
+    scales = Scale.from_counts(np.diff(seen.indptr)), Scale.from_counts(popularity)
     blend = Blend(("a", "b", "c"), "mean", weights.astype(np.float32), *scales, {})
     rows, items = rng.integers(N_USERS, size=50), rng.integers(N_ITEMS, size=50)
     shares = blend.contributions(scores, seen, popularity, rows, items)
@@ -221,26 +231,26 @@ def test_it_survives_json_and_repeats_by_seed():
 
 def test_scores_are_standardised_over_unseen_items():
     scores, seen, *_ = case()
-    z = np.ma.masked_array(standardise(scores[0], seen), seen.toarray() > 0)
+    z = np.ma.masked_array(standardize(scores[0], seen), seen.toarray() > 0)
     np.testing.assert_allclose(z.mean(axis=1), 0, atol=1e-5)
     np.testing.assert_allclose(z.std(axis=1), 1, atol=1e-4)
-    assert not standardise(np.full((2, 5), 7.3, np.float32), sp.csr_matrix((2, 5))).any()
+    assert not standardize(np.full((2, 5), 7.3, np.float32), sp.csr_matrix((2, 5))).any()
 
 
 def test_what_was_seen_does_not_disturb_the_scale_of_the_rest():
     rest = np.array([[1.0, 1.001, 1.002, 1.003]], np.float32)
     seen = sp.csr_matrix(np.array([[0, 0, 0, 0, 1.0]]))
-    far = standardise(np.append(rest, [[1e6]], axis=1).astype(np.float32), seen)
-    np.testing.assert_allclose(far[:, :4], standardise(rest, sp.csr_matrix((1, 4))), rtol=1e-3)
-    assert not standardise(np.array([[2, 2, 2, 2, 1e6]], np.float32), seen)[0, :4].any()
+    far = standardize(np.append(rest, [[1e6]], axis=1).astype(np.float32), seen)
+    np.testing.assert_allclose(far[:, :4], standardize(rest, sp.csr_matrix((1, 4))), rtol=1e-3)
+    assert not standardize(np.array([[2, 2, 2, 2, 1e6]], np.float32), seen)[0, :4].any()
 
 
 def test_users_alike_in_activity_have_no_weight_for_it():
     scores, seen, relevant, popularity = case()
-    scale = Scale.of(np.full(1000, 3))
+    scale = Scale.from_counts(np.full(1000, 3))
     assert not scale(np.full(1000, 3)).any()
     blend = fit_blend("ab", scores[:2], seen, relevant, popularity)
-    assert np.abs(blend.weights[FORMS.index("activity")]).max() < 1e-6 * np.abs(blend.weights).max()
+    assert np.abs(blend.weights[FEATURE_KINDS.index("activity")]).max() < 1e-6 * np.abs(blend.weights).max()
 
 
 def test_users_who_have_everything_else_can_be_learnt_from():

@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse as sp
 from scipy.special import softmax
 
-from kgrec.hybrid.cold_items import NewItems, asks_about_new_items
+from kgrec.hybrid.cold_items import ColdItems, has_cold_item_users
 
 N_USERS, N_ITEMS = 400, 60
 NEW = np.arange(N_ITEMS) >= 50
@@ -14,7 +14,7 @@ NONE = sp.csr_matrix((N_USERS, N_ITEMS), dtype=np.float32)
 
 
 def world(seed=0, sure=3.0):
-    """What users take by the log odds of each item, of which content tells a part and behaviours the rest."""
+    """What users take by the log odds of each item, of which content tells a part and behaviors the rest."""
     rng = np.random.default_rng(seed)
     content, rest = (rng.normal(size=(N_USERS, N_ITEMS)).astype(np.float32) for _ in range(2))
     odds = sure * content + rest
@@ -23,13 +23,13 @@ def world(seed=0, sure=3.0):
     return content, (odds / 2).astype(np.float32), relevant, np.where(NEW, 0, 5)
 
 
-def learnt(content, total, relevant, popularity):
-    return NewItems.learn(KNOWS, [total, content], total, NONE, relevant, popularity)
+def learned(content, total, relevant, popularity):
+    return ColdItems.learn(KNOWS, [total, content], total, NONE, relevant, popularity)
 
 
 def test_scores_become_logarithms_of_how_likely_items_are():
     content, total, relevant, popularity = world()
-    found = learnt(content, total, relevant, popularity)
+    found = learned(content, total, relevant, popularity)
     assert found.scale == pytest.approx(2, rel=0.15)
     assert 2 < found.weights["content"][1] < 3.5
     assert found.weights["content"][0] == 0
@@ -43,8 +43,8 @@ def test_a_user_who_has_all_that_is_known_changes_nothing():
     relevant = sp.lil_matrix(relevant)
     relevant[0] = 0
     relevant[0, 55] = 1
-    found = NewItems.learn(KNOWS, [total, content], total, seen.tocsr(), relevant.tocsr(), popularity)
-    assert found.scale == pytest.approx(learnt(content, total, relevant.tocsr(), popularity).scale, rel=0.02)
+    found = ColdItems.learn(KNOWS, [total, content], total, seen.tocsr(), relevant.tocsr(), popularity)
+    assert found.scale == pytest.approx(learned(content, total, relevant.tocsr(), popularity).scale, rel=0.02)
     assert found.weights["content"][1] > 2
 
 
@@ -52,7 +52,7 @@ def test_new_items_come_up_about_as_often_as_they_are_right_whatever_the_scale_o
     content, total, relevant, popularity = world()
     lists = []
     for factor in (1, 10):
-        found = learnt(content, factor * total, relevant, popularity)
+        found = learned(content, factor * total, relevant, popularity)
         shares = found.shares("content", [total, content], NONE, factor * total, NEW, ~NEW)
         assert not shares[:, :, 0].any()
         scores = factor * total.copy()
@@ -65,7 +65,7 @@ def test_new_items_come_up_about_as_often_as_they_are_right_whatever_the_scale_o
 def test_where_content_tells_nothing_new_items_hardly_come_up():
     content, total, relevant, popularity = world()
     noise = np.random.default_rng(9).normal(size=content.shape).astype(np.float32)
-    found = learnt(noise, total, relevant, popularity)
+    found = learned(noise, total, relevant, popularity)
     scores = total.copy()
     scores[:, NEW] = found.shares("content", [total, noise], NONE, total, NEW, ~NEW).sum(axis=2)
     assert NEW[scores.argmax(axis=1)].mean() < 0.2 * NEW.mean()
@@ -73,7 +73,7 @@ def test_where_content_tells_nothing_new_items_hardly_come_up():
 
 def test_a_user_who_has_everything_else_still_gets_numbers():
     content, total, relevant, popularity = world()
-    found = learnt(content, total, relevant, popularity)
+    found = learned(content, total, relevant, popularity)
     seen = sp.csr_matrix(np.broadcast_to(~NEW, NONE.shape).astype(np.float32))
     assert np.isfinite(found.shares("content", [total, content], seen, total, NEW, ~NEW)).all()
 
@@ -82,12 +82,12 @@ def test_a_cut_that_asks_about_new_items_is_known_as_one():
     *_, relevant, popularity = world()
     known = sp.csr_matrix(relevant.multiply(~NEW))
     known.eliminate_zeros()
-    assert asks_about_new_items(relevant, popularity)
-    assert not asks_about_new_items(known, popularity)
+    assert has_cold_item_users(relevant, popularity)
+    assert not has_cold_item_users(known, popularity)
 
 
 def test_it_is_read_back_as_it_was_written():
-    found = NewItems(2.5, {"content": np.array([0, 0.5], np.float32)}, asked=True)
-    again = NewItems.from_dict(found.to_dict())
-    assert (again.scale, again.asked) == (found.scale, found.asked)
+    found = ColdItems(2.5, {"content": np.array([0, 0.5], np.float32)}, in_validation=True)
+    again = ColdItems.from_dict(found.to_dict())
+    assert (again.scale, again.in_validation) == (found.scale, found.in_validation)
     np.testing.assert_array_equal(again.weights["content"], found.weights["content"])

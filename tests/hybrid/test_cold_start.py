@@ -9,66 +9,70 @@ from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import uncut
 from kgrec.data.tables import GraphTables, check
-from kgrec.hybrid.cold_start import SHARE, as_newcomers
+from kgrec.hybrid.cold_start import SIMULATED_SHARE, simulate_cold_start
 from kgrec.recommender import Recommender
 from kgrec.runs.save_load import save_model
 from kgrec.runs.tables import blends_table
-from kgrec.signals.domain_weighting import MIN_NEWCOMERS
+from kgrec.signals.domain_weighting import MIN_COLD_START_USERS
 from kgrec.testing.shops import N_ITEMS, N_USERS, SCHEMA, TASTES, counts, shops
-from kgrec.training.pipeline import parts_of, train
+from kgrec.training.pipeline import train, training_sets
 from kgrec.tuning import validation
 
 
 def test_all_that_some_users_did_in_the_shop_is_taken_where_others_are_new_to_it():
     graph = shops(n_new=100)
-    taken = counts(graph, graph.behaviours.where(as_newcomers(graph, seed=0)))
+    taken = counts(graph, graph.behaviors.where(simulate_cold_start(graph, seed=0)))
     assert not taken[:, 0].any()
     assert not taken[:100].any()
     assert set(taken[:, 1]) == {0, 3}
-    assert (taken[:, 1] == 3).sum() == round(SHARE * 500)
-    np.testing.assert_array_equal(as_newcomers(graph, 0), as_newcomers(graph, 0))
-    assert (as_newcomers(graph, 0) != as_newcomers(graph, 1)).any()
+    assert (taken[:, 1] == 3).sum() == round(SIMULATED_SHARE * 500)
+    np.testing.assert_array_equal(simulate_cold_start(graph, 0), simulate_cold_start(graph, 0))
+    assert (simulate_cold_start(graph, 0) != simulate_cold_start(graph, 1)).any()
 
 
-@pytest.mark.parametrize("n_new", [0, MIN_NEWCOMERS - 1])
+@pytest.mark.parametrize("n_new", [0, MIN_COLD_START_USERS - 1])
 def test_nobody_is_asked_about_as_a_newcomer_where_hardly_anybody_is_one(n_new):
-    assert not as_newcomers(shops(n_new), seed=0).any()
+    assert not simulate_cold_start(shops(n_new), seed=0).any()
 
 
 def test_the_cut_asks_about_newcomers_and_the_final_signals_learn_from_what_was_held_out():
     graph = shops(n_new=100)
-    parts = parts_of(uncut(graph), Config(), "train")
-    new = (counts(graph, parts.inner.behaviours)[:, 1] == 0) & (np.arange(N_USERS) >= 100)
-    assert new.sum() == round(SHARE * 500)
+    parts = training_sets(uncut(graph), Config(), "train")
+    new = (counts(graph, parts.tuning_graph.behaviors)[:, 1] == 0) & (np.arange(N_USERS) >= 100)
+    assert new.sum() == round(SIMULATED_SHARE * 500)
     assert (counts(graph, parts.held_out)[new, 1] == 3).all()
-    assert len(parts.final.behaviours) == len(graph.behaviours)
+    assert len(parts.final_graph.behaviors) == len(graph.behaviors)
 
 
 def test_a_sample_has_enough_newcomers_who_count_as_they_are_few(monkeypatch):
     def asked():
-        return next(q for q in validation.questions(parts.inner, parts.held_out) if q.domain == "b")
+        return next(
+            holdout
+            for holdout in validation.validation_sets(parts.tuning_graph, parts.held_out)
+            if holdout.domain == "b"
+        )
 
-    parts = parts_of(uncut(shops(n_new=100)), Config(), "train")
+    parts = training_sets(uncut(shops(n_new=100)), Config(), "train")
     everybody = asked()
     monkeypatch.setattr(validation, "MAX_SCORES", 40 * 2 * N_ITEMS)
-    q = asked()
-    new, of_all = (np.diff(of.seen.indptr) == 0 for of in (q, everybody))
+    holdout = asked()
+    new, of_all = (np.diff(of.seen.indptr) == 0 for of in (holdout, everybody))
     assert (new.sum(), (~new).sum()) == (20, 40)
     assert (everybody.weight == 1).all()
-    assert q.weight.mean() == pytest.approx(1)
-    ndcg = q.ndcg(np.tile(np.arange(N_ITEMS, dtype=np.float32), (60, 1)))
+    assert holdout.weight.mean() == pytest.approx(1)
+    ndcg = holdout.ndcg(np.tile(np.arange(N_ITEMS, dtype=np.float32), (60, 1)))
     expected = np.average([ndcg[new].mean(), ndcg[~new].mean()], weights=[of_all.sum(), (~of_all).sum()])
-    assert validation.mean_ndcg([q], lambda users: np.tile(np.arange(2.0 * N_ITEMS), (len(users), 1))) == pytest.approx(
-        expected, abs=1e-6
-    )
+    assert validation.mean_ndcg(
+        [holdout], lambda users: np.tile(np.arange(2.0 * N_ITEMS), (len(users), 1))
+    ) == pytest.approx(expected, abs=1e-6)
 
 
 def test_newcomers_get_the_items_of_their_taste_by_a_blend_of_their_own():
     graph = shops(n_new=100)
-    config = Config.checked({"signals": ["popularity", "neighbours", "ials"], "budget": "10s"})
+    config = Config.checked({"signals": ["popularity", "item_knn", "ials"], "budget": "10s"})
     model = train(uncut(graph), config, lambda _: {}, "train").model
-    assert model.blends["b"].newcomers
-    assert not model.blends["a"].newcomers
+    assert model.blends["b"].cross_domain
+    assert not model.blends["a"].cross_domain
     listed = np.flatnonzero(graph.item_domains == "b")
     best = listed[model.score(np.arange(100)).total[:, listed].argmax(axis=1)]
     tastes = np.array([int(item[1:]) % TASTES for item in graph.items.ids])
@@ -77,7 +81,9 @@ def test_newcomers_get_the_items_of_their_taste_by_a_blend_of_their_own():
 
 def test_strangers_get_what_is_popular_among_what_is_like_their_own(monkeypatch, tmp_path):
     """No user is in both shops; names of items say the taste, and the first of each is what most people of it buy."""
-    monkeypatch.setattr("kgrec.signals.content.tfidf.MAX_SHARE", 1.0)  # a taste's word is in a third of the titles
+    monkeypatch.setattr(
+        "kgrec.signals.content.tfidf.MAX_DOCUMENT_SHARE", 1.0
+    )  # a taste's word is in a third of the titles
     rng, tastes = np.random.default_rng(0), ("oil", "ink", "clay")
     schema = SCHEMA.to_dict()
     schema["nodes"]["Item"]["properties"]["title"] = "string"
@@ -97,14 +103,14 @@ def test_strangers_get_what_is_popular_among_what_is_like_their_own(monkeypatch,
     nodes = {"User": pa.table({"user_id": sorted(set(users))}), "Item": items}
     edges = {("User", "BOUGHT", "Item"): pa.table({"src": users, "dst": bought})}
     graph = GraphSnapshot.from_tables(check(GraphTables(Schema.from_dict(schema), nodes, edges)))
-    model = Recommender(signals=["popularity", "neighbours", "ease", "gnn", "words"], seed=1).fit(graph)
-    report = model.model.blends["b"].newcomers.report
-    assert report["kind"] == "strangers"
-    assert set(report["shares"]) == {"popularity", "neighbours", "ease", "gnn", "words"}
+    model = Recommender(signals=["popularity", "item_knn", "ease", "lightgcn", "tfidf"], seed=1).fit(graph)
+    report = model.model.blends["b"].cross_domain.report
+    assert report["kind"] == "non_overlapping"
+    assert set(report["shares"]) == {"popularity", "item_knn", "ease", "lightgcn", "tfidf"}
     assert report["shares"]["popularity"] + report["shares"]["words"] == pytest.approx(1)
     assert min(report["shares"]["popularity"], report["shares"]["words"]) > 0
     blends = blends_table(save_model(tmp_path / "run", model.trained, model.config)).set_index("blend")
-    assert blends.loc["newcomers to b", "gain over the best signal"] == "nobody to ask"
+    assert blends.loc["cold-start users of b", "gain over the best signal"] == "nobody to ask"
     strangers = [f"a{user:03}" for user in range(300)]
     found = model.recommend(strangers, k=3, domain="b")
     taste = found["item_id"].str[1:].astype(int) % TASTES

@@ -1,4 +1,4 @@
-"""Signals for newcomers: settings of their own, where what is best for users at home is not what is best for them."""
+"""Signals for cold-start users: settings of their own, where what is best for active users is not best for them."""
 
 import copy
 from dataclasses import replace
@@ -15,20 +15,20 @@ from kgrec.data.split import latest_of_users, uncut
 from kgrec.data.tables import GraphTables, check
 from kgrec.errors import RunError
 from kgrec.evaluation.leakage import leaks
-from kgrec.hybrid.cold_start_signals import asked_as_newcomers, better_for_newcomers
-from kgrec.hybrid.segment_models import Standins
+from kgrec.hybrid.cold_start_signals import better_for_cold_start, cold_start_holdouts
+from kgrec.hybrid.segment_models import SegmentModels
 from kgrec.jobs.forget.rewrite_run import rewrite, without
 from kgrec.runs.publish import check_complete
 from kgrec.runs.save_load import load_model, save_model
 from kgrec.runs.tables import choices_table
 from kgrec.signals.base import refit
-from kgrec.signals.domain_weighting import MIN_NEWCOMERS
+from kgrec.signals.domain_weighting import MIN_COLD_START_USERS
 from kgrec.testing.shops import N_ITEMS, SCHEMA, shops
 from kgrec.training.fold_in import fold_in
-from kgrec.training.pipeline import parts_of, train
-from kgrec.tuning.validation import questions
+from kgrec.training.pipeline import train, training_sets
+from kgrec.tuning.validation import validation_sets
 
-CONFIG = Config.checked({"signals": ["popularity", "neighbours"]})
+CONFIG = Config.checked({"signals": ["popularity", "item_knn"]})
 N_USERS, N_NEW, OLD, LATE = 600, 100, 5, 3
 
 
@@ -78,21 +78,21 @@ def of_shop_b(model):
 
 
 def test_settings_are_chosen_for_newcomers_by_what_newcomers_took(trained):
-    own = trained.choices["newcomers"]["popularity"]["settings"]
+    own = trained.choices["cold_start"]["popularity"]["settings"]
     assert own["half_life"] is None
     assert trained.choices["signals"]["popularity"]["settings"]["half_life"] is not None
-    assert trained.model.standins.newcomers["popularity"].settings.model_dump() == own
+    assert trained.model.segment_models.cold_start["popularity"].settings.model_dump() == own
 
 
 def test_only_newcomers_are_served_by_them(trained):
     model, users, items = trained.model, np.arange(N_USERS), of_shop_b(trained.model)
     place, new = list(model.signals).index("popularity"), users < N_NEW
     found = model.score(users).parts[place]
-    everybodys, newcomers = (of["popularity"].scores(users) for of in (model.signals, model.standins.newcomers))
-    np.testing.assert_array_equal(found[new][:, items], newcomers[new][:, items])
+    everybodys, cold_start = (of["popularity"].scores(users) for of in (model.signals, model.segment_models.cold_start))
+    np.testing.assert_array_equal(found[new][:, items], cold_start[new][:, items])
     np.testing.assert_array_equal(found[~new], everybodys[~new])
-    elsewhere = np.setdiff1d(np.arange(model.train.n_items), items)
-    np.testing.assert_array_equal(found[new][:, elsewhere], everybodys[new][:, elsewhere])
+    out_of_domain_weight = np.setdiff1d(np.arange(model.train.n_items), items)
+    np.testing.assert_array_equal(found[new][:, out_of_domain_weight], everybodys[new][:, out_of_domain_weight])
 
 
 def test_newcomers_get_what_is_wanted_of_old_and_those_at_home_what_is_late(trained):
@@ -110,35 +110,36 @@ def test_shares_add_up_to_the_score(trained):
 
 
 def test_few_newcomers_choose_nothing(split):
-    parts = parts_of(split, CONFIG, "train")
-    q = next(q for q in questions(parts.inner, parts.held_out) if q.domain == "b")
-    new = np.flatnonzero(np.diff(q.seen.indptr) == 0)
-    assert len(new) >= MIN_NEWCOMERS
-    assert len(asked_as_newcomers([q])[0].user_num) == len(new)
-    assert not asked_as_newcomers([q.of(new[: MIN_NEWCOMERS - 1])])
+    parts = training_sets(split, CONFIG, "train")
+    holdout = next(holdout for holdout in validation_sets(parts.tuning_graph, parts.held_out) if holdout.domain == "b")
+    new = np.flatnonzero(np.diff(holdout.seen.indptr) == 0)
+    assert len(new) >= MIN_COLD_START_USERS
+    assert len(cold_start_holdouts([holdout])[0].user_num) == len(new)
+    assert not cold_start_holdouts([holdout.take(new[: MIN_COLD_START_USERS - 1])])
 
 
 def test_where_newcomers_are_like_all_nothing_is_fitted_for_them():
     model = train(uncut(shops(n_new=100)), Config.checked({"signals": ["popularity"]}), lambda _: {}, "train").model
-    assert not model.standins.newcomers
+    assert not model.segment_models.cold_start
 
 
 def test_the_same_settings_are_not_better(trained, split):
-    parts = parts_of(split, CONFIG, "train")
-    asked = asked_as_newcomers(questions(parts.inner, parts.held_out))
+    parts = training_sets(split, CONFIG, "train")
+    holdouts = cold_start_holdouts(validation_sets(parts.tuning_graph, parts.held_out))
     fitted, own = (
-        refit(of, parts.inner, {}, 0)["popularity"] for of in (trained.model.signals, trained.model.standins.newcomers)
+        refit(of, parts.tuning_graph, {}, 0)["popularity"]
+        for of in (trained.model.signals, trained.model.segment_models.cold_start)
     )
-    assert better_for_newcomers(own, fitted, asked)
-    assert not better_for_newcomers(fitted, own, asked)
-    assert not better_for_newcomers(own, own, asked)
+    assert better_for_cold_start(own, fitted, holdouts)
+    assert not better_for_cold_start(fitted, own, holdouts)
+    assert not better_for_cold_start(own, own, holdouts)
 
 
 def test_a_run_recommends_as_what_was_saved_and_says_what_was_tried(trained, tmp_path):
     run = save_model(tmp_path / "run", trained, CONFIG)
     again, _ = load_model(run.folder)
     np.testing.assert_array_equal(everyone(again.model), everyone(trained.model))
-    assert "popularity for newcomers" in set(choices_table(run)["choice"])
+    assert "popularity for cold-start users" in set(choices_table(run)["choice"])
 
 
 def test_what_serves_newcomers_must_be_there_to_be_published(trained, tmp_path):
@@ -158,9 +159,11 @@ def test_forgetting_a_user_learns_what_serves_newcomers_without_them(trained, tm
     rewrite(run, [("User", "u500")], "user", withdraw=lambda run: None)
     again, _ = load_model(run.folder)
     rest = without(trained.model.train, [("User", "u500")])
-    expected = refit(trained.model.standins.newcomers, rest, {}, CONFIG.seed)["popularity"]
+    expected = refit(trained.model.segment_models.cold_start, rest, {}, CONFIG.seed)["popularity"]
     users = np.arange(N_USERS - 1)
-    np.testing.assert_array_equal(again.model.standins.newcomers["popularity"].scores(users), expected.scores(users))
+    np.testing.assert_array_equal(
+        again.model.segment_models.cold_start["popularity"].scores(users), expected.scores(users)
+    )
 
 
 def test_nothing_of_the_test_is_in_them(trained, split):
@@ -168,14 +171,14 @@ def test_nothing_of_the_test_is_in_them(trained, split):
 
 
 def test_what_they_know_of_the_test_is_found(trained, split):
-    knowing = refit(trained.model.standins.newcomers, split.whole, {}, CONFIG.seed)
-    leaky = replace(trained, model=replace(trained.model, standins=Standins(newcomers=knowing)))
+    knowing = refit(trained.model.segment_models.cold_start, split.whole, {}, CONFIG.seed)
+    leaky = replace(trained, model=replace(trained.model, segment_models=SegmentModels(cold_start=knowing)))
     found = leaks(split, leaky, CONFIG, lambda _: {}, "train")
-    assert set(found["stage"]) == {"popularity, newcomers"}
+    assert set(found["stage"]) == {"popularity, cold start"}
 
 
 def test_settings_chosen_by_other_questions_are_found(trained, split):
     choices = copy.deepcopy(dict(trained.choices))
-    choices["newcomers"]["popularity"]["ndcg"] += 0.1
+    choices["cold_start"]["popularity"]["ndcg"] += 0.1
     found = leaks(split, replace(trained, choices=choices), CONFIG, lambda _: {}, "train")
     assert found[["stage", "id"]].to_numpy().tolist() == [["settings", "popularity"]]

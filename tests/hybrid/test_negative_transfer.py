@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from kgrec.config import Config
-from kgrec.data.single_domain import fit_alone
+from kgrec.data.single_domain import fit_single_domain
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import uncut
 from kgrec.data.tables import GraphTables, check
@@ -16,8 +16,8 @@ from kgrec.evaluation.evaluate import HYBRID, measure
 from kgrec.evaluation.leakage import leaks
 from kgrec.evaluation.protocols import cut_for
 from kgrec.hybrid import negative_transfer
-from kgrec.hybrid.negative_transfer import EITHER, EVERYTHING, ITSELF
-from kgrec.hybrid.segment_models import Standins
+from kgrec.hybrid.negative_transfer import ALL_DOMAINS, PER_SIGNAL, SINGLE_DOMAIN
+from kgrec.hybrid.segment_models import SegmentModels
 from kgrec.jobs.forget.rewrite_run import rewrite, without
 from kgrec.runs.publish import check_complete
 from kgrec.runs.save_load import FACTS, load_model, save_model
@@ -28,7 +28,7 @@ from kgrec.training import pipeline as training
 from kgrec.training.fold_in import fold_in
 from kgrec.training.pipeline import train
 from kgrec.tuning.budget import Budget
-from kgrec.tuning.validation import questions
+from kgrec.tuning.validation import validation_sets
 
 CONFIG = Config.checked({"signals": ["popularity", "spectral"]})
 N_USERS, N_NEW = 300, 50
@@ -71,7 +71,7 @@ def trained(split):
 def together(split):
     """The same without the check."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "check_domains", lambda *_: {})
+        patch.setattr(training, "check_negative_transfer", lambda *_: {})
         return fitted(split)
 
 
@@ -81,20 +81,20 @@ def everyone(model):
 
 def test_a_domain_that_others_harm_is_learnt_from_alone(split, trained, together):
     found = trained.choices["domains"]["b"]
-    assert found["learnt from"] in (ITSELF, EITHER)
-    assert "spectral" in found["alone"]
-    assert found["gain"][0] == pytest.approx(found["options"][EVERYTHING] - found["options"][ITSELF])
+    assert found["learned from"] in (SINGLE_DOMAIN, PER_SIGNAL)
+    assert "spectral" in found["single_domain"]
+    assert found["gain"][0] == pytest.approx(found["options"][ALL_DOMAINS] - found["options"][SINGLE_DOMAIN])
     assert found["gain"][2] < 0
-    assert found["options"][found["learnt from"]] == max(found["options"].values())
+    assert found["options"][found["learned from"]] == max(found["options"].values())
     reached, without = (measure(t.model, split, [5])["b"].evaluations[HYBRID].per_user for t in (trained, together))
     assert reached["NDCG@5"].mean() > without["NDCG@5"].mean()
 
 
 def test_a_domain_that_others_help_learns_from_all():
     trained = fitted(cut_for(twins(), "warm"))
-    assert {found["learnt from"] for found in trained.choices["domains"].values()} == {EVERYTHING}
+    assert {found["learned from"] for found in trained.choices["domains"].values()} == {ALL_DOMAINS}
     assert min(found["gain"][1] for found in trained.choices["domains"].values()) > 0.1
-    assert not trained.model.standins.at_home
+    assert not trained.model.segment_models.single_domain
 
 
 def test_only_those_at_home_are_served_by_the_domain_alone(trained, together):
@@ -102,7 +102,7 @@ def test_only_those_at_home_are_served_by_the_domain_alone(trained, together):
     of_b = trained.model.train.item_domains == "b"
     parts, whole = (t.model.score(np.arange(N_USERS)).parts[1] for t in (trained, together))
     np.testing.assert_array_equal(parts[~home][:, of_b], whole[~home][:, of_b])
-    own = trained.model.standins.at_home["b"]["spectral"].scores(np.flatnonzero(home))
+    own = trained.model.segment_models.single_domain["b"]["spectral"].scores(np.flatnonzero(home))
     np.testing.assert_array_equal(parts[home][:, of_b], own)
     assert (parts[home][:, of_b] != whole[home][:, of_b]).any(axis=1).all()
 
@@ -120,20 +120,22 @@ def test_a_run_recommends_as_what_was_saved(trained, tmp_path):
     again, _ = load_model(run.folder)
     np.testing.assert_array_equal(everyone(again.model), everyone(trained.model))
     table = domains_table(run).set_index("domain")
-    assert "spectral" in table.loc["b", "alone"]
-    assert table.loc["b", "all against alone"].startswith("-0.")
+    assert "spectral" in table.loc["b", "single_domain"]
+    assert table.loc["b", "all against single domain"].startswith("-0.")
 
 
 def test_forgetting_a_user_keeps_what_serves_those_at_home(trained, tmp_path):
     run = save_model(tmp_path / "run", trained, CONFIG)
     rewrite(run, [("User", "u000")], "user", withdraw=lambda run: None)
     again, _ = load_model(run.folder)
-    assert list(again.model.standins.at_home["b"]) == list(trained.model.standins.at_home["b"])
+    assert list(again.model.segment_models.single_domain["b"]) == list(trained.model.segment_models.single_domain["b"])
     rest = without(trained.model.train, [("User", "u000")])
-    expected = fit_alone(trained.model.standins.at_home["b"], rest, "b", {}, CONFIG.seed)["spectral"]
+    expected = fit_single_domain(trained.model.segment_models.single_domain["b"], rest, "b", {}, CONFIG.seed)[
+        "spectral"
+    ]
     users = np.arange(N_USERS - 1)
     np.testing.assert_allclose(
-        again.model.standins.at_home["b"]["spectral"].scores(users), expected.scores(users), atol=1e-6
+        again.model.segment_models.single_domain["b"]["spectral"].scores(users), expected.scores(users), atol=1e-6
     )
 
 
@@ -154,19 +156,19 @@ def test_the_audit_finds_nothing(split, trained):
 
 
 def test_the_audit_looks_at_what_learnt_alone(split, trained):
-    with_test = fit_alone(trained.model.signals, split.whole, "b", {}, CONFIG.seed)
-    leaky = replace(trained, model=replace(trained.model, standins=Standins({"b": with_test})))
-    assert "spectral, b alone" in set(leaks(split, leaky, CONFIG, lambda _: {}, "train")["stage"])
+    with_test = fit_single_domain(trained.model.signals, split.whole, "b", {}, CONFIG.seed)
+    leaky = replace(trained, model=replace(trained.model, segment_models=SegmentModels({"b": with_test})))
+    assert "spectral, single domain b" in set(leaks(split, leaky, CONFIG, lambda _: {}, "train")["stage"])
 
 
 def test_each_signal_is_compared_by_itself(split):
-    """One signal knows the answers where it learnt from all domains, the other where it learnt alone."""
-    parts = training.parts_of(split, CONFIG, "train")
-    q = next(q for q in questions(parts.inner, parts.held_out) if q.domain == "b")
-    answers = parts.inner.pairs(parts.held_out).toarray()
+    """One signal knows the answers where it learned from all domains, the other where it learned alone."""
+    parts = training.training_sets(split, CONFIG, "train")
+    holdout = next(holdout for holdout in validation_sets(parts.tuning_graph, parts.held_out) if holdout.domain == "b")
+    answers = parts.tuning_graph.pairs(parts.held_out).toarray()
     whole = {"first": Fixed(answers), "second": Fixed(-answers)}
-    own = {"first": Fixed(-answers[:, q.item_num]), "second": Fixed(answers[:, q.item_num])}
-    assert list(negative_transfer._better_alone(whole, own, q)) == ["second"]
+    own = {"first": Fixed(-answers[:, holdout.item_num]), "second": Fixed(answers[:, holdout.item_num])}
+    assert list(negative_transfer._better_single_domain(whole, own, holdout)) == ["second"]
 
 
 class Fixed:
@@ -182,7 +184,7 @@ class Fixed:
 def test_what_there_is_no_time_to_check_is_said(split, monkeypatch):
     monkeypatch.setattr(Budget, "affords", lambda *_: False)
     found = fitted(split).choices["domains"]["b"]
-    assert found == {"learnt from": EVERYTHING, "unchecked": "no time left in the budget"}
+    assert found == {"learned from": ALL_DOMAINS, "unchecked": "no time left in the budget"}
 
 
 def test_a_single_domain_is_not_checked():

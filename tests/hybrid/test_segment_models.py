@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from kgrec.data.graph_delta import Growth
-from kgrec.data.single_domain import alone, fit_alone
-from kgrec.hybrid.segment_models import Standins
+from kgrec.data.graph_delta import GraphDelta
+from kgrec.data.single_domain import fit_single_domain, single_domain
+from kgrec.hybrid.segment_models import SegmentModels
 from kgrec.signals.cf import Popularity
 from kgrec.signals.graph.spectral_filter import Spectral
 from kgrec.testing.shops import shops
@@ -18,43 +18,46 @@ def graph():
 
 
 @pytest.fixture(scope="module")
-def standins(graph):
+def segment_models(graph):
     spectral = Spectral(Spectral.Settings(components=2)).fit(graph, {})
-    own = fit_alone({"spectral": spectral}, graph, "b", {}, 0)
-    return Standins({"b": own}, {"popularity": Popularity().fit(graph, {})})
+    own = fit_single_domain({"spectral": spectral}, graph, "b", {}, 0)
+    return SegmentModels({"b": own}, {"popularity": Popularity().fit(graph, {})})
 
 
-def test_each_serves_its_users_and_leaves_the_others_as_they_are(graph, standins):
+def test_each_serves_its_users_and_leaves_the_others_as_they_are(graph, segment_models):
     items, users = np.flatnonzero(graph.item_domains == "b"), np.arange(graph.n_users)
     seen = sp.csr_matrix(graph.interactions[:, items])
     new = np.diff(seen.indptr) == 0
     assert 0 < new.sum() < len(users)
     names = ["popularity", "spectral", "ease"]
     parts = [np.full((len(users), len(items)), -1, np.float32) for _ in names]
-    standins.serve("b", names, parts, users, seen, items)
+    segment_models.apply_to("b", names, parts, users, seen, items)
     popularity, spectral, ease = parts
-    np.testing.assert_array_equal(popularity[new], standins.newcomers["popularity"].scores(users[new])[:, items])
-    np.testing.assert_array_equal(spectral[~new], standins.at_home["b"]["spectral"].scores(users[~new]))
+    np.testing.assert_array_equal(popularity[new], segment_models.cold_start["popularity"].scores(users[new])[:, items])
+    np.testing.assert_array_equal(spectral[~new], segment_models.single_domain["b"]["spectral"].scores(users[~new]))
     for untouched in (popularity[~new], spectral[new], ease):
         assert (untouched == -1).all()
 
 
 def test_none_are_false():
-    assert not Standins()
-    assert Standins(newcomers={"popularity": Popularity()})
+    assert not SegmentModels()
+    assert SegmentModels(cold_start={"popularity": Popularity()})
 
 
-def test_they_learn_anew_and_grow(graph, standins):
-    for again in (standins.refit(graph, {}, 0), standins.fold_in(Growth(graph, graph, {}))):
+def test_they_learn_anew_and_grow(graph, segment_models):
+    for again in (segment_models.refit(graph, {}, 0), segment_models.fold_in(GraphDelta(graph, graph, {}))):
         users = np.arange(graph.n_users)
-        for one, other in ((again.at_home["b"], standins.at_home["b"]), (again.newcomers, standins.newcomers)):
+        for one, other in (
+            (again.single_domain["b"], segment_models.single_domain["b"]),
+            (again.cold_start, segment_models.cold_start),
+        ):
             assert list(one) == list(other)
             for name, signal in one.items():
                 np.testing.assert_allclose(signal.scores(users), other[name].scores(users), atol=1e-6)
 
 
-def test_a_domain_that_is_gone_needs_none(graph, standins):
-    rest = alone(graph, "a")
-    for again in (standins.refit(rest, {}, 0), standins.fold_in(Growth(graph, rest, {}))):
-        assert not again.at_home
-        assert list(again.newcomers) == ["popularity"]
+def test_a_domain_that_is_gone_needs_none(graph, segment_models):
+    rest = single_domain(graph, "a")
+    for again in (segment_models.refit(rest, {}, 0), segment_models.fold_in(GraphDelta(graph, rest, {}))):
+        assert not again.single_domain
+        assert list(again.cold_start) == ["popularity"]

@@ -1,4 +1,4 @@
-"""A run in a folder that knows what it was tested on is found out, whatever stage learnt it; a clean one is not."""
+"""A run in a folder that knows what it was tested on is found out, whatever stage learned it; a clean one is not."""
 
 import json
 from functools import partial
@@ -26,12 +26,14 @@ def _words(monkeypatch):
 
 
 def test_nothing_is_found_in_a_clean_run(tmp_path):
-    assert audited(tmp_path, ("popularity", "ease", "ials", "transitions", "paths", "text", "words")).empty
+    assert audited(
+        tmp_path, ("popularity", "ease", "ials", "item_transitions", "metapaths", "embeddings", "tfidf")
+    ).empty
 
 
 @pytest.mark.parametrize("split", ["random", "time", "last"])
 def test_nothing_is_found_where_the_cut_is_made_by_a_rule(tmp_path, split):
-    assert audited(tmp_path, ("popularity", "ease", "text"), split=split).empty
+    assert audited(tmp_path, ("popularity", "ease", "embeddings"), split=split).empty
 
 
 @pytest.mark.parametrize("name", PLANTS)
@@ -57,7 +59,7 @@ def test_the_command_names_rows_and_ends_with_1(kgrec, tmp_path):
     told = kgrec("audit", "leakage", graph)
     assert told.code == 1
     assert "graph" in told.out
-    assert "learnt from, but not in train" in told.out
+    assert "learned from, but not in train" in told.out
     listed = kgrec("audit", "leakage", graph, "--json")
     assert listed.code == 1
     assert {row["stage"] for row in json.loads(listed.out)} >= {"graph", "ease"}

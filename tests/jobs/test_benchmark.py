@@ -75,7 +75,7 @@ def test_defaults_on_train_and_test_agree_with_an_independent_scorer(kgrec, tmp_
     assert f"written: {out}/recommendations.parquet, {out}/metrics.json" in ran.out
     result = result_of(out)
     models = result["metrics"]["models"]
-    assert {"popularity", "neighbours", "ials", "ease", "gnn", "paths", "text", "hybrid"} <= set(models)
+    assert {"popularity", "item_knn", "ials", "ease", "lightgcn", "metapaths", "embeddings", "hybrid"} <= set(models)
     assert models["hybrid"]["NDCG@10"] > models["popularity"]["NDCG@10"]
     assert {"load", "encode", "choose", "blend", "rank and measure"} <= set(result["seconds"])
     assert all(seconds >= 0 for seconds in result["seconds"].values())
@@ -128,8 +128,8 @@ def test_two_domains_are_ranked_apart(kgrec, tmp_path):
 def test_users_and_items_that_only_test_knows_still_count(kgrec, tmp_path):
     folder, out = cut(tmp_path / "cinema"), tmp_path / "out"
     train = pd.read_csv(folder / "cinema.train.inter", sep="\t", dtype=str)
-    new_users, new_items = ["u1", "u2"], ["f9", "f40"]
-    old = ~train["user_id:token"].isin(new_users) & ~train["item_id:token"].isin(new_items)
+    new_users, cold_items = ["u1", "u2"], ["f9", "f40"]
+    old = ~train["user_id:token"].isin(new_users) & ~train["item_id:token"].isin(cold_items)
     write(train[old], folder / "cinema.train.inter")
     test = pd.read_csv(folder / "cinema.test.inter", sep="\t", dtype=str)
     strangers = test.head(2).assign(**{"user_id:token": ["stranger", "u5"], "item_id:token": ["f3", "unheard"]})

@@ -13,7 +13,7 @@ from kgrec.errors import RunError, UsageError
 from kgrec.jobs.rollback import prune_runs, roll_back
 from kgrec.jobs.train import publish_run, train_run
 from kgrec.runs.folder import list_runs
-from kgrec.runs.publications import FILE, publications, settle
+from kgrec.runs.publications import FILE, publications, reconcile
 from kgrec.store import open_store
 
 
@@ -79,7 +79,7 @@ def test_a_rollback_that_was_killed_before_its_note_is_still_one(three: tuple[st
     path = Path(graph).with_suffix(".runs") / FILE
     roll_back(graph)
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
-    settle(path.parent, names[1])
+    reconcile(path.parent, names[1])
     assert [(entry.run, entry.how) for entry in publications(path.parent)][-1] == (names[1], "rollback")
 
 

@@ -73,8 +73,8 @@ def test_behaviours_come_from_the_benchmark_files_alone(graph: GraphTables) -> N
 
 
 def test_roles_are_read_off_the_headers(graph: GraphTables) -> None:
-    behaviour = graph.schema.roles.behaviours["INTERACTED"]
-    assert (behaviour.weight, behaviour.time, behaviour.split) == ("rating", "timestamp", "split")
+    behavior = graph.schema.roles.behaviours["INTERACTED"]
+    assert (behavior.weight, behavior.time, behavior.split) == ("rating", "timestamp", "split")
     assert graph.schema.roles.domain == "domain"
     assert graph.schema.nodes["Item"].name == "movie_title"
 
@@ -170,7 +170,7 @@ def test_labels_and_types_may_be_renamed_in_the_schema(shop: Path) -> None:
 def test_only_interactions(tmp_path: Path) -> None:
     folder_of(tmp_path, {"a.b.inter": "user_id:token\titem_id:token\nu1\ti1\nu2\ti1\n"})
     snapshot = GraphSnapshot.from_tables(check(AtomicLoader().load(tmp_path)))
-    assert (snapshot.n_users, snapshot.n_items, len(snapshot.behaviours)) == (2, 1, 2)
+    assert (snapshot.n_users, snapshot.n_items, len(snapshot.behaviors)) == (2, 1, 2)
     assert snapshot.schema.name == "a.b"
 
 

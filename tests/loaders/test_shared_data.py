@@ -42,9 +42,9 @@ def test_loads_and_checks(name: str) -> None:
     schema = derive_schema(folder)
     snapshot = GraphSnapshot.from_tables(check(AtomicLoader().load(folder, Schema.parse(schema.to_yaml()))))
     relations = [r for r in schema.relationships if not r.isupper()]
-    found = (snapshot.n_users, snapshot.n_items, len(snapshot.behaviours), len(relations))
+    found = (snapshot.n_users, snapshot.n_items, len(snapshot.behaviors), len(relations))
     assert found == SIZES[name]
-    assert snapshot.behaviours.split.tolist().count("test") > 0
+    assert snapshot.behaviors.split.tolist().count("test") > 0
 
 
 def test_relations_of_ml_100k_become_types() -> None:

@@ -101,13 +101,13 @@ def test_a_graph_with_known_answers_scores_one_and_popularity_does_not(communiti
     split = by_given(communities)
     train = split.train.interactions
     relevant = communities.pairs(split.test)
-    neighbours, popularity = (train @ train.T @ train).toarray(), np.asarray(train.sum(axis=0))
+    neighbors, popularity = (train @ train.T @ train).toarray(), np.asarray(train.sum(axis=0))
 
     def first_hits(scores):
         ranking = rank_all(lambda nums: scores[nums], np.arange(communities.n_users), 1, train)
         return evaluate(ranking, relevant, train, [1]).means["HR@1"]
 
-    assert first_hits(neighbours) == 1.0
+    assert first_hits(neighbors) == 1.0
     assert first_hits(np.tile(popularity, (communities.n_users, 1))) < 0.3
 
 
@@ -117,7 +117,7 @@ def test_a_graph_with_known_answers_scores_one_and_popularity_does_not(communiti
         ([0, 5], 1, [[1, 0]], r"found k in \[0, 5\]; expected list lengths from 1 on"),
         ([], 1, [[1, 0]], r"found k in \[\]"),
         ([1], 2, [[1, 0]], r"found 2 lists and 1 users"),
-        ([1], 1, [[0, 0]], r"no user has a relevant item .* expected at least one test behaviour"),
+        ([1], 1, [[0, 0]], r"no user has a relevant item .* expected at least one test behavior"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(ks, n_lists, relevant, message):

@@ -30,7 +30,7 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GraphStore]:
 
 
 @pytest.fixture(scope="module")
-def behaviours() -> pd.DataFrame:
+def behaviors() -> pd.DataFrame:
     return _read("inter")[["user_id", "item_id"]].drop_duplicates()
 
 
@@ -73,18 +73,18 @@ def test_overview_counts_relationships(graph: GraphStore) -> None:
     }
 
 
-def test_user_neighbourhood(graph: GraphStore, behaviours: pd.DataFrame, around: pd.DataFrame) -> None:
+def test_user_neighbourhood(graph: GraphStore, behaviors: pd.DataFrame, around: pd.DataFrame) -> None:
     found = run(graph, "user_neighbourhood", k=100).set_index("item_id")
-    mine = behaviours.query("user_id == 'u1'")["item_id"]
+    mine = behaviors.query("user_id == 'u1'")["item_id"]
     assert set(found.index) == set(mine)
-    users = behaviours.groupby("item_id")["user_id"].nunique()
+    users = behaviors.groupby("item_id")["user_id"].nunique()
     nodes = around.groupby("item_id")["node"].nunique()
     assert found["other_users"].to_dict() == (users[mine] - 1).to_dict()
     assert found["nodes_around"].to_dict() == nodes[mine].to_dict()
 
 
-def test_user_taste_compares_with_all_items(graph: GraphStore, behaviours: pd.DataFrame, around: pd.DataFrame) -> None:
-    mine = behaviours.query("user_id == 'u1'")["item_id"]
+def test_user_taste_compares_with_all_items(graph: GraphStore, behaviors: pd.DataFrame, around: pd.DataFrame) -> None:
+    mine = behaviors.query("user_id == 'u1'")["item_id"]
     everywhere = around.groupby(["type", "node"])["item_id"].nunique()
     here = around[around["item_id"].isin(mine)].groupby(["type", "node"])["item_id"].nunique()
     expected = ((here / len(mine)) / (everywhere / 72))[here[here >= 3].index]
@@ -93,8 +93,8 @@ def test_user_taste_compares_with_all_items(graph: GraphStore, behaviours: pd.Da
     assert found.to_dict() == pytest.approx(expected.to_dict(), abs=0.005)
 
 
-def test_why_item_names_the_nodes_in_between(graph: GraphStore, behaviours: pd.DataFrame, around: pd.DataFrame) -> None:
-    mine = set(behaviours.query("user_id == 'u1'")["item_id"]) - {"f2"}
+def test_why_item_names_the_nodes_in_between(graph: GraphStore, behaviors: pd.DataFrame, around: pd.DataFrame) -> None:
+    mine = set(behaviors.query("user_id == 'u1'")["item_id"]) - {"f2"}
     at_item = around.query("item_id == 'f2'")
     others = around[around["item_id"].isin(mine)]
     expected = at_item.merge(others, on=["node", "type"]).groupby(["type", "node"])["item_id_y"].nunique()
@@ -104,31 +104,31 @@ def test_why_item_names_the_nodes_in_between(graph: GraphStore, behaviours: pd.D
     assert all(len(names) <= items for names, items in zip(found["names"], found["items"], strict=True))
 
 
-def test_why_item_by_users(graph: GraphStore, behaviours: pd.DataFrame) -> None:
-    mine = set(behaviours.query("user_id == 'u1'")["item_id"]) - {"f2"}
-    fans = set(behaviours.query("item_id == 'f2'")["user_id"]) - {"u1"}
-    both = behaviours[behaviours["user_id"].isin(fans) & behaviours["item_id"].isin(mine)]
+def test_why_item_by_users(graph: GraphStore, behaviors: pd.DataFrame) -> None:
+    mine = set(behaviors.query("user_id == 'u1'")["item_id"]) - {"f2"}
+    fans = set(behaviors.query("item_id == 'f2'")["user_id"]) - {"u1"}
+    both = behaviors[behaviors["user_id"].isin(fans) & behaviors["item_id"].isin(mine)]
     found = run(graph, "why_item_by_users", k=100).set_index("user_id")["shared_items"]
     assert found.to_dict() == both.groupby("user_id").size().to_dict()
 
 
-def test_shared_items(graph: GraphStore, behaviours: pd.DataFrame) -> None:
-    items = behaviours.groupby("user_id")["item_id"].agg(set)
+def test_shared_items(graph: GraphStore, behaviors: pd.DataFrame) -> None:
+    items = behaviors.groupby("user_id")["item_id"].agg(set)
     found = run(graph, "shared_items")
     assert set(found["item_id"]) == items["u1"] & items["u4"]
     assert found["users"].is_monotonic_increasing
 
 
-def test_shared_tastes(graph: GraphStore, behaviours: pd.DataFrame, around: pd.DataFrame) -> None:
-    counts = behaviours.merge(around, on="item_id").groupby(["user_id", "type", "node"])["item_id"].nunique()
+def test_shared_tastes(graph: GraphStore, behaviors: pd.DataFrame, around: pd.DataFrame) -> None:
+    counts = behaviors.merge(around, on="item_id").groupby(["user_id", "type", "node"])["item_id"].nunique()
     expected = pd.concat([counts["u1"], counts["u4"]], axis=1, join="inner")
     found = run(graph, "shared_tastes", k=100).set_index(["relationship", "node_id"])
     assert found["items_of_user"].to_dict() == expected.iloc[:, 0].to_dict()
     assert found["items_of_other"].to_dict() == expected.iloc[:, 1].to_dict()
 
 
-def test_similar_users_are_those_with_the_largest_jaccard(graph: GraphStore, behaviours: pd.DataFrame) -> None:
-    items = behaviours.groupby("user_id")["item_id"].agg(set)
+def test_similar_users_are_those_with_the_largest_jaccard(graph: GraphStore, behaviors: pd.DataFrame) -> None:
+    items = behaviors.groupby("user_id")["item_id"].agg(set)
     mine = items.pop("u1")
     expected = items.map(lambda other: len(mine & other) / len(mine | other))
     found = run(graph, "similar_users", k=10).set_index("user_id")["likeness"]
@@ -136,8 +136,8 @@ def test_similar_users_are_those_with_the_largest_jaccard(graph: GraphStore, beh
     assert found.to_dict() == pytest.approx(expected[found.index].to_dict(), abs=5e-5)
 
 
-def test_co_liked_items_have_the_largest_cosine(graph: GraphStore, behaviours: pd.DataFrame) -> None:
-    users = behaviours.groupby("item_id")["user_id"].agg(set)
+def test_co_liked_items_have_the_largest_cosine(graph: GraphStore, behaviors: pd.DataFrame) -> None:
+    users = behaviors.groupby("item_id")["user_id"].agg(set)
     its = users.pop("f2")
     expected = users.map(lambda other: len(its & other) / (len(its) * len(other)) ** 0.5)
     found = run(graph, "co_liked", k=10).set_index("item_id")["likeness"]
@@ -153,8 +153,8 @@ def test_similar_items_share_most_nodes(graph: GraphStore, around: pd.DataFrame)
     assert found["nodes"].map(len).to_dict() == expected.to_dict()
 
 
-def test_bridging_items_reach_both_segments(graph: GraphStore, behaviours: pd.DataFrame) -> None:
-    by_segment = behaviours.merge(_read("user"), on="user_id").groupby(["item_id", "occupation"])["user_id"].nunique()
+def test_bridging_items_reach_both_segments(graph: GraphStore, behaviors: pd.DataFrame) -> None:
+    by_segment = behaviors.merge(_read("user"), on="user_id").groupby(["item_id", "occupation"])["user_id"].nunique()
     counts = by_segment.unstack(fill_value=0)[["writer", "farmer"]]
     found = run(graph, "bridging_items", k=100).set_index("item_id")
     expected = counts[(counts > 0).all(axis=1)]
@@ -170,17 +170,17 @@ def test_connecting_items_have_both_nodes(graph: GraphStore, around: pd.DataFram
     assert found["by_other"].map(list).tolist() == [["directed_by"]] * len(found)
 
 
-def test_popular_in_segment(graph: GraphStore, behaviours: pd.DataFrame) -> None:
-    writers = behaviours.merge(_read("user").query("occupation == 'writer'"), on="user_id")
+def test_popular_in_segment(graph: GraphStore, behaviors: pd.DataFrame) -> None:
+    writers = behaviors.merge(_read("user").query("occupation == 'writer'"), on="user_id")
     expected = writers.groupby("item_id")["user_id"].nunique()
     found = run(graph, "popular_in_segment", k=100).set_index("item_id")["users_in_segment"]
     assert found.to_dict() == expected.to_dict()
     assert found.is_monotonic_decreasing
 
 
-def test_cold_items_and_users_have_few_behaviours(graph: GraphStore, behaviours: pd.DataFrame) -> None:
+def test_cold_items_and_users_have_few_behaviours(graph: GraphStore, behaviors: pd.DataFrame) -> None:
     for name, column, most in (("cold_items", "item_id", 12), ("cold_users", "user_id", 9)):
-        counts = behaviours.groupby(column).size()
+        counts = behaviors.groupby(column).size()
         found = run(graph, name, k=100)
         assert set(found[column]) == set(counts[counts <= most].index)
 
@@ -205,8 +205,8 @@ def test_recommended_to_lists_the_audience(graph: GraphStore) -> None:
     assert found["rank"].is_monotonic_increasing
 
 
-def test_daring_recommendations(graph: GraphStore, behaviours: pd.DataFrame) -> None:
-    users = behaviours.groupby("item_id").size()
+def test_daring_recommendations(graph: GraphStore, behaviors: pd.DataFrame) -> None:
+    users = behaviors.groupby("item_id").size()
     lists = recommendations().groupby("item_id").size()
     found = run(graph, "daring_recommendations", k=100).set_index("item_id")["recommended_to"]
     assert found.to_dict() == lists[lists.index.isin(users[users <= 10].index)].to_dict()
@@ -218,8 +218,8 @@ def test_disagreement_is_largest_first(graph: GraphStore) -> None:
     assert (found["graph"] - found["cf"]).abs().tolist() == pytest.approx(gaps.tolist())
 
 
-def test_coverage_adds_up(graph: GraphStore, behaviours: pd.DataFrame) -> None:
-    users = behaviours.groupby("item_id").size()
+def test_coverage_adds_up(graph: GraphStore, behaviors: pd.DataFrame) -> None:
+    users = behaviors.groupby("item_id").size()
     found = run(graph, "coverage").set_index("users_of_item")
     assert found["items"].to_dict() == {"1 to 9": (users < 10).sum(), "10 to 99": (users >= 10).sum()}
     assert found["recommendations"].sum() == 270
@@ -298,7 +298,7 @@ def test_a_schema_without_attributes_says_so() -> None:
             "roles": {"users": "User", "items": "Item", "behaviours": {"LIKED": {}}},
         }
     )
-    with pytest.raises(UsageError, match="needs relationships besides behaviours, and schema 'bare' has none"):
+    with pytest.raises(UsageError, match="needs relationships besides behaviors, and schema 'bare' has none"):
         fill("MATCH (i:<ITEM>)-[:<ATTRIBUTE>]-(n) RETURN n", schema)
 
 

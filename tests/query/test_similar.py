@@ -1,4 +1,4 @@
-"""Search by text and by node, on vectors whose neighbours are known."""
+"""Search by text and by node, on vectors whose neighbors are known."""
 
 from __future__ import annotations
 

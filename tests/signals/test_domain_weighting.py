@@ -9,9 +9,9 @@ from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.tables import GraphTables, check
 from kgrec.signals.cf import IALS
-from kgrec.signals.content import Text
-from kgrec.signals.domain_weighting import at_home
-from kgrec.signals.graph.lightgcn import GNN
+from kgrec.signals.content import Embeddings
+from kgrec.signals.domain_weighting import weight_by_domain
+from kgrec.signals.graph.lightgcn import LightGCN
 
 SCHEMA = {
     "name": "films and books",
@@ -25,11 +25,11 @@ FILMS = np.arange(N)
 
 
 def test_what_is_elsewhere_counts_less_for_those_who_have_something_here():
-    held = sp.csr_matrix(np.array([[1, 2, 4, 0], [0, 0, 4, 8]], np.float32))
-    here = at_home(held, np.array([0, 1]), 0.5).toarray()
+    profiles = sp.csr_matrix(np.array([[1, 2, 4, 0], [0, 0, 4, 8]], np.float32))
+    here = weight_by_domain(profiles, np.array([0, 1]), 0.5).toarray()
     np.testing.assert_array_equal(here, [[1, 2, 2, 0], [0, 0, 4, 8]])
-    assert at_home(held, np.array([0, 1]), 0).nnz == 4
-    assert held.nnz == 5
+    assert weight_by_domain(profiles, np.array([0, 1]), 0).nnz == 4
+    assert profiles.nnz == 5
 
 
 @pytest.fixture(scope="module")
@@ -51,19 +51,19 @@ def graph():
     return GraphSnapshot.from_tables(check(GraphTables(Schema.from_dict(SCHEMA), nodes, edges)))
 
 
-@pytest.mark.parametrize("recent", [None, 2.0])
-@pytest.mark.parametrize("kind", [IALS, GNN, Text])
-def test_only_as_much_as_set_of_another_domain_reaches_the_scores_of_one(graph, kind, recent):
+@pytest.mark.parametrize("half_life_items", [None, 2.0])
+@pytest.mark.parametrize("kind", [IALS, LightGCN, Embeddings])
+def test_only_as_much_as_set_of_another_domain_reaches_the_scores_of_one(graph, kind, half_life_items):
     vectors = {label: np.random.default_rng(1).normal(size=(N, 8)).astype(np.float32) for label in ("Film", "Book")}
-    behaviours = graph.behaviours
-    without = graph.with_behaviours(~((behaviours.user_num == BOTH) & (behaviours.item_num >= N)))
-    fitted = kind(kind.Settings(recent=recent)).fit(graph, vectors)
+    behaviors = graph.behaviors
+    without = graph.with_behaviors(~((behaviors.user_num == BOTH) & (behaviors.item_num >= N)))
+    fitted = kind(kind.Settings(half_life_items=half_life_items)).fit(graph, vectors)
 
-    def scores(train, elsewhere):
-        settings = kind.Settings(recent=recent, elsewhere=elsewhere)
+    def scores(train, out_of_domain_weight):
+        settings = kind.Settings(half_life_items=half_life_items, out_of_domain_weight=out_of_domain_weight)
         return kind(settings).restore(train, vectors, fitted.state()).scores(np.array([BOTH, NEWCOMER]))
 
-    apart, together = (scores(graph, elsewhere) for elsewhere in (0.0, 0.5))
+    apart, together = (scores(graph, out_of_domain_weight) for out_of_domain_weight in (0.0, 0.5))
     np.testing.assert_allclose(apart[BOTH, FILMS], scores(without, 0.0)[BOTH, FILMS], atol=0.005)
     assert np.abs(together[BOTH, FILMS] - scores(without, 0.5)[BOTH, FILMS]).max() > 0.02
     assert apart[NEWCOMER, FILMS].std() > 0

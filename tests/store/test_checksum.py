@@ -50,10 +50,10 @@ def test_graph_with_a_flipped_bit_is_not_opened(uri: str, share: float) -> None:
         flip(file, int(share * len(whole)))
         for read_only in (True, False):
             with pytest.raises(StoreError, match=r"cannot open .*damaged.* restore .*from a backup, or load the data"):
-                open_store(uri, read_only=read_only).schema()
+                assert open_store(uri, read_only=read_only).schema is None
         file.write_bytes(whole)
     with open_store(uri, read_only=True) as store:
-        assert store.schema() is not None
+        assert store.schema is not None
 
 
 def test_graph_that_is_copied_is_still_known_as_whole(uri: str, tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_graph_that_is_copied_is_still_known_as_whole(uri: str, tmp_path: Path) 
         file.write_bytes(file.read_bytes())
         os.utime(file, (0, 0))
     with open_store(uri, read_only=True) as store:
-        assert store.schema() is not None
+        assert store.schema is not None
 
 
 def test_graph_without_a_checksum_is_opened_and_gets_one(uri: str) -> None:

@@ -36,7 +36,7 @@ LIKES = pa.table({"cid": ["c1"], "sku": ["p1"], "stars": [5], "note": ["shiny"]}
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Any:
-    """A graph with a catalogue, customers and the first week's behaviours."""
+    """A graph with a catalog, customers and the first week's behaviors."""
     nodes = {"Product": {"source": PRODUCTS}, "Customer": {"source": CUSTOMERS}}
     with kgrec.open(tmp_path / "shop.lbug") as graph:
         load(graph, nodes=nodes, relationships={"BOUGHT": {"source": BOUGHT}, "LIKES": {"source": LIKES}})

@@ -23,7 +23,7 @@ def encoder():
 
 @pytest.fixture
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(cache_module, "CHUNK", 4)
+    monkeypatch.setattr(cache_module, "CHUNK_TEXTS", 4)
 
 
 def files(folder):

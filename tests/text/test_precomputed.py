@@ -105,8 +105,8 @@ def test_pictures_alone_tell_which_item_a_user_wants():
     )
     looks = side + np.random.default_rng(0).normal(0, 0.05, side.shape)
     graph = snapshot_of(with_pictures(tables, list(looks), []))
-    model = Recommender(signals=("text",), budget="1s").fit(graph)
-    test = graph.behaviours.where(graph.behaviours.split == "test")
+    model = Recommender(signals=("embeddings",), budget="1s").fit(graph)
+    test = graph.behaviors.where(graph.behaviors.split == "test")
     best = model.recommend(graph.users.ids[test.user_num], k=1)["item_id"].to_numpy()
     wanted = graph.items.ids[test.item_num]
     assert np.mean(best == wanted) > 0.9

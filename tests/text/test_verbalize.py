@@ -70,13 +70,13 @@ def test_a_limit_keeps_the_newest(shop):
 
 def test_a_withheld_behaviour_is_not_told(shop):
     snapshot = shop(User=["bought {BOUGHT}"], Movie=["bought by {BOUGHT}"])
-    train = snapshot.with_behaviours(snapshot.behaviours.time < datetime(2024, 1, 3).timestamp())
+    train = snapshot.with_behaviors(snapshot.behaviors.time < datetime(2024, 1, 3).timestamp())
     assert not any("m2" in text or "b1" in text for text in describe(train, "User"))
     assert texts(train, "Movie")["m2"] == ""
 
 
 def films(titles, watched, time="float", text=("{WATCHED}",), **properties):
-    """A snapshot of films and one kind of behaviour: (user, film, time) rows."""
+    """A snapshot of films and one kind of behavior: (user, film, time) rows."""
     schema = Schema.from_dict(
         {
             "name": "films",
@@ -124,7 +124,7 @@ def test_sentences_are_joined_by_one_mark(title, text):
 
 
 def test_every_row_agrees_with_the_plain_definition():
-    """The vectorised text against one written with loops, on random behaviours with repeats and equal times."""
+    """The vectorized text against one written with loops, on random behaviors with repeats and equal times."""
     rng = np.random.default_rng(0)
     titles = {f"f{i:02}": f"F{i:02}" for i in range(30)}
     rows = {(f"u{rng.integers(9)}", f"f{rng.integers(30):02}", float(rng.integers(12))) for _ in range(300)}
@@ -145,7 +145,7 @@ def test_behaviours_are_told_in_the_order_of_time(shop):
 
 
 def test_behaviours_that_are_too_many_lose_the_oldest(shop):
-    """A behaviour counts with its verb and "then", so "then bought Alien," is three tokens where words are tokens."""
+    """A behavior counts with its verb and "then", so "then bought Alien," is three tokens where words are tokens."""
     assert texts(shop(User=["{behaviours:2}"]), "User") == {
         "u1": "bought Alien, then m2",
         "u2": "bought Alien, then b1",
@@ -157,22 +157,22 @@ def test_behaviours_that_are_too_many_lose_the_oldest(shop):
 
 def test_who_did_nothing_has_no_sentence_about_it(shop):
     snapshot = shop(User=["did: {behaviours}", "{neighbours:3, 9 tokens}"])
-    nothing = snapshot.with_behaviours(np.zeros(len(snapshot.behaviours), dtype=bool))
+    nothing = snapshot.with_behaviors(np.zeros(len(snapshot.behaviors), dtype=bool))
     assert texts(nothing, "User") == {"u1": "", "u2": ""}
 
 
 def test_a_withheld_behaviour_is_not_in_the_sequence(shop):
     snapshot = shop(User=["{behaviours}"])
-    train = snapshot.with_behaviours(~(snapshot.behaviours.time > datetime(2024, 1, 2, 12).timestamp()))
+    train = snapshot.with_behaviors(~(snapshot.behaviors.time > datetime(2024, 1, 2, 12).timestamp()))
     assert texts(train, "User") == {"u1": "viewed Alien, then bought Alien", "u2": "bought Alien"}
 
 
 def test_a_property_of_that_name_comes_first():
     watched = [("u", "a", 1.0)]
-    snapshot = films({"a": "A"}, watched, text=["{WATCHED}"], neighbours="string")
+    snapshot = films({"a": "A"}, watched, text=["{WATCHED}"], neighbors="string")
     data = snapshot.schema.to_dict()
     data["nodes"]["Film"]["text"] = ["{neighbours}"]
-    own = pa.table({"film_id": ["a"], "title": ["A"], "neighbours": ["the noisy ones"]})
+    own = pa.table({"film_id": ["a"], "title": ["A"], "item_knn": ["the noisy ones"]})
     nodes = {"User": snapshot.nodes["User"], "Film": own}
     named = GraphSnapshot.from_tables(GraphTables(Schema.from_dict(data), nodes, {}))
     assert texts(named, "Film") == {"a": "the noisy ones"}

@@ -1,4 +1,4 @@
-"""Cold start: new users, new items and free texts are served by what was learnt before they came."""
+"""Cold start: new users, new items and free texts are served by what was learned before they came."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ import pytest
 
 from kgrec import Recommender, UnknownItem, UnknownUser, UsageError
 from kgrec.config import Config
-from kgrec.data.graph_delta import Growth
+from kgrec.data.graph_delta import GraphDelta
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.tables import check
@@ -22,17 +22,17 @@ from kgrec.text import VectorCache, describe, text_vectors
 N_ITEMS = 20
 """Items of each community."""
 HISTORY = 5
-"""Behaviours of a new user."""
+"""Behaviors of a new user."""
 
 
 def learnt_from(tables):
     snapshot = GraphSnapshot.from_tables(tables)
-    return snapshot.with_behaviours(snapshot.behaviours.split == "train")
+    return snapshot.with_behaviors(snapshot.behaviors.split == "train")
 
 
 def half_chosen(snapshot):
-    """The graph with a random half of its behaviours: else nobody has anything left to choose."""
-    return snapshot.with_behaviours(np.random.default_rng(0).random(len(snapshot.behaviours)) < 0.5)
+    """The graph with a random half of its behaviors: else nobody has anything left to choose."""
+    return snapshot.with_behaviors(np.random.default_rng(0).random(len(snapshot.behaviors)) < 0.5)
 
 
 WHOLE = half_chosen(learnt_from(two_communities(seed=1, n_users=40, n_items=N_ITEMS)))
@@ -59,7 +59,7 @@ def without(tables, label, ids):
 
 
 def first_behaviours(tables, users, n):
-    """The tables with only n behaviours of some users."""
+    """The tables with only n behaviors of some users."""
     liked = tables.edges[LIKED].to_pandas()
     place = liked.groupby("src").cumcount()
     kept = ~liked["src"].isin(users) | (place < n)
@@ -67,7 +67,7 @@ def first_behaviours(tables, users, n):
 
 
 def unchosen(tables, items):
-    """The tables without the behaviours with some items."""
+    """The tables without the behaviors with some items."""
     new = pc.is_in(tables.edges[LIKED].column("dst"), value_set=pa.array(items))
     return replace(tables, edges={**tables.edges, LIKED: tables.edges[LIKED].filter(pc.invert(new))})
 
@@ -112,12 +112,12 @@ def test_a_new_user_gets_nearly_what_a_fit_would_give(fitted, grown, now):
 
 @pytest.mark.parametrize("kind", signal_kinds(Config().signals), ids=lambda kind: kind.name)
 def test_every_signal_scores_new_users_nearly_as_after_a_fit(kind, now, monkeypatch):
-    monkeypatch.setattr("kgrec.signals.content.tfidf.MAX_SHARE", 1.0)  # eight words in all: none is rare
+    monkeypatch.setattr("kgrec.signals.content.tfidf.MAX_DOCUMENT_SHARE", 1.0)  # eight words in all: none is rare
     before, encoder, cache = GraphSnapshot.from_tables(BEFORE), WordEncoder(), VectorCache()
     vectors = text_vectors(now, encoder, cache)
     new, old_items = now.users.nums(NEW_USERS), before.items.ids
     fitted = kind().fit(before, text_vectors(before, encoder, cache))
-    found = fitted.fold_in(Growth(before, now, vectors)).scores(new)[:, now.items.nums(old_items)]
+    found = fitted.fold_in(GraphDelta(before, now, vectors)).scores(new)[:, now.items.nums(old_items)]
     expected = kind().fit(now, vectors).scores(new)[:, now.items.nums(old_items)]
     if np.ptp(expected, axis=1).any():
         assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.85  # networks of two seeds differ so much
@@ -174,7 +174,7 @@ def test_a_user_of_whom_only_a_description_is_known_gets_what_it_speaks_of():
     popular = np.argsort(-grown.model.popularity, kind="stable")[:10]
     assert found["item_id"].tolist()[-10:] == grown.model.train.items.ids[popular].tolist()
     explanation = grown.explain("n1", found["item_id"][10])
-    assert explanation.shares["text"] > 0
+    assert explanation.shares["embeddings"] > 0
     np.testing.assert_allclose(sum(explanation.shares.values()), explanation.score, rtol=1e-4)
 
 
@@ -239,7 +239,7 @@ def test_a_loaded_run_folds_in_as_the_one_that_was_saved(fitted, grown, now, tmp
 
 
 def test_vectors_that_nodes_bring_along_are_folded_in_beside_their_text():
-    model = Recommender(signals=("popularity", "text"), encoder=WordEncoder()).fit(learnt_from(pictured(BEFORE)))
+    model = Recommender(signals=("popularity", "embeddings"), encoder=WordEncoder()).fit(learnt_from(pictured(BEFORE)))
     grown = model.fold_in(learnt_from(pictured(NOW)))
     again = grown.fold_in(grown.model.train)
     users = grown.model.train.users.ids
@@ -288,7 +288,7 @@ def test_wrong_use_says_what_to_do(fitted, now):
 def test_relationships_of_a_new_item_are_read(now):
     """Without a text, tags alone place a new item."""
     untold = with_titles(BEFORE, "thing")
-    model = Recommender(signals=("gnn", "paths"), encoder=WordEncoder(), budget="1s").fit(learnt_from(untold))
+    model = Recommender(signals=("lightgcn", "metapaths"), encoder=WordEncoder(), budget="1s").fit(learnt_from(untold))
     grown = model.fold_in(learnt_from(with_titles(NOW, "thing")))
     train = grown.model.train
     items = train.items.nums(NEW_ITEMS)
@@ -300,7 +300,7 @@ def test_relationships_of_a_new_item_are_read(now):
     assert (nearer["item_id"].map(COMMUNITY).to_numpy() == gardeners).mean() > 0.95
     assert not nearer["content"].any()
     bare = unlinked(with_titles(NOW, "thing"), NEW_ITEMS)
-    scores = model.fold_in(learnt_from(bare)).model.signals["gnn"].scores(np.arange(train.n_users))
+    scores = model.fold_in(learnt_from(bare)).model.signals["lightgcn"].scores(np.arange(train.n_users))
     np.testing.assert_allclose(*scores[:, items].T, atol=1e-5)
 
 
@@ -323,7 +323,7 @@ def test_texts_cut_in_tokens_are_known_again():
     data = COMMUNITY_SCHEMA.to_dict()
     data["nodes"]["User"]["text"] = ["{behaviours:3, 60 tokens}"]
     graph = learnt_from(replace(two_communities(seed=1), schema=Schema.from_dict(data)))
-    model = Recommender(signals="text", encoder=LetterTokens(), budget="1s").fit(graph)
+    model = Recommender(signals="embeddings", encoder=LetterTokens(), budget="1s").fit(graph)
     texts = describe(graph, "User", LetterTokens().count_tokens)
     assert set(texts) <= set(model.known_texts.texts)
     assert set(texts) != set(describe(graph, "User"))

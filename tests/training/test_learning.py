@@ -1,4 +1,4 @@
-"""What is learnt comes from the steps, the labels and the knowledge graph: take one away, and the result goes with it.
+"""What is learned comes from the steps, the labels and the knowledge graph: take one away, and the result goes with it.
 
 Every signal has a test like the first ones here beside its own (tests/signals); here are those that take away one
 cause alone, and those about the whole recommender.
@@ -13,9 +13,9 @@ import torch
 from kgrec import Recommender
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import by_given
-from kgrec.signals.content import Text
-from kgrec.signals.graph.lightgcn import GNN, GNNSettings
-from kgrec.signals.graph.metapaths import Paths
+from kgrec.signals.content import Embeddings
+from kgrec.signals.graph.lightgcn import LightGCN, LightGCNSettings
+from kgrec.signals.graph.metapaths import MetaPaths
 from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.graphs import HAS_TAG, LIKED, shuffled, two_communities, withheld_items
 from kgrec.text import VectorCache, text_vectors
@@ -24,9 +24,9 @@ FIRST = 0.95
 """Share of users whose withheld item must come first."""
 DESTROYED = 0.4
 """Share that nothing may reach once there is nothing to learn; chance is 1 of 11."""
-ONE_LAYER = GNNSettings(dim=16, steps=80, layers=1, kg_weight=0.0)
-"""With one layer a user is the sum of the own items, and an item itself: what ties two items is learnt or absent."""
-WITH_KNOWLEDGE = {GNN: GNNSettings(dim=16, kg_weight=1.0), Paths: Paths.Settings()}
+ONE_LAYER = LightGCNSettings(dim=16, steps=80, layers=1, kg_weight=0.0)
+"""With one layer a user is the sum of the own items, and an item itself: what ties two items is learned or absent."""
+WITH_KNOWLEDGE = {LightGCN: LightGCNSettings(dim=16, kg_weight=1.0), MetaPaths: MetaPaths.Settings()}
 
 
 @cache
@@ -45,22 +45,25 @@ def share_ranked_first(scores, whole):
     return (np.where(seen, -np.inf, scores).argmax(axis=1) == withheld)[fair].mean()
 
 
-def learnt(kind, settings, whole, vectors=None):
+def learned(kind, settings, whole, vectors=None):
     train = by_given(whole).train
     return share_ranked_first(kind(settings).fit(train, vectors or {}).scores(np.arange(train.n_users)), whole)
 
 
 def test_a_network_finds_the_withheld_item_by_its_steps_alone(monkeypatch):
-    assert learnt(GNN, ONE_LAYER, graph()) > FIRST
+    assert learned(LightGCN, ONE_LAYER, graph()) > FIRST
     monkeypatch.setattr(torch.optim.Adam, "step", lambda self: None)
-    assert learnt(GNN, ONE_LAYER, graph()) < DESTROYED
+    assert learned(LightGCN, ONE_LAYER, graph()) < DESTROYED
 
 
-@pytest.mark.parametrize(("kind", "settings"), [(GNN, ONE_LAYER), (Paths, Paths.Settings()), (Text, Text.Settings())])
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [(LightGCN, ONE_LAYER), (MetaPaths, MetaPaths.Settings()), (Embeddings, Embeddings.Settings())],
+)
 def test_shuffled_labels_destroy_what_items_and_texts_that_stay_cannot_replace(kind, settings):
     vectors = text_vectors(graph(), WordEncoder(), VectorCache())
-    assert learnt(kind, settings, graph(), vectors) > FIRST
-    assert learnt(kind, settings, graph(LIKED), vectors) < DESTROYED
+    assert learned(kind, settings, graph(), vectors) > FIRST
+    assert learned(kind, settings, graph(LIKED), vectors) < DESTROYED
 
 
 @pytest.mark.parametrize(("kind", "settings"), WITH_KNOWLEDGE.items())
@@ -71,9 +74,9 @@ def test_items_nobody_chose_are_found_through_the_knowledge_graph_alone(kind, se
 
 
 def found_cold(kind, settings, whole):
-    """Share of (liked, other) pairs of items without any behaviour in train that a user's scores put in that order."""
+    """Share of (liked, other) pairs of items without any behavior in train that a user's scores put in that order."""
     cold = np.arange(0, whole.n_items, 2)
-    train = whole.with_behaviours(~np.isin(whole.behaviours.item_num, cold))
+    train = whole.with_behaviors(~np.isin(whole.behaviors.item_num, cold))
     scores = kind(settings).fit(train, {}).scores(np.arange(train.n_users))[:, cold]
     liked = graph().interactions.toarray()[:, cold] > 0
     pairs = liked[:, :, None] & ~liked[:, None, :]

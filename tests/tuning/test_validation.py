@@ -7,10 +7,10 @@ import pytest
 
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import by_given
-from kgrec.signals.base import Grid, Ladder, Signal, SignalSettings
+from kgrec.signals.base import Grid, LogRange, Signal, SignalSettings
 from kgrec.testing.graphs import two_communities
-from kgrec.tuning.budget import Allowance
-from kgrec.tuning.validation import choose, questions
+from kgrec.tuning.budget import SearchBudget
+from kgrec.tuning.validation import tune, validation_sets
 
 
 class Settings(SignalSettings):
@@ -23,7 +23,7 @@ class Hill(Signal):
 
     name: ClassVar[str] = "hill"
     Settings = Settings
-    grid: ClassVar[Grid] = {"level": Ladder(2.0, 0.1, 100), "trick": (True,)}
+    grid: ClassVar[Grid] = {"level": LogRange(2.0, 0.1, 100), "trick": (True,)}
     fits: ClassVar[list[float]] = []
 
     @classmethod
@@ -46,7 +46,7 @@ class Hill(Signal):
     def restore(self, train, vectors, state):
         return self
 
-    def fold_in(self, growth):
+    def fold_in(self, delta):
         return self
 
 
@@ -56,27 +56,27 @@ ANSWERS = WHOLE.pairs(SPLIT.test).toarray()
 
 
 @pytest.fixture
-def asked():
+def holdouts():
     Hill.fits = []
-    return questions(SPLIT.train, SPLIT.test)
+    return validation_sets(SPLIT.train, SPLIT.test)
 
 
-def test_a_ladder_is_climbed_to_the_top_and_no_farther(asked):
-    choice = choose(Hill, SPLIT.train, {}, asked)
+def test_a_ladder_is_climbed_to_the_top_and_no_farther(holdouts):
+    choice = tune(Hill, SPLIT.train, {}, holdouts)
     assert Hill.fits == [1.0, 2.0, 4.0, 8.0, 16.0, 8.0], "up to the first rung that does not help, then the trick"
     assert choice.signal.settings == Settings(level=8.0, trick=True)
     assert choice.ndcg == max(tried["ndcg"] for tried in choice.tried) == 1.0
     assert [tried["settings"]["level"] for tried in choice.tried] == Hill.fits
 
 
-def test_the_search_stops_when_its_allowance_is_spent(asked):
-    choice = choose(Hill, SPLIT.train, {}, asked, 0, Allowance(3.0, by_clock=False))
+def test_the_search_stops_when_its_allowance_is_spent(holdouts):
+    choice = tune(Hill, SPLIT.train, {}, holdouts, 0, SearchBudget(3.0, by_clock=False))
     assert Hill.fits == [1.0, 2.0, 4.0]
     assert choice.signal.settings.level == 4.0
 
 
-def test_the_defaults_are_fitted_even_without_any_time(asked):
-    choice = choose(Hill, SPLIT.train, {}, asked, 0, Allowance(0.0, by_clock=True))
+def test_the_defaults_are_fitted_even_without_any_time(holdouts):
+    choice = tune(Hill, SPLIT.train, {}, holdouts, 0, SearchBudget(0.0, by_clock=True))
     assert Hill.fits == [1.0]
     assert choice.signal.settings == Settings()
 
@@ -87,10 +87,10 @@ class Halved(Hill):
     class Settings(Settings):
         effort: int = 8
 
-    grid: ClassVar[Grid] = {"level": Ladder(2.0, 0.1, 100), "trick": (True,)}
+    grid: ClassVar[Grid] = {"level": LogRange(2.0, 0.1, 100), "trick": (True,)}
 
     @classmethod
-    def halved(cls, settings):
+    def low_fidelity(cls, settings):
         return settings.model_copy(update={"effort": settings.effort // 2})
 
     def fit(self, train, vectors, seed=0):
@@ -99,18 +99,20 @@ class Halved(Hill):
         return self
 
 
-def test_only_settings_that_do_better_after_half_a_fit_are_fitted_in_full(asked):
-    choice = choose(Halved, SPLIT.train, {}, asked)
+def test_only_settings_that_do_better_after_half_a_fit_are_fitted_in_full(holdouts):
+    choice = tune(Halved, SPLIT.train, {}, holdouts)
     fits = [(tried["settings"]["level"], tried["settings"]["effort"]) for tried in choice.tried]
     up = [(1.0, 8), (1.0, 4), (2.0, 4), (2.0, 8), (4.0, 4), (4.0, 8), (8.0, 4), (8.0, 8)]
     assert fits == [*up, (16.0, 4), (8.0, 4), (8.0, 8)], "16 is given up after half a fit; then the trick"
-    assert [tried["settings"]["effort"] == 4 for tried in choice.tried] == [t.get("half", False) for t in choice.tried]
+    assert [tried["settings"]["effort"] == 4 for tried in choice.tried] == [
+        t.get("low_fidelity", False) for t in choice.tried
+    ]
     assert choice.signal.settings == Halved.Settings(level=8.0, trick=True)
 
 
 def test_rungs_of_whole_numbers_stay_whole_and_none_is_above_the_top():
-    ladder = Ladder(2.0, 16, 128)
-    assert list(ladder.climb(32, up=True)) == [64, 128]
-    assert list(ladder.climb(32, up=False)) == [16]
-    assert list(Ladder(4.0, 0.5, 64).climb(None, up=False)) == [64, 16, 4, 1]
-    assert list(Ladder(4.0, 0.5, 64).climb(None, up=True)) == []
+    ladder = LogRange(2.0, 16, 128)
+    assert list(ladder.neighbors_of(32, up=True)) == [64, 128]
+    assert list(ladder.neighbors_of(32, up=False)) == [16]
+    assert list(LogRange(4.0, 0.5, 64).neighbors_of(None, up=False)) == [64, 16, 4, 1]
+    assert list(LogRange(4.0, 0.5, 64).neighbors_of(None, up=True)) == []

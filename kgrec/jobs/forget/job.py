@@ -13,7 +13,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from kgrec._util.progress import track
-from kgrec.data.linked_users import as_one
+from kgrec.data.linked_users import merge_linked_users
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import split_by
 from kgrec.errors import UnknownItem, UnknownUser
@@ -26,13 +26,13 @@ from kgrec.jobs.train import runs_folder
 from kgrec.recommender import Recommender
 from kgrec.runs.erasure_guard import Node, nobody_keeps
 from kgrec.runs.folder import Run, list_runs, remove_leftovers
-from kgrec.runs.publications import note
+from kgrec.runs.publications import append
 from kgrec.store import open_store
 from kgrec.store.base import GraphStore
 from kgrec.store.job_lock import leased
 from kgrec.text import CountTokens, VectorCache, describe, token_counter
 from kgrec.text.finetune.checkpoint import drop_checkpoints
-from kgrec.training.pipeline import parts_of
+from kgrec.training.pipeline import training_sets
 
 __all__ = ["forget", "matches"]
 
@@ -131,10 +131,10 @@ def _removed(store: GraphStore, nodes: Sequence[Node]) -> Counter[str]:
 
 
 def _withdraw(store: GraphStore, root: Path, run: str) -> None:
-    """Take back what is published of a run: it was learnt from nobody else."""
+    """Take back what is published of a run: it was learned from nobody else."""
     if store.published() == run:
         store.unpublish()
-        note(root, None, "unpublish")
+        append(root, None, "unpublish")
 
 
 def _has(graph: GraphSnapshot, node: Node) -> bool:
@@ -143,7 +143,7 @@ def _has(graph: GraphSnapshot, node: Node) -> bool:
 
 
 def _texts_only_before(before: GraphSnapshot, runs: Sequence[Run], nodes: Sequence[Node]) -> set[str]:
-    """Return the texts of a graph, and of what runs learnt from, that no node has without the forgotten ones."""
+    """Return the texts of a graph, and of what runs learned from, that no node has without the forgotten ones."""
     gone: set[str] = set()
     stay: set[str] = set()
     for run in runs:
@@ -156,11 +156,11 @@ def _texts_only_before(before: GraphSnapshot, runs: Sequence[Run], nodes: Sequen
 
 
 def _seen_by(run: Run, model: Recommender, graph: GraphSnapshot) -> Iterator[GraphSnapshot]:
-    """Yield the graphs that a run made texts of: what it learnt from, and where that can be told, what it chose on."""
+    """Yield the graphs that a run made texts of: what it learned from, and where that can be told, what it chose on."""
     yield model.model.train
-    whole = as_one(graph)
+    whole = merge_linked_users(graph)
     if run.info.get("data_digest") == whole.digest:
-        yield parts_of(split_by(whole, run.info["split"]), model.config, "train+valid").inner
+        yield training_sets(split_by(whole, run.info["split"]), model.config, "train+valid").tuning_graph
 
 
 def _texts(graph: GraphSnapshot, count: CountTokens) -> set[str]:
@@ -170,7 +170,7 @@ def _texts(graph: GraphSnapshot, count: CountTokens) -> set[str]:
 def _search(store: GraphStore, id_: str, role: Role, runs: Sequence[Run], places: Sequence[Path]) -> Search:
     after = store.snapshot()
     labels = _labels(after, role)
-    search = Search.of(id_, [pa.array(after.users.ids, pa.string()), pa.array(after.items.ids, pa.string())])
+    search = Search.for_id(id_, [pa.array(after.users.ids, pa.string()), pa.array(after.items.ids, pa.string())])
     search.in_graph(store.uri, after, labels)
     for run in runs:
         for label in set(labels) & set(run.info["labels"]):

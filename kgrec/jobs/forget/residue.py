@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from kgrec.data.snapshot import GraphSnapshot
 
-TELLING: Final = 8
+MIN_UNIQUE_BYTES: Final = 8
 """Bytes from which on an id is in no file by chance: in a terabyte of random bytes once in 10 million searches."""
 
 _PACKED: Final = {".7z", ".bz2", ".gz", ".lz4", ".tgz", ".xz", ".zip", ".zst"}
@@ -30,27 +30,27 @@ class Search:
 
     Attributes:
         id_: what is looked for.
-        tells: whether its bytes can only be its own: it is long enough, and no other id holds it.
+        is_unique: whether its bytes can only be its own: it is long enough, and no other id holds it.
         files, bytes, values: how much was looked at.
         found: places that hold it.
-        unclear: places that hold its bytes, which may be those of something else.
+        ambiguous: places that hold its bytes, which may be those of something else.
         unread: places that could not be looked at, such as links, with the reason.
     """
 
     id_: str
-    tells: bool
+    is_unique: bool
     files: int = 0
     bytes: int = 0
     values: int = 0
     found: list[str] = field(default_factory=list)
-    unclear: list[str] = field(default_factory=list)
+    ambiguous: list[str] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, id_: str, others: Iterable[pa.Array]) -> Search:
+    def for_id(cls, id_: str, others: Iterable[pa.Array]) -> Search:
         """Begin a search for an id, beside which there are others."""
         held = any(pc.any(pc.match_substring(ids, id_)).as_py() for ids in others)
-        return cls(id_, len(id_.encode()) >= TELLING and not held)
+        return cls(id_, len(id_.encode()) >= MIN_UNIQUE_BYTES and not held)
 
     def in_files(self, places: Iterable[Path]) -> None:
         """Look at every byte of every file, and at every text in Parquet files, which are compressed."""
@@ -65,7 +65,7 @@ class Search:
             self.files += 1
             self.bytes += n_bytes
             if is_there:
-                (self.found if self.tells else self.unclear).append(str(file))
+                (self.found if self.is_unique else self.ambiguous).append(str(file))
             elif file.suffix in _PACKED:
                 self.unread.append(f"{file} (packed)")
 
@@ -101,7 +101,7 @@ class Search:
             self.in_keys(f"{where}: keys of {label}", graph.ids(label))
         for name, table in {**graph.nodes, **{t[1]: edges.table for t, edges in graph.edges.items()}}.items():
             if self._in_texts(table):
-                (self.found if self.tells else self.unclear).append(f"{where}: {name}")
+                (self.found if self.is_unique else self.ambiguous).append(f"{where}: {name}")
 
     def _in_table(self, file: Path) -> bool:
         return self._in_texts(pq.read_table(file))
@@ -113,7 +113,7 @@ class Search:
 
     def report(self) -> dict[str, Any]:
         """Return what was looked at and found, for a receipt."""
-        names = ("files", "bytes", "values", "found", "unclear", "unread")
+        names = ("files", "bytes", "values", "found", "ambiguous", "unread")
         return {name: getattr(self, name) for name in names}
 
 

@@ -1,4 +1,4 @@
-"""A run without some nodes: their rows are dropped, and what learnt from them is learnt again where that is quick."""
+"""A run without some nodes: their rows are dropped, and what learned from them is learned again where that is quick."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kgrec.data.graph_delta import Growth
-from kgrec.data.single_domain import fit_alone
+from kgrec.data.graph_delta import GraphDelta
+from kgrec.data.single_domain import fit_single_domain
 from kgrec.data.snapshot import Edges, GraphSnapshot
 from kgrec.hybrid.model import HybridModel
-from kgrec.hybrid.segment_models import Standins
+from kgrec.hybrid.segment_models import SegmentModels
 from kgrec.recommender import Recommender
 from kgrec.runs.erasure_guard import Node
 from kgrec.runs.folder import Run, remove_run
@@ -23,11 +23,11 @@ from kgrec.signals.base import Signal, Signals, refit
 from kgrec.text import text_vectors
 from kgrec.training.pipeline import Trained
 
-QUICK: Final = 20.0
+MAX_REFIT_SECONDS: Final = 20.0
 """Seconds that learning signals again may take in all, roughly; the slowest beyond that only lose the nodes' rows."""
 
 RETRAINED: Final = "retrained"
-ROWS_REMOVED: Final = "rows removed; what all share was learnt with it too, until the next refresh"
+ROWS_REMOVED: Final = "rows removed; what all share was learned with it too, until the next refresh"
 TUNED_STAYS: Final = "fine-tuned with it too, and has no rows to remove; the next refresh tunes anew, without it"
 GONE: Final = "removed, with what was published of it: nothing is left that it could learn from"
 TEXT_MODEL: Final = "text model"
@@ -43,9 +43,10 @@ def without(graph: GraphSnapshot, nodes: Sequence[Node]) -> GraphSnapshot:
 
 
 def rewrite(run: Run, nodes: Sequence[Node], role: str, withdraw: Callable[[str], None]) -> dict[str, Any]:
-    """Write a run anew without some nodes, whole or not at all; one in which no behaviour is left is removed.
+    """Write a run anew without some nodes, whole or not at all; one in which no behavior is left is removed.
 
-    Settings and blends stay: they are a few numbers for all users together. What was learnt with the nodes too, and has
+    Settings and blends stay: they are a few numbers for all users together. What was learned with the nodes too, and
+        has
     no rows of theirs, is named in run.json under "learnt_with": the next refresh learns it anew
     (kgrec/jobs/refresh/policy.py).
 
@@ -68,48 +69,48 @@ def rewrite(run: Run, nodes: Sequence[Node], role: str, withdraw: Callable[[str]
     train = without(old, nodes)
     tables, n_listed = _lists(run, f"{role}_id", nodes[0][1])
     removed = {"relationships": n_edges(old) - n_edges(train), "recommendations": n_listed}
-    if not len(train.behaviours):
+    if not len(train.behaviors):
         withdraw(run.name)
         remove_run(run.folder)
         return {**removed, "run": GONE}
-    trained, again = _relearnt(model, train)
+    trained, again = _relearned(model, train)
     facts = {name: value for name, value in run.info.items() if name not in FACTS}
     facts["forgotten"] = run.info.get("forgotten", 0) + 1
     signals = {name: RETRAINED if name in again else ROWS_REMOVED for name in trained.model.signals}
     tuned = {TEXT_MODEL: trained.tuned, RERANKER: trained.model.second}
-    kept = {name: TUNED_STAYS for name, learnt in tuned.items() if learnt}
-    facts["learnt_with"] = [*(name for name, done in signals.items() if done == ROWS_REMOVED), *kept]
+    kept = {name: TUNED_STAYS for name, learned in tuned.items() if learned}
+    facts["learned_with"] = [*(name for name, done in signals.items() if done == ROWS_REMOVED), *kept]
     save_model(run.folder, trained, model.config, facts, tables)
     return {**removed, "signals": signals, **kept}
 
 
-def _relearnt(model: Recommender, train: GraphSnapshot) -> tuple[Trained, set[str]]:
-    """Return what was trained, for a graph that has lost nodes, and the signals that were learnt again."""
+def _relearned(model: Recommender, train: GraphSnapshot) -> tuple[Trained, set[str]]:
+    """Return what was trained, for a graph that has lost nodes, and the signals that were learned again."""
     old, seed = model.model, model.config.seed
     vectors = text_vectors(train, model.encoder, model.known_texts)
-    growth, for_new = Growth(old.train, train, vectors), old.standins.newcomers
-    learnt, learnt_for_new = (refit(_quickest(of, train), train, vectors, seed) for of in (old.signals, for_new))
-    signals = {name: learnt[name] if name in learnt else s.fold_in(growth) for name, s in old.signals.items()}
+    delta, for_new = GraphDelta(old.train, train, vectors), old.segment_models.cold_start
+    learned, learnt_for_new = (refit(_quickest(of, train), train, vectors, seed) for of in (old.signals, for_new))
+    signals = {name: learned[name] if name in learned else s.fold_in(delta) for name, s in old.signals.items()}
     slow = {name: signal for name, signal in for_new.items() if name not in learnt_for_new}
-    folded = replace(old.standins, newcomers=slow).fold_in(growth)
-    at_home = {
-        domain: {**own, **fit_alone({x: own[x] for x in own if x in learnt}, train, domain, vectors, seed)}
-        for domain, own in folded.at_home.items()
+    folded = replace(old.segment_models, cold_start=slow).fold_in(delta)
+    single_domain = {
+        domain: {**own, **fit_single_domain({x: own[x] for x in own if x in learned}, train, domain, vectors, seed)}
+        for domain, own in folded.single_domain.items()
     }
-    standins = Standins(at_home, {**folded.newcomers, **learnt_for_new})
+    segment_models = SegmentModels(single_domain, {**folded.cold_start, **learnt_for_new})
     blends = {domain: blend for domain, blend in old.blends.items() if domain in train.item_domains}
-    second = old.second and old.second.of(train)
-    hybrid = HybridModel(train, signals, blends, old.came_later & set(train.items.ids), standins, second)
-    again = learnt.keys() - (for_new.keys() - learnt_for_new.keys())
+    second = old.second and old.second.for_graph(train)
+    hybrid = HybridModel(train, signals, blends, old.added_after_fit & set(train.items.ids), segment_models, second)
+    again = learned.keys() - (for_new.keys() - learnt_for_new.keys())
     return replace(model.trained, model=hybrid, vectors=vectors), again
 
 
 def _quickest(signals: Signals, train: GraphSnapshot) -> dict[str, Signal]:
-    """Return the signals that can be learnt again within `QUICK` in all, the quickest first."""
+    """Return the signals that can be learned again within `MAX_REFIT_SECONDS` in all, the quickest first."""
     seconds = {name: signal.cost(signal.settings, train) for name, signal in signals.items()}
     order = sorted(signals, key=lambda name: seconds[name])
     total = np.cumsum([seconds[name] for name in order])
-    return {name: signals[name] for name, so_far in zip(order, total, strict=True) if so_far <= QUICK}
+    return {name: signals[name] for name, so_far in zip(order, total, strict=True) if so_far <= MAX_REFIT_SECONDS}
 
 
 def _lists(run: Run, column: str, id_: str) -> tuple[dict[str, pa.Table], int]:

@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgrec._util.files import write_json
-from kgrec.data.columns import BoolArray, to_mask
+from kgrec._util.types import BoolArray
+from kgrec.data.columns import to_mask
 from kgrec.data.loader import find_loader
 from kgrec.data.schema import Schema
 from kgrec.data.tables import Gaps, GraphTables, check, seconds_of
@@ -24,15 +25,15 @@ from kgrec.store.base import GraphStore
 from kgrec.store.merge import changes
 
 SOURCES: Final = "sources.json"
-SHRUNK: Final = 0.1
+SHRUNK_SHARE: Final = 0.1
 """Share of the rows that a source had before, down to which it counts as cut off."""
 
-CLOCKS: Final = 86_400.0
+CLOCK_LEEWAY_SECONDS: Final = 86_400.0
 """Seconds by which clocks may differ."""
 
 
 @dataclass(frozen=True)
-class Intake:
+class IngestDelta:
     """What a source brings.
 
     Attributes:
@@ -52,14 +53,14 @@ class Intake:
         return not (self.new or self.changed)
 
 
-def take_in(
+def ingest_delta(
     store: GraphStore | None,
     loader: str,
     source: Any,
     schema: Schema | None = None,
     since: str | None = None,
-    before: Mapping[str, int] | None = None,
-) -> Intake:
+    previous: Mapping[str, int] | None = None,
+) -> IngestDelta:
     """Read a source and compare it with a graph, which is only read.
 
     What the source does not give, and a missing value of a node, leaves the value that the graph has.
@@ -69,19 +70,19 @@ def take_in(
         loader: name of a loader.
         source: what the loader reads, or tables.
         schema: the vocabulary; the graph's if not given, and the loader's for a new graph.
-        since: only behaviours from then on: a date and time in ISO 8601 (UTC where it does not say), or a number.
-        before: label or type → rows when the graph last took something in; a tenth of them or less is a problem.
+        since: only behaviors from then on: a date and time in ISO 8601 (UTC where it does not say), or a number.
+        previous: label or type → rows when the graph last took something in; a tenth of them or less is a problem.
 
     Raises:
         DataError: with every problem of the source; or it was written to while it was read.
         UsageError: no such loader, or a `since` that cannot be.
     """
-    there = store.schema() if store else None
+    there = store.schema if store else None
     start = _start(since) if since is not None else None
     tables = source if isinstance(source, GraphTables) else _read(loader, source, schema or there)
     rows = tables.counts()
-    problems = _shrunk(_name(source), before or {}, rows)
-    latest = time.time() + CLOCKS
+    problems = _shrunk(_name(source), previous or {}, rows)
+    latest = time.time() + CLOCK_LEEWAY_SECONDS
     try:
         checked = store.check(tables, latest) if store and there else check(tables, latest=latest)
     except DataError as error:
@@ -90,7 +91,7 @@ def take_in(
         raise DataError(problems)
     checked = checked if start is None else _since(checked, start)
     if store is None or there is None:
-        return Intake(checked, rows, {name: n for name, n in checked.counts().items() if n}, {})
+        return IngestDelta(checked, rows, {name: n for name, n in checked.counts().items() if n}, {})
     known = rows_of(store, there)
     nodes = {
         label: _changes(table, known.nodes.get(label), [checked.schema.nodes[label].key], _or_missing(checked, label))
@@ -107,7 +108,7 @@ def take_in(
         for i in (0, 1)
     ]
     new, changed = ({name: n for name, n in part.counts().items() if n} for part in parts)
-    return Intake(_both(*parts), rows, new, changed)
+    return IngestDelta(_both(*parts), rows, new, changed)
 
 
 def rows_of(store: GraphStore, schema: Schema) -> GraphTables:
@@ -128,13 +129,13 @@ def sizes_of(root: Path, graph: str) -> dict[str, int]:
     return _sizes(root).get(_place(graph), {})
 
 
-def note_sizes(root: Path, graph: str, rows: Mapping[str, int]) -> None:
+def record_sizes(root: Path, graph: str, rows: Mapping[str, int]) -> None:
     """Remember how many rows a source held; what it did not give stays as it was."""
     found = _sizes(root)
     write_json(root / SOURCES, {**found, _place(graph): {**found.get(_place(graph), {}), **rows}})
 
 
-def _shrunk(where: str, before: Mapping[str, int], rows: Mapping[str, int]) -> list[Problem]:
+def _shrunk(where: str, previous: Mapping[str, int], rows: Mapping[str, int]) -> list[Problem]:
     """Return a problem for each label or type of which there are a tenth of the rows there were, or fewer."""
     return [
         Problem(
@@ -142,8 +143,8 @@ def _shrunk(where: str, before: Mapping[str, int], rows: Mapping[str, int]) -> l
             f"{rows[name]} rows of {name}, {n} when it was last taken in",
             "about as many as then; if that is right, pass --allow-shrink",
         )
-        for name, n in before.items()
-        if name in rows and rows[name] <= SHRUNK * n
+        for name, n in previous.items()
+        if name in rows and rows[name] <= SHRUNK_SHARE * n
     ]
 
 
@@ -165,9 +166,9 @@ def _sizes(root: Path) -> dict[str, dict[str, int]]:
 
 def _read(loader: str, source: Any, schema: Schema | None) -> GraphTables:
     """Read a source, and check that nobody wrote to its files meanwhile."""
-    before = _stamps(source)
+    previous = _stamps(source)
     tables = find_loader(loader).load(source, schema)
-    changed = sorted(set(before.items()) ^ set(_stamps(source).items()))
+    changed = sorted(set(previous.items()) ^ set(_stamps(source).items()))
     if changed:
         found = "a file that was written to while it was read"
         raise DataError([Problem(changed[0][0], found, "a finished file; run again when it is written")])
@@ -206,7 +207,7 @@ def _both(new: GraphTables, changed: GraphTables) -> GraphTables:
 
 
 def _since(tables: GraphTables, start: float) -> GraphTables:
-    """Leave out the behaviours before a time."""
+    """Leave out the behaviors before a time."""
     edges, gaps = dict(tables.edges), dict(tables.gaps)
     for edge_type in filter(tables.schema.is_behaviour, tables.edges):
         for name in tables.schema.edge_key(edge_type[1]):

@@ -2,7 +2,7 @@
 
 What is refused, by the figures of `compare`:
 
-- NDCG@20 on held-out behaviours that neither has seen is lower by more than 2 % of the current run's, and the whole of
+- NDCG@20 on held-out behaviors that neither has seen is lower by more than 2 % of the current run's, and the whole of
   the 95 % interval of the difference, paired by user, is below 0. Fewer than 30 users tell nothing.
 - The lists hold less than half as many of the items as the current run's.
 - The share of users without a list is higher by more than a hundredth.
@@ -19,31 +19,30 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import scipy.sparse as sp
 
-from kgrec.data.graph_delta import Growth
-from kgrec.data.snapshot import FloatArray, IntArray
+from kgrec._util.types import FloatArray, IntArray
+from kgrec.data.graph_delta import GraphDelta
 from kgrec.data.split import Split
 from kgrec.hybrid.model import HybridModel
-from kgrec.metrics.ranking import bootstrap_interval, evaluate
+from kgrec.metrics.ranking import K, bootstrap_interval, evaluate
 from kgrec.ranking.top_k import rank_all
 
-K: Final = 20
-ASKED: Final = 2000
+MAX_TEST_USERS: Final = 2000
 """Users who are asked about; a drop that matters shows in them."""
 
-ENOUGH: Final = 30
+MIN_TEST_USERS: Final = 30
 """Users from which on an interval by drawing them again can be trusted."""
 
-MAX_DROP: Final = 0.02
-MIN_COVERAGE: Final = 0.5
-MAX_WITHOUT: Final = 0.01
+MAX_NDCG_DROP_SHARE: Final = 0.02
+MIN_COVERAGE_SHARE: Final = 0.5
+MAX_WITHOUT_LIST_SHARE: Final = 0.01
 
 
 def compare(current: HybridModel, candidate: HybridModel, cut: Split, seed: int) -> dict[str, Any]:
-    """Measure two models on the behaviours that a cut holds out, less what the current model has seen.
+    """Measure two models on the behaviors that a cut holds out, less what the current model has seen.
 
     Args:
         current: the model that serves, as it is: users and items that came since are new to it.
-        candidate: learnt from the cut's train, or train and valid.
+        candidate: learned from the cut's train, or train and valid.
         cut: of the graph as it is now.
         seed: draws the users.
 
@@ -51,14 +50,14 @@ def compare(current: HybridModel, candidate: HybridModel, cut: Split, seed: int)
         "users": how many questions were asked; and unless that is 0 "current", "candidate": NDCG@20, and "difference",
         "low", "high": how much better the candidate is, with its 95 % interval.
     """
-    growth = Growth(current.train, cut.train_and_valid, {})
+    delta = GraphDelta(current.train, cut.train_and_valid, {})
     unseen = cut.whole.pairs(cut.test)
-    unseen -= unseen.multiply(growth.known_pairs)
+    unseen -= unseen.multiply(delta.known_pairs)
     unseen.eliminate_zeros()
-    seen = cut.train_and_valid.interactions + growth.known_pairs
+    seen = cut.train_and_valid.interactions + delta.known_pairs
     users = np.flatnonzero(np.diff(unseen.indptr))
-    users = np.sort(np.random.default_rng(seed).permutation(users)[:ASKED])
-    before, after = _ndcg(current, growth, users, unseen, seen), _ndcg(candidate, None, users, unseen, seen)
+    users = np.sort(np.random.default_rng(seed).permutation(users)[:MAX_TEST_USERS])
+    before, after = _ndcg(current, delta, users, unseen, seen), _ndcg(candidate, None, users, unseen, seen)
     if not len(users):
         return {"users": 0}
     low, high = bootstrap_interval(after - before, seed=seed)
@@ -96,16 +95,16 @@ def reasons(measured: Mapping[str, Any], old: Mapping[str, Any], new: Mapping[st
         old, new: what `figures_of` found.
     """
     found = []
-    sure = measured["users"] >= ENOUGH and measured["high"] < 0
-    if sure and measured["difference"] < -MAX_DROP * measured["current"]:
+    sure = measured["users"] >= MIN_TEST_USERS and measured["high"] < 0
+    if sure and measured["difference"] < -MAX_NDCG_DROP_SHARE * measured["current"]:
         share = [measured[name] / measured["current"] for name in ("difference", "low", "high")]
         found.append(
             f"NDCG@{K} falls from {measured['current']:.4f} to {measured['candidate']:.4f} "
             f"({share[0]:+.1%}, 95 % {share[1]:+.1%} … {share[2]:+.1%}, {measured['users']} users)"
         )
-    if new["coverage"] < MIN_COVERAGE * old["coverage"]:
+    if new["coverage"] < MIN_COVERAGE_SHARE * old["coverage"]:
         found.append(f"the lists hold {new['coverage']:.1%} of the items, were {old['coverage']:.1%}")
-    if new["users without"] > old["users without"] + MAX_WITHOUT:
+    if new["users without"] > old["users without"] + MAX_WITHOUT_LIST_SHARE:
         found.append(f"{new['users without']:.1%} of the users have no list, were {old['users without']:.1%}")
     if new["schema"] != old["schema"]:
         found.append("the schema is another than that of the current run")
@@ -113,31 +112,31 @@ def reasons(measured: Mapping[str, Any], old: Mapping[str, Any], new: Mapping[st
 
 
 def _ndcg(
-    model: HybridModel, growth: Growth | None, users: IntArray, relevant: sp.csr_matrix, seen: sp.csr_matrix
+    model: HybridModel, delta: GraphDelta | None, users: IntArray, relevant: sp.csr_matrix, seen: sp.csr_matrix
 ) -> FloatArray:
     """Return NDCG of users in every domain where they have something to find, float32 [questions].
 
     Args:
-        model: of the graph as it is now, or of an earlier one from which `growth` leads to it.
-        growth: None if the model is of the graph as it is now.
+        model: of the graph as it is now, or of an earlier one from which `delta` leads to it.
+        delta: None if the model is of the graph as it is now.
         users: int64 [n].
         relevant, seen: CSR [n_users, n_items].
     """
 
     def scores(user_nums: IntArray) -> FloatArray:
-        if growth is None:
+        if delta is None:
             return model.score(user_nums).total
-        found = model.score(growth.users[user_nums]).total[:, np.maximum(growth.items, 0)]
-        found[:, growth.items < 0] = -np.inf
+        found = model.score(delta.users[user_nums]).total[:, np.maximum(delta.items, 0)]
+        found[:, delta.items < 0] = -np.inf
         return found
 
-    domains, values = (growth.new if growth else model.train).item_domains, []
+    domains, values = (delta.new if delta else model.train).item_domains, []
     for domain in sorted(set(domains)):
         allowed = np.asarray(domains == domain)
         within = sp.csr_matrix(relevant @ sp.diags_array(allowed.astype(np.float32)))
         within.eliminate_zeros()
-        asked = users[np.diff(within.indptr)[users] > 0]
-        if len(asked):
-            ranking = rank_all(scores, asked, K, seen, allowed)
-            values.append(evaluate(ranking, within[asked], relevant, (K,)).per_user[f"NDCG@{K}"])
+        tested = users[np.diff(within.indptr)[users] > 0]
+        if len(tested):
+            ranking = rank_all(scores, tested, K, seen, allowed)
+            values.append(evaluate(ranking, within[tested], relevant, (K,)).per_user[f"NDCG@{K}"])
     return np.concatenate([np.empty(0, np.float32), *values])

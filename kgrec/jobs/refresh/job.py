@@ -18,17 +18,17 @@ from typing import Any
 from kgrec._util.files import write_json
 from kgrec._util.secrets import redacted
 from kgrec.config import Config
-from kgrec.data.linked_users import as_one
+from kgrec.data.linked_users import merge_linked_users
 from kgrec.data.loader import check_address
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.errors import GateRefused, RunError, UsageError
-from kgrec.jobs.refresh.changes import Intake, note_sizes, rows_of, sizes_of, take_in
+from kgrec.jobs.refresh.changes import IngestDelta, ingest_delta, record_sizes, rows_of, sizes_of
 from kgrec.jobs.refresh.journal import Journal
-from kgrec.jobs.refresh.policy import Decision, decide, size_of
+from kgrec.jobs.refresh.policy import UpdatePlan, plan_update, size_of
 from kgrec.jobs.refresh.report import Report
 from kgrec.runs.folder import Run, find_run, list_runs, prepare_root, remove_leftovers, root_of
-from kgrec.runs.publications import publications, settle
+from kgrec.runs.publications import publications, reconcile
 from kgrec.runs.publish import check_complete, publish
 from kgrec.store import check_uri, exists, open_store
 from kgrec.store.job_lock import leased
@@ -58,7 +58,7 @@ def refresh(
         source: what the loader reads, such as a folder; or `GraphTables`, for instance another graph's `read()`.
         loader: name of a loader.
         schema: the vocabulary, or the file or name of one; the graph's if not given.
-        since: only behaviours from then on: a date, or a number.
+        since: only behaviors from then on: a date, or a number.
         config: settings; those of the run that serves if not given.
         full: choose settings and learn everything anew, whatever the rule says.
         force: publish even what the gate refuses; noted in the run.
@@ -90,7 +90,7 @@ def refresh(
     known = schema if isinstance(schema, Schema) or schema is None else Schema.load(schema)
     root = Path(runs or root_of(graph))
     job = _Job(graph, source, loader, known, since, config, full, force, allow_shrink, k, root, report or Report())
-    result = job.foresee() if dry_run else job.run()
+    result = job.plan() if dry_run else job.run()
     return {**result, "seconds": round(time.perf_counter() - start, 1)}
 
 
@@ -115,44 +115,44 @@ class _Job:
         """Do all of it, alone."""
         with leased(self.graph) as check_lease:
             prepare_root(self.root)
-            asked = {"source": _name_of(self.source), "since": self.since, "full": self.full}
-            journal = Journal(self.root, self.report, asked)
+            request = {"source": _name_of(self.source), "since": self.since, "full": self.full}
+            journal = Journal(self.root, self.report, request)
             remove_leftovers(self.root)
             journal.step("read")
-            intake = self.look()
+            delta = self.read()
             check_lease()
-            if not intake.is_empty:
-                journal.step("write", **_rows(intake))
+            if not delta.is_empty:
+                journal.step("write", **_rows(delta))
                 with open_store(self.graph) as store:
-                    store.write(intake.tables)
-            note_sizes(self.root, self.graph, intake.rows)
-            result = self.bring_up(journal, intake, check_lease)
+                    store.write(delta.tables)
+            record_sizes(self.root, self.graph, delta.rows)
+            result = self.update(journal, delta, check_lease)
             journal.step("end", **result)
-        return {**result, **_rows(intake)}
+        return {**result, **_rows(delta)}
 
-    def look(self) -> Intake:
+    def read(self) -> IngestDelta:
         """Read the source and compare it with the graph."""
         before = {} if self.allow_shrink else sizes_of(self.root, self.graph)
         with open_store(self.graph, read_only=True) if exists(self.graph) else nullcontext() as store:
-            return take_in(store, self.loader, self.source, self.schema, self.since, before)
+            return ingest_delta(store, self.loader, self.source, self.schema, self.since, before)
 
-    def bring_up(self, journal: Journal, intake: Intake, check_lease: Callable[[], None]) -> dict[str, Any]:
+    def update(self, journal: Journal, delta: IngestDelta, check_lease: Callable[[], None]) -> dict[str, Any]:
         """Publish a run of what the graph holds, unless one is published."""
-        journal.step("look")
+        journal.step("snapshot")
         with open_store(self.graph, read_only=True) as store:
-            snapshot, published = as_one(store.snapshot()), store.published()
-        settle(self.root, published)
-        serving = self.serving(published)
-        if serving and self.is_up_to_date(serving, snapshot.digest) and (not self.full or journal.resumes):
-            return {"result": "nothing new", "run": serving.name}
-        from kgrec.jobs.refresh.retrain import renew  # what learns takes seconds to import
+            snapshot, published = merge_linked_users(store.snapshot()), store.published()
+        reconcile(self.root, published)
+        live_run = self.live_run(published)
+        if live_run and self.is_up_to_date(live_run, snapshot.digest) and (not self.full or journal.resumes):
+            return {"result": "nothing new", "run": live_run.name}
+        from kgrec.jobs.refresh.retrain import retrain  # what learns takes seconds to import
 
-        decision = self.decision(serving, snapshot)
-        run = self.made_before(snapshot.digest, decision, serving)
+        update_plan = self.update_plan(live_run, snapshot)
+        run = self.made_before(snapshot.digest, update_plan, live_run)
         if run is None:
-            config = self.config or (Config.checked(dict(serving.info["config"])) if serving else Config())
-            facts = {"instead_of": published, **_rows(intake)}
-            run = renew(self.root, self.graph, snapshot, serving, decision, config, facts, journal.step)
+            config = self.config or (Config.checked(dict(live_run.info["config"])) if live_run else Config())
+            facts = {"instead_of": published, **_rows(delta)}
+            run = retrain(self.root, self.graph, snapshot, live_run, update_plan, config, facts, journal.step)
         self.pass_gate(run, published)
         journal.step("publish", run=run.name)
         check_lease()
@@ -160,13 +160,13 @@ class _Job:
             done = publish(store, self.root, run, self.k, "refresh")
         return {"result": "published", **done, **_told(run)}
 
-    def is_up_to_date(self, serving: Run, digest: str) -> bool:
+    def is_up_to_date(self, live_run: Run, digest: str) -> bool:
         """Say whether what serves is of this very graph, or was gone back to from a run that is: until more comes."""
         told = publications(self.root)
-        names = {serving.name, *(entry.run for entry in told if told[-1].how == "rollback")}
+        names = {live_run.name, *(entry.run for entry in told if told[-1].how == "rollback")}
         return any(run.name in names and run.info.get("data_digest") == digest for run in list_runs(self.root))
 
-    def serving(self, published: str | None) -> Run | None:
+    def live_run(self, published: str | None) -> Run | None:
         """Return the run that the graph has published; None if there is none, or its folder is gone."""
         try:
             run = find_run(self.root, published) if published else None
@@ -176,19 +176,19 @@ class _Job:
         except RunError:
             return None
 
-    def decision(self, serving: Run | None, snapshot: GraphSnapshot) -> Decision:
+    def update_plan(self, live_run: Run | None, snapshot: GraphSnapshot) -> UpdatePlan:
         """Apply the rule to a graph that has everything."""
         config = self.config.model_dump(mode="json") if self.config else None
-        known = serving.info if serving else None
-        return decide(known, size_of(snapshot), snapshot.schema.digest, config, self.full)
+        known = live_run.info if live_run else None
+        return plan_update(known, size_of(snapshot), snapshot.schema.digest, config, self.full)
 
-    def made_before(self, digest: str, decision: Decision, serving: Run | None) -> Run | None:
+    def made_before(self, digest: str, update_plan: UpdatePlan, live_run: Run | None) -> Run | None:
         """Return a run that an earlier refresh has made of the same graph in the same way and did not publish."""
-        wanted = (digest, decision.how, serving.name if serving else None)
+        wanted = (digest, update_plan.mode, live_run.name if live_run else None)
         config = self.config.model_dump(mode="json") if self.config else None
         for run in reversed(list_runs(self.root)):
             made = run.info.get("refresh", {})
-            same = (run.info.get("data_digest"), made.get("how"), made.get("instead_of")) == wanted
+            same = (run.info.get("data_digest"), made.get("mode"), made.get("instead_of")) == wanted
             if same and (config is None or config == run.info["config"]):
                 return run
         return None
@@ -204,25 +204,25 @@ class _Job:
         if why:
             write_json(run.folder / "run.json", {**run.info, "gate": {**run.info["gate"], "forced": True}})
 
-    def foresee(self) -> dict[str, Any]:
+    def plan(self) -> dict[str, Any]:
         """Say what would be done, and about how long it would take by earlier runs."""
-        intake, published = self.look(), None
-        tables = intake.tables
+        delta, published = self.read(), None
+        tables = delta.tables
         if exists(self.graph):
             with open_store(self.graph, read_only=True) as store:
-                published, schema = store.published(), store.schema()
+                published, schema = store.published(), store.schema
                 tables = joined(rows_of(store, schema), tables) if schema else tables
-        snapshot, serving = as_one(GraphSnapshot.from_tables(tables)), self.serving(published)
-        if serving and self.is_up_to_date(serving, snapshot.digest) and not self.full:
-            return {"result": "would end: nothing new", **_rows(intake)}
-        decision = self.decision(serving, snapshot)
+        snapshot, live_run = merge_linked_users(GraphSnapshot.from_tables(tables)), self.live_run(published)
+        if live_run and self.is_up_to_date(live_run, snapshot.digest) and not self.full:
+            return {"result": "would end: nothing new", **_rows(delta)}
+        update_plan = self.update_plan(live_run, snapshot)
         took = [
             run.info["summary"]["seconds"]
             for run in list_runs(self.root)
-            if "summary" in run.info and run.info.get("refresh", {}).get("how", "full") == decision.how
+            if "summary" in run.info and run.info.get("refresh", {}).get("mode", "full") == update_plan.mode
         ]
-        told = {"how": decision.how, "why": decision.why, "expected_seconds": took[-1] if took else None}
-        return {"result": "would learn", **told, **_rows(intake)}
+        told = {"mode": update_plan.mode, "why": update_plan.why, "expected_seconds": took[-1] if took else None}
+        return {"result": "would learn", **told, **_rows(delta)}
 
 
 def _name_of(source: Any) -> str:
@@ -230,16 +230,20 @@ def _name_of(source: Any) -> str:
     return redacted(str(source))[:200] if isinstance(source, str | Path) else type(source).__name__
 
 
-def _rows(intake: Intake) -> dict[str, Any]:
-    return {"new": dict(intake.new), "changed": dict(intake.changed)}
+def _rows(delta: IngestDelta) -> dict[str, Any]:
+    return {"new": dict(delta.new), "changed": dict(delta.changed)}
 
 
 def _told(run: Run) -> dict[str, Any]:
     measured = run.info["gate"]["measured"]
-    figures = {"ndcg": measured.get("candidate"), "ndcg_before": measured.get("current"), "asked": measured["users"]}
+    figures = {
+        "ndcg": measured.get("candidate"),
+        "ndcg_before": measured.get("current"),
+        "users_compared": measured["users"],
+    }
     return {
         "instead_of": run.info["refresh"]["instead_of"],
-        "how": run.info["refresh"]["how"],
+        "mode": run.info["refresh"]["mode"],
         "why": run.info["refresh"]["why"],
         **figures,
     }

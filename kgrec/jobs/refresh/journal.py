@@ -23,22 +23,22 @@ class Journal:
     Args:
         root: folder of the graph's runs.
         report: of the job.
-        asked: what identifies the request.
+        request: what identifies the request.
     """
 
-    def __init__(self, root: Path, report: Report, asked: Mapping[str, Any]) -> None:
-        self.path, self.report, self.asked = root / FILE, report, dict(asked)
-        self.before = self._read()
+    def __init__(self, root: Path, report: Report, request: Mapping[str, Any]) -> None:
+        self.path, self.report, self.request = root / FILE, report, dict(request)
+        self.previous = self._read()
 
     @property
     def resumes(self) -> bool:
         """Whether an earlier refresh of the same request was cut off."""
-        return self.before.get("step") not in (None, "end") and self.before.get("asked") == self.asked
+        return self.previous.get("step") not in (None, "end") and self.previous.get("request") == self.request
 
     def step(self, name: str, **facts: Any) -> None:
         """Note that a step begins."""
         self.report.step(name, **facts)
-        entry = {"job": self.report.job, "step": name, "steps": self.report.steps, "asked": self.asked, **facts}
+        entry = {"job": self.report.job, "step": name, "steps": self.report.steps, "request": self.request, **facts}
         write_json(self.path, entry)
 
     def _read(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from kgrec._util.files import write_whole
+from kgrec._util.files import write_atomic
 from kgrec._util.progress import say
 from kgrec._util.streams import tell
 
@@ -66,7 +66,7 @@ def write_metrics(path: Path, graph: str, result: str, figures: Mapping[str, Any
     lines = [f"# TYPE {name} gauge\n{name}{label}}} {value!r}\n" for name, value in values.items()]
     lines.append("# TYPE kgrec_refresh_result gauge\n")
     lines += [f'kgrec_refresh_result{label},result="{known}"}} {int(known == result)}\n' for known in RESULTS]
-    write_whole(path, "".join(lines))
+    write_atomic(path, "".join(lines))
 
 
 def _earlier(path: Path) -> float | None:

@@ -1,4 +1,4 @@
-"""The run of a graph that has changed: learnt as much anew as the rule says, and compared with the run that serves."""
+"""The run of a graph that has changed: learned as much anew as the rule says, and compared with the run that serves."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from kgrec.config import Config
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import Split, by_given, by_random, latest_of_users
 from kgrec.evaluation.evaluate import measure, metrics
-from kgrec.jobs.refresh.gate import ENOUGH, compare, figures_of, reasons
-from kgrec.jobs.refresh.policy import Decision, How, Size, chosen, fitted, size_of
+from kgrec.jobs.refresh.gate import MIN_TEST_USERS, compare, figures_of, reasons
+from kgrec.jobs.refresh.policy import Mode, Size, UpdatePlan, chosen, fitted, size_of
 from kgrec.jobs.train import KS, summary_of
 from kgrec.recommender import Recommender, as_split
 from kgrec.runs.erasure_guard import keeping
@@ -24,32 +24,32 @@ from kgrec.runs.folder import Run, new_name
 from kgrec.runs.publish import lists_table
 from kgrec.runs.save_load import save_model
 
-LISTED: Final = 100
+LIST_LENGTH: Final = 100
 """Length of the lists that a run keeps."""
 
-SLICE: Final = 0.05
-"""Share of every user's behaviours, the latest, that the comparison holds out where the data mark none as test."""
+HELD_OUT_SHARE: Final = 0.05
+"""Share of every user's behaviors, the latest, that the comparison holds out where the data mark none as test."""
 
 
 def slice_of(snapshot: GraphSnapshot, seed: int) -> tuple[Split, bool]:
-    """Hold out what the data mark as test, else the latest of every user's behaviours; random ones without times.
+    """Hold out what the data mark as test, else the latest of every user's behaviors; random ones without times.
 
     Returns:
-        The cut, and whether it is the data's own, so that the rest of them may not be learnt from.
+        The cut, and whether it is the data's own, so that the rest of them may not be learned from.
     """
     if as_split(snapshot).is_test.any():
         return by_given(snapshot), True
-    if np.isnan(snapshot.behaviours.time).any():
-        return by_random(snapshot, SLICE, seed), False
-    return latest_of_users(snapshot, SLICE), False
+    if np.isnan(snapshot.behaviors.time).any():
+        return by_random(snapshot, HELD_OUT_SHARE, seed), False
+    return latest_of_users(snapshot, HELD_OUT_SHARE), False
 
 
-def renew(
+def retrain(
     root: Path,
     graph: str,
     snapshot: GraphSnapshot,
-    serving: Run | None,
-    decision: Decision,
+    live_run: Run | None,
+    update_plan: UpdatePlan,
     config: Config,
     facts: Mapping[str, Any],
     step: Callable[..., None],
@@ -62,8 +62,8 @@ def renew(
         root: folder of the graph's runs.
         graph: its URI.
         snapshot: the graph.
-        serving: the run that is published; None if there is none.
-        decision: how much to learn anew.
+        live_run: the run that is published; None if there is none.
+        update_plan: how much to learn anew.
         config: settings.
         facts: what else to note in run.json, under "refresh".
         step: is told each step.
@@ -72,64 +72,74 @@ def renew(
         The run; its info has "gate": what was compared, and the reasons to refuse it.
     """
     start, (cut, given) = time.perf_counter(), slice_of(snapshot, config.seed)
-    before = Recommender.load(serving.folder) if serving else None
-    step(decision.how, why=decision.why)
-    asked = _learnt(decision.how, before, config, cut)
+    live_model = Recommender.load(live_run.folder) if live_run else None
+    step(update_plan.mode, why=update_plan.why)
+    candidate = _trained(update_plan.mode, live_model, config, cut)
     step("compare")
-    measured = compare(before.model, asked.model, cut, config.seed) if before and cut.is_test.any() else {"users": 0}
-    final = asked if given else (before if before and decision.how == "fold-in" else asked).fold_in(snapshot)
+    measured = (
+        compare(live_model.model, candidate.model, cut, config.seed)
+        if live_model and cut.is_test.any()
+        else {"users": 0}
+    )
+    final = (
+        candidate
+        if given
+        else (live_model if live_model and update_plan.mode == "fold-in" else candidate).fold_in(snapshot)
+    )
     step("recommend")
-    listed = final.recommend(snapshot.users.ids, k=LISTED)
+    listed = final.recommend(snapshot.users.ids, k=LIST_LENGTH)
     lists = lists_table(listed)
     info: dict[str, Any] = {
         "split": "given" if given else "none",
         "protocol": cut.protocol,
-        "metrics": _metrics(asked, cut) if decision.how == "full" else None,
+        "metrics": _metrics(candidate, cut) if update_plan.mode == "full" else None,
         "data_digest": snapshot.digest,
         "encoded": final.cache.encoded,
-        "gate": _gate(serving, measured, lists, snapshot),
-        "reached": _reached(decision.how, serving, measured),
-        **_sizes(decision.how, serving, size_of(snapshot)),
+        "gate": _gate(live_run, measured, lists, snapshot),
+        "reached": _reached(update_plan.mode, live_run, measured),
+        **_sizes(update_plan.mode, live_run, size_of(snapshot)),
     }
     seconds = time.perf_counter() - start
     info["summary"] = summary_of(cut, final.trained.choices, listed, seconds)
-    info["refresh"] = {"how": decision.how, "why": decision.why, "seconds": round(seconds, 1), **facts}
+    info["refresh"] = {"mode": update_plan.mode, "why": update_plan.why, "seconds": round(seconds, 1), **facts}
     step("keep")
     with keeping(root, graph, snapshot):
         return save_model(root / new_name(), final.trained, config, info, {"recommendations": lists})
 
 
-def _learnt(how: How, before: Recommender | None, config: Config, cut: Split) -> Recommender:
-    if how == "full" or before is None:
+def _trained(mode: Mode, live_model: Recommender | None, config: Config, cut: Split) -> Recommender:
+    if mode == "full" or live_model is None:
         # Settings that come from a run may not have a text model fetched.
-        return Recommender(config, fetch=before is None or config != before.config).fit(cut)
-    return before.refit(cut) if how == "refit" else before.fold_in(cut)
+        return Recommender(config, fetch=live_model is None or config != live_model.config).fit(cut)
+    return live_model.refit(cut) if mode == "refit" else live_model.fold_in(cut)
 
 
 def _metrics(model: Recommender, cut: Split) -> dict[str, Any] | None:
     return metrics(measure(model.model, cut, KS), cut.protocol, model.config.seed) if cut.is_test.any() else None
 
 
-def _gate(serving: Run | None, measured: Mapping[str, Any], lists: pa.Table, snapshot: GraphSnapshot) -> dict[str, Any]:
+def _gate(
+    live_run: Run | None, measured: Mapping[str, Any], lists: pa.Table, snapshot: GraphSnapshot
+) -> dict[str, Any]:
     """Return what the gate looks at, and why it refuses; it lets the first run pass."""
     new = figures_of(lists, snapshot.n_users, snapshot.n_items, snapshot.schema.digest)
     found: dict[str, Any] = {"measured": dict(measured), "lists": new, "reasons": [], "forced": False}
-    if serving:
-        summary, schema = serving.info["summary"], serving.info["digests"]["schema"]
-        old = figures_of(serving.table("recommendations"), summary["users"], summary["items"], schema)
+    if live_run:
+        summary, schema = live_run.info["summary"], live_run.info["digests"]["schema"]
+        old = figures_of(live_run.table("recommendations"), summary["users"], summary["items"], schema)
         found["reasons"] = reasons(measured, old, new)
     return found
 
 
-def _sizes(how: How, serving: Run | None, now: Size) -> dict[str, Any]:
+def _sizes(mode: Mode, live_run: Run | None, now: Size) -> dict[str, Any]:
     """Return the sizes of the graph when the run's signals were fitted, and when its settings were chosen."""
-    then_fitted = asdict(now) if how != "fold-in" or not serving else fitted(serving.info)
-    then_chosen = asdict(now) if how == "full" or not serving else chosen(serving.info)
+    then_fitted = asdict(now) if mode != "fold-in" or not live_run else fitted(live_run.info)
+    then_chosen = asdict(now) if mode == "full" or not live_run else chosen(live_run.info)
     return {"fitted": dict(then_fitted), "chosen": dict(then_chosen)}
 
 
-def _reached(how: How, serving: Run | None, measured: Mapping[str, Any]) -> dict[str, float | None]:
-    """Return the NDCG on the newest behaviours by this run, and by the first compared since settings were chosen."""
-    now = measured["candidate"] if measured["users"] >= ENOUGH else None
-    then = serving.info.get("reached", {}).get("then") if serving and how != "full" else None
+def _reached(mode: Mode, live_run: Run | None, measured: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return the NDCG on the newest behaviors by this run, and by the first compared since settings were chosen."""
+    now = measured["candidate"] if measured["users"] >= MIN_TEST_USERS else None
+    then = live_run.info.get("reached", {}).get("then") if live_run and mode != "full" else None
     return {"then": now if then is None else then, "now": now}

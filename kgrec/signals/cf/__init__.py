@@ -1,11 +1,11 @@
-"""Collaborative signals: what people with like behaviour chose."""
+"""Collaborative signals: what people with like behavior chose."""
 
-from kgrec.signals.cf.cross_domain_ae import Bridge
+from kgrec.signals.cf.cross_domain_ae import CrossDomainAE
 from kgrec.signals.cf.ease import EASE
 from kgrec.signals.cf.ials import IALS
-from kgrec.signals.cf.item_knn import Neighbours
-from kgrec.signals.cf.item_transitions import Transitions
+from kgrec.signals.cf.item_knn import ItemKNN
+from kgrec.signals.cf.item_transitions import ItemTransitions
 from kgrec.signals.cf.popularity import Popularity
 from kgrec.signals.cf.user_ease import UserEASE
 
-__all__ = ["EASE", "IALS", "Bridge", "Neighbours", "Popularity", "Transitions", "UserEASE"]
+__all__ = ["EASE", "IALS", "CrossDomainAE", "ItemKNN", "ItemTransitions", "Popularity", "UserEASE"]

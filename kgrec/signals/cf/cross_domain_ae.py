@@ -10,17 +10,18 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from pydantic import Field
 
-from kgrec.data.graph_delta import Growth, moved
-from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
-from kgrec.signals.base import Grid, Group, Ladder, Signal, SignalSettings
-from kgrec.signals.domain_weighting import items_by_domain, newcomers
+from kgrec._util.types import FloatArray, IntArray
+from kgrec.data.graph_delta import GraphDelta, remap_rows
+from kgrec.data.snapshot import GraphSnapshot, Vectors
+from kgrec.signals.base import Grid, Group, LogRange, Signal, SignalSettings
+from kgrec.signals.domain_weighting import cold_start_users, items_by_domain
 from kgrec.signals.layout import Array, Layout
 
-MAX_USERS: Final = 512
+MAX_BATCH_USERS: Final = 512
 """Users of a training step at most."""
 
 
-class BridgeSettings(SignalSettings):
+class CrossDomainAESettings(SignalSettings):
     """Settings of the bridge."""
 
     dim: int = Field(128, ge=2, description="Length of an item's vector.")
@@ -28,21 +29,21 @@ class BridgeSettings(SignalSettings):
     steps: int = Field(120, ge=1, description="Training steps.")
 
 
-class Bridge(Signal):
+class CrossDomainAE(Signal):
     """Dot product of the vectors of what a newcomer did elsewhere with an item's, plus how likely the item is at all.
 
-    A linear autoencoder of low rank from items to those of another domain, learnt from users of both under a softmax
+    A linear autoencoder of low rank from items to those of another domain, learned from users of both under a softmax
     over the domain's items, with dropout of the input (Liang et al., "Variational Autoencoders for Collaborative
     Filtering", WWW 2018: Mult-DAE). Other signals learn what goes with what in one another's presence; of a newcomer
     there is one side alone. Nothing is said of users who have something in the domain.
     """
 
-    name: ClassVar[str] = "bridge"
+    name: ClassVar[str] = "cross_domain_ae"
     group: ClassVar[Group] = "cf"
-    Settings = BridgeSettings
-    grid: ClassVar[Grid] = {"steps": Ladder(1.6, 10, 1000), "dropout": (0.7, 0.3)}
+    Settings = CrossDomainAESettings
+    grid: ClassVar[Grid] = {"steps": LogRange(1.6, 10, 1000), "dropout": (0.7, 0.3)}
 
-    _learnt: dict[str, FloatArray]
+    _learned: dict[str, FloatArray]
 
     @classmethod
     def applies(cls, train: GraphSnapshot, vectors: Vectors) -> bool:
@@ -53,21 +54,21 @@ class Bridge(Signal):
     def cost(cls, settings: Any, train: GraphSnapshot) -> float:
         """Return roughly how many seconds a fit takes; see `Signal`."""
         items = sum(len(items_by_domain(train)[domain]) for domain in _entered(train))
-        return float(settings.steps * min(train.n_users, MAX_USERS) * items * (1e-8 + 1.2e-10 * settings.dim))
+        return float(settings.steps * min(train.n_users, MAX_BATCH_USERS) * items * (1e-8 + 1.2e-10 * settings.dim))
 
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
         """Learn from users who have something in the domain and elsewhere."""
-        from kgrec.signals.cf.cross_domain_ae_training import train_bridge
+        from kgrec.signals.cf.cross_domain_ae_training import train_cross_domain_ae
 
-        return self._take(train, train_bridge(train, _entered(train), self.settings, seed))
+        return self._bind(train, train_cross_domain_ae(train, _entered(train), self.settings, seed))
 
     def scores(self, user_nums: IntArray) -> FloatArray:
         """Return scores of the items of domains that users are new to, 0 of others; float32 [n users, n_items]."""
-        found = np.zeros((len(user_nums), len(self._learnt["bias"])), dtype=np.float32)
+        found = np.zeros((len(user_nums), len(self._learned["bias"])), dtype=np.float32)
         history = over_root_length(self._history[user_nums])
         for items, is_new in zip(self._domains, self._new[user_nums].T, strict=True):
-            towards = np.asarray(history[is_new] @ self._learnt["source"])
-            found[np.ix_(is_new, items)] = towards @ self._learnt["target"][items].T + self._learnt["bias"][items]
+            towards = np.asarray(history[is_new] @ self._learned["source"])
+            found[np.ix_(is_new, items)] = towards @ self._learned["target"][items].T + self._learned["bias"][items]
         return found
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
@@ -75,7 +76,7 @@ class Bridge(Signal):
 
         float32 [n_items, dim], [n_items, dim], [n_items].
         """
-        return dict(self._learnt)
+        return dict(self._learned)
 
     def layouts(self, train: GraphSnapshot, vectors: Vectors) -> tuple[Layout, ...]:
         """Return what the arrays of `state` must be."""
@@ -84,15 +85,15 @@ class Bridge(Signal):
 
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Take back what `state` returned."""
-        return self._take(train, dict(state))
+        return self._bind(train, dict(state))
 
-    def fold_in(self, growth: Growth) -> Self:
-        """Place what was learnt in a graph that has grown; see `Signal`."""
-        learnt = {name: moved(rows, growth.items) for name, rows in self._learnt.items()}
-        return type(self)(self.settings)._take(growth.new, learnt)
+    def fold_in(self, delta: GraphDelta) -> Self:
+        """Place what was learned in a graph that has grown; see `Signal`."""
+        learned = {name: remap_rows(rows, delta.items) for name, rows in self._learned.items()}
+        return type(self)(self.settings)._bind(delta.new, learned)
 
-    def _take(self, train: GraphSnapshot, learnt: dict[str, FloatArray]) -> Self:
-        self._learnt, self._history = learnt, train.interactions
+    def _bind(self, train: GraphSnapshot, learned: dict[str, FloatArray]) -> Self:
+        self._learned, self._history = learned, train.interactions
         self._domains, self._new = items_by_domain(train), train.user_domains[0] == 0
         return self
 
@@ -108,4 +109,4 @@ def _entered(train: GraphSnapshot) -> list[int]:
     """Return the domains, by their place among the names, that users of others are new to and some have both."""
     here = train.user_domains[0] > 0
     both = (here & (here.sum(axis=1, keepdims=True) > 1)).any(axis=0)
-    return np.flatnonzero(newcomers(train).any(axis=0) & both).tolist()
+    return np.flatnonzero(cold_start_users(train).any(axis=0) & both).tolist()

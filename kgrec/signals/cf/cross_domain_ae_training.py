@@ -13,25 +13,26 @@ from torch import Tensor, nn
 
 from kgrec._util.device import best_device
 from kgrec._util.progress import track
-from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray
-from kgrec.signals.cf.cross_domain_ae import MAX_USERS, over_root_length
+from kgrec._util.types import FloatArray, IntArray
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.signals.cf.cross_domain_ae import MAX_BATCH_USERS, over_root_length
 from kgrec.signals.domain_weighting import items_by_domain
 from kgrec.signals.sampled_softmax import batch_size, batches, csr_tensor, softmax_loss, sparse_product
 
-SCALE: Final = 0.01
+INIT_DEVIATION: Final = 0.01
 """Standard deviation of the first vectors."""
 LEARNING_RATE: Final = 3e-3
-DECAY: Final = 0.3
+WEIGHT_DECAY: Final = 0.3
 """Weight decay of the vectors; a bias, which says how likely an item is at all, has none."""
 
 
-def train_bridge(train: GraphSnapshot, domains: list[int], settings: Any, seed: int) -> dict[str, FloatArray]:
-    """Learn the vectors of items and how likely each is at all; see `Bridge.state`.
+def train_cross_domain_ae(train: GraphSnapshot, domains: list[int], settings: Any, seed: int) -> dict[str, FloatArray]:
+    """Learn the vectors of items and how likely each is at all; see `CrossDomainAE.state`.
 
     Args:
         train: the graph to learn from.
         domains: those that are to be told from others, by place among the names.
-        settings: `BridgeSettings`.
+        settings: `CrossDomainAESettings`.
         seed: makes the result repeat.
 
     Returns:
@@ -39,58 +40,58 @@ def train_bridge(train: GraphSnapshot, domains: list[int], settings: Any, seed: 
     """
     random, device = np.random.default_rng(seed), best_device("cuda")
     shape = (train.n_items, settings.dim)
-    of_source, of_target = (random.normal(0, SCALE, shape) for _ in range(2))
-    # Of what nobody is asked about nothing is learnt, and so nothing is said.
+    of_source, of_target = (random.normal(0, INIT_DEVIATION, shape) for _ in range(2))
+    # Of what nobody is asked about nothing is learned, and so nothing is said.
     of_item = np.unique(train.item_domains.astype(str), return_inverse=True)[1]
     of_target[~np.isin(of_item, domains)] = 0
     source, target = _parameter(of_source, device), _parameter(of_target, device)
     count = np.bincount(train.interactions.indices, minlength=train.n_items)
     bias = _parameter(np.log1p(count)[:, None], device)
-    optimiser = torch.optim.AdamW(
-        [{"params": [source, target], "weight_decay": DECAY}, {"params": [bias], "weight_decay": 0.0}],
+    optimizer = torch.optim.AdamW(
+        [{"params": [source, target], "weight_decay": WEIGHT_DECAY}, {"params": [bias], "weight_decay": 0.0}],
         lr=LEARNING_RATE,
         fused=True,
     )
-    pairs = [_Pairs.of(train, items) for n, items in enumerate(items_by_domain(train)) if n in domains]
+    pairs = [_Pairs.from_snapshot(train, items) for n, items in enumerate(items_by_domain(train)) if n in domains]
     drawn = [batches(each.here, settings.steps, each.batch_size, random) for each in pairs]
     for step in track(zip(*drawn, strict=True), "Training the bridge between domains", total=settings.steps):
         losses = []
         for each, batch in zip(pairs, step, strict=True):
-            done = _dropped(each.elsewhere[batch.user_nums.numpy()], settings.dropout, random).to(device)
+            done = _dropped(each.out_of_domain[batch.user_nums.numpy()], settings.dropout, random).to(device)
             users, items = sparse_product(done, source), each.items.to(device)
             # The bias is one more dimension, in which all users are 1.
             users, towards = _with(users, torch.ones_like(users[:, :1])), _with(target[items], bias[items])
             losses.append(softmax_loss(users, towards, batch.to(device)))
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         torch.autograd.backward(losses)
-        optimiser.step()
-    learnt = {"source": source, "target": target, "bias": bias[:, 0]}
-    return {name: tensor.detach().cpu().numpy().copy() for name, tensor in learnt.items()}
+        optimizer.step()
+    learned = {"source": source, "target": target, "bias": bias[:, 0]}
+    return {name: tensor.detach().cpu().numpy().copy() for name, tensor in learned.items()}
 
 
 @dataclass(frozen=True)
 class _Pairs:
     """What users of both did elsewhere, CSR [n_users, n_items], and here, CSR [n_users, m]; the domain's items [m]."""
 
-    elsewhere: sp.csr_matrix
+    out_of_domain: sp.csr_matrix
     here: sp.csr_matrix
     items: Tensor
 
     @classmethod
-    def of(cls, train: GraphSnapshot, items: IntArray) -> Self:
+    def from_snapshot(cls, train: GraphSnapshot, items: IntArray) -> Self:
         """Keep the rows of users who have something on both sides; those of others are empty."""
         is_here = np.isin(np.arange(train.n_items), items).astype(np.float32)
-        elsewhere = train.interactions @ sp.diags(1 - is_here, format="csr")
-        elsewhere.eliminate_zeros()
-        others = sp.diags((np.diff(elsewhere.indptr) > 0).astype(np.float32))
+        out_of_domain = train.interactions @ sp.diags(1 - is_here, format="csr")
+        out_of_domain.eliminate_zeros()
+        others = sp.diags((np.diff(out_of_domain.indptr) > 0).astype(np.float32))
         here = sp.csr_matrix(others @ train.interactions[:, items])
         here.eliminate_zeros()
-        return cls(sp.csr_matrix(elsewhere), here, torch.from_numpy(items))
+        return cls(sp.csr_matrix(out_of_domain), here, torch.from_numpy(items))
 
     @property
     def batch_size(self) -> int:
         """Users of a step."""
-        return min(MAX_USERS, batch_size(self.here.shape[1]))
+        return min(MAX_BATCH_USERS, batch_size(self.here.shape[1]))
 
 
 def _parameter(values: npt.NDArray[Any], device: str) -> nn.Parameter:

@@ -10,15 +10,16 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from pydantic import Field
 
-from kgrec.data.graph_delta import Growth, moved
-from kgrec.data.histories import history
-from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
-from kgrec.signals.base import Grid, Group, Ladder, Recent, Signal, SignalSettings, WeightInfluence
+from kgrec._util.types import FloatArray, IntArray
+from kgrec.data.graph_delta import GraphDelta, remap_rows
+from kgrec.data.histories import user_histories
+from kgrec.data.snapshot import GraphSnapshot, Vectors
+from kgrec.signals.base import FeedbackWeight, Grid, Group, HalfLifeItems, LogRange, Signal, SignalSettings
 from kgrec.signals.cf.ridge import fits_dense, ridge_seconds, ridge_weights
 from kgrec.signals.layout import Array, Layout, csr
 from kgrec.signals.sparse import from_arrays, to_arrays
 
-MAX_ATTRIBUTE: Final = 1_000
+MAX_ATTRIBUTE_ITEMS: Final = 1_000
 """Items that a node of the knowledge graph may have there to count."""
 
 
@@ -26,23 +27,23 @@ class EASESettings(SignalSettings):
     """Settings of EASE^R."""
 
     regularization: float = Field(
-        4.0, gt=0, description="Ridge penalty (lambda), as a multiple of the mean behaviours of an item."
+        4.0, gt=0, description="Ridge penalty (lambda), as a multiple of the mean behaviors of an item."
     )
     dropout: float = Field(
         0.5, ge=0, lt=1, description="Share of a history the model should do without: penalty by item popularity."
     )
-    evenness: float = Field(
+    length_exponent: float = Field(
         0.3, ge=0, le=1, description="Power of a history's length that its weight is divided by; 1: users all alike."
     )
     attributes: float = Field(
         0.0, ge=0, description="Weight of a node of the knowledge graph, as if it were a user who chose its items."
     )
-    weight_influence: WeightInfluence = 1.0
-    recent: Recent = None
+    feedback_weight: FeedbackWeight = 1.0
+    half_life_items: HalfLifeItems = None
 
 
 class EASE(Signal):
-    """A user's history times item-to-item weights learnt by ridge regression with a zero diagonal.
+    """A user's history times item-to-item weights learned by ridge regression with a zero diagonal.
 
     Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019; the penalty by popularity is that of
     dropout (Steck, "Autoencoders that don't overfit towards the Identity", NeurIPS 2020), rows of attributes are as in
@@ -53,14 +54,14 @@ class EASE(Signal):
     name: ClassVar[str] = "ease"
     group: ClassVar[Group] = "cf"
     Settings = EASESettings
-    scoring: ClassVar[frozenset[str]] = frozenset({"recent"})
+    inference_params: ClassVar[frozenset[str]] = frozenset({"half_life_items"})
     grid: ClassVar[Grid] = {
-        "recent": Ladder(4.0, 0.5, 64),
-        "regularization": Ladder(2.5, 0.2, 100),
+        "half_life_items": LogRange(4.0, 0.5, 64),
+        "regularization": LogRange(2.5, 0.2, 100),
         "attributes": (0.3, 1.0),
         "dropout": (0.2, 0.75),
-        "evenness": (0.0, 0.6),
-        "weight_influence": (0.0, 2.0),
+        "length_exponent": (0.0, 0.6),
+        "feedback_weight": (0.0, 2.0),
     }
 
     _history: sp.csr_matrix
@@ -74,12 +75,14 @@ class EASE(Signal):
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
         """Solve for the item-to-item weights."""
         settings: EASESettings = self.settings
-        rows: list[sp.csr_matrix] = [_evened(history(train, settings.weight_influence), settings.evenness)]
+        rows: list[sp.csr_matrix] = [
+            _length_normalized(user_histories(train, settings.feedback_weight), settings.length_exponent)
+        ]
         if settings.attributes:
             rows.append(np.float32(settings.attributes**0.5) * _attributes(train))
         stacked = sp.vstack(rows, format="csr", dtype=np.float32)
         ridge = settings.regularization * max(1.0, train.interactions.nnz / max(train.n_items, 1))
-        return self._take(train, ridge_weights(stacked.T.tocsr(), ridge, settings.dropout))
+        return self._bind(train, ridge_weights(stacked.T.tocsr(), ridge, settings.dropout))
 
     def scores(self, user_nums: IntArray) -> FloatArray:
         """Return histories times weights, float32 [n users, n_items]."""
@@ -96,18 +99,18 @@ class EASE(Signal):
 
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Take back what `state` returned."""
-        return self._take(train, state["weights"] if "weights" in state else from_arrays(state, train.n_items))
+        return self._bind(train, state["weights"] if "weights" in state else from_arrays(state, train.n_items))
 
-    def fold_in(self, growth: Growth) -> Self:
-        """Place what was learnt in a graph that has grown; see `Signal`."""
+    def fold_in(self, delta: GraphDelta) -> Self:
+        """Place what was learned in a graph that has grown; see `Signal`."""
         weights, grown = self._weights, type(self)(self.settings)
         if not isinstance(weights, np.ndarray):
-            return grown._take(growth.new, growth.between_items(weights))
-        columns = moved(weights, growth.items).T
-        return grown._take(growth.new, np.ascontiguousarray(moved(columns, growth.items).T))
+            return grown._bind(delta.new, delta.between_items(weights))
+        columns = remap_rows(weights, delta.items).T
+        return grown._bind(delta.new, np.ascontiguousarray(remap_rows(columns, delta.items).T))
 
-    def _take(self, train: GraphSnapshot, weights: sp.csr_matrix | FloatArray) -> Self:
-        self._history = history(train, self.settings.weight_influence, self.settings.recent)
+    def _bind(self, train: GraphSnapshot, weights: sp.csr_matrix | FloatArray) -> Self:
+        self._history = user_histories(train, self.settings.feedback_weight, self.settings.half_life_items)
         self._weights = weights
         return self
 
@@ -118,12 +121,12 @@ def _attributes(train: GraphSnapshot) -> sp.csr_matrix:
     Where there is no dense matrix, a node of very many items would fill one, and tells little.
     """
     nodes = sp.csr_matrix(train.item_attributes.T)
-    return nodes if fits_dense(train.n_items) else nodes[np.diff(nodes.indptr) <= MAX_ATTRIBUTE]
+    return nodes if fits_dense(train.n_items) else nodes[np.diff(nodes.indptr) <= MAX_ATTRIBUTE_ITEMS]
 
 
-def _evened(matrix: sp.csr_matrix, evenness: float) -> sp.csr_matrix:
+def _length_normalized(matrix: sp.csr_matrix, length_exponent: float) -> sp.csr_matrix:
     """Return rows divided so that their squares are weighted by length^-evenness, keeping the mean weight at 1."""
     counts = np.diff(matrix.indptr)
-    weight = np.maximum(counts, 1) ** -evenness
+    weight = np.maximum(counts, 1) ** -length_exponent
     weight *= counts.sum() / max((weight * counts).sum(), 1e-12)
     return sp.csr_matrix(sp.diags(np.sqrt(weight).astype(np.float32)) @ matrix)

@@ -1,4 +1,4 @@
-"""iALS: matrix factorisation of implicit behaviours by alternating least squares."""
+"""iALS: matrix factorization of implicit behaviors by alternating least squares."""
 
 from __future__ import annotations
 
@@ -13,11 +13,21 @@ import scipy.sparse as sp
 from pydantic import Field
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from kgrec.data.graph_delta import Growth, moved
-from kgrec.data.histories import has_times, history, mean_count, strengths
-from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
-from kgrec.signals.base import Elsewhere, Grid, Group, Ladder, Recent, Signal, SignalSettings, WeightInfluence
-from kgrec.signals.domain_weighting import at_home, items_by_domain
+from kgrec._util.types import FloatArray, IntArray
+from kgrec.data.graph_delta import GraphDelta, remap_rows
+from kgrec.data.histories import has_times, mean_count, strengths, user_histories
+from kgrec.data.snapshot import GraphSnapshot, Vectors
+from kgrec.signals.base import (
+    FeedbackWeight,
+    Grid,
+    Group,
+    HalfLifeItems,
+    LogRange,
+    OutOfDomainWeight,
+    Signal,
+    SignalSettings,
+)
+from kgrec.signals.domain_weighting import items_by_domain, weight_by_domain
 from kgrec.signals.layout import Array, Layout
 
 
@@ -25,34 +35,34 @@ class IALSSettings(SignalSettings):
     """Settings of iALS."""
 
     factors: int = Field(64, ge=1, description="Dimensions of the vectors of users and items.")
-    alpha: float = Field(5.0, gt=0, description="Confidence in a behaviour, where one in its absence is 1.")
+    alpha: float = Field(5.0, gt=0, description="Confidence in a behavior, where one in its absence is 1.")
     regularization: float = Field(
-        0.1, gt=0, description="Pull of vectors towards zero, as a share of alpha times the mean behaviours of a row."
+        0.1, gt=0, description="Pull of vectors towards zero, as a share of alpha times the mean behaviors of a row."
     )
     iterations: int = Field(15, ge=1, description="Rounds of solving users, then items.")
-    recent: Recent = None
-    elsewhere: Elsewhere = 0.3
-    weight_influence: WeightInfluence = 1.0
+    half_life_items: HalfLifeItems = None
+    out_of_domain_weight: OutOfDomainWeight = 0.3
+    feedback_weight: FeedbackWeight = 1.0
 
 
 class IALS(Signal):
     """Dot products of vectors of users and items (Hu, Koren & Volinsky, ICDM 2008), solved by the package implicit.
 
-    Regularisation is relative to the data's density, because what is best in absolute terms differs a hundredfold
+    Regularization is relative to the data's density, because what is best in absolute terms differs a hundredfold
     between sparse and dense data (Rendle et al., "Revisiting the Performance of iALS", RecSys 2022).
     """
 
     name: ClassVar[str] = "ials"
     group: ClassVar[Group] = "cf"
     Settings = IALSSettings
-    scoring: ClassVar[frozenset[str]] = frozenset({"recent", "elsewhere"})
+    inference_params: ClassVar[frozenset[str]] = frozenset({"half_life_items", "out_of_domain_weight"})
     grid: ClassVar[Grid] = {
-        "recent": Ladder(4.0, 0.5, 64),
-        "elsewhere": (0.1, 0.0, 1.0),
-        "alpha": Ladder(2.0, 0.3, 100),
-        "regularization": Ladder(1.6, 0.005, 1),
-        "factors": Ladder(2.0, 16, 256),
-        "weight_influence": (0.0, 2.0),
+        "half_life_items": LogRange(4.0, 0.5, 64),
+        "out_of_domain_weight": (0.1, 0.0, 1.0),
+        "alpha": LogRange(2.0, 0.3, 100),
+        "regularization": LogRange(1.6, 0.005, 1),
+        "factors": LogRange(2.0, 16, 256),
+        "feedback_weight": (0.0, 2.0),
     }
 
     _users: FloatArray
@@ -69,9 +79,9 @@ class IALS(Signal):
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
         """Solve for the vectors of users and items."""
         settings: IALSSettings = self.settings
-        strength = strengths(train, settings.weight_influence)
+        strength = strengths(train, settings.feedback_weight)
         users, items = _solve(strength, mean_count(strength), settings, settings.iterations, seed)
-        return self._take(train, users, items)
+        return self._bind(train, users, items)
 
     def scores(self, user_nums: IntArray) -> FloatArray:
         """Return dot products, float32 [n users, n_items]."""
@@ -84,7 +94,7 @@ class IALS(Signal):
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Return the vectors of users and items."""
-        return {"users": self._learnt, "items": self._items}
+        return {"users": self._learned, "items": self._items}
 
     def layouts(self, train: GraphSnapshot, vectors: Vectors) -> tuple[Layout, ...]:
         """Return what the arrays of `state` must be."""
@@ -93,7 +103,7 @@ class IALS(Signal):
 
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Take back what `state` returned."""
-        return self._take(train, state["users"], state["items"])
+        return self._bind(train, state["users"], state["items"])
 
     @property
     def user_vectors(self) -> FloatArray:
@@ -105,29 +115,32 @@ class IALS(Signal):
         """Vectors of items, float32 [n_items, factors]."""
         return self._items
 
-    def fold_in(self, growth: Growth) -> Self:
-        """Place what was learnt in a graph that has grown; see `Signal`."""
-        train, settings = growth.new, self.settings
-        users, items = moved(self._learnt, growth.users), moved(self._items, growth.items)
-        changed = np.flatnonzero(growth.changed_users)
+    def fold_in(self, delta: GraphDelta) -> Self:
+        """Place what was learned in a graph that has grown; see `Signal`."""
+        train, settings = delta.new, self.settings
+        users, items = remap_rows(self._learned, delta.users), remap_rows(self._items, delta.items)
+        changed = np.flatnonzero(delta.changed_users)
         if len(changed):
-            users[changed] = _users_of(strengths(train, settings.weight_influence), changed, items, settings)
-        return type(self)(settings)._take(train, users, items)
+            users[changed] = _users_of(strengths(train, settings.feedback_weight), changed, items, settings)
+        return type(self)(settings)._bind(train, users, items)
 
-    def _take(self, train: GraphSnapshot, users: FloatArray, items: FloatArray) -> Self:
-        self._learnt = self._users = users
+    def _bind(self, train: GraphSnapshot, users: FloatArray, items: FloatArray) -> Self:
+        self._learned = self._users = users
         self._items = items
-        domains, elsewhere = items_by_domain(train), self.settings.elsewhere
-        fading, apart = self.settings.recent and has_times(train), len(domains) > 1 and elsewhere < 1
+        domains, out_of_domain_weight = items_by_domain(train), self.settings.out_of_domain_weight
+        fading, apart = (
+            self.settings.half_life_items and has_times(train),
+            len(domains) > 1 and out_of_domain_weight < 1,
+        )
         self._by_domain = []
         if fading or apart:
-            faded = history(train, self.settings.weight_influence, self.settings.recent)
+            faded = user_histories(train, self.settings.feedback_weight, self.settings.half_life_items)
             mean = mean_count(faded)
             solved = partial(_solve, mean=mean, settings=self.settings, rounds=1, seed=0, start=(users, items))
             if fading:
                 self._users, _ = solved(faded)
             if apart:
-                histories = [at_home(faded, of_domain, elsewhere) for of_domain in domains]
+                histories = [weight_by_domain(faded, of_domain, out_of_domain_weight) for of_domain in domains]
                 self._by_domain = [(d, solved(own)[0]) for d, own in zip(domains, histories, strict=True)]
         return self
 
@@ -142,7 +155,7 @@ def _solve(
 ) -> tuple[FloatArray, FloatArray]:
     """Solve users, then items, `rounds` times, and return their vectors, float32 [n_users or n_items, factors].
 
-    Regularisation is relative to `mean`, the mean number of behaviours of a row or column. One round from a start gives
+    Regularization is relative to `mean`, the mean number of behaviors of a row or column. One round from a start gives
     the users' vectors for the items' as they are.
     """
     # implicit spreads rows over threads itself; a second pool inside BLAS makes it several times slower

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from kgrec.data.graph_delta import Growth
-from kgrec.data.snapshot import Behaviours, FloatArray, GraphSnapshot, IntArray, Vectors
+from kgrec._util.types import DoubleArray, FloatArray, IntArray
+from kgrec.data.graph_delta import GraphDelta
+from kgrec.data.snapshot import Behaviors, GraphSnapshot, Vectors
 from kgrec.signals.base import Grid, Group, Signal, SignalSettings
 from kgrec.signals.layout import Array, Layout
 
@@ -19,7 +20,7 @@ class PopularitySettings(SignalSettings):
     """Settings of popularity."""
 
     half_life: float | None = Field(
-        None, gt=0, description="Share of the data's time span after which a behaviour counts half; none: all alike."
+        None, gt=0, description="Share of the data's time span after which a behavior counts half; none: all alike."
     )
 
 
@@ -34,9 +35,9 @@ class Popularity(Signal):
     _item_scores: FloatArray
 
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
-        """Count the behaviours of every item."""
-        weight = _recency(train.behaviours, self.settings.half_life)
-        count = np.bincount(train.behaviours.item_num, weight, minlength=train.n_items)
+        """Count the behaviors of every item."""
+        weight = _recency(train.behaviors, self.settings.half_life)
+        count = np.bincount(train.behaviors.item_num, weight, minlength=train.n_items)
         self._item_scores = np.log1p(count).astype(np.float32)
         return self
 
@@ -57,16 +58,16 @@ class Popularity(Signal):
         self._item_scores = state["item_scores"]
         return self
 
-    def fold_in(self, growth: Growth) -> Self:
+    def fold_in(self, delta: GraphDelta) -> Self:
         """Count anew."""
-        return type(self)(self.settings).fit(growth.new, growth.vectors)
+        return type(self)(self.settings).fit(delta.new, delta.vectors)
 
 
-def _recency(behaviours: Behaviours, half_life: float | None) -> npt.NDArray[np.float64]:
-    """Weight of each behaviour, 1 for the latest; a behaviour without a time counts as the oldest."""
-    known = np.isfinite(behaviours.time)
+def _recency(behaviors: Behaviors, half_life: float | None) -> DoubleArray:
+    """Weight of each behavior, 1 for the latest; a behavior without a time counts as the oldest."""
+    known = np.isfinite(behaviors.time)
     if half_life is None or not known.any():
-        return np.ones(len(behaviours))
-    first, last = behaviours.time[known].min(), behaviours.time[known].max()
-    age = (last - np.where(known, behaviours.time, first)) / max(last - first, 1e-9)
+        return np.ones(len(behaviors))
+    first, last = behaviors.time[known].min(), behaviors.time[known].max()
+    age = (last - np.where(known, behaviors.time, first)) / max(last - first, 1e-9)
     return np.asarray(0.5 ** (age / half_life))

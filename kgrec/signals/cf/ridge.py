@@ -8,22 +8,22 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.linalg import lapack
 
-from kgrec.data.snapshot import FloatArray, IntArray
+from kgrec._util.types import FloatArray, IntArray
 from kgrec.signals.sparse import columns_of, largest_of_columns
 
-MAX_DENSE: Final = 8_000
+MAX_DENSE_ROWS: Final = 8_000
 """Members up to which one dense matrix over all of them is solved (256 MB); above it each has its own support."""
-SUPPORT: Final = 64
+SUPPORT_SIZE: Final = 64
 """Members that may explain another where the matrix is not dense: those it has most in common with."""
-FEW: Final = 4
+FEW_PAIRS_RATIO: Final = 4
 """Pairs of a support per factor of its members from which on it is quicker to multiply these than to look pairs up."""
-BLOCK: Final = 2_048
+BLOCK_ROWS: Final = 2_048
 """Members solved for at a time where the matrix is not dense."""
 
 
 def fits_dense(n: int) -> bool:
     """Say whether n members are few enough for one dense matrix."""
-    return n <= MAX_DENSE
+    return n <= MAX_DENSE_ROWS
 
 
 def ridge_seconds(n: int) -> float:
@@ -83,10 +83,10 @@ def weights_by_support(factors: sp.csr_matrix, ridge: float, dropout: float, col
     diagonal = own + _penalties(own, ridge, dropout)
     others = sp.csr_matrix(gram - sp.diags(own))
     blocks = [sp.csc_matrix((gram.shape[0], 0), dtype=np.float32)]
-    for first in range(0, len(columns), BLOCK):
-        together = sp.csc_matrix(others[columns[first : first + BLOCK]].T)  # symmetric, and rows are quick to take
+    for first in range(0, len(columns), BLOCK_ROWS):
+        together = sp.csc_matrix(others[columns[first : first + BLOCK_ROWS]].T)  # symmetric, and rows are quick to take
         likeness = np.asarray(together.data / size[together.indices], dtype=np.float32)
-        nearest = largest_of_columns(together, likeness, SUPPORT)
+        nearest = largest_of_columns(together, likeness, SUPPORT_SIZE)
         blocks.append(_solve_block(gram, factors, diagonal, nearest))
     return sp.csr_matrix(sp.hstack(blocks, format="csr", dtype=np.float32))
 
@@ -102,7 +102,7 @@ def _solve_block(
     n, k = together.shape[1], max(int(np.diff(together.indptr).max(initial=0)), 2)
     support, target = np.full((n, k), -1), np.zeros((n, k), np.float32)
     support[column, place], target[column, place] = together.indices, together.data
-    few = np.diff(factors.indptr)[together.indices].sum() < n * k * k / FEW
+    few = np.diff(factors.indptr)[together.indices].sum() < n * k * k / FEW_PAIRS_RATIO
     matrix = _multiplied(factors, support) if few else _looked_up(gram, support)
     matrix[:, np.arange(k), np.arange(k)] = np.where(support >= 0, diagonal[np.maximum(support, 0)], 1)
     factor = torch.linalg.cholesky(torch.from_numpy(matrix))

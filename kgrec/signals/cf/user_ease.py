@@ -10,15 +10,16 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from pydantic import Field
 
-from kgrec.data.graph_delta import Growth, moved, renumbered
-from kgrec.data.histories import history
-from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
-from kgrec.signals.base import Grid, Group, Ladder, Signal, SignalSettings, WeightInfluence
+from kgrec._util.types import FloatArray, IntArray
+from kgrec.data.graph_delta import GraphDelta, remap, remap_rows
+from kgrec.data.histories import user_histories
+from kgrec.data.snapshot import GraphSnapshot, Vectors
+from kgrec.signals.base import FeedbackWeight, Grid, Group, LogRange, Signal, SignalSettings
 from kgrec.signals.cf.ridge import fits_dense, ridge_seconds, ridge_weights, weights_by_support
 from kgrec.signals.layout import Array, Layout, csr
 from kgrec.signals.sparse import from_arrays, to_arrays
 
-MAX_PAIRS: Final = 50_000_000
+MAX_USER_PAIRS: Final = 50_000_000
 """Pairs of users with something in common that are looked at where the matrix is not dense (600 MB)."""
 
 
@@ -26,24 +27,26 @@ class UserEASESettings(SignalSettings):
     """Settings of EASE between users."""
 
     regularization: float = Field(
-        6.0, gt=0, description="Ridge penalty (lambda), as a multiple of the mean behaviours of a user."
+        6.0, gt=0, description="Ridge penalty (lambda), as a multiple of the mean behaviors of a user."
     )
     dropout: float = Field(
         0.3, ge=0, lt=1, description="Share of a history the model should do without: penalty by its length."
     )
-    rarity: float = Field(0.2, ge=0, le=2, description="How fast an item's weight falls as its popularity rises.")
+    popularity_exponent: float = Field(
+        0.2, ge=0, le=2, description="How fast an item's weight falls as its popularity rises."
+    )
     user_attributes: float = Field(
         0.5,
         ge=0,
         description="Weight of what the knowledge graph says of users, friends included, beside what they do.",
     )
-    weight_influence: WeightInfluence = 1.0
+    feedback_weight: FeedbackWeight = 1.0
 
 
 class UserEASE(Signal):
-    """Other users' histories times user-to-user weights learnt by ridge regression with a zero diagonal.
+    """Other users' histories times user-to-user weights learned by ridge regression with a zero diagonal.
 
-    Steck's EASE^R (WWW 2019) with the roles of users and items exchanged, as user-based neighbours are to item-based
+    Steck's EASE^R (WWW 2019) with the roles of users and items exchanged, as user-based neighbors are to item-based
     ones; nodes that users share in the knowledge graph count as columns (after Jeunen et al., RecSys 2020), and so do
     they themselves, so that friends have each other in common. With many users each is explained by its nearest alone.
     """
@@ -52,11 +55,11 @@ class UserEASE(Signal):
     group: ClassVar[Group] = "cf"
     Settings = UserEASESettings
     grid: ClassVar[Grid] = {
-        "regularization": Ladder(2.0, 0.2, 100),
+        "regularization": LogRange(2.0, 0.2, 100),
         "user_attributes": (0.0, 0.2, 1.0),
-        "rarity": (0.0, 0.5),
+        "popularity_exponent": (0.0, 0.5),
         "dropout": (0.0, 0.6),
-        "weight_influence": (0.0, 2.0),
+        "feedback_weight": (0.0, 2.0),
     }
 
     _history: sp.csr_matrix
@@ -69,7 +72,7 @@ class UserEASE(Signal):
 
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
         """Solve for the user-to-user weights."""
-        return self._take(train, ridge_weights(*self._common(train), self.settings.dropout))
+        return self._bind(train, ridge_weights(*self._common(train), self.settings.dropout))
 
     def scores(self, user_nums: IntArray) -> FloatArray:
         """Return weights times histories, float32 [n users, n_items]."""
@@ -86,26 +89,26 @@ class UserEASE(Signal):
 
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Take back what `state` returned."""
-        return self._take(train, state["weights"] if "weights" in state else from_arrays(state, train.n_users))
+        return self._bind(train, state["weights"] if "weights" in state else from_arrays(state, train.n_users))
 
-    def fold_in(self, growth: Growth) -> Self:
-        """Place what was learnt in a graph that has grown; who had no behaviour before is explained by the nearest."""
-        weights, new = self._weights, growth.new
-        had, has = (np.diff(pairs.indptr) > 0 for pairs in (growth.known_pairs, new.interactions))
+    def fold_in(self, delta: GraphDelta) -> Self:
+        """Place what was learned in a graph that has grown; who had no behavior before is explained by the nearest."""
+        weights, new = self._weights, delta.new
+        had, has = (np.diff(pairs.indptr) > 0 for pairs in (delta.known_pairs, new.interactions))
         changed = np.flatnonzero(has & ~had)
         found = weights_by_support(*self._common(new), self.settings.dropout, changed) if len(changed) else None
         if isinstance(weights, np.ndarray):
-            weights = np.ascontiguousarray(moved(moved(weights, growth.users).T, growth.users).T)
+            weights = np.ascontiguousarray(remap_rows(remap_rows(weights, delta.users).T, delta.users).T)
             if found is not None:
                 weights[:, changed] = found.toarray()
         else:
-            weights = renumbered(weights, growth.users, growth.users)
+            weights = remap(weights, delta.users, delta.users)
             if found is not None:
                 weights = _with_columns(weights, changed, found)
-        return type(self)(self.settings)._take(new, weights)
+        return type(self)(self.settings)._bind(new, weights)
 
-    def _take(self, train: GraphSnapshot, weights: sp.csr_matrix | FloatArray) -> Self:
-        self._history = history(train, self.settings.weight_influence)
+    def _bind(self, train: GraphSnapshot, weights: sp.csr_matrix | FloatArray) -> Self:
+        self._history = user_histories(train, self.settings.feedback_weight)
         self._weights = weights
         self._of_user: Any = weights.T if isinstance(weights, np.ndarray) else sp.csr_matrix(weights.T)
         return self
@@ -114,7 +117,7 @@ class UserEASE(Signal):
         """Return what users may have in common, float32 CSR [n_users, items and nodes], and the penalty."""
         settings: UserEASESettings = self.settings
         mean = max(1.0, train.interactions.nnz / max(train.n_users, 1))
-        chosen = _rare_first(history(train, settings.weight_influence), settings.rarity)
+        chosen = _popularity_weighted(user_histories(train, settings.feedback_weight), settings.popularity_exponent)
         known = np.float32((settings.user_attributes * mean) ** 0.5) * _attributes(train)
         columns = _few_pairs(sp.hstack([chosen, known], format="csr") if train.user_attributes.nnz else chosen)
         return columns, settings.regularization * mean
@@ -129,10 +132,10 @@ def _with_columns(matrix: sp.csr_matrix, columns: IntArray, values: sp.csr_matri
     return sp.csr_matrix(rest + sp.csr_matrix((new.data, (new.row, columns[new.col])), shape=matrix.shape))
 
 
-def _rare_first(matrix: sp.csr_matrix, rarity: float) -> sp.csr_matrix:
+def _popularity_weighted(matrix: sp.csr_matrix, popularity_exponent: float) -> sp.csr_matrix:
     """Return histories whose squares are weighted by popularity^-rarity, that of a mean item being 1; float32 CSR."""
     count = np.maximum(np.bincount(matrix.indices, minlength=matrix.shape[1]), 1)
-    weight = (count / count.mean()) ** (-rarity / 2)
+    weight = (count / count.mean()) ** (-popularity_exponent / 2)
     return sp.csr_matrix(matrix @ sp.diags(weight.astype(np.float32)))
 
 
@@ -142,7 +145,7 @@ def _few_pairs(matrix: sp.csr_matrix) -> sp.csr_matrix:
         return matrix
     count = np.bincount(matrix.indices, minlength=matrix.shape[1]).astype(np.float64)
     order, kept = np.argsort(count, kind="stable"), np.zeros(matrix.shape[1], dtype=bool)
-    kept[order] = np.cumsum(count[order] ** 2) <= MAX_PAIRS
+    kept[order] = np.cumsum(count[order] ** 2) <= MAX_USER_PAIRS
     return sp.csr_matrix(matrix[:, kept])
 
 

@@ -1,5 +1,5 @@
 """Content signals: what texts say."""
 
-from kgrec.signals.content.embeddings import Text
+from kgrec.signals.content.embeddings import Embeddings
 
-__all__ = ["Text"]
+__all__ = ["Embeddings"]

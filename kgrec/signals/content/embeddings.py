@@ -1,4 +1,4 @@
-"""Text: the user's text, the texts of their items and of their neighbours against the text of an item."""
+"""Text: the user's text, the texts of their items and of their neighbors against the text of an item."""
 
 from __future__ import annotations
 
@@ -11,29 +11,30 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from pydantic import Field
 
-from kgrec.data.graph_delta import Growth
-from kgrec.data.histories import history, row_means
-from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
-from kgrec.signals.base import Elsewhere, Grid, Group, Ladder, Recent, Signal, SignalSettings
-from kgrec.signals.domain_weighting import items_by_domain, scores_at_home
+from kgrec._util.types import FloatArray, IntArray
+from kgrec.data.graph_delta import GraphDelta
+from kgrec.data.histories import row_means, user_histories
+from kgrec.data.snapshot import GraphSnapshot, Vectors
+from kgrec.signals.base import Grid, Group, HalfLifeItems, LogRange, OutOfDomainWeight, Signal, SignalSettings
+from kgrec.signals.domain_weighting import domain_weighted_scores, items_by_domain
 from kgrec.signals.layout import Array, Layout
 
 
-class TextSettings(SignalSettings):
+class EmbeddingsSettings(SignalSettings):
     """Settings of the text signal."""
 
     own_text: float = Field(0.1, ge=0, le=1, description="Share of the user's own text, the rest being their items'.")
     graph_text: float = Field(
-        0.0, ge=0, le=1, description="Share of the texts of the user's neighbours in the knowledge graph in all of it."
+        0.0, ge=0, le=1, description="Share of the texts of the user's neighbors in the knowledge graph in all of it."
     )
-    recent: Recent = None
-    elsewhere: Elsewhere = 0.3
+    half_life_items: HalfLifeItems = None
+    out_of_domain_weight: OutOfDomainWeight = 0.3
     ridge: float = Field(
         5.0, gt=0, description="Pull of whitening towards none, as a multiple of the mean variance of a dimension."
     )
 
 
-class Text(Signal):
+class Embeddings(Signal):
     """Cosine similarity of a user's vector and an item's, both whitened.
 
     The user's vector mixes three, by shares that validation chooses: the mean of their items' vectors, the vector of
@@ -42,26 +43,26 @@ class Text(Signal):
     for Better Semantics and Faster Retrieval", 2021).
     """
 
-    name: ClassVar[str] = "text"
+    name: ClassVar[str] = "embeddings"
     group: ClassVar[Group] = "content"
-    knows_new_items: ClassVar[bool] = True
-    Settings = TextSettings
-    scoring: ClassVar[frozenset[str]] = frozenset({"own_text", "graph_text", "elsewhere"})
+    supports_cold_items: ClassVar[bool] = True
+    Settings = EmbeddingsSettings
+    inference_params: ClassVar[frozenset[str]] = frozenset({"own_text", "graph_text", "out_of_domain_weight"})
     grid: ClassVar[Grid] = {
-        "recent": Ladder(4.0, 0.5, 64),
-        "elsewhere": (0.1, 0.0, 1.0),
+        "half_life_items": LogRange(4.0, 0.5, 64),
+        "out_of_domain_weight": (0.1, 0.0, 1.0),
         "own_text": (0.0, 0.2, 0.4, 0.7),
         "graph_text": (0.1, 0.3, 0.6),
-        "ridge": Ladder(6.0, 0.1, 200),
+        "ridge": LogRange(6.0, 0.1, 200),
     }
 
     _users: FloatArray
     _items: FloatArray
     _own: FloatArray
     _linked: FloatArray
-    _held: sp.csr_matrix
+    _profiles: sp.csr_matrix
     _domains: list[IntArray]
-    _learnt: dict[str, FloatArray]
+    _learned: dict[str, FloatArray]
 
     @classmethod
     def applies(cls, train: GraphSnapshot, vectors: Vectors) -> bool:
@@ -72,44 +73,46 @@ class Text(Signal):
         """Learn to whiten the vectors, and place every user among the items."""
         items = _gather(train, train.schema.roles.items, vectors)
         users = _gather(train, train.schema.roles.users, vectors)
-        neighbours = _neighbours(train, vectors, items.shape[1])
+        neighbors = _neighbours(train, vectors, items.shape[1])
         item_mean = _mean(items)
-        learnt = {
+        learned = {
             "item_mean": item_mean,
             "user_mean": _mean(users) if users.any() else item_mean,
-            "neighbour_mean": _mean(neighbours) if neighbours.any() else item_mean,
-            "whiten": _whitening(_centred(items, item_mean), self.settings.ridge),
+            "neighbor_mean": _mean(neighbors) if neighbors.any() else item_mean,
+            "whiten": _whitening(_centered(items, item_mean), self.settings.ridge),
         }
-        return self._take(train, vectors, learnt)
+        return self._bind(train, vectors, learned)
 
     def scores(self, user_nums: IntArray) -> FloatArray:
         """Return cosine similarities, float32 [n users, n_items]."""
         if len(self._domains) == 1:
             return np.asarray(self._users[user_nums] @ self._items.T)
-        finished = partial(self._mixed, user_nums)
-        return scores_at_home(self._held[user_nums], self._items, self._domains, self.settings.elsewhere, finished)
+        finish = partial(self._mixed, user_nums)
+        return domain_weighted_scores(
+            self._profiles[user_nums], self._items, self._domains, self.settings.out_of_domain_weight, finish
+        )
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the means of the vectors of items, users and their neighbours, and what whitens, float32 [d, d]."""
-        return dict(self._learnt)
+        """Return the means of the vectors of items, users and their neighbors, and what whitens, float32 [d, d]."""
+        return dict(self._learned)
 
     def layouts(self, train: GraphSnapshot, vectors: Vectors) -> tuple[Layout, ...]:
         """Return what the arrays of `state` must be."""
         d = max((vectors[x].shape[1] for x in train.schema.roles.items if x in vectors), default=0)
-        means = dict.fromkeys(("item_mean", "user_mean", "neighbour_mean"), Array((d,)))
+        means = dict.fromkeys(("item_mean", "user_mean", "neighbor_mean"), Array((d,)))
         return ({**means, "whiten": Array((d, d))},)
 
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Take back what `state` returned."""
-        return self._take(train, vectors, state)
+        return self._bind(train, vectors, state)
 
-    def fold_in(self, growth: Growth) -> Self:
-        """Place what was learnt in a graph that has grown; see `Signal`."""
-        return type(self)(self.settings)._take(growth.new, growth.vectors, self._learnt)
+    def fold_in(self, delta: GraphDelta) -> Self:
+        """Place what was learned in a graph that has grown; see `Signal`."""
+        return type(self)(self.settings)._bind(delta.new, delta.vectors, self._learned)
 
     def text_scores(self, texts: Sequence[str], vectors: FloatArray) -> FloatArray:
         """Return cosine similarities of texts and the items' texts, float32 [n texts, n_items]."""
-        wanted = _unit(_centred(vectors, self._learnt["item_mean"]) @ self._learnt["whiten"])
+        wanted = _unit(_centered(vectors, self._learned["item_mean"]) @ self._learned["whiten"])
         return np.asarray(wanted @ self._items.T)
 
     @property
@@ -122,19 +125,22 @@ class Text(Signal):
         """Vectors of items, float32 [n_items, d]."""
         return self._items
 
-    def _take(self, train: GraphSnapshot, vectors: Vectors, learnt: Mapping[str, FloatArray]) -> Self:
-        self._learnt = dict(learnt)
+    def _bind(self, train: GraphSnapshot, vectors: Vectors, learned: Mapping[str, FloatArray]) -> Self:
+        self._learned = dict(learned)
         items = _gather(train, train.schema.roles.items, vectors)
         users = _gather(train, train.schema.roles.users, vectors)
-        self._items = _unit(_centred(items, learnt["item_mean"]) @ learnt["whiten"])
+        self._items = _unit(_centered(items, learned["item_mean"]) @ learned["whiten"])
         linked = _neighbours(train, vectors, items.shape[1])
         self._own = self._linked = np.broadcast_to(np.float32(0), (train.n_users, items.shape[1]))  # takes no memory
         if users.any() and users.shape[1] == items.shape[1]:
-            self._own = _unit(_centred(users, learnt["user_mean"]) @ learnt["whiten"])
+            self._own = _unit(_centered(users, learned["user_mean"]) @ learned["whiten"])
         if linked.any():
-            self._linked = _unit(_centred(linked, learnt["neighbour_mean"]) @ learnt["whiten"])
-        self._held, self._domains = history(train, recent=self.settings.recent), items_by_domain(train)
-        self._users = self._mixed(np.arange(train.n_users), np.asarray(self._held @ self._items))
+            self._linked = _unit(_centered(linked, learned["neighbor_mean"]) @ learned["whiten"])
+        self._profiles, self._domains = (
+            user_histories(train, half_life_items=self.settings.half_life_items),
+            items_by_domain(train),
+        )
+        self._users = self._mixed(np.arange(train.n_users), np.asarray(self._profiles @ self._items))
         return self
 
     def _mixed(self, user_nums: IntArray, chosen: FloatArray) -> FloatArray:
@@ -170,14 +176,14 @@ def _mean(x: FloatArray) -> FloatArray:
     return np.asarray(x[x.any(axis=1)].mean(axis=0), dtype=np.float32)
 
 
-def _centred(x: FloatArray, mean: FloatArray) -> FloatArray:
+def _centered(x: FloatArray, mean: FloatArray) -> FloatArray:
     """Subtract a mean [d] from rows [n, d]; rows without text stay zero."""
     return np.asarray(np.where(x.any(axis=1, keepdims=True), x - mean, 0), dtype=np.float32)
 
 
-def _whitening(centred: FloatArray, ridge: float) -> FloatArray:
-    """Return the matrix that makes centred vectors uncorrelated, float32 [d, d]."""
-    variance, axes = np.linalg.eigh(centred.T @ centred / max(1, int(centred.any(axis=1).sum())))
+def _whitening(centered: FloatArray, ridge: float) -> FloatArray:
+    """Return the matrix that makes centered vectors uncorrelated, float32 [d, d]."""
+    variance, axes = np.linalg.eigh(centered.T @ centered / max(1, int(centered.any(axis=1).sum())))
     scale = np.sqrt(np.maximum(variance, 0) + ridge * max(float(variance.mean()), 1e-12))
     return np.asarray(axes / scale, dtype=np.float32)
 

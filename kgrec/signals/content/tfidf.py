@@ -9,42 +9,43 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from kgrec.data.graph_delta import Growth
-from kgrec.data.histories import history, row_means
-from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
-from kgrec.signals.base import Grid, Group, Ladder, Recent, Signal, SignalSettings
+from kgrec._util.types import FloatArray, IntArray
+from kgrec.data.graph_delta import GraphDelta
+from kgrec.data.histories import row_means, user_histories
+from kgrec.data.snapshot import GraphSnapshot, Vectors
+from kgrec.signals.base import Grid, Group, HalfLifeItems, LogRange, Signal, SignalSettings
 from kgrec.signals.layout import Array, Layout, csr
 from kgrec.signals.sparse import from_arrays, to_arrays
 from kgrec.text.verbalize import describe
 
-MAX_SHARE: Final = 0.2
+MAX_DOCUMENT_SHARE: Final = 0.2
 """A word in more than this share of the items' texts says nothing."""
 
 
-class WordsSettings(SignalSettings):
+class TFIDFSettings(SignalSettings):
     """Settings of words."""
 
-    recent: Recent = None
+    half_life_items: HalfLifeItems = None
 
 
-class Words(Signal):
+class TFIDF(Signal):
     """Mean cosine of an item's text and the texts of a user's items, as words weighted by rarity.
 
     TF-IDF (Salton & Buckley, 1988). A language model's vectors know what words mean; these know which brand, series
     or size they name.
     """
 
-    name: ClassVar[str] = "words"
+    name: ClassVar[str] = "tfidf"
     group: ClassVar[Group] = "content"
-    knows_new_items: ClassVar[bool] = True
-    Settings = WordsSettings
-    scoring: ClassVar[frozenset[str]] = frozenset({"recent"})
-    grid: ClassVar[Grid] = {"recent": Ladder(4.0, 0.5, 64)}
+    supports_cold_items: ClassVar[bool] = True
+    Settings = TFIDFSettings
+    inference_params: ClassVar[frozenset[str]] = frozenset({"half_life_items"})
+    grid: ClassVar[Grid] = {"half_life_items": LogRange(4.0, 0.5, 64)}
 
     _history: sp.csr_matrix
     _texts: sp.csr_matrix
     _words: list[str]
-    _rarity: FloatArray
+    _idf: FloatArray
 
     @classmethod
     def applies(cls, train: GraphSnapshot, vectors: Vectors) -> bool:
@@ -54,14 +55,14 @@ class Words(Signal):
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
         """Weigh the words of every item."""
         texts = _item_texts(train)
-        weigh = _weigher(min_df=2, max_df=MAX_SHARE)
+        weigh = _weigher(min_df=2, max_df=MAX_DOCUMENT_SHARE)
         try:
             weigh.fit(texts)
-            words, rarity = weigh.get_feature_names_out().tolist(), weigh.idf_
+            words, idf = weigh.get_feature_names_out().tolist(), weigh.idf_
         except ValueError:  # no word is in two texts: nothing to compare
-            words, rarity = [], np.empty(0)
-        self._words, self._rarity = words, np.asarray(rarity, dtype=np.float32)
-        return self._take(train, self._weighed(texts))
+            words, idf = [], np.empty(0)
+        self._words, self._idf = words, np.asarray(idf, dtype=np.float32)
+        return self._bind(train, self._weighed(texts))
 
     def scores(self, user_nums: IntArray) -> FloatArray:
         """Return mean cosines, float32 [n users, n_items]."""
@@ -70,25 +71,25 @@ class Words(Signal):
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Return the items' words as arrays of a CSR matrix [n_items, words], words as UTF-8 bytes, their rarity."""
         lines = np.frombuffer("\n".join(self._words).encode(), dtype=np.uint8)
-        return {**to_arrays(self._texts), "words": lines, "rarity": self._rarity}
+        return {**to_arrays(self._texts), "words": lines, "idf": self._idf}
 
     def layouts(self, train: GraphSnapshot, vectors: Vectors) -> tuple[Layout, ...]:
         """Return what the arrays of `state` must be."""
-        texts = {"words": Array(("bytes",), ("uint8",)), "rarity": Array(("words",))}
+        texts = {"words": Array(("bytes",), ("uint8",)), "idf": Array(("words",))}
         return ({**csr(train.n_items), **texts},)
 
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Take back what `state` returned."""
-        self._words, self._rarity = state["words"].tobytes().decode().split(), state["rarity"]
-        if len(self._words) != len(self._rarity) or len(set(self._words)) < len(self._words):
-            raise ValueError(f"'words' holds {len(self._words)} words; expected {len(self._rarity)} that differ")
-        return self._take(train, from_arrays(state, len(self._words)))
+        self._words, self._idf = state["words"].tobytes().decode().split(), state["idf"]
+        if len(self._words) != len(self._idf) or len(set(self._words)) < len(self._words):
+            raise ValueError(f"'words' holds {len(self._words)} words; expected {len(self._idf)} that differ")
+        return self._bind(train, from_arrays(state, len(self._words)))
 
-    def fold_in(self, growth: Growth) -> Self:
-        """Place what was learnt in a graph that has grown; see `Signal`."""
+    def fold_in(self, delta: GraphDelta) -> Self:
+        """Place what was learned in a graph that has grown; see `Signal`."""
         grown = type(self)(self.settings)
-        grown._words, grown._rarity = self._words, self._rarity
-        return grown._take(growth.new, grown._weighed(_item_texts(growth.new)))
+        grown._words, grown._idf = self._words, self._idf
+        return grown._bind(delta.new, grown._weighed(_item_texts(delta.new)))
 
     def text_scores(self, texts: Sequence[str], vectors: FloatArray) -> FloatArray:
         """Return cosines of texts and the items' texts, float32 [n texts, n_items]."""
@@ -99,11 +100,14 @@ class Words(Signal):
         if not self._words:
             return sp.csr_matrix(np.empty((len(texts), 0), np.float32))
         weigh = _weigher(vocabulary=self._words)
-        weigh.idf_ = self._rarity
+        weigh.idf_ = self._idf
         return sp.csr_matrix(weigh.transform(texts))
 
-    def _take(self, train: GraphSnapshot, texts: sp.csr_matrix) -> Self:
-        self._history, self._texts = row_means(history(train, recent=self.settings.recent)), texts
+    def _bind(self, train: GraphSnapshot, texts: sp.csr_matrix) -> Self:
+        self._history, self._texts = (
+            row_means(user_histories(train, half_life_items=self.settings.half_life_items)),
+            texts,
+        )
         return self
 
 

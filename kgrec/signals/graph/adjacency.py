@@ -1,4 +1,4 @@
-"""The whole typed graph as one undirected, weighted, normalised adjacency."""
+"""The whole typed graph as one undirected, weighted, normalized adjacency."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray
+from kgrec._util.types import FloatArray, IntArray
+from kgrec.data.snapshot import GraphSnapshot
 from kgrec.signals.graph.relation_weights import relation_weights
 
 
@@ -35,8 +36,8 @@ class Adjacency:
         return sp.csr_matrix((self.weight[self.edge], self.indices, self.indptr), shape=(n, n))
 
     @classmethod
-    def of(cls, train: GraphSnapshot, kg_weight: float, balance: float = 0.0) -> Adjacency:
-        """Join behaviours (weight 1) and every other relationship (see `relation_weights`) over all nodes.
+    def from_snapshot(cls, train: GraphSnapshot, kg_weight: float, balance: float = 0.0) -> Adjacency:
+        """Join behaviors (weight 1) and every other relationship (see `relation_weights`) over all nodes.
 
         Relationships between the same two nodes become one edge with the sum of their weights. A relationship
         from a node to itself says nothing about others and is left out.
@@ -53,7 +54,7 @@ class Adjacency:
 
 
 def propagated(graph: sp.csr_matrix, first: FloatArray, layers: int) -> FloatArray:
-    """Return first vectors [n_nodes, d] averaged with their neighbourhoods of 1 … `layers` steps, of length 1 or 0.
+    """Return first vectors [n_nodes, d] averaged with their neighborhoods of 1 … `layers` steps, of length 1 or 0.
 
     A sparse product holds nothing but its result, so main memory has a few vectors a node here, and none of an edge.
     """

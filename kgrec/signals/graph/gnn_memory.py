@@ -9,10 +9,10 @@ from kgrec.data.snapshot import GraphSnapshot
 
 MAX_LOGITS: Final = 32_000_000
 """Logits held at once (128 MB, four times that with gradients): users of a step × candidate items."""
-SHARE: Final = 0.5
+DEVICE_MEMORY_SHARE: Final = 0.5
 """Part of a device's memory that training may take if no other bound is given."""
-TENSORS: Final = 8
-"""Vectors of a node beside those of the layers: learnt, gradient, Adam's two, first and summed with their gradients."""
+VECTORS_PER_NODE: Final = 8
+"""Vectors of a node beside the layers': learned, gradient, Adam's two, first and summed with their gradients."""
 ENTRY_BYTES: Final = 48
 """Column, edge, weights and copies of an entry of the adjacency; an edge has two."""
 LOGIT_BYTES: Final = 16
@@ -20,8 +20,8 @@ LOGIT_BYTES: Final = 16
 
 
 def given_memory(settings: Any) -> int:
-    """Return the bytes that training may take: the setting `memory`, or `SHARE` of what the device has."""
-    return settings.memory or int(SHARE * device_memory(best_device("cuda")))
+    """Return the bytes that training may take: the setting `memory`, or `DEVICE_MEMORY_SHARE` of the device's."""
+    return settings.memory or int(DEVICE_MEMORY_SHARE * device_memory(best_device("cuda")))
 
 
 def whole_graph_bytes(train: GraphSnapshot, settings: Any) -> int:
@@ -33,4 +33,4 @@ def whole_graph_bytes(train: GraphSnapshot, settings: Any) -> int:
 
 def node_bytes(settings: Any) -> int:
     """Return roughly how many bytes the vectors of one node take in a training step."""
-    return 4 * int(settings.dim) * (int(settings.layers) + TENSORS)
+    return 4 * int(settings.dim) * (int(settings.layers) + VECTORS_PER_NODE)

@@ -16,18 +16,19 @@ from torch.nn import functional
 
 from kgrec._util.device import best_device
 from kgrec._util.progress import track
-from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray
+from kgrec._util.types import FloatArray, IntArray
+from kgrec.data.snapshot import GraphSnapshot
 from kgrec.signals.graph.adjacency import Adjacency, propagated
 from kgrec.signals.graph.gnn_memory import ENTRY_BYTES, LOGIT_BYTES, MAX_LOGITS, node_bytes
-from kgrec.signals.graph.gnn_training import SCALE, Learnt, Propagation, first_vectors
+from kgrec.signals.graph.gnn_training import INIT_DEVIATION, LearnedVectors, Propagation, first_vectors
 from kgrec.signals.graph.neighbor_sampling import Subgraph, sample_subgraph
 from kgrec.signals.sampled_softmax import SAMPLED_CANDIDATES, Batch, csr_tensor, draw_candidates, softmax_loss
 
-FANOUT: Final = 10
-"""Neighbours drawn of a node."""
+NEIGHBOR_FANOUT: Final = 10
+"""Neighbors drawn of a node."""
 SEED_SHARE: Final = 0.5
-"""Part of a sub-graph's nodes that the loss is about; the others are their neighbourhoods."""
-ROUNDS: Final = 4
+"""Part of a sub-graph's nodes that the loss is about; the others are their neighborhoods."""
+SUBGRAPHS_PER_STEP: Final = 4
 """A step of the settings is as many sub-graphs as have this many times the graph's nodes."""
 LEARNING_RATE: Final = 0.02
 """At the first step; it falls to 0, since the gradients of samples never come to rest."""
@@ -39,18 +40,18 @@ class Limits:
 
     Attributes:
         nodes: of a sub-graph.
-        behaviours: that a step learns from, each with its user and item.
+        behaviors: that a step learns from, each with its user and item.
         candidates: items of the softmax.
     """
 
     nodes: int
-    behaviours: int
+    behaviors: int
     candidates: int
 
     @classmethod
-    def of(cls, settings: Any, memory: int) -> Self:
+    def from_memory(cls, settings: Any, memory: int) -> Self:
         """Share `memory` bytes between the sub-graph and the logits."""
-        nodes = max(16, int(memory / 2 / (node_bytes(settings) + FANOUT * ENTRY_BYTES)))
+        nodes = max(16, int(memory / 2 / (node_bytes(settings) + NEIGHBOR_FANOUT * ENTRY_BYTES)))
         seeds = int(nodes * SEED_SHARE)
         candidates = min(seeds // 2, SAMPLED_CANDIDATES)
         logits = min(MAX_LOGITS, memory // (2 * LOGIT_BYTES))
@@ -67,7 +68,7 @@ class _Table:
         self.text_row = np.full(len(first), -1)
         self.text_row[text_nodes] = np.arange(len(text_nodes))
         self.device = device
-        self.optimisers = (
+        self.optimizers = (
             torch.optim.SparseAdam([self.learned], lr=LEARNING_RATE),
             torch.optim.Adam([self.projection], lr=LEARNING_RATE),
         )
@@ -92,34 +93,34 @@ class _Table:
         """Take a step along the gradient [m, d] of the learned vectors of nodes [m] and that of the projection."""
         index, shape = torch.from_numpy(nodes)[None], self.learned.shape
         self.learned.grad = torch.sparse_coo_tensor(index, gradient.cpu(), shape, check_invariants=False)
-        for optimiser in self.optimisers:
-            optimiser.param_groups[0]["lr"] = rate
-            optimiser.step()  # type: ignore[no-untyped-call]
-            optimiser.zero_grad()
+        for optimizer in self.optimizers:
+            optimizer.param_groups[0]["lr"] = rate
+            optimizer.step()  # type: ignore[no-untyped-call]
+            optimizer.zero_grad()
 
 
 def train_on_subgraphs(
     train: GraphSnapshot, text_nodes: IntArray, text: FloatArray, settings: Any, seed: int, memory: int
-) -> Learnt:
+) -> LearnedVectors:
     """Train a network as `train_network` does, with steps that hold about `memory` bytes at most.
 
     The vectors of all nodes with Adam's moments, and the adjacency, come on top in main memory.
     """
     random = np.random.default_rng(seed)
-    graph = Adjacency.of(train, settings.kg_weight, settings.relation_balance).matrix
-    scaled = text * np.float32(SCALE)
+    graph = Adjacency.from_snapshot(train, settings.kg_weight, settings.relation_balance).matrix
+    scaled = text * np.float32(INIT_DEVIATION)
     table = _Table(first_vectors(train, settings.dim, random), text_nodes, scaled, best_device("cuda"))
-    limits = Limits.of(settings, memory)
+    limits = Limits.from_memory(settings, memory)
     popularity = np.bincount(train.interactions.indices, minlength=train.n_items)
-    steps = settings.steps * -(-ROUNDS * train.n_nodes // limits.nodes)
+    steps = settings.steps * -(-SUBGRAPHS_PER_STEP * train.n_nodes // limits.nodes)
     for step in track(range(steps), "Training the graph network on sub-graphs", total=steps):
         seeds, batch = _batch(train, popularity, limits, random)
-        part = sample_subgraph(graph, seeds, settings.layers, FANOUT, limits.nodes, random)
+        part = sample_subgraph(graph, seeds, settings.layers, NEIGHBOR_FANOUT, limits.nodes, random)
         gradient = _gradient(table, _dropped(part, settings.edge_dropout, random), batch.to(table.device), settings)
         table.update(part.nodes, gradient, LEARNING_RATE * (1 - step / steps))
     first = table.first()
-    projection = table.projection.detach().cpu().numpy() * np.float32(SCALE)
-    return Learnt(first, projection, propagated(graph, first, settings.layers))
+    projection = table.projection.detach().cpu().numpy() * np.float32(INIT_DEVIATION)
+    return LearnedVectors(first, projection, propagated(graph, first, settings.layers))
 
 
 def _dropped(part: Subgraph, dropout: float, random: np.random.Generator) -> Subgraph:
@@ -141,7 +142,7 @@ def _gradient(table: _Table, part: Subgraph, batch: Batch, settings: Any) -> Ten
 
 
 def _sums(part: Subgraph, x: Tensor, layers: int) -> Tensor:
-    """Return x [m, d] plus its neighbourhoods of 1 … `layers` steps."""
+    """Return x [m, d] plus its neighborhoods of 1 … `layers` steps."""
     matrix, transposed = (
         csr_tensor(m.indptr, m.indices, m.data, m.shape).to(x.device) for m in (part.matrix, part.matrix.T.tocsr())
     )
@@ -152,8 +153,8 @@ def _sums(part: Subgraph, x: Tensor, layers: int) -> Tensor:
 def _batch(
     train: GraphSnapshot, popularity: IntArray, limits: Limits, random: np.random.Generator
 ) -> tuple[IntArray, Batch]:
-    """Draw behaviours and candidates; return their nodes and a batch that numbers users and items by those."""
-    user, item = _draw_behaviours(train.interactions, limits.behaviours, random)
+    """Draw behaviors and candidates; return their nodes and a batch that numbers users and items by those."""
+    user, item = _draw_behaviours(train.interactions, limits.behaviors, random)
     candidates, correction = draw_candidates(popularity, limits.candidates, limits.candidates, random)
     ends = (train.user_nodes[user], train.item_nodes[item], train.item_nodes[candidates.numpy()])
     seeds, place = np.unique(np.concatenate(ends), return_inverse=True)
@@ -164,7 +165,7 @@ def _batch(
 
 
 def _draw_behaviours(history: sp.csr_matrix, n: int, random: np.random.Generator) -> tuple[IntArray, IntArray]:
-    """Return the users and items of n behaviours; a user of k of them is drawn √k times as often."""
+    """Return the users and items of n behaviors; a user of k of them is drawn √k times as often."""
     counts = np.diff(history.indptr)
     share = np.sqrt(counts)
     user = random.choice(len(counts), n, p=share / share.sum())

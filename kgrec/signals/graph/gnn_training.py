@@ -16,17 +16,18 @@ from torch.nn import functional
 
 from kgrec._util.device import best_device
 from kgrec._util.progress import track
-from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray
+from kgrec._util.types import FloatArray, IntArray
+from kgrec.data.snapshot import GraphSnapshot
 from kgrec.signals.graph.adjacency import Adjacency, propagated
 from kgrec.signals.sampled_softmax import batch_size, batches, csr_tensor, softmax_loss, sparse_product
 
-SCALE: Final = 0.1
+INIT_DEVIATION: Final = 0.1
 """Standard deviation of the first vectors; the cosine makes the result insensitive to it."""
 LEARNING_RATE: Final = 0.05
 
 
 class Propagation(torch.autograd.Function):
-    """Vectors plus their neighbourhoods of 1 … `layers` steps, with no weights of its own: x + A x + A² x + …
+    """Vectors plus their neighborhoods of 1 … `layers` steps, with no weights of its own: x + A x + A² x + …
 
     He et al., "LightGCN", SIGIR 2020. It is computed as x + A (x + A (x + …)), which stores no layer, and messages are
     never stored by edge. The gradient is the same sum over Aᵀ, which a symmetric A is itself.
@@ -53,7 +54,7 @@ def _sums(matrix: Tensor, layers: int, x: Tensor) -> Tensor:
 
 
 class Network(nn.Module):
-    """Learned vectors, plus projected text vectors, averaged with their neighbourhoods of 1 … `layers` steps."""
+    """Learned vectors, plus projected text vectors, averaged with their neighborhoods of 1 … `layers` steps."""
 
     text_nodes: Tensor
     text: Tensor
@@ -78,7 +79,7 @@ class Network(nn.Module):
 
 
 @dataclass(frozen=True)
-class Learnt:
+class LearnedVectors:
     """What training a network gives.
 
     Attributes:
@@ -92,43 +93,47 @@ class Learnt:
     vectors: FloatArray
 
 
-def train_network(train: GraphSnapshot, text_nodes: IntArray, text: FloatArray, settings: Any, seed: int) -> Learnt:
+def train_network(
+    train: GraphSnapshot, text_nodes: IntArray, text: FloatArray, settings: Any, seed: int
+) -> LearnedVectors:
     """Train a network on a snapshot.
 
     Args:
         train: the graph to learn from.
         text_nodes: graph-wide numbers of the nodes with text, int64 [t].
         text: their text vectors, float32 [t, d].
-        settings: `GNNSettings`.
+        settings: `LightGCNSettings`.
         seed: makes the result repeat.
     """
     random = np.random.default_rng(seed)
     first = torch.from_numpy(first_vectors(train, settings.dim, random))
-    scaled = torch.from_numpy(text * np.float32(SCALE))
+    scaled = torch.from_numpy(text * np.float32(INIT_DEVIATION))
     network = Network(first, torch.from_numpy(text_nodes), scaled, settings.layers).to(best_device("cuda"))
-    adjacency = Adjacency.of(train, settings.kg_weight, settings.relation_balance)
-    _optimise(network, train, adjacency, settings, random)
+    adjacency = Adjacency.from_snapshot(train, settings.kg_weight, settings.relation_balance)
+    _optimize(network, train, adjacency, settings, random)
     with torch.no_grad():
-        learnt, projection = network.first().cpu().numpy(), network.projection.cpu().numpy()
-    return Learnt(learnt, projection * np.float32(SCALE), propagated(adjacency.matrix, learnt, settings.layers))
+        learned, projection = network.first().cpu().numpy(), network.projection.cpu().numpy()
+    return LearnedVectors(
+        learned, projection * np.float32(INIT_DEVIATION), propagated(adjacency.matrix, learned, settings.layers)
+    )
 
 
 def first_vectors(train: GraphSnapshot, dim: int, random: np.random.Generator) -> FloatArray:
     """Return the vectors that training starts from, float32 [n_nodes, dim].
 
-    A user starts as nothing but the neighbourhood; without one the scores stay 0 instead of random. Of an item nobody
-    chose nothing is known but its neighbourhood and its text.
+    A user starts as nothing but the neighborhood; without one the scores stay 0 instead of random. Of an item nobody
+    chose nothing is known but its neighborhood and its text.
     """
-    first = random.normal(0, SCALE, (train.n_nodes, dim)).astype(np.float32)
+    first = random.normal(0, INIT_DEVIATION, (train.n_nodes, dim)).astype(np.float32)
     first[train.user_nodes] = 0
     first[train.item_nodes[np.bincount(train.interactions.indices, minlength=train.n_items) == 0]] = 0
     return first
 
 
-def _optimise(
+def _optimize(
     network: Network, train: GraphSnapshot, adjacency: Adjacency, settings: Any, random: np.random.Generator
 ) -> None:
-    optimiser = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE, fused=True)
+    optimizer = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE, fused=True)
     device = network.learned.device
     user_nodes, item_nodes = (torch.from_numpy(nodes).to(device) for nodes in (train.user_nodes, train.item_nodes))
     size = batch_size(train.n_items)
@@ -139,9 +144,9 @@ def _optimise(
         users = functional.normalize(vectors.index_select(0, user_nodes[batch.user_nums]))
         items = functional.normalize(vectors.index_select(0, item_nodes))
         loss = softmax_loss(users / settings.temperature, items, batch)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
+        optimizer.step()
 
 
 def _dropped(adjacency: Adjacency, dropout: float, random: np.random.Generator) -> Tensor:

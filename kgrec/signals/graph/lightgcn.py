@@ -1,4 +1,4 @@
-"""The graph network: vectors of all nodes, learnt over the whole typed graph."""
+"""The graph network: vectors of all nodes, learned over the whole typed graph."""
 
 from __future__ import annotations
 
@@ -11,40 +11,41 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from pydantic import Field
 
-from kgrec.data.graph_delta import Growth, moved
-from kgrec.data.histories import has_times, history
-from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
-from kgrec.signals.base import Elsewhere, Grid, Group, Ladder, Recent, Signal, SignalSettings
-from kgrec.signals.domain_weighting import items_by_domain, scores_at_home
+from kgrec._util.types import FloatArray, IntArray
+from kgrec.data.graph_delta import GraphDelta, remap_rows
+from kgrec.data.histories import has_times, user_histories
+from kgrec.data.snapshot import GraphSnapshot, Vectors
+from kgrec.signals.base import Grid, Group, HalfLifeItems, LogRange, OutOfDomainWeight, Signal, SignalSettings
+from kgrec.signals.domain_weighting import domain_weighted_scores, items_by_domain
 from kgrec.signals.graph.adjacency import Adjacency, propagated
 from kgrec.signals.graph.gnn_memory import MAX_LOGITS, given_memory, whole_graph_bytes
 from kgrec.signals.layout import Array, Layout
 
-SUBGRAPHS_SLOWER: Final = 4
+SUBGRAPH_SLOWDOWN: Final = 4
 """How many times longer training on sampled sub-graphs takes; 1.4 to 6 times were measured."""
 
 
-class GNNSettings(SignalSettings):
+class LightGCNSettings(SignalSettings):
     """Settings of the graph network."""
 
     dim: int = Field(64, ge=2, description="Length of a node's vector.")
     layers: int = Field(2, ge=1, le=6, description="How many relationships far a node sees.")
     temperature: float = Field(0.2, ge=0.02, le=2, description="Divides the cosines in the softmax.")
-    kg_weight: float = Field(0.3, ge=0, description="Weight of a relationship that is no behaviour; behaviours have 1.")
+    kg_weight: float = Field(0.3, ge=0, description="Weight of a relationship that is no behavior; behaviors have 1.")
     relation_balance: float = Field(
         0.0, ge=0, le=2, description="How far a relationship's weight follows what its type says of choices; 0: alike."
     )
     edge_dropout: float = Field(0.2, ge=0, lt=1, description="Share of the edges left out in each training step.")
     steps: int = Field(40, ge=1, description="Training steps; each holds all users, or as many as memory allows.")
-    recent: Recent = None
-    elsewhere: Elsewhere = 0.3
+    half_life_items: HalfLifeItems = None
+    out_of_domain_weight: OutOfDomainWeight = 0.3
     members: int = Field(1, ge=1, description="Networks from different seeds whose cosines are averaged.")
     memory: int | None = Field(
         None, gt=0, description="Bytes that training may take on the device; none: half of what it has."
     )
 
 
-class GNN(Signal):
+class LightGCN(Signal):
     """Cosine of a user's and an item's vector after propagation over users, items and entities.
 
     Where late items tell more, or other domains are to count less, a user is the mean of the items' vectors, faded,
@@ -54,17 +55,17 @@ class GNN(Signal):
     items with a temperature (Wu et al., "On the Effectiveness of Sampled Softmax Loss", TOIS 2024).
     """
 
-    name: ClassVar[str] = "gnn"
+    name: ClassVar[str] = "lightgcn"
     group: ClassVar[Group] = "graph"
-    knows_new_items: ClassVar[bool] = True
-    Settings = GNNSettings
-    scoring: ClassVar[frozenset[str]] = frozenset({"recent", "elsewhere"})
+    supports_cold_items: ClassVar[bool] = True
+    Settings = LightGCNSettings
+    inference_params: ClassVar[frozenset[str]] = frozenset({"half_life_items", "out_of_domain_weight"})
     grid: ClassVar[Grid] = {
-        "recent": Ladder(4.0, 0.5, 64),
-        "elsewhere": (0.1, 0.0, 1.0),
-        "dim": Ladder(2.0, 32, 256),
-        "steps": Ladder(2.0, 10, 320),
-        "temperature": Ladder(1.4, 0.05, 1),
+        "half_life_items": LogRange(4.0, 0.5, 64),
+        "out_of_domain_weight": (0.1, 0.0, 1.0),
+        "dim": LogRange(2.0, 32, 256),
+        "steps": LogRange(2.0, 10, 320),
+        "temperature": LogRange(1.4, 0.05, 1),
         "kg_weight": (0.0, 1.0),
         "relation_balance": (0.5, 1.0),
         "layers": (1, 3),
@@ -74,9 +75,9 @@ class GNN(Signal):
 
     _users: FloatArray
     _items: FloatArray
-    _held: sp.csr_matrix | None
+    _profiles: sp.csr_matrix | None
     _domains: list[IntArray]
-    _learnt: dict[str, FloatArray]
+    _learned: dict[str, FloatArray]
 
     node_vectors: FloatArray
     """Vectors of all nodes of the graph, float32 [n_nodes, members · dim], numbered graph-wide, of length 1 or 0."""
@@ -89,10 +90,10 @@ class GNN(Signal):
         of_logits, of_nodes = logits * (4.5e-9 + 2e-11 * settings.dim), train.n_nodes * 3e-9 * settings.dim
         of_edges = edges * settings.layers * (1e-8 + 6e-10 * settings.dim)
         seconds = float((of_logits + of_nodes + of_edges) * settings.steps * settings.members)
-        return seconds if whole_graph_bytes(train, settings) <= given_memory(settings) else seconds * SUBGRAPHS_SLOWER
+        return seconds if whole_graph_bytes(train, settings) <= given_memory(settings) else seconds * SUBGRAPH_SLOWDOWN
 
     @classmethod
-    def halved(cls, settings: Any) -> Any | None:
+    def low_fidelity(cls, settings: Any) -> Any | None:
         """Return the same with half the training steps; see `Signal`."""
         return settings.model_copy(update={"steps": settings.steps // 2}) if settings.steps > 1 else None
 
@@ -101,7 +102,7 @@ class GNN(Signal):
         from kgrec.signals.graph.gnn_minibatch_training import train_on_subgraphs
         from kgrec.signals.graph.gnn_training import train_network
 
-        settings: GNNSettings = self.settings
+        settings: LightGCNSettings = self.settings
         text_nodes, text = text_rows(train, vectors)
         mean, axes = principal_axes(text, settings.dim)
         features = np.asarray((text - mean) @ axes, dtype=np.float32)
@@ -111,27 +112,29 @@ class GNN(Signal):
             parts = [train_network(train, text_nodes, features, settings, member) for member in seeds]
         else:
             parts = [train_on_subgraphs(train, text_nodes, features, settings, member, memory) for member in seeds]
-        learnt = {
+        learned = {
             "first": np.concatenate([part.first for part in parts], axis=1),
             "text_mean": mean,
             "text_axes": axes @ np.concatenate([part.projection for part in parts], axis=1),
         }
-        return self._take(train, _side_by_side([part.vectors for part in parts]), learnt)
+        return self._bind(train, _side_by_side([part.vectors for part in parts]), learned)
 
     def scores(self, user_nums: IntArray) -> FloatArray:
         """Return cosines, float32 [n users, n_items]."""
         users = self._users[user_nums]
-        if self._held is None:
+        if self._profiles is None:
             return np.asarray(users @ self._items.T)
-        finished = partial(_towards, otherwise=users)
-        return scores_at_home(self._held[user_nums], self._items, self._domains, self.settings.elsewhere, finished)
+        finish = partial(_towards, otherwise=users)
+        return domain_weighted_scores(
+            self._profiles[user_nums], self._items, self._domains, self.settings.out_of_domain_weight, finish
+        )
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Return the vectors of all nodes after and before propagation, and what gives a text's part of the latter.
 
         `node_vectors` and `first`: float32 [n_nodes, members · dim], `text_mean` [t], `text_axes` [t, members · dim].
         """
-        return {"node_vectors": self.node_vectors, **self._learnt}
+        return {"node_vectors": self.node_vectors, **self._learned}
 
     def layouts(self, train: GraphSnapshot, vectors: Vectors) -> tuple[Layout, ...]:
         """Return what the arrays of `state` must be."""
@@ -141,20 +144,20 @@ class GNN(Signal):
 
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Take back what `state` returned."""
-        learnt = {name: state[name] for name in ("first", "text_mean", "text_axes")}
-        return self._take(train, state["node_vectors"], learnt)
+        learned = {name: state[name] for name in ("first", "text_mean", "text_axes")}
+        return self._bind(train, state["node_vectors"], learned)
 
-    def fold_in(self, growth: Growth) -> Self:
-        """Propagate what was learnt over the graph that has grown; a new node starts from its text, if it has one."""
-        train, settings, learnt = growth.new, self.settings, self._learnt
-        first = moved(learnt["first"], growth.nodes)
-        nodes, text = text_rows(train, growth.vectors)
-        new = growth.nodes[nodes] < 0
-        if new.any() and len(learnt["text_mean"]):
-            first[nodes[new]] = (text[new] - learnt["text_mean"]) @ learnt["text_axes"]
-        graph = Adjacency.of(train, settings.kg_weight, settings.relation_balance).matrix
+    def fold_in(self, delta: GraphDelta) -> Self:
+        """Propagate what was learned over the graph that has grown; a new node starts from its text, if it has one."""
+        train, settings, learned = delta.new, self.settings, self._learned
+        first = remap_rows(learned["first"], delta.nodes)
+        nodes, text = text_rows(train, delta.vectors)
+        new = delta.nodes[nodes] < 0
+        if new.any() and len(learned["text_mean"]):
+            first[nodes[new]] = (text[new] - learned["text_mean"]) @ learned["text_axes"]
+        graph = Adjacency.from_snapshot(train, settings.kg_weight, settings.relation_balance).matrix
         parts = [propagated(graph, part, settings.layers) for part in np.split(first, settings.members, axis=1)]
-        return type(self)(settings)._take(train, _side_by_side(parts), {**learnt, "first": first})
+        return type(self)(settings)._bind(train, _side_by_side(parts), {**learned, "first": first})
 
     @property
     def user_vectors(self) -> FloatArray:
@@ -166,21 +169,21 @@ class GNN(Signal):
         """Vectors of items, float32 [n_items, members · dim]."""
         return self._items
 
-    def _take(self, train: GraphSnapshot, node_vectors: FloatArray, learnt: dict[str, FloatArray]) -> Self:
-        self.node_vectors, self._learnt = node_vectors, learnt
+    def _bind(self, train: GraphSnapshot, node_vectors: FloatArray, learned: dict[str, FloatArray]) -> Self:
+        self.node_vectors, self._learned = node_vectors, learned
         self._users = node_vectors[train.user_nodes]
         self._items = node_vectors[train.item_nodes]
-        self._domains, self._held = items_by_domain(train), None
+        self._domains, self._profiles = items_by_domain(train), None
         fading, apart = (
-            self.settings.recent and has_times(train),
-            len(self._domains) > 1 and self.settings.elsewhere < 1,
+            self.settings.half_life_items and has_times(train),
+            len(self._domains) > 1 and self.settings.out_of_domain_weight < 1,
         )
         if fading or apart:
-            faded = history(train, recent=self.settings.recent)
+            faded = user_histories(train, half_life_items=self.settings.half_life_items)
             if fading:
                 self._users = _towards(np.asarray(faded @ self._items), self._users)
             if apart:
-                self._held = faded
+                self._profiles = faded
         return self
 
 
@@ -209,10 +212,10 @@ def principal_axes(x: FloatArray, dim: int) -> tuple[FloatArray, FloatArray]:
     if not len(x):
         return np.zeros(x.shape[1], np.float32), np.zeros((x.shape[1], dim), np.float32)
     mean = x.mean(axis=0)
-    centred = x - mean
-    _, axes = np.linalg.eigh(centred.T @ centred)
+    centered = x - mean
+    _, axes = np.linalg.eigh(centered.T @ centered)
     main = axes[:, ::-1][:, :dim]
-    scale = np.sqrt(np.mean((centred @ main) ** 2)) or 1
+    scale = np.sqrt(np.mean((centered @ main) ** 2)) or 1
     return mean, np.pad(main / scale, ((0, 0), (0, dim - main.shape[1]))).astype(np.float32)
 
 

@@ -22,15 +22,16 @@ from typing import Literal
 import numpy as np
 import scipy.sparse as sp
 
+from kgrec._util.types import FloatArray, IntArray
 from kgrec.data.schema import EdgeType
-from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray
-from kgrec.signals.graph.metapath_segments import Leg, distinct, further_legs, legs, meeting
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.signals.graph.metapath_segments import Segment, distinct, extend, joinable, segments
 
 Side = Literal["items", "users"]
 
 
 @dataclass(frozen=True)
-class TypedPath:
+class MetaPath:
     """Relatedness of items, or of users, as a product of two sparse matrices.
 
     Attributes:
@@ -59,7 +60,7 @@ class TypedPath:
         return np.asarray((ends[0] @ ends[1].T).toarray()[:, 0] * (others != num))
 
 
-def typed_paths(train: GraphSnapshot, rarity: float, *, pairs: bool = False) -> list[TypedPath]:
+def build_metapaths(train: GraphSnapshot, degree_exponent: float, *, pairs: bool = False) -> list[MetaPath]:
     """Return the paths through every relationship type that touches items or users, and through pairs of them.
 
     Relatedness through shared nodes is the cosine of what two have, each node weighted by degree^-rarity. Between
@@ -69,19 +70,23 @@ def typed_paths(train: GraphSnapshot, rarity: float, *, pairs: bool = False) -> 
 
     Args:
         train: the graph.
-        rarity: 0 makes all shared nodes count the same, 1 makes a node's weight fall as its degree rises.
+        degree_exponent: 0 makes all shared nodes count the same, 1 makes a node's weight fall as its degree rises.
         pairs: whether to add the paths through two relationships.
     """
     return [
-        *_paths_between("items", train, train.item_nodes, rarity, pairs),
-        *_paths_between("users", train, train.user_nodes, rarity, pairs),
+        *_paths_between("items", train, train.item_nodes, degree_exponent, pairs),
+        *_paths_between("users", train, train.user_nodes, degree_exponent, pairs),
     ]
 
 
-def single_paths(train: GraphSnapshot, rarity: float) -> list[TypedPath]:
+def single_metapaths(train: GraphSnapshot, degree_exponent: float) -> list[MetaPath]:
     """Return the path through every relationship type that touches items or users, also where two relate the same."""
     sides: tuple[tuple[Side, IntArray], ...] = (("items", train.item_nodes), ("users", train.user_nodes))
-    return [_single(side, leg, members, rarity) for side, members in sides for leg in legs(train, members)]
+    return [
+        _single(side, segment, members, degree_exponent)
+        for side, members in sides
+        for segment in segments(train, members)
+    ]
 
 
 def shared_nodes(train: GraphSnapshot, edge_types: Sequence[EdgeType], a: int, b: int) -> IntArray:
@@ -103,64 +108,66 @@ def _reached(train: GraphSnapshot, edge_types: Sequence[EdgeType], node: int) ->
     return nodes
 
 
-def _paths_between(side: Side, train: GraphSnapshot, members: IntArray, rarity: float, pairs: bool) -> list[TypedPath]:
+def _paths_between(
+    side: Side, train: GraphSnapshot, members: IntArray, degree_exponent: float, pairs: bool
+) -> list[MetaPath]:
     """Return the paths between `members` (graph-wide numbers of items or users)."""
-    near = distinct(legs(train, members))
-    paths = [_single(side, leg, members, rarity) for leg in near]
+    near = distinct(segments(train, members))
+    paths = [_single(side, segment, members, degree_exponent) for segment in near]
     if pairs:
-        paths += [_through(side, leg, rarity) for leg in further_legs(train, members, near)]
-        paths += [_across(side, a, b, rarity) for a, b in meeting(near)]
+        paths += [_through(side, segment, degree_exponent) for segment in extend(train, members, near)]
+        paths += [_across(side, a, b, degree_exponent) for a, b in joinable(near)]
     return [path for path in paths if _relates_others(path)]
 
 
-def _relates_others(path: TypedPath) -> bool:
+def _relates_others(path: MetaPath) -> bool:
     every = np.ones(path.left.shape[0])
     total = (every @ path.left) @ (every @ path.right)
     # What is left after the subtraction may be rounding.
     return bool(total - path.itself.sum(dtype=np.float64) > 1e-5 * total)
 
 
-def _single(side: Side, leg: Leg, members: IntArray, rarity: float) -> TypedPath:
-    return _direct(side, leg, members) if leg.direct else _through(side, leg, rarity)
+def _single(side: Side, segment: Segment, members: IntArray, degree_exponent: float) -> MetaPath:
+    return _direct(side, segment, members) if segment.direct else _through(side, segment, degree_exponent)
 
 
-def _direct(side: Side, leg: Leg, members: IntArray) -> TypedPath:
+def _direct(side: Side, segment: Segment, members: IntArray) -> MetaPath:
     """Relate members that are linked to one another."""
-    links = leg.links[:, members]
+    links = segment.links[:, members]
     scale = sp.diags(_row_sums(links).clip(min=1) ** -0.5)
     left = sp.csr_matrix(scale @ links @ scale, dtype=np.float32)
-    return TypedPath(leg.edge_types, side, left, sp.identity(len(members), dtype=np.float32, format="csr"))
+    return MetaPath(segment.edge_types, side, left, sp.identity(len(members), dtype=np.float32, format="csr"))
 
 
-def _through(side: Side, leg: Leg, rarity: float) -> TypedPath:
+def _through(side: Side, segment: Segment, degree_exponent: float) -> MetaPath:
     """Relate members by the nodes that one leg leads both to."""
-    links = _rarity_weighted(leg.links, rarity)
-    path = TypedPath((*leg.edge_types, *leg.edge_types[::-1]), side, links, links)
+    links = _degree_weighted(segment.links, degree_exponent)
+    path = MetaPath((*segment.edge_types, *segment.edge_types[::-1]), side, links, links)
     return _mean_over_others(path) if side == "users" else path
 
 
-def _across(side: Side, a: Leg, b: Leg, rarity: float) -> TypedPath:
+def _across(side: Side, a: Segment, b: Segment, degree_exponent: float) -> MetaPath:
     """Relate members by the nodes that one leg leads the one to and another leg the other, either way round."""
-    both = _rarity_weighted(sp.vstack([a.links, b.links], format="csr"), rarity)
+    both = _degree_weighted(sp.vstack([a.links, b.links], format="csr"), degree_exponent)
     first, second = both[: a.links.shape[0]], both[a.links.shape[0] :]
     met = (np.diff(first.tocsc().indptr) > 0) & (np.diff(second.tocsc().indptr) > 0)
     first, second = first[:, met], second[:, met]
     left, right = sp.hstack([first, second], format="csr"), sp.hstack([second, first], format="csr")
-    path = TypedPath((*a.edge_types, *b.edge_types), side, left, right)
+    path = MetaPath((*a.edge_types, *b.edge_types), side, left, right)
     return _mean_over_others(path) if side == "users" else path
 
 
-def _rarity_weighted(every: sp.csr_matrix, rarity: float) -> sp.csr_matrix:
+def _degree_weighted(every: sp.csr_matrix, degree_exponent: float) -> sp.csr_matrix:
     """Return links to shared nodes, weighted by rarity, rows of length 1: float32 CSR [n, shared nodes]."""
     links = every.tocsc()
     degree = np.diff(links.indptr)
     links, degree = links[:, degree > 1], degree[degree > 1]
-    weighted = links @ sp.diags(degree ** (-rarity / 2), shape=(len(degree), len(degree)))
+    weighted = links @ sp.diags(degree ** (-degree_exponent / 2), shape=(len(degree), len(degree)))
     length = np.sqrt(_row_sums(weighted.multiply(weighted)))
     return sp.csr_matrix(sp.diags(1 / np.where(length > 0, length, 1)) @ weighted, dtype=np.float32)
 
 
-def _mean_over_others(path: TypedPath) -> TypedPath:
+def _mean_over_others(path: MetaPath) -> MetaPath:
     """Scale a path's relatedness to sum to 1 over the others of each row; rows without others become 0."""
     total = path.left @ (path.right.T @ np.ones(path.right.shape[0], np.float32)) - path.itself
     # Below this, what is left after the subtraction is rounding.

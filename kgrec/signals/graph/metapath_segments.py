@@ -8,18 +8,19 @@ from typing import Final
 import numpy as np
 import scipy.sparse as sp
 
+from kgrec._util.types import IntArray
 from kgrec.data.schema import EdgeType
-from kgrec.data.snapshot import GraphSnapshot, IntArray
+from kgrec.data.snapshot import GraphSnapshot
 
 MAX_LINKS: Final = 2_000_000
 """A leg through two relationships that leads to more nodes than this in all is left out (24 MB)."""
-MAX_RELATED: Final = 5_000_000
+MAX_RELATED_MEMBERS: Final = 5_000_000
 """Two legs that relate more members than this say little of any."""
-MAX_PAIRS: Final = 100
+MAX_SEGMENT_PAIRS: Final = 100
 
 
 @dataclass(frozen=True)
-class Leg:
+class Segment:
     """Members (items or users) and the nodes that relationships lead them to.
 
     Attributes:
@@ -38,15 +39,15 @@ class Leg:
         return np.bincount(self.links.indices, minlength=self.links.shape[1])
 
 
-def legs(train: GraphSnapshot, members: IntArray) -> list[Leg]:
+def segments(train: GraphSnapshot, members: IntArray) -> list[Segment]:
     """Return the leg of each relationship type that touches `members` (graph-wide numbers)."""
     number = np.full(train.n_nodes, -1)
     number[members] = np.arange(len(members))
-    found = [_leg(edge_type, ends, number, len(members)) for edge_type, ends in train.relations.items()]
-    return [leg for leg in found if leg.links.nnz]
+    found = [_segment(edge_type, ends, number, len(members)) for edge_type, ends in train.relations.items()]
+    return [segment for segment in found if segment.links.nnz]
 
 
-def further_legs(train: GraphSnapshot, members: IntArray, near: list[Leg]) -> list[Leg]:
+def extend(train: GraphSnapshot, members: IntArray, near: list[Segment]) -> list[Segment]:
     """Return the legs that lead on from `near` by a relationship type that touches no member."""
     found = []
     for edge_type, (source, target) in train.relations.items():
@@ -54,40 +55,40 @@ def further_legs(train: GraphSnapshot, members: IntArray, near: list[Leg]) -> li
             continue
         step = _ones(np.r_[source, target], np.r_[target, source], (train.n_nodes, train.n_nodes))
         onward = np.diff(step.indptr)
-        for leg in near:
-            if 0 < leg.degree @ onward <= MAX_LINKS:
-                links = leg.links @ step
+        for segment in near:
+            if 0 < segment.degree @ onward <= MAX_LINKS:
+                links = segment.links @ step
                 links.data[:] = 1
-                found.append(Leg((*leg.edge_types, edge_type), links))
+                found.append(Segment((*segment.edge_types, edge_type), links))
     return distinct(found)
 
 
-def meeting(near: list[Leg]) -> list[tuple[Leg, Leg]]:
-    """Return the pairs of legs that meet in a node, at most `MAX_PAIRS`, those that meet in most nodes first."""
+def joinable(near: list[Segment]) -> list[tuple[Segment, Segment]]:
+    """Return the pairs of segments that meet in a node, those that meet in most first, at most `MAX_SEGMENT_PAIRS`."""
     if len(near) < 2:
         return []
-    degree = sp.csr_matrix(np.stack([leg.degree for leg in near]).astype(np.float64))
+    degree = sp.csr_matrix(np.stack([segment.degree for segment in near]).astype(np.float64))
     related = sp.triu(degree @ degree.T, 1).toarray()
     nodes = (degree.sign() @ degree.sign().T).toarray()
-    first, second = np.nonzero((related > 0) & (related <= MAX_RELATED))
-    order = np.argsort(-nodes[first, second], kind="stable")[:MAX_PAIRS]
+    first, second = np.nonzero((related > 0) & (related <= MAX_RELATED_MEMBERS))
+    order = np.argsort(-nodes[first, second], kind="stable")[:MAX_SEGMENT_PAIRS]
     return [(near[a], near[b]) for a, b in zip(first[order], second[order], strict=True)]
 
 
-def _leg(edge_type: EdgeType, ends: tuple[IntArray, IntArray], number: IntArray, n: int) -> Leg:
+def _segment(edge_type: EdgeType, ends: tuple[IntArray, IntArray], number: IntArray, n: int) -> Segment:
     """Return the links between members if there are any, else those to other nodes."""
     own, other = np.concatenate(ends), np.concatenate(ends[::-1])
     own, other = own[own != other], other[own != other]
     direct = bool(np.any((number[own] >= 0) & (number[other] >= 0)))
     kept = (number[own] >= 0) & ((number[other] >= 0) == direct)
-    return Leg((edge_type,), _ones(number[own[kept]], other[kept], (n, len(number))), direct)
+    return Segment((edge_type,), _ones(number[own[kept]], other[kept], (n, len(number))), direct)
 
 
-def distinct(found: list[Leg]) -> list[Leg]:
+def distinct(found: list[Segment]) -> list[Segment]:
     """Return the first leg of those with the same links."""
-    first: dict[tuple[bytes, bytes], Leg] = {}
-    for leg in found:
-        first.setdefault((leg.links.indptr.tobytes(), leg.links.indices.tobytes()), leg)
+    first: dict[tuple[bytes, bytes], Segment] = {}
+    for segment in found:
+        first.setdefault((segment.links.indptr.tobytes(), segment.links.indices.tobytes()), segment)
     return list(first.values())
 
 

@@ -9,17 +9,16 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.optimize import Bounds, minimize
 
-from kgrec.data.snapshot import FloatArray, IntArray
-from kgrec.signals.graph.metapath_matrices import TypedPath
+from kgrec._util.types import DoubleArray, FloatArray, IntArray
+from kgrec.signals.graph.metapath_matrices import MetaPath
 
-MAX_CANDIDATES: Final = 4_000
+MAX_CANDIDATE_ITEMS: Final = 4_000
 """Up to this many items the softmax runs over all of them, above it over a sample."""
-MAX_FEATURES: Final = 20_000_000
+MAX_FEATURE_VALUES: Final = 20_000_000
 """Path values held at once (80 MB): users × candidates × paths."""
 
 MAX_ITERATIONS: Final = 50
 
-Float64Array = np.ndarray[tuple[int], np.dtype[np.float64]]
 Feature = Callable[[IntArray], FloatArray]
 """User numbers [u] → values of one path to all items, float32 [u, n_items], as if each item were not in the history."""
 
@@ -32,7 +31,7 @@ def learn_weights(
     The objective is convex: cross-entropy of a user's items under softmax(Σ weight · feature), plus
     regularization / 2 · Σ (weight · deviation of the feature)². With many items the sum over all of them is estimated
     from a sample, each weighted by how much too often it is drawn: Bengio & Senécal, "Adaptive importance sampling",
-    IEEE TNN 2008. What gets no weight is left out, and the rest is learnt again on the more users that then fit.
+    IEEE TNN 2008. What gets no weight is left out, and the rest is learned again on the more users that then fit.
 
     Args:
         features: what to weigh.
@@ -58,16 +57,16 @@ def _learn(features: Sequence[Feature], interactions: sp.csr_matrix, regularizat
     values, wanted = _measure(features, users, candidates, share)
     deviation = values.std(axis=1)
     deviation[deviation == 0] = 1
-    # Features differ by orders of magnitude; unless they are scaled, the optimiser stops short of the optimum.
+    # Features differ by orders of magnitude; unless they are scaled, the optimizer stops short of the optimum.
     values /= deviation[:, None]
     wanted /= deviation
     user_share = np.asarray(share.sum(axis=1)).ravel()
 
-    def objective(weights: Float64Array) -> tuple[float, Float64Array]:
+    def objective(weights: DoubleArray) -> tuple[float, DoubleArray]:
         logits = (weights.astype(np.float32) @ values).reshape(len(users), -1) - correction
-        normaliser, chance = _softmax(logits)
+        normalizer, chance = _softmax(logits)
         expected = values @ (chance * user_share[:, None]).ravel()
-        loss = user_share @ normaliser - weights @ wanted + regularization * weights @ weights / 2
+        loss = user_share @ normalizer - weights @ wanted + regularization * weights @ weights / 2
         return float(loss), expected - wanted + regularization * weights
 
     start = np.full(len(features), 0.01)
@@ -85,7 +84,7 @@ def _softmax(logits: FloatArray) -> tuple[FloatArray, FloatArray]:
     return (top + np.log(total))[:, 0], exponential / total
 
 
-def from_histories(path: TypedPath, history: sp.csr_matrix) -> Feature:
+def from_histories(path: MetaPath, history: sp.csr_matrix) -> Feature:
     """Return the mean relatedness of an item to the items of a user's history, less its mean over all users.
 
     Args:
@@ -103,13 +102,13 @@ def from_histories(path: TypedPath, history: sp.csr_matrix) -> Feature:
     return feature
 
 
-def path_offset(path: TypedPath, history: sp.csr_matrix) -> FloatArray:
+def path_offset(path: MetaPath, history: sp.csr_matrix) -> FloatArray:
     """Return each item's mean over all users of what `from_histories` measures, float32 [n_items]."""
     mean = np.asarray(history.mean(axis=0), dtype=np.float32).ravel()
     return np.asarray(path.right @ (path.left.T @ mean) - mean * path.itself)
 
 
-def from_users(path: TypedPath, interactions: sp.csr_matrix) -> Feature:
+def from_users(path: MetaPath, interactions: sp.csr_matrix) -> Feature:
     """Return the share of related users who chose an item."""
     chosen = path.right.T @ interactions
 
@@ -132,7 +131,7 @@ def from_popularity(interactions: sp.csr_matrix) -> Feature:
 
 def _measure(
     features: Sequence[Feature], users: IntArray, candidates: IntArray, share: sp.csr_matrix
-) -> tuple[FloatArray, Float64Array]:
+) -> tuple[FloatArray, DoubleArray]:
     """Return values at the candidates [features, users · candidates] and their means over what users did [features]."""
     values, wanted = [], []
     for feature in features:
@@ -145,23 +144,23 @@ def _measure(
 def _candidates(interactions: sp.csr_matrix, random: np.random.Generator) -> tuple[IntArray, FloatArray]:
     """Return item numbers [c] and the logarithm of how often each is expected among them [c]."""
     n_items = interactions.shape[1]
-    if n_items <= MAX_CANDIDATES:
+    if n_items <= MAX_CANDIDATE_ITEMS:
         return np.arange(n_items), np.zeros(n_items, np.float32)
     chance = np.bincount(interactions.indices, minlength=n_items) + 1.0
     chance /= chance.sum()
-    chosen = random.choice(n_items, MAX_CANDIDATES, p=chance)
-    return chosen, np.log(MAX_CANDIDATES * chance[chosen]).astype(np.float32)
+    chosen = random.choice(n_items, MAX_CANDIDATE_ITEMS, p=chance)
+    return chosen, np.log(MAX_CANDIDATE_ITEMS * chance[chosen]).astype(np.float32)
 
 
 def _users(interactions: sp.csr_matrix, values_of_one: int, random: np.random.Generator) -> IntArray:
     """Return as many random users with a history as fit in memory, int64 [u], sorted."""
     users = np.flatnonzero(np.diff(interactions.indptr))
-    fit = max(1, MAX_FEATURES // max(values_of_one, interactions.shape[1]))
+    fit = max(1, MAX_FEATURE_VALUES // max(values_of_one, interactions.shape[1]))
     return np.sort(random.permutation(users)[:fit])
 
 
 def _shares(history: sp.csr_matrix) -> sp.csr_matrix:
-    """Return the weight of everything users did, summing to 1; a user of n behaviours counts √n."""
+    """Return the weight of everything users did, summing to 1; a user of n behaviors counts √n."""
     counts = np.diff(history.indptr)
     weights = np.repeat(np.maximum(counts, 1) ** -0.5, counts)
     return sp.csr_matrix(

@@ -11,24 +11,27 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from pydantic import Field
 
-from kgrec.data.graph_delta import Growth
-from kgrec.data.histories import history, row_means
-from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
-from kgrec.signals.base import Grid, Group, Ladder, Recent, Signal, SignalSettings
-from kgrec.signals.graph.metapath_matrices import Side, TypedPath, typed_paths
-from kgrec.signals.graph.metapath_selection import telling
+from kgrec._util.types import FloatArray, IntArray
+from kgrec.data.graph_delta import GraphDelta
+from kgrec.data.histories import row_means, user_histories
+from kgrec.data.snapshot import GraphSnapshot, Vectors
+from kgrec.signals.base import Grid, Group, HalfLifeItems, LogRange, Signal, SignalSettings
+from kgrec.signals.graph.metapath_matrices import MetaPath, Side, build_metapaths
+from kgrec.signals.graph.metapath_selection import select_metapaths
 from kgrec.signals.graph.metapath_weights import from_histories, from_popularity, from_users, learn_weights, path_offset
 from kgrec.signals.layout import Array, Layout
 
-AT_ONCE: Final = 64
+BATCH_USERS: Final = 64
 """Users whose histories are followed together: more reach most of a large graph, for fewer each product is small."""
 
 
-class PathsSettings(SignalSettings):
+class MetaPathsSettings(SignalSettings):
     """Settings of the typed paths."""
 
-    rarity: float = Field(1.0, ge=0, le=2, description="How fast a shared node's weight falls as its degree rises.")
-    recent: Recent = None
+    degree_exponent: float = Field(
+        1.0, ge=0, le=2, description="How fast a shared node's weight falls as its degree rises."
+    )
+    half_life_items: HalfLifeItems = None
     pairs: bool = Field(False, description="Whether paths lead through pairs of relationships too.")
     regularization: float = Field(1e-4, ge=0, description="Ridge penalty on the weights of the paths.")
 
@@ -38,7 +41,7 @@ class Contributions:
     """What carries one user's score of one item, strongest first.
 
     Attributes:
-        path_num: int64 [c], index into `Paths.paths`.
+        path_num: int64 [c], index into `MetaPaths.paths`.
         through: int64 [c], number of the history's item (side "items") or of the other user (side "users").
         value: float32 [c], part of the score; above 0.
     """
@@ -51,41 +54,41 @@ class Contributions:
         return len(self.value)
 
 
-class Paths(Signal):
+class MetaPaths(Signal):
     """Weighted sum of typed paths to an item, plus a weight for its popularity.
 
     The paths are meta-paths (Sun et al., "PathSim", VLDB 2011) weighted by the rarity of the node they lead through;
-    their weights are learnt from what users did. History paths measure the mean over the history, less the mean over
+    their weights are learned from what users did. History paths measure the mean over the history, less the mean over
     all users: what a user shares with an item more than everybody does.
     """
 
-    name: ClassVar[str] = "paths"
+    name: ClassVar[str] = "metapaths"
     group: ClassVar[Group] = "graph"
-    knows_new_items: ClassVar[bool] = True
-    Settings = PathsSettings
-    scoring: ClassVar[frozenset[str]] = frozenset({"recent"})
-    grid: ClassVar[Grid] = {"recent": Ladder(4.0, 0.5, 64), "rarity": (0.5, 1.5), "pairs": (True,)}
+    supports_cold_items: ClassVar[bool] = True
+    Settings = MetaPathsSettings
+    inference_params: ClassVar[frozenset[str]] = frozenset({"half_life_items"})
+    grid: ClassVar[Grid] = {"half_life_items": LogRange(4.0, 0.5, 64), "degree_exponent": (0.5, 1.5), "pairs": (True,)}
 
-    paths: list[TypedPath]
+    paths: list[MetaPath]
     """Every typed path of the graph (through pairs only if the settings say so), those with weight 0 included."""
     weights: FloatArray
     """Weights of the paths, then of popularity, float32 [n paths + 1], none below 0."""
 
     @classmethod
     def applies(cls, train: GraphSnapshot, vectors: Vectors) -> bool:
-        """Say whether there is any relationship beside behaviours."""
+        """Say whether there is any relationship beside behaviors."""
         return bool(train.relations)
 
     @classmethod
-    def matters(cls, setting: str, train: GraphSnapshot) -> bool:
+    def is_relevant(cls, setting: str, train: GraphSnapshot) -> bool:
         """Say whether a setting of the grid can change anything with this data."""
-        return len(train.relations) > 1 if setting == "pairs" else super().matters(setting, train)
+        return len(train.relations) > 1 if setting == "pairs" else super().is_relevant(setting, train)
 
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
         """Find the paths and learn their weights."""
-        paths = typed_paths(train, self.settings.rarity, pairs=self.settings.pairs)
+        paths = build_metapaths(train, self.settings.degree_exponent, pairs=self.settings.pairs)
         means = row_means(train.interactions)
-        tried = telling(paths, train.interactions)
+        tried = select_metapaths(paths, train.interactions)
         features = [
             from_histories(path, means) if path.side == "items" else from_users(path, train.interactions)
             for path in (paths[num] for num in tried)
@@ -93,13 +96,13 @@ class Paths(Signal):
         features.append(from_popularity(train.interactions))
         weights = np.zeros(len(paths) + 1, np.float32)
         weights[[*tried, -1]] = learn_weights(features, train.interactions, self.settings.regularization, seed)
-        return self._take(train, paths, weights)
+        return self._bind(train, paths, weights)
 
     def scores(self, user_nums: IntArray) -> FloatArray:
         """Return weighted sums of paths, float32 [n users, n_items]."""
         rows = self._history[user_nums]
-        firsts = range(0, max(len(user_nums), 1), AT_ONCE)
-        from_items = np.concatenate([self._from_items(rows[first : first + AT_ONCE]) for first in firsts])
+        firsts = range(0, max(len(user_nums), 1), BATCH_USERS)
+        from_items = np.concatenate([self._from_items(rows[first : first + BATCH_USERS]) for first in firsts])
         known = np.diff(rows.indptr)[:, None] > 0
         from_users = (self._user_left[user_nums] @ self._user_chosen).toarray()
         return np.asarray(self._popularity + from_users + from_items - known * self._offset, dtype=np.float32)
@@ -129,22 +132,22 @@ class Paths(Signal):
 
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Take back what `state` returned."""
-        paths = typed_paths(train, self.settings.rarity, pairs=self.settings.pairs)
+        paths = build_metapaths(train, self.settings.degree_exponent, pairs=self.settings.pairs)
         if len(state["weights"]) != len(paths) + 1 or (state["weights"] < 0).any():
             raise ValueError(f"'weights' is {state['weights'].shape}, or below 0; expected {len(paths) + 1} from 0 on")
-        return self._take(train, paths, state["weights"])
+        return self._bind(train, paths, state["weights"])
 
-    def fold_in(self, growth: Growth) -> Self:
-        """Place what was learnt in a graph that has grown; see `Signal`."""
-        paths = typed_paths(growth.new, self.settings.rarity, pairs=self.settings.pairs)
-        learnt = {(path.side, path.edge_types): weight for path, weight in zip(self.paths, self.weights, strict=False)}
-        found = [learnt.get((path.side, path.edge_types), 0.0) for path in paths]
-        return type(self)(self.settings)._take(growth.new, paths, np.array([*found, self.weights[-1]], np.float32))
+    def fold_in(self, delta: GraphDelta) -> Self:
+        """Place what was learned in a graph that has grown; see `Signal`."""
+        paths = build_metapaths(delta.new, self.settings.degree_exponent, pairs=self.settings.pairs)
+        learned = {(path.side, path.edge_types): weight for path, weight in zip(self.paths, self.weights, strict=False)}
+        found = [learned.get((path.side, path.edge_types), 0.0) for path in paths]
+        return type(self)(self.settings)._bind(delta.new, paths, np.array([*found, self.weights[-1]], np.float32))
 
-    def _take(self, train: GraphSnapshot, paths: list[TypedPath], weights: FloatArray) -> Self:
+    def _bind(self, train: GraphSnapshot, paths: list[MetaPath], weights: FloatArray) -> Self:
         self.paths, self.weights = paths, weights
         self._interactions = train.interactions
-        self._history = row_means(history(train, recent=self.settings.recent))
+        self._history = row_means(user_histories(train, half_life_items=self.settings.half_life_items))
         self._item_left, right = self._stacked("items", train.n_items)
         self._item_right = right.tocsc()
         self._user_left, user_right = self._stacked("users", train.n_users)
@@ -155,7 +158,7 @@ class Paths(Signal):
         self._popularity = weights[-1] * np.log1p(popularity).astype(np.float32)
         return self
 
-    def _used(self, side: Side) -> list[tuple[TypedPath, np.float32]]:
+    def _used(self, side: Side) -> list[tuple[MetaPath, np.float32]]:
         """Return the paths of a side that count for anything, with their weights."""
         pairs = zip(self.paths, self.weights[:-1], strict=True)
         return [(path, weight) for path, weight in pairs if path.side == side and weight > 0]

@@ -1,14 +1,13 @@
-"""Sampled sub-graphs: the neighbourhoods of a few nodes, no larger than asked, right on average."""
+"""Sampled sub-graphs: the neighborhoods of a few nodes, no larger than asked, right on average."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse as sp
 
-from kgrec.data.snapshot import IntArray
+from kgrec._util.types import FloatArray, IntArray
 
 
 @dataclass(frozen=True)
@@ -28,9 +27,9 @@ class Subgraph:
 def sample_subgraph(
     graph: sp.csr_matrix, seeds: IntArray, layers: int, fanout: int, limit: int, random: np.random.Generator
 ) -> Subgraph:
-    """Walk outwards from the seeds, a ring of neighbours for each layer.
+    """Walk outwards from the seeds, a ring of neighbors for each layer.
 
-    Of a node with more than `fanout` neighbours that many are drawn, the weight of each multiplied by degree / fanout
+    Of a node with more than `fanout` neighbors that many are drawn, the weight of each multiplied by degree / fanout
     (Hamilton et al., "Inductive Representation Learning on Large Graphs", NeurIPS 2017). A ring takes up to an equal
     part of the nodes that `limit` leaves; of more, random ones are taken, and count so much more.
 
@@ -38,7 +37,7 @@ def sample_subgraph(
         graph: float32 CSR [n, n].
         seeds: different nodes, int64 [s]; s is at most `limit`.
         layers: how many rings.
-        fanout: neighbours drawn of a node.
+        fanout: neighbors drawn of a node.
         limit: nodes that the sub-graph may have.
         random: source of the samples.
     """
@@ -61,7 +60,7 @@ def sample_subgraph(
 
 def _drawn(
     graph: sp.csr_matrix, nodes: IntArray, fanout: int, random: np.random.Generator
-) -> tuple[IntArray, IntArray, npt.NDArray[np.float32]]:
+) -> tuple[IntArray, IntArray, FloatArray]:
     """Return drawn edges as starts, ends and weights, [e] each: all of a node, or `fanout` drawn with replacement."""
     first = graph.indptr[nodes].astype(np.int64)
     degree = graph.indptr[nodes + 1] - first

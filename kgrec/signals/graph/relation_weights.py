@@ -5,22 +5,22 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse as sp
 
+from kgrec._util.types import DoubleArray
 from kgrec.data.schema import EdgeType
 from kgrec.data.snapshot import GraphSnapshot
-from kgrec.signals.graph.metapath_matrices import TypedPath, single_paths
+from kgrec.signals.graph.metapath_matrices import MetaPath, single_metapaths
 
-MAX_BEHAVIOURS: Final = 500_000
-"""Behaviours that lift is measured on; of more, random users' (or items') are taken."""
-PRIOR: Final = 10.0
+MAX_SAMPLED_BEHAVIORS: Final = 500_000
+"""Behaviors that lift is measured on; of more, random users' (or items') are taken."""
+PRIOR_PAIRS: Final = 10.0
 """Pairs at chance level that every relationship type is credited with, so that two or three pairs prove little."""
-BOUNDS: Final = (0.1, 10.0)
+LIFT_BOUNDS: Final = (0.1, 10.0)
 
 
 def relation_weights(train: GraphSnapshot, kg_weight: float, balance: float) -> dict[EdgeType, float]:
-    """Return the weight of an edge of every type that is no behaviour.
+    """Return the weight of an edge of every type that is no behavior.
 
     Args:
         train: the graph.
@@ -40,12 +40,12 @@ def informativeness(train: GraphSnapshot) -> dict[EdgeType, float]:
 
     Between users: how many times likelier they choose the same. Chance is what the popularity of items and the
     activity of users alone would give. A type that relates neither items nor users with one another has 1; all values
-    are within `BOUNDS`.
+    are within `LIFT_BOUNDS`.
     """
     lifts: dict[EdgeType, list[float]] = {edge_type: [] for edge_type in train.relations}
     history = train.interactions
     sides = {"items": _Choices(history.T.tocsr()), "users": _Choices(history)}
-    for path in single_paths(train, rarity=1.0):
+    for path in single_metapaths(train, degree_exponent=1.0):
         lifts[path.edge_types[0]].append(sides[path.side].lift(path))
     return {edge_type: float(np.mean(found or [1.0])) for edge_type, found in lifts.items()}
 
@@ -65,23 +65,23 @@ class _Choices:
         rows = np.repeat(1 / np.maximum(root, 1), np.diff(chosen.indptr))
         self.cosines = sp.csr_matrix((rows, chosen.indices, chosen.indptr), chosen.shape)
         total = max(columns.sum(), 1)
-        self.expected: npt.NDArray[np.float64] = root * np.sqrt(columns @ np.maximum(columns - 1, 0)) / total
+        self.expected: DoubleArray = root * np.sqrt(columns @ np.maximum(columns - 1, 0)) / total
 
-    def lift(self, path: TypedPath) -> float:
+    def lift(self, path: MetaPath) -> float:
         """Return the mean cosine of related rows over the one expected, weighted by relatedness."""
         left, right = path.left.T.tocsr(), path.right.T.tocsr()
         found = (left @ self.cosines).multiply(right @ self.cosines).sum()
         found -= path.itself @ np.sign(self.expected)
         chance = (left @ self.expected) @ (right @ self.expected) - path.itself @ self.expected**2
-        prior = PRIOR * self.expected.mean() ** 2
-        return float(np.clip((found + prior) / (chance + prior), *BOUNDS)) if prior > 0 else 1.0
+        prior = PRIOR_PAIRS * self.expected.mean() ** 2
+        return float(np.clip((found + prior) / (chance + prior), *LIFT_BOUNDS)) if prior > 0 else 1.0
 
 
 def _sample(history: sp.csr_matrix) -> sp.csr_matrix:
-    """Return a history with no more than `MAX_BEHAVIOURS` entries, those of random columns: CSR [n, columns kept]."""
-    if history.nnz <= MAX_BEHAVIOURS:
+    """Return a history with at most `MAX_SAMPLED_BEHAVIORS` entries, of random columns: CSR [n, columns kept]."""
+    if history.nnz <= MAX_SAMPLED_BEHAVIORS:
         return history
     columns = history.tocsc()
     order = np.random.default_rng(0).permutation(history.shape[1])
-    kept = order[np.cumsum(np.diff(columns.indptr)[order]) <= MAX_BEHAVIOURS]
+    kept = order[np.cumsum(np.diff(columns.indptr)[order]) <= MAX_SAMPLED_BEHAVIORS]
     return columns[:, kept].tocsr()

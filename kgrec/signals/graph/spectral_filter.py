@@ -10,14 +10,15 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from pydantic import Field
 
-from kgrec.data.graph_delta import Growth, moved
-from kgrec.data.histories import history
-from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray, Vectors
-from kgrec.signals.base import Grid, Group, Ladder, Recent, Signal, SignalSettings
+from kgrec._util.types import FloatArray, IntArray
+from kgrec.data.graph_delta import GraphDelta, remap_rows
+from kgrec.data.histories import user_histories
+from kgrec.data.snapshot import GraphSnapshot, Vectors
+from kgrec.signals.base import Grid, Group, HalfLifeItems, LogRange, Signal, SignalSettings
 from kgrec.signals.layout import Array, Layout, csr
 from kgrec.signals.sparse import from_arrays, largest_of_columns, to_arrays
 
-BLOCK: Final = 1024
+BLOCK_ITEMS: Final = 1024
 """Items whose links are found at a time; the matrix of all items by all items never exists."""
 MAX_LINKS: Final = 500
 """Links kept of an item."""
@@ -28,7 +29,7 @@ class SpectralSettings(SignalSettings):
 
     components: int = Field(64, ge=1, description="Smoothest directions of the graph that the ideal filter keeps.")
     ideal: float = Field(0.3, ge=0, description="Weight of the ideal filter beside the linear one.")
-    recent: Recent = None
+    half_life_items: HalfLifeItems = None
 
 
 class Spectral(Signal):
@@ -41,11 +42,11 @@ class Spectral(Signal):
     name: ClassVar[str] = "spectral"
     group: ClassVar[Group] = "graph"
     Settings = SpectralSettings
-    scoring: ClassVar[frozenset[str]] = frozenset({"recent"})
+    inference_params: ClassVar[frozenset[str]] = frozenset({"half_life_items"})
     grid: ClassVar[Grid] = {
-        "recent": Ladder(4.0, 0.5, 64),
-        "components": Ladder(2.0, 16, 256),
-        "ideal": Ladder(2.0, 0.05, 3),
+        "half_life_items": LogRange(4.0, 0.5, 64),
+        "components": LogRange(2.0, 16, 256),
+        "ideal": LogRange(2.0, 0.05, 3),
     }
 
     _links: sp.csr_matrix
@@ -58,14 +59,14 @@ class Spectral(Signal):
         return float(0.1 + train.interactions.nnz / 300_000 + settings.components * rows * settings.components * 1e-8)
 
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
-        """Normalise the graph and find its smoothest directions."""
+        """Normalize the graph and find its smoothest directions."""
         from sklearn.utils.extmath import randomized_svd  # type: ignore[import-untyped]
 
         users, items = _degrees(train)
         graph = sp.csr_matrix(sp.diags(users**-0.5) @ train.interactions @ sp.diags(items**-0.5), dtype=np.float32)
         components = min(self.settings.components, *graph.shape)
         _, _, directions = randomized_svd(graph, components, random_state=seed)
-        return self._take(train, _two_steps(graph), np.ascontiguousarray(directions, dtype=np.float32))
+        return self._bind(train, _two_steps(graph), np.ascontiguousarray(directions, dtype=np.float32))
 
     def scores(self, user_nums: IntArray) -> FloatArray:
         """Return smoothed histories, float32 [n users, n_items]."""
@@ -83,16 +84,16 @@ class Spectral(Signal):
 
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Take back what `state` returned."""
-        return self._take(train, from_arrays(state, train.n_items), state["directions"])
+        return self._bind(train, from_arrays(state, train.n_items), state["directions"])
 
-    def fold_in(self, growth: Growth) -> Self:
-        """Place what was learnt in a graph that has grown; see `Signal`."""
-        directions = moved(self._directions.T, growth.items).T
-        return type(self)(self.settings)._take(growth.new, growth.between_items(self._links), directions)
+    def fold_in(self, delta: GraphDelta) -> Self:
+        """Place what was learned in a graph that has grown; see `Signal`."""
+        directions = remap_rows(self._directions.T, delta.items).T
+        return type(self)(self.settings)._bind(delta.new, delta.between_items(self._links), directions)
 
-    def _take(self, train: GraphSnapshot, links: sp.csr_matrix, directions: FloatArray) -> Self:
+    def _bind(self, train: GraphSnapshot, links: sp.csr_matrix, directions: FloatArray) -> Self:
         root = np.sqrt(_degrees(train)[1])
-        self._history = history(train, recent=self.settings.recent)
+        self._history = user_histories(train, half_life_items=self.settings.half_life_items)
         self._links, self._directions = links, np.ascontiguousarray(directions)
         self._in, self._out = np.ascontiguousarray((directions / root).T), root
         return self
@@ -109,7 +110,7 @@ def _two_steps(graph: sp.csr_matrix) -> sp.csr_matrix:
     """Return the strongest links from item to item by way of a user, float32 CSR [n_items, n_items]."""
     left, right = graph.T.tocsr(), graph.tocsc()
     blocks = []
-    for start in range(0, graph.shape[1], BLOCK):
-        links = sp.csc_matrix(left @ right[:, start : start + BLOCK])
+    for start in range(0, graph.shape[1], BLOCK_ITEMS):
+        links = sp.csc_matrix(left @ right[:, start : start + BLOCK_ITEMS])
         blocks.append(largest_of_columns(links, links.data, MAX_LINKS))
     return sp.csr_matrix(sp.hstack(blocks, format="csr", dtype=np.float32))

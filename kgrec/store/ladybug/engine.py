@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     import ladybug
     import pyarrow as pa
 
-BUFFER_POOL: Final = 2 << 30
-"""Bytes; enough to load and read 1M behaviours, where the engine alone would take most of the memory."""
+BUFFER_POOL_BYTES: Final = 2 << 30
+"""Bytes; enough to load and read 1M behaviors, where the engine alone would take most of the memory."""
 
 _NO_VALUE: Final = "a parameter holds what the engine cannot take: a whole number beyond 64 bits, or half a character"
-LARGEST, LEAST_FILE = 1 << 43, 1 << 26
+MAX_DATABASE_BYTES, MIN_FILE_BYTES = 1 << 43, 1 << 26
 """Bytes that the engine keeps addresses for by itself, and at least; powers of two."""
 
-CHUNK: Final = 100_000
+CHUNK_ROWS: Final = 100_000
 """Rows of a chunk of a table at most."""
 
 LOGS: Final = (".wal", ".wal.checkpoint", ".shadow")
@@ -49,14 +49,16 @@ def literal(text: str) -> str:
 def buffer_pool() -> int:
     """Return the bytes that the engine may keep of a graph in memory."""
     left = room()
-    most = BUFFER_POOL if left is None else min(BUFFER_POOL, left // 4)
+    most = BUFFER_POOL_BYTES if left is None else min(BUFFER_POOL_BYTES, left // 4)
     return min(most, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4)
 
 
 def largest_file() -> int:
     """Return the bytes that the engine keeps addresses for: its own 8 TB, or what a limit on memory leaves."""
     left = room()
-    return LARGEST if left is None else 1 << max(LEAST_FILE.bit_length() - 1, (left // 4).bit_length() - 1)
+    return (
+        MAX_DATABASE_BYTES if left is None else 1 << max(MIN_FILE_BYTES.bit_length() - 1, (left // 4).bit_length() - 1)
+    )
 
 
 def open_file(path: Path, read_only: bool) -> ladybug.Database:
@@ -128,7 +130,7 @@ def execute(
 
 def as_arrow(result: ladybug.QueryResult) -> pa.Table:
     """Return a result as a table, in chunks of its own size: the engine takes the memory of a whole chunk at once."""
-    return result.get_as_arrow(max(1, min(result.get_num_tuples(), CHUNK)))
+    return result.get_as_arrow(max(1, min(result.get_num_tuples(), CHUNK_ROWS)))
 
 
 def ask(path: Path, statement: Statement, version: tuple[int, ...] = ()) -> pa.Table:

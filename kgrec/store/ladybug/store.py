@@ -23,14 +23,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgrec._util.files import remove_leftovers
-from kgrec.data.columns import BoolArray, to_mask
+from kgrec._util.types import BoolArray, FloatArray
+from kgrec.data.columns import to_mask
 from kgrec.data.schema import Schema
-from kgrec.data.snapshot import FloatArray
 from kgrec.data.tables import GraphTables
 from kgrec.errors import StoreError
 from kgrec.store.atomic_file import identity, lock, own_path, replacement
 from kgrec.store.base import GraphStore, NodeVectors, check_known
-from kgrec.store.checksum import CHEAP
+from kgrec.store.checksum import CHEAP_BYTES
 from kgrec.store.checksum import check as check_seal
 from kgrec.store.ladybug.ddl import (
     OF_RELEASE,
@@ -109,6 +109,7 @@ class LadybugStore(GraphStore):
         self.close()
         return True
 
+    @property
     def schema(self) -> Schema | None:
         """Return the schema of the graph, or None while nothing was loaded."""
         return self._read(stored_schema)
@@ -225,7 +226,7 @@ class LadybugStore(GraphStore):
         Raises:
             StoreError: nothing was loaded yet, or a user or an item is not in the graph.
         """
-        schema = self.declared()
+        schema = self.require_schema()
         columns = {name: recommendations.column(name) for name in RECOMMENDATION if name not in OF_RELEASE}
         rows = pa.table({"src": recommendations.column("user_id"), "dst": recommendations.column("item_id"), **columns})
         release = self._release_number() + 1
@@ -254,7 +255,7 @@ class LadybugStore(GraphStore):
 
     def unpublish(self) -> None:
         """Remove everything that was published: recommendations and vectors. What was loaded stays."""
-        schema = self.declared()
+        schema = self.require_schema()
         with self._transaction() as connection:
             execute(connection, "DROP TABLE `RECOMMENDED`")
             execute(connection, recommended(schema))
@@ -282,13 +283,13 @@ class LadybugStore(GraphStore):
         self.node_label(label)
         kinds = self._read(lambda connection: table_columns(connection, vector_table(label)))
         if not kinds:
-            raise self.has_no_vectors(label)
+            raise self._no_vectors_error(label)
         return int(kinds["embedding"].removeprefix("FLOAT[").removesuffix("]"))
 
     def _tables(self, connection: ladybug.Connection) -> GraphTables:
         schema = stored_schema(connection)
         if schema is None:
-            raise self.is_empty()
+            raise self._empty_error()
         nodes = {label: read_nodes(connection, schema, label) for label in schema.nodes}
         edges = {t: read_edges(connection, schema, t) for t in schema.all_edge_types()}
         return GraphTables(
@@ -352,7 +353,7 @@ class LadybugStore(GraphStore):
             seen = identity(self.path)
             if self._database is None or seen != self._seen:
                 if self.path.is_file():
-                    check_seal(self.path, CHEAP)
+                    check_seal(self.path, CHEAP_BYTES)
                 self._database, self._seen = open_file(self.path, read_only=True), seen
             return self._database
 

@@ -22,10 +22,10 @@ from kgrec.store.query_errors import offset_of, refused, too_long
 if TYPE_CHECKING:
     import neo4j
 
-_SECONDS: Final = 15.0
+_RETRY_SECONDS: Final = 15.0
 """How long connecting and retrying may take."""
 
-_LEAST: Final = (5, 26)
+_MIN_VERSION: Final = (5, 26)
 _PLACE = re.compile(r"\(line (\d+), column (\d+) \(offset: \d+\)\)")
 
 
@@ -49,14 +49,14 @@ def connect(uri: str) -> tuple[neo4j.Driver, str | None]:
         driver = neo4j.GraphDatabase.driver(
             address,
             auth=_credentials(parts.netloc),
-            connection_timeout=_SECONDS,
-            max_transaction_retry_time=_SECONDS,
+            connection_timeout=_RETRY_SECONDS,
+            max_transaction_retry_time=_RETRY_SECONDS,
             user_agent="kgrec",
         )
         try:
             agent = driver.get_server_info().agent
             version = re.fullmatch(r"Neo4j/(\d+)\.(\d+)\S*", agent)
-            if not version or (int(version[1]), int(version[2])) < _LEAST:
+            if not version or (int(version[1]), int(version[2])) < _MIN_VERSION:
                 raise StoreError(f"{address} is {agent}; expected Neo4j 5.26 or later")
             driver.execute_query("RETURN 1", database_=database, routing_=neo4j.RoutingControl.READ)
         except BaseException:

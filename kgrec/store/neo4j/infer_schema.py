@@ -26,14 +26,14 @@ _TYPES: Final = {
 }
 """Neo4j's names of property types, and kgrec's."""
 
-_SAMPLE: Final = 10_000
+_SAMPLE_NODES: Final = 10_000
 """Nodes of a label that are looked at to find a key."""
 
 _HEAD: Final = """\
 # Proposed from what is in the database. Look through it, and mark the roles:
 #   users       labels whose nodes get recommendations
 #   items       labels whose nodes are recommended
-#   behaviours  types from users to items; weight and time name their properties, where there are any
+#   behaviors  types from users to items; weight and time name their properties, where there are any
 # Then: kgrec schema adopt URI THIS_FILE
 """
 
@@ -55,10 +55,10 @@ def infer_schema(store: Neo4jStore) -> str:
     users = [name for name in acting if any(word in name.lower() for word in ("user", "customer", "person", "member"))]
     users = (users or acting or list(nodes))[:1]
     from_users = [t for t, r in relationships.items() if set(r["from"]) <= set(users) and users[0] not in r["to"]]
-    behaviours: dict[str, Any] = {type_: {} for type_ in from_users}
-    items = list(dict.fromkeys(label for t in behaviours for label in relationships[t]["to"]))
+    behaviors: dict[str, Any] = {type_: {} for type_ in from_users}
+    items = list(dict.fromkeys(label for t in behaviors for label in relationships[t]["to"]))
     data: dict[str, Any] = {"name": "inferred", "nodes": nodes, "relationships": relationships}
-    data["roles"] = {"users": users, "items": items, "behaviours": behaviours}
+    data["roles"] = {"users": users, "items": items, "behaviours": behaviors}
     text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110)
     return _HEAD + "".join(f"# {note}\n" for note in notes) + text
 
@@ -68,9 +68,9 @@ def adopt(store: Neo4jStore, schema: Schema) -> None:
 
     Raises:
         StoreError: kgrec loaded it, or a label or a key that the schema names is not there, or a key is not unique.
-        DataError: with everything in it that cannot be learnt from.
+        DataError: with everything in it that cannot be learned from.
     """
-    if store.schema() is not None and not store.is_adopted():
+    if store.schema is not None and not store.is_adopted():
         raise StoreError(f"{store.uri} was loaded by kgrec and has its schema")
     there = set(store.cypher("CALL db.labels() YIELD label RETURN label")["label"])
     taken = sorted(there & {"Published", *(name for label in schema.nodes for name in labels_of(label))})
@@ -89,7 +89,7 @@ def _nodes(store: Neo4jStore, notes: list[str]) -> dict[str, Any]:
         "CALL db.schema.nodeTypeProperties() YIELD nodeLabels, propertyName, propertyTypes "
         "RETURN nodeLabels AS labels, propertyName AS name, propertyTypes AS types"
     )
-    known = store.schema()
+    known = store.schema
     ours = {"_Kgrec", "Published"}.union(*map(labels_of, known.nodes if known else ()))
     found: dict[str, dict[str, str]] = {}
     together: dict[str, None] = {}
@@ -175,7 +175,7 @@ def _key(store: Neo4jStore, label: str, properties: dict[str, str]) -> str | Non
     candidates = [name for name, kind in properties.items() if kind in ("string", "int")]
     first = [*constraints["name"], *sorted(candidates, key=lambda name: ("id" not in name.lower(), name))]
     for name in first:
-        if name in candidates and not _key_faults(store, label, name, _SAMPLE):
+        if name in candidates and not _key_faults(store, label, name, _SAMPLE_NODES):
             return str(name)
     return None
 

@@ -19,7 +19,7 @@ from kgrec.errors import StoreError, StoreLocked
 if TYPE_CHECKING:
     import neo4j
 
-STALE: Final = 30_000
+STALE_MILLISECONDS: Final = 30_000
 """Milliseconds without a sign of life after which a writer counts as gone."""
 
 _MARKER: Final = "MATCH (k:`_Kgrec` {id: $id})"
@@ -116,7 +116,8 @@ class Lease:
         record = work.run(query, id=self.id_, me=self.writer, step=step).single()
         if record is None:
             raise StoreError(
-                f"{self.uri}: another writer took over after {STALE // 1000} s without a sign; run this again"
+                f"{self.uri}: another writer took over after {STALE_MILLISECONDS // 1000} s without a sign; "
+                "run this again"
             )
         return bool(record["done"] < step)
 
@@ -146,4 +147,4 @@ def _is_over(writer: object, began: object, beat: object, now: int) -> bool:
         return True
     if holder == (HOST, os.getpid()) and began in (None, started()):
         return writer not in _alive
-    return is_gone(*holder, began) or not now - STALE <= beat <= now + STALE
+    return is_gone(*holder, began) or not now - STALE_MILLISECONDS <= beat <= now + STALE_MILLISECONDS

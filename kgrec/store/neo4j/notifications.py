@@ -22,11 +22,11 @@ _OURS: Final = {
 def unknown_name(summary: neo4j.ResultSummary, schema: Schema | None) -> tuple[str, int | None] | None:
     """Return what a query names that does not exist, and where in the query; None if all exists."""
     known = _OURS | (_names(schema) if schema else set())
-    for note in summary.gql_status_objects:
-        kind = _KINDS.get(note.gql_status)
-        name = re.search(r"`(.+?)`", note.status_description)
+    for notification in summary.gql_status_objects:
+        kind = _KINDS.get(notification.gql_status)
+        name = re.search(r"`(.+?)`", notification.status_description)
         if kind and name and name[1] not in known:
-            offset = note.position.offset if note.position else None
+            offset = notification.position.offset if notification.position else None
             return f"there is no {kind} {name[1]!r} in the database", offset
     return None
 

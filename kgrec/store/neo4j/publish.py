@@ -6,15 +6,13 @@ import itertools
 from collections.abc import Iterable
 from typing import Any, Final
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgrec._util.progress import track
+from kgrec._util.types import FloatArray, IntArray
 from kgrec.data.columns import to_mask
 from kgrec.data.schema import Schema
-from kgrec.data.snapshot import FloatArray
 from kgrec.store.base import NodeVectors, check_known
 from kgrec.store.neo4j import rows
 from kgrec.store.neo4j import vectors as neo4j_vectors
@@ -77,9 +75,7 @@ def publish(
         neo4j_vectors.sweep(database, schema.nodes)
 
 
-def _lists(
-    database: Database, schema: Schema, recommendations: pa.Table
-) -> tuple[str, list[list[Any]], npt.NDArray[np.int64]]:
+def _lists(database: Database, schema: Schema, recommendations: pa.Table) -> tuple[str, list[list[Any]], IntArray]:
     """Return a statement that writes lists, its rows, one a user, and how many relationships each makes.
 
     Raises:

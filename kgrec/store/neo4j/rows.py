@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kgrec._util.types import IntArray
 from kgrec.data.columns import ARROW_TYPES
 from kgrec.data.schema import EdgeType, Schema
 from kgrec.errors import StoreError
@@ -23,13 +23,13 @@ from kgrec.errors import StoreError
 if TYPE_CHECKING:
     import neo4j
 
-BATCH: Final = 20_000
+BATCH_ROWS: Final = 20_000
 """Rows a transaction; also the size up to which a whole write is one."""
 
-GROUP: Final = 5_000
+MAX_GROUP_ROWS: Final = 5_000
 """Relationships of one node that travel together at most."""
 
-MICRO: Final = 1_000_000
+MICROSECONDS: Final = 1_000_000
 Column = tuple[str, str]
 """Name and property type."""
 
@@ -48,7 +48,7 @@ class Change:
 
     query: str
     rows: list[list[Any]]
-    sizes: npt.NDArray[np.int64]
+    sizes: IntArray
     undo: str
     before: list[list[Any]]
 
@@ -57,7 +57,7 @@ class Change:
         yield from pieces(self.rows, self.sizes)
 
 
-def pieces(rows: list[list[Any]], sizes: npt.NDArray[np.int64], most: int = BATCH) -> Iterator[list[list[Any]]]:
+def pieces(rows: list[list[Any]], sizes: IntArray, most: int = BATCH_ROWS) -> Iterator[list[list[Any]]]:
     """Yield rows in pieces that stand for about `most` things each."""
     if not rows:
         return
@@ -134,9 +134,7 @@ def edge_columns(schema: Schema, edge_type: EdgeType, table: pa.Table) -> list[C
     return [(name, kind) for name, kind in properties.items() if name in table.column_names]
 
 
-def grouped(
-    table: pa.Table, columns: Sequence[Column], most: int = GROUP
-) -> tuple[list[list[Any]], npt.NDArray[np.int64]]:
+def grouped(table: pa.Table, columns: Sequence[Column], most: int = MAX_GROUP_ROWS) -> tuple[list[list[Any]], IntArray]:
     """Return relationships as rows [source, targets, values of each column …], and how many each holds."""
     if not table.num_rows:
         return [], np.empty(0, np.int64)
@@ -205,7 +203,7 @@ def _read(value: str, kind: str, foreign: bool) -> str:
     if kind != "datetime":
         return f"toString({value})" if foreign and kind == "string" else value
     point = f"datetime(toString({value}))" if foreign else value
-    return f"({point}.epochSeconds * {MICRO} + {point}.microsecond)"
+    return f"({point}.epochSeconds * {MICROSECONDS} + {point}.microsecond)"
 
 
 def _none(kind: str) -> str:
@@ -240,8 +238,8 @@ def _value(column: Column, index: int, at: str = "") -> str:
     value = f"row[{index}]{at}"
     if column[1] != "datetime":
         return value
-    micro = f"({value} % {MICRO} + {MICRO}) % {MICRO}"
-    seconds = f"({value} - {micro}) / {MICRO}"
+    micro = f"({value} % {MICROSECONDS} + {MICROSECONDS}) % {MICROSECONDS}"
+    seconds = f"({value} - {micro}) / {MICROSECONDS}"
     point = f"datetime({{epochSeconds: {seconds}, nanosecond: {micro} * 1000}})"
     return f"CASE WHEN {value} IS NULL THEN NULL ELSE {point} END"
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import pyarrow as pa
 
+from kgrec._util.types import FloatArray
 from kgrec.data.schema import Schema
-from kgrec.data.snapshot import FloatArray
 from kgrec.data.tables import GraphTables, check
 from kgrec.errors import StoreError, StoreLocked, WriteCutOff
 from kgrec.store.base import GraphStore, NodeVectors
@@ -69,6 +69,7 @@ class Neo4jStore(GraphStore):
         """Close the connections; the store cannot be used afterwards."""
         self._database.close()
 
+    @property
     def schema(self) -> Schema | None:
         """Return the schema of the graph, or None while nothing was loaded."""
         found = self._database.rows("MATCH (k:`_Kgrec` {id: 'schema'}) WHERE k.yaml IS NOT NULL RETURN k.yaml AS yaml")
@@ -81,7 +82,7 @@ class Neo4jStore(GraphStore):
             StoreError: a label, type or property is there with another meaning, or two nodes of a label have one key.
         """
         self._check_ours()
-        there = self.schema()
+        there = self.schema
         merged = merge(there, schema)
         if merged == there:
             return
@@ -96,7 +97,7 @@ class Neo4jStore(GraphStore):
             StoreError: the schema contradicts the graph's, or the server failed.
         """
         self._check_ours()
-        checked, before = self.check(tables), self.schema()
+        checked, before = self.check(tables), self.schema
         try:
             self.apply(checked.schema)
             self.upsert(checked)
@@ -132,17 +133,17 @@ class Neo4jStore(GraphStore):
         Raises:
             StoreLocked: it is being written; try again.
             StoreError: nothing was loaded yet, or a write was cut off; load again.
-            DataError: kgrec did not load it, and it holds what cannot be learnt from.
+            DataError: kgrec did not load it, and it holds what cannot be learned from.
         """
         if self.is_adopted():
-            return self.read_foreign(self.declared())
-        return self._tables(self.declared(), foreign=False)
+            return self.read_foreign(self.require_schema())
+        return self._tables(self.require_schema(), foreign=False)
 
     def read_foreign(self, schema: Schema) -> GraphTables:
         """Return what a schema names in a database that kgrec did not load; whole relationships that repeat, once.
 
         Raises:
-            DataError: with everything that cannot be learnt from: a weight that is missing, ids that two labels share.
+            DataError: with everything that cannot be learned from: a weight that is missing, ids that two labels share.
             StoreError: a property is of another type.
         """
         return check(self._tables(schema, foreign=True))
@@ -198,7 +199,7 @@ class Neo4jStore(GraphStore):
                 names, found, summary = _written(session, neo4j.Query(checked, timeout=limit), values, row_limit)
             else:  # again, where the server says that others wrote while it read
                 names, found, summary = session.execute_read(neo4j.unit_of_work(timeout=limit)(read))
-        lost = unknown_name(summary, self.schema())
+        lost = unknown_name(summary, self.schema)
         if lost:
             raise refused(query, lost[0], "neo4j", lost[1])
         if len(found) > row_limit:
@@ -264,7 +265,7 @@ class Neo4jStore(GraphStore):
             StoreError: nothing was loaded yet, a user or an item is not in the graph, or the server failed.
         """
         self._check_writable()
-        published.publish(self._database, self.declared(), recommendations, run, vectors)
+        published.publish(self._database, self.require_schema(), recommendations, run, vectors)
 
     def published(self) -> str | None:
         """Return the name of the published run, or None if none is."""
@@ -277,7 +278,7 @@ class Neo4jStore(GraphStore):
         From a database that kgrec did not load, the schema goes too: nothing of kgrec is left.
         """
         self._check_writable()
-        published.unpublish(self._database, self.declared().nodes)
+        published.unpublish(self._database, self.require_schema().nodes)
         if self.is_adopted():
             self._database.write("MATCH (k:`_Kgrec`) DELETE k")
             self._database.write("DROP CONSTRAINT `kgrec__Kgrec` IF EXISTS")
@@ -304,16 +305,16 @@ class Neo4jStore(GraphStore):
         self.node_label(label)
         found = neo4j_vectors.marker(self._database, label)
         if found is None:
-            raise self.has_no_vectors(label)
+            raise self._no_vectors_error(label)
         return found.length
 
-    def _restore(self, before: Schema | None, declared: Schema) -> None:
+    def _restore(self, before: Schema | None, require_schema: Schema) -> None:
         """Take back a schema that was declared for a write that failed, unless half of that write is there."""
         keep = {} if before is None else before.nodes
         with self._database.session() as session:
             if state(session, MARKER).writer:
                 return
-        for label in declared.nodes.keys() - keep.keys():
+        for label in require_schema.nodes.keys() - keep.keys():
             self._database.write(f"DROP CONSTRAINT {quote(f'kgrec_{label}')} IF EXISTS")
         if before is not None:
             self.keep_schema(before)

@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from kgrec._util.types import FloatArray
 from kgrec.data.schema import NodeLabel
-from kgrec.data.snapshot import FloatArray
 from kgrec.errors import StoreError
 from kgrec.store.neo4j import rows
 from kgrec.store.neo4j.database import Database
@@ -37,7 +37,7 @@ UNMARK_OTHERS: Final = (
 )
 """Makes vectors of all labels but those of `MARK` count no more."""
 
-_BATCH: Final = 1000
+_BATCH_VECTORS: Final = 1000
 """Vectors a transaction."""
 
 
@@ -111,7 +111,7 @@ def stage(database: Database, lease: Lease, label: str, ids: pa.Array, vectors: 
         f"UNWIND $rows AS row CREATE (v:{quote(name)}:{quote(own)} {{id: row[0], release: $release}}) "
         "WITH v, row CALL db.create.setNodeVectorProperty(v, 'embedding', row[1])"
     )
-    for part in rows.pieces(pairs, np.ones(len(pairs), np.int64), _BATCH):
+    for part in rows.pieces(pairs, np.ones(len(pairs), np.int64), _BATCH_VECTORS):
         write_batch(lease, query, part, release=release)
     options = f"{{`vector.dimensions`: {vectors.shape[1]}, `vector.similarity_function`: 'cosine'}}"
     database.write(

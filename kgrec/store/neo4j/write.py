@@ -18,7 +18,7 @@ from kgrec.store.merge import changes
 from kgrec.store.neo4j import rows
 from kgrec.store.neo4j.database import Database
 from kgrec.store.neo4j.lease import Lease, held, state
-from kgrec.store.neo4j.rows import BATCH, Change, quote
+from kgrec.store.neo4j.rows import BATCH_ROWS, Change, quote
 
 if TYPE_CHECKING:
     import neo4j
@@ -38,7 +38,7 @@ def upsert(database: Database, tables: GraphTables) -> None:
             if found.writer and not found.is_over:
                 raise StoreLocked(f"{database.uri} is being written; try again when that is done")
             planned = _plan(session, tables)
-            if found.writer or sum(int(change.sizes.sum()) for change in planned) > BATCH:
+            if found.writer or sum(int(change.sizes.sum()) for change in planned) > BATCH_ROWS:
                 break
             with suppress(_Moved):
                 return _write_at_once(session, planned, found.version, database.uri)

@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kgrec.data.columns import BoolArray, to_mask
+from kgrec._util.types import BoolArray
+from kgrec.data.columns import to_mask
 from kgrec.rdf import iris
 from kgrec.rdf.triples import Triples, parse
 

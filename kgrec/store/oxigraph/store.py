@@ -18,9 +18,9 @@ import pyarrow.compute as pc
 
 from kgrec._util.query_process import Refused
 from kgrec._util.rdf_values import native
+from kgrec._util.types import FloatArray
 from kgrec.data.columns import to_mask
 from kgrec.data.schema import PREFIXES, Schema
-from kgrec.data.snapshot import FloatArray
 from kgrec.data.tables import GraphTables
 from kgrec.errors import DataError, StoreError
 from kgrec.rdf import iris as terms
@@ -31,7 +31,7 @@ from kgrec.rdf.literals import split
 from kgrec.rdf.triples import Triples, parse
 from kgrec.store.atomic_file import lock, own_path
 from kgrec.store.base import GraphStore, NodeVectors, check_known
-from kgrec.store.checksum import CHEAP
+from kgrec.store.checksum import CHEAP_BYTES
 from kgrec.store.oxigraph import query_guard, versions
 from kgrec.store.oxigraph.parameters import with_values
 from kgrec.store.oxigraph.query import ask
@@ -107,6 +107,7 @@ class RdfStore(GraphStore):
         self.close()
         return True
 
+    @property
     def schema(self) -> Schema | None:
         """Return the schema of the graph, or None while nothing was loaded."""
         store = self._current()
@@ -122,7 +123,7 @@ class RdfStore(GraphStore):
 
     def upsert(self, tables: GraphTables) -> None:
         """Write checked tables whole: new rows are added, rows of a known key replaced."""
-        there, schema = self._tables(), self.declared()
+        there, schema = self._tables(), self.require_schema()
         self._change(lambda store: upsert(store, schema, there, tables))
 
     def write(self, tables: GraphTables) -> GraphTables:
@@ -142,7 +143,7 @@ class RdfStore(GraphStore):
         Raises:
             StoreError: nothing was loaded yet.
         """
-        self.declared()
+        self.require_schema()
         tables = self._tables()
         assert tables is not None
         return tables
@@ -155,7 +156,7 @@ class RdfStore(GraphStore):
         """
         import pyoxigraph as ox
 
-        node, schema = self.node_label(label), self.declared()
+        node, schema = self.node_label(label), self.require_schema()
         class_, key = term(schema, label), term(schema, node.key, label)
         query = f"SELECT ?id WHERE {{ ?n <{terms.TYPE}> <{class_}> ; <{key}> ?id }}"
         found = self._opened().query(query)
@@ -170,7 +171,7 @@ class RdfStore(GraphStore):
         Raises:
             StoreError: it is wrong, does what it may not, or goes over a limit; the graph is as it was.
         """
-        schema = self.declared()
+        schema = self.require_schema()
         text = statement.text if statement.unsafe else self._guarded(statement, schema)
         text = with_values(text, statement.parameters)
         if statement.write:
@@ -212,7 +213,7 @@ class RdfStore(GraphStore):
         flat = pa.array(np.ascontiguousarray(vectors[given], dtype=np.float32).ravel()).cast(pa.string())
         bounds = pa.array(np.arange(len(keys) + 1) * vectors.shape[1], pa.int32())
         texts = pa.chunked_array([pc.binary_join(pa.ListArray.from_arrays(bounds, flat), " ")])
-        iris = node_iris(self.declared(), label, keys)
+        iris = node_iris(self.require_schema(), label, keys)
         return [lines(iris, ID, literals(keys, "string")), lines(iris, EMBEDDING, literals(texts, "string"))]
 
     def vector(self, label: str, id_: str) -> FloatArray | None:
@@ -255,7 +256,7 @@ class RdfStore(GraphStore):
         """
         import pyoxigraph as ox
 
-        schema = self.declared()
+        schema = self.require_schema()
         users = self._iris_by_role(
             schema, schema.roles.users, recommendations.column("user_id").cast(pa.string()), "user"
         )
@@ -288,7 +289,7 @@ class RdfStore(GraphStore):
         """Remove everything that was published: recommendations and vectors. What was loaded stays."""
         import pyoxigraph as ox
 
-        names = ["recommendations", *(f"vectors/{label}" for label in self.declared().nodes)]
+        names = ["recommendations", *(f"vectors/{label}" for label in self.require_schema().nodes)]
 
         def work(store: pyoxigraph.Store) -> None:
             for name in names:
@@ -300,7 +301,7 @@ class RdfStore(GraphStore):
         """Remove a node with its relationships, recommendations and vector; see `GraphStore.remove`."""
         self._check_writable()
         self.check_there(label, id_)
-        schema, source = self.declared(), self._opened()
+        schema, source = self.require_schema(), self._opened()
         [iri] = node_iris(schema, label, pa.chunked_array([[id_]], pa.string())).to_pylist()
         left_out: dict[str, int] = {}
         versions.change(self.path, lambda target: left_out.update(copy_without(source, target, iri)), empty=True)
@@ -313,7 +314,7 @@ class RdfStore(GraphStore):
         return loaded(self._opened())
 
     def _tables(self) -> GraphTables | None:
-        schema = self.schema()
+        schema = self.schema
         return None if schema is None else replace(decode(self.triples(), schema), gaps={})
 
     def _current(self) -> pyoxigraph.Store | None:
@@ -329,7 +330,7 @@ class RdfStore(GraphStore):
 
     def _open(self, version: Path) -> pyoxigraph.Store:
         try:
-            versions.check(version, CHEAP)
+            versions.check(version, CHEAP_BYTES)
             return versions.oxigraph().read_only(str(version))
         except (OSError, RuntimeError, StoreError) as error:
             now = versions.current(self.path)
@@ -342,7 +343,7 @@ class RdfStore(GraphStore):
     def _opened(self) -> pyoxigraph.Store:
         store = self._current()
         if store is None:
-            raise self.is_empty()
+            raise self._empty_error()
         return store
 
     def _change(self, work: Callable[[pyoxigraph.Store], object]) -> None:
@@ -362,7 +363,7 @@ class RdfStore(GraphStore):
         checked = query_guard.check(statement.text, statement.write)
         if not re.search(r"(?i)from|using", checked):
             return checked
-        known = {**prefixes(schema), **query_guard.declared(statement.text)}
+        known = {**prefixes(schema), **query_guard.require_schema(statement.text)}
         for name, offset in query_guard.graphs(statement.text):
             prefix, _, local = name.partition(":")
             iri = name[1:-1] if name.startswith("<") else known.get(prefix, "") + local
@@ -399,13 +400,13 @@ class RdfStore(GraphStore):
         store = self._current()
         graph = ox.NamedNode(f"{KGREC}vectors/{label}")
         if store is None or not store.contains_named_graph(graph):
-            raise self.has_no_vectors(label)
+            raise self._no_vectors_error(label)
         if label not in self._vectors:
             self._vectors[label] = _vectors(parse([store.dump(format=ox.RdfFormat.N_TRIPLES, from_graph=graph)]))
         return self._vectors[label]
 
     def _names(self, label: str, ids: list[str]) -> list[str]:
-        node, schema = self.node_label(label), self.declared()
+        node, schema = self.node_label(label), self.require_schema()
         if node.name is None or not ids:
             return ids
         import pyoxigraph as ox

@@ -1,4 +1,4 @@
-"""Where an interrupted fine-tuning goes on: its weights, the optimiser and the step, in one file, written whole."""
+"""Where an interrupted fine-tuning goes on: its weights, the optimizer and the step, in one file, written whole."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def checkpoints() -> Path:
     return cache_folder() / "tuning"
 
 
-def keep(file: Path, progress: Progress, tensors: Tensors, schema: str) -> None:
+def save_checkpoint(file: Path, progress: Progress, tensors: Tensors, schema: str) -> None:
     """Write a checkpoint of a tuning on texts of a schema, whole or not at all.
 
     A folder that cannot be written to costs the resuming, not the run.
@@ -75,8 +75,8 @@ def _sum(flat: Mapping[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
-def find(file: Path) -> tuple[Progress, dict[str, dict[str, torch.Tensor]]] | None:
-    """Return what `keep` wrote; None where there is nothing, or a damaged file."""
+def load_checkpoint(file: Path) -> tuple[Progress, dict[str, dict[str, torch.Tensor]]] | None:
+    """Return what `save_checkpoint` wrote; None where there is nothing, or a damaged file."""
     if not file.is_file():
         return None
     tensors: dict[str, dict[str, torch.Tensor]] = {}
@@ -102,7 +102,7 @@ def find(file: Path) -> tuple[Progress, dict[str, dict[str, torch.Tensor]]] | No
 def drop_checkpoints(schemas: Collection[str]) -> int:
     """Remove the checkpoints of all tunings on texts of schemas, and what cannot be told; return how many there were.
 
-    Whose behaviours one learnt from is not written in it, so all that may have known a user go.
+    Whose behaviors one learned from is not written in it, so all that may have known a user go.
     """
     remove_leftovers(checkpoints())
     found = [file for file in checkpoints().glob("*.safetensors") if not file.is_symlink()]

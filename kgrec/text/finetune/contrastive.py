@@ -1,14 +1,14 @@
-"""Fine-tuning of a text model on behaviours: what users took next says which texts belong together.
+"""Fine-tuning of a text model on behaviors: what users took next says which texts belong together.
 
 A user is what the text signal makes of them: a mean of the vectors of the items they took before, of which later ones
-count more, and of their own text where they have one that is not about behaviours. The item that came next is told from
+count more, and of their own text where they have one that is not about behaviors. The item that came next is told from
 the other items of the batch, and from items that are near by the model as it was but that the user did not take.
 
-First a head behind the model is learnt, from vectors that are known already and so in large batches; what then changes
+First a head behind the model is learned, from vectors that are known already and so in large batches; what then changes
 the model itself starts from there, the head being what it is (Kumar et al., "Fine-Tuning Can Distort Pretrained
 Features", ICLR 2022).
 
-Only the given graph's behaviours are seen, which is the train part of the validation cut: neither what settings are
+Only the given graph's behaviors are seen, which is the train part of the validation cut: neither what settings are
 chosen on nor what is measured on is known to the model.
 """
 
@@ -22,18 +22,19 @@ from typing import Any, Final
 import numpy as np
 import torch
 
+from kgrec._util.types import FloatArray, IntArray
 from kgrec.config import TuneSettings
-from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray
+from kgrec.data.snapshot import GraphSnapshot
 from kgrec.text.adapters import check_installed
 from kgrec.text.cache import VectorCache
 from kgrec.text.encoder import Tokens, TransformersEncoder, n_fitting
 from kgrec.text.finetune.dataset import Windows
 from kgrec.text.finetune.info_nce import contrast
-from kgrec.text.finetune.trainer import Steps
+from kgrec.text.finetune.trainer import Trainer
 from kgrec.text.projection_head import Head, joined
-from kgrec.text.tuned_weights import Tuned
+from kgrec.text.tuned_weights import FineTunedWeights
 
-BATCH_TOKENS: Final = 2048
+MAX_BATCH_TOKENS: Final = 2048
 """Tokens that go through the model together, padding included."""
 HEAD: Final = {
     "method": "full",
@@ -44,18 +45,18 @@ HEAD: Final = {
     "check_every": 100,
     "patience": 2,
 }
-"""Settings by which the head is learnt: vectors are there, so batches are large and have negatives enough."""
-FADING: Final = 0.5
+"""Settings by which the head is learned: vectors are there, so batches are large and have negatives enough."""
+DECAY_PER_STEP: Final = 0.5
 """What an item counts against the one that the user took after it."""
 
 
-def tune(
+def fine_tune(
     train: GraphSnapshot, encoder: TransformersEncoder, cache: VectorCache, settings: TuneSettings, seed: int = 0
-) -> Tuned:
-    """Return what fine-tuning on a graph's behaviours makes of an encoder's weights; see `Steps`.
+) -> FineTunedWeights:
+    """Return what fine-tuning on a graph's behaviors makes of an encoder's weights; see `Trainer`.
 
     Args:
-        train: the graph to learn from, without validation and test behaviours.
+        train: the graph to learn from, without validation and test behaviors.
         encoder: the model as it is.
         cache: where vectors of the model as it is are.
         settings: how.
@@ -72,20 +73,20 @@ def tune(
 def learn_head(
     train: GraphSnapshot, encoder: TransformersEncoder, cache: VectorCache, settings: TuneSettings, seed: int = 0
 ) -> Head:
-    """Return the head that `tune` learns first, by itself: for vectors of the model as it is.
+    """Return the head that `fine_tune` learns first, by itself: for vectors of the model as it is.
 
     Args:
-        train, encoder, cache, seed: as for `tune`.
+        train, encoder, cache, seed: as for `fine_tune`.
         settings: how, but for `HEAD`, which is the head's own.
 
     Raises:
         UsageError: nobody has two items with text.
     """
     own = settings.model_copy(update=HEAD)
-    return Head.of(_Head("Learning a head for", train, encoder, cache, own, seed).run().weights)
+    return Head.from_weights(_Head("Learning a head for", train, encoder, cache, own, seed).run().weights)
 
 
-class _Contrast(Steps):
+class _Contrast(Trainer):
     """Learning which items come after others."""
 
     def __init__(
@@ -162,7 +163,7 @@ class _Head(_Contrast):
 class _Tuning(_Contrast):
     """Learning what changes the model itself, whose vectors go through a head that stays as it is."""
 
-    def run(self) -> Tuned:
+    def run(self) -> FineTunedWeights:
         """Return the weights that did best on held-out users, the head's among them."""
         self._head = learn_head(self.train, self.encoder, self.cache, self.settings, self.seed).to(self.encoder.device)
         tuned = super().run()
@@ -177,7 +178,7 @@ class _Tuning(_Contrast):
         order = np.argsort(lengths, kind="stable")
         parts, start = [], 0
         while start < len(order):
-            rows = order[start : start + n_fitting(lengths[order[start:]], BATCH_TOKENS)]
+            rows = order[start : start + n_fitting(lengths[order[start:]], MAX_BATCH_TOKENS)]
             with torch.autocast(self.encoder.device, torch.bfloat16, enabled=self.encoder.precision == "half"):
                 parts.append(self.encoder.embed(self.module, *self._tokens.padded(texts[rows], self.encoder.pad)))
             start += len(rows)
@@ -192,4 +193,4 @@ class _Tuning(_Contrast):
 def _recency(n: int) -> FloatArray:
     """Return what each of `n` items counts for each as the next, float32 [n next, n]; 0 for itself and later ones."""
     lag = np.arange(n)[:, None] - np.arange(n)
-    return np.where(lag > 0, FADING ** (lag - 1.0), 0).astype(np.float32)
+    return np.where(lag > 0, DECAY_PER_STEP ** (lag - 1.0), 0).astype(np.float32)

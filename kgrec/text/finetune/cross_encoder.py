@@ -1,7 +1,7 @@
 """A cross-encoder: it reads what a user is like and took before together with an item's text, and says if they fit.
 
 A text model with a classification head (Nogueira & Cho, "Passage Re-ranking with BERT", 2019), which learns from a
-graph's behaviours: what users took next, against items that they did not take, of which half are ranked high by the
+graph's behaviors: what users took next, against items that they did not take, of which half are ranked high by the
 first stage and half are popular.
 """
 
@@ -15,19 +15,20 @@ import numpy as np
 import torch
 
 from kgrec._util.progress import track
+from kgrec._util.types import BoolArray, FloatArray, IntArray
 from kgrec.config import Config, EncoderSettings, RerankSettings
-from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray
+from kgrec.data.snapshot import GraphSnapshot
 from kgrec.errors import UsageError
 from kgrec.text.adapters import check_installed
 from kgrec.text.encoder import TextEncoder, Tokens, TransformersEncoder, encoder_of, n_fitting
-from kgrec.text.finetune.dataset import Bools, Histories, Texts, Windows
-from kgrec.text.finetune.trainer import LOOK, Steps
+from kgrec.text.finetune.dataset import Histories, Texts, Windows
+from kgrec.text.finetune.trainer import EVALUATION_BATCHES, Trainer
 from kgrec.text.hf_model import loaded, own_limit
-from kgrec.text.tuned_weights import Tuned
+from kgrec.text.tuned_weights import FineTunedWeights
 
-TRAINING_TOKENS: Final = 2048
+MAX_BATCH_TOKENS: Final = 2048
 """Tokens that go through the model together in training, padding included."""
-AT_ONCE: Final = 4096
+BATCH_PAIRS: Final = 4096
 """Pairs of texts that are cut into tokens together."""
 CLASSES: Final = ("not taken", "taken")
 
@@ -48,7 +49,7 @@ class CrossEncoder:
         UsageError: `tuned` comes from another model.
     """
 
-    def __init__(self, encoder: TransformersEncoder, tuned: Tuned | None = None, prefix: int = 0) -> None:
+    def __init__(self, encoder: TransformersEncoder, tuned: FineTunedWeights | None = None, prefix: int = 0) -> None:
         self.encoder, self.tuned, self.prefix = encoder, tuned, tuned.origin.prefix if tuned else prefix
         if tuned:
             tuned.check_model(encoder.folder)
@@ -77,9 +78,9 @@ class CrossEncoder:
         """
         limit = min(self.encoder.max_tokens, own_limit(self.encoder.folder) - self.prefix)
         encoded = self._tokenizer(list(first), list(second), truncation=True, max_length=limit, verbose=False)
-        ids, types = Tokens.of(encoded["input_ids"]), None
+        ids, types = Tokens.from_lists(encoded["input_ids"]), None
         if "token_type_ids" in encoded and getattr(model.config, "type_vocab_size", 0) > 1:
-            types = Tokens.of(encoded["token_type_ids"])
+            types = Tokens.from_lists(encoded["token_type_ids"])
         order, parts, start = np.argsort(ids.lengths, kind="stable"), [], 0
         while start < len(order):
             rows = order[start : start + n_fitting(ids.lengths[order[start:]], budget)]
@@ -99,9 +100,9 @@ class CrossEncoder:
 
     def scores(self, first: Texts, second: Texts) -> FloatArray:
         """Return how surely pairs of texts fit, by what training made of the model, float32 [n]; above 0 they do."""
-        starts, parts = range(0, len(first), AT_ONCE), [np.empty(0, np.float32)]
+        starts, parts = range(0, len(first), BATCH_PAIRS), [np.empty(0, np.float32)]
         for start in track(starts, "Re-ranking") if len(starts) > 1 else starts:
-            pairs = first[start : start + AT_ONCE], second[start : start + AT_ONCE]
+            pairs = first[start : start + BATCH_PAIRS], second[start : start + BATCH_PAIRS]
             with torch.inference_mode():
                 parts.append(self.logits(self._model, *pairs, self.encoder.token_budget).cpu().numpy())
         return np.concatenate(parts)
@@ -113,7 +114,7 @@ class CrossEncoder:
         return loaded(AutoTokenizer, self.encoder.folder)
 
     @property
-    def learnt(self) -> Tuned:
+    def learned(self) -> FineTunedWeights:
         """What training made of the model.
 
         Raises:
@@ -125,7 +126,7 @@ class CrossEncoder:
 
     @cached_property
     def _model(self) -> Any:
-        return self.learnt.applied(self.classifier()).float().to(self.encoder.device).eval()
+        return self.learned.applied(self.classifier()).float().to(self.encoder.device).eval()
 
 
 def body_of(config: Config, given: TextEncoder | None = None, *, fetch: bool = True) -> TransformersEncoder:
@@ -164,10 +165,10 @@ def learn(
     seed: int = 0,
     depends: Sequence[Any] = (),
 ) -> tuple[CrossEncoder, dict[str, Any]]:
-    """Return a cross-encoder that learnt from a graph's behaviours, and how well it tells taken from drawn items.
+    """Return a cross-encoder that learned from a graph's behaviors, and how well it tells taken from drawn items.
 
     Args:
-        train: the graph to learn from, without validation and test behaviours.
+        train: the graph to learn from, without validation and test behaviors.
         encoder: the model as it is; see `body_of`.
         ranked: what the first stage ranks high.
         settings: how.
@@ -175,7 +176,7 @@ def learn(
         depends: what `ranked` depends on, JSON-ready: another first stage is another training.
 
     Returns:
-        The cross-encoder, and scikit-learn's classification report on held-out users, of whom nothing was learnt.
+        The cross-encoder, and scikit-learn's classification report on held-out users, of whom nothing was learned.
 
     Raises:
         UsageError: nobody has two items with text, or the model cannot be trained so.
@@ -186,7 +187,7 @@ def learn(
     return cross, training.report(cross)
 
 
-def told(histories: Histories, user: IntArray, before: IntArray) -> Texts:
+def render_users(histories: Histories, user: IntArray, before: IntArray) -> Texts:
     """Return the text of users [n]: their own, then those of the items before [n, w], the latest first."""
     texts = histories.texts
     said = np.append(np.where(texts != "", texts + " ", ""), "")
@@ -194,7 +195,7 @@ def told(histories: Histories, user: IntArray, before: IntArray) -> Texts:
     return np.asarray(said[rows].sum(axis=1), dtype=object)
 
 
-class _Training(Steps):
+class _Training(Trainer):
     """One training of a cross-encoder."""
 
     def __init__(
@@ -217,7 +218,7 @@ class _Training(Steps):
     def _loss(self, windows: Windows, rng: np.random.Generator) -> torch.Tensor:
         """Return the binary cross-entropy; both classes weigh the same."""
         first, second, taken = self._examples(windows, rng)
-        logits = self.cross.logits(self.module, first, second, TRAINING_TOKENS)
+        logits = self.cross.logits(self.module, first, second, MAX_BATCH_TOKENS)
         wanted = torch.as_tensor(taken, dtype=torch.float32, device=logits.device)
         balance = wanted.new_tensor((~taken).sum() / taken.sum())
         return torch.nn.functional.binary_cross_entropy_with_logits(logits, wanted, pos_weight=balance)
@@ -227,7 +228,9 @@ class _Training(Steps):
         from sklearn.metrics import classification_report  # type: ignore[import-untyped]
 
         rng = np.random.default_rng(self.seed)
-        windows = self.histories.draw(LOOK * self.settings.batch, self.settings.history, rng, held_out=True)
+        windows = self.histories.draw(
+            EVALUATION_BATCHES * self.settings.batch, self.settings.history, rng, held_out=True
+        )
         if not len(windows.user):
             return {}
         first, second, taken = self._examples(windows, rng)
@@ -235,11 +238,11 @@ class _Training(Steps):
         report = classification_report(taken, found, labels=[False, True], target_names=CLASSES, **options)
         return {name: report[name] for name in CLASSES}
 
-    def _examples(self, windows: Windows, rng: np.random.Generator) -> tuple[Texts, Texts, Bools]:
+    def _examples(self, windows: Windows, rng: np.random.Generator) -> tuple[Texts, Texts, BoolArray]:
         """Return texts of users, of items, and whether they took them: the last item of a window, and drawn ones."""
         items = np.c_[windows.item[:, -1], self._drawn(windows, rng)]
         row, column = np.nonzero(items >= 0)
-        users = told(self.histories, windows.user, windows.item[:, :-1])
+        users = render_users(self.histories, windows.user, windows.item[:, :-1])
         return users[row], self.histories.texts[items[row, column]], column == 0
 
     def _drawn(self, windows: Windows, rng: np.random.Generator) -> IntArray:

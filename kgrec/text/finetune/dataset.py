@@ -1,4 +1,4 @@
-"""Behaviours as supervision for a text model: what users took one after the other, and what they did not."""
+"""Behaviors as supervision for a text model: what users took one after the other, and what they did not."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from kgrec._util.types import BoolArray, FloatArray, IntArray
 from kgrec.config import Balance
 from kgrec.data.histories import sequences
-from kgrec.data.snapshot import FloatArray, GraphSnapshot, IntArray
+from kgrec.data.snapshot import GraphSnapshot
 from kgrec.text.tokens import CountTokens, count_words
 from kgrec.text.verbalize import describe
 
-NEAR: Final = 100
+HARD_NEGATIVE_POOL_ITEMS: Final = 100
 """Items nearest to a user's that hard negatives are drawn from: the very nearest are often right, but not yet taken."""
 
-Bools = npt.NDArray[np.bool_]
 Texts = npt.NDArray[np.object_]
 
 
@@ -38,7 +38,7 @@ class Windows:
 class Histories:
     """What users took, in order: by time where there is any, else in a random one.
 
-    Items and users without a text are left out. A user's own text is what is left of it without behaviours: these are
+    Items and users without a text are left out. A user's own text is what is left of it without behaviors: these are
     what is asked for.
 
     Args:
@@ -49,12 +49,12 @@ class Histories:
     Attributes:
         texts: str, object [n_items + n_users]: of the items, then of the users themselves.
         popularity: int64 [n_items], users of each item.
-        held_out: bool [n_users], of whom nothing is learnt; on them training looks how it does.
+        held_out: bool [n_users], of whom nothing is learned; on them training looks how it does.
     """
 
     def __init__(self, train: GraphSnapshot, seed: int, count_tokens: CountTokens = count_words) -> None:
         rng = np.random.default_rng(seed)
-        silent = train.with_behaviours(np.zeros(len(train.behaviours), dtype=bool))
+        silent = train.with_behaviors(np.zeros(len(train.behaviors), dtype=bool))
         items, users = (train, train.schema.roles.items), (silent, train.schema.roles.users)
         self.texts = np.concatenate([_texts(*of, count_tokens) for of in (items, users)])
         self.taken = train.interactions
@@ -69,8 +69,8 @@ class Histories:
         self._start = np.searchsorted(self._user, self._user)
 
     @property
-    def asked(self) -> Bools:
-        """Say which behaviours can be asked for: those that something of the user comes before, bool [n]."""
+    def asked(self) -> BoolArray:
+        """Say which behaviors can be asked for: those that something of the user comes before, bool [n]."""
         return np.asarray((np.arange(len(self._user)) > self._start) | self.described(self._user))
 
     @property
@@ -78,12 +78,12 @@ class Histories:
         """Number of items."""
         return self.taken.shape[1]
 
-    def described(self, user: IntArray) -> Bools:
+    def described(self, user: IntArray) -> BoolArray:
         """Say which users have a text of their own, bool like `user`."""
         return np.asarray(self.texts[self.n_items + user] != "")
 
     def draw(self, n: int, size: int, rng: np.random.Generator, *, held_out: bool = False) -> Windows:
-        """Return up to `n` windows of `size` items that end at different behaviours drawn at random."""
+        """Return up to `n` windows of `size` items that end at different behaviors drawn at random."""
         ends = np.flatnonzero(self.asked & (self.held_out[self._user] == held_out))
         ends = rng.choice(ends, min(n, len(ends)), replace=False)
         at = ends[:, None] + np.arange(1 - size, 1)
@@ -109,11 +109,11 @@ class Histories:
         scores[self.taken[windows.user].toarray() > 0] = -np.inf
         scores[self.domains[windows.item[:, -1], None] != self.domains] = -np.inf
         scores[:, self.texts[: self.n_items] == ""] = -np.inf
-        best = np.argsort(-scores, axis=1, kind="stable")[:, :NEAR]
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :HARD_NEGATIVE_POOL_ITEMS]
         drawn = np.take_along_axis(best, rng.integers(best.shape[1], size=(len(best), n)), axis=1)
         return np.asarray(drawn[np.isfinite(np.take_along_axis(scores, drawn, axis=1))])
 
-    def may_compete(self, user: IntArray, target: IntArray, items: IntArray) -> Bools:
+    def may_compete(self, user: IntArray, target: IntArray, items: IntArray) -> BoolArray:
         """Say which items compete with a target: those of its domain that the user has not taken, and itself.
 
         Args:

@@ -28,7 +28,7 @@ from kgrec.store.job_lock import leased
 from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.graphs import HAS_TAG, LIKED, two_communities
 from kgrec.text.cache import _text_keys
-from kgrec.text.finetune.checkpoint import Progress, keep
+from kgrec.text.finetune.checkpoint import Progress, save_checkpoint
 
 GRAPHS = ("shop.lbug", "oxigraph:market")
 USER, ITEM = "canary-user-0123456789", "canary-item-0123456789"
@@ -63,7 +63,7 @@ def workspace(tmp_path_factory):
         for graph in GRAPHS:
             with open_store(graph) as store:
                 store.write(with_canaries())
-            for last in ("words", "text"):
+            for last in ("tfidf", "embeddings"):
                 train_run(graph, Config(signals=("popularity", "ease", last), budget="1s"), split="given", k=10)
             publish_run(graph)
     return place
@@ -97,7 +97,7 @@ def test_no_file_holds_a_forgotten_user(graph, tmp_path):
     assert len(holding(tmp_path, USER)) > 4
     receipt = forget(graph, "user", USER)
     assert holding(tmp_path, USER) == []
-    assert receipt["searched"]["found"] == receipt["searched"]["unclear"] == []
+    assert receipt["searched"]["found"] == receipt["searched"]["ambiguous"] == []
     assert receipt["searched"]["files"] > 10
     assert json.loads(Path(receipt["receipt"]).read_text()).items() <= receipt.items()
     assert matches(receipt, USER)
@@ -136,7 +136,7 @@ def test_a_run_learnt_again_is_the_one_that_never_knew_the_user(graph):
     model = Recommender.load(find_run(root_of(graph)).folder)
     train = model.model.train
     rest = without(GraphSnapshot.from_tables(with_canaries()), [("User", USER)])
-    assert train.digest == rest.with_behaviours(rest.behaviours.split == "train").digest
+    assert train.digest == rest.with_behaviors(rest.behaviors.split == "train").digest
     ease = model.model.signals["ease"]
     fresh = EASE(ease.settings).fit(train, model.trained.vectors, model.config.seed)
     np.testing.assert_array_equal(ease.scores(np.arange(train.n_users)), fresh.scores(np.arange(train.n_users)))
@@ -177,7 +177,7 @@ def test_a_run_in_which_nothing_is_left_goes_with_the_last_user(kgrec, tmp_path)
     assert receipt["removed"]["runs"][run.name]["run"] == GONE
     assert (holding(tmp_path, "u-last"), list_runs(root_of(graph))) == ([], [])
     with open_store(graph, read_only=True) as store:
-        assert store.published() is None, "what was listed for others was learnt from nobody else"
+        assert store.published() is None, "what was listed for others was learned from nobody else"
         assert store.cypher("MATCH (:User)-[r:RECOMMENDED]->(:Item) RETURN count(*) AS n")["n"][0] == 0
     assert kgrec("refresh", graph, "--source", tmp_path / "small").code == 0
     assert [again.name for again in list_runs(root_of(graph))] != [run.name]
@@ -214,16 +214,16 @@ def test_bytes_of_a_short_id_tell_nothing_and_are_said_to(graph):
     (root_of(graph) / "notes.txt").write_text("u002")
     receipt = forget(graph, "user", "u002")
     assert receipt["searched"]["found"] == []
-    assert str(root_of(graph) / "notes.txt") in receipt["searched"]["unclear"]
+    assert str(root_of(graph) / "notes.txt") in receipt["searched"]["ambiguous"]
 
 
 def test_a_graph_without_a_node_is_numbered_as_one_that_never_had_it():
     tables = two_communities(seed=1)
     graph = without(GraphSnapshot.from_tables(tables), [("Item", "i005"), ("User", "u001"), ("Item", "none")])
-    keep = {name: table.to_pandas() for name, table in tables.nodes.items()}
+    save_checkpoint = {name: table.to_pandas() for name, table in tables.nodes.items()}
     nodes = {
-        "User": tables.nodes["User"].filter(pa.array(keep["User"]["user_id"] != "u001")),
-        "Item": tables.nodes["Item"].filter(pa.array(keep["Item"]["item_id"] != "i005")),
+        "User": tables.nodes["User"].filter(pa.array(save_checkpoint["User"]["user_id"] != "u001")),
+        "Item": tables.nodes["Item"].filter(pa.array(save_checkpoint["Item"]["item_id"] != "i005")),
         "Tag": tables.nodes["Tag"],
     }
     liked, tags = tables.edges[LIKED].to_pandas(), tables.edges[HAS_TAG].to_pandas()
@@ -273,12 +273,12 @@ def test_a_fine_tuned_text_model_is_named_in_the_receipt_and_tuned_anew_by_the_n
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KGREC_CACHE", "cache")
     tune = {"method": "lora", "rank": 2, "steps": 1, "batch": 8}
-    config = Config(signals=("popularity", "text"), budget="1s", encoder=str(model("bert")), tune=tune)
+    config = Config(signals=("popularity", "embeddings"), budget="1s", encoder=str(model("bert")), tune=tune)
     refresh("shop.lbug", with_canaries(), config=config)
     checkpoints = list((tmp_path / "cache" / "tuning").iterdir())
     assert len(checkpoints) == 2  # of the head and of the model
     other = tmp_path / "cache" / "tuning" / "other.safetensors"
-    keep(other, Progress(), {}, "digest of another schema")
+    save_checkpoint(other, Progress(), {}, "digest of another schema")
     receipt = forget("shop.lbug", "user", USER)
     [of_run] = receipt["removed"]["runs"].values()
     assert of_run["text model"] == TUNED_STAYS
@@ -288,7 +288,7 @@ def test_a_fine_tuned_text_model_is_named_in_the_receipt_and_tuned_anew_by_the_n
     with open_store("shop.lbug", read_only=True) as store:
         rest = store.read()
     anew = refresh("shop.lbug", rest, force=True)
-    assert (anew["how"], anew["why"]) == ("full", "learnt with what was forgotten since: text model")
+    assert (anew["mode"], anew["why"]) == ("full", "learned with what was forgotten since: text model")
     assert refresh("shop.lbug", rest)["result"] == "nothing new"
 
 
@@ -298,4 +298,4 @@ def test_a_signal_that_lost_its_rows_is_fitted_anew_by_the_next_refresh(graph, m
     with open_store(graph, read_only=True) as store:
         rest = store.read()
     foreseen = refresh(graph, rest, dry_run=True)
-    assert (foreseen["how"], foreseen["why"]) == ("refit", "learnt with what was forgotten since: ease")
+    assert (foreseen["mode"], foreseen["why"]) == ("refit", "learned with what was forgotten since: ease")

@@ -12,7 +12,7 @@ from kgrec.data.schema import Schema
 from kgrec.data.tables import GraphTables
 from kgrec.errors import DataError
 from kgrec.jobs.refresh import changes
-from kgrec.jobs.refresh.changes import note_sizes, sizes_of, take_in
+from kgrec.jobs.refresh.changes import ingest_delta, record_sizes, sizes_of
 from kgrec.store import open_store
 
 SCHEMA = Schema.from_dict(
@@ -41,15 +41,15 @@ def media(books: list[str], films: list[str]) -> GraphTables:
 def test_tables_at_hand_bring_what_is_not_there_yet(tmp_path: Path) -> None:
     with open_store(tmp_path / "media.lbug") as store:
         store.write(media(["a"], ["b"]))
-        assert take_in(store, "atomic", media(["a"], ["b"])).is_empty
-        assert take_in(store, "atomic", media(["a", "c"], ["b"])).new == {"Book": 1, "LIKED": 1}
+        assert ingest_delta(store, "atomic", media(["a"], ["b"])).is_empty
+        assert ingest_delta(store, "atomic", media(["a", "c"], ["b"])).new == {"Book": 1, "LIKED": 1}
 
 
 def test_an_id_that_changes_its_label_is_refused(tmp_path: Path) -> None:
     with open_store(tmp_path / "media.lbug") as store:
         store.write(media(["a"], ["b"]))
         with pytest.raises(DataError, match="found 'a' as Film, in the graph a Book; expected the same label"):
-            take_in(store, "atomic", media([], ["a", "b"]))
+            ingest_delta(store, "atomic", media([], ["a", "b"]))
 
 
 @pytest.fixture
@@ -58,19 +58,19 @@ def cinema_source(tmp_path: Path) -> Path:
 
 
 def test_a_file_that_is_still_being_written_is_refused(cinema_source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    behaviours, atomic = cinema_source / "cinema.inter", find_loader("atomic")
+    behaviors, atomic = cinema_source / "cinema.inter", find_loader("atomic")
 
     class Slow:
         """Reads, while another process appends."""
 
         def load(self, source: object, schema: Schema | None) -> GraphTables:
             tables = atomic.load(source, schema)
-            behaviours.write_text(behaviours.read_text() + "u1\tf1")
+            behaviors.write_text(behaviors.read_text() + "u1\tf1")
             return tables
 
     monkeypatch.setattr(changes, "find_loader", lambda name: Slow())
     with pytest.raises(DataError, match=r"cinema\.inter: found a file that was written to while it was read"):
-        take_in(None, "atomic", cinema_source)
+        ingest_delta(None, "atomic", cinema_source)
 
 
 def test_all_kinds_of_fault_of_a_night_come_at_once(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_all_kinds_of_fault_of_a_night_come_at_once(tmp_path: Path) -> None:
         store.write(GraphTables(schema, nodes, {("User", "LIKED", "Book"): seen.slice(0, 1)}))
         night = GraphTables(schema, {"Film": pa.table({"film_id": ["a"]})}, {("User", "LIKED", "Book"): seen})
         with pytest.raises(DataError) as caught:
-            take_in(store, "atomic", night, before={"LIKED": 30, "Book": 40})
+            ingest_delta(store, "atomic", night, before={"LIKED": 30, "Book": 40})
     told = str(caught.value)
     assert "4 problems" in told
     assert "found 3 rows of LIKED, 30 when it was last taken in" in told
@@ -93,8 +93,8 @@ def test_all_kinds_of_fault_of_a_night_come_at_once(tmp_path: Path) -> None:
 
 
 def test_sizes_are_kept_by_graph_and_label(tmp_path: Path) -> None:
-    note_sizes(tmp_path, "shop.lbug", {"User": 5, "LIKED": 9})
-    note_sizes(tmp_path, str(tmp_path / "shop.lbug"), {"LIKED": 7})
-    note_sizes(tmp_path, "neo4j://host/films", {"LIKED": 1})
+    record_sizes(tmp_path, "shop.lbug", {"User": 5, "LIKED": 9})
+    record_sizes(tmp_path, str(tmp_path / "shop.lbug"), {"LIKED": 7})
+    record_sizes(tmp_path, "neo4j://host/films", {"LIKED": 1})
     assert sizes_of(tmp_path, "elsewhere/shop.lbug") == {"User": 5, "LIKED": 7}
     assert sizes_of(tmp_path, "neo4j://host/films") == {"LIKED": 1}

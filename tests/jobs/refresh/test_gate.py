@@ -6,7 +6,7 @@ import pytest
 from kgrec.config import Config
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import by_given
-from kgrec.jobs.refresh.gate import ENOUGH, compare, figures_of, reasons
+from kgrec.jobs.refresh.gate import MIN_TEST_USERS, compare, figures_of, reasons
 from kgrec.recommender import Recommender
 from kgrec.testing.graphs import two_communities
 
@@ -50,8 +50,8 @@ def test_a_worse_model_is_refused_with_its_interval_and_the_better_one_is_not(cu
         (drop(), True),
         (drop(high=0.001), False),
         (drop(current=0.9), False),
-        (drop(users=ENOUGH), True),
-        (drop(users=ENOUGH - 1), False),
+        (drop(users=MIN_TEST_USERS), True),
+        (drop(users=MIN_TEST_USERS - 1), False),
         (SAME, False),
     ],
     ids=["a drop", "perhaps none", "of 1 %", "of enough users", "of few users", "nobody to ask"],

@@ -13,7 +13,7 @@ from conftest import CINEMA, FAST, with_little_room
 from kgrec.config import Config
 from kgrec.data.loader import load
 from kgrec.errors import DataError, GateRefused, StoreError, StoreLocked
-from kgrec.jobs.refresh.changes import take_in
+from kgrec.jobs.refresh.changes import ingest_delta
 from kgrec.jobs.refresh.job import refresh
 from kgrec.jobs.rollback import roll_back
 from kgrec.runs.folder import find_run, list_runs
@@ -61,7 +61,7 @@ def test_the_first_refresh_learns_everything(first_night: Path) -> None:
     assert published(first_night) == (run.name, {run.name})
     assert run.info["refresh"]["why"] == "no run to start from"
     assert run.info["metrics"]["models"]["hybrid"]["NDCG@20"] > 0
-    assert run.info["protocol"] == "latest 5% of every user's behaviours"
+    assert run.info["protocol"] == "latest 5% of every user's behaviors"
     assert [entry.how for entry in publications(first_night / "shop.runs")] == ["refresh"]
 
 
@@ -91,7 +91,7 @@ def test_new_behaviours_of_new_users_with_new_items_are_folded_in(place: Path) -
     assert result["new"] == {"User": 1, "Item": 1, "HAS_GENRE": 1, "INTERACTED": 3} | {
         name: n for name, n in result["new"].items() if name not in ("User", "Item", "INTERACTED")
     }
-    assert (result["result"], result["how"]) == ("published", "fold-in")
+    assert (result["result"], result["mode"]) == ("published", "fold-in")
     assert published(place) == (result["run"], {result["run"]})
     with open_store(place / "shop.lbug", read_only=True) as store:
         listed = store.cypher("MATCH (u:User {user_id: 'new'})-[r:RECOMMENDED]->(i) RETURN i.item_id AS id")["id"]
@@ -103,25 +103,25 @@ def test_new_behaviours_of_new_users_with_new_items_are_folded_in(place: Path) -
 def test_the_rule_fits_again_and_chooses_again_as_more_comes(place: Path) -> None:
     append(place, "cinema.inter", *[f"u{i % 90 + 1}\tf{i % 72 + 1}\t4\t{1700000000 + i}" for i in range(100)])
     result = night(place)
-    assert (result["how"], result["why"][:4]) == ("refit", "8.1%")
+    assert (result["mode"], result["why"][:4]) == ("refit", "8.1%")
     append(place, "cinema.inter", *[f"u{i % 90 + 1}\tf{i % 71 + 1}\t4\t{1710000000 + i}" for i in range(200)])
-    assert night(place, force=True)["how"] == "full", "forced: the new rows are chance, and so is what the gate finds"
+    assert night(place, force=True)["mode"] == "full", "forced: the new rows are chance, and so is what the gate finds"
     fitted, chosen = zip(*((r.info["fitted"], r.info["chosen"]) for r in list_runs(place / "shop.runs")), strict=True)
-    assert [size["behaviours"] for size in fitted] == [1230, 1330, 1530]
-    assert [size["behaviours"] for size in chosen] == [1230, 1230, 1530]
+    assert [size["behaviors"] for size in fitted] == [1230, 1330, 1530]
+    assert [size["behaviors"] for size in chosen] == [1230, 1230, 1530]
 
 
 def test_drift_chooses_again(place: Path) -> None:
     append(place, "cinema.inter", *[f"u{i % 90 + 1}\tf{i % 72 + 1}\t4\t{1700000000 + i}" for i in range(100)])
     result = night(place)
     run = list_runs(place / "shop.runs")[-1]
-    assert result["asked"] >= 30
+    assert result["users_compared"] >= 30
     assert run.info["reached"] == {"then": result["ndcg"], "now": result["ndcg"]}
     fallen = {"then": result["ndcg"], "now": 0.7 * result["ndcg"]}
     (run.folder / "run.json").write_text(json.dumps({**run.info, "reached": fallen}))
     append(place, "cinema.inter", "u1\tf70\t5\t1720000000")
     result = night(place, dry_run=True)
-    assert (result["how"], result["why"]) == ("full", "drift: NDCG on the newest behaviours 30.0% lower, above 20%")
+    assert (result["mode"], result["why"]) == ("full", "drift: NDCG on the newest behaviors 30.0% lower, above 20%")
 
 
 def test_a_changed_value_is_taken_and_a_missing_one_leaves_what_is_there(place: Path) -> None:
@@ -129,7 +129,7 @@ def test_a_changed_value_is_taken_and_a_missing_one_leaves_what_is_there(place: 
         "item_id:token\ttitle:token_seq\trelease_year:token\tgenre:token_seq\nf1\tAnother Title\t\tScience-Fiction\n"
     )
     with open_store(place / "shop.lbug", read_only=True) as store:
-        intake = take_in(store, "atomic", place / "source")
+        intake = ingest_delta(store, "atomic", place / "source")
     assert (intake.new, intake.changed) == ({}, {"Item": 1})
     [row] = intake.tables.nodes["Item"].to_pylist()
     assert (row["title"], row["release_year"]) == ("Another Title", "2012")
@@ -139,7 +139,7 @@ def test_dry_run_says_what_and_changes_nothing(place: Path, kgrec) -> None:
     append(place, "cinema.inter", "u1\tf99\t5\t1700000000")
     before = sorted(str(path) for path in place.rglob("*"))
     result = night(place, dry_run=True)
-    assert (result["result"], result["how"], result["new"]["INTERACTED"]) == ("would learn", "fold-in", 1)
+    assert (result["result"], result["mode"], result["new"]["INTERACTED"]) == ("would learn", "fold-in", 1)
     assert result["expected_seconds"] is None, "nothing was folded in yet"
     assert night(place, dry_run=True, full=True)["expected_seconds"] > 0
     command = ("refresh", place / "shop.lbug", "--source", place / "source", "--dry-run")
@@ -157,7 +157,7 @@ def test_only_behaviours_since_a_time_are_taken(place: Path) -> None:
 def test_a_worse_run_is_refused_unless_forced(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = published(place)
     append(place, "cinema.inter", "u1\tf70\t5\t1700000000", "u2\tf70\t5\t1700000000")
-    monkeypatch.setattr("kgrec.jobs.refresh.gate.MIN_COVERAGE", 2.0)
+    monkeypatch.setattr("kgrec.jobs.refresh.gate.MIN_COVERAGE_SHARE", 2.0)
     with pytest.raises(GateRefused, match=r"the lists hold \d+\.\d% of the items, were .* run this with --force"):
         night(place)
     assert published(place) == before
@@ -199,7 +199,7 @@ def test_a_dry_run_counts_changed_rows_as_no_growth(place: Path) -> None:
     path.write_text("\n".join([head, *changed, *rows[120:], "u1\tf70\t5\t1700000000"]) + "\n")
     result = night(place, dry_run=True)
     assert result["changed"]["INTERACTED"] > 60
-    assert (result["how"], result["why"]) == ("fold-in", "0.1% more since the signals were fitted, up to 5%")
+    assert (result["mode"], result["why"]) == ("fold-in", "0.1% more since the signals were fitted, up to 5%")
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ def test_the_command(place: Path, kgrec) -> None:
     assert "published, run " in done.out
     steps = [json.loads(line) for line in done.err.splitlines()]
     assert len({step["job"] for step in steps}) == 1
-    assert [step["step"] for step in steps][:3] == ["read", "write", "look"]
+    assert [step["step"] for step in steps][:3] == ["read", "write", "snapshot"]
     text = metrics.read_text()
     assert f'kgrec_refresh_result{{graph="{graph}",result="published"}} 1' in text
     assert f'kgrec_refresh_new_rows{{graph="{graph}"}} 2.0' in text

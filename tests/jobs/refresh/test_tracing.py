@@ -53,7 +53,7 @@ def test_every_step_of_a_refresh_is_a_span_inside_the_jobs(kgrec: Any, tmp_path:
     done = kgrec("refresh", graph, "--source", CINEMA, "--set", FAST, "--trace")
     assert done.code == 0, done.err
     spans = named(collector)
-    assert {"kgrec refresh", "read", "write", "look", "full", "compare", "keep", "publish"} <= spans.keys()
+    assert {"kgrec refresh", "read", "write", "snapshot", "full", "compare", "keep", "publish"} <= spans.keys()
     job = spans.pop("kgrec refresh")
     assert {a.key: a.value.string_value for a in job.attributes}["kgrec.result"] == "published"
     in_order = sorted(spans.values(), key=lambda span: span.start_time_unix_nano)

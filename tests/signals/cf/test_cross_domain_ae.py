@@ -6,16 +6,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from kgrec.data.graph_delta import Growth
+from kgrec.data.graph_delta import GraphDelta
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.tables import check
-from kgrec.signals.cf import Bridge
-from kgrec.signals.domain_weighting import MIN_NEWCOMERS
+from kgrec.signals.cf import CrossDomainAE
+from kgrec.signals.domain_weighting import MIN_COLD_START_USERS
 from kgrec.testing.shops import TASTES, shops
 
 N_NEW = 100
 NEW = np.arange(N_NEW)
-QUICK = Bridge.Settings(dim=16, steps=60)
+QUICK = CrossDomainAE.Settings(dim=16, steps=60)
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def graph():
 
 @pytest.fixture(scope="module")
 def bridge(graph):
-    return Bridge(QUICK).fit(graph, {})
+    return CrossDomainAE(QUICK).fit(graph, {})
 
 
 def share_of_own_taste(graph, signal):
@@ -49,12 +49,12 @@ def with_items_of_b_mixed(graph):
 
 def test_newcomers_get_what_goes_with_what_they_did_elsewhere(graph, bridge):
     assert share_of_own_taste(graph, bridge) > 0.95
-    assert share_of_own_taste(graph, Bridge(QUICK.model_copy(update={"steps": 1})).fit(graph, {})) < 0.6
+    assert share_of_own_taste(graph, CrossDomainAE(QUICK.model_copy(update={"steps": 1})).fit(graph, {})) < 0.6
 
 
 def test_behaviours_mixed_up_destroy_the_result(graph):
     mixed = with_items_of_b_mixed(graph)
-    assert share_of_own_taste(mixed, Bridge(QUICK).fit(mixed, {})) < 0.5
+    assert share_of_own_taste(mixed, CrossDomainAE(QUICK).fit(mixed, {})) < 0.5
 
 
 def test_nothing_is_said_of_users_at_home_and_of_shops_nobody_is_new_to(graph, bridge):
@@ -67,26 +67,26 @@ def test_nothing_is_said_of_users_at_home_and_of_shops_nobody_is_new_to(graph, b
 
 def test_it_repeats_by_seed_and_survives_state(graph, bridge):
     expected = bridge.scores(NEW)
-    np.testing.assert_array_equal(Bridge(QUICK).fit(graph, {}).scores(NEW), expected)
-    assert (Bridge(QUICK).fit(graph, {}, seed=1).scores(NEW) != expected).any()
-    np.testing.assert_array_equal(Bridge(QUICK).restore(graph, {}, bridge.state()).scores(NEW), expected)
-    same = bridge.fold_in(Growth(graph, graph, {}))
+    np.testing.assert_array_equal(CrossDomainAE(QUICK).fit(graph, {}).scores(NEW), expected)
+    assert (CrossDomainAE(QUICK).fit(graph, {}, seed=1).scores(NEW) != expected).any()
+    np.testing.assert_array_equal(CrossDomainAE(QUICK).restore(graph, {}, bridge.state()).scores(NEW), expected)
+    same = bridge.fold_in(GraphDelta(graph, graph, {}))
     np.testing.assert_array_equal(same.scores(NEW), expected)
 
 
-@pytest.mark.parametrize("n_new", [0, MIN_NEWCOMERS - 1])
+@pytest.mark.parametrize("n_new", [0, MIN_COLD_START_USERS - 1])
 def test_it_does_not_apply_where_hardly_anybody_is_new(n_new):
-    assert not Bridge.applies(shops(n_new), {})
+    assert not CrossDomainAE.applies(shops(n_new), {})
 
 
 def test_it_applies_where_users_are_new_unless_nobody_has_both(graph):
-    assert Bridge.applies(graph, {})
-    assert not Bridge.applies(graph.with_behaviours(graph.behaviours.user_num < N_NEW), {})
+    assert CrossDomainAE.applies(graph, {})
+    assert not CrossDomainAE.applies(graph.with_behaviors(graph.behaviors.user_num < N_NEW), {})
 
 
 def test_the_few_who_are_new_where_hardly_anybody_is_get_what_is_popular():
     graph = shops(n_new=5)
-    scores = Bridge(QUICK).fit(graph, {}).scores(np.arange(5))
+    scores = CrossDomainAE(QUICK).fit(graph, {}).scores(np.arange(5))
     counts = np.bincount(graph.interactions.indices, minlength=graph.n_items)
     is_b = graph.item_domains == "b"
     np.testing.assert_allclose(scores[:, is_b], np.tile(np.log1p(counts[is_b]), (5, 1)), atol=1e-6)
@@ -98,7 +98,7 @@ def test_of_a_shop_that_nobody_has_bought_in_it_says_nothing(graph):
     domains = ["c" if i in last else domain for i, domain in enumerate(domains)]
     nodes = {**graph.nodes, "Item": graph.nodes["Item"].set_column(1, "shop", pa.array(domains))}
     third = replace(graph, nodes=nodes)
-    third = third.with_behaviours(third.item_domains[third.behaviours.item_num] != "c")
-    scores = Bridge(QUICK).fit(third, {}).scores(np.arange(third.n_users))
+    third = third.with_behaviors(third.item_domains[third.behaviors.item_num] != "c")
+    scores = CrossDomainAE(QUICK).fit(third, {}).scores(np.arange(third.n_users))
     assert not scores[:, third.item_domains == "c"].any()
     assert scores[:N_NEW, third.item_domains == "b"].all()

@@ -10,16 +10,16 @@ import scipy.sparse as sp
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.tables import GraphTables
-from kgrec.signals.content import Text
+from kgrec.signals.content import Embeddings
 from kgrec.testing.graphs import LIKED, shuffled, two_communities, withheld_items
 from kgrec.testing.signal_settings import settings_of_grid
-from kgrec.tuning.validation import Questions, choose
+from kgrec.tuning.validation import ValidationSet, tune
 
 
 @pytest.fixture(scope="module")
 def graph():
     whole = GraphSnapshot.from_tables(two_communities(seed=1))
-    return whole.with_behaviours(whole.behaviours.split == "train"), withheld_items(whole)
+    return whole.with_behaviors(whole.behaviors.split == "train"), withheld_items(whole)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def own_topic_share(signal, train, withheld):
 @pytest.mark.parametrize("own_text", [0.0, 0.1, 1.0])
 def test_the_items_of_the_users_topic_come_first(graph, vectors, own_text):
     train, withheld = graph
-    signal = Text(Text.Settings(own_text=own_text)).fit(train, vectors)
+    signal = Embeddings(Embeddings.Settings(own_text=own_text)).fit(train, vectors)
     assert own_topic_share(signal, train, withheld) > 0.95
 
 
@@ -58,44 +58,44 @@ def test_shuffled_vectors_destroy_the_result(graph, vectors):
     train, withheld = graph
     rng = np.random.default_rng(0)
     mixed = {label: rng.permutation(values) for label, values in vectors.items()}
-    assert own_topic_share(Text().fit(train, mixed), train, withheld) < 0.8
+    assert own_topic_share(Embeddings().fit(train, mixed), train, withheld) < 0.8
 
 
 def test_users_without_text_are_placed_by_their_items(graph, vectors):
     train, withheld = graph
-    assert own_topic_share(Text().fit(train, {"Item": vectors["Item"]}), train, withheld) > 0.95
+    assert own_topic_share(Embeddings().fit(train, {"Item": vectors["Item"]}), train, withheld) > 0.95
 
 
 def test_an_item_without_text_scores_zero(graph, vectors):
     train, _ = graph
     items = vectors["Item"].copy()
     items[3] = 0
-    scores = Text().fit(train, {**vectors, "Item": items}).scores(np.arange(train.n_users))
+    scores = Embeddings().fit(train, {**vectors, "Item": items}).scores(np.arange(train.n_users))
     assert np.isfinite(scores).all()
     assert not scores[:, 3].any()
 
 
 def test_it_needs_item_texts(graph, vectors):
     train, _ = graph
-    assert Text.applies(train, vectors)
-    assert not Text.applies(train, {"User": vectors["User"]})
-    assert not Text.applies(train, {"Item": np.zeros_like(vectors["Item"])})
+    assert Embeddings.applies(train, vectors)
+    assert not Embeddings.applies(train, {"User": vectors["User"]})
+    assert not Embeddings.applies(train, {"Item": np.zeros_like(vectors["Item"])})
 
 
 def test_scores_repeat_and_survive_state(graph, vectors):
     train, _ = graph
     users = np.array([2, 0])
-    signal = Text().fit(train, vectors)
+    signal = Embeddings().fit(train, vectors)
     scores = signal.scores(users)
     assert scores.dtype == np.float32
-    np.testing.assert_array_equal(scores, Text().fit(train, vectors).scores(users))
-    np.testing.assert_array_equal(scores, Text().restore(train, vectors, signal.state()).scores(users))
+    np.testing.assert_array_equal(scores, Embeddings().fit(train, vectors).scores(users))
+    np.testing.assert_array_equal(scores, Embeddings().restore(train, vectors, signal.state()).scores(users))
 
 
 def test_every_setting_of_the_grid_fits(graph, vectors):
     train, _ = graph
-    for settings in settings_of_grid(Text):
-        assert np.isfinite(Text(settings).fit(train, vectors).scores(np.arange(2))).all()
+    for settings in settings_of_grid(Embeddings):
+        assert np.isfinite(Embeddings(settings).fit(train, vectors).scores(np.arange(2))).all()
 
 
 @pytest.fixture(scope="module")
@@ -123,31 +123,31 @@ def town_vectors(vectors, graph):
 def test_users_are_placed_by_what_the_graph_links_them_to(towns, town_vectors, graph):
     _, withheld = graph
     texts = {label: town_vectors[label].astype(np.float32) for label in ("Item", "Town")}
-    nothing = towns.with_behaviours(np.zeros(len(towns.behaviours), dtype=bool))
-    scores = Text().fit(nothing, texts).scores(np.arange(towns.n_users))
+    nothing = towns.with_behaviors(np.zeros(len(towns.behaviors), dtype=bool))
+    scores = Embeddings().fit(nothing, texts).scores(np.arange(towns.n_users))
     topic = _topic(towns, withheld)
     assert (topic[scores.argmax(axis=1)] == topic[withheld]).mean() > 0.95
-    assert own_topic_share(Text(Text.Settings(graph_text=1.0)).fit(towns, texts), towns, withheld) > 0.95
-    assert not Text().fit(nothing, {"Item": texts["Item"]}).scores(np.arange(towns.n_users)).any()
+    assert own_topic_share(Embeddings(Embeddings.Settings(graph_text=1.0)).fit(towns, texts), towns, withheld) > 0.95
+    assert not Embeddings().fit(nothing, {"Item": texts["Item"]}).scores(np.arange(towns.n_users)).any()
 
 
 def test_shares_are_tried_only_where_there_is_something_to_mix(graph, towns):
     train, _ = graph
-    assert Text.matters("own_text", train)  # the schema has text of users
-    assert not Text.matters("graph_text", train)
-    assert Text.matters("graph_text", towns)
+    assert Embeddings.is_relevant("own_text", train)  # the schema has text of users
+    assert not Embeddings.is_relevant("graph_text", train)
+    assert Embeddings.is_relevant("graph_text", towns)
     plain = train.schema.to_dict()
     del plain["nodes"]["User"]["text"]
-    assert not Text.matters("own_text", replace(train, schema=Schema.from_dict(plain)))
+    assert not Embeddings.is_relevant("own_text", replace(train, schema=Schema.from_dict(plain)))
 
 
 def test_shares_need_no_fit(towns, town_vectors):
     for share in ({"own_text": 0.7}, {"graph_text": 0.6}):
-        settings = Text.Settings(**share)
-        fitted = Text(settings).fit(towns, town_vectors)
-        taken_over = Text(settings).restore(towns, town_vectors, Text().fit(towns, town_vectors).state())
+        settings = Embeddings.Settings(**share)
+        fitted = Embeddings(settings).fit(towns, town_vectors)
+        taken_over = Embeddings(settings).restore(towns, town_vectors, Embeddings().fit(towns, town_vectors).state())
         np.testing.assert_array_equal(fitted.scores(np.arange(5)), taken_over.scores(np.arange(5)))
-        assert not np.allclose(fitted.scores(np.arange(5)), Text().fit(towns, town_vectors).scores(np.arange(5)))
+        assert not np.allclose(fitted.scores(np.arange(5)), Embeddings().fit(towns, town_vectors).scores(np.arange(5)))
 
 
 @pytest.mark.parametrize("told_by", ["own_text", "graph_text"])
@@ -158,10 +158,10 @@ def test_validation_gives_most_to_what_tells_most(told_by, graph, towns, town_ve
     topic = _topic(towns, withheld)
     likes = sp.csr_matrix((topic[withheld][:, None] == topic).astype(np.float32))
     asked = [
-        Questions(
+        ValidationSet(
             "Item", np.arange(lost.n_users), np.ones(lost.n_users), np.arange(lost.n_items), likes, lost.interactions
         )
     ]
     known = {"own_text": "User", "graph_text": "Town"}[told_by]
-    chosen = choose(Text, lost, {label: town_vectors[label] for label in ("Item", known)}, asked).signal.settings
-    assert getattr(chosen, told_by) == max(Text.grid[told_by])
+    chosen = tune(Embeddings, lost, {label: town_vectors[label] for label in ("Item", known)}, asked).signal.settings
+    assert getattr(chosen, told_by) == max(Embeddings.grid[told_by])

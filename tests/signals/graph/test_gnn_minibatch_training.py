@@ -11,17 +11,17 @@ from kgrec.data.snapshot import GraphSnapshot
 from kgrec.signals.graph import gnn_minibatch_training, gnn_training
 from kgrec.signals.graph.gnn_memory import LOGIT_BYTES, given_memory, node_bytes, whole_graph_bytes
 from kgrec.signals.graph.gnn_minibatch_training import Limits, train_on_subgraphs
-from kgrec.signals.graph.lightgcn import GNN, GNNSettings, principal_axes, text_rows
+from kgrec.signals.graph.lightgcn import LightGCN, LightGCNSettings, principal_axes, text_rows
 from kgrec.signals.graph.neighbor_sampling import Subgraph
 from kgrec.testing.graphs import HAS_TAG, shuffled, two_communities, withheld_items
 
-WHOLE = GNNSettings(dim=16, steps=40)
+WHOLE = LightGCNSettings(dim=16, steps=40)
 
 
 def graph(change=lambda tables: tables, **size):
     """Train part, and the item withheld from every user."""
     whole = GraphSnapshot.from_tables(change(two_communities(seed=1, **size)))
-    return whole.with_behaviours(whole.behaviours.split == "train"), withheld_items(whole)
+    return whole.with_behaviors(whole.behaviors.split == "train"), withheld_items(whole)
 
 
 def bounded(train, share, settings=WHOLE):
@@ -35,7 +35,7 @@ def ndcg(train, withheld, scores):
 
 
 def fitted(train, settings, seed=0, vectors=None):
-    return GNN(settings).fit(train, vectors or {}, seed).scores(np.arange(train.n_users))
+    return LightGCN(settings).fit(train, vectors or {}, seed).scores(np.arange(train.n_users))
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_a_graph_that_fits_is_trained_whole(monkeypatch):
 
 def test_training_on_subgraphs_is_known_to_take_longer():
     train, _ = graph()
-    assert GNN.cost(bounded(train, 0.9), train) > 2 * GNN.cost(WHOLE, train)
+    assert LightGCN.cost(bounded(train, 0.9), train) > 2 * LightGCN.cost(WHOLE, train)
 
 
 def test_without_a_bound_half_of_the_machine_is_given():
@@ -87,7 +87,7 @@ def test_scores_repeat_by_seed():
 @pytest.mark.usefixtures("whole_forbidden")
 def test_an_item_nobody_chose_is_found_through_its_text():
     train, _ = graph()
-    hidden = train.with_behaviours(train.behaviours.item_num != 3)
+    hidden = train.with_behaviors(train.behaviors.item_num != 3)
     text = {"Item": np.pad(train.matrix(HAS_TAG).toarray(), ((0, 0), (0, 24)))}
     scores = fitted(hidden, bounded(hidden, 0.4, WHOLE.model_copy(update={"kg_weight": 0})), vectors=text)[:, 3]
     liked = train.interactions[:, [3]].toarray()[:, 0] > 0
@@ -102,7 +102,7 @@ def test_vectors_of_all_nodes_are_those_the_whole_network_would_give():
     settings = bounded(train, 0.4, WHOLE.model_copy(update={"steps": 1}))
     first = gnn_training.first_vectors(train, 16, np.random.default_rng(0))
     table = gnn_minibatch_training._Table(first, text_nodes, text, "cpu")
-    adjacency = gnn_training.Adjacency.of(train, settings.kg_weight)
+    adjacency = gnn_training.Adjacency.from_snapshot(train, settings.kg_weight)
     whole = gnn_training.Network(
         torch.from_numpy(first.copy()), torch.from_numpy(text_nodes), torch.from_numpy(text), 2
     )
@@ -177,22 +177,22 @@ def test_what_a_step_holds_follows_the_bound(monkeypatch):
         sizes.clear()
         with _Largest(train.n_nodes) as largest:
             train_on_subgraphs(train, np.empty(0, np.int64), np.empty((0, 16), np.float32), settings, 0, memory)
-        assert max(sizes) <= Limits.of(settings, memory).nodes < train.n_nodes / 2
+        assert max(sizes) <= Limits.from_memory(settings, memory).nodes < train.n_nodes / 2
         assert memory / 50 < largest.bytes < memory / 5
 
 
 @pytest.mark.parametrize("memory", [10**6, 10**8, 2 * 10**8, 10**10])
 def test_subgraph_and_logits_each_take_half_of_the_bound(memory):
-    limits = Limits.of(WHOLE, memory)
-    assert limits.behaviours * limits.candidates * LOGIT_BYTES <= memory / 2
+    limits = Limits.from_memory(WHOLE, memory)
+    assert limits.behaviors * limits.candidates * LOGIT_BYTES <= memory / 2
     assert limits.nodes * node_bytes(WHOLE) <= memory / 2
 
 
 def test_however_little_memory_a_step_learns_from_something():
-    limits = Limits.of(WHOLE, 1)
-    assert limits.behaviours >= 1
+    limits = Limits.from_memory(WHOLE, 1)
+    assert limits.behaviors >= 1
     assert limits.candidates >= 2
-    assert 2 * limits.behaviours + limits.candidates <= limits.nodes
+    assert 2 * limits.behaviors + limits.candidates <= limits.nodes
 
 
 @pytest.mark.gpu

@@ -11,14 +11,14 @@ from kgrec.data.snapshot import Edges, GraphSnapshot
 from kgrec.signals import sampled_softmax
 from kgrec.signals.graph import gnn_training
 from kgrec.signals.graph.adjacency import Adjacency
-from kgrec.signals.graph.lightgcn import GNN, GNNSettings
+from kgrec.signals.graph.lightgcn import LightGCN, LightGCNSettings
 from kgrec.testing.graphs import two_communities, withheld_items
 
 
 @pytest.fixture(scope="module")
 def train():
     whole = GraphSnapshot.from_tables(two_communities(seed=1))
-    return whole.with_behaviours(whole.behaviours.split == "train")
+    return whole.with_behaviors(whole.behaviors.split == "train")
 
 
 def own_community(train):
@@ -43,21 +43,21 @@ def with_friends(train):
 def test_training_fits_every_behaviour(train, dropout):
     """Without training, items of the own community lie below some of the other."""
     own = own_community(train)
-    settings = GNNSettings(dim=16, steps=40, edge_dropout=dropout, temperature=1.0)
-    scores = GNN(settings).fit(train, {}).scores(np.arange(train.n_users))
+    settings = LightGCNSettings(dim=16, steps=40, edge_dropout=dropout, temperature=1.0)
+    scores = LightGCN(settings).fit(train, {}).scores(np.arange(train.n_users))
     assert scores[own].min() > scores[~own].max() + 0.5
 
 
 def test_friends_place_a_user_without_history(train):
     own = own_community(train)[0]
-    alone = with_friends(only_behaviours(train)).with_behaviours(train.behaviours.user_num > 0)
-    scores = GNN(GNNSettings(dim=16, steps=40)).fit(alone, {}).scores(np.array([0]))[0]
+    alone = with_friends(only_behaviours(train)).with_behaviors(train.behaviors.user_num > 0)
+    scores = LightGCN(LightGCNSettings(dim=16, steps=40)).fit(alone, {}).scores(np.array([0]))[0]
     assert scores[own].min() > scores[~own].max()
 
 
 def test_an_item_of_which_nothing_is_known_gets_zero_scores(train):
-    unknown = only_behaviours(train).with_behaviours(train.behaviours.item_num != 3)
-    scores = GNN(GNNSettings(dim=16, steps=5)).fit(unknown, {}).scores(np.arange(train.n_users))
+    unknown = only_behaviours(train).with_behaviors(train.behaviors.item_num != 3)
+    scores = LightGCN(LightGCNSettings(dim=16, steps=5)).fit(unknown, {}).scores(np.arange(train.n_users))
     np.testing.assert_array_equal(scores[:, 3], 0)
     assert np.count_nonzero(scores) == train.n_users * (train.n_items - 1)
 
@@ -65,7 +65,7 @@ def test_an_item_of_which_nothing_is_known_gets_zero_scores(train):
 def test_users_in_small_batches_learn_too(train, monkeypatch):
     monkeypatch.setattr(sampled_softmax, "MAX_LOGITS", 8 * train.n_items)
     own = own_community(train)
-    scores = GNN(GNNSettings(dim=16, steps=40)).fit(train, {}).scores(np.arange(train.n_users))
+    scores = LightGCN(LightGCNSettings(dim=16, steps=40)).fit(train, {}).scores(np.arange(train.n_users))
     assert scores[own].min() > scores[~own].max()
 
 
@@ -96,7 +96,7 @@ def test_the_sampled_loss_estimates_the_full_loss(train, monkeypatch):
 
     def loss():
         candidates = sampled_softmax.draw_candidates(
-            popularity, sampled_softmax.MAX_CANDIDATES, sampled_softmax.SAMPLED_CANDIDATES, random
+            popularity, sampled_softmax.MAX_FULL_SOFTMAX_ITEMS, sampled_softmax.SAMPLED_CANDIDATES, random
         )
         everybody = torch.arange(train.n_users)
         return float(
@@ -106,13 +106,13 @@ def test_the_sampled_loss_estimates_the_full_loss(train, monkeypatch):
         )
 
     full = loss()
-    monkeypatch.setattr(sampled_softmax, "MAX_CANDIDATES", 10)
+    monkeypatch.setattr(sampled_softmax, "MAX_FULL_SOFTMAX_ITEMS", 10)
     monkeypatch.setattr(sampled_softmax, "SAMPLED_CANDIDATES", 20_000)
     assert loss() == pytest.approx(full, rel=0.01)
 
 
 def test_dropout_takes_edges_out_both_ways_and_keeps_the_expected_sum(train):
-    adjacency = Adjacency.of(train, 0.3)
+    adjacency = Adjacency.from_snapshot(train, 0.3)
     whole = gnn_training._sparse(adjacency, adjacency.weight).to_dense().numpy()
     random = np.random.default_rng(0)
     dropped = [gnn_training._dropped(adjacency, 0.25, random).to_dense().numpy() for _ in range(200)]
@@ -122,7 +122,7 @@ def test_dropout_takes_edges_out_both_ways_and_keeps_the_expected_sum(train):
 
 
 def test_the_gradient_of_a_propagation_is_that_of_the_dense_product(train):
-    adjacency = Adjacency.of(train, 0.3)
+    adjacency = Adjacency.from_snapshot(train, 0.3)
     sparse = gnn_training._sparse(adjacency, adjacency.weight)
     x = torch.randn(train.n_nodes, 3, generator=torch.manual_seed(0))
     ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
@@ -135,13 +135,13 @@ def test_the_gradient_of_a_propagation_is_that_of_the_dense_product(train):
 
 def test_each_step_follows_its_own_gradient_alone(train):
     def trained(steps):
-        settings = GNNSettings(dim=4, steps=steps, edge_dropout=0)
+        settings = LightGCNSettings(dim=4, steps=steps, edge_dropout=0)
         first = np.random.default_rng(0).normal(size=(train.n_nodes, 4)).astype(np.float32)
         made = gnn_training.Network(torch.from_numpy(first), torch.from_numpy(train.item_nodes), text, settings.layers)
-        gnn_training._optimise(made, train, adjacency, settings, np.random.default_rng(0))
+        gnn_training._optimize(made, train, adjacency, settings, np.random.default_rng(0))
         return made, settings
 
-    adjacency = Adjacency.of(train, 0.3)
+    adjacency = Adjacency.from_snapshot(train, 0.3)
     text = torch.randn(train.n_items, 4, generator=torch.manual_seed(0))
     (five, settings), (four, _) = trained(5), trained(4)
     vectors = torch.nn.functional.normalize(four(gnn_training._sparse(adjacency, adjacency.weight)))
@@ -157,7 +157,7 @@ def test_each_step_follows_its_own_gradient_alone(train):
 
 
 def test_layers_are_added_up(train):
-    adjacency = Adjacency.of(train, 0.3)
+    adjacency = Adjacency.from_snapshot(train, 0.3)
     sparse = gnn_training._sparse(adjacency, adjacency.weight)
     x, a = torch.randn(train.n_nodes, 4, generator=torch.manual_seed(0)), sparse.to_dense()
     nodes, text = torch.from_numpy(train.item_nodes), torch.ones(train.n_items, 4)

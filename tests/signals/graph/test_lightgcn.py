@@ -1,4 +1,4 @@
-"""The graph network finds withheld items by behaviours, by knowledge or by text, and nothing where nothing is."""
+"""The graph network finds withheld items by behaviors, by knowledge or by text, and nothing where nothing is."""
 
 from dataclasses import replace
 
@@ -10,17 +10,17 @@ import torch
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.signals import sampled_softmax
 from kgrec.signals.graph.adjacency import Adjacency
-from kgrec.signals.graph.lightgcn import GNN, GNNSettings, principal_axes, text_rows
+from kgrec.signals.graph.lightgcn import LightGCN, LightGCNSettings, principal_axes, text_rows
 from kgrec.signals.sampled_softmax import Batch, softmax_loss
 from kgrec.testing.graphs import HAS_TAG, shuffled, two_communities, withheld_items
 
-FAST = GNNSettings(dim=16, steps=40)
+FAST = LightGCNSettings(dim=16, steps=40)
 
 
 def graph(change=lambda tables: tables):
     """Train part, and the item withheld from every user."""
     whole = GraphSnapshot.from_tables(change(two_communities(seed=1)))
-    return whole.with_behaviours(whole.behaviours.split == "train"), withheld_items(whole)
+    return whole.with_behaviors(whole.behaviors.split == "train"), withheld_items(whole)
 
 
 def unseen(train, scores):
@@ -33,33 +33,33 @@ def share_ranked_first(signal, train, withheld):
 
 
 def without_behaviours_of(train, item_nums):
-    return train.with_behaviours(~np.isin(train.behaviours.item_num, item_nums))
+    return train.with_behaviors(~np.isin(train.behaviors.item_num, item_nums))
 
 
 @pytest.fixture(scope="module")
-def learnt():
+def learned():
     train, withheld = graph()
-    return train, withheld, GNN(FAST).fit(train, {}, seed=5)
+    return train, withheld, LightGCN(FAST).fit(train, {}, seed=5)
 
 
-def test_the_withheld_item_ranks_first(learnt):
-    train, withheld, signal = learnt
+def test_the_withheld_item_ranks_first(learned):
+    train, withheld, signal = learned
     assert share_ranked_first(signal, train, withheld) > 0.95
 
 
 def test_shuffled_edges_destroy_the_result():
     train, withheld = graph(shuffled)
-    assert share_ranked_first(GNN(FAST).fit(train, {}), train, withheld) < 0.4
+    assert share_ranked_first(LightGCN(FAST).fit(train, {}), train, withheld) < 0.4
 
 
 def cold_item_in_its_place(kg_weight, vectors=lambda train: {}):
-    """Share of the users to whom an item without any behaviour is nearer if it is of their community."""
+    """Share of the users to whom an item without any behavior is nearer if it is of their community."""
     train, _ = graph()
     cold = np.array([0, 1, 2, 3])
     liked = train.interactions[:, cold].toarray() > 0
     hidden = without_behaviours_of(train, cold)
     settings = FAST.model_copy(update={"kg_weight": kg_weight})
-    scores = GNN(settings).fit(hidden, vectors(train)).scores(np.arange(train.n_users))[:, cold]
+    scores = LightGCN(settings).fit(hidden, vectors(train)).scores(np.arange(train.n_users))[:, cold]
     return np.mean([scores[liked[:, i], i].mean() > scores[~liked[:, i], i].mean() for i in range(len(cold))])
 
 
@@ -76,26 +76,26 @@ def test_an_item_nobody_chose_is_found_through_its_text():
 
 
 def test_a_sampled_softmax_learns_too(monkeypatch):
-    monkeypatch.setattr(sampled_softmax, "MAX_CANDIDATES", 5)
+    monkeypatch.setattr(sampled_softmax, "MAX_FULL_SOFTMAX_ITEMS", 5)
     monkeypatch.setattr(sampled_softmax, "SAMPLED_CANDIDATES", 12)
     monkeypatch.setattr(sampled_softmax, "MAX_LOGITS", 12 * 15)
     train, withheld = graph()
-    assert share_ranked_first(GNN(FAST).fit(train, {}), train, withheld) > 0.9
+    assert share_ranked_first(LightGCN(FAST).fit(train, {}), train, withheld) > 0.9
 
 
-def test_scores_repeat_by_seed_and_survive_state(learnt):
-    train, _, signal = learnt
+def test_scores_repeat_by_seed_and_survive_state(learned):
+    train, _, signal = learned
     users = np.array([3, 0, 7])
     scores = signal.scores(users)
     assert scores.dtype == np.float32
     assert scores.shape == (3, train.n_items)
-    np.testing.assert_array_equal(scores, GNN(FAST).fit(train, {}, seed=5).scores(users))
-    np.testing.assert_array_equal(scores, GNN(FAST).restore(train, {}, signal.state()).scores(users))
-    assert not np.array_equal(scores, GNN(FAST).fit(train, {}, seed=6).scores(users))
+    np.testing.assert_array_equal(scores, LightGCN(FAST).fit(train, {}, seed=5).scores(users))
+    np.testing.assert_array_equal(scores, LightGCN(FAST).restore(train, {}, signal.state()).scores(users))
+    assert not np.array_equal(scores, LightGCN(FAST).fit(train, {}, seed=6).scores(users))
 
 
-def test_vectors_of_all_nodes_have_length_one(learnt):
-    train, _, signal = learnt
+def test_vectors_of_all_nodes_have_length_one(learned):
+    train, _, signal = learned
     assert signal.node_vectors.shape == (train.n_nodes, FAST.dim)
     np.testing.assert_allclose(np.linalg.norm(signal.node_vectors, axis=1), 1, atol=1e-5)
     np.testing.assert_array_equal(signal.user_vectors, signal.node_vectors[train.user_nodes])
@@ -104,8 +104,8 @@ def test_vectors_of_all_nodes_have_length_one(learnt):
 
 def test_a_user_without_history_gets_zero_scores():
     train, _ = graph()
-    hidden = train.with_behaviours(train.behaviours.user_num != 4)
-    scores = GNN(FAST).fit(hidden, {}).scores(np.array([4, 5]))
+    hidden = train.with_behaviors(train.behaviors.user_num != 4)
+    scores = LightGCN(FAST).fit(hidden, {}).scores(np.array([4, 5]))
     np.testing.assert_array_equal(scores[0], 0)
     assert np.isfinite(scores).all()
     assert scores[1].std() > 0.1
@@ -120,7 +120,7 @@ def test_the_adjacency_is_the_symmetric_normalisation_of_all_edges():
     dense[train.relations[HAS_TAG]] = 0.5
     dense += dense.T
     degree = dense.sum(axis=1, keepdims=True).clip(min=1e-9)
-    made = Adjacency.of(train, kg_weight=0.5)
+    made = Adjacency.from_snapshot(train, kg_weight=0.5)
     found = sp.csr_matrix((made.weight[made.edge], made.indices, made.indptr), shape=(n, n)).toarray()
     np.testing.assert_allclose(found, dense / np.sqrt(degree * degree.T), atol=1e-6)
 
@@ -130,7 +130,7 @@ def test_a_relationship_to_oneself_is_left_out():
     node = train.item_nodes[:1]
     looped = replace(train)
     looped.__dict__["relations"] = {("Item", "LIKE", "Item"): (node, node)}
-    assert len(Adjacency.of(looped, 1.0).weight) == train.interactions.nnz
+    assert len(Adjacency.from_snapshot(looped, 1.0).weight) == train.interactions.nnz
 
 
 def test_the_loss_is_the_weighted_cross_entropy():
@@ -168,6 +168,6 @@ def test_nodes_without_text_are_skipped_and_the_main_directions_of_text_kept():
 
 def test_settings_are_strict():
     with pytest.raises(ValueError, match="extra"):
-        GNNSettings(depth=2)
+        LightGCNSettings(depth=2)
     with pytest.raises(ValueError, match="temperature"):
-        GNNSettings(temperature=0)
+        LightGCNSettings(temperature=0)

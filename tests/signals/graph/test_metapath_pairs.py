@@ -11,9 +11,9 @@ from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.tables import check
 from kgrec.explain.explanation import _in_words
 from kgrec.signals.graph import metapath_segments, metapath_selection
-from kgrec.signals.graph.metapath_matrices import shared_nodes, typed_paths
-from kgrec.signals.graph.metapath_selection import telling as worth_trying
-from kgrec.signals.graph.metapaths import Paths, PathsSettings
+from kgrec.signals.graph.metapath_matrices import build_metapaths, shared_nodes
+from kgrec.signals.graph.metapath_selection import select_metapaths as worth_trying
+from kgrec.signals.graph.metapaths import MetaPaths, MetaPathsSettings
 from kgrec.testing.graphs import COMMUNITY_SCHEMA, LIKED, two_communities, withheld_items
 
 FIRST, SECOND, PART_OF = ("Item", "FIRST", "Tag"), ("Item", "SECOND", "Tag"), ("Tag", "PART_OF", "Tag")
@@ -29,7 +29,7 @@ def graph(edges, tags):
     new = {edge_type: pa.table({"src": src, "dst": dst}) for edge_type, (src, dst) in edges.items()}
     new |= {LIKED: tables.edges[LIKED]}
     whole = GraphSnapshot.from_tables(check(replace(tables, schema=Schema.from_dict(data), nodes=nodes, edges=new)))
-    return whole.with_behaviours(whole.behaviours.split == "train"), withheld_items(whole)
+    return whole.with_behaviors(whole.behaviors.split == "train"), withheld_items(whole)
 
 
 def communities():
@@ -71,9 +71,9 @@ def share_first(signal, train, withheld):
 @pytest.mark.parametrize(("data", "way"), [(two_roles, {"FIRST", "SECOND"}), (two_steps, {"FIRST", "PART_OF"})])
 def test_only_a_pair_leads_to_the_withheld_item(data, way):
     train, withheld = data()
-    alone = Paths().fit(train, {})
+    alone = MetaPaths().fit(train, {})
     assert alone.paths == []
-    signal = Paths(PathsSettings(pairs=True)).fit(train, {})
+    signal = MetaPaths(MetaPathsSettings(pairs=True)).fit(train, {})
     assert share_first(signal, train, withheld) > 0.9
     assert share_first(alone, train, withheld) < 0.4
     item = int(withheld[0])
@@ -81,13 +81,13 @@ def test_only_a_pair_leads_to_the_withheld_item(data, way):
     text = _in_words(train, signal.paths[found.path_num[0]], 0, int(found.through[0]), item)
     assert all(name in text for name in way)
     assert "of " in text or "one" in text or "other" in text
-    back = Paths(PathsSettings(pairs=True)).restore(train, {}, signal.state())
+    back = MetaPaths(MetaPathsSettings(pairs=True)).restore(train, {}, signal.state())
     np.testing.assert_array_equal(back.scores(np.arange(5)), signal.scores(np.arange(5)))
 
 
 def test_a_pair_relates_both_ways_the_same():
     train, _ = two_roles()
-    (path,) = typed_paths(train, 1.0, pairs=True)
+    (path,) = build_metapaths(train, 1.0, pairs=True)
     related = (path.left @ path.right.T).toarray()
     np.testing.assert_allclose(related, related.T, rtol=1e-6)
     a, b = np.argwhere(np.triu(related, 1) > 0)[0]
@@ -100,23 +100,23 @@ def test_a_relationship_and_its_inverse_are_one_path():
     src = [item for part in communities() for item in part]
     tags = ["one"] * 10 + ["other"] * 10
     train, _ = graph({FIRST: (src, tags), ("Tag", "INVERSE", "Item"): (tags, src)}, ["one", "other"])
-    assert len(typed_paths(train, 1.0, pairs=True)) == 1
+    assert len(build_metapaths(train, 1.0, pairs=True)) == 1
 
 
 def test_caps_leave_pairs_out(monkeypatch):
     roles, steps = two_roles()[0], two_steps()[0]
-    paths = typed_paths(roles, 1.0, pairs=True)
+    paths = build_metapaths(roles, 1.0, pairs=True)
     assert worth_trying(paths, roles.interactions).tolist() == [0]
-    monkeypatch.setattr(metapath_selection, "MAX_PAIRS", 0)
+    monkeypatch.setattr(metapath_selection, "MAX_PAIR_PATHS", 0)
     assert worth_trying(paths, roles.interactions).tolist() == []
-    monkeypatch.setattr(metapath_segments, "MAX_RELATED", 3)
+    monkeypatch.setattr(metapath_segments, "MAX_RELATED_MEMBERS", 3)
     monkeypatch.setattr(metapath_segments, "MAX_LINKS", 3)
-    assert typed_paths(roles, 1.0, pairs=True) == []
-    assert typed_paths(steps, 1.0, pairs=True) == []
+    assert build_metapaths(roles, 1.0, pairs=True) == []
+    assert build_metapaths(steps, 1.0, pairs=True) == []
 
 
 def test_pairs_matter_where_there_are_two_relationships():
     src = [item for part in communities() for item in part]
     one, _ = graph({FIRST: (src, ["x"] * 20)}, ["x"])
-    assert not Paths.matters("pairs", one)
-    assert Paths.matters("pairs", two_roles()[0])
+    assert not MetaPaths.is_relevant("pairs", one)
+    assert MetaPaths.is_relevant("pairs", two_roles()[0])

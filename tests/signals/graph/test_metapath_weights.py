@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse as sp
 
 from kgrec.signals.graph import metapath_weights
-from kgrec.signals.graph.metapath_matrices import TypedPath
+from kgrec.signals.graph.metapath_matrices import MetaPath
 from kgrec.signals.graph.metapath_weights import from_histories, from_popularity, from_users, learn_weights
 
 WEIGHTS = np.array([2.0, 1.0, 0.0, -1.0])
@@ -21,15 +21,15 @@ def choices(n_users=3000, n_items=60):
     return features, sp.csr_matrix((ones, (np.arange(n_users), chosen)), shape=(n_users, n_items))
 
 
-def learnt(features, interactions, regularization=0.0):
+def learned(features, interactions, regularization=0.0):
     return learn_weights([lambda users, x=x: x[users] for x in features], interactions, regularization, seed=0)
 
 
 def test_the_weights_that_made_the_choices_are_found():
     features, interactions = choices()
-    found = learnt(features[:3], interactions)
-    np.testing.assert_allclose(found, learnt(features[:3], interactions))
-    features_and_noise = learnt(features, interactions)
+    found = learned(features[:3], interactions)
+    np.testing.assert_allclose(found, learned(features[:3], interactions))
+    features_and_noise = learned(features, interactions)
     assert found[0] / found[1] == pytest.approx(2, rel=0.1)
     np.testing.assert_allclose(features_and_noise[:3], found, atol=0.02)
     assert features_and_noise[3] == 0
@@ -38,7 +38,7 @@ def test_the_weights_that_made_the_choices_are_found():
 def test_no_feature_left_out_gives_the_true_weights():
     features, interactions = choices()
     features[3] *= -1
-    np.testing.assert_allclose(learnt(features, interactions), np.abs(WEIGHTS), atol=0.1)
+    np.testing.assert_allclose(learned(features, interactions), np.abs(WEIGHTS), atol=0.1)
 
 
 def test_a_sample_of_the_items_gives_about_the_same(monkeypatch):
@@ -47,29 +47,29 @@ def test_a_sample_of_the_items_gives_about_the_same(monkeypatch):
     taste, appeal = features[0], np.broadcast_to(features[1, :1], features[1].shape)
     chosen = (taste + appeal + np.random.default_rng(1).gumbel(size=taste.shape)).argmax(axis=1)
     interactions = sp.csr_matrix((np.ones(2000, np.float32), (np.arange(2000), chosen)), shape=taste.shape)
-    monkeypatch.setattr(metapath_weights, "MAX_CANDIDATES", 250)
-    np.testing.assert_allclose(learnt([taste, appeal], interactions), [1, 1], atol=0.15)
+    monkeypatch.setattr(metapath_weights, "MAX_CANDIDATE_ITEMS", 250)
+    np.testing.assert_allclose(learned([taste, appeal], interactions), [1, 1], atol=0.15)
 
 
 def test_the_scale_of_a_feature_does_not_matter_even_to_how_fast_weights_are_found(monkeypatch):
     features, interactions = choices()
     monkeypatch.setattr(metapath_weights, "MAX_ITERATIONS", 5)
     scale = np.array([1e3, 1e-4, 1, -10], np.float32)
-    found = learnt(features * scale[:, None, None], interactions, regularization=0.01)
-    expected = learnt(features * np.sign(scale)[:, None, None], interactions, regularization=0.01)
+    found = learned(features * scale[:, None, None], interactions, regularization=0.01)
+    expected = learned(features * np.sign(scale)[:, None, None], interactions, regularization=0.01)
     np.testing.assert_allclose(found * np.abs(scale), expected, atol=1e-3)
 
 
 def test_regularization_shrinks():
     features, interactions = choices()
-    strong, weak = (learnt(features[:2], interactions, strength) for strength in (1.0, 0.0))
+    strong, weak = (learned(features[:2], interactions, strength) for strength in (1.0, 0.0))
     assert (strong < 0.7 * weak).all()
 
 
 def test_a_feature_that_never_varies_weighs_nothing_that_breaks():
     features, interactions = choices()
     features[1] = 0
-    assert np.isfinite(learnt(features, interactions)).all()
+    assert np.isfinite(learned(features, interactions)).all()
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_history_features_are_means_over_the_rest_of_the_history(small):
     related = left.toarray() @ right.toarray().T
     np.fill_diagonal(related, 0)
     mean = history.toarray() @ related
-    feature = from_histories(TypedPath((("Item", "X", "Tag"),) * 2, "items", left, right), history)
+    feature = from_histories(MetaPath((("Item", "X", "Tag"),) * 2, "items", left, right), history)
     users = np.array([4, 1])
     np.testing.assert_allclose(feature(users), (mean - mean.mean(axis=0))[users], atol=1e-6)
 
@@ -97,7 +97,7 @@ def test_user_features_are_shares_of_other_users(small):
     left = sp.vstack([left, left[[0]]], format="csr")
     related = (left @ left.T).toarray()
     np.fill_diagonal(related, 0)
-    feature = from_users(TypedPath((("User", "X", "Group"),) * 2, "users", left, left), interactions)
+    feature = from_users(MetaPath((("User", "X", "Group"),) * 2, "users", left, left), interactions)
     users = np.array([5, 0, 2])
     np.testing.assert_allclose(feature(users), (related @ interactions.toarray())[users], atol=1e-6)
 

@@ -10,8 +10,8 @@ from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.tables import GraphTables, check
 from kgrec.signals.graph import metapath_weights
-from kgrec.signals.graph.metapath_matrices import shared_nodes, typed_paths
-from kgrec.signals.graph.metapaths import Paths, PathsSettings
+from kgrec.signals.graph.metapath_matrices import build_metapaths, shared_nodes
+from kgrec.signals.graph.metapaths import MetaPaths, MetaPathsSettings
 from kgrec.testing.graphs import COMMUNITY_SCHEMA, HAS_TAG, LIKED, shuffled, two_communities, withheld_items
 
 FRIEND, SEQUEL, HAS_NOISE = ("User", "FRIEND", "User"), ("Item", "SEQUEL", "Item"), ("Item", "HAS_NOISE", "Tag")
@@ -20,7 +20,7 @@ FRIEND, SEQUEL, HAS_NOISE = ("User", "FRIEND", "User"), ("Item", "SEQUEL", "Item
 def split(tables):
     """Train part, and the item withheld from every user."""
     whole = GraphSnapshot.from_tables(tables)
-    return whole.with_behaviours(whole.behaviours.split == "train"), withheld_items(whole)
+    return whole.with_behaviors(whole.behaviors.split == "train"), withheld_items(whole)
 
 
 def with_edges(tables, edge_type, src, dst, keep=(LIKED,)):
@@ -76,12 +76,12 @@ def sequel_tables():
 @pytest.mark.parametrize("tables", [community_tables, friend_tables, sequel_tables])
 def test_the_withheld_item_ranks_first(tables):
     train, withheld = split(tables())
-    assert share_ranked_first(Paths().fit(train, {}), train, withheld) > 0.9
+    assert share_ranked_first(MetaPaths().fit(train, {}), train, withheld) > 0.9
 
 
 def test_shuffled_edges_destroy_the_result():
     train, withheld = split(shuffled(two_communities(seed=1)))
-    assert share_ranked_first(Paths().fit(train, {}), train, withheld) < 0.4
+    assert share_ranked_first(MetaPaths().fit(train, {}), train, withheld) < 0.4
 
 
 def test_a_relationship_that_tells_nothing_weighs_nothing():
@@ -89,48 +89,48 @@ def test_a_relationship_that_tells_nothing_weighs_nothing():
     has_tag, random = tables.edges[HAS_TAG], np.random.default_rng(2)
     noise = has_tag.column("dst").take(pa.array(random.permutation(has_tag.num_rows)))
     tables = with_edges(tables, HAS_NOISE, has_tag.column("src"), noise, keep=(LIKED, HAS_TAG))
-    signal = Paths().fit(split(tables)[0], {})
+    signal = MetaPaths().fit(split(tables)[0], {})
     assert weight_of(signal, HAS_NOISE) < 0.05 * weight_of(signal, HAS_TAG)
 
 
 def test_sampled_users_and_candidates_learn_too(monkeypatch):
-    monkeypatch.setattr(metapath_weights, "MAX_CANDIDATES", 12)
-    monkeypatch.setattr(metapath_weights, "MAX_FEATURES", 12 * 2 * 20)
+    monkeypatch.setattr(metapath_weights, "MAX_CANDIDATE_ITEMS", 12)
+    monkeypatch.setattr(metapath_weights, "MAX_FEATURE_VALUES", 12 * 2 * 20)
     train, withheld = split(two_communities(seed=1))
-    assert share_ranked_first(Paths().fit(train, {}), train, withheld) > 0.9
+    assert share_ranked_first(MetaPaths().fit(train, {}), train, withheld) > 0.9
 
 
 @pytest.mark.parametrize("tables", [community_tables, friend_tables, sequel_tables])
 def test_scores_repeat_by_seed_and_survive_state(tables):
     train, _ = split(tables())
     users = np.array([3, 0, 7])
-    signal = Paths().fit(train, {}, seed=5)
+    signal = MetaPaths().fit(train, {}, seed=5)
     scores = signal.scores(users)
     assert scores.dtype == np.float32
     assert scores.shape == (3, train.n_items)
-    np.testing.assert_array_equal(scores, Paths().fit(train, {}, seed=5).scores(users))
-    np.testing.assert_array_equal(scores, Paths().restore(train, {}, signal.state()).scores(users))
+    np.testing.assert_array_equal(scores, MetaPaths().fit(train, {}, seed=5).scores(users))
+    np.testing.assert_array_equal(scores, MetaPaths().restore(train, {}, signal.state()).scores(users))
     np.testing.assert_allclose(scores[1:2], signal.scores(users[1:2]), rtol=1e-5, atol=1e-6)
 
 
 def test_a_user_without_history_is_led_by_friends_or_popularity():
     train, withheld = split(friend_tables())
-    hidden = train.with_behaviours(train.behaviours.user_num != 4)
-    scores = Paths().fit(hidden, {}).scores(np.array([4]))[0]
+    hidden = train.with_behaviors(train.behaviors.user_num != 4)
+    scores = MetaPaths().fit(hidden, {}).scores(np.array([4]))[0]
     mine = np.union1d(train.interactions[[4]].indices, withheld[4])
     assert np.isfinite(scores).all()
     assert scores[mine].min() > np.delete(scores, mine).max()
     alone, _ = split(two_communities(seed=1))
-    alone = alone.with_behaviours(alone.behaviours.user_num != 4)
+    alone = alone.with_behaviors(alone.behaviors.user_num != 4)
     popularity = np.asarray(alone.interactions.sum(axis=0)).ravel()
-    signal = Paths().fit(alone, {})
+    signal = MetaPaths().fit(alone, {})
     np.testing.assert_allclose(signal.scores(np.array([4]))[0], signal.weights[-1] * np.log1p(popularity), atol=1e-6)
 
 
 @pytest.mark.parametrize("tables", [community_tables, friend_tables, sequel_tables])
 def test_contributions_are_what_the_score_is_made_of(tables):
     train, withheld = split(tables())
-    signal = Paths().fit(train, {})
+    signal = MetaPaths().fit(train, {})
     item = int(withheld[0])
     found = signal.contributions(0, item)
     assert len(found) > 0
@@ -146,7 +146,7 @@ def test_contributions_are_what_the_score_is_made_of(tables):
 
 def test_no_path_no_contribution():
     train, _ = split(friend_tables())
-    signal = Paths().fit(train, {})
+    signal = MetaPaths().fit(train, {})
     far = int(np.flatnonzero(signal.scores(np.array([0]))[0] == signal.scores(np.array([0]))[0].min())[0])
     assert len(signal.contributions(0, far)) == 0
 
@@ -154,8 +154,8 @@ def test_no_path_no_contribution():
 def test_it_needs_a_relationship_beside_behaviours():
     tables = two_communities(seed=1)
     bare = GraphSnapshot.from_tables(check(replace(tables, edges={LIKED: tables.edges[LIKED]})))
-    assert not Paths.applies(bare, {})
-    assert Paths.applies(GraphSnapshot.from_tables(tables), {})
+    assert not MetaPaths.applies(bare, {})
+    assert MetaPaths.applies(GraphSnapshot.from_tables(tables), {})
 
 
 def tiny():
@@ -174,11 +174,11 @@ def tiny():
 
 
 def test_relatedness_is_the_cosine_of_rarity_weighted_shared_nodes():
-    (path,) = typed_paths(tiny(), rarity=1.0)
+    (path,) = build_metapaths(tiny(), degree_exponent=1.0)
     # Weights 1/3 (common) and 1/2 (rare); a tag of one item alone relates nothing.
     to_c = (1 / 3) / (np.sqrt(1 / 3 + 1 / 2) * np.sqrt(1 / 3))
     np.testing.assert_allclose(path.related(0, np.arange(3)), [0, 1, to_c], rtol=1e-6)
-    (flat,) = typed_paths(tiny(), rarity=0.0)
+    (flat,) = build_metapaths(tiny(), degree_exponent=0.0)
     np.testing.assert_allclose(flat.related(0, np.array([2])), [1 / np.sqrt(2)], rtol=1e-6)
 
 
@@ -193,6 +193,6 @@ def test_shared_nodes_come_rarest_first():
 
 def test_settings_are_strict():
     with pytest.raises(ValueError, match="extra"):
-        PathsSettings(depth=2)
-    with pytest.raises(ValueError, match="rarity"):
-        PathsSettings(rarity=-1)
+        MetaPathsSettings(depth=2)
+    with pytest.raises(ValueError, match="degree_exponent"):
+        MetaPathsSettings(degree_exponent=-1)

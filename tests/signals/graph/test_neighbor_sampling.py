@@ -11,7 +11,7 @@ N, SEEDS = 30, np.array([4, 17, 2])
 
 @pytest.fixture(scope="module")
 def graph():
-    """A symmetric graph of a few hubs and many nodes of low degree; node 29 has no neighbour."""
+    """A symmetric graph of a few hubs and many nodes of low degree; node 29 has no neighbor."""
     random = np.random.default_rng(0)
     chance = np.linspace(0.05, 0.9, N)[:, None] * np.linspace(0.05, 0.9, N)
     dense = np.triu(random.random((N, N)) < chance, 1) * random.random((N, N))

@@ -11,7 +11,7 @@ from kgrec.data.snapshot import Edges, GraphSnapshot
 from kgrec.signals.base import Signal
 from kgrec.signals.graph import relation_weights
 from kgrec.signals.graph.adjacency import Adjacency
-from kgrec.signals.graph.metapath_matrices import single_paths
+from kgrec.signals.graph.metapath_matrices import single_metapaths
 from kgrec.signals.graph.relation_weights import informativeness
 from kgrec.testing.graphs import HAS_TAG, two_communities
 
@@ -27,7 +27,7 @@ def edges(*ends):
 def train():
     """Tags and friends are of one community; noise and those met are at random, unlike items of both communities."""
     whole = GraphSnapshot.from_tables(two_communities(seed=1, n_items=40))
-    train = whole.with_behaviours(whole.behaviours.split == "train")
+    train = whole.with_behaviors(whole.behaviors.split == "train")
     random = np.random.default_rng(0)
     tags, liked = train.edges[HAS_TAG], train.interactions.toarray() > 0
     users = (liked & liked[0]).any(axis=1)
@@ -54,9 +54,9 @@ def test_informative_types_stand_out_from_noise(train):
 
 
 def test_the_lift_is_that_of_dense_matrices(train, monkeypatch):
-    monkeypatch.setattr(relation_weights, "PRIOR", 1e-9)
+    monkeypatch.setattr(relation_weights, "PRIOR_PAIRS", 1e-9)
     known = informativeness(train)
-    for path in single_paths(train, rarity=1.0):
+    for path in single_metapaths(train, degree_exponent=1.0):
         chosen = train.interactions.toarray() > 0
         chosen = (chosen.T if path.side == "items" else chosen).astype(float)
         related = (path.left @ path.right.T).toarray()
@@ -80,7 +80,7 @@ def test_the_mean_weight_stays_and_balance_spreads_it(train):
 
 def test_the_adjacency_takes_the_weights(train):
     def between(balance, relation):
-        made = Adjacency.of(train, 0.3, balance)
+        made = Adjacency.from_snapshot(train, 0.3, balance)
         matrix = sp.csr_matrix((made.weight[made.edge], made.indices, made.indptr), shape=(train.n_nodes,) * 2)
         return matrix[train.relations[relation]].sum()
 
@@ -90,7 +90,7 @@ def test_the_adjacency_takes_the_weights(train):
 
 def test_of_many_behaviours_a_sample_is_measured(train, monkeypatch):
     whole = informativeness(train)[HAS_TAG]
-    monkeypatch.setattr(relation_weights, "MAX_BEHAVIOURS", train.interactions.nnz // 2)
+    monkeypatch.setattr(relation_weights, "MAX_SAMPLED_BEHAVIORS", train.interactions.nnz // 2)
     sampled = relation_weights._sample(train.interactions.T.tocsr())
     assert train.interactions.nnz // 3 < sampled.nnz <= train.interactions.nnz // 2
     assert informativeness(train)[HAS_TAG] == pytest.approx(whole, rel=0.1)
@@ -99,5 +99,5 @@ def test_of_many_behaviours_a_sample_is_measured(train, monkeypatch):
 
 def test_two_types_at_least_make_the_balance_matter(train):
     alone = {t: found for t, found in train.edges.items() if train.schema.is_behaviour(t) or t == HAS_TAG}
-    assert Signal.matters("relation_balance", train)
-    assert not Signal.matters("relation_balance", replace(train, edges=alone))
+    assert Signal.is_relevant("relation_balance", train)
+    assert not Signal.is_relevant("relation_balance", replace(train, edges=alone))

@@ -43,7 +43,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def many(n: int) -> GraphTables:
-    """The small graph with n behaviours more."""
+    """The small graph with n behaviors more."""
     tables = contract_tables()
     edge_type = ("User", "MATCH", "Item")
     times = [float(10 + i) for i in range(n)]
@@ -102,7 +102,7 @@ def test_an_unknown_kind_of_graph_is_refused(uri: str) -> None:
 
 def test_a_folder_is_made_for_a_new_graph(tmp_path: Path) -> None:
     with open_store(tmp_path / "new" / "graph.lbug") as store:
-        assert store.schema() is None
+        assert store.schema is None
 
 
 @pytest.mark.parametrize("name", ["missing.lbug", "missing/graph.lbug"])
@@ -131,7 +131,7 @@ def test_a_closed_store_says_so(path: Path) -> None:
     store.close()
     store.close()
     with pytest.raises(StoreError, match="is closed; open it again"):
-        store.schema()
+        assert store.schema is None
 
 
 def test_a_read_only_store_refuses_to_write(path: Path) -> None:
@@ -156,7 +156,7 @@ def test_names_the_engine_cannot_tell_apart(path: Path, change: dict[str, dict[s
     with open_store(path) as store:
         with pytest.raises(StoreError, match=f"rename them: .*{name}"):
             store.apply(Schema.from_dict(data))
-        assert store.schema() == SCHEMA
+        assert store.schema == SCHEMA
 
 
 def test_a_second_writer_is_refused_and_told_who(path: Path) -> None:
@@ -255,7 +255,7 @@ def test_a_killed_write_leaves_the_old_or_the_new_graph(path: Path, delay: float
     assert runs in (0, 10_000)
     with open_store(path) as store:
         store.write(contract_tables())
-        assert len(store.snapshot().behaviours) == n
+        assert len(store.snapshot().behaviors) == n
 
 
 def test_ctrl_c_leaves_the_old_or_the_new_graph(path: Path) -> None:
@@ -266,7 +266,7 @@ def test_ctrl_c_leaves_the_old_or_the_new_graph(path: Path) -> None:
             try:
                 store.write(tables)
             except KeyboardInterrupt:
-                print("stopped", len(store.snapshot().behaviours), flush=True)
+                print("stopped", len(store.snapshot().behaviors), flush=True)
     """
     with python(code, path) as writer:
         assert line(writer) == "go\n"
@@ -274,7 +274,7 @@ def test_ctrl_c_leaves_the_old_or_the_new_graph(path: Path) -> None:
         writer.send_signal(signal.SIGINT)
         assert line(writer) in ("stopped 5\n", "stopped 100005\n")
     with open_store(path) as store:
-        assert len(store.snapshot().behaviours) in (5, 100_005)
+        assert len(store.snapshot().behaviors) in (5, 100_005)
 
 
 @pytest.mark.parametrize("room", [-1, 100_000])
@@ -300,7 +300,7 @@ def test_a_full_disk_leaves_the_old_graph(path: Path, room: int) -> None:
     with open_store(path) as store:
         assert store.snapshot().digest == digest(contract_tables())
         store.write(many(10))
-        assert len(store.snapshot().behaviours) == 15
+        assert len(store.snapshot().behaviors) == 15
 
 
 def test_a_graph_survives_shuffled_loading(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def store(neo4j_uri: str) -> Iterator[Neo4jStore]:
 
 
 def many(n: int) -> GraphTables:
-    """The small graph with n behaviours more."""
+    """The small graph with n behaviors more."""
     tables = contract_tables()
     times = [float(10 + i) for i in range(n)]
     more = pa.table({"src": ["a"] * n, "dst": ["i1"] * n, "weight": times, "timestamp": times})
@@ -167,7 +167,7 @@ def test_nodes_that_share_a_key_are_refused(store: Neo4jStore) -> None:
     text = message(lambda: store.write(contract_tables()))
     assert "Thing" in text
     assert "twice" in text
-    assert store.schema() is None
+    assert store.schema is None
     assert store.cypher("SHOW CONSTRAINTS YIELD name WHERE name <> 'kgrec__Kgrec' RETURN name").empty
 
 
@@ -207,7 +207,7 @@ def test_a_second_writer_and_readers_wait_for_a_large_write(neo4j_uri: str, stor
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give a server that is gone up after two seconds."""
-    monkeypatch.setattr(connect, "_SECONDS", 2.0)
+    monkeypatch.setattr(connect, "_RETRY_SECONDS", 2.0)
 
 
 def test_readers_of_recommendations_never_see_half_of_a_set(neo4j_uri: str, store: Neo4jStore) -> None:
@@ -425,7 +425,7 @@ def test_a_database_of_others_is_used_as_it_is_and_left_as_it_was(foreign: Neo4j
     snapshot = foreign.snapshot()
     assert snapshot.users.ids.tolist() == ["1", "2", "3"]
     assert snapshot.nodes["Film"].column("added").to_pylist()[0].isoformat() == "2026-01-01T12:00:00"
-    assert len(snapshot.behaviours) == 5
+    assert len(snapshot.behaviors) == 5
     foreign.publish(recommendations(["1", "2"], ["12", "11"]), "run-1")
     foreign.write_vectors("Film", pa.array(["10", "11"]), np.eye(2, dtype=np.float32))
     assert foreign.nearest("Film", np.array([1, 0.1], dtype=np.float32), 1)["name"].tolist() == ["X"]
@@ -436,7 +436,7 @@ def test_a_database_of_others_is_used_as_it_is_and_left_as_it_was(foreign: Neo4j
     assert sorted(map(str, foreign.cypher(EVERYTHING).to_numpy().tolist())) == before
     assert foreign.cypher("SHOW CONSTRAINTS").empty
     assert foreign.cypher("SHOW VECTOR INDEXES").empty
-    assert foreign.schema() is None
+    assert foreign.schema is None
 
 
 def test_a_schema_that_does_not_fit_is_refused(foreign: Neo4jStore) -> None:
@@ -472,7 +472,7 @@ def test_what_cannot_be_learnt_from_is_refused_before_it_is_used(foreign: Neo4jS
     foreign.cypher("MATCH (:Customer {id: 1})-[r:RATED]->(:Film {nr: 10}) REMOVE r.stars", write=True)
     with pytest.raises(DataError, match="stars: found None; expected a finite number"):
         adopt(foreign, schema)
-    assert foreign.schema() is None
+    assert foreign.schema is None
     foreign.cypher("MATCH ()-[r:RATED]->() SET r.stars = 3.0", write=True)
     adopt(foreign, schema)
     foreign.cypher("MATCH ()-[r:RATED]->() REMOVE r.stars", write=True)

@@ -135,7 +135,7 @@ def test_what_an_update_adds_is_found_by_the_next_load(store: GraphStore) -> Non
         "rdf:predicate :MATCH ; rdf:object <urn:kgrec:Item/i2> ; :weight 1 ; :timestamp 5 . :y :note 'mine' }",
         write=True,
     )
-    n = len(store.snapshot().behaviours)
+    n = len(store.snapshot().behaviors)
     nodes = {"Thing": pa.table({"id": ["new"]}), "Item": pa.table({"item_id": ["i1"]})}
     old = pa.table({"src": ["a"], "dst": ["i2"], "weight": [2.0], "timestamp": [5.0]})
     users = pa.table({"user_id": ["a"]})
@@ -145,7 +145,7 @@ def test_what_an_update_adds_is_found_by_the_next_load(store: GraphStore) -> Non
     snapshot = store.snapshot()
     assert snapshot.nodes["Thing"].column("id").to_pylist().count("new") == 1
     assert len(snapshot.edges["Item", "in", "Thing"]) == 2
-    assert len(snapshot.behaviours) == n
+    assert len(snapshot.behaviors) == n
     assert store.sparql("SELECT ?note { ?y :note ?note }")["note"].tolist() == ["mine"]
 
 

@@ -34,7 +34,7 @@ def uri(tmp_path: Path) -> str:
 
 
 def many(n: int) -> GraphTables:
-    """The small graph with n behaviours more."""
+    """The small graph with n behaviors more."""
     tables = contract_tables()
     edge_type = ("User", "MATCH", "Item")
     times = [float(10 + i) for i in range(n)]
@@ -43,8 +43,8 @@ def many(n: int) -> GraphTables:
     return GraphTables(tables.schema, tables.nodes, {**tables.edges, edge_type: both})
 
 
-def behaviours(store: GraphStore) -> int:
-    return len(store.snapshot().behaviours)
+def behaviors(store: GraphStore) -> int:
+    return len(store.snapshot().behaviors)
 
 
 def python(code: str, uri: str) -> subprocess.Popen[str]:
@@ -66,7 +66,7 @@ def test_a_second_writer_is_refused_and_a_reader_is_not(uri: str) -> None:
             open_store(uri)
         with open_store(uri, read_only=True) as reader:
             writer.write(many(100))
-            assert behaviours(reader) == 105
+            assert behaviors(reader) == 105
             with pytest.raises(StoreError, match="open read-only"):
                 reader.write(contract_tables())
     open_store(uri).close()
@@ -74,7 +74,7 @@ def test_a_second_writer_is_refused_and_a_reader_is_not(uri: str) -> None:
 
 def test_a_new_folder_that_nothing_is_written_to_is_removed(tmp_path: Path) -> None:
     with open_store(f"oxigraph:{tmp_path / 'new'}") as store:
-        assert store.schema() is None
+        assert store.schema is None
     assert not (tmp_path / "new").exists()
 
 
@@ -82,7 +82,7 @@ def test_a_closed_store_says_so(uri: str) -> None:
     store = open_store(uri)
     store.close()
     with pytest.raises(StoreError, match="is closed; open it again"):
-        store.schema()
+        assert store.schema is None
 
 
 def test_what_is_no_graph(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_damaged_files_are_reported(uri: str) -> None:
     for file in next(folder.glob("graph-*")).iterdir():
         file.write_bytes(b"junk")
     with open_store(uri, read_only=True) as store, pytest.raises(StoreError, match="cannot open"):
-        store.schema()
+        assert store.schema is None
 
 
 def test_two_readers_never_see_half_a_publish(uri: str) -> None:
@@ -120,7 +120,7 @@ def test_two_readers_never_see_half_a_publish(uri: str) -> None:
                 while writer.poll() is None:
                     frame = reader.sparql(RUNS)
                     seen.extend(zip(frame["run"].astype(str), frame["n"], strict=True))
-                    assert behaviours(reader) == 5
+                    assert behaviors(reader) == 5
 
         threads = [threading.Thread(target=read) for _ in range(2)]
         for thread in threads:
@@ -149,7 +149,7 @@ def test_a_killed_write_leaves_the_old_or_the_new_graph(uri: str, delay: float) 
         time.sleep(delay)
         writer.send_signal(signal.SIGKILL)
     with open_store(uri, read_only=True) as reader:
-        n = behaviours(reader)
+        n = behaviors(reader)
         frame = reader.sparql(RUNS)
         assert frame["n"].tolist() in ([], [5000])
     assert n in (5, 20_005)
@@ -180,7 +180,7 @@ def test_a_full_disk_leaves_the_old_graph(uri: str) -> None:
     assert out.endswith("True\n")
     with open_store(uri) as store:
         store.write(many(10))
-        assert behaviours(store) == 15
+        assert behaviors(store) == 15
 
 
 def test_many_changed_rows_are_replaced(uri: str) -> None:

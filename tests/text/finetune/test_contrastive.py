@@ -1,4 +1,4 @@
-"""Fine-tuning learns from behaviours which texts belong together, and from nothing else."""
+"""Fine-tuning learns from behaviors which texts belong together, and from nothing else."""
 
 import sys
 from dataclasses import replace
@@ -22,16 +22,16 @@ from kgrec.evaluation.leakage import leaks
 from kgrec.query.similar import similar_nodes
 from kgrec.runs.folder import find_run, read_run, root_of
 from kgrec.runs.save_load import load_tuned
-from kgrec.signals.content import Text
-from kgrec.signals.content.embeddings import TextSettings
+from kgrec.signals.content import Embeddings
+from kgrec.signals.content.embeddings import EmbeddingsSettings
 from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.graphs import COMMUNITY_SCHEMA, LIKED, shuffled
 from kgrec.text import TransformersEncoder, VectorCache, text_vectors
 from kgrec.text.finetune import contrastive as tuning
-from kgrec.text.finetune.contrastive import tune
+from kgrec.text.finetune.contrastive import fine_tune
 from kgrec.text.finetune.dataset import Histories
 from kgrec.text.finetune.info_nce import contrast
-from kgrec.text.projection_head import RIDGE, Head, parted
+from kgrec.text.projection_head import WHITENING_RIDGE, Head, parted
 
 WORDS = [
     "robot laser galaxy rocket planet engine orbit comet signal metal alien fusion",
@@ -42,7 +42,7 @@ QUICK = TuneSettings(method="full", rate=3e-3, steps=60, batch=16, check_every=2
 
 
 def communities(n_users=40, n_items=30, seed=0):
-    """Users of three communities, whose items share hardly a word: only behaviours say which words belong together."""
+    """Users of three communities, whose items share hardly a word: only behaviors say which words belong together."""
     rng = np.random.default_rng(seed)
     side, of_item = np.arange(3 * n_users) % 3, np.arange(3 * n_items) % 3
     titles = [" ".join(rng.choice(WORDS[s].split(), 2, replace=False)) for s in of_item]
@@ -78,7 +78,7 @@ def rank_of_last(graph, encoder):
     """Mean share of the unseen items that the text signal ranks before a user's withheld one; 0.5 is chance."""
     split = by_given(graph)
     train = split.train
-    scores = Text().fit(train, text_vectors(train, encoder, VectorCache())).scores(np.arange(train.n_users))
+    scores = Embeddings().fit(train, text_vectors(train, encoder, VectorCache())).scores(np.arange(train.n_users))
     scores[train.interactions.toarray() > 0] = -np.inf
     own = scores[split.test.user_num, split.test.item_num]
     before = (scores[split.test.user_num] > own[:, None]).sum(axis=1)
@@ -90,7 +90,7 @@ def tuned(graph, encoder, tmp_path_factory):
     """All weights of a small random model, tuned on the train part of the graph."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KGREC_CACHE", str(tmp_path_factory.mktemp("cache")))
-        return tune(by_given(graph).train, encoder, VectorCache(), QUICK)
+        return fine_tune(by_given(graph).train, encoder, VectorCache(), QUICK)
 
 
 def test_behaviours_bring_together_texts_that_share_no_word(graph, encoder, tuned):
@@ -100,7 +100,7 @@ def test_behaviours_bring_together_texts_that_share_no_word(graph, encoder, tune
 @pytest.mark.parametrize(("method", "rate"), [("lora", 1e-2), ("adalora", 3e-2)])
 def test_low_rank_updates_learn_it_too(graph, encoder, method, rate):
     settings = QUICK.model_copy(update={"method": method, "rate": rate})
-    low = tune(by_given(graph).train, encoder, VectorCache(), settings)
+    low = fine_tune(by_given(graph).train, encoder, VectorCache(), settings)
     assert low.losses[-1][1] < low.losses[0][1] - 0.03  # the head, which comes first, has done the most of it
     assert rank_of_last(graph, encoder.with_tuning(low)) < rank_of_last(graph, encoder) - 0.03
     assert all("lora" in name for name in parted(low.weights)[0])
@@ -109,16 +109,16 @@ def test_low_rank_updates_learn_it_too(graph, encoder, method, rate):
 def test_a_head_begins_with_whitening_and_tells_held_out_users_by_itself(graph, encoder):
     train = by_given(graph).train
     vectors = text_vectors(train, encoder, VectorCache())["Item"]
-    signal = Text(TextSettings(ridge=RIDGE)).fit(train, {"Item": vectors})
+    signal = Embeddings(EmbeddingsSettings(ridge=WHITENING_RIDGE)).fit(train, {"Item": vectors})
     found = Head.whitening(vectors)(torch.as_tensor(vectors)).detach().numpy()
     np.testing.assert_allclose(found @ found.T, signal.item_vectors @ signal.item_vectors.T, atol=1e-4)
-    only_head = tune(train, encoder, VectorCache(), QUICK.model_copy(update={"steps": 1, "rate": 1e-9}))
+    only_head = fine_tune(train, encoder, VectorCache(), QUICK.model_copy(update={"steps": 1, "rate": 1e-9}))
     assert rank_of_last(graph, encoder.with_tuning(only_head)) < rank_of_last(graph, encoder) - 0.05
 
 
 def test_a_prefix_changes_vectors_and_no_weights(graph, encoder):
     settings = QUICK.model_copy(update={"method": "prefix", "rate": 1e-2, "rank": 4, "steps": 2})
-    prefixed = encoder.with_tuning(tune(by_given(graph).train, encoder, VectorCache(), settings))
+    prefixed = encoder.with_tuning(fine_tune(by_given(graph).train, encoder, VectorCache(), settings))
     assert [weights.shape[0] for weights in parted(prefixed.tuned.weights)[0].values()] == [4]
     texts = ["robot laser", "a garden of tulips and honey"]
     assert np.abs(prefixed.encode(texts) - encoder.encode(texts)).max() > 1e-3
@@ -128,13 +128,13 @@ def test_a_prefix_changes_vectors_and_no_weights(graph, encoder):
 def test_a_prefix_leaves_room_for_itself_in_a_long_text(graph, model):
     short = TransformersEncoder(model("roberta"))  # takes 32 tokens
     settings = QUICK.model_copy(update={"method": "prefix", "rank": 8, "steps": 1})
-    prefixed = short.with_tuning(tune(by_given(graph).train, short, VectorCache(), settings))
+    prefixed = short.with_tuning(fine_tune(by_given(graph).train, short, VectorCache(), settings))
     assert np.isfinite(prefixed.encode(["robot laser " * 40])).all()
 
 
 def test_shuffled_labels_leave_nothing_to_learn(encoder, tuned, graph):
     mixed = GraphSnapshot.from_tables(shuffled(communities(), only=LIKED))
-    in_vain = tune(by_given(mixed).train, encoder, VectorCache(), QUICK)
+    in_vain = fine_tune(by_given(mixed).train, encoder, VectorCache(), QUICK)
     assert rank_of_last(mixed, encoder.with_tuning(in_vain)) > 0.4
     assert rank_of_last(graph, encoder.with_tuning(in_vain)) > rank_of_last(graph, encoder.with_tuning(tuned)) + 0.05
 
@@ -151,12 +151,12 @@ def test_an_interrupted_run_goes_on_and_ends_as_one_that_was_not(graph, encoder,
         whole_step(self, n)
         done.append(n)
 
-    expected = tune(train, encoder, VectorCache(), settings)
+    expected = fine_tune(train, encoder, VectorCache(), settings)
     monkeypatch.setenv("KGREC_CACHE", str(tmp_path / "another"))
     monkeypatch.setattr(tuning._Tuning, "_step", step)
     with pytest.raises(KeyboardInterrupt):
-        tune(train, encoder, VectorCache(), settings)
-    found = tune(train, encoder, VectorCache(), settings)
+        fine_tune(train, encoder, VectorCache(), settings)
+    found = fine_tune(train, encoder, VectorCache(), settings)
     assert done == [*range(6), *range(4, 12)]
     assert found.losses == expected.losses
     assert found.weights.keys() == expected.weights.keys()
@@ -166,28 +166,28 @@ def test_an_interrupted_run_goes_on_and_ends_as_one_that_was_not(graph, encoder,
 
 def test_what_is_done_is_not_done_again(graph, encoder, monkeypatch):
     settings = QUICK.model_copy(update={"steps": 2})
-    first = tune(by_given(graph).train, encoder, VectorCache(), settings)
+    first = fine_tune(by_given(graph).train, encoder, VectorCache(), settings)
     monkeypatch.setattr(tuning._Tuning, "_step", None)
-    assert tune(by_given(graph).train, encoder, VectorCache(), settings).digest == first.digest
+    assert fine_tune(by_given(graph).train, encoder, VectorCache(), settings).digest == first.digest
     with pytest.raises(TypeError):  # another seed is another run
-        tune(by_given(graph).train, encoder, VectorCache(), settings, seed=1)
+        fine_tune(by_given(graph).train, encoder, VectorCache(), settings, seed=1)
 
 
 def test_a_damaged_checkpoint_is_begun_anew(graph, encoder, tmp_path):
     settings = QUICK.model_copy(update={"steps": 2})
-    first = tune(by_given(graph).train, encoder, VectorCache(), settings)
+    first = fine_tune(by_given(graph).train, encoder, VectorCache(), settings)
     files = list((tmp_path / "cache" / "tuning").iterdir())
     assert len(files) == 2  # the head has one of its own
     for file in files:
         file.write_bytes(file.read_bytes()[:100])
-    assert tune(by_given(graph).train, encoder, VectorCache(), settings).losses == first.losses
+    assert fine_tune(by_given(graph).train, encoder, VectorCache(), settings).losses == first.losses
 
 
 def test_it_stops_when_held_out_users_are_told_no_better_and_keeps_the_best(graph, encoder):
     settings = QUICK.model_copy(update={"rate": 1.0, "steps": 50, "check_every": 2, "patience": 2})
-    worse = tune(by_given(graph).train, encoder, VectorCache(), settings)
+    worse = fine_tune(by_given(graph).train, encoder, VectorCache(), settings)
     assert [step for step, _ in worse.losses] == [0, 2, 4]
-    head = Head.of(parted(worse.weights)[1])
+    head = Head.from_weights(parted(worse.weights)[1])
     expected = head(torch.as_tensor(encoder.encode(["robot laser"])))
     np.testing.assert_allclose(encoder.with_tuning(worse).encode(["robot laser"]), expected, atol=1e-5)
 
@@ -217,19 +217,19 @@ def test_another_model_is_refused(tuned, model):
 
 def test_an_encoder_that_is_no_transformer_is_refused(graph):
     with pytest.raises(UsageError, match="expected a transformers model, which can be fine-tuned"):
-        Recommender(tune="full", encoder=WordEncoder()).fit(graph)
+        Recommender(fine_tune="full", encoder=WordEncoder()).fit(graph)
 
 
 def test_without_peft_the_message_says_what_to_install(graph, encoder, monkeypatch):
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(MissingExtra, match=r'pip install "kgrec\[tune\]"'):
-        tune(by_given(graph).train, encoder, VectorCache(), TuneSettings(method="lora"))
+        fine_tune(by_given(graph).train, encoder, VectorCache(), TuneSettings(method="lora"))
 
 
 def test_nobody_with_two_items_is_an_error(graph, encoder):
-    first = np.r_[True, np.diff(graph.behaviours.user_num) > 0]
+    first = np.r_[True, np.diff(graph.behaviors.user_num) > 0]
     with pytest.raises(UsageError, match="nothing to fine-tune on"):
-        tune(graph.with_behaviours(first), encoder, VectorCache(), QUICK)
+        fine_tune(graph.with_behaviors(first), encoder, VectorCache(), QUICK)
 
 
 class TestRecommender:
@@ -239,7 +239,9 @@ class TestRecommender:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("KGREC_CACHE", str(tmp_path_factory.mktemp("cache")))
             settings = QUICK.model_copy(update={"steps": 10})
-            config = Config(signals=("text", "popularity"), tune=settings, encoder={"model": str(encoder.folder)})
+            config = Config(
+                signals=("embeddings", "popularity"), fine_tune=settings, encoder={"model": str(encoder.folder)}
+            )
             return Recommender(config).fit(graph)
 
     def test_it_learns_from_the_train_part_of_the_validation_cut(self, fitted, graph):
@@ -303,8 +305,8 @@ class TestHistories:
         return Histories(train, 0)
 
     def test_items_come_in_the_order_of_time_and_held_out_users_are_apart(self, histories, train):
-        pairs = zip(train.behaviours.user_num, train.behaviours.item_num, strict=True)
-        when = dict(zip(pairs, train.behaviours.time, strict=True))
+        pairs = zip(train.behaviors.user_num, train.behaviors.item_num, strict=True)
+        when = dict(zip(pairs, train.behaviors.time, strict=True))
         for held_out in (False, True):
             drawn = histories.draw(900, 4, np.random.default_rng(0), held_out=held_out)
             assert (histories.held_out[drawn.user] == held_out).all()
@@ -327,7 +329,7 @@ class TestHistories:
             assert row[np.setdiff1d(items, own)].all()
 
     def test_hard_negatives_are_near_and_not_taken(self, histories, train, monkeypatch):
-        monkeypatch.setattr("kgrec.text.finetune.dataset.NEAR", 5)
+        monkeypatch.setattr("kgrec.text.finetune.dataset.HARD_NEGATIVE_POOL_ITEMS", 5)
         side = np.eye(3, dtype=np.float32)[np.arange(train.n_items) % 3]  # items of one community are alike
         for n in range(20):
             windows = histories.draw(1, 4, np.random.default_rng(n))
@@ -362,7 +364,7 @@ def test_the_command_tunes_and_what_it_publishes_is_searched_by_the_tuned_model(
     graph = str(tmp_path / "communities.lbug")
     with kgrec.open(graph) as store:
         store.write(communities())
-    model = ["--set", f"encoder.model={encoder.folder}", "--set", "signals=text,popularity"]
+    model = ["--set", f"encoder.model={encoder.folder}", "--set", "signals=embeddings,popularity"]
     tuning = ["--set", "tune.method=full", "--set", "tune.steps=3", "--set", "tune.rate=0.01"]
     app(["train", graph, *model, *tuning, "--json"], standalone_mode=False)
     app(["publish", graph], standalone_mode=False)

@@ -220,9 +220,9 @@ def test_an_interrupted_training_goes_on_and_ends_as_one_that_was_not(small, tmp
         learn(train, encoder, ranked, settings)
     found, _ = learn(train, encoder, ranked, settings)
     assert done == [*range(5), *range(3, 9)]
-    assert found.learnt.losses == expected.learnt.losses
-    for name, weights in expected.learnt.weights.items():
-        np.testing.assert_array_equal(found.learnt.weights[name], weights)
+    assert found.learned.losses == expected.learned.losses
+    for name, weights in expected.learned.weights.items():
+        np.testing.assert_array_equal(found.learned.weights[name], weights)
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ def test_scores_depend_neither_on_the_batch_nor_on_what_was_not_saved(model, fam
     first = np.array(["robot laser. galaxy.", "a garden " * 40, "tulip"], dtype=object)
     second = np.array(["rocket", "river forest", "meadow " * 40], dtype=object)
     scores = cross.scores(first, second)
-    again = CrossEncoder(encoder, cross.learnt)
+    again = CrossEncoder(encoder, cross.learned)
     np.testing.assert_allclose(
         np.concatenate([again.scores(first[[n]], second[[n]]) for n in range(3)]), scores, atol=1e-4
     )
