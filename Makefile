@@ -5,7 +5,7 @@ BIN := .venv/bin
 # A folder with one folder of benchmark files for each data set; without it accuracy is not measured.
 DATA ?= ../shared/data
 
-.PHONY: setup demo test lint bench chaos clean
+.PHONY: setup demo test test-fast test-versions coverage lint docs bench chaos clean
 
 setup: .venv/ready
 
@@ -21,6 +21,22 @@ demo: setup
 # Two files of tests side by side, one thread each: on two cores that takes half the time of one after the other.
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Unit tests: no server, no text model to train, no other process.
+test-fast: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+# Lines of the engine that the unit tests run; fails below the floor of pyproject.toml.
+coverage: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" --cov --cov-report=term:skip-covered
+
+# The lowest versions that pyproject.toml allows, and another Python; downloads packages.
+test-versions:
+	scripts/try_versions.sh lowest python3.11
+	scripts/try_versions.sh highest python3.13
+
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 lint: setup
 	$(BIN)/ruff check .
@@ -50,10 +66,10 @@ bench: setup
 	test ! -d $(DATA)/amazon-art-office/cold || $(BIN)/python benchmarks/rerank.py $(DATA)/amazon-art-office/cold \
 		--set signals=popularity,item_knn,embeddings,tfidf,cross_domain_ae --set budget=60s \
 		--set rerank.top=20 --set rerank.steps=100 --set rerank.max_tokens=128
-	$(BIN)/python docs/make_tables.py
+	$(BIN)/python benchmarks/make_tables.py
 
 chaos: setup
 	$(BIN)/python benchmarks/chaos.py
 
 clean:
-	rm -rf .venv dist demo
+	rm -rf .venv build dist demo

@@ -5,7 +5,7 @@
 DATA is a folder with one folder of atomic files for each data set of benchmarks/accuracy.py; one that is missing is
 passed over. A signal is taken away by learning the blend anew without it; for text and for the knowledge graph all is
 trained anew. Worth is the difference in a user's NDCG@20, averaged over the seeds, with its 95 % interval by bootstrap
-over users. Writes benchmarks/results/ablation-NAME.json; docs/make_tables.py makes the table.
+over users. Writes benchmarks/results/ablation-NAME.json; benchmarks/make_tables.py makes the table.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
     python benchmarks/accuracy.py DATA [--only NAMES] [--seeds 5]
 
 DATA is a folder with one folder of atomic files for each data set below; one that is missing is passed over. Writes
-benchmarks/results/accuracy-NAME.json, which is what `kgrec benchmark` writes; docs/make_tables.py makes the table.
+benchmarks/results/accuracy-NAME.json, which is what `kgrec benchmark` writes; benchmarks/make_tables.py makes the
+table.
 """
 
 from __future__ import annotations

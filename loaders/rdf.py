@@ -70,7 +70,7 @@ def _own_schema(triples: Triples, source: Source) -> Schema:
     if not len(rows):
         raise UsageError(
             f"{source} holds no schema of kgrec; name one whose `rdf` section says what its classes and predicates "
-            "mean: --schema FILE (docs/stores.md)"
+            "mean: --schema FILE (docs/how-to/stores.md)"
         )
     text = split(triples.objects.take(rows[:1])).column("text")[0].as_py()
     if text is None:

@@ -31,7 +31,7 @@ from kgrec.cli.app import main
 from loaders.mapping import TableMapping
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SNIPPET = re.compile(r"(?:^<!-- (?P<note>[^\n]*) -->\n+)?^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.M | re.S)
 ONLY_KGREC = re.compile(r"(kgrec [^|&;\n]*\n)+")
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
@@ -88,7 +88,7 @@ def small_movielens(folder: Path) -> None:
         table.to_csv(folder / f"ml-100k{suffix}", sep="\t", index=False)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_snippets(page: Path, place: Path) -> None:
     names: dict[str, object] = {}
     printed = ""
@@ -184,26 +184,27 @@ RUN = {
 }
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_links_lead_somewhere(page: Path) -> None:
     for target in LINK.findall(page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
-def test_the_tree_of_the_readme() -> None:
-    named = set(tree())
-    missing = [path for path in named if not (ROOT / path).exists()]
-    assert not missing
+def test_tree_names_every_folder() -> None:
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
     if listed.returncode:
         pytest.skip("not a git checkout")
-    top = {line.split("/")[0] for line in listed.stdout.splitlines()}
-    assert top - {path.split("/")[0] for path in named} == set()
+    files = [Path(line) for line in listed.stdout.splitlines()]
+    top = {path.parts[0] for path in files}
+    packages = {path.parent.as_posix() for path in files if path.name == "__init__.py"}
+    named = set(tree())
+    assert [path for path in named if not (ROOT / path).exists()] == []
+    assert (top | packages) - named == set()
 
 
 def tree() -> Iterator[str]:
-    """Yield the paths of the tree of docs/tree.md: two spaces of indentation a level."""
-    [block] = [s for s in snippets(ROOT / "docs/tree.md") if s.language == "text"]
+    """Yield the paths of the tree of docs/reference/tree.md: two spaces of indentation a level."""
+    [block] = [s for s in snippets(ROOT / "docs/reference/tree.md") if s.language == "text"]
     folders: list[str] = []
     for line in block.text.splitlines():
         name = line.split()[0]
@@ -213,8 +214,10 @@ def tree() -> Iterator[str]:
             yield "/".join(folders)
 
 
-def test_the_tables_are_those_of_the_results() -> None:
-    done = subprocess.run([sys.executable, ROOT / "docs/make_tables.py", "--check"], capture_output=True, text=True)
+def test_tables_are_those_of_the_results() -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks/make_tables.py", "--check"], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -224,5 +227,5 @@ def test_the_tables_are_those_of_the_results() -> None:
     ids=lambda p: p.name,
 )
 def test_pages_that_messages_name_exist(source: Path) -> None:
-    for page in re.findall(r"docs/[\w-]+\.md", source.read_text(encoding="utf-8")):
+    for page in re.findall(r"docs/[\w/-]+\.md", source.read_text(encoding="utf-8")):
         assert (ROOT / page).is_file()

@@ -293,7 +293,7 @@ def _problem(where: str, lines: Mapping[_Path, int], path: _Path, found: str, ex
 def _pydantic_fault(error: Any) -> _Fault:
     path: _Path = tuple(error["loc"])
     if error["type"] == "extra_forbidden":
-        return path, f"unknown key {path[-1]!r}", "a key of the schema language (docs/schema.md)"
+        return path, f"unknown key {path[-1]!r}", "a key of the schema language (docs/reference/schema.md)"
     if error["type"] == "missing":
         return path[:-1], "nothing", f"the key {path[-1]!r}"
     return path, repr(error["input"])[:60], error["msg"].removeprefix("Input should be ")

@@ -1,4 +1,4 @@
-"""Protocols: the questions a recommender is asked, each a way to cut a graph; see docs/evaluation.md.
+"""Protocols: the questions a recommender is asked, each a way to cut a graph; see docs/how-to/evaluation.md.
 
 Settings and blend are chosen on a cut of the same kind, since what serves users at home does not serve newcomers. Only
 users of whom nothing but a description is known have no blend that could be learned: for them a random cut tells how

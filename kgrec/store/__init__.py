@@ -59,7 +59,7 @@ def check_uri(uri: str | Path) -> None:
     if holds_password(place) or (_LIKE_A_USER.match(place) and not Path(place).exists()):
         raise StoreError(
             "found a user or a password in the URI of the graph; give them as NEO4J_USER and NEO4J_PASSWORD, or in the "
-            "credentials file (docs/stores.md), and write neo4j://HOST:PORT/DATABASE"
+            "credentials file (docs/how-to/stores.md), and write neo4j://HOST:PORT/DATABASE"
         )
 
 

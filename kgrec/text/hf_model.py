@@ -166,7 +166,7 @@ def loaded(kind: Any, folder: Path, **options: Any) -> Any:
         if code := [name for name in _MAY_NAME_CODE if read_json(folder / name).get("auto_map")]:
             raise UsageError(
                 f"{folder / code[0]} names code of its own (auto_map), which kgrec does not run. Use a model that "
-                "transformers knows, or write an encoder: Recommender(encoder=…), see docs/encoders.md"
+                "transformers knows, or write an encoder: Recommender(encoder=…), see docs/how-to/encoders.md"
             ) from error
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UsageError(f"{folder} does not load as a text model: {reason}. Download or copy it again") from error

@@ -9,7 +9,7 @@
     fold-in   else
 
 `full` chooses everything anew. `refit` fits every signal with the settings chosen before and keeps the blend. `fold-in`
-fits nothing: new users, items and behaviors are scored by what was learned (docs/cold-start.md).
+fits nothing: new users, items and behaviors are scored by what was learned (docs/how-to/cold-start.md).
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ from kgrec.store.neo4j import connect, rows
 from kgrec.store.neo4j.infer_schema import adopt, infer_schema
 from kgrec.store.neo4j.lease import held
 from kgrec.store.neo4j.store import Neo4jStore
-from kgrec.testing.neo4j_server import clear, running, start, stop
+from kgrec.testing.neo4j_server import Server, clear, running, start, stop
 from kgrec.testing.store_contract import (
     BOUGHT,
     SCHEMA,
@@ -204,6 +204,20 @@ def test_a_second_writer_and_readers_wait_for_a_large_write(neo4j_uri: str, stor
     assert store.snapshot().digest == digest(contract_tables())
 
 
+@pytest.fixture(scope="module")
+def mortal_server(tmp_path_factory: pytest.TempPathFactory, neo4j_server: str) -> Iterator[Server]:
+    """A server that tests may kill and start again; one for all of them, since a start takes seconds."""
+    with running(tmp_path_factory.mktemp("mortal")) as server:
+        yield server
+
+
+@pytest.fixture
+def mortal(mortal_server: Server) -> Server:
+    """The mortal server, with an empty database."""
+    clear(mortal_server.uri)
+    return mortal_server
+
+
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give a server that is gone up after two seconds."""
@@ -292,39 +306,35 @@ def test_vectors_of_a_publication_that_was_cut_off_do_not_count_and_go(
     np.testing.assert_array_equal(store.vector("User", "a"), [1, 1, 1])
 
 
-def test_the_server_dies_in_a_bulk_write_and_a_retry_completes(
-    tmp_path: Path, neo4j_server: str, impatient: None
-) -> None:
-    tables = many(150_000)
-    with running(tmp_path / "neo4j") as server:
-        with open_store(server.uri) as graph:
-            graph.write(contract_tables())
-        _kill_during(server, lambda graph: graph.write(tables), "MATCH (:User)-[r:MATCH]->(:Item) RETURN count(r) AS n")
-        with open_store(server.uri) as graph:
-            with pytest.raises(StoreError, match="was cut off"):
-                graph.snapshot()
-            graph.write(tables)
-            assert graph.snapshot().digest == digest(tables)
+def test_the_server_dies_in_a_bulk_write_and_a_retry_completes(mortal: Server, impatient: None) -> None:
+    tables = many(60_000)
+    with open_store(mortal.uri) as graph:
+        graph.write(contract_tables())
+    _kill_during(mortal, lambda graph: graph.write(tables), "MATCH (:User)-[r:MATCH]->(:Item) RETURN count(r) AS n")
+    with open_store(mortal.uri) as graph:
+        with pytest.raises(StoreError, match="was cut off"):
+            graph.snapshot()
+        graph.write(tables)
+        assert graph.snapshot().digest == digest(tables)
 
 
-def test_the_server_dies_in_a_publish_and_a_retry_completes(tmp_path: Path, neo4j_server: str, impatient: None) -> None:
-    things = [f"t{i}" for i in range(100_000)]
+def test_the_server_dies_in_a_publish_and_a_retry_completes(mortal: Server, impatient: None) -> None:
+    things = [f"t{i}" for i in range(60_000)]
     nodes = {**contract_tables().nodes, "Thing": pa.table({"id": [*things, "$rows", "\\"]})}
-    with running(tmp_path / "neo4j") as server:
-        with open_store(server.uri) as graph:
-            graph.write(GraphTables(SCHEMA, nodes, contract_tables().edges))
-            graph.publish(recommendations(["a"], ["i1"]), "first")
-        listed = recommendations(["a"] * len(things), things)
-        _kill_during(
-            server, lambda graph: graph.publish(listed, "second"), "MATCH ()-[r:RECOMMENDED]->() RETURN count(r) AS n"
-        )
-        with open_store(server.uri) as graph:
-            assert graph.published() == "first"
-            assert graph.cypher(CURRENT)["n"][0] == 1
-            graph.publish(listed, "second")
-            assert graph.published() == "second"
-            assert graph.cypher(CURRENT)["n"][0] == len(things)
-            assert graph.cypher("MATCH ()-[r:RECOMMENDED]->() RETURN count(r) AS n")["n"][0] == len(things)
+    with open_store(mortal.uri) as graph:
+        graph.write(GraphTables(SCHEMA, nodes, contract_tables().edges))
+        graph.publish(recommendations(["a"], ["i1"]), "first")
+    listed = recommendations(["a"] * len(things), things)
+    _kill_during(
+        mortal, lambda graph: graph.publish(listed, "second"), "MATCH ()-[r:RECOMMENDED]->() RETURN count(r) AS n"
+    )
+    with open_store(mortal.uri) as graph:
+        assert graph.published() == "first"
+        assert graph.cypher(CURRENT)["n"][0] == 1
+        graph.publish(listed, "second")
+        assert graph.published() == "second"
+        assert graph.cypher(CURRENT)["n"][0] == len(things)
+        assert graph.cypher("MATCH ()-[r:RECOMMENDED]->() RETURN count(r) AS n")["n"][0] == len(things)
 
 
 class _Killer(Report):
@@ -340,42 +350,42 @@ class _Killer(Report):
             os.kill(self.server.pid, signal.SIGKILL)
 
 
-def test_the_server_dies_in_a_refresh_and_the_next_one_goes_on(
-    tmp_path: Path, neo4j_server: str, impatient: None
-) -> None:
+def test_the_server_dies_in_a_refresh_and_the_next_one_goes_on(tmp_path: Path, mortal: Server, impatient: None) -> None:
     config, runs = Config.read(overrides=[FAST]), tmp_path / "runs"
-    with running(tmp_path / "neo4j") as server:
-        refresh(server.uri, load("atomic", CINEMA), config=config, runs=runs)
-        for n, step in enumerate(("compare", "publish"), 1):
-            new = pa.table({"user_id": [f"new{i}" for i in range(n)]})
-            more = GraphTables(load("atomic", CINEMA).schema, {"User": new}, {})
-            with pytest.raises(StoreError, match="no Neo4j server answers"):
-                refresh(server.uri, more, runs=runs, allow_shrink=True, report=_Killer(server, step))
-            made = len(list_runs(runs))
-            _start_again(server)
-            with open_store(server.uri, read_only=True) as store:
-                assert store.published() == publications(runs)[-1].run
-            result = refresh(server.uri, more, runs=runs, allow_shrink=True)
-            assert result["result"] == "published"
-            assert len(list_runs(runs)) == n + 1, f"{made} were made before {step}: none is made twice"
-            assert refresh(server.uri, more, runs=runs, allow_shrink=True)["result"] == "nothing new"
-        assert [entry.how for entry in publications(runs)] == ["refresh"] * 3
+    refresh(mortal.uri, load("atomic", CINEMA), config=config, runs=runs)
+    for n, step in enumerate(("compare", "publish"), 1):
+        new = pa.table({"user_id": [f"new{i}" for i in range(n)]})
+        more = GraphTables(load("atomic", CINEMA).schema, {"User": new}, {})
+        with pytest.raises(StoreError, match="no Neo4j server answers"):
+            refresh(mortal.uri, more, runs=runs, allow_shrink=True, report=_Killer(mortal, step))
+        made = len(list_runs(runs))
+        _start_again(mortal)
+        with open_store(mortal.uri, read_only=True) as store:
+            assert store.published() == publications(runs)[-1].run
+        result = refresh(mortal.uri, more, runs=runs, allow_shrink=True)
+        assert result["result"] == "published"
+        assert len(list_runs(runs)) == n + 1, f"{made} were made before {step}: none is made twice"
+        assert refresh(mortal.uri, more, runs=runs, allow_shrink=True)["result"] == "nothing new"
+    assert [entry.how for entry in publications(runs)] == ["refresh"] * 3
 
 
-def _start_again(server: Any) -> None:
+def _start_again(server: Server, setting: str = "") -> None:
+    assert server.home
     stop(server.home)
-    server.pid = start(server.home, server.uri.rpartition(":")[2]).pid
+    server.pid = start(server.home, server.uri.rpartition(":")[2], setting).pid
 
 
-def _kill_during(server: Any, work: Callable[[GraphStore], Any], count: str) -> None:
+def _kill_during(server: Server, work: Callable[[GraphStore], Any], count: str) -> None:
     """Kill the server when the work has written a part, and start it again on the same data and port."""
+    pid = server.pid
+    assert pid
     with open_store(server.uri, read_only=True) as watcher:
         before = int(watcher.cypher(count)["n"][0])
 
         def kill() -> None:
             while int(watcher.cypher(count)["n"][0]) <= before + 1:
                 time.sleep(0.02)
-            os.kill(server.pid, signal.SIGKILL)
+            os.kill(pid, signal.SIGKILL)
 
         killer = threading.Thread(target=kill)
         killer.start()
@@ -518,13 +528,12 @@ def test_no_password_is_in_the_store(store: Neo4jStore) -> None:
     assert "kgrec-test" not in repr(vars(store))
 
 
-def test_a_database_that_may_only_be_read_is_said(tmp_path: Path, neo4j_server: str) -> None:
-    with running(tmp_path / "neo4j") as server, Neo4jStore(server.uri) as graph:
+def test_a_database_that_may_only_be_read_is_said(mortal: Server) -> None:
+    """The last test of the mortal server, which can only be read from then on."""
+    with Neo4jStore(mortal.uri) as graph:
         graph.write(contract_tables())
-    with (
-        running(tmp_path / "neo4j", "server.databases.read_only=neo4j") as server,
-        Neo4jStore(server.uri) as graph,
-    ):
+    _start_again(mortal, "server.databases.read_only=neo4j")
+    with Neo4jStore(mortal.uri) as graph:
         assert graph.snapshot().digest == digest(contract_tables())
         assert "does not allow this user to write" in message(lambda: graph.write(many(1)))
         asked = message(lambda: graph.cypher("CREATE (:Thing)", write=True))

@@ -2,8 +2,8 @@
 
 They are made from the files in benchmarks/results and from nothing else.
 
-python docs/make_tables.py            writes
-python docs/make_tables.py --check    fails if the pages say something else than the files
+python benchmarks/make_tables.py            writes
+python benchmarks/make_tables.py --check    fails if the pages say something else than the files
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-NAMES = ("benchmarks", "fine-tuning", "operations", "privacy-and-audit", "re-ranking", "stores")
-PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in NAMES))
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.S)
 SHOWN = ("NDCG@10", "NDCG@20", "Recall@10", "Recall@20", "MRR@20", "Coverage@20")
 NOT_YET = "*Not measured yet.*"
@@ -32,7 +31,7 @@ def main() -> None:
         if "--check" not in sys.argv:
             page.write_text(after, encoding="utf-8")
         elif before != after:
-            sys.exit(f"{page.name} and benchmarks/results differ; run: python docs/make_tables.py")
+            sys.exit(f"{page.name} and benchmarks/results differ; run: python benchmarks/make_tables.py")
 
 
 def targets() -> str:
@@ -400,9 +399,9 @@ def cold_items() -> str:
     (recall, by_model), (ndcg, others) = [(name, found[name]) for name in found if "@" in name]
     rows = [[bold(name), f"{value:.4f}"] for name, value in sorted(by_model.items(), key=lambda pair: pair[1])]
     cost, low, high = (f"{share:+.1%}" for share in found["cost"])
-    asked, with_new, without = found["users asked for withheld items"], others["with new items"], others["without"]
+    holdouts, with_new, without = found["users asked for withheld items"], others["with new items"], others["without"]
     parts = [
-        f"`{found['command']}`; {found['protocol']}. {asked:,} users took a withheld item.",
+        f"`{found['command']}`; {found['protocol']}. {holdouts:,} users took a withheld item.",
         table(["model", recall], rows),
         f"{ndcg}: {with_new:.4f}, without scores of their own for new items {without:.4f}: {cost} ({low} … {high}).",
     ]
