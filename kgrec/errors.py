@@ -4,6 +4,7 @@ KgrecError
 ├── UsageError            what was asked for cannot be (wrong argument, wrong order of calls)
 │   ├── UnknownUser
 │   ├── UnknownItem
+│   ├── NotFittedError    a method that needs `fit` was called before it
 │   └── MissingExtra      an optional package is needed
 ├── SchemaError           a schema file is wrong
 ├── DataError             input data is wrong; carries every problem found
@@ -43,6 +44,13 @@ class UsageError(KgrecError, ValueError):
 
 class MissingExtra(UsageError):
     """A feature needs a package that is not installed."""
+
+
+class NotFittedError(UsageError):
+    """A method that needs a fitted model was called before `fit`."""
+
+    def __init__(self, what: str = "this recommender") -> None:
+        super().__init__(f"{what} is not fitted. Call fit(...) first, or Recommender.load(folder)")
 
 
 class StoreError(KgrecError):

@@ -49,6 +49,10 @@ def open_store(uri: str | Path, read_only: bool = False) -> GraphStore:
     return LadybugStore(uri, read_only)
 
 
+open = open_store
+"""The public name, `kgrec.open`."""
+
+
 def check_uri(uri: str | Path) -> None:
     """Refuse a URI that holds a user or a password: it would be in logs, metrics, receipts and names of folders.
 

@@ -1,0 +1,20 @@
+from .config import Config as Config
+from .data.loader import load as load
+from .data.schema import Schema as Schema
+from .data.snapshot import GraphSnapshot as GraphSnapshot
+from .data.split import Split as Split
+from .data.tables import GraphTables as GraphTables
+from .errors import DataError as DataError
+from .errors import KgrecError as KgrecError
+from .errors import NotFittedError as NotFittedError
+from .errors import RunError as RunError
+from .errors import SchemaError as SchemaError
+from .errors import StoreError as StoreError
+from .errors import StoreLocked as StoreLocked
+from .errors import UnknownItem as UnknownItem
+from .errors import UnknownUser as UnknownUser
+from .errors import UsageError as UsageError
+from .recommender import Recommender as Recommender
+from .store import open as open
+
+__version__: str
