@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -54,7 +55,7 @@ FAST = "signals=popularity,ease"
 
 @dataclass(frozen=True)
 class Result:
-    """What a command left: exit code, stdout, stderr."""
+    """What a command left: exit code, stdout, and stderr without the lines of the log."""
 
     code: int
     out: str
@@ -62,6 +63,13 @@ class Result:
 
 
 Command = Callable[..., Result]
+
+LOG_LINE = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} .*\n", re.M)
+
+
+def without_log(err: str) -> str:
+    """Return what a command wrote to stderr besides its log."""
+    return LOG_LINE.sub("", err)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -93,7 +101,8 @@ def kgrec(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
         capsys.readouterr()
         with pytest.raises(SystemExit) as end:
             sys.exit(main())
-        return Result(int(end.value.code or 0), *capsys.readouterr())
+        out, err = capsys.readouterr()
+        return Result(int(end.value.code or 0), out, without_log(err))
 
     return run
 
@@ -207,4 +216,4 @@ def with_little_room(room: int, *words: object) -> str:
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert (done.returncode, done.stdout) == (1, "")
     assert "Traceback" not in done.stderr
-    return done.stderr
+    return without_log(done.stderr)

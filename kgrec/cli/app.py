@@ -14,6 +14,7 @@ import typer
 
 import kgrec
 from kgrec._util.files import atomic_path, check_target, reason
+from kgrec._util.logs import lines_on_stderr
 from kgrec._util.memory import ran_out
 from kgrec._util.notices import notices, to_stderr
 from kgrec._util.streams import tell
@@ -56,6 +57,7 @@ def options(
 ) -> None:
     """A recommender engine whose center is a knowledge graph."""
     context.with_resource(notices(to_stderr))
+    context.with_resource(lines_on_stderr())
     context.ensure_object(dict)["near_users"] = near_users
 
 
@@ -367,14 +369,8 @@ def runs_show(
     """Show what a run is made of: settings, choices, metrics; --json shows all that it keeps."""
     from kgrec.jobs.train import runs_folder
     from kgrec.runs.folder import find_run
-    from kgrec.runs.tables import (
-        blends_table,
-        choices_table,
-        classification_table,
-        domains_table,
-        rerank_table,
-        run_facts,
-    )
+    from kgrec.runs.tables import run_facts
+    from kgrec.training.report import blends_table, classification_table, domains_table, rerank_table, tried_table
 
     found = find_run(runs_folder(graph, runs), run)
     if as_json:
@@ -382,13 +378,14 @@ def runs_show(
     show_facts(f"run {found.name}", run_facts(found), as_json)
     if found.info.get("metrics"):
         _show_metrics(found.info["metrics"], as_json)
-    show(choices_table(found), as_json)
-    show(blends_table(found), as_json)
-    if found.choices.get("domains"):
-        show(domains_table(found), as_json)
-    if found.choices.get("rerank"):
-        show(rerank_table(found), as_json)
-        show(classification_table(found), as_json)
+    choices = found.choices
+    show(tried_table(choices), as_json)
+    show(blends_table(choices), as_json)
+    if choices.get("domains"):
+        show(domains_table(choices), as_json)
+    if choices.get("rerank"):
+        show(rerank_table(choices), as_json)
+        show(classification_table(choices), as_json)
 
 
 @runs_app.command("track")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kgrec._util.files import check_target
+from kgrec._util.logs import no_lines
 from kgrec._util.notices import notices, to_stderr
 from kgrec.data.loader import check_address
 from kgrec.errors import GateRefused, KgrecError, StoreLocked, UsageError
@@ -43,6 +44,8 @@ def run_scheduled(metrics: Path | None, log: str, trace: bool = False, *, graph:
     if metrics:
         check_target(metrics)
     spans = provider() if trace else None
+    if log == "json":
+        no_lines()
     report, start = Report("json" if log == "json" else "text"), time.perf_counter()
     result: dict[str, Any] = {"result": "failed"}
     tell = (lambda text: report.step("notice", text=text)) if log == "json" else to_stderr
