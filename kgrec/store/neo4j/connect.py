@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -26,6 +27,12 @@ _RETRY_SECONDS: Final = 15.0
 """How long connecting and retrying may take."""
 
 _MIN_VERSION: Final = (5, 26)
+_LOGGERS: Final = ("neo4j.io", "neo4j.notifications", "neo4j.pool")
+"""Loggers in which the driver warns of what kgrec raises as an error."""
+
+_IS_ANSWERING: Final = ContextVar("is_answering", default=False)
+"""Whether kgrec, and not another user of the driver in this process, is talking to a server."""
+
 _PLACE = re.compile(r"\(line (\d+), column (\d+) \(offset: \d+\)\)")
 
 
@@ -40,7 +47,8 @@ def connect(uri: str) -> tuple[neo4j.Driver, str | None]:
         import neo4j
     except ImportError:
         raise MissingExtra('Neo4j needs a package that is not installed; run: pip install "kgrec[neo4j]"') from None
-    logging.getLogger("neo4j").setLevel(logging.CRITICAL)  # its warnings are kgrec's errors
+    for name in _LOGGERS:
+        logging.getLogger(name).addFilter(_told_as_errors)
     check_uri(uri)
     parts = urlsplit(uri)
     database = parts.path.strip("/") or os.environ.get("NEO4J_DATABASE")
@@ -108,6 +116,7 @@ def answering(place: str, query: str | None = None, time_limit: float = 0, befor
     """
     from neo4j import exceptions
 
+    ours = _IS_ANSWERING.set(True)
     try:
         yield
     except exceptions.AuthError as error:
@@ -122,6 +131,13 @@ def answering(place: str, query: str | None = None, time_limit: float = 0, befor
     except (exceptions.DriverError, ValueError, TypeError) as error:
         text = f"{place} cannot be used: {error}" if query is None else str(error)
         raise (StoreError(text) if query is None else refused(query, text, "neo4j")) from error
+    finally:
+        _IS_ANSWERING.reset(ours)
+
+
+def _told_as_errors(record: logging.LogRecord) -> bool:
+    """Return False for the driver's warnings about kgrec's own work: kgrec's errors say the same."""
+    return record.levelno < logging.WARNING or not _IS_ANSWERING.get()
 
 
 def _tls(place: str) -> str:
