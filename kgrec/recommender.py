@@ -19,7 +19,7 @@ from kgrec.data.linked_users import merge_linked_users
 from kgrec.data.noise import without_noise
 from kgrec.data.snapshot import GraphSnapshot, IdMap, as_ids
 from kgrec.data.split import Split, by_given, uncut
-from kgrec.errors import UnknownItem, UnknownUser, UsageError
+from kgrec.errors import NotFittedError, UnknownItem, UnknownUser, UsageError
 from kgrec.explain.explanation import Explanation, explain
 from kgrec.hybrid.model import HybridModel, Scored
 from kgrec.ranking.top_k import item_filter, top_k
@@ -111,7 +111,7 @@ class Recommender:
             UsageError: not fitted yet.
         """
         if self._trained is None:
-            raise UsageError("this recommender is not fitted; call fit(graph) first, or load a run")
+            raise NotFittedError
         return self._trained
 
     @property
@@ -275,6 +275,29 @@ class Recommender:
             RunError: the folder is something else, or the disk refuses.
         """
         return save_model(folder, self.trained, self.config)
+
+    def publish(self, graph: GraphStore | str | Path, k: int = 20, runs: str | Path | None = None) -> dict[str, Any]:
+        """Write recommendations for every user, and the vectors of texts, into a graph, replacing what is published.
+
+        The model is kept as a run of the graph, which `kgrec rollback` can go back from and to.
+
+        Args:
+            graph: an open graph, its path or URI.
+            k: length of a list.
+            runs: folder of runs; beside the graph if not given.
+
+        Returns:
+            "run": its name; "recommendations": how many; "vectors": labels that have some.
+
+        Raises:
+            NotFittedError: not fitted yet.
+            StoreLocked, StoreError: another job is at work on the graph, it cannot be written, or lacks users or items.
+            RunError: the run cannot be written.
+        """
+        from kgrec.runs.publish_model import publish_model
+
+        listed = self.recommend(self.model.train.users.ids, k=k)
+        return publish_model(graph, self.trained, self.config, listed, k, runs)
 
     @classmethod
     def load(cls, folder: str | Path, *, encoder: TextEncoder | None = None) -> Recommender:

@@ -10,7 +10,7 @@ import typer
 
 import kgrec
 from kgrec._util.terminal import escaped
-from kgrec.cli.options import Graph, Json, K, RunName, Runs
+from kgrec.cli.options import Graph, Json, K, Runs
 from kgrec.cli.output import show, show_facts, show_text
 from kgrec.config import Config
 
@@ -32,7 +32,15 @@ class Role(StrEnum):
 
 
 @jobs_app.command()
-def publish(graph: Graph, run: RunName = None, runs: Runs = None, k: K = 20, as_json: Json = False) -> None:
+def publish(
+    graph: Graph,
+    run: Annotated[
+        str | None, typer.Argument(help="Name of a run, or folder of a saved model; the newest run if not given.")
+    ] = None,
+    runs: Runs = None,
+    k: K = 20,
+    as_json: Json = False,
+) -> None:
     """Write a run's vectors and recommendations into the graph, replacing the ones that are there."""
     from kgrec.jobs.train import publish_run
 

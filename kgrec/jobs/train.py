@@ -152,6 +152,12 @@ def _add_cold_first(measured: Mapping[str, Measured], split: Split, seed: int) -
 def publish_run(graph: str, run: str | None = None, runs: str | Path | None = None, k: int = 20) -> dict[str, Any]:
     """Write a run's text vectors and its lists, to length k, into the graph, and note that it was done.
 
+    Args:
+        graph: URI of the graph.
+        run: name of a run of the graph, or the folder of a saved model, which becomes a run; the newest if not given.
+        runs: folder of runs; beside the graph if not given.
+        k: length of a list.
+
     Raises:
         RunError: there is no such run, or files of it are gone.
         StoreLocked: another job is at work on the graph.
@@ -160,8 +166,11 @@ def publish_run(graph: str, run: str | None = None, runs: str | Path | None = No
     if k < 1:
         raise UsageError(f"k={k}; expected at least 1")
     root = runs_folder(graph, runs)
+    found = find_run(root, run)
+    if found.folder.resolve().parent != root.resolve():
+        return Recommender.load(found.folder).publish(graph, k, runs)
     with leased(graph), open_store(graph) as store:
-        return publish(store, root, find_run(root, run), k, "publish")
+        return publish(store, root, found, k, "publish")
 
 
 def runs_folder(graph: str, runs: str | Path | None = None) -> Path:
