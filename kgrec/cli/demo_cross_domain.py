@@ -15,8 +15,8 @@ from kgrec.data.snapshot import GraphSnapshot
 from kgrec.evaluation.evaluate import metrics_table
 from kgrec.jobs.train import train_run
 from kgrec.recommender import Recommender
-from kgrec.runs.tables import domains_table
 from kgrec.store import open_store
+from kgrec.training.report import domains_table
 
 FILES: Final = "films_and_books"
 CONFIG: Final = Config(signals=("popularity", "item_knn", "ease", "metapaths", "embeddings", "tfidf"))
@@ -41,7 +41,7 @@ def run_cross_domain_demo(folder: Path) -> None:
     show_text(f"\n2. trained on both as run {run.name}, and measured ({run.info['protocol']})")
     show(metrics_table(run.info["metrics"]), False)
     show_text("\n3. does one domain harm the other? NDCG@20 on the validation cut")
-    show(domains_table(run), False)
+    show(domains_table(run.choices), False)
 
     model = Recommender.load(run.folder)
     train = model.model.train

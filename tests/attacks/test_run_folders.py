@@ -34,12 +34,13 @@ from kgrec.runs.folder import find_run, read_run, unreadable_runs
 from kgrec.runs.publications import FILE, publications
 from kgrec.runs.publish import vectors_of
 from kgrec.runs.save_load import save_model
-from kgrec.runs.tables import blends_table, choices_table, run_facts
+from kgrec.runs.tables import run_facts
 from kgrec.runs.tracking import figures
 from kgrec.signals import signal_kinds
 from kgrec.signals.base import Signal
 from kgrec.text import VectorCache, default_encoder, text_vectors
 from kgrec.training.pipeline import Trained
+from kgrec.training.report import blends_table, tried_table
 
 Change = Callable[[Path], None]
 
@@ -59,7 +60,7 @@ def trusted(run: Path) -> Path:
 def show(graph: Path) -> None:
     """All that `kgrec runs show` and `kgrec runs track` read."""
     run = find_run(graph.with_suffix(".runs"))
-    run_facts(run), choices_table(run), blends_table(run), list(figures(run))
+    run_facts(run), tried_table(run.choices), blends_table(run.choices), list(figures(run))
 
 
 def model(graph: Path) -> Recommender:
@@ -414,7 +415,7 @@ def whole(communities: GraphSnapshot, tmp_path_factory: pytest.TempPathFactory) 
 
 def _said(folder: Path) -> str:
     run, loaded = read_run(folder), Recommender.load(folder)
-    vectors_of(run), run_facts(run), choices_table(run), list(figures(run))
+    vectors_of(run), run_facts(run), tried_table(run.choices), list(figures(run))
     listed = loaded.recommend(list(loaded.model.train.users.ids[:2]), k=3)
     assert np.isfinite(listed[["score", "graph", "cf", "content"]].to_numpy()).all()
     loaded.explain(loaded.model.train.users.ids[0], loaded.model.train.items.ids[0])

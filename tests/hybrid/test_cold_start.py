@@ -12,10 +12,10 @@ from kgrec.data.tables import GraphTables, check
 from kgrec.hybrid.cold_start import SIMULATED_SHARE, simulate_cold_start
 from kgrec.recommender import Recommender
 from kgrec.runs.save_load import save_model
-from kgrec.runs.tables import blends_table
 from kgrec.signals.domain_weighting import MIN_COLD_START_USERS
 from kgrec.testing.shops import N_ITEMS, N_USERS, SCHEMA, TASTES, counts, shops
 from kgrec.training.pipeline import train, training_sets
+from kgrec.training.report import blends_table
 from kgrec.tuning import validation
 
 
@@ -109,7 +109,7 @@ def test_strangers_get_what_is_popular_among_what_is_like_their_own(monkeypatch,
     assert set(report["shares"]) == {"popularity", "item_knn", "ease", "lightgcn", "tfidf"}
     assert report["shares"]["popularity"] + report["shares"]["words"] == pytest.approx(1)
     assert min(report["shares"]["popularity"], report["shares"]["words"]) > 0
-    blends = blends_table(save_model(tmp_path / "run", model.trained, model.config)).set_index("blend")
+    blends = blends_table(save_model(tmp_path / "run", model.trained, model.config).choices).set_index("blend")
     assert blends.loc["cold-start users of b", "gain over the best signal"] == "nobody to ask"
     strangers = [f"a{user:03}" for user in range(300)]
     found = model.recommend(strangers, k=3, domain="b")

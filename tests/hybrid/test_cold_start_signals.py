@@ -20,12 +20,12 @@ from kgrec.hybrid.segment_models import SegmentModels
 from kgrec.jobs.forget.rewrite_run import rewrite, without
 from kgrec.runs.publish import check_complete
 from kgrec.runs.save_load import load_model, save_model
-from kgrec.runs.tables import choices_table
 from kgrec.signals.base import refit
 from kgrec.signals.domain_weighting import MIN_COLD_START_USERS
 from kgrec.testing.shops import N_ITEMS, SCHEMA, shops
 from kgrec.training.fold_in import fold_in
 from kgrec.training.pipeline import train, training_sets
+from kgrec.training.report import tried_table
 from kgrec.tuning.validation import validation_sets
 
 CONFIG = Config.checked({"signals": ["popularity", "item_knn"]})
@@ -139,7 +139,7 @@ def test_a_run_recommends_as_what_was_saved_and_says_what_was_tried(trained, tmp
     run = save_model(tmp_path / "run", trained, CONFIG)
     again, _ = load_model(run.folder)
     np.testing.assert_array_equal(everyone(again.model), everyone(trained.model))
-    assert "popularity for cold-start users" in set(choices_table(run)["choice"])
+    assert "popularity for cold-start users" in set(tried_table(run.choices)["choice"])
 
 
 def test_what_serves_newcomers_must_be_there_to_be_published(trained, tmp_path):

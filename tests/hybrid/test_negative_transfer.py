@@ -21,12 +21,12 @@ from kgrec.hybrid.segment_models import SegmentModels
 from kgrec.jobs.forget.rewrite_run import rewrite, without
 from kgrec.runs.publish import check_complete
 from kgrec.runs.save_load import FACTS, load_model, save_model
-from kgrec.runs.tables import domains_table
 from kgrec.testing.graphs import two_communities
 from kgrec.testing.shops import N_ITEMS, SCHEMA, TASTES, twins
 from kgrec.training import pipeline as training
 from kgrec.training.fold_in import fold_in
 from kgrec.training.pipeline import train
+from kgrec.training.report import domains_table
 from kgrec.tuning.budget import Budget
 from kgrec.tuning.validation import validation_sets
 
@@ -119,7 +119,7 @@ def test_a_run_recommends_as_what_was_saved(trained, tmp_path):
     assert set(run.info) == {"format", "created", "number", "files", *FACTS}
     again, _ = load_model(run.folder)
     np.testing.assert_array_equal(everyone(again.model), everyone(trained.model))
-    table = domains_table(run).set_index("domain")
+    table = domains_table(run.choices).set_index("domain")
     assert "spectral" in table.loc["b", "single_domain"]
     assert table.loc["b", "all against single domain"].startswith("-0.")
 
