@@ -32,6 +32,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from kgrec._util import html
 from kgrec._util.safe_yaml import described, read_document, read_text
 from kgrec.data.text_template import BEHAVIORS, NEIGHBORS, Limits
 from kgrec.errors import Problem, SchemaError, UsageError, listed
@@ -217,6 +218,18 @@ class Schema(_Strict):
     def to_yaml(self) -> str:
         """Return YAML text that `parse` turns back into an equal schema, for a person to edit."""
         return str(yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True, width=110))
+
+    def _repr_html_(self) -> str:
+        nodes = [(label, node.key, ", ".join(node.properties)) for label, node in self.nodes.items()]
+        edges = [
+            (type_, ", ".join(relation.from_), ", ".join(relation.to), "yes" if type_ in self.roles.behaviours else "")
+            for type_, relation in self.relationships.items()
+        ]
+        return (
+            html.title(f"Schema {self.name}")
+            + html.table(["node label", "key", "properties"], nodes)
+            + html.table(["relationship type", "from", "to", "interaction"], edges)
+        )
 
     @property
     def digest(self) -> str:

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
+from kgrec._util import html
 from kgrec._util.types import BoolArray, DoubleArray, FloatArray, IntArray
 from kgrec.data.columns import comparable, is_datetime
 from kgrec.data.schema import EdgeType, Schema
@@ -181,6 +182,19 @@ class GraphSnapshot:
             for (src, type_, dst), e in self.edges.items()
         }
         return GraphTables(self.schema, self.nodes, edges)
+
+    def counts(self) -> dict[str, int]:
+        """Return how many nodes a label and how many relationships a type has."""
+        counts = {label: table.num_rows for label, table in self.nodes.items()}
+        for (_, type_, _), edges in self.edges.items():
+            counts[type_] = counts.get(type_, 0) + len(edges)
+        return counts
+
+    def __repr__(self) -> str:
+        return f"GraphSnapshot({', '.join(f'{name} {count:,}' for name, count in self.counts().items())})"
+
+    def _repr_html_(self) -> str:
+        return html.title(f"Graph of schema {self.schema.name}") + html.facts(self.counts())
 
     def ids(self, label: str) -> pa.Array:
         """Return the keys of a label's nodes, in number order."""

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kgrec._util import html
 from kgrec._util.notices import notice
 from kgrec._util.types import BoolArray, DoubleArray, IntArray
 from kgrec.data import times
@@ -118,6 +119,12 @@ class GraphTables:
         for (_, type_, _), table in self.edges.items():
             counts[type_] = counts.get(type_, 0) + table.num_rows
         return counts
+
+    def __repr__(self) -> str:
+        return f"GraphTables({', '.join(f'{name} {count:,}' for name, count in self.counts().items())})"
+
+    def _repr_html_(self) -> str:
+        return html.title(f"Tables of schema {self.schema.name}") + html.facts(self.counts())
 
     def locate(self, key: TableKey, index: int) -> Place:
         """Return where row `index` (from 0) of a table came from; of what has no origin, the table itself."""

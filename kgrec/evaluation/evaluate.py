@@ -14,7 +14,7 @@ from kgrec._util.progress import track
 from kgrec._util.types import FloatArray, IntArray
 from kgrec.data.split import Split
 from kgrec.errors import UsageError
-from kgrec.hybrid.model import HybridModel
+from kgrec.hybrid.model import HybridModel, Scored
 from kgrec.metrics.ranking import Evaluation, bootstrap_intervals, evaluate, paired_test
 from kgrec.ranking.top_k import BATCH_BYTES, Ranking, top_k
 
@@ -40,13 +40,14 @@ class Measured:
     evaluations: Mapping[str, Evaluation]
 
 
-def measure(model: HybridModel, split: Split, ks: Sequence[int]) -> dict[str, Measured]:
+def measure(model: HybridModel, split: Split, ks: Sequence[int], *, single_signals: bool = True) -> dict[str, Measured]:
     """Rank all items that a user did not have in train or valid, within each domain, and measure against test.
 
     Args:
         model: what learned from the split's train, or train and valid.
         split: with test behaviors.
         ks: list lengths; lists as long as the largest are made.
+        single_signals: whether each signal, the baseline and the first stage are measured beside the hybrid.
 
     Returns:
         Domain → what was measured.
@@ -58,7 +59,7 @@ def measure(model: HybridModel, split: Split, ks: Sequence[int]) -> dict[str, Me
         raise UsageError("no test behavior to measure on; use a split that holds some out")
     relevant, seen = split.whole.pairs(split.test), split.train_and_valid.interactions
     test_sets = {domain: test_set for domain, test_set in _test_sets(split, relevant).items() if len(test_set.user_num)}
-    rankings = _rankings(model, test_sets, max(ks), seen)
+    rankings = _rankings(model, test_sets, max(ks), seen, single_signals)
     return {domain: _evaluated(test_set, rankings[domain], model, ks) for domain, test_set in test_sets.items()}
 
 
@@ -89,7 +90,7 @@ def metrics(measured: Mapping[str, Measured], protocol: str, seed: int = 0) -> d
     result: dict[str, Any] = {
         "protocol": protocol,
         "users": len(per_user[HYBRID][ndcg]),
-        "models": {name: _means(measured, name) for name in names},
+        "models": {name: mean_metrics(measured, name) for name in names},
         "intervals": _intervals(per_user, seed),
         "hybrid_against": {
             n: {"metric": ndcg, **vars(paired_test(per_user[HYBRID][ndcg], per_user[n][ndcg], seed))}
@@ -138,7 +139,7 @@ def _evaluated(test_sets: _TestSet, rankings: Mapping[str, Ranking], model: Hybr
 
 
 def _rankings(
-    model: HybridModel, test_sets: Mapping[str, _TestSet], k: int, seen: sp.csr_matrix
+    model: HybridModel, test_sets: Mapping[str, _TestSet], k: int, seen: sp.csr_matrix, single_signals: bool
 ) -> dict[str, dict[str, Ranking]]:
     """Rank by every signal, by the baseline and by the hybrid, in all domains, from one scoring of every user."""
     baseline, size = model.linear_fusion(), max(1, BATCH_BYTES // (4 * model.train.n_items))
@@ -147,11 +148,7 @@ def _rankings(
     for first in track(range(0, len(users), size), "Ranking"):
         batch = users[first : first + size]
         scored = model.score(batch)
-        scores = dict(zip(model.signals, scored.parts, strict=True))
-        if baseline:
-            scores[FUSION] = baseline.blended(scored.parts, scored.seen, scored.new)
-        if model.second:
-            scores[FIRST] = scored.blended
+        scores = _of_parts(scored, baseline) if single_signals else {}
         for domain, test_set in test_sets.items():
             rows = np.flatnonzero(np.isin(batch, test_set.user_num))
             own_seen = seen[batch[rows]][:, test_set.item_num].tocsr()
@@ -159,6 +156,16 @@ def _rankings(
                 ranking = top_k(values[np.ix_(rows, test_set.item_num)], k, own_seen)
                 parts[domain].setdefault(name, []).append(_of_all(ranking, test_set.item_num))
     return {domain: {name: Ranking.joined(found) for name, found in models.items()} for domain, models in parts.items()}
+
+
+def _of_parts(scored: Scored, baseline: HybridModel | None) -> dict[str, FloatArray]:
+    """Return what a hybrid is compared with, scores [n, n_items]: its signals, the baseline and the first stage."""
+    scores = dict(zip(scored.model.signals, scored.parts, strict=True))
+    if baseline:
+        scores[FUSION] = baseline.blended(scored.parts, scored.seen, scored.new)
+    if scored.model.second:
+        scores[FIRST] = scored.blended
+    return scores
 
 
 def _of_all(ranking: Ranking, item_num: IntArray) -> Ranking:
@@ -180,7 +187,7 @@ def _intervals(per_user: Mapping[str, Mapping[str, FloatArray]], seed: int) -> d
     return intervals
 
 
-def _means(measured: Mapping[str, Measured], name: str) -> dict[str, float]:
+def mean_metrics(measured: Mapping[str, Measured], name: str) -> dict[str, float]:
     """Average over questions; coverage and novelty, which are of whole domains, by the same weights."""
     parts = [found.evaluations[name] for found in measured.values()]
     weights = [part.n_users for part in parts]

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from kgrec._util import html
 from kgrec._util.terminal import escaped
 from kgrec._util.types import IntArray
 from kgrec.data.schema import EdgeType
@@ -60,11 +61,27 @@ class Explanation:
         """Return the explanation as JSON-ready values."""
         return asdict(self)
 
-    def __str__(self) -> str:
+    @property
+    def _title(self) -> str:
         place = "already seen" if self.rank is None else f"rank {self.rank}"
-        lines = [f"{self.item_name} ({self.item_id}) for user {self.user_id}: score {self.score:.3f}, {place}"]
-        by_size = sorted(self.shares.items(), key=lambda share: -abs(share[1]))
-        lines += [f"  {share:+.3f}  {name}" for name, share in by_size if share]
+        return f"{self.item_name} ({self.item_id}) for user {self.user_id}: score {self.score:.3f}, {place}"
+
+    @property
+    def _by_size(self) -> list[tuple[str, float]]:
+        return sorted(((name, share) for name, share in self.shares.items() if share), key=lambda share: -abs(share[1]))
+
+    def _repr_html_(self) -> str:
+        shares = [(name, f"{share:+.3f}") for name, share in self._by_size]
+        paths = [(path.text, f"{path.strength:.0%}") for path in self.paths]
+        return (
+            html.title(self._title)
+            + html.table(["signal", "share of the score"], shares)
+            + html.table(["path", "strength"], paths)
+        )
+
+    def __str__(self) -> str:
+        lines = [self._title]
+        lines += [f"  {share:+.3f}  {name}" for name, share in self._by_size]
         lines += [f"  {path.text}" for path in self.paths]
         return "\n".join(map(escaped, lines))
 

@@ -33,6 +33,7 @@ import pyarrow.parquet as pq
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
+from kgrec._util import html
 from kgrec._util.files import DAY_SECONDS, MARKER, checksum, locked, reason, strange_target, work_folder
 from kgrec._util.files import remove_leftovers as remove_work_folders
 from kgrec.errors import RunError
@@ -58,6 +59,19 @@ class Run:
 
     folder: Path
     info: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r})"
+
+    def _repr_html_(self) -> str:
+        models = (self.info.get("metrics") or {}).get("models", {})
+        facts = {"created": self.info.get("created"), "folder": self.folder, **self.info.get("summary", {})}
+        shown = html.title(f"Run {self.name}") + html.facts(facts)
+        if not models:
+            return shown
+        metrics = list(next(iter(models.values())))
+        rows = [(name, *(found.get(metric, "") for metric in metrics)) for name, found in models.items()]
+        return shown + html.table(["model", *metrics], rows)
 
     @property
     def name(self) -> str:

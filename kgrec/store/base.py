@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import pandas as pd
 import pyarrow as pa
 
+from kgrec._util import html
 from kgrec._util.types import BoolArray, FloatArray
 from kgrec.data.schema import NodeLabel, Schema
 from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.data.tables import GraphTables, check
-from kgrec.errors import StoreError, near_matches
+from kgrec.errors import KgrecError, StoreError, near_matches
 from kgrec.store.results import to_frame
 from kgrec.store.statement import ROW_LIMIT, TIME_LIMIT_SECONDS, Statement
 
@@ -303,6 +304,16 @@ class GraphStore(ABC):
         from kgrec.data.to_networkx import to_networkx
 
         return to_networkx(self.snapshot(), node, hops=hops, limit=limit)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.uri!r})"
+
+    def _repr_html_(self) -> str:
+        try:
+            schema = self.schema
+        except KgrecError as error:
+            return html.title(self.uri) + html.facts({"cannot be read": error})
+        return html.title(self.uri) + (schema._repr_html_() if schema else html.facts({"schema": "nothing loaded yet"}))
 
     def __enter__(self) -> Self:
         return self
