@@ -2,32 +2,54 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationError,
+    field_validator,
+)
 
+from kgrec._util.plugins import PluginGroup
 from kgrec._util.safe_yaml import described, read_text, read_yaml
 from kgrec._util.secrets import holds_password
-from kgrec.errors import UsageError
+from kgrec.errors import UsageError, near_matches
 from kgrec.tuning.budget import seconds_of
 
-SignalName = Literal[
-    "popularity",
-    "item_knn",
-    "item_transitions",
-    "spectral",
-    "ials",
-    "ease",
-    "user_ease",
-    "cross_domain_ae",
-    "lightgcn",
-    "metapaths",
-    "embeddings",
-    "tfidf",
-]
+SIGNALS: Final = PluginGroup(
+    "signal",
+    "kgrec.signals",
+    {
+        "popularity": "kgrec.signals.cf.popularity:Popularity",
+        "item_knn": "kgrec.signals.cf.item_knn:ItemKNN",
+        "item_transitions": "kgrec.signals.cf.item_transitions:ItemTransitions",
+        "spectral": "kgrec.signals.graph.spectral_filter:Spectral",
+        "ials": "kgrec.signals.cf.ials:IALS",
+        "ease": "kgrec.signals.cf.ease:EASE",
+        "user_ease": "kgrec.signals.cf.user_ease:UserEASE",
+        "cross_domain_ae": "kgrec.signals.cf.cross_domain_ae:CrossDomainAE",
+        "lightgcn": "kgrec.signals.graph.lightgcn:LightGCN",
+        "metapaths": "kgrec.signals.graph.metapaths:MetaPaths",
+        "embeddings": "kgrec.signals.content.embeddings:Embeddings",
+        "tfidf": "kgrec.signals.content.tfidf:TFIDF",
+    },
+)
+"""The signals. Those that kgrec ships take part in a blend unless settings say otherwise; others, where named."""
+
+PLUGIN_NAME: Final = r"[a-z][a-z0-9_]{0,39}"
+"""What a plug-in may be called; a signal's name is part of the names of files."""
+
+METRICS: Final = ("NDCG", "Recall", "Precision", "HR", "MRR", "MAP")
+"""Metrics of one user's list, each at a cut-off k; see `kgrec.metrics.ranking`."""
 
 Noise = Literal["keep", "weigh", "drop"]
 Pooling = Literal["mean", "cls", "last"]
@@ -119,15 +141,39 @@ def _as_model(value: Any) -> Any:
     return {"model": value} if isinstance(value, str) else value
 
 
+def _as_signal(value: Any) -> Any:
+    name = getattr(value, "name", None) if isinstance(value, type) else value
+    if not isinstance(name, str) or not re.fullmatch(PLUGIN_NAME, name):
+        raise ValueError("expected the name of a signal, or a class of signals")
+    return value
+
+
+def signal_name(signal: str | type) -> str:
+    """Return the name of a signal that is given by name or as a class."""
+    return signal if isinstance(signal, str) else str(getattr(signal, "name", signal.__name__))
+
+
+SignalRef = Annotated[Any, PlainValidator(_as_signal), PlainSerializer(signal_name, when_used="json")]
+"""A signal, by name or as a class; its name in JSON."""
+
+
 class Config(BaseModel):
     """Settings of a recommender. What depends on the data is not here: it is chosen on a validation cut."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    signals: tuple[SignalName, ...] = Field(
-        default=get_args(SignalName),
+    signals: tuple[SignalRef, ...] = Field(
+        default=tuple(SIGNALS.shipped),
         min_length=1,
-        description="Signals that may take part; those the data does not allow are left out.",
+        description="Signals that may take part, by name or as classes; those the data does not allow are left out.",
+    )
+    models: dict[str, dict[str, Any]] = Field(
+        default={},
+        description="Fixed settings of signals: name of a signal, name of a setting, value; the others are searched.",
+    )
+    metric: str = Field(
+        default="NDCG@20",
+        description=f"Metric on validation users that everything is chosen by: {', '.join(METRICS)}, each at any k.",
     )
     encoder: Annotated[EncoderSettings | None, BeforeValidator(_as_model)] = Field(
         default=None,
@@ -157,6 +203,13 @@ class Config(BaseModel):
         "(weigh), or none (drop); never which are asked.",
     )
     seed: int = Field(default=0, ge=0, description="Makes the result repeat.")
+
+    @field_validator("metric")
+    @classmethod
+    def _is_metric(cls, metric: str) -> str:
+        if not re.fullmatch(rf"({'|'.join(METRICS)})@[1-9]\d{{0,5}}", metric):
+            raise ValueError(f"expected one of {', '.join(METRICS)} at a cut-off, such as NDCG@20 or Recall@10")
+        return metric
 
     @field_validator("budget", mode="before")
     @classmethod
@@ -192,8 +245,13 @@ class Config(BaseModel):
         return cls.checked(values)
 
     @classmethod
-    def checked(cls, values: dict[str, Any]) -> Config:
+    def checked(cls, values: dict[str, Any], *, installed: bool = True) -> Config:
         """Make settings from keywords.
+
+        Args:
+            values: name → value; `signals` may hold names, classes, and objects, whose settings are fixed.
+            installed: whether each signal must be one of this installation, and have the settings named in `models`;
+                without it, settings of a run can be read where a plug-in is missing.
 
         Raises:
             UsageError: an unknown key or a bad value; all of them at once.
@@ -201,16 +259,63 @@ class Config(BaseModel):
         for name, value in _texts(values):
             if holds_password(value):
                 raise UsageError(f"setting {name!r}: found a user, a password or a token; expected a folder or a name")
-        if isinstance(values.get("signals"), str):
-            values = {**values, "signals": [name.strip() for name in values["signals"].split(",")]}
+        values = _with_objects(values)
+        faults = _signal_faults(values) if installed else []
         try:
-            return cls.model_validate(values)
+            config = cls.model_validate(values)
         except ValidationError as error:
             found = error.errors()
             members = {e["loc"][:1] for e in found if len(e["loc"]) > 1}
-            told = [e for e in found if e["type"] != "too_short" or e["loc"] not in members]
-            more = [f"and {len(told) - MAX_SHOWN_FAULTS} more"] if len(told) > MAX_SHOWN_FAULTS else []
-            raise UsageError("; ".join([*map(_fault, told[:MAX_SHOWN_FAULTS]), *more])) from None
+            faults = [*(_fault(e) for e in found if e["type"] != "too_short" or e["loc"] not in members), *faults]
+        if faults:
+            more = [f"and {len(faults) - MAX_SHOWN_FAULTS} more"] if len(faults) > MAX_SHOWN_FAULTS else []
+            raise UsageError("; ".join([*faults[:MAX_SHOWN_FAULTS], *more]))
+        return config
+
+
+def _with_objects(values: dict[str, Any]) -> dict[str, Any]:
+    """Return settings in which `signals` is a list of names and classes; settings of signal objects go to `models`."""
+    signals, models = values.get("signals"), values.get("models")
+    if isinstance(signals, str):
+        return {**values, "signals": [name.strip() for name in signals.split(",")]}
+    if not isinstance(signals, list | tuple):
+        return values
+    objects = [signal for signal in signals if isinstance(getattr(signal, "settings", None), BaseModel)]
+    if not objects or not isinstance(models, dict | None):
+        return values
+    fixed = {signal.name: signal.settings.model_dump(exclude_unset=True) for signal in objects}
+    merged = {**(models or {}), **{name: {**given, **(models or {}).get(name, {})} for name, given in fixed.items()}}
+    return {**values, "signals": [type(s) if s in objects else s for s in signals], "models": merged}
+
+
+def _signal_faults(values: dict[str, Any]) -> list[str]:
+    """Return what is wrong with the signals that settings name, and with the settings fixed for them."""
+    signals, models = values.get("signals", Config.model_fields["signals"].default), values.get("models", {})
+    if not isinstance(signals, list | tuple) or not isinstance(models, dict):
+        return []
+    classes = {signal_name(signal): signal for signal in signals if isinstance(signal, type)}
+    known, faults = {*SIGNALS.names(), *classes}, []
+    faults += [SIGNALS.unknown(name, known) for name in signals if isinstance(name, str) and name not in known]
+    names = [signal_name(signal) for signal in signals if isinstance(signal, str | type)]
+    for name, fixed in models.items():
+        if name not in known:
+            faults.append(f"setting 'models': {SIGNALS.unknown(name, known)}")
+        elif name not in names:
+            faults.append(f"setting 'models.{name}': expected one of the signals that take part: {', '.join(names)}")
+        elif isinstance(fixed, dict):
+            faults += _model_faults(name, fixed, classes)
+    return faults
+
+
+def _model_faults(name: str, fixed: dict[str, Any], classes: dict[str, type]) -> list[str]:
+    try:
+        kind: Any = classes.get(name) or SIGNALS.load(name)
+        kind.Settings.model_validate(fixed)
+    except ValidationError as error:
+        return [_fault({**e, "loc": ("models", name, *e["loc"])}, kind.Settings) for e in error.errors()]
+    except UsageError as error:
+        return [str(error)]
+    return []
 
 
 def _texts(values: dict[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
@@ -233,10 +338,9 @@ def _parsed(override: str, value: str) -> Any:
 
 def _put(values: dict[str, Any], path: list[str], value: Any) -> None:
     """Put a value where a path of keys, such as tune.rank, says."""
-    if len(path) > 2:
-        raise UsageError(
-            f"setting {'.'.join(path)[:MAX_SHOWN_CHARACTERS]!r}; expected a name, or two such as tune.rank"
-        )
+    if len(path) > (3 if path[0] == "models" else 2):
+        expected = "a name, two such as tune.rank, or three such as models.ials.factors"
+        raise UsageError(f"setting {'.'.join(path)[:MAX_SHOWN_CHARACTERS]!r}; expected {expected}")
     *outer, last = path
     for key in outer:
         inner = values.setdefault(key, {})
@@ -253,6 +357,7 @@ _EXPECTED: Final = {
     "tuple_type": "names, such as popularity,ease",
     "too_short": "one name at least",
     "model_type": "a name, or settings by name",
+    "dict_type": "settings by name",
     "missing": "a value",
     "int_type": "a whole number",
     "int_parsing": "a whole number",
@@ -265,16 +370,20 @@ _EXPECTED: Final = {
 """Kind of a fault in pydantic → what was expected, in a user's words, where pydantic's own are for programmers."""
 
 
-def _fault(error: Any) -> str:
+_NESTED: Final[dict[Any, type[BaseModel]]] = {
+    "encoder": EncoderSettings,
+    "tune": TuneSettings,
+    "rerank": RerankSettings,
+}
+
+
+def _fault(error: Any, owner: type[BaseModel] | None = None) -> str:
+    """Return the message for a fault that pydantic found; `owner` has the setting where it is a signal's."""
     name = ".".join(str(part) for part in error["loc"])[:MAX_SHOWN_CHARACTERS]
     if error["type"] == "extra_forbidden":
-        nested: dict[Any, type[BaseModel]] = {
-            "encoder": EncoderSettings,
-            "tune": TuneSettings,
-            "rerank": RerankSettings,
-        }
-        known = Config if len(error["loc"]) == 1 else nested[error["loc"][0]]
-        return f"unknown setting {name!r}; expected one of {', '.join(known.model_fields)}"
+        known = (owner or (Config if len(error["loc"]) == 1 else _NESTED[error["loc"][0]])).model_fields
+        near = near_matches(str(error["loc"][-1]), known)
+        return f"unknown setting {name!r}; expected one of {', '.join(known)}{near}"
     message = error["msg"].removeprefix("Value error, expected ").removeprefix("Input should be ")
     message = f"a number {message}" if message.startswith(("greater", "less")) else message
     found = "nothing" if error["type"] == "missing" else repr(error["input"])[:MAX_SHOWN_CHARACTERS]

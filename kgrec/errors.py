@@ -46,7 +46,7 @@ class MissingExtra(UsageError):
     """A feature needs a package that is not installed."""
 
 
-class NotFittedError(UsageError):
+class NotFittedError(UsageError, AttributeError):
     """A method that needs a fitted model was called before `fit`."""
 
     def __init__(self, what: str = "this recommender") -> None:

@@ -15,6 +15,7 @@ import pandas as pd
 from kgrec._util.progress import track
 from kgrec._util.types import BoolArray, FloatArray, IntArray
 from kgrec.config import Config, TuneSettings
+from kgrec.data.columns import SHARE_COLUMNS
 from kgrec.data.linked_users import merge_linked_users
 from kgrec.data.noise import without_noise
 from kgrec.data.snapshot import GraphSnapshot, IdMap, as_ids
@@ -25,6 +26,8 @@ from kgrec.hybrid.model import HybridModel, Scored
 from kgrec.ranking.top_k import item_filter, top_k
 from kgrec.runs.folder import Run
 from kgrec.runs.save_load import load_model, save_model
+from kgrec.signals import shipped_with_vectors
+from kgrec.signals.base import Signal
 from kgrec.store.base import GraphStore
 from kgrec.text import (
     FineTunedWeights,
@@ -43,7 +46,7 @@ Ids = Iterable[object]
 BATCH_SCORES = 16_000_000
 """Scores of a batch of users held at once, over all signals (64 MB)."""
 
-RANKED: Final = ["item_id", "score", "rank", "graph", "cf", "content"]
+RANKED: Final = ["item_id", "score", "rank", *SHARE_COLUMNS]
 """Columns of a list of recommendations."""
 
 
@@ -300,20 +303,24 @@ class Recommender:
         return publish_model(graph, self.trained, self.config, listed, k, runs)
 
     @classmethod
-    def load(cls, folder: str | Path, *, encoder: TextEncoder | None = None) -> Recommender:
+    def load(
+        cls, folder: str | Path, *, encoder: TextEncoder | None = None, signals: Sequence[type[Signal]] = ()
+    ) -> Recommender:
         """Read a fitted recommender from a run folder; it recommends as the one that was saved.
 
         Args:
             folder: the run.
             encoder: the text encoder of the fit, where it was not the one that the settings name; only new texts
                 need it.
+            signals: classes of signals of the run that are neither shipped nor registered by an installed package; a
+                run never says what code to import.
 
         Raises:
             RunError: it is not a run, is damaged, or was written by a newer kgrec; or the run orders lists once more,
                 and the text model for that is not on this machine.
             UsageError: the text model is not the one of the fit.
         """
-        trained, config = load_model(folder, encoder)
+        trained, config = load_model(folder, encoder, signals)
         model = cls(config, encoder=encoder, fetch=False)
         model._trained = trained
         model._use(trained.tuned)
@@ -421,7 +428,9 @@ class Recommender:
             vectors = known.beside_given(self._query_encoder.encode([text]))
         return self.model.score_texts([text], vectors)
 
-    def _similar(self, ids: Sequence[str], nums: IntArray, k: int, role: str, known: IdMap) -> pd.DataFrame:
+    def _similar(
+        self, ids: Sequence[str], nums: IntArray, k: int, role: Literal["user", "item"], known: IdMap
+    ) -> pd.DataFrame:
         vectors = self._vectors(role)
         unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
         scores = unit[nums] @ unit.T
@@ -430,13 +439,15 @@ class Recommender:
         found = _frame(ids, known.ids, {"item": ranking.item_num, "score": ranking.score})
         return found.rename(columns={"item_id": f"similar_{role}_id", "user_id": f"{role}_id"})
 
-    def _vectors(self, role: str) -> FloatArray:
+    def _vectors(self, role: Literal["user", "item"]) -> FloatArray:
         """Return the vectors [n, d] of the signal that did best on validation, of those that have vectors."""
         chosen = self.trained.choices["signals"]
         found = {name: getattr(signal, f"{role}_vectors") for name, signal in self.model.signals.items()}
         having = [name for name, vectors in found.items() if vectors is not None]
         if not having:
-            raise UsageError(f"no fitted signal has vectors of {role}s; fit one of ials, gnn, text")
+            raise UsageError(
+                f"no fitted signal has vectors of {role}s. Fit one of {', '.join(shipped_with_vectors(role))}"
+            )
         return np.asarray(found[max(having, key=lambda name: chosen[name]["ndcg"])], dtype=np.float32)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,10 @@ ARROW_TYPES: Final[dict[str, pa.DataType]] = {
     "strings": pa.list_(pa.string()),
     "vector": pa.list_(pa.float32()),
 }
+Group = Literal["graph", "cf", "content"]
+SHARE_COLUMNS: Final[tuple[Group, ...]] = ("graph", "cf", "content")
+"""The groups of signals, and the columns of a recommendation that hold their shares of its score."""
+
 _LOST_DIGITS: Final = "; a float so large has lost digits: read the column as whole numbers (Int64) or as text"
 _BOOLS: Final[dict[str, bool]] = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 

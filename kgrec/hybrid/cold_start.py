@@ -70,7 +70,7 @@ def non_overlapping_blend(
         seen, relevant: CSR [n, n_items] of users at home.
         seed: makes the sample of items repeat.
     """
-    popular = [place for place, name in enumerate(signals) if name == "popularity"]
+    popular = [place for place, signal in enumerate(signals.values()) if not signal.personalized]
     content = [place for place, signal in enumerate(signals.values()) if signal.group == "content"]
     if not popular + content:
         return None

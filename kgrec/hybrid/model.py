@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
 
 from kgrec._util.types import BoolArray, FloatArray, IntArray
+from kgrec.data.columns import SHARE_COLUMNS
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.errors import UsageError
 from kgrec.hybrid.blend import Blend
@@ -19,8 +20,6 @@ from kgrec.signals.base import Signals
 
 if TYPE_CHECKING:
     from kgrec.hybrid.second_stage import SecondStage
-
-GROUPS: Final = ("graph", "cf", "content")
 
 
 @dataclass(frozen=True)
@@ -279,7 +278,7 @@ class Scored:
         """
         kinds = np.array([signal.group for signal in self.model.signals.values()])
         shares = self.shares(item_num)
-        groups = {group: shares[:, :, kinds == group].sum(axis=2) for group in GROUPS}
+        groups = {group: shares[:, :, kinds == group].sum(axis=2) for group in SHARE_COLUMNS}
         groups["content"] = groups["content"] + self.second_share(item_num)
         groups["cf"][self.new] = np.take_along_axis(self.blended, np.maximum(item_num, 0), axis=1)[self.new]
         return groups

@@ -15,22 +15,21 @@ import pyarrow.compute as pc
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, model_validator
 
 from kgrec._util.types import IntArray
-from kgrec.config import Config, SignalName, TuneMethod
-from kgrec.data.columns import ARROW_TYPES
+from kgrec.config import PLUGIN_NAME, Config, TuneMethod
+from kgrec.data.columns import ARROW_TYPES, SHARE_COLUMNS
 from kgrec.data.schema import EdgeType, Schema
 from kgrec.errors import KgrecError
 from kgrec.runs.untrusted_files import LARGEST, shown, using
+from kgrec.signals.base import LARGEST_SETTING
 
 _ID, _NUMBER = pa.large_string(), pa.float32()
 LISTS: Final = pa.schema(
     [("user_id", _ID), ("item_id", _ID), ("score", _NUMBER), ("rank", pa.int64())]
-    + [(group, _NUMBER) for group in ("graph", "cf", "content")]
+    + [(group, _NUMBER) for group in SHARE_COLUMNS]
 )
 """Columns and types of the lists that a run keeps, also where there is nothing to recommend."""
 
 
-LARGEST_SETTING: Final = 1e6
-"""Size of a setting of a signal at most, counts aside; the search for settings stays far below."""
 LEAST_SCALE: Final = 1e-6
 """What scores or counts are divided by, at least."""
 
@@ -48,7 +47,7 @@ class Facts(dict[str, Any]):
 
 
 def _as_config(values: dict[str, Any]) -> dict[str, Any]:
-    Config.checked(values)
+    Config.checked(values, installed=False)
     return values
 
 
@@ -68,7 +67,10 @@ MaybeNaN = Annotated[float, Strict()]
 Numbers = dict[Text, Number]
 Gain = tuple[Number, Number, Number]
 """A difference and the two ends of its interval."""
-Setting = Annotated[bool, Strict()] | Count | Annotated[Number, Field(ge=-LARGEST_SETTING, le=LARGEST_SETTING)] | None
+Setting = (
+    Annotated[bool, Strict()] | Count | Annotated[Number, Field(ge=-LARGEST_SETTING, le=LARGEST_SETTING)] | Text | None
+)
+SignalName = Annotated[str, Strict(), Field(pattern=f"^{PLUGIN_NAME}$")]
 Signals = dict[SignalName, dict[Text, Setting]]
 """Signal → its settings."""
 
@@ -418,7 +420,7 @@ def _check_finite(table: pa.Table, name: str) -> None:
 
 def _check_lists(table: pa.Table) -> None:
     _check_columns(table, {field.name: field.type for field in LISTS}, LISTS.names)
-    for name in ("score", "graph", "cf", "content"):
+    for name in ("score", *SHARE_COLUMNS):
         _check_finite(table, name)
     if table.num_rows and pc.min(table.column("rank")).as_py() < 1:
         raise ValueError("'rank' holds a number below 1")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +16,7 @@ from kgrec.config import Config
 from kgrec.data.schema import Schema
 from kgrec.data.single_domain import single_domain, single_domain_vectors
 from kgrec.data.snapshot import Edges, GraphSnapshot, Vectors
+from kgrec.errors import RunError, UsageError
 from kgrec.hybrid.blend import Blend
 from kgrec.hybrid.model import HybridModel
 from kgrec.hybrid.segment_models import SegmentModels
@@ -23,7 +24,7 @@ from kgrec.runs.content_checks import check_ends
 from kgrec.runs.folder import Run, read_run, write_run
 from kgrec.runs.publish import checked_vectors
 from kgrec.runs.untrusted_files import using
-from kgrec.signals import signal_kinds
+from kgrec.signals import signal_kinds, with_classes
 from kgrec.signals.base import Signal, Signals
 from kgrec.signals.layout import check_arrays
 from kgrec.text.encoder import TextEncoder
@@ -96,12 +97,15 @@ def save_model(
     return write_run(folder, {**facts, **(info or {})}, {**stored, **(tables or {})}, arrays, trained.choices)
 
 
-def load_model(folder: str | Path, encoder: TextEncoder | None = None) -> tuple[Trained, Config]:
+def load_model(
+    folder: str | Path, encoder: TextEncoder | None = None, signals: Sequence[type[Signal]] = ()
+) -> tuple[Trained, Config]:
     """Read what `save_model` wrote.
 
     Args:
         folder: the run.
         encoder: the text encoder of the fit, where it was not the one that the settings name.
+        signals: classes of signals that are neither shipped nor registered as entry points.
 
     Raises:
         RunError: it is not a run, is damaged, or was written by a newer kgrec; or the run orders lists once more, and
@@ -109,8 +113,9 @@ def load_model(folder: str | Path, encoder: TextEncoder | None = None) -> tuple[
         UsageError: the text model is not the one of the fit.
     """
     run = read_run(folder)
-    config = Config.checked(dict(run.info["config"]))
-    trained = _restore(run)
+    config = Config.checked(dict(run.info["config"]), installed=False)
+    config = config.model_copy(update={"signals": tuple(with_classes(config.signals, signals))})
+    trained = _restore(run, signals)
     second = _second(run, config, trained.model.train, encoder)
     return replace(trained, model=replace(trained.model, second=second)), config
 
@@ -129,15 +134,17 @@ def load_tuned(run: Run) -> FineTunedWeights | None:
         return FineTunedWeights.from_dict(values, weights)
 
 
-def _restore(run: Run) -> Trained:
+def _restore(run: Run, given: Sequence[type[Signal]]) -> Trained:
+    kinds = _kinds(run, given)
     train = _snapshot(run)
     vectors = checked_vectors(run, {label: table.num_rows for label, table in train.nodes.items()})
     settings = run.info["settings"]
-    signals = _signals(run, "signal", settings, train, vectors)
-    cold_start = _signals(run, "cold_start", run.info.get("cold_start", {}), train, vectors)
+    signals = _signals(run, kinds, "signal", settings, train, vectors)
+    cold_start = _signals(run, kinds, "cold_start", run.info.get("cold_start", {}), train, vectors)
     only = {
         domain: _signals(
             run,
+            kinds,
             f"single-domain-{i}",
             {name: settings[name] for name in names},
             single_domain(train, domain),
@@ -169,12 +176,31 @@ def _settings(signals: Signals) -> dict[str, Any]:
     return {name: signal.settings.model_dump(mode="json") for name, signal in signals.items()}
 
 
+def _kinds(run: Run, given: Sequence[type[Signal]]) -> list[type[Signal]]:
+    """Return the classes of the signals of a run.
+
+    Raises:
+        RunError: the run has a signal that is neither given nor installed.
+    """
+    names = list(run.info["settings"])
+    try:
+        return signal_kinds(with_classes(names, given))
+    except UsageError as error:
+        what = "install the package that registers it, or pass its class: Recommender.load(folder, signals=[…])"
+        raise RunError(f"{run.folder} cannot be loaded: {error}. To load it, {what}") from None
+
+
 def _signals(
-    run: Run, prefix: str, settings: Mapping[str, Any], train: GraphSnapshot, vectors: Vectors
+    run: Run,
+    kinds: Sequence[type[Signal]],
+    prefix: str,
+    settings: Mapping[str, Any],
+    train: GraphSnapshot,
+    vectors: Vectors,
 ) -> dict[str, Signal]:
     """Read signals, name → settings, that learned from `train`; their arrays are called `prefix`-NAME."""
     found = {}
-    for kind in signal_kinds(list(settings)):
+    for kind in [kind for kind in kinds if kind.name in settings]:
         with using(run.folder / "run.json"):
             signal = kind(kind.Settings.model_validate(settings[kind.name]))
         name = f"{prefix}-{kind.name}"

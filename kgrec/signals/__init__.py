@@ -2,40 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Literal
+
+from kgrec.config import SIGNALS, signal_name
+from kgrec.errors import UsageError
 
 if TYPE_CHECKING:
     from kgrec.signals.base import Signal
 
 
-def signal_kinds(names: Sequence[str]) -> list[type[Signal]]:
-    """Return the signals of these names in a fixed order, the costliest last."""
-    from kgrec.signals.cf.cross_domain_ae import CrossDomainAE
-    from kgrec.signals.cf.ease import EASE
-    from kgrec.signals.cf.ials import IALS
-    from kgrec.signals.cf.item_knn import ItemKNN
-    from kgrec.signals.cf.item_transitions import ItemTransitions
-    from kgrec.signals.cf.popularity import Popularity
-    from kgrec.signals.cf.user_ease import UserEASE
-    from kgrec.signals.content.embeddings import Embeddings
-    from kgrec.signals.content.tfidf import TFIDF
-    from kgrec.signals.graph.lightgcn import LightGCN
-    from kgrec.signals.graph.metapaths import MetaPaths
-    from kgrec.signals.graph.spectral_filter import Spectral
+def signal_kinds(signals: Iterable[str | type[Signal]]) -> list[type[Signal]]:
+    """Return the classes of signals in the order in which they are tuned and blended: by `tuning_order`, then name.
 
-    kinds: list[type[Signal]] = [
-        Popularity,
-        ItemKNN,
-        ItemTransitions,
-        Spectral,
-        IALS,
-        EASE,
-        UserEASE,
-        MetaPaths,
-        Embeddings,
-        TFIDF,
-        CrossDomainAE,
-        LightGCN,
-    ]
-    return [kind for kind in kinds if kind.name in names]
+    Args:
+        signals: names of shipped or registered signals, or classes; of a class given twice one counts.
+
+    Raises:
+        UsageError: a name that no signal has, an entry point that cannot be imported, a class that is no signal, or
+            two signals of one name.
+    """
+    kinds: dict[str, type[Signal]] = {}
+    for signal in signals:
+        kind = _checked(SIGNALS.load(signal), signal) if isinstance(signal, str) else _checked(signal)
+        if kinds.setdefault(kind.name, kind) is not kind:
+            raise UsageError(f"two signals are called {kind.name!r}: {kinds[kind.name]} and {kind}. Rename one")
+    return sorted(kinds.values(), key=lambda kind: (kind.tuning_order, kind.name))
+
+
+def shipped_with_vectors(role: Literal["user", "item"]) -> list[str]:
+    """Return the names of the shipped signals that have vectors of users or items."""
+    from kgrec.signals.base import Signal
+
+    member = f"{role}_vectors"
+    kinds = signal_kinds(SIGNALS.shipped)
+    return [kind.name for kind in kinds if getattr(kind, member) is not getattr(Signal, member)]
+
+
+def with_classes(names: Sequence[str], given: Sequence[type[Signal]]) -> list[str | type[Signal]]:
+    """Return names of signals, those of given classes replaced by these."""
+    classes = {signal_name(kind): kind for kind in given}
+    return [classes.get(name, name) for name in names]
+
+
+def _checked(kind: type[Signal], name: str | None = None) -> type[Signal]:
+    from kgrec.signals.base import Signal
+
+    if not isinstance(kind, type) or not issubclass(kind, Signal):
+        raise UsageError(f"{name or kind!r}: found {kind!r}. Expected a subclass of kgrec.signals.base.Signal")
+    missing = [member for member in ("name", "group", "Settings") if not hasattr(kind, member)]
+    missing += sorted(kind.__abstractmethods__)
+    if missing:
+        raise UsageError(f"signal {kind.__name__} lacks {', '.join(missing)}; see docs/how-to/extending.md")
+    if name not in (None, kind.name):
+        raise UsageError(f"entry point {name!r} gives a signal called {kind.name!r}. Expected equal names")
+    return kind

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Self
 
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from kgrec._util.progress import say
 from kgrec._util.types import FloatArray, IntArray
+from kgrec.config import PLUGIN_NAME
+from kgrec.data.columns import SHARE_COLUMNS, Group
 from kgrec.data.graph_delta import GraphDelta
 from kgrec.data.histories import behaviors_differ, has_times
-from kgrec.data.schema import NodeLabel
 from kgrec.data.snapshot import GraphSnapshot, Vectors
+from kgrec.errors import NotFittedError, UsageError
 from kgrec.signals.layout import Layout
+from kgrec.signals.relevance import RelevantIf, several_domains
 
-Group = Literal["graph", "cf", "content"]
+LARGEST_SETTING: Final = 1e6
+"""Size of a setting that is no whole number, at most; the search for settings stays far below."""
 
 
 @dataclass(frozen=True)
@@ -49,22 +54,37 @@ Grid = Mapping[str, tuple[Any, ...] | LogRange]
 
 HalfLifeItems = Annotated[
     float | None,
+    RelevantIf(has_times),
     Field(gt=0, description="Latest items of a user after which an older one counts half; none: all alike."),
 ]
 OutOfDomainWeight = Annotated[
     float,
+    RelevantIf(several_domains),
     Field(ge=0, le=1, description="How much an item of another domain counts for users who have some of the domain."),
 ]
 FeedbackWeight = Annotated[
     float,
+    RelevantIf(behaviors_differ),
     Field(ge=0, description="How far a behavior counts for what it is worth: 0 all alike, 1 as learned."),
 ]
 
 
 class SignalSettings(BaseModel):
-    """Settings of a signal: constructor arguments that validation may choose."""
+    """Settings of a signal: constructor arguments that validation may choose. Each has a default.
+
+    A setting is a truth value, a number, a text or None, so that a run can keep it.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @field_validator("*")
+    @classmethod
+    def _can_be_kept(cls, value: Any) -> Any:
+        if not isinstance(value, bool | int | float | str | None):
+            raise ValueError("expected true, false, a number, a text or none")
+        if isinstance(value, float) and not abs(value) <= LARGEST_SETTING:
+            raise ValueError(f"expected a number of at most {LARGEST_SETTING:,.0f} in size")
+        return value
 
 
 class Signal(ABC):
@@ -84,8 +104,36 @@ class Signal(ABC):
     supports_cold_items: ClassVar[bool] = False
     """Whether an item that nobody chose can have a score of its own: by its text, attributes or relationships."""
 
+    personalized: ClassVar[bool] = True
+    """Whether scores differ from user to user."""
+
+    tuning_order: ClassVar[int] = 100
+    """Signals of a lower number are tuned first, so that time they leave goes to the costlier ones after them."""
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        """Check the declaration of a signal.
+
+        Raises:
+            UsageError: a bad name or group, or a grid or scoring settings that are not in `Settings`.
+        """
+        super().__init_subclass__(**more)
+        if faults := list(_declaration_faults(cls)):
+            raise UsageError(f"signal {cls.__name__}: {'; '.join(faults)}")
+
     def __init__(self, settings: SignalSettings | None = None) -> None:
         self.settings: Any = settings or self.Settings()
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Raise the error for what is not there; before anything was learned, that is what fitting makes.
+
+            Raises:
+                NotFittedError: the signal was not fitted.
+            """
+            if self.__dict__.keys() == {"settings"} and not name.startswith("__"):
+                raise NotFittedError(f"signal {self.name!r}")
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     @classmethod
     def applies(cls, train: GraphSnapshot, vectors: Vectors) -> bool:
@@ -107,20 +155,11 @@ class Signal(ABC):
 
     @classmethod
     def is_relevant(cls, setting: str, train: GraphSnapshot) -> bool:
-        """Say whether a setting of the grid can change anything with this data."""
-        needs: dict[str, Callable[[GraphSnapshot], Any]] = {
-            "half_life_items": has_times,
-            "half_life": has_times,
-            "out_of_domain_weight": lambda train: len(set(train.item_domains)) > 1,
-            "feedback_weight": behaviors_differ,
-            "attributes": lambda train: train.item_attributes.nnz,
-            "kg_weight": lambda train: train.relations,
-            "own_text": lambda train: any(_is_described(train.schema.nodes[x]) for x in train.schema.roles.users),
-            "user_attributes": lambda train: train.user_attributes.nnz,
-            "graph_text": lambda train: train.user_attributes.nnz,
-            "relation_balance": lambda train: len(train.relations) > 1,
-        }
-        return bool(needs[setting](train)) if setting in needs else True
+        """Say whether a setting of the grid can change anything with this data; see `RelevantIf`."""
+        conditions = [
+            mark.condition for mark in cls.Settings.model_fields[setting].metadata if isinstance(mark, RelevantIf)
+        ]
+        return all(condition(train) for condition in conditions)
 
     @abstractmethod
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
@@ -196,6 +235,19 @@ def refit(signals: Signals, train: GraphSnapshot, vectors: Vectors, seed: int) -
     return fitted
 
 
-def _is_described(label: NodeLabel) -> bool:
-    """Say whether nodes of a label can have vectors of their own."""
-    return bool(label.text) or "vector" in label.properties.values()
+def _declaration_faults(cls: type[Signal]) -> Iterator[str]:
+    """Yield what is wrong with what a class of signals declares, as far as it declares it."""
+    if hasattr(cls, "name") and not (isinstance(cls.name, str) and re.fullmatch(PLUGIN_NAME, cls.name)):
+        yield f"name {cls.name!r}; expected lower-case letters, digits and _, 40 at most, a letter first"
+    if hasattr(cls, "group") and cls.group not in SHARE_COLUMNS:
+        yield f"group {cls.group!r}; expected one of {', '.join(SHARE_COLUMNS)}"
+    if not hasattr(cls, "Settings"):
+        return
+    if not (isinstance(cls.Settings, type) and issubclass(cls.Settings, SignalSettings)):
+        yield f"Settings is {cls.Settings!r}; expected a subclass of SignalSettings"
+        return
+    strange = sorted({*cls.grid, *cls.inference_params} - set(cls.Settings.model_fields))
+    if strange:
+        yield f"grid or scoring has {', '.join(strange)}; expected settings of {cls.Settings.__name__}"
+    if needed := [name for name, field in cls.Settings.model_fields.items() if field.is_required()]:
+        yield f"{cls.Settings.__name__} has no default for {', '.join(needed)}; expected one for each setting"

@@ -11,9 +11,10 @@ import scipy.sparse as sp
 from pydantic import Field
 
 from kgrec._util.types import FloatArray, IntArray
+from kgrec.data.columns import Group
 from kgrec.data.graph_delta import GraphDelta, remap_rows
 from kgrec.data.snapshot import GraphSnapshot, Vectors
-from kgrec.signals.base import Grid, Group, LogRange, Signal, SignalSettings
+from kgrec.signals.base import Grid, LogRange, Signal, SignalSettings
 from kgrec.signals.domain_weighting import cold_start_users, items_by_domain
 from kgrec.signals.layout import Array, Layout
 
@@ -40,6 +41,7 @@ class CrossDomainAE(Signal):
 
     name: ClassVar[str] = "cross_domain_ae"
     group: ClassVar[Group] = "cf"
+    tuning_order: ClassVar[int] = 110
     Settings = CrossDomainAESettings
     grid: ClassVar[Grid] = {"steps": LogRange(1.6, 10, 1000), "dropout": (0.7, 0.3)}
 

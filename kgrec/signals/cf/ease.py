@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final, Self
+from typing import Annotated, Any, ClassVar, Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -11,12 +11,14 @@ import scipy.sparse as sp
 from pydantic import Field
 
 from kgrec._util.types import FloatArray, IntArray
+from kgrec.data.columns import Group
 from kgrec.data.graph_delta import GraphDelta, remap_rows
 from kgrec.data.histories import user_histories
 from kgrec.data.snapshot import GraphSnapshot, Vectors
-from kgrec.signals.base import FeedbackWeight, Grid, Group, HalfLifeItems, LogRange, Signal, SignalSettings
+from kgrec.signals.base import FeedbackWeight, Grid, HalfLifeItems, LogRange, Signal, SignalSettings
 from kgrec.signals.cf.ridge import fits_dense, ridge_seconds, ridge_weights
 from kgrec.signals.layout import Array, Layout, csr
+from kgrec.signals.relevance import RelevantIf, has_item_attributes
 from kgrec.signals.sparse import from_arrays, to_arrays
 
 MAX_ATTRIBUTE_ITEMS: Final = 1_000
@@ -35,7 +37,7 @@ class EASESettings(SignalSettings):
     length_exponent: float = Field(
         0.3, ge=0, le=1, description="Power of a history's length that its weight is divided by; 1: users all alike."
     )
-    attributes: float = Field(
+    attributes: Annotated[float, RelevantIf(has_item_attributes)] = Field(
         0.0, ge=0, description="Weight of a node of the knowledge graph, as if it were a user who chose its items."
     )
     feedback_weight: FeedbackWeight = 1.0
@@ -53,6 +55,7 @@ class EASE(Signal):
 
     name: ClassVar[str] = "ease"
     group: ClassVar[Group] = "cf"
+    tuning_order: ClassVar[int] = 60
     Settings = EASESettings
     inference_params: ClassVar[frozenset[str]] = frozenset({"half_life_items"})
     grid: ClassVar[Grid] = {

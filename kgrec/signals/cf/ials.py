@@ -14,19 +14,11 @@ from pydantic import Field
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from kgrec._util.types import FloatArray, IntArray
+from kgrec.data.columns import Group
 from kgrec.data.graph_delta import GraphDelta, remap_rows
 from kgrec.data.histories import has_times, mean_count, strengths, user_histories
 from kgrec.data.snapshot import GraphSnapshot, Vectors
-from kgrec.signals.base import (
-    FeedbackWeight,
-    Grid,
-    Group,
-    HalfLifeItems,
-    LogRange,
-    OutOfDomainWeight,
-    Signal,
-    SignalSettings,
-)
+from kgrec.signals.base import FeedbackWeight, Grid, HalfLifeItems, LogRange, OutOfDomainWeight, Signal, SignalSettings
 from kgrec.signals.domain_weighting import items_by_domain, weight_by_domain
 from kgrec.signals.layout import Array, Layout
 
@@ -54,6 +46,7 @@ class IALS(Signal):
 
     name: ClassVar[str] = "ials"
     group: ClassVar[Group] = "cf"
+    tuning_order: ClassVar[int] = 50
     Settings = IALSSettings
     inference_params: ClassVar[frozenset[str]] = frozenset({"half_life_items", "out_of_domain_weight"})
     grid: ClassVar[Grid] = {

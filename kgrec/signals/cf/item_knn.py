@@ -11,10 +11,11 @@ import scipy.sparse as sp
 from pydantic import Field
 
 from kgrec._util.types import FloatArray, IntArray
+from kgrec.data.columns import Group
 from kgrec.data.graph_delta import GraphDelta
 from kgrec.data.histories import strengths, user_histories
 from kgrec.data.snapshot import GraphSnapshot, Vectors
-from kgrec.signals.base import FeedbackWeight, Grid, Group, HalfLifeItems, LogRange, Signal, SignalSettings
+from kgrec.signals.base import FeedbackWeight, Grid, HalfLifeItems, LogRange, Signal, SignalSettings
 from kgrec.signals.layout import Layout, csr
 from kgrec.signals.sparse import columns_of, from_arrays, largest_of_columns, to_arrays
 
@@ -43,6 +44,7 @@ class ItemKNN(Signal):
 
     name: ClassVar[str] = "item_knn"
     group: ClassVar[Group] = "cf"
+    tuning_order: ClassVar[int] = 20
     Settings = ItemKNNSettings
     inference_params: ClassVar[frozenset[str]] = frozenset({"half_life_items"})
     grid: ClassVar[Grid] = {

@@ -13,10 +13,11 @@ import scipy.sparse as sp
 from pydantic import Field
 
 from kgrec._util.types import FloatArray, IntArray
+from kgrec.data.columns import Group
 from kgrec.data.graph_delta import GraphDelta
 from kgrec.data.histories import has_times, sequences, user_histories
 from kgrec.data.snapshot import GraphSnapshot, Vectors
-from kgrec.signals.base import Grid, Group, HalfLifeItems, LogRange, Signal, SignalSettings
+from kgrec.signals.base import Grid, HalfLifeItems, LogRange, Signal, SignalSettings
 from kgrec.signals.layout import Layout, csr
 from kgrec.signals.sparse import from_arrays, largest_of_columns, to_arrays
 
@@ -52,6 +53,7 @@ class ItemTransitions(Signal):
 
     name: ClassVar[str] = "item_transitions"
     group: ClassVar[Group] = "cf"
+    tuning_order: ClassVar[int] = 30
     Settings = ItemTransitionsSettings
     inference_params: ClassVar[frozenset[str]] = frozenset({"half_life_items"})
     grid: ClassVar[Grid] = {

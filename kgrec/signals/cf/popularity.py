@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
 from kgrec._util.types import DoubleArray, FloatArray, IntArray
+from kgrec.data.columns import Group
 from kgrec.data.graph_delta import GraphDelta
+from kgrec.data.histories import has_times
 from kgrec.data.snapshot import Behaviors, GraphSnapshot, Vectors
-from kgrec.signals.base import Grid, Group, Signal, SignalSettings
+from kgrec.signals.base import Grid, Signal, SignalSettings
 from kgrec.signals.layout import Array, Layout
+from kgrec.signals.relevance import RelevantIf
 
 
 class PopularitySettings(SignalSettings):
     """Settings of popularity."""
 
-    half_life: float | None = Field(
+    half_life: Annotated[float | None, RelevantIf(has_times)] = Field(
         None, gt=0, description="Share of the data's time span after which a behavior counts half; none: all alike."
     )
 
@@ -29,6 +32,8 @@ class Popularity(Signal):
 
     name: ClassVar[str] = "popularity"
     group: ClassVar[Group] = "cf"
+    tuning_order: ClassVar[int] = 10
+    personalized: ClassVar[bool] = False
     Settings = PopularitySettings
     grid: ClassVar[Grid] = {"half_life": (0.02, 0.1, 0.3)}
 

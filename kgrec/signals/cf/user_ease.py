@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final, Self
+from typing import Annotated, Any, ClassVar, Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -11,12 +11,14 @@ import scipy.sparse as sp
 from pydantic import Field
 
 from kgrec._util.types import FloatArray, IntArray
+from kgrec.data.columns import Group
 from kgrec.data.graph_delta import GraphDelta, remap, remap_rows
 from kgrec.data.histories import user_histories
 from kgrec.data.snapshot import GraphSnapshot, Vectors
-from kgrec.signals.base import FeedbackWeight, Grid, Group, LogRange, Signal, SignalSettings
+from kgrec.signals.base import FeedbackWeight, Grid, LogRange, Signal, SignalSettings
 from kgrec.signals.cf.ridge import fits_dense, ridge_seconds, ridge_weights, weights_by_support
 from kgrec.signals.layout import Array, Layout, csr
+from kgrec.signals.relevance import RelevantIf, has_user_attributes
 from kgrec.signals.sparse import from_arrays, to_arrays
 
 MAX_USER_PAIRS: Final = 50_000_000
@@ -35,7 +37,7 @@ class UserEASESettings(SignalSettings):
     popularity_exponent: float = Field(
         0.2, ge=0, le=2, description="How fast an item's weight falls as its popularity rises."
     )
-    user_attributes: float = Field(
+    user_attributes: Annotated[float, RelevantIf(has_user_attributes)] = Field(
         0.5,
         ge=0,
         description="Weight of what the knowledge graph says of users, friends included, beside what they do.",
@@ -53,6 +55,7 @@ class UserEASE(Signal):
 
     name: ClassVar[str] = "user_ease"
     group: ClassVar[Group] = "cf"
+    tuning_order: ClassVar[int] = 70
     Settings = UserEASESettings
     grid: ClassVar[Grid] = {
         "regularization": LogRange(2.0, 0.2, 100),

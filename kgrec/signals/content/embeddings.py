@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -12,19 +12,23 @@ import scipy.sparse as sp
 from pydantic import Field
 
 from kgrec._util.types import FloatArray, IntArray
+from kgrec.data.columns import Group
 from kgrec.data.graph_delta import GraphDelta
 from kgrec.data.histories import row_means, user_histories
 from kgrec.data.snapshot import GraphSnapshot, Vectors
-from kgrec.signals.base import Grid, Group, HalfLifeItems, LogRange, OutOfDomainWeight, Signal, SignalSettings
+from kgrec.signals.base import Grid, HalfLifeItems, LogRange, OutOfDomainWeight, Signal, SignalSettings
 from kgrec.signals.domain_weighting import domain_weighted_scores, items_by_domain
 from kgrec.signals.layout import Array, Layout
+from kgrec.signals.relevance import RelevantIf, has_user_attributes, users_are_described
 
 
 class EmbeddingsSettings(SignalSettings):
     """Settings of the text signal."""
 
-    own_text: float = Field(0.1, ge=0, le=1, description="Share of the user's own text, the rest being their items'.")
-    graph_text: float = Field(
+    own_text: Annotated[float, RelevantIf(users_are_described)] = Field(
+        0.1, ge=0, le=1, description="Share of the user's own text, the rest being their items'."
+    )
+    graph_text: Annotated[float, RelevantIf(has_user_attributes)] = Field(
         0.0, ge=0, le=1, description="Share of the texts of the user's neighbors in the knowledge graph in all of it."
     )
     half_life_items: HalfLifeItems = None
@@ -45,6 +49,7 @@ class Embeddings(Signal):
 
     name: ClassVar[str] = "embeddings"
     group: ClassVar[Group] = "content"
+    tuning_order: ClassVar[int] = 90
     supports_cold_items: ClassVar[bool] = True
     Settings = EmbeddingsSettings
     inference_params: ClassVar[frozenset[str]] = frozenset({"own_text", "graph_text", "out_of_domain_weight"})

@@ -10,10 +10,11 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from kgrec._util.types import FloatArray, IntArray
+from kgrec.data.columns import Group
 from kgrec.data.graph_delta import GraphDelta
 from kgrec.data.histories import row_means, user_histories
 from kgrec.data.snapshot import GraphSnapshot, Vectors
-from kgrec.signals.base import Grid, Group, HalfLifeItems, LogRange, Signal, SignalSettings
+from kgrec.signals.base import Grid, HalfLifeItems, LogRange, Signal, SignalSettings
 from kgrec.signals.layout import Array, Layout, csr
 from kgrec.signals.sparse import from_arrays, to_arrays
 from kgrec.text.verbalize import describe
@@ -37,6 +38,7 @@ class TFIDF(Signal):
 
     name: ClassVar[str] = "tfidf"
     group: ClassVar[Group] = "content"
+    tuning_order: ClassVar[int] = 100
     supports_cold_items: ClassVar[bool] = True
     Settings = TFIDFSettings
     inference_params: ClassVar[frozenset[str]] = frozenset({"half_life_items"})

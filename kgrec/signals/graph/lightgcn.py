@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, ClassVar, Final, Self
+from typing import Annotated, Any, ClassVar, Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -12,14 +12,16 @@ import scipy.sparse as sp
 from pydantic import Field
 
 from kgrec._util.types import FloatArray, IntArray
+from kgrec.data.columns import Group
 from kgrec.data.graph_delta import GraphDelta, remap_rows
 from kgrec.data.histories import has_times, user_histories
 from kgrec.data.snapshot import GraphSnapshot, Vectors
-from kgrec.signals.base import Grid, Group, HalfLifeItems, LogRange, OutOfDomainWeight, Signal, SignalSettings
+from kgrec.signals.base import Grid, HalfLifeItems, LogRange, OutOfDomainWeight, Signal, SignalSettings
 from kgrec.signals.domain_weighting import domain_weighted_scores, items_by_domain
 from kgrec.signals.graph.adjacency import Adjacency, propagated
 from kgrec.signals.graph.gnn_memory import MAX_LOGITS, given_memory, whole_graph_bytes
 from kgrec.signals.layout import Array, Layout
+from kgrec.signals.relevance import RelevantIf, has_relations, several_relations
 
 SUBGRAPH_SLOWDOWN: Final = 4
 """How many times longer training on sampled sub-graphs takes; 1.4 to 6 times were measured."""
@@ -31,8 +33,10 @@ class LightGCNSettings(SignalSettings):
     dim: int = Field(64, ge=2, description="Length of a node's vector.")
     layers: int = Field(2, ge=1, le=6, description="How many relationships far a node sees.")
     temperature: float = Field(0.2, ge=0.02, le=2, description="Divides the cosines in the softmax.")
-    kg_weight: float = Field(0.3, ge=0, description="Weight of a relationship that is no behavior; behaviors have 1.")
-    relation_balance: float = Field(
+    kg_weight: Annotated[float, RelevantIf(has_relations)] = Field(
+        0.3, ge=0, description="Weight of a relationship that is no behavior; behaviors have 1."
+    )
+    relation_balance: Annotated[float, RelevantIf(several_relations)] = Field(
         0.0, ge=0, le=2, description="How far a relationship's weight follows what its type says of choices; 0: alike."
     )
     edge_dropout: float = Field(0.2, ge=0, lt=1, description="Share of the edges left out in each training step.")
@@ -57,6 +61,7 @@ class LightGCN(Signal):
 
     name: ClassVar[str] = "lightgcn"
     group: ClassVar[Group] = "graph"
+    tuning_order: ClassVar[int] = 120
     supports_cold_items: ClassVar[bool] = True
     Settings = LightGCNSettings
     inference_params: ClassVar[frozenset[str]] = frozenset({"half_life_items", "out_of_domain_weight"})

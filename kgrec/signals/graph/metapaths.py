@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Self
+from typing import Annotated, Any, ClassVar, Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -12,14 +12,16 @@ import scipy.sparse as sp
 from pydantic import Field
 
 from kgrec._util.types import FloatArray, IntArray
+from kgrec.data.columns import Group
 from kgrec.data.graph_delta import GraphDelta
 from kgrec.data.histories import row_means, user_histories
 from kgrec.data.snapshot import GraphSnapshot, Vectors
-from kgrec.signals.base import Grid, Group, HalfLifeItems, LogRange, Signal, SignalSettings
+from kgrec.signals.base import Grid, HalfLifeItems, LogRange, Signal, SignalSettings
 from kgrec.signals.graph.metapath_matrices import MetaPath, Side, build_metapaths
 from kgrec.signals.graph.metapath_selection import select_metapaths
 from kgrec.signals.graph.metapath_weights import from_histories, from_popularity, from_users, learn_weights, path_offset
 from kgrec.signals.layout import Array, Layout
+from kgrec.signals.relevance import RelevantIf, several_relations
 
 BATCH_USERS: Final = 64
 """Users whose histories are followed together: more reach most of a large graph, for fewer each product is small."""
@@ -32,7 +34,9 @@ class MetaPathsSettings(SignalSettings):
         1.0, ge=0, le=2, description="How fast a shared node's weight falls as its degree rises."
     )
     half_life_items: HalfLifeItems = None
-    pairs: bool = Field(False, description="Whether paths lead through pairs of relationships too.")
+    pairs: Annotated[bool, RelevantIf(several_relations)] = Field(
+        False, description="Whether paths lead through pairs of relationships too."
+    )
     regularization: float = Field(1e-4, ge=0, description="Ridge penalty on the weights of the paths.")
 
 
@@ -64,6 +68,7 @@ class MetaPaths(Signal):
 
     name: ClassVar[str] = "metapaths"
     group: ClassVar[Group] = "graph"
+    tuning_order: ClassVar[int] = 80
     supports_cold_items: ClassVar[bool] = True
     Settings = MetaPathsSettings
     inference_params: ClassVar[frozenset[str]] = frozenset({"half_life_items"})
@@ -78,11 +83,6 @@ class MetaPaths(Signal):
     def applies(cls, train: GraphSnapshot, vectors: Vectors) -> bool:
         """Say whether there is any relationship beside behaviors."""
         return bool(train.relations)
-
-    @classmethod
-    def is_relevant(cls, setting: str, train: GraphSnapshot) -> bool:
-        """Say whether a setting of the grid can change anything with this data."""
-        return len(train.relations) > 1 if setting == "pairs" else super().is_relevant(setting, train)
 
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
         """Find the paths and learn their weights."""

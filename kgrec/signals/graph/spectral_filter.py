@@ -11,10 +11,11 @@ import scipy.sparse as sp
 from pydantic import Field
 
 from kgrec._util.types import FloatArray, IntArray
+from kgrec.data.columns import Group
 from kgrec.data.graph_delta import GraphDelta, remap_rows
 from kgrec.data.histories import user_histories
 from kgrec.data.snapshot import GraphSnapshot, Vectors
-from kgrec.signals.base import Grid, Group, HalfLifeItems, LogRange, Signal, SignalSettings
+from kgrec.signals.base import Grid, HalfLifeItems, LogRange, Signal, SignalSettings
 from kgrec.signals.layout import Array, Layout, csr
 from kgrec.signals.sparse import from_arrays, largest_of_columns, to_arrays
 
@@ -41,6 +42,7 @@ class Spectral(Signal):
 
     name: ClassVar[str] = "spectral"
     group: ClassVar[Group] = "graph"
+    tuning_order: ClassVar[int] = 40
     Settings = SpectralSettings
     inference_params: ClassVar[frozenset[str]] = frozenset({"half_life_items"})
     grid: ClassVar[Grid] = {

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
+from kgrec.data.columns import SHARE_COLUMNS
 from kgrec.data.schema import Schema
 from kgrec.errors import StoreError
 from kgrec.store.ladybug.engine import execute, fetch, literal, quote
@@ -29,9 +30,7 @@ TYPES: Final[dict[str, str]] = {
 RECOMMENDATION: Final[dict[str, str]] = {
     "score": "DOUBLE",
     "rank": "INT64",
-    "graph": "DOUBLE",
-    "cf": "DOUBLE",
-    "content": "DOUBLE",
+    **dict.fromkeys(SHARE_COLUMNS, "DOUBLE"),
     "run": "STRING",
     "release": "INT64",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from kgrec.data.columns import SHARE_COLUMNS
 from kgrec.data.schema import Schema
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ _KINDS: Final = {"01N50": "label", "01N51": "relationship type", "01N52": "prope
 
 _OURS: Final = {
     *("Published", "RECOMMENDED", "_Kgrec"),
-    *("id", "yaml", "embedding", "run", "release", "score", "rank", "graph", "cf", "content"),
+    *("id", "yaml", "embedding", "run", "release", "score", "rank", *SHARE_COLUMNS),
 }
 
 

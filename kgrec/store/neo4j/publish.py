@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from kgrec._util.progress import track
 from kgrec._util.types import FloatArray, IntArray
-from kgrec.data.columns import to_mask
+from kgrec.data.columns import SHARE_COLUMNS, to_mask
 from kgrec.data.schema import Schema
 from kgrec.store.base import NodeVectors, check_known
 from kgrec.store.neo4j import rows
@@ -84,7 +84,7 @@ def _lists(database: Database, schema: Schema, recommendations: pa.Table) -> tup
     user_ids, item_ids = (recommendations.column(name).cast(pa.string()) for name in ("user_id", "item_id"))
     users = _node_ids(database, schema, schema.roles.users, user_ids, "user")
     items = _node_ids(database, schema, schema.roles.items, item_ids, "item")
-    columns = [("rank", "int"), *((name, "float") for name in ("score", "graph", "cf", "content"))]
+    columns = [("rank", "int"), *((name, "float") for name in ("score", *SHARE_COLUMNS))]
     table = pa.table({"src": users, "dst": items, **{name: recommendations.column(name) for name, _ in columns}})
     lists, sizes = rows.grouped(table, columns)
     shares = ", ".join(f"{name}: row[{2 + i}][i]" for i, (name, _) in enumerate(columns))

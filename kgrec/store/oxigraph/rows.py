@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgrec._util.rdf_values import native
+from kgrec.data.columns import SHARE_COLUMNS
 from kgrec.data.schema import PREFIXES, Schema
 from kgrec.data.tables import Gaps, GraphTables
 from kgrec.errors import StoreError
@@ -153,7 +154,7 @@ def recommendation_lines(
     parts = [lines(users, kgrec + "RECOMMENDED", ends)]
     parts += [lines(iris, terms.SUBJECT, iri_objects(users)), lines(iris, terms.OBJECT, ends)]
     parts += [lines(iris, kgrec + "rank", literals(recommendations.column("rank"), "int"))]
-    for name in ("score", "graph", "cf", "content"):
+    for name in ("score", *SHARE_COLUMNS):
         column = recommendations.column(name).cast(pa.float64())
         parts.append(lines(iris, kgrec + name, literals(column, "float")))
     return parts
