@@ -32,7 +32,8 @@ from kgrec.data.tables import GraphTables
 from kgrec.jobs.refresh.job import refresh
 from kgrec.jobs.train import publish_run
 from kgrec.runs.publications import publications
-from kgrec.store import is_server, open_store
+from kgrec.store import open_store
+from kgrec.store.uri import GraphUri
 
 RESULT = Path(__file__).parent / "results" / "chaos.json"
 FORK = multiprocessing.get_context("fork")
@@ -122,7 +123,7 @@ def killed(place: Path, uri: str, after: float) -> str:
 
 
 def first_night(place: Path, uri: str) -> None:
-    if is_server(uri):
+    if GraphUri.parse(uri).is_server:
         with open_store(uri) as store:
             store.cypher("MATCH (n) DETACH DELETE n", write=True)
     refresh(uri, data(False), config=CONFIG, runs=place / "runs")
@@ -136,7 +137,7 @@ def again(base: Path, place: Path, uri: Callable[[Path], str]) -> Path:
     """Lay out the state after the first night anew."""
     shutil.rmtree(place, ignore_errors=True)
     shutil.copytree(base, place)
-    if is_server(uri(place)):
+    if GraphUri.parse(uri(place)).is_server:
         in_child(lambda: restored(place, uri(place)))
     return place
 

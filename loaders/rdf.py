@@ -13,6 +13,7 @@ from kgrec.rdf import iris
 from kgrec.rdf.decode import decode
 from kgrec.rdf.iris import term
 from kgrec.rdf.literals import split
+from kgrec.store.uri import has_scheme
 from loaders.rdf_files import read_files
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class RdfLoader:
 
 
 def _triples(source: Source) -> Triples:
-    if isinstance(source, str) and source.startswith("oxigraph:"):
+    if isinstance(source, str) and has_scheme(source, "oxigraph"):
         from kgrec.store.oxigraph.store import RdfStore
 
         with RdfStore(source, read_only=True) as store:

@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 from kgrec.data.arrow import from_cells, is_text, plain
 from kgrec.data.tables import Origin, shown
 from kgrec.errors import DataError, Problem
-from kgrec.store import exists, is_server, open_store
+from kgrec.store import open_store
 from kgrec.store.results import of_one_type
+from kgrec.store.uri import GraphUri
 from loaders.delimited import CSV, MAX_COLUMNS, TSV, read_delimited
 from loaders.json_lines import objects
 from loaders.lists import MIXED
@@ -78,10 +79,8 @@ def _ask(source: Mapping[str, Any], name: str, folder: Path) -> Source:
     """Ask a graph; a relative path of an embedded one starts at `folder`."""
     if source.keys() != set(QUERY) or not all(isinstance(value, str) for value in source.values()):
         raise DataError([Problem(name, f"a mapping with {', '.join(map(str, source))}", "graph and query, both texts")])
-    graph = source["graph"]
-    place = graph.removeprefix("oxigraph:")
-    uri = graph if is_server(graph) else graph.removesuffix(place) + str(folder / place)
-    if not exists(uri):
+    uri = GraphUri.parse(source["graph"]).within(folder)
+    if not GraphUri.parse(uri).exists:
         raise DataError([Problem(name, f"no graph at {uri}", "one that is there")])
     with open_store(uri, read_only=True) as store:
         answer = store.answer(source["query"], time_limit=_SECONDS, row_limit=_ROWS)

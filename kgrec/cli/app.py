@@ -110,7 +110,7 @@ def check(
         return _show_noise(loader, as_json)
     if noise or source is None:
         raise UsageError("expected kgrec check LOADER SOURCE, or only a graph: kgrec check GRAPH --noise")
-    from kgrec.data.loader import check_source
+    from kgrec.store.load import check_source
 
     if write_schema:
         check_target(write_schema)
@@ -552,9 +552,10 @@ def _show_metrics(metrics: dict[str, Any], as_json: bool) -> None:
 def _warm_up(graph: str) -> None:
     """Start the process that a query on an embedded graph runs in while the graph is opened."""
     from kgrec._util.query_process import warm_up
-    from kgrec.store import exists, is_server
+    from kgrec.store.uri import GraphUri
 
-    if exists(graph) and not is_server(graph):
+    uri = GraphUri.parse(graph)
+    if uri.exists and not uri.is_server:
         warm_up()
 
 

@@ -10,12 +10,12 @@ from typing import Any
 from kgrec._util.files import check_target
 from kgrec._util.logs import no_lines
 from kgrec._util.notices import notices, to_stderr
-from kgrec.data.loader import check_address
 from kgrec.errors import GateRefused, KgrecError, StoreLocked, UsageError
 from kgrec.jobs.refresh.job import refresh
 from kgrec.jobs.refresh.report import Report, write_metrics
 from kgrec.jobs.refresh.tracing import provider, trace_job
-from kgrec.store import check_uri
+from kgrec.store.load import check_address
+from kgrec.store.uri import check_uri
 
 
 def run_scheduled(metrics: Path | None, log: str, trace: bool = False, *, graph: str, **options: Any) -> dict[str, Any]:

@@ -28,8 +28,9 @@ from kgrec.runs.erasure_guard import keeping
 from kgrec.runs.folder import Run, find_run, new_name, prepare_root, root_of
 from kgrec.runs.publish import lists_table, publish
 from kgrec.runs.save_load import save_model
-from kgrec.store import check_uri, exists, open_store
+from kgrec.store import open_store
 from kgrec.store.job_lock import leased
+from kgrec.store.uri import GraphUri, check_uri
 from kgrec.training.pipeline import FitOn
 
 KS = (10, 20)
@@ -182,7 +183,7 @@ def runs_folder(graph: str, runs: str | Path | None = None) -> Path:
     """
     check_uri(graph)
     root = Path(runs or root_of(graph))
-    if not root.exists() and not exists(graph):
+    if not root.exists() and not GraphUri.parse(graph).exists:
         raise StoreError(f"no graph at {graph}; load data first: kgrec load LOADER SOURCE --into {graph}")
     return root
 

@@ -39,7 +39,7 @@ from kgrec._util.files import remove_leftovers as remove_work_folders
 from kgrec.errors import RunError
 from kgrec.runs.content_checks import Facts, RunInfo, check_choices, check_table
 from kgrec.runs.untrusted_files import damaged, read_arrays, read_object, read_table, shown, size_of, unreadable, using
-from kgrec.store import check_uri
+from kgrec.store.uri import GraphUri
 
 FORMAT: Final = 3
 _NAME: Final = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
@@ -152,22 +152,12 @@ def new_name() -> str:
 
 
 def root_of(graph: str | Path) -> Path:
-    """Return the folder that holds the runs of a graph.
-
-    It is beside a graph that is a file or a folder (`shop.lbug` and `oxigraph:shop` → `shop.runs`), and in the working
-    directory for one on a server (`neo4j://host:7687/films` → `neo4j-host-7687-films.runs`).
+    """Return the folder that holds the runs of a graph; see `GraphUri.runs_folder`.
 
     Raises:
         StoreError: the URI holds a password, which would be in the folder's name.
     """
-    check_uri(graph)
-    engine, separator, place = str(graph).partition("://")
-    if separator:
-        words = [engine.partition("+")[0], *re.findall(r"[\w.]+", place)]
-        return Path(f"{'-'.join(words)}.runs")
-    path = Path(str(graph).removeprefix("oxigraph:"))
-    path = path.resolve() if path.is_symlink() else path
-    return path.with_name(f"{path.stem}.runs")
+    return GraphUri.parse(graph).runs_folder
 
 
 def prepare_root(root: Path) -> Path:

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from kgrec._util.owner import HOST, is_gone, parsed_owner, started
 from kgrec.errors import StoreError, StoreLocked
-from kgrec.store import check_uri, is_server
+from kgrec.store.uri import GraphUri
 
 STALE_SECONDS: Final = 60.0
 """Seconds without a sign of life after which an owner counts as gone."""
@@ -53,8 +53,7 @@ def leased(uri: str) -> Iterator[Check]:
         StoreLocked: another job holds it; says which.
         StoreError: it cannot be written.
     """
-    check_uri(uri)
-    if is_server(uri):
+    if GraphUri.parse(uri).is_server:
         with _on_server(uri) as check:
             yield check
     else:
@@ -64,7 +63,8 @@ def leased(uri: str) -> Iterator[Check]:
 
 def lease_file(uri: str) -> Path:
     """Return the file of an embedded graph's lease, beside the graph."""
-    path = Path(uri.removeprefix("oxigraph:")).expanduser().resolve()
+    path = GraphUri.parse(uri).path or Path(uri)
+    path = path.expanduser().resolve()
     return path.with_name(f".{path.name}.lease")
 
 

@@ -41,13 +41,13 @@ def refused(query: str, message: str, engine: str, offset: int | None = None) ->
     Args:
         query: the query, as given.
         message: the engine's reason.
-        engine: "ladybug", "neo4j" or "oxigraph".
+        engine: name of the engine, such as "ladybug".
         offset: character of the query where the fault is, from 0; None if the engine does not say.
     """
     lines = [message.strip(), "in the query:", _shown(query, offset)]
     if re.search("read-only database|read access mode", message):
         lines.append("this query may only read; to let it change the graph: --write, or write=True")
-    lines += [f"{engine} has {hint}" for pattern, hint in _LACKS[engine] if re.search(pattern, query)]
+    lines += [f"{engine} has {hint}" for pattern, hint in _LACKS.get(engine, ()) if re.search(pattern, query)]
     return StoreError("\n".join(lines))
 
 

@@ -20,9 +20,9 @@ from kgrec.data.loader import find_loader
 from kgrec.data.schema import Schema
 from kgrec.data.tables import Gaps, GraphTables, check, seconds_of
 from kgrec.errors import DataError, Problem, UsageError, WriteCutOff
-from kgrec.store import is_server
 from kgrec.store.base import GraphStore
 from kgrec.store.merge import changes
+from kgrec.store.uri import GraphUri
 
 SOURCES: Final = "sources.json"
 SHRUNK_SHARE: Final = 0.1
@@ -126,13 +126,15 @@ def sizes_of(root: Path, graph: str) -> dict[str, int]:
         root: folder of the graph's runs.
         graph: its URI.
     """
-    return _sizes(root).get(_place(graph), {})
+    return _sizes(root).get(GraphUri.parse(graph).name, {})
 
 
 def record_sizes(root: Path, graph: str, rows: Mapping[str, int]) -> None:
     """Remember how many rows a source held; what it did not give stays as it was."""
     found = _sizes(root)
-    write_json(root / SOURCES, {**found, _place(graph): {**found.get(_place(graph), {}), **rows}})
+    write_json(
+        root / SOURCES, {**found, GraphUri.parse(graph).name: {**found.get(GraphUri.parse(graph).name, {}), **rows}}
+    )
 
 
 def _shrunk(where: str, previous: Mapping[str, int], rows: Mapping[str, int]) -> list[Problem]:
@@ -146,11 +148,6 @@ def _shrunk(where: str, previous: Mapping[str, int], rows: Mapping[str, int]) ->
         for name, n in previous.items()
         if name in rows and rows[name] <= SHRUNK_SHARE * n
     ]
-
-
-def _place(graph: str) -> str:
-    """Return what a graph is called in its folder of runs, wherever both are moved."""
-    return graph if is_server(graph) else Path(graph.removeprefix("oxigraph:")).name
 
 
 def _name(source: Any) -> str:

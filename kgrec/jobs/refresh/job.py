@@ -19,7 +19,6 @@ from kgrec._util.files import write_json
 from kgrec._util.secrets import redacted
 from kgrec.config import Config
 from kgrec.data.linked_users import merge_linked_users
-from kgrec.data.loader import check_address
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.errors import GateRefused, RunError, UsageError
@@ -30,9 +29,11 @@ from kgrec.jobs.refresh.report import Report
 from kgrec.runs.folder import Run, find_run, list_runs, prepare_root, remove_leftovers, root_of
 from kgrec.runs.publications import publications, reconcile
 from kgrec.runs.publish import check_complete, publish
-from kgrec.store import check_uri, exists, open_store
+from kgrec.store import open_store
 from kgrec.store.job_lock import leased
+from kgrec.store.load import check_address
 from kgrec.store.merge import joined
+from kgrec.store.uri import GraphUri, check_uri
 
 
 def refresh(
@@ -133,7 +134,7 @@ class _Job:
     def read(self) -> IngestDelta:
         """Read the source and compare it with the graph."""
         before = {} if self.allow_shrink else sizes_of(self.root, self.graph)
-        with open_store(self.graph, read_only=True) if exists(self.graph) else nullcontext() as store:
+        with open_store(self.graph, read_only=True) if GraphUri.parse(self.graph).exists else nullcontext() as store:
             return ingest_delta(store, self.loader, self.source, self.schema, self.since, before)
 
     def update(self, journal: Journal, delta: IngestDelta, check_lease: Callable[[], None]) -> dict[str, Any]:
@@ -208,7 +209,7 @@ class _Job:
         """Say what would be done, and about how long it would take by earlier runs."""
         delta, published = self.read(), None
         tables = delta.tables
-        if exists(self.graph):
+        if GraphUri.parse(self.graph).exists:
             with open_store(self.graph, read_only=True) as store:
                 published, schema = store.published(), store.schema
                 tables = joined(rows_of(store, schema), tables) if schema else tables

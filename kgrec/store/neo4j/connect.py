@@ -17,8 +17,8 @@ import yaml
 
 from kgrec._util.safe_yaml import read_text, read_yaml
 from kgrec.errors import MissingExtra, StoreError
-from kgrec.store import check_uri
 from kgrec.store.query_errors import offset_of, refused, too_long
+from kgrec.store.uri import check_uri
 
 if TYPE_CHECKING:
     import neo4j

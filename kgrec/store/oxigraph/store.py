@@ -47,6 +47,7 @@ from kgrec.store.oxigraph.rows import (
 )
 from kgrec.store.query_errors import forbidden, offset_of, refused
 from kgrec.store.statement import Statement
+from kgrec.store.uri import GraphUri
 
 if TYPE_CHECKING:
     import pyoxigraph
@@ -78,7 +79,7 @@ class RdfStore(GraphStore):
         """
         versions.oxigraph()
         self.uri, self.read_only = uri, read_only
-        self.path = own_path(uri, Path(uri.removeprefix("oxigraph:")), read_only)
+        self.path = own_path(uri, GraphUri.parse(uri).path or Path(uri), read_only)
         self._closed, self._opening = False, threading.Lock()
         self._version: Path | None = None
         self._store: pyoxigraph.Store | None = None
