@@ -25,7 +25,6 @@ from accuracy import FIT_ON, RESULTS
 
 from kgrec._util.types import FloatArray
 from kgrec.config import Config
-from kgrec.data.loader import load
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import Split, by_given
 from kgrec.evaluation.evaluate import HYBRID, measure
@@ -33,6 +32,7 @@ from kgrec.hybrid.learn_blends import learn_blends
 from kgrec.hybrid.model import HybridModel
 from kgrec.jobs.benchmark import PROTOCOL
 from kgrec.metrics.ranking import paired_test
+from kgrec.store.load import load
 from kgrec.text import VectorCache, default_encoder, text_vectors
 from kgrec.training.pipeline import Encode, FitOn, Trained, signals_of_cut, train, training_sets
 from kgrec.tuning.validation import validation_sets

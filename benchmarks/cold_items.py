@@ -20,7 +20,6 @@ import numpy as np
 import numpy.typing as npt
 
 from kgrec.config import Config
-from kgrec.data.loader import load
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import Split, by_given
 from kgrec.evaluation.evaluate import HYBRID, Measured, measure
@@ -29,6 +28,7 @@ from kgrec.hybrid.model import HybridModel
 from kgrec.jobs.benchmark import PROTOCOL
 from kgrec.metrics.ranking import paired_test
 from kgrec.recommender import Recommender
+from kgrec.store.load import load
 
 RESULT = Path(__file__).parent / "results" / "cold_items.json"
 SHARE, K = 0.1, 20

@@ -26,11 +26,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from kgrec.config import Config
-from kgrec.data.loader import check_source
 from kgrec.data.tables import GraphTables
 from kgrec.jobs.forget.job import Role, forget
 from kgrec.jobs.train import publish_run, train_run
 from kgrec.store import open_store
+from kgrec.store.load import check_source
 
 RESULTS = Path(__file__).parent / "results" / "forget.json"
 CANARIES = {"user": "canary-user-5f1c9e2d7a", "item": "canary-item-8b3d6a1c4e"}

@@ -20,11 +20,11 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from kgrec.data.loader import load
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import Split, by_given
 from kgrec.metrics.ranking import ndcg_at
 from kgrec.signals.graph.lightgcn import LightGCN
+from kgrec.store.load import load
 
 RESULT = Path(__file__).parent / "results" / "gnn_on_gpu.json"
 

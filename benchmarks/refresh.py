@@ -27,7 +27,6 @@ import numpy as np
 import pyarrow as pa
 
 from kgrec.config import Config
-from kgrec.data.loader import load
 from kgrec.data.schema import Schema
 from kgrec.data.tables import GraphTables
 from kgrec.jobs.rollback import roll_back
@@ -36,6 +35,7 @@ from kgrec.runs.folder import write_run
 from kgrec.runs.publications import latest
 from kgrec.store import open_store
 from kgrec.store.base import GraphStore
+from kgrec.store.load import load
 
 RESULT = Path(__file__).parent / "results" / "refresh.json"
 SHARE = 0.01

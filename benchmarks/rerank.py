@@ -19,13 +19,13 @@ from typing import Any
 import torch
 
 from kgrec.config import Config
-from kgrec.data.loader import load
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import by_given
 from kgrec.evaluation.evaluate import FIRST, HYBRID, Measured, measure
 from kgrec.jobs.benchmark import PROTOCOL
 from kgrec.metrics.ranking import paired_test
 from kgrec.recommender import Recommender
+from kgrec.store.load import load
 
 RESULT = Path(__file__).parent / "results" / "rerank.json"
 METRICS = ("NDCG@10", "HR@10")

@@ -25,7 +25,6 @@ import numpy as np
 import torch
 
 from kgrec.config import Config, TuneSettings
-from kgrec.data.loader import load
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.data.split import Split, by_given
@@ -35,6 +34,7 @@ from kgrec.hybrid.model import HybridModel
 from kgrec.metrics.ranking import paired_test
 from kgrec.signals.base import SignalSettings
 from kgrec.signals.content import Embeddings
+from kgrec.store.load import load
 from kgrec.text import TransformersEncoder, VectorCache, default_encoder, text_vectors
 from kgrec.text.cache import cache_folder
 from kgrec.text.finetune.contrastive import fine_tune

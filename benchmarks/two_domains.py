@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from kgrec.config import Config
-from kgrec.data.loader import load
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import by_given
 from kgrec.evaluation.evaluate import HYBRID, Measured, measure
@@ -24,6 +23,7 @@ from kgrec.jobs.benchmark import PROTOCOL, peak_memory_mb
 from kgrec.jobs.train import SINGLE_DOMAIN_HYBRID, add_single_domain
 from kgrec.metrics.ranking import paired_test
 from kgrec.recommender import Recommender
+from kgrec.store.load import load
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "two_domains.json"

@@ -1,5 +1,4 @@
 from .config import Config as Config
-from .data.loader import load as load
 from .data.schema import Schema as Schema
 from .data.snapshot import GraphSnapshot as GraphSnapshot
 from .data.split import Split as Split
@@ -16,5 +15,6 @@ from .errors import UnknownUser as UnknownUser
 from .errors import UsageError as UsageError
 from .recommender import Recommender as Recommender
 from .store import open as open
+from .store.load import load as load
 
 __version__: str

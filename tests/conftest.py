@@ -17,12 +17,12 @@ import pyarrow as pa
 import pytest
 
 from kgrec.config import Config
-from kgrec.data.loader import load
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.tables import GraphTables
 from kgrec.jobs.train import train_run
 from kgrec.store import open_store
+from kgrec.store.load import load
 from kgrec.testing.graphs import two_communities
 
 pytest_plugins = ["kgrec.testing.text_models"]

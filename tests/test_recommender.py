@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 
 from kgrec import Recommender, UnknownItem, UnknownUser, UsageError
-from kgrec.data.loader import load
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import by_random
 from kgrec.evaluation.evaluate import HYBRID, measure, metrics
+from kgrec.store.load import load
 
 CINEMA = "tests/data/cinema"
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from kgrec.cli.output import show, show_facts, show_text
 from kgrec.config import Config
-from kgrec.data.loader import load
 from kgrec.evaluation.evaluate import metrics_table
 from kgrec.jobs.benchmark import peak_memory_mb
 from kgrec.jobs.train import publish_run, train_run
 from kgrec.recommender import Recommender
 from kgrec.store import open_store
+from kgrec.store.load import load
 
 USER = "196"
 

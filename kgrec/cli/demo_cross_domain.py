@@ -10,12 +10,12 @@ from typing import Final
 from kgrec._util.files import write_atomic
 from kgrec.cli.output import show, show_facts, show_text
 from kgrec.config import Config
-from kgrec.data.loader import load
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.evaluation.evaluate import metrics_table
 from kgrec.jobs.train import train_run
 from kgrec.recommender import Recommender
 from kgrec.store import open_store
+from kgrec.store.load import load
 from kgrec.training.report import domains_table
 
 FILES: Final = "films_and_books"

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from functools import partial
-from importlib.metadata import PackageNotFoundError, entry_points, version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,7 +32,7 @@ def examine() -> tuple[dict[str, Any], bool]:
     Returns:
         Part → what was found, and whether all of it works.
     """
-    checks = {"device": _device, "graph store": _store, "text encoder": _encoder, "loaders": _loaders, "cache": _cache}
+    checks = {"device": _device, "graph store": _store, "text encoder": _encoder, "plug-ins": _plugins, "cache": _cache}
     facts: dict[str, Any] = {"python": platform.python_version()}
     facts |= {package: _version(package) for package in PACKAGES}
     tried, healthy = _tried(checks)
@@ -73,9 +73,10 @@ def _tried(checks: Mapping[str, Callable[[], str]]) -> tuple[dict[str, Any], boo
 
 def _graph(uri: str) -> str:
     """Compare the files of an embedded graph with their checksums, and read all of it."""
-    from kgrec.store import is_server, open_store
+    from kgrec.store import open_store
+    from kgrec.store.uri import GraphUri
 
-    checked = "no checksum: its server has its own" if is_server(uri) else _compared(uri)
+    checked = "no checksum: its server has its own" if GraphUri.parse(uri).is_server else _compared(uri)
     with open_store(uri, read_only=True) as store:
         counts = store.read().counts()
     return f"{checked}; {sum(counts.values())} nodes and relationships can be read"
@@ -85,8 +86,9 @@ def _compared(uri: str) -> str:
     from kgrec.store import checksum
     from kgrec.store.atomic_file import own_path
     from kgrec.store.oxigraph import versions as folder
+    from kgrec.store.uri import GraphUri
 
-    path = own_path(uri, Path(uri.removeprefix("oxigraph:")), read_only=True)
+    path = own_path(uri, GraphUri.parse(uri).path or Path(uri), read_only=True)
     version = folder.current(path) if path.is_dir() else None
     is_checked = folder.check(version) if version else path.is_file() and checksum.check(path)
     return "as it was written" if is_checked else "no checksum: kgrec has not written to it since it keeps one"
@@ -145,8 +147,16 @@ def _encoder() -> str:
     return f"{encoder.name} works" if works else f"FAILED: {encoder.name} finds a film unlike a movie"
 
 
-def _loaders() -> str:
-    return ", ".join(sorted(entry.name for entry in entry_points(group="kgrec.loaders")))
+def _plugins() -> str:
+    from kgrec.config import SIGNALS
+    from kgrec.data.loader import LOADERS
+    from kgrec.errors import UsageError
+    from kgrec.store.uri import STORES
+
+    groups = (LOADERS, SIGNALS, STORES)
+    if faults := [fault for group in groups for fault in group.broken().values()]:
+        raise UsageError("; ".join(faults))
+    return "; ".join(f"{group.kind}s {', '.join(filter(None, group.names()))}" for group in groups)
 
 
 def _cache() -> str:

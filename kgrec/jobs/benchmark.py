@@ -18,13 +18,13 @@ import pandas as pd
 
 from kgrec._util.files import atomic_path, check_target
 from kgrec._util.progress import say
-from kgrec.data.loader import load
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import Split, by_given
 from kgrec.errors import RunError, UsageError
 from kgrec.evaluation.evaluate import SHOWN_METRICS, measure, metrics, recommendations
 from kgrec.recommender import Recommender
 from kgrec.store import open_store
+from kgrec.store.load import load
 
 PROTOCOL = (
     "full ranking of all items of the domain that are in neither the user's train nor valid; "

@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from kgrec.config import Config
-from kgrec.data.loader import load
 from kgrec.errors import RunError, StoreError, StoreLocked, UnknownUser
 from kgrec.jobs import train as jobs
 from kgrec.jobs.copy import copy_graph
@@ -28,6 +27,7 @@ from kgrec.jobs.refresh.job import refresh
 from kgrec.jobs.train import publish_run, train_run
 from kgrec.runs.folder import find_run, list_runs, root_of
 from kgrec.store import open_store
+from kgrec.store.load import load
 
 GRAPHS = ("shop.lbug", "oxigraph:shop")
 USER = 'canary-"user"-0123456789'

@@ -7,13 +7,13 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from kgrec.data.loader import load
 from kgrec.data.schema import Schema
 from kgrec.data.tables import GraphTables
 from kgrec.errors import SchemaError
 from kgrec.rdf.export import export
 from kgrec.store import open_store
 from kgrec.store.base import GraphStore
+from kgrec.store.load import load
 
 ox = pytest.importorskip("pyoxigraph")
 

@@ -1,30 +1,29 @@
-import sys
+"""Loaders are found by name, as classes and as objects."""
+
+from __future__ import annotations
+
 from pathlib import Path
 
 import pytest
 
-from kgrec.data.loader import find_loader, load, loader_names
+from kgrec.data.loader import LOADERS, find_loader
 from kgrec.errors import UsageError
+from kgrec.store.load import load
+from kgrec.testing.plugins import install
 
-PLUGIN = "class Shelf:\n    def load(self, source, schema=None):\n        return source\n"
+CODE = "class Shelf:\n    def load(self, source, schema=None):\n        return source\n"
 
 
 @pytest.fixture
 def third_party(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An installed package that brings loaders of its own, one of them broken."""
-    (tmp_path / "shelf_loader.py").write_text(PLUGIN)
-    info = tmp_path / "shelf_loader-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: shelf-loader\nVersion: 1.0\n")
-    points = "[kgrec.loaders]\nshelf = shelf_loader:Shelf\nbroken = shelf_loader:Gone\n"
-    (info / "entry_points.txt").write_text(points)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(sys.modules, "shelf_loader", raising=False)
+    """An installed package that brings loaders of its own, two of them broken."""
+    points = {"shelf": "shelf_loader:Shelf", "broken": "shelf_loader:Gone", "odd": "shelf_loader:__name__"}
+    install(monkeypatch, tmp_path, "shelf_loader", CODE, {"kgrec.loaders": points})
 
 
 @pytest.mark.usefixtures("third_party")
 def test_a_third_party_adds_a_loader() -> None:
-    assert "shelf" in loader_names()
+    assert "shelf" in LOADERS.names()
     assert find_loader("shelf").load("books") == "books"
 
 
@@ -35,14 +34,23 @@ def test_unknown_loader_names_near_matches() -> None:
 
 
 @pytest.mark.usefixtures("third_party")
-def test_a_broken_loader_says_what_is_wrong() -> None:
+def test_broken_loader_says_what_is_wrong_and_others_work() -> None:
     with pytest.raises(UsageError, match=r"loader 'broken' \(shelf_loader:Gone\) cannot be imported: .*Gone"):
         find_loader("broken")
+    with pytest.raises(UsageError, match="found 'odd' as a loader; expected"):
+        find_loader("odd")
+    assert find_loader("shelf").load("books") == "books"
+
+
+@pytest.mark.parametrize("wrong", [3, None, dict, object()])
+def test_what_is_no_loader_is_refused(wrong: object) -> None:
+    with pytest.raises(UsageError, match="expected a name, or a class or object with load"):
+        load(wrong, "books")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["atomic", "movielens", "tables"])
 def test_shipped_loaders(name: str) -> None:
-    if name not in loader_names():
+    if name not in LOADERS.names():
         pytest.skip("kgrec runs from its source tree and is not installed, so it has no entry points")
     assert callable(find_loader(name).load)
 

@@ -18,10 +18,10 @@ import pytest
 
 from kgrec._util.notices import DataNotice
 from kgrec.data.columns import as_type
-from kgrec.data.loader import check_source
 from kgrec.data.schema import Schema
 from kgrec.data.tables import GraphTables
 from kgrec.errors import DataError
+from kgrec.store.load import check_source
 
 SCHEMA = Schema.parse(
     """\

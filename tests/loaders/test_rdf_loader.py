@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from kgrec.data.loader import check_source, load
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.errors import DataError, UsageError
 from kgrec.rdf.export import export
 from kgrec.store import open_store
+from kgrec.store.load import check_source, load
 from kgrec.testing.store_contract import contract_tables, digest
 
 SCHEMA = Schema.parse(

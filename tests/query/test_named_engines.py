@@ -10,10 +10,10 @@ import pyarrow as pa
 import pytest
 from conftest import CINEMA
 
-from kgrec.data.loader import load
 from kgrec.query.named import _queries, named_queries, run_named
 from kgrec.store import open_store
 from kgrec.store.base import GraphStore
+from kgrec.store.load import load
 from kgrec.testing.named_queries import PARAMETERS, recommendations
 
 NAMES = named_queries()["name"].tolist()

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from kgrec._util.notices import DataNotice
-from kgrec.data.loader import load
 from kgrec.data.schema import Schema
 from kgrec.errors import DataError
+from kgrec.store.load import load
 
 pytest.importorskip("pyoxigraph")
 

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kgrec.data.loader import load
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.tables import GraphTables
 from kgrec.errors import StoreError
@@ -19,6 +18,7 @@ from kgrec.rdf.export import export
 from kgrec.rdf.iris import IRI, escaped, node_iris
 from kgrec.rdf.literals import json_lists, split, values
 from kgrec.store import open_store
+from kgrec.store.load import load
 from kgrec.testing.store_contract import SCHEMA, contract_tables, digest, recommendations
 
 ox = pytest.importorskip("pyoxigraph")

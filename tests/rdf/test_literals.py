@@ -9,10 +9,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from kgrec.data.loader import check_source, load
 from kgrec.data.schema import Schema
 from kgrec.errors import DataError
 from kgrec.rdf.iris import readable
+from kgrec.store.load import check_source, load
 
 pytest.importorskip("pyoxigraph")
 

@@ -11,7 +11,6 @@ import pytest
 from conftest import CINEMA, FAST, with_little_room
 
 from kgrec.config import Config
-from kgrec.data.loader import load
 from kgrec.errors import DataError, GateRefused, StoreError, StoreLocked
 from kgrec.jobs.refresh.changes import ingest_delta
 from kgrec.jobs.refresh.job import refresh
@@ -20,6 +19,7 @@ from kgrec.runs.folder import find_run, list_runs
 from kgrec.runs.publications import publications
 from kgrec.store import open_store
 from kgrec.store.job_lock import lease_file, leased
+from kgrec.store.load import load
 
 CONFIG = Config.read(overrides=[FAST])
 pytestmark = pytest.mark.filterwarnings(r"ignore:\d+ items? (is|are) not in:UserWarning")
