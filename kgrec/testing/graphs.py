@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 
-from kgrec._util.types import IntArray
+from kgrec._util.types import BoolArray, FloatArray, IntArray
 from kgrec.data.schema import EdgeType, Schema
-from kgrec.data.snapshot import GraphSnapshot
+from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.data.tables import GraphTables, check
+from kgrec.testing.encoder import WordEncoder
 
 LIKED: EdgeType = ("User", "LIKED", "Item")
 HAS_TAG: EdgeType = ("Item", "HAS_TAG", "Tag")
@@ -130,3 +131,53 @@ def _pick_two(side: IntArray, rng: np.random.Generator) -> IntArray:
 
 def _word(num: int) -> str:
     return _WORDS[num // 4][num % 4]
+
+
+@dataclass(frozen=True)
+class KnownAnswers:
+    """A graph to learn from, and which items are right for some of its users.
+
+    Attributes:
+        train: the graph.
+        vectors: text vectors of its nodes.
+        user_nums: int64 [n], the users.
+        right: bool [n, n_items], the items that are right for each of them.
+        listed: bool [n, n_items], the items that compete.
+    """
+
+    train: GraphSnapshot
+    vectors: Vectors
+    user_nums: IntArray
+    right: BoolArray
+    listed: BoolArray
+
+    def share_first(self, scores: FloatArray) -> float:
+        """Return the share of the users for whom a right item has the highest score; scores are [n, n_items]."""
+        best = np.where(self.listed, scores, -np.inf).argmax(axis=1)
+        return float(self.right[np.arange(len(best)), best].mean())
+
+
+def known_answers(tables: GraphTables) -> KnownAnswers:
+    """Return the train part of a graph as `two_communities` makes it, in which each user's withheld item is right."""
+    train, withheld = train_and_withheld(tables)
+    texts = WordEncoder().encode([name or "" for name in train.item_names.tolist()])
+    unseen = train.interactions.toarray() == 0
+    users = np.flatnonzero(unseen[np.arange(train.n_users), withheld])  # shuffled, some have it in train
+    right = np.arange(train.n_items) == withheld[users, None]
+    return KnownAnswers(train, {"Item": texts}, users, right, unseen[users])
+
+
+def community_answers(destroyed: bool = False) -> KnownAnswers:
+    """Return the known answers of `two_communities`.
+
+    Args:
+        destroyed: shuffle who is related to what, so that nothing can be learned.
+    """
+    tables = two_communities(seed=1)
+    return known_answers(shuffled(tables) if destroyed else tables)
+
+
+def train_and_withheld(tables: GraphTables | None = None) -> tuple[GraphSnapshot, IntArray]:
+    """Return the train part of a graph like `two_communities`, and each user's withheld item, int64 [n_users]."""
+    whole = GraphSnapshot.from_tables(tables or two_communities(seed=1))
+    return whole.with_behaviors(whole.behaviors.split == "train"), withheld_items(whole)

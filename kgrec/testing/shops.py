@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 
@@ -9,6 +11,7 @@ from kgrec._util.types import IntArray
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import Behaviors, GraphSnapshot
 from kgrec.data.tables import GraphTables, check
+from kgrec.testing.graphs import KnownAnswers
 
 SCHEMA = Schema.from_dict(
     {
@@ -59,3 +62,26 @@ def counts(graph: GraphSnapshot, behaviors: Behaviors) -> IntArray:
     """Return the behaviors of each user in each shop, [n users, 2]."""
     shop = (graph.item_domains == "b").astype(int)[behaviors.item_num]
     return np.bincount(behaviors.user_num * 2 + shop, minlength=2 * graph.n_users).reshape(-1, 2)
+
+
+def newcomer_answers(n_new: int = 100, destroyed: bool = False) -> KnownAnswers:
+    """Return the known answers of `shops`: for users new to shop b, the items there that are of their taste.
+
+    Args:
+        n_new: number of users who buy in shop a alone.
+        destroyed: mix up who buys what in shop b, so that nothing can be learned of it.
+    """
+    graph = _mixed_up(shops(n_new)) if destroyed else shops(n_new)
+    taste, user_nums = np.array([int(id_[1:]) % TASTES for id_ in graph.items.ids]), np.arange(n_new)
+    right, in_b = taste == (user_nums % TASTES)[:, None], graph.item_domains == "b"
+    return KnownAnswers(graph, {}, user_nums, right & in_b, np.tile(in_b, (n_new, 1)))
+
+
+def _mixed_up(graph: GraphSnapshot) -> GraphSnapshot:
+    tables = graph.to_tables()
+    [(type_, bought)] = tables.edges.items()
+    item = bought["dst"].to_numpy(zero_copy_only=False).copy()
+    in_b = np.flatnonzero([id_.startswith("b") for id_ in item])
+    item[in_b] = item[np.random.default_rng(0).permutation(in_b)]
+    mixed = bought.set_column(bought.column_names.index("dst"), "dst", pa.array(item))
+    return GraphSnapshot.from_tables(check(replace(tables, edges={type_: mixed})))

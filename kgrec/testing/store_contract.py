@@ -1,18 +1,17 @@
-"""What every graph store must do. A new engine's test is a subclass that says how to open one:
+"""What every graph store must do. A new engine's test is a subclass that names it, and the URI of a graph in a folder:
 
 class TestMyStore(CypherStoreContract):  # or GraphStoreContract, where it speaks another language
-    def open(self, place, read_only=False):
-        return MyStore(place / "graph", read_only)
+    engine, uri = MyStore, "mystore:{}/graph"
 """
 
 # ruff: noqa: D102  (the name of a test says what it says)
 from __future__ import annotations
 
 import threading
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -20,6 +19,7 @@ import pyarrow as pa
 import pytest
 
 from kgrec.config import Config
+from kgrec.data.columns import SHARE_COLUMNS
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.tables import Gaps, GraphTables, TableKey, check
@@ -111,16 +111,24 @@ def _row(table: pa.Table, **key: object) -> dict[str, object]:
 def recommendations(users: list[str], items: list[str]) -> pa.Table:
     """Return a table to publish."""
     n = len(users)
-    shares = {name: [0.5] * n for name in ("score", "graph", "cf", "content")}
+    shares = {name: [0.5] * n for name in ("score", *SHARE_COLUMNS)}
     return pa.table({"user_id": users, "item_id": items, "rank": list(range(1, n + 1)), **shares})
 
 
-class GraphStoreContract(ABC):
-    """Inherit and implement `open`."""
+class GraphStoreContract:
+    """Tests of the GraphStore port.
 
-    @abstractmethod
+    Attributes:
+        engine: the class.
+        uri: of a graph in the folder `{}`.
+    """
+
+    engine: ClassVar[Callable[[str, bool], GraphStore]]
+    uri: ClassVar[str]
+
     def open(self, place: Path, read_only: bool = False) -> GraphStore:
         """Open the store of a test; a second call with the same place opens the same graph."""
+        return type(self).engine(self.uri.format(place), read_only)
 
     @pytest.fixture
     def store(self, tmp_path: Path) -> Iterator[GraphStore]:

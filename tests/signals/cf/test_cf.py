@@ -10,17 +10,33 @@ from kgrec.data.histories import sequences, steps_ago, user_histories
 from kgrec.data.snapshot import Edges, GraphSnapshot
 from kgrec.data.tables import check
 from kgrec.signals.cf import EASE, IALS, ItemKNN, ItemTransitions, Popularity, UserEASE
-from kgrec.signals.graph.spectral_filter import Spectral
-from kgrec.testing.graphs import LIKED, shuffled, two_communities, withheld_items
-from kgrec.testing.signal_settings import settings_of_grid
-
-PERSONAL = (ItemKNN, ItemTransitions, Spectral, IALS, EASE, UserEASE)
+from kgrec.testing.graphs import LIKED, community_answers, train_and_withheld, two_communities
+from kgrec.testing.signal_contract import SignalContract
 
 
-def graph(change=lambda tables: tables):
-    """Train part, and the item withheld from every user."""
-    whole = GraphSnapshot.from_tables(change(two_communities(seed=1)))
-    return whole.with_behaviors(whole.behaviors.split == "train"), withheld_items(whole)
+class TestPopularity(SignalContract):
+    signal = Popularity
+
+
+class TestItemKNN(SignalContract):
+    signal = ItemKNN
+
+
+class TestItemTransitions(SignalContract):
+    signal = ItemTransitions
+
+
+class TestIALS(SignalContract):
+    signal = IALS
+    settings = {"iterations": 5}
+
+
+class TestEASE(SignalContract):
+    signal = EASE
+
+
+class TestUserEASE(SignalContract):
+    signal = UserEASE
 
 
 def with_liked(tables, **columns):
@@ -31,57 +47,11 @@ def with_liked(tables, **columns):
     return check(replace(tables, edges={**tables.edges, LIKED: liked}))
 
 
-def share_ranked_first(signal, train, withheld):
-    scores = signal.scores(np.arange(train.n_users)) - 1e6 * train.interactions.toarray()
-    return (scores.argmax(axis=1) == withheld).mean()
-
-
-@pytest.mark.parametrize("kind", PERSONAL)
-def test_the_withheld_item_ranks_first(kind):
-    train, withheld = graph()
-    assert share_ranked_first(kind().fit(train, {}), train, withheld) > 0.95
-
-
-@pytest.mark.parametrize("kind", PERSONAL)
-def test_shuffled_behaviours_destroy_the_result(kind):
-    train, withheld = graph(shuffled)
-    assert share_ranked_first(kind().fit(train, {}), train, withheld) < 0.4
-
-
-@pytest.mark.parametrize("kind", [Popularity, *PERSONAL])
-def test_scores_repeat_by_seed_and_survive_state(kind):
-    train, _ = graph()
-    users = np.array([3, 0, 7])
-    signal = kind().fit(train, {}, seed=5)
-    scores = signal.scores(users)
-    assert scores.dtype == np.float32
-    assert scores.shape == (3, train.n_items)
-    np.testing.assert_array_equal(scores, kind().fit(train, {}, seed=5).scores(users))
-    np.testing.assert_array_equal(scores, kind().restore(train, {}, signal.state()).scores(users))
-    np.testing.assert_allclose(scores[1:2], signal.scores(users[1:2]), rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("kind", [Popularity, *PERSONAL])
-def test_every_setting_of_the_grid_fits(kind):
-    train, _ = graph()
-    for settings in settings_of_grid(kind):
-        scores = kind(settings).fit(train, {}).scores(np.arange(2))
-        assert np.isfinite(scores).all()
-
-
-@pytest.mark.parametrize("kind", [Popularity, *PERSONAL])
-def test_users_and_items_without_behaviours_get_finite_scores(kind):
-    train, _ = graph()
-    behaviors = train.behaviors
-    train = train.with_behaviors((behaviors.user_num > 0) & (behaviors.item_num > 0))
-    assert np.isfinite(kind().fit(train, {}).scores(np.arange(train.n_users))).all()
-
-
 def test_popularity_counts_lately_if_asked():
     tables = two_communities(seed=1)
     dst = tables.edges[LIKED].column("dst").to_numpy(zero_copy_only=False)
     late = np.where(dst == "i000", 1.0, np.where(dst == "i001", 0.99, 0.0))
-    train, _ = graph(lambda tables: with_liked(tables, timestamp=late))
+    train, _ = train_and_withheld(with_liked(tables, timestamp=late))
     scores = Popularity(Popularity.Settings(half_life=0.01)).fit(train, {}).scores(np.array([0]))[0]
     assert np.argsort(-scores)[:2].tolist() == [0, 1]
     assert scores[0] == pytest.approx(np.log1p((train.behaviors.item_num == 0).sum()))
@@ -91,7 +61,7 @@ def test_order_tells_what_comes_next():
     """Everybody takes the items of their community in the order of their numbers."""
     tables = two_communities(seed=1)
     item = tables.edges[LIKED].column("dst").to_numpy(zero_copy_only=False)
-    train, _ = graph(lambda tables: with_liked(tables, timestamp=[float(i[1:]) for i in item]))
+    train, _ = train_and_withheld(with_liked(tables, timestamp=[float(i[1:]) for i in item]))
     settings = ItemTransitions.Settings(backward_weight=0, half_life_items=0.2, shrinkage=0)
     learned = ItemTransitions(settings).fit(train, {}).state()
     early = train.with_behaviors(train.behaviors.item_num < train.n_items // 2)
@@ -103,14 +73,14 @@ def test_order_tells_what_comes_next():
     assert (scores.argmax(axis=1) == next_items.argmin(axis=1)).mean() > 0.7
 
 
-def test_only_k_neighbours_are_kept():
-    train, _ = graph()
+def test_only_k_neighbors_are_kept():
+    train, _ = train_and_withheld()
     signal = ItemKNN(ItemKNN.Settings(k=3)).fit(train, {})
     assert np.diff(signal._similarity.tocsc().indptr).max() == 3
 
 
 def test_ease_has_no_weight_from_an_item_to_itself_and_meets_its_definition():
-    train, _ = graph()
+    train, _ = train_and_withheld()
     signal = EASE(EASE.Settings(regularization=2.0, dropout=0.0, length_exponent=0.0, feedback_weight=0.0)).fit(
         train, {}
     )
@@ -131,13 +101,14 @@ def test_supports_looked_up_and_multiplied_are_the_same(kind, communities, monke
     np.testing.assert_array_equal(*found)
 
 
-def test_ease_explains_items_of_large_catalogues_by_their_nearest_alone(monkeypatch):
+def test_ease_explains_items_of_large_catalogs_by_their_nearest_alone(monkeypatch):
     """With a support of all items the small ridges solve the same equations, but for the zero diagonal's price."""
-    train, withheld = graph()
+    known = community_answers()
+    train = known.train
     dense = EASE().fit(train, {}).scores(np.arange(train.n_users))
     monkeypatch.setattr("kgrec.signals.cf.ridge.MAX_DENSE_ROWS", 1)
     sparse = EASE().fit(train, {})
-    assert share_ranked_first(sparse, train, withheld) > 0.95
+    assert known.share_first(sparse.scores(known.user_nums)) > 0.95
     np.testing.assert_allclose(sparse.scores(np.arange(train.n_users)), dense, rtol=0.02, atol=0.01)
     restored = EASE().restore(train, {}, sparse.state())
     np.testing.assert_array_equal(restored.scores(np.arange(3)), sparse.scores(np.arange(3)))
@@ -148,7 +119,7 @@ def test_ease_explains_items_of_large_catalogues_by_their_nearest_alone(monkeypa
 
 
 def test_attributes_tell_ease_of_items_nobody_chose():
-    train, withheld = graph()
+    train, withheld = train_and_withheld()
     unchosen = train.with_behaviors(train.behaviors.item_num != withheld[0])
     assert not EASE().fit(unchosen, {}).scores(np.arange(1))[0, withheld[0]]
     scores = EASE(EASE.Settings(attributes=1.0)).fit(unchosen, {}).scores(np.arange(train.n_users))
@@ -165,7 +136,7 @@ def with_friends(train):
 
 
 def test_ease_between_users_has_no_weight_from_a_user_to_itself_and_meets_its_definition():
-    train, _ = graph()
+    train, _ = train_and_withheld()
     settings = UserEASE.Settings(regularization=2.0, dropout=0.0, popularity_exponent=0.0, feedback_weight=0.0)
     signal = UserEASE(settings).fit(train, {})
     x = train.interactions.toarray().astype(np.float64)
@@ -177,12 +148,13 @@ def test_ease_between_users_has_no_weight_from_a_user_to_itself_and_meets_its_de
 
 
 def test_users_of_large_graphs_are_explained_by_their_nearest_alone(monkeypatch):
-    train, withheld = graph()
+    known = community_answers()
+    train = known.train
     users = np.arange(train.n_users)
     dense = UserEASE().fit(train, {}).scores(users)
     monkeypatch.setattr("kgrec.signals.cf.ridge.MAX_DENSE_ROWS", 1)
     sparse = UserEASE().fit(train, {})
-    assert share_ranked_first(sparse, train, withheld) > 0.95
+    assert known.share_first(sparse.scores(known.user_nums)) > 0.95
     np.testing.assert_allclose(sparse.scores(users), dense, rtol=0.05, atol=0.02)
     restored = UserEASE().restore(train, {}, sparse.state())
     np.testing.assert_array_equal(restored.scores(users[:3]), sparse.scores(users[:3]))
@@ -192,8 +164,8 @@ def test_users_of_large_graphs_are_explained_by_their_nearest_alone(monkeypatch)
     assert one_item._weights.nnz <= pairs
 
 
-def test_friends_tell_ease_between_users_of_somebody_without_behaviours():
-    train, withheld = graph()
+def test_friends_tell_ease_between_users_of_somebody_without_behaviors():
+    train, withheld = train_and_withheld()
     friends = with_friends(train)
     friends = friends.with_behaviors(friends.behaviors.user_num > 0)
     alone = UserEASE(UserEASE.Settings(user_attributes=0.0)).fit(friends, {}).scores(np.array([0]))
@@ -205,14 +177,14 @@ def test_friends_tell_ease_between_users_of_somebody_without_behaviours():
 
 
 def test_older_items_fade():
-    train, _ = graph()
+    train, _ = train_and_withheld()
     faded = user_histories(train, half_life_items=2.0)
     first = np.sort(faded[0].data)[::-1]
     np.testing.assert_allclose(first, 0.5 ** (np.arange(len(first)) / 2), rtol=1e-5)
 
 
 def test_ials_places_users_near_their_items():
-    train, _ = graph()
+    train, _ = train_and_withheld()
     signal = IALS().fit(train, {})
     assert signal.user_vectors.shape == (train.n_users, 64)
     assert signal.item_vectors.shape == (train.n_items, 64)
@@ -222,15 +194,15 @@ def test_ials_places_users_near_their_items():
 
 
 def test_items_of_one_time_are_as_old_as_one_another_and_none_follows_the_other():
-    train, _ = graph(
-        lambda tables: with_liked(tables, timestamp=[i // 3 * 1.0 for i in range(tables.edges[LIKED].num_rows)])
-    )
+    tables = two_communities(seed=1)
+    times = [i // 3 * 1.0 for i in range(tables.edges[LIKED].num_rows)]
+    train, _ = train_and_withheld(with_liked(tables, timestamp=times))
     series, user_num, _, time = sequences(train)
     ago = steps_ago(series, time)
     for user in range(train.n_users):
         own = user_num == user
         later = [(time[own] > at).sum() for at in time[own]]
         np.testing.assert_array_equal(ago[own], later)
-    same = with_liked(two_communities(seed=1), timestamp=[1.0] * two_communities(seed=1).edges[LIKED].num_rows)
+    same = with_liked(tables, timestamp=[1.0] * tables.edges[LIKED].num_rows)
     whole = GraphSnapshot.from_tables(same)
     assert not ItemTransitions().fit(whole, {}).scores(np.arange(whole.n_users)).any()

@@ -11,15 +11,18 @@ from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.tables import GraphTables
 from kgrec.signals.content import Embeddings
-from kgrec.testing.graphs import LIKED, shuffled, two_communities, withheld_items
-from kgrec.testing.signal_settings import settings_of_grid
+from kgrec.testing.graphs import LIKED, shuffled, train_and_withheld
+from kgrec.testing.signal_contract import SignalContract
 from kgrec.tuning.validation import ValidationSet, tune
+
+
+class TestEmbeddings(SignalContract):
+    signal = Embeddings
 
 
 @pytest.fixture(scope="module")
 def graph():
-    whole = GraphSnapshot.from_tables(two_communities(seed=1))
-    return whole.with_behaviors(whole.behaviors.split == "train"), withheld_items(whole)
+    return train_and_withheld()
 
 
 @pytest.fixture(scope="module")
@@ -80,22 +83,6 @@ def test_it_needs_item_texts(graph, vectors):
     assert Embeddings.applies(train, vectors)
     assert not Embeddings.applies(train, {"User": vectors["User"]})
     assert not Embeddings.applies(train, {"Item": np.zeros_like(vectors["Item"])})
-
-
-def test_scores_repeat_and_survive_state(graph, vectors):
-    train, _ = graph
-    users = np.array([2, 0])
-    signal = Embeddings().fit(train, vectors)
-    scores = signal.scores(users)
-    assert scores.dtype == np.float32
-    np.testing.assert_array_equal(scores, Embeddings().fit(train, vectors).scores(users))
-    np.testing.assert_array_equal(scores, Embeddings().restore(train, vectors, signal.state()).scores(users))
-
-
-def test_every_setting_of_the_grid_fits(graph, vectors):
-    train, _ = graph
-    for settings in settings_of_grid(Embeddings):
-        assert np.isfinite(Embeddings(settings).fit(train, vectors).scores(np.arange(2))).all()
 
 
 @pytest.fixture(scope="module")

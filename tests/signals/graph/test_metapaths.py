@@ -12,15 +12,22 @@ from kgrec.data.tables import GraphTables, check
 from kgrec.signals.graph import metapath_weights
 from kgrec.signals.graph.metapath_matrices import build_metapaths, shared_nodes
 from kgrec.signals.graph.metapaths import MetaPaths, MetaPathsSettings
-from kgrec.testing.graphs import COMMUNITY_SCHEMA, HAS_TAG, LIKED, shuffled, two_communities, withheld_items
+from kgrec.testing.graphs import (
+    COMMUNITY_SCHEMA,
+    HAS_TAG,
+    LIKED,
+    community_answers,
+    known_answers,
+    train_and_withheld,
+    two_communities,
+)
+from kgrec.testing.signal_contract import SignalContract
 
 FRIEND, SEQUEL, HAS_NOISE = ("User", "FRIEND", "User"), ("Item", "SEQUEL", "Item"), ("Item", "HAS_NOISE", "Tag")
 
 
-def split(tables):
-    """Train part, and the item withheld from every user."""
-    whole = GraphSnapshot.from_tables(tables)
-    return whole.with_behaviors(whole.behaviors.split == "train"), withheld_items(whole)
+class TestMetapaths(SignalContract):
+    signal = MetaPaths
 
 
 def with_edges(tables, edge_type, src, dst, keep=(LIKED,)):
@@ -48,11 +55,6 @@ def ring(parts):
     return src, dst
 
 
-def share_ranked_first(signal, train, withheld):
-    scores = signal.scores(np.arange(train.n_users)) - 1e6 * train.interactions.toarray()
-    return (scores.argmax(axis=1) == withheld).mean()
-
-
 def weight_of(signal, edge_type):
     return next(
         weight for path, weight in zip(signal.paths, signal.weights, strict=False) if edge_type in path.edge_types
@@ -75,13 +77,8 @@ def sequel_tables():
 
 @pytest.mark.parametrize("tables", [community_tables, friend_tables, sequel_tables])
 def test_the_withheld_item_ranks_first(tables):
-    train, withheld = split(tables())
-    assert share_ranked_first(MetaPaths().fit(train, {}), train, withheld) > 0.9
-
-
-def test_shuffled_edges_destroy_the_result():
-    train, withheld = split(shuffled(two_communities(seed=1)))
-    assert share_ranked_first(MetaPaths().fit(train, {}), train, withheld) < 0.4
+    known = known_answers(tables())
+    assert known.share_first(MetaPaths().fit(known.train, {}).scores(known.user_nums)) > 0.9
 
 
 def test_a_relationship_that_tells_nothing_weighs_nothing():
@@ -89,20 +86,20 @@ def test_a_relationship_that_tells_nothing_weighs_nothing():
     has_tag, random = tables.edges[HAS_TAG], np.random.default_rng(2)
     noise = has_tag.column("dst").take(pa.array(random.permutation(has_tag.num_rows)))
     tables = with_edges(tables, HAS_NOISE, has_tag.column("src"), noise, keep=(LIKED, HAS_TAG))
-    signal = MetaPaths().fit(split(tables)[0], {})
+    signal = MetaPaths().fit(train_and_withheld(tables)[0], {})
     assert weight_of(signal, HAS_NOISE) < 0.05 * weight_of(signal, HAS_TAG)
 
 
 def test_sampled_users_and_candidates_learn_too(monkeypatch):
     monkeypatch.setattr(metapath_weights, "MAX_CANDIDATE_ITEMS", 12)
     monkeypatch.setattr(metapath_weights, "MAX_FEATURE_VALUES", 12 * 2 * 20)
-    train, withheld = split(two_communities(seed=1))
-    assert share_ranked_first(MetaPaths().fit(train, {}), train, withheld) > 0.9
+    known = community_answers()
+    assert known.share_first(MetaPaths().fit(known.train, {}).scores(known.user_nums)) > 0.9
 
 
 @pytest.mark.parametrize("tables", [community_tables, friend_tables, sequel_tables])
 def test_scores_repeat_by_seed_and_survive_state(tables):
-    train, _ = split(tables())
+    train, _ = train_and_withheld(tables())
     users = np.array([3, 0, 7])
     signal = MetaPaths().fit(train, {}, seed=5)
     scores = signal.scores(users)
@@ -114,13 +111,13 @@ def test_scores_repeat_by_seed_and_survive_state(tables):
 
 
 def test_a_user_without_history_is_led_by_friends_or_popularity():
-    train, withheld = split(friend_tables())
+    train, withheld = train_and_withheld(friend_tables())
     hidden = train.with_behaviors(train.behaviors.user_num != 4)
     scores = MetaPaths().fit(hidden, {}).scores(np.array([4]))[0]
     mine = np.union1d(train.interactions[[4]].indices, withheld[4])
     assert np.isfinite(scores).all()
     assert scores[mine].min() > np.delete(scores, mine).max()
-    alone, _ = split(two_communities(seed=1))
+    alone, _ = train_and_withheld(two_communities(seed=1))
     alone = alone.with_behaviors(alone.behaviors.user_num != 4)
     popularity = np.asarray(alone.interactions.sum(axis=0)).ravel()
     signal = MetaPaths().fit(alone, {})
@@ -129,7 +126,7 @@ def test_a_user_without_history_is_led_by_friends_or_popularity():
 
 @pytest.mark.parametrize("tables", [community_tables, friend_tables, sequel_tables])
 def test_contributions_are_what_the_score_is_made_of(tables):
-    train, withheld = split(tables())
+    train, withheld = train_and_withheld(tables())
     signal = MetaPaths().fit(train, {})
     item = int(withheld[0])
     found = signal.contributions(0, item)
@@ -145,7 +142,7 @@ def test_contributions_are_what_the_score_is_made_of(tables):
 
 
 def test_no_path_no_contribution():
-    train, _ = split(friend_tables())
+    train, _ = train_and_withheld(friend_tables())
     signal = MetaPaths().fit(train, {})
     far = int(np.flatnonzero(signal.scores(np.array([0]))[0] == signal.scores(np.array([0]))[0].min())[0])
     assert len(signal.contributions(0, far)) == 0

@@ -16,7 +16,6 @@ from kgrec.data.schema import Schema
 from kgrec.data.tables import GraphTables
 from kgrec.errors import StoreError, StoreLocked
 from kgrec.store import open_store
-from kgrec.store.base import GraphStore
 from kgrec.store.ladybug.store import LadybugStore
 from kgrec.testing.graphs import two_communities
 from kgrec.testing.store_contract import (
@@ -30,8 +29,7 @@ from kgrec.testing.store_contract import (
 
 
 class TestLadybug(CypherStoreContract):
-    def open(self, place: Path, read_only: bool = False) -> GraphStore:
-        return open_store(place / "graph.lbug", read_only)
+    engine, uri = LadybugStore, "{}/graph.lbug"
 
 
 @pytest.fixture

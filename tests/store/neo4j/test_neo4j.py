@@ -18,7 +18,6 @@ import yaml
 from conftest import CINEMA, FAST
 
 from kgrec.config import Config
-from kgrec.data.loader import load
 from kgrec.data.schema import Schema
 from kgrec.data.tables import GraphTables
 from kgrec.errors import DataError, StoreError, StoreLocked
@@ -29,6 +28,7 @@ from kgrec.runs.folder import list_runs
 from kgrec.runs.publications import publications
 from kgrec.store import open_store
 from kgrec.store.base import GraphStore
+from kgrec.store.load import load
 from kgrec.store.neo4j import connect, rows
 from kgrec.store.neo4j.infer_schema import adopt, infer_schema
 from kgrec.store.neo4j.lease import held
@@ -48,12 +48,14 @@ pytestmark = pytest.mark.neo4j
 
 
 class TestNeo4j(CypherStoreContract):
+    engine = Neo4jStore
+
     @pytest.fixture(autouse=True)
     def server(self, neo4j_uri: str) -> None:
-        self.uri = neo4j_uri
+        self.server_uri = neo4j_uri
 
     def open(self, place: Path, read_only: bool = False) -> GraphStore:
-        return open_store(self.uri, read_only)
+        return Neo4jStore(self.server_uri, read_only)
 
 
 @pytest.fixture

@@ -12,16 +12,13 @@ from kgrec._util.files import MARKER
 from kgrec.data.schema import Schema
 from kgrec.data.tables import GraphTables
 from kgrec.errors import StoreError, StoreLocked
-from kgrec.store import open_store
-from kgrec.store.base import GraphStore
 from kgrec.store.oxigraph import versions
 from kgrec.store.oxigraph.store import RdfStore
 from kgrec.testing.store_contract import SCHEMA, GraphStoreContract, contract_tables, digest, recommendations
 
 
 class TestRdf(GraphStoreContract):
-    def open(self, place: Path, read_only: bool = False) -> GraphStore:
-        return open_store(f"oxigraph:{place / 'graph'}", read_only)
+    engine, uri = RdfStore, "oxigraph:{}/graph"
 
 
 @pytest.fixture

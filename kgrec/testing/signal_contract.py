@@ -1,0 +1,168 @@
+"""What every signal must do. A new signal's test is a subclass that names it:
+
+class TestMySignal(SignalContract):
+    signal = MySignal
+"""
+
+# ruff: noqa: D102  (the name of a test says what it says)
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from safetensors.numpy import load, save
+
+from kgrec.data.graph_delta import GraphDelta
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.errors import NotFittedError
+from kgrec.signals.base import LogRange, Signal
+from kgrec.signals.layout import check_arrays
+from kgrec.testing.graphs import KnownAnswers, community_answers
+
+FIRST = 0.95
+"""Share of the users for whom the right item must rank first."""
+DESTROYED = 0.4
+"""Share that nothing may reach where there is nothing to learn; chance is 1 of 11 in the graph of communities."""
+MAX_COST = 4
+"""Settings of the grid that cost more than so many times the first ones are not tried."""
+
+
+class SignalContract:
+    """Tests of the Signal port.
+
+    Attributes:
+        signal: the class.
+        settings: settings with which it learns quickly; the defaults if not given.
+    """
+
+    signal: ClassVar[type[Signal]]
+    settings: ClassVar[Mapping[str, Any]] = {}
+
+    @classmethod
+    def answers(cls, destroyed: bool = False) -> KnownAnswers:
+        """Return a graph with known answers; a signal that needs another one than `community_answers` overrides this.
+
+        Args:
+            destroyed: return one in which there is nothing to learn.
+        """
+        return community_answers(destroyed)
+
+    @classmethod
+    def new(cls, **settings: Any) -> Signal:
+        """Return an unfitted signal."""
+        return cls.signal(cls.signal.Settings.model_validate({**cls.settings, **settings}))
+
+    @classmethod
+    def settings_of_grid(cls) -> list[dict[str, Any]]:
+        """Return each setting in turn at every value of the grid, or at both ends of its ladder."""
+        return [{name: end} for name in cls.signal.grid for end in _ends(cls.signal, name)]
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def known(cls) -> KnownAnswers:
+        """The graph."""
+        return cls.answers()
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def fitted(cls, known: KnownAnswers) -> Signal:
+        """The signal, fitted on it."""
+        return cls.new().fit(known.train, known.vectors, seed=5)
+
+    def test_right_items_rank_first(self, known: KnownAnswers, fitted: Signal) -> None:
+        if not self.signal.personalized:
+            pytest.skip("scores are the same for all users")
+        assert known.share_first(fitted.scores(known.user_nums)) > FIRST
+
+    def test_shuffled_labels_destroy_the_result(self) -> None:
+        destroyed = self.answers(destroyed=True)
+        fitted = self.new().fit(destroyed.train, destroyed.vectors)
+        assert destroyed.share_first(fitted.scores(destroyed.user_nums)) < DESTROYED
+
+    def test_scores_are_equal_for_everybody_unless_personalized(self, known: KnownAnswers, fitted: Signal) -> None:
+        scores = fitted.scores(known.user_nums)
+        assert (scores == scores[:1]).all() == (not self.signal.personalized)
+
+    def test_scores_are_finite_float32_of_all_items(self, known: KnownAnswers, fitted: Signal) -> None:
+        scores = fitted.scores(np.array([3, 0, 7]))
+        assert (scores.dtype, scores.shape) == (np.float32, (3, known.train.n_items))
+        assert np.isfinite(scores).all()
+        assert fitted.scores(np.array([], np.int64)).shape == (0, known.train.n_items)
+
+    def test_scores_do_not_depend_on_the_batch(self, fitted: Signal) -> None:
+        scores = fitted.scores(np.array([3, 0, 7]))
+        np.testing.assert_allclose(scores[1:2], fitted.scores(np.array([0])), rtol=1e-5, atol=1e-6)
+
+    def test_fit_repeats_by_seed(self, known: KnownAnswers, fitted: Signal) -> None:
+        again = self.new().fit(known.train, known.vectors, seed=5)
+        assert_same(again, fitted, known)
+
+    def test_nothing_leaks_from_rows_that_are_cut_off(self, known: KnownAnswers, fitted: Signal) -> None:
+        """The train part was cut from a graph that has test rows; one that never had any gives the same scores."""
+        never = GraphSnapshot.from_tables(known.train.to_tables())
+        assert_same(self.new().fit(never, known.vectors, seed=5), fitted, known)
+
+    def test_state_round_trip_gives_equal_scores(self, known: KnownAnswers, fitted: Signal) -> None:
+        state = fitted.state()
+        layouts = fitted.layouts(known.train, known.vectors)
+        assert layouts, "a run cannot check the arrays of a signal without layouts"
+        check_arrays(state, layouts)
+        read = load(save({name: np.ascontiguousarray(array) for name, array in state.items()}))
+        assert_same(self.new().restore(known.train, known.vectors, read), fitted, known)
+
+    def test_folding_in_the_same_graph_changes_nothing(self, known: KnownAnswers, fitted: Signal) -> None:
+        assert_same(fitted.fold_in(GraphDelta(known.train, known.train, known.vectors)), fitted, known)
+
+    def test_folding_in_keeps_settings_and_scores_what_is_new(self, known: KnownAnswers) -> None:
+        train = known.train
+        user, item = known.user_nums[-1], int(train.interactions.indices[0])
+        before = train.with_behaviors((train.behaviors.user_num != user) & (train.behaviors.item_num != item))
+        signal = self.new(**(self.settings_of_grid() or [{}])[-1])
+        folded = signal.fit(before, known.vectors).fold_in(GraphDelta(before, train, known.vectors))
+        assert folded.settings == signal.settings
+        assert np.isfinite(folded.scores(np.arange(train.n_users))).all()
+
+    def test_users_and_items_without_behaviors_get_finite_scores(self, known: KnownAnswers) -> None:
+        behaviors = known.train.behaviors
+        train = known.train.with_behaviors((behaviors.user_num > 0) & (behaviors.item_num > 0))
+        assert np.isfinite(self.new().fit(train, known.vectors).scores(np.arange(train.n_users))).all()
+
+    def test_every_setting_of_the_grid_fits(self, known: KnownAnswers) -> None:
+        limit = MAX_COST * self.signal.cost(self.new().settings, known.train)
+        for settings in self.settings_of_grid():
+            if self.signal.cost(self.new(**settings).settings, known.train) > limit:
+                continue  # more steps are more of the same
+            scores = self.new(**settings).fit(known.train, known.vectors).scores(np.arange(2))
+            assert np.isfinite(scores).all(), settings
+
+    def test_scoring_settings_need_no_fit(self, known: KnownAnswers, fitted: Signal) -> None:
+        for name in self.signal.inference_params & self.signal.grid.keys():
+            value = _ends(self.signal, name)[0]
+            direct = self.new(**{name: value}).fit(known.train, known.vectors, seed=5)
+            restored = self.new(**{name: value}).restore(known.train, known.vectors, fitted.state())
+            assert_same(restored, direct, known)
+
+    def test_unfitted_signal_says_so(self) -> None:
+        with pytest.raises(NotFittedError, match=f"signal '{self.signal.name}' is not fitted. Call fit"):
+            self.new().scores(np.array([0]))
+        with pytest.raises(NotFittedError):
+            self.new().state()
+
+    def test_signal_applies_and_has_a_cost(self, known: KnownAnswers) -> None:
+        assert self.signal.applies(known.train, known.vectors)
+        assert self.signal.cost(self.new().settings, known.train) > 0
+
+
+def assert_same(one: Signal, other: Signal, known: KnownAnswers) -> None:
+    """Check that two signals give equal scores."""
+    np.testing.assert_array_equal(one.scores(known.user_nums), other.scores(known.user_nums))
+
+
+def _ends(kind: type[Signal], name: str) -> list[Any]:
+    values = kind.grid[name]
+    if not isinstance(values, LogRange):
+        return list(values)
+    whole = isinstance(getattr(kind.Settings(), name), int)
+    return [int(end) if whole else end for end in (values.low, values.high)]
