@@ -13,6 +13,8 @@ import yaml
 
 from kgrec.cli.app import app
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 DOCKER = ROOT / "docker"
 

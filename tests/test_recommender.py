@@ -10,6 +10,8 @@ from kgrec.data.split import by_random
 from kgrec.evaluation.evaluate import HYBRID, measure, metrics
 from kgrec.store.load import load
 
+pytestmark = pytest.mark.slow
+
 CINEMA = "tests/data/cinema"
 
 

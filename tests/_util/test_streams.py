@@ -17,6 +17,8 @@ from kgrec.config import Config
 from kgrec.jobs.refresh.report import Report
 from kgrec.jobs.train import train_run
 
+pytestmark = pytest.mark.slow
+
 
 class Broken(io.StringIO):
     """A pipe that nobody reads."""

@@ -29,6 +29,8 @@ from kgrec.runs.folder import find_run, list_runs, root_of
 from kgrec.store import open_store
 from kgrec.store.load import load
 
+pytestmark = pytest.mark.slow
+
 GRAPHS = ("shop.lbug", "oxigraph:shop")
 USER = 'canary-"user"-0123456789'
 ROOT = Path("shop.runs")

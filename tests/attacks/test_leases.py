@@ -18,6 +18,8 @@ from kgrec.errors import StoreError, StoreLocked
 from kgrec.store import job_lock
 from kgrec.store.job_lock import lease_file, leased
 
+pytestmark = pytest.mark.slow
+
 NOW = time.time()
 MINE = f"{HOST}:{os.getpid()}:abc"
 GRAPHS = ("shop.lbug", "oxigraph:shop")

@@ -17,6 +17,8 @@ from kgrec.cli import app as cli
 from kgrec.errors import DataError, MissingExtra, Problem, StoreError, StoreLocked
 from kgrec.store.ladybug import engine
 
+pytestmark = pytest.mark.slow
+
 
 def caused(error: Exception, by: BaseException) -> Exception:
     """An error that came of another."""

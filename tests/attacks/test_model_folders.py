@@ -21,6 +21,8 @@ from kgrec.store import open_store
 from kgrec.text import TransformersEncoder, VectorCache, encoder_of
 from kgrec.text.finetune.cross_encoder import CrossEncoder, body_of
 
+pytestmark = pytest.mark.slow
+
 RUNS = "import pathlib; pathlib.Path({marker!r}).touch()\n"
 
 

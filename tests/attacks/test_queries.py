@@ -23,6 +23,8 @@ from kgrec.store.oxigraph.query_guard import check as check_sparql
 from kgrec.testing.graphs import two_communities
 from loaders.sources import read_source
 
+pytestmark = pytest.mark.slow
+
 USERS = "MATCH (u:User) RETURN u.user_id"
 OUTSIDE = [
     "COPY (MATCH (u:User) RETURN u.user_id) TO '{folder}/out.csv'",

@@ -20,6 +20,8 @@ from kgrec.store.base import GraphStore
 from kgrec.store.results import from_rows, of_one_type, to_frame
 from loaders.sources import read_source
 
+pytestmark = pytest.mark.slow
+
 STEAM = 76561198000000001
 BEYOND = 2**70
 SCHEMA = """\

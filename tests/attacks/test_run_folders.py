@@ -42,6 +42,8 @@ from kgrec.text import VectorCache, default_encoder, text_vectors
 from kgrec.training.pipeline import Trained
 from kgrec.training.report import blends_table, tried_table
 
+pytestmark = pytest.mark.slow
+
 Change = Callable[[Path], None]
 
 

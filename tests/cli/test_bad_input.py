@@ -15,6 +15,8 @@ from conftest import CINEMA, FAST, with_little_room, without_log
 
 from kgrec.store import open_store
 
+pytestmark = pytest.mark.slow
+
 MAPPING = """\
 nodes:
   Item: {source: items.csv, key: item_id}

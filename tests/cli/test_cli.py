@@ -13,6 +13,8 @@ from conftest import CINEMA, FAST
 
 from kgrec.cli.output import show
 
+pytestmark = pytest.mark.slow
+
 
 def answer(result: Any) -> Any:
     """Return the JSON that a command printed; it must have said nothing else."""

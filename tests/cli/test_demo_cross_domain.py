@@ -6,6 +6,8 @@ from kgrec.cli.app import main
 from kgrec.recommender import Recommender
 from kgrec.runs.folder import find_run
 
+pytestmark = pytest.mark.slow
+
 
 def kgrec(monkeypatch, *words):
     monkeypatch.setattr("sys.argv", ["kgrec", *words])

@@ -14,6 +14,8 @@ from kgrec.store.ladybug import store as ladybug
 from kgrec.store.oxigraph import store as rdf
 from kgrec.testing.store_contract import contract_tables
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(params=["{}/graph", "oxigraph:{}/graph"], ids=["ladybug", "oxigraph"])
 def uri(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:

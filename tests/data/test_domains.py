@@ -13,6 +13,8 @@ from kgrec.data.tables import GraphTables, check
 from kgrec.errors import UsageError
 from kgrec.recommender import Recommender
 
+pytestmark = pytest.mark.slow
+
 SCHEMA = {
     "name": "films and books",
     "nodes": {

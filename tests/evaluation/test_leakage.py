@@ -35,6 +35,8 @@ from kgrec.training import pipeline as training
 from kgrec.training.pipeline import train
 from kgrec.tuning.validation import validation_sets
 
+pytestmark = pytest.mark.slow
+
 ALL = tuple(name for name in Config().signals if name != "cross_domain_ae")
 """All that can work with one domain."""
 

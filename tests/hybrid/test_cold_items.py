@@ -7,6 +7,8 @@ from scipy.special import softmax
 
 from kgrec.hybrid.cold_items import ColdItems, has_cold_item_users
 
+pytestmark = pytest.mark.slow
+
 N_USERS, N_ITEMS = 400, 60
 NEW = np.arange(N_ITEMS) >= 50
 KNOWS = {"content": np.array([False, True]), "graph": np.array([False, False])}

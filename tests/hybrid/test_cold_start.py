@@ -18,6 +18,8 @@ from kgrec.training.pipeline import train, training_sets
 from kgrec.training.report import blends_table
 from kgrec.tuning import validation
 
+pytestmark = pytest.mark.slow
+
 
 def test_all_that_some_users_did_in_the_shop_is_taken_where_others_are_new_to_it():
     graph = shops(n_new=100)

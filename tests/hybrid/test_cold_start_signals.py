@@ -28,6 +28,8 @@ from kgrec.training.pipeline import train, training_sets
 from kgrec.training.report import tried_table
 from kgrec.tuning.validation import validation_sets
 
+pytestmark = pytest.mark.slow
+
 CONFIG = Config.checked({"signals": ["popularity", "item_knn"]})
 N_USERS, N_NEW, OLD, LATE = 600, 100, 5, 3
 

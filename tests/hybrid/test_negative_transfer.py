@@ -30,6 +30,8 @@ from kgrec.training.report import domains_table
 from kgrec.tuning.budget import Budget
 from kgrec.tuning.validation import validation_sets
 
+pytestmark = pytest.mark.slow
+
 CONFIG = Config.checked({"signals": ["popularity", "spectral"]})
 N_USERS, N_NEW = 300, 50
 

@@ -11,6 +11,8 @@ from kgrec.signals.cf import Popularity
 from kgrec.signals.graph.spectral_filter import Spectral
 from kgrec.testing.shops import shops
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def graph():

@@ -18,6 +18,8 @@ from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.graphs import two_communities
 from kgrec.testing.planted_leaks import PLANTED_IN_DATA, PLANTS, audited, rows, stored
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def _words(monkeypatch):

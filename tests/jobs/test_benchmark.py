@@ -15,6 +15,8 @@ from conftest import CINEMA
 
 from kgrec.recommender import Recommender
 
+pytestmark = pytest.mark.slow
+
 SCORER = Path(__file__).parents[3] / "shared" / "tools" / "score_topk.py"
 
 

@@ -13,6 +13,8 @@ from kgrec.store.oxigraph.store import RdfStore
 from kgrec.testing.graphs import two_communities
 from kgrec.testing.store_contract import contract_tables, digest
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def source(tmp_path: Path) -> str:

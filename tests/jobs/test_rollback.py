@@ -16,6 +16,8 @@ from kgrec.runs.folder import list_runs
 from kgrec.runs.publications import FILE, publications, reconcile
 from kgrec.store import open_store
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def three(cinema: Path) -> tuple[str, list[str]]:

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -27,6 +28,8 @@ from kgrec.data.tables import GraphTables, check
 from kgrec.errors import KgrecError
 from kgrec.store import open_store
 from loaders.tables import TablesLoader
+
+pytestmark = pytest.mark.slow
 
 N = int(os.environ.get("KGREC_FUZZ", "0"))
 QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]

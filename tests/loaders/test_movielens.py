@@ -9,6 +9,8 @@ from kgrec.errors import DataError, UsageError
 from loaders import fetch
 from loaders.movielens import MovieLensLoader
 
+pytestmark = pytest.mark.slow
+
 ATOMIC = {
     "ml-100k.inter": "user_id:token\titem_id:token\trating:float\ttimestamp:float\n1\t242\t3\t881250949\n",
     "ml-100k.item": "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n"

@@ -12,6 +12,8 @@ from kgrec.data.tables import check
 from loaders.atomic import AtomicLoader, derive_schema
 from loaders.movielens import MovieLensLoader
 
+pytestmark = pytest.mark.slow
+
 SIZES = {
     "ml-100k": (943, 1682, 100_000, 24),
     "ml-1m-kg": (6040, 3883, 998_539, 8),

@@ -16,6 +16,8 @@ from kgrec.store.base import GraphStore
 from kgrec.store.load import load
 from kgrec.testing.named_queries import PARAMETERS, recommendations
 
+pytestmark = pytest.mark.slow
+
 NAMES = named_queries()["name"].tolist()
 NOT_IN_SPARQL = {"co_liked"}
 """SPARQL has no square root."""

@@ -9,6 +9,8 @@ import pytest
 from kgrec.errors import RunError
 from kgrec.runs.folder import FORMAT, find_run, list_runs, new_name, read_run, root_of, write_run
 
+pytestmark = pytest.mark.slow
+
 TABLES = {"recommendations": pa.table({"user_id": ["u1"], "rank": [1]})}
 ARRAYS = {"signal-gnn": {"node_vectors": np.arange(6, dtype=np.float32).reshape(2, 3)}}
 

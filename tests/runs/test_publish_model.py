@@ -12,6 +12,8 @@ from kgrec.jobs.train import publish_run
 from kgrec.runs.folder import list_runs, root_of
 from kgrec.store import open_store
 
+pytestmark = pytest.mark.slow
+
 FAST = {"signals": ("popularity", "ease")}
 LISTED = "MATCH (u)-[r:RECOMMENDED]->(i) RETURN u.user_id AS user_id, i.item_id AS item_id, r.rank AS rank"
 

@@ -10,6 +10,8 @@ import pytest
 from kgrec.runs.folder import Run, find_run, root_of
 from kgrec.runs.tracking import figures
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def run(trained_cinema: Path) -> Run:

@@ -14,6 +14,8 @@ from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.encoder_contract import TextEncoderContract
 from kgrec.text import TransformersEncoder, encoder_of
 
+pytestmark = pytest.mark.slow
+
 
 class TestWordEncoder(TextEncoderContract):
     @pytest.fixture(scope="class")

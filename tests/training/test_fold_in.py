@@ -19,6 +19,8 @@ from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.graphs import COMMUNITY_SCHEMA, HAS_TAG, LIKED, two_communities
 from kgrec.text import VectorCache, describe, text_vectors
 
+pytestmark = pytest.mark.slow
+
 N_ITEMS = 20
 """Items of each community."""
 HISTORY = 5

@@ -20,6 +20,8 @@ from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.graphs import HAS_TAG, LIKED, shuffled, two_communities, withheld_items
 from kgrec.text import VectorCache, text_vectors
 
+pytestmark = pytest.mark.slow
+
 FIRST = 0.95
 """Share of users whose withheld item must come first."""
 DESTROYED = 0.4

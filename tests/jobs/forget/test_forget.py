@@ -30,6 +30,8 @@ from kgrec.testing.graphs import HAS_TAG, LIKED, two_communities
 from kgrec.text.cache import _text_keys
 from kgrec.text.finetune.checkpoint import Progress, save_checkpoint
 
+pytestmark = pytest.mark.slow
+
 GRAPHS = ("shop.lbug", "oxigraph:market")
 USER, ITEM = "canary-user-0123456789", "canary-item-0123456789"
 

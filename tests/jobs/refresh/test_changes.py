@@ -15,6 +15,8 @@ from kgrec.jobs.refresh import changes
 from kgrec.jobs.refresh.changes import ingest_delta, record_sizes, sizes_of
 from kgrec.store import open_store
 
+pytestmark = pytest.mark.slow
+
 SCHEMA = Schema.from_dict(
     {
         "name": "media",

@@ -10,6 +10,8 @@ from kgrec.jobs.refresh.gate import MIN_TEST_USERS, compare, figures_of, reasons
 from kgrec.recommender import Recommender
 from kgrec.testing.graphs import two_communities
 
+pytestmark = pytest.mark.slow
+
 FINE = {"coverage": 0.5, "users without": 0.01, "schema": "a"}
 SAME = {"users": 0}
 

@@ -22,7 +22,7 @@ from kgrec.store.job_lock import lease_file, leased
 from kgrec.store.load import load
 
 CONFIG = Config.read(overrides=[FAST])
-pytestmark = pytest.mark.filterwarnings(r"ignore:\d+ items? (is|are) not in:UserWarning")
+pytestmark = [pytest.mark.filterwarnings(r"ignore:\d+ items? (is|are) not in:UserWarning"), pytest.mark.slow]
 
 
 @pytest.fixture(scope="session")

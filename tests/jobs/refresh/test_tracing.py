@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from conftest import CINEMA, FAST
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("opentelemetry.sdk", reason='OpenTelemetry is not installed: pip install "kgrec[otel]"')
 
 

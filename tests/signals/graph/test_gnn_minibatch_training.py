@@ -15,6 +15,8 @@ from kgrec.signals.graph.lightgcn import LightGCN, LightGCNSettings, principal_a
 from kgrec.signals.graph.neighbor_sampling import Subgraph
 from kgrec.testing.graphs import HAS_TAG, shuffled, two_communities, withheld_items
 
+pytestmark = pytest.mark.slow
+
 WHOLE = LightGCNSettings(dim=16, steps=40)
 
 

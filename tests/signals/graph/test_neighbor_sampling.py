@@ -6,6 +6,8 @@ import scipy.sparse as sp
 
 from kgrec.signals.graph.neighbor_sampling import sample_subgraph
 
+pytestmark = pytest.mark.slow
+
 N, SEEDS = 30, np.array([4, 17, 2])
 
 

@@ -27,6 +27,8 @@ from kgrec.testing.store_contract import (
     recommendations,
 )
 
+pytestmark = pytest.mark.slow
+
 
 class TestLadybug(CypherStoreContract):
     engine, uri = LadybugStore, "{}/graph.lbug"

@@ -9,6 +9,8 @@ import pytest
 from kgrec.errors import StoreError
 from kgrec.store.neo4j.connect import _LOGGERS, answering, connect
 
+pytestmark = pytest.mark.slow
+
 
 def test_connect_leaves_levels_of_other_loggers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEO4J_PASSWORD", "secret")

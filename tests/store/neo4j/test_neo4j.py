@@ -44,7 +44,7 @@ from kgrec.testing.store_contract import (
 )
 
 CURRENT = "MATCH (now:Published) MATCH ()-[r:RECOMMENDED]->() WHERE r.release = now.release RETURN count(r) AS n"
-pytestmark = pytest.mark.neo4j
+pytestmark = [pytest.mark.neo4j, pytest.mark.slow]
 
 
 class TestNeo4j(CypherStoreContract):

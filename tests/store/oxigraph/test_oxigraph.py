@@ -16,6 +16,8 @@ from kgrec.store.oxigraph import versions
 from kgrec.store.oxigraph.store import RdfStore
 from kgrec.testing.store_contract import SCHEMA, GraphStoreContract, contract_tables, digest, recommendations
 
+pytestmark = pytest.mark.slow
+
 
 class TestRdf(GraphStoreContract):
     engine, uri = RdfStore, "oxigraph:{}/graph"

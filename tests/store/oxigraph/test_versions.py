@@ -18,6 +18,8 @@ from kgrec.store import open_store
 from kgrec.store.base import GraphStore
 from kgrec.testing.store_contract import contract_tables, digest, recommendations
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("pyoxigraph")
 RUNS = """
 SELECT (COUNT(?r) AS ?n) ?run {

@@ -33,6 +33,8 @@ from kgrec.text.finetune.dataset import Histories
 from kgrec.text.finetune.info_nce import contrast
 from kgrec.text.projection_head import WHITENING_RIDGE, Head, parted
 
+pytestmark = pytest.mark.slow
+
 WORDS = [
     "robot laser galaxy rocket planet engine orbit comet signal metal alien fusion",
     "garden flower tulip meadow river forest spring honey orchard rain seed valley",

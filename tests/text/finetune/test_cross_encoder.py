@@ -27,6 +27,8 @@ from kgrec.text.finetune import cross_encoder
 from kgrec.text.finetune.cross_encoder import CrossEncoder, learn
 from kgrec.training.fold_in import fold_in
 
+pytestmark = pytest.mark.slow
+
 WORDS = ["robot laser galaxy rocket planet engine", "garden flower tulip meadow river forest"]
 QUICK = {
     "method": "full",
