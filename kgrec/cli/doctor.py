@@ -7,11 +7,15 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from functools import partial
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+
+from kgrec._util.plugins import PluginGroup
+from kgrec.errors import UsageError
 
 PACKAGES: Final = (
     "kgrec",
@@ -25,6 +29,12 @@ PACKAGES: Final = (
     "pyarrow",
 )
 
+PLUGINS: Final = {
+    "loaders": "kgrec.data.loader:LOADERS",
+    "signals": "kgrec.config:SIGNALS",
+    "stores": "kgrec.store.uri:STORES",
+}
+
 
 def examine() -> tuple[dict[str, Any], bool]:
     """Try each part of kgrec for real.
@@ -32,7 +42,13 @@ def examine() -> tuple[dict[str, Any], bool]:
     Returns:
         Part → what was found, and whether all of it works.
     """
-    checks = {"device": _device, "graph store": _store, "text encoder": _encoder, "plug-ins": _plugins, "cache": _cache}
+    checks = {
+        "device": _device,
+        "graph store": _store,
+        "text encoder": _encoder,
+        **{kind: partial(_plugins, place) for kind, place in PLUGINS.items()},
+        "cache": _cache,
+    }
     facts: dict[str, Any] = {"python": platform.python_version()}
     facts |= {package: _version(package) for package in PACKAGES}
     tried, healthy = _tried(checks)
@@ -147,16 +163,13 @@ def _encoder() -> str:
     return f"{encoder.name} works" if works else f"FAILED: {encoder.name} finds a film unlike a movie"
 
 
-def _plugins() -> str:
-    from kgrec.config import SIGNALS
-    from kgrec.data.loader import LOADERS
-    from kgrec.errors import UsageError
-    from kgrec.store.uri import STORES
-
-    groups = (LOADERS, SIGNALS, STORES)
-    if faults := [fault for group in groups for fault in group.broken().values()]:
-        raise UsageError("; ".join(faults))
-    return "; ".join(f"{group.kind}s {', '.join(filter(None, group.names()))}" for group in groups)
+def _plugins(place: str) -> str:
+    """Import every plug-in of a group, which is at "module:NAME"."""
+    module, _, name = place.partition(":")
+    group: PluginGroup = getattr(import_module(module), name)
+    if faults := group.broken():
+        raise UsageError("; ".join(faults.values()))
+    return ", ".join(filter(None, group.names()))
 
 
 def _cache() -> str:

@@ -231,6 +231,9 @@ def test_values_of_every_kind_are_shown(capsys):
         (["train", "GRAPH", "--set", "signals"], "setting 'signals'; expected key=value"),
         (["train", "GRAPH", "--set", "seed=[1"], "setting 'seed=[1': found a value that is not YAML"),
         (["train", "GRAPH", "--set", "speed=3"], "unknown setting 'speed'; expected one of signals"),
+        (["train", "GRAPH", "--set", "signals=eas"], "unknown signal 'eas'; expected one of"),
+        (["train", "GRAPH", "--set", "models.ease.drop=1"], "unknown setting 'models.ease.drop'; expected one of"),
+        (["train", "GRAPH", "--set", "metric=F1@10"], "setting 'metric': found 'F1@10'; expected one of NDCG"),
         (["train", "GRAPH", "--config", "gone.yaml"], "config gone.yaml cannot be read"),
         (["train", "GRAPH", "--split", "daily"], "unknown split 'daily'; expected one of none, random"),
         (["train", "GRAPH", "--split", "given"], "no behavior is marked valid or test"),
@@ -286,6 +289,8 @@ def test_doctor_finds_this_installation_healthy(kgrec):
     assert facts["graph store"] == "works"
     assert facts["text encoder"].endswith("works")
     assert {"atomic", "movielens", "tables"} <= set(facts["loaders"].split(", "))
+    assert {"ease", "lightgcn"} <= set(facts["signals"].split(", "))
+    assert {"neo4j", "oxigraph"} <= set(facts["stores"].split(", "))
 
 
 def test_rdf_commands(kgrec: Any, tmp_path: Any) -> None:

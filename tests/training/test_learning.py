@@ -17,7 +17,7 @@ from kgrec.signals.content import Embeddings
 from kgrec.signals.graph.lightgcn import LightGCN, LightGCNSettings
 from kgrec.signals.graph.metapaths import MetaPaths
 from kgrec.testing.encoder import WordEncoder
-from kgrec.testing.graphs import HAS_TAG, LIKED, shuffled, two_communities, withheld_items
+from kgrec.testing.graphs import HAS_TAG, LIKED, known_answers, shuffled, two_communities
 from kgrec.text import VectorCache, text_vectors
 
 pytestmark = pytest.mark.slow
@@ -38,18 +38,9 @@ def graph(permuted=None, seed=0):
     return GraphSnapshot.from_tables(shuffled(tables, seed, only=permuted) if permuted else tables)
 
 
-def share_ranked_first(scores, whole):
-    """Share of the users whose withheld item comes first, among those who do not have it in train as well."""
-    train, withheld = by_given(whole).train, withheld_items(whole)
-    seen = train.interactions.toarray() > 0
-    fair = ~seen[np.arange(len(withheld)), withheld]
-    assert fair.sum() > 10
-    return (np.where(seen, -np.inf, scores).argmax(axis=1) == withheld)[fair].mean()
-
-
 def learned(kind, settings, whole, vectors=None):
-    train = by_given(whole).train
-    return share_ranked_first(kind(settings).fit(train, vectors or {}).scores(np.arange(train.n_users)), whole)
+    known = known_answers(whole.to_tables())
+    return known.share_first(kind(settings).fit(known.train, vectors or {}).scores(known.user_nums))
 
 
 def test_a_network_finds_the_withheld_item_by_its_steps_alone(monkeypatch):
@@ -92,5 +83,6 @@ def test_shuffled_labels_destroy_the_whole_recommender():
 
 
 def recommended(whole):
+    known = known_answers(whole.to_tables())
     model = Recommender(encoder=WordEncoder(), budget="1s").fit(by_given(whole)).model
-    return share_ranked_first(model.score(np.arange(whole.n_users)).total, whole)
+    return known.share_first(model.score(known.user_nums).total)
