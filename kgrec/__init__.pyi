@@ -1,4 +1,5 @@
 from .config import Config as Config
+from .data.interactions import from_interactions as from_interactions
 from .data.schema import Schema as Schema
 from .data.snapshot import GraphSnapshot as GraphSnapshot
 from .data.split import Split as Split

@@ -38,6 +38,7 @@ from kgrec.data.text_template import BEHAVIORS, NEIGHBORS, Limits
 from kgrec.errors import Problem, SchemaError, UsageError, listed
 
 PropertyType = Literal["string", "int", "float", "bool", "datetime", "strings", "vector"]
+IdType = Literal["string", "int"]
 EdgeType = tuple[str, str, str]
 """(source label, relationship type, target label), as in torch-geometric."""
 
@@ -92,7 +93,10 @@ class _Strict(BaseModel):
 class NodeLabel(_Strict):
     """A kind of node."""
 
-    key: str = Field(description="Property that identifies a node of this label; always a string.")
+    key: str = Field(description="Property that identifies a node of this label; stored as a string.")
+    id_type: IdType = Field(
+        default="string", description="What keys are where they come back from a model: string, or int (whole numbers)."
+    )
     name: str | None = Field(default=None, description="Property shown to people; the key if not given.")
     properties: dict[str, PropertyType] = Field(default_factory=dict, description="Property types, key excluded.")
     text: Names = Field(

@@ -24,7 +24,7 @@ from scipy.sparse.csgraph import connected_components
 from kgrec._util import html
 from kgrec._util.types import BoolArray, DoubleArray, FloatArray, IntArray
 from kgrec.data.columns import comparable, is_datetime
-from kgrec.data.schema import EdgeType, Schema
+from kgrec.data.schema import EdgeType, IdType, Schema
 from kgrec.data.tables import GraphTables
 from kgrec.errors import UsageError
 
@@ -61,10 +61,17 @@ def _id_text(value: object) -> str:
 
 
 class IdMap:
-    """External ids (strings) and internal numbers (0 … n-1), both ways."""
+    """External ids (strings) and internal numbers (0 … n-1), both ways.
 
-    def __init__(self, ids: pa.Array) -> None:
+    Attributes:
+        ids: object [n], as the graph keeps them.
+        original: [n], in the type that they came in: int64 where the schema says that all are whole numbers, else
+            object.
+    """
+
+    def __init__(self, ids: pa.Array, original: npt.NDArray[Any] | None = None) -> None:
         self.ids = _objects(ids)
+        self.original = self.ids if original is None else original
         self._index = pd.Index(self.ids)
 
     def __len__(self) -> int:
@@ -285,6 +292,11 @@ class GraphSnapshot:
         return _objects(pa.concat_arrays(parts))
 
     @cached_property
+    def item_domain_nums(self) -> IntArray:
+        """Place of each item's domain among the names of all, int64 [n_items]."""
+        return np.unique(self.item_domains.astype(str), return_inverse=True)[1].astype(np.int64)
+
+    @cached_property
     def behaviors(self) -> Behaviors:
         """Every behavior, in the order of the schema's edge types, then of the edges."""
         parts = [self._behaviours_of(t) for t in self._behaviour_types()]
@@ -304,9 +316,38 @@ class GraphSnapshot:
         return counts.reshape(self.n_users, len(names)), cells
 
     @cached_property
+    def has_times(self) -> bool:
+        """Whether any behavior has a time."""
+        return bool(np.isfinite(self.behaviors.time).any())
+
+    @cached_property
+    def behaviors_differ(self) -> bool:
+        """Whether there are several types or weights of behaviors, so that some may be worth more than others."""
+        behaviors = self.behaviors
+        return bool(len(behaviors)) and bool(np.ptp(behaviors.weight) or np.ptp(behaviors.type_num))
+
+    @cached_property
     def interactions(self) -> sp.csr_matrix:
         """Who did anything with what: float32 CSR [n_users, n_items] of ones."""
         return self.pairs(self.behaviors)
+
+    @cached_property
+    def interactions_of_type(self) -> list[sp.csr_matrix]:
+        """Who did each type of behavior with what, in the order of the schema: as `interactions`."""
+        behaviors, n_types = self.behaviors, len(self.schema.roles.behaviours)
+        return [self.pairs(behaviors.where(behaviors.type_num == n)) for n in range(n_types)]
+
+    @cached_property
+    def commonest_behavior(self) -> int:
+        """Place in the schema of the type that most behaviors are of."""
+        return int(np.bincount(self.behaviors.type_num, minlength=1).argmax())
+
+    @cached_property
+    def median_weights(self) -> FloatArray:
+        """Median weight of each type of behavior, float32 [types]; 1 for one that nobody did."""
+        types, behaviors = range(len(self.schema.roles.behaviours)), self.behaviors
+        of_types = [behaviors.weight[behaviors.type_num == n] for n in types]
+        return np.array([np.median(weights) if len(weights) else 1 for weights in of_types], dtype=np.float32)
 
     def tie_breaks(self, user_num: IntArray, item_num: IntArray, seed: int = 0) -> npt.NDArray[np.uint64]:
         """Return a pseudo-random number for each pair of user and item, uint64 [n], to order what has one time.
@@ -411,8 +452,12 @@ class GraphSnapshot:
         return data
 
     def _role_ids(self, labels: Sequence[str]) -> IdMap:
-        parts = [self.ids(label) for label in self.present(labels)]
-        return IdMap(pa.concat_arrays(parts) if parts else pa.array([], pa.string()))
+        there = self.present(labels)
+        parts = [self.ids(label) for label in there]
+        if not any(self.schema.nodes[label].id_type == "int" for label in there):
+            return IdMap(pa.concat_arrays(parts) if parts else pa.array([], pa.string()))
+        typed = [_typed(ids, self.schema.nodes[label].id_type) for label, ids in zip(there, parts, strict=True)]
+        return IdMap(pa.concat_arrays(parts), np.concatenate(typed))
 
     def _role_nodes(self, labels: Sequence[str]) -> IntArray:
         parts = [np.arange(self.nodes[x].num_rows) + self.offsets[x] for x in self.present(labels)]
@@ -479,6 +524,11 @@ def _flat(column: pa.ChunkedArray | pa.Array) -> pa.Array:
 
 def _objects(column: pa.Array) -> npt.NDArray[np.object_]:
     return np.asarray(column.to_numpy(zero_copy_only=False), dtype=object)
+
+
+def _typed(ids: pa.Array, id_type: IdType) -> npt.NDArray[Any]:
+    """Return ids in the type that the schema says they came in, int64 or object [n]."""
+    return np.asarray(ids.cast(pa.int64()).to_numpy()) if id_type == "int" else _objects(ids)
 
 
 def _hash_table(sha: Any, table: pa.Table) -> None:

@@ -41,6 +41,9 @@ from kgrec.errors import DataError, Problem, UsageError, listed
 MAX_SHOWN_CHARACTERS = 200
 """Characters of a wrong value that a message shows."""
 
+WHOLE_NUMBER = "^(0|-?[1-9][0-9]*)$"
+"""A whole number as it is printed."""
+
 NO_KEYS = pa.chunked_array([], pa.string())
 TableKey = str | EdgeType
 Gaps = Mapping[str, BoolArray]
@@ -365,10 +368,18 @@ class _Check:
     def _node_table(self, label: str, table: pa.Table) -> pa.Table:
         node = self.schema.nodes[label]
         columns = {node.key: self._key_column(label, table, node.key)}
+        if node.id_type == "int":
+            self._check_whole(label, columns[node.key])
         columns |= self._property_columns(label, table, node.properties)
         for name in (name for name, kind in node.properties.items() if kind == "vector"):
             self.vectors.setdefault(name, {})[label] = columns[name]
         return self._collapse(label, pa.table(columns), [_codes(columns[node.key])], [])
+
+    def _check_whole(self, label: str, ids: pa.ChunkedArray) -> None:
+        """Report ids that a number of 64 bits does not give back digit by digit."""
+        spelled = to_mask(pc.match_substring_regex(ids, WHOLE_NUMBER))
+        strange = (as_type(ids, "int")[1] | ~spelled) & to_mask(pc.not_equal(ids, ""))
+        self._report_values(label, strange, self.schema.nodes[label].key, ids, "a whole number: the id_type is int")
 
     def _edge_table(self, edge_type: EdgeType, table: pa.Table, keys: Mapping[str, pa.ChunkedArray]) -> pa.Table:
         source, type_, target = edge_type

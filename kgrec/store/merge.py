@@ -153,6 +153,11 @@ def _key_conflicts(there: Schema, new: Schema) -> list[str]:
         for label in new.nodes
         if label in there.nodes and there.nodes[label].key != new.nodes[label].key
     ]
+    keys += [
+        f"{label}: ids are of type {there.nodes[label].id_type} there, {new.nodes[label].id_type} here"
+        for label in new.nodes
+        if label in there.nodes and there.nodes[label].id_type != new.nodes[label].id_type
+    ]
     times = [
         f"{type_}: the time is {there.edge_key(type_)} there, {new.edge_key(type_)} here"
         for type_ in new.roles.behaviours
