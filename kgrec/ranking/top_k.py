@@ -11,15 +11,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 import scipy.sparse as sp
 
 from kgrec._util.progress import track
 from kgrec._util.types import BoolArray, FloatArray, IntArray
-from kgrec.data.columns import as_type, to_mask
 from kgrec.data.snapshot import GraphSnapshot, as_ids
 from kgrec.errors import UnknownItem, UsageError, near_matches
+from kgrec.ranking.conditions import Ranges, is_one_of, is_within, values_or_ranges
 
 MAX_TIE_ENTRIES = 4_000_000
 """Scores among which equal ones are looked for at a time (their places may take 16 times the memory)."""
@@ -105,6 +103,7 @@ def item_filter(
     items: Iterable[object] | None = None,
     exclude: Iterable[object] | None = None,
     where: Mapping[str, object] | None = None,
+    domain: str | None = None,
 ) -> BoolArray:
     """Return which items may be recommended, bool [n_items].
 
@@ -112,13 +111,15 @@ def item_filter(
         snapshot: the graph with the items.
         items: ids that alone may be recommended; all if not given.
         exclude: ids that may not.
-        where: item property → value or list of values, all properties required; a property that is a list must
-            contain one of the values. An item without the property is left out.
+        where: item property → value, list of values, or range (`{">=": 10, "<": 20}`, `{"between": [10, 20]}`), all
+            properties required; a property that is a list must contain one of the values. An item without the property
+            is left out.
+        domain: the catalog that an item must be of; any if not given.
 
     Raises:
         UnknownItem: an id that is no item.
-        UsageError: no item has such a property, or a value is not of its type, or is a tuple, which may be meant as a
-            range; or a bare id stands for a list of ids.
+        UsageError: no item has such a property, a value is not of its type, or a condition is none of these; or a bare
+            id stands for a list of ids.
     """
     allowed = np.ones(snapshot.n_items, dtype=bool)
     if items is not None:
@@ -127,23 +128,22 @@ def item_filter(
         allowed &= ~_marked(snapshot, as_ids(exclude, "exclude"))
     if where is not None and not isinstance(where, Mapping):
         raise UsageError(
-            f"where is a {type(where).__name__}; expected item properties and values: {{'price': [10, 20]}}"
+            f"where is a {type(where).__name__}; expected item properties and conditions: {{'price': {{'<': 20}}}}"
         )
+    if domain is not None:
+        allowed &= _in_domain(snapshot, domain)
     for name, wanted in (where or {}).items():
-        allowed &= _having(snapshot, name, _values(name, wanted))
+        allowed &= _having(snapshot, name, *values_or_ranges(name, wanted))
     return allowed
 
 
-def _values(name: str, wanted: object) -> list[object]:
-    """Return the values that a condition lists; what could be a range is refused, since none would be matched."""
-    if isinstance(wanted, tuple | range | slice | Mapping):
-        raise UsageError(
-            f"where={{{name!r}: {wanted!r}}}; expected one value, or a list of values that are each equal to the "
-            f"item's, such as [10, 20]; ranges are not understood: list the items of one with items=[…]"
-        )
-    if isinstance(wanted, str | bytes) or not isinstance(wanted, Iterable):
-        return [wanted]
-    return list(wanted)
+def _in_domain(snapshot: GraphSnapshot, domain: str) -> BoolArray:
+    domains, roles = snapshot.item_domains, snapshot.schema.roles
+    if domain not in domains and domain in roles.items and not roles.domain:
+        raise UsageError(f"found no items in domain {domain!r}; load some, then fold_in(graph) or fit again")
+    if domain not in domains:
+        raise UsageError(f"unknown domain {domain!r}; expected one of {', '.join(sorted(set(domains)))}")
+    return np.asarray(domains == domain)
 
 
 def _check_k(k: int) -> None:
@@ -224,25 +224,18 @@ def _marked(snapshot: GraphSnapshot, wanted: Sequence[str]) -> BoolArray:
     return marked
 
 
-def _having(snapshot: GraphSnapshot, name: str, wanted: list[object]) -> BoolArray:
+def _having(snapshot: GraphSnapshot, name: str, values: list[object], ranges: Ranges) -> BoolArray:
     labels = snapshot.present(snapshot.schema.roles.items)
     known = {p for label in labels for p in snapshot.schema.nodes[label].properties}
     if name not in known:
         near = near_matches(name, known)
         raise UsageError(f"found the item property {name!r}; expected one of {', '.join(sorted(known))}{near}")
-    return np.concatenate([_label_having(snapshot, label, name, wanted) for label in labels])
+    return np.concatenate([_label_having(snapshot, label, name, values, ranges) for label in labels])
 
 
-def _label_having(snapshot: GraphSnapshot, label: str, name: str, wanted: list[object]) -> BoolArray:
+def _label_having(snapshot: GraphSnapshot, label: str, name: str, values: list[object], ranges: Ranges) -> BoolArray:
     table, kind = snapshot.nodes[label], snapshot.schema.nodes[label].properties.get(name)
     if kind is None:
         return np.zeros(table.num_rows, dtype=bool)
-    texts = pa.chunked_array([pa.array([str(value) for value in wanted], pa.string())])
-    values, wrong = as_type(texts, "string" if kind == "strings" else kind)
-    if wrong.any():
-        raise UsageError(f"found {name}={wanted[int(np.argmax(wrong))]!r}; expected a value of type {kind}")
-    if kind != "strings":
-        return to_mask(pc.is_in(table.column(name), value_set=values))
-    column = table.column(name).combine_chunks()
-    having = pc.list_parent_indices(column).filter(pc.is_in(pc.list_flatten(column), value_set=values))
-    return np.asarray(np.isin(np.arange(table.num_rows), having.to_numpy()))
+    column = table.column(name)
+    return is_within(column, kind, name, ranges) if ranges else is_one_of(column, kind, name, values)

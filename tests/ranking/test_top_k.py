@@ -202,9 +202,9 @@ def test_item_filter_refuses_a_bare_id(shop: GraphSnapshot, rule: str, ids: obje
         item_filter(shop, **{rule: ids})
 
 
-@pytest.mark.parametrize("wanted", [(1970, 1980), range(1970, 1980), {"between": [1970, 1980]}])
+@pytest.mark.parametrize("wanted", [(1970, 1980), range(1970, 1980), slice(1970, 1980)])
 def test_item_filter_refuses_what_may_be_a_range(shop: GraphSnapshot, wanted: object) -> None:
-    with pytest.raises(UsageError, match=r"expected one value, or a list of values .* ranges are not understood"):
+    with pytest.raises(UsageError, match=r"expected one value, a list of values, or a range such as"):
         item_filter(shop, where={"year": wanted})
 
 
@@ -220,7 +220,7 @@ def test_ids_that_pandas_made_floats_are_read_as_whole() -> None:
 
 @pytest.mark.parametrize("where", ["year=1979", pd.DataFrame({"year": [1979]})])
 def test_where_that_is_no_mapping_is_refused(shop: GraphSnapshot, where: Any) -> None:
-    with pytest.raises(UsageError, match="expected item properties and values"):
+    with pytest.raises(UsageError, match="expected item properties and conditions"):
         item_filter(shop, where=where)
 
 
