@@ -40,6 +40,33 @@ def weigh_feedback(train: GraphSnapshot) -> FloatArray:
     return np.asarray(kept["_feedback_weights"])
 
 
+def worth_of(behaviors: Behaviors, train: GraphSnapshot) -> FloatArray:
+    """Return what behaviors that a graph does not hold are worth, float32 [n], by those of their type that it holds.
+
+    A weight that it does not hold either is worth what is between the nearest ones.
+    """
+    curves, found = _curves(train), np.ones(len(behaviors), np.float32)
+    for type_ in np.unique(behaviors.type_num).tolist():
+        if type_ in curves:
+            rows = behaviors.type_num == type_
+            found[rows] = np.interp(behaviors.weight[rows], *curves[type_])
+    return found
+
+
+def _curves(train: GraphSnapshot) -> dict[int, tuple[FloatArray, FloatArray]]:
+    """Type of behavior → its weights in the graph, rising, and what each is worth."""
+    kept = vars(train)
+    if "_worth_curves" not in kept:
+        curves, values, behaviors = {}, weigh_feedback(train), train.behaviors
+        for type_ in np.unique(behaviors.type_num).tolist():
+            rows = behaviors.type_num == type_
+            weights, first = np.unique(behaviors.weight[rows], return_index=True)
+            curves[type_] = (weights, values[rows][first])
+        kept["_worth_curves"] = curves
+    found: dict[int, tuple[FloatArray, FloatArray]] = kept["_worth_curves"]
+    return found
+
+
 def pair_shares(behaviors: Behaviors) -> DoubleArray:
     """Return each behavior's share of its (user, item) pair [n]: the pair's types have equal shares, then the rows."""
     pair = behaviors.user_num * (behaviors.item_num.max(initial=0) + 1) + behaviors.item_num

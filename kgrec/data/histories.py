@@ -5,22 +5,26 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
-from kgrec._util.types import DoubleArray, IntArray
-from kgrec.data.feedback_weights import pair_shares, weigh_feedback
+from kgrec._util.types import DoubleArray, FloatArray, IntArray
+from kgrec.data.anonymous import AnonymousUsers
+from kgrec.data.feedback_weights import pair_shares, weigh_feedback, worth_of
 from kgrec.data.snapshot import GraphSnapshot
 
+Histories = GraphSnapshot | AnonymousUsers
+"""What holds what users did: a graph, or people who are no users of it."""
 
-def user_histories(train: GraphSnapshot, influence: float = 0.0, half_life_items: float | None = None) -> sp.csr_matrix:
+
+def user_histories(train: Histories, influence: float = 0.0, half_life_items: float | None = None) -> sp.csr_matrix:
     """Return what every user holds with and how much it counts, float32 CSR [n_users, n_items].
 
     Args:
-        train: the graph to learn from.
+        train: the graph to learn from, or people to recommend to who are no users of it.
         influence: how far a behavior counts for what it is worth; see `strengths`.
         half_life_items: number of later items of its domain after which an item counts half; None, or behaviors without
             a time: no fading.
     """
     strength = strengths(train, influence)
-    if half_life_items is None or not has_times(train):
+    if half_life_items is None or not has_times(_graph(train)):
         return strength
     series, user_num, item_num, time = sequences(train)
     ago = steps_ago(series, time)
@@ -28,33 +32,43 @@ def user_histories(train: GraphSnapshot, influence: float = 0.0, half_life_items
     return strength.multiply(fading).tocsr().astype(np.float32)
 
 
-def strengths(train: GraphSnapshot, influence: float) -> sp.csr_matrix:
+def strengths(train: Histories, influence: float) -> sp.csr_matrix:
     """Return how strongly users hold with what they have a behavior with, float32 CSR [n_users, n_items].
 
     Args:
-        train: the graph to learn from.
+        train: as for `user_histories`.
         influence: 0: every pair has 1; 1: the mean of what its behaviors are worth; between and beyond: in proportion.
     """
-    if not influence or not behaviors_differ(train):
+    if not influence or not behaviors_differ(_graph(train)):
         return train.interactions
     behaviors = train.behaviors
-    strength = pair_shares(behaviors) * (1 + influence * (weigh_feedback(train) - 1))
+    strength = pair_shares(behaviors) * (1 + influence * (_worth(train) - 1))
     cells = (behaviors.user_num, behaviors.item_num)
     return sp.csr_matrix((strength.astype(np.float32), cells), shape=train.interactions.shape)
 
 
+def _graph(histories: Histories) -> GraphSnapshot:
+    """Return the graph that was learned from."""
+    return histories.train if isinstance(histories, AnonymousUsers) else histories
+
+
+def _worth(histories: Histories) -> FloatArray:
+    if isinstance(histories, AnonymousUsers):
+        return worth_of(histories.behaviors, histories.train)
+    return weigh_feedback(histories)
+
+
 def has_times(train: GraphSnapshot) -> bool:
     """Say whether any behavior has a time."""
-    return bool(np.isfinite(train.behaviors.time).any())
+    return train.has_times
 
 
 def behaviors_differ(train: GraphSnapshot) -> bool:
     """Say whether there are several types or weights of behaviors, so that some may be worth more than others."""
-    behaviors = train.behaviors
-    return bool(len(behaviors)) and bool(np.ptp(behaviors.weight) or np.ptp(behaviors.type_num))
+    return train.behaviors_differ
 
 
-def sequences(train: GraphSnapshot) -> tuple[IntArray, IntArray, IntArray, DoubleArray]:
+def sequences(train: Histories) -> tuple[IntArray, IntArray, IntArray, DoubleArray]:
     """Return the distinct (user, item) pairs in series, one for what a user did in a domain, oldest first.
 
     Pairs of one time are in the order of `GraphSnapshot.tie_breaks`, so that no id counts as earlier than another.
@@ -72,8 +86,9 @@ def sequences(train: GraphSnapshot) -> tuple[IntArray, IntArray, IntArray, Doubl
     cell = np.ravel_multi_index((latest.row, latest.col), latest.shape)
     at = np.searchsorted(cell, np.ravel_multi_index((behaviors.user_num, behaviors.item_num), latest.shape))
     np.maximum.at(time, at, np.nan_to_num(behaviors.time, nan=-np.inf))
-    names, of_item = np.unique(train.item_domains.astype(str), return_inverse=True)
-    series = np.unique(latest.row * np.int64(len(names)) + of_item[latest.col], return_inverse=True)[1]
+    of_item = train.item_domain_nums
+    n_domains = of_item.max(initial=0) + 1
+    series = np.unique(latest.row * np.int64(n_domains) + of_item[latest.col], return_inverse=True)[1]
     user_num, item_num = latest.row.astype(np.int64), latest.col.astype(np.int64)
     order = np.lexsort((train.tie_breaks(user_num, item_num), time, series))
     return series[order], user_num[order], item_num[order], time[order]

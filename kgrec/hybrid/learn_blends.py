@@ -11,7 +11,7 @@ from kgrec.data.snapshot import GraphSnapshot
 from kgrec.hybrid.blend import Blend, fit_blend, users_to_learn_from
 from kgrec.hybrid.cold_items import ColdItems, SignalMasks, has_cold_item_users
 from kgrec.hybrid.cold_start import non_overlapping_blend, non_overlapping_domains
-from kgrec.hybrid.segment_models import SegmentModels
+from kgrec.hybrid.segment_models import SegmentModels, scores_of
 from kgrec.signals.base import Signals
 from kgrec.tuning.validation import ValidationSet
 
@@ -40,7 +40,9 @@ def learn_blends(
     for everybody in holdouts:
         holdout = everybody.take(users_to_learn_from(everybody.seen, everybody.relevant, seed))
         scores = [holdout.scores(signal.scores) for signal in signals.values()]
-        segment_models.apply_to(holdout.domain, names, scores, holdout.user_num, holdout.seen, holdout.item_num)
+        segment_models.apply_to(
+            holdout.domain, names, scores, scores_of(holdout.user_num), holdout.seen, holdout.item_num
+        )
         popular = popularity[holdout.item_num]
         blend = fit_blend(names, scores, holdout.seen, holdout.relevant, popular, seed)
         total = blend.combine(scores, holdout.seen, popular)

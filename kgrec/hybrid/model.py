@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sp
 
 from kgrec._util.types import BoolArray, FloatArray, IntArray
+from kgrec.data.anonymous import AnonymousUsers
 from kgrec.data.columns import SHARE_COLUMNS
+from kgrec.data.single_domain import single_domain
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.errors import UsageError
 from kgrec.hybrid.blend import Blend
-from kgrec.hybrid.segment_models import SegmentModels
-from kgrec.signals.base import Signals
+from kgrec.hybrid.segment_models import Scores, SegmentModels, scores_of
+from kgrec.signals.base import Signal, Signals
 
 if TYPE_CHECKING:
     from kgrec.hybrid.second_stage import SecondStage
@@ -152,7 +155,7 @@ class HybridModel:
         seen = self.train.interactions[known]
         if (user_nums < 0).any():
             seen = sp.csr_matrix(seen.multiply((user_nums >= 0)[:, None]))
-        parts = self._parts(known, seen)
+        parts = self._parts(scores_of(known), seen)
         total = self.blended(parts, seen, new)
         if described.any():
             own = [part[described] for part in parts]
@@ -160,18 +163,69 @@ class HybridModel:
         score_offsets = self.second.score_offsets(total, known, seen, ~new & ~described) if self.second else None
         return Scored(self, parts, seen, new, described, total, score_offsets)
 
-    def _parts(self, user_nums: IntArray, seen: sp.csr_matrix) -> list[FloatArray]:
+    def score_anonymous(self, users: AnonymousUsers) -> Scored:
+        """Score every item for people who are no users of the graph, by what they did; without the second stage.
+
+        Somebody who did nothing is scored by popularity alone.
+        """
+        seen = users.interactions
+        new = np.diff(seen.indptr) == 0
+        parts = self._parts(partial(self._anonymous_scores, users), seen)
+        return Scored(self, parts, seen, new, np.zeros_like(new), self.blended(parts, seen, new))
+
+    def _anonymous_scores(
+        self, users: AnonymousUsers, signal: Signal, some: BoolArray, domain: str | None
+    ) -> FloatArray:
+        """Return a signal's scores for some of these people; zeros from one that says nothing of them."""
+        chosen = users.select(some)
+        if domain is not None:
+            chosen = chosen.within(self._single_domains[domain], self.domains[domain])
+        found = signal.anonymous_scores(chosen)
+        return np.zeros(chosen.interactions.shape, np.float32) if found is None else found
+
+    @cached_property
+    def _single_domains(self) -> dict[str, GraphSnapshot]:
+        """Domain → the graph of it alone, where signals learned from that."""
+        return {domain: single_domain(self.train, domain) for domain in self.segment_models.at_home}
+
+    def _parts(self, scores: Scores, seen: sp.csr_matrix) -> list[FloatArray]:
         """Return the scores of each signal, float32 [n, n_items]."""
-        parts = [signal.scores(user_nums) for signal in self.signals.values()]
+        everybody = np.ones(seen.shape[0], dtype=bool)
+        parts = [scores(signal, everybody, None) for signal in self.signals.values()]
         if not self.segment_models:
             return parts
         parts, names = [part.copy() for part in parts], list(self.signals)
         for domain, items in self.domains.items():
             own, own_seen = self.of_domain(domain, parts, seen)
-            self.segment_models.apply_to(domain, names, own, user_nums, own_seen, items)
+            self.segment_models.apply_to(domain, names, own, scores, own_seen, items)
             for part, columns in zip(parts, own, strict=True):
                 part[:, items] = columns
         return parts
+
+    def similarity(self, role: Literal["item", "user"], nums: IntArray, reached: Mapping[str, float]) -> FloatArray:
+        """Return how like some items, or users, all are, float32 [n, all], by the best signal that says so.
+
+        The cosine of its vectors; where no signal has vectors, how it relates them otherwise, -inf where it does not.
+
+        Args:
+            role: what they are.
+            nums: int64 [n].
+            reached: signal → what it reached on validation.
+
+        Raises:
+            UsageError: no signal says.
+        """
+        best = sorted(self.signals, key=lambda name: np.nan_to_num(reached.get(name, 0.0)), reverse=True)
+        best.sort(key=lambda name: getattr(self.signals[name], f"{role}_vectors") is None)
+        for signal in (self.signals[name] for name in best):
+            found: FloatArray | None = getattr(signal, f"{role}_similarity")(nums)
+            if found is not None and getattr(signal, f"{role}_vectors") is None:
+                return np.where(found > 0, found, np.float32(-np.inf))
+            if found is not None:
+                return found
+        raise UsageError(
+            f"none of the fitted signals {', '.join(self.signals)} says how like {role}s are; fit more (see `signals`)"
+        )
 
     def score_texts(self, texts: Sequence[str], vectors: FloatArray) -> Scored:
         """Score every item for what texts ask for, by the signals that read text.
@@ -228,6 +282,14 @@ class Scored:
     described: BoolArray
     blended: FloatArray
     score_offsets: FloatArray | None = None
+
+    @property
+    def basis(self) -> npt.NDArray[np.object_]:
+        """What each user's scores are based on, object [n]: "history", "description" or "popularity".
+
+        Scores of different bases are on different scales.
+        """
+        return np.where(self.new, "popularity", np.where(self.described, "description", "history")).astype(object)
 
     @cached_property
     def total(self) -> FloatArray:

@@ -13,7 +13,7 @@ from kgrec.data.single_domain import fit_single_domain
 from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.hybrid.blend import MIN_BLEND_USERS, Blend
 from kgrec.hybrid.learn_blends import learn_blends
-from kgrec.hybrid.segment_models import SegmentModels
+from kgrec.hybrid.segment_models import SegmentModels, scores_of
 from kgrec.metrics.ranking import bootstrap_interval, clearly_better
 from kgrec.signals.base import Signals
 from kgrec.tuning.budget import Budget
@@ -80,7 +80,7 @@ def _better_single_domain(signals: Signals, own: Signals, holdout: ValidationSet
         scores = holdout.scores(signals[name].scores)
         reached = holdout.ndcg(scores)
         SegmentModels({holdout.domain: own}).apply_to(
-            holdout.domain, [name], [scores], holdout.user_num, holdout.seen, holdout.item_num
+            holdout.domain, [name], [scores], scores_of(holdout.user_num), holdout.seen, holdout.item_num
         )
         if clearly_better(holdout.ndcg(scores), reached):
             better[name] = signal

@@ -6,17 +6,25 @@ those new to one by signals whose settings are for such users (kgrec/hybrid/cold
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import scipy.sparse as sp
 
-from kgrec._util.types import FloatArray, IntArray
+from kgrec._util.types import BoolArray, FloatArray, IntArray
 from kgrec.data.graph_delta import GraphDelta
 from kgrec.data.single_domain import fit_single_domain, fold_in_single_domain
 from kgrec.data.snapshot import GraphSnapshot, Vectors
-from kgrec.signals.base import Signals, refit
+from kgrec.signals.base import Signal, Signals, refit
+
+Scores = Callable[[Signal, BoolArray, str | None], FloatArray]
+"""Signal, mask [n] of some users, and the domain that the signal learned from alone, or None → their scores."""
+
+
+def scores_of(user_nums: IntArray) -> Scores:
+    """Return what gives the scores of users of the graph, int64 [n]."""
+    return lambda signal, some, _: signal.scores(user_nums[some])
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,7 @@ class SegmentModels:
         domain: str,
         names: Sequence[str],
         parts: Sequence[FloatArray],
-        user_nums: IntArray,
+        scores: Scores,
         seen: sp.csr_matrix,
         items: IntArray,
     ) -> None:
@@ -49,16 +57,16 @@ class SegmentModels:
             domain: whose items are scored.
             names: everybody's signals.
             parts: one float32 [n, m] for each, scores of the domain's items, which are changed in place.
-            user_nums: int64 [n].
+            scores: gives a signal's scores.
             seen: CSR [n, m], what users have of the domain.
             items: int64 [m], numbers of the domain's items.
         """
         new, own = np.diff(seen.indptr) == 0, self.single_domain.get(domain, {})
         for name, part in zip(names, parts, strict=True):
             if name in own and not new.all():
-                part[~new] = own[name].scores(user_nums[~new])
+                part[~new] = scores(own[name], ~new, domain)
             if name in self.cold_start and new.any():
-                part[new] = self.cold_start[name].scores(user_nums[new])[:, items]
+                part[new] = scores(self.cold_start[name], new, None)[:, items]
 
     def refit(self, train: GraphSnapshot, vectors: Vectors, seed: int) -> SegmentModels:
         """Return stand-ins of the same settings that learned from `train`; a domain that it lacks is left out."""

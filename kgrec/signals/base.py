@@ -8,12 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Self
 
+import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from kgrec._util.progress import say
 from kgrec._util.types import FloatArray, IntArray
 from kgrec.config import PLUGIN_NAME
+from kgrec.data.anonymous import AnonymousUsers
 from kgrec.data.columns import SHARE_COLUMNS, Group
 from kgrec.data.graph_delta import GraphDelta
 from kgrec.data.histories import behaviors_differ, has_times
@@ -202,6 +204,14 @@ class Signal(ABC):
         is nothing to the signal, scores are 0. Where nothing was new, scores are equal to the bit.
         """
 
+    def anonymous_scores(self, users: AnonymousUsers) -> FloatArray | None:
+        """Return the scores of all items for people who are no users of the graph, by what they did.
+
+        float32 [n users, n_items], comparable with `scores`; nothing is learned, so a call takes milliseconds. None
+        from a signal that says nothing of them.
+        """
+        return None
+
     def text_scores(self, texts: Sequence[str], vectors: FloatArray) -> FloatArray | None:
         """Return how well every item fits texts, float32 [n texts, n_items]; None from a signal that reads no text.
 
@@ -210,6 +220,17 @@ class Signal(ABC):
             vectors: float32 [n texts, d], the texts encoded as those of the nodes were.
         """
         return None
+
+    def item_similarity(self, item_nums: IntArray) -> FloatArray | None:
+        """Return how like each item all items are, float32 [n, n_items]; None from a signal that does not say.
+
+        Here the cosine of `item_vectors`; a signal that relates items otherwise returns that.
+        """
+        return _cosines(self.item_vectors, item_nums)
+
+    def user_similarity(self, user_nums: IntArray) -> FloatArray | None:
+        """Return how like each user all users are, float32 [n, n_users]; None from a signal that does not say."""
+        return _cosines(self.user_vectors, user_nums)
 
     @property
     def user_vectors(self) -> FloatArray | None:
@@ -251,3 +272,12 @@ def _declaration_faults(cls: type[Signal]) -> Iterator[str]:
         yield f"grid or scoring has {', '.join(strange)}; expected settings of {cls.Settings.__name__}"
     if needed := [name for name, field in cls.Settings.model_fields.items() if field.is_required()]:
         yield f"{cls.Settings.__name__} has no default for {', '.join(needed)}; expected one for each setting"
+
+
+def _cosines(vectors: FloatArray | None, nums: IntArray) -> FloatArray | None:
+    """Return the cosines of some rows with all, float32 [n, rows]; None without vectors."""
+    if vectors is None:
+        return None
+    vectors = np.asarray(vectors, dtype=np.float32)
+    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return np.asarray(unit[nums] @ unit.T)

@@ -6,7 +6,7 @@ import scipy.sparse as sp
 
 from kgrec.data.graph_delta import GraphDelta
 from kgrec.data.single_domain import fit_single_domain, single_domain
-from kgrec.hybrid.segment_models import SegmentModels
+from kgrec.hybrid.segment_models import SegmentModels, scores_of
 from kgrec.signals.cf import Popularity
 from kgrec.signals.graph.spectral_filter import Spectral
 from kgrec.testing.shops import shops
@@ -33,7 +33,7 @@ def test_each_serves_its_users_and_leaves_the_others_as_they_are(graph, segment_
     assert 0 < new.sum() < len(users)
     names = ["popularity", "spectral", "ease"]
     parts = [np.full((len(users), len(items)), -1, np.float32) for _ in names]
-    segment_models.apply_to("b", names, parts, users, seen, items)
+    segment_models.apply_to("b", names, parts, scores_of(users), seen, items)
     popularity, spectral, ease = parts
     np.testing.assert_array_equal(popularity[new], segment_models.cold_start["popularity"].scores(users[new])[:, items])
     np.testing.assert_array_equal(spectral[~new], segment_models.single_domain["b"]["spectral"].scores(users[~new]))

@@ -10,7 +10,8 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from pydantic import Field
 
-from kgrec._util.types import FloatArray, IntArray
+from kgrec._util.types import BoolArray, FloatArray, IntArray
+from kgrec.data.anonymous import AnonymousUsers
 from kgrec.data.columns import Group
 from kgrec.data.graph_delta import GraphDelta, remap_rows
 from kgrec.data.snapshot import GraphSnapshot, Vectors
@@ -66,9 +67,19 @@ class CrossDomainAE(Signal):
 
     def scores(self, user_nums: IntArray) -> FloatArray:
         """Return scores of the items of domains that users are new to, 0 of others; float32 [n users, n_items]."""
-        found = np.zeros((len(user_nums), len(self._learned["bias"])), dtype=np.float32)
-        history = over_root_length(self._history[user_nums])
-        for items, is_new in zip(self._domains, self._new[user_nums].T, strict=True):
+        return self._scores(self._history[user_nums], self._new[user_nums])
+
+    def anonymous_scores(self, users: AnonymousUsers) -> FloatArray:
+        """Return the scores for people who are no users of the graph; see `Signal`."""
+        rows = users.interactions
+        new = np.stack([rows[:, items].getnnz(axis=1) == 0 for items in self._domains], axis=1)
+        return self._scores(rows, new)
+
+    def _scores(self, rows: sp.csr_matrix, new: BoolArray) -> FloatArray:
+        """Score items for histories, CSR [n, n_items], and what domains they lack, bool [n, domains]."""
+        found = np.zeros((len(new), len(self._learned["bias"])), dtype=np.float32)
+        history = over_root_length(rows)
+        for items, is_new in zip(self._domains, new.T, strict=True):
             towards = np.asarray(history[is_new] @ self._learned["source"])
             found[np.ix_(is_new, items)] = towards @ self._learned["target"][items].T + self._learned["bias"][items]
         return found

@@ -11,6 +11,7 @@ import scipy.sparse as sp
 from pydantic import Field
 
 from kgrec._util.types import FloatArray, IntArray
+from kgrec.data.anonymous import AnonymousUsers
 from kgrec.data.columns import Group
 from kgrec.data.graph_delta import GraphDelta, remap_rows
 from kgrec.data.histories import user_histories
@@ -89,7 +90,19 @@ class EASE(Signal):
 
     def scores(self, user_nums: IntArray) -> FloatArray:
         """Return histories times weights, float32 [n users, n_items]."""
-        product = self._history[user_nums] @ self._weights
+        return self._scores(self._history[user_nums])
+
+    def anonymous_scores(self, users: AnonymousUsers) -> FloatArray:
+        """Return the scores for people who are no users of the graph; see `Signal`."""
+        return self._scores(user_histories(users, self.settings.feedback_weight, self.settings.half_life_items))
+
+    def item_similarity(self, item_nums: IntArray) -> FloatArray:
+        """Return the weights from items to all others, float32 [n, n_items]."""
+        rows = self._weights[item_nums]
+        return np.asarray(rows.toarray() if sp.issparse(rows) else rows, dtype=np.float32)
+
+    def _scores(self, rows: sp.csr_matrix) -> FloatArray:
+        product = rows @ self._weights
         return np.asarray(product.toarray() if sp.issparse(product) else product)
 
     def state(self) -> dict[str, npt.NDArray[Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -14,6 +14,7 @@ from pydantic import Field
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from kgrec._util.types import FloatArray, IntArray
+from kgrec.data.anonymous import AnonymousUsers
 from kgrec.data.columns import Group
 from kgrec.data.graph_delta import GraphDelta, remap_rows
 from kgrec.data.histories import has_times, mean_count, strengths, user_histories
@@ -58,8 +59,10 @@ class IALS(Signal):
         "feedback_weight": (0.0, 2.0),
     }
 
+    _train: GraphSnapshot
     _users: FloatArray
     _items: FloatArray
+    _domains: list[IntArray]
     _by_domain: list[tuple[IntArray, FloatArray]]
     """Items of each domain and the users' vectors that score them, where domains do not share these."""
 
@@ -84,6 +87,32 @@ class IALS(Signal):
         for of_domain, users in self._by_domain:
             scores[:, of_domain] = users[user_nums] @ self._items[of_domain].T
         return scores
+
+    def anonymous_scores(self, users: AnonymousUsers) -> FloatArray:
+        """Return the scores for people who are no users of the graph: vectors are solved for as those of users are."""
+        held, domains = (
+            user_histories(users, self.settings.feedback_weight, self.settings.half_life_items),
+            self._domains,
+        )
+        if not self._by_domain:
+            return np.asarray(self._vectors_of(held) @ self._items.T)
+        scores = np.empty(held.shape, dtype=np.float32)
+        for of_domain in domains:
+            own = self._vectors_of(weight_by_domain(held, of_domain, self.settings.out_of_domain_weight))
+            scores[:, of_domain] = own @ self._items[of_domain].T
+        return scores
+
+    def _vectors_of(self, held: sp.csr_matrix) -> FloatArray:
+        """Return vectors for histories, CSR [n, n_items], and the items' as they are, float32 [n, factors]."""
+        return np.asarray(self._solver.recalculate_user(np.arange(held.shape[0]), held))
+
+    @cached_property
+    def _solver(self) -> Any:
+        """What solves for vectors of a few people, on one core: threads take longer to start than that."""
+        faded = user_histories(self._train, self.settings.feedback_weight, self.settings.half_life_items)
+        model = _model(mean_count(faded), self.settings)
+        model.item_factors, model.num_threads = self._items, 1
+        return model
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Return the vectors of users and items."""
@@ -119,8 +148,9 @@ class IALS(Signal):
 
     def _bind(self, train: GraphSnapshot, users: FloatArray, items: FloatArray) -> Self:
         self._learned = self._users = users
-        self._items = items
+        self._train, self._items = train, items
         domains, out_of_domain_weight = items_by_domain(train), self.settings.out_of_domain_weight
+        self._domains = domains
         fading, apart = (
             self.settings.half_life_items and has_times(train),
             len(domains) > 1 and out_of_domain_weight < 1,

@@ -11,6 +11,7 @@ import scipy.sparse as sp
 from pydantic import Field
 
 from kgrec._util.types import FloatArray, IntArray
+from kgrec.data.anonymous import AnonymousUsers
 from kgrec.data.columns import Group
 from kgrec.data.graph_delta import GraphDelta
 from kgrec.data.histories import strengths, user_histories
@@ -71,6 +72,15 @@ class ItemKNN(Signal):
     def scores(self, user_nums: IntArray) -> FloatArray:
         """Return sums of similarities, float32 [n users, n_items]."""
         return np.asarray((self._history[user_nums] @ self._similarity).toarray())
+
+    def anonymous_scores(self, users: AnonymousUsers) -> FloatArray:
+        """Return the scores for people who are no users of the graph; see `Signal`."""
+        rows = user_histories(users, self.settings.feedback_weight, self.settings.half_life_items)
+        return np.asarray((rows @ self._similarity).toarray())
+
+    def item_similarity(self, item_nums: IntArray) -> FloatArray:
+        """Return the similarities of items to all others, float32 [n, n_items]."""
+        return np.asarray(self._similarity[item_nums].toarray(), dtype=np.float32)
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Return the similarities as the arrays of a CSR matrix [n_items, n_items]."""

@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from pydantic import Field
 
 from kgrec._util.types import FloatArray, IntArray
+from kgrec.data.anonymous import AnonymousUsers
 from kgrec.data.columns import Group
 from kgrec.data.graph_delta import GraphDelta
 from kgrec.data.histories import has_times, sequences, user_histories
@@ -90,6 +91,15 @@ class ItemTransitions(Signal):
     def scores(self, user_nums: IntArray) -> FloatArray:
         """Return sums of links, float32 [n users, n_items]."""
         return np.asarray((self._history[user_nums] @ self._links).toarray())
+
+    def anonymous_scores(self, users: AnonymousUsers) -> FloatArray:
+        """Return the scores for people who are no users of the graph; see `Signal`."""
+        rows = user_histories(users, half_life_items=self.settings.half_life_items)
+        return np.asarray((rows @ self._links).toarray())
+
+    def item_similarity(self, item_nums: IntArray) -> FloatArray:
+        """Return the links from items to all others, float32 [n, n_items]."""
+        return np.asarray(self._links[item_nums].toarray(), dtype=np.float32)
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Return the links as the arrays of a CSR matrix [n_items, n_items]."""

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from kgrec._util.types import DoubleArray, FloatArray, IntArray
+from kgrec.data.anonymous import AnonymousUsers
 from kgrec.data.columns import Group
 from kgrec.data.graph_delta import GraphDelta
 from kgrec.data.histories import has_times
@@ -49,6 +50,10 @@ class Popularity(Signal):
     def scores(self, user_nums: IntArray) -> FloatArray:
         """Return the same scores for every user, float32 [n users, n_items]."""
         return np.tile(self._item_scores, (len(user_nums), 1))
+
+    def anonymous_scores(self, users: AnonymousUsers) -> FloatArray:
+        """Return the scores for people who are no users of the graph; see `Signal`."""
+        return np.tile(self._item_scores, (users.n_users, 1))
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Return the scores of the items."""

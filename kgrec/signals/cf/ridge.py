@@ -91,10 +91,33 @@ def weights_by_support(factors: sp.csr_matrix, ridge: float, dropout: float, col
     return sp.csr_matrix(sp.hstack(blocks, format="csr", dtype=np.float32))
 
 
+def weights_of_others(
+    factors: sp.csr_matrix, own: FloatArray, others: sp.csr_matrix, ridge: float, dropout: float
+) -> sp.csr_matrix:
+    """Return how far the members with which others have most in common explain these, who are no members themselves.
+
+    Args:
+        factors: float32 CSR [n, f] of the members.
+        own: what each member has in common with itself [n].
+        others: float32 CSR [m, f].
+        ridge, dropout: as for `ridge_weights`.
+
+    Returns:
+        float32 CSR [n, m].
+    """
+    together = sp.csc_matrix((others @ factors.T).T)
+    size = np.sqrt(np.maximum(own, 1e-12)).astype(np.float32)
+    nearest = largest_of_columns(together, np.asarray(together.data / size[together.indices], np.float32), SUPPORT_SIZE)
+    return sp.csr_matrix(_solve_block(None, factors, own + _penalties(own, ridge, dropout), nearest))
+
+
 def _solve_block(
-    gram: sp.csr_matrix, factors: sp.csr_matrix, diagonal: FloatArray, together: sp.csc_matrix
+    gram: sp.csr_matrix | None, factors: sp.csr_matrix, diagonal: FloatArray, together: sp.csc_matrix
 ) -> sp.csc_matrix:
-    """Solve (G_SS + Λ) b = G_Sj for the support S of every column j of `together` [n, columns]."""
+    """Solve (G_SS + Λ) b = G_Sj for the support S of every column j of `together` [n, columns].
+
+    Without the Gram matrix its parts are products of the factors.
+    """
     import torch
 
     column = columns_of(together)
@@ -103,7 +126,7 @@ def _solve_block(
     support, target = np.full((n, k), -1), np.zeros((n, k), np.float32)
     support[column, place], target[column, place] = together.indices, together.data
     few = np.diff(factors.indptr)[together.indices].sum() < n * k * k / FEW_PAIRS_RATIO
-    matrix = _multiplied(factors, support) if few else _looked_up(gram, support)
+    matrix = _multiplied(factors, support) if few or gram is None else _looked_up(gram, support)
     matrix[:, np.arange(k), np.arange(k)] = np.where(support >= 0, diagonal[np.maximum(support, 0)], 1)
     factor = torch.linalg.cholesky(torch.from_numpy(matrix))
     solved = torch.cholesky_solve(torch.from_numpy(target[:, :, None]), factor).numpy()[:, :, 0]

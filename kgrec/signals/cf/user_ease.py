@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Annotated, Any, ClassVar, Final, Self
 
 import numpy as np
@@ -10,13 +11,14 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from pydantic import Field
 
-from kgrec._util.types import FloatArray, IntArray
+from kgrec._util.types import BoolArray, FloatArray, IntArray
+from kgrec.data.anonymous import AnonymousUsers
 from kgrec.data.columns import Group
 from kgrec.data.graph_delta import GraphDelta, remap, remap_rows
 from kgrec.data.histories import user_histories
 from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.signals.base import FeedbackWeight, Grid, LogRange, Signal, SignalSettings
-from kgrec.signals.cf.ridge import fits_dense, ridge_seconds, ridge_weights, weights_by_support
+from kgrec.signals.cf.ridge import fits_dense, ridge_seconds, ridge_weights, weights_by_support, weights_of_others
 from kgrec.signals.layout import Array, Layout, csr
 from kgrec.signals.relevance import RelevantIf, has_user_attributes
 from kgrec.signals.sparse import from_arrays, to_arrays
@@ -65,6 +67,7 @@ class UserEASE(Signal):
         "feedback_weight": (0.0, 2.0),
     }
 
+    _train: GraphSnapshot
     _history: sp.csr_matrix
     _weights: sp.csr_matrix | FloatArray
 
@@ -75,12 +78,36 @@ class UserEASE(Signal):
 
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
         """Solve for the user-to-user weights."""
-        return self._bind(train, ridge_weights(*self._common(train), self.settings.dropout))
+        factors, _, _, penalty = self._common(train)
+        return self._bind(train, ridge_weights(factors, penalty, self.settings.dropout))
 
     def scores(self, user_nums: IntArray) -> FloatArray:
         """Return weights times histories, float32 [n users, n_items]."""
         product = self._of_user[user_nums] @ self._history
         return np.asarray(product if isinstance(product, np.ndarray) else product.toarray())
+
+    def anonymous_scores(self, users: AnonymousUsers) -> FloatArray:
+        """Return the scores for people who are no users of the graph, each explained by the nearest users."""
+        factors, own, scale, kept, penalty = self._explaining
+        chosen = user_histories(users, self.settings.feedback_weight) @ sp.diags(scale)
+        nowhere = sp.csr_matrix(np.zeros((users.n_users, len(kept) - len(scale)), np.float32))
+        columns = sp.csr_matrix(sp.hstack([chosen, nowhere], format="csr")[:, kept], dtype=np.float32)
+        weights = weights_of_others(factors, own, columns, penalty, self.settings.dropout)
+        return np.asarray((weights.T @ self._history).toarray())
+
+    def user_similarity(self, user_nums: IntArray) -> FloatArray:
+        """Return how far all users explain each user, float32 [n, n_users]."""
+        rows = self._of_user[user_nums]
+        return np.asarray(rows if isinstance(rows, np.ndarray) else rows.toarray(), dtype=np.float32)
+
+    @cached_property
+    def _explaining(self) -> tuple[sp.csr_matrix, FloatArray, FloatArray, BoolArray, float]:
+        """What users have in common, what each has in common with itself, and how histories get to be that.
+
+        The weight of each item, which of the columns of items and nodes count, and the penalty.
+        """
+        columns, scale, kept, penalty = self._common(self._train)
+        return columns, np.asarray(columns.multiply(columns).sum(axis=1)).ravel(), scale, kept, penalty
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Return the user-to-user weights, float32 [n_users, n_users], or the arrays of a CSR matrix of them."""
@@ -99,7 +126,10 @@ class UserEASE(Signal):
         weights, new = self._weights, delta.new
         had, has = (np.diff(pairs.indptr) > 0 for pairs in (delta.known_pairs, new.interactions))
         changed = np.flatnonzero(has & ~had)
-        found = weights_by_support(*self._common(new), self.settings.dropout, changed) if len(changed) else None
+        found = None
+        if len(changed):
+            factors, _, _, penalty = self._common(new)
+            found = weights_by_support(factors, penalty, self.settings.dropout, changed)
         if isinstance(weights, np.ndarray):
             weights = np.ascontiguousarray(remap_rows(remap_rows(weights, delta.users).T, delta.users).T)
             if found is not None:
@@ -111,19 +141,28 @@ class UserEASE(Signal):
         return type(self)(self.settings)._bind(new, weights)
 
     def _bind(self, train: GraphSnapshot, weights: sp.csr_matrix | FloatArray) -> Self:
+        self._train, self._weights = train, weights
         self._history = user_histories(train, self.settings.feedback_weight)
-        self._weights = weights
         self._of_user: Any = weights.T if isinstance(weights, np.ndarray) else sp.csr_matrix(weights.T)
         return self
 
-    def _common(self, train: GraphSnapshot) -> tuple[sp.csr_matrix, float]:
-        """Return what users may have in common, float32 CSR [n_users, items and nodes], and the penalty."""
+    def _common(self, train: GraphSnapshot) -> tuple[sp.csr_matrix, FloatArray, BoolArray, float]:
+        """Return what users may have in common, and how it is made of their histories.
+
+        Returns:
+            float32 CSR [n_users, columns kept]; the weight of each item [n_items]; which columns are kept, bool [items
+            and nodes]; the penalty.
+        """
         settings: UserEASESettings = self.settings
         mean = max(1.0, train.interactions.nnz / max(train.n_users, 1))
-        chosen = _popularity_weighted(user_histories(train, settings.feedback_weight), settings.popularity_exponent)
-        known = np.float32((settings.user_attributes * mean) ** 0.5) * _attributes(train)
-        columns = _few_pairs(sp.hstack([chosen, known], format="csr") if train.user_attributes.nnz else chosen)
-        return columns, settings.regularization * mean
+        held = user_histories(train, settings.feedback_weight)
+        scale = _rarity(held, settings.popularity_exponent)
+        columns = sp.csr_matrix(held @ sp.diags(scale))
+        if train.user_attributes.nnz:
+            known = np.float32((settings.user_attributes * mean) ** 0.5) * _attributes(train)
+            columns = sp.hstack([columns, known], format="csr")
+        kept = _few_pairs(columns)
+        return (columns if kept.all() else sp.csr_matrix(columns[:, kept])), scale, kept, settings.regularization * mean
 
 
 def _with_columns(matrix: sp.csr_matrix, columns: IntArray, values: sp.csr_matrix) -> sp.csr_matrix:
@@ -135,21 +174,21 @@ def _with_columns(matrix: sp.csr_matrix, columns: IntArray, values: sp.csr_matri
     return sp.csr_matrix(rest + sp.csr_matrix((new.data, (new.row, columns[new.col])), shape=matrix.shape))
 
 
-def _popularity_weighted(matrix: sp.csr_matrix, popularity_exponent: float) -> sp.csr_matrix:
-    """Return histories whose squares are weighted by popularity^-rarity, that of a mean item being 1; float32 CSR."""
+def _rarity(matrix: sp.csr_matrix, popularity_exponent: float) -> FloatArray:
+    """Return the root of popularity^-rarity of each item, that of a mean item being 1; float32 [n_items]."""
     count = np.maximum(np.bincount(matrix.indices, minlength=matrix.shape[1]), 1)
-    weight = (count / count.mean()) ** (-popularity_exponent / 2)
-    return sp.csr_matrix(matrix @ sp.diags(weight.astype(np.float32)))
+    return np.asarray((count / count.mean()) ** (-popularity_exponent / 2), dtype=np.float32)
 
 
-def _few_pairs(matrix: sp.csr_matrix) -> sp.csr_matrix:
-    """Leave out the columns of most users, where there is no dense matrix and they alone would fill one."""
+def _few_pairs(matrix: sp.csr_matrix) -> BoolArray:
+    """Mark the columns that count: without a dense matrix not those of most users, which alone would fill one."""
+    kept = np.ones(matrix.shape[1], dtype=bool)
     if fits_dense(matrix.shape[0]):
-        return matrix
+        return kept
     count = np.bincount(matrix.indices, minlength=matrix.shape[1]).astype(np.float64)
-    order, kept = np.argsort(count, kind="stable"), np.zeros(matrix.shape[1], dtype=bool)
+    order = np.argsort(count, kind="stable")
     kept[order] = np.cumsum(count[order] ** 2) <= MAX_USER_PAIRS
-    return sp.csr_matrix(matrix[:, kept])
+    return kept
 
 
 def _attributes(train: GraphSnapshot) -> sp.csr_matrix:

@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from pydantic import Field
 
 from kgrec._util.types import FloatArray, IntArray
+from kgrec.data.anonymous import AnonymousUsers
 from kgrec.data.columns import Group
 from kgrec.data.graph_delta import GraphDelta
 from kgrec.data.histories import row_means, user_histories
@@ -97,6 +98,15 @@ class Embeddings(Signal):
             self._profiles[user_nums], self._items, self._domains, self.settings.out_of_domain_weight, finish
         )
 
+    def anonymous_scores(self, users: AnonymousUsers) -> FloatArray:
+        """Return the scores for people who are no users of the graph, by the texts of what they did alone."""
+        held = user_histories(users, half_life_items=self.settings.half_life_items)
+        if len(self._domains) == 1:
+            return np.asarray(self._by_items(np.asarray(held @ self._items)) @ self._items.T)
+        return domain_weighted_scores(
+            held, self._items, self._domains, self.settings.out_of_domain_weight, self._by_items
+        )
+
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Return the means of the vectors of items, users and their neighbors, and what whitens, float32 [d, d]."""
         return dict(self._learned)
@@ -147,6 +157,12 @@ class Embeddings(Signal):
         )
         self._users = self._mixed(np.arange(train.n_users), np.asarray(self._profiles @ self._items))
         return self
+
+    def _by_items(self, chosen: FloatArray) -> FloatArray:
+        """Return vectors [n, d] of length 1 from sums of items' vectors, without any text of the users' own."""
+        nothing = np.zeros_like(chosen)
+        mixed = _mixed(self.settings.own_text, nothing, _unit(chosen))
+        return _mixed(self.settings.graph_text, nothing, mixed).astype(np.float32)
 
     def _mixed(self, user_nums: IntArray, chosen: FloatArray) -> FloatArray:
         """Return the vectors of users [n], float32 [n, d], from sums of their items' vectors."""

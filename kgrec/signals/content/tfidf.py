@@ -10,6 +10,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from kgrec._util.types import FloatArray, IntArray
+from kgrec.data.anonymous import AnonymousUsers
 from kgrec.data.columns import Group
 from kgrec.data.graph_delta import GraphDelta
 from kgrec.data.histories import row_means, user_histories
@@ -68,7 +69,18 @@ class TFIDF(Signal):
 
     def scores(self, user_nums: IntArray) -> FloatArray:
         """Return mean cosines, float32 [n users, n_items]."""
-        return np.asarray(((self._history[user_nums] @ self._texts) @ self._texts.T).toarray())
+        return self._scores(self._history[user_nums])
+
+    def anonymous_scores(self, users: AnonymousUsers) -> FloatArray:
+        """Return the scores for people who are no users of the graph; see `Signal`."""
+        return self._scores(row_means(user_histories(users, half_life_items=self.settings.half_life_items)))
+
+    def item_similarity(self, item_nums: IntArray) -> FloatArray:
+        """Return cosines of items' texts and those of all items, float32 [n, n_items]."""
+        return np.asarray((self._texts[item_nums] @ self._texts.T).toarray(), dtype=np.float32)
+
+    def _scores(self, rows: sp.csr_matrix) -> FloatArray:
+        return np.asarray(((rows @ self._texts) @ self._texts.T).toarray())
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Return the items' words as arrays of a CSR matrix [n_items, words], words as UTF-8 bytes, their rarity."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +23,14 @@ class Adjacency:
         indices: int32 [2 · n_edges], columns of the CSR form.
         edge: int64 [2 · n_edges], which edge each entry belongs to.
         weight: float32 [n_edges], w_ab / √(d_a · d_b), where d is a node's sum of w.
+        degree: float64 [n_nodes], that sum.
     """
 
     indptr: npt.NDArray[np.int32]
     indices: npt.NDArray[np.int32]
     edge: IntArray
     weight: FloatArray
+    degree: npt.NDArray[Any]
 
     @property
     def matrix(self) -> sp.csr_matrix:
@@ -50,7 +53,7 @@ class Adjacency:
         # Numbers start at 1 because a sparse matrix may drop an explicit 0.
         number = np.tile(np.arange(1, len(a) + 1), 2)
         both = sp.csr_matrix((number, (np.r_[a, b], np.r_[b, a])), shape=(n, n))
-        return cls(both.indptr.astype(np.int32), both.indices.astype(np.int32), both.data - 1, weight)
+        return cls(both.indptr.astype(np.int32), both.indices.astype(np.int32), both.data - 1, weight, degree)
 
 
 def propagated(graph: sp.csr_matrix, first: FloatArray, layers: int) -> FloatArray:
@@ -64,6 +67,15 @@ def propagated(graph: sp.csr_matrix, first: FloatArray, layers: int) -> FloatArr
         total += x
     length = np.sqrt(np.einsum("nd,nd->n", total, total))
     total /= np.where(length > 0, length, 1)[:, None]
+    return np.asarray(total)
+
+
+def layers_before(graph: sp.csr_matrix, first: FloatArray, layers: int) -> FloatArray:
+    """Return the sum of what nodes have before each of the layers, float32 [n_nodes, d]: what these pass on."""
+    x, total = first, first.copy()
+    for _ in range(layers - 1):
+        x = graph @ x
+        total += x
     return np.asarray(total)
 
 

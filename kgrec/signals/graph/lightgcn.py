@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
+from functools import cached_property, partial
 from typing import Annotated, Any, ClassVar, Final, Self
 
 import numpy as np
@@ -12,13 +12,14 @@ import scipy.sparse as sp
 from pydantic import Field
 
 from kgrec._util.types import FloatArray, IntArray
+from kgrec.data.anonymous import AnonymousUsers
 from kgrec.data.columns import Group
 from kgrec.data.graph_delta import GraphDelta, remap_rows
 from kgrec.data.histories import has_times, user_histories
 from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.signals.base import Grid, HalfLifeItems, LogRange, OutOfDomainWeight, Signal, SignalSettings
 from kgrec.signals.domain_weighting import domain_weighted_scores, items_by_domain
-from kgrec.signals.graph.adjacency import Adjacency, propagated
+from kgrec.signals.graph.adjacency import Adjacency, layers_before, propagated
 from kgrec.signals.graph.gnn_memory import MAX_LOGITS, given_memory, whole_graph_bytes
 from kgrec.signals.layout import Array, Layout
 from kgrec.signals.relevance import RelevantIf, has_relations, several_relations
@@ -78,6 +79,7 @@ class LightGCN(Signal):
         "members": (3,),
     }
 
+    _train: GraphSnapshot
     _users: FloatArray
     _items: FloatArray
     _profiles: sp.csr_matrix | None
@@ -134,6 +136,32 @@ class LightGCN(Signal):
             self._profiles[user_nums], self._items, self._domains, self.settings.out_of_domain_weight, finish
         )
 
+    def anonymous_scores(self, users: AnonymousUsers) -> FloatArray:
+        """Return the scores for people who are no users of the graph, as if each were a node linked to their items."""
+        held = user_histories(users, half_life_items=self.settings.half_life_items)
+        as_nodes = self._as_nodes(users.interactions)
+        if not self.settings.half_life_items or not has_times(self._train):
+            own = as_nodes
+        else:
+            own = _towards(np.asarray(held @ self._items), as_nodes)
+        if self._profiles is None:
+            return np.asarray(own @ self._items.T)
+        finish = partial(_towards, otherwise=own)
+        return domain_weighted_scores(held, self._items, self._domains, self.settings.out_of_domain_weight, finish)
+
+    def _as_nodes(self, chosen: sp.csr_matrix) -> FloatArray:
+        """Return what nodes that are linked to items, CSR [n, n_items], become; float32 [n, members · dim]."""
+        parts = np.split(np.asarray(chosen @ self._reach), self.settings.members, axis=1)
+        return _side_by_side([_towards(part, otherwise=part) for part in parts])
+
+    @cached_property
+    def _reach(self) -> FloatArray:
+        """What an item passes on to its users, by the root of its degree, float32 [n_items, members · dim]."""
+        settings, items = self.settings, self._train.item_nodes
+        graph = Adjacency.from_snapshot(self._train, settings.kg_weight, settings.relation_balance)
+        passed = layers_before(graph.matrix, self._learned["first"], settings.layers)[items]
+        return np.asarray(passed / np.sqrt(np.maximum(graph.degree, 1e-12))[items, None], dtype=np.float32)
+
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Return the vectors of all nodes after and before propagation, and what gives a text's part of the latter.
 
@@ -175,7 +203,7 @@ class LightGCN(Signal):
         return self._items
 
     def _bind(self, train: GraphSnapshot, node_vectors: FloatArray, learned: dict[str, FloatArray]) -> Self:
-        self.node_vectors, self._learned = node_vectors, learned
+        self._train, self.node_vectors, self._learned = train, node_vectors, learned
         self._users = node_vectors[train.user_nodes]
         self._items = node_vectors[train.item_nodes]
         self._domains, self._profiles = items_by_domain(train), None

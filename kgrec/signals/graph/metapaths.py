@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from pydantic import Field
 
 from kgrec._util.types import FloatArray, IntArray
+from kgrec.data.anonymous import AnonymousUsers
 from kgrec.data.columns import Group
 from kgrec.data.graph_delta import GraphDelta
 from kgrec.data.histories import row_means, user_histories
@@ -100,11 +101,20 @@ class MetaPaths(Signal):
 
     def scores(self, user_nums: IntArray) -> FloatArray:
         """Return weighted sums of paths, float32 [n users, n_items]."""
-        rows = self._history[user_nums]
-        firsts = range(0, max(len(user_nums), 1), BATCH_USERS)
+        from_users = (self._user_left[user_nums] @ self._user_chosen).toarray()
+        return self._scores(self._history[user_nums], from_users)
+
+    def anonymous_scores(self, users: AnonymousUsers) -> FloatArray:
+        """Return the scores for people who are no users of the graph, whom it links to no other users."""
+        return self._scores(
+            row_means(user_histories(users, half_life_items=self.settings.half_life_items)), np.zeros(1, np.float32)
+        )
+
+    def _scores(self, rows: sp.csr_matrix, from_users: FloatArray) -> FloatArray:
+        """Add up what leads from histories, CSR [n, n_items], and from other users, [n, n_items] or nothing."""
+        firsts = range(0, max(rows.shape[0], 1), BATCH_USERS)
         from_items = np.concatenate([self._from_items(rows[first : first + BATCH_USERS]) for first in firsts])
         known = np.diff(rows.indptr)[:, None] > 0
-        from_users = (self._user_left[user_nums] @ self._user_chosen).toarray()
         return np.asarray(self._popularity + from_users + from_items - known * self._offset, dtype=np.float32)
 
     def _from_items(self, rows: sp.csr_matrix) -> FloatArray:

@@ -11,6 +11,7 @@ import scipy.sparse as sp
 from pydantic import Field
 
 from kgrec._util.types import FloatArray, IntArray
+from kgrec.data.anonymous import AnonymousUsers
 from kgrec.data.columns import Group
 from kgrec.data.graph_delta import GraphDelta, remap_rows
 from kgrec.data.histories import user_histories
@@ -72,7 +73,18 @@ class Spectral(Signal):
 
     def scores(self, user_nums: IntArray) -> FloatArray:
         """Return smoothed histories, float32 [n users, n_items]."""
-        rows = self._history[user_nums]
+        return self._scores(self._history[user_nums])
+
+    def anonymous_scores(self, users: AnonymousUsers) -> FloatArray:
+        """Return the scores for people who are no users of the graph; see `Signal`."""
+        return self._scores(user_histories(users, half_life_items=self.settings.half_life_items))
+
+    def item_similarity(self, item_nums: IntArray) -> FloatArray:
+        """Return what each item by itself leads to, float32 [n, n_items]."""
+        one = sp.identity(self._links.shape[0], np.float32, format="csr")
+        return self._scores(one[item_nums])
+
+    def _scores(self, rows: sp.csr_matrix) -> FloatArray:
         ideal = ((rows @ self._in) @ self._directions) * self._out
         return np.asarray((rows @ self._links).toarray() + np.float32(self.settings.ideal) * ideal)
 
