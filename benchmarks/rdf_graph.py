@@ -184,7 +184,7 @@ def use(store: GraphStore) -> dict[str, Any]:
     """Train, recommend, explain and publish."""
     model = kgrec.Recommender(signals="popularity,ease,metapaths").fit(store)
     user = model.model.train.users.ids[0]
-    top = model.with_names(model.recommend([user], k=10))
+    top = model.recommend([user], k=10, names=True)
     store.publish(pa.Table.from_pandas(model.recommend(model.model.train.users.ids, k=10)), "benchmark")
     return {"top_10": top["name"].tolist(), "explanation": str(model.explain(user, top["item_id"][0])).splitlines()}
 

@@ -12,23 +12,23 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kgrec._util.progress import track
 from kgrec._util.types import BoolArray, FloatArray, IntArray
 from kgrec.config import Config, TuneSettings
-from kgrec.data.columns import SHARE_COLUMNS
-from kgrec.data.linked_users import merge_linked_users
+from kgrec.data.anonymous import read_history
 from kgrec.data.noise import without_noise
-from kgrec.data.snapshot import GraphSnapshot, IdMap, as_ids
-from kgrec.data.split import Split, by_given, uncut
+from kgrec.data.snapshot import GraphSnapshot, as_ids
+from kgrec.data.split import Split
 from kgrec.errors import NotFittedError, UnknownItem, UnknownUser, UsageError
 from kgrec.explain.explanation import Explanation, explain
+from kgrec.hybrid.audience import Audience, KnownUsers, Strangers, best_of, lists_of, score_pairs, seen_types
 from kgrec.hybrid.model import HybridModel, Scored
+from kgrec.ranking.frames import in_type, known_nums, lists_frame, with_names
 from kgrec.ranking.top_k import item_filter, top_k
 from kgrec.runs.folder import Run
 from kgrec.runs.save_load import load_model, save_model
-from kgrec.signals import shipped_with_vectors
 from kgrec.signals.base import Signal
 from kgrec.store.base import GraphStore
+from kgrec.store.inputs import as_split
 from kgrec.text import (
     FineTunedWeights,
     TextEncoder,
@@ -43,11 +43,10 @@ from kgrec.training.fold_in import KnownTexts, check_schema, fold_in
 from kgrec.training.pipeline import FitOn, Stopwatch, Trained, refit_model, train, training_sets
 
 Ids = Iterable[object]
-BATCH_SCORES = 16_000_000
-"""Scores of a batch of users held at once, over all signals (64 MB)."""
-
-RANKED: Final = ["item_id", "score", "rank", *SHARE_COLUMNS]
-"""Columns of a list of recommendations."""
+NEW_USER: Final = (
+    "If new, fold_in(graph) or `kgrec refresh` takes it in; history=[…] recommends by what somebody did, "
+    "on_unknown='popular' what is popular."
+)
 
 
 class Recommender:
@@ -82,21 +81,23 @@ class Recommender:
         self._trained: Trained | None = None
         self._known: KnownTexts | None = None
 
-    def fit(self, graph: GraphStore | GraphSnapshot | Split, fit_on: FitOn = "train+valid") -> Self:
-        """Learn from a graph.
+    def fit(self, data: Any, fit_on: FitOn = "train+valid") -> Self:
+        """Learn from interactions.
 
         Behaviors that are marked as test are never learned from. Settings are chosen on those marked as valid, or
         where there are none, on a cut of train made as the test part was.
 
         Args:
-            graph: a graph, its snapshot, or a split of it.
+            data: a frame of interactions (pandas, polars or Arrow; see `kgrec.from_interactions`), `GraphTables` such
+                as `kgrec.load` returns, an open graph, its path or URI, a snapshot, or a split.
             fit_on: whether the final signals also learn from the behaviors marked as valid.
 
         Raises:
-            UsageError: there is no behavior to learn from, or the text encoder cannot be fine-tuned as it is to be.
+            UsageError: it is something else, there is no behavior to learn from, or the text encoder cannot be
+                fine-tuned as it is to be.
             MissingExtra: fine-tuning needs a package that is not installed.
         """
-        split, watch = graph if isinstance(graph, Split) else as_split(graph), Stopwatch()
+        split, watch = as_split(data), Stopwatch()
         self._use(None)
         if self.config.tune:
             with watch.stage("tune"):
@@ -122,7 +123,7 @@ class Recommender:
         """The fitted hybrid model."""
         return self.trained.model
 
-    def fold_in(self, graph: GraphStore | GraphSnapshot | Split) -> Recommender:
+    def fold_in(self, data: Any) -> Recommender:
         """Return a recommender of a graph that has grown, by what this one learned; nothing is fitted.
 
         New users are scored by their behaviors and descriptions, new items by their text, attributes and
@@ -130,12 +131,12 @@ class Recommender:
         dropped. Fit again where much has come: what people choose together is learned in a fit alone.
 
         Args:
-            graph: the graph now, its snapshot, or a split of it; with the schema of the fit.
+            data: the graph now, in any form that `fit` takes; with the schema of the fit.
 
         Raises:
             UsageError: not fitted yet, another schema, or another text encoder.
         """
-        split = graph if isinstance(graph, Split) else as_split(graph)
+        split = as_split(data)
         grown = Recommender(self.config, encoder=self._given, fetch=self._fetch)
         grown.cache = self.cache
         grown._use(self._tuned)
@@ -144,17 +145,17 @@ class Recommender:
         grown._trained = fold_in(self.trained, train, text_vectors(train, self.encoder, self.known_texts))
         return grown
 
-    def refit(self, graph: GraphStore | GraphSnapshot | Split, fit_on: FitOn = "train+valid") -> Recommender:
+    def refit(self, data: Any, fit_on: FitOn = "train+valid") -> Recommender:
         """Return a recommender that learned from a graph anew with this one's settings and blend; nothing is chosen.
 
         Args:
-            graph: the graph now, its snapshot, or a split of it; with the schema of the fit.
+            data: the graph now, in any form that `fit` takes; with the schema of the fit.
             fit_on: whether the behaviors marked as valid are learned from too.
 
         Raises:
             UsageError: not fitted yet, or another schema.
         """
-        split = graph if isinstance(graph, Split) else as_split(graph)
+        split = as_split(data)
         again = Recommender(self.config, encoder=self._given, fetch=self._fetch)
         again._use(self._tuned)
         train = self._cleaned(split.train_and_valid if fit_on == "train+valid" else split.train)
@@ -167,73 +168,157 @@ class Recommender:
         users: Ids | None = None,
         k: int = 10,
         *,
-        text: str | None = None,
+        history: Any = None,
         items: Ids | None = None,
         exclude: Ids | None = None,
         where: Mapping[str, Any] | None = None,
         domain: str | None = None,
         include_seen: bool = False,
-        on_unknown: Literal["error", "popular"] | str = "error",
+        exclude_behaviors: Sequence[str] | None = None,
+        on_unknown: Literal["raise", "popular"] = "raise",
+        names: bool = False,
     ) -> pd.DataFrame:
-        """Recommend the k best items to each user, or for what a text asks for.
+        """Recommend the k best items to each user, or to somebody who is no user of the graph by what they did.
 
         Args:
             users: user ids.
-            text: instead of users, what somebody looks for or is like, in their own words; content signals answer.
             k: length of a list; a list is shorter where fewer items may be recommended.
+            history: instead of users, what somebody did: ids of items, the latest last; or a frame with item_id and
+                optionally weight, timestamp, behavior and, of several people, user_id. Nothing is written or learned,
+                and texts of a second stage are not read.
             items: only these item ids may be recommended.
             exclude: these item ids may not.
-            where: item property → value, or list of values, that an item must have.
+            where: item property → value, list of values, or range such as `{">=": 10, "<": 20}` or
+                `{"between": [10, 20]}`, that an item must have.
             domain: only items of this domain.
             include_seen: whether items the user acted on in train may be recommended.
-            on_unknown: "error", or "popular" to give unknown users the most popular items.
+            exclude_behaviors: only items that the user acted on in these ways are left out as seen.
+            on_unknown: "raise", or "popular" to give unknown users the most popular items.
+            names: whether the names of items are a column, `name`.
 
         Returns:
-            Columns user_id, item_id, score, rank (from 1), graph, cf, content; the last three add up to score. For a
-            text there is no user_id.
+            Columns user_id, item_id, score, rank (from 1), graph, cf, content, basis. Shares of graph, cf and content
+            add up to score. Basis says what a list is based on: "history", "description" (of the user, who did
+            nothing) or "popularity"; scores of another basis are on another scale. Ids are of the type that they came
+            in; a history without user_id has None.
 
         Raises:
             UnknownUser, UnknownItem: an id without a node.
-            UsageError: k below 1, an unknown property or domain, an empty text, users and text or neither, or a text
-                that no signal can read.
+            UsageError: k below 1, an unknown property, condition, domain or behavior, or users and a history, or
+                neither.
         """
-        allowed = item_filter(self.model.train, items, exclude, where) & self._in_domain(domain)
-        if text is not None and users is None:
-            return _frame([text], self.model.train.items.ids, _listed(self._read(text), k, True, allowed))[RANKED]
-        if users is None or text is not None:
-            found = "neither users nor a text" if text is None else "users and a text"
-            raise UsageError(f"found {found}; expected one of them")
-        ids = as_ids(users, "users")
-        nums = self._user_nums(ids, on_unknown)
-        batch = max(1, BATCH_SCORES // (self.model.train.n_items * len(self.model.signals)))
-        starts = range(0, max(len(nums), 1), batch)
-        frames = [
-            self._recommend_batch(ids[start : start + batch], nums[start : start + batch], k, allowed, include_seen)
-            for start in (track(starts, "recommending") if len(starts) > 1 else starts)
+        if (users is None) == (history is None):
+            found = "neither users nor a history" if users is None else "users and a history"
+            raise UsageError(f"found {found}; expected one of them; recommend_for_text(text) answers a text")
+        train = self.model.train
+        allowed = self._candidates(items, exclude, where, domain)
+        seen = seen_types(train, include_seen, exclude_behaviors)
+        people, ids = (
+            self._strangers(history) if users is None else self._known_users(as_ids(users, "users"), on_unknown)
+        )
+        lists = [
+            lists_frame(ids[rows], "user_id", "item_id", train.items.original, listed)
+            for rows, listed in lists_of(people, k, seen, allowed)
         ]
-        return pd.concat(frames, ignore_index=True)
+        frame = pd.concat(lists, ignore_index=True)
+        return with_names(frame, train, {"item_id": "name"}) if names else frame
 
-    def similar_items(self, items: Ids, k: int = 10) -> pd.DataFrame:
-        """Return the k items most like each item: columns item_id, similar_item_id, score (cosine), rank.
+    def recommend_for_text(
+        self,
+        text: str,
+        k: int = 10,
+        *,
+        items: Ids | None = None,
+        exclude: Ids | None = None,
+        where: Mapping[str, Any] | None = None,
+        domain: str | None = None,
+        names: bool = False,
+    ) -> pd.DataFrame:
+        """Recommend the k best items for a text: what somebody looks for or is like; signals that read text answer.
+
+        Args:
+            text: in somebody's own words.
+            k, items, exclude, where, domain, names: as for `recommend`.
+
+        Returns:
+            Columns item_id, score, rank (from 1), graph, cf, content; the last three add up to score.
+
+        Raises:
+            UnknownItem, UsageError: as `recommend`; an empty text, or one that no signal can read.
+        """
+        allowed, train = self._candidates(items, exclude, where, domain), self.model.train
+        listed = best_of(self._read(text), k, None, allowed)
+        frame = lists_frame(np.array([text]), "text", "item_id", train.items.original, listed)
+        frame = frame.drop(columns=["text", "basis"])
+        return with_names(frame, train, {"item_id": "name"}) if names else frame
+
+    def score(self, users: Ids, items: Ids) -> pd.DataFrame:
+        """Score pairs of a user and an item, as `recommend` scores them.
+
+        Args:
+            users: user ids [n].
+            items: item ids [n], one for each.
+
+        Returns:
+            Columns user_id, item_id, score, basis, in the order of the pairs; see `recommend`.
+
+        Raises:
+            UnknownUser, UnknownItem: an id without a node.
+            UsageError: there are more of one than of the other.
+        """
+        user_ids, item_ids = as_ids(users, "users"), as_ids(items, "items")
+        if len(user_ids) != len(item_ids):
+            raise UsageError(f"found {len(user_ids)} users and {len(item_ids)} items; expected pairs, as many of each")
+        train = self.model.train
+        item_nums = known_nums(train.items, item_ids, UnknownItem)
+        place, unique = pd.factorize(np.array(user_ids, dtype=object))
+        people, _ = self._known_users(unique.tolist(), "raise")
+        scores, basis = score_pairs(people, place, item_nums)
+        ids = {"user_id": in_type(user_ids, train.users), "item_id": in_type(item_ids, train.items)}
+        return pd.DataFrame({**ids, "score": scores, "basis": basis})
+
+    def similar_items(
+        self,
+        item_ids: Ids,
+        k: int = 10,
+        *,
+        items: Ids | None = None,
+        exclude: Ids | None = None,
+        where: Mapping[str, Any] | None = None,
+        domain: str | None = None,
+        names: bool = False,
+    ) -> pd.DataFrame:
+        """Return the k items most like each item, by the signal that did best of those that say so.
+
+        Args:
+            item_ids: the items.
+            k: length of a list.
+            items, exclude, where, domain: which items may be listed, as for `recommend`.
+            names: whether the names of items are columns, `name` and `similar_name`.
+
+        Returns:
+            Columns item_id, similar_item_id, score, rank. Score is the cosine of vectors, or where no signal has any,
+            how a signal relates the two.
 
         Raises:
             UnknownItem: an id without a node.
-            UsageError: no fitted signal has vectors of items.
+            UsageError: no fitted signal says how like items are; or as `recommend`.
         """
-        ids = as_ids(items, "items")
-        nums = _known(self.model.train.items, ids, UnknownItem)
-        return self._similar(ids, nums, k, "item", self.model.train.items)
+        ids, train = as_ids(item_ids, "item_ids"), self.model.train
+        nums = known_nums(train.items, ids, UnknownItem)
+        frame = self._similar("item", ids, nums, k, self._candidates(items, exclude, where, domain))
+        return with_names(frame, train, {"item_id": "name", "similar_item_id": "similar_name"}) if names else frame
 
     def similar_users(self, users: Ids, k: int = 10) -> pd.DataFrame:
-        """Return the k users most like each user: columns user_id, similar_user_id, score (cosine), rank.
+        """Return the k users most like each user: columns user_id, similar_user_id, score, rank; see `similar_items`.
 
         Raises:
             UnknownUser: an id without a node.
-            UsageError: no fitted signal has vectors of users.
+            UsageError: no fitted signal says how like users are.
         """
-        ids = as_ids(users, "users")
-        nums = self.model.train.linked_users[_known(self.model.train.users, ids, UnknownUser)]
-        return self._similar(ids, nums, k, "user", self.model.train.users)
+        ids, train = as_ids(users, "users"), self.model.train
+        nums = train.linked_users[known_nums(train.users, ids, UnknownUser)]
+        return self._similar("user", ids, nums, k)
 
     def explain(self, user: object, item: object) -> Explanation:
         """Say why an item is scored as it is for a user: shares by signal, and the strongest paths in the graph.
@@ -242,34 +327,13 @@ class Recommender:
 
         Raises:
             UnknownUser, UnknownItem: an id without a node.
+            UsageError: a list of ids stands for one.
         """
-        user_num = int(self.model.train.linked_users[_known(self.model.train.users, [str(user)], UnknownUser)[0]])
-        item_num = int(_known(self.model.train.items, [str(item)], UnknownItem)[0])
-        return replace(explain(self.model, user_num, item_num), user_id=str(user))
-
-    def with_names(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Return a frame of listed items with their names in a column `name` behind their ids.
-
-        Args:
-            frame: what `recommend` or `similar_items` returned; of the latter the similar items are named.
-
-        Raises:
-            UsageError: the frame lists no items.
-            UnknownItem: it lists one that the model was not fitted on.
-        """
-        if not isinstance(frame, pd.DataFrame):
-            raise UsageError(
-                f"found a {type(frame).__name__}; expected the frame that recommend or similar_items returned"
-            )
-        listed = next((name for name in ("similar_item_id", "item_id") if name in frame.columns), None)
-        if listed is None:
-            found = ", ".join(map(str, frame.columns)) or "no columns"
-            raise UsageError(f"found a frame with {found}; expected one with item_id or similar_item_id")
         train = self.model.train
-        names = train.item_names[_known(train.items, as_ids(frame[listed], listed), UnknownItem)]
-        named = frame.copy()
-        named.insert(list(frame.columns).index(listed) + 1, "name", names)
-        return named
+        user_num = known_nums(train.users, as_ids([user], "user"), UnknownUser)
+        item_num = known_nums(train.items, as_ids([item], "item"), UnknownItem)
+        found = explain(self.model, int(train.linked_users[user_num][0]), int(item_num[0]))
+        return replace(found, user_id=train.users.original[user_num].tolist()[0])
 
     def save(self, folder: str | Path) -> Run:
         """Write the fitted recommender as a run folder, whole or not at all.
@@ -387,36 +451,24 @@ class Recommender:
     def _encode(self, snapshot: GraphSnapshot) -> Mapping[str, FloatArray]:
         return text_vectors(snapshot, self.encoder, self.cache)
 
-    def _user_nums(self, ids: Sequence[str], on_unknown: str) -> IntArray:
-        if on_unknown not in ("error", "popular"):
-            raise UsageError(f"on_unknown={on_unknown!r}; expected 'error' or 'popular'")
-        nums = self.model.train.user_nums(ids)
-        if on_unknown == "error":
-            _raise_unknown(
-                self.model.train.users,
-                ids,
-                nums,
-                UnknownUser,
-                "If new, fold_in(graph) or `kgrec refresh` takes it in; on_unknown='popular' lists what is popular.",
-            )
-        return nums
-
-    def _in_domain(self, domain: str | None) -> BoolArray:
+    def _known_users(self, ids: Sequence[str], on_unknown: str) -> tuple[Audience, npt.NDArray[Any]]:
+        """Return users by their ids, and the ids as they are shown."""
+        if on_unknown not in ("raise", "popular"):
+            raise UsageError(f"on_unknown={on_unknown!r}; expected 'raise' or 'popular'")
         train = self.model.train
-        domains, roles = train.item_domains, train.schema.roles
-        if domain is None:
-            return np.ones(len(domains), dtype=bool)
-        if domain not in domains and domain in roles.items and not roles.domain:
-            raise UsageError(f"found no items in domain {domain!r}; load some, then fold_in(graph) or fit again")
-        if domain not in domains:
-            raise UsageError(f"unknown domain {domain!r}; expected one of {', '.join(sorted(set(domains)))}")
-        return np.asarray(domains == domain)
+        if on_unknown == "raise":
+            known_nums(train.users, ids, UnknownUser, NEW_USER)
+        return KnownUsers(self.model, train.user_nums(ids)), in_type(ids, train.users)
 
-    def _recommend_batch(
-        self, ids: Sequence[str], nums: IntArray, k: int, allowed: BoolArray, include_seen: bool
-    ) -> pd.DataFrame:
-        listed = _listed(self.model.score(nums), k, include_seen, allowed)
-        return _frame(ids, self.model.train.items.ids, listed)
+    def _strangers(self, history: Any) -> tuple[Audience, npt.NDArray[Any]]:
+        users, ids = read_history(history, self.model.train)
+        return Strangers(self.model, users), ids
+
+    def _candidates(
+        self, items: Ids | None, exclude: Ids | None, where: Mapping[str, Any] | None, domain: str | None
+    ) -> BoolArray:
+        """Return which items may be listed, bool [n_items]."""
+        return item_filter(self.model.train, items, exclude, where, domain)
 
     def _read(self, text: str) -> Scored:
         """Score every item for a text."""
@@ -429,77 +481,22 @@ class Recommender:
         return self.model.score_texts([text], vectors)
 
     def _similar(
-        self, ids: Sequence[str], nums: IntArray, k: int, role: Literal["user", "item"], known: IdMap
+        self,
+        role: Literal["item", "user"],
+        ids: Sequence[str],
+        nums: IntArray,
+        k: int,
+        allowed: BoolArray | None = None,
     ) -> pd.DataFrame:
-        vectors = self._vectors(role)
-        unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-        scores = unit[nums] @ unit.T
+        reached = {name: choice["ndcg"] for name, choice in self.trained.choices["signals"].items()}
+        scores = self.model.similarity(role, nums, reached)
         scores[np.arange(len(nums)), nums] = -np.inf
-        ranking = top_k(scores, k)
-        found = _frame(ids, known.ids, {"item": ranking.item_num, "score": ranking.score})
-        return found.rename(columns={"item_id": f"similar_{role}_id", "user_id": f"{role}_id"})
-
-    def _vectors(self, role: Literal["user", "item"]) -> FloatArray:
-        """Return the vectors [n, d] of the signal that did best on validation, of those that have vectors."""
-        chosen = self.trained.choices["signals"]
-        found = {name: getattr(signal, f"{role}_vectors") for name, signal in self.model.signals.items()}
-        having = [name for name, vectors in found.items() if vectors is not None]
-        if not having:
-            raise UsageError(
-                f"no fitted signal has vectors of {role}s. Fit one of {', '.join(shipped_with_vectors(role))}"
-            )
-        return np.asarray(found[max(having, key=lambda name: chosen[name]["ndcg"])], dtype=np.float32)
-
-
-def as_split(graph: GraphStore | GraphSnapshot) -> Split:
-    """Cut a graph by the marks its behaviors carry; without any, everything is train. Linked users are one."""
-    if not isinstance(graph, GraphStore | GraphSnapshot):
-        raise UsageError(f"found a {type(graph).__name__}; expected a graph, such as kgrec.open('shop.lbug') returns")
-    snapshot = merge_linked_users(graph.snapshot() if isinstance(graph, GraphStore) else graph)
-    marked = np.isin(snapshot.behaviors.split, ["valid", "test"]).any()
-    return by_given(snapshot) if marked else uncut(snapshot)
+        ranking, known = top_k(scores, k, allowed=allowed), getattr(self.model.train, f"{role}s")
+        listed: dict[str, npt.NDArray[Any]] = {"num": ranking.item_num, "score": ranking.score}
+        return lists_frame(in_type(ids, known), f"{role}_id", f"similar_{role}_id", known.original, listed)
 
 
 def _tunable(encoder: TextEncoder) -> TransformersEncoder:
     if not isinstance(encoder, TransformersEncoder):
         raise UsageError(f"found text encoder {encoder.name}; expected a transformers model, which can be fine-tuned")
     return encoder
-
-
-def _listed(scored: Scored, k: int, include_seen: bool, allowed: BoolArray) -> dict[str, npt.NDArray[Any]]:
-    """Rank what was scored: item, score and shares by kind of signal, [n, k] each."""
-    ranking = top_k(scored.total, k, None if include_seen else scored.seen, allowed)
-    return {"item": ranking.item_num, "score": ranking.score, **scored.groups(ranking.item_num)}
-
-
-def _known(id_map: IdMap, ids: Sequence[str], error: type[UnknownUser] | type[UnknownItem]) -> IntArray:
-    nums = id_map.nums(ids)
-    _raise_unknown(id_map, ids, nums, error, "If new, load it; fold_in(graph) or `kgrec refresh` takes it in.")
-    return nums
-
-
-def _raise_unknown(
-    id_map: IdMap, ids: Sequence[str], nums: IntArray, error: type[UnknownUser] | type[UnknownItem], hint: str
-) -> None:
-    missing = [id_ for id_, num in zip(ids, nums, strict=True) if num < 0]
-    if missing:
-        raise error(missing, id_map.ids, hint)
-
-
-def _frame(
-    ids: Sequence[str], item_ids: npt.NDArray[np.object_], columns: Mapping[str, npt.NDArray[Any]]
-) -> pd.DataFrame:
-    """Turn lists [n, k] into rows; a short list gives fewer rows."""
-    item_num = columns["item"]
-    listed = item_num >= 0
-    rank = np.broadcast_to(np.arange(1, item_num.shape[1] + 1), item_num.shape)
-    rest = {name: values[listed] for name, values in columns.items() if name not in ("item", "score")}
-    return pd.DataFrame(
-        {
-            "user_id": np.repeat(np.array(ids, dtype=object), listed.sum(axis=1)),
-            "item_id": item_ids[item_num[listed]],
-            "score": columns["score"][listed],
-            "rank": rank[listed],
-            **rest,
-        }
-    )

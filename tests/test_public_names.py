@@ -13,7 +13,19 @@ import kgrec
 from kgrec.cli.app import app
 
 COMMANDS = {
-    *("demo", "load", "check", "cypher", "explore", "train", "evaluate", "benchmark", "recommend", "similar"),
+    *(
+        "demo",
+        "load",
+        "check",
+        "cypher",
+        "explore",
+        "train",
+        "evaluate",
+        "benchmark",
+        "recommend",
+        "similar",
+        "nearest",
+    ),
     *("explain", "runs", "publish", "doctor", "sparql", "copy", "export", "unpublish", "schema", "encoders"),
     *("audit", "forget"),
     *("rollback", "refresh"),

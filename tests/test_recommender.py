@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kgrec import Recommender, UnknownItem, UnknownUser, UsageError
+from kgrec import Recommender, StoreError, UnknownItem, UnknownUser, UsageError
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import by_random
 from kgrec.evaluation.evaluate import HYBRID, measure, metrics
@@ -55,7 +55,7 @@ def test_shuffled_behaviours_destroy_the_result(snapshot, split, measured):
 
 def test_lists_have_original_ids_ranks_and_shares_that_add_up(model, snapshot):
     frame = model.recommend(["u1", "u2"], k=5)
-    assert list(frame.columns) == ["user_id", "item_id", "score", "rank", "graph", "cf", "content"]
+    assert list(frame.columns) == ["user_id", "item_id", "score", "rank", "graph", "cf", "content", "basis"]
     assert frame.groupby("user_id")["rank"].apply(list).to_dict() == {"u1": [1, 2, 3, 4, 5], "u2": [1, 2, 3, 4, 5]}
     assert frame["item_id"].isin(snapshot.items.ids).all()
     assert (frame.groupby("user_id")["score"].diff().dropna() <= 0).all()
@@ -64,7 +64,7 @@ def test_lists_have_original_ids_ranks_and_shares_that_add_up(model, snapshot):
 
 def test_many_users_at_once_equal_one_by_one(model, snapshot, monkeypatch):
     users = list(snapshot.users.ids[:7])
-    monkeypatch.setattr("kgrec.recommender.BATCH_SCORES", 1500)
+    monkeypatch.setattr("kgrec.hybrid.audience.BATCH_SCORES", 1500)
     batches = model.recommend(users, k=4)
     single = pd.concat([model.recommend([user], k=4) for user in users], ignore_index=True)
     assert batches["item_id"].tolist() == single["item_id"].tolist()
@@ -95,23 +95,19 @@ def test_an_unknown_user_is_named_or_gets_what_is_popular(model):
     expected = np.argsort(-model.model.popularity, kind="stable")[:3]
     assert popular["item_id"].tolist() == model.model.train.items.ids[expected].tolist()
     np.testing.assert_allclose(popular["cf"], popular["score"])
-    with pytest.raises(UsageError, match="on_unknown='maybe'; expected 'error' or 'popular'"):
+    with pytest.raises(UsageError, match="on_unknown='maybe'; expected 'raise' or 'popular'"):
         model.recommend(["u1"], on_unknown="maybe")
 
 
-def test_with_names_names_the_similar_items(model: Recommender) -> None:
+def test_names_stand_behind_the_ids_that_they_are_of(model: Recommender) -> None:
     train = model.model.train
-    similar = model.with_names(model.similar_items(train.items.ids[:2].tolist(), k=2))
-    assert similar.columns[:3].tolist() == ["item_id", "similar_item_id", "name"]
-    expected = train.item_names[train.items.nums(similar["similar_item_id"])]
-    assert similar["name"].tolist() == expected.tolist()
-
-
-def test_with_names_refuses_a_frame_without_items(model: Recommender) -> None:
-    with pytest.raises(UsageError, match="expected one with item_id or similar_item_id"):
-        model.with_names(model.recommend(["u1"])[["user_id", "score"]])
-    with pytest.raises(UnknownItem, match="nothing-like-it"):
-        model.with_names(model.recommend(["u1"]).assign(item_id="nothing-like-it"))
+    similar = model.similar_items(train.items.ids[:2].tolist(), k=2, names=True)
+    assert similar.columns[:4].tolist() == ["item_id", "name", "similar_item_id", "similar_name"]
+    for ids, name in (("item_id", "name"), ("similar_item_id", "similar_name")):
+        assert similar[name].tolist() == train.item_names[train.items.nums(similar[ids])].tolist()
+    listed = model.recommend(["u1"], k=3, names=True)
+    assert listed.columns[1:3].tolist() == ["item_id", "name"]
+    assert listed["name"].tolist() == train.item_names[train.items.nums(listed["item_id"])].tolist()
 
 
 def test_wrong_use_says_what_to_do(model):
@@ -125,9 +121,9 @@ def test_wrong_use_says_what_to_do(model):
         model.recommend(["u1"], domain="books")
     with pytest.raises(UnknownItem, match="near matches: f1"):
         model.similar_items(["f1x"])
-    with pytest.raises(UsageError, match="found a list; expected the frame that recommend"):
-        model.with_names(["f1"])
-    with pytest.raises(UsageError, match="found a str; expected a graph"):
+    with pytest.raises(UsageError, match="found a list; expected a frame of interactions"):
+        Recommender(signals=["popularity"]).fit([("u1", "f1")])
+    with pytest.raises(StoreError, match=r"no graph at .*shop\.lbug"):
         Recommender(signals=["popularity"]).fit("shop.lbug")
     assert model.recommend([]).empty
 

@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 failed, or an audit or a search for traces found something
 
 from __future__ import annotations
 
+import re
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -35,6 +36,7 @@ app.add_typer(runs_app, name="runs")
 app.add_typer(jobs_app)
 schema_app = typer.Typer(help="Propose, adopt and translate schemas.", no_args_is_help=True)
 app.add_typer(schema_app, name="schema")
+_CONDITION = re.compile(r"\s*(\w+)\s*(>=|<=|>|<|=)(.*)", re.DOTALL)
 ROWS_OF_A_KIND = 20
 """Findings of a kind that a person is shown, the largest first; JSON has all."""
 
@@ -286,32 +288,49 @@ def recommend(
     k: K = 10,
     items: Annotated[list[str] | None, typer.Option("--item", help="Recommend only these items; repeatable.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="Never recommend this item; repeatable.")] = None,
-    where: Annotated[list[str] | None, typer.Option(help="Only items with property=value; repeatable.")] = None,
+    where: Annotated[
+        list[str] | None, typer.Option(help="Only items with property=value, or '>=', '<' and the like; repeatable.")
+    ] = None,
     domain: Annotated[str | None, typer.Option(help="Only items of this domain.")] = None,
-    on_unknown: Annotated[str, typer.Option(help="error, or popular: what an unknown user gets.")] = "error",
+    on_unknown: Annotated[str, typer.Option(help="raise, or popular: what an unknown user gets.")] = "raise",
     run: ServedRun = None,
     runs: Runs = None,
     as_json: Json = False,
 ) -> None:
     """Recommend items to users, or for a text."""
-    model = _model(graph, run, runs)
-    frame = model.recommend(
-        users or None,
-        k=k,
-        text=text,
-        items=items,
-        exclude=exclude,
-        where=_filters(where),
-        domain=domain,
-        on_unknown=on_unknown,
-    )
+    if (text is None) == (not users):
+        raise UsageError(f"found {'users and' if users else 'neither users nor'} --text; expected one of them")
+    model, conditions = _model(graph, run, runs), _conditions(where)
+    chosen: dict[str, Any] = {"items": items, "exclude": exclude, "where": conditions, "domain": domain, "names": True}
+    if text is not None:
+        frame = model.recommend_for_text(text, k, **chosen)
+    else:
+        frame = model.recommend(users, k, on_unknown=on_unknown, **chosen)  # type: ignore[arg-type]
     if frame.empty and not as_json:
         return show_text("nothing to recommend: no item is as asked for, or users have all that are")
-    show(model.with_names(frame), as_json)
+    show(frame, as_json)
 
 
 @app.command()
 def similar(
+    graph: Graph,
+    items: Annotated[list[str], typer.Argument(help="Item ids.", show_default=False)],
+    k: K = 10,
+    where: Annotated[
+        list[str] | None, typer.Option(help="Only items with property=value, or '>=', '<' and the like; repeatable.")
+    ] = None,
+    domain: Annotated[str | None, typer.Option(help="Only items of this domain.")] = None,
+    run: ServedRun = None,
+    runs: Runs = None,
+    as_json: Json = False,
+) -> None:
+    """Find the items that a run takes for most like some."""
+    found = _model(graph, run, runs).similar_items(items, k, where=_conditions(where), domain=domain, names=True)
+    show(found, as_json)
+
+
+@app.command()
+def nearest(
     graph: Graph,
     text: Annotated[str | None, typer.Option(help="Nodes whose text is like this.")] = None,
     node: Annotated[str | None, typer.Option(help="Nodes like this one: its key.")] = None,
@@ -319,11 +338,11 @@ def similar(
     k: K = 10,
     as_json: Json = False,
 ) -> None:
-    """Find nodes by text or by another node, among the vectors in the graph."""
-    from kgrec.query.similar import similar_nodes
+    """Find the nodes whose text is nearest to a text or to another node, by the vectors in the graph."""
+    from kgrec.query.similar import nearest_nodes
 
     with kgrec.open(graph, read_only=True) as store:
-        show(similar_nodes(store, text=text, node=node, label=label, k=k), as_json)
+        show(nearest_nodes(store, text=text, node=node, label=label, k=k), as_json)
 
 
 @app.command()
@@ -563,10 +582,21 @@ def _parameters(pairs: list[str] | None) -> dict[str, Any]:
     return {name: _value(value) for name, value in map(_pair, pairs or ())}
 
 
-def _filters(pairs: list[str] | None) -> dict[str, list[str]] | None:
-    found: dict[str, list[str]] = {}
-    for name, value in map(_pair, pairs or ()):
-        found.setdefault(name, []).append(value)
+def _conditions(texts: list[str] | None) -> dict[str, Any] | None:
+    """Return conditions on properties of items, as `Recommender.recommend` takes them; values of a name are a list."""
+    found: dict[str, Any] = {}
+    for text in texts or ():
+        match = _CONDITION.fullmatch(text)
+        if match is None:
+            raise UsageError(f"found --where {text!r}; expected property=value, or >=, >, <= or < instead of =")
+        name, operator, value = match.groups()
+        known = found.setdefault(name, [] if operator == "=" else {})
+        if isinstance(known, list) != (operator == "=") or operator in known:
+            raise UsageError(f"found --where {text!r} beside another of {name}; expected values or one range")
+        if operator == "=":
+            known.append(value)
+        else:
+            known[operator] = value
     return found or None
 
 

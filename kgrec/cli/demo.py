@@ -38,8 +38,8 @@ def run_demo(folder: Path, source: str | None = None) -> None:
     published = publish_run(graph, run.name)
     show_text(f"\n3. {published['recommendations']} recommendations are in the graph; for user {USER}:")
     model = Recommender.load(run.folder)
-    recommended = model.recommend([USER], k=10)
-    show(model.with_names(recommended), False)
+    recommended = model.recommend([USER], k=10, names=True)
+    show(recommended, False)
     show_text(f"\n4. why the first one?\n{model.explain(USER, recommended['item_id'][0])}")
 
     seconds = time.perf_counter() - start

@@ -48,7 +48,7 @@ def run_cross_domain_demo(folder: Path) -> None:
     for number, (known, wanted) in enumerate((("film", "book"), ("book", "film")), start=4):
         user = only_in(train, known)
         show_text(f"\n{number}. user {user} knows no {wanted}; after\n   {', '.join(history(train, user))}\n   come")
-        show(model.with_names(model.recommend([user], k=5, domain=wanted)), False)
+        show(model.recommend([user], k=5, domain=wanted, names=True), False)
     show_text(f"\ndone in {time.perf_counter() - start:.0f} s\nTry next:\n  kgrec runs show {graph}")
 
 

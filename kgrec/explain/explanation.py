@@ -49,8 +49,8 @@ class Explanation:
         paths: strongest first.
     """
 
-    user_id: str
-    item_id: str
+    user_id: str | int
+    item_id: str | int
     item_name: str
     score: float
     rank: int | None
@@ -97,8 +97,8 @@ def explain(model: HybridModel, user_num: int, item_num: int) -> Explanation:
     if scored.new[0]:
         shares = {"popularity": score}
     return Explanation(
-        str(train.users.ids[user_num]),
-        str(train.items.ids[item_num]),
+        train.users.original[[user_num]].tolist()[0],
+        train.items.original[[item_num]].tolist()[0],
         str(train.item_names[item_num]),
         score,
         _rank(scored, item_num),

@@ -19,6 +19,7 @@ from kgrec.data.snapshot import GraphSnapshot
 from kgrec.errors import UsageError
 from kgrec.hybrid.blend import Blend
 from kgrec.hybrid.segment_models import Scores, SegmentModels, scores_of
+from kgrec.signals import shipped_with_similarity
 from kgrec.signals.base import Signal, Signals
 
 if TYPE_CHECKING:
@@ -224,7 +225,8 @@ class HybridModel:
             if found is not None:
                 return found
         raise UsageError(
-            f"none of the fitted signals {', '.join(self.signals)} says how like {role}s are; fit more (see `signals`)"
+            f"none of the fitted signals {', '.join(self.signals)} says how like {role}s are. "
+            f"Fit one of {', '.join(shipped_with_similarity(role))}"
         )
 
     def score_texts(self, texts: Sequence[str], vectors: FloatArray) -> Scored:

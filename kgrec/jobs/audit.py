@@ -17,6 +17,7 @@ from kgrec.evaluation.leakage import COLUMNS, TOLERANCE, leaks
 from kgrec.jobs.train import read_graph, runs_folder
 from kgrec.recommender import Recommender
 from kgrec.runs.folder import Run, find_run
+from kgrec.runs.publish import lists_table
 from kgrec.store import open_store
 from kgrec.text import text_vectors
 
@@ -93,6 +94,7 @@ def _cut_of(graph: str, run: Run) -> Split:
 def _in_lists(model: Recommender, listed: pd.DataFrame) -> pd.DataFrame:
     """Find users whose list is not what the model says; another order among equal scores is the same."""
     again = model.recommend(listed["user_id"].unique(), k=int(listed["rank"].max() if len(listed) else 1))
+    again = lists_table(again).to_pandas()
     both = listed.merge(again, on=["user_id", "rank"], how="outer", suffixes=("", "_again"))
     close = TOLERANCE * np.abs(again["score"]).max()
     same = np.isclose(both["score"], both["score_again"], rtol=0, atol=close)

@@ -23,12 +23,13 @@ from kgrec.evaluation.evaluate import HYBRID, Measured, measure, metrics
 from kgrec.evaluation.protocols import cut_for
 from kgrec.metrics.ranking import evaluate
 from kgrec.ranking.top_k import rank_all
-from kgrec.recommender import Recommender, as_split
+from kgrec.recommender import Recommender
 from kgrec.runs.erasure_guard import keeping
 from kgrec.runs.folder import Run, find_run, new_name, prepare_root, root_of
 from kgrec.runs.publish import lists_table, publish
 from kgrec.runs.save_load import save_model
 from kgrec.store import open_store
+from kgrec.store.inputs import as_split
 from kgrec.store.job_lock import leased
 from kgrec.store.uri import GraphUri, check_uri
 from kgrec.training.pipeline import FitOn

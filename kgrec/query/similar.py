@@ -15,7 +15,7 @@ from kgrec.store.base import GraphStore
 from kgrec.text import TextEncoder, encoder_of
 
 
-def similar_nodes(
+def nearest_nodes(
     store: GraphStore,
     text: str | None = None,
     node: str | None = None,

@@ -52,7 +52,8 @@ def publish(store: GraphStore, root: Path, run: Run, k: int, how: How) -> dict[s
 
 def lists_table(listed: pd.DataFrame) -> pa.Table:
     """Return what `Recommender.recommend` returned as a run keeps it."""
-    return pa.Table.from_pandas(listed, schema=LISTS, preserve_index=False)
+    ids = {name: listed[name].astype(str) for name in ("user_id", "item_id") if listed[name].dtype != object}
+    return pa.Table.from_pandas(listed.assign(**ids), schema=LISTS, preserve_index=False)
 
 
 def new_to_users(listed: pa.Table, graph: GraphSnapshot) -> pa.Table:

@@ -30,13 +30,13 @@ def signal_kinds(signals: Iterable[str | type[Signal]]) -> list[type[Signal]]:
     return sorted(kinds.values(), key=lambda kind: (kind.tuning_order, kind.name))
 
 
-def shipped_with_vectors(role: Literal["user", "item"]) -> list[str]:
-    """Return the names of the shipped signals that have vectors of users or items."""
+def shipped_with_similarity(role: Literal["user", "item"]) -> list[str]:
+    """Return the names of the shipped signals that say how like users or items are."""
     from kgrec.signals.base import Signal
 
-    member = f"{role}_vectors"
+    members = (f"{role}_vectors", f"{role}_similarity")
     kinds = signal_kinds(SIGNALS.shipped)
-    return [kind.name for kind in kinds if getattr(kind, member) is not getattr(Signal, member)]
+    return [kind.name for kind in kinds if any(getattr(kind, m) is not getattr(Signal, m) for m in members)]
 
 
 def with_classes(names: Sequence[str], given: Sequence[type[Signal]]) -> list[str | type[Signal]]:

@@ -15,7 +15,7 @@ from conftest import FAST
 from kgrec.config import Config, EncoderSettings, RerankSettings
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.errors import RunError, UsageError
-from kgrec.query.similar import similar_nodes
+from kgrec.query.similar import nearest_nodes
 from kgrec.recommender import Recommender
 from kgrec.store import open_store
 from kgrec.text import TransformersEncoder, VectorCache, encoder_of
@@ -148,7 +148,7 @@ def test_similar_by_a_damaged_run_is_an_error(cinema: Path) -> None:
     run = publish_run(str(cinema))["run"]
     (cinema.with_suffix(".runs") / run / "run.json").write_text("{")
     with open_store(cinema, read_only=True) as store, pytest.raises(RunError, match=r"run\.json is damaged"):
-        similar_nodes(store, text="a film")
+        nearest_nodes(store, text="a film")
 
 
 OTHER = [{"x": (2, 2)}, {"keys": (2, 16), "vectors": (3, 8)}, {"keys": (1, 16), "vectors": (1, 5)}]

@@ -21,7 +21,7 @@ from kgrec.jobs.refresh.tracing import provider
 from kgrec.jobs.rollback import roll_back
 from kgrec.jobs.train import evaluate_run, publish_run, runs_folder, train_run
 from kgrec.query.named import run_named
-from kgrec.query.similar import similar_nodes
+from kgrec.query.similar import nearest_nodes
 from kgrec.runs.folder import find_run, root_of
 from kgrec.store import open_store
 from kgrec.store.job_lock import leased
@@ -181,7 +181,7 @@ NEAR_MISSES: dict[str, Callable[[Path], Any]] = {
         graph, lambda store: run_named(store, "connecting_items", {"one": "u9x", "other": "t1"})
     ),
     "network": lambda graph: asked(graph, lambda store: to_networkx(store.snapshot(), "u9x")),
-    "vector": lambda graph: asked(graph, lambda store: similar_nodes(store, node="u9x", label="User")),
+    "vector": lambda graph: asked(graph, lambda store: nearest_nodes(store, node="u9x", label="User")),
 }
 
 

@@ -218,7 +218,7 @@ def test_an_unknown_user(kgrec, trained_cinema):
     "command",
     [
         ["recommend", "GRAPH", "u1"],
-        ["similar", "GRAPH", "--node", "f1"],
+        ["nearest", "GRAPH", "--node", "f1"],
         ["train", "GRAPH"],
         ["publish", "GRAPH"],
         ["benchmark", str(CINEMA)],

@@ -39,7 +39,7 @@ def test_the_whole_job(kgrec, tmp_path):
     listed = answer(kgrec("recommend", graph, "u1", "--k", 3, "--json"))
     shown = answer(kgrec("explore", graph, "recommended", "--param", "user=u1", "--json"))
     assert len(shown) == len(listed) == 3
-    assert len(answer(kgrec("similar", graph, "--node", "f1", "--k", 4, "--json"))) == 4
+    assert len(answer(kgrec("nearest", graph, "--node", "f1", "--k", 4, "--json"))) == 4
 
 
 def test_loading_twice_changes_nothing(kgrec, cinema):
@@ -142,7 +142,7 @@ def test_no_runs_yet(kgrec, tmp_path):
         ["publish", "GRAPH"],
         ["recommend", "GRAPH", "u1"],
         ["explain", "GRAPH", "u1", "f1"],
-        ["similar", "GRAPH", "--text", "robots"],
+        ["nearest", "GRAPH", "--text", "robots"],
         ["cypher", "GRAPH", "RETURN 1"],
         ["explore", "GRAPH", "overview"],
         ["runs", "list", "GRAPH"],
@@ -243,8 +243,8 @@ def test_values_of_every_kind_are_shown(capsys):
         (["recommend", "GRAPH", "u1", "--item", "f1x"], "unknown item: 'f1x'; near matches: f1"),
         (["explain", "GRAPH", "u1", "f1x"], "unknown item: 'f1x'; near matches: f1"),
         (["explore", "GRAPH", "hub"], "unknown query 'hub'; expected one of"),
-        (["explore", "GRAPH", "similar_items"], "no parameter 'item'"),
-        (["similar", "GRAPH"], "found neither a text nor a node; expected one"),
+        (["explore", "GRAPH", "items_sharing_nodes"], "no parameter 'item'"),
+        (["nearest", "GRAPH"], "found neither a text nor a node; expected one"),
         (["load", "atmic", "x", "--into", "GRAPH"], "unknown loader 'atmic'; expected one of"),
         (["check", "GRAPH"], "expected kgrec check LOADER SOURCE, or only a graph: kgrec check GRAPH --noise"),
         (["check", "atomic", CINEMA, "--noise"], "or only a graph: kgrec check GRAPH --noise"),
@@ -267,7 +267,7 @@ def test_wrong_use_is_explained_with_exit_code_2(kgrec, trained_cinema, words, m
         (["cypher", "GRAPH", "MATCH (n) RETRN n"], "in the query:\n  MATCH (n) RETRN n"),
         (["cypher", "GRAPH", "MATCH (i:Item) WHERE i.item_id = $id RETURN i"], "Parameter id not found"),
         (["recommend", "GRAPH", "u1", "--run", "gone"], "no run 'gone' in"),
-        (["similar", "GRAPH", "--text", "robots"], "no vectors of Item in"),
+        (["nearest", "GRAPH", "--text", "robots"], "no vectors of Item in"),
         (["check", "atomic", CINEMA, "--write-schema", "/dev/null/s.yaml"], "error: /dev/null/s.yaml: not a directory"),
         (["train", "GRAPH", "--set", FAST, "--runs", "/dev/null/runs"], "/dev/null/runs cannot be written"),
         (["cypher", "mysql://host", "RETURN 1"], "unknown kind of graph 'mysql'"),

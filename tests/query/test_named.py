@@ -127,11 +127,11 @@ def test_shared_tastes(graph: GraphStore, behaviors: pd.DataFrame, around: pd.Da
     assert found["items_of_other"].to_dict() == expected.iloc[:, 1].to_dict()
 
 
-def test_similar_users_are_those_with_the_largest_jaccard(graph: GraphStore, behaviors: pd.DataFrame) -> None:
+def test_users_sharing_items_are_those_with_the_largest_jaccard(graph: GraphStore, behaviors: pd.DataFrame) -> None:
     items = behaviors.groupby("user_id")["item_id"].agg(set)
     mine = items.pop("u1")
     expected = items.map(lambda other: len(mine & other) / len(mine | other))
-    found = run(graph, "similar_users", k=10).set_index("user_id")["likeness"]
+    found = run(graph, "users_sharing_items", k=10).set_index("user_id")["likeness"]
     assert found.tolist() == pytest.approx(expected.nlargest(10).tolist(), abs=5e-5)
     assert found.to_dict() == pytest.approx(expected[found.index].to_dict(), abs=5e-5)
 
@@ -145,10 +145,10 @@ def test_co_liked_items_have_the_largest_cosine(graph: GraphStore, behaviors: pd
     assert found.iloc[0] == pytest.approx(expected[users.map(lambda other: len(its & other) >= 2)].max(), abs=5e-5)
 
 
-def test_similar_items_share_most_nodes(graph: GraphStore, around: pd.DataFrame) -> None:
+def test_items_sharing_nodes_share_most(graph: GraphStore, around: pd.DataFrame) -> None:
     shared = around.merge(around.query("item_id == 'f2'"), on=["type", "node"]).query("item_id_x != 'f2'")
     expected = shared.groupby("item_id_x")["node"].nunique()
-    found = run(graph, "similar_items", k=100).set_index("item_id")
+    found = run(graph, "items_sharing_nodes", k=100).set_index("item_id")
     assert found["shared_nodes"].to_dict() == expected.to_dict()
     assert found["nodes"].map(len).to_dict() == expected.to_dict()
 

@@ -12,7 +12,7 @@ from conftest import CINEMA
 
 import kgrec
 from kgrec.errors import StoreError, UsageError
-from kgrec.query.similar import similar_nodes
+from kgrec.query.similar import nearest_nodes
 from kgrec.store.base import GraphStore
 from kgrec.testing.encoder import WordEncoder
 from kgrec.text import default_encoder
@@ -37,7 +37,7 @@ def titles(graph: GraphStore) -> dict[str, str]:
 
 
 def test_by_text_the_titles_that_share_words_come_first(graph: GraphStore) -> None:
-    found = similar_nodes(graph, text="Robot at the Orbit", encoder=ENCODER, k=5)
+    found = nearest_nodes(graph, text="Robot at the Orbit", encoder=ENCODER, k=5)
     assert list(found.columns) == ["id", "name", "score"]
     assert found["name"][0] == "Robot at the Orbit"
     assert found["score"][0] == pytest.approx(1, abs=1e-5)
@@ -46,14 +46,14 @@ def test_by_text_the_titles_that_share_words_come_first(graph: GraphStore) -> No
 
 
 def test_by_node_gives_what_its_own_text_gives_without_the_node(graph: GraphStore) -> None:
-    by_text = similar_nodes(graph, text=titles(graph)["f3"], encoder=ENCODER, k=9)
-    by_node = similar_nodes(graph, node="f3", k=8)
+    by_text = nearest_nodes(graph, text=titles(graph)["f3"], encoder=ENCODER, k=9)
+    by_node = nearest_nodes(graph, node="f3", k=8)
     assert "f3" not in set(by_node["id"])
     assert by_node["score"].tolist() == pytest.approx(by_text["score"].tolist()[1:], abs=1e-5)
 
 
 def test_k_above_the_number_of_nodes_gives_all_that_have_a_vector(graph: GraphStore) -> None:
-    assert len(similar_nodes(graph, node="f3", k=1000)) == 70
+    assert len(nearest_nodes(graph, node="f3", k=1000)) == 70
 
 
 def test_the_packaged_encoder_is_the_default(tmp_path: Path) -> None:
@@ -61,38 +61,38 @@ def test_the_packaged_encoder_is_the_default(tmp_path: Path) -> None:
         kgrec.load("atomic", CINEMA, into=store)
         words = ["Western", "Romance", "Science-Fiction"]
         store.write_vectors("Genre", pa.array(words), default_encoder().encode(words))
-        assert similar_nodes(store, text="spaceships and robots", label="Genre")["id"][0] == "Science-Fiction"
-        assert similar_nodes(store, text="cowboys and horses", label="Genre")["id"][0] == "Western"
+        assert nearest_nodes(store, text="spaceships and robots", label="Genre")["id"][0] == "Science-Fiction"
+        assert nearest_nodes(store, text="cowboys and horses", label="Genre")["id"][0] == "Western"
 
 
 def test_exactly_one_of_text_and_node(graph: GraphStore) -> None:
     with pytest.raises(UsageError, match="found both a text and a node; expected one"):
-        similar_nodes(graph, text="robots", node="f1")
+        nearest_nodes(graph, text="robots", node="f1")
     with pytest.raises(UsageError, match="found neither a text nor a node; expected one"):
-        similar_nodes(graph)
+        nearest_nodes(graph)
     with pytest.raises(UsageError, match="k=0; expected at least 1"):
-        similar_nodes(graph, node="f1", k=0)
+        nearest_nodes(graph, node="f1", k=0)
 
 
 def test_unknown_names_have_near_matches(graph: GraphStore) -> None:
     with pytest.raises(UsageError, match=r"unknown label 'Itm'; expected one of .*; near matches: Item"):
-        similar_nodes(graph, node="f1", label="Itm")
+        nearest_nodes(graph, node="f1", label="Itm")
     with pytest.raises(UsageError, match="unknown Item: 'f111'; near matches: f11"):
-        similar_nodes(graph, node="f111")
+        nearest_nodes(graph, node="f111")
     with pytest.raises(UsageError, match="Item 'f72' has no vector"):
-        similar_nodes(graph, node="f72")
+        nearest_nodes(graph, node="f72")
 
 
 def test_vectors_of_another_encoder_are_refused(graph: GraphStore) -> None:
     with pytest.raises(StoreError, match="have 512 dimensions; this one has 64"):
-        similar_nodes(graph, text="robots", encoder=WordEncoder(dim=64))
+        nearest_nodes(graph, text="robots", encoder=WordEncoder(dim=64))
 
 
 def test_without_vectors_it_says_what_to_run(graph: GraphStore, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"no vectors of User .* run kgrec train .*, then kgrec publish"):
-        similar_nodes(graph, node="u1", label="User")
+        nearest_nodes(graph, node="u1", label="User")
     with kgrec.open(tmp_path / "new.lbug") as empty, pytest.raises(StoreError, match="is empty; load data first"):
-        similar_nodes(empty, node="u1")
+        nearest_nodes(empty, node="u1")
 
 
 def test_the_engine_gives_back_the_vector_that_was_written(graph: GraphStore) -> None:

@@ -7,7 +7,7 @@ from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.tables import GraphTables, check
 from kgrec.errors import DataError
-from kgrec.query.similar import similar_nodes
+from kgrec.query.similar import nearest_nodes
 from kgrec.recommender import Recommender
 from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.graphs import two_communities
@@ -120,6 +120,6 @@ def test_a_text_is_searched_beside_given_vectors(shop, tmp_path, cache):
         vectors = text_vectors(snapshot, ENCODER, cache)["Item"]
         store.write_vectors("Item", snapshot.ids("Item"), vectors)
         title = snapshot.nodes["Item"].column("title")[3].as_py()
-        found = similar_nodes(store, text=title, label="Item", encoder=ENCODER, k=3)
+        found = nearest_nodes(store, text=title, label="Item", encoder=ENCODER, k=3)
     assert title == found["name"][0]
     assert found["score"][0] == pytest.approx(1 / np.sqrt(2), abs=1e-5)

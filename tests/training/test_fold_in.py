@@ -145,14 +145,14 @@ def test_a_new_item_goes_to_those_whose_community_it_is_of(grown, now):
 
 def test_a_text_finds_the_items_it_speaks_of(grown):
     names = dict(zip(grown.model.train.items.ids, grown.model.train.item_names, strict=True))
-    found = grown.recommend(text="a tulip in the meadow", k=4)
+    found = grown.recommend_for_text("a tulip in the meadow", k=4)
     assert list(found.columns) == ["item_id", "score", "rank", "graph", "cf", "content"]
     assert all({"tulip", "meadow"} & set(names[item].split()) for item in found["item_id"])
     assert set(names[found["item_id"][0]].split()) == {"tulip", "meadow"}
     np.testing.assert_allclose(found["content"], found["score"], rtol=1e-5)
     some = found["item_id"].tolist()[1:3]
-    assert grown.recommend(text="tulip meadow", items=some, domain="Item")["item_id"].tolist() == some
-    assert NEW_ITEMS[0] in grown.recommend(text=names[NEW_ITEMS[0]], k=8)["item_id"].tolist()
+    assert grown.recommend_for_text("tulip meadow", items=some, domain="Item")["item_id"].tolist() == some
+    assert NEW_ITEMS[0] in grown.recommend_for_text(names[NEW_ITEMS[0]], k=8)["item_id"].tolist()
 
 
 def test_a_word_that_only_new_items_have_is_found_by_its_vector(fitted, now):
@@ -160,7 +160,7 @@ def test_a_word_that_only_new_items_have_is_found_by_its_vector(fitted, now):
     title[int(now.items.nums(NEW_ITEMS[:1])[0])] = "zeppelin"
     items = now.nodes["Item"].set_column(1, "title", pa.array(title))
     grown = fitted.fold_in(replace(now, nodes={**now.nodes, "Item": items}))
-    assert grown.recommend(text="zeppelin", k=1)["item_id"].tolist() == NEW_ITEMS[:1]
+    assert grown.recommend_for_text("zeppelin", k=1)["item_id"].tolist() == NEW_ITEMS[:1]
 
 
 def test_a_user_of_whom_only_a_description_is_known_gets_what_it_speaks_of():
@@ -203,7 +203,9 @@ def test_folding_in_nothing_changes_nothing(fitted, grown):
         users = model.model.train.users.ids
         again = model.fold_in(model.model.train)
         pd.testing.assert_frame_equal(again.recommend(users), model.recommend(users), check_exact=True)
-        pd.testing.assert_frame_equal(again.recommend(text="tulip"), model.recommend(text="tulip"), check_exact=True)
+        pd.testing.assert_frame_equal(
+            again.recommend_for_text("tulip"), model.recommend_for_text("tulip"), check_exact=True
+        )
         for name, arrays in again.model.signals.items():
             for key, array in arrays.state().items():
                 np.testing.assert_array_equal(array, model.model.signals[name].state()[key])
@@ -235,9 +237,9 @@ def test_a_loaded_run_folds_in_as_the_one_that_was_saved(fitted, grown, now, tmp
     again = Recommender.load(tmp_path / "grown", encoder=WordEncoder())
     for model in (loaded, again):
         pd.testing.assert_frame_equal(model.recommend(now.users.ids), grown.recommend(now.users.ids))
-        pd.testing.assert_frame_equal(model.recommend(text="laser"), grown.recommend(text="laser"))
+        pd.testing.assert_frame_equal(model.recommend_for_text("laser"), grown.recommend_for_text("laser"))
     with pytest.raises(UsageError, match=r"another text encoder .* Recommender.load\(folder, encoder=…\)"):
-        Recommender.load(tmp_path / "grown", encoder=WordEncoder(32)).recommend(text="laser")
+        Recommender.load(tmp_path / "grown", encoder=WordEncoder(32)).recommend_for_text("laser")
 
 
 def test_vectors_that_nodes_bring_along_are_folded_in_beside_their_text():
@@ -248,7 +250,7 @@ def test_vectors_that_nodes_bring_along_are_folded_in_beside_their_text():
     pd.testing.assert_frame_equal(again.recommend(users), grown.recommend(users), check_exact=True)
     nearer = grown.recommend(users, k=1, items=NEW_ITEMS)["item_id"].map(COMMUNITY)
     assert (nearer.to_numpy() == [side_of(grown.model.train, user) for user in users]).mean() > 0.95
-    assert grown.recommend(text="tulip meadow", k=5)["item_id"].map(COMMUNITY).all()
+    assert grown.recommend_for_text("tulip meadow", k=5)["item_id"].map(COMMUNITY).all()
 
 
 def pictured(tables):
@@ -272,7 +274,7 @@ def test_new_users_are_unknown_until_they_are_folded_in(fitted):
 
 def test_wrong_use_says_what_to_do(fitted, now):
     with pytest.raises(UsageError, match="text='  '; expected words"):
-        fitted.recommend(text="  ")
+        fitted.recommend_for_text("  ")
     with pytest.raises(UsageError, match="found neither users nor a text; expected one of them"):
         fitted.recommend()
     with pytest.raises(UsageError, match="found users and a text; expected one of them"):
@@ -284,7 +286,7 @@ def test_wrong_use_says_what_to_do(fitted, now):
         Recommender().fold_in(now)
     deaf = Recommender(signals=("popularity", "ease"), encoder=WordEncoder()).fit(GraphSnapshot.from_tables(BEFORE))
     with pytest.raises(UsageError, match="found the text 'tulip', but no signal reads text"):
-        deaf.recommend(text="tulip")
+        deaf.recommend_for_text("tulip")
 
 
 def test_relationships_of_a_new_item_are_read(now):

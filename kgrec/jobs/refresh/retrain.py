@@ -18,11 +18,12 @@ from kgrec.evaluation.evaluate import measure, metrics
 from kgrec.jobs.refresh.gate import MIN_TEST_USERS, compare, figures_of, reasons
 from kgrec.jobs.refresh.policy import Mode, Size, UpdatePlan, chosen, fitted, size_of
 from kgrec.jobs.train import KS, summary_of
-from kgrec.recommender import Recommender, as_split
+from kgrec.recommender import Recommender
 from kgrec.runs.erasure_guard import keeping
 from kgrec.runs.folder import Run, new_name
 from kgrec.runs.publish import lists_table
 from kgrec.runs.save_load import save_model
+from kgrec.store.inputs import as_split
 
 LIST_LENGTH: Final = 100
 """Length of the lists that a run keeps."""

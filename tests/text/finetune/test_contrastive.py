@@ -19,7 +19,7 @@ from kgrec.data.split import by_given
 from kgrec.data.tables import GraphTables, check
 from kgrec.errors import MissingExtra, UsageError
 from kgrec.evaluation.leakage import leaks
-from kgrec.query.similar import similar_nodes
+from kgrec.query.similar import nearest_nodes
 from kgrec.runs.folder import find_run, read_run, root_of
 from kgrec.runs.save_load import load_tuned
 from kgrec.signals.content import Embeddings
@@ -266,7 +266,7 @@ class TestRecommender:
         assert loaded.encoder.identity == fitted.encoder.identity
         assert load_tuned(read_run(tmp_path / "run")).losses == fitted.trained.tuned.losses
         for text in ("robot laser", "words that no item has"):
-            found, expected = (x.recommend(text=text, k=5) for x in (loaded, fitted))
+            found, expected = (x.recommend_for_text(text, k=5) for x in (loaded, fitted))
             assert found["item_id"].tolist() == expected["item_id"].tolist()
 
     def test_a_graph_that_has_grown_is_encoded_by_the_same_weights(self, fitted, graph):
@@ -375,6 +375,6 @@ def test_the_command_tunes_and_what_it_publishes_is_searched_by_the_tuned_model(
     assert "tune" in run.info["seconds"]
     with kgrec.open(graph, read_only=True) as store:
         title = communities().nodes["Item"].column("title")[7].as_py()
-        assert similar_nodes(store, text=title, k=1)["score"][0] == pytest.approx(1, abs=1e-4)
+        assert nearest_nodes(store, text=title, k=1)["score"][0] == pytest.approx(1, abs=1e-4)
     app(["evaluate", graph, "--json"], standalone_mode=False)
     capsys.readouterr()

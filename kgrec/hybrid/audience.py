@@ -1,0 +1,160 @@
+"""Whom lists are for: users of the graph, or anonymous ones; what scores them, and what they have seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from kgrec._util.progress import track
+from kgrec._util.types import BoolArray, FloatArray, IntArray
+from kgrec.data.anonymous import AnonymousUsers, type_nums
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.errors import UsageError
+from kgrec.hybrid.model import HybridModel, Scored
+from kgrec.ranking.top_k import top_k
+
+BATCH_SCORES: Final = 16_000_000
+"""Scores of a batch of people held at once, over all signals (64 MB)."""
+
+
+class Audience(Protocol):
+    """Some people, in an order."""
+
+    @property
+    def model(self) -> HybridModel:
+        """What scores them."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def scored(self, rows: slice) -> Scored:
+        """Score every item for some of them."""
+        ...
+
+    def chosen(self, rows: slice, types: IntArray) -> sp.csr_matrix:
+        """Return what some of them chose by behaviors of some types: float32 CSR [n, n_items]."""
+        ...
+
+
+@dataclass(frozen=True)
+class KnownUsers:
+    """Users of the graph by their numbers, int64 [n]; -1 is an unknown one."""
+
+    model: HybridModel
+    nums: IntArray
+
+    def __len__(self) -> int:
+        return len(self.nums)
+
+    def scored(self, rows: slice) -> Scored:
+        """Score every item for some of them."""
+        return self.model.score(self.nums[rows])
+
+    def chosen(self, rows: slice, types: IntArray) -> sp.csr_matrix:
+        """Return what some of them chose by behaviors of some types."""
+        train, nums = self.model.train, self.nums[rows]
+        found = sp.csr_matrix(np.zeros((len(nums), train.n_items), np.float32))
+        for num in types.tolist():
+            found = found + train.interactions_of_type[num][np.maximum(nums, 0)]
+        return sp.csr_matrix(found.multiply((nums >= 0)[:, None]))
+
+
+@dataclass(frozen=True)
+class Strangers:
+    """Anonymous users."""
+
+    model: HybridModel
+    users: AnonymousUsers
+
+    def __len__(self) -> int:
+        return self.users.n_users
+
+    def scored(self, rows: slice) -> Scored:
+        """Score every item for some of them."""
+        return self.model.score_anonymous(self._some(rows))
+
+    def chosen(self, rows: slice, types: IntArray) -> sp.csr_matrix:
+        """Return what some of them chose by behaviors of some types."""
+        some = self._some(rows)
+        of_types = some.behaviors.where(np.isin(some.behaviors.type_num, types))
+        return AnonymousUsers(some.train, of_types, some.n_users).interactions
+
+    def _some(self, rows: slice) -> AnonymousUsers:
+        marked = np.zeros(len(self), dtype=bool)
+        marked[rows] = True
+        return self.users.select(marked)
+
+
+def seen_types(train: GraphSnapshot, include_seen: bool, behaviors: Sequence[str] | None) -> IntArray | None:
+    """Return the types of behaviors whose items are left out of lists, int64 [types]; None: all types.
+
+    Args:
+        train: the graph.
+        include_seen: whether none are, where `behaviors` does not say.
+        behaviors: types by name.
+
+    Raises:
+        UsageError: the schema has no such type, or a bare name stands for a list.
+    """
+    if behaviors is None:
+        return np.empty(0, np.int64) if include_seen else None
+    if isinstance(behaviors, str):
+        raise UsageError(f"exclude_behaviors={behaviors!r}; expected a list of types, such as [{behaviors!r}]")
+    return type_nums(list(behaviors), list(train.schema.roles.behaviours), "exclude_behaviors")
+
+
+def lists_of(
+    people: Audience, k: int, seen: IntArray | None, allowed: BoolArray
+) -> Iterator[tuple[slice, dict[str, npt.NDArray[Any]]]]:
+    """Yield the k best items of people, some of them at a time; see `best_of`.
+
+    Args:
+        people: n of them; of none, one batch of nobody comes.
+        k: length of a list.
+        seen: types of behaviors whose items are left out; see `seen_types`.
+        allowed: which items may be listed [n_items].
+    """
+    batches = _batches(people)
+    for rows in track(batches, "recommending") if len(batches) > 1 else batches:
+        yield rows, best_of(people.scored(rows), k, None if seen is None else people.chosen(rows, seen), allowed)
+
+
+def best_of(scored: Scored, k: int, seen: sp.csr_matrix | None, allowed: BoolArray) -> dict[str, npt.NDArray[Any]]:
+    """Rank what was scored: "num" of items, "score", shares by kind of signal and "basis", [n, k] each.
+
+    Args:
+        scored: of n people.
+        k: length of a list.
+        seen: CSR [n, n_items] of what is left out; None: all that they chose.
+        allowed: which items may be listed [n_items].
+    """
+    ranking = top_k(scored.total, k, scored.seen if seen is None else seen, allowed)
+    basis = np.broadcast_to(scored.basis[:, None], ranking.item_num.shape)
+    return {"num": ranking.item_num, "score": ranking.score, **scored.groups(ranking.item_num), "basis": basis}
+
+
+def score_pairs(people: Audience, place: IntArray, item_nums: IntArray) -> tuple[FloatArray, npt.NDArray[np.object_]]:
+    """Return the scores of pairs, float32 [n], and what each is based on, object [n]; see `Scored.basis`.
+
+    Args:
+        people: those of the pairs, each once.
+        place: whose pair it is, int64 [n].
+        item_nums: int64 [n].
+    """
+    scores, basis = np.empty(len(place), np.float32), np.empty(len(place), dtype=object)
+    for rows in _batches(people):
+        scored, pairs = people.scored(rows), np.flatnonzero((place >= rows.start) & (place < rows.stop))
+        scores[pairs] = scored.total[place[pairs] - rows.start, item_nums[pairs]]
+        basis[pairs] = scored.basis[place[pairs] - rows.start]
+    return scores, basis
+
+
+def _batches(people: Audience) -> list[slice]:
+    """Return slices of people who are scored at once; one, of nobody, where there are none."""
+    n, size = len(people), max(1, BATCH_SCORES // (people.model.train.n_items * len(people.model.signals)))
+    return [slice(start, min(start + size, n)) for start in range(0, max(n, 1), size)]
