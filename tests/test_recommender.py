@@ -115,7 +115,7 @@ def test_wrong_use_says_what_to_do(model):
         model.recommend(["u1"], k=0)
     with pytest.raises(UsageError, match=r"users='u1'; expected a list of ids, such as \['u1'\]"):
         model.recommend("u1")
-    with pytest.raises(UsageError, match="not fitted; call fit"):
+    with pytest.raises(UsageError, match=r"not fitted\. Call fit"):
         Recommender().recommend(["u1"])
     with pytest.raises(UsageError, match="unknown domain 'books'; expected one of Item"):
         model.recommend(["u1"], domain="books")

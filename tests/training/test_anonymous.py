@@ -72,7 +72,7 @@ def test_history_equals_fold_in() -> None:
     both = known.merge(new, on="item_id", suffixes=("", "_new"))
     assert len(both) >= 18
     assert both["score"].corr(both["score_new"]) > 0.98
-    assert set(known["item_id"][:5]) == set(new["item_id"][:5])
+    assert known["item_id"][:10].isin(new["item_id"][:10]).mean() >= 0.9
     in_order = model.recommend(history=history.sort_values("timestamp")["item_id"].tolist(), k=20)
     pd.testing.assert_frame_equal(in_order, new)
     assert [table.num_rows for table in model.model.train.nodes.values()] == nodes

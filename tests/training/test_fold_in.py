@@ -275,10 +275,10 @@ def test_new_users_are_unknown_until_they_are_folded_in(fitted):
 def test_wrong_use_says_what_to_do(fitted, now):
     with pytest.raises(UsageError, match="text='  '; expected words"):
         fitted.recommend_for_text("  ")
-    with pytest.raises(UsageError, match="found neither users nor a text; expected one of them"):
+    with pytest.raises(UsageError, match="found neither users nor a history; expected one of them"):
         fitted.recommend()
-    with pytest.raises(UsageError, match="found users and a text; expected one of them"):
-        fitted.recommend(["u000"], text="tulip")
+    with pytest.raises(UsageError, match="found users and a history; expected one of them"):
+        fitted.recommend(["u000"], history=["i001"])
     other = with_descriptions(BEFORE, {})
     with pytest.raises(UsageError, match="as it was when fitted; fit again"):
         fitted.fold_in(GraphSnapshot.from_tables(other))
