@@ -14,6 +14,8 @@ from .errors import StoreLocked as StoreLocked
 from .errors import UnknownItem as UnknownItem
 from .errors import UnknownUser as UnknownUser
 from .errors import UsageError as UsageError
+from .evaluation.split import split as split
+from .metrics.frames import evaluate as evaluate
 from .recommender import Recommender as Recommender
 from .store import open as open
 from .store.load import load as load

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from conftest import CINEMA
 
+from kgrec.metrics.frames import evaluate
 from kgrec.recommender import Recommender
 
 pytestmark = pytest.mark.slow
@@ -182,3 +183,18 @@ def test_an_output_folder_that_cannot_be_made_is_refused_before_the_work(kgrec, 
     assert failed.code == 1
     assert failed.err == f"error: {tmp_path}/out cannot be written: File exists; name another folder with --out\n"
     assert (tmp_path / "out").read_text() == "a file"
+
+
+@pytest.mark.usefixtures("fast")
+def test_evaluate_of_frames_equals_the_benchmark(kgrec, tmp_path):
+    folder, out = cut(tmp_path / "cinema"), tmp_path / "out"
+    assert kgrec("benchmark", folder, "--out", out).code == 0
+    models = result_of(out)["metrics"]["models"]["hybrid"]
+    names = {"user_id:token": "user_id", "item_id:token": "item_id"}
+    train, test = (
+        pd.read_csv(folder / f"cinema.{part}.inter", sep="\t", dtype=str).rename(columns=names)
+        for part in ("train", "test")
+    )
+    items = pd.read_csv(folder / "cinema.item", sep="\t", dtype=str)["item_id:token"]
+    found = evaluate(pd.read_parquet(out / "recommendations.parquet"), test, list(models), train=train, catalog=items)
+    assert found == pytest.approx(models, abs=1e-6)
