@@ -105,7 +105,7 @@ def without_each_signal(split: Split, trained: Trained, config: Config, encode: 
 def without_knowledge(split: Split) -> Split:
     """Take every relationship away that is no behavior; nodes keep their numbers and properties."""
     whole = split.whole
-    behaviors = {edge_type: edges for edge_type, edges in whole.edges.items() if whole.schema.is_behaviour(edge_type)}
+    behaviors = {edge_type: edges for edge_type, edges in whole.edges.items() if whole.schema.is_behavior(edge_type)}
     return replace(split, whole=replace(whole, edges=behaviors))
 
 

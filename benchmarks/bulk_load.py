@@ -30,7 +30,7 @@ from kgrec.store.ladybug.store import LadybugStore
 RESULTS = Path(__file__).parent / "results" / "bulk_load.json"
 ROUNDS = 5
 N_USERS, N_ITEMS, N_ATTRIBUTES = 50_000, 30_000, 40_000
-N_BEHAVIOURS, N_ATTRIBUTE_EDGES = 1_000_000, 300_000
+N_BEHAVIORS, N_ATTRIBUTE_EDGES = 1_000_000, 300_000
 SCHEMA = Schema.parse(
     """
     name: bulk
@@ -58,10 +58,10 @@ def make_tables() -> GraphTables:
         "Attribute": pa.table({"attribute_id": attributes}),
     }
     rated = {
-        "src": users[rng.integers(0, N_USERS, N_BEHAVIOURS)],
-        "dst": items[rng.integers(0, N_ITEMS, N_BEHAVIOURS)],
-        "rating": rng.integers(1, 6, N_BEHAVIOURS).astype(float),
-        "timestamp": 1e9 + rng.permutation(N_BEHAVIOURS),
+        "src": users[rng.integers(0, N_USERS, N_BEHAVIORS)],
+        "dst": items[rng.integers(0, N_ITEMS, N_BEHAVIORS)],
+        "rating": rng.integers(1, 6, N_BEHAVIORS).astype(float),
+        "timestamp": 1e9 + rng.permutation(N_BEHAVIORS),
     }
     pairs = rng.choice(N_ITEMS * N_ATTRIBUTES, N_ATTRIBUTE_EDGES, replace=False)
     has = {"src": items[pairs // N_ATTRIBUTES], "dst": attributes[pairs % N_ATTRIBUTES]}
@@ -90,7 +90,7 @@ def kgrec_write(tables: GraphTables, path: Path) -> None:
 def kgrec_snapshot(path: Path) -> None:
     with LadybugStore(path, read_only=True) as store:
         snapshot = store.snapshot()
-    assert len(snapshot.behaviors) == N_BEHAVIOURS
+    assert len(snapshot.behaviors) == N_BEHAVIORS
 
 
 def seconds(work: Callable[[], None]) -> tuple[float, float]:
@@ -125,7 +125,7 @@ def report(times: dict[str, list[tuple[float, float]]], before: int) -> None:
     }
     result = {
         "command": "python benchmarks/bulk_load.py",
-        "graph": f"{N_USERS} users, {N_ITEMS} items, {N_BEHAVIOURS} behaviors, {N_ATTRIBUTE_EDGES} attribute edges",
+        "graph": f"{N_USERS} users, {N_ITEMS} items, {N_BEHAVIORS} behaviors, {N_ATTRIBUTE_EDGES} attribute edges",
         "rounds": ROUNDS,
         "medians": medians,
         "write_to_raw_wall": round(medians["kgrec_write"]["wall_s"] / medians["raw_copy"]["wall_s"], 3),

@@ -46,7 +46,7 @@ def with_canaries(tables: GraphTables) -> GraphTables:
     for role, labels, end in (("user", roles.users, "src"), ("item", roles.items, "dst")):
         [label] = labels
         key = tables.schema.nodes[label].key
-        [behavior] = [t for t in tables.edges if tables.schema.is_behaviour(t)]
+        [behavior] = [t for t in tables.edges if tables.schema.is_behavior(t)]
         counts = tables.edges[behavior].column(end).value_counts()
         [most] = pc.top_k_unstable(counts.field("counts"), 1).to_pylist()
         old, new = counts.field("values")[most].as_py(), CANARIES[role]

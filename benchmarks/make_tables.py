@@ -359,7 +359,7 @@ def refreshing() -> str:
     longest = max(lists[step]["longest_read_s"] for step in ("first", "second", "rollback"))
     rows = [
         [
-            f"refresh of ml-1m-kg with {found['new_behaviours']:.0%} new behaviors ({new['mode']})",
+            f"refresh of ml-1m-kg with {found['new_behaviors']:.0%} new behaviors ({new['mode']})",
             f"{new['wall_s']:.0f} s, a full rebuild {whole['wall_s']:.0f} s: {shares[0]} (processor {shares[1]})",
             "at most 10 %",
         ],

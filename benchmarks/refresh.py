@@ -72,7 +72,7 @@ def main(source: Path, work: Path) -> None:
         "command": "python benchmarks/refresh.py ml-1m-kg",
         "load_average": round(os.getloadavg()[0], 1),
         "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.system()},
-        "new_behaviours": SHARE,
+        "new_behaviors": SHARE,
         "full_rebuild": rebuilt,
         "refresh": refreshed,
         "refresh_share_of_rebuild_cpu": round(refreshed["cpu_s"] / rebuilt["cpu_s"], 3),

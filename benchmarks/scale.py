@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 RESULT = Path(__file__).parent / "results" / "scale.json"
-N_USERS, N_ITEMS, N_BEHAVIOURS = 70_679, 24_915, 900_000
+N_USERS, N_ITEMS, N_BEHAVIORS = 70_679, 24_915, 900_000
 N_NODES, N_RELATIONS, N_TRIPLES = 88_572, 39, 2_557_746
 CLUSTERS = 60
 
@@ -71,7 +71,7 @@ def write_files(folder: Path) -> dict[str, int]:
     folder.mkdir()
     rng = np.random.default_rng(0)
     cluster = rng.integers(0, CLUSTERS, N_ITEMS)
-    behaviors = _behaviours(rng, cluster)
+    behaviors = _behaviors(rng, cluster)
     time_ = rng.integers(1_000_000_000, 1_100_000_000, len(behaviors))
     _write(folder / "books.inter", "user_id:token\titem_id:token\ttimestamp:float", "u%d\ti%d\t%d", behaviors, time_)
     triples = _triples(rng, cluster)
@@ -80,12 +80,12 @@ def write_files(folder: Path) -> dict[str, int]:
     return {"users": N_USERS, "items": N_ITEMS, "behaviors": len(behaviors), "triples": len(triples)}
 
 
-def _behaviours(rng: np.random.Generator, cluster: Any) -> Any:
+def _behaviors(rng: np.random.Generator, cluster: Any) -> Any:
     """Draw what users do, [n, 2]: mostly popular items of the few clusters that each prefers."""
     popularity = rng.zipf(1.6, N_ITEMS).clip(max=2_000) ** 0.7
     taste = rng.dirichlet(np.full(CLUSTERS, 0.08), N_USERS).cumsum(axis=1)
-    activity = np.maximum(8, rng.lognormal(np.log(N_BEHAVIOURS / N_USERS) - 0.35, 0.85, N_USERS))
-    user = np.repeat(np.arange(N_USERS), (activity * N_BEHAVIOURS / activity.sum()).astype(int).clip(5))
+    activity = np.maximum(8, rng.lognormal(np.log(N_BEHAVIORS / N_USERS) - 0.35, 0.85, N_USERS))
+    user = np.repeat(np.arange(N_USERS), (activity * N_BEHAVIORS / activity.sum()).astype(int).clip(5))
     wanted = (taste[user] < rng.random(len(user))[:, None]).sum(axis=1).clip(max=CLUSTERS - 1)
     noise = rng.random(len(user)) < 0.2
     wanted[noise] = rng.integers(0, CLUSTERS, noise.sum())

@@ -25,7 +25,7 @@ from typing import Any
 import neo4j
 import numpy as np
 import pyarrow as pa
-from bulk_load import N_BEHAVIOURS, N_ITEMS, N_USERS, make_tables
+from bulk_load import N_BEHAVIORS, N_ITEMS, N_USERS, make_tables
 
 from kgrec.data.tables import GraphTables
 from kgrec.store import open_store
@@ -73,7 +73,7 @@ def connected(uri: str) -> neo4j.Driver:
     return neo4j.GraphDatabase.driver(uri, auth=auth, notifications_min_severity="OFF")
 
 
-def by_hand(driver: neo4j.Driver, tables: GraphTables, size: int, n: int = N_BEHAVIOURS) -> None:
+def by_hand(driver: neo4j.Driver, tables: GraphTables, size: int, n: int = N_BEHAVIORS) -> None:
     with driver.session() as session:
         for label, key in (("User", "user_id"), ("Item", "item_id")):
             session.run(f"CREATE CONSTRAINT {label} IF NOT EXISTS FOR (n:{label}) REQUIRE n.{key} IS UNIQUE").consume()
@@ -90,9 +90,9 @@ def write(session: neo4j.Session, query: str, table: pa.Table, size: int) -> Non
 def read_by_hand(driver: neo4j.Driver, way: str, fetch: int) -> None:
     with driver.session(fetch_size=fetch) as session:
         users, *others = zip(*session.run(READS[way]), strict=True)
-    is_flat = len(users) == N_BEHAVIOURS
+    is_flat = len(users) == N_BEHAVIORS
     columns = [np.array(users), *map(np.array, others)] if is_flat else flat(users, others)
-    assert all(len(column) == N_BEHAVIOURS for column in columns)
+    assert all(len(column) == N_BEHAVIORS for column in columns)
 
 
 def flat(users: tuple[str, ...], lists: list[tuple[list[Any], ...]]) -> list[np.ndarray]:
@@ -113,7 +113,7 @@ def main() -> None:
         sizes = {}
         for size in (SIZES[2], *SIZES):  # the first one warms the server up
             clear(driver)
-            sizes[size] = seconds(lambda size=size: by_hand(driver, tables, size, N_BEHAVIOURS // 5))
+            sizes[size] = seconds(lambda size=size: by_hand(driver, tables, size, N_BEHAVIORS // 5))
         best = min(sizes, key=lambda size: sizes[size])
         for _ in range(ROUNDS):
             clear(driver)
@@ -155,7 +155,7 @@ def report(times: dict[str, list[float]], sizes: dict[int, float], ways: dict[tu
     medians = {name: round(statistics.median(found), 3) for name, found in times.items()}
     result = {
         "command": "python benchmarks/server_graph.py",
-        "graph": f"{N_USERS} users, {N_ITEMS} items, {N_BEHAVIOURS} behaviors with rating and time",
+        "graph": f"{N_USERS} users, {N_ITEMS} items, {N_BEHAVIORS} behaviors with rating and time",
         "wall_s": medians,
         "wall_s_all": times,
         "fifth_by_batch_size_s": {str(size): found for size, found in sizes.items()},

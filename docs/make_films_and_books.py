@@ -28,7 +28,7 @@ def main() -> None:
     rng = np.random.default_rng(SEED)
     items = make_items(rng)
     FOLDER.mkdir(exist_ok=True)
-    for name, table in (("item", items), ("inter", make_behaviours(rng, items))):
+    for name, table in (("item", items), ("inter", make_behaviors(rng, items))):
         table.to_csv(FOLDER / f"films_and_books.{name}", sep="\t", index=False)
 
 
@@ -42,7 +42,7 @@ def make_items(rng: np.random.Generator) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["item_id:token", "domain:token", "title:token_seq", "genre:token_seq"])
 
 
-def make_behaviours(rng: np.random.Generator, items: pd.DataFrame) -> pd.DataFrame:
+def make_behaviors(rng: np.random.Generator, items: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for number in range(N_BOTH + 2 * N_ONE):
         taste = list(TASTES)[number % len(TASTES)]

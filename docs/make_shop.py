@@ -30,7 +30,7 @@ def main() -> None:
     products.drop(columns="taste").to_csv(FOLDER / "products.csv", index=False)
     pd.DataFrame({"customer_id": customers, "country": lands}).to_csv(FOLDER / "customers.csv", index=False)
     for name, each in (("orders", 7), ("views", 9)):
-        make_behaviours(rng, products, customers, each, name == "orders").to_csv(FOLDER / f"{name}.csv", index=False)
+        make_behaviors(rng, products, customers, each, name == "orders").to_csv(FOLDER / f"{name}.csv", index=False)
 
 
 def make_products(rng: np.random.Generator) -> pd.DataFrame:
@@ -46,7 +46,7 @@ def make_products(rng: np.random.Generator) -> pd.DataFrame:
     return products
 
 
-def make_behaviours(
+def make_behaviors(
     rng: np.random.Generator, products: pd.DataFrame, customers: list[str], each: int, bought: bool
 ) -> pd.DataFrame:
     frames = []

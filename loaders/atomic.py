@@ -78,7 +78,7 @@ def to_graph(files: AtomicFiles, schema: Schema) -> GraphTables:
     triples = relation_edges(files, found)
     if files.kg and triples and not any(found.item in (src, dst) for src, _, dst in triples):
         notice(f"no item is an entity of {files.kg.path}, so it says nothing of them; a .link file says which is which")
-    edges = {(found.user, found.behavior, found.item): _behaviours(files, found, schema), **triples}
+    edges = {(found.user, found.behavior, found.item): _behaviors(files, found, schema), **triples}
     edges |= {(found.item, t, label): _category_edges(files, c) for c, (t, label) in found.categories.items()}
     users, items = _users(files, found, schema), _items(files, found, schema)
     nodes = {found.user: users[0], found.item: items[0]}
@@ -139,7 +139,7 @@ def _values(column: pa.ChunkedArray, kind: str) -> pa.ChunkedArray | pa.Array:
     return words_of(column) if kind == "vector" else column
 
 
-def _behaviours(files: AtomicFiles, found: Meaning, schema: Schema) -> pa.Table:
+def _behaviors(files: AtomicFiles, found: Meaning, schema: Schema) -> pa.Table:
     inter, properties = files.inter, schema.relationships[found.behavior].properties
     columns = {"src": inter.table.column("user_id"), "dst": inter.table.column("item_id")}
     columns |= _property_columns(inter, properties)

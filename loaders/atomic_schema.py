@@ -90,8 +90,8 @@ def words_of(column: pa.ChunkedArray) -> pa.Array:
 def base_schema(files: AtomicFiles) -> dict[str, Any]:
     """Return the schema of everything but the knowledge graph's relations, as plain dictionaries."""
     categories = _derived_categories(files.item)
-    behavior = _behaviour_properties(files)
-    role = _behaviour_role(behavior)
+    behavior = _behavior_properties(files)
+    role = _behavior_role(behavior)
     _tell_roles(files.inter, behavior, role)
     nodes: dict[str, Any] = {USER: _user_label(files), ITEM: _item_label(files, categories)}
     relationships: dict[str, Any] = {INTERACTED: {"from": USER, "to": ITEM, "properties": behavior}}
@@ -186,12 +186,12 @@ def _is_vector(column: pa.ChunkedArray) -> bool:
     return 2 * int(counts.max()) > len(lengths) and int(counts.argmax()) > 1
 
 
-def _behaviour_properties(files: AtomicFiles) -> dict[str, str]:
+def _behavior_properties(files: AtomicFiles) -> dict[str, str]:
     hidden = {"user_id", "item_id", *_repeated(files, [])}
     return {name: _PROPERTY_TYPES[kind] for name, kind in files.inter.kinds.items() if name not in hidden}
 
 
-def _behaviour_role(properties: Mapping[str, str]) -> dict[str, str]:
+def _behavior_role(properties: Mapping[str, str]) -> dict[str, str]:
     floats = {name.casefold(): name for name, kind in properties.items() if kind == "float"}
     weights, times = ([floats[name] for name in names if name in floats] for names in (_WEIGHTS, _TIMES))
     role = {"weight": weights[:1], "time": times[:1], "split": [SPLIT] if SPLIT in properties else []}

@@ -41,10 +41,10 @@ def test_it_learns_the_tastes(measured):
     assert models[HYBRID]["NDCG@10"] > 0.9 * max(found["NDCG@10"] for found in models.values())
 
 
-def test_shuffled_behaviours_destroy_the_result(snapshot, split, measured):
+def test_shuffled_behaviors_destroy_the_result(snapshot, split, measured):
     rng = np.random.default_rng(0)
     tables = split.train.to_tables()
-    edge_type = next(t for t in tables.edges if tables.schema.is_behaviour(t))
+    edge_type = next(t for t in tables.edges if tables.schema.is_behavior(t))
     table = tables.edges[edge_type]
     shuffled = table.set_column(1, "dst", table.column("dst").take(rng.permutation(table.num_rows)))
     broken = GraphSnapshot.from_tables(type(tables)(tables.schema, tables.nodes, {**tables.edges, edge_type: shuffled}))
@@ -173,12 +173,12 @@ def test_an_explanation_adds_up_and_names_paths(model):
     assert all(path.text.endswith(item_name) for path in explanation.paths)
 
 
-def test_too_few_behaviours_for_a_cut_still_give_a_model(snapshot):
+def test_too_few_behaviors_for_a_cut_still_give_a_model(snapshot):
     first_of_user = np.r_[True, np.diff(snapshot.behaviors.user_num) > 0]
     model = Recommender(signals=("popularity", "ease")).fit(snapshot.with_behaviors(first_of_user))
     assert len(model.recommend(["u1"], k=5)) == 5
 
 
-def test_no_behaviour_to_learn_from(snapshot):
+def test_no_behavior_to_learn_from(snapshot):
     with pytest.raises(UsageError, match="no behavior to learn from"):
         Recommender().fit(snapshot.with_behaviors(np.zeros(len(snapshot.behaviors), dtype=bool)))

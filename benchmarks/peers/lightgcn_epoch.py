@@ -33,7 +33,7 @@ from kgrec.signals.graph.gnn_training import train_network
 from kgrec.signals.graph.lightgcn import LightGCNSettings
 from kgrec.signals.sampled_softmax import batch_size
 
-N_USERS, N_ITEMS, N_BEHAVIOURS = 50_000, 30_000, 1_500_000
+N_USERS, N_ITEMS, N_BEHAVIORS = 50_000, 30_000, 1_500_000
 DIM, LAYERS = 64, 2
 
 
@@ -41,7 +41,7 @@ def main() -> None:
     pairs = power_law()
     result = {
         "command": "python benchmarks/peers/lightgcn_epoch.py",
-        "graph": f"{N_USERS} users, {N_ITEMS} items, {N_BEHAVIOURS} behaviors, power law, seed 0",
+        "graph": f"{N_USERS} users, {N_ITEMS} items, {N_BEHAVIORS} behaviors, power law, seed 0",
         "dim": DIM,
         "layers": LAYERS,
         "threads": 1,
@@ -57,10 +57,10 @@ def power_law(seed: int = 0) -> npt.NDArray[np.int64]:
     """Return distinct (user, item) pairs, int64 [N_BEHAVIOURS, 2]; the r-th of users or items has ~ (r + 10) ^ -0.8."""
     rng = np.random.default_rng(seed)
     found = np.empty(0, np.int64)
-    while len(found) < N_BEHAVIOURS:
-        users, items = (rng.permutation(n)[draw(rng, n, N_BEHAVIOURS)] for n in (N_USERS, N_ITEMS))
+    while len(found) < N_BEHAVIORS:
+        users, items = (rng.permutation(n)[draw(rng, n, N_BEHAVIORS)] for n in (N_USERS, N_ITEMS))
         found = np.unique(np.concatenate([found, users * N_ITEMS + items]))
-    kept = rng.choice(found, N_BEHAVIOURS, replace=False)
+    kept = rng.choice(found, N_BEHAVIORS, replace=False)
     return np.stack([kept // N_ITEMS, kept % N_ITEMS], axis=1)
 
 

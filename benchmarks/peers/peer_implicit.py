@@ -36,7 +36,7 @@ def fit_factors(kind: type, train: sp.csr_matrix, settings: Settings) -> Lister:
     return Factors(model)
 
 
-def fit_neighbours(kind: type, train: sp.csr_matrix, settings: Settings) -> Lister:
+def fit_neighbors(kind: type, train: sp.csr_matrix, settings: Settings) -> Lister:
     """Fit item neighbors; items that nothing of a user's is near to are not listed.
 
     Their `recommend` takes what it leaves out for the user's taste too, so scores are made from train here.
@@ -67,7 +67,7 @@ def bpr() -> Model:
 
 def neighbors(kind: type) -> Model:
     tried = [{"K": k} for k in (20, 50, 100, 200)]
-    return Model(lambda train, settings: fit_neighbours(kind, train, settings), tried)
+    return Model(lambda train, settings: fit_neighbors(kind, train, settings), tried)
 
 
 MODELS = {

@@ -80,7 +80,7 @@ def _future(graph: GraphSnapshot, now: float) -> pd.DataFrame:
     times = graph.behaviors.time
     late = np.nan_to_num(times, nan=-np.inf) > now + CLOCK_LEEWAY_SECONDS
     late &= _is_clock(graph.behaviors)
-    return _of_behaviours(graph, "future", late, "at " + _dates(times[late], "s"))
+    return _of_behaviors(graph, "future", late, "at " + _dates(times[late], "s"))
 
 
 def _orphans(graph: GraphSnapshot) -> pd.DataFrame:
@@ -161,7 +161,7 @@ def _of_nodes(graph: GraphSnapshot, kind: str, label: str, nums: IntArray, detai
     return pd.DataFrame({"kind": kind, "label": label, "id": ids, "detail": detail})
 
 
-def _of_behaviours(graph: GraphSnapshot, kind: str, which: npt.NDArray[Any], detail: Any) -> pd.DataFrame:
+def _of_behaviors(graph: GraphSnapshot, kind: str, which: npt.NDArray[Any], detail: Any) -> pd.DataFrame:
     rows, types = graph.behaviors.where(which), np.array(list(graph.schema.roles.behaviours), dtype=object)
     ids = graph.users.ids[rows.user_num] + " " + graph.items.ids[rows.item_num]
     found = {"kind": kind, "label": types[rows.type_num], "id": ids, "detail": np.asarray(detail, dtype=object)}

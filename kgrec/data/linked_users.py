@@ -28,7 +28,7 @@ def merge_linked_users(graph: GraphSnapshot) -> GraphSnapshot:
     label = graph.schema.relationships[str(graph.schema.roles.same)].from_[0]
     start = int(np.argmax(graph.user_nodes == graph.offsets[label]))
     own = first[start : start + graph.nodes[label].num_rows] - start
-    mine = [t for t in graph.edges if t[0] == label and graph.schema.is_behaviour(t)]
+    mine = [t for t in graph.edges if t[0] == label and graph.schema.is_behavior(t)]
     return replace(graph, edges={**graph.edges, **{t: _moved(graph.edges[t], own) for t in mine}})
 
 

@@ -249,7 +249,7 @@ class Schema(_Strict):
         """Return the edge types of every relationship type, in the schema's order."""
         return [edge_type for type_ in self.relationships for edge_type in self.edge_types(type_)]
 
-    def is_behaviour(self, edge_type: EdgeType) -> bool:
+    def is_behavior(self, edge_type: EdgeType) -> bool:
         """Say whether an edge type is a user's behavior towards an item."""
         return edge_type[1] in self.roles.behaviours
 
@@ -381,7 +381,7 @@ def _role_faults(schema: Schema) -> Iterator[_Fault]:
     for label in set(roles.users) & set(roles.items):
         yield ("roles", "items"), f"{label!r}, which is a user label", "labels of items only"
     for type_, behavior in roles.behaviours.items():
-        yield from _behaviour_faults(schema, type_, behavior)
+        yield from _behavior_faults(schema, type_, behavior)
     for label in roles.items:
         if roles.domain and label in schema.nodes and roles.domain not in schema.nodes[label].properties:
             yield ("roles", "domain"), f"{roles.domain!r}", f"a property of {label}"
@@ -400,7 +400,7 @@ def _same_faults(schema: Schema) -> Iterator[_Fault]:
         yield ("roles", "same"), f"{ends.from_} to {ends.to}", "a type from one user label to the same"
 
 
-def _behaviour_faults(schema: Schema, type_: str, behavior: Behavior) -> Iterator[_Fault]:
+def _behavior_faults(schema: Schema, type_: str, behavior: Behavior) -> Iterator[_Fault]:
     path: _Path = ("roles", "behaviours", type_)
     relationship = schema.relationships.get(type_)
     if relationship is None:

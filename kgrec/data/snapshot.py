@@ -299,7 +299,7 @@ class GraphSnapshot:
     @cached_property
     def behaviors(self) -> Behaviors:
         """Every behavior, in the order of the schema's edge types, then of the edges."""
-        parts = [self._behaviours_of(t) for t in self._behaviour_types()]
+        parts = [self._behaviors_of(t) for t in self._behavior_types()]
         columns = zip(*parts, strict=True) if parts else ([np.empty(0, np.int64)] for _ in range(6))
         return Behaviors(*(np.concatenate(column) for column in columns))
 
@@ -378,7 +378,7 @@ class GraphSnapshot:
         return {
             t: (e.src_num + self.offsets[t[0]], e.dst_num + self.offsets[t[2]])
             for t, e in self.edges.items()
-            if not self.schema.is_behaviour(t)
+            if not self.schema.is_behavior(t)
         }
 
     @cached_property
@@ -413,7 +413,7 @@ class GraphSnapshot:
     def with_behaviors(self, keep: BoolArray) -> GraphSnapshot:
         """Return the same nodes and numbers with only the behaviors that `keep` [n behaviors] marks."""
         edges, start = dict(self.edges), 0
-        for edge_type in self._behaviour_types():
+        for edge_type in self._behavior_types():
             n = len(self.edges[edge_type])
             edges[edge_type] = self.edges[edge_type].where(keep[start : start + n])
             start += n
@@ -467,10 +467,10 @@ class GraphSnapshot:
         before = labels[: labels.index(label)]
         return sum(self.nodes[x].num_rows for x in self.present(before))
 
-    def _behaviour_types(self) -> list[EdgeType]:
-        return [t for t in self.edges if self.schema.is_behaviour(t)]
+    def _behavior_types(self) -> list[EdgeType]:
+        return [t for t in self.edges if self.schema.is_behavior(t)]
 
-    def _behaviours_of(self, edge_type: EdgeType) -> tuple[npt.NDArray[Any], ...]:
+    def _behaviors_of(self, edge_type: EdgeType) -> tuple[npt.NDArray[Any], ...]:
         edges, roles, n = self.edges[edge_type], self.schema.roles, len(self.edges[edge_type])
         behavior = roles.behaviours[edge_type[1]]
         weight = _numbers(edges.table, behavior.weight) if behavior.weight else np.ones(n)

@@ -509,7 +509,7 @@ class _Check:
         return {**self.tables.gaps.get(key, {}), **dict.fromkeys(absent, np.ones(table.num_rows, dtype=bool))}
 
     def _check_roles(self, edges: Mapping[EdgeType, pa.Table]) -> None:
-        if self.there is None and not any(edges[t].num_rows for t in edges if self.schema.is_behaviour(t)):
+        if self.there is None and not any(edges[t].num_rows for t in edges if self.schema.is_behavior(t)):
             types = ", ".join(self.schema.roles.behaviours)
             self.problems.append(Problem(self.schema.name, "no behavior at all", f"at least one {types}"))
         for labels in (self.schema.roles.users, self.schema.roles.items):

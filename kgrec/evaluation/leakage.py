@@ -154,9 +154,9 @@ def _is_by_time(test: Behaviors, learned: Behaviors, late: BoolArray) -> bool:
 
 
 def _in_tuning(tuned: FineTunedWeights | None, clean: GraphSnapshot) -> pd.DataFrame:
-    if tuned is None or tuned.origin.learnt_from == clean.digest:
+    if tuned is None or tuned.origin.learned_from == clean.digest:
         return _joined()
-    return _found("graph", [tuned.origin.learnt_from], "what the text model was tuned on is not the cut's train part")
+    return _found("graph", [tuned.origin.learned_from], "what the text model was tuned on is not the cut's train part")
 
 
 def _in_text(vectors: Vectors, clean: Vectors, graph: GraphSnapshot) -> pd.DataFrame:

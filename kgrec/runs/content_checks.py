@@ -153,7 +153,7 @@ class _FineTunedWeights(_Object):
     model: Text
     schema_name: Text
     schema_: Text = Field(alias="schema")
-    learnt_from: Text
+    learned_from: Text
     losses: list[tuple[Count, MaybeNaN]]
 
 
@@ -251,7 +251,7 @@ class RunInfo(_Object):
     fitted: _Size | None = None
     chosen: _Size | None = None
     forgotten: Count = 0
-    learnt_with: list[Text] = []
+    learned_with: list[Text] = []
     number: Count = 0
     files: dict[Text, Text] = {}
 

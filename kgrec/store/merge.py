@@ -33,7 +33,7 @@ def merge(there: Schema | None, new: Schema) -> Schema:
         "name": new.name,
         "nodes": _merge_kinds(old["nodes"], now["nodes"]),
         "relationships": _merge_kinds(old["relationships"], now["relationships"]),
-        "roles": _merge_kind(old["roles"], now["roles"]) | {"behaviours": _behaviours(old, now)},
+        "roles": _merge_kind(old["roles"], now["roles"]) | {"behaviours": _behaviors(old, now)},
         "rdf": _rdf_names(there, new),
     }
     try:
@@ -193,9 +193,7 @@ def _rdf_names(there: Schema, new: Schema) -> dict[str, Any]:
 
 def _properties(schema: Schema) -> dict[str, str]:
     kinds: dict[str, NodeLabel | RelationshipType] = {**schema.nodes, **schema.relationships}
-    return {
-        f"{name}.{p}": kind for name, require_schema in kinds.items() for p, kind in require_schema.properties.items()
-    }
+    return {f"{name}.{p}": kind for name, declared in kinds.items() for p, kind in declared.properties.items()}
 
 
 def _merge_kinds(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
@@ -213,5 +211,5 @@ def _merge_kind(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any
     return joined
 
 
-def _behaviours(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+def _behaviors(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     return {**old["roles"]["behaviours"], **new["roles"]["behaviours"]}

@@ -19,7 +19,7 @@ PARAMETERS = {
     "shared_tastes": {"user": "u1", "other": "u4"},
     "items_sharing_nodes": {"item": "f2"},
     "users_sharing_items": {"user": "u1"},
-    "user_neighbourhood": {"user": "u1"},
+    "user_neighborhood": {"user": "u1"},
     "user_taste": {"user": "u1"},
     "why_item": {"user": "u1", "item": "f2"},
     "why_item_by_users": {"user": "u1", "item": "f2"},

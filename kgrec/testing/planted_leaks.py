@@ -99,7 +99,7 @@ def positives(patch: pytest.MonkeyPatch, split: Split) -> None:
 
 def matrix(patch: pytest.MonkeyPatch, split: Split) -> None:
     """Compute EASE from the whole graph."""
-    patch.setattr(ease, "history", lambda train, *rest, **named: user_histories(split.whole, *rest, **named))
+    patch.setattr(ease, "user_histories", lambda train, *rest, **named: user_histories(split.whole, *rest, **named))
 
 
 def factors(patch: pytest.MonkeyPatch, split: Split) -> None:
@@ -120,7 +120,7 @@ def kept_history(patch: pytest.MonkeyPatch, split: Split) -> None:
 
 def read_history(patch: pytest.MonkeyPatch, split: Split) -> None:
     """Score with the histories of the whole graph."""
-    patch.setattr(tfidf, "history", lambda train, *rest, **named: user_histories(split.whole, *rest, **named))
+    patch.setattr(tfidf, "user_histories", lambda train, *rest, **named: user_histories(split.whole, *rest, **named))
 
 
 def weights_of_paths(patch: pytest.MonkeyPatch, split: Split) -> None:

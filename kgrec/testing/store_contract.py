@@ -424,7 +424,7 @@ class GraphStoreContract:
         expected = _top_ten(GraphSnapshot.from_tables(check(tables)))
         pd.testing.assert_frame_equal(_top_ten(store.snapshot()), expected)
 
-    def test_networkx_gets_a_neighbourhood_or_the_whole(self, filled: GraphStore) -> None:
+    def test_networkx_gets_a_neighborhood_or_the_whole(self, filled: GraphStore) -> None:
         pytest.importorskip("networkx")
         whole = filled.to_networkx()
         assert whole.number_of_nodes() == 10

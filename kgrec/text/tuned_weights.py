@@ -27,7 +27,7 @@ class Origin:
         rank: of the updates, or tokens of the prefix.
         model: digest of the model that was tuned.
         schema_name, schema: name and digest of the schema whose texts it was tuned on.
-        learnt_from: digest of the graph whose behaviors it was tuned on.
+        learned_from: digest of the graph whose behaviors it was tuned on.
     """
 
     method: TuneMethod
@@ -35,7 +35,7 @@ class Origin:
     model: str
     schema_name: str
     schema: str
-    learnt_from: str
+    learned_from: str
 
     @property
     def prefix(self) -> int:

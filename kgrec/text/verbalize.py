@@ -65,11 +65,11 @@ def _placeholder(snapshot: GraphSnapshot, label: str, field: str, limits: Limits
     if field in snapshot.nodes[label].column_names:
         text = _values(snapshot.nodes[label].column(field).combine_chunks())
     elif field == BEHAVIORS:
-        return _behaviours(snapshot, label, n_names, limits.tokens, count)
+        return _behaviors(snapshot, label, n_names, limits.tokens, count)
     elif field == NEIGHBORS:
-        text = _all_neighbours(snapshot, label, n_names)
+        text = _all_neighbors(snapshot, label, n_names)
     else:
-        text = _neighbour_names(snapshot, label, field, n_names, label in snapshot.schema.relationships[field].from_)
+        text = _neighbor_names(snapshot, label, field, n_names, label in snapshot.schema.relationships[field].from_)
     return _shortened(text, limits.tokens, count) if limits.tokens else text
 
 
@@ -108,9 +108,9 @@ def _tidy(text: pa.Array) -> pa.Array:
     return pc.if_else(pc.equal(text, ""), None, text)
 
 
-def _behaviours(snapshot: GraphSnapshot, label: str, n_names: int, tokens: int | None, count: CountTokens) -> pa.Array:
+def _behaviors(snapshot: GraphSnapshot, label: str, n_names: int, tokens: int | None, count: CountTokens) -> pa.Array:
     """Return the latest that every user did, in the order of time: "bought A, then viewed B"."""
-    rows = _latest_behaviours(snapshot, label, n_names)
+    rows = _latest_behaviors(snapshot, label, n_names)
     if tokens:
         verb, name = (rows[column].to_numpy(dtype=object) for column in ("verb", "name"))
         phrases = pa.array("then " + verb + " " + name + ",", pa.string())
@@ -124,7 +124,7 @@ def _behaviours(snapshot: GraphSnapshot, label: str, n_names: int, tokens: int |
     return _joined(rows["node"].to_numpy(), pa.array(told, pa.string()), snapshot.nodes[label].num_rows)
 
 
-def _latest_behaviours(snapshot: GraphSnapshot, label: str, limit: int) -> pd.DataFrame:
+def _latest_behaviors(snapshot: GraphSnapshot, label: str, limit: int) -> pd.DataFrame:
     """Return at most `limit` behaviors of every user of a label as rows of node, verb and name, newest first."""
     behaviors, n = snapshot.behaviors, snapshot.nodes[label].num_rows
     verbs = np.array([_in_words(type_) for type_ in snapshot.schema.roles.behaviours], dtype=object)
@@ -138,12 +138,12 @@ def _latest_behaviours(snapshot: GraphSnapshot, label: str, limit: int) -> pd.Da
     return rows.drop_duplicates(["node", "item", "verb"]).groupby("node").head(limit)
 
 
-def _all_neighbours(snapshot: GraphSnapshot, label: str, limit: int) -> pa.Array:
+def _all_neighbors(snapshot: GraphSnapshot, label: str, limit: int) -> pa.Array:
     """Return the neighbors by every relationship that is no behavior: "directed by: A, B; inverse of based on: C"."""
     text = pa.nulls(snapshot.nodes[label].num_rows, pa.string())
     for type_ in (t for t in snapshot.schema.relationships if t not in snapshot.schema.roles.behaviours):
         for outgoing, what in ((True, f"{_in_words(type_)}: "), (False, f"inverse of {_in_words(type_)}: ")):
-            names = _neighbour_names(snapshot, label, type_, limit, outgoing)
+            names = _neighbor_names(snapshot, label, type_, limit, outgoing)
             named = pc.binary_join_element_wise(what, names, "")
             text = pc.coalesce(pc.binary_join_element_wise(text, named, "; "), text, named)
     return text
@@ -153,7 +153,7 @@ def _in_words(type_: str) -> str:
     return type_.replace("_", " ").lower()
 
 
-def _neighbour_names(snapshot: GraphSnapshot, label: str, type_: str, limit: int, outgoing: bool) -> pa.Array:
+def _neighbor_names(snapshot: GraphSnapshot, label: str, type_: str, limit: int, outgoing: bool) -> pa.Array:
     own, other = (0, 2) if outgoing else (2, 0)
     edge_types = [t for t in snapshot.edges if t[1] == type_ and t[own] == label]
     n = snapshot.nodes[label].num_rows
@@ -162,14 +162,14 @@ def _neighbour_names(snapshot: GraphSnapshot, label: str, type_: str, limit: int
     labels = list(dict.fromkeys(t[other] for t in edge_types))
     names = pa.concat_arrays([_tidy(snapshot.names(x)) for x in labels])
     starts = dict(zip(labels, np.cumsum([0, *(snapshot.nodes[x].num_rows for x in labels)]).tolist(), strict=False))
-    edges = pd.concat([_neighbours(snapshot, t, outgoing, starts[t[other]]) for t in edge_types])
+    edges = pd.concat([_neighbors(snapshot, t, outgoing, starts[t[other]]) for t in edge_types])
     edges = edges[names.is_valid().to_numpy(zero_copy_only=False)[edges["neighbor"]]]
     edges = edges.iloc[np.lexsort([edges["neighbor"], -edges["time"], edges["node"]])]
     edges = edges.drop_duplicates(["node", "neighbor"]).groupby("node").head(limit)
     return _joined(edges["node"].to_numpy(), names.take(pa.array(edges["neighbor"])), n)
 
 
-def _neighbours(snapshot: GraphSnapshot, edge_type: EdgeType, outgoing: bool, start: int) -> pd.DataFrame:
+def _neighbors(snapshot: GraphSnapshot, edge_type: EdgeType, outgoing: bool, start: int) -> pd.DataFrame:
     """Return one edge type as rows of node, neighbor (counted from `start`) and time (0 where it has none)."""
     edges = snapshot.edges[edge_type]
     ends = (edges.src_num, edges.dst_num) if outgoing else (edges.dst_num, edges.src_num)

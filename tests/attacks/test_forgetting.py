@@ -124,7 +124,7 @@ UNREADABLE: dict[str, Callable[[Path], object]] = {
     "no labels": told_otherwise(labels=None),
     "labels of another type": told_otherwise(labels=7),
     "a schema of another type": told_otherwise(schema=[1]),
-    "half of run.json": lambda run: (run / "run.json").write_text('{"format": 2'),
+    "half of run.json": lambda run: (run / "run.json").write_text('{"format": 3'),
     "run.json is a list": lambda run: (run / "run.json").write_text("[2]"),
     "no run.json": lambda run: (run / "run.json").unlink(),
     "a table cut off": cut_table,

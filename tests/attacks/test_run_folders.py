@@ -160,12 +160,12 @@ EASE, NODES, EDGES = "arrays/signal-ease.safetensors", "tables/nodes-Item.parque
 LISTS, VECTORS = "tables/recommendations.parquet", "arrays/vectors.safetensors"
 ATTACKS: dict[str, tuple[str, Change]] = {
     "json empty": ("run.json", write("run.json", b"")),
-    "json cut": ("run.json", write("run.json", b'{"format": 2, "con')),
+    "json cut": ("run.json", write("run.json", b'{"format": 3, "con')),
     "json no object": ("run.json", write("run.json", b"[]")),
     "json no text": ("run.json", write("run.json", b"\xff\xfe\x00")),
     "json deep": ("run.json", write("run.json", b"[" * 200_000 + b"]" * 200_000)),
-    "json key twice": ("run.json", write("run.json", b'{"format": 2, "format": 2}')),
-    "json surrogate": ("run.json", write("run.json", b'{"format": 2, "kgrec": "\\ud800"}')),
+    "json key twice": ("run.json", write("run.json", b'{"format": 3, "format": 3}')),
+    "json surrogate": ("run.json", write("run.json", b'{"format": 3, "kgrec": "\\ud800"}')),
     "json huge number": ("run.json", write("run.json", b'{"format": ' + b"9" * 5000 + b"}")),
     "json a folder": ("run.json", other("run.json", Path.mkdir)),
     "json a pipe": ("run.json", other("run.json", os.mkfifo)),
@@ -349,7 +349,7 @@ def test_list_tells_runs_that_cannot_be_read(kgrec: Any, tampered: Path) -> None
     assert list(unreadable_runs(the_run(tampered).parent)) == [the_run(tampered).name]
     shown = kgrec("runs", "list", tampered)
     assert (shown.code, shown.out) == (1, "")
-    assert "run.json is damaged (format: found None; expected 2)" in shown.err
+    assert "run.json is damaged (format: found None; expected 3)" in shown.err
 
 
 def test_newest_run_unreadable_is_not_passed_over(tampered: Path) -> None:

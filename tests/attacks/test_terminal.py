@@ -88,7 +88,7 @@ def test_words_of_all_languages_stay_as_they_are() -> None:
         assert escaped(text) == text == escaped_json(text)
 
 
-def test_table_of_markup_is_not_coloured() -> None:
+def test_table_of_markup_is_not_colored() -> None:
     file = io.StringIO()
     console = Console(file=file, force_terminal=True, color_system="truecolor", width=100)
     from kgrec.cli.output import _text

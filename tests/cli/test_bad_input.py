@@ -168,7 +168,7 @@ def test_an_unknown_column_in_a_mapping(refused_tables):
     ]
 
 
-def test_no_behaviour_at_all(refused, source):
+def test_no_behavior_at_all(refused, source):
     header = (source / "cinema.inter").read_text().splitlines()[0]
     (source / "cinema.inter").write_text(header + "\n")
     assert refused() == ["cinema: found no behavior at all; expected at least one INTERACTED"]
@@ -260,7 +260,7 @@ def test_a_run_of_a_newer_version(kgrec, cinema):
     (folder / "run.json").write_text(json.dumps({**info, "format": 99}))
     failed = kgrec("recommend", cinema, "u1", "--run", folder.name)
     assert (failed.code, failed.out) == (1, "")
-    assert failed.err == f"error: {folder} has format 99, this kgrec reads 2; update kgrec\n"
+    assert failed.err == f"error: {folder} has format 99, this kgrec reads 3; update kgrec\n"
 
 
 @pytest.mark.parametrize("room", [1_000, 60_000])

@@ -75,12 +75,12 @@ def test_nothing_is_found_in_a_clean_graph(shop):
 
 
 @pytest.mark.parametrize(("seconds", "kind"), [(0, "duplicate"), (9, "near duplicate")])
-def test_a_behaviour_once_more(shop, seconds, kind):
+def test_a_behavior_once_more(shop, seconds, kind):
     shop.add(shop.user[7:8], shop.item[7:8], [shop.at[7] + seconds])
     assert shop.found() == [(kind, "behavior", f"{shop.user[7]} {shop.item[7]}")]
 
 
-def test_a_behaviour_again_later_is_no_duplicate(shop):
+def test_a_behavior_again_later_is_no_duplicate(shop):
     shop.add(shop.user[7:8], shop.item[7:8], [shop.at[7] + 11])
     assert shop.found() == []
 
@@ -123,13 +123,13 @@ def day(n):
     return str(np.datetime64(int(START + n * DAY_SECONDS), "s").astype("datetime64[D]"))
 
 
-def test_a_day_with_far_too_many_behaviours(shop):
+def test_a_day_with_far_too_many_behaviors(shop):
     again = range(60)
     shop.add([f"u{n}" for n in again], [f"i{n}" for n in again], (START + 80 * DAY_SECONDS + np.arange(60.0)).tolist())
     assert shop.found() == [("volume", "day", day(80))]
 
 
-def test_days_without_behaviours_and_the_return_are_told_once_each(shop):
+def test_days_without_behaviors_and_the_return_are_told_once_each(shop):
     kept = [i for i, at in enumerate(shop.at) if not 70 * DAY_SECONDS <= at - START < 75 * DAY_SECONDS]
     shop.user, shop.item, shop.at = ([part[i] for i in kept] for part in (shop.user, shop.item, shop.at))
     days = [id_ for kind, label, id_ in shop.found() if (kind, label) == ("volume", "day")]

@@ -68,7 +68,7 @@ def test_a_domain_without_items_is_named():
         model.recommend(["u00"], domain="Song")
 
 
-def test_a_domain_without_behaviours_is_recommended_from_by_what_the_graph_says_of_its_items(model):
+def test_a_domain_without_behaviors_is_recommended_from_by_what_the_graph_says_of_its_items(model):
     listed = model.recommend(["u00", "u01"], k=5, domain="books")
     own = listed["user_id"].map({"u00": 0, "u01": 1})
     assert (listed["item_id"].str[1:].astype(int) % 2 == own).all()
@@ -83,7 +83,7 @@ def test_a_user_in_no_domain_gets_what_is_popular(model):
     assert len(model.recommend(["idle"], k=3, domain="books")) == 3
 
 
-def test_training_says_from_what_each_domain_is_learnt_and_what_could_not_be_chosen(kgrec, tmp_path):
+def test_training_says_from_what_each_domain_is_learned_and_what_could_not_be_chosen(kgrec, tmp_path):
     graph, files = tmp_path / "shop.lbug", resources.files("kgrec") / "cli" / "films_and_books"
     assert kgrec("load", "atomic", files, "--into", graph).code == 0
     told = kgrec("train", graph, "--set", "signals=popularity,ease", "--set", "budget=0.001s", "--k", 3).out

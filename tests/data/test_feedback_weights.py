@@ -125,7 +125,7 @@ def test_a_sample_of_users_is_enough(monkeypatch):
     assert part[~viewed].min() > 2 * part[viewed].max()
 
 
-def test_worth_is_learnt_once(monkeypatch):
+def test_worth_is_learned_once(monkeypatch):
     train = views_at_random()
     first = strengths(train, 1.0)
     monkeypatch.setattr(worth_module, "_learn", None)

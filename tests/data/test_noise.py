@@ -196,7 +196,7 @@ def test_programs_hurt_a_model_and_leaving_them_out_restores_it(flooded):
 
 
 @pytest.mark.parametrize("fit_on", ["train", "train+valid"])
-def test_only_what_is_learnt_from_is_cleaned(flooded, fit_on):
+def test_only_what_is_learned_from_is_cleaned(flooded, fit_on):
     split = by_given(flooded)
     valid = np.flatnonzero(split.is_test)[:5]
     split = replace(split, is_valid=np.isin(np.arange(len(split.is_test)), valid))
@@ -219,7 +219,7 @@ def test_weighed_noise_counts_half_and_people_count_as_they_did(flooded):
     assert len(parts.final_graph.behaviors) == len(by_given(weighed).train.behaviors)
 
 
-def test_a_graph_without_behaviours_has_no_noise():
+def test_a_graph_without_behaviors_has_no_noise():
     snapshot = shop(VIEWED=people())
     nothing = snapshot.with_behaviors(np.zeros(len(snapshot.behaviors), dtype=bool))
     assert noise(nothing).empty

@@ -43,8 +43,8 @@ def with_line(old: str, new: str) -> str:
 def test_a_good_schema_says_what_labels_and_types_mean():
     schema = Schema.parse(GOOD)
     assert schema.all_edge_types() == [("User", "BOUGHT", "Item"), ("Item", "SIMILAR", "Item")]
-    assert schema.is_behaviour(("User", "BOUGHT", "Item"))
-    assert not schema.is_behaviour(("Item", "SIMILAR", "Item"))
+    assert schema.is_behavior(("User", "BOUGHT", "Item"))
+    assert not schema.is_behavior(("Item", "SIMILAR", "Item"))
     assert schema.edge_key("BOUGHT") == ["at"]
     assert schema.edge_key("SIMILAR") == []
 

@@ -37,7 +37,7 @@ def test_no_two_names_differ_only_in_case(name: str) -> None:
     assert len(names) == len(set(names))
 
 
-def test_commerce_has_several_behaviours_and_domains() -> None:
+def test_commerce_has_several_behaviors_and_domains() -> None:
     roles = Schema.load("commerce").roles
     assert list(roles.behaviours) == ["VIEWED", "ADDED_TO_CART", "PURCHASED", "RATED"]
     assert roles.domain == "domain"

@@ -42,7 +42,7 @@ def test_the_same_users_are_asked_for_the_same_items(graph):
     assert len(only.test) < len(split.test)
 
 
-def test_what_learnt_from_the_target_alone_is_measured_beside_the_whole():
+def test_what_learned_from_the_target_alone_is_measured_beside_the_whole():
     config = Config.checked({"signals": ["popularity", "item_knn"], "budget": "5s"})
     split = cut_for(twins(), "cross-domain")
     measured = add_single_domain(measure(Recommender(config).fit(split).model, split, [5]), split, config)

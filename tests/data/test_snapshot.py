@@ -119,7 +119,7 @@ def test_edges_are_sorted_and_keep_their_properties(shop):
     assert edges.table.to_pylist() == [{"share": None, "first": False}, {"share": 0.5, "first": True}]
 
 
-def test_behaviours_say_who_what_how_much_and_when(shop):
+def test_behaviors_say_who_what_how_much_and_when(shop):
     done = shop.behaviors
     rows = zip(
         shop.users.ids[done.user_num], shop.items.ids[done.item_num], done.weight, done.type_num.tolist(), strict=True
@@ -144,7 +144,7 @@ def test_interactions_are_ones_however_often_something_happened(shop):
     assert shop.interactions.has_sorted_indices
 
 
-def test_with_behaviours_removes_what_it_should_everywhere(shop):
+def test_with_behaviors_removes_what_it_should_everywhere(shop):
     keep = np.array([True, False, True, False, True, True, False])
     less = shop.with_behaviors(keep)
     for name in ("user_num", "item_num", "weight", "time", "type_num"):
@@ -162,11 +162,11 @@ def test_with_behaviours_removes_what_it_should_everywhere(shop):
     assert len(shop.behaviors) == 7
 
 
-def test_with_all_behaviours_nothing_changes(shop):
+def test_with_all_behaviors_nothing_changes(shop):
     assert shop.with_behaviors(np.ones(7, dtype=bool)).digest == shop.digest
 
 
-def test_without_behaviours_nothing_is_left_to_learn(shop):
+def test_without_behaviors_nothing_is_left_to_learn(shop):
     nothing = shop.with_behaviors(np.zeros(7, dtype=bool))
     assert len(nothing.behaviors) == 0
     assert nothing.interactions.shape == (3, 5)

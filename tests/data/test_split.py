@@ -146,7 +146,7 @@ def test_by_given_follows_the_files():
 
 
 @pytest.mark.parametrize("name", ["train", "train_and_valid"])
-def test_test_behaviours_are_absent_from_all_that_a_model_reads(communities, name):
+def test_test_behaviors_are_absent_from_all_that_a_model_reads(communities, name):
     split = by_given(communities)
     seen = getattr(split, name)
     edges = seen.edges["User", "LIKED", "Item"]
@@ -213,7 +213,7 @@ def test_settings_are_chosen_on_a_cut_made_as_test_was():
     snapshot = twenty_days_each()
     latest = training_sets(leave_last_out(snapshot), Config(), "train")
     assert np.sort(latest.held_out.time).tolist() == [10.0 * u + 18 for u in range(5)]
-    assert latest.inner.behaviors.time.max() < 10.0 * 4 + 18
+    assert latest.tuning_graph.behaviors.time.max() < 10.0 * 4 + 18
     at_random = by_random(snapshot, 0.1)
     held_out = training_sets(at_random, Config(valid_fraction=1 / 3), "train").held_out
     assert np.bincount(held_out.user_num).tolist() == [6] * 5
@@ -241,7 +241,7 @@ def test_the_cut_for_settings_leaves_most_short_histories_whole():
     train = leave_last_out(short_histories()).train
     parts = training_sets(leave_last_out(short_histories()), Config(), "train")
     assert 0.07 * len(train.behaviors) < len(parts.held_out) < 0.13 * len(train.behaviors)
-    assert (np.bincount(parts.inner.behaviors.user_num) == 2).mean() > 0.7
+    assert (np.bincount(parts.tuning_graph.behaviors.user_num) == 2).mean() > 0.7
 
 
 def baskets(common: str) -> GraphSnapshot:

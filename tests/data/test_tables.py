@@ -221,7 +221,7 @@ def test_equal_rows_collapse_into_one():
     assert checked.edges[HAS].num_rows == 1
 
 
-def test_the_same_pair_at_another_time_is_another_behaviour():
+def test_the_same_pair_at_another_time_is_another_behavior():
     checked = check(tables(rated=rated(["u1", "u1"], ["i1", "i1"], [5.0, 4.0], [1.0, 2.0])))
     assert checked.edges[RATED].num_rows == 2
     days = [datetime(2024, 1, 1), datetime(2024, 1, 2)]

@@ -87,11 +87,11 @@ def test_nothing_is_found_where_the_cut_is_made_as_the_test_was(cut):
 
 
 @pytest.mark.parametrize("kind", signal_kinds(ALL), ids=lambda kind: kind.name)
-def test_a_signal_that_learnt_from_test_rows_is_named_alone(split, kind):
+def test_a_signal_that_learned_from_test_rows_is_named_alone(split, kind):
     assert set(found(split, (kind.name, "popularity"), fit_on_everything(kind))) == {kind.name}
 
 
-def test_a_bridge_that_learnt_from_test_rows_is_found_with_what_was_chosen_by_it():
+def test_a_bridge_that_learned_from_test_rows_is_found_with_what_was_chosen_by_it():
     split = by_random(shops(n_new=100), 0.1)
     assert found(split, ("cross_domain_ae", "popularity")) == {}
     assert set(found(split, ("cross_domain_ae", "popularity"), fit_on_everything(CrossDomainAE))) == {
@@ -143,7 +143,7 @@ def told():
 
 
 @pytest.mark.parametrize("fit_on", ["train", "train+valid"])
-def test_behaviours_told_as_text_do_not_leak(told, fit_on):
+def test_behaviors_told_as_text_do_not_leak(told, fit_on):
     seen = []
 
     def watched(snapshot):
@@ -157,7 +157,7 @@ def test_behaviours_told_as_text_do_not_leak(told, fit_on):
         assert "then" in describe(snapshot, "User")[0]
 
 
-def test_a_leak_into_behaviours_told_as_text_is_found(told):
+def test_a_leak_into_behaviors_told_as_text_is_found(told):
     alarm = found(told, ("embeddings", "popularity"), encode_leaky=lambda snapshot: encode(told.whole))
     differ = np.abs(encode(told.whole)["User"] - encode(told.train)["User"]).max(axis=1) > 0.01
     assert set(alarm) == {"text vectors"}
@@ -239,6 +239,6 @@ def test_the_graph_that_stages_are_repeated_on_has_no_test_row_anywhere(split):
 def test_a_blend_for_newcomers_is_audited_too(split):
     config = Config(signals=("popularity", "ease"), budget="1s")
     trained = train(split, config, encode, "train")
-    blends = {domain: replace(blend, newcomers=blend) for domain, blend in trained.model.blends.items()}
+    blends = {domain: replace(blend, cross_domain=blend) for domain, blend in trained.model.blends.items()}
     leaky = replace(trained, model=replace(trained.model, blends=blends))
     assert set(leaks(split, leaky, config, encode, "train")["stage"]) == {"blend"}

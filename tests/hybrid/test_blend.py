@@ -173,7 +173,7 @@ def test_a_signals_own_scale_counts_where_it_tells_how_sure_the_signal_is():
     assert blend.report["blend"] > 1.2 * options["ndcg_search"]
 
 
-def test_popularity_that_others_favour_too_much_is_taken_back():
+def test_popularity_that_others_favor_too_much_is_taken_back():
     scores, seen, relevant, popularity = case()
     bias = np.tile(np.random.default_rng(6).normal(size=N_ITEMS).astype(np.float32), (N_USERS, 1))
     blend = fit_blend("ab", [100 * scores[1] + 3 * bias, bias], seen, relevant, popularity)
@@ -253,7 +253,7 @@ def test_users_alike_in_activity_have_no_weight_for_it():
     assert np.abs(blend.weights[FEATURE_KINDS.index("activity")]).max() < 1e-6 * np.abs(blend.weights).max()
 
 
-def test_users_who_have_everything_else_can_be_learnt_from():
+def test_users_who_have_everything_else_can_be_learned_from():
     scores, _, relevant, popularity = case()
     rest = sp.csr_matrix((relevant.toarray() == 0).astype(np.float32))
     assert fit_blend("abc", scores, rest, relevant, popularity).report["blend"] == pytest.approx(1)

@@ -36,7 +36,7 @@ CONFIG = Config.checked({"signals": ["popularity", "spectral"]})
 N_USERS, N_NEW = 300, 50
 
 
-def noisy_neighbour(n_noise=20):
+def noisy_neighbor(n_noise=20):
     """Two shops: in b users buy four things of their taste, in a many at random; the last fifty buy in a alone."""
     rng = np.random.default_rng(0)
     items = [f"a{i:02}" for i in range(60)] + [f"b{i:02}" for i in range(N_ITEMS)]
@@ -61,7 +61,7 @@ def fitted(split, config=CONFIG):
 
 @pytest.fixture(scope="module")
 def split():
-    return cut_for(noisy_neighbour(), "warm")
+    return cut_for(noisy_neighbor(), "warm")
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def everyone(model):
     return model.score(np.arange(model.train.n_users)).total
 
 
-def test_a_domain_that_others_harm_is_learnt_from_alone(split, trained, together):
+def test_a_domain_that_others_harm_is_learned_from_alone(split, trained, together):
     found = trained.choices["domains"]["b"]
     assert found["learned from"] in (SINGLE_DOMAIN, PER_SIGNAL)
     assert "spectral" in found["single_domain"]
@@ -141,10 +141,10 @@ def test_forgetting_a_user_keeps_what_serves_those_at_home(trained, tmp_path):
     )
 
 
-def test_what_learnt_alone_must_be_there_to_be_published(trained, tmp_path):
+def test_what_learned_alone_must_be_there_to_be_published(trained, tmp_path):
     run = save_model(tmp_path / "run", trained, CONFIG)
-    (run.folder / "arrays" / "alone-0-spectral.safetensors").unlink()
-    with pytest.raises(RunError, match=r"arrays/alone-0-spectral\.safetensors"):
+    (run.folder / "arrays" / "single-domain-0-spectral.safetensors").unlink()
+    with pytest.raises(RunError, match=r"arrays/single-domain-0-spectral\.safetensors"):
         check_complete(run)
 
 
@@ -157,7 +157,7 @@ def test_the_audit_finds_nothing(split, trained):
     assert leaks(split, trained, CONFIG, lambda _: {}, "train").empty
 
 
-def test_the_audit_looks_at_what_learnt_alone(split, trained):
+def test_the_audit_looks_at_what_learned_alone(split, trained):
     with_test = fit_single_domain(trained.model.signals, split.whole, "b", {}, CONFIG.seed)
     leaky = replace(trained, model=replace(trained.model, segment_models=SegmentModels({"b": with_test})))
     assert "spectral, single domain b" in set(leaks(split, leaky, CONFIG, lambda _: {}, "train")["stage"])

@@ -65,7 +65,7 @@ def edges(graph: GraphTables, *edge_type: str) -> set[tuple[str, str]]:
     return set(zip(table.column("src").to_pylist(), table.column("dst").to_pylist(), strict=True))
 
 
-def test_behaviours_come_from_the_benchmark_files_alone(graph: GraphTables) -> None:
+def test_behaviors_come_from_the_benchmark_files_alone(graph: GraphTables) -> None:
     rows = graph.edges["User", "INTERACTED", "Item"].to_pylist()
     assert {"src": "u1", "dst": "i3", "rating": 2.0, "timestamp": 30.0, "split": "test"} in rows
     assert [row["split"] for row in rows] == ["train"] * 4 + ["test"]

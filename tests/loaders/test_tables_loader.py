@@ -166,7 +166,7 @@ def test_every_unknown_name_in_a_mapping() -> None:
     assert "relationships.BOUGHT: found unknown relationship type 'BOUGHT'; expected one of VIEWED" in message
 
 
-def test_a_behaviour_without_its_time_and_weight() -> None:
+def test_a_behavior_without_its_time_and_weight() -> None:
     message = complaint({"relationships": {"PURCHASED": {"source": ORDERS[["user_id", "product_id"]]}}})
     assert "PURCHASED.properties: found no column for 'quantity'; expected one; the schema's roles need it" in message
     assert "PURCHASED.properties: found no column for 'timestamp'" in message

@@ -73,8 +73,8 @@ def test_overview_counts_relationships(graph: GraphStore) -> None:
     }
 
 
-def test_user_neighbourhood(graph: GraphStore, behaviors: pd.DataFrame, around: pd.DataFrame) -> None:
-    found = run(graph, "user_neighbourhood", k=100).set_index("item_id")
+def test_user_neighborhood(graph: GraphStore, behaviors: pd.DataFrame, around: pd.DataFrame) -> None:
+    found = run(graph, "user_neighborhood", k=100).set_index("item_id")
     mine = behaviors.query("user_id == 'u1'")["item_id"]
     assert set(found.index) == set(mine)
     users = behaviors.groupby("item_id")["user_id"].nunique()
@@ -178,7 +178,7 @@ def test_popular_in_segment(graph: GraphStore, behaviors: pd.DataFrame) -> None:
     assert found.is_monotonic_decreasing
 
 
-def test_cold_items_and_users_have_few_behaviours(graph: GraphStore, behaviors: pd.DataFrame) -> None:
+def test_cold_items_and_users_have_few_behaviors(graph: GraphStore, behaviors: pd.DataFrame) -> None:
     for name, column, most in (("cold_items", "item_id", 12), ("cold_users", "user_id", 9)):
         counts = behaviors.groupby(column).size()
         found = run(graph, name, k=100)
@@ -285,7 +285,7 @@ def market_graph(tmp_path_factory: pytest.TempPathFactory, market: kgrec.GraphTa
 def test_labels_of_one_role_are_counted_together(market_graph: GraphStore) -> None:
     found = run_named(market_graph, "shared_items", {"user": "u2", "other": "g1"})
     assert found[["item_id", "users"]].values.tolist() == [["b1", 2]]
-    found = run_named(market_graph, "user_neighbourhood", {"user": "u1"}).set_index("item_id")
+    found = run_named(market_graph, "user_neighborhood", {"user": "u1"}).set_index("item_id")
     assert found["name"].to_dict() == {"m1": "Alien", "m2": "m2"}
 
 

@@ -53,7 +53,7 @@ def rows(graph: GraphStore, name: str) -> list[dict[str, Any]]:
     return sorted(parts[0].to_pylist(), key=lambda row: [str(value) for value in row.values()])
 
 
-def test_behaviours_alone_leave_titles_and_prices(shop: GraphStore) -> None:
+def test_behaviors_alone_leave_titles_and_prices(shop: GraphStore) -> None:
     before = rows(shop, "Product"), rows(shop, "Customer")
     week = pd.DataFrame({"cid": ["c1", "c2"], "sku": ["p2", "p1"], "at": [8.0, 9.0]})
     load(shop, relationships={"BOUGHT": {"source": week}})
@@ -61,7 +61,7 @@ def test_behaviours_alone_leave_titles_and_prices(shop: GraphStore) -> None:
     assert len(rows(shop, "BOUGHT")) == 4
 
 
-def test_a_catalogue_without_columns_leaves_them(shop: GraphStore) -> None:
+def test_a_catalog_without_columns_leaves_them(shop: GraphStore) -> None:
     cheaper = pd.DataFrame({"sku": ["p1", "p3"], "price": [1.0, 7.0]})
     load(shop, nodes={"Product": {"source": cheaper}})
     assert rows(shop, "Product") == [

@@ -51,14 +51,14 @@ def test_values_read_as_people_write_them(shop):
     assert texts(snapshot, "Book") == {"b1": "1961. true. {A}", "b2": "1979. {B}"}
 
 
-def test_a_targets_neighbours_are_sources_and_a_sources_are_targets(shop):
+def test_a_targets_neighbors_are_sources_and_a_sources_are_targets(shop):
     snapshot = shop(Author=["wrote {WROTE}"], Book=["by {WROTE}"], Movie=["seen by {VIEWED}"])
     assert texts(snapshot, "Author") == {"a1": "wrote b1, b2"}
     assert texts(snapshot, "Book") == {"b1": "by a1", "b2": "by a1"}
     assert texts(snapshot, "Movie") == {"m1": "seen by u1", "m2": "", "m3": ""}
 
 
-def test_behaviours_go_newest_first_over_all_labels_under_their_names(shop):
+def test_behaviors_go_newest_first_over_all_labels_under_their_names(shop):
     snapshot = shop(User=["bought {BOUGHT}"], Book=["bought by {BOUGHT}"])
     assert texts(snapshot, "User") == {"u1": "bought m2, Alien", "u2": "bought b1, Alien"}
     assert texts(snapshot, "Book") == {"b1": "bought by g1, u2", "b2": "bought by g1"}
@@ -68,7 +68,7 @@ def test_a_limit_keeps_the_newest(shop):
     assert texts(shop(User=["{BOUGHT:1}"]), "User") == {"u1": "m2", "u2": "b1"}
 
 
-def test_a_withheld_behaviour_is_not_told(shop):
+def test_a_withheld_behavior_is_not_told(shop):
     snapshot = shop(User=["bought {BOUGHT}"], Movie=["bought by {BOUGHT}"])
     train = snapshot.with_behaviors(snapshot.behaviors.time < datetime(2024, 1, 3).timestamp())
     assert not any("m2" in text or "b1" in text for text in describe(train, "User"))
@@ -102,7 +102,7 @@ def test_an_item_is_told_once_at_its_latest_time():
     assert texts(films({"a": "A", "b": "B", "c": "C"}, watched), "User") == {"u": "A, B, C"}
 
 
-def test_ten_neighbours_are_the_default():
+def test_ten_neighbors_are_the_default():
     titles = {f"f{i:02}": f"F{i:02}" for i in range(15)}
     watched = [("u", film, float(i)) for i, film in enumerate(titles)]
     assert describe(films(titles, watched), "User")[0] == ", ".join(f"F{i:02}" for i in range(14, 4, -1))
@@ -112,7 +112,7 @@ def test_equal_times_go_in_node_order():
     assert describe(films({"b": "B", "a": "A"}, [("u", "b", 1.0), ("u", "a", 1.0)]), "User")[0] == "A, B"
 
 
-def test_blank_names_are_no_neighbours_and_white_space_is_collapsed():
+def test_blank_names_are_no_neighbors_and_white_space_is_collapsed():
     watched = [("u", "a", 3.0), ("u", "b", 2.0), ("v", "a", 1.0)]
     snapshot = films({"a": "  ", "b": "B\n\t of  bees "}, watched, text=["{WATCHED:1}"])
     assert texts(snapshot, "User") == {"u": "B of bees", "v": ""}
@@ -135,7 +135,7 @@ def test_every_row_agrees_with_the_plain_definition():
         assert text == ", ".join(titles[film] for film in best)
 
 
-def test_behaviours_are_told_in_the_order_of_time(shop):
+def test_behaviors_are_told_in_the_order_of_time(shop):
     snapshot = shop(User=["{behaviours}"], Guest=["{behaviours:1}"])
     assert texts(snapshot, "User") == {
         "u1": "viewed Alien, then bought Alien, then m2",
@@ -144,7 +144,7 @@ def test_behaviours_are_told_in_the_order_of_time(shop):
     assert texts(snapshot, "Guest") == {"g1": "bought b2"}
 
 
-def test_behaviours_that_are_too_many_lose_the_oldest(shop):
+def test_behaviors_that_are_too_many_lose_the_oldest(shop):
     """A behavior counts with its verb and "then", so "then bought Alien," is three tokens where words are tokens."""
     assert texts(shop(User=["{behaviours:2}"]), "User") == {
         "u1": "bought Alien, then m2",
@@ -161,7 +161,7 @@ def test_who_did_nothing_has_no_sentence_about_it(shop):
     assert texts(nothing, "User") == {"u1": "", "u2": ""}
 
 
-def test_a_withheld_behaviour_is_not_in_the_sequence(shop):
+def test_a_withheld_behavior_is_not_in_the_sequence(shop):
     snapshot = shop(User=["{behaviours}"])
     train = snapshot.with_behaviors(~(snapshot.behaviors.time > datetime(2024, 1, 2, 12).timestamp()))
     assert texts(train, "User") == {"u1": "viewed Alien, then bought Alien", "u2": "bought Alien"}
@@ -172,13 +172,13 @@ def test_a_property_of_that_name_comes_first():
     snapshot = films({"a": "A"}, watched, text=["{WATCHED}"], neighbors="string")
     data = snapshot.schema.to_dict()
     data["nodes"]["Film"]["text"] = ["{neighbours}"]
-    own = pa.table({"film_id": ["a"], "title": ["A"], "item_knn": ["the noisy ones"]})
+    own = pa.table({"film_id": ["a"], "title": ["A"], "neighbors": ["the noisy ones"]})
     nodes = {"User": snapshot.nodes["User"], "Film": own}
     named = GraphSnapshot.from_tables(GraphTables(Schema.from_dict(data), nodes, {}))
     assert texts(named, "Film") == {"a": "the noisy ones"}
 
 
-def test_neighbours_are_named_with_their_relationship(shop):
+def test_neighbors_are_named_with_their_relationship(shop):
     snapshot = shop(Author=["{neighbours:1}"], Book=["{neighbours}"], Movie=["{neighbours}"])
     assert texts(snapshot, "Author") == {"a1": "wrote: b1"}
     assert texts(snapshot, "Book") == {"b1": "inverse of wrote: a1", "b2": "inverse of wrote: a1"}

@@ -27,7 +27,7 @@ HISTORY = 5
 """Behaviors of a new user."""
 
 
-def learnt_from(tables):
+def learned_from(tables):
     snapshot = GraphSnapshot.from_tables(tables)
     return snapshot.with_behaviors(snapshot.behaviors.split == "train")
 
@@ -37,7 +37,7 @@ def half_chosen(snapshot):
     return snapshot.with_behaviors(np.random.default_rng(0).random(len(snapshot.behaviors)) < 0.5)
 
 
-WHOLE = half_chosen(learnt_from(two_communities(seed=1, n_users=40, n_items=N_ITEMS)))
+WHOLE = half_chosen(learned_from(two_communities(seed=1, n_users=40, n_items=N_ITEMS)))
 COMMUNITY = {
     id_: title.split()[0] in {"garden", "flower", "tulip", "meadow"}
     for id_, title in zip(WHOLE.items.ids, WHOLE.item_names, strict=True)
@@ -60,7 +60,7 @@ def without(tables, label, ids):
     return replace(tables, nodes={**tables.nodes, label: kept(tables.nodes[label], key)}, edges=edges)
 
 
-def first_behaviours(tables, users, n):
+def first_behaviors(tables, users, n):
     """The tables with only n behaviors of some users."""
     liked = tables.edges[LIKED].to_pandas()
     place = liked.groupby("src").cumcount()
@@ -74,7 +74,7 @@ def unchosen(tables, items):
     return replace(tables, edges={**tables.edges, LIKED: tables.edges[LIKED].filter(pc.invert(new))})
 
 
-NOW = first_behaviours(unchosen(WHOLE.to_tables(), NEW_ITEMS), NEW_USERS, HISTORY)
+NOW = first_behaviors(unchosen(WHOLE.to_tables(), NEW_ITEMS), NEW_USERS, HISTORY)
 BEFORE = without(without(NOW, "User", NEW_USERS), "Item", NEW_ITEMS)
 
 
@@ -165,11 +165,11 @@ def test_a_word_that_only_new_items_have_is_found_by_its_vector(fitted, now):
 
 def test_a_user_of_whom_only_a_description_is_known_gets_what_it_speaks_of():
     described = with_descriptions(BEFORE, {"u000": "galaxy robot laser", "u001": "tulip meadow garden"})
-    described = first_behaviours(described, ["u000", "u001"], 0)
-    model = Recommender(encoder=WordEncoder(), budget="1s").fit(learnt_from(described))
+    described = first_behaviors(described, ["u000", "u001"], 0)
+    model = Recommender(encoder=WordEncoder(), budget="1s").fit(learned_from(described))
     assert_tastes(model.recommend(["u000", "u001"], k=10), "u000", "u001")
     about = {"n0": "galaxy robot laser", "n1": "tulip meadow garden", "n2": ""}
-    grown = model.fold_in(learnt_from(with_descriptions(described, about)))
+    grown = model.fold_in(learned_from(with_descriptions(described, about)))
     found = grown.recommend(["n0", "n1", "n2"], k=10)
     assert_tastes(found, "n0", "n1")
     np.testing.assert_allclose(found["graph"] + found["cf"] + found["content"], found["score"], rtol=1e-4, atol=1e-5)
@@ -211,7 +211,7 @@ def test_folding_in_nothing_changes_nothing(fitted, grown):
                 np.testing.assert_array_equal(array, model.model.signals[name].state()[key])
 
 
-def test_a_known_user_with_new_behaviours_is_scored_by_them(fitted, now):
+def test_a_known_user_with_new_behaviors_is_scored_by_them(fitted, now):
     user = next(user for user in BEFORE.nodes["User"].column("user_id").to_pylist() if not side_of(now, user))
     tulips = pa.table({"src": [user] * 12, "dst": [item for item, garden in COMMUNITY.items() if garden][1:13]})
     old = BEFORE.edges[LIKED]
@@ -219,7 +219,7 @@ def test_a_known_user_with_new_behaviours_is_scored_by_them(fitted, now):
     late = pa.array(1e6 + np.arange(12.0))
     more = more.set_column(more.column_names.index("timestamp"), "timestamp", late)
     tables = replace(BEFORE, edges={**BEFORE.edges, LIKED: pa.concat_tables([old, more])})
-    found = fitted.fold_in(learnt_from(tables)).recommend([user], k=5)
+    found = fitted.fold_in(learned_from(tables)).recommend([user], k=5)
     assert found["item_id"].map(COMMUNITY).mean() > fitted.recommend([user], k=5)["item_id"].map(COMMUNITY).mean()
 
 
@@ -243,8 +243,8 @@ def test_a_loaded_run_folds_in_as_the_one_that_was_saved(fitted, grown, now, tmp
 
 
 def test_vectors_that_nodes_bring_along_are_folded_in_beside_their_text():
-    model = Recommender(signals=("popularity", "embeddings"), encoder=WordEncoder()).fit(learnt_from(pictured(BEFORE)))
-    grown = model.fold_in(learnt_from(pictured(NOW)))
+    model = Recommender(signals=("popularity", "embeddings"), encoder=WordEncoder()).fit(learned_from(pictured(BEFORE)))
+    grown = model.fold_in(learned_from(pictured(NOW)))
     again = grown.fold_in(grown.model.train)
     users = grown.model.train.users.ids
     pd.testing.assert_frame_equal(again.recommend(users), grown.recommend(users), check_exact=True)
@@ -292,8 +292,8 @@ def test_wrong_use_says_what_to_do(fitted, now):
 def test_relationships_of_a_new_item_are_read(now):
     """Without a text, tags alone place a new item."""
     untold = with_titles(BEFORE, "thing")
-    model = Recommender(signals=("lightgcn", "metapaths"), encoder=WordEncoder(), budget="1s").fit(learnt_from(untold))
-    grown = model.fold_in(learnt_from(with_titles(NOW, "thing")))
+    model = Recommender(signals=("lightgcn", "metapaths"), encoder=WordEncoder(), budget="1s").fit(learned_from(untold))
+    grown = model.fold_in(learned_from(with_titles(NOW, "thing")))
     train = grown.model.train
     items = train.items.nums(NEW_ITEMS)
     for signal in grown.model.signals.values():
@@ -304,7 +304,7 @@ def test_relationships_of_a_new_item_are_read(now):
     assert (nearer["item_id"].map(COMMUNITY).to_numpy() == gardeners).mean() > 0.95
     assert not nearer["content"].any()
     bare = unlinked(with_titles(NOW, "thing"), NEW_ITEMS)
-    scores = model.fold_in(learnt_from(bare)).model.signals["lightgcn"].scores(np.arange(train.n_users))
+    scores = model.fold_in(learned_from(bare)).model.signals["lightgcn"].scores(np.arange(train.n_users))
     np.testing.assert_allclose(*scores[:, items].T, atol=1e-5)
 
 
@@ -326,7 +326,7 @@ def test_texts_cut_in_tokens_are_known_again():
 
     data = COMMUNITY_SCHEMA.to_dict()
     data["nodes"]["User"]["text"] = ["{behaviours:3, 60 tokens}"]
-    graph = learnt_from(replace(two_communities(seed=1), schema=Schema.from_dict(data)))
+    graph = learned_from(replace(two_communities(seed=1), schema=Schema.from_dict(data)))
     model = Recommender(signals="embeddings", encoder=LetterTokens(), budget="1s").fit(graph)
     texts = describe(graph, "User", LetterTokens().count_tokens)
     assert set(texts) <= set(model.known_texts.texts)

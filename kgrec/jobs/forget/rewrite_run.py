@@ -47,7 +47,7 @@ def rewrite(run: Run, nodes: Sequence[Node], role: str, withdraw: Callable[[str]
 
     Settings and blends stay: they are a few numbers for all users together. What was learned with the nodes too, and
         has
-    no rows of theirs, is named in run.json under "learnt_with": the next refresh learns it anew
+    no rows of theirs, is named in run.json under "learned_with": the next refresh learns it anew
     (kgrec/jobs/refresh/policy.py).
 
     Args:
@@ -89,19 +89,19 @@ def _relearned(model: Recommender, train: GraphSnapshot) -> tuple[Trained, set[s
     old, seed = model.model, model.config.seed
     vectors = text_vectors(train, model.encoder, model.known_texts)
     delta, for_new = GraphDelta(old.train, train, vectors), old.segment_models.cold_start
-    learned, learnt_for_new = (refit(_quickest(of, train), train, vectors, seed) for of in (old.signals, for_new))
+    learned, learned_for_new = (refit(_quickest(of, train), train, vectors, seed) for of in (old.signals, for_new))
     signals = {name: learned[name] if name in learned else s.fold_in(delta) for name, s in old.signals.items()}
-    slow = {name: signal for name, signal in for_new.items() if name not in learnt_for_new}
+    slow = {name: signal for name, signal in for_new.items() if name not in learned_for_new}
     folded = replace(old.segment_models, cold_start=slow).fold_in(delta)
     single_domain = {
         domain: {**own, **fit_single_domain({x: own[x] for x in own if x in learned}, train, domain, vectors, seed)}
         for domain, own in folded.single_domain.items()
     }
-    segment_models = SegmentModels(single_domain, {**folded.cold_start, **learnt_for_new})
+    segment_models = SegmentModels(single_domain, {**folded.cold_start, **learned_for_new})
     blends = {domain: blend for domain, blend in old.blends.items() if domain in train.item_domains}
     second = old.second and old.second.for_graph(train)
     hybrid = HybridModel(train, signals, blends, old.added_after_fit & set(train.items.ids), segment_models, second)
-    again = learned.keys() - (for_new.keys() - learnt_for_new.keys())
+    again = learned.keys() - (for_new.keys() - learned_for_new.keys())
     return replace(model.trained, model=hybrid, vectors=vectors), again
 
 

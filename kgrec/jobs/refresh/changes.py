@@ -206,7 +206,7 @@ def _both(new: GraphTables, changed: GraphTables) -> GraphTables:
 def _since(tables: GraphTables, start: float) -> GraphTables:
     """Leave out the behaviors before a time."""
     edges, gaps = dict(tables.edges), dict(tables.gaps)
-    for edge_type in filter(tables.schema.is_behaviour, tables.edges):
+    for edge_type in filter(tables.schema.is_behavior, tables.edges):
         for name in tables.schema.edge_key(edge_type[1]):
             late: BoolArray = seconds_of(edges[edge_type].column(name)) >= start
             edges[edge_type] = edges[edge_type].filter(pa.array(late))

@@ -89,9 +89,9 @@ def plan_update(
         return UpdatePlan("full", f"{since_chosen:.1%} more since settings were chosen, above {TUNE_GROWTH_SHARE:.0%}")
     if (fallen := _fall(info)) > DRIFT_SHARE:
         return UpdatePlan("full", f"drift: NDCG on the newest behaviors {fallen:.1%} lower, above {DRIFT_SHARE:.0%}")
-    if learnt_with := info.get("learned_with"):
-        mode: Mode = "full" if {"text model", "re-ranking"} & set(learnt_with) else "refit"
-        return UpdatePlan(mode, f"learned with what was forgotten since: {', '.join(learnt_with)}")
+    if learned_with := info.get("learned_with"):
+        mode: Mode = "full" if {"text model", "re-ranking"} & set(learned_with) else "refit"
+        return UpdatePlan(mode, f"learned with what was forgotten since: {', '.join(learned_with)}")
     if since_fitted > REFIT_GROWTH_SHARE:
         return UpdatePlan(
             "refit", f"{since_fitted:.1%} more since the signals were fitted, above {REFIT_GROWTH_SHARE:.0%}"

@@ -79,7 +79,7 @@ class Embeddings(Signal):
         """Learn to whiten the vectors, and place every user among the items."""
         items = _gather(train, train.schema.roles.items, vectors)
         users = _gather(train, train.schema.roles.users, vectors)
-        neighbors = _neighbours(train, vectors, items.shape[1])
+        neighbors = _neighbors(train, vectors, items.shape[1])
         item_mean = _mean(items)
         learned = {
             "item_mean": item_mean,
@@ -145,7 +145,7 @@ class Embeddings(Signal):
         items = _gather(train, train.schema.roles.items, vectors)
         users = _gather(train, train.schema.roles.users, vectors)
         self._items = _unit(_centered(items, learned["item_mean"]) @ learned["whiten"])
-        linked = _neighbours(train, vectors, items.shape[1])
+        linked = _neighbors(train, vectors, items.shape[1])
         self._own = self._linked = np.broadcast_to(np.float32(0), (train.n_users, items.shape[1]))  # takes no memory
         if users.any() and users.shape[1] == items.shape[1]:
             self._own = _unit(_centered(users, learned["user_mean"]) @ learned["whiten"])
@@ -178,7 +178,7 @@ def _gather(train: GraphSnapshot, labels: Sequence[str], vectors: Vectors) -> Fl
     return np.concatenate(parts) if parts else np.zeros((0, d), np.float32)
 
 
-def _neighbours(train: GraphSnapshot, vectors: Vectors, d: int) -> FloatArray:
+def _neighbors(train: GraphSnapshot, vectors: Vectors, d: int) -> FloatArray:
     """Mean vector of the nodes that the knowledge graph links each user with, float32 [n_users, d]; zeros for none."""
     if not train.user_attributes.nnz:
         return np.zeros((train.n_users, d), np.float32)

@@ -154,7 +154,7 @@ def _batch(
     train: GraphSnapshot, popularity: IntArray, limits: Limits, random: np.random.Generator
 ) -> tuple[IntArray, Batch]:
     """Draw behaviors and candidates; return their nodes and a batch that numbers users and items by those."""
-    user, item = _draw_behaviours(train.interactions, limits.behaviors, random)
+    user, item = _draw_behaviors(train.interactions, limits.behaviors, random)
     candidates, correction = draw_candidates(popularity, limits.candidates, limits.candidates, random)
     ends = (train.user_nodes[user], train.item_nodes[item], train.item_nodes[candidates.numpy()])
     seeds, place = np.unique(np.concatenate(ends), return_inverse=True)
@@ -164,7 +164,7 @@ def _batch(
     return seeds, Batch(torch.from_numpy(users), positives, torch.from_numpy(others), correction)
 
 
-def _draw_behaviours(history: sp.csr_matrix, n: int, random: np.random.Generator) -> tuple[IntArray, IntArray]:
+def _draw_behaviors(history: sp.csr_matrix, n: int, random: np.random.Generator) -> tuple[IntArray, IntArray]:
     """Return the users and items of n behaviors; a user of k of them is drawn √k times as often."""
     counts = np.diff(history.indptr)
     share = np.sqrt(counts)

@@ -44,8 +44,8 @@ def _copy_nodes(source: ladybug.Connection, target: ladybug.Connection, name: st
     columns = fetch(source, f"CALL table_info('{name}') RETURN *")
     key = next(column for _, column, _, _, is_key in columns if is_key)
     if name not in table_names(target):
-        require_schema = ", ".join(f"{quote(column)} {kind}" for _, column, kind, *_ in columns)
-        execute(target, f"CREATE NODE TABLE {quote(name)}({require_schema}, PRIMARY KEY({quote(key)}))")
+        declared = ", ".join(f"{quote(column)} {kind}" for _, column, kind, *_ in columns)
+        execute(target, f"CREATE NODE TABLE {quote(name)}({declared}, PRIMARY KEY({quote(key)}))")
     if name == SCHEMA_TABLE:
         return 0
     names = [column for _, column, *_ in columns]
@@ -59,9 +59,9 @@ def _copy_relationships(source: ladybug.Connection, target: ladybug.Connection, 
     columns = [(column, kind) for _, column, kind, *_ in fetch(source, f"CALL table_info('{name}') RETURN *")]
     between = [tuple(row) for row in fetch(source, f"CALL show_connection('{name}') RETURN *")]
     if name not in table_names(target):
-        require_schema = [f"FROM {quote(start)} TO {quote(end)}" for start, end, *_ in between]
-        require_schema += [f"{quote(column)} {kind}" for column, kind in columns]
-        execute(target, f"CREATE REL TABLE {quote(name)}({', '.join(require_schema)})")
+        declared = [f"FROM {quote(start)} TO {quote(end)}" for start, end, *_ in between]
+        declared += [f"{quote(column)} {kind}" for column, kind in columns]
+        execute(target, f"CREATE REL TABLE {quote(name)}({', '.join(declared)})")
     left_out = 0
     for start, end, start_key, end_key in between:
         values = [f"a.{quote(start_key)}", f"b.{quote(end_key)}", *(f"x.{quote(column)}" for column, _ in columns)]

@@ -308,13 +308,13 @@ class Neo4jStore(GraphStore):
             raise self._no_vectors_error(label)
         return found.length
 
-    def _restore(self, before: Schema | None, require_schema: Schema) -> None:
+    def _restore(self, before: Schema | None, declared: Schema) -> None:
         """Take back a schema that was declared for a write that failed, unless half of that write is there."""
         keep = {} if before is None else before.nodes
         with self._database.session() as session:
             if state(session, MARKER).writer:
                 return
-        for label in require_schema.nodes.keys() - keep.keys():
+        for label in declared.nodes.keys() - keep.keys():
             self._database.write(f"DROP CONSTRAINT {quote(f'kgrec_{label}')} IF EXISTS")
         if before is not None:
             self.keep_schema(before)

@@ -127,7 +127,7 @@ def graphs(query: str) -> Iterator[tuple[str, int]]:
                 yield rest[0][0], rest[0].start()
 
 
-def require_schema(query: str) -> dict[str, str]:
+def declared(query: str) -> dict[str, str]:
     """Return the prefixes that a query declares."""
     found = [m for m in tokens(query) if m.lastgroup not in ("space", "comment")]
     return {

@@ -364,7 +364,7 @@ class RdfStore(GraphStore):
         checked = query_guard.check(statement.text, statement.write)
         if not re.search(r"(?i)from|using", checked):
             return checked
-        known = {**prefixes(schema), **query_guard.require_schema(statement.text)}
+        known = {**prefixes(schema), **query_guard.declared(statement.text)}
         for name, offset in query_guard.graphs(statement.text):
             prefix, _, local = name.partition(":")
             iri = name[1:-1] if name.startswith("<") else known.get(prefix, "") + local

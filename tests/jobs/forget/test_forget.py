@@ -133,7 +133,7 @@ def test_a_forgotten_item_is_served_no_more(graph, tmp_path):
     assert set(listed["user_id"]) == set(others)
 
 
-def test_a_run_learnt_again_is_the_one_that_never_knew_the_user(graph):
+def test_a_run_learned_again_is_the_one_that_never_knew_the_user(graph):
     forget(graph, "user", USER)
     model = Recommender.load(find_run(root_of(graph)).folder)
     train = model.model.train

@@ -84,7 +84,7 @@ def test_what_was_gone_back_to_stays_until_more_comes(place: Path) -> None:
     assert night(place)["instead_of"] == first.name
 
 
-def test_new_behaviours_of_new_users_with_new_items_are_folded_in(place: Path) -> None:
+def test_new_behaviors_of_new_users_with_new_items_are_folded_in(place: Path) -> None:
     append(place, "cinema.inter", "new\tf1\t5\t1700000000", "new\tf2\t4\t1700000060", "u1\tf99\t5\t1700000000")
     append(place, "cinema.item", "f99\tThe Last Galaxy\t2024\tScience-Fiction")
     result = night(place)
@@ -148,7 +148,7 @@ def test_dry_run_says_what_and_changes_nothing(place: Path, kgrec) -> None:
     assert sorted(str(path) for path in place.rglob("*")) == before
 
 
-def test_only_behaviours_since_a_time_are_taken(place: Path) -> None:
+def test_only_behaviors_since_a_time_are_taken(place: Path) -> None:
     append(place, "cinema.inter", "u1\tf99\t5\t1700000000", "u2\tf99\t5\t1720000000")
     assert night(place, since="2024-01-01", dry_run=True)["new"]["INTERACTED"] == 1
     assert night(place, since="1690000000", dry_run=True)["new"]["INTERACTED"] == 2

@@ -140,9 +140,9 @@ def test_the_gradient_over_a_subgraph_is_that_of_dense_products():
     torch.testing.assert_close(ours.grad, theirs.grad)
 
 
-def test_active_users_are_drawn_by_the_root_of_their_behaviours():
+def test_active_users_are_drawn_by_the_root_of_their_behaviors():
     history = sp.csr_matrix(np.r_[np.ones((1, 16)), np.eye(1, 16, 3), np.zeros((1, 16))])
-    user, item = gnn_minibatch_training._draw_behaviours(history, 20_000, np.random.default_rng(0))
+    user, item = gnn_minibatch_training._draw_behaviors(history, 20_000, np.random.default_rng(0))
     np.testing.assert_allclose(np.bincount(user, minlength=3) / 20_000, [0.8, 0.2, 0], atol=0.02)
     assert np.all(item[user == 1] == 3)
     np.testing.assert_allclose(np.bincount(item[user == 0]) / np.sum(user == 0), 1 / 16, atol=0.01)

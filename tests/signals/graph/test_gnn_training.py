@@ -28,8 +28,8 @@ def own_community(train):
     return own
 
 
-def only_behaviours(train):
-    return replace(train, edges={t: edges for t, edges in train.edges.items() if train.schema.is_behaviour(t)})
+def only_behaviors(train):
+    return replace(train, edges={t: edges for t, edges in train.edges.items() if train.schema.is_behavior(t)})
 
 
 def with_friends(train):
@@ -40,7 +40,7 @@ def with_friends(train):
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.2])
-def test_training_fits_every_behaviour(train, dropout):
+def test_training_fits_every_behavior(train, dropout):
     """Without training, items of the own community lie below some of the other."""
     own = own_community(train)
     settings = LightGCNSettings(dim=16, steps=40, edge_dropout=dropout, temperature=1.0)
@@ -50,13 +50,13 @@ def test_training_fits_every_behaviour(train, dropout):
 
 def test_friends_place_a_user_without_history(train):
     own = own_community(train)[0]
-    alone = with_friends(only_behaviours(train)).with_behaviors(train.behaviors.user_num > 0)
+    alone = with_friends(only_behaviors(train)).with_behaviors(train.behaviors.user_num > 0)
     scores = LightGCN(LightGCNSettings(dim=16, steps=40)).fit(alone, {}).scores(np.array([0]))[0]
     assert scores[own].min() > scores[~own].max()
 
 
 def test_an_item_of_which_nothing_is_known_gets_zero_scores(train):
-    unknown = only_behaviours(train).with_behaviors(train.behaviors.item_num != 3)
+    unknown = only_behaviors(train).with_behaviors(train.behaviors.item_num != 3)
     scores = LightGCN(LightGCNSettings(dim=16, steps=5)).fit(unknown, {}).scores(np.arange(train.n_users))
     np.testing.assert_array_equal(scores[:, 3], 0)
     assert np.count_nonzero(scores) == train.n_users * (train.n_items - 1)
@@ -78,7 +78,7 @@ def test_every_user_comes_once_before_any_comes_again(train, monkeypatch):
         assert sorted(np.concatenate([batch.user_nums for batch in epoch]).tolist()) == list(range(train.n_users))
 
 
-def test_a_user_of_n_behaviours_counts_the_root_of_n(train):
+def test_a_user_of_n_behaviors_counts_the_root_of_n(train):
     history = train.interactions[:3].copy()
     history[0, history[[0]].indices[1:]] = 0
     history.eliminate_zeros()

@@ -148,7 +148,7 @@ def test_no_path_no_contribution():
     assert len(signal.contributions(0, far)) == 0
 
 
-def test_it_needs_a_relationship_beside_behaviours():
+def test_it_needs_a_relationship_beside_behaviors():
     tables = two_communities(seed=1)
     bare = GraphSnapshot.from_tables(check(replace(tables, edges={LIKED: tables.edges[LIKED]})))
     assert not MetaPaths.applies(bare, {})

@@ -65,7 +65,7 @@ def test_limits_hold(graph):
     assert np.diff(drawn.indptr).max() <= 4
 
 
-def test_a_node_without_neighbours_is_alone(graph):
+def test_a_node_without_neighbors_is_alone(graph):
     part = sample_subgraph(graph, np.array([29]), 2, 3, 10, np.random.default_rng(0))
     np.testing.assert_array_equal(part.nodes, [29])
     assert part.matrix.nnz == 0

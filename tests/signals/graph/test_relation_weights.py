@@ -88,7 +88,7 @@ def test_the_adjacency_takes_the_weights(train):
     assert between(1.0, FOES) < 0.8 * between(0.0, FOES)
 
 
-def test_of_many_behaviours_a_sample_is_measured(train, monkeypatch):
+def test_of_many_behaviors_a_sample_is_measured(train, monkeypatch):
     whole = informativeness(train)[HAS_TAG]
     monkeypatch.setattr(relation_weights, "MAX_SAMPLED_BEHAVIORS", train.interactions.nnz // 2)
     sampled = relation_weights._sample(train.interactions.T.tocsr())
@@ -98,6 +98,6 @@ def test_of_many_behaviours_a_sample_is_measured(train, monkeypatch):
 
 
 def test_two_types_at_least_make_the_balance_matter(train):
-    alone = {t: found for t, found in train.edges.items() if train.schema.is_behaviour(t) or t == HAS_TAG}
+    alone = {t: found for t, found in train.edges.items() if train.schema.is_behavior(t) or t == HAS_TAG}
     assert Signal.is_relevant("relation_balance", train)
     assert not Signal.is_relevant("relation_balance", replace(train, edges=alone))

@@ -477,7 +477,7 @@ def test_what_a_schema_cannot_say_of_a_database_is_said(foreign: Neo4jStore) -> 
         assert text.count(f"# left out: {left_out}: kgrec's names are letters, digits and _\n") == 1
 
 
-def test_what_cannot_be_learnt_from_is_refused_before_it_is_used(foreign: Neo4jStore) -> None:
+def test_what_cannot_be_learned_from_is_refused_before_it_is_used(foreign: Neo4jStore) -> None:
     data = Schema.parse(infer_schema(foreign)).to_dict()
     data["roles"]["behaviours"] = {"RATED": {"weight": "stars"}}
     schema = Schema.from_dict(data)

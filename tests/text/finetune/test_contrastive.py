@@ -95,7 +95,7 @@ def tuned(graph, encoder, tmp_path_factory):
         return fine_tune(by_given(graph).train, encoder, VectorCache(), QUICK)
 
 
-def test_behaviours_bring_together_texts_that_share_no_word(graph, encoder, tuned):
+def test_behaviors_bring_together_texts_that_share_no_word(graph, encoder, tuned):
     assert rank_of_last(graph, encoder.with_tuning(tuned)) < rank_of_last(graph, encoder) - 0.05
 
 
@@ -248,7 +248,7 @@ class TestRecommender:
 
     def test_it_learns_from_the_train_part_of_the_validation_cut(self, fitted, graph):
         split = by_given(graph)
-        assert fitted.trained.tuned.origin.learnt_from == split.train.digest
+        assert fitted.trained.tuned.origin.learned_from == split.train.digest
         assert fitted.model.train.digest == split.train_and_valid.digest
         assert fitted.trained.seconds["tune"] > 0
 
@@ -256,7 +256,7 @@ class TestRecommender:
         split, trained = by_given(graph), fitted.trained
         arguments = (fitted.config, fitted._encode, "train+valid")
         assert leaks(split, trained, *arguments).empty
-        origin = replace(trained.tuned.origin, learnt_from=graph.digest)
+        origin = replace(trained.tuned.origin, learned_from=graph.digest)
         known = replace(trained, tuned=replace(trained.tuned, origin=origin))
         assert set(leaks(split, known, *arguments)["stage"]) == {"fine-tuning"}
 
