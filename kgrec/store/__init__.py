@@ -25,11 +25,15 @@ def open_store(uri: str | Path, read_only: bool = False) -> GraphStore:
         MissingExtra: the engine's package is not installed.
     """
     scheme = GraphUri.parse(uri).scheme
-    store = STORES.load(scheme)
-    if not (isinstance(store, type) and issubclass(store, GraphStore)):
-        raise StoreError(f"entry point {scheme!r} of {STORES.group} is {store!r}. Expected a subclass of GraphStore")
-    opened: GraphStore = store(str(uri), read_only)
+    engine = STORES.load(scheme)
+    if not _is_store(engine):
+        raise StoreError(f"entry point {scheme!r} of {STORES.group} is {engine!r}. Expected a subclass of GraphStore")
+    opened: GraphStore = engine(str(uri), read_only)
     return opened
+
+
+def _is_store(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, GraphStore)
 
 
 open = open_store

@@ -87,7 +87,8 @@ class SignalContract:
 
     def test_scores_are_finite_float32_of_all_items(self, known: KnownAnswers, fitted: Signal) -> None:
         scores = fitted.scores(np.array([3, 0, 7]))
-        assert (scores.dtype, scores.shape) == (np.float32, (3, known.train.n_items))
+        assert scores.dtype == np.float32
+        assert scores.shape == (3, known.train.n_items)
         assert np.isfinite(scores).all()
         assert fitted.scores(np.array([], np.int64)).shape == (0, known.train.n_items)
 

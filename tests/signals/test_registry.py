@@ -1,0 +1,70 @@
+"""Signals declare what the engine has to know of them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import pytest
+
+from kgrec.config import SIGNALS
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.errors import NotFittedError, UsageError
+from kgrec.signals import shipped_with_vectors, signal_kinds, with_classes
+from kgrec.signals.base import Signal, SignalSettings
+from kgrec.signals.cf import EASE, IALS, Popularity
+from kgrec.signals.relevance import RelevantIf
+
+
+class WeightedSettings(SignalSettings):
+    weight: Annotated[float, RelevantIf(lambda train: train.n_items > 1_000)] = 1.0
+    power: float = 1.0
+
+
+class Weighted(Popularity):
+    name, Settings, grid = "weighted", WeightedSettings, {"weight": (2.0,), "power": (2.0,)}
+
+
+def test_order_is_that_of_the_classes_not_of_the_names() -> None:
+    names = [kind.name for kind in signal_kinds(reversed(SIGNALS.shipped))]
+    assert (names[0], names[-1]) == ("popularity", "lightgcn")
+    assert signal_kinds([EASE, "popularity", IALS, EASE]) == [Popularity, IALS, EASE]
+
+
+def test_names_are_unique() -> None:
+    assert {name: SIGNALS.load(name).name for name in SIGNALS.shipped} == {name: name for name in SIGNALS.shipped}
+
+
+def test_class_that_is_no_signal_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"Expected a subclass of kgrec.signals.base.Signal"):
+        signal_kinds([SignalSettings])  # type: ignore[list-item]
+    with pytest.raises(UsageError, match="signal Signal lacks name, group, Settings, fit"):
+        signal_kinds([Signal])
+
+
+def test_classes_take_the_place_of_their_names() -> None:
+    assert with_classes(["ease", "ials"], [IALS]) == ["ease", IALS]
+
+
+def test_signals_with_vectors_are_those_that_say_so() -> None:
+    assert shipped_with_vectors("item") == ["ials", "embeddings", "lightgcn"]
+    assert shipped_with_vectors("user") == ["ials", "embeddings", "lightgcn"]
+
+
+def test_setting_is_relevant_where_its_condition_holds(communities: GraphSnapshot) -> None:
+    assert Weighted.is_relevant("power", communities)
+    assert not Weighted.is_relevant("weight", communities)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e7])
+def test_setting_that_a_run_could_not_keep_is_refused(value: float) -> None:
+    with pytest.raises(ValueError, match="at most 1,000,000 in size"):
+        WeightedSettings(power=value)
+
+
+def test_unfitted_signal_says_so_and_misses_no_other_attribute(communities: GraphSnapshot) -> None:
+    with pytest.raises(NotFittedError, match="signal 'ease' is not fitted"):
+        EASE().state()
+    fitted = Popularity().fit(communities, {})
+    with pytest.raises(AttributeError, match="'Popularity' object has no attribute 'scorse'"):
+        fitted.scorse  # noqa: B018
+    assert not hasattr(fitted, "scorse")
