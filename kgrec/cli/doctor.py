@@ -42,7 +42,7 @@ def examine() -> tuple[dict[str, Any], bool]:
     Returns:
         Part → what was found, and whether all of it works.
     """
-    checks = {
+    checks: dict[str, Callable[[], str]] = {
         "device": _device,
         "graph store": _store,
         "text encoder": _encoder,

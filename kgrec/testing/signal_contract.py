@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
+from kgrec.data.anonymous import AnonymousUsers
 from kgrec.data.graph_delta import GraphDelta
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.errors import NotFittedError
@@ -124,6 +125,13 @@ class SignalContract:
         folded = signal.fit(before, known.vectors).fold_in(GraphDelta(before, train, known.vectors))
         assert folded.settings == signal.settings
         assert np.isfinite(folded.scores(np.arange(train.n_users))).all()
+
+    def test_anonymous_users_are_scored_by_their_history(self, known: KnownAnswers, fitted: Signal) -> None:
+        some = known.train.behaviors.where(known.train.behaviors.user_num < 3)
+        scores = fitted.anonymous_scores(AnonymousUsers(known.train, some, 3))
+        if scores is not None:
+            assert scores.shape == (3, known.train.n_items)
+            assert np.isfinite(scores).all()
 
     def test_users_and_items_without_behaviors_get_finite_scores(self, known: KnownAnswers) -> None:
         behaviors = known.train.behaviors

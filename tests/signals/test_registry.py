@@ -9,7 +9,7 @@ import pytest
 from kgrec.config import SIGNALS
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.errors import NotFittedError, UsageError
-from kgrec.signals import shipped_with_vectors, signal_kinds, with_classes
+from kgrec.signals import shipped_with_similarity, signal_kinds, with_classes
 from kgrec.signals.base import Signal, SignalSettings
 from kgrec.signals.cf import EASE, IALS, Popularity
 from kgrec.signals.relevance import RelevantIf
@@ -45,9 +45,9 @@ def test_classes_take_the_place_of_their_names() -> None:
     assert with_classes(["ease", "ials"], [IALS]) == ["ease", IALS]
 
 
-def test_signals_with_vectors_are_those_that_say_so() -> None:
-    assert shipped_with_vectors("item") == ["ials", "embeddings", "lightgcn"]
-    assert shipped_with_vectors("user") == ["ials", "embeddings", "lightgcn"]
+def test_signals_with_similarity_are_those_that_say_so() -> None:
+    assert {"ials", "ease", "embeddings", "lightgcn"} <= set(shipped_with_similarity("item"))
+    assert "popularity" not in shipped_with_similarity("item")
 
 
 def test_setting_is_relevant_where_its_condition_holds(communities: GraphSnapshot) -> None:

@@ -32,6 +32,10 @@ class RandomWalk(Signal):
         """Return how likely walks from users end at each item, float32 [n users, n_items]."""
         return self._history[user_nums] @ self._steps
 
+    def anonymous_scores(self, users: Any) -> Any:
+        """Return the same for people who are no users of the graph, by what they did."""
+        return normalize(users.interactions, "l1") @ self._steps
+
     def state(self) -> Any:
         """Return the probabilities."""
         return {"steps": self._steps}
