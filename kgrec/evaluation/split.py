@@ -121,7 +121,7 @@ def _parts(found: Split, n_events: int) -> IntArray:
     The weight of an interaction is the number of its event, as text cannot be and no other column has to be.
     """
     edges = [
-        found.whole.edges[edge_type] for edge_type in found.whole.edges if found.whole.schema.is_behaviour(edge_type)
+        found.whole.edges[edge_type] for edge_type in found.whole.edges if found.whole.schema.is_behavior(edge_type)
     ]
     event = np.concatenate([each.table.column("weight").to_numpy() for each in edges]).astype(np.int64)
     part: IntArray = np.zeros(n_events, np.int64)
