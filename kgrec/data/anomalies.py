@@ -60,20 +60,20 @@ def audit(graph: GraphSnapshot, now: float | None = None) -> pd.DataFrame:
     """
     parts = [_noise(graph), _future(graph, time.time() if now is None else now)]
     parts += [_orphans(graph), _hubs(graph), _volume(graph)]
-    found = pd.concat([pd.DataFrame(columns=COLUMNS), *(part for part in parts if len(part))], ignore_index=True)
-    of_user = (found["kind"] == "orphan") & found["label"].isin(graph.schema.roles.users)
-    found["level"] = found["kind"].map(LEVELS).mask(of_user, "info")
-    return found
+    findings = pd.concat([pd.DataFrame(columns=COLUMNS), *(part for part in parts if len(part))], ignore_index=True)
+    of_user = (findings["kind"] == "orphan") & findings["label"].isin(graph.schema.roles.users)
+    findings["level"] = findings["kind"].map(LEVELS).mask(of_user, "info")
+    return findings
 
 
 def _noise(graph: GraphSnapshot) -> pd.DataFrame:
-    found = noise(graph).drop_duplicates(["kind", "user_id", "item_id"])
+    findings = noise(graph).drop_duplicates(["kind", "user_id", "item_id"])
     labels = graph.present(graph.schema.roles.users)
     of_user = np.repeat(np.array(labels, dtype=object), [graph.nodes[label].num_rows for label in labels])
-    alone = found["item_id"] == ""
-    label = np.where(alone, of_user[graph.users.nums(found["user_id"])], "behavior")
-    ids = (found["user_id"] + " " + found["item_id"]).where(~alone, found["user_id"])
-    return pd.DataFrame({"kind": found["kind"], "label": label, "id": ids, "detail": found["detail"]})
+    alone = findings["item_id"] == ""
+    label = np.where(alone, of_user[graph.users.nums(findings["user_id"])], "behavior")
+    ids = (findings["user_id"] + " " + findings["item_id"]).where(~alone, findings["user_id"])
+    return pd.DataFrame({"kind": findings["kind"], "label": label, "id": ids, "detail": findings["detail"]})
 
 
 def _future(graph: GraphSnapshot, now: float) -> pd.DataFrame:

@@ -52,8 +52,8 @@ class GraphDelta:
         """Return the old number within the label of every node of a label, int64 [nodes]; -1 for a new one."""
         if label not in self.old.nodes:
             return np.full(self.new.nodes[label].num_rows, -1)
-        found = pc.index_in(self.new.ids(label), value_set=self.old.ids(label)).fill_null(-1)
-        return np.asarray(found.to_numpy(), dtype=np.int64)
+        old_num = pc.index_in(self.new.ids(label), value_set=self.old.ids(label)).fill_null(-1)
+        return np.asarray(old_num.to_numpy(), dtype=np.int64)
 
     @cached_property
     def known_pairs(self) -> sp.csr_matrix:
@@ -73,9 +73,9 @@ class GraphDelta:
 
 def remap_rows(rows: FloatArray, old_num: IntArray) -> FloatArray:
     """Return rows [old n, …] in a new numbering, float32 [n, …]; zeros where `old_num` [n] is -1."""
-    found = rows[old_num]
-    found[old_num < 0] = 0
-    return found
+    remapped = rows[old_num]
+    remapped[old_num < 0] = 0
+    return remapped
 
 
 def remap(matrix: sp.csr_matrix, row_num: IntArray, column_num: IntArray) -> sp.csr_matrix:

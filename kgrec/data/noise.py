@@ -63,9 +63,9 @@ def noise(snapshot: GraphSnapshot) -> pd.DataFrame:
     return pd.concat(ordered, ignore_index=True)[["kind", "user_id", "item_id", "count", "detail"]]
 
 
-def summary(snapshot: GraphSnapshot, found: pd.DataFrame) -> dict[str, int]:
+def summary(snapshot: GraphSnapshot, findings: pd.DataFrame) -> dict[str, int]:
     """Return how many findings of each kind `noise` made, and how many of how many behaviors can be left out."""
-    kinds = {str(kind): int(n) for kind, n in found.groupby("kind", sort=False).size().items()}
+    kinds = {str(kind): int(n) for kind, n in findings.groupby("kind", sort=False).size().items()}
     return {**kinds, "can be left out": int(is_noise(snapshot).sum()), "behaviors": len(snapshot.behaviors)}
 
 
@@ -94,18 +94,18 @@ def without_noise(snapshot: GraphSnapshot, how: Noise = "drop", seed: int = 0) -
     """
     if how == "keep":
         return snapshot
-    found = is_noise(snapshot)
+    noisy = is_noise(snapshot)
     if how == "weigh":
         pair = snapshot.behaviors.user_num * snapshot.n_items + snapshot.behaviors.item_num
         half = np.random.default_rng(seed).random(len(pair)) < 0.5
-        found &= half[np.unique(pair, return_inverse=True)[1]]
-    return snapshot.with_behaviors(~found) if found.any() else snapshot
+        noisy &= half[np.unique(pair, return_inverse=True)[1]]
+    return snapshot.with_behaviors(~noisy) if noisy.any() else snapshot
 
 
 def _repetitions(snapshot: GraphSnapshot, rows: BoolArray, when: str) -> pd.DataFrame:
     by_pair = _named(snapshot, snapshot.behaviors.where(rows)).groupby(["user_id", "item_id", "type"], sort=False)
-    found = by_pair.size().rename("count").reset_index()
-    return found.assign(detail=found["type"].astype(str) + f" more than once {when}")
+    repeated = by_pair.size().rename("count").reset_index()
+    return repeated.assign(detail=repeated["type"].astype(str) + f" more than once {when}")
 
 
 def _bots(snapshot: GraphSnapshot) -> pd.DataFrame:
@@ -121,9 +121,9 @@ def _bots(snapshot: GraphSnapshot) -> pd.DataFrame:
 def _contradictions(snapshot: GraphSnapshot) -> pd.DataFrame:
     behaviors = snapshot.behaviors.where(_contradict(snapshot))
     behaviors = behaviors.where(np.argsort(behaviors.time, kind="stable"))
-    found = _named(snapshot, behaviors)
-    found["detail"] = found["type"].astype(str) + pd.Series(behaviors.weight).map(" {:g}".format).astype(str)
-    by_pair = found.groupby(["user_id", "item_id"], sort=False)["detail"]
+    named = _named(snapshot, behaviors)
+    named["detail"] = named["type"].astype(str) + pd.Series(behaviors.weight).map(" {:g}".format).astype(str)
+    by_pair = named.groupby(["user_id", "item_id"], sort=False)["detail"]
     return by_pair.agg(count="size", detail=", then ".join).reset_index()
 
 
@@ -175,18 +175,18 @@ def _bot_rules(snapshot: GraphSnapshot) -> list[tuple[BoolArray, Texts]]:
     counts = np.bincount(behaviors.user_num, minlength=n).astype(np.float64)
     items = np.diff(snapshot.interactions.indptr)
     nearly_all = (items >= NEARLY_ALL_SHARE * snapshot.n_items) & (snapshot.n_items >= MIN_CATALOG_ITEMS)
-    found = [
+    rules = [
         (_far_above(counts), _each("{:.0f} behaviors, of {:.0f} in the middle", counts, _middle(counts))),
         (nearly_all, _each("{} of all {} items", items, snapshot.n_items)),
     ]
     # Times that are whole minutes or days say nothing of seconds.
     if _has_clock(behaviors, resolution=60):
         burst, (regular, gap) = _largest_bursts(timed, n), _regularity(timed, n)
-        found += [
+        rules += [
             (_far_above(burst), _each("{:.0f} within one second, of {:.0f} in the middle", burst, _middle(burst))),
             (regular >= REGULAR_GAP_SHARE, _each("{:.0%} of all gaps are about {:g} seconds", regular, gap)),
         ]
-    return found
+    return rules
 
 
 def _each(template: str, *values: Any) -> Texts:

@@ -67,12 +67,12 @@ def recommendations(measured: Mapping[str, Measured], split: Split, name: str = 
     """Return a model's lists: columns user_id, item_id, score, rank (from 1, within the domain)."""
     users, items = split.whole.users.ids, split.whole.items.ids
     frames = []
-    for found in measured.values():
-        ranking = found.rankings[name]
+    for domain in measured.values():
+        ranking = domain.rankings[name]
         listed = ranking.item_num >= 0
         rank = np.broadcast_to(np.arange(1, listed.shape[1] + 1), listed.shape)
         columns = {"item_id": items[ranking.item_num[listed]], "score": ranking.score[listed], "rank": rank[listed]}
-        frames.append(pd.DataFrame({"user_id": np.repeat(users[found.user_num], listed.sum(axis=1)), **columns}))
+        frames.append(pd.DataFrame({"user_id": np.repeat(users[domain.user_num], listed.sum(axis=1)), **columns}))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -122,20 +122,20 @@ class _TestSet:
 
 
 def _test_sets(split: Split, relevant: sp.csr_matrix) -> dict[str, _TestSet]:
-    domains, found = split.whole.item_domains, {}
+    domains, test_sets = split.whole.item_domains, {}
     for domain in sorted(set(domains)):
         within = domains == domain
         own = sp.csr_matrix(relevant @ sp.diags_array(within.astype(np.float32)))
         own.eliminate_zeros()
         users = np.flatnonzero(np.diff(own.indptr)).astype(np.int64)
-        found[domain] = _TestSet(users, np.flatnonzero(within).astype(np.int64), own[users])
-    return found
+        test_sets[domain] = _TestSet(users, np.flatnonzero(within).astype(np.int64), own[users])
+    return test_sets
 
 
 def _evaluated(test_sets: _TestSet, rankings: Mapping[str, Ranking], model: HybridModel, ks: Sequence[int]) -> Measured:
     known = model.train.interactions
-    found = {name: evaluate(ranking, test_sets.relevant, known, ks) for name, ranking in rankings.items()}
-    return Measured(test_sets.user_num, test_sets.relevant, rankings, found)
+    evaluations = {name: evaluate(ranking, test_sets.relevant, known, ks) for name, ranking in rankings.items()}
+    return Measured(test_sets.user_num, test_sets.relevant, rankings, evaluations)
 
 
 def _rankings(
@@ -180,9 +180,9 @@ def _joined(evaluations: Sequence[Evaluation]) -> dict[str, FloatArray]:
 def _intervals(per_user: Mapping[str, Mapping[str, FloatArray]], seed: int) -> dict[str, Any]:
     """Model → metric → its interval; all of the same draws of users."""
     names = [(model, metric) for model, metrics in per_user.items() for metric in metrics]
-    found = bootstrap_intervals(np.stack([per_user[model][metric] for model, metric in names], axis=1), seed=seed)
+    bounds = bootstrap_intervals(np.stack([per_user[model][metric] for model, metric in names], axis=1), seed=seed)
     intervals: dict[str, Any] = {model: {} for model in per_user}
-    for (model, metric), low_high in zip(names, found.tolist(), strict=True):
+    for (model, metric), low_high in zip(names, bounds.tolist(), strict=True):
         intervals[model][metric] = low_high
     return intervals
 

@@ -65,7 +65,7 @@ def leaks(split: Split, trained: Trained, config: Config, encode: Encode, fit_on
     of_cut, segment_models_of_cut = signals_of_cut(trained, sets, encode, config.seed)
     blends = learn_blends(of_cut, sets.tuning_graph, holdouts, config.seed, segment_models_of_cut)
     cold_start_of_cut = segment_models_of_cut.cold_start
-    found = [
+    stages = [
         ("graph", _in_graph(model.train, clean, split)),
         ("relationships", _in_relationships(model.train, split)),
         ("times", _in_times(split)),
@@ -82,7 +82,7 @@ def leaks(split: Split, trained: Trained, config: Config, encode: Encode, fit_on
         ),
         ("blend", _in_blends(model.blends, blends)),
     ]
-    rows = [rows.assign(stage=stage) for stage, rows in found if len(rows)]
+    rows = [rows.assign(stage=stage) for stage, rows in stages if len(rows)]
     return pd.concat(rows, ignore_index=True)[COLUMNS] if rows else pd.DataFrame(columns=COLUMNS)
 
 
@@ -120,13 +120,13 @@ def _in_relationships(train: GraphSnapshot, split: Split) -> pd.DataFrame:
     user_num, item_num = hidden.nonzero()
     users, items = train.user_nodes[user_num], train.item_nodes[item_num]
     forward, backward = users * train.n_nodes + items, items * train.n_nodes + users
-    found = []
+    findings = []
     for (_, type_, _), (source, target) in train.relations.items():
         ends = source * train.n_nodes + target
         known = np.isin(forward, ends) | np.isin(backward, ends)
         ids = _pairs(train, user_num[known], item_num[known])
-        found.append(_found("pair", ids, f"a test behavior that {type_} tells"))
-    return _joined(*found)
+        findings.append(_found("pair", ids, f"a test behavior that {type_} tells"))
+    return _joined(*findings)
 
 
 def _in_times(split: Split) -> pd.DataFrame:
@@ -160,12 +160,12 @@ def _in_tuning(tuned: FineTunedWeights | None, clean: GraphSnapshot) -> pd.DataF
 
 
 def _in_text(vectors: Vectors, clean: Vectors, graph: GraphSnapshot) -> pd.DataFrame:
-    found = []
+    findings = []
     for label in vectors:
         ids = np.asarray(graph.ids(label), dtype=object)
         differ = _rows_that_differ(vectors[label], clean.get(label))
-        found.append(_found(label, ids[differ], "its text vector is another without the test behaviors"))
-    return _joined(*found)
+        findings.append(_found(label, ids[differ], "its text vector is another without the test behaviors"))
+    return _joined(*findings)
 
 
 def _in_scores(signal: Signal, again: Signal, clean: GraphSnapshot) -> pd.DataFrame:
@@ -180,15 +180,15 @@ def _in_segment_models(
     segment_models: SegmentModels, clean: GraphSnapshot, vectors: Vectors, seed: int
 ) -> list[tuple[str, pd.DataFrame]]:
     """Compare the signals that serve some users instead: stage → what was found."""
-    again, found = segment_models.refit(clean, vectors, seed), []
+    again, findings = segment_models.refit(clean, vectors, seed), []
     for domain, signals in segment_models.single_domain.items():
         only, fitted = single_domain(clean, domain), again.single_domain[domain]
-        found += [
+        findings += [
             (f"{name}, single domain {domain}", _in_scores(signals[name], fitted[name], only)) for name in signals
         ]
     for name, signal in segment_models.cold_start.items():
-        found.append((f"{name}, cold start", _in_scores(signal, again.cold_start[name], clean)))
-    return found
+        findings.append((f"{name}, cold start", _in_scores(signal, again.cold_start[name], clean)))
+    return findings
 
 
 def _in_statistics(model: HybridModel, clean: HybridModel) -> pd.DataFrame:
@@ -202,12 +202,12 @@ def _in_statistics(model: HybridModel, clean: HybridModel) -> pd.DataFrame:
 
 def _in_settings(chosen: Mapping[str, Any], of_cut: Signals, holdouts: list[ValidationSet]) -> pd.DataFrame:
     reached = {name: mean_ndcg(holdouts, signal.scores) for name, signal in of_cut.items()} if holdouts else {}
-    found = []
+    findings = []
     for name, ndcg in reached.items():
         if len(_rows_that_differ(np.array([[chosen[name]["ndcg"]]]), np.array([[ndcg]]))):
             detail = f"chosen for NDCG {chosen[name]['ndcg']:.4f}, which is {ndcg:.4f}"
-            found.append(_found("signal", [name], detail))
-    return _joined(*found)
+            findings.append(_found("signal", [name], detail))
+    return _joined(*findings)
 
 
 def _in_blends(blends: Mapping[str, Blend], again: Mapping[str, Blend]) -> pd.DataFrame:
@@ -242,5 +242,5 @@ def _found(kind: str, ids: Any, detail: str) -> pd.DataFrame:
     return pd.DataFrame({"kind": kind, "id": np.asarray(ids, dtype=object), "detail": detail})
 
 
-def _joined(*found: pd.DataFrame) -> pd.DataFrame:
-    return pd.concat([_found("", [], ""), *found], ignore_index=True)
+def _joined(*findings: pd.DataFrame) -> pd.DataFrame:
+    return pd.concat([_found("", [], ""), *findings], ignore_index=True)

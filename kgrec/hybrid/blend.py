@@ -103,8 +103,8 @@ class Blend:
     @classmethod
     def from_weights(cls, feature_kind: str, signals: Sequence[str], weights: Sequence[float], kind: Kind) -> Self:
         """Make a blend of one weight a signal, for its score of one form."""
-        found = weights_of_kind(feature_kind, np.asarray(weights, dtype=np.float64)).astype(np.float32)
-        return cls(tuple(signals), kind, found, Scale(0.0, 1.0), Scale(0.0, 1.0), {})
+        kind_weights = weights_of_kind(feature_kind, np.asarray(weights, dtype=np.float64)).astype(np.float32)
+        return cls(tuple(signals), kind, kind_weights, Scale(0.0, 1.0), Scale(0.0, 1.0), {})
 
     @property
     def cold_start_blend(self) -> Blend:
@@ -331,8 +331,8 @@ def _cross_fit(lists: CandidateLists, fold: IntArray, seed: int) -> dict[Kind, _
 def _measured(lists: CandidateLists, weights: Sequence[DoubleArray], fold: IntArray) -> _Option:
     """Measure weights [feature kinds, signals], learned without each fold in turn, on that fold's users."""
     ndcg = np.empty(len(fold))
-    for number, found in enumerate(weights):
-        ndcg[fold == number] = lists.take(fold == number).ndcg(found, K)
+    for number, fold_weights in enumerate(weights):
+        ndcg[fold == number] = lists.take(fold == number).ndcg(fold_weights, K)
     return _Option(np.mean(weights, axis=0), ndcg)
 
 

@@ -219,12 +219,12 @@ def ndcg_search_weights(lists: CandidateLists, k: int, seed: int) -> DoubleArray
     Returns:
         float64 [feature kinds, signals].
     """
-    rng, found = np.random.default_rng(seed), []
+    rng, searched = np.random.default_rng(seed), []
     start = max_likelihood_weights(lists, ["zscore"], positive=True)[FEATURE_KINDS.index("zscore")]
     for _ in range(SEARCH_REPEATS):
         weights = _search(lists.take(rng.random(len(lists.n_relevant)) < 0.5), start, k)
-        found.append(weights / max(np.abs(weights).sum(), 1e-12))
-    return weights_of_kind("zscore", np.mean(found, axis=0))
+        searched.append(weights / max(np.abs(weights).sum(), 1e-12))
+    return weights_of_kind("zscore", np.mean(searched, axis=0))
 
 
 def max_likelihood_weights(
@@ -250,11 +250,11 @@ def max_likelihood_weights(
     for feature, middle, spread in zip(features, mean.ravel(), deviation.ravel(), strict=True):
         feature[...] = np.where(lists.listed, (feature - middle) / spread, 0)
     fitted = softmax_weights(features, lists.sampling, lists.relevant, lists.n_relevant, positive)
-    found = np.zeros((len(FEATURE_KINDS), len(lists.zscore)))
-    found[[FEATURE_KINDS.index(feature_kind) for feature_kind in feature_kinds]] = (fitted / deviation.ravel()).reshape(
-        len(feature_kinds), -1
-    )
-    return found
+    by_kind = np.zeros((len(FEATURE_KINDS), len(lists.zscore)))
+    by_kind[[FEATURE_KINDS.index(feature_kind) for feature_kind in feature_kinds]] = (
+        fitted / deviation.ravel()
+    ).reshape(len(feature_kinds), -1)
+    return by_kind
 
 
 def softmax_weights(
@@ -305,11 +305,11 @@ def logistic_weights(
     Returns:
         float64 [feature kinds, signals].
     """
-    rng, found = np.random.default_rng(seed), np.zeros((len(FEATURE_KINDS), len(lists.zscore)))
+    rng, by_kind = np.random.default_rng(seed), np.zeros((len(FEATURE_KINDS), len(lists.zscore)))
     ranked = (lists.sampling_weight == 1) & ~lists.relevant
     row, column = np.nonzero(lists.relevant)
     if not (lists.listed & ~lists.relevant).any():
-        return found
+        return by_kind
     n_drawn = min(NEGATIVES_PER_ITEM * len(row), MAX_NEGATIVES)
     n_hard = round(hard * n_drawn) if ranked.any() else 0
     others = [_drawn(lists.sampling_weight * ~lists.relevant, n_drawn - n_hard, rng), _drawn(ranked, n_hard, rng)]
@@ -318,10 +318,10 @@ def logistic_weights(
         [lists.features_of(feature_kind)[:, row, column].T for feature_kind in feature_kinds], axis=1
     )
     weights = fusion_weights(features, lists.relevant[row, column])
-    found[[FEATURE_KINDS.index(feature_kind) for feature_kind in feature_kinds]] = weights.reshape(
+    by_kind[[FEATURE_KINDS.index(feature_kind) for feature_kind in feature_kinds]] = weights.reshape(
         len(feature_kinds), -1
     )
-    return found
+    return by_kind
 
 
 def spread_to_one(lists: CandidateLists, weights: DoubleArray) -> DoubleArray:
@@ -389,9 +389,9 @@ def _filled(
 
 def weights_of_kind(feature_kind: str, weights: DoubleArray) -> DoubleArray:
     """Return weights [signals] of one form among those of all forms, float64 [feature kinds, signals]."""
-    found = np.zeros((len(FEATURE_KINDS), len(weights)))
-    found[FEATURE_KINDS.index(feature_kind)] = weights
-    return found
+    by_kind = np.zeros((len(FEATURE_KINDS), len(weights)))
+    by_kind[FEATURE_KINDS.index(feature_kind)] = weights
+    return by_kind
 
 
 def _drawn(weight: npt.NDArray[Any], n: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:

@@ -82,8 +82,8 @@ class ColdItems:
 
         def learned(features: FloatArray) -> FloatArray:
             features = np.where(known, features, 0)
-            found = softmax_weights(features, sampling, wanted, wanted.sum(axis=1), positive=True)
-            return np.maximum(found, MIN_SIGNAL_WEIGHT).astype(np.float32)
+            fitted = softmax_weights(features, sampling, wanted, wanted.sum(axis=1), positive=True)
+            return np.maximum(fitted, MIN_SIGNAL_WEIGHT).astype(np.float32)
 
         weights = {group: np.zeros(len(mask), np.float32) for group, mask in masks.items() if mask.any()}
         for group, own in weights.items():

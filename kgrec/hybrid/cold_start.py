@@ -79,9 +79,9 @@ def non_overlapping_blend(
     lists = CandidateLists.from_scores(parts, seen, relevant, np.zeros(relevant.shape[0], np.float32), none, seed)
     features = np.concatenate([lists.raw[: len(popular)], lists.zscore[len(popular) :]])
     features = np.where(lists.listed, features, 0)
-    found = softmax_weights(features, lists.sampling, lists.relevant, lists.n_relevant, positive=True)
+    fitted = softmax_weights(features, lists.sampling, lists.relevant, lists.n_relevant, positive=True)
     weights = np.zeros((len(FEATURE_KINDS), len(signals)), np.float32)
-    weights[FEATURE_KINDS.index("raw"), popular] = found[: len(popular)]
-    weights[FEATURE_KINDS.index("zscore"), content] = NON_OVERLAPPING_CONTENT_WEIGHT * found[len(popular) :]
+    weights[FEATURE_KINDS.index("raw"), popular] = fitted[: len(popular)]
+    weights[FEATURE_KINDS.index("zscore"), content] = NON_OVERLAPPING_CONTENT_WEIGHT * fitted[len(popular) :]
     blend = Blend(tuple(signals), "non_overlapping", weights, Scale(0.0, 1.0), Scale(0.0, 1.0), {})
     return replace(blend, report={"kind": "non_overlapping", "shares": shares_of(blend, scores, seen, none)})

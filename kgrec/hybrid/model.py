@@ -127,8 +127,8 @@ class HybridModel:
         if not all(weights.values()):
             return None
         blends = {
-            domain: Blend.from_weights("raw", tuple(self.signals), found, "stacking")
-            for domain, found in weights.items()
+            domain: Blend.from_weights("raw", tuple(self.signals), fusion_weights, "stacking")
+            for domain, fusion_weights in weights.items()
         }
         return replace(self, blends=blends)
 

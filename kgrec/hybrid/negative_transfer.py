@@ -101,11 +101,11 @@ def _compared(
         "options": reached,
         "gain": [float(gain.mean()), *bootstrap_interval(gain, seed=seed)],
     }
-    found = ", ".join(f"{ndcg:.4f} {option}" for option, ndcg in reached.items())
+    figures = ", ".join(f"{ndcg:.4f} {option}" for option, ndcg in reached.items())
     verdict = (
         "other domains do not harm it" if best == ALL_DOMAINS else f"other domains harm it, so it learns from {best}"
     )
-    say(f"{domain}: {verdict}; NDCG@20 {found}")
+    say(f"{domain}: {verdict}; NDCG@20 {figures}")
     return DomainCheck(report) if best == ALL_DOMAINS else DomainCheck(report, single_domain[best], options[best])
 
 

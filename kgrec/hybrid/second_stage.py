@@ -96,7 +96,7 @@ class SecondStage:
 
         What was read once is not read again.
         """
-        found = np.full(ranking.item_num.shape, np.nan, np.float32)
+        logits = np.full(ranking.item_num.shape, np.nan, np.float32)
         texts, n = self.histories.texts, self.train.n_items
         row, column = np.nonzero((ranking.item_num >= 0) & (texts[ranking.item_num] != ""))
         item = ranking.item_num[row, column]
@@ -105,8 +105,8 @@ class SecondStage:
         users = render_users(self.histories, user_nums, self.histories.latest(user_nums, self.settings.history - 1))
         scores = pd.Series(self.cross.scores(users[row[new]], texts[item[new]]), pair[new])
         self._memo[0] = pd.concat([self._memo[0], scores[~scores.index.duplicated()]])
-        found[row, column] = self._memo[0].reindex(pair).to_numpy()
-        return found
+        logits[row, column] = self._memo[0].reindex(pair).to_numpy()
+        return logits
 
     @property
     def tuned(self) -> FineTunedWeights:

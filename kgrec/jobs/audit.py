@@ -44,11 +44,11 @@ def audit_leakage(graph: str, run: str | None = None, runs: str | Path | None = 
         RunError: there is no such run.
         UsageError: the run holds nothing out, or the graph has changed since.
     """
-    found = find_run(runs_folder(graph, runs), run)
-    split = _cut_of(graph, found)
-    model = Recommender.load(found.folder)
+    audited_run = find_run(runs_folder(graph, runs), run)
+    split = _cut_of(graph, audited_run)
+    model = Recommender.load(audited_run.folder)
     rows = leaks(split, model.trained, model.config, partial(_encoded, model), "train+valid")
-    lists = _in_lists(model, found.table("recommendations").to_pandas())
+    lists = _in_lists(model, audited_run.table("recommendations").to_pandas())
     return pd.concat([rows, lists], ignore_index=True) if len(rows) else lists
 
 
@@ -65,10 +65,10 @@ def audit_data(graph: str) -> pd.DataFrame:
         return audit(store.snapshot())
 
 
-def summary(found: pd.DataFrame) -> pd.DataFrame:
+def summary(findings: pd.DataFrame) -> pd.DataFrame:
     """Return findings for people: one line a kind, with the number of rows, the first ids, and the first detail."""
-    by = [name for name in found.columns if name not in ("id", "detail")]
-    groups = found.groupby(by, sort=False)
+    by = [name for name in findings.columns if name not in ("id", "detail")]
+    groups = findings.groupby(by, sort=False)
     shown = groups["id"].agg(lambda ids: ", ".join(ids.iloc[:SHOWN]) + (" …" if len(ids) > SHOWN else ""))
     lines = pd.DataFrame(groups["detail"].agg(rows="size", detail="first")).assign(which=shown).reset_index()
     return lines[[*by, "rows", "which", "detail"]]

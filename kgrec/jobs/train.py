@@ -84,12 +84,14 @@ def evaluate_run(graph: str, run: str | None = None, runs: str | Path | None = N
     Raises:
         UsageError: the run held nothing out, or the graph has changed since.
     """
-    found = find_run(runs_folder(graph, runs), run)
+    trained_run = find_run(runs_folder(graph, runs), run)
     snapshot = read_graph(graph)
-    if snapshot.digest != found.info["data_digest"]:
-        raise UsageError(f"{graph} has changed since run {found.name} was trained; train again: kgrec train {graph}")
-    model = Recommender.load(found.folder)
-    cut, _ = _cut(snapshot, found.info["split"])
+    if snapshot.digest != trained_run.info["data_digest"]:
+        raise UsageError(
+            f"{graph} has changed since run {trained_run.name} was trained; train again: kgrec train {graph}"
+        )
+    model = Recommender.load(trained_run.folder)
+    cut, _ = _cut(snapshot, trained_run.info["split"])
     return metrics(measure(model.model, cut, KS), cut.protocol, model.config.seed)
 
 
@@ -121,13 +123,13 @@ def add_single_domain(
         split: that it was measured on.
         config, fit_on: as for the whole graph.
     """
-    found = {}
+    beside = {}
     for domain, of in measured.items():
         say(f"training on {domain} alone")
         only = single_domain_split(split, domain)
         own = measure(Recommender(config).fit(only, fit_on).model, only, of.evaluations[HYBRID].ks)[domain]
-        found[domain] = replace(of, evaluations={SINGLE_DOMAIN_HYBRID: own.evaluations[HYBRID], **of.evaluations})
-    return found
+        beside[domain] = replace(of, evaluations={SINGLE_DOMAIN_HYBRID: own.evaluations[HYBRID], **of.evaluations})
+    return beside
 
 
 def _add_cold_first(measured: Mapping[str, Measured], split: Split, seed: int) -> dict[str, Measured]:
@@ -136,7 +138,7 @@ def _add_cold_first(measured: Mapping[str, Measured], split: Split, seed: int) -
     Only new items are relevant, so they show how much of a figure needs no knowledge of taste.
     """
     known, rng = split.train_and_valid.interactions, np.random.default_rng(seed)
-    is_new, found = known.getnnz(axis=0) == 0, {}
+    is_new, beside = known.getnnz(axis=0) == 0, {}
     for domain, of in measured.items():
         within = split.whole.item_domains == domain
 
@@ -145,10 +147,10 @@ def _add_cold_first(measured: Mapping[str, Measured], split: Split, seed: int) -
 
         ks = of.evaluations[HYBRID].ks
         ranking = rank_all(at_random, of.user_num, max(ks), known, within)
-        found[domain] = replace(
+        beside[domain] = replace(
             of, evaluations={COLD_FIRST: evaluate(ranking, of.relevant, known, ks), **of.evaluations}
         )
-    return found
+    return beside
 
 
 def publish_run(graph: str, run: str | None = None, runs: str | Path | None = None, k: int = 20) -> dict[str, Any]:

@@ -58,12 +58,12 @@ def publications(root: str | Path) -> list[Publication]:
 
 
 def _publication(values: Mapping[str, Any]) -> Publication:
-    found = Publication(**values)
-    if not all(isinstance(text, str) for text in (found.run or "", found.at, found.how)):
+    publication = Publication(**values)
+    if not all(isinstance(text, str) for text in (publication.run or "", publication.at, publication.how)):
         raise ValueError(f"found {shown(values)}; expected texts")
-    if found.run is not None and Path(found.run).name != found.run:
-        raise ValueError(f"found the run {found.run!r}; expected a name, not a path")
-    return found
+    if publication.run is not None and Path(publication.run).name != publication.run:
+        raise ValueError(f"found the run {publication.run!r}; expected a name, not a path")
+    return publication
 
 
 def append(root: str | Path, run: str | None, how: How) -> None:

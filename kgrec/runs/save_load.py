@@ -199,7 +199,7 @@ def _signals(
     vectors: Vectors,
 ) -> dict[str, Signal]:
     """Read signals, name → settings, that learned from `train`; their arrays are called `prefix`-NAME."""
-    found = {}
+    restored = {}
     for kind in [kind for kind in kinds if kind.name in settings]:
         with using(run.folder / "run.json"):
             signal = kind(kind.Settings.model_validate(settings[kind.name]))
@@ -207,8 +207,8 @@ def _signals(
         arrays = run.arrays(name)
         with using(run.folder / "arrays" / f"{name}.safetensors"), np.errstate(over="raise", invalid="raise"):
             check_arrays(arrays, signal.layouts(train, vectors))
-            found[kind.name] = signal.restore(train, vectors, arrays)
-    return found
+            restored[kind.name] = signal.restore(train, vectors, arrays)
+    return restored
 
 
 def _snapshot(run: Run) -> GraphSnapshot:

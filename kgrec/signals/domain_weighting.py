@@ -47,11 +47,11 @@ def weight_by_domain(profiles: sp.csr_matrix, of_domain: IntArray, out_of_domain
     user = np.repeat(np.arange(profiles.shape[0]), np.diff(profiles.indptr))
     is_active_here = np.bincount(user[is_here], minlength=profiles.shape[0]) > 0
     values = profiles.data * np.where(is_here | ~is_active_here[user], 1, out_of_domain_weight)
-    found = sp.csr_matrix(
+    weighted = sp.csr_matrix(
         (values.astype(np.float32), profiles.indices, profiles.indptr), shape=profiles.shape, copy=True
     )
-    found.eliminate_zeros()
-    return found
+    weighted.eliminate_zeros()
+    return weighted
 
 
 def domain_weighted_scores(

@@ -47,16 +47,16 @@ def check_arrays(arrays: Mapping[str, npt.NDArray[Any]], layouts: Sequence[Layou
         raise ValueError(f"arrays {', '.join(sorted(arrays)) or 'of no name'}; expected {expected}")
     lengths: dict[int | str, int] = {}
     for name, wanted in layout.items():
-        found = arrays[name]
-        if found.dtype.name not in wanted.types:
-            raise ValueError(f"{name!r} is of type {found.dtype}; expected {' or '.join(wanted.types)}")
-        same_length = len(found.shape) == len(wanted.shape) and all(
+        array = arrays[name]
+        if array.dtype.name not in wanted.types:
+            raise ValueError(f"{name!r} is of type {array.dtype}; expected {' or '.join(wanted.types)}")
+        same_length = len(array.shape) == len(wanted.shape) and all(
             length == (axis if isinstance(axis, int) else lengths.setdefault(axis, length))
-            for axis, length in zip(wanted.shape, found.shape, strict=True)
+            for axis, length in zip(wanted.shape, array.shape, strict=True)
         )
         if not same_length:
             shape = tuple(lengths.get(axis, axis) for axis in wanted.shape)
-            raise ValueError(f"{name!r} has the shape {found.shape}; expected ({', '.join(map(str, shape))})")
+            raise ValueError(f"{name!r} has the shape {array.shape}; expected ({', '.join(map(str, shape))})")
 
 
 def check_rows(name: str, array: npt.NDArray[Any], rows: int) -> None:

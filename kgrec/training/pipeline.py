@@ -131,13 +131,13 @@ def train(
         )
     blends |= {domain: c.blend for domain, c in checked.items() if c.blend}
     segment_models = SegmentModels({domain: c.single_domain for domain, c in checked.items() if c.blend}, cold_start)
-    second, found = None, dict[str, Any]()
+    second, rerank_report = None, dict[str, Any]()
     if config.rerank and reader:
         from kgrec.hybrid.second_stage import learn_second_stage
 
         first = HybridModel(tuning_graph, signals, blends, segment_models=segment_models)
         with watch.stage("rerank"):
-            second, found = learn_second_stage(first, holdouts, config.rerank, config.seed, reader)
+            second, rerank_report = learn_second_stage(first, holdouts, config.rerank, config.seed, reader)
     if final_graph is not tuning_graph:
         with watch.stage("encode"):
             vectors = encode(final_graph)
@@ -148,7 +148,7 @@ def train(
         **_describe(tuned, tuned_for_cold_start, blends),
         "domains": {domain: c.report for domain, c in checked.items()},
     }
-    choices |= {"rerank": found} if found else {}
+    choices |= {"rerank": rerank_report} if rerank_report else {}
     second = second and second.for_graph(final_graph)
     model = HybridModel(final_graph, signals, blends, segment_models=segment_models, second=second)
     return Trained(model, vectors, choices, watch.seconds)

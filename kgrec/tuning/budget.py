@@ -22,10 +22,10 @@ def seconds_of(budget: str) -> float:
     Raises:
         ValueError: it is something else.
     """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|min|h)\s*", budget)
-    if not found or not float(found[1]):
+    duration = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|min|h)\s*", budget)
+    if not duration or not float(duration[1]):
         raise ValueError("expected a duration above zero, such as 90s, 2min or 1h")
-    return float(found[1]) * _UNIT_SECONDS[found[2]]
+    return float(duration[1]) * _UNIT_SECONDS[duration[2]]
 
 
 @dataclass

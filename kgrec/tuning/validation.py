@@ -81,7 +81,7 @@ def validation_sets(train: GraphSnapshot, held_out: Behaviors, seed: int = 0) ->
     relevant = sp.csr_matrix(known @ relevant)
     relevant.eliminate_zeros()
     domains = train.item_domains
-    found = []
+    holdouts = []
     for domain in sorted(set(domains)):
         items = np.flatnonzero(domains == domain).astype(np.int64)
         wanted, had = relevant[:, items].tocsr(), seen[:, items].tocsr()
@@ -92,10 +92,10 @@ def validation_sets(train: GraphSnapshot, held_out: Behaviors, seed: int = 0) ->
         if len(users):
             in_domain, as_new = (len(group) / max(len(some), 1) for group, some in zip(of_each, drawn, strict=True))
             sampling_weight = np.where(new[users], as_new, in_domain)
-            found.append(
+            holdouts.append(
                 ValidationSet(domain, users, sampling_weight / sampling_weight.mean(), items, wanted[users], had[users])
             )
-    return found
+    return holdouts
 
 
 def mean_ndcg(holdouts: list[ValidationSet], scorer: Scorer) -> float:
@@ -147,8 +147,8 @@ def tune(
     for name in [name for name in kind.grid if kind.is_relevant(name, train)]:
         for way in _ways(kind.grid[name]):
             for value in way(getattr(search.best.signal.settings, name)):
-                found = search.try_value(name, value)
-                if found is None or (not found and name not in kind.inference_params):
+                improved = search.try_value(name, value)
+                if improved is None or (not improved and name not in kind.inference_params):
                     break
     best = search.best
     say(f"{kind.name}: NDCG@{K} {best.ndcg:.4f} on the validation cut, {len(search.tried)} settings tried")

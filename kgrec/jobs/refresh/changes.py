@@ -131,9 +131,9 @@ def sizes_of(root: Path, graph: str) -> dict[str, int]:
 
 def record_sizes(root: Path, graph: str, rows: Mapping[str, int]) -> None:
     """Remember how many rows a source held; what it did not give stays as it was."""
-    found = _sizes(root)
+    sizes = _sizes(root)
     write_json(
-        root / SOURCES, {**found, GraphUri.parse(graph).name: {**found.get(GraphUri.parse(graph).name, {}), **rows}}
+        root / SOURCES, {**sizes, GraphUri.parse(graph).name: {**sizes.get(GraphUri.parse(graph).name, {}), **rows}}
     )
 
 
@@ -167,8 +167,8 @@ def _read(loader: str, source: Any, schema: Schema | None) -> GraphTables:
     tables = find_loader(loader).load(source, schema)
     changed = sorted(set(previous.items()) ^ set(_stamps(source).items()))
     if changed:
-        found = "a file that was written to while it was read"
-        raise DataError([Problem(changed[0][0], found, "a finished file; run again when it is written")])
+        problem = "a file that was written to while it was read"
+        raise DataError([Problem(changed[0][0], problem, "a finished file; run again when it is written")])
     return tables
 
 

@@ -94,21 +94,21 @@ def reasons(measured: Mapping[str, Any], old: Mapping[str, Any], new: Mapping[st
         measured: what `compare` found.
         old, new: what `figures_of` found.
     """
-    found = []
+    why = []
     sure = measured["users"] >= MIN_TEST_USERS and measured["high"] < 0
     if sure and measured["difference"] < -MAX_NDCG_DROP_SHARE * measured["current"]:
         share = [measured[name] / measured["current"] for name in ("difference", "low", "high")]
-        found.append(
+        why.append(
             f"NDCG@{K} falls from {measured['current']:.4f} to {measured['candidate']:.4f} "
             f"({share[0]:+.1%}, 95 % {share[1]:+.1%} … {share[2]:+.1%}, {measured['users']} users)"
         )
     if new["coverage"] < MIN_COVERAGE_SHARE * old["coverage"]:
-        found.append(f"the lists hold {new['coverage']:.1%} of the items, were {old['coverage']:.1%}")
+        why.append(f"the lists hold {new['coverage']:.1%} of the items, were {old['coverage']:.1%}")
     if new["users without"] > old["users without"] + MAX_WITHOUT_LIST_SHARE:
-        found.append(f"{new['users without']:.1%} of the users have no list, were {old['users without']:.1%}")
+        why.append(f"{new['users without']:.1%} of the users have no list, were {old['users without']:.1%}")
     if new["schema"] != old["schema"]:
-        found.append("the schema is another than that of the current run")
-    return found
+        why.append("the schema is another than that of the current run")
+    return why
 
 
 def _ndcg(
@@ -126,9 +126,9 @@ def _ndcg(
     def scores(user_nums: IntArray) -> FloatArray:
         if delta is None:
             return model.score(user_nums).total
-        found = model.score(delta.users[user_nums]).total[:, np.maximum(delta.items, 0)]
-        found[:, delta.items < 0] = -np.inf
-        return found
+        scores_now = model.score(delta.users[user_nums]).total[:, np.maximum(delta.items, 0)]
+        scores_now[:, delta.items < 0] = -np.inf
+        return scores_now
 
     domains, values = (delta.new if delta else model.train).item_domains, []
     for domain in sorted(set(domains)):

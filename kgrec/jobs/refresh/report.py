@@ -72,5 +72,5 @@ def write_metrics(path: Path, graph: str, result: str, figures: Mapping[str, Any
 def _earlier(path: Path) -> float | None:
     """Return when the last success was, by the file that is to be replaced."""
     text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-    found = re.search(rf"^{_SUCCESS}\{{.*\}} (\d+(?:\.\d+)?(?:e[+-]?\d+)?)$", text, re.M)
-    return float(found[1]) if found else None
+    last_success = re.search(rf"^{_SUCCESS}\{{.*\}} (\d+(?:\.\d+)?(?:e[+-]?\d+)?)$", text, re.M)
+    return float(last_success[1]) if last_success else None

@@ -124,12 +124,12 @@ def _gate(
 ) -> dict[str, Any]:
     """Return what the gate looks at, and why it refuses; it lets the first run pass."""
     new = figures_of(lists, snapshot.n_users, snapshot.n_items, snapshot.schema.digest)
-    found: dict[str, Any] = {"measured": dict(measured), "lists": new, "reasons": [], "forced": False}
+    checked: dict[str, Any] = {"measured": dict(measured), "lists": new, "reasons": [], "forced": False}
     if live_run:
         summary, schema = live_run.info["summary"], live_run.info["digests"]["schema"]
         old = figures_of(live_run.table("recommendations"), summary["users"], summary["items"], schema)
-        found["reasons"] = reasons(measured, old, new)
-    return found
+        checked["reasons"] = reasons(measured, old, new)
+    return checked
 
 
 def _sizes(mode: Mode, live_run: Run | None, now: Size) -> dict[str, Any]:

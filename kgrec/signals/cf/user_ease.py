@@ -126,18 +126,18 @@ class UserEASE(Signal):
         weights, new = self._weights, delta.new
         had, has = (np.diff(pairs.indptr) > 0 for pairs in (delta.known_pairs, new.interactions))
         changed = np.flatnonzero(has & ~had)
-        found = None
+        new_weights = None
         if len(changed):
             factors, _, _, penalty = self._common(new)
-            found = weights_by_support(factors, penalty, self.settings.dropout, changed)
+            new_weights = weights_by_support(factors, penalty, self.settings.dropout, changed)
         if isinstance(weights, np.ndarray):
             weights = np.ascontiguousarray(remap_rows(remap_rows(weights, delta.users).T, delta.users).T)
-            if found is not None:
-                weights[:, changed] = found.toarray()
+            if new_weights is not None:
+                weights[:, changed] = new_weights.toarray()
         else:
             weights = remap(weights, delta.users, delta.users)
-            if found is not None:
-                weights = _with_columns(weights, changed, found)
+            if new_weights is not None:
+                weights = _with_columns(weights, changed, new_weights)
         return type(self)(self.settings)._bind(new, weights)
 
     def _bind(self, train: GraphSnapshot, weights: sp.csr_matrix | FloatArray) -> Self:

@@ -94,10 +94,10 @@ def shared_nodes(train: GraphSnapshot, edge_types: Sequence[EdgeType], a: int, b
     half = len(edge_types) // 2
     if half == 0:
         return np.empty(0, np.int64)
-    found = np.intersect1d(_reached(train, edge_types[:half], a), _reached(train, edge_types[: half - 1 : -1], b))
+    shared = np.intersect1d(_reached(train, edge_types[:half], a), _reached(train, edge_types[: half - 1 : -1], b))
     ends = np.concatenate([end for edge_type in edge_types[half - 1 : half + 1] for end in train.relations[edge_type]])
     degree = np.bincount(ends, minlength=train.n_nodes)
-    return np.asarray(found[np.argsort(degree[found], kind="stable")])
+    return np.asarray(shared[np.argsort(degree[shared], kind="stable")])
 
 
 def _reached(train: GraphSnapshot, edge_types: Sequence[EdgeType], node: int) -> IntArray:

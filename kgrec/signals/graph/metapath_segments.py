@@ -43,13 +43,13 @@ def segments(train: GraphSnapshot, members: IntArray) -> list[Segment]:
     """Return the leg of each relationship type that touches `members` (graph-wide numbers)."""
     number = np.full(train.n_nodes, -1)
     number[members] = np.arange(len(members))
-    found = [_segment(edge_type, ends, number, len(members)) for edge_type, ends in train.relations.items()]
-    return [segment for segment in found if segment.links.nnz]
+    candidates = [_segment(edge_type, ends, number, len(members)) for edge_type, ends in train.relations.items()]
+    return [segment for segment in candidates if segment.links.nnz]
 
 
 def extend(train: GraphSnapshot, members: IntArray, near: list[Segment]) -> list[Segment]:
     """Return the legs that lead on from `near` by a relationship type that touches no member."""
-    found = []
+    extended = []
     for edge_type, (source, target) in train.relations.items():
         if np.isin(source, members).any() or np.isin(target, members).any():
             continue
@@ -59,8 +59,8 @@ def extend(train: GraphSnapshot, members: IntArray, near: list[Segment]) -> list
             if 0 < segment.degree @ onward <= MAX_LINKS:
                 links = segment.links @ step
                 links.data[:] = 1
-                found.append(Segment((*segment.edge_types, edge_type), links))
-    return distinct(found)
+                extended.append(Segment((*segment.edge_types, edge_type), links))
+    return distinct(extended)
 
 
 def joinable(near: list[Segment]) -> list[tuple[Segment, Segment]]:
@@ -84,10 +84,10 @@ def _segment(edge_type: EdgeType, ends: tuple[IntArray, IntArray], number: IntAr
     return Segment((edge_type,), _ones(number[own[kept]], other[kept], (n, len(number))), direct)
 
 
-def distinct(found: list[Segment]) -> list[Segment]:
+def distinct(candidates: list[Segment]) -> list[Segment]:
     """Return the first leg of those with the same links."""
     first: dict[tuple[bytes, bytes], Segment] = {}
-    for segment in found:
+    for segment in candidates:
         first.setdefault((segment.links.indptr.tobytes(), segment.links.indices.tobytes()), segment)
     return list(first.values())
 

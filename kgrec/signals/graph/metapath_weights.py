@@ -70,10 +70,10 @@ def _learn(features: Sequence[Feature], interactions: sp.csr_matrix, regularizat
         return float(loss), expected - wanted + regularization * weights
 
     start = np.full(len(features), 0.01)
-    found = minimize(
+    optimum = minimize(
         objective, start, jac=True, method="L-BFGS-B", bounds=Bounds(lb=0), options={"maxiter": MAX_ITERATIONS}
     )
-    return np.asarray(found.x / deviation, dtype=np.float32)
+    return np.asarray(optimum.x / deviation, dtype=np.float32)
 
 
 def _softmax(logits: FloatArray) -> tuple[FloatArray, FloatArray]:

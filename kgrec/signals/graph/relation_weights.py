@@ -47,7 +47,7 @@ def informativeness(train: GraphSnapshot) -> dict[EdgeType, float]:
     sides = {"items": _Choices(history.T.tocsr()), "users": _Choices(history)}
     for path in single_metapaths(train, degree_exponent=1.0):
         lifts[path.edge_types[0]].append(sides[path.side].lift(path))
-    return {edge_type: float(np.mean(found or [1.0])) for edge_type, found in lifts.items()}
+    return {edge_type: float(np.mean(values or [1.0])) for edge_type, values in lifts.items()}
 
 
 class _Choices:
@@ -70,11 +70,11 @@ class _Choices:
     def lift(self, path: MetaPath) -> float:
         """Return the mean cosine of related rows over the one expected, weighted by relatedness."""
         left, right = path.left.T.tocsr(), path.right.T.tocsr()
-        found = (left @ self.cosines).multiply(right @ self.cosines).sum()
-        found -= path.itself @ np.sign(self.expected)
+        observed = (left @ self.cosines).multiply(right @ self.cosines).sum()
+        observed -= path.itself @ np.sign(self.expected)
         chance = (left @ self.expected) @ (right @ self.expected) - path.itself @ self.expected**2
         prior = PRIOR_PAIRS * self.expected.mean() ** 2
-        return float(np.clip((found + prior) / (chance + prior), *LIFT_BOUNDS)) if prior > 0 else 1.0
+        return float(np.clip((observed + prior) / (chance + prior), *LIFT_BOUNDS)) if prior > 0 else 1.0
 
 
 def _sample(history: sp.csr_matrix) -> sp.csr_matrix:
