@@ -32,7 +32,7 @@ from kgrec.data.tables import GraphTables
 from kgrec.jobs.refresh.job import refresh
 from kgrec.jobs.train import publish_run
 from kgrec.runs.publications import publications
-from kgrec.store import open_store
+from kgrec.store import open_graph
 from kgrec.store.uri import GraphUri
 
 RESULT = Path(__file__).parent / "results" / "chaos.json"
@@ -124,7 +124,7 @@ def killed(place: Path, uri: str, after: float) -> str:
 
 def first_night(place: Path, uri: str) -> None:
     if GraphUri.parse(uri).is_server:
-        with open_store(uri) as store:
+        with open_graph(uri, create=True) as store:
             store.cypher("MATCH (n) DETACH DELETE n", write=True)
     refresh(uri, data(False), config=CONFIG, runs=place / "runs")
 
@@ -144,7 +144,7 @@ def again(base: Path, place: Path, uri: Callable[[Path], str]) -> Path:
 
 def restored(place: Path, uri: str) -> None:
     [known] = publications(place / "runs")
-    with open_store(uri) as store:
+    with open_graph(uri, create=True) as store:
         store.cypher("MATCH (n) DETACH DELETE n", write=True)
         store.write(data(False))
     publish_run(uri, known.run, place / "runs")
@@ -170,7 +170,7 @@ def data(second: bool) -> GraphTables:
 
 def state(place: Path, uri: str) -> str:
     """Return a digest of all that is there: graph, lists, vectors, how much was published, what lies about."""
-    with open_store(uri, read_only=True) as store:
+    with open_graph(uri, read_only=True) as store:
         lists = store.cypher(
             "MATCH (now:Published) MATCH (u:User)-[r:RECOMMENDED]->(i:Item) WHERE r.release = now.release "
             "RETURN u.user_id AS user, i.item_id AS item, r.rank AS rank, r.score AS score ORDER BY user, rank"
@@ -193,7 +193,7 @@ def reading(uri: str) -> tuple[Any, Any]:
 
 def read_on(uri: str, seen: Any) -> None:
     whole_sets = [data(second).nodes["User"].num_rows * LENGTH for second in (False, True)]
-    with open_store(uri, read_only=True) as store:
+    with open_graph(uri, read_only=True) as store:
         while True:
             rows = store.cypher(LISTS)
             seen[0] += 1

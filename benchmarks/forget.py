@@ -29,7 +29,7 @@ from kgrec.config import Config
 from kgrec.data.tables import GraphTables
 from kgrec.jobs.forget.job import Role, forget
 from kgrec.jobs.train import publish_run, train_run
-from kgrec.store import open_store
+from kgrec.store import open_graph
 from kgrec.store.load import check_source
 
 RESULTS = Path(__file__).parent / "results" / "forget.json"
@@ -94,7 +94,7 @@ def main(data: Path) -> None:
         graph = str(folder / "films.lbug")
         os.environ["KGREC_CACHE"] = str(folder / "cache")
         tables = with_canaries(check_source("atomic", str(data / "ml-1m-kg")))
-        with open_store(graph) as store:
+        with open_graph(graph, create=True) as store:
             store.write(tables)
         run = train_run(graph, Config(budget="2min"), k=20)
         publish_run(graph)

@@ -33,7 +33,7 @@ from kgrec.jobs.rollback import roll_back
 from kgrec.jobs.train import evaluate_run, publish_run, train_run
 from kgrec.runs.folder import write_run
 from kgrec.runs.publications import latest
-from kgrec.store import open_store
+from kgrec.store import open_graph
 from kgrec.store.base import GraphStore
 from kgrec.store.load import load
 
@@ -98,7 +98,7 @@ def without_newest(source: Path, folder: Path) -> Path:
 def build(source: Path, graph: Path) -> dict[str, Any]:
     """Load, train, measure and publish from nothing."""
     wall, cpu = time.perf_counter(), time.process_time()
-    with open_store(graph) as store:
+    with open_graph(graph, create=True) as store:
         load("atomic", source, into=store)
     run = train_run(str(graph), Config())
     publish_run(str(graph), run.name)
@@ -129,11 +129,11 @@ def publishing(place: Path) -> dict[str, Any]:
     """Publish 1.2M recommendations with the vectors of the items, twice, and roll back, while another thread reads."""
     place.mkdir(exist_ok=True)
     graph, root = place / "large.lbug", place / "large.runs"
-    with open_store(graph) as store:
+    with open_graph(graph, create=True) as store:
         store.write(large())
     for seed in (0, 1):
         large_run(root / f"run-{seed}", seed)
-    with open_store(graph, read_only=True) as reader:
+    with open_graph(graph, read_only=True) as reader:
         return {
             "recommendations": USERS * LENGTH,
             "users": USERS,

@@ -28,7 +28,7 @@ import pyarrow as pa
 from bulk_load import N_BEHAVIORS, N_ITEMS, N_USERS, make_tables
 
 from kgrec.data.tables import GraphTables
-from kgrec.store import open_store
+from kgrec.store import open_graph
 from kgrec.store.neo4j.store import Neo4jStore
 
 RESULTS = Path(__file__).parent / "results" / "server_graph.json"
@@ -136,13 +136,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         path = f"{place}/graph.lbug"
         note(times, "embedded_write", seconds(lambda: kgrec_write(path, tables)))
-        with open_store(path, read_only=True) as store:
+        with open_graph(path, read_only=True) as store:
             note(times, "embedded_snapshot", seconds(store.snapshot))
     report(times, sizes, ways)
 
 
 def kgrec_write(uri: str, tables: GraphTables) -> None:
-    with open_store(uri) as store:
+    with open_graph(uri) as store:
         store.write(tables)
 
 

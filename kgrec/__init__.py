@@ -1,7 +1,7 @@
 """kgrec: a recommender engine whose center is a knowledge graph.
 
 import kgrec
-graph = kgrec.open("shop.lbug")
+graph = kgrec.open_graph("shop.lbug")
 kgrec.load("movielens", into=graph)
 model = kgrec.Recommender().fit(graph)
 model.recommend(["196"], k=10)

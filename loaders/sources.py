@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from kgrec.data.arrow import from_cells, is_text, plain
 from kgrec.data.tables import Origin, shown
 from kgrec.errors import DataError, Problem
-from kgrec.store import open_store
+from kgrec.store import open_graph
 from kgrec.store.results import of_one_type
 from kgrec.store.uri import GraphUri
 from loaders.delimited import CSV, MAX_COLUMNS, TSV, read_delimited
@@ -82,7 +82,7 @@ def _ask(source: Mapping[str, Any], name: str, folder: Path) -> Source:
     uri = GraphUri.parse(source["graph"]).within(folder)
     if not GraphUri.parse(uri).exists:
         raise DataError([Problem(name, f"no graph at {uri}", "one that is there")])
-    with open_store(uri, read_only=True) as store:
+    with open_graph(uri, read_only=True) as store:
         answer = store.answer(source["query"], time_limit=_SECONDS, row_limit=_ROWS)
     problems = list(_bad_names(answer.column_names, name))
     if problems:

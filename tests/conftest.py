@@ -21,7 +21,7 @@ from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.tables import GraphTables
 from kgrec.jobs.train import train_run
-from kgrec.store import open_store
+from kgrec.store import open_graph
 from kgrec.store.load import load
 from kgrec.testing.graphs import two_communities
 
@@ -111,7 +111,7 @@ def kgrec(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
 def trained_cinema(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The cinema graph with one run beside it; tests only read it."""
     graph = tmp_path_factory.mktemp("cinema") / "cinema.lbug"
-    with open_store(graph) as store:
+    with open_graph(graph, create=True) as store:
         load("atomic", CINEMA, into=store)
     train_run(str(graph), Config.read(overrides=[FAST]))
     return graph

@@ -91,7 +91,7 @@ def load(
     as_json: Json = False,
 ) -> None:
     """Load a source into a graph; loading the same data twice changes nothing."""
-    with kgrec.open(into) as graph:
+    with kgrec.open_graph(into, create=True) as graph:
         tables = kgrec.load(loader, source, into=graph, schema=schema)
     show_facts(f"loaded into {into}", tables.counts(), as_json)
 
@@ -136,7 +136,7 @@ def cypher(
 ) -> None:
     """Run a Cypher query, on an embedded graph or on Neo4j."""
     _warm_up(graph)
-    with kgrec.open(graph, read_only=not write) as store:
+    with kgrec.open_graph(graph, read_only=not write) as store:
         frame = store.cypher(
             query, _parameters(param), write=write, unsafe=unsafe, time_limit=time_limit, row_limit=row_limit
         )
@@ -156,7 +156,7 @@ def sparql(
 ) -> None:
     """Run a SPARQL query on an RDF graph; the schema's prefixes are known in it."""
     _warm_up(graph)
-    with kgrec.open(graph, read_only=not write) as store:
+    with kgrec.open_graph(graph, read_only=not write) as store:
         frame = store.sparql(
             query, _parameters(param), write=write, unsafe=unsafe, time_limit=time_limit, row_limit=row_limit
         )
@@ -184,7 +184,7 @@ def export(
     """Write a graph as RDF; `kgrec load rdf` reads it back as it was."""
     from kgrec.rdf.export import export as export_rdf
 
-    with kgrec.open(graph, read_only=True) as store:
+    with kgrec.open_graph(graph, read_only=True) as store:
         export_rdf(store, file)
     show_facts(f"written: {file}", {"bytes": file.stat().st_size}, as_json)
 
@@ -202,7 +202,7 @@ def explore(
     if name is None:
         return show(named_queries(), as_json)
     _warm_up(graph)
-    with kgrec.open(graph, read_only=True) as store:
+    with kgrec.open_graph(graph, read_only=True) as store:
         show(run_named(store, name, _parameters(param)), as_json)
 
 
@@ -341,7 +341,7 @@ def nearest(
     """Find the nodes whose text is nearest to a text or to another node, by the vectors in the graph."""
     from kgrec.query.similar import nearest_nodes
 
-    with kgrec.open(graph, read_only=True) as store:
+    with kgrec.open_graph(graph, read_only=True) as store:
         show(nearest_nodes(store, text=text, node=node, label=label, k=k), as_json)
 
 
@@ -452,7 +452,7 @@ def schema_infer(graph: Graph, as_json: Json = False) -> None:
     from kgrec.store.neo4j.infer_schema import infer_schema
     from kgrec.store.neo4j.store import Neo4jStore
 
-    with kgrec.open(graph, read_only=True) as store:
+    with kgrec.open_graph(graph, read_only=True) as store:
         if not isinstance(store, Neo4jStore):
             raise UsageError(f"{graph} is kgrec's own and has a schema; expected a Neo4j database, neo4j://HOST")
         text = infer_schema(store)
@@ -471,7 +471,7 @@ def schema_adopt(
     from kgrec.store.neo4j.infer_schema import adopt
     from kgrec.store.neo4j.store import Neo4jStore
 
-    with kgrec.open(graph) as store:
+    with kgrec.open_graph(graph) as store:
         if not isinstance(store, Neo4jStore):
             raise UsageError(f"{graph} is kgrec's own; expected a Neo4j database, neo4j://HOST")
         adopt(store, kgrec.Schema.load(schema))
@@ -540,7 +540,7 @@ def _near(error: KgrecError) -> str:
 def _show_noise(graph: str, as_json: bool) -> None:
     from kgrec.data.noise import noise, summary
 
-    with kgrec.open(graph, read_only=True) as store:
+    with kgrec.open_graph(graph, read_only=True) as store:
         snapshot = store.snapshot()
     found = noise(snapshot)
     facts = summary(snapshot, found)

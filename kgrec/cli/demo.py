@@ -11,7 +11,7 @@ from kgrec.evaluation.evaluate import metrics_table
 from kgrec.jobs.benchmark import peak_memory_mb
 from kgrec.jobs.train import publish_run, train_run
 from kgrec.recommender import Recommender
-from kgrec.store import open_store
+from kgrec.store import open_graph
 from kgrec.store.load import load
 
 USER = "196"
@@ -27,7 +27,7 @@ def run_demo(folder: Path, source: str | None = None) -> None:
     start = time.perf_counter()
     folder.mkdir(parents=True, exist_ok=True)
     graph = str(folder / "movies.lbug")
-    with open_store(graph) as store:
+    with open_graph(graph, create=True) as store:
         tables = load("movielens", source, into=store)
     show_facts(f"1. ml-100k is a graph: {graph}", _short(tables.counts()), False)
 

@@ -14,7 +14,7 @@ from kgrec.data.snapshot import GraphSnapshot
 from kgrec.evaluation.evaluate import metrics_table
 from kgrec.jobs.train import train_run
 from kgrec.recommender import Recommender
-from kgrec.store import open_store
+from kgrec.store import open_graph
 from kgrec.store.load import load
 from kgrec.training.report import domains_table
 
@@ -33,7 +33,7 @@ def run_cross_domain_demo(folder: Path) -> None:
     files.mkdir(parents=True, exist_ok=True)
     for packaged in (resources.files("kgrec") / FILES).iterdir():
         write_atomic(files / packaged.name, packaged.read_text(encoding="utf-8"))
-    with open_store(graph) as store:
+    with open_graph(graph, create=True) as store:
         tables = load("atomic", files, into=store)
     show_facts(f"1. films and books, all made up, in {files} are a graph: {graph}", tables.counts(), False)
 

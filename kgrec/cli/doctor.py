@@ -89,11 +89,11 @@ def _tried(checks: Mapping[str, Callable[[], str]]) -> tuple[dict[str, Any], boo
 
 def _graph(uri: str) -> str:
     """Compare the files of an embedded graph with their checksums, and read all of it."""
-    from kgrec.store import open_store
+    from kgrec.store import open_graph
     from kgrec.store.uri import GraphUri
 
     checked = "no checksum: its server has its own" if GraphUri.parse(uri).is_server else _compared(uri)
-    with open_store(uri, read_only=True) as store:
+    with open_graph(uri, read_only=True) as store:
         counts = store.read().counts()
     return f"{checked}; {sum(counts.values())} nodes and relationships can be read"
 
@@ -147,9 +147,9 @@ def _device() -> str:
 
 
 def _store() -> str:
-    from kgrec.store import open_store
+    from kgrec.store import open_graph
 
-    with tempfile.TemporaryDirectory() as folder, open_store(str(Path(folder) / "doctor.lbug")) as store:
+    with tempfile.TemporaryDirectory() as folder, open_graph(str(Path(folder) / "doctor.lbug"), create=True) as store:
         frame = store.cypher("RETURN 6 * 7 AS answer")
     return "works" if frame["answer"][0] == 42 else f"FAILED: 6 * 7 gave {frame['answer'][0]}"
 

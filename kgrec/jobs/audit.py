@@ -18,7 +18,7 @@ from kgrec.jobs.train import read_graph, runs_folder
 from kgrec.recommender import Recommender
 from kgrec.runs.folder import Run, find_run
 from kgrec.runs.publish import lists_table
-from kgrec.store import open_store
+from kgrec.store import open_graph
 from kgrec.text import text_vectors
 
 SHOWN: Final = 5
@@ -61,7 +61,7 @@ def audit_data(graph: str) -> pd.DataFrame:
     Returns:
         Columns level ("error", "warning" or "info"), kind, label, id, detail; no row where nothing is odd.
     """
-    with open_store(graph, read_only=True) as store:
+    with open_graph(graph, read_only=True) as store:
         return audit(store.snapshot())
 
 

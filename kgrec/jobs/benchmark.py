@@ -23,7 +23,7 @@ from kgrec.data.split import Split, by_given
 from kgrec.errors import RunError, UsageError
 from kgrec.evaluation.evaluate import SHOWN_METRICS, measure, metrics, recommendations
 from kgrec.recommender import Recommender
-from kgrec.store import open_store
+from kgrec.store import open_graph
 from kgrec.store.load import load
 
 PROTOCOL = (
@@ -98,7 +98,7 @@ def seeds_table(result: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def _load_fresh(folder: str | Path) -> GraphSnapshot:
-    with tempfile.TemporaryDirectory() as place, open_store(str(Path(place) / "benchmark.lbug")) as store:
+    with tempfile.TemporaryDirectory() as place, open_graph(str(Path(place) / "benchmark.lbug"), create=True) as store:
         load("atomic", folder, into=store)
         return store.snapshot()
 

@@ -13,7 +13,7 @@ from kgrec._util.progress import say
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.errors import KgrecError, StoreError, UsageError
 from kgrec.runs.erasure_guard import check_there
-from kgrec.store import open_store
+from kgrec.store import open_graph
 from kgrec.store.base import GraphStore
 
 
@@ -36,10 +36,10 @@ def copy_graph(source: str, target: str) -> dict[str, Any]:
     """
     if source == target:
         raise UsageError(f"found {source} as source and as target; expected two graphs")
-    with open_store(source, read_only=True) as there:
+    with open_graph(source, read_only=True) as there:
         say(f"reading {source}")
         snapshot = there.snapshot()
-    with open_store(target) as here:
+    with open_graph(target, create=True) as here:
         _check_free(here, snapshot)
         with _atomic(here):
             say(f"writing {target}")

@@ -10,7 +10,7 @@ from kgrec.jobs.train import runs_folder
 from kgrec.runs.folder import find_run, list_runs, remove_run
 from kgrec.runs.publications import previous, reconcile
 from kgrec.runs.publish import publish
-from kgrec.store import open_store
+from kgrec.store import open_graph
 from kgrec.store.job_lock import leased
 
 
@@ -33,7 +33,7 @@ def roll_back(graph: str, run: str | None = None, runs: str | Path | None = None
         StoreError: the graph cannot be written, or lacks what the run recommends; it is as it was.
     """
     root = runs_folder(graph, runs)
-    with leased(graph), open_store(graph) as store:
+    with leased(graph), open_graph(graph) as store:
         current = store.published()
         reconcile(root, current)
         wanted = run or (previous(root, current) if current else None)
@@ -63,7 +63,7 @@ def prune_runs(graph: str, keep: int, runs: str | Path | None = None) -> dict[st
     if keep < 1:
         raise UsageError(f"--keep {keep}; expected at least 1")
     root = runs_folder(graph, runs)
-    with open_store(graph, read_only=True) as store:
+    with open_graph(graph, read_only=True) as store:
         current = store.published()
     names = [run.name for run in list_runs(root)]
     kept = {*names[-keep:], current, previous(root, current) if current else None}

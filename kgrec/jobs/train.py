@@ -28,7 +28,7 @@ from kgrec.runs.erasure_guard import keeping
 from kgrec.runs.folder import Run, find_run, new_name, prepare_root, root_of
 from kgrec.runs.publish import lists_table, publish
 from kgrec.runs.save_load import save_model
-from kgrec.store import open_store
+from kgrec.store import open_graph
 from kgrec.store.inputs import as_split
 from kgrec.store.job_lock import leased
 from kgrec.store.uri import GraphUri, check_uri
@@ -173,7 +173,7 @@ def publish_run(graph: str, run: str | None = None, runs: str | Path | None = No
     found = find_run(root, run)
     if found.folder.resolve().parent != root.resolve():
         return Recommender.load(found.folder).publish(graph, k, runs)
-    with leased(graph), open_store(graph) as store:
+    with leased(graph), open_graph(graph) as store:
         return publish(store, root, found, k, "publish")
 
 
@@ -193,7 +193,7 @@ def runs_folder(graph: str, runs: str | Path | None = None) -> Path:
 
 def read_graph(graph: str) -> GraphSnapshot:
     """Read a graph to learn from; linked users are one."""
-    with open_store(graph, read_only=True) as store:
+    with open_graph(graph, read_only=True) as store:
         return merge_linked_users(store.snapshot())
 
 

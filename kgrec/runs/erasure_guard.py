@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.errors import RunError, StoreError
-from kgrec.store import open_store
+from kgrec.store import open_graph
 
 LOCK: Final = ".keeping"
 """File in a folder of runs, locked by whoever keeps a run there, and by a forget against them."""
@@ -80,7 +80,7 @@ def check_there(graph: str, snapshot: GraphSnapshot, otherwise: str) -> None:
 def lost(graph: str, snapshot: GraphSnapshot) -> list[Node]:
     """Return the users and items of a snapshot that the graph no longer has."""
     roles = snapshot.schema.roles
-    with open_store(graph, read_only=True) as store:
+    with open_graph(graph, read_only=True) as store:
         now = {label: store.ids(label) for label in snapshot.present(dict.fromkeys((*roles.users, *roles.items)))}
     gone = {label: _without(snapshot.ids(label), ids) for label, ids in now.items()}
     return [(label, id_) for label, ids in gone.items() for id_ in ids.to_pylist()]

@@ -14,7 +14,7 @@ from kgrec.runs.erasure_guard import keeping
 from kgrec.runs.folder import Run, new_name, prepare_root, root_of
 from kgrec.runs.publish import lists_table, publish
 from kgrec.runs.save_load import save_model
-from kgrec.store import open_store
+from kgrec.store import open_graph
 from kgrec.store.base import GraphStore
 from kgrec.store.job_lock import leased
 from kgrec.training.pipeline import Trained
@@ -70,5 +70,5 @@ def _opened(graph: GraphStore | str | Path) -> Iterator[GraphStore]:
     if isinstance(graph, GraphStore):
         yield graph
         return
-    with open_store(graph) as store:
+    with open_graph(graph) as store:
         yield store

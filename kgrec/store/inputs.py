@@ -14,7 +14,7 @@ from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import Split, by_given, uncut
 from kgrec.data.tables import GraphTables, check
 from kgrec.errors import UsageError
-from kgrec.store import open_store
+from kgrec.store import open_graph
 from kgrec.store.base import GraphStore
 
 ACCEPTED = (
@@ -55,7 +55,7 @@ def as_snapshot(data: Any) -> GraphSnapshot:
     if isinstance(data, GraphStore):
         return data.snapshot()
     if isinstance(data, str | Path):
-        with open_store(data, read_only=True) as store:
+        with open_graph(data, read_only=True) as store:
             return store.snapshot()
     if isinstance(data, GraphTables):
         return GraphSnapshot.from_tables(check(data))

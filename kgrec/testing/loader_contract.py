@@ -21,7 +21,7 @@ from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.tables import GraphTables
 from kgrec.errors import DataError, KgrecError, StoreError
-from kgrec.store import open_store
+from kgrec.store import open_graph
 from kgrec.store.load import load
 
 
@@ -69,7 +69,7 @@ class LoaderContract:
 
     def test_round_trip_through_a_graph_changes_nothing(self, source: str, tmp_path: Path) -> None:
         loaded = GraphSnapshot.from_tables(self.load(source)).digest
-        with open_store(tmp_path / "graph.lbug") as store:
+        with open_graph(tmp_path / "graph.lbug", create=True) as store:
             for _ in range(2):
                 load(self.loader, source, into=store, schema=self.schema)
                 assert store.snapshot().digest == loaded
@@ -83,7 +83,7 @@ class LoaderContract:
 
     def test_all_problems_come_at_once_with_their_rows(self, tmp_path: Path) -> None:
         source = self.written(tmp_path / "broken", {**self.files, **self.broken})
-        with open_store(tmp_path / "graph.lbug") as store:
+        with open_graph(tmp_path / "graph.lbug", create=True) as store:
             with pytest.raises(DataError) as error:
                 load(self.loader, source, into=store, schema=self.schema)
             with pytest.raises(StoreError, match="is empty"):

@@ -26,7 +26,7 @@ from kgrec.signals.cf.popularity import Popularity
 from kgrec.signals.content import tfidf
 from kgrec.signals.graph import gnn_training, metapaths
 from kgrec.signals.graph.adjacency import Adjacency
-from kgrec.store import open_store
+from kgrec.store import open_graph
 from kgrec.testing.graphs import LIKED, two_communities
 from kgrec.text import text_vectors
 from kgrec.training import pipeline as training
@@ -37,7 +37,7 @@ Plant = Callable[[pytest.MonkeyPatch, Split], None]
 def stored(tmp_path: Path, tables: GraphTables) -> tuple[str, Split]:
     """Return a stored graph, and its split."""
     graph = tmp_path / "shop.lbug"
-    with open_store(graph) as store:
+    with open_graph(graph, create=True) as store:
         store.write(tables)
         return str(graph), by_given(store.snapshot())
 

@@ -10,7 +10,7 @@ from kgrec.data.tables import GraphTables
 from kgrec.explain.explanation import Explanation
 from kgrec.explain.explanation import Path as GraphPath
 from kgrec.runs.folder import write_run
-from kgrec.store import open_store
+from kgrec.store import open_graph
 from kgrec.training.report import FitReport
 
 EVIL = "<script>alert(1)</script>\u202e"
@@ -51,7 +51,7 @@ def test_schema_and_graph_are_escaped(tmp_path: Path, communities: GraphSnapshot
 
 
 def test_open_graph_shows_its_schema(tmp_path: Path, communities: GraphSnapshot) -> None:
-    with open_store(tmp_path / "<b>shop.lbug") as store:
+    with open_graph(tmp_path / "<b>shop.lbug", create=True) as store:
         assert "nothing loaded yet" in store._repr_html_()
         store.write(communities.to_tables())
         shown = store._repr_html_()

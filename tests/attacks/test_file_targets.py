@@ -21,7 +21,7 @@ from kgrec.jobs.benchmark import _prepare
 from kgrec.jobs.refresh.report import write_metrics
 from kgrec.runs.folder import remove_leftovers as remove_leftovers_of_runs
 from kgrec.runs.folder import remove_run, root_of, write_run
-from kgrec.store import open_store
+from kgrec.store import open_graph
 from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.store_contract import contract_tables
 from kgrec.text import VectorCache
@@ -81,7 +81,7 @@ def test_write_whole_to_something_strange_refuses(strange: Path) -> None:
 def test_reading_what_is_no_graph_is_one_error(strange: Path, uri: str) -> None:
     before = held(strange.parent)
     with pytest.raises(StoreError):  # and no wait for what never comes
-        open_store(uri.format(strange), read_only=True)
+        open_graph(uri.format(strange), read_only=True)
     assert held(strange.parent) == before
 
 
@@ -166,7 +166,7 @@ def graph_at(path: Path, engine: str) -> str:
     """Make a graph; return its URI."""
     if ":" in engine:
         pytest.importorskip("pyoxigraph")
-    with open_store(engine.format(path)) as store:
+    with open_graph(engine.format(path), create=True) as store:
         store.write(contract_tables())
     return engine.format(path)
 
@@ -174,7 +174,7 @@ def graph_at(path: Path, engine: str) -> str:
 def test_graph_at_something_strange_is_refused(strange: Path) -> None:
     before = held(strange.parent)
     with pytest.raises(StoreError, match=r"cannot open .* for writing"):
-        open_store(strange)
+        open_graph(strange, create=True)
     assert held(strange.parent) == before
 
 
@@ -183,10 +183,10 @@ def test_graph_behind_a_link_is_read_and_not_written(tmp_path: Path, engine: str
     graph_at(tmp_path / "graph", engine)
     (tmp_path / "link").symlink_to(tmp_path / "graph")
     uri = engine.format(tmp_path / "link")
-    with open_store(uri, read_only=True) as store:
+    with open_graph(uri, read_only=True) as store:
         assert store.schema is not None
     with pytest.raises(StoreError, match=f"symbolic link; name the graph itself, {tmp_path}/graph"):
-        open_store(uri)
+        open_graph(uri, create=True)
     assert root_of(uri) == tmp_path / "graph.runs"
 
 
@@ -197,10 +197,10 @@ def test_graph_folder_with_what_is_not_kgrecs_is_refused(tmp_path: Path) -> None
     for name in ("graph-photos", "graph-1", "lock", "current"):
         (folder / name).mkdir() if name.startswith("graph") else (folder / name).write_text("mine")
         with pytest.raises(StoreError, match="is not a graph of kgrec"):
-            open_store(f"oxigraph:{folder}")
+            open_graph(f"oxigraph:{folder}", create=True)
         assert [path.name for path in folder.iterdir()] == [name]
         (folder / name).rmdir() if name.startswith("graph") else (folder / name).unlink()
-    open_store(f"oxigraph:{folder}").close()
+    open_graph(f"oxigraph:{folder}", create=True).close()
     assert folder.exists(), "a folder that was there stays"
 
 
@@ -209,7 +209,7 @@ def test_graph_folder_whose_pointer_leads_elsewhere_is_refused(tmp_path: Path, p
     uri = graph_at(tmp_path / "graph", "oxigraph:{}")
     (tmp_path / "graph" / "current").write_text(pointer)
     with pytest.raises(StoreError, match="whose file `current` is not kgrec's"):
-        open_store(uri)
+        open_graph(uri, create=True)
 
 
 def test_graph_folder_keeps_what_is_named_like_a_version(tmp_path: Path) -> None:
@@ -219,11 +219,11 @@ def test_graph_folder_keeps_what_is_named_like_a_version(tmp_path: Path) -> None
         (tmp_path / "graph" / name).mkdir()
         (tmp_path / "graph" / name / "photo.jpg").write_text("mine")
     (tmp_path / "graph" / "graph-0").symlink_to(tmp_path / "victim")
-    with open_store(uri) as store:
+    with open_graph(uri, create=True) as store:
         store.write(contract_tables())
         store.write(contract_tables())
         store.remove("User", "a")
-    with open_store(uri, read_only=True) as store:
+    with open_graph(uri, read_only=True) as store:
         assert "a" not in store.ids("User").to_pylist()
     left = {path.name for path in (tmp_path / "graph").glob("graph-*")}
     assert left == {"graph-photos", "graph-2", "graph-77", "graph-0", "graph-80"}
@@ -237,10 +237,10 @@ def test_graph_beside_a_planted_log_is_not_opened(tmp_path: Path, ending: str) -
     log.write_bytes(b"planted")
     for read_only in (True, False):
         with pytest.raises(StoreError, match=f"graph{ending} is beside the graph, and kgrec leaves none"):
-            open_store(uri, read_only=read_only)
+            open_graph(uri, read_only=read_only)
     log.unlink()
     (tmp_path / f".graph.writing{ending}").write_bytes(b"planted")
-    with open_store(uri) as store:
+    with open_graph(uri, create=True) as store:
         store.write(contract_tables())
     assert (tmp_path / f".graph.writing{ending}").read_bytes() == b"planted"
 

@@ -26,7 +26,7 @@ from kgrec.jobs.forget.residue import Search
 from kgrec.jobs.refresh.job import refresh
 from kgrec.jobs.train import publish_run, train_run
 from kgrec.runs.folder import find_run, list_runs, root_of
-from kgrec.store import open_store
+from kgrec.store import open_graph
 from kgrec.store.load import load
 
 pytestmark = pytest.mark.slow
@@ -48,7 +48,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(place)
         patch.setenv("KGREC_CACHE", "cache")
         for graph in GRAPHS:
-            with open_store(graph) as store:
+            with open_graph(graph, create=True) as store:
                 load("atomic", "data", into=store)
         train_run(GRAPHS[0], Config(signals=("popularity",)), split="none", k=3)
     return place
@@ -71,7 +71,7 @@ def graph(request: pytest.FixtureRequest, place: Path) -> str:
 
 def users(graph: str) -> list[str]:
     """The users of a graph."""
-    with open_store(graph, read_only=True) as store:
+    with open_graph(graph, read_only=True) as store:
         return list(store.ids("User").to_pylist())
 
 
@@ -347,7 +347,7 @@ def test_an_id_is_found_however_it_is_written(tmp_path: Path) -> None:
 def test_a_train_on_a_server_that_began_before_keeps_no_run(
     neo4j_uri: str, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with open_store(neo4j_uri) as store:
+    with open_graph(neo4j_uri, create=True) as store:
         load("atomic", "data", into=store)
     told, receipt = jobs.summary_of, dict[str, Any]()
     monkeypatch.setattr(

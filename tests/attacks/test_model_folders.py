@@ -17,7 +17,7 @@ from kgrec.data.snapshot import GraphSnapshot
 from kgrec.errors import RunError, UsageError
 from kgrec.query.similar import nearest_nodes
 from kgrec.recommender import Recommender
-from kgrec.store import open_store
+from kgrec.store import open_graph
 from kgrec.text import TransformersEncoder, VectorCache, encoder_of
 from kgrec.text.finetune.cross_encoder import CrossEncoder, body_of
 
@@ -147,7 +147,7 @@ def test_similar_by_a_damaged_run_is_an_error(cinema: Path) -> None:
 
     run = publish_run(str(cinema))["run"]
     (cinema.with_suffix(".runs") / run / "run.json").write_text("{")
-    with open_store(cinema, read_only=True) as store, pytest.raises(RunError, match=r"run\.json is damaged"):
+    with open_graph(cinema, read_only=True) as store, pytest.raises(RunError, match=r"run\.json is damaged"):
         nearest_nodes(store, text="a film")
 
 

@@ -16,7 +16,7 @@ from conftest import Command
 
 from kgrec._util import query_process
 from kgrec.errors import StoreError, UsageError
-from kgrec.store import open_store
+from kgrec.store import open_graph
 from kgrec.store.base import GraphStore
 from kgrec.store.cypher_guard import check
 from kgrec.store.oxigraph.query_guard import check as check_sparql
@@ -107,21 +107,21 @@ RUNAWAY = {
 @pytest.fixture(scope="module")
 def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("queries") / "g.lbug"
-    with open_store(path) as store:
+    with open_graph(path, create=True) as store:
         store.write(two_communities())
     return path
 
 
 @pytest.fixture(scope="module")
 def embedded(graph: Path) -> Iterator[GraphStore]:
-    with open_store(graph) as store:
+    with open_graph(graph, create=True) as store:
         store.cypher("RETURN 1 AS x")  # the process is warm
         yield store
 
 
 @pytest.fixture(scope="module")
 def rdf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GraphStore]:
-    with open_store(f"oxigraph:{tmp_path_factory.mktemp('queries') / 'g'}") as store:
+    with open_graph(f"oxigraph:{tmp_path_factory.mktemp('queries') / 'g'}", create=True) as store:
         store.write(two_communities())
         store.sparql("ASK {}")
         yield store
@@ -185,7 +185,7 @@ def test_guard_refuses_what_a_server_can_do(query: str, write: bool) -> None:
 
 @pytest.mark.neo4j
 def test_neo4j_reads_only_the_graph(neo4j_uri: str) -> None:
-    with open_store(neo4j_uri) as store:
+    with open_graph(neo4j_uri, create=True) as store:
         store.write(two_communities())
         for query in SERVER:
             with pytest.raises(StoreError):
@@ -283,7 +283,7 @@ def test_query_source_of_a_mapping_is_guarded(graph: Path, tmp_path: Path) -> No
 WORKING_FOLDER = """\
 import os, sys
 import kgrec
-with kgrec.open(sys.argv[1], read_only=True) as store:
+with kgrec.open_graph(sys.argv[1], read_only=True) as store:
     print(len((store.cypher if store.language == "cypher" else store.sparql)(sys.argv[2])))
     print([int(c._process.pid) for c in kgrec._util.query_process._children._idle][0], flush=True)
     sys.stdin.read()
@@ -368,7 +368,7 @@ def test_process_that_cannot_start_is_one_error(embedded: GraphStore, monkeypatc
 @pytest.mark.parametrize("engine", ["embedded", "rdf"])
 def test_query_sees_the_newest_version(engine: str, request: pytest.FixtureRequest) -> None:
     store: GraphStore = request.getfixturevalue(engine)
-    with open_store(store.uri if engine == "embedded" else f"oxigraph:{store.path}", read_only=True) as reader:  # type: ignore[attr-defined]
+    with open_graph(store.uri if engine == "embedded" else f"oxigraph:{store.path}", read_only=True) as reader:  # type: ignore[attr-defined]
         query = (
             "MATCH (t:Tag) RETURN count(*) AS n" if engine == "embedded" else "SELECT (COUNT(*) AS ?n) { ?t a :Tag }"
         )

@@ -15,7 +15,7 @@ from conftest import Command
 from kgrec.cli.output import show
 from kgrec.data.schema import Schema
 from kgrec.data.tables import GraphTables
-from kgrec.store import open_store
+from kgrec.store import open_graph
 from kgrec.store.base import GraphStore
 from kgrec.store.results import from_rows, of_one_type, to_frame
 from loaders.sources import read_source
@@ -45,7 +45,7 @@ def games() -> GraphTables:
 
 
 def filled(uri: str) -> Iterator[str]:
-    with open_store(uri) as store:
+    with open_graph(uri, create=True) as store:
         store.write(games())
     yield uri
 
@@ -69,7 +69,7 @@ def test_query_int_with_null_keeps_digits(engine: str, request: pytest.FixtureRe
     uri = request.getfixturevalue(engine)
     if engine == "neo4j_uri":
         [uri] = filled(uri)
-    with open_store(uri, read_only=True) as store:
+    with open_graph(uri, read_only=True) as store:
         frame = ask(store, CYPHER if store.language == "cypher" else SPARQL)
     assert frame["steam"].dtype == "Int64"
     assert frame["steam"].tolist() == [STEAM, STEAM + 2, pd.NA]
@@ -80,7 +80,7 @@ def test_query_int_with_null_keeps_digits(engine: str, request: pytest.FixtureRe
 
 
 def test_query_int_without_null_is_int64(embedded: str) -> None:
-    with open_store(embedded, read_only=True) as store:
+    with open_graph(embedded, read_only=True) as store:
         frame = store.cypher("MATCH (g:Game) RETURN count(*) AS n, sum(g.steam) AS s, collect(g.steam) AS each")
     assert frame["n"].dtype == frame["s"].dtype == "int64"
     assert frame["s"][0] == 2 * STEAM + 2
@@ -98,9 +98,9 @@ def test_cypher_command_int_with_null_shows_digits(embedded: str, kgrec: Command
 
 @pytest.mark.parametrize("value", [BEYOND, -BEYOND])
 def test_query_int_beyond_64_bits_keeps_digits(embedded: str, rdf: str, value: int) -> None:
-    with open_store(embedded, read_only=True) as store:
+    with open_graph(embedded, read_only=True) as store:
         assert store.cypher(f"RETURN CAST('{value}' AS INT128) AS x")["x"].tolist() == [value]
-    with open_store(rdf, read_only=True) as store:
+    with open_graph(rdf, read_only=True) as store:
         frame = store.sparql(f"SELECT ?x WHERE {{ VALUES ?x {{ '{value}'^^xsd:integer 7 UNDEF }} }}")
         assert set(frame["x"]) == {value, 7, None}
         unsigned = store.sparql("SELECT ('18446744073709551615'^^xsd:unsignedLong AS ?x) WHERE {}")
@@ -108,7 +108,7 @@ def test_query_int_beyond_64_bits_keeps_digits(embedded: str, rdf: str, value: i
 
 
 def test_sparql_literal_of_another_kind_is_text(rdf: str) -> None:
-    with open_store(rdf, read_only=True) as store:
+    with open_graph(rdf, read_only=True) as store:
         frame = store.sparql("SELECT ?x WHERE { VALUES ?x { 'many'^^xsd:integer 'now'^^xsd:dateTime 7 } }")
     assert set(frame["x"]) == {"many", "now", 7}
 

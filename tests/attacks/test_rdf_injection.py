@@ -11,7 +11,7 @@ from kgrec.data.schema import Schema
 from kgrec.data.tables import GraphTables
 from kgrec.errors import SchemaError
 from kgrec.rdf.export import export
-from kgrec.store import open_store
+from kgrec.store import open_graph
 from kgrec.store.base import GraphStore
 from kgrec.store.load import load
 
@@ -59,7 +59,7 @@ def hostile() -> GraphTables:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> GraphStore:
-    store = open_store(f"oxigraph:{tmp_path_factory.mktemp('hostile') / 'g'}")
+    store = open_graph(f"oxigraph:{tmp_path_factory.mktemp('hostile') / 'g'}", create=True)
     store.write(hostile())
     return store
 
@@ -73,7 +73,7 @@ def test_export_of_hostile_values_adds_nothing(store: GraphStore, tmp_path: Path
     assert not [
         q for place in range(3) for q in there.quads_for_pattern(*(evil if i == place else None for i in range(3)))
     ]
-    with open_store(tmp_path / "back.lbug") as back:
+    with open_graph(tmp_path / "back.lbug", create=True) as back:
         load("rdf", tmp_path / f"g{ending}", into=back)
         assert back.snapshot().digest == store.snapshot().digest
 

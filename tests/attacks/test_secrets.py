@@ -23,7 +23,7 @@ from kgrec.jobs.train import evaluate_run, publish_run, runs_folder, train_run
 from kgrec.query.named import run_named
 from kgrec.query.similar import nearest_nodes
 from kgrec.runs.folder import find_run, root_of
-from kgrec.store import open_store
+from kgrec.store import open_graph
 from kgrec.store.job_lock import leased
 from kgrec.store.ladybug.store import LadybugStore
 from kgrec.store.neo4j import connect
@@ -44,7 +44,7 @@ URIS = (
 )
 
 JOBS: dict[str, Callable[[str], Any]] = {
-    "open": open_store,
+    "open": open_graph,
     "root": root_of,
     "runs": lambda uri: runs_folder(uri, "."),
     "train": lambda uri: train_run(uri, Config(), runs="."),
@@ -78,14 +78,14 @@ def told(work: Callable[[], object]) -> str:
 
 @pytest.mark.parametrize("uri", URIS)
 def test_a_uri_with_a_password_is_refused_with_advice(uri: str, place: Path) -> None:
-    assert "NEO4J_USER and NEO4J_PASSWORD" in told(lambda: open_store(uri))
+    assert "NEO4J_USER and NEO4J_PASSWORD" in told(lambda: open_graph(uri, create=True))
     assert list(place.iterdir()) == []
 
 
 @pytest.mark.parametrize("job", JOBS)
 def test_no_job_repeats_a_password_of_a_uri(job: str, place: Path) -> None:
     if job == "copy":
-        open_store("shop.lbug").close()
+        open_graph("shop.lbug", create=True).close()
     assert "NEO4J_PASSWORD" in told(lambda: JOBS[job](URIS[0])) or job == "copy"
     assert not any(SECRET in path.name for path in place.rglob("*"))
 
@@ -163,11 +163,11 @@ def test_a_password_of_the_environment_is_in_no_error(monkeypatch: pytest.Monkey
     monkeypatch.setattr(connect, "_RETRY_SECONDS", 0.2)
     for password in (SECRET, f"{SECRET}\udcff"):
         monkeypatch.setenv("NEO4J_PASSWORD", password)
-        told(lambda: open_store("neo4j://localhost:1"))
+        told(lambda: open_graph("neo4j://localhost:1", create=True))
     monkeypatch.delenv("NEO4J_PASSWORD")
     monkeypatch.setenv("KGREC_CREDENTIALS", "credentials.yaml")
     (place / "credentials.yaml").write_text(f"localhost:1: {{user: me, password: {SECRET}: no}}")
-    told(lambda: open_store("neo4j://localhost:1"))
+    told(lambda: open_graph("neo4j://localhost:1", create=True))
 
 
 NEAR_MISSES: dict[str, Callable[[Path], Any]] = {
@@ -192,7 +192,7 @@ def model_of(graph: Path) -> kgrec.Recommender:
 
 def asked(graph: Path, work: Callable[[Any], Any]) -> None:
     """Do something with a graph."""
-    with open_store(graph) as store:
+    with open_graph(graph, create=True) as store:
         work(store)
 
 

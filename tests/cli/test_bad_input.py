@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from conftest import CINEMA, FAST, with_little_room, without_log
 
-from kgrec.store import open_store
+from kgrec.store import open_graph
 
 pytestmark = pytest.mark.slow
 
@@ -239,7 +239,7 @@ def test_k_above_the_number_of_items_gives_a_short_list(kgrec, trained_cinema):
 
 
 def test_a_store_locked_by_another_writer(kgrec, cinema):
-    with open_store(cinema):
+    with open_graph(cinema, create=True):
         for words in (["load", "atomic", CINEMA, "--into", cinema], ["publish", cinema]):
             failed = kgrec(*words)
             assert (failed.code, failed.out) == (4, "")

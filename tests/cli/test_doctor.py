@@ -9,7 +9,7 @@ import pytest
 from conftest import Command
 
 from kgrec.runs.folder import write_run
-from kgrec.store import open_store
+from kgrec.store import open_graph
 from kgrec.store.ladybug import store as ladybug
 from kgrec.store.oxigraph import store as rdf
 from kgrec.testing.store_contract import contract_tables
@@ -23,7 +23,7 @@ def uri(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
     if ":" in request.param:
         pytest.importorskip("pyoxigraph")
     uri = str(request.param).format(tmp_path)
-    with open_store(uri) as store:
+    with open_graph(uri, create=True) as store:
         store.write(contract_tables())
     write_run(tmp_path / "graph.runs" / "a", {}, {}, {}, {"seed": 1})
     for module in (ladybug, rdf):

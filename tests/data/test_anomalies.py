@@ -10,7 +10,7 @@ from kgrec.data.anomalies import COLUMNS, DAY_SECONDS, audit
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.tables import GraphTables, check
-from kgrec.store import open_store
+from kgrec.store import open_graph
 
 SCHEMA = Schema.parse(
     """
@@ -145,7 +145,7 @@ def test_an_order_is_no_clock(shop):
 
 def test_users_without_events_are_no_failure(kgrec, tmp_path, shop):
     shop.users += 1
-    with open_store(tmp_path / "shop.lbug") as store:
+    with open_graph(tmp_path / "shop.lbug", create=True) as store:
         store.write(shop.tables())
     listed = kgrec("audit", "data", tmp_path / "shop.lbug", "--json")
     [row] = json.loads(listed.out)
@@ -164,7 +164,7 @@ def test_the_command_names_rows_and_ends_with_1(kgrec, tmp_path, shop):
     shop.add(["u1"], ["i2"], [4e9])
     shop.items.append("lonely")
     shop.add(shop.user[7:8], shop.item[7:8], [shop.at[7] + 2])
-    with open_store(tmp_path / "shop.lbug") as store:
+    with open_graph(tmp_path / "shop.lbug", create=True) as store:
         store.write(check(shop.tables()))
     listed = kgrec("audit", "data", tmp_path / "shop.lbug", "--json")
     assert listed.code == 1
@@ -181,7 +181,7 @@ def test_the_command_names_rows_and_ends_with_1(kgrec, tmp_path, shop):
     shown = kgrec("audit", "data", tmp_path / "shop.lbug")
     assert shown.code == 1
     assert "orphan" in shown.out
-    with open_store(tmp_path / "shop.lbug") as store:
+    with open_graph(tmp_path / "shop.lbug", create=True) as store:
         store.remove("Item", "lonely")
         store.remove("User", shop.user[7])
         store.remove("User", "u1")

@@ -13,7 +13,7 @@ from kgrec.errors import UsageError
 from kgrec.jobs.audit import audit_leakage, summary
 from kgrec.jobs.train import train_run
 from kgrec.runs.folder import find_run, root_of
-from kgrec.store import open_store
+from kgrec.store import open_graph
 from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.graphs import two_communities
 from kgrec.testing.planted_leaks import PLANTED_IN_DATA, PLANTS, audited, rows, stored
@@ -84,7 +84,7 @@ def test_a_run_that_cannot_be_audited_says_why(tmp_path, cinema):
     with pytest.raises(UsageError, match="holds nothing out"):
         audit_leakage(graph)
     train(split="last")
-    with open_store(graph) as store:
+    with open_graph(graph, create=True) as store:
         store.cypher("MATCH (u:User {user_id: 'u001'}) DETACH DELETE u", write=True)
     with pytest.raises(UsageError, match="has changed since run"):
         audit_leakage(graph)

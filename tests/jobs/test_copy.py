@@ -7,7 +7,7 @@ import pytest
 from kgrec.errors import StoreError, UsageError
 from kgrec.jobs import copy as copying
 from kgrec.jobs.copy import copy_graph
-from kgrec.store import open_store
+from kgrec.store import open_graph
 from kgrec.store.base import GraphStore
 from kgrec.store.oxigraph.store import RdfStore
 from kgrec.testing.graphs import two_communities
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def source(tmp_path: Path) -> str:
-    with open_store(tmp_path / "source.lbug") as graph:
+    with open_graph(tmp_path / "source.lbug", create=True) as graph:
         graph.write(contract_tables())
     return str(tmp_path / "source.lbug")
 
@@ -29,20 +29,20 @@ def test_a_copy_equals_its_source_and_may_be_made_again(source: str, tmp_path: P
     assert copy_graph(source, target)["digest"] == digest(contract_tables())
     assert copy_graph(source, target)["digest"] == digest(contract_tables())
     copy_graph(target, str(tmp_path / "back.lbug"))
-    with open_store(tmp_path / "back.lbug", read_only=True) as graph:
+    with open_graph(tmp_path / "back.lbug", read_only=True) as graph:
         assert graph.snapshot().digest == digest(contract_tables())
 
 
 def test_a_copy_does_not_mix_two_graphs(source: str, tmp_path: Path) -> None:
     target = str(tmp_path / "other.lbug")
-    with open_store(target) as graph:
+    with open_graph(target, create=True) as graph:
         graph.write(two_communities())
     with pytest.raises(UsageError, match=r"holds a graph of schema .* already"):
         copy_graph(source, target)
-    with open_store(source) as graph:
+    with open_graph(source, create=True) as graph:
         graph.cypher("MATCH (t:Thing {id: 't1'}) DETACH DELETE t", write=True)
     copy_graph(source, str(tmp_path / "less.lbug"))
-    with open_store(tmp_path / "less.lbug") as graph:
+    with open_graph(tmp_path / "less.lbug", create=True) as graph:
         graph.cypher("CREATE (:Thing {id: 'another'})", write=True)
     with pytest.raises(UsageError, match="holds Thing nodes that the source does not have"):
         copy_graph(source, str(tmp_path / "less.lbug"))
@@ -54,7 +54,7 @@ def test_a_failed_copy_leaves_no_new_graph(
     source: str, tmp_path: Path, target: str, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target, before = target.format(tmp_path), sorted(tmp_path.iterdir())
-    kind = type(open_store(source, read_only=True)) if "lbug" in target else RdfStore
+    kind = type(open_graph(source, read_only=True)) if "lbug" in target else RdfStore
     real = getattr(kind, step)
 
     def fails(self: GraphStore, *args: object) -> object:
@@ -78,7 +78,7 @@ def test_a_failed_copy_into_a_graph_says_what_is_left(
 ) -> None:
     target = str(tmp_path / "copy.lbug")
     copy_graph(source, target)
-    with open_store(target) as graph:
+    with open_graph(target, create=True) as graph:
         graph.cypher("MATCH (t:Thing {id: 't1'}) DETACH DELETE t", write=True)
     monkeypatch.setattr(copying, "check_there", _fail)
     with pytest.raises(StoreError, match=r"gone\n.*copy\.lbug holds 4 User, 1 Shop, 2 Item, 3 Thing from this copy"):

@@ -14,7 +14,7 @@ from kgrec.jobs.rollback import prune_runs, roll_back
 from kgrec.jobs.train import publish_run, train_run
 from kgrec.runs.folder import list_runs
 from kgrec.runs.publications import FILE, publications, reconcile
-from kgrec.store import open_store
+from kgrec.store import open_graph
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +32,7 @@ def three(cinema: Path) -> tuple[str, list[str]]:
 
 def lists(graph: str) -> tuple[str | None, list[str], int]:
     """Return the published run, the runs that the relationships are of, and how many vectors of items there are."""
-    with open_store(graph, read_only=True) as store:
+    with open_graph(graph, read_only=True) as store:
         runs = store.cypher("MATCH (:User)-[r:RECOMMENDED]->(:Item) RETURN DISTINCT r.run AS run")["run"].tolist()
         vectors = store.cypher("MATCH (v:ItemVector) RETURN count(*) AS n")["n"][0]
         return store.published(), runs, int(vectors)
@@ -55,7 +55,7 @@ def test_rolling_back_goes_back_and_further_back(three: tuple[str, list[str]]) -
 
 def test_an_earlier_run_lists_nothing_that_users_have_by_now(three: tuple[str, list[str]], kgrec, tmp_path) -> None:
     graph, names = three
-    with open_store(graph, read_only=True) as store:
+    with open_graph(graph, read_only=True) as store:
         listed = store.cypher("MATCH (u:User)-[r:RECOMMENDED]->(i:Item) WHERE r.rank = 1 RETURN u.user_id, i.item_id")
     (tmp_path / "more").mkdir()
     rows = "".join(f"{user}\t{item}\t5\t1600000000\n" for user, item in listed.itertuples(index=False))
@@ -63,7 +63,7 @@ def test_an_earlier_run_lists_nothing_that_users_have_by_now(three: tuple[str, l
     (tmp_path / "more" / "more.inter").write_text(header + rows)
     assert kgrec("load", "atomic", tmp_path / "more", "--into", graph).code == 0
     roll_back(graph, names[2])
-    with open_store(graph, read_only=True) as store:
+    with open_graph(graph, read_only=True) as store:
         again = store.cypher("MATCH (u:User)-[:RECOMMENDED]->(i:Item)<-[:INTERACTED]-(u) RETURN count(*) AS n")
         assert again["n"][0] == 0
 

@@ -26,7 +26,7 @@ from kgrec._util.notices import DataNotice
 from kgrec.data.schema import Schema
 from kgrec.data.tables import GraphTables, check
 from kgrec.errors import KgrecError
-from kgrec.store import open_store
+from kgrec.store import open_graph
 from loaders.tables import TablesLoader
 
 pytestmark = pytest.mark.slow
@@ -263,6 +263,6 @@ def test_what_is_loaded_is_what_was_given(table: dict[str, list[Any]], kind: str
 @tries(4)
 @given(sound())
 def test_what_is_loaded_is_what_a_store_holds(table: dict[str, list[Any]]) -> None:
-    with tempfile.TemporaryDirectory() as folder, open_store(Path(folder) / "g.lbug") as store:
+    with tempfile.TemporaryDirectory() as folder, open_graph(Path(folder) / "g.lbug", create=True) as store:
         store.write(loaded({"relationships": {"SAW": {"source": _of("jsonl", table, Path(folder))}}}))
         assert _said(store.read().edges[SAW]) == _given(table)

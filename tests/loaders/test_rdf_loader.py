@@ -9,7 +9,7 @@ from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.errors import DataError, UsageError
 from kgrec.rdf.export import export
-from kgrec.store import open_store
+from kgrec.store import open_graph
 from kgrec.store.load import check_source, load
 from kgrec.testing.store_contract import contract_tables, digest
 
@@ -188,14 +188,14 @@ def test_what_is_not_rdf_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["graph.ttl", "graph.nq", "graph.nt", "graph.ttl.gz"])
 def test_an_export_loads_back_equal(tmp_path: Path, name: str) -> None:
-    with open_store(tmp_path / "graph.lbug") as store:
+    with open_graph(tmp_path / "graph.lbug", create=True) as store:
         store.write(contract_tables())
         export(store, tmp_path / name)
     assert GraphSnapshot.from_tables(load("rdf", tmp_path / name)).digest == digest(contract_tables())
 
 
 def test_an_export_with_terms_uses_them(tmp_path: Path) -> None:
-    with open_store(tmp_path / "graph.lbug") as store:
+    with open_graph(tmp_path / "graph.lbug", create=True) as store:
         load("rdf", write(tmp_path, GOOD), schema=SCHEMA, into=store)
         export(store, tmp_path / "out.ttl")
         text = (tmp_path / "out.ttl").read_text()
@@ -207,7 +207,7 @@ def test_an_export_with_terms_uses_them(tmp_path: Path) -> None:
 
 
 def test_a_store_is_a_source_too(tmp_path: Path) -> None:
-    with open_store(f"oxigraph:{tmp_path / 'graph'}") as store:
+    with open_graph(f"oxigraph:{tmp_path / 'graph'}", create=True) as store:
         store.write(contract_tables())
     tables = load("rdf", f"oxigraph:{tmp_path / 'graph'}")
     assert GraphSnapshot.from_tables(tables).digest == digest(contract_tables())

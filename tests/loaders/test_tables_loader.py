@@ -11,7 +11,7 @@ import yaml
 from kgrec.data.schema import Schema
 from kgrec.data.tables import GraphTables, check
 from kgrec.errors import DataError, StoreError, UsageError
-from kgrec.store import open_store
+from kgrec.store import open_graph
 from loaders.tables import TablesLoader
 
 COMMERCE = Schema.load("commerce")
@@ -285,7 +285,7 @@ def asked(graph: object, query: object, **more: Any) -> dict[str, Any]:
 
 
 def test_a_query_against_another_graph_is_a_source(tmp_path: Path) -> None:
-    with open_store(tmp_path / "shop.lbug") as store:
+    with open_graph(tmp_path / "shop.lbug", create=True) as store:
         store.write(loaded(orders()))
     (tmp_path / "mapping.yaml").write_text(
         yaml.safe_dump(asked("shop.lbug", BOUGHT, properties={**COLUMNS, "price": "cost"}))
@@ -301,7 +301,7 @@ def test_a_query_against_another_graph_is_a_source(tmp_path: Path) -> None:
 def test_a_query_in_sparql_is_a_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pyoxigraph")
     monkeypatch.chdir(tmp_path)
-    with open_store("oxigraph:shop") as store:
+    with open_graph("oxigraph:shop", create=True) as store:
         store.write(loaded(orders()))
     [bought] = loaded(asked("oxigraph:shop", SOLD, properties=COLUMNS)).edges.values()
     assert sorted(zip(*bought.select(["src", "dst"]).to_pydict().values(), strict=True)) == [
@@ -314,7 +314,7 @@ def test_a_query_in_sparql_is_a_source(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_query_that_cannot_be_asked_says_why(tmp_path: Path) -> None:
     graph = str(tmp_path / "shop.lbug")
     assert f"found no graph at {graph}; expected one that is there" in complaint(asked(graph, BOUGHT))
-    with open_store(graph) as store:
+    with open_graph(graph, create=True) as store:
         store.write(loaded(orders()))
     assert "found a mapping with graph, cypher; expected graph and query, both texts" in complaint(
         orders(source={"graph": graph, "cypher": BOUGHT})

@@ -16,7 +16,7 @@ from kgrec._util.notices import DataNotice, notices
 from kgrec.data.schema import Schema
 from kgrec.data.tables import GraphTables, check
 from kgrec.errors import DataError, UsageError
-from kgrec.store import open_store
+from kgrec.store import open_graph
 from loaders.tables import TablesLoader
 
 SCHEMA = Schema.from_dict(
@@ -312,7 +312,7 @@ def test_texts_that_look_like_lists_are_said() -> None:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Any:
-    with open_store(tmp_path / "films.lbug") as store:
+    with open_graph(tmp_path / "films.lbug", create=True) as store:
         films = {"source": frame(film_id=["f1", "f2"], title=["Alien", "Jaws"])}
         store.write(TablesLoader().load({"nodes": {"Film": films}, "relationships": {"SAW": seen()}}, SCHEMA))
         yield store

@@ -11,7 +11,7 @@ import pytest
 from conftest import CINEMA
 
 from kgrec.query.named import _queries, named_queries, run_named
-from kgrec.store import open_store
+from kgrec.store import open_graph
 from kgrec.store.base import GraphStore
 from kgrec.store.load import load
 from kgrec.testing.named_queries import PARAMETERS, recommendations
@@ -24,7 +24,7 @@ NOT_IN_SPARQL = {"co_liked"}
 
 
 def filled(uri: str) -> Iterator[GraphStore]:
-    with open_store(uri) as store:
+    with open_graph(uri, create=True) as store:
         load("atomic", CINEMA, into=store)
         store.publish(pa.Table.from_pandas(recommendations(), preserve_index=False), "run-1")
         yield store

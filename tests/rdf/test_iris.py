@@ -17,7 +17,7 @@ from kgrec.rdf.encode import literals
 from kgrec.rdf.export import export
 from kgrec.rdf.iris import IRI, escaped, node_iris
 from kgrec.rdf.literals import json_lists, split, values
-from kgrec.store import open_store
+from kgrec.store import open_graph
 from kgrec.store.load import load
 from kgrec.testing.store_contract import SCHEMA, contract_tables, digest, recommendations
 
@@ -138,7 +138,7 @@ def test_a_graph_with_an_odd_key_goes_through_every_form(tmp_path: Path, key: st
     tables = contract_tables()
     keys = [*tables.nodes["Thing"].column("id").to_pylist(), key]
     more = GraphTables(SCHEMA, {**tables.nodes, "Thing": pa.table({"id": keys})}, tables.edges)
-    with open_store(f"oxigraph:{tmp_path / 'graph'}") as store:
+    with open_graph(f"oxigraph:{tmp_path / 'graph'}", create=True) as store:
         store.write(more)
         assert store.snapshot().digest == digest(more)
         store.publish(recommendations(["a"], [key]), "run")
@@ -151,7 +151,7 @@ def test_an_iri_is_the_key_of_one_node(tmp_path: Path) -> None:
     tables = contract_tables()
     same = {label: pa.table({"id": ["http://x/y"]}) for label in ("Shop", "Thing")}
     with (
-        open_store(f"oxigraph:{tmp_path / 'graph'}") as store,
+        open_graph(f"oxigraph:{tmp_path / 'graph'}", create=True) as store,
         pytest.raises(StoreError, match="an IRI is of one type"),
     ):
         store.write(

@@ -10,7 +10,7 @@ from kgrec import NotFittedError, Recommender, StoreError
 from kgrec.jobs.rollback import roll_back
 from kgrec.jobs.train import publish_run
 from kgrec.runs.folder import list_runs, root_of
-from kgrec.store import open_store
+from kgrec.store import open_graph
 
 pytestmark = pytest.mark.slow
 
@@ -20,19 +20,19 @@ LISTED = "MATCH (u)-[r:RECOMMENDED]->(i) RETURN u.user_id AS user_id, i.item_id 
 
 @pytest.fixture(scope="module")
 def model(trained_cinema: Path) -> Recommender:
-    with open_store(trained_cinema, read_only=True) as store:
+    with open_graph(trained_cinema, read_only=True) as store:
         return Recommender(**FAST).fit(store)
 
 
 @pytest.mark.parametrize("is_open", [True, False], ids=["open graph", "path"])
 def test_publish_writes_the_lists_of_the_model(model: Recommender, cinema: Path, is_open: bool) -> None:
     if is_open:
-        with open_store(cinema) as store:
+        with open_graph(cinema, create=True) as store:
             done = model.publish(store, k=3)
             found = store.cypher(LISTED)
     else:
         done = model.publish(cinema, k=3)
-        with open_store(cinema, read_only=True) as store:
+        with open_graph(cinema, read_only=True) as store:
             found = store.cypher(LISTED)
     assert done["recommendations"] == len(found) > 0
     wanted = model.recommend(model.model.train.users.ids, k=3)
@@ -57,7 +57,7 @@ def test_command_publishes_a_saved_model(model: Recommender, cinema: Path, tmp_p
 
 
 def test_publish_into_another_graph_is_refused(model: Recommender, tmp_path: Path, communities) -> None:
-    with open_store(tmp_path / "other.lbug") as store:
+    with open_graph(tmp_path / "other.lbug", create=True) as store:
         store.write(communities.to_tables())
         with pytest.raises(StoreError, match=r"no longer has|has no label"):
             model.publish(store)

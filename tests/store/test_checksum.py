@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kgrec.errors import StoreError
-from kgrec.store import checksum, open_store
+from kgrec.store import checksum, open_graph
 from kgrec.store.oxigraph import versions
 from kgrec.testing.store_contract import contract_tables
 
@@ -21,7 +21,7 @@ def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if ":" in request.param:
         pytest.importorskip("pyoxigraph")
     uri = str(request.param).format(tmp_path / "graph")
-    with open_store(uri) as store:
+    with open_graph(uri, create=True) as store:
         store.write(contract_tables())
     return uri
 
@@ -50,9 +50,9 @@ def test_graph_with_a_flipped_bit_is_not_opened(uri: str, share: float) -> None:
         flip(file, int(share * len(whole)))
         for read_only in (True, False):
             with pytest.raises(StoreError, match=r"cannot open .*damaged.* restore .*from a backup, or load the data"):
-                assert open_store(uri, read_only=read_only).schema is None
+                assert open_graph(uri, read_only=read_only).schema is None
         file.write_bytes(whole)
-    with open_store(uri, read_only=True) as store:
+    with open_graph(uri, read_only=True) as store:
         assert store.schema is not None
 
 
@@ -60,7 +60,7 @@ def test_graph_that_is_copied_is_still_known_as_whole(uri: str, tmp_path: Path) 
     for file in files_of(uri):
         file.write_bytes(file.read_bytes())
         os.utime(file, (0, 0))
-    with open_store(uri, read_only=True) as store:
+    with open_graph(uri, read_only=True) as store:
         assert store.schema is not None
 
 
@@ -73,7 +73,7 @@ def test_graph_without_a_checksum_is_opened_and_gets_one(uri: str) -> None:
         [version] = path.glob("graph-*")
         (version / "kgrec.json").unlink()
         assert not versions.check(version)
-    with open_store(uri) as store:
+    with open_graph(uri, create=True) as store:
         store.write(contract_tables())
         store.write(contract_tables())
     if path.is_file():
@@ -96,7 +96,7 @@ def test_graph_keeps_its_mode_when_it_is_rewritten(uri: str, mode: int) -> None:
     for file in files_of(uri):
         file.chmod(mode)
     files_of(uri)[0].parent.chmod(0o700)
-    with open_store(uri) as store:
+    with open_graph(uri, create=True) as store:
         store.write(contract_tables())
         store.remove("User", "a")
     assert {file.stat().st_mode & 0o777 for file in files_of(uri)} == {mode}
@@ -106,7 +106,7 @@ def test_graph_keeps_its_mode_when_it_is_rewritten(uri: str, mode: int) -> None:
 def test_graph_is_made_with_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o077)
     try:
-        with open_store(tmp_path / "graph.lbug") as store:
+        with open_graph(tmp_path / "graph.lbug", create=True) as store:
             store.write(contract_tables())
     finally:
         os.umask(before)

@@ -27,7 +27,7 @@ from kgrec.recommender import Recommender
 from kgrec.runs.erasure_guard import Node, nobody_keeps
 from kgrec.runs.folder import Run, list_runs, remove_leftovers
 from kgrec.runs.publications import append
-from kgrec.store import open_store
+from kgrec.store import open_graph
 from kgrec.store.base import GraphStore
 from kgrec.store.job_lock import leased
 from kgrec.text import CountTokens, VectorCache, describe, token_counter
@@ -68,7 +68,7 @@ def forget(graph: str, role: Role, id_: str, runs: str | Path | None = None) -> 
     """
     start, root, cache = time.perf_counter(), runs_folder(graph, runs), VectorCache()
     roots, kept = places_of(graph, root), receipts.folder_of(root)
-    with leased(graph) as check_lease, open_store(graph) as store, nobody_keeps(roots):
+    with leased(graph) as check_lease, open_graph(graph) as store, nobody_keeps(roots):
         for place in roots:
             remove_leftovers(place)
         before = store.snapshot()

@@ -29,7 +29,7 @@ from kgrec.jobs.refresh.report import Report
 from kgrec.runs.folder import Run, find_run, list_runs, prepare_root, remove_leftovers, root_of
 from kgrec.runs.publications import publications, reconcile
 from kgrec.runs.publish import check_complete, publish
-from kgrec.store import open_store
+from kgrec.store import open_graph
 from kgrec.store.job_lock import leased
 from kgrec.store.load import check_address
 from kgrec.store.merge import joined
@@ -124,7 +124,7 @@ class _Job:
             check_lease()
             if not delta.is_empty:
                 journal.step("write", **_rows(delta))
-                with open_store(self.graph) as store:
+                with open_graph(self.graph, create=True) as store:
                     store.write(delta.tables)
             record_sizes(self.root, self.graph, delta.rows)
             result = self.update(journal, delta, check_lease)
@@ -134,13 +134,13 @@ class _Job:
     def read(self) -> IngestDelta:
         """Read the source and compare it with the graph."""
         before = {} if self.allow_shrink else sizes_of(self.root, self.graph)
-        with open_store(self.graph, read_only=True) if GraphUri.parse(self.graph).exists else nullcontext() as store:
+        with open_graph(self.graph, read_only=True) if GraphUri.parse(self.graph).exists else nullcontext() as store:
             return ingest_delta(store, self.loader, self.source, self.schema, self.since, before)
 
     def update(self, journal: Journal, delta: IngestDelta, check_lease: Callable[[], None]) -> dict[str, Any]:
         """Publish a run of what the graph holds, unless one is published."""
         journal.step("snapshot")
-        with open_store(self.graph, read_only=True) as store:
+        with open_graph(self.graph, read_only=True) as store:
             snapshot, published = merge_linked_users(store.snapshot()), store.published()
         reconcile(self.root, published)
         live_run = self.live_run(published)
@@ -157,7 +157,7 @@ class _Job:
         self.pass_gate(run, published)
         journal.step("publish", run=run.name)
         check_lease()
-        with open_store(self.graph) as store:
+        with open_graph(self.graph, create=True) as store:
             done = publish(store, self.root, run, self.k, "refresh")
         return {"result": "published", **done, **_told(run)}
 
@@ -210,7 +210,7 @@ class _Job:
         delta, published = self.read(), None
         tables = delta.tables
         if GraphUri.parse(self.graph).exists:
-            with open_store(self.graph, read_only=True) as store:
+            with open_graph(self.graph, read_only=True) as store:
                 published, schema = store.published(), store.schema
                 tables = joined(rows_of(store, schema), tables) if schema else tables
         snapshot, live_run = merge_linked_users(GraphSnapshot.from_tables(tables)), self.live_run(published)

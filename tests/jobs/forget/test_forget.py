@@ -23,7 +23,7 @@ from kgrec.jobs.train import publish_run, train_run
 from kgrec.recommender import Recommender
 from kgrec.runs.folder import find_run, list_runs, root_of
 from kgrec.signals.cf.ease import EASE
-from kgrec.store import open_store
+from kgrec.store import open_graph
 from kgrec.store.job_lock import leased
 from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.graphs import HAS_TAG, LIKED, two_communities
@@ -63,7 +63,7 @@ def workspace(tmp_path_factory):
         patch.setenv("KGREC_CACHE", "cache")
         patch.setattr(recommender, "encoder_of", lambda *_, **__: WordEncoder())
         for graph in GRAPHS:
-            with open_store(graph) as store:
+            with open_graph(graph, create=True) as store:
                 store.write(with_canaries())
             for last in ("tfidf", "embeddings"):
                 train_run(graph, Config(signals=("popularity", "ease", last), budget="1s"), split="given", k=10)
@@ -117,12 +117,12 @@ def test_the_receipt_counts_what_went(graph):
     for of_run in receipt["removed"]["runs"].values():
         assert (of_run["relationships"], of_run["recommendations"]) == (n - 1, 10)
         assert set(of_run["signals"].values()) == {RETRAINED}
-    with open_store(graph, read_only=True) as store:
+    with open_graph(graph, read_only=True) as store:
         assert store.snapshot().digest == receipt["graph_digest"]["after"]
 
 
 def test_a_forgotten_item_is_served_no_more(graph, tmp_path):
-    with open_store(graph, read_only=True) as store:
+    with open_graph(graph, read_only=True) as store:
         others = store.ids("User").to_pylist()
     receipt = forget(graph, "item", ITEM)
     assert holding(tmp_path, ITEM) == []
@@ -178,7 +178,7 @@ def test_a_run_in_which_nothing_is_left_goes_with_the_last_user(kgrec, tmp_path)
     receipt = forget(graph, "user", "u-last")
     assert receipt["removed"]["runs"][run.name]["run"] == GONE
     assert (holding(tmp_path, "u-last"), list_runs(root_of(graph))) == ([], [])
-    with open_store(graph, read_only=True) as store:
+    with open_graph(graph, read_only=True) as store:
         assert store.published() is None, "what was listed for others was learned from nobody else"
         assert store.cypher("MATCH (:User)-[r:RECOMMENDED]->(:Item) RETURN count(*) AS n")["n"][0] == 0
     assert kgrec("refresh", graph, "--source", tmp_path / "small").code == 0
@@ -193,7 +193,7 @@ def test_an_unknown_id_changes_nothing(graph):
 
 
 def test_a_forget_that_was_cut_off_goes_on(graph, tmp_path):
-    with open_store(graph) as store:
+    with open_graph(graph, create=True) as store:
         store.remove("User", USER)
     receipt = forget(graph, "user", USER)
     assert receipt["removed"]["graph"] == {"nodes": 0, "relationships": 0}
@@ -287,7 +287,7 @@ def test_a_fine_tuned_text_model_is_named_in_the_receipt_and_tuned_anew_by_the_n
     assert receipt["removed"]["cache"]["checkpoints"] == 2
     assert list((tmp_path / "cache" / "tuning").iterdir()) == [other]
     assert holding(tmp_path, USER) == []
-    with open_store("shop.lbug", read_only=True) as store:
+    with open_graph("shop.lbug", read_only=True) as store:
         rest = store.read()
     anew = refresh("shop.lbug", rest, force=True)
     assert (anew["mode"], anew["why"]) == ("full", "learned with what was forgotten since: text model")
@@ -297,7 +297,7 @@ def test_a_fine_tuned_text_model_is_named_in_the_receipt_and_tuned_anew_by_the_n
 def test_a_signal_that_lost_its_rows_is_fitted_anew_by_the_next_refresh(graph, monkeypatch):
     monkeypatch.setattr(EASE, "cost", classmethod(lambda cls, settings, train: 1e6))
     forget(graph, "user", USER)
-    with open_store(graph, read_only=True) as store:
+    with open_graph(graph, read_only=True) as store:
         rest = store.read()
     foreseen = refresh(graph, rest, dry_run=True)
     assert (foreseen["mode"], foreseen["why"]) == ("refit", "learned with what was forgotten since: ease")

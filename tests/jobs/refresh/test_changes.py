@@ -13,7 +13,7 @@ from kgrec.data.tables import GraphTables
 from kgrec.errors import DataError
 from kgrec.jobs.refresh import changes
 from kgrec.jobs.refresh.changes import ingest_delta, record_sizes, sizes_of
-from kgrec.store import open_store
+from kgrec.store import open_graph
 
 pytestmark = pytest.mark.slow
 
@@ -41,14 +41,14 @@ def media(books: list[str], films: list[str]) -> GraphTables:
 
 
 def test_tables_at_hand_bring_what_is_not_there_yet(tmp_path: Path) -> None:
-    with open_store(tmp_path / "media.lbug") as store:
+    with open_graph(tmp_path / "media.lbug", create=True) as store:
         store.write(media(["a"], ["b"]))
         assert ingest_delta(store, "atomic", media(["a"], ["b"])).is_empty
         assert ingest_delta(store, "atomic", media(["a", "c"], ["b"])).new == {"Book": 1, "LIKED": 1}
 
 
 def test_an_id_that_changes_its_label_is_refused(tmp_path: Path) -> None:
-    with open_store(tmp_path / "media.lbug") as store:
+    with open_graph(tmp_path / "media.lbug", create=True) as store:
         store.write(media(["a"], ["b"]))
         with pytest.raises(DataError, match="found 'a' as Film, in the graph a Book; expected the same label"):
             ingest_delta(store, "atomic", media([], ["a", "b"]))
@@ -81,7 +81,7 @@ def test_all_kinds_of_fault_of_a_night_come_at_once(tmp_path: Path) -> None:
     at = pa.array([1_700_000_000.0, 1_924_992_000.0, 1_700_000_001.0])
     seen = pa.table({"src": ["u", "u", "u"], "dst": ["a", "a", "nowhere"], "at": at})
     nodes = {"User": pa.table({"user_id": ["u"]}), "Book": pa.table({"book_id": ["a", "b"]})}
-    with open_store(tmp_path / "media.lbug") as store:
+    with open_graph(tmp_path / "media.lbug", create=True) as store:
         store.write(GraphTables(schema, nodes, {("User", "LIKED", "Book"): seen.slice(0, 1)}))
         night = GraphTables(schema, {"Film": pa.table({"film_id": ["a"]})}, {("User", "LIKED", "Book"): seen})
         with pytest.raises(DataError) as caught:

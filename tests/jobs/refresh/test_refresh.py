@@ -17,7 +17,7 @@ from kgrec.jobs.refresh.job import refresh
 from kgrec.jobs.rollback import roll_back
 from kgrec.runs.folder import find_run, list_runs
 from kgrec.runs.publications import publications
-from kgrec.store import open_store
+from kgrec.store import open_graph
 from kgrec.store.job_lock import lease_file, leased
 from kgrec.store.load import load
 
@@ -51,7 +51,7 @@ def night(place: Path, **options: object) -> dict:
 
 
 def published(place: Path) -> tuple[str | None, set[str]]:
-    with open_store(place / "shop.lbug", read_only=True) as store:
+    with open_graph(place / "shop.lbug", read_only=True) as store:
         runs = store.cypher("MATCH ()-[r:RECOMMENDED]->() RETURN DISTINCT r.run AS run")["run"]
         return store.published(), set(runs)
 
@@ -93,7 +93,7 @@ def test_new_behaviors_of_new_users_with_new_items_are_folded_in(place: Path) ->
     }
     assert (result["result"], result["mode"]) == ("published", "fold-in")
     assert published(place) == (result["run"], {result["run"]})
-    with open_store(place / "shop.lbug", read_only=True) as store:
+    with open_graph(place / "shop.lbug", read_only=True) as store:
         listed = store.cypher("MATCH (u:User {user_id: 'new'})-[r:RECOMMENDED]->(i) RETURN i.item_id AS id")["id"]
         assert len(listed) == 20
         assert not set(listed) & {"f1", "f2"}
@@ -128,7 +128,7 @@ def test_a_changed_value_is_taken_and_a_missing_one_leaves_what_is_there(place: 
     (place / "source" / "cinema.item").write_text(
         "item_id:token\ttitle:token_seq\trelease_year:token\tgenre:token_seq\nf1\tAnother Title\t\tScience-Fiction\n"
     )
-    with open_store(place / "shop.lbug", read_only=True) as store:
+    with open_graph(place / "shop.lbug", read_only=True) as store:
         intake = ingest_delta(store, "atomic", place / "source")
     assert (intake.new, intake.changed) == ({}, {"Item": 1})
     [row] = intake.tables.nodes["Item"].to_pylist()
@@ -247,7 +247,7 @@ def test_a_full_disk_leaves_what_serves_and_the_next_refresh_goes_on(
     append(place, "cinema.inter", "u1\tf99\t5\t1700000000")
     append(place, "cinema.item", "f99\tThe Last Galaxy\t2024\t")
     if loaded:
-        with open_store(place / "shop.lbug") as store:
+        with open_graph(place / "shop.lbug", create=True) as store:
             load("atomic", place / "source", into=store)
     before = published(place)
     message = with_little_room(room, "refresh", place / "shop.lbug", "--source", place / "source")

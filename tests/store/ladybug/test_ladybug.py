@@ -14,8 +14,8 @@ import pytest
 
 from kgrec.data.schema import Schema
 from kgrec.data.tables import GraphTables
-from kgrec.errors import StoreError, StoreLocked
-from kgrec.store import open_store
+from kgrec.errors import StoreError, StoreLocked, UsageError
+from kgrec.store import open_graph
 from kgrec.store.ladybug.store import LadybugStore
 from kgrec.testing.graphs import two_communities
 from kgrec.testing.store_contract import (
@@ -97,18 +97,18 @@ def line(process: subprocess.Popen[str]) -> str:
 @pytest.mark.parametrize("uri", ["mysql://host", "http://host:7687", "virtuoso:folder"])
 def test_an_unknown_kind_of_graph_is_refused(uri: str) -> None:
     with pytest.raises(StoreError, match=r"unknown kind of graph '\w+'; expected a path such as shop\.lbug, oxigraph"):
-        open_store(uri)
+        open_graph(uri, create=True)
 
 
 def test_a_folder_is_made_for_a_new_graph(tmp_path: Path) -> None:
-    with open_store(tmp_path / "new" / "graph.lbug") as store:
+    with open_graph(tmp_path / "new" / "graph.lbug", create=True) as store:
         assert store.schema is None
 
 
 @pytest.mark.parametrize("name", ["missing.lbug", "missing/graph.lbug"])
 def test_reading_a_missing_graph(tmp_path: Path, name: str) -> None:
     with pytest.raises(StoreError, match=r"no graph at .*; load data first: kgrec load"):
-        open_store(tmp_path / name, read_only=True)
+        open_graph(tmp_path / name, read_only=True)
     assert not (tmp_path / name).exists()
 
 
@@ -117,17 +117,17 @@ def test_a_file_that_is_no_graph(tmp_path: Path, read_only: bool) -> None:
     junk = tmp_path / "notes.txt"
     junk.write_text("hello " * 1000)
     with pytest.raises(StoreError, match=r"cannot open the graph .*notes\.txt"):
-        open_store(junk, read_only)
+        open_graph(junk, read_only)
     assert junk.read_text() == "hello " * 1000
 
 
 def test_a_folder_is_no_graph(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"cannot open .* for writing: Is a directory"):
-        open_store(tmp_path)
+        open_graph(tmp_path, create=True)
 
 
 def test_a_closed_store_says_so(path: Path) -> None:
-    store = open_store(path)
+    store = open_graph(path, create=True)
     store.close()
     store.close()
     with pytest.raises(StoreError, match="is closed; open it again"):
@@ -135,7 +135,7 @@ def test_a_closed_store_says_so(path: Path) -> None:
 
 
 def test_a_read_only_store_refuses_to_write(path: Path) -> None:
-    with open_store(path, read_only=True) as store, pytest.raises(StoreError, match="open read-only"):
+    with open_graph(path, read_only=True) as store, pytest.raises(StoreError, match="open read-only"):
         store.write(contract_tables())
 
 
@@ -153,22 +153,25 @@ def test_names_the_engine_cannot_tell_apart(path: Path, change: dict[str, dict[s
     data = SCHEMA.to_dict()
     for part, kinds in change.items():
         data[part].update(kinds)
-    with open_store(path) as store:
+    with open_graph(path, create=True) as store:
         with pytest.raises(StoreError, match=f"rename them: .*{name}"):
             store.apply(Schema.from_dict(data))
         assert store.schema == SCHEMA
 
 
 def test_a_second_writer_is_refused_and_told_who(path: Path) -> None:
-    with open_store(path), pytest.raises(StoreLocked, match=r"graph\.lbug is open for writing in this process"):
-        open_store(path)
-    open_store(path).close()
+    with (
+        open_graph(path, create=True),
+        pytest.raises(StoreLocked, match=r"graph\.lbug is open for writing in this process"),
+    ):
+        open_graph(path, create=True)
+    open_graph(path, create=True).close()
 
 
 def test_a_writer_of_another_process_is_named(path: Path) -> None:
     code = """
-        with open_store(path):
-            with open_store(path, read_only=True):
+        with open_graph(path, create=True):
+            with open_graph(path, read_only=True):
                 pass
             print("open", flush=True)
             time.sleep(60)
@@ -176,15 +179,15 @@ def test_a_writer_of_another_process_is_named(path: Path) -> None:
     with python(code, path) as writer:
         assert line(writer) == "open\n"
         with pytest.raises(StoreLocked, match=f"open for writing in process {writer.pid}; wait .* read_only=True"):
-            open_store(path)
-        with open_store(path, read_only=True) as reader:
+            open_graph(path, create=True)
+        with open_graph(path, read_only=True) as reader:
             assert reader.snapshot().digest == digest(contract_tables())
         writer.kill()
 
 
 def test_a_reader_sees_each_finished_write(path: Path) -> None:
     """The engine's own readers return wrong rows once a writer has changed the file under them."""
-    with open_store(path, read_only=True) as reader, open_store(path) as writer:
+    with open_graph(path, read_only=True) as reader, open_graph(path, create=True) as writer:
         for round_ in range(1, 6):
             writer.write(many(1000 * round_))
             writer.publish(recommendations(["a"] * 500, ["i1"] * 500), str(round_))
@@ -196,14 +199,14 @@ def test_a_reader_sees_each_finished_write(path: Path) -> None:
 
 def test_readers_never_see_half_a_publish(path: Path) -> None:
     code = """
-        with open_store(path) as store:
+        with open_graph(path, create=True) as store:
             for run in range(5):
                 store.publish(recommendations(["a"] * 20000, ["i1"] * 20000), str(run))
     """
-    with open_store(path) as store:
+    with open_graph(path, create=True) as store:
         store.publish(recommendations(["a"] * 20000, ["i1"] * 20000), "first")
     query = "MATCH ()-[r:RECOMMENDED]->() RETURN r.run AS run, count(*) AS n"
-    with open_store(path, read_only=True) as reader, python(code, path) as writer:
+    with open_graph(path, read_only=True) as reader, python(code, path) as writer:
         seen = set()
         while writer.poll() is None:
             frame = reader.cypher(query)
@@ -216,7 +219,7 @@ def test_readers_never_see_half_a_publish(path: Path) -> None:
 
 
 def test_threads_read_while_one_writes(path: Path) -> None:
-    with open_store(path) as store:
+    with open_graph(path, create=True) as store:
         counts: list[int] = []
 
         def read() -> None:
@@ -237,7 +240,7 @@ def test_threads_read_while_one_writes(path: Path) -> None:
 def test_a_killed_write_leaves_the_old_or_the_new_graph(path: Path, delay: float) -> None:
     code = """
         tables = many(100_000)
-        with open_store(path) as store:
+        with open_graph(path, create=True) as store:
             print("go", flush=True)
             store.write(tables)
             store.write_vectors("Item", pa.array(["i1"]), __import__("numpy").ones((1, 8), "float32"))
@@ -248,12 +251,12 @@ def test_a_killed_write_leaves_the_old_or_the_new_graph(path: Path, delay: float
         assert line(writer) == "go\n"
         time.sleep(delay)
         writer.send_signal(signal.SIGKILL)
-    with open_store(path, read_only=True) as reader:
+    with open_graph(path, read_only=True) as reader:
         n = reader.cypher("MATCH ()-[r:`MATCH`]->() RETURN count(*) AS n")["n"][0]
         runs = reader.cypher("MATCH ()-[r:RECOMMENDED]->() RETURN count(*) AS n")["n"][0]
     assert n in (5, 100_005)
     assert runs in (0, 10_000)
-    with open_store(path) as store:
+    with open_graph(path, create=True) as store:
         store.write(contract_tables())
         assert len(store.snapshot().behaviors) == n
 
@@ -261,7 +264,7 @@ def test_a_killed_write_leaves_the_old_or_the_new_graph(path: Path, delay: float
 def test_ctrl_c_leaves_the_old_or_the_new_graph(path: Path) -> None:
     code = """
         tables = many(100_000)
-        with open_store(path) as store:
+        with open_graph(path, create=True) as store:
             print("go", flush=True)
             try:
                 store.write(tables)
@@ -273,7 +276,7 @@ def test_ctrl_c_leaves_the_old_or_the_new_graph(path: Path) -> None:
         time.sleep(0.3)
         writer.send_signal(signal.SIGINT)
         assert line(writer) in ("stopped 5\n", "stopped 100005\n")
-    with open_store(path) as store:
+    with open_graph(path, create=True) as store:
         assert len(store.snapshot().behaviors) in (5, 100_005)
 
 
@@ -284,7 +287,7 @@ def test_a_full_disk_leaves_the_old_graph(path: Path, room: int) -> None:
         tables = many(30_000)
         limit = path.stat().st_size + {room}
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        with open_store(path) as store:
+        with open_graph(path, create=True) as store:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
             try:
                 store.write(tables)
@@ -297,7 +300,7 @@ def test_a_full_disk_leaves_the_old_graph(path: Path, room: int) -> None:
     assert "annot write" in lines
     assert lines.endswith("True\n")
     assert list(path.parent.iterdir()) == [path]
-    with open_store(path) as store:
+    with open_graph(path, create=True) as store:
         assert store.snapshot().digest == digest(contract_tables())
         store.write(many(10))
         assert len(store.snapshot().behaviors) == 15
@@ -305,7 +308,7 @@ def test_a_full_disk_leaves_the_old_graph(path: Path, room: int) -> None:
 
 def test_a_graph_survives_shuffled_loading(tmp_path: Path) -> None:
     tables = two_communities()
-    with open_store(tmp_path / "graph.lbug") as store:
+    with open_graph(tmp_path / "graph.lbug", create=True) as store:
         store.write(tables)
         assert store.snapshot().digest == digest(tables)
 
@@ -331,3 +334,12 @@ def test_removing_a_node_leaves_no_byte_of_it_and_keeps_tables_of_others(path: P
         assert str(note["r.since"][0]).startswith("2024-01-02")
         assert len(store.cypher("MATCH (:Note)-[:ABOUT]->(u:User) RETURN u.user_id")) == 4
     assert b"canary-0123456789" not in path.read_bytes()
+
+
+def test_a_missing_graph_is_not_made_by_itself(tmp_path: Path) -> None:
+    for uri in (tmp_path / "shpo.lbug", f"oxigraph:{tmp_path / 'shpo'}"):
+        with pytest.raises(StoreError, match=r"no graph at .*shpo.*; load data first: kgrec load .* create=True"):
+            open_graph(uri)
+        with pytest.raises(UsageError, match="found read_only=True and create=True"):
+            open_graph(uri, read_only=True, create=True)
+    assert not list(tmp_path.iterdir())

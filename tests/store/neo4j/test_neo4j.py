@@ -26,7 +26,7 @@ from kgrec.jobs.refresh.job import refresh
 from kgrec.jobs.refresh.report import Report
 from kgrec.runs.folder import list_runs
 from kgrec.runs.publications import publications
-from kgrec.store import open_store
+from kgrec.store import open_graph
 from kgrec.store.base import GraphStore
 from kgrec.store.load import load
 from kgrec.store.neo4j import connect, rows
@@ -82,7 +82,7 @@ def message(work: Callable[[], Any]) -> str:
 
 def test_a_wrong_password_is_said(neo4j_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEO4J_PASSWORD", "wrong")
-    text = message(lambda: open_store(neo4j_server))
+    text = message(lambda: open_graph(neo4j_server))
     assert "refuses the user or the password; check NEO4J_USER and NEO4J_PASSWORD" in text
     assert "wrong" not in text
 
@@ -90,7 +90,7 @@ def test_a_wrong_password_is_said(neo4j_server: str, monkeypatch: pytest.MonkeyP
 def test_no_password_says_how_to_give_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("NEO4J_PASSWORD", raising=False)
     monkeypatch.setenv("KGREC_CREDENTIALS", str(tmp_path / "credentials.yaml"))
-    text = message(lambda: open_store("neo4j://localhost:7687"))
+    text = message(lambda: open_graph("neo4j://localhost:7687"))
     assert "no password for localhost:7687; set NEO4J_USER and NEO4J_PASSWORD, or write" in text
 
 
@@ -100,32 +100,32 @@ def test_credentials_come_from_a_file(neo4j_server: str, monkeypatch: pytest.Mon
     (tmp_path / "credentials.yaml").write_text(yaml.safe_dump({address: entry}))
     monkeypatch.delenv("NEO4J_PASSWORD")
     monkeypatch.setenv("KGREC_CREDENTIALS", str(tmp_path / "credentials.yaml"))
-    with open_store(neo4j_server) as graph:
+    with open_graph(neo4j_server) as graph:
         assert graph.published() is None
 
 
 def test_a_password_in_the_uri_is_refused_and_not_repeated(neo4j_server: str) -> None:
-    text = message(lambda: open_store("neo4j://me:secret@localhost:7687"))
+    text = message(lambda: open_graph("neo4j://me:secret@localhost:7687"))
     assert "give them as NEO4J_USER and NEO4J_PASSWORD" in text
     assert "secret" not in text
 
 
 def test_a_database_that_is_not_there_is_said(neo4j_server: str) -> None:
-    assert "nothing" in message(lambda: open_store(f"{neo4j_server}/nothing"))
+    assert "nothing" in message(lambda: open_graph(f"{neo4j_server}/nothing"))
 
 
 def test_a_server_that_is_down_is_said(neo4j_server: str) -> None:
-    assert "no Neo4j server answers at bolt://127.0.0.1:1" in message(lambda: open_store("bolt://127.0.0.1:1"))
+    assert "no Neo4j server answers at bolt://127.0.0.1:1" in message(lambda: open_graph("bolt://127.0.0.1:1"))
 
 
 def test_a_server_without_tls_is_said(neo4j_server: str) -> None:
     address = neo4j_server.partition("://")[2]
     for scheme in ("neo4j+s", "bolt+ssc"):
-        assert "without TLS write neo4j://" in message(lambda scheme=scheme: open_store(f"{scheme}://{address}"))
+        assert "without TLS write neo4j://" in message(lambda scheme=scheme: open_graph(f"{scheme}://{address}"))
 
 
 def test_a_server_may_be_addressed_for_routing(neo4j_uri: str) -> None:
-    with open_store(neo4j_uri.replace("bolt://", "neo4j://") + "/neo4j") as graph:
+    with open_graph(neo4j_uri.replace("bolt://", "neo4j://") + "/neo4j") as graph:
         graph.write(contract_tables())
         assert graph.snapshot().digest == digest(contract_tables())
 
@@ -159,7 +159,7 @@ def test_what_is_not_neo4j_is_said(
 ) -> None:
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        text = message(lambda: open_store(f"bolt://127.0.0.1:{server.server_address[1]}"))
+        text = message(lambda: open_graph(f"bolt://127.0.0.1:{server.server_address[1]}"))
         server.shutdown()
     assert said in text
 
@@ -310,10 +310,10 @@ def test_vectors_of_a_publication_that_was_cut_off_do_not_count_and_go(
 
 def test_the_server_dies_in_a_bulk_write_and_a_retry_completes(mortal: Server, impatient: None) -> None:
     tables = many(60_000)
-    with open_store(mortal.uri) as graph:
+    with open_graph(mortal.uri) as graph:
         graph.write(contract_tables())
     _kill_during(mortal, lambda graph: graph.write(tables), "MATCH (:User)-[r:MATCH]->(:Item) RETURN count(r) AS n")
-    with open_store(mortal.uri) as graph:
+    with open_graph(mortal.uri) as graph:
         with pytest.raises(StoreError, match="was cut off"):
             graph.snapshot()
         graph.write(tables)
@@ -323,14 +323,14 @@ def test_the_server_dies_in_a_bulk_write_and_a_retry_completes(mortal: Server, i
 def test_the_server_dies_in_a_publish_and_a_retry_completes(mortal: Server, impatient: None) -> None:
     things = [f"t{i}" for i in range(60_000)]
     nodes = {**contract_tables().nodes, "Thing": pa.table({"id": [*things, "$rows", "\\"]})}
-    with open_store(mortal.uri) as graph:
+    with open_graph(mortal.uri) as graph:
         graph.write(GraphTables(SCHEMA, nodes, contract_tables().edges))
         graph.publish(recommendations(["a"], ["i1"]), "first")
     listed = recommendations(["a"] * len(things), things)
     _kill_during(
         mortal, lambda graph: graph.publish(listed, "second"), "MATCH ()-[r:RECOMMENDED]->() RETURN count(r) AS n"
     )
-    with open_store(mortal.uri) as graph:
+    with open_graph(mortal.uri) as graph:
         assert graph.published() == "first"
         assert graph.cypher(CURRENT)["n"][0] == 1
         graph.publish(listed, "second")
@@ -362,7 +362,7 @@ def test_the_server_dies_in_a_refresh_and_the_next_one_goes_on(tmp_path: Path, m
             refresh(mortal.uri, more, runs=runs, allow_shrink=True, report=_Killer(mortal, step))
         made = len(list_runs(runs))
         _start_again(mortal)
-        with open_store(mortal.uri, read_only=True) as store:
+        with open_graph(mortal.uri, read_only=True) as store:
             assert store.published() == publications(runs)[-1].run
         result = refresh(mortal.uri, more, runs=runs, allow_shrink=True)
         assert result["result"] == "published"
@@ -381,7 +381,7 @@ def _kill_during(server: Server, work: Callable[[GraphStore], Any], count: str) 
     """Kill the server when the work has written a part, and start it again on the same data and port."""
     pid = server.pid
     assert pid
-    with open_store(server.uri, read_only=True) as watcher:
+    with open_graph(server.uri, read_only=True) as watcher:
         before = int(watcher.cypher(count)["n"][0])
 
         def kill() -> None:
@@ -391,7 +391,7 @@ def _kill_during(server: Server, work: Callable[[GraphStore], Any], count: str) 
 
         killer = threading.Thread(target=kill)
         killer.start()
-        with open_store(server.uri) as graph, pytest.raises(StoreError, match="the connection was lost"):
+        with open_graph(server.uri) as graph, pytest.raises(StoreError, match="the connection was lost"):
             work(graph)
         killer.join()
     _start_again(server)
@@ -512,7 +512,7 @@ def test_a_schema_is_adopted_anew_once_nothing_is_published(foreign: Neo4jStore)
 
 
 def test_a_copy_to_a_server_equals_its_source(neo4j_uri: str, tmp_path: Path) -> None:
-    with open_store(tmp_path / "source.lbug") as graph:
+    with open_graph(tmp_path / "source.lbug", create=True) as graph:
         graph.write(contract_tables())
     for _ in range(2):
         assert copy_graph(str(tmp_path / "source.lbug"), neo4j_uri)["digest"] == digest(contract_tables())

@@ -10,7 +10,7 @@ import pytest
 
 from kgrec.data.tables import GraphTables
 from kgrec.errors import StoreError
-from kgrec.store import open_store
+from kgrec.store import open_graph
 from kgrec.store.base import GraphStore
 from kgrec.store.oxigraph.parameters import with_values
 from kgrec.testing.store_contract import ODD, SCHEMA, contract_tables, digest
@@ -20,7 +20,7 @@ pytest.importorskip("pyoxigraph")
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[GraphStore]:
-    with open_store(f"oxigraph:{tmp_path / 'graph'}") as store:
+    with open_graph(f"oxigraph:{tmp_path / 'graph'}", create=True) as store:
         store.write(contract_tables())
         yield store
 

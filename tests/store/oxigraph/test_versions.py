@@ -14,7 +14,7 @@ import pytest
 
 from kgrec.data.tables import GraphTables
 from kgrec.errors import StoreError, StoreLocked
-from kgrec.store import open_store
+from kgrec.store import open_graph
 from kgrec.store.base import GraphStore
 from kgrec.testing.store_contract import contract_tables, digest, recommendations
 
@@ -30,7 +30,7 @@ SELECT (COUNT(?r) AS ?n) ?run {
 @pytest.fixture
 def uri(tmp_path: Path) -> str:
     """A graph that holds the small graph."""
-    with open_store(f"oxigraph:{tmp_path / 'graph'}") as store:
+    with open_graph(f"oxigraph:{tmp_path / 'graph'}", create=True) as store:
         store.write(contract_tables())
     return f"oxigraph:{tmp_path / 'graph'}"
 
@@ -63,25 +63,25 @@ def line(process: subprocess.Popen[str]) -> str:
 
 
 def test_a_second_writer_is_refused_and_a_reader_is_not(uri: str) -> None:
-    with open_store(uri) as writer:
+    with open_graph(uri, create=True) as writer:
         with pytest.raises(StoreLocked, match="is open for writing in this process"):
-            open_store(uri)
-        with open_store(uri, read_only=True) as reader:
+            open_graph(uri, create=True)
+        with open_graph(uri, read_only=True) as reader:
             writer.write(many(100))
             assert behaviors(reader) == 105
             with pytest.raises(StoreError, match="open read-only"):
                 reader.write(contract_tables())
-    open_store(uri).close()
+    open_graph(uri, create=True).close()
 
 
 def test_a_new_folder_that_nothing_is_written_to_is_removed(tmp_path: Path) -> None:
-    with open_store(f"oxigraph:{tmp_path / 'new'}") as store:
+    with open_graph(f"oxigraph:{tmp_path / 'new'}", create=True) as store:
         assert store.schema is None
     assert not (tmp_path / "new").exists()
 
 
 def test_a_closed_store_says_so(uri: str) -> None:
-    store = open_store(uri)
+    store = open_graph(uri, create=True)
     store.close()
     with pytest.raises(StoreError, match="is closed; open it again"):
         assert store.schema is None
@@ -90,11 +90,11 @@ def test_a_closed_store_says_so(uri: str) -> None:
 def test_what_is_no_graph(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(StoreError, match=r"which holds notes\.txt, is not a graph of kgrec"):
-        open_store(f"oxigraph:{tmp_path}")
+        open_graph(f"oxigraph:{tmp_path}", create=True)
     with pytest.raises(StoreError, match=r"a file, is not a graph of kgrec"):
-        open_store(f"oxigraph:{tmp_path / 'notes.txt'}")
+        open_graph(f"oxigraph:{tmp_path / 'notes.txt'}", create=True)
     with pytest.raises(StoreError, match=r"no graph at .*; load data first"):
-        open_store(f"oxigraph:{tmp_path / 'none'}", read_only=True)
+        open_graph(f"oxigraph:{tmp_path / 'none'}", read_only=True)
     assert not (tmp_path / "none").exists()
 
 
@@ -102,23 +102,23 @@ def test_damaged_files_are_reported(uri: str) -> None:
     folder = Path(uri.removeprefix("oxigraph:"))
     for file in next(folder.glob("graph-*")).iterdir():
         file.write_bytes(b"junk")
-    with open_store(uri, read_only=True) as store, pytest.raises(StoreError, match="cannot open"):
+    with open_graph(uri, read_only=True) as store, pytest.raises(StoreError, match="cannot open"):
         assert store.schema is None
 
 
 def test_two_readers_never_see_half_a_publish(uri: str) -> None:
     code = """
-        with open_store(uri) as store:
+        with open_graph(uri, create=True) as store:
             for run in range(6):
                 store.publish(recommendations(["a"] * 2000, ["i1"] * 2000), str(run))
     """
-    with open_store(uri) as store:
+    with open_graph(uri, create=True) as store:
         store.publish(recommendations(["a"] * 2000, ["i1"] * 2000), "first")
     with python(code, uri) as writer:
         seen: list[tuple[str, int]] = []
 
         def read() -> None:
-            with open_store(uri, read_only=True) as reader:
+            with open_graph(uri, read_only=True) as reader:
                 while writer.poll() is None:
                     frame = reader.sparql(RUNS)
                     seen.extend(zip(frame["run"].astype(str), frame["n"], strict=True))
@@ -130,7 +130,7 @@ def test_two_readers_never_see_half_a_publish(uri: str) -> None:
         for thread in threads:
             thread.join()
         assert writer.communicate()[1] == ""
-    with open_store(uri, read_only=True) as reader:
+    with open_graph(uri, read_only=True) as reader:
         assert reader.published() == "5"
     assert {n for _, n in seen} == {2000}
     assert len({run for run, _ in seen}) > 1
@@ -140,7 +140,7 @@ def test_two_readers_never_see_half_a_publish(uri: str) -> None:
 def test_a_killed_write_leaves_the_old_or_the_new_graph(uri: str, delay: float) -> None:
     code = """
         tables = many(20_000)
-        with open_store(uri) as store:
+        with open_graph(uri, create=True) as store:
             print("go", flush=True)
             store.write(tables)
             for run in range(50):
@@ -150,12 +150,12 @@ def test_a_killed_write_leaves_the_old_or_the_new_graph(uri: str, delay: float) 
         assert line(writer) == "go\n"
         time.sleep(delay)
         writer.send_signal(signal.SIGKILL)
-    with open_store(uri, read_only=True) as reader:
+    with open_graph(uri, read_only=True) as reader:
         n = behaviors(reader)
         frame = reader.sparql(RUNS)
         assert frame["n"].tolist() in ([], [5000])
     assert n in (5, 20_005)
-    with open_store(uri) as store:
+    with open_graph(uri, create=True) as store:
         store.write(many(20_000))
         assert store.snapshot().digest == digest(many(20_000))
     folder = Path(uri.removeprefix("oxigraph:"))
@@ -167,7 +167,7 @@ def test_a_full_disk_leaves_the_old_graph(uri: str) -> None:
         import resource
         tables = many(30_000)
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        with open_store(uri) as store:
+        with open_graph(uri, create=True) as store:
             resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
             try:
                 store.write(tables)
@@ -180,7 +180,7 @@ def test_a_full_disk_leaves_the_old_graph(uri: str) -> None:
         out, errors = writer.communicate()
     assert "cannot write" in out, errors
     assert out.endswith("True\n")
-    with open_store(uri) as store:
+    with open_graph(uri, create=True) as store:
         store.write(many(10))
         assert behaviors(store) == 15
 
@@ -190,7 +190,7 @@ def test_many_changed_rows_are_replaced(uri: str) -> None:
     edge_type = ("User", "MATCH", "Item")
     changed = tables.edges[edge_type].set_column(2, "weight", pa.array([7.5] * tables.edges[edge_type].num_rows))
     new = GraphTables(tables.schema, tables.nodes, {**tables.edges, edge_type: changed})
-    with open_store(uri) as store:
+    with open_graph(uri, create=True) as store:
         store.write(tables)
         store.write(new)
         assert store.snapshot().digest == digest(new)
