@@ -17,7 +17,7 @@ from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import split_by
 from kgrec.evaluation.protocols import cut_for
 from kgrec.evaluation.split import HOLDS_OUT, split
-from kgrec.store import open_store
+from kgrec.store import open_graph
 
 ROWS = ["user_id", "item_id"]
 
@@ -98,7 +98,7 @@ def test_split_takes_other_names_of_columns(frame: pd.DataFrame) -> None:
 
 def test_split_of_graphs_gives_a_split(communities: GraphSnapshot, tmp_path: Path) -> None:
     wanted = split(communities, "last")
-    with open_store(tmp_path / "graph.lbug") as store:
+    with open_graph(tmp_path / "graph.lbug", create=True) as store:
         store.write(communities.to_tables())
         of_store = split(store, "last")
     for found in (of_store, split(communities.to_tables()), split(tmp_path / "graph.lbug")):
