@@ -15,7 +15,7 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     open_closed_streams()
     limit = memory.limit()
-    if limit is not None and limit < memory.LEAST:
+    if limit is not None and limit < memory.MIN_MEMORY_BYTES:
         sys.exit(_out_of_memory())
     sys.exit(_run() if limit is None else memory.watched(lambda: sys.exit(_run())))
 

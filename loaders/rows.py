@@ -20,7 +20,7 @@ LABEL_COLUMN: Final = ":LABEL"
 """Columns of files for Neo4j's import, which say the type of a relationship and the labels of a node."""
 
 LABEL_SEPARATOR: Final = ";"
-SHOWN: Final = 5
+MAX_SHOWN_VALUES: Final = 5
 """Values of a column that a message names."""
 
 
@@ -86,9 +86,9 @@ def has_label(column: pa.ChunkedArray, label: str) -> BoolArray:
 def some_values(column: pa.ChunkedArray) -> str:
     """Return a few values of a column, the most frequent first, for a message."""
     counts = pc.value_counts(as_ids(column)[0].drop_null())
-    order = np.argsort(-np.asarray(counts.field("counts")), kind="stable")[:SHOWN]
+    order = np.argsort(-np.asarray(counts.field("counts")), kind="stable")[:MAX_SHOWN_VALUES]
     values = counts.field("values").take(pa.array(order)).to_pylist()
-    return ", ".join(map(repr, values)) + (", …" if len(counts) > SHOWN else "") or "nothing"
+    return ", ".join(map(repr, values)) + (", …" if len(counts) > MAX_SHOWN_VALUES else "") or "nothing"
 
 
 def spread(lists: pa.ChunkedArray) -> tuple[pa.ChunkedArray, IntArray]:

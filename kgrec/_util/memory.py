@@ -13,7 +13,7 @@ from typing import Final
 
 from kgrec._util.streams import tell
 
-LEAST: Final = 768 << 20
+MIN_MEMORY_BYTES: Final = 768 << 20
 """Bytes of address space below which not even the libraries fit."""
 
 _SIGNS: Final = re.compile(

@@ -13,9 +13,9 @@ from scipy.stats import rankdata
 from kgrec._util.types import BoolArray, DoubleArray, FloatArray, IntArray
 from kgrec.data.snapshot import Behaviors, GraphSnapshot
 
-MAX_SAMPLED_BEHAVIORS: Final = 200_000
+MAX_FEEDBACK_BEHAVIORS: Final = 200_000
 """Worth is learned from all behaviors of as many users as have this many together: it is a few numbers."""
-HELD_OUT_SHARE: Final = 0.2
+HELD_OUT_PAIR_SHARE: Final = 0.2
 """Share of the sampled pairs that the rest have to tell."""
 NEGATIVES_PER_ITEM: Final = 4
 """Items drawn at random beside each held-out one."""
@@ -139,17 +139,17 @@ def _evidence(train: GraphSnapshot, traits: DoubleArray) -> DoubleArray:
 
 
 def _sample(user_num: IntArray, rng: np.random.Generator) -> BoolArray:
-    """Mark all behaviors [n] of at least one user, and of as many random ones as `MAX_SAMPLED_BEHAVIORS` allows."""
+    """Mark all behaviors [n] of at least one user, and of as many random ones as `MAX_FEEDBACK_BEHAVIORS` allows."""
     counts = np.bincount(user_num)
     users = rng.permutation(len(counts))
     before = np.cumsum(counts[users]) - counts[users]
-    return np.isin(user_num, users[before + counts[users] <= max(MAX_SAMPLED_BEHAVIORS, counts[users[0]])])
+    return np.isin(user_num, users[before + counts[users] <= max(MAX_FEEDBACK_BEHAVIORS, counts[users[0]])])
 
 
 def _hold_out(chosen: sp.csr_matrix, rng: np.random.Generator) -> tuple[sp.csr_matrix, IntArray, IntArray]:
     """Return the kept pairs, CSR of ones, and users and items of the held-out ones, by user."""
     user, item = chosen.nonzero()
-    out = rng.random(len(user)) < HELD_OUT_SHARE
+    out = rng.random(len(user)) < HELD_OUT_PAIR_SHARE
     kept = sp.csr_matrix((np.ones((~out).sum(), np.float32), (user[~out], item[~out])), shape=chosen.shape)
     return kept, user[out].astype(np.int64), item[out].astype(np.int64)
 

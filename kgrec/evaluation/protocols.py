@@ -18,11 +18,11 @@ from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import Split, held_out, in_time, last_of_groups, ties
 from kgrec.errors import UsageError
 
-HELD_OUT_SHARE: Final = 0.1
+PROTOCOL_SHARE: Final = 0.1
 """Share of the users, of the items, or of a user's behaviors in a domain, that is held out."""
 
 
-def warm(snapshot: GraphSnapshot, fraction: float = HELD_OUT_SHARE, seed: int = 0, at_least: int = 1) -> Split:
+def warm(snapshot: GraphSnapshot, fraction: float = PROTOCOL_SHARE, seed: int = 0, at_least: int = 1) -> Split:
     """Hold out the latest tenth of what each user did in each domain, and one behavior at least; random without times.
 
     A user keeps at least one behavior in the domain. The cut for settings takes a tenth and no more: too little would
@@ -34,14 +34,14 @@ def warm(snapshot: GraphSnapshot, fraction: float = HELD_OUT_SHARE, seed: int = 
     return _cut(snapshot, test, what + ties(snapshot, test, cells), partial(warm, at_least=0), seed)
 
 
-def cold_user(snapshot: GraphSnapshot, fraction: float = HELD_OUT_SHARE, seed: int = 0) -> Split:
+def cold_user(snapshot: GraphSnapshot, fraction: float = PROTOCOL_SHARE, seed: int = 0) -> Split:
     """Hold out all that a random tenth of the users did: nothing but their own properties is known of them."""
     users = snapshot.behaviors.user_num
     test = np.isin(users, _drawn(users, fraction, seed))
     return held_out(snapshot, test, f"all behaviors of {fraction:.0%} of the users, seed {seed}")
 
 
-def cold_item(snapshot: GraphSnapshot, fraction: float = HELD_OUT_SHARE, seed: int = 0) -> Split:
+def cold_item(snapshot: GraphSnapshot, fraction: float = PROTOCOL_SHARE, seed: int = 0) -> Split:
     """Hold out all that was done with a random tenth of the items: only text and relationships tell of them."""
     items = snapshot.behaviors.item_num
     test = np.isin(items, _drawn(items, fraction, seed))
@@ -49,7 +49,7 @@ def cold_item(snapshot: GraphSnapshot, fraction: float = HELD_OUT_SHARE, seed: i
     return _cut(snapshot, test, what, _cold_and_known_items, seed)
 
 
-def cross_domain(snapshot: GraphSnapshot, fraction: float = HELD_OUT_SHARE, seed: int = 0) -> Split:
+def cross_domain(snapshot: GraphSnapshot, fraction: float = PROTOCOL_SHARE, seed: int = 0) -> Split:
     """Hold out the latest tenth, at least one, of what users of several domains did in one; random without times.
 
     The target is for each user a random one of the domains where they did several things, of which one is left at
@@ -69,7 +69,7 @@ def cross_domain(snapshot: GraphSnapshot, fraction: float = HELD_OUT_SHARE, seed
     return _cut(snapshot, test, what + ties(snapshot, test, cells), partial(warm, at_least=0), seed)
 
 
-def cold_target(snapshot: GraphSnapshot, fraction: float = HELD_OUT_SHARE, seed: int = 0) -> Split:
+def cold_target(snapshot: GraphSnapshot, fraction: float = PROTOCOL_SHARE, seed: int = 0) -> Split:
     """Hold out all that a random tenth of the users of several domains did in one of them, each domain in its turn.
 
     Raises:

@@ -55,7 +55,7 @@ the mean of these four, whose errors differ · listwise_mean: the mean of the la
 do better where users take several things · cold_start: not learned, see `Blend.cold_start_blend` · non_overlapping: see
 kgrec/hybrid/cold_start.py."""
 
-FOLDS: Final = 5
+N_FOLDS: Final = 5
 PARALLEL_FOLDS: Final = 2
 """Folds that are learned without side by side; each holds all features of its lists."""
 MIN_BLEND_USERS: Final = 20
@@ -66,7 +66,7 @@ LISTWISE_MIN_ITEMS: Final = 3
 """Validation items of a user, on average, from which on whole lists teach more than single items do."""
 HARD_NEGATIVE_SHARE: Final = 0.3
 """Share of the negatives that are drawn from items ranked high, in the kind "hard_negatives"."""
-SECONDS_PER_SCORE_SET: Final = 0.0015
+SECONDS_PER_USER_AND_SIGNAL: Final = 0.0015
 """What learning a blend takes, roughly, for each user and signal, on two ordinary cores."""
 MIN_COLD_START_WEIGHT: Final = 0.01
 """Weight at least of a signal in the blend for those without behaviors."""
@@ -248,7 +248,7 @@ def _fit_group(
     activity = np.diff(seen.indptr)
     scales = Scale.from_counts(activity), Scale.from_counts(popularity)
     single_ndcg = np.stack([ndcg_at(part, relevant, seen, K) for part in scores]).astype(np.float64)
-    fold = np.random.default_rng(seed).permutation(len(activity)) % FOLDS
+    fold = np.random.default_rng(seed).permutation(len(activity)) % N_FOLDS
     options: dict[Kind, _Option] = {"single": _single(single_ndcg, fold)}
     if len(scores) > 1 and len(activity) >= MIN_BLEND_USERS:
         lists = CandidateLists.from_scores(scores, seen, relevant, scales[0](activity), scales[1](popularity), seed)
@@ -280,7 +280,7 @@ def shares_of(
 
 def blend_seconds(n_users: int, n_signals: int) -> float:
     """Return roughly how long `fit_blend` takes, in seconds."""
-    return SECONDS_PER_SCORE_SET * min(n_users, MAX_BLEND_USERS) * n_signals
+    return SECONDS_PER_USER_AND_SIGNAL * min(n_users, MAX_BLEND_USERS) * n_signals
 
 
 def _new(seen: sp.csr_matrix) -> BoolArray:
@@ -314,7 +314,7 @@ def _mean_ndcg(scores: FloatArray, relevant: sp.csr_matrix, seen: sp.csr_matrix)
 def _single(single_ndcg: DoubleArray, fold: IntArray) -> _Option:
     """The best signal by NDCG [signals, n], and each user's NDCG under the one that is best for the others."""
     ndcg = np.empty(len(fold))
-    for number in range(FOLDS):
+    for number in range(N_FOLDS):
         in_fold = fold == number
         ndcg[in_fold] = single_ndcg[single_ndcg[:, ~in_fold].sum(axis=1).argmax(), in_fold]
     return _Option(weights_of_kind("raw", np.eye(len(single_ndcg))[single_ndcg.mean(axis=1).argmax()]), ndcg)
@@ -324,7 +324,7 @@ def _cross_fit(lists: CandidateLists, fold: IntArray, seed: int) -> dict[Kind, _
     """Learn without each fold in turn, measure on it, and keep the mean over folds of each way's weights."""
     # Threads of BLAS beside these would wait for one another more than they compute.
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(PARALLEL_FOLDS) as pool:
-        learned = list(pool.map(lambda number: _learn(lists.take(fold != number), seed), range(FOLDS)))
+        learned = list(pool.map(lambda number: _learn(lists.take(fold != number), seed), range(N_FOLDS)))
     return {kind: _measured(lists, [weights[kind] for weights in learned], fold) for kind in learned[0]}
 
 

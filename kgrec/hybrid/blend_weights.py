@@ -28,11 +28,11 @@ MAX_DEVIATIONS: Final = 2.5
 """Deviations from the mean beyond which activity and popularity change nothing more."""
 SAMPLED_ITEMS_PER_USER: Final = 200
 """Other unseen items of each user, drawn at random to stand for all of them."""
-NEGATIVES_PER_ITEM: Final = 40
+NEGATIVES_PER_RELEVANT: Final = 40
 """Other items drawn for each relevant one by the logistic regression."""
 RIDGE_PENALTY: Final = 1.0
 """Penalty on squared weights of features of deviation 1, beside the likelihood of all users."""
-MAX_ITERATIONS: Final = 80
+MAX_LIKELIHOOD_STEPS: Final = 80
 """Steps of the likelihood's maximization at most."""
 
 _FITTING: Final = Lock()
@@ -284,7 +284,9 @@ def softmax_weights(
         return float(ridge / 2 * weights @ weights) - likelihood, flat @ slope.ravel() + ridge * weights
 
     start, bounds = np.zeros(len(features)), [(0 if positive else None, None)] * len(features)
-    fitted = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": MAX_ITERATIONS})
+    fitted = minimize(
+        loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": MAX_LIKELIHOOD_STEPS}
+    )
     return np.asarray(fitted.x)
 
 
@@ -310,7 +312,7 @@ def logistic_weights(
     row, column = np.nonzero(lists.relevant)
     if not (lists.listed & ~lists.relevant).any():
         return by_kind
-    n_drawn = min(NEGATIVES_PER_ITEM * len(row), MAX_NEGATIVES)
+    n_drawn = min(NEGATIVES_PER_RELEVANT * len(row), MAX_NEGATIVES)
     n_hard = round(hard * n_drawn) if ranked.any() else 0
     others = [_drawn(lists.sampling_weight * ~lists.relevant, n_drawn - n_hard, rng), _drawn(ranked, n_hard, rng)]
     row, column = (np.concatenate(part) for part in zip((row, column), *others, strict=True))

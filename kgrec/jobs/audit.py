@@ -21,7 +21,7 @@ from kgrec.runs.publish import lists_table
 from kgrec.store import open_graph
 from kgrec.text import text_vectors
 
-SHOWN: Final = 5
+MAX_SHOWN_IDS: Final = 5
 """Ids of a finding that a person is shown."""
 
 
@@ -69,7 +69,9 @@ def summary(findings: pd.DataFrame) -> pd.DataFrame:
     """Return findings for people: one line a kind, with the number of rows, the first ids, and the first detail."""
     by = [name for name in findings.columns if name not in ("id", "detail")]
     groups = findings.groupby(by, sort=False)
-    shown = groups["id"].agg(lambda ids: ", ".join(ids.iloc[:SHOWN]) + (" …" if len(ids) > SHOWN else ""))
+    shown = groups["id"].agg(
+        lambda ids: ", ".join(ids.iloc[:MAX_SHOWN_IDS]) + (" …" if len(ids) > MAX_SHOWN_IDS else "")
+    )
     lines = pd.DataFrame(groups["detail"].agg(rows="size", detail="first")).assign(which=shown).reset_index()
     return lines[[*by, "rows", "which", "detail"]]
 

@@ -19,7 +19,7 @@ from kgrec.config import PLUGIN_NAME, Config, TuneMethod
 from kgrec.data.columns import ARROW_TYPES, SHARE_COLUMNS
 from kgrec.data.schema import EdgeType, Schema
 from kgrec.errors import KgrecError
-from kgrec.runs.untrusted_files import LARGEST, shown, using
+from kgrec.runs.untrusted_files import MAX_NUMBER, shown, using
 from kgrec.signals.base import LARGEST_SETTING
 
 _ID, _NUMBER = pa.large_string(), pa.float32()
@@ -30,7 +30,7 @@ LISTS: Final = pa.schema(
 """Columns and types of the lists that a run keeps, also where there is nothing to recommend."""
 
 
-LEAST_SCALE: Final = 1e-6
+MIN_SCALE: Final = 1e-6
 """What scores or counts are divided by, at least."""
 
 
@@ -61,7 +61,7 @@ def _as_schema(values: dict[str, Any]) -> dict[str, Any]:
 
 Text = Annotated[str, Strict()]
 Count = Annotated[int, Strict(), Field(ge=0, le=2**53)]
-Number = Annotated[float, Strict(), Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
+Number = Annotated[float, Strict(), Field(ge=-MAX_NUMBER, le=MAX_NUMBER, allow_inf_nan=False)]
 MaybeNaN = Annotated[float, Strict()]
 """NaN stands for what could not be measured."""
 Numbers = dict[Text, Number]
@@ -88,7 +88,7 @@ class _Scale(_Object):
     model_config = ConfigDict(extra="forbid")
 
     mean: Number
-    deviation: Annotated[Number, Field(ge=LEAST_SCALE)]
+    deviation: Annotated[Number, Field(ge=MIN_SCALE)]
 
 
 class _Report(_Object):
@@ -102,7 +102,7 @@ class _Report(_Object):
 
 
 class _ColdItems(_Object):
-    scale: Annotated[Number, Field(ge=LEAST_SCALE)]
+    scale: Annotated[Number, Field(ge=MIN_SCALE)]
     weights: dict[Literal["content", "graph"], list[Annotated[Number, Field(ge=0)]]]
     in_validation: Annotated[bool, Strict()]
 
@@ -414,8 +414,8 @@ def _check_finite(table: pa.Table, name: str) -> None:
     bounds = pc.min_max(table.column(name))
     low, high = bounds["min"].as_py() or 0, bounds["max"].as_py() or 0
     nan = pc.any(pc.is_nan(table.column(name))).as_py()
-    if nan or not -LARGEST <= low <= high <= LARGEST:
-        raise ValueError(f"{name!r} holds NaN, infinity or a number beyond {LARGEST:g}; expected smaller ones")
+    if nan or not -MAX_NUMBER <= low <= high <= MAX_NUMBER:
+        raise ValueError(f"{name!r} holds NaN, infinity or a number beyond {MAX_NUMBER:g}; expected smaller ones")
 
 
 def _check_lists(table: pa.Table) -> None:

@@ -31,9 +31,9 @@ ALWAYS_FITS: Final = 1 << 30
 """Bytes that a table may take in memory however small its file is."""
 MAX_RATIO: Final = 100
 """How many times its file's size a larger table may take in memory; what training writes takes up to 20 times."""
-LARGEST: Final = 1e12
+MAX_NUMBER: Final = 1e12
 """Size of a number at most: products and sums of such ones are still finite."""
-SHOWN: Final = 60
+MAX_SHOWN_CHARACTERS: Final = 60
 """Characters of a wrong value that an error shows."""
 
 _NUMBERS: Final = {"float32", "float64", "int64", "int32", "uint8"}
@@ -87,7 +87,7 @@ def _fault(fault: Any) -> str:
 def shown(value: object) -> str:
     """Return a wrong value for an error, cut short."""
     text = repr(value)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+    return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]}…"
 
 
 def size_of(root: Path, name: str) -> int:
@@ -211,6 +211,6 @@ def read_arrays(root: Path, name: str) -> dict[str, npt.NDArray[Any]]:
     for key, array in arrays.items():
         if array.dtype.name not in _NUMBERS:
             raise damaged(path, f"{key!r} is of type {array.dtype}; expected one of {', '.join(sorted(_NUMBERS))}")
-        if array.size and array.dtype.kind == "f" and not bool(max(-array.min(), array.max()) <= LARGEST):
-            raise damaged(path, f"{key!r} holds NaN, infinity or a number beyond {LARGEST:g}; expected smaller ones")
+        if array.size and array.dtype.kind == "f" and not bool(max(-array.min(), array.max()) <= MAX_NUMBER):
+            raise damaged(path, f"{key!r} holds NaN, infinity or a number beyond {MAX_NUMBER:g}; expected smaller ones")
     return arrays

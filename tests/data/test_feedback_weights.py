@@ -119,7 +119,7 @@ def test_a_sample_of_users_is_enough(monkeypatch):
     train = views_at_random()
     viewed = train.behaviors.type_num == VIEWED
     whole = weigh_feedback(train)
-    monkeypatch.setattr(worth_module, "MAX_SAMPLED_BEHAVIORS", 1500)
+    monkeypatch.setattr(worth_module, "MAX_FEEDBACK_BEHAVIORS", 1500)
     part = weigh_feedback(views_at_random())
     assert (part != whole).any()
     assert part[~viewed].min() > 2 * part[viewed].max()

@@ -9,7 +9,7 @@ from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.tables import GraphTables, check
 from kgrec.errors import UsageError
-from kgrec.evaluation.protocols import HELD_OUT_SHARE, PROTOCOLS, cut_for
+from kgrec.evaluation.protocols import PROTOCOL_SHARE, PROTOCOLS, cut_for
 from kgrec.testing.graphs import two_communities
 from kgrec.testing.shops import N_USERS, SCHEMA, counts, shops
 from kgrec.training.pipeline import training_sets
@@ -44,7 +44,7 @@ def test_warm_takes_the_latest_where_there_are_times():
 def test_nothing_is_left_of_cold_users_or_items(graph, protocol, what, n):
     split = cut_for(graph, protocol)
     cold = np.unique(getattr(split.test, what))
-    assert len(cold) == round(HELD_OUT_SHARE * n)
+    assert len(cold) == round(PROTOCOL_SHARE * n)
     assert not np.isin(cold, left(split, what)).any()
 
 
@@ -52,7 +52,7 @@ def test_cold_target_takes_one_domain_of_some_users_and_nothing_of_the_others(gr
     split = cut_for(graph, "cold-target")
     holdouts, kept = counts(graph, split.test), counts(graph, split.train.behaviors)
     cold = holdouts.sum(axis=1) > 0
-    assert cold.sum() == round(HELD_OUT_SHARE * (N_USERS - 100))
+    assert cold.sum() == round(PROTOCOL_SHARE * (N_USERS - 100))
     assert ((holdouts[cold] > 0).sum(axis=1) == 1).all()
     assert not (kept[holdouts > 0]).any()
     assert (kept[cold].sum(axis=1) == 3).all()
@@ -102,7 +102,7 @@ def timed(days):
 def test_settings_for_warm_are_chosen_on_a_tenth_that_leaves_short_histories_alone(graph):
     parts = training_sets(cut_for(graph, "warm"), Config(), "train")
     n = len(parts.final_graph.behaviors)
-    n_newcomers = round(HELD_OUT_SHARE * 500)
+    n_newcomers = round(PROTOCOL_SHARE * 500)
     assert 0.05 * n < len(parts.held_out) - 2 * n_newcomers < 0.15 * n
 
 
@@ -115,7 +115,7 @@ def test_the_cut_for_settings_asks_something_that_signals_can_answer(graph, prot
 @pytest.mark.parametrize("protocol", ["cold-item", "cold-target", "cross-domain"])
 def test_settings_are_chosen_on_a_cut_of_the_same_kind(graph, protocol):
     split = cut_for(graph, protocol)
-    again = split.cut_again(split.train, HELD_OUT_SHARE)
+    again = split.cut_again(split.train, PROTOCOL_SHARE)
     held_out = training_sets(split, Config(), "train").held_out
     cells = set(zip(held_out.user_num, held_out.item_num, strict=True))
     assert set(zip(again.test.user_num, again.test.item_num, strict=True)) <= cells

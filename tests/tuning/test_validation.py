@@ -111,8 +111,8 @@ def test_only_settings_that_do_better_after_half_a_fit_are_fitted_in_full(holdou
 
 
 def test_rungs_of_whole_numbers_stay_whole_and_none_is_above_the_top():
-    ladder = LogRange(2.0, 16, 128)
-    assert list(ladder.neighbors_of(32, up=True)) == [64, 128]
-    assert list(ladder.neighbors_of(32, up=False)) == [16]
+    log_range = LogRange(2.0, 16, 128)
+    assert list(log_range.neighbors_of(32, up=True)) == [64, 128]
+    assert list(log_range.neighbors_of(32, up=False)) == [16]
     assert list(LogRange(4.0, 0.5, 64).neighbors_of(None, up=False)) == [64, 16, 4, 1]
     assert list(LogRange(4.0, 0.5, 64).neighbors_of(None, up=True)) == []

@@ -28,7 +28,7 @@ SOURCES: Final = "sources.json"
 SHRUNK_SHARE: Final = 0.1
 """Share of the rows that a source had before, down to which it counts as cut off."""
 
-CLOCK_LEEWAY_SECONDS: Final = 86_400.0
+FUTURE_LEEWAY_SECONDS: Final = 86_400.0
 """Seconds by which clocks may differ."""
 
 
@@ -82,7 +82,7 @@ def ingest_delta(
     tables = source if isinstance(source, GraphTables) else _read(loader, source, schema or there)
     rows = tables.counts()
     problems = _shrunk(_name(source), previous or {}, rows)
-    latest = time.time() + CLOCK_LEEWAY_SECONDS
+    latest = time.time() + FUTURE_LEEWAY_SECONDS
     try:
         checked = store.check(tables, latest) if store and there else check(tables, latest=latest)
     except DataError as error:

@@ -28,7 +28,7 @@ from kgrec.store.inputs import as_split
 LIST_LENGTH: Final = 100
 """Length of the lists that a run keeps."""
 
-HELD_OUT_SHARE: Final = 0.05
+COMPARED_SHARE: Final = 0.05
 """Share of every user's behaviors, the latest, that the comparison holds out where the data mark none as test."""
 
 
@@ -41,8 +41,8 @@ def slice_of(snapshot: GraphSnapshot, seed: int) -> tuple[Split, bool]:
     if as_split(snapshot).is_test.any():
         return by_given(snapshot), True
     if np.isnan(snapshot.behaviors.time).any():
-        return by_random(snapshot, HELD_OUT_SHARE, seed), False
-    return latest_of_users(snapshot, HELD_OUT_SHARE), False
+        return by_random(snapshot, COMPARED_SHARE, seed), False
+    return latest_of_users(snapshot, COMPARED_SHARE), False
 
 
 def retrain(

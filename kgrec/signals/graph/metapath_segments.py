@@ -12,7 +12,7 @@ from kgrec._util.types import IntArray
 from kgrec.data.schema import EdgeType
 from kgrec.data.snapshot import GraphSnapshot
 
-MAX_LINKS: Final = 2_000_000
+MAX_SEGMENT_LINKS: Final = 2_000_000
 """A leg through two relationships that leads to more nodes than this in all is left out (24 MB)."""
 MAX_RELATED_MEMBERS: Final = 5_000_000
 """Two legs that relate more members than this say little of any."""
@@ -56,7 +56,7 @@ def extend(train: GraphSnapshot, members: IntArray, near: list[Segment]) -> list
         step = _ones(np.r_[source, target], np.r_[target, source], (train.n_nodes, train.n_nodes))
         onward = np.diff(step.indptr)
         for segment in near:
-            if 0 < segment.degree @ onward <= MAX_LINKS:
+            if 0 < segment.degree @ onward <= MAX_SEGMENT_LINKS:
                 links = segment.links @ step
                 links.data[:] = 1
                 extended.append(Segment((*segment.edge_types, edge_type), links))

@@ -12,7 +12,7 @@ from kgrec.data.schema import EdgeType
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.signals.graph.metapath_matrices import MetaPath, single_metapaths
 
-MAX_SAMPLED_BEHAVIORS: Final = 500_000
+MAX_LIFT_BEHAVIORS: Final = 500_000
 """Behaviors that lift is measured on; of more, random users' (or items') are taken."""
 PRIOR_PAIRS: Final = 10.0
 """Pairs at chance level that every relationship type is credited with, so that two or three pairs prove little."""
@@ -78,10 +78,10 @@ class _Choices:
 
 
 def _sample(history: sp.csr_matrix) -> sp.csr_matrix:
-    """Return a history with at most `MAX_SAMPLED_BEHAVIORS` entries, of random columns: CSR [n, columns kept]."""
-    if history.nnz <= MAX_SAMPLED_BEHAVIORS:
+    """Return a history with at most `MAX_LIFT_BEHAVIORS` entries, of random columns: CSR [n, columns kept]."""
+    if history.nnz <= MAX_LIFT_BEHAVIORS:
         return history
     columns = history.tocsc()
     order = np.random.default_rng(0).permutation(history.shape[1])
-    kept = order[np.cumsum(np.diff(columns.indptr)[order]) <= MAX_SAMPLED_BEHAVIORS]
+    kept = order[np.cumsum(np.diff(columns.indptr)[order]) <= MAX_LIFT_BEHAVIORS]
     return columns[:, kept].tocsr()

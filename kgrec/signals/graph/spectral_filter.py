@@ -22,7 +22,7 @@ from kgrec.signals.sparse import from_arrays, largest_of_columns, to_arrays
 
 BLOCK_ITEMS: Final = 1024
 """Items whose links are found at a time; the matrix of all items by all items never exists."""
-MAX_LINKS: Final = 500
+MAX_LINKS_PER_ITEM: Final = 500
 """Links kept of an item."""
 
 
@@ -126,5 +126,5 @@ def _two_steps(graph: sp.csr_matrix) -> sp.csr_matrix:
     blocks = []
     for start in range(0, graph.shape[1], BLOCK_ITEMS):
         links = sp.csc_matrix(left @ right[:, start : start + BLOCK_ITEMS])
-        blocks.append(largest_of_columns(links, links.data, MAX_LINKS))
+        blocks.append(largest_of_columns(links, links.data, MAX_LINKS_PER_ITEM))
     return sp.csr_matrix(sp.hstack(blocks, format="csr", dtype=np.float32))

@@ -38,7 +38,10 @@ if TYPE_CHECKING:
     import neo4j
     import pandas as pd
 
-_ALONE: Final = ("can only be executed in an implicit transaction", "ForbiddenDueToTransactionType")
+_NEEDS_IMPLICIT_TRANSACTION: Final = (
+    "can only be executed in an implicit transaction",
+    "ForbiddenDueToTransactionType",
+)
 """Signs of a statement that needs a transaction of its own."""
 
 
@@ -371,7 +374,7 @@ def _written(session: neo4j.Session, statement: neo4j.Query, values: dict[str, A
             else:
                 work.run(COUNT).consume()
     except neo4j.exceptions.Neo4jError as error:
-        if not any(sign in f"{error.code} {error.message}" for sign in _ALONE):
+        if not any(sign in f"{error.code} {error.message}" for sign in _NEEDS_IMPLICIT_TRANSACTION):
             raise
         result = _fetched(session.run(statement, values), row_limit)
         session.run(COUNT).consume()

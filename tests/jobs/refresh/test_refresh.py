@@ -129,9 +129,9 @@ def test_a_changed_value_is_taken_and_a_missing_one_leaves_what_is_there(place: 
         "item_id:token\ttitle:token_seq\trelease_year:token\tgenre:token_seq\nf1\tAnother Title\t\tScience-Fiction\n"
     )
     with open_graph(place / "shop.lbug", read_only=True) as store:
-        intake = ingest_delta(store, "atomic", place / "source")
-    assert (intake.new, intake.changed) == ({}, {"Item": 1})
-    [row] = intake.tables.nodes["Item"].to_pylist()
+        delta = ingest_delta(store, "atomic", place / "source")
+    assert (delta.new, delta.changed) == ({}, {"Item": 1})
+    [row] = delta.tables.nodes["Item"].to_pylist()
     assert (row["title"], row["release_year"]) == ("Another Title", "2012")
 
 

@@ -110,7 +110,7 @@ def test_caps_leave_pairs_out(monkeypatch):
     monkeypatch.setattr(metapath_selection, "MAX_PAIR_PATHS", 0)
     assert worth_trying(paths, roles.interactions).tolist() == []
     monkeypatch.setattr(metapath_segments, "MAX_RELATED_MEMBERS", 3)
-    monkeypatch.setattr(metapath_segments, "MAX_LINKS", 3)
+    monkeypatch.setattr(metapath_segments, "MAX_SEGMENT_LINKS", 3)
     assert build_metapaths(roles, 1.0, pairs=True) == []
     assert build_metapaths(steps, 1.0, pairs=True) == []
 

@@ -90,7 +90,7 @@ def test_the_adjacency_takes_the_weights(train):
 
 def test_of_many_behaviors_a_sample_is_measured(train, monkeypatch):
     whole = informativeness(train)[HAS_TAG]
-    monkeypatch.setattr(relation_weights, "MAX_SAMPLED_BEHAVIORS", train.interactions.nnz // 2)
+    monkeypatch.setattr(relation_weights, "MAX_LIFT_BEHAVIORS", train.interactions.nnz // 2)
     sampled = relation_weights._sample(train.interactions.T.tocsr())
     assert train.interactions.nnz // 3 < sampled.nnz <= train.interactions.nnz // 2
     assert informativeness(train)[HAS_TAG] == pytest.approx(whole, rel=0.1)
