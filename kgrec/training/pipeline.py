@@ -57,7 +57,7 @@ class Trained:
     Attributes:
         model: the hybrid.
         vectors: text vectors of the graph it learned from.
-        choices: "signals": signal → settings chosen and tried; "newcomers": the same of those that serve newcomers;
+        choices: "signals": signal → settings chosen and tried; "cold_start": the same of those that serve newcomers;
             "blends": domain → how the blend came about; "domains": domain → whether other domains harm it, see
             kgrec/hybrid/negative_transfer.py; "rerank": how the second stage came about.
         seconds: stage → wall seconds.

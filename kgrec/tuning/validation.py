@@ -111,7 +111,7 @@ class TuningResult:
     Attributes:
         signal: fitted on the cut's train part.
         ndcg: NDCG@20 on the cut.
-        tried: every setting tried, its NDCG@20 and its seconds, in order; "half" marks half a fit, never chosen.
+        tried: every setting tried, its NDCG@20 and its seconds, in order; "low_fidelity" marks half a fit.
         seconds: how long it took to fit and to score the cut.
     """
 

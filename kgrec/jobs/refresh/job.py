@@ -72,10 +72,10 @@ def refresh(
 
     Returns:
         "result": "published" or "nothing new"; in a dry run "would learn" or "would end: nothing new". "new" and
-        "changed": label or type → rows. Unless nothing is new "how" and "why" of the rule, and in a dry run
+        "changed": label or type → rows. Unless nothing is new "mode" and "why" of the rule, and in a dry run
         "expected_seconds", what the last run made in that way took, None where there is none. Once published "run",
         "instead_of", "recommendations", and where it was compared "ndcg", "ndcg_before" and how many users were
-        "asked". "seconds".
+        "users_compared". "seconds".
 
     Raises:
         DataError: with every problem of the source; nothing was written.
