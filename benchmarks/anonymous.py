@@ -44,9 +44,10 @@ def main() -> None:
     first = seconds(lambda: model.recommend(history=histories[0], k=K))
     calls = [seconds(lambda h=h: model.recommend(history=h, k=K)) for h in histories for _ in range(TIMES)]
     known = [seconds(lambda u=u: model.recommend([u], k=K)) for u in users[:50] if u not in people]
+    machine = {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.system()}
     result = {
         "command": "python benchmarks/anonymous.py",
-        "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.system()},
+        "machine": {**machine, "load": round(os.getloadavg()[0], 1)},
         "fit_cpu_s": round(fit_s, 1),
         "history_ms": {"first": milliseconds([first]), "warm": milliseconds(calls)},
         "known_user_ms": milliseconds(known),
@@ -86,6 +87,7 @@ def milliseconds(calls: list[tuple[float, float]]) -> dict[str, float]:
         "wall_median": round(float(np.median(wall)), 2),
         "wall_p95": round(float(np.quantile(wall, 0.95)), 2),
         "cpu_median": round(float(np.median(cpu)), 2),
+        "cpu_p95": round(float(np.quantile(cpu, 0.95)), 2),
     }
 
 

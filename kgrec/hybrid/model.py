@@ -187,7 +187,7 @@ class HybridModel:
     @cached_property
     def _single_domains(self) -> dict[str, GraphSnapshot]:
         """Domain → the graph of it alone, where signals learned from that."""
-        return {domain: single_domain(self.train, domain) for domain in self.segment_models.at_home}
+        return {domain: single_domain(self.train, domain) for domain in self.segment_models.single_domain}
 
     def _parts(self, scores: Scores, seen: sp.csr_matrix) -> list[FloatArray]:
         """Return the scores of each signal, float32 [n, n_items]."""

@@ -29,8 +29,8 @@ def open_graph(uri: str | Path, read_only: bool = False, create: bool = False) -
         raise UsageError(f"{uri}: found read_only=True and create=True. Expected one of them")
     parsed = GraphUri.parse(uri)
     if not create and not parsed.exists:
-        load = f"kgrec load LOADER SOURCE --into {uri}"
-        raise StoreError(f"no graph at {uri}; load data first: {load}, or start one with open_graph(…, create=True)")
+        otherwise = "" if read_only else ", or start one with open_graph(…, create=True)"
+        raise StoreError(f"no graph at {uri}; load data first: kgrec load LOADER SOURCE --into {uri}{otherwise}")
     engine = STORES.load(parsed.scheme)
     if not _is_store(engine):
         raise StoreError(f"entry point {parsed.scheme!r} of {STORES.group} is {engine!r}. Expected a GraphStore class")

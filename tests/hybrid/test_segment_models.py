@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from kgrec.data.anonymous import AnonymousUsers
 from kgrec.data.graph_delta import GraphDelta
 from kgrec.data.single_domain import fit_single_domain, single_domain
+from kgrec.hybrid.learn_blends import even_blend
+from kgrec.hybrid.model import HybridModel
 from kgrec.hybrid.segment_models import SegmentModels, scores_of
 from kgrec.signals.cf import Popularity
 from kgrec.signals.graph.spectral_filter import Spectral
@@ -39,6 +42,18 @@ def test_each_serves_its_users_and_leaves_the_others_as_they_are(graph, segment_
     np.testing.assert_array_equal(spectral[~new], segment_models.single_domain["b"]["spectral"].scores(users[~new]))
     for untouched in (popularity[~new], spectral[new], ease):
         assert (untouched == -1).all()
+
+
+def test_anonymous_users_are_served_alike(graph, segment_models):
+    spectral = Spectral(Spectral.Settings(components=2)).fit(graph, {})
+    signals = {"popularity": Popularity().fit(graph, {}), "spectral": spectral}
+    blends = {domain: even_blend(list(signals)) for domain in ("a", "b")}
+    model = HybridModel(graph, signals, blends, segment_models=segment_models)
+    users = np.arange(graph.n_users)
+    anonymous = model.score_anonymous(AnonymousUsers(graph, graph.behaviors, len(users)))
+    known = model.score(users)
+    np.testing.assert_allclose(anonymous.total, known.total, atol=1e-6)
+    np.testing.assert_array_equal(anonymous.basis, known.basis)
 
 
 def test_none_are_false():
