@@ -52,7 +52,7 @@ def split(data: Any, protocol: str = "last", *, seed: int = 0, **options: Any) -
             timestamp; or `GraphTables`, an open graph, its path or URI, or a snapshot.
         protocol: "last" (last interactions of every user), "time" (latest of all), "random" (of every user), "warm"
             (latest of every user in each domain), "cold-user", "cold-item", "cold-target", "cross-domain", or of a
-            graph "given" (by its marks); docs/evaluation.md describes them.
+            graph "given" (by its marks); docs/how-to/evaluation.md describes them.
         seed: makes what is drawn at random repeat.
         options: `fraction` that is held out (0.1 if not given), of "last" instead `n` interactions (1); of a frame
             `user_id`, `item_id`, `timestamp`, `behavior`: what these columns are called, where not so.
