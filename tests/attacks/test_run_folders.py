@@ -9,7 +9,7 @@ import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
-from kgrec.config import Config, SignalName
+from kgrec.config import SIGNALS, Config
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.errors import RunError
 from kgrec.hybrid.learn_blends import even_blend
@@ -382,7 +382,7 @@ def test_published_run_that_is_no_name_is_an_error(tampered: Path, line: str) ->
 
 
 def test_signal_says_what_its_arrays_are() -> None:
-    kinds = signal_kinds(get_args(SignalName))
+    kinds = signal_kinds(SIGNALS.shipped)
     assert [kind.name for kind in kinds if kind.layouts is Signal.layouts] == []
 
 
@@ -402,7 +402,7 @@ def whole(communities: GraphSnapshot, tmp_path_factory: pytest.TempPathFactory) 
     """A run of every signal that the data allow."""
     train = communities
     vectors = text_vectors(train, default_encoder(), VectorCache())
-    kinds = [kind for kind in signal_kinds(get_args(SignalName)) if kind.applies(train, vectors)]
+    kinds = [kind for kind in signal_kinds(SIGNALS.shipped) if kind.applies(train, vectors)]
     assert len(kinds) > 8
     signals = {kind.name: kind().fit(train, vectors) for kind in kinds}
     blends = {domain: even_blend(list(signals)) for domain in set(train.item_domains)}
