@@ -109,8 +109,8 @@ def test_strangers_get_what_is_popular_among_what_is_like_their_own(monkeypatch,
     report = model.model.blends["b"].cross_domain.report
     assert report["kind"] == "non_overlapping"
     assert set(report["shares"]) == {"popularity", "item_knn", "ease", "lightgcn", "tfidf"}
-    assert report["shares"]["popularity"] + report["shares"]["words"] == pytest.approx(1)
-    assert min(report["shares"]["popularity"], report["shares"]["words"]) > 0
+    assert report["shares"]["popularity"] + report["shares"]["tfidf"] == pytest.approx(1)
+    assert min(report["shares"]["popularity"], report["shares"]["tfidf"]) > 0
     blends = blends_table(save_model(tmp_path / "run", model.trained, model.config).choices).set_index("blend")
     assert blends.loc["cold-start users of b", "gain over the best signal"] == "nobody to ask"
     strangers = [f"a{user:03}" for user in range(300)]
