@@ -30,6 +30,7 @@ from kgrec.config import Config
 from kgrec.data.schema import Schema
 from kgrec.data.tables import GraphTables
 from kgrec.jobs.refresh.job import refresh
+from kgrec.jobs.refresh.request import RefreshRequest
 from kgrec.jobs.train import publish_run
 from kgrec.runs.publications import publications
 from kgrec.store import open_graph
@@ -126,11 +127,11 @@ def first_night(place: Path, uri: str) -> None:
     if GraphUri.parse(uri).is_server:
         with open_graph(uri, create=True) as store:
             store.cypher("MATCH (n) DETACH DELETE n", write=True)
-    refresh(uri, data(False), config=CONFIG, runs=place / "runs")
+    refresh(RefreshRequest(uri, data(False), config=CONFIG, runs=place / "runs"))
 
 
 def second_night(place: Path, uri: str) -> None:
-    refresh(uri, data(True), runs=place / "runs")
+    refresh(RefreshRequest(uri, data(True), runs=place / "runs"))
 
 
 def again(base: Path, place: Path, uri: Callable[[Path], str]) -> Path:

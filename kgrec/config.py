@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -76,6 +76,12 @@ class EncoderSettings(BaseModel):
     max_tokens: int = Field(default=256, ge=1, description="Longer texts are cut; the model's own limit holds too.")
     precision: Precision | None = Field(
         default=None, description="Half on an NVIDIA GPU and full elsewhere if not given; int8 weights take a quarter."
+    )
+    trust_remote_code: bool = Field(
+        default=False, description="Run the Python code that comes with the model; never taken from a run."
+    )
+    allow_pickle_weights: bool = Field(
+        default=False, description="Read weights in pickles too, which can run code; never taken from a run."
     )
 
 
@@ -199,8 +205,8 @@ class Config(BaseModel):
     )
     noise: Noise = Field(
         default="keep",
-        description="Whether behaviors that `kgrec check GRAPH --noise` finds are learned from: all, half of them "
-        "(weigh), or none (drop); never which are asked.",
+        description="Noise that `kgrec audit data` finds is learned from (keep), counts half (weigh), or is left out "
+        "(drop). Test and validation data keep it.",
     )
     seed: int = Field(default=0, ge=0, description="Makes the result repeat.")
 
@@ -243,6 +249,18 @@ class Config(BaseModel):
                 raise UsageError(f"setting {override!r}; expected key=value")
             _put(values, key.strip().split("."), _parsed(override, value))
         return cls.checked(values)
+
+    @classmethod
+    def from_run(cls, values: Mapping[str, Any]) -> Config:
+        """Make settings from those that a run keeps; a run cannot allow code or pickles of a text model.
+
+        Raises:
+            UsageError: an unknown key or a bad value; all of them at once.
+        """
+        config = cls.checked(dict(values), installed=False)
+        untrusted = {"trust_remote_code": False, "allow_pickle_weights": False}
+        encoder = config.encoder and config.encoder.model_copy(update=untrusted)
+        return config.model_copy(update={"encoder": encoder})
 
     @classmethod
     def checked(cls, values: dict[str, Any], *, installed: bool = True) -> Config:

@@ -428,7 +428,7 @@ class Recommender:
         return fine_tune(tuning_graph, _tunable(self.encoder), self.cache, settings, self.config.seed)
 
     def _cleaned(self, graph: GraphSnapshot) -> GraphSnapshot:
-        return without_noise(graph, self.config.noise, self.config.seed)
+        return without_noise(graph, self.config.noise)
 
     def _reader(self) -> TransformersEncoder | None:
         """Return the text model of the second stage; None where settings ask for none."""

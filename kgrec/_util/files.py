@@ -8,7 +8,6 @@ left is known by it, and nothing else is ever taken for a leftover.
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -22,6 +21,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
+
+from filelock import lock_descriptor
 
 from kgrec.errors import RunError, UsageError
 
@@ -175,7 +176,7 @@ def work_folder(path: Path) -> Iterator[Path]:
     try:
         held = os.open(work / MARKER, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         with suppress(OSError):  # where nothing can be locked, nothing is taken for a leftover either
-            fcntl.flock(held, fcntl.LOCK_EX)
+            lock_descriptor(held)
         os.write(held, json.dumps({"id": id_, "host": socket.gethostname()}).encode())
         yield work
     finally:
@@ -201,7 +202,8 @@ def _remove_if_left(work: Path) -> None:
             return
         descriptor = os.open(work / MARKER, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not lock_descriptor(descriptor, blocking=False):
+                return
             found = _parsed(os.read(descriptor, 1 << 16))
             is_ours = found.get("id") == work.name.removeprefix(_WORK)
             is_old = time.time() - os.fstat(descriptor).st_mtime > DAY_SECONDS
@@ -293,7 +295,7 @@ def locked(folder: Path) -> Iterator[None]:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            lock_descriptor(descriptor, poll_interval=0.005)
         yield
     finally:
         os.close(descriptor)

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import kgrec
+from kgrec._util.files import check_target
+from kgrec._util.logs import no_lines
+from kgrec._util.notices import notices
 from kgrec._util.terminal import escaped
 from kgrec.cli.options import Graph, Json, K, Runs
 from kgrec.cli.output import show, show_facts, show_text
 from kgrec.config import Config
+from kgrec.errors import GateRefused, KgrecError, StoreLocked, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from kgrec.jobs.refresh.request import RefreshRequest
 
 jobs_app = typer.Typer()
 audit_app = typer.Typer(
@@ -67,20 +75,16 @@ def refresh(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; say what would be done.")] = False,
     log: Annotated[str, typer.Option(help="text, or json: a line of JSON on stderr for each step.")] = "text",
     metrics: Annotated[Path | None, typer.Option(help="File of figures for Prometheus' textfile collector.")] = None,
-    trace: Annotated[bool, typer.Option("--trace", help="Send spans to OpenTelemetry, as OTEL_… say.")] = False,
     k: K = 20,
     runs: Runs = None,
     as_json: Json = False,
 ) -> None:
     """Take in what is new, learn what that asks for, compare with what serves, and publish; safe to run again."""
-    from kgrec.cli.nightly import run_scheduled, summary_line
+    from kgrec.jobs.refresh.request import RefreshRequest
 
-    result = run_scheduled(
-        metrics,
-        log,
-        trace,
-        graph=graph,
-        source=source,
+    request = RefreshRequest(
+        graph,
+        source,
         loader=loader,
         schema=schema,
         since=since,
@@ -92,9 +96,10 @@ def refresh(
         k=k,
         runs=runs,
     )
+    result = _refreshed(request, log, metrics)
     if as_json:
         return show_facts("", result, as_json)
-    print(escaped(summary_line(graph, result)))
+    print(escaped(_summary_line(graph, result)))
 
 
 @jobs_app.command()
@@ -180,3 +185,76 @@ def _show_findings(found: pd.DataFrame, none: str, as_json: bool) -> None:
     show(found if as_json else summary(found), as_json)
     if len(found) and ("level" not in found.columns or (found["level"] == "error").any()):
         raise typer.Exit(1)
+
+
+def _refreshed(request: RefreshRequest, log: str, metrics: Path | None) -> dict[str, Any]:
+    """Refresh a graph, and write its figures also where it fails.
+
+    Raises:
+        MissingExtra: figures were asked for, and prometheus-client is not installed.
+        KgrecError: as `refresh`.
+    """
+    from kgrec.jobs.refresh.job import refresh
+    from kgrec.jobs.refresh.report import Report
+
+    if log not in ("text", "json"):
+        raise UsageError(f"--log {log!r}; expected text or json")
+    if metrics:
+        _check_metrics_file(metrics)
+    if log == "json":
+        no_lines()
+    report, start = Report("json" if log == "json" else "text"), time.perf_counter()
+    result: dict[str, Any] = {"result": "failed"}
+    try:
+        with notices(report.notice):
+            result = refresh(request, report)
+    except KgrecError as error:
+        result = {"result": _kind(error), "error": str(error)}
+        report.step("end", **result)
+        raise
+    finally:
+        if metrics and not request.dry_run:
+            _write_figures(metrics, request.graph, result, time.perf_counter() - start)
+    return {"job": report.job, **result}
+
+
+def _check_metrics_file(metrics: Path) -> None:
+    from kgrec.jobs.refresh.metrics import check_installed
+
+    check_installed()
+    if not metrics.parent.is_dir():
+        raise UsageError(f"--metrics {metrics}: there is no folder {metrics.parent}; expected one that is there")
+    check_target(metrics)
+
+
+def _write_figures(metrics: Path, graph: str, result: Mapping[str, Any], seconds: float) -> None:
+    from kgrec.jobs.refresh.metrics import write_metrics
+
+    rows = {f"{what}_rows": sum(result[what].values()) for what in ("new", "changed") if what in result}
+    figures = {**rows, "recommendations": result.get("recommendations"), "ndcg": result.get("ndcg")}
+    write_metrics(metrics, graph, result["result"], {**figures, "duration_seconds": round(seconds, 1)}, time.time())
+
+
+def _summary_line(graph: str, result: Mapping[str, Any]) -> str:
+    """Return what happened in one line."""
+    parts = [f"{graph}: {result['result']}"]
+    if "run" in result:
+        parts.append(
+            f"run {result['run']}" + (f" instead of {result['instead_of']}" if result.get("instead_of") else "")
+        )
+    parts += [f"{n} {name} {what}" for what in ("new", "changed") for name, n in result.get(what, {}).items()]
+    if "mode" in result:
+        parts.append(f"{result['mode']} ({result['why']})")
+    if result.get("ndcg") is not None:
+        parts.append(
+            f"NDCG@20 {result['ndcg']:.4f}, was {result['ndcg_before']:.4f} (users: {result['users_compared']})"
+        )
+    if "expected_seconds" in result:
+        known = result["expected_seconds"]
+        parts.append("no run yet to tell how long" if known is None else f"takes about {known:.0f} s")
+    return ", ".join([*parts, f"{result['seconds']} s"])
+
+
+def _kind(error: KgrecError) -> str:
+    kinds: dict[type[KgrecError], str] = {GateRefused: "refused", StoreLocked: "busy"}
+    return next((name for kind, name in kinds.items() if isinstance(error, kind)), "failed")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -113,8 +113,8 @@ def _anonymous(table: pa.Table, user_num: IntArray, n_users: int, train: GraphSn
     time = _numbers(table, "timestamp") if "timestamp" in table.column_names else np.arange(n, dtype=np.float64)
     given = _numbers(table, "weight") if "weight" in table.column_names else train.median_weights[type_num]
     split = np.full(n, "", dtype=object)
-    weight = np.asarray(given, dtype=np.float32)
-    return AnonymousUsers(train, Behaviors(user_num, item_num, weight, time, type_num, split), n_users)
+    weight, confidence = np.asarray(given, dtype=np.float32), np.ones(n, dtype=np.float32)
+    return AnonymousUsers(train, Behaviors(user_num, item_num, weight, time, type_num, split, confidence), n_users)
 
 
 def _types(table: pa.Table, train: GraphSnapshot) -> IntArray:
@@ -156,4 +156,4 @@ def _numbers(table: pa.Table, name: str) -> DoubleArray:
 
 
 def _with(behaviors: Behaviors, user_num: IntArray, item_num: IntArray) -> Behaviors:
-    return Behaviors(user_num, item_num, behaviors.weight, behaviors.time, behaviors.type_num, behaviors.split)
+    return replace(behaviors, user_num=user_num, item_num=item_num)

@@ -38,11 +38,12 @@ def strengths(train: Histories, influence: float) -> sp.csr_matrix:
     Args:
         train: as for `user_histories`.
         influence: 0: every pair has 1; 1: the mean of what its behaviors are worth; between and beyond: in proportion.
+            Noise that is weighed counts less.
     """
     if not influence or not behaviors_differ(_graph(train)):
         return train.interactions
     behaviors = train.behaviors
-    strength = pair_shares(behaviors) * (1 + influence * (_worth(train) - 1))
+    strength = pair_shares(behaviors) * (1 + influence * (_worth(train) - 1)) * behaviors.confidence
     cells = (behaviors.user_num, behaviors.item_num)
     return sp.csr_matrix((strength.astype(np.float32), cells), shape=train.interactions.shape)
 

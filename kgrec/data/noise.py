@@ -31,6 +31,8 @@ MAX_GRADE_LEVELS: Final = 20
 """Different weights that a type has at most where they are grades; more are amounts."""
 MIN_EPOCH_SECONDS: Final = 1e8
 """Median time from which times are seconds since 1970, and not an order."""
+NOISE_CONFIDENCE: Final = 0.5
+"""How much noise counts where it is weighed, relative to any other behavior."""
 NEGATIONS: Final = ("DIS", "UN", "NOT_")
 """What makes the name of a type its opposite: LIKED, DISLIKED."""
 
@@ -83,23 +85,22 @@ def is_noise(snapshot: GraphSnapshot) -> BoolArray:
     return np.asarray(repeated | bots[behaviors.user_num] | overruled)
 
 
-def without_noise(snapshot: GraphSnapshot, how: Noise = "drop", seed: int = 0) -> GraphSnapshot:
-    """Return the graph without the behaviors that `is_noise` marks; the same one where there are none.
+def without_noise(snapshot: GraphSnapshot, how: Noise = "drop") -> GraphSnapshot:
+    """Return the graph to learn from; the same one if `is_noise` marks no behavior.
 
     Args:
         snapshot: the graph.
-        how: "drop" leaves out all of them, "keep" none, and "weigh" those of a random half of the pairs of user and
-            item, so that they count half to every signal.
-        seed: makes that half repeat.
+        how: "drop" removes the behaviors that `is_noise` marks, "weigh" gives them the confidence `NOISE_CONFIDENCE`,
+            and "keep" changes nothing.
     """
     if how == "keep":
         return snapshot
     noisy = is_noise(snapshot)
+    if not noisy.any():
+        return snapshot
     if how == "weigh":
-        pair = snapshot.behaviors.user_num * snapshot.n_items + snapshot.behaviors.item_num
-        half = np.random.default_rng(seed).random(len(pair)) < 0.5
-        noisy &= half[np.unique(pair, return_inverse=True)[1]]
-    return snapshot.with_behaviors(~noisy) if noisy.any() else snapshot
+        return snapshot.with_confidence(np.where(noisy, NOISE_CONFIDENCE, 1).astype(np.float32))
+    return snapshot.with_behaviors(~noisy)
 
 
 def _repetitions(snapshot: GraphSnapshot, rows: BoolArray, when: str) -> pd.DataFrame:

@@ -31,7 +31,7 @@ def single_domain(graph: GraphSnapshot, domain: str) -> GraphSnapshot:
         own = found.where(kept[source][found.src_num] & kept[target][found.dst_num])
         if len(own):
             ends = number[source][own.src_num], number[target][own.dst_num]
-            edges[source, type_, target] = Edges(*ends, own.table)
+            edges[source, type_, target] = Edges(*ends, own.table, own.confidence)
     return replace(graph, nodes=nodes, edges=edges)
 
 

@@ -99,11 +99,13 @@ class Edges:
         src_num: int64 [n], number of the source within its label.
         dst_num: int64 [n], number of the target within its label.
         table: properties, n rows.
+        confidence: float32 [n], 0 … 1, how much each counts for what is learned; None is 1 for all.
     """
 
     src_num: IntArray
     dst_num: IntArray
     table: pa.Table
+    confidence: FloatArray | None = None
 
     def __len__(self) -> int:
         return len(self.src_num)
@@ -111,7 +113,8 @@ class Edges:
     def where(self, keep: BoolArray) -> Edges:
         """Return only the relationships that `keep` [n] marks."""
         table = self.table.filter(pa.array(keep)) if self.table.num_columns else self.table
-        return Edges(self.src_num[keep], self.dst_num[keep], table)
+        confidence = None if self.confidence is None else self.confidence[keep]
+        return Edges(self.src_num[keep], self.dst_num[keep], table, confidence)
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,7 @@ class Behaviors:
         time: float64 [n], NaN where the schema names none.
         type_num: int64 [n], index into the schema's behaviors.
         split: object [n] of "train", "valid", "test"; empty strings where the schema names none.
+        confidence: float32 [n], 0 … 1, how much each counts for what is learned; 1 unless noise is weighed.
     """
 
     user_num: IntArray
@@ -132,6 +136,7 @@ class Behaviors:
     time: DoubleArray
     type_num: IntArray
     split: npt.NDArray[np.object_]
+    confidence: FloatArray
 
     def __len__(self) -> int:
         return len(self.user_num)
@@ -300,7 +305,7 @@ class GraphSnapshot:
     def behaviors(self) -> Behaviors:
         """Every behavior, in the order of the schema's edge types, then of the edges."""
         parts = [self._behaviors_of(t) for t in self._behavior_types()]
-        columns = zip(*parts, strict=True) if parts else ([np.empty(0, np.int64)] for _ in range(6))
+        columns = zip(*parts, strict=True) if parts else ([np.empty(0, np.int64)] for _ in range(7))
         return Behaviors(*(np.concatenate(column) for column in columns))
 
     @cached_property
@@ -328,7 +333,7 @@ class GraphSnapshot:
 
     @cached_property
     def interactions(self) -> sp.csr_matrix:
-        """Who did anything with what: float32 CSR [n_users, n_items] of ones."""
+        """Who did anything with what: float32 CSR [n_users, n_items] of ones, or less for noise that is weighed."""
         return self.pairs(self.behaviors)
 
     @cached_property
@@ -363,13 +368,21 @@ class GraphSnapshot:
         return np.asarray(mixed ^ (mixed >> np.uint64(31)))
 
     def pairs(self, behaviors: Behaviors) -> sp.csr_matrix:
-        """Return the distinct (user, item) pairs of behaviors as a float32 CSR [n_users, n_items] of ones."""
+        """Return the distinct (user, item) pairs of behaviors as a float32 CSR [n_users, n_items] of ones.
+
+        Where noise is weighed, a pair has the largest confidence of its behaviors.
+        """
         ones = np.ones(len(behaviors), dtype=np.float32)
         matrix = sp.csr_matrix(
             (ones, (behaviors.user_num, behaviors.item_num)), shape=(self.n_users, self.n_items), dtype=np.float32
         )
         matrix.sum_duplicates()
         matrix.data[:] = 1
+        if (behaviors.confidence < 1).any():
+            of_row = np.repeat(np.arange(self.n_users), np.diff(matrix.indptr)) * self.n_items + matrix.indices
+            at = np.searchsorted(of_row, behaviors.user_num * self.n_items + behaviors.item_num)
+            matrix.data[:] = 0
+            np.maximum.at(matrix.data, at, behaviors.confidence)
         return matrix
 
     @cached_property
@@ -416,6 +429,15 @@ class GraphSnapshot:
         for edge_type in self._behavior_types():
             n = len(self.edges[edge_type])
             edges[edge_type] = self.edges[edge_type].where(keep[start : start + n])
+            start += n
+        return replace(self, edges=edges)
+
+    def with_confidence(self, confidence: FloatArray) -> GraphSnapshot:
+        """Return the same graph with the confidence of each behavior, float32 [n behaviors]."""
+        edges, start = dict(self.edges), 0
+        for edge_type in self._behavior_types():
+            n = len(self.edges[edge_type])
+            edges[edge_type] = replace(self.edges[edge_type], confidence=confidence[start : start + n])
             start += n
         return replace(self, edges=edges)
 
@@ -485,6 +507,7 @@ class GraphSnapshot:
             time,
             np.full(n, list(roles.behaviours).index(edge_type[1])),
             split,
+            np.ones(n, dtype=np.float32) if edges.confidence is None else edges.confidence,
         )
 
 

@@ -24,10 +24,10 @@ from kgrec.hybrid.blend import MIN_BLEND_USERS
 from kgrec.hybrid.model import HybridModel
 from kgrec.metrics.ranking import bootstrap_interval
 from kgrec.ranking.top_k import Ranking, top_k
-from kgrec.text.encoder import TextEncoder, TransformersEncoder
+from kgrec.text.base import TextEncoder, token_counter
+from kgrec.text.encoder import TransformersEncoder
 from kgrec.text.finetune.cross_encoder import CrossEncoder, Ranked, body_of, learn, render_users
 from kgrec.text.finetune.dataset import Histories
-from kgrec.text.tokens import token_counter
 from kgrec.text.tuned_weights import FineTunedWeights
 from kgrec.tuning.validation import ValidationSet
 

@@ -96,5 +96,5 @@ def _encoder_of(store: GraphStore) -> TextEncoder:
     if published is None or not (root / published).exists():
         return encoder_of(None, "query")
     run = find_run(root, published)
-    config = Config.checked(dict(run.info["config"]), installed=False)
+    config = Config.from_run(run.info["config"])
     return encoder_of(config.encoder, "query", fetch=False).with_tuning(load_tuned(run))

@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from kgrec.config import Config
+from kgrec.data.noise import without_noise
 from kgrec.data.schema import Schema
 from kgrec.data.single_domain import single_domain, single_domain_vectors
 from kgrec.data.snapshot import Edges, GraphSnapshot, Vectors
@@ -27,7 +28,7 @@ from kgrec.runs.untrusted_files import using
 from kgrec.signals import signal_kinds, with_classes
 from kgrec.signals.base import Signal, Signals
 from kgrec.signals.layout import check_arrays
-from kgrec.text.encoder import TextEncoder
+from kgrec.text.base import TextEncoder
 from kgrec.text.tuned_weights import FineTunedWeights
 from kgrec.training.pipeline import Trained
 
@@ -113,7 +114,7 @@ def load_model(
         UsageError: the text model is not the one of the fit.
     """
     run = read_run(folder)
-    config = Config.checked(dict(run.info["config"]), installed=False)
+    config = Config.from_run(run.info["config"])
     config = config.model_copy(update={"signals": tuple(with_classes(config.signals, signals))})
     trained = _restore(run, signals)
     second = _second(run, config, trained.model.train, encoder)
@@ -223,7 +224,7 @@ def _snapshot(run: Run) -> GraphSnapshot:
     train = GraphSnapshot(Schema.from_dict(run.info["schema"]), nodes, edges)
     with using(run.folder / "run.json"):
         _check_snapshot(run, train)
-    return train
+    return without_noise(train, "weigh") if run.info["config"].get("noise") == "weigh" else train
 
 
 def _check_snapshot(run: Run, train: GraphSnapshot) -> None:

@@ -6,12 +6,13 @@ when its process opens and closes the file once more.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import lock_descriptor
 
 from kgrec._util.files import place, reason, strange_target, work_folder
 from kgrec.errors import StoreError, StoreLocked
@@ -41,15 +42,13 @@ def _locked(path: Path) -> int:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     except OSError as error:
         raise StoreError(f"cannot open {path} for writing: {error.strerror}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    if not lock_descriptor(descriptor, blocking=False):
         who = _holder(os.fstat(descriptor).st_ino)
         os.close(descriptor)
         raise StoreLocked(
             f"{path} is open for writing in {who}; wait until it is closed there, "
             f"or open it with read_only=True to read beside the writer"
-        ) from error
+        )
     return descriptor
 
 

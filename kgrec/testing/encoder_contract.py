@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kgrec.text.encoder import TextEncoder
+from kgrec.text.base import TextEncoder
 
 TEXTS = [
     "a heist film with a clever thief",

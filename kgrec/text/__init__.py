@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from kgrec.data.snapshot import GraphSnapshot, Vectors
+from kgrec.text.base import CountTokens, TextEncoder, token_counter
 from kgrec.text.cache import VectorCache
-from kgrec.text.encoder import TextEncoder, TransformersEncoder, default_encoder, encoder_of
+from kgrec.text.encoder import TransformersEncoder, default_encoder, encoder_of
 from kgrec.text.precomputed import given_vectors
-from kgrec.text.tokens import CountTokens, token_counter
 from kgrec.text.tuned_weights import FineTunedWeights
 from kgrec.text.verbalize import describe
 

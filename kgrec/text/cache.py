@@ -29,7 +29,7 @@ from kgrec._util.progress import say, track
 from kgrec._util.types import BoolArray, FloatArray, IntArray
 from kgrec.errors import UsageError
 from kgrec.signals.layout import Array, check_arrays
-from kgrec.text.encoder import TextEncoder
+from kgrec.text.base import TextEncoder
 
 CHUNK_TEXTS = 512
 """Texts encoded between two writes: a few seconds on a CPU, which is what an interrupted run loses at most."""

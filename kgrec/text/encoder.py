@@ -4,31 +4,31 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
-from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kgrec._util.device import best_device
 from kgrec._util.types import BoolArray, FloatArray, IntArray
-from kgrec.config import EncoderSettings, Pooling, Precision
+from kgrec.config import Config, EncoderSettings, Precision
 from kgrec.errors import UsageError
 from kgrec.text.hf_model import (
     Use,
+    after_transformer,
     file_digest,
     find_model,
     folder_digest,
     loaded,
     model_config,
+    own_dim,
     own_limit,
     own_pooling,
     own_prefix,
-    read_json,
 )
+from kgrec.text.token_batches import Tokens, n_fitting
 from kgrec.text.tuned_weights import FineTunedWeights
 
 if TYPE_CHECKING:
@@ -38,125 +38,92 @@ MINILM_WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9
 """SHA-256 of the weights of all-MiniLM-L6-v2 as published by sentence-transformers."""
 
 
-class TextEncoder(Protocol):
-    """Turns texts into vectors whose nearness means likeness."""
-
-    @property
-    def name(self) -> str:
-        """What people call the encoder."""
-        ...
-
-    @property
-    def identity(self) -> str:
-        """Equal for two encoders only if they give equal vectors; the vector cache files vectors under it."""
-        ...
-
-    @property
-    def dim(self) -> int:
-        """Length of a vector."""
-        ...
-
-    def encode(self, texts: Sequence[str]) -> FloatArray:
-        """Return float32 [texts, dim], rows of length 1, in the order of the texts.
-
-        A text's vector does not depend on the other texts: the same within 1e-5, on a GPU within half precision.
-        """
-        ...
-
-
 class TransformersEncoder:
     """A transformer with pooled token vectors, on the GPU (in half precision) where there is one.
 
-    Padding is on the right and masked, whatever side the tokenizer would pad, so last-token pooling and a text's vector
-    do not depend on the batch. Nothing of the model is loaded before the first text is encoded.
+    What follows the transformer (pooling, dense layers, normalization) is what the model's files of
+    sentence-transformers say, by that library's modules. Padding is on the right and masked, whatever side the
+    tokenizer would pad, so last-token pooling and a text's vector do not depend on the batch. Nothing of the model is
+    loaded before the first text is encoded.
 
     Args:
-        model: folder of a transformers model with safetensors weights, or its id on the Hugging Face hub.
-        pooling: "mean" of all tokens, the first ("cls") or the "last" one; None takes what the model's files say.
-        max_tokens: longer texts are cut; the model's own limit holds too.
-        prefix: instruction put before every text; None takes the prompt of `use` in the model's files.
-        use: whether it encodes the texts of nodes ("text") or what is searched for ("query").
-        precision: "full", "half", or "int8" weights; None is half on an NVIDIA GPU, else full.
+        model: folder of a transformers model with safetensors weights, its id on the Hugging Face hub, or settings.
+        use: whether it encodes the texts of nodes ("text") or search queries ("query"): which prefix it takes.
         batch_tokens: tokens a batch may hold, padding included; None chooses by device. Halved when memory runs out.
-        name: what to call the encoder; None takes the model's id or folder name.
-        tuned: what fine-tuning made of the model's weights; see `with_tuning`.
+        name: name for people; None takes the model's id or folder name.
+        tuned: fine-tuned weights; see `with_tuning`.
         fetch: whether a model that is not on this machine is fetched from the hub.
+        settings: of `EncoderSettings`, by name: pooling, max_tokens, precision, text_prefix, query_prefix …
 
     Raises:
         RunError: the model is not on this machine, and may not be fetched.
-        UsageError: a setting out of range, or no such model here, and none to be had from the hub; or `tuned` comes
-            from another model.
+        UsageError: an unknown setting or a bad value, or no such model here, and none to be had from the hub; or
+            `tuned` comes from another model.
     """
 
     def __init__(
         self,
-        model: str | Path,
-        pooling: Pooling | None = None,
-        max_tokens: int = 256,
-        prefix: str | None = None,
+        model: str | Path | EncoderSettings,
         use: Use = "text",
-        precision: Precision | None = None,
+        *,
         batch_tokens: int | None = None,
         name: str | None = None,
         tuned: FineTunedWeights | None = None,
-        *,
         fetch: bool = True,
+        **settings: Any,
     ) -> None:
-        for what, value, known in (("pooling", pooling, Pooling), ("precision", precision, Precision)):
-            if value is not None and value not in get_args(known):
-                raise UsageError(f"{what} {value!r}; expected one of {', '.join(get_args(known))}")
-        if max_tokens < 1 or (batch_tokens is not None and batch_tokens < 1):
-            raise UsageError(f"max_tokens {max_tokens}, batch_tokens {batch_tokens}; expected whole numbers from 1 on")
-        self.folder = find_model(model, fetch)
-        self.name = name or (self.folder.name if Path(model).is_dir() else str(model))
-        self.prefix = own_prefix(self.folder, use) if prefix is None else prefix
-        self.max_tokens = max_tokens
+        if batch_tokens is not None and batch_tokens < 1:
+            raise UsageError(f"batch_tokens {batch_tokens}; expected a whole number from 1 on")
+        self.settings, self.use = _checked(model, settings), use
+        self.folder = find_model(self.settings, fetch)
+        self.name = name or (self.folder.name if Path(self.settings.model).is_dir() else self.settings.model)
+        given = self.settings.query_prefix if use == "query" else self.settings.text_prefix
+        self.prefix = own_prefix(self.folder, use) if given is None else given
         self.batch_tokens = batch_tokens
         self.tuned = tuned
-        self._pooling = pooling
-        self._precision = precision
         if tuned:
-            tuned.check_model(self.folder)
+            tuned.check_model(self.name, self.digest)
 
     def with_tuning(self, tuned: FineTunedWeights | None) -> TransformersEncoder:
-        """Return an encoder of the same settings with the weights that fine-tuning made, or with the model's own.
+        """Return an encoder of the same settings with fine-tuned weights, or with the model's own.
 
         Raises:
             UsageError: another model was tuned.
         """
-        return TransformersEncoder(
-            self.folder,
-            self._pooling,
-            self.max_tokens,
-            self.prefix,
-            precision=self._precision,
-            batch_tokens=self.batch_tokens,
-            name=self.name,
-            tuned=tuned,
-        )
+        settings = self.settings.model_copy(update={"model": str(self.folder)})
+        return TransformersEncoder(settings, self.use, batch_tokens=self.batch_tokens, name=self.name, tuned=tuned)
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens a text may have, by the settings; the model's own limit holds too."""
+        return self.settings.max_tokens
 
     @cached_property
-    def pooling(self) -> Pooling:
-        """How token vectors become one."""
-        return self._pooling or own_pooling(self.folder)
+    def pooling(self) -> str:
+        """How token vectors become one; several ways are joined by "+"."""
+        return self.settings.pooling or own_pooling(self.folder, self.settings.trust_remote_code)
 
     @cached_property
     def precision(self) -> Precision:
-        """What the weights are kept in."""
-        return self._precision or ("half" if self.device == "cuda" else "full")
+        """Precision of the weights."""
+        return self.settings.precision or ("half" if self.device == "cuda" else "full")
 
     @cached_property
     def identity(self) -> str:
         """Digest of the model's files (so of its revision) with whatever else changes a vector."""
-        settings = [folder_digest(self.folder), self.pooling, self.max_tokens, self.prefix, self.precision]
+        settings = [self.digest, self.pooling, self.max_tokens, self.prefix, self.precision]
         return json.dumps([*settings, self.tuned.digest] if self.tuned else settings)
+
+    @cached_property
+    def digest(self) -> str:
+        """Hexadecimal SHA-256 of the model's files."""
+        pickles = (".bin", ".pt", ".pth") if self.settings.allow_pickle_weights else ()
+        return folder_digest(self.folder, (*pickles, ".py") if self.settings.trust_remote_code else pickles)
 
     @cached_property
     def dim(self) -> int:
         """Length of a vector."""
-        size = read_json(self.folder / "config.json").get("hidden_size")
-        # Some families call it otherwise; transformers knows how, but takes seconds to import.
-        return int(size or model_config(self.folder).hidden_size)
+        return own_dim(self.folder, self.pooling, self.settings.trust_remote_code)
 
     def encode(self, texts: Sequence[str]) -> FloatArray:
         """Return float32 [texts, dim], rows of length 1, in the order of the texts.
@@ -189,14 +156,14 @@ class TransformersEncoder:
         """
         if len(texts) == 0:
             return np.zeros(0, dtype=np.int64)
-        ids = self._tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+        ids = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
         return np.array([len(x) for x in ids], dtype=np.int64)
 
     def tokens(self, texts: Sequence[str], spare: int = 0) -> Tokens:
         """Return the tokens of texts, the instruction before them, cut at the encoder's limit with some to spare."""
         prefixed = [self.prefix + text for text in texts]
-        limit = min(self.max_tokens, self._limit - spare)
-        ids = self._tokenizer(prefixed, truncation=True, max_length=limit, verbose=False)["input_ids"]
+        limit = min(self.max_tokens, self.limit - spare)
+        ids = self.tokenizer(prefixed, truncation=True, max_length=limit, verbose=False)["input_ids"]
         return Tokens.from_lists([x or [self.pad] for x in ids])
 
     def _forward(self, ids: IntArray, mask: BoolArray) -> FloatArray | None:
@@ -222,7 +189,10 @@ class TransformersEncoder:
         attention = torch.from_numpy(mask).to(self.device)
         given = torch.from_numpy(ids).to(self.device)
         hidden = model(input_ids=given, attention_mask=attention.long()).last_hidden_state
-        return torch.nn.functional.normalize(_pool(hidden.float(), attention, self.pooling), dim=1)
+        features = {"token_embeddings": hidden.float(), "attention_mask": attention.long()}
+        for module in self._after:
+            features = module(features)
+        return torch.as_tensor(features["sentence_embedding"])
 
     def weights(self) -> Any:
         """Return the model as its files have it, in their precision, with its tuning if it has any.
@@ -232,11 +202,20 @@ class TransformersEncoder:
         """
         from transformers import AutoModel
 
-        model = loaded(AutoModel, self.folder, use_safetensors=True, dtype="auto")
+        model = self.load(AutoModel)
         if model.config.is_encoder_decoder:
             model = model.get_encoder()
         model.config.use_cache = False
         return self.tuned.applied(model) if self.tuned else model
+
+    def load(self, kind: Any, **options: Any) -> Any:
+        """Return the model by a class of transformers, such as AutoModel, in the precision of its files.
+
+        Raises:
+            UsageError: a file is damaged, or the installed transformers does not know the model.
+        """
+        formats = {} if self.settings.allow_pickle_weights else {"use_safetensors": True}
+        return loaded(kind, self.folder, self.settings.trust_remote_code, dtype="auto", **formats, **options)
 
     def _halved(self, lengths: IntArray) -> int:
         """Return half the tokens of a batch that was too large."""
@@ -262,19 +241,25 @@ class TransformersEncoder:
         return self.batch_tokens or (2048 if self.device == "cpu" else 32768)
 
     @cached_property
-    def _limit(self) -> int:
-        return own_limit(self.folder)
+    def limit(self) -> int:
+        """Tokens that the model takes."""
+        return own_limit(self.folder, self.settings.trust_remote_code)
 
     @cached_property
-    def _tokenizer(self) -> Any:
+    def tokenizer(self) -> Any:
+        """The tokenizer of the model.
+
+        Raises:
+            UsageError: a file is damaged.
+        """
         from transformers import AutoTokenizer
 
-        return loaded(AutoTokenizer, self.folder)
+        return loaded(AutoTokenizer, self.folder, self.settings.trust_remote_code)
 
     @cached_property
     def pad(self) -> int:
         """The token that fills up a batch."""
-        return int(self._tokenizer.pad_token_id or 0)
+        return int(self.tokenizer.pad_token_id or 0)
 
     @cached_property
     def _model(self) -> Any:
@@ -285,6 +270,14 @@ class TransformersEncoder:
 
             to_int8(model)
         return model.to(self.device)
+
+    @cached_property
+    def _after(self) -> list[Any]:
+        """The modules that make a vector of the token vectors."""
+        trust = self.settings.trust_remote_code
+        width = model_config(self.folder, trust).hidden_size
+        parts = after_transformer(self.folder, self.pooling, width, trust)
+        return [part.to(self.device).eval().requires_grad_(False) for part in parts]
 
     @cached_property
     def _head(self) -> Any:
@@ -338,52 +331,16 @@ def encoder_of(settings: EncoderSettings | None, use: Use = "text", *, fetch: bo
     """
     if settings is None:
         return default_encoder()
-    prefix = settings.query_prefix if use == "query" else settings.text_prefix
-    return TransformersEncoder(
-        settings.model, settings.pooling, settings.max_tokens, prefix, use, settings.precision, fetch=fetch
-    )
+    return TransformersEncoder(settings, use, fetch=fetch)
 
 
-@dataclass(frozen=True)
-class Tokens:
-    """Token ids of texts, one text after the other, and how many each has."""
-
-    ids: IntArray
-    lengths: IntArray
-
-    @classmethod
-    def from_lists(cls, ids: Sequence[Sequence[int]]) -> Tokens:
-        """Put the token ids of texts one after the other."""
-        return cls(np.fromiter(chain.from_iterable(ids), np.int64), np.array([len(x) for x in ids]))
-
-    @cached_property
-    def starts(self) -> IntArray:
-        """Where each text begins."""
-        return np.cumsum(self.lengths) - self.lengths
-
-    def padded(self, rows: IntArray, pad: int) -> tuple[IntArray, BoolArray]:
-        """Return the ids of some texts as a matrix [rows, longest], padded on the right, and where it is no padding."""
-        within = np.arange(self.lengths[rows].max())
-        mask = within < self.lengths[rows, None]
-        return np.where(mask, self.ids[np.minimum(self.starts[rows, None] + within, len(self.ids) - 1)], pad), mask
-
-
-def n_fitting(lengths: IntArray, budget: int) -> int:
-    """Return how many of the first texts, shortest first, fit into a batch of `budget` tokens, padding included."""
-    lengths = lengths[:budget]
-    padded = lengths * np.arange(1, len(lengths) + 1)
-    return max(1, int(np.searchsorted(padded, budget, side="right")))
-
-
-def _pool(hidden: torch.Tensor, attention: torch.Tensor, pooling: Pooling) -> torch.Tensor:
-    """Reduce token vectors [n, tokens, dim], masked by `attention` [n, tokens], to [n, dim]."""
-    if pooling == "cls":
-        return hidden[:, 0]
-    if pooling == "last":
-        last = attention.sum(dim=1) - 1
-        return hidden.gather(1, last[:, None, None].expand(-1, 1, hidden.shape[2]))[:, 0]
-    weight = attention.unsqueeze(2).float()
-    return (hidden * weight).sum(dim=1) / weight.sum(dim=1)
+def _checked(model: str | Path | EncoderSettings, settings: dict[str, Any]) -> EncoderSettings:
+    if isinstance(model, EncoderSettings) and not settings:
+        return model
+    given = model.model_dump() if isinstance(model, EncoderSettings) else {"model": str(model)}
+    checked = Config.checked({"encoder": {**given, **settings}}).encoder
+    assert checked is not None
+    return checked
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

@@ -6,13 +6,13 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from kgrec.config import Pooling
+from kgrec.config import EncoderSettings
 from kgrec.errors import RunError, UsageError, near_matches
 
 Use = Literal["text", "query"]
@@ -21,22 +21,37 @@ Use = Literal["text", "query"]
 _PROMPTS: Final[dict[Use, tuple[str, ...]]] = {"text": ("document", "passage"), "query": ("query",)}
 """What sentence-transformers calls the prompts of each use."""
 
-_POOLING: Final[dict[str, Pooling]] = {"mean_tokens": "mean", "cls_token": "cls", "lasttoken": "last"}
+_POOLING: Final = {
+    "mean_tokens": "mean",
+    "cls_token": "cls",
+    "lasttoken": "last",
+    "max_tokens": "max",
+    "weightedmean_tokens": "weightedmean",
+}
+"""Names of a pooling in old files of sentence-transformers → in kgrec; the others are called alike."""
+
+_MODULES: Final = ("Transformer", "Pooling", "Dense", "Normalize")
+"""Modules of sentence-transformers that a model may be made of; their code is the library's."""
+
 _AFTER_PADDING: Final = ("roberta", "xlm-roberta", "xlm-roberta-xl", "roberta-prelayernorm", "camembert", "mpnet")
 """Families whose positions are counted from the one after the padding token's id."""
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
-_HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
-_NOT_NEEDED = ["onnx/*", "openvino/*", "*/*.safetensors"]
+_HUB_FILES: Final = ("*.json", "*.txt", "*.model", "*.safetensors")
+_NOT_NEEDED: Final = ("onnx/*", "openvino/*")
+_PICKLES: Final = ("*.bin", "*.pt", "*.pth")
 _MAY_NAME_CODE: Final = ("config.json", "tokenizer_config.json")
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 
 
-def find_model(model: str | Path, fetch: bool = True) -> Path:
-    """Return the folder of a model that is safe to load: no code of its own, weights in safetensors alone.
+def find_model(settings: EncoderSettings, fetch: bool = True) -> Path:
+    """Return the folder of a model, after a check that it is safe to load.
+
+    Safe means no code of its own and all weights in safetensors, unless `trust_remote_code` and `allow_pickle_weights`
+    of the settings say otherwise.
 
     Args:
-        model: a folder, or an id on the Hugging Face hub.
+        settings: the model, a folder or an id on the Hugging Face hub, and what of it is trusted.
         fetch: whether to ask the hub. Without, as where a run names the model, only its cache on this machine counts.
 
     Raises:
@@ -44,16 +59,17 @@ def find_model(model: str | Path, fetch: bool = True) -> Path:
             code elsewhere.
         RunError: the model is not on this machine, and may not be fetched.
     """
-    folder = Path(model)
+    folder = Path(settings.model)
     if not folder.is_dir():
-        folder = _from_hub(str(model)) if fetch else _from_cache(str(model))
-    if not _has_model(folder):
+        folder = _from_hub(settings) if fetch else _from_cache(settings.model)
+    if not _has_model(folder, settings.allow_pickle_weights):
         raise UsageError(
             f"{folder} holds no transformers model; expected config.json, a tokenizer and *.safetensors. Weights in "
             "other files are not read, since loading them can run code: AutoModel.from_pretrained(ID)"
-            ".save_pretrained(FOLDER) writes safetensors"
+            ".save_pretrained(FOLDER) writes safetensors; or trust them: encoder.allow_pickle_weights=true"
         )
     _check_contained(folder)
+    _check_modules(folder, settings)
     if not _has_tokenizer(folder):
         raise UsageError(
             f"{folder} holds a model without a tokenizer; expected one of {', '.join(_TOKENIZER_FILES)} beside "
@@ -63,7 +79,7 @@ def find_model(model: str | Path, fetch: bool = True) -> Path:
 
 
 def _check_contained(folder: Path) -> None:
-    """See that the files of a model lead to no weights and no code outside of its folder.
+    """Check that the files of a model lead to no weights and no code outside of its folder.
 
     Raises:
         UsageError: an adapter names another model, an index names other files, or a kernel is to be fetched.
@@ -84,6 +100,44 @@ def _check_contained(folder: Path) -> None:
         raise UsageError(f"{folder / 'config.json'} asks for a kernel of {attention!r}, which kgrec does not fetch")
 
 
+def _check_modules(folder: Path, settings: EncoderSettings) -> None:
+    """Check the modules that sentence-transformers put after the transformer.
+
+    Raises:
+        UsageError: one that kgrec does not load, a folder outside of the model's, or weights in a pickle.
+    """
+    for kind, path in modules(folder):
+        if kind not in _MODULES or not re.fullmatch(r"[\w-]*", path):
+            raise UsageError(
+                f"{folder / 'modules.json'} asks for {kind!r} in {path!r}; expected one of {', '.join(_MODULES)} in a "
+                "folder of the model. Write an encoder for another one: Recommender(encoder=…), see "
+                "docs/how-to/encoders.md"
+            )
+        if kind == "Dense" and not _has_weights(folder / path, settings.allow_pickle_weights):
+            raise UsageError(
+                f"{folder / path} holds no model.safetensors; expected the weights of a dense layer, which are not "
+                "read from other files, since loading them can run code: encoder.allow_pickle_weights=true trusts them"
+            )
+
+
+def modules(folder: Path) -> list[tuple[str, str]]:
+    """Return the modules of sentence-transformers that a model names: class, and folder in the model's.
+
+    Raises:
+        UsageError: modules.json holds something else.
+    """
+    file = folder / "modules.json"
+    named = _read(file, [])
+    if not isinstance(named, list) or not all(isinstance(part, dict) for part in named):
+        raise UsageError(f"{file} holds no list of modules; download or copy the model again")
+    return [(_module_class(str(part.get("type"))), str(part.get("path", ""))) for part in named]
+
+
+def _module_class(type_: str) -> str:
+    package, _, name = type_.rpartition(".")
+    return name if package.split(".")[0] == "sentence_transformers" else type_
+
+
 def cached_models() -> dict[str, Path]:
     """Return the text models in the Hugging Face cache: id → folder of the revision that counts."""
     from huggingface_hub import constants, scan_cache_dir
@@ -101,29 +155,65 @@ def cached_models() -> dict[str, Path]:
     return found
 
 
-def own_pooling(folder: Path) -> Pooling:
-    """Return how a model's token vectors become one, as its files say.
+def own_pooling(folder: Path, trust_remote_code: bool = False) -> str:
+    """Return how the token vectors of a model become one, as its files say; several ways are joined by "+".
 
-    The pooling that sentence-transformers saved, else the last token for a model that only writes on (a decoder),
+    The pooling that sentence-transformers saved, else the last token for a model that continues texts (a decoder),
     else the mean.
 
     Raises:
-        UsageError: its pooling is one that kgrec does not have.
+        UsageError: a file is damaged.
     """
-    saved = read_json(folder / "1_Pooling" / "config.json")
+    path = next((path for kind, path in modules(folder) if kind == "Pooling"), "1_Pooling")
+    saved = read_json(folder / path / "config.json")
     if not saved:
-        return "last" if _is_decoder(folder) else "mean"
+        return "last" if _is_decoder(folder, trust_remote_code) else "mean"
     modes = [
         name.removeprefix("pooling_mode_") for name, on in saved.items() if name.startswith("pooling_mode_") and on
     ]
-    modes = modes or [str(saved.get("pooling_mode", "mean"))]
-    names = {**_POOLING, "mean": "mean", "cls": "cls"}
-    if len(modes) != 1 or modes[0] not in names:
-        raise UsageError(
-            f"{folder} was trained with pooling {' + '.join(modes)}; expected mean, cls or last: "
-            "say which to use instead (encoder: {model: …, pooling: mean})"
-        )
-    return names[modes[0]]
+    if not modes:
+        given = saved.get("pooling_mode", "mean")
+        modes = list(map(str, given)) if isinstance(given, list) else [str(given)]
+    return "+".join(_POOLING.get(mode, mode) for mode in modes)
+
+
+def own_dim(folder: Path, pooling: str, trust_remote_code: bool = False) -> int:
+    """Return the length of a vector by the files of a model: that of its last dense layer, else of its tokens."""
+    dense = [path for kind, path in modules(folder) if kind == "Dense"]
+    if dense:
+        return int(read_json(folder / dense[-1] / "config.json").get("out_features", 0))
+    size = read_json(folder / "config.json").get("hidden_size")
+    # Some families call it otherwise; transformers knows how, but takes seconds to import.
+    return int(size or model_config(folder, trust_remote_code).hidden_size) * len(pooling.split("+"))
+
+
+def after_transformer(folder: Path, pooling: str, dim: int, trust_remote_code: bool) -> list[Any]:
+    """Return the modules that make a vector of length 1 of token vectors: pooling, dense layers, normalization.
+
+    Args:
+        folder: of the model.
+        pooling: as `own_pooling` says it.
+        dim: length of a token vector.
+        trust_remote_code: whether an activation function may be other code than torch's.
+
+    Raises:
+        UsageError: a dense layer does not fit, or is damaged.
+    """
+    from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling
+
+    modes = tuple("lasttoken" if mode == "last" else mode for mode in pooling.split("+"))
+    try:
+        found: list[Any] = [Pooling(dim, modes)]
+        width = found[0].pooling_output_dimension
+        for path in (path for kind, path in modules(folder) if kind == "Dense"):
+            options = {"local_files_only": True, "trust_remote_code": trust_remote_code}
+            found.append(Dense.load(str(folder), subfolder=path, **options))
+            if found[-1].in_features != width:
+                raise ValueError(f"{path} takes {found[-1].in_features} numbers, and pooling {pooling} gives {width}")
+            width = found[-1].out_features
+    except Exception as error:  # whatever is wrong with a file, the library raises its parser's error
+        raise UsageError(f"{folder} does not load as a text model: {error}. Download or copy it again") from error
+    return [*found, Normalize()]
 
 
 def own_prefix(folder: Path, use: Use) -> str:
@@ -134,9 +224,9 @@ def own_prefix(folder: Path, use: Use) -> str:
     return next((str(prompts[name]) for name in (*_PROMPTS[use], default) if prompts.get(name)), "")
 
 
-def own_limit(folder: Path) -> int:
+def own_limit(folder: Path, trust_remote_code: bool = False) -> int:
     """Return how many tokens a model takes, as far as its files say."""
-    config = model_config(folder)
+    config = model_config(folder, trust_remote_code)
     positions = int(getattr(config, "max_position_embeddings", None) or 0)
     if config.model_type in _AFTER_PADDING:
         positions -= int(config.pad_token_id or 0) + 1
@@ -146,45 +236,57 @@ def own_limit(folder: Path) -> int:
     return min(limits, default=2**31)
 
 
-def model_config(folder: Path) -> Any:
-    """Return a model's transformers config; of one that also sees or hears, the part for text."""
+def model_config(folder: Path, trust_remote_code: bool = False) -> Any:
+    """Return the transformers config of a model; of one that also sees or hears, the part for text."""
     from transformers import AutoConfig
 
-    return loaded(AutoConfig, folder).get_text_config()
+    return loaded(AutoConfig, folder, trust_remote_code).get_text_config()
 
 
-def loaded(kind: Any, folder: Path, **options: Any) -> Any:
-    """Load a part of a model (config, tokenizer or weights) from its folder; code that comes with it is never run.
+def loaded(kind: Any, folder: Path, trust_remote_code: bool = False, **options: Any) -> Any:
+    """Load a part of a model (config, tokenizer or weights) from its folder; nothing is fetched.
+
+    Args:
+        kind: class of transformers that loads it.
+        folder: of the model.
+        trust_remote_code: whether code that comes with the model may run.
+        options: of `kind.from_pretrained`.
 
     Raises:
         UsageError: a file is damaged, or the installed transformers does not know the model, or only by its own code.
     """
     try:
         with _quiet():
-            return kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **options)
+            return kind.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code, **options)
     except Exception as error:  # whatever is wrong with a file, transformers raises its parser's error
-        if code := [name for name in _MAY_NAME_CODE if read_json(folder / name).get("auto_map")]:
+        code = [name for name in _MAY_NAME_CODE if read_json(folder / name).get("auto_map")]
+        if code and not trust_remote_code:
             raise UsageError(
                 f"{folder / code[0]} names code of its own (auto_map), which kgrec does not run. Use a model that "
-                "transformers knows, or write an encoder: Recommender(encoder=…), see docs/how-to/encoders.md"
+                "transformers knows; or read the code, and trust it: encoder.trust_remote_code=true, see "
+                "docs/how-to/encoders.md"
             ) from error
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UsageError(f"{folder} does not load as a text model: {reason}. Download or copy it again") from error
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """Return what a file of a model holds; nothing if there is no such file.
+    """Return the object that a file of a model holds; an empty one if there is no such file.
 
     Raises:
         UsageError: it is not JSON.
     """
+    content = _read(file, {})
+    return content if isinstance(content, dict) else {}
+
+
+def _read(file: Path, default: Any) -> Any:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return default
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{file} is not JSON ({error}); download or copy the model again") from None
-    return content if isinstance(content, dict) else {}
 
 
 def n_parameters(folder: Path) -> int:
@@ -198,9 +300,16 @@ def n_parameters(folder: Path) -> int:
     return total
 
 
-def folder_digest(folder: Path) -> str:
-    """Hexadecimal SHA-256 over the files that make up a model: weights, config and tokenizer."""
-    files = sorted(f for f in folder.iterdir() if f.suffix in (".safetensors", ".json", ".txt", ".model"))
+def folder_digest(folder: Path, more: Iterable[str] = ()) -> str:
+    """Hexadecimal SHA-256 over the files that make up a model: weights, config and tokenizer.
+
+    Args:
+        folder: of the model.
+        more: suffixes of further files that count, such as ".py".
+    """
+    suffixes = {".safetensors", ".json", ".txt", ".model", *more}
+    dense = [folder / path for kind, path in modules(folder) if kind == "Dense"]
+    files = sorted(f for part in (folder, *dense) for f in part.iterdir() if f.suffix in suffixes)
     return hashlib.sha256("".join(file_digest(f) for f in files).encode()).hexdigest()
 
 
@@ -211,13 +320,15 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _from_hub(model: str) -> Path:
+def _from_hub(settings: EncoderSettings) -> Path:
+    model = settings.model
     if not _HUB_ID.fullmatch(model):
         raise UsageError(f"no text model {model!r}; expected a folder, or a model id such as 'intfloat/e5-small-v2'")
     from huggingface_hub import snapshot_download
 
+    trusted = [*_PICKLES] * settings.allow_pickle_weights + ["*.py"] * settings.trust_remote_code
     try:
-        return Path(snapshot_download(model, allow_patterns=_HUB_FILES, ignore_patterns=_NOT_NEEDED))
+        return Path(snapshot_download(model, allow_patterns=[*_HUB_FILES, *trusted], ignore_patterns=[*_NOT_NEEDED]))
     except Exception as error:  # the hub's client raises errors of several libraries
         reason = str(error).splitlines()[0]
         cached = cached_models()
@@ -243,22 +354,27 @@ def _from_cache(model: str) -> Path:
         ) from error
 
 
-def _has_model(folder: Path) -> bool:
-    return (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
+def _has_model(folder: Path, or_pickles: bool = False) -> bool:
+    return (folder / "config.json").is_file() and _has_weights(folder, or_pickles)
+
+
+def _has_weights(folder: Path, or_pickles: bool = False) -> bool:
+    patterns = ("*.safetensors", *_PICKLES) if or_pickles else ("*.safetensors",)
+    return any(any(folder.glob(pattern)) for pattern in patterns)
 
 
 def _has_tokenizer(folder: Path) -> bool:
     return any(any(folder.glob(pattern)) for pattern in _TOKENIZER_FILES)
 
 
-def _is_decoder(folder: Path) -> bool:
+def _is_decoder(folder: Path, trust_remote_code: bool) -> bool:
     """Say whether a model belongs to a family that continues texts and does not fill gaps in them."""
     from transformers.models.auto.modeling_auto import (
         MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
         MODEL_FOR_MASKED_LM_MAPPING_NAMES,
     )
 
-    family = model_config(folder).model_type
+    family = model_config(folder, trust_remote_code).model_type
     return family in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and family not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from kgrec.errors import UsageError
 from kgrec.text.encoder import TransformersEncoder, default_encoder
-from kgrec.text.hf_model import cached_models, n_parameters, own_limit
+from kgrec.text.hf_model import cached_models, n_parameters
 
 _TEXT: Final = "a quiet film about two friends who drive north to find an old lighthouse and the man who kept it"
 _SAMPLE: Final = [_TEXT[: 20 + n] for n in range(64)]
@@ -42,7 +42,7 @@ def _row(where: str, name: str, folder: Path, measure: bool) -> dict[str, Any]:
     }
     try:
         encoder = TransformersEncoder(folder)
-        row |= {"dim": encoder.dim, "max_tokens": own_limit(folder), "pooling": encoder.pooling}
+        row |= {"dim": encoder.dim, "max_tokens": encoder.limit, "pooling": encoder.pooling}
         row |= {"texts_per_second": _speed(encoder)} if measure else {}
     except UsageError as error:
         return {**row, "note": str(error)}

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ import numpy.typing as npt
 from kgrec.config import TuneMethod
 from kgrec.data.schema import Schema
 from kgrec.errors import UsageError
-from kgrec.text.hf_model import folder_digest
 
 
 @dataclass(frozen=True)
@@ -82,15 +80,19 @@ class FineTunedWeights:
         _check_weights(origin, weights)
         return cls(origin, weights, tuple((step, loss) for step, loss in values["losses"]))
 
-    def check_model(self, folder: Path) -> None:
-        """Compare the model in a folder with the one that was tuned.
+    def check_model(self, name: str, digest: str) -> None:
+        """Compare a model with the one that was tuned.
+
+        Args:
+            name: of the model, for people.
+            digest: of its files.
 
         Raises:
             UsageError: it is another.
         """
-        if folder_digest(folder) != self.origin.model:
+        if digest != self.origin.model:
             raise UsageError(
-                f"found the text model {folder.name}; expected the one that was fine-tuned, which is another: "
+                f"found the text model {name}; expected the one that was fine-tuned, which is another: "
                 "name it with the setting `encoder`, or train again"
             )
 

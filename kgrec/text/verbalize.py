@@ -15,7 +15,7 @@ from kgrec.data.columns import is_datetime
 from kgrec.data.schema import EdgeType
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.text_template import BEHAVIORS, NEIGHBORS, Limits
-from kgrec.text.tokens import CountTokens, count_words
+from kgrec.text.base import CountTokens, count_words
 
 DEFAULT_MAX_NAMES = 10
 """Neighbors named by `{RELATIONSHIP}` where the template gives no limit."""

@@ -157,8 +157,9 @@ def train(
 def training_sets(split: Split, config: Config, fit_on: FitOn) -> TrainingSets:
     """Return what the steps of training see: the split's own validation part, or a cut of its train.
 
-    Noise is left out of what is learned from, all or half, where the settings say so, and stays in what is asked. Where
-    some users of one domain are new to another, the cut asks about others as if they were; see `simulate_cold_start`.
+    Noise is left out of what is learned from, or counts less, where the settings say so, and stays in what is asked.
+    Where some users of one domain are new to another, the cut asks about others as if they were; see
+    `simulate_cold_start`.
 
     Raises:
         UsageError: all that could be learned from is noise.
@@ -169,11 +170,11 @@ def training_sets(split: Split, config: Config, fit_on: FitOn) -> TrainingSets:
         cut_again = split.cut_again or partial(by_random, seed=config.seed)
         cut = cut_again(split.train, config.valid_fraction)
         sets = TrainingSets(cut.train if cut.is_test.any() else split.train, cut.test, split.train)
-    cleaned = partial(without_noise, how=config.noise, seed=config.seed)
+    cleaned = partial(without_noise, how=config.noise)
     tuning_graph = cleaned(sets.tuning_graph)
     if not len(tuning_graph.behaviors):
         raise UsageError(
-            f"noise={config.noise} leaves nothing to learn from; see kgrec check GRAPH --noise, or set noise=keep"
+            f"noise={config.noise} leaves nothing to learn from; see kgrec audit data GRAPH, or set noise=keep"
         )
     sets = replace(
         sets,

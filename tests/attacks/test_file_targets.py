@@ -18,7 +18,7 @@ from safetensors.numpy import load, save
 from kgrec._util.files import check_target, remove_leftovers, write_atomic
 from kgrec.errors import RunError, StoreError, UsageError
 from kgrec.jobs.benchmark import _prepare
-from kgrec.jobs.refresh.report import write_metrics
+from kgrec.jobs.refresh.metrics import write_metrics
 from kgrec.runs.folder import remove_leftovers as remove_leftovers_of_runs
 from kgrec.runs.folder import remove_run, root_of, write_run
 from kgrec.store import open_graph

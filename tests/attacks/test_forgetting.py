@@ -24,6 +24,7 @@ from kgrec.jobs.forget import receipts
 from kgrec.jobs.forget.job import forget, matches
 from kgrec.jobs.forget.residue import Search
 from kgrec.jobs.refresh.job import refresh
+from kgrec.jobs.refresh.request import RefreshRequest
 from kgrec.jobs.train import publish_run, train_run
 from kgrec.runs.folder import find_run, list_runs, root_of
 from kgrec.store import open_graph
@@ -211,7 +212,7 @@ def test_a_refresh_that_lost_its_lease_keeps_no_run(place: Path, monkeypatch: py
 
     monkeypatch.setattr(retrain, "summary_of", meanwhile)
     with pytest.raises(StoreError, match="no longer has 1 of the users and items"):
-        refresh("shop.lbug", "data", config=Config(signals=("popularity",)))
+        refresh(RefreshRequest("shop.lbug", "data", config=Config(signals=("popularity",))))
     assert knows(ROOT) == []
 
 
@@ -227,7 +228,7 @@ def test_a_job_at_work_keeps_a_forget_out(job: str, graph: str, monkeypatch: pyt
     monkeypatch.setattr(jobs, "publish", meanwhile)
     monkeypatch.setattr(refreshing, "ingest_delta", meanwhile)
     with pytest.raises(RunError, match="far enough"):
-        publish_run(graph) if job == "publish" else refresh(graph, "data")
+        publish_run(graph) if job == "publish" else refresh(RefreshRequest(graph, "data"))
 
 
 def test_a_copy_that_began_before_is_not_kept(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

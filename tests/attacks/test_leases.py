@@ -1,13 +1,16 @@
-"""A lease holds while its owner lives, and no longer: not for a clock, a process number, or a file of garbage."""
+"""A lock of a job holds while its process lives, and no longer, whatever its file says."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
+import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,6 @@ import pytest
 
 from kgrec._util.owner import HOST, started
 from kgrec.errors import StoreError, StoreLocked
-from kgrec.store import job_lock
 from kgrec.store.job_lock import lease_file, leased
 
 pytestmark = pytest.mark.slow
@@ -44,6 +46,9 @@ GARBAGE: dict[str, bytes] = {
     "an owner of escapes": json.dumps({"owner": "\x1b[31m:1:abc", "beat": NOW}).encode(),
     "the future": json.dumps({"owner": "elsewhere:1:abc", "beat": NOW + 1e6}).encode(),
     "the future of a process that lives": json.dumps({"owner": MINE, "beat": NOW + 1e6}).encode(),
+    "a pid of no process": b'{"pid": 999999999, "host": "here"}',
+    "a pid that another process has": json.dumps({"pid": os.getppid(), "host": HOST}).encode(),
+    "a pid of this process": json.dumps({"pid": os.getpid(), "host": HOST}).encode(),
     "the past": json.dumps({"owner": "elsewhere:1:abc", "beat": NOW - 1e6}).encode(),
     "a process that is gone": json.dumps({"owner": f"{HOST}:999999999:abc", "beat": NOW}).encode(),
     "a number that another process has": json.dumps({"owner": MINE, "started": "boot:1", "beat": NOW}).encode(),
@@ -57,27 +62,58 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@contextmanager
+def holder(graph: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a process that holds the lock of a graph; it is killed in the end."""
+    code = "import sys, time; from kgrec.store.job_lock import leased\n"
+    code += "with leased(sys.argv[1]): print('held', flush=True); time.sleep(600)"
+    process = subprocess.Popen([sys.executable, "-c", code, graph], stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    try:
+        assert process.stdout.readline() == "held\n"
+        yield process
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+
+
 @pytest.mark.parametrize("content", GARBAGE.values(), ids=GARBAGE.keys())
 @pytest.mark.parametrize("graph", GRAPHS)
 def test_a_lease_that_nobody_holds_is_taken_over(graph: str, content: bytes) -> None:
     lease_file(graph).write_bytes(content)
     with leased(graph) as check:
         check()
-    assert lease_file(graph).stat().st_size < job_lock.MAX_LEASE_BYTES
+    assert lease_file(graph).read_bytes() == b""
 
 
-@pytest.mark.parametrize("began", [None, "mine"])
-def test_a_lease_of_a_process_that_lives_holds(began: str | None) -> None:
-    held = {"owner": MINE, "started": started() if began else None, "beat": time.time()}
-    lease_file("shop.lbug").write_text(json.dumps(held))
-    with pytest.raises(StoreLocked, match=f"process {os.getpid()} on"), leased("shop.lbug"):
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_lock_of_a_living_process_holds_until_it_dies(graph: str) -> None:
+    with holder(graph) as process:
+        with pytest.raises(StoreLocked, match=f"process {process.pid} on {HOST} is at work on {graph}"), leased(graph):
+            pass
+        for content in GARBAGE.values():
+            lease_file(graph).write_bytes(content)
+            with pytest.raises(StoreLocked, match="process"), leased(graph):
+                pass
+    with leased(graph) as check:
+        check()
+
+
+def test_lock_keeps_a_second_job_of_the_process_out() -> None:
+    with leased("shop.lbug"):
+        with pytest.raises(StoreLocked, match=f"process {os.getpid()} on {HOST} is at work"), leased("shop.lbug"):
+            pass
+        assert json.loads(lease_file("shop.lbug").read_bytes()) == {"pid": os.getpid(), "host": HOST}
+    with leased("shop.lbug"):
         pass
 
 
-def test_a_clock_that_is_a_little_ahead_holds() -> None:
-    lease_file("shop.lbug").write_text(json.dumps({"owner": "elsewhere:1:abc", "beat": time.time() + 20}))
-    with pytest.raises(StoreLocked, match="process 1 on elsewhere"), leased("shop.lbug"):
-        pass
+def test_lock_file_that_was_replaced_is_a_lost_lock() -> None:
+    with leased("shop.lbug") as check:
+        lease_file("shop.lbug").unlink()
+        with leased("shop.lbug"), pytest.raises(StoreError, match="was removed, so another job may have begun"):
+            check()
 
 
 def make_folder(path: Path) -> None:
@@ -101,14 +137,6 @@ def test_what_is_no_file_is_said_and_left(make: Any, place: Path) -> None:
     with pytest.raises(StoreError, match=r"\.shop\.lbug\.lease.* remove it|Remove it"), leased("shop.lbug"):
         pass
     assert not (place / "victim").exists()
-
-
-def test_a_file_locked_by_a_stranger_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job_lock, "LOCK_TRIES", 2)
-    with lease_file("shop.lbug").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(StoreLocked, match="does not let go"), leased("shop.lbug"):
-            pass
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from kgrec.recommender import Recommender
 from kgrec.store import open_graph
 from kgrec.text import TransformersEncoder, VectorCache, encoder_of
 from kgrec.text.finetune.cross_encoder import CrossEncoder, body_of
+from kgrec.text.hf_model import file_digest
 
 pytestmark = pytest.mark.slow
 
@@ -78,6 +79,78 @@ def test_weights_in_a_pickle_are_not_read(hostile: Path, tmp_path: Path) -> None
     (hostile / "model.safetensors").rename(hostile / "pytorch_model.bin")
     with pytest.raises(UsageError, match=r"expected config.json, a tokenizer and \*.safetensors. Weights in other"):
         TransformersEncoder(hostile)
+
+
+def test_pickled_weights_are_read_on_request(bert: Path, tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    folder = Path(shutil.copytree(bert, tmp_path / "pickled"))
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(UsageError, match=r"or trust them: encoder\.allow_pickle_weights=true"):
+        TransformersEncoder(folder)
+    trusting = TransformersEncoder(folder, allow_pickle_weights=True)
+    np.testing.assert_array_equal(trusting.encode(["a"]), TransformersEncoder(bert).encode(["a"]))
+    before = trusting.digest
+    torch.save({}, folder / "pytorch_model.bin")
+    file_digest.cache_clear()
+    assert TransformersEncoder(folder, allow_pickle_weights=True).digest != before
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (
+            {"type": "modeling_own.Model", "path": ""},
+            "asks for 'modeling_own.Model' in ''; expected one of Transformer",
+        ),
+        ({"type": "os.system", "path": "id"}, "asks for 'os.system'"),
+        ({"type": "sentence_transformers.models.WordEmbeddings", "path": "0"}, "asks for 'WordEmbeddings'"),
+        ({"type": "sentence_transformers.models.Dense", "path": "../bert"}, "asks for 'Dense' in '../bert'"),
+        ({"type": "sentence_transformers.models.Dense", "path": "2_Dense"}, r"2_Dense holds no model.safetensors"),
+    ],
+)
+def test_module_from_elsewhere_is_refused(hostile: Path, tmp_path: Path, module: Any, message: str) -> None:
+    (hostile / "modules.json").write_text(json.dumps([module]))
+    with pytest.raises(UsageError, match=message):
+        TransformersEncoder(hostile)
+    assert not (tmp_path / "ran").exists()
+
+
+OWN_MODEL = """
+import pathlib
+from transformers import BertConfig, BertModel
+pathlib.Path({marker!r}).touch()
+class Config(BertConfig):
+    model_type = "own"
+class Model(BertModel):
+    config_class = Config
+"""
+
+
+def test_code_runs_on_request_and_never_for_a_run(hostile: Path, tmp_path: Path, bert: Path) -> None:
+    own = {name: CODE[name] for name in ("AutoConfig", "AutoModel")}
+    change(hostile / "config.json", auto_map=own, model_type="own")
+    (hostile / "modeling_own.py").write_text(OWN_MODEL.format(marker=str(tmp_path / "ran")))
+    values = {"encoder": {"model": str(hostile), "trust_remote_code": True, "allow_pickle_weights": True}}
+    of_run = Config.from_run(values).encoder
+    assert of_run == EncoderSettings(model=str(hostile))
+    with pytest.raises(UsageError, match=r"trust it: encoder\.trust_remote_code=true"):
+        encoder_of(of_run, fetch=False).encode(["a"])
+    assert not (tmp_path / "ran").exists()
+    trusting = encoder_of(Config.checked(values).encoder)
+    np.testing.assert_allclose(trusting.encode(["a"]), TransformersEncoder(bert).encode(["a"]), atol=1e-6)
+    assert (tmp_path / "ran").exists()
+    assert trusting.digest != encoder_of(of_run).digest  # its code counts too
+
+
+def test_run_folder_cannot_allow_code(hostile: Path, tmp_path: Path, communities: GraphSnapshot) -> None:
+    model = Recommender(Config.read(overrides=[FAST])).fit(communities)
+    trusting = EncoderSettings(model=str(hostile), trust_remote_code=True, allow_pickle_weights=True)
+    model.config = model.config.model_copy(update={"encoder": trusting})
+    loaded = Recommender.load(model.save(tmp_path / "run").folder)
+    assert loaded.config.encoder == EncoderSettings(model=str(hostile))
 
 
 @pytest.mark.parametrize("shard", ["pytorch_model.bin", "../bert/model.safetensors", "/etc/model.safetensors", 3])

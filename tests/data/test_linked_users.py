@@ -13,6 +13,7 @@ from kgrec.data.split import uncut
 from kgrec.data.tables import GraphTables, check
 from kgrec.errors import DataError, SchemaError, UsageError
 from kgrec.jobs.refresh.job import refresh
+from kgrec.jobs.refresh.request import RefreshRequest
 from kgrec.jobs.train import train_run
 from kgrec.recommender import Recommender
 from kgrec.testing.shops import SCHEMA
@@ -111,8 +112,8 @@ def test_the_links_hold_in_a_run(tmp_path):
 
 def test_a_refresh_takes_linked_users_as_one(tmp_path):
     place = str(tmp_path / "shops.lbug")
-    assert refresh(place, tables(ALL), config=CONFIG)["result"] == "published"
-    assert refresh(place, tables(ALL))["result"] == "nothing new"
+    assert refresh(RefreshRequest(place, tables(ALL), config=CONFIG))["result"] == "published"
+    assert refresh(RefreshRequest(place, tables(ALL)))["result"] == "nothing new"
 
 
 def test_a_cut_of_users_apart_is_refused():

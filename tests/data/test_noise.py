@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from kgrec.config import Config
+from kgrec.data.histories import strengths
 from kgrec.data.noise import is_noise, noise, without_noise
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
@@ -15,6 +16,8 @@ from kgrec.data.split import by_given
 from kgrec.data.tables import GraphTables, check
 from kgrec.errors import UsageError
 from kgrec.recommender import Recommender
+from kgrec.signals.cf.popularity import Popularity
+from kgrec.signals.graph.adjacency import _directed
 from kgrec.testing.graphs import LIKED, two_communities, withheld_items
 from kgrec.training.pipeline import training_sets
 
@@ -207,16 +210,47 @@ def test_only_what_is_learned_from_is_cleaned(flooded, fit_on):
     assert np.isin(parts.final_graph.behaviors.split, ["test"]).sum() == 0
 
 
-def test_weighed_noise_counts_half_and_people_count_as_they_did(flooded):
-    is_bot = np.char.startswith(flooded.users.ids.astype(str), "bot")
-    weighed = without_noise(flooded, "weigh", seed=1)
-    pairs, left = (np.diff(graph.interactions.indptr) for graph in (flooded, weighed))
-    assert 0.35 < left[is_bot].sum() / pairs[is_bot].sum() < 0.65
-    assert (left == pairs)[~is_bot].all()
-    assert without_noise(flooded, "weigh", seed=1).digest == weighed.digest
+@pytest.fixture(scope="module")
+def weighed(flooded):
+    """The flooded graph with its noise weighed, and which users are bots."""
+    return without_noise(flooded, "weigh"), np.char.startswith(flooded.users.ids.astype(str), "bot")
+
+
+def test_weighed_noise_counts_half_and_people_fully(flooded, weighed):
+    graph, is_bot = weighed
+    assert (np.diff(graph.interactions.indptr) == np.diff(flooded.interactions.indptr)).all()
+    assert set(graph.interactions[is_bot].data) == {0.5}
+    assert set(graph.interactions[~is_bot].data) == {1.0}
+    assert graph.digest == flooded.digest
     assert without_noise(flooded, "keep") is flooded
-    parts = training_sets(by_given(flooded), Config(noise="weigh", seed=1), "train+valid")
-    assert len(parts.final_graph.behaviors) == len(by_given(weighed).train.behaviors)
+
+
+def test_weighed_pair_with_a_clean_row_counts_fully():
+    again = [("u01", "x", NOW), ("u01", "x", NOW + 3)]
+    graph = without_noise(shop(VIEWED=[*people(), *again]), "weigh")
+    assert sorted(graph.behaviors.confidence)[:2] == [0.5, 1]
+    assert set(graph.interactions.data) == {1.0}
+
+
+def test_weighed_noise_reaches_every_kind_of_signal(flooded, weighed):
+    graph, is_bot = weighed
+    of_bots = np.bincount(flooded.behaviors.item_num[is_bot[flooded.behaviors.user_num]], minlength=flooded.n_items)
+    counts, half = (np.expm1(Popularity().fit(g, {}).scores(np.array([0]))[0]) for g in (flooded, graph))
+    np.testing.assert_allclose(counts - half, of_bots / 2, rtol=1e-3)
+    for influence in (0.0, 1.0):
+        ratio = strengths(graph, influence).data / strengths(flooded, influence).data
+        assert set(np.round(ratio, 5)) == {0.5, 1.0}
+    edges = [_directed(g, 0.0, 0.0) for g in (flooded, graph)]
+    assert edges[1].sum() == edges[0].sum() - flooded.interactions[is_bot].nnz / 2
+
+
+def test_weighed_noise_weighs_after_a_fit_and_a_load(flooded, tmp_path):
+    model = Recommender(signals="popularity,item_knn", noise="weigh", budget="1s").fit(by_given(flooded))
+    assert set(model.model.train.interactions.data) == {0.5, 1.0}
+    loaded = Recommender.load(model.save(tmp_path / "run").folder)
+    assert set(loaded.model.train.interactions.data) == {0.5, 1.0}
+    users = [user for user in flooded.users.ids if not user.startswith("bot")]
+    pd.testing.assert_frame_equal(loaded.recommend(users, k=3), model.recommend(users, k=3))
 
 
 def test_a_graph_without_behaviors_has_no_noise():
@@ -229,7 +263,7 @@ def test_a_graph_without_behaviors_has_no_noise():
 def test_a_graph_of_nothing_but_programs_is_an_error(flooded):
     bots = np.char.startswith(flooded.users.ids.astype(str), "bot")
     only = flooded.with_behaviors(bots[flooded.behaviors.user_num])
-    with pytest.raises(UsageError, match="noise=drop leaves nothing to learn from; see kgrec check"):
+    with pytest.raises(UsageError, match="noise=drop leaves nothing to learn from; see kgrec audit data"):
         Recommender(signals="popularity", noise="drop").fit(only)
 
 

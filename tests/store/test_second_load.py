@@ -13,6 +13,7 @@ import kgrec
 from kgrec._util.notices import DataNotice
 from kgrec.data.schema import Schema
 from kgrec.jobs.refresh.job import refresh
+from kgrec.jobs.refresh.request import RefreshRequest
 from kgrec.store import open_graph
 from kgrec.store.base import GraphStore
 
@@ -109,7 +110,7 @@ def test_a_refresh_keeps_what_a_load_keeps(shop: GraphStore, tmp_path: Path) -> 
     shop.close()
     stars = pa.table({"cid": ["c1"], "sku": ["p1"], "stars": [1]})
     mapping = {"relationships": {"LIKES": {"source": stars}}}
-    told = refresh(str(tmp_path / "shop.lbug"), mapping, loader="tables", dry_run=True)
+    told = refresh(RefreshRequest(str(tmp_path / "shop.lbug"), mapping, loader="tables", dry_run=True))
     assert (told["new"], told["changed"]) == ({}, {"LIKES": 1})
     with open_graph(tmp_path / "shop.lbug", read_only=True) as graph:
         assert rows(graph, "LIKES") == before

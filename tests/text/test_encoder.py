@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from kgrec.config import Config
 from kgrec.errors import UsageError
 from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.encoder_contract import TextEncoderContract
 from kgrec.text import TransformersEncoder, encoder_of
+from kgrec.text.hf_model import file_digest
 
 pytestmark = pytest.mark.slow
 
@@ -85,11 +87,58 @@ def test_pooling_is_what_the_model_says(model, family, files, pooling):
     assert TransformersEncoder(folder, pooling=given).pooling == given
 
 
-def test_a_pooling_that_is_not_there_is_said(model):
+def test_pooling_of_several_ways_joins_them(model):
     folder = model("bert", pooling={"pooling_mode_max_tokens": True, "pooling_mode_mean_tokens": True})
-    with pytest.raises(UsageError, match="trained with pooling max_tokens \\+ mean_tokens; expected mean, cls or last"):
+    encoder = TransformersEncoder(folder)
+    assert (encoder.pooling, encoder.dim, encoder.encode(["a text"]).shape) == ("max+mean", 64, (1, 64))
+
+
+def test_pooling_unknown_to_the_library_is_an_error(model):
+    folder = model("bert", pooling={"pooling_mode": "attention"})
+    with pytest.raises(UsageError, match="does not load as a text model: Invalid pooling mode: 'attention'"):
         TransformersEncoder(folder).encode(["a text"])
-    assert TransformersEncoder(folder, pooling="mean").encode(["a text"]).shape == (1, 32)
+
+
+@pytest.fixture(scope="module")
+def dense(model, tmp_path_factory):
+    """A model with a dense layer, as sentence-transformers saves it, and what that library encodes with it."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
+
+    torch.manual_seed(0)
+    parts = [Transformer(str(model("bert"))), Pooling(32, "weightedmean"), Dense(32, 16), Normalize()]
+    theirs, folder = SentenceTransformer(modules=parts, device="cpu"), tmp_path_factory.mktemp("dense")
+    theirs.save_pretrained(str(folder), create_model_card=False)
+    texts = ["red", "a far longer text about oil filters and paint", "words " * 600]
+    return folder, texts, theirs.encode(texts, batch_size=1, show_progress_bar=False)  # its padding is on the left
+
+
+def test_dense_layer_gives_the_librarys_vectors(dense):
+    folder, texts, expected = dense
+    encoder = TransformersEncoder(folder, max_tokens=512)
+    assert (encoder.dim, encoder.pooling) == (16, "weightedmean")
+    np.testing.assert_allclose(encoder.encode(texts), expected, atol=1e-6)
+
+
+def test_dense_layer_counts_for_the_identity(dense, tmp_path):
+    from safetensors.numpy import load_file, save_file
+
+    folder = Path(shutil.copytree(dense[0], tmp_path / "copy"))
+    before = TransformersEncoder(folder).identity
+    file = folder / "2_Dense" / "model.safetensors"
+    changed = {name: values + 1 for name, values in load_file(file).items()}
+    file.unlink()
+    save_file(changed, tmp_path / "other.safetensors")
+    (tmp_path / "other.safetensors").rename(file)
+    file_digest.cache_clear()
+    assert TransformersEncoder(folder).identity != before
+
+
+def test_dense_layer_of_another_width_is_an_error(dense, tmp_path):
+    folder = Path(shutil.copytree(dense[0], tmp_path / "copy"))
+    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode": ["cls", "max"]}')
+    with pytest.raises(UsageError, match="2_Dense takes 32 numbers, and pooling cls\\+max gives 64"):
+        TransformersEncoder(folder).encode(["a text"])
 
 
 @pytest.mark.parametrize("family", ["bert", "gpt2", "llama"])
@@ -107,7 +156,7 @@ def test_vectors_are_those_of_the_model_without_padding(model, family, pooling):
         ids = [tokenizer(t, return_tensors="pt")["input_ids"] for t in texts]
         expected = [reduce(bare(input_ids=x).last_hidden_state[0]).numpy() for x in ids]
     expected = [x / np.linalg.norm(x) for x in expected]
-    np.testing.assert_allclose(TransformersEncoder(folder, pooling).encode(texts), expected, atol=1e-5)
+    np.testing.assert_allclose(TransformersEncoder(folder, pooling=pooling).encode(texts), expected, atol=1e-5)
 
 
 def test_a_decoders_text_reaches_its_vector_whole(model):
@@ -121,7 +170,7 @@ def test_prefixes_are_the_models_own_unless_given(model):
     folder = model("bert", prompts=prompts)
     assert TransformersEncoder(folder).prefix == "passage: "
     assert TransformersEncoder(folder, use="query").prefix == "query: "
-    assert TransformersEncoder(folder, prefix="", use="query").prefix == ""
+    assert TransformersEncoder(folder, query_prefix="", use="query").prefix == ""
     del prompts["prompts"]["query"]
     assert TransformersEncoder(model("bert", prompts=prompts), use="query").prefix == "x"
     assert TransformersEncoder(model("bert", prompts={"prompts": {"query": "q"}})).prefix == ""
@@ -236,13 +285,13 @@ def test_longer_texts_are_cut(packaged):
 
 
 def test_prefix_goes_before_every_text(packaged):
-    prefixed = TransformersEncoder(packaged.folder, prefix="query: ")
+    prefixed = TransformersEncoder(packaged.folder, text_prefix="query: ")
     np.testing.assert_allclose(prefixed.encode(["red"]), packaged.encode(["query: red"]), atol=1e-5)
 
 
 @pytest.mark.parametrize(
     "setting",
-    [{"pooling": "cls"}, {"max_tokens": 8}, {"prefix": "query: "}, {"precision": "int8"}, {"precision": "half"}],
+    [{"pooling": "cls"}, {"max_tokens": 8}, {"text_prefix": "query: "}, {"precision": "int8"}, {"precision": "half"}],
 )
 def test_identity_tells_settings_apart(packaged, setting):
     assert TransformersEncoder(packaged.folder, **setting).identity != packaged.identity
@@ -263,9 +312,13 @@ def test_identity_follows_the_content_not_the_place(packaged, tmp_path):
     [
         ({"model": "no/such/folder"}, "no text model 'no/such/folder'; expected a folder, or a model id"),
         ({"model": Path(__file__).parent}, "holds no transformers model; expected config.json"),
-        ({"model": ".", "pooling": "max"}, "pooling 'max'; expected one of mean, cls, last"),
-        ({"model": ".", "precision": "int4"}, "precision 'int4'; expected one of full, half, int8"),
-        ({"model": ".", "max_tokens": 0}, "expected whole numbers from 1 on"),
+        ({"model": ".", "pooling": "max"}, "setting 'encoder.pooling': found 'max'; expected 'mean', 'cls' or 'last'"),
+        (
+            {"model": ".", "precision": "int4"},
+            "setting 'encoder.precision': found 'int4'; expected 'full', 'half' or 'int8'",
+        ),
+        ({"model": ".", "max_tokens": 0}, "setting 'encoder.max_tokens': found 0; expected a number greater than"),
+        ({"model": ".", "batch_tokens": 0}, "batch_tokens 0; expected a whole number from 1 on"),
     ],
 )
 def test_wrong_use_is_a_clear_error(arguments, message):

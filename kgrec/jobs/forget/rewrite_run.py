@@ -145,4 +145,4 @@ def _renumbered(edges: Edges, at_source: bool, at_target: bool, num: int) -> Edg
     kept = edges.where(keep)
     src = kept.src_num - (at_source & (kept.src_num > num))
     dst = kept.dst_num - (at_target & (kept.dst_num > num))
-    return Edges(src, dst, kept.table)
+    return Edges(src, dst, kept.table, kept.confidence)

@@ -21,53 +21,26 @@ from kgrec.config import Config
 from kgrec.data.linked_users import merge_linked_users
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
-from kgrec.errors import GateRefused, RunError, UsageError
+from kgrec.errors import GateRefused, RunError
 from kgrec.jobs.refresh.changes import IngestDelta, ingest_delta, record_sizes, rows_of, sizes_of
 from kgrec.jobs.refresh.journal import Journal
 from kgrec.jobs.refresh.policy import UpdatePlan, plan_update, size_of
-from kgrec.jobs.refresh.report import Report
-from kgrec.runs.folder import Run, find_run, list_runs, prepare_root, remove_leftovers, root_of
+from kgrec.jobs.refresh.report import Report, attributes
+from kgrec.jobs.refresh.request import RefreshRequest
+from kgrec.runs.folder import Run, find_run, list_runs, prepare_root, remove_leftovers
 from kgrec.runs.publications import publications, reconcile
 from kgrec.runs.publish import check_complete, publish
 from kgrec.store import open_graph
 from kgrec.store.job_lock import leased
-from kgrec.store.load import check_address
 from kgrec.store.merge import joined
-from kgrec.store.uri import GraphUri, check_uri
+from kgrec.store.uri import GraphUri
 
 
-def refresh(
-    graph: str,
-    source: Any,
-    *,
-    loader: str = "atomic",
-    schema: str | Path | None = None,
-    since: str | None = None,
-    config: Config | None = None,
-    full: bool = False,
-    force: bool = False,
-    allow_shrink: bool = False,
-    dry_run: bool = False,
-    k: int = 20,
-    runs: str | Path | None = None,
-    report: Report | None = None,
-) -> dict[str, Any]:
+def refresh(request: RefreshRequest, report: Report | None = None) -> dict[str, Any]:
     """Bring a graph and what it recommends up to date with a source; where nothing is new, nothing is published.
 
     Args:
-        graph: URI of the graph; made if it is not there.
-        source: what the loader reads, such as a folder; or `GraphTables`, for instance another graph's `read()`.
-        loader: name of a loader.
-        schema: the vocabulary, or the file or name of one; the graph's if not given.
-        since: only behaviors from then on: a date, or a number.
-        config: settings; those of the run that serves if not given.
-        full: choose settings and learn everything anew, whatever the rule says.
-        force: publish even what the gate refuses; noted in the run.
-        allow_shrink: take in a source that holds a tenth, or less, of what the graph took in before, of some label or
-            type.
-        dry_run: change nothing, and say what would be done and about how long it would take.
-        k: length of a published list.
-        runs: folder of runs; beside the graph if not given.
+        request: what to do.
         report: where steps are told.
 
     Returns:
@@ -83,94 +56,90 @@ def refresh(
         StoreLocked: another job is at work on the graph.
         StoreError, RunError, UsageError: as the steps do. Run it again: it goes on where it was.
     """
-    if k < 1:
-        raise UsageError(f"k={k}; expected at least 1")
-    check_uri(graph)
-    check_address(source)
-    start = time.perf_counter()
-    known = schema if isinstance(schema, Schema) or schema is None else Schema.load(schema)
-    root = Path(runs or root_of(graph))
-    job = _Job(graph, source, loader, known, since, config, full, force, allow_shrink, k, root, report or Report())
-    result = job.plan() if dry_run else job.run()
+    start, report = time.perf_counter(), report or Report()
+    with report.span("kgrec refresh", graph=request.graph) as span:
+        job = _Job(request, request.vocabulary(), report)
+        result = job.plan() if request.dry_run else job.run()
+        span.set_attributes(attributes(result))
     return {**result, "seconds": round(time.perf_counter() - start, 1)}
 
 
 @dataclass(frozen=True)
 class _Job:
-    """A refresh at work; see `refresh` for what each part is."""
+    """A refresh at work.
 
-    graph: str
-    source: Any
-    loader: str
+    Attributes:
+        request: what to do.
+        schema: the vocabulary that was given.
+        report: where steps are told.
+    """
+
+    request: RefreshRequest
     schema: Schema | None
-    since: str | None
-    config: Config | None
-    full: bool
-    force: bool
-    allow_shrink: bool
-    k: int
-    root: Path
     report: Report
 
     def run(self) -> dict[str, Any]:
         """Do all of it, alone."""
-        with leased(self.graph) as check_lease:
-            prepare_root(self.root)
-            request = {"source": _name_of(self.source), "since": self.since, "full": self.full}
-            journal = Journal(self.root, self.report, request)
-            remove_leftovers(self.root)
+        with leased(self.request.graph) as check_lease:
+            prepare_root(self.request.root)
+            request = {"source": _name_of(self.request.source), "since": self.request.since, "full": self.request.full}
+            journal = Journal(self.request.root, self.report, request)
+            remove_leftovers(self.request.root)
             journal.step("read")
             delta = self.read()
             check_lease()
             if not delta.is_empty:
                 journal.step("write", **_rows(delta))
-                with open_graph(self.graph, create=True) as store:
+                with open_graph(self.request.graph, create=True) as store:
                     store.write(delta.tables)
-            record_sizes(self.root, self.graph, delta.rows)
+            record_sizes(self.request.root, self.request.graph, delta.rows)
             result = self.update(journal, delta, check_lease)
             journal.step("end", **result)
         return {**result, **_rows(delta)}
 
     def read(self) -> IngestDelta:
         """Read the source and compare it with the graph."""
-        before = {} if self.allow_shrink else sizes_of(self.root, self.graph)
-        with open_graph(self.graph, read_only=True) if GraphUri.parse(self.graph).exists else nullcontext() as store:
-            return ingest_delta(store, self.loader, self.source, self.schema, self.since, before)
+        before = {} if self.request.allow_shrink else sizes_of(self.request.root, self.request.graph)
+        asked = self.request
+        with open_graph(asked.graph, read_only=True) if GraphUri.parse(asked.graph).exists else nullcontext() as store:
+            return ingest_delta(store, asked.loader, asked.source, self.schema, asked.since, before)
 
     def update(self, journal: Journal, delta: IngestDelta, check_lease: Callable[[], None]) -> dict[str, Any]:
         """Publish a run of what the graph holds, unless one is published."""
         journal.step("snapshot")
-        with open_graph(self.graph, read_only=True) as store:
+        with open_graph(self.request.graph, read_only=True) as store:
             snapshot, published = merge_linked_users(store.snapshot()), store.published()
-        reconcile(self.root, published)
+        reconcile(self.request.root, published)
         live_run = self.live_run(published)
-        if live_run and self.is_up_to_date(live_run, snapshot.digest) and (not self.full or journal.resumes):
+        if live_run and self.is_up_to_date(live_run, snapshot.digest) and (not self.request.full or journal.resumes):
             return {"result": "nothing new", "run": live_run.name}
         from kgrec.jobs.refresh.retrain import retrain  # what learns takes seconds to import
 
         update_plan = self.update_plan(live_run, snapshot)
         run = self.made_before(snapshot.digest, update_plan, live_run)
         if run is None:
-            config = self.config or (Config.checked(dict(live_run.info["config"])) if live_run else Config())
+            config = self.request.config or (Config.from_run(live_run.info["config"]) if live_run else Config())
             facts = {"instead_of": published, **_rows(delta)}
-            run = retrain(self.root, self.graph, snapshot, live_run, update_plan, config, facts, journal.step)
+            run = retrain(
+                self.request.root, self.request.graph, snapshot, live_run, update_plan, config, facts, journal.step
+            )
         self.pass_gate(run, published)
         journal.step("publish", run=run.name)
         check_lease()
-        with open_graph(self.graph, create=True) as store:
-            done = publish(store, self.root, run, self.k, "refresh")
+        with open_graph(self.request.graph, create=True) as store:
+            done = publish(store, self.request.root, run, self.request.k, "refresh")
         return {"result": "published", **done, **_told(run)}
 
     def is_up_to_date(self, live_run: Run, digest: str) -> bool:
         """Say whether what serves is of this very graph, or was gone back to from a run that is: until more comes."""
-        told = publications(self.root)
+        told = publications(self.request.root)
         names = {live_run.name, *(entry.run for entry in told if told[-1].how == "rollback")}
-        return any(run.name in names and run.info.get("data_digest") == digest for run in list_runs(self.root))
+        return any(run.name in names and run.info.get("data_digest") == digest for run in list_runs(self.request.root))
 
     def live_run(self, published: str | None) -> Run | None:
         """Return the run that the graph has published; None if there is none, or its folder is gone."""
         try:
-            run = find_run(self.root, published) if published else None
+            run = find_run(self.request.root, published) if published else None
             if run:
                 check_complete(run)
             return run
@@ -179,15 +148,15 @@ class _Job:
 
     def update_plan(self, live_run: Run | None, snapshot: GraphSnapshot) -> UpdatePlan:
         """Apply the rule to a graph that has everything."""
-        config = self.config.model_dump(mode="json") if self.config else None
+        config = self.request.config.model_dump(mode="json") if self.request.config else None
         known = live_run.info if live_run else None
-        return plan_update(known, size_of(snapshot), snapshot.schema.digest, config, self.full)
+        return plan_update(known, size_of(snapshot), snapshot.schema.digest, config, self.request.full)
 
     def made_before(self, digest: str, update_plan: UpdatePlan, live_run: Run | None) -> Run | None:
         """Return a run that an earlier refresh has made of the same graph in the same way and did not publish."""
         wanted = (digest, update_plan.mode, live_run.name if live_run else None)
-        config = self.config.model_dump(mode="json") if self.config else None
-        for run in reversed(list_runs(self.root)):
+        config = self.request.config.model_dump(mode="json") if self.request.config else None
+        for run in reversed(list_runs(self.request.root)):
             made = run.info.get("refresh", {})
             same = (run.info.get("data_digest"), made.get("mode"), made.get("instead_of")) == wanted
             if same and (config is None or config == run.info["config"]):
@@ -197,10 +166,11 @@ class _Job:
     def pass_gate(self, run: Run, published: str | None) -> None:
         """Stop a run that is worse than the one that serves; with `force` only note that it is."""
         why = run.info["gate"]["reasons"]
-        if why and not self.force:
+        if why and not self.request.force:
             raise GateRefused(
-                f"run {run.name} is not published, {self.graph} still has {published}: {'; '.join(why)}. "
-                f"Look: kgrec runs show {self.graph} {run.name}. To publish it all the same, run this with --force"
+                f"run {run.name} is not published, {self.request.graph} still has {published}: {'; '.join(why)}. "
+                f"Look: kgrec runs show {self.request.graph} {run.name}. "
+                "To publish it all the same, run this with --force"
             )
         if why:
             write_json(run.folder / "run.json", {**run.info, "gate": {**run.info["gate"], "forced": True}})
@@ -209,17 +179,17 @@ class _Job:
         """Say what would be done, and about how long it would take by earlier runs."""
         delta, published = self.read(), None
         tables = delta.tables
-        if GraphUri.parse(self.graph).exists:
-            with open_graph(self.graph, read_only=True) as store:
+        if GraphUri.parse(self.request.graph).exists:
+            with open_graph(self.request.graph, read_only=True) as store:
                 published, schema = store.published(), store.schema
                 tables = joined(rows_of(store, schema), tables) if schema else tables
         snapshot, live_run = merge_linked_users(GraphSnapshot.from_tables(tables)), self.live_run(published)
-        if live_run and self.is_up_to_date(live_run, snapshot.digest) and not self.full:
+        if live_run and self.is_up_to_date(live_run, snapshot.digest) and not self.request.full:
             return {"result": "would end: nothing new", **_rows(delta)}
         update_plan = self.update_plan(live_run, snapshot)
         took = [
             run.info["summary"]["seconds"]
-            for run in list_runs(self.root)
+            for run in list_runs(self.request.root)
             if "summary" in run.info and run.info.get("refresh", {}).get("mode", "full") == update_plan.mode
         ]
         told = {"mode": update_plan.mode, "why": update_plan.why, "expected_seconds": took[-1] if took else None}

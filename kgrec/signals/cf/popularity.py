@@ -42,7 +42,7 @@ class Popularity(Signal):
 
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
         """Count the behaviors of every item."""
-        weight = _recency(train.behaviors, self.settings.half_life)
+        weight = _recency(train.behaviors, self.settings.half_life) * train.behaviors.confidence
         count = np.bincount(train.behaviors.item_num, weight, minlength=train.n_items)
         self._item_scores = np.log1p(count).astype(np.float32)
         return self

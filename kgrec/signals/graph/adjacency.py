@@ -89,5 +89,6 @@ def _directed(train: GraphSnapshot, kg_weight: float, balance: float) -> sp.csr_
         weights += relation_weights(train, kg_weight, balance).values()
     source, target = (np.concatenate(ends) for ends in zip(*parts, strict=True))
     weight = np.repeat(np.array(weights, np.float32), [len(ends[0]) for ends in parts])
+    weight[: pairs.nnz] *= pairs.data  # below 1 for noise that is weighed
     ends = (np.minimum(source, target), np.maximum(source, target))
     return sp.csr_matrix((weight, ends), shape=(train.n_nodes, train.n_nodes))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from datetime import date, datetime
@@ -44,23 +43,16 @@ def with_values(query: str, values: Mapping[str, Any]) -> str:
 
 
 def _term(name: str, value: Any) -> str:
+    """Return a value as a term of SPARQL."""
+    import pyoxigraph as ox
+
     if hasattr(value, "dtype") and hasattr(value, "item"):
         value = value.item()
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int):
-        return f'"{value}"^^<{DATATYPES["int"]}>'
-    if isinstance(value, float):
-        text = str(value) if math.isfinite(value) else "NaN" if math.isnan(value) else "INF" if value > 0 else "-INF"
-        return f'"{text}"^^<{DATATYPES["float"]}>'
-    if isinstance(value, datetime):
-        return f'"{value.isoformat()}"^^<{DATATYPES["datetime"]}>'
     if isinstance(value, date):
-        return f'"{value.isoformat()}"^^<{PREFIXES["xsd"]}date>'
-    if not isinstance(value, str):
+        kind = DATATYPES["datetime"] if isinstance(value, datetime) else f"{PREFIXES['xsd']}date"
+        return str(ox.Literal(value.isoformat(), datatype=ox.NamedNode(kind)))
+    if not isinstance(value, str | int | float):
         raise StoreError(f"?{name} is a {type(value).__name__}; expected text, a number, a truth value or a time")
-    if re.fullmatch(r"<[^<>\"{}|^`\\\x00-\x20]+>", value):
+    if isinstance(value, str) and re.fullmatch(r"<[^<>\"{}|^`\\\x00-\x20]+>", value):
         return value
-    for old, new in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\r", "\\r")):
-        value = value.replace(old, new)
-    return f'"{value}"'
+    return str(ox.Literal(value))

@@ -27,11 +27,12 @@ from kgrec.config import TuneSettings
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.text.adapters import check_installed
 from kgrec.text.cache import VectorCache
-from kgrec.text.encoder import Tokens, TransformersEncoder, n_fitting
+from kgrec.text.encoder import TransformersEncoder
 from kgrec.text.finetune.dataset import Windows
 from kgrec.text.finetune.info_nce import contrast
 from kgrec.text.finetune.trainer import Trainer
 from kgrec.text.projection_head import Head, joined
+from kgrec.text.token_batches import Tokens, batches
 from kgrec.text.tuned_weights import FineTunedWeights
 
 MAX_BATCH_TOKENS: Final = 2048
@@ -175,14 +176,11 @@ class _Tuning(_Contrast):
     def _embed(self, texts: IntArray) -> torch.Tensor:
         """Return the vectors of texts; those of like lengths go through the model together."""
         lengths = self._tokens.lengths[texts]
-        order = np.argsort(lengths, kind="stable")
-        parts, start = [], 0
-        while start < len(order):
-            rows = order[start : start + n_fitting(lengths[order[start:]], MAX_BATCH_TOKENS)]
+        parts, order = [], list(batches(lengths, MAX_BATCH_TOKENS))
+        for rows in order:
             with torch.autocast(self.encoder.device, torch.bfloat16, enabled=self.encoder.precision == "half"):
                 parts.append(self.encoder.embed(self.module, *self._tokens.padded(texts[rows], self.encoder.pad)))
-            start += len(rows)
-        vectors = torch.cat(parts)[torch.as_tensor(np.argsort(order, kind="stable"))]
+        vectors = torch.cat(parts)[torch.as_tensor(np.argsort(np.concatenate(order)))]
         return torch.as_tensor(self._head(vectors.float()))
 
     @cached_property

@@ -20,10 +20,11 @@ from kgrec.config import Config, EncoderSettings, RerankSettings
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.errors import UsageError
 from kgrec.text.adapters import check_installed
-from kgrec.text.encoder import TextEncoder, Tokens, TransformersEncoder, encoder_of, n_fitting
+from kgrec.text.base import TextEncoder
+from kgrec.text.encoder import TransformersEncoder, encoder_of
 from kgrec.text.finetune.dataset import Histories, Texts, Windows
 from kgrec.text.finetune.trainer import EVALUATION_BATCHES, Trainer
-from kgrec.text.hf_model import loaded, own_limit
+from kgrec.text.token_batches import Tokens, batches
 from kgrec.text.tuned_weights import FineTunedWeights
 
 MAX_BATCH_TOKENS: Final = 2048
@@ -52,7 +53,7 @@ class CrossEncoder:
     def __init__(self, encoder: TransformersEncoder, tuned: FineTunedWeights | None = None, prefix: int = 0) -> None:
         self.encoder, self.tuned, self.prefix = encoder, tuned, tuned.origin.prefix if tuned else prefix
         if tuned:
-            tuned.check_model(encoder.folder)
+            tuned.check_model(encoder.name, encoder.digest)
 
     def classifier(self) -> Any:
         """Return the model with a head of one output; what the model's files lack of it is drawn by torch's seed.
@@ -62,8 +63,7 @@ class CrossEncoder:
         """
         from transformers import AutoModelForSequenceClassification
 
-        options = {"num_labels": 1, "ignore_mismatched_sizes": True, "use_safetensors": True, "dtype": "auto"}
-        model = loaded(AutoModelForSequenceClassification, self.encoder.folder, **options)
+        model = self.encoder.load(AutoModelForSequenceClassification, num_labels=1, ignore_mismatched_sizes=True)
         model.config.pad_token_id = self.encoder.pad
         model.config.use_cache = False
         return model
@@ -76,17 +76,14 @@ class CrossEncoder:
             first, second: str, object [n], texts; the longer of a pair is cut where both are too long for the model.
             budget: tokens that go through the model together.
         """
-        limit = min(self.encoder.max_tokens, own_limit(self.encoder.folder) - self.prefix)
-        encoded = self._tokenizer(list(first), list(second), truncation=True, max_length=limit, verbose=False)
+        limit = min(self.encoder.max_tokens, self.encoder.limit - self.prefix)
+        encoded = self.encoder.tokenizer(list(first), list(second), truncation=True, max_length=limit, verbose=False)
         ids, types = Tokens.from_lists(encoded["input_ids"]), None
         if "token_type_ids" in encoded and getattr(model.config, "type_vocab_size", 0) > 1:
             types = Tokens.from_lists(encoded["token_type_ids"])
-        order, parts, start = np.argsort(ids.lengths, kind="stable"), [], 0
-        while start < len(order):
-            rows = order[start : start + n_fitting(ids.lengths[order[start:]], budget)]
-            parts.append(self._forward(model, ids, types, rows))
-            start += len(rows)
-        return torch.cat(parts)[torch.as_tensor(np.argsort(order, kind="stable"))]
+        order = list(batches(ids.lengths, budget))
+        parts = [self._forward(model, ids, types, rows) for rows in order]
+        return torch.cat(parts)[torch.as_tensor(np.argsort(np.concatenate(order)))]
 
     def _forward(self, model: Any, ids: Tokens, types: Tokens | None, rows: IntArray) -> torch.Tensor:
         device = self.encoder.device
@@ -106,12 +103,6 @@ class CrossEncoder:
             with torch.inference_mode():
                 parts.append(self.logits(self._model, *pairs, self.encoder.token_budget).cpu().numpy())
         return np.concatenate(parts)
-
-    @cached_property
-    def _tokenizer(self) -> Any:
-        from transformers import AutoTokenizer
-
-        return loaded(AutoTokenizer, self.encoder.folder)
 
     @property
     def learned(self) -> FineTunedWeights:
@@ -152,8 +143,9 @@ def body_of(config: Config, given: TextEncoder | None = None, *, fetch: bool = T
             f"found text encoder {found.name}; expected a transformers model to re-rank with: name one in rerank.model"
         )
     precision = config.encoder.precision if config.encoder and not own else None
+    limits = {"model": str(found.folder), "max_tokens": settings.max_tokens, "precision": precision}
     return TransformersEncoder(
-        found.folder, max_tokens=settings.max_tokens, prefix="", precision=precision, name=found.name
+        found.settings.model_copy(update={**limits, "pooling": None, "text_prefix": ""}), name=found.name
     )
 
 

@@ -13,7 +13,7 @@ from kgrec._util.types import BoolArray, FloatArray, IntArray
 from kgrec.config import Balance
 from kgrec.data.histories import sequences
 from kgrec.data.snapshot import GraphSnapshot
-from kgrec.text.tokens import CountTokens, count_words
+from kgrec.text.base import CountTokens, count_words
 from kgrec.text.verbalize import describe
 
 HARD_NEGATIVE_POOL_ITEMS: Final = 100

@@ -16,11 +16,10 @@ from kgrec.config import StepSettings, TuneMethod
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.errors import UsageError
 from kgrec.text.adapters import adapted, after_step, learned_weights, load_weights, memory, regularization_loss
+from kgrec.text.base import token_counter
 from kgrec.text.encoder import TransformersEncoder
 from kgrec.text.finetune.checkpoint import Progress, checkpoints, load_checkpoint, save_checkpoint
 from kgrec.text.finetune.dataset import Histories, Windows
-from kgrec.text.hf_model import folder_digest
-from kgrec.text.tokens import token_counter
 from kgrec.text.tuned_weights import FineTunedWeights, Origin
 
 LEARNING_RATES: Final[dict[TuneMethod, float]] = {"lora": 1e-3, "adalora": 1e-3, "prefix": 1e-2, "full": 3e-5}
@@ -59,8 +58,7 @@ class Trainer(ABC):
     ) -> None:
         self.what, self.train, self.encoder, self.seed, self.steps = what, train, encoder, seed, settings
         schema = train.schema
-        model = folder_digest(encoder.folder)
-        self.origin = Origin(settings.method, settings.rank, model, schema.name, schema.digest, train.digest)
+        self.origin = Origin(settings.method, settings.rank, encoder.digest, schema.name, schema.digest, train.digest)
         key = json.dumps([encoder.identity, train.digest, settings.model_dump(), seed, *depends])
         self.file = checkpoints() / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
         self.histories = Histories(train, seed, token_counter(encoder))

@@ -19,6 +19,7 @@ from kgrec.errors import StoreLocked, UnknownItem, UnknownUser
 from kgrec.jobs.forget.job import forget, matches
 from kgrec.jobs.forget.rewrite_run import GONE, RETRAINED, ROWS_REMOVED, TUNED_STAYS, without
 from kgrec.jobs.refresh.job import refresh
+from kgrec.jobs.refresh.request import RefreshRequest
 from kgrec.jobs.train import publish_run, train_run
 from kgrec.recommender import Recommender
 from kgrec.runs.folder import find_run, list_runs, root_of
@@ -276,7 +277,7 @@ def test_a_fine_tuned_text_model_is_named_in_the_receipt_and_tuned_anew_by_the_n
     monkeypatch.setenv("KGREC_CACHE", "cache")
     tune = {"method": "lora", "rank": 2, "steps": 1, "batch": 8}
     config = Config(signals=("popularity", "embeddings"), budget="1s", encoder=str(model("bert")), tune=tune)
-    refresh("shop.lbug", with_canaries(), config=config)
+    refresh(RefreshRequest("shop.lbug", with_canaries(), config=config))
     checkpoints = list((tmp_path / "cache" / "tuning").iterdir())
     assert len(checkpoints) == 2  # of the head and of the model
     other = tmp_path / "cache" / "tuning" / "other.safetensors"
@@ -289,9 +290,9 @@ def test_a_fine_tuned_text_model_is_named_in_the_receipt_and_tuned_anew_by_the_n
     assert holding(tmp_path, USER) == []
     with open_graph("shop.lbug", read_only=True) as store:
         rest = store.read()
-    anew = refresh("shop.lbug", rest, force=True)
+    anew = refresh(RefreshRequest("shop.lbug", rest, force=True))
     assert (anew["mode"], anew["why"]) == ("full", "learned with what was forgotten since: text model")
-    assert refresh("shop.lbug", rest)["result"] == "nothing new"
+    assert refresh(RefreshRequest("shop.lbug", rest))["result"] == "nothing new"
 
 
 def test_a_signal_that_lost_its_rows_is_fitted_anew_by_the_next_refresh(graph, monkeypatch):
@@ -299,5 +300,5 @@ def test_a_signal_that_lost_its_rows_is_fitted_anew_by_the_next_refresh(graph, m
     forget(graph, "user", USER)
     with open_graph(graph, read_only=True) as store:
         rest = store.read()
-    foreseen = refresh(graph, rest, dry_run=True)
+    foreseen = refresh(RefreshRequest(graph, rest, dry_run=True))
     assert (foreseen["mode"], foreseen["why"]) == ("refit", "learned with what was forgotten since: ease")

@@ -24,6 +24,7 @@ from kgrec.errors import DataError, StoreError, StoreLocked
 from kgrec.jobs.copy import copy_graph
 from kgrec.jobs.refresh.job import refresh
 from kgrec.jobs.refresh.report import Report
+from kgrec.jobs.refresh.request import RefreshRequest
 from kgrec.runs.folder import list_runs
 from kgrec.runs.publications import publications
 from kgrec.store import open_graph
@@ -354,20 +355,20 @@ class _Killer(Report):
 
 def test_the_server_dies_in_a_refresh_and_the_next_one_goes_on(tmp_path: Path, mortal: Server, impatient: None) -> None:
     config, runs = Config.read(overrides=[FAST]), tmp_path / "runs"
-    refresh(mortal.uri, load("atomic", CINEMA), config=config, runs=runs)
+    refresh(RefreshRequest(mortal.uri, load("atomic", CINEMA), config=config, runs=runs))
     for n, step in enumerate(("compare", "publish"), 1):
         new = pa.table({"user_id": [f"new{i}" for i in range(n)]})
         more = GraphTables(load("atomic", CINEMA).schema, {"User": new}, {})
         with pytest.raises(StoreError, match="no Neo4j server answers"):
-            refresh(mortal.uri, more, runs=runs, allow_shrink=True, report=_Killer(mortal, step))
+            refresh(RefreshRequest(mortal.uri, more, runs=runs, allow_shrink=True), _Killer(mortal, step))
         made = len(list_runs(runs))
         _start_again(mortal)
         with open_graph(mortal.uri, read_only=True) as store:
             assert store.published() == publications(runs)[-1].run
-        result = refresh(mortal.uri, more, runs=runs, allow_shrink=True)
+        result = refresh(RefreshRequest(mortal.uri, more, runs=runs, allow_shrink=True))
         assert result["result"] == "published"
         assert len(list_runs(runs)) == n + 1, f"{made} were made before {step}: none is made twice"
-        assert refresh(mortal.uri, more, runs=runs, allow_shrink=True)["result"] == "nothing new"
+        assert refresh(RefreshRequest(mortal.uri, more, runs=runs, allow_shrink=True))["result"] == "nothing new"
     assert [entry.how for entry in publications(runs)] == ["refresh"] * 3
 
 

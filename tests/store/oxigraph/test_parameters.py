@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from kgrec.testing.store_contract import ODD, SCHEMA, contract_tables, digest
 
 pytest.importorskip("pyoxigraph")
 
+XSD = "http://www.w3.org/2001/XMLSchema#"
+
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[GraphStore]:
@@ -28,7 +30,10 @@ def store(tmp_path: Path) -> Iterator[GraphStore]:
 @pytest.mark.parametrize(
     ("query", "values", "expected"),
     [
-        ("ASK { ?t :p ?x }", {"x": True}, "ASK { ?t :p true }"),
+        ("ASK { ?t :p ?x }", {"x": True}, f'ASK {{ ?t :p "true"^^<{XSD}boolean> }}'),
+        ("ASK { ?t :p ?x }", {"x": 3}, f'ASK {{ ?t :p "3"^^<{XSD}integer> }}'),
+        ("ASK { ?t :p ?x }", {"x": float("-inf")}, f'ASK {{ ?t :p "-INF"^^<{XSD}double> }}'),
+        ("ASK { ?t :p ?x }", {"x": date(2020, 1, 2)}, f'ASK {{ ?t :p "2020-01-02"^^<{XSD}date> }}'),
         ("ASK { ?t :p $x }", {"x": "<urn:a:b>"}, "ASK { ?t :p <urn:a:b> }"),
         ("ASK { ?t :p ?x }", {"x": 'a"\\\n'}, 'ASK { ?t :p "a\\"\\\\\\n" }'),
         ("SELECT ?x { ?t :p ?x }", {"x": "a"}, 'SELECT ("a" AS ?x) { ?t :p "a" }'),

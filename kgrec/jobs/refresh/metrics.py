@@ -1,0 +1,73 @@
+"""The figures of a refresh as a file for the textfile collector of Prometheus' node exporter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from kgrec._util.files import write_atomic
+from kgrec.errors import MissingExtra
+
+RESULTS: Final = ("published", "nothing new", "refused", "busy", "failed")
+_SUCCESS: Final = "kgrec_refresh_last_success_timestamp_seconds"
+_HELP: Final = {
+    "new_rows": "Rows that were new in the source.",
+    "changed_rows": "Rows that had changed in the source.",
+    "recommendations": "Recommendations that were published.",
+    "ndcg": "NDCG@20 of the new run on the newest interactions.",
+    "duration_seconds": "Seconds that the refresh took.",
+    "last_run_timestamp_seconds": "When a refresh last ended, seconds since 1970.",
+    "last_success_timestamp_seconds": "When a refresh last ended well, seconds since 1970.",
+}
+
+
+def check_installed() -> None:
+    """Check that the client library of Prometheus is installed.
+
+    Raises:
+        MissingExtra: it is not.
+    """
+    try:
+        import prometheus_client  # noqa: F401
+    except ImportError:
+        raise MissingExtra('prometheus-client is not installed; run: pip install "kgrec[prometheus]"') from None
+
+
+def write_metrics(path: Path, graph: str, result: str, figures: Mapping[str, Any], now: float) -> None:
+    """Write the figures of a refresh, whole or not at all.
+
+    Args:
+        path: a file that ends in .prom.
+        graph: URI of the graph, a label of every figure.
+        result: one of `RESULTS`.
+        figures: name, a key of the help texts → number; None is left out.
+        now: epoch seconds.
+
+    Raises:
+        RunError: the disk refuses.
+    """
+    from prometheus_client import CollectorRegistry, Gauge, generate_latest
+
+    registry = CollectorRegistry()
+    success = now if result in ("published", "nothing new") else _earlier_success(path)
+    times = {"last_run_timestamp_seconds": now, "last_success_timestamp_seconds": success}
+    for name, value in {**figures, **times}.items():
+        if value is not None:
+            Gauge(f"kgrec_refresh_{name}", _HELP[name], ["graph"], registry=registry).labels(graph).set(value)
+    results = Gauge("kgrec_refresh_result", "1 for how the refresh ended.", ["graph", "result"], registry=registry)
+    for known in RESULTS:
+        results.labels(graph, known).set(known == result)
+    write_atomic(path, generate_latest(registry).decode())
+
+
+def _earlier_success(path: Path) -> float | None:
+    """Return the time of the last success, by the file that is to be replaced; None if it does not say."""
+    from prometheus_client.parser import text_string_to_metric_families
+
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    try:
+        families = [family for family in text_string_to_metric_families(text) if family.name == _SUCCESS]
+        return next((sample.value for family in families for sample in family.samples), None)
+    except ValueError:
+        return None

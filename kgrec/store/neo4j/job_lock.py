@@ -1,0 +1,65 @@
+"""One job at a time on a server: a marker in the database, which a thread renews while the job runs.
+
+A marker whose owner is gone, or was not renewed in time, is taken over by the next job.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Final
+
+from kgrec.errors import StoreError
+from kgrec.store.neo4j.connect import answering
+from kgrec.store.neo4j.database import Database
+from kgrec.store.neo4j.lease import held
+
+RENEWAL_SECONDS: Final = 5.0
+"""Seconds between two renewals."""
+
+
+@contextmanager
+def leased_on_server(uri: str) -> Iterator[Callable[[], None]]:
+    """Hold the marker of jobs on a server in the block; see `kgrec.store.job_lock.leased`."""
+    database = Database(uri)
+    try:
+        database.constrain({"_Kgrec": "id"})
+        with database.session(write=True) as session, held(session, "job", uri) as lease:
+            lock = threading.Lock()  # a session serves one thread at a time
+
+            def renew() -> None:
+                with lock, answering(uri):
+                    step = next(lease.steps)
+                    session.execute_write(lambda work: lease.renew(work, step))
+
+            try:
+                with _renewed(renew) as check:
+                    yield check
+            except BaseException:
+                with suppress(StoreError):  # the error that counts is the first
+                    lease.give_back()
+                raise
+    finally:
+        database.close()
+
+
+@contextmanager
+def _renewed(renew: Callable[[], None]) -> Iterator[Callable[[], None]]:
+    """Renew in a thread while the block runs."""
+    stop = threading.Event()
+
+    def repeat() -> None:
+        while not stop.wait(RENEWAL_SECONDS):
+            try:
+                renew()
+            except StoreError:
+                return  # the caller meets the same error at its next check
+
+    thread = threading.Thread(target=repeat, name="job lock", daemon=True)
+    thread.start()
+    try:
+        yield renew
+    finally:
+        stop.set()
+        thread.join()
