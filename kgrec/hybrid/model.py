@@ -134,7 +134,7 @@ class HybridModel:
 
     @cached_property
     def by_description(self) -> HybridModel:
-        """The same signals, blended for those of whom no behavior is known; see `Blend.alone`."""
+        """The same signals, blended for those of whom no behavior is known; see `Blend.cold_start_blend`."""
         return replace(self, blends={domain: blend.cold_start_blend for domain, blend in self.blends.items()})
 
     @cached_property

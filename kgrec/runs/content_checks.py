@@ -139,9 +139,9 @@ class _Blend(_Object):
             if len(weights) != len(self.signals):
                 raise ValueError(f"{len(weights)} weights of a kind; expected {len(self.signals)}, one a signal")
         if any(not sum(weights) for weights in of_new):
-            raise ValueError("weights for new items that are all 0; expected one above 0")
+            raise ValueError("weights for cold items that are all 0; expected one above 0")
         if self.cross_domain and (self.cross_domain.cross_domain or self.cross_domain.signals != self.signals):
-            raise ValueError("a blend for cold-start users with other signals, or with newcomers of its own")
+            raise ValueError("a blend for cold-start users with other signals, or with cold-start users of its own")
         return self
 
 
@@ -268,7 +268,7 @@ class RunInfo(_Object):
                 raise ValueError(f"edge_types join {', '.join(sorted(missing))}; expected ends among the labels")
         _expect_distinct("cold_start", list(self.cold_start), self.settings)
         for domain, names in self.single_domain.items():
-            _expect_distinct(f"alone.{domain}", names, self.settings)
+            _expect_distinct(f"single_domain.{domain}", names, self.settings)
         for domain, blend in self.blends.items():
             if sorted(blend.signals) != sorted(self.settings):
                 raise ValueError(f"blends.{domain} has signals {shown(blend.signals)}; expected those of settings")

@@ -238,9 +238,9 @@ def _check_snapshot(run: Run, train: GraphSnapshot) -> None:
     if missing := domains - run.info["blends"].keys():
         raise ValueError(f"blends lack {', '.join(sorted(missing))}, of which there are items")
     if strange := run.info.get("single_domain", {}).keys() - domains:
-        raise ValueError(f"alone has {', '.join(sorted(strange))}, of which there are no items")
+        raise ValueError(f"single_domain has {', '.join(sorted(strange))}, of which there are no items")
     if strange := set(run.info["added_after_fit"]) - set(train.items.ids):
-        raise ValueError(f"came_later has {', '.join(sorted(strange)[:3])}; expected ids of items")
+        raise ValueError(f"added_after_fit has {', '.join(sorted(strange)[:3])}; expected ids of items")
     if train.digest != run.info["digests"]["train"]:
         raise ValueError("the tables are not those that digests.train was made of")
 
