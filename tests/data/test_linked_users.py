@@ -117,7 +117,7 @@ def test_a_refresh_takes_linked_users_as_one(tmp_path):
 
 
 def test_a_cut_of_users_apart_is_refused():
-    with pytest.raises(UsageError, match="as_one"):
+    with pytest.raises(UsageError, match="merge_linked_users"):
         Recommender(CONFIG).fit(uncut(graph_of(ALL)))
 
 
