@@ -114,7 +114,7 @@ def beside_fold_in(model: Recommender, tables: GraphTables, people: list[str]) -
 
 def all_out(model: Recommender, tables: GraphTables) -> list[str]:
     """Users of the tables whom the model was not fitted on."""
-    known = set(model.model.train.users.ids)
+    known = set(model._model.train.users.ids)
     return [user for user in tables.nodes["User"].column("user_id").to_pylist() if user not in known]
 
 

@@ -42,7 +42,7 @@ def main() -> None:
     split = by_given(GraphSnapshot.from_tables(load("atomic", arguments.data)))
     withheld = np.isin(np.arange(split.whole.n_items), cold_item(split.train, SHARE, arguments.seed).test.item_num)
     split = kept(split, split.is_test | ~withheld[split.whole.behaviors.item_num])
-    model = Recommender(Config(seed=arguments.seed)).fit(split, "train").model
+    model = Recommender(Config(seed=arguments.seed)).fit(split, "train")._model
     of_withheld = withheld[split.whole.behaviors.item_num]
     cold = measure(model, kept(split, ~split.is_test | of_withheld), [K])
     warm = kept(split, ~(split.is_test & of_withheld))

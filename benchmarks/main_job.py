@@ -65,7 +65,7 @@ def demo(folder: Path) -> dict[str, Any]:
 def recommend_latency(folder: Path) -> dict[str, Any]:
     """Time the lists of single users from a loaded model, in milliseconds."""
     model = Recommender.load(find_run(folder / "demo" / "movies.runs").folder)
-    users = model.model.train.users.ids[:TIMES]
+    users = model._model.train.users.ids[:TIMES]
     model.recommend([users[0]])
     spent = []
     for user in users:

@@ -183,9 +183,9 @@ def mapped(table: pa.Table, iri: dict[str, str]) -> pa.Array:
 def use(store: GraphStore) -> dict[str, Any]:
     """Train, recommend, explain and publish."""
     model = kgrec.Recommender(signals="popularity,ease,metapaths").fit(store)
-    user = model.model.train.users.ids[0]
+    user = model._model.train.users.ids[0]
     top = model.recommend([user], k=10, names=True)
-    store.publish(pa.Table.from_pandas(model.recommend(model.model.train.users.ids, k=10)), "benchmark")
+    store.publish(pa.Table.from_pandas(model.recommend(model._model.train.users.ids, k=10)), "benchmark")
     return {"top_10": top["name"].tolist(), "explanation": str(model.explain(user, top["item_id"][0])).splitlines()}
 
 

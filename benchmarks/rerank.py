@@ -39,7 +39,7 @@ def main() -> None:
     options = parser.parse_args()
     start, config = time.perf_counter(), Config.read(None, ["rerank.method=lora", *options.settings])
     split = by_given(GraphSnapshot.from_tables(load("atomic", options.data)))
-    trained = Recommender(config).fit(split, fit_on="train").trained
+    trained = Recommender(config).fit(split, fit_on="train")._trained
     fitted = time.perf_counter()
     measured = measure(trained.model, split, [10]) if trained.model.second else {}
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None

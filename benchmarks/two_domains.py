@@ -38,13 +38,13 @@ def main() -> None:
     start, config = time.perf_counter(), Config(seed=arguments.seed)
     split = by_given(GraphSnapshot.from_tables(load("atomic", arguments.data)))
     model = Recommender(config).fit(split)
-    both = measure(model.model, split, [10])
+    both = measure(model._model, split, [10])
     result = {
         "command": f"python benchmarks/two_domains.py {arguments.data.name} --seed {arguments.seed}",
         "protocol": f"fit on train+valid; settings chosen on valid; {PROTOCOL}",
         "metric": METRIC,
         "domains": {d: of_domain(found, config.seed) for d, found in add_single_domain(both, split, config).items()},
-        "checked": model.trained.choices.get("domains", {}),
+        "checked": model._trained.choices.get("domains", {}),
         "seconds": round(time.perf_counter() - start, 1),
         "peak_memory_mb": peak_memory_mb(),
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
@@ -12,16 +11,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kgrec._util.types import BoolArray, FloatArray, IntArray
-from kgrec.config import Config, TuneSettings
+from kgrec._util.types import BoolArray, IntArray
 from kgrec.data.anonymous import read_history
-from kgrec.data.noise import without_noise
-from kgrec.data.snapshot import GraphSnapshot, as_ids
+from kgrec.data.snapshot import as_ids
 from kgrec.data.split import Split
-from kgrec.errors import NotFittedError, UnknownItem, UnknownUser, UsageError
+from kgrec.errors import UnknownItem, UnknownUser, UsageError
 from kgrec.explain.explanation import Explanation, explain
 from kgrec.hybrid.audience import Audience, KnownUsers, Strangers, best_of, lists_of, score_pairs, seen_types
-from kgrec.hybrid.model import HybridModel, Scored
+from kgrec.hybrid.model import Scored
+from kgrec.metrics.frames import DEFAULT_METRICS
 from kgrec.ranking.frames import in_type, known_nums, lists_frame, with_names
 from kgrec.ranking.top_k import item_filter, top_k
 from kgrec.runs.folder import Run
@@ -30,17 +28,12 @@ from kgrec.signals.base import Signal
 from kgrec.store.base import GraphStore
 from kgrec.store.inputs import as_split
 from kgrec.text import (
-    FineTunedWeights,
     TextEncoder,
-    TransformersEncoder,
-    VectorCache,
-    encoder_of,
     text_vectors,
-    token_counter,
 )
-from kgrec.text.hf_model import Use
-from kgrec.training.fold_in import KnownTexts, check_schema, fold_in
-from kgrec.training.pipeline import FitOn, Stopwatch, Trained, refit_model, train, training_sets
+from kgrec.training.estimator import Estimator
+from kgrec.training.fold_in import check_schema, fold_in
+from kgrec.training.pipeline import FitOn, Stopwatch, refit_model, train
 
 Ids = Iterable[object]
 NEW_USER: Final = (
@@ -49,7 +42,7 @@ NEW_USER: Final = (
 )
 
 
-class Recommender:
+class Recommender(Estimator):
     """Learns from a graph and recommends items to users.
 
     Settings go to the constructor (see `Config`), data to `fit`.
@@ -58,28 +51,6 @@ class Recommender:
         model = Recommender(seed=1).fit(graph)
         model.recommend(["196"], k=10)
     """
-
-    def __init__(
-        self, config: Config | None = None, *, encoder: TextEncoder | None = None, fetch: bool = True, **settings: Any
-    ) -> None:
-        """Make an unfitted recommender.
-
-        Args:
-            config: settings as a whole.
-            encoder: turns text into vectors; takes the place of the setting of that name.
-            fetch: whether a text model that is not on this machine may be fetched; one that a run names never is.
-            settings: settings by name, on top of `config`.
-
-        Raises:
-            UsageError: an unknown setting or a bad value.
-        """
-        base = config.model_dump(exclude_defaults=True) if config else {}
-        self.config = Config.checked({**base, **settings})
-        self.cache = VectorCache()
-        self._given, self._fetch = encoder, fetch
-        self._tuned: FineTunedWeights | None = None
-        self._trained: Trained | None = None
-        self._known: KnownTexts | None = None
 
     def fit(self, data: Any, fit_on: FitOn = "train+valid") -> Self:
         """Learn from interactions.
@@ -103,25 +74,9 @@ class Recommender:
             with watch.stage("tune"):
                 self._use(self._fine_tuned(self.config.tune, split, fit_on))
         trained = train(split, self.config, self._encode, fit_on, self._reader())
-        self._trained = replace(trained, seconds={**watch.seconds, **trained.seconds}, tuned=self._tuned)
+        self._state = replace(trained, seconds={**watch.seconds, **trained.seconds}, tuned=self._encoders.tuned)
         self._known = None
         return self
-
-    @property
-    def trained(self) -> Trained:
-        """Everything that fitting made.
-
-        Raises:
-            UsageError: not fitted yet.
-        """
-        if self._trained is None:
-            raise NotFittedError
-        return self._trained
-
-    @property
-    def model(self) -> HybridModel:
-        """The fitted hybrid model."""
-        return self.trained.model
 
     def fold_in(self, data: Any) -> Recommender:
         """Return a recommender of a graph that has grown, by what this one learned; nothing is fitted.
@@ -137,12 +92,11 @@ class Recommender:
             UsageError: not fitted yet, another schema, or another text encoder.
         """
         split = as_split(data)
-        grown = Recommender(self.config, encoder=self._given, fetch=self._fetch)
-        grown.cache = self.cache
-        grown._use(self._tuned)
+        grown = self._like()
+        grown._cache = self._cache
         train = self._cleaned(split.train_and_valid)
-        check_schema(self.trained, train)
-        grown._trained = fold_in(self.trained, train, text_vectors(train, self.encoder, self.known_texts))
+        check_schema(self._trained, train)
+        grown._state = fold_in(self._trained, train, text_vectors(train, self._encoder, self._known_texts))
         return grown
 
     def refit(self, data: Any, fit_on: FitOn = "train+valid") -> Recommender:
@@ -156,11 +110,10 @@ class Recommender:
             UsageError: not fitted yet, or another schema.
         """
         split = as_split(data)
-        again = Recommender(self.config, encoder=self._given, fetch=self._fetch)
-        again._use(self._tuned)
+        again = self._like()
         train = self._cleaned(split.train_and_valid if fit_on == "train+valid" else split.train)
-        check_schema(self.trained, train)
-        again._trained = refit_model(self.trained, train, again._encode(train), self.config.seed)
+        check_schema(self._trained, train)
+        again._state = refit_model(self._trained, train, again._encode(train), self.config.seed)
         return again
 
     def recommend(
@@ -210,7 +163,7 @@ class Recommender:
         if (users is None) == (history is None):
             found = "neither users nor a history" if users is None else "users and a history"
             raise UsageError(f"found {found}; expected one of them; recommend_for_text(text) answers a text")
-        train = self.model.train
+        train = self._model.train
         allowed = self._candidates(items, exclude, where, domain)
         seen = seen_types(train, include_seen, exclude_behaviors)
         people, ids = (
@@ -246,7 +199,7 @@ class Recommender:
         Raises:
             UnknownItem, UsageError: as `recommend`; an empty text, or one that no signal can read.
         """
-        allowed, train = self._candidates(items, exclude, where, domain), self.model.train
+        allowed, train = self._candidates(items, exclude, where, domain), self._model.train
         listed = best_of(self._read(text), k, None, allowed)
         frame = lists_frame(np.array([text]), "text", "item_id", train.items.original, listed)
         frame = frame.drop(columns=["text", "basis"])
@@ -269,7 +222,7 @@ class Recommender:
         user_ids, item_ids = as_ids(users, "users"), as_ids(items, "items")
         if len(user_ids) != len(item_ids):
             raise UsageError(f"found {len(user_ids)} users and {len(item_ids)} items; expected pairs, as many of each")
-        train = self.model.train
+        train = self._model.train
         item_nums = known_nums(train.items, item_ids, UnknownItem)
         place, unique = pd.factorize(np.array(user_ids, dtype=object))
         people, _ = self._known_users(unique.tolist(), "raise")
@@ -304,7 +257,7 @@ class Recommender:
             UnknownItem: an id without a node.
             UsageError: no fitted signal says how like items are; or as `recommend`.
         """
-        ids, train = as_ids(item_ids, "item_ids"), self.model.train
+        ids, train = as_ids(item_ids, "item_ids"), self._model.train
         nums = known_nums(train.items, ids, UnknownItem)
         frame = self._similar("item", ids, nums, k, self._candidates(items, exclude, where, domain))
         return with_names(frame, train, {"item_id": "name", "similar_item_id": "similar_name"}) if names else frame
@@ -316,7 +269,7 @@ class Recommender:
             UnknownUser: an id without a node.
             UsageError: no fitted signal says how like users are.
         """
-        ids, train = as_ids(users, "users"), self.model.train
+        ids, train = as_ids(users, "users"), self._model.train
         nums = train.linked_users[known_nums(train.users, ids, UnknownUser)]
         return self._similar("user", ids, nums, k)
 
@@ -329,10 +282,10 @@ class Recommender:
             UnknownUser, UnknownItem: an id without a node.
             UsageError: a list of ids stands for one.
         """
-        train = self.model.train
+        train = self._model.train
         user_num = known_nums(train.users, as_ids([user], "user"), UnknownUser)
         item_num = known_nums(train.items, as_ids([item], "item"), UnknownItem)
-        found = explain(self.model, int(train.linked_users[user_num][0]), int(item_num[0]))
+        found = explain(self._model, int(train.linked_users[user_num][0]), int(item_num[0]))
         return replace(found, user_id=train.users.original[user_num].tolist()[0])
 
     def save(self, folder: str | Path) -> Run:
@@ -341,7 +294,37 @@ class Recommender:
         Raises:
             RunError: the folder is something else, or the disk refuses.
         """
-        return save_model(folder, self.trained, self.config)
+        return save_model(folder, self._trained, self.config)
+
+    def evaluate(
+        self,
+        test: Any,
+        metrics: str | Iterable[str] = DEFAULT_METRICS,
+        *,
+        on_unknown: Literal["raise", "popular"] = "raise",
+    ) -> dict[str, float]:
+        """Measure the recommendations for the users of held-out interactions, within each domain.
+
+        Args:
+            test: a split, of which the test part is used; or a frame with user_id and item_id.
+            metrics: names with list lengths, as for `kgrec.evaluate`.
+            on_unknown: of a frame, as for `recommend`.
+
+        Returns:
+            Metric → mean over users, of several domains over users and domains; of a split the figures of
+            `kgrec benchmark`.
+
+        Raises:
+            NotFittedError: not fitted yet.
+            UsageError: an unknown metric, or a split of another graph, or one that holds nothing out.
+            UnknownUser: the frame has a user that the model does not know.
+            DataError: with every problem of the frame.
+        """
+        from kgrec.evaluation.fitted import on_frame, on_split
+
+        if isinstance(test, Split):
+            return on_split(self._model, test, metrics)
+        return on_frame(self.recommend, self._model.train, test, metrics, on_unknown)
 
     def publish(self, graph: GraphStore | str | Path, k: int = 20, runs: str | Path | None = None) -> dict[str, Any]:
         """Write recommendations for every user, and the vectors of texts, into a graph, replacing what is published.
@@ -363,8 +346,8 @@ class Recommender:
         """
         from kgrec.runs.publish_model import publish_model
 
-        listed = self.recommend(self.model.train.users.ids, k=k)
-        return publish_model(graph, self.trained, self.config, listed, k, runs)
+        listed = self.recommend(self._model.train.users.ids, k=k)
+        return publish_model(graph, self._trained, self.config, listed, k, runs)
 
     @classmethod
     def load(
@@ -386,99 +369,38 @@ class Recommender:
         """
         trained, config = load_model(folder, encoder, signals)
         model = cls(config, encoder=encoder, fetch=False)
-        model._trained = trained
+        model._state = trained
         model._use(trained.tuned)
         return model
-
-    @property
-    def encoder(self) -> TextEncoder:
-        """What turns text into vectors: what the constructor was given, else the one the settings name; fine-tuned."""
-        return self._encoder
-
-    @cached_property
-    def _encoder(self) -> TextEncoder:
-        return self._tuned_encoder(self._given or self._named("text"))
-
-    @cached_property
-    def _query_encoder(self) -> TextEncoder:
-        if self._given:
-            return self._encoder
-        return self._tuned_encoder(self._named("query"))
-
-    def _named(self, use: Use) -> TextEncoder:
-        """Return the encoder that the settings name."""
-        if self._fetch or self.config.encoder is None:
-            return encoder_of(self.config.encoder, use)
-        return encoder_of(self.config.encoder, use, fetch=False)
-
-    def _tuned_encoder(self, encoder: TextEncoder) -> TextEncoder:
-        return _tunable(encoder).with_tuning(self._tuned) if self._tuned else encoder
-
-    def _use(self, tuned: FineTunedWeights | None) -> None:
-        """Encode with tuned weights from now on, or with the model's own."""
-        self._tuned = tuned
-        for name in ("_encoder", "_query_encoder"):
-            self.__dict__.pop(name, None)
-
-    def _fine_tuned(self, settings: TuneSettings, split: Split, fit_on: FitOn) -> FineTunedWeights:
-        """Tune the text model on the train part of the validation cut, so that what is chosen there is fair."""
-        from kgrec.text.finetune.contrastive import fine_tune
-
-        tuning_graph = training_sets(split, self.config, fit_on).tuning_graph
-        return fine_tune(tuning_graph, _tunable(self.encoder), self.cache, settings, self.config.seed)
-
-    def _cleaned(self, graph: GraphSnapshot) -> GraphSnapshot:
-        return without_noise(graph, self.config.noise)
-
-    def _reader(self) -> TransformersEncoder | None:
-        """Return the text model of the second stage; None where settings ask for none."""
-        if self.config.rerank is None:
-            return None
-        from kgrec.text.finetune.cross_encoder import body_of
-
-        return body_of(self.config, self._given, fetch=self._fetch)
-
-    @property
-    def known_texts(self) -> KnownTexts:
-        """The vectors of texts that the fit had."""
-        if self._known is None:
-            self._known = KnownTexts(self.trained, self.cache, self._count_tokens)
-        return self._known
-
-    def _count_tokens(self, texts: Sequence[str]) -> IntArray:
-        return token_counter(self.encoder)(texts)
-
-    def _encode(self, snapshot: GraphSnapshot) -> Mapping[str, FloatArray]:
-        return text_vectors(snapshot, self.encoder, self.cache)
 
     def _known_users(self, ids: Sequence[str], on_unknown: str) -> tuple[Audience, npt.NDArray[Any]]:
         """Return users by their ids, and the ids as they are shown."""
         if on_unknown not in ("raise", "popular"):
             raise UsageError(f"on_unknown={on_unknown!r}; expected 'raise' or 'popular'")
-        train = self.model.train
+        train = self._model.train
         if on_unknown == "raise":
             known_nums(train.users, ids, UnknownUser, NEW_USER)
-        return KnownUsers(self.model, train.user_nums(ids)), in_type(ids, train.users)
+        return KnownUsers(self._model, train.user_nums(ids)), in_type(ids, train.users)
 
     def _strangers(self, history: Any) -> tuple[Audience, npt.NDArray[Any]]:
-        users, ids = read_history(history, self.model.train)
-        return Strangers(self.model, users), ids
+        users, ids = read_history(history, self._model.train)
+        return Strangers(self._model, users), ids
 
     def _candidates(
         self, items: Ids | None, exclude: Ids | None, where: Mapping[str, Any] | None, domain: str | None
     ) -> BoolArray:
         """Return which items may be listed, bool [n_items]."""
-        return item_filter(self.model.train, items, exclude, where, domain)
+        return item_filter(self._model.train, items, exclude, where, domain)
 
     def _read(self, text: str) -> Scored:
         """Score every item for a text."""
         if not text.strip():
             raise UsageError(f"text={text!r}; expected words, such as text='a waterproof sketchbook for travel'")
-        known, vectors = self.known_texts, np.zeros((1, 0), np.float32)
+        known, vectors = self._known_texts, np.zeros((1, 0), np.float32)
         if known.width:
-            known.check(self.encoder)
-            vectors = known.beside_given(self._query_encoder.encode([text]))
-        return self.model.score_texts([text], vectors)
+            known.check(self._encoder)
+            vectors = known.beside_given(self._encoders.query.encode([text]))
+        return self._model.score_texts([text], vectors)
 
     def _similar(
         self,
@@ -488,15 +410,9 @@ class Recommender:
         k: int,
         allowed: BoolArray | None = None,
     ) -> pd.DataFrame:
-        reached = {name: choice["ndcg"] for name, choice in self.trained.choices["signals"].items()}
-        scores = self.model.similarity(role, nums, reached)
+        reached = {name: choice["ndcg"] for name, choice in self._trained.choices["signals"].items()}
+        scores = self._model.similarity(role, nums, reached)
         scores[np.arange(len(nums)), nums] = -np.inf
-        ranking, known = top_k(scores, k, allowed=allowed), getattr(self.model.train, f"{role}s")
+        ranking, known = top_k(scores, k, allowed=allowed), getattr(self._model.train, f"{role}s")
         listed: dict[str, npt.NDArray[Any]] = {"num": ranking.item_num, "score": ranking.score}
         return lists_frame(in_type(ids, known), f"{role}_id", f"similar_{role}_id", known.original, listed)
-
-
-def _tunable(encoder: TextEncoder) -> TransformersEncoder:
-    if not isinstance(encoder, TransformersEncoder):
-        raise UsageError(f"found text encoder {encoder.name}; expected a transformers model, which can be fine-tuned")
-    return encoder

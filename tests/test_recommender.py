@@ -32,7 +32,7 @@ def model(split):
 
 @pytest.fixture(scope="module")
 def measured(model, split):
-    return metrics(measure(model.model, split, (5, 10)), split.protocol)
+    return metrics(measure(model._model, split, (5, 10)), split.protocol)
 
 
 def test_it_learns_the_tastes(measured):
@@ -49,7 +49,7 @@ def test_shuffled_behaviors_destroy_the_result(snapshot, split, measured):
     shuffled = table.set_column(1, "dst", table.column("dst").take(rng.permutation(table.num_rows)))
     broken = GraphSnapshot.from_tables(type(tables)(tables.schema, tables.nodes, {**tables.edges, edge_type: shuffled}))
     model = Recommender(signals=("ials", "lightgcn")).fit(broken)
-    result = metrics(measure(model.model, split, (5, 10)), split.protocol)
+    result = metrics(measure(model._model, split, (5, 10)), split.protocol)
     assert result["models"][HYBRID]["NDCG@10"] < 0.7 * measured["models"][HYBRID]["NDCG@10"]
 
 
@@ -72,7 +72,7 @@ def test_many_users_at_once_equal_one_by_one(model, snapshot, monkeypatch):
 
 
 def test_seen_items_are_left_out_by_default(model):
-    train = model.model.train
+    train = model._model.train
     seen = {train.items.ids[i] for i in train.interactions[train.users.nums(["u1"])[0]].indices}
     everything = model.recommend(["u1"], k=10_000)
     assert set(everything["item_id"]) == set(train.items.ids) - seen
@@ -80,7 +80,7 @@ def test_seen_items_are_left_out_by_default(model):
 
 
 def test_items_exclude_and_where_apply_before_the_cut(model):
-    train = model.model.train
+    train = model._model.train
     unseen = model.recommend(["u1"], k=100)["item_id"].tolist()
     assert model.recommend(["u1"], items=unseen[-2:])["item_id"].tolist() == unseen[-2:]
     assert model.recommend(["u1"], k=3, exclude=unseen[:2])["item_id"].tolist() == unseen[2:5]
@@ -92,15 +92,15 @@ def test_an_unknown_user_is_named_or_gets_what_is_popular(model):
     with pytest.raises(UnknownUser, match=r"unknown user: 'u1x'\. .*on_unknown='popular'"):
         model.recommend(["u1x"])
     popular = model.recommend(["stranger"], k=3, on_unknown="popular")
-    expected = np.argsort(-model.model.popularity, kind="stable")[:3]
-    assert popular["item_id"].tolist() == model.model.train.items.ids[expected].tolist()
+    expected = np.argsort(-model._model.popularity, kind="stable")[:3]
+    assert popular["item_id"].tolist() == model._model.train.items.ids[expected].tolist()
     np.testing.assert_allclose(popular["cf"], popular["score"])
     with pytest.raises(UsageError, match="on_unknown='maybe'; expected 'raise' or 'popular'"):
         model.recommend(["u1"], on_unknown="maybe")
 
 
 def test_names_stand_behind_the_ids_that_they_are_of(model: Recommender) -> None:
-    train = model.model.train
+    train = model._model.train
     similar = model.similar_items(train.items.ids[:2].tolist(), k=2, names=True)
     assert similar.columns[:4].tolist() == ["item_id", "name", "similar_item_id", "similar_name"]
     for ids, name in (("item_id", "name"), ("similar_item_id", "similar_name")):
@@ -132,16 +132,16 @@ def test_a_user_without_train_rows_gets_what_is_popular(snapshot):
     behaviors = snapshot.behaviors
     new = snapshot.users.nums(["u3"])[0]
     model = Recommender(signals=("popularity", "ials")).fit(snapshot.with_behaviors(behaviors.user_num != new))
-    popular = model.model.train.items.ids[np.argsort(-model.model.popularity, kind="stable")[:5]]
+    popular = model._model.train.items.ids[np.argsort(-model._model.popularity, kind="stable")[:5]]
     assert model.recommend(["u3"], k=5)["item_id"].tolist() == popular.tolist()
 
 
 def test_similar_items_and_users_share_their_taste(model):
-    items = model.similar_items(model.model.train.items.ids, k=5)
+    items = model.similar_items(model._model.train.items.ids, k=5)
     assert list(items.columns) == ["item_id", "similar_item_id", "score", "rank"]
     taste = items["similar_item_id"].str[1:].astype(int).sub(1) // 24
     assert (taste == (items["item_id"].str[1:].astype(int) - 1) // 24).mean() > 0.8
-    users = model.similar_users(model.model.train.users.ids, k=5)
+    users = model.similar_users(model._model.train.users.ids, k=5)
     assert list(users.columns) == ["user_id", "similar_user_id", "score", "rank"]
     assert (users["similar_user_id"].str[1:].astype(int) % 3 == users["user_id"].str[1:].astype(int) % 3).mean() > 0.8
 
@@ -169,7 +169,7 @@ def test_an_explanation_adds_up_and_names_paths(model):
     np.testing.assert_allclose(explanation.score, best["score"][0], rtol=1e-4)
     assert explanation.paths
     assert all(path.strength > 0 for path in explanation.paths)
-    item_name = model.model.train.item_names[model.model.train.items.nums(best["item_id"])[0]]
+    item_name = model._model.train.item_names[model._model.train.items.nums(best["item_id"])[0]]
     assert all(path.text.endswith(item_name) for path in explanation.paths)
 
 

@@ -44,7 +44,7 @@ def run_cross_domain_demo(folder: Path) -> None:
     show(domains_table(run.choices), False)
 
     model = Recommender.load(run.folder)
-    train = model.model.train
+    train = model._model.train
     for number, (known, wanted) in enumerate((("film", "book"), ("book", "film")), start=4):
         user = only_in(train, known)
         show_text(f"\n{number}. user {user} knows no {wanted}; after\n   {', '.join(history(train, user))}\n   come")

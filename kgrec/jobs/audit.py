@@ -47,7 +47,7 @@ def audit_leakage(graph: str, run: str | None = None, runs: str | Path | None = 
     audited_run = find_run(runs_folder(graph, runs), run)
     split = _cut_of(graph, audited_run)
     model = Recommender.load(audited_run.folder)
-    rows = leaks(split, model.trained, model.config, partial(_encoded, model), "train+valid")
+    rows = leaks(split, model._trained, model.config, partial(_encoded, model), "train+valid")
     lists = _in_lists(model, audited_run.table("recommendations").to_pandas())
     return pd.concat([rows, lists], ignore_index=True) if len(rows) else lists
 
@@ -77,7 +77,7 @@ def summary(findings: pd.DataFrame) -> pd.DataFrame:
 
 
 def _encoded(model: Recommender, part: GraphSnapshot) -> Vectors:
-    return text_vectors(part, model.encoder, model.cache)
+    return text_vectors(part, model._encoder, model._cache)
 
 
 def _cut_of(graph: str, run: Run) -> Split:

@@ -107,8 +107,8 @@ def _one_seed(split: Split, fit_on: str, ks: Sequence[int], seed: int) -> tuple[
     cpu = time.process_time()
     model = Recommender(seed=seed).fit(split, fit_on="train" if fit_on == "train" else "train+valid")
     start = time.perf_counter()
-    measured = measure(model.model, split, ks)
-    seconds = {**model.trained.seconds, "rank and measure": round(time.perf_counter() - start, 3)}
+    measured = measure(model._model, split, ks)
+    seconds = {**model._trained.seconds, "rank and measure": round(time.perf_counter() - start, 3)}
     summary = metrics(measured, split.protocol, seed)
     cpu_seconds = round(time.process_time() - cpu, 1)
     facts = {
@@ -117,7 +117,7 @@ def _one_seed(split: Split, fit_on: str, ks: Sequence[int], seed: int) -> tuple[
         "seconds": seconds,
         "cpu_seconds": cpu_seconds,
         "peak_memory_mb": peak_memory_mb(),
-        "choices": model.trained.choices,
+        "choices": model._trained.choices,
     }
     return facts, recommendations(measured, split)
 

@@ -71,11 +71,11 @@ def train_run(
     info: dict[str, Any] = {"split": name, "protocol": cut.protocol, "metrics": None}
     if cut.is_test.any():
         say("measuring on the held-out behaviors")
-        info["metrics"] = metrics(measure(model.model, cut, KS), cut.protocol, config.seed)
-    info["summary"] = summary_of(cut, model.trained.choices, listed, time.perf_counter() - start)
-    info |= {"data_digest": snapshot.digest, "encoded": model.cache.encoded}
+        info["metrics"] = metrics(measure(model._model, cut, KS), cut.protocol, config.seed)
+    info["summary"] = summary_of(cut, model._trained.choices, listed, time.perf_counter() - start)
+    info |= {"data_digest": snapshot.digest, "encoded": model._cache.encoded}
     with keeping(root, graph, snapshot):
-        return save_model(root / new_name(), model.trained, config, info, {"recommendations": lists_table(listed)})
+        return save_model(root / new_name(), model._trained, config, info, {"recommendations": lists_table(listed)})
 
 
 def evaluate_run(graph: str, run: str | None = None, runs: str | Path | None = None) -> dict[str, Any]:
@@ -92,7 +92,7 @@ def evaluate_run(graph: str, run: str | None = None, runs: str | Path | None = N
         )
     model = Recommender.load(trained_run.folder)
     cut, _ = _cut(snapshot, trained_run.info["split"])
-    return metrics(measure(model.model, cut, KS), cut.protocol, model.config.seed)
+    return metrics(measure(model._model, cut, KS), cut.protocol, model.config.seed)
 
 
 def evaluate_protocol(graph: str, protocol: str, config: Config) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def evaluate_protocol(graph: str, protocol: str, config: Config) -> dict[str, An
     """
     snapshot = read_graph(graph)
     cut = cut_for(snapshot, protocol)
-    measured = measure(Recommender(config).fit(cut).model, cut, KS)
+    measured = measure(Recommender(config).fit(cut)._model, cut, KS)
     if protocol == "cross-domain":
         measured = add_single_domain(measured, cut, config)
     if protocol == "cold-item":
@@ -127,7 +127,7 @@ def add_single_domain(
     for domain, of in measured.items():
         say(f"training on {domain} alone")
         only = single_domain_split(split, domain)
-        own = measure(Recommender(config).fit(only, fit_on).model, only, of.evaluations[HYBRID].ks)[domain]
+        own = measure(Recommender(config).fit(only, fit_on)._model, only, of.evaluations[HYBRID].ks)[domain]
         beside[domain] = replace(of, evaluations={SINGLE_DOMAIN_HYBRID: own.evaluations[HYBRID], **of.evaluations})
     return beside
 

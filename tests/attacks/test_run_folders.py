@@ -418,9 +418,9 @@ def whole(communities: GraphSnapshot, tmp_path_factory: pytest.TempPathFactory) 
 def _said(folder: Path) -> str:
     run, loaded = read_run(folder), Recommender.load(folder)
     vectors_of(run), run_facts(run), tried_table(run.choices), list(figures(run))
-    listed = loaded.recommend(list(loaded.model.train.users.ids[:2]), k=3)
+    listed = loaded.recommend(list(loaded._model.train.users.ids[:2]), k=3)
     assert np.isfinite(listed[["score", "graph", "cf", "content"]].to_numpy()).all()
-    loaded.explain(loaded.model.train.users.ids[0], loaded.model.train.items.ids[0])
+    loaded.explain(loaded._model.train.users.ids[0], loaded._model.train.items.ids[0])
     return str(listed.to_csv())
 
 

@@ -23,7 +23,7 @@ def test_the_demo_recommends_in_a_domain_that_a_user_does_not_know(tmp_path, mon
     assert "user u097 knows no film" in printed
     assert "made up" in printed
     model = Recommender.load(find_run(tmp_path / "demo" / "films_and_books.runs").folder)
-    genre = dict(zip(model.model.train.items.ids, genres(model.model.train), strict=True))
+    genre = dict(zip(model._model.train.items.ids, genres(model._model.train), strict=True))
     for known, wanted, ids in (("film", "book", range(81, 97)), ("book", "film", range(97, 113))):
         listed = model.recommend([f"u{n:03}" for n in ids], k=5, domain=wanted)
         taste = (

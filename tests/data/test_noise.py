@@ -270,4 +270,4 @@ def test_a_graph_of_nothing_but_programs_is_an_error(flooded):
 def test_noise_is_not_folded_in_either(flooded):
     model = Recommender(signals="popularity", noise="drop", budget="1s").fit(by_given(flooded))
     grown = model.fold_in(by_given(flooded))
-    assert grown.model.train.digest == model.model.train.digest
+    assert grown._model.train.digest == model._model.train.digest

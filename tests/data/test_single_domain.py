@@ -45,7 +45,7 @@ def test_the_same_users_are_asked_for_the_same_items(graph):
 def test_what_learned_from_the_target_alone_is_measured_beside_the_whole():
     config = Config.checked({"signals": ["popularity", "item_knn"], "budget": "5s"})
     split = cut_for(twins(), "cross-domain")
-    measured = add_single_domain(measure(Recommender(config).fit(split).model, split, [5]), split, config)
+    measured = add_single_domain(measure(Recommender(config).fit(split)._model, split, [5]), split, config)
     found = metrics(measured, split.protocol)
     assert found["models"][HYBRID]["NDCG@5"] > 0.9
     assert found["models"][SINGLE_DOMAIN_HYBRID]["NDCG@5"] < 0.3

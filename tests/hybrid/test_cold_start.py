@@ -106,12 +106,12 @@ def test_strangers_get_what_is_popular_among_what_is_like_their_own(monkeypatch,
     edges = {("User", "BOUGHT", "Item"): pa.table({"src": users, "dst": bought})}
     graph = GraphSnapshot.from_tables(check(GraphTables(Schema.from_dict(schema), nodes, edges)))
     model = Recommender(signals=["popularity", "item_knn", "ease", "lightgcn", "tfidf"], seed=1).fit(graph)
-    report = model.model.blends["b"].cross_domain.report
+    report = model._model.blends["b"].cross_domain.report
     assert report["kind"] == "non_overlapping"
     assert set(report["shares"]) == {"popularity", "item_knn", "ease", "lightgcn", "tfidf"}
     assert report["shares"]["popularity"] + report["shares"]["tfidf"] == pytest.approx(1)
     assert min(report["shares"]["popularity"], report["shares"]["tfidf"]) > 0
-    blends = blends_table(save_model(tmp_path / "run", model.trained, model.config).choices).set_index("blend")
+    blends = blends_table(save_model(tmp_path / "run", model._trained, model.config).choices).set_index("blend")
     assert blends.loc["cold-start users of b", "gain over the best signal"] == "nobody to ask"
     strangers = [f"a{user:03}" for user in range(300)]
     found = model.recommend(strangers, k=3, domain="b")

@@ -35,7 +35,7 @@ def test_publish_writes_the_lists_of_the_model(model: Recommender, cinema: Path,
         with open_graph(cinema, read_only=True) as store:
             found = store.cypher(LISTED)
     assert done["recommendations"] == len(found) > 0
-    wanted = model.recommend(model.model.train.users.ids, k=3)
+    wanted = model.recommend(model._model.train.users.ids, k=3)
     assert set(map(tuple, found.to_numpy())) == set(map(tuple, wanted[["user_id", "item_id", "rank"]].to_numpy()))
     assert done["run"] == list_runs(root_of(cinema))[-1].name
 

@@ -63,7 +63,7 @@ def test_anonymous_scores_follow_history(
 
 def test_history_equals_fold_in() -> None:
     model = Recommender(encoder=WordEncoder(), budget="1s").fit(GraphSnapshot.from_tables(without(TABLES, ONE)))
-    nodes = [table.num_rows for table in model.model.train.nodes.values()]
+    nodes = [table.num_rows for table in model._model.train.nodes.values()]
     grown = model.fold_in(GRAPH)
     liked = HALF.filter(pc.equal(HALF.column("src"), ONE)).to_pandas()
     liked = liked[liked["split"] == "train"]
@@ -75,4 +75,4 @@ def test_history_equals_fold_in() -> None:
     assert known["item_id"][:10].isin(new["item_id"][:10]).mean() >= 0.9
     in_order = model.recommend(history=history.sort_values("timestamp")["item_id"].tolist(), k=20)
     pd.testing.assert_frame_equal(in_order, new)
-    assert [table.num_rows for table in model.model.train.nodes.values()] == nodes
+    assert [table.num_rows for table in model._model.train.nodes.values()] == nodes

@@ -144,7 +144,7 @@ def test_a_new_item_goes_to_those_whose_community_it_is_of(grown, now):
 
 
 def test_a_text_finds_the_items_it_speaks_of(grown):
-    names = dict(zip(grown.model.train.items.ids, grown.model.train.item_names, strict=True))
+    names = dict(zip(grown._model.train.items.ids, grown._model.train.item_names, strict=True))
     found = grown.recommend_for_text("a tulip in the meadow", k=4)
     assert list(found.columns) == ["item_id", "score", "rank", "graph", "cf", "content"]
     assert all({"tulip", "meadow"} & set(names[item].split()) for item in found["item_id"])
@@ -173,8 +173,8 @@ def test_a_user_of_whom_only_a_description_is_known_gets_what_it_speaks_of():
     found = grown.recommend(["n0", "n1", "n2"], k=10)
     assert_tastes(found, "n0", "n1")
     np.testing.assert_allclose(found["graph"] + found["cf"] + found["content"], found["score"], rtol=1e-4, atol=1e-5)
-    popular = np.argsort(-grown.model.popularity, kind="stable")[:10]
-    assert found["item_id"].tolist()[-10:] == grown.model.train.items.ids[popular].tolist()
+    popular = np.argsort(-grown._model.popularity, kind="stable")[:10]
+    assert found["item_id"].tolist()[-10:] == grown._model.train.items.ids[popular].tolist()
     explanation = grown.explain("n1", found["item_id"][10])
     assert explanation.shares["embeddings"] > 0
     np.testing.assert_allclose(sum(explanation.shares.values()), explanation.score, rtol=1e-4)
@@ -200,15 +200,15 @@ def assert_tastes(found, spaceman, gardener):
 
 def test_folding_in_nothing_changes_nothing(fitted, grown):
     for model in (fitted, grown):
-        users = model.model.train.users.ids
-        again = model.fold_in(model.model.train)
+        users = model._model.train.users.ids
+        again = model.fold_in(model._model.train)
         pd.testing.assert_frame_equal(again.recommend(users), model.recommend(users), check_exact=True)
         pd.testing.assert_frame_equal(
             again.recommend_for_text("tulip"), model.recommend_for_text("tulip"), check_exact=True
         )
-        for name, arrays in again.model.signals.items():
+        for name, arrays in again._model.signals.items():
             for key, array in arrays.state().items():
-                np.testing.assert_array_equal(array, model.model.signals[name].state()[key])
+                np.testing.assert_array_equal(array, model._model.signals[name].state()[key])
 
 
 def test_a_known_user_with_new_behaviors_is_scored_by_them(fitted, now):
@@ -245,11 +245,11 @@ def test_a_loaded_run_folds_in_as_the_one_that_was_saved(fitted, grown, now, tmp
 def test_vectors_that_nodes_bring_along_are_folded_in_beside_their_text():
     model = Recommender(signals=("popularity", "embeddings"), encoder=WordEncoder()).fit(learned_from(pictured(BEFORE)))
     grown = model.fold_in(learned_from(pictured(NOW)))
-    again = grown.fold_in(grown.model.train)
-    users = grown.model.train.users.ids
+    again = grown.fold_in(grown._model.train)
+    users = grown._model.train.users.ids
     pd.testing.assert_frame_equal(again.recommend(users), grown.recommend(users), check_exact=True)
     nearer = grown.recommend(users, k=1, items=NEW_ITEMS)["item_id"].map(COMMUNITY)
-    assert (nearer.to_numpy() == [side_of(grown.model.train, user) for user in users]).mean() > 0.95
+    assert (nearer.to_numpy() == [side_of(grown._model.train, user) for user in users]).mean() > 0.95
     assert grown.recommend_for_text("tulip meadow", k=5)["item_id"].map(COMMUNITY).all()
 
 
@@ -294,9 +294,9 @@ def test_relationships_of_a_new_item_are_read(now):
     untold = with_titles(BEFORE, "thing")
     model = Recommender(signals=("lightgcn", "metapaths"), encoder=WordEncoder(), budget="1s").fit(learned_from(untold))
     grown = model.fold_in(learned_from(with_titles(NOW, "thing")))
-    train = grown.model.train
+    train = grown._model.train
     items = train.items.nums(NEW_ITEMS)
-    for signal in grown.model.signals.values():
+    for signal in grown._model.signals.values():
         scores = signal.scores(np.arange(train.n_users))[:, items]
         gardeners = np.array([side_of(train, user) for user in train.users.ids])
         assert ((scores[:, 1] > scores[:, 0]) == gardeners).mean() > 0.95
@@ -304,7 +304,7 @@ def test_relationships_of_a_new_item_are_read(now):
     assert (nearer["item_id"].map(COMMUNITY).to_numpy() == gardeners).mean() > 0.95
     assert not nearer["content"].any()
     bare = unlinked(with_titles(NOW, "thing"), NEW_ITEMS)
-    scores = model.fold_in(learned_from(bare)).model.signals["lightgcn"].scores(np.arange(train.n_users))
+    scores = model.fold_in(learned_from(bare))._model.signals["lightgcn"].scores(np.arange(train.n_users))
     np.testing.assert_allclose(*scores[:, items].T, atol=1e-5)
 
 
@@ -329,5 +329,5 @@ def test_texts_cut_in_tokens_are_known_again():
     graph = learned_from(replace(two_communities(seed=1), schema=Schema.from_dict(data)))
     model = Recommender(signals="embeddings", encoder=LetterTokens(), budget="1s").fit(graph)
     texts = describe(graph, "User", LetterTokens().count_tokens)
-    assert set(texts) <= set(model.known_texts.texts)
+    assert set(texts) <= set(model._known_texts.texts)
     assert set(texts) != set(describe(graph, "User"))

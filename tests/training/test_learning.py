@@ -84,5 +84,5 @@ def test_shuffled_labels_destroy_the_whole_recommender():
 
 def recommended(whole):
     known = known_answers(whole.to_tables())
-    model = Recommender(encoder=WordEncoder(), budget="1s").fit(by_given(whole)).model
+    model = Recommender(encoder=WordEncoder(), budget="1s").fit(by_given(whole))._model
     return known.share_first(model.score(known.user_nums).total)

@@ -148,7 +148,7 @@ def _texts_only_before(before: GraphSnapshot, runs: Sequence[Run], nodes: Sequen
     stay: set[str] = set()
     for run in runs:
         model = Recommender.load(run.folder)
-        count = token_counter(model.encoder)
+        count = token_counter(model._encoder)
         for seen in (before, *_seen_by(run, model, before)):
             gone |= _texts(seen, count)
             stay |= _texts(without(seen, nodes), count)
@@ -157,7 +157,7 @@ def _texts_only_before(before: GraphSnapshot, runs: Sequence[Run], nodes: Sequen
 
 def _seen_by(run: Run, model: Recommender, graph: GraphSnapshot) -> Iterator[GraphSnapshot]:
     """Yield the graphs that a run made texts of: what it learned from, and where that can be told, what it chose on."""
-    yield model.model.train
+    yield model._model.train
     whole = merge_linked_users(graph)
     if run.info.get("data_digest") == whole.digest:
         yield training_sets(split_by(whole, run.info["split"]), model.config, "train+valid").tuning_graph

@@ -65,7 +65,7 @@ def rewrite(run: Run, nodes: Sequence[Node], role: str, withdraw: Callable[[str]
         UsageError: texts that named a node are others now, and the encoder of the run is not here.
     """
     model = Recommender.load(run.folder)
-    old = model.model.train
+    old = model._model.train
     train = without(old, nodes)
     tables, n_listed = _lists(run, f"{role}_id", nodes[0][1])
     removed = {"relationships": n_edges(old) - n_edges(train), "recommendations": n_listed}
@@ -86,8 +86,8 @@ def rewrite(run: Run, nodes: Sequence[Node], role: str, withdraw: Callable[[str]
 
 def _relearned(model: Recommender, train: GraphSnapshot) -> tuple[Trained, set[str]]:
     """Return what was trained, for a graph that has lost nodes, and the signals that were learned again."""
-    old, seed = model.model, model.config.seed
-    vectors = text_vectors(train, model.encoder, model.known_texts)
+    old, seed = model._model, model.config.seed
+    vectors = text_vectors(train, model._encoder, model._known_texts)
     delta, for_new = GraphDelta(old.train, train, vectors), old.segment_models.cold_start
     learned, learned_for_new = (refit(_quickest(of, train), train, vectors, seed) for of in (old.signals, for_new))
     signals = {name: learned[name] if name in learned else s.fold_in(delta) for name, s in old.signals.items()}
@@ -102,7 +102,7 @@ def _relearned(model: Recommender, train: GraphSnapshot) -> tuple[Trained, set[s
     second = old.second and old.second.for_graph(train)
     hybrid = HybridModel(train, signals, blends, old.added_after_fit & set(train.items.ids), segment_models, second)
     again = learned.keys() - (for_new.keys() - learned_for_new.keys())
-    return replace(model.trained, model=hybrid, vectors=vectors), again
+    return replace(model._trained, model=hybrid, vectors=vectors), again
 
 
 def _quickest(signals: Signals, train: GraphSnapshot) -> dict[str, Signal]:

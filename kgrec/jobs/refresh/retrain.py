@@ -95,17 +95,17 @@ def retrain(
         "protocol": cut.protocol,
         "metrics": _metrics(candidate, cut) if update_plan.mode == "full" else None,
         "data_digest": snapshot.digest,
-        "encoded": final.cache.encoded,
+        "encoded": final._cache.encoded,
         "gate": _gate(live_run, measured, lists, snapshot),
         "reached": _reached(update_plan.mode, live_run, measured),
         **_sizes(update_plan.mode, live_run, size_of(snapshot)),
     }
     seconds = time.perf_counter() - start
-    info["summary"] = summary_of(cut, final.trained.choices, listed, seconds)
+    info["summary"] = summary_of(cut, final._trained.choices, listed, seconds)
     info["refresh"] = {"mode": update_plan.mode, "why": update_plan.why, "seconds": round(seconds, 1), **facts}
     step("keep")
     with keeping(root, graph, snapshot):
-        return save_model(root / new_name(), final.trained, config, info, {"recommendations": lists})
+        return save_model(root / new_name(), final._trained, config, info, {"recommendations": lists})
 
 
 def _trained(mode: Mode, live_model: Recommender | None, config: Config, cut: Split) -> Recommender:
@@ -116,7 +116,7 @@ def _trained(mode: Mode, live_model: Recommender | None, config: Config, cut: Sp
 
 
 def _metrics(model: Recommender, cut: Split) -> dict[str, Any] | None:
-    return metrics(measure(model.model, cut, KS), cut.protocol, model.config.seed) if cut.is_test.any() else None
+    return metrics(measure(model._model, cut, KS), cut.protocol, model.config.seed) if cut.is_test.any() else None
 
 
 def _gate(

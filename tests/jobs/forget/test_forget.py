@@ -137,11 +137,11 @@ def test_a_forgotten_item_is_served_no_more(graph, tmp_path):
 def test_a_run_learned_again_is_the_one_that_never_knew_the_user(graph):
     forget(graph, "user", USER)
     model = Recommender.load(find_run(root_of(graph)).folder)
-    train = model.model.train
+    train = model._model.train
     rest = without(GraphSnapshot.from_tables(with_canaries()), [("User", USER)])
     assert train.digest == rest.with_behaviors(rest.behaviors.split == "train").digest
-    ease = model.model.signals["ease"]
-    fresh = EASE(ease.settings).fit(train, model.trained.vectors, model.config.seed)
+    ease = model._model.signals["ease"]
+    fresh = EASE(ease.settings).fit(train, model._trained.vectors, model.config.seed)
     np.testing.assert_array_equal(ease.scores(np.arange(train.n_users)), fresh.scores(np.arange(train.n_users)))
 
 

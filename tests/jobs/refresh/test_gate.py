@@ -30,7 +30,7 @@ def cut():
 def models(cut):
     """What finds every withheld item, and what cannot."""
     good, bad = (Config(signals=signals, budget="1s") for signals in (("ease",), ("popularity",)))
-    return Recommender(good).fit(cut).model, Recommender(bad).fit(cut).model
+    return Recommender(good).fit(cut)._model, Recommender(bad).fit(cut)._model
 
 
 def test_a_worse_model_is_refused_with_its_interval_and_the_better_one_is_not(cut, models):

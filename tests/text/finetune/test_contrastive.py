@@ -248,12 +248,12 @@ class TestRecommender:
 
     def test_it_learns_from_the_train_part_of_the_validation_cut(self, fitted, graph):
         split = by_given(graph)
-        assert fitted.trained.tuned.origin.learned_from == split.train.digest
-        assert fitted.model.train.digest == split.train_and_valid.digest
-        assert fitted.trained.seconds["tune"] > 0
+        assert fitted._trained.tuned.origin.learned_from == split.train.digest
+        assert fitted._model.train.digest == split.train_and_valid.digest
+        assert fitted._trained.seconds["tune"] > 0
 
     def test_nothing_leaks(self, fitted, graph):
-        split, trained = by_given(graph), fitted.trained
+        split, trained = by_given(graph), fitted._trained
         arguments = (fitted.config, fitted._encode, "train+valid")
         assert leaks(split, trained, *arguments).empty
         origin = replace(trained.tuned.origin, learned_from=graph.digest)
@@ -263,22 +263,22 @@ class TestRecommender:
     def test_the_tuned_encoder_is_part_of_the_run(self, fitted, graph, tmp_path):
         fitted.save(tmp_path / "run")
         loaded = Recommender.load(tmp_path / "run")
-        assert loaded.encoder.identity == fitted.encoder.identity
-        assert load_tuned(read_run(tmp_path / "run")).losses == fitted.trained.tuned.losses
+        assert loaded._encoder.identity == fitted._encoder.identity
+        assert load_tuned(read_run(tmp_path / "run")).losses == fitted._trained.tuned.losses
         for text in ("robot laser", "words that no item has"):
             found, expected = (x.recommend_for_text(text, k=5) for x in (loaded, fitted))
             assert found["item_id"].tolist() == expected["item_id"].tolist()
 
     def test_a_graph_that_has_grown_is_encoded_by_the_same_weights(self, fitted, graph):
         grown = fitted.fold_in(graph)
-        assert grown.encoder.identity == fitted.encoder.identity
-        assert grown.trained.tuned is fitted.trained.tuned
+        assert grown._encoder.identity == fitted._encoder.identity
+        assert grown._trained.tuned is fitted._trained.tuned
 
     def test_a_second_fit_begins_with_the_model_as_it_was(self, fitted, graph, monkeypatch):
         monkeypatch.setattr(Recommender, "_fine_tuned", lambda self, settings, split, fit_on: self.encoder.tuned)
         again = Recommender(fitted.config)
-        again._use(fitted.trained.tuned)
-        assert again.fit(graph).trained.tuned is None
+        again._use(fitted._trained.tuned)
+        assert again.fit(graph)._trained.tuned is None
 
 
 def test_an_item_counts_less_the_more_likely_it_is_to_be_drawn():

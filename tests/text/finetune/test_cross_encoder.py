@@ -97,12 +97,12 @@ def rank_of_withheld(model, split):
 
 
 def test_reading_puts_withheld_items_higher(model_of_tastes):
-    model, split = model_of_tastes.model, by_given(GraphSnapshot.from_tables(tastes()))
+    model, split = model_of_tastes._model, by_given(GraphSnapshot.from_tables(tastes()))
     first, both = rank_of_withheld(model, split)
     assert both < first - 3
     measured = next(iter(measure(model, split, [20]).values())).evaluations
     assert measured[HYBRID].means["NDCG@20"] > 1.3 * measured[FIRST].means["NDCG@20"]
-    found = model_of_tastes.trained.choices["rerank"]
+    found = model_of_tastes._trained.choices["rerank"]
     assert found["domains"]["Item"]["weight"] > 0
     assert found["report"]["taken"]["f1-score"] >= 0.7
 
@@ -110,10 +110,10 @@ def test_reading_puts_withheld_items_higher(model_of_tastes):
 def test_shuffled_labels_leave_nothing_to_read(small):
     mixed = shuffled(tastes(), only=LIKED)
     in_vain = fitted(mixed, small)
-    found = in_vain.trained.choices["rerank"]
+    found = in_vain._trained.choices["rerank"]
     assert found["report"]["taken"]["f1-score"] < 0.6
     domain = found["domains"]["Item"]
-    first, both = rank_of_withheld(in_vain.model, by_given(GraphSnapshot.from_tables(mixed)))
+    first, both = rank_of_withheld(in_vain._model, by_given(GraphSnapshot.from_tables(mixed)))
     assert both > first - 2
     assert domain["weight"] == 0 or domain["gain"][0] < 0.05
 
@@ -121,13 +121,13 @@ def test_shuffled_labels_leave_nothing_to_read(small):
 def test_what_does_not_help_on_the_cut_is_not_used(small):
     # One step at a rate of next to nothing: the head is random.
     unread = fitted(tastes(), small, steps=1, rate=1e-9)
-    domain = unread.trained.choices["rerank"]["domains"]["Item"]
-    assert (domain["weight"] == 0) == (unread.model.second is None)
+    domain = unread._trained.choices["rerank"]["domains"]["Item"]
+    assert (domain["weight"] == 0) == (unread._model.second is None)
     assert domain["tried"][str(domain["weight"])] >= domain["tried"]["0.0"]
 
 
 def test_shares_add_up_and_the_others_stay_behind(model_of_tastes):
-    model = model_of_tastes.model
+    model = model_of_tastes._model
     listed = model_of_tastes.recommend(model.train.users.ids[:5], k=30)
     total = listed[["graph", "cf", "content"]].sum(axis=1)
     np.testing.assert_allclose(total, listed["score"], rtol=1e-5, atol=1e-5)
@@ -146,7 +146,7 @@ def test_shares_add_up_and_the_others_stay_behind(model_of_tastes):
 def test_it_is_part_of_the_run(model_of_tastes, small, tmp_path):
     model_of_tastes.save(tmp_path / "run")
     again = Recommender.load(tmp_path / "run", encoder=TransformersEncoder(small))
-    users = model_of_tastes.model.train.users.ids[:4]
+    users = model_of_tastes._model.train.users.ids[:4]
     kgrec_frames = [m.recommend(users, k=10) for m in (model_of_tastes, again)]
     assert kgrec_frames[0]["item_id"].tolist() == kgrec_frames[1]["item_id"].tolist()
     np.testing.assert_allclose(kgrec_frames[0]["score"], kgrec_frames[1]["score"], atol=1e-4)
@@ -171,7 +171,7 @@ def test_what_is_missing_is_said_before_anything_is_fitted(small, settings, mess
 
 def test_it_learns_from_the_cuts_train_part_alone(model_of_tastes):
     split = by_given(GraphSnapshot.from_tables(tastes()))
-    trained, second = model_of_tastes.trained, model_of_tastes.model.second
+    trained, second = model_of_tastes._trained, model_of_tastes._model.second
     arguments = (model_of_tastes.config, model_of_tastes._encode, "train")
     assert second.tuned.origin.learned_from == split.train.digest
     assert leaks(split, trained, *arguments).empty
@@ -193,7 +193,7 @@ def test_a_graph_that_has_grown_is_read_too(model_of_tastes):
     more = pa.table({**liked, "split": ["train"] * 2}).cast(grown.edges[LIKED].schema)
     tables = check(GraphTables(COMMUNITY_SCHEMA, nodes, {LIKED: pa.concat_tables([grown.edges[LIKED], more])}))
     train = by_given(GraphSnapshot.from_tables(tables)).train
-    again = fold_in(model_of_tastes.trained, train, {}).model
+    again = fold_in(model_of_tastes._trained, train, {}).model
     scored = again.score(again.train.users.nums(["new"]))
     ours = np.arange(train.n_items) % 2 == 0
     assert scored.added[0, ours].sum() > scored.added[0, ~ours].sum()

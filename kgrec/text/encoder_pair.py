@@ -1,0 +1,59 @@
+"""The encoders of a recommender: one for the texts of the graph, one for what somebody asks for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from kgrec.config import EncoderSettings
+from kgrec.errors import UsageError
+from kgrec.text.base import TextEncoder
+from kgrec.text.encoder import TransformersEncoder, encoder_of
+from kgrec.text.hf_model import Use
+from kgrec.text.tuned_weights import FineTunedWeights
+
+
+@dataclass(frozen=True)
+class EncoderPair:
+    """The encoder of texts and that of queries, loaded when they are first asked for.
+
+    Attributes:
+        given: the encoder of both, if it was passed as an object.
+        name: the setting `encoder`, which says what to load if none was passed.
+        fetch: whether a model that is not on this machine may be fetched.
+        tuned: weights that fine-tuning has learned; None: the model's own.
+    """
+
+    given: TextEncoder | None
+    name: EncoderSettings | None
+    fetch: bool = True
+    tuned: FineTunedWeights | None = None
+
+    @cached_property
+    def text(self) -> TextEncoder:
+        """The encoder of the texts of the graph."""
+        return self._with_tuning(self.given or self._named("text"))
+
+    @cached_property
+    def query(self) -> TextEncoder:
+        """The encoder of queries."""
+        return self.text if self.given else self._with_tuning(self._named("query"))
+
+    def _named(self, use: Use) -> TextEncoder:
+        if self.fetch or self.name is None:
+            return encoder_of(self.name, use)
+        return encoder_of(self.name, use, fetch=False)
+
+    def _with_tuning(self, encoder: TextEncoder) -> TextEncoder:
+        return tunable(encoder).with_tuning(self.tuned) if self.tuned else encoder
+
+
+def tunable(encoder: TextEncoder) -> TransformersEncoder:
+    """Return an encoder that can be fine-tuned.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if not isinstance(encoder, TransformersEncoder):
+        raise UsageError(f"found text encoder {encoder.name}; expected a transformers model, which can be fine-tuned")
+    return encoder

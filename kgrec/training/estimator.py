@@ -1,0 +1,165 @@
+"""What the estimator has of scikit-learn's: parameters by name, what was fitted, and what it says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Self
+
+from kgrec._util import html
+from kgrec._util.params import Parameters
+from kgrec._util.types import FloatArray, IntArray
+from kgrec.config import Config, EncoderSettings, Noise, RerankSettings, TuneSettings
+from kgrec.data.noise import without_noise
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.data.split import Split
+from kgrec.errors import NotFittedError
+from kgrec.hybrid.model import HybridModel
+from kgrec.text import (
+    FineTunedWeights,
+    TextEncoder,
+    TransformersEncoder,
+    VectorCache,
+    text_vectors,
+    token_counter,
+)
+from kgrec.text.encoder_pair import EncoderPair, tunable
+from kgrec.training.fold_in import KnownTexts
+from kgrec.training.pipeline import FitOn, Trained, training_sets
+from kgrec.training.report import FitReport
+
+
+class Estimator(Parameters):
+    """Settings by name, and what was fitted with them.
+
+    Attributes:
+        config: the settings.
+    """
+
+    config: Config
+    _state: Trained | None
+    _cache: VectorCache
+    _encoders: EncoderPair
+    _known: KnownTexts | None
+
+    def __init__(
+        self,
+        config: Config | None = None,
+        *,
+        signals: Sequence[Any] | str | None = None,
+        models: Mapping[str, Mapping[str, Any]] | None = None,
+        metric: str | None = None,
+        encoder: TextEncoder | EncoderSettings | Mapping[str, Any] | str | None = None,
+        tune: TuneSettings | Mapping[str, Any] | str | None = None,
+        rerank: RerankSettings | Mapping[str, Any] | str | None = None,
+        budget: str | None = None,
+        valid_fraction: float | None = None,
+        noise: Noise | None = None,
+        seed: int | None = None,
+        fetch: bool = True,
+    ) -> None:
+        """Make an unfitted recommender. `Config` says what each setting is, and its default.
+
+        Args:
+            config: settings as a whole.
+            encoder: the setting of that name, or an object that turns text into vectors, in its place.
+            signals, models, metric, tune, rerank, budget, valid_fraction, noise, seed: settings, on top of `config`;
+                None is not given.
+            fetch: whether a text model that is not on this machine may be fetched; one that a run names never is.
+
+        Raises:
+            UsageError: bad values; all of them at once.
+        """
+        self._configure({name: value for name, value in locals().items() if name != "self"})
+
+    def _configure(self, params: dict[str, Any]) -> None:
+        config, encoder = params["config"], params["encoder"]
+        is_setting = encoder is None or isinstance(encoder, EncoderSettings | Mapping | str)
+        settings = {name: params[name] for name in Config.model_fields if params[name] is not None}
+        settings = settings if is_setting else {name: value for name, value in settings.items() if name != "encoder"}
+        base = config.model_dump(exclude_defaults=True) if config else {}
+        self.config = Config.checked({**base, **settings})
+        self._params = params
+        self._cache, self._known, self._state = VectorCache(), None, None
+        self._encoders = EncoderPair(None if is_setting else encoder, self.config.encoder, params["fetch"])
+
+    @property
+    def _trained(self) -> Trained:
+        """Everything that fitting made.
+
+        Raises:
+            NotFittedError: not fitted yet.
+        """
+        if self._state is None:
+            raise NotFittedError
+        return self._state
+
+    @property
+    def _model(self) -> HybridModel:
+        """The fitted hybrid model."""
+        return self._trained.model
+
+    @property
+    def report_(self) -> FitReport:
+        """What the fit learned from, what it chose and why, and how long it took.
+
+        Raises:
+            NotFittedError: not fitted yet.
+        """
+        train = self._model.train
+        counts = train.n_users, train.n_items, len(train.behaviors)
+        return FitReport(*counts, self.config.metric, self._trained.choices, self._trained.seconds)
+
+    @property
+    def _encoder(self) -> TextEncoder:
+        """What turns text into vectors: what the constructor was given, else the one the settings name; fine-tuned."""
+        return self._encoders.text
+
+    @property
+    def _known_texts(self) -> KnownTexts:
+        """The vectors of texts that the fit had."""
+        if self._known is None:
+            self._known = KnownTexts(self._trained, self._cache, self._count_tokens)
+        return self._known
+
+    def _like(self) -> Self:
+        """Return an unfitted recommender with the same settings, encoders and fine-tuned weights."""
+        other = type(self)(**self._params)
+        other._encoders = self._encoders
+        return other
+
+    def _cleaned(self, graph: GraphSnapshot) -> GraphSnapshot:
+        return without_noise(graph, self.config.noise)
+
+    def _use(self, tuned: FineTunedWeights | None) -> None:
+        """Encode with tuned weights from now on, or with the model's own."""
+        self._encoders = replace(self._encoders, tuned=tuned)
+
+    def _count_tokens(self, texts: Sequence[str]) -> IntArray:
+        return token_counter(self._encoder)(texts)
+
+    def _encode(self, snapshot: GraphSnapshot) -> Mapping[str, FloatArray]:
+        return text_vectors(snapshot, self._encoder, self._cache)
+
+    def _fine_tuned(self, settings: TuneSettings, split: Split, fit_on: FitOn) -> FineTunedWeights:
+        """Tune the text model on the train part of the validation cut, so that what is chosen there is fair."""
+        from kgrec.text.finetune.contrastive import fine_tune
+
+        tuning_graph = training_sets(split, self.config, fit_on).tuning_graph
+        return fine_tune(tuning_graph, tunable(self._encoder), self._cache, settings, self.config.seed)
+
+    def _reader(self) -> TransformersEncoder | None:
+        """Return the text model of the second stage; None where settings ask for none."""
+        if self.config.rerank is None:
+            return None
+        from kgrec.text.finetune.cross_encoder import body_of
+
+        return body_of(self.config, self._encoders.given, fetch=self._encoders.fetch)
+
+    def __repr__(self) -> str:
+        settings = self.config.model_dump(exclude_defaults=True)
+        shown = ", ".join(f"{name}={value!r}" for name, value in settings.items())
+        return f"{type(self).__name__}({shown}), {self.report_.sentence() if self._state else 'not fitted'}"
+
+    def _repr_html_(self) -> str:
+        return html.title(repr(self)) + (html.facts(self.report_.summary()) if self._state else "")
