@@ -34,8 +34,7 @@ from kgrec.jobs.benchmark import PROTOCOL
 from kgrec.metrics.ranking import paired_test
 from kgrec.store.load import load
 from kgrec.text import VectorCache, default_encoder, text_vectors
-from kgrec.training.pipeline import Encode, FitOn, Trained, signals_of_cut, train, training_sets
-from kgrec.tuning.validation import validation_sets
+from kgrec.training.pipeline import Encode, FitOn, Trained, state_of_cut, train, training_sets
 
 EVERYTHING, TEXT, KNOWLEDGE = "everything", "all text", "knowledge graph"
 OF_TEXT = ("embeddings", "tfidf")
@@ -91,13 +90,11 @@ def one_seed(split: Split, config: Config, encode: Encode, fit_on: FitOn) -> Val
 
 def without_each_signal(split: Split, trained: Trained, config: Config, encode: Encode, fit_on: FitOn) -> Values:
     """Learn the blend anew without each signal in turn; the other signals stay as they are."""
-    parts = training_sets(split, config, fit_on)
-    holdouts = validation_sets(parts.tuning_graph, parts.held_out, config.seed)
-    of_cut, segment_models = signals_of_cut(trained, parts, encode, config.seed)
+    state = state_of_cut(trained, training_sets(split, config, fit_on), config, encode)
     final, values = trained.model.signals, {}
     for name in final:
         kept = [other for other in final if other != name]
-        blends = learn_blends({n: of_cut[n] for n in kept}, parts.tuning_graph, holdouts, config.seed, segment_models)
+        blends = learn_blends(replace(state, signals={n: state.signals[n] for n in kept}))
         values[name] = ndcg(replace(trained.model, signals={n: final[n] for n in kept}, blends=blends), split)
     return values
 

@@ -182,10 +182,12 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write a graph as RDF; `kgrec load rdf` reads it back as it was."""
+    from kgrec.rdf.export import check_export
     from kgrec.rdf.export import export as export_rdf
 
+    check_export(file)
     with kgrec.open_graph(graph, read_only=True) as store:
-        export_rdf(store, file)
+        export_rdf(store.read(), file)
     show_facts(f"written: {file}", {"bytes": file.stat().st_size}, as_json)
 
 

@@ -10,9 +10,10 @@ import numpy.typing as npt
 import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
 
-from kgrec._util.types import BoolArray, DoubleArray, IntArray
-from kgrec.data.noise import MIN_EPOCH_SECONDS, MIN_LOG_DEVIATION, OUTLIER_DEVIATIONS, noise
-from kgrec.data.snapshot import Behaviors, GraphSnapshot
+from kgrec._util.types import DoubleArray, IntArray
+from kgrec.data.noise import noise
+from kgrec.data.outliers import OUTLIER_DEVIATIONS, far_above, has_clock, robust_deviation
+from kgrec.data.snapshot import GraphSnapshot
 
 COLUMNS: Final = ["level", "kind", "label", "id", "detail"]
 LEVELS: Final = {
@@ -79,7 +80,7 @@ def _noise(graph: GraphSnapshot) -> pd.DataFrame:
 def _future(graph: GraphSnapshot, now: float) -> pd.DataFrame:
     times = graph.behaviors.time
     late = np.nan_to_num(times, nan=-np.inf) > now + CLOCK_LEEWAY_SECONDS
-    late &= _is_clock(graph.behaviors)
+    late &= has_clock(graph.behaviors)
     return _of_behaviors(graph, "future", late, "at " + _dates(times[late], "s"))
 
 
@@ -103,7 +104,7 @@ def _hubs(graph: GraphSnapshot) -> pd.DataFrame:
             if label in graph.schema.roles.users:
                 continue
             degree = np.bincount(nums, minlength=graph.nodes[label].num_rows)
-            far, median = np.flatnonzero(_is_far(degree)), np.median(degree[degree > 0])
+            far, median = np.flatnonzero(far_above(degree)), np.median(degree[degree > 0])
             detail = [f"{n:,} {type_} {way} it; the median is {median:g}" for n in degree[far]]
             parts.append(_of_nodes(graph, "hub", label, far, detail))
     return pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
@@ -112,7 +113,7 @@ def _hubs(graph: GraphSnapshot) -> pd.DataFrame:
 def _volume(graph: GraphSnapshot) -> pd.DataFrame:
     times = graph.behaviors.time[np.isfinite(graph.behaviors.time)]
     parts = [pd.DataFrame(columns=COLUMNS[1:])]
-    for name, seconds, before in PERIODS if _is_clock(graph.behaviors) else ():
+    for name, seconds, before in PERIODS if has_clock(graph.behaviors) else ():
         # Weeks begin on a Monday, and 1970 on a Thursday.
         period = np.floor((times + (3 * DAY_SECONDS if name == "week" else 0)) / seconds).astype(np.int64)
         counts = np.bincount(period - period.min())[:-1]  # the last is not over
@@ -130,26 +131,10 @@ def _is_sudden(counts: IntArray, before: int) -> tuple[IntArray, DoubleArray]:
     usual = np.full(len(counts), np.nan)
     usual[before:] = np.median(sliding_window_view(counts, before)[:-1], axis=1)
     far = np.nan_to_num(2 * (np.sqrt(counts) - np.sqrt(usual)))
-    spread = max(1.4826 * np.median(np.abs(far[before:])), 1.0)
+    spread = max(robust_deviation(far[before:], 0.0), 1.0)
     changed = (counts >= SUDDEN_CHANGE_FACTOR * usual) | (counts <= usual / SUDDEN_CHANGE_FACTOR)
     side = np.where(changed & (np.abs(far) > OUTLIER_DEVIATIONS * spread), np.sign(far), 0)
     return np.flatnonzero((side != 0) & (side != np.r_[0, side[:-1]])), usual
-
-
-def _is_far(counts: IntArray) -> BoolArray:
-    """Mark what has far more than the median of those that have any, [n]."""
-    some = counts > 0
-    if not some.any():
-        return some
-    logs = np.log(np.maximum(counts, 1))
-    median = np.median(logs[some])
-    deviation = max(1.4826 * np.median(np.abs(logs[some] - median)), MIN_LOG_DEVIATION)
-    return np.asarray(some & (logs > median + OUTLIER_DEVIATIONS * deviation))
-
-
-def _is_clock(behaviors: Behaviors) -> bool:
-    known = behaviors.time[np.isfinite(behaviors.time)]
-    return bool(len(known) and np.median(known) > MIN_EPOCH_SECONDS)
 
 
 def _dates(seconds: DoubleArray, unit: Any) -> npt.NDArray[np.object_]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -11,7 +12,7 @@ from scipy.special import expit
 from scipy.stats import rankdata
 
 from kgrec._util.types import BoolArray, DoubleArray, FloatArray, IntArray
-from kgrec.data.snapshot import Behaviors, GraphSnapshot
+from kgrec.data.snapshot import Behaviors
 
 MAX_FEEDBACK_BEHAVIORS: Final = 200_000
 """Worth is learned from all behaviors of as many users as have this many together: it is a few numbers."""
@@ -25,7 +26,7 @@ BLOCK_USERS: Final = 128
 """Users whose items are scored at a time."""
 
 
-def weigh_feedback(train: GraphSnapshot) -> FloatArray:
+def feedback_weights(behaviors: Behaviors, n_items: int) -> FloatArray:
     """Return what every behavior is worth, float32 [n behaviors], with a mean square of 1.
 
     A type has a worth, and each of its behaviors more or less than that by the rank of its weight, so stars, seconds
@@ -34,55 +35,11 @@ def weigh_feedback(train: GraphSnapshot) -> FloatArray:
     user's other items, which is to tell held-out items from drawn ones (pairwise, as Rendle et al., "BPR", UAI 2009).
     All are worth 1 where nothing tells them apart; the result repeats.
     """
-    kept = vars(train)  # learned once for all signals and settings that ask
-    if "_feedback_weights" not in kept:
-        kept["_feedback_weights"] = _learn(train)
-    return np.asarray(kept["_feedback_weights"])
-
-
-def worth_of(behaviors: Behaviors, train: GraphSnapshot) -> FloatArray:
-    """Return what behaviors that a graph does not hold are worth, float32 [n], by those of their type that it holds.
-
-    A weight that it does not hold either is worth what is between the nearest ones.
-    """
-    curves, found = _curves(train), np.ones(len(behaviors), np.float32)
-    for type_ in np.unique(behaviors.type_num).tolist():
-        if type_ in curves:
-            rows = behaviors.type_num == type_
-            found[rows] = np.interp(behaviors.weight[rows], *curves[type_])
-    return found
-
-
-def _curves(train: GraphSnapshot) -> dict[int, tuple[FloatArray, FloatArray]]:
-    """Type of behavior → its weights in the graph, rising, and what each is worth."""
-    kept = vars(train)
-    if "_worth_curves" not in kept:
-        curves, values, behaviors = {}, weigh_feedback(train), train.behaviors
-        for type_ in np.unique(behaviors.type_num).tolist():
-            rows = behaviors.type_num == type_
-            weights, first = np.unique(behaviors.weight[rows], return_index=True)
-            curves[type_] = (weights, values[rows][first])
-        kept["_worth_curves"] = curves
-    found: dict[int, tuple[FloatArray, FloatArray]] = kept["_worth_curves"]
-    return found
-
-
-def pair_shares(behaviors: Behaviors) -> DoubleArray:
-    """Return each behavior's share of its (user, item) pair [n]: the pair's types have equal shares, then the rows."""
-    pair = behaviors.user_num * (behaviors.item_num.max(initial=0) + 1) + behaviors.item_num
-    n_types = behaviors.type_num.max(initial=0) + 1
-    kind, cell, rows = np.unique(pair * n_types + behaviors.type_num, return_inverse=True, return_counts=True)
-    _, of_pair, types = np.unique(kind // n_types, return_inverse=True, return_counts=True)
-    share: DoubleArray = 1 / (rows * types[of_pair])
-    return share[cell]
-
-
-def _learn(train: GraphSnapshot) -> FloatArray:
-    traits, is_type = _traits(train.behaviors)
+    traits, is_type = _traits(behaviors)
     alike = np.ones(len(traits), np.float32)
     if traits.shape[1] < 2:
         return alike
-    evidence = _evidence(train, traits)
+    evidence = _evidence(behaviors, n_items, traits)
     together = evidence @ is_type
     size = np.sqrt(np.mean(together**2)) if len(together) else 0.0
     if not size:
@@ -95,6 +52,44 @@ def _learn(train: GraphSnapshot) -> FloatArray:
     apart = np.eye(len(is_type)) - np.outer(is_type, is_type) / is_type.sum()
     values = traits @ _fit(evidence, apart / (PRIOR_DEVIATION * general) ** 2)
     return np.asarray(values / np.sqrt(np.mean(values**2)), dtype=np.float32)
+
+
+def feedback_curves(behaviors: Behaviors, values: FloatArray) -> dict[int, tuple[FloatArray, FloatArray]]:
+    """Return for each type of behavior its weights, rising, and the feedback weight of each.
+
+    Args:
+        behaviors: n rows.
+        values: their feedback weights, float32 [n].
+    """
+    curves = {}
+    for type_ in np.unique(behaviors.type_num).tolist():
+        rows = behaviors.type_num == type_
+        weights, first = np.unique(behaviors.weight[rows], return_index=True)
+        curves[type_] = (weights, values[rows][first])
+    return curves
+
+
+def worth_of(behaviors: Behaviors, curves: Mapping[int, tuple[FloatArray, FloatArray]]) -> FloatArray:
+    """Return the feedback weights of behaviors that a graph does not hold, float32 [n], by its `feedback_curves`.
+
+    A weight that the graph does not hold either is worth what is between the nearest ones.
+    """
+    found = np.ones(len(behaviors), np.float32)
+    for type_ in np.unique(behaviors.type_num).tolist():
+        if type_ in curves:
+            rows = behaviors.type_num == type_
+            found[rows] = np.interp(behaviors.weight[rows], *curves[type_])
+    return found
+
+
+def pair_shares(behaviors: Behaviors) -> DoubleArray:
+    """Return each behavior's share of its (user, item) pair [n]: the pair's types have equal shares, then the rows."""
+    pair = behaviors.user_num * (behaviors.item_num.max(initial=0) + 1) + behaviors.item_num
+    n_types = behaviors.type_num.max(initial=0) + 1
+    kind, cell, rows = np.unique(pair * n_types + behaviors.type_num, return_inverse=True, return_counts=True)
+    _, of_pair, types = np.unique(kind // n_types, return_inverse=True, return_counts=True)
+    share: DoubleArray = 1 / (rows * types[of_pair])
+    return share[cell]
 
 
 def _traits(behaviors: Behaviors) -> tuple[DoubleArray, DoubleArray]:
@@ -115,20 +110,20 @@ def _traits(behaviors: Behaviors) -> tuple[DoubleArray, DoubleArray]:
     return traits[:, used], np.asarray(is_type)[used]
 
 
-def _evidence(train: GraphSnapshot, traits: DoubleArray) -> DoubleArray:
+def _evidence(behaviors: Behaviors, n_items: int, traits: DoubleArray) -> DoubleArray:
     """Return how much nearer a held-out item is than a drawn one to its user's other items, [questions, traits]."""
     rng = np.random.default_rng(0)
-    sampled = _sample(train.behaviors.user_num, rng)
-    behaviors, traits = train.behaviors.where(sampled), traits[sampled]
+    sampled = _sample(behaviors.user_num, rng)
+    behaviors, traits = behaviors.where(sampled), traits[sampled]
     _, user_num = np.unique(behaviors.user_num, return_inverse=True)
-    cells, shape = (user_num, behaviors.item_num), (user_num.max() + 1, train.n_items)
+    cells, shape = (user_num, behaviors.item_num), (user_num.max() + 1, n_items)
     share = pair_shares(behaviors)
     chosen = sp.csr_matrix((share, cells), shape=shape)
     kept, user, right = _hold_out(chosen, rng)
     if not len(user):
         return np.empty((0, traits.shape[1]))
     user, right = np.repeat(user, NEGATIVES_PER_ITEM), np.repeat(right, NEGATIVES_PER_ITEM)
-    drawn = rng.integers(0, train.n_items, len(user))
+    drawn = rng.integers(0, n_items, len(user))
     new = np.asarray(chosen[user, drawn]).ravel() == 0
     user, right, drawn = user[new], right[new], drawn[new]
     histories = [sp.csr_matrix((trait * share, cells), shape=shape).multiply(kept).tocsr() for trait in traits.T]

@@ -7,7 +7,7 @@ import scipy.sparse as sp
 
 from kgrec._util.types import DoubleArray, FloatArray, IntArray
 from kgrec.data.anonymous import AnonymousUsers
-from kgrec.data.feedback_weights import pair_shares, weigh_feedback, worth_of
+from kgrec.data.feedback_weights import pair_shares, worth_of
 from kgrec.data.snapshot import GraphSnapshot
 
 Histories = GraphSnapshot | AnonymousUsers
@@ -55,8 +55,8 @@ def _graph(histories: Histories) -> GraphSnapshot:
 
 def _worth(histories: Histories) -> FloatArray:
     if isinstance(histories, AnonymousUsers):
-        return worth_of(histories.behaviors, histories.train)
-    return weigh_feedback(histories)
+        return worth_of(histories.behaviors, histories.train.feedback_curves)
+    return histories.feedback_weights
 
 
 def has_times(train: GraphSnapshot) -> bool:

@@ -10,16 +10,13 @@ import pandas as pd
 
 from kgrec._util.types import BoolArray, DoubleArray, FloatArray, IntArray
 from kgrec.config import Noise
+from kgrec.data.outliers import far_above, has_clock
 from kgrec.data.snapshot import Behaviors, GraphSnapshot
 
 Texts = npt.NDArray[np.object_]
 
 NEAR_DUPLICATE_SECONDS: Final = 10.0
 """Seconds within which a second behavior is a repetition of the first: a double click, a page loaded again."""
-OUTLIER_DEVIATIONS: Final = 6.0
-"""Deviations from the median of all users, on a logarithmic scale, beyond which a user is unlike them."""
-MIN_LOG_DEVIATION: Final = 0.5
-"""Where users are nearly alike, one is unlike them only from e^(6 · 0.5) = 20 times the median on."""
 MIN_GAPS: Final = 20
 """Gaps between a user's behaviors from which their regularity tells anything."""
 REGULAR_GAP_SHARE: Final = 0.9
@@ -29,8 +26,6 @@ NEARLY_ALL_SHARE: Final = 0.9
 MIN_CATALOG_ITEMS: Final = 100
 MAX_GRADE_LEVELS: Final = 20
 """Different weights that a type has at most where they are grades; more are amounts."""
-MIN_EPOCH_SECONDS: Final = 1e8
-"""Median time from which times are seconds since 1970, and not an order."""
 NOISE_CONFIDENCE: Final = 0.5
 """How much noise counts where it is weighed, relative to any other behavior."""
 NEGATIONS: Final = ("DIS", "UN", "NOT_")
@@ -159,14 +154,7 @@ def _gaps(behaviors: Behaviors, *, by_type: bool = True) -> DoubleArray:
 
 def _near(behaviors: Behaviors) -> float:
     """Return how many seconds make a near repetition: none where times are only an order."""
-    return NEAR_DUPLICATE_SECONDS if _has_clock(behaviors) else 0.0
-
-
-def _has_clock(behaviors: Behaviors, resolution: int = 1) -> bool:
-    """Say whether times are seconds since 1970, and not all multiples of `resolution` seconds where that is above 1."""
-    time = behaviors.time[np.isfinite(behaviors.time)]
-    coarse = resolution > 1 and not (time % resolution).any()
-    return bool(len(time)) and bool(np.median(time) >= MIN_EPOCH_SECONDS) and not coarse
+    return NEAR_DUPLICATE_SECONDS if has_clock(behaviors) else 0.0
 
 
 def _bot_rules(snapshot: GraphSnapshot) -> list[tuple[BoolArray, Texts]]:
@@ -177,14 +165,14 @@ def _bot_rules(snapshot: GraphSnapshot) -> list[tuple[BoolArray, Texts]]:
     items = np.diff(snapshot.interactions.indptr)
     nearly_all = (items >= NEARLY_ALL_SHARE * snapshot.n_items) & (snapshot.n_items >= MIN_CATALOG_ITEMS)
     rules = [
-        (_far_above(counts), _each("{:.0f} behaviors, of {:.0f} in the middle", counts, _middle(counts))),
+        (far_above(counts), _each("{:.0f} behaviors, of {:.0f} in the middle", counts, _middle(counts))),
         (nearly_all, _each("{} of all {} items", items, snapshot.n_items)),
     ]
     # Times that are whole minutes or days say nothing of seconds.
-    if _has_clock(behaviors, resolution=60):
+    if has_clock(behaviors, resolution=60):
         burst, (regular, gap) = _largest_bursts(timed, n), _regularity(timed, n)
         rules += [
-            (_far_above(burst), _each("{:.0f} within one second, of {:.0f} in the middle", burst, _middle(burst))),
+            (far_above(burst), _each("{:.0f} within one second, of {:.0f} in the middle", burst, _middle(burst))),
             (regular >= REGULAR_GAP_SHARE, _each("{:.0%} of all gaps are about {:g} seconds", regular, gap)),
         ]
     return rules
@@ -198,16 +186,6 @@ def _each(template: str, *values: Any) -> Texts:
 def _middle(values: DoubleArray) -> float:
     """Return the median of the values above 0; 0 where there are none."""
     return float(np.median(values[values > 0])) if values.any() else 0.0
-
-
-def _far_above(values: DoubleArray) -> BoolArray:
-    """Mark values [n] that are far above the others, of those above 0, on a logarithmic scale."""
-    if not values.any():
-        return np.zeros(len(values), dtype=bool)
-    given = np.log(values[values > 0])
-    # 1.4826 makes it the standard deviation where logarithms are normal.
-    deviation = 1.4826 * np.median(np.abs(given - np.median(given)))
-    return np.asarray(values > np.exp(np.median(given) + OUTLIER_DEVIATIONS * max(deviation, MIN_LOG_DEVIATION)))
 
 
 def _largest_bursts(behaviors: Behaviors, n_users: int) -> DoubleArray:

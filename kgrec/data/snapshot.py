@@ -332,6 +332,20 @@ class GraphSnapshot:
         return bool(len(behaviors)) and bool(np.ptp(behaviors.weight) or np.ptp(behaviors.type_num))
 
     @cached_property
+    def feedback_weights(self) -> FloatArray:
+        """What every behavior is worth, float32 [n behaviors]; see `kgrec.data.feedback_weights.feedback_weights`."""
+        from kgrec.data.feedback_weights import feedback_weights
+
+        return feedback_weights(self.behaviors, self.n_items)
+
+    @cached_property
+    def feedback_curves(self) -> dict[int, tuple[FloatArray, FloatArray]]:
+        """Type of behavior → its weights, rising, and what each is worth."""
+        from kgrec.data.feedback_weights import feedback_curves
+
+        return feedback_curves(self.behaviors, self.feedback_weights)
+
+    @cached_property
     def interactions(self) -> sp.csr_matrix:
         """Who did anything with what: float32 CSR [n_users, n_items] of ones, or less for noise that is weighed."""
         return self.pairs(self.behaviors)

@@ -6,7 +6,7 @@ not exist. A stage that never looked at them comes out equal, since training rep
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -18,7 +18,7 @@ from kgrec.config import Config
 from kgrec.data.single_domain import single_domain
 from kgrec.data.snapshot import Behaviors, GraphSnapshot, Vectors
 from kgrec.data.split import Split, by_time
-from kgrec.hybrid.blend import Blend
+from kgrec.hybrid.blend import Blend, GroupedBlend
 from kgrec.hybrid.cold_start_signals import cold_start_holdouts
 from kgrec.hybrid.learn_blends import learn_blends
 from kgrec.hybrid.model import HybridModel
@@ -26,8 +26,8 @@ from kgrec.hybrid.segment_models import SegmentModels
 from kgrec.ranking.top_k import BATCH_BYTES
 from kgrec.signals.base import Signal, Signals, refit
 from kgrec.text.tuned_weights import FineTunedWeights
-from kgrec.training.pipeline import Encode, FitOn, Trained, signals_of_cut, training_sets
-from kgrec.tuning.validation import ValidationSet, mean_ndcg, validation_sets
+from kgrec.training.pipeline import Encode, FitOn, Trained, state_of_cut, training_sets
+from kgrec.tuning.validation import ValidationSet, mean_metric
 
 TOLERANCE: Final = 1e-5
 """Difference, as a share of the largest value, below which two results are the same but for rounding."""
@@ -60,11 +60,9 @@ def leaks(split: Split, trained: Trained, config: Config, encode: Encode, fit_on
     """
     sets = training_sets(without_test(split), config, fit_on)
     model, clean = trained.model, sets.final_graph
-    holdouts = validation_sets(sets.tuning_graph, sets.held_out, config.seed)
     again = refit(model.signals, clean, trained.vectors, config.seed)
-    of_cut, segment_models_of_cut = signals_of_cut(trained, sets, encode, config.seed)
-    blends = learn_blends(of_cut, sets.tuning_graph, holdouts, config.seed, segment_models_of_cut)
-    cold_start_of_cut = segment_models_of_cut.cold_start
+    state = state_of_cut(trained, sets, config, encode)
+    blends, as_new = learn_blends(state), cold_start_holdouts(state.validation)
     stages = [
         ("graph", _in_graph(model.train, clean, split)),
         ("relationships", _in_relationships(model.train, split)),
@@ -75,11 +73,8 @@ def leaks(split: Split, trained: Trained, config: Config, encode: Encode, fit_on
         *((name, _in_scores(signal, again[name], clean)) for name, signal in model.signals.items()),
         *_in_segment_models(model.segment_models, clean, trained.vectors, config.seed),
         ("statistics", _in_statistics(model, HybridModel(clean, again, model.blends))),
-        ("settings", _in_settings(trained.choices["signals"], of_cut, holdouts)),
-        (
-            "settings",
-            _in_settings(trained.choices.get("cold_start", {}), cold_start_of_cut, cold_start_holdouts(holdouts)),
-        ),
+        ("settings", _in_settings(trained.choices["signals"], state.signals, state.validation)),
+        ("settings", _in_settings(trained.choices.get("cold_start", {}), state.segment_models.cold_start, as_new)),
         ("blend", _in_blends(model.blends, blends)),
     ]
     rows = [rows.assign(stage=stage) for stage, rows in stages if len(rows)]
@@ -200,8 +195,8 @@ def _in_statistics(model: HybridModel, clean: HybridModel) -> pd.DataFrame:
     )
 
 
-def _in_settings(chosen: Mapping[str, Any], of_cut: Signals, holdouts: list[ValidationSet]) -> pd.DataFrame:
-    reached = {name: mean_ndcg(holdouts, signal.scores) for name, signal in of_cut.items()} if holdouts else {}
+def _in_settings(chosen: Mapping[str, Any], of_cut: Signals, holdouts: Sequence[ValidationSet]) -> pd.DataFrame:
+    reached = {name: mean_metric(holdouts, signal.scores) for name, signal in of_cut.items()} if holdouts else {}
     findings = []
     for name, ndcg in reached.items():
         if len(_rows_that_differ(np.array([[chosen[name]["ndcg"]]]), np.array([[ndcg]]))):
@@ -210,20 +205,24 @@ def _in_settings(chosen: Mapping[str, Any], of_cut: Signals, holdouts: list[Vali
     return _joined(*findings)
 
 
-def _in_blends(blends: Mapping[str, Blend], again: Mapping[str, Blend]) -> pd.DataFrame:
+def _in_blends(blends: Mapping[str, GroupedBlend], again: Mapping[str, GroupedBlend]) -> pd.DataFrame:
     differ = [d for d, blend in blends.items() if len(_rows_that_differ(_learned(blend), _learned(again[d])))]
     return _found("domain", differ, "weights are others without the test behaviors")
 
 
-def _learned(blend: Blend) -> npt.NDArray[Any]:
-    """Return everything that learning a blend gave, as one row; that for cold-start users and new items as well."""
-    options = list(blend.report.get("options", {}).values())
-    scales = [value for scale in (blend.activity, blend.popularity) for value in (scale.mean, scale.deviation)]
-    cold_start = [_learned(blend.cross_domain)[0]] if blend.cross_domain else []
+def _learned(blend: GroupedBlend) -> npt.NDArray[Any]:
+    """Return everything that was learned for a domain as one row: the blends and the scores of cold items."""
+    learned = [_numbers(group) for group in (blend.default, blend.cold_start) if group]
     cold_items = (
         [blend.cold_items.scale, *np.ravel(list(blend.cold_items.weights.values()))] if blend.cold_items else []
     )
-    return np.concatenate([blend.weights.ravel(), scales, options, *cold_start, cold_items])[None]
+    return np.concatenate([*learned, cold_items])[None]
+
+
+def _numbers(blend: Blend) -> npt.NDArray[Any]:
+    options = list(blend.report.get("options", {}).values())
+    scales = [value for scale in (blend.activity, blend.popularity) for value in (scale.mean, scale.deviation)]
+    return np.concatenate([blend.weights.ravel(), scales, options])
 
 
 def _rows_that_differ(found: npt.NDArray[Any], clean: npt.NDArray[Any] | None) -> IntArray:

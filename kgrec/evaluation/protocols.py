@@ -2,7 +2,7 @@
 
 Settings and blend are chosen on a cut of the same kind, since what serves users at home does not serve newcomers. Only
 users of whom nothing but a description is known have no blend that could be learned: for them a random cut tells how
-well each signal does alone (see `Blend.cold_start_blend`).
+well each signal does alone (see `GroupedBlend.cold_start_blend`).
 """
 
 from __future__ import annotations

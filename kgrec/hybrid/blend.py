@@ -3,8 +3,8 @@
 Scores of different signals are not comparable, so each is standardized per user over the items not seen. What is then
 learned on a validation cut is a few weights a signal: for its z-score, which may depend on how active the user and how
 popular the item is, and for its own score, which says how sure it is. Several ways of learning them are tried, and
-their mean; which is used is decided on users whom it was not learned from (cross-fitting), by NDCG@20. Users who have
-nothing in the domain yet have a blend of their own where the cut has enough of them.
+their mean; which is used is decided on users whom it was not learned from (cross-fitting), by NDCG@20 or the metric
+that settings name. Users who have nothing in the domain yet have a blend of their own where the cut has enough of them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from kgrec.hybrid.blend_weights import (
     weights_of_kind,
 )
 from kgrec.hybrid.cold_items import ColdItems
-from kgrec.metrics.ranking import K, bootstrap_interval, clearly_better, ndcg_at
+from kgrec.metrics.ranking import NDCG_AT_20, Metric, bootstrap_interval, clearly_better
 
 Kind = Literal[
     "single",
@@ -49,11 +49,10 @@ Kind = Literal[
 ]
 """single: the best signal alone · stacking: logistic regression on the raw scores, the usual baseline ·
 hard_negatives: on both scores and the user's activity, more often against items ranked high · ndcg_search: weights of
-    the
-z-scores, searched for the best lists · max_likelihood: all weights, under which what users took is most likely · mean:
-the mean of these four, whose errors differ · listwise_mean: the mean of the last two, which learn from whole lists and
-do better where users take several things · cold_start: not learned, see `Blend.cold_start_blend` · non_overlapping: see
-kgrec/hybrid/cold_start.py."""
+the z-scores, searched for the best lists · max_likelihood: all weights, under which what users took is most likely ·
+mean: the mean of these four, whose errors differ · listwise_mean: the mean of the last two, which learn from whole
+lists and do better where users take several things · cold_start: not learned, see `GroupedBlend.cold_start_blend` ·
+non_overlapping: see kgrec/hybrid/cold_start.py."""
 
 N_FOLDS: Final = 5
 PARALLEL_FOLDS: Final = 2
@@ -84,8 +83,6 @@ class Blend:
         report: "kind"; "shares" (of each signal in the deviation of a user's scores); NDCG@20 on validation: "signals"
             (each alone), "options" (each kind, on users it was not learned from), "gain" (of this kind over the best
             signal on such users, with its 95 % interval), "blend" (this blend); and "fusion_weights" (the baseline's).
-        cross_domain: the blend for users who have no item of the domain yet; none: the same as for all.
-        cold_items: what makes the scores of items that nobody has chosen; none: they are blended as all are.
         reached: float64 [n], NDCG@20 of each user it was learned from, by this kind of weights learned without that
             user; empty in a blend that was read from a run.
     """
@@ -96,8 +93,6 @@ class Blend:
     activity: Scale
     popularity: Scale
     report: Mapping[str, Any]
-    cross_domain: Blend | None = None
-    cold_items: ColdItems | None = None
     reached: DoubleArray = field(default_factory=lambda: np.empty(0), compare=False, repr=False)
 
     @classmethod
@@ -105,22 +100,6 @@ class Blend:
         """Make a blend of one weight a signal, for its score of one form."""
         kind_weights = weights_of_kind(feature_kind, np.asarray(weights, dtype=np.float64)).astype(np.float32)
         return cls(tuple(signals), kind, kind_weights, Scale(0.0, 1.0), Scale(0.0, 1.0), {})
-
-    @property
-    def cold_start_blend(self) -> Blend:
-        """The blend for somebody of whom no behavior is known: z-scores, weighted by how well each signal does alone.
-
-        Learned weights tell what a signal adds to the others; here most of the others, which know behaviors, say
-        nothing.
-        """
-        reports = [blend.report for blend in (self.cross_domain, self) if blend]
-        reached: Mapping[str, float] = next((report["signals"] for report in reports if "signals" in report), {})
-        return Blend.from_weights(
-            "zscore",
-            self.signals,
-            [max(reached.get(s, 1.0), MIN_COLD_START_WEIGHT) for s in self.signals],
-            "cold_start",
-        )
 
     def combine(
         self,
@@ -135,12 +114,6 @@ class Blend:
             seen: CSR [n, n_items] of what the users already have; its counts are their activity.
             popularity: [n_items], number of train users of each item.
         """
-        new = _new(seen)
-        if self.cross_domain and new.any():
-            total = np.empty(scores[0].shape, dtype=np.float32)
-            for blend, rows in ((replace(self, cross_domain=None), ~new), (self.cross_domain, new)):
-                total[rows] = blend.combine([part[rows] for part in scores], seen[rows], popularity)
-            return total
         total = np.zeros(scores[0].shape, dtype=np.float32)
         users, items = self.activity(np.diff(seen.indptr)), self.popularity(popularity)
         for weight, raw in zip(self.weights.T, scores, strict=True):
@@ -164,12 +137,6 @@ class Blend:
             rows: int64 [m], row of the pair's user in `scores`.
             items: int64 [m], column of the pair's item.
         """
-        new = _new(seen)[rows]
-        if self.cross_domain and new.any():
-            shares = np.empty((len(rows), len(scores)), dtype=np.float32)
-            for blend, chosen in ((replace(self, cross_domain=None), ~new), (self.cross_domain, new)):
-                shares[chosen] = blend.contributions(scores, seen, popularity, rows[chosen], items[chosen])
-            return shares
         by_user, by_item = self.activity(np.diff(seen.indptr))[rows], self.popularity(popularity)[items][:, None]
         parts = [
             weighted(raw[rows, items][:, None], standardize(raw, seen)[rows, items][:, None], weight, by_user, by_item)
@@ -186,8 +153,6 @@ class Blend:
             "activity": asdict(self.activity),
             "popularity": asdict(self.popularity),
             "report": dict(self.report),
-            "cross_domain": self.cross_domain.to_dict() if self.cross_domain else None,
-            "cold_items": self.cold_items.to_dict() if self.cold_items else None,
         }
 
     @classmethod
@@ -195,9 +160,83 @@ class Blend:
         """Take back what `to_dict` returned."""
         weights = np.asarray([values["weights"][feature_kind] for feature_kind in FEATURE_KINDS], dtype=np.float32)
         scales = Scale(**values["activity"]), Scale(**values["popularity"])
-        cross_domain = cls.from_dict(values["cross_domain"]) if values["cross_domain"] else None
-        new = ColdItems.from_dict(values["cold_items"]) if values.get("cold_items") else None
-        return cls(tuple(values["signals"]), values["kind"], weights, *scales, values["report"], cross_domain, new)
+        return cls(tuple(values["signals"]), values["kind"], weights, *scales, values["report"])
+
+
+@dataclass(frozen=True)
+class GroupedBlend:
+    """The blends of one domain: one for each group of users, and the scores of its cold items.
+
+    Attributes:
+        default: the blend for users with an item of the domain, and for all users without a `cold_start` blend.
+        cold_start: the blend for users without an item of the domain.
+        cold_items: what scores the items that nobody has chosen; None: `default` and `cold_start` score them.
+    """
+
+    default: Blend
+    cold_start: Blend | None = None
+    cold_items: ColdItems | None = None
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """Names of the signals, the same in both blends."""
+        return self.default.signals
+
+    @property
+    def cold_start_blend(self) -> GroupedBlend:
+        """The blend for users without any interaction: z-scores, each weighted by the signal's own NDCG.
+
+        Learned weights say what a signal adds to the others; for such users most of the others score nothing.
+        """
+        reports = [blend.report for blend in (self.cold_start, self.default) if blend]
+        reached: Mapping[str, float] = next((report["signals"] for report in reports if "signals" in report), {})
+        weights = [max(reached.get(signal, 1.0), MIN_COLD_START_WEIGHT) for signal in self.signals]
+        return GroupedBlend(Blend.from_weights("zscore", self.signals, weights, "cold_start"))
+
+    def combine(self, scores: Sequence[FloatArray], seen: sp.csr_matrix, popularity: npt.NDArray[Any]) -> FloatArray:
+        """Return blended scores, float32 [n, n_items], each user's by the blend of their group; see `Blend.combine`."""
+        new = _new(seen)
+        if not (self.cold_start and new.any()):
+            return self.default.combine(scores, seen, popularity)
+        total = np.empty(scores[0].shape, dtype=np.float32)
+        for blend, rows in ((self.default, ~new), (self.cold_start, new)):
+            total[rows] = blend.combine([part[rows] for part in scores], seen[rows], popularity)
+        return total
+
+    def contributions(
+        self,
+        scores: Sequence[FloatArray],
+        seen: sp.csr_matrix,
+        popularity: npt.NDArray[Any],
+        rows: IntArray,
+        items: IntArray,
+    ) -> FloatArray:
+        """Return what each signal adds to the scores of m pairs, float32 [m, signals]; see `Blend.contributions`."""
+        new = _new(seen)[rows]
+        if not (self.cold_start and new.any()):
+            return self.default.contributions(scores, seen, popularity, rows, items)
+        shares = np.empty((len(rows), len(scores)), dtype=np.float32)
+        for blend, chosen in ((self.default, ~new), (self.cold_start, new)):
+            shares[chosen] = blend.contributions(scores, seen, popularity, rows[chosen], items[chosen])
+        return shares
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the blends as JSON-ready values."""
+        return {
+            "default": self.default.to_dict(),
+            "cold_start": self.cold_start and self.cold_start.to_dict(),
+            "cold_items": self.cold_items and self.cold_items.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Return the blends that `to_dict` described."""
+        cold_start, cold_items = values["cold_start"], values["cold_items"]
+        return cls(
+            Blend.from_dict(values["default"]),
+            Blend.from_dict(cold_start) if cold_start else None,
+            ColdItems.from_dict(cold_items) if cold_items else None,
+        )
 
 
 def fit_blend(
@@ -207,7 +246,8 @@ def fit_blend(
     relevant: sp.csr_matrix,
     popularity: npt.NDArray[Any],
     seed: int = 0,
-) -> Blend:
+    metric: Metric = NDCG_AT_20,
+) -> GroupedBlend:
     """Learn how to blend signals from validation users; the best of them alone is used where that is clearly better.
 
     Where there are enough users with and without a train item in the domain, each have a blend of their own.
@@ -219,6 +259,7 @@ def fit_blend(
         relevant: CSR [n, n_items] of their validation items; a user without any is left out.
         popularity: [n_items], number of train users of each item.
         seed: makes folds and drawn negatives repeat.
+        metric: what decides between ways of learning.
 
     Raises:
         UsageError: no signal, or no validation item at all.
@@ -230,10 +271,11 @@ def fit_blend(
     if min(group.sum() for group in groups) < MIN_BLEND_USERS:
         groups = [has_relevant]
     blends = [
-        _fit_group(names, [part[group] for part in scores], seen[group], relevant[group], popularity, seed)
+        _fit_group(names, [part[group] for part in scores], seen[group], relevant[group], popularity, seed, metric)
         for group in groups
     ]
-    return replace(blends[0], cross_domain=blends[1] if len(blends) > 1 else None)
+    default, *others = blends
+    return GroupedBlend(default, others[0] if others else None)
 
 
 def _fit_group(
@@ -243,18 +285,20 @@ def _fit_group(
     relevant: sp.csr_matrix,
     popularity: npt.NDArray[Any],
     seed: int,
+    metric: Metric,
 ) -> Blend:
     """Learn one blend of all these users, each of whom has a relevant item."""
     activity = np.diff(seen.indptr)
     scales = Scale.from_counts(activity), Scale.from_counts(popularity)
-    single_ndcg = np.stack([ndcg_at(part, relevant, seen, K) for part in scores]).astype(np.float64)
+    single_ndcg = np.stack([metric.of_scores(part, relevant, seen) for part in scores]).astype(np.float64)
     fold = np.random.default_rng(seed).permutation(len(activity)) % N_FOLDS
     options: dict[Kind, _Option] = {"single": _single(single_ndcg, fold)}
     if len(scores) > 1 and len(activity) >= MIN_BLEND_USERS:
         lists = CandidateLists.from_scores(scores, seen, relevant, scales[0](activity), scales[1](popularity), seed)
-        options |= _cross_fit(lists, fold, seed)
+        options |= _cross_fit(lists, fold, seed, metric)
     kind = _best(options, float(np.diff(relevant.indptr).mean()))
     blend = Blend(tuple(names), kind, options[kind].weights.astype(np.float32), *scales, {})
+    blended = metric.of_scores(blend.combine(scores, seen, popularity), relevant, seen)
     gain = options[kind].ndcg - single_ndcg[int(single_ndcg.mean(axis=1).argmax())]
     report = {
         "kind": kind,
@@ -262,7 +306,7 @@ def _fit_group(
         "signals": dict(zip(names, single_ndcg.mean(axis=1).tolist(), strict=True)),
         "options": {kind: float(option.ndcg.mean()) for kind, option in options.items()},
         "gain": [float(gain.mean()), *bootstrap_interval(gain, seed=seed)],
-        "blend": _mean_ndcg(blend.combine(scores, seen, popularity), relevant, seen),
+        "blend": float(blended.mean(dtype=np.float64)),
         "fusion_weights": options["stacking"].weights[0].tolist() if "stacking" in options else [],
     }
     return replace(blend, report=report, reached=options[kind].ndcg)
@@ -307,10 +351,6 @@ class _Option:
     ndcg: DoubleArray
 
 
-def _mean_ndcg(scores: FloatArray, relevant: sp.csr_matrix, seen: sp.csr_matrix) -> float:
-    return float(ndcg_at(scores, relevant, seen, K).mean(dtype=np.float64))
-
-
 def _single(single_ndcg: DoubleArray, fold: IntArray) -> _Option:
     """The best signal by NDCG [signals, n], and each user's NDCG under the one that is best for the others."""
     ndcg = np.empty(len(fold))
@@ -320,28 +360,28 @@ def _single(single_ndcg: DoubleArray, fold: IntArray) -> _Option:
     return _Option(weights_of_kind("raw", np.eye(len(single_ndcg))[single_ndcg.mean(axis=1).argmax()]), ndcg)
 
 
-def _cross_fit(lists: CandidateLists, fold: IntArray, seed: int) -> dict[Kind, _Option]:
+def _cross_fit(lists: CandidateLists, fold: IntArray, seed: int, metric: Metric) -> dict[Kind, _Option]:
     """Learn without each fold in turn, measure on it, and keep the mean over folds of each way's weights."""
     # Threads of BLAS beside these would wait for one another more than they compute.
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(PARALLEL_FOLDS) as pool:
-        learned = list(pool.map(lambda number: _learn(lists.take(fold != number), seed), range(N_FOLDS)))
-    return {kind: _measured(lists, [weights[kind] for weights in learned], fold) for kind in learned[0]}
+        learned = list(pool.map(lambda number: _learn(lists.take(fold != number), seed, metric), range(N_FOLDS)))
+    return {kind: _measured(lists, [weights[kind] for weights in learned], fold, metric) for kind in learned[0]}
 
 
-def _measured(lists: CandidateLists, weights: Sequence[DoubleArray], fold: IntArray) -> _Option:
+def _measured(lists: CandidateLists, weights: Sequence[DoubleArray], fold: IntArray, metric: Metric) -> _Option:
     """Measure weights [feature kinds, signals], learned without each fold in turn, on that fold's users."""
     ndcg = np.empty(len(fold))
     for number, fold_weights in enumerate(weights):
-        ndcg[fold == number] = lists.take(fold == number).ndcg(fold_weights, K)
+        ndcg[fold == number] = lists.take(fold == number).evaluate(fold_weights, metric)
     return _Option(np.mean(weights, axis=0), ndcg)
 
 
-def _learn(lists: CandidateLists, seed: int) -> dict[Kind, DoubleArray]:
+def _learn(lists: CandidateLists, seed: int, metric: Metric) -> dict[Kind, DoubleArray]:
     """Learn weights [feature kinds, signals] in each way, scaled alike, and means of some."""
     learned: dict[Kind, DoubleArray] = {
         "stacking": logistic_weights(lists, ["raw"], 0.0, seed),
         "hard_negatives": logistic_weights(lists, ["raw", "zscore", "activity"], HARD_NEGATIVE_SHARE, seed),
-        "ndcg_search": ndcg_search_weights(lists, K, seed),
+        "ndcg_search": ndcg_search_weights(lists, metric, seed),
         "max_likelihood": max_likelihood_weights(lists, FEATURE_KINDS),
     }
     scaled = {way: spread_to_one(lists, weights) for way, weights in learned.items()}

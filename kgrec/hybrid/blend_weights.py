@@ -14,6 +14,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 
 from kgrec._util.types import BoolArray, DoubleArray, FloatArray, IntArray
+from kgrec.metrics.ranking import Metric
 from kgrec.ranking.top_k import top_k
 
 TOP_ITEMS_PER_SIGNAL: Final = 60
@@ -177,18 +178,17 @@ class CandidateLists:
         total[~self.listed] = -np.inf
         return total
 
-    def ndcg(self, weights: DoubleArray, k: int) -> DoubleArray:
-        """Return NDCG@k of every user under weights [feature kinds, signals], float64 [n]."""
-        return self.ndcg_of(self.blended(weights), k)
+    def evaluate(self, weights: DoubleArray, metric: Metric) -> DoubleArray:
+        """Return the metric of every user under weights [feature kinds, signals], float64 [n]."""
+        return self.evaluate_scores(self.blended(weights), metric)
 
-    def ndcg_of(self, scores: FloatArray, k: int) -> DoubleArray:
-        """Return NDCG@k of every user under scores [n, m], float64 [n]."""
-        k = min(k, scores.shape[1])
+    def evaluate_scores(self, scores: FloatArray, metric: Metric) -> DoubleArray:
+        """Return the metric of every user under scores [n, m], float64 [n]."""
+        k = min(metric.k, scores.shape[1])
         best = np.argpartition(-scores, k - 1, axis=1)[:, :k]
         order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1, kind="stable")
         hits = np.take_along_axis(self.relevant, np.take_along_axis(best, order, axis=1), axis=1)
-        discounts = 1 / np.log2(np.arange(2, k + 2))
-        return np.asarray(hits @ discounts / discounts.cumsum()[np.clip(self.n_relevant, 1, k) - 1])
+        return metric.of_hits(hits, self.n_relevant)
 
 
 def weighted(
@@ -211,10 +211,10 @@ def weighted(
     return np.asarray(part, dtype=np.float32)
 
 
-def ndcg_search_weights(lists: CandidateLists, k: int, seed: int) -> DoubleArray:
-    """Search for the z-scores' weights that give half the users the best NDCG@k, and average over several halves.
+def ndcg_search_weights(lists: CandidateLists, metric: Metric, seed: int) -> DoubleArray:
+    """Search for the z-scores' weights that give half the users the best metric, and average over several halves.
 
-    NDCG is a step function: a single search fits its noise, the mean of a few does not (bagging, Breiman 1996).
+    A metric is a step function: a single search fits its noise, the mean of a few does not (bagging, Breiman 1996).
 
     Returns:
         float64 [feature kinds, signals].
@@ -222,7 +222,7 @@ def ndcg_search_weights(lists: CandidateLists, k: int, seed: int) -> DoubleArray
     rng, searched = np.random.default_rng(seed), []
     start = max_likelihood_weights(lists, ["zscore"], positive=True)[FEATURE_KINDS.index("zscore")]
     for _ in range(SEARCH_REPEATS):
-        weights = _search(lists.take(rng.random(len(lists.n_relevant)) < 0.5), start, k)
+        weights = _search(lists.take(rng.random(len(lists.n_relevant)) < 0.5), start, metric)
         searched.append(weights / max(np.abs(weights).sum(), 1e-12))
     return weights_of_kind("zscore", np.mean(searched, axis=0))
 
@@ -404,14 +404,14 @@ def _drawn(weight: npt.NDArray[Any], n: int, rng: np.random.Generator) -> tuple[
     return row, column
 
 
-def _search(lists: CandidateLists, start: DoubleArray, k: int) -> DoubleArray:
-    """Change one weight [signals] of z-scores at a time, by ever smaller steps, while NDCG@k rises."""
+def _search(lists: CandidateLists, start: DoubleArray, metric: Metric) -> DoubleArray:
+    """Change one weight [signals] of z-scores at a time, by ever smaller steps, while the metric rises."""
     weights, scores = start.copy(), lists.blended(weights_of_kind("zscore", start))
-    best, total = lists.ndcg_of(scores, k).mean(), np.abs(start).sum()
+    best, total = lists.evaluate_scores(scores, metric).mean(), np.abs(start).sum()
     changes = [(step * sign, signal) for step in SEARCH_STEPS for signal in range(len(start)) for sign in (1, -1)]
     for change, signal in changes:
         tried = scores + np.float32(change * total) * lists.zscore[signal]
-        if (reached := lists.ndcg_of(tried, k).mean()) > best:
+        if (reached := lists.evaluate_scores(tried, metric).mean()) > best:
             best, scores = reached, tried
             weights[signal] += change * total
     return weights

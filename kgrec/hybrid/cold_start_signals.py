@@ -8,16 +8,16 @@ where these are clearly better, a signal of such settings serves them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from kgrec._util.progress import say
-from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.metrics.ranking import clearly_better
-from kgrec.signals.base import Signal, Signals
+from kgrec.signals.base import Signal
 from kgrec.signals.domain_weighting import MIN_COLD_START_USERS
-from kgrec.tuning.budget import Budget
 from kgrec.tuning.validation import TuningResult, ValidationSet, tune
+from kgrec.tuning_state import TuningState
 
 
 def cold_start_holdouts(holdouts: Sequence[ValidationSet]) -> list[ValidationSet]:
@@ -26,41 +26,28 @@ def cold_start_holdouts(holdouts: Sequence[ValidationSet]) -> list[ValidationSet
     return [holdout for holdout in new if len(holdout.user_num) >= MIN_COLD_START_USERS]
 
 
-def tune_for_cold_start(
-    signals: Signals,
-    tuning_graph: GraphSnapshot,
-    vectors: Vectors,
-    holdouts: list[ValidationSet],
-    seed: int,
-    budget: Budget,
-) -> dict[str, TuningResult]:
-    """Choose settings once more, by the questions of newcomers; those that do no better for them are left out.
-
-    Args:
-        signals: everybody's, fitted on `tuning_graph`.
-        tuning_graph: the graph without the validation behaviors.
-        vectors: text vectors made from it.
-        holdouts: see `cold_start_holdouts`; where there are none, nothing is chosen.
-        seed: makes the result repeat.
-        budget: bounds the search.
-    """
-    chosen = {}
-    for n_done, (name, signal) in enumerate(signals.items() if holdouts else ()):
+def tune_for_cold_start(state: TuningState) -> TuningState:
+    """Choose settings once more, for cold-start users; those that do no better for them are left out."""
+    holdouts, budget, chosen = cold_start_holdouts(state.validation), state.budget, dict[str, TuningResult]()
+    for n_done, (name, signal) in enumerate(state.signals.items() if holdouts else ()):
         say(f"choosing settings of {name} for cold-start users")
-        search_budget = budget.search_budget(len(signals) - n_done)
-        choice = tune(type(signal), tuning_graph, vectors, holdouts, seed, search_budget)
+        search_budget = budget.search_budget(len(state.signals) - n_done)
+        choice = tune(type(signal), state.graph, state.vectors, holdouts, state.seed, search_budget, state.fixed(name))
         if better_for_cold_start(choice.signal, signal, holdouts):
             chosen[name] = choice
             budget.reserve(choice.seconds)
-    return chosen
+    segment_models = replace(state.segment_models, cold_start={name: choice.signal for name, choice in chosen.items()})
+    report = {**state.report, "cold_start": {name: choice.report for name, choice in chosen.items()}}
+    return replace(state, segment_models=segment_models, report=report)
 
 
 def better_for_cold_start(one: Signal, other: Signal, holdouts: Sequence[ValidationSet]) -> bool:
-    """Say whether a signal does clearly better on questions of newcomers than another; equal settings do not."""
+    """Say whether a signal does clearly better on questions of cold-start users than another; equal settings do not."""
     if one.settings == other.settings:
         return False
     theirs, others = (
-        np.concatenate([holdout.ndcg(holdout.scores(signal.scores)) for holdout in holdouts]) for signal in (one, other)
+        np.concatenate([holdout.evaluate(holdout.scores(signal.scores)) for holdout in holdouts])
+        for signal in (one, other)
     )
-    say(f"newcomers: NDCG {theirs.mean():.4f} with settings of their own, {others.mean():.4f} without")
+    say(f"cold-start users: {holdouts[0].metric} {theirs.mean():.4f} with their settings, {others.mean():.4f} without")
     return clearly_better(theirs, others)

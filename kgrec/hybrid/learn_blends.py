@@ -7,53 +7,53 @@ from dataclasses import replace
 
 import numpy as np
 
-from kgrec.data.snapshot import GraphSnapshot
-from kgrec.hybrid.blend import Blend, fit_blend, users_to_learn_from
+from kgrec._util.types import FloatArray
+from kgrec.hybrid.blend import Blend, GroupedBlend, fit_blend, users_to_learn_from
 from kgrec.hybrid.cold_items import ColdItems, SignalMasks, has_cold_item_users
 from kgrec.hybrid.cold_start import non_overlapping_blend, non_overlapping_domains
-from kgrec.hybrid.segment_models import SegmentModels, scores_of
+from kgrec.hybrid.segment_models import scores_of
 from kgrec.signals.base import Signals
 from kgrec.tuning.validation import ValidationSet
+from kgrec.tuning_state import TuningState
 
 
-def learn_blends(
-    signals: Signals,
-    tuning_graph: GraphSnapshot,
-    holdouts: list[ValidationSet],
-    seed: int,
-    segment_models: SegmentModels,
-) -> dict[str, Blend]:
-    """Learn the blend of every domain: domain → blend, of equal weights where nothing is asked.
+def learn_blends(state: TuningState) -> dict[str, GroupedBlend]:
+    """Learn the blend of every domain: domain → blend, of equal weights where nobody is asked."""
+    even = replace(even_blend(list(state.signals)), cold_items=ColdItems.even(cold_item_signals(state.signals)))
+    blends = dict.fromkeys(sorted(set(state.graph.item_domains)), even)
+    popularity = np.asarray(state.graph.interactions.sum(axis=0), dtype=np.float32).ravel()
+    apart = non_overlapping_domains(state.graph)
+    for holdout in state.validation:
+        blends[holdout.domain] = _learn_blend(
+            state, holdout, popularity[holdout.item_num], apart=holdout.domain in apart
+        )
+    return blends
+
+
+def _learn_blend(state: TuningState, holdouts: ValidationSet, popularity: FloatArray, *, apart: bool) -> GroupedBlend:
+    """Learn the blend of one domain from its validation users, and the scores of its cold items.
 
     Args:
-        signals: fitted on `tuning_graph`.
-        tuning_graph: the graph without the validation behaviors.
-        holdouts: the questions of the cut.
-        seed: makes the result repeat.
-        segment_models: signals that serve some users instead of these; see kgrec/hybrid/segment_models.py.
+        state: signals fitted on the graph, and those that replace them for some users.
+        holdouts: the validation users of the domain.
+        popularity: float32 [m], number of train users of each item of the domain.
+        apart: whether the domain shares too few users with others to learn a blend for cold-start users.
     """
-    names, masks = list(signals), cold_item_signals(signals)
-    even = replace(even_blend(names), cold_items=ColdItems.even(masks))
-    blends = dict.fromkeys(sorted(set(tuning_graph.item_domains)), even)
-    popularity = np.asarray(tuning_graph.interactions.sum(axis=0), dtype=np.float32).ravel()
-    apart = non_overlapping_domains(tuning_graph)
-    for everybody in holdouts:
-        holdout = everybody.take(users_to_learn_from(everybody.seen, everybody.relevant, seed))
-        scores = [holdout.scores(signal.scores) for signal in signals.values()]
-        segment_models.apply_to(
-            holdout.domain, names, scores, scores_of(holdout.user_num), holdout.seen, holdout.item_num
-        )
-        popular = popularity[holdout.item_num]
-        blend = fit_blend(names, scores, holdout.seen, holdout.relevant, popular, seed)
-        total = blend.combine(scores, holdout.seen, popular)
-        cold_items = ColdItems.learn(masks, scores, total, holdout.seen, holdout.relevant, popular, seed)
-        if holdout.domain in apart:
-            blend = replace(
-                blend, cross_domain=non_overlapping_blend(signals, scores, holdout.seen, holdout.relevant, seed)
-            )
-        in_validation = has_cold_item_users(everybody.relevant, popular)
-        blends[holdout.domain] = replace(blend, cold_items=replace(cold_items, in_validation=in_validation))
-    return blends
+    signals, seed, names = state.signals, state.seed, list(state.signals)
+    holdout = holdouts.take(users_to_learn_from(holdouts.seen, holdouts.relevant, seed))
+    scores = [holdout.scores(signal.scores) for signal in signals.values()]
+    state.segment_models.apply_to(
+        holdout.domain, names, scores, scores_of(holdout.user_num), holdout.seen, holdout.item_num
+    )
+    blend = fit_blend(names, scores, holdout.seen, holdout.relevant, popularity, seed, holdout.metric)
+    total = blend.combine(scores, holdout.seen, popularity)
+    cold_items = ColdItems.learn(
+        cold_item_signals(signals), scores, total, holdout.seen, holdout.relevant, popularity, seed
+    )
+    if apart:
+        blend = replace(blend, cold_start=non_overlapping_blend(signals, scores, holdout.seen, holdout.relevant, seed))
+    in_validation = has_cold_item_users(holdouts.relevant, popularity)
+    return replace(blend, cold_items=replace(cold_items, in_validation=in_validation))
 
 
 def cold_item_signals(signals: Signals) -> SignalMasks:
@@ -65,6 +65,6 @@ def cold_item_signals(signals: Signals) -> SignalMasks:
     }
 
 
-def even_blend(names: Sequence[str]) -> Blend:
+def even_blend(names: Sequence[str]) -> GroupedBlend:
     """Return the blend of a domain of which nothing was asked: all signals alike."""
-    return Blend.from_weights("zscore", names, [1.0] * len(names), "ndcg_search")
+    return GroupedBlend(Blend.from_weights("zscore", names, [1.0] * len(names), "ndcg_search"))

@@ -17,7 +17,7 @@ from kgrec.data.columns import SHARE_COLUMNS
 from kgrec.data.single_domain import single_domain
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.errors import UsageError
-from kgrec.hybrid.blend import Blend
+from kgrec.hybrid.blend import Blend, GroupedBlend
 from kgrec.hybrid.segment_models import Scores, SegmentModels, scores_of
 from kgrec.signals import shipped_with_similarity
 from kgrec.signals.base import Signal, Signals
@@ -41,7 +41,7 @@ class HybridModel:
 
     train: GraphSnapshot
     signals: Signals
-    blends: Mapping[str, Blend]
+    blends: Mapping[str, GroupedBlend]
     added_after_fit: frozenset[str] = frozenset()
     segment_models: SegmentModels = field(default_factory=SegmentModels)
     second: SecondStage | None = None
@@ -123,18 +123,18 @@ class HybridModel:
 
     def linear_fusion(self) -> HybridModel | None:
         """Return the baseline σ(weights · scores) with the same signals; None where there were too few to learn it."""
-        weights = {domain: blend.report.get("fusion_weights", []) for domain, blend in self.blends.items()}
+        weights = {domain: blend.default.report.get("fusion_weights", []) for domain, blend in self.blends.items()}
         if not all(weights.values()):
             return None
         blends = {
-            domain: Blend.from_weights("raw", tuple(self.signals), fusion_weights, "stacking")
+            domain: GroupedBlend(Blend.from_weights("raw", tuple(self.signals), fusion_weights, "stacking"))
             for domain, fusion_weights in weights.items()
         }
         return replace(self, blends=blends)
 
     @cached_property
     def by_description(self) -> HybridModel:
-        """The same signals, blended for those of whom no behavior is known; see `Blend.cold_start_blend`."""
+        """The same signals, blended for those of whom no behavior is known; see `GroupedBlend.cold_start_blend`."""
         return replace(self, blends={domain: blend.cold_start_blend for domain, blend in self.blends.items()})
 
     @cached_property

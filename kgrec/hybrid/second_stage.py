@@ -6,14 +6,13 @@ chosen on the validation cut, which the cross-encoder has not learned from.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import scipy.sparse as sp
 
 from kgrec._util.progress import say
@@ -30,11 +29,37 @@ from kgrec.text.finetune.cross_encoder import CrossEncoder, Ranked, body_of, lea
 from kgrec.text.finetune.dataset import Histories
 from kgrec.text.tuned_weights import FineTunedWeights
 from kgrec.tuning.validation import ValidationSet
+from kgrec.tuning_state import TuningState
 
 TRIED_WEIGHTS: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """How many deviations of the blend's scores of a list one of the cross-encoder's may count for; tried in turn."""
 MAX_TUNING_USERS: Final = 256
 """Validation users of a domain that the weight is chosen on at most: every one costs a hundred pairs of texts."""
+
+MAX_CACHED_PAIRS: Final = 1 << 20
+"""Pairs of a user and an item whose logits are kept (12 MB): those of ten thousand lists of a hundred items."""
+
+
+class PairCache:
+    """The logits of the pairs that were read last, in bounded memory; a direct-mapped cache, so an old pair may go.
+
+    Args:
+        slots: how many pairs it holds at most, 12 bytes each.
+    """
+
+    def __init__(self, slots: int = MAX_CACHED_PAIRS) -> None:
+        self._pair = np.full(slots, -1, dtype=np.int64)
+        self._logit = np.empty(slots, dtype=np.float32)
+
+    def get(self, pairs: IntArray) -> FloatArray:
+        """Return the logits of pairs, float32 [n]; NaN for one that is not there."""
+        slot = pairs % len(self._pair)
+        return np.where(self._pair[slot] == pairs, self._logit[slot], np.float32(np.nan))
+
+    def put(self, pairs: IntArray, logits: FloatArray) -> None:
+        """Keep the logits [n] of pairs, int64 [n], in the place of others."""
+        slot = pairs % len(self._pair)
+        self._pair[slot], self._logit[slot] = pairs, logits
 
 
 @dataclass(frozen=True)
@@ -54,7 +79,6 @@ class SecondStage:
     settings: RerankSettings
     weights: Mapping[str, float]
     seed: int
-    _memo: list[pd.Series] = field(default_factory=lambda: [pd.Series(dtype=np.float32)], compare=False, repr=False)
 
     def for_graph(self, train: GraphSnapshot) -> SecondStage:
         """Return the same for another graph, such as one that has grown."""
@@ -94,18 +118,19 @@ class SecondStage:
     def _logits(self, user_nums: IntArray, ranking: Ranking) -> FloatArray:
         """Return how surely users [n] and listed items fit, float32 [n, k]; NaN for none and for an item without text.
 
-        What was read once is not read again.
+        A pair that was read lately is not read again.
         """
         logits = np.full(ranking.item_num.shape, np.nan, np.float32)
         texts, n = self.histories.texts, self.train.n_items
         row, column = np.nonzero((ranking.item_num >= 0) & (texts[ranking.item_num] != ""))
         item = ranking.item_num[row, column]
         pair = user_nums[row] * n + item
-        new = np.flatnonzero(~np.isin(pair, self._memo[0].index))
+        known = self._read.get(pair)
+        new = np.flatnonzero(np.isnan(known))
         users = render_users(self.histories, user_nums, self.histories.latest(user_nums, self.settings.history - 1))
-        scores = pd.Series(self.cross.scores(users[row[new]], texts[item[new]]), pair[new])
-        self._memo[0] = pd.concat([self._memo[0], scores[~scores.index.duplicated()]])
-        logits[row, column] = self._memo[0].reindex(pair).to_numpy()
+        known[new] = self.cross.scores(users[row[new]], texts[item[new]])
+        self._read.put(pair[new], known[new])
+        logits[row, column] = known
         return logits
 
     @property
@@ -139,49 +164,49 @@ class SecondStage:
         return cls(cross, train, config.rerank or RerankSettings(), values["weights"], config.seed)
 
     @cached_property
+    def _read(self) -> PairCache:
+        return PairCache()
+
+    @cached_property
     def histories(self) -> Histories:
         """What the users of the graph took, and the texts."""
         return Histories(self.train, self.seed, token_counter(self.cross.encoder))
 
 
-def learn_second_stage(
-    first: HybridModel,
-    holdouts: Sequence[ValidationSet],
-    settings: RerankSettings,
-    seed: int,
-    encoder: TransformersEncoder,
-) -> tuple[SecondStage | None, dict[str, Any]]:
-    """Learn a second stage from the graph that a first stage learned from, and choose how much it counts.
+def learn_second_stage(state: TuningState, encoder: TransformersEncoder) -> TuningState:
+    """Learn a second stage from the graph that the first stage learned from, and choose how much it counts.
 
     Args:
-        first: the first stage, which does not know what is holdout.
-        holdouts: the questions of the validation cut.
-        settings: how.
-        seed: makes the result repeat.
+        state: with all that makes the first stage; `state.config.rerank` says how to learn.
         encoder: the text model; see `kgrec.text.finetune.cross_encoder.body_of`.
 
     Returns:
-        The second stage, None where it does not help anywhere; and JSON-ready: "losses" (steps, loss on held-out
-        users), "report" (classification report on those), "domains" (domain → "weight", "tried" and "gain").
+        The state with the second stage, None where it does not help anywhere. It reports "losses" (steps, loss on
+        held-out users), "report" (classification report on those), "domains" (domain → "weight", "tried" and "gain").
 
     Raises:
         UsageError: there are no texts to learn from, or the model cannot be trained so.
         MissingExtra: peft is not installed.
     """
-    made_of = [
+    first, settings, seed = state.model, state.config.rerank or RerankSettings(), state.seed
+    cross, report = learn(first.train, encoder, _ranked_by(first, settings.top), settings, seed, _description_of(first))
+    stage = SecondStage(cross, first.train, settings, {}, seed)
+    chosen = {holdout.domain: _tune_weight(first, stage, holdout) for holdout in state.validation}
+    weights = {domain: found["weight"] for domain, found in chosen.items() if found["weight"]}
+    if left_out := sorted(set(first.blends) - set(weights)):
+        say(f"re-ranking is not used for {', '.join(left_out)}: not clearly better on the validation cut")
+    second = replace(stage, weights=weights) if weights else None
+    facts = {"losses": stage.tuned.losses, "report": report, "domains": chosen}
+    return replace(state, second=second, report={**state.report, "rerank": facts})
+
+
+def _description_of(first: HybridModel) -> list[dict[str, Any]]:
+    """Return what tells one first stage from another: a checkpoint of training is of one alone."""
+    settings = [
         {name: signal.settings.model_dump(mode="json") for name, signal in signals.items()}
         for signals in (first.signals, first.segment_models.cold_start)
     ]
-    made_of += [{domain: blend.to_dict() for domain, blend in first.blends.items()}]
-    cross, report = learn(first.train, encoder, _ranked_by(first, settings.top), settings, seed, made_of)
-    stage = SecondStage(cross, first.train, settings, {}, seed)
-    chosen = {holdout.domain: _tune_weight(first, stage, holdout) for holdout in holdouts}
-    weights = {domain: found["weight"] for domain, found in chosen.items() if found["weight"]}
-    left_out = sorted(set(first.blends) - set(weights))
-    if left_out:
-        say(f"re-ranking is not used for {', '.join(left_out)}: not clearly better on the validation cut")
-    facts = {"losses": stage.tuned.losses, "report": report, "domains": chosen}
-    return (replace(stage, weights=weights) if weights else None), facts
+    return [*settings, {domain: blend.to_dict() for domain, blend in first.blends.items()}]
 
 
 def _ranked_by(first: HybridModel, top: int) -> Ranked:
@@ -206,7 +231,9 @@ def _tune_weight(first: HybridModel, stage: SecondStage, holdout: ValidationSet)
     domain_offsets = stage.domain_offsets(holdout.domain, scored.blended, holdout.user_num, scored.seen)[
         :, holdout.item_num
     ]
-    reached = {weight: holdout.ndcg(blended + np.float32(weight) * domain_offsets) for weight in (0.0, *TRIED_WEIGHTS)}
+    reached = {
+        weight: holdout.evaluate(blended + np.float32(weight) * domain_offsets) for weight in (0.0, *TRIED_WEIGHTS)
+    }
     best = max(reached, key=lambda weight: float(reached[weight].mean()))
     gain = (reached[best] - reached[0.0]).astype(np.float64)
     clearly = gain.mean() > gain.std() / np.sqrt(n)

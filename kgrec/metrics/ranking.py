@@ -32,6 +32,48 @@ K: Final = 20
 
 
 @dataclass(frozen=True)
+class Metric:
+    """A metric of one user's list at a length, such as NDCG@20; the names are those of the head of this file."""
+
+    name: str
+    k: int
+
+    @classmethod
+    def parse(cls, text: str) -> Metric:
+        """Return the metric that a text such as "NDCG@20" names."""
+        name, _, k = text.partition("@")
+        return cls(name, int(k))
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.k}"
+
+    def of_hits(self, hits: BoolArray, n_relevant: npt.NDArray[Any]) -> DoubleArray:
+        """Return the metric of every user, float64 [n].
+
+        Args:
+            hits: bool [n, m], which places of the lists hold a relevant item.
+            n_relevant: int [n], how many relevant items a user has.
+        """
+        hits = hits[:, : self.k]
+        return _ndcg(hits, n_relevant, self.k) if self.name == "NDCG" else _metrics(hits, n_relevant, self.k)[self.name]
+
+    def of_scores(self, scores: FloatArray, relevant: sp.csr_matrix, seen: sp.csr_matrix | None) -> FloatArray:
+        """Return the metric of every user straight from scores, float32 [n], NaN for a user without a relevant item.
+
+        Args:
+            scores: float32 [n, n_items].
+            relevant: CSR [n, n_items].
+            seen: CSR [n, n_items] of what may not be listed.
+        """
+        hits, n_relevant = _hits(top_k(scores, self.k, seen), relevant), np.diff(relevant.indptr)
+        return np.where(n_relevant > 0, self.of_hits(hits, n_relevant), np.nan).astype(np.float32)
+
+
+NDCG_AT_20: Final = Metric("NDCG", 20)
+"""What everything is chosen by unless settings say otherwise."""
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """What was measured.
 
@@ -117,8 +159,7 @@ def ndcg_at(scores: FloatArray, relevant: sp.csr_matrix, seen: sp.csr_matrix | N
         seen: CSR [n, n_items] of what may not be listed.
         k: list length.
     """
-    hits, n_relevant = _hits(top_k(scores, k, seen), relevant), np.diff(relevant.indptr)
-    return np.where(n_relevant > 0, _ndcg(hits, n_relevant, k), np.nan).astype(np.float32)
+    return Metric("NDCG", k).of_scores(scores, relevant, seen)
 
 
 def bootstrap_interval(

@@ -4,42 +4,34 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, cast
 
 from kgrec._util.files import atomic_path, check_target, reason
-from kgrec.data.tables import check_times
+from kgrec.data.tables import GraphTables, check_times
 from kgrec.errors import StoreError, UsageError
 from kgrec.rdf.encode import schema_triple, to_bytes, triples
 from kgrec.rdf.iris import prefixes
 from kgrec.store.oxigraph.rows import check_iris
 from kgrec.store.oxigraph.versions import oxigraph
 
-if TYPE_CHECKING:
-    from kgrec.store.base import GraphStore
-
 ENDINGS = (".ttl", ".nq", ".nt")
 
 
-def export(store: GraphStore, path: str | Path) -> None:
-    """Write what was loaded into a graph, and its schema, as Turtle, N-Quads or N-Triples; whole or not at all.
+def export(tables: GraphTables, path: str | Path) -> None:
+    """Write tables and their schema as Turtle, N-Quads or N-Triples; whole or not at all.
 
     Args:
-        store: a graph in any engine.
+        tables: what to write, such as what `GraphStore.read` returns.
         path: the file, by its ending; with `.gz` it is compressed. `kgrec load rdf` reads it back as it was.
 
     Raises:
         UsageError: another ending, or the file is a link, a folder or the like.
         DataError: a time outside the years 1 to 9999.
-        StoreError: the graph is empty, or an IRI is the key of nodes of two labels, or the file cannot be written.
+        StoreError: an IRI is the key of nodes of two labels, or the file cannot be written.
         MissingExtra: pyoxigraph is not installed.
     """
     path = Path(path)
-    ending = Path(path.name.removesuffix(".gz")).suffix
-    if ending not in ENDINGS:
-        raise UsageError(f"{path} has an unknown ending; expected one of {', '.join(ENDINGS)}, with .gz or without")
-    check_target(path)
-    oxigraph()
-    tables = store.read()
+    ending = check_export(path)
     check_iris(None, tables)
     check_times([*tables.nodes.items(), *tables.edges.items()])
     text = [schema_triple(tables.schema).encode(), *map(bytes, to_bytes(list(triples(tables))))]
@@ -54,6 +46,20 @@ def export(store: GraphStore, path: str | Path) -> None:
             file.writelines(text)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {reason(error)}") from error
+
+
+def check_export(path: Path) -> str:
+    """Return the ending of a file that a graph is to be written to, after the checks that need no graph.
+
+    Raises:
+        UsageError, MissingExtra: as `export`.
+    """
+    ending = Path(path.name.removesuffix(".gz")).suffix
+    if ending not in ENDINGS:
+        raise UsageError(f"{path} has an unknown ending; expected one of {', '.join(ENDINGS)}, with .gz or without")
+    check_target(path)
+    oxigraph()
+    return ending
 
 
 def _turtle(text: bytes, known: dict[str, str]) -> bytes:

@@ -124,8 +124,6 @@ class _Blend(_Object):
     activity: _Scale
     popularity: _Scale
     report: _Report
-    cross_domain: Self | None
-    cold_items: _ColdItems | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -133,16 +131,30 @@ class _Blend(_Object):
 
         if self.weights.keys() != set(FEATURE_KINDS):
             raise ValueError(f"weights of {', '.join(self.weights)}; expected {', '.join(FEATURE_KINDS)}")
-        of_new = self.cold_items.weights.values() if self.cold_items else ()
         fusion = [self.report.fusion_weights] if self.report.fusion_weights else []
-        for weights in (*self.weights.values(), *of_new, *fusion):
-            if len(weights) != len(self.signals):
-                raise ValueError(f"{len(weights)} weights of a kind; expected {len(self.signals)}, one a signal")
+        _expect_one_each([*self.weights.values(), *fusion], self.signals)
+        return self
+
+
+class _GroupedBlend(_Object):
+    default: _Blend
+    cold_start: _Blend | None
+    cold_items: _ColdItems | None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        of_new = list(self.cold_items.weights.values()) if self.cold_items else []
+        _expect_one_each(of_new, self.default.signals)
         if any(not sum(weights) for weights in of_new):
             raise ValueError("weights for cold items that are all 0; expected one above 0")
-        if self.cross_domain and (self.cross_domain.cross_domain or self.cross_domain.signals != self.signals):
-            raise ValueError("a blend for cold-start users with other signals, or with cold-start users of its own")
+        if self.cold_start and self.cold_start.signals != self.default.signals:
+            raise ValueError("a cold_start blend with other signals than the default one")
         return self
+
+
+def _expect_one_each(weights: Sequence[Sequence[Any]], signals: Sequence[Any]) -> None:
+    if odd := [len(found) for found in weights if len(found) != len(signals)]:
+        raise ValueError(f"{odd[0]} weights of a kind; expected {len(signals)}, one a signal")
 
 
 class _FineTunedWeights(_Object):
@@ -232,7 +244,7 @@ class RunInfo(_Object):
     labels: list[Text] = []
     edge_types: list[tuple[Text, Text, Text]] = []
     settings: Signals = {}
-    blends: dict[Text, _Blend] = {}
+    blends: dict[Text, _GroupedBlend] = {}
     seconds: Numbers = {}
     added_after_fit: list[Text] = []
     single_domain: dict[Text, list[SignalName]] = {}
@@ -270,8 +282,9 @@ class RunInfo(_Object):
         for domain, names in self.single_domain.items():
             _expect_distinct(f"single_domain.{domain}", names, self.settings)
         for domain, blend in self.blends.items():
-            if sorted(blend.signals) != sorted(self.settings):
-                raise ValueError(f"blends.{domain} has signals {shown(blend.signals)}; expected those of settings")
+            if sorted(blend.default.signals) != sorted(self.settings):
+                found = shown(blend.default.signals)
+                raise ValueError(f"blends.{domain} has signals {found}; expected those of settings")
         if self.second and self.second.weights.keys() - self.blends.keys():
             raise ValueError("second.weights has domains without a blend")
         return self

@@ -18,7 +18,7 @@ from kgrec.data.schema import Schema
 from kgrec.data.single_domain import single_domain, single_domain_vectors
 from kgrec.data.snapshot import Edges, GraphSnapshot, Vectors
 from kgrec.errors import RunError, UsageError
-from kgrec.hybrid.blend import Blend
+from kgrec.hybrid.blend import GroupedBlend
 from kgrec.hybrid.model import HybridModel
 from kgrec.hybrid.segment_models import SegmentModels
 from kgrec.runs.content_checks import check_ends
@@ -141,7 +141,7 @@ def _restore(run: Run, given: Sequence[type[Signal]]) -> Trained:
     vectors = checked_vectors(run, {label: table.num_rows for label, table in train.nodes.items()})
     settings = run.info["settings"]
     signals = _signals(run, kinds, "signal", settings, train, vectors)
-    cold_start = _signals(run, kinds, "cold_start", run.info.get("cold_start", {}), train, vectors)
+    cold_start = _signals(run, kinds, "cold-start", run.info.get("cold_start", {}), train, vectors)
     only = {
         domain: _signals(
             run,
@@ -153,7 +153,7 @@ def _restore(run: Run, given: Sequence[type[Signal]]) -> Trained:
         )
         for i, (domain, names) in enumerate(run.info.get("single_domain", {}).items())
     }
-    blends = {domain: Blend.from_dict(values) for domain, values in run.info["blends"].items()}
+    blends = {domain: GroupedBlend.from_dict(values) for domain, values in run.info["blends"].items()}
     with using(run.folder / "run.json"):
         for domain, blend in blends.items():
             if blend.signals != tuple(signals):

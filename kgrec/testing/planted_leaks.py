@@ -144,7 +144,7 @@ def user_text(patch: pytest.MonkeyPatch, split: Split) -> None:
 def validation_sets(patch: pytest.MonkeyPatch, split: Split) -> None:
     """Tune on the test behaviors."""
     holdouts = training.validation_sets  # type: ignore[attr-defined]
-    patch.setattr(training, "validation_sets", lambda train, _, seed: holdouts(train, split.test, seed))
+    patch.setattr(training, "validation_sets", lambda train, _, *rest: holdouts(train, split.test, *rest))
 
 
 def blend(patch: pytest.MonkeyPatch, split: Split) -> None:
@@ -152,12 +152,12 @@ def blend(patch: pytest.MonkeyPatch, split: Split) -> None:
     learn = training.learn_blends  # type: ignore[attr-defined]
     test = split.whole.pairs(split.test)
 
-    def planted(signals: Any, tuning_graph: Any, holdouts: Any, seed: int, segment_models: Any) -> Any:
+    def planted(state: Any) -> Any:
         told = [
             replace(holdout, relevant=holdout.relevant + test[holdout.user_num][:, holdout.item_num])
-            for holdout in holdouts
+            for holdout in state.validation
         ]
-        return learn(signals, tuning_graph, told, seed, segment_models)
+        return learn(replace(state, validation=told))
 
     patch.setattr(training, "learn_blends", planted)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,19 +18,20 @@ from kgrec.data.noise import without_noise
 from kgrec.data.snapshot import Behaviors, GraphSnapshot, Vectors
 from kgrec.data.split import Split, by_random
 from kgrec.errors import UsageError
-from kgrec.hybrid.blend import Blend, blend_seconds
+from kgrec.hybrid.blend import blend_seconds
 from kgrec.hybrid.cold_start import simulate_cold_start
 from kgrec.hybrid.cold_start_signals import cold_start_holdouts, tune_for_cold_start
 from kgrec.hybrid.learn_blends import even_blend, learn_blends
 from kgrec.hybrid.model import HybridModel
 from kgrec.hybrid.negative_transfer import check_negative_transfer, several_domains
-from kgrec.hybrid.segment_models import SegmentModels
+from kgrec.metrics.ranking import Metric
 from kgrec.signals import signal_kinds
-from kgrec.signals.base import Signals, refit
+from kgrec.signals.base import Signal, refit
 from kgrec.text.encoder import TransformersEncoder
 from kgrec.text.tuned_weights import FineTunedWeights
 from kgrec.tuning.budget import Budget
-from kgrec.tuning.validation import TuningResult, ValidationSet, tune, validation_sets
+from kgrec.tuning.validation import TuningResult, tune, validation_sets
+from kgrec.tuning_state import TuningState
 
 FitOn = Literal["train", "train+valid"]
 Encode = Callable[[GraphSnapshot], Vectors]
@@ -57,7 +58,7 @@ class Trained:
     Attributes:
         model: the hybrid.
         vectors: text vectors of the graph it learned from.
-        choices: "signals": signal → settings chosen and tried; "cold_start": the same of those that serve newcomers;
+        choices: "signals": signal → settings chosen and tried; "cold_start": the same of those for cold-start users;
             "blends": domain → how the blend came about; "domains": domain → whether other domains harm it, see
             kgrec/hybrid/negative_transfer.py; "rerank": how the second stage came about.
         seconds: stage → wall seconds.
@@ -86,6 +87,10 @@ class TrainingSets:
     final_graph: GraphSnapshot
 
 
+Stage = Callable[[TuningState], TuningState]
+"""A stage of training: returns the state with its own results added."""
+
+
 def train(
     split: Split, config: Config, encode: Encode, fit_on: FitOn, reader: TransformersEncoder | None = None
 ) -> Trained:
@@ -103,6 +108,22 @@ def train(
     Raises:
         UsageError: there is no behavior to learn from, or linked users are not one; see kgrec/data/linked_users.py.
     """
+    _check(split)
+    watch, sets = Stopwatch(), training_sets(split, config, fit_on)
+    state = _start(sets, config, encode, watch)
+    for name, stage in _stages(config, reader):
+        with watch.stage(name):
+            state = stage(state)
+    trained = Trained(state.model, state.vectors, _choices(state), watch.seconds)
+    if sets.final_graph is sets.tuning_graph:
+        return trained
+    with watch.stage("encode"):
+        vectors = encode(sets.final_graph)
+    again = refit_model(trained, sets.final_graph, vectors, config.seed)
+    return replace(again, seconds={**watch.seconds, **again.seconds})
+
+
+def _check(split: Split) -> None:
     if not len(split.train.behaviors):
         raise UsageError("no behavior to learn from in train; load more data, or use another split")
     if merge_linked_users(split.whole) is not split.whole:
@@ -110,48 +131,33 @@ def train(
             "linked users were not merged before splitting. "
             "Call kgrec.data.linked_users.merge_linked_users(graph) first, then split"
         )
-    watch = Stopwatch()
-    sets = training_sets(split, config, fit_on)
-    tuning_graph, final_graph = sets.tuning_graph, sets.final_graph
-    budget = Budget(config.budget, len(tuning_graph.behaviors))
+
+
+def _start(sets: TrainingSets, config: Config, encode: Encode, watch: Stopwatch) -> TuningState:
+    budget = Budget(config.budget, len(sets.tuning_graph.behaviors))
     with watch.stage("encode"):
-        vectors = encode(tuning_graph)
-    holdouts = validation_sets(tuning_graph, sets.held_out, config.seed)
-    with watch.stage("choose"):
-        cold_start_sets = cold_start_holdouts(holdouts)
-        tuned = _tune_all(tuning_graph, vectors, holdouts, config, budget, n_searches=2 if cold_start_sets else 1)
-        signals = {name: choice.signal for name, choice in tuned.items()}
-        tuned_for_cold_start = tune_for_cold_start(signals, tuning_graph, vectors, cold_start_sets, config.seed, budget)
-    cold_start = {name: choice.signal for name, choice in tuned_for_cold_start.items()}
-    with watch.stage("blend"):
-        blends = learn_blends(signals, tuning_graph, holdouts, config.seed, SegmentModels(cold_start=cold_start))
-    with watch.stage("check domains"):
-        checked = check_negative_transfer(
-            signals, tuning_graph, vectors, holdouts, blends, config.seed, budget, tuned, cold_start
-        )
-    blends |= {domain: c.blend for domain, c in checked.items() if c.blend}
-    segment_models = SegmentModels({domain: c.single_domain for domain, c in checked.items() if c.blend}, cold_start)
-    second, rerank_report = None, dict[str, Any]()
+        vectors = encode(sets.tuning_graph)
+    holdouts = validation_sets(sets.tuning_graph, sets.held_out, config.seed, Metric.parse(config.metric))
+    return TuningState(sets.tuning_graph, vectors, holdouts, config, budget)
+
+
+def _stages(config: Config, reader: TransformersEncoder | None) -> list[tuple[str, Stage]]:
+    """Return the stages of training in their order, each with the name that its seconds are summed under."""
+    stages: list[tuple[str, Stage]] = [
+        ("choose", _tune_all),
+        ("choose", tune_for_cold_start),
+        ("blend", _blend),
+        ("check domains", check_negative_transfer),
+    ]
     if config.rerank and reader:
         from kgrec.hybrid.second_stage import learn_second_stage
 
-        first = HybridModel(tuning_graph, signals, blends, segment_models=segment_models)
-        with watch.stage("rerank"):
-            second, rerank_report = learn_second_stage(first, holdouts, config.rerank, config.seed, reader)
-    if final_graph is not tuning_graph:
-        with watch.stage("encode"):
-            vectors = encode(final_graph)
-        with watch.stage("fit"):
-            signals = refit(signals, final_graph, vectors, config.seed)
-            segment_models = segment_models.refit(final_graph, vectors, config.seed)
-    choices = {
-        **_describe(tuned, tuned_for_cold_start, blends),
-        "domains": {domain: c.report for domain, c in checked.items()},
-    }
-    choices |= {"rerank": rerank_report} if rerank_report else {}
-    second = second and second.for_graph(final_graph)
-    model = HybridModel(final_graph, signals, blends, segment_models=segment_models, second=second)
-    return Trained(model, vectors, choices, watch.seconds)
+        stages.append(("rerank", partial(learn_second_stage, encoder=reader)))
+    return stages
+
+
+def _blend(state: TuningState) -> TuningState:
+    return replace(state, blends=learn_blends(state))
 
 
 def training_sets(split: Split, config: Config, fit_on: FitOn) -> TrainingSets:
@@ -188,30 +194,43 @@ def training_sets(split: Split, config: Config, fit_on: FitOn) -> TrainingSets:
     return replace(sets, tuning_graph=sets.tuning_graph.with_behaviors(~new), held_out=held_out)
 
 
-def _tune_all(
-    tuning_graph: GraphSnapshot,
-    vectors: Vectors,
-    holdouts: list[ValidationSet],
-    config: Config,
-    budget: Budget,
-    n_searches: int,
-) -> dict[str, TuningResult]:
-    kinds = [kind for kind in signal_kinds(config.signals) if kind.applies(tuning_graph, vectors)]
+def _tune_all(state: TuningState) -> TuningState:
+    """Choose the settings of every signal that can work with the data; defaults where nothing was held out."""
+    wanted = state.config.signals
+    kinds = [kind for kind in signal_kinds(wanted) if kind.applies(state.graph, state.vectors)]
     if not kinds:
-        raise UsageError(f"none of the signals {', '.join(config.signals)} can work with this data; allow more")
-    if not holdouts:
+        raise UsageError(f"none of the signals {', '.join(wanted)} can work with this data; allow more")
+    if state.validation:
+        tuned = _searched(kinds, state)
+    else:
         say("too few behaviors for a validation cut: default settings, equal blend")
-        return {kind.name: TuningResult(kind().fit(tuning_graph, vectors, config.seed), np.nan, []) for kind in kinds}
+        fitted = [
+            kind(kind.Settings(**state.fixed(kind.name))).fit(state.graph, state.vectors, state.seed) for kind in kinds
+        ]
+        tuned = {signal.name: TuningResult(signal, np.nan, []) for signal in fitted}
+    return replace(
+        state,
+        signals={name: choice.signal for name, choice in tuned.items()},
+        fit_seconds=sum(choice.seconds for choice in tuned.values()),
+        report={**state.report, "signals": {name: choice.report for name, choice in tuned.items()}},
+    )
+
+
+def _searched(kinds: Sequence[type[Signal]], state: TuningState) -> dict[str, TuningResult]:
     # Each domain is learned from once more by itself, and blended in two more ways, to see whether others harm it.
-    times, n_blends = (2, 3) if several_domains(tuning_graph) else (1, 1)
-    budget.reserve(n_blends * sum(blend_seconds(len(holdout.user_num), len(kinds)) for holdout in holdouts))
+    times, n_blends = (2, 3) if several_domains(state.graph) else (1, 1)
+    n_searches = 2 if cold_start_holdouts(state.validation) else 1
+    state.budget.reserve(
+        n_blends * sum(blend_seconds(len(holdout.user_num), len(kinds)) for holdout in state.validation)
+    )
     tuned = {}
     for n_done, kind in enumerate(kinds):
         say(f"choosing settings of {kind.name}")
-        search_budget = budget.search_budget(n_searches * len(kinds) - n_done)
-        choice = tune(kind, tuning_graph, vectors, holdouts, config.seed, search_budget)
-        tuned[kind.name] = choice
-        budget.reserve(times * choice.seconds)
+        search_budget = state.budget.search_budget(n_searches * len(kinds) - n_done)
+        tuned[kind.name] = tune(
+            kind, state.graph, state.vectors, state.validation, state.seed, search_budget, state.fixed(kind.name)
+        )
+        state.budget.reserve(times * tuned[kind.name].seconds)
     return tuned
 
 
@@ -234,29 +253,26 @@ def refit_model(trained: Trained, train: GraphSnapshot, vectors: Vectors, seed: 
     return replace(trained, model=again, vectors=vectors, seconds=watch.seconds)
 
 
-def signals_of_cut(trained: Trained, sets: TrainingSets, encode: Encode, seed: int) -> tuple[Signals, SegmentModels]:
-    """Return the signals that the blends were learned from: the final ones, fitted again where they have seen more."""
+def state_of_cut(trained: Trained, sets: TrainingSets, config: Config, encode: Encode) -> TuningState:
+    """Return the state that the blends were learned in: the final signals, fitted again where they have seen more."""
     model, tuning_graph = trained.model, sets.tuning_graph
-    if sets.final_graph is tuning_graph:
-        return model.signals, model.segment_models
-    vectors = encode(tuning_graph)
-    return refit(model.signals, tuning_graph, vectors, seed), model.segment_models.refit(tuning_graph, vectors, seed)
-
-
-def _describe(
-    tuned: Mapping[str, TuningResult], for_new: Mapping[str, TuningResult], blends: Mapping[str, Blend]
-) -> dict[str, Any]:
-    signals, new_signals = (
-        {
-            name: {"settings": c.signal.settings.model_dump(), "ndcg": c.ndcg, "tried": c.tried}
-            for name, c in choices.items()
-        }
-        for choices in (tuned, for_new)
+    holdouts, budget = (
+        validation_sets(tuning_graph, sets.held_out, config.seed, Metric.parse(config.metric)),
+        Budget(config.budget, len(tuning_graph.behaviors)),
     )
-    reports = {domain: blend.report for domain, blend in blends.items()}
-    cold_start = {
-        f"cold-start users of {domain}": blend.cross_domain.report
-        for domain, blend in blends.items()
-        if blend.cross_domain
+    state = TuningState(tuning_graph, trained.vectors, holdouts, config, budget, model.signals, model.segment_models)
+    if sets.final_graph is tuning_graph:
+        return state
+    vectors = encode(tuning_graph)
+    signals = refit(model.signals, tuning_graph, vectors, config.seed)
+    segment_models = model.segment_models.refit(tuning_graph, vectors, config.seed)
+    return replace(state, vectors=vectors, signals=signals, segment_models=segment_models)
+
+
+def _choices(state: TuningState) -> dict[str, Any]:
+    """Return what the stages reported, with how the blends came about; see `Trained.choices`."""
+    blends = {domain: blend.default.report for domain, blend in state.blends.items()}
+    blends |= {
+        f"cold-start users of {d}": blend.cold_start.report for d, blend in state.blends.items() if blend.cold_start
     }
-    return {"signals": signals, "cold_start": new_signals, "blends": {**reports, **cold_start}}
+    return {**state.report, "blends": blends}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
@@ -18,7 +18,7 @@ import scipy.sparse as sp
 from kgrec._util.progress import say
 from kgrec._util.types import DoubleArray, FloatArray, IntArray
 from kgrec.data.snapshot import Behaviors, GraphSnapshot, Vectors
-from kgrec.metrics.ranking import K, ndcg_at
+from kgrec.metrics.ranking import NDCG_AT_20, Metric
 from kgrec.signals.base import LogRange, Signal, SignalSettings
 from kgrec.tuning.budget import SearchBudget
 
@@ -43,6 +43,7 @@ class ValidationSet:
         item_num: int64 [m], the domain's items.
         relevant: CSR [n, m] of the validation items.
         seen: CSR [n, m] of the train items.
+        metric: what answers are measured by.
     """
 
     domain: str
@@ -51,6 +52,7 @@ class ValidationSet:
     item_num: IntArray
     relevant: sp.csr_matrix
     seen: sp.csr_matrix
+    metric: Metric = NDCG_AT_20
 
     def take(self, rows: IntArray) -> ValidationSet:
         """Return some of the questions, by their rows."""
@@ -65,12 +67,14 @@ class ValidationSet:
         ]
         return np.concatenate(parts).astype(np.float32, copy=False)
 
-    def ndcg(self, scores: FloatArray) -> FloatArray:
-        """Return NDCG@20 of every question, float32 [n]."""
-        return ndcg_at(scores, self.relevant, self.seen, K)
+    def evaluate(self, scores: FloatArray) -> FloatArray:
+        """Return the metric of every question, float32 [n]."""
+        return self.metric.of_scores(scores, self.relevant, self.seen)
 
 
-def validation_sets(train: GraphSnapshot, held_out: Behaviors, seed: int = 0) -> list[ValidationSet]:
+def validation_sets(
+    train: GraphSnapshot, held_out: Behaviors, seed: int = 0, metric: Metric = NDCG_AT_20
+) -> list[ValidationSet]:
     """Turn held-out behaviors into questions by domain, a seeded sample of users where there are very many.
 
     Those new to the domain, who are few but have a blend of their own, are sampled apart; see `MAX_SCORES`.
@@ -92,16 +96,15 @@ def validation_sets(train: GraphSnapshot, held_out: Behaviors, seed: int = 0) ->
         if len(users):
             in_domain, as_new = (len(group) / max(len(some), 1) for group, some in zip(of_each, drawn, strict=True))
             sampling_weight = np.where(new[users], as_new, in_domain)
-            holdouts.append(
-                ValidationSet(domain, users, sampling_weight / sampling_weight.mean(), items, wanted[users], had[users])
-            )
+            weight = sampling_weight / sampling_weight.mean()
+            holdouts.append(ValidationSet(domain, users, weight, items, wanted[users], had[users], metric))
     return holdouts
 
 
-def mean_ndcg(holdouts: list[ValidationSet], scorer: Scorer) -> float:
-    """Return NDCG@20 over all questions."""
-    ndcg = np.concatenate([holdout.ndcg(holdout.scores(scorer)) for holdout in holdouts])
-    return float(np.average(ndcg, weights=np.concatenate([holdout.weight for holdout in holdouts])))
+def mean_metric(holdouts: Sequence[ValidationSet], scorer: Scorer) -> float:
+    """Return the mean of the metric over all questions."""
+    values = np.concatenate([holdout.evaluate(holdout.scores(scorer)) for holdout in holdouts])
+    return float(np.average(values, weights=np.concatenate([holdout.weight for holdout in holdouts])))
 
 
 @dataclass(frozen=True)
@@ -110,8 +113,8 @@ class TuningResult:
 
     Attributes:
         signal: fitted on the cut's train part.
-        ndcg: NDCG@20 on the cut.
-        tried: every setting tried, its NDCG@20 and its seconds, in order; "low_fidelity" marks half a fit.
+        ndcg: NDCG@20 on the cut, or the metric that settings name.
+        tried: every setting tried, its metric and its seconds, in order; "low_fidelity" marks half a fit.
         seconds: how long it took to fit and to score the cut.
     """
 
@@ -120,14 +123,20 @@ class TuningResult:
     tried: list[dict[str, Any]]
     seconds: float = 0.0
 
+    @property
+    def report(self) -> dict[str, Any]:
+        """The settings, the NDCG@20 and everything tried, as JSON-ready values."""
+        return {"settings": self.signal.settings.model_dump(), "ndcg": self.ndcg, "tried": self.tried}
+
 
 def tune(
     kind: type[Signal],
     train: GraphSnapshot,
     vectors: Vectors,
-    holdouts: list[ValidationSet],
+    holdouts: Sequence[ValidationSet],
     seed: int = 0,
     search_budget: SearchBudget | None = None,
+    fixed: Mapping[str, Any] | None = None,
 ) -> TuningResult:
     """Choose a signal's settings: from the defaults on, one setting of its grid after the other, the best kept.
 
@@ -142,38 +151,35 @@ def tune(
         holdouts: the questions of the cut.
         seed: makes the result repeat.
         search_budget: what the search may spend; the defaults are fitted in any case.
+        fixed: settings that are given; the others are searched.
     """
-    search = _Search(kind, train, vectors, holdouts, seed, search_budget or SearchBudget(math.inf, by_clock=False))
-    for name in [name for name in kind.grid if kind.is_relevant(name, train)]:
+    given = kind.Settings(**fixed or {})
+    search = _Search(
+        given, _Trial(kind, train, vectors, holdouts, seed), search_budget or SearchBudget(math.inf, by_clock=False)
+    )
+    for name in [name for name in kind.grid if name not in (fixed or {}) and kind.is_relevant(name, train)]:
         for way in _ways(kind.grid[name]):
             for value in way(getattr(search.best.signal.settings, name)):
                 improved = search.try_value(name, value)
                 if improved is None or (not improved and name not in kind.inference_params):
                     break
     best = search.best
-    say(f"{kind.name}: NDCG@{K} {best.ndcg:.4f} on the validation cut, {len(search.tried)} settings tried")
+    say(f"{kind.name}: {holdouts[0].metric} {best.ndcg:.4f} on the validation cut, {len(search.tried)} settings tried")
     return TuningResult(best.signal, best.ndcg, search.tried, best.seconds)
 
 
 class _Search:
     """The best settings so far and everything that was tried."""
 
-    def __init__(
-        self,
-        kind: type[Signal],
-        train: GraphSnapshot,
-        vectors: Vectors,
-        holdouts: list[ValidationSet],
-        seed: int,
-        search_budget: SearchBudget,
-    ) -> None:
-        self.kind, self.train, self.search_budget = kind, train, search_budget
+    def __init__(self, first: SignalSettings, trial: _Trial, search_budget: SearchBudget) -> None:
+        self.kind, self.trial, self.search_budget = trial.kind, trial, search_budget
         self.tried: list[dict[str, Any]] = []
-        self._fit = partial(_try, kind, train=train, vectors=vectors, holdouts=holdouts, seed=seed)
-        self._scoring = SECONDS_PER_SCORE * sum(len(holdout.user_num) for holdout in holdouts) * train.n_items
+        self._scoring = (
+            SECONDS_PER_SCORE * sum(len(holdout.user_num) for holdout in trial.holdouts) * trial.train.n_items
+        )
         self._known: set[SignalSettings] = set()
         self._halves: dict[SignalSettings, float] = {}
-        self.best = self._tried(kind.Settings())
+        self.best = self._tried(first)
 
     def try_value(self, name: str, value: Any) -> bool | None:
         """Try another value of one of the best settings, and say if it is better; None: no time for it, or known."""
@@ -201,13 +207,13 @@ class _Search:
         return self._halves[half] > self._halves[half_of_best]
 
     def _tried(self, settings: SignalSettings, fitted: Signal | None = None, half: bool = False) -> TuningResult:
-        candidate = self._fit(settings, fitted=fitted)
+        candidate = self.trial(settings, fitted)
         self.tried.append({**_record(candidate), **({"low_fidelity": True} if half else {})})
         self.search_budget.spend(self._cost(settings, fitted))
         return candidate
 
     def _cost(self, settings: SignalSettings, fitted: Signal | None) -> float:
-        return self._scoring if fitted else max(self._scoring, self.kind.cost(settings, self.train))
+        return self._scoring if fitted else max(self._scoring, self.kind.cost(settings, self.trial.train))
 
 
 Way = Callable[[Any], Iterable[Any]]
@@ -224,21 +230,25 @@ def _only(value: Any, now: Any) -> list[Any]:
     return [value]
 
 
-def _try(
-    kind: type[Signal],
-    settings: SignalSettings,
-    train: GraphSnapshot,
-    vectors: Vectors,
-    holdouts: list[ValidationSet],
-    seed: int,
-    fitted: Signal | None = None,
-) -> TuningResult:
-    """Measure settings: of a signal that is fitted with them, or takes over what another has learned."""
-    start = time.perf_counter()
-    signal = kind(settings)
-    signal = signal.restore(train, vectors, fitted.state()) if fitted else signal.fit(train, vectors, seed)
-    ndcg = mean_ndcg(holdouts, signal.scores)
-    return TuningResult(signal, ndcg, [], time.perf_counter() - start)
+@dataclass(frozen=True)
+class _Trial:
+    """Measures settings of a signal: what they are fitted on, and the questions they are measured on."""
+
+    kind: type[Signal]
+    train: GraphSnapshot
+    vectors: Vectors
+    holdouts: Sequence[ValidationSet]
+    seed: int
+
+    def __call__(self, settings: SignalSettings, fitted: Signal | None = None) -> TuningResult:
+        """Measure settings: of a signal that is fitted with them, or takes over what another has learned."""
+        start, signal = time.perf_counter(), self.kind(settings)
+        if fitted:
+            signal = signal.restore(self.train, self.vectors, fitted.state())
+        else:
+            signal = signal.fit(self.train, self.vectors, self.seed)
+        ndcg = mean_metric(self.holdouts, signal.scores)
+        return TuningResult(signal, ndcg, [], time.perf_counter() - start)
 
 
 def _record(choice: TuningResult) -> dict[str, Any]:

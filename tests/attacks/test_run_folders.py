@@ -92,6 +92,10 @@ def edit(name: str, change: Callable[[Any], Any]) -> Change:
     return changed
 
 
+def _blend(info: Any) -> Any:
+    return info["blends"]["Item"]["default"]
+
+
 def put(*path: Any, to: Any, file: str = "run.json") -> Change:
     """Set a value in a JSON file."""
 
@@ -182,14 +186,17 @@ ATTACKS: dict[str, tuple[str, Change]] = {
     "setting infinite": ("run.json", put("settings", "ease", "dropout", to=float("inf"))),
     "setting huge": ("run.json", put("settings", "ease", "half_life_items", to=1e300)),
     "config unknown": ("run.json", put("config", "trust_remote_code", to=True)),
-    "blend of a text": ("run.json", put("blends", "Item", "weights", "zscore", 0, to="1")),
-    "blend NaN": ("run.json", put("blends", "Item", "weights", "zscore", 0, to=float("nan"))),
+    "blend of a text": ("run.json", put("blends", "Item", "default", "weights", "zscore", 0, to="1")),
+    "blend NaN": ("run.json", put("blends", "Item", "default", "weights", "zscore", 0, to=float("nan"))),
     "blend too long": (
         "run.json",
-        edit("run.json", lambda info: info["blends"]["Item"]["weights"]["zscore"].append(1)),
+        edit("run.json", lambda info: _blend(info)["weights"]["zscore"].append(1)),
     ),
-    "blend reordered": ("run.json", edit("run.json", lambda info: info["blends"]["Item"]["signals"].reverse())),
-    "blend scale 0": ("run.json", put("blends", "Item", "activity", "deviation", to=0)),
+    "blend reordered": (
+        "run.json",
+        edit("run.json", lambda info: _blend(info)["signals"].reverse()),
+    ),
+    "blend scale 0": ("run.json", put("blends", "Item", "default", "activity", "deviation", to=0)),
     "blends of nobody": ("run.json", put("blends", to={})),
     "new item unknown": ("run.json", put("added_after_fit", to=["nothing"])),
     "alone unknown": ("run.json", put("single_domain", to={"Nowhere": ["ease"]})),

@@ -7,7 +7,6 @@ import pyarrow as pa
 import pytest
 
 from kgrec.data import feedback_weights as worth_module
-from kgrec.data.feedback_weights import weigh_feedback
 from kgrec.data.histories import strengths
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
@@ -58,7 +57,7 @@ def views_at_random() -> GraphSnapshot:
 def test_a_type_that_tells_more_is_worth_more():
     train = views_at_random()
     viewed = train.behaviors.type_num == VIEWED
-    value = weigh_feedback(train)
+    value = train.feedback_weights
     assert value[~viewed].min() > 3 * abs(value[viewed]).max()
     np.testing.assert_allclose(np.mean(value**2), 1, rtol=1e-5)
 
@@ -80,7 +79,7 @@ def test_low_ratings_that_tell_of_the_opposite_count_against():
     disliked = ~OWN & sampled(0.1, 2)
     bought = disliked | (OWN & sampled(0.4, 1))
     train = shop(np.zeros_like(OWN), bought, np.where(disliked, 1.0, 5.0))
-    value = weigh_feedback(train)
+    value = train.feedback_weights
     low = train.behaviors.weight == 1
     assert value[low].max() < 0 < value[~low].min()
     assert (strengths(train, 1.0)[np.nonzero(disliked)] < 0).all()
@@ -90,13 +89,13 @@ def test_low_ratings_that_tell_of_the_opposite_count_against():
 def test_low_ratings_that_tell_as_much_count_as_much():
     bought = OWN & sampled(0.4, 1)
     train = shop(np.zeros_like(OWN), bought, 1.0 + sampled(0.5, 3))
-    np.testing.assert_allclose(weigh_feedback(train), 1, atol=0.15)
+    np.testing.assert_allclose(train.feedback_weights, 1, atol=0.15)
 
 
 def test_one_huge_weight_outweighs_nothing():
     bought = OWN & sampled(0.4, 1)
     stars = np.where(np.cumsum(bought).reshape(bought.shape) == 1, 1e9, 1.0)
-    np.testing.assert_allclose(weigh_feedback(shop(np.zeros_like(OWN), bought, stars)), 1, atol=0.15)
+    np.testing.assert_allclose(shop(np.zeros_like(OWN), bought, stars).feedback_weights, 1, atol=0.15)
 
 
 @pytest.mark.parametrize("n_viewed", [0, 1])
@@ -104,13 +103,13 @@ def test_nothing_to_learn_from_leaves_all_alike(n_viewed):
     """Behaviors all of a kind, and users with one behavior each."""
     one = np.arange(N_ITEMS) == np.arange(N_USERS)[:, None] % N_ITEMS
     train = shop(one & (np.arange(N_USERS)[:, None] < n_viewed), one, np.ones(OWN.shape))
-    np.testing.assert_array_equal(weigh_feedback(train), 1)
+    np.testing.assert_array_equal(train.feedback_weights, 1)
 
 
 def test_a_pair_is_worth_the_mean_of_its_types():
     both = OWN & sampled(0.2, 4)
     train = shop(sampled(0.25, 0) | both, both, np.ones(OWN.shape))
-    value, type_num = weigh_feedback(train), train.behaviors.type_num
+    value, type_num = train.feedback_weights, train.behaviors.type_num
     expected = (value[type_num == VIEWED][0] + value[type_num == BOUGHT][0]) / 2
     np.testing.assert_allclose(strengths(train, 1.0)[np.nonzero(both)], expected, rtol=1e-4)
 
@@ -118,9 +117,9 @@ def test_a_pair_is_worth_the_mean_of_its_types():
 def test_a_sample_of_users_is_enough(monkeypatch):
     train = views_at_random()
     viewed = train.behaviors.type_num == VIEWED
-    whole = weigh_feedback(train)
+    whole = train.feedback_weights
     monkeypatch.setattr(worth_module, "MAX_FEEDBACK_BEHAVIORS", 1500)
-    part = weigh_feedback(views_at_random())
+    part = views_at_random().feedback_weights
     assert (part != whole).any()
     assert part[~viewed].min() > 2 * part[viewed].max()
 
@@ -128,7 +127,7 @@ def test_a_sample_of_users_is_enough(monkeypatch):
 def test_worth_is_learned_once(monkeypatch):
     train = views_at_random()
     first = strengths(train, 1.0)
-    monkeypatch.setattr(worth_module, "_learn", None)
+    monkeypatch.setattr(worth_module, "feedback_weights", None)
     np.testing.assert_array_equal(strengths(train, 1.0).data, first.data)
 
 
@@ -138,7 +137,7 @@ def test_blocks_of_users_of_whom_nothing_is_held_out_are_no_trouble(seed, monkey
     rng = np.random.default_rng(seed)
     few = rng.random(OWN.shape) < 1 / N_ITEMS
     stars = rng.integers(1, 6, OWN.shape).astype(float)
-    assert np.isfinite(weigh_feedback(shop(few, few, stars))).all()
+    assert np.isfinite(shop(few, few, stars).feedback_weights).all()
     one = np.zeros_like(few)
     one[0, 0] = True
-    assert np.isfinite(weigh_feedback(shop(one, one, stars))).all()
+    assert np.isfinite(shop(one, one, stars).feedback_weights).all()

@@ -207,9 +207,7 @@ def test_a_later_repetition_of_a_known_pair_is_found():
 
 def test_a_leak_into_the_questions_is_found_in_what_they_decide(split):
     def plant(patch, split):
-        patch.setattr(
-            training, "validation_sets", lambda train, held_out, seed: validation_sets(train, split.test, seed)
-        )
+        patch.setattr(training, "validation_sets", lambda train, _, *rest: validation_sets(train, split.test, *rest))
 
     assert set(found(split, ("popularity", "ease", "tfidf"), plant)) == {"settings", "blend"}
 
@@ -239,6 +237,6 @@ def test_the_graph_that_stages_are_repeated_on_has_no_test_row_anywhere(split):
 def test_a_blend_for_newcomers_is_audited_too(split):
     config = Config(signals=("popularity", "ease"), budget="1s")
     trained = train(split, config, encode, "train")
-    blends = {domain: replace(blend, cross_domain=blend) for domain, blend in trained.model.blends.items()}
+    blends = {domain: replace(blend, cold_start=blend.default) for domain, blend in trained.model.blends.items()}
     leaky = replace(trained, model=replace(trained.model, blends=blends))
     assert set(leaks(split, leaky, config, encode, "train")["stage"]) == {"blend"}

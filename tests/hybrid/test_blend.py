@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse as sp
 
 from kgrec.errors import UsageError
-from kgrec.hybrid.blend import Blend, _best, _Option, fit_blend
+from kgrec.hybrid.blend import Blend, GroupedBlend, _best, _Option, fit_blend
 from kgrec.hybrid.blend_weights import FEATURE_KINDS, Scale, standardize
 from kgrec.metrics.ranking import ndcg_at
 
@@ -53,7 +53,7 @@ def test_a_blend_beats_its_parts_on_users_it_has_not_seen():
     blend, unseen = fitted(), case(seed=1)
     best = max(mean_ndcg(part, unseen) for part in unseen[0])
     assert mean_ndcg(combined(blend, unseen), unseen) > best + 0.02
-    assert blend.kind not in ("single", "stacking")
+    assert blend.default.kind not in ("single", "stacking")
 
 
 def test_of_options_alike_lists_decide_and_of_others_only_what_is_clearly_better_is_taken():
@@ -72,8 +72,8 @@ def test_one_signal_is_used_as_it_is():
     _, seen, relevant, popularity = case()
     backwards = -case()[0][0]
     blend = fit_blend(("only",), [backwards], seen, relevant, popularity)
-    assert blend.kind == "single"
-    assert blend.weights[FEATURE_KINDS.index("raw"), 0] == 1
+    assert blend.default.kind == "single"
+    assert blend.default.weights[FEATURE_KINDS.index("raw"), 0] == 1
 
 
 def test_noise_gets_no_weight_and_the_better_signal_more():
@@ -89,7 +89,7 @@ def test_shuffled_relevance_leaves_nothing_to_gain():
     others = np.random.default_rng(0).permutation(N_USERS)
     mixed = sp.csr_matrix(relevant[others].toarray() * (seen.toarray() == 0))
     blend = fit_blend(("first", "second", "noise"), scores, seen, mixed, popularity)
-    assert blend.report["blend"] < 0.5 * fitted().report["blend"]
+    assert blend.default.report["blend"] < 0.5 * fitted().default.report["blend"]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -123,13 +123,13 @@ def test_users_new_to_the_domain_have_a_blend_of_their_own():
     data = (parts, seen, relevant, popularity)
     assert combined(blend, data).shape == parts[0].shape
     reached = ndcg_at(combined(blend, data), relevant, seen, 20)
-    alone = ndcg_at(combined(replace(blend, cross_domain=None), data), relevant, seen, 20)
+    alone = ndcg_at(combined(blend.default, data), relevant, seen, 20)
     np.testing.assert_array_equal(reached[~new], alone[~new])
     assert reached[new].mean() > 2 * alone[new].mean()
     rows, items = np.divmod(np.arange(N_USERS * N_ITEMS), N_ITEMS)
     shares = blend.contributions(parts, seen, popularity, rows, items).sum(axis=1)
     np.testing.assert_allclose(shares.reshape(parts[0].shape), combined(blend, data), rtol=1e-3, atol=1e-4)
-    assert Blend.from_dict(json.loads(json.dumps(blend.to_dict()))).to_dict() == blend.to_dict()
+    assert GroupedBlend.from_dict(json.loads(json.dumps(blend.to_dict()))).to_dict() == blend.to_dict()
 
 
 def test_weights_by_activity_are_found_where_they_help():
@@ -140,10 +140,13 @@ def test_weights_by_activity_are_found_where_they_help():
     right, wrong = scores[0], scores[2]
     parts = [np.where(busy[:, None], right, wrong), np.where(busy[:, None], wrong, right)]
     blend = fit_blend("ab", parts, seen, relevant, popularity)
-    z, by_activity = blend.weights[FEATURE_KINDS.index("zscore")], blend.weights[FEATURE_KINDS.index("activity")]
+    z, by_activity = (
+        blend.default.weights[FEATURE_KINDS.index("zscore")],
+        blend.default.weights[FEATURE_KINDS.index("activity")],
+    )
     assert by_activity[0] > 0.5 * z[0] > 0
     assert by_activity[1] < -0.5 * z[1] < 0
-    assert blend.report["blend"] > 1.3 * blend.report["options"]["ndcg_search"]
+    assert blend.default.report["blend"] > 1.3 * blend.default.report["options"]["ndcg_search"]
 
 
 def test_weights_by_popularity_are_found_where_they_help():
@@ -153,10 +156,10 @@ def test_weights_by_popularity_are_found_where_they_help():
     right, wrong = scores[0], scores[2] / 10
     parts = [np.where(popular, right, wrong), np.where(popular, wrong, right)]
     blend = fit_blend("ab", parts, seen, relevant, np.where(popular, 100, 1))
-    by_popularity = blend.weights[FEATURE_KINDS.index("popularity")]
+    by_popularity = blend.default.weights[FEATURE_KINDS.index("popularity")]
     assert by_popularity[0] > 0 > by_popularity[1]
-    assert blend.report["options"]["max_likelihood"] > 1.1 * blend.report["options"]["ndcg_search"]
-    assert blend.kind == "max_likelihood"
+    assert blend.default.report["options"]["max_likelihood"] > 1.1 * blend.default.report["options"]["ndcg_search"]
+    assert blend.default.kind == "max_likelihood"
 
 
 def test_a_signals_own_scale_counts_where_it_tells_how_sure_the_signal_is():
@@ -167,22 +170,22 @@ def test_a_signals_own_scale_counts_where_it_tells_how_sure_the_signal_is():
     taste, faint = scores[1], rng.normal(0, 0.1 * scores[1].std(), (2, N_USERS, N_ITEMS)).astype(np.float32)
     parts = [np.where(first, taste, faint[0]), np.where(first, faint[1], taste)]
     blend = fit_blend("ab", parts, seen, relevant, popularity)
-    options = blend.report["options"]
+    options = blend.default.report["options"]
     assert options["stacking"] > 1.2 * options["ndcg_search"]
     assert options["stacking"] > 1.2 * options["single"]
-    assert blend.report["blend"] > 1.2 * options["ndcg_search"]
+    assert blend.default.report["blend"] > 1.2 * options["ndcg_search"]
 
 
 def test_popularity_that_others_favor_too_much_is_taken_back():
     scores, seen, relevant, popularity = case()
     bias = np.tile(np.random.default_rng(6).normal(size=N_ITEMS).astype(np.float32), (N_USERS, 1))
     blend = fit_blend("ab", [100 * scores[1] + 3 * bias, bias], seen, relevant, popularity)
-    assert blend.weights[0, 1] < 0 < blend.weights[0, 0]
-    assert blend.report["blend"] > 1.5 * blend.report["signals"]["a"]
+    assert blend.default.weights[0, 1] < 0 < blend.default.weights[0, 0]
+    assert blend.default.report["blend"] > 1.5 * blend.default.report["signals"]["a"]
 
 
 def test_the_report_names_the_baseline_and_every_signal():
-    report = fitted().report
+    report = fitted().default.report
     assert set(report["options"]) == {
         "single",
         "stacking",
@@ -222,7 +225,7 @@ def test_a_users_scores_do_not_depend_on_the_batch():
 
 def test_it_survives_json_and_repeats_by_seed():
     blend = fitted()
-    restored = Blend.from_dict(json.loads(json.dumps(blend.to_dict())))
+    restored = GroupedBlend.from_dict(json.loads(json.dumps(blend.to_dict())))
     np.testing.assert_array_equal(combined(restored, case()), combined(blend, case()))
     assert restored.to_dict() == blend.to_dict()
     fitted.cache_clear()
@@ -250,13 +253,16 @@ def test_users_alike_in_activity_have_no_weight_for_it():
     scale = Scale.from_counts(np.full(1000, 3))
     assert not scale(np.full(1000, 3)).any()
     blend = fit_blend("ab", scores[:2], seen, relevant, popularity)
-    assert np.abs(blend.weights[FEATURE_KINDS.index("activity")]).max() < 1e-6 * np.abs(blend.weights).max()
+    assert (
+        np.abs(blend.default.weights[FEATURE_KINDS.index("activity")]).max()
+        < 1e-6 * np.abs(blend.default.weights).max()
+    )
 
 
 def test_users_who_have_everything_else_can_be_learned_from():
     scores, _, relevant, popularity = case()
     rest = sp.csr_matrix((relevant.toarray() == 0).astype(np.float32))
-    assert fit_blend("abc", scores, rest, relevant, popularity).report["blend"] == pytest.approx(1)
+    assert fit_blend("abc", scores, rest, relevant, popularity).default.report["blend"] == pytest.approx(1)
 
 
 def test_users_without_validation_items_are_left_out():

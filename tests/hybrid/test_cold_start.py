@@ -62,9 +62,9 @@ def test_a_sample_has_enough_newcomers_who_count_as_they_are_few(monkeypatch):
     assert (new.sum(), (~new).sum()) == (20, 40)
     assert (everybody.weight == 1).all()
     assert holdout.weight.mean() == pytest.approx(1)
-    ndcg = holdout.ndcg(np.tile(np.arange(N_ITEMS, dtype=np.float32), (60, 1)))
+    ndcg = holdout.evaluate(np.tile(np.arange(N_ITEMS, dtype=np.float32), (60, 1)))
     expected = np.average([ndcg[new].mean(), ndcg[~new].mean()], weights=[of_all.sum(), (~of_all).sum()])
-    assert validation.mean_ndcg(
+    assert validation.mean_metric(
         [holdout], lambda users: np.tile(np.arange(2.0 * N_ITEMS), (len(users), 1))
     ) == pytest.approx(expected, abs=1e-6)
 
@@ -73,8 +73,8 @@ def test_newcomers_get_the_items_of_their_taste_by_a_blend_of_their_own():
     graph = shops(n_new=100)
     config = Config.checked({"signals": ["popularity", "item_knn", "ials"], "budget": "10s"})
     model = train(uncut(graph), config, lambda _: {}, "train").model
-    assert model.blends["b"].cross_domain
-    assert not model.blends["a"].cross_domain
+    assert model.blends["b"].cold_start
+    assert not model.blends["a"].cold_start
     listed = np.flatnonzero(graph.item_domains == "b")
     best = listed[model.score(np.arange(100)).total[:, listed].argmax(axis=1)]
     tastes = np.array([int(item[1:]) % TASTES for item in graph.items.ids])
@@ -106,7 +106,7 @@ def test_strangers_get_what_is_popular_among_what_is_like_their_own(monkeypatch,
     edges = {("User", "BOUGHT", "Item"): pa.table({"src": users, "dst": bought})}
     graph = GraphSnapshot.from_tables(check(GraphTables(Schema.from_dict(schema), nodes, edges)))
     model = Recommender(signals=["popularity", "item_knn", "ease", "lightgcn", "tfidf"], seed=1).fit(graph)
-    report = model._model.blends["b"].cross_domain.report
+    report = model._model.blends["b"].cold_start.report
     assert report["kind"] == "non_overlapping"
     assert set(report["shares"]) == {"popularity", "item_knn", "ease", "lightgcn", "tfidf"}
     assert report["shares"]["popularity"] + report["shares"]["tfidf"] == pytest.approx(1)

@@ -146,8 +146,8 @@ def test_a_run_recommends_as_what_was_saved_and_says_what_was_tried(trained, tmp
 
 def test_what_serves_newcomers_must_be_there_to_be_published(trained, tmp_path):
     run = save_model(tmp_path / "run", trained, CONFIG)
-    (run.folder / "arrays" / "newcomers-popularity.safetensors").unlink()
-    with pytest.raises(RunError, match=r"arrays/newcomers-popularity\.safetensors"):
+    (run.folder / "arrays" / "cold-start-popularity.safetensors").unlink()
+    with pytest.raises(RunError, match=r"arrays/cold-start-popularity\.safetensors"):
         check_complete(run)
 
 

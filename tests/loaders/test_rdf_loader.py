@@ -190,20 +190,20 @@ def test_what_is_not_rdf_is_refused(tmp_path: Path) -> None:
 def test_an_export_loads_back_equal(tmp_path: Path, name: str) -> None:
     with open_graph(tmp_path / "graph.lbug", create=True) as store:
         store.write(contract_tables())
-        export(store, tmp_path / name)
+        export(store.read(), tmp_path / name)
     assert GraphSnapshot.from_tables(load("rdf", tmp_path / name)).digest == digest(contract_tables())
 
 
 def test_an_export_with_terms_uses_them(tmp_path: Path) -> None:
     with open_graph(tmp_path / "graph.lbug", create=True) as store:
         load("rdf", write(tmp_path, GOOD), schema=SCHEMA, into=store)
-        export(store, tmp_path / "out.ttl")
+        export(store.read(), tmp_path / "out.ttl")
         text = (tmp_path / "out.ttl").read_text()
         assert "dbo:starring" in text
         assert "schema:Movie" in text
         assert GraphSnapshot.from_tables(load("rdf", tmp_path / "out.ttl")).digest == store.snapshot().digest
         with pytest.raises(UsageError, match="unknown ending"):
-            export(store, tmp_path / "out.xml")
+            export(store.read(), tmp_path / "out.xml")
 
 
 def test_a_store_is_a_source_too(tmp_path: Path) -> None:

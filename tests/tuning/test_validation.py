@@ -7,7 +7,10 @@ import pytest
 
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import by_given
+from kgrec.metrics.ranking import Metric, evaluate
+from kgrec.ranking.top_k import top_k
 from kgrec.signals.base import Grid, LogRange, Signal, SignalSettings
+from kgrec.signals.cf.popularity import Popularity
 from kgrec.testing.graphs import two_communities
 from kgrec.tuning.budget import SearchBudget
 from kgrec.tuning.validation import tune, validation_sets
@@ -116,3 +119,21 @@ def test_rungs_of_whole_numbers_stay_whole_and_none_is_above_the_top():
     assert list(log_range.neighbors_of(32, up=False)) == [16]
     assert list(LogRange(4.0, 0.5, 64).neighbors_of(None, up=False)) == [64, 16, 4, 1]
     assert list(LogRange(4.0, 0.5, 64).neighbors_of(None, up=True)) == []
+
+
+def test_fixed_setting_is_not_searched(holdouts):
+    free = tune(Hill, SPLIT.train, {}, holdouts)
+    assert len({tuple(one["settings"].items()) for one in free.tried}) > 1
+    name = next(iter(Hill.grid))
+    value = getattr(Hill.Settings(), name)
+    choice = tune(Hill, SPLIT.train, {}, holdouts, fixed={name: value})
+    assert {one["settings"][name] for one in choice.tried} == {value}
+
+
+def test_metric_of_the_settings_decides():
+    by_recall = validation_sets(SPLIT.train, SPLIT.test, metric=Metric.parse("Recall@5"))
+    by_ndcg = validation_sets(SPLIT.train, SPLIT.test)
+    scores = by_ndcg[0].scores(Popularity().fit(SPLIT.train, {}).scores)
+    expected = evaluate(top_k(scores, 5, by_recall[0].seen), by_recall[0].relevant, by_recall[0].seen, [5])
+    np.testing.assert_array_equal(by_recall[0].evaluate(scores), expected.per_user["Recall@5"])
+    assert (by_ndcg[0].evaluate(scores) != by_recall[0].evaluate(scores)).any()

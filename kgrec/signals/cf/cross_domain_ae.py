@@ -47,6 +47,9 @@ class CrossDomainAE(Signal):
     grid: ClassVar[Grid] = {"steps": LogRange(1.6, 10, 1000), "dropout": (0.7, 0.3)}
 
     _learned: dict[str, FloatArray]
+    _history: sp.csr_matrix
+    _domains: list[IntArray]
+    _new: BoolArray
 
     @classmethod
     def applies(cls, train: GraphSnapshot, vectors: Vectors) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any, ClassVar, Self
 
@@ -17,10 +18,10 @@ from kgrec._util.types import FloatArray, IntArray
 from kgrec.data.anonymous import AnonymousUsers
 from kgrec.data.columns import Group
 from kgrec.data.graph_delta import GraphDelta, remap_rows
-from kgrec.data.histories import has_times, mean_count, strengths, user_histories
+from kgrec.data.histories import mean_count, strengths, user_histories
 from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.signals.base import FeedbackWeight, Grid, HalfLifeItems, LogRange, OutOfDomainWeight, Signal, SignalSettings
-from kgrec.signals.domain_weighting import items_by_domain, weight_by_domain
+from kgrec.signals.domain_weighting import DomainHistories
 from kgrec.signals.layout import Array, Layout
 
 
@@ -62,7 +63,8 @@ class IALS(Signal):
     _train: GraphSnapshot
     _users: FloatArray
     _items: FloatArray
-    _domains: list[IntArray]
+    _histories: DomainHistories
+    _learned: FloatArray
     _by_domain: list[tuple[IntArray, FloatArray]]
     """Items of each domain and the users' vectors that score them, where domains do not share these."""
 
@@ -90,16 +92,12 @@ class IALS(Signal):
 
     def anonymous_scores(self, users: AnonymousUsers) -> FloatArray:
         """Return the scores for people who are no users of the graph: vectors are solved for as those of users are."""
-        held, domains = (
-            user_histories(users, self.settings.feedback_weight, self.settings.half_life_items),
-            self._domains,
-        )
+        held = user_histories(users, self.settings.feedback_weight, self.settings.half_life_items)
         if not self._by_domain:
             return np.asarray(self._vectors_of(held) @ self._items.T)
         scores = np.empty(held.shape, dtype=np.float32)
-        for of_domain in domains:
-            own = self._vectors_of(weight_by_domain(held, of_domain, self.settings.out_of_domain_weight))
-            scores[:, of_domain] = own @ self._items[of_domain].T
+        for of_domain, own in replace(self._histories, profiles=held).by_domain():
+            scores[:, of_domain] = self._vectors_of(own) @ self._items[of_domain].T
         return scores
 
     def _vectors_of(self, held: sp.csr_matrix) -> FloatArray:
@@ -149,22 +147,15 @@ class IALS(Signal):
     def _bind(self, train: GraphSnapshot, users: FloatArray, items: FloatArray) -> Self:
         self._learned = self._users = users
         self._train, self._items = train, items
-        domains, out_of_domain_weight = items_by_domain(train), self.settings.out_of_domain_weight
-        self._domains = domains
-        fading, apart = (
-            self.settings.half_life_items and has_times(train),
-            len(domains) > 1 and out_of_domain_weight < 1,
+        settings: IALSSettings = self.settings
+        past = DomainHistories.of(
+            train, settings.half_life_items, settings.out_of_domain_weight, settings.feedback_weight
         )
-        self._by_domain = []
-        if fading or apart:
-            faded = user_histories(train, self.settings.feedback_weight, self.settings.half_life_items)
-            mean = mean_count(faded)
-            solved = partial(_solve, mean=mean, settings=self.settings, rounds=1, seed=0, start=(users, items))
-            if fading:
-                self._users, _ = solved(faded)
-            if apart:
-                histories = [weight_by_domain(faded, of_domain, out_of_domain_weight) for of_domain in domains]
-                self._by_domain = [(d, solved(own)[0]) for d, own in zip(domains, histories, strict=True)]
+        self._histories, mean = past, mean_count(past.profiles)
+        solved = partial(_solve, mean=mean, settings=settings, rounds=1, seed=0, start=(users, items))
+        if past.fades:
+            self._users, _ = solved(past.profiles)
+        self._by_domain = [(of_domain, solved(own)[0]) for of_domain, own in past.by_domain()] if past.apart else []
         return self
 
 

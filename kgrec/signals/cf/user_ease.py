@@ -70,6 +70,7 @@ class UserEASE(Signal):
     _train: GraphSnapshot
     _history: sp.csr_matrix
     _weights: sp.csr_matrix | FloatArray
+    _of_user: Any
 
     @classmethod
     def cost(cls, settings: Any, train: GraphSnapshot) -> float:
@@ -143,7 +144,7 @@ class UserEASE(Signal):
     def _bind(self, train: GraphSnapshot, weights: sp.csr_matrix | FloatArray) -> Self:
         self._train, self._weights = train, weights
         self._history = user_histories(train, self.settings.feedback_weight)
-        self._of_user: Any = weights.T if isinstance(weights, np.ndarray) else sp.csr_matrix(weights.T)
+        self._of_user = weights.T if isinstance(weights, np.ndarray) else sp.csr_matrix(weights.T)
         return self
 
     def _common(self, train: GraphSnapshot) -> tuple[sp.csr_matrix, FloatArray, BoolArray, float]:

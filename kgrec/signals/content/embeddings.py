@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, ClassVar, Self
 
@@ -18,7 +19,7 @@ from kgrec.data.graph_delta import GraphDelta
 from kgrec.data.histories import row_means, user_histories
 from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.signals.base import Grid, HalfLifeItems, LogRange, OutOfDomainWeight, Signal, SignalSettings
-from kgrec.signals.domain_weighting import domain_weighted_scores, items_by_domain
+from kgrec.signals.domain_weighting import DomainHistories
 from kgrec.signals.layout import Array, Layout
 from kgrec.signals.relevance import RelevantIf, has_user_attributes, users_are_described
 
@@ -66,8 +67,7 @@ class Embeddings(Signal):
     _items: FloatArray
     _own: FloatArray
     _linked: FloatArray
-    _profiles: sp.csr_matrix
-    _domains: list[IntArray]
+    _histories: DomainHistories
     _learned: dict[str, FloatArray]
 
     @classmethod
@@ -91,21 +91,17 @@ class Embeddings(Signal):
 
     def scores(self, user_nums: IntArray) -> FloatArray:
         """Return cosine similarities, float32 [n users, n_items]."""
-        if len(self._domains) == 1:
+        if len(self._histories.domains) == 1:
             return np.asarray(self._users[user_nums] @ self._items.T)
-        finish = partial(self._mixed, user_nums)
-        return domain_weighted_scores(
-            self._profiles[user_nums], self._items, self._domains, self.settings.out_of_domain_weight, finish
-        )
+        return self._histories.scores(user_nums, self._items, partial(self._mixed, user_nums))
 
     def anonymous_scores(self, users: AnonymousUsers) -> FloatArray:
         """Return the scores for people who are no users of the graph, by the texts of what they did alone."""
         held = user_histories(users, half_life_items=self.settings.half_life_items)
-        if len(self._domains) == 1:
+        if len(self._histories.domains) == 1:
             return np.asarray(self._by_items(np.asarray(held @ self._items)) @ self._items.T)
-        return domain_weighted_scores(
-            held, self._items, self._domains, self.settings.out_of_domain_weight, self._by_items
-        )
+        histories = replace(self._histories, profiles=held)
+        return histories.scores(np.arange(held.shape[0]), self._items, self._by_items)
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Return the means of the vectors of items, users and their neighbors, and what whitens, float32 [d, d]."""
@@ -151,11 +147,8 @@ class Embeddings(Signal):
             self._own = _unit(_centered(users, learned["user_mean"]) @ learned["whiten"])
         if linked.any():
             self._linked = _unit(_centered(linked, learned["neighbor_mean"]) @ learned["whiten"])
-        self._profiles, self._domains = (
-            user_histories(train, half_life_items=self.settings.half_life_items),
-            items_by_domain(train),
-        )
-        self._users = self._mixed(np.arange(train.n_users), np.asarray(self._profiles @ self._items))
+        self._histories = DomainHistories.of(train, self.settings.half_life_items, self.settings.out_of_domain_weight)
+        self._users = self._mixed(np.arange(train.n_users), np.asarray(self._histories.profiles @ self._items))
         return self
 
     def _by_items(self, chosen: FloatArray) -> FloatArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import Annotated, Any, ClassVar, Final, Self
 
@@ -15,10 +16,10 @@ from kgrec._util.types import FloatArray, IntArray
 from kgrec.data.anonymous import AnonymousUsers
 from kgrec.data.columns import Group
 from kgrec.data.graph_delta import GraphDelta, remap_rows
-from kgrec.data.histories import has_times, user_histories
+from kgrec.data.histories import user_histories
 from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.signals.base import Grid, HalfLifeItems, LogRange, OutOfDomainWeight, Signal, SignalSettings
-from kgrec.signals.domain_weighting import domain_weighted_scores, items_by_domain
+from kgrec.signals.domain_weighting import DomainHistories
 from kgrec.signals.graph.adjacency import Adjacency, layers_before, propagated
 from kgrec.signals.graph.gnn_memory import MAX_LOGITS, given_memory, whole_graph_bytes
 from kgrec.signals.layout import Array, Layout
@@ -82,8 +83,7 @@ class LightGCN(Signal):
     _train: GraphSnapshot
     _users: FloatArray
     _items: FloatArray
-    _profiles: sp.csr_matrix | None
-    _domains: list[IntArray]
+    _histories: DomainHistories
     _learned: dict[str, FloatArray]
 
     node_vectors: FloatArray
@@ -129,25 +129,19 @@ class LightGCN(Signal):
     def scores(self, user_nums: IntArray) -> FloatArray:
         """Return cosines, float32 [n users, n_items]."""
         users = self._users[user_nums]
-        if self._profiles is None:
+        if not self._histories.apart:
             return np.asarray(users @ self._items.T)
-        finish = partial(_towards, otherwise=users)
-        return domain_weighted_scores(
-            self._profiles[user_nums], self._items, self._domains, self.settings.out_of_domain_weight, finish
-        )
+        return self._histories.scores(user_nums, self._items, partial(_towards, otherwise=users))
 
     def anonymous_scores(self, users: AnonymousUsers) -> FloatArray:
         """Return the scores for people who are no users of the graph, as if each were a node linked to their items."""
         held = user_histories(users, half_life_items=self.settings.half_life_items)
         as_nodes = self._as_nodes(users.interactions)
-        if not self.settings.half_life_items or not has_times(self._train):
-            own = as_nodes
-        else:
-            own = _towards(np.asarray(held @ self._items), as_nodes)
-        if self._profiles is None:
+        own = _towards(np.asarray(held @ self._items), as_nodes) if self._histories.fades else as_nodes
+        if not self._histories.apart:
             return np.asarray(own @ self._items.T)
-        finish = partial(_towards, otherwise=own)
-        return domain_weighted_scores(held, self._items, self._domains, self.settings.out_of_domain_weight, finish)
+        histories = replace(self._histories, profiles=held)
+        return histories.scores(np.arange(len(own)), self._items, partial(_towards, otherwise=own))
 
     def _as_nodes(self, chosen: sp.csr_matrix) -> FloatArray:
         """Return what nodes that are linked to items, CSR [n, n_items], become; float32 [n, members · dim]."""
@@ -206,17 +200,9 @@ class LightGCN(Signal):
         self._train, self.node_vectors, self._learned = train, node_vectors, learned
         self._users = node_vectors[train.user_nodes]
         self._items = node_vectors[train.item_nodes]
-        self._domains, self._profiles = items_by_domain(train), None
-        fading, apart = (
-            self.settings.half_life_items and has_times(train),
-            len(self._domains) > 1 and self.settings.out_of_domain_weight < 1,
-        )
-        if fading or apart:
-            faded = user_histories(train, half_life_items=self.settings.half_life_items)
-            if fading:
-                self._users = _towards(np.asarray(faded @ self._items), self._users)
-            if apart:
-                self._profiles = faded
+        self._histories = DomainHistories.of(train, self.settings.half_life_items, self.settings.out_of_domain_weight)
+        if self._histories.fades:
+            self._users = _towards(np.asarray(self._histories.profiles @ self._items), self._users)
         return self
 
 

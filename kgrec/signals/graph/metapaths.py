@@ -80,6 +80,15 @@ class MetaPaths(Signal):
     weights: FloatArray
     """Weights of the paths, then of popularity, float32 [n paths + 1], none below 0."""
 
+    _interactions: sp.csr_matrix
+    _history: sp.csr_matrix
+    _item_left: sp.csr_matrix
+    _item_right: sp.csc_matrix
+    _user_left: sp.csr_matrix
+    _user_chosen: sp.csr_matrix
+    _offset: FloatArray
+    _popularity: FloatArray
+
     @classmethod
     def applies(cls, train: GraphSnapshot, vectors: Vectors) -> bool:
         """Say whether there is any relationship beside behaviors."""

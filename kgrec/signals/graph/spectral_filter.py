@@ -52,8 +52,11 @@ class Spectral(Signal):
         "ideal": LogRange(2.0, 0.05, 3),
     }
 
+    _history: sp.csr_matrix
     _links: sp.csr_matrix
     _directions: FloatArray
+    _in: FloatArray
+    _out: FloatArray
 
     @classmethod
     def cost(cls, settings: Any, train: GraphSnapshot) -> float:
