@@ -6,7 +6,8 @@ import glob
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -71,49 +72,87 @@ def forget(graph: str, role: Role, id_: str, runs: str | Path | None = None) -> 
     with leased(graph) as check_lease, open_graph(graph) as store, nobody_keeps(roots):
         for place in roots:
             remove_leftovers(place)
-        before = store.snapshot()
-        nodes = [(label, id_) for label in _labels(before, role)]
-        there = [node for node in nodes if _has(before, node)]
-        holding, _ = runs_with(roots, nodes)
-        if not there and not holding and not receipts.unfinished(kept, role, id_):
-            raise _unknown(role, id_, before)
-        after = without(before, nodes)
-        texts = _texts_only_before(before, holding, nodes)
+        target = _target(store.snapshot(), role, id_, roots)
+        if not target.present and not target.runs and not receipts.unfinished(kept, role, id_):
+            raise _unknown(role, id_, target.graph)
+        texts = _texts_only_before(target)
         places = [path.resolve() for path in (*_files_of(store), *roots, cache.folder)]
         file, receipt = receipts.begin(
             kept,
             role,
             id_,
-            {"graph": graph, "looked_at": list(map(str, places)), "graph_digest": {"before": before.digest}},
+            {"graph": graph, "looked_at": list(map(str, places)), "graph_digest": {"before": target.graph.digest}},
         )
         check_lease()
-        n_relationships = n_edges(before) - n_edges(after)
-        removed = {
-            "cache": {
-                "vectors": cache.drop(texts),
-                "checkpoints": drop_checkpoints(
-                    {before.schema.digest, *(r.info["digests"]["schema"] for r in holding)}
-                ),
-            },
-            "graph": {"nodes": len(there), "relationships": n_relationships, **_removed(store, there)},
-            "runs": {
-                run.name: rewrite(run, nodes, role, partial(_withdraw, store, run.folder.parent))
-                for run in track(holding, "rewriting runs")
-            },
-        }
-        left = [run for place in roots for run in list_runs(place)]
-        search = _search(store, id_, role, left, [*roots, cache.folder])
-        return receipts.finish(
-            file,
-            {
-                **receipt,
-                "removed": removed,
-                "graph_digest": {**receipt["graph_digest"], "after": after.digest},
-                "searched": search.report(),
-                "not_searched": [*receipts.NOT_SEARCHED, *([] if _files_of(store) else receipts.ON_A_SERVER)],
-                "seconds": round(time.perf_counter() - start, 1),
-            },
-        )
+        removed = _remove(store, target, texts, cache)
+        searched = _search(store, role, id_, roots, cache).report()
+        outcome = _outcome(store, target, removed, searched, receipt["graph_digest"])
+        return receipts.finish(file, {**receipt, **outcome, "seconds": round(time.perf_counter() - start, 1)})
+
+
+@dataclass(frozen=True)
+class _Target:
+    """What is to be forgotten.
+
+    Attributes:
+        role: "user" or "item".
+        nodes: every node that the id may be of.
+        graph: the graph that may hold them.
+        runs: the runs that hold one of them.
+    """
+
+    role: Role
+    nodes: Sequence[Node]
+    graph: GraphSnapshot
+    runs: Sequence[Run]
+
+    @cached_property
+    def present(self) -> list[Node]:
+        """The nodes that the graph has."""
+        return [node for node in self.nodes if _has(self.graph, node)]
+
+    @cached_property
+    def graph_after(self) -> GraphSnapshot:
+        """The graph without them."""
+        return without(self.graph, self.nodes)
+
+
+def _target(graph: GraphSnapshot, role: Role, id_: str, roots: Sequence[Path]) -> _Target:
+    """Look for a user or an item in a graph, and in the runs below folders."""
+    nodes = [(label, id_) for label in _labels(graph, role)]
+    holding, _ = runs_with(roots, nodes)
+    return _Target(role, nodes, graph, holding)
+
+
+def _remove(store: GraphStore, target: _Target, texts: set[str], cache: VectorCache) -> dict[str, Any]:
+    """Remove a target from the cache, the graph and the runs, in this order; return how much went."""
+    schemas = {target.graph.schema.digest, *(run.info["digests"]["schema"] for run in target.runs)}
+    n_relationships = n_edges(target.graph) - n_edges(target.graph_after)
+    return {
+        "cache": {"vectors": cache.drop(texts), "checkpoints": drop_checkpoints(schemas)},
+        "graph": {
+            "nodes": len(target.present),
+            "relationships": n_relationships,
+            **_removed(store, target.present),
+        },
+        "runs": {
+            run.name: rewrite(run, target.nodes, target.role, partial(_withdraw, store, run.folder.parent))
+            for run in track(target.runs, "rewriting runs")
+        },
+    }
+
+
+def _outcome(
+    store: GraphStore, target: _Target, removed: dict[str, Any], searched: dict[str, Any], digest: dict[str, str]
+) -> dict[str, Any]:
+    """Return what a finished receipt says beyond a begun one."""
+    on_a_server = [] if _files_of(store) else receipts.ON_A_SERVER
+    return {
+        "removed": removed,
+        "graph_digest": {**digest, "after": target.graph_after.digest},
+        "searched": searched,
+        "not_searched": [*receipts.NOT_SEARCHED, *on_a_server],
+    }
 
 
 def _labels(graph: GraphSnapshot, role: Role) -> tuple[str, ...]:
@@ -142,16 +181,16 @@ def _has(graph: GraphSnapshot, node: Node) -> bool:
     return label in graph.nodes and graph.ids(label).index(id_).as_py() >= 0
 
 
-def _texts_only_before(before: GraphSnapshot, runs: Sequence[Run], nodes: Sequence[Node]) -> set[str]:
+def _texts_only_before(target: _Target) -> set[str]:
     """Return the texts of a graph, and of what runs learned from, that no node has without the forgotten ones."""
     gone: set[str] = set()
     stay: set[str] = set()
-    for run in runs:
+    for run in target.runs:
         model = Recommender.load(run.folder)
         count = token_counter(model._encoder)
-        for seen in (before, *_seen_by(run, model, before)):
+        for seen in (target.graph, *_seen_by(run, model, target.graph)):
             gone |= _texts(seen, count)
-            stay |= _texts(without(seen, nodes), count)
+            stay |= _texts(without(seen, target.nodes), count)
     return gone - stay
 
 
@@ -167,20 +206,26 @@ def _texts(graph: GraphSnapshot, count: CountTokens) -> set[str]:
     return set().union(*(describe(graph, label, count) for label in graph.nodes if graph.schema.nodes[label].text))
 
 
-def _search(store: GraphStore, id_: str, role: Role, runs: Sequence[Run], places: Sequence[Path]) -> Search:
+def _search(store: GraphStore, role: Role, id_: str, roots: Sequence[Path], cache: VectorCache) -> Search:
+    """Look for an id in the graph, in the runs below folders, and in the cache."""
     after = store.snapshot()
     labels = _labels(after, role)
     search = Search.for_id(id_, [pa.array(after.users.ids, pa.string()), pa.array(after.items.ids, pa.string())])
     search.in_graph(store.uri, after, labels)
-    for run in runs:
-        for label in set(labels) & set(run.info["labels"]):
-            table = run.table(f"nodes-{label}")
-            search.in_keys(f"{run.name}: keys of {label}", table.column(after.schema.nodes[label].key))
-        if run.has_table("recommendations"):
-            listed = run.table("recommendations").column(f"{role}_id")
-            search.in_keys(f"{run.name}: recommendations", listed)
-    search.in_files([*_files_of(store), *(place for place in places if place.exists())])
+    for run in (run for root in roots for run in list_runs(root)):
+        _search_run(search, run, role, labels)
+    search.in_files([*_files_of(store), *(place for place in (*roots, cache.folder) if place.exists())])
     return search
+
+
+def _search_run(search: Search, run: Run, role: Role, labels: Sequence[str]) -> None:
+    """Look at the keys of the nodes that a run learned from, and at whom or what it recommends."""
+    for label in set(labels) & set(run.info["labels"]):
+        key = run.info["schema"]["nodes"][label]["key"]
+        search.in_keys(f"{run.name}: keys of {label}", run.table(f"nodes-{label}").column(key))
+    if run.has_table("recommendations"):
+        listed = run.table("recommendations").column(f"{role}_id")
+        search.in_keys(f"{run.name}: recommendations", listed)
 
 
 def _files_of(store: GraphStore) -> list[Path]:
