@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -14,6 +15,9 @@ from kgrec.errors import MissingExtra, Problem
 from kgrec.rdf.iris import prefixes, term
 from kgrec.rdf.literals import ACCEPTED
 from kgrec.rdf.triples import Triples
+
+if TYPE_CHECKING:
+    import rdflib
 
 SHACL = "http://www.w3.org/ns/shacl#"
 
@@ -47,7 +51,7 @@ def violations(triples: Triples, schema: Schema) -> list[Problem]:
         data = rdflib.Graph().parse(data="".join(joined.to_pylist()), format="nt")
         wanted = rdflib.Graph().parse(data=shapes(schema), format="turtle")
         _, results, _ = pyshacl.validate(data, shacl_graph=wanted, meta_shacl=False)
-        return sorted(_problems(results), key=str)
+        return sorted(_problems(results, wanted), key=str)
 
 
 @contextmanager
@@ -63,7 +67,7 @@ def _quiet() -> Iterator[None]:
         logger.disabled = before
 
 
-def _problems(results: object) -> Iterator[Problem]:
+def _problems(results: object, wanted: rdflib.Graph) -> Iterator[Problem]:
     import rdflib
 
     assert isinstance(results, rdflib.Graph)
@@ -72,23 +76,26 @@ def _problems(results: object) -> Iterator[Problem]:
         node, path, value = (results.value(result, sh[name]) for name in ("focusNode", "resultPath", "value"))
         message = results.value(result, sh.resultMessage)
         found = "this node" if value is None else value.n3()
-        yield Problem(f"<{node}>", found, str(message), field=None if path is None else str(path))
+        name = wanted.value(results.value(result, sh.sourceShape), sh.name) or path
+        yield Problem(f"<{node}>", found, str(message), field=None if name is None else str(name))
 
 
 def _node_shape(schema: Schema, label: str) -> str:
     node = schema.nodes[label]
-    parts = [_property(term(schema, node.key, label), "string", f"the key of a {label}")]
-    parts += [_property(term(schema, name, label), kind, f"{label}.{name}") for name, kind in node.properties.items()]
+    parts = [_property(term(schema, node.key, label), node.key, "string", f"the key of a {label}")]
+    parts += [
+        _property(term(schema, name, label), name, kind, f"{label}.{name}") for name, kind in node.properties.items()
+    ]
     parts += [_relationship(schema, t) for t, r in schema.relationships.items() if label in r.from_]
     body = " ;\n".join(f"  sh:property {part}" for part in parts)
     return f"<{schema.rdf.base}shapes/{label}> a sh:NodeShape ;\n  sh:targetClass <{term(schema, label)}> ;\n{body} .\n"
 
 
-def _property(iri: str, kind: str, what: str) -> str:
+def _property(iri: str, name: str, kind: str, what: str) -> str:
     many = {"strings": "literals", "string": "a literal, in other languages too"}  # of which the reader takes one
     one = "" if kind in many else "sh:maxCount 1 ; "
     message = f"{what}: {many.get(kind, f'one literal of type {kind}')}"
-    return f'[ sh:path <{iri}> ; {one}{_literal(kind)} ; sh:message "{message}" ]'
+    return f'[ sh:path <{iri}> ; sh:name "{name}" ; {one}{_literal(kind)} ; sh:message "{message}" ]'
 
 
 def _literal(kind: str) -> str:
@@ -106,7 +113,8 @@ def _relationship(schema: Schema, type_: str) -> str:
     others = (label for label in schema.nodes if label not in labels)
     allowed = " ; ".join(f"sh:not [ sh:class <{term(schema, label)}> ]" for label in others)
     allowed = f"{allowed} ; " if allowed else ""
-    return f'[ sh:path <{term(schema, type_)}> ; sh:nodeKind sh:IRI ; {allowed}sh:message "{message}" ]'
+    path = f'sh:path <{term(schema, type_)}> ; sh:name "{type_}"'
+    return f'[ {path} ; sh:nodeKind sh:IRI ; {allowed}sh:message "{message}" ]'
 
 
 _ENDS = """<urn:kgrec:shapes/relationship> a sh:NodeShape ;
@@ -123,4 +131,4 @@ def _statement_shapes(schema: Schema, type_: str) -> Iterator[str]:
         iri = term(schema, name, type_)
         if not any(iri == term(schema, p, label) for label, node in schema.nodes.items() for p in node.properties):
             shape = f"<{schema.rdf.base}shapes/{type_}/{name}> a sh:NodeShape ;\n  sh:targetSubjectsOf <{iri}> ;\n"
-            yield f"{shape}  sh:property {_property(iri, kind, f'{type_}.{name}')} .\n"
+            yield f"{shape}  sh:property {_property(iri, name, kind, f'{type_}.{name}')} .\n"

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from kgrec._util.secrets import holds_password
 from kgrec.data.loader import Loader, find_loader
 from kgrec.data.schema import Schema
 from kgrec.data.tables import GraphTables, check
-from kgrec.errors import DataError, UsageError
+from kgrec.errors import DataError, Problem, UsageError
 from kgrec.store.base import GraphStore
+
+_IRI: Final = re.compile(r"<[^<>\s]+>")
 
 
 def load(
@@ -48,6 +52,8 @@ def check_source(
 ) -> GraphTables:
     """Check a source as `load` does, and by the loader's own `violations(source, schema)` where it has them.
 
+    What a problem of `load` tells of a node and a field, a violation does not tell again.
+
     Returns:
         The checked tables.
 
@@ -61,10 +67,16 @@ def check_source(
     try:
         tables = load(loader, source, schema=known)
     except DataError as error:
-        raise DataError([*error.problems, *problems]) from None
+        raise DataError([*error.problems, *_untold(problems, error.problems)]) from None
     if problems:
         raise DataError(problems)
     return tables
+
+
+def _untold(violations: Iterable[Problem], told: Iterable[Problem]) -> list[Problem]:
+    """Return the violations of nodes and fields that no problem tells of; some name their field in what was found."""
+    known = {(node, p.field or p.found.partition(" ")[0]) for p in told for node in _IRI.findall(p.found)}
+    return [violation for violation in violations if (violation.where, violation.field) not in known]
 
 
 def check_address(source: Any) -> None:

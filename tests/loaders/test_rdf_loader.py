@@ -12,6 +12,7 @@ from kgrec.rdf.export import export
 from kgrec.store import open_graph
 from kgrec.store.load import check_source, load
 from kgrec.testing.store_contract import contract_tables, digest
+from loaders.rdf import RdfLoader
 
 SCHEMA = Schema.parse(
     """
@@ -232,7 +233,18 @@ def test_good_data_has_no_violation(tmp_path: Path) -> None:
     ],
 )
 def test_each_violation_is_reported_with_its_node(tmp_path: Path, more: str, node: str, message: str) -> None:
-    with pytest.raises(DataError) as caught:
-        check_source("rdf", write(tmp_path, f"{GOOD}{more}\n"), schema=SCHEMA)
-    mine = [problem for problem in caught.value.problems if problem.where == node]
+    source = write(tmp_path, f"{GOOD}{more}\n")
+    mine = [problem for problem in RdfLoader().violations(source, SCHEMA) if problem.where == node]
     assert any(message in problem.expected for problem in mine)
+
+
+def test_check_tells_what_is_wrong_once(tmp_path: Path) -> None:
+    more = ':viewer1 :age 1, 2 .\n:b1 :stars "x"^^:x .\ndbr:Heat dbo:starring "Al" .\n:b3 rdf:subject :viewer1 .\n'
+    source = write(tmp_path, GOOD + more)
+    with pytest.raises(DataError) as loaded:
+        load("rdf", source, schema=SCHEMA)
+    with pytest.raises(DataError) as checked:
+        check_source("rdf", source, schema=SCHEMA)
+    told = loaded.value.problems
+    assert checked.value.problems[: len(told)] == told
+    assert {problem.where for problem in checked.value.problems[len(told) :]} == {"<http://example.org/b3>"}

@@ -123,7 +123,7 @@ def test_literal_of_no_type_refused_alike(
         load("rdf", path, schema=SCHEMA)
     places = {(problem.where, problem.field) for problem in loaded.value.problems}
     assert places == {(str(path), value.split()[0].removeprefix(":"))}
-    assert places <= {(problem.where, problem.field) for problem in checked.value.problems}
+    assert checked.value.problems == loaded.value.problems  # the shapes do not tell of it once more
     assert not caplog.records
     assert "Traceback" not in "".join(capfd.readouterr())
 
