@@ -1,4 +1,4 @@
-"""Terms of RDF as Python values."""
+"""Terms of RDF as Python values; a whole number never passes through a float."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ _WHOLE: Final = {
     *("nonNegativeInteger", "positiveInteger", "nonPositiveInteger", "negativeInteger"),
 }
 
+_EXACT: Final = 2**53
+"""Integers up to which float64 has each."""
+
 
 def native(term: Any) -> Any:
     """Return a term as a number, a truth value, a time, or text; an IRI, and a literal that is none, as text."""
@@ -22,10 +25,19 @@ def native(term: Any) -> Any:
     with suppress(ValueError):  # a literal may hold anything: "many"^^xsd:integer
         if kind in _WHOLE:
             return int(text)
-        if kind in ("double", "float", "decimal"):
+        if kind in ("double", "float"):
             return float(text)
+        if kind == "decimal":
+            return _decimal(text)
         if kind in ("dateTime", "dateTimeStamp"):
             return datetime.fromisoformat(text)
         if kind == "boolean":
             return text in ("true", "1")
     return text
+
+
+def _decimal(text: str) -> int | float:
+    """Return a decimal as a float, as quotients and averages are decimals too; a whole one of many digits as an int."""
+    whole, _, fraction = text.partition(".")
+    number = 0 if fraction.strip("0") else int(whole or "0")
+    return number if abs(number) > _EXACT else float(text)

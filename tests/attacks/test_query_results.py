@@ -113,6 +113,33 @@ def test_sparql_literal_of_another_kind_is_text(rdf: str) -> None:
     assert set(frame["x"]) == {"many", "now", 7}
 
 
+@pytest.mark.parametrize(
+    ("literal", "value"),
+    [
+        (f"{STEAM}.0", STEAM),
+        (f"-{BEYOND}", -BEYOND),
+        ("7.0", 7.0),
+        ("19.99", 19.99),
+        ("-.5", -0.5),
+        ("NaN", "NaN"),
+        (".", "."),
+        ("1e999999999", "1e999999999"),
+        ("9" * 5000, "9" * 5000),
+    ],
+)
+def test_sparql_decimal_keeps_whole_numbers(rdf: str, literal: str, value: object) -> None:
+    with open_store(rdf, read_only=True) as store:
+        frame = store.sparql(f"SELECT ?x WHERE {{ VALUES ?x {{ '{literal}'^^xsd:decimal }} }}")
+    assert frame["x"].tolist() == [value]
+    assert isinstance(frame["x"].tolist()[0], type(value))
+
+
+def test_sparql_average_is_a_float(rdf: str) -> None:
+    with open_store(rdf, read_only=True) as store:
+        frame = store.sparql("SELECT (AVG(?n) AS ?x) WHERE { ?g :players ?n }")
+    assert frame["x"].dtype == "float64"
+
+
 MIXED: list[list[Any]] = [[None, "a", 1, {"a": [1, None]}], [STEAM, 2, 0.5, {"a": [STEAM]}]]
 
 
