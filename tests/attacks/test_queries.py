@@ -16,6 +16,7 @@ from conftest import Command
 
 from kgrec._util import query_process
 from kgrec.errors import StoreError, UsageError
+from kgrec.query import named
 from kgrec.store import open_graph
 from kgrec.store.base import GraphStore
 from kgrec.store.cypher_guard import check
@@ -95,9 +96,12 @@ FETCHES = [
 ]
 LATE = "UNWIND range(1, 100000) AS a UNWIND range(1, 100000) AS b RETURN sum(a % 7 + b) AS s"
 LATE_RDF = "SELECT (COUNT(*) AS ?n) { ?a ?b ?c . ?d ?e ?f . ?g ?h ?i . ?j ?k ?l . ?m ?o ?p }"
+ENDLESS = "levenshtein(repeat('a', 90000), repeat('b', 90000))"
+"""A function that takes half a minute, and asks for no time limit while it runs."""
+
 RUNAWAY = {
-    ("embedded", False): LATE,
-    ("embedded", True): "UNWIND range(1, 10000000) AS a MERGE (:User {user_id: CAST(a AS STRING)})",
+    ("embedded", False): f"RETURN {ENDLESS} AS s",
+    ("embedded", True): f"CREATE (:User {{user_id: CAST({ENDLESS} AS STRING)}})",
     ("rdf", False): LATE_RDF,
     ("rdf", True): f"INSERT {{ :x :y ?n }} WHERE {{ {{ {LATE_RDF} }} }}",
 }
@@ -229,12 +233,37 @@ def _scores() -> dict[str, list[float]]:
 @pytest.mark.parametrize("write", [False, True])
 def test_runaway_query_is_stopped(engine: str, write: bool, request: pytest.FixtureRequest) -> None:
     store: GraphStore = request.getfixturevalue(engine)
-    before, start = store.snapshot().digest, time.monotonic()
-    ask = store.cypher if store.language == "cypher" else store.sparql
-    with pytest.raises(StoreError, match=r"stopped after 0\.5 s"):
-        ask(RUNAWAY[engine, write], write=write, time_limit=0.5)
-    assert time.monotonic() - start < 0.5 + 1 + 1  # a copy of the graph, and a machine that does other things
+    before, late = store.snapshot().digest, float("inf")
+    for _ in range(3):  # a machine that does other things may be late, but not every time
+        late = min(late, _seconds_beyond_the_limit(store, RUNAWAY[engine, write], write, limit=0.5))
+        if late < 0.5:
+            break
+    assert late < 0.5
     assert store.snapshot().digest == before
+
+
+def _seconds_beyond_the_limit(store: GraphStore, query: str, write: bool, limit: float) -> float:
+    """Return how late a query is stopped whose process is warm; after that the process does nothing any more."""
+    ask, nothing = (store.cypher, "RETURN 1 AS x") if store.language == "cypher" else (store.sparql, "ASK {}")
+    ask(nothing)
+    [*_, child] = query_process._children._idle
+    start = time.monotonic()
+    with pytest.raises(StoreError, match=rf"stopped after {limit:g} s"):
+        ask(query, write=write, time_limit=limit)
+    late = time.monotonic() - start - limit
+    used = _cpu_seconds(child._process.pid)
+    time.sleep(0.2)
+    assert _cpu_seconds(child._process.pid) - used < 0.1
+    return late
+
+
+def _cpu_seconds(pid: int) -> float:
+    """Return the CPU seconds of a process; 0 where it is gone."""
+    try:
+        used = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[11:13]
+    except OSError:
+        return 0.0
+    return sum(map(int, used)) / os.sysconf("SC_CLK_TCK")
 
 
 def test_query_that_takes_memory_is_stopped(embedded: GraphStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -278,6 +307,31 @@ def test_query_source_of_a_mapping_is_guarded(graph: Path, tmp_path: Path) -> No
     (tmp_path / "in.csv").write_text("a\n1\n")
     with pytest.raises(StoreError, match="LOAD FROM is not allowed"):
         read_source({"graph": str(graph), "query": f"LOAD FROM '{tmp_path}/in.csv' RETURN *"}, "m", tmp_path)
+
+
+def test_named_query_is_guarded(embedded: GraphStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = f"// Copy the users.\n\nCOPY ({USERS}) TO '{tmp_path}/out.csv'"
+    monkeypatch.setattr(named, "_queries", lambda: {"steal": named.NamedQuery.parse("steal", text, None)})
+    with pytest.raises(StoreError, match="COPY is not allowed"):
+        named.run_named(embedded, "steal")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("engine", ["embedded", "rdf"])
+def test_query_process_is_told_no_password(
+    engine: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store: GraphStore = request.getfixturevalue(engine)
+    for name in ("NEO4J_PASSWORD", "KGREC_CREDENTIALS", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "hunter2")
+    query_process._children.end()
+    if engine == "embedded":
+        store.cypher("RETURN $x AS x", {"x": "hunter2"})
+    else:
+        store.sparql("SELECT ($x AS ?y) {}", {"x": "hunter2"})
+    [*_, child] = query_process._children._idle
+    for file in ("cmdline", "environ"):
+        assert b"hunter2" not in Path(f"/proc/{child._process.pid}/{file}").read_bytes()
 
 
 WORKING_FOLDER = """\
