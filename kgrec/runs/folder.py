@@ -11,6 +11,7 @@ every other file, and the run's number, by which runs are ordered: a clock may b
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -164,12 +165,14 @@ def prepare_root(root: Path) -> Path:
     """Make a folder of runs if it is missing: what cannot be written is known before the work, not after it.
 
     Raises:
-        RunError: it cannot be made.
+        RunError: it cannot be made, or this account may not write to it.
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
+        if not os.access(root, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
-        raise RunError(f"{root} cannot be written: {error.strerror}; name another folder with --runs") from error
+        raise RunError(f"{root} cannot be written: {reason(error)}; name another folder with --runs") from error
     return root
 
 
@@ -212,7 +215,7 @@ def read_run(folder: str | Path) -> Run:
     """
     folder = Path(folder)
     path = folder / "run.json"
-    if not os.path.lexists(path):
+    if not _is_there(path):
         raise RunError(f"{folder} is not a run: no run.json; expected a folder that `kgrec train` wrote")
     info = read_object(folder, "run.json")
     version = info.get("format")
@@ -228,12 +231,20 @@ def read_run(folder: str | Path) -> Run:
 
 
 def list_runs(root: str | Path) -> list[Run]:
-    """Return the runs below a folder, oldest first; what is not a readable run is passed over."""
+    """Return the runs below a folder, oldest first; what is not a readable run is passed over.
+
+    Raises:
+        RunError: the folder cannot be read.
+    """
     return _read_all(root)[0]
 
 
 def unreadable_runs(root: str | Path) -> dict[str, RunError]:
-    """Return why runs below a folder cannot be read: name → error."""
+    """Return why runs below a folder cannot be read: name → error.
+
+    Raises:
+        RunError: the folder cannot be read.
+    """
     return _read_all(root)[1]
 
 
@@ -241,12 +252,13 @@ def find_run(root: str | Path, name: str | None = None) -> Run:
     """Return a run by name, or the newest; what is no name of one below the folder is taken as a path.
 
     Raises:
-        RunError: there is none, none of that name, or one that cannot be read may be the newest.
+        RunError: there is none, none of that name, one that cannot be read may be the newest, or the folder cannot be.
     """
+    names = {folder.name for folder in _folders(Path(root))}
     if name is not None:
-        if Path(name).name == name and (Path(root) / name).is_dir():
+        if name in names:
             return read_run(Path(root) / name)
-        if os.path.lexists(Path(name) / "run.json"):
+        if _is_there(Path(name) / "run.json"):
             return read_run(name)
         if not (Path(root) / name).is_dir():
             known = ", ".join(run.name for run in list_runs(root)) or "none"
@@ -265,7 +277,7 @@ def find_run(root: str | Path, name: str | None = None) -> Run:
 def _read_all(root: str | Path) -> tuple[list[Run], dict[str, RunError]]:
     """Return the runs below a folder, oldest first, and name → error of those that cannot be read."""
     runs, faulty = [], {}
-    for folder in sorted(Path(root).glob("*/")):
+    for folder in _folders(Path(root)):
         is_run = _NAME.fullmatch(folder.name) or os.path.lexists(folder / "run.json")
         if is_run and not folder.name.startswith("."):
             try:
@@ -273,6 +285,36 @@ def _read_all(root: str | Path) -> tuple[list[Run], dict[str, RunError]]:
             except RunError as error:
                 faulty[folder.name] = error
     return sorted(runs, key=lambda run: (run.number, str(run.info.get("created")))), faulty
+
+
+def _folders(root: Path) -> list[Path]:
+    """Return the folders in a folder; none where there is no such folder.
+
+    Raises:
+        RunError: it cannot be read; what is in it is then not known, rather than absent.
+    """
+    try:
+        with os.scandir(root) as entries:
+            return sorted(root / entry.name for entry in entries if entry.is_dir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise RunError(f"{root} cannot be read: {reason(error)}; it may hold runs") from error
+
+
+def _is_there(path: Path) -> bool:
+    """Say whether there is anything at a path, a link that leads nowhere too.
+
+    Raises:
+        RunError: the system does not tell.
+    """
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        raise unreadable(path, reason(error)) from error
+    return True
 
 
 def remove_run(folder: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Final
 
 from filelock import lock_descriptor
 
-from kgrec._util.files import strange_target
+from kgrec._util.files import reason, strange_target
 from kgrec._util.owner import HOST
 from kgrec.errors import StoreError, StoreLocked
 from kgrec.store.uri import GraphUri
@@ -119,6 +119,4 @@ def _check_held(descriptor: int, path: Path, uri: str) -> None:
 
 
 def _refused(path: Path, error: OSError) -> str:
-    return (
-        f"{path} cannot be written: {error.strerror}; it is the lock file of a graph: if no job is at work, remove it"
-    )
+    return f"{path}, the lock file of a graph, cannot be written: {reason(error)}"

@@ -283,6 +283,46 @@ def test_a_disk_that_fills_while_publishing(cinema):
     assert sorted(path.name for path in visible(cinema.parent)) == ["cinema.lbug", "cinema.runs"]
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("load", "atomic", CINEMA, "--into", "{graph}"), "cannot open {graph} for writing: Permission denied"),
+        (("train", "{graph}"), "{runs} cannot be written: permission denied; name another folder with --runs"),
+        (("publish", "{graph}"), "{lease}, the lock file of a graph, cannot be written: permission denied"),
+        (("export", "{graph}", "{runs}/graph.ttl"), "cannot write {runs}/graph.ttl: permission denied"),
+    ],
+    ids=lambda words: words[0] if isinstance(words, tuple) else "",
+)
+def test_folder_of_another_account_is_one_error(cinema: Path, words: tuple[object, ...], told: str) -> None:
+    places = {"graph": cinema, "runs": cinema.with_suffix(".runs"), "lease": cinema.parent / f".{cinema.name}.lease"}
+    places["lease"].touch(mode=0o444)
+    for path in (cinema, cinema.parent, places["runs"]):
+        path.chmod(0o444 if path.is_file() else 0o555)
+    done = without_rights(*(str(word).format(**places) for word in words))
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"error: {told.format(**places)}\n")
+
+
+@pytest.mark.parametrize("words", [("runs", "list"), ("recommend",), ("publish",), ("forget",), ("doctor",)])
+def test_runs_of_another_account_are_not_taken_for_absent(cinema: Path, words: tuple[str, ...]) -> None:
+    runs = cinema.with_suffix(".runs")
+    runs.chmod(0)
+    more = {"recommend": ["u1"], "forget": ["user", "u1"]}.get(words[0], [])
+    done = without_rights(*words, str(cinema), *more)
+    assert done.returncode == 1
+    assert re.search(rf"{runs}\S* cannot be (read|written): [Pp]ermission denied", done.stderr + done.stdout)
+    assert "Traceback" not in done.stderr
+
+
+def without_rights(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as an account that may read and write what the modes of files allow, and no more."""
+    command = [sys.executable, "-m", "kgrec", *words]
+    if os.geteuid() == 0:  # who may do everything, unless that right is given up
+        if not shutil.which("setpriv"):
+            pytest.skip("run this as another account than root")
+        command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *command]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
 INTERRUPTED = """
 import os, signal, sys
 from importlib import import_module

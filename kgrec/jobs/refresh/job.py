@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from kgrec._util.files import write_json
+from kgrec._util.notices import notice
 from kgrec._util.secrets import redacted
 from kgrec.config import Config
 from kgrec.data.linked_users import merge_linked_users
@@ -137,13 +138,14 @@ class _Job:
         return any(run.name in names and run.info.get("data_digest") == digest for run in list_runs(self.request.root))
 
     def live_run(self, published: str | None) -> Run | None:
-        """Return the run that the graph has published; None if there is none, or its folder is gone."""
+        """Return the run that the graph has published; None if there is none, or it cannot be read, which is said."""
         try:
             run = find_run(self.request.root, published) if published else None
             if run:
                 check_complete(run)
             return run
-        except RunError:
+        except RunError as error:
+            notice(f"{error}. So nothing of the run that is published can be taken over, its settings neither")
             return None
 
     def update_plan(self, live_run: Run | None, snapshot: GraphSnapshot) -> UpdatePlan:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import CINEMA, FAST, with_little_room
 
+from kgrec._util.notices import DataNotice
 from kgrec.config import Config
 from kgrec.errors import DataError, GateRefused, StoreError, StoreLocked
 from kgrec.jobs.refresh.changes import ingest_delta
@@ -147,6 +148,13 @@ def test_dry_run_says_what_and_changes_nothing(place: Path, kgrec) -> None:
     assert "no run yet to tell how long" in kgrec(*command).out
     assert re.search(r"takes about \d+ s", kgrec(*command, "--full").out)
     assert sorted(str(path) for path in place.rglob("*")) == before
+
+
+def test_a_published_run_that_is_damaged_is_said(place: Path) -> None:
+    [run] = list_runs(place / "shop.runs")
+    (run.folder / "run.json").write_text("{")
+    with pytest.warns(DataNotice, match=r"run\.json.* So nothing of the run that is published can be taken over"):
+        assert night(place, dry_run=True)["mode"] == "full"
 
 
 def test_only_behaviors_since_a_time_are_taken(place: Path) -> None:
