@@ -40,7 +40,9 @@ Values = Annotated[tuple[str | int | float | bool, ...], BeforeValidator(_as_val
 class NodeSource(_Strict):
     """Where the nodes of a label come from: a source, the ends of relationships, or both."""
 
-    source: Any = Field(default=None, description="A file (.csv, .tsv, .parquet, .jsonl), or a pandas or Arrow table.")
+    source: Any = Field(
+        default=None, description="A file (.csv, .tsv, .parquet, .jsonl), or a pandas, polars or Arrow table."
+    )
     key: Column | None = Field(default=None, description="Column with the ids; the schema's key if not given.")
     properties: dict[str, Column] = Field(
         default_factory=dict, description="Property → column; a property with a column of its own name needs no entry."
@@ -57,7 +59,7 @@ class NodeSource(_Strict):
 class RelationshipSource(_Strict):
     """Where relationships of a type come from."""
 
-    source: Any = Field(description="A file (.csv, .tsv, .parquet, .jsonl), or a pandas or Arrow table.")
+    source: Any = Field(description="A file (.csv, .tsv, .parquet, .jsonl), or a pandas, polars or Arrow table.")
     from_: Column | None = Field(default=None, alias="from", description="Column with ids; else the start label's key.")
     to: Column | None = Field(default=None, description="Column with ids; else the end label's key.")
     from_label: str | None = Field(default=None, description="Start label, where the schema allows several.")

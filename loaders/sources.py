@@ -13,8 +13,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from kgrec.data.arrow import from_cells, is_text, plain
+from kgrec.data.frames import as_table, is_frame
 from kgrec.data.tables import Origin, shown
-from kgrec.errors import DataError, Problem
+from kgrec.errors import DataError, Problem, UsageError
 from kgrec.store import open_graph
 from kgrec.store.results import of_one_type
 from kgrec.store.uri import GraphUri
@@ -35,8 +36,8 @@ def read_source(source: Any, name: str, folder: Path) -> Source:
     """Return (table, origins) of a source.
 
     Args:
-        source: path of a .csv, .tsv, .parquet, .jsonl or .ndjson file, or a pandas or Arrow table (left unchanged), or
-            a query: a mapping with the keys of `QUERY`.
+        source: path of a .csv, .tsv, .parquet, .jsonl or .ndjson file, or a pandas, polars or Arrow table (left
+            unchanged), or a query: a mapping with the keys of `QUERY`.
         name: what to call a data frame in errors.
         folder: where a relative path starts.
 
@@ -60,7 +61,10 @@ def _read(source: Any, name: str, folder: Path) -> Source:
         return _from_pandas(source, name), (Origin(name, 1, len(source)),)
     if isinstance(source, str | Path):
         return _read_file(folder / source)
-    expected = "a file, a pandas DataFrame, an Arrow table, or a mapping with graph and query"
+    if is_frame(source):
+        table = _from_stream(source, name)
+        return table, (Origin(name, 1, table.num_rows),)
+    expected = "a file, a pandas or polars DataFrame, an Arrow table, or a mapping with graph and query"
     raise DataError([Problem(name, f"a source of type {type(source).__name__}", expected)])
 
 
@@ -150,6 +154,16 @@ def _from_pandas(frame: pd.DataFrame, name: str) -> pa.Table:
     if problems:
         raise DataError(problems)
     return pa.table(columns)
+
+
+def _from_stream(frame: Any, name: str) -> pa.Table:
+    try:
+        table, problems = as_table(frame, name)
+    except UsageError as error:
+        problems = [Problem(name, str(error), "a frame that Arrow reads")]
+    if problems:
+        raise DataError(problems)
+    return _plain(table, name)
 
 
 def _bad_names(names: list[str], where: str) -> Iterator[Problem]:

@@ -151,8 +151,10 @@ def _written(cells: list[Any], write: Callable[[Any], Any]) -> tuple[pa.Array, l
 
 
 def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    chunks = [chunk.dictionary_decode() for chunk in column.chunks]
-    return pa.chunked_array(chunks, column.type.value_type)
+    kind = column.type.value_type
+    if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):  # of which Arrow takes no rows
+        kind = pa.binary()
+    return pa.chunked_array([chunk.dictionary.cast(kind).take(chunk.indices) for chunk in column.chunks], kind)
 
 
 def _uuid_text(column: pa.ChunkedArray) -> pa.ChunkedArray:

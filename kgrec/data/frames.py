@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -35,7 +35,15 @@ def as_table(frame: object, where: str) -> tuple[pa.Table, list[Problem]]:
         table = pa.table(frame)
     except FOREIGN as error:
         raise UsageError(f"{where} is a {type(frame).__name__} that Arrow cannot read: {error}") from None
-    return pa.table([plain(column) for column in table.columns], names=table.column_names), []
+    columns = [plain(column) for column in table.columns]
+    return pa.table(columns, names=table.column_names), list(_objects(where, table.schema))
+
+
+def _objects(where: str, schema: pa.Schema) -> Iterator[Problem]:
+    """Yield a problem for each column of Python objects, of which polars hands over the places in memory."""
+    for field in schema:
+        if field.type == pa.binary(8):
+            yield Problem(where, "a column of Python objects", "a column of a type that Arrow has", field=field.name)
 
 
 def lacking(table: pa.Table, where: str, wanted: Mapping[str, str], hint: str = "") -> list[Problem]:

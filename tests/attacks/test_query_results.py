@@ -128,14 +128,14 @@ def test_sparql_literal_of_another_kind_is_text(rdf: str) -> None:
     ],
 )
 def test_sparql_decimal_keeps_whole_numbers(rdf: str, literal: str, value: object) -> None:
-    with open_store(rdf, read_only=True) as store:
+    with open_graph(rdf, read_only=True) as store:
         frame = store.sparql(f"SELECT ?x WHERE {{ VALUES ?x {{ '{literal}'^^xsd:decimal }} }}")
     assert frame["x"].tolist() == [value]
     assert isinstance(frame["x"].tolist()[0], type(value))
 
 
 def test_sparql_average_is_a_float(rdf: str) -> None:
-    with open_store(rdf, read_only=True) as store:
+    with open_graph(rdf, read_only=True) as store:
         frame = store.sparql("SELECT (AVG(?n) AS ?x) WHERE { ?g :players ?n }")
     assert frame["x"].dtype == "float64"
 

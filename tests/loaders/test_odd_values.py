@@ -103,6 +103,8 @@ def ids_of(values: Any, folder: Path | None = None) -> list[str]:
         (pa.array([Decimal(2**90)]), [str(2**90)]),
         (pa.array([uuid.UUID(ID).bytes], pa.uuid()), [ID]),
         (pa.array(["a", "b"]).dictionary_encode(), ["a", "b"]),
+        (pa.DictionaryArray.from_arrays([1, 0], pa.array(["a", "b"], pa.string_view())), ["b", "a"]),
+        (pa.DictionaryArray.from_arrays([1, 0], pa.array([b"a", b"b"], pa.binary_view())), ["b", "a"]),
         (pa.RunEndEncodedArray.from_arrays([2], pa.array(["a"])), ["a", "a"]),
         (pa.array(["a"], pa.string_view()), ["a"]),
         (pa.array([b"a"], pa.binary_view()), ["a"]),
@@ -110,6 +112,18 @@ def ids_of(values: Any, folder: Path | None = None) -> list[str]:
 )
 def test_ids_are_read_digit_by_digit(values: Any, expected: list[str]) -> None:
     assert ids_of(values) == expected
+
+
+def test_frames_of_polars_are_sources() -> None:
+    polars = pytest.importorskip("polars")
+    frame = polars.DataFrame({"uid": [2**63 + 1, 7], "iid": ["a", "b"], "at": [datetime(2024, 1, 1)] * 2})
+    frame = frame.with_columns(polars.col("iid").cast(polars.Categorical))
+    assert loaded(saw(frame)).edges[SAW].column("src").to_pylist() == [str(2**63 + 1), "7"]
+    assert loaded(saw(frame)).edges[SAW].column("dst").to_pylist() == ["a", "b"]
+    things = frame.with_columns(uid=polars.Series([uuid.UUID(ID)] * 2, dtype=polars.Object))
+    assert any("uid: found a column of Python objects" in problem for problem in problems_of(saw(things)))
+    wide = frame.with_columns(uid=polars.Series([1, 2], dtype=polars.Int128))
+    assert any("is a DataFrame that Arrow cannot read" in problem for problem in problems_of(saw(wide)))
 
 
 def test_uuids_in_parquet_are_their_text(tmp_path: Path) -> None:
