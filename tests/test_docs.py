@@ -33,7 +33,7 @@ from loaders.mapping import TableMapping
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SNIPPET = re.compile(r"(?:^<!-- (?P<note>[^\n]*) -->\n+)?^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.M | re.S)
 ONLY_KGREC = re.compile(r"(kgrec [^|&;\n]*\n)+")
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
@@ -190,6 +190,14 @@ RUN = {
 def test_links_lead_somewhere(page: Path) -> None:
     for target in LINK.findall(page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_modules_that_pages_name_exist(page: Path) -> None:
+    named = re.findall(
+        r"\b(?:kgrec|loaders|benchmarks|scripts|tests)/[\w./-]+\.(?:py|sh)", page.read_text(encoding="utf-8")
+    )
+    assert [name for name in named if not (ROOT / name).is_file()] == []
 
 
 def test_tree_names_every_folder() -> None:
