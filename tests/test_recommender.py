@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from kgrec import Recommender, StoreError, UnknownItem, UnknownUser, UsageError
+from kgrec.config import METRICS
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import by_random
 from kgrec.evaluation.evaluate import HYBRID, measure, metrics
@@ -182,3 +183,19 @@ def test_too_few_behaviors_for_a_cut_still_give_a_model(snapshot):
 def test_no_behavior_to_learn_from(snapshot):
     with pytest.raises(UsageError, match="no behavior to learn from"):
         Recommender().fit(snapshot.with_behaviors(np.zeros(len(snapshot.behaviors), dtype=bool)))
+
+
+def test_fixed_setting_of_a_model_is_not_searched(communities: GraphSnapshot) -> None:
+    model = Recommender(signals=["ease"], models={"ease": {"dropout": 0.1}}, budget="5s").fit(communities)
+    tried = model.report_.choices["signals"]["ease"]["tried"]
+    assert {one["settings"]["dropout"] for one in tried} == {0.1}
+    assert len({one["settings"]["regularization"] for one in tried}) > 1
+    assert model.report_.settings["ease"]["dropout"] == 0.1
+
+
+@pytest.mark.parametrize("metric", [f"{name}@5" for name in METRICS])
+def test_every_metric_can_choose_and_is_named(communities: GraphSnapshot, metric: str) -> None:
+    model = Recommender(signals=["popularity", "ease"], metric=metric, budget="1s").fit(communities)
+    assert model.report_.metric == metric
+    assert metric in model.report_.tried.columns
+    assert 0 <= min(model.report_.scores.values()) <= 1

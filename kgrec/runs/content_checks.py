@@ -348,6 +348,7 @@ class Choices(_Object):
     blends: dict[Text, _Report] = {}
     domains: dict[Text, _Domain] = {}
     rerank: _Rerank | None = None
+    metric: Text = "NDCG@20"
 
 
 def check_choices(choices: Mapping[str, Any], info: Mapping[str, Any]) -> None:

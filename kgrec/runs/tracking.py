@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from kgrec._util.secrets import holds_password
 from kgrec.errors import MissingExtra, RunError, UsageError
 from kgrec.runs.folder import Run
+from kgrec.training.report import metric_of
 
 
 class Figure(NamedTuple):
@@ -22,7 +23,7 @@ class Figure(NamedTuple):
 def figures(run: Run) -> Iterator[Figure]:
     """Yield what a run measured.
 
-    "seconds": of each stage; "validation": NDCG@20 of every setting of a signal that was tried, in turn; "test":
+    "seconds": of each stage; "validation": the metric of every setting of a signal that was tried, in turn; "test":
     metrics of every model; "fine-tuning": loss on held-out users by step; "refresh": NDCG@20 of the run and of the one
     before.
 
@@ -32,7 +33,7 @@ def figures(run: Run) -> Iterator[Figure]:
     yield from (Figure(f"seconds/{stage}", seconds) for stage, seconds in run.info["seconds"].items())
     for signal, choice in run.choices.get("signals", {}).items():
         for step, tried in enumerate(choice["tried"]):
-            yield Figure(f"validation/NDCG@20 of {signal}", tried["ndcg"], step)
+            yield Figure(f"validation/{metric_of(run.choices)} of {signal}", tried["ndcg"], step)
     for model, metrics in ((run.info.get("metrics") or {}).get("models") or {}).items():
         yield from (Figure(f"test/{name} of {model}", value) for name, value in metrics.items())
     for step, loss in (run.info.get("tuned") or {}).get("losses", ()):

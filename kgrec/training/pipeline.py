@@ -275,4 +275,4 @@ def _choices(state: TuningState) -> dict[str, Any]:
     blends |= {
         f"cold-start users of {d}": blend.cold_start.report for d, blend in state.blends.items() if blend.cold_start
     }
-    return {**state.report, "blends": blends}
+    return {**state.report, "blends": blends, "metric": state.config.metric}

@@ -80,8 +80,13 @@ class FitReport:
         return html.title("Fit report") + html.facts(self.summary())
 
 
+def metric_of(choices: Mapping[str, Any]) -> str:
+    """Return the metric on the validation cut that choices were made by."""
+    return str(choices.get("metric", "NDCG@20"))
+
+
 def tried_table(choices: Mapping[str, Any]) -> pd.DataFrame:
-    """Return what a fit tried: choice (a signal, or a domain's blend), NDCG@20 on the cut, seconds, what, chosen.
+    """Return what a fit tried: choice (a signal, or a domain's blend), the metric on the cut, seconds, what, chosen.
 
     For a signal `what` names the settings that differ from its defaults.
     """
@@ -97,12 +102,12 @@ def tried_table(choices: Mapping[str, Any]) -> pd.DataFrame:
         rows += [
             (f"blend of {domain}", ndcg, None, option, option == report["kind"]) for option, ndcg in options.items()
         ]
-    frame = pd.DataFrame(rows, columns=["choice", "NDCG@20", "seconds", "what", "chosen"])
+    frame = pd.DataFrame(rows, columns=["choice", metric_of(choices), "seconds", "what", "chosen"])
     return frame.assign(chosen=frame["chosen"].map({True: "yes", False: ""}))
 
 
 def blends_table(choices: Mapping[str, Any]) -> pd.DataFrame:
-    """Return what each blend is made of: blend, kind, gain in NDCG@20 over the best signal with its 95 %, shares.
+    """Return what each blend is made of: blend, kind, gain in the metric over the best signal with its 95 %, shares.
 
     The gain of a blend for strangers to a domain is not known: nobody can be asked.
     """
@@ -115,7 +120,7 @@ def blends_table(choices: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def domains_table(choices: Mapping[str, Any]) -> pd.DataFrame:
-    """Return whether other domains harm one: domain, NDCG@20 by what it could be learned from, and what was chosen."""
+    """Return whether other domains harm one: domain, the metric by what it could learn from, and what was chosen."""
     rows = []
     for domain, report in choices.get("domains", {}).items():
         gain = "not checked: " + report["unchecked"] if "unchecked" in report else "{:+.4f} ({:+.4f} … {:+.4f})"
@@ -132,7 +137,7 @@ def domains_table(choices: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def rerank_table(choices: Mapping[str, Any]) -> pd.DataFrame:
-    """Return how much the second stage counts: domain, weight, users it was chosen on, NDCG@20 by weight, and gain."""
+    """Return how much the second stage counts: domain, weight, users of the choice, the metric by weight, and gain."""
     rows = []
     for domain, found in choices.get("rerank", {}).get("domains", {}).items():
         gain = "{:+.4f} ({:+.4f} … {:+.4f})".format(*found["gain"]) if "gain" in found else "too few users to tell"
