@@ -246,9 +246,9 @@ def test_weighed_noise_reaches_every_kind_of_signal(flooded, weighed):
 
 def test_weighed_noise_weighs_after_a_fit_and_a_load(flooded, tmp_path):
     model = Recommender(signals="popularity,item_knn", noise="weigh", budget="1s").fit(by_given(flooded))
-    assert set(model.model.train.interactions.data) == {0.5, 1.0}
+    assert set(model._model.train.interactions.data) == {0.5, 1.0}
     loaded = Recommender.load(model.save(tmp_path / "run").folder)
-    assert set(loaded.model.train.interactions.data) == {0.5, 1.0}
+    assert set(loaded._model.train.interactions.data) == {0.5, 1.0}
     users = [user for user in flooded.users.ids if not user.startswith("bot")]
     pd.testing.assert_frame_equal(loaded.recommend(users, k=3), model.recommend(users, k=3))
 
