@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kgrec._util.progress import say
 from kgrec.data.schema import Schema
 from kgrec.errors import DataError, Problem, UsageError
 from kgrec.rdf import iris
@@ -19,6 +19,8 @@ from loaders.rdf_files import read_files
 if TYPE_CHECKING:
     from kgrec.data.tables import GraphTables
     from kgrec.rdf.triples import Triples
+
+logger = logging.getLogger("kgrec.loaders.rdf")
 
 Source = str | Path | Sequence[str | Path]
 
@@ -89,6 +91,6 @@ def _say_ignored(triples: Triples, schema: Schema) -> None:
     ignored = {iri: n for iri, n in triples.counts().items() if iri not in known}
     if ignored:
         shown = ", ".join(f"{iri} ({n:,})" for iri, n in sorted(ignored.items(), key=lambda item: -item[1])[:5])
-        say(
+        logger.info(
             f"not in the schema, so not loaded: {sum(ignored.values()):,} triples of {len(ignored)} predicates: {shown}"
         )

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from kgrec._util.streams import is_watched, tell
+from kgrec._util.terminal import escaped
 
 logger = logging.getLogger("kgrec")
 
@@ -38,10 +39,10 @@ def no_lines() -> None:
 
 
 class _Stderr(logging.Handler):
-    """Writes lines to stderr, above bars of progress; nothing where stderr is closed or nobody reads it."""
+    """Writes a line a message to stderr, above bars of progress; nothing where stderr is closed or nobody reads it."""
 
     def emit(self, record: logging.LogRecord) -> None:
         from tqdm import tqdm
 
         with tqdm.external_write_mode():
-            tell(self.format(record))
+            tell(escaped(self.format(record)))

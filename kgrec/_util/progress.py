@@ -110,8 +110,3 @@ class _Lines:
             logger.info("%s: %.0f %%, about %s left", self._description, 100 * self._done / self._total, left)
         else:
             logger.info("%s: %s so far", self._description, in_words(passed))
-
-
-def say(message: str) -> None:
-    """Log what is being done."""
-    logger.info("%s", message)

@@ -6,16 +6,18 @@ from it alone, all of them or those that do better so. Newcomers, of whom these 
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 import numpy as np
 
-from kgrec._util.progress import say
 from kgrec._util.types import BoolArray
 from kgrec.data.graph_delta import GraphDelta
 from kgrec.data.snapshot import Edges, GraphSnapshot, Vectors
 from kgrec.data.split import Split
 from kgrec.signals.base import Signal, Signals, refit
+
+logger = logging.getLogger(__name__)
 
 
 def single_domain(graph: GraphSnapshot, domain: str) -> GraphSnapshot:
@@ -60,7 +62,7 @@ def fit_single_domain(
         vectors: text vectors of the whole graph: a user's text still says what they did elsewhere.
         seed: makes the fit repeat.
     """
-    say(f"fitting on {domain} alone")
+    logger.info(f"fitting on {domain} alone")
     only, own = single_domain(graph, domain), single_domain_vectors(graph, domain, vectors)
     able = {name: signal for name, signal in signals.items() if type(signal).applies(only, own)}
     return refit(able, only, own, seed)

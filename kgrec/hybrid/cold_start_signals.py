@@ -7,17 +7,19 @@ where these are clearly better, a signal of such settings serves them.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from kgrec._util.progress import say
 from kgrec.metrics.ranking import clearly_better
 from kgrec.signals.base import Signal
 from kgrec.signals.domain_weighting import MIN_COLD_START_USERS
 from kgrec.tuning.validation import TuningResult, ValidationSet, tune
 from kgrec.tuning_state import TuningState
+
+logger = logging.getLogger(__name__)
 
 
 def cold_start_holdouts(holdouts: Sequence[ValidationSet]) -> list[ValidationSet]:
@@ -30,7 +32,7 @@ def tune_for_cold_start(state: TuningState) -> TuningState:
     """Choose settings once more, for cold-start users; those that do no better for them are left out."""
     holdouts, budget, chosen = cold_start_holdouts(state.validation), state.budget, dict[str, TuningResult]()
     for n_done, (name, signal) in enumerate(state.signals.items() if holdouts else ()):
-        say(f"choosing settings of {name} for cold-start users")
+        logger.info(f"choosing settings of {name} for cold-start users")
         search_budget = budget.search_budget(len(state.signals) - n_done)
         choice = tune(type(signal), state.graph, state.vectors, holdouts, state.seed, search_budget, state.fixed(name))
         if better_for_cold_start(choice.signal, signal, holdouts):
@@ -49,5 +51,7 @@ def better_for_cold_start(one: Signal, other: Signal, holdouts: Sequence[Validat
         np.concatenate([holdout.evaluate(holdout.scores(signal.scores)) for holdout in holdouts])
         for signal in (one, other)
     )
-    say(f"cold-start users: {holdouts[0].metric} {theirs.mean():.4f} with their settings, {others.mean():.4f} without")
+    logger.info(
+        f"cold-start users: {holdouts[0].metric} {theirs.mean():.4f} with their settings, {others.mean():.4f} without"
+    )
     return clearly_better(theirs, others)

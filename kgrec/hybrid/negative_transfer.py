@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
 
-from kgrec._util.progress import say
 from kgrec.data.single_domain import fit_single_domain
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.hybrid.blend import MIN_BLEND_USERS, GroupedBlend
@@ -18,6 +18,8 @@ from kgrec.metrics.ranking import bootstrap_interval, clearly_better
 from kgrec.signals.base import Signals
 from kgrec.tuning.validation import ValidationSet
 from kgrec.tuning_state import TuningState
+
+logger = logging.getLogger(__name__)
 
 ALL_DOMAINS: Final = "all domains"
 SINGLE_DOMAIN: Final = "single domain"
@@ -104,12 +106,12 @@ def _compared(
     verdict = (
         "other domains do not harm it" if best == ALL_DOMAINS else f"other domains harm it, so it learns from {best}"
     )
-    say(f"{domain}: {verdict}; on the validation cut {figures}")
+    logger.info(f"{domain}: {verdict}; on the validation cut {figures}")
     return DomainCheck(report) if best == ALL_DOMAINS else DomainCheck(report, single_domain[best], options[best])
 
 
 def _unchecked(domain: str, why: str) -> DomainCheck:
-    say(f"{domain}: not checked whether other domains harm it, {why}")
+    logger.info(f"{domain}: not checked whether other domains harm it, {why}")
     return DomainCheck({"learned from": ALL_DOMAINS, "unchecked": why})
 
 

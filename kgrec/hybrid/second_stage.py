@@ -6,6 +6,7 @@ chosen on the validation cut, which the cross-encoder has not learned from.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from kgrec._util.progress import say
 from kgrec._util.types import BoolArray, FloatArray, IntArray
 from kgrec.config import Config, RerankSettings
 from kgrec.data.snapshot import GraphSnapshot
@@ -30,6 +30,8 @@ from kgrec.text.finetune.dataset import Histories
 from kgrec.text.tuned_weights import FineTunedWeights
 from kgrec.tuning.validation import ValidationSet
 from kgrec.tuning_state import TuningState
+
+logger = logging.getLogger(__name__)
 
 TRIED_WEIGHTS: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """How many deviations of the blend's scores of a list one of the cross-encoder's may count for; tried in turn."""
@@ -194,7 +196,7 @@ def learn_second_stage(state: TuningState, encoder: TransformersEncoder) -> Tuni
     chosen = {holdout.domain: _tune_weight(first, stage, holdout) for holdout in state.validation}
     weights = {domain: found["weight"] for domain, found in chosen.items() if found["weight"]}
     if left_out := sorted(set(first.blends) - set(weights)):
-        say(f"re-ranking is not used for {', '.join(left_out)}: not clearly better on the validation cut")
+        logger.info(f"re-ranking is not used for {', '.join(left_out)}: not clearly better on the validation cut")
     second = replace(stage, weights=weights) if weights else None
     facts = {"losses": stage.tuned.losses, "report": report, "domains": chosen}
     return replace(state, second=second, report={**state.report, "rerank": facts})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import platform
 import resource
 import sys
@@ -17,7 +18,6 @@ import numpy as np
 import pandas as pd
 
 from kgrec._util.files import atomic_path, check_target
-from kgrec._util.progress import say
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import Split, by_given
 from kgrec.errors import RunError, UsageError
@@ -25,6 +25,8 @@ from kgrec.evaluation.evaluate import SHOWN_METRICS, measure, metrics, recommend
 from kgrec.recommender import Recommender
 from kgrec.store import open_graph
 from kgrec.store.load import load
+
+logger = logging.getLogger(__name__)
 
 PROTOCOL = (
     "full ranking of all items of the domain that are in neither the user's train nor valid; "
@@ -86,7 +88,7 @@ def _written(out: Path, same: Mapping[str, Any]) -> list[dict[str, Any]]:
         return []
     if not isinstance(before, dict) or before.get("same") != same or not (out / "recommendations.parquet").is_file():
         return []
-    say(f"{out} has {len(before['seeds'])} seeds of this already")
+    logger.info(f"{out} has {len(before['seeds'])} seeds of this already")
     return list(before["seeds"])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,12 +10,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kgrec._util.progress import say
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.errors import KgrecError, StoreError, UsageError
 from kgrec.runs.erasure_guard import check_there
 from kgrec.store import open_graph
 from kgrec.store.base import GraphStore
+
+logger = logging.getLogger(__name__)
 
 
 def copy_graph(source: str, target: str) -> dict[str, Any]:
@@ -37,14 +39,14 @@ def copy_graph(source: str, target: str) -> dict[str, Any]:
     if source == target:
         raise UsageError(f"found {source} as source and as target; expected two graphs")
     with open_graph(source, read_only=True) as there:
-        say(f"reading {source}")
+        logger.info(f"reading {source}")
         snapshot = there.snapshot()
     with open_graph(target, create=True) as here:
         _check_free(here, snapshot)
         with _atomic(here):
-            say(f"writing {target}")
+            logger.info(f"writing {target}")
             tables = here.write(snapshot.to_tables())
-            say("comparing both")
+            logger.info("comparing both")
             digest = here.snapshot().digest
             if digest != snapshot.digest:
                 raise StoreError(f"{target} holds other rows than {source}; copy into an empty graph")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,7 +12,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kgrec._util.progress import say
 from kgrec._util.types import FloatArray, IntArray
 from kgrec.config import Config
 from kgrec.data.linked_users import merge_linked_users
@@ -33,6 +33,8 @@ from kgrec.store.inputs import as_split
 from kgrec.store.job_lock import leased
 from kgrec.store.uri import GraphUri, check_uri
 from kgrec.training.pipeline import FitOn
+
+logger = logging.getLogger(__name__)
 
 KS = (10, 20)
 """List lengths that runs are measured at."""
@@ -66,11 +68,11 @@ def train_run(
     cut, name = _cut(snapshot, split)
     root = prepare_root(runs_folder(graph, runs))
     model = Recommender(config).fit(cut)
-    say("recommending to every user")
+    logger.info("recommending to every user")
     listed = model.recommend(snapshot.users.ids, k=k)
     info: dict[str, Any] = {"split": name, "protocol": cut.protocol, "metrics": None}
     if cut.is_test.any():
-        say("measuring on the held-out behaviors")
+        logger.info("measuring on the held-out behaviors")
         info["metrics"] = metrics(measure(model._model, cut, KS), cut.protocol, config.seed)
     info["summary"] = summary_of(cut, model._trained.choices, listed, time.perf_counter() - start)
     info |= {"data_digest": snapshot.digest, "encoded": model._cache.encoded}
@@ -125,7 +127,7 @@ def add_single_domain(
     """
     beside = {}
     for domain, of in measured.items():
-        say(f"training on {domain} alone")
+        logger.info(f"training on {domain} alone")
         only = single_domain_split(split, domain)
         own = measure(Recommender(config).fit(only, fit_on)._model, only, of.evaluations[HYBRID].ks)[domain]
         beside[domain] = replace(of, evaluations={SINGLE_DOMAIN_HYBRID: own.evaluations[HYBRID], **of.evaluations})

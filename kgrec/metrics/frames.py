@@ -14,28 +14,19 @@ import pyarrow.compute as pc
 import scipy.sparse as sp
 
 from kgrec._util.types import IntArray
+from kgrec.config import METRICS as OF_ONE_USER
 from kgrec.data.arrow import plain
 from kgrec.data.columns import as_keys, expected_id, to_mask
 from kgrec.data.frames import as_table, lacking, shown_cell
 from kgrec.errors import DataError, Problem, UsageError, listed, near_matches
+from kgrec.metrics.ranking import Metric
 from kgrec.metrics.ranking import evaluate as evaluate_ranking
 from kgrec.ranking.top_k import Ranking
 
-METRICS: Final = ("NDCG", "Recall", "Precision", "HR", "MRR", "MAP", "Coverage", "Novelty")
+METRICS: Final = (*OF_ONE_USER, "Coverage", "Novelty")
 """Names of metrics; a name, @ and a list length make a metric, such as NDCG@10."""
 
 DEFAULT_METRICS: Final = ("NDCG@10", "Recall@10")
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A metric by its name and list length, such as NDCG at 10."""
-
-    name: str
-    k: int
-
-    def __str__(self) -> str:
-        return f"{self.name}@{self.k}"
 
 
 def parse_metrics(names: str | Iterable[str]) -> list[Metric]:

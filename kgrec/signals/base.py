@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from kgrec._util.progress import say
 from kgrec._util.types import FloatArray, IntArray
 from kgrec.config import PLUGIN_NAME
 from kgrec.data.anonymous import AnonymousUsers
@@ -23,6 +23,8 @@ from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.errors import NotFittedError, UsageError
 from kgrec.signals.layout import Layout
 from kgrec.signals.relevance import RelevantIf, several_domains
+
+logger = logging.getLogger(__name__)
 
 LARGEST_SETTING: Final = 1e6
 """Size of a setting that is no whole number, at most; the search for settings stays far below."""
@@ -251,7 +253,7 @@ def refit(signals: Signals, train: GraphSnapshot, vectors: Vectors, seed: int) -
     """Return new signals of the same settings that learned from `train`; the given ones stay as they are."""
     fitted = {}
     for name, signal in signals.items():
-        say(f"fitting {name}")
+        logger.info(f"fitting {name}")
         fitted[name] = type(signal)(signal.settings).fit(train, vectors, seed)
     return fitted
 

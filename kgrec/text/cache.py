@@ -8,6 +8,7 @@ and a file that is damaged, or of another encoder, is known as such and dropped:
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -25,11 +26,13 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from kgrec._util.files import check_target, place, remove_leftovers, strange_target, work_folder
-from kgrec._util.progress import say, track
+from kgrec._util.progress import track
 from kgrec._util.types import BoolArray, FloatArray, IntArray
 from kgrec.errors import UsageError
 from kgrec.signals.layout import Array, check_arrays
 from kgrec.text.base import TextEncoder
+
+logger = logging.getLogger(__name__)
 
 CHUNK_TEXTS = 512
 """Texts encoded between two writes: a few seconds on a CPU, which is what an interrupted run loses at most."""
@@ -121,7 +124,7 @@ class _Shelf:
                 (work / "part").write_bytes(content)  # a name that is not taken for vectors while half of it is there
                 place(work / "part", file)
         except (OSError, UsageError) as error:
-            say(f"Vectors are not kept for the next run: {error}")
+            logger.info(f"Vectors are not kept for the next run: {error}")
             return None
         return file
 
@@ -149,7 +152,7 @@ class _Shelf:
             content = file.read_bytes()
             if self._digest(content) == file.stem and (arrays := _whole(content, dim)):
                 return arrays
-            say(f"{file} is damaged, or not of this encoder; its texts are encoded again")
+            logger.info(f"{file} is damaged, or not of this encoder; its texts are encoded again")
             if re.fullmatch(r"[0-9a-f]{32}", file.stem):  # else it is not kgrec's
                 file.unlink()
         return None

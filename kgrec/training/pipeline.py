@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,7 +12,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from kgrec._util.progress import say
+from kgrec._util.duration import in_words
+from kgrec._util.progress import track
 from kgrec.config import Config
 from kgrec.data.linked_users import merge_linked_users
 from kgrec.data.noise import without_noise
@@ -30,8 +32,11 @@ from kgrec.signals.base import Signal, refit
 from kgrec.text.encoder import TransformersEncoder
 from kgrec.text.tuned_weights import FineTunedWeights
 from kgrec.tuning.budget import Budget
+from kgrec.tuning.expected_seconds import expected_seconds
 from kgrec.tuning.validation import TuningResult, tune, validation_sets
 from kgrec.tuning_state import TuningState
+
+logger = logging.getLogger(__name__)
 
 FitOn = Literal["train", "train+valid"]
 Encode = Callable[[GraphSnapshot], Vectors]
@@ -58,8 +63,9 @@ class Trained:
     Attributes:
         model: the hybrid.
         vectors: text vectors of the graph it learned from.
-        choices: "signals": signal → settings chosen and tried; "cold_start": the same of those for cold-start users;
-            "blends": domain → how the blend came about; "domains": domain → whether other domains harm it, see
+        choices: "validation": how interactions were held out; "signals": signal → settings chosen and tried;
+            "cold_start": the same of those for cold-start users; "blends": domain → how the blend came about;
+            "domains": domain → whether other domains harm it, see
             kgrec/hybrid/negative_transfer.py; "rerank": how the second stage came about.
         seconds: stage → wall seconds.
         tuned: what fine-tuning made of the text model's weights; None where the model was used as it is.
@@ -80,11 +86,13 @@ class TrainingSets:
         tuning_graph: the graph with which settings are chosen and the blend is learned.
         held_out: the validation behaviors, which `tuning_graph` lacks.
         final_graph: the graph that the final signals learn from; `tuning_graph` itself where the two are the same.
+        protocol: how the validation behaviors were held out, in words.
     """
 
     tuning_graph: GraphSnapshot
     held_out: Behaviors
     final_graph: GraphSnapshot
+    protocol: str
 
 
 Stage = Callable[[TuningState], TuningState]
@@ -138,7 +146,8 @@ def _start(sets: TrainingSets, config: Config, encode: Encode, watch: Stopwatch)
     with watch.stage("encode"):
         vectors = encode(sets.tuning_graph)
     holdouts = validation_sets(sets.tuning_graph, sets.held_out, config.seed, Metric.parse(config.metric))
-    return TuningState(sets.tuning_graph, vectors, holdouts, config, budget)
+    state = TuningState(sets.tuning_graph, vectors, holdouts, config, budget)
+    return replace(state, report={"validation": {"protocol": sets.protocol, "interactions": len(sets.held_out)}})
 
 
 def _stages(config: Config, reader: TransformersEncoder | None) -> list[tuple[str, Stage]]:
@@ -171,11 +180,12 @@ def training_sets(split: Split, config: Config, fit_on: FitOn) -> TrainingSets:
         UsageError: all that could be learned from is noise.
     """
     if split.is_valid.any():
-        sets = TrainingSets(split.train, split.valid, split.train_and_valid if fit_on == "train+valid" else split.train)
+        final_graph = split.train_and_valid if fit_on == "train+valid" else split.train
+        sets = TrainingSets(split.train, split.valid, final_graph, "the validation part of the data")
     else:
         cut_again = split.cut_again or partial(by_random, seed=config.seed)
         cut = cut_again(split.train, config.valid_fraction)
-        sets = TrainingSets(cut.train if cut.is_test.any() else split.train, cut.test, split.train)
+        sets = TrainingSets(cut.train if cut.is_test.any() else split.train, cut.test, split.train, cut.protocol)
     cleaned = partial(without_noise, how=config.noise)
     tuning_graph = cleaned(sets.tuning_graph)
     if not len(tuning_graph.behaviors):
@@ -203,7 +213,7 @@ def _tune_all(state: TuningState) -> TuningState:
     if state.validation:
         tuned = _searched(kinds, state)
     else:
-        say("too few behaviors for a validation cut: default settings, equal blend")
+        logger.info("too few behaviors for a validation cut: default settings, equal blend")
         fitted = [
             kind(kind.Settings(**state.fixed(kind.name))).fit(state.graph, state.vectors, state.seed) for kind in kinds
         ]
@@ -224,14 +234,22 @@ def _searched(kinds: Sequence[type[Signal]], state: TuningState) -> dict[str, Tu
         n_blends * sum(blend_seconds(len(holdout.user_num), len(kinds)) for holdout in state.validation)
     )
     tuned = {}
-    for n_done, kind in enumerate(kinds):
-        say(f"choosing settings of {kind.name}")
+    for n_done, kind in enumerate(track(kinds, "choosing settings", costs=_expected(kinds, state, n_searches))):
+        logger.info(f"choosing settings of {kind.name}")
         search_budget = state.budget.search_budget(n_searches * len(kinds) - n_done)
         tuned[kind.name] = tune(
             kind, state.graph, state.vectors, state.validation, state.seed, search_budget, state.fixed(kind.name)
         )
         state.budget.reserve(times * tuned[kind.name].seconds)
     return tuned
+
+
+def _expected(kinds: Sequence[type[Signal]], state: TuningState, n_searches: int) -> list[float]:
+    """Return about how many seconds each search takes, and say how long all of them do."""
+    seconds = expected_seconds(kinds, state.graph, state.budget.search_budget(n_searches * len(kinds)))
+    n = f"{len(state.graph.behaviors):,}"
+    logger.info(f"choosing settings of {len(kinds)} signals on {n} interactions, about {in_words(sum(seconds))}")
+    return seconds
 
 
 def refit_model(trained: Trained, train: GraphSnapshot, vectors: Vectors, seed: int) -> Trained:

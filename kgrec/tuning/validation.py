@@ -5,6 +5,7 @@ A question of the cut is a (user, domain): which of the domain's items, unseen i
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,12 +16,13 @@ from typing import Any, Final
 import numpy as np
 import scipy.sparse as sp
 
-from kgrec._util.progress import say
 from kgrec._util.types import DoubleArray, FloatArray, IntArray
 from kgrec.data.snapshot import Behaviors, GraphSnapshot, Vectors
 from kgrec.metrics.ranking import NDCG_AT_20, Metric
 from kgrec.signals.base import LogRange, Signal, SignalSettings
 from kgrec.tuning.budget import SearchBudget
+
+logger = logging.getLogger(__name__)
 
 MAX_SCORES: Final = 60_000_000
 """At most this many validation scores of users at home in a domain are held for a signal (240 MB), and half as many of
@@ -164,7 +166,9 @@ def tune(
                 if improved is None or (not improved and name not in kind.inference_params):
                     break
     best = search.best
-    say(f"{kind.name}: {holdouts[0].metric} {best.ndcg:.4f} on the validation cut, {len(search.tried)} settings tried")
+    logger.info(
+        f"{kind.name}: {holdouts[0].metric} {best.ndcg:.4f} on the validation cut, {len(search.tried)} settings tried"
+    )
     return TuningResult(best.signal, best.ndcg, search.tried, best.seconds)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import subprocess
 import sys
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from kgrec._util.progress import say, track
+from kgrec._util.logs import lines_on_stderr
+from kgrec._util.progress import track
 from kgrec._util.streams import flush_output, is_watched, tell
 from kgrec.cli.output import show_facts
 from kgrec.config import Config
@@ -49,7 +51,8 @@ def test_progress_without_a_reader_of_stderr_is_quiet(
 ) -> None:
     monkeypatch.setattr(sys, "stderr", stream)
     assert not is_watched()
-    say("working")
+    with lines_on_stderr():
+        logging.getLogger("kgrec.training").info("working")
     tell("a line")
     assert list(track([1, 2], "working")) == [1, 2]
     Report("json").step("read", rows=3)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import sys
 
 import pandas as pd
 import pytest
 from rich.console import Console
 
+from kgrec._util.logs import lines_on_stderr
 from kgrec._util.notices import to_stderr
-from kgrec._util.progress import say, track
+from kgrec._util.progress import track
 from kgrec._util.terminal import escaped, escaped_json
 from kgrec.cli.output import show, show_facts, show_text
 from kgrec.explain.explanation import Explanation, Path
@@ -69,7 +71,8 @@ def test_messages_of_data_are_shown_as_they_are(data: str, monkeypatch: pytest.M
 
     monkeypatch.setattr(sys, "stderr", Terminal())
     monkeypatch.setenv("TERM", "dumb")
-    say(data)
+    with lines_on_stderr():
+        logging.getLogger("kgrec.training").info("%s", data)
     assert list(track([1], data)) == [1]
     assert ALL[data] in sys.stderr.getvalue()  # type: ignore[attr-defined]
     assert not set(sys.stderr.getvalue()) & set("\x9b\u202e\u2066\u2028\u200b\ud800\U000e0041\x07")  # type: ignore[attr-defined]

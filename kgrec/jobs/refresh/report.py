@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,8 +13,9 @@ from typing import Any, Final, Literal
 from opentelemetry import trace
 
 from kgrec._util.notices import to_stderr
-from kgrec._util.progress import say
 from kgrec._util.streams import tell
+
+logger = logging.getLogger(__name__)
 
 Log = Literal["text", "json"]
 
@@ -59,7 +61,7 @@ class Report:
         if self._log == "json":
             tell(json.dumps({"time": now, "job": self.job, "step": name, **facts}))
         else:
-            say(" ".join([name, *(f"{key}={value}" for key, value in facts.items())]))
+            logger.info(" ".join([name, *(f"{key}={value}" for key, value in facts.items())]))
         return now
 
 

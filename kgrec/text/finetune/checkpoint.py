@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
@@ -15,9 +16,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from kgrec._util.files import atomic_path, remove_leftovers
-from kgrec._util.progress import say
 from kgrec.errors import UsageError
 from kgrec.text.cache import cache_folder
+
+logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[0-9a-f]{32}\.")
 """How the name of a checkpoint begins; another file is not kgrec's unless it says so itself."""
@@ -63,7 +65,7 @@ def save_checkpoint(file: Path, progress: Progress, tensors: Tensors, schema: st
         with atomic_path(file) as made:
             save_file(flat, made, metadata)
     except (OSError, UsageError) as error:
-        say(f"Fine-tuning could not be resumed from here: {error}")
+        logger.info(f"Fine-tuning could not be resumed from here: {error}")
 
 
 def _sum(flat: Mapping[str, torch.Tensor]) -> str:
@@ -94,7 +96,7 @@ def load_checkpoint(file: Path) -> tuple[Progress, dict[str, dict[str, torch.Ten
         if "best" not in tensors or not progress.losses:
             raise ValueError("it holds no weights")
     except (OSError, SafetensorError, LookupError, ValueError, TypeError, RecursionError) as error:
-        say(f"{file} is damaged ({error}); fine-tuning begins anew")
+        logger.info(f"{file} is damaged ({error}); fine-tuning begins anew")
         return None
     return progress, tensors
 

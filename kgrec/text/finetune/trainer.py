@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Final
@@ -11,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from kgrec._util.progress import say, track
+from kgrec._util.progress import track
 from kgrec.config import StepSettings, TuneMethod
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.errors import UsageError
@@ -21,6 +22,8 @@ from kgrec.text.encoder import TransformersEncoder
 from kgrec.text.finetune.checkpoint import Progress, checkpoints, load_checkpoint, save_checkpoint
 from kgrec.text.finetune.dataset import Histories, Windows
 from kgrec.text.tuned_weights import FineTunedWeights, Origin
+
+logger = logging.getLogger(__name__)
 
 LEARNING_RATES: Final[dict[TuneMethod, float]] = {"lora": 1e-3, "adalora": 1e-3, "prefix": 1e-2, "full": 3e-5}
 WARM_UP_SHARE: Final = 0.1
@@ -148,7 +151,7 @@ class Trainer(ABC):
         if progress.waited == 0:
             self.best = learned_weights(self.module)
         progress.done = step == self.steps.steps or progress.waited >= self.steps.patience
-        say(f"{self.what.lower()}: loss {loss:.4f} on held-out users after {step} steps")
+        logger.info(f"{self.what.lower()}: loss {loss:.4f} on held-out users after {step} steps")
         self._save()
 
     def _save(self) -> None:
