@@ -20,11 +20,11 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from kgrec import recommender
 from kgrec.config import Config
 from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.graphs import two_communities
 from kgrec.testing.planted_leaks import PLANTED_IN_DATA, PLANTS, audited
+from kgrec.text import encoder_pair
 
 RESULT = Path(__file__).parent / "results" / "planted_leaks.json"
 SIGNALS = Config().signals
@@ -32,7 +32,7 @@ SIMPLE = ("popularity", "ease")
 
 
 def main() -> None:
-    recommender.encoder_of = lambda *_: WordEncoder()  # texts become vectors by their words: no model is needed
+    encoder_pair.encoder_of = lambda *_: WordEncoder()  # texts become vectors by their words: no model is needed
     start = time.perf_counter()
     planted = {name: found(stages, signals, plant) for name, (plant, signals, stages) in PLANTS.items()}
     for name, (change, stage) in PLANTED_IN_DATA.items():

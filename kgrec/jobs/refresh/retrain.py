@@ -78,7 +78,7 @@ def retrain(
     candidate = _trained(update_plan.mode, live_model, config, cut)
     step("compare")
     measured = (
-        compare(live_model.model, candidate.model, cut, config.seed)
+        compare(live_model._model, candidate._model, cut, config.seed)
         if live_model and cut.is_test.any()
         else {"users": 0}
     )
