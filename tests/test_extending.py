@@ -91,7 +91,7 @@ def test_entry_point_of_something_else_is_named(
     [
         ({"name": "My Signal"}, "name 'My Signal'; expected lower-case letters"),
         ({"group": "magic"}, "group 'magic'; expected one of graph, cf, content"),
-        ({"grid": {"speed": (1, 2)}}, "grid or scoring has speed; expected settings of PopularitySettings"),
+        ({"grid": {"speed": (1, 2)}}, "grid or inference_params has speed; expected settings of PopularitySettings"),
         ({"Settings": dict}, "expected a subclass of SignalSettings"),
     ],
 )

@@ -118,7 +118,7 @@ class Signal(ABC):
         """Check the declaration of a signal.
 
         Raises:
-            UsageError: a bad name or group, or a grid or scoring settings that are not in `Settings`.
+            UsageError: a bad name or group, or names in `grid` or `inference_params` that are no settings.
         """
         super().__init_subclass__(**more)
         if faults := list(_declaration_faults(cls)):
@@ -271,7 +271,7 @@ def _declaration_faults(cls: type[Signal]) -> Iterator[str]:
         return
     strange = sorted({*cls.grid, *cls.inference_params} - set(cls.Settings.model_fields))
     if strange:
-        yield f"grid or scoring has {', '.join(strange)}; expected settings of {cls.Settings.__name__}"
+        yield f"grid or inference_params has {', '.join(strange)}; expected settings of {cls.Settings.__name__}"
     if needed := [name for name, field in cls.Settings.model_fields.items() if field.is_required()]:
         yield f"{cls.Settings.__name__} has no default for {', '.join(needed)}; expected one for each setting"
 

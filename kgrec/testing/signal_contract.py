@@ -146,7 +146,7 @@ class SignalContract:
             scores = self.new(**settings).fit(known.train, known.vectors).scores(np.arange(2))
             assert np.isfinite(scores).all(), settings
 
-    def test_scoring_settings_need_no_fit(self, known: KnownAnswers, fitted: Signal) -> None:
+    def test_inference_params_need_no_fit(self, known: KnownAnswers, fitted: Signal) -> None:
         for name in self.signal.inference_params & self.signal.grid.keys():
             value = _ends(self.signal, name)[0]
             direct = self.new(**{name: value}).fit(known.train, known.vectors, seed=5)
