@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from kgrec.errors import UsageError
+
 Graph = Annotated[
     str, typer.Argument(help="The graph: shop.lbug, oxigraph:FOLDER or neo4j://HOST.", show_default=False)
 ]
@@ -24,3 +26,15 @@ Unsafe = Annotated[
 ]
 RowLimit = Annotated[int, typer.Option(help="Rows it may return.", min=1)]
 K = Annotated[int, typer.Option("--k", help="Length of a list.")]
+
+
+def name_and_value(text: str) -> tuple[str, str]:
+    """Return the two parts of `name=value`.
+
+    Raises:
+        UsageError: there is no equals sign.
+    """
+    name, separator, value = text.partition("=")
+    if not separator:
+        raise UsageError(f"found {text!r}; expected name=value")
+    return name.strip(), value

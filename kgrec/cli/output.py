@@ -63,6 +63,15 @@ def show_text(text: str) -> None:
     _console().print(Text(escaped(text, lines=True)), soft_wrap=True)
 
 
+def show_metrics(metrics: Mapping[str, Any], as_json: bool) -> None:
+    """Print metrics, a row for each model; as JSON, as they are."""
+    from kgrec.evaluation.evaluate import metrics_table
+
+    if as_json:
+        return show_facts("", metrics, as_json)
+    show(metrics_table(metrics), as_json)
+
+
 def _text(data: str) -> Text:
     """Return one line for the terminal; what looks like markup in it is none."""
     return Text(escaped(data))

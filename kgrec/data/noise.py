@@ -60,12 +60,6 @@ def noise(snapshot: GraphSnapshot) -> pd.DataFrame:
     return pd.concat(ordered, ignore_index=True)[["kind", "user_id", "item_id", "count", "detail"]]
 
 
-def summary(snapshot: GraphSnapshot, findings: pd.DataFrame) -> dict[str, int]:
-    """Return how many findings of each kind `noise` made, and how many of how many behaviors can be left out."""
-    kinds = {str(kind): int(n) for kind, n in findings.groupby("kind", sort=False).size().items()}
-    return {**kinds, "can be left out": int(is_noise(snapshot).sum()), "behaviors": len(snapshot.behaviors)}
-
-
 def is_noise(snapshot: GraphSnapshot) -> BoolArray:
     """Mark the behaviors that can be left out, bool [n behaviors].
 

@@ -57,15 +57,10 @@ def test_a_schema_can_be_written_edited_and_used(kgrec, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["s.yaml"]
 
 
-def test_a_graph_is_checked_for_noise(kgrec, cinema):
-    told = answer(kgrec("check", cinema, "--noise", "--json"))
-    assert [(row["kind"], row["user_id"], row["count"]) for row in told["found"]] == [
-        ("bot-like", user, 21) for user in ("u34", "u53", "u56")
-    ]
-    assert told["summary"] == {"bot-like": 3, "can be left out": 63, "behaviors": 1230}
-    shown = kgrec("check", cinema, "--noise").out
-    assert "bot-like: 3" in shown
-    assert "100% of all gaps are about 60 seconds" in shown
+def test_audit_data_tells_noise(kgrec, cinema):
+    told = kgrec("audit", "data", cinema, "--json")
+    bots = [row["id"] for row in json.loads(told.out) if row["kind"] == "bot-like"]
+    assert sorted(bots) == ["u34", "u53", "u56"]
 
 
 def test_runs_are_listed_and_shown(kgrec, cinema):
@@ -246,8 +241,6 @@ def test_values_of_every_kind_are_shown(capsys):
         (["explore", "GRAPH", "items_sharing_nodes"], "no parameter 'item'"),
         (["nearest", "GRAPH"], "found neither a text nor a node; expected one"),
         (["load", "atmic", "x", "--into", "GRAPH"], "unknown loader 'atmic'; expected one of"),
-        (["check", "GRAPH"], "expected kgrec check LOADER SOURCE, or only a graph: kgrec check GRAPH --noise"),
-        (["check", "atomic", CINEMA, "--noise"], "or only a graph: kgrec check GRAPH --noise"),
         (["check", "atomic", CINEMA, "--schema", "gone"], "no schema file 'gone'; expected a path or one of"),
         (["benchmark", CINEMA, "--seeds", "0"], "expected at least 1"),
         (["benchmark", CINEMA, "--k", "10;20"], "--k '10;20'; expected whole numbers, such as 10,20"),

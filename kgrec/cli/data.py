@@ -1,0 +1,81 @@
+"""Commands on data: load, check, copy and export a graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import kgrec
+from kgrec._util.files import atomic_path, check_target
+from kgrec.cli.options import (
+    Graph,
+    Json,
+    SchemaFile,
+)
+from kgrec.cli.output import show_facts
+
+data_app = typer.Typer()
+
+
+@data_app.command()
+def load(
+    loader: Annotated[str, typer.Argument(help="atomic, tables, movielens, rdf, or one of yours.")],
+    source: Annotated[str, typer.Argument(help="What the loader reads.")],
+    into: Annotated[str, typer.Option("--into", help="The graph to write to; made if it is not there.")],
+    schema: SchemaFile = None,
+    as_json: Json = False,
+) -> None:
+    """Load a source into a graph; loading the same data twice changes nothing."""
+    with kgrec.open_graph(into, create=True) as graph:
+        tables = kgrec.load(loader, source, into=graph, schema=schema)
+    show_facts(f"loaded into {into}", tables.counts(), as_json)
+
+
+@data_app.command()
+def check(
+    loader: Annotated[str, typer.Argument(help="atomic, tables, movielens, rdf, or one of yours.")],
+    source: Annotated[str, typer.Argument(help="What the loader reads.")],
+    schema: SchemaFile = None,
+    write_schema: Annotated[Path | None, typer.Option(help="Write the schema here, to be edited.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Check a source without writing anything but, on request, its schema."""
+    from kgrec.store.load import check_source
+
+    if write_schema:
+        check_target(write_schema)
+    tables = check_source(loader, source, schema=schema)
+    if write_schema:
+        with atomic_path(write_schema) as made:
+            made.write_text(tables.schema.to_yaml(), encoding="utf-8")
+    show_facts(f"{source} is in order", tables.counts(), as_json)
+
+
+@data_app.command()
+def copy(
+    source: Annotated[str, typer.Argument(help="The graph to copy.", show_default=False)],
+    target: Annotated[str, typer.Argument(help="The graph to write to, of any engine.", show_default=False)],
+    as_json: Json = False,
+) -> None:
+    """Copy a graph to another engine, and check that both are equal."""
+    from kgrec.jobs.copy import copy_graph
+
+    show_facts(f"copied to {target}", copy_graph(source, target), as_json)
+
+
+@data_app.command()
+def export(
+    graph: Graph,
+    file: Annotated[Path, typer.Argument(help="A .ttl, .nq or .nt file, with .gz if wanted.", show_default=False)],
+    as_json: Json = False,
+) -> None:
+    """Write a graph as RDF; `kgrec load rdf` reads it back as it was."""
+    from kgrec.rdf.export import check_export
+    from kgrec.rdf.export import export as export_rdf
+
+    check_export(file)
+    with kgrec.open_graph(graph, read_only=True) as store:
+        export_rdf(store.read(), file)
+    show_facts(f"written: {file}", {"bytes": file.stat().st_size}, as_json)

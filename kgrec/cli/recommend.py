@@ -1,0 +1,116 @@
+"""Commands that recommend with a model and explain it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+import kgrec
+from kgrec.cli.options import (
+    Graph,
+    Json,
+    K,
+    Runs,
+    ServedRun,
+)
+from kgrec.cli.output import show, show_facts, show_text
+from kgrec.errors import UsageError
+
+_CONDITION: Final = re.compile(r"\s*(\w+)\s*(>=|<=|>|<|=)(.*)", re.DOTALL)
+
+recommend_app = typer.Typer()
+
+
+@recommend_app.command()
+def recommend(
+    graph: Graph,
+    users: Annotated[list[str] | None, typer.Argument(help="User ids.")] = None,
+    text: Annotated[str | None, typer.Option(help="Instead of users: what somebody looks for, in words.")] = None,
+    k: K = 10,
+    items: Annotated[list[str] | None, typer.Option("--item", help="Recommend only these items; repeatable.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="Never recommend this item; repeatable.")] = None,
+    where: Annotated[
+        list[str] | None, typer.Option(help="Only items with property=value, or '>=', '<' and the like; repeatable.")
+    ] = None,
+    domain: Annotated[str | None, typer.Option(help="Only items of this domain.")] = None,
+    on_unknown: Annotated[str, typer.Option(help="raise, or popular: what an unknown user gets.")] = "raise",
+    run: ServedRun = None,
+    runs: Runs = None,
+    as_json: Json = False,
+) -> None:
+    """Recommend items to users, or for a text."""
+    if (text is None) == (not users):
+        raise UsageError(f"found {'users and' if users else 'neither users nor'} --text; expected one of them")
+    model, conditions = _model(graph, run, runs), _conditions(where)
+    chosen: dict[str, Any] = {"items": items, "exclude": exclude, "where": conditions, "domain": domain, "names": True}
+    if text is not None:
+        frame = model.recommend_for_text(text, k, **chosen)
+    else:
+        frame = model.recommend(users, k, on_unknown=on_unknown, **chosen)  # type: ignore[arg-type]
+    if frame.empty and not as_json:
+        return show_text("nothing to recommend: no item is as asked for, or users have all that are")
+    show(frame, as_json)
+
+
+@recommend_app.command()
+def similar(
+    graph: Graph,
+    items: Annotated[list[str], typer.Argument(help="Item ids.", show_default=False)],
+    k: K = 10,
+    where: Annotated[
+        list[str] | None, typer.Option(help="Only items with property=value, or '>=', '<' and the like; repeatable.")
+    ] = None,
+    domain: Annotated[str | None, typer.Option(help="Only items of this domain.")] = None,
+    run: ServedRun = None,
+    runs: Runs = None,
+    as_json: Json = False,
+) -> None:
+    """Find the items that a run takes for most like some."""
+    found = _model(graph, run, runs).similar_items(items, k, where=_conditions(where), domain=domain, names=True)
+    show(found, as_json)
+
+
+@recommend_app.command()
+def explain(
+    graph: Graph,
+    user: Annotated[str, typer.Argument(help="User id.")],
+    item: Annotated[str, typer.Argument(help="Item id.")],
+    run: ServedRun = None,
+    runs: Runs = None,
+    as_json: Json = False,
+) -> None:
+    """Say why an item would be recommended to a user: shares by signal, and paths in the graph."""
+    explanation = _model(graph, run, runs).explain(user, item)
+    if as_json:
+        return show_facts("", explanation.to_dict(), as_json)
+    show_text(str(explanation))
+
+
+def _model(graph: str, run: str | None, runs: Path | None) -> kgrec.Recommender:
+    from kgrec.jobs.train import runs_folder
+    from kgrec.runs.folder import find_run
+    from kgrec.runs.publications import latest
+
+    root = runs_folder(graph, runs)
+    return kgrec.Recommender.load(find_run(root, run or latest(root)).folder)
+
+
+def _conditions(texts: list[str] | None) -> dict[str, Any] | None:
+    """Return conditions on properties of items, as `Recommender.recommend` takes them; values of a name are a list."""
+    found: dict[str, Any] = {}
+    for text in texts or ():
+        match = _CONDITION.fullmatch(text)
+        if match is None:
+            raise UsageError(f"found --where {text!r}; expected property=value, or >=, >, <= or < instead of =")
+        name, operator, value = match.groups()
+        known = found.setdefault(name, [] if operator == "=" else {})
+        if isinstance(known, list) != (operator == "=") or operator in known:
+            raise UsageError(f"found --where {text!r} beside another of {name}; expected values or one range")
+        if operator == "=":
+            known.append(value)
+        else:
+            known[operator] = value
+    return found or None
