@@ -119,9 +119,15 @@ class TuneSettings(StepSettings):
         default=True, description="Whether an item of others counts less the more likely it is to be in a batch."
     )
     balance: Balance = Field(
-        default="none", description="Rare items as targets weigh more, or are repeated; or popular ones are left out."
+        default="none",
+        description="Against imbalance: rare items weigh more (weights) or are repeated (oversample), or popular ones are "
+        "left out (undersample). NDCG@10 on amazon-art-office: none .0603, .0490, .0595, .0514.",
     )
-    focal: float = Field(default=0.0, ge=0, description="Focus on targets not yet found (focal loss); 0 is none.")
+    focal: float = Field(
+        default=0.0,
+        ge=0,
+        description="Exponent of the focal loss; 0 is none. NDCG@10 on amazon-art-office: 0 .0603, 2 .0602.",
+    )
 
 
 class RerankSettings(StepSettings):
