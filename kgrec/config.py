@@ -120,8 +120,8 @@ class TuneSettings(StepSettings):
     )
     balance: Balance = Field(
         default="none",
-        description="Against imbalance: rare items weigh more (weights) or are repeated (oversample), or popular ones are "
-        "left out (undersample). NDCG@10 on amazon-art-office: none .0603, .0490, .0595, .0514.",
+        description="Against imbalance: rare items weigh more (weights) or are repeated (oversample), or popular ones "
+        "are left out (undersample). NDCG@10 on amazon-art-office: none .0603, .0490, .0595, .0514.",
     )
     focal: float = Field(
         default=0.0,
