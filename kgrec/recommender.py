@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kgrec._util.types import BoolArray, IntArray
+from kgrec._util.types import BoolArray
 from kgrec.data.anonymous import read_history
 from kgrec.data.snapshot import as_ids
 from kgrec.data.split import Split
@@ -19,27 +19,21 @@ from kgrec.errors import UnknownItem, UnknownUser, UsageError
 from kgrec.explain.explanation import Explanation, explain
 from kgrec.hybrid.audience import Audience, KnownUsers, Strangers, best_of, lists_of, score_pairs, seen_types
 from kgrec.hybrid.model import Scored
+from kgrec.hybrid.similarity import most_similar
 from kgrec.metrics.frames import DEFAULT_METRICS
-from kgrec.ranking.frames import in_type, known_nums, lists_frame, with_names
-from kgrec.ranking.top_k import item_filter, top_k
+from kgrec.ranking.frames import NEW_USER, in_type, known_nums, lists_frame, with_names
+from kgrec.ranking.top_k import item_filter
 from kgrec.runs.folder import Run
 from kgrec.runs.save_load import load_model, save_model
 from kgrec.signals.base import Signal
 from kgrec.store.base import GraphStore
 from kgrec.store.inputs import as_split
-from kgrec.text import (
-    TextEncoder,
-    text_vectors,
-)
+from kgrec.text import TextEncoder, text_vectors
 from kgrec.training.estimator import Estimator
 from kgrec.training.fold_in import check_schema, fold_in
 from kgrec.training.pipeline import FitOn, Stopwatch, refit_model, train
 
 Ids = Iterable[object]
-NEW_USER: Final = (
-    "If new, fold_in(graph) or `kgrec refresh` takes it in; history=[…] recommends by what somebody did, "
-    "on_unknown='popular' what is popular."
-)
 
 
 class Recommender(Estimator):
@@ -150,25 +144,19 @@ class Recommender(Estimator):
             names: whether the names of items are a column, `name`.
 
         Returns:
-            Columns user_id, item_id, score, rank (from 1), graph, cf, content, basis. Shares of graph, cf and content
-            add up to score. Basis says what a list is based on: "history", "description" (of the user, who did
-            nothing) or "popularity"; scores of another basis are on another scale. Ids are of the type that they came
-            in; a history without user_id has None.
+            Columns user_id, item_id, score, rank (from 1), graph, cf, content (shares that add up to score), basis:
+            "history", "description" (of a user who did nothing) or "popularity"; scores of another basis are on another
+            scale. Ids are of the type that they came in; a history without user_id has None.
 
         Raises:
             UnknownUser, UnknownItem: an id without a node.
             UsageError: k below 1, an unknown property, condition, domain or behavior, or users and a history, or
                 neither.
         """
-        if (users is None) == (history is None):
-            found = "neither users nor a history" if users is None else "users and a history"
-            raise UsageError(f"found {found}; expected one of them; recommend_for_text(text) answers a text")
         train = self._model.train
         allowed = self._candidates(items, exclude, where, domain)
         seen = seen_types(train, include_seen, exclude_behaviors)
-        people, ids = (
-            self._strangers(history) if users is None else self._known_users(as_ids(users, "users"), on_unknown)
-        )
+        people, ids = self._people(users, history, on_unknown)
         lists = [
             lists_frame(ids[rows], "user_id", "item_id", train.items.original, listed)
             for rows, listed in lists_of(people, k, seen, allowed)
@@ -259,7 +247,8 @@ class Recommender(Estimator):
         """
         ids, train = as_ids(item_ids, "item_ids"), self._model.train
         nums = known_nums(train.items, ids, UnknownItem)
-        frame = self._similar("item", ids, nums, k, self._candidates(items, exclude, where, domain))
+        allowed = self._candidates(items, exclude, where, domain)
+        frame = most_similar(self._model, "item", ids, nums, k, self._reached, allowed)
         return with_names(frame, train, {"item_id": "name", "similar_item_id": "similar_name"}) if names else frame
 
     def similar_users(self, users: Ids, k: int = 10) -> pd.DataFrame:
@@ -271,7 +260,7 @@ class Recommender(Estimator):
         """
         ids, train = as_ids(users, "users"), self._model.train
         nums = train.linked_users[known_nums(train.users, ids, UnknownUser)]
-        return self._similar("user", ids, nums, k)
+        return most_similar(self._model, "user", ids, nums, k, self._reached)
 
     def explain(self, user: object, item: object) -> Explanation:
         """Say why an item is scored as it is for a user: shares by signal, and the strongest paths in the graph.
@@ -382,9 +371,20 @@ class Recommender(Estimator):
             known_nums(train.users, ids, UnknownUser, NEW_USER)
         return KnownUsers(self._model, train.user_nums(ids)), in_type(ids, train.users)
 
-    def _strangers(self, history: Any) -> tuple[Audience, npt.NDArray[Any]]:
-        users, ids = read_history(history, self._model.train)
-        return Strangers(self._model, users), ids
+    def _people(self, users: Ids | None, history: Any, on_unknown: str) -> tuple[Audience, npt.NDArray[Any]]:
+        """Return whom lists are for, and what these are called."""
+        if (users is None) == (history is None):
+            found = "neither users nor a history" if users is None else "users and a history"
+            raise UsageError(f"found {found}; expected one of them; recommend_for_text(text) answers a text")
+        if users is not None:
+            return self._known_users(as_ids(users, "users"), on_unknown)
+        anonymous, ids = read_history(history, self._model.train)
+        return Strangers(self._model, anonymous), ids
+
+    @property
+    def _reached(self) -> dict[str, float]:
+        """Signal → NDCG on validation."""
+        return {name: choice["ndcg"] for name, choice in self._trained.choices["signals"].items()}
 
     def _candidates(
         self, items: Ids | None, exclude: Ids | None, where: Mapping[str, Any] | None, domain: str | None
@@ -401,18 +401,3 @@ class Recommender(Estimator):
             known.check(self._encoder)
             vectors = known.beside_given(self._encoders.query.encode([text]))
         return self._model.score_texts([text], vectors)
-
-    def _similar(
-        self,
-        role: Literal["item", "user"],
-        ids: Sequence[str],
-        nums: IntArray,
-        k: int,
-        allowed: BoolArray | None = None,
-    ) -> pd.DataFrame:
-        reached = {name: choice["ndcg"] for name, choice in self._trained.choices["signals"].items()}
-        scores = self._model.similarity(role, nums, reached)
-        scores[np.arange(len(nums)), nums] = -np.inf
-        ranking, known = top_k(scores, k, allowed=allowed), getattr(self._model.train, f"{role}s")
-        listed: dict[str, npt.NDArray[Any]] = {"num": ranking.item_num, "score": ranking.score}
-        return lists_frame(in_type(ids, known), f"{role}_id", f"similar_{role}_id", known.original, listed)

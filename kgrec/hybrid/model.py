@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,6 @@ from kgrec.data.snapshot import GraphSnapshot
 from kgrec.errors import UsageError
 from kgrec.hybrid.blend import Blend, GroupedBlend
 from kgrec.hybrid.segment_models import Scores, SegmentModels, scores_of
-from kgrec.signals import shipped_with_similarity
 from kgrec.signals.base import Signal, Signals
 
 if TYPE_CHECKING:
@@ -202,32 +201,6 @@ class HybridModel:
             for part, columns in zip(parts, own, strict=True):
                 part[:, items] = columns
         return parts
-
-    def similarity(self, role: Literal["item", "user"], nums: IntArray, reached: Mapping[str, float]) -> FloatArray:
-        """Return how like some items, or users, all are, float32 [n, all], by the best signal that says so.
-
-        The cosine of its vectors; where no signal has vectors, how it relates them otherwise, -inf where it does not.
-
-        Args:
-            role: what they are.
-            nums: int64 [n].
-            reached: signal → what it reached on validation.
-
-        Raises:
-            UsageError: no signal says.
-        """
-        best = sorted(self.signals, key=lambda name: np.nan_to_num(reached.get(name, 0.0)), reverse=True)
-        best.sort(key=lambda name: getattr(self.signals[name], f"{role}_vectors") is None)
-        for signal in (self.signals[name] for name in best):
-            found: FloatArray | None = getattr(signal, f"{role}_similarity")(nums)
-            if found is not None and getattr(signal, f"{role}_vectors") is None:
-                return np.where(found > 0, found, np.float32(-np.inf))
-            if found is not None:
-                return found
-        raise UsageError(
-            f"none of the fitted signals {', '.join(self.signals)} says how like {role}s are. "
-            f"Fit one of {', '.join(shipped_with_similarity(role))}"
-        )
 
     def score_texts(self, texts: Sequence[str], vectors: FloatArray) -> Scored:
         """Score every item for what texts ask for, by the signals that read text.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,12 @@ import pandas as pd
 from kgrec._util.types import IntArray
 from kgrec.data.snapshot import GraphSnapshot, IdMap
 from kgrec.errors import UnknownItem, UnknownUser
+
+NEW_USER: Final = (
+    "If new, fold_in(graph) or `kgrec refresh` takes it in; history=[…] recommends by what somebody did, "
+    "on_unknown='popular' what is popular."
+)
+"""What to do about an unknown user."""
 
 
 def known_nums(
