@@ -366,10 +366,9 @@ class Recommender(Estimator):
         """Return users by their ids, and the ids as they are shown."""
         if on_unknown not in ("raise", "popular"):
             raise UsageError(f"on_unknown={on_unknown!r}; expected 'raise' or 'popular'")
-        train = self._model.train
         if on_unknown == "raise":
-            known_nums(train.users, ids, UnknownUser, NEW_USER)
-        return KnownUsers(self._model, train.user_nums(ids)), in_type(ids, train.users)
+            known_nums(self._model.train.users, ids, UnknownUser, NEW_USER)
+        return KnownUsers(self._model, self._model.train.user_nums(ids)), in_type(ids, self._model.train.users)
 
     def _people(self, users: Ids | None, history: Any, on_unknown: str) -> tuple[Audience, npt.NDArray[Any]]:
         """Return whom lists are for, and what these are called."""
@@ -386,11 +385,9 @@ class Recommender(Estimator):
         """Signal → NDCG on validation."""
         return {name: choice["ndcg"] for name, choice in self._trained.choices["signals"].items()}
 
-    def _candidates(
-        self, items: Ids | None, exclude: Ids | None, where: Mapping[str, Any] | None, domain: str | None
-    ) -> BoolArray:
-        """Return which items may be listed, bool [n_items]."""
-        return item_filter(self._model.train, items, exclude, where, domain)
+    def _candidates(self, *conditions: Any) -> BoolArray:
+        """Return which items may be listed, bool [n_items]; conditions are those of `item_filter`."""
+        return item_filter(self._model.train, *conditions)
 
     def _read(self, text: str) -> Scored:
         """Score every item for a text."""
