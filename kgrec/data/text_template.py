@@ -8,7 +8,7 @@ from typing import Final
 
 BEHAVIORS: Final = "behaviours"
 """Placeholder of what a user did, in the order of time."""
-NEIGHBORS: Final = "neighbors"
+NEIGHBORS: Final = "neighbours"
 """Placeholder of all neighbors in the knowledge graph, each relationship named."""
 
 _LIMITS: Final = re.compile(r"(?P<names>[1-9]\d*)?(?:(?(names), *)(?P<tokens>[1-9]\d*) tokens)?")

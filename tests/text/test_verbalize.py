@@ -172,7 +172,7 @@ def test_a_property_of_that_name_comes_first():
     snapshot = films({"a": "A"}, watched, text=["{WATCHED}"], neighbors="string")
     data = snapshot.schema.to_dict()
     data["nodes"]["Film"]["text"] = ["{neighbours}"]
-    own = pa.table({"film_id": ["a"], "title": ["A"], "neighbors": ["the noisy ones"]})
+    own = pa.table({"film_id": ["a"], "title": ["A"], "neighbours": ["the noisy ones"]})
     nodes = {"User": snapshot.nodes["User"], "Film": own}
     named = GraphSnapshot.from_tables(GraphTables(Schema.from_dict(data), nodes, {}))
     assert texts(named, "Film") == {"a": "the noisy ones"}
