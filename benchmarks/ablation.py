@@ -27,11 +27,11 @@ from kgrec._util.types import FloatArray
 from kgrec.config import Config
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import Split, by_given
-from kgrec.evaluation.evaluate import HYBRID, measure
+from kgrec.evaluation.evaluate import measure
 from kgrec.hybrid.learn_blends import learn_blends
-from kgrec.hybrid.model import HybridModel
+from kgrec.hybrid.model import HYBRID, HybridModel
 from kgrec.jobs.benchmark import PROTOCOL
-from kgrec.metrics.ranking import paired_test
+from kgrec.metrics.significance import paired_test
 from kgrec.store.load import load
 from kgrec.text import VectorCache, default_encoder, text_vectors
 from kgrec.training.pipeline import Encode, FitOn, Trained, state_of_cut, train, training_sets

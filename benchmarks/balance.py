@@ -23,12 +23,13 @@ from tune import text_alone, without_user_texts
 from kgrec.config import TuneSettings
 from kgrec.data.snapshot import Vectors
 from kgrec.data.split import Split
-from kgrec.evaluation.evaluate import HYBRID, measure
-from kgrec.hybrid.model import HybridModel
+from kgrec.evaluation.evaluate import measure
+from kgrec.hybrid.model import HYBRID, HybridModel
 from kgrec.signals.content import Embeddings
 from kgrec.text import VectorCache, default_encoder, text_vectors
 from kgrec.text.finetune.contrastive import learn_head
-from kgrec.tuning.validation import tune, validation_sets
+from kgrec.tuning.search import tune
+from kgrec.tuning.validation import validation_sets
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "none": {},

@@ -22,11 +22,11 @@ import numpy.typing as npt
 from kgrec.config import Config
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import Split, by_given
-from kgrec.evaluation.evaluate import HYBRID, Measured, measure
+from kgrec.evaluation.evaluate import Measured, measure
 from kgrec.evaluation.protocols import cold_item
-from kgrec.hybrid.model import HybridModel
+from kgrec.hybrid.model import HYBRID, HybridModel
 from kgrec.jobs.benchmark import PROTOCOL
-from kgrec.metrics.ranking import paired_test
+from kgrec.metrics.significance import paired_test
 from kgrec.recommender import Recommender
 from kgrec.store.load import load
 

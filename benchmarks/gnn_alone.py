@@ -21,7 +21,8 @@ import torch
 import kgrec.signals.graph.gnn_training  # noqa: F401 - what a process imports once is no part of a fit
 from kgrec import load, open
 from kgrec.data.split import by_given
-from kgrec.metrics.ranking import bootstrap_interval, ndcg_at
+from kgrec.metrics.ranking import ndcg_at
+from kgrec.metrics.significance import bootstrap_interval
 from kgrec.signals.graph.lightgcn import LightGCN
 
 RESULTS = Path(__file__).parent / "results"

@@ -29,8 +29,9 @@ import pyarrow as pa
 from kgrec.config import Config
 from kgrec.data.schema import Schema
 from kgrec.data.tables import GraphTables
+from kgrec.jobs.evaluate import evaluate_run
 from kgrec.jobs.rollback import roll_back
-from kgrec.jobs.train import evaluate_run, publish_run, train_run
+from kgrec.jobs.train import publish_run, train_run
 from kgrec.runs.folder import write_run
 from kgrec.runs.publications import latest
 from kgrec.store import open_graph

@@ -21,9 +21,10 @@ import torch
 from kgrec.config import Config
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import by_given
-from kgrec.evaluation.evaluate import FIRST, HYBRID, Measured, measure
+from kgrec.evaluation.evaluate import FIRST, Measured, measure
+from kgrec.hybrid.model import HYBRID
 from kgrec.jobs.benchmark import PROTOCOL
-from kgrec.metrics.ranking import paired_test
+from kgrec.metrics.significance import paired_test
 from kgrec.recommender import Recommender
 from kgrec.store.load import load
 

@@ -24,21 +24,22 @@ from typing import Any
 import numpy as np
 import torch
 
+from kgrec._util.files import cache_folder
 from kgrec.config import Config, TuneSettings
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.data.split import Split, by_given
-from kgrec.evaluation.evaluate import HYBRID, measure
+from kgrec.evaluation.evaluate import measure
 from kgrec.hybrid.learn_blends import even_blend
-from kgrec.hybrid.model import HybridModel
-from kgrec.metrics.ranking import paired_test
+from kgrec.hybrid.model import HYBRID, HybridModel
+from kgrec.metrics.significance import paired_test
 from kgrec.signals.base import SignalSettings
 from kgrec.signals.content import Embeddings
 from kgrec.store.load import load
 from kgrec.text import TransformersEncoder, VectorCache, default_encoder, text_vectors
-from kgrec.text.cache import cache_folder
 from kgrec.text.finetune.contrastive import fine_tune
-from kgrec.tuning.validation import tune, validation_sets
+from kgrec.tuning.search import tune
+from kgrec.tuning.validation import validation_sets
 
 METRIC = "NDCG@10"
 

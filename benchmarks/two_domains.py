@@ -18,10 +18,11 @@ from typing import Any
 from kgrec.config import Config
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import by_given
-from kgrec.evaluation.evaluate import HYBRID, Measured, measure
+from kgrec.evaluation.evaluate import Measured, measure
+from kgrec.hybrid.model import HYBRID
 from kgrec.jobs.benchmark import PROTOCOL, peak_memory_mb
-from kgrec.jobs.train import SINGLE_DOMAIN_HYBRID, add_single_domain
-from kgrec.metrics.ranking import paired_test
+from kgrec.jobs.evaluate import SINGLE_DOMAIN_HYBRID, add_single_domain
+from kgrec.metrics.significance import paired_test
 from kgrec.recommender import Recommender
 from kgrec.store.load import load
 

@@ -19,11 +19,11 @@ from pydantic import (
     field_validator,
 )
 
+from kgrec._util.duration import seconds_of
 from kgrec._util.plugins import PluginGroup
 from kgrec._util.safe_yaml import described, read_text, read_yaml
 from kgrec._util.secrets import holds_password
 from kgrec.errors import UsageError, near_matches
-from kgrec.tuning.budget import seconds_of
 
 SIGNALS: Final = PluginGroup(
     "signal",

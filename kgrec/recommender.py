@@ -13,7 +13,7 @@ import pandas as pd
 
 from kgrec._util.types import BoolArray
 from kgrec.data.anonymous import read_history
-from kgrec.data.snapshot import as_ids
+from kgrec.data.id_map import as_ids
 from kgrec.data.split import Split
 from kgrec.errors import UnknownItem, UnknownUser, UsageError
 from kgrec.explain.explanation import Explanation, explain
@@ -21,8 +21,8 @@ from kgrec.hybrid.audience import Audience, KnownUsers, Strangers, best_of, list
 from kgrec.hybrid.model import Scored
 from kgrec.hybrid.similarity import most_similar
 from kgrec.metrics.frames import DEFAULT_METRICS
+from kgrec.ranking.filters import item_filter
 from kgrec.ranking.frames import NEW_USER, in_type, known_nums, lists_frame, with_names
-from kgrec.ranking.top_k import item_filter
 from kgrec.runs.folder import Run
 from kgrec.runs.save_load import load_model, save_model
 from kgrec.signals.base import Signal

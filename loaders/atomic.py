@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 
 from kgrec._util.notices import notice
 from kgrec.data.columns import to_mask, trim_parts
-from kgrec.data.schema import EdgeType, Schema
+from kgrec.data.schema import Schema
+from kgrec.data.schema_parts import EdgeType
 from kgrec.data.tables import Gaps, GraphTables, Origin, TableKey, shown, stacked
 from kgrec.errors import UsageError
 from loaders.atomic_files import SPLIT, AtomicFiles, AtomicTable, read_folder

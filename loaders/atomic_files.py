@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgrec.data.columns import to_mask, trim
-from kgrec.data.schema import RESERVED_PROPERTIES
+from kgrec.data.schema_checks import RESERVED_PROPERTIES
 from kgrec.data.tables import Origin, locate
 from kgrec.errors import DataError, Problem
 from loaders.delimited import UNQUOTED_TSV, read_delimited

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgrec.data.columns import to_mask
-from kgrec.data.schema import MAX_WRITTEN_TYPES, EdgeType, RelationshipType, Schema
+from kgrec.data.schema import MAX_WRITTEN_TYPES, Schema
+from kgrec.data.schema_parts import EdgeType, RelationshipType
 from kgrec.errors import DataError, Problem, near_matches
 from kgrec.rdf import iris
 from loaders.atomic_files import AtomicFiles

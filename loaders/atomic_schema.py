@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 
 from kgrec._util.notices import notice
 from kgrec.data.columns import list_lengths
-from kgrec.data.schema import RESERVED_TYPES, Schema
+from kgrec.data.schema import Schema
+from kgrec.data.schema_checks import RESERVED_TYPES
 from kgrec.errors import DataError, Problem, SchemaError, listed, near_matches
 from loaders.atomic_files import DOMAIN, SPLIT, AtomicFiles, AtomicTable
 from loaders.names import IRI, identifiers, singular

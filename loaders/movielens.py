@@ -10,10 +10,10 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kgrec._util.files import cache_folder
 from kgrec.data.schema import Schema
 from kgrec.data.tables import GraphTables
 from kgrec.errors import UsageError
-from kgrec.text.cache import cache_folder
 from loaders.atomic import to_graph, with_relations
 from loaders.atomic_files import AtomicFiles, AtomicTable, is_atomic, read_folder
 from loaders.delimited import Dialect, TextTable, read_delimited

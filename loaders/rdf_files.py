@@ -19,8 +19,7 @@ import pyarrow.compute as pc
 
 from kgrec._util.types import IntArray
 from kgrec.errors import DataError, Problem, UsageError
-from kgrec.rdf.triples import Triples, parse
-from kgrec.store.oxigraph.versions import oxigraph
+from kgrec.rdf.triples import Triples, oxigraph, parse
 from loaders.bounded_reader import MAX_LINE, BoundedReader
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from kgrec import Recommender, StoreError, UnknownItem, UnknownUser, UsageError
 from kgrec.config import METRICS
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import by_random
-from kgrec.evaluation.evaluate import HYBRID, measure, metrics
+from kgrec.evaluation.evaluate import measure, metrics
+from kgrec.hybrid.model import HYBRID
 from kgrec.store.load import load
 
 pytestmark = pytest.mark.slow

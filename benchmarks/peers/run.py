@@ -33,7 +33,8 @@ import kgrec
 from kgrec.data.snapshot import GraphSnapshot, IntArray
 from kgrec.data.split import Split, by_given, by_random
 from kgrec.jobs.benchmark import PROTOCOL
-from kgrec.metrics.ranking import Evaluation, bootstrap_interval, evaluate
+from kgrec.metrics.ranking import Evaluation, evaluate
+from kgrec.metrics.significance import bootstrap_interval
 from kgrec.ranking.top_k import Ranking
 
 HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]

@@ -22,6 +22,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
+import platformdirs
 from filelock import lock_descriptor
 
 from kgrec.errors import RunError, UsageError
@@ -299,3 +300,8 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def cache_folder() -> Path:
+    """Return where kgrec keeps what can be made again: the environment's KGREC_CACHE, else the user's cache folder."""
+    return Path(os.environ.get("KGREC_CACHE") or platformdirs.user_cache_dir("kgrec"))

@@ -68,7 +68,7 @@ def examine_graph(graph: str, runs: str | Path | None = None) -> tuple[dict[str,
     Raises:
         StoreError: there is no such graph.
     """
-    from kgrec.jobs.train import runs_folder
+    from kgrec.runs.folder import runs_folder
 
     root = runs_folder(graph, runs)
     return _tried(

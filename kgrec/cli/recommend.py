@@ -90,8 +90,7 @@ def explain(
 
 
 def _model(graph: str, run: str | None, runs: Path | None) -> kgrec.Recommender:
-    from kgrec.jobs.train import runs_folder
-    from kgrec.runs.folder import find_run
+    from kgrec.runs.folder import find_run, runs_folder
     from kgrec.runs.publications import latest
 
     root = runs_folder(graph, runs)

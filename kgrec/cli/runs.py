@@ -21,8 +21,7 @@ runs_app = typer.Typer(help="List, show and remove runs.", no_args_is_help=True)
 @runs_app.command("list")
 def runs_list(graph: Graph, runs: Runs = None, as_json: Json = False) -> None:
     """List the runs of a graph, oldest first; fails if one cannot be read."""
-    from kgrec.jobs.train import runs_folder
-    from kgrec.runs.folder import unreadable_runs
+    from kgrec.runs.folder import runs_folder, unreadable_runs
     from kgrec.runs.tables import runs_table
 
     root = runs_folder(graph, runs)
@@ -43,8 +42,7 @@ def runs_show(
     as_json: Json = False,
 ) -> None:
     """Show what a run is made of: settings, choices, metrics; --json shows all that it keeps."""
-    from kgrec.jobs.train import runs_folder
-    from kgrec.runs.folder import find_run
+    from kgrec.runs.folder import find_run, runs_folder
     from kgrec.runs.tables import run_facts
     from kgrec.training.report import blends_table, classification_table, domains_table, rerank_table, tried_table
 
@@ -74,8 +72,7 @@ def runs_track(
     as_json: Json = False,
 ) -> None:
     """Log what a run measured in TensorBoard or MLflow, once however often this is called."""
-    from kgrec.jobs.train import runs_folder
-    from kgrec.runs.folder import find_run
+    from kgrec.runs.folder import find_run, runs_folder
     from kgrec.runs.tracking import to_mlflow, to_tensorboard
 
     if tensorboard is None and mlflow is None:

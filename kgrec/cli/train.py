@@ -58,7 +58,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure a run on its held-out behaviors, or how well a protocol is met; the hybrid beside each single signal."""
-    from kgrec.jobs.train import evaluate_protocol, evaluate_run
+    from kgrec.jobs.evaluate import evaluate_protocol, evaluate_run
 
     if protocol is None and settings:
         raise UsageError("--set needs --protocol: a run keeps the settings that it was trained with")

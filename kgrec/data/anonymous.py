@@ -15,8 +15,10 @@ import scipy.sparse as sp
 from kgrec._util.types import BoolArray, DoubleArray, IntArray
 from kgrec.data.arrow import plain
 from kgrec.data.columns import as_keys, as_type, is_datetime
+from kgrec.data.edges import Behaviors
 from kgrec.data.frames import as_table, is_frame, lacking, shown_cell
-from kgrec.data.snapshot import Behaviors, GraphSnapshot, as_ids
+from kgrec.data.id_map import as_ids
+from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.tables import seconds_of
 from kgrec.errors import DataError, Problem, UnknownItem, UsageError, near_matches
 

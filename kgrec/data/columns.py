@@ -7,6 +7,7 @@ from functools import partial
 from typing import Final, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -319,3 +320,22 @@ _CONVERT: Final[dict[str, _Convert]] = {
     "datetime": _as_datetime,
 }
 _LISTS: Final[dict[str, _Convert]] = {"strings": _as_lists, "vector": _as_vectors}
+
+
+def column_numbers(column: pa.ChunkedArray) -> DoubleArray:
+    """Return numbers as float64 [n], points in time as epoch seconds, null as NaN."""
+    if is_datetime(column):
+        return np.asarray(column.cast(pa.int64()).cast(pa.float64(), safe=False).to_numpy() / 1e6)
+    return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
+
+
+def flat(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    """Return a column as one array."""
+    """Return a column as one array."""
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
+def objects(column: pa.Array) -> npt.NDArray[np.object_]:
+    """Return a column as Python objects, object [n]."""
+    """Return a column as Python objects, object [n]."""
+    return np.asarray(column.to_numpy(zero_copy_only=False), dtype=object)

@@ -12,7 +12,7 @@ from scipy.special import expit
 from scipy.stats import rankdata
 
 from kgrec._util.types import BoolArray, DoubleArray, FloatArray, IntArray
-from kgrec.data.snapshot import Behaviors
+from kgrec.data.edges import Behaviors
 
 MAX_FEEDBACK_BEHAVIORS: Final = 200_000
 """Worth is learned from all behaviors of as many users as have this many together: it is a few numbers."""

@@ -15,7 +15,9 @@ from kgrec._util.types import IntArray
 from kgrec.data.arrow import as_python, plain
 from kgrec.data.columns import as_keys, expected_id, to_mask
 from kgrec.data.frames import as_table, lacking, shown_cell
-from kgrec.data.schema import IDENTIFIER, EdgeType, Schema
+from kgrec.data.schema import Schema
+from kgrec.data.schema_checks import IDENTIFIER
+from kgrec.data.schema_parts import EdgeType
 from kgrec.data.tables import Ends, GraphTables, Origin, TableKey, check
 from kgrec.errors import DataError, Problem, listed
 

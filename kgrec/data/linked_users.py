@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from kgrec._util.types import IntArray
-from kgrec.data.snapshot import Edges, GraphSnapshot
+from kgrec.data.edges import Edges
+from kgrec.data.snapshot import GraphSnapshot
 from kgrec.errors import DataError, Problem
 
 

@@ -10,8 +10,9 @@ import pandas as pd
 
 from kgrec._util.types import BoolArray, DoubleArray, FloatArray, IntArray
 from kgrec.config import Noise
+from kgrec.data.edges import Behaviors
 from kgrec.data.outliers import far_above, has_clock
-from kgrec.data.snapshot import Behaviors, GraphSnapshot
+from kgrec.data.snapshot import GraphSnapshot
 
 Texts = npt.NDArray[np.object_]
 

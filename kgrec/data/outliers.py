@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kgrec._util.types import BoolArray
-from kgrec.data.snapshot import Behaviors
+from kgrec.data.edges import Behaviors
 
 OUTLIER_DEVIATIONS: Final = 6.0
 """Deviations from the median, on a logarithmic scale, beyond which a value is an outlier."""

@@ -12,10 +12,9 @@ from dataclasses import replace
 import numpy as np
 
 from kgrec._util.types import BoolArray
-from kgrec.data.graph_delta import GraphDelta
-from kgrec.data.snapshot import Edges, GraphSnapshot, Vectors
+from kgrec.data.edges import Edges
+from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.data.split import Split
-from kgrec.signals.base import Signal, Signals, refit
 
 logger = logging.getLogger(__name__)
 
@@ -48,31 +47,6 @@ def single_domain_split(split: Split, domain: str) -> Split:
     whole = split.whole
     own = (whole.item_domains == domain)[whole.behaviors.item_num]
     return replace(split, whole=single_domain(whole, domain), is_valid=split.is_valid[own], is_test=split.is_test[own])
-
-
-def fit_single_domain(
-    signals: Signals, graph: GraphSnapshot, domain: str, vectors: Vectors, seed: int
-) -> dict[str, Signal]:
-    """Return new signals of the same settings that learned from one domain alone; those that cannot are left out.
-
-    Args:
-        signals: name → signal with the settings.
-        graph: with all domains.
-        domain: the one to learn from.
-        vectors: text vectors of the whole graph: a user's text still says what they did elsewhere.
-        seed: makes the fit repeat.
-    """
-    logger.info(f"fitting on {domain} alone")
-    only, own = single_domain(graph, domain), single_domain_vectors(graph, domain, vectors)
-    able = {name: signal for name, signal in signals.items() if type(signal).applies(only, own)}
-    return refit(able, only, own, seed)
-
-
-def fold_in_single_domain(signals: Signals, delta: GraphDelta, domain: str) -> dict[str, Signal]:
-    """Return signals that learned from one domain alone for a graph that has grown; see `Signal.fold_in`."""
-    new, vectors = single_domain(delta.new, domain), single_domain_vectors(delta.new, domain, delta.vectors)
-    of_domain = GraphDelta(single_domain(delta.old, domain), new, vectors)
-    return {name: signal.fold_in(of_domain) for name, signal in signals.items()}
 
 
 def _kept(graph: GraphSnapshot, domain: str) -> dict[str, BoolArray]:

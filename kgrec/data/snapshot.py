@@ -7,7 +7,6 @@ digest whatever order an engine returns rows in. Three numberings exist: by labe
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import scipy.sparse as sp
@@ -23,132 +21,19 @@ from scipy.sparse.csgraph import connected_components
 
 from kgrec._util import html
 from kgrec._util.types import BoolArray, DoubleArray, FloatArray, IntArray
-from kgrec.data.columns import comparable, is_datetime
-from kgrec.data.schema import EdgeType, IdType, Schema
+from kgrec.data.columns import column_numbers, flat, is_datetime, objects
+from kgrec.data.digest import graph_digest
+from kgrec.data.edges import Behaviors, Edges
+from kgrec.data.id_map import IdMap
+from kgrec.data.schema import Schema
+from kgrec.data.schema_parts import EdgeType, IdType
 from kgrec.data.tables import GraphTables
-from kgrec.errors import UsageError
 
 if TYPE_CHECKING:
     from torch_geometric.data import HeteroData
 
 Vectors = Mapping[str, FloatArray]
 """Label → float32 [nodes of the label, dimensions]; a row of zeros is a node without a vector."""
-
-
-def as_ids(ids: Iterable[object], what: str) -> list[str]:
-    """Return ids as texts, in their order.
-
-    Args:
-        ids: a list, series or array of ids.
-        what: the argument's name, for the error.
-
-    Raises:
-        UsageError: one bare id, whose characters would be taken for ids, a table or mapping, whose names would, or
-            nothing that holds any.
-    """
-    if isinstance(ids, Mapping) or hasattr(ids, "columns"):
-        raise UsageError(f"{what} is a {type(ids).__name__}; expected a list of ids, such as one column of it")
-    if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
-        raise UsageError(f"{what}={ids!r}; expected a list of ids, such as [{ids!r}]")
-    return [_id_text(id_) for id_ in ids]
-
-
-def _id_text(value: object) -> str:
-    """Return an id as the loaders write it: pandas makes 1.0 of 1 beside a missing value."""
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        return str(int(value))
-    return str(value)
-
-
-class IdMap:
-    """External ids (strings) and internal numbers (0 … n-1), both ways.
-
-    Attributes:
-        ids: object [n], as the graph keeps them.
-        original: [n], in the type that they came in: int64 where the schema says that all are whole numbers, else
-            object.
-    """
-
-    def __init__(self, ids: pa.Array, original: npt.NDArray[Any] | None = None) -> None:
-        self.ids = _objects(ids)
-        self.original = self.ids if original is None else original
-        self._index = pd.Index(self.ids)
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def nums(self, ids: Iterable[object]) -> IntArray:
-        """Return the numbers of ids, int64 [n]; -1 for an id that is not there."""
-        wanted = pd.Index(np.array([str(i) for i in ids], dtype=object))
-        return np.asarray(self._index.get_indexer(wanted), dtype=np.int64)
-
-    @cached_property
-    def hashes(self) -> npt.NDArray[np.uint64]:
-        """A hash of every id, uint64 [n], the same in every process."""
-        return np.asarray(pd.util.hash_array(self.ids, categorize=False))
-
-    def __contains__(self, id_: object) -> bool:
-        return bool(self.nums([id_])[0] >= 0)
-
-
-@dataclass(frozen=True)
-class Edges:
-    """Relationships of one edge type, sorted by source, target and properties.
-
-    Attributes:
-        src_num: int64 [n], number of the source within its label.
-        dst_num: int64 [n], number of the target within its label.
-        table: properties, n rows.
-        confidence: float32 [n], 0 … 1, how much each counts for what is learned; None is 1 for all.
-    """
-
-    src_num: IntArray
-    dst_num: IntArray
-    table: pa.Table
-    confidence: FloatArray | None = None
-
-    def __len__(self) -> int:
-        return len(self.src_num)
-
-    def where(self, keep: BoolArray) -> Edges:
-        """Return only the relationships that `keep` [n] marks."""
-        table = self.table.filter(pa.array(keep)) if self.table.num_columns else self.table
-        confidence = None if self.confidence is None else self.confidence[keep]
-        return Edges(self.src_num[keep], self.dst_num[keep], table, confidence)
-
-
-@dataclass(frozen=True)
-class Behaviors:
-    """What users did, one row a relationship.
-
-    Attributes:
-        user_num, item_num: int64 [n].
-        weight: float32 [n], 1 where the schema names none.
-        time: float64 [n], NaN where the schema names none.
-        type_num: int64 [n], index into the schema's behaviors.
-        split: object [n] of "train", "valid", "test"; empty strings where the schema names none.
-        confidence: float32 [n], 0 … 1, how much each counts for what is learned; 1 unless noise is weighed.
-    """
-
-    user_num: IntArray
-    item_num: IntArray
-    weight: FloatArray
-    time: DoubleArray
-    type_num: IntArray
-    split: npt.NDArray[np.object_]
-    confidence: FloatArray
-
-    def __len__(self) -> int:
-        return len(self.user_num)
-
-    def where(self, keep: npt.NDArray[Any]) -> Behaviors:
-        """Return only the rows that `keep` (a mask or row numbers) selects."""
-        return Behaviors(*(getattr(self, name)[keep] for name in self.__dataclass_fields__))
-
-    def and_also(self, others: Behaviors) -> Behaviors:
-        """Return these rows, then the others."""
-        names = self.__dataclass_fields__
-        return Behaviors(*(np.concatenate([getattr(self, name), getattr(others, name)]) for name in names))
 
 
 @dataclass(frozen=True)
@@ -210,13 +95,13 @@ class GraphSnapshot:
 
     def ids(self, label: str) -> pa.Array:
         """Return the keys of a label's nodes, in number order."""
-        return _flat(self.nodes[label].column(self.schema.nodes[label].key))
+        return flat(self.nodes[label].column(self.schema.nodes[label].key))
 
     def names(self, label: str) -> pa.Array:
         """Return what people call a label's nodes, in number order: the `name` property, else the key."""
         node = self.schema.nodes[label]
         column = self.nodes[label].column(node.name or node.key).cast(pa.string())
-        return _flat(pc.coalesce(column, self.ids(label)))
+        return flat(pc.coalesce(column, self.ids(label)))
 
     @cached_property
     def users(self) -> IdMap:
@@ -259,7 +144,7 @@ class GraphSnapshot:
     def item_names(self) -> npt.NDArray[np.object_]:
         """Names of all items, object [n_items]."""
         names = [self.names(label) for label in self.present(self.schema.roles.items)]
-        return _objects(pa.concat_arrays(names))
+        return objects(pa.concat_arrays(names))
 
     def present(self, labels: Iterable[str]) -> list[str]:
         """Return those labels that have a table here."""
@@ -293,8 +178,8 @@ class GraphSnapshot:
         for label in self.present(self.schema.roles.items):
             own = pa.array([label] * self.nodes[label].num_rows, pa.string())
             column = self.nodes[label].column(domain).cast(pa.string()) if domain else own
-            parts.append(_flat(pc.fill_null(column, label)))
-        return _objects(pa.concat_arrays(parts))
+            parts.append(flat(pc.fill_null(column, label)))
+        return objects(pa.concat_arrays(parts))
 
     @cached_property
     def item_domain_nums(self) -> IntArray:
@@ -458,16 +343,7 @@ class GraphSnapshot:
     @cached_property
     def digest(self) -> str:
         """Hexadecimal SHA-256 of schema, nodes and relationships; the order of rows in the source does not matter."""
-        sha = hashlib.sha256(self.schema.digest.encode())
-        for label, table in self.nodes.items():
-            sha.update(label.encode())
-            _hash_table(sha, table)
-        for edge_type, edges in self.edges.items():
-            sha.update("-".join(edge_type).encode())
-            sha.update(edges.src_num.tobytes())
-            sha.update(edges.dst_num.tobytes())
-            _hash_table(sha, edges.table)
-        return sha.hexdigest()
+        return graph_digest(self.schema, self.nodes, self.edges)
 
     def to_pyg(self, vectors: Vectors | None = None) -> HeteroData:
         """Return the graph as torch-geometric `HeteroData`.
@@ -509,11 +385,11 @@ class GraphSnapshot:
     def _behaviors_of(self, edge_type: EdgeType) -> tuple[npt.NDArray[Any], ...]:
         edges, roles, n = self.edges[edge_type], self.schema.roles, len(self.edges[edge_type])
         behavior = roles.behaviours[edge_type[1]]
-        weight = _numbers(edges.table, behavior.weight) if behavior.weight else np.ones(n)
-        time = _numbers(edges.table, behavior.time) if behavior.time else np.full(n, np.nan)
+        weight = _property_numbers(edges.table, behavior.weight) if behavior.weight else np.ones(n)
+        time = _property_numbers(edges.table, behavior.time) if behavior.time else np.full(n, np.nan)
         split = np.full(n, "", dtype=object)
         if behavior.split:
-            split = _objects(_flat(edges.table.column(behavior.split).fill_null("")))
+            split = objects(flat(edges.table.column(behavior.split).fill_null("")))
         return (
             edges.src_num + self._role_offset(roles.users, edge_type[0]),
             edges.dst_num + self._role_offset(roles.items, edge_type[2]),
@@ -540,50 +416,14 @@ def _order_codes(column: pa.ChunkedArray) -> npt.NDArray[Any]:
     if is_datetime(column):
         column = column.cast(pa.int64())
     if pa.types.is_string(column.type) or pa.types.is_integer(column.type):
-        return np.asarray(pc.rank(_flat(column), tiebreaker="dense").to_numpy())
-    return _column_numbers(column)
+        return np.asarray(pc.rank(flat(column), tiebreaker="dense").to_numpy())
+    return column_numbers(column)
 
 
-def _numbers(table: pa.Table, name: str) -> DoubleArray:
-    return _column_numbers(table.column(name))
-
-
-def _column_numbers(column: pa.ChunkedArray) -> DoubleArray:
-    """Numbers as float64, points in time as epoch seconds, null as NaN."""
-    if is_datetime(column):
-        return np.asarray(column.cast(pa.int64()).cast(pa.float64(), safe=False).to_numpy() / 1e6)
-    return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
-
-
-def _flat(column: pa.ChunkedArray | pa.Array) -> pa.Array:
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-
-
-def _objects(column: pa.Array) -> npt.NDArray[np.object_]:
-    return np.asarray(column.to_numpy(zero_copy_only=False), dtype=object)
+def _property_numbers(table: pa.Table, name: str) -> DoubleArray:
+    return column_numbers(table.column(name))
 
 
 def _typed(ids: pa.Array, id_type: IdType) -> npt.NDArray[Any]:
     """Return ids in the type that the schema says they came in, int64 or object [n]."""
-    return np.asarray(ids.cast(pa.int64()).to_numpy()) if id_type == "int" else _objects(ids)
-
-
-def _hash_table(sha: Any, table: pa.Table) -> None:
-    """Feed a table's names, values and nulls to a hash, independently of how Arrow laid them out."""
-    for name in table.column_names:
-        column = table.column(name)
-        sha.update(name.encode())
-        sha.update(np.packbits(column.is_null().to_numpy()).tobytes())
-        column = comparable(column)
-        if pa.types.is_large_binary(column.type):
-            sha.update(np.asarray(pc.binary_length(column).fill_null(0).to_numpy(), dtype=np.int64).tobytes())
-            sha.update(b"".join(column.drop_null().to_pylist()))
-        elif pa.types.is_string(column.type):
-            text = pc.fill_null(column, "")
-            sha.update(np.asarray(pc.binary_length(text).to_numpy(), dtype=np.int64).tobytes())
-            sha.update("".join(text.to_pylist()).encode())
-        else:
-            numbers = _column_numbers(column)
-            sha.update(np.where(np.isnan(numbers), np.nan, numbers).tobytes())
-            if pa.types.is_integer(column.type) and (np.abs(numbers) >= 2**53).any():  # which floats do not tell apart
-                sha.update(column.fill_null(0).to_numpy().tobytes())
+    return np.asarray(ids.cast(pa.int64()).to_numpy()) if id_type == "int" else objects(ids)

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kgrec._util.types import BoolArray, IntArray
-from kgrec.data.snapshot import Behaviors, GraphSnapshot
+from kgrec.data.edges import Behaviors
+from kgrec.data.snapshot import GraphSnapshot
 from kgrec.errors import UsageError
 
 MANY_TIES_SHARE: Final = 0.05

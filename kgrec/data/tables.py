@@ -35,7 +35,8 @@ from kgrec.data.columns import (
     list_lengths,
     to_mask,
 )
-from kgrec.data.schema import Behavior, EdgeType, Schema
+from kgrec.data.schema import Schema
+from kgrec.data.schema_parts import Behavior, EdgeType
 from kgrec.errors import DataError, Problem, UsageError, listed
 
 MAX_SHOWN_CHARACTERS = 200

@@ -14,11 +14,12 @@ from kgrec._util.progress import track
 from kgrec._util.types import FloatArray, IntArray
 from kgrec.data.split import Split
 from kgrec.errors import UsageError
-from kgrec.hybrid.model import HybridModel, Scored
-from kgrec.metrics.ranking import Evaluation, bootstrap_intervals, evaluate, paired_test
+from kgrec.hybrid.model import HYBRID, HybridModel, Scored
+from kgrec.metrics.ranking import Evaluation, evaluate
+from kgrec.metrics.significance import bootstrap_intervals, paired_test
 from kgrec.ranking.top_k import BATCH_BYTES, Ranking, top_k
 
-HYBRID, FUSION, FIRST = "hybrid", "linear fusion", "hybrid, first stage"
+FUSION, FIRST = "linear fusion", "hybrid, first stage"
 SHOWN_METRICS = "NDCG|Recall|MRR|Coverage"
 """What a table for people shows of a model; JSON has everything."""
 

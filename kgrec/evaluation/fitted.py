@@ -13,8 +13,8 @@ from kgrec.data.frames import as_table, lacking
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import Split
 from kgrec.errors import DataError, UnknownItem, UsageError
-from kgrec.evaluation.evaluate import HYBRID, mean_metrics, measure
-from kgrec.hybrid.model import HybridModel
+from kgrec.evaluation.evaluate import mean_metrics, measure
+from kgrec.hybrid.model import HYBRID, HybridModel
 from kgrec.metrics.frames import evaluate, parse_metrics
 from kgrec.ranking.frames import known_nums
 

@@ -15,11 +15,12 @@ import pandas as pd
 
 from kgrec._util.types import BoolArray, IntArray
 from kgrec.config import Config
+from kgrec.data.edges import Behaviors
 from kgrec.data.single_domain import single_domain
-from kgrec.data.snapshot import Behaviors, GraphSnapshot, Vectors
+from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.data.split import Split, by_time
 from kgrec.hybrid.blend import Blend, GroupedBlend
-from kgrec.hybrid.cold_start_signals import cold_start_holdouts
+from kgrec.hybrid.cold_start import cold_start_holdouts
 from kgrec.hybrid.learn_blends import learn_blends
 from kgrec.hybrid.model import HybridModel
 from kgrec.hybrid.segment_models import SegmentModels

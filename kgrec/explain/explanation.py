@@ -11,7 +11,7 @@ import numpy as np
 from kgrec._util import html
 from kgrec._util.terminal import escaped
 from kgrec._util.types import IntArray
-from kgrec.data.schema import EdgeType
+from kgrec.data.schema_parts import EdgeType
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.hybrid.model import HybridModel, Scored
 from kgrec.signals.graph.metapath_matrices import MetaPath, shared_nodes

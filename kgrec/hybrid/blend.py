@@ -10,31 +10,17 @@ that settings name. Users who have nothing in the domain yet have a blend of the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from kgrec._util.types import BoolArray, DoubleArray, FloatArray, IntArray
-from kgrec.errors import UsageError
-from kgrec.hybrid.blend_weights import (
-    FEATURE_KINDS,
-    CandidateLists,
-    Scale,
-    logistic_weights,
-    max_likelihood_weights,
-    ndcg_search_weights,
-    spread_to_one,
-    standardize,
-    weighted,
-    weights_of_kind,
-)
+from kgrec.hybrid.blend_weights import weights_of_kind
+from kgrec.hybrid.candidate_lists import FEATURE_KINDS, Scale, standardize, weighted
 from kgrec.hybrid.cold_items import ColdItems
-from kgrec.metrics.ranking import NDCG_AT_20, Metric, bootstrap_interval, clearly_better
 
 Kind = Literal[
     "single",
@@ -54,19 +40,6 @@ mean: the mean of these four, whose errors differ · listwise_mean: the mean of 
 lists and do better where users take several things · cold_start: not learned, see `GroupedBlend.cold_start_blend` ·
 non_overlapping: see kgrec/hybrid/cold_start.py."""
 
-N_FOLDS: Final = 5
-PARALLEL_FOLDS: Final = 2
-"""Folds that are learned without side by side; each holds all features of its lists."""
-MIN_BLEND_USERS: Final = 20
-"""Validation users below which the best signal is used alone: too few to learn weights from."""
-MAX_BLEND_USERS: Final = 2_000
-"""Validation users that weights are learned from at most: a few weights need no more."""
-LISTWISE_MIN_ITEMS: Final = 3
-"""Validation items of a user, on average, from which on whole lists teach more than single items do."""
-HARD_NEGATIVE_SHARE: Final = 0.3
-"""Share of the negatives that are drawn from items ranked high, in the kind "hard_negatives"."""
-SECONDS_PER_USER_AND_SIGNAL: Final = 0.0015
-"""What learning a blend takes, roughly, for each user and signal, on two ordinary cores."""
 MIN_COLD_START_WEIGHT: Final = 0.01
 """Weight at least of a signal in the blend for those without behaviors."""
 
@@ -195,7 +168,7 @@ class GroupedBlend:
 
     def combine(self, scores: Sequence[FloatArray], seen: sp.csr_matrix, popularity: npt.NDArray[Any]) -> FloatArray:
         """Return blended scores, float32 [n, n_items], each user's by the blend of their group; see `Blend.combine`."""
-        new = _new(seen)
+        new = is_cold_start(seen)
         if not (self.cold_start and new.any()):
             return self.default.combine(scores, seen, popularity)
         total = np.empty(scores[0].shape, dtype=np.float32)
@@ -212,7 +185,7 @@ class GroupedBlend:
         items: IntArray,
     ) -> FloatArray:
         """Return what each signal adds to the scores of m pairs, float32 [m, signals]; see `Blend.contributions`."""
-        new = _new(seen)[rows]
+        new = is_cold_start(seen)[rows]
         if not (self.cold_start and new.any()):
             return self.default.contributions(scores, seen, popularity, rows, items)
         shares = np.empty((len(rows), len(scores)), dtype=np.float32)
@@ -239,79 +212,6 @@ class GroupedBlend:
         )
 
 
-def fit_blend(
-    names: Sequence[str],
-    scores: Sequence[FloatArray],
-    seen: sp.csr_matrix,
-    relevant: sp.csr_matrix,
-    popularity: npt.NDArray[Any],
-    seed: int = 0,
-    metric: Metric = NDCG_AT_20,
-) -> GroupedBlend:
-    """Learn how to blend signals from validation users; the best of them alone is used where that is clearly better.
-
-    Where there are enough users with and without a train item in the domain, each have a blend of their own.
-
-    Args:
-        names: the signals.
-        scores: one float32 [n, n_items] for each, from signals that have not seen `relevant`.
-        seen: CSR [n, n_items] of the train items of these users.
-        relevant: CSR [n, n_items] of their validation items; a user without any is left out.
-        popularity: [n_items], number of train users of each item.
-        seed: makes folds and drawn negatives repeat.
-        metric: what decides between ways of learning.
-
-    Raises:
-        UsageError: no signal, or no validation item at all.
-    """
-    if not len(scores) or not relevant.nnz:
-        raise UsageError("found no signal or no validation item to learn a blend from; expected at least one of each")
-    has_relevant, new = np.diff(relevant.indptr) > 0, _new(seen)
-    groups = [has_relevant & ~new, has_relevant & new]
-    if min(group.sum() for group in groups) < MIN_BLEND_USERS:
-        groups = [has_relevant]
-    blends = [
-        _fit_group(names, [part[group] for part in scores], seen[group], relevant[group], popularity, seed, metric)
-        for group in groups
-    ]
-    default, *others = blends
-    return GroupedBlend(default, others[0] if others else None)
-
-
-def _fit_group(
-    names: Sequence[str],
-    scores: Sequence[FloatArray],
-    seen: sp.csr_matrix,
-    relevant: sp.csr_matrix,
-    popularity: npt.NDArray[Any],
-    seed: int,
-    metric: Metric,
-) -> Blend:
-    """Learn one blend of all these users, each of whom has a relevant item."""
-    activity = np.diff(seen.indptr)
-    scales = Scale.from_counts(activity), Scale.from_counts(popularity)
-    single_ndcg = np.stack([metric.of_scores(part, relevant, seen) for part in scores]).astype(np.float64)
-    fold = np.random.default_rng(seed).permutation(len(activity)) % N_FOLDS
-    options: dict[Kind, _Option] = {"single": _single(single_ndcg, fold)}
-    if len(scores) > 1 and len(activity) >= MIN_BLEND_USERS:
-        lists = CandidateLists.from_scores(scores, seen, relevant, scales[0](activity), scales[1](popularity), seed)
-        options |= _cross_fit(lists, fold, seed, metric)
-    kind = _best(options, float(np.diff(relevant.indptr).mean()))
-    blend = Blend(tuple(names), kind, options[kind].weights.astype(np.float32), *scales, {})
-    blended = metric.of_scores(blend.combine(scores, seen, popularity), relevant, seen)
-    gain = options[kind].ndcg - single_ndcg[int(single_ndcg.mean(axis=1).argmax())]
-    report = {
-        "kind": kind,
-        "shares": shares_of(blend, scores, seen, popularity),
-        "signals": dict(zip(names, single_ndcg.mean(axis=1).tolist(), strict=True)),
-        "options": {kind: float(option.ndcg.mean()) for kind, option in options.items()},
-        "gain": [float(gain.mean()), *bootstrap_interval(gain, seed=seed)],
-        "blend": float(blended.mean(dtype=np.float64)),
-        "fusion_weights": options["stacking"].weights[0].tolist() if "stacking" in options else [],
-    }
-    return replace(blend, report=report, reached=options[kind].ndcg)
-
-
 def shares_of(
     blend: Blend, scores: Sequence[FloatArray], seen: sp.csr_matrix, popularity: npt.NDArray[Any]
 ) -> dict[str, float]:
@@ -322,81 +222,6 @@ def shares_of(
     return dict(zip(blend.signals, shares.tolist(), strict=True))
 
 
-def blend_seconds(n_users: int, n_signals: int) -> float:
-    """Return roughly how long `fit_blend` takes, in seconds."""
-    return SECONDS_PER_USER_AND_SIGNAL * min(n_users, MAX_BLEND_USERS) * n_signals
-
-
-def _new(seen: sp.csr_matrix) -> BoolArray:
+def is_cold_start(seen: sp.csr_matrix) -> BoolArray:
     """Say which users have nothing in the domain yet, bool [n]."""
     return np.asarray(np.diff(seen.indptr) == 0)
-
-
-def users_to_learn_from(seen: sp.csr_matrix, relevant: sp.csr_matrix, seed: int) -> IntArray:
-    """Return the rows of at most `MAX_BLEND_USERS` random users each with and without interactions in the domain."""
-    has_relevant, new = np.diff(relevant.indptr) > 0, _new(seen)
-    groups = [np.flatnonzero(has_relevant & ~new), np.flatnonzero(has_relevant & new)]
-    rng = np.random.default_rng(seed)
-    some = [
-        rng.choice(group, MAX_BLEND_USERS, replace=False) if len(group) > MAX_BLEND_USERS else group for group in groups
-    ]
-    return np.sort(np.concatenate(some))
-
-
-@dataclass(frozen=True)
-class _Option:
-    """A way of learning: its weights [feature kinds, signals], and each user's NDCG, cross-fitted [n]."""
-
-    weights: DoubleArray
-    ndcg: DoubleArray
-
-
-def _single(single_ndcg: DoubleArray, fold: IntArray) -> _Option:
-    """The best signal by NDCG [signals, n], and each user's NDCG under the one that is best for the others."""
-    ndcg = np.empty(len(fold))
-    for number in range(N_FOLDS):
-        in_fold = fold == number
-        ndcg[in_fold] = single_ndcg[single_ndcg[:, ~in_fold].sum(axis=1).argmax(), in_fold]
-    return _Option(weights_of_kind("raw", np.eye(len(single_ndcg))[single_ndcg.mean(axis=1).argmax()]), ndcg)
-
-
-def _cross_fit(lists: CandidateLists, fold: IntArray, seed: int, metric: Metric) -> dict[Kind, _Option]:
-    """Learn without each fold in turn, measure on it, and keep the mean over folds of each way's weights."""
-    # Threads of BLAS beside these would wait for one another more than they compute.
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(PARALLEL_FOLDS) as pool:
-        learned = list(pool.map(lambda number: _learn(lists.take(fold != number), seed, metric), range(N_FOLDS)))
-    return {kind: _measured(lists, [weights[kind] for weights in learned], fold, metric) for kind in learned[0]}
-
-
-def _measured(lists: CandidateLists, weights: Sequence[DoubleArray], fold: IntArray, metric: Metric) -> _Option:
-    """Measure weights [feature kinds, signals], learned without each fold in turn, on that fold's users."""
-    ndcg = np.empty(len(fold))
-    for number, fold_weights in enumerate(weights):
-        ndcg[fold == number] = lists.take(fold == number).evaluate(fold_weights, metric)
-    return _Option(np.mean(weights, axis=0), ndcg)
-
-
-def _learn(lists: CandidateLists, seed: int, metric: Metric) -> dict[Kind, DoubleArray]:
-    """Learn weights [feature kinds, signals] in each way, scaled alike, and means of some."""
-    learned: dict[Kind, DoubleArray] = {
-        "stacking": logistic_weights(lists, ["raw"], 0.0, seed),
-        "hard_negatives": logistic_weights(lists, ["raw", "zscore", "activity"], HARD_NEGATIVE_SHARE, seed),
-        "ndcg_search": ndcg_search_weights(lists, metric, seed),
-        "max_likelihood": max_likelihood_weights(lists, FEATURE_KINDS),
-    }
-    scaled = {way: spread_to_one(lists, weights) for way, weights in learned.items()}
-    means: dict[Kind, list[Kind]] = {"mean": list(learned), "listwise_mean": ["ndcg_search", "max_likelihood"]}
-    return scaled | {kind: np.mean([scaled[way] for way in of], axis=0) for kind, of in means.items()}
-
-
-def _best(options: Mapping[Kind, _Option], mean_relevant: float) -> Kind:
-    """Return the mean of all ways, or of the two that learn from lists where these are long, unless another is better.
-
-    Of many options one is better by chance on so few users, so only one that is clearly better is taken instead.
-    """
-    if "mean" not in options:
-        return "single"
-    best: Kind = "listwise_mean" if mean_relevant >= LISTWISE_MIN_ITEMS else "mean"
-    for kind in ("listwise_mean", *options):
-        best = kind if clearly_better(options[kind].ndcg, options[best].ndcg) else best
-    return best

@@ -20,7 +20,8 @@ import scipy.sparse as sp
 from scipy.special import logsumexp
 
 from kgrec._util.types import BoolArray, FloatArray
-from kgrec.hybrid.blend_weights import CandidateLists, softmax_weights, standardize
+from kgrec.hybrid.blend_weights import softmax_weights
+from kgrec.hybrid.candidate_lists import CandidateLists, standardize
 
 SignalMasks = Mapping[str, BoolArray]
 """Group → which signals [signals] of the group can tell of an item with which nobody did anything."""

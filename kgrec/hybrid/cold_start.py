@@ -6,6 +6,7 @@ what is popular, shifted by how near its content is to what they know.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
@@ -15,10 +16,18 @@ import scipy.sparse as sp
 
 from kgrec._util.types import BoolArray, FloatArray
 from kgrec.data.snapshot import GraphSnapshot
-from kgrec.hybrid.blend import MIN_BLEND_USERS, Blend, shares_of
-from kgrec.hybrid.blend_weights import FEATURE_KINDS, CandidateLists, Scale, softmax_weights
-from kgrec.signals.base import Signals
-from kgrec.signals.domain_weighting import cold_start_users
+from kgrec.hybrid.blend import Blend, shares_of
+from kgrec.hybrid.blend_weights import softmax_weights
+from kgrec.hybrid.candidate_lists import FEATURE_KINDS, CandidateLists, Scale
+from kgrec.hybrid.learn_blend import MIN_BLEND_USERS
+from kgrec.hybrid.tuning_state import TuningState
+from kgrec.metrics.significance import clearly_better
+from kgrec.signals.base import Signal, Signals
+from kgrec.signals.domain_weighting import MIN_COLD_START_USERS, cold_start_users
+from kgrec.tuning.search import TuningResult, tune
+from kgrec.tuning.validation import ValidationSet
+
+logger = logging.getLogger(__name__)
 
 NON_OVERLAPPING_CONTENT_WEIGHT: Final = 0.3
 """What nearness of content counts for a stranger, where it counts 1 for users at home: nothing can tell how much."""
@@ -85,3 +94,38 @@ def non_overlapping_blend(
     weights[FEATURE_KINDS.index("zscore"), content] = NON_OVERLAPPING_CONTENT_WEIGHT * fitted[len(popular) :]
     blend = Blend(tuple(signals), "non_overlapping", weights, Scale(0.0, 1.0), Scale(0.0, 1.0), {})
     return replace(blend, report={"kind": "non_overlapping", "shares": shares_of(blend, scores, seen, none)})
+
+
+def cold_start_holdouts(holdouts: Sequence[ValidationSet]) -> list[ValidationSet]:
+    """Return the questions of users new to a domain, of each domain where enough such users are asked."""
+    new = [holdout.take(np.flatnonzero(np.diff(holdout.seen.indptr) == 0)) for holdout in holdouts]
+    return [holdout for holdout in new if len(holdout.user_num) >= MIN_COLD_START_USERS]
+
+
+def tune_for_cold_start(state: TuningState) -> TuningState:
+    """Choose settings once more, for cold-start users; those that do no better for them are left out."""
+    holdouts, budget, chosen = cold_start_holdouts(state.validation), state.budget, dict[str, TuningResult]()
+    for n_done, (name, signal) in enumerate(state.signals.items() if holdouts else ()):
+        logger.info(f"choosing settings of {name} for cold-start users")
+        search_budget = budget.search_budget(len(state.signals) - n_done)
+        choice = tune(type(signal), state.graph, state.vectors, holdouts, state.seed, search_budget, state.fixed(name))
+        if better_for_cold_start(choice.signal, signal, holdouts):
+            chosen[name] = choice
+            budget.reserve(choice.seconds)
+    segment_models = replace(state.segment_models, cold_start={name: choice.signal for name, choice in chosen.items()})
+    report = {**state.report, "cold_start": {name: choice.report for name, choice in chosen.items()}}
+    return replace(state, segment_models=segment_models, report=report)
+
+
+def better_for_cold_start(one: Signal, other: Signal, holdouts: Sequence[ValidationSet]) -> bool:
+    """Say whether a signal does clearly better on questions of cold-start users than another; equal settings do not."""
+    if one.settings == other.settings:
+        return False
+    theirs, others = (
+        np.concatenate([holdout.evaluate(holdout.scores(signal.scores)) for holdout in holdouts])
+        for signal in (one, other)
+    )
+    logger.info(
+        f"cold-start users: {holdouts[0].metric} {theirs.mean():.4f} with their settings, {others.mean():.4f} without"
+    )
+    return clearly_better(theirs, others)

@@ -8,13 +8,14 @@ from dataclasses import replace
 import numpy as np
 
 from kgrec._util.types import FloatArray
-from kgrec.hybrid.blend import Blend, GroupedBlend, fit_blend, users_to_learn_from
+from kgrec.hybrid.blend import Blend, GroupedBlend
 from kgrec.hybrid.cold_items import ColdItems, SignalMasks, has_cold_item_users
 from kgrec.hybrid.cold_start import non_overlapping_blend, non_overlapping_domains
+from kgrec.hybrid.learn_blend import fit_blend, users_to_learn_from
 from kgrec.hybrid.segment_models import scores_of
+from kgrec.hybrid.tuning_state import TuningState
 from kgrec.signals.base import Signals
 from kgrec.tuning.validation import ValidationSet
-from kgrec.tuning_state import TuningState
 
 
 def learn_blends(state: TuningState) -> dict[str, GroupedBlend]:

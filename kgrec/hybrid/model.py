@@ -24,6 +24,8 @@ from kgrec.signals.base import Signal, Signals
 if TYPE_CHECKING:
     from kgrec.hybrid.second_stage import SecondStage
 
+HYBRID = "hybrid"
+
 
 @dataclass(frozen=True)
 class HybridModel:

@@ -9,15 +9,15 @@ from typing import Any, Final
 
 import numpy as np
 
-from kgrec.data.single_domain import fit_single_domain
 from kgrec.data.snapshot import GraphSnapshot
-from kgrec.hybrid.blend import MIN_BLEND_USERS, GroupedBlend
+from kgrec.hybrid.blend import GroupedBlend
+from kgrec.hybrid.learn_blend import MIN_BLEND_USERS
 from kgrec.hybrid.learn_blends import learn_blends
-from kgrec.hybrid.segment_models import SegmentModels, scores_of
-from kgrec.metrics.ranking import bootstrap_interval, clearly_better
+from kgrec.hybrid.segment_models import SegmentModels, fit_single_domain, scores_of
+from kgrec.hybrid.tuning_state import TuningState
+from kgrec.metrics.significance import bootstrap_interval, clearly_better
 from kgrec.signals.base import Signals
 from kgrec.tuning.validation import ValidationSet
-from kgrec.tuning_state import TuningState
 
 logger = logging.getLogger(__name__)
 

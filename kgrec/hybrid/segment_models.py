@@ -1,11 +1,12 @@
 """Stand-ins: signals that serve some users of a domain instead of everybody's signal of the same name.
 
 Those at home in a domain may be served by what learned from it alone (kgrec/hybrid/negative_transfer.py says where),
-those new to one by signals whose settings are for such users (kgrec/hybrid/cold_start_signals.py).
+those new to one by signals whose settings are for such users (kgrec/hybrid/cold_start.py).
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -14,9 +15,11 @@ import scipy.sparse as sp
 
 from kgrec._util.types import BoolArray, FloatArray, IntArray
 from kgrec.data.graph_delta import GraphDelta
-from kgrec.data.single_domain import fit_single_domain, fold_in_single_domain
+from kgrec.data.single_domain import single_domain, single_domain_vectors
 from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.signals.base import Signal, Signals, refit
+
+logger = logging.getLogger(__name__)
 
 Scores = Callable[[Signal, BoolArray, str | None], FloatArray]
 """Signal, mask [n] of some users, and the domain that the signal learned from alone, or None → their scores."""
@@ -81,3 +84,28 @@ class SegmentModels:
         there = sorted(self.single_domain.keys() & set(delta.new.item_domains))
         single_domain = {domain: fold_in_single_domain(self.single_domain[domain], delta, domain) for domain in there}
         return SegmentModels(single_domain, {name: signal.fold_in(delta) for name, signal in self.cold_start.items()})
+
+
+def fit_single_domain(
+    signals: Signals, graph: GraphSnapshot, domain: str, vectors: Vectors, seed: int
+) -> dict[str, Signal]:
+    """Return new signals of the same settings that learned from one domain alone; those that cannot are left out.
+
+    Args:
+        signals: name → signal with the settings.
+        graph: with all domains.
+        domain: the one to learn from.
+        vectors: text vectors of the whole graph: a user's text still says what they did elsewhere.
+        seed: makes the fit repeat.
+    """
+    logger.info(f"fitting on {domain} alone")
+    only, own = single_domain(graph, domain), single_domain_vectors(graph, domain, vectors)
+    able = {name: signal for name, signal in signals.items() if type(signal).applies(only, own)}
+    return refit(able, only, own, seed)
+
+
+def fold_in_single_domain(signals: Signals, delta: GraphDelta, domain: str) -> dict[str, Signal]:
+    """Return signals that learned from one domain alone for a graph that has grown; see `Signal.fold_in`."""
+    new, vectors = single_domain(delta.new, domain), single_domain_vectors(delta.new, domain, delta.vectors)
+    of_domain = GraphDelta(single_domain(delta.old, domain), new, vectors)
+    return {name: signal.fold_in(of_domain) for name, signal in signals.items()}

@@ -14,9 +14,9 @@ from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.data.split import Split, split_by
 from kgrec.errors import UsageError
 from kgrec.evaluation.leakage import COLUMNS, TOLERANCE, leaks
-from kgrec.jobs.train import read_graph, runs_folder
+from kgrec.jobs.evaluate import read_graph
 from kgrec.recommender import Recommender
-from kgrec.runs.folder import Run, find_run
+from kgrec.runs.folder import Run, find_run, runs_folder
 from kgrec.runs.publish import lists_table
 from kgrec.store import open_graph
 from kgrec.text import text_vectors

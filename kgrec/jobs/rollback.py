@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kgrec.errors import UsageError
-from kgrec.jobs.train import runs_folder
-from kgrec.runs.folder import find_run, list_runs, remove_run
+from kgrec.runs.folder import find_run, list_runs, remove_run, runs_folder
 from kgrec.runs.publications import previous, reconcile
 from kgrec.runs.publish import publish
 from kgrec.store import open_graph

@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from kgrec._util.types import IntArray
-from kgrec.data.snapshot import GraphSnapshot, IdMap
+from kgrec.data.id_map import IdMap
+from kgrec.data.snapshot import GraphSnapshot
 from kgrec.errors import UnknownItem, UnknownUser
 
 NEW_USER: Final = (

@@ -5,7 +5,7 @@ A list holds only items that may be recommended. Where fewer than k are left it 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +15,7 @@ import scipy.sparse as sp
 
 from kgrec._util.progress import track
 from kgrec._util.types import BoolArray, FloatArray, IntArray
-from kgrec.data.snapshot import GraphSnapshot, as_ids
-from kgrec.errors import UnknownItem, UsageError, near_matches
-from kgrec.ranking.conditions import Ranges, is_one_of, is_within, values_or_ranges
+from kgrec.errors import UsageError
 
 MAX_TIE_ENTRIES = 4_000_000
 """Scores among which equal ones are looked for at a time (their places may take 16 times the memory)."""
@@ -98,54 +96,6 @@ def rank_all(
     return Ranking.joined(parts)
 
 
-def item_filter(
-    snapshot: GraphSnapshot,
-    items: Iterable[object] | None = None,
-    exclude: Iterable[object] | None = None,
-    where: Mapping[str, object] | None = None,
-    domain: str | None = None,
-) -> BoolArray:
-    """Return which items may be recommended, bool [n_items].
-
-    Args:
-        snapshot: the graph with the items.
-        items: ids that alone may be recommended; all if not given.
-        exclude: ids that may not.
-        where: item property → value, list of values, or range (`{">=": 10, "<": 20}`, `{"between": [10, 20]}`), all
-            properties required; a property that is a list must contain one of the values. An item without the property
-            is left out.
-        domain: the catalog that an item must be of; any if not given.
-
-    Raises:
-        UnknownItem: an id that is no item.
-        UsageError: no item has such a property, a value is not of its type, or a condition is none of these; or a bare
-            id stands for a list of ids.
-    """
-    allowed = np.ones(snapshot.n_items, dtype=bool)
-    if items is not None:
-        allowed &= _marked(snapshot, as_ids(items, "items"))
-    if exclude is not None:
-        allowed &= ~_marked(snapshot, as_ids(exclude, "exclude"))
-    if where is not None and not isinstance(where, Mapping):
-        raise UsageError(
-            f"where is a {type(where).__name__}; expected item properties and conditions: {{'price': {{'<': 20}}}}"
-        )
-    if domain is not None:
-        allowed &= _in_domain(snapshot, domain)
-    for name, wanted in (where or {}).items():
-        allowed &= _having(snapshot, name, *values_or_ranges(name, wanted))
-    return allowed
-
-
-def _in_domain(snapshot: GraphSnapshot, domain: str) -> BoolArray:
-    domains, roles = snapshot.item_domains, snapshot.schema.roles
-    if domain not in domains and domain in roles.items and not roles.domain:
-        raise UsageError(f"found no items in domain {domain!r}; load some, then fold_in(graph) or fit again")
-    if domain not in domains:
-        raise UsageError(f"unknown domain {domain!r}; expected one of {', '.join(sorted(set(domains)))}")
-    return np.asarray(domains == domain)
-
-
 def _check_k(k: int) -> None:
     if isinstance(k, bool) or not isinstance(k, int | np.integer):
         raise UsageError(f"found k={k!r}; expected a whole number, the number of items to list for a user")
@@ -212,30 +162,3 @@ def _first_of_equals(scores: FloatArray, values: FloatArray, nums: IntArray) -> 
     fits = place < nums.shape[1]
     nums[row[fits], place[fits]] = item[fits]
     return nums
-
-
-def _marked(snapshot: GraphSnapshot, wanted: Sequence[str]) -> BoolArray:
-    nums = snapshot.items.nums(wanted)
-    if (nums < 0).any():
-        missing = [id_ for id_, num in zip(wanted, nums, strict=True) if num < 0]
-        raise UnknownItem(missing, snapshot.items.ids, "Name items of the graph the model was fitted on.")
-    marked = np.zeros(snapshot.n_items, dtype=bool)
-    marked[nums] = True
-    return marked
-
-
-def _having(snapshot: GraphSnapshot, name: str, values: list[object], ranges: Ranges) -> BoolArray:
-    labels = snapshot.present(snapshot.schema.roles.items)
-    known = {p for label in labels for p in snapshot.schema.nodes[label].properties}
-    if name not in known:
-        near = near_matches(name, known)
-        raise UsageError(f"found the item property {name!r}; expected one of {', '.join(sorted(known))}{near}")
-    return np.concatenate([_label_having(snapshot, label, name, values, ranges) for label in labels])
-
-
-def _label_having(snapshot: GraphSnapshot, label: str, name: str, values: list[object], ranges: Ranges) -> BoolArray:
-    table, kind = snapshot.nodes[label], snapshot.schema.nodes[label].properties.get(name)
-    if kind is None:
-        return np.zeros(table.num_rows, dtype=bool)
-    column = table.column(name)
-    return is_within(column, kind, name, ranges) if ranges else is_one_of(column, kind, name, values)

@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 from kgrec._util.notices import notice
 from kgrec._util.types import BoolArray, IntArray
 from kgrec.data.columns import ARROW_TYPES, to_mask
-from kgrec.data.schema import MAX_WRITTEN_TYPES, EdgeType, Schema
+from kgrec.data.schema import MAX_WRITTEN_TYPES, Schema
+from kgrec.data.schema_parts import EdgeType
 from kgrec.data.tables import Gaps, GraphTables, TableKey
 from kgrec.errors import DataError, Problem
 from kgrec.rdf import iris as terms

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kgrec.data.schema import EdgeType, Schema
+from kgrec.data.schema import Schema
+from kgrec.data.schema_parts import EdgeType
 from kgrec.data.tables import GraphTables
+from kgrec.errors import StoreError
 from kgrec.rdf import iris as terms
 from kgrec.rdf.iris import DATATYPES, node_iris, statement_iris, term
 
@@ -146,3 +149,17 @@ def _replaced(text: pa.ChunkedArray, pairs: Sequence[tuple[str, str]]) -> pa.Chu
 def _compact(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return a column whose lists start at the first value of its buffers."""
     return column.take(pa.array(np.arange(len(column))))
+
+
+def check_iris(there: GraphTables | None, tables: GraphTables) -> None:
+    """A key that is an IRI is its node's IRI, which can have one label only."""
+    found: dict[str, list[pa.Array]] = {}
+    for part in filter(None, (there, tables)):
+        for label, table in part.nodes.items():
+            keys = table.column(part.schema.nodes[label].key)
+            found.setdefault(label, []).extend(keys.filter(pc.match_substring_regex(keys, terms.IRI)).chunks)
+    for one, other in itertools.combinations(found, 2):
+        keys, others = (pa.chunked_array(found[label], pa.string()) for label in (one, other))
+        both = keys.filter(pc.is_in(keys, value_set=others))
+        if len(both):
+            raise StoreError(f"found {both[0].as_py()} as the key of a {one} and of a {other}; an IRI is of one type")

@@ -9,10 +9,9 @@ from typing import IO, cast
 from kgrec._util.files import atomic_path, check_target, reason
 from kgrec.data.tables import GraphTables, check_times
 from kgrec.errors import StoreError, UsageError
-from kgrec.rdf.encode import schema_triple, to_bytes, triples
+from kgrec.rdf.encode import check_iris, schema_triple, to_bytes, triples
 from kgrec.rdf.iris import prefixes
-from kgrec.store.oxigraph.rows import check_iris
-from kgrec.store.oxigraph.versions import oxigraph
+from kgrec.rdf.triples import oxigraph
 
 ENDINGS = (".ttl", ".nq", ".nt")
 

@@ -9,7 +9,8 @@ from urllib.parse import quote, unquote
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kgrec.data.schema import PREFIXES, Schema
+from kgrec.data.schema import Schema
+from kgrec.data.schema_checks import PREFIXES
 
 RDF: Final = PREFIXES["rdf"]
 TYPE: Final = RDF + "type"

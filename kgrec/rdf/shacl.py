@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from kgrec.data.schema import PREFIXES, Schema
+from kgrec.data.schema import Schema
+from kgrec.data.schema_checks import PREFIXES
 from kgrec.errors import MissingExtra, Problem
 from kgrec.rdf.iris import prefixes, term
 from kgrec.rdf.literals import ACCEPTED

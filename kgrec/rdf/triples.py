@@ -6,12 +6,17 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgrec._util.types import IntArray
+from kgrec.errors import MissingExtra
+
+if TYPE_CHECKING:
+    import pyoxigraph
 
 _NEWLINE, _SPACE = 10, 32
 _PIECES = 6
@@ -92,3 +97,16 @@ def _cut(part: bytes | pa.Buffer) -> tuple[pa.Array, pa.Array, pa.Array]:
     pieces = pa.LargeStringArray.from_buffers(len(bounds), pa.py_buffer(offsets), pa.py_buffer(part))
     subject, predicate, object_ = (pieces.take(pa.array(np.arange(i, len(bounds), _PIECES))) for i in (0, 2, 4))
     return subject, predicate, object_
+
+
+def oxigraph() -> type[pyoxigraph.Store]:
+    """Return pyoxigraph's store.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    try:
+        import pyoxigraph
+    except ImportError:
+        raise MissingExtra('RDF needs packages that are not installed; run: pip install "kgrec[rdf]"') from None
+    return pyoxigraph.Store

@@ -17,7 +17,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, model
 from kgrec._util.types import IntArray
 from kgrec.config import PLUGIN_NAME, Config, TuneMethod
 from kgrec.data.columns import ARROW_TYPES, SHARE_COLUMNS
-from kgrec.data.schema import EdgeType, Schema
+from kgrec.data.schema import Schema
+from kgrec.data.schema_parts import EdgeType
 from kgrec.errors import KgrecError
 from kgrec.runs.untrusted_files import MAX_NUMBER, shown, using
 from kgrec.signals.base import LARGEST_SETTING
@@ -127,7 +128,7 @@ class _Blend(_Object):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        from kgrec.hybrid.blend_weights import FEATURE_KINDS
+        from kgrec.hybrid.candidate_lists import FEATURE_KINDS
 
         if self.weights.keys() != set(FEATURE_KINDS):
             raise ValueError(f"weights of {', '.join(self.weights)}; expected {', '.join(FEATURE_KINDS)}")

@@ -37,10 +37,10 @@ from safetensors.numpy import save_file
 from kgrec._util import html
 from kgrec._util.files import DAY_SECONDS, MARKER, checksum, locked, reason, strange_target, work_folder
 from kgrec._util.files import remove_leftovers as remove_work_folders
-from kgrec.errors import RunError
+from kgrec.errors import RunError, StoreError
 from kgrec.runs.content_checks import Facts, RunInfo, check_choices, check_table
 from kgrec.runs.untrusted_files import damaged, read_arrays, read_object, read_table, shown, size_of, unreadable, using
-from kgrec.store.uri import GraphUri
+from kgrec.store.uri import GraphUri, check_uri
 
 FORMAT: Final = 3
 _NAME: Final = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
@@ -422,3 +422,17 @@ def _move(made: Path, folder: Path, work: Path) -> None:
         (work / "before").mkdir()
         os.replace(folder, work / "before" / folder.name)
     os.replace(made, folder)
+
+
+def runs_folder(graph: str, runs: str | Path | None = None) -> Path:
+    """Return the folder of a graph's runs: `runs`, or the one beside the graph.
+
+    Raises:
+        StoreError: neither that folder nor the graph is there, so the graph's name is most likely wrong; or the URI
+            holds a password.
+    """
+    check_uri(graph)
+    root = Path(runs or root_of(graph))
+    if not root.exists() and not GraphUri.parse(graph).exists:
+        raise StoreError(f"no graph at {graph}; load data first: kgrec load LOADER SOURCE --into {graph}")
+    return root

@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kgrec._util.array_layout import check_rows
 from kgrec.data.linked_users import merge_linked_users
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot, Vectors
@@ -19,7 +20,6 @@ from kgrec.runs.content_checks import LISTS
 from kgrec.runs.folder import Run
 from kgrec.runs.publications import How, append, reconcile
 from kgrec.runs.untrusted_files import using
-from kgrec.signals.layout import check_rows
 from kgrec.store.base import GraphStore, NodeVectors
 
 

@@ -12,11 +12,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from kgrec._util.array_layout import check_arrays
 from kgrec.config import Config
+from kgrec.data.edges import Edges
 from kgrec.data.noise import without_noise
 from kgrec.data.schema import Schema
 from kgrec.data.single_domain import single_domain, single_domain_vectors
-from kgrec.data.snapshot import Edges, GraphSnapshot, Vectors
+from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.errors import RunError, UsageError
 from kgrec.hybrid.blend import GroupedBlend
 from kgrec.hybrid.model import HybridModel
@@ -27,7 +29,6 @@ from kgrec.runs.publish import checked_vectors
 from kgrec.runs.untrusted_files import using
 from kgrec.signals import signal_kinds, with_classes
 from kgrec.signals.base import Signal, Signals
-from kgrec.signals.layout import check_arrays
 from kgrec.text.base import TextEncoder
 from kgrec.text.tuned_weights import FineTunedWeights
 from kgrec.training.pipeline import Trained

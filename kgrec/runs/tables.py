@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from kgrec.config import Config
-from kgrec.evaluation.evaluate import HYBRID
+from kgrec.hybrid.model import HYBRID
 from kgrec.runs.folder import Run, list_runs
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from kgrec._util.array_layout import Layout
 from kgrec._util.types import FloatArray, IntArray
 from kgrec.config import PLUGIN_NAME
 from kgrec.data.anonymous import AnonymousUsers
@@ -21,7 +22,6 @@ from kgrec.data.graph_delta import GraphDelta
 from kgrec.data.histories import behaviors_differ, has_times
 from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.errors import NotFittedError, UsageError
-from kgrec.signals.layout import Layout
 from kgrec.signals.relevance import RelevantIf, several_domains
 
 logger = logging.getLogger(__name__)

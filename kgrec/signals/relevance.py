@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kgrec.data.schema import NodeLabel
+from kgrec.data.schema_parts import NodeLabel
 from kgrec.data.snapshot import GraphSnapshot
 
 

@@ -17,7 +17,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from kgrec._util.types import IntArray
-from kgrec.signals.graph.gnn_memory import MAX_LOGITS
+
+MAX_LOGITS: Final = 32_000_000
+"""Logits held at once (128 MB, four times that with gradients): users of a step × candidate items."""
 
 MAX_FULL_SOFTMAX_ITEMS: Final = 20_000
 """Up to this many items the softmax runs over all of them, above it over a shared sample."""

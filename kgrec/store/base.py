@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from kgrec._util import html
 from kgrec._util.types import BoolArray, FloatArray
-from kgrec.data.schema import NodeLabel, Schema
+from kgrec.data.schema import Schema
+from kgrec.data.schema_parts import NodeLabel
 from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.data.tables import GraphTables, check
 from kgrec.errors import KgrecError, StoreError, near_matches

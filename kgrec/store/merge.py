@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from kgrec._util.types import IntArray
 from kgrec.data.columns import ARROW_TYPES
-from kgrec.data.schema import EdgeType, NodeLabel, RdfNames, RelationshipType, Schema
+from kgrec.data.schema import Schema
+from kgrec.data.schema_parts import EdgeType, NodeLabel, RdfNames, RelationshipType
 from kgrec.data.tables import Gaps, GraphTables, equal_rows
 from kgrec.errors import SchemaError, StoreError
 

@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from kgrec._util.types import BoolArray, FloatArray, IntArray
-from kgrec.data.schema import EdgeType, Schema
+from kgrec.data.schema import Schema
+from kgrec.data.schema_parts import EdgeType
 from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.data.tables import GraphTables, check
 from kgrec.testing.encoder import WordEncoder

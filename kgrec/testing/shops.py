@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 
 from kgrec._util.types import IntArray
+from kgrec.data.edges import Behaviors
 from kgrec.data.schema import Schema
-from kgrec.data.snapshot import Behaviors, GraphSnapshot
+from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.tables import GraphTables, check
 from kgrec.testing.graphs import KnownAnswers
 

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
+from kgrec._util.array_layout import check_arrays
 from kgrec.data.anonymous import AnonymousUsers
 from kgrec.data.graph_delta import GraphDelta
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.errors import NotFittedError
 from kgrec.signals.base import LogRange, Signal
-from kgrec.signals.layout import check_arrays
 from kgrec.testing.graphs import KnownAnswers, community_answers
 
 FIRST = 0.95

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -19,17 +18,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import platformdirs
 import pyarrow as pa
 import pyarrow.compute as pc
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from kgrec._util.files import check_target, place, remove_leftovers, strange_target, work_folder
+from kgrec._util.array_layout import Array, check_arrays
+from kgrec._util.files import cache_folder, check_target, place, remove_leftovers, strange_target, work_folder
 from kgrec._util.progress import track
 from kgrec._util.types import BoolArray, FloatArray, IntArray
 from kgrec.errors import UsageError
-from kgrec.signals.layout import Array, check_arrays
 from kgrec.text.base import TextEncoder
 
 logger = logging.getLogger(__name__)
@@ -42,11 +40,6 @@ MAX_FILES = 64
 
 KEY_BYTES = 16
 Keys = npt.NDArray[np.uint8]
-
-
-def cache_folder() -> Path:
-    """Return where kgrec keeps what can be made again: the environment's KGREC_CACHE, else the user's cache folder."""
-    return Path(os.environ.get("KGREC_CACHE") or platformdirs.user_cache_dir("kgrec"))
 
 
 class VectorCache:

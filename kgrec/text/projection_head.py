@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from kgrec._util.array_layout import Array, check_arrays
 from kgrec._util.types import FloatArray
-from kgrec.signals.layout import Array, check_arrays
 
 PREFIX: Final = "vector_head."
 """What names of its weights begin with among those of the model."""

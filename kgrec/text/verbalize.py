@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from kgrec._util.types import BoolArray, DoubleArray, IntArray
 from kgrec.data.columns import is_datetime
-from kgrec.data.schema import EdgeType
+from kgrec.data.schema_parts import EdgeType
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.text_template import BEHAVIORS, NEIGHBORS, Limits
 from kgrec.text.base import CountTokens, count_words

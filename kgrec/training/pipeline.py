@@ -15,17 +15,18 @@ import numpy as np
 from kgrec._util.duration import in_words
 from kgrec._util.progress import track
 from kgrec.config import Config
+from kgrec.data.edges import Behaviors
 from kgrec.data.linked_users import merge_linked_users
 from kgrec.data.noise import without_noise
-from kgrec.data.snapshot import Behaviors, GraphSnapshot, Vectors
+from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.data.split import Split, by_random
 from kgrec.errors import UsageError
-from kgrec.hybrid.blend import blend_seconds
-from kgrec.hybrid.cold_start import simulate_cold_start
-from kgrec.hybrid.cold_start_signals import cold_start_holdouts, tune_for_cold_start
+from kgrec.hybrid.cold_start import cold_start_holdouts, simulate_cold_start, tune_for_cold_start
+from kgrec.hybrid.learn_blend import blend_seconds
 from kgrec.hybrid.learn_blends import even_blend, learn_blends
 from kgrec.hybrid.model import HybridModel
 from kgrec.hybrid.negative_transfer import check_negative_transfer, several_domains
+from kgrec.hybrid.tuning_state import TuningState
 from kgrec.metrics.ranking import Metric
 from kgrec.signals import signal_kinds
 from kgrec.signals.base import Signal, refit
@@ -33,8 +34,8 @@ from kgrec.text.encoder import TransformersEncoder
 from kgrec.text.tuned_weights import FineTunedWeights
 from kgrec.tuning.budget import Budget
 from kgrec.tuning.expected_seconds import expected_seconds
-from kgrec.tuning.validation import TuningResult, tune, validation_sets
-from kgrec.tuning_state import TuningState
+from kgrec.tuning.search import TuningResult, tune
+from kgrec.tuning.validation import validation_sets
 
 logger = logging.getLogger(__name__)
 
@@ -159,7 +160,7 @@ def _stages(config: Config, reader: TransformersEncoder | None) -> list[tuple[st
         ("check domains", check_negative_transfer),
     ]
     if config.rerank and reader:
-        from kgrec.hybrid.second_stage import learn_second_stage
+        from kgrec.training.second_stage import learn_second_stage
 
         stages.append(("rerank", partial(learn_second_stage, encoder=reader)))
     return stages

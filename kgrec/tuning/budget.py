@@ -6,26 +6,14 @@ same result. With one the clock decides: no fit is started that would most likel
 
 from __future__ import annotations
 
-import re
 import time
 from dataclasses import dataclass, field
+
+from kgrec._util.duration import seconds_of
 
 BASE_SECONDS = 60.0
 BEHAVIORS_PER_SECOND = 8_000
 """Without a budget a signal's search may cost `BASE_SECONDS`, and a second for every so many behaviors."""
-_UNIT_SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
-
-
-def seconds_of(budget: str) -> float:
-    """Return the seconds of a budget such as "90s", "2min" or "1h".
-
-    Raises:
-        ValueError: it is something else.
-    """
-    duration = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|min|h)\s*", budget)
-    if not duration or not float(duration[1]):
-        raise ValueError("expected a duration above zero, such as 90s, 2min or 1h")
-    return float(duration[1]) * _UNIT_SECONDS[duration[2]]
 
 
 @dataclass

@@ -26,9 +26,10 @@ from kgrec.errors import RunError
 from kgrec.hybrid.learn_blends import even_blend
 from kgrec.hybrid.model import HybridModel
 from kgrec.jobs.audit import audit_leakage
+from kgrec.jobs.evaluate import evaluate_run
 from kgrec.jobs.forget.job import forget
 from kgrec.jobs.rollback import roll_back
-from kgrec.jobs.train import evaluate_run, publish_run
+from kgrec.jobs.train import publish_run
 from kgrec.recommender import Recommender
 from kgrec.runs.folder import find_run, read_run, unreadable_runs
 from kgrec.runs.publications import FILE, publications

@@ -15,14 +15,15 @@ from kgrec.config import Config
 from kgrec.data.to_networkx import to_networkx
 from kgrec.errors import DataError, KgrecError, Problem, StoreError, UsageError
 from kgrec.jobs.copy import copy_graph
+from kgrec.jobs.evaluate import evaluate_run
 from kgrec.jobs.forget.job import forget
 from kgrec.jobs.refresh.job import refresh
 from kgrec.jobs.refresh.request import RefreshRequest
 from kgrec.jobs.rollback import roll_back
-from kgrec.jobs.train import evaluate_run, publish_run, runs_folder, train_run
+from kgrec.jobs.train import publish_run, train_run
 from kgrec.query.named import run_named
 from kgrec.query.similar import nearest_nodes
-from kgrec.runs.folder import find_run, root_of
+from kgrec.runs.folder import find_run, root_of, runs_folder
 from kgrec.store import open_graph
 from kgrec.store.job_lock import leased
 from kgrec.store.ladybug.store import LadybugStore

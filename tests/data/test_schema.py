@@ -3,7 +3,9 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from kgrec.data.schema import RelationshipType, Schema, template_fields
+from kgrec.data.schema import Schema
+from kgrec.data.schema_checks import template_fields
+from kgrec.data.schema_parts import RelationshipType
 from kgrec.errors import SchemaError, UsageError
 
 GOOD = """\

@@ -4,7 +4,8 @@ from importlib import resources
 
 import pytest
 
-from kgrec.data.schema import Schema, template_fields
+from kgrec.data.schema import Schema
+from kgrec.data.schema_checks import template_fields
 
 NAMES = sorted(f.name[:-5] for f in resources.files("graph_schema").iterdir() if f.name.endswith(".yaml"))
 

@@ -5,9 +5,10 @@ import pytest
 
 from kgrec.config import Config
 from kgrec.data.single_domain import single_domain, single_domain_split, single_domain_vectors
-from kgrec.evaluation.evaluate import HYBRID, measure, metrics
+from kgrec.evaluation.evaluate import measure, metrics
 from kgrec.evaluation.protocols import cut_for
-from kgrec.jobs.train import SINGLE_DOMAIN_HYBRID, add_single_domain
+from kgrec.hybrid.model import HYBRID
+from kgrec.jobs.evaluate import SINGLE_DOMAIN_HYBRID, add_single_domain
 from kgrec.recommender import Recommender
 from kgrec.testing.shops import shops, twins
 

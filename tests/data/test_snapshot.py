@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kgrec.data.snapshot import GraphSnapshot, IdMap
+from kgrec.data.id_map import IdMap
+from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.tables import GraphTables, check
 
 WROTE = ("Author", "WROTE", "Book")

@@ -8,7 +8,8 @@ import pytest
 from kgrec import DataError, NotFittedError, Recommender, UnknownUser, UsageError
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import Split, by_given, by_random
-from kgrec.evaluation.evaluate import HYBRID, measure, metrics
+from kgrec.evaluation.evaluate import measure, metrics
+from kgrec.hybrid.model import HYBRID
 from kgrec.testing.graphs import two_communities
 from kgrec.testing.shops import shops
 

@@ -9,8 +9,9 @@ import pytest
 import scipy.sparse as sp
 
 from kgrec.errors import UsageError
-from kgrec.hybrid.blend import Blend, GroupedBlend, _best, _Option, fit_blend
-from kgrec.hybrid.blend_weights import FEATURE_KINDS, Scale, standardize
+from kgrec.hybrid.blend import Blend, GroupedBlend
+from kgrec.hybrid.candidate_lists import FEATURE_KINDS, Scale, standardize
+from kgrec.hybrid.learn_blend import _best, _Option, fit_blend
 from kgrec.metrics.ranking import ndcg_at
 
 N_USERS, N_ITEMS = 300, 120

@@ -15,7 +15,7 @@ from kgrec.data.split import latest_of_users, uncut
 from kgrec.data.tables import GraphTables, check
 from kgrec.errors import RunError
 from kgrec.evaluation.leakage import leaks
-from kgrec.hybrid.cold_start_signals import better_for_cold_start, cold_start_holdouts
+from kgrec.hybrid.cold_start import better_for_cold_start, cold_start_holdouts
 from kgrec.hybrid.segment_models import SegmentModels
 from kgrec.jobs.forget.rewrite_run import rewrite, without
 from kgrec.runs.publish import check_complete

@@ -7,17 +7,17 @@ import pyarrow as pa
 import pytest
 
 from kgrec.config import Config
-from kgrec.data.single_domain import fit_single_domain
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import uncut
 from kgrec.data.tables import GraphTables, check
 from kgrec.errors import RunError
-from kgrec.evaluation.evaluate import HYBRID, measure
+from kgrec.evaluation.evaluate import measure
 from kgrec.evaluation.leakage import leaks
 from kgrec.evaluation.protocols import cut_for
 from kgrec.hybrid import negative_transfer
+from kgrec.hybrid.model import HYBRID
 from kgrec.hybrid.negative_transfer import ALL_DOMAINS, PER_SIGNAL, SINGLE_DOMAIN
-from kgrec.hybrid.segment_models import SegmentModels
+from kgrec.hybrid.segment_models import SegmentModels, fit_single_domain
 from kgrec.jobs.forget.rewrite_run import rewrite, without
 from kgrec.runs.publish import check_complete
 from kgrec.runs.save_load import FACTS, load_model, save_model

@@ -6,10 +6,10 @@ import scipy.sparse as sp
 
 from kgrec.data.anonymous import AnonymousUsers
 from kgrec.data.graph_delta import GraphDelta
-from kgrec.data.single_domain import fit_single_domain, single_domain
+from kgrec.data.single_domain import single_domain
 from kgrec.hybrid.learn_blends import even_blend
 from kgrec.hybrid.model import HybridModel
-from kgrec.hybrid.segment_models import SegmentModels, scores_of
+from kgrec.hybrid.segment_models import SegmentModels, fit_single_domain, scores_of
 from kgrec.signals.cf import Popularity
 from kgrec.signals.graph.spectral_filter import Spectral
 from kgrec.testing.shops import shops

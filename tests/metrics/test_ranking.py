@@ -11,7 +11,8 @@ from hypothesis.extra.numpy import arrays
 
 from kgrec.data.split import by_given
 from kgrec.errors import UsageError
-from kgrec.metrics.ranking import bootstrap_interval, bootstrap_intervals, evaluate, ndcg_at, paired_test
+from kgrec.metrics.ranking import evaluate, ndcg_at
+from kgrec.metrics.significance import bootstrap_interval, bootstrap_intervals, paired_test
 from kgrec.ranking.top_k import Ranking, rank_all, top_k
 
 

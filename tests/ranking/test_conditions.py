@@ -10,7 +10,7 @@ import pytest
 from kgrec import UsageError
 from kgrec.data.interactions import from_interactions
 from kgrec.data.snapshot import GraphSnapshot
-from kgrec.ranking.top_k import item_filter
+from kgrec.ranking.filters import item_filter
 
 ITEMS = pd.DataFrame(
     {

@@ -10,10 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from kgrec.data.snapshot import GraphSnapshot, as_ids
+from kgrec.data.id_map import as_ids
+from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.tables import GraphTables, check
 from kgrec.errors import UnknownItem, UsageError
-from kgrec.ranking.top_k import Ranking, item_filter, rank_all, top_k
+from kgrec.ranking.filters import item_filter
+from kgrec.ranking.top_k import Ranking, rank_all, top_k
 
 SHAPES = st.tuples(st.integers(1, 5), st.integers(1, 12))
 NUMBERS = st.sampled_from([-2.0, -1.0, 0.0, 0.5, 1.0, 3.0, np.nan, np.inf, -np.inf])

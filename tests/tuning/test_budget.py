@@ -4,9 +4,10 @@ import time
 
 import pytest
 
+from kgrec._util.duration import seconds_of
 from kgrec.config import Config
 from kgrec.errors import UsageError
-from kgrec.tuning.budget import BASE_SECONDS, Budget, SearchBudget, seconds_of
+from kgrec.tuning.budget import BASE_SECONDS, Budget, SearchBudget
 
 
 @pytest.mark.parametrize(("budget", "seconds"), [("90s", 90), ("2min", 120), ("1.5h", 5400), (" 1 h ", 3600)])

@@ -13,7 +13,8 @@ from kgrec.signals.base import Grid, LogRange, Signal, SignalSettings
 from kgrec.signals.cf.popularity import Popularity
 from kgrec.testing.graphs import two_communities
 from kgrec.tuning.budget import SearchBudget
-from kgrec.tuning.validation import tune, validation_sets
+from kgrec.tuning.search import tune
+from kgrec.tuning.validation import validation_sets
 
 
 class Settings(SignalSettings):

@@ -6,8 +6,8 @@ import numpy as np
 from pydantic import Field
 from sklearn.preprocessing import normalize
 
+from kgrec._util.array_layout import Array
 from kgrec.signals.base import Signal, SignalSettings
-from kgrec.signals.layout import Array
 
 
 class RandomWalkSettings(SignalSettings):

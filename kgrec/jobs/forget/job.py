@@ -23,10 +23,9 @@ from kgrec.jobs.forget.find_runs import places_of, runs_with
 from kgrec.jobs.forget.receipts import matches
 from kgrec.jobs.forget.residue import Search
 from kgrec.jobs.forget.rewrite_run import n_edges, rewrite, without
-from kgrec.jobs.train import runs_folder
 from kgrec.recommender import Recommender
 from kgrec.runs.erasure_guard import Node, nobody_keeps
-from kgrec.runs.folder import Run, list_runs, remove_leftovers
+from kgrec.runs.folder import Run, list_runs, remove_leftovers, runs_folder
 from kgrec.runs.publications import append
 from kgrec.store import open_graph
 from kgrec.store.base import GraphStore

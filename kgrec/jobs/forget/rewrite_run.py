@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kgrec.data.edges import Edges
 from kgrec.data.graph_delta import GraphDelta
-from kgrec.data.single_domain import fit_single_domain
-from kgrec.data.snapshot import Edges, GraphSnapshot
+from kgrec.data.snapshot import GraphSnapshot
 from kgrec.hybrid.model import HybridModel
-from kgrec.hybrid.segment_models import SegmentModels
+from kgrec.hybrid.segment_models import SegmentModels, fit_single_domain
 from kgrec.recommender import Recommender
 from kgrec.runs.erasure_guard import Node
 from kgrec.runs.folder import Run, remove_run

@@ -23,7 +23,8 @@ from kgrec._util.types import FloatArray, IntArray
 from kgrec.data.graph_delta import GraphDelta
 from kgrec.data.split import Split
 from kgrec.hybrid.model import HybridModel
-from kgrec.metrics.ranking import K, bootstrap_interval, evaluate
+from kgrec.metrics.ranking import K, evaluate
+from kgrec.metrics.significance import bootstrap_interval
 from kgrec.ranking.top_k import rank_all
 
 MAX_TEST_USERS: Final = 2000

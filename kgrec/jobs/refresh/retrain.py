@@ -15,9 +15,10 @@ from kgrec.config import Config
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import Split, by_given, by_random, latest_of_users
 from kgrec.evaluation.evaluate import measure, metrics
+from kgrec.jobs.evaluate import KS
 from kgrec.jobs.refresh.gate import MIN_TEST_USERS, compare, figures_of, reasons
 from kgrec.jobs.refresh.policy import Mode, Size, UpdatePlan, chosen, fitted, size_of
-from kgrec.jobs.train import KS, summary_of
+from kgrec.jobs.train import summary_of
 from kgrec.recommender import Recommender
 from kgrec.runs.erasure_guard import keeping
 from kgrec.runs.folder import Run, new_name

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 from pydantic import Field
 
+from kgrec._util.array_layout import Array, Layout
 from kgrec._util.types import BoolArray, FloatArray, IntArray
 from kgrec.data.anonymous import AnonymousUsers
 from kgrec.data.columns import Group
 from kgrec.data.graph_delta import GraphDelta, remap_rows
 from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.signals.base import Grid, LogRange, Signal, SignalSettings
+from kgrec.signals.cf.cross_domain_ae_training import MAX_BATCH_USERS, over_root_length
 from kgrec.signals.domain_weighting import cold_start_users, items_by_domain
-from kgrec.signals.layout import Array, Layout
-
-MAX_BATCH_USERS: Final = 512
-"""Users of a training step at most."""
 
 
 class CrossDomainAESettings(SignalSettings):
@@ -112,13 +110,6 @@ class CrossDomainAE(Signal):
         self._learned, self._history = learned, train.interactions
         self._domains, self._new = items_by_domain(train), train.user_domains[0] == 0
         return self
-
-
-def over_root_length(history: sp.csr_matrix) -> sp.csr_matrix:
-    """Return rows divided by the root of how many items they have, float32 CSR."""
-    counts = np.diff(history.indptr)
-    values = history.data * np.repeat(np.maximum(counts, 1) ** -0.5, counts)
-    return sp.csr_matrix((values.astype(np.float32), history.indices, history.indptr), shape=history.shape)
 
 
 def _entered(train: GraphSnapshot) -> list[int]:

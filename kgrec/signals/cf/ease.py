@@ -10,6 +10,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from pydantic import Field
 
+from kgrec._util.array_layout import Array, Layout, csr
 from kgrec._util.types import FloatArray, IntArray
 from kgrec.data.anonymous import AnonymousUsers
 from kgrec.data.columns import Group
@@ -18,7 +19,6 @@ from kgrec.data.histories import user_histories
 from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.signals.base import FeedbackWeight, Grid, HalfLifeItems, LogRange, Signal, SignalSettings
 from kgrec.signals.cf.ridge import fits_dense, ridge_seconds, ridge_weights
-from kgrec.signals.layout import Array, Layout, csr
 from kgrec.signals.relevance import RelevantIf, has_item_attributes
 from kgrec.signals.sparse import from_arrays, to_arrays
 

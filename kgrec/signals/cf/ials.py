@@ -14,6 +14,7 @@ import scipy.sparse as sp
 from pydantic import Field
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from kgrec._util.array_layout import Array, Layout
 from kgrec._util.types import FloatArray, IntArray
 from kgrec.data.anonymous import AnonymousUsers
 from kgrec.data.columns import Group
@@ -22,7 +23,6 @@ from kgrec.data.histories import mean_count, strengths, user_histories
 from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.signals.base import FeedbackWeight, Grid, HalfLifeItems, LogRange, OutOfDomainWeight, Signal, SignalSettings
 from kgrec.signals.domain_weighting import DomainHistories
-from kgrec.signals.layout import Array, Layout
 
 
 class IALSSettings(SignalSettings):

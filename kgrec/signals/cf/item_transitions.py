@@ -12,6 +12,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from pydantic import Field
 
+from kgrec._util.array_layout import Layout, csr
 from kgrec._util.types import FloatArray, IntArray
 from kgrec.data.anonymous import AnonymousUsers
 from kgrec.data.columns import Group
@@ -19,7 +20,6 @@ from kgrec.data.graph_delta import GraphDelta
 from kgrec.data.histories import has_times, sequences, user_histories
 from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.signals.base import Grid, HalfLifeItems, LogRange, Signal, SignalSettings
-from kgrec.signals.layout import Layout, csr
 from kgrec.signals.sparse import from_arrays, largest_of_columns, to_arrays
 
 WINDOW_STEPS: Final = 20

@@ -9,14 +9,15 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from kgrec._util.array_layout import Array, Layout
 from kgrec._util.types import DoubleArray, FloatArray, IntArray
 from kgrec.data.anonymous import AnonymousUsers
 from kgrec.data.columns import Group
+from kgrec.data.edges import Behaviors
 from kgrec.data.graph_delta import GraphDelta
 from kgrec.data.histories import has_times
-from kgrec.data.snapshot import Behaviors, GraphSnapshot, Vectors
+from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.signals.base import Grid, Signal, SignalSettings
-from kgrec.signals.layout import Array, Layout
 from kgrec.signals.relevance import RelevantIf
 
 

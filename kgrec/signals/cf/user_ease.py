@@ -11,6 +11,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from pydantic import Field
 
+from kgrec._util.array_layout import Array, Layout, csr
 from kgrec._util.types import BoolArray, FloatArray, IntArray
 from kgrec.data.anonymous import AnonymousUsers
 from kgrec.data.columns import Group
@@ -19,7 +20,6 @@ from kgrec.data.histories import user_histories
 from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.signals.base import FeedbackWeight, Grid, LogRange, Signal, SignalSettings
 from kgrec.signals.cf.ridge import fits_dense, ridge_seconds, ridge_weights, weights_by_support, weights_of_others
-from kgrec.signals.layout import Array, Layout, csr
 from kgrec.signals.relevance import RelevantIf, has_user_attributes
 from kgrec.signals.sparse import from_arrays, to_arrays
 

@@ -6,9 +6,8 @@ from typing import Any, Final
 
 from kgrec._util.device import best_device, device_memory
 from kgrec.data.snapshot import GraphSnapshot
+from kgrec.signals.sampled_softmax import MAX_LOGITS
 
-MAX_LOGITS: Final = 32_000_000
-"""Logits held at once (128 MB, four times that with gradients): users of a step × candidate items."""
 DEVICE_MEMORY_SHARE: Final = 0.5
 """Part of a device's memory that training may take if no other bound is given."""
 VECTORS_PER_NODE: Final = 8

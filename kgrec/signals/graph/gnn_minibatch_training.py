@@ -19,10 +19,17 @@ from kgrec._util.progress import track
 from kgrec._util.types import FloatArray, IntArray
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.signals.graph.adjacency import Adjacency, propagated
-from kgrec.signals.graph.gnn_memory import ENTRY_BYTES, LOGIT_BYTES, MAX_LOGITS, node_bytes
+from kgrec.signals.graph.gnn_memory import ENTRY_BYTES, LOGIT_BYTES, node_bytes
 from kgrec.signals.graph.gnn_training import INIT_DEVIATION, LearnedVectors, Propagation, first_vectors
 from kgrec.signals.graph.neighbor_sampling import Subgraph, sample_subgraph
-from kgrec.signals.sampled_softmax import SAMPLED_CANDIDATES, Batch, csr_tensor, draw_candidates, softmax_loss
+from kgrec.signals.sampled_softmax import (
+    MAX_LOGITS,
+    SAMPLED_CANDIDATES,
+    Batch,
+    csr_tensor,
+    draw_candidates,
+    softmax_loss,
+)
 
 NEIGHBOR_FANOUT: Final = 10
 """Neighbors drawn of a node."""

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from pydantic import Field
 
+from kgrec._util.array_layout import Array, Layout
 from kgrec._util.types import FloatArray, IntArray
 from kgrec.data.anonymous import AnonymousUsers
 from kgrec.data.columns import Group
@@ -21,9 +22,9 @@ from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.signals.base import Grid, HalfLifeItems, LogRange, OutOfDomainWeight, Signal, SignalSettings
 from kgrec.signals.domain_weighting import DomainHistories
 from kgrec.signals.graph.adjacency import Adjacency, layers_before, propagated
-from kgrec.signals.graph.gnn_memory import MAX_LOGITS, given_memory, whole_graph_bytes
-from kgrec.signals.layout import Array, Layout
+from kgrec.signals.graph.gnn_memory import given_memory, whole_graph_bytes
 from kgrec.signals.relevance import RelevantIf, has_relations, several_relations
+from kgrec.signals.sampled_softmax import MAX_LOGITS
 
 SUBGRAPH_SLOWDOWN: Final = 4
 """How many times longer training on sampled sub-graphs takes; 1.4 to 6 times were measured."""

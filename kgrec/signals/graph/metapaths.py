@@ -11,6 +11,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from pydantic import Field
 
+from kgrec._util.array_layout import Array, Layout
 from kgrec._util.types import FloatArray, IntArray
 from kgrec.data.anonymous import AnonymousUsers
 from kgrec.data.columns import Group
@@ -19,9 +20,14 @@ from kgrec.data.histories import row_means, user_histories
 from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.signals.base import Grid, HalfLifeItems, LogRange, Signal, SignalSettings
 from kgrec.signals.graph.metapath_matrices import MetaPath, Side, build_metapaths
-from kgrec.signals.graph.metapath_selection import select_metapaths
-from kgrec.signals.graph.metapath_weights import from_histories, from_popularity, from_users, learn_weights, path_offset
-from kgrec.signals.layout import Array, Layout
+from kgrec.signals.graph.metapath_weights import (
+    from_histories,
+    from_popularity,
+    from_users,
+    learn_weights,
+    path_offset,
+    select_metapaths,
+)
 from kgrec.signals.relevance import RelevantIf, several_relations
 
 BATCH_USERS: Final = 64

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from kgrec._util.types import DoubleArray
-from kgrec.data.schema import EdgeType
+from kgrec.data.schema_parts import EdgeType
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.signals.graph.metapath_matrices import MetaPath, single_metapaths
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from pydantic import Field
 
+from kgrec._util.array_layout import Array, Layout, csr
 from kgrec._util.types import FloatArray, IntArray
 from kgrec.data.anonymous import AnonymousUsers
 from kgrec.data.columns import Group
@@ -17,7 +18,6 @@ from kgrec.data.graph_delta import GraphDelta, remap_rows
 from kgrec.data.histories import user_histories
 from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.signals.base import Grid, HalfLifeItems, LogRange, Signal, SignalSettings
-from kgrec.signals.layout import Array, Layout, csr
 from kgrec.signals.sparse import from_arrays, largest_of_columns, to_arrays
 
 BLOCK_ITEMS: Final = 1024

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from kgrec.data.columns import ARROW_TYPES
-from kgrec.data.schema import EdgeType, Schema
+from kgrec.data.schema import Schema
+from kgrec.data.schema_parts import EdgeType
 from kgrec.data.tables import GraphTables
 from kgrec.store.ladybug.engine import as_arrow, execute, quote
 from kgrec.store.merge import changes

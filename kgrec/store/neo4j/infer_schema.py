@@ -6,7 +6,8 @@ from typing import Any, Final
 
 import yaml
 
-from kgrec.data.schema import IDENTIFIER, Schema
+from kgrec.data.schema import Schema
+from kgrec.data.schema_checks import IDENTIFIER
 from kgrec.errors import StoreError
 from kgrec.store.neo4j.rows import quote
 from kgrec.store.neo4j.store import Neo4jStore

@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 
 from kgrec._util.types import IntArray
 from kgrec.data.columns import ARROW_TYPES
-from kgrec.data.schema import EdgeType, Schema
+from kgrec.data.schema import Schema
+from kgrec.data.schema_parts import EdgeType
 from kgrec.errors import StoreError
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 
 from kgrec._util.types import FloatArray
-from kgrec.data.schema import NodeLabel
+from kgrec.data.schema_parts import NodeLabel
 from kgrec.errors import StoreError
 from kgrec.store.neo4j import rows
 from kgrec.store.neo4j.database import Database

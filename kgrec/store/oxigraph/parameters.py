@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any
 
-from kgrec.data.schema import PREFIXES
+from kgrec.data.schema_checks import PREFIXES
 from kgrec.errors import StoreError
 from kgrec.rdf.iris import DATATYPES
 from kgrec.store.oxigraph.query_guard import tokens

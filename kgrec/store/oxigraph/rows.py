@@ -11,12 +11,13 @@ import pyarrow.compute as pc
 
 from kgrec._util.rdf_values import native
 from kgrec.data.columns import SHARE_COLUMNS
-from kgrec.data.schema import PREFIXES, Schema
+from kgrec.data.schema import Schema
+from kgrec.data.schema_checks import PREFIXES
 from kgrec.data.tables import Gaps, GraphTables
-from kgrec.errors import StoreError
 from kgrec.rdf import iris as terms
 from kgrec.rdf.decode import decode
 from kgrec.rdf.encode import (
+    check_iris,
     edge_triples,
     has_statements,
     iri_objects,
@@ -170,20 +171,6 @@ def _difference(
     new, after = changes(there, rows, keys, gaps)
     there = there.select([name for name in rows.column_names if name in there.column_names])
     return new, changes(after, there, keys)[1] if after.num_rows else nothing, after
-
-
-def check_iris(there: GraphTables | None, tables: GraphTables) -> None:
-    """A key that is an IRI is its node's IRI, which can have one label only."""
-    found: dict[str, list[pa.Array]] = {}
-    for part in filter(None, (there, tables)):
-        for label, table in part.nodes.items():
-            keys = table.column(part.schema.nodes[label].key)
-            found.setdefault(label, []).extend(keys.filter(pc.match_substring_regex(keys, terms.IRI)).chunks)
-    for one, other in itertools.combinations(found, 2):
-        keys, others = (pa.chunked_array(found[label], pa.string()) for label in (one, other))
-        both = keys.filter(pc.is_in(keys, value_set=others))
-        if len(both):
-            raise StoreError(f"found {both[0].as_py()} as the key of a {one} and of a {other}; an IRI is of one type")
 
 
 def _add(store: pyoxigraph.Store, text: bytes) -> None:

@@ -20,10 +20,12 @@ from kgrec._util.query_process import Refused
 from kgrec._util.rdf_values import native
 from kgrec._util.types import FloatArray
 from kgrec.data.columns import to_mask
-from kgrec.data.schema import PREFIXES, Schema
+from kgrec.data.schema import Schema
+from kgrec.data.schema_checks import PREFIXES
 from kgrec.data.tables import GraphTables
 from kgrec.errors import DataError, StoreError
 from kgrec.rdf import iris as terms
+from kgrec.rdf import triples
 from kgrec.rdf.decode import decode
 from kgrec.rdf.encode import lines, literals
 from kgrec.rdf.iris import node_iris, prefixes, term
@@ -77,7 +79,7 @@ class RdfStore(GraphStore):
             StoreError: it is missing, not a graph, or not accessible.
             MissingExtra: pyoxigraph is not installed.
         """
-        versions.oxigraph()
+        triples.oxigraph()
         self.uri, self.read_only = uri, read_only
         self.path = own_path(uri, GraphUri.parse(uri).path or Path(uri), read_only)
         self._closed, self._opening = False, threading.Lock()
@@ -332,7 +334,7 @@ class RdfStore(GraphStore):
     def _open(self, version: Path) -> pyoxigraph.Store:
         try:
             versions.check(version, CHEAP_BYTES)
-            return versions.oxigraph().read_only(str(version))
+            return triples.oxigraph().read_only(str(version))
         except (OSError, RuntimeError, StoreError) as error:
             now = versions.current(self.path)
             if now is None or now == version:

@@ -31,26 +31,14 @@ from kgrec._util.files import (
     strange_target,
     work_folder,
 )
-from kgrec.errors import MissingExtra, StoreError
+from kgrec.errors import StoreError
+from kgrec.rdf.triples import oxigraph
 
 if TYPE_CHECKING:
     import pyoxigraph
 
 _VERSION: Final = re.compile(r"graph-[1-9]\d{0,17}")
 _OF_ENGINE: Final = re.compile(r"\d+\.(sst|log)|CURRENT|IDENTITY|LOCK|LOG(\.old\.\d+)?|(MANIFEST|OPTIONS)-\d+")
-
-
-def oxigraph() -> type[pyoxigraph.Store]:
-    """Return pyoxigraph's store.
-
-    Raises:
-        MissingExtra: it is not installed.
-    """
-    try:
-        import pyoxigraph
-    except ImportError:
-        raise MissingExtra('RDF needs packages that are not installed; run: pip install "kgrec[rdf]"') from None
-    return pyoxigraph.Store
 
 
 def current(folder: Path) -> Path | None:

@@ -15,9 +15,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from kgrec._util.files import atomic_path, remove_leftovers
+from kgrec._util.files import atomic_path, cache_folder, remove_leftovers
 from kgrec.errors import UsageError
-from kgrec.text.cache import cache_folder
 
 logger = logging.getLogger(__name__)
 

@@ -6,14 +6,7 @@ import torch
 
 
 def contrast(
-    users: torch.Tensor,
-    items: torch.Tensor,
-    target: torch.Tensor,
-    competes: torch.Tensor,
-    log_share: torch.Tensor,
-    weight: torch.Tensor,
-    temperature: float,
-    focal: float,
+    scores: torch.Tensor, target: torch.Tensor, competes: torch.Tensor, weight: torch.Tensor, focal: float
 ) -> torch.Tensor:
     """Return the mean of −log p(target | user), p a softmax over the items of the batch.
 
@@ -23,16 +16,12 @@ def contrast(
     count less (Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017).
 
     Args:
-        users: float32 [n, d], rows of length 1.
-        items: float32 [m, d], rows of length 1.
-        target: int64 [n], row in `items`.
+        scores: float32 [n users, m items], cosines divided by the temperature, less the items' log shares.
+        target: int64 [n], column of the item.
         competes: bool [n, m], true for the target.
-        log_share: float32 [m]; zeros for no correction.
         weight: float32 [n].
-        temperature: what cosines are divided by.
         focal: exponent of 1 − p.
     """
-    scores = (users @ items.T / temperature - log_share).masked_fill(~competes, -torch.inf)
-    log_p = torch.log_softmax(scores, dim=1).gather(1, target[:, None])[:, 0]
+    log_p = torch.log_softmax(scores.masked_fill(~competes, -torch.inf), dim=1).gather(1, target[:, None])[:, 0]
     lost = -log_p * (1 - log_p.exp()).clamp_min(0) ** focal if focal else -log_p
     return (weight * lost).sum() / weight.sum().clamp_min(1e-9)

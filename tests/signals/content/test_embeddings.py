@@ -13,7 +13,8 @@ from kgrec.data.tables import GraphTables
 from kgrec.signals.content import Embeddings
 from kgrec.testing.graphs import LIKED, shuffled, train_and_withheld
 from kgrec.testing.signal_contract import SignalContract
-from kgrec.tuning.validation import ValidationSet, tune
+from kgrec.tuning.search import tune
+from kgrec.tuning.validation import ValidationSet
 
 
 class TestEmbeddings(SignalContract):

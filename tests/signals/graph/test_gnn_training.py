@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 import torch
 
-from kgrec.data.snapshot import Edges, GraphSnapshot
+from kgrec.data.edges import Edges
+from kgrec.data.snapshot import GraphSnapshot
 from kgrec.signals import sampled_softmax
 from kgrec.signals.graph import gnn_training
 from kgrec.signals.graph.adjacency import Adjacency

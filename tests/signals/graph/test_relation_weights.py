@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 import scipy.sparse as sp
 
-from kgrec.data.snapshot import Edges, GraphSnapshot
+from kgrec.data.edges import Edges
+from kgrec.data.snapshot import GraphSnapshot
 from kgrec.signals.base import Signal
 from kgrec.signals.graph import relation_weights
 from kgrec.signals.graph.adjacency import Adjacency

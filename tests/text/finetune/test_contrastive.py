@@ -289,7 +289,7 @@ def test_an_item_counts_less_the_more_likely_it_is_to_be_drawn():
     p = 2 * np.exp(2) / (2 * np.exp(2) + 4)
 
     def loss(focal):
-        return float(contrast(users, items, target, competes, share, torch.ones(1), 0.5, focal))
+        return float(contrast(users @ items.T / 0.5 - share, target, competes, torch.ones(1), focal))
 
     assert loss(0.0) == pytest.approx(-np.log(p), abs=1e-6)
     assert loss(2.0) == pytest.approx(-np.log(p) * (1 - p) ** 2, abs=1e-6)

@@ -16,8 +16,9 @@ from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import by_given
 from kgrec.data.tables import GraphTables, check
 from kgrec.errors import UsageError
-from kgrec.evaluation.evaluate import FIRST, HYBRID, measure
+from kgrec.evaluation.evaluate import FIRST, measure
 from kgrec.evaluation.leakage import leaks
+from kgrec.hybrid.model import HYBRID
 from kgrec.hybrid.second_stage import SecondStage
 from kgrec.runs.folder import find_run, root_of
 from kgrec.testing.encoder import WordEncoder

@@ -1,0 +1,72 @@
+"""Relationships of a snapshot as arrays, and those that are behaviors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from kgrec._util.types import BoolArray, DoubleArray, FloatArray, IntArray
+
+
+@dataclass(frozen=True)
+class Edges:
+    """Relationships of one edge type, sorted by source, target and properties.
+
+    Attributes:
+        src_num: int64 [n], number of the source within its label.
+        dst_num: int64 [n], number of the target within its label.
+        table: properties, n rows.
+        confidence: float32 [n], 0 … 1, how much each counts for what is learned; None is 1 for all.
+    """
+
+    src_num: IntArray
+    dst_num: IntArray
+    table: pa.Table
+    confidence: FloatArray | None = None
+
+    def __len__(self) -> int:
+        return len(self.src_num)
+
+    def where(self, keep: BoolArray) -> Edges:
+        """Return only the relationships that `keep` [n] marks."""
+        table = self.table.filter(pa.array(keep)) if self.table.num_columns else self.table
+        confidence = None if self.confidence is None else self.confidence[keep]
+        return Edges(self.src_num[keep], self.dst_num[keep], table, confidence)
+
+
+@dataclass(frozen=True)
+class Behaviors:
+    """What users did, one row a relationship.
+
+    Attributes:
+        user_num, item_num: int64 [n].
+        weight: float32 [n], 1 where the schema names none.
+        time: float64 [n], NaN where the schema names none.
+        type_num: int64 [n], index into the schema's behaviors.
+        split: object [n] of "train", "valid", "test"; empty strings where the schema names none.
+        confidence: float32 [n], 0 … 1, how much each counts for what is learned; 1 unless noise is weighed.
+    """
+
+    user_num: IntArray
+    item_num: IntArray
+    weight: FloatArray
+    time: DoubleArray
+    type_num: IntArray
+    split: npt.NDArray[np.object_]
+    confidence: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.user_num)
+
+    def where(self, keep: npt.NDArray[Any]) -> Behaviors:
+        """Return only the rows that `keep` (a mask or row numbers) selects."""
+        return Behaviors(*(getattr(self, name)[keep] for name in self.__dataclass_fields__))
+
+    def and_also(self, others: Behaviors) -> Behaviors:
+        """Return these rows, then the others."""
+        names = self.__dataclass_fields__
+        return Behaviors(*(np.concatenate([getattr(self, name), getattr(others, name)]) for name in names))
