@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,12 @@ def test_dry_run_says_what_and_changes_nothing(place: Path, kgrec) -> None:
     assert "no run yet to tell how long" in kgrec(*command).out
     assert re.search(r"takes about \d+ s", kgrec(*command, "--full").out)
     assert sorted(str(path) for path in place.rglob("*")) == before
+
+
+def test_a_refresh_with_closed_stderr_publishes(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    append(place, "cinema.inter", "u1\tf70\t5\t1700000000")
+    monkeypatch.setattr(sys, "stderr", None)
+    assert night(place)["result"] == "published"
 
 
 def test_a_published_run_that_is_damaged_is_said(place: Path) -> None:
