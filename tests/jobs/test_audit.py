@@ -7,16 +7,17 @@ import pandas as pd
 import pytest
 from conftest import FAST
 
-from kgrec import recommender
 from kgrec.config import Config
 from kgrec.errors import UsageError
 from kgrec.jobs.audit import audit_leakage, summary
 from kgrec.jobs.train import train_run
+from kgrec.recommender import Recommender
 from kgrec.runs.folder import find_run, root_of
 from kgrec.store import open_graph
 from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.graphs import two_communities
 from kgrec.testing.planted_leaks import PLANTED_IN_DATA, PLANTS, audited, rows, stored
+from kgrec.text import encoder_pair
 
 pytestmark = pytest.mark.slow
 
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(autouse=True)
 def _words(monkeypatch):
     """Texts become vectors by their words, without a text model."""
-    monkeypatch.setattr(recommender, "encoder_of", lambda *_, **__: WordEncoder())
+    monkeypatch.setattr(encoder_pair, "encoder_of", lambda *_, **__: WordEncoder())
 
 
 def test_nothing_is_found_in_a_clean_run(tmp_path):
@@ -88,6 +89,6 @@ def test_a_run_that_cannot_be_audited_says_why(tmp_path, cinema):
         store.cypher("MATCH (u:User {user_id: 'u001'}) DETACH DELETE u", write=True)
     with pytest.raises(UsageError, match="has changed since run"):
         audit_leakage(graph)
-    recommender.Recommender.load(find_run(root_of(cinema)).folder).save(root_of(cinema) / "mine")
+    Recommender.load(find_run(root_of(cinema)).folder).save(root_of(cinema) / "mine")
     with pytest.raises(UsageError, match="does not say how it was cut"):
         audit_leakage(str(cinema), "mine")

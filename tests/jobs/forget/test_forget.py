@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file
 
-from kgrec import recommender
 from kgrec.config import Config
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.tables import GraphTables
@@ -28,6 +27,7 @@ from kgrec.store import open_graph
 from kgrec.store.job_lock import leased
 from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.graphs import HAS_TAG, LIKED, two_communities
+from kgrec.text import encoder_pair
 from kgrec.text.cache import _text_keys
 from kgrec.text.finetune.checkpoint import Progress, save_checkpoint
 
@@ -62,7 +62,7 @@ def workspace(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         patch.setenv("KGREC_CACHE", "cache")
-        patch.setattr(recommender, "encoder_of", lambda *_, **__: WordEncoder())
+        patch.setattr(encoder_pair, "encoder_of", lambda *_, **__: WordEncoder())
         for graph in GRAPHS:
             with open_graph(graph, create=True) as store:
                 store.write(with_canaries())
@@ -78,7 +78,7 @@ def graph(request, tmp_path, monkeypatch, workspace):
     shutil.copytree(workspace, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KGREC_CACHE", "cache")
-    monkeypatch.setattr(recommender, "encoder_of", lambda *_, **__: WordEncoder())
+    monkeypatch.setattr(encoder_pair, "encoder_of", lambda *_, **__: WordEncoder())
     other = GRAPHS[1 - GRAPHS.index(request.param)]
     shutil.rmtree(root_of(other))
     path = Path(other.removeprefix("oxigraph:"))
