@@ -181,10 +181,9 @@ def learn(
 
 def render_users(histories: Histories, user: IntArray, before: IntArray) -> Texts:
     """Return the text of users [n]: their own, then those of the items before [n, w], the latest first."""
-    texts = histories.texts
-    said = np.append(np.where(texts != "", texts + " ", ""), "")
-    rows = np.c_[histories.n_items + user, np.where(before >= 0, before, -1)[:, ::-1]]
-    return np.asarray(said[rows].sum(axis=1), dtype=object)
+    texts, none = np.append(histories.texts, ""), len(histories.texts)
+    rows = np.c_[histories.n_items + user, np.where(before >= 0, before, none)[:, ::-1]]
+    return np.array(["".join(f"{text} " for text in parts if text) for parts in texts[rows]], dtype=object)
 
 
 class _Training(Trainer):
