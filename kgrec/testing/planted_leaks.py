@@ -29,6 +29,7 @@ from kgrec.signals.graph.adjacency import Adjacency
 from kgrec.store import open_graph
 from kgrec.testing.graphs import LIKED, two_communities
 from kgrec.text import text_vectors
+from kgrec.training import estimator
 from kgrec.training import pipeline as training
 
 Plant = Callable[[pytest.MonkeyPatch, Split], None]
@@ -138,7 +139,7 @@ def rows(patch: pytest.MonkeyPatch, split: Split) -> None:
 
 def user_text(patch: pytest.MonkeyPatch, split: Split) -> None:
     """Write the texts of users from the whole graph."""
-    patch.setattr(recommender, "text_vectors", lambda _, *rest: text_vectors(split.whole, *rest))
+    patch.setattr(estimator, "text_vectors", lambda _, *rest: text_vectors(split.whole, *rest))
 
 
 def validation_sets(patch: pytest.MonkeyPatch, split: Split) -> None:
