@@ -317,7 +317,7 @@ class Scored:
         """
         kinds = np.array([signal.group for signal in self.model.signals.values()])
         shares = self.shares(item_num)
-        groups = {group: shares[:, :, kinds == group].sum(axis=2) for group in SHARE_COLUMNS}
+        groups: dict[str, FloatArray] = {group: shares[:, :, kinds == group].sum(axis=2) for group in SHARE_COLUMNS}
         groups["content"] = groups["content"] + self.second_share(item_num)
         groups["cf"][self.new] = np.take_along_axis(self.blended, np.maximum(item_num, 0), axis=1)[self.new]
         return groups
