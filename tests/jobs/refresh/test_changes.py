@@ -85,7 +85,7 @@ def test_all_kinds_of_fault_of_a_night_come_at_once(tmp_path: Path) -> None:
         store.write(GraphTables(schema, nodes, {("User", "LIKED", "Book"): seen.slice(0, 1)}))
         night = GraphTables(schema, {"Film": pa.table({"film_id": ["a"]})}, {("User", "LIKED", "Book"): seen})
         with pytest.raises(DataError) as caught:
-            ingest_delta(store, "atomic", night, before={"LIKED": 30, "Book": 40})
+            ingest_delta(store, "atomic", night, previous={"LIKED": 30, "Book": 40})
     told = str(caught.value)
     assert "4 problems" in told
     assert "found 3 rows of LIKED, 30 when it was last taken in" in told
