@@ -119,7 +119,7 @@ def test_wrong_use_says_what_to_do(model):
         model.recommend("u1")
     with pytest.raises(UsageError, match=r"not fitted\. Call fit"):
         Recommender().recommend(["u1"])
-    with pytest.raises(UsageError, match="unknown domain 'books'; expected one of Item"):
+    with pytest.raises(UsageError, match=r"unknown domain 'books'. Expected one of Item"):
         model.recommend(["u1"], domain="books")
     with pytest.raises(UnknownItem, match="near matches: f1"):
         model.similar_items(["f1x"])

@@ -1,4 +1,4 @@
-"""Metrics of recommendations that are in frames, whoever made them."""
+"""Metrics of recommendations in data frames, of this or any other library."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from kgrec.metrics.ranking import evaluate as evaluate_ranking
 from kgrec.ranking.top_k import Ranking
 
 METRICS: Final = (*OF_ONE_USER, "Coverage", "Novelty")
-"""Names of metrics; a name, @ and a list length make a metric, such as NDCG@10."""
+"""Names of metrics; a metric is a name with a list length, such as NDCG@10."""
 
 DEFAULT_METRICS: Final = ("NDCG@10", "Recall@10")
 
@@ -33,7 +33,7 @@ def parse_metrics(names: str | Iterable[str]) -> list[Metric]:
     """Return metrics by their names, such as "NDCG@10".
 
     Raises:
-        UsageError: unknown names; all of them at once, with what exists.
+        UsageError: a name is unknown; the error lists all unknown names and the valid ones.
     """
     given = [names] if isinstance(names, str) else list(names)
     found = [re.fullmatch(r"(\w+)@([1-9]\d{0,5})", str(name)) for name in given]
@@ -55,26 +55,27 @@ def evaluate(
     train: object = None,
     catalog: Iterable[object] | None = None,
 ) -> dict[str, float]:
-    """Measure recommendations against the interactions that were held out.
+    """Return metrics of recommendations, measured on held-out interactions.
 
-    Every user of `interactions` counts, one without recommendations as 0. `kgrec.metrics.ranking` says what each
-    metric is; the results are those of `kgrec benchmark`.
+    The means are over all users of `interactions`; a user without recommendations counts as 0. `kgrec.metrics.ranking`
+    defines the metrics; the results equal those of `kgrec benchmark`.
 
     Args:
-        recommendations: frame (pandas, polars or Arrow) with user_id, item_id and rank (from 1), or instead of rank
-            score: a higher one ranks first. One list for each user.
+        recommendations: frame (pandas, polars or Arrow) with user_id, item_id and either rank (from 1) or score (the
+            highest score ranks first). One list for each user.
         interactions: frame with user_id and item_id, such as the test part of `kgrec.split`.
         metrics: names with list lengths: NDCG, Recall, Precision, HR, MRR, MAP, Coverage, Novelty.
-        train: for Novelty, a frame of the interactions that were learned from.
-        catalog: for Coverage, the ids of all items that could be recommended.
+        train: frame of the training interactions; required for Novelty.
+        catalog: ids of all items that could be recommended; required for Coverage.
 
     Returns:
         Metric → mean over the users. Coverage is a share of the catalog, Novelty is in bits.
 
     Raises:
-        UsageError: an unknown metric, something is no frame, Novelty without `train` or Coverage without `catalog`.
-        DataError: with every problem: a column is missing, a frame is empty, an id is missing, the frames have ids of
-            different types or no user in common, or a user has an item or a rank twice.
+        UsageError: a metric is unknown, an argument is not a frame, or `train` (for Novelty) or `catalog` (for
+            Coverage) is missing.
+        DataError: a column is missing, a frame is empty, an id is missing, the frames have ids of different types or
+            no user in common, or a list repeats an item or a rank. The error lists all problems.
     """
     wanted = parse_metrics(metrics)
     _check_given(wanted, train, catalog)
@@ -92,7 +93,7 @@ def _check_given(wanted: list[Metric], train: object, catalog: object) -> None:
     missing = [
         text
         for name, given, text in (
-            ("Novelty", train, "Novelty needs train=, the interactions that were learned from"),
+            ("Novelty", train, "Novelty needs train=, the training interactions"),
             ("Coverage", catalog, "Coverage needs catalog=, the ids of all items that could be recommended"),
         )
         if name in names and given is None
@@ -103,21 +104,22 @@ def _check_given(wanted: list[Metric], train: object, catalog: object) -> None:
 
 @dataclass
 class _Frames:
-    """Reads frames into columns of text ids, and keeps what is wrong with them.
+    """Reads frames into columns of text ids and collects the problems found.
 
     Attributes:
-        kinds: column of ids → "text" or "whole numbers", and the frame that was read first.
+        problems: the problems of all frames read so far.
+        kinds: column of ids → "text" or "whole numbers", and the name of the first frame with that column.
     """
 
     problems: list[Problem] = field(default_factory=list)
     kinds: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def read(self, where: str, frame: object) -> pd.DataFrame:
-        """Return the ids of a frame: user_id, item_id, as text."""
+        """Return the columns user_id and item_id of a frame, as text."""
         return pd.DataFrame(self._ids(where, self._table(where, frame), ("user_id", "item_id")))
 
     def read_lists(self, frame: object) -> pd.DataFrame:
-        """Return recommendations: user_id, item_id, rank."""
+        """Return recommendations with the columns user_id, item_id and rank."""
         where = "recommendations"
         table = self._table(where, frame)
         lists = pd.DataFrame(self._ids(where, table, ("user_id", "item_id")))
@@ -132,13 +134,13 @@ class _Frames:
     def read_items(self, where: str, ids: Iterable[object]) -> pd.Index:
         """Return the distinct ids of items, as text."""
         if isinstance(ids, str):
-            raise UsageError(f"{where}={ids!r}. Expected a list of ids, such as [{ids!r}]")
+            raise UsageError(f"{where} is a single text: {ids!r}. Expected a list of ids, such as [{ids!r}]")
         table, problems = as_table(pd.DataFrame({"item_id": pd.Series(list(ids))}), where)
         self.problems += problems
         return pd.Index(self._ids(where, table, ("item_id",)).get("item_id", pd.Series(dtype=object))).unique()
 
     def check(self, lists: pd.DataFrame, test: pd.DataFrame, catalog: pd.Index | None) -> None:
-        """Raise all problems found, if any."""
+        """Raise a `DataError` with all problems, if there are any."""
         if not self.problems:
             self.problems += _twice(lists, "item_id") + _twice(lists, "rank")
             if not lists["user_id"].isin(test["user_id"]).any():
@@ -174,7 +176,7 @@ class _Frames:
         return pd.Series(ids.to_pandas(), dtype=object)
 
     def _numbers(self, where: str, table: pa.Table, name: str, least: float = -np.inf) -> pd.Series:
-        """Return a column of numbers, float64 [n]; a rank must be whole."""
+        """Return a column as numbers, float64 [n]; values of "rank" must be whole."""
         column = plain(table.column(name))
         if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
             self.problems.append(Problem(where, f"values of type {column.type}", "numbers", field=name))
@@ -190,13 +192,13 @@ class _Frames:
 
 
 def _twice(lists: pd.DataFrame, name: str) -> list[Problem]:
-    """Return a problem for the first row that repeats an item, or a rank, of its user."""
+    """Return a problem for the first row that repeats an item or a rank (column `name`) within a list."""
     again = np.flatnonzero(lists.duplicated(["user_id", name]))
     if not len(again):
         return []
     row = lists.iloc[int(again[0])]
     value = int(row[name]) if name == "rank" else row[name]
-    hint = "; evaluate each domain by itself, if there are several" if name == "rank" else ""
+    hint = "; with several domains, evaluate each one separately" if name == "rank" else ""
     found = f"user {row['user_id']!r} has {name} {value!r} twice"
     return [Problem("recommendations", found, f"each once{hint}", int(again[0]) + 1, name)]
 
@@ -204,7 +206,7 @@ def _twice(lists: pd.DataFrame, name: str) -> list[Problem]:
 def _measured(
     wanted: list[Metric], lists: pd.DataFrame, test: pd.DataFrame, train: pd.DataFrame | None, catalog: pd.Index | None
 ) -> dict[str, float]:
-    """Number users and items, and measure with the one implementation of the metrics."""
+    """Number users and items and return the metrics of `kgrec.metrics.ranking`: metric → mean."""
     users = pd.Index(test["user_id"].unique())
     parts = [lists["item_id"], test["item_id"], *([train["item_id"]] if train is not None else [])]
     items = pd.Index(pd.concat(parts).unique())
@@ -213,7 +215,7 @@ def _measured(
     learned = _pairs(train, pd.Index(train["user_id"].unique()), items) if train is not None else relevant
     found = evaluate_ranking(ranking, relevant, learned, {metric.k for metric in wanted}).to_dict()
     if catalog is not None:
-        # Coverage is measured as a share of the items that occur in some frame.
+        # evaluate_ranking returns coverage as a share of the items in the frames; rescale it to the catalog.
         found |= {
             name: value * len(items) / len(catalog) for name, value in found.items() if name.startswith("Coverage")
         }
@@ -221,7 +223,7 @@ def _measured(
 
 
 def _ranking(lists: pd.DataFrame, users: pd.Index, items: pd.Index, k: int) -> Ranking:
-    """Return the lists of users [n]; an item of rank r is at place r - 1."""
+    """Return the lists of users [n] as a ranking; the item of rank r is in column r - 1."""
     user_num, place = users.get_indexer(lists["user_id"]), lists["rank"].to_numpy(np.int64) - 1
     kept = (user_num >= 0) & (place < k)
     width = int(place[kept].max(initial=0)) + 1
@@ -231,7 +233,7 @@ def _ranking(lists: pd.DataFrame, users: pd.Index, items: pd.Index, k: int) -> R
 
 
 def _pairs(frame: pd.DataFrame, users: pd.Index, items: pd.Index) -> sp.csr_matrix:
-    """Return which user has which item, CSR [n_users, n_items] of 1."""
+    """Return the user-item pairs of a frame, CSR [n_users, n_items] of ones."""
     pairs = users.get_indexer(frame["user_id"]), items.get_indexer(frame["item_id"])
     found = sp.csr_matrix((np.ones(len(frame), np.float32), pairs), shape=(len(users), len(items)))
     found.sum_duplicates()

@@ -1,7 +1,8 @@
-"""How good rankings are: metrics as pure functions, confidence intervals, and a paired test.
+"""Ranking metrics as pure functions.
 
-Ranking is full (every item a user may get competes) and relevance is binary. Each user with a relevant item counts,
-one without recommendations as 0. With h_i = 1 where rank i holds a relevant item, and r relevant items:
+The ranking is full (all items that a user may be recommended compete, without sampling) and relevance is binary. The
+means are over all users with a relevant item; a user without recommendations counts as 0. With h_i = 1 if rank i holds
+a relevant item, and r relevant items:
 
     Recall@k    Σ h_i / r
     Precision@k Σ h_i / k
@@ -9,7 +10,7 @@ one without recommendations as 0. With h_i = 1 where rank i holds a relevant ite
     MRR@k       1 / first i with h_i, else 0
     MAP@k       Σ h_i · Precision@i / min(k, r)
     NDCG@k      Σ h_i / log2(i + 1), divided by its value with min(k, r) hits in front (Järvelin & Kekäläinen 2002)
-    Coverage@k  share of all items that anybody is recommended
+    Coverage@k  share of all items that are recommended to at least one user
     Novelty@k   mean of −log2(share of train's users with the item) over listed items (Zhou et al. 2010, PNAS 107:4511)
 """
 
@@ -28,19 +29,19 @@ from kgrec.errors import UsageError
 from kgrec.ranking.top_k import Ranking, top_k
 
 K: Final = 20
-"""Cut-off of the NDCG that everything is chosen by."""
+"""Cut-off of the default metric of model selection, NDCG@20."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric of one user's list at a length, such as NDCG@20; the names are those of the head of this file."""
+    """A metric of one user's list at a cut-off, such as NDCG@20; the module docstring defines the names."""
 
     name: str
     k: int
 
     @classmethod
     def parse(cls, text: str) -> Metric:
-        """Return the metric that a text such as "NDCG@20" names."""
+        """Return the metric of a name such as "NDCG@20"."""
         name, _, k = text.partition("@")
         return cls(name, int(k))
 
@@ -51,38 +52,38 @@ class Metric:
         """Return the metric of every user, float64 [n].
 
         Args:
-            hits: bool [n, m], which places of the lists hold a relevant item.
-            n_relevant: int [n], how many relevant items a user has.
+            hits: bool [n, m], True where a list holds a relevant item.
+            n_relevant: int [n], the number of relevant items of each user.
         """
         hits = hits[:, : self.k]
         return _ndcg(hits, n_relevant, self.k) if self.name == "NDCG" else _metrics(hits, n_relevant, self.k)[self.name]
 
     def of_scores(self, scores: FloatArray, relevant: sp.csr_matrix, seen: sp.csr_matrix | None) -> FloatArray:
-        """Return the metric of every user straight from scores, float32 [n], NaN for a user without a relevant item.
+        """Rank items by score and return the metric of every user, float32 [n]; NaN for a user without a relevant item.
 
         Args:
             scores: float32 [n, n_items].
             relevant: CSR [n, n_items].
-            seen: CSR [n, n_items] of what may not be listed.
+            seen: CSR [n, n_items] of items that are excluded from the lists.
         """
         hits, n_relevant = _hits(top_k(scores, self.k, seen), relevant), np.diff(relevant.indptr)
         return np.where(n_relevant > 0, self.of_hits(hits, n_relevant), np.nan).astype(np.float32)
 
 
 NDCG_AT_20: Final = Metric("NDCG", 20)
-"""What everything is chosen by unless settings say otherwise."""
+"""Default metric of model selection."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured.
+    """Metrics of a ranking.
 
     Attributes:
         ks: the list lengths.
-        n_users: how many users have a relevant item.
+        n_users: the number of users with a relevant item.
         per_user: metric such as "NDCG@10" → float32 [n], NaN for a user without a relevant item.
         means: metric → its mean over those users.
-        coverage: k → share of items recommended to anybody, 0 … 1.
+        coverage: k → share of items recommended to at least one user, 0 … 1.
         novelty: k → mean self-information of the listed items, bits.
     """
 
@@ -94,7 +95,7 @@ class Evaluation:
     novelty: Mapping[int, float]
 
     def to_dict(self) -> dict[str, float]:
-        """Return one flat table: metric → value over all users."""
+        """Return all metrics over all users as a flat mapping: metric → value."""
         beyond = {f"Coverage@{k}": self.coverage[k] for k in self.ks} | {
             f"Novelty@{k}": self.novelty[k] for k in self.ks
         }
@@ -104,16 +105,17 @@ class Evaluation:
 def evaluate(
     ranking: Ranking, relevant: sp.csr_matrix, train: sp.csr_matrix, ks: Iterable[int] = (10, 20)
 ) -> Evaluation:
-    """Measure a ranking.
+    """Return the metrics of a ranking.
 
     Args:
-        ranking: lists of n users; one shorter than the largest k counts as ending there.
-        relevant: CSR [n, n_items], what each of them did after train.
-        train: CSR [n_users, n_items] of what was learned from; only popularity is read from it.
+        ranking: lists of n users; a list may be shorter than the largest k.
+        relevant: CSR [n, n_items], the held-out items of each user.
+        train: CSR [n_users, n_items] of the training interactions; used for the popularity of items alone.
         ks: list lengths.
 
     Raises:
-        UsageError: a k below 1, ranking and relevant of different users, or no relevant item at all.
+        UsageError: a k is below 1, `ranking` and `relevant` have different numbers of users, or there is no relevant
+            item.
     """
     ks = tuple(sorted(set(ks)))
     _check(ranking, relevant, ks)
@@ -133,12 +135,12 @@ def evaluate(
 
 
 def ndcg_at(scores: FloatArray, relevant: sp.csr_matrix, seen: sp.csr_matrix | None, k: int) -> FloatArray:
-    """Return NDCG@k of every user straight from scores, float32 [n], NaN for a user without a relevant item.
+    """Rank items by score and return NDCG@k of every user, float32 [n]; NaN for a user without a relevant item.
 
     Args:
         scores: float32 [n, n_items].
         relevant: CSR [n, n_items].
-        seen: CSR [n, n_items] of what may not be listed.
+        seen: CSR [n, n_items] of items that are excluded from the lists.
         k: list length.
     """
     return Metric("NDCG", k).of_scores(scores, relevant, seen)
@@ -146,15 +148,17 @@ def ndcg_at(scores: FloatArray, relevant: sp.csr_matrix, seen: sp.csr_matrix | N
 
 def _check(ranking: Ranking, relevant: sp.csr_matrix, ks: tuple[int, ...]) -> None:
     if not ks or ks[0] < 1:
-        raise UsageError(f"found k in {list(ks)}; expected list lengths from 1 on")
+        raise UsageError(f"wrong list lengths: ks={list(ks)}. Expected whole numbers from 1")
     if len(ranking) != relevant.shape[0]:
-        raise UsageError(f"found {len(ranking)} lists and {relevant.shape[0]} users; expected one list for every user")
+        raise UsageError(
+            f"lists and users differ in number: {len(ranking)} and {relevant.shape[0]}. Expected one list for each user"
+        )
     if not relevant.nnz:
-        raise UsageError("no user has a relevant item to measure on; expected at least one test behavior")
+        raise UsageError("nothing to evaluate on: no user has a relevant item. Expected at least one test interaction")
 
 
 def _hits(ranking: Ranking, relevant: sp.csr_matrix) -> BoolArray:
-    """Return which places of the lists hold a relevant item, bool [n, k]."""
+    """Return where the lists hold a relevant item, bool [n, k]."""
     n_items, listed = relevant.shape[1], ranking.item_num >= 0
     row = np.arange(len(ranking))[:, None]
     wanted = np.repeat(np.arange(relevant.shape[0]), np.diff(relevant.indptr)) * n_items + relevant.indices
@@ -162,7 +166,7 @@ def _hits(ranking: Ranking, relevant: sp.csr_matrix) -> BoolArray:
 
 
 def _metrics(hits: BoolArray, n_relevant: npt.NDArray[Any], k: int) -> dict[str, DoubleArray]:
-    """Return every metric of hits [n, at most k], float64 [n] each."""
+    """Return all metrics of every user, float64 [n] each, from hits, bool [n, at most k]."""
     n_hits, ranks = hits.sum(axis=1), np.arange(1, hits.shape[1] + 1)
     precisions = np.where(hits, hits.cumsum(axis=1) / ranks, 0.0)
     return {
@@ -187,7 +191,10 @@ def _coverage(ranking: Ranking, n_items: int, k: int) -> float:
 
 
 def _novelty(ranking: Ranking, train: sp.csr_matrix, k: int) -> float:
-    """Mean self-information; an item nobody has yet counts as if one user had it, 0 where nothing is listed."""
+    """Return the mean self-information of the listed items, bits; 0 if nothing is listed.
+
+    An item without training interactions counts as if one user had it.
+    """
     n_with = np.maximum(np.bincount(train.indices, minlength=train.shape[1]), 1)
     listed = ranking.item_num[:, :k]
     bits = np.log2(train.shape[0] / n_with)[listed[listed >= 0]]

@@ -1,4 +1,4 @@
-"""How sure a difference is: bootstrap intervals over users, and a paired test."""
+"""Statistical significance: bootstrap confidence intervals over users, and a paired test of two models."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from kgrec.errors import UsageError
 
 @dataclass(frozen=True)
 class PairedTest:
-    """How much better one model is than another for the same users.
+    """Comparison of two models on the same users.
 
     Attributes:
-        difference: mean of first minus second.
-        low, high: its 95 % interval by user bootstrap.
-        p_value: chance of a difference at least as large, either way, if the two models were alike.
-        n_users: how many users both were measured on.
+        difference: mean metric of the first model minus that of the second.
+        low, high: 95 % confidence interval of the difference, by bootstrap over users.
+        p_value: two-sided p-value of the null hypothesis that the models are equally good.
+        n_users: number of users on which both models were measured.
     """
 
     difference: float
@@ -33,21 +33,21 @@ class PairedTest:
 def bootstrap_interval(
     values: npt.NDArray[Any], level: float = 0.95, samples: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
-    """Return the interval that holds the mean with probability `level`: percentile bootstrap over users (Efron 1979).
+    """Return the confidence interval of a mean, (low, high), by percentile bootstrap over users (Efron 1979).
 
     Args:
-        values: float [n], one a user; NaN is left out.
-        level: 0 … 1.
-        samples: how many times users are drawn with replacement.
-        seed: makes the result repeat.
+        values: float [n], one for each user; NaN is left out.
+        level: confidence level, 0 … 1.
+        samples: number of bootstrap samples of the users.
+        seed: seed of the samples; the same seed gives the same interval.
 
     Raises:
-        UsageError: no value.
+        UsageError: all values are NaN, or there are none.
     """
     values = np.asarray(values, dtype=np.float64)
     values = values[~np.isnan(values)]
     if not len(values):
-        raise UsageError("found no user to draw from; expected at least one value that is not NaN")
+        raise UsageError("no user has a value. Expected at least one value that is not NaN")
     low, high = bootstrap_intervals(values[:, None], level, samples, seed)[0]
     return float(low), float(high)
 
@@ -55,11 +55,11 @@ def bootstrap_interval(
 def bootstrap_intervals(
     values: npt.NDArray[np.floating], level: float = 0.95, samples: int = 1000, seed: int = 0
 ) -> DoubleArray:
-    """Return the intervals of many means over the same users, low and high, float64 [m, 2]; see `bootstrap_interval`.
+    """Return the confidence intervals of m means over the same users, low and high, float64 [m, 2].
 
     Args:
-        values: float [n, m], no NaN.
-        level, samples, seed: as there; all means are of the same draws.
+        values: float [n, m], without NaN.
+        level, samples, seed: see `bootstrap_interval`; all means use the same bootstrap samples.
     """
     values, n, rng = np.asarray(values, dtype=np.float64), len(values), np.random.default_rng(seed)
     times = (np.bincount(rng.integers(n, size=n), minlength=n).astype(np.float64) for _ in range(samples))
@@ -68,32 +68,38 @@ def bootstrap_intervals(
 
 
 def paired_test(a: npt.NDArray[Any], b: npt.NDArray[Any], seed: int = 0, samples: int = 10_000) -> PairedTest:
-    """Compare two models user by user: Fisher's randomization test, as in Smucker, Allan & Carterette (CIKM 2007).
+    """Return the result of Fisher's randomization test for two models (Smucker, Allan & Carterette, CIKM 2007).
 
-    If the models were alike, which of them gave which of a user's two values would be chance: the p value is the share
-    of random swaps with a difference at least as large.
+    Under the null hypothesis the two values of a user are exchangeable. Each sample swaps them for random users; the
+    p-value is the share of samples with a difference of the means at least as large as the observed one.
 
     Args:
-        a, b: float [n], one metric of the same users; a user with NaN in either is left out.
-        seed: makes the result repeat.
-        samples: number of random swaps.
+        a, b: float [n], one metric of both models for the same users; a user with NaN in either is left out.
+        seed: seed of the samples; the same seed gives the same result.
+        samples: number of random samples.
 
     Raises:
-        UsageError: different numbers of users, or no user measured on both.
+        UsageError: the numbers of users differ, or no user was measured on both models.
     """
     if np.shape(a) != np.shape(b):
-        raise UsageError(f"found {np.shape(a)} and {np.shape(b)} values; expected one of each model for every user")
+        raise UsageError(
+            f"values of two models differ in shape: {np.shape(a)} and {np.shape(b)}. Expected one of each for each user"
+        )
     difference = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
     difference, rng = difference[~np.isnan(difference)], np.random.default_rng(seed)
     low, high = bootstrap_interval(difference, seed=seed)
     total, n = difference.sum(), len(difference)
     swapped = np.array([total - 2 * difference[rng.random(n) < 0.5].sum() for _ in range(samples)])
-    # Sums of the same numbers in another order differ in the last digits.
+    # The tolerance covers rounding: sums of the same numbers in another order differ in the last digits.
     n_as_large = (np.abs(swapped) >= abs(total) - 1e-9 * n).sum()
     return PairedTest(float(total / n), low, high, float((n_as_large + 1) / (samples + 1)), n)
 
 
 def clearly_better(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> bool:
-    """Say whether one of two is better by more than twice the standard error of the users' differences, [n] each."""
+    """Return whether `one` exceeds `other` by more than two standard errors of the users' mean difference.
+
+    Args:
+        one, other: float [n], one metric of two models for the same users.
+    """
     gain = one - other
     return bool(gain.mean() > 2 * gain.std() / np.sqrt(len(gain)))

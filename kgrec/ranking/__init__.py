@@ -1,1 +1,1 @@
-"""Exact top-k lists and item filters."""
+"""Exact top-k lists, item filters, and recommendations as data frames."""

@@ -1,4 +1,4 @@
-"""Conditions on a property of items: a value, a list of values, or a range."""
+"""Conditions on an item property (`where=`): a value, a list of values, or a range."""
 
 from __future__ import annotations
 
@@ -20,46 +20,48 @@ _BOUNDS: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "<": pc.less,
 }
 BETWEEN: Final = "between"
-"""Stands for >= and <=: both ends belong to the range."""
+"""Operator of a closed range: equal to >= and <=."""
 
 OPERATORS: Final = (*_BOUNDS, BETWEEN)
 RANGED: Final = ("int", "float", "datetime")
-"""Types of properties that have an order."""
+"""Property types with an order, which ranges apply to."""
 
 EXPECTED: Final = "one value, a list of values, or a range such as {'>=': 10, '<': 20} or {'between': [10, 20]}"
 
 Ranges = list[tuple[str, object]]
-"""Operators and bounds, all of which must hold."""
+"""(operator, bound) pairs; a value is in range if all of them hold."""
 
 
 def values_or_ranges(name: str, wanted: object) -> tuple[list[object], Ranges]:
-    """Return the values that a condition lists, or the bounds that it sets; one of the two is empty.
+    """Parse a condition; return its values and its ranges, one of which is empty.
 
     Args:
-        name: the property.
-        wanted: what it must be.
+        name: the property, for error messages.
+        wanted: the condition.
 
     Raises:
-        UsageError: it is neither a value, nor a list of values, nor a range.
+        UsageError: the condition is neither a value, nor a list of values, nor a range.
     """
     if isinstance(wanted, Mapping):
         return [], _ranges(name, wanted)
     if isinstance(wanted, tuple | range | slice | bytes):
-        raise UsageError(f"where={{{name!r}: {wanted!r}}}; expected {EXPECTED}")
+        raise UsageError(f"wrong condition: where={{{name!r}: {wanted!r}}}. Expected {EXPECTED}")
     values = [wanted] if isinstance(wanted, str) or not isinstance(wanted, Iterable) else list(wanted)
     for value in values:
         if value is None or isinstance(value, Mapping | list | tuple) or value != value:
-            raise UsageError(f"where={{{name!r}: {wanted!r}}}: found the value {value!r}; expected {EXPECTED}")
+            raise UsageError(f"wrong value {value!r} in where={{{name!r}: {wanted!r}}}. Expected {EXPECTED}")
     return values, []
 
 
 def is_one_of(column: pa.ChunkedArray, kind: str, name: str, wanted: list[object]) -> BoolArray:
-    """Say which items [n] have one of some values; of a list, which have one in it.
+    """Return which items have one of the wanted values, bool [n].
+
+    An item whose property is a list matches if the list contains one of the values.
 
     Args:
-        column: the property [n].
-        kind: its type.
-        name: what it is called.
+        column: the property of every item [n].
+        kind: the property's type.
+        name: the property's name, for error messages.
         wanted: the values.
 
     Raises:
@@ -74,13 +76,16 @@ def is_one_of(column: pa.ChunkedArray, kind: str, name: str, wanted: list[object
 
 
 def is_within(column: pa.ChunkedArray, kind: str, name: str, ranges: Ranges) -> BoolArray:
-    """Say which items [n] have a value within all bounds; arguments as for `is_one_of`.
+    """Return which items have a value within all bounds, bool [n]; see `is_one_of` for the arguments.
 
     Raises:
-        UsageError: the property has no order, or a bound is not of its type.
+        UsageError: the property's type has no order, or a bound is not of that type.
     """
     if kind not in RANGED:
-        raise UsageError(f"where={name!r}: found a range of a property of type {kind}; expected {' or '.join(RANGED)}")
+        raise UsageError(
+            f"no range over where={name!r}: a property of type {kind} has no order. "
+            f"Expected a property of type {' or '.join(RANGED)}"
+        )
     inside = np.ones(len(column), dtype=bool)
     bounds = _typed(name, kind, [bound for _, bound in ranges])
     for (operator, _), bound in zip(ranges, bounds.combine_chunks(), strict=True):
@@ -90,18 +95,20 @@ def is_within(column: pa.ChunkedArray, kind: str, name: str, ranges: Ranges) -> 
 
 def _ranges(name: str, wanted: Mapping[Any, object]) -> Ranges:
     if not wanted:
-        raise UsageError(f"where={{{name!r}: {{}}}}; expected {EXPECTED}")
+        raise UsageError(f"empty condition: where={{{name!r}: {{}}}}. Expected {EXPECTED}")
     ranges: Ranges = []
     for operator, bound in wanted.items():
         if operator not in OPERATORS:
             near = near_matches(str(operator), OPERATORS)
-            raise UsageError(f"where={name!r}: found {operator!r}; expected one of {', '.join(OPERATORS)}{near}")
+            raise UsageError(
+                f"unknown operator of where={name!r}: {operator!r}. Expected one of {', '.join(OPERATORS)}{near}"
+            )
         if operator != BETWEEN:
             ranges.append((operator, bound))
         elif isinstance(bound, list | tuple) and len(bound) == 2:
             ranges += [(">=", bound[0]), ("<=", bound[1])]
         else:
-            raise UsageError(f"where={name!r}: found between {bound!r}; expected two values, such as [10, 20]")
+            raise UsageError(f"wrong range of where={name!r}: between {bound!r}. Expected two values, such as [10, 20]")
     return ranges
 
 
@@ -110,5 +117,5 @@ def _typed(name: str, kind: str, wanted: list[object]) -> pa.ChunkedArray:
     values, wrong = as_type(texts, kind)
     wrong |= ~to_mask(values.is_valid())
     if wrong.any():
-        raise UsageError(f"found {name}={wanted[int(np.argmax(wrong))]!r}; expected a value of type {kind}")
+        raise UsageError(f"wrong type: {name}={wanted[int(np.argmax(wrong))]!r}. Expected a value of type {kind}")
     return values

@@ -1,4 +1,4 @@
-"""Which items may be recommended: by id, and by their properties."""
+"""Item filters: restrict recommendations by id, property and domain."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def item_filter(
     """Return which items may be recommended, bool [n_items].
 
     Args:
-        snapshot: the graph with the items.
-        items: ids that alone may be recommended; all if not given.
-        exclude: ids that may not.
-        where: item property → value, list of values, or range (`{">=": 10, "<": 20}`, `{"between": [10, 20]}`), all
-            properties required; a property that is a list must contain one of the values. An item without the property
-            is left out.
-        domain: the catalog that an item must be of; any if not given.
+        snapshot: the graph of the items.
+        items: the ids to choose from; None: all items.
+        exclude: the ids to leave out.
+        where: item property → value, list of values, or range (`{">=": 10, "<": 20}`, `{"between": [10, 20]}`). An
+            item must meet all conditions; a property that is a list must contain one of the values. An item without
+            the property is left out.
+        domain: the domain of the items; None: all domains.
 
     Raises:
-        UnknownItem: an id that is no item.
-        UsageError: no item has such a property, a value is not of its type, or a condition is none of these; or a bare
-            id stands for a list of ids.
+        UnknownItem: an id is not an item of the graph.
+        UsageError: a property or the domain is unknown, a value is not of the property's type, a condition is
+            malformed, or `items` or `exclude` is a single id instead of a list.
     """
     allowed = np.ones(snapshot.n_items, dtype=bool)
     if items is not None:
@@ -43,7 +43,7 @@ def item_filter(
         allowed &= ~_marked(snapshot, as_ids(exclude, "exclude"))
     if where is not None and not isinstance(where, Mapping):
         raise UsageError(
-            f"where is a {type(where).__name__}; expected item properties and conditions: {{'price': {{'<': 20}}}}"
+            f"where is a {type(where).__name__}. Expected item properties and conditions: {{'price': {{'<': 20}}}}"
         )
     if domain is not None:
         allowed &= _in_domain(snapshot, domain)
@@ -55,9 +55,9 @@ def item_filter(
 def _in_domain(snapshot: GraphSnapshot, domain: str) -> BoolArray:
     domains, roles = snapshot.item_domains, snapshot.schema.roles
     if domain not in domains and domain in roles.items and not roles.domain:
-        raise UsageError(f"found no items in domain {domain!r}; load some, then fold_in(graph) or fit again")
+        raise UsageError(f"no items in domain {domain!r}. Load some, then run fold_in(graph) or fit again")
     if domain not in domains:
-        raise UsageError(f"unknown domain {domain!r}; expected one of {', '.join(sorted(set(domains)))}")
+        raise UsageError(f"unknown domain {domain!r}. Expected one of {', '.join(sorted(set(domains)))}")
     return np.asarray(domains == domain)
 
 
@@ -76,7 +76,7 @@ def _having(snapshot: GraphSnapshot, name: str, values: list[object], ranges: Ra
     known = {p for label in labels for p in snapshot.schema.nodes[label].properties}
     if name not in known:
         near = near_matches(name, known)
-        raise UsageError(f"found the item property {name!r}; expected one of {', '.join(sorted(known))}{near}")
+        raise UsageError(f"unknown item property {name!r}. Expected one of {', '.join(sorted(known))}{near}")
     return np.concatenate([_label_having(snapshot, label, name, values, ranges) for label in labels])
 
 

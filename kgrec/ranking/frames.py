@@ -1,4 +1,4 @@
-"""Lists as data frames, with ids in the type that they came in."""
+"""Recommendations as data frames, with ids of the type that the user loaded."""
 
 from __future__ import annotations
 
@@ -15,22 +15,28 @@ from kgrec.data.snapshot import GraphSnapshot
 from kgrec.errors import UnknownItem, UnknownUser
 
 NEW_USER: Final = (
-    "If new, fold_in(graph) or `kgrec refresh` takes it in; history=[…] recommends by what somebody did, "
-    "on_unknown='popular' what is popular."
+    "To add a new user: fold_in(graph) or `kgrec refresh`. To recommend without adding it: history=[…] with its items, "
+    "or on_unknown='popular' for popular items."
 )
-"""What to do about an unknown user."""
+"""Hint of the error for an unknown user."""
 
 
 def known_nums(
     id_map: IdMap,
     ids: Sequence[str],
     error: type[UnknownUser] | type[UnknownItem],
-    hint: str = "If new, load it; fold_in(graph) or `kgrec refresh` takes it in.",
+    hint: str = "To add a new one: load it, then fold_in(graph) or `kgrec refresh`.",
 ) -> IntArray:
     """Return the numbers of ids, int64 [n].
 
+    Args:
+        id_map: the known ids.
+        ids: the ids to look up [n].
+        error: the class of the error for unknown ids.
+        hint: a sentence for that error: what to do about unknown ids.
+
     Raises:
-        UnknownUser, UnknownItem: an id is not there; as `error` says.
+        UnknownUser, UnknownItem: an id is unknown; `error` is the class that is raised.
     """
     nums = id_map.nums(ids)
     missing = [id_ for id_, num in zip(ids, nums, strict=True) if num < 0]
@@ -40,7 +46,7 @@ def known_nums(
 
 
 def in_type(ids: Sequence[str], known: IdMap) -> npt.NDArray[Any]:
-    """Return ids [n], known or not, in the type that the known ones came in."""
+    """Return ids [n] in the original type of the known ids; an unknown id that does not convert stays text."""
     texts = np.array(ids, dtype=object)
     if known.original.dtype != object:
         try:
@@ -58,13 +64,14 @@ def lists_frame(
     known: npt.NDArray[Any],
     columns: Mapping[str, npt.NDArray[Any]],
 ) -> pd.DataFrame:
-    """Turn lists [n, k] into rows; a short list gives fewer rows.
+    """Return lists [n, k] as a frame with one row for each entry.
 
     Args:
-        ids: whose lists they are [n].
-        of, listed: columns of these ids, and of those that are listed.
-        known: ids by number.
-        columns: "num" (numbers of what is listed, -1 after the end of a list), "score", and others, [n, k] each.
+        ids: the owner of each list [n].
+        of: the column name of the owners.
+        listed: the column name of the entries.
+        known: number → id of the entries.
+        columns: "num" (numbers of the entries, -1 after the end of a short list), "score", and others, [n, k] each.
 
     Returns:
         Columns `of`, `listed`, score, rank (from 1), and the others.
@@ -85,10 +92,10 @@ def lists_frame(
 
 
 def with_names(frame: pd.DataFrame, train: GraphSnapshot, columns: Mapping[str, str]) -> pd.DataFrame:
-    """Insert the names of items behind their ids.
+    """Insert columns of item names into the frame, each after its column of ids; return the frame.
 
     Args:
-        frame: with ids of items that the graph has.
+        frame: a frame with ids of items of the graph.
         train: the graph.
         columns: column of ids → column of names.
     """

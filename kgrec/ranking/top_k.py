@@ -1,6 +1,6 @@
-"""Ranking: the exact k best items of every user, without what may not be recommended.
+"""Exact top-k ranking of items with exclusion of seen and filtered items.
 
-A list holds only items that may be recommended. Where fewer than k are left it is short; nothing fills it up.
+A list is shorter than k if fewer than k items may be recommended; it is never padded.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from kgrec._util.types import BoolArray, FloatArray, IntArray
 from kgrec.errors import UsageError
 
 MAX_TIE_ENTRIES = 4_000_000
-"""Scores among which equal ones are looked for at a time (their places may take 16 times the memory)."""
+"""Scores that are searched for ties at a time (the positions of ties may take 16 times their memory)."""
 BATCH_BYTES = 64 * 2**20
-"""Memory of one batch of scores: large enough for full matrix products, small beside what a model holds."""
+"""Bytes of one batch of scores: large enough for fast matrix products, small compared with a model."""
 
 
 @dataclass(frozen=True)
@@ -40,20 +40,20 @@ class Ranking:
 
     @classmethod
     def joined(cls, parts: Sequence[Ranking]) -> Ranking:
-        """Return the lists of several rankings, one after the other."""
+        """Return the concatenation of several rankings."""
         return cls(np.concatenate([part.item_num for part in parts]), np.concatenate([part.score for part in parts]))
 
 
 def top_k(
     scores: npt.NDArray[Any], k: int, seen: sp.csr_matrix | None = None, allowed: BoolArray | None = None
 ) -> Ranking:
-    """Return the k best items of every row; of equal scores the smaller item number comes first.
+    """Return the k best items of every row; ties are ordered by item number.
 
     Args:
-        scores: float [n, n_items]; an item whose score is not finite is never listed.
-        k: length of a list; above n_items it means n_items.
-        seen: CSR [n, n_items] whose entries are never listed.
-        allowed: bool [n_items] or [n, n_items]; only what it marks may be listed.
+        scores: float [n, n_items]; an item with a score that is not finite is never listed.
+        k: length of a list; at most n_items items are listed.
+        seen: CSR [n, n_items] of items that are excluded.
+        allowed: bool [n_items] or [n, n_items], True for items that may be listed.
 
     Raises:
         UsageError: k below 1.
@@ -69,25 +69,25 @@ def rank_all(
     allowed: BoolArray | None = None,
     batch_size: int | None = None,
 ) -> Ranking:
-    """Return the k best items of many users, scored batch by batch, as `top_k` does.
+    """Return the k best items of many users, scored in batches; see `top_k`.
 
     Args:
-        score_batch: user numbers [b] → scores [b, n_items] in an array of its own, which is then written to.
+        score_batch: user numbers [b] → scores [b, n_items]; the returned array is overwritten.
         user_nums: int64 [n].
-        k: length of a list; above n_items it means n_items.
-        seen: CSR [n_users, n_items], row u belongs to user number u; its entries are never listed.
-        allowed: bool [n_items]; only what it marks may be listed.
-        batch_size: users scored at once; by default as many as `BATCH_BYTES` hold.
+        k: length of a list; at most n_items items are listed.
+        seen: CSR [n_users, n_items] of items that are excluded; row u belongs to user number u.
+        allowed: bool [n_items], True for items that may be listed.
+        batch_size: users per batch; None: as many as fit in `BATCH_BYTES`.
 
     Raises:
-        UsageError: k or batch_size below 1.
+        UsageError: k or batch_size is below 1.
     """
     _check_k(k)
     if not len(user_nums):
         return Ranking(np.empty((0, 0), np.int64), np.empty((0, 0), np.float32))
     size = _users_at_once(score_batch, user_nums, seen) if batch_size is None else batch_size
     if size < 1:
-        raise UsageError(f"found batch_size={size}; expected at least one user at once")
+        raise UsageError(f"batch_size is too small: {size}. Expected at least 1 user per batch")
     batches = [user_nums[start : start + size] for start in range(0, len(user_nums), size)]
     parts = [
         _take_top_k(_writeable(score_batch(batch)), k, None if seen is None else seen[batch], allowed)
@@ -98,9 +98,9 @@ def rank_all(
 
 def _check_k(k: int) -> None:
     if isinstance(k, bool) or not isinstance(k, int | np.integer):
-        raise UsageError(f"found k={k!r}; expected a whole number, the number of items to list for a user")
+        raise UsageError(f"k is not a whole number: {k!r}. Expected the number of items to list for each user")
     if k < 1:
-        raise UsageError(f"found k={k}; expected at least 1, the number of items to list for a user")
+        raise UsageError(f"k is too small: {k}. Expected at least 1 item to list for each user")
 
 
 def _users_at_once(
@@ -115,14 +115,14 @@ def _writeable(scores: npt.NDArray[Any]) -> FloatArray:
 
 
 def _take_top_k(scores: FloatArray, k: int, seen: sp.csr_matrix | None, allowed: BoolArray | None) -> Ranking:
-    """Rank scores [n, n_items] as `top_k` does, and write to them."""
+    """Return the ranking of `top_k`; `scores` [n, n_items] are overwritten."""
     _check_k(k)
     if allowed is not None:
         np.copyto(scores, -np.inf, where=~allowed)
     if seen is not None:
         scores[np.repeat(np.arange(len(scores)), np.diff(seen.indptr)), seen.indices] = -np.inf
     k = min(k, scores.shape[1])
-    # One more than asked for shows whether a list's end cuts through equal scores.
+    # One more than k shows whether a tie extends beyond the end of a list.
     values, nums = _largest(scores, k + 1)
     if not (values[:, :1] < np.inf).all():
         scores[~np.isfinite(scores)] = -np.inf
@@ -133,7 +133,7 @@ def _take_top_k(scores: FloatArray, k: int, seen: sp.csr_matrix | None, allowed:
 
 
 def _largest(scores: FloatArray, n: int) -> tuple[FloatArray, IntArray]:
-    """Return the n largest of every row, NaN first of all, and where they are."""
+    """Return the n largest values of every row and their columns; NaN sorts as the largest."""
     import torch
 
     values, nums = torch.topk(torch.from_numpy(scores), min(n, scores.shape[1]))
@@ -141,7 +141,13 @@ def _largest(scores: FloatArray, n: int) -> tuple[FloatArray, IntArray]:
 
 
 def _ties_in_order(scores: FloatArray, values: FloatArray, nums: IntArray, k: int) -> tuple[FloatArray, IntArray]:
-    """Cut the largest of every row to k, of equal ones the first items."""
+    """Return the k best values and items of every row, ties in the order of item numbers.
+
+    Args:
+        scores: float32 [n, n_items].
+        values, nums: the k + 1 largest scores of every row and their items, [n, k + 1].
+        k: length of a list.
+    """
     if (values[:, 1:] == values[:, :-1]).any():
         order = np.lexsort((nums, -values))
         values, nums = np.take_along_axis(values, order, axis=1), np.take_along_axis(nums, order, axis=1)
@@ -154,7 +160,7 @@ def _ties_in_order(scores: FloatArray, values: FloatArray, nums: IntArray, k: in
 
 
 def _first_of_equals(scores: FloatArray, values: FloatArray, nums: IntArray) -> IntArray:
-    """Refill the end of lists [n, k] that cut through equal scores with the first items of that score."""
+    """Return lists [n, k] whose last, tied entries are the items with the smallest numbers of that score."""
     nums, last = nums.copy(), values[:, -1:]
     row, item = np.nonzero(scores == last)
     n_better = (values > last).sum(axis=1)

@@ -1,1 +1,1 @@
-"""Hyper-parameter search on validation users."""
+"""Hyper-parameter search on the validation split."""

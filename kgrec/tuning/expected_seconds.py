@@ -1,4 +1,4 @@
-"""About how long the search over settings will take, said before it begins."""
+"""Estimate of the duration of a hyper-parameter search, for the progress display."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from kgrec.signals.base import LogRange, Signal
 from kgrec.tuning.budget import SearchBudget
 
 STEPS_OF_A_RANGE: Final = 3
-"""Values of a range that a search tries, roughly."""
+"""Approximate number of values of a range that a search tries."""
 
 SLOWER_THAN_DEFAULTS: Final = 2.5
-"""A search takes about this many times what its fits would with default settings: larger settings take longer."""
+"""Approximate ratio of a search's duration to that of as many fits with the default settings."""
 
 
 def expected_seconds(kinds: Sequence[type[Signal]], train: GraphSnapshot, search_budget: SearchBudget) -> list[float]:
-    """Return about how long each signal's search takes, in seconds.
+    """Return the estimated duration of each signal's search, in seconds.
 
     Args:
-        kinds: the signals that are searched.
+        kinds: the signals to be tuned.
         train: the graph that they are fitted on.
-        search_budget: what one signal's search may spend.
+        search_budget: the limit for one signal's search.
     """
     return [min(_seconds(kind, train), search_budget.seconds) for kind in kinds]
 

@@ -1,4 +1,4 @@
-"""Search for a signal's hyper-parameters on validation users."""
+"""Coordinate search over a signal's hyper-parameters on the validation split."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ logger = logging.getLogger(__name__)
 
 
 SECONDS_PER_SCORE: Final = 2e-8
-"""What scoring takes, roughly, for each score of the cut."""
+"""Approximate seconds for one score (one validation user × one item)."""
 
 
 @dataclass(frozen=True)
 class TuningResult:
-    """A signal with the settings that did best on the validation cut.
+    """A signal with the settings that did best on the validation split.
 
     Attributes:
-        signal: fitted on the cut's train part.
-        ndcg: NDCG@20 on the cut, or the metric that settings name.
-        tried: every setting tried, its metric and its seconds, in order; "low_fidelity" marks half a fit.
-        seconds: how long it took to fit and to score the cut.
+        signal: the signal, fitted without the validation interactions.
+        ndcg: NDCG@20 on the validation split, or the configured metric.
+        tried: all settings tried, with their metric and seconds, in order; "low_fidelity" marks a cheaper fit.
+        seconds: duration of fitting the signal and scoring the validation users.
     """
 
     signal: Signal
@@ -40,7 +40,7 @@ class TuningResult:
 
     @property
     def report(self) -> dict[str, Any]:
-        """The settings, the NDCG@20 and everything tried, as JSON-ready values."""
+        """The settings, the metric and all settings tried, as JSON-ready values."""
         return {"settings": self.signal.settings.model_dump(), "ndcg": self.ndcg, "tried": self.tried}
 
 
@@ -53,20 +53,21 @@ def tune(
     search_budget: SearchBudget | None = None,
     fixed: Mapping[str, Any] | None = None,
 ) -> TuningResult:
-    """Choose a signal's settings: from the defaults on, one setting of its grid after the other, the best kept.
+    """Return a signal with tuned settings: coordinate search, one setting after the other, from the defaults.
 
-    A ladder is climbed while that helps (pattern search: Hooke & Jeeves, J. ACM 1961), to its end if that takes no fit.
-    Where a fit can be halved, only settings that do better than the best so far after half of it are fitted in full
-    (successive halving: Jamieson & Talwalkar, AISTATS 2016).
+    A search range is followed upwards, then downwards, until a step brings no gain (pattern search: Hooke & Jeeves, J.
+    ACM 1961); inference-only settings, which need no fit, are followed to the end. If the signal has a low-fidelity
+    fit, only settings whose low-fidelity fit beats that of the best so far are fitted in full (successive halving:
+    Jamieson & Talwalkar, AISTATS 2016).
 
     Args:
         kind: the signal.
-        train: the graph without the validation behaviors.
+        train: the graph without the validation interactions.
         vectors: text vectors made from `train`.
-        holdouts: the questions of the cut.
-        seed: makes the result repeat.
-        search_budget: what the search may spend; the defaults are fitted in any case.
-        fixed: settings that are given; the others are searched.
+        holdouts: the validation sets, one for each domain.
+        seed: seed of the fits; the same seed gives the same result.
+        search_budget: the limit of the search; the first settings are fitted in any case.
+        fixed: settings with a given value; the others are searched.
     """
     given = kind.Settings(**fixed or {})
     search = _Search(
@@ -80,13 +81,13 @@ def tune(
                     break
     best = search.best
     logger.info(
-        f"{kind.name}: {holdouts[0].metric} {best.ndcg:.4f} on the validation cut, {len(search.tried)} settings tried"
+        f"{kind.name}: {holdouts[0].metric} {best.ndcg:.4f} on the validation split, {len(search.tried)} settings tried"
     )
     return TuningResult(best.signal, best.ndcg, search.tried, best.seconds)
 
 
 class _Search:
-    """The best settings so far and everything that was tried."""
+    """State of a search: the best settings so far and all settings tried."""
 
     def __init__(self, first: SignalSettings, trial: _Trial, search_budget: SearchBudget) -> None:
         self.kind, self.trial, self.search_budget = trial.kind, trial, search_budget
@@ -99,7 +100,7 @@ class _Search:
         self.best = self._tried(first)
 
     def try_value(self, name: str, value: Any) -> bool | None:
-        """Try another value of one of the best settings, and say if it is better; None: no time for it, or known."""
+        """Try another value of one setting; return whether it is better, None if it was tried or exceeds the budget."""
         settings = self.best.signal.settings.model_copy(update={name: value})
         fitted = self.best.signal if name in self.kind.inference_params else None
         if settings in self._known or not self.search_budget.affords(self._cost(settings, fitted)):
@@ -114,7 +115,7 @@ class _Search:
         return True
 
     def _promises(self, settings: SignalSettings) -> bool:
-        """Say whether settings do better than the best ones after half a fit; always where none can be halved."""
+        """Return whether settings beat the best ones in a low-fidelity fit; True if the signal has none."""
         half, half_of_best = (self.kind.low_fidelity(s) for s in (settings, self.best.signal.settings))
         if half is None or half_of_best is None:
             return True
@@ -134,7 +135,7 @@ class _Search:
 
 
 Way = Callable[[Any], Iterable[Any]]
-"""From the present value of a setting to the values to try in turn, until one does not help."""
+"""Current value of a setting → the values to try in turn, until one brings no gain."""
 
 
 def _ways(values: tuple[Any, ...] | LogRange) -> list[Way]:
@@ -149,7 +150,7 @@ def _only(value: Any, now: Any) -> list[Any]:
 
 @dataclass(frozen=True)
 class _Trial:
-    """Measures settings of a signal: what they are fitted on, and the questions they are measured on."""
+    """Fits a signal with given settings and measures it on the validation sets."""
 
     kind: type[Signal]
     train: GraphSnapshot
@@ -158,7 +159,7 @@ class _Trial:
     seed: int
 
     def __call__(self, settings: SignalSettings, fitted: Signal | None = None) -> TuningResult:
-        """Measure settings: of a signal that is fitted with them, or takes over what another has learned."""
+        """Return the result for settings; with `fitted`, the state of that signal is reused instead of a fit."""
         start, signal = time.perf_counter(), self.kind(settings)
         if fitted:
             signal = signal.restore(self.train, self.vectors, fitted.state())

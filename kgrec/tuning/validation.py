@@ -1,6 +1,6 @@
-"""The validation cut: where settings are chosen and the blend is learned. Never the test rows.
+"""Validation split: held-out interactions on which settings are chosen and the blend is learned, never test data.
 
-A question of the cut is a (user, domain): which of the domain's items, unseen in train, did the user take next?
+A case of the validation split is a (user, domain) pair with the domain's held-out items that are unseen in train.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from kgrec.metrics.ranking import NDCG_AT_20, Metric
 logger = logging.getLogger(__name__)
 
 MAX_SCORES: Final = 60_000_000
-"""At most this many validation scores of users at home in a domain are held for a signal (240 MB), and half as many of
-newcomers: more users than that add little."""
+"""Validation scores of in-domain users that are held for a signal and a domain, at most (240 MB), and half as many of
+cold-start users; more users add little precision."""
 
 
 Scorer = Callable[[IntArray], FloatArray]
@@ -30,16 +30,17 @@ Scorer = Callable[[IntArray], FloatArray]
 
 @dataclass(frozen=True)
 class ValidationSet:
-    """The questions of one domain.
+    """The validation users of one domain with their held-out items.
 
     Attributes:
-        domain: name of the catalog.
-        user_num: int64 [n], who is asked about.
-        weight: float64 [n], what each counts, 1 on average: as many users as it stands for where they are a sample.
+        domain: name of the domain.
+        user_num: int64 [n], the validation users.
+        weight: float64 [n], sampling weight of each user, 1 on average: proportional to the number of users that a
+            sampled user represents.
         item_num: int64 [m], the domain's items.
-        relevant: CSR [n, m] of the validation items.
+        relevant: CSR [n, m] of the held-out items.
         seen: CSR [n, m] of the train items.
-        metric: what answers are measured by.
+        metric: the metric of `evaluate`.
     """
 
     domain: str
@@ -51,12 +52,12 @@ class ValidationSet:
     metric: Metric = NDCG_AT_20
 
     def take(self, rows: IntArray) -> ValidationSet:
-        """Return some of the questions, by their rows."""
+        """Return the validation set of some of the users, by their rows, int64 [k]."""
         user_num, weight = self.user_num[rows], self.weight[rows]
         return replace(self, user_num=user_num, weight=weight, relevant=self.relevant[rows], seen=self.seen[rows])
 
     def scores(self, scorer: Scorer, batch: int = 1024) -> FloatArray:
-        """Return a signal's scores of the domain's items, float32 [n, m]."""
+        """Return the scores of the domain's items for all users, float32 [n, m], computed in batches of users."""
         parts = [
             scorer(self.user_num[start : start + batch])[:, self.item_num]
             for start in range(0, len(self.user_num), batch)
@@ -64,20 +65,21 @@ class ValidationSet:
         return np.concatenate(parts).astype(np.float32, copy=False)
 
     def evaluate(self, scores: FloatArray) -> FloatArray:
-        """Return the metric of every question, float32 [n]."""
+        """Return the metric of every user, float32 [n], from scores [n, m]."""
         return self.metric.of_scores(scores, self.relevant, self.seen)
 
 
 def validation_sets(
     train: GraphSnapshot, held_out: Behaviors, seed: int = 0, metric: Metric = NDCG_AT_20
 ) -> list[ValidationSet]:
-    """Turn held-out behaviors into questions by domain, a seeded sample of users where there are very many.
+    """Return the validation sets of held-out interactions, one for each domain.
 
-    Those new to the domain, who are few but have a blend of their own, are sampled apart; see `MAX_SCORES`.
+    With very many users (see `MAX_SCORES`) a seeded sample of them is taken, cold-start and in-domain users separately:
+    the former are fewer, and have a blend of their own.
     """
     relevant, seen = train.pairs(held_out), train.interactions
     relevant = relevant - relevant.multiply(seen)
-    known = sp.diags((np.diff(seen.indptr) > 0).astype(np.float32))  # others are not scored by signals
+    known = sp.diags((np.diff(seen.indptr) > 0).astype(np.float32))  # users without a history get no signal scores
     relevant = sp.csr_matrix(known @ relevant)
     relevant.eliminate_zeros()
     domains = train.item_domains
@@ -98,7 +100,7 @@ def validation_sets(
 
 
 def mean_metric(holdouts: Sequence[ValidationSet], scorer: Scorer) -> float:
-    """Return the mean of the metric over all questions."""
+    """Return the weighted mean of the metric over the users of all validation sets."""
     values = np.concatenate([holdout.evaluate(holdout.scores(scorer)) for holdout in holdouts])
     return float(np.average(values, weights=np.concatenate([holdout.weight for holdout in holdouts])))
 

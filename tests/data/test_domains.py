@@ -62,9 +62,9 @@ def model():
 
 def test_a_domain_without_items_is_named():
     model = fitted(SCHEMA)
-    with pytest.raises(UsageError, match="no items in domain 'Game'; load some"):
+    with pytest.raises(UsageError, match=r"no items in domain 'Game'. Load some"):
         model.recommend(["u00"], domain="Game")
-    with pytest.raises(UsageError, match="unknown domain 'Song'; expected one of Item"):
+    with pytest.raises(UsageError, match=r"unknown domain 'Song'. Expected one of Item"):
         model.recommend(["u00"], domain="Song")
 
 

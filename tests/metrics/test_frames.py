@@ -1,4 +1,4 @@
-"""Metrics on frames: equal to hand-computed values, to scikit-learn's, and to those of the benchmark."""
+"""Metrics on frames equal hand-computed values, those of scikit-learn, and those of the benchmark."""
 
 from __future__ import annotations
 
@@ -109,7 +109,11 @@ def test_parse_metrics_keeps_names_and_lengths() -> None:
         (LISTS.assign(rank=[1, 0, 1.5, None, 1]), TEST, r"(?s):2: rank: found 0.0.*:3: rank: found 1.5.*:4: rank"),
         (LISTS.assign(rank=["1", "2", "1", "2", "1"]), TEST, "rank: found values of type .*string; expected numbers"),
         (LISTS.assign(item_id="x"), TEST, "recommendations:2: item_id: found user 'a' has item_id 'x' twice"),
-        (LISTS.assign(rank=1), TEST, "user 'a' has rank 1 twice; expected each once; evaluate each domain by itself"),
+        (
+            LISTS.assign(rank=1),
+            TEST,
+            "user 'a' has rank 1 twice; expected each once; with several domains",
+        ),
         (LISTS.assign(user_id="nobody").head(1), TEST, "none of the users of the interactions, such as 'a'"),
     ],
 )

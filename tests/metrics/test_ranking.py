@@ -27,7 +27,7 @@ def cases(draw):
 
 
 def slow_metrics(listed: list[int], wanted: set[int], k: int) -> dict[str, float]:
-    """The definitions, one user and one place at a time."""
+    """Reference implementation of the metrics: one user and one rank at a time."""
     listed = listed[:k]
     hits = [rank for rank, item in enumerate(listed, start=1) if item in wanted]
     ideal = sum(1 / math.log2(rank + 1) for rank in range(1, min(k, len(wanted)) + 1))
@@ -83,7 +83,7 @@ def test_a_worked_example():
         {"NDCG@3": ndcg / 2, "Recall@3": 1 / 3, "Precision@3": 1 / 3, "HR@3": 1 / 2, "MRR@3": 1 / 4, "MAP@3": 7 / 36}
     )
     assert result.coverage == {3: 1.0}
-    # Listed: item 3 (everybody has it), 1 and 2 (nobody, counted as one of four), 0 (one of four).
+    # Listed: item 3 (all four users have it), 1 and 2 (no user has them, counted as one of four), 0 (one of four).
     assert result.novelty[3] == pytest.approx((0 + 2 + 2 + 2 + 2 + 2 + 2) / 7)
     assert result.n_users == 2
 
@@ -115,10 +115,10 @@ def test_a_graph_with_known_answers_scores_one_and_popularity_does_not(communiti
 @pytest.mark.parametrize(
     ("ks", "n_lists", "relevant", "message"),
     [
-        ([0, 5], 1, [[1, 0]], r"found k in \[0, 5\]; expected list lengths from 1 on"),
-        ([], 1, [[1, 0]], r"found k in \[\]"),
-        ([1], 2, [[1, 0]], r"found 2 lists and 1 users"),
-        ([1], 1, [[0, 0]], r"no user has a relevant item .* expected at least one test behavior"),
+        ([0, 5], 1, [[1, 0]], r"ks=\[0, 5\]. Expected whole numbers from 1"),
+        ([], 1, [[1, 0]], r"wrong list lengths: ks=\[\]"),
+        ([1], 2, [[1, 0]], r"lists and users differ in number: 2 and 1"),
+        ([1], 1, [[0, 0]], r"no user has a relevant item. Expected at least one test interaction"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(ks, n_lists, relevant, message):
@@ -149,12 +149,12 @@ def test_the_bootstrap_interval_widens_with_its_level_and_repeats_by_seed():
 
 
 def test_no_user_gives_no_interval():
-    with pytest.raises(UsageError, match="found no user"):
+    with pytest.raises(UsageError, match="no user has a value"):
         bootstrap_interval(np.array([np.nan]))
 
 
 def test_models_alike_differ_by_chance_as_often_as_p_says():
-    """A p value is below a level as often as the level says if there is no difference."""
+    """Without a difference, p-values below a level occur at the rate of that level."""
     rng = np.random.default_rng(0)
     p_values = [paired_test(rng.random(30), rng.random(30), samples=200).p_value for _ in range(200)]
     assert np.mean(np.array(p_values) <= 0.2) == pytest.approx(0.2, abs=0.09)
@@ -180,7 +180,7 @@ def test_paired_test_agrees_with_scipys_exact_one():
 
 
 def test_a_small_paired_test_is_exact():
-    """Four users, all better by one: 2 of the 16 possible swaps give as large a difference."""
+    """Four users, each better by one: 2 of the 16 possible swaps give an equally large difference."""
     test = paired_test(np.ones(4), np.zeros(4), samples=20_000)
     assert test.p_value == pytest.approx(2 / 16, abs=0.01)
 
@@ -192,5 +192,5 @@ def test_equal_models_have_p_one_and_users_without_a_value_are_left_out():
 
 
 def test_a_paired_test_needs_the_same_users():
-    with pytest.raises(UsageError, match=r"found \(2,\) and \(3,\) values"):
+    with pytest.raises(UsageError, match=r"differ in shape: \(2,\) and \(3,\)"):
         paired_test(np.zeros(2), np.zeros(3))

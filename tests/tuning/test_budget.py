@@ -1,4 +1,4 @@
-"""A budget bounds the search: by nominal cost, which repeats, or by the clock, which does not overrun."""
+"""A budget bounds the search: by nominal cost, which is reproducible, or by the clock, without overrunning it."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Settings are chosen by what they reach on the cut, along ladders, within what may be spent."""
+"""Settings are chosen by their metric on the validation split, along search ranges, within the budget."""
 
 from typing import ClassVar
 
@@ -23,7 +23,7 @@ class Settings(SignalSettings):
 
 
 class Hill(Signal):
-    """Knows the answers, and hides them in noise the more, the farther its level is from 8 and without its trick."""
+    """Scores held-out items highest, with noise that grows with the distance of `level` from 8 and without `trick`."""
 
     name: ClassVar[str] = "hill"
     Settings = Settings
@@ -65,15 +65,15 @@ def holdouts():
     return validation_sets(SPLIT.train, SPLIT.test)
 
 
-def test_a_ladder_is_climbed_to_the_top_and_no_farther(holdouts):
+def test_a_range_is_searched_to_the_top_and_no_farther(holdouts):
     choice = tune(Hill, SPLIT.train, {}, holdouts)
-    assert Hill.fits == [1.0, 2.0, 4.0, 8.0, 16.0, 8.0], "up to the first rung that does not help, then the trick"
+    assert Hill.fits == [1.0, 2.0, 4.0, 8.0, 16.0, 8.0], "up to the first value that does not help, then the trick"
     assert choice.signal.settings == Settings(level=8.0, trick=True)
     assert choice.ndcg == max(tried["ndcg"] for tried in choice.tried) == 1.0
     assert [tried["settings"]["level"] for tried in choice.tried] == Hill.fits
 
 
-def test_the_search_stops_when_its_allowance_is_spent(holdouts):
+def test_the_search_stops_when_its_budget_is_spent(holdouts):
     choice = tune(Hill, SPLIT.train, {}, holdouts, 0, SearchBudget(3.0, by_clock=False))
     assert Hill.fits == [1.0, 2.0, 4.0]
     assert choice.signal.settings.level == 4.0
@@ -86,7 +86,7 @@ def test_the_defaults_are_fitted_even_without_any_time(holdouts):
 
 
 class Halved(Hill):
-    """The same, whose fits can be halved and know less then."""
+    """The same signal with a low-fidelity fit, whose scores are noisier."""
 
     class Settings(Settings):
         effort: int = 8
@@ -114,7 +114,7 @@ def test_only_settings_that_do_better_after_half_a_fit_are_fitted_in_full(holdou
     assert choice.signal.settings == Halved.Settings(level=8.0, trick=True)
 
 
-def test_rungs_of_whole_numbers_stay_whole_and_none_is_above_the_top():
+def test_range_of_whole_numbers_stays_whole_none_is_above_the_top():
     log_range = LogRange(2.0, 16, 128)
     assert list(log_range.neighbors_of(32, up=True)) == [64, 128]
     assert list(log_range.neighbors_of(32, up=False)) == [16]
