@@ -1,6 +1,6 @@
-"""The `kgrec` command. Every command is one library call, shown as a table or as JSON.
+"""The `kgrec` command. Each command makes one library call and prints the result as a table or as JSON.
 
-Exit codes: 0 done, 1 failed, or an audit or a search for traces found something; the others are in `kgrec/errors.py`.
+Exit codes: 0 success; 1 failure, findings of an audit, or residue after an erasure; others are in `kgrec/errors.py`.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ def _version(wanted: bool) -> None:
 def options(
     context: typer.Context,
     shown: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which kgrec this is.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version of kgrec.")
     ] = False,
     near_users: Annotated[
-        bool, typer.Option("--near-users", help="Where a user is unknown, name users whose ids are like it.")
+        bool, typer.Option("--near-users", help="In the error for an unknown user, list similar user ids.")
     ] = False,
 ) -> None:
     """A recommender engine whose center is a knowledge graph."""
@@ -64,17 +64,17 @@ def options(
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Option(help="Where the demo's graph and runs go.")] = Path("demo"),
-    source: Annotated[str | None, typer.Option(help="A local ml-100k folder; fetched if not given.")] = None,
+    folder: Annotated[Path, typer.Option(help="Folder for the demo's graph and runs.")] = Path("demo"),
+    source: Annotated[str | None, typer.Option(help="Local ml-100k folder. Default: download.")] = None,
     cross_domain: Annotated[
-        bool, typer.Option("--cross-domain", help="Instead: two domains, films and books, on packaged made-up data.")
+        bool, typer.Option("--cross-domain", help="Use packaged synthetic data of two domains, films and books, instead.")
     ] = False,
 ) -> None:
-    """Run the whole main job on ml-100k with its knowledge graph."""
+    """Load, train, evaluate, publish and query ml-100k with its knowledge graph."""
     from kgrec.cli.demo import run_cross_domain_demo, run_demo
 
     if cross_domain and source:
-        raise UsageError("--source is of ml-100k; --cross-domain has its own data")
+        raise UsageError("found --source and --cross-domain. Expected one: --source is a folder of ml-100k")
     if cross_domain:
         return run_cross_domain_demo(folder)
     run_demo(folder, source)
@@ -82,11 +82,11 @@ def demo(
 
 @app.command()
 def doctor(
-    graph: Annotated[str | None, typer.Argument(help="Instead: a graph, to be checked with its runs.")] = None,
+    graph: Annotated[str | None, typer.Argument(help="Check this graph and its runs instead of the installation.")] = None,
     runs: Runs = None,
     as_json: Json = False,
 ) -> None:
-    """Check that everything kgrec needs is there and works, or that a graph and its runs are what was written."""
+    """Check that kgrec is installed correctly, or verify the checksums of a graph and its runs."""
     from kgrec.cli.doctor import examine, examine_graph
 
     facts, healthy = examine_graph(graph, runs) if graph else examine()
@@ -96,13 +96,13 @@ def doctor(
 
 
 def main() -> None:
-    """Run the command; a user's mistake is one message on stderr, never a traceback."""
+    """Run the command. Print a user's error as one message on stderr, without a traceback."""
     asked: dict[str, bool] = {}
     try:
         app(obj=asked)
     except (KgrecError, OSError) as error:
         if ran_out(error):
-            raise  # to where what other libraries say of it comes too
+            raise  # `kgrec.__main__` reports memory errors of all libraries
         if isinstance(error, OSError):
             tell(f"error: {error.filename or 'the system'}: {reason(error)}")
             sys.exit(1)
@@ -111,5 +111,5 @@ def main() -> None:
 
 
 def _near(error: KgrecError) -> str:
-    """Return a line that names the users whose ids are like an unknown one."""
-    return f"\nusers with ids like it: {', '.join(error.near()) or 'none'}" if isinstance(error, UnknownUser) else ""
+    """Return a line with the user ids that are similar to an unknown one; empty for other errors."""
+    return f"\nusers with similar ids: {', '.join(error.near()) or 'none'}" if isinstance(error, UnknownUser) else ""

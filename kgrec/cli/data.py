@@ -1,4 +1,4 @@
-"""Commands on data: load, check, copy and export a graph."""
+"""Commands that load, check, copy and export a graph."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ data_app = typer.Typer()
 
 @data_app.command()
 def load(
-    loader: Annotated[str, typer.Argument(help="atomic, tables, movielens, rdf, or one of yours.")],
-    source: Annotated[str, typer.Argument(help="What the loader reads.")],
-    into: Annotated[str, typer.Option("--into", help="The graph to write to; made if it is not there.")],
+    loader: Annotated[str, typer.Argument(help="Loader: atomic, tables, movielens, rdf, or a plug-in.")],
+    source: Annotated[str, typer.Argument(help="Folder, file or URL that the loader reads.")],
+    into: Annotated[str, typer.Option("--into", help="Graph to write to; created if missing.")],
     schema: SchemaFile = None,
     as_json: Json = False,
 ) -> None:
-    """Load a source into a graph; loading the same data twice changes nothing."""
+    """Load a source into a graph. Safe to re-run: the same data change nothing."""
     with kgrec.open_graph(into, create=True) as graph:
         tables = kgrec.load(loader, source, into=graph, schema=schema)
     show_facts(f"loaded into {into}", tables.counts(), as_json)
@@ -35,13 +35,13 @@ def load(
 
 @data_app.command()
 def check(
-    loader: Annotated[str, typer.Argument(help="atomic, tables, movielens, rdf, or one of yours.")],
-    source: Annotated[str, typer.Argument(help="What the loader reads.")],
+    loader: Annotated[str, typer.Argument(help="Loader: atomic, tables, movielens, rdf, or a plug-in.")],
+    source: Annotated[str, typer.Argument(help="Folder, file or URL that the loader reads.")],
     schema: SchemaFile = None,
-    write_schema: Annotated[Path | None, typer.Option(help="Write the schema here, to be edited.")] = None,
+    write_schema: Annotated[Path | None, typer.Option(help="File to write the schema to, for editing.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Check a source without writing anything but, on request, its schema."""
+    """Check a source without loading it; optionally write its schema to a file."""
     from kgrec.store.load import check_source
 
     if write_schema:
@@ -55,11 +55,11 @@ def check(
 
 @data_app.command()
 def copy(
-    source: Annotated[str, typer.Argument(help="The graph to copy.", show_default=False)],
-    target: Annotated[str, typer.Argument(help="The graph to write to, of any engine.", show_default=False)],
+    source: Annotated[str, typer.Argument(help="Graph to copy.", show_default=False)],
+    target: Annotated[str, typer.Argument(help="Graph to write to, of any engine.", show_default=False)],
     as_json: Json = False,
 ) -> None:
-    """Copy a graph to another engine, and check that both are equal."""
+    """Copy a graph to another engine and verify that both are equal."""
     from kgrec.jobs.copy import copy_graph
 
     show_facts(f"copied to {target}", copy_graph(source, target), as_json)
@@ -68,10 +68,10 @@ def copy(
 @data_app.command()
 def export(
     graph: Graph,
-    file: Annotated[Path, typer.Argument(help="A .ttl, .nq or .nt file, with .gz if wanted.", show_default=False)],
+    file: Annotated[Path, typer.Argument(help="File that ends in .ttl, .nq or .nt, optionally .gz.", show_default=False)],
     as_json: Json = False,
 ) -> None:
-    """Write a graph as RDF; `kgrec load rdf` reads it back as it was."""
+    """Export a graph as RDF; `kgrec load rdf` restores it without loss."""
     from kgrec.rdf.export import check_export
     from kgrec.rdf.export import export as export_rdf
 

@@ -1,4 +1,4 @@
-"""`kgrec demo`: the whole main job on ml-100k with its knowledge graph, or on two domains, films and books."""
+"""`kgrec demo`: load, train, evaluate and publish ml-100k with its knowledge graph, or a graph of films and books."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from kgrec.training.report import domains_table
 USER: Final = "196"
 FILES: Final = "films_and_books"
 CONFIG: Final = Config(signals=("popularity", "item_knn", "ease", "metapaths", "embeddings", "tfidf"))
-"""The signals that need no long training: the demo takes seconds, and gives the same on every machine."""
+"""Signals without gradient training, so that the demo takes seconds and is reproducible on every machine."""
 
 
 def run_demo(folder: Path, source: str | None = None) -> None:
-    """Load, train, measure, publish and query ml-100k; show each result.
+    """Load, train, evaluate, publish and query ml-100k; print each result.
 
     Args:
-        folder: where graph and runs go; made if it is not there.
-        source: a local ml-100k folder; fetched and checked by hash if not given.
+        folder: for the graph and the runs; created if missing.
+        source: a local ml-100k folder; by default ml-100k is downloaded and verified by its hash.
     """
     start = time.perf_counter()
     folder.mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,7 @@ def run_demo(folder: Path, source: str | None = None) -> None:
 
 
 def next_query(graph: str) -> str:
-    """Return a command that queries the published recommendations."""
+    """Return a shell command that queries the published recommendations."""
     cypher = "MATCH (u:User)-[r:RECOMMENDED]->(m:Movie) WHERE u.user_id = '196' RETURN m.title, r.score ORDER BY r.rank"
     return f'kgrec cypher {graph} "{cypher}"'
 
@@ -68,10 +68,10 @@ def _short(counts: dict[str, int], shown: int = 8) -> dict[str, int]:
 
 
 def run_cross_domain_demo(folder: Path) -> None:
-    """Load the packaged films and books, train on both, and recommend in each domain to who acts in the other alone.
+    """Load the packaged films and books, train on both, and recommend to cold-start users of each domain.
 
     Args:
-        folder: where files, graph and runs go; made if it is not there.
+        folder: for the files, the graph and the runs; created if missing.
     """
     start, files, graph = time.perf_counter(), folder / FILES, str(folder / f"{FILES}.lbug")
     files.mkdir(parents=True, exist_ok=True)
@@ -84,7 +84,7 @@ def run_cross_domain_demo(folder: Path) -> None:
     run = train_run(graph, CONFIG, split="last")
     show_text(f"\n2. trained on both as run {run.name}, and measured ({run.info['protocol']})")
     show(metrics_table(run.info["metrics"]), False)
-    show_text("\n3. does one domain harm the other? NDCG@20 on the validation cut")
+    show_text("\n3. negative transfer between the domains: NDCG@20 on the validation split")
     show(domains_table(run.choices), False)
 
     model = Recommender.load(run.folder)
@@ -97,7 +97,7 @@ def run_cross_domain_demo(folder: Path) -> None:
 
 
 def _only_in(train: GraphSnapshot, domain: str) -> str:
-    """Return the first user who acts in a domain and in no other."""
+    """Return the first user with interactions in this domain only."""
     names = sorted(set(train.item_domains))
     counts, _ = train.user_domains
     here = counts[:, names.index(domain)]
@@ -105,5 +105,5 @@ def _only_in(train: GraphSnapshot, domain: str) -> str:
 
 
 def _history(train: GraphSnapshot, user: str) -> list[str]:
-    """Return the names of the items that a user has."""
+    """Return the names of the items in a user's history."""
     return list(train.item_names[train.interactions[train.users.nums([user])[0]].indices])

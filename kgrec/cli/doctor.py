@@ -1,4 +1,4 @@
-"""`kgrec doctor`: is everything here, and does it work? Of a graph: is it what was written?"""
+"""`kgrec doctor`: check the installation, or verify a graph and its runs against their checksums."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ PLUGINS: Final = {
 
 
 def examine() -> tuple[dict[str, Any], bool]:
-    """Try each part of kgrec for real.
+    """Run each part of kgrec once.
 
     Returns:
-        Part → what was found, and whether all of it works.
+        Part → state, and whether all parts work.
     """
     checks: dict[str, Callable[[], str]] = {
         "device": _device,
@@ -56,17 +56,17 @@ def examine() -> tuple[dict[str, Any], bool]:
 
 
 def examine_graph(graph: str, runs: str | Path | None = None) -> tuple[dict[str, Any], bool]:
-    """Read all of a graph and of its runs, and compare it with the checksums of what was written.
+    """Read a graph and its runs completely, and compare their files with the stored checksums.
 
     Args:
-        graph: URI of the graph; it is only read.
-        runs: folder of runs; beside the graph if not given.
+        graph: URI of the graph; read only.
+        runs: folder of runs; default: beside the graph.
 
     Returns:
-        Part → what was found, and whether all of it is whole.
+        Part → state, and whether all parts are intact.
 
     Raises:
-        StoreError: there is no such graph.
+        StoreError: the graph does not exist.
     """
     from kgrec.runs.folder import runs_folder
 
@@ -81,21 +81,21 @@ def _tried(checks: Mapping[str, Callable[[], str]]) -> tuple[dict[str, Any], boo
     for part, check in checks.items():
         try:
             facts[part] = check()
-        except Exception as error:  # a broken part is what doctor is there to report, whatever it raises
+        except Exception as error:  # doctor reports every failure of a part
             facts[part] = f"FAILED: {type(error).__name__}: {error}"
             healthy = False
     return facts, healthy
 
 
 def _graph(uri: str) -> str:
-    """Compare the files of an embedded graph with their checksums, and read all of it."""
+    """Compare the files of an embedded graph with their checksums, and read the graph completely."""
     from kgrec.store import open_graph
     from kgrec.store.uri import GraphUri
 
-    checked = "no checksum: its server has its own" if GraphUri.parse(uri).is_server else _compared(uri)
+    checked = "no checksum: the database server keeps its own" if GraphUri.parse(uri).is_server else _compared(uri)
     with open_graph(uri, read_only=True) as store:
         counts = store.read().counts()
-    return f"{checked}; {sum(counts.values())} nodes and relationships can be read"
+    return f"{checked}; {sum(counts.values())} nodes and relationships are readable"
 
 
 def _compared(uri: str) -> str:
@@ -107,7 +107,7 @@ def _compared(uri: str) -> str:
     path = own_path(uri, GraphUri.parse(uri).path or Path(uri), read_only=True)
     version = folder.current(path) if path.is_dir() else None
     is_checked = folder.check(version) if version else path.is_file() and checksum.check(path)
-    return "as it was written" if is_checked else "no checksum: kgrec has not written to it since it keeps one"
+    return "checksum matches" if is_checked else "no checksum: last written by a version of kgrec without checksums"
 
 
 def _runs(root: Path) -> str:
@@ -115,22 +115,22 @@ def _runs(root: Path) -> str:
     from kgrec.runs.folder import list_runs, unreadable_runs
 
     faults = [str(error) for error in unreadable_runs(root).values()]
-    whole = 0
+    n_intact = 0
     for run in list_runs(root):
         try:
             run.check_files()
-            whole += 1
+            n_intact += 1
         except RunError as error:
             faults.append(str(error))
     if faults:
         raise RunError("; ".join(faults))
-    return f"{whole} as they were written"
+    return f"{n_intact} intact"
 
 
 def _published(root: Path) -> str:
     from kgrec.runs.publications import publications
 
-    return f"{len(publications(root))} publications are noted"
+    return f"{len(publications(root))} publications recorded"
 
 
 def _version(package: str) -> str:
@@ -160,11 +160,11 @@ def _encoder() -> str:
     encoder = default_encoder()
     film, movie, stone = encoder.encode(["a film", "a movie", "a heavy stone"])
     works = float(np.dot(film, movie)) > float(np.dot(film, stone))
-    return f"{encoder.name} works" if works else f"FAILED: {encoder.name} finds a film unlike a movie"
+    return f"{encoder.name} works" if works else f"FAILED: {encoder.name} rates 'a film' less similar to 'a movie' than to 'a heavy stone'"
 
 
 def _plugins(place: str) -> str:
-    """Import every plug-in of a group, which is at "module:NAME"."""
+    """Import every plug-in of the group at "module:NAME"; return their names."""
     module, _, name = place.partition(":")
     group: PluginGroup = getattr(import_module(module), name)
     if faults := group.broken():

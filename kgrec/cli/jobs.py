@@ -1,4 +1,4 @@
-"""Commands on what serves: refresh, publish, go back, forget, and audits of a run and of the data."""
+"""Commands on the live run and its graph: publish, refresh, roll back, unpublish, forget and audit."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 jobs_app = typer.Typer()
 audit_app = typer.Typer(
-    help="Find leaks in a run, and what is odd in a graph; exit code 1 if any.", no_args_is_help=True
+    help="Find leakage in a run, or anomalies in a graph; exit code 1 if there are any.", no_args_is_help=True
 )
 jobs_app.add_typer(audit_app, name="audit")
 
 
 class Role(StrEnum):
-    """Whom or what to forget."""
+    """Kind of node to forget."""
 
     user = "user"
     item = "item"
@@ -43,13 +43,13 @@ class Role(StrEnum):
 def publish(
     graph: Graph,
     run: Annotated[
-        str | None, typer.Argument(help="Name of a run, or folder of a saved model; the newest run if not given.")
+        str | None, typer.Argument(help="Name of a run, or folder of a saved model. Default: the newest run.")
     ] = None,
     runs: Runs = None,
     k: K = 20,
     as_json: Json = False,
 ) -> None:
-    """Write a run's vectors and recommendations into the graph, replacing the ones that are there."""
+    """Write a run's text vectors and recommendations into the graph, replacing those of the live run."""
     from kgrec.jobs.train import publish_run
 
     show_facts("published", publish_run(graph, run, runs, k), as_json)
@@ -58,28 +58,31 @@ def publish(
 @jobs_app.command()
 def refresh(
     graph: Graph,
-    source: Annotated[str, typer.Option("--source", help="What is new or all there is: what the loader reads.")],
+    source: Annotated[str, typer.Option("--source", help="Folder, file or URL with new or all data.")],
     loader: Annotated[
         str, typer.Option("--format", help="atomic, tables, movielens, rdf, or one of yours.")
     ] = "atomic",
     schema: Annotated[
-        str | None, typer.Option("--schema", help="Schema file or name; the graph's if not given.")
+        str | None, typer.Option("--schema", help="Schema file or name. Default: the graph's schema.")
     ] = None,
-    since: Annotated[str | None, typer.Option(help="Only behaviors from then on: a date, or a number.")] = None,
+    since: Annotated[str | None, typer.Option(help="Ingest only behaviors from this date or number on.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="Setting as key=value; repeatable.")] = None,
-    full: Annotated[bool, typer.Option("--full", help="Learn everything anew, whatever the rule says.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Publish what the gate refuses; noted in the run.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Retrain fully, regardless of the policy.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Publish even a run that the gate refuses.")] = False,
     allow_shrink: Annotated[
-        bool, typer.Option("--allow-shrink", help="Take in a source with a tenth of the rows it had before.")
+        bool, typer.Option("--allow-shrink", help="Accept a source with a tenth of its earlier rows, or fewer.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; say what would be done.")] = False,
-    log: Annotated[str, typer.Option(help="text, or json: a line of JSON on stderr for each step.")] = "text",
-    metrics: Annotated[Path | None, typer.Option(help="File of figures for Prometheus' textfile collector.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; print the planned update.")] = False,
+    log: Annotated[str, typer.Option(help="text, or json: one JSON line per step on stderr.")] = "text",
+    metrics: Annotated[Path | None, typer.Option(help="Metrics file for Prometheus' textfile collector.")] = None,
     k: K = 20,
     runs: Runs = None,
     as_json: Json = False,
 ) -> None:
-    """Take in what is new, learn what that asks for, compare with what serves, and publish; safe to run again."""
+    """Ingest new data, update the model (fold-in, refit or full retrain), compare it with the live run, and publish.
+
+    Safe to re-run: an interrupted refresh continues where it stopped.
+    """
     from kgrec.jobs.refresh.request import RefreshRequest
 
     request = RefreshRequest(
@@ -106,13 +109,13 @@ def refresh(
 def rollback(
     graph: Graph,
     run: Annotated[
-        str | None, typer.Argument(help="Name of a run; the one published before the current one if not given.")
+        str | None, typer.Argument(help="Name of a run. Default: the one published before the live run.")
     ] = None,
     runs: Runs = None,
     k: K = 20,
     as_json: Json = False,
 ) -> None:
-    """Publish an earlier run again, whole: vectors, recommendations and the model that `kgrec recommend` uses."""
+    """Publish an earlier run again: its text vectors, recommendations and model."""
     from kgrec.jobs.rollback import roll_back
 
     show_facts("published again", roll_back(graph, run, runs, k), as_json)
@@ -120,7 +123,7 @@ def rollback(
 
 @jobs_app.command()
 def unpublish(graph: Graph, as_json: Json = False) -> None:
-    """Remove what was published from a graph: recommendations and vectors. What was loaded stays."""
+    """Remove published recommendations and text vectors from a graph; the loaded data stay."""
     from kgrec.runs.folder import root_of
     from kgrec.runs.publications import append
     from kgrec.store.job_lock import leased
@@ -137,20 +140,23 @@ def unpublish(graph: Graph, as_json: Json = False) -> None:
 def forget(
     graph: Graph,
     role: Annotated[Role, typer.Argument(help="user or item.", show_default=False)],
-    id_: Annotated[str, typer.Argument(metavar="ID", help="The key of the node.", show_default=False)],
+    id_: Annotated[str, typer.Argument(metavar="ID", help="Key of the node.", show_default=False)],
     runs: Runs = None,
     as_json: Json = False,
 ) -> None:
-    """Remove a user or an item from graph, runs and cache, search for traces, write a receipt; exit code 1 if any."""
+    """Erase a user or an item from graph, runs and cache, search for residue, and write a receipt.
+
+    Exit code 1 if residue was found, or if a file could not be searched.
+    """
     from kgrec.jobs.forget.job import forget as forget_it
 
     receipt = forget_it(graph, role.value, id_, runs)
     show_facts(f"forgotten; receipt: {receipt['receipt']}", receipt if as_json else receipt["removed"], as_json)
     left, unread = receipt["searched"]["found"], receipt["searched"]["unread"]
     if left and not as_json:
-        show_text(f"still there, outside of what kgrec keeps: {', '.join(left)}")
+        show_text(f"residue found in: {', '.join(left)}")
     if unread and not as_json:
-        show_text(f"could not be searched, so it may be there: {', '.join(unread)}")
+        show_text(f"not searched, may hold residue: {', '.join(unread)}")
     if left or unread:
         raise typer.Exit(1)
 
@@ -158,26 +164,26 @@ def forget(
 @audit_app.command("leakage")
 def audit_leakage(
     graph: Graph,
-    run: Annotated[str | None, typer.Argument(help="Name of a run; the newest if not given.")] = None,
+    run: Annotated[str | None, typer.Argument(help="Name of a run. Default: the newest.")] = None,
     runs: Runs = None,
     as_json: Json = False,
 ) -> None:
-    """Find the stages of a run that know test behaviors or later ones, with the rows; exit code 1 if there is one."""
+    """Find the stages of a run that used test behaviors or later ones; exit code 1 if there are any."""
     from kgrec.jobs.audit import audit_leakage as find
 
-    _show_findings(find(graph, run, runs), "no stage knows what the run was tested on", as_json)
+    _show_findings(find(graph, run, runs), "no leakage: no stage used the test behaviors", as_json)
 
 
 @audit_app.command("data")
 def audit_data(graph: Graph, as_json: Json = False) -> None:
-    """Find duplicates, bot-like users, future times, orphans, hubs and sudden volume; exit code 1 at any error."""
+    """Find duplicates, bot-like users, future timestamps, orphans, hubs and volume spikes; exit code 1 on errors."""
     from kgrec.jobs.audit import audit_data as find
 
-    _show_findings(find(graph), "nothing is odd in the data", as_json)
+    _show_findings(find(graph), "no anomalies in the data", as_json)
 
 
 def _show_findings(found: pd.DataFrame, none: str, as_json: bool) -> None:
-    """Show what an audit found: every row for machines, one line a finding for people; end with 1 if it is an error."""
+    """Print an audit's findings: every row as JSON, or one line per kind as text; exit with 1 if any is an error."""
     from kgrec.jobs.audit import summary
 
     if found.empty and not as_json:
@@ -188,17 +194,17 @@ def _show_findings(found: pd.DataFrame, none: str, as_json: bool) -> None:
 
 
 def _refreshed(request: RefreshRequest, log: str, metrics: Path | None) -> dict[str, Any]:
-    """Refresh a graph, and write its figures also where it fails.
+    """Refresh a graph; write the metrics file even if the refresh fails.
 
     Raises:
-        MissingExtra: figures were asked for, and prometheus-client is not installed.
-        KgrecError: as `refresh`.
+        MissingExtra: `metrics` is given, and prometheus-client is not installed.
+        KgrecError: as `refresh` raises.
     """
     from kgrec.jobs.refresh.job import refresh
     from kgrec.jobs.refresh.report import Report
 
     if log not in ("text", "json"):
-        raise UsageError(f"--log {log!r}; expected text or json")
+        raise UsageError(f"unknown --log: {log!r}. Expected text or json")
     if metrics:
         _check_metrics_file(metrics)
     if log == "json":
@@ -223,7 +229,7 @@ def _check_metrics_file(metrics: Path) -> None:
 
     check_installed()
     if not metrics.parent.is_dir():
-        raise UsageError(f"--metrics {metrics}: there is no folder {metrics.parent}; expected one that is there")
+        raise UsageError(f"no folder for --metrics: {metrics.parent}. Expected an existing folder")
     check_target(metrics)
 
 
@@ -236,7 +242,7 @@ def _write_figures(metrics: Path, graph: str, result: Mapping[str, Any], seconds
 
 
 def _summary_line(graph: str, result: Mapping[str, Any]) -> str:
-    """Return what happened in one line."""
+    """Return a refresh's result as one line."""
     parts = [f"{graph}: {result['result']}"]
     if "run" in result:
         parts.append(
@@ -251,7 +257,7 @@ def _summary_line(graph: str, result: Mapping[str, Any]) -> str:
         )
     if "expected_seconds" in result:
         known = result["expected_seconds"]
-        parts.append("no run yet to tell how long" if known is None else f"takes about {known:.0f} s")
+        parts.append("duration unknown: no earlier run" if known is None else f"takes about {known:.0f} s")
     return ", ".join([*parts, f"{result['seconds']} s"])
 
 

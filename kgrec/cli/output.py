@@ -1,4 +1,4 @@
-"""How the CLI shows results: tables for people, JSON for machines."""
+"""Output of the CLI: tables as text, or JSON."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from rich.text import Text
 from kgrec._util.terminal import escaped, escaped_json
 
 MAX_SHOWN_CHARACTERS = 500
-"""Characters of a value that a table for people shows; JSON has all of them."""
+"""Maximum characters of a value in a text table; JSON is not cut."""
 
 
 @contextmanager
 def _output() -> Iterator[None]:
-    """Name the output in the error of a disk that is full, or a reader that is gone."""
+    """Name the output in the error if the disk is full or the reading process has ended."""
     try:
         yield
     except OSError as error:
@@ -31,7 +31,7 @@ def _output() -> Iterator[None]:
 
 @_output()
 def show(frame: pd.DataFrame, as_json: bool) -> None:
-    """Print a table; as JSON, a list of objects."""
+    """Print a table as text, or as a JSON list of objects."""
     if as_json:
         _print_json([_plain(row) for row in frame.to_dict("records")])
         return
@@ -46,7 +46,7 @@ def show(frame: pd.DataFrame, as_json: bool) -> None:
 
 @_output()
 def show_facts(title: str, facts: Mapping[str, Any], as_json: bool) -> None:
-    """Print named facts under a title; as JSON, one object."""
+    """Print named facts under a title, or as one JSON object without it."""
     if as_json:
         _print_json(_plain(facts))
         return
@@ -59,12 +59,12 @@ def show_facts(title: str, facts: Mapping[str, Any], as_json: bool) -> None:
 
 @_output()
 def show_text(text: str) -> None:
-    """Print text of one or several lines as it is."""
+    """Print text of one or several lines unchanged."""
     _console().print(Text(escaped(text, lines=True)), soft_wrap=True)
 
 
 def show_metrics(metrics: Mapping[str, Any], as_json: bool) -> None:
-    """Print metrics, a row for each model; as JSON, as they are."""
+    """Print metrics as a table with one row per model, or as JSON."""
     from kgrec.evaluation.evaluate import metrics_table
 
     if as_json:
@@ -73,7 +73,7 @@ def show_metrics(metrics: Mapping[str, Any], as_json: bool) -> None:
 
 
 def _text(data: str) -> Text:
-    """Return one line for the terminal; what looks like markup in it is none."""
+    """Return one line for the terminal; markup in it is printed literally."""
     return Text(escaped(data))
 
 
@@ -94,7 +94,7 @@ def _cell(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Turn NumPy and pandas values into what JSON holds; NaN, and what pandas has for a missing value, become null."""
+    """Convert NumPy and pandas values to JSON types; NaN and pandas' missing values become null."""
     if value is pd.NA or value is pd.NaT:
         return None
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Commands that ask a graph: Cypher, SPARQL, named queries, nearest nodes."""
+"""Commands that query a graph: Cypher, SPARQL, named queries, nearest nodes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ query_app = typer.Typer()
 @query_app.command()
 def cypher(
     graph: Graph,
-    query: Annotated[str, typer.Argument(help="The query.")],
+    query: Annotated[str, typer.Argument(help="Cypher query.")],
     param: Params = None,
     write: Annotated[bool, typer.Option("--write", help="Allow the query to change the graph.")] = False,
     unsafe: Unsafe = False,
@@ -33,7 +33,7 @@ def cypher(
     row_limit: RowLimit = 10_000,
     as_json: Json = False,
 ) -> None:
-    """Run a Cypher query, on an embedded graph or on Neo4j."""
+    """Run a Cypher query on an embedded graph or on Neo4j."""
     _warm_up(graph)
     with kgrec.open_graph(graph, read_only=not write) as store:
         frame = store.cypher(
@@ -45,15 +45,15 @@ def cypher(
 @query_app.command()
 def sparql(
     graph: Graph,
-    query: Annotated[str, typer.Argument(help="The query, or with --write an update.")],
+    query: Annotated[str, typer.Argument(help="SPARQL query, or update with --write.")],
     param: Params = None,
-    write: Annotated[bool, typer.Option("--write", help="It is an update that changes the graph.")] = False,
+    write: Annotated[bool, typer.Option("--write", help="Run an update, which changes the graph.")] = False,
     unsafe: Unsafe = False,
     time_limit: TimeLimit = 120,
     row_limit: RowLimit = 10_000,
     as_json: Json = False,
 ) -> None:
-    """Run a SPARQL query on an RDF graph; the schema's prefixes are known in it."""
+    """Run a SPARQL query on an RDF graph; the schema's prefixes are declared."""
     _warm_up(graph)
     with kgrec.open_graph(graph, read_only=not write) as store:
         frame = store.sparql(
@@ -65,11 +65,11 @@ def sparql(
 @query_app.command()
 def explore(
     graph: Graph,
-    name: Annotated[str | None, typer.Argument(help="A named query; lists them if not given.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Name of a query. Default: list all queries.")] = None,
     param: Params = None,
     as_json: Json = False,
 ) -> None:
-    """List or run the named queries a data scientist starts with."""
+    """List or run the packaged queries for exploring a graph."""
     from kgrec.query.named import named_queries, run_named
 
     if name is None:
@@ -82,13 +82,13 @@ def explore(
 @query_app.command()
 def nearest(
     graph: Graph,
-    text: Annotated[str | None, typer.Option(help="Nodes whose text is like this.")] = None,
-    node: Annotated[str | None, typer.Option(help="Nodes like this one: its key.")] = None,
-    label: Annotated[str | None, typer.Option(help="Label to search; the first item label if not given.")] = None,
+    text: Annotated[str | None, typer.Option(help="Text to compare the nodes with.")] = None,
+    node: Annotated[str | None, typer.Option(help="Key of a node to compare the others with.")] = None,
+    label: Annotated[str | None, typer.Option(help="Label to search. Default: the first item label.")] = None,
     k: K = 10,
     as_json: Json = False,
 ) -> None:
-    """Find the nodes whose text is nearest to a text or to another node, by the vectors in the graph."""
+    """Find the nodes whose text vectors are most similar (cosine) to a text or to another node."""
     from kgrec.query.similar import nearest_nodes
 
     with kgrec.open_graph(graph, read_only=True) as store:
@@ -96,7 +96,7 @@ def nearest(
 
 
 def _warm_up(graph: str) -> None:
-    """Start the process that a query on an embedded graph runs in while the graph is opened."""
+    """Start the query process of an embedded graph in advance, while the graph is being opened."""
     from kgrec._util.query_process import warm_up
     from kgrec.store.uri import GraphUri
 
@@ -110,7 +110,7 @@ def _parameters(pairs: list[str] | None) -> dict[str, Any]:
 
 
 def _value(text: str) -> Any:
-    """A parameter is a string unless it is written as a JSON number, list, true, false or null."""
+    """Return the parsed value of JSON (number, list, true, false, null), else the text itself."""
     import json
 
     try:

@@ -1,4 +1,4 @@
-"""Commands that recommend with a model and explain it."""
+"""Commands that recommend items, find similar ones, and explain recommendations."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ recommend_app = typer.Typer()
 def recommend(
     graph: Graph,
     users: Annotated[list[str] | None, typer.Argument(help="User ids.")] = None,
-    text: Annotated[str | None, typer.Option(help="Instead of users: what somebody looks for, in words.")] = None,
+    text: Annotated[str | None, typer.Option(help="Search text, instead of users.")] = None,
     k: K = 10,
-    items: Annotated[list[str] | None, typer.Option("--item", help="Recommend only these items; repeatable.")] = None,
+    items: Annotated[list[str] | None, typer.Option("--item", help="Recommend only this item; repeatable.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="Never recommend this item; repeatable.")] = None,
     where: Annotated[
-        list[str] | None, typer.Option(help="Only items with property=value, or '>=', '<' and the like; repeatable.")
+        list[str] | None, typer.Option(help="Filter: property=value, or >=, >, <=, < for a range; repeatable.")
     ] = None,
     domain: Annotated[str | None, typer.Option(help="Only items of this domain.")] = None,
-    on_unknown: Annotated[str, typer.Option(help="raise, or popular: what an unknown user gets.")] = "raise",
+    on_unknown: Annotated[str, typer.Option(help="For unknown users: raise an error, or recommend popular items.")] = "raise",
     run: ServedRun = None,
     runs: Runs = None,
     as_json: Json = False,
 ) -> None:
-    """Recommend items to users, or for a text."""
+    """Recommend items to users or for a search text."""
     if (text is None) == (not users):
-        raise UsageError(f"found {'users and' if users else 'neither users nor'} --text; expected one of them")
+        raise UsageError(f"found {'users and' if users else 'neither users nor'} --text. Expected one of them")
     model, conditions = _model(graph, run, runs), _conditions(where)
     chosen: dict[str, Any] = {"items": items, "exclude": exclude, "where": conditions, "domain": domain, "names": True}
     if text is not None:
@@ -51,7 +51,7 @@ def recommend(
     else:
         frame = model.recommend(users, k, on_unknown=on_unknown, **chosen)  # type: ignore[arg-type]
     if frame.empty and not as_json:
-        return show_text("nothing to recommend: no item is as asked for, or users have all that are")
+        return show_text("No recommendations: no item matches the filters, or the users have already seen every match.")
     show(frame, as_json)
 
 
@@ -61,14 +61,14 @@ def similar(
     items: Annotated[list[str], typer.Argument(help="Item ids.", show_default=False)],
     k: K = 10,
     where: Annotated[
-        list[str] | None, typer.Option(help="Only items with property=value, or '>=', '<' and the like; repeatable.")
+        list[str] | None, typer.Option(help="Filter: property=value, or >=, >, <=, < for a range; repeatable.")
     ] = None,
     domain: Annotated[str | None, typer.Option(help="Only items of this domain.")] = None,
     run: ServedRun = None,
     runs: Runs = None,
     as_json: Json = False,
 ) -> None:
-    """Find the items that a run takes for most like some."""
+    """Find the items that are most similar to given items, by the model of a run."""
     found = _model(graph, run, runs).similar_items(items, k, where=_conditions(where), domain=domain, names=True)
     show(found, as_json)
 
@@ -82,7 +82,7 @@ def explain(
     runs: Runs = None,
     as_json: Json = False,
 ) -> None:
-    """Say why an item would be recommended to a user: shares by signal, and paths in the graph."""
+    """Explain why an item is recommended to a user: contributions by signal, and paths in the graph."""
     explanation = _model(graph, run, runs).explain(user, item)
     if as_json:
         return show_facts("", explanation.to_dict(), as_json)
@@ -98,16 +98,16 @@ def _model(graph: str, run: str | None, runs: Path | None) -> kgrec.Recommender:
 
 
 def _conditions(texts: list[str] | None) -> dict[str, Any] | None:
-    """Return conditions on properties of items, as `Recommender.recommend` takes them; values of a name are a list."""
+    """Return the `where` argument of `Recommender.recommend`: property → list of values, or operator → bound."""
     found: dict[str, Any] = {}
     for text in texts or ():
         match = _CONDITION.fullmatch(text)
         if match is None:
-            raise UsageError(f"found --where {text!r}; expected property=value, or >=, >, <= or < instead of =")
+            raise UsageError(f"invalid --where: {text!r}. Expected property=value, or >=, >, <= or < instead of =")
         name, operator, value = match.groups()
         known = found.setdefault(name, [] if operator == "=" else {})
         if isinstance(known, list) != (operator == "=") or operator in known:
-            raise UsageError(f"found --where {text!r} beside another of {name}; expected values or one range")
+            raise UsageError(f"conflicting --where: {text!r} and another on {name}. Expected values, or one range")
         if operator == "=":
             known.append(value)
         else:

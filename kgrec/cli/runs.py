@@ -1,4 +1,4 @@
-"""Commands on runs: list, show, track and prune them."""
+"""Commands that list, show, track and prune runs."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from kgrec.cli.options import (
 from kgrec.cli.output import show, show_facts, show_metrics, show_text
 from kgrec.errors import RunError, UsageError
 
-runs_app = typer.Typer(help="List, show and remove runs.", no_args_is_help=True)
+runs_app = typer.Typer(help="List, show, track and remove runs.", no_args_is_help=True)
 
 
 @runs_app.command("list")
 def runs_list(graph: Graph, runs: Runs = None, as_json: Json = False) -> None:
-    """List the runs of a graph, oldest first; fails if one cannot be read."""
+    """List the runs of a graph, oldest first; exit with an error if a run is unreadable."""
     from kgrec.runs.folder import runs_folder, unreadable_runs
     from kgrec.runs.tables import runs_table
 
@@ -29,7 +29,7 @@ def runs_list(graph: Graph, runs: Runs = None, as_json: Json = False) -> None:
     if not table.empty or as_json:
         show(table, as_json)
     elif not unreadable:
-        return show_text(f"no run in {root}; train one: kgrec train {graph}")
+        return show_text(f"no run in {root}. Run: kgrec train {graph}")
     if unreadable:
         raise RunError("\n".join(map(str, unreadable.values())))
 
@@ -37,11 +37,11 @@ def runs_list(graph: Graph, runs: Runs = None, as_json: Json = False) -> None:
 @runs_app.command("show")
 def runs_show(
     graph: Graph,
-    run: Annotated[str | None, typer.Argument(help="Name of a run; the newest if not given.")] = None,
+    run: Annotated[str | None, typer.Argument(help="Name of a run. Default: the newest.")] = None,
     runs: Runs = None,
     as_json: Json = False,
 ) -> None:
-    """Show what a run is made of: settings, choices, metrics; --json shows all that it keeps."""
+    """Show the settings, tuning results and metrics of a run; --json prints all of its facts."""
     from kgrec.runs.folder import find_run, runs_folder
     from kgrec.runs.tables import run_facts
     from kgrec.training.report import blends_table, classification_table, domains_table, rerank_table, tried_table
@@ -65,35 +65,35 @@ def runs_show(
 @runs_app.command("track")
 def runs_track(
     graph: Graph,
-    run: Annotated[str | None, typer.Argument(help="Name of a run; the newest if not given.")] = None,
-    tensorboard: Annotated[Path | None, typer.Option(help="Folder that TensorBoard reads.")] = None,
+    run: Annotated[str | None, typer.Argument(help="Name of a run. Default: the newest.")] = None,
+    tensorboard: Annotated[Path | None, typer.Option(help="TensorBoard's log folder.")] = None,
     mlflow: Annotated[str | None, typer.Option(help="URI of an MLflow server.")] = None,
     runs: Runs = None,
     as_json: Json = False,
 ) -> None:
-    """Log what a run measured in TensorBoard or MLflow, once however often this is called."""
+    """Log the metrics of a run to TensorBoard or MLflow. Safe to re-run: a run is logged once."""
     from kgrec.runs.folder import find_run, runs_folder
     from kgrec.runs.tracking import to_mlflow, to_tensorboard
 
     if tensorboard is None and mlflow is None:
-        raise UsageError("nowhere to log to; expected --tensorboard FOLDER, --mlflow URI or both")
+        raise UsageError("no target to log to. Expected --tensorboard FOLDER, --mlflow URI or both")
     found = find_run(runs_folder(graph, runs), run)
     logged = {
         **({"TensorBoard": to_tensorboard(found, tensorboard)} if tensorboard else {}),
         **({"MLflow": to_mlflow(found, mlflow, graph)} if mlflow else {}),
     }
-    told = {where: "logged" if new else "was there already" for where, new in logged.items()}
-    show_facts(f"run {found.name}", told, as_json)
+    states = {target: "logged" if new else "already logged" for target, new in logged.items()}
+    show_facts(f"run {found.name}", states, as_json)
 
 
 @runs_app.command("prune")
 def runs_prune(
     graph: Graph,
-    keep: Annotated[int, typer.Option("--keep", help="How many of the newest runs stay.")],
+    keep: Annotated[int, typer.Option("--keep", help="Number of newest runs to keep.")],
     runs: Runs = None,
     as_json: Json = False,
 ) -> None:
-    """Remove all runs but the newest, the published one and the one published before it."""
+    """Remove all runs except the newest, the live run and the one published before it."""
     from kgrec.jobs.rollback import prune_runs
 
     show_facts(f"runs of {graph}", prune_runs(graph, keep, runs), as_json)

@@ -1,4 +1,4 @@
-"""Commands that learn and measure."""
+"""Commands that train and evaluate."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ train_app = typer.Typer()
 def train(
     graph: Graph,
     split: Annotated[
-        str | None, typer.Option(help="none, random, time, last or given; given if marked, else random.")
+        str | None, typer.Option(help="none, random, time, last or given. Default: given if the data mark a split, else random.")
     ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="Setting as key=value; repeatable.")] = None,
@@ -33,7 +33,7 @@ def train(
     runs: Runs = None,
     as_json: Json = False,
 ) -> None:
-    """Train on a graph, measure on what was held out, and keep the result as a run."""
+    """Train on a graph, evaluate on the held-out behaviors, and save the result as a run."""
     from kgrec.jobs.train import train_run
 
     run = train_run(graph, Config.read(config, settings or ()), split=split, k=k, runs=runs)
@@ -50,39 +50,39 @@ def evaluate(
     graph: Graph,
     protocol: Annotated[
         str | None,
-        typer.Option(help="warm, cold-user, cold-item, cold-target or cross-domain: train anew on such a cut."),
+        typer.Option(help="warm, cold-user, cold-item, cold-target or cross-domain: train on a split of that kind."),
     ] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="Setting as key=value; repeatable.")] = None,
     run: RunName = None,
     runs: Runs = None,
     as_json: Json = False,
 ) -> None:
-    """Measure a run on its held-out behaviors, or how well a protocol is met; the hybrid beside each single signal."""
+    """Evaluate a run on its held-out behaviors, or the settings under a protocol; compare hybrid and single signals."""
     from kgrec.jobs.evaluate import evaluate_protocol, evaluate_run
 
     if protocol is None and settings:
-        raise UsageError("--set needs --protocol: a run keeps the settings that it was trained with")
+        raise UsageError("found --set without --protocol: the settings of a trained run are fixed. Expected --protocol, or no --set")
     if protocol and run:
-        raise UsageError("--run and --protocol: found both; a protocol trains anew, so leave out one of them")
+        raise UsageError("found --run and --protocol. Expected one of them: a protocol trains its own model")
     if protocol:
         measured = evaluate_protocol(graph, protocol, Config.read(None, settings or ()))
     else:
         measured = evaluate_run(graph, run, runs)
     if not as_json:
-        show_text(f"{measured['protocol']}; {measured['users']:,} questions, one for a user and domain")
+        show_text(f"{measured['protocol']}; {measured['users']:,} test cases, one per user and domain")
     show_metrics(measured, as_json)
 
 
 @train_app.command()
 def benchmark(
-    folder: Annotated[Path, typer.Argument(help="Atomic benchmark files: NAME.train.inter, NAME.test.inter …")],
+    folder: Annotated[Path, typer.Argument(help="Folder of atomic benchmark files: NAME.train.inter, NAME.test.inter …")],
     fit_on: Annotated[str, typer.Option(help="train, or train+valid.")] = "train",
     k: Annotated[str, typer.Option("--k", help="Cut-offs, comma-separated.")] = "10,20",
     seeds: Annotated[int, typer.Option(help="Number of seeds.")] = 1,
     out: Annotated[Path, typer.Option(help="Folder for recommendations.parquet and metrics.json.")] = Path("benchmark"),
     as_json: Json = False,
 ) -> None:
-    """Measure kgrec with its defaults on benchmark files, ready to be scored by others."""
+    """Train with defaults on benchmark files; write recommendations and metrics that others can verify."""
     from kgrec.jobs.benchmark import run_benchmark, seeds_table
 
     result = run_benchmark(folder, fit_on=fit_on, ks=_whole_numbers(k), seeds=seeds, out=out)
@@ -97,10 +97,10 @@ def benchmark(
 
 @train_app.command()
 def encoders(
-    measure: Annotated[bool, typer.Option("--measure", help="Encode a few texts with each: texts a second.")] = False,
+    measure: Annotated[bool, typer.Option("--measure", help="Measure the speed of each: texts per second.")] = False,
     as_json: Json = False,
 ) -> None:
-    """List the text models that are here, packaged or in the Hugging Face cache, and what each costs."""
+    """List the installed text models, packaged or in the Hugging Face cache, with size and cost."""
     from kgrec.text.list_models import encoders_table
 
     show(encoders_table(measure), as_json)
@@ -110,4 +110,4 @@ def _whole_numbers(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise UsageError(f"--k {text!r}; expected whole numbers, such as 10,20") from None
+        raise UsageError(f"invalid --k: {text!r}. Expected integers, such as 10,20") from None

@@ -206,4 +206,4 @@ def test_a_mistyped_user_is_told_no_other_users(asks: str, cinema: Path, monkeyp
 def test_the_command_names_near_users_on_request_only(kgrec: Any, cinema: Path) -> None:
     told = kgrec("explain", cinema, "u9x", "f1")
     assert (told.code, "u9 " in told.err) == (2, False)
-    assert "users with ids like it: u9" in kgrec("--near-users", "explain", cinema, "u9x", "f1").err
+    assert "users with similar ids: u9" in kgrec("--near-users", "explain", cinema, "u9x", "f1").err

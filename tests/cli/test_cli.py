@@ -91,7 +91,7 @@ def test_nothing_to_recommend_is_said(kgrec, cinema):
     told = kgrec("recommend", cinema, "u1", "--where", "title=None of them")
     assert (told.code, told.out) == (
         0,
-        "nothing to recommend: no item is as asked for, or users have all that are\n",
+        "No recommendations: no item matches the filters, or the users have already seen every match.\n",
     )
     assert answer(kgrec("recommend", cinema, "u1", "--where", "title=None of them", "--json")) == []
 
@@ -121,7 +121,7 @@ def test_the_version_is_said(kgrec):
 def test_no_runs_yet(kgrec, tmp_path):
     graph = tmp_path / "shop.lbug"
     assert kgrec("load", "atomic", CINEMA, "--into", graph).code == 0
-    assert kgrec("runs", "list", graph).out == f"no run in {tmp_path}/shop.runs; train one: kgrec train {graph}\n"
+    assert kgrec("runs", "list", graph).out == f"no run in {tmp_path}/shop.runs. Run: kgrec train {graph}\n"
     assert answer(kgrec("runs", "list", graph, "--json")) == []
     for command in (["runs", "show", graph], ["recommend", graph, "u1"], ["evaluate", graph], ["publish", graph]):
         failed = kgrec(*command)
@@ -198,7 +198,7 @@ def test_only_write_lets_a_query_change_the_graph(kgrec, cinema):
 def test_a_metrics_table_fits_a_terminal(kgrec, trained_cinema):
     wide = kgrec("evaluate", trained_cinema).out
     assert wide.startswith("random")
-    assert "questions, one for a user and domain" in wide
+    assert "test cases, one per user and domain" in wide
     table = wide[wide.index("model ") :].splitlines()
     header = table[0].split()
     assert header[:3] == ["model", "NDCG@10", "Recall@10"]
@@ -232,7 +232,7 @@ def test_values_of_every_kind_are_shown(capsys):
         (["train", "GRAPH", "--config", "gone.yaml"], "config gone.yaml cannot be read"),
         (["train", "GRAPH", "--split", "daily"], "unknown split 'daily'; expected one of none, random"),
         (["train", "GRAPH", "--split", "given"], "no behavior is marked valid or test"),
-        (["recommend", "GRAPH", "u1", "--where", "year"], "found --where 'year'; expected property=value"),
+        (["recommend", "GRAPH", "u1", "--where", "year"], "invalid --where: 'year'. Expected property=value"),
         (["recommend", "GRAPH", "u1", "--where", "yaer=1"], "unknown item property 'yaer'. Expected one of"),
         (["recommend", "GRAPH", "u1", "--domain", "books"], "unknown domain 'books'. Expected one of Item"),
         (["recommend", "GRAPH", "u1", "--item", "f1x"], "unknown item: 'f1x'; near matches: f1"),
@@ -243,7 +243,7 @@ def test_values_of_every_kind_are_shown(capsys):
         (["load", "atmic", "x", "--into", "GRAPH"], "unknown loader 'atmic'; expected one of"),
         (["check", "atomic", CINEMA, "--schema", "gone"], "no schema file 'gone'; expected a path or one of"),
         (["benchmark", CINEMA, "--seeds", "0"], "expected at least 1"),
-        (["benchmark", CINEMA, "--k", "10;20"], "--k '10;20'; expected whole numbers, such as 10,20"),
+        (["benchmark", CINEMA, "--k", "10;20"], "invalid --k: '10;20'. Expected integers, such as 10,20"),
         (["benchmark", CINEMA, "--fit-on", "all"], "--fit-on 'all'; expected one of train, train+valid"),
     ],
 )
@@ -297,4 +297,4 @@ def test_rdf_commands(kgrec: Any, tmp_path: Any) -> None:
     assert "more than 3 rows" in refused.err
     assert "speaks SPARQL, not Cypher" in kgrec("cypher", graph, "RETURN 1").err
     assert "sh:NodeShape" in kgrec("schema", "shacl", "movies").out
-    assert "expected a Neo4j database" in kgrec("schema", "infer", graph).err
+    assert "Expected a Neo4j database" in kgrec("schema", "infer", graph).err

@@ -35,7 +35,7 @@ def test_the_demo_recommends_in_a_domain_that_a_user_does_not_know(tmp_path, mon
 
 def test_the_demo_of_domains_has_its_own_data(monkeypatch, capsys):
     assert kgrec(monkeypatch, "demo", "--cross-domain", "--source", "ml-100k") == 2
-    assert "--source is of ml-100k" in capsys.readouterr().err
+    assert "--source is a folder of ml-100k" in capsys.readouterr().err
 
 
 def genres(train):

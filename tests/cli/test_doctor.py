@@ -41,8 +41,8 @@ def test_doctor_of_a_whole_graph_is_content(uri: str, kgrec: Command) -> None:
     done = kgrec("doctor", uri, "--json")
     assert done.code == 0
     facts = json.loads(done.out)
-    assert facts["graph"].startswith("as it was written; ")
-    assert facts["runs"] == "1 as they were written"
+    assert facts["graph"].startswith("checksum matches; ")
+    assert facts["runs"] == "1 intact"
 
 
 def test_doctor_of_a_graph_with_a_flipped_bit_names_it(uri: str, kgrec: Command) -> None:

@@ -186,4 +186,4 @@ def test_the_command_names_rows_and_ends_with_1(kgrec, tmp_path, shop):
         store.remove("User", shop.user[7])
         store.remove("User", "u1")
     clean = kgrec("audit", "data", tmp_path / "shop.lbug")
-    assert (clean.code, clean.out.strip()) == (0, "nothing is odd in the data")
+    assert (clean.code, clean.out.strip()) == (0, "no anomalies in the data")

@@ -68,7 +68,7 @@ def test_the_command_names_rows_and_ends_with_1(kgrec, tmp_path):
     assert {row["stage"] for row in json.loads(listed.out)} >= {"graph", "ease"}
     assert kgrec("train", graph, "--set", FAST, "--split", "last").code == 0
     clean = kgrec("audit", "leakage", graph)
-    assert (clean.code, clean.out.strip()) == (0, "no stage knows what the run was tested on")
+    assert (clean.code, clean.out.strip()) == (0, "no leakage: no stage used the test behaviors")
 
 
 def test_findings_are_summed_up_for_people():

@@ -85,4 +85,4 @@ def test_what_is_not_installed_is_said(
     done = kgrec("runs", "track", trained_cinema, where, "board")
     assert done.code == 2
     assert f'pip install "kgrec[{where.removeprefix("--")}]"' in done.err
-    assert "nowhere to log to" in kgrec("runs", "track", trained_cinema).err
+    assert "no target to log to" in kgrec("runs", "track", trained_cinema).err

@@ -241,7 +241,7 @@ def test_the_command_ends_with_1_where_a_trace_is_left_and_with_2_for_an_unknown
     (root_of(graph) / "notes.txt").write_text(USER)
     told = kgrec("forget", graph, "user", USER)
     assert told.code == 1
-    assert "still there, outside of what kgrec keeps: " in told.out
+    assert "residue found in: " in told.out
     again = kgrec("forget", graph, "user", USER)
     assert again.code == 2
     assert "neither in the graph nor in a run" in again.err

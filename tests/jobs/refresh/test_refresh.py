@@ -146,7 +146,7 @@ def test_dry_run_says_what_and_changes_nothing(place: Path, kgrec) -> None:
     assert result["expected_seconds"] is None, "nothing was folded in yet"
     assert night(place, dry_run=True, full=True)["expected_seconds"] > 0
     command = ("refresh", place / "shop.lbug", "--source", place / "source", "--dry-run")
-    assert "no run yet to tell how long" in kgrec(*command).out
+    assert "duration unknown: no earlier run" in kgrec(*command).out
     assert re.search(r"takes about \d+ s", kgrec(*command, "--full").out)
     assert sorted(str(path) for path in place.rglob("*")) == before
 
@@ -282,7 +282,7 @@ def test_a_folder_for_figures_that_is_not_there_is_known_before_the_work(kgrec, 
     nowhere = place / "nowhere" / "kgrec.prom"
     failed = kgrec("refresh", place / "shop.lbug", "--source", place / "source", "--metrics", nowhere)
     assert (failed.code, failed.out) == (2, "")
-    assert f"there is no folder {nowhere.parent}" in failed.err
+    assert f"no folder for --metrics: {nowhere.parent}" in failed.err
     assert len(list_runs(place / "shop.runs")) == 1
 
 
