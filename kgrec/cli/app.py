@@ -67,7 +67,7 @@ def demo(
     folder: Annotated[Path, typer.Option(help="Folder for the demo's graph and runs.")] = Path("demo"),
     source: Annotated[str | None, typer.Option(help="Local ml-100k folder. Default: download.")] = None,
     cross_domain: Annotated[
-        bool, typer.Option("--cross-domain", help="Use packaged synthetic data of two domains, films and books, instead.")
+        bool, typer.Option("--cross-domain", help="Use packaged synthetic films and books instead.")
     ] = False,
 ) -> None:
     """Load, train, evaluate, publish and query ml-100k with its knowledge graph."""
@@ -82,7 +82,9 @@ def demo(
 
 @app.command()
 def doctor(
-    graph: Annotated[str | None, typer.Argument(help="Check this graph and its runs instead of the installation.")] = None,
+    graph: Annotated[
+        str | None, typer.Argument(help="Graph to verify with its runs, instead of the installation.")
+    ] = None,
     runs: Runs = None,
     as_json: Json = False,
 ) -> None:

@@ -68,7 +68,7 @@ def copy(
 @data_app.command()
 def export(
     graph: Graph,
-    file: Annotated[Path, typer.Argument(help="File that ends in .ttl, .nq or .nt, optionally .gz.", show_default=False)],
+    file: Annotated[Path, typer.Argument(help="A .ttl, .nq or .nt file, optionally .gz.", show_default=False)],
     as_json: Json = False,
 ) -> None:
     """Export a graph as RDF; `kgrec load rdf` restores it without loss."""

@@ -160,7 +160,7 @@ def _encoder() -> str:
     encoder = default_encoder()
     film, movie, stone = encoder.encode(["a film", "a movie", "a heavy stone"])
     works = float(np.dot(film, movie)) > float(np.dot(film, stone))
-    return f"{encoder.name} works" if works else f"FAILED: {encoder.name} rates 'a film' less similar to 'a movie' than to 'a heavy stone'"
+    return f"{encoder.name} works" if works else f"FAILED: {encoder.name} finds 'a film' unlike 'a movie'"
 
 
 def _plugins(place: str) -> str:

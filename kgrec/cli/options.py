@@ -9,9 +9,7 @@ import typer
 
 from kgrec.errors import UsageError
 
-Graph = Annotated[
-    str, typer.Argument(help="Graph: shop.lbug, oxigraph:FOLDER or neo4j://HOST.", show_default=False)
-]
+Graph = Annotated[str, typer.Argument(help="Graph: shop.lbug, oxigraph:FOLDER or neo4j://HOST.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 RunName = Annotated[str | None, typer.Option("--run", help="Name or folder of a run. Default: the newest.")]
 ServedRun = Annotated[

@@ -36,7 +36,7 @@ def recommend(
         list[str] | None, typer.Option(help="Filter: property=value, or >=, >, <=, < for a range; repeatable.")
     ] = None,
     domain: Annotated[str | None, typer.Option(help="Only items of this domain.")] = None,
-    on_unknown: Annotated[str, typer.Option(help="For unknown users: raise an error, or recommend popular items.")] = "raise",
+    on_unknown: Annotated[str, typer.Option(help="For unknown users: raise, or popular items.")] = "raise",
     run: ServedRun = None,
     runs: Runs = None,
     as_json: Json = False,

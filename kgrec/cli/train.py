@@ -25,7 +25,7 @@ train_app = typer.Typer()
 def train(
     graph: Graph,
     split: Annotated[
-        str | None, typer.Option(help="none, random, time, last or given. Default: given if the data mark a split, else random.")
+        str | None, typer.Option(help="none, random, time, last or given. Default: given if marked, else random.")
     ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="Setting as key=value; repeatable.")] = None,
@@ -50,18 +50,20 @@ def evaluate(
     graph: Graph,
     protocol: Annotated[
         str | None,
-        typer.Option(help="warm, cold-user, cold-item, cold-target or cross-domain: train on a split of that kind."),
+        typer.Option(help="warm, cold-user, cold-item, cold-target or cross-domain: train on such a split."),
     ] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="Setting as key=value; repeatable.")] = None,
     run: RunName = None,
     runs: Runs = None,
     as_json: Json = False,
 ) -> None:
-    """Evaluate a run on its held-out behaviors, or the settings under a protocol; compare hybrid and single signals."""
+    """Evaluate a run, or settings under a protocol, on held-out behaviors; compare the hybrid with each signal."""
     from kgrec.jobs.evaluate import evaluate_protocol, evaluate_run
 
     if protocol is None and settings:
-        raise UsageError("found --set without --protocol: the settings of a trained run are fixed. Expected --protocol, or no --set")
+        raise UsageError(
+            "found --set without --protocol: the settings of a trained run are fixed. Expected --protocol, or no --set"
+        )
     if protocol and run:
         raise UsageError("found --run and --protocol. Expected one of them: a protocol trains its own model")
     if protocol:
@@ -75,7 +77,9 @@ def evaluate(
 
 @train_app.command()
 def benchmark(
-    folder: Annotated[Path, typer.Argument(help="Folder of atomic benchmark files: NAME.train.inter, NAME.test.inter …")],
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of atomic benchmark files: NAME.train.inter, NAME.test.inter …")
+    ],
     fit_on: Annotated[str, typer.Option(help="train, or train+valid.")] = "train",
     k: Annotated[str, typer.Option("--k", help="Cut-offs, comma-separated.")] = "10,20",
     seeds: Annotated[int, typer.Option(help="Number of seeds.")] = 1,

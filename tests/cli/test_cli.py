@@ -171,7 +171,7 @@ def test_a_text_is_answered_instead_of_users(kgrec, cinema):
     [first] = answer(kgrec("recommend", cinema, "--text", "an android colony", "--k", 1, "--json"))
     assert "user_id" not in first
     neither = kgrec("recommend", cinema)
-    assert (neither.code, "neither users nor --text; expected one" in neither.err) == (2, True)
+    assert (neither.code, "neither users nor --text. Expected one" in neither.err) == (2, True)
 
 
 def test_an_explanation_for_people_and_for_machines(kgrec, trained_cinema):
