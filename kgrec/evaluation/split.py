@@ -66,7 +66,9 @@ def split(data: Any, protocol: str = "last", *, seed: int = 0, **options: Any) -
             or data that cannot be cut so.
         DataError: with every problem of a frame.
     """
-    columns = {name: options.pop(name) for name in ("user_id", "item_id", "timestamp", "behavior") if name in options}
+    columns: dict[str, str] = {
+        name: options.pop(name) for name in ("user_id", "item_id", "timestamp", "behavior") if name in options
+    }
     cut = _cutter(protocol, seed, options)
     if is_frame(data):
         return _split_frame(data, cut, columns)

@@ -137,7 +137,9 @@ class _Frames:
             raise UsageError(f"{where} is a single text: {ids!r}. Expected a list of ids, such as [{ids!r}]")
         table, problems = as_table(pd.DataFrame({"item_id": pd.Series(list(ids))}), where)
         self.problems += problems
-        return pd.Index(self._ids(where, table, ("item_id",)).get("item_id", pd.Series(dtype=object))).unique()
+        read = self._ids(where, table, ("item_id",))
+        items: pd.Index = pd.Index(read.get("item_id", []), dtype=object)
+        return items.unique()
 
     def check(self, lists: pd.DataFrame, test: pd.DataFrame, catalog: pd.Index | None) -> None:
         """Raise a `DataError` with all problems, if there are any."""
@@ -224,17 +226,17 @@ def _measured(
 
 def _ranking(lists: pd.DataFrame, users: pd.Index, items: pd.Index, k: int) -> Ranking:
     """Return the lists of users [n] as a ranking; the item of rank r is in column r - 1."""
-    user_num, place = users.get_indexer(lists["user_id"]), lists["rank"].to_numpy(np.int64) - 1
+    user_num, place = users.get_indexer(pd.Index(lists["user_id"])), lists["rank"].to_numpy(np.int64) - 1
     kept = (user_num >= 0) & (place < k)
     width = int(place[kept].max(initial=0)) + 1
     item_num: IntArray = np.full((len(users), width), -1, np.int64)
-    item_num[user_num[kept], place[kept]] = items.get_indexer(lists["item_id"])[kept]
+    item_num[user_num[kept], place[kept]] = items.get_indexer(pd.Index(lists["item_id"]))[kept]
     return Ranking(item_num, np.full(item_num.shape, np.nan, np.float32))
 
 
 def _pairs(frame: pd.DataFrame, users: pd.Index, items: pd.Index) -> sp.csr_matrix:
     """Return the user-item pairs of a frame, CSR [n_users, n_items] of ones."""
-    pairs = users.get_indexer(frame["user_id"]), items.get_indexer(frame["item_id"])
+    pairs = users.get_indexer(pd.Index(frame["user_id"])), items.get_indexer(pd.Index(frame["item_id"]))
     found = sp.csr_matrix((np.ones(len(frame), np.float32), pairs), shape=(len(users), len(items)))
     found.sum_duplicates()
     found.data[:] = 1

@@ -206,7 +206,7 @@ def after_transformer(folder: Path, pooling: str, dim: int, trust_remote_code: b
         found: list[Any] = [Pooling(dim, modes)]
         width = found[0].pooling_output_dimension
         for path in (path for kind, path in modules(folder) if kind == "Dense"):
-            options = {"local_files_only": True, "trust_remote_code": trust_remote_code}
+            options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": trust_remote_code}
             found.append(Dense.load(str(folder), subfolder=path, **options))
             if found[-1].in_features != width:
                 raise ValueError(f"{path} takes {found[-1].in_features} numbers, and pooling {pooling} gives {width}")
