@@ -17,7 +17,7 @@ from kgrec.data.id_map import as_ids
 from kgrec.data.split import Split
 from kgrec.errors import UnknownItem, UnknownUser, UsageError
 from kgrec.explain.explanation import Explanation, explain
-from kgrec.hybrid.audience import Audience, KnownUsers, Strangers, best_of, lists_of, score_pairs, seen_types
+from kgrec.hybrid.audience import Anonymous, Audience, KnownUsers, best_of, lists_of, score_pairs, seen_types
 from kgrec.hybrid.model import Scored
 from kgrec.hybrid.similarity import most_similar
 from kgrec.metrics.frames import DEFAULT_METRICS
@@ -378,7 +378,7 @@ class Recommender(Estimator):
         if users is not None:
             return self._known_users(as_ids(users, "users"), on_unknown)
         anonymous, ids = read_history(history, self._model.train)
-        return Strangers(self._model, anonymous), ids
+        return Anonymous(self._model, anonymous), ids
 
     @property
     def _reached(self) -> dict[str, float]:

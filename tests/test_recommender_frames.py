@@ -116,7 +116,7 @@ def test_exclude_behaviors_leaves_others_in(model: Recommender) -> None:
     assert set(model.recommend(history=history, k=99, exclude_behaviors=["PURCHASED"])["item_id"]) == listed
     with pytest.raises(UsageError, match="found the behavior 'BOUGHT'; expected one of"):
         model.recommend([1], exclude_behaviors=["BOUGHT"])
-    with pytest.raises(UsageError, match=r"exclude_behaviors='PURCHASED'; expected a list of types"):
+    with pytest.raises(UsageError, match=r"exclude_behaviors='PURCHASED'. Expected a list of types"):
         model.recommend([1], exclude_behaviors="PURCHASED")
 
 

@@ -1,10 +1,10 @@
-"""Blend: the learned mix of signals, which keeps each signal's share of every score.
+"""Blend: a learned weighted sum of signals, with each signal's share of every score.
 
-Scores of different signals are not comparable, so each is standardized per user over the items not seen. What is then
-learned on a validation cut is a few weights a signal: for its z-score, which may depend on how active the user and how
-popular the item is, and for its own score, which says how sure it is. Several ways of learning them are tried, and
-their mean; which is used is decided on users whom it was not learned from (cross-fitting), by NDCG@20 or the metric
-that settings name. Users who have nothing in the domain yet have a blend of their own where the cut has enough of them.
+Scores of different signals are not comparable, so each is also standardized per user over the unseen items. Every
+signal has a few weights, learned on the validation split: for its z-score, optionally depending on the user's activity
+and the item's popularity, and for its raw score, whose size reflects the signal's confidence. Several ways of learning
+the weights, and their means, are compared by cross-fitting: each is measured on users that it was not learned from, by
+NDCG@20 or the configured metric. Cold-start users of a domain have their own blend if the validation split has enough.
 """
 
 from __future__ import annotations
@@ -33,31 +33,31 @@ Kind = Literal[
     "cold_start",
     "non_overlapping",
 ]
-"""single: the best signal alone · stacking: logistic regression on the raw scores, the usual baseline ·
-hard_negatives: on both scores and the user's activity, more often against items ranked high · ndcg_search: weights of
-the z-scores, searched for the best lists · max_likelihood: all weights, under which what users took is most likely ·
-mean: the mean of these four, whose errors differ · listwise_mean: the mean of the last two, which learn from whole
-lists and do better where users take several things · cold_start: not learned, see `GroupedBlend.cold_start_blend` ·
-non_overlapping: see kgrec/hybrid/cold_start.py."""
+"""single: the best signal · stacking: logistic regression on raw scores, the usual baseline · hard_negatives: logistic
+regression on raw scores, z-scores and activity, with part of the negatives from high-ranked items · ndcg_search:
+z-score weights from a direct search on the metric · max_likelihood: all weights, by the likelihood of the chosen
+items · mean: the mean of the four before, whose errors differ · listwise_mean: the mean of ndcg_search and
+max_likelihood, which learn from lists and do better if users choose several items · cold_start: not learned, see
+`GroupedBlend.cold_start_blend` · non_overlapping: see kgrec/hybrid/cold_start.py."""
 
 MIN_COLD_START_WEIGHT: Final = 0.01
-"""Weight at least of a signal in the blend for those without behaviors."""
+"""Minimum weight of a signal in the blend for users without interactions."""
 
 
 @dataclass(frozen=True)
 class Blend:
-    """A learned mix of signals; see `FEATURE_KINDS` for what a signal's weights are for.
+    """A learned weighted sum of signals; `FEATURE_KINDS` describes the weights of a signal.
 
     Attributes:
         signals: names, in the order of the last axis of `weights`.
-        kind: which way of learning was chosen; see `Kind`.
+        kind: the chosen way of learning; see `Kind`.
         weights: float32 [feature kinds, signals].
-        activity, popularity: how the activity of a user and the popularity of an item are scaled.
-        report: "kind"; "shares" (of each signal in the deviation of a user's scores); NDCG@20 on validation: "signals"
-            (each alone), "options" (each kind, on users it was not learned from), "gain" (of this kind over the best
-            signal on such users, with its 95 % interval), "blend" (this blend); and "fusion_weights" (the baseline's).
-        reached: float64 [n], NDCG@20 of each user it was learned from, by this kind of weights learned without that
-            user; empty in a blend that was read from a run.
+        activity, popularity: scales of the user's activity and the item's popularity.
+        report: "kind"; "shares" (each signal's share of the standard deviation of a user's scores); the validation
+            metric (NDCG@20 by default) of "signals" (each by itself), "options" (each kind, cross-fitted) and "blend"
+            (this blend); "gain" (cross-fitted gain of this kind over the best signal, with its 95 % interval); and
+            "fusion_weights" (weights of the stacking baseline).
+        reached: float64 [n], cross-fitted validation metric of each user; empty in a blend read from a run.
     """
 
     signals: tuple[str, ...]
@@ -70,7 +70,7 @@ class Blend:
 
     @classmethod
     def from_weights(cls, feature_kind: str, signals: Sequence[str], weights: Sequence[float], kind: Kind) -> Self:
-        """Make a blend of one weight a signal, for its score of one form."""
+        """Return a blend with one weight for each signal, on features of one kind."""
         kind_weights = weights_of_kind(feature_kind, np.asarray(weights, dtype=np.float64)).astype(np.float32)
         return cls(tuple(signals), kind, kind_weights, Scale(0.0, 1.0), Scale(0.0, 1.0), {})
 
@@ -84,7 +84,7 @@ class Blend:
 
         Args:
             scores: one float32 [n, n_items] for each signal.
-            seen: CSR [n, n_items] of what the users already have; its counts are their activity.
+            seen: CSR [n, n_items] of the items that the users have; their number is the activity.
             popularity: [n_items], number of train users of each item.
         """
         total = np.zeros(scores[0].shape, dtype=np.float32)
@@ -103,12 +103,12 @@ class Blend:
         rows: IntArray,
         items: IntArray,
     ) -> FloatArray:
-        """Return what each signal adds to the scores of m pairs, float32 [m, signals]; a row sums to the score.
+        """Return each signal's share of the scores of m pairs, float32 [m, signals]; a row sums to the score.
 
         Args:
             scores, seen, popularity: as for `combine`.
-            rows: int64 [m], row of the pair's user in `scores`.
-            items: int64 [m], column of the pair's item.
+            rows: int64 [m], row in `scores` of each pair's user.
+            items: int64 [m], column of each pair's item.
         """
         by_user, by_item = self.activity(np.diff(seen.indptr))[rows], self.popularity(popularity)[items][:, None]
         parts = [
@@ -130,7 +130,7 @@ class Blend:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Take back what `to_dict` returned."""
+        """Return the blend that `to_dict` described."""
         weights = np.asarray([values["weights"][feature_kind] for feature_kind in FEATURE_KINDS], dtype=np.float32)
         scales = Scale(**values["activity"]), Scale(**values["popularity"])
         return cls(tuple(values["signals"]), values["kind"], weights, *scales, values["report"])
@@ -141,9 +141,9 @@ class GroupedBlend:
     """The blends of one domain: one for each group of users, and the scores of its cold items.
 
     Attributes:
-        default: the blend for users with an item of the domain, and for all users without a `cold_start` blend.
-        cold_start: the blend for users without an item of the domain.
-        cold_items: what scores the items that nobody has chosen; None: `default` and `cold_start` score them.
+        default: the blend for in-domain users; for all users if there is no `cold_start` blend.
+        cold_start: the blend for users without interactions in the domain.
+        cold_items: content-only scores of cold items; None if the blends score them.
     """
 
     default: Blend
@@ -157,9 +157,9 @@ class GroupedBlend:
 
     @property
     def cold_start_blend(self) -> GroupedBlend:
-        """The blend for users without any interaction: z-scores, each weighted by the signal's own NDCG.
+        """The blend for users without any interaction: z-scores, each weighted by the signal's validation metric.
 
-        Learned weights say what a signal adds to the others; for such users most of the others score nothing.
+        Learned weights measure what a signal adds to the others, most of which give such users no scores.
         """
         reports = [blend.report for blend in (self.cold_start, self.default) if blend]
         reached: Mapping[str, float] = next((report["signals"] for report in reports if "signals" in report), {})
@@ -167,7 +167,7 @@ class GroupedBlend:
         return GroupedBlend(Blend.from_weights("zscore", self.signals, weights, "cold_start"))
 
     def combine(self, scores: Sequence[FloatArray], seen: sp.csr_matrix, popularity: npt.NDArray[Any]) -> FloatArray:
-        """Return blended scores, float32 [n, n_items], each user's by the blend of their group; see `Blend.combine`."""
+        """Return scores, float32 [n, n_items], from the blend of each user's group; see `Blend.combine`."""
         new = is_cold_start(seen)
         if not (self.cold_start and new.any()):
             return self.default.combine(scores, seen, popularity)
@@ -184,7 +184,7 @@ class GroupedBlend:
         rows: IntArray,
         items: IntArray,
     ) -> FloatArray:
-        """Return what each signal adds to the scores of m pairs, float32 [m, signals]; see `Blend.contributions`."""
+        """Return each signal's share of the scores of m pairs, float32 [m, signals]; see `Blend.contributions`."""
         new = is_cold_start(seen)[rows]
         if not (self.cold_start and new.any()):
             return self.default.contributions(scores, seen, popularity, rows, items)
@@ -215,7 +215,7 @@ class GroupedBlend:
 def shares_of(
     blend: Blend, scores: Sequence[FloatArray], seen: sp.csr_matrix, popularity: npt.NDArray[Any]
 ) -> dict[str, float]:
-    """Return each signal's share of the deviation of a user's scores, mean over users; shares sum to 1."""
+    """Return each signal's share of the standard deviation of scores, averaged over users; shares sum to 1."""
     parts = [replace(blend, weights=blend.weights * one) for one in np.eye(len(blend.signals), dtype=np.float32)]
     spread = np.array([part.combine(scores, seen, popularity).std(axis=1).mean(dtype=np.float64) for part in parts])
     shares = (spread / max(spread.sum(), 1e-12)).round(4)
@@ -223,5 +223,5 @@ def shares_of(
 
 
 def is_cold_start(seen: sp.csr_matrix) -> BoolArray:
-    """Say which users have nothing in the domain yet, bool [n]."""
+    """Return a mask of the users without interactions in the domain, bool [n]."""
     return np.asarray(np.diff(seen.indptr) == 0)

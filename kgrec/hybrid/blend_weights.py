@@ -1,4 +1,4 @@
-"""Learning weights of signals from validation lists: by likelihood, direct search on NDCG, logistic regression."""
+"""Blend weights learned from validation lists: by maximum likelihood, metric search or logistic regression."""
 
 from __future__ import annotations
 
@@ -16,26 +16,27 @@ from kgrec.hybrid.candidate_lists import FEATURE_KINDS, CandidateLists, FeatureK
 from kgrec.metrics.ranking import Metric
 
 SEARCH_STEPS: Final = (0.3, 0.15, 0.07, 0.03)
-"""Changes of a weight tried by the search, as shares of the sum of weights."""
+"""Step sizes of the metric search, as shares of the sum of weights."""
 SEARCH_REPEATS: Final = 3
-"""Searches for NDCG that are averaged."""
+"""Number of metric searches that are averaged."""
 MAX_NEGATIVES: Final = 200_000
-"""Other items that the logistic regression learns from at most."""
+"""Maximum number of negatives of a logistic regression."""
 NEGATIVES_PER_RELEVANT: Final = 40
-"""Other items drawn for each relevant one by the logistic regression."""
+"""Negatives drawn for each relevant item of a logistic regression."""
 RIDGE_PENALTY: Final = 1.0
-"""Penalty on squared weights of features of deviation 1, beside the likelihood of all users."""
+"""Ridge penalty on weights of standardized features, relative to the summed log-likelihood of the users."""
 MAX_LIKELIHOOD_STEPS: Final = 80
-"""Steps of the likelihood's maximization at most."""
+"""Maximum number of L-BFGS steps."""
 
 _FITTING: Final = Lock()
-"""scikit-learn changes the warning filters of the whole process while it fits, so one thread at a time may."""
+"""Serializes scikit-learn fits between threads: a fit changes the warning filters of the process."""
 
 
 def ndcg_search_weights(lists: CandidateLists, metric: Metric, seed: int) -> DoubleArray:
-    """Search for the z-scores' weights that give half the users the best metric, and average over several halves.
+    """Return z-score weights from a coordinate search on the metric, averaged over random halves of the users.
 
-    A metric is a step function: a single search fits its noise, the mean of a few does not (bagging, Breiman 1996).
+    A ranking metric is a step function of the weights: a single search fits its noise, the mean of several does not
+    (bagging, Breiman 1996).
 
     Returns:
         float64 [feature kinds, signals].
@@ -51,14 +52,14 @@ def ndcg_search_weights(lists: CandidateLists, metric: Metric, seed: int) -> Dou
 def max_likelihood_weights(
     lists: CandidateLists, feature_kinds: Sequence[FeatureKind], positive: bool = False
 ) -> DoubleArray:
-    """Learn weights of some forms that make the relevant items likely under a softmax over each user's list.
+    """Return the weights that maximize the likelihood of the relevant items under a softmax over each user's list.
 
-    Cross-entropy of the list (ListNet, Cao et al., ICML 2007) with a ridge penalty; each user counts once.
+    The loss is the listwise cross-entropy (ListNet, Cao et al., ICML 2007) with a ridge penalty; each user counts once.
 
     Args:
-        lists: what to learn from.
-        feature_kinds: those that get a weight.
-        positive: whether no weight may be below 0.
+        lists: candidate lists of the validation users.
+        feature_kinds: the kinds of features that get weights.
+        positive: whether weights are bounded below by 0.
 
     Returns:
         float64 [feature kinds, signals].
@@ -67,7 +68,7 @@ def max_likelihood_weights(
     known = features[:, lists.listed]
     mean = known.mean(axis=1, dtype=np.float64, keepdims=True)[..., None]
     deviation = known.std(axis=1, dtype=np.float64, keepdims=True)[..., None]
-    deviation[deviation < 1e-9] = 1  # the same for all but for rounding: it tells nothing
+    deviation[deviation < 1e-9] = 1  # constant but for rounding: not informative
     for feature, middle, spread in zip(features, mean.ravel(), deviation.ravel(), strict=True):
         feature[...] = np.where(lists.listed, (feature - middle) / spread, 0)
     fitted = softmax_weights(features, lists.sampling, lists.relevant, lists.n_relevant, positive)
@@ -85,14 +86,14 @@ def softmax_weights(
     n_relevant: IntArray,
     positive: bool,
 ) -> DoubleArray:
-    """Return weights [f] under which a softmax over each user's list makes the relevant items likely.
+    """Return the weights [f] that maximize the likelihood of the relevant items under a softmax over each user's list.
 
     Args:
         features: [f, n, m], finite.
-        sampling: [n, m], the logarithm of how many items each stands for; -inf for none.
+        sampling: [n, m], logarithm of the number of items that each item represents; -inf for padding.
         relevant: bool [n, m].
-        n_relevant: int64 [n].
-        positive: whether no weight may be below 0.
+        n_relevant: int64 [n], number of relevant items of each user.
+        positive: whether weights are bounded below by 0.
     """
     flat = np.ascontiguousarray(features.reshape(len(features), -1), dtype=np.float32)
     share = relevant / np.maximum(n_relevant, 1)[:, None] / len(relevant)
@@ -114,15 +115,15 @@ def softmax_weights(
 def logistic_weights(
     lists: CandidateLists, feature_kinds: Sequence[FeatureKind], hard: float, seed: int
 ) -> DoubleArray:
-    """Learn weights of some forms by logistic regression of the relevant items against others, drawn at random.
+    """Return weights from a logistic regression of the relevant items against drawn negatives.
 
-    Against all others alike, what some signal ranks high and the user did not take (yet) counts for little: it is
-    more often right than wrong. Against items ranked high, the regression learns what tells the best from the good.
+    Uniform negatives give little weight to unchosen items that some signal ranks high, which are often chosen later.
+    Hard negatives, drawn from those items, teach the regression to separate the best items from merely good ones.
 
     Args:
-        lists: what to learn from.
-        feature_kinds: those that get a weight.
-        hard: share of the draws that is from the items that some signal ranks high; 0 … 1.
+        lists: candidate lists of the validation users.
+        feature_kinds: the kinds of features that get weights.
+        hard: share of hard negatives, 0 … 1.
         seed: makes the draws repeat.
 
     Returns:
@@ -148,13 +149,13 @@ def logistic_weights(
 
 
 def spread_to_one(lists: CandidateLists, weights: DoubleArray) -> DoubleArray:
-    """Scale weights [feature kinds, signals] so that a user's scores have a deviation of 1, on average."""
+    """Return weights [feature kinds, signals] scaled so that the mean standard deviation of a user's scores is 1."""
     scores = np.ma.masked_invalid(lists.blended(weights))
     return weights / max(float(scores.std(axis=1, dtype=np.float64).mean()), 1e-12)
 
 
 def fusion_weights(features: npt.NDArray[Any], is_relevant: BoolArray) -> DoubleArray:
-    """Fit σ(w · features + b), logistic regression with a slight ridge penalty, and return w, float64 [d].
+    """Return the weights w, float64 [d], of the logistic regression σ(w · features + b) with a slight ridge penalty.
 
     Args:
         features: [pairs, d].
@@ -163,7 +164,7 @@ def fusion_weights(features: npt.NDArray[Any], is_relevant: BoolArray) -> Double
     from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
 
     deviation = features.std(axis=0, dtype=np.float64)
-    deviation[deviation < 1e-9] = 1  # the same for all but for rounding: it tells nothing
+    deviation[deviation < 1e-9] = 1  # constant but for rounding: not informative
     x = (features - features.mean(axis=0, dtype=np.float64)) / deviation
     with _FITTING:
         fitted = LogisticRegression(solver="newton-cholesky").fit(x, is_relevant)
@@ -171,14 +172,14 @@ def fusion_weights(features: npt.NDArray[Any], is_relevant: BoolArray) -> Double
 
 
 def weights_of_kind(feature_kind: str, weights: DoubleArray) -> DoubleArray:
-    """Return weights [signals] of one form among those of all forms, float64 [feature kinds, signals]."""
+    """Return weights [signals] of one kind of feature as float64 [feature kinds, signals], zero for other kinds."""
     by_kind = np.zeros((len(FEATURE_KINDS), len(weights)))
     by_kind[FEATURE_KINDS.index(feature_kind)] = weights
     return by_kind
 
 
 def _drawn(weight: npt.NDArray[Any], n: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
-    """Draw n places by weight [n users, m], with replacement: rows and columns, int64 [n] each."""
+    """Return the rows and columns, int64 [n] each, of n cells drawn with replacement by weight [n users, m]."""
     total = weight.cumsum(dtype=np.float64)
     places = np.searchsorted(total, rng.random(n) * total[-1], side="right")
     row, column = np.divmod(places, weight.shape[1])
@@ -186,7 +187,7 @@ def _drawn(weight: npt.NDArray[Any], n: int, rng: np.random.Generator) -> tuple[
 
 
 def _search(lists: CandidateLists, start: DoubleArray, metric: Metric) -> DoubleArray:
-    """Change one weight [signals] of z-scores at a time, by ever smaller steps, while the metric rises."""
+    """Return z-score weights [signals] after a coordinate ascent on the metric with decreasing step sizes."""
     weights, scores = start.copy(), lists.blended(weights_of_kind("zscore", start))
     best, total = lists.evaluate_scores(scores, metric).mean(), np.abs(start).sum()
     changes = [(step * sign, signal) for step in SEARCH_STEPS for signal in range(len(start)) for sign in (1, -1)]

@@ -1,4 +1,4 @@
-"""The items that can reach the top of a user's list, with the features that blend weights are learned from."""
+"""Candidate lists: the top items of each user and a sample of the others, with the features of a blend."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from kgrec.metrics.ranking import Metric
 from kgrec.ranking.top_k import top_k
 
 TOP_ITEMS_PER_SIGNAL: Final = 60
-"""Items of each signal, from its best down, that weights are learned on: deeper ones hardly reach a short list."""
+"""Top items of each signal that are candidates: lower-ranked items rarely reach a short list."""
 
 MAX_DEVIATIONS: Final = 2.5
-"""Deviations from the mean beyond which activity and popularity change nothing more."""
+"""Scaled activity and popularity are clipped to this many standard deviations from the mean."""
 SAMPLED_ITEMS_PER_USER: Final = 200
-"""Other unseen items of each user, drawn at random to stand for all of them."""
+"""Other unseen items of each user, drawn at random to represent the rest."""
 
 FeatureKind = Literal["raw", "zscore", "activity", "popularity"]
 FEATURE_KINDS: Final[tuple[FeatureKind, ...]] = get_args(FeatureKind)
-"""Each signal has one weight for its own score, which says how sure it is, one for the z-score, and one each for the
-z-score times the user's activity and times the item's popularity."""
+"""Each signal has four weights: for its raw score, whose size reflects the signal's confidence, for its z-score, and
+for the z-score times the user's activity and times the item's popularity."""
 
 
 def standardize(scores: FloatArray, seen: sp.csr_matrix) -> FloatArray:
-    """Return z-scores by user: mean 0 and deviation 1 over the items not seen, float32 [n, n_items].
+    """Return z-scores by user, float32 [n, n_items]: mean 0 and standard deviation 1 over the unseen items.
 
-    A user whose unseen items all have one score gets zeros for them.
+    If all unseen items of a user have the same score, their z-scores are 0.
     """
     row = np.repeat(np.arange(len(scores)), np.diff(seen.indptr))
     n_unseen = np.maximum(scores.shape[1] - np.diff(seen.indptr), 1)[:, None]
@@ -49,10 +49,10 @@ def standardize(scores: FloatArray, seen: sp.csr_matrix) -> FloatArray:
 
 @dataclass(frozen=True)
 class Scale:
-    """How a count becomes a number near 0: its logarithm, less the mean, over the deviation, within ± `MAX_DEVIATIONS`.
+    """Standardization of counts on a log scale, clipped to ± `MAX_DEVIATIONS`.
 
     Attributes:
-        mean, deviation: of the logarithms that the scale was made from.
+        mean, deviation: mean and standard deviation of the logarithms of the counts.
     """
 
     mean: float
@@ -60,7 +60,7 @@ class Scale:
 
     @classmethod
     def from_counts(cls, counts: npt.NDArray[Any]) -> Self:
-        """Make the scale of counts [n]."""
+        """Return the scale of counts [n]."""
         logs = np.log1p(counts.astype(np.float64))
         if not np.ptp(counts):
             return cls(float(logs[0]), 1.0)
@@ -74,16 +74,16 @@ class Scale:
 
 @dataclass(frozen=True)
 class CandidateLists:
-    """The items that can reach the top of a user's list and a sample of the others, one row a user, padded at the end.
+    """The top items of each user and a sample of the others, one row per user, padded at the end.
 
     Attributes:
         item_num: int64 [n, m] in ascending order, -1 for padding.
-        raw: float32 [signals, n, m], scores as the signals give them.
+        raw: float32 [signals, n, m], raw scores of the signals.
         zscore: float32 [signals, n, m], standardized scores.
-        sampling_weight: float32 [n, m], how many unseen items an item stands for: 1, more if it was drawn, 0 for
-            padding.
+        sampling_weight: float32 [n, m], number of unseen items that an item represents: 1, more for a drawn item, 0
+            for padding.
         relevant: bool [n, m].
-        n_relevant: int64 [n].
+        n_relevant: int64 [n], number of relevant items of each user.
         activity: float32 [n], scaled.
         popularity: float32 [n, m], scaled.
     """
@@ -107,7 +107,7 @@ class CandidateLists:
         popularity: FloatArray,
         seed: int,
     ) -> Self:
-        """Gather the best items of every signal, the relevant ones and a sample.
+        """Return lists of the top items of every signal, the relevant items and a random sample of the others.
 
         Args:
             scores: one float32 [n, n_items] for each signal.
@@ -132,21 +132,21 @@ class CandidateLists:
 
     @property
     def listed(self) -> BoolArray:
-        """Which places hold an item, bool [n, m]."""
+        """Mask of the places that hold an item, bool [n, m]."""
         return self.item_num >= 0
 
     @property
     def sampling(self) -> FloatArray:
-        """Logarithm of how many items each stands for, float32 [n, m], -inf for none: so a drawn one weighs as much."""
+        """Logarithm of the sampling weight, float32 [n, m], -inf for padding: the offset of a sampled softmax."""
         return np.where(self.listed, np.log(np.maximum(self.sampling_weight, 1)), -np.inf).astype(np.float32)
 
     def take(self, users: BoolArray) -> CandidateLists:
-        """Return the lists of the users that a mask [n] marks."""
+        """Return the lists of the users in a mask, bool [n]."""
         by_user = {name: value[users] for name, value in vars(self).items() if name not in ("raw", "zscore")}
         return CandidateLists(raw=self.raw[:, users], zscore=self.zscore[:, users], **by_user)
 
     def features_of(self, feature_kind: FeatureKind) -> FloatArray:
-        """Return what the weights of a form are for, float32 [signals, n, m]; see `FEATURE_KINDS`."""
+        """Return the features of a kind, float32 [signals, n, m]; see `FEATURE_KINDS`."""
         if feature_kind == "raw":
             return self.raw
         if feature_kind == "zscore":
@@ -154,7 +154,7 @@ class CandidateLists:
         return np.asarray(self.zscore * (self.activity[:, None] if feature_kind == "activity" else self.popularity))
 
     def blended(self, weights: DoubleArray) -> FloatArray:
-        """Return scores under weights [feature kinds, signals], float32 [n, m]; -inf for padding."""
+        """Return the blended scores by weights [feature kinds, signals], float32 [n, m]; -inf for padding."""
         total = np.zeros(self.item_num.shape, dtype=np.float32)
         for raw, zscore, weight in zip(self.raw, self.zscore, weights.T.astype(np.float32), strict=True):
             total += weighted(raw, zscore, weight, self.activity, self.popularity)
@@ -162,11 +162,11 @@ class CandidateLists:
         return total
 
     def evaluate(self, weights: DoubleArray, metric: Metric) -> DoubleArray:
-        """Return the metric of every user under weights [feature kinds, signals], float64 [n]."""
+        """Return the metric of every user by weights [feature kinds, signals], float64 [n]."""
         return self.evaluate_scores(self.blended(weights), metric)
 
     def evaluate_scores(self, scores: FloatArray, metric: Metric) -> DoubleArray:
-        """Return the metric of every user under scores [n, m], float64 [n]."""
+        """Return the metric of every user by scores [n, m], float64 [n]."""
         k = min(metric.k, scores.shape[1])
         best = np.argpartition(-scores, k - 1, axis=1)[:, :k]
         order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1, kind="stable")
@@ -177,10 +177,10 @@ class CandidateLists:
 def weighted(
     raw: FloatArray | None, zscore: FloatArray | None, weight: FloatArray, activity: FloatArray, popularity: FloatArray
 ) -> FloatArray:
-    """Return what one signal adds to scores, float32 [n, m].
+    """Return the weighted sum of one signal's features, float32 [n, m].
 
     Args:
-        raw, zscore: [n, m], the signal's scores as they are and standardized; None where their weights are 0.
+        raw, zscore: [n, m], the signal's raw and standardized scores; None if their weights are 0.
         weight: [feature kinds], see `FEATURE_KINDS`.
         activity: [n], scaled.
         popularity: [n, m] or [m], scaled.
@@ -197,7 +197,7 @@ def weighted(
 def _candidates(
     scores: Sequence[FloatArray], seen: sp.csr_matrix, relevant: sp.csr_matrix, seed: int
 ) -> tuple[IntArray, FloatArray]:
-    """Each user's best items of every signal, relevant and drawn ones: numbers, and how many items each stands for."""
+    """Return each user's top, relevant and drawn items, int64 [n, m], and their sampling weights, float32 [n, m]."""
     n, n_items = relevant.shape
     best = np.concatenate([top_k(part, TOP_ITEMS_PER_SIGNAL, seen).item_num for part in scores], axis=1)
     listed = np.union1d(_keys(best, n_items), _keys_of(relevant))
@@ -216,12 +216,13 @@ def _candidates(
 
 
 def _keys(item_num: IntArray, n_items: int) -> IntArray:
-    """Number every (row, item) of lists [n, k] through; padding (-1) is left out."""
+    """Return row · n_items + item for each item of lists [n, k], without padding (-1)."""
     row = np.arange(len(item_num))[:, None]
     return np.asarray((row * n_items + item_num)[item_num >= 0])
 
 
 def _keys_of(matrix: sp.csr_matrix) -> IntArray:
+    """Return row · n_items + item for each entry of a CSR matrix [n, n_items]."""
     row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
     return np.asarray(row * matrix.shape[1] + matrix.indices)
 
