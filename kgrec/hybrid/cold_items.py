@@ -1,11 +1,12 @@
-"""New items: those with which no behavior was learned. Their content says whom they suit, and how surely.
+"""Cold items: items without training interactions, scored by content.
 
-A blend is learned from items that could be chosen; in it, signals that know behaviors alone hold against an item that
-it is new. So on the validation cut every item is told by its content alone too, as if it were new: how likely a user
-takes it, among all, is learned beside how likely it is by all signals. A new item gets the score at which it is as
-likely as its content says, unless the blend gives it more. Where content tells little, that is rarely enough to come
-up. As a part of most catalogs is never chosen, a new item counts by the share that is. Where the cut asks about items
-without a behavior, the blend has learned what they are worth, and only those that came after the fit are new.
+The blend is trained on items with interactions, so purely collaborative signals penalize cold items. This module
+calibrates content-only scores for them. On the validation split, two softmax models are learned over the items with
+interactions: the probability that a user chooses an item by the blended score, and by content alone. A cold item gets
+the blended score at which both probabilities are equal, unless the blend scores it higher. If content is not
+informative, that score is rarely high enough for a short list. As part of a catalog is never chosen, the score is
+lowered by the share of items with interactions. If the validation split holds out cold items, the blend has learned
+from them, and only items added after the fit are scored this way.
 """
 
 from __future__ import annotations
@@ -24,22 +25,22 @@ from kgrec.hybrid.blend_weights import softmax_weights
 from kgrec.hybrid.candidate_lists import CandidateLists, standardize
 
 SignalMasks = Mapping[str, BoolArray]
-"""Group → which signals [signals] of the group can tell of an item with which nobody did anything."""
+"""Signal group → mask of its signals that can score items without interactions, bool [signals]."""
 
 MIN_COLD_ITEM_USERS: Final = 10
-"""Users of the cut who took something new, from which on the blend has learned what new items are worth."""
+"""Minimum number of validation users with a held-out cold item for the blend to score cold items itself."""
 MIN_SIGNAL_WEIGHT: Final = 0.01
-"""Weight at least of a signal that can tell, and of the blend."""
+"""Minimum weight of a signal that supports cold items, and minimum scale of the blend."""
 
 
 @dataclass(frozen=True)
 class ColdItems:
-    """How surely the signals of a domain tell items that nobody has chosen.
+    """Calibrated content-only scores for the cold items of a domain.
 
     Attributes:
-        scale: of blended scores, which times this are the logarithm of how likely items are, but for a constant a user.
-        weights: group → float32 [signals], the same for z-scores of those of the group that can tell of new items.
-        in_validation: whether the cut asked about new items, so that the blend knows what they are worth.
+        scale: inverse temperature: `scale * score` is an item's log-probability up to a constant per user.
+        weights: signal group → float32 [signals], the same for the z-scores of its signals that support cold items.
+        in_validation: whether the validation split holds out cold items, so that the blend has learned from them.
     """
 
     scale: float
@@ -48,7 +49,7 @@ class ColdItems:
 
     @classmethod
     def even(cls, masks: SignalMasks) -> Self:
-        """Return what serves where nothing could be learned: scores are taken as logarithms as they are."""
+        """Return an uncalibrated instance, for domains without validation users: scores count as log-probabilities."""
         return cls(1.0, {group: mask.astype(np.float32) for group, mask in masks.items() if mask.any()})
 
     @classmethod
@@ -62,23 +63,23 @@ class ColdItems:
         popularity: npt.NDArray[Any],
         seed: int = 0,
     ) -> Self:
-        """Learn from validation users, by the likelihood of what they took that is not new.
+        """Learn scale and weights that maximize the likelihood of the held-out items with training interactions.
 
         Args:
-            masks: the signals of each group.
-            scores: one float32 [n, n_items] a signal.
+            masks: signal group → mask of its signals that support cold items.
+            scores: one float32 [n, n_items] for each signal.
             total: float32 [n, n_items], blended scores.
             seen, relevant: CSR [n, n_items].
             popularity: [n_items], number of train users of each item.
             seed: makes the sample of items repeat.
         """
-        told = np.flatnonzero(np.any(list(masks.values()), axis=0))
+        able = np.flatnonzero(np.any(list(masks.values()), axis=0))
         none: FloatArray = np.zeros(len(popularity), np.float32)
-        parts = [total, *(scores[signal] for signal in told.tolist())]
+        parts = [total, *(scores[signal] for signal in able.tolist())]
         lists = CandidateLists.from_scores(parts, seen, relevant, np.zeros(len(total), np.float32), none, seed)
         known = lists.listed & (popularity[lists.item_num] > 0)
         wanted = lists.relevant & known
-        # Whoever has all that is known tells nothing here, whatever their list is.
+        # A user who has seen all known items has no target here, so any finite normalization will do.
         sampling = np.where(known | ~known.any(axis=1, keepdims=True), lists.sampling, -np.inf)
 
         def learned(features: FloatArray) -> FloatArray:
@@ -88,7 +89,7 @@ class ColdItems:
 
         weights = {group: np.zeros(len(mask), np.float32) for group, mask in masks.items() if mask.any()}
         for group, own in weights.items():
-            own[masks[group]] = learned(lists.zscore[1:][masks[group][told]])
+            own[masks[group]] = learned(lists.zscore[1:][masks[group][able]])
         return cls(float(learned(lists.raw[:1])[0]), weights)
 
     def shares(
@@ -100,24 +101,24 @@ class ColdItems:
         new: BoolArray,
         settled: BoolArray,
     ) -> FloatArray:
-        """Return what each signal adds to the scores of new items, float32 [n, new items, signals].
+        """Return each signal's share of the scores of cold items, float32 [n, cold items, signals].
 
         Args:
-            group: of the signals that tell.
-            parts: one float32 [n, n_items] a signal.
-            seen: CSR [n, n_items] of what users have already.
-            total: float32 [n, n_items], blended scores, of which those of new items are not read.
-            new: bool [n_items], the items that get a score.
-            settled: bool [n_items], the items they are compared with; at least one.
+            group: the signal group that scores them.
+            parts: one float32 [n, n_items] for each signal.
+            seen: CSR [n, n_items] of the items that users have.
+            total: float32 [n, n_items], blended scores; those of cold items are ignored.
+            new: bool [n_items], the cold items to score.
+            settled: bool [n_items], the items with interactions, which scores are calibrated on; at least one.
         """
         weights = self.weights[group]
         zscore = [standardize(p, seen) if w else np.zeros_like(p) for p, w in zip(parts, weights, strict=True)]
         others = np.broadcast_to(settled, total.shape).copy()
         others[np.repeat(np.arange(len(total)), np.diff(seen.indptr)), seen.indices] = False
-        # Of a user who has everything else, what is there gives the scale.
+        # A user who has seen all other items is calibrated on the seen ones.
         others |= ~others.any(axis=1, keepdims=True) & settled
-        told = sum(w * own for w, own in zip(weights, zscore, strict=True))
-        lift = _log_sum(self.scale * total, others) - _log_sum(told, others)
+        by_content = sum(w * own for w, own in zip(weights, zscore, strict=True))
+        lift = _log_sum(self.scale * total, others) - _log_sum(by_content, others)
         lift += np.log(settled.sum() / (settled | new).sum())
         each = zip(weights, weights / weights.sum(), zscore, strict=True)
         return np.stack([(w * own[:, new] + part * lift) / self.scale for w, part, own in each], axis=2).astype(
@@ -125,23 +126,23 @@ class ColdItems:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON-ready values."""
+        """Return scale and weights as JSON-ready values."""
         weights = {group: own.tolist() for group, own in self.weights.items()}
         return {"scale": self.scale, "weights": weights, "in_validation": self.in_validation}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Take back what `to_dict` returned."""
+        """Return the instance that `to_dict` described."""
         weights = {group: np.asarray(own, np.float32) for group, own in values["weights"].items()}
         return cls(values["scale"], weights, values["in_validation"])
 
 
 def has_cold_item_users(relevant: sp.csr_matrix, popularity: npt.NDArray[Any]) -> bool:
-    """Say whether enough users took something new, of items [n, n_items] with so many train users [n_items]."""
+    """Return whether enough users have a relevant item [n, n_items] without train users, by popularity [n_items]."""
     taken = relevant[:, np.flatnonzero(popularity == 0)].getnnz(axis=1)
     return int((taken > 0).sum()) >= MIN_COLD_ITEM_USERS
 
 
 def _log_sum(scores: Any, of: BoolArray) -> Any:
-    """Return the logarithm of the sum of the exponentials of some scores of each row, [n, 1]."""
+    """Return the log-sum-exp of the scores in a mask, by row, [n, 1]."""
     return logsumexp(np.where(of, scores, -np.inf), axis=1, keepdims=True)

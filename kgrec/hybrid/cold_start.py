@@ -1,7 +1,8 @@
-"""Newcomers: users of one domain who have nothing in another yet. The validation cut must ask about such users too.
+"""Cross-domain cold start: users with interactions in some domains and none in the target domain.
 
-Where domains share no users it cannot: nobody's behaviors tell what a user of one takes in another. Such strangers get
-what is popular, shifted by how near its content is to what they know.
+Settings and blends for them are learned on validation users of the same kind, which the validation split has to
+contain. Domains that share no users offer none; there, cold-start users get the popular items of the domain,
+re-weighted by content similarity to their history in other domains.
 """
 
 from __future__ import annotations
@@ -30,19 +31,20 @@ from kgrec.tuning.validation import ValidationSet
 logger = logging.getLogger(__name__)
 
 NON_OVERLAPPING_CONTENT_WEIGHT: Final = 0.3
-"""What nearness of content counts for a stranger, where it counts 1 for users at home: nothing can tell how much."""
+"""Weight of content similarity for users of non-overlapping domains, relative to in-domain users. Set by hand: without
+shared users it cannot be learned."""
 SIMULATED_SHARE: Final = 0.1
-"""Share of the users of several domains who are asked about as newcomers to one of them, at most."""
+"""Maximum share of the multi-domain users who are validated as cold-start users of one of their domains."""
 
 
 def simulate_cold_start(train: GraphSnapshot, seed: int) -> BoolArray:
-    """Mark all that some users did in one domain, as if they were new to it, bool [n behaviors].
+    """Return a mask of interactions to hold out so that some users become cold-start users of a domain, bool [n].
 
-    For each domain that users of others are new to, about as many are taken who are not. What serves newcomers best
-    cannot be learned from those who are none.
+    Settings that are best for cold-start users cannot be learned on other users. For each domain with cold-start users,
+    up to as many multi-domain users are drawn, and all their interactions in the domain are held out.
 
     Args:
-        train: the graph to learn from.
+        train: the training graph, with n interactions.
         seed: makes the draw repeat.
     """
     rng, (here, cells) = np.random.default_rng(seed), train.user_domains
@@ -57,7 +59,7 @@ def simulate_cold_start(train: GraphSnapshot, seed: int) -> BoolArray:
 
 
 def non_overlapping_domains(train: GraphSnapshot) -> set[str]:
-    """Return the domains of several that share too few users with others for behaviors to lead from one to another."""
+    """Return the domains that share too few users with others to learn from; empty if there is only one domain."""
     here = train.user_domains[0] > 0
     shared = (here & (here.sum(axis=1, keepdims=True) > 1)).sum(axis=0)
     names = np.unique(train.item_domains.astype(str))
@@ -71,13 +73,18 @@ def non_overlapping_blend(
     relevant: sp.csr_matrix,
     seed: int = 0,
 ) -> Blend | None:
-    """Learn from users at home what popularity and content say, and let content count less; None without either.
+    """Return a blend of popularity and content for cold-start users of a non-overlapping domain.
+
+    Weights are learned from in-domain users; those of content are then lowered, see `NON_OVERLAPPING_CONTENT_WEIGHT`.
 
     Args:
         signals: name → signal.
-        scores: one float32 [n, n_items] for each.
-        seen, relevant: CSR [n, n_items] of users at home.
+        scores: one float32 [n, n_items] for each signal.
+        seen, relevant: CSR [n, n_items] of in-domain users.
         seed: makes the sample of items repeat.
+
+    Returns:
+        The blend; None without any popularity or content signal.
     """
     popular = [place for place, signal in enumerate(signals.values()) if not signal.personalized]
     content = [place for place, signal in enumerate(signals.values()) if signal.group == "content"]
@@ -97,35 +104,36 @@ def non_overlapping_blend(
 
 
 def cold_start_holdouts(holdouts: Sequence[ValidationSet]) -> list[ValidationSet]:
-    """Return the questions of users new to a domain, of each domain where enough such users are asked."""
+    """Return the validation sets of cold-start users, for each domain with enough of them."""
     new = [holdout.take(np.flatnonzero(np.diff(holdout.seen.indptr) == 0)) for holdout in holdouts]
     return [holdout for holdout in new if len(holdout.user_num) >= MIN_COLD_START_USERS]
 
 
 def tune_for_cold_start(state: TuningState) -> TuningState:
-    """Choose settings once more, for cold-start users; those that do no better for them are left out."""
+    """Tune each signal a second time, on cold-start users; keep results that are significantly better for them."""
     holdouts, budget, chosen = cold_start_holdouts(state.validation), state.budget, dict[str, TuningResult]()
     for n_done, (name, signal) in enumerate(state.signals.items() if holdouts else ()):
-        logger.info(f"choosing settings of {name} for cold-start users")
+        logger.info(f"tuning {name} for cold-start users")
         search_budget = budget.search_budget(len(state.signals) - n_done)
-        choice = tune(type(signal), state.graph, state.vectors, holdouts, state.seed, search_budget, state.fixed(name))
-        if better_for_cold_start(choice.signal, signal, holdouts):
-            chosen[name] = choice
-            budget.reserve(choice.seconds)
-    segment_models = replace(state.segment_models, cold_start={name: choice.signal for name, choice in chosen.items()})
-    report = {**state.report, "cold_start": {name: choice.report for name, choice in chosen.items()}}
+        result = tune(type(signal), state.graph, state.vectors, holdouts, state.seed, search_budget, state.fixed(name))
+        if better_for_cold_start(result.signal, signal, holdouts):
+            chosen[name] = result
+            budget.reserve(result.seconds)
+    segment_models = replace(state.segment_models, cold_start={name: result.signal for name, result in chosen.items()})
+    report = {**state.report, "cold_start": {name: result.report for name, result in chosen.items()}}
     return replace(state, segment_models=segment_models, report=report)
 
 
 def better_for_cold_start(one: Signal, other: Signal, holdouts: Sequence[ValidationSet]) -> bool:
-    """Say whether a signal does clearly better on questions of cold-start users than another; equal settings do not."""
+    """Return whether `one` is significantly better than `other` on cold-start users; never if settings are equal."""
     if one.settings == other.settings:
         return False
-    theirs, others = (
+    tuned, default = (
         np.concatenate([holdout.evaluate(holdout.scores(signal.scores)) for holdout in holdouts])
         for signal in (one, other)
     )
     logger.info(
-        f"cold-start users: {holdouts[0].metric} {theirs.mean():.4f} with their settings, {others.mean():.4f} without"
+        f"cold-start users: {holdouts[0].metric} {tuned.mean():.4f} with settings tuned on them, "
+        f"{default.mean():.4f} without"
     )
-    return clearly_better(theirs, others)
+    return clearly_better(tuned, default)

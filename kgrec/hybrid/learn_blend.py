@@ -1,4 +1,4 @@
-"""Learn one blend from validation users: every way of weighting, compared by cross-fitting."""
+"""Blend learning for one domain: several ways of weighting, compared by cross-fitting on validation users."""
 
 from __future__ import annotations
 
@@ -27,18 +27,19 @@ from kgrec.metrics.ranking import NDCG_AT_20, Metric
 from kgrec.metrics.significance import bootstrap_interval, clearly_better
 
 N_FOLDS: Final = 5
+"""Folds of validation users for cross-fitting."""
 PARALLEL_FOLDS: Final = 2
-"""Folds that are learned without side by side; each holds all features of its lists."""
+"""Folds learned in parallel; each holds all features of its lists in memory."""
 MIN_BLEND_USERS: Final = 20
-"""Validation users below which the best signal is used alone: too few to learn weights from."""
+"""Minimum number of validation users to learn weights from; with fewer, the best signal is used by itself."""
 MAX_BLEND_USERS: Final = 2_000
-"""Validation users that weights are learned from at most: a few weights need no more."""
+"""Maximum number of validation users to learn weights from: a few weights need no more."""
 LISTWISE_MIN_ITEMS: Final = 3
-"""Validation items of a user, on average, from which on whole lists teach more than single items do."""
+"""Mean number of validation items per user from which the two listwise methods are the default."""
 HARD_NEGATIVE_SHARE: Final = 0.3
-"""Share of the negatives that are drawn from items ranked high, in the kind "hard_negatives"."""
+"""Share of negatives drawn from high-ranked items in the kind "hard_negatives"."""
 SECONDS_PER_USER_AND_SIGNAL: Final = 0.0015
-"""What learning a blend takes, roughly, for each user and signal, on two ordinary cores."""
+"""Approximate seconds to learn a blend, per user and signal, on two cores."""
 
 
 def fit_blend(
@@ -50,24 +51,24 @@ def fit_blend(
     seed: int = 0,
     metric: Metric = NDCG_AT_20,
 ) -> GroupedBlend:
-    """Learn how to blend signals from validation users; the best of them alone is used where that is clearly better.
+    """Return the blend learned from validation users; a single signal if it is significantly better.
 
-    Where there are enough users with and without a train item in the domain, each have a blend of their own.
+    Cold-start and in-domain users get separate blends if there are enough of both.
 
     Args:
-        names: the signals.
-        scores: one float32 [n, n_items] for each, from signals that have not seen `relevant`.
-        seen: CSR [n, n_items] of the train items of these users.
-        relevant: CSR [n, n_items] of their validation items; a user without any is left out.
+        names: names of the signals.
+        scores: one float32 [n, n_items] for each signal, fitted without `relevant`.
+        seen: CSR [n, n_items] of the users' train items.
+        relevant: CSR [n, n_items] of the users' validation items; users without any are ignored.
         popularity: [n_items], number of train users of each item.
         seed: makes folds and drawn negatives repeat.
-        metric: what decides between ways of learning.
+        metric: the metric that decides between the ways of learning.
 
     Raises:
-        UsageError: no signal, or no validation item at all.
+        UsageError: there is no signal or no validation item.
     """
     if not len(scores) or not relevant.nnz:
-        raise UsageError("found no signal or no validation item to learn a blend from; expected at least one of each")
+        raise UsageError("no signal or no validation item to learn a blend from. Expected at least one of each")
     has_relevant, new = np.diff(relevant.indptr) > 0, is_cold_start(seen)
     groups = [has_relevant & ~new, has_relevant & new]
     if min(group.sum() for group in groups) < MIN_BLEND_USERS:
@@ -89,7 +90,7 @@ def _fit_group(
     seed: int,
     metric: Metric,
 ) -> Blend:
-    """Learn one blend of all these users, each of whom has a relevant item."""
+    """Return the blend learned from all given users, each of whom has a relevant item."""
     activity = np.diff(seen.indptr)
     scales = Scale.from_counts(activity), Scale.from_counts(popularity)
     single_ndcg = np.stack([metric.of_scores(part, relevant, seen) for part in scores]).astype(np.float64)
@@ -115,12 +116,12 @@ def _fit_group(
 
 
 def blend_seconds(n_users: int, n_signals: int) -> float:
-    """Return roughly how long `fit_blend` takes, in seconds."""
+    """Return the approximate duration of `fit_blend` in seconds."""
     return SECONDS_PER_USER_AND_SIGNAL * min(n_users, MAX_BLEND_USERS) * n_signals
 
 
 def users_to_learn_from(seen: sp.csr_matrix, relevant: sp.csr_matrix, seed: int) -> IntArray:
-    """Return the rows of at most `MAX_BLEND_USERS` random users each with and without interactions in the domain."""
+    """Return the rows of at most `MAX_BLEND_USERS` in-domain and as many cold-start users, drawn at random."""
     has_relevant, new = np.diff(relevant.indptr) > 0, is_cold_start(seen)
     groups = [np.flatnonzero(has_relevant & ~new), np.flatnonzero(has_relevant & new)]
     rng = np.random.default_rng(seed)
@@ -132,14 +133,14 @@ def users_to_learn_from(seen: sp.csr_matrix, relevant: sp.csr_matrix, seed: int)
 
 @dataclass(frozen=True)
 class _Option:
-    """A way of learning: its weights [feature kinds, signals], and each user's NDCG, cross-fitted [n]."""
+    """The result of one way of learning: weights [feature kinds, signals] and each user's cross-fitted metric [n]."""
 
     weights: DoubleArray
     ndcg: DoubleArray
 
 
 def _single(single_ndcg: DoubleArray, fold: IntArray) -> _Option:
-    """The best signal by NDCG [signals, n], and each user's NDCG under the one that is best for the others."""
+    """Return the best single signal by the metric [signals, n]; a fold is measured with the best one on the others."""
     ndcg = np.empty(len(fold))
     for number in range(N_FOLDS):
         in_fold = fold == number
@@ -148,15 +149,15 @@ def _single(single_ndcg: DoubleArray, fold: IntArray) -> _Option:
 
 
 def _cross_fit(lists: CandidateLists, fold: IntArray, seed: int, metric: Metric) -> dict[Kind, _Option]:
-    """Learn without each fold in turn, measure on it, and keep the mean over folds of each way's weights."""
-    # Threads of BLAS beside these would wait for one another more than they compute.
+    """Return for each kind the mean of the folds' weights, each learned without its fold and measured on it."""
+    # BLAS threads inside the parallel folds would mostly wait for each other.
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(PARALLEL_FOLDS) as pool:
         learned = list(pool.map(lambda number: _learn(lists.take(fold != number), seed, metric), range(N_FOLDS)))
     return {kind: _measured(lists, [weights[kind] for weights in learned], fold, metric) for kind in learned[0]}
 
 
 def _measured(lists: CandidateLists, weights: Sequence[DoubleArray], fold: IntArray, metric: Metric) -> _Option:
-    """Measure weights [feature kinds, signals], learned without each fold in turn, on that fold's users."""
+    """Return the mean of the folds' weights [feature kinds, signals], each measured on its left-out users."""
     ndcg = np.empty(len(fold))
     for number, fold_weights in enumerate(weights):
         ndcg[fold == number] = lists.take(fold == number).evaluate(fold_weights, metric)
@@ -164,7 +165,7 @@ def _measured(lists: CandidateLists, weights: Sequence[DoubleArray], fold: IntAr
 
 
 def _learn(lists: CandidateLists, seed: int, metric: Metric) -> dict[Kind, DoubleArray]:
-    """Learn weights [feature kinds, signals] in each way, scaled alike, and means of some."""
+    """Return the weights [feature kinds, signals] of each kind on one scale, and the means of several kinds."""
     learned: dict[Kind, DoubleArray] = {
         "stacking": logistic_weights(lists, ["raw"], 0.0, seed),
         "hard_negatives": logistic_weights(lists, ["raw", "zscore", "activity"], HARD_NEGATIVE_SHARE, seed),
@@ -177,9 +178,10 @@ def _learn(lists: CandidateLists, seed: int, metric: Metric) -> dict[Kind, Doubl
 
 
 def _best(options: Mapping[Kind, _Option], mean_relevant: float) -> Kind:
-    """Return the mean of all ways, or of the two that learn from lists where these are long, unless another is better.
+    """Return the default kind, a mean of several ways of learning, unless another kind is significantly better.
 
-    Of many options one is better by chance on so few users, so only one that is clearly better is taken instead.
+    The default is "listwise_mean" if users have many relevant items, else "mean". With many options and few users, the
+    best option is often best by chance, hence the significance test.
     """
     if "mean" not in options:
         return "single"

@@ -1,4 +1,4 @@
-"""The blends of all domains, learned from the questions of the validation cut."""
+"""Blend learning for all domains on the validation split."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kgrec.tuning.validation import ValidationSet
 
 
 def learn_blends(state: TuningState) -> dict[str, GroupedBlend]:
-    """Learn the blend of every domain: domain → blend, of equal weights where nobody is asked."""
+    """Return domain → blend learned on the validation split; equal weights for domains without validation users."""
     even = replace(even_blend(list(state.signals)), cold_items=ColdItems.even(cold_item_signals(state.signals)))
     blends = dict.fromkeys(sorted(set(state.graph.item_domains)), even)
     popularity = np.asarray(state.graph.interactions.sum(axis=0), dtype=np.float32).ravel()
@@ -32,13 +32,13 @@ def learn_blends(state: TuningState) -> dict[str, GroupedBlend]:
 
 
 def _learn_blend(state: TuningState, holdouts: ValidationSet, popularity: FloatArray, *, apart: bool) -> GroupedBlend:
-    """Learn the blend of one domain from its validation users, and the scores of its cold items.
+    """Return the blend of one domain, learned from its validation users, with the calibration of its cold items.
 
     Args:
-        state: signals fitted on the graph, and those that replace them for some users.
-        holdouts: the validation users of the domain.
+        state: the fitted signals and segment models.
+        holdouts: the validation set of the domain.
         popularity: float32 [m], number of train users of each item of the domain.
-        apart: whether the domain shares too few users with others to learn a blend for cold-start users.
+        apart: whether the domain shares too few users with other domains to learn a blend for cold-start users.
     """
     signals, seed, names = state.signals, state.seed, list(state.signals)
     holdout = holdouts.take(users_to_learn_from(holdouts.seen, holdouts.relevant, seed))
@@ -58,7 +58,7 @@ def _learn_blend(state: TuningState, holdouts: ValidationSet, popularity: FloatA
 
 
 def cold_item_signals(signals: Signals) -> SignalMasks:
-    """Return which signals of the groups content and graph can tell of an item that nobody has chosen."""
+    """Return for the groups content and graph the mask of the signals that can score items without interactions."""
     kinds = signals.values()
     return {
         group: np.array([kind.supports_cold_items and kind.group == group for kind in kinds])
@@ -67,5 +67,5 @@ def cold_item_signals(signals: Signals) -> SignalMasks:
 
 
 def even_blend(names: Sequence[str]) -> GroupedBlend:
-    """Return the blend of a domain of which nothing was asked: all signals alike."""
+    """Return a blend of equal z-score weights, for a domain without validation users."""
     return GroupedBlend(Blend.from_weights("zscore", names, [1.0] * len(names), "ndcg_search"))
