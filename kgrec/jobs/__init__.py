@@ -1,1 +1,1 @@
-"""Batch jobs: train, evaluate, benchmark, copy, roll back, audit, refresh, forget."""
+"""Batch jobs: train, evaluate, benchmark, refresh, roll back, copy, audit, forget."""

@@ -1,4 +1,4 @@
-"""The audits behind the command: does a run know what it was tested on, and what is odd in a graph?"""
+"""Audits: test leakage in a run, and anomalies in a graph."""
 
 from __future__ import annotations
 
@@ -22,27 +22,26 @@ from kgrec.store import open_graph
 from kgrec.text import text_vectors
 
 MAX_SHOWN_IDS: Final = 5
-"""Ids of a finding that a person is shown."""
+"""Maximum number of ids in a summary of findings."""
 
 
 def audit_leakage(graph: str, run: str | None = None, runs: str | Path | None = None) -> pd.DataFrame:
-    """Return every row that shows a stage of a run to know test behaviors, or later ones than it may.
+    """Return a row for each leak: a stage of a run that used test behaviors, or behaviors later than it may.
 
-    The run is read from its folder, its cut made again from the graph, and every stage repeated without the test
-    behaviors; see `kgrec.evaluation.leakage.leaks`. One stage more, "recommendations", is whether the lists that the
-    run keeps are what its model says.
+    The audit splits the graph as the run did and repeats each stage without the test behaviors; see
+    `kgrec.evaluation.leakage.leaks`. The stage "recommendations" compares the lists of the run with its model's.
 
     Args:
-        graph: URI of the graph; it is only read.
-        run: name of a run; the newest if not given.
-        runs: folder of runs; beside the graph if not given.
+        graph: URI of the graph; read only.
+        run: name of a run; default: the newest.
+        runs: folder of runs; default: beside the graph.
 
     Returns:
-        Columns stage, kind, id, detail; no row where nothing leaks.
+        Columns stage, kind, id, detail; no row without leakage.
 
     Raises:
-        RunError: there is no such run.
-        UsageError: the run holds nothing out, or the graph has changed since.
+        RunError: the run does not exist.
+        UsageError: the run has no test split, or the graph has changed since it was trained.
     """
     audited_run = find_run(runs_folder(graph, runs), run)
     split = _cut_of(graph, audited_run)
@@ -53,20 +52,20 @@ def audit_leakage(graph: str, run: str | None = None, runs: str | Path | None = 
 
 
 def audit_data(graph: str) -> pd.DataFrame:
-    """Return what is odd in a graph, one row each; see `kgrec.data.anomalies.audit`.
+    """Return the anomalies of a graph, one per row; see `kgrec.data.anomalies.audit`.
 
     Args:
-        graph: URI of the graph; it is only read.
+        graph: URI of the graph; read only.
 
     Returns:
-        Columns level ("error", "warning" or "info"), kind, label, id, detail; no row where nothing is odd.
+        Columns level ("error", "warning" or "info"), kind, label, id, detail; no row without anomalies.
     """
     with open_graph(graph, read_only=True) as store:
         return audit(store.snapshot())
 
 
 def summary(findings: pd.DataFrame) -> pd.DataFrame:
-    """Return findings for people: one line a kind, with the number of rows, the first ids, and the first detail."""
+    """Return findings with one row per kind: number of rows, first ids, and first detail."""
     by = [name for name in findings.columns if name not in ("id", "detail")]
     groups = findings.groupby(by, sort=False)
     shown = groups["id"].agg(
@@ -81,25 +80,25 @@ def _encoded(model: Recommender, part: GraphSnapshot) -> Vectors:
 
 
 def _cut_of(graph: str, run: Run) -> Split:
-    """Return the cut that a run was trained on."""
+    """Return the split that a run was trained on."""
     snapshot = read_graph(graph)
     if "split" not in run.info:
-        raise UsageError(f"{run.name} does not say how it was cut; expected a run of `kgrec train`")
+        raise UsageError(f"run {run.name} has no split. Expected a run of `kgrec train`")
     if snapshot.digest != run.info["data_digest"]:
-        raise UsageError(f"{graph} has changed since run {run.name} was trained; train again: kgrec train {graph}")
+        raise UsageError(f"{graph} has changed since run {run.name} was trained. Run: kgrec train {graph}")
     split = split_by(snapshot, run.info["split"])
     if not split.is_test.any():
-        raise UsageError(f"run {run.name} holds nothing out, so nothing can leak; expected one of another split")
+        raise UsageError(f"run {run.name} has no test split, so no test behavior can leak. Expected a run with one")
     return split
 
 
 def _in_lists(model: Recommender, listed: pd.DataFrame) -> pd.DataFrame:
-    """Find users whose list is not what the model says; another order among equal scores is the same."""
-    again = model.recommend(listed["user_id"].unique(), k=int(listed["rank"].max() if len(listed) else 1))
-    again = lists_table(again).to_pandas()
-    both = listed.merge(again, on=["user_id", "rank"], how="outer", suffixes=("", "_again"))
-    close = TOLERANCE * np.abs(again["score"]).max()
-    same = np.isclose(both["score"], both["score_again"], rtol=0, atol=close)
-    differ = both.loc[~same, "user_id"].unique()
-    found = {"stage": "recommendations", "kind": "user", "id": differ, "detail": "its list is not what the model says"}
-    return pd.DataFrame(found, columns=COLUMNS)
+    """Return a row for each user whose stored list differs from the model's; ties may be ordered differently."""
+    computed = model.recommend(listed["user_id"].unique(), k=int(listed["rank"].max() if len(listed) else 1))
+    computed = lists_table(computed).to_pandas()
+    both = listed.merge(computed, on=["user_id", "rank"], how="outer", suffixes=("", "_computed"))
+    tolerance = TOLERANCE * np.abs(computed["score"]).max()
+    is_same = np.isclose(both["score"], both["score_computed"], rtol=0, atol=tolerance)
+    users = both.loc[~is_same, "user_id"].unique()
+    detail = "stored list differs from the model's"
+    return pd.DataFrame({"stage": "recommendations", "kind": "user", "id": users, "detail": detail}, columns=COLUMNS)

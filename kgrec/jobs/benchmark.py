@@ -1,4 +1,4 @@
-"""`kgrec benchmark`: the whole job on atomic benchmark files, with defaults, ready to be scored by anybody."""
+"""`kgrec benchmark`: train with defaults on atomic benchmark files; write lists and metrics for others to verify."""
 
 from __future__ import annotations
 
@@ -39,61 +39,61 @@ FIT_ON = ("train", "train+valid")
 def run_benchmark(
     folder: str | Path, *, fit_on: str = "train", ks: Sequence[int] = (10, 20), seeds: int = 1, out: str | Path
 ) -> dict[str, Any]:
-    """Load benchmark files into a fresh graph, train with defaults, rank, measure, and write the result.
+    """Load benchmark files into a temporary graph, train with defaults, rank, evaluate, and write the result.
 
-    Every user with a test row gets all items that are in neither their train nor their valid rows (of the test row's
-    domain, where items have one), ranked. What is reached is written after every seed; asked again with the same
-    `out`, seeds that are there already, of the same data, arguments and version, are not run again.
+    For each user with a test row, all items that are in neither their train nor their valid rows are ranked (of the
+    test row's domain, if items have domains). The result is written after each seed. A second call with the same `out`
+    skips the seeds that it already has for the same data, arguments and version.
 
     Args:
-        folder: atomic files with NAME.train.inter and NAME.test.inter, and NAME.valid.inter where there is one.
-        fit_on: what the final model learns from: "train", or "train+valid" with the settings chosen on valid.
+        folder: atomic files NAME.train.inter and NAME.test.inter, and optionally NAME.valid.inter.
+        fit_on: rows that the final model is fitted on: "train", or "train+valid" with the settings chosen on valid.
         ks: list lengths.
-        seeds: how many seeds, from 0 on; the lists of the first are written.
+        seeds: number of seeds, from 0 on; the lists of seed 0 are written.
         out: folder for recommendations.parquet and metrics.json.
 
     Returns:
         The content of metrics.json.
 
     Raises:
-        UsageError: wrong arguments, or no test file.
-        DataError: with every problem in the files.
+        UsageError: an invalid argument, or no test file.
+        DataError: lists every problem of the files.
         RunError: `out` cannot be written.
     """
     if fit_on not in FIT_ON:
-        raise UsageError(f"--fit-on {fit_on!r}; expected one of {', '.join(FIT_ON)}")
+        raise UsageError(f"invalid --fit-on: {fit_on!r}. Expected one of {', '.join(FIT_ON)}")
     if seeds < 1 or not ks or min(ks) < 1:
-        raise UsageError(f"seeds={seeds}, k={list(ks)}; expected at least 1")
+        raise UsageError(f"seeds or k is too small: seeds={seeds}, k={list(ks)}. Expected at least 1")
     start = time.perf_counter()
     snapshot = _load_fresh(folder)
     if not (snapshot.behaviors.split == "test").any():
-        raise UsageError(f"{folder} has no test rows; expected a file NAME.test.inter beside NAME.train.inter")
+        raise UsageError(f"{folder} has no test rows. Expected a file NAME.test.inter beside NAME.train.inter")
     split = by_given(snapshot)
     loading = time.perf_counter() - start
     _prepare(Path(out))
     same = {"data": snapshot.digest, "fit_on": fit_on, "k": list(ks), "version": version("kgrec")}
     facts = _written(Path(out), same)[:seeds]
     for seed in range(len(facts), seeds):
-        found, lists = _one_seed(split, fit_on, ks, seed)
-        facts.append(found)
+        seed_facts, lists = _one_seed(split, fit_on, ks, seed)
+        facts.append(seed_facts)
         _write(Path(out), {**_summary(folder, fit_on, ks, split, loading, facts), "same": same}, lists, seed)
     return {**_summary(folder, fit_on, ks, split, loading, facts), "same": same}
 
 
 def _written(out: Path, same: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the seeds that a run before has written, if it was the same."""
+    """Return the facts of each seed that an earlier run of the same benchmark has written."""
     try:
         before = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
     if not isinstance(before, dict) or before.get("same") != same or not (out / "recommendations.parquet").is_file():
         return []
-    logger.info(f"{out} has {len(before['seeds'])} seeds of this already")
+    logger.info(f"{out} has the results of {len(before['seeds'])} seeds already")
     return list(before["seeds"])
 
 
 def seeds_table(result: Mapping[str, Any]) -> pd.DataFrame:
-    """Return mean ± standard deviation over the seeds, one row a model."""
+    """Return each metric's mean ± standard deviation over the seeds, one row per model."""
     mean, deviation = (pd.DataFrame(result[part]).T.filter(regex=SHOWN_METRICS) for part in ("mean", "deviation"))
     both = mean.map("{:.4f}".format) + " ± " + deviation.map("{:.4f}".format)
     return both.rename_axis("model").reset_index()
@@ -125,17 +125,17 @@ def _one_seed(split: Split, fit_on: str, ks: Sequence[int], seed: int) -> tuple[
 
 
 def _prepare(out: Path) -> None:
-    """Make the folder: what cannot be written is known before the work, not after it."""
+    """Create the folder, so that a path that cannot be written fails before training."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RunError(f"{out} cannot be written: {error.strerror}; name another folder with --out") from error
+        raise RunError(f"{out} cannot be written: {error.strerror}. Choose another folder with --out") from error
     for name in (LISTS, METRICS):
         check_target(out / name)
 
 
 def _write(out: Path, result: Mapping[str, Any], lists: pd.DataFrame, seed: int) -> None:
-    """Write both files, the lists of the first seed alone, each whole or not at all."""
+    """Write both files, each atomically; the lists are those of seed 0."""
     try:
         if seed == 0:
             with atomic_path(out / LISTS) as made:
@@ -153,7 +153,7 @@ def _summary(
         model: {metric: [r["metrics"]["models"][model][metric] for r in results] for metric in found}
         for model, found in results[0]["metrics"]["models"].items()
     }
-    chosen_on = "valid" if split.is_valid.any() else "a random cut of train"
+    chosen_on = "valid" if split.is_valid.any() else "a random part of train"
     first, cut_offs = results[0]["metrics"], ",".join(map(str, ks))
     return {
         "command": f"kgrec benchmark {Path(folder).name} --fit-on {fit_on} --k {cut_offs} --seeds {len(results)}",
@@ -169,6 +169,6 @@ def _summary(
 
 
 def peak_memory_mb() -> int:
-    """Return the largest resident memory of this process so far, in MiB."""
+    """Return the peak resident memory of this process, in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (2**20 if sys.platform == "darwin" else 2**10))

@@ -20,24 +20,24 @@ logger = logging.getLogger(__name__)
 
 
 def copy_graph(source: str, target: str) -> dict[str, Any]:
-    """Copy what was loaded into a graph to another engine, and check that both are equal; safe to run again.
+    """Copy the loaded data of a graph to another engine, and verify that both graphs are equal. Safe to re-run.
 
-    A copy that fails leaves no new graph behind; on a server, and where there was one, the error says what is left.
-    What was published is not copied: publish the run to the new graph.
+    A failed copy removes the new graph. On a server, or in a graph that existed before, the error says which nodes are
+    left. Published recommendations and vectors are not copied: publish the run to the new graph.
 
     Args:
-        source: URI of the graph; it is only read.
-        target: URI of an empty graph, or of one that an earlier copy of the same graph was cut off in.
+        source: URI of the graph; read only.
+        target: URI of an empty graph, or of one with an interrupted copy of the same graph.
 
     Returns:
-        Counts of nodes and relationships, and the digest that both graphs have.
+        Counts of nodes and relationships, and the digest of both graphs.
 
     Raises:
-        UsageError: both are the same, or the target holds something else.
-        StoreError: a graph cannot be read or written, or they are not equal in the end.
+        UsageError: both URIs are the same, or the target holds other data.
+        StoreError: a graph cannot be read or written, or the copy differs from its source.
     """
     if source == target:
-        raise UsageError(f"found {source} as source and as target; expected two graphs")
+        raise UsageError(f"source and target are the same: {source}. Expected two graphs")
     with open_graph(source, read_only=True) as there:
         logger.info(f"reading {source}")
         snapshot = there.snapshot()
@@ -49,14 +49,14 @@ def copy_graph(source: str, target: str) -> dict[str, Any]:
             logger.info("comparing both")
             digest = here.snapshot().digest
             if digest != snapshot.digest:
-                raise StoreError(f"{target} holds other rows than {source}; copy into an empty graph")
+                raise StoreError(f"{target} holds other rows than {source}. Expected an empty target")
             check_there(source, snapshot, "the copy was not kept")
     return {**tables.counts(), "digest": digest}
 
 
 @contextmanager
 def _atomic(store: GraphStore) -> Iterator[None]:
-    """Remove a new graph if the block fails; where that cannot be, say what is left."""
+    """Remove a new graph if the block fails; if it cannot be removed, name the nodes left in the error."""
     uri = store.uri
     try:
         yield
@@ -67,12 +67,12 @@ def _atomic(store: GraphStore) -> Iterator[None]:
         if not left:
             raise
         raise StoreError(
-            f"{error}\n{uri} holds {left} from this copy or an earlier one; empty it, then copy again"
+            f"{error}\n{uri} holds {left} from this copy or an earlier one. Empty it, then copy again"
         ) from error
 
 
 def _left(store: GraphStore) -> str:
-    """Return how many nodes of each label a graph has."""
+    """Return the number of nodes of each label, as text; empty for an empty graph."""
     schema = store.schema
     counts = {label: len(store.ids(label)) for label in (schema.nodes if schema else ())}
     return ", ".join(f"{n:,} {label}" for label, n in counts.items() if n)
@@ -83,9 +83,9 @@ def _check_free(store: GraphStore, snapshot: GraphSnapshot) -> None:
     if schema is None:
         return
     if schema != snapshot.schema:
-        raise UsageError(f"{store.uri} holds a graph of schema {schema.name!r} already; copy into an empty graph")
+        raise UsageError(f"{store.uri} holds a graph of schema {schema.name!r}. Expected an empty target")
     for label in schema.nodes:
         known = snapshot.ids(label) if label in snapshot.nodes else pa.array([], pa.string())
         others = pc.invert(pc.is_in(store.ids(label), value_set=known))
         if pc.any(others).as_py():
-            raise UsageError(f"{store.uri} holds {label} nodes that the source does not have; copy into an empty graph")
+            raise UsageError(f"{store.uri} holds {label} nodes that the source does not have. Expected an empty target")

@@ -1,4 +1,4 @@
-"""The jobs that measure: a run on its held-out behaviors, or settings under a protocol."""
+"""Evaluation jobs: a run on its held-out behaviors, or settings under a protocol."""
 
 from __future__ import annotations
 
@@ -32,39 +32,37 @@ logger = logging.getLogger(__name__)
 
 
 KS = (10, 20)
-"""List lengths that runs are measured at."""
+"""List lengths at which runs are evaluated."""
 
 SINGLE_DOMAIN_HYBRID = "hybrid, single domain"
-"""What a hybrid is called that learned from the domain that is asked for, and from no other."""
+"""Name in the metrics of the hybrid that is trained on the evaluated domain alone."""
 
 COLD_FIRST = "cold items first, at random"
-"""What is called a list that begins with the items that nobody has chosen."""
+"""Name in the metrics of lists that start with the cold items, in random order."""
 
 
 def evaluate_run(graph: str, run: str | None = None, runs: str | Path | None = None) -> dict[str, Any]:
-    """Measure a run again on the behaviors of the graph that its split holds out.
+    """Return the metrics of a run on the test split of its graph.
 
     Raises:
-        UsageError: the run held nothing out, or the graph has changed since.
+        UsageError: the run has no test split, or the graph has changed since it was trained.
     """
     trained_run = find_run(runs_folder(graph, runs), run)
     snapshot = read_graph(graph)
     if snapshot.digest != trained_run.info["data_digest"]:
-        raise UsageError(
-            f"{graph} has changed since run {trained_run.name} was trained; train again: kgrec train {graph}"
-        )
+        raise UsageError(f"{graph} has changed since run {trained_run.name} was trained. Run: kgrec train {graph}")
     model = Recommender.load(trained_run.folder)
     cut, _ = cut_by_name(snapshot, trained_run.info["split"])
     return metrics(measure(model._model, cut, KS), cut.protocol, model.config.seed)
 
 
 def evaluate_protocol(graph: str, protocol: str, config: Config) -> dict[str, Any]:
-    """Train with some settings on a graph cut for a protocol, measure, and keep nothing.
+    """Return the metrics of settings under a protocol: split the graph, train, and evaluate; no run is saved.
 
-    Under cross-domain, what learned from the target alone is measured beside it; under cold-item, a list of new items.
+    The baseline is a single-domain hybrid under cross-domain, and lists that start with cold items under cold-item.
 
     Raises:
-        UsageError: an unknown protocol, or nothing to ask by it.
+        UsageError: an unknown protocol, or a graph without test cases for it.
     """
     snapshot = read_graph(graph)
     cut = cut_for(snapshot, protocol)
@@ -79,29 +77,29 @@ def evaluate_protocol(graph: str, protocol: str, config: Config) -> dict[str, An
 def add_single_domain(
     measured: Mapping[str, Measured], split: Split, config: Config, fit_on: FitOn = "train+valid"
 ) -> dict[str, Measured]:
-    """Measure, for each domain, what learns from that domain alone, beside what was measured of the whole graph.
+    """Return the evaluations with that of a single-domain hybrid added for each domain, to show negative transfer.
 
     Args:
-        measured: domain → what `measure` found.
-        split: that it was measured on.
-        config, fit_on: as for the whole graph.
+        measured: domain → evaluations of the hybrid that is trained on all domains.
+        split: split of those evaluations.
+        config, fit_on: settings of that hybrid, and the part of the split that it is fitted on.
     """
-    beside = {}
+    extended = {}
     for domain, of in measured.items():
         logger.info(f"training on {domain} alone")
         only = single_domain_split(split, domain)
         own = measure(Recommender(config).fit(only, fit_on)._model, only, of.evaluations[HYBRID].ks)[domain]
-        beside[domain] = replace(of, evaluations={SINGLE_DOMAIN_HYBRID: own.evaluations[HYBRID], **of.evaluations})
-    return beside
+        extended[domain] = replace(of, evaluations={SINGLE_DOMAIN_HYBRID: own.evaluations[HYBRID], **of.evaluations})
+    return extended
 
 
 def _add_cold_first(measured: Mapping[str, Measured], split: Split, seed: int) -> dict[str, Measured]:
-    """Measure lists that begin with the new items, in random order, beside what was measured.
+    """Return the evaluations with a baseline added: lists that start with the cold items, in random order.
 
-    Only new items are relevant, so they show how much of a figure needs no knowledge of taste.
+    Only cold items are relevant under this protocol, so the baseline is what a model without personalization reaches.
     """
     known, rng = split.train_and_valid.interactions, np.random.default_rng(seed)
-    is_new, beside = known.getnnz(axis=0) == 0, {}
+    is_new, extended = known.getnnz(axis=0) == 0, {}
     for domain, of in measured.items():
         within = split.whole.item_domains == domain
 
@@ -110,20 +108,20 @@ def _add_cold_first(measured: Mapping[str, Measured], split: Split, seed: int) -
 
         ks = of.evaluations[HYBRID].ks
         ranking = rank_all(at_random, of.user_num, max(ks), known, within)
-        beside[domain] = replace(
+        extended[domain] = replace(
             of, evaluations={COLD_FIRST: evaluate(ranking, of.relevant, known, ks), **of.evaluations}
         )
-    return beside
+    return extended
 
 
 def read_graph(graph: str) -> GraphSnapshot:
-    """Read a graph to learn from; linked users are one."""
+    """Return a snapshot of a graph for training, with linked users merged."""
     with open_graph(graph, read_only=True) as store:
         return merge_linked_users(store.snapshot())
 
 
 def cut_by_name(snapshot: GraphSnapshot, split: str | None) -> tuple[Split, str]:
-    """Cut by name; without one by the marks in the data, or at random where there are none."""
+    """Return the split of a name, and the name; default: "given" if the data mark a test split, else "random"."""
     if split is None:
         split = "given" if as_split(snapshot).is_test.any() else "random"
     return split_by(snapshot, split), split

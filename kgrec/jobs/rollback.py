@@ -1,4 +1,4 @@
-"""Going back: an earlier run is published whole again; and which runs are kept so that this stays possible."""
+"""Rollback: publish an earlier run again, and prune runs that are no longer needed for a rollback."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from kgrec.store.job_lock import leased
 
 
 def roll_back(graph: str, run: str | None = None, runs: str | Path | None = None, k: int = 20) -> dict[str, Any]:
-    """Publish an earlier run again: its lists and vectors change in one step; its model comes with it.
+    """Publish an earlier run again: its lists and vectors atomically replace those of the live run.
 
     Args:
         graph: URI of the graph.
-        run: name of the run; the one published before the current one if not given.
-        runs: folder of runs; beside the graph if not given.
-        k: length of a list.
+        run: name of the run; default: the one published before the live run.
+        runs: folder of runs; default: beside the graph.
+        k: length of each list.
 
     Returns:
-        "run", "recommendations", "vectors" as published, and "instead_of", the run that was.
+        "run", "recommendations", "vectors" as published, and "instead_of", the run that was live before.
 
     Raises:
-        StoreLocked: another job is at work on the graph.
-        UsageError: nothing was published before.
-        RunError: the run's files are gone.
-        StoreError: the graph cannot be written, or lacks what the run recommends; it is as it was.
+        StoreLocked: another job is running on the graph.
+        UsageError: there is no earlier run.
+        RunError: files of the run are missing.
+        StoreError: the graph cannot be written, or lacks users or items of the run; the graph is unchanged.
     """
     root = runs_folder(graph, runs)
     with leased(graph), open_graph(graph) as store:
@@ -37,20 +37,21 @@ def roll_back(graph: str, run: str | None = None, runs: str | Path | None = None
         reconcile(root, current)
         wanted = run or (previous(root, current) if current else None)
         if wanted is None:
+            state = f"{current} is the first one published" if current else "nothing is published"
             raise UsageError(
-                f"{current or 'nothing'} is published in {graph}, and no run was before it; "
-                f"name one: kgrec rollback {graph} RUN"
+                f"no earlier run to roll back to: {state} in {graph}. "
+                f"To publish a specific run: kgrec rollback {graph} RUN"
             )
         return {**publish(store, root, find_run(root, wanted), k, "rollback"), "instead_of": current}
 
 
 def prune_runs(graph: str, keep: int, runs: str | Path | None = None) -> dict[str, Any]:
-    """Remove all runs but the newest ones, the published one and the one published before it.
+    """Remove all runs except the newest ones, the live run and the one published before it.
 
     Args:
-        graph: URI of the graph; it is only read.
-        keep: how many of the newest to keep, from 1.
-        runs: folder of runs; beside the graph if not given.
+        graph: URI of the graph; read only.
+        keep: number of newest runs to keep, at least 1.
+        runs: folder of runs; default: beside the graph.
 
     Returns:
         "removed" and "kept": names, oldest first.
@@ -60,7 +61,7 @@ def prune_runs(graph: str, keep: int, runs: str | Path | None = None) -> dict[st
         RunError: a folder cannot be removed.
     """
     if keep < 1:
-        raise UsageError(f"--keep {keep}; expected at least 1")
+        raise UsageError(f"--keep is too small: {keep}. Expected at least 1")
     root = runs_folder(graph, runs)
     with open_graph(graph, read_only=True) as store:
         current = store.published()

@@ -1,4 +1,4 @@
-"""The jobs behind the commands: train a graph into a run, measure a run, publish one."""
+"""Training job: train and evaluate on a graph, save the result as a run, and publish a run."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ logger = logging.getLogger(__name__)
 def train_run(
     graph: str, config: Config, *, split: str | None = None, k: int = 100, runs: str | Path | None = None
 ) -> Run:
-    """Train on a graph, measure on its held-out behaviors, recommend to every user, and keep it all as a run.
+    """Train on a graph, recommend to every user, evaluate on the test split, and return the saved run.
 
     Args:
-        graph: URI of the graph; it is only read.
+        graph: URI of the graph; read only.
         config: settings.
-        split: name of a split; the marks in the data if there are any, else "random".
-        k: length of the recommendation lists that the run keeps.
-        runs: folder of runs; beside the graph if not given.
+        split: name of a split; default: "given" if the data mark a test split, else "random".
+        k: length of each stored list.
+        runs: folder of runs; default: beside the graph.
 
     Raises:
-        UsageError, StoreError, RunError: as the steps do, or users were forgotten meanwhile; no run is left behind.
+        UsageError, StoreError, RunError: as the steps raise, or users were erased during training; no run is saved.
     """
     if k < 1:
-        raise UsageError(f"k={k}; expected at least 1")
+        raise UsageError(f"k is too small: {k}. Expected at least 1")
     start = time.perf_counter()
     snapshot = read_graph(graph)
     cut, name = cut_by_name(snapshot, split)
@@ -52,7 +52,7 @@ def train_run(
     listed = model.recommend(snapshot.users.ids, k=k)
     info: dict[str, Any] = {"split": name, "protocol": cut.protocol, "metrics": None}
     if cut.is_test.any():
-        logger.info("measuring on the held-out behaviors")
+        logger.info("evaluating on the test split")
         info["metrics"] = metrics(measure(model._model, cut, KS), cut.protocol, config.seed)
     info["summary"] = summary_of(cut, model._trained.choices, listed, time.perf_counter() - start)
     info |= {"data_digest": snapshot.digest, "encoded": model._cache.encoded}
@@ -61,49 +61,49 @@ def train_run(
 
 
 def publish_run(graph: str, run: str | None = None, runs: str | Path | None = None, k: int = 20) -> dict[str, Any]:
-    """Write a run's text vectors and its lists, to length k, into the graph, and note that it was done.
+    """Write a run's text vectors and its lists into the graph, and record the publication.
 
     Args:
         graph: URI of the graph.
-        run: name of a run of the graph, or the folder of a saved model, which becomes a run; the newest if not given.
-        runs: folder of runs; beside the graph if not given.
-        k: length of a list.
+        run: name of a run, or folder of a saved model, which is copied to a run; default: the newest run.
+        runs: folder of runs; default: beside the graph.
+        k: length of each list.
 
     Raises:
-        RunError: there is no such run, or files of it are gone.
-        StoreLocked: another job is at work on the graph.
+        RunError: the run does not exist, or files of it are missing.
+        StoreLocked: another job is running on the graph.
         StoreError: the graph cannot be written.
     """
     if k < 1:
-        raise UsageError(f"k={k}; expected at least 1")
+        raise UsageError(f"k is too small: {k}. Expected at least 1")
     root = runs_folder(graph, runs)
-    found = find_run(root, run)
-    if found.folder.resolve().parent != root.resolve():
-        return Recommender.load(found.folder).publish(graph, k, runs)
+    chosen_run = find_run(root, run)
+    if chosen_run.folder.resolve().parent != root.resolve():
+        return Recommender.load(chosen_run.folder).publish(graph, k, runs)
     with leased(graph), open_graph(graph) as store:
-        return publish(store, root, found, k, "publish")
+        return publish(store, root, chosen_run, k, "publish")
 
 
 def summary_of(cut: Split, choices: Mapping[str, Any], listed: pd.DataFrame, seconds: float) -> dict[str, Any]:
-    """Return the facts of a run that are shown first."""
+    """Return the summary of a run: counts, training domains, protocol and seconds."""
     return {
         "users": cut.whole.n_users,
         "items": cut.whole.n_items,
         "behaviors learned from": len(cut.train_and_valid.behaviors),
-        **_told(choices),
+        **_training_facts(choices),
         "recommendations": len(listed),
         "protocol": cut.protocol,
         "seconds": round(seconds, 1),
     }
 
 
-def _told(choices: Mapping[str, Any]) -> dict[str, str]:
-    """Return from what each of several domains is learned, and that nothing could be chosen where that is so."""
-    told = {
+def _training_facts(choices: Mapping[str, Any]) -> dict[str, str]:
+    """Return which domains each domain is learned from, and whether tuning was skipped for lack of behaviors."""
+    facts = {
         f"{domain} is learned from": report["learned from"]
-        + (f", not checked for harm: {report['unchecked']}" if "unchecked" in report else "")
+        + (f", not checked for negative transfer: {report['unchecked']}" if "unchecked" in report else "")
         for domain, report in choices.get("domains", {}).items()
     }
     if not any(choice["tried"] for choice in choices["signals"].values()):
-        told["settings"] = "defaults, and an equal blend: too few behaviors for a validation cut"
-    return told
+        facts["settings"] = "defaults, and an equal blend: too few behaviors for a validation split"
+    return facts

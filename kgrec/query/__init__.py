@@ -1,1 +1,1 @@
-"""Named queries and vector search on a graph."""
+"""Queries on a graph: named queries and vector search."""

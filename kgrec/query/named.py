@@ -1,6 +1,6 @@
-"""Named queries: the questions a data scientist starts with, as Cypher files that fit every schema.
+"""Named queries: Cypher templates for exploring a graph, which are filled from its schema.
 
-A file of `graph_schema/queries` opens with comments: what it answers, then one line a parameter,
+Each file of `graph_schema/queries` starts with comments: a description, then one line per parameter,
 
     // $user (user): the user
     // $k (number, default 20): rows shown at most
@@ -9,9 +9,9 @@ Placeholders in the query are filled from the schema: `<USER>`, `<ITEM>`, `<NODE
 users to items), `<ATTRIBUTE>` (all other types at items), `n.<USER_KEY>`, `n.<ITEM_KEY>`, `n.<ITEM_NAME>`, and for a
 node of any label `n.<KEY>`, `n.<NAME>`; `<LABEL n>` is its label. A parameter in angle brackets names a property.
 
-Where the question makes sense in SPARQL, a file `.sparql` of the same name asks it of an RDF graph. There `?i a <ITEM>`
-takes any of the labels; `<BEHAVIOUR>` and `<AROUND>` (an attribute, either way) are paths, as are the keys and names;
-`<ATTRIBUTES>`, `<TYPES>` and `<LABELS>` are pairs of IRI and name for VALUES.
+A `.sparql` file of the same name, if there is one, is the query for RDF graphs. In it `?i a <ITEM>` matches any of the
+labels; `<BEHAVIOUR>`, `<AROUND>` (an attribute in either direction), keys and names are property paths; `<ATTRIBUTES>`,
+`<TYPES>` and `<LABELS>` are pairs of IRI and name for VALUES.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ _PLACEHOLDER = re.compile(r"<([A-Z]+)>")
 
 @dataclass(frozen=True)
 class Parameter:
-    """What a query asks for.
+    """A parameter of a named query.
 
     Attributes:
-        name: what it is called.
+        name: name of the parameter.
         kind: "user", "item" or "node" (an id), "number", "user property", or "value of" another parameter.
-        meaning: what it is, for people.
-        default: its value if not given; None if it must be given.
+        meaning: description for the user.
+        default: default value; None if the parameter is required.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class NamedQuery:
-    """A query of `graph_schema/queries`, its placeholders not yet filled."""
+    """A query template of `graph_schema/queries`."""
 
     name: str
     what: str
@@ -75,7 +75,7 @@ class NamedQuery:
 
     @classmethod
     def parse(cls, name: str, text: str, sparql: str | None) -> NamedQuery:
-        """Read a query file's text; `sparql` is that of its twin, if it has one."""
+        """Parse a query file; `sparql` is the text of the `.sparql` file of the same name, if there is one."""
         header, _, cypher = text.partition("\n\n")
         found = [_PARAMETER.fullmatch(line) for line in header.splitlines()]
         parameters = tuple(
@@ -87,7 +87,7 @@ class NamedQuery:
 
 
 def named_queries() -> pd.DataFrame:
-    """Return the queries that `run_named` knows: columns name, what, parameters (with their defaults)."""
+    """Return the named queries: columns name, what (description), parameters (with their defaults)."""
     rows = [(q.name, q.what, ", ".join(map(str, q.parameters))) for q in _queries().values()]
     return pd.DataFrame(rows, columns=["name", "what", "parameters"])
 
@@ -98,14 +98,14 @@ def run_named(store: GraphStore, name: str, parameters: Mapping[str, Any] | None
     Args:
         store: the graph.
         name: one of `named_queries()`.
-        parameters: values of its parameters; those with a default may be left out.
+        parameters: values of its parameters; parameters with a default are optional.
 
     Returns:
-        The rows of the query's answer.
+        The result rows of the query.
 
     Raises:
-        UsageError: no such query, a missing or unknown parameter, nothing published yet.
-        UnknownUser, UnknownItem: an id without a node.
+        UsageError: an unknown query, a missing or unknown parameter, or nothing is published yet.
+        UnknownUser, UnknownItem: no node has the id.
         StoreError: the graph is empty.
     """
     query = _find(name)
@@ -119,20 +119,20 @@ def run_named(store: GraphStore, name: str, parameters: Mapping[str, Any] | None
     if store.language == "cypher":
         return store.cypher(fill(query.cypher, schema, properties, store.label_of), values)
     if query.sparql is None:
-        raise UsageError(f"query {name!r} cannot be asked in SPARQL; copy the graph to another engine: kgrec copy")
+        raise UsageError(f"query {name!r} has no SPARQL version. Copy the graph to another engine: kgrec copy")
     return store.sparql(fill_sparql(query.sparql, schema, properties, values))
 
 
 def fill(
     cypher: str, schema: Schema, properties: Mapping[str, str] | None = None, label_of: str = GraphStore.label_of
 ) -> str:
-    """Replace the placeholders of a query by a schema's labels, types and properties.
+    """Return a Cypher query whose placeholders are replaced by a schema's labels, types and properties.
 
     Args:
-        cypher: the query.
-        schema: the vocabulary.
-        properties: names of the properties that parameters in angle brackets stand for.
-        label_of: how the engine says a node's label; see `GraphStore.label_of`.
+        cypher: the query template.
+        schema: schema of the graph.
+        properties: parameter in angle brackets → property.
+        label_of: the engine's expression for the label of a node; see `GraphStore.label_of`.
 
     Raises:
         UsageError: the query needs relationships besides behaviors, and the schema has none.
@@ -142,7 +142,7 @@ def fill(
         cypher = cypher.replace(f"<{name}>", _quoted(property_))
     attributes = _attribute_types(schema)
     if "<ATTRIBUTE>" in cypher and not attributes:
-        raise UsageError(f"this query needs relationships besides behaviors, and schema {schema.name!r} has none")
+        raise UsageError(f"the query needs relationships other than behaviors. Schema {schema.name!r} has none")
     words = {
         "USER": schema.roles.users,
         "ITEM": schema.roles.items,
@@ -155,20 +155,20 @@ def fill(
 
 
 def fill_sparql(sparql: str, schema: Schema, properties: Mapping[str, str], values: Mapping[str, Any]) -> str:
-    """Replace the placeholders of a SPARQL query by a schema's IRIs, and its parameters by values.
+    """Return a SPARQL query whose placeholders are replaced by a schema's IRIs, and its parameters by their values.
 
     Args:
-        sparql: the query.
-        schema: the vocabulary.
-        properties: names of the properties that parameters in angle brackets stand for.
-        values: parameters.
+        sparql: the query template.
+        schema: schema of the graph.
+        properties: parameter in angle brackets → property.
+        values: parameter → value.
 
     Raises:
         UsageError: the query needs relationships besides behaviors, and the schema has none.
     """
     attributes = _attribute_types(schema)
     if re.search("<(ATTRIBUTES|AROUND)>", sparql) and not attributes:
-        raise UsageError(f"this query needs relationships besides behaviors, and schema {schema.name!r} has none")
+        raise UsageError(f"the query needs relationships other than behaviors. Schema {schema.name!r} has none")
     labels = {"USER": schema.roles.users, "ITEM": schema.roles.items}
     words = {
         "BEHAVIOUR": _path(schema, schema.roles.behaviours),
@@ -223,23 +223,24 @@ def _queries() -> dict[str, NamedQuery]:
 def _find(name: str) -> NamedQuery:
     if name not in _queries():
         near = near_matches(name, _queries())
-        raise UsageError(f"unknown query {name!r}; expected one of {', '.join(_queries())}{near}")
+        raise UsageError(f"unknown query {name!r}. Expected one of {', '.join(_queries())}{near}")
     return _queries()[name]
 
 
 def _complete(query: NamedQuery, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters with their defaults.
+    """Return the given parameters, completed by defaults.
 
     Raises:
-        UsageError: one is unknown or missing; names them all with what they mean.
+        UsageError: one is unknown or missing; the message describes all parameters.
     """
     names = [p.name for p in query.parameters]
     unknown = [name for name in given if name not in names]
     missing = [p.name for p in query.parameters if p.default is None and p.name not in given]
     if unknown or missing:
-        found = [f"unknown parameter {name!r}" for name in unknown] + [f"no parameter {name!r}" for name in missing]
+        problems = [f"unknown parameter {name!r}" for name in unknown]
+        problems += [f"missing parameter {name!r}" for name in missing]
         expected = "".join(f"\n  {p} ({p.kind}): {p.meaning}" for p in query.parameters) or " no parameters"
-        raise UsageError(f"query {query.name!r}: found {', '.join(found)}; expected:{expected}")
+        raise UsageError(f"query {query.name!r}: {', '.join(problems)}. Expected:{expected}")
     return {p.name: given.get(p.name, p.default) for p in query.parameters}
 
 
@@ -251,19 +252,19 @@ def _user_property(schema: Schema, name: str) -> str:
     known = _user_properties(schema)
     if name not in known:
         near = near_matches(str(name), known)
-        raise UsageError(f"unknown user property {name!r}; expected one of {', '.join(known) or 'none'}{near}")
+        raise UsageError(f"unknown user property {name!r}. Expected one of {', '.join(known) or 'none'}{near}")
     return name
 
 
 def _user_properties(schema: Schema) -> dict[str, str]:
-    """Return the properties, and their types, that split users into segments."""
+    """Return the user properties by which users can be segmented: name → type."""
     labels = schema.roles.users
     found = {name: kind for label in labels for name, kind in schema.nodes[label].properties.items()}
     return {name: kind for name, kind in found.items() if kind not in ("strings", "vector")}
 
 
 def _value(schema: Schema, parameter: Parameter, value: Any, properties: Mapping[str, str]) -> Any:
-    """Return a value in the type that the query compares it with."""
+    """Return the value of a parameter, converted to the type of the property that it is compared with."""
     if parameter.kind in ("user", "item", "node"):
         return str(value)
     if parameter.kind == "number":
@@ -273,13 +274,13 @@ def _value(schema: Schema, parameter: Parameter, value: Any, properties: Mapping
     if kind == "string":
         return str(value)
     if isinstance(value, str) and kind != "datetime":
-        raise UsageError(f"parameter {parameter.name!r}: found {value!r}; {property_} is of type {kind}")
+        raise UsageError(f"parameter {parameter.name!r}: found {value!r}. Expected type {kind}, that of {property_}")
     return value
 
 
 def _number(parameter: Parameter, value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise UsageError(f"parameter {parameter.name!r}: found {value!r}; expected a whole number from 0 on")
+        raise UsageError(f"parameter {parameter.name!r}: found {value!r}. Expected an integer of at least 0")
     return value
 
 
@@ -301,7 +302,7 @@ def _unknown(store: GraphStore, schema: Schema, kind: str, id_: str, known: Iter
 def _check_published(store: GraphStore) -> None:
     if store.published() is None:
         steps = f"kgrec train {store.uri}, then kgrec publish {store.uri}"
-        raise UsageError(f"nothing is published in {store.uri}; run {steps}")
+        raise UsageError(f"nothing is published in {store.uri}. Run: {steps}")
 
 
 def _attribute_types(schema: Schema) -> list[str]:
@@ -311,7 +312,7 @@ def _attribute_types(schema: Schema) -> list[str]:
 
 
 def _property_names(schema: Schema, placeholder: str) -> list[str]:
-    """Return what `<USER_KEY>`, `<ITEM_NAME>`, `<KEY>` … may be called, each once, over the labels it may stand for."""
+    """Return the properties that `<USER_KEY>`, `<ITEM_NAME>`, `<KEY>` … stand for, over all matching labels."""
     role, _, meaning = placeholder.rpartition("_")
     labels = {"USER": schema.roles.users, "ITEM": schema.roles.items}.get(role, tuple(schema.nodes))
     nodes = [schema.nodes[label] for label in labels]
@@ -321,7 +322,7 @@ def _property_names(schema: Schema, placeholder: str) -> list[str]:
 
 
 def _is_text(schema: Schema, name: str) -> bool:
-    """Say whether a property is a string at every label that has it, so that it can stand beside others."""
+    """Return whether a property is a string at every label that has it; `coalesce` needs one type."""
     return all(node.properties.get(name, "string") == "string" for node in schema.nodes.values())
 
 

@@ -1,4 +1,4 @@
-"""Search the vectors in a graph, by text or by another node."""
+"""Vector search on a graph: the nearest nodes to a text or to another node."""
 
 from __future__ import annotations
 
@@ -24,33 +24,33 @@ def nearest_nodes(
     *,
     encoder: TextEncoder | None = None,
 ) -> pd.DataFrame:
-    """Return the nodes of a label that are nearest to a text, or to another node of the label.
+    """Return the nodes of a label whose vectors are most similar to a text, or to another node of the label.
 
     Args:
         store: a graph with published vectors.
-        text: nodes whose own text is like this; give this or `node`.
-        node: key of the node that the others are compared with.
-        label: label to search; the first item label if not given.
+        text: text to compare the nodes with; give this or `node`.
+        node: key of a node to compare the others with.
+        label: label to search; default: the first item label.
         k: number of nodes.
-        encoder: turns `text` into a vector; the one of the published run if not given.
+        encoder: encodes `text`; default: the encoder of the live run.
 
     Returns:
-        Columns id, name, score (cosine), the nearest first.
+        Columns id, name, score (cosine), sorted by descending score.
 
     Raises:
-        UsageError: neither or both of `text` and `node`, an unknown label or node, k below 1.
+        UsageError: neither or both of `text` and `node`, an unknown label or node, or k below 1.
         StoreError: the graph is empty, or the label has no vectors yet.
-        RunError: the published run is damaged, or its text model is not on this machine.
+        RunError: the live run is damaged, or its text model is not installed.
     """
     if k < 1:
-        raise UsageError(f"k={k}; expected at least 1")
+        raise UsageError(f"k is too small: {k}. Expected at least 1")
     label = _known_label(store.require_schema(), label)
     if text is not None and node is None:
         query = (encoder or _encoder_of(store)).encode([text])[0]
         return store.nearest(label, _beside_given(store, label, query), k)
     if node is None or text is not None:
         raise UsageError(
-            f"found {'both' if node else 'neither'} a text {'and' if node else 'nor'} a node; expected one"
+            f"found {'both' if node else 'neither'} a text {'and' if node else 'nor'} a node. Expected one of them"
         )
     others = store.nearest(label, _vector_of(store, label, str(node)), k + 1)
     return others[others["id"] != str(node)].head(k).reset_index(drop=True)
@@ -61,7 +61,7 @@ def _known_label(schema: Schema, label: str | None) -> str:
         return schema.roles.items[0]
     if label not in schema.nodes:
         near = near_matches(label, schema.nodes)
-        raise UsageError(f"unknown label {label!r}; expected one of {', '.join(schema.nodes)}{near}")
+        raise UsageError(f"unknown label {label!r}. Expected one of {', '.join(schema.nodes)}{near}")
     return label
 
 
@@ -71,14 +71,14 @@ def _vector_of(store: GraphStore, label: str, node: str) -> FloatArray:
         return vector
     ids = set(store.ids(label).to_pylist())
     if node in ids:
-        raise UsageError(f"{label} {node!r} has no vector: its text is empty, or it is newer than the published run")
+        raise UsageError(f"{label} {node!r} has no vector: its text is empty, or it was added after the live run")
     if label in store.require_schema().roles.users:
-        raise UnknownUser([node], ids, f"It is no {label} of the graph.")
+        raise UnknownUser([node], ids, f"No {label} of the graph has this key.")
     raise UsageError(f"unknown {label}: {node!r}{near_matches(node, ids)}")
 
 
 def _beside_given(store: GraphStore, label: str, query: FloatArray) -> FloatArray:
-    """Return the vector of a text in the space that nodes with given vectors have: these come after their text's."""
+    """Return a text's vector, padded with zeros if nodes have given vectors, which follow their text's vector."""
     if not any("vector" in node.properties.values() for node in store.require_schema().nodes.values()):
         return query
     known = (store.vector(label, node) for node in store.ids(label).to_pylist())
@@ -87,10 +87,10 @@ def _beside_given(store: GraphStore, label: str, query: FloatArray) -> FloatArra
 
 
 def _encoder_of(store: GraphStore) -> TextEncoder:
-    """Return the encoder of the published run; the packaged one if the run is not beside the graph.
+    """Return the encoder of the live run, or the packaged one if the run is not beside the graph.
 
     Raises:
-        RunError: the run is damaged, or its text model is not on this machine.
+        RunError: the run is damaged, or its text model is not installed.
     """
     published, root = store.published(), root_of(store.uri)
     if published is None or not (root / published).exists():

@@ -228,7 +228,7 @@ def test_an_unknown_user(kgrec, trained_cinema):
 def test_k_below_one(kgrec, trained_cinema, command, k):
     failed = kgrec(*[trained_cinema if word == "GRAPH" else word for word in command], "--k", k)
     assert (failed.code, failed.out) == (2, "")
-    assert re.search(rf"k=\[?{k}\]?; expected at least 1", failed.err)
+    assert re.search(rf"k(=\[| is too small: ){k}\]?\. Expected at least 1", failed.err)
     assert len(visible(trained_cinema.with_suffix(".runs"))) == 1
 
 

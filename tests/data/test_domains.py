@@ -88,11 +88,12 @@ def test_training_says_from_what_each_domain_is_learned_and_what_could_not_be_ch
     assert kgrec("load", "atomic", files, "--into", graph).code == 0
     told = kgrec("train", graph, "--set", "signals=popularity,ease", "--set", "budget=0.001s", "--k", 3).out
     for domain in ("book", "film"):
-        assert f"{domain} is learned from: all domains, not checked for harm: no time left in the budget" in told
+        unchecked = "not checked for negative transfer: no time left in the budget"
+        assert f"{domain} is learned from: all domains, {unchecked}" in told
     assert "settings: defaults" not in told
     small = tmp_path / "small"
     small.mkdir()
     (small / "small.inter").write_text("user_id:token\titem_id:token\nu1\ti1\nu2\ti1\nu2\ti2\n")
     assert kgrec("load", "atomic", small, "--into", tmp_path / "small.lbug").code == 0
     told = kgrec("train", tmp_path / "small.lbug", "--split", "none", "--k", 3).out
-    assert "settings: defaults, and an equal blend: too few behaviors for a validation cut" in told
+    assert "settings: defaults, and an equal blend: too few behaviors for a validation split" in told

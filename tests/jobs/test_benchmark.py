@@ -83,7 +83,7 @@ def test_defaults_on_train_and_test_agree_with_an_independent_scorer(kgrec, tmp_
     assert {"load", "encode", "choose", "blend", "rank and measure"} <= set(result["seconds"])
     assert all(seconds >= 0 for seconds in result["seconds"].values())
     assert 50 < result["peak_memory_mb"] < 100_000
-    assert "settings chosen on a random cut of train" in result["protocol"]
+    assert "settings chosen on a random part of train" in result["protocol"]
     assert result["command"] == "kgrec benchmark cinema --fit-on train --k 10,20 --seeds 1"
     assert_agrees(score(folder, out), models["hybrid"])
 
@@ -172,7 +172,7 @@ def test_files_without_test_rows_are_refused(kgrec, tmp_path):
     failed = kgrec("benchmark", CINEMA, "--out", tmp_path / "out")
     assert failed.code == 2
     assert failed.err == (
-        f"error: {CINEMA} has no test rows; expected a file NAME.test.inter beside NAME.train.inter\n"
+        f"error: {CINEMA} has no test rows. Expected a file NAME.test.inter beside NAME.train.inter\n"
     )
     assert not (tmp_path / "out").exists()
 

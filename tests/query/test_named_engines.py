@@ -82,5 +82,5 @@ def test_what_has_no_twin_is_known() -> None:
 
 
 def test_a_query_without_a_twin_says_so(rdf: GraphStore) -> None:
-    with pytest.raises(Exception, match="cannot be asked in SPARQL"):
+    with pytest.raises(Exception, match="has no SPARQL version"):
         run_named(rdf, "co_liked", {"item": "f2"})
