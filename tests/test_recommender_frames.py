@@ -172,7 +172,7 @@ def test_similar_items_obeys_filters(model: Recommender) -> None:
 
 def test_similar_items_names_what_is_lacking() -> None:
     fitted = Recommender(signals=["popularity"]).fit(FRAME)
-    with pytest.raises(UsageError, match="none of the fitted signals popularity says how like items are"):
+    with pytest.raises(UsageError, match="none of the fitted signals measures the similarity of items: popularity"):
         fitted.similar_items([100])
 
 

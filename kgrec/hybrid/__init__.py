@@ -1,1 +1,1 @@
-"""The hybrid scorer: a learned blend of graph, collaborative and content signals."""
+"""The hybrid model: a learned blend of graph, collaborative and content signals."""

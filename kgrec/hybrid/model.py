@@ -1,4 +1,4 @@
-"""HybridModel: fitted signals and their blend, as one scorer of (user, item)."""
+"""HybridModel: fitted signals and their blends, which score (user, item) pairs."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ HYBRID = "hybrid"
 
 @dataclass(frozen=True)
 class HybridModel:
-    """What was learned.
+    """A fitted hybrid recommender.
 
     Attributes:
-        train: the graph it was learned from.
+        train: the training graph.
         signals: name → fitted signal, in the order of the blends' weights.
-        blends: domain → how that domain's scores are blended.
-        added_after_fit: ids of items that came after the fit.
-        segment_models: signals that serve some users instead; see kgrec/hybrid/segment_models.py.
-        second: orders the best items of those with behaviors once more; see kgrec/hybrid/second_stage.py.
+        blends: domain → blend of the signals' scores.
+        added_after_fit: ids of items added after the fit.
+        segment_models: signals that replace others for some users; see kgrec/hybrid/segment_models.py.
+        second: re-ranker for users with interactions; see kgrec/hybrid/second_stage.py. None without one.
     """
 
     train: GraphSnapshot
@@ -49,34 +49,35 @@ class HybridModel:
 
     @cached_property
     def activity(self) -> IntArray:
-        """Number of items each user acted on in train, int64 [n_users]."""
+        """Number of train items of each user, int64 [n_users]."""
         return np.diff(self.train.interactions.indptr).astype(np.int64)
 
     @cached_property
     def popularity(self) -> FloatArray:
-        """Number of users who acted on each item in train, float32 [n_items]."""
+        """Number of train users of each item, float32 [n_items]."""
         return np.asarray(self.train.interactions.sum(axis=0), dtype=np.float32).ravel()
 
     @cached_property
     def is_cold(self) -> BoolArray:
-        """Which items' scores the blend cannot make, bool [n_items]; none of a domain in which all are such.
+        """Mask of the cold items, which the blend cannot score well, bool [n_items].
 
-        They came after the fit, or have no behavior and are of a domain whose cut asked about no such item.
+        An item is cold if it was added after the fit, or if it has no interactions and the validation split held out no
+        cold items in its domain. If all items of a domain would be cold, none is: there is nothing to calibrate on.
         """
         new = np.zeros(self.train.n_items, dtype=bool)
         new[self.train.items.nums(self.added_after_fit)] = True
         for domain, items in self.domains.items():
-            found = self.blends[domain].cold_items
-            if found and not found.in_validation:
+            cold_items = self.blends[domain].cold_items
+            if cold_items and not cold_items.in_validation:
                 new[items] |= self.popularity[items] == 0
             new[items] &= not new[items].all()
         return new
 
     @cached_property
     def cold_by_group(self) -> dict[str, BoolArray]:
-        """Group of signals → the new items it tells of, bool [n_items]: content, or the graph where is no text.
+        """Signal group → mask of the cold items it scores, bool [n_items]: `content` for items with text, else `graph`.
 
-        Content tells new and old items alike; the graph signals rank what many chose higher, so new items low.
+        Content is preferred because graph signals also rank by popularity, so they rank cold items low.
         """
         texts = [signal.item_vectors for signal in self.signals.values() if signal.group == "content"]
         has_text = np.full(self.train.n_items, bool(texts))
@@ -86,7 +87,7 @@ class HybridModel:
 
     @cached_property
     def domains(self) -> dict[str, IntArray]:
-        """Domain → numbers of its items, int64 [m]."""
+        """Domain → its items, int64 [m]."""
         return {domain: np.flatnonzero(self.train.item_domains == domain) for domain in self.blends}
 
     @cached_property
@@ -98,7 +99,7 @@ class HybridModel:
         return place
 
     def of_domain(self, domain: str, parts: Sequence[FloatArray], seen: sp.csr_matrix) -> tuple[list[FloatArray], Any]:
-        """Return scores [n, n_items] and seen items [n, n_items] of one domain's items only, [n, m] each."""
+        """Return the columns of one domain's items, [n, m], in scores [n, n_items] and seen items, CSR [n, n_items]."""
         if len(self.blends) == 1:
             return list(parts), seen
         items = self.domains[domain]
@@ -107,23 +108,23 @@ class HybridModel:
     def cold_shares(
         self, domain: str, parts: Sequence[FloatArray], seen: sp.csr_matrix, total: FloatArray
     ) -> list[tuple[BoolArray, FloatArray]]:
-        """Return new items of a domain, bool [m], and each signal's shares of their scores; see `ColdItems`.
+        """Return cold items of a domain, bool [m], with each signal's share of their scores, for each signal group.
 
-        For users who have nothing of the domain the shares are -inf: what content says of them nobody has told.
+        The shares of cold-start users of the domain are -inf: for them, content scores have not been calibrated.
         """
-        found, items, result = self.blends[domain].cold_items, self.domains[domain], []
-        if not found:
+        calibration, items, result = self.blends[domain].cold_items, self.domains[domain], []
+        if not calibration:
             return []
-        for group in found.weights:
+        for group in calibration.weights:
             new = self.cold_by_group[group][items]
             if new.any():
-                shares = found.shares(group, parts, seen, total, new, ~self.is_cold[items])
+                shares = calibration.shares(group, parts, seen, total, new, ~self.is_cold[items])
                 shares[np.diff(seen.indptr) == 0] = -np.inf
                 result.append((new, shares))
         return result
 
     def linear_fusion(self) -> HybridModel | None:
-        """Return the baseline σ(weights · scores) with the same signals; None where there were too few to learn it."""
+        """Return the stacking baseline of the same signals; None if validation users were too few to learn it."""
         weights = {domain: blend.default.report.get("fusion_weights", []) for domain, blend in self.blends.items()}
         if not all(weights.values()):
             return None
@@ -135,21 +136,21 @@ class HybridModel:
 
     @cached_property
     def by_description(self) -> HybridModel:
-        """The same signals, blended for those of whom no behavior is known; see `GroupedBlend.cold_start_blend`."""
+        """The same signals, blended for users without interactions; see `GroupedBlend.cold_start_blend`."""
         return replace(self, blends={domain: blend.cold_start_blend for domain, blend in self.blends.items()})
 
     @cached_property
     def described(self) -> BoolArray:
-        """Which users some signal knows without any behavior, by their text or their place in the graph [n_users]."""
+        """Mask of the users without interactions whom a signal can score by text or graph, bool [n_users]."""
         known = [signal.user_vectors for signal in self.signals.values()]
         parts = [vectors.any(axis=1) for vectors in known if vectors is not None]
         idle = self.activity == 0
         return np.asarray(np.any([np.zeros_like(idle), *parts], axis=0) & idle)
 
     def score(self, user_nums: IntArray) -> Scored:
-        """Score every item for users, int64 [n]; -1 is an unknown user.
+        """Return the scores of all items for users, int64 [n]; -1 stands for an unknown user.
 
-        A user without any behavior in train is scored by description, or where there is none by popularity alone.
+        A user without train interactions is scored by description, or by popularity if there is none.
         """
         known = np.maximum(user_nums, 0)
         described = self.described[known] & (user_nums >= 0)
@@ -166,9 +167,9 @@ class HybridModel:
         return Scored(self, parts, seen, new, described, total, score_offsets)
 
     def score_anonymous(self, users: AnonymousUsers) -> Scored:
-        """Score every item for people who are no users of the graph, by what they did; without the second stage.
+        """Return the scores of all items for anonymous users, from their histories, without the second stage.
 
-        Somebody who did nothing is scored by popularity alone.
+        An anonymous user with an empty history is scored by popularity.
         """
         seen = users.interactions
         new = np.diff(seen.indptr) == 0
@@ -178,20 +179,20 @@ class HybridModel:
     def _anonymous_scores(
         self, users: AnonymousUsers, signal: Signal, some: BoolArray, domain: str | None
     ) -> FloatArray:
-        """Return a signal's scores for some of these people; zeros from one that says nothing of them."""
+        """Return a signal's scores for some anonymous users; zeros if it cannot score anonymous users."""
         chosen = users.select(some)
         if domain is not None:
             chosen = chosen.within(self._single_domains[domain], self.domains[domain])
-        found = signal.anonymous_scores(chosen)
-        return np.zeros(chosen.interactions.shape, np.float32) if found is None else found
+        scores = signal.anonymous_scores(chosen)
+        return np.zeros(chosen.interactions.shape, np.float32) if scores is None else scores
 
     @cached_property
     def _single_domains(self) -> dict[str, GraphSnapshot]:
-        """Domain → the graph of it alone, where signals learned from that."""
+        """Domain → its subgraph, for domains with single-domain signals."""
         return {domain: single_domain(self.train, domain) for domain in self.segment_models.single_domain}
 
     def _parts(self, scores: Scores, seen: sp.csr_matrix) -> list[FloatArray]:
-        """Return the scores of each signal, float32 [n, n_items]."""
+        """Return the scores of each signal, float32 [n, n_items], with those of segment models for their users."""
         everybody = np.ones(seen.shape[0], dtype=bool)
         parts = [scores(signal, everybody, None) for signal in self.signals.values()]
         if not self.segment_models:
@@ -205,28 +206,29 @@ class HybridModel:
         return parts
 
     def score_texts(self, texts: Sequence[str], vectors: FloatArray) -> Scored:
-        """Score every item for what texts ask for, by the signals that read text.
+        """Return the scores of all items for free-text queries, by the signals that read text.
 
         Args:
             texts: n texts.
-            vectors: float32 [n, d], the same texts encoded.
+            vectors: float32 [n, d], embeddings of the texts.
 
         Raises:
-            UsageError: no signal reads text, or a text says nothing to those that do.
+            UsageError: no signal reads text, or all scores of a text are 0.
         """
         read = [signal.text_scores(texts, vectors) for signal in self.signals.values()]
         none = np.zeros((len(texts), self.train.n_items), np.float32)
         parts = [none if part is None else part for part in read]
         silent = ~np.any([part.any(axis=1) for part in parts], axis=0)
         if silent.any():
-            heard = any(part is not None for part in read)
-            why = "nothing in it is in any item's text" if heard else "no signal reads text"
-            raise UsageError(f"found the text {texts[int(np.argmax(silent))]!r}, but {why}")
+            unread = all(part is None for part in read)
+            why = "no signal of the model reads text" if unread else "none of its words is in any item's text"
+            expected = "a model with one, such as tfidf" if unread else "words of item texts"
+            raise UsageError(f"cannot score the text {texts[int(np.argmax(silent))]!r}: {why}. Expected {expected}")
         model, nobody, seen = self.by_description, np.zeros(len(texts), bool), sp.csr_matrix(none)
         return Scored(model, parts, seen, nobody, nobody, model.blended(parts, seen, nobody))
 
     def blended(self, parts: Sequence[FloatArray], seen: sp.csr_matrix, new: BoolArray) -> FloatArray:
-        """Return the blended scores of users, float32 [n, n_items], from those of the signals; see `Scored`."""
+        """Return blended scores, float32 [n, n_items], from the scores of the signals; arguments as in `Scored`."""
         total = np.zeros(parts[0].shape, dtype=np.float32)
         for domain, items in self.domains.items():
             own, own_seen = self.of_domain(domain, parts, seen)
@@ -243,13 +245,13 @@ class Scored:
     """Scores of a batch of users.
 
     Attributes:
-        model: what made them.
-        parts: one float32 [n, n_items] a signal, as the signal gave them.
-        seen: CSR [n, n_items] of train.
-        new: bool [n], users scored by popularity alone.
-        described: bool [n], users scored without any behavior, by what else is known of them.
+        model: the model that computed them.
+        parts: one float32 [n, n_items] for each signal, its raw scores.
+        seen: CSR [n, n_items] of the users' train items.
+        new: bool [n], users scored by popularity.
+        described: bool [n], users without interactions, scored by text or graph.
         blended: float32 [n, n_items], the blended scores.
-        score_offsets: float32 [n, n_items], what the second stage adds to them; None without one.
+        score_offsets: float32 [n, n_items], added by the second stage; None without one.
     """
 
     model: HybridModel
@@ -262,19 +264,19 @@ class Scored:
 
     @property
     def basis(self) -> npt.NDArray[np.object_]:
-        """What each user's scores are based on, object [n]: "history", "description" or "popularity".
+        """The basis of each user's scores, object [n]: "history", "description" or "popularity".
 
-        Scores of different bases are on different scales.
+        Scores with different bases are on different scales.
         """
         return np.where(self.new, "popularity", np.where(self.described, "description", "history")).astype(object)
 
     @cached_property
     def total(self) -> FloatArray:
-        """The scores that count, float32 [n, n_items]."""
+        """The final scores, float32 [n, n_items]: blended scores plus the offsets of the second stage."""
         return self.blended if self.score_offsets is None else self.blended + self.score_offsets
 
     def second_share(self, item_num: IntArray) -> FloatArray:
-        """Return what the second stage adds to chosen scores, float32 like `item_num` [n, k]."""
+        """Return the second stage's share of the scores of items, int64 [n, k], as float32 [n, k]."""
         if self.score_offsets is None:
             return np.zeros(item_num.shape, np.float32)
         return np.where(
@@ -282,13 +284,12 @@ class Scored:
         )
 
     def shares(self, item_num: IntArray) -> FloatArray:
-        """Return what each signal adds to chosen scores, float32 [n, k, n signals].
+        """Return each signal's share of the scores of items, float32 [n, k, signals].
 
-        With what the second stage adds, the last axis sums to the score.
-        The shares of a user scored by popularity alone are zero.
+        Together with `second_share`, the last axis sums to the score. For users scored by popularity, shares are 0.
 
         Args:
-            item_num: int64 [n, k], the chosen items; -1 is none.
+            item_num: int64 [n, k], the items; -1 is none.
         """
         shares = np.zeros((*item_num.shape, len(self.parts)), dtype=np.float32)
         self._add_shares(shares, item_num, self.model, ~self.new & ~self.described)
@@ -297,23 +298,23 @@ class Scored:
         return shares
 
     def _add_shares(self, shares: FloatArray, item_num: IntArray, model: HybridModel, users: BoolArray) -> None:
-        """Fill in the shares of those users [n] whose scores a model blended."""
+        """Add the shares of a model's scores, for the users in a mask [n]."""
         domains = model.train.item_domains[item_num]
         for domain, items in model.domains.items():
             row, column = np.nonzero((domains == domain) & (item_num >= 0) & users[:, None])
             own, own_seen = model.of_domain(domain, self.parts, self.seen)
             place = model.place[item_num[row, column]]
             shares[row, column] = model.blends[domain].contributions(own, own_seen, model.popularity[items], row, place)
-            for cold_items, found in model.cold_shares(domain, own, own_seen, self.blended[:, items]):
+            for cold_items, cold_shares in model.cold_shares(domain, own, own_seen, self.blended[:, items]):
                 new = cold_items[place]
-                at, by_content = (row[new], column[new]), found[row[new], np.cumsum(cold_items)[place[new]] - 1]
+                at, by_content = (row[new], column[new]), cold_shares[row[new], np.cumsum(cold_items)[place[new]] - 1]
                 more = by_content.sum(axis=1) > shares[at].sum(axis=1)
                 shares[at] = np.where(more[:, None], by_content, shares[at])
 
     def groups(self, item_num: IntArray) -> dict[str, FloatArray]:
-        """Return shares by kind of signal: graph, cf, content → float32 [n, k]; together they are the score.
+        """Return the shares by signal group: graph, cf, content → float32 [n, k]; they sum to the score.
 
-        The second stage reads text, so what it adds is content.
+        The offsets of the second stage, which reads text, count as content.
         """
         kinds = np.array([signal.group for signal in self.model.signals.values()])
         shares = self.shares(item_num)

@@ -1,4 +1,4 @@
-"""Whether what users do in other domains harms the lists of one; where it does, that domain is learned from alone."""
+"""Negative transfer: detect domains that other domains make worse, and use single-domain signals for them."""
 
 from __future__ import annotations
 
@@ -24,12 +24,18 @@ logger = logging.getLogger(__name__)
 ALL_DOMAINS: Final = "all domains"
 SINGLE_DOMAIN: Final = "single domain"
 PER_SIGNAL: Final = "per signal"
-"""What a domain's lists can be learned from."""
+"""What the signals of a domain are fitted on: all domains, this domain, or the significantly better one for each."""
 
 
 @dataclass(frozen=True)
 class DomainCheck:
-    """Result of the check of one domain: with the signals and the blend to use there where other domains harm it."""
+    """Result of the negative-transfer check for one domain, with the signals and blend to use if other domains hurt it.
+
+    Attributes:
+        report: JSON-ready results: "learned from", "single_domain", "options" and "gain"; or "unchecked".
+        single_domain: name → single-domain signal, for in-domain users.
+        blend: blend with these signals; None to keep the blend of all domains.
+    """
 
     report: Mapping[str, Any]
     single_domain: Signals = field(default_factory=dict)
@@ -37,28 +43,29 @@ class DomainCheck:
 
 
 def check_negative_transfer(state: TuningState) -> TuningState:
-    """Compare, for each domain of several, what is learned from all with what is learned from that domain alone.
+    """Return the state with single-domain signals and blends for domains with negative transfer.
 
-    All are measured on the same users of the cut, from whom they were not learned. What learned from all domains serves
-    those at home in the domain, unless they are clearly better off with what learned from this one alone, or signal by
-    signal from whichever is clearly better for it: the best of three on so few users is often the luckiest.
+    For each domain, blends of three sets of signals are compared on the same validation users by cross-fitting: all
+    signals fitted on all domains, all fitted on this domain, or for each signal the significantly better of the two.
+    Another set than the first is used only if it is significantly better: the best of three on few users is often the
+    best by chance. A graph with one domain is returned unchecked.
     """
     holdouts = state.validation if several_domains(state.graph) else ()
     checked = {holdout.domain: _check(state, holdout) for holdout in holdouts}
-    harmed = {domain: found for domain, found in checked.items() if found.blend}
+    replaced = {domain: check for domain, check in checked.items() if check.blend}
     return replace(
         state,
-        blends={**state.blends, **{domain: found.blend for domain, found in harmed.items() if found.blend}},
+        blends={**state.blends, **{domain: check.blend for domain, check in replaced.items() if check.blend}},
         segment_models=replace(
-            state.segment_models, single_domain={domain: found.single_domain for domain, found in harmed.items()}
+            state.segment_models, single_domain={domain: check.single_domain for domain, check in replaced.items()}
         ),
-        report={**state.report, "domains": {domain: found.report for domain, found in checked.items()}},
+        report={**state.report, "domains": {domain: check.report for domain, check in checked.items()}},
     )
 
 
 def _check(state: TuningState, holdout: ValidationSet) -> DomainCheck:
     if int((np.diff(holdout.seen.indptr) > 0).sum()) < MIN_BLEND_USERS:
-        return _unchecked(holdout.domain, f"fewer than {MIN_BLEND_USERS} users to ask")
+        return _unchecked(holdout.domain, f"fewer than {MIN_BLEND_USERS} in-domain validation users")
     if not state.budget.affords(2 * state.fit_seconds):
         return _unchecked(holdout.domain, "no time left in the budget")
     own = fit_single_domain(state.signals, state.graph, holdout.domain, state.vectors, state.seed)
@@ -69,13 +76,13 @@ def _check(state: TuningState, holdout: ValidationSet) -> DomainCheck:
 
 
 def _blend_with(state: TuningState, holdout: ValidationSet, own: Signals) -> GroupedBlend:
-    """Learn the blend of a domain where those at home in it are served by other signals."""
+    """Return the blend of a domain in which in-domain users are scored by the signals `own`."""
     segment_models = replace(state.segment_models, single_domain={holdout.domain: own})
     return learn_blends(replace(state, validation=[holdout], segment_models=segment_models))[holdout.domain]
 
 
 def _better_single_domain(signals: Signals, own: Signals, holdout: ValidationSet) -> Signals:
-    """Return those signals of a domain alone that do clearly better on its questions than those of the whole graph."""
+    """Return the single-domain signals that are significantly better on the validation set than the common ones."""
     better = {}
     for name, signal in own.items():
         scores = holdout.scores(signals[name].scores)
@@ -103,18 +110,16 @@ def _compared(
         "gain": [float(gain.mean()), *bootstrap_interval(gain, seed=seed)],
     }
     figures = ", ".join(f"{ndcg:.4f} {option}" for option, ndcg in reached.items())
-    verdict = (
-        "other domains do not harm it" if best == ALL_DOMAINS else f"other domains harm it, so it learns from {best}"
-    )
-    logger.info(f"{domain}: {verdict}; on the validation cut {figures}")
+    verdict = "no negative transfer" if best == ALL_DOMAINS else f"negative transfer from other domains, using {best}"
+    logger.info(f"{domain}: {verdict}; metric on the validation split: {figures}")
     return DomainCheck(report) if best == ALL_DOMAINS else DomainCheck(report, single_domain[best], options[best])
 
 
 def _unchecked(domain: str, why: str) -> DomainCheck:
-    logger.info(f"{domain}: not checked whether other domains harm it, {why}")
+    logger.info(f"{domain}: not checked for negative transfer: {why}")
     return DomainCheck({"learned from": ALL_DOMAINS, "unchecked": why})
 
 
 def several_domains(graph: GraphSnapshot) -> bool:
-    """Say whether there are behaviors in several domains."""
+    """Return whether the graph has interactions in several domains."""
     return int((graph.user_domains[0].sum(axis=0) > 0).sum()) > 1

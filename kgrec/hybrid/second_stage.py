@@ -1,7 +1,7 @@
-"""The second stage: a cross-encoder orders the best items of the blend once more, as far as that helps.
+"""The second stage: a cross-encoder re-ranks the top items of the blend.
 
-What it adds to a score is at least 0 and for the best items alone, so the others stay behind them. How much counts is
-chosen on the validation cut, which the cross-encoder has not learned from.
+It adds offsets of 0 or more to the scores of the top items, so the other items stay behind them. The weight of the
+offsets is chosen on the validation split, which the cross-encoder was not trained on.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ logger = logging.getLogger(__name__)
 
 
 MAX_CACHED_PAIRS: Final = 1 << 20
-"""Pairs of a user and an item whose logits are kept (12 MB): those of ten thousand lists of a hundred items."""
+"""Number of (user, item) pairs whose logits are cached (12 MB), enough for 10,000 lists of 100 items."""
 
 
 class PairCache:
-    """The logits of the pairs that were read last, in bounded memory; a direct-mapped cache, so an old pair may go.
+    """A direct-mapped cache of the cross-encoder's logits, in bounded memory; a new pair may evict an old one.
 
     Args:
-        slots: how many pairs it holds at most, 12 bytes each.
+        slots: maximum number of pairs, 12 bytes each.
     """
 
     def __init__(self, slots: int = MAX_CACHED_PAIRS) -> None:
@@ -44,26 +44,26 @@ class PairCache:
         self._logit = np.empty(slots, dtype=np.float32)
 
     def get(self, pairs: IntArray) -> FloatArray:
-        """Return the logits of pairs, float32 [n]; NaN for one that is not there."""
+        """Return the logits of pairs, float32 [n]; NaN for a pair that is not cached."""
         slot = pairs % len(self._pair)
         return np.where(self._pair[slot] == pairs, self._logit[slot], np.float32(np.nan))
 
     def put(self, pairs: IntArray, logits: FloatArray) -> None:
-        """Keep the logits [n] of pairs, int64 [n], in the place of others."""
+        """Cache the logits [n] of pairs, int64 [n]; the pairs that held their slots are evicted."""
         slot = pairs % len(self._pair)
         self._pair[slot], self._logit[slot] = pairs, logits
 
 
 @dataclass(frozen=True)
 class SecondStage:
-    """A cross-encoder, and how much it counts.
+    """A trained cross-encoder with its weight in each domain.
 
     Attributes:
-        cross: what reads the texts.
-        train: the graph whose users and items are ordered.
-        settings: how many items, and how much of a history is read.
-        weights: domain → how much it counts there; domains without a weight keep the order of the first stage.
-        seed: of the order of histories without times.
+        cross: the cross-encoder.
+        train: the graph of the users and items to re-rank.
+        settings: number of items to re-rank, length of histories, and how the cross-encoder was trained.
+        weights: domain → weight of the offsets; domains without a weight keep the order of the first stage.
+        seed: seed of the order of histories without timestamps.
     """
 
     cross: CrossEncoder
@@ -73,19 +73,19 @@ class SecondStage:
     seed: int
 
     def for_graph(self, train: GraphSnapshot) -> SecondStage:
-        """Return the same for another graph, such as one that has grown."""
+        """Return the same second stage for another graph, such as a later snapshot."""
         return SecondStage(self.cross, train, self.settings, self.weights, self.seed)
 
     def score_offsets(
         self, scores: FloatArray, user_nums: IntArray, seen: sp.csr_matrix, known: BoolArray
     ) -> FloatArray:
-        """Return what is added to blended scores, float32 [n, n_items], 0 for all but the best items.
+        """Return the offsets to add to blended scores, float32 [n, n_items], 0 for all but the top items.
 
         Args:
-            scores: float32 [n, n_items], by the first stage.
+            scores: float32 [n, n_items], blended scores of the first stage.
             user_nums: int64 [n].
-            seen: CSR [n, n_items] of what is not ordered.
-            known: bool [n], users with behaviors; the others keep their order.
+            seen: CSR [n, n_items] of the items to exclude.
+            known: bool [n], users with interactions; the lists of others are not re-ranked.
         """
         total, rows = np.zeros_like(scores), np.flatnonzero(known)
         for domain, weight in self.weights.items():
@@ -93,10 +93,11 @@ class SecondStage:
         return total
 
     def domain_offsets(self, domain: str, scores: FloatArray, user_nums: IntArray, seen: sp.csr_matrix) -> FloatArray:
-        """Return what is added for one domain at a weight of 1, float32 [n, n_items]; arguments as for `score_offsets`.
+        """Return the offsets of one domain at weight 1, float32 [n, n_items]; arguments as for `score_offsets`.
 
-        It is how surely a user and an item fit, from the least sure one of the list on, in deviations of the first
-        stage's scores of the list. An item without text is as sure as the mean.
+        The offset of an item is its relevance above the least relevant item of the list: the difference of the
+        logits in standard deviations, times the standard deviation of the first stage's scores in the list. An item
+        without text has the mean relevance.
         """
         ranking = top_k(scores, self.settings.top, seen, np.asarray(self.train.item_domains == domain))
         listed, domain_offsets = ranking.item_num >= 0, np.zeros_like(scores)
@@ -108,9 +109,9 @@ class SecondStage:
         return domain_offsets
 
     def _logits(self, user_nums: IntArray, ranking: Ranking) -> FloatArray:
-        """Return how surely users [n] and listed items fit, float32 [n, k]; NaN for none and for an item without text.
+        """Return the relevance logits of users [n] and listed items, float32 [n, k]; NaN for padding and without text.
 
-        A pair that was read lately is not read again.
+        Cached pairs are not computed again.
         """
         logits = np.full(ranking.item_num.shape, np.nan, np.float32)
         texts, n = self.histories.texts, self.train.n_items
@@ -127,11 +128,11 @@ class SecondStage:
 
     @property
     def tuned(self) -> FineTunedWeights:
-        """What training made of the text model and of its head."""
+        """The fine-tuned weights of the text model and its head."""
         return self.cross.learned
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything but the weights of the model and the settings."""
+        """Return the domain weights and the origin of the fine-tuned weights as JSON-ready values."""
         return {"weights": dict(self.weights), "tuned": self.tuned.to_dict()}
 
     @classmethod
@@ -143,12 +144,12 @@ class SecondStage:
         config: Config,
         encoder: TextEncoder | None,
     ) -> SecondStage:
-        """Take back what `to_dict` returned, for a graph; settings and text model are as `config` says.
+        """Return the second stage that `to_dict` described, with settings and text model from `config`.
 
         Raises:
             RunError: the text model is not on this machine.
-            UsageError: the text model is another.
-            ValueError: the weights are not those of a tuned model.
+            UsageError: the text model is not the one that was fine-tuned.
+            ValueError: the weights are not those of a fine-tuned model.
         """
         cross = CrossEncoder(
             body_of(config, encoder, fetch=False), FineTunedWeights.from_dict(values["tuned"], weights)
@@ -161,14 +162,14 @@ class SecondStage:
 
     @cached_property
     def histories(self) -> Histories:
-        """What the users of the graph took, and the texts."""
+        """The histories of the graph's users, and the texts of its nodes."""
         return Histories(self.train, self.seed, token_counter(self.cross.encoder))
 
 
 def _standardized(values: FloatArray, listed: BoolArray) -> tuple[FloatArray, FloatArray]:
-    """Return the listed values of every row [n, k] in its deviations from its mean, and the deviation, float32 [n, 1].
+    """Return values [n, k] standardized by row over the listed ones, and the row's standard deviation, float32 [n, 1].
 
-    What is not listed or not finite is 0.
+    Values that are not listed or not finite become 0.
     """
     given = listed & np.isfinite(values)
     count = np.maximum(given.sum(axis=1, keepdims=True), 1)

@@ -1,7 +1,7 @@
-"""Stand-ins: signals that serve some users of a domain instead of everybody's signal of the same name.
+"""Segment models: signals that replace the common signal of the same name for some users of a domain.
 
-Those at home in a domain may be served by what learned from it alone (kgrec/hybrid/negative_transfer.py says where),
-those new to one by signals whose settings are for such users (kgrec/hybrid/cold_start.py).
+In-domain users may be scored by signals fitted on the domain by itself (see kgrec/hybrid/negative_transfer.py), and
+cold-start users by signals tuned on such users (see kgrec/hybrid/cold_start.py).
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from kgrec.signals.base import Signal, Signals, refit
 logger = logging.getLogger(__name__)
 
 Scores = Callable[[Signal, BoolArray, str | None], FloatArray]
-"""Signal, mask [n] of some users, and the domain that the signal learned from alone, or None → their scores."""
+"""Signal, mask of users, bool [n], and the domain of a single-domain signal or None → the users' scores."""
 
 
 def scores_of(user_nums: IntArray) -> Scores:
-    """Return what gives the scores of users of the graph, int64 [n]."""
+    """Return the scoring function for users of the graph, int64 [n]."""
     return lambda signal, some, _: signal.scores(user_nums[some])
 
 
 @dataclass(frozen=True)
 class SegmentModels:
-    """Signals that serve some users instead.
+    """Signals that replace common ones for some users.
 
     Attributes:
-        single_domain: domain → name → signal that learned from it alone, for those who have something of it.
-        cold_start: name → signal for those who have nothing of a domain.
+        single_domain: domain → name → signal fitted on that domain by itself, for in-domain users.
+        cold_start: name → signal for cold-start users of any domain.
     """
 
     single_domain: Mapping[str, Signals] = field(default_factory=dict)
@@ -54,15 +54,15 @@ class SegmentModels:
         seen: sp.csr_matrix,
         items: IntArray,
     ) -> None:
-        """Replace everybody's scores by those of the stand-ins, for the users whom these serve.
+        """Replace the scores of common signals by those of the segment models, in place, for the users of a segment.
 
         Args:
-            domain: whose items are scored.
-            names: everybody's signals.
-            parts: one float32 [n, m] for each, scores of the domain's items, which are changed in place.
-            scores: gives a signal's scores.
-            seen: CSR [n, m], what users have of the domain.
-            items: int64 [m], numbers of the domain's items.
+            domain: the domain of the scored items.
+            names: names of the common signals.
+            parts: one float32 [n, m] for each signal, the scores of the domain's items; changed in place.
+            scores: the scoring function.
+            seen: CSR [n, m] of the domain's items that users have.
+            items: int64 [m], the domain's items.
         """
         new, own = np.diff(seen.indptr) == 0, self.single_domain.get(domain, {})
         for name, part in zip(names, parts, strict=True):
@@ -72,7 +72,7 @@ class SegmentModels:
                 part[new] = scores(self.cold_start[name], new, None)[:, items]
 
     def refit(self, train: GraphSnapshot, vectors: Vectors, seed: int) -> SegmentModels:
-        """Return stand-ins of the same settings that learned from `train`; a domain that it lacks is left out."""
+        """Return segment models with the same settings fitted on `train`, without domains that it lacks."""
         there = sorted(self.single_domain.keys() & set(train.item_domains))
         single_domain = {
             domain: fit_single_domain(self.single_domain[domain], train, domain, vectors, seed) for domain in there
@@ -80,7 +80,7 @@ class SegmentModels:
         return SegmentModels(single_domain, refit(self.cold_start, train, vectors, seed))
 
     def fold_in(self, delta: GraphDelta) -> SegmentModels:
-        """Return the stand-ins for a graph that has grown; see `Signal.fold_in`. A domain that is gone is left out."""
+        """Return the segment models for a later snapshot, without removed domains; see `Signal.fold_in`."""
         there = sorted(self.single_domain.keys() & set(delta.new.item_domains))
         single_domain = {domain: fold_in_single_domain(self.single_domain[domain], delta, domain) for domain in there}
         return SegmentModels(single_domain, {name: signal.fold_in(delta) for name, signal in self.cold_start.items()})
@@ -89,23 +89,23 @@ class SegmentModels:
 def fit_single_domain(
     signals: Signals, graph: GraphSnapshot, domain: str, vectors: Vectors, seed: int
 ) -> dict[str, Signal]:
-    """Return new signals of the same settings that learned from one domain alone; those that cannot are left out.
+    """Return signals with the same settings fitted on one domain, without those that cannot be fitted on it.
 
     Args:
         signals: name → signal with the settings.
-        graph: with all domains.
-        domain: the one to learn from.
-        vectors: text vectors of the whole graph: a user's text still says what they did elsewhere.
+        graph: the graph with all domains.
+        domain: the domain to fit on.
+        vectors: text vectors of the full graph: the text of a user may describe interactions in other domains.
         seed: makes the fit repeat.
     """
-    logger.info(f"fitting on {domain} alone")
+    logger.info(f"fitting single-domain signals on {domain}")
     only, own = single_domain(graph, domain), single_domain_vectors(graph, domain, vectors)
     able = {name: signal for name, signal in signals.items() if type(signal).applies(only, own)}
     return refit(able, only, own, seed)
 
 
 def fold_in_single_domain(signals: Signals, delta: GraphDelta, domain: str) -> dict[str, Signal]:
-    """Return signals that learned from one domain alone for a graph that has grown; see `Signal.fold_in`."""
+    """Return single-domain signals for a later snapshot; see `Signal.fold_in`."""
     new, vectors = single_domain(delta.new, domain), single_domain_vectors(delta.new, domain, delta.vectors)
     of_domain = GraphDelta(single_domain(delta.old, domain), new, vectors)
     return {name: signal.fold_in(of_domain) for name, signal in signals.items()}

@@ -1,4 +1,4 @@
-"""Items that are like items, and users like users, by what the fitted signals learned."""
+"""Similarity of items and of users, from the fitted signals."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ def most_similar(
     reached: Mapping[str, float],
     allowed: BoolArray | None = None,
 ) -> pd.DataFrame:
-    """Return the k items, or users, most like each of some: columns ROLE_id, similar_ROLE_id, score, rank.
+    """Return the k items, or users, most similar to each given one: columns ROLE_id, similar_ROLE_id, score, rank.
 
     Args:
         model: the fitted model.
-        role: what they are.
-        ids: what those whose lists these are were called [n].
+        role: "item" or "user".
+        ids: ids [n] of the items or users to compare with.
         nums: their numbers, int64 [n].
         k: length of a list.
-        reached: signal → what it reached on validation.
-        allowed: which may be listed; all if not given.
+        reached: signal → its validation metric.
+        allowed: mask of the items that may be listed; all if not given.
 
     Raises:
-        UsageError: k below 1, or no signal says how like they are.
+        UsageError: k is below 1, or no signal measures similarity.
     """
     scores = similarity(model, role, nums, reached)
     scores[np.arange(len(nums)), nums] = -np.inf
@@ -51,22 +51,22 @@ def most_similar(
 
 
 def similarity(model: HybridModel, role: Role, nums: IntArray, reached: Mapping[str, float]) -> FloatArray:
-    """Return how like some items, or users, all are, float32 [n, all], by the best signal that says so.
+    """Return the similarity of given items, or users, to all, float32 [n, all], by the best signal that measures it.
 
-    The cosine of its vectors; where no signal has vectors, how it relates them otherwise, -inf where it does not.
-    Arguments are those of `most_similar`.
+    Similarity is the cosine of the signal's vectors. If no signal has vectors, it is the signal's own measure, and -inf
+    for unrelated pairs. Arguments as for `most_similar`.
 
     Raises:
-        UsageError: no signal says how like they are.
+        UsageError: no signal measures similarity.
     """
     best = sorted(model.signals.values(), key=lambda signal: -np.nan_to_num(reached.get(signal.name, 0.0)))
     for has_vectors in (True, False):
         for signal in (signal for signal in best if _has_vectors(signal, role) == has_vectors):
-            found: FloatArray | None = getattr(signal, f"{role}_similarity")(nums)
-            if found is not None:
-                return found if has_vectors else np.where(found > 0, found, np.float32(-np.inf))
+            scores: FloatArray | None = getattr(signal, f"{role}_similarity")(nums)
+            if scores is not None:
+                return scores if has_vectors else np.where(scores > 0, scores, np.float32(-np.inf))
     raise UsageError(
-        f"none of the fitted signals {', '.join(model.signals)} says how like {role}s are. "
+        f"none of the fitted signals measures the similarity of {role}s: {', '.join(model.signals)}. "
         f"Fit one of {', '.join(shipped_with_similarity(role))}"
     )
 

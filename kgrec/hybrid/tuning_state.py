@@ -1,4 +1,4 @@
-"""The state of tuning: what the stages of training read, and what each of them adds."""
+"""TuningState: the inputs of the stages of training, and the results that each stage adds."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TuningState:
-    """What tuning has to work with, and what it has found so far.
+    """The inputs of tuning and its results so far.
 
     Attributes:
-        graph: the graph to learn from, without the validation behaviors.
+        graph: the training graph, without the validation interactions.
         vectors: text vectors of `graph`.
-        validation: the validation users of each domain, with what they took.
+        validation: the validation set of each domain.
         config: settings.
-        budget: limits the search for settings.
-        signals: name → signal fitted on `graph` with the settings chosen for it.
-        segment_models: signals that replace those for some users.
+        budget: limit of the hyper-parameter search.
+        signals: name → signal fitted on `graph` with its chosen settings.
+        segment_models: signals that replace others for some users.
         blends: domain → blend.
-        second: the second stage; None: the blend orders the lists.
-        fit_seconds: how long all of `signals` take to fit and to score the validation users.
+        second: the second stage; None without re-ranking.
+        fit_seconds: duration of fitting all `signals` and scoring the validation users.
         report: JSON-ready results of each stage, by subject; see `Trained.choices`.
     """
 
@@ -55,12 +55,12 @@ class TuningState:
         return self.config.seed
 
     def fixed(self, signal: str) -> Mapping[str, Any]:
-        """Return the settings of a signal that are given, name → value; the others are searched."""
+        """Return the fixed settings of a signal, name → value; the others are searched."""
         return self.config.models.get(signal, {})
 
     @property
     def model(self) -> HybridModel:
-        """The model that has been learned so far."""
+        """The model learned so far."""
         return HybridModel(
             self.graph, self.signals, self.blends, segment_models=self.segment_models, second=self.second
         )

@@ -285,7 +285,7 @@ def test_wrong_use_says_what_to_do(fitted, now):
     with pytest.raises(UsageError, match="not fitted"):
         Recommender().fold_in(now)
     deaf = Recommender(signals=("popularity", "ease"), encoder=WordEncoder()).fit(GraphSnapshot.from_tables(BEFORE))
-    with pytest.raises(UsageError, match="found the text 'tulip', but no signal reads text"):
+    with pytest.raises(UsageError, match="cannot score the text 'tulip': no signal of the model reads text"):
         deaf.recommend_for_text("tulip")
 
 
