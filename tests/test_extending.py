@@ -89,10 +89,10 @@ def test_entry_point_of_something_else_is_named(
 @pytest.mark.parametrize(
     ("body", "told"),
     [
-        ({"name": "My Signal"}, "name 'My Signal'; expected lower-case letters"),
-        ({"group": "magic"}, "group 'magic'; expected one of graph, cf, content"),
-        ({"grid": {"speed": (1, 2)}}, "grid or inference_params has speed; expected settings of PopularitySettings"),
-        ({"Settings": dict}, "expected a subclass of SignalSettings"),
+        ({"name": "My Signal"}, "wrong name 'My Signal'. Expected at most 40 lower-case letters"),
+        ({"group": "magic"}, "unknown group 'magic'. Expected one of graph, cf, content"),
+        ({"grid": {"speed": (1, 2)}}, "grid or inference_params has speed. Expected settings of PopularitySettings"),
+        ({"Settings": dict}, "Expected a subclass of SignalSettings"),
     ],
 )
 def test_wrong_declaration_of_a_signal_is_refused(body: dict[str, object], told: str) -> None:

@@ -1,4 +1,4 @@
-"""The port every signal implements: what scores a (user, item)."""
+"""Base class of signals, the models that score items for users, and of their settings."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from kgrec.signals.relevance import RelevantIf, several_domains
 logger = logging.getLogger(__name__)
 
 LARGEST_SETTING: Final = 1e6
-"""Size of a setting that is no whole number, at most; the search for settings stays far below."""
+"""Largest absolute value of a float setting; the search ranges stay far below it."""
 
 
 @dataclass(frozen=True)
 class LogRange:
-    """Values of a numeric setting that validation may climb to, step by step, up or down from its default.
+    """Geometric search range of a numeric setting, searched step by step, up and down from its default.
 
     Attributes:
-        factor: from one rung to the next.
-        low, high: where the ladder ends.
+        factor: ratio of neighboring values.
+        low, high: bounds of the range.
     """
 
     factor: float
@@ -44,7 +44,7 @@ class LogRange:
     high: float
 
     def neighbors_of(self, now: Any, *, up: bool) -> Iterator[Any]:
-        """Yield the rungs above or below a value, nearest first; whole numbers stay whole. None is above the top."""
+        """Yield the values above or below `now`, nearest first; integers stay integers. None counts as above `high`."""
         step = self.factor if up else 1 / self.factor
         value = self.high * (step if up else 1) if now is None else now * step
         while self.low <= value <= self.high:
@@ -53,30 +53,30 @@ class LogRange:
 
 
 Grid = Mapping[str, tuple[Any, ...] | LogRange]
-"""Setting → the values, or the ladder, that are tried on the validation cut; the setting that matters most first."""
+"""Setting → the values, or the range, to search on the validation split; the most important setting comes first."""
 
 
 HalfLifeItems = Annotated[
     float | None,
     RelevantIf(has_times),
-    Field(gt=0, description="Latest items of a user after which an older one counts half; none: all alike."),
+    Field(gt=0, description="Number of later items of a user after which an item counts half; none: no decay."),
 ]
 OutOfDomainWeight = Annotated[
     float,
     RelevantIf(several_domains),
-    Field(ge=0, le=1, description="How much an item of another domain counts for users who have some of the domain."),
+    Field(ge=0, le=1, description="Weight of items of other domains, for users with items in the domain."),
 ]
 FeedbackWeight = Annotated[
     float,
     RelevantIf(behaviors_differ),
-    Field(ge=0, description="How far a behavior counts for what it is worth: 0 all alike, 1 as learned."),
+    Field(ge=0, description="Influence of the learned feedback weights of behaviors: 0 none, 1 full."),
 ]
 
 
 class SignalSettings(BaseModel):
-    """Settings of a signal: constructor arguments that validation may choose. Each has a default.
+    """Settings of a signal: its hyper-parameters, each with a default.
 
-    A setting is a truth value, a number, a text or None, so that a run can keep it.
+    A value is a bool, a number, a text or None, so that a run folder can store it as JSON.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -92,10 +92,10 @@ class SignalSettings(BaseModel):
 
 
 class Signal(ABC):
-    """Scores every item for a user.
+    """A model that scores every item for a user.
 
-    A signal sees the train snapshot alone. Scores of one user are comparable with one another, not with those of
-    another user or signal. Fitting is repeatable by seed.
+    A signal learns from the train snapshot alone. Scores are comparable within a user, not between users or signals.
+    The same seed gives the same fit.
     """
 
     name: ClassVar[str]
@@ -103,22 +103,22 @@ class Signal(ABC):
     Settings: ClassVar[type[SignalSettings]]
     grid: ClassVar[Grid] = {}
     inference_params: ClassVar[frozenset[str]] = frozenset()
-    """Settings that change how scores follow from what was learned, but not that: trying them needs no fit."""
+    """Settings that change scores but not the learned parameters; the search tries them without a fit."""
 
     supports_cold_items: ClassVar[bool] = False
-    """Whether an item that nobody chose can have a score of its own: by its text, attributes or relationships."""
+    """Whether the signal scores cold items, which have no interactions, by their text, attributes or relationships."""
 
     personalized: ClassVar[bool] = True
-    """Whether scores differ from user to user."""
+    """Whether scores differ between users."""
 
     tuning_order: ClassVar[int] = 100
-    """Signals of a lower number are tuned first, so that time they leave goes to the costlier ones after them."""
+    """Position in tuning: cheap signals have low numbers, and time that they leave goes to costlier ones."""
 
     def __init_subclass__(cls, **more: Any) -> None:
-        """Check the declaration of a signal.
+        """Check the class attributes of a signal.
 
         Raises:
-            UsageError: a bad name or group, or names in `grid` or `inference_params` that are no settings.
+            UsageError: the name or group is invalid, or `grid` or `inference_params` names an unknown setting.
         """
         super().__init_subclass__(**more)
         if faults := list(_declaration_faults(cls)):
@@ -130,10 +130,11 @@ class Signal(ABC):
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            """Raise the error for what is not there; before anything was learned, that is what fitting makes.
+            """Raise the error for a missing attribute.
 
             Raises:
-                NotFittedError: the signal was not fitted.
+                NotFittedError: the signal is not fitted.
+                AttributeError: the signal is fitted.
             """
             if self.__dict__.keys() == {"settings"} and not name.startswith("__"):
                 raise NotFittedError(f"signal {self.name!r}")
@@ -141,25 +142,26 @@ class Signal(ABC):
 
     @classmethod
     def applies(cls, train: GraphSnapshot, vectors: Vectors) -> bool:
-        """Say whether the signal can work with this data."""
+        """Return whether the signal can be fitted on this data."""
         return True
 
     @classmethod
     def cost(cls, settings: Any, train: GraphSnapshot) -> float:
-        """Return roughly how many seconds a fit takes on two ordinary cores; it bounds the search over settings."""
+        """Return the approximate seconds of a fit on two CPU cores; they bound the hyper-parameter search."""
         return 0.1 + train.interactions.nnz / 500_000
 
     @classmethod
     def low_fidelity(cls, settings: Any) -> Any | None:
-        """Return settings that take half as long to fit and do better or worse much as these do; None: there are none.
+        """Return settings with a fit about half as long, or None if there are none.
 
-        With them the search finds out which settings are not worth a whole fit.
+        Their metric must rank settings roughly as full fits do: the search skips the full fit of settings whose
+        low-fidelity fit is no better than that of the best settings.
         """
         return None
 
     @classmethod
     def is_relevant(cls, setting: str, train: GraphSnapshot) -> bool:
-        """Say whether a setting of the grid can change anything with this data; see `RelevantIf`."""
+        """Return whether a setting has an effect with this data; see `RelevantIf`."""
         conditions = [
             mark.condition for mark in cls.Settings.model_fields[setting].metadata if isinstance(mark, RelevantIf)
         ]
@@ -167,12 +169,12 @@ class Signal(ABC):
 
     @abstractmethod
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
-        """Learn from a train snapshot.
+        """Fit the signal on a train snapshot and return it.
 
         Args:
-            train: the graph, without valid and test behaviors.
-            vectors: label → float32 [nodes of the label, d] of text.
-            seed: makes the result repeat.
+            train: the graph without validation and test interactions.
+            vectors: label → text vectors of its nodes, float32 [nodes of the label, d].
+            seed: seed of the fit; the same seed gives the same result.
         """
 
     @abstractmethod
@@ -181,67 +183,67 @@ class Signal(ABC):
 
     @abstractmethod
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        """Return what was learned, as named arrays."""
+        """Return the learned parameters as named arrays."""
 
     def layouts(self, train: GraphSnapshot, vectors: Vectors) -> tuple[Layout, ...]:
-        """Return what the arrays of `state` must be; several layouts, of different names, where there is a choice.
+        """Return the layouts that the arrays of `state` may have: names, shapes and types.
 
-        What a run folder holds is compared with it before `restore`; without any layout it is not.
+        Arrays of a run folder are checked against them before `restore`. An empty result skips the check.
         """
         return ()
 
     @abstractmethod
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
-        """Take back what `state` returned; scores are equal afterwards.
+        """Restore the signal from the arrays that `state` returned, with equal scores, and return it.
 
         Raises:
-            ValueError: arrays of the right layout contradict each other or the graph.
+            ValueError: the arrays have the right layout but contradict each other or the graph.
         """
 
     @abstractmethod
     def fold_in(self, delta: GraphDelta) -> Self:
-        """Return a signal of the same settings for a graph that has grown; nothing is learned again.
+        """Return a signal of the same settings for an updated graph, without a fit.
 
-        New users are scored by their behaviors, new items by what the graph and their texts say of them; where that
-        is nothing to the signal, scores are 0. Where nothing was new, scores are equal to the bit.
+        New users are scored by their interactions, new items by their relationships and texts; a signal that does not
+        use these scores them 0. Without changes to the graph, scores are equal bit for bit.
         """
 
     def anonymous_scores(self, users: AnonymousUsers) -> FloatArray | None:
-        """Return the scores of all items for people who are no users of the graph, by what they did.
+        """Return the scores of all items for anonymous users (not in the graph), by their histories.
 
-        float32 [n users, n_items], comparable with `scores`; nothing is learned, so a call takes milliseconds. None
-        from a signal that says nothing of them.
+        float32 [n users, n_items], on the scale of `scores`; no fit, so a call takes milliseconds. None if the signal
+        cannot score anonymous users.
         """
         return None
 
     def text_scores(self, texts: Sequence[str], vectors: FloatArray) -> FloatArray | None:
-        """Return how well every item fits texts, float32 [n texts, n_items]; None from a signal that reads no text.
+        """Return the scores of all items for text queries, float32 [n texts, n_items]; None if the signal uses no text.
 
         Args:
-            texts: what somebody looks for, in their own words.
-            vectors: float32 [n texts, d], the texts encoded as those of the nodes were.
+            texts: the queries.
+            vectors: float32 [n texts, d], the queries encoded by the encoder of the node texts.
         """
         return None
 
     def item_similarity(self, item_nums: IntArray) -> FloatArray | None:
-        """Return how like each item all items are, float32 [n, n_items]; None from a signal that does not say.
+        """Return the similarities of items to all items, float32 [n, n_items]; None if the signal defines none.
 
-        Here the cosine of `item_vectors`; a signal that relates items otherwise returns that.
+        By default the cosine of `item_vectors`; a signal with another similarity overrides this method.
         """
         return _cosines(self.item_vectors, item_nums)
 
     def user_similarity(self, user_nums: IntArray) -> FloatArray | None:
-        """Return how like each user all users are, float32 [n, n_users]; None from a signal that does not say."""
+        """Return the similarities of users to all users, float32 [n, n_users]; None if the signal defines none."""
         return _cosines(self.user_vectors, user_nums)
 
     @property
     def user_vectors(self) -> FloatArray | None:
-        """Vectors of users, float32 [n_users, d], whose nearness means likeness; None if there are none."""
+        """Vectors of users, float32 [n_users, d], near for similar users; None if the signal has none."""
         return None
 
     @property
     def item_vectors(self) -> FloatArray | None:
-        """Vectors of items, float32 [n_items, d], whose nearness means likeness; None if there are none."""
+        """Vectors of items, float32 [n_items, d], near for similar items; None if the signal has none."""
         return None
 
 
@@ -250,7 +252,7 @@ Signals = Mapping[str, Signal]
 
 
 def refit(signals: Signals, train: GraphSnapshot, vectors: Vectors, seed: int) -> dict[str, Signal]:
-    """Return new signals of the same settings that learned from `train`; the given ones stay as they are."""
+    """Return new signals of the same settings, fitted on `train`; the given ones are unchanged."""
     fitted = {}
     for name, signal in signals.items():
         logger.info(f"fitting {name}")
@@ -259,25 +261,25 @@ def refit(signals: Signals, train: GraphSnapshot, vectors: Vectors, seed: int) -
 
 
 def _declaration_faults(cls: type[Signal]) -> Iterator[str]:
-    """Yield what is wrong with what a class of signals declares, as far as it declares it."""
+    """Yield the problems of the class attributes that a signal class declares."""
     if hasattr(cls, "name") and not (isinstance(cls.name, str) and re.fullmatch(PLUGIN_NAME, cls.name)):
-        yield f"name {cls.name!r}; expected lower-case letters, digits and _, 40 at most, a letter first"
+        yield f"wrong name {cls.name!r}. Expected at most 40 lower-case letters, digits and _, starting with a letter"
     if hasattr(cls, "group") and cls.group not in SHARE_COLUMNS:
-        yield f"group {cls.group!r}; expected one of {', '.join(SHARE_COLUMNS)}"
+        yield f"unknown group {cls.group!r}. Expected one of {', '.join(SHARE_COLUMNS)}"
     if not hasattr(cls, "Settings"):
         return
     if not (isinstance(cls.Settings, type) and issubclass(cls.Settings, SignalSettings)):
-        yield f"Settings is {cls.Settings!r}; expected a subclass of SignalSettings"
+        yield f"Settings is {cls.Settings!r}. Expected a subclass of SignalSettings"
         return
-    strange = sorted({*cls.grid, *cls.inference_params} - set(cls.Settings.model_fields))
-    if strange:
-        yield f"grid or inference_params has {', '.join(strange)}; expected settings of {cls.Settings.__name__}"
+    unknown = sorted({*cls.grid, *cls.inference_params} - set(cls.Settings.model_fields))
+    if unknown:
+        yield f"grid or inference_params has {', '.join(unknown)}. Expected settings of {cls.Settings.__name__}"
     if needed := [name for name, field in cls.Settings.model_fields.items() if field.is_required()]:
-        yield f"{cls.Settings.__name__} has no default for {', '.join(needed)}; expected one for each setting"
+        yield f"{cls.Settings.__name__} has no default for {', '.join(needed)}. Expected one for each setting"
 
 
 def _cosines(vectors: FloatArray | None, nums: IntArray) -> FloatArray | None:
-    """Return the cosines of some rows with all, float32 [n, rows]; None without vectors."""
+    """Return the cosines of n rows of `vectors` with all rows, float32 [n, rows]; None without vectors."""
     if vectors is None:
         return None
     vectors = np.asarray(vectors, dtype=np.float32)

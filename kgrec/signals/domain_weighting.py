@@ -1,7 +1,7 @@
-"""At home: where items of one domain are scored, what a user did there counts in full, what they did elsewhere less.
+"""Domain weighting: when items of one domain are scored, interactions in other domains count less.
 
-The mean of all that somebody did says of no domain what they want there. What they did elsewhere is all that is known
-of a newcomer, and still tells something of others; how much, validation says.
+The weight of other domains, `out_of_domain_weight`, is chosen on the validation split. For cold-start users of the
+domain, who have interactions in other domains only, these count in full.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ from kgrec.data.histories import has_times, user_histories
 from kgrec.data.snapshot import GraphSnapshot
 
 MIN_COLD_START_USERS: Final = 50
-"""Users new to a domain below which nothing is made for such users."""
+"""Cold-start users that a domain needs to get models of its own for them."""
 
 Finish = Callable[[FloatArray], FloatArray]
-"""Makes the vectors of users from the weighted sums of their items' vectors, float32 [n, d] both."""
+"""Weighted sums of the vectors of users' items → vectors of the users, both float32 [n, d]."""
 
 
 def cold_start_users(train: GraphSnapshot) -> BoolArray:
-    """Return which users have nothing in each domain yet but something in another, bool [n_users, domains by name].
+    """Return the cold-start users of each domain, bool [n_users, domains by name].
 
-    False throughout for a domain that fewer than `MIN_COLD_START_USERS` are new to.
+    They have no interactions in the domain, but some in another. A domain with fewer than `MIN_COLD_START_USERS` of
+    them is False for all users.
     """
     here = train.user_domains[0] > 0
     new = ~here & here.any(axis=1, keepdims=True)
@@ -35,18 +36,18 @@ def cold_start_users(train: GraphSnapshot) -> BoolArray:
 
 
 def items_by_domain(train: GraphSnapshot) -> list[IntArray]:
-    """Return the numbers of each domain's items, int64 [m] each."""
+    """Return the numbers of the items of each domain, int64 [m] each, domains by name."""
     domains = train.item_domains
     return [np.flatnonzero(domains == domain) for domain in sorted(set(domains))]
 
 
 def weight_by_domain(profiles: sp.csr_matrix, of_domain: IntArray, out_of_domain_weight: float) -> sp.csr_matrix:
-    """Return what users hold with, float32 CSR [n, n_items], where what is of other domains counts less.
+    """Return user histories with items of other domains down-weighted, float32 CSR [n, n_items].
 
     Args:
-        profiles: CSR [n, n_items].
+        profiles: user histories, CSR [n, n_items].
         of_domain: the domain's items, int64 [m].
-        out_of_domain_weight: what other items count for users who have some of the domain; 1 for others.
+        out_of_domain_weight: factor of items of other domains, for users with items in the domain; 1 for other users.
     """
     is_here = np.isin(np.arange(profiles.shape[1]), of_domain)[profiles.indices]
     user = np.repeat(np.arange(profiles.shape[0]), np.diff(profiles.indptr))
@@ -61,13 +62,13 @@ def weight_by_domain(profiles: sp.csr_matrix, of_domain: IntArray, out_of_domain
 
 @dataclass(frozen=True)
 class DomainHistories:
-    """The histories of users as each domain sees them: faded, with less weight for items of other domains.
+    """User histories with time decay, and weighted for each domain.
 
     Attributes:
-        profiles: CSR [n_users, n_items], what users hold with.
+        profiles: CSR [n_users, n_items], user histories before domain weighting.
         domains: the items of each domain; see `items_by_domain`.
         out_of_domain_weight: see `weight_by_domain`.
-        fades: whether older items count less than later ones in `profiles`.
+        fades: whether older items count less in `profiles`.
     """
 
     profiles: sp.csr_matrix
@@ -79,7 +80,7 @@ class DomainHistories:
     def of(
         cls, train: GraphSnapshot, half_life_items: float | None, out_of_domain_weight: float, influence: float = 0.0
     ) -> Self:
-        """Make the histories of a graph; `user_histories` and `weight_by_domain` say what the arguments are for."""
+        """Return the histories of a graph; see `user_histories` and `weight_by_domain` for the arguments."""
         domains, fades = items_by_domain(train), bool(half_life_items and has_times(train))
         differ = fades or (len(domains) > 1 and out_of_domain_weight < 1)
         profiles = user_histories(train, influence, half_life_items) if differ else train.interactions
@@ -87,23 +88,23 @@ class DomainHistories:
 
     @property
     def apart(self) -> bool:
-        """Whether a user has another history for each domain."""
+        """Whether the histories differ between domains."""
         return len(self.domains) > 1 and self.out_of_domain_weight < 1
 
     def by_domain(self) -> Iterator[tuple[IntArray, sp.csr_matrix]]:
-        """Yield the items of each domain, int64 [m], and the histories that score them, CSR [n_users, n_items]."""
+        """Yield each domain's items, int64 [m], and the histories weighted for it, CSR [n_users, n_items]."""
         return ((items, weight_by_domain(self.profiles, items, self.out_of_domain_weight)) for items in self.domains)
 
     def scores(self, user_nums: IntArray, items: FloatArray, finish: Finish) -> FloatArray:
-        """Return the dot products of users' and items' vectors, float32 [n, n_items]; a user has one for each domain.
+        """Return dot products of user and item vectors, float32 [n, n_items], with one user vector for each domain.
 
         Args:
             user_nums: int64 [n].
-            items: float32 [n_items, d].
-            finish: see `Finish`.
+            items: vectors of items, float32 [n_items, d].
+            finish: makes user vectors from sums of item vectors; see `Finish`.
         """
         profiles, scores = self.profiles[user_nums], np.empty((len(user_nums), len(items)), dtype=np.float32)
         for of_domain in self.domains:
-            towards = finish(np.asarray(weight_by_domain(profiles, of_domain, self.out_of_domain_weight) @ items))
-            scores[:, of_domain] = towards @ items[of_domain].T
+            users = finish(np.asarray(weight_by_domain(profiles, of_domain, self.out_of_domain_weight) @ items))
+            scores[:, of_domain] = users @ items[of_domain].T
         return scores

@@ -1,4 +1,4 @@
-"""When a setting matters: conditions on the data, written beside the settings that depend on them."""
+"""Conditions on the data under which a setting has an effect; they annotate the settings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kgrec.data.snapshot import GraphSnapshot
 
 @dataclass(frozen=True)
 class RelevantIf:
-    """Marks a setting that changes nothing unless the data meet a condition; it is not searched then.
+    """Annotation of a setting that has no effect unless the data meet a condition; the search then skips it.
 
     Example:
         half_life: Annotated[float | None, RelevantIf(has_times)] = None
@@ -21,32 +21,32 @@ class RelevantIf:
 
 
 def several_domains(train: GraphSnapshot) -> bool:
-    """Return whether items are of more than one domain."""
+    """Return whether the items belong to more than one domain."""
     return len(set(train.item_domains)) > 1
 
 
 def has_relations(train: GraphSnapshot) -> bool:
-    """Return whether there are relationships that are no behaviors."""
+    """Return whether the graph has relationships other than behaviors."""
     return bool(train.relations)
 
 
 def several_relations(train: GraphSnapshot) -> bool:
-    """Return whether there are several types of relationships that are no behaviors."""
+    """Return whether the graph has several relationship types other than behaviors."""
     return len(train.relations) > 1
 
 
 def has_item_attributes(train: GraphSnapshot) -> bool:
-    """Return whether relationships lead from items to anything but users."""
+    """Return whether items have attributes: relationships to nodes other than users."""
     return bool(train.item_attributes.nnz)
 
 
 def has_user_attributes(train: GraphSnapshot) -> bool:
-    """Return whether relationships lead from users to anything but items."""
+    """Return whether users have attributes: relationships to nodes other than items."""
     return bool(train.user_attributes.nnz)
 
 
 def users_are_described(train: GraphSnapshot) -> bool:
-    """Return whether users can have text or vectors of their own."""
+    """Return whether the schema gives users a text template or a vector property."""
     return any(_is_described(train.schema.nodes[label]) for label in train.schema.roles.users)
 
 

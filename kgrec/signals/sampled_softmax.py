@@ -1,6 +1,6 @@
-"""Training with a softmax over items: mini-batches of users, its loss, and candidates where items are many.
+"""Softmax loss over items: mini-batches of users, the loss, and negative sampling for large catalogs.
 
-This file needs torch; import it only where something is trained.
+This module imports torch; import it in functions that train only.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from torch.nn import functional
 from kgrec._util.types import IntArray
 
 MAX_LOGITS: Final = 32_000_000
-"""Logits held at once (128 MB, four times that with gradients): users of a step × candidate items."""
+"""Logits of a training step, users × candidate items, at most (128 MB; four times that with gradients)."""
 
 MAX_FULL_SOFTMAX_ITEMS: Final = 20_000
-"""Up to this many items the softmax runs over all of them, above it over a shared sample."""
+"""With more items than this, the softmax is over a sample of items that all users of a step share."""
 SAMPLED_CANDIDATES: Final = 4_096
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step learns from.
+    """Data of one training step.
 
     Attributes:
         user_nums: int64 [b].
-        positives: float32 CSR tensor [b, n_items]; the weights of a batch sum to 1.
-        item_nums: int64 [c], the items of the softmax.
-        correction: float32 [c], subtracted from the logits.
+        positives: float32 CSR tensor [b, n_items], weights of the positive items; they sum to 1 over the batch.
+        item_nums: int64 [c], the candidate items of the softmax.
+        correction: float32 [c], sampling correction, subtracted from the logits.
     """
 
     user_nums: Tensor
@@ -51,15 +51,15 @@ class Batch:
 def softmax_loss(users: Tensor, items: Tensor, batch: Batch) -> Tensor:
     """Return the weighted cross-entropy of a batch's positives.
 
-    With sampled candidates the sum over all items is estimated from the sample, each candidate weighted by how much
-    too often it is drawn: Bengio & Senécal, "Adaptive importance sampling", IEEE TNN 2008.
+    With sampled candidates, the softmax denominator is estimated by importance sampling: Bengio & Senécal, "Adaptive
+    importance sampling", IEEE TNN 2008.
 
     Args:
         users: vectors divided by the temperature, float32 [b, d].
         items: vectors of all items, float32 [n_items, d].
-        batch: what to learn from.
+        batch: users, positives and candidates.
     """
-    # Half precision is many times faster on a GPU and slower on a CPU; the sums stay in full precision.
+    # Half precision is many times faster on a GPU and slower on a CPU. The sums below stay in full precision.
     with torch.autocast("cuda", torch.bfloat16, enabled=users.is_cuda):
         logits = users @ items[batch.item_nums].T
     logits = logits - batch.correction
@@ -69,7 +69,7 @@ def softmax_loss(users: Tensor, items: Tensor, batch: Batch) -> Tensor:
 
 
 def batches(interactions: sp.csr_matrix, steps: int, size: int, random: np.random.Generator) -> Iterator[Batch]:
-    """Yield `steps` batches of at most `size` users with a history; all come once before any comes again."""
+    """Yield `steps` batches of at most `size` users with a history, shuffled in each epoch."""
     users = np.flatnonzero(np.diff(interactions.indptr))
     popularity = np.bincount(interactions.indices, minlength=interactions.shape[1])
     waiting = np.empty(0, dtype=np.int64)
@@ -82,15 +82,15 @@ def batches(interactions: sp.csr_matrix, steps: int, size: int, random: np.rando
 
 
 def batch_size(n_items: int) -> int:
-    """Return how many users a step holds, so that their logits of `n_items` items (or of a sample) fit in memory."""
+    """Return the users of a batch such that their logits of `n_items` items (or of a sample) stay in `MAX_LOGITS`."""
     return max(1, MAX_LOGITS // (n_items if n_items <= MAX_FULL_SOFTMAX_ITEMS else SAMPLED_CANDIDATES))
 
 
 def _positives(history: sp.csr_matrix) -> Tensor:
-    """Return the weights of what a batch of users did, [b, n_items].
+    """Return the weights of the positive items of a batch of users, float32 [b, n_items].
 
-    A user of n behaviors counts √n: between users all counting the same, as metrics count them, and behaviors all
-    counting the same, which wastes less of what active users show.
+    A user with n interactions has the weight √n: a compromise between equal weights of users, as in the metrics, and
+    equal weights of interactions, which use the data of active users fully.
     """
     counts = np.diff(history.indptr)
     weights = np.repeat(counts**-0.5, counts)
@@ -98,15 +98,15 @@ def _positives(history: sp.csr_matrix) -> Tensor:
 
 
 def draw_candidates(popularity: IntArray, most: int, sample: int, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Return item numbers [c] for the softmax and the logarithm of how often each is expected in them [c].
+    """Return candidate items [c] of the softmax and the log of their expected count in the sample [c].
 
-    An item that nobody chose is no candidate: it would only ever be pushed away, whatever is known about it.
+    Items without interactions are never candidates: as negatives only, they would be pushed away from all users.
 
     Args:
-        popularity: how often each item was chosen, int64 [n_items].
-        most: up to this many items all are candidates.
-        sample: how many are drawn where there are more.
-        random: source of the sample.
+        popularity: number of interactions of each item, int64 [n_items].
+        most: with at most this many items, all of them are candidates.
+        sample: number of candidates that are drawn otherwise.
+        random: random generator of the sample.
     """
     chosen = np.flatnonzero(popularity)
     if len(chosen) <= most:
@@ -119,10 +119,10 @@ def draw_candidates(popularity: IntArray, most: int, sample: int, random: np.ran
 
 
 def sparse_product(matrix: Tensor, x: Tensor) -> Tensor:
-    """Return A x, float32 [n, d], of a sparse CSR A [n, m] and x [m, d]; the gradient of x flows back.
+    """Return A x, float32 [n, d], of a sparse CSR A [n, m] and x [m, d], differentiable in x.
 
-    Products by CUDA's library for sparse matrices differ from run to run in their last digits, and training amplifies
-    the difference; the sums of `embedding_bag` have one order, forward and backward.
+    On a GPU `embedding_bag` computes the product: its order of summation is fixed, forward and backward, whereas the
+    sparse products of CUDA's library differ between runs in their last digits, and training amplifies the difference.
     """
     if not x.is_cuda:
         return matrix @ x

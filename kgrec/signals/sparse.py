@@ -1,4 +1,4 @@
-"""Sparse matrices: as the named arrays that a run keeps, and the largest entries of every column."""
+"""Sparse matrices: conversion to named arrays for run folders, and the largest entries of every column."""
 
 from __future__ import annotations
 
@@ -19,23 +19,27 @@ def to_arrays(matrix: sp.csr_matrix) -> dict[str, npt.NDArray[Any]]:
 
 
 def from_arrays(arrays: Mapping[str, npt.NDArray[Any]], columns: int) -> sp.csr_matrix:
-    """Take back what `to_arrays` returned of a matrix with so many columns.
+    """Return the CSR matrix of the arrays that `to_arrays` returned.
+
+    Args:
+        arrays: data, indices, indptr and shape.
+        columns: the expected number of columns.
 
     Raises:
-        ValueError: it has another number of columns, or an entry lies outside.
+        ValueError: the matrix has another number of columns, or an index is out of range.
     """
     shape, indptr, indices = arrays["shape"].tolist(), arrays["indptr"], arrays["indices"]
     if shape != [len(indptr) - 1, columns]:
-        raise ValueError(f"'shape' is {shape}; expected {[len(indptr) - 1, columns]}")
+        raise ValueError(f"wrong 'shape': {shape}. Expected {[len(indptr) - 1, columns]}")
     if indptr[0] != 0 or indptr[-1] != len(indices) or (np.diff(indptr) < 0).any():
         raise ValueError(f"'indptr' does not rise from 0 to {len(indices)}, the number of entries")
     if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < columns:
-        raise ValueError(f"'indices' has {indices.min()} to {indices.max()}; expected 0 to {columns - 1}")
+        raise ValueError(f"'indices' has {indices.min()} to {indices.max()}. Expected 0 to {columns - 1}")
     return sp.csr_matrix((arrays["data"], indices, indptr), shape=(len(indptr) - 1, columns))
 
 
 def largest_of_columns(matrix: sp.csc_matrix, by: FloatArray, k: int) -> sp.csc_matrix:
-    """Return the matrix with at most k entries a column: those with the largest `by` [nnz], which must be above 0."""
+    """Return the matrix with the at most k entries of each column that have the largest positive `by` [nnz]."""
     column = columns_of(matrix)
     order = np.lexsort((-by, column))
     place = np.arange(len(order)) - matrix.indptr[column]

@@ -1,4 +1,4 @@
-"""What every signal does before it is fitted."""
+"""Behavior of unfitted signals."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What users did in another domain counts less where one is asked for, and is all there is for its newcomers."""
+"""Interactions in other domains count less when items of one domain are scored, except for its cold-start users."""
 
 import numpy as np
 import pyarrow as pa
@@ -34,7 +34,7 @@ def test_what_is_elsewhere_counts_less_for_those_who_have_something_here():
 
 @pytest.fixture(scope="module")
 def graph():
-    """Users of two tastes, who took films and books; the second took books alone."""
+    """Users of two tastes with films and books; the second user has books only."""
     rng = np.random.default_rng(0)
     ids = {kind: [f"{kind}{n:02}" for n in range(N)] for kind in "fb"}
     edges = {}

@@ -1,4 +1,4 @@
-"""Signals declare what the engine has to know of them."""
+"""Signals declare the attributes that the engine needs."""
 
 from __future__ import annotations
 

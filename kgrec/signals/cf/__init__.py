@@ -1,4 +1,4 @@
-"""Collaborative signals: what people with like behavior chose."""
+"""Collaborative filtering signals, which use interactions only."""
 
 from kgrec.signals.cf.cross_domain_ae import CrossDomainAE
 from kgrec.signals.cf.ease import EASE

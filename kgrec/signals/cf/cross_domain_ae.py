@@ -1,4 +1,4 @@
-"""The bridge: what newcomers to a domain take, told from what they did in others."""
+"""Cross-domain autoencoder: recommendations for cold-start users of a domain, from their history in other domains."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from kgrec.signals.domain_weighting import cold_start_users, items_by_domain
 
 
 class CrossDomainAESettings(SignalSettings):
-    """Settings of the bridge."""
+    """Settings of the cross-domain autoencoder."""
 
-    dim: int = Field(128, ge=2, description="Length of an item's vector.")
-    dropout: float = Field(0.5, ge=0, lt=1, description="Share of what a user did elsewhere left out in a step.")
+    dim: int = Field(128, ge=2, description="Dimensions of the item vectors.")
+    dropout: float = Field(0.5, ge=0, lt=1, description="Share of a user's input items dropped in a training step.")
     steps: int = Field(120, ge=1, description="Training steps.")
 
 
 class CrossDomainAE(Signal):
-    """Dot product of the vectors of what a newcomer did elsewhere with an item's, plus how likely the item is at all.
+    """Dot product of a cold-start user's history in other domains with the vector of an item, plus an item bias.
 
-    A linear autoencoder of low rank from items to those of another domain, learned from users of both under a softmax
-    over the domain's items, with dropout of the input (Liang et al., "Variational Autoencoders for Collaborative
-    Filtering", WWW 2018: Mult-DAE). Other signals learn what goes with what in one another's presence; of a newcomer
-    there is one side alone. Nothing is said of users who have something in the domain.
+    A low-rank linear autoencoder from the items of other domains to those of one domain, trained on users of both with
+    a softmax over the domain's items and dropout of the input (Liang et al., "Variational Autoencoders for
+    Collaborative Filtering", WWW 2018: Mult-DAE). Other signals are trained on complete histories, whereas a cold-start
+    user has the input side only. Users with interactions in the domain have the score 0.
     """
 
     name: ClassVar[str] = "cross_domain_ae"
@@ -51,58 +51,63 @@ class CrossDomainAE(Signal):
 
     @classmethod
     def applies(cls, train: GraphSnapshot, vectors: Vectors) -> bool:
-        """Say whether users are new to a domain that others share with another."""
+        """Return whether a domain has cold-start users, and users it shares with another domain to learn from."""
         return bool(_entered(train))
 
     @classmethod
     def cost(cls, settings: Any, train: GraphSnapshot) -> float:
-        """Return roughly how many seconds a fit takes; see `Signal`."""
+        """Return the approximate duration of a fit, in seconds; see `Signal`."""
         items = sum(len(items_by_domain(train)[domain]) for domain in _entered(train))
         return float(settings.steps * min(train.n_users, MAX_BATCH_USERS) * items * (1e-8 + 1.2e-10 * settings.dim))
 
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
-        """Learn from users who have something in the domain and elsewhere."""
+        """Train on the users with interactions in the domain and in others."""
         from kgrec.signals.cf.cross_domain_ae_training import train_cross_domain_ae
 
         return self._bind(train, train_cross_domain_ae(train, _entered(train), self.settings, seed))
 
     def scores(self, user_nums: IntArray) -> FloatArray:
-        """Return scores of the items of domains that users are new to, 0 of others; float32 [n users, n_items]."""
+        """Return scores, float32 [n users, n_items]: 0 for items of domains in which the user has interactions."""
         return self._scores(self._history[user_nums], self._new[user_nums])
 
     def anonymous_scores(self, users: AnonymousUsers) -> FloatArray:
-        """Return the scores for people who are no users of the graph; see `Signal`."""
+        """Return the scores of all items for anonymous users; see `Signal`."""
         rows = users.interactions
         new = np.stack([rows[:, items].getnnz(axis=1) == 0 for items in self._domains], axis=1)
         return self._scores(rows, new)
 
     def _scores(self, rows: sp.csr_matrix, new: BoolArray) -> FloatArray:
-        """Score items for histories, CSR [n, n_items], and what domains they lack, bool [n, domains]."""
-        found = np.zeros((len(new), len(self._learned["bias"])), dtype=np.float32)
+        """Return scores, float32 [n, n_items], for histories, CSR [n, n_items].
+
+        Args:
+            rows: the histories.
+            new: bool [n, domains], True for domains without interactions of the user, whose items are scored.
+        """
+        scores = np.zeros((len(new), len(self._learned["bias"])), dtype=np.float32)
         history = over_root_length(rows)
         for items, is_new in zip(self._domains, new.T, strict=True):
-            towards = np.asarray(history[is_new] @ self._learned["source"])
-            found[np.ix_(is_new, items)] = towards @ self._learned["target"][items].T + self._learned["bias"][items]
-        return found
+            users = np.asarray(history[is_new] @ self._learned["source"])
+            scores[np.ix_(is_new, items)] = users @ self._learned["target"][items].T + self._learned["bias"][items]
+        return scores
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        """Return items' vectors as what was done and as what is to be told, `source` and `target`, and their `bias`.
+        """Return the item vectors as input (`source`) and as output (`target`), and the item biases (`bias`).
 
-        float32 [n_items, dim], [n_items, dim], [n_items].
+        float32 [n_items, dim], [n_items, dim] and [n_items].
         """
         return dict(self._learned)
 
     def layouts(self, train: GraphSnapshot, vectors: Vectors) -> tuple[Layout, ...]:
-        """Return what the arrays of `state` must be."""
+        """Return the expected arrays of `state`: shapes and types."""
         of_items = Array((train.n_items, self.settings.dim))
         return ({"source": of_items, "target": of_items, "bias": Array((train.n_items,))},)
 
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
-        """Take back what `state` returned."""
+        """Restore the signal from the arrays that `state` returned."""
         return self._bind(train, dict(state))
 
     def fold_in(self, delta: GraphDelta) -> Self:
-        """Place what was learned in a graph that has grown; see `Signal`."""
+        """Return the signal for an updated graph, without a fit; see `Signal`."""
         learned = {name: remap_rows(rows, delta.items) for name, rows in self._learned.items()}
         return type(self)(self.settings)._bind(delta.new, learned)
 
@@ -113,7 +118,7 @@ class CrossDomainAE(Signal):
 
 
 def _entered(train: GraphSnapshot) -> list[int]:
-    """Return the domains, by their place among the names, that users of others are new to and some have both."""
+    """Return the indices of the domains with both cold-start users and users active in other domains too."""
     here = train.user_domains[0] > 0
     both = (here & (here.sum(axis=1, keepdims=True) > 1)).any(axis=0)
     return np.flatnonzero(cold_start_users(train).any(axis=0) & both).tolist()

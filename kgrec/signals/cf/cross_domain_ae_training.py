@@ -1,4 +1,7 @@
-"""Training of the bridge between domains. This file needs torch; import it only where a bridge is trained."""
+"""Training of the cross-domain autoencoder.
+
+This module imports torch; import it in functions that train only.
+"""
 
 from __future__ import annotations
 
@@ -19,23 +22,23 @@ from kgrec.signals.domain_weighting import items_by_domain
 from kgrec.signals.sampled_softmax import batch_size, batches, csr_tensor, softmax_loss, sparse_product
 
 MAX_BATCH_USERS: Final = 512
-"""Users of a training step at most."""
+"""Users of a training step, at most."""
 
 INIT_DEVIATION: Final = 0.01
-"""Standard deviation of the first vectors."""
+"""Standard deviation of the initial vectors."""
 LEARNING_RATE: Final = 3e-3
 WEIGHT_DECAY: Final = 0.3
-"""Weight decay of the vectors; a bias, which says how likely an item is at all, has none."""
+"""Weight decay of the item vectors; the biases have none."""
 
 
 def train_cross_domain_ae(train: GraphSnapshot, domains: list[int], settings: Any, seed: int) -> dict[str, FloatArray]:
-    """Learn the vectors of items and how likely each is at all; see `CrossDomainAE.state`.
+    """Return the trained item vectors and biases; see `CrossDomainAE.state`.
 
     Args:
-        train: the graph to learn from.
-        domains: those that are to be told from others, by place among the names.
+        train: the train snapshot.
+        domains: indices of the target domains.
         settings: `CrossDomainAESettings`.
-        seed: makes the result repeat.
+        seed: seed of initialization, batches and dropout.
 
     Returns:
         `source` and `target`, float32 [n_items, dim], and `bias`, float32 [n_items].
@@ -43,7 +46,7 @@ def train_cross_domain_ae(train: GraphSnapshot, domains: list[int], settings: An
     random, device = np.random.default_rng(seed), best_device("cuda")
     shape = (train.n_items, settings.dim)
     of_source, of_target = (random.normal(0, INIT_DEVIATION, shape) for _ in range(2))
-    # Of what nobody is asked about nothing is learned, and so nothing is said.
+    # Items outside the target domains get no gradient; a zero vector gives them the score of their bias.
     of_item = np.unique(train.item_domains.astype(str), return_inverse=True)[1]
     of_target[~np.isin(of_item, domains)] = 0
     source, target = _parameter(of_source, device), _parameter(of_target, device)
@@ -56,14 +59,14 @@ def train_cross_domain_ae(train: GraphSnapshot, domains: list[int], settings: An
     )
     pairs = [_Pairs.from_snapshot(train, items) for n, items in enumerate(items_by_domain(train)) if n in domains]
     drawn = [batches(each.here, settings.steps, each.batch_size, random) for each in pairs]
-    for step in track(zip(*drawn, strict=True), "Training the bridge between domains", total=settings.steps):
+    for step in track(zip(*drawn, strict=True), "Training the cross-domain autoencoder", total=settings.steps):
         losses = []
         for each, batch in zip(pairs, step, strict=True):
-            done = _dropped(each.out_of_domain[batch.user_nums.numpy()], settings.dropout, random).to(device)
-            users, items = sparse_product(done, source), each.items.to(device)
+            history = _dropped(each.out_of_domain[batch.user_nums.numpy()], settings.dropout, random).to(device)
+            users, items = sparse_product(history, source), each.items.to(device)
             # The bias is one more dimension, in which all users are 1.
-            users, towards = _with(users, torch.ones_like(users[:, :1])), _with(target[items], bias[items])
-            losses.append(softmax_loss(users, towards, batch.to(device)))
+            users, outputs = _with(users, torch.ones_like(users[:, :1])), _with(target[items], bias[items])
+            losses.append(softmax_loss(users, outputs, batch.to(device)))
         optimizer.zero_grad()
         torch.autograd.backward(losses)
         optimizer.step()
@@ -73,7 +76,13 @@ def train_cross_domain_ae(train: GraphSnapshot, domains: list[int], settings: An
 
 @dataclass(frozen=True)
 class _Pairs:
-    """What users of both did elsewhere, CSR [n_users, n_items], and here, CSR [n_users, m]; the domain's items [m]."""
+    """Training pairs of one target domain: histories of users active in it and in other domains.
+
+    Attributes:
+        out_of_domain: CSR [n_users, n_items], interactions in other domains (input).
+        here: CSR [n_users, m], interactions in the domain (output).
+        items: int64 [m], the domain's items.
+    """
 
     out_of_domain: sp.csr_matrix
     here: sp.csr_matrix
@@ -81,7 +90,7 @@ class _Pairs:
 
     @classmethod
     def from_snapshot(cls, train: GraphSnapshot, items: IntArray) -> Self:
-        """Keep the rows of users who have something on both sides; those of others are empty."""
+        """Return the pairs of the domain with `items`; rows of users who lack the input or the output are empty."""
         is_here = np.isin(np.arange(train.n_items), items).astype(np.float32)
         out_of_domain = train.interactions @ sp.diags(1 - is_here, format="csr")
         out_of_domain.eliminate_zeros()
@@ -92,7 +101,7 @@ class _Pairs:
 
     @property
     def batch_size(self) -> int:
-        """Users of a step."""
+        """Users of a training step."""
         return min(MAX_BATCH_USERS, batch_size(self.here.shape[1]))
 
 
@@ -101,7 +110,7 @@ def _parameter(values: npt.NDArray[Any], device: str) -> nn.Parameter:
 
 
 def _dropped(history: sp.csr_matrix, dropout: float, random: np.random.Generator) -> Tensor:
-    """Return histories, scaled, without a random part of their items; the rest goes up to keep the expected sum."""
+    """Return length-normalized histories with dropout of items; the rest is scaled up to keep the expected sum."""
     scaled = over_root_length(history)
     keep = random.random(scaled.nnz) >= dropout
     return csr_tensor(scaled.indptr, scaled.indices, scaled.data * keep / (1 - dropout), scaled.shape)
@@ -112,7 +121,7 @@ def _with(vectors: Tensor, last: Tensor) -> Tensor:
 
 
 def over_root_length(history: sp.csr_matrix) -> sp.csr_matrix:
-    """Return rows divided by the root of how many items they have, float32 CSR."""
+    """Return rows divided by the square root of their number of items, float32 CSR."""
     counts = np.diff(history.indptr)
     values = history.data * np.repeat(np.maximum(counts, 1) ** -0.5, counts)
     return sp.csr_matrix((values.astype(np.float32), history.indices, history.indptr), shape=history.shape)

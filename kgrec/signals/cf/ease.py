@@ -1,4 +1,4 @@
-"""EASE^R: a linear model from items to items, in closed form."""
+"""EASE^R: a linear item-to-item model in closed form."""
 
 from __future__ import annotations
 
@@ -23,35 +23,36 @@ from kgrec.signals.relevance import RelevantIf, has_item_attributes
 from kgrec.signals.sparse import from_arrays, to_arrays
 
 MAX_ATTRIBUTE_ITEMS: Final = 1_000
-"""Items that a node of the knowledge graph may have there to count."""
+"""Without a dense matrix, attribute nodes with more items than this are ignored."""
 
 
 class EASESettings(SignalSettings):
     """Settings of EASE^R."""
 
     regularization: float = Field(
-        4.0, gt=0, description="Ridge penalty (lambda), as a multiple of the mean behaviors of an item."
+        4.0, gt=0, description="Ridge penalty (lambda), as a multiple of the mean number of behaviors of an item."
     )
     dropout: float = Field(
-        0.5, ge=0, lt=1, description="Share of a history the model should do without: penalty by item popularity."
+        0.5, ge=0, lt=1, description="Dropout of history items, in closed form: a ridge penalty by item popularity."
     )
     length_exponent: float = Field(
-        0.3, ge=0, le=1, description="Power of a history's length that its weight is divided by; 1: users all alike."
+        0.3, ge=0, le=1, description="Exponent of the history length that divides a user's weight; 1: equal users."
     )
     attributes: Annotated[float, RelevantIf(has_item_attributes)] = Field(
-        0.0, ge=0, description="Weight of a node of the knowledge graph, as if it were a user who chose its items."
+        0.0, ge=0, description="Weight of an attribute node, which is added as if it were a user who chose its items."
     )
     feedback_weight: FeedbackWeight = 1.0
     half_life_items: HalfLifeItems = None
 
 
 class EASE(Signal):
-    """A user's history times item-to-item weights learned by ridge regression with a zero diagonal.
+    """A user's history times item-to-item weights, learned by ridge regression with a zero diagonal.
 
-    Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019; the penalty by popularity is that of
-    dropout (Steck, "Autoencoders that don't overfit towards the Identity", NeurIPS 2020), rows of attributes are as in
+    Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019. The penalty by popularity is equivalent to
+    dropout (Steck, "Autoencoders that don't overfit towards the Identity", NeurIPS 2020); attribute rows are as in
     Jeunen et al., "Closed-Form Models for Collaborative Filtering with Side-Information", RecSys 2020. With many items
-    each is explained by its nearest ones alone (as fsSLIM: Ning & Karypis, "SLIM", ICDM 2011), which stays small.
+    the regression of an item is restricted to its nearest neighbors (fsSLIM: Ning & Karypis, "SLIM", ICDM 2011), which
+    bounds memory and time.
     """
 
     name: ClassVar[str] = "ease"
@@ -73,7 +74,7 @@ class EASE(Signal):
 
     @classmethod
     def cost(cls, settings: Any, train: GraphSnapshot) -> float:
-        """Return roughly how many seconds a fit takes; see `Signal`."""
+        """Return the approximate duration of a fit, in seconds; see `Signal`."""
         return ridge_seconds(train.n_items) * (2 if settings.attributes and not fits_dense(train.n_items) else 1)
 
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
@@ -93,11 +94,11 @@ class EASE(Signal):
         return self._scores(self._history[user_nums])
 
     def anonymous_scores(self, users: AnonymousUsers) -> FloatArray:
-        """Return the scores for people who are no users of the graph; see `Signal`."""
+        """Return the scores of all items for anonymous users; see `Signal`."""
         return self._scores(user_histories(users, self.settings.feedback_weight, self.settings.half_life_items))
 
     def item_similarity(self, item_nums: IntArray) -> FloatArray:
-        """Return the weights from items to all others, float32 [n, n_items]."""
+        """Return the weights from items to all items, float32 [n, n_items]."""
         rows = self._weights[item_nums]
         return np.asarray(rows.toarray() if sp.issparse(rows) else rows, dtype=np.float32)
 
@@ -106,19 +107,19 @@ class EASE(Signal):
         return np.asarray(product.toarray() if sp.issparse(product) else product)
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the item-to-item weights, float32 [n_items, n_items], or the arrays of a CSR matrix of them."""
+        """Return the item-to-item weights, float32 [n_items, n_items], or the arrays of their CSR matrix."""
         return {"weights": self._weights} if isinstance(self._weights, np.ndarray) else to_arrays(self._weights)
 
     def layouts(self, train: GraphSnapshot, vectors: Vectors) -> tuple[Layout, ...]:
-        """Return what the arrays of `state` must be."""
+        """Return the expected arrays of `state`: shapes and types."""
         return {"weights": Array((train.n_items, train.n_items))}, csr(train.n_items)
 
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
-        """Take back what `state` returned."""
+        """Restore the signal from the arrays that `state` returned."""
         return self._bind(train, state["weights"] if "weights" in state else from_arrays(state, train.n_items))
 
     def fold_in(self, delta: GraphDelta) -> Self:
-        """Place what was learned in a graph that has grown; see `Signal`."""
+        """Return the signal for an updated graph, without a fit; see `Signal`."""
         weights, grown = self._weights, type(self)(self.settings)
         if not isinstance(weights, np.ndarray):
             return grown._bind(delta.new, delta.between_items(weights))
@@ -132,16 +133,16 @@ class EASE(Signal):
 
 
 def _attributes(train: GraphSnapshot) -> sp.csr_matrix:
-    """Return nodes of the knowledge graph as rows over their items, float32 CSR [nodes, n_items].
+    """Return attribute nodes as rows over their items, float32 CSR [nodes, n_items].
 
-    Where there is no dense matrix, a node of very many items would fill one, and tells little.
+    For a sparse solution, nodes with very many items are left out: they add many pairs and little information.
     """
     nodes = sp.csr_matrix(train.item_attributes.T)
     return nodes if fits_dense(train.n_items) else nodes[np.diff(nodes.indptr) <= MAX_ATTRIBUTE_ITEMS]
 
 
 def _length_normalized(matrix: sp.csr_matrix, length_exponent: float) -> sp.csr_matrix:
-    """Return rows divided so that their squares are weighted by length^-evenness, keeping the mean weight at 1."""
+    """Return rows scaled such that their squares have the weight length^-length_exponent, with a mean weight of 1."""
     counts = np.diff(matrix.indptr)
     weight = np.maximum(counts, 1) ** -length_exponent
     weight *= counts.sum() / max((weight * counts).sum(), 1e-12)

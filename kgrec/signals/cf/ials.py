@@ -1,4 +1,4 @@
-"""iALS: matrix factorization of implicit behaviors by alternating least squares."""
+"""iALS: matrix factorization of implicit feedback by alternating least squares."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ from kgrec.signals.domain_weighting import DomainHistories
 class IALSSettings(SignalSettings):
     """Settings of iALS."""
 
-    factors: int = Field(64, ge=1, description="Dimensions of the vectors of users and items.")
-    alpha: float = Field(5.0, gt=0, description="Confidence in a behavior, where one in its absence is 1.")
+    factors: int = Field(64, ge=1, description="Dimensions of the user and item vectors.")
+    alpha: float = Field(5.0, gt=0, description="Confidence in an observed behavior, relative to 1 for a missing one.")
     regularization: float = Field(
-        0.1, gt=0, description="Pull of vectors towards zero, as a share of alpha times the mean behaviors of a row."
+        0.1, gt=0, description="L2 penalty, as a multiple of alpha times the mean number of behaviors of a row."
     )
-    iterations: int = Field(15, ge=1, description="Rounds of solving users, then items.")
+    iterations: int = Field(15, ge=1, description="Iterations; each solves for the users, then for the items.")
     half_life_items: HalfLifeItems = None
     out_of_domain_weight: OutOfDomainWeight = 0.3
     feedback_weight: FeedbackWeight = 1.0
 
 
 class IALS(Signal):
-    """Dot products of vectors of users and items (Hu, Koren & Volinsky, ICDM 2008), solved by the package implicit.
+    """Dot products of user and item vectors (Hu, Koren & Volinsky, ICDM 2008), solved by the package implicit.
 
-    Regularization is relative to the data's density, because what is best in absolute terms differs a hundredfold
+    Regularization is relative to the data's density, because the best absolute value differs by a factor of a hundred
     between sparse and dense data (Rendle et al., "Revisiting the Performance of iALS", RecSys 2022).
     """
 
@@ -66,16 +66,16 @@ class IALS(Signal):
     _histories: DomainHistories
     _learned: FloatArray
     _by_domain: list[tuple[IntArray, FloatArray]]
-    """Items of each domain and the users' vectors that score them, where domains do not share these."""
+    """Items of each domain and the user vectors for it; empty if one user vector serves all domains."""
 
     @classmethod
     def cost(cls, settings: Any, train: GraphSnapshot) -> float:
-        """Return roughly how many seconds a fit takes; see `Signal`."""
+        """Return the approximate duration of a fit, in seconds; see `Signal`."""
         rows = train.n_users + train.n_items
         return float(0.1 + settings.factors / 64 * (train.interactions.nnz / 500_000 + rows / 40_000))
 
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
-        """Solve for the vectors of users and items."""
+        """Solve for the user and item vectors."""
         settings: IALSSettings = self.settings
         strength = strengths(train, settings.feedback_weight)
         users, items = _solve(strength, mean_count(strength), settings, settings.iterations, seed)
@@ -91,7 +91,7 @@ class IALS(Signal):
         return scores
 
     def anonymous_scores(self, users: AnonymousUsers) -> FloatArray:
-        """Return the scores for people who are no users of the graph: vectors are solved for as those of users are."""
+        """Return the scores of all items for anonymous users, whose vectors are solved for given the item vectors."""
         held = user_histories(users, self.settings.feedback_weight, self.settings.half_life_items)
         if not self._by_domain:
             return np.asarray(self._vectors_of(held) @ self._items.T)
@@ -101,28 +101,28 @@ class IALS(Signal):
         return scores
 
     def _vectors_of(self, held: sp.csr_matrix) -> FloatArray:
-        """Return vectors for histories, CSR [n, n_items], and the items' as they are, float32 [n, factors]."""
+        """Return the user vectors of histories, CSR [n, n_items], given the item vectors; float32 [n, factors]."""
         return np.asarray(self._solver.recalculate_user(np.arange(held.shape[0]), held))
 
     @cached_property
     def _solver(self) -> Any:
-        """What solves for vectors of a few people, on one core: threads take longer to start than that."""
+        """The solver for vectors of a few users, on one core: starting threads would take longer than solving."""
         faded = user_histories(self._train, self.settings.feedback_weight, self.settings.half_life_items)
         model = _model(mean_count(faded), self.settings)
         model.item_factors, model.num_threads = self._items, 1
         return model
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the vectors of users and items."""
+        """Return the user and item vectors: float32 [n_users, factors] and [n_items, factors]."""
         return {"users": self._learned, "items": self._items}
 
     def layouts(self, train: GraphSnapshot, vectors: Vectors) -> tuple[Layout, ...]:
-        """Return what the arrays of `state` must be."""
+        """Return the expected arrays of `state`: shapes and types."""
         d = self.settings.factors
         return ({"users": Array((train.n_users, d)), "items": Array((train.n_items, d))},)
 
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
-        """Take back what `state` returned."""
+        """Restore the signal from the arrays that `state` returned."""
         return self._bind(train, state["users"], state["items"])
 
     @property
@@ -136,7 +136,7 @@ class IALS(Signal):
         return self._items
 
     def fold_in(self, delta: GraphDelta) -> Self:
-        """Place what was learned in a graph that has grown; see `Signal`."""
+        """Return the signal for an updated graph, without a fit; see `Signal`."""
         train, settings = delta.new, self.settings
         users, items = remap_rows(self._learned, delta.users), remap_rows(self._items, delta.items)
         changed = np.flatnonzero(delta.changed_users)
@@ -167,12 +167,17 @@ def _solve(
     seed: int,
     start: tuple[FloatArray, FloatArray] | None = None,
 ) -> tuple[FloatArray, FloatArray]:
-    """Solve users, then items, `rounds` times, and return their vectors, float32 [n_users or n_items, factors].
+    """Return user and item vectors, float32 [n_users or n_items, factors], after `rounds` iterations.
 
-    Regularization is relative to `mean`, the mean number of behaviors of a row or column. One round from a start gives
-    the users' vectors for the items' as they are.
+    Args:
+        strength: user histories, CSR [n_users, n_items].
+        mean: mean number of interactions of a row or column; regularization is relative to it.
+        settings: `IALSSettings`.
+        rounds: iterations; each solves for the users, then for the items.
+        seed: seed of the initial vectors.
+        start: initial vectors. One round from them gives the user vectors for the given item vectors.
     """
-    # implicit spreads rows over threads itself; a second pool inside BLAS makes it several times slower
+    # implicit distributes rows over threads; a second thread pool inside BLAS makes it several times slower.
     with threadpool_limits(1, "blas"):
         model = _model(mean, settings, rounds, seed)
         if start:
@@ -182,7 +187,7 @@ def _solve(
 
 
 def _users_of(strength: sp.csr_matrix, users: IntArray, items: FloatArray, settings: IALSSettings) -> FloatArray:
-    """Return the vectors of some users [n] for the items' as they are, float32 [n, factors]."""
+    """Return the vectors of some users [n] given the item vectors, float32 [n, factors]."""
     with threadpool_limits(1, "blas"):
         model = _model(mean_count(strength), settings)
         model.item_factors = items
@@ -203,5 +208,5 @@ def _model(mean: float, settings: IALSSettings, rounds: int = 0, seed: int = 0) 
 
 
 def _usable_cores() -> int:
-    """Return how many cores this process may use, which in a container can be fewer than the machine has."""
+    """Return the number of cores this process may use; in a container it can be lower than the machine's."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

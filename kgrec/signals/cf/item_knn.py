@@ -1,4 +1,4 @@
-"""Neighbors: items that are chosen together with the items of a user."""
+"""Item kNN: items that are often chosen by the users of a user's items."""
 
 from __future__ import annotations
 
@@ -21,23 +21,25 @@ from kgrec.signals.base import FeedbackWeight, Grid, HalfLifeItems, LogRange, Si
 from kgrec.signals.sparse import columns_of, from_arrays, largest_of_columns, to_arrays
 
 BLOCK_ITEMS: Final = 1024
-"""Items whose neighbors are found at a time; the whole co-occurrence matrix never exists."""
+"""Items whose neighbors are computed at a time; the full co-occurrence matrix is never in memory."""
 
 
 class ItemKNNSettings(SignalSettings):
-    """Settings of neighbors."""
+    """Settings of item kNN."""
 
-    k: int = Field(200, ge=1, description="Neighbors kept for an item.")
-    shrinkage: float = Field(20.0, ge=0, description="Co-occurrences that a similarity needs to be half believed.")
+    k: int = Field(200, ge=1, description="Neighbors kept for each item.")
+    shrinkage: float = Field(
+        20.0, ge=0, description="Constant added to the denominator of the cosine, which shrinks rare pairs."
+    )
     popularity_exponent: float = Field(
-        0.0, ge=-1, le=1, description="Power of an item's popularity that its scores are divided by."
+        0.0, ge=-1, le=1, description="Exponent of the item's popularity that its scores are divided by."
     )
     half_life_items: HalfLifeItems = None
     feedback_weight: FeedbackWeight = 0.5
 
 
 class ItemKNN(Signal):
-    """Sum of the shrunk cosine similarities of an item to the items of a user.
+    """Sum of the shrunk cosine similarities between an item and the items of a user.
 
     Item k-nearest neighbors (Deshpande & Karypis, TOIS 2004) with a popularity exponent as in RP3beta (Paudel et
     al., TiiS 2017).
@@ -59,7 +61,7 @@ class ItemKNN(Signal):
     _similarity: sp.csr_matrix
 
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
-        """Find the nearest neighbors of every item."""
+        """Compute the nearest neighbors of every item."""
         chosen = strengths(train, self.settings.feedback_weight)
         left, right = chosen.T.tocsr(), chosen.tocsc()
         count = np.bincount(train.interactions.indices, minlength=train.n_items).astype(np.float32)
@@ -74,12 +76,12 @@ class ItemKNN(Signal):
         return np.asarray((self._history[user_nums] @ self._similarity).toarray())
 
     def anonymous_scores(self, users: AnonymousUsers) -> FloatArray:
-        """Return the scores for people who are no users of the graph; see `Signal`."""
+        """Return the scores of all items for anonymous users; see `Signal`."""
         rows = user_histories(users, self.settings.feedback_weight, self.settings.half_life_items)
         return np.asarray((rows @ self._similarity).toarray())
 
     def item_similarity(self, item_nums: IntArray) -> FloatArray:
-        """Return the similarities of items to all others, float32 [n, n_items]."""
+        """Return the similarities of items to all items, float32 [n, n_items]."""
         return np.asarray(self._similarity[item_nums].toarray(), dtype=np.float32)
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
@@ -87,15 +89,15 @@ class ItemKNN(Signal):
         return to_arrays(self._similarity)
 
     def layouts(self, train: GraphSnapshot, vectors: Vectors) -> tuple[Layout, ...]:
-        """Return what the arrays of `state` must be."""
+        """Return the expected arrays of `state`: shapes and types."""
         return (csr(train.n_items),)
 
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
-        """Take back what `state` returned."""
+        """Restore the signal from the arrays that `state` returned."""
         return self._bind(train, from_arrays(state, train.n_items))
 
     def fold_in(self, delta: GraphDelta) -> Self:
-        """Place what was learned in a graph that has grown; see `Signal`."""
+        """Return the signal for an updated graph, without a fit; see `Signal`."""
         return type(self)(self.settings)._bind(delta.new, delta.between_items(self._similarity))
 
     def _bind(self, train: GraphSnapshot, similarity: sp.csr_matrix) -> Self:
@@ -105,7 +107,14 @@ class ItemKNN(Signal):
 
 
 def _nearest(together: sp.csc_matrix, count: FloatArray, first: int, settings: ItemKNNSettings) -> sp.csc_matrix:
-    """Turn co-occurrences of a block of columns into similarities and keep the k largest of a column."""
+    """Return the k largest similarities of each column, from the co-occurrences of a block of columns.
+
+    Args:
+        together: co-occurrences, CSC [n_items, columns of the block].
+        count: users of each item, float32 [n_items].
+        first: number of the block's first item.
+        settings: `ItemKNNSettings`.
+    """
     row, column = together.indices, columns_of(together)
     popularity = count[first + column]
     similarity = together.data / (np.sqrt(count[row] * popularity) + settings.shrinkage)

@@ -1,4 +1,4 @@
-"""Transitions: what people chose after the items that a user chose last."""
+"""Item transitions: items that users chose after the latest items of a user."""
 
 from __future__ import annotations
 
@@ -23,33 +23,35 @@ from kgrec.signals.base import Grid, HalfLifeItems, LogRange, Signal, SignalSett
 from kgrec.signals.sparse import from_arrays, largest_of_columns, to_arrays
 
 WINDOW_STEPS: Final = 20
-"""Steps in what a user did in a domain beyond which one item does not count as following another."""
+"""Largest distance, in items of a user's history in a domain, at which one item counts as following another."""
 MAX_FOLLOWERS: Final = 500
-"""Items kept that an item follows."""
+"""Predecessors kept for each item, at most."""
 
 
 class ItemTransitionsSettings(SignalSettings):
-    """Settings of transitions."""
+    """Settings of item transitions."""
 
     distance_exponent: float = Field(
-        0.5, ge=0, description="Power of the steps between two items that divides their link."
+        0.5, ge=0, description="Exponent of the distance between two items that divides their transition weight."
     )
     backward_weight: float = Field(
-        0.2, ge=0, le=1, description="How much a link counts from the later item to the earlier."
+        0.2, ge=0, le=1, description="Weight of transitions from the later item to the earlier one."
     )
     source_exponent: float = Field(
-        0.5, ge=0, le=1, description="Power of the known item's popularity that divides links."
+        0.5, ge=0, le=1, description="Exponent of the history item's popularity that divides transition weights."
     )
-    target_exponent: float = Field(0.2, ge=0, le=1, description="The same for the scored item's popularity.")
-    shrinkage: float = Field(1.0, ge=0, description="Links that a pair of items needs to be half believed.")
+    target_exponent: float = Field(
+        0.2, ge=0, le=1, description="Exponent of the scored item's popularity that divides transition weights."
+    )
+    shrinkage: float = Field(1.0, ge=0, description="Constant added to the divisor, which shrinks rare transitions.")
     half_life_items: HalfLifeItems = 1.0
 
 
 class ItemTransitions(Signal):
-    """Sum of the links from a user's latest items: how often, and how soon, an item was chosen after each of them.
+    """Sum of transition weights from a user's latest items: how often, and how soon, an item was chosen after them.
 
-    A transition graph between items, as in Markov chains for the next basket (Rendle et al., "FPMC", WWW 2010) and
-    its neighborhood form (Garg et al., "STAN", SIGIR 2019), with the exponents of both popularities free.
+    An item-to-item transition graph, as in Markov chains for next-basket recommendation (Rendle et al., "FPMC", WWW
+    2010) and in session kNN (Garg et al., "STAN", SIGIR 2019), with free exponents for both popularities.
     """
 
     name: ClassVar[str] = "item_transitions"
@@ -71,11 +73,11 @@ class ItemTransitions(Signal):
 
     @classmethod
     def applies(cls, train: GraphSnapshot, vectors: Vectors) -> bool:
-        """Say whether behaviors have an order."""
+        """Return whether behaviors have times."""
         return has_times(train)
 
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
-        """Count what follows what."""
+        """Count the transitions between items."""
         settings: ItemTransitionsSettings = self.settings
         following = _following(train, settings.distance_exponent)
         links = sp.coo_matrix(following + np.float32(settings.backward_weight) * following.T)
@@ -89,32 +91,32 @@ class ItemTransitions(Signal):
         return self._bind(train, sp.csr_matrix(largest_of_columns(scaled, scaled.data, MAX_FOLLOWERS)))
 
     def scores(self, user_nums: IntArray) -> FloatArray:
-        """Return sums of links, float32 [n users, n_items]."""
+        """Return sums of transition weights, float32 [n users, n_items]."""
         return np.asarray((self._history[user_nums] @ self._links).toarray())
 
     def anonymous_scores(self, users: AnonymousUsers) -> FloatArray:
-        """Return the scores for people who are no users of the graph; see `Signal`."""
+        """Return the scores of all items for anonymous users; see `Signal`."""
         rows = user_histories(users, half_life_items=self.settings.half_life_items)
         return np.asarray((rows @ self._links).toarray())
 
     def item_similarity(self, item_nums: IntArray) -> FloatArray:
-        """Return the links from items to all others, float32 [n, n_items]."""
+        """Return the transition weights from items to all items, float32 [n, n_items]."""
         return np.asarray(self._links[item_nums].toarray(), dtype=np.float32)
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the links as the arrays of a CSR matrix [n_items, n_items]."""
+        """Return the transition weights as the arrays of a CSR matrix [n_items, n_items]."""
         return to_arrays(self._links)
 
     def layouts(self, train: GraphSnapshot, vectors: Vectors) -> tuple[Layout, ...]:
-        """Return what the arrays of `state` must be."""
+        """Return the expected arrays of `state`: shapes and types."""
         return (csr(train.n_items),)
 
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
-        """Take back what `state` returned."""
+        """Restore the signal from the arrays that `state` returned."""
         return self._bind(train, from_arrays(state, train.n_items))
 
     def fold_in(self, delta: GraphDelta) -> Self:
-        """Place what was learned in a graph that has grown; see `Signal`."""
+        """Return the signal for an updated graph, without a fit; see `Signal`."""
         return type(self)(self.settings)._bind(delta.new, delta.between_items(self._links))
 
     def _bind(self, train: GraphSnapshot, links: sp.csr_matrix) -> Self:
@@ -123,7 +125,10 @@ class ItemTransitions(Signal):
 
 
 def _following(train: GraphSnapshot, distance_exponent: float) -> sp.csr_matrix:
-    """Sum over series of steps^-fading from an item (row) to a later one (column), float32 CSR [n_items, n_items]."""
+    """Return the summed distance^-distance_exponent from items to later items, float32 CSR [n_items, n_items].
+
+    The sum is over all histories of users in a domain; rows are the earlier items, columns the later ones.
+    """
     series, _, item_num, time = sequences(train)
 
     def at(step: int) -> sp.csr_matrix:

@@ -1,4 +1,4 @@
-"""Popularity: what most people chose, the same for every user."""
+"""Popularity: the number of interactions of an item, the same for every user."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class PopularitySettings(SignalSettings):
     """Settings of popularity."""
 
     half_life: Annotated[float | None, RelevantIf(has_times)] = Field(
-        None, gt=0, description="Share of the data's time span after which a behavior counts half; none: all alike."
+        None, gt=0, description="Half-life of a behavior, as a share of the data's time span; none: no decay."
     )
 
 
 class Popularity(Signal):
-    """Logarithm of how often an item was chosen, lately or ever."""
+    """Logarithm of an item's number of interactions, optionally with time decay."""
 
     name: ClassVar[str] = "popularity"
     group: ClassVar[Group] = "cf"
@@ -53,29 +53,29 @@ class Popularity(Signal):
         return np.tile(self._item_scores, (len(user_nums), 1))
 
     def anonymous_scores(self, users: AnonymousUsers) -> FloatArray:
-        """Return the scores for people who are no users of the graph; see `Signal`."""
+        """Return the scores of all items for anonymous users; see `Signal`."""
         return np.tile(self._item_scores, (users.n_users, 1))
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the scores of the items."""
+        """Return the scores of the items, float32 [n_items]."""
         return {"item_scores": self._item_scores}
 
     def layouts(self, train: GraphSnapshot, vectors: Vectors) -> tuple[Layout, ...]:
-        """Return what the arrays of `state` must be."""
+        """Return the expected arrays of `state`: shapes and types."""
         return ({"item_scores": Array((train.n_items,))},)
 
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
-        """Take back what `state` returned."""
+        """Restore the signal from the arrays that `state` returned."""
         self._item_scores = state["item_scores"]
         return self
 
     def fold_in(self, delta: GraphDelta) -> Self:
-        """Count anew."""
+        """Return the signal with the counts of the updated graph."""
         return type(self)(self.settings).fit(delta.new, delta.vectors)
 
 
 def _recency(behaviors: Behaviors, half_life: float | None) -> DoubleArray:
-    """Weight of each behavior, 1 for the latest; a behavior without a time counts as the oldest."""
+    """Return the decayed weight of each behavior, 1 for the latest; one without a time counts as the oldest."""
     known = np.isfinite(behaviors.time)
     if half_life is None or not known.any():
         return np.ones(len(behaviors))

@@ -1,4 +1,8 @@
-"""Ridge regression of every item on all others, or of every user on all others, in closed form."""
+"""Ridge regression of every item on all others (or of every user on all others) in closed form, as EASE needs it.
+
+"Members" are the items, or the users. The factors of a member are its row of a sparse matrix; the product of two rows
+is the similarity of two members, an entry of the Gram matrix.
+"""
 
 from __future__ import annotations
 
@@ -12,34 +16,34 @@ from kgrec._util.types import FloatArray, IntArray
 from kgrec.signals.sparse import columns_of, largest_of_columns
 
 MAX_DENSE_ROWS: Final = 8_000
-"""Members up to which one dense matrix over all of them is solved (256 MB); above it each has its own support."""
+"""With at most this many members one dense system is solved (256 MB), otherwise a small one for each member."""
 SUPPORT_SIZE: Final = 64
-"""Members that may explain another where the matrix is not dense: those it has most in common with."""
+"""Regressors of a member in a sparse solution: its nearest members."""
 FEW_PAIRS_RATIO: Final = 4
-"""Pairs of a support per factor of its members from which on it is quicker to multiply these than to look pairs up."""
+"""Pairs per factor above which multiplying the factors of a support is faster than looking pairs up."""
 BLOCK_ROWS: Final = 2_048
-"""Members solved for at a time where the matrix is not dense."""
+"""Members solved for at a time in a sparse solution."""
 
 
 def fits_dense(n: int) -> bool:
-    """Say whether n members are few enough for one dense matrix."""
+    """Return whether n members are few enough for one dense matrix."""
     return n <= MAX_DENSE_ROWS
 
 
 def ridge_seconds(n: int) -> float:
-    """Return roughly how many seconds `ridge_weights` takes for n members."""
+    """Return the approximate seconds of `ridge_weights` for n members."""
     return float((n / 3_000) ** 3 if fits_dense(n) else n / 4_000)
 
 
 def ridge_weights(factors: sp.csr_matrix, ridge: float, dropout: float) -> sp.csr_matrix | FloatArray:
-    """Return how far each member explains each other, with a zero diagonal, float32 [n, n], column by column.
+    """Return regression weights with a zero diagonal, float32 [n, n]; column j predicts member j from the others.
 
-    With many members each is explained by its nearest ones alone, and the result is a CSR matrix.
+    With many members (see `fits_dense`) each is predicted from its nearest ones only, and the result is a CSR matrix.
 
     Args:
-        factors: float32 CSR [n, f]; what two members have in common is the product of their rows.
-        ridge: penalty of every weight.
-        dropout: share of its factors that a member should do without: a penalty by what it has in common with itself.
+        factors: float32 CSR [n, f]; the Gram matrix is factors @ factorsᵀ.
+        ridge: L2 penalty of every weight.
+        dropout: dropout of factors in closed form: a penalty in proportion to the diagonal of the Gram matrix.
     """
     if fits_dense(factors.shape[0]):
         gram = sp.csr_matrix(factors @ factors.T)
@@ -54,7 +58,7 @@ def _penalties(own: FloatArray, ridge: float, dropout: float) -> FloatArray:
 def _solve_dense(gram: sp.csr_matrix, penalties: FloatArray) -> FloatArray:
     """Return the weights B = I - P / diag(P) with P = (G + Λ)⁻¹, float32 [n, n].
 
-    The inverse is made in place, so that never more than two such matrices are in memory.
+    The inverse is computed in place, so that at most two matrices of this size are in memory.
     """
     dense = np.asfortranarray(gram.toarray(), dtype=np.float32)
     diagonal = np.diag_indices_from(dense)
@@ -70,23 +74,23 @@ def _solve_dense(gram: sp.csr_matrix, penalties: FloatArray) -> FloatArray:
 
 
 def weights_by_support(factors: sp.csr_matrix, ridge: float, dropout: float, columns: IntArray) -> sp.csr_matrix:
-    """Return how far the members with which some have most in common explain these, float32 CSR [n, columns].
+    """Return the weights that predict some members from their nearest members, float32 CSR [n, columns].
 
     Args:
-        factors, ridge, dropout: as for `ridge_weights`.
-        columns: int64 [columns], the members to be explained.
+        factors, ridge, dropout: see `ridge_weights`.
+        columns: int64 [columns], the members to predict.
     """
     gram = sp.csr_matrix(factors @ factors.T)
-    gram.sort_indices()  # in sorted rows SciPy finds an entry by bisection
+    gram.sort_indices()  # SciPy finds entries of sorted rows by bisection
     own = gram.diagonal()
     size = np.sqrt(np.maximum(own, 1e-12)).astype(np.float32)
     diagonal = own + _penalties(own, ridge, dropout)
     others = sp.csr_matrix(gram - sp.diags(own))
     blocks = [sp.csc_matrix((gram.shape[0], 0), dtype=np.float32)]
     for first in range(0, len(columns), BLOCK_ROWS):
-        together = sp.csc_matrix(others[columns[first : first + BLOCK_ROWS]].T)  # symmetric, and rows are quick to take
-        likeness = np.asarray(together.data / size[together.indices], dtype=np.float32)
-        nearest = largest_of_columns(together, likeness, SUPPORT_SIZE)
+        together = sp.csc_matrix(others[columns[first : first + BLOCK_ROWS]].T)  # symmetric; slicing rows is fast
+        similarity = np.asarray(together.data / size[together.indices], dtype=np.float32)
+        nearest = largest_of_columns(together, similarity, SUPPORT_SIZE)
         blocks.append(_solve_block(gram, factors, diagonal, nearest))
     return sp.csr_matrix(sp.hstack(blocks, format="csr", dtype=np.float32))
 
@@ -94,13 +98,13 @@ def weights_by_support(factors: sp.csr_matrix, ridge: float, dropout: float, col
 def weights_of_others(
     factors: sp.csr_matrix, own: FloatArray, others: sp.csr_matrix, ridge: float, dropout: float
 ) -> sp.csr_matrix:
-    """Return how far the members with which others have most in common explain these, who are no members themselves.
+    """Return the weights that predict rows outside the members (such as anonymous users) from their nearest members.
 
     Args:
         factors: float32 CSR [n, f] of the members.
-        own: what each member has in common with itself [n].
-        others: float32 CSR [m, f].
-        ridge, dropout: as for `ridge_weights`.
+        own: diagonal of the members' Gram matrix [n].
+        others: float32 CSR [m, f], factors of the rows to predict.
+        ridge, dropout: see `ridge_weights`.
 
     Returns:
         float32 CSR [n, m].
@@ -114,9 +118,13 @@ def weights_of_others(
 def _solve_block(
     gram: sp.csr_matrix | None, factors: sp.csr_matrix, diagonal: FloatArray, together: sp.csc_matrix
 ) -> sp.csc_matrix:
-    """Solve (G_SS + Λ) b = G_Sj for the support S of every column j of `together` [n, columns].
+    """Return the solutions b of (G_SS + Λ) b = G_Sj for the support S of every column j, CSC [n, columns].
 
-    Without the Gram matrix its parts are products of the factors.
+    Args:
+        gram: the Gram matrix G; None computes its parts from the factors.
+        factors: float32 CSR [n, f].
+        diagonal: diagonal of G + Λ [n].
+        together: G_Sj, CSC [n, columns]; the entries of a column are its support.
     """
     import torch
 
@@ -134,7 +142,7 @@ def _solve_block(
 
 
 def _looked_up(gram: sp.csr_matrix, support: IntArray) -> FloatArray:
-    """Return what the members of each support [n, k] have in common, float32 [n, k, k]; -1 is nobody."""
+    """Return the Gram matrix of each support, float32 [n, k, k]; `support` is [n, k], padded with -1."""
     n, k = support.shape
     used, left, right = support >= 0, *np.triu_indices(k, 1)
     pairs = (np.maximum(support[:, left], 0).ravel(), np.maximum(support[:, right], 0).ravel())
@@ -145,7 +153,7 @@ def _looked_up(gram: sp.csr_matrix, support: IntArray) -> FloatArray:
 
 
 def _multiplied(factors: sp.csr_matrix, support: IntArray) -> FloatArray:
-    """Return the same as `_looked_up`, by the product of the factors of each support alone."""
+    """Return the Gram matrices of `_looked_up`, computed from the factors of each support."""
     n, k = support.shape
     column, place = np.nonzero(support >= 0)
     own = factors[support[column, place]]

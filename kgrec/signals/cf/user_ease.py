@@ -1,4 +1,4 @@
-"""EASE between users: a linear model from the histories of users to that of another, in closed form."""
+"""User EASE: a linear user-to-user model in closed form, from the histories of other users."""
 
 from __future__ import annotations
 
@@ -24,35 +24,35 @@ from kgrec.signals.relevance import RelevantIf, has_user_attributes
 from kgrec.signals.sparse import from_arrays, to_arrays
 
 MAX_USER_PAIRS: Final = 50_000_000
-"""Pairs of users with something in common that are looked at where the matrix is not dense (600 MB)."""
+"""Pairs of users with a shared item or attribute in a sparse solution, at most (600 MB)."""
 
 
 class UserEASESettings(SignalSettings):
-    """Settings of EASE between users."""
+    """Settings of user EASE."""
 
     regularization: float = Field(
-        6.0, gt=0, description="Ridge penalty (lambda), as a multiple of the mean behaviors of a user."
+        6.0, gt=0, description="Ridge penalty (lambda), as a multiple of the mean number of behaviors of a user."
     )
     dropout: float = Field(
-        0.3, ge=0, lt=1, description="Share of a history the model should do without: penalty by its length."
+        0.3, ge=0, lt=1, description="Dropout of history items, in closed form: a ridge penalty by history length."
     )
     popularity_exponent: float = Field(
-        0.2, ge=0, le=2, description="How fast an item's weight falls as its popularity rises."
+        0.2, ge=0, le=2, description="Exponent of an item's popularity that divides its weight in user similarity."
     )
     user_attributes: Annotated[float, RelevantIf(has_user_attributes)] = Field(
         0.5,
         ge=0,
-        description="Weight of what the knowledge graph says of users, friends included, beside what they do.",
+        description="Weight of user attributes, friends included, relative to a user's interactions.",
     )
     feedback_weight: FeedbackWeight = 1.0
 
 
 class UserEASE(Signal):
-    """Other users' histories times user-to-user weights learned by ridge regression with a zero diagonal.
+    """Other users' histories times user-to-user weights, learned by ridge regression with a zero diagonal.
 
-    Steck's EASE^R (WWW 2019) with the roles of users and items exchanged, as user-based neighbors are to item-based
-    ones; nodes that users share in the knowledge graph count as columns (after Jeunen et al., RecSys 2020), and so do
-    they themselves, so that friends have each other in common. With many users each is explained by its nearest alone.
+    EASE^R (Steck, WWW 2019) with users and items exchanged, as user-based kNN relates to item-based kNN. Attribute
+    nodes of users are further columns (after Jeunen et al., RecSys 2020), and so are the users themselves, so that two
+    friends share each other's column. With many users each is predicted from its nearest users only.
     """
 
     name: ClassVar[str] = "user_ease"
@@ -74,7 +74,7 @@ class UserEASE(Signal):
 
     @classmethod
     def cost(cls, settings: Any, train: GraphSnapshot) -> float:
-        """Return roughly how many seconds a fit takes; see `Signal`."""
+        """Return the approximate duration of a fit, in seconds; see `Signal`."""
         return ridge_seconds(train.n_users)
 
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
@@ -88,42 +88,42 @@ class UserEASE(Signal):
         return np.asarray(product if isinstance(product, np.ndarray) else product.toarray())
 
     def anonymous_scores(self, users: AnonymousUsers) -> FloatArray:
-        """Return the scores for people who are no users of the graph, each explained by the nearest users."""
+        """Return the scores of all items for anonymous users, each predicted from the nearest users."""
         factors, own, scale, kept, penalty = self._explaining
         chosen = user_histories(users, self.settings.feedback_weight) @ sp.diags(scale)
-        nowhere = sp.csr_matrix(np.zeros((users.n_users, len(kept) - len(scale)), np.float32))
-        columns = sp.csr_matrix(sp.hstack([chosen, nowhere], format="csr")[:, kept], dtype=np.float32)
+        no_attributes = sp.csr_matrix(np.zeros((users.n_users, len(kept) - len(scale)), np.float32))
+        columns = sp.csr_matrix(sp.hstack([chosen, no_attributes], format="csr")[:, kept], dtype=np.float32)
         weights = weights_of_others(factors, own, columns, penalty, self.settings.dropout)
         return np.asarray((weights.T @ self._history).toarray())
 
     def user_similarity(self, user_nums: IntArray) -> FloatArray:
-        """Return how far all users explain each user, float32 [n, n_users]."""
+        """Return the weights of all users in the prediction of each user, float32 [n, n_users]."""
         rows = self._of_user[user_nums]
         return np.asarray(rows if isinstance(rows, np.ndarray) else rows.toarray(), dtype=np.float32)
 
     @cached_property
     def _explaining(self) -> tuple[sp.csr_matrix, FloatArray, FloatArray, BoolArray, float]:
-        """What users have in common, what each has in common with itself, and how histories get to be that.
+        """Factors of all users, the diagonal of their Gram matrix, item weights, kept columns and the penalty.
 
-        The weight of each item, which of the columns of items and nodes count, and the penalty.
+        See `_common`; `anonymous_scores` needs them for every call.
         """
         columns, scale, kept, penalty = self._common(self._train)
         return columns, np.asarray(columns.multiply(columns).sum(axis=1)).ravel(), scale, kept, penalty
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the user-to-user weights, float32 [n_users, n_users], or the arrays of a CSR matrix of them."""
+        """Return the user-to-user weights, float32 [n_users, n_users], or the arrays of their CSR matrix."""
         return {"weights": self._weights} if isinstance(self._weights, np.ndarray) else to_arrays(self._weights)
 
     def layouts(self, train: GraphSnapshot, vectors: Vectors) -> tuple[Layout, ...]:
-        """Return what the arrays of `state` must be."""
+        """Return the expected arrays of `state`: shapes and types."""
         return {"weights": Array((train.n_users, train.n_users))}, csr(train.n_users)
 
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
-        """Take back what `state` returned."""
+        """Restore the signal from the arrays that `state` returned."""
         return self._bind(train, state["weights"] if "weights" in state else from_arrays(state, train.n_users))
 
     def fold_in(self, delta: GraphDelta) -> Self:
-        """Place what was learned in a graph that has grown; who had no behavior before is explained by the nearest."""
+        """Return the signal for an updated graph; users with their first behaviors get weights too."""
         weights, new = self._weights, delta.new
         had, has = (np.diff(pairs.indptr) > 0 for pairs in (delta.known_pairs, new.interactions))
         changed = np.flatnonzero(has & ~had)
@@ -148,11 +148,11 @@ class UserEASE(Signal):
         return self
 
     def _common(self, train: GraphSnapshot) -> tuple[sp.csr_matrix, FloatArray, BoolArray, float]:
-        """Return what users may have in common, and how it is made of their histories.
+        """Return the factors of users, whose products are user similarities, and how they follow from histories.
 
         Returns:
-            float32 CSR [n_users, columns kept]; the weight of each item [n_items]; which columns are kept, bool [items
-            and nodes]; the penalty.
+            The factors, float32 CSR [n_users, kept columns]; the weight of each item, float32 [n_items]; the kept
+            columns, bool [n_items + attribute nodes]; the ridge penalty.
         """
         settings: UserEASESettings = self.settings
         mean = max(1.0, train.interactions.nnz / max(train.n_users, 1))
@@ -176,13 +176,16 @@ def _with_columns(matrix: sp.csr_matrix, columns: IntArray, values: sp.csr_matri
 
 
 def _rarity(matrix: sp.csr_matrix, popularity_exponent: float) -> FloatArray:
-    """Return the root of popularity^-rarity of each item, that of a mean item being 1; float32 [n_items]."""
+    """Return the square root of popularity^-popularity_exponent, 1 for mean popularity, float32 [n_items]."""
     count = np.maximum(np.bincount(matrix.indices, minlength=matrix.shape[1]), 1)
     return np.asarray((count / count.mean()) ** (-popularity_exponent / 2), dtype=np.float32)
 
 
 def _few_pairs(matrix: sp.csr_matrix) -> BoolArray:
-    """Mark the columns that count: without a dense matrix not those of most users, which alone would fill one."""
+    """Return the columns to keep, bool [columns]; a sparse solution drops the columns that most users share.
+
+    These columns alone would relate nearly all pairs of users; see `MAX_USER_PAIRS`.
+    """
     kept = np.ones(matrix.shape[1], dtype=bool)
     if fits_dense(matrix.shape[0]):
         return kept
@@ -193,7 +196,7 @@ def _few_pairs(matrix: sp.csr_matrix) -> BoolArray:
 
 
 def _attributes(train: GraphSnapshot) -> sp.csr_matrix:
-    """Return which nodes users are linked to, and their own, rows of length 1; float32 CSR [n_users, n_nodes]."""
+    """Return the attribute nodes of users and their own nodes, rows of length 1; float32 CSR [n_users, n_nodes]."""
     own = sp.csr_matrix(
         (np.ones(train.n_users, np.float32), (np.arange(train.n_users), train.user_nodes)),
         shape=train.user_attributes.shape,

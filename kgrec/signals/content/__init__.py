@@ -1,4 +1,4 @@
-"""Content signals: what texts say."""
+"""Content-based signals, which use the texts of items and users."""
 
 from kgrec.signals.content.embeddings import Embeddings
 

@@ -1,4 +1,4 @@
-"""Text: the user's text, the texts of their items and of their neighbors against the text of an item."""
+"""Embeddings: similarity of an item's text vector to the text vectors of a user and their history."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ from kgrec.signals.relevance import RelevantIf, has_user_attributes, users_are_d
 
 
 class EmbeddingsSettings(SignalSettings):
-    """Settings of the text signal."""
+    """Settings of the embeddings signal."""
 
     own_text: Annotated[float, RelevantIf(users_are_described)] = Field(
-        0.1, ge=0, le=1, description="Share of the user's own text, the rest being their items'."
+        0.1, ge=0, le=1, description="Share of the user's own text in their vector; the rest is their items' texts."
     )
     graph_text: Annotated[float, RelevantIf(has_user_attributes)] = Field(
-        0.0, ge=0, le=1, description="Share of the texts of the user's neighbors in the knowledge graph in all of it."
+        0.0, ge=0, le=1, description="Share of the texts of the user's attribute nodes in their vector."
     )
     half_life_items: HalfLifeItems = None
     out_of_domain_weight: OutOfDomainWeight = 0.3
     ridge: float = Field(
-        5.0, gt=0, description="Pull of whitening towards none, as a multiple of the mean variance of a dimension."
+        5.0, gt=0, description="Regularization of whitening, as a multiple of the mean variance of a dimension."
     )
 
 
 class Embeddings(Signal):
-    """Cosine similarity of a user's vector and an item's, both whitened.
+    """Cosine similarity of the whitened vectors of a user and an item.
 
-    The user's vector mixes three, by shares that validation chooses: the mean of their items' vectors, the vector of
-    their own text, and the mean of the vectors of what the knowledge graph links them to. Vectors of language models
-    share one strong direction that says little; whitening takes it away (Su et al., "Whitening Sentence Representations
-    for Better Semantics and Faster Retrieval", 2021).
+    A user's vector is a weighted sum of the mean vector of their items, the vector of their own text, and the mean
+    vector of their attribute nodes. Vectors of language models share a dominant direction without information;
+    whitening removes it (Su et al., "Whitening Sentence Representations for Better Semantics and Faster Retrieval",
+    2021).
     """
 
     name: ClassVar[str] = "embeddings"
@@ -72,11 +72,11 @@ class Embeddings(Signal):
 
     @classmethod
     def applies(cls, train: GraphSnapshot, vectors: Vectors) -> bool:
-        """Say whether any item has a text vector."""
+        """Return whether any item has a text vector."""
         return any(label in vectors and bool(vectors[label].any()) for label in train.schema.roles.items)
 
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
-        """Learn to whiten the vectors, and place every user among the items."""
+        """Learn the whitening and compute the vectors of users and items."""
         items = _gather(train, train.schema.roles.items, vectors)
         users = _gather(train, train.schema.roles.users, vectors)
         neighbors = _neighbors(train, vectors, items.shape[1])
@@ -96,7 +96,7 @@ class Embeddings(Signal):
         return self._histories.scores(user_nums, self._items, partial(self._mixed, user_nums))
 
     def anonymous_scores(self, users: AnonymousUsers) -> FloatArray:
-        """Return the scores for people who are no users of the graph, by the texts of what they did alone."""
+        """Return the scores of all items for anonymous users, by the texts of the items in their histories."""
         held = user_histories(users, half_life_items=self.settings.half_life_items)
         if len(self._histories.domains) == 1:
             return np.asarray(self._by_items(np.asarray(held @ self._items)) @ self._items.T)
@@ -104,25 +104,25 @@ class Embeddings(Signal):
         return histories.scores(np.arange(held.shape[0]), self._items, self._by_items)
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the means of the vectors of items, users and their neighbors, and what whitens, float32 [d, d]."""
+        """Return the mean vectors of items, users and attribute nodes, float32 [d], and the whitening, [d, d]."""
         return dict(self._learned)
 
     def layouts(self, train: GraphSnapshot, vectors: Vectors) -> tuple[Layout, ...]:
-        """Return what the arrays of `state` must be."""
+        """Return the expected arrays of `state`: shapes and types."""
         d = max((vectors[x].shape[1] for x in train.schema.roles.items if x in vectors), default=0)
         means = dict.fromkeys(("item_mean", "user_mean", "neighbor_mean"), Array((d,)))
         return ({**means, "whiten": Array((d, d))},)
 
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
-        """Take back what `state` returned."""
+        """Restore the signal from the arrays that `state` returned."""
         return self._bind(train, vectors, state)
 
     def fold_in(self, delta: GraphDelta) -> Self:
-        """Place what was learned in a graph that has grown; see `Signal`."""
+        """Return the signal for an updated graph, without a fit; see `Signal`."""
         return type(self)(self.settings)._bind(delta.new, delta.vectors, self._learned)
 
     def text_scores(self, texts: Sequence[str], vectors: FloatArray) -> FloatArray:
-        """Return cosine similarities of texts and the items' texts, float32 [n texts, n_items]."""
+        """Return cosine similarities of queries and item texts, float32 [n texts, n_items]."""
         wanted = _unit(_centered(vectors, self._learned["item_mean"]) @ self._learned["whiten"])
         return np.asarray(wanted @ self._items.T)
 
@@ -152,19 +152,19 @@ class Embeddings(Signal):
         return self
 
     def _by_items(self, chosen: FloatArray) -> FloatArray:
-        """Return vectors [n, d] of length 1 from sums of items' vectors, without any text of the users' own."""
+        """Return user vectors, float32 [n, d], from sums of their items' vectors alone."""
         nothing = np.zeros_like(chosen)
         mixed = _mixed(self.settings.own_text, nothing, _unit(chosen))
         return _mixed(self.settings.graph_text, nothing, mixed).astype(np.float32)
 
     def _mixed(self, user_nums: IntArray, chosen: FloatArray) -> FloatArray:
-        """Return the vectors of users [n], float32 [n, d], from sums of their items' vectors."""
+        """Return the vectors of users [n], float32 [n, d], from sums of their items' vectors and their other texts."""
         mixed = _mixed(self.settings.own_text, self._own[user_nums], _unit(chosen))
         return _mixed(self.settings.graph_text, self._linked[user_nums], mixed).astype(np.float32)
 
 
 def _gather(train: GraphSnapshot, labels: Sequence[str], vectors: Vectors) -> FloatArray:
-    """Vectors of all nodes of a role in its numbering, float32 [n, d]; zeros for a label without vectors."""
+    """Return the vectors of all nodes of some labels in their numbering, float32 [n, d]; zeros without vectors."""
     present = train.present(labels)
     d = max((vectors[label].shape[1] for label in present if label in vectors), default=0)
     parts = [vectors.get(label, np.zeros((train.nodes[label].num_rows, d), np.float32)) for label in present]
@@ -172,7 +172,7 @@ def _gather(train: GraphSnapshot, labels: Sequence[str], vectors: Vectors) -> Fl
 
 
 def _neighbors(train: GraphSnapshot, vectors: Vectors, d: int) -> FloatArray:
-    """Mean vector of the nodes that the knowledge graph links each user with, float32 [n_users, d]; zeros for none."""
+    """Return the mean vector of each user's attribute nodes, float32 [n_users, d]; zeros without any."""
     if not train.user_attributes.nnz:
         return np.zeros((train.n_users, d), np.float32)
     nodes = _gather(train, list(train.nodes), vectors)
@@ -181,27 +181,27 @@ def _neighbors(train: GraphSnapshot, vectors: Vectors, d: int) -> FloatArray:
 
 
 def _mixed(share: float, part: FloatArray, rest: FloatArray) -> FloatArray:
-    """Mix rows of length 1 [n, d], of which `part` has a share; where the rest is missing, it is all there is."""
+    """Return share · part + (1 - share) · rest, rows [n, d] scaled to length 1; `part` alone where `rest` is zero."""
     return _unit(np.where(rest.any(axis=1, keepdims=True), share * part + (1 - share) * rest, part))
 
 
 def _mean(x: FloatArray) -> FloatArray:
-    """Return the mean of the rows that have text, float32 [d]."""
+    """Return the mean of the nonzero rows, those with text, float32 [d]."""
     return np.asarray(x[x.any(axis=1)].mean(axis=0), dtype=np.float32)
 
 
 def _centered(x: FloatArray, mean: FloatArray) -> FloatArray:
-    """Subtract a mean [d] from rows [n, d]; rows without text stay zero."""
+    """Return rows [n, d] minus a mean [d]; rows of zeros, without text, stay zero."""
     return np.asarray(np.where(x.any(axis=1, keepdims=True), x - mean, 0), dtype=np.float32)
 
 
 def _whitening(centered: FloatArray, ridge: float) -> FloatArray:
-    """Return the matrix that makes centered vectors uncorrelated, float32 [d, d]."""
+    """Return the matrix that whitens centered vectors, float32 [d, d]."""
     variance, axes = np.linalg.eigh(centered.T @ centered / max(1, int(centered.any(axis=1).sum())))
     scale = np.sqrt(np.maximum(variance, 0) + ridge * max(float(variance.mean()), 1e-12))
     return np.asarray(axes / scale, dtype=np.float32)
 
 
 def _unit(x: FloatArray) -> FloatArray:
-    """Scale rows to length 1; rows of zeros stay zero."""
+    """Return rows scaled to length 1; rows of zeros stay zero."""
     return np.asarray(x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12))

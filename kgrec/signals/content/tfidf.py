@@ -1,4 +1,4 @@
-"""Words: items whose texts share rare words with those of a user's items."""
+"""TF-IDF: items whose texts share rare words with the texts of a user's items."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from kgrec.signals.sparse import from_arrays, to_arrays
 from kgrec.text.verbalize import describe
 
 MAX_DOCUMENT_SHARE: Final = 0.2
-"""A word in more than this share of the items' texts says nothing."""
+"""Words in more than this share of the item texts are ignored."""
 
 
 class TFIDFSettings(SignalSettings):
-    """Settings of words."""
+    """Settings of TF-IDF."""
 
     half_life_items: HalfLifeItems = None
 
 
 class TFIDF(Signal):
-    """Mean cosine of an item's text and the texts of a user's items, as words weighted by rarity.
+    """Mean cosine of the TF-IDF vectors of an item's text and the texts of a user's items.
 
-    TF-IDF (Salton & Buckley, 1988). A language model's vectors know what words mean; these know which brand, series
-    or size they name.
+    TF-IDF: Salton & Buckley, 1988. It complements embeddings, which capture the meaning of words but blur names such as
+    brands, series and sizes.
     """
 
     name: ClassVar[str] = "tfidf"
@@ -52,17 +52,17 @@ class TFIDF(Signal):
 
     @classmethod
     def applies(cls, train: GraphSnapshot, vectors: Vectors) -> bool:
-        """Say whether items have text."""
+        """Return whether any item has text."""
         return any(bool(np.any(describe(train, label) != "")) for label in _labels(train))
 
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
-        """Weigh the words of every item."""
+        """Learn the vocabulary and the inverse document frequencies from the item texts."""
         texts = _item_texts(train)
         weigh = _weigher(min_df=2, max_df=MAX_DOCUMENT_SHARE)
         try:
             weigh.fit(texts)
             words, idf = weigh.get_feature_names_out().tolist(), weigh.idf_
-        except ValueError:  # no word is in two texts: nothing to compare
+        except ValueError:  # no word occurs in two texts, so that no items can be compared
             words, idf = [], np.empty(0)
         self._words, self._idf = words, np.asarray(idf, dtype=np.float32)
         return self._bind(train, self._weighed(texts))
@@ -72,45 +72,45 @@ class TFIDF(Signal):
         return self._scores(self._history[user_nums])
 
     def anonymous_scores(self, users: AnonymousUsers) -> FloatArray:
-        """Return the scores for people who are no users of the graph; see `Signal`."""
+        """Return the scores of all items for anonymous users; see `Signal`."""
         return self._scores(row_means(user_histories(users, half_life_items=self.settings.half_life_items)))
 
     def item_similarity(self, item_nums: IntArray) -> FloatArray:
-        """Return cosines of items' texts and those of all items, float32 [n, n_items]."""
+        """Return the cosines of items' texts with all item texts, float32 [n, n_items]."""
         return np.asarray((self._texts[item_nums] @ self._texts.T).toarray(), dtype=np.float32)
 
     def _scores(self, rows: sp.csr_matrix) -> FloatArray:
         return np.asarray(((rows @ self._texts) @ self._texts.T).toarray())
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the items' words as arrays of a CSR matrix [n_items, words], words as UTF-8 bytes, their rarity."""
+        """Return item vectors as arrays of a CSR matrix [n_items, words], the words as UTF-8 bytes, and their IDF."""
         lines = np.frombuffer("\n".join(self._words).encode(), dtype=np.uint8)
         return {**to_arrays(self._texts), "words": lines, "idf": self._idf}
 
     def layouts(self, train: GraphSnapshot, vectors: Vectors) -> tuple[Layout, ...]:
-        """Return what the arrays of `state` must be."""
+        """Return the expected arrays of `state`: shapes and types."""
         texts = {"words": Array(("bytes",), ("uint8",)), "idf": Array(("words",))}
         return ({**csr(train.n_items), **texts},)
 
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
-        """Take back what `state` returned."""
+        """Restore the signal from the arrays that `state` returned."""
         self._words, self._idf = state["words"].tobytes().decode().split(), state["idf"]
         if len(self._words) != len(self._idf) or len(set(self._words)) < len(self._words):
-            raise ValueError(f"'words' holds {len(self._words)} words; expected {len(self._idf)} that differ")
+            raise ValueError(f"'words' holds {len(self._words)} words. Expected {len(self._idf)} distinct ones")
         return self._bind(train, from_arrays(state, len(self._words)))
 
     def fold_in(self, delta: GraphDelta) -> Self:
-        """Place what was learned in a graph that has grown; see `Signal`."""
+        """Return the signal for an updated graph, without a fit; see `Signal`."""
         grown = type(self)(self.settings)
         grown._words, grown._idf = self._words, self._idf
         return grown._bind(delta.new, grown._weighed(_item_texts(delta.new)))
 
     def text_scores(self, texts: Sequence[str], vectors: FloatArray) -> FloatArray:
-        """Return cosines of texts and the items' texts, float32 [n texts, n_items]."""
+        """Return the cosines of queries and item texts, float32 [n texts, n_items]."""
         return np.asarray((self._weighed(texts) @ self._texts.T).toarray())
 
     def _weighed(self, texts: Sequence[str] | npt.NDArray[np.object_]) -> sp.csr_matrix:
-        """Return the weighted words of texts, rows of length 1 or 0: float32 CSR [n texts, words]."""
+        """Return the TF-IDF vectors of texts, float32 CSR [n texts, words], of length 1, or 0 without a known word."""
         if not self._words:
             return sp.csr_matrix(np.empty((len(texts), 0), np.float32))
         weigh = _weigher(vocabulary=self._words)

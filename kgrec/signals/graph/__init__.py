@@ -1,1 +1,1 @@
-"""Graph signals: what the whole typed graph says, by a network and by typed paths."""
+"""Graph-based signals: LightGCN over the typed graph, meta-paths, and a spectral filter."""

@@ -1,4 +1,4 @@
-"""How much memory the training of the graph network takes."""
+"""Memory estimate of LightGCN training."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from kgrec.data.snapshot import GraphSnapshot
 from kgrec.signals.sampled_softmax import MAX_LOGITS
 
 DEVICE_MEMORY_SHARE: Final = 0.5
-"""Part of a device's memory that training may take if no other bound is given."""
+"""Default share of the device's memory that training may use."""
 VECTORS_PER_NODE: Final = 8
-"""Vectors of a node beside the layers': learned, gradient, Adam's two, first and summed with their gradients."""
+"""Vectors per node beside those of the layers: parameter, gradient, Adam's two, initial and sum with gradients."""
 ENTRY_BYTES: Final = 48
-"""Column, edge, weights and copies of an entry of the adjacency; an edge has two."""
+"""Bytes of an adjacency entry: column, edge, weights and copies. An edge has two entries."""
 LOGIT_BYTES: Final = 16
-"""A logit with and without its correction, its exponential and its gradient."""
+"""Bytes per logit: with and without its correction, its exponential and its gradient."""
 
 
 def given_memory(settings: Any) -> int:
-    """Return the bytes that training may take: the setting `memory`, or `DEVICE_MEMORY_SHARE` of the device's."""
+    """Return the bytes that training may use: the setting `memory`, or `DEVICE_MEMORY_SHARE` of the device's memory."""
     return settings.memory or int(DEVICE_MEMORY_SHARE * device_memory(best_device("cuda")))
 
 
 def whole_graph_bytes(train: GraphSnapshot, settings: Any) -> int:
-    """Return roughly how many bytes a training step over the whole graph holds."""
+    """Return the approximate bytes of a training step over the complete graph."""
     edges = train.interactions.nnz + sum(len(source) for source, _ in train.relations.values())
     logits = min(train.n_users * train.n_items, MAX_LOGITS)
     return train.n_nodes * node_bytes(settings) + 2 * edges * ENTRY_BYTES + logits * LOGIT_BYTES
 
 
 def node_bytes(settings: Any) -> int:
-    """Return roughly how many bytes the vectors of one node take in a training step."""
+    """Return the approximate bytes of one node's vectors in a training step."""
     return 4 * int(settings.dim) * (int(settings.layers) + VECTORS_PER_NODE)

@@ -1,6 +1,6 @@
-"""Training of the graph network on sampled sub-graphs, for graphs whose propagation does not fit in memory.
+"""Mini-batch training of LightGCN on sampled subgraphs, for graphs that do not fit in device memory.
 
-The learned vectors and Adam's moments of all nodes stay in main memory; the device holds one sub-graph at a time.
+The parameters and Adam's moments of all nodes stay in main memory; the device holds one subgraph at a time.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ from kgrec.signals.sampled_softmax import (
 )
 
 NEIGHBOR_FANOUT: Final = 10
-"""Neighbors drawn of a node."""
+"""Neighbors sampled for a node."""
 SEED_SHARE: Final = 0.5
-"""Part of a sub-graph's nodes that the loss is about; the others are their neighborhoods."""
+"""Share of seeds, which the loss is computed on, among a subgraph's nodes; the others are their neighborhoods."""
 SUBGRAPHS_PER_STEP: Final = 4
-"""A step of the settings is as many sub-graphs as have this many times the graph's nodes."""
+"""One step of the settings is replaced by as many subgraphs as have this many times the graph's nodes in all."""
 LEARNING_RATE: Final = 0.02
-"""At the first step; it falls to 0, since the gradients of samples never come to rest."""
+"""Initial learning rate; it decays linearly to 0, since the gradients of samples stay noisy."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How large a step may be.
+    """Size limits of a training step.
 
     Attributes:
-        nodes: of a sub-graph.
-        behaviors: that a step learns from, each with its user and item.
-        candidates: items of the softmax.
+        nodes: nodes of a subgraph.
+        behaviors: positive interactions of a step.
+        candidates: candidate items of the softmax.
     """
 
     nodes: int
@@ -57,7 +57,7 @@ class Limits:
 
     @classmethod
     def from_memory(cls, settings: Any, memory: int) -> Self:
-        """Share `memory` bytes between the sub-graph and the logits."""
+        """Return the limits for `memory` bytes, divided between the subgraph and the logits."""
         nodes = max(16, int(memory / 2 / (node_bytes(settings) + NEIGHBOR_FANOUT * ENTRY_BYTES)))
         seeds = int(nodes * SEED_SHARE)
         candidates = min(seeds // 2, SAMPLED_CANDIDATES)
@@ -66,7 +66,7 @@ class Limits:
 
 
 class _Table:
-    """Learned vectors of all nodes, of which a step takes and updates those of its sub-graph."""
+    """Parameters of all nodes, in main memory; a step reads and updates those of its subgraph."""
 
     def __init__(self, first: FloatArray, text_nodes: IntArray, text: FloatArray, device: str) -> None:
         self.learned = torch.nn.Parameter(torch.from_numpy(first))
@@ -81,7 +81,7 @@ class _Table:
         )
 
     def rows(self, nodes: IntArray) -> tuple[Tensor, Tensor]:
-        """Return the learned vectors of nodes, as a leaf for the gradient, and with the projected text added."""
+        """Return the parameters of nodes [m]: as a leaf tensor for the gradient, and with the projected text added."""
         leaf = self.learned.detach()[torch.from_numpy(nodes)].to(self.device).requires_grad_()
         row = self.text_row[nodes]
         has_text = torch.from_numpy(np.flatnonzero(row >= 0)).to(self.device)
@@ -89,7 +89,7 @@ class _Table:
         return leaf, leaf.index_add(0, has_text, text @ self.projection)
 
     def first(self) -> FloatArray:
-        """Add the projected text to the learned vectors for good; return them, float32 [n_nodes, d]."""
+        """Add the projected text to the parameters in place and return them, float32 [n_nodes, d]."""
         with torch.no_grad():
             nodes = np.flatnonzero(self.text_row >= 0)
             x: FloatArray = self.learned.numpy()
@@ -97,7 +97,7 @@ class _Table:
         return x
 
     def update(self, nodes: IntArray, gradient: Tensor, rate: float) -> None:
-        """Take a step along the gradient [m, d] of the learned vectors of nodes [m] and that of the projection."""
+        """Take an optimizer step: gradient [m, d] of the parameters of nodes [m], and that of the projection."""
         index, shape = torch.from_numpy(nodes)[None], self.learned.shape
         self.learned.grad = torch.sparse_coo_tensor(index, gradient.cpu(), shape, check_invariants=False)
         for optimizer in self.optimizers:
@@ -109,9 +109,12 @@ class _Table:
 def train_on_subgraphs(
     train: GraphSnapshot, text_nodes: IntArray, text: FloatArray, settings: Any, seed: int, memory: int
 ) -> LearnedVectors:
-    """Train a network as `train_network` does, with steps that hold about `memory` bytes at most.
+    """Return the vectors that mini-batch training learns; see `train_network`.
 
-    The vectors of all nodes with Adam's moments, and the adjacency, come on top in main memory.
+    Args:
+        train, text_nodes, text, settings, seed: see `train_network`.
+        memory: approximate bytes of a step, at most. Main memory holds the parameters of all nodes with Adam's
+            moments, and the adjacency, in addition.
     """
     random = np.random.default_rng(seed)
     graph = Adjacency.from_snapshot(train, settings.kg_weight, settings.relation_balance).matrix
@@ -120,7 +123,7 @@ def train_on_subgraphs(
     limits = Limits.from_memory(settings, memory)
     popularity = np.bincount(train.interactions.indices, minlength=train.n_items)
     steps = settings.steps * -(-SUBGRAPHS_PER_STEP * train.n_nodes // limits.nodes)
-    for step in track(range(steps), "Training the graph network on sub-graphs", total=steps):
+    for step in track(range(steps), "Training LightGCN on subgraphs", total=steps):
         seeds, batch = _batch(train, popularity, limits, random)
         part = sample_subgraph(graph, seeds, settings.layers, NEIGHBOR_FANOUT, limits.nodes, random)
         gradient = _gradient(table, _dropped(part, settings.edge_dropout, random), batch.to(table.device), settings)
@@ -131,14 +134,14 @@ def train_on_subgraphs(
 
 
 def _dropped(part: Subgraph, dropout: float, random: np.random.Generator) -> Subgraph:
-    """Return the sub-graph without a random part of its edges, the rest scaled up to keep the expected sum."""
+    """Return the subgraph with edge dropout; the other edges are scaled up to keep the expected sum."""
     matrix = part.matrix.copy()
     matrix.data *= (random.random(matrix.nnz, dtype=np.float32) >= dropout) / np.float32(1 - dropout)
     return Subgraph(part.nodes, matrix)
 
 
 def _gradient(table: _Table, part: Subgraph, batch: Batch, settings: Any) -> Tensor:
-    """Return the gradient of the learned vectors of a sub-graph's nodes, [m, d]; the projection keeps its own."""
+    """Return the gradient of the parameters of a subgraph's nodes, [m, d]; that of the projection stays in it."""
     leaf, x = table.rows(part.nodes)
     seeds = batch.positives.shape[1]
     vectors = functional.normalize(_sums(part, x, settings.layers)[:seeds])
@@ -149,7 +152,7 @@ def _gradient(table: _Table, part: Subgraph, batch: Batch, settings: Any) -> Ten
 
 
 def _sums(part: Subgraph, x: Tensor, layers: int) -> Tensor:
-    """Return x [m, d] plus its neighborhoods of 1 … `layers` steps."""
+    """Return x [m, d] plus its propagation over 1 … `layers` steps."""
     matrix, transposed = (
         csr_tensor(m.indptr, m.indices, m.data, m.shape).to(x.device) for m in (part.matrix, part.matrix.T.tocsr())
     )
@@ -160,7 +163,7 @@ def _sums(part: Subgraph, x: Tensor, layers: int) -> Tensor:
 def _batch(
     train: GraphSnapshot, popularity: IntArray, limits: Limits, random: np.random.Generator
 ) -> tuple[IntArray, Batch]:
-    """Draw behaviors and candidates; return their nodes and a batch that numbers users and items by those."""
+    """Sample positives and candidates; return their nodes and a batch whose users and items are indices of these."""
     user, item = _draw_behaviors(train.interactions, limits.behaviors, random)
     candidates, correction = draw_candidates(popularity, limits.candidates, limits.candidates, random)
     ends = (train.user_nodes[user], train.item_nodes[item], train.item_nodes[candidates.numpy()])
@@ -172,7 +175,7 @@ def _batch(
 
 
 def _draw_behaviors(history: sp.csr_matrix, n: int, random: np.random.Generator) -> tuple[IntArray, IntArray]:
-    """Return the users and items of n behaviors; a user of k of them is drawn √k times as often."""
+    """Return the users and items of n sampled interactions; a user with k interactions has the weight √k."""
     counts = np.diff(history.indptr)
     share = np.sqrt(counts)
     user = random.choice(len(counts), n, p=share / share.sum())

@@ -1,7 +1,7 @@
-"""A light graph network: propagation over the whole graph, trained with a softmax over items.
+"""Full-graph training of LightGCN with a softmax loss over items.
 
-One propagation over the whole graph serves every pair of a step, which costs a small fraction of propagating anew
-for each mini-batch of pairs. This file needs torch; import it only where a network is trained.
+A step propagates once over the complete graph for all its users, which costs a small fraction of a propagation for each
+mini-batch of pairs. This module imports torch; import it in functions that train only.
 """
 
 from __future__ import annotations
@@ -22,45 +22,52 @@ from kgrec.signals.graph.adjacency import Adjacency, propagated
 from kgrec.signals.sampled_softmax import batch_size, batches, csr_tensor, softmax_loss, sparse_product
 
 INIT_DEVIATION: Final = 0.1
-"""Standard deviation of the first vectors; the cosine makes the result insensitive to it."""
+"""Standard deviation of the initial vectors; the result is insensitive to it, since scores are cosines."""
 LEARNING_RATE: Final = 0.05
 
 
 class Propagation(torch.autograd.Function):
-    """Vectors plus their neighborhoods of 1 … `layers` steps, with no weights of its own: x + A x + A² x + …
+    """LightGCN propagation, x + A x + A² x + … over `layers` steps, without parameters.
 
-    He et al., "LightGCN", SIGIR 2020. It is computed as x + A (x + A (x + …)), which stores no layer, and messages are
-    never stored by edge. The gradient is the same sum over Aᵀ, which a symmetric A is itself.
+    He et al., "LightGCN", SIGIR 2020. It is computed as x + A (x + A (x + …)), which stores neither layers nor messages
+    of edges. The gradient is the same sum over Aᵀ, which equals A if A is symmetric.
     """
 
     @staticmethod
     def forward(ctx: Any, matrix: Tensor, transposed: Tensor, layers: int, x: Tensor) -> Tensor:
-        """Return the sums, float32 [n, d], of x [n, d] over a sparse CSR A [n, n] that comes with Aᵀ."""
+        """Return the sums, float32 [n, d], for x [n, d], a sparse CSR A [n, n] and its transpose."""
         ctx.transposed, ctx.layers = transposed, layers
         return _sums(matrix, layers, x)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None, None, Tensor]:
-        """Return the sums over Aᵀ of the gradient [n, d] of the result."""
+        """Return the gradient of x: the sums over Aᵀ of the gradient [n, d] of the result."""
         return None, None, None, _sums(ctx.transposed, ctx.layers, gradients[0].contiguous())
 
 
 def _sums(matrix: Tensor, layers: int, x: Tensor) -> Tensor:
     total = x
-    # On a CPU the sum is part of the product, which needs one array less.
+    # On a CPU, addmm adds within the product, which saves an array.
     for _ in range(layers):
         total = x + sparse_product(matrix, total) if x.is_cuda else torch.addmm(x, matrix, total)
     return total
 
 
 class Network(nn.Module):
-    """Learned vectors, plus projected text vectors, averaged with their neighborhoods of 1 … `layers` steps."""
+    """LightGCN: node parameters plus projected text vectors, propagated over 1 … `layers` steps."""
 
     text_nodes: Tensor
     text: Tensor
 
     def __init__(self, first: Tensor, text_nodes: Tensor, text: Tensor, layers: int) -> None:
-        """Start from first vectors [n_nodes, d] and text vectors [t, d] of the nodes text_nodes [t]."""
+        """Initialize the parameters.
+
+        Args:
+            first: initial vectors, float32 [n_nodes, d].
+            text_nodes: numbers of the nodes with text, int64 [t].
+            text: their text vectors, float32 [t, d].
+            layers: propagation steps.
+        """
         super().__init__()
         self.learned = nn.Parameter(first)
         self.projection = nn.Parameter(torch.eye(first.shape[1]))
@@ -73,19 +80,19 @@ class Network(nn.Module):
         return self.learned.index_add(0, self.text_nodes, self.text @ self.projection)
 
     def forward(self, adjacency: Tensor) -> Tensor:
-        """Return the vectors of all nodes, float32 [n_nodes, d], of any length."""
+        """Return the vectors of all nodes after propagation, float32 [n_nodes, d], not normalized."""
         result: Tensor = Propagation.apply(adjacency, adjacency, self.layers, self.first())  # type: ignore[no-untyped-call]
         return result
 
 
 @dataclass(frozen=True)
 class LearnedVectors:
-    """What training a network gives.
+    """Result of training.
 
     Attributes:
-        first: float32 [n_nodes, d], the vectors of all nodes, projected text included, before propagation.
-        projection: float32 [d, d], from a text's features to its part of `first`.
-        vectors: float32 [n_nodes, d], after propagation, of length 1 or 0.
+        first: float32 [n_nodes, d], the vectors of all nodes before propagation, including the projected text.
+        projection: float32 [d, d], projection of text features that is included in `first`.
+        vectors: float32 [n_nodes, d], the vectors after propagation, of length 1 or 0.
     """
 
     first: FloatArray
@@ -96,14 +103,14 @@ class LearnedVectors:
 def train_network(
     train: GraphSnapshot, text_nodes: IntArray, text: FloatArray, settings: Any, seed: int
 ) -> LearnedVectors:
-    """Train a network on a snapshot.
+    """Return the vectors that full-graph training learns.
 
     Args:
-        train: the graph to learn from.
+        train: the train snapshot.
         text_nodes: graph-wide numbers of the nodes with text, int64 [t].
-        text: their text vectors, float32 [t, d].
+        text: their text features, float32 [t, d].
         settings: `LightGCNSettings`.
-        seed: makes the result repeat.
+        seed: seed of initialization, batches and dropout.
     """
     random = np.random.default_rng(seed)
     first = torch.from_numpy(first_vectors(train, settings.dim, random))
@@ -119,10 +126,10 @@ def train_network(
 
 
 def first_vectors(train: GraphSnapshot, dim: int, random: np.random.Generator) -> FloatArray:
-    """Return the vectors that training starts from, float32 [n_nodes, dim].
+    """Return the initial vectors, float32 [n_nodes, dim]: random, but 0 for users and cold items.
 
-    A user starts as nothing but the neighborhood; without one the scores stay 0 instead of random. Of an item nobody
-    chose nothing is known but its neighborhood and its text.
+    A user's vector then comes from the neighborhood alone, and users without one have the score 0 instead of noise. A
+    cold item's vector comes from its neighborhood and its text.
     """
     first = random.normal(0, INIT_DEVIATION, (train.n_nodes, dim)).astype(np.float32)
     first[train.user_nodes] = 0
@@ -138,7 +145,7 @@ def _optimize(
     user_nodes, item_nodes = (torch.from_numpy(nodes).to(device) for nodes in (train.user_nodes, train.item_nodes))
     size = batch_size(train.n_items)
     drawn = batches(train.interactions, settings.steps, size, random)
-    for batch in track(drawn, "Training the graph network", total=settings.steps):
+    for batch in track(drawn, "Training LightGCN", total=settings.steps):
         batch = batch.to(device)
         vectors = network(_dropped(adjacency, settings.edge_dropout, random).to(device))
         users = functional.normalize(vectors.index_select(0, user_nodes[batch.user_nums]))
@@ -150,7 +157,7 @@ def _optimize(
 
 
 def _dropped(adjacency: Adjacency, dropout: float, random: np.random.Generator) -> Tensor:
-    """Return the adjacency without a random part of its edges, the rest scaled up to keep the expected sum."""
+    """Return the adjacency with edge dropout; the other edges are scaled up to keep the expected sum."""
     keep = random.random(len(adjacency.weight), dtype=np.float32) >= dropout
     return _sparse(adjacency, adjacency.weight * keep / np.float32(1 - dropout))
 

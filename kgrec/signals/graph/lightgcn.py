@@ -1,4 +1,4 @@
-"""The graph network: vectors of all nodes, learned over the whole typed graph."""
+"""LightGCN over the typed graph: one vector for each node, learned from interactions, relationships and texts."""
 
 from __future__ import annotations
 
@@ -27,39 +27,39 @@ from kgrec.signals.relevance import RelevantIf, has_relations, several_relations
 from kgrec.signals.sampled_softmax import MAX_LOGITS
 
 SUBGRAPH_SLOWDOWN: Final = 4
-"""How many times longer training on sampled sub-graphs takes; 1.4 to 6 times were measured."""
+"""Assumed slowdown of training on sampled subgraphs; 1.4 to 6 were measured."""
 
 
 class LightGCNSettings(SignalSettings):
-    """Settings of the graph network."""
+    """Settings of LightGCN."""
 
-    dim: int = Field(64, ge=2, description="Length of a node's vector.")
-    layers: int = Field(2, ge=1, le=6, description="How many relationships far a node sees.")
-    temperature: float = Field(0.2, ge=0.02, le=2, description="Divides the cosines in the softmax.")
+    dim: int = Field(64, ge=2, description="Dimensions of the node vectors.")
+    layers: int = Field(2, ge=1, le=6, description="Propagation steps.")
+    temperature: float = Field(0.2, ge=0.02, le=2, description="Temperature of the softmax: it divides the cosines.")
     kg_weight: Annotated[float, RelevantIf(has_relations)] = Field(
-        0.3, ge=0, description="Weight of a relationship that is no behavior; behaviors have 1."
+        0.3, ge=0, description="Mean weight of relationships other than behaviors; behaviors have 1."
     )
     relation_balance: Annotated[float, RelevantIf(several_relations)] = Field(
-        0.0, ge=0, le=2, description="How far a relationship's weight follows what its type says of choices; 0: alike."
+        0.0, ge=0, le=2, description="Exponent of a type's informativeness in its weight; 0: the same weight for all."
     )
-    edge_dropout: float = Field(0.2, ge=0, lt=1, description="Share of the edges left out in each training step.")
-    steps: int = Field(40, ge=1, description="Training steps; each holds all users, or as many as memory allows.")
+    edge_dropout: float = Field(0.2, ge=0, lt=1, description="Share of the edges dropped in each training step.")
+    steps: int = Field(40, ge=1, description="Training steps; a batch has all users, or as many as memory allows.")
     half_life_items: HalfLifeItems = None
     out_of_domain_weight: OutOfDomainWeight = 0.3
     members: int = Field(1, ge=1, description="Networks from different seeds whose cosines are averaged.")
     memory: int | None = Field(
-        None, gt=0, description="Bytes that training may take on the device; none: half of what it has."
+        None, gt=0, description="Bytes that training may use on the device; none: half of its memory."
     )
 
 
 class LightGCN(Signal):
-    """Cosine of a user's and an item's vector after propagation over users, items and entities.
+    """Cosine of the vectors of a user and an item after propagation over users, items and entities.
 
-    Where late items tell more, or other domains are to count less, a user is the mean of the items' vectors, faded,
-    instead of a node.
-
-    Layers are averaged without weights or activations (He et al., "LightGCN", SIGIR 2020); the loss is a softmax over
+    Layers are averaged without weights or activations (He et al., "LightGCN", SIGIR 2020). The loss is a softmax over
     items with a temperature (Wu et al., "On the Effectiveness of Sampled Softmax Loss", TOIS 2024).
+
+    With time decay or domain weighting, a user's vector is the weighted mean of the vectors of their items instead of
+    that of their node.
     """
 
     name: ClassVar[str] = "lightgcn"
@@ -92,7 +92,7 @@ class LightGCN(Signal):
 
     @classmethod
     def cost(cls, settings: Any, train: GraphSnapshot) -> float:
-        """Return roughly how many seconds a fit takes; see `Signal`."""
+        """Return the approximate duration of a fit, in seconds; see `Signal`."""
         logits = min(train.n_users * train.n_items, MAX_LOGITS)
         edges = train.interactions.nnz + sum(len(source) for source, _ in train.relations.values())
         of_logits, of_nodes = logits * (4.5e-9 + 2e-11 * settings.dim), train.n_nodes * 3e-9 * settings.dim
@@ -102,11 +102,11 @@ class LightGCN(Signal):
 
     @classmethod
     def low_fidelity(cls, settings: Any) -> Any | None:
-        """Return the same with half the training steps; see `Signal`."""
+        """Return the settings with half the training steps; see `Signal`."""
         return settings.model_copy(update={"steps": settings.steps // 2}) if settings.steps > 1 else None
 
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
-        """Train the network; nodes that have a text vector start from it."""
+        """Train the network; nodes with a text vector start from it."""
         from kgrec.signals.graph.gnn_minibatch_training import train_on_subgraphs
         from kgrec.signals.graph.gnn_training import train_network
 
@@ -132,51 +132,51 @@ class LightGCN(Signal):
         users = self._users[user_nums]
         if not self._histories.apart:
             return np.asarray(users @ self._items.T)
-        return self._histories.scores(user_nums, self._items, partial(_towards, otherwise=users))
+        return self._histories.scores(user_nums, self._items, partial(_unit_or, otherwise=users))
 
     def anonymous_scores(self, users: AnonymousUsers) -> FloatArray:
-        """Return the scores for people who are no users of the graph, as if each were a node linked to their items."""
+        """Return the scores of all items for anonymous users, as if each were a node linked to their items."""
         held = user_histories(users, half_life_items=self.settings.half_life_items)
         as_nodes = self._as_nodes(users.interactions)
-        own = _towards(np.asarray(held @ self._items), as_nodes) if self._histories.fades else as_nodes
+        own = _unit_or(np.asarray(held @ self._items), as_nodes) if self._histories.fades else as_nodes
         if not self._histories.apart:
             return np.asarray(own @ self._items.T)
         histories = replace(self._histories, profiles=held)
-        return histories.scores(np.arange(len(own)), self._items, partial(_towards, otherwise=own))
+        return histories.scores(np.arange(len(own)), self._items, partial(_unit_or, otherwise=own))
 
     def _as_nodes(self, chosen: sp.csr_matrix) -> FloatArray:
-        """Return what nodes that are linked to items, CSR [n, n_items], become; float32 [n, members · dim]."""
+        """Return the vectors of new nodes that are linked to items, CSR [n, n_items]; float32 [n, members · dim]."""
         parts = np.split(np.asarray(chosen @ self._reach), self.settings.members, axis=1)
-        return _side_by_side([_towards(part, otherwise=part) for part in parts])
+        return _side_by_side([_unit_or(part, otherwise=part) for part in parts])
 
     @cached_property
     def _reach(self) -> FloatArray:
-        """What an item passes on to its users, by the root of its degree, float32 [n_items, members · dim]."""
+        """What an item passes on to its users, divided by √degree, float32 [n_items, members · dim]."""
         settings, items = self.settings, self._train.item_nodes
         graph = Adjacency.from_snapshot(self._train, settings.kg_weight, settings.relation_balance)
         passed = layers_before(graph.matrix, self._learned["first"], settings.layers)[items]
         return np.asarray(passed / np.sqrt(np.maximum(graph.degree, 1e-12))[items, None], dtype=np.float32)
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the vectors of all nodes after and before propagation, and what gives a text's part of the latter.
+        """Return the node vectors after and before propagation, and the projection of text vectors.
 
         `node_vectors` and `first`: float32 [n_nodes, members · dim], `text_mean` [t], `text_axes` [t, members · dim].
         """
         return {"node_vectors": self.node_vectors, **self._learned}
 
     def layouts(self, train: GraphSnapshot, vectors: Vectors) -> tuple[Layout, ...]:
-        """Return what the arrays of `state` must be."""
+        """Return the expected arrays of `state`: shapes and types."""
         d = self.settings.dim * self.settings.members
         of_nodes, of_text = Array((train.n_nodes, d)), {"text_mean": Array(("text",)), "text_axes": Array(("text", d))}
         return ({"node_vectors": of_nodes, "first": of_nodes, **of_text},)
 
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
-        """Take back what `state` returned."""
+        """Restore the signal from the arrays that `state` returned."""
         learned = {name: state[name] for name in ("first", "text_mean", "text_axes")}
         return self._bind(train, state["node_vectors"], learned)
 
     def fold_in(self, delta: GraphDelta) -> Self:
-        """Propagate what was learned over the graph that has grown; a new node starts from its text, if it has one."""
+        """Return the signal with its parameters propagated over the updated graph; new nodes start from their text."""
         train, settings, learned = delta.new, self.settings, self._learned
         first = remap_rows(learned["first"], delta.nodes)
         nodes, text = text_rows(train, delta.vectors)
@@ -203,12 +203,12 @@ class LightGCN(Signal):
         self._items = node_vectors[train.item_nodes]
         self._histories = DomainHistories.of(train, self.settings.half_life_items, self.settings.out_of_domain_weight)
         if self._histories.fades:
-            self._users = _towards(np.asarray(self._histories.profiles @ self._items), self._users)
+            self._users = _unit_or(np.asarray(self._histories.profiles @ self._items), self._users)
         return self
 
 
-def _towards(sums: FloatArray, otherwise: FloatArray) -> FloatArray:
-    """Return users' vectors [n, d] of length 1 from sums of their items' vectors; where these are 0, other vectors."""
+def _unit_or(sums: FloatArray, otherwise: FloatArray) -> FloatArray:
+    """Return user vectors [n, d]: sums of their items' vectors, of length 1, or `otherwise` where the sum is 0."""
     length = np.linalg.norm(sums, axis=1, keepdims=True)
     return np.where(length > 0, sums / np.maximum(length, 1e-12), otherwise)
 
@@ -224,10 +224,10 @@ def text_rows(train: GraphSnapshot, vectors: Vectors) -> tuple[IntArray, FloatAr
 
 
 def principal_axes(x: FloatArray, dim: int) -> tuple[FloatArray, FloatArray]:
-    """Return the mean [d] of text vectors [t, d] and their `dim` principal axes, float32 [d, dim], zeros where d < dim.
+    """Return the mean [d] of text vectors [t, d] and their `dim` principal axes, float32 [d, dim], zero-padded.
 
-    Components have a mean square of 1. A text model's vectors have hundreds of dimensions, most of them noise for a
-    graph of this kind; the network learns a projection of the main ones.
+    Axes are scaled such that components have a mean square of 1. Most of the hundreds of dimensions of a text model are
+    noise here; the network learns a projection of the main ones.
     """
     if not len(x):
         return np.zeros(x.shape[1], np.float32), np.zeros((x.shape[1], dim), np.float32)
@@ -240,5 +240,5 @@ def principal_axes(x: FloatArray, dim: int) -> tuple[FloatArray, FloatArray]:
 
 
 def _side_by_side(parts: list[FloatArray]) -> FloatArray:
-    """Return vectors whose dot products are the means of those of the parts', float32 [n, parts · dim]."""
+    """Return concatenated vectors, float32 [n, parts · dim], whose dot products are the means of the parts'."""
     return np.concatenate(parts, axis=1) / np.float32(len(parts) ** 0.5)

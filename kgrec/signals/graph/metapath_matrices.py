@@ -1,16 +1,18 @@
-"""Typed paths: how two items, or two users, are related through one relationship, or through a pair of them.
+"""Meta-paths as matrices: relatedness of items, or of users, through one relationship type or a pair of types.
 
-A path joins two items (or two users)
+A meta-path connects two items (or two users)
 
     directly                          film - SEQUEL - film, user - FRIEND - user
-    through a node that both have     film - DIRECTED_BY - person - DIRECTED_BY - film
-    as different things               film - DIRECTED_BY - person - STARRING - film
-    or through a node further on      film - DIRECTED_BY - person - FROM - country - FROM - person - DIRECTED_BY - film
+    through a shared node             film - DIRECTED_BY - person - DIRECTED_BY - film
+    by two relationship types         film - DIRECTED_BY - person - STARRING - film
+    or through a more distant node    film - DIRECTED_BY - person - FROM - country - FROM - person - DIRECTED_BY - film
 
-From a user to an item that gives
+It leads from a user to an item as
 
     user → item of the history → (shared node) → item          side "items"
     user → (shared node) → other user → item                   side "users"
+
+"Members" are the items or the users that a path connects.
 """
 
 from __future__ import annotations
@@ -27,24 +29,25 @@ from kgrec.data.schema_parts import EdgeType
 from kgrec.data.snapshot import GraphSnapshot
 
 MAX_SEGMENT_LINKS: Final = 2_000_000
-"""A leg through two relationships that leads to more nodes than this in all is left out (24 MB)."""
+"""A segment of two relationships is left out if it has more links than this (24 MB)."""
 MAX_RELATED_MEMBERS: Final = 5_000_000
-"""Two legs that relate more members than this say little of any."""
+"""Two segments are not joined if they relate more pairs of members than this, since they discriminate little."""
 MAX_SEGMENT_PAIRS: Final = 100
+"""Pairs of segments that are joined, at most."""
 
 Side = Literal["items", "users"]
 
 
 @dataclass(frozen=True)
 class MetaPath:
-    """Relatedness of items, or of users, as a product of two sparse matrices.
+    """Relatedness of items, or of users, along a meta-path, as a product of two sparse matrices.
 
     Attributes:
-        edge_types: the relationships walked from one end to the other; the shared node is half-way.
-        side: what it relates.
-        left, right: float32 CSR [n, k]; relatedness is left @ rightᵀ without its diagonal. n is n_items or n_users,
-            k the number of shared nodes (twice that for a pair that may be walked either way), or n for direct
-            relationships.
+        edge_types: the relationship types from one end to the other; the shared node is half-way.
+        side: what the path relates, "items" or "users".
+        left, right: float32 CSR [n, k]; relatedness is left @ rightᵀ without its diagonal. n is n_items or n_users; k
+            is the number of shared nodes (twice that for a pair of types, which is walked in both directions), or n
+            for direct relationships.
     """
 
     edge_types: tuple[EdgeType, ...]
@@ -54,11 +57,11 @@ class MetaPath:
 
     @property
     def itself(self) -> FloatArray:
-        """Return the diagonal of left @ rightᵀ, float32 [n], which is no relation to another."""
+        """The diagonal of left @ rightᵀ, float32 [n]: relatedness of a member to itself, to be subtracted."""
         return _row_sums(self.left.multiply(self.right))
 
     def related(self, num: int, others: IntArray) -> FloatArray:
-        """Return the relatedness of `others` [n others] to `num`, float32 [n others]; 0 to itself."""
+        """Return the relatedness of members `others` [n others] to member `num`, float32 [n others]; 0 to itself."""
         ends = (
             (self.left[others], self.right[[num]]) if self.side == "items" else (self.right[others], self.left[[num]])
         )
@@ -66,17 +69,17 @@ class MetaPath:
 
 
 def build_metapaths(train: GraphSnapshot, degree_exponent: float, *, pairs: bool = False) -> list[MetaPath]:
-    """Return the paths through every relationship type that touches items or users, and through pairs of them.
+    """Return the meta-paths of every relationship type of items or users, and of pairs of types.
 
-    Relatedness through shared nodes is the cosine of what two have, each node weighted by degree^-rarity. Between
-    users it is scaled to sum to 1 over all others, so that a path to an item is the share of like users who chose
-    it: else a large group would count for its size. Direct relatedness is 1 / √(degrees of both). Types that relate
-    the same by other words (a relationship and its inverse) give one path.
+    Relatedness through shared nodes is the cosine of the nodes of two members, weighted by degree^-degree_exponent.
+    Between users it is scaled to sum to 1 over all other users, so that a path to an item is the share of related users
+    who chose it, independent of the size of the group. Direct relatedness is 1 / √(degrees of both). Types with the
+    same links (a relationship and its inverse) give one path.
 
     Args:
-        train: the graph.
-        degree_exponent: 0 makes all shared nodes count the same, 1 makes a node's weight fall as its degree rises.
-        pairs: whether to add the paths through two relationships.
+        train: the train snapshot.
+        degree_exponent: 0 gives all shared nodes the same weight; 1 divides a node's weight by its degree.
+        pairs: whether to include paths of two relationship types.
     """
     return [
         *_paths_between("items", train, train.item_nodes, degree_exponent, pairs),
@@ -85,7 +88,7 @@ def build_metapaths(train: GraphSnapshot, degree_exponent: float, *, pairs: bool
 
 
 def single_metapaths(train: GraphSnapshot, degree_exponent: float) -> list[MetaPath]:
-    """Return the path through every relationship type that touches items or users, also where two relate the same."""
+    """Return the meta-path of every single relationship type of items or users, without removing duplicates."""
     sides: tuple[tuple[Side, IntArray], ...] = (("items", train.item_nodes), ("users", train.user_nodes))
     return [
         _single(side, segment, members, degree_exponent)
@@ -95,7 +98,7 @@ def single_metapaths(train: GraphSnapshot, degree_exponent: float) -> list[MetaP
 
 
 def shared_nodes(train: GraphSnapshot, edge_types: Sequence[EdgeType], a: int, b: int) -> IntArray:
-    """Return the nodes half-way from node a to node b, int64 graph-wide numbers, rarest first; none if direct."""
+    """Return the nodes half-way between nodes a and b, int64 graph-wide numbers, by degree; none for a direct path."""
     half = len(edge_types) // 2
     if half == 0:
         return np.empty(0, np.int64)
@@ -116,7 +119,7 @@ def _reached(train: GraphSnapshot, edge_types: Sequence[EdgeType], node: int) ->
 def _paths_between(
     side: Side, train: GraphSnapshot, members: IntArray, degree_exponent: float, pairs: bool
 ) -> list[MetaPath]:
-    """Return the paths between `members` (graph-wide numbers of items or users)."""
+    """Return the meta-paths between `members` (graph-wide numbers of items or users)."""
     near = distinct(segments(train, members))
     paths = [_single(side, segment, members, degree_exponent) for segment in near]
     if pairs:
@@ -128,7 +131,7 @@ def _paths_between(
 def _relates_others(path: MetaPath) -> bool:
     every = np.ones(path.left.shape[0])
     total = (every @ path.left) @ (every @ path.right)
-    # What is left after the subtraction may be rounding.
+    # The tolerance covers rounding of the subtraction.
     return bool(total - path.itself.sum(dtype=np.float64) > 1e-5 * total)
 
 
@@ -137,7 +140,7 @@ def _single(side: Side, segment: Segment, members: IntArray, degree_exponent: fl
 
 
 def _direct(side: Side, segment: Segment, members: IntArray) -> MetaPath:
-    """Relate members that are linked to one another."""
+    """Return the path between members that are linked directly."""
     links = segment.links[:, members]
     scale = sp.diags(_row_sums(links).clip(min=1) ** -0.5)
     left = sp.csr_matrix(scale @ links @ scale, dtype=np.float32)
@@ -145,14 +148,14 @@ def _direct(side: Side, segment: Segment, members: IntArray) -> MetaPath:
 
 
 def _through(side: Side, segment: Segment, degree_exponent: float) -> MetaPath:
-    """Relate members by the nodes that one leg leads both to."""
+    """Return the path between members that a segment leads to the same node."""
     links = _degree_weighted(segment.links, degree_exponent)
     path = MetaPath((*segment.edge_types, *segment.edge_types[::-1]), side, links, links)
     return _mean_over_others(path) if side == "users" else path
 
 
 def _across(side: Side, a: Segment, b: Segment, degree_exponent: float) -> MetaPath:
-    """Relate members by the nodes that one leg leads the one to and another leg the other, either way round."""
+    """Return the path between members that two different segments lead to the same node, in both directions."""
     both = _degree_weighted(sp.vstack([a.links, b.links], format="csr"), degree_exponent)
     first, second = both[: a.links.shape[0]], both[a.links.shape[0] :]
     met = (np.diff(first.tocsc().indptr) > 0) & (np.diff(second.tocsc().indptr) > 0)
@@ -163,7 +166,7 @@ def _across(side: Side, a: Segment, b: Segment, degree_exponent: float) -> MetaP
 
 
 def _degree_weighted(every: sp.csr_matrix, degree_exponent: float) -> sp.csr_matrix:
-    """Return links to shared nodes, weighted by rarity, rows of length 1: float32 CSR [n, shared nodes]."""
+    """Return links to shared nodes, weighted by degree, with rows of length 1: float32 CSR [n, shared nodes]."""
     links = every.tocsc()
     degree = np.diff(links.indptr)
     links, degree = links[:, degree > 1], degree[degree > 1]
@@ -173,9 +176,9 @@ def _degree_weighted(every: sp.csr_matrix, degree_exponent: float) -> sp.csr_mat
 
 
 def _mean_over_others(path: MetaPath) -> MetaPath:
-    """Scale a path's relatedness to sum to 1 over the others of each row; rows without others become 0."""
+    """Return the path with relatedness scaled to sum to 1 over the others of each row; rows without others are 0."""
     total = path.left @ (path.right.T @ np.ones(path.right.shape[0], np.float32)) - path.itself
-    # Below this, what is left after the subtraction is rounding.
+    # A total below 1e-5 is rounding error of the subtraction.
     scale = np.where(total > 1e-5, 1 / np.maximum(total, 1e-5), 0).astype(np.float32)
     return replace(path, left=(sp.diags(scale) @ path.left).tocsr())
 
@@ -186,12 +189,12 @@ def _row_sums(matrix: sp.csr_matrix) -> FloatArray:
 
 @dataclass(frozen=True)
 class Segment:
-    """Members (items or users) and the nodes that relationships lead them to.
+    """Meta-path segment: half of a meta-path, from members (items or users) to the node in its middle.
 
     Attributes:
-        edge_types: the relationships, one after the other.
-        links: float32 CSR [n members, n_nodes] of ones.
-        direct: whether it leads to other members.
+        edge_types: the relationship types, in order.
+        links: float32 CSR [n members, n_nodes] of ones: the nodes that each member reaches.
+        direct: whether the segment leads to other members.
     """
 
     edge_types: tuple[EdgeType, ...]
@@ -200,12 +203,12 @@ class Segment:
 
     @property
     def degree(self) -> IntArray:
-        """Return how many members the leg leads to each node, int64 [n_nodes]."""
+        """The number of members that reach each node, int64 [n_nodes]."""
         return np.bincount(self.links.indices, minlength=self.links.shape[1])
 
 
 def segments(train: GraphSnapshot, members: IntArray) -> list[Segment]:
-    """Return the leg of each relationship type that touches `members` (graph-wide numbers)."""
+    """Return the segment of each relationship type of `members` (graph-wide numbers)."""
     number = np.full(train.n_nodes, -1)
     number[members] = np.arange(len(members))
     candidates = [_segment(edge_type, ends, number, len(members)) for edge_type, ends in train.relations.items()]
@@ -213,7 +216,7 @@ def segments(train: GraphSnapshot, members: IntArray) -> list[Segment]:
 
 
 def extend(train: GraphSnapshot, members: IntArray, near: list[Segment]) -> list[Segment]:
-    """Return the legs that lead on from `near` by a relationship type that touches no member."""
+    """Return the segments in `near` extended by each relationship type that no member has."""
     extended = []
     for edge_type, (source, target) in train.relations.items():
         if np.isin(source, members).any() or np.isin(target, members).any():
@@ -229,7 +232,7 @@ def extend(train: GraphSnapshot, members: IntArray, near: list[Segment]) -> list
 
 
 def joinable(near: list[Segment]) -> list[tuple[Segment, Segment]]:
-    """Return the pairs of segments that meet in a node, those that meet in most first, at most `MAX_SEGMENT_PAIRS`."""
+    """Return the pairs of segments with shared end nodes, those with the most first, at most `MAX_SEGMENT_PAIRS`."""
     if len(near) < 2:
         return []
     degree = sp.csr_matrix(np.stack([segment.degree for segment in near]).astype(np.float64))
@@ -241,7 +244,7 @@ def joinable(near: list[Segment]) -> list[tuple[Segment, Segment]]:
 
 
 def _segment(edge_type: EdgeType, ends: tuple[IntArray, IntArray], number: IntArray, n: int) -> Segment:
-    """Return the links between members if there are any, else those to other nodes."""
+    """Return the segment of a relationship type: links between members if there are any, else to other nodes."""
     own, other = np.concatenate(ends), np.concatenate(ends[::-1])
     own, other = own[own != other], other[own != other]
     direct = bool(np.any((number[own] >= 0) & (number[other] >= 0)))
@@ -250,7 +253,7 @@ def _segment(edge_type: EdgeType, ends: tuple[IntArray, IntArray], number: IntAr
 
 
 def distinct(candidates: list[Segment]) -> list[Segment]:
-    """Return the first leg of those with the same links."""
+    """Return the segments without duplicates: of segments with the same links, the first one."""
     first: dict[tuple[bytes, bytes], Segment] = {}
     for segment in candidates:
         first.setdefault((segment.links.indptr.tobytes(), segment.links.indices.tobytes()), segment)

@@ -1,4 +1,4 @@
-"""How much each typed path counts: a softmax regression of what users did on the paths that lead there."""
+"""Weights of meta-paths, by a softmax regression of users' items on the values of the paths."""
 
 from __future__ import annotations
 
@@ -14,36 +14,35 @@ from kgrec.data.histories import row_means
 from kgrec.signals.graph.metapath_matrices import MetaPath
 
 MAX_PAIR_PATHS: Final = 30
+"""Meta-paths of two relationship types that get a weight, at most."""
 
 MAX_CANDIDATE_ITEMS: Final = 4_000
-"""Up to this many items the softmax runs over all of them, above it over a sample."""
+"""With more items than this, the softmax is over a sample of items."""
 MAX_FEATURE_VALUES: Final = 20_000_000
-"""Path values held at once (80 MB): users × candidates × paths."""
+"""Feature values in memory (80 MB), at most: users × candidates × features."""
 
 MAX_ITERATIONS: Final = 50
+"""Iterations of L-BFGS-B, at most."""
 
 Feature = Callable[[IntArray], FloatArray]
-"""User numbers [u] → values of one path to all items, float32 [u, n_items], as if each item were not in the history."""
+"""User numbers [u] → feature values of all items, float32 [u, n_items], each without that item in the history."""
 
 
 def learn_weights(
     features: Sequence[Feature], interactions: sp.csr_matrix, regularization: float, seed: int
 ) -> FloatArray:
-    """Fit one weight, 0 or more, for each feature, on a sample of users.
+    """Return the learned weight of each feature, float32 [n features], none negative.
 
-    The objective is convex: cross-entropy of a user's items under softmax(Σ weight · feature), plus
-    regularization / 2 · Σ (weight · deviation of the feature)². With many items the sum over all of them is estimated
-    from a sample, each weighted by how much too often it is drawn: Bengio & Senécal, "Adaptive importance sampling",
-    IEEE TNN 2008. What gets no weight is left out, and the rest is learned again on the more users that then fit.
+    The objective is convex: the cross-entropy of a sample of users' items under softmax(Σ weight · feature), plus
+    regularization / 2 · Σ (weight · standard deviation of the feature)². With many items the softmax denominator is
+    estimated by importance sampling (Bengio & Senécal, "Adaptive importance sampling", IEEE TNN 2008). A second fit
+    leaves out the features with weight 0, so that more users fit in memory.
 
     Args:
-        features: what to weigh.
+        features: the features.
         interactions: float32 CSR [n_users, n_items].
-        regularization: strength of the ridge penalty.
-        seed: makes the samples repeat.
-
-    Returns:
-        float32 [n features].
+        regularization: strength of the L2 penalty.
+        seed: seed of the samples; the same seed gives the same weights.
     """
     weights = _learn(features, interactions, regularization, seed)
     used = np.flatnonzero(weights)
@@ -60,7 +59,7 @@ def _learn(features: Sequence[Feature], interactions: sp.csr_matrix, regularizat
     values, wanted = _measure(features, users, candidates, share)
     deviation = values.std(axis=1)
     deviation[deviation == 0] = 1
-    # Features differ by orders of magnitude; unless they are scaled, the optimizer stops short of the optimum.
+    # Features differ by orders of magnitude; without scaling the optimizer stops before the optimum.
     values /= deviation[:, None]
     wanted /= deviation
     user_share = np.asarray(share.sum(axis=1)).ravel()
@@ -80,7 +79,7 @@ def _learn(features: Sequence[Feature], interactions: sp.csr_matrix, regularizat
 
 
 def _softmax(logits: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return the logarithm of each row's sum of exponentials [n] and the softmax [n, c], both float32."""
+    """Return the log-sum-exp of each row [n] and the softmax [n, c], both float32."""
     top = logits.max(axis=1, keepdims=True)
     exponential = np.exp(logits - top)
     total = exponential.sum(axis=1, keepdims=True)
@@ -88,10 +87,10 @@ def _softmax(logits: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def from_histories(path: MetaPath, history: sp.csr_matrix) -> Feature:
-    """Return the mean relatedness of an item to the items of a user's history, less its mean over all users.
+    """Return the feature of an item path: mean relatedness of an item to the user's items, minus its mean over users.
 
     Args:
-        path: relates items.
+        path: a path of the side "items".
         history: float32 CSR [n_users, n_items] whose rows sum to 1 or 0.
     """
     mean = path_offset(path, history)
@@ -106,13 +105,13 @@ def from_histories(path: MetaPath, history: sp.csr_matrix) -> Feature:
 
 
 def path_offset(path: MetaPath, history: sp.csr_matrix) -> FloatArray:
-    """Return each item's mean over all users of what `from_histories` measures, float32 [n_items]."""
+    """Return each item's mean relatedness to histories over all users, float32 [n_items]; see `from_histories`."""
     mean = np.asarray(history.mean(axis=0), dtype=np.float32).ravel()
     return np.asarray(path.right @ (path.left.T @ mean) - mean * path.itself)
 
 
 def from_users(path: MetaPath, interactions: sp.csr_matrix) -> Feature:
-    """Return the share of related users who chose an item."""
+    """Return the feature of a user path: the share of related users who chose an item."""
     chosen = path.right.T @ interactions
 
     def feature(users: IntArray) -> FloatArray:
@@ -123,7 +122,7 @@ def from_users(path: MetaPath, interactions: sp.csr_matrix) -> Feature:
 
 
 def from_popularity(interactions: sp.csr_matrix) -> Feature:
-    """Return the logarithm of one plus how many other users chose an item."""
+    """Return the popularity feature: log(1 + number of other users who chose an item)."""
     popularity = np.bincount(interactions.indices, minlength=interactions.shape[1]).astype(np.float32)
 
     def feature(users: IntArray) -> FloatArray:
@@ -135,7 +134,18 @@ def from_popularity(interactions: sp.csr_matrix) -> Feature:
 def _measure(
     features: Sequence[Feature], users: IntArray, candidates: IntArray, share: sp.csr_matrix
 ) -> tuple[FloatArray, DoubleArray]:
-    """Return values at the candidates [features, users · candidates] and their means over what users did [features]."""
+    """Return feature values.
+
+    Args:
+        features: the features.
+        users: the users [u].
+        candidates: the candidate items [c].
+        share: weights of the users' interactions, CSR [u, n_items]; see `_shares`.
+
+    Returns:
+        The values at the candidates, float32 [features, u · c], and their weighted sums over the users' interactions,
+        float64 [features].
+    """
     values, wanted = [], []
     for feature in features:
         value = feature(users).astype(np.float32)
@@ -145,7 +155,7 @@ def _measure(
 
 
 def _candidates(interactions: sp.csr_matrix, random: np.random.Generator) -> tuple[IntArray, FloatArray]:
-    """Return item numbers [c] and the logarithm of how often each is expected among them [c]."""
+    """Return candidate items [c] of the softmax and the log of their expected count in the sample [c]."""
     n_items = interactions.shape[1]
     if n_items <= MAX_CANDIDATE_ITEMS:
         return np.arange(n_items), np.zeros(n_items, np.float32)
@@ -156,14 +166,14 @@ def _candidates(interactions: sp.csr_matrix, random: np.random.Generator) -> tup
 
 
 def _users(interactions: sp.csr_matrix, values_of_one: int, random: np.random.Generator) -> IntArray:
-    """Return as many random users with a history as fit in memory, int64 [u], sorted."""
+    """Return a random sample of users with a history whose feature values fit in memory, int64 [u], sorted."""
     users = np.flatnonzero(np.diff(interactions.indptr))
     fit = max(1, MAX_FEATURE_VALUES // max(values_of_one, interactions.shape[1]))
     return np.sort(random.permutation(users)[:fit])
 
 
 def _shares(history: sp.csr_matrix) -> sp.csr_matrix:
-    """Return the weight of everything users did, summing to 1; a user of n behaviors counts √n."""
+    """Return the weights of interactions, which sum to 1; those of a user with n interactions to ∝ √n."""
     counts = np.diff(history.indptr)
     weights = np.repeat(np.maximum(counts, 1) ** -0.5, counts)
     return sp.csr_matrix(
@@ -172,17 +182,17 @@ def _shares(history: sp.csr_matrix) -> sp.csr_matrix:
 
 
 def select_metapaths(paths: Sequence[MetaPath], interactions: sp.csr_matrix) -> IntArray:
-    """Return which paths are worth a weight: all through one relationship, and of those through pairs the best.
+    """Return the paths that get a weight: all of a single relationship type, and the best of pairs of types.
 
-    The best are those with the greatest χ² of relatedness within histories against that of a random history's
-    items with another's. For paths between users the roles are exchanged: within the users of an item.
+    The best paths have the largest χ² of the relatedness of items within histories, against that of items of two random
+    histories. For user paths, items and users are exchanged.
 
     Args:
-        paths: what to choose from.
+        paths: the paths to choose from.
         interactions: float32 CSR [n_users, n_items].
 
     Returns:
-        int64 [c], rising.
+        Indices of the selected paths, int64 [c], ascending.
     """
     shares = {"items": row_means(interactions), "users": row_means(sp.csr_matrix(interactions.T))}
     pair = np.array([len(set(path.edge_types)) > 1 for path in paths], dtype=bool)
@@ -192,7 +202,12 @@ def select_metapaths(paths: Sequence[MetaPath], interactions: sp.csr_matrix) -> 
 
 
 def _gain(path: MetaPath, share: sp.csr_matrix) -> float:
-    """Return the χ² of a path's relatedness within the rows of `share`, which sum to 1 or 0; 0 if below chance."""
+    """Return the χ² of a path's relatedness within rows of `share` against chance; 0 if it is below chance.
+
+    Args:
+        path: the path.
+        share: float32 CSR [n, members] whose rows sum to 1 or 0.
+    """
     mean = np.asarray(share.mean(axis=0)).ravel()
     within = (share @ path.left).multiply(share @ path.right).sum() - share.power(2).sum(axis=0) @ path.itself
     chance = share.shape[0] * ((mean @ path.left) @ (mean @ path.right) - mean**2 @ path.itself)

@@ -1,4 +1,4 @@
-"""Typed paths as a signal: what leads from a user's history, and from like users, to an item."""
+"""Meta-path signal: weighted typed paths from a user's history, and from related users, to an item."""
 
 from __future__ import annotations
 
@@ -31,30 +31,30 @@ from kgrec.signals.graph.metapath_weights import (
 from kgrec.signals.relevance import RelevantIf, several_relations
 
 BATCH_USERS: Final = 64
-"""Users whose histories are followed together: more reach most of a large graph, for fewer each product is small."""
+"""Users scored at a time: more users together reach most of a large graph, fewer make matrix products inefficient."""
 
 
 class MetaPathsSettings(SignalSettings):
-    """Settings of the typed paths."""
+    """Settings of meta-paths."""
 
     degree_exponent: float = Field(
-        1.0, ge=0, le=2, description="How fast a shared node's weight falls as its degree rises."
+        1.0, ge=0, le=2, description="Exponent of a shared node's degree that divides its weight."
     )
     half_life_items: HalfLifeItems = None
     pairs: Annotated[bool, RelevantIf(several_relations)] = Field(
-        False, description="Whether paths lead through pairs of relationships too."
+        False, description="Whether to include paths of two relationship types."
     )
-    regularization: float = Field(1e-4, ge=0, description="Ridge penalty on the weights of the paths.")
+    regularization: float = Field(1e-4, ge=0, description="L2 penalty of the path weights.")
 
 
 @dataclass(frozen=True)
 class Contributions:
-    """What carries one user's score of one item, strongest first.
+    """Parts of one user's score of one item, in descending order.
 
     Attributes:
         path_num: int64 [c], index into `MetaPaths.paths`.
-        through: int64 [c], number of the history's item (side "items") or of the other user (side "users").
-        value: float32 [c], part of the score; above 0.
+        through: int64 [c], number of the history item (side "items") or of the other user (side "users").
+        value: float32 [c], positive part of the score.
     """
 
     path_num: IntArray
@@ -66,11 +66,11 @@ class Contributions:
 
 
 class MetaPaths(Signal):
-    """Weighted sum of typed paths to an item, plus a weight for its popularity.
+    """Weighted sum of the meta-paths from a user to an item and of the item's popularity.
 
-    The paths are meta-paths (Sun et al., "PathSim", VLDB 2011) weighted by the rarity of the node they lead through;
-    their weights are learned from what users did. History paths measure the mean over the history, less the mean over
-    all users: what a user shares with an item more than everybody does.
+    Meta-paths: Sun et al., "PathSim", VLDB 2011. Shared nodes are weighted by degree, and the weights of the paths are
+    learned from interactions. The value of an item path is the mean over the user's history minus the mean over all
+    users: how much more related the item is to this user than to the average user.
     """
 
     name: ClassVar[str] = "metapaths"
@@ -82,9 +82,9 @@ class MetaPaths(Signal):
     grid: ClassVar[Grid] = {"half_life_items": LogRange(4.0, 0.5, 64), "degree_exponent": (0.5, 1.5), "pairs": (True,)}
 
     paths: list[MetaPath]
-    """Every typed path of the graph (through pairs only if the settings say so), those with weight 0 included."""
+    """All meta-paths of the graph (of pairs of types if the setting `pairs` is on), including those with weight 0."""
     weights: FloatArray
-    """Weights of the paths, then of popularity, float32 [n paths + 1], none below 0."""
+    """Weights of the paths, then of popularity, float32 [n paths + 1], none negative."""
 
     _interactions: sp.csr_matrix
     _history: sp.csr_matrix
@@ -97,11 +97,11 @@ class MetaPaths(Signal):
 
     @classmethod
     def applies(cls, train: GraphSnapshot, vectors: Vectors) -> bool:
-        """Say whether there is any relationship beside behaviors."""
+        """Return whether the graph has relationships other than behaviors."""
         return bool(train.relations)
 
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
-        """Find the paths and learn their weights."""
+        """Build the meta-paths and learn their weights."""
         paths = build_metapaths(train, self.settings.degree_exponent, pairs=self.settings.pairs)
         means = row_means(train.interactions)
         tried = select_metapaths(paths, train.interactions)
@@ -115,31 +115,36 @@ class MetaPaths(Signal):
         return self._bind(train, paths, weights)
 
     def scores(self, user_nums: IntArray) -> FloatArray:
-        """Return weighted sums of paths, float32 [n users, n_items]."""
+        """Return the weighted sums of meta-paths and popularity, float32 [n users, n_items]."""
         from_users = (self._user_left[user_nums] @ self._user_chosen).toarray()
         return self._scores(self._history[user_nums], from_users)
 
     def anonymous_scores(self, users: AnonymousUsers) -> FloatArray:
-        """Return the scores for people who are no users of the graph, whom it links to no other users."""
+        """Return the scores of all items for anonymous users, by item paths and popularity: they have no user paths."""
         return self._scores(
             row_means(user_histories(users, half_life_items=self.settings.half_life_items)), np.zeros(1, np.float32)
         )
 
     def _scores(self, rows: sp.csr_matrix, from_users: FloatArray) -> FloatArray:
-        """Add up what leads from histories, CSR [n, n_items], and from other users, [n, n_items] or nothing."""
+        """Return scores, float32 [n, n_items].
+
+        Args:
+            rows: normalized histories, CSR [n, n_items].
+            from_users: sums of user paths, [n, n_items], or zero.
+        """
         firsts = range(0, max(rows.shape[0], 1), BATCH_USERS)
         from_items = np.concatenate([self._from_items(rows[first : first + BATCH_USERS]) for first in firsts])
         known = np.diff(rows.indptr)[:, None] > 0
         return np.asarray(self._popularity + from_users + from_items - known * self._offset, dtype=np.float32)
 
     def _from_items(self, rows: sp.csr_matrix) -> FloatArray:
-        """Return what leads from histories [n, n_items] to items, by the few of all nodes that they reach."""
+        """Return the sums of item paths from histories [n, n_items], over the nodes that these reach."""
         shared = sp.csr_matrix(rows @ self._item_left)
         reached = np.unique(shared.indices)
         return np.asarray((self._item_right[:, reached] @ shared[:, reached].T.toarray()).T)
 
     def contributions(self, user_num: int, item_num: int) -> Contributions:
-        """Return what leads from a user to an item, strongest first; popularity and the mean over users left out."""
+        """Return the paths from a user to an item with their parts of the score, without popularity and the offset."""
         none = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
         used = np.flatnonzero(self.weights[:-1]).tolist()
         parts = [none, *(self._contribution(num, user_num, item_num) for num in used)]
@@ -148,22 +153,25 @@ class MetaPaths(Signal):
         return Contributions(path_num[order], through[order], value[order])
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the weights; the paths follow from the graph."""
+        """Return the weights; `restore` rebuilds the paths from the graph."""
         return {"weights": self.weights}
 
     def layouts(self, train: GraphSnapshot, vectors: Vectors) -> tuple[Layout, ...]:
-        """Return what the arrays of `state` must be."""
+        """Return the expected arrays of `state`: shapes and types."""
         return ({"weights": Array(("paths",))},)
 
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
-        """Take back what `state` returned."""
+        """Restore the signal from the arrays that `state` returned."""
         paths = build_metapaths(train, self.settings.degree_exponent, pairs=self.settings.pairs)
         if len(state["weights"]) != len(paths) + 1 or (state["weights"] < 0).any():
-            raise ValueError(f"'weights' is {state['weights'].shape}, or below 0; expected {len(paths) + 1} from 0 on")
+            raise ValueError(
+                f"wrong 'weights': shape {state['weights'].shape}, or a negative value. "
+                f"Expected {len(paths) + 1} weights, none negative"
+            )
         return self._bind(train, paths, state["weights"])
 
     def fold_in(self, delta: GraphDelta) -> Self:
-        """Place what was learned in a graph that has grown; see `Signal`."""
+        """Return the signal for an updated graph, without a fit; see `Signal`."""
         paths = build_metapaths(delta.new, self.settings.degree_exponent, pairs=self.settings.pairs)
         learned = {(path.side, path.edge_types): weight for path, weight in zip(self.paths, self.weights, strict=False)}
         found = [learned.get((path.side, path.edge_types), 0.0) for path in paths]
@@ -184,12 +192,12 @@ class MetaPaths(Signal):
         return self
 
     def _used(self, side: Side) -> list[tuple[MetaPath, np.float32]]:
-        """Return the paths of a side that count for anything, with their weights."""
+        """Return the paths of a side with a positive weight, and their weights."""
         pairs = zip(self.paths, self.weights[:-1], strict=True)
         return [(path, weight) for path, weight in pairs if path.side == side and weight > 0]
 
     def _stacked(self, side: Side, n: int) -> tuple[sp.csr_matrix, sp.csr_matrix]:
-        """Return all paths of a side as one, weights on the left: float32 CSR [n, k] twice."""
+        """Return the stacked left (times weight) and right matrices of the paths of a side, float32 CSR [n, k] each."""
         used, none = self._used(side), sp.csr_matrix(np.empty((n, 0), dtype=np.float32))
         left = sp.hstack([none, *(p.left * w for p, w in used)], format="csr")
         return left, sp.hstack([none, *(p.right for p, _ in used)], format="csr")

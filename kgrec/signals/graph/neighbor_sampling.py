@@ -1,4 +1,4 @@
-"""Sampled sub-graphs: the neighborhoods of a few nodes, no larger than asked, right on average."""
+"""Neighbor sampling: unbiased samples of the subgraph around some nodes, of bounded size."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Subgraph:
 
     Attributes:
         nodes: int64 [m], graph-wide numbers; the seeds come first, in their order.
-        matrix: float32 CSR [m, m]; rows of the nodes farthest from the seeds are empty. Its products, and its powers
-            up to the number of layers, have those of the whole matrix as expectations, for the seeds' rows.
+        matrix: float32 CSR [m, m]; rows of the nodes farthest from the seeds are empty. For the rows of the seeds, its
+            powers up to the number of layers are unbiased estimates of those of the full matrix.
     """
 
     nodes: IntArray
@@ -27,19 +27,19 @@ class Subgraph:
 def sample_subgraph(
     graph: sp.csr_matrix, seeds: IntArray, layers: int, fanout: int, limit: int, random: np.random.Generator
 ) -> Subgraph:
-    """Walk outwards from the seeds, a ring of neighbors for each layer.
+    """Return a subgraph sampled outwards from the seeds, with one ring of neighbors for each layer.
 
-    Of a node with more than `fanout` neighbors that many are drawn, the weight of each multiplied by degree / fanout
-    (Hamilton et al., "Inductive Representation Learning on Large Graphs", NeurIPS 2017). A ring takes up to an equal
-    part of the nodes that `limit` leaves; of more, random ones are taken, and count so much more.
+    For a node with more than `fanout` neighbors, `fanout` of them are sampled, with weights multiplied by degree /
+    fanout (Hamilton et al., "Inductive Representation Learning on Large Graphs", NeurIPS 2017). Rings share the nodes
+    that `limit` leaves equally; a larger ring is sampled, and its weights are divided by the sampled share.
 
     Args:
         graph: float32 CSR [n, n].
-        seeds: different nodes, int64 [s]; s is at most `limit`.
-        layers: how many rings.
-        fanout: neighbors drawn of a node.
-        limit: nodes that the sub-graph may have.
-        random: source of the samples.
+        seeds: distinct nodes, int64 [s]; s is at most `limit`.
+        layers: number of rings.
+        fanout: neighbors sampled for a node.
+        limit: nodes of the subgraph, at most.
+        random: random generator of the samples.
     """
     number = np.full(graph.shape[0], -1, dtype=np.int64)
     number[seeds] = np.arange(len(seeds))
@@ -61,7 +61,7 @@ def sample_subgraph(
 def _drawn(
     graph: sp.csr_matrix, nodes: IntArray, fanout: int, random: np.random.Generator
 ) -> tuple[IntArray, IntArray, FloatArray]:
-    """Return drawn edges as starts, ends and weights, [e] each: all of a node, or `fanout` drawn with replacement."""
+    """Return edges of nodes as starts, ends and weights, [e] each: all edges, or `fanout` sampled with replacement."""
     first = graph.indptr[nodes].astype(np.int64)
     degree = graph.indptr[nodes + 1] - first
     count = np.minimum(degree, fanout)
@@ -75,8 +75,8 @@ def _drawn(
 
 
 def _at_most(room: int, nodes: IntArray, random: np.random.Generator) -> tuple[IntArray, float]:
-    """Return the nodes, or `room` random ones of them, and the share taken."""
+    """Return the nodes, or `room` random ones of them, and the share returned."""
     if len(nodes) <= room:
         return nodes, 1.0
-    # A share of 0 divides only weights that are then left out.
+    # max(room, 1) avoids a division by 0; without room all these edges are dropped.
     return random.choice(nodes, room, replace=False), max(room, 1) / len(nodes)

@@ -1,4 +1,4 @@
-"""How much each relationship type says about who chooses what, read off the train graph."""
+"""Weights of relationship types by their informativeness about interactions, measured on the train graph."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from kgrec.data.snapshot import GraphSnapshot
 from kgrec.signals.graph.metapath_matrices import MetaPath, single_metapaths
 
 MAX_LIFT_BEHAVIORS: Final = 500_000
-"""Behaviors that lift is measured on; of more, random users' (or items') are taken."""
+"""Interactions that lift is measured on, at most; of more, those of random users (or items) are used."""
 PRIOR_PAIRS: Final = 10.0
-"""Pairs at chance level that every relationship type is credited with, so that two or three pairs prove little."""
+"""Prior of a lift, in pairs at chance level, so that the lift of a type with few pairs stays near 1."""
 LIFT_BOUNDS: Final = (0.1, 10.0)
+"""Smallest and largest lift of a path."""
 
 
 def relation_weights(train: GraphSnapshot, kg_weight: float, balance: float) -> dict[EdgeType, float]:
-    """Return the weight of an edge of every type that is no behavior.
+    """Return the edge weight of every relationship type other than behaviors.
 
     Args:
-        train: the graph.
+        train: the train snapshot.
         kg_weight: the mean weight of these edges.
-        balance: 0 gives all types the same weight, 1 makes it proportional to `informativeness`.
+        balance: exponent of `informativeness` in the weight; 0 gives all types the same weight.
     """
     if balance == 0 or not train.relations:
         return dict.fromkeys(train.relations, kg_weight)
@@ -36,11 +37,11 @@ def relation_weights(train: GraphSnapshot, kg_weight: float, balance: float) -> 
 
 
 def informativeness(train: GraphSnapshot) -> dict[EdgeType, float]:
-    """Return how many times likelier than by chance items are chosen together if a relationship type relates them.
+    """Return the lift of every relationship type: how much likelier than chance related items are chosen together.
 
-    Between users: how many times likelier they choose the same. Chance is what the popularity of items and the
-    activity of users alone would give. A type that relates neither items nor users with one another has 1; all values
-    are within `LIFT_BOUNDS`.
+    For users: how much likelier related users choose the same items. Chance follows from the popularity of items and
+    the activity of users. A type that relates neither items nor users has the lift 1. All values are within
+    `LIFT_BOUNDS`.
     """
     lifts: dict[EdgeType, list[float]] = {edge_type: [] for edge_type in train.relations}
     history = train.interactions
@@ -51,14 +52,15 @@ def informativeness(train: GraphSnapshot) -> dict[EdgeType, float]:
 
 
 class _Choices:
-    """Cosines between rows of a history, and what chance alone would make of them.
+    """Cosines between rows of a history, and their expectation by chance.
 
-    Chance is the configuration model: rows of a and b entries share a · b · Σ c (c − 1) / (Σ c)² columns, c being the
-    columns' entries. The cosine divides by √(a · b), so its expectation is a product of one number of each row.
+    Chance is the configuration model: rows with a and b entries share a · b · Σ c (c − 1) / (Σ c)² columns, where c are
+    the numbers of entries of the columns. The cosine divides by √(a · b), so its expectation is a product of one number
+    per row.
     """
 
     def __init__(self, history: sp.csr_matrix) -> None:
-        """Take which row chose which column, CSR [n, m]."""
+        """Compute the cosines of a history, CSR [n, m] of rows and the columns they chose."""
         chosen = _sample(history)
         columns = np.bincount(chosen.indices, minlength=chosen.shape[1]).astype(float)
         root = np.sqrt(np.diff(chosen.indptr))
@@ -68,7 +70,7 @@ class _Choices:
         self.expected: DoubleArray = root * np.sqrt(columns @ np.maximum(columns - 1, 0)) / total
 
     def lift(self, path: MetaPath) -> float:
-        """Return the mean cosine of related rows over the one expected, weighted by relatedness."""
+        """Return the mean cosine of related rows, weighted by relatedness, divided by its expectation."""
         left, right = path.left.T.tocsr(), path.right.T.tocsr()
         observed = (left @ self.cosines).multiply(right @ self.cosines).sum()
         observed -= path.itself @ np.sign(self.expected)
@@ -78,7 +80,7 @@ class _Choices:
 
 
 def _sample(history: sp.csr_matrix) -> sp.csr_matrix:
-    """Return a history with at most `MAX_LIFT_BEHAVIORS` entries, of random columns: CSR [n, columns kept]."""
+    """Return a history sampled by columns to at most `MAX_LIFT_BEHAVIORS` entries: CSR [n, columns kept]."""
     if history.nnz <= MAX_LIFT_BEHAVIORS:
         return history
     columns = history.tocsc()

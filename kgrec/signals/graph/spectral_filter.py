@@ -1,4 +1,4 @@
-"""Spectral: a low-pass filter on the graph of users and items, in closed form."""
+"""Spectral filter: a low-pass graph filter on the user-item graph, in closed form."""
 
 from __future__ import annotations
 
@@ -21,24 +21,25 @@ from kgrec.signals.base import Grid, HalfLifeItems, LogRange, Signal, SignalSett
 from kgrec.signals.sparse import from_arrays, largest_of_columns, to_arrays
 
 BLOCK_ITEMS: Final = 1024
-"""Items whose links are found at a time; the matrix of all items by all items never exists."""
+"""Items whose links are computed at a time; the full item-item matrix is never in memory."""
 MAX_LINKS_PER_ITEM: Final = 500
-"""Links kept of an item."""
+"""Links kept for each item, at most."""
 
 
 class SpectralSettings(SignalSettings):
     """Settings of the spectral filter."""
 
-    components: int = Field(64, ge=1, description="Smoothest directions of the graph that the ideal filter keeps.")
-    ideal: float = Field(0.3, ge=0, description="Weight of the ideal filter beside the linear one.")
+    components: int = Field(64, ge=1, description="Singular vectors that the ideal low-pass filter keeps.")
+    ideal: float = Field(0.3, ge=0, description="Weight of the ideal low-pass filter; the linear filter has 1.")
     half_life_items: HalfLifeItems = None
 
 
 class Spectral(Signal):
-    """A history smoothed over the graph: two steps through users, plus its projection onto the smoothest directions.
+    """A history filtered over the user-item graph: a linear low-pass filter plus an ideal one.
 
-    Shen et al., "How Powerful is Graph Convolution for Recommendation?", CIKM 2021 (GF-CF): what a graph network
-    without training comes to.
+    GF-CF: Shen et al., "How Powerful is Graph Convolution for Recommendation?", CIKM 2021. The linear filter is two
+    steps over the normalized graph (item, user, item); the ideal filter projects the history onto the leading singular
+    vectors, the smoothest directions of the graph.
     """
 
     name: ClassVar[str] = "spectral"
@@ -60,12 +61,12 @@ class Spectral(Signal):
 
     @classmethod
     def cost(cls, settings: Any, train: GraphSnapshot) -> float:
-        """Return roughly how many seconds a fit takes; see `Signal`."""
+        """Return the approximate duration of a fit, in seconds; see `Signal`."""
         rows = train.n_users + train.n_items
         return float(0.1 + train.interactions.nnz / 300_000 + settings.components * rows * settings.components * 1e-8)
 
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
-        """Normalize the graph and find its smoothest directions."""
+        """Normalize the graph and compute its leading singular vectors."""
         from sklearn.utils.extmath import randomized_svd  # type: ignore[import-untyped]
 
         users, items = _degrees(train)
@@ -75,15 +76,15 @@ class Spectral(Signal):
         return self._bind(train, _two_steps(graph), np.ascontiguousarray(directions, dtype=np.float32))
 
     def scores(self, user_nums: IntArray) -> FloatArray:
-        """Return smoothed histories, float32 [n users, n_items]."""
+        """Return filtered histories, float32 [n users, n_items]."""
         return self._scores(self._history[user_nums])
 
     def anonymous_scores(self, users: AnonymousUsers) -> FloatArray:
-        """Return the scores for people who are no users of the graph; see `Signal`."""
+        """Return the scores of all items for anonymous users; see `Signal`."""
         return self._scores(user_histories(users, half_life_items=self.settings.half_life_items))
 
     def item_similarity(self, item_nums: IntArray) -> FloatArray:
-        """Return what each item by itself leads to, float32 [n, n_items]."""
+        """Return the filtered histories of single items, float32 [n, n_items]."""
         one = sp.identity(self._links.shape[0], np.float32, format="csr")
         return self._scores(one[item_nums])
 
@@ -92,19 +93,19 @@ class Spectral(Signal):
         return np.asarray((rows @ self._links).toarray() + np.float32(self.settings.ideal) * ideal)
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the links as the arrays of a CSR matrix [n_items, n_items], and directions, float32 [k, n_items]."""
+        """Return the item-item links as arrays of a CSR matrix, and the singular vectors, float32 [k, n_items]."""
         return {**to_arrays(self._links), "directions": self._directions}
 
     def layouts(self, train: GraphSnapshot, vectors: Vectors) -> tuple[Layout, ...]:
-        """Return what the arrays of `state` must be."""
+        """Return the expected arrays of `state`: shapes and types."""
         return ({**csr(train.n_items), "directions": Array(("directions", train.n_items))},)
 
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
-        """Take back what `state` returned."""
+        """Restore the signal from the arrays that `state` returned."""
         return self._bind(train, from_arrays(state, train.n_items), state["directions"])
 
     def fold_in(self, delta: GraphDelta) -> Self:
-        """Place what was learned in a graph that has grown; see `Signal`."""
+        """Return the signal for an updated graph, without a fit; see `Signal`."""
         directions = remap_rows(self._directions.T, delta.items).T
         return type(self)(self.settings)._bind(delta.new, delta.between_items(self._links), directions)
 
@@ -117,14 +118,14 @@ class Spectral(Signal):
 
 
 def _degrees(train: GraphSnapshot) -> tuple[FloatArray, FloatArray]:
-    """Return the items of each user and the users of each item, at least 1, float32 [n_users] and [n_items]."""
+    """Return the degrees of users and items, at least 1, float32 [n_users] and [n_items]."""
     chosen = train.interactions
     counts = np.diff(chosen.indptr), np.bincount(chosen.indices, minlength=train.n_items)
     return np.maximum(counts[0], 1).astype(np.float32), np.maximum(counts[1], 1).astype(np.float32)
 
 
 def _two_steps(graph: sp.csr_matrix) -> sp.csr_matrix:
-    """Return the strongest links from item to item by way of a user, float32 CSR [n_items, n_items]."""
+    """Return the largest item-item links over two steps (item, user, item), float32 CSR [n_items, n_items]."""
     left, right = graph.T.tocsr(), graph.tocsc()
     blocks = []
     for start in range(0, graph.shape[1], BLOCK_ITEMS):

@@ -1,4 +1,4 @@
-"""Signals that need behaviors alone: each finds withheld items of a graph with known answers, and none by chance."""
+"""Collaborative signals: each finds the held-out items of a synthetic graph, and none in shuffled data."""
 
 from dataclasses import replace
 
@@ -59,7 +59,7 @@ def test_popularity_counts_lately_if_asked():
 
 
 def test_order_tells_what_comes_next():
-    """Everybody takes the items of their community in the order of their numbers."""
+    """Each user chooses the items of their community in the order of their numbers."""
     tables = two_communities(seed=1)
     item = tables.edges[LIKED].column("dst").to_numpy(zero_copy_only=False)
     train, _ = train_and_withheld(with_liked(tables, timestamp=[float(i[1:]) for i in item]))
@@ -103,7 +103,7 @@ def test_supports_looked_up_and_multiplied_are_the_same(kind, communities, monke
 
 
 def test_ease_explains_items_of_large_catalogs_by_their_nearest_alone(monkeypatch):
-    """With a support of all items the small ridges solve the same equations, but for the zero diagonal's price."""
+    """With a support of all items, the sparse solution solves the same equations, except for the zero diagonal."""
     known = community_answers()
     train = known.train
     dense = EASE().fit(train, {}).scores(np.arange(train.n_users))
@@ -129,7 +129,7 @@ def test_attributes_tell_ease_of_items_nobody_chose():
 
 
 def with_friends(train):
-    """Users of one community befriend the next of it."""
+    """The tables, with each user a friend of the next user of their community."""
     sides = [np.flatnonzero(train.interactions.toarray()[:, item]) for item in train.interactions[0].indices[:1]]
     sides.append(np.setdiff1d(np.arange(train.n_users), sides[0]))
     friends = Edges(np.concatenate(sides), np.concatenate([np.roll(side, -1) for side in sides]), pa.table({}))

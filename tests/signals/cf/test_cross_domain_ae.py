@@ -1,4 +1,4 @@
-"""The bridge tells newcomers to a domain by what they did elsewhere, and learns it from users of both."""
+"""The cross-domain autoencoder serves cold-start users of a domain, and learns from users of both domains."""
 
 from dataclasses import replace
 
@@ -37,7 +37,7 @@ class TestCrossDomainAE(SignalContract):
 
 
 def share_of_own_taste(graph, signal):
-    """How many newcomers get an item of their taste first."""
+    """The number of cold-start users whose first item is of their taste."""
     found = signal.scores(NEW)
     taste = np.array([int(id_[1:]) % TASTES for id_ in graph.items.ids])
     listed = graph.item_domains == "b"

@@ -1,4 +1,4 @@
-"""The text signal: what users read about is what they get."""
+"""The embeddings signal recommends items whose texts resemble those of the user and their items."""
 
 from dataclasses import replace
 
@@ -28,7 +28,7 @@ def graph():
 
 @pytest.fixture(scope="module")
 def vectors(graph):
-    """Texts about one of two topics, on top of a direction that all share, as language models have it."""
+    """Text vectors of one of two topics plus a direction common to all, as in the vectors of language models."""
     train, withheld = graph
     rng = np.random.default_rng(0)
     shared, topics = 5 * rng.normal(size=16), rng.normal(size=(2, 16))
@@ -39,7 +39,7 @@ def vectors(graph):
 
 
 def _topic(train, withheld):
-    """Community of every item: the one of the first user's items, or the other."""
+    """The community of every item: that of the first user's items, or the other one."""
     same = train.interactions[0].toarray().ravel() > 0
     same[withheld[0]] = True
     return same.astype(int)
@@ -88,7 +88,7 @@ def test_it_needs_item_texts(graph, vectors):
 
 @pytest.fixture(scope="module")
 def towns(graph):
-    """The graph, with users of a community living in its town."""
+    """The graph, with the users of each community living in its town."""
     train, withheld = graph
     data = train.schema.to_dict()
     data["nodes"]["Town"] = {"key": "town_id"}
@@ -102,7 +102,7 @@ def towns(graph):
 
 @pytest.fixture(scope="module")
 def town_vectors(vectors, graph):
-    """Texts of towns that are like those of their community's items, but for what all towns share."""
+    """Text vectors of towns: those of their community's items plus a direction common to all towns."""
     topic = _topic(*graph)
     shared = 5 * np.random.default_rng(1).normal(size=16)
     return {**vectors, "Town": np.stack([vectors["Item"][topic == t].mean(axis=0) + shared for t in (0, 1)])}
@@ -140,7 +140,7 @@ def test_shares_need_no_fit(towns, town_vectors):
 
 @pytest.mark.parametrize("told_by", ["own_text", "graph_text"])
 def test_validation_gives_most_to_what_tells_most(told_by, graph, towns, town_vectors):
-    """Histories are shuffled, so only the users' own texts, or those of their towns, tell what they like."""
+    """Histories are shuffled, so that only the users' own texts, or those of their towns, are informative."""
     _, withheld = graph
     lost = GraphSnapshot.from_tables(shuffled(towns.to_tables(), only=LIKED))
     topic = _topic(towns, withheld)

@@ -1,4 +1,4 @@
-"""Words: items are near by the rare words they share; without them there is nothing to find."""
+"""TF-IDF: items are similar by the rare words they share, and all scores are 0 without any."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,7 +19,7 @@ class TestTFIDF(SignalContract):
     @pytest.fixture(autouse=True, scope="class")
     @classmethod
     def no_word_is_too_frequent(cls) -> Iterator[None]:
-        """There are eight words in all, so none is rare."""
+        """The texts have eight words in all, so that none is rare."""
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("kgrec.signals.content.tfidf.MAX_DOCUMENT_SHARE", 1.0)
             yield

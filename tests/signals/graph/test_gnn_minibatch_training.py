@@ -1,4 +1,4 @@
-"""A graph that exceeds the given memory trains on sampled sub-graphs, and learns what the whole would."""
+"""A graph that exceeds the memory limit trains on sampled subgraphs, and learns as well as full-graph training."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ WHOLE = LightGCNSettings(dim=16, steps=40)
 
 
 def graph(change=lambda tables: tables, **size):
-    """Train part, and the item withheld from every user."""
+    """Train part, and the held-out item of every user."""
     whole = GraphSnapshot.from_tables(change(two_communities(seed=1, **size)))
     return whole.with_behaviors(whole.behaviors.split == "train"), withheld_items(whole)
 
@@ -149,7 +149,7 @@ def test_active_users_are_drawn_by_the_root_of_their_behaviors():
 
 
 class _Largest(TorchDispatchMode):
-    """Notes the bytes of the largest tensor made, other than those that hold all nodes."""
+    """Records the bytes of the largest tensor that is created, except tensors over all nodes."""
 
     def __init__(self, n_nodes):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Parts of the graph network: batches, the sampled softmax, dropout and gradients are what they claim to be."""
+"""Parts of LightGCN training: batches, sampled softmax, dropout and gradients."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ def train():
 
 
 def own_community(train):
-    """Which items are of each user's community, bool [n_users, n_items]."""
+    """The items of each user's community, bool [n_users, n_items]."""
     own = train.interactions.toarray() > 0
     own[np.arange(train.n_users), withheld_items(GraphSnapshot.from_tables(two_communities(seed=1)))] = True
     return own
@@ -34,7 +34,7 @@ def only_behaviors(train):
 
 
 def with_friends(train):
-    """Everybody befriends the next user of the own community."""
+    """The tables, with each user a friend of the next user of their community."""
     sides = [np.flatnonzero(own_community(train)[:, 0] == side) for side in (False, True)]
     friends = Edges(np.concatenate(sides), np.concatenate([np.roll(side, -1) for side in sides]), pa.table({}))
     return replace(train, edges={**train.edges, ("User", "FRIEND", "User"): friends})
@@ -42,7 +42,7 @@ def with_friends(train):
 
 @pytest.mark.parametrize("dropout", [0.0, 0.2])
 def test_training_fits_every_behavior(train, dropout):
-    """Without training, items of the own community lie below some of the other."""
+    """Without training, some items of the other community score above those of the user's own."""
     own = own_community(train)
     settings = LightGCNSettings(dim=16, steps=40, edge_dropout=dropout, temperature=1.0)
     scores = LightGCN(settings).fit(train, {}).scores(np.arange(train.n_users))

@@ -1,4 +1,4 @@
-"""The graph network finds withheld items by behaviors, by knowledge or by text, and nothing where nothing is."""
+"""LightGCN finds held-out items by interactions, by the knowledge graph or by text, and none in shuffled data."""
 
 from dataclasses import replace
 
@@ -33,7 +33,7 @@ def learned():
 
 
 def cold_item_in_its_place(kg_weight, vectors=lambda train: {}):
-    """Share of the users to whom an item without any behavior is nearer if it is of their community."""
+    """Share of the users to whom cold items of their own community are nearer than those of the other."""
     train, _ = train_and_withheld()
     cold = np.array([0, 1, 2, 3])
     liked = train.interactions[:, cold].toarray() > 0
@@ -112,7 +112,7 @@ def test_the_loss_is_the_weighted_cross_entropy():
 
 
 def test_text_comes_in_the_graphs_order_whatever_order_the_vectors_have():
-    """The order of a set differs from one process to the next, and with it the sums of floats."""
+    """The order of a set, and with it sums of floats, differs between processes."""
     train, _ = train_and_withheld()
     rng = np.random.default_rng(0)
     vectors = {label: rng.normal(size=(table.num_rows, 8)).astype(np.float32) for label, table in train.nodes.items()}

@@ -1,4 +1,4 @@
-"""Paths through pairs of relationships find what no single relationship leads to, and say which they are."""
+"""Meta-paths of two relationship types find items that no single type leads to, and name the types."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ FIRST, SECOND, PART_OF = ("Item", "FIRST", "Tag"), ("Item", "SECOND", "Tag"), ("
 
 
 def graph(edges, tags):
-    """The two communities with other relationships: train part, and the item withheld from every user."""
+    """The two communities with other relationships: train part, and the held-out item of every user."""
     tables = two_communities(seed=1)
     data = COMMUNITY_SCHEMA.to_dict()
     data["relationships"] = {"LIKED": data["relationships"]["LIKED"]}
@@ -40,14 +40,14 @@ def communities():
 
 
 def two_roles():
-    """Tag t of an item is what another item has as its second: no tag is the first, or the second, of two items."""
+    """The first tag of an item is the second tag of another one; no two items have the same first or second tag."""
     src, tags = [], []
     for part in communities():
         src += part
         tags += [f"of {item}" for item in part]
     second = [tag for half in (tags[:10], tags[10:]) for step in (1, 2, 3, 4) for tag in half[step:] + half[:step]]
     owners = [item for half in (src[:10], src[10:]) for _ in range(4) for item in half]
-    # Each second tag is of one item alone.
+    # Each second tag belongs to one item only.
     own = [f"{tag} {num // 10 % 4}" for num, tag in enumerate(second)]
     first = [f"{tag} {num}" for tag in tags for num in range(4)]
     return graph(
@@ -56,7 +56,7 @@ def two_roles():
 
 
 def two_steps():
-    """Each item has a tag of its own; those of a community are part of one whole."""
+    """Each item has a tag of its own; the tags of a community belong to one common node."""
     src = [item for part in communities() for item in part]
     tags = [f"of {item}" for item in src]
     wholes = ["one"] * 10 + ["other"] * 10

@@ -1,4 +1,4 @@
-"""Weights of paths: those that made the choices are found again, and no feature sees the choice it has to explain."""
+"""Path weights: the weights that generated the interactions are recovered, and no feature uses its own target."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ WEIGHTS = np.array([2.0, 1.0, 0.0, -1.0])
 
 
 def choices(n_users=3000, n_items=60):
-    """Features [4, n_users, n_items], and the one item each user chose with probability softmax(WEIGHTS · features)."""
+    """Features [4, n_users, n_items], and one item per user, chosen with probability softmax(WEIGHTS · features)."""
     random = np.random.default_rng(0)
     features = random.normal(size=(4, n_users, n_items)).astype(np.float32)
     gumbel = random.gumbel(size=(n_users, n_items))
@@ -42,7 +42,7 @@ def test_no_feature_left_out_gives_the_true_weights():
 
 
 def test_a_sample_of_the_items_gives_about_the_same(monkeypatch):
-    """Popular items are drawn more often; were that not corrected, what makes them popular would seem to weigh less."""
+    """Popular items are sampled more often; without a correction, the weights of their features would be too low."""
     features, _ = choices(2000, 300)
     taste, appeal = features[0], np.broadcast_to(features[1, :1], features[1].shape)
     chosen = (taste + appeal + np.random.default_rng(1).gumbel(size=taste.shape)).argmax(axis=1)

@@ -1,4 +1,4 @@
-"""Typed paths find withheld items, weigh only relationships that tell something, and say what leads to an item."""
+"""Meta-paths find held-out items, give weight to informative relationships only, and explain scores."""
 
 from dataclasses import replace
 
@@ -31,7 +31,7 @@ class TestMetapaths(SignalContract):
 
 
 def with_edges(tables, edge_type, src, dst, keep=(LIKED,)):
-    """The tables with one more edge type, and of the old ones only `keep`."""
+    """The tables with one more edge type, and with the old edge types in `keep` only."""
     data = COMMUNITY_SCHEMA.to_dict()
     data["relationships"][edge_type[1]] = {"from": edge_type[0], "to": edge_type[2]}
     edges = {name: tables.edges[name] for name in keep} | {edge_type: pa.table({"src": src, "dst": dst})}
@@ -172,7 +172,7 @@ def tiny():
 
 def test_relatedness_is_the_cosine_of_rarity_weighted_shared_nodes():
     (path,) = build_metapaths(tiny(), degree_exponent=1.0)
-    # Weights 1/3 (common) and 1/2 (rare); a tag of one item alone relates nothing.
+    # Weights 1/3 (common) and 1/2 (rare); a tag of a single item relates no items.
     to_c = (1 / 3) / (np.sqrt(1 / 3 + 1 / 2) * np.sqrt(1 / 3))
     np.testing.assert_allclose(path.related(0, np.arange(3)), [0, 1, to_c], rtol=1e-6)
     (flat,) = build_metapaths(tiny(), degree_exponent=0.0)

@@ -1,4 +1,4 @@
-"""Sampled sub-graphs: right on average, no larger than asked, the same by seed."""
+"""Sampled subgraphs are unbiased, within the size limit, and the same for the same seed."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def graph():
 
 
 def product(part, x, layers):
-    """The seeds' rows of the powers 1 … layers, summed."""
+    """The rows of the seeds in the sum of the powers 1 … layers."""
     total, part_x = 0, x[part.nodes]
     for _ in range(layers):
         part_x = part.matrix @ part_x

@@ -1,4 +1,4 @@
-"""Relationship types weigh what they say about choices: more than chance, as chance, or less."""
+"""The weight of a relationship type follows its informativeness: above, at or below chance."""
 
 from dataclasses import replace
 
@@ -26,7 +26,7 @@ def edges(*ends):
 
 @pytest.fixture(scope="module")
 def train():
-    """Tags and friends are of one community; noise and those met are at random, unlike items of both communities."""
+    """Tags and friends are within a community, noise and met users are random, unlike items are of both communities."""
     whole = GraphSnapshot.from_tables(two_communities(seed=1, n_items=40))
     train = whole.with_behaviors(whole.behaviors.split == "train")
     random = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""The spectral filter keeps the contract of signals."""
+"""The spectral filter fulfills the contract of signals."""
 
 from __future__ import annotations
 
