@@ -182,7 +182,7 @@ def test_too_few_behaviors_for_a_cut_still_give_a_model(snapshot):
 
 
 def test_no_behavior_to_learn_from(snapshot):
-    with pytest.raises(UsageError, match="no behavior to learn from"):
+    with pytest.raises(UsageError, match="no interaction to learn from"):
         Recommender().fit(snapshot.with_behaviors(np.zeros(len(snapshot.behaviors), dtype=bool)))
 
 

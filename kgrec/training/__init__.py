@@ -1,1 +1,1 @@
-"""The fit of a model, and the fold-in of what came after it."""
+"""Training of a hybrid model, and the fold-in of later data."""

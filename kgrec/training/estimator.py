@@ -1,4 +1,4 @@
-"""What the estimator has of scikit-learn's: parameters by name, what was fitted, and what it says of itself."""
+"""Estimator: the scikit-learn interface of a recommender, with its parameters, fitted state and representation."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from kgrec.training.report import FitReport
 
 
 class Estimator(Parameters):
-    """Settings by name, and what was fitted with them.
+    """An estimator with settings by name and a fitted state.
 
     Attributes:
         config: the settings.
@@ -58,17 +58,17 @@ class Estimator(Parameters):
         seed: int | None = None,
         fetch: bool = True,
     ) -> None:
-        """Make an unfitted recommender. `Config` says what each setting is, and its default.
+        """Make an unfitted recommender; `Config` describes each setting and its default.
 
         Args:
-            config: settings as a whole.
-            encoder: the setting of that name, or an object that turns text into vectors, in its place.
-            signals, models, metric, tune, rerank, budget, valid_fraction, noise, seed: settings, on top of `config`;
-                None is not given.
-            fetch: whether a text model that is not on this machine may be fetched; one that a run names never is.
+            config: all settings in one object.
+            encoder: the setting of that name, or a `TextEncoder` object to use instead.
+            signals, models, metric, tune, rerank, budget, valid_fraction, noise, seed: settings that override `config`;
+                None leaves the value of `config`.
+            fetch: whether a text model that is not on this machine may be downloaded; a model named by a run never is.
 
         Raises:
-            UsageError: bad values; all of them at once.
+            UsageError: a setting has a bad value; the error lists all of them.
         """
         self._configure({name: value for name, value in locals().items() if name != "self"})
 
@@ -85,10 +85,10 @@ class Estimator(Parameters):
 
     @property
     def _trained(self) -> Trained:
-        """Everything that fitting made.
+        """The fitted state.
 
         Raises:
-            NotFittedError: not fitted yet.
+            NotFittedError: the recommender is not fitted.
         """
         if self._state is None:
             raise NotFittedError
@@ -101,10 +101,10 @@ class Estimator(Parameters):
 
     @property
     def report_(self) -> FitReport:
-        """What the fit learned from, what it chose and why, and how long it took.
+        """Report of the fit: the size of the data, the chosen settings with all tried ones, and the duration.
 
         Raises:
-            NotFittedError: not fitted yet.
+            NotFittedError: the recommender is not fitted.
         """
         train = self._model.train
         counts = train.n_users, train.n_items, len(train.behaviors)
@@ -112,12 +112,12 @@ class Estimator(Parameters):
 
     @property
     def _encoder(self) -> TextEncoder:
-        """What turns text into vectors: what the constructor was given, else the one the settings name; fine-tuned."""
+        """The text encoder, fine-tuned if `tune` is set: the constructor's, else that of the settings."""
         return self._encoders.text
 
     @property
     def _known_texts(self) -> KnownTexts:
-        """The vectors of texts that the fit had."""
+        """The embeddings of the texts that the fit encoded."""
         if self._known is None:
             self._known = KnownTexts(self._trained, self._cache, self._count_tokens)
         return self._known
@@ -132,7 +132,7 @@ class Estimator(Parameters):
         return without_noise(graph, self.config.noise)
 
     def _use(self, tuned: FineTunedWeights | None) -> None:
-        """Encode with tuned weights from now on, or with the model's own."""
+        """Encode with fine-tuned weights from now on, or with the model's own if None."""
         self._encoders = replace(self._encoders, tuned=tuned)
 
     def _count_tokens(self, texts: Sequence[str]) -> IntArray:
@@ -142,14 +142,14 @@ class Estimator(Parameters):
         return text_vectors(snapshot, self._encoder, self._cache)
 
     def _fine_tuned(self, settings: TuneSettings, split: Split, fit_on: FitOn) -> FineTunedWeights:
-        """Tune the text model on the train part of the validation cut, so that what is chosen there is fair."""
+        """Return weights fine-tuned without the validation interactions, so that choices on them are unbiased."""
         from kgrec.text.finetune.contrastive import fine_tune
 
         tuning_graph = training_sets(split, self.config, fit_on).tuning_graph
         return fine_tune(tuning_graph, tunable(self._encoder), self._cache, settings, self.config.seed)
 
     def _reader(self) -> TransformersEncoder | None:
-        """Return the text model of the second stage; None where settings ask for none."""
+        """Return the text model of the second stage; None without re-ranking."""
         if self.config.rerank is None:
             return None
         from kgrec.text.finetune.cross_encoder import body_of

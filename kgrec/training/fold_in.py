@@ -1,4 +1,4 @@
-"""Cold start: what was trained serves a graph that has grown, without training again."""
+"""Fold-in: a trained model scores the users and items of a later snapshot without being trained again."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from kgrec.text import CountTokens, TextEncoder, VectorCache, describe, given_ve
 from kgrec.training.pipeline import Trained
 
 SAME_ENCODER_COSINE: Final = 0.99
-"""Cosine of two vectors of one text, above which they come from one encoder."""
+"""Minimum cosine of two embeddings of one text by the same encoder."""
 
 
 class KnownTexts(VectorCache):
-    """The vectors of texts as training had them, to the bit; only other texts are encoded, by the same encoder.
+    """The embeddings of the training texts, bit for bit; only new texts are encoded, by the same encoder.
 
     Args:
         trained: the result of training.
-        cache: where vectors of other texts are kept.
-        count_tokens: counts tokens as training did.
+        cache: cache for the embeddings of new texts.
+        count_tokens: the token counter of the fit.
     """
 
     def __init__(self, trained: Trained, cache: VectorCache, count_tokens: CountTokens) -> None:
@@ -47,60 +47,61 @@ class KnownTexts(VectorCache):
         self.vectors = np.concatenate([np.zeros((1, self.width - given), np.float32), *rows])[first]
 
     def encode(self, texts: Sequence[str] | npt.NDArray[np.object_], encoder: TextEncoder) -> FloatArray:
-        """Return the vectors of texts, float32 [texts, d].
+        """Return the embeddings of texts, float32 [texts, d].
 
         Raises:
-            UsageError: a text is new, and the encoder is not the one of the fit.
+            UsageError: a text is new and the encoder differs from that of the fit.
         """
         at = self.texts.get_indexer(pd.Index(np.asarray(texts, dtype=object)))
         if (at >= 0).all():
             return np.asarray(self.vectors[at])
         self.check(encoder)
-        found = super().encode(texts, encoder)
-        found[at >= 0] = self.vectors[at[at >= 0]]
-        return found
+        vectors = super().encode(texts, encoder)
+        vectors[at >= 0] = self.vectors[at[at >= 0]]
+        return vectors
 
     def check(self, encoder: TextEncoder) -> None:
-        """Encode a known text again.
+        """Encode a training text again, once, and compare the embeddings.
 
         Raises:
-            UsageError: the vector is another, so the encoder is not the one of the fit.
+            UsageError: the embeddings differ, so the encoder is not that of the fit.
         """
         if not self._checked and self.vectors.any():
             known = int(np.argmax(self.vectors.any(axis=1)))
             expected, found = self.vectors[known], super().encode([self.texts[known]], encoder)[0]
             if found.shape != expected.shape or found @ expected < SAME_ENCODER_COSINE:
                 raise UsageError(
-                    "found another text encoder than the one of the fit; expected the same: "
+                    "the text encoder differs from the one of the fit. Expected the same: "
                     "Recommender.load(folder, encoder=…), or the same setting `encoder`"
                 )
         self._checked = True
 
     def beside_given(self, vectors: FloatArray) -> FloatArray:
-        """Return vectors of texts in the space of nodes that also bring vectors along, float32 [n, width]."""
+        """Return text embeddings padded with zeros in place of vectors given as node properties, float32 [n, width]."""
         return np.pad(vectors, ((0, 0), (0, self.width - vectors.shape[1])))
 
 
 def check_schema(trained: Trained, train: GraphSnapshot) -> None:
-    """Compare the schema of a graph with that of the fit.
+    """Check that a graph has the schema of the fit.
 
     Raises:
-        UsageError: it is another.
+        UsageError: the schemas differ.
     """
     found, expected = train.schema, trained.model.train.schema
     if found.digest != expected.digest:
         raise UsageError(
-            f"found a graph of schema {found.name!r}; expected {expected.name!r} as it was when fitted; fit again"
+            f"the graph's schema {found.name!r} differs from that of the fit. "
+            f"Expected {expected.name!r} as it was then. Fit again to use the new schema"
         )
 
 
 def fold_in(trained: Trained, train: GraphSnapshot, vectors: Vectors) -> Trained:
-    """Return what was trained, for a graph that has grown; signals, blends and settings are not learned again.
+    """Return the trained model for a later snapshot; signals, blends and settings are not learned again.
 
     Args:
-        trained: the result of training, or of an earlier fold-in.
-        train: the graph now, without test behaviors, with the schema of the fit.
-        vectors: text vectors of that graph; see `KnownTexts`.
+        trained: the result of training or of an earlier fold-in.
+        train: the later snapshot, without test interactions, with the schema of the fit.
+        vectors: text vectors of the later snapshot; see `KnownTexts`.
     """
     old = trained.model
     delta = GraphDelta(old.train, train, vectors)

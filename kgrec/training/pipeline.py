@@ -1,4 +1,4 @@
-"""From a split to a hybrid model: choose on the validation cut, learn the blend there, then learn from everything."""
+"""Training pipeline: tune signals and learn blends on the validation split, then refit on all training data."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ class Trained:
 
     Attributes:
         model: the hybrid.
-        vectors: text vectors of the graph it learned from.
-        choices: "validation": how interactions were held out; "signals": signal → settings chosen and tried;
-            "cold_start": the same of those for cold-start users; "blends": domain → how the blend came about;
-            "domains": domain → whether other domains harm it, see
-            kgrec/hybrid/negative_transfer.py; "rerank": how the second stage came about.
+        vectors: text vectors of the training graph.
+        choices: "validation": the validation split; "signals": signal → settings chosen and tried;
+            "cold_start": the same for signals tuned on cold-start users; "blends": domain → `Blend.report`; "domains":
+            domain → result of the check in kgrec/hybrid/negative_transfer.py; "rerank": see `learn_second_stage`;
+            "metric": the metric of all choices.
         seconds: stage → wall seconds.
-        tuned: what fine-tuning made of the text model's weights; None where the model was used as it is.
+        tuned: fine-tuned weights of the text model; None without fine-tuning.
     """
 
     model: HybridModel
@@ -81,13 +81,13 @@ class Trained:
 
 @dataclass(frozen=True)
 class TrainingSets:
-    """What the steps of training may see of a split.
+    """The parts of a split that the stages of training may read.
 
     Attributes:
-        tuning_graph: the graph with which settings are chosen and the blend is learned.
-        held_out: the validation behaviors, which `tuning_graph` lacks.
-        final_graph: the graph that the final signals learn from; `tuning_graph` itself where the two are the same.
-        protocol: how the validation behaviors were held out, in words.
+        tuning_graph: the graph that signals are fitted on to choose settings and learn blends.
+        held_out: the validation interactions, which are not in `tuning_graph`.
+        final_graph: the graph that the final signals are fitted on; `tuning_graph` itself if both are the same.
+        protocol: description of how the validation interactions were held out.
     """
 
     tuning_graph: GraphSnapshot
@@ -97,25 +97,26 @@ class TrainingSets:
 
 
 Stage = Callable[[TuningState], TuningState]
-"""A stage of training: returns the state with its own results added."""
+"""A stage of training, which returns the state with its results added."""
 
 
 def train(
     split: Split, config: Config, encode: Encode, fit_on: FitOn, reader: TransformersEncoder | None = None
 ) -> Trained:
-    """Train on a split; its test behaviors are never looked at.
+    """Return the model trained on a split; test interactions are never read.
 
-    Settings and blend are chosen on the split's valid part, or where that is empty, on a cut of train made as test was.
+    Settings and blends are chosen on the split's validation part. If it is empty, a validation split of train is made
+    by the protocol of the test split.
 
     Args:
-        split: the graph, cut.
+        split: train, validation and test interactions of a graph.
         config: settings.
-        encode: makes text vectors from a train snapshot.
-        fit_on: what the final signals learn from; a cut that training made itself always goes back in.
-        reader: the text model of the second stage, where settings ask for one.
+        encode: returns the text vectors of a snapshot.
+        fit_on: the interactions that the final signals are fitted on; a validation split made here is always included.
+        reader: the text model of the second stage; None without re-ranking.
 
     Raises:
-        UsageError: there is no behavior to learn from, or linked users are not one; see kgrec/data/linked_users.py.
+        UsageError: train has no interactions, or linked users are not merged; see kgrec/data/linked_users.py.
     """
     _check(split)
     watch, sets = Stopwatch(), training_sets(split, config, fit_on)
@@ -134,7 +135,7 @@ def train(
 
 def _check(split: Split) -> None:
     if not len(split.train.behaviors):
-        raise UsageError("no behavior to learn from in train; load more data, or use another split")
+        raise UsageError("no interaction to learn from in train. Load more data, or use another split")
     if merge_linked_users(split.whole) is not split.whole:
         raise UsageError(
             "linked users were not merged before splitting. "
@@ -152,7 +153,7 @@ def _start(sets: TrainingSets, config: Config, encode: Encode, watch: Stopwatch)
 
 
 def _stages(config: Config, reader: TransformersEncoder | None) -> list[tuple[str, Stage]]:
-    """Return the stages of training in their order, each with the name that its seconds are summed under."""
+    """Return the stages of training in order, each with the name under which its seconds are reported."""
     stages: list[tuple[str, Stage]] = [
         ("choose", _tune_all),
         ("choose", tune_for_cold_start),
@@ -171,14 +172,13 @@ def _blend(state: TuningState) -> TuningState:
 
 
 def training_sets(split: Split, config: Config, fit_on: FitOn) -> TrainingSets:
-    """Return what the steps of training see: the split's own validation part, or a cut of its train.
+    """Return the graphs and validation interactions of a split; without a validation part, one is split off train.
 
-    Noise is left out of what is learned from, or counts less, where the settings say so, and stays in what is asked.
-    Where some users of one domain are new to another, the cut asks about others as if they were; see
-    `simulate_cold_start`.
+    By the setting `noise`, noisy interactions are dropped or down-weighted in the training graphs, never in validation.
+    If a domain has cold-start users, the validation interactions include simulated ones; see `simulate_cold_start`.
 
     Raises:
-        UsageError: all that could be learned from is noise.
+        UsageError: all training interactions are noise.
     """
     if split.is_valid.any():
         final_graph = split.train_and_valid if fit_on == "train+valid" else split.train
@@ -191,7 +191,7 @@ def training_sets(split: Split, config: Config, fit_on: FitOn) -> TrainingSets:
     tuning_graph = cleaned(sets.tuning_graph)
     if not len(tuning_graph.behaviors):
         raise UsageError(
-            f"noise={config.noise} leaves nothing to learn from; see kgrec audit data GRAPH, or set noise=keep"
+            f"noise={config.noise} leaves no interaction to learn from. See kgrec audit data GRAPH, or set noise=keep"
         )
     sets = replace(
         sets,
@@ -206,37 +206,37 @@ def training_sets(split: Split, config: Config, fit_on: FitOn) -> TrainingSets:
 
 
 def _tune_all(state: TuningState) -> TuningState:
-    """Choose the settings of every signal that can work with the data; defaults where nothing was held out."""
+    """Tune every signal that the data support; fit with default settings if there are no validation interactions."""
     wanted = state.config.signals
     kinds = [kind for kind in signal_kinds(wanted) if kind.applies(state.graph, state.vectors)]
     if not kinds:
-        raise UsageError(f"none of the signals {', '.join(wanted)} can work with this data; allow more")
+        raise UsageError(f"no signal can be fitted on this data: {', '.join(wanted)}. Expected others in `signals` too")
     if state.validation:
         tuned = _searched(kinds, state)
     else:
-        logger.info("too few behaviors for a validation cut: default settings, equal blend")
+        logger.info("too few interactions for a validation split: using default settings and an equal blend")
         fitted = [
             kind(kind.Settings(**state.fixed(kind.name))).fit(state.graph, state.vectors, state.seed) for kind in kinds
         ]
         tuned = {signal.name: TuningResult(signal, np.nan, []) for signal in fitted}
     return replace(
         state,
-        signals={name: choice.signal for name, choice in tuned.items()},
-        fit_seconds=sum(choice.seconds for choice in tuned.values()),
-        report={**state.report, "signals": {name: choice.report for name, choice in tuned.items()}},
+        signals={name: result.signal for name, result in tuned.items()},
+        fit_seconds=sum(result.seconds for result in tuned.values()),
+        report={**state.report, "signals": {name: result.report for name, result in tuned.items()}},
     )
 
 
 def _searched(kinds: Sequence[type[Signal]], state: TuningState) -> dict[str, TuningResult]:
-    # Each domain is learned from once more by itself, and blended in two more ways, to see whether others harm it.
+    # The negative-transfer check fits each domain by itself once and learns two more blends.
     times, n_blends = (2, 3) if several_domains(state.graph) else (1, 1)
     n_searches = 2 if cold_start_holdouts(state.validation) else 1
     state.budget.reserve(
         n_blends * sum(blend_seconds(len(holdout.user_num), len(kinds)) for holdout in state.validation)
     )
     tuned = {}
-    for n_done, kind in enumerate(track(kinds, "choosing settings", costs=_expected(kinds, state, n_searches))):
-        logger.info(f"choosing settings of {kind.name}")
+    for n_done, kind in enumerate(track(kinds, "tuning signals", costs=_expected(kinds, state, n_searches))):
+        logger.info(f"tuning {kind.name}")
         search_budget = state.budget.search_budget(n_searches * len(kinds) - n_done)
         tuned[kind.name] = tune(
             kind, state.graph, state.vectors, state.validation, state.seed, search_budget, state.fixed(kind.name)
@@ -246,19 +246,19 @@ def _searched(kinds: Sequence[type[Signal]], state: TuningState) -> dict[str, Tu
 
 
 def _expected(kinds: Sequence[type[Signal]], state: TuningState, n_searches: int) -> list[float]:
-    """Return about how many seconds each search takes, and say how long all of them do."""
+    """Return the expected seconds of each search, and log their sum."""
     seconds = expected_seconds(kinds, state.graph, state.budget.search_budget(n_searches * len(kinds)))
     n = f"{len(state.graph.behaviors):,}"
-    logger.info(f"choosing settings of {len(kinds)} signals on {n} interactions, about {in_words(sum(seconds))}")
+    logger.info(f"tuning {len(kinds)} signals on {n} interactions, about {in_words(sum(seconds))}")
     return seconds
 
 
 def refit_model(trained: Trained, train: GraphSnapshot, vectors: Vectors, seed: int) -> Trained:
-    """Return a model that learned from `train` with the settings and the blends of another; nothing is chosen.
+    """Return a model fitted on `train` with the settings and blends of another; nothing is tuned.
 
     Args:
-        trained: the other.
-        train: what to learn from.
+        trained: the model with the settings and blends.
+        train: the training graph.
         vectors: text vectors of `train`.
         seed: makes the result repeat.
     """
@@ -273,7 +273,7 @@ def refit_model(trained: Trained, train: GraphSnapshot, vectors: Vectors, seed: 
 
 
 def state_of_cut(trained: Trained, sets: TrainingSets, config: Config, encode: Encode) -> TuningState:
-    """Return the state that the blends were learned in: the final signals, fitted again where they have seen more."""
+    """Return the tuning state that the blends were learned in; final signals fitted on more data are refitted."""
     model, tuning_graph = trained.model, sets.tuning_graph
     holdouts, budget = (
         validation_sets(tuning_graph, sets.held_out, config.seed, Metric.parse(config.metric)),
@@ -289,7 +289,7 @@ def state_of_cut(trained: Trained, sets: TrainingSets, config: Config, encode: E
 
 
 def _choices(state: TuningState) -> dict[str, Any]:
-    """Return what the stages reported, with how the blends came about; see `Trained.choices`."""
+    """Return the reports of the stages and of the blends; see `Trained.choices`."""
     blends = {domain: blend.default.report for domain, blend in state.blends.items()}
     blends |= {
         f"cold-start users of {d}": blend.cold_start.report for d, blend in state.blends.items() if blend.cold_start

@@ -1,4 +1,4 @@
-"""What a fit learned from, what it chose and why, and how long it took."""
+"""Reports of a fit: data, choices and duration, as objects and tables."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import pandas as pd
 
 from kgrec._util import html
 
-LEAST_SHARE: Final = 0.005
-"""Smaller shares of a signal are not shown."""
+MIN_SHOWN_SHARE: Final = 0.005
+"""Minimum share of a signal to be shown."""
 
 
 @dataclass(frozen=True, repr=False)
 class FitReport:
-    """What a fit learned from, what it chose and why, and how long it took.
+    """Report of a fit: the size of the data, the chosen settings with all tried ones, and the duration.
 
     Attributes:
-        n_users, n_items, n_interactions: what the final model learned from.
-        metric: what everything was chosen by on the validation cut, such as "NDCG@20".
-        choices: all that was tried and chosen; `choices.json` of a run holds the same.
+        n_users, n_items, n_interactions: size of the training data of the final model.
+        metric: metric on the validation split that all choices were made by, such as "NDCG@20".
+        choices: all results tried and chosen, as in `choices.json` of a run.
         seconds: stage of the fit → wall seconds.
     """
 
@@ -35,40 +35,40 @@ class FitReport:
 
     @property
     def protocol(self) -> str:
-        """How the validation interactions were held out, in words."""
+        """Description of how the validation interactions were held out."""
         return str(self.choices.get("validation", {}).get("protocol", "nothing was held out"))
 
     @cached_property
     def scores(self) -> dict[str, float]:
-        """Blend, such as a domain → its metric on the validation cut, of weights learned without the measured user."""
+        """Blend (of a domain, or of its cold-start users) → its cross-fitted validation metric."""
         reports = self.choices.get("blends", {})
         return {name: r["options"][r["kind"]] for name, r in reports.items() if r.get("kind") in r.get("options", {})}
 
     @cached_property
     def shares(self) -> dict[str, dict[str, float]]:
-        """Blend, such as a domain → signal → its share of the scores; shares sum to 1."""
+        """Blend (of a domain, or of its cold-start users) → signal → its share of the scores; shares sum to 1."""
         return {name: r["shares"] for name, r in self.choices.get("blends", {}).items() if "shares" in r}
 
     @cached_property
     def settings(self) -> dict[str, dict[str, Any]]:
-        """Signal → the settings that were chosen."""
+        """Signal → its chosen settings."""
         return {name: dict(choice["settings"]) for name, choice in self.choices.get("signals", {}).items()}
 
     @property
     def tried(self) -> pd.DataFrame:
-        """Everything that was tried; see `tried_table`."""
+        """Table of all settings and blends tried; see `tried_table`."""
         return tried_table(self.choices)
 
     def summary(self) -> dict[str, Any]:
-        """Return the facts that are shown first."""
+        """Return the main facts, name → value, in the order in which they are shown."""
         facts: dict[str, Any] = {"users": self.n_users, "items": self.n_items, "interactions": self.n_interactions}
         facts |= {f"{self.metric}, {name}": round(value, 4) for name, value in self.scores.items()}
-        facts |= {"chosen on": self.protocol}
+        facts |= {"validation": self.protocol}
         facts |= {f"shares, {name}": _in_words(shares) for name, shares in self.shares.items()}
         return facts | {"seconds": round(sum(self.seconds.values()), 1)}
 
     def sentence(self) -> str:
-        """Return in one sentence what was learned from and how good it is."""
+        """Return the size of the training data and the validation metrics in one sentence."""
         learned = f"{self.n_interactions:,} interactions of {self.n_users:,} users with {self.n_items:,} items"
         scores = ", ".join(f"{value:.4f} ({name})" for name, value in self.scores.items())
         return f"learned from {learned}" + (f"; {self.metric} on validation {scores}" if scores else "")
@@ -81,14 +81,14 @@ class FitReport:
 
 
 def metric_of(choices: Mapping[str, Any]) -> str:
-    """Return the metric on the validation cut that choices were made by."""
+    """Return the metric on the validation split that choices were made by."""
     return str(choices.get("metric", "NDCG@20"))
 
 
 def tried_table(choices: Mapping[str, Any]) -> pd.DataFrame:
-    """Return what a fit tried: choice (a signal, or a domain's blend), the metric on the cut, seconds, what, chosen.
+    """Return all settings and blends tried: columns choice, the validation metric, seconds, what, chosen.
 
-    For a signal `what` names the settings that differ from its defaults.
+    `choice` is a signal or a blend; `what` is the kind of blend, or the settings of a signal that differ from defaults.
     """
     rows: list[tuple[str, float, float | None, str, bool]] = []
     for part, of in (("signals", ""), ("cold_start", " for cold-start users")):
@@ -107,20 +107,20 @@ def tried_table(choices: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def blends_table(choices: Mapping[str, Any]) -> pd.DataFrame:
-    """Return what each blend is made of: blend, kind, gain in the metric over the best signal with its 95 %, shares.
+    """Return the blends: blend, kind, gain in the metric over the best signal with its 95 % interval, shares.
 
-    The gain of a blend for strangers to a domain is not known: nobody can be asked.
+    The gain of a blend for users of non-overlapping domains is unknown: there are no such validation users.
     """
     rows = []
     for domain, report in choices.get("blends", {}).items():
         if "shares" in report:
-            gain = "{:+.4f} ({:+.4f} … {:+.4f})".format(*report["gain"]) if "gain" in report else "nobody to ask"
+            gain = "{:+.4f} ({:+.4f} … {:+.4f})".format(*report["gain"]) if "gain" in report else "no validation users"
             rows.append((domain, report["kind"], gain, _in_words(report["shares"])))
     return pd.DataFrame(rows, columns=["blend", "kind", "gain over the best signal", "shares"])
 
 
 def domains_table(choices: Mapping[str, Any]) -> pd.DataFrame:
-    """Return whether other domains harm one: domain, the metric by what it could learn from, and what was chosen."""
+    """Return the negative-transfer checks: domain, the metric of each option, the gain of all domains, the choice."""
     rows = []
     for domain, report in choices.get("domains", {}).items():
         gain = "not checked: " + report["unchecked"] if "unchecked" in report else "{:+.4f} ({:+.4f} … {:+.4f})"
@@ -137,23 +137,23 @@ def domains_table(choices: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def rerank_table(choices: Mapping[str, Any]) -> pd.DataFrame:
-    """Return how much the second stage counts: domain, weight, users of the choice, the metric by weight, and gain."""
+    """Return the weights of the second stage: domain, chosen weight, the metric of each weight tried, and gain."""
     rows = []
     for domain, found in choices.get("rerank", {}).get("domains", {}).items():
-        gain = "{:+.4f} ({:+.4f} … {:+.4f})".format(*found["gain"]) if "gain" in found else "too few users to tell"
+        gain = "{:+.4f} ({:+.4f} … {:+.4f})".format(*found["gain"]) if "gain" in found else "too few validation users"
         rows.append({"re-ranking of": domain, "weight": found["weight"], **found["tried"], "best weight's gain": gain})
     return pd.DataFrame(rows)
 
 
 def classification_table(choices: Mapping[str, Any]) -> pd.DataFrame:
-    """Return how well the second stage tells what held-out users took from drawn items: precision, recall, F1."""
+    """Return precision, recall and F1 of the second stage as a classifier of chosen items against drawn negatives."""
     report = choices.get("rerank", {}).get("report", {})
     return pd.DataFrame(report).T.rename_axis("re-ranking").reset_index()
 
 
 def _in_words(shares: Mapping[str, float]) -> str:
     largest = sorted(shares.items(), key=lambda pair: -pair[1])
-    return ", ".join(f"{name} {share:.0%}" for name, share in largest if share >= LEAST_SHARE)
+    return ", ".join(f"{name} {share:.0%}" for name, share in largest if share >= MIN_SHOWN_SHARE)
 
 
 def _differences(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Train the second stage, and choose its weight on validation users."""
+"""Training of the second stage, and the choice of its weight on validation users."""
 
 from __future__ import annotations
 
@@ -24,24 +24,25 @@ logger = logging.getLogger(__name__)
 
 
 TRIED_WEIGHTS: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
-"""How many deviations of the blend's scores of a list one of the cross-encoder's may count for; tried in turn."""
+"""Weights tried: deviations of a list's blended scores per standard deviation of the cross-encoder's logits."""
 MAX_TUNING_USERS: Final = 256
-"""Validation users of a domain that the weight is chosen on at most: every one costs a hundred pairs of texts."""
+"""Maximum number of validation users per domain to choose the weight on: each costs a hundred pairs of texts."""
 
 
 def learn_second_stage(state: TuningState, encoder: TransformersEncoder) -> TuningState:
-    """Learn a second stage from the graph that the first stage learned from, and choose how much it counts.
+    """Train a second stage on the graph of the first stage, and choose its weight in each domain.
 
     Args:
-        state: with all that makes the first stage; `state.config.rerank` says how to learn.
+        state: the state with the first stage; `state.config.rerank` holds the settings of training.
         encoder: the text model; see `kgrec.text.finetune.cross_encoder.body_of`.
 
     Returns:
-        The state with the second stage, None where it does not help anywhere. It reports "losses" (steps, loss on
-        held-out users), "report" (classification report on those), "domains" (domain → "weight", "tried" and "gain").
+        The state with the second stage, or None instead if it does not help in any domain. The report "rerank" has
+        "losses" (step, loss on held-out users), "report" (classification report on them) and "domains" (domain →
+        "weight", "tried" and "gain").
 
     Raises:
-        UsageError: there are no texts to learn from, or the model cannot be trained so.
+        UsageError: there are no texts to learn from, or the model does not support the method.
         MissingExtra: peft is not installed.
     """
     first, settings, seed = state.model, state.config.rerank or RerankSettings(), state.seed
@@ -50,14 +51,14 @@ def learn_second_stage(state: TuningState, encoder: TransformersEncoder) -> Tuni
     chosen = {holdout.domain: _tune_weight(first, stage, holdout) for holdout in state.validation}
     weights = {domain: found["weight"] for domain, found in chosen.items() if found["weight"]}
     if left_out := sorted(set(first.blends) - set(weights)):
-        logger.info(f"re-ranking is not used for {', '.join(left_out)}: not clearly better on the validation cut")
+        logger.info(f"no re-ranking for {', '.join(left_out)}: not significantly better on the validation split")
     second = replace(stage, weights=weights) if weights else None
     facts = {"losses": stage.tuned.losses, "report": report, "domains": chosen}
     return replace(state, second=second, report={**state.report, "rerank": facts})
 
 
 def _description_of(first: HybridModel) -> list[dict[str, Any]]:
-    """Return what tells one first stage from another: a checkpoint of training is of one alone."""
+    """Return the settings and blends that identify a first stage, to which a checkpoint of training belongs."""
     settings = [
         {name: signal.settings.model_dump(mode="json") for name, signal in signals.items()}
         for signals in (first.signals, first.segment_models.cold_start)
@@ -66,7 +67,7 @@ def _description_of(first: HybridModel) -> list[dict[str, Any]]:
 
 
 def _ranked_by(first: HybridModel, top: int) -> Ranked:
-    """Return what ranks the unseen items of the domain of an item of each user, as a first stage does."""
+    """Return a function that ranks each user's unseen items of the domain of a given item, by the first stage."""
     domains = first.train.item_domains
 
     def ranked(user_nums: IntArray, item_nums: IntArray) -> IntArray:
@@ -77,7 +78,7 @@ def _ranked_by(first: HybridModel, top: int) -> Ranked:
 
 
 def _tune_weight(first: HybridModel, stage: SecondStage, holdout: ValidationSet) -> dict[str, Any]:
-    """Choose how much the second stage counts in a domain: 0, unless that is worse by more than the standard error."""
+    """Return the best weight in a domain, 0 if its gain is within a standard error, and the metric of each weight."""
     if len(holdout.user_num) < MIN_BLEND_USERS:
         return {"weight": 0.0, "tried": {}}
     n = min(MAX_TUNING_USERS, len(holdout.user_num))

@@ -263,7 +263,7 @@ def test_a_graph_without_behaviors_has_no_noise():
 def test_a_graph_of_nothing_but_programs_is_an_error(flooded):
     bots = np.char.startswith(flooded.users.ids.astype(str), "bot")
     only = flooded.with_behaviors(bots[flooded.behaviors.user_num])
-    with pytest.raises(UsageError, match="noise=drop leaves nothing to learn from; see kgrec audit data"):
+    with pytest.raises(UsageError, match=r"noise=drop leaves no interaction to learn from. See kgrec audit data"):
         Recommender(signals="popularity", noise="drop").fit(only)
 
 

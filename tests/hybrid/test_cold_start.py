@@ -112,7 +112,7 @@ def test_strangers_get_what_is_popular_among_what_is_like_their_own(monkeypatch,
     assert report["shares"]["popularity"] + report["shares"]["tfidf"] == pytest.approx(1)
     assert min(report["shares"]["popularity"], report["shares"]["tfidf"]) > 0
     blends = blends_table(save_model(tmp_path / "run", model._trained, model.config).choices).set_index("blend")
-    assert blends.loc["cold-start users of b", "gain over the best signal"] == "nobody to ask"
+    assert blends.loc["cold-start users of b", "gain over the best signal"] == "no validation users"
     strangers = [f"a{user:03}" for user in range(300)]
     found = model.recommend(strangers, k=3, domain="b")
     taste = found["item_id"].str[1:].astype(int) % TASTES

@@ -238,7 +238,7 @@ def test_a_loaded_run_folds_in_as_the_one_that_was_saved(fitted, grown, now, tmp
     for model in (loaded, again):
         pd.testing.assert_frame_equal(model.recommend(now.users.ids), grown.recommend(now.users.ids))
         pd.testing.assert_frame_equal(model.recommend_for_text("laser"), grown.recommend_for_text("laser"))
-    with pytest.raises(UsageError, match=r"another text encoder .* Recommender.load\(folder, encoder=…\)"):
+    with pytest.raises(UsageError, match=r"the text encoder differs .* Recommender.load\(folder, encoder=…\)"):
         Recommender.load(tmp_path / "grown", encoder=WordEncoder(32)).recommend_for_text("laser")
 
 
