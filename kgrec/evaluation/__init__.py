@@ -1,1 +1,1 @@
-"""Evaluation protocols, and the check that nothing leaks into them."""
+"""Evaluation: protocols, metrics of a fitted model, and the check for leakage of test interactions."""

@@ -1,4 +1,4 @@
-"""Measuring a model on test behaviors: the hybrid beside each single signal, domain by domain, full ranking."""
+"""Evaluation on test interactions: the hybrid against each signal and the baseline, per domain, by full ranking."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from kgrec.ranking.top_k import BATCH_BYTES, Ranking, top_k
 
 FUSION, FIRST = "linear fusion", "hybrid, first stage"
 SHOWN_METRICS = "NDCG|Recall|MRR|Coverage"
-"""What a table for people shows of a model; JSON has everything."""
+"""Pattern of the metrics shown in the table; JSON output has all."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured in one domain.
+    """The rankings and metrics of one domain.
 
     Attributes:
-        user_num: int64 [n], the users with a test row in the domain.
-        relevant: CSR [n, n_items], what they have in test of the domain.
-        rankings: model → its lists for them.
+        user_num: int64 [n], the users with a test interaction in the domain.
+        relevant: CSR [n, n_items] of their test items in the domain.
+        rankings: model → its lists for these users.
         evaluations: model → its metrics.
     """
 
@@ -42,22 +42,22 @@ class Measured:
 
 
 def measure(model: HybridModel, split: Split, ks: Sequence[int], *, single_signals: bool = True) -> dict[str, Measured]:
-    """Rank all items that a user did not have in train or valid, within each domain, and measure against test.
+    """Return the metrics on test for each domain, from a full ranking of the items that are not in train or validation.
 
     Args:
-        model: what learned from the split's train, or train and valid.
-        split: with test behaviors.
-        ks: list lengths; lists as long as the largest are made.
-        single_signals: whether each signal, the baseline and the first stage are measured beside the hybrid.
+        model: the model, fitted on the split's train, or train and validation.
+        split: a split with test interactions.
+        ks: cut-offs of the metrics; lists are as long as the largest.
+        single_signals: whether to measure each signal, the baseline and the first stage too.
 
     Returns:
-        Domain → what was measured.
+        Domain → rankings and metrics.
 
     Raises:
-        UsageError: the split has no test behavior.
+        UsageError: the split has no test interaction.
     """
     if not split.is_test.any():
-        raise UsageError("no test behavior to measure on; use a split that holds some out")
+        raise UsageError("no test interaction to measure on. Expected a split that holds some out")
     relevant, seen = split.whole.pairs(split.test), split.train_and_valid.interactions
     test_sets = {domain: test_set for domain, test_set in _test_sets(split, relevant).items() if len(test_set.user_num)}
     rankings = _rankings(model, test_sets, max(ks), seen, single_signals)
@@ -65,7 +65,7 @@ def measure(model: HybridModel, split: Split, ks: Sequence[int], *, single_signa
 
 
 def recommendations(measured: Mapping[str, Measured], split: Split, name: str = HYBRID) -> pd.DataFrame:
-    """Return a model's lists: columns user_id, item_id, score, rank (from 1, within the domain)."""
+    """Return a model's recommendations: columns user_id, item_id, score, rank (from 1, within the domain)."""
     users, items = split.whole.users.ids, split.whole.items.ids
     frames = []
     for domain in measured.values():
@@ -78,12 +78,12 @@ def recommendations(measured: Mapping[str, Measured], split: Split, name: str = 
 
 
 def metrics(measured: Mapping[str, Measured], protocol: str, seed: int = 0) -> dict[str, Any]:
-    """Summarize what was measured as JSON-ready values.
+    """Return a summary of the metrics as JSON-ready values.
 
     Returns:
-        "protocol", "users" (questions asked), "models" {name: {metric: mean}}, "intervals" {name: {metric:
-        [low, high]}}, 95 % by user bootstrap, "hybrid_against" {name: paired test on NDCG}, and "domains" where there
-        are several.
+        "protocol", "users" (number of test users, summed over domains), "models" {name: {metric: mean}}, "intervals"
+        {name: {metric: [low, high]}} (95 %, by bootstrap over users), "hybrid_against" {name: paired test on NDCG},
+        and "domains" {domain: {name: metrics}} if there are several.
     """
     names = list(next(iter(measured.values())).evaluations)
     per_user = {name: _joined([found.evaluations[name] for found in measured.values()]) for name in names}
@@ -105,7 +105,7 @@ def metrics(measured: Mapping[str, Measured], protocol: str, seed: int = 0) -> d
 
 
 def metrics_table(summary: Mapping[str, Any]) -> pd.DataFrame:
-    """Return the measures that matter most as a table that fits a terminal: one row a model, best NDCG last."""
+    """Return the main metrics as a table that fits a terminal: one row per model, best NDCG last."""
     frame = pd.DataFrame(summary["models"]).T.filter(regex=SHOWN_METRICS)
     ndcg = [name for name in frame.columns if name.startswith("NDCG")][-1]
     low_high = [summary["intervals"][name][ndcg] for name in frame.index]
@@ -115,7 +115,7 @@ def metrics_table(summary: Mapping[str, Any]) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class _TestSet:
-    """Who is asked for what in one domain: user numbers [n], item numbers [m], and relevant items, CSR [n, n_items]."""
+    """The test set of one domain: users, int64 [n], the domain's items, int64 [m], and test items, CSR [n, n_items]."""
 
     user_num: IntArray
     item_num: IntArray
@@ -142,7 +142,7 @@ def _evaluated(test_sets: _TestSet, rankings: Mapping[str, Ranking], model: Hybr
 def _rankings(
     model: HybridModel, test_sets: Mapping[str, _TestSet], k: int, seen: sp.csr_matrix, single_signals: bool
 ) -> dict[str, dict[str, Ranking]]:
-    """Rank by every signal, by the baseline and by the hybrid, in all domains, from one scoring of every user."""
+    """Return domain → model → ranking for the hybrid, the signals and the baseline; each user is scored once."""
     baseline, size = model.linear_fusion(), max(1, BATCH_BYTES // (4 * model.train.n_items))
     users = np.unique(np.concatenate([test_set.user_num for test_set in test_sets.values()]))
     parts: dict[str, dict[str, list[Ranking]]] = {domain: {} for domain in test_sets}
@@ -160,7 +160,7 @@ def _rankings(
 
 
 def _of_parts(scored: Scored, baseline: HybridModel | None) -> dict[str, FloatArray]:
-    """Return what a hybrid is compared with, scores [n, n_items]: its signals, the baseline and the first stage."""
+    """Return model → scores [n, n_items] of the models that a hybrid is compared with."""
     scores = dict(zip(scored.model.signals, scored.parts, strict=True))
     if baseline:
         scores[FUSION] = baseline.blended(scored.parts, scored.seen, scored.new)
@@ -170,7 +170,7 @@ def _of_parts(scored: Scored, baseline: HybridModel | None) -> dict[str, FloatAr
 
 
 def _of_all(ranking: Ranking, item_num: IntArray) -> Ranking:
-    """Return a ranking of some items [m] in the numbers of all."""
+    """Return a ranking of a domain's items, int64 [m], with the numbers of all items."""
     return Ranking(np.where(ranking.item_num >= 0, item_num[ranking.item_num], -1), ranking.score)
 
 
@@ -179,7 +179,7 @@ def _joined(evaluations: Sequence[Evaluation]) -> dict[str, FloatArray]:
 
 
 def _intervals(per_user: Mapping[str, Mapping[str, FloatArray]], seed: int) -> dict[str, Any]:
-    """Model → metric → its interval; all of the same draws of users."""
+    """Return model → metric → its 95 % interval, from the same bootstrap samples for all."""
     names = [(model, metric) for model, metrics in per_user.items() for metric in metrics]
     bounds = bootstrap_intervals(np.stack([per_user[model][metric] for model, metric in names], axis=1), seed=seed)
     intervals: dict[str, Any] = {model: {} for model in per_user}
@@ -189,7 +189,7 @@ def _intervals(per_user: Mapping[str, Mapping[str, FloatArray]], seed: int) -> d
 
 
 def mean_metrics(measured: Mapping[str, Measured], name: str) -> dict[str, float]:
-    """Average over questions; coverage and novelty, which are of whole domains, by the same weights."""
+    """Return the metrics averaged over domains, weighted by their number of test users."""
     parts = [found.evaluations[name] for found in measured.values()]
     weights = [part.n_users for part in parts]
     flat = [part.to_dict() for part in parts]

@@ -1,4 +1,4 @@
-"""Measuring a fitted model: on the test part of a split, or on a frame of interactions."""
+"""Evaluation of a fitted model, on the test part of a split or on a frame of interactions."""
 
 from __future__ import annotations
 
@@ -19,58 +19,58 @@ from kgrec.metrics.frames import evaluate, parse_metrics
 from kgrec.ranking.frames import known_nums
 
 Recommend = Callable[..., pd.DataFrame]
-"""`Recommender.recommend`."""
+"""The method `Recommender.recommend`."""
 
 
 def on_split(model: HybridModel, split: Split, metrics: str | Iterable[str]) -> dict[str, float]:
-    """Measure a model on the test part of a split, as `kgrec benchmark` does.
+    """Return metric → mean on the test part of a split, as `kgrec benchmark` reports it.
 
     Raises:
-        UsageError: an unknown metric, a split of another graph, or one that holds nothing out.
+        UsageError: a metric is unknown, or the split is of another graph or has no test interaction.
     """
     wanted = parse_metrics(metrics)
     if not np.array_equal(model.train.users.ids, split.whole.users.ids) or not np.array_equal(
         model.train.items.ids, split.whole.items.ids
     ):
-        raise UsageError("found a split of another graph. Expected one of the graph that the model learned from")
+        raise UsageError("the split is of another graph. Expected a split of the graph that the model was fitted on")
     measured = measure(model, split, sorted({metric.k for metric in wanted}), single_signals=False)
-    found = mean_metrics(measured, HYBRID)
-    return {str(metric): found[str(metric)] for metric in wanted}
+    means = mean_metrics(measured, HYBRID)
+    return {str(metric): means[str(metric)] for metric in wanted}
 
 
 def on_frame(
     recommend: Recommend, train: GraphSnapshot, test: object, metrics: str | Iterable[str], on_unknown: str
 ) -> dict[str, float]:
-    """Measure recommendations for the users of a frame of interactions, within each domain.
+    """Return the metrics of recommendations for the users of a frame of held-out interactions, within each domain.
 
     Args:
-        recommend: makes the lists.
-        train: the graph that the model learned from.
-        test: frame with user_id and item_id.
+        recommend: returns the recommendations.
+        train: the graph that the model was fitted on.
+        test: frame with the columns user_id and item_id.
         metrics: as for `kgrec.evaluate`.
         on_unknown: as for `recommend`.
 
     Returns:
-        Metric → mean over users, of several domains over users and domains.
+        Metric → mean over users; with several domains, over pairs of a user and a domain.
 
     Raises:
         UsageError, DataError: as `kgrec.evaluate` and `recommend`.
-        UnknownItem: of several domains, an item of no domain.
+        UnknownItem: there are several domains, and an item is in none of them.
     """
     held_out, domain = _by_domain(train, test)
     k = max(metric.k for metric in parse_metrics(metrics))
-    found, n_users = [], []
+    by_domain, n_users = [], []
     for name in sorted(set(domain)) if domain is not None else [None]:
-        asked = held_out if name is None else held_out[domain == name]
-        users = asked["user_id"].unique()
+        expected = held_out if name is None else held_out[domain == name]
+        users = expected["user_id"].unique()
         lists = recommend(users, k, domain=name, on_unknown=on_unknown).astype({"user_id": str, "item_id": str})
-        found.append(evaluate(lists, asked, metrics, train=_interactions(train), catalog=train.items.ids))
+        by_domain.append(evaluate(lists, expected, metrics, train=_interactions(train), catalog=train.items.ids))
         n_users.append(len(users))
-    return {name: float(np.average([each[name] for each in found], weights=n_users)) for name in found[0]}
+    return {name: float(np.average([each[name] for each in by_domain], weights=n_users)) for name in by_domain[0]}
 
 
 def _by_domain(train: GraphSnapshot, test: object) -> tuple[pd.DataFrame, np.ndarray[Any, Any] | None]:
-    """Return the ids of a frame as text, and the domain [n] of each row; None where there is one domain."""
+    """Return the ids of a frame as strings, and the domain [n] of each row; None if there is only one domain."""
     table, problems = as_table(test, "test")
     problems += lacking(table, "test", {"user_id": "user_id", "item_id": "item_id"})
     if problems:

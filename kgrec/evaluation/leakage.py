@@ -1,7 +1,7 @@
-"""Leakage: does any stage of training know test behaviors?
+"""Leakage check: has any stage of training used test interactions?
 
-What training made is compared, stage by stage, with the same stage repeated on a graph in which the test behaviors do
-not exist. A stage that never looked at them comes out equal, since training repeats by seed; one that did cannot.
+Each stage of training is repeated on a graph without the test interactions, and the results are compared. Training is
+deterministic for a seed, so a stage that did not use test interactions gives the same result; one that did does not.
 """
 
 from __future__ import annotations
@@ -31,33 +31,32 @@ from kgrec.training.pipeline import Encode, FitOn, Trained, state_of_cut, traini
 from kgrec.tuning.validation import ValidationSet, mean_metric
 
 TOLERANCE: Final = 1e-5
-"""Difference, as a share of the largest value, below which two results are the same but for rounding."""
+"""Maximum difference of equal results, relative to the largest value: rounding."""
 
 COLUMNS: Final = ["stage", "kind", "id", "detail"]
 
 BY_TIME_SHARE: Final = 0.9
-"""Share of users whose test behaviors all come last, from which on a cut counts as made by time."""
+"""Minimum share of users whose test interactions are their latest, for a given split to count as made by time."""
 
 
 def leaks(split: Split, trained: Trained, config: Config, encode: Encode, fit_on: FitOn) -> pd.DataFrame:
-    """Return every row that shows a stage of training to know test behaviors, or later ones; none where none does.
+    """Return one row for each leak of test interactions, or of later ones, into a stage of training.
 
-    Stages are, in order: "graph" (the behaviors learned from, and their matrix), "relationships" (test behaviors that
-    came in as relationships of another type, in either direction), "times" (behaviors later than what they are to
-    tell), "fine-tuning" and "re-ranking" (of text models, by the digest of the graph that they learned from), "text
-    vectors", each signal by its name (matrices, messages, statistics, histories; those that serve newcomers apart),
-    "statistics" (activity and popularity, by which the blend weighs), "settings" (what they were chosen on) and
-    "blend". A signal is fitted again with the text vectors it got, so that it does not answer for them; a leak into the
-    graph shows in all stages that read it. Costs one fit of every signal, two where the final signals learned from more
-    than the cut's train part, and no search.
+    Stages, in order: "graph" (the training interactions and their matrix), "relationships" (test interactions that are
+    also in the graph as another type of relationship, in either direction), "times" (training interactions later than
+    the test interactions), "fine-tuning" and "re-ranking" (text models, by the digest of their training graph), "text
+    vectors", each signal by name (segment models separately), "statistics" (activity and popularity, features of the
+    blend), "settings" (their validation metrics) and "blend". Signals are refitted with the same text vectors, so a
+    leak into text vectors shows only there; a leak into the graph shows in all stages that read it. The cost is one fit
+    of every signal, two if the final signals were fitted on more than the tuning graph, and no search.
 
     Args:
-        split: the graph, cut as it was for training.
-        trained: what training made of it, on this kind of machine: other processors round otherwise.
-        config, encode, fit_on: as they were for training.
+        split: the split that the model was trained on.
+        trained: the result of training on this type of machine: other processors round differently.
+        config, encode, fit_on: as for training.
 
     Returns:
-        Columns stage, kind (what `id` is of: a behavior, pair, user, item, signal, domain, type or label), id, detail.
+        Columns stage, kind (of `id`: behavior, pair, user, item, signal, domain, graph, or a node label), id, detail.
     """
     sets = training_sets(without_test(split), config, fit_on)
     model, clean = trained.model, sets.final_graph
@@ -83,7 +82,7 @@ def leaks(split: Split, trained: Trained, config: Config, encode: Encode, fit_on
 
 
 def without_test(split: Split) -> Split:
-    """Return the split of a graph in which the test behaviors do not exist; train and valid are the same."""
+    """Return a split of the graph without the test interactions, with the same train and validation parts."""
     kept = ~split.is_test
     valid = split.is_valid[kept]
     return Split(split.whole.with_behaviors(kept), valid, np.zeros_like(valid), split.protocol, split.cut_again)
@@ -97,20 +96,20 @@ def _in_graph(train: GraphSnapshot, clean: GraphSnapshot, split: Split) -> pd.Da
     hidden -= hidden.multiply(clean.interactions)
     user_num, item_num = hidden.multiply(train.interactions).nonzero()
     return _joined(
-        _found("behavior", _pairs(train, strange.user_num, strange.item_num), "learned from, but not in train"),
-        _found("pair", _pairs(train, user_num, item_num), "in the matrix, but only in test"),
+        _found("behavior", _pairs(train, strange.user_num, strange.item_num), "used for training, but not in train"),
+        _found("pair", _pairs(train, user_num, item_num), "in the interaction matrix, but only in test"),
     )
 
 
 def _rows(graph: GraphSnapshot) -> pd.DataFrame:
-    """Return the behaviors with everything that tells one from another, a later repetition of a pair as well."""
+    """Return the interactions with all columns that identify them, so that repetitions of a pair differ."""
     behaviors = graph.behaviors
     names = ("user_num", "item_num", "type_num", "time", "weight")
     return pd.DataFrame({name: getattr(behaviors, name) for name in names})
 
 
 def _in_relationships(train: GraphSnapshot, split: Split) -> pd.DataFrame:
-    """Find test pairs that are not known from train and are joined by a relationship that is no behavior."""
+    """Return test pairs, not in train, that are connected by a relationship that is not an interaction."""
     hidden = split.whole.pairs(split.test)
     hidden -= hidden.multiply(split.train_and_valid.interactions)
     user_num, item_num = hidden.nonzero()
@@ -121,12 +120,12 @@ def _in_relationships(train: GraphSnapshot, split: Split) -> pd.DataFrame:
         ends = source * train.n_nodes + target
         known = np.isin(forward, ends) | np.isin(backward, ends)
         ids = _pairs(train, user_num[known], item_num[known])
-        findings.append(_found("pair", ids, f"a test behavior that {type_} tells"))
+        findings.append(_found("pair", ids, f"a test interaction that the relationship {type_} reveals"))
     return _joined(*findings)
 
 
 def _in_times(split: Split) -> pd.DataFrame:
-    """Find behaviors learned from that are later than what they are to tell, where the cut was made by time."""
+    """Return the training interactions later than the test interactions, if the split was made by time."""
     test, learned = split.test, split.train_and_valid.behaviors
     if not len(test) or np.isnan(test.time).any() or np.isnan(learned.time).any():
         return _joined()
@@ -139,7 +138,9 @@ def _in_times(split: Split) -> pd.DataFrame:
         return _joined()
     late_rows = learned.where(late)
     return _found(
-        "behavior", _pairs(split.whole, late_rows.user_num, late_rows.item_num), "learned from, but later than test"
+        "behavior",
+        _pairs(split.whole, late_rows.user_num, late_rows.item_num),
+        "used for training, but later than test",
     )
 
 
@@ -152,7 +153,9 @@ def _is_by_time(test: Behaviors, learned: Behaviors, late: BoolArray) -> bool:
 def _in_tuning(tuned: FineTunedWeights | None, clean: GraphSnapshot) -> pd.DataFrame:
     if tuned is None or tuned.origin.learned_from == clean.digest:
         return _joined()
-    return _found("graph", [tuned.origin.learned_from], "what the text model was tuned on is not the cut's train part")
+    return _found(
+        "graph", [tuned.origin.learned_from], "the text model was fine-tuned on another graph than the tuning graph"
+    )
 
 
 def _in_text(vectors: Vectors, clean: Vectors, graph: GraphSnapshot) -> pd.DataFrame:
@@ -160,7 +163,7 @@ def _in_text(vectors: Vectors, clean: Vectors, graph: GraphSnapshot) -> pd.DataF
     for label in vectors:
         ids = np.asarray(graph.ids(label), dtype=object)
         differ = _rows_that_differ(vectors[label], clean.get(label))
-        findings.append(_found(label, ids[differ], "its text vector is another without the test behaviors"))
+        findings.append(_found(label, ids[differ], "its text vector differs without the test interactions"))
     return _joined(*findings)
 
 
@@ -169,13 +172,13 @@ def _in_scores(signal: Signal, again: Signal, clean: GraphSnapshot) -> pd.DataFr
     batches = np.split(np.arange(clean.n_users), range(size, clean.n_users, size))
     differ = [users[_rows_that_differ(signal.scores(users), again.scores(users))] for users in batches]
     ids = clean.users.ids[np.concatenate(differ)]
-    return _found("user", ids, "scores are others without the test behaviors")
+    return _found("user", ids, "scores differ without the test interactions")
 
 
 def _in_segment_models(
     segment_models: SegmentModels, clean: GraphSnapshot, vectors: Vectors, seed: int
 ) -> list[tuple[str, pd.DataFrame]]:
-    """Compare the signals that serve some users instead: stage → what was found."""
+    """Return the leaks of segment models: (stage, rows) for each signal."""
     again, findings = segment_models.refit(clean, vectors, seed), []
     for domain, signals in segment_models.single_domain.items():
         only, fitted = single_domain(clean, domain), again.single_domain[domain]
@@ -191,8 +194,8 @@ def _in_statistics(model: HybridModel, clean: HybridModel) -> pd.DataFrame:
     users = _rows_that_differ(model.activity[:, None], clean.activity[:, None])
     items = _rows_that_differ(model.popularity[:, None], clean.popularity[:, None])
     return _joined(
-        _found("user", clean.train.users.ids[users], "activity counts other behaviors than those of train"),
-        _found("item", clean.train.items.ids[items], "popularity counts other behaviors than those of train"),
+        _found("user", clean.train.users.ids[users], "activity counts interactions that are not in train"),
+        _found("item", clean.train.items.ids[items], "popularity counts interactions that are not in train"),
     )
 
 
@@ -201,18 +204,18 @@ def _in_settings(chosen: Mapping[str, Any], of_cut: Signals, holdouts: Sequence[
     findings = []
     for name, ndcg in reached.items():
         if len(_rows_that_differ(np.array([[chosen[name]["ndcg"]]]), np.array([[ndcg]]))):
-            detail = f"chosen for NDCG {chosen[name]['ndcg']:.4f}, which is {ndcg:.4f}"
+            detail = f"chosen by a validation metric of {chosen[name]['ndcg']:.4f}, which is {ndcg:.4f} when repeated"
             findings.append(_found("signal", [name], detail))
     return _joined(*findings)
 
 
 def _in_blends(blends: Mapping[str, GroupedBlend], again: Mapping[str, GroupedBlend]) -> pd.DataFrame:
     differ = [d for d, blend in blends.items() if len(_rows_that_differ(_learned(blend), _learned(again[d])))]
-    return _found("domain", differ, "weights are others without the test behaviors")
+    return _found("domain", differ, "weights differ without the test interactions")
 
 
 def _learned(blend: GroupedBlend) -> npt.NDArray[Any]:
-    """Return everything that was learned for a domain as one row: the blends and the scores of cold items."""
+    """Return all learned numbers of a domain as one row: blends and calibration of cold items."""
     learned = [_numbers(group) for group in (blend.default, blend.cold_start) if group]
     cold_items = (
         [blend.cold_items.scale, *np.ravel(list(blend.cold_items.weights.values()))] if blend.cold_items else []
@@ -227,7 +230,7 @@ def _numbers(blend: Blend) -> npt.NDArray[Any]:
 
 
 def _rows_that_differ(found: npt.NDArray[Any], clean: npt.NDArray[Any] | None) -> IntArray:
-    """Return the numbers of the rows of two matrices [n, d] that are not the same; all, if the shapes are not."""
+    """Return the rows in which two matrices [n, d] differ; all rows if the shapes differ."""
     if clean is None or found.shape != clean.shape:
         return np.arange(len(found))
     close = TOLERANCE * np.abs(clean[np.isfinite(clean)]).max(initial=0)

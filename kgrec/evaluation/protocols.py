@@ -1,8 +1,8 @@
-"""Protocols: the questions a recommender is asked, each a way to cut a graph; see docs/how-to/evaluation.md.
+"""Evaluation protocols: splits of a graph for warm, cold-start and cross-domain tests; see docs/how-to/evaluation.md.
 
-Settings and blend are chosen on a cut of the same kind, since what serves users at home does not serve newcomers. Only
-users of whom nothing but a description is known have no blend that could be learned: for them a random cut tells how
-well each signal does alone (see `GroupedBlend.cold_start_blend`).
+Settings and blends are chosen on a validation split of the same protocol, because the best ones for in-domain users are
+not the best for cold-start users. The exception is `cold-user`: no blend can be learned for users without any
+interaction, so a random validation split measures each signal (see `GroupedBlend.cold_start_blend`).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from kgrec.data.split import Split, held_out, in_time, last_of_groups, ties
 from kgrec.errors import UsageError
 
 PROTOCOL_SHARE: Final = 0.1
-"""Share of the users, of the items, or of a user's behaviors in a domain, that is held out."""
+"""Held-out share of the users, of the items, or of a user's interactions in a domain."""
 
 
 def warm(snapshot: GraphSnapshot, fraction: float = PROTOCOL_SHARE, seed: int = 0, at_least: int = 1) -> Split:
-    """Hold out the latest tenth of what each user did in each domain, and one behavior at least; random without times.
+    """Hold out the latest 10 % of each user's interactions in each domain, at least one.
 
-    A user keeps at least one behavior in the domain. The cut for settings takes a tenth and no more: too little would
-    be left of a short history.
+    A user keeps at least one interaction in the domain. Without timestamps, random interactions are held out. The
+    validation split has no minimum of one, which would leave too little of short histories.
     """
     cells = snapshot.user_domains[1]
     which, test = _latest(snapshot, cells, fraction, seed, at_least)
@@ -35,14 +35,14 @@ def warm(snapshot: GraphSnapshot, fraction: float = PROTOCOL_SHARE, seed: int = 
 
 
 def cold_user(snapshot: GraphSnapshot, fraction: float = PROTOCOL_SHARE, seed: int = 0) -> Split:
-    """Hold out all that a random tenth of the users did: nothing but their own properties is known of them."""
+    """Hold out all interactions of a random 10 % of the users, which leaves only their properties and relationships."""
     users = snapshot.behaviors.user_num
     test = np.isin(users, _drawn(users, fraction, seed))
     return held_out(snapshot, test, f"all behaviors of {fraction:.0%} of the users, seed {seed}")
 
 
 def cold_item(snapshot: GraphSnapshot, fraction: float = PROTOCOL_SHARE, seed: int = 0) -> Split:
-    """Hold out all that was done with a random tenth of the items: only text and relationships tell of them."""
+    """Hold out all interactions with a random 10 % of the items, which leaves only their text and relationships."""
     items = snapshot.behaviors.item_num
     test = np.isin(items, _drawn(items, fraction, seed))
     what = f"all behaviors with {fraction:.0%} of the items, seed {seed}"
@@ -50,47 +50,48 @@ def cold_item(snapshot: GraphSnapshot, fraction: float = PROTOCOL_SHARE, seed: i
 
 
 def cross_domain(snapshot: GraphSnapshot, fraction: float = PROTOCOL_SHARE, seed: int = 0) -> Split:
-    """Hold out the latest tenth, at least one, of what users of several domains did in one; random without times.
+    """Hold out the latest 10 %, at least one, of multi-domain users' interactions in a target domain of each user.
 
-    The target is for each user a random one of the domains where they did several things, of which one is left at
-    least. What they did elsewhere stays whole, and so does all that users of one domain did. Settings are chosen as for
-    `warm`, since they have to serve users at home too.
+    The target is a random domain in which the user has several interactions, of which at least one stays in train.
+    Interactions in other domains, and of single-domain users, all stay in train. Without timestamps, random
+    interactions are held out. The validation split is that of `warm`, since settings must suit in-domain users too.
 
     Raises:
-        UsageError: nobody acts in several domains and twice in one of them.
+        UsageError: no user has interactions in several domains, with several in one of them.
     """
     counts, cells = snapshot.user_domains
     target = _target(counts, (counts > 1) & ((counts > 0).sum(axis=1, keepdims=True) > 1), seed)
     if not len(target):
-        raise UsageError("no user acts in several domains and twice in one; expected a graph of such domains")
+        found = "no user has interactions in several domains, with several in one"
+        raise UsageError(f"{found}. Expected a graph of domains that share users")
     which, last = _latest(snapshot, cells, fraction, seed, at_least=1)
     test = last & np.isin(cells, target)
-    what = f"{which} {fraction:.0%} of what every user of several domains did in one of them, at least 1"
+    what = f"{which} {fraction:.0%} of every multi-domain user's behaviors in one domain, at least 1"
     return _cut(snapshot, test, what + ties(snapshot, test, cells), partial(warm, at_least=0), seed)
 
 
 def cold_target(snapshot: GraphSnapshot, fraction: float = PROTOCOL_SHARE, seed: int = 0) -> Split:
-    """Hold out all that a random tenth of the users of several domains did in one of them, each domain in its turn.
+    """Hold out all interactions of a random 10 % of the multi-domain users in a random one of their domains.
 
     Raises:
-        UsageError: no user has behaviors in several domains.
+        UsageError: no user has interactions in several domains.
     """
     counts, cells = snapshot.user_domains
     here = counts > 0
     target = _target(counts, here & (here.sum(axis=1, keepdims=True) > 1), seed)
     if not len(target):
-        raise UsageError("no user has behaviors in several domains; expected a graph of domains that share users")
+        raise UsageError("no user has interactions in several domains. Expected a graph of domains that share users")
     test = np.isin(cells, _drawn(target, fraction, seed))
-    what = f"all that {fraction:.0%} of the users of several domains did in one of them, seed {seed}"
+    what = f"all behaviors of {fraction:.0%} of the multi-domain users in one of their domains, seed {seed}"
     return _cut(snapshot, test, what, cold_target, seed)
 
 
 def _cold_and_known_items(train: GraphSnapshot, fraction: float, seed: int) -> Split:
-    """Hold out new items and a random part of the rest: new items alone would teach that only they are good."""
+    """Hold out cold items and random other interactions: with cold items alone, the blend would favor only these."""
     cold = cold_item(train, fraction, seed).is_test
     users = train.behaviors.user_num
     known = last_of_groups(users, np.random.default_rng(seed).random(len(users)), fraction=fraction, seed=seed)
-    return held_out(train, cold | known, "new items, and a random part of the rest")
+    return held_out(train, cold | known, "cold items, and a random part of the other interactions")
 
 
 PROTOCOLS: Final[dict[str, Callable[[GraphSnapshot], Split]]] = {
@@ -100,16 +101,17 @@ PROTOCOLS: Final[dict[str, Callable[[GraphSnapshot], Split]]] = {
     "cold-target": cold_target,
     "cross-domain": cross_domain,
 }
+"""Protocol → function that splits a graph by it."""
 
 
 def cut_for(snapshot: GraphSnapshot, protocol: str) -> Split:
-    """Cut a graph for a protocol: warm, cold-user, cold-item, cold-target or cross-domain.
+    """Return the split of a graph by a protocol: warm, cold-user, cold-item, cold-target or cross-domain.
 
     Raises:
-        UsageError: no such protocol, or the graph has nothing to ask by it.
+        UsageError: the protocol is unknown, or the graph has nothing to hold out by it.
     """
     if protocol not in PROTOCOLS:
-        raise UsageError(f"unknown protocol {protocol!r}; expected one of {', '.join(PROTOCOLS)}")
+        raise UsageError(f"unknown protocol {protocol!r}. Expected one of {', '.join(PROTOCOLS)}")
     return PROTOCOLS[protocol](snapshot)
 
 
@@ -120,7 +122,7 @@ def _cut(snapshot: GraphSnapshot, test: BoolArray, what: str, again: Callable[..
 def _latest(
     snapshot: GraphSnapshot, cells: IntArray, fraction: float, seed: int, at_least: int
 ) -> tuple[str, BoolArray]:
-    """Mark the latest of each (user, domain), or random ones where there are no times; see `last_of_groups`."""
+    """Return "latest" or "random", and a mask of such interactions of each (user, domain); see `last_of_groups`."""
     timeless = bool(np.isnan(snapshot.behaviors.time).any())
     order = np.random.default_rng(seed).random(len(cells)) if timeless else in_time(snapshot)
     marked = last_of_groups(cells, order, fraction=fraction, at_least=at_least, seed=seed)
@@ -128,13 +130,13 @@ def _latest(
 
 
 def _target(counts: IntArray, able: BoolArray, seed: int) -> IntArray:
-    """Return a random cell of each user who has an able one, as numbers in the flattened counts [users, domains]."""
+    """Return a random able cell of each user with any, as flat indices into counts [users, domains]."""
     drawn = np.where(able, np.random.default_rng(seed).random(counts.shape), -1)
     users = np.flatnonzero(able.any(axis=1))
     return np.asarray(users * counts.shape[1] + drawn[users].argmax(axis=1), dtype=np.int64)
 
 
 def _drawn(nums: IntArray, fraction: float, seed: int) -> IntArray:
-    """Return a random fraction of the distinct numbers, at least one."""
+    """Return a random fraction of the distinct numbers, at least one of them."""
     distinct = np.unique(nums)
     return np.random.default_rng(seed).permutation(distinct)[: max(1, round(fraction * len(distinct)))]

@@ -1,4 +1,4 @@
-"""Holding interactions out of frames and graphs, by the protocols of the command line."""
+"""Train/test splits of frames and graphs, by the protocols of the command line."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HOLDS_OUT: Final[dict[str, Callable[..., Split]]] = {
     **{name: cut for name, cut in SPLITS.items() if name != "none"},
     **PROTOCOLS,
 }
-"""Protocol → what cuts a graph by it."""
+"""Protocol → function that splits a graph by it."""
 
 
 class _Arrow(Protocol):
@@ -42,29 +42,29 @@ def split(data: Any, protocol: str = ..., *, seed: int = ..., **options: Any) ->
 
 
 def split(data: Any, protocol: str = "last", *, seed: int = 0, **options: Any) -> Any:
-    """Hold interactions out to measure a model on.
+    """Split interactions into train and test.
 
-    An interaction whose user and item stay together in train is in neither part: what a user has seen is not
-    recommended.
+    A held-out interaction whose user and item also interact in train is in neither part, since items that a user has
+    seen are not recommended.
 
     Args:
         data: a frame of interactions (pandas, polars or Arrow) with user_id, item_id and, for protocols by time,
             timestamp; or `GraphTables`, an open graph, its path or URI, or a snapshot.
         protocol: "last" (last interactions of every user), "time" (latest of all), "random" (of every user), "warm"
             (latest of every user in each domain), "cold-user", "cold-item", "cold-target", "cross-domain", or of a
-            graph "given" (by its marks); docs/how-to/evaluation.md describes them.
-        seed: makes what is drawn at random repeat.
-        options: `fraction` that is held out (0.1 if not given), of "last" instead `n` interactions (1); of a frame
-            `user_id`, `item_id`, `timestamp`, `behavior`: what these columns are called, where not so.
+            graph "given" (as marked in the data); docs/how-to/evaluation.md describes them.
+        seed: makes random draws repeat.
+        options: `fraction` to hold out (default 0.1), or for "last" the number `n` of interactions (default 1); for a
+            frame, the names of the columns `user_id`, `item_id`, `timestamp`, `behavior` if they differ.
 
     Returns:
-        Of a frame: train and test, frames of the same type with all columns. Of a graph: a `Split`, which `fit`
-        learns from and `Recommender.evaluate` measures on.
+        For a frame, train and test: frames of the same type with all columns. For a graph, a `Split`, which
+        `Recommender.fit` and `Recommender.evaluate` accept.
 
     Raises:
-        UsageError: an unknown protocol or option, a fraction outside 0 … 1, something that is neither frame nor graph,
-            or data that cannot be cut so.
-        DataError: with every problem of a frame.
+        UsageError: a protocol or option is unknown, a fraction is not between 0 and 1, `data` is neither frame nor
+            graph, or it cannot be split by the protocol.
+        DataError: the frame has problems; the error lists all of them.
     """
     columns: dict[str, str] = {
         name: options.pop(name) for name in ("user_id", "item_id", "timestamp", "behavior") if name in options
@@ -73,7 +73,7 @@ def split(data: Any, protocol: str = "last", *, seed: int = 0, **options: Any) -
     if is_frame(data):
         return _split_frame(data, cut, columns)
     if columns:
-        raise UsageError(f"{listed(columns)}: found names of columns, and a graph. Expected a frame")
+        raise UsageError(f"column names given for a graph: {listed(columns)}. Expected them for a frame only")
     return cut(merge_linked_users(as_snapshot(data)))
 
 
@@ -109,7 +109,7 @@ def _split_frame(frame: Any, cut: Callable[[GraphSnapshot], Split], columns: dic
 
 
 def _events(keys: pa.Table, timestamp: str | None) -> tuple[pa.Table, IntArray]:
-    """Return the distinct rows, the earliest first, and the number [n] of each row among them."""
+    """Return the distinct rows, earliest first, and for each row its number among them, int64 [n]."""
     frame = keys.to_pandas(ignore_metadata=True)
     by_time = frame.sort_values(timestamp, kind="stable") if timestamp else frame
     numbers = by_time.groupby(list(frame.columns), sort=False, dropna=False).ngroup()
@@ -117,17 +117,15 @@ def _events(keys: pa.Table, timestamp: str | None) -> tuple[pa.Table, IntArray]:
     return keys.take(pa.array(first)), numbers.sort_index().to_numpy(np.int64)
 
 
-def _parts(found: Split, n_events: int) -> IntArray:
-    """Return the part of each event, int64 [n]: 0 in neither, 1 train, 2 test.
+def _parts(cut: Split, n_events: int) -> IntArray:
+    """Return the part of each event, int64 [n]: 0 for neither, 1 for train, 2 for test.
 
-    The weight of an interaction is the number of its event, as text cannot be and no other column has to be.
+    The event's number is stored as the weight of the interaction, the only numeric column that is always available.
     """
-    edges = [
-        found.whole.edges[edge_type] for edge_type in found.whole.edges if found.whole.schema.is_behavior(edge_type)
-    ]
+    edges = [cut.whole.edges[edge_type] for edge_type in cut.whole.edges if cut.whole.schema.is_behavior(edge_type)]
     event = np.concatenate([each.table.column("weight").to_numpy() for each in edges]).astype(np.int64)
     part: IntArray = np.zeros(n_events, np.int64)
-    part[event] = np.where(found.is_test, 2, 1)
+    part[event] = np.where(cut.is_test, 2, 1)
     return part
 
 

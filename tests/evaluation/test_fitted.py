@@ -59,7 +59,7 @@ def test_evaluate_of_several_domains_equals_the_split() -> None:
 
 def test_evaluate_on_another_graph_is_refused(model: Recommender) -> None:
     other = by_given(GraphSnapshot.from_tables(two_communities(seed=1, n_users=5)))
-    with pytest.raises(UsageError, match="a split of another graph"):
+    with pytest.raises(UsageError, match="the split is of another graph"):
         model.evaluate(other)
 
 

@@ -62,7 +62,7 @@ def test_the_command_names_rows_and_ends_with_1(kgrec, tmp_path):
     told = kgrec("audit", "leakage", graph)
     assert told.code == 1
     assert "graph" in told.out
-    assert "learned from, but not in train" in told.out
+    assert "used for training, but not in train" in told.out
     listed = kgrec("audit", "leakage", graph, "--json")
     assert listed.code == 1
     assert {row["stage"] for row in json.loads(listed.out)} >= {"graph", "ease"}

@@ -280,7 +280,7 @@ def test_wrong_use_says_what_to_do(fitted, now):
     with pytest.raises(UsageError, match="found users and a history; expected one of them"):
         fitted.recommend(["u000"], history=["i001"])
     other = with_descriptions(BEFORE, {})
-    with pytest.raises(UsageError, match="as it was when fitted; fit again"):
+    with pytest.raises(UsageError, match="differs from that of the fit"):
         fitted.fold_in(GraphSnapshot.from_tables(other))
     with pytest.raises(UsageError, match="not fitted"):
         Recommender().fold_in(now)
