@@ -1,1 +1,1 @@
-"""Data on its way into the engine."""
+"""Data: schemas, graph tables, snapshots, splits, and the checks of input."""

@@ -1,4 +1,4 @@
-"""What is odd in a graph before anything learns from it: rows, users, times, nodes and days that look like mistakes."""
+"""Data audit: rows, users, timestamps, nodes and days of a graph that look like mistakes, before a model is trained."""
 
 from __future__ import annotations
 
@@ -26,38 +26,38 @@ LEVELS: Final = {
     "volume": "warning",
     "orphan": "warning",
 }
-"""Kind → level; a user without any relationship is "info", since customers who bought nothing yet are no fault."""
+"""Kind → level. A user without relationships gets "info" instead: a customer without purchases is not an error."""
 
 CLOCK_LEEWAY_SECONDS: Final = 3600.0
-"""Seconds that the clock of another machine may be ahead."""
+"""Tolerated clock skew: a behavior up to this many seconds in the future is not reported."""
 SUDDEN_CHANGE_FACTOR: Final = 2.0
-"""A change of volume is at least to twice, or to half."""
+"""A volume change is reported if the count is at least this many times the median, or at most its inverse."""
 DAY_SECONDS: Final = 86_400.0
 PERIODS: Final = (("day", DAY_SECONDS, 28), ("week", 7 * DAY_SECONDS, 8))
-"""Name, seconds, and how many periods before are compared with."""
+"""(name, length in seconds, number of preceding periods that a period is compared with)."""
 
 
 def audit(graph: GraphSnapshot, now: float | None = None) -> pd.DataFrame:
-    """Return what is odd in a graph, one row each, with how much it matters: an "error" cannot be true, a "warning" may
-    be a mistake or a fact, an "info" is a fact to know.
+    """Return the anomalies of a graph, one row each, with a level: "error" (cannot be correct), "warning" (may be a
+    mistake) or "info".
 
     - "duplicate", "near duplicate", "bot-like", "contradiction": see `kgrec.data.noise.noise`.
-    - "future": a behavior later than now.
+    - "future": a behavior with a time later than `now`.
     - "orphan": a node without any relationship.
-    - "hub": a node, not of a user, with far more relationships of one type and direction than others of its label; the
-      rule is that for bot-like users: beyond the median by six median absolute deviations, of logarithms.
+    - "hub": a node, not of a user, with far more relationships of one type and direction than others of its label: the
+      logarithm of its degree exceeds the median by six median absolute deviations, as for bot-like users.
     - "volume": a day or week with at least twice, or at most half, as many behaviors as the median of the 28 days or
-      8 weeks before, and six deviations away, of square roots, whose spread chance alone makes equal.
+      8 weeks before, and six deviations away on a square-root scale, which makes the variance of counts constant.
 
-    Times are looked at where they are seconds since 1970.
+    Times are checked only if they are epoch seconds.
 
     Args:
         graph: the graph.
-        now: seconds since 1970; the clock's if not given.
+        now: epoch seconds; None is the current time.
 
     Returns:
-        Columns level, kind, label (of the node, the behavior's type or "behavior"; "day" or "week"), id (the node's;
-        user and item of a behavior; a date), detail.
+        Columns level, kind, label (the node's label, the behavior's type or "behavior", "day" or "week"), id (of the
+        node, of user and item, or a date), detail.
     """
     parts = [_noise(graph), _future(graph, time.time() if now is None else now)]
     parts += [_orphans(graph), _hubs(graph), _volume(graph)]
@@ -116,7 +116,7 @@ def _volume(graph: GraphSnapshot) -> pd.DataFrame:
     for name, seconds, before in PERIODS if has_clock(graph.behaviors) else ():
         # Weeks begin on a Monday, and 1970 on a Thursday.
         period = np.floor((times + (3 * DAY_SECONDS if name == "week" else 0)) / seconds).astype(np.int64)
-        counts = np.bincount(period - period.min())[:-1]  # the last is not over
+        counts = np.bincount(period - period.min())[:-1]  # the last period is not complete
         sudden, usual = _is_sudden(counts, before)
         start = (sudden + period.min()) * seconds - (3 * DAY_SECONDS if name == "week" else 0)
         detail = [f"{n:,} in a {name}, usually {m:g}" for n, m in zip(counts[sudden], usual[sudden], strict=True)]
@@ -125,7 +125,7 @@ def _volume(graph: GraphSnapshot) -> pd.DataFrame:
 
 
 def _is_sudden(counts: IntArray, before: int) -> tuple[IntArray, DoubleArray]:
-    """Return the periods at which volume changes, and what is usual before each; a change that lasts is told once."""
+    """Return the periods where volume changes, and the median before each period; a lasting change is reported once."""
     if len(counts) <= before:
         return np.empty(0, np.int64), np.empty(0)
     usual = np.full(len(counts), np.nan)

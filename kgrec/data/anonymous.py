@@ -1,4 +1,4 @@
-"""Anonymous users: what people did who are no users of a graph, such as visitors of a shop who are not logged in."""
+"""Anonymous users: histories of people who are not in the graph, such as shop visitors who are not logged in."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from kgrec.errors import DataError, Problem, UnknownItem, UsageError, near_match
 
 @dataclass(frozen=True)
 class AnonymousUsers:
-    """Histories of people who are no users of a graph, in the numbers of its items.
+    """Histories of people who are not users of the graph, with the graph's item numbers.
 
     Attributes:
-        train: the graph that was learned from; nothing is written to it.
-        behaviors: what they did; `user_num` counts these people from 0.
-        n_users: how many they are.
+        train: the training graph; it is not changed.
+        behaviors: their behaviors; `user_num` counts the anonymous users from 0.
+        n_users: number of anonymous users.
     """
 
     train: GraphSnapshot
@@ -39,7 +39,7 @@ class AnonymousUsers:
 
     @cached_property
     def interactions(self) -> sp.csr_matrix:
-        """Who did anything with what: float32 CSR [n_users, n_items] of ones."""
+        """Binary interaction matrix, float32 CSR [n_users, n_items]."""
         ones = np.ones(len(self.behaviors), dtype=np.float32)
         cells = (self.behaviors.user_num, self.behaviors.item_num)
         matrix = sp.csr_matrix((ones, cells), shape=(self.n_users, self.train.n_items), dtype=np.float32)
@@ -49,15 +49,15 @@ class AnonymousUsers:
 
     @property
     def item_domain_nums(self) -> IntArray:
-        """Place of each item's domain among the names of all, int64 [n_items]."""
+        """Index of each item's domain among the sorted domain names, int64 [n_items]."""
         return self.train.item_domain_nums
 
     def tie_breaks(self, user_num: IntArray, item_num: IntArray) -> npt.NDArray[np.uint64]:
-        """Return zeros, uint64 [n]: what was done at one time is equally old, in whatever order it is."""
+        """Return zeros, uint64 [n]: ties are not broken, because behaviors with the same time count as equally old."""
         return np.zeros(len(user_num), dtype=np.uint64)
 
     def select(self, users: BoolArray) -> AnonymousUsers:
-        """Return those people whom a mask [n_users] marks, counted from 0 again."""
+        """Return the users that a mask [n_users] marks, renumbered from 0."""
         if users.all():
             return self
         number = np.cumsum(users) - 1
@@ -65,11 +65,11 @@ class AnonymousUsers:
         return AnonymousUsers(self.train, _with(kept, number[kept.user_num], kept.item_num), int(users.sum()))
 
     def within(self, graph: GraphSnapshot, items: IntArray) -> AnonymousUsers:
-        """Return what they did with some items only, in the numbers of a graph of these alone.
+        """Return the histories restricted to some items, with the item numbers of a graph that has only these.
 
         Args:
-            graph: which has no other items, in the same order.
-            items: numbers of its items in `train`, int64 [m].
+            graph: a graph with exactly these items, in the same order.
+            items: numbers of these items in `train`, int64 [m].
         """
         number = np.full(self.train.n_items, -1)
         number[items] = np.arange(len(items))
@@ -78,18 +78,18 @@ class AnonymousUsers:
 
 
 def read_history(history: object, train: GraphSnapshot) -> tuple[AnonymousUsers, npt.NDArray[np.object_]]:
-    """Return what somebody did as anonymous users of a graph, and what these are called, object [n].
+    """Return a history as anonymous users of a graph, and the ids of these users, object [n].
 
     Args:
-        history: ids of items, the latest last; or a frame with `item_id` and optionally `weight`, `timestamp`,
-            `behavior` (a type of the schema) and, of several people, `user_id`. Without a weight all have the median
-            of their type, without a behavior they are of the commonest type, without a time the order of rows counts.
-        train: the graph.
+        history: item ids, oldest first; or a frame with `item_id` and optionally `weight`, `timestamp`, `behavior` (a
+            type of the schema) and, for several people, `user_id`. A missing weight is the median of its type, a
+            missing behavior the most frequent type, and missing timestamps follow the row order.
+        train: the training graph.
 
     Raises:
-        UnknownItem: an item that the graph does not have.
-        UsageError: it is neither, or names a type of behavior that the schema does not have.
-        DataError: a frame has problems.
+        UnknownItem: an item is not in the graph.
+        UsageError: `history` is neither a list nor a frame, or a behavior type is not in the schema.
+        DataError: the frame has problems.
     """
     if not is_frame(history):
         ids = as_ids(history, "history")  # type: ignore[arg-type]
@@ -110,7 +110,7 @@ def _anonymous(table: pa.Table, user_num: IntArray, n_users: int, train: GraphSn
     item_num = train.items.nums(ids)
     missing = [str(id_) for id_, num in zip(ids, item_num, strict=True) if num < 0]
     if missing:
-        raise UnknownItem(missing, train.items.ids, "Leave it out, or take it in first: fold_in(graph).")
+        raise UnknownItem(missing, train.items.ids, "Leave it out, or add it first: fold_in(graph).")
     type_num = _types(table, train)
     time = _numbers(table, "timestamp") if "timestamp" in table.column_names else np.arange(n, dtype=np.float64)
     given = _numbers(table, "weight") if "weight" in table.column_names else train.median_weights[type_num]
@@ -120,7 +120,7 @@ def _anonymous(table: pa.Table, user_num: IntArray, n_users: int, train: GraphSn
 
 
 def _types(table: pa.Table, train: GraphSnapshot) -> IntArray:
-    """Return the types of behaviors, int64 [n] by their place in the schema."""
+    """Return the behavior type of each row, int64 [n], as an index into the schema's behaviors."""
     names = list(train.schema.roles.behaviours)
     if "behavior" not in table.column_names:
         return np.full(table.num_rows, train.commonest_behavior)
@@ -128,10 +128,15 @@ def _types(table: pa.Table, train: GraphSnapshot) -> IntArray:
 
 
 def type_nums(wanted: Sequence[str], names: Sequence[str], what: str) -> IntArray:
-    """Return the places of types of behavior among those of the schema, int64 [n].
+    """Return the index of each behavior type in the schema, int64 [n].
+
+    Args:
+        wanted: type of each row.
+        names: behavior types of the schema.
+        what: name of the input for the error message.
 
     Raises:
-        UsageError: the schema has no such type.
+        UsageError: a type is not in the schema.
     """
     nums = pd.Index(names).get_indexer(pd.Index(wanted, dtype=object))
     if (nums < 0).any():
@@ -142,10 +147,10 @@ def type_nums(wanted: Sequence[str], names: Sequence[str], what: str) -> IntArra
 
 
 def _numbers(table: pa.Table, name: str) -> DoubleArray:
-    """Return a column of numbers, or of points in time, float64 [n].
+    """Return a column of numbers or timestamps as float64 [n], timestamps in epoch seconds.
 
     Raises:
-        DataError: a value is none.
+        DataError: a value is missing or not a number.
     """
     column = plain(table.column(name))
     kind = "float" if name == "weight" or not is_datetime(column) else "datetime"

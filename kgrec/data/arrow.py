@@ -1,6 +1,7 @@
-"""Arrow columns of any type, as a few plain types: the one place that meets Arrow's, pandas' and NumPy's errors.
+"""Conversion of Arrow columns of any type to a few plain types.
 
-Whatever they refuse comes back as a mask of rows, so that a caller can name the file, the row and the column.
+The errors of Arrow, pandas and NumPy are handled here only. Values that cannot be converted are returned as a mask of
+rows, so that the caller can name the file, the row and the column.
 """
 
 from __future__ import annotations
@@ -20,19 +21,19 @@ import pyarrow.compute as pc
 from kgrec._util.types import BoolArray
 
 FOREIGN: Final = (pa.ArrowException, OverflowError, TypeError, ValueError)
-"""What Arrow, pandas and NumPy raise for a value that they cannot take; `UnicodeError` is a `ValueError`."""
+"""Exceptions of Arrow, pandas and NumPy for a value that they cannot convert; `UnicodeError` is a `ValueError`."""
 
 _MAX_TRIES: Final = 2000
-"""Refused slices after which what is left of a column is taken to be wrong as a whole."""
+"""Number of refused slices after which the rest of a column is marked as wrong without further search."""
 
 _STORED_AS: Final = {"arrow.json": pa.string(), "arrow.bool8": pa.bool_()}
 _TIMES: Final = (date, time, pd.Timestamp)
 
 
 def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return a column with dictionaries, views, bytes that are UTF-8, and UUIDs as ordinary text and numbers.
+    """Return a column with dictionaries, views, UTF-8 bytes and UUIDs converted to ordinary text and numbers.
 
-    What cannot be told so stays as it is, such as bytes that are no text, also where the type calls them text.
+    A column that cannot be converted is returned unchanged, for example bytes that are not valid UTF-8.
     """
     type_ = column.type
     try:
@@ -57,7 +58,7 @@ def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def is_bytes(type_: pa.DataType) -> bool:
-    """Say whether a type holds bytes that may be text or not."""
+    """Return whether a type is a binary type, whose values may or may not be text."""
     return bool(
         pa.types.is_binary(type_)
         or pa.types.is_large_binary(type_)
@@ -67,7 +68,7 @@ def is_bytes(type_: pa.DataType) -> bool:
 
 
 def is_text(text: str) -> bool:
-    """Say whether text can be written as UTF-8: Python's may hold halves of a character."""
+    """Return whether a string can be encoded as UTF-8; Python strings may hold lone surrogates, which cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -76,7 +77,7 @@ def is_text(text: str) -> bool:
 
 
 def cast(column: pa.ChunkedArray, target: pa.DataType) -> tuple[pa.ChunkedArray, BoolArray]:
-    """Return a column [n] cast without loss, and a mask [n] of the values that Arrow refuses; those are null."""
+    """Return a column [n] cast without loss, and a mask [n] of the values that Arrow refuses, which become null."""
     parts: list[pa.Array] = []
     wrong = np.zeros(len(column), dtype=bool)
     stretches, tries = [(0, len(column))], 0
@@ -97,7 +98,7 @@ def cast(column: pa.ChunkedArray, target: pa.DataType) -> tuple[pa.ChunkedArray,
 
 
 def as_python(column: pa.ChunkedArray, row: int) -> object:
-    """Return a value as a message can show it: what Python cannot hold, as Arrow writes it."""
+    """Return a value for an error message: as a Python object, or as Arrow's text if Python cannot represent it."""
     try:
         return column[row].as_py()
     except FOREIGN:
@@ -111,11 +112,11 @@ def as_python(column: pa.ChunkedArray, row: int) -> object:
 
 
 def from_cells(cells: Sequence[Any] | pd.Series[Any], mixed: bool) -> tuple[pa.Array, list[int]]:
-    """Return Python values [n] as a column, and the rows of those that no column can hold beside the others.
+    """Return Python values [n] as a column, and the rows whose type does not fit the others.
 
     Args:
-        cells: of a data frame's column, where NaN is missing, or of JSON.
-        mixed: whether values of several types become text (as a later check of types reads it), or are refused.
+        cells: values of a data frame's column, where NaN is missing, or values read from JSON.
+        mixed: whether values of several types are converted to text (checked against the schema later) or refused.
     """
     try:
         column = pa.array(cells, from_pandas=isinstance(cells, pd.Series))
@@ -152,7 +153,7 @@ def _written(cells: list[Any], write: Callable[[Any], Any]) -> tuple[pa.Array, l
 
 def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
     kind = column.type.value_type
-    if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):  # of which Arrow takes no rows
+    if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):  # Arrow has no `take` for views
         kind = pa.binary()
     return pa.chunked_array([chunk.dictionary.cast(kind).take(chunk.indices) for chunk in column.chunks], kind)
 
@@ -163,7 +164,7 @@ def _uuid_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _is_whole(type_: pa.DataType, cells: Iterable[Any]) -> bool:
-    """Say whether a column holds all that the cells did: Arrow makes dates of points in time beside dates."""
+    """Return whether a column lost nothing of its cells: Arrow truncates datetimes to dates if dates are among them."""
     if pa.types.is_dictionary(type_):
         type_ = type_.value_type
     if isinstance(type_, pa.BaseExtensionType):
@@ -172,7 +173,7 @@ def _is_whole(type_: pa.DataType, cells: Iterable[Any]) -> bool:
 
 
 def _cell(value: Any) -> Any:
-    """Return a cell as Python's own type; None where it is missing."""
+    """Return a cell as a built-in Python type; None if it is missing."""
     if isinstance(value, np.ndarray | list | tuple):
         return [_cell(part) for part in value]
     if isinstance(value, np.generic):
@@ -215,6 +216,6 @@ def _text(value: Any) -> str:
 
 
 def decimal_text(value: Decimal) -> str:
-    """Return a decimal digit by digit, without zeros at its end behind the point."""
+    """Return a decimal with all its digits, without trailing zeros after the decimal point."""
     text = format(value, "f")
     return text.rstrip("0").rstrip(".") if "." in text else text

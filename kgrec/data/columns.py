@@ -1,4 +1,4 @@
-"""Arrow columns in a schema's property types."""
+"""Conversion of Arrow columns to the property types of a schema."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ARROW_TYPES: Final[dict[str, pa.DataType]] = {
 }
 Group = Literal["graph", "cf", "content"]
 SHARE_COLUMNS: Final[tuple[Group, ...]] = ("graph", "cf", "content")
-"""The groups of signals, and the columns of a recommendation that hold their shares of its score."""
+"""Signal groups, which are also the columns of a recommendation with each group's share of the score."""
 
 _LOST_DIGITS: Final = "; a float so large has lost digits: read the column as whole numbers (Int64) or as text"
 _BOOLS: Final[dict[str, bool]] = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
@@ -41,41 +41,41 @@ def to_mask(column: pa.ChunkedArray | pa.Array) -> BoolArray:
 
 
 def is_datetime(column: pa.ChunkedArray) -> bool:
-    """Say whether a column holds points in time."""
+    """Return whether a column holds timestamps."""
     return bool(pa.types.is_timestamp(column.type))
 
 
 def as_keys(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray]:
-    """Return a column [n] of ids as text, and a mask [n] of the values that are no id.
+    """Return a column [n] of ids as text, and a mask [n] of the invalid values.
 
-    A float that is whole is written as such (`1.0`, as pandas makes of 1 beside a missing value, becomes `1`); a float
-    that is not, or so large that it has lost digits, is no id.
+    A float with an integer value is written as an integer: pandas turns 1 into `1.0` if a value of the column is
+    missing, and `1.0` becomes `1`. Other floats, and floats too large to be exact, are invalid.
     """
     column = plain(column)
     return _float_text(column, whole=True) if pa.types.is_floating(column.type) else _as_text(column)
 
 
 def expected_id(value: object) -> str:
-    """Return what is expected where a value is no id, as a message says it."""
+    """Return the "expected …" part of the error message for an invalid id."""
     if isinstance(value, float):
         return f"an id that is whole{_LOST_DIGITS}" if value.is_integer() else "an id that is whole, or text"
     return "an id: text or a whole number"
 
 
 def trim(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return text without the blanks around it; a text of blanks alone is missing."""
+    """Return text without surrounding whitespace; text of whitespace only becomes null."""
     text = pc.utf8_trim_whitespace(column)
     return pc.if_else(pc.equal(text, ""), None, text)
 
 
 def as_ids(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray]:
-    """Return ids [n] as trimmed text, null where there is none, and a mask [n] of the values that are no id."""
+    """Return ids [n] as trimmed text, null where missing, and a mask [n] of the invalid values."""
     keys, wrong = as_keys(column)
     return trim(keys), wrong
 
 
 def trim_parts(lists: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return lists of text with every part trimmed, without parts of blanks alone; a missing part stays missing."""
+    """Return lists of text with every part trimmed and blank parts removed; a null part stays null."""
     whole = lists.cast(ARROW_TYPES["strings"]).combine_chunks()
     parts = pc.utf8_trim_whitespace(pc.list_flatten(whole))
     kept = np.asarray(pc.fill_null(pc.not_equal(parts, ""), True))
@@ -88,20 +88,20 @@ def trim_parts(lists: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def split(text: pa.ChunkedArray, separator: str) -> pa.ChunkedArray:
-    """Return the parts of each text, trimmed; a text without any part is an empty list, a missing one is missing."""
+    """Return the trimmed parts of each text; a text without parts becomes an empty list, null stays null."""
     blank = separator == " "
     return trim_parts(pc.utf8_split_whitespace(text) if blank else pc.split_pattern(text, separator))
 
 
 def as_type(column: pa.ChunkedArray, kind: str) -> tuple[pa.ChunkedArray, BoolArray]:
-    """Convert a column to a property type, digit by digit: no number loses any, no text is guessed at.
+    """Convert a column to a property type without loss of digits.
 
     Args:
-        column: any Arrow column of n rows; text is parsed, an empty string is a missing value except for strings.
+        column: any Arrow column of n rows; text is parsed, and an empty string is a missing value except for strings.
         kind: a property type of the schema language.
 
     Returns:
-        The column in the type's Arrow type, and a mask [n] of the values that could not be converted.
+        The column in the Arrow type of the property type, and a mask [n] of the values that could not be converted.
     """
     column = plain(column)
     if pa.types.is_null(column.type):
@@ -116,7 +116,7 @@ def as_type(column: pa.ChunkedArray, kind: str) -> tuple[pa.ChunkedArray, BoolAr
 
 
 def expected_value(kind: str, value: object) -> str:
-    """Return what is expected where a value is not of a property type, as a message says it."""
+    """Return the "expected …" part of the error message for a value that is not of a property type."""
     if kind == "datetime":
         return f"a value of type datetime: {times.wanted(value)}"
     if kind == "int":
@@ -154,7 +154,7 @@ def _as_text(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray]:
 
 
 def _float_text(column: pa.ChunkedArray, whole: bool) -> tuple[pa.ChunkedArray, BoolArray]:
-    """Return floats as text, whole ones without a point; wrong are those that have lost digits, or are not whole."""
+    """Return floats as text, integers without a decimal point, and a mask of the floats that are not exact integers."""
     numbers, exact = _exact_whole(column)
     integers = pa.array(np.where(exact, numbers, 0).astype(np.int64)).cast(pa.string())
     column = pc.if_else(pa.array(np.isnan(numbers)), None, column)
@@ -164,7 +164,7 @@ def _float_text(column: pa.ChunkedArray, whole: bool) -> tuple[pa.ChunkedArray, 
 
 
 def _exact_whole(column: pa.ChunkedArray) -> tuple[DoubleArray, BoolArray]:
-    """Return floats as float64 [n], null as NaN, and a mask [n] of those that stand for one whole number alone."""
+    """Return floats as float64 [n], null as NaN, and a mask [n] of those that represent exactly one integer."""
     digits = {16: 11, 32: 24, 64: 53}[column.type.bit_width]
     numbers = np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float64)
     return numbers, (np.abs(numbers) < 2.0**digits) & (np.floor(numbers) == numbers)
@@ -186,25 +186,25 @@ def _as_lists(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray]:
 
 
 def _rebuilt(column: pa.ChunkedArray, parts: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return the lists of a column with other parts."""
+    """Return a list column with its parts replaced and its list boundaries kept."""
     offsets = pa.array(np.concatenate([[0], np.cumsum(list_lengths(column))]), pa.int32())
     mask = pc.is_null(column).combine_chunks()
     return pa.chunked_array([pa.ListArray.from_arrays(offsets, parts.combine_chunks(), mask=mask)])
 
 
 def _rows_of(column: pa.ChunkedArray, wrong: BoolArray) -> BoolArray:
-    """Return a mask [n] of the lists that have a part that `wrong` marks."""
+    """Return a mask [n] of the lists with a part that `wrong` marks."""
     rows = np.repeat(np.arange(len(column)), list_lengths(column))
     return np.bincount(rows[wrong], minlength=len(column)) > 0
 
 
 def _lacks_part(lists: pa.ChunkedArray) -> BoolArray:
-    # Joining gives null for a list with a null in it.
+    # `binary_join` returns null for a list that contains null.
     return to_mask(pc.and_(pc.is_valid(lists), pc.is_null(pc.binary_join(lists, ""))))
 
 
 def _as_vectors(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray]:
-    """Convert lists of numbers, or of their text; a part that is missing becomes NaN."""
+    """Convert lists of numbers, or of numbers as text, to vectors; a missing part becomes NaN."""
     if not isinstance(column.type, pa.ListType | pa.LargeListType | pa.FixedSizeListType):
         return _failed(column, ARROW_TYPES["vector"])
     parts = plain(pc.list_flatten(column))
@@ -225,7 +225,7 @@ def list_lengths(column: pa.ChunkedArray) -> IntArray:
 
 
 def comparable(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return a column that Arrow can compare: of lists of strings, the strings joined; of vectors, their bytes."""
+    """Return a column that Arrow can compare: string lists as joined text, vectors as bytes."""
     if column.type.equals(ARROW_TYPES["vector"]):
         numbers = np.ascontiguousarray(pc.list_flatten(column).to_numpy(), dtype=np.float32)
         offsets = np.concatenate([[0], np.cumsum(list_lengths(column))]) * numbers.itemsize
@@ -251,14 +251,14 @@ def _parsed(column: pa.ChunkedArray, kind: str) -> tuple[pa.ChunkedArray, BoolAr
     lower = pc.utf8_lower(text)
     nan = to_mask(pc.is_in(lower, value_set=pa.array(["nan", "+nan", "-nan"])))
     beyond = np.isinf(numbers)
-    if beyond.any():  # a number of so many digits, not the word
+    if beyond.any():  # a number too large for a float, not the word "inf"
         beyond &= ~to_mask(pc.match_substring(lower, "inf"))
     wrong = given & ((np.isnan(numbers) & ~nan) | beyond)
     return pa.chunked_array([pa.array(numbers, mask=~given, from_pandas=False)]), wrong
 
 
 def _parsed_float(text: pa.ChunkedArray) -> DoubleArray:
-    """Return text as numbers, NaN where it is none."""
+    """Return text as numbers, NaN where it is not a number."""
     try:
         numbers = text.cast(pa.float64()).to_numpy()
     except pa.ArrowInvalid:
@@ -267,7 +267,7 @@ def _parsed_float(text: pa.ChunkedArray) -> DoubleArray:
 
 
 def _parsed_int(text: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray]:
-    """Return text as whole numbers digit by digit; another spelling of one, such as 1e3, by way of a float."""
+    """Return text as integers without loss; other notations, such as 1e3, are parsed as a float first."""
     is_plain = to_mask(pc.match_substring_regex(text, r"^-?[0-9]+$"))
     given = to_mask(text.is_valid())
     if (is_plain == given).all():
@@ -323,19 +323,17 @@ _LISTS: Final[dict[str, _Convert]] = {"strings": _as_lists, "vector": _as_vector
 
 
 def column_numbers(column: pa.ChunkedArray) -> DoubleArray:
-    """Return numbers as float64 [n], points in time as epoch seconds, null as NaN."""
+    """Return numbers as float64 [n], timestamps as epoch seconds, null as NaN."""
     if is_datetime(column):
         return np.asarray(column.cast(pa.int64()).cast(pa.float64(), safe=False).to_numpy() / 1e6)
     return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
 
 
 def flat(column: pa.ChunkedArray | pa.Array) -> pa.Array:
-    """Return a column as one array."""
-    """Return a column as one array."""
+    """Return a column as one contiguous array."""
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
 def objects(column: pa.Array) -> npt.NDArray[np.object_]:
-    """Return a column as Python objects, object [n]."""
     """Return a column as Python objects, object [n]."""
     return np.asarray(column.to_numpy(zero_copy_only=False), dtype=object)

@@ -1,4 +1,4 @@
-"""The digest of a graph: the same for the same graph, in whatever order an engine returns rows."""
+"""Digest of a graph, independent of the order in which a store returns rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kgrec.data.schema_parts import EdgeType
 
 
 def graph_digest(schema: Schema, nodes: Mapping[str, pa.Table], edges: Mapping[EdgeType, Edges]) -> str:
-    """Return the hexadecimal SHA-256 of schema, nodes and relationships; see `GraphSnapshot.digest`."""
+    """Return the hexadecimal SHA-256 of the schema, nodes and relationships; see `GraphSnapshot.digest`."""
     sha = hashlib.sha256(schema.digest.encode())
     for label, table in nodes.items():
         sha.update(label.encode())
@@ -31,7 +31,7 @@ def graph_digest(schema: Schema, nodes: Mapping[str, pa.Table], edges: Mapping[E
 
 
 def _hash_table(sha: Any, table: pa.Table) -> None:
-    """Feed a table's names, values and nulls to a hash, independently of how Arrow laid them out."""
+    """Feed a table's column names, values and nulls to a hash, independently of Arrow's memory layout."""
     for name in table.column_names:
         column = table.column(name)
         sha.update(name.encode())
@@ -47,5 +47,7 @@ def _hash_table(sha: Any, table: pa.Table) -> None:
         else:
             numbers = column_numbers(column)
             sha.update(np.where(np.isnan(numbers), np.nan, numbers).tobytes())
-            if pa.types.is_integer(column.type) and (np.abs(numbers) >= 2**53).any():  # which floats do not tell apart
+            if (
+                pa.types.is_integer(column.type) and (np.abs(numbers) >= 2**53).any()
+            ):  # floats are not exact beyond 2**53
                 sha.update(column.fill_null(0).to_numpy().tobytes())

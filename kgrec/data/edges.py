@@ -1,4 +1,4 @@
-"""Relationships of a snapshot as arrays, and those that are behaviors."""
+"""Relationships and behaviors of a snapshot as arrays."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Edges:
         src_num: int64 [n], number of the source within its label.
         dst_num: int64 [n], number of the target within its label.
         table: properties, n rows.
-        confidence: float32 [n], 0 … 1, how much each counts for what is learned; None is 1 for all.
+        confidence: float32 [n], 0 … 1, weight of each in training; None is 1 for all.
     """
 
     src_num: IntArray
@@ -40,15 +40,15 @@ class Edges:
 
 @dataclass(frozen=True)
 class Behaviors:
-    """What users did, one row a relationship.
+    """Behaviors (interactions) of users, one row per relationship.
 
     Attributes:
         user_num, item_num: int64 [n].
-        weight: float32 [n], 1 where the schema names none.
-        time: float64 [n], NaN where the schema names none.
+        weight: float32 [n]; 1 if the schema declares no weight.
+        time: float64 [n]; NaN if the schema declares no time.
         type_num: int64 [n], index into the schema's behaviors.
-        split: object [n] of "train", "valid", "test"; empty strings where the schema names none.
-        confidence: float32 [n], 0 … 1, how much each counts for what is learned; 1 unless noise is weighed.
+        split: object [n] of "train", "valid", "test"; empty strings if the schema declares no split.
+        confidence: float32 [n], 0 … 1, weight of each in training; 1 unless `noise=weigh` lowers it.
     """
 
     user_num: IntArray
@@ -67,6 +67,6 @@ class Behaviors:
         return Behaviors(*(getattr(self, name)[keep] for name in self.__dataclass_fields__))
 
     def and_also(self, others: Behaviors) -> Behaviors:
-        """Return these rows, then the others."""
+        """Return these rows followed by the others."""
         names = self.__dataclass_fields__
         return Behaviors(*(np.concatenate([getattr(self, name), getattr(others, name)]) for name in names))

@@ -1,4 +1,4 @@
-"""What a behavior is worth: learned from how well its type and its weight tell what else a user chooses."""
+"""Feedback weights: how much each behavior counts, learned from how well its type and weight predict other choices."""
 
 from __future__ import annotations
 
@@ -15,25 +15,26 @@ from kgrec._util.types import BoolArray, DoubleArray, FloatArray, IntArray
 from kgrec.data.edges import Behaviors
 
 MAX_FEEDBACK_BEHAVIORS: Final = 200_000
-"""Worth is learned from all behaviors of as many users as have this many together: it is a few numbers."""
+"""Behaviors that the weights are fitted on, from a sample of whole user histories; there are only a few parameters."""
 HELD_OUT_PAIR_SHARE: Final = 0.2
-"""Share of the sampled pairs that the rest have to tell."""
+"""Share of the sampled (user, item) pairs that are held out and predicted from the others."""
 NEGATIVES_PER_ITEM: Final = 4
-"""Items drawn at random beside each held-out one."""
+"""Random negative items per held-out item."""
 PRIOR_DEVIATION: Final = 1.0
-"""How much worth differs before data says so: standard deviation, as a share of what all behaviors are worth."""
+"""Prior standard deviation of the feedback weights, relative to their mean."""
 BLOCK_USERS: Final = 128
-"""Users whose items are scored at a time."""
+"""Users scored per batch."""
 
 
 def feedback_weights(behaviors: Behaviors, n_items: int) -> FloatArray:
-    """Return what every behavior is worth, float32 [n behaviors], with a mean square of 1.
+    """Return the feedback weight of every behavior, float32 [n behaviors], with a mean square of 1.
 
-    A type has a worth, and each of its behaviors more or less than that by the rank of its weight, so stars, seconds
-    and counts are all read alike and one huge count outweighs nothing. Behaviors that speak against like items, as a
-    low rating may, get less than 0. Learned from the cosine similarity of items (Deshpande & Karypis, TOIS 2004) to a
-    user's other items, which is to tell held-out items from drawn ones (pairwise, as Rendle et al., "BPR", UAI 2009).
-    All are worth 1 where nothing tells them apart; the result repeats.
+    Each behavior type has a base weight, which the rank of a behavior's own weight within its type raises or lowers.
+    Ranks make stars, seconds and counts comparable and bound the effect of one huge count. A behavior that predicts
+    against similar items, such as a low rating, gets a negative weight. The weights are fitted so that the cosine
+    similarity of items (Deshpande & Karypis, TOIS 2004) to a user's other items ranks held-out items above random ones
+    (pairwise, as Rendle et al., "BPR", UAI 2009). All weights are 1 if behaviors do not differ, or if similarity does
+    not predict the held-out items. The result is deterministic.
     """
     traits, is_type = _traits(behaviors)
     alike = np.ones(len(traits), np.float32)
@@ -45,7 +46,7 @@ def feedback_weights(behaviors: Behaviors, n_items: int) -> FloatArray:
     if not size:
         return alike
     evidence /= size
-    # Wide, but not without end: it is what keeps a fit finite where similarity tells everything.
+    # A wide prior, but a finite one: without it the fit diverges if similarity separates the pairs perfectly.
     general = _fit(evidence @ is_type[:, None], np.full((1, 1), 0.01))[0]
     if general <= 0:
         return alike
@@ -55,7 +56,7 @@ def feedback_weights(behaviors: Behaviors, n_items: int) -> FloatArray:
 
 
 def feedback_curves(behaviors: Behaviors, values: FloatArray) -> dict[int, tuple[FloatArray, FloatArray]]:
-    """Return for each type of behavior its weights, rising, and the feedback weight of each.
+    """Return for each behavior type its distinct weights in ascending order and the feedback weight of each.
 
     Args:
         behaviors: n rows.
@@ -70,9 +71,9 @@ def feedback_curves(behaviors: Behaviors, values: FloatArray) -> dict[int, tuple
 
 
 def worth_of(behaviors: Behaviors, curves: Mapping[int, tuple[FloatArray, FloatArray]]) -> FloatArray:
-    """Return the feedback weights of behaviors that a graph does not hold, float32 [n], by its `feedback_curves`.
+    """Return the feedback weights of behaviors outside the graph, float32 [n], from the graph's `feedback_curves`.
 
-    A weight that the graph does not hold either is worth what is between the nearest ones.
+    A weight that the graph does not have is interpolated between the nearest ones.
     """
     found = np.ones(len(behaviors), np.float32)
     for type_ in np.unique(behaviors.type_num).tolist():
@@ -83,7 +84,7 @@ def worth_of(behaviors: Behaviors, curves: Mapping[int, tuple[FloatArray, FloatA
 
 
 def pair_shares(behaviors: Behaviors) -> DoubleArray:
-    """Return each behavior's share of its (user, item) pair [n]: the pair's types have equal shares, then the rows."""
+    """Return each behavior's share of its (user, item) pair [n]: equal per type, then equal per row of the type."""
     pair = behaviors.user_num * (behaviors.item_num.max(initial=0) + 1) + behaviors.item_num
     n_types = behaviors.type_num.max(initial=0) + 1
     kind, cell, rows = np.unique(pair * n_types + behaviors.type_num, return_inverse=True, return_counts=True)
@@ -93,9 +94,9 @@ def pair_shares(behaviors: Behaviors) -> DoubleArray:
 
 
 def _traits(behaviors: Behaviors) -> tuple[DoubleArray, DoubleArray]:
-    """Return what may make worth differ, [n, traits]: of each type, that a behavior is of it, and its weight's rank.
+    """Return the features that feedback weights depend on, [n, traits], and which of them are types, 0 or 1 [traits].
 
-    Ranks are from -1 to 1. Also returns which traits are types, ones and zeros [traits].
+    For each behavior type the features are an indicator of the type and the rank of the weight in it, from -1 to 1.
     """
     columns, is_type = [], []
     for type_ in np.unique(behaviors.type_num):
@@ -111,7 +112,7 @@ def _traits(behaviors: Behaviors) -> tuple[DoubleArray, DoubleArray]:
 
 
 def _evidence(behaviors: Behaviors, n_items: int, traits: DoubleArray) -> DoubleArray:
-    """Return how much nearer a held-out item is than a drawn one to its user's other items, [questions, traits]."""
+    """Return by how much the similarity of held-out items to the history exceeds that of negatives, [pairs, traits]."""
     rng = np.random.default_rng(0)
     sampled = _sample(behaviors.user_num, rng)
     behaviors, traits = behaviors.where(sampled), traits[sampled]
@@ -134,7 +135,7 @@ def _evidence(behaviors: Behaviors, n_items: int, traits: DoubleArray) -> Double
 
 
 def _sample(user_num: IntArray, rng: np.random.Generator) -> BoolArray:
-    """Mark all behaviors [n] of at least one user, and of as many random ones as `MAX_FEEDBACK_BEHAVIORS` allows."""
+    """Mark all behaviors [n] of random users, at least one user and at most `MAX_FEEDBACK_BEHAVIORS` behaviors."""
     counts = np.bincount(user_num)
     users = rng.permutation(len(counts))
     before = np.cumsum(counts[users]) - counts[users]
@@ -142,7 +143,7 @@ def _sample(user_num: IntArray, rng: np.random.Generator) -> BoolArray:
 
 
 def _hold_out(chosen: sp.csr_matrix, rng: np.random.Generator) -> tuple[sp.csr_matrix, IntArray, IntArray]:
-    """Return the kept pairs, CSR of ones, and users and items of the held-out ones, by user."""
+    """Return the kept pairs, CSR of ones, and the users and items of the held-out pairs, sorted by user."""
     user, item = chosen.nonzero()
     out = rng.random(len(user)) < HELD_OUT_PAIR_SHARE
     kept = sp.csr_matrix((np.ones((~out).sum(), np.float32), (user[~out], item[~out])), shape=chosen.shape)
@@ -152,7 +153,7 @@ def _hold_out(chosen: sp.csr_matrix, rng: np.random.Generator) -> tuple[sp.csr_m
 def _nearer(
     history: sp.csr_matrix, unit: sp.csr_matrix, user: IntArray, right: IntArray, drawn: IntArray
 ) -> DoubleArray:
-    """Return similarity to the history of `right` less that of `drawn` items, for users in ascending order [n].
+    """Return the similarity to the history of `right` items minus that of `drawn` items, for sorted users [n].
 
     Args:
         history: CSR [users, n_items].
@@ -161,7 +162,7 @@ def _nearer(
     """
     parts = [np.empty(0)]
     for first in range(0, history.shape[0], BLOCK_USERS):
-        # By way of the sampled users, since similarities of all items to all would not fit into memory.
+        # Multiply through the sampled users: the full item-item similarity matrix would not fit into memory.
         scores = history[first : first + BLOCK_USERS] @ unit.T @ unit
         rows = slice(*np.searchsorted(user, [first, first + BLOCK_USERS]))
         own = user[rows] - first
@@ -172,7 +173,7 @@ def _nearer(
 
 
 def _fit(evidence: DoubleArray, penalty: DoubleArray) -> DoubleArray:
-    """Return coefficients [traits] that make the evidence positive: logistic regression with a quadratic penalty."""
+    """Return coefficients [traits] fitted by L2-regularized logistic regression so that the evidence is positive."""
 
     def loss(values: DoubleArray) -> tuple[float, DoubleArray]:
         margin, pull = evidence @ values, penalty @ values

@@ -1,4 +1,4 @@
-"""Data frames of any library as Arrow tables: pandas, Arrow, and whatever gives an Arrow stream, such as polars."""
+"""Conversion of data frames to Arrow tables: pandas, Arrow, and any frame with an Arrow stream, such as polars."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from kgrec.errors import Problem, UsageError, listed, near_matches
 
 
 def is_frame(data: object) -> bool:
-    """Say whether something is a table of named columns that can be read."""
+    """Return whether an object is a data frame that `as_table` can read."""
     return isinstance(data, pd.DataFrame | pa.Table) or hasattr(data, "__arrow_c_stream__")
 
 
 def as_table(frame: object, where: str) -> tuple[pa.Table, list[Problem]]:
-    """Return a frame as an Arrow table, and what no column can hold: values of several types in one.
+    """Return a frame as an Arrow table, and a problem for each column with values of several types.
 
     Args:
         frame: a pandas, polars or Arrow frame, or anything with `__arrow_c_stream__`.
-        where: what the frame is called in messages.
+        where: name of the frame in messages.
 
     Raises:
-        UsageError: it is no frame.
+        UsageError: `frame` is not a frame, or Arrow cannot read it.
     """
     if isinstance(frame, pd.DataFrame):
         return _from_pandas(frame, where)
@@ -40,7 +40,7 @@ def as_table(frame: object, where: str) -> tuple[pa.Table, list[Problem]]:
 
 
 def _objects(where: str, schema: pa.Schema) -> Iterator[Problem]:
-    """Yield a problem for each column of Python objects, of which polars hands over the places in memory."""
+    """Yield a problem for each polars column of Python objects, which polars exports as memory addresses."""
     for field in schema:
         if field.type == pa.binary(8):
             yield Problem(where, "a column of Python objects", "a column of a type that Arrow has", field=field.name)
@@ -51,9 +51,9 @@ def lacking(table: pa.Table, where: str, wanted: Mapping[str, str], hint: str = 
 
     Args:
         table: the frame.
-        where: what it is called in messages.
-        wanted: argument → the column that it names.
-        hint: what to do, where the column goes by another name; `{0}` is the argument.
+        where: name of the frame in messages.
+        wanted: argument → name of the required column.
+        hint: how to name a differently named column; `{0}` is replaced by the argument.
     """
     there = table.column_names
     return [
@@ -88,5 +88,5 @@ def _mixed(where: str, name: str, cells: pd.Series[Any], row: int) -> Problem:
 
 
 def shown_cell(column: pa.ChunkedArray, row: int) -> str:
-    """Return a cell as a message shows it."""
+    """Return a cell as text for an error message."""
     return repr(as_python(column, row))

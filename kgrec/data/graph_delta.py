@@ -1,4 +1,4 @@
-"""Growth: a graph before and after nodes and relationships came to it, and which of the old nodes each node is."""
+"""GraphDelta: the correspondence between the training graph and an updated snapshot of it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from kgrec.data.snapshot import GraphSnapshot, Vectors
 
 @dataclass(frozen=True)
 class GraphDelta:
-    """A graph that was learned from, and the one to recommend in.
+    """The training graph and the updated graph to recommend in.
 
-    Nodes may have gone as well: what was learned about them is dropped.
+    Nodes may also have been removed; their learned parameters are dropped.
 
     Attributes:
-        old: the graph that was learned from.
-        new: the graph to recommend in, without valid and test behaviors.
+        old: the training graph.
+        new: the graph to recommend in, without validation and test behaviors.
         vectors: text vectors of `new`, label → float32 [nodes of the label, d].
     """
 
@@ -57,29 +57,35 @@ class GraphDelta:
 
     @cached_property
     def known_pairs(self) -> sp.csr_matrix:
-        """Who did anything with what in the old graph, in the new numbers: float32 CSR [n_users, n_items] of ones."""
+        """Interactions of the old graph with the new numbers, float32 CSR [n_users, n_items] of ones."""
         return remap(self.old.interactions, self.users, self.items)
 
     @cached_property
     def changed_users(self) -> BoolArray:
-        """Which users are new, or have other items than before, bool [n_users]."""
+        """Mask of users who are new or whose set of items changed, bool [n_users]."""
         gone_or_new = sp.csr_matrix(self.new.interactions - self.known_pairs)
         return np.asarray((self.users < 0) | (abs(gone_or_new).sum(axis=1).A1 > 0))
 
     def between_items(self, weights: sp.csr_matrix) -> sp.csr_matrix:
-        """Return weights from item to item in the new numbers, float32 CSR [n_items, n_items]; new items have none."""
+        """Return item-item weights with the new numbers, float32 CSR [n_items, n_items]; new items have none."""
         return remap(weights, self.items, self.items)
 
 
 def remap_rows(rows: FloatArray, old_num: IntArray) -> FloatArray:
-    """Return rows [old n, …] in a new numbering, float32 [n, …]; zeros where `old_num` [n] is -1."""
+    """Return rows [old n, …] in the new numbering, float32 [n, …]; zeros where `old_num` [n] is -1."""
     remapped = rows[old_num]
     remapped[old_num < 0] = 0
     return remapped
 
 
 def remap(matrix: sp.csr_matrix, row_num: IntArray, column_num: IntArray) -> sp.csr_matrix:
-    """Return a matrix of old rows and columns in numberings that say which old one each new one is."""
+    """Return a matrix with its rows and columns renumbered, CSR [len(row_num), len(column_num)].
+
+    Args:
+        matrix: in the old numbers.
+        row_num: old row of each new row, -1 for none.
+        column_num: old column of each new column, -1 for none.
+    """
     entries = matrix.tocoo()
     row, column = (
         _new_numbers(old_num, n)[old]

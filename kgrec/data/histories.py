@@ -1,4 +1,4 @@
-"""What a user holds with: how strongly, in which order, how long ago. Every signal reads histories from here."""
+"""User histories: interaction weights, order and time decay. All signals read histories through this module."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from kgrec.data.feedback_weights import pair_shares, worth_of
 from kgrec.data.snapshot import GraphSnapshot
 
 Histories = GraphSnapshot | AnonymousUsers
-"""What holds what users did: a graph, or people who are no users of it."""
+"""Source of user histories: a training graph, or anonymous users who are not in it."""
 
 
 def user_histories(train: Histories, influence: float = 0.0, half_life_items: float | None = None) -> sp.csr_matrix:
-    """Return what every user holds with and how much it counts, float32 CSR [n_users, n_items].
+    """Return the weighted user histories, float32 CSR [n_users, n_items].
 
     Args:
-        train: the graph to learn from, or people to recommend to who are no users of it.
-        influence: how far a behavior counts for what it is worth; see `strengths`.
-        half_life_items: number of later items of its domain after which an item counts half; None, or behaviors without
-            a time: no fading.
+        train: the training graph, or anonymous users.
+        influence: strength of the feedback weights; see `strengths`.
+        half_life_items: number of later items in the same domain after which the weight of an item halves; no decay if
+            None or if no behavior has a time.
     """
     strength = strengths(train, influence)
     if half_life_items is None or not has_times(_graph(train)):
@@ -33,12 +33,12 @@ def user_histories(train: Histories, influence: float = 0.0, half_life_items: fl
 
 
 def strengths(train: Histories, influence: float) -> sp.csr_matrix:
-    """Return how strongly users hold with what they have a behavior with, float32 CSR [n_users, n_items].
+    """Return the interaction strength of every (user, item) pair, float32 CSR [n_users, n_items].
 
     Args:
         train: as for `user_histories`.
-        influence: 0: every pair has 1; 1: the mean of what its behaviors are worth; between and beyond: in proportion.
-            Noise that is weighed counts less.
+        influence: 0 gives every pair the strength 1; 1 gives it the mean feedback weight of its behaviors; other values
+            interpolate or extrapolate linearly. Behaviors down-weighted as noise count less.
     """
     if not influence or not behaviors_differ(_graph(train)):
         return train.interactions
@@ -49,7 +49,7 @@ def strengths(train: Histories, influence: float) -> sp.csr_matrix:
 
 
 def _graph(histories: Histories) -> GraphSnapshot:
-    """Return the graph that was learned from."""
+    """Return the training graph."""
     return histories.train if isinstance(histories, AnonymousUsers) else histories
 
 
@@ -60,26 +60,26 @@ def _worth(histories: Histories) -> FloatArray:
 
 
 def has_times(train: GraphSnapshot) -> bool:
-    """Say whether any behavior has a time."""
+    """Return whether any behavior has a time."""
     return train.has_times
 
 
 def behaviors_differ(train: GraphSnapshot) -> bool:
-    """Say whether there are several types or weights of behaviors, so that some may be worth more than others."""
+    """Return whether behaviors have several types or weights, so that their feedback weights can differ."""
     return train.behaviors_differ
 
 
 def sequences(train: Histories) -> tuple[IntArray, IntArray, IntArray, DoubleArray]:
-    """Return the distinct (user, item) pairs in series, one for what a user did in a domain, oldest first.
+    """Return the distinct (user, item) pairs grouped into sequences, one per user and domain, oldest first.
 
-    Pairs of one time are in the order of `GraphSnapshot.tie_breaks`, so that no id counts as earlier than another.
+    Pairs with equal times are ordered by `GraphSnapshot.tie_breaks`, so that the order does not depend on ids.
 
-    What somebody did last in one domain says most of what comes next in it, however much they did in another since. And
-    where time is a place in an order, each domain may count its own.
+    Sequences are per domain because a user's last item in a domain predicts the next one there, however much the user
+    did in other domains since. Also, where times are only an order, each domain may have its own numbering.
 
     Returns:
-        Series from 0 on, users and items, int64 [n pairs] each, and the latest times, float64 [n pairs], -inf where
-        there is none.
+        Sequence numbers from 0, users and items, int64 [n pairs] each, and the latest time of each pair, float64
+        [n pairs], -inf if it has none.
     """
     behaviors = train.behaviors
     latest = sp.coo_matrix(train.interactions)
@@ -96,9 +96,9 @@ def sequences(train: Histories) -> tuple[IntArray, IntArray, IntArray, DoubleArr
 
 
 def steps_ago(series: IntArray, time: DoubleArray) -> IntArray:
-    """Return how many items come later in the same series than that at each place of `sequences`, int64 [n pairs].
+    """Return the number of later items in the same sequence for each pair of `sequences`, int64 [n pairs].
 
-    Items of one time are as old as one another.
+    Items with equal times count as equally old.
     """
     n = len(series)
     is_last = np.r_[(series[1:] != series[:-1]) | (time[1:] != time[:-1]), True][:n]
@@ -108,12 +108,12 @@ def steps_ago(series: IntArray, time: DoubleArray) -> IntArray:
 
 
 def mean_count(interactions: sp.csr_matrix) -> float:
-    """Return the mean number of interactions of a row or column of the matrix; at least 1."""
+    """Return the mean number of interactions per user and item (per row and column of the matrix); at least 1."""
     return max(1.0, float(2 * interactions.nnz / max(sum(interactions.shape), 1)))
 
 
 def row_means(matrix: sp.csr_matrix) -> sp.csr_matrix:
-    """Return rows divided by their sum, so that a product with them is a mean over the history; float32 CSR."""
+    """Return rows divided by their sums, float32 CSR, so that a product with them is a mean over the history."""
     total = np.asarray(matrix.sum(axis=1)).ravel()
     values = matrix.data / np.repeat(np.where(total > 0, total, 1), np.diff(matrix.indptr))
     return sp.csr_matrix((values.astype(np.float32), matrix.indices, matrix.indptr), shape=matrix.shape)

@@ -1,4 +1,4 @@
-"""External ids and internal numbers, both ways."""
+"""Mapping between external ids and internal numbers."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from kgrec.errors import UsageError
 
 
 def as_ids(ids: Iterable[object], what: str) -> list[str]:
-    """Return ids as texts, in their order.
+    """Return ids as text, in the given order.
 
     Args:
         ids: a list, series or array of ids.
-        what: the argument's name, for the error.
+        what: name of the argument for the error message.
 
     Raises:
-        UsageError: one bare id, whose characters would be taken for ids, a table or mapping, whose names would, or
-            nothing that holds any.
+        UsageError: `ids` is a single id (a string would be read as a list of characters), a table or mapping (whose
+            column names or keys would be read as ids), or not iterable.
     """
     if isinstance(ids, Mapping) or hasattr(ids, "columns"):
         raise UsageError(f"{what} is a {type(ids).__name__}; expected a list of ids, such as one column of it")
@@ -35,19 +35,18 @@ def as_ids(ids: Iterable[object], what: str) -> list[str]:
 
 
 def _id_text(value: object) -> str:
-    """Return an id as the loaders write it: pandas makes 1.0 of 1 beside a missing value."""
+    """Return an id as the loaders write it: 1.0, which pandas makes of 1 in a column with missing values, is "1"."""
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return str(int(value))
     return str(value)
 
 
 class IdMap:
-    """External ids (strings) and internal numbers (0 … n-1), both ways.
+    """Bidirectional map between external ids (strings) and internal numbers (0 … n-1).
 
     Attributes:
-        ids: object [n], as the graph keeps them.
-        original: [n], in the type that they came in: int64 where the schema says that all are whole numbers, else
-            object.
+        ids: object [n], as stored in the graph.
+        original: [n], in the user's type: int64 if the schema's `id_type` is int, else object.
     """
 
     def __init__(self, ids: pa.Array, original: npt.NDArray[Any] | None = None) -> None:
@@ -59,13 +58,13 @@ class IdMap:
         return len(self.ids)
 
     def nums(self, ids: Iterable[object]) -> IntArray:
-        """Return the numbers of ids, int64 [n]; -1 for an id that is not there."""
+        """Return the numbers of ids, int64 [n]; -1 for an unknown id."""
         wanted = pd.Index(np.array([str(i) for i in ids], dtype=object))
         return np.asarray(self._index.get_indexer(wanted), dtype=np.int64)
 
     @cached_property
     def hashes(self) -> npt.NDArray[np.uint64]:
-        """A hash of every id, uint64 [n], the same in every process."""
+        """Hash of every id, uint64 [n], equal in every process."""
         return np.asarray(pd.util.hash_array(self.ids, categorize=False))
 
     def __contains__(self, id_: object) -> bool:

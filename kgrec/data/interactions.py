@@ -1,4 +1,4 @@
-"""A graph from frames: who did what, with what is known of items and users, becomes GraphTables."""
+"""GraphTables from data frames of interactions, items, users and attributes."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ ITEM: Final = "Item"
 INTERACTED: Final = "INTERACTED"
 KEYS: Final = {USER: "user_id", ITEM: "item_id"}
 NAMES: Final = ("name", "title")
-"""Properties that people know an item or a user by, the surest first."""
+"""Columns used as the display name of an item or user, in order of preference."""
 
 MAX_TYPES: Final = 50
-"""Types of behavior, or kinds of attributes, above which the wrong column was named."""
+"""Maximum number of behavior types or attribute kinds; more mean that the wrong column was named."""
 
 
 def from_interactions(
@@ -44,29 +44,30 @@ def from_interactions(
     timestamp: str | None = None,
     behavior: str | None = None,
 ) -> GraphTables:
-    """Make a graph of frames: pandas, polars, Arrow, or whatever gives an Arrow stream.
+    """Build a graph from data frames: pandas, polars, Arrow, or any frame with an Arrow stream.
 
-    Ids are text or whole numbers, and come back from a model as what they were. Users and items that only the
-    interactions name are nodes too.
+    Ids are text or integers; a model returns them in the type given here. Users and items that occur only in the
+    interactions become nodes too.
 
     Args:
-        frame: one row an interaction, with the columns of ids and optionally `weight` (a number, such as a rating),
-            `timestamp` (a point in time, or a number that orders) and `behavior` (its type; without it all are
-            INTERACTED).
-        items: one row an item: its id, and properties, which become those of the nodes; texts describe it.
-        users: one row a user, likewise.
-        attributes: one row a link of the knowledge graph: `item_id`, `attribute` (such as genre) and `value` (such as
+        frame: one row per interaction, with the id columns and optionally `weight` (a number, such as a rating),
+            `timestamp` (a timestamp, or a number that gives the order) and `behavior` (the type of the interaction; the
+            default is INTERACTED).
+        items: one row per item: its id, and properties, which are stored on its node; text properties describe it to
+            the text models.
+        users: one row per user, likewise.
+        attributes: one row per link of the knowledge graph: `item_id`, `attribute` (such as genre) and `value` (such as
             drama), which becomes a node.
-        user_id, item_id: what the columns of ids are called, in all frames.
-        weight, timestamp, behavior: what these columns are called, where not so.
+        user_id, item_id: names of the id columns, in all frames.
+        weight, timestamp, behavior: names of these columns, if they differ from the defaults.
 
     Returns:
         Checked tables, to be fitted, split, or written to a graph with `graph.write(tables)`.
 
     Raises:
-        DataError: with every problem: a column that is missing, no row at all, an id that is missing, of another type
-            than the others or the other frames, or of no type that an id has; two rows of one key that differ.
-        UsageError: something is no frame.
+        DataError: lists every problem: a missing column, an empty frame, a missing id, ids of different types within
+            or between frames, an unsupported id type, or two rows with one key and different values.
+        UsageError: an argument is not a frame.
     """
     named = {"weight": weight, "timestamp": timestamp, "behavior": behavior}
     frames = _Frames({"user_id": user_id, "item_id": item_id}, named)
@@ -80,13 +81,13 @@ def from_interactions(
 
 @dataclass
 class _Frames:
-    """The frames of a graph, and what is wrong with them.
+    """The frames of a graph, and their problems.
 
     Attributes:
-        ids: user_id and item_id → what the column is called.
-        named: weight, timestamp and behavior → what the column was said to be called; None where nothing was said.
+        ids: user_id and item_id → name of the column.
+        named: weight, timestamp and behavior → column name given by the caller; None if not given.
         found: name of a frame → the frame.
-        id_types: label → "int" or "string", as the first frame has it.
+        id_types: label → "int" or "string", as in the first frame read.
     """
 
     ids: Mapping[str, str]
@@ -96,7 +97,7 @@ class _Frames:
     problems: list[Problem] = field(default_factory=list)
 
     def read(self, where: str, frame: object, labels: tuple[str, ...], others: tuple[str, ...] = ()) -> None:
-        """Take in a frame with ids of labels and other columns that it must have; None is no frame."""
+        """Read a frame with the id columns of `labels` and the required columns `others`; skip an optional None."""
         if frame is None and where != "interactions":
             return
         table, problems = as_table(frame, where)
@@ -137,7 +138,7 @@ class _Frames:
             self.problems.append(Problem(where, shown_cell(column, row), expected, row + 1, name))
 
     def check(self) -> None:
-        """Raise all problems found, if any; tell what is left out."""
+        """Raise all problems found, if any; report the columns that are not used."""
         for where, label in (("items", ITEM), ("users", USER)):
             for name in self._properties(where, label):
                 if not IDENTIFIER.fullmatch(name):
@@ -152,10 +153,10 @@ class _Frames:
         names = self.found["interactions"].column_names
         rest = [name for name in names if name not in known and not name.startswith("__index_level_")]
         if rest:
-            notice(f"columns of the interactions left out: {listed(rest)}; weight=, timestamp= and behavior= name one")
+            notice(f"columns of the interactions not used: {listed(rest)}; weight=, timestamp= and behavior= name one")
 
     def _role(self, role: str) -> str | None:
-        """Return the column of a role; None where there is none."""
+        """Return the name of the weight, timestamp or behavior column; None if the frame has none."""
         column = self.named[role] or role
         return column if column in self.found["interactions"].column_names else None
 
@@ -164,7 +165,7 @@ class _Frames:
         return [name for name in table.column_names if name != key] if table is not None else []
 
     def tables(self) -> GraphTables:
-        """Return the checked graph, and tell what it does without."""
+        """Return the checked graph, and report the rows left out as duplicates."""
         behaviors = list(self._kinds("interactions", self._role("behavior"), INTERACTED))
         links = list(self._kinds("attributes", "attribute", "")) if "attributes" in self.found else []
         edges: dict[EdgeType, pa.Table] = {}
@@ -179,11 +180,11 @@ class _Frames:
         made = Ends(dict.fromkeys([USER, ITEM, *(node_label(kind) for kind, _ in links)], True), {})
         there = {label: table for label, table in nodes.items() if table is not None}
         checked = check(GraphTables(schema, there, edges, origins, made))
-        _tell_duplicates(edges, checked.edges)
+        _report_duplicates(edges, checked.edges)
         return checked
 
     def _kinds(self, where: str, column: str | None, default: str) -> Iterator[tuple[str, IntArray]]:
-        """Yield the values of a column, as names, and the rows [n] of each; without a column all rows, by default."""
+        """Yield each value of a column as an identifier, with its rows [n]; without a column, `default` and all."""
         table = self.found[where]
         if column is None:
             yield default, np.arange(table.num_rows)
@@ -225,7 +226,7 @@ class _Frames:
         return Schema.from_dict(data, where="from_interactions")
 
     def _kind_of(self, role: str) -> str:
-        """Return the type of a weight or time: numbers stay numbers, text is read as points in time."""
+        """Return the property type of the weight or timestamp column: "datetime" or "float"."""
         type_ = plain(self.found["interactions"].column(self._role(role))).type
         number = pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_decimal(type_)
         return "float" if number or role == "weight" else "datetime"
@@ -243,23 +244,23 @@ class _Frames:
 
 
 def identifier(value: str) -> str:
-    """Return a value as a name of the schema: what is no letter, digit or _ becomes _."""
+    """Return a value as a schema name: characters other than ASCII letters, digits and _ become _."""
     text = "".join(sign if sign.isascii() and sign.isalnum() else "_" for sign in value)
     return f"_{text}" if text[:1].isdigit() else text
 
 
 def node_label(kind: str) -> str:
-    """Return the label of the nodes of an attribute: genre → Genre, release_year → ReleaseYear."""
+    """Return the node label of an attribute: genre → Genre, release_year → ReleaseYear."""
     return "".join(word[:1].upper() + word[1:] for word in kind.split("_"))
 
 
 def link_type(kind: str) -> str:
-    """Return the type of the relationships to the nodes of an attribute: genre → HAS_GENRE."""
+    """Return the relationship type of an attribute: genre → HAS_GENRE."""
     return f"HAS_{kind.upper()}"
 
 
 def property_type(column: pa.ChunkedArray) -> str:
-    """Return the type of the schema language that a column has."""
+    """Return the schema's property type for a column."""
     type_ = plain(column).type
     if pa.types.is_boolean(type_):
         return "bool"
@@ -277,13 +278,13 @@ def property_type(column: pa.ChunkedArray) -> str:
 def _taken(
     table: pa.Table, rows: IntArray, columns: Mapping[str, str], where: str
 ) -> tuple[pa.Table, tuple[Origin, ...]]:
-    """Return rows of a frame in other columns, and where they came from; rows count from 1."""
+    """Return rows of a frame with renamed columns, and their origins; row numbers in messages count from 1."""
     found = pa.table({name: table.column(column) for name, column in columns.items()}).take(pa.array(rows))
     return found, (Origin(where, 1, len(rows), dict(columns), rows + 1),)
 
 
 def _kind_problems(where: str, name: str, column: pa.ChunkedArray) -> Iterator[Problem]:
-    """Yield what is wrong with a column of types: a value is missing, there are too many, or two become one name."""
+    """Yield the problems of a type column: missing values, too many types, or types that map to the same identifier."""
     values = as_keys(column)[0]
     for row in np.flatnonzero(~to_mask(pc.not_equal(values, ""))).tolist():
         yield Problem(where, shown_cell(column, row), f"the {name} of the row", row + 1, name)
@@ -294,7 +295,7 @@ def _kind_problems(where: str, name: str, column: pa.ChunkedArray) -> Iterator[P
         yield Problem(where, listed(kinds), "types that differ in letters and digits", field=name)
 
 
-def _tell_duplicates(given: Mapping[EdgeType, pa.Table], kept: Mapping[EdgeType, pa.Table]) -> None:
+def _report_duplicates(given: Mapping[EdgeType, pa.Table], kept: Mapping[EdgeType, pa.Table]) -> None:
     n = sum(table.num_rows for table in given.values()) - sum(kept[t].num_rows for t in given)
     if n:
-        notice(f"{n:,} {'row' if n == 1 else 'rows'} left out that repeat another: one of a user, an item and a time")
+        notice(f"{n:,} duplicate {'row' if n == 1 else 'rows'} left out: one row is kept per user, item and time")

@@ -1,4 +1,4 @@
-"""Same: users who are linked as one person act as one, whatever their ids are in each domain."""
+"""Identity resolution: accounts that the schema's `same` role links are merged into one user across domains."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from kgrec.errors import DataError, Problem
 
 
 def merge_linked_users(graph: GraphSnapshot) -> GraphSnapshot:
-    """Return the graph with what linked users did moved to the first of them, who stands for all of them.
+    """Return the graph with the behaviors of linked users moved to the first of them.
 
-    A cut is made of the graph that this returns: which behavior is the latest depends on who did it.
+    Merge before splitting: which behavior of a user is the latest depends on which accounts are merged.
 
     Raises:
-        DataError: users who are linked as one act in the same domain, where a person is one user; with all of them.
+        DataError: lists the linked users who have behaviors in the same domain; a person must be one user per domain.
     """
     first, acting = graph.linked_users, np.unique(graph.behaviors.user_num)
     if (first[acting] == acting).all():
@@ -34,7 +34,7 @@ def merge_linked_users(graph: GraphSnapshot) -> GraphSnapshot:
 
 
 def _moved(edges: Edges, first: IntArray) -> Edges:
-    """Return behaviors with the first of linked users as their source, sorted again."""
+    """Return behaviors with the source replaced by the first of its linked users, sorted again."""
     source = first[edges.src_num]
     order = np.lexsort([edges.dst_num, source])
     return Edges(
@@ -43,12 +43,12 @@ def _moved(edges: Edges, first: IntArray) -> Edges:
 
 
 def _contradictions(graph: GraphSnapshot, first: IntArray) -> Iterator[Problem]:
-    """Yield, for each person and domain, the several users who act there."""
+    """Yield a problem for each person and domain in which several linked users have behaviors."""
     counts, _ = graph.user_domains
     user, domain = np.nonzero(counts)
     cell = first[user] * counts.shape[1] + domain
     names = np.unique(graph.item_domains.astype(str))
     for several in np.flatnonzero(np.bincount(cell) > 1).tolist():
         ids = ", ".join(graph.users.ids[user[cell == several]])
-        found = f"users {ids} linked as one, who all act in {str(names[several % len(names)])!r}"
-        yield Problem(str(graph.schema.roles.same), found, "one user of a domain for a person; take a link away")
+        found = f"linked users {ids} who all have behaviors in domain {str(names[several % len(names)])!r}"
+        yield Problem(str(graph.schema.roles.same), found, "one user per person and domain; remove a link")

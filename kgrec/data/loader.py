@@ -1,4 +1,4 @@
-"""The port of loaders, and those that are installed, by name."""
+"""The Loader protocol, and the installed loaders by name."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ if TYPE_CHECKING:
     from kgrec.data.tables import GraphTables
 
 LOADERS: Final = PluginGroup("loader", "kgrec.loaders")
-"""The loaders; those of the project are registered as those of other packages are."""
+"""Installed loaders; this project registers its own through the same entry points as other packages."""
 
 
 @runtime_checkable
 class Loader(Protocol):
-    """The port every loader implements: reads a source into GraphTables; made without arguments."""
+    """Interface of a loader, which reads a source into GraphTables; its constructor takes no arguments."""
 
     def load(self, source: Any, schema: Schema | None = None) -> GraphTables:
         """Read `source`.
 
         Args:
-            source: what the loader reads, such as a folder.
-            schema: the vocabulary; None lets the loader derive one.
+            source: the source, such as a folder; each loader documents what it accepts.
+            schema: the schema of the graph; None lets the loader derive one.
 
         Returns:
-            Tables as found; `kgrec.data.tables.check` checks them.
+            Unchecked tables; `kgrec.data.tables.check` checks them.
 
         Raises:
-            DataError: with every problem that reading found, its file, row and field.
+            DataError: lists every problem found while reading, with file, row and field.
         """
         ...
 
 
 def find_loader(loader: str | type[Loader] | Loader) -> Loader:
-    """Return a loader that is given by name, as a class or as an object; a new one in the first two cases.
+    """Return a loader given by name, class or instance; a name or class makes a new instance.
 
     Raises:
-        UsageError: no loader of that name is installed, its package cannot be imported, or it is no loader.
+        UsageError: no loader of that name is installed, its package cannot be imported, or the object has no `load`.
     """
     found = LOADERS.load(loader) if isinstance(loader, str) else loader
     made = found() if isinstance(found, type) else found
     if not isinstance(made, Loader):
         expected = "expected a name, or a class or object with load(source, schema)"
-        raise UsageError(f"found {loader!r} as a loader; {expected}")
+        raise UsageError(f"not a loader: {loader!r}; {expected}")
     return made

@@ -1,4 +1,4 @@
-"""Noise in behaviors: repetitions, users who act like programs, and ratings that contradict one another."""
+"""Noise in behaviors: repetitions, bot-like users, and contradicting ratings."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ from kgrec.data.snapshot import GraphSnapshot
 Texts = npt.NDArray[np.object_]
 
 NEAR_DUPLICATE_SECONDS: Final = 10.0
-"""Seconds within which a second behavior is a repetition of the first: a double click, a page loaded again."""
+"""Seconds within which a repeated behavior is a near duplicate, such as a double click or a page reload."""
 MIN_GAPS: Final = 20
-"""Gaps between a user's behaviors from which their regularity tells anything."""
+"""Minimum number of gaps between a user's behaviors for the regularity rule."""
 REGULAR_GAP_SHARE: Final = 0.9
-"""Share of gaps within 5 % of a user's median gap from which no person acts."""
+"""Minimum share of gaps within 5 % of the user's median gap that marks a user as bot-like."""
 NEARLY_ALL_SHARE: Final = 0.9
-"""Share of the items that no person gets through, where there are at least `MIN_CATALOG_ITEMS`."""
+"""Minimum share of all items that marks a user as bot-like, if there are at least `MIN_CATALOG_ITEMS` items."""
 MIN_CATALOG_ITEMS: Final = 100
 MAX_GRADE_LEVELS: Final = 20
-"""Different weights that a type has at most where they are grades; more are amounts."""
+"""Maximum number of distinct weights of a grade scale; a type with more has amounts, such as seconds."""
 NOISE_CONFIDENCE: Final = 0.5
-"""How much noise counts where it is weighed, relative to any other behavior."""
+"""Confidence of noisy behaviors with `noise=weigh`; other behaviors have 1."""
 NEGATIONS: Final = ("DIS", "UN", "NOT_")
-"""What makes the name of a type its opposite: LIKED, DISLIKED."""
+"""Prefixes that turn the name of a behavior type into its opposite: LIKED, DISLIKED."""
 
 
 def noise(snapshot: GraphSnapshot) -> pd.DataFrame:
-    """Find behaviors that say little or nothing of what people like.
+    """Return behaviors and users that carry little information about preferences.
 
-    - "duplicate": one more of the same user, item, type and time. "near duplicate": one more within 10 seconds.
-    - "bot-like": a user with far more behaviors than others, or far more within one second (beyond the median by six
-      median absolute deviations, of logarithms: Leys et al., J. Exp. Soc. Psychol. 2013), with gaps between them that
-      are nearly all alike, or with nearly all items.
+    - "duplicate": a repeated user, item, type and time. "near duplicate": a repetition within 10 seconds.
+    - "bot-like": a user with far more behaviors than others, or far more within one second (the logarithm exceeds the
+      median by six median absolute deviations: Leys et al., J. Exp. Soc. Psychol. 2013), with nearly equal gaps between
+      behaviors, or with nearly all items.
     - "contradiction": a grade in the highest and one in the lowest quarter of the scale for the same user and item, or
-      types that are opposites by name, such as LIKED and DISLIKED.
+      types with opposite names, such as LIKED and DISLIKED.
 
-    What is told by seconds is looked for only where times are seconds since 1970.
+    Rules that need seconds apply only if times are epoch seconds.
 
     Returns:
-        Columns kind, user_id, item_id ("" for a user as a whole), count (behaviors that repeat another, are the
-        user's, or contradict one another), detail; kinds in this order, the largest count first.
+        Columns kind, user_id, item_id ("" for a bot-like user), count (repeated behaviors, behaviors of the user, or
+        contradicting behaviors), detail; kinds in this order, each sorted by descending count.
     """
     gaps = _gaps(snapshot.behaviors)
     near = (gaps > 0) & (gaps <= _near(snapshot.behaviors))
@@ -62,10 +62,10 @@ def noise(snapshot: GraphSnapshot) -> pd.DataFrame:
 
 
 def is_noise(snapshot: GraphSnapshot) -> BoolArray:
-    """Mark the behaviors that can be left out, bool [n behaviors].
+    """Return a mask of the behaviors that can be left out, bool [n behaviors].
 
-    Of repetitions and of contradictions the latest stays, so that what was seen stays seen; of a bot-like user nothing
-    does.
+    The latest of repeated or contradicting behaviors is kept, so that its item still counts as seen. All behaviors of a
+    bot-like user are marked.
     """
     behaviors = snapshot.behaviors
     repeated = _gaps(behaviors) <= _near(behaviors)
@@ -76,12 +76,12 @@ def is_noise(snapshot: GraphSnapshot) -> BoolArray:
 
 
 def without_noise(snapshot: GraphSnapshot, how: Noise = "drop") -> GraphSnapshot:
-    """Return the graph to learn from; the same one if `is_noise` marks no behavior.
+    """Return the graph to train on, with noise handled; the same object if `is_noise` marks no behavior.
 
     Args:
         snapshot: the graph.
-        how: "drop" removes the behaviors that `is_noise` marks, "weigh" gives them the confidence `NOISE_CONFIDENCE`,
-            and "keep" changes nothing.
+        how: "drop" removes noisy behaviors, "weigh" gives them the confidence `NOISE_CONFIDENCE`, "keep" changes
+            nothing.
     """
     if how == "keep":
         return snapshot
@@ -131,11 +131,11 @@ def _named(snapshot: GraphSnapshot, behaviors: Behaviors) -> pd.DataFrame:
 
 
 def _gaps(behaviors: Behaviors, *, by_type: bool = True) -> DoubleArray:
-    """Return seconds until a user does the same again to the same item [n]; 0 without times, inf where it is the last.
+    """Return seconds until the user's next behavior with the same item [n]; 0 without times, inf for the last one.
 
     Args:
         behaviors: n rows.
-        by_type: whether only a behavior of the same type is the same.
+        by_type: whether the next behavior must have the same type.
     """
     kind = behaviors.type_num if by_type else np.zeros(len(behaviors), np.int64)
     time = np.nan_to_num(behaviors.time)
@@ -148,43 +148,43 @@ def _gaps(behaviors: Behaviors, *, by_type: bool = True) -> DoubleArray:
 
 
 def _near(behaviors: Behaviors) -> float:
-    """Return how many seconds make a near repetition: none where times are only an order."""
+    """Return the number of seconds for near duplicates; 0 if times are only an order."""
     return NEAR_DUPLICATE_SECONDS if has_clock(behaviors) else 0.0
 
 
 def _bot_rules(snapshot: GraphSnapshot) -> list[tuple[BoolArray, Texts]]:
-    """Return for every rule which users are bot-like by it, and what there is to say of each, [n_users] both."""
+    """Return for each rule a mask of the users it marks as bot-like, and the detail text of each user, [n_users]."""
     behaviors, n = snapshot.behaviors, snapshot.n_users
     timed = behaviors.where(np.isfinite(behaviors.time))
     counts = np.bincount(behaviors.user_num, minlength=n).astype(np.float64)
     items = np.diff(snapshot.interactions.indptr)
     nearly_all = (items >= NEARLY_ALL_SHARE * snapshot.n_items) & (snapshot.n_items >= MIN_CATALOG_ITEMS)
     rules = [
-        (far_above(counts), _each("{:.0f} behaviors, of {:.0f} in the middle", counts, _middle(counts))),
+        (far_above(counts), _each("{:.0f} behaviors; the median is {:.0f}", counts, _median(counts))),
         (nearly_all, _each("{} of all {} items", items, snapshot.n_items)),
     ]
-    # Times that are whole minutes or days say nothing of seconds.
+    # Times rounded to minutes or days cannot show bursts or regular gaps.
     if has_clock(behaviors, resolution=60):
         burst, (regular, gap) = _largest_bursts(timed, n), _regularity(timed, n)
         rules += [
-            (far_above(burst), _each("{:.0f} within one second, of {:.0f} in the middle", burst, _middle(burst))),
+            (far_above(burst), _each("{:.0f} within one second; the median is {:.0f}", burst, _median(burst))),
             (regular >= REGULAR_GAP_SHARE, _each("{:.0%} of all gaps are about {:g} seconds", regular, gap)),
         ]
     return rules
 
 
 def _each(template: str, *values: Any) -> Texts:
-    """Fill in a template for every user."""
+    """Return a template filled in for every user."""
     return np.asarray(np.frompyfunc(template.format, len(values), 1)(*values), dtype=object)
 
 
-def _middle(values: DoubleArray) -> float:
-    """Return the median of the values above 0; 0 where there are none."""
+def _median(values: DoubleArray) -> float:
+    """Return the median of the positive values; 0 if there are none."""
     return float(np.median(values[values > 0])) if values.any() else 0.0
 
 
 def _largest_bursts(behaviors: Behaviors, n_users: int) -> DoubleArray:
-    """Return the largest number of behaviors of each user within one second of the clock [n_users]."""
+    """Return each user's largest number of behaviors with the same epoch second [n_users]."""
     moment = np.floor(behaviors.time).astype(np.int64) * n_users + behaviors.user_num
     moments, counts = np.unique(moment, return_counts=True)
     largest = np.zeros(n_users)
@@ -193,9 +193,9 @@ def _largest_bursts(behaviors: Behaviors, n_users: int) -> DoubleArray:
 
 
 def _regularity(behaviors: Behaviors, n_users: int) -> tuple[DoubleArray, DoubleArray]:
-    """Return which share of each user's gaps is within 5 % of their median gap, and that gap in seconds [n_users].
+    """Return the share of each user's gaps within 5 % of the user's median gap, and that gap in seconds [n_users].
 
-    The share is 0 where there are fewer than `MIN_GAPS` gaps, or hardly any time between behaviors.
+    The share is 0 for users with fewer than `MIN_GAPS` gaps or with a median gap of 0.
     """
     order = np.lexsort((behaviors.time, behaviors.user_num))
     user_num, gap = behaviors.user_num[order], np.diff(behaviors.time[order])
@@ -210,7 +210,7 @@ def _regularity(behaviors: Behaviors, n_users: int) -> tuple[DoubleArray, Double
 
 
 def _contradict(snapshot: GraphSnapshot) -> BoolArray:
-    """Mark the behaviors [n] for and against an item, of users who have both."""
+    """Mark the positive and negative behaviors [n] of each (user, item) pair that has both."""
     behaviors, verdict = snapshot.behaviors, _verdicts(snapshot)
     pair = behaviors.user_num * snapshot.n_items + behaviors.item_num
     both = np.intersect1d(pair[verdict > 0], pair[verdict < 0])
@@ -218,7 +218,7 @@ def _contradict(snapshot: GraphSnapshot) -> BoolArray:
 
 
 def _verdicts(snapshot: GraphSnapshot) -> IntArray:
-    """Return which behaviors speak for their item (1), against it (-1), or neither (0), int64 [n]."""
+    """Return whether each behavior is positive (1), negative (-1) or neither (0), int64 [n]."""
     behaviors, names = snapshot.behaviors, list(snapshot.schema.roles.behaviours)
     verdict = np.zeros(len(behaviors), dtype=np.int64)
     opposites = {word + name: name for name in names for word in NEGATIONS if word + name in names}
@@ -232,9 +232,9 @@ def _verdicts(snapshot: GraphSnapshot) -> IntArray:
 
 
 def _of_grades(weight: FloatArray) -> IntArray:
-    """Return 1 for the highest quarter of a scale, -1 for the lowest, else 0 [n]; all 0 where weights are amounts."""
+    """Return 1 for the highest quarter of a grade scale, -1 for the lowest, else 0 [n]; all 0 for amounts."""
     low, high = np.quantile([weight.min(), weight.max()], [0.25, 0.75])
-    # Amounts have many levels, or pile up at the lowest; grades do neither.
+    # Amounts have many distinct values, or most of them near the minimum; grades do not.
     if len(np.unique(weight)) > MAX_GRADE_LEVELS or np.median(weight) <= low:
         return np.zeros(len(weight), dtype=np.int64)
     return np.where(weight >= high, 1, 0) - np.where(weight <= low, 1, 0)

@@ -1,4 +1,4 @@
-"""The vocabulary of a graph, read from one YAML file: labels, relationship types, properties, roles, text templates.
+"""Schema of a graph, read from one YAML file: labels, relationship types, properties, roles, text templates.
 
 Example:
 
@@ -37,18 +37,18 @@ from kgrec.data.schema_parts import EdgeType, RelationshipType, SchemaParts
 from kgrec.errors import Problem, SchemaError, UsageError
 
 MAX_WRITTEN_TYPES = 500
-"""Edge types with rows that one source may have: the embedded engine holds 8 MB for each until all are written."""
+"""Maximum number of non-empty edge types per source: the embedded store holds 8 MB for each until all are written."""
 
 
 class Schema(SchemaParts):
-    """A checked schema. Make one with `Schema.load`, `Schema.parse` or `Schema.from_dict`."""
+    """A validated schema. Create one with `Schema.load`, `Schema.parse` or `Schema.from_dict`."""
 
     @classmethod
     def load(cls, source: str | Path) -> Schema:
-        """Read a schema from a YAML file, or by name from the shipped ones (`movies`, `commerce`).
+        """Read a schema from a YAML file, or a shipped schema by name (`movies`, `commerce`).
 
         Raises:
-            SchemaError: with every fault found, its file and line.
+            SchemaError: lists every problem with file and line.
             UsageError: no such file and no such shipped schema.
         """
         path = Path(source)
@@ -66,10 +66,10 @@ class Schema(SchemaParts):
 
     @classmethod
     def parse(cls, text: str, where: str = "schema") -> Schema:
-        """Read a schema from YAML text; `where` names it in errors.
+        """Read a schema from YAML text; `where` is its name in error messages.
 
         Raises:
-            SchemaError: with every fault found, its file and line.
+            SchemaError: lists every problem with file and line.
         """
         try:
             data, tree = read_document(text)
@@ -82,10 +82,10 @@ class Schema(SchemaParts):
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], where: str = "schema") -> Schema:
-        """Make a schema from plain dictionaries, with the same checks as a file.
+        """Create a schema from plain dictionaries, with the same checks as for a file.
 
         Raises:
-            SchemaError: with every fault found.
+            SchemaError: lists every problem.
         """
         return cls._checked(dict(data), where, {}, [])
 
@@ -103,11 +103,11 @@ class Schema(SchemaParts):
         return schema
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain dictionaries that `from_dict` turns back into an equal schema."""
+        """Return the schema as plain dictionaries, which `from_dict` reads."""
         return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
 
     def to_yaml(self) -> str:
-        """Return YAML text that `parse` turns back into an equal schema, for a person to edit."""
+        """Return the schema as editable YAML text, which `parse` reads."""
         return str(yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True, width=110))
 
     def _repr_html_(self) -> str:
@@ -128,7 +128,7 @@ class Schema(SchemaParts):
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
 
     def edge_types(self, type_: str) -> list[EdgeType]:
-        """Return every (source label, type, target label) a relationship type may connect."""
+        """Return every (source label, type, target label) that a relationship type allows."""
         relationship = self.relationships[type_]
         return [(a, type_, b) for a, b in itertools.product(relationship.from_, relationship.to)]
 
@@ -137,21 +137,21 @@ class Schema(SchemaParts):
         return [edge_type for type_ in self.relationships for edge_type in self.edge_types(type_)]
 
     def is_behavior(self, edge_type: EdgeType) -> bool:
-        """Say whether an edge type is a user's behavior towards an item."""
+        """Return whether an edge type is a behavior (a user-item interaction)."""
         return edge_type[1] in self.roles.behaviours
 
     def edge_key(self, type_: str) -> list[str]:
-        """Return the properties that, with both ends, identify a relationship: a behavior's time, or none."""
+        """Return the properties that identify a relationship together with its ends: a behavior's time, or none."""
         behavior = self.roles.behaviours.get(type_)
         return [behavior.time] if behavior and behavior.time else []
 
     def with_relationships(self, found: Mapping[str, RelationshipType]) -> Schema:
-        """Return the schema plus relationship types that arrived only as data.
+        """Return the schema extended by relationship types that were found in the data.
 
-        A type that is already declared keeps its declaration.
+        A declared type keeps its declaration.
 
         Raises:
-            SchemaError: a new type points to a label that does not exist.
+            SchemaError: a new type refers to an unknown label.
         """
         data = self.to_dict()
         new = {t: r.model_dump(mode="json", by_alias=True) for t, r in found.items()}
@@ -165,14 +165,14 @@ def _yaml_problem(where: str, error: yaml.YAMLError) -> Problem:
 
 
 def _walk(node: yaml.Node, path: FaultPath, lines: dict[FaultPath, int]) -> Iterator[FaultPath]:
-    """Note the line of every key below `node`; yield the path of a key given twice."""
+    """Record the line of every key below `node`; yield the path of each duplicate key."""
     if isinstance(node, yaml.MappingNode):
         last: dict[str, yaml.Node] = {}
         for key, value in node.value:
             below = (*path, key.value)
             if key.value in last:
                 yield below
-            # YAML keeps the last definition: so do the lines.
+            # YAML keeps the last definition, so keep the line of the last one.
             last[key.value], lines[below] = value, key.start_mark.line + 1
         for name, value in last.items():
             yield from _walk(value, (*path, name), lines)

@@ -1,4 +1,4 @@
-"""Checks of a schema: every fault of its names, its endpoints, its roles, its text templates and its RDF names."""
+"""Validation of a schema: names, endpoints, roles, text templates and RDF names."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ PREFIXES = {
     "schema": "http://schema.org/",
     "kgrec": "urn:kgrec:vocabulary#",
 }
-"""Prefixes that every schema's RDF names know."""
+"""RDF prefixes that every schema has."""
 
 _STRANGE = "\x7f-\x9f\ud800-\uf8ff\ufdd0-\ufdef\ufff0-\uffff" + "".join(
     f"{chr(plane * 0x10000 + 0xFFFE)}{chr(plane * 0x10000 + 0xFFFF)}" for plane in range(1, 15)
 )
-"""Controls, halves of characters, private and unassigned ones, which an IRI cannot hold."""
+"""Control characters, surrogates, private-use and unassigned characters, which are not allowed in an IRI."""
 
 _CHARACTER = rf"(?:[^\x00-\x20<>\"{{}}|\\^`\[\]%#{_STRANGE}\U000f0000-\U0010ffff]|%[0-9A-Fa-f]{{2}})"
 _IRI = re.compile(rf"(?:https?://(?![/?:]){_CHARACTER}+|urn:[A-Za-z0-9][A-Za-z0-9-]*:{_CHARACTER}*)(?:#{_CHARACTER}*)?")
 _FIXED = ("rdf", "rdfs", "xsd", "kgrec")
-"""Prefixes that kgrec's own queries use."""
+"""Prefixes that kgrec's own queries use; a schema cannot redefine them."""
 
 _PREFIX = re.compile(r"[A-Za-z](?:[\w-]*\w)?", re.ASCII)
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

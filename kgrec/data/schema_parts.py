@@ -1,4 +1,4 @@
-"""The parts of a schema: labels, relationship types, roles and RDF names, as a schema file declares them."""
+"""Models of the sections of a schema file: node labels, relationship types, roles and RDF names."""
 
 from __future__ import annotations
 
@@ -27,15 +27,13 @@ class NodeLabel(_Strict):
     """A kind of node."""
 
     key: str = Field(description="Property that identifies a node of this label; stored as a string.")
-    id_type: IdType = Field(
-        default="string", description="What keys are where they come back from a model: string, or int (whole numbers)."
-    )
-    name: str | None = Field(default=None, description="Property shown to people; the key if not given.")
+    id_type: IdType = Field(default="string", description="Type of the keys in a model's results: string or int.")
+    name: str | None = Field(default=None, description="Property used as the display name; default: the key.")
     properties: dict[str, PropertyType] = Field(default_factory=dict, description="Property types, key excluded.")
     text: Names = Field(
         default=(),
-        description="Sentences that describe a node. {property}, {RELATIONSHIP:limit}, {neighbours} and, of a user, "
-        "{behaviours} are filled in; a sentence with a missing value is left out.",
+        description="Sentences that describe a node. The placeholders {property}, {RELATIONSHIP:limit}, {neighbours} "
+        "and, for a user, {behaviours} are filled in; a sentence with a missing value is left out.",
     )
 
 
@@ -48,40 +46,46 @@ class RelationshipType(_Strict):
 
 
 class Behavior(_Strict):
-    """What the properties of a behavior mean; a behavior is identified by user, item and time."""
+    """Meaning of the properties of a behavior; a behavior is identified by user, item and time."""
 
     weight: str | None = Field(default=None, description="Property with the strength, such as a rating.")
-    time: str | None = Field(default=None, description="Property with the time: epoch seconds, or an order.")
-    split: str | None = Field(default=None, description="Property that says train, valid or test.")
+    time: str | None = Field(
+        default=None, description="Property with the time: epoch seconds, or numbers that give the order."
+    )
+    split: str | None = Field(
+        default=None, description="Property with the split of the behavior: train, valid or test."
+    )
 
 
 class Roles(_Strict):
-    """What labels and types mean to the engine."""
+    """Roles of labels and relationship types in recommendation."""
 
-    users: Names = Field(min_length=1, description="Labels whose nodes get recommendations.")
-    items: Names = Field(min_length=1, description="Labels whose nodes are recommended.")
-    behaviours: dict[str, Behavior] = Field(min_length=1, description="Types from a user to an item.")
+    users: Names = Field(min_length=1, description="Labels of the nodes that receive recommendations.")
+    items: Names = Field(min_length=1, description="Labels of the nodes that are recommended.")
+    behaviours: dict[str, Behavior] = Field(
+        min_length=1, description="Relationship types from users to items (interactions)."
+    )
     domain: str | None = Field(
-        default=None, description="Item property that names the catalog; without it each item label is one."
+        default=None, description="Item property with the domain (catalog); default: each item label is a domain."
     )
     same: str | None = Field(
-        default=None, description="Type between users of one label who are one person, with an id for each domain."
+        default=None, description="Relationship type that links the accounts of one person, with one id per domain."
     )
 
 
 class RdfNames(_Strict):
-    """What labels, types and properties are called in RDF."""
+    """Names of labels, relationship types and properties in RDF."""
 
-    base: str = Field(default="urn:kgrec:", description="What the IRI of everything without a term begins with.")
+    base: str = Field(default="urn:kgrec:", description="IRI prefix of every name without a term.")
     prefixes: dict[str, str] = Field(default_factory=dict, description="Prefix → IRI, for terms and for SPARQL.")
     terms: dict[str, str] = Field(
         default_factory=dict,
-        description="Label, type, property or Label.property → IRI or prefix:name; base and name if not given.",
+        description="Label, type, property or Label.property → IRI or prefix:name; default: base followed by the name.",
     )
 
 
 class SchemaParts(_Strict):
-    """The keys of a schema file, each of the right type; `Schema` also checks how they fit together."""
+    """The keys of a schema file and their types; `Schema` also checks their references to each other."""
 
     name: str = Field(description="Short name of the schema.")
     nodes: dict[str, NodeLabel] = Field(min_length=1)

@@ -1,7 +1,7 @@
-"""Alone: one domain of a graph by itself, to see what the other domains are worth to it, or do without them.
+"""Single-domain subgraphs, to measure negative transfer between domains and to train signals on one domain.
 
-Where what users do elsewhere makes the lists of a domain worse, those at home in it are served by signals that learned
-from it alone, all of them or those that do better so. Newcomers, of whom these know nothing, keep the whole graph's.
+If other domains lower the accuracy in a domain, its active users get signals trained on that domain alone: all signals,
+or those that improve. Cold-start users of the domain keep the signals trained on the complete graph.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ logger = logging.getLogger(__name__)
 
 
 def single_domain(graph: GraphSnapshot, domain: str) -> GraphSnapshot:
-    """Return a graph without the items of other domains and what touches them.
+    """Return the graph without the items of other domains and without their relationships.
 
-    All users are there, and the domain's items follow one another as before, so users keep their numbers.
+    All users are kept, so user numbers do not change; the domain's items keep their order.
     """
     kept = _kept(graph, domain)
     nodes = {label: table.filter(kept[label]) for label, table in graph.nodes.items() if kept[label].any()}
@@ -37,20 +37,20 @@ def single_domain(graph: GraphSnapshot, domain: str) -> GraphSnapshot:
 
 
 def single_domain_vectors(graph: GraphSnapshot, domain: str, vectors: Vectors) -> Vectors:
-    """Return those vectors of a graph's nodes that are nodes of the graph `single_domain` too."""
+    """Return the vectors of the nodes that `single_domain` keeps, label → float32 [kept nodes, d]."""
     kept = _kept(graph, domain)
     return {label: found[kept[label]] for label, found in vectors.items() if kept[label].any()}
 
 
 def single_domain_split(split: Split, domain: str) -> Split:
-    """Return the split of one domain by itself; who is asked for what is the same."""
+    """Return the split restricted to one domain, with the same validation and test behaviors in that domain."""
     whole = split.whole
     own = (whole.item_domains == domain)[whole.behaviors.item_num]
     return replace(split, whole=single_domain(whole, domain), is_valid=split.is_valid[own], is_test=split.is_test[own])
 
 
 def _kept(graph: GraphSnapshot, domain: str) -> dict[str, BoolArray]:
-    """Label → which of its nodes are no items of another domain, bool [nodes of the label]."""
+    """Return label → mask of the nodes that are not items of another domain, bool [nodes of the label]."""
     kept = {label: np.ones(table.num_rows, dtype=bool) for label, table in graph.nodes.items()}
     labels = graph.present(graph.schema.roles.items)
     ends = np.cumsum([graph.nodes[label].num_rows for label in labels])[:-1]

@@ -1,8 +1,8 @@
-"""GraphSnapshot: a frozen, sorted, numbered copy of a graph. Everything that learns reads this and nothing else.
+"""GraphSnapshot: an immutable, sorted and numbered copy of a graph, the only training input of models.
 
-Nodes of a label are numbered in the order of their keys, so the same graph gives the same numbers and the same
-digest whatever order an engine returns rows in. Three numberings exist: by label, over all nodes of the graph
-(`offsets`), and over users and over items (`users`, `items`).
+Nodes of a label are numbered in the order of their keys, so numbers and digest do not depend on the order in which a
+store returns rows. There are three numberings: within a label, over all nodes of the graph (`offsets`), and over all
+users and all items (`users`, `items`).
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ if TYPE_CHECKING:
     from torch_geometric.data import HeteroData
 
 Vectors = Mapping[str, FloatArray]
-"""Label → float32 [nodes of the label, dimensions]; a row of zeros is a node without a vector."""
+"""Label → float32 [nodes of the label, dimensions]; the row of a node without a vector is zero."""
 
 
 @dataclass(frozen=True)
 class GraphSnapshot:
-    """A frozen, numbered graph.
+    """An immutable, numbered graph.
 
     Attributes:
-        schema: the vocabulary.
+        schema: schema of the graph.
         nodes: label → table of key and properties; row i is node i of the label.
-        edges: edge type → its relationships, behaviors included.
+        edges: edge type → its relationships, including behaviors.
     """
 
     schema: Schema
@@ -52,7 +52,7 @@ class GraphSnapshot:
 
     @classmethod
     def from_tables(cls, tables: GraphTables) -> GraphSnapshot:
-        """Sort and number checked tables."""
+        """Return a snapshot of checked tables, sorted and numbered."""
         schema = tables.schema
         nodes, keys = {}, {}
         for label in schema.nodes:
@@ -67,7 +67,7 @@ class GraphSnapshot:
         return cls(schema, nodes, edges)
 
     def to_tables(self) -> GraphTables:
-        """Return the graph as tables again, ends as keys."""
+        """Return the graph as tables, with relationship ends as keys."""
         edges = {
             (src, type_, dst): pa.table(
                 {
@@ -81,7 +81,7 @@ class GraphSnapshot:
         return GraphTables(self.schema, self.nodes, edges)
 
     def counts(self) -> dict[str, int]:
-        """Return how many nodes a label and how many relationships a type has."""
+        """Return the number of nodes of each label and of relationships of each type."""
         counts = {label: table.num_rows for label, table in self.nodes.items()}
         for (_, type_, _), edges in self.edges.items():
             counts[type_] = counts.get(type_, 0) + len(edges)
@@ -94,23 +94,23 @@ class GraphSnapshot:
         return html.title(f"Graph of schema {self.schema.name}") + html.facts(self.counts())
 
     def ids(self, label: str) -> pa.Array:
-        """Return the keys of a label's nodes, in number order."""
+        """Return the keys of a label's nodes, ordered by number."""
         return flat(self.nodes[label].column(self.schema.nodes[label].key))
 
     def names(self, label: str) -> pa.Array:
-        """Return what people call a label's nodes, in number order: the `name` property, else the key."""
+        """Return the display names of a label's nodes, ordered by number: the `name` property, else the key."""
         node = self.schema.nodes[label]
         column = self.nodes[label].column(node.name or node.key).cast(pa.string())
         return flat(pc.coalesce(column, self.ids(label)))
 
     @cached_property
     def users(self) -> IdMap:
-        """Ids of all users, in user-number order."""
+        """Ids of all users, ordered by user number."""
         return self._role_ids(self.schema.roles.users)
 
     @cached_property
     def linked_users(self) -> IntArray:
-        """Who stands for each user, int64 [n_users]: the first of those whom the role `same` links, else the user."""
+        """Representative of each user, int64 [n_users]: the first of its linked users (role `same`), or itself."""
         own, type_ = np.arange(self.n_users), self.schema.roles.same
         for label, found, _ in (edge_type for edge_type in self.edges if edge_type[1] == type_):
             links, n = self.edges[label, found, label], self.nodes[label].num_rows
@@ -121,13 +121,13 @@ class GraphSnapshot:
         return own
 
     def user_nums(self, ids: Iterable[object]) -> IntArray:
-        """Return the number of who stands for each user id, int64 [n]; -1 for an id that is not there."""
+        """Return the number of the representative (see `linked_users`) of each user id, int64 [n]; -1 if unknown."""
         nums = self.users.nums(ids)
         return np.where(nums >= 0, self.linked_users[nums], -1)
 
     @cached_property
     def items(self) -> IdMap:
-        """Ids of all items, in item-number order."""
+        """Ids of all items, ordered by item number."""
         return self._role_ids(self.schema.roles.items)
 
     @property
@@ -142,23 +142,23 @@ class GraphSnapshot:
 
     @cached_property
     def item_names(self) -> npt.NDArray[np.object_]:
-        """Names of all items, object [n_items]."""
+        """Display names of all items, object [n_items]."""
         names = [self.names(label) for label in self.present(self.schema.roles.items)]
         return objects(pa.concat_arrays(names))
 
     def present(self, labels: Iterable[str]) -> list[str]:
-        """Return those labels that have a table here."""
+        """Return the labels that have nodes in this graph."""
         return [label for label in labels if label in self.nodes]
 
     @cached_property
     def offsets(self) -> dict[str, int]:
-        """Label → number of its first node in the numbering over the whole graph."""
+        """Label → graph-wide number of its first node."""
         sizes = [self.nodes[label].num_rows for label in self.nodes]
         return dict(zip(self.nodes, np.cumsum([0, *sizes[:-1]]).tolist(), strict=True))
 
     @property
     def n_nodes(self) -> int:
-        """Number of nodes of the whole graph."""
+        """Number of nodes of all labels."""
         return sum(table.num_rows for table in self.nodes.values())
 
     @cached_property
@@ -173,7 +173,7 @@ class GraphSnapshot:
 
     @cached_property
     def item_domains(self) -> npt.NDArray[np.object_]:
-        """Catalog each item belongs to, object [n_items]: the domain property, else the item's label."""
+        """Domain of each item, object [n_items]: the schema's domain property, else the item's label."""
         domain, parts = self.schema.roles.domain, []
         for label in self.present(self.schema.roles.items):
             own = pa.array([label] * self.nodes[label].num_rows, pa.string())
@@ -183,22 +183,22 @@ class GraphSnapshot:
 
     @cached_property
     def item_domain_nums(self) -> IntArray:
-        """Place of each item's domain among the names of all, int64 [n_items]."""
+        """Index of each item's domain among the sorted domain names, int64 [n_items]."""
         return np.unique(self.item_domains.astype(str), return_inverse=True)[1].astype(np.int64)
 
     @cached_property
     def behaviors(self) -> Behaviors:
-        """Every behavior, in the order of the schema's edge types, then of the edges."""
+        """All behaviors, ordered by the schema's edge types, then by edge."""
         parts = [self._behaviors_of(t) for t in self._behavior_types()]
         columns = zip(*parts, strict=True) if parts else ([np.empty(0, np.int64)] for _ in range(7))
         return Behaviors(*(np.concatenate(column) for column in columns))
 
     @cached_property
     def user_domains(self) -> tuple[IntArray, IntArray]:
-        """How much each user did in each domain, domains by name.
+        """Number of behaviors of each user in each domain, with domains sorted by name.
 
         Returns:
-            Counts, int64 [n_users, domains], and the cell of every behavior in them, flattened, int64 [n behaviors].
+            Counts, int64 [n_users, domains], and each behavior's index into the flattened counts, int64 [n behaviors].
         """
         names, of_item = np.unique(self.item_domains.astype(str), return_inverse=True)
         cells = self.behaviors.user_num * len(names) + of_item[self.behaviors.item_num]
@@ -212,64 +212,64 @@ class GraphSnapshot:
 
     @cached_property
     def behaviors_differ(self) -> bool:
-        """Whether there are several types or weights of behaviors, so that some may be worth more than others."""
+        """Whether behaviors have several types or weights, so that their feedback weights can differ."""
         behaviors = self.behaviors
         return bool(len(behaviors)) and bool(np.ptp(behaviors.weight) or np.ptp(behaviors.type_num))
 
     @cached_property
     def feedback_weights(self) -> FloatArray:
-        """What every behavior is worth, float32 [n behaviors]; see `kgrec.data.feedback_weights.feedback_weights`."""
+        """Feedback weight of every behavior, float32 [n behaviors]; see `kgrec.data.feedback_weights`."""
         from kgrec.data.feedback_weights import feedback_weights
 
         return feedback_weights(self.behaviors, self.n_items)
 
     @cached_property
     def feedback_curves(self) -> dict[int, tuple[FloatArray, FloatArray]]:
-        """Type of behavior → its weights, rising, and what each is worth."""
+        """Behavior type → its distinct weights in ascending order, and the feedback weight of each."""
         from kgrec.data.feedback_weights import feedback_curves
 
         return feedback_curves(self.behaviors, self.feedback_weights)
 
     @cached_property
     def interactions(self) -> sp.csr_matrix:
-        """Who did anything with what: float32 CSR [n_users, n_items] of ones, or less for noise that is weighed."""
+        """Interaction matrix, float32 CSR [n_users, n_items]: 1 per pair, or less if its behaviors are noise."""
         return self.pairs(self.behaviors)
 
     @cached_property
     def interactions_of_type(self) -> list[sp.csr_matrix]:
-        """Who did each type of behavior with what, in the order of the schema: as `interactions`."""
+        """Interaction matrix of each behavior type, in schema order; values as in `interactions`."""
         behaviors, n_types = self.behaviors, len(self.schema.roles.behaviours)
         return [self.pairs(behaviors.where(behaviors.type_num == n)) for n in range(n_types)]
 
     @cached_property
     def commonest_behavior(self) -> int:
-        """Place in the schema of the type that most behaviors are of."""
+        """Index in the schema of the most frequent behavior type."""
         return int(np.bincount(self.behaviors.type_num, minlength=1).argmax())
 
     @cached_property
     def median_weights(self) -> FloatArray:
-        """Median weight of each type of behavior, float32 [types]; 1 for one that nobody did."""
+        """Median weight of each behavior type, float32 [types]; 1 for a type without behaviors."""
         types, behaviors = range(len(self.schema.roles.behaviours)), self.behaviors
         of_types = [behaviors.weight[behaviors.type_num == n] for n in types]
         return np.array([np.median(weights) if len(weights) else 1 for weights in of_types], dtype=np.float32)
 
     def tie_breaks(self, user_num: IntArray, item_num: IntArray, seed: int = 0) -> npt.NDArray[np.uint64]:
-        """Return a pseudo-random number for each pair of user and item, uint64 [n], to order what has one time.
+        """Return a pseudo-random number for each (user, item) pair, uint64 [n], to order behaviors with equal times.
 
-        It is a hash of the two ids and the seed: it repeats, does not depend on what else is in the graph, and prefers
-        no id, where the order of ids would always take the same items as the last.
+        The number is a hash of both ids and the seed: it is deterministic and independent of the rest of the graph.
+        Ordering ties by id instead would always put the same items last.
         """
         of_users = self.users.hashes * np.uint64(2 * seed + 1)
         mixed = (of_users[user_num] << np.uint64(1)) ^ self.items.hashes[item_num]
-        # The finalizer of SplitMix64 (Steele et al., OOPSLA 2014): every bit of both ids moves every bit of the result.
+        # The finalizer of SplitMix64 (Steele et al., OOPSLA 2014): every input bit affects every output bit.
         mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         return np.asarray(mixed ^ (mixed >> np.uint64(31)))
 
     def pairs(self, behaviors: Behaviors) -> sp.csr_matrix:
-        """Return the distinct (user, item) pairs of behaviors as a float32 CSR [n_users, n_items] of ones.
+        """Return the interaction matrix of behaviors, float32 CSR [n_users, n_items].
 
-        Where noise is weighed, a pair has the largest confidence of its behaviors.
+        The value of a (user, item) pair is the largest confidence of its behaviors, which is 1 unless noise is weighed.
         """
         ones = np.ones(len(behaviors), dtype=np.float32)
         matrix = sp.csr_matrix(
@@ -286,7 +286,7 @@ class GraphSnapshot:
 
     @cached_property
     def relations(self) -> dict[EdgeType, tuple[IntArray, IntArray]]:
-        """Every edge type that is not a behavior → graph-wide numbers of sources and targets, int64 [n] each."""
+        """Edge type that is not a behavior → graph-wide numbers of sources and targets, int64 [n] each."""
         return {
             t: (e.src_num + self.offsets[t[0]], e.dst_num + self.offsets[t[2]])
             for t, e in self.edges.items()
@@ -295,16 +295,16 @@ class GraphSnapshot:
 
     @cached_property
     def item_attributes(self) -> sp.csr_matrix:
-        """Which nodes of the knowledge graph each item is linked to, either way: float32 CSR [n_items, n_nodes]."""
+        """Nodes that each item is linked to in either direction, behaviors excluded: float32 CSR [n_items, n_nodes]."""
         return self._attributes(self.item_nodes)
 
     @cached_property
     def user_attributes(self) -> sp.csr_matrix:
-        """Which nodes of the knowledge graph each user is linked to, either way: float32 CSR [n_users, n_nodes]."""
+        """Nodes that each user is linked to in either direction, behaviors excluded: float32 CSR [n_users, n_nodes]."""
         return self._attributes(self.user_nodes)
 
     def _attributes(self, nodes: IntArray) -> sp.csr_matrix:
-        """Return which nodes some nodes are linked to by what is no behavior, float32 CSR [nodes, n_nodes] of ones."""
+        """Return the neighbors of some nodes by relationships that are not behaviors, CSR [nodes, n_nodes] of ones."""
         number = np.full(self.n_nodes, -1)
         number[nodes] = np.arange(len(nodes))
         none = np.empty(0, np.int64)
@@ -323,7 +323,7 @@ class GraphSnapshot:
         return sp.csr_matrix((np.ones(len(edges), np.float32), (edges.src_num, edges.dst_num)), shape=shape)
 
     def with_behaviors(self, keep: BoolArray) -> GraphSnapshot:
-        """Return the same nodes and numbers with only the behaviors that `keep` [n behaviors] marks."""
+        """Return the graph with only the behaviors that `keep` [n behaviors] marks; nodes and numbers do not change."""
         edges, start = dict(self.edges), 0
         for edge_type in self._behavior_types():
             n = len(self.edges[edge_type])
@@ -332,7 +332,7 @@ class GraphSnapshot:
         return replace(self, edges=edges)
 
     def with_confidence(self, confidence: FloatArray) -> GraphSnapshot:
-        """Return the same graph with the confidence of each behavior, float32 [n behaviors]."""
+        """Return the graph with a confidence set for each behavior, float32 [n behaviors]."""
         edges, start = dict(self.edges), 0
         for edge_type in self._behavior_types():
             n = len(self.edges[edge_type])
@@ -342,7 +342,7 @@ class GraphSnapshot:
 
     @cached_property
     def digest(self) -> str:
-        """Hexadecimal SHA-256 of schema, nodes and relationships; the order of rows in the source does not matter."""
+        """Hexadecimal SHA-256 of the schema, nodes and relationships, independent of the row order of the source."""
         return graph_digest(self.schema, self.nodes, self.edges)
 
     def to_pyg(self, vectors: Vectors | None = None) -> HeteroData:
@@ -425,5 +425,5 @@ def _property_numbers(table: pa.Table, name: str) -> DoubleArray:
 
 
 def _typed(ids: pa.Array, id_type: IdType) -> npt.NDArray[Any]:
-    """Return ids in the type that the schema says they came in, int64 or object [n]."""
+    """Return ids in the schema's `id_type`, int64 or object [n]."""
     return np.asarray(ids.cast(pa.int64()).to_numpy()) if id_type == "int" else objects(ids)

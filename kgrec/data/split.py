@@ -1,6 +1,6 @@
-"""Splits: which behaviors are learned from, which settings are chosen on, and which the result is measured on.
+"""Train, validation and test splits of behaviors.
 
-The train snapshot holds neither valid nor test behaviors, so nothing that reads it can see them.
+The train snapshot contains no validation or test behaviors, so a model that reads it cannot leak them.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from kgrec.data.snapshot import GraphSnapshot
 from kgrec.errors import UsageError
 
 MANY_TIES_SHARE: Final = 0.05
-"""Share of test behaviors that a hash chose among others of the same time, above which a protocol says so."""
+"""Share of test behaviors selected by the tie-breaking hash above which the protocol text mentions it."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """A graph cut in three.
+    """A graph with a train, validation and test part.
 
     Attributes:
-        whole: the graph with all its behaviors; not for learning.
+        whole: the graph with all behaviors; not for training.
         is_valid, is_test: masks [behaviors of `whole`].
-        protocol: how the cut was made, in words.
-        cut_again: cuts train by time, by a fraction of it, as the test part was cut from the whole; None where that was
-            not by time.
+        protocol: description of the split protocol.
+        cut_again: splits a fraction off the train part by the same temporal protocol as the test part; None if the
+            protocol is not temporal.
     """
 
     whole: GraphSnapshot
@@ -43,40 +43,40 @@ class Split:
 
     @cached_property
     def train(self) -> GraphSnapshot:
-        """The graph with the behaviors to learn from."""
+        """The graph with the train behaviors only."""
         return self.whole.with_behaviors(~(self.is_valid | self.is_test))
 
     @cached_property
     def train_and_valid(self) -> GraphSnapshot:
-        """The graph with everything but the test behaviors."""
+        """The graph without the test behaviors."""
         return self.whole.with_behaviors(~self.is_test)
 
     @property
     def valid(self) -> Behaviors:
-        """Behaviors to choose settings on; may be empty."""
+        """Validation behaviors, for tuning; may be empty."""
         return self.whole.behaviors.where(self.is_valid)
 
     @property
     def test(self) -> Behaviors:
-        """Behaviors to measure on; may be empty."""
+        """Test behaviors; may be empty."""
         return self.whole.behaviors.where(self.is_test)
 
     @cached_property
     def digest(self) -> str:
-        """Hexadecimal SHA-256 of the graph and of which behavior is in which part."""
+        """Hexadecimal SHA-256 of the graph and of the validation and test masks."""
         masks = np.packbits([self.is_valid, self.is_test]).tobytes()
         return hashlib.sha256(self.whole.digest.encode() + masks).hexdigest()
 
 
 def uncut(snapshot: GraphSnapshot) -> Split:
-    """Put every behavior into train; what is asked of such a model is what each user does next."""
+    """Return a split with every behavior in train, for a final model; validation uses each user's latest behaviors."""
     nothing = np.zeros(len(snapshot.behaviors), dtype=bool)
     timeless = np.isnan(snapshot.behaviors.time).any()
     return Split(snapshot, nothing, nothing, "everything is train", None if timeless else latest_of_users)
 
 
 def by_random(snapshot: GraphSnapshot, fraction: float = 0.1, seed: int = 0) -> Split:
-    """Take a random `fraction` of every user's behaviors as test; a user keeps at least one in train."""
+    """Return a split with a random `fraction` of every user's behaviors as test; each user keeps at least one."""
     behaviors = snapshot.behaviors
     order = np.random.default_rng(seed).permutation(len(behaviors)).astype(np.float64)
     test = last_of_groups(behaviors.user_num, order, fraction=fraction, seed=seed)
@@ -84,10 +84,10 @@ def by_random(snapshot: GraphSnapshot, fraction: float = 0.1, seed: int = 0) -> 
 
 
 def by_time(snapshot: GraphSnapshot, fraction: float = 0.1) -> Split:
-    """Take the latest `fraction` of all behaviors as test; see `in_time` for those of one time.
+    """Return a split with the latest `fraction` of all behaviors as test; `in_time` orders equal times.
 
     Raises:
-        UsageError: behaviors carry no time.
+        UsageError: behaviors have no time.
     """
     order = in_time(snapshot)
     test = order >= len(order) - round(len(order) * fraction)
@@ -96,10 +96,10 @@ def by_time(snapshot: GraphSnapshot, fraction: float = 0.1) -> Split:
 
 
 def latest_of_users(snapshot: GraphSnapshot, fraction: float = 0.1) -> Split:
-    """Take the latest `fraction` of every user's behaviors as test; a user keeps at least one in train.
+    """Return a split with the latest `fraction` of every user's behaviors as test; each user keeps at least one.
 
     Raises:
-        UsageError: behaviors carry no time.
+        UsageError: behaviors have no time.
     """
     users = snapshot.behaviors.user_num
     test = last_of_groups(users, in_time(snapshot), fraction=fraction)
@@ -108,10 +108,10 @@ def latest_of_users(snapshot: GraphSnapshot, fraction: float = 0.1) -> Split:
 
 
 def leave_last_out(snapshot: GraphSnapshot, n: int = 1) -> Split:
-    """Take the last `n` behaviors of every user as test; a user keeps at least one in train.
+    """Return a split with the last `n` behaviors of every user as test; each user keeps at least one.
 
     Raises:
-        UsageError: behaviors carry no time.
+        UsageError: behaviors have no time.
     """
     users = snapshot.behaviors.user_num
     test = last_of_groups(users, in_time(snapshot), n=n)
@@ -120,10 +120,10 @@ def leave_last_out(snapshot: GraphSnapshot, n: int = 1) -> Split:
 
 
 def by_given(snapshot: GraphSnapshot) -> Split:
-    """Cut by the property that the schema's `split` names (train, valid, test).
+    """Return the split given by the schema's `split` property (train, valid, test).
 
     Raises:
-        UsageError: no behavior says which part it belongs to.
+        UsageError: no behavior is marked valid or test.
     """
     parts = snapshot.behaviors.split
     if not np.isin(parts, ["valid", "test"]).any():
@@ -141,10 +141,10 @@ SPLITS: Final[dict[str, Callable[[GraphSnapshot], Split]]] = {
 
 
 def split_by(snapshot: GraphSnapshot, name: str) -> Split:
-    """Cut by the name of a split: none, random, time, last or given.
+    """Return a split by name: none, random, time, last or given.
 
     Raises:
-        UsageError: no such split, or the data cannot be split so.
+        UsageError: the name is unknown, or the data lack the times or the split property that it needs.
     """
     if name not in SPLITS:
         raise UsageError(f"unknown split {name!r}; expected one of {', '.join(SPLITS)}")
@@ -152,7 +152,10 @@ def split_by(snapshot: GraphSnapshot, name: str) -> Split:
 
 
 def _last_again(n: int, train: GraphSnapshot, fraction: float) -> Split:
-    """Take the last `n` of some users, `fraction` of all behaviors together: a short history is soon gone."""
+    """Return a split with the last `n` behaviors of random users as test, `fraction` of all behaviors in total.
+
+    Taking them from every user would leave little of short histories in train.
+    """
     behaviors = train.behaviors
     last = last_of_groups(behaviors.user_num, in_time(train), n=n)
     share = fraction * len(behaviors) / max(int(last.sum()), 1)
@@ -161,12 +164,12 @@ def _last_again(n: int, train: GraphSnapshot, fraction: float) -> Split:
 
 
 def in_time(snapshot: GraphSnapshot) -> IntArray:
-    """Return the place of every behavior in the order of time, from 0 on, int64 [n behaviors].
+    """Return the rank of every behavior by time, from 0, int64 [n behaviors].
 
-    Behaviors of one time are ordered by a seeded hash, so that no id counts as later than another.
+    Behaviors with equal times are ordered by a seeded hash, so that the order does not depend on ids.
 
     Raises:
-        UsageError: behaviors carry no time.
+        UsageError: behaviors have no time.
     """
     behaviors = snapshot.behaviors
     if np.isnan(behaviors.time).any():
@@ -178,12 +181,12 @@ def in_time(snapshot: GraphSnapshot) -> IntArray:
 
 
 def ties(snapshot: GraphSnapshot, test: BoolArray, group: IntArray) -> str:
-    """Return what a protocol says where the hash, not the time, decided about many test behaviors; else nothing.
+    """Return the protocol note for a split in which the tie-breaking hash selected many test behaviors, or "".
 
     Args:
-        snapshot: the graph that is cut.
-        test: which behaviors are held out, bool [n behaviors].
-        group: what was cut by time, such as a user, int64 [n behaviors].
+        snapshot: the graph that is split.
+        test: mask of the held-out behaviors, bool [n behaviors].
+        group: group of each behavior within which the split is temporal, such as the user, int64 [n behaviors].
     """
     time = np.nan_to_num(snapshot.behaviors.time, nan=-np.inf)
     latest = np.full(int(group.max(initial=-1)) + 1, -np.inf)
@@ -191,7 +194,7 @@ def ties(snapshot: GraphSnapshot, test: BoolArray, group: IntArray) -> str:
     tied = (np.isfinite(time) & (time == latest[group]))[test]
     share = tied.mean() if len(tied) else 0.0
     return (
-        f"; {share:.0%} of them at the time of one that stays, chosen by a seeded hash"
+        f"; {share:.0%} of them have the same time as a train behavior and were chosen by a seeded hash"
         if share > MANY_TIES_SHARE
         else ""
     )
@@ -206,9 +209,16 @@ def last_of_groups(
     at_least: int = 0,
     seed: int = 0,
 ) -> BoolArray:
-    """Mark the last `n` (or `fraction`, `at_least` so many) of the rows of every group by `order`; one row is left.
+    """Mark the last rows of every group by `order`, bool [n rows]; at least one row of a group stays unmarked.
 
-    Parts of a row are rounded at random, so that small groups are marked too, as often as the fraction says.
+    Args:
+        group: group of each row, int64 [n rows].
+        order: sort key of the rows within a group [n rows].
+        n: number of rows to mark in each group; 0 to use `fraction`.
+        fraction: share of a group to mark, rounded up or down at random so that it also holds for small groups on
+            average.
+        at_least: minimum number of rows to mark in each group.
+        seed: of the random rounding.
     """
     by_group = np.lexsort([order, group])
     counts = np.bincount(group)
@@ -228,7 +238,10 @@ def held_out(
     protocol: str,
     cut_again: Callable[[GraphSnapshot, float], Split] | None = None,
 ) -> Split:
-    """Cut by a mask [n behaviors]; pairs that train keeps are not tested, since what was seen is not recommended."""
+    """Return a split with the behaviors of a mask [n behaviors] as test.
+
+    Test behaviors whose (user, item) pair is also in train are removed, because seen items are not recommended.
+    """
     behaviors = snapshot.behaviors
     pair = behaviors.user_num * snapshot.n_items + behaviors.item_num
     seen_too = test & np.isin(pair, pair[~test])

@@ -1,8 +1,8 @@
-"""GraphTables: a graph as Arrow tables, checked once at the border.
+"""GraphTables: a graph as Arrow tables, and their validation.
 
-A loader fills GraphTables with whatever its source holds; `check` returns tables in exactly the schema's columns
-and types, or raises one `DataError` with every problem, its file, row and field. What a source does not give is marked
-as a gap, which is something else than a missing value: it leaves what a graph has.
+A loader fills GraphTables with the content of its source. `check` returns tables with exactly the schema's columns and
+types, or raises one `DataError` with every problem, its file, row and field. Values that a source does not give are
+marked as gaps. A gap is not a missing value: writing a gap leaves the existing value in the graph.
 """
 
 from __future__ import annotations
@@ -40,27 +40,27 @@ from kgrec.data.schema_parts import Behavior, EdgeType
 from kgrec.errors import DataError, Problem, UsageError, listed
 
 MAX_SHOWN_CHARACTERS = 200
-"""Characters of a wrong value that a message shows."""
+"""Maximum number of characters of a wrong value in an error message."""
 
 WHOLE_NUMBER = "^(0|-?[1-9][0-9]*)$"
-"""A whole number as it is printed."""
+"""Pattern of an integer in canonical form."""
 
 NO_KEYS = pa.chunked_array([], pa.string())
 TableKey = str | EdgeType
 Gaps = Mapping[str, BoolArray]
-"""Column → mask [n] of the rows for which no source gives a value of it."""
+"""Column → mask [n] of the rows for which no source gives a value."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a stretch of a table's rows came from.
+    """Source of a range of table rows.
 
     Attributes:
         where: file or source name.
-        first_row: line or row number of the stretch's first row, as a person counts it.
-        n_rows: how many rows follow one another.
-        columns: column of the table → what the source calls it, where that is something else.
-        rows: the numbers of all rows [n_rows], where they do not follow one another.
+        first_row: line or row number of the first row in the source, counted from 1.
+        n_rows: number of rows.
+        columns: column of the table → column name in the source, if it differs.
+        rows: row numbers in the source [n_rows], if they are not consecutive.
     """
 
     where: str
@@ -72,13 +72,12 @@ class Origin:
 
 @dataclass(frozen=True)
 class Ends:
-    """What an end of a relationship means that is the id of no node; without it, each is a problem.
+    """Rules for relationships with an end that is not the id of a known node; without rules each is a problem.
 
     Attributes:
-        make: labels that no source gives → whether the ends always make nodes. Otherwise they do so in a graph that
-            has no node of the label yet, or where a node is nothing but its key; elsewhere a node with properties would
-            come to be that has none.
-        skip: edge type → mask of the rows that are left out where an end is the id of no node.
+        make: label without a source → whether unknown ends always create nodes. If False, they create nodes only if the
+            graph has no node of the label yet or the label has no properties, because they would lack properties.
+        skip: edge type → mask of the rows that are left out if an end is unknown.
     """
 
     make: Mapping[str, bool]
@@ -90,16 +89,16 @@ class GraphTables:
     """A graph as Arrow tables.
 
     Attributes:
-        schema: the vocabulary.
+        schema: schema of the graph.
         nodes: label → table with the key column and any of the label's properties.
         edges: (source label, type, target label) → table with `src`, `dst` (keys of the ends) and properties.
-        origins: table → where its rows came from, in row order; used in error messages only.
-        ends: what an unknown end means; None makes it a problem.
-        gaps: table → what its sources do not give; a column that a table lacks is not given either. Writing leaves what
-            a graph has there, and takes the table's own value, mostly none, for a row that is new.
+        origins: table → sources of its rows, in row order; used in error messages only.
+        ends: rules for unknown ends; None makes each a problem.
+        gaps: table → cells that its sources do not give; a column that the table lacks is a gap too. Writing keeps the
+            graph's existing value in a gap; a new row gets the table's value, usually null.
 
     Raises:
-        UsageError: a gap is not of its table's length, as after filtering the table alone.
+        UsageError: a gap mask has another length than its table, for example after filtering only the table.
     """
 
     schema: Schema
@@ -114,11 +113,11 @@ class GraphTables:
             table = self.nodes.get(key) if isinstance(key, str) else self.edges.get(key)
             for name, gap in columns.items():
                 if table is not None and len(gap) != table.num_rows:
-                    found = f"{len(gap)} gaps of {_name(key)}.{name}, and {table.num_rows} rows"
-                    raise UsageError(f"found {found}; expected as many: filter both, or give no gaps")
+                    found = f"a gap mask of {len(gap)} rows for {_name(key)}.{name}, a table of {table.num_rows} rows"
+                    raise UsageError(f"found {found}; expected equal lengths: filter both, or give no gaps")
 
     def counts(self) -> dict[str, int]:
-        """Return how many nodes a label and how many relationships a type has."""
+        """Return the number of nodes of each label and of relationships of each type."""
         counts = {label: table.num_rows for label, table in self.nodes.items()}
         for (_, type_, _), table in self.edges.items():
             counts[type_] = counts.get(type_, 0) + table.num_rows
@@ -131,12 +130,12 @@ class GraphTables:
         return html.title(f"Tables of schema {self.schema.name}") + html.facts(self.counts())
 
     def locate(self, key: TableKey, index: int) -> Place:
-        """Return where row `index` (from 0) of a table came from; of what has no origin, the table itself."""
+        """Return the source of row `index` (from 0) of a table; the table itself if the row has no origin."""
         return locate(self.origins.get(key, ()), index) or Place(_name(key), index + 1, {})
 
 
 class Place(NamedTuple):
-    """A row of a source, and what the source calls columns."""
+    """A row of a source, and the source's column names."""
 
     where: str
     row: int
@@ -144,7 +143,7 @@ class Place(NamedTuple):
 
 
 def locate(origins: Iterable[Origin], index: int) -> Place | None:
-    """Return where row `index` (from 0) of what came from several stretches is; None if it came from none."""
+    """Return the source of row `index` (from 0) of a table with several origins; None if it is beyond all of them."""
     for origin in origins:
         if index < origin.n_rows:
             row = origin.first_row + index if origin.rows is None else int(origin.rows[index])
@@ -154,11 +153,11 @@ def locate(origins: Iterable[Origin], index: int) -> Place | None:
 
 
 def taken(origins: Iterable[Origin], rows: IntArray) -> tuple[Origin, ...]:
-    """Return where the rows of a selection came from.
+    """Return the origins of selected rows.
 
     Args:
-        origins: of the table.
-        rows: numbers of the selected rows, from 0, none before a smaller one; a row may come more than once.
+        origins: origins of the table.
+        rows: selected row numbers from 0, in ascending order; a row may be repeated.
     """
     every = list(origins)
     starts = np.concatenate([[0], np.cumsum([origin.n_rows for origin in every], dtype=np.int64)])
@@ -176,11 +175,11 @@ def _name(key: TableKey) -> str:
 
 
 def stacked(tables: Sequence[pa.Table], gaps: Sequence[Gaps] = ()) -> tuple[pa.Table, Gaps]:
-    """Put tables of several sources below one another, and say what each row lacks that others have.
+    """Return the concatenation of tables of several sources, and its gaps: columns that a source does not have.
 
     Args:
         tables: at least one.
-        gaps: of each table; none where not given.
+        gaps: gaps of each table; empty if there are none.
     """
     names = list(dict.fromkeys(name for table in tables for name in table.column_names))
     known = gaps or [{} for _ in tables]
@@ -198,29 +197,29 @@ def stacked(tables: Sequence[pa.Table], gaps: Sequence[Gaps] = ()) -> tuple[pa.T
 
 
 def check(tables: GraphTables, there: Mapping[str, pa.Array] | None = None, latest: float | None = None) -> GraphTables:
-    """Return the tables in the schema's columns and types, rows of one key that agree collapsed into one.
+    """Return the tables in the schema's columns and types; equal rows with the same key are merged.
 
-    A column or a cell that no source gives is null, and is marked in `gaps`.
+    A column or cell that no source gives is null and is marked in `gaps`.
 
     Args:
-        tables: as a loader made them.
-        there: label → keys that the graph has already; None for a new graph, which needs a behavior.
-        latest: epoch seconds after which nothing can have happened yet; None allows the future.
+        tables: unchecked tables of a loader.
+        there: label → keys that the graph already has; None for a new graph, which needs at least one behavior.
+        latest: maximum valid time of a behavior in epoch seconds; None allows times in the future.
 
     Raises:
-        DataError: listing every problem: unknown label or column, wrong type, missing key, duplicate key with
-            different values, edge to a node that neither the tables nor the graph have, an id of two labels in a role,
-            NaN or infinite weight, time out of range or in the future, no behavior, vectors of a name that differ in
-            length or are not finite.
+        DataError: lists every problem: unknown label or column, wrong type, missing key, duplicate key with different
+            values, relationship to a node that neither the tables nor the graph have, one id with two labels of a role,
+            NaN or infinite weight, time out of range or in the future, no behavior, vectors of one property that differ
+            in length or are not finite.
     """
     return _Check(tables, there, latest).run()
 
 
 def check_times(tables: Iterable[tuple[TableKey, pa.Table]]) -> None:
-    """Refuse times of a graph that Python and RDF cannot write, such as the year 52313.
+    """Check that the times of a graph can be written by Python and RDF; the year 52313, for example, cannot.
 
     Raises:
-        DataError: saying which property has how many of them.
+        DataError: lists each property with invalid times, and their number.
     """
     problems = []
     for key, table in tables:
@@ -230,7 +229,7 @@ def check_times(tables: Iterable[tuple[TableKey, pa.Table]]) -> None:
                 value = shown(as_python(table.column(name), int(wrong[0])))
                 what = "time" if len(wrong) == 1 else "times"
                 found = f"{len(wrong):,} {what} outside the years 1 to 9999, such as {value}"
-                expected = "times that can be written; load them anew from where they came from"
+                expected = "times that can be written; correct them in the source and load them again"
                 problems.append(Problem(_name(key), found, expected, field=name))
     if problems:
         raise DataError(problems)
@@ -267,7 +266,7 @@ class _Check:
         return GraphTables(self.schema, nodes, edges, gaps={key: gaps for key, gaps in self.gaps.items() if gaps})
 
     def _settle_ends(self, ends: Ends) -> None:
-        """Leave out the relationships that may be, and make the nodes that the ends of the others may make."""
+        """Apply the rules for unknown ends: leave out the relationships to skip, and create nodes for the others."""
         keys = {label: self._known(label) for label in self.schema.nodes}
         free = {label for label, always in ends.make.items() if always or not len(keys[label])}
         bare = {label for label in ends.make if label not in free and not self.schema.nodes[label].properties}
@@ -280,7 +279,7 @@ class _Check:
         self._add_nodes({label: made[label] for label in ends.make if label in made and len(made[label])})
 
     def _add_nodes(self, made: Mapping[str, pa.ChunkedArray]) -> None:
-        """Add nodes that have only an id."""
+        """Add nodes that have only a key."""
         nodes: dict[str, pa.Table] = {}
         gaps = dict(self.tables.gaps)
         for label, ids in made.items():
@@ -292,7 +291,7 @@ class _Check:
         self.tables = replace(self.tables, nodes={**nodes, **others}, gaps=gaps)
 
     def _known(self, label: str) -> pa.ChunkedArray:
-        """Return the ids that the tables or the graph have."""
+        """Return the ids of a label's nodes in the tables and in the graph."""
         key = self.schema.nodes[label].key
         chunks = as_keys(self.tables.nodes[label].column(key))[0].chunks if label in self.tables.nodes else []
         return pa.chunked_array(
@@ -300,7 +299,7 @@ class _Check:
         )
 
     def _made(self, label: str, known: pa.ChunkedArray, skip: Mapping[EdgeType, BoolArray]) -> pa.ChunkedArray:
-        """Return the ids of ends that become nodes of a label: not known yet, and not of rows that `skip` marks."""
+        """Return the ids of ends that become nodes of a label: unknown ids in rows that `skip` does not mark."""
         chunks: list[pa.Array] = []
         for edge_type, table in self.tables.edges.items():
             for name, end in (("src", edge_type[0]), ("dst", edge_type[2])):
@@ -311,12 +310,12 @@ class _Check:
         return ids.filter(pc.and_(pc.invert(pc.is_in(ids, value_set=known)), pc.not_equal(ids, "")))
 
     def _leave_out(self, edge_type: EdgeType, skip: BoolArray, keys: Mapping[str, pa.ChunkedArray]) -> None:
-        """Leave out the rows of relationships that `skip` marks and that have an end without a node; say how many.
+        """Leave out the relationships that `skip` marks and that have an unknown end, and report their number.
 
         Args:
-            edge_type: of the relationships.
+            edge_type: type of the relationships.
             skip: mask of the rows [n].
-            keys: label → ids of its nodes, without the labels whose nodes any end makes.
+            keys: label → ids of its nodes; labels for which unknown ends create nodes are absent.
         """
         table = self.tables.edges[edge_type]
         unknown = np.zeros(table.num_rows, dtype=bool)
@@ -352,7 +351,7 @@ class _Check:
         known = set(self.schema.all_edge_types())
         for edge_type, table in self.tables.edges.items():
             if edge_type not in known:
-                self._report(edge_type, "this relationship", "one that the schema declares")
+                self._report(edge_type, "an undeclared relationship type", "one that the schema declares")
                 continue
             properties = list(self.schema.relationships[edge_type[1]].properties)
             self._check_columns(edge_type, table, ["src", "dst"], properties)
@@ -377,7 +376,7 @@ class _Check:
         return self._collapse(label, pa.table(columns), [_codes(columns[node.key])], [])
 
     def _check_whole(self, label: str, ids: pa.ChunkedArray) -> None:
-        """Report ids that a number of 64 bits does not give back digit by digit."""
+        """Report ids that are not canonical 64-bit integers."""
         spelled = to_mask(pc.match_substring_regex(ids, WHOLE_NUMBER))
         strange = (as_type(ids, "int")[1] | ~spelled) & to_mask(pc.not_equal(ids, ""))
         self._report_values(label, strange, self.schema.nodes[label].key, ids, "a whole number: the id_type is int")
@@ -442,16 +441,16 @@ class _Check:
                 self._report_values(key, beyond & finite, name, values, times.expected_order)
 
     def _check_future(self, key: EdgeType, columns: Mapping[str, pa.ChunkedArray], behavior: Behavior) -> None:
-        """Report behaviors of the future: a clock that is wrong would count as the latest for ever."""
+        """Report behaviors in the future, which would always count as the latest of their user."""
         if self.latest is None or behavior.time is None:
             return
         seconds = seconds_of(columns[behavior.time])
         for row in np.flatnonzero((seconds > self.latest) & (seconds <= times.LATEST)).tolist():
             found = f"a time in the future, {datetime.fromtimestamp(seconds[row], UTC):%Y-%m-%d %H:%M}"
-            self._report(key, found, "a time up to now; see the clock", row, behavior.time)
+            self._report(key, found, "a time up to now; check the clock", row, behavior.time)
 
     def _check_vectors(self) -> None:
-        """Report vectors that are not finite, or not of the length that most of that name have, whatever the label."""
+        """Report vectors that are not finite, or that differ from the most frequent length of their property name."""
         for name, columns in self.vectors.items():
             given = [list_lengths(column)[to_mask(column.is_valid())] for column in columns.values()]
             most = max(1, int(np.bincount(np.concatenate(given), minlength=1).argmax()))
@@ -478,9 +477,9 @@ class _Check:
     def _collapse(
         self, key: TableKey, table: pa.Table, ids: list[npt.NDArray[Any]], times: list[npt.NDArray[Any]]
     ) -> pa.Table:
-        """Drop rows that repeat a key, made of ids and times, with equal values; report those with different ones.
+        """Drop repeated rows with the same key (ids and times) and equal values; report those with different values.
 
-        An id of -1 is no id: it is reported already, and no key.
+        An id of -1 is invalid and already reported; its rows are not compared.
         """
         order = np.lexsort([*ids, *times][::-1])
         in_order = [code[order] for code in (*ids, *times)]
@@ -497,14 +496,14 @@ class _Check:
             first, second = self.tables.locate(key, one), self.tables.locate(key, two)
             described = _describe(table, one, first.columns)
             found = f"{_describe(table, two, second.columns)}, while {first.where}:{first.row} has {described}"
-            self._report(key, found, "one row for a key, or equal rows", row=two)
+            self._report(key, found, "one row per key, or equal rows", row=two)
         keep = np.ones(table.num_rows, dtype=bool)
         keep[again] = False
         self.gaps[key] = {name: gap[keep] for name, gap in gaps.items()}
         return table.filter(pa.array(keep))
 
     def _gaps_of(self, key: TableKey, table: pa.Table) -> Gaps:
-        """Return what the sources of a table do not give: cells, and columns that they lack."""
+        """Return the gaps of a table: cells that its sources do not give, and absent columns."""
         given = self.tables.nodes[key] if isinstance(key, str) else self.tables.edges[key]
         absent = [name for name in table.column_names if name not in given.column_names]
         return {**self.tables.gaps.get(key, {}), **dict.fromkeys(absent, np.ones(table.num_rows, dtype=bool))}
@@ -518,7 +517,7 @@ class _Check:
             self._check_known_ids(labels)
 
     def _check_known_ids(self, labels: Sequence[str]) -> None:
-        """Report ids that the graph has with another label of the same role: they would be two nodes of one id."""
+        """Report ids that the graph has with another label of the same role: ids must be unique within a role."""
         for label in (name for name in labels if name in self.tables.nodes):
             ids = as_keys(self.tables.nodes[label].column(self.schema.nodes[label].key))[0]
             for other in (name for name in labels if name != label and name in (self.there or {})):
@@ -533,7 +532,7 @@ class _Check:
         for one, other in itertools.combinations(labels, 2):
             key, ids = keys[one], given[one]
             shared = to_mask(pc.is_in(ids, value_set=given[other].drop_null()))
-            expected = f"ids that no {other} has too, since both share a role; prefix them"
+            expected = f"ids that no {other} has, since both labels share a role; prefix them"
             self._report_values(one, shared, key, ids, expected)
 
     def _report(
@@ -557,7 +556,7 @@ class _Check:
 
 
 def seconds_of(column: pa.ChunkedArray) -> DoubleArray:
-    """Return points in time, or numbers that stand for some, as float64 [n] in seconds; NaN where one is missing."""
+    """Return timestamps in epoch seconds, or numbers unchanged, as float64 [n]; NaN if missing."""
     if is_datetime(column):
         micros = column.cast(pa.timestamp("us")).cast(pa.int64()).cast(pa.float64(), safe=False)
         return np.asarray(micros.to_numpy(), dtype=np.float64) / 1e6
@@ -565,7 +564,7 @@ def seconds_of(column: pa.ChunkedArray) -> DoubleArray:
 
 
 def _not_finite(vectors: pa.ChunkedArray) -> Iterator[tuple[int, int, float]]:
-    """Yield row, position and value of the first number of each vector that is not finite."""
+    """Yield row, position and value of the first non-finite number of each vector that has one."""
     lengths, numbers = list_lengths(vectors), pc.list_flatten(vectors).to_numpy()
     bad = np.flatnonzero(~np.isfinite(numbers))
     rows, first = np.unique(np.repeat(np.arange(len(lengths)), lengths)[bad], return_index=True)
@@ -574,13 +573,13 @@ def _not_finite(vectors: pa.ChunkedArray) -> Iterator[tuple[int, int, float]]:
 
 
 def _filled(table: pa.Table, gaps: Gaps, order: IntArray, same: BoolArray) -> tuple[pa.Table, Gaps]:
-    """Fill each gap with what the first row of the same key that has no gap there gives; return what stays a gap.
+    """Return a table with each gap filled from the first row with the same key and no gap there, and the other gaps.
 
     Args:
-        table: of n rows.
-        gaps: of it.
-        order: row numbers [n], by key.
-        same: whether a row in that order is of the key of the one before, [n - 1].
+        table: n rows.
+        gaps: gaps of the table.
+        order: row numbers [n], sorted by key.
+        same: whether each row in that order has the same key as the row before it, [n - 1].
     """
     rest = {}
     for name, gap in gaps.items():
@@ -602,7 +601,7 @@ def _codes(column: pa.ChunkedArray) -> npt.NDArray[Any]:
 
 
 def equal_rows(table: pa.Table, one: IntArray, other: IntArray) -> BoolArray:
-    """Say for each pair of row numbers [n] whether both rows hold the same values, missing ones included."""
+    """Return for each pair of row numbers [n] whether both rows have equal values; two missing values are equal."""
     equal = np.ones(len(one), dtype=bool)
     for name in table.column_names:
         column = comparable(table.column(name))
@@ -620,12 +619,12 @@ def _describe(table: pa.Table, row: int, columns: Mapping[str, str]) -> str:
 
 
 def _as_number(column: pa.ChunkedArray) -> npt.NDArray[Any]:
-    """Return times as numbers that can be compared, -1 where there is none."""
+    """Return times as comparable numbers, -1 if missing."""
     column = column.cast(pa.int64()) if is_datetime(column) else column
     return np.asarray(column.fill_null(-1).to_numpy())
 
 
 def shown(value: object) -> str:
-    """Return a value as a message shows it, cut where it is long."""
+    """Return a value as text for an error message, shortened if it is long."""
     text = repr(value)
     return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]}…"

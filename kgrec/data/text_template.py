@@ -1,4 +1,4 @@
-"""Limits in text templates: how many names a placeholder takes, and how many tokens."""
+"""Limits of placeholders in text templates: number of names and number of tokens."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from typing import Final
 
 BEHAVIORS: Final = "behaviours"
-"""Placeholder of what a user did, in the order of time."""
+"""Placeholder for a user's behaviors, in time order."""
 NEIGHBORS: Final = "neighbours"
-"""Placeholder of all neighbors in the knowledge graph, each relationship named."""
+"""Placeholder for all neighbors in the knowledge graph, with the name of each relationship."""
 
 _LIMITS: Final = re.compile(r"(?P<names>[1-9]\d*)?(?:(?(names), *)(?P<tokens>[1-9]\d*) tokens)?")
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a placeholder takes at most.
+    """Limits of a placeholder.
 
     Attributes:
-        names: nodes it names; None where the template does not say.
-        tokens: tokens of its text; None for no limit.
+        names: maximum number of node names; None if the template gives no number.
+        tokens: maximum number of tokens; None for no limit.
     """
 
     names: int | None = None
@@ -28,6 +28,6 @@ class Limits:
 
     @classmethod
     def parse(cls, text: str) -> Limits | None:
-        """Read what follows the colon of a placeholder: "5", "60 tokens" or "5, 60 tokens"; None if it is neither."""
+        """Parse the part after the colon of a placeholder: "5", "60 tokens" or "5, 60 tokens"; None if invalid."""
         found = _LIMITS.fullmatch(text)
         return cls(**{name: int(n) for name, n in found.groupdict().items() if n}) if found else None

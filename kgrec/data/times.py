@@ -1,4 +1,4 @@
-"""Points in time: what of numbers and text is one, and the range they may lie in."""
+"""Parsing of timestamps from numbers and text, and the valid range."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from kgrec._util.types import BoolArray
 TIME: Final = pa.timestamp("us")
 
 LATEST: Final = 7_258_118_400
-"""2200-01-01 in epoch seconds: a number above, or the time of a behavior, is a mistake of unit or of data."""
+"""2200-01-01 in epoch seconds; a larger number, or a later behavior, is a wrong unit or wrong data."""
 
 _FIRST: Final = -62_135_596_800
-"""The year 1 in epoch seconds, the first that Python's datetime can hold."""
+"""Start of the year 1 in epoch seconds, the minimum of Python's datetime."""
 
 _LAST: Final = 253_402_300_800
-"""The year 10000 in epoch seconds, the first behind what Python's datetime can hold."""
+"""Start of the year 10000 in epoch seconds, just above the maximum of Python's datetime."""
 
 _MICRO: Final = 1_000_000
 _UNITS: Final = (("seconds", 1), ("milliseconds", 1_000), ("microseconds", 1_000_000), ("nanoseconds", 1_000_000_000))
-"""Units of numbers, and how many make a second; numbers of one of them are beyond those of the one before."""
+"""(unit, units per second), coarsest first; the valid ranges of two units do not overlap for recent times."""
 
 _YEARS: Final = (1700, 2200)
 _DAYS: Final = (17_000_101, 22_001_231)
-"""Numbers that are years, or dates such as 20240131, if all of a column are: as seconds, hours of January 1970."""
+"""Ranges of years, and of dates such as 20240131: if all numbers of a column lie in one, they are not epoch seconds."""
 
 _EPOCH: Final = r"^[+-]?[0-9]{9,}(\.[0-9]*)?$"
 _TOO_FINE: Final = r"([.,][0-9]{6})[0-9]+"
@@ -39,11 +39,11 @@ _SPELLINGS: Final = (
     (r"([0-9]{2}),([0-9]+)", r"\1.\2"),
     (r"(:[0-9.]+|T[0-9.]+)\s*(?:UTC|GMT|z)$", r"\1Z"),
 )
-"""Ways to write ISO 8601 that pandas does not know, and the one that it does."""
+"""(pattern, replacement): ISO 8601 variants that pandas cannot parse, and the equivalent that it can."""
 
 
 def unit(number: float) -> str:
-    """Return what a number beyond the range of epoch seconds looks like, as the end of a message; "" if nothing."""
+    """Return a hint for an error message about the likely unit of a number that is too large for seconds, or ""."""
     for name, many in _UNITS[1:]:
         if LATEST < abs(number) <= LATEST * many:
             return f"; this looks like {name}: divide by {many}"
@@ -51,7 +51,7 @@ def unit(number: float) -> str:
 
 
 def wanted(value: object) -> str:
-    """Return what is expected where a value is no time, as a message says it."""
+    """Return the "expected …" part of the error message for a value that is not a timestamp."""
     try:
         number = float(value) if isinstance(value, int | float | str) else None
     except (ValueError, OverflowError):
@@ -64,15 +64,15 @@ def wanted(value: object) -> str:
 
 
 def expected_order(number: object) -> str:
-    """Return what is expected where a number is no time of a behavior, which may be a mere order."""
+    """Return the "expected …" part of the error message for an invalid behavior time, which may also be an order."""
     hint = unit(number) if isinstance(number, int | float) else ""
     return f"epoch seconds up to the year 2200, or an order from 0 on{hint}"
 
 
 def from_numbers(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray]:
-    """Return numbers [n] since 1970 as points in time, and a mask [n] of those that are none.
+    """Return numbers [n] since 1970 as timestamps, and a mask [n] of the invalid ones.
 
-    They are seconds, or, where all lie beyond those of the year 2200, milliseconds, microseconds or nanoseconds.
+    Numbers are seconds or, if all of them would be after the year 2200, milliseconds, microseconds or nanoseconds.
     """
     numbers, given = _numbers(column)
     _, many = _unit_of(numbers[given])
@@ -89,10 +89,10 @@ def from_numbers(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray]:
 
 
 def from_text(text: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray]:
-    """Return text [n] as points in time in UTC, and a mask [n] of what is none; missing text stays missing.
+    """Return text [n] as UTC timestamps, and a mask [n] of the invalid values; missing text stays null.
 
-    Text is ISO 8601 (digits behind the microsecond are cut off; `UTC` may stand for `Z`), or epoch seconds of nine
-    digits or more.
+    Text is ISO 8601 (digits finer than microseconds are cut off; `UTC` is accepted for `Z`), or epoch seconds with at
+    least nine digits.
     """
     try:
         return from_times(text.cast(TIME))
@@ -126,19 +126,19 @@ def from_times(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray]:
 
 
 def too_late(column: pa.ChunkedArray) -> BoolArray:
-    """Return a mask [n] of the times behind the year 2200, which no behavior has."""
+    """Return a mask [n] of the times from the year 2200 on, which are invalid for behaviors."""
     micros = column.cast(pa.int64())
     return np.asarray(pc.fill_null(pc.greater_equal(micros, LATEST * _MICRO), False))
 
 
 def remarks(column: pa.ChunkedArray) -> list[str]:
-    """Return what the owner of a column that is read as times may not expect, as sentences of a notice."""
+    """Return notices about a column read as timestamps: a guessed unit, and digits that are lost."""
     found = []
     name, fine = _unit_and_fine_digits(column)
     if name != "seconds":
         found.append(f"its numbers are read as {name} since 1970")
     if fine:
-        found.append(f"{fine:,} of {len(column):,} times have digits behind the microsecond, which are not kept")
+        found.append(f"{fine:,} of {len(column):,} times have digits finer than microseconds, which are cut off")
     return found
 
 
@@ -165,7 +165,7 @@ def _n_fine(nanoseconds: npt.NDArray[np.number]) -> int:
 
 
 def _numbers(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.number], BoolArray]:
-    """Return numbers [n] without loss, and a mask [n] of those that are there."""
+    """Return numbers [n] without loss, and a mask [n] of the values that are not missing."""
     if pa.types.is_floating(column.type):
         column = column.cast(pa.float64())
     numbers = np.asarray(pc.fill_null(column, 0).to_numpy())
@@ -173,7 +173,7 @@ def _numbers(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.number], BoolArray
 
 
 def _unit_of(numbers: npt.NDArray[np.number]) -> tuple[str, int]:
-    """Return the unit of numbers, and how many make a second: a finer one only where all are beyond a coarser."""
+    """Return the unit of numbers and units per second: a finer unit only if all numbers are too large for a coarser."""
     size = np.abs(numbers.astype(np.float64))
     for name, many in _UNITS[1:]:
         if len(size) and (size > LATEST * many // 1000).all() and (size <= LATEST * many).all():
@@ -182,7 +182,7 @@ def _unit_of(numbers: npt.NDArray[np.number]) -> tuple[str, int]:
 
 
 def _read_numbers(text: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return text that holds numbers as such: floats only where there is a point."""
+    """Return numeric text as numbers: integers, or floats if a value has a decimal point."""
     try:
         return pc.replace_substring_regex(text, r"^\+", "").cast(pa.int64())
     except pa.ArrowInvalid:

@@ -1,4 +1,4 @@
-"""A graph, or the neighborhood of a node, for networkx."""
+"""Export of a graph, or of the neighborhood of a node, to networkx."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 def to_networkx(
     snapshot: GraphSnapshot, node: str | tuple[str, str] | None = None, *, hops: int = 1, limit: int = 10_000
 ) -> networkx.MultiDiGraph:
-    """Return a graph for networkx: nodes are (label, key), both carry their properties, edges have a `type`.
+    """Return a networkx graph with (label, key) as node, properties on nodes and edges, and the edge attribute `type`.
 
     Args:
         snapshot: the graph.
-        node: key of the node whose neighborhood it is, or (label, key) where several labels have the key; the whole
-            graph if not given.
-        hops: relationships, followed either way, to the outermost nodes.
-        limit: nodes it may have; networkx keeps a Python object for each.
+        node: key of the center of the neighborhood, or (label, key) if several labels have this key; None exports the
+            complete graph.
+        hops: maximum number of relationships, followed in both directions, from the center.
+        limit: maximum number of nodes; networkx keeps a Python object for each.
 
     Raises:
-        UsageError: an unknown node, a key of several labels, or more than `limit` nodes.
-        DataError: a time outside the years 1 to 9999.
+        UsageError: the node is unknown, several labels have the key, or there are more than `limit` nodes.
+        DataError: a time is outside the years 1 to 9999.
         MissingExtra: networkx is not installed.
     """
     try:
@@ -70,7 +70,7 @@ def _node_number(snapshot: GraphSnapshot, node: str | tuple[str, str]) -> int:
 
 
 def _around(snapshot: GraphSnapshot, number: int, hops: int) -> BoolArray:
-    """Say for each node of the graph whether it is at most `hops` away."""
+    """Return a mask of the nodes at most `hops` relationships away, bool [n_nodes]."""
     ends = [(e.src_num + snapshot.offsets[t[0]], e.dst_num + snapshot.offsets[t[2]]) for t, e in snapshot.edges.items()]
     src, dst = (np.concatenate(part) for part in zip(*ends, strict=True))
     n = snapshot.n_nodes

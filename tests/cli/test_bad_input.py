@@ -147,7 +147,7 @@ def test_a_duplicate_key_with_different_values(refused, source):
     (problem,) = [line for line in refused() if "title" in line]
     assert problem.startswith("source/cinema.item:74: found item_id='f1', title='Another Title'")
     assert "while source/cinema.item:2 has item_id='f1', title='The Colony and the Comet'" in problem
-    assert problem.endswith("expected one row for a key, or equal rows")
+    assert problem.endswith("expected one row per key, or equal rows")
 
 
 def test_an_edge_to_an_unknown_node(refused_tables):

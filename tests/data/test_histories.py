@@ -44,7 +44,11 @@ def test_what_came_last_in_a_domain_counts_whole_however_much_came_later_in_anot
 def test_an_item_follows_those_of_its_own_domain():
     bought = [(f"u{n}", item, at) for n in range(3) for item, at in (("a1", 0), ("b1", 1), ("a2", 2), ("b2", 3))]
     graph = shops(*bought, ("v", "a1", 0), ("v", "b9", 0))
-    scores = ItemTransitions(ItemTransitions.Settings(back=0.0)).fit(graph, {}).scores(np.array([graph.n_users - 1]))[0]
+    scores = (
+        ItemTransitions(ItemTransitions.Settings(backward_weight=0.0))
+        .fit(graph, {})
+        .scores(np.array([graph.n_users - 1]))[0]
+    )
     assert list(graph.items.ids[scores > 0]) == ["a2"]
 
 

@@ -134,7 +134,7 @@ def test_ids_of_two_types_are_refused() -> None:
 
 
 def test_repeated_rows_are_told_and_left_out() -> None:
-    with pytest.warns(DataNotice, match="2 rows left out that repeat another"):
+    with pytest.warns(DataNotice, match="2 duplicate rows left out"):
         tables = from_interactions(pd.concat([FRAME, FRAME.head(2)]))
     assert tables.counts()["INTERACTED"] == 4
 
@@ -145,7 +145,7 @@ def test_rows_that_contradict_are_refused() -> None:
 
 
 def test_other_columns_are_told() -> None:
-    with pytest.warns(DataNotice, match="left out: rating; weight=, timestamp= and behavior= name one"):
+    with pytest.warns(DataNotice, match="not used: rating; weight=, timestamp= and behavior= name one"):
         from_interactions(FRAME.assign(rating=5))
 
 

@@ -1,4 +1,4 @@
-"""Users who are linked as one person: their behaviors are learned from as one's, and either id gets the same list."""
+"""Linked users: their behaviors are merged for training, and every linked id gets the same list."""
 
 import numpy as np
 import pyarrow as pa
@@ -81,8 +81,8 @@ def test_one_person_cannot_be_two_users_of_a_domain():
     with pytest.raises(DataError) as error:
         merge_linked_users(graph_of([("a", "c"), ("c", "b"), ("d", "e"), ("e", "f")], bought))
     assert [p.found for p in error.value.problems] == [
-        "users a, b linked as one, who all act in 'x'",
-        "users d, e linked as one, who all act in 'y'",
+        "linked users a, b who all have behaviors in domain 'x'",
+        "linked users d, e who all have behaviors in domain 'y'",
     ]
 
 

@@ -37,7 +37,7 @@ def test_unknown_loader_names_near_matches() -> None:
 def test_broken_loader_says_what_is_wrong_and_others_work() -> None:
     with pytest.raises(UsageError, match=r"loader 'broken' \(shelf_loader:Gone\) cannot be imported: .*Gone"):
         find_loader("broken")
-    with pytest.raises(UsageError, match="found 'odd' as a loader; expected"):
+    with pytest.raises(UsageError, match="not a loader: 'odd'; expected"):
         find_loader("odd")
     assert find_loader("shelf").load("books") == "books"
 

@@ -109,9 +109,9 @@ def test_an_order_is_not_taken_for_seconds():
 @pytest.mark.parametrize(
     ("views", "detail"),
     [
-        ([(f"i{n % 100:03}", 7919.0 * n**1.5) for n in range(500)], "500 behaviors, of 14 in the middle"),
+        ([(f"i{n % 100:03}", 7919.0 * n**1.5) for n in range(500)], "500 behaviors; the median is 14"),
         ([(f"i{n:03}", 7919.0 * n**1.5) for n in range(190)], "190 of all 199 items"),
-        ([(f"i{n:03}", n * n % 89 / 100) for n in range(30)], "30 within one second, of 1 in the middle"),
+        ([(f"i{n:03}", n * n % 89 / 100) for n in range(30)], "30 within one second; the median is 1"),
         ([(f"i{n:03}", 60.5 * n + n // 15 * 5000) for n in range(30)], "97% of all gaps are about 60.5 seconds"),
     ],
     ids=["volume", "whole catalog", "burst", "regular"],

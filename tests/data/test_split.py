@@ -270,7 +270,7 @@ def test_equal_times_are_cut_alike_twice() -> None:
 @pytest.mark.parametrize("cut", [leave_last_out, by_time, latest_of_users, warm])
 def test_protocol_tells_of_many_equal_times(cut: Callable[[GraphSnapshot], Split]) -> None:
     assert cut(baskets("a99")).protocol.endswith(
-        "; 100% of them at the time of one that stays, chosen by a seeded hash"
+        "; 100% of them have the same time as a train behavior and were chosen by a seeded hash"
     )
 
 

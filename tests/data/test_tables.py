@@ -115,7 +115,7 @@ def test_checking_leaves_the_given_tables_alone(market):
         (
             {"User": pa.table({"user_id": ["u1", "u2", "u1"], "age": [20, 30, 21]})},
             "User:3: found user_id='u1', age=21, while User:1 has user_id='u1', age=20; "
-            "expected one row for a key, or equal rows",
+            "expected one row per key, or equal rows",
         ),
         (
             {"User": pa.table({"user_id": ["u1", "u2", "u1"], "age": [20, 30, None]})},
@@ -161,13 +161,15 @@ def test_a_problem_is_named_with_table_row_and_field(changes, problem):
 def test_an_undeclared_relationship_is_named():
     graph = tables()
     graph = replace(graph, edges={**graph.edges, ("Tag", "HAS", "Item"): graph.edges[HAS]})
-    assert problems_of(graph) == ["Tag-HAS-Item: found this relationship; expected one that the schema declares"]
+    assert problems_of(graph) == [
+        "Tag-HAS-Item: found an undeclared relationship type; expected one that the schema declares"
+    ]
 
 
 def test_two_labels_of_a_role_may_not_share_an_id(market):
     nodes = {**market.nodes, "Guest": pa.table({"guest_id": ["g1", "u1"]})}
     assert problems_of(replace(market, nodes=nodes)) == [
-        "User:2: user_id: found 'u1'; expected ids that no Guest has too, since both share a role; prefix them"
+        "User:2: user_id: found 'u1'; expected ids that no Guest has, since both labels share a role; prefix them"
     ]
 
 
@@ -287,7 +289,7 @@ def test_rows_that_differ_in_a_vector_alone_differ():
     assert check(replace(good, nodes={**good.nodes, "Item": twice})).nodes["Item"].num_rows == 2
     differing = pa.table({"item_id": ["i1", "i1", "i2"], "picture": [[1, 2], [1, 3], [3, 4]]})
     [problem] = problems_of(replace(good, nodes={**good.nodes, "Item": differing}))
-    assert "expected one row for a key, or equal rows" in problem
+    assert "expected one row per key, or equal rows" in problem
 
 
 def test_the_digest_of_a_graph_knows_its_vectors():
@@ -332,10 +334,10 @@ def test_rows_of_a_key_that_differ_where_both_give_are_told() -> None:
     made = replace(tables(User=users), gaps={"User": {"age": gap(True, False, False, False)}})
     assert problems_of(made) == [
         "User:4: found user_id='u1', age=30, while User:3 has user_id='u1', age=20; "
-        "expected one row for a key, or equal rows"
+        "expected one row per key, or equal rows"
     ]
 
 
 def test_gaps_of_another_length_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"1 gaps of User\.age, and 2 rows"):
+    with pytest.raises(UsageError, match=r"a gap mask of 1 rows for User\.age, a table of 2 rows"):
         replace(tables(), gaps={"User": {"age": gap(True)}})

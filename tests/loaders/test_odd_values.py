@@ -261,7 +261,7 @@ def test_times_all_in_a_finer_unit_are_read_and_said(values: list[Any], unit: st
 
 
 def test_digits_behind_the_microsecond_are_said() -> None:
-    with pytest.warns(DataNotice, match="2 of 3 times have digits behind the microsecond, which are not kept"):
+    with pytest.warns(DataNotice, match="2 of 3 times have digits finer than microseconds, which are cut off"):
         check_source(
             "tables",
             items(at=[f"2024-01-31T08:00:00.{digits}Z" for digits in ("1234567", "123456000", "000000001")]),

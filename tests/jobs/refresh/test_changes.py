@@ -89,7 +89,7 @@ def test_all_kinds_of_fault_of_a_night_come_at_once(tmp_path: Path) -> None:
     told = str(caught.value)
     assert "4 problems" in told
     assert "found 3 rows of LIKED, 30 when it was last taken in" in told
-    assert "found a time in the future, 2031-01-01 00:00; expected a time up to now; see the clock" in told
+    assert "found a time in the future, 2031-01-01 00:00; expected a time up to now; check the clock" in told
     assert "found 'nowhere'; expected the key of a Book" in told
     assert "found 'a' as Film, in the graph a Book; expected the same label, or another id" in told
 
