@@ -1,4 +1,4 @@
-"""Recommender: the estimator people import."""
+"""Recommender: the public estimator."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ Ids = Iterable[object]
 
 
 class Recommender(Estimator):
-    """Learns from a graph and recommends items to users.
+    """A hybrid recommender that learns from a knowledge graph.
 
-    Settings go to the constructor (see `Config`), data to `fit`.
+    The constructor takes settings (see `Config`), `fit` takes data.
 
     Example:
         model = Recommender(seed=1).fit(graph)
@@ -47,19 +47,19 @@ class Recommender(Estimator):
     """
 
     def fit(self, data: Any, fit_on: FitOn = "train+valid") -> Self:
-        """Learn from interactions.
+        """Fit on interactions and return the recommender.
 
-        Behaviors that are marked as test are never learned from. Settings are chosen on those marked as valid, or
-        where there are none, on a cut of train made as the test part was.
+        Interactions marked as test are never used. Settings are chosen on interactions marked as validation; without
+        any, on a validation split of train made by the protocol of the test split.
 
         Args:
             data: a frame of interactions (pandas, polars or Arrow; see `kgrec.from_interactions`), `GraphTables` such
                 as `kgrec.load` returns, an open graph, its path or URI, a snapshot, or a split.
-            fit_on: whether the final signals also learn from the behaviors marked as valid.
+            fit_on: whether the final signals are also fitted on the interactions marked as validation.
 
         Raises:
-            UsageError: it is something else, there is no behavior to learn from, or the text encoder cannot be
-                fine-tuned as it is to be.
+            UsageError: `data` is something else or has no interactions to learn from, or the text encoder does not
+                support the method of fine-tuning.
             MissingExtra: fine-tuning needs a package that is not installed.
         """
         split, watch = as_split(data), Stopwatch()
@@ -73,17 +73,17 @@ class Recommender(Estimator):
         return self
 
     def fold_in(self, data: Any) -> Recommender:
-        """Return a recommender of a graph that has grown, by what this one learned; nothing is fitted.
+        """Return a recommender for a later state of the graph, with the learned parameters of this one.
 
-        New users are scored by their behaviors and descriptions, new items by their text, attributes and
-        relationships. Behaviors that are marked as test are left out. What was learned of nodes that are gone is
-        dropped. Fit again where much has come: what people choose together is learned in a fit alone.
+        New users are scored by their interactions and descriptions, new items by their text, attributes and
+        relationships. Interactions marked as test are ignored, and removed users and items are dropped. Fit again
+        after many new interactions: co-occurrence of items is learned only by a fit.
 
         Args:
-            data: the graph now, in any form that `fit` takes; with the schema of the fit.
+            data: the later graph, in any form that `fit` takes, with the schema of the fit.
 
         Raises:
-            UsageError: not fitted yet, another schema, or another text encoder.
+            UsageError: the recommender is not fitted, or the schema or text encoder differs from that of the fit.
         """
         split = as_split(data)
         grown = self._like()
@@ -94,14 +94,14 @@ class Recommender(Estimator):
         return grown
 
     def refit(self, data: Any, fit_on: FitOn = "train+valid") -> Recommender:
-        """Return a recommender that learned from a graph anew with this one's settings and blend; nothing is chosen.
+        """Return a recommender fitted again on a later graph, with the settings and blends of this one.
 
         Args:
-            data: the graph now, in any form that `fit` takes; with the schema of the fit.
-            fit_on: whether the behaviors marked as valid are learned from too.
+            data: the later graph, in any form that `fit` takes, with the schema of the fit.
+            fit_on: whether to fit on the interactions marked as validation too.
 
         Raises:
-            UsageError: not fitted yet, or another schema.
+            UsageError: the recommender is not fitted, or the schema differs from that of the fit.
         """
         split = as_split(data)
         again = self._like()
@@ -125,33 +125,33 @@ class Recommender(Estimator):
         on_unknown: Literal["raise", "popular"] = "raise",
         names: bool = False,
     ) -> pd.DataFrame:
-        """Recommend the k best items to each user, or to somebody who is no user of the graph by what they did.
+        """Return the k best items for each user of the graph, or for the history of an anonymous user.
 
         Args:
             users: user ids.
-            k: length of a list; a list is shorter where fewer items may be recommended.
-            history: instead of users, what somebody did: ids of items, the latest last; or a frame with item_id and
-                optionally weight, timestamp, behavior and, of several people, user_id. Nothing is written or learned,
-                and texts of a second stage are not read.
+            k: length of a list; shorter if fewer items may be recommended.
+            history: history of an anonymous user, instead of `users`: item ids, latest last; or a frame with item_id,
+                optionally weight, timestamp and behavior, and user_id for several users. It is not stored or learned
+                from, and the lists are not re-ranked.
             items: only these item ids may be recommended.
-            exclude: these item ids may not.
+            exclude: these item ids may not be recommended.
             where: item property → value, list of values, or range such as `{">=": 10, "<": 20}` or
-                `{"between": [10, 20]}`, that an item must have.
-            domain: only items of this domain.
-            include_seen: whether items the user acted on in train may be recommended.
-            exclude_behaviors: only items that the user acted on in these ways are left out as seen.
-            on_unknown: "raise", or "popular" to give unknown users the most popular items.
-            names: whether the names of items are a column, `name`.
+                `{"between": [10, 20]}`; only items with such properties may be recommended.
+            domain: only items of this domain may be recommended.
+            include_seen: whether items of the user's train interactions may be recommended.
+            exclude_behaviors: exclude only the items of the user's interactions of these types as seen.
+            on_unknown: for unknown users, "raise" an error or recommend "popular" items.
+            names: whether to add the names of items as a column, `name`.
 
         Returns:
-            Columns user_id, item_id, score, rank (from 1), graph, cf, content (shares that add up to score), basis:
-            "history", "description" (of a user who did nothing) or "popularity"; scores of another basis are on another
-            scale. Ids are of the type that they came in; a history without user_id has None.
+            Columns user_id, item_id, score, rank (from 1), graph, cf, content (shares that sum to the score) and basis:
+            "history", "description" (for users without interactions) or "popularity". Scores with different bases are
+            on different scales. Ids have the type of the source data; user_id is None for a history without user_id.
 
         Raises:
-            UnknownUser, UnknownItem: an id without a node.
-            UsageError: k below 1, an unknown property, condition, domain or behavior, or users and a history, or
-                neither.
+            UnknownUser, UnknownItem: an id has no node in the graph.
+            UsageError: k is below 1, a property, condition, domain or behavior is unknown, or not exactly one of
+                `users` and `history` is given.
         """
         train = self._model.train
         allowed = self._candidates(items, exclude, where, domain)
@@ -175,17 +175,17 @@ class Recommender(Estimator):
         domain: str | None = None,
         names: bool = False,
     ) -> pd.DataFrame:
-        """Recommend the k best items for a text: what somebody looks for or is like; signals that read text answer.
+        """Return the k best items for a free-text query or description of a user, by the signals that read text.
 
         Args:
-            text: in somebody's own words.
+            text: the query or description.
             k, items, exclude, where, domain, names: as for `recommend`.
 
         Returns:
-            Columns item_id, score, rank (from 1), graph, cf, content; the last three add up to score.
+            Columns item_id, score, rank (from 1), graph, cf, content; the last three sum to the score.
 
         Raises:
-            UnknownItem, UsageError: as `recommend`; an empty text, or one that no signal can read.
+            UnknownItem, UsageError: as `recommend`; or the text is empty, or no signal can score it.
         """
         allowed, train = self._candidates(items, exclude, where, domain), self._model.train
         listed = best_of(self._read(text), k, None, allowed)
@@ -194,22 +194,24 @@ class Recommender(Estimator):
         return with_names(frame, train, {"item_id": "name"}) if names else frame
 
     def score(self, users: Ids, items: Ids) -> pd.DataFrame:
-        """Score pairs of a user and an item, as `recommend` scores them.
+        """Return the scores of (user, item) pairs, as in `recommend`.
 
         Args:
             users: user ids [n].
-            items: item ids [n], one for each.
+            items: item ids [n], one for each user.
 
         Returns:
             Columns user_id, item_id, score, basis, in the order of the pairs; see `recommend`.
 
         Raises:
-            UnknownUser, UnknownItem: an id without a node.
-            UsageError: there are more of one than of the other.
+            UnknownUser, UnknownItem: an id has no node in the graph.
+            UsageError: the numbers of users and items differ.
         """
         user_ids, item_ids = as_ids(users, "users"), as_ids(items, "items")
         if len(user_ids) != len(item_ids):
-            raise UsageError(f"found {len(user_ids)} users and {len(item_ids)} items; expected pairs, as many of each")
+            raise UsageError(
+                f"{len(user_ids)} users and {len(item_ids)} items do not form pairs. Expected as many of each"
+            )
         train = self._model.train
         item_nums = known_nums(train.items, item_ids, UnknownItem)
         place, unique = pd.factorize(np.array(user_ids, dtype=object))
@@ -229,21 +231,21 @@ class Recommender(Estimator):
         domain: str | None = None,
         names: bool = False,
     ) -> pd.DataFrame:
-        """Return the k items most like each item, by the signal that did best of those that say so.
+        """Return the k items most similar to each item, by the best signal on validation that measures similarity.
 
         Args:
-            item_ids: the items.
+            item_ids: ids of the items to compare with.
             k: length of a list.
-            items, exclude, where, domain: which items may be listed, as for `recommend`.
-            names: whether the names of items are columns, `name` and `similar_name`.
+            items, exclude, where, domain: the items that may be listed, as for `recommend`.
+            names: whether to add the names of items as columns, `name` and `similar_name`.
 
         Returns:
-            Columns item_id, similar_item_id, score, rank. Score is the cosine of vectors, or where no signal has any,
-            how a signal relates the two.
+            Columns item_id, similar_item_id, score, rank. The score is the cosine of the signal's vectors; if no signal
+            has vectors, the signal's own measure.
 
         Raises:
-            UnknownItem: an id without a node.
-            UsageError: no fitted signal says how like items are; or as `recommend`.
+            UnknownItem: an id has no node in the graph.
+            UsageError: no fitted signal measures the similarity of items; or as `recommend`.
         """
         ids, train = as_ids(item_ids, "item_ids"), self._model.train
         nums = known_nums(train.items, ids, UnknownItem)
@@ -252,36 +254,36 @@ class Recommender(Estimator):
         return with_names(frame, train, {"item_id": "name", "similar_item_id": "similar_name"}) if names else frame
 
     def similar_users(self, users: Ids, k: int = 10) -> pd.DataFrame:
-        """Return the k users most like each user: columns user_id, similar_user_id, score, rank; see `similar_items`.
+        """Return the k most similar users of each user: user_id, similar_user_id, score, rank; see `similar_items`.
 
         Raises:
-            UnknownUser: an id without a node.
-            UsageError: no fitted signal says how like users are.
+            UnknownUser: an id has no node in the graph.
+            UsageError: no fitted signal measures the similarity of users.
         """
         ids, train = as_ids(users, "users"), self._model.train
         nums = train.linked_users[known_nums(train.users, ids, UnknownUser)]
         return most_similar(self._model, "user", ids, nums, k, self._reached)
 
     def explain(self, user: object, item: object) -> Explanation:
-        """Say why an item is scored as it is for a user: shares by signal, and the strongest paths in the graph.
+        """Return an explanation of a score: each signal's share, and the strongest paths in the graph.
 
-        Paths name the first of users who are linked as one, who stands for all of them.
+        For linked users, paths name the first of them, who represents all.
 
         Raises:
-            UnknownUser, UnknownItem: an id without a node.
-            UsageError: a list of ids stands for one.
+            UnknownUser, UnknownItem: an id has no node in the graph.
+            UsageError: a list of ids is given instead of a single id.
         """
         train = self._model.train
         user_num = known_nums(train.users, as_ids([user], "user"), UnknownUser)
         item_num = known_nums(train.items, as_ids([item], "item"), UnknownItem)
-        found = explain(self._model, int(train.linked_users[user_num][0]), int(item_num[0]))
-        return replace(found, user_id=train.users.original[user_num].tolist()[0])
+        explanation = explain(self._model, int(train.linked_users[user_num][0]), int(item_num[0]))
+        return replace(explanation, user_id=train.users.original[user_num].tolist()[0])
 
     def save(self, folder: str | Path) -> Run:
-        """Write the fitted recommender as a run folder, whole or not at all.
+        """Write the fitted recommender to a run folder, atomically, and return the run.
 
         Raises:
-            RunError: the folder is something else, or the disk refuses.
+            RunError: the folder exists and is not a run, or it cannot be written.
         """
         return save_model(folder, self._trained, self.config)
 
@@ -292,22 +294,22 @@ class Recommender(Estimator):
         *,
         on_unknown: Literal["raise", "popular"] = "raise",
     ) -> dict[str, float]:
-        """Measure the recommendations for the users of held-out interactions, within each domain.
+        """Return the metrics of the recommendations for the users of held-out interactions, within each domain.
 
         Args:
-            test: a split, of which the test part is used; or a frame with user_id and item_id.
-            metrics: names with list lengths, as for `kgrec.evaluate`.
-            on_unknown: of a frame, as for `recommend`.
+            test: a split, whose test part is used; or a frame with user_id and item_id.
+            metrics: names of metrics with cut-offs, as for `kgrec.evaluate`.
+            on_unknown: as for `recommend`; only for a frame.
 
         Returns:
-            Metric → mean over users, of several domains over users and domains; of a split the figures of
-            `kgrec benchmark`.
+            Metric → mean over users; with several domains, over pairs of a user and a domain. For a split, the values
+            of `kgrec benchmark`.
 
         Raises:
-            NotFittedError: not fitted yet.
-            UsageError: an unknown metric, or a split of another graph, or one that holds nothing out.
-            UnknownUser: the frame has a user that the model does not know.
-            DataError: with every problem of the frame.
+            NotFittedError: the recommender is not fitted.
+            UsageError: a metric is unknown, or the split is of another graph or has no test interaction.
+            UnknownUser: a user of the frame has no node in the graph.
+            DataError: the frame has problems; the error lists all of them.
         """
         from kgrec.evaluation.fitted import on_frame, on_split
 
@@ -316,21 +318,21 @@ class Recommender(Estimator):
         return on_frame(self.recommend, self._model.train, test, metrics, on_unknown)
 
     def publish(self, graph: GraphStore | str | Path, k: int = 20, runs: str | Path | None = None) -> dict[str, Any]:
-        """Write recommendations for every user, and the vectors of texts, into a graph, replacing what is published.
+        """Write recommendations for every user, and text vectors, to a graph, replacing the published ones.
 
-        The model is kept as a run of the graph, which `kgrec rollback` can go back from and to.
+        The model is saved as a run of the graph, for `kgrec rollback`.
 
         Args:
             graph: an open graph, its path or URI.
             k: length of a list.
-            runs: folder of runs; beside the graph if not given.
+            runs: folder of runs; next to the graph if not given.
 
         Returns:
-            "run": its name; "recommendations": how many; "vectors": labels that have some.
+            "run" (its name), "recommendations" (their number) and "vectors" (labels of nodes with vectors).
 
         Raises:
-            NotFittedError: not fitted yet.
-            StoreLocked, StoreError: another job is at work on the graph, it cannot be written, or lacks users or items.
+            NotFittedError: the recommender is not fitted.
+            StoreLocked, StoreError: another job is using the graph, it cannot be written, or lacks users or items.
             RunError: the run cannot be written.
         """
         from kgrec.runs.publish_model import publish_model
@@ -342,19 +344,17 @@ class Recommender(Estimator):
     def load(
         cls, folder: str | Path, *, encoder: TextEncoder | None = None, signals: Sequence[type[Signal]] = ()
     ) -> Recommender:
-        """Read a fitted recommender from a run folder; it recommends as the one that was saved.
+        """Return the fitted recommender of a run folder; its recommendations equal those of the saved one.
 
         Args:
-            folder: the run.
-            encoder: the text encoder of the fit, where it was not the one that the settings name; only new texts
-                need it.
-            signals: classes of signals of the run that are neither shipped nor registered by an installed package; a
-                run never says what code to import.
+            folder: the run folder.
+            encoder: the text encoder of the fit, if it was given as an object; needed for new texts only.
+            signals: classes of custom signals of the run that no installed package registers; a run never names code
+                to import.
 
         Raises:
-            RunError: it is not a run, is damaged, or was written by a newer kgrec; or the run orders lists once more,
-                and the text model for that is not on this machine.
-            UsageError: the text model is not the one of the fit.
+            RunError: the folder is not a run, or is damaged or newer; or the text model of re-ranking is not here.
+            UsageError: the text model is not that of the fit.
         """
         trained, config = load_model(folder, encoder, signals)
         model = cls(config, encoder=encoder, fetch=False)
@@ -363,18 +363,18 @@ class Recommender(Estimator):
         return model
 
     def _known_users(self, ids: Sequence[str], on_unknown: str) -> tuple[Audience, npt.NDArray[Any]]:
-        """Return users by their ids, and the ids as they are shown."""
+        """Return the users of some ids, and the ids in their original type."""
         if on_unknown not in ("raise", "popular"):
-            raise UsageError(f"on_unknown={on_unknown!r}; expected 'raise' or 'popular'")
+            raise UsageError(f"on_unknown={on_unknown!r}. Expected 'raise' or 'popular'")
         if on_unknown == "raise":
             known_nums(self._model.train.users, ids, UnknownUser, NEW_USER)
         return KnownUsers(self._model, self._model.train.user_nums(ids)), in_type(ids, self._model.train.users)
 
     def _people(self, users: Ids | None, history: Any, on_unknown: str) -> tuple[Audience, npt.NDArray[Any]]:
-        """Return whom lists are for, and what these are called."""
+        """Return the users to recommend to, known or anonymous, and their ids."""
         if (users is None) == (history is None):
-            found = "neither users nor a history" if users is None else "users and a history"
-            raise UsageError(f"found {found}; expected one of them; recommend_for_text(text) answers a text")
+            given = "neither users nor history" if users is None else "both users and history"
+            raise UsageError(f"{given} given. Expected one of them. For a text: recommend_for_text(text)")
         if users is not None:
             return self._known_users(as_ids(users, "users"), on_unknown)
         anonymous, ids = read_history(history, self._model.train)
@@ -382,17 +382,17 @@ class Recommender(Estimator):
 
     @property
     def _reached(self) -> dict[str, float]:
-        """Signal → NDCG on validation."""
+        """Signal → its metric on the validation split."""
         return {name: choice["ndcg"] for name, choice in self._trained.choices["signals"].items()}
 
     def _candidates(self, *conditions: Any) -> BoolArray:
-        """Return which items may be listed, bool [n_items]; conditions are those of `item_filter`."""
+        """Return a mask of the items that may be listed, bool [n_items]; arguments as for `item_filter`."""
         return item_filter(self._model.train, *conditions)
 
     def _read(self, text: str) -> Scored:
-        """Score every item for a text."""
+        """Return the scores of all items for a text."""
         if not text.strip():
-            raise UsageError(f"text={text!r}; expected words, such as text='a waterproof sketchbook for travel'")
+            raise UsageError(f"text={text!r}. Expected words, such as text='a waterproof sketchbook for travel'")
         known, vectors = self._known_texts, np.zeros((1, 0), np.float32)
         if known.width:
             known.check(self._encoder)

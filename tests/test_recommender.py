@@ -97,7 +97,7 @@ def test_an_unknown_user_is_named_or_gets_what_is_popular(model):
     expected = np.argsort(-model._model.popularity, kind="stable")[:3]
     assert popular["item_id"].tolist() == model._model.train.items.ids[expected].tolist()
     np.testing.assert_allclose(popular["cf"], popular["score"])
-    with pytest.raises(UsageError, match="on_unknown='maybe'; expected 'raise' or 'popular'"):
+    with pytest.raises(UsageError, match=r"on_unknown='maybe'\. Expected 'raise' or 'popular'"):
         model.recommend(["u1"], on_unknown="maybe")
 
 

@@ -98,7 +98,7 @@ def test_score_equals_recommend(model: Recommender, monkeypatch: pytest.MonkeyPa
 
 
 def test_score_refuses_what_is_no_pair(model: Recommender) -> None:
-    with pytest.raises(UsageError, match="found 2 users and 1 items; expected pairs"):
+    with pytest.raises(UsageError, match="2 users and 1 items do not form pairs"):
         model.score([1, 2], [100])
     with pytest.raises(UnknownUser, match="99"):
         model.score([99], [100])

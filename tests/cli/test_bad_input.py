@@ -210,7 +210,7 @@ def test_an_unknown_user(kgrec, trained_cinema):
     assert popular.code == 0
     assert popular.out.count("u1x") == 2
     wrong = kgrec("recommend", trained_cinema, "u1x", "--on-unknown", "guess")
-    assert (wrong.code, wrong.err) == (2, "error: on_unknown='guess'; expected 'raise' or 'popular'\n")
+    assert (wrong.code, wrong.err) == (2, "error: on_unknown='guess'. Expected 'raise' or 'popular'\n")
 
 
 @pytest.mark.parametrize("k", [0, -3])

@@ -273,11 +273,11 @@ def test_new_users_are_unknown_until_they_are_folded_in(fitted):
 
 
 def test_wrong_use_says_what_to_do(fitted, now):
-    with pytest.raises(UsageError, match="text='  '; expected words"):
+    with pytest.raises(UsageError, match=r"text='  '\. Expected words"):
         fitted.recommend_for_text("  ")
-    with pytest.raises(UsageError, match="found neither users nor a history; expected one of them"):
+    with pytest.raises(UsageError, match=r"neither users nor history given\. Expected one of them"):
         fitted.recommend()
-    with pytest.raises(UsageError, match="found users and a history; expected one of them"):
+    with pytest.raises(UsageError, match=r"both users and history given\. Expected one of them"):
         fitted.recommend(["u000"], history=["i001"])
     other = with_descriptions(BEFORE, {})
     with pytest.raises(UsageError, match="differs from that of the fit"):
