@@ -71,6 +71,7 @@ def test_messages_of_data_are_shown_as_they_are(data: str, monkeypatch: pytest.M
 
     monkeypatch.setattr(sys, "stderr", Terminal())
     monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr(logging.getLogger("kgrec"), "propagate", False)  # pytest cannot report a lone surrogate
     with lines_on_stderr():
         logging.getLogger("kgrec.training").info("%s", data)
     assert list(track([1], data)) == [1]
