@@ -1,1 +1,1 @@
-"""The incremental refresh of a graph, its model and its published recommendations."""
+"""Incremental refresh of a graph, its model and its published recommendations."""

@@ -1,4 +1,4 @@
-"""What a source brings that a graph does not have yet: new and changed rows, checked before anything is written."""
+"""Delta of a source: its rows that are new to the graph or changed, validated before they are written."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from kgrec.store.uri import GraphUri
 
 SOURCES: Final = "sources.json"
 SHRUNK_SHARE: Final = 0.1
-"""Share of the rows that a source had before, down to which it counts as cut off."""
+"""A source with this share of its earlier rows, or less, is treated as truncated."""
 
 FUTURE_LEEWAY_SECONDS: Final = 86_400.0
-"""Seconds by which clocks may differ."""
+"""Allowed clock difference: timestamps later than now by more are errors."""
 
 
 @dataclass(frozen=True)
 class IngestDelta:
-    """What a source brings.
+    """The rows of a source that are new to a graph or changed.
 
     Attributes:
-        tables: the new and changed rows alone.
-        rows: label or type → rows of the source.
-        new, changed: label or type → rows.
+        tables: the new and changed rows.
+        rows: label or type → number of rows in the source.
+        new, changed: label or type → number of new or changed rows.
     """
 
     tables: GraphTables
@@ -49,7 +49,7 @@ class IngestDelta:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the graph has everything already."""
+        """Whether the graph already has every row of the source."""
         return not (self.new or self.changed)
 
 
@@ -61,21 +61,21 @@ def ingest_delta(
     since: str | None = None,
     previous: Mapping[str, int] | None = None,
 ) -> IngestDelta:
-    """Read a source and compare it with a graph, which is only read.
+    """Return the rows of a source that a graph does not have, or has with other values. The graph is only read.
 
-    What the source does not give, and a missing value of a node, leaves the value that the graph has.
+    A column that the source lacks, or a missing value of a node, does not change the value in the graph.
 
     Args:
-        store: the graph; None if there is none yet.
+        store: the graph; None if it does not exist yet.
         loader: name of a loader.
-        source: what the loader reads, or tables.
-        schema: the vocabulary; the graph's if not given, and the loader's for a new graph.
-        since: only behaviors from then on: a date and time in ISO 8601 (UTC where it does not say), or a number.
-        previous: label or type → rows when the graph last took something in; a tenth of them or less is a problem.
+        source: input of the loader, or tables.
+        schema: the schema; default: the graph's, or for a new graph the loader's.
+        since: ingest only behaviors from this time on: ISO 8601 (UTC if without a zone), or a number.
+        previous: label or type → rows at the last ingest; a tenth of them or fewer is an error.
 
     Raises:
-        DataError: with every problem of the source; or it was written to while it was read.
-        UsageError: no such loader, or a `since` that cannot be.
+        DataError: lists every problem of the source; or a file changed while it was read.
+        UsageError: an unknown loader, or an invalid `since`.
     """
     there = store.schema if store else None
     start = _start(since) if since is not None else None
@@ -112,7 +112,7 @@ def ingest_delta(
 
 
 def rows_of(store: GraphStore, schema: Schema) -> GraphTables:
-    """Return what a graph holds; nothing if a write was cut off, since taking in all of the source makes it whole."""
+    """Return the rows of a graph; none after an interrupted write, so that the whole source is written again."""
     try:
         return store.read()
     except WriteCutOff:
@@ -120,17 +120,17 @@ def rows_of(store: GraphStore, schema: Schema) -> GraphTables:
 
 
 def sizes_of(root: Path, graph: str) -> dict[str, int]:
-    """Return label or type → rows of it that the graph took in when it last took any in.
+    """Return label or type → number of rows in the source that was last ingested.
 
     Args:
         root: folder of the graph's runs.
-        graph: its URI.
+        graph: URI of the graph.
     """
     return _sizes(root).get(GraphUri.parse(graph).name, {})
 
 
 def record_sizes(root: Path, graph: str, rows: Mapping[str, int]) -> None:
-    """Remember how many rows a source held; what it did not give stays as it was."""
+    """Store the number of rows of a source; labels and types that it lacks keep their earlier number."""
     sizes = _sizes(root)
     write_json(
         root / SOURCES, {**sizes, GraphUri.parse(graph).name: {**sizes.get(GraphUri.parse(graph).name, {}), **rows}}
@@ -138,12 +138,12 @@ def record_sizes(root: Path, graph: str, rows: Mapping[str, int]) -> None:
 
 
 def _shrunk(where: str, previous: Mapping[str, int], rows: Mapping[str, int]) -> list[Problem]:
-    """Return a problem for each label or type of which there are a tenth of the rows there were, or fewer."""
+    """Return a problem for each label or type with a tenth of its earlier rows, or fewer."""
     return [
         Problem(
             where,
-            f"{rows[name]} rows of {name}, {n} when it was last taken in",
-            "about as many as then; if that is right, pass --allow-shrink",
+            f"{rows[name]} rows of {name}, {n} at the last ingest",
+            "about as many rows; if the source did shrink, pass --allow-shrink",
         )
         for name, n in previous.items()
         if name in rows and rows[name] <= SHRUNK_SHARE * n
@@ -162,18 +162,18 @@ def _sizes(root: Path) -> dict[str, dict[str, int]]:
 
 
 def _read(loader: str, source: Any, schema: Schema | None) -> GraphTables:
-    """Read a source, and check that nobody wrote to its files meanwhile."""
+    """Return the tables of a source, after checking that its files did not change during the read."""
     previous = _stamps(source)
     tables = find_loader(loader).load(source, schema)
     changed = sorted(set(previous.items()) ^ set(_stamps(source).items()))
     if changed:
-        problem = "a file that was written to while it was read"
-        raise DataError([Problem(changed[0][0], problem, "a finished file; run again when it is written")])
+        problem = "a file that changed while it was read"
+        raise DataError([Problem(changed[0][0], problem, "a complete file; run again when it is written")])
     return tables
 
 
 def _stamps(source: Any) -> dict[str, tuple[int, int]]:
-    """Return size and time of every file of a source."""
+    """Return size (bytes) and modification time (ns) of each file of a source."""
     if not isinstance(source, str | Path) or not Path(source).exists():
         return {}
     path = Path(source)
@@ -182,12 +182,12 @@ def _stamps(source: Any) -> dict[str, tuple[int, int]]:
 
 
 def _changes(incoming: pa.Table, there: pa.Table | None, keys: list[str], gaps: Gaps) -> tuple[pa.Table, pa.Table]:
-    """Return the rows that are new and those that changed."""
+    """Return the new rows and the changed rows."""
     return (incoming, incoming.slice(0, 0)) if there is None else changes(there, incoming, keys, gaps)
 
 
 def _or_missing(tables: GraphTables, label: str) -> Gaps:
-    """Return the gaps of a label's nodes, a missing value counted as one."""
+    """Return property → mask of the nodes without a value, bool [rows]: in gaps of the source, or null."""
     gaps, table = tables.gaps.get(label, {}), tables.nodes[label]
     missing = {name: to_mask(pc.is_null(table.column(name))) for name in table.column_names}
     return {name: mask | gaps.get(name, False) for name, mask in missing.items()}
@@ -204,7 +204,7 @@ def _both(new: GraphTables, changed: GraphTables) -> GraphTables:
 
 
 def _since(tables: GraphTables, start: float) -> GraphTables:
-    """Leave out the behaviors before a time."""
+    """Return the tables without behaviors before a time (epoch seconds)."""
     edges, gaps = dict(tables.edges), dict(tables.gaps)
     for edge_type in filter(tables.schema.is_behavior, tables.edges):
         for name in tables.schema.edge_key(edge_type[1]):
@@ -226,6 +226,6 @@ def _seconds(since: str) -> float:
         at = datetime.fromisoformat(since)
     except ValueError:
         raise UsageError(
-            f"--since {since!r}; expected a date such as 2026-11-24, with a time or not, or a number"
+            f"invalid --since: {since!r}. Expected a date such as 2026-11-24, optionally with a time, or a number"
         ) from None
     return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()

@@ -1,12 +1,12 @@
-"""The gate: a new run is compared with the one that serves, and a worse one is not published.
+"""Publication gate: a new run is compared with the live run, and is not published if it is worse.
 
-What is refused, by the figures of `compare`:
+The gate refuses a run if one of these holds, by the metrics of `compare` and `figures_of`:
 
-- NDCG@20 on held-out behaviors that neither has seen is lower by more than 2 % of the current run's, and the whole of
-  the 95 % interval of the difference, paired by user, is below 0. Fewer than 30 users tell nothing.
-- The lists hold less than half as many of the items as the current run's.
-- The share of users without a list is higher by more than a hundredth.
-- The schema is another one.
+- NDCG@20 on held-out behaviors that neither model has seen is more than 2 % (relative) below the live run's, and the
+  95 % interval of the difference, paired by user, lies below 0. With fewer than 30 users this test is skipped.
+- The catalog coverage of the lists is less than half of the live run's.
+- The share of users without a list is more than 0.01 higher than the live run's.
+- The schema differs from the live run's.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from kgrec.metrics.significance import bootstrap_interval
 from kgrec.ranking.top_k import rank_all
 
 MAX_TEST_USERS: Final = 2000
-"""Users who are asked about; a drop that matters shows in them."""
+"""Maximum number of test users; enough to detect a relevant drop."""
 
 MIN_TEST_USERS: Final = 30
-"""Users from which on an interval by drawing them again can be trusted."""
+"""Minimum number of test users for a reliable bootstrap interval."""
 
 MAX_NDCG_DROP_SHARE: Final = 0.02
 MIN_COVERAGE_SHARE: Final = 0.5
@@ -39,17 +39,17 @@ MAX_WITHOUT_LIST_SHARE: Final = 0.01
 
 
 def compare(current: HybridModel, candidate: HybridModel, cut: Split, seed: int) -> dict[str, Any]:
-    """Measure two models on the behaviors that a cut holds out, less what the current model has seen.
+    """Return NDCG@20 of two models on the test split, without the pairs that the current model was trained on.
 
     Args:
-        current: the model that serves, as it is: users and items that came since are new to it.
-        candidate: learned from the cut's train, or train and valid.
-        cut: of the graph as it is now.
-        seed: draws the users.
+        current: the live model, not updated: it does not know users and items that were added since.
+        candidate: model fitted on the train part of the split, or on train and valid.
+        cut: split of the current graph.
+        seed: seed of the sample of users.
 
     Returns:
-        "users": how many questions were asked; and unless that is 0 "current", "candidate": NDCG@20, and "difference",
-        "low", "high": how much better the candidate is, with its 95 % interval.
+        "users": number of test cases; unless it is 0, "current" and "candidate": mean NDCG@20, and "difference", "low",
+        "high": candidate minus current, with its 95 % interval.
     """
     delta = GraphDelta(current.train, cut.train_and_valid, {})
     unseen = cut.whole.pairs(cut.test)
@@ -68,15 +68,15 @@ def compare(current: HybridModel, candidate: HybridModel, cut: Split, seed: int)
 
 
 def figures_of(listed: pa.Table, users: int, items: int, schema: str) -> dict[str, Any]:
-    """Return what lists of recommendations, to length 20, reach.
+    """Return coverage figures of recommendation lists, cut at rank 20.
 
     Args:
         listed: columns user_id, item_id, rank.
-        users, items: how many there are.
+        users, items: number of users and items.
         schema: digest of the schema.
 
     Returns:
-        "coverage": share of the items that are in any list; "users without": share of the users that have none; and
+        "coverage": share of the items in at least one list; "users without": share of the users without a list; and
         "schema".
     """
     listed = listed.filter(pc.less_equal(listed.column("rank"), K))
@@ -89,11 +89,11 @@ def figures_of(listed: pa.Table, users: int, items: int, schema: str) -> dict[st
 
 
 def reasons(measured: Mapping[str, Any], old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Return why a run may not take the place of the current one, with figures; nothing if it may.
+    """Return the reasons to refuse a run, with figures; empty if it may be published.
 
     Args:
-        measured: what `compare` found.
-        old, new: what `figures_of` found.
+        measured: result of `compare`.
+        old, new: results of `figures_of` for the live run and the new run.
     """
     why = []
     sure = measured["users"] >= MIN_TEST_USERS and measured["high"] < 0
@@ -104,24 +104,24 @@ def reasons(measured: Mapping[str, Any], old: Mapping[str, Any], new: Mapping[st
             f"({share[0]:+.1%}, 95 % {share[1]:+.1%} … {share[2]:+.1%}, {measured['users']} users)"
         )
     if new["coverage"] < MIN_COVERAGE_SHARE * old["coverage"]:
-        why.append(f"the lists hold {new['coverage']:.1%} of the items, were {old['coverage']:.1%}")
+        why.append(f"the lists cover {new['coverage']:.1%} of the items, before {old['coverage']:.1%}")
     if new["users without"] > old["users without"] + MAX_WITHOUT_LIST_SHARE:
-        why.append(f"{new['users without']:.1%} of the users have no list, were {old['users without']:.1%}")
+        why.append(f"{new['users without']:.1%} of the users have no list, before {old['users without']:.1%}")
     if new["schema"] != old["schema"]:
-        why.append("the schema is another than that of the current run")
+        why.append("the schema differs from that of the live run")
     return why
 
 
 def _ndcg(
     model: HybridModel, delta: GraphDelta | None, users: IntArray, relevant: sp.csr_matrix, seen: sp.csr_matrix
 ) -> FloatArray:
-    """Return NDCG of users in every domain where they have something to find, float32 [questions].
+    """Return NDCG@20 for each user and domain with relevant items, float32 [test cases].
 
     Args:
-        model: of the graph as it is now, or of an earlier one from which `delta` leads to it.
-        delta: None if the model is of the graph as it is now.
-        users: int64 [n].
-        relevant, seen: CSR [n_users, n_items].
+        model: model of the current graph, or of an earlier one.
+        delta: maps an earlier graph to the current one; None if the model is of the current graph.
+        users: test users, int64 [n].
+        relevant, seen: held-out and known pairs, CSR [n_users, n_items].
     """
 
     def scores(user_nums: IntArray) -> FloatArray:

@@ -1,9 +1,9 @@
-"""The nightly job: take in what is new, learn what that asks for, compare, publish; killed at any moment, it goes on.
+"""Refresh job: ingest, retrain, compare, publish. An interrupted refresh continues where it stopped.
 
-take in   rows that are new or changed            one write: all of them or none
-learn     fold-in, refit or full (kgrec/jobs/refresh/policy.py)  a run folder: whole or not there
-compare   with the run that serves (kgrec/jobs/refresh/gate.py)
-publish   lists and vectors                       one step
+ingest    new and changed rows, in one atomic write
+retrain   by fold-in, refit or full (kgrec/jobs/refresh/policy.py), to a run folder that is written atomically
+compare   with the live run (kgrec/jobs/refresh/gate.py)
+publish   lists and vectors, atomically
 """
 
 from __future__ import annotations
@@ -38,24 +38,25 @@ from kgrec.store.uri import GraphUri
 
 
 def refresh(request: RefreshRequest, report: Report | None = None) -> dict[str, Any]:
-    """Bring a graph and what it recommends up to date with a source; where nothing is new, nothing is published.
+    """Update a graph, its model and its recommendations from a source. Without new data, nothing is published.
 
     Args:
-        request: what to do.
-        report: where steps are told.
+        request: source, graph and options.
+        report: logs the steps.
 
     Returns:
-        "result": "published" or "nothing new"; in a dry run "would learn" or "would end: nothing new". "new" and
-        "changed": label or type → rows. Unless nothing is new "mode" and "why" of the rule, and in a dry run
-        "expected_seconds", what the last run made in that way took, None where there is none. Once published "run",
-        "instead_of", "recommendations", and where it was compared "ndcg", "ndcg_before" and how many users were
-        "users_compared". "seconds".
+        "result": "published" or "nothing new"; in a dry run "would learn" or "would end: nothing new".
+        "new", "changed": label or type → rows.
+        "mode", "why": of the policy, unless nothing is new; in a dry run also "expected_seconds": duration of the last
+        run of that mode, or None.
+        "run", "instead_of", "recommendations": once published; "ndcg", "ndcg_before", "users_compared": the comparison.
+        "seconds": duration.
 
     Raises:
-        DataError: with every problem of the source; nothing was written.
-        GateRefused: the new run is worse; the one before it still serves.
-        StoreLocked: another job is at work on the graph.
-        StoreError, RunError, UsageError: as the steps do. Run it again: it goes on where it was.
+        DataError: lists every problem of the source; nothing was written.
+        GateRefused: the new run is worse; the live run stays.
+        StoreLocked: another job is running on the graph.
+        StoreError, RunError, UsageError: as the steps raise. Re-run the refresh: it continues where it stopped.
     """
     start, report = time.perf_counter(), report or Report()
     with report.span("kgrec refresh", graph=request.graph) as span:
@@ -67,12 +68,12 @@ def refresh(request: RefreshRequest, report: Report | None = None) -> dict[str, 
 
 @dataclass(frozen=True)
 class _Job:
-    """A refresh at work.
+    """A running refresh.
 
     Attributes:
-        request: what to do.
-        schema: the vocabulary that was given.
-        report: where steps are told.
+        request: source, graph and options.
+        schema: the schema of the request; None for the graph's.
+        report: logs the steps.
     """
 
     request: RefreshRequest
@@ -80,7 +81,7 @@ class _Job:
     report: Report
 
     def run(self) -> dict[str, Any]:
-        """Do all of it, alone."""
+        """Ingest, update and publish, under the lock of the graph; return the result."""
         with leased(self.request.graph) as check_lease:
             prepare_root(self.request.root)
             request = {"source": _name_of(self.request.source), "since": self.request.since, "full": self.request.full}
@@ -99,14 +100,15 @@ class _Job:
         return {**result, **_rows(delta)}
 
     def read(self) -> IngestDelta:
-        """Read the source and compare it with the graph."""
-        before = {} if self.request.allow_shrink else sizes_of(self.request.root, self.request.graph)
-        asked = self.request
-        with open_graph(asked.graph, read_only=True) if GraphUri.parse(asked.graph).exists else nullcontext() as store:
-            return ingest_delta(store, asked.loader, asked.source, self.schema, asked.since, before)
+        """Return the rows of the source that are new to the graph or changed."""
+        request = self.request
+        previous = {} if request.allow_shrink else sizes_of(request.root, request.graph)
+        exists = GraphUri.parse(request.graph).exists
+        with open_graph(request.graph, read_only=True) if exists else nullcontext() as store:
+            return ingest_delta(store, request.loader, request.source, self.schema, request.since, previous)
 
     def update(self, journal: Journal, delta: IngestDelta, check_lease: Callable[[], None]) -> dict[str, Any]:
-        """Publish a run of what the graph holds, unless one is published."""
+        """Retrain and publish, unless the live run is up to date; return the result."""
         journal.step("snapshot")
         with open_graph(self.request.graph, read_only=True) as store:
             snapshot, published = merge_linked_users(store.snapshot()), store.published()
@@ -114,10 +116,10 @@ class _Job:
         live_run = self.live_run(published)
         if live_run and self.is_up_to_date(live_run, snapshot.digest) and (not self.request.full or journal.resumes):
             return {"result": "nothing new", "run": live_run.name}
-        from kgrec.jobs.refresh.retrain import retrain  # what learns takes seconds to import
+        from kgrec.jobs.refresh.retrain import retrain  # importing the models takes seconds
 
         update_plan = self.update_plan(live_run, snapshot)
-        run = self.made_before(snapshot.digest, update_plan, live_run)
+        run = self.unpublished_run(snapshot.digest, update_plan, live_run)
         if run is None:
             config = self.request.config or (Config.from_run(live_run.info["config"]) if live_run else Config())
             facts = {"instead_of": published, **_rows(delta)}
@@ -129,33 +131,36 @@ class _Job:
         check_lease()
         with open_graph(self.request.graph, create=True) as store:
             done = publish(store, self.request.root, run, self.request.k, "refresh")
-        return {"result": "published", **done, **_told(run)}
+        return {"result": "published", **done, **_comparison(run)}
 
     def is_up_to_date(self, live_run: Run, digest: str) -> bool:
-        """Say whether what serves is of this very graph, or was gone back to from a run that is: until more comes."""
-        told = publications(self.request.root)
-        names = {live_run.name, *(entry.run for entry in told if told[-1].how == "rollback")}
+        """Return whether the live run was trained on this snapshot, or is a rollback from a run that was.
+
+        A rollback stays live until the data change.
+        """
+        published = publications(self.request.root)
+        names = {live_run.name, *(entry.run for entry in published if published[-1].how == "rollback")}
         return any(run.name in names and run.info.get("data_digest") == digest for run in list_runs(self.request.root))
 
     def live_run(self, published: str | None) -> Run | None:
-        """Return the run that the graph has published; None if there is none, or it cannot be read, which is said."""
+        """Return the live run; None if nothing is published, or, with a notice, if the run cannot be read."""
         try:
             run = find_run(self.request.root, published) if published else None
             if run:
                 check_complete(run)
             return run
         except RunError as error:
-            notice(f"{error}. So nothing of the run that is published can be taken over, its settings neither")
+            notice(f"the live run is not used, nor are its settings: {error}")
             return None
 
     def update_plan(self, live_run: Run | None, snapshot: GraphSnapshot) -> UpdatePlan:
-        """Apply the rule to a graph that has everything."""
+        """Return the retraining policy's plan for the updated graph."""
         config = self.request.config.model_dump(mode="json") if self.request.config else None
         known = live_run.info if live_run else None
         return plan_update(known, size_of(snapshot), snapshot.schema.digest, config, self.request.full)
 
-    def made_before(self, digest: str, update_plan: UpdatePlan, live_run: Run | None) -> Run | None:
-        """Return a run that an earlier refresh has made of the same graph in the same way and did not publish."""
+    def unpublished_run(self, digest: str, update_plan: UpdatePlan, live_run: Run | None) -> Run | None:
+        """Return a run that an interrupted refresh trained on the same snapshot by the same plan; None without one."""
         wanted = (digest, update_plan.mode, live_run.name if live_run else None)
         config = self.request.config.model_dump(mode="json") if self.request.config else None
         for run in reversed(list_runs(self.request.root)):
@@ -166,19 +171,19 @@ class _Job:
         return None
 
     def pass_gate(self, run: Run, published: str | None) -> None:
-        """Stop a run that is worse than the one that serves; with `force` only note that it is."""
+        """Raise `GateRefused` if a run is worse than the live run; with `force` record the decision instead."""
         why = run.info["gate"]["reasons"]
         if why and not self.request.force:
             raise GateRefused(
-                f"run {run.name} is not published, {self.request.graph} still has {published}: {'; '.join(why)}. "
-                f"Look: kgrec runs show {self.request.graph} {run.name}. "
-                "To publish it all the same, run this with --force"
+                f"run {run.name} was refused: {'; '.join(why)}. {self.request.graph} keeps the live run {published}. "
+                f"To inspect the run: kgrec runs show {self.request.graph} {run.name}. "
+                "To publish it anyway, run this again with --force"
             )
         if why:
             write_json(run.folder / "run.json", {**run.info, "gate": {**run.info["gate"], "forced": True}})
 
     def plan(self) -> dict[str, Any]:
-        """Say what would be done, and about how long it would take by earlier runs."""
+        """Return what a refresh would do, and the duration of the last run of that mode."""
         delta, published = self.read(), None
         tables = delta.tables
         if GraphUri.parse(self.request.graph).exists:
@@ -189,17 +194,17 @@ class _Job:
         if live_run and self.is_up_to_date(live_run, snapshot.digest) and not self.request.full:
             return {"result": "would end: nothing new", **_rows(delta)}
         update_plan = self.update_plan(live_run, snapshot)
-        took = [
+        seconds = [
             run.info["summary"]["seconds"]
             for run in list_runs(self.request.root)
             if "summary" in run.info and run.info.get("refresh", {}).get("mode", "full") == update_plan.mode
         ]
-        told = {"mode": update_plan.mode, "why": update_plan.why, "expected_seconds": took[-1] if took else None}
-        return {"result": "would learn", **told, **_rows(delta)}
+        planned = {"mode": update_plan.mode, "why": update_plan.why, "expected_seconds": (seconds or [None])[-1]}
+        return {"result": "would learn", **planned, **_rows(delta)}
 
 
 def _name_of(source: Any) -> str:
-    """Return what to call a source in the journal: its address, never what is in it."""
+    """Return the name of a source for the journal: its path or URL without secrets, or its type."""
     return redacted(str(source))[:200] if isinstance(source, str | Path) else type(source).__name__
 
 
@@ -207,7 +212,8 @@ def _rows(delta: IngestDelta) -> dict[str, Any]:
     return {"new": dict(delta.new), "changed": dict(delta.changed)}
 
 
-def _told(run: Run) -> dict[str, Any]:
+def _comparison(run: Run) -> dict[str, Any]:
+    """Return a run's plan and its comparison with the live run, for the result of the refresh."""
     measured = run.info["gate"]["measured"]
     figures = {
         "ndcg": measured.get("candidate"),

@@ -1,7 +1,7 @@
-"""Where a refresh is: one small file in the runs folder, so that the next one knows what an interrupted one has done.
+"""Journal of a refresh: a file in the runs folder with the current step.
 
-What decides is what is there: rows in the graph, whole run folders, the run that the graph has published. So a refresh
-that starts again does only what is missing, whatever the moment the last one was killed at.
+A restarted refresh looks at the graph, the finished run folders and the published run, and does only the missing steps.
+The journal itself is informational, except that it shows whether a full retrain was interrupted.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ FILE: Final = "refresh.json"
 
 
 class Journal:
-    """The journal of a refresh: "job", "step", "steps" with their times, and what was asked for.
+    """The journal of a refresh: "job", "step", "steps" with their start times, and "request".
 
     Args:
         root: folder of the graph's runs.
-        report: of the job.
-        request: what identifies the request.
+        report: report of the job.
+        request: the arguments that identify the request.
     """
 
     def __init__(self, root: Path, report: Report, request: Mapping[str, Any]) -> None:
@@ -32,11 +32,11 @@ class Journal:
 
     @property
     def resumes(self) -> bool:
-        """Whether an earlier refresh of the same request was cut off."""
+        """Whether the previous refresh had the same request and was interrupted."""
         return self.previous.get("step") not in (None, "end") and self.previous.get("request") == self.request
 
     def step(self, name: str, **facts: Any) -> None:
-        """Note that a step begins."""
+        """Log the start of a step and write it to the journal."""
         self.report.step(name, **facts)
         entry = {"job": self.report.job, "step": name, "steps": self.report.steps, "request": self.request, **facts}
         write_json(self.path, entry)

@@ -1,4 +1,4 @@
-"""The figures of a refresh as a file for the textfile collector of Prometheus' node exporter."""
+"""Metrics of a refresh, in a file for the textfile collector of Prometheus' node exporter."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ from kgrec.errors import MissingExtra
 RESULTS: Final = ("published", "nothing new", "refused", "busy", "failed")
 _SUCCESS: Final = "kgrec_refresh_last_success_timestamp_seconds"
 _HELP: Final = {
-    "new_rows": "Rows that were new in the source.",
-    "changed_rows": "Rows that had changed in the source.",
-    "recommendations": "Recommendations that were published.",
+    "new_rows": "New rows in the source.",
+    "changed_rows": "Changed rows in the source.",
+    "recommendations": "Published recommendations.",
     "ndcg": "NDCG@20 of the new run on the newest interactions.",
-    "duration_seconds": "Seconds that the refresh took.",
-    "last_run_timestamp_seconds": "When a refresh last ended, seconds since 1970.",
-    "last_success_timestamp_seconds": "When a refresh last ended well, seconds since 1970.",
+    "duration_seconds": "Duration of the refresh in seconds.",
+    "last_run_timestamp_seconds": "End of the last refresh, Unix time in seconds.",
+    "last_success_timestamp_seconds": "End of the last successful refresh, Unix time in seconds.",
 }
 
 
 def check_installed() -> None:
-    """Check that the client library of Prometheus is installed.
+    """Check that prometheus-client is installed.
 
     Raises:
-        MissingExtra: it is not.
+        MissingExtra: it is not installed.
     """
     try:
         import prometheus_client  # noqa: F401
     except ImportError:
-        raise MissingExtra('prometheus-client is not installed; run: pip install "kgrec[prometheus]"') from None
+        raise MissingExtra('prometheus-client is not installed. Run: pip install "kgrec[prometheus]"') from None
 
 
 def write_metrics(path: Path, graph: str, result: str, figures: Mapping[str, Any], now: float) -> None:
-    """Write the figures of a refresh, whole or not at all.
+    """Write the metrics of a refresh atomically.
 
     Args:
         path: a file that ends in .prom.
-        graph: URI of the graph, a label of every figure.
+        graph: URI of the graph, written as a label of each metric.
         result: one of `RESULTS`.
-        figures: name, a key of the help texts → number; None is left out.
-        now: epoch seconds.
+        figures: metric name (a key of `_HELP`) → value; None values are skipped.
+        now: Unix time in seconds.
 
     Raises:
-        RunError: the disk refuses.
+        RunError: the file cannot be written.
     """
     from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
@@ -55,14 +55,14 @@ def write_metrics(path: Path, graph: str, result: str, figures: Mapping[str, Any
     for name, value in {**figures, **times}.items():
         if value is not None:
             Gauge(f"kgrec_refresh_{name}", _HELP[name], ["graph"], registry=registry).labels(graph).set(value)
-    results = Gauge("kgrec_refresh_result", "1 for how the refresh ended.", ["graph", "result"], registry=registry)
+    results = Gauge("kgrec_refresh_result", "1 for the last result, else 0.", ["graph", "result"], registry=registry)
     for known in RESULTS:
         results.labels(graph, known).set(known == result)
     write_atomic(path, generate_latest(registry).decode())
 
 
 def _earlier_success(path: Path) -> float | None:
-    """Return the time of the last success, by the file that is to be replaced; None if it does not say."""
+    """Return the time of the last success from the existing metrics file; None if it has none."""
     from prometheus_client.parser import text_string_to_metric_families
 
     text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""

@@ -1,15 +1,15 @@
-"""How much a refresh learns anew: the written rule. The first that holds is taken, and what it says goes into the run.
+"""Retraining policy: how much of the model a refresh retrains. The first matching line applies; the run records it.
 
-    full      there is no run to start from, the settings or the schema are others, or it was asked for
-    full      the behaviors have grown by more than a fifth since settings and blend were chosen
-    full      drift: the NDCG on the newest behaviors has fallen by more than a fifth since then
-    full      the text model was fine-tuned on behaviors of a user, or with an item, that was forgotten since
-    refit     a signal has learned from a user or an item that was forgotten since
-    refit     behaviors or items have grown by more than a twentieth since the signals were fitted
-    fold-in   else
+    full      there is no live run, the settings or the schema differ from its own, or `--full` was given
+    full      the number of behaviors or items changed by more than 20 % since settings and blend were tuned
+    full      drift: NDCG on the newest behaviors fell by more than 20 % since then
+    full      the text model was fine-tuned on behaviors of a user or an item that was erased since
+    refit     a signal was trained on a user or an item that was erased since
+    refit     the number of behaviors or items changed by more than 5 % since the signals were fitted
+    fold-in   otherwise
 
-`full` chooses everything anew. `refit` fits every signal with the settings chosen before and keeps the blend. `fold-in`
-fits nothing: new users, items and behaviors are scored by what was learned (docs/how-to/cold-start.md).
+`full` tunes and fits everything. `refit` fits each signal with the tuned settings and keeps the blend. `fold-in` fits
+nothing: the existing model scores new users, items and behaviors (docs/how-to/cold-start.md).
 """
 
 from __future__ import annotations
@@ -24,81 +24,77 @@ if TYPE_CHECKING:
 Mode = Literal["full", "refit", "fold-in"]
 
 TUNE_GROWTH_SHARE: Final = 0.2
-"""Growth since settings and blend were chosen, above which they are chosen again."""
+"""Growth of the data since settings and blend were tuned, above which they are tuned again."""
 
 DRIFT_SHARE: Final = 0.2
-"""Fall of the NDCG on the newest behaviors since settings were chosen, above which they are chosen again."""
+"""Relative fall of NDCG on the newest behaviors since settings were tuned, above which they are tuned again."""
 
 REFIT_GROWTH_SHARE: Final = 0.05
-"""Growth since the signals were fitted, above which they are fitted again."""
+"""Growth of the data since the signals were fitted, above which they are fitted again."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """How large a graph is.
+    """Size of a graph.
 
     Attributes:
-        behaviors: without those marked as test.
-        items: all of them.
+        behaviors: number of behaviors, without those marked as test.
+        items: number of items.
     """
 
     behaviors: int
     items: int
 
     def growth_since(self, before: Mapping[str, int]) -> float:
-        """Return by which share behaviors or items, whichever more, are others in number; 0.1 is a tenth."""
+        """Return the larger relative change (up or down) of the numbers of behaviors and of items; 0.1 is 10 %."""
         pairs = ((self.behaviors, before["behaviors"]), (self.items, before["items"]))
         return max(abs(now - then) / max(then, 1) for now, then in pairs)
 
 
 @dataclass(frozen=True)
 class UpdatePlan:
-    """What a refresh does, and why, in words."""
+    """How much a refresh retrains, and the reason as text."""
 
     mode: Mode
     why: str
 
 
 def size_of(snapshot: GraphSnapshot) -> Size:
-    """Return how large a graph is."""
+    """Return the size of a graph."""
     return Size(int((snapshot.behaviors.split != "test").sum()), snapshot.n_items)
 
 
 def plan_update(
     info: Mapping[str, Any] | None, now: Size, schema: str, config: Mapping[str, Any] | None, full: bool
 ) -> UpdatePlan:
-    """Apply the rule.
+    """Return how much to retrain, by the policy of this module.
 
     Args:
-        info: run.json of the run that serves; None if there is none.
+        info: run.json of the live run; None if there is none.
         now: size of the graph.
         schema: digest of the graph's schema.
-        config: settings that were asked for; None for those of the run.
-        full: whether everything is to be chosen anew.
+        config: settings of the request; None to keep the live run's.
+        full: whether a full retrain was requested.
     """
     if info is None:
-        return UpdatePlan("full", "no run to start from")
+        return UpdatePlan("full", "no live run")
     if full:
-        return UpdatePlan("full", "asked for")
+        return UpdatePlan("full", "requested")
     if config is not None and config != info["config"]:
-        return UpdatePlan("full", "other settings than those of the run")
+        return UpdatePlan("full", "settings differ from those of the live run")
     if schema != info["digests"]["schema"]:
-        return UpdatePlan("full", "another schema than that of the run")
+        return UpdatePlan("full", "schema differs from that of the live run")
     since_chosen, since_fitted = (now.growth_since(size) for size in (chosen(info), fitted(info)))
     if since_chosen > TUNE_GROWTH_SHARE:
-        return UpdatePlan("full", f"{since_chosen:.1%} more since settings were chosen, above {TUNE_GROWTH_SHARE:.0%}")
+        return UpdatePlan("full", f"data changed by {since_chosen:.1%} since tuning, above {TUNE_GROWTH_SHARE:.0%}")
     if (fallen := _fall(info)) > DRIFT_SHARE:
-        return UpdatePlan("full", f"drift: NDCG on the newest behaviors {fallen:.1%} lower, above {DRIFT_SHARE:.0%}")
+        return UpdatePlan("full", f"drift: NDCG on the newest behaviors fell by {fallen:.1%}, above {DRIFT_SHARE:.0%}")
     if learned_with := info.get("learned_with"):
         mode: Mode = "full" if {"text model", "re-ranking"} & set(learned_with) else "refit"
-        return UpdatePlan(mode, f"learned with what was forgotten since: {', '.join(learned_with)}")
+        return UpdatePlan(mode, f"trained on data erased since: {', '.join(learned_with)}")
     if since_fitted > REFIT_GROWTH_SHARE:
-        return UpdatePlan(
-            "refit", f"{since_fitted:.1%} more since the signals were fitted, above {REFIT_GROWTH_SHARE:.0%}"
-        )
-    return UpdatePlan(
-        "fold-in", f"{since_fitted:.1%} more since the signals were fitted, up to {REFIT_GROWTH_SHARE:.0%}"
-    )
+        return UpdatePlan("refit", f"data changed by {since_fitted:.1%} since the fit, above {REFIT_GROWTH_SHARE:.0%}")
+    return UpdatePlan("fold-in", f"data changed by {since_fitted:.1%} since the fit, up to {REFIT_GROWTH_SHARE:.0%}")
 
 
 def fitted(info: Mapping[str, Any]) -> Mapping[str, int]:
@@ -109,11 +105,11 @@ def fitted(info: Mapping[str, Any]) -> Mapping[str, int]:
 
 
 def chosen(info: Mapping[str, Any]) -> Mapping[str, int]:
-    """Return the size of the graph when settings and blend of a run were chosen."""
+    """Return the size of the graph when settings and blend of a run were tuned."""
     return dict(info.get("chosen", fitted(info)))
 
 
 def _fall(info: Mapping[str, Any]) -> float:
-    """Return by which share the NDCG on the newest behaviors is lower than at first; 0 where that is not known."""
+    """Return the relative fall of NDCG on the newest behaviors since tuning; 0 if it was not measured."""
     then, now = (info.get("reached", {}).get(name) for name in ("then", "now"))
     return 1 - now / then if then and now is not None else 0.0

@@ -1,4 +1,4 @@
-"""The steps of a job: lines for people or JSON on stderr, and spans of OpenTelemetry."""
+"""Reporting of a job's steps: text or JSON lines on stderr, and OpenTelemetry spans."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ logger = logging.getLogger(__name__)
 Log = Literal["text", "json"]
 
 TRACER: Final = trace.get_tracer("kgrec")
-"""Makes spans by the API alone: they go where the program, or `opentelemetry-instrument`, sends them, else nowhere."""
+"""Tracer of the OpenTelemetry API; spans are exported only if the program configures an exporter."""
 
 
 class Report:
-    """The steps of a job as they happen.
+    """Logs the steps of a job and opens a span for each.
 
     Attributes:
-        job: id of the job, in every line.
-        steps: step → when it began, ISO 8601 in UTC.
+        job: id of the job, written in each line.
+        steps: step → start time, ISO 8601 in UTC.
     """
 
     def __init__(self, log: Log = "text") -> None:
@@ -37,7 +37,7 @@ class Report:
 
     @contextmanager
     def span(self, name: str, **facts: Any) -> Iterator[trace.Span]:
-        """Open the span of the job; the spans of its steps are inside it. An error marks both as failed."""
+        """Open the span of the job, the parent of its steps' spans. An error marks the job and the step as failed."""
         with TRACER.start_as_current_span(name, attributes=attributes({"job": self.job, **facts})) as job, self._step:
             yield job
 
@@ -66,6 +66,6 @@ class Report:
 
 
 def attributes(facts: dict[str, Any]) -> dict[str, Any]:
-    """Return facts as attributes of a span, under names of kgrec's own."""
+    """Return facts as span attributes, named kgrec.NAME; None values are skipped."""
     plain = (str, int, float, bool)
     return {f"kgrec.{name}": v if isinstance(v, plain) else str(v) for name, v in facts.items() if v is not None}

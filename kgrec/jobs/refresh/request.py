@@ -1,4 +1,4 @@
-"""What a refresh is asked to do."""
+"""Request of a refresh: its source, graph and options."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from kgrec.store.uri import check_uri
 
 @dataclass(frozen=True)
 class RefreshRequest:
-    """One refresh of a graph.
+    """Source, graph and options of a refresh.
 
     Args:
-        graph: URI of the graph; made if it is not there.
-        source: what the loader reads, such as a folder; or `GraphTables`, for instance another graph's `read()`.
+        graph: URI of the graph; created if missing.
+        source: input of the loader, such as a folder; or `GraphTables`, for instance another graph's `read()`.
         loader: name of a loader.
-        schema: the vocabulary, or the file or name of one; the graph's if not given.
-        since: only behaviors from then on: a date, or a number.
-        config: settings; those of the published run if not given.
-        full: choose settings and learn everything again, whatever the policy says.
-        force: publish even a run that the gate refuses; noted in the run.
-        allow_shrink: accept a source that holds a tenth, or less, of the rows of some label or type that it had before.
-        dry_run: change nothing; return what would be done and about how long it would take.
-        k: length of a published list.
-        runs: folder of runs; beside the graph if not given.
+        schema: a schema, or the file or name of one; default: the graph's.
+        since: ingest only behaviors from this date or number on.
+        config: settings; default: those of the live run.
+        full: retrain fully, regardless of the policy.
+        force: publish even a run that the gate refuses; the run records it.
+        allow_shrink: accept a source with a tenth of the earlier rows of some label or type, or fewer.
+        dry_run: change nothing; return the planned update and its expected duration.
+        k: length of each published list.
+        runs: folder of runs; default: beside the graph.
 
     Raises:
         UsageError: k below 1, a URI that names no graph, or a password in an address.
@@ -52,7 +52,7 @@ class RefreshRequest:
 
     def __post_init__(self) -> None:
         if self.k < 1:
-            raise UsageError(f"k={self.k}; expected at least 1")
+            raise UsageError(f"k is too small: {self.k}. Expected at least 1")
         check_uri(self.graph)
         check_address(self.source)
 
@@ -62,9 +62,9 @@ class RefreshRequest:
         return Path(self.runs or root_of(self.graph))
 
     def vocabulary(self) -> Schema | None:
-        """Return the schema, read from its file if need be; None if not given.
+        """Return the requested schema, loaded if it is a file or name; None for the graph's.
 
         Raises:
-            SchemaError: the file holds none.
+            SchemaError: the file has no valid schema.
         """
         return self.schema if isinstance(self.schema, Schema) or self.schema is None else Schema.load(self.schema)

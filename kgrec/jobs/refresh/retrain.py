@@ -1,4 +1,4 @@
-"""The run of a graph that has changed: learned as much anew as the rule says, and compared with the run that serves."""
+"""Build the next run for an updated graph: retrain as far as the policy requires and compare with the live run."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from kgrec.runs.save_load import save_model
 from kgrec.store.inputs import as_split
 
 LIST_LENGTH: Final = 100
-"""Length of the lists that a run keeps."""
+"""Length of the lists that a run stores."""
 
 COMPARED_SHARE: Final = 0.05
-"""Share of every user's behaviors, the latest, that the comparison holds out where the data mark none as test."""
+"""Share of each user's latest behaviors that the comparison holds out if the data mark no test split."""
 
 
 def slice_of(snapshot: GraphSnapshot, seed: int) -> tuple[Split, bool]:
-    """Hold out what the data mark as test, else the latest of every user's behaviors; random ones without times.
+    """Return the split for the comparison: marked in the data, else each user's latest behaviors, else random ones.
 
     Returns:
-        The cut, and whether it is the data's own, so that the rest of them may not be learned from.
+        The split, and whether the data mark it, so that the final model must not be trained on its test part.
     """
     if as_split(snapshot).is_test.any():
         return by_given(snapshot), True
@@ -56,22 +56,22 @@ def retrain(
     facts: Mapping[str, Any],
     step: Callable[..., None],
 ) -> Run:
-    """Make a run of a graph, compare it with the one that serves, and keep it, whatever the comparison says.
+    """Train a run on a graph, compare it with the live run, and save it, whatever the result of the comparison.
 
-    What is compared has not seen the held-out slice. What is kept has it folded in, unless the data mark it as test.
+    The compared model is trained without the test split. The saved model has it folded in, unless the data mark it.
 
     Args:
         root: folder of the graph's runs.
-        graph: its URI.
+        graph: URI of the graph.
         snapshot: the graph.
-        live_run: the run that is published; None if there is none.
-        update_plan: how much to learn anew.
+        live_run: the live run; None if there is none.
+        update_plan: how much to retrain.
         config: settings.
-        facts: what else to note in run.json, under "refresh".
-        step: is told each step.
+        facts: further entries for "refresh" in run.json.
+        step: called at the start of each step, to report it.
 
     Returns:
-        The run; its info has "gate": what was compared, and the reasons to refuse it.
+        The run; "gate" in its info has the comparison and the reasons to refuse the run.
     """
     start, (cut, given) = time.perf_counter(), slice_of(snapshot, config.seed)
     live_model = Recommender.load(live_run.folder) if live_run else None
@@ -111,7 +111,7 @@ def retrain(
 
 def _trained(mode: Mode, live_model: Recommender | None, config: Config, cut: Split) -> Recommender:
     if mode == "full" or live_model is None:
-        # Settings that come from a run may not have a text model fetched.
+        # Settings from a run file must not trigger the download of a text model.
         return Recommender(config, fetch=live_model is None or config != live_model.config).fit(cut)
     return live_model.refit(cut) if mode == "refit" else live_model.fold_in(cut)
 
@@ -123,7 +123,7 @@ def _metrics(model: Recommender, cut: Split) -> dict[str, Any] | None:
 def _gate(
     live_run: Run | None, measured: Mapping[str, Any], lists: pa.Table, snapshot: GraphSnapshot
 ) -> dict[str, Any]:
-    """Return what the gate looks at, and why it refuses; it lets the first run pass."""
+    """Return the gate's figures and its reasons to refuse the run; the first run has none."""
     new = figures_of(lists, snapshot.n_users, snapshot.n_items, snapshot.schema.digest)
     checked: dict[str, Any] = {"measured": dict(measured), "lists": new, "reasons": [], "forced": False}
     if live_run:
@@ -134,14 +134,14 @@ def _gate(
 
 
 def _sizes(mode: Mode, live_run: Run | None, now: Size) -> dict[str, Any]:
-    """Return the sizes of the graph when the run's signals were fitted, and when its settings were chosen."""
+    """Return the sizes of the graph when the run's signals were fitted, and when its settings were tuned."""
     then_fitted = asdict(now) if mode != "fold-in" or not live_run else fitted(live_run.info)
     then_chosen = asdict(now) if mode == "full" or not live_run else chosen(live_run.info)
     return {"fitted": dict(then_fitted), "chosen": dict(then_chosen)}
 
 
 def _reached(mode: Mode, live_run: Run | None, measured: Mapping[str, Any]) -> dict[str, float | None]:
-    """Return the NDCG on the newest behaviors by this run, and by the first compared since settings were chosen."""
+    """Return NDCG on the newest behaviors: "now" of this run, "then" of the first compared run since tuning."""
     now = measured["candidate"] if measured["users"] >= MIN_TEST_USERS else None
     then = live_run.info.get("reached", {}).get("then") if live_run and mode != "full" else None
     return {"then": now if then is None else then, "now": now}

@@ -291,7 +291,7 @@ def test_a_fine_tuned_text_model_is_named_in_the_receipt_and_tuned_anew_by_the_n
     with open_graph("shop.lbug", read_only=True) as store:
         rest = store.read()
     anew = refresh(RefreshRequest("shop.lbug", rest, force=True))
-    assert (anew["mode"], anew["why"]) == ("full", "learned with what was forgotten since: text model")
+    assert (anew["mode"], anew["why"]) == ("full", "trained on data erased since: text model")
     assert refresh(RefreshRequest("shop.lbug", rest))["result"] == "nothing new"
 
 
@@ -301,4 +301,4 @@ def test_a_signal_that_lost_its_rows_is_fitted_anew_by_the_next_refresh(graph, m
     with open_graph(graph, read_only=True) as store:
         rest = store.read()
     foreseen = refresh(RefreshRequest(graph, rest, dry_run=True))
-    assert (foreseen["mode"], foreseen["why"]) == ("refit", "learned with what was forgotten since: ease")
+    assert (foreseen["mode"], foreseen["why"]) == ("refit", "trained on data erased since: ease")

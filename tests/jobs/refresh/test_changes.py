@@ -71,7 +71,7 @@ def test_a_file_that_is_still_being_written_is_refused(cinema_source: Path, monk
             return tables
 
     monkeypatch.setattr(changes, "find_loader", lambda name: Slow())
-    with pytest.raises(DataError, match=r"cinema\.inter: found a file that was written to while it was read"):
+    with pytest.raises(DataError, match=r"cinema\.inter: found a file that changed while it was read"):
         ingest_delta(None, "atomic", cinema_source)
 
 
@@ -88,7 +88,7 @@ def test_all_kinds_of_fault_of_a_night_come_at_once(tmp_path: Path) -> None:
             ingest_delta(store, "atomic", night, previous={"LIKED": 30, "Book": 40})
     told = str(caught.value)
     assert "4 problems" in told
-    assert "found 3 rows of LIKED, 30 when it was last taken in" in told
+    assert "found 3 rows of LIKED, 30 at the last ingest" in told
     assert "found a time in the future, 2031-01-01 00:00; expected a time up to now; check the clock" in told
     assert "found 'nowhere'; expected the key of a Book" in told
     assert "found 'a' as Film, in the graph a Book; expected the same label, or another id" in told

@@ -65,9 +65,9 @@ def test_a_drop_counts_if_it_is_large_and_sure(measured, refused):
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"coverage": 0.24}, "the lists hold 24.0% of the items, were 50.0%"),
-        ({"users without": 0.03}, "3.0% of the users have no list, were 1.0%"),
-        ({"schema": "b"}, "the schema is another than that of the current run"),
+        ({"coverage": 0.24}, "the lists cover 24.0% of the items, before 50.0%"),
+        ({"users without": 0.03}, "3.0% of the users have no list, before 1.0%"),
+        ({"schema": "b"}, "the schema differs from that of the live run"),
         ({"coverage": 0.26, "users without": 0.02}, None),
     ],
 )

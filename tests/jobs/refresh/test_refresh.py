@@ -62,7 +62,7 @@ def published(place: Path) -> tuple[str | None, set[str]]:
 def test_the_first_refresh_learns_everything(first_night: Path) -> None:
     [run] = list_runs(first_night / "shop.runs")
     assert published(first_night) == (run.name, {run.name})
-    assert run.info["refresh"]["why"] == "no run to start from"
+    assert run.info["refresh"]["why"] == "no live run"
     assert run.info["metrics"]["models"]["hybrid"]["NDCG@20"] > 0
     assert run.info["protocol"] == "latest 5% of every user's behaviors"
     assert [entry.how for entry in publications(first_night / "shop.runs")] == ["refresh"]
@@ -124,7 +124,7 @@ def test_drift_chooses_again(place: Path) -> None:
     (run.folder / "run.json").write_text(json.dumps({**run.info, "reached": fallen}))
     append(place, "cinema.inter", "u1\tf70\t5\t1720000000")
     result = night(place, dry_run=True)
-    assert (result["mode"], result["why"]) == ("full", "drift: NDCG on the newest behaviors 30.0% lower, above 20%")
+    assert (result["mode"], result["why"]) == ("full", "drift: NDCG on the newest behaviors fell by 30.0%, above 20%")
 
 
 def test_a_changed_value_is_taken_and_a_missing_one_leaves_what_is_there(place: Path) -> None:
@@ -160,7 +160,7 @@ def test_a_refresh_with_closed_stderr_publishes(place: Path, monkeypatch: pytest
 def test_a_published_run_that_is_damaged_is_said(place: Path) -> None:
     [run] = list_runs(place / "shop.runs")
     (run.folder / "run.json").write_text("{")
-    with pytest.warns(DataNotice, match=r"run\.json.* So nothing of the run that is published can be taken over"):
+    with pytest.warns(DataNotice, match=r"the live run is not used, nor are its settings: .*run\.json"):
         assert night(place, dry_run=True)["mode"] == "full"
 
 
@@ -174,7 +174,7 @@ def test_a_worse_run_is_refused_unless_forced(place: Path, monkeypatch: pytest.M
     before = published(place)
     append(place, "cinema.inter", "u1\tf70\t5\t1700000000", "u2\tf70\t5\t1700000000")
     monkeypatch.setattr("kgrec.jobs.refresh.gate.MIN_COVERAGE_SHARE", 2.0)
-    with pytest.raises(GateRefused, match=r"the lists hold \d+\.\d% of the items, were .* run this with --force"):
+    with pytest.raises(GateRefused, match=r"the lists cover \d+\.\d% of the items, before .* run this again with --force"):
         night(place)
     assert published(place) == before
     with pytest.raises(GateRefused):
@@ -215,7 +215,7 @@ def test_a_dry_run_counts_changed_rows_as_no_growth(place: Path) -> None:
     path.write_text("\n".join([head, *changed, *rows[120:], "u1\tf70\t5\t1700000000"]) + "\n")
     result = night(place, dry_run=True)
     assert result["changed"]["INTERACTED"] > 60
-    assert (result["mode"], result["why"]) == ("fold-in", "0.1% more since the signals were fitted, up to 5%")
+    assert (result["mode"], result["why"]) == ("fold-in", "data changed by 0.1% since the fit, up to 5%")
 
 
 @pytest.mark.parametrize(
