@@ -286,7 +286,7 @@ def test_a_receipt_that_cannot_be_written_stops_a_forget(place: Path) -> None:
 def test_another_file_among_receipts_is_no_traceback(content: str, place: Path) -> None:
     Path("shop.receipts").mkdir()
     Path("shop.receipts/forget-x.json").write_text(content)
-    with pytest.raises(RunError, match=r"shop\.receipts/forget-x\.json is no receipt"):
+    with pytest.raises(RunError, match=r"shop\.receipts/forget-x\.json is not a readable receipt"):
         forget("shop.lbug", "user", USER)
     assert USER in users("shop.lbug")
 

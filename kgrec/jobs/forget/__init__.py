@@ -1,1 +1,1 @@
-"""Erasure of a user or an item from a graph and its runs."""
+"""Erasure of a user or an item from a graph, its runs and the cache."""

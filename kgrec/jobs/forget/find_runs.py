@@ -1,4 +1,4 @@
-"""Where a forget has to look: every run in every folder of a graph's runs; what cannot be read is an error."""
+"""Search for the runs that an erasure must rewrite. A run that cannot be read is an error, since it may hold the id."""
 
 from __future__ import annotations
 
@@ -15,28 +15,25 @@ from kgrec.runs.erasure_guard import Node
 from kgrec.runs.folder import Run, check_own, read_run, root_of
 
 _SIGNS = ("run.json", "choices.json", "tables", "arrays")
-"""What a folder has that is a run, or was one."""
+"""Names of which a folder has at least one if it is a run, or the rest of one."""
 
 
 def places_of(graph: str, root: Path) -> list[Path]:
-    """Return the folders of a graph's runs that are there.
+    """Return the existing folders with runs of a graph: the given one and the one beside the graph, each once.
 
     Args:
         graph: URI of the graph.
-        root: the folder that was asked for.
-
-    Returns:
-        That folder and the one beside the graph, each once.
+        root: the given folder.
     """
     there = {place.resolve(): place for place in (root_of(graph), root) if place.is_dir()}
     return list(reversed(there.values()))
 
 
 def runs_with(roots: Sequence[Path], nodes: Sequence[Node]) -> tuple[list[Run], list[Run]]:
-    """Return the runs below folders that hold a node, and the others.
+    """Return the runs in folders that contain one of the nodes, and the other runs.
 
     Raises:
-        RunError: some cannot be read, are links, or are being written, so they may hold it; names each.
+        RunError: lists every run that is unreadable, a link, or still being written: it may contain the nodes.
     """
     problems: list[str] = []
     holding: list[Run] = []
@@ -57,7 +54,7 @@ def runs_with(roots: Sequence[Path], nodes: Sequence[Node]) -> tuple[list[Run], 
     if problems:
         listed = "".join(f"\n  {problem}" for problem in problems)
         raise RunError(
-            f"nothing was removed, since it may also be where this cannot look:{listed}\n"
+            f"nothing was removed: the id may also be in runs that cannot be searched:{listed}\n"
             "Restore each of them, or remove it (rm -r), then run this again"
         )
     return holding, others
@@ -68,18 +65,18 @@ def _is_run(folder: Path) -> bool:
 
 
 def _problems(path: Path, roots: Sequence[Path]) -> Iterator[str]:
-    """Yield why what is in a folder of runs cannot be looked at."""
+    """Yield the reasons why an entry of a folder of runs cannot be searched."""
     if path.is_symlink():
         target = path.resolve()
         if target.parent not in [root.resolve() for root in roots] or not target.exists():
-            yield f"{path} is a link to {target}; put what it links to in its place, or remove the link"
+            yield f"{path} is a link to {target}. Replace the link by its target, or remove it"
         return
     if not path.is_dir():
         return
     if is_bare(path):
         return
     if path.name.startswith("."):
-        yield f"{path} is a run that is being written, or that a killed job of another host left"
+        yield f"{path} is a run that is being written, or the rest of one by a killed job of another host"
         return
     if _is_run(path):
         unlisted: list[OSError] = []
@@ -100,7 +97,7 @@ def _fault(path: Path) -> str | None:
 def _is_in(run: Run, nodes: Sequence[Node]) -> bool:
     schema, labels = run.info["schema"]["nodes"], list(run.info["labels"])
     found = False
-    for label in labels:  # all of them, so that none that cannot be read is passed over
+    for label in labels:  # all labels, so that each table is checked to be readable
         ids = run.table(f"nodes-{label}").column(schema[label]["key"])
         found |= any(ids.index(pa.scalar(id_, ids.type)).as_py() >= 0 for x, id_ in nodes if x == label)
     if run.has_table("recommendations"):

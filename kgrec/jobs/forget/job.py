@@ -1,4 +1,4 @@
-"""Forget a user or an item: out of graph, runs and cache, with a search for what is left and a receipt."""
+"""Erasure job: remove a user or an item from graph, runs and cache, search for residue, and write a receipt."""
 
 from __future__ import annotations
 
@@ -40,31 +40,34 @@ Role = Literal["user", "item"]
 
 
 def forget(graph: str, role: Role, id_: str, runs: str | Path | None = None) -> dict[str, Any]:
-    """Remove a user or an item from everything that kgrec keeps, search for what is left, and write a receipt.
+    """Erase a user or an item from everything that kgrec stores, search for residue, and return the receipt.
 
-    No other job may be at work on the graph; what a killed one left of runs goes first. From the cache go the vectors
-    of texts that nobody else has, and checkpoints of fine-tuning; then the node from the graph, with what is
-    recommended to the user, or of the item; then every run kept is rewritten (see `kgrec.jobs.forget.rewrite_run`);
-    one that knew nobody else goes, with what is published of it. The runs are those in the folder asked for and in the
-    one beside the graph. If one of them cannot be read, nothing is removed.
+    The job locks the graph and removes leftovers of killed jobs. Then it removes, in this order:
 
-    The receipt goes to the folder `<graph>.receipts`, and does not hold the id, but a salted SHA-256 of it. It is begun
-    before anything is removed, so that the next call, if this one is cut off at any moment, goes on and finishes it.
+    - from the cache, vectors of texts that no other node has, and fine-tuning checkpoints;
+    - from the graph, the node, with the recommendations to the user or of the item;
+    - from each run, its rows (see `kgrec.jobs.forget.rewrite_run`). A run without other behaviors is removed, and
+      unpublished if it is live.
+
+    Runs are searched in the given folder and in the one beside the graph. If one is unreadable, nothing is removed.
+
+    The receipt is a file in the folder `<graph>.receipts`. It has a salted SHA-256 of the id instead of the id. It is
+    created before anything is removed, so that the next call can complete an interrupted erasure.
 
     Args:
         graph: URI of the graph.
         role: "user" or "item".
-        id_: the key of the node.
-        runs: folder of runs; beside the graph if not given.
+        id_: key of the node.
+        runs: folder of runs; default: beside the graph.
 
     Returns:
-        The receipt; `found` and `unread` in `searched` are empty where nothing is left, and `receipt` is its file.
+        The receipt; `searched` has empty `found` and `unread` if no residue is left, and `receipt` is the file.
 
     Raises:
-        UnknownUser, UnknownItem: it is neither in the graph nor in a run.
-        StoreLocked: another job is at work on the graph.
+        UnknownUser, UnknownItem: the id is neither in the graph nor in a run.
+        StoreLocked: another job is running on the graph.
         StoreError, RunError: the graph or a run cannot be read or written.
-        UsageError: texts that named it have to be encoded anew, and the encoder of the run is not here.
+        UsageError: texts that mentioned the node must be encoded again, and the run's encoder is not installed.
     """
     start, root, cache = time.perf_counter(), runs_folder(graph, runs), VectorCache()
     roots, kept = places_of(graph, root), receipts.folder_of(root)
@@ -91,13 +94,13 @@ def forget(graph: str, role: Role, id_: str, runs: str | Path | None = None) -> 
 
 @dataclass(frozen=True)
 class _Target:
-    """What is to be forgotten.
+    """The user or item to erase.
 
     Attributes:
         role: "user" or "item".
-        nodes: every node that the id may be of.
-        graph: the graph that may hold them.
-        runs: the runs that hold one of them.
+        nodes: the id with each label of the role.
+        graph: the graph, which may have these nodes.
+        runs: the runs that have one of these nodes.
     """
 
     role: Role
@@ -107,24 +110,24 @@ class _Target:
 
     @cached_property
     def present(self) -> list[Node]:
-        """The nodes that the graph has."""
+        """The nodes that exist in the graph."""
         return [node for node in self.nodes if _has(self.graph, node)]
 
     @cached_property
     def graph_after(self) -> GraphSnapshot:
-        """The graph without them."""
+        """The graph without the nodes."""
         return without(self.graph, self.nodes)
 
 
 def _target(graph: GraphSnapshot, role: Role, id_: str, roots: Sequence[Path]) -> _Target:
-    """Look for a user or an item in a graph, and in the runs below folders."""
+    """Return the nodes of an id in a graph, and the runs in folders that contain them."""
     nodes = [(label, id_) for label in _labels(graph, role)]
     holding, _ = runs_with(roots, nodes)
     return _Target(role, nodes, graph, holding)
 
 
 def _remove(store: GraphStore, target: _Target, texts: set[str], cache: VectorCache) -> dict[str, Any]:
-    """Remove a target from the cache, the graph and the runs, in this order; return how much went."""
+    """Remove a target from the cache, the graph and the runs, in this order; return counts of what was removed."""
     schemas = {target.graph.schema.digest, *(run.info["digests"]["schema"] for run in target.runs)}
     n_relationships = n_edges(target.graph) - n_edges(target.graph_after)
     return {
@@ -144,7 +147,7 @@ def _remove(store: GraphStore, target: _Target, texts: set[str], cache: VectorCa
 def _outcome(
     store: GraphStore, target: _Target, removed: dict[str, Any], searched: dict[str, Any], digest: dict[str, str]
 ) -> dict[str, Any]:
-    """Return what a finished receipt says beyond a begun one."""
+    """Return the entries that a finished receipt has beyond a begun one."""
     on_a_server = [] if _files_of(store) else receipts.ON_A_SERVER
     return {
         "removed": removed,
@@ -160,16 +163,16 @@ def _labels(graph: GraphSnapshot, role: Role) -> tuple[str, ...]:
 
 def _unknown(role: Role, id_: str, graph: GraphSnapshot) -> UnknownUser | UnknownItem:
     error, ids = (UnknownUser, graph.users.ids) if role == "user" else (UnknownItem, graph.items.ids)
-    return error([id_], ids, "It is neither in the graph nor in a run that is kept.")
+    return error([id_], ids, "Neither the graph nor a run has this id.")
 
 
 def _removed(store: GraphStore, nodes: Sequence[Node]) -> Counter[str]:
-    """Remove nodes; return how much of what was published went with them."""
+    """Remove nodes from the graph; return counts of the published data removed with them."""
     return sum((Counter(store.remove(*node)) for node in nodes), Counter())
 
 
 def _withdraw(store: GraphStore, root: Path, run: str) -> None:
-    """Take back what is published of a run: it was learned from nobody else."""
+    """Unpublish a run if it is the live run, because it will be removed."""
     if store.published() == run:
         store.unpublish()
         append(root, None, "unpublish")
@@ -181,20 +184,20 @@ def _has(graph: GraphSnapshot, node: Node) -> bool:
 
 
 def _texts_only_before(target: _Target) -> set[str]:
-    """Return the texts of a graph, and of what runs learned from, that no node has without the forgotten ones."""
-    gone: set[str] = set()
-    stay: set[str] = set()
+    """Return the texts, in the graph and in the training data of runs, that only the erased nodes have or cause."""
+    before: set[str] = set()
+    after: set[str] = set()
     for run in target.runs:
         model = Recommender.load(run.folder)
         count = token_counter(model._encoder)
         for seen in (target.graph, *_seen_by(run, model, target.graph)):
-            gone |= _texts(seen, count)
-            stay |= _texts(without(seen, target.nodes), count)
-    return gone - stay
+            before |= _texts(seen, count)
+            after |= _texts(without(seen, target.nodes), count)
+    return before - after
 
 
 def _seen_by(run: Run, model: Recommender, graph: GraphSnapshot) -> Iterator[GraphSnapshot]:
-    """Yield the graphs that a run made texts of: what it learned from, and where that can be told, what it chose on."""
+    """Yield the graphs whose texts a run has encoded: the training graph and, if reproducible, the tuning graph."""
     yield model._model.train
     whole = merge_linked_users(graph)
     if run.info.get("data_digest") == whole.digest:
@@ -206,7 +209,7 @@ def _texts(graph: GraphSnapshot, count: CountTokens) -> set[str]:
 
 
 def _search(store: GraphStore, role: Role, id_: str, roots: Sequence[Path], cache: VectorCache) -> Search:
-    """Look for an id in the graph, in the runs below folders, and in the cache."""
+    """Return the result of a search for an id in the graph, in the runs of folders, and in the cache."""
     after = store.snapshot()
     labels = _labels(after, role)
     search = Search.for_id(id_, [pa.array(after.users.ids, pa.string()), pa.array(after.items.ids, pa.string())])
@@ -218,7 +221,7 @@ def _search(store: GraphStore, role: Role, id_: str, roots: Sequence[Path], cach
 
 
 def _search_run(search: Search, run: Run, role: Role, labels: Sequence[str]) -> None:
-    """Look at the keys of the nodes that a run learned from, and at whom or what it recommends."""
+    """Search the keys of a run's nodes, and the ids in its recommendations."""
     for label in set(labels) & set(run.info["labels"]):
         key = run.info["schema"]["nodes"][label]["key"]
         search.in_keys(f"{run.name}: keys of {label}", run.table(f"nodes-{label}").column(key))
@@ -228,7 +231,7 @@ def _search_run(search: Search, run: Run, role: Role, labels: Sequence[str]) -> 
 
 
 def _files_of(store: GraphStore) -> list[Path]:
-    """Return the file or folder of an embedded graph, and files beside it by its name; nothing for one on a server."""
+    """Return the file or folder of an embedded graph and the files NAME.* beside it; empty for a graph on a server."""
     path: Path | None = getattr(store, "path", None)
     if path is None or path.is_dir():
         return [path] if path else []

@@ -1,4 +1,4 @@
-"""Receipts of forgetting: begun before anything is removed, finished when all is, and without the id."""
+"""Receipts of erasures: created before anything is removed, finished after the search, and without the id."""
 
 from __future__ import annotations
 
@@ -14,48 +14,47 @@ from kgrec._util.files import write_json
 from kgrec.errors import RunError
 from kgrec.runs.folder import new_name
 
-BEGUN: Final = "begun: not everything is removed yet; run the same command again"
+BEGUN: Final = "begun: not everything is removed yet. Run the same command again"
 FINISHED: Final = "finished"
 
 NOT_SEARCHED: Final = (
-    "The sources that the graph was loaded from. Loading them again brings the data back; remove them there too.",
-    "Backups, snapshots, exports and copies of the graph or of its runs, other names of the same file (hard links) "
-    "included.",
-    "Folders of runs in other places than those under looked_at, for instance of `kgrec train --runs FOLDER`.",
-    "Caches of text vectors of other accounts and of other hosts. Only the cache under looked_at was searched.",
-    "Programs that are running and hold the graph or a trained model in memory, on this host or another. A training "
-    "among them keeps no run with what was removed, but may add vectors of its texts, without the id, "
-    "to the cache later.",
-    "What was sent elsewhere: recommendations shown or exported, logs, TensorBoard, MLflow, OpenTelemetry.",
+    "Sources that the graph was loaded from. Loading them again restores the data; remove the id there too.",
+    "Backups, snapshots, exports and copies of the graph or of its runs, including other names of the same file (hard "
+    "links).",
+    "Folders of runs that are not listed under looked_at, for instance of `kgrec train --runs FOLDER`.",
+    "Text vector caches of other accounts and other hosts. Only the cache under looked_at was searched.",
+    "Running programs, on this or another host, that have the graph or a trained model in memory. A running training "
+    "saves no run with the removed node, but may later add vectors of its texts, without the id, to the cache.",
+    "Data sent to other systems: displayed or exported recommendations, logs, TensorBoard, MLflow, OpenTelemetry.",
     "Unallocated disk blocks of deleted files, and swap space.",
 )
-"""Sentences for whoever has to judge from a receipt what else is to be done."""
+"""Places that the search does not cover; the reader of a receipt must check them."""
 
 ON_A_SERVER: Final = (
     "Files, transaction logs and backups of the database server.",
-    "Folders of runs made under another name of the server, or in another working directory.",
+    "Folders of runs that were created under another host name of the server, or in another working directory.",
 )
 
 
 def folder_of(root: Path) -> Path:
-    """Return the folder of the receipts beside a folder of runs."""
+    """Return the folder of receipts, which is beside the folder of runs."""
     return root.with_name(f"{root.stem}.receipts")
 
 
 def begin(folder: Path, role: str, id_: str, facts: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
-    """Write that a forget has begun, unless an earlier one of the same id was cut off.
+    """Create a receipt, or return that of an interrupted erasure of the same id.
 
     Args:
-        folder: of the receipts.
+        folder: folder of receipts.
         role: "user" or "item".
-        id_: the key, of which a salted SHA-256 is written.
-        facts: what else to write.
+        id_: key of the node; the receipt has its salted SHA-256.
+        facts: further entries.
 
     Returns:
-        The file, and what it says.
+        The file, and its content.
 
     Raises:
-        RunError: the disk refuses.
+        RunError: the file cannot be written.
     """
     there = unfinished(folder, role, id_)
     if there:
@@ -63,7 +62,7 @@ def begin(folder: Path, role: str, id_: str, facts: dict[str, Any]) -> tuple[Pat
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RunError(f"{folder} cannot be written: {error.strerror}; nothing was removed") from error
+        raise RunError(f"nothing was removed: {folder} cannot be written: {error.strerror}") from error
     file = folder / f"forget-{new_name()}.json"
     receipt = {"kgrec": version("kgrec"), "state": BEGUN, "begun": now(), "role": role, "digest": _digest(id_), **facts}
     write_json(file, receipt)
@@ -71,7 +70,7 @@ def begin(folder: Path, role: str, id_: str, facts: dict[str, Any]) -> tuple[Pat
 
 
 def unfinished(folder: Path, role: str, id_: str) -> tuple[Path, dict[str, Any]] | None:
-    """Return the receipt of a forget of an id that was cut off, and its file; None if there is none.
+    """Return file and content of the receipt of an interrupted erasure of an id; None if there is none.
 
     Raises:
         RunError: a receipt cannot be read.
@@ -83,15 +82,15 @@ def unfinished(folder: Path, role: str, id_: str) -> tuple[Path, dict[str, Any]]
             if is_for and receipt.get("state") == BEGUN:
                 return file, receipt
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-            raise RunError(f"{file} is no receipt that can be read ({error}); move it elsewhere") from error
+            raise RunError(f"{file} is not a readable receipt ({error}). Move it to another folder") from error
     return None
 
 
 def finish(file: Path, receipt: dict[str, Any]) -> dict[str, Any]:
-    """Write a finished receipt, and return it with its file.
+    """Write a finished receipt; return its content, with its path as "receipt".
 
     Raises:
-        RunError: the disk refuses; running the command again writes it.
+        RunError: the file cannot be written; running the command again writes it.
     """
     done = {**receipt, "state": FINISHED, "time": now()}
     write_json(file, done)
@@ -99,13 +98,13 @@ def finish(file: Path, receipt: dict[str, Any]) -> dict[str, Any]:
 
 
 def matches(receipt: dict[str, Any], id_: str) -> bool:
-    """Say whether a receipt is for an id."""
+    """Return whether a receipt is for an id."""
     digest = receipt["digest"]
     return bool(digest["sha256"] == hashlib.sha256((digest["salt"] + id_).encode()).hexdigest())
 
 
 def now() -> str:
-    """Return the time in UTC."""
+    """Return the current time, ISO 8601 in UTC."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 

@@ -1,4 +1,4 @@
-"""The search for what is left of an id: in the bytes of files, in the values of tables, in the keys of a graph."""
+"""Residue search: occurrences of an id in the bytes of files, the values of tables and the keys of a graph."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ import pyarrow.parquet as pq
 from kgrec.data.snapshot import GraphSnapshot
 
 MIN_UNIQUE_BYTES: Final = 8
-"""Bytes from which on an id is in no file by chance: in a terabyte of random bytes once in 10 million searches."""
+"""Minimum length of an id that does not occur by chance: at 8 bytes, 1 in 10 million searches of a random terabyte."""
 
 _PACKED: Final = {".7z", ".bz2", ".gz", ".lz4", ".tgz", ".xz", ".zip", ".zst"}
-"""Endings of files whose bytes are not those of what they hold."""
+"""Suffixes of compressed files, whose bytes do not show their content."""
 
 
 @dataclass
 class Search:
-    """What was looked at, and what was found.
+    """A search for an id, with its results.
 
     Attributes:
-        id_: what is looked for.
-        is_unique: whether its bytes can only be its own: it is long enough, and no other id holds it.
-        files, bytes, values: how much was looked at.
-        found: places that hold it.
-        ambiguous: places that hold its bytes, which may be those of something else.
-        unread: places that could not be looked at, such as links, with the reason.
+        id_: the id.
+        is_unique: whether its bytes identify it: it is long enough, and no other id contains it.
+        files, bytes, values: amount searched.
+        found: places with the id.
+        ambiguous: places with its bytes, which may belong to other data.
+        unread: places that could not be searched, such as links, with the reason.
     """
 
     id_: str
@@ -48,12 +48,12 @@ class Search:
 
     @classmethod
     def for_id(cls, id_: str, others: Iterable[pa.Array]) -> Search:
-        """Begin a search for an id, beside which there are others."""
+        """Return a new search for an id; `others` are the remaining ids, string arrays."""
         held = any(pc.any(pc.match_substring(ids, id_)).as_py() for ids in others)
         return cls(id_, len(id_.encode()) >= MIN_UNIQUE_BYTES and not held)
 
     def in_files(self, places: Iterable[Path]) -> None:
-        """Look at every byte of every file, and at every text in Parquet files, which are compressed."""
+        """Search every byte of every file, and the texts of Parquet files, which are compressed."""
         forms = _forms(self.id_)
         for file in self._files(places):
             try:
@@ -67,10 +67,10 @@ class Search:
             if is_there:
                 (self.found if self.is_unique else self.ambiguous).append(str(file))
             elif file.suffix in _PACKED:
-                self.unread.append(f"{file} (packed)")
+                self.unread.append(f"{file} (compressed)")
 
     def _files(self, places: Iterable[Path]) -> Iterator[Path]:
-        """Yield every file; what is none, and a folder that cannot be listed, is noted as unread."""
+        """Yield every regular file; other entries, and folders that cannot be listed, are added to `unread`."""
         for place in places:
             if place.is_file():
                 yield place
@@ -90,13 +90,13 @@ class Search:
             self.unread.append(f"{error.filename} (cannot be listed: {error.strerror})")
 
     def in_keys(self, where: str, keys: pa.Array | pa.ChunkedArray) -> None:
-        """Look at keys or ids, where whatever is equal is what is looked for."""
+        """Search keys or ids, where an equal value is the id itself."""
         self.values += len(keys)
         if pc.any(pc.equal(keys, self.id_)).as_py():
             self.found.append(where)
 
     def in_graph(self, where: str, graph: GraphSnapshot, labels: Iterable[str]) -> None:
-        """Look at the keys of labels, and at the texts among all properties of a graph."""
+        """Search the keys of labels, and the text properties of a graph."""
         for label in graph.present(labels):
             self.in_keys(f"{where}: keys of {label}", graph.ids(label))
         for name, table in {**graph.nodes, **{t[1]: edges.table for t, edges in graph.edges.items()}}.items():
@@ -112,13 +112,13 @@ class Search:
         return any(pc.any(pc.match_substring(text, self.id_)).as_py() for text in texts)
 
     def report(self) -> dict[str, Any]:
-        """Return what was looked at and found, for a receipt."""
+        """Return amounts and results of the search, for a receipt."""
         names = ("files", "bytes", "values", "found", "ambiguous", "unread")
         return {name: getattr(self, name) for name in names}
 
 
 def _forms(id_: str) -> set[bytes]:
-    """Return how an id may be written: as it is, in JSON, in an IRI."""
+    """Return the encodings of an id: plain, in JSON, in an IRI."""
     texts = (id_, json.dumps(id_)[1:-1], json.dumps(id_, ensure_ascii=False)[1:-1], quote(id_, safe=""), quote(id_))
     return {text.encode() for text in texts}
 
@@ -131,7 +131,7 @@ def _holds(file: Path, forms: Iterable[bytes]) -> bool:
 
 
 def _texts(table: pa.Table) -> Iterator[pa.Array]:
-    """Yield the texts of a table, those in lists and structures too."""
+    """Yield the string arrays of a table, including those in lists and structs."""
     for column in table.columns:
         yield from _texts_of(column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column)
 

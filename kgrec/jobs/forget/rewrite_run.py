@@ -1,4 +1,4 @@
-"""A run without some nodes: their rows are dropped, and what learned from them is learned again where that is quick."""
+"""Erasure from a run: drop the rows of some nodes, and refit the signals that are quick to refit."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from kgrec.text import text_vectors
 from kgrec.training.pipeline import Trained
 
 MAX_REFIT_SECONDS: Final = 20.0
-"""Seconds that learning signals again may take in all, roughly; the slowest beyond that only lose the nodes' rows."""
+"""Approximate total time for refitting signals; slower signals only lose the rows of the nodes."""
 
-RETRAINED: Final = "retrained"
-ROWS_REMOVED: Final = "rows removed; what all share was learned with it too, until the next refresh"
-TUNED_STAYS: Final = "fine-tuned with it too, and has no rows to remove; the next refresh tunes anew, without it"
-GONE: Final = "removed, with what was published of it: nothing is left that it could learn from"
+RETRAINED: Final = "retrained without it"
+ROWS_REMOVED: Final = "rows removed; the next refresh retrains the shared parameters, which were trained with it"
+TUNED_STAYS: Final = "has no rows to remove; the next refresh fine-tunes it again, without it"
+GONE: Final = "removed and unpublished: no behaviors are left to train on"
 TEXT_MODEL: Final = "text model"
 RERANKER: Final = "re-ranking"
 
 
 def without(graph: GraphSnapshot, nodes: Sequence[Node]) -> GraphSnapshot:
-    """Return a graph without some nodes and the relationships at them; nodes that are not there are passed over."""
+    """Return a graph without some nodes and their relationships; nodes that it does not have are ignored."""
     for label, key in nodes:
         if label in graph.nodes:
             graph = _without(graph, label, graph.ids(label).index(key).as_py())
@@ -43,26 +43,25 @@ def without(graph: GraphSnapshot, nodes: Sequence[Node]) -> GraphSnapshot:
 
 
 def rewrite(run: Run, nodes: Sequence[Node], role: str, withdraw: Callable[[str], None]) -> dict[str, Any]:
-    """Write a run anew without some nodes, whole or not at all; one in which no behavior is left is removed.
+    """Rewrite a run atomically without some nodes; remove it if it has no behaviors left.
 
-    Settings and blends stay: they are a few numbers for all users together. What was learned with the nodes too, and
-        has
-    no rows of theirs, is named in run.json under "learned_with": the next refresh learns it anew
+    Settings and blends stay: they are a few numbers for all users together. Shared parameters that were trained with
+    the nodes are listed in run.json under "learned_with", and the next refresh retrains them
     (kgrec/jobs/refresh/policy.py).
 
     Args:
         run: the run.
-        nodes: labels and keys; all keys are the one id of a user or an item.
+        nodes: labels and keys; all keys are the id of one user or item.
         role: "user" or "item".
-        withdraw: takes back what is published of a run that will be removed, by its name.
+        withdraw: unpublishes a run by its name, before it is removed.
 
     Returns:
-        What went: relationships, recommendations, and what became of each signal, and of fine-tuned text models, or of
-        the run.
+        Number of relationships and recommendations removed, and the outcome for each signal and fine-tuned text model,
+        or for the run.
 
     Raises:
-        RunError: it is damaged, or cannot be written.
-        UsageError: texts that named a node are others now, and the encoder of the run is not here.
+        RunError: the run is damaged, or cannot be written.
+        UsageError: texts that mentioned a node must be encoded again, and the run's encoder is not installed.
     """
     model = Recommender.load(run.folder)
     old = model._model.train
@@ -73,10 +72,10 @@ def rewrite(run: Run, nodes: Sequence[Node], role: str, withdraw: Callable[[str]
         withdraw(run.name)
         remove_run(run.folder)
         return {**removed, "run": GONE}
-    trained, again = _relearned(model, train)
+    trained, refitted = _refitted(model, train)
     facts = {name: value for name, value in run.info.items() if name not in FACTS}
     facts["forgotten"] = run.info.get("forgotten", 0) + 1
-    signals = {name: RETRAINED if name in again else ROWS_REMOVED for name in trained.model.signals}
+    signals = {name: RETRAINED if name in refitted else ROWS_REMOVED for name in trained.model.signals}
     tuned = {TEXT_MODEL: trained.tuned, RERANKER: trained.model.second}
     kept = {name: TUNED_STAYS for name, learned in tuned.items() if learned}
     facts["learned_with"] = [*(name for name, done in signals.items() if done == ROWS_REMOVED), *kept]
@@ -84,8 +83,8 @@ def rewrite(run: Run, nodes: Sequence[Node], role: str, withdraw: Callable[[str]
     return {**removed, "signals": signals, **kept}
 
 
-def _relearned(model: Recommender, train: GraphSnapshot) -> tuple[Trained, set[str]]:
-    """Return what was trained, for a graph that has lost nodes, and the signals that were learned again."""
+def _refitted(model: Recommender, train: GraphSnapshot) -> tuple[Trained, set[str]]:
+    """Return the trained model for a graph without some nodes, and the names of the signals that were refitted."""
     old, seed = model._model, model.config.seed
     vectors = text_vectors(train, model._encoder, model._known_texts)
     delta, for_new = GraphDelta(old.train, train, vectors), old.segment_models.cold_start
@@ -101,12 +100,12 @@ def _relearned(model: Recommender, train: GraphSnapshot) -> tuple[Trained, set[s
     blends = {domain: blend for domain, blend in old.blends.items() if domain in train.item_domains}
     second = old.second and old.second.for_graph(train)
     hybrid = HybridModel(train, signals, blends, old.added_after_fit & set(train.items.ids), segment_models, second)
-    again = learned.keys() - (for_new.keys() - learned_for_new.keys())
-    return replace(model._trained, model=hybrid, vectors=vectors), again
+    refitted = learned.keys() - (for_new.keys() - learned_for_new.keys())
+    return replace(model._trained, model=hybrid, vectors=vectors), refitted
 
 
 def _quickest(signals: Signals, train: GraphSnapshot) -> dict[str, Signal]:
-    """Return the signals that can be learned again within `MAX_REFIT_SECONDS` in all, the quickest first."""
+    """Return the signals, quickest first, whose refits together take at most `MAX_REFIT_SECONDS`."""
     seconds = {name: signal.cost(signal.settings, train) for name, signal in signals.items()}
     order = sorted(signals, key=lambda name: seconds[name])
     total = np.cumsum([seconds[name] for name in order])
@@ -114,7 +113,7 @@ def _quickest(signals: Signals, train: GraphSnapshot) -> dict[str, Signal]:
 
 
 def _lists(run: Run, column: str, id_: str) -> tuple[dict[str, pa.Table], int]:
-    """Return a run's lists without an id, as a table by name, and the number of rows that went."""
+    """Return a run's recommendations without an id (table name → table), and the number of removed rows."""
     if not run.has_table("recommendations"):
         return {}, 0
     listed = run.table("recommendations")
@@ -139,7 +138,7 @@ def _without(graph: GraphSnapshot, label: str, num: int) -> GraphSnapshot:
 
 
 def _renumbered(edges: Edges, at_source: bool, at_target: bool, num: int) -> Edges:
-    """Drop the relationships at a node; the nodes after it have one number less."""
+    """Return relationships without those at node `num`, with the row numbers of later nodes decreased by one."""
     keep = np.ones(len(edges), bool)
     keep &= ~(at_source & (edges.src_num == num)) & ~(at_target & (edges.dst_num == num))
     kept = edges.where(keep)

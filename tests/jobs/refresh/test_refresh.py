@@ -174,7 +174,9 @@ def test_a_worse_run_is_refused_unless_forced(place: Path, monkeypatch: pytest.M
     before = published(place)
     append(place, "cinema.inter", "u1\tf70\t5\t1700000000", "u2\tf70\t5\t1700000000")
     monkeypatch.setattr("kgrec.jobs.refresh.gate.MIN_COVERAGE_SHARE", 2.0)
-    with pytest.raises(GateRefused, match=r"the lists cover \d+\.\d% of the items, before .* run this again with --force"):
+    with pytest.raises(
+        GateRefused, match=r"the lists cover \d+\.\d% of the items, before .* run this again with --force"
+    ):
         night(place)
     assert published(place) == before
     with pytest.raises(GateRefused):
