@@ -1,4 +1,4 @@
-"""kgrec: a recommender engine whose center is a knowledge graph.
+"""kgrec: a recommender engine on a knowledge graph.
 
 import kgrec
 graph = kgrec.open_graph("shop.lbug")
@@ -14,7 +14,7 @@ import lazy_loader
 
 __version__ = version("kgrec")
 
-# A public name is imported when it is first used: `import kgrec` is fast and needs no torch. The names are in the .pyi.
+# Public names, listed in the .pyi file, are imported on first use: `import kgrec` is fast and does not load torch.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())

@@ -1,4 +1,4 @@
-"""Settings of a recommender: the one place where their defaults are written."""
+"""Settings of a recommender, with their defaults."""
 
 from __future__ import annotations
 
@@ -43,45 +43,47 @@ SIGNALS: Final = PluginGroup(
         "tfidf": "kgrec.signals.content.tfidf:TFIDF",
     },
 )
-"""The signals. Those that kgrec ships take part in a blend unless settings say otherwise; others, where named."""
+"""Registry of signals. By default, all shipped signals take part in a blend; plug-ins only if settings name them."""
 
 PLUGIN_NAME: Final = r"[a-z][a-z0-9_]{0,39}"
-"""What a plug-in may be called; a signal's name is part of the names of files."""
+"""Pattern of a plug-in's name, which becomes part of file names."""
 
 METRICS: Final = ("NDCG", "Recall", "Precision", "HR", "MRR", "MAP")
-"""Metrics of one user's list, each at a cut-off k; see `kgrec.metrics.ranking`."""
+"""Ranking metrics, each at a cut-off k; see `kgrec.metrics.ranking`."""
 
 Noise = Literal["keep", "weigh", "drop"]
 Pooling = Literal["mean", "cls", "last"]
 Precision = Literal["full", "half", "int8"]
 
 MAX_SHOWN_CHARACTERS: Final = 100
-"""Characters of a wrong value that a message shows."""
+"""Maximum number of characters of a wrong value in a message."""
 
 MAX_SHOWN_FAULTS: Final = 20
-"""Wrong settings that a message names."""
+"""Maximum number of wrong settings named in a message."""
 
 
 class EncoderSettings(BaseModel):
-    """A language model and how it is used; what is not given is as the model's own files say."""
+    """A language model and its use; settings that are not given come from the model's own files."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str = Field(description="Folder of a transformers model, or its id on the Hugging Face hub.")
     pooling: Pooling | None = Field(
-        default=None, description="The mean of all token vectors, the first token's (cls) or the last one's."
+        default=None, description="Pooling of token vectors: mean, first token (cls) or last token."
     )
-    text_prefix: str | None = Field(default=None, description="Put before the text of every node.")
-    query_prefix: str | None = Field(default=None, description="Put before what is searched for.")
-    max_tokens: int = Field(default=256, ge=1, description="Longer texts are cut; the model's own limit holds too.")
+    text_prefix: str | None = Field(default=None, description="Prefix of the text of every node.")
+    query_prefix: str | None = Field(default=None, description="Prefix of a search text.")
+    max_tokens: int = Field(
+        default=256, ge=1, description="Tokens per text, up to the model's own limit; the rest is cut."
+    )
     precision: Precision | None = Field(
-        default=None, description="Half on an NVIDIA GPU and full elsewhere if not given; int8 weights take a quarter."
+        default=None, description="Default: half on an NVIDIA GPU, else full. int8 takes a quarter of the memory."
     )
     trust_remote_code: bool = Field(
-        default=False, description="Run the Python code that comes with the model; never taken from a run."
+        default=False, description="Allow Python code of the model to run; ignored in the settings of a run."
     )
     allow_pickle_weights: bool = Field(
-        default=False, description="Read weights in pickles too, which can run code; never taken from a run."
+        default=False, description="Allow pickled weights, which can run code; ignored in the settings of a run."
     )
 
 
@@ -90,58 +92,59 @@ Balance = Literal["none", "weights", "undersample", "oversample"]
 
 
 class StepSettings(BaseModel):
-    """What is learned of a text model on behaviors, and in how many steps."""
+    """Training of a text model on interactions: method and number of steps."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: TuneMethod = Field(
-        default="lora", description="What is learned: low-rank updates, those with ranks shared out, a prefix, or all."
+        default="lora", description="Trained weights: low-rank updates, those of adaptive rank, a prefix, or all."
     )
-    rank: int = Field(default=16, ge=1, description="Rank of the updates; for a prefix, its tokens.")
-    steps: int = Field(default=200, ge=1, description="Steps at most.")
-    batch: int = Field(default=32, ge=2, description="Users a step.")
-    history: int = Field(default=8, ge=2, description="Items of a user that a step takes, one after the other.")
+    rank: int = Field(default=16, ge=1, description="Rank of the updates; for a prefix, its number of tokens.")
+    steps: int = Field(default=200, ge=1, description="Maximum number of steps.")
+    batch: int = Field(default=32, ge=2, description="Users per step.")
+    history: int = Field(default=8, ge=2, description="Consecutive items of a user in a step.")
     rate: float | None = Field(
-        default=None, gt=0, description="Learning rate; if not given 0.001, for a prefix 0.01, for all weights 0.00003."
+        default=None, gt=0, description="Learning rate; default 0.001, for a prefix 0.01, for all weights 0.00003."
     )
-    check_every: int = Field(default=25, ge=1, description="Steps between two looks at held-out users.")
-    patience: int = Field(default=3, ge=1, description="Looks without gain after which it stops.")
+    check_every: int = Field(default=25, ge=1, description="Steps between evaluations on held-out users.")
+    patience: int = Field(default=3, ge=1, description="Evaluations without improvement before early stopping.")
 
 
 class TuneSettings(StepSettings):
-    """How the text model is fine-tuned on behaviors."""
+    """Fine-tuning of the text model on interactions."""
 
-    temperature: float = Field(default=0.1, gt=0, description="What cosines are divided by.")
+    temperature: float = Field(default=0.1, gt=0, description="Divisor of the cosines in the contrastive loss.")
     hard_negatives: int = Field(
-        default=1, ge=0, description="Items a user and step that are near to theirs by the model as it was."
+        default=1, ge=0, description="Hard negatives per user and step: similar items by the model before fine-tuning."
     )
     popularity_correction: bool = Field(
-        default=True, description="Whether an item of others counts less the more likely it is to be in a batch."
+        default=True, description="Whether to correct in-batch negatives for their sampling probability (logQ)."
     )
     balance: Balance = Field(
         default="none",
-        description="Against imbalance: rare items weigh more (weights) or are repeated (oversample), or popular ones "
-        "are left out (undersample). NDCG@10 on amazon-art-office: none .0603, .0490, .0595, .0514.",
+        description="Correction of popularity imbalance: higher weights of rare items (weights), fewer popular ones "
+        "(undersample), or repeated rare ones (oversample). NDCG@10 on amazon-art-office: none .0603, weights .0490, "
+        "oversample .0595, undersample .0514.",
     )
     focal: float = Field(
         default=0.0,
         ge=0,
-        description="Exponent of the focal loss; 0 is none. NDCG@10 on amazon-art-office: 0 .0603, 2 .0602.",
+        description="Exponent of the focal loss; 0 disables it. NDCG@10 on amazon-art-office: 0 .0603, 2 .0602.",
     )
 
 
 class RerankSettings(StepSettings):
-    """How a cross-encoder is trained that orders the best items of a list once more."""
+    """Training of a cross-encoder that re-ranks the top items of a list."""
 
     model: str | None = Field(
-        default=None, description="Folder or id of the text model; the one of the setting `encoder` if not given."
+        default=None, description="Folder or id of the text model; default: the model of the setting `encoder`."
     )
-    top: int = Field(default=100, ge=2, description="Best items of every user and domain that are ordered once more.")
+    top: int = Field(default=100, ge=2, description="Number of top items per user and domain to re-rank.")
     max_tokens: int = Field(
-        default=256, ge=8, description="Longer pairs of texts are cut; the model's own limit holds too."
+        default=256, ge=8, description="Tokens per pair of texts, up to the model's own limit; the rest is cut."
     )
     negatives: int = Field(
-        default=4, ge=1, description="Items a user and step that they did not take: ranked high, or popular."
+        default=4, ge=1, description="Negatives per user and step, from high-ranked and popular items."
     )
 
 
@@ -161,60 +164,60 @@ def _as_signal(value: Any) -> Any:
 
 
 def signal_name(signal: str | type) -> str:
-    """Return the name of a signal that is given by name or as a class."""
+    """Return the name of a signal given by name or class."""
     return signal if isinstance(signal, str) else str(getattr(signal, "name", signal.__name__))
 
 
 SignalRef = Annotated[Any, PlainValidator(_as_signal), PlainSerializer(signal_name, when_used="json")]
-"""A signal, by name or as a class; its name in JSON."""
+"""A signal by name or class; serialized to JSON by name."""
 
 
 class Config(BaseModel):
-    """Settings of a recommender. What depends on the data is not here: it is chosen on a validation cut."""
+    """Settings of a recommender. Hyper-parameters of signals and blends are not among them unless fixed by `models`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     signals: tuple[SignalRef, ...] = Field(
         default=tuple(SIGNALS.shipped),
         min_length=1,
-        description="Signals that may take part, by name or as classes; those the data does not allow are left out.",
+        description="Signals to use, by name or class; signals that the data do not support are skipped.",
     )
     models: dict[str, dict[str, Any]] = Field(
         default={},
-        description="Fixed settings of signals: name of a signal, name of a setting, value; the others are searched.",
+        description="Fixed settings of signals: signal → setting → value; other settings are searched.",
     )
     metric: str = Field(
         default="NDCG@20",
-        description=f"Metric on validation users that everything is chosen by: {', '.join(METRICS)}, each at any k.",
+        description=f"Metric on the validation split for all choices: {', '.join(METRICS)}, each at any cut-off k.",
     )
     encoder: Annotated[EncoderSettings | None, BeforeValidator(_as_model)] = Field(
         default=None,
-        description="Model folder or id for text, or settings of one; the packaged all-MiniLM-L6-v2 if not given.",
+        description="Folder or id of the text model, or its settings; default: the packaged all-MiniLM-L6-v2.",
     )
     tune: Annotated[TuneSettings | None, BeforeValidator(_as_method)] = Field(
         default=None,
-        description="Method of fine-tuning the text model, or settings of it; the model is used as it is if not given.",
+        description="Method of fine-tuning the text model, or its settings; default: no fine-tuning.",
     )
     rerank: Annotated[RerankSettings | None, BeforeValidator(_as_method)] = Field(
         default=None,
-        description="Method of training a cross-encoder for a second stage, or settings of it; none if not given.",
+        description="Method of training a cross-encoder to re-rank lists, or its settings; default: no re-ranking.",
     )
     budget: str | None = Field(
         default=None,
-        description="Time for a fit, such as 2min or 1h, that bounds the search; if not given, the data's size does.",
+        description="Time for a fit, such as 2min or 1h, which limits the search; default: by the size of the data.",
     )
     valid_fraction: float = Field(
         default=0.1,
         gt=0,
         lt=1,
-        description="Share of behaviors in the validation cut, where none is given; split `last` has its own number.",
+        description="Share of interactions in the validation split if the data mark none; not for the split `last`.",
     )
     noise: Noise = Field(
         default="keep",
-        description="Noise that `kgrec audit data` finds is learned from (keep), counts half (weigh), or is left out "
-        "(drop). Test and validation data keep it.",
+        description="Weight of the noise that `kgrec audit data` finds: full (keep), half (weigh) or none (drop). "
+        "Test and validation data always keep it.",
     )
-    seed: int = Field(default=0, ge=0, description="Makes the result repeat.")
+    seed: int = Field(default=0, ge=0, description="Random seed; equal seeds give equal results.")
 
     @field_validator("metric")
     @classmethod
@@ -232,10 +235,10 @@ class Config(BaseModel):
 
     @classmethod
     def read(cls, path: str | Path | None = None, overrides: Iterable[str] = ()) -> Config:
-        """Make settings from a YAML file and `key=value` overrides.
+        """Return settings from a YAML file and `key=value` overrides.
 
         Raises:
-            UsageError: a file that cannot be read, an unknown key or a bad value; all of them at once.
+            UsageError: the file cannot be read, a key is unknown or a value is bad; the error lists all faults.
         """
         values: dict[str, Any] = {}
         if path is not None:
@@ -258,10 +261,10 @@ class Config(BaseModel):
 
     @classmethod
     def from_run(cls, values: Mapping[str, Any]) -> Config:
-        """Make settings from those that a run keeps; a run cannot allow code or pickles of a text model.
+        """Return the settings of a run; a run cannot allow code or pickled weights of a text model.
 
         Raises:
-            UsageError: an unknown key or a bad value; all of them at once.
+            UsageError: a key is unknown or a value is bad; the error lists all faults.
         """
         config = cls.checked(dict(values), installed=False)
         untrusted = {"trust_remote_code": False, "allow_pickle_weights": False}
@@ -270,15 +273,15 @@ class Config(BaseModel):
 
     @classmethod
     def checked(cls, values: dict[str, Any], *, installed: bool = True) -> Config:
-        """Make settings from keywords.
+        """Return validated settings from a dictionary.
 
         Args:
-            values: name → value; `signals` may hold names, classes, and objects, whose settings are fixed.
-            installed: whether each signal must be one of this installation, and have the settings named in `models`;
-                without it, settings of a run can be read where a plug-in is missing.
+            values: name → value; `signals` may contain names, classes and objects, whose settings are then fixed.
+            installed: whether to check that signals are installed and have the settings in `models`; False allows
+                settings of a run to be read without its plug-ins.
 
         Raises:
-            UsageError: an unknown key or a bad value; all of them at once.
+            UsageError: a key is unknown or a value is bad; the error lists all faults.
         """
         for name, value in _texts(values):
             if holds_password(value):
@@ -298,7 +301,7 @@ class Config(BaseModel):
 
 
 def _with_objects(values: dict[str, Any]) -> dict[str, Any]:
-    """Return settings in which `signals` is a list of names and classes; settings of signal objects go to `models`."""
+    """Return settings with a list of names and classes as `signals`; settings of signal objects move to `models`."""
     signals, models = values.get("signals"), values.get("models")
     if isinstance(signals, str):
         return {**values, "signals": [name.strip() for name in signals.split(",")]}
@@ -313,7 +316,7 @@ def _with_objects(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _signal_faults(values: dict[str, Any]) -> list[str]:
-    """Return what is wrong with the signals that settings name, and with the settings fixed for them."""
+    """Return messages for unknown signals and for wrong settings in `models`."""
     signals, models = values.get("signals", Config.model_fields["signals"].default), values.get("models", {})
     if not isinstance(signals, list | tuple) or not isinstance(models, dict):
         return []
@@ -343,7 +346,7 @@ def _model_faults(name: str, fixed: dict[str, Any], classes: dict[str, type]) ->
 
 
 def _texts(values: dict[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the texts among settings, those of nested ones too, with their names."""
+    """Yield name and value of all string settings, including nested ones."""
     for name, value in values.items():
         if isinstance(value, dict):
             yield from _texts(value, f"{path}{name}.")
@@ -361,7 +364,7 @@ def _parsed(override: str, value: str) -> Any:
 
 
 def _put(values: dict[str, Any], path: list[str], value: Any) -> None:
-    """Put a value where a path of keys, such as tune.rank, says."""
+    """Set the value of a setting by its path of keys, such as tune.rank."""
     if len(path) > (3 if path[0] == "models" else 2):
         expected = "a name, two such as tune.rank, or three such as models.ials.factors"
         raise UsageError(f"setting {'.'.join(path)[:MAX_SHOWN_CHARACTERS]!r}; expected {expected}")
@@ -391,7 +394,7 @@ _EXPECTED: Final = {
     "float_parsing": "a number",
     "string_type": "a text",
 }
-"""Kind of a fault in pydantic → what was expected, in a user's words, where pydantic's own are for programmers."""
+"""Error type of pydantic → the expected value in words for users."""
 
 
 _NESTED: Final[dict[Any, type[BaseModel]]] = {
@@ -402,7 +405,7 @@ _NESTED: Final[dict[Any, type[BaseModel]]] = {
 
 
 def _fault(error: Any, owner: type[BaseModel] | None = None) -> str:
-    """Return the message for a fault that pydantic found; `owner` has the setting where it is a signal's."""
+    """Return the message for an error of pydantic; `owner` is the class of settings for a setting of a signal."""
     name = ".".join(str(part) for part in error["loc"])[:MAX_SHOWN_CHARACTERS]
     if error["type"] == "extra_forbidden":
         known = (owner or (Config if len(error["loc"]) == 1 else _NESTED[error["loc"][0]])).model_fields

@@ -1,21 +1,21 @@
-"""Every error kgrec raises on purpose.
+"""The exceptions of kgrec.
 
 KgrecError
-├── UsageError            what was asked for cannot be (wrong argument, wrong order of calls)
+├── UsageError            wrong use: a bad argument, or a call in the wrong order
 │   ├── UnknownUser
 │   ├── UnknownItem
-│   ├── NotFittedError    a method that needs `fit` was called before it
-│   └── MissingExtra      an optional package is needed
-├── SchemaError           a schema file is wrong
-├── DataError             input data is wrong; carries every problem found
-├── StoreError            a graph store cannot do what was asked
-│   ├── StoreLocked       another process is writing to it
-│   └── WriteCutOff       half of a large write may be there; run it again
+│   ├── NotFittedError    a method that needs a fit was called before `fit`
+│   └── MissingExtra      an optional package is not installed
+├── SchemaError           a schema is wrong; lists every problem
+├── DataError             input data are wrong; lists every problem
+├── StoreError            a graph store failed or refused an operation
+│   ├── StoreLocked       another process is writing to the store
+│   └── WriteCutOff       a large write was interrupted half-way; run it again
 ├── RunError              a run folder cannot be read or written
-└── GateRefused           a new run is worse than the one that serves, and was not published
+└── GateRefused           a new run is worse than the live run and was not published
 
-Exit codes of the command: 0 done, also where there was nothing to do; 1 failed; 2 wrong use (UsageError); 3 refused by
-the gate (GateRefused); 4 another process is at work, try again later (StoreLocked); 130 interrupted.
+Exit codes of the command line: 0 success, including nothing to do; 1 failure; 2 wrong use (UsageError); 3 refused by
+the gate (GateRefused); 4 another process is working, try again later (StoreLocked); 130 interrupted.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from kgrec._util.secrets import redacted
 
 
 class KgrecError(Exception):
-    """Base of every error kgrec raises on purpose; its text is meant for the user.
+    """Base class of all exceptions of kgrec, whose text is written for the user.
 
-    A user, password or token of an address is not in the text, whoever wrote it.
+    User names, passwords and tokens in URIs are redacted from the text.
     """
 
     def __init__(self, *args: object) -> None:
@@ -39,7 +39,7 @@ class KgrecError(Exception):
 
 
 class UsageError(KgrecError, ValueError):
-    """What was asked for cannot be done as asked."""
+    """An argument is wrong, or a call is not possible in this state."""
 
 
 class MissingExtra(UsageError):
@@ -54,71 +54,71 @@ class NotFittedError(UsageError, AttributeError):
 
 
 class StoreError(KgrecError):
-    """A graph store refused or failed."""
+    """A graph store failed or refused an operation."""
 
 
 class StoreLocked(StoreError):
-    """Another process holds the store for writing."""
+    """Another process has the store open for writing."""
 
 
 class WriteCutOff(StoreError):
-    """A large write to a server was cut off and could not be taken back; running it again makes the graph whole."""
+    """A large write to a server was interrupted and could not be rolled back; running it again completes the graph."""
 
 
 class RunError(KgrecError):
-    """A run folder is missing, damaged or from a newer version."""
+    """A run folder is missing, damaged, from another version, or cannot be written."""
 
 
 class GateRefused(KgrecError):
-    """A new run would make things worse for users, and the one before it goes on serving."""
+    """A new run is worse than the live run, which stays published."""
 
 
 def exit_code(error: KgrecError) -> int:
-    """Return what the command exits with after an error; see the top of this file."""
+    """Return the exit code of the command line for an error; see the top of this file."""
     codes: dict[type[KgrecError], int] = {UsageError: 2, GateRefused: 3, StoreLocked: 4}
     return next((code for kind, code in codes.items() if isinstance(error, kind)), 1)
 
 
 def near_matches(wanted: str, known: Iterable[str], n: int = 3) -> str:
-    """Return `'; near matches: a, b'` for a mistyped id, or an empty string if nothing is near.
+    """Return `'; near matches: a, b'` for a mistyped name, or an empty string without near matches.
 
-    Never of users: their ids are told on request only (see `UnknownUser`).
+    Not for user ids, which must not be disclosed (see `UnknownUser`).
     """
     close = difflib.get_close_matches(wanted, list(known), n=n, cutoff=0.5)
     return f"; near matches: {', '.join(close)}" if close else ""
 
 
 def listed(names: Iterable[str], n: int = 30) -> str:
-    """Return `'a, b, c'`, of many names the first ones and how many there are besides."""
+    """Return `'a, b, c'`: the first n names, and the number of further ones."""
     known = list(names)
     return ", ".join(known) if len(known) <= n else f"{', '.join(known[:n])} and {len(known) - n:,} more"
 
 
 class _UnknownId(UsageError):
-    """An id that the fitted model has never seen."""
+    """An id without a node in the fitted graph."""
 
     role = "id"
-    tells_near = True
+    shows_near_matches = True
 
     def __init__(self, missing: Sequence[str], known: Iterable[str], hint: str) -> None:
         self.missing, self._known = list(missing), known
         shown = ", ".join(repr(i) for i in self.missing[:5])
         more = f" and {len(self.missing) - 5} more" if len(self.missing) > 5 else ""
-        near = near_matches(self.missing[0], known) if self.tells_near else ""
+        near = near_matches(self.missing[0], known) if self.shows_near_matches else ""
         super().__init__(f"unknown {self.role}: {shown}{more}{near}. {hint}")
 
 
 class UnknownUser(_UnknownId):
     """A user id without a node in the fitted graph.
 
-    The text names no other user, since whoever mistypes an id, or tries some, has no right to those of others.
+    The text names no other user: whoever mistypes or guesses an id must not learn the ids of others.
     """
 
     role = "user"
-    tells_near = False
+    shows_near_matches = False
 
     def near(self, n: int = 3) -> list[str]:
-        """Return ids of users that are like the first missing one, for whoever may see them; never to be served."""
+        """Return ids of users similar to the first missing one, to show to authorized people only."""
         return difflib.get_close_matches(self.missing[0], list(self._known), n=n, cutoff=0.5)
 
 
@@ -130,14 +130,14 @@ class UnknownItem(_UnknownId):
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong in an input.
+    """One problem in an input.
 
     Attributes:
-        where: the file, table or schema it is in.
-        found: what is there.
-        expected: what should be there, or what to do.
-        row: line number in a file (first line = 1), or row number of a table (first row = 1); None if the whole input.
-        field: column or key; None if the whole row.
+        where: the file, table or schema with the problem.
+        found: the wrong content.
+        expected: the expected content, or the remedy.
+        row: line number in a file or row number of a table, from 1; None if the problem is not of a single row.
+        field: column or key; None if the problem is not of a single field.
     """
 
     where: str
@@ -153,7 +153,7 @@ class Problem:
 
 
 def _of_every_kind(problems: Sequence[Problem], n: int) -> list[Problem]:
-    """Return at most n problems in the order of the inputs and their rows: where there are more, some of every kind."""
+    """Return at most n problems, some of every kind, in the order of the inputs and their rows."""
     seen: Counter[tuple[str, str | None, str]] = Counter()
     nth: list[int] = []
     for problem in problems:
@@ -166,7 +166,7 @@ def _of_every_kind(problems: Sequence[Problem], n: int) -> list[Problem]:
 
 
 class _Problems(KgrecError):
-    """An error that lists every problem found."""
+    """An exception that lists all problems of an input."""
 
     heading = "problems found"
     shown = 20
@@ -181,12 +181,12 @@ class _Problems(KgrecError):
 
 
 class SchemaError(_Problems):
-    """A schema is wrong; `problems` holds every place."""
+    """A schema is wrong; `problems` lists all faults."""
 
     heading = "the schema"
 
 
 class DataError(_Problems):
-    """Input data is wrong; `problems` holds every place. Nothing was written."""
+    """Input data are wrong; `problems` lists all faults. Nothing was written."""
 
     heading = "the data"

@@ -1,1 +1,1 @@
-"""Why an item is recommended."""
+"""Explanations of recommendations."""

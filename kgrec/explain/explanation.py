@@ -1,4 +1,4 @@
-"""Why an item is scored as it is for a user: what each signal adds, and the strongest paths in the graph."""
+"""Explanation of a score: each signal's share of it, and the strongest paths in the graph."""
 
 from __future__ import annotations
 
@@ -17,20 +17,23 @@ from kgrec.hybrid.model import HybridModel, Scored
 from kgrec.signals.graph.metapath_matrices import MetaPath, shared_nodes
 from kgrec.signals.graph.metapaths import MetaPaths
 
-MAX_PATHS: Final = 5
+MAX_METAPATHS: Final = 5
+"""Maximum number of meta-paths in an explanation."""
 MAX_CO_CHOSEN: Final = 3
-MAX_SHARED: Final = 3
+"""Maximum number of items in an explanation that were chosen by the same users."""
+MAX_SHARED_NODES: Final = 3
+"""Maximum number of shared nodes named in a path."""
 RERANK: Final = "re-ranking"
-"""What the share of the second stage is called among those of the signals."""
+"""Name of the second stage among the signals of `Explanation.shares`."""
 
 
 @dataclass(frozen=True)
 class Path:
-    """A way through the graph from a user to an item.
+    """A path through the graph from a user to an item.
 
     Attributes:
-        text: the way in words: user, item of the history (or other user), what is shared, the explained item.
-        strength: 0 … 1, share of this path among all paths of its kind to the item.
+        text: description: the user, an item of the history or another user, the shared nodes, the explained item.
+        strength: 0 … 1, share of the path's value among all paths of its kind to the item.
     """
 
     text: str
@@ -39,14 +42,14 @@ class Path:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why an item is scored as it is for a user.
+    """Explanation of the score of one item for one user.
 
     Attributes:
-        user_id, item_id, item_name: what is explained.
-        score: the blended score.
-        rank: place among the items the user has not seen, from 1; None for a seen item.
-        shares: signal, or `RERANK` → what it adds; together they are the score.
-        paths: strongest first.
+        user_id, item_id, item_name: the user and the item.
+        score: the final score.
+        rank: rank among the user's unseen items, from 1; None for a seen item.
+        shares: signal or `RERANK` → its share; the shares sum to the score.
+        paths: paths in the graph, strongest first within each kind.
     """
 
     user_id: str | int
@@ -87,7 +90,7 @@ class Explanation:
 
 
 def explain(model: HybridModel, user_num: int, item_num: int) -> Explanation:
-    """Explain one score; see `Explanation`."""
+    """Return the explanation of one score."""
     train = model.train
     scored = model.score(np.array([user_num]))
     shares = dict(zip(model.signals, scored.shares(np.array([[item_num]]))[0, 0].tolist(), strict=True))
@@ -116,13 +119,13 @@ def _rank(scored: Scored, item_num: int) -> int | None:
 
 
 def _metapaths(model: HybridModel, user_num: int, item_num: int) -> list[Path]:
-    """The strongest typed paths of the knowledge graph, by what the signal learned that they are worth."""
+    """Return the strongest meta-paths from the user to the item, by their contribution to the signal's score."""
     signal = model.signals.get("metapaths")
     if not isinstance(signal, MetaPaths):
         return []
-    found = signal.contributions(user_num, item_num)
-    total = float(found.value.sum()) or 1.0
-    strongest = zip(found.path_num[:MAX_PATHS], found.through[:MAX_PATHS], found.value[:MAX_PATHS], strict=True)
+    parts, top = signal.contributions(user_num, item_num), slice(MAX_METAPATHS)
+    total = float(parts.value.sum()) or 1.0
+    strongest = zip(parts.path_num[top], parts.through[top], parts.value[top], strict=True)
     return [
         Path(_in_words(model.train, signal.paths[path], user_num, int(through), item_num), float(value) / total)
         for path, through, value in strongest
@@ -140,10 +143,10 @@ def _in_words(train: GraphSnapshot, path: MetaPath, user_num: int, through: int,
 
 
 def _way(train: GraphSnapshot, path: MetaPath, a: int, b: int) -> str:
-    """The relationships from node a to node b, with the rarest nodes half-way."""
-    # A pair of relationships may be walked either way round.
+    """Return the relationships from node a to node b in words, with the rarest shared nodes between them."""
+    # A pair of relationships may connect the nodes in either order.
     for edge_types in (path.edge_types, path.edge_types[::-1]):
-        shared, half = shared_nodes(train, edge_types, a, b)[:MAX_SHARED], len(edge_types) // 2
+        shared, half = shared_nodes(train, edge_types, a, b)[:MAX_SHARED_NODES], len(edge_types) // 2
         if len(shared):
             return f"{_over(edge_types[:half])}{', '.join(_node_names(train, shared))}{_over(edge_types[half:])}"
     return _over(path.edge_types)
@@ -161,7 +164,7 @@ def _node_names(train: GraphSnapshot, nodes: IntArray) -> list[str]:
 
 
 def _co_chosen(train: GraphSnapshot, user_num: int, item_num: int) -> list[Path]:
-    """The items of the history that most share the explained item's users, by cosine of their users."""
+    """Return paths over items of the history with the most users in common with the item, by cosine."""
     history = train.interactions[[user_num]].indices
     history = history[history != item_num]
     chosen = train.interactions[:, history].T @ train.interactions[:, [item_num]]
