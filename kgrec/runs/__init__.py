@@ -1,1 +1,1 @@
-"""Run folders: saved models, their tables, and what a graph has published."""
+"""Run folders: saved models with their recommendations, and the history of publications."""

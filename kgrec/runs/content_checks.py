@@ -1,7 +1,7 @@
-"""What a run folder holds: the keys and types of its JSON, the columns of its tables, and how they fit together.
+"""Validation of a run folder: keys and types of its JSON files, columns of its tables, and their consistency.
 
-Everything is checked before it is used, so that a run that was tampered with, or a run from a stranger, is one
-`RunError` that names the file. What a signal's arrays must be, the signal says: `Signal.layouts`.
+Content is checked before use, so that a tampered or untrusted run raises one `RunError` that names the file.
+`Signal.layouts` defines the arrays of a signal.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ LISTS: Final = pa.schema(
     [("user_id", _ID), ("item_id", _ID), ("score", _NUMBER), ("rank", pa.int64())]
     + [(group, _NUMBER) for group in SHARE_COLUMNS]
 )
-"""Columns and types of the lists that a run keeps, also where there is nothing to recommend."""
+"""Columns and types of the recommendations of a run, also of an empty table."""
 
 
 MIN_SCALE: Final = 1e-6
-"""What scores or counts are divided by, at least."""
+"""Minimum divisor of scores and counts."""
 
 
 class Facts(dict[str, Any]):
-    """The object in run.json; a key that a command needs and that is not there is a `RunError`."""
+    """The content of run.json; access to a missing key raises `RunError`."""
 
     def __init__(self, path: Path, content: Mapping[str, Any]) -> None:
         super().__init__(content)
@@ -64,7 +64,7 @@ Text = Annotated[str, Strict()]
 Count = Annotated[int, Strict(), Field(ge=0, le=2**53)]
 Number = Annotated[float, Strict(), Field(ge=-MAX_NUMBER, le=MAX_NUMBER, allow_inf_nan=False)]
 MaybeNaN = Annotated[float, Strict()]
-"""NaN stands for what could not be measured."""
+"""A number; NaN if it could not be measured."""
 Numbers = dict[Text, Number]
 Gain = tuple[Number, Number, Number]
 """A difference and the two ends of its interval."""
@@ -131,7 +131,7 @@ class _Blend(_Object):
         from kgrec.hybrid.candidate_lists import FEATURE_KINDS
 
         if self.weights.keys() != set(FEATURE_KINDS):
-            raise ValueError(f"weights of {', '.join(self.weights)}; expected {', '.join(FEATURE_KINDS)}")
+            raise ValueError(f"found weights of {', '.join(self.weights)}; expected {', '.join(FEATURE_KINDS)}")
         fusion = [self.report.fusion_weights] if self.report.fusion_weights else []
         _expect_one_each([*self.weights.values(), *fusion], self.signals)
         return self
@@ -147,15 +147,15 @@ class _GroupedBlend(_Object):
         of_new = list(self.cold_items.weights.values()) if self.cold_items else []
         _expect_one_each(of_new, self.default.signals)
         if any(not sum(weights) for weights in of_new):
-            raise ValueError("weights for cold items that are all 0; expected one above 0")
+            raise ValueError("found only weights of 0 for cold items; expected one above 0")
         if self.cold_start and self.cold_start.signals != self.default.signals:
-            raise ValueError("a cold_start blend with other signals than the default one")
+            raise ValueError("the cold_start blend has other signals than the default blend")
         return self
 
 
 def _expect_one_each(weights: Sequence[Sequence[Any]], signals: Sequence[Any]) -> None:
     if odd := [len(found) for found in weights if len(found) != len(signals)]:
-        raise ValueError(f"{odd[0]} weights of a kind; expected {len(signals)}, one a signal")
+        raise ValueError(f"found {odd[0]} weights of a kind; expected {len(signals)}, one per signal")
 
 
 class _FineTunedWeights(_Object):
@@ -188,10 +188,10 @@ class _Metrics(_Object):
         first = next(iter(self.models.values()))
         ndcg = {name for name in first if name.startswith("NDCG")}
         if not ndcg:
-            raise ValueError("no NDCG among the measures")
+            raise ValueError("no NDCG among the metrics")
         for name, found in self.models.items():
             if found.keys() != first.keys() or ndcg - self.intervals.get(name, {}).keys():
-                raise ValueError(f"measures or intervals of {name!r} are not those of the other models")
+                raise ValueError(f"metrics or intervals of {name!r} differ from those of the other models")
         return self
 
 
@@ -234,7 +234,7 @@ class _Reached(_Object):
 
 
 class RunInfo(_Object):
-    """The keys of run.json that kgrec reads, and what they hold; `MODEL` are those that a model needs."""
+    """The keys of run.json that kgrec reads, with their types."""
 
     format: Annotated[int, Strict()]
     created: Annotated[Text, Field(pattern=r"^[0-9][0-9T:.+Z -]{3,40}$")] = "0000"
@@ -273,19 +273,21 @@ class RunInfo(_Object):
         if self.schema_ is not None:
             schema = Schema.from_dict(self.schema_)
             if self.digests and self.digests.schema_ != schema.digest:
-                raise ValueError("the schema is not the one that digests.schema was made of")
+                raise ValueError("the schema does not match digests.schema")
             _expect_distinct("labels", self.labels, schema.nodes)
             _expect_distinct("edge_types", self.edge_types, schema.all_edge_types())
             missing = {end for a, _, b in self.edge_types for end in (a, b)} - set(self.labels)
             if missing:
-                raise ValueError(f"edge_types join {', '.join(sorted(missing))}; expected ends among the labels")
+                raise ValueError(
+                    f"edge_types have the ends {', '.join(sorted(missing))}; expected ends among the labels"
+                )
         _expect_distinct("cold_start", list(self.cold_start), self.settings)
         for domain, names in self.single_domain.items():
             _expect_distinct(f"single_domain.{domain}", names, self.settings)
         for domain, blend in self.blends.items():
             if sorted(blend.default.signals) != sorted(self.settings):
-                found = shown(blend.default.signals)
-                raise ValueError(f"blends.{domain} has signals {found}; expected those of settings")
+                signals = shown(blend.default.signals)
+                raise ValueError(f"blends.{domain} has signals {signals}; expected those of settings")
         if self.second and self.second.weights.keys() - self.blends.keys():
             raise ValueError("second.weights has domains without a blend")
         return self
@@ -311,7 +313,7 @@ class _Choice(_Object):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if any(tried.settings.keys() != self.settings.keys() for tried in self.tried):
-            raise ValueError("settings were tried that differ in their names")
+            raise ValueError("the tried settings have different names")
         return self
 
 
@@ -325,7 +327,7 @@ class _Domain(_Object):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if (self.gain is None) == (self.unchecked is None):
-            raise ValueError("expected either a gain or why it was unchecked")
+            raise ValueError("expected either gain or unchecked")
         return self
 
 
@@ -342,7 +344,7 @@ class _Rerank(_Object):
 
 
 class Choices(_Object):
-    """The keys of choices.json that kgrec reads, and what they hold."""
+    """The keys of choices.json that kgrec reads, with their types."""
 
     signals: dict[Text, _Choice] = {}
     cold_start: dict[Text, _Choice] = {}
@@ -353,10 +355,10 @@ class Choices(_Object):
 
 
 def check_choices(choices: Mapping[str, Any], info: Mapping[str, Any]) -> None:
-    """Compare the content of choices.json with what run.json says.
+    """Check that the content of choices.json is valid and matches run.json.
 
     Raises:
-        ValueError: a key is missing, or holds something else.
+        ValueError: a key is missing or invalid.
     """
     Choices.model_validate(choices)
     if "settings" in info:
@@ -364,21 +366,21 @@ def check_choices(choices: Mapping[str, Any], info: Mapping[str, Any]) -> None:
             if key not in choices and (needed or key == "blends"):
                 raise ValueError(f"{key} is missing")
             if missing := needed.keys() - choices.get(key, {}).keys():
-                raise ValueError(f"{key} lacks {', '.join(sorted(missing))}, which run.json has")
+                raise ValueError(f"{key} lacks {', '.join(sorted(missing))} of run.json")
 
 
 def check_table(name: str, table: pa.Table, info: Mapping[str, Any], nodes: Callable[[str], pa.Table]) -> None:
-    """Compare a table of a run with what run.json says it is.
+    """Check that a table of a run matches run.json.
 
     Args:
-        name: nodes-LABEL, edges-NUMBER or recommendations; other tables may hold anything.
-        table: what the file holds.
-        info: run.json.
-        nodes: returns the table of a label.
+        name: nodes-LABEL, edges-NUMBER or recommendations; other tables are not checked.
+        table: content of the file.
+        info: content of run.json.
+        nodes: returns the node table of a label.
 
     Raises:
-        ValueError: a column is missing, of another type, unknown, or lacks values where it may not; or an id is given
-            twice or is of no node.
+        ValueError: a column is missing, unknown, of the wrong type, or has nulls where values are required; or an id
+            is duplicate or belongs to no node.
     """
     kind, _, of = name.partition("-")
     schema = Schema.from_dict(info["schema"])
@@ -386,22 +388,22 @@ def check_table(name: str, table: pa.Table, info: Mapping[str, Any], nodes: Call
         _check_lists(table)
         written = info.get("summary", {}).get("recommendations", table.num_rows)
         if table.num_rows != written and not info.get("forgotten"):
-            raise ValueError(f"{table.num_rows} rows; expected {written}, as run.json says")
+            raise ValueError(f"found {table.num_rows} rows; expected {written}, as in run.json")
         for role, labels in (("user", schema.roles.users), ("item", schema.roles.items)):
             present = [label for label in labels if label in info["labels"]]
             keys = [nodes(label).column(schema.nodes[label].key) for label in present]
             ids = pa.chunked_array([chunk for key in keys for chunk in key.chunks], pa.string())
             listed = pc.unique(table.column(f"{role}_id")).cast(pa.string())
             if strange := listed.filter(pc.invert(pc.is_in(listed, value_set=ids))).to_pylist():
-                raise ValueError(f"'{role}_id' holds {shown(strange[0])}; expected ids of the run's nodes")
+                raise ValueError(f"'{role}_id' has {shown(strange[0])}; expected ids of the run's nodes")
     elif kind == "nodes":
         node = schema.nodes[of]
         types = {node.key: "string", **node.properties}
         _check_columns(table, {x: ARROW_TYPES[y] for x, y in types.items()}, needed=[node.key])
         if pc.any(pc.equal(table.column(node.key), "")).as_py():
-            raise ValueError(f"{node.key!r} holds an empty id")
+            raise ValueError(f"{node.key!r} has an empty id")
         if pc.count_distinct(table.column(node.key)).as_py() < table.num_rows:
-            raise ValueError(f"{node.key!r} holds an id twice")
+            raise ValueError(f"{node.key!r} has a duplicate id")
     elif kind == "edges":
         type_ = info["edge_types"][int(of)][1]
         ends = {"src": pa.int64(), "dst": pa.int64()}
@@ -416,13 +418,13 @@ def check_table(name: str, table: pa.Table, info: Mapping[str, Any], nodes: Call
 def _check_columns(table: pa.Table, types: Mapping[str, pa.DataType], needed: Sequence[str]) -> None:
     names = table.column_names
     if len(set(names)) < len(names) or set(names) != set(types):
-        raise ValueError(f"columns {shown(names)}; expected {', '.join(types)}")
+        raise ValueError(f"found columns {shown(names)}; expected {', '.join(types)}")
     for name, kind in types.items():
         column = table.column(name)
         if not column.type.equals(kind):
             raise ValueError(f"{name!r} is of type {column.type}; expected {kind}")
         if name in needed and column.null_count:
-            raise ValueError(f"{name!r} lacks {column.null_count} values; expected all")
+            raise ValueError(f"{name!r} has {column.null_count} nulls; expected none")
 
 
 def _check_finite(table: pa.Table, name: str) -> None:
@@ -430,7 +432,7 @@ def _check_finite(table: pa.Table, name: str) -> None:
     low, high = bounds["min"].as_py() or 0, bounds["max"].as_py() or 0
     nan = pc.any(pc.is_nan(table.column(name))).as_py()
     if nan or not -MAX_NUMBER <= low <= high <= MAX_NUMBER:
-        raise ValueError(f"{name!r} holds NaN, infinity or a number beyond {MAX_NUMBER:g}; expected smaller ones")
+        raise ValueError(f"{name!r} has NaN, infinity or a number beyond {MAX_NUMBER:g}; expected smaller ones")
 
 
 def _check_lists(table: pa.Table) -> None:
@@ -438,24 +440,24 @@ def _check_lists(table: pa.Table) -> None:
     for name in ("score", *SHARE_COLUMNS):
         _check_finite(table, name)
     if table.num_rows and pc.min(table.column("rank")).as_py() < 1:
-        raise ValueError("'rank' holds a number below 1")
+        raise ValueError("'rank' has a number below 1")
     for other in ("item_id", "rank"):
         if table.select(["user_id", other]).group_by(["user_id", other]).aggregate([]).num_rows < table.num_rows:
-            raise ValueError(f"a user has a list with one {other} twice")
+            raise ValueError(f"a user's list has a duplicate {other}")
 
 
 def check_ends(edge_type: EdgeType, ends: Mapping[str, IntArray], rows: Mapping[str, int]) -> None:
-    """See that the ends of relationships are numbers of nodes.
+    """Check that the ends of relationships are row numbers of nodes.
 
     Args:
-        edge_type: of the relationships.
-        ends: "src" and "dst" → int64 [n].
+        edge_type: type of the relationships.
+        ends: "src" and "dst" → int64 [relationships].
         rows: label → number of nodes.
 
     Raises:
-        ValueError: one is not.
+        ValueError: a number is out of range.
     """
     for (end, numbers), label in zip(ends.items(), (edge_type[0], edge_type[2]), strict=True):
         if len(numbers) and not 0 <= int(numbers.min()) <= int(numbers.max()) < rows[label]:
-            found = f"{numbers.min()} to {numbers.max()}"
-            raise ValueError(f"{end!r} has {found}; expected 0 to {rows[label] - 1}, numbers of {label}")
+            span = f"{numbers.min()} to {numbers.max()}"
+            raise ValueError(f"{end!r} has {span}; expected 0 to {rows[label] - 1}, row numbers of {label}")

@@ -1,7 +1,7 @@
-"""Keeping a run: a job that writes one and a forget stay out of each other's way, and nobody is written back.
+"""Guard against runs with erased nodes: a job that saves a run and an erasure exclude each other.
 
-A job that began before a forget knows whom the graph no longer has. Before it keeps what it learned it asks the graph
-again, in a block that a forget waits for, as it waits for a forget.
+A training that started before an erasure still has the erased nodes in memory. Before it saves its run it checks, under
+a lock that excludes erasures, that the graph still has all of its users and items.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from kgrec.errors import RunError, StoreError
 from kgrec.store import open_graph
 
 LOCK: Final = ".keeping"
-"""File in a folder of runs, locked by whoever keeps a run there, and by a forget against them."""
+"""Lock file in a folder of runs: shared by jobs that save a run there, exclusive for an erasure."""
 
 Node = tuple[str, str]
 """Label and key."""
@@ -29,12 +29,12 @@ Node = tuple[str, str]
 
 @contextmanager
 def keeping(root: Path, graph: str, snapshot: GraphSnapshot) -> Iterator[None]:
-    """Write a run that was learned from a snapshot of a graph in the block.
+    """Hold off erasures in the block, which saves a run that was trained on a snapshot of a graph.
 
     Args:
         root: folder of runs.
         graph: URI of the graph.
-        snapshot: the graph as it was when the job began.
+        snapshot: the graph when the job started.
 
     Raises:
         StoreError: the graph no longer has users or items of the snapshot.
@@ -47,7 +47,7 @@ def keeping(root: Path, graph: str, snapshot: GraphSnapshot) -> Iterator[None]:
 
 @contextmanager
 def nobody_keeps(roots: Iterable[Path]) -> Iterator[None]:
-    """Keep every job from writing a run to folders in the block; waits for those that are writing one.
+    """Hold off jobs that save runs to the folders in the block; waits for those that are saving one.
 
     Raises:
         RunError: a folder cannot be written.
@@ -59,21 +59,21 @@ def nobody_keeps(roots: Iterable[Path]) -> Iterator[None]:
 
 
 def check_there(graph: str, snapshot: GraphSnapshot, otherwise: str) -> None:
-    """Check that a graph still has every user and item of a snapshot of it.
+    """Check that a graph still has every user and item of an earlier snapshot.
 
     Args:
         graph: URI of the graph.
-        snapshot: the graph as it was.
-        otherwise: what is so if it has not, for the message.
+        snapshot: the earlier snapshot.
+        otherwise: consequence of a failed check, for the message.
 
     Raises:
-        StoreError: it has not; the message does not name them.
+        StoreError: users or items are missing; the message has their number, not their ids.
     """
     n = len(lost(graph, snapshot))
     if n:
         raise StoreError(
-            f"{graph} no longer has {n} of the users and items that this job read: they were forgotten, or the graph "
-            f"was replaced, in the meantime; {otherwise}. Run this again"
+            f"{graph} no longer has {n} of the users and items that this job read: they were erased, or the graph was "
+            f"replaced, during the job; {otherwise}. Run this again"
         )
 
 

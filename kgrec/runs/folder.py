@@ -1,12 +1,12 @@
-"""Runs on disk: one folder for one trained, evaluated, publishable result.
+"""Run folders: one folder per trained, evaluated and publishable model.
 
     RUN/run.json                 format, versions, config, seed, digests, metrics, seconds
-    RUN/choices.json             every setting tried and how well it did, and how the blend came about
+    RUN/choices.json             all tried settings with their metric, and the report of the blend
     RUN/tables/NAME.parquet      nodes (their order is the id map), relationships, recommendations
-    RUN/arrays/NAME.safetensors  what the signals learned
+    RUN/arrays/NAME.safetensors  state of the signals
 
-A folder appears whole or not at all: it is written beside its place and moved there. `run.json` holds a checksum of
-every other file, and the run's number, by which runs are ordered: a clock may be wrong.
+A folder is written atomically: to a temporary folder, which is then moved to its place. `run.json` has a checksum of
+each other file, and the run's number. Runs are ordered by number, because clocks can be wrong.
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ from kgrec.store.uri import GraphUri, check_uri
 
 FORMAT: Final = 3
 _NAME: Final = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
-"""Names that `new_name` gives."""
+"""Format of the names by `new_name`."""
 _OWN: Final = frozenset({"run.json", "choices.json", "tables", "arrays"})
-"""What is in a run folder."""
+"""Names of the entries of a run folder."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder that was opened.
+    """An opened run folder.
 
     Attributes:
-        folder: where it is.
-        info: the content of run.json.
+        folder: path of the folder.
+        info: content of run.json.
     """
 
     folder: Path
@@ -76,27 +76,27 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The run's name: that of its folder."""
+        """The name of the run, which is that of its folder."""
         return self.folder.name
 
     @property
     def choices(self) -> dict[str, Any]:
-        """What training chose, and from what.
+        """The content of choices.json: the tuning results and the report of the blend.
 
         Raises:
-            RunError: it is missing or damaged.
+            RunError: the file is missing or damaged.
         """
         self._check_content("choices.json")
-        found = read_object(self.folder, "choices.json")
+        choices = read_object(self.folder, "choices.json")
         with using(self.folder / "choices.json"):
-            check_choices(found, self.info)
-        return found
+            check_choices(choices, self.info)
+        return choices
 
     def table(self, name: str) -> pa.Table:
         """Return a table of the run.
 
         Raises:
-            RunError: it is missing or damaged, or is not what run.json says.
+            RunError: it is missing or damaged, or does not match run.json.
         """
         self._check_content(f"tables/{name}.parquet")
         table = read_table(self.folder, f"tables/{name}.parquet")
@@ -106,7 +106,7 @@ class Run:
         return table
 
     def has_table(self, name: str) -> bool:
-        """Say whether there is a table of a name."""
+        """Return whether the run has a table of this name."""
         return (self.folder / "tables" / f"{name}.parquet").is_file()
 
     def arrays(self, name: str) -> dict[str, npt.NDArray[Any]]:
@@ -119,10 +119,10 @@ class Run:
         return read_arrays(self.folder, f"arrays/{name}.safetensors")
 
     def check_files(self) -> int:
-        """Compare every file of the run with its checksum; return how many there were.
+        """Compare each file of the run with its checksum; return the number of files.
 
         Raises:
-            RunError: one is missing or damaged.
+            RunError: a file is missing or damaged.
         """
         written = self.info.get("files", {})
         for name in written:
@@ -131,12 +131,12 @@ class Run:
 
     @property
     def number(self) -> int:
-        """The how-manieth run of its folder it is, from 1; 0 for one that an older kgrec wrote."""
+        """The consecutive number of the run in its folder, from 1; 0 for a run by an older version of kgrec."""
         number = self.info.get("number")
         return number if isinstance(number, int) else 0
 
     def _check_content(self, name: str) -> None:
-        """See that the content of a file of the run is what was written, where run.json says what that was."""
+        """Check a file of the run against its checksum in run.json, if it has one."""
         size_of(self.folder, name)
         path, known = self.folder / name, self.info.get("files", {}).get(name)
         try:
@@ -144,35 +144,35 @@ class Run:
         except OSError as error:
             raise unreadable(path, error.strerror) from error
         if is_other:
-            raise unreadable(path, "its content is not what was written")
+            raise unreadable(path, "its checksum does not match")
 
 
 def new_name() -> str:
-    """Return a name for a new run: the time in UTC, and something that no other run of that second has."""
+    """Return a name for a new run: the time in UTC, and 4 random hexadecimal digits."""
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
 
 
 def root_of(graph: str | Path) -> Path:
-    """Return the folder that holds the runs of a graph; see `GraphUri.runs_folder`.
+    """Return the default folder for the runs of a graph; see `GraphUri.runs_folder`.
 
     Raises:
-        StoreError: the URI holds a password, which would be in the folder's name.
+        StoreError: the URI contains a password, which would become part of the folder's name.
     """
     return GraphUri.parse(graph).runs_folder
 
 
 def prepare_root(root: Path) -> Path:
-    """Make a folder of runs if it is missing: what cannot be written is known before the work, not after it.
+    """Create a folder of runs if it is missing, so that a path that cannot be written fails before training.
 
     Raises:
-        RunError: it cannot be made, or this account may not write to it.
+        RunError: the folder cannot be created or written.
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
         if not os.access(root, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
-        raise RunError(f"{root} cannot be written: {reason(error)}; name another folder with --runs") from error
+        raise RunError(f"{root} cannot be written: {reason(error)}. Choose another folder with --runs") from error
     return root
 
 
@@ -183,10 +183,10 @@ def write_run(
     arrays: Mapping[str, Mapping[str, npt.NDArray[Any]]],
     choices: Mapping[str, Any] | None = None,
 ) -> Run:
-    """Write a run folder, whole or not at all; an earlier run of that name is replaced.
+    """Write a run folder atomically; a run of the same name is replaced.
 
     Raises:
-        RunError: the folder exists and is not a run, or the disk refuses.
+        RunError: the folder exists and is not a run, or cannot be written.
     """
     folder = Path(folder)
     check_own(folder)
@@ -211,27 +211,27 @@ def read_run(folder: str | Path) -> Run:
     """Open a run folder.
 
     Raises:
-        RunError: it is not a run, is damaged, or was written by a newer kgrec, or one too old.
+        RunError: the folder is not a run, is damaged, or has an unsupported format.
     """
     folder = Path(folder)
     path = folder / "run.json"
     if not _is_there(path):
-        raise RunError(f"{folder} is not a run: no run.json; expected a folder that `kgrec train` wrote")
+        raise RunError(f"{folder} is not a run: it has no run.json. Expected a folder by `kgrec train`")
     info = read_object(folder, "run.json")
     version = info.get("format")
     if not isinstance(version, int):
         raise damaged(path, f"format: found {shown(version)}; expected {FORMAT}")
     if version > FORMAT:
-        raise RunError(f"{folder} has format {version}, this kgrec reads {FORMAT}; update kgrec")
+        raise RunError(f"{folder} has format {version}. Expected {FORMAT}. Update kgrec")
     if version < FORMAT:
-        raise RunError(f"{folder} has format {version}, this kgrec reads {FORMAT}; train again: kgrec train GRAPH")
+        raise RunError(f"{folder} has format {version}. Expected {FORMAT}. Run: kgrec train GRAPH")
     with using(path):
         RunInfo.model_validate(info)
     return Run(folder, Facts(path, info))
 
 
 def list_runs(root: str | Path) -> list[Run]:
-    """Return the runs below a folder, oldest first; what is not a readable run is passed over.
+    """Return the runs in a folder, oldest first; unreadable runs are skipped.
 
     Raises:
         RunError: the folder cannot be read.
@@ -240,7 +240,7 @@ def list_runs(root: str | Path) -> list[Run]:
 
 
 def unreadable_runs(root: str | Path) -> dict[str, RunError]:
-    """Return why runs below a folder cannot be read: name → error.
+    """Return the unreadable runs in a folder: name → error.
 
     Raises:
         RunError: the folder cannot be read.
@@ -249,10 +249,11 @@ def unreadable_runs(root: str | Path) -> dict[str, RunError]:
 
 
 def find_run(root: str | Path, name: str | None = None) -> Run:
-    """Return a run by name, or the newest; what is no name of one below the folder is taken as a path.
+    """Return the run of a name, or by default the newest; a name that is not in the folder is taken as a path.
 
     Raises:
-        RunError: there is none, none of that name, one that cannot be read may be the newest, or the folder cannot be.
+        RunError: the run does not exist or is unreadable, the newest may be an unreadable one, or the folder is
+            unreadable.
     """
     names = {folder.name for folder in _folders(Path(root))}
     if name is not None:
@@ -262,20 +263,20 @@ def find_run(root: str | Path, name: str | None = None) -> Run:
             return read_run(name)
         if not (Path(root) / name).is_dir():
             known = ", ".join(run.name for run in list_runs(root)) or "none"
-            raise RunError(f"no run {name!r} in {root}; there are: {known}")
+            raise RunError(f"no run {name!r} in {root}. Expected one of: {known}")
         return read_run(Path(root) / name)
     runs, faulty = _read_all(root)
     last = runs[-1].name if runs else ""
     for damaged_one, error in faulty.items():
         if not runs or (_NAME.fullmatch(damaged_one) and damaged_one > last):
-            raise RunError(f"{error}. It may be the newest run: name another one, or remove {Path(root) / damaged_one}")
+            raise RunError(f"{error}. It may be the newest run. Name another run, or remove {Path(root) / damaged_one}")
     if not runs:
-        raise RunError(f"no run in {root}; train one first: kgrec train GRAPH")
+        raise RunError(f"no run in {root}. Run: kgrec train GRAPH")
     return runs[-1]
 
 
 def _read_all(root: str | Path) -> tuple[list[Run], dict[str, RunError]]:
-    """Return the runs below a folder, oldest first, and name → error of those that cannot be read."""
+    """Return the runs in a folder, oldest first, and the unreadable ones, name → error."""
     runs, faulty = [], {}
     for folder in _folders(Path(root)):
         is_run = _NAME.fullmatch(folder.name) or os.path.lexists(folder / "run.json")
@@ -288,10 +289,10 @@ def _read_all(root: str | Path) -> tuple[list[Run], dict[str, RunError]]:
 
 
 def _folders(root: Path) -> list[Path]:
-    """Return the folders in a folder; none where there is no such folder.
+    """Return the subfolders of a folder; empty if it does not exist.
 
     Raises:
-        RunError: it cannot be read; what is in it is then not known, rather than absent.
+        RunError: the folder exists and cannot be read, so that its runs are unknown.
     """
     try:
         with os.scandir(root) as entries:
@@ -299,14 +300,14 @@ def _folders(root: Path) -> list[Path]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        raise RunError(f"{root} cannot be read: {reason(error)}; it may hold runs") from error
+        raise RunError(f"{root} cannot be read: {reason(error)}. It may contain runs") from error
 
 
 def _is_there(path: Path) -> bool:
-    """Say whether there is anything at a path, a link that leads nowhere too.
+    """Return whether a path exists; a dangling link does.
 
     Raises:
-        RunError: the system does not tell.
+        RunError: the path cannot be inspected.
     """
     try:
         path.lstat()
@@ -318,10 +319,10 @@ def _is_there(path: Path) -> bool:
 
 
 def remove_run(folder: Path) -> None:
-    """Remove a run: out of sight in one step, so that what is cut off leaves no half of a run.
+    """Remove a run: move it to a temporary folder, then delete that, so that an interruption leaves no partial run.
 
     Raises:
-        RunError: the folder is a link, or holds what is not of a run, or the disk refuses.
+        RunError: the folder is a link, contains other files, or cannot be removed.
     """
     check_own(folder)
     try:
@@ -333,9 +334,9 @@ def remove_run(folder: Path) -> None:
 
 
 def remove_leftovers(root: Path) -> None:
-    """Remove what writers of runs left below a folder when they were killed; nothing that kgrec did not make.
+    """Remove the temporary folders of killed jobs in a folder of runs; other files are not touched.
 
-    Before work folders had markers, a run was made in `.NAME.HOST-PID-ID`; one that was whole is known as a run.
+    Older versions of kgrec wrote runs to `.NAME.HOST-PID-ID`, without a marker; complete ones are recognized as runs.
     """
     remove_work_folders(root)
     for left in root.glob(".*.*-*-*/run.json"):
@@ -349,25 +350,25 @@ def remove_leftovers(root: Path) -> None:
 
 
 def check_own(folder: Path) -> None:
-    """Refuse to replace or remove a folder that holds anything that kgrec did not write.
+    """Check that a folder is missing, or is a run without other files, so that it can be replaced or removed.
 
     Raises:
-        RunError: says what it is, or holds.
+        RunError: the path is something else, or contains other files.
     """
     found = strange_target(folder)
     if found and found != "a folder":
-        raise RunError(f"{folder} is {found}, not a run; name another folder")
+        raise RunError(f"{folder} is {found}, not a run. Choose another folder")
     if found is None and not folder.exists():
         return
     if not (folder / "run.json").is_file():
-        raise RunError(f"{folder} exists and is not a run; name another folder")
+        raise RunError(f"{folder} exists and is not a run. Choose another folder")
     run = read_run(folder)
     strange = sorted({path.name for path in folder.iterdir()} - _OWN)
     written = run.info.get("files")
     if not strange and isinstance(written, dict):
         strange = sorted(set(_names(folder)) - {*written, "run.json"})
     if strange:
-        raise RunError(f"{folder} holds {strange[0]}, which kgrec did not write; move it elsewhere, and run this again")
+        raise RunError(f"{folder} contains {strange[0]}, which kgrec did not write. Move it away, then run this again")
 
 
 def _next_number(root: Path) -> int:
@@ -395,7 +396,7 @@ def _json(content: Mapping[str, Any]) -> str:
 
 
 def _names(folder: Path) -> list[str]:
-    """Return the files below a folder by their paths in it; of a run folder two levels."""
+    """Return the relative paths of all files in a folder, sorted."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir())
 
 
@@ -404,7 +405,7 @@ def _sums(folder: Path) -> dict[str, str]:
 
 
 def _sync(made: Path, folder: Path, marker: Path) -> None:
-    """Give all files of a run one mode, that of the run which it replaces, or of any new file; see them on the disk."""
+    """Set the mode of a run's files to that of the run it replaces, or of a new file; flush them to disk."""
     old = folder / "run.json"
     mode = stat.S_IMODE((old if old.is_file() else marker).stat().st_mode)
     for path in (made, made / "tables", made / "arrays"):
@@ -428,11 +429,11 @@ def runs_folder(graph: str, runs: str | Path | None = None) -> Path:
     """Return the folder of a graph's runs: `runs`, or the one beside the graph.
 
     Raises:
-        StoreError: neither that folder nor the graph is there, so the graph's name is most likely wrong; or the URI
-            holds a password.
+        StoreError: neither the folder nor the graph exists, so that the graph's name is probably wrong; or the URI
+            contains a password.
     """
     check_uri(graph)
     root = Path(runs or root_of(graph))
     if not root.exists() and not GraphUri.parse(graph).exists:
-        raise StoreError(f"no graph at {graph}; load data first: kgrec load LOADER SOURCE --into {graph}")
+        raise StoreError(f"no graph at {graph}. Run: kgrec load LOADER SOURCE --into {graph}")
     return root

@@ -1,7 +1,7 @@
-"""What was published when: one line of JSON a publication, in the runs folder, oldest first.
+"""History of publications: a file in the runs folder with one JSON line per publication, oldest first.
 
-The store says which run is published now; this file says which ones were before, so that one can go back. A job that
-was killed between the two is made good by `reconcile`.
+The store records the live run; this file records the earlier ones, for rollback. If a job is killed between the two
+writes, `reconcile` adds the missing line.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class Publication:
     """One publication.
 
     Attributes:
-        run: name of the run; None if from then on nothing was published.
-        at: time in UTC, ISO 8601.
-        how: the command; where it was killed before it could say so, "found", or "rollback" of a run published before.
+        run: name of the run; None if the live run was unpublished.
+        at: time, ISO 8601 in UTC.
+        how: the command; if it was killed before it wrote the line, "found", or "rollback" for an earlier run.
     """
 
     run: str | None
@@ -40,7 +40,7 @@ class Publication:
 
 
 def publications(root: str | Path) -> list[Publication]:
-    """Return what was published, oldest first.
+    """Return the publications, oldest first.
 
     Raises:
         RunError: the file cannot be read.
@@ -53,21 +53,21 @@ def publications(root: str | Path) -> list[Publication]:
         return [_publication(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise RunError(
-            f"{path} cannot be read ({error}); restore it, or remove it: rollback then needs a name"
+            f"{path} cannot be read ({error}). Restore it, or remove it: rollback then needs the name of a run"
         ) from error
 
 
 def _publication(values: Mapping[str, Any]) -> Publication:
     publication = Publication(**values)
     if not all(isinstance(text, str) for text in (publication.run or "", publication.at, publication.how)):
-        raise ValueError(f"found {shown(values)}; expected texts")
+        raise ValueError(f"found {shown(values)}; expected strings")
     if publication.run is not None and Path(publication.run).name != publication.run:
         raise ValueError(f"found the run {publication.run!r}; expected a name, not a path")
     return publication
 
 
 def append(root: str | Path, run: str | None, how: How) -> None:
-    """Add a publication; of several jobs that do, each keeps its line.
+    """Append a publication; concurrent jobs do not lose each other's lines.
 
     Raises:
         RunError: the file cannot be read or written.
@@ -92,13 +92,13 @@ def _add(root: Path, run: str | None, how: How) -> None:
 
 
 def latest(root: str | Path) -> str | None:
-    """Return the run that was published last; None if none is any more."""
+    """Return the name of the run that was published last; None if it was unpublished, or none was."""
     known = publications(root)
     return known[-1].run if known else None
 
 
 def reconcile(root: str | Path, published: str | None) -> None:
-    """Note the run that the store has published, where nobody else did."""
+    """Append the store's live run to the history if it is not the latest entry."""
     if latest(root) == published:
         return
     with _locked(Path(root)):
@@ -108,6 +108,6 @@ def reconcile(root: str | Path, published: str | None) -> None:
 
 
 def previous(root: str | Path, run: str) -> str | None:
-    """Return the run that was published before a run first was, so that going back twice goes back further."""
+    """Return the run published before the first publication of `run`, so that a second rollback goes back further."""
     names = [known.run for known in publications(root) if known.run is not None]
     return names[names.index(run) - 1] if run in names[1:] and names[0] != run else None

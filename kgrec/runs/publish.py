@@ -1,4 +1,4 @@
-"""From a run folder into the graph, whole: the lists, the vectors, and which run they are of."""
+"""Publication: write the recommendations, text vectors and name of a run into the graph, atomically."""
 
 from __future__ import annotations
 
@@ -24,21 +24,22 @@ from kgrec.store.base import GraphStore, NodeVectors
 
 
 def publish(store: GraphStore, root: Path, run: Run, k: int, how: How) -> dict[str, Any]:
-    """Write a run's text vectors and its lists, to length k, into a graph in one step, and note that it was done.
+    """Write a run's text vectors and its lists into a graph atomically, and record the publication.
 
-    What users have by now is left out: what the run held out to be measured, or did not know yet.
+    Items that users already have in the graph are left out: the run may have held them out for evaluation, or the
+    interactions are newer than the run.
 
     Args:
         store: the graph.
         root: folder of the graph's runs.
-        run: what to publish.
-        k: length of a list.
-        how: what to note.
+        run: the run.
+        k: length of each list.
+        how: command to record.
 
     Raises:
-        RunError: files of the run are gone.
-        StoreError: the graph cannot be written, or lacks a user or an item; it is as it was.
-        DataError: links that make users one contradict each other.
+        RunError: files of the run are missing.
+        StoreError: the graph cannot be written, or lacks a user or an item of the run; the graph is unchanged.
+        DataError: links between user accounts contradict each other.
     """
     check_complete(run)
     listed = new_to_users(run.table("recommendations"), merge_linked_users(store.snapshot()))
@@ -51,13 +52,13 @@ def publish(store: GraphStore, root: Path, run: Run, k: int, how: How) -> dict[s
 
 
 def lists_table(listed: pd.DataFrame) -> pa.Table:
-    """Return what `Recommender.recommend` returned as a run keeps it."""
+    """Return the result of `Recommender.recommend` as a table with the columns and types of a run."""
     ids = {name: listed[name].astype(str) for name in ("user_id", "item_id") if listed[name].dtype != object}
     return pa.Table.from_pandas(listed.assign(**ids), schema=LISTS, preserve_index=False)
 
 
 def new_to_users(listed: pa.Table, graph: GraphSnapshot) -> pa.Table:
-    """Return lists without what users have in the graph; ranks count from 1 again."""
+    """Return lists without the items that users have in the graph; ranks are renumbered from 1."""
     user_num = graph.user_nums(listed.column("user_id").to_numpy())
     item_num = graph.items.nums(listed.column("item_id").to_numpy())
     had = graph.interactions.tocoo()
@@ -69,7 +70,7 @@ def new_to_users(listed: pa.Table, graph: GraphSnapshot) -> pa.Table:
 
 
 def vectors_of(run: Run) -> NodeVectors:
-    """Return the text vectors of a run with the keys of their nodes."""
+    """Return the text vectors of a run: label → (node keys, float32 [nodes, d])."""
     schema = Schema.from_dict(run.info["schema"])
     nodes = {label: run.table(f"nodes-{label}") for label in run.info["labels"]}
     return {
@@ -86,24 +87,24 @@ def checked_vectors(run: Run, rows: Mapping[str, int]) -> Vectors:
         rows: label → number of nodes.
 
     Raises:
-        RunError: they are missing or damaged, or are not of these nodes.
+        RunError: they are missing or damaged, or do not match the nodes.
     """
     vectors = run.arrays("vectors")
     with using(run.folder / "arrays" / "vectors.safetensors"):
         if unknown := vectors.keys() - rows.keys():
-            raise ValueError(f"vectors of {', '.join(sorted(unknown))}; expected labels among {', '.join(rows)}")
+            raise ValueError(f"found vectors of {', '.join(sorted(unknown))}; expected labels among {', '.join(rows)}")
         for label, found in vectors.items():
             check_rows(label, found, rows[label])
         if len({found.shape[1] for found in vectors.values()}) > 1:
-            raise ValueError("vectors of several lengths; expected one")
+            raise ValueError("found vectors of several lengths; expected one")
     return vectors
 
 
 def check_complete(run: Run) -> None:
-    """Look for every file that a run is made of.
+    """Check that every file of a run exists.
 
     Raises:
-        RunError: some are gone; names them.
+        RunError: files are missing; names the first three.
     """
     tables = ["recommendations", *(f"nodes-{label}" for label in run.info["labels"])]
     tables += [f"edges-{number}" for number in range(len(run.info["edge_types"]))]
@@ -122,5 +123,5 @@ def check_complete(run: Run) -> None:
     if gone:
         raise RunError(
             f"run {run.name} cannot be published: {', '.join(gone[:3])} of {run.folder} "
-            f"{'is' if len(gone) == 1 else 'are'} gone; restore the folder, or take another run"
+            f"{'is' if len(gone) == 1 else 'are'} missing. Restore the folder, or choose another run"
         )

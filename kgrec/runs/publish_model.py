@@ -1,4 +1,4 @@
-"""Publishing a fitted model: it is kept as a run of the graph first, so that it can be rolled back and erased from."""
+"""Publication of a fitted model: it is saved as a run of the graph first, so that rollback and erasure apply to it."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ def publish_model(
     k: int,
     runs: str | Path | None = None,
 ) -> dict[str, Any]:
-    """Keep a model with its lists as a run of a graph, and publish that run.
+    """Save a model with its recommendations as a run of a graph, and publish that run.
 
     Args:
-        graph: an open graph, its path or URI.
-        trained, config: the model.
-        listed: its recommendations to every user.
-        k: length of a published list.
-        runs: folder of runs; beside the graph if not given.
+        graph: an open graph, or its path or URI.
+        trained, config: the model and its settings.
+        listed: recommendations of the model to every user.
+        k: length of each published list.
+        runs: folder of runs; default: beside the graph.
 
     Returns:
-        "run", "recommendations" and "vectors", as `publish`.
+        "run", "recommendations" and "vectors", as `publish` returns.
 
     Raises:
-        StoreLocked: another job is at work on the graph.
-        StoreError: the graph lacks a user or an item of the model, or cannot be written; it is as it was.
+        StoreLocked: another job is running on the graph.
+        StoreError: the graph lacks a user or an item of the model, or cannot be written; the graph is unchanged.
         RunError: the run cannot be written.
     """
     uri = graph.uri if isinstance(graph, GraphStore) else str(graph)

@@ -1,4 +1,4 @@
-"""A fitted recommender as a run folder, and back."""
+"""Saving a fitted recommender to a run folder, and loading it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ FACTS: Final = (
     "tuned",
     "second",
 )
-"""What `save_model` itself says of a model in run.json."""
+"""Keys of run.json that `save_model` derives from the model."""
 
 
 def save_model(
@@ -62,10 +62,10 @@ def save_model(
     info: Mapping[str, Any] | None = None,
     tables: Mapping[str, pa.Table] | None = None,
 ) -> Run:
-    """Write what was trained, with further facts and tables, as a run folder.
+    """Write a trained model, with additional facts for run.json and additional tables, to a run folder.
 
     Raises:
-        RunError: the folder is something else, or the disk refuses.
+        RunError: the folder exists and is not a run, or cannot be written.
     """
     model = trained.model
     edge_types = list(model.train.edges)
@@ -102,16 +102,16 @@ def save_model(
 def load_model(
     folder: str | Path, encoder: TextEncoder | None = None, signals: Sequence[type[Signal]] = ()
 ) -> tuple[Trained, Config]:
-    """Read what `save_model` wrote.
+    """Load a model that `save_model` wrote.
 
     Args:
-        folder: the run.
-        encoder: the text encoder of the fit, where it was not the one that the settings name.
+        folder: the run folder.
+        encoder: the text encoder of the fit, if it is not the one in the settings.
         signals: classes of signals that are neither shipped nor registered as entry points.
 
     Raises:
-        RunError: it is not a run, is damaged, or was written by a newer kgrec; or the run orders lists once more, and
-            the text model for that is not on this machine.
+        RunError: the folder is not a run, is damaged, or has an unsupported format; or the text model of its re-ranker
+            is not installed.
         UsageError: the text model is not the one of the fit.
     """
     run = read_run(folder)
@@ -123,7 +123,7 @@ def load_model(
 
 
 def load_tuned(run: Run) -> FineTunedWeights | None:
-    """Return what fine-tuning made of the text model of a run; None where the model was used as it is.
+    """Return the fine-tuned weights of the text model of a run; None if it was not fine-tuned.
 
     Raises:
         RunError: the weights are missing or damaged.
@@ -182,14 +182,14 @@ def _kinds(run: Run, given: Sequence[type[Signal]]) -> list[type[Signal]]:
     """Return the classes of the signals of a run.
 
     Raises:
-        RunError: the run has a signal that is neither given nor installed.
+        RunError: a signal is neither given nor installed.
     """
     names = list(run.info["settings"])
     try:
         return signal_kinds(with_classes(names, given))
     except UsageError as error:
-        what = "install the package that registers it, or pass its class: Recommender.load(folder, signals=[…])"
-        raise RunError(f"{run.folder} cannot be loaded: {error}. To load it, {what}") from None
+        remedy = "install the package that registers it, or pass its class: Recommender.load(folder, signals=[…])"
+        raise RunError(f"{run.folder} cannot be loaded: {error}. To load it, {remedy}") from None
 
 
 def _signals(
@@ -200,7 +200,7 @@ def _signals(
     train: GraphSnapshot,
     vectors: Vectors,
 ) -> dict[str, Signal]:
-    """Read signals, name → settings, that learned from `train`; their arrays are called `prefix`-NAME."""
+    """Return the signals in `settings` (name → settings), fitted on `train`; their arrays are named `prefix`-NAME."""
     restored = {}
     for kind in [kind for kind in kinds if kind.name in settings]:
         with using(run.folder / "run.json"):
@@ -229,21 +229,21 @@ def _snapshot(run: Run) -> GraphSnapshot:
 
 
 def _check_snapshot(run: Run, train: GraphSnapshot) -> None:
-    """See that the tables of a run fit together, and that run.json is of them."""
+    """Check that the tables of a run are consistent with each other and with run.json."""
     for role, ids in (("user", train.users.ids), ("item", train.items.ids)):
         if not len(ids) or not pd.Index(ids).is_unique:
-            raise ValueError(f"the tables hold no {role}, or two with one id; expected some, each once")
+            raise ValueError(f"the tables have no {role}, or a duplicate id; expected unique ids")
     if not len(train.behaviors):
-        raise ValueError("the tables hold no behavior; expected some")
+        raise ValueError("the tables have no behaviors; expected some")
     domains = set(train.item_domains)
     if missing := domains - run.info["blends"].keys():
-        raise ValueError(f"blends lack {', '.join(sorted(missing))}, of which there are items")
+        raise ValueError(f"blends lack {', '.join(sorted(missing))}; expected each domain with items")
     if strange := run.info.get("single_domain", {}).keys() - domains:
-        raise ValueError(f"single_domain has {', '.join(sorted(strange))}, of which there are no items")
+        raise ValueError(f"single_domain has {', '.join(sorted(strange))}; expected domains with items")
     if strange := set(run.info["added_after_fit"]) - set(train.items.ids):
         raise ValueError(f"added_after_fit has {', '.join(sorted(strange)[:3])}; expected ids of items")
     if train.digest != run.info["digests"]["train"]:
-        raise ValueError("the tables are not those that digests.train was made of")
+        raise ValueError("the tables do not match digests.train")
 
 
 def _edge_table(edges: Edges) -> pa.Table:

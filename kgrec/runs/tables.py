@@ -1,4 +1,4 @@
-"""What a run is made of, as facts and tables for people."""
+"""Summaries of runs for display."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kgrec.runs.folder import Run, list_runs
 
 
 def runs_table(root: Path) -> pd.DataFrame:
-    """Return the runs of a folder, oldest first: run, created, split, and the hybrid's metrics."""
+    """Return the runs in a folder, oldest first: run, created, split, and the hybrid's metrics."""
     rows = []
     for run in list_runs(root):
         measured = (run.info.get("metrics") or {}).get("models", {}).get(HYBRID, {})
@@ -23,7 +23,7 @@ def runs_table(root: Path) -> pd.DataFrame:
 
 
 def run_facts(run: Run) -> dict[str, Any]:
-    """Return what there is to know of a run in a few lines; run.json in its folder has everything."""
+    """Return the main facts of a run; run.json in its folder has all of them."""
     info = run.info
     defaults = Config().model_dump(mode="json")
     config = {name: value for name, value in info["config"].items() if value != defaults.get(name)}

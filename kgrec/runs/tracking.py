@@ -1,4 +1,4 @@
-"""What a run measured, for the tools that draw it: TensorBoard and MLflow. All of it is read from the run's folder."""
+"""Experiment tracking: log the metrics and settings of a run folder to TensorBoard or MLflow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kgrec.training.report import metric_of
 
 
 class Figure(NamedTuple):
-    """One figure: a name with its group before a slash, its value, and where it stands in a series."""
+    """A scalar: "group/name", value, and step in its series."""
 
     name: str
     value: float
@@ -21,14 +21,13 @@ class Figure(NamedTuple):
 
 
 def figures(run: Run) -> Iterator[Figure]:
-    """Yield what a run measured.
+    """Yield the scalars of a run, by group.
 
-    "seconds": of each stage; "validation": the metric of every setting of a signal that was tried, in turn; "test":
-    metrics of every model; "fine-tuning": loss on held-out users by step; "refresh": NDCG@20 of the run and of the one
-    before.
+    "seconds": duration of each stage; "validation": metric of each tried setting of a signal, in order; "test": metrics
+    of each model; "fine-tuning": loss on held-out users by step; "refresh": NDCG@20 of the run and of the previous one.
 
     Raises:
-        RunError: the choices are missing or damaged.
+        RunError: choices.json is missing or damaged.
     """
     yield from (Figure(f"seconds/{stage}", seconds) for stage, seconds in run.info["seconds"].items())
     for signal, choice in run.choices.get("signals", {}).items():
@@ -39,17 +38,17 @@ def figures(run: Run) -> Iterator[Figure]:
     for step, loss in (run.info.get("tuned") or {}).get("losses", ()):
         yield Figure("fine-tuning/loss on held-out users", loss, step)
     compared = run.info.get("gate", {}).get("measured", {})
-    for what, name in (("candidate", "NDCG@20"), ("current", "NDCG@20 of the run before")):
+    for what, name in (("candidate", "NDCG@20"), ("current", "NDCG@20 of the previous run")):
         if what in compared:
             yield Figure(f"refresh/{name}", compared[what])
 
 
 def to_tensorboard(run: Run, folder: Path) -> bool:
-    """Write a run's figures and settings for TensorBoard; False if they are there already.
+    """Write a run's scalars and settings for TensorBoard; return False if the run is already logged.
 
     Args:
         run: the run.
-        folder: of all runs, `tensorboard --logdir FOLDER`; it gets a subfolder of the run's name.
+        folder: log folder of all runs (`tensorboard --logdir FOLDER`); the run gets a subfolder of its name.
 
     Raises:
         MissingExtra: tensorboard is not installed.
@@ -58,7 +57,7 @@ def to_tensorboard(run: Run, folder: Path) -> bool:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise MissingExtra('TensorBoard is not installed; run: pip install "kgrec[tensorboard]"') from None
+        raise MissingExtra('TensorBoard is not installed. Run: pip install "kgrec[tensorboard]"') from None
     if (folder / run.name).exists():
         return False
     try:
@@ -67,34 +66,34 @@ def to_tensorboard(run: Run, folder: Path) -> bool:
             for figure in figures(run):
                 writer.add_scalar(*figure)
     except OSError as error:
-        raise RunError(f"{folder} cannot be written: {error}; name another folder with --tensorboard") from error
+        raise RunError(f"{folder} cannot be written: {error}. Choose another folder with --tensorboard") from error
     return True
 
 
 def to_mlflow(run: Run, uri: str, graph: str) -> bool:
-    """Log a run's figures and settings in MLflow; False if they are there already.
+    """Log a run's scalars and settings to MLflow; return False if the run is already logged.
 
     Args:
         run: the run.
-        uri: of the tracking server, or what else MLflow takes.
-        graph: URI of the graph, which names the experiment.
+        uri: tracking URI of MLflow.
+        graph: URI of the graph, used as the experiment's name.
 
     Raises:
         MissingExtra: mlflow is not installed.
-        RunError: the server does not answer or refuses.
-        UsageError: the URI holds a password.
+        RunError: the server does not respond, or rejects the run.
+        UsageError: the URI contains a password.
     """
     if holds_password(uri):
         raise UsageError(
-            "found a user or a password in the URI of MLflow; give them as MLFLOW_TRACKING_USERNAME and "
-            "MLFLOW_TRACKING_PASSWORD, those of a database as its driver reads them, such as PGPASSFILE"
+            "found a user or a password in the URI of MLflow. Expected them in MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD, or for a database where its driver reads them, such as PGPASSFILE"
         )
     try:
         from mlflow import MlflowClient
         from mlflow.entities import Metric, Param
         from mlflow.exceptions import MlflowException
     except ImportError:
-        raise MissingExtra('MLflow is not installed; run: pip install "kgrec[mlflow]"') from None
+        raise MissingExtra('MLflow is not installed. Run: pip install "kgrec[mlflow]"') from None
     try:
         client = MlflowClient(uri)
         found = client.get_experiment_by_name(graph)
@@ -107,12 +106,12 @@ def to_mlflow(run: Run, uri: str, graph: str) -> bool:
         client.log_batch(logged.run_id, metrics=values, params=settings)
         client.set_terminated(logged.run_id)
     except MlflowException as error:
-        raise RunError(f"MLflow at {uri} does not take run {run.name}: {error}") from error
+        raise RunError(f"MLflow at {uri} rejected run {run.name}: {error}") from error
     return True
 
 
 def _for_mlflow(name: str) -> str:
-    return name.replace("@", " at ")  # which MLflow does not allow in a name
+    return name.replace("@", " at ")  # MLflow does not allow @ in names
 
 
 def _as_markdown(config: dict[str, Any]) -> str:

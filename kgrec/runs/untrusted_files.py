@@ -1,7 +1,7 @@
-"""Files of a run folder, read without trusting them: a run may come from a stranger.
+"""Safe reading of the files of a run folder, which may come from an untrusted source.
 
-A file is read if it is a plain file in the folder itself, never through a link, and if what it holds takes memory in
-proportion to its size. What is wrong with it is one `RunError` that names it.
+A file is read only if it is a regular file in the folder, not reached through a link, and if its content needs memory
+in proportion to its size. Any fault raises one `RunError` that names the file.
 """
 
 from __future__ import annotations
@@ -24,44 +24,44 @@ from kgrec._util.files import kind_of
 from kgrec.errors import KgrecError, RunError
 
 MAX_JSON: Final = 64 << 20
-"""Bytes of a JSON file at most."""
+"""Maximum bytes of a JSON file."""
 MAX_HEADER: Final = 8 << 20
-"""Bytes of the list of arrays of a safetensors file at most: some 100,000 arrays."""
+"""Maximum bytes of the header of a safetensors file; enough for about 100,000 arrays."""
 ALWAYS_FITS: Final = 1 << 30
-"""Bytes that a table may take in memory however small its file is."""
+"""Bytes of memory that a table of any file size may take."""
 MAX_RATIO: Final = 100
-"""How many times its file's size a larger table may take in memory; what training writes takes up to 20 times."""
+"""Maximum ratio of memory to file size for larger tables; tables by training reach 20."""
 MAX_NUMBER: Final = 1e12
-"""Size of a number at most: products and sums of such ones are still finite."""
+"""Maximum absolute value of a number, so that products and sums stay finite."""
 MAX_SHOWN_CHARACTERS: Final = 60
-"""Characters of a wrong value that an error shows."""
+"""Maximum characters of an invalid value in an error."""
 
 _NUMBERS: Final = {"float32", "float64", "int64", "int32", "uint8"}
 
 
 def damaged(path: Path, what: str) -> RunError:
     """Return the error for a file whose content cannot be used."""
-    return RunError(f"{path} is damaged ({what}); train again, or restore the folder")
+    return RunError(f"{path} is damaged ({what}). Restore the folder, or train again")
 
 
 def unreadable(path: Path, error: object) -> RunError:
-    """Return the error for a file that cannot be read at all."""
+    """Return the error for a file that cannot be read."""
     reason = (str(error) or type(error).__name__).splitlines()[0]
-    return RunError(f"{path} cannot be read ({reason}); train again, or restore the folder")
+    return RunError(f"{path} cannot be read ({reason}). Restore the folder, or train again")
 
 
 @contextmanager
 def using(path: Path) -> Iterator[None]:
-    """Name the file whose content was being used when a wrong value, type, key or length was met.
+    """Convert errors about an invalid value, type, key or length in the block to a `RunError` that names the file.
 
     Raises:
-        RunError: instead of that error.
+        RunError: the content of the file is invalid.
     """
     try:
         yield
     except ValidationError as error:
         raise damaged(path, faults(error)) from None
-    except KgrecError:  # says already what is wrong
+    except KgrecError:  # has its own message
         raise
     except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError) as error:
         message = str(error).splitlines()[0] if str(error) else ""
@@ -70,7 +70,7 @@ def using(path: Path) -> Iterator[None]:
 
 
 def faults(error: ValidationError) -> str:
-    """Return the first three faults that pydantic found, as `key: found …; expected …`."""
+    """Return the first three faults of a pydantic error, as `key: found …; expected …`."""
     found = error.errors(include_url=False)
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
     return "; ".join(map(_fault, found[:3])) + more
@@ -85,24 +85,24 @@ def _fault(fault: Any) -> str:
 
 
 def shown(value: object) -> str:
-    """Return a wrong value for an error, cut short."""
+    """Return an invalid value for an error message, truncated."""
     text = repr(value)
     return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]}…"
 
 
 def size_of(root: Path, name: str) -> int:
-    """Return the bytes of a plain file of a run folder.
+    """Return the size of a regular file of a run folder, in bytes.
 
     Args:
         root: the run folder.
-        name: of the file, relative to it.
+        name: path of the file, relative to the folder.
 
     Raises:
-        RunError: it is missing, a link, a folder or another thing that is no file, or lies in a folder that is a link.
+        RunError: the file is missing, is a link, folder or other special file, or is reached through a link.
     """
     path = root / name
     if ".." in path.relative_to(root).parts:
-        raise damaged(path, "its name leads out of the run's folder")
+        raise damaged(path, "its path leads out of the run folder")
     try:
         for folder in path.parents[: len(Path(name).parts) - 1]:
             _expect(folder, folder.lstat().st_mode, stat.S_ISDIR, "a folder")
@@ -119,17 +119,17 @@ def _expect(path: Path, mode: int, is_right: Any, expected: str) -> None:
 
 
 def read_object(root: Path, name: str) -> dict[str, Any]:
-    """Return the object that a JSON file of a run folder holds.
+    """Return the object in a JSON file of a run folder.
 
     Raises:
-        RunError: it is missing, no plain file, too large, not JSON, nested too deep, or gives a key twice.
+        RunError: the file is missing, not a regular file, too large, not JSON, nested too deep, or has duplicate keys.
     """
     path, size = root / name, size_of(root, name)
     if size > MAX_JSON:
-        raise damaged(path, f"{size:,} bytes; expected at most {MAX_JSON:,}")
+        raise damaged(path, f"found {size:,} bytes; expected at most {MAX_JSON:,}")
     try:
         content = json.loads(path.read_bytes().decode("utf-8"), object_pairs_hook=_object)
-        json.dumps(content, ensure_ascii=False).encode()  # which lone surrogates are not taken by
+        json.dumps(content, ensure_ascii=False).encode()  # fails on lone surrogates
     except (OSError, ValueError, RecursionError) as error:
         reason = "nested too deep" if isinstance(error, RecursionError) else error
         raise damaged(path, f"not readable as JSON ({reason})") from None
@@ -141,17 +141,17 @@ def read_object(root: Path, name: str) -> dict[str, Any]:
 def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("a key is given twice")
+        raise ValueError("duplicate key")
     return found
 
 
 def read_table(root: Path, name: str) -> pa.Table:
-    """Return the table that a Parquet file of a run folder holds.
+    """Return the table in a Parquet file of a run folder.
 
-    Text is read as a dictionary first, so that a small file of a long text repeated is known before it fills memory.
+    Text columns are read dictionary-encoded first, so that a small file that repeats a long text cannot fill memory.
 
     Raises:
-        RunError: it is missing, no plain file, not Parquet, or would take far more memory than its size.
+        RunError: the file is missing, not a regular file, not Parquet, or needs far more memory than its size.
     """
     path, size = root / name, size_of(root, name)
     allowed = max(ALWAYS_FITS, MAX_RATIO * size)
@@ -164,14 +164,16 @@ def read_table(root: Path, name: str) -> pa.Table:
                 table = file.read()
             memory += sum(map(_decoded_bytes, table.columns))
         if memory > allowed:
-            raise damaged(path, f"{memory:,} bytes in memory; expected at most {allowed:,} of a file of {size:,}")
+            raise damaged(
+                path, f"found {memory:,} bytes in memory; expected at most {allowed:,} for {size:,} in the file"
+            )
         return table.cast(pa.schema(types, metadata=None)).replace_schema_metadata(None)
     except (OSError, pa.ArrowException, UnicodeDecodeError, MemoryError, KeyError) as error:
         raise unreadable(path, error) from error
 
 
 def _memory(metadata: pq.FileMetaData) -> int:
-    """Return roughly the bytes that a table takes, long texts that are repeated aside."""
+    """Return the approximate bytes of a table in memory, without the expansion of repeated texts."""
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     chunks = [group.column(number) for group in groups for number in range(group.num_columns)]
     values = sum(max(8 * chunk.num_values, chunk.total_uncompressed_size) for chunk in chunks)
@@ -183,7 +185,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _decoded_bytes(column: pa.ChunkedArray) -> int:
-    """Return the bytes of the texts of a dictionary column, 0 of any other column."""
+    """Return the bytes of a dictionary-encoded text column after decoding; 0 for other columns."""
     if not pa.types.is_dictionary(column.type):
         return 0
     chunks = [(pc.binary_length(chunk.dictionary), chunk.indices) for chunk in column.chunks]
@@ -191,26 +193,26 @@ def _decoded_bytes(column: pa.ChunkedArray) -> int:
 
 
 def read_arrays(root: Path, name: str) -> dict[str, npt.NDArray[Any]]:
-    """Return the arrays, name → array, that a safetensors file of a run folder holds.
+    """Return the arrays in a safetensors file of a run folder: name → array.
 
     Raises:
-        RunError: it is missing, no plain file or not safetensors, an array is of a type that runs do not have, or a
-            number is not finite or so large that results would not be.
+        RunError: the file is missing, not a regular file or not safetensors; or an array has an unsupported type, or a
+            number that is not finite or exceeds `MAX_NUMBER`.
     """
     path, size = root / name, size_of(root, name)
     try:
         with path.open("rb") as file:
             header = int.from_bytes(file.read(8), "little")
         if MAX_HEADER < header < size:
-            raise damaged(path, f"a list of arrays of {header:,} bytes; expected at most {MAX_HEADER:,}")
+            raise damaged(path, f"found a header of {header:,} bytes; expected at most {MAX_HEADER:,}")
         arrays = dict(load_file(path))
     except RunError:
         raise
-    except Exception as error:  # safetensors raises errors of its own that derive from Exception only
+    except Exception as error:  # the errors of safetensors derive from Exception only
         raise unreadable(path, error) from error
     for key, array in arrays.items():
         if array.dtype.name not in _NUMBERS:
             raise damaged(path, f"{key!r} is of type {array.dtype}; expected one of {', '.join(sorted(_NUMBERS))}")
         if array.size and array.dtype.kind == "f" and not bool(max(-array.min(), array.max()) <= MAX_NUMBER):
-            raise damaged(path, f"{key!r} holds NaN, infinity or a number beyond {MAX_NUMBER:g}; expected smaller ones")
+            raise damaged(path, f"{key!r} has NaN, infinity or a number beyond {MAX_NUMBER:g}; expected smaller ones")
     return arrays

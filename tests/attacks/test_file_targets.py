@@ -137,9 +137,9 @@ def test_run_with_a_foreign_file_is_not_removed(tmp_path: Path) -> None:
     (run.folder / "notes.txt").write_text("mine")
     (run.folder / "tables" / "mine.parquet").write_text("mine")
     for name in ("notes.txt", "tables/mine.parquet"):
-        with pytest.raises(RunError, match=f"holds {name}, which kgrec did not write; move it elsewhere"):
+        with pytest.raises(RunError, match=f"contains {name}, which kgrec did not write"):
             remove_run(run.folder)
-        with pytest.raises(RunError, match=f"holds {name}, which kgrec did not write; move it elsewhere"):
+        with pytest.raises(RunError, match=f"contains {name}, which kgrec did not write"):
             write_run(run.folder, {}, {}, {})
         assert (run.folder / name).read_text() == "mine"
         (run.folder / name).unlink()

@@ -260,7 +260,7 @@ def test_a_run_of_a_newer_version(kgrec, cinema):
     (folder / "run.json").write_text(json.dumps({**info, "format": 99}))
     failed = kgrec("recommend", cinema, "u1", "--run", folder.name)
     assert (failed.code, failed.out) == (1, "")
-    assert failed.err == f"error: {folder} has format 99, this kgrec reads 3; update kgrec\n"
+    assert failed.err == f"error: {folder} has format 99. Expected 3. Update kgrec\n"
 
 
 @pytest.mark.parametrize("room", [1_000, 60_000])
@@ -287,7 +287,7 @@ def test_a_disk_that_fills_while_publishing(cinema):
     ("words", "told"),
     [
         (("load", "atomic", CINEMA, "--into", "{graph}"), "cannot open {graph} for writing: Permission denied"),
-        (("train", "{graph}"), "{runs} cannot be written: permission denied; name another folder with --runs"),
+        (("train", "{graph}"), "{runs} cannot be written: permission denied. Choose another folder with --runs"),
         (("publish", "{graph}"), "{lease}, the lock file of a graph, cannot be written: permission denied"),
         (("export", "{graph}", "{runs}/graph.ttl"), "cannot write {runs}/graph.ttl: permission denied"),
     ],

@@ -126,7 +126,7 @@ def test_no_runs_yet(kgrec, tmp_path):
     for command in (["runs", "show", graph], ["recommend", graph, "u1"], ["evaluate", graph], ["publish", graph]):
         failed = kgrec(*command)
         assert failed.code == 1
-        assert failed.err == f"error: no run in {tmp_path}/shop.runs; train one first: kgrec train GRAPH\n"
+        assert failed.err == f"error: no run in {tmp_path}/shop.runs. Run: kgrec train GRAPH\n"
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_a_graph_that_does_not_exist(kgrec, tmp_path, command):
     graph = str(tmp_path / "gone.lbug")
     failed = kgrec(*[graph if word == "GRAPH" else word for word in command])
     assert (failed.code, failed.out) == (1, "")
-    assert failed.err == f"error: no graph at {graph}; load data first: kgrec load LOADER SOURCE --into {graph}\n"
+    assert failed.err == f"error: no graph at {graph}. Run: kgrec load LOADER SOURCE --into {graph}\n"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -181,7 +181,7 @@ def test_an_output_folder_that_cannot_be_made_is_refused_before_the_work(kgrec, 
     (tmp_path / "out").write_text("a file")
     failed = kgrec("benchmark", cut(tmp_path / "cinema"), "--out", tmp_path / "out")
     assert failed.code == 1
-    assert failed.err == f"error: {tmp_path}/out cannot be written: File exists; name another folder with --out\n"
+    assert failed.err == f"error: {tmp_path}/out cannot be written: File exists. Choose another folder with --out\n"
     assert (tmp_path / "out").read_text() == "a file"
 
 

@@ -104,7 +104,7 @@ def test_a_run_whose_files_are_gone_changes_nothing(three: tuple[str, list[str]]
     with pytest.raises(RunError, match=r"arrays/signal-ease.safetensors of .* is gone; restore the folder"):
         roll_back(graph)
     shutil.rmtree(root / names[1])
-    with pytest.raises(RunError, match=f"no run '{names[1]}' in .*; there are: {names[0]}, {names[2]}"):
+    with pytest.raises(RunError, match=rf"no run '{names[1]}' in .*\. Expected one of: {names[0]}, {names[2]}"):
         roll_back(graph)
     assert lists(graph)[0] == names[2]
 

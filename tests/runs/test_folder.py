@@ -41,9 +41,9 @@ def test_a_failed_write_leaves_the_old_run_and_nothing_else(tmp_path):
 
 def test_a_folder_that_is_no_run_is_never_replaced(tmp_path):
     (tmp_path / "photos").mkdir()
-    with pytest.raises(RunError, match="exists and is not a run; name another folder"):
+    with pytest.raises(RunError, match="exists and is not a run"):
         write_run(tmp_path / "photos", {}, TABLES, ARRAYS)
-    with pytest.raises(RunError, match=r"is not a run: no run\.json"):
+    with pytest.raises(RunError, match=r"is not a run: it has no run\.json"):
         read_run(tmp_path / "photos")
 
 
@@ -51,10 +51,10 @@ def test_a_run_of_another_version_is_refused(tmp_path):
     write_run(tmp_path / "a", {}, TABLES, ARRAYS)
     info = json.loads((tmp_path / "a" / "run.json").read_text())
     (tmp_path / "a" / "run.json").write_text(json.dumps({**info, "format": FORMAT + 1}))
-    with pytest.raises(RunError, match=f"has format {FORMAT + 1}, this kgrec reads {FORMAT}; update kgrec"):
+    with pytest.raises(RunError, match=rf"has format {FORMAT + 1}\. Expected {FORMAT}\. Update kgrec"):
         read_run(tmp_path / "a")
     (tmp_path / "a" / "run.json").write_text(json.dumps({**info, "format": FORMAT - 1}))
-    with pytest.raises(RunError, match=f"has format {FORMAT - 1}, this kgrec reads {FORMAT}; train again"):
+    with pytest.raises(RunError, match=rf"has format {FORMAT - 1}\. Expected {FORMAT}\. Run: kgrec train"):
         read_run(tmp_path / "a")
 
 
@@ -62,7 +62,7 @@ def test_a_run_of_another_version_is_refused(tmp_path):
 def test_a_damaged_run_is_named(tmp_path, damage):
     write_run(tmp_path / "a", {}, TABLES, ARRAYS)
     (tmp_path / "a" / "run.json").write_text(damage)
-    with pytest.raises(RunError, match=r"run\.json is damaged .*; train again, or restore the folder"):
+    with pytest.raises(RunError, match=r"run\.json is damaged .*\. Restore the folder, or train again"):
         read_run(tmp_path / "a")
 
 
@@ -83,9 +83,9 @@ def test_runs_are_listed_oldest_first_and_found_by_name_or_as_the_newest(tmp_pat
     assert [run.name for run in list_runs(tmp_path)] == ["b", "a"]
     assert find_run(tmp_path).name == "a"
     assert find_run(tmp_path, "b").name == "b"
-    with pytest.raises(RunError, match=r"no run 'c' in .*; there are: b, a"):
+    with pytest.raises(RunError, match=r"no run 'c' in .*\. Expected one of: b, a"):
         find_run(tmp_path, "c")
-    with pytest.raises(RunError, match="train one first: kgrec train GRAPH"):
+    with pytest.raises(RunError, match="Run: kgrec train GRAPH"):
         find_run(tmp_path / "nowhere")
 
 
@@ -142,7 +142,7 @@ def test_run_with_a_flipped_bit_is_named_on_reading(tmp_path, name):
     (run.folder / name).write_bytes(content)
     part = name.rpartition("/")[2].partition(".")[0]
     read = {"choices": lambda: run.choices, "recommendations": lambda: run.table(part)}
-    with pytest.raises(RunError, match=rf"{name} cannot be read \(its content is not what was written\); train again"):
+    with pytest.raises(RunError, match=rf"{name} cannot be read \(its checksum does not match\)\. Restore"):
         read.get(part, lambda: run.arrays(part))()
 
 

@@ -73,7 +73,7 @@ def test_a_server_that_does_not_answer_is_said(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     done = kgrec("runs", "track", trained_cinema, "--mlflow", "http://127.0.0.1:9")
     assert done.code == 1
-    assert "MLflow at http://127.0.0.1:9 does not take run" in done.err
+    assert "MLflow at http://127.0.0.1:9 rejected run" in done.err
 
 
 @pytest.mark.parametrize("where", ["--tensorboard", "--mlflow"])
