@@ -117,12 +117,12 @@ def bulk_load(folder: Path, file: Path) -> None:
 
 
 def load(uri: str, source: Path, schema: Schema) -> None:
-    with kgrec.open_graph(uri, create=True) as store:
+    with kgrec.open(uri, create=True) as store:
         kgrec.load("rdf", source, schema=schema, into=store)
 
 
 def snapshot(uri: str) -> str:
-    with kgrec.open_graph(uri, read_only=True) as store:
+    with kgrec.open(uri, read_only=True) as store:
         return store.snapshot().digest
 
 
@@ -142,7 +142,7 @@ def movielens(folder: Path, place: Path) -> dict[str, Any]:
         found[engine] = {"load_s": seconds(lambda uri=uri: load(uri, source, schema))}
         start = time.perf_counter()
         found[engine] |= {"digest": snapshot(uri), "snapshot_s": round(time.perf_counter() - start, 3)}
-        with kgrec.open_graph(uri, create=True) as store:
+        with kgrec.open(uri, create=True) as store:
             found[engine] |= use(store)
         print(engine, found[engine], flush=True)
     alike = ("digest", "top_10", "explanation")

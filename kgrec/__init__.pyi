@@ -17,7 +17,7 @@ from .errors import UsageError as UsageError
 from .evaluation.split import split as split
 from .metrics.frames import evaluate as evaluate
 from .recommender import Recommender as Recommender
-from .store import open_graph as open_graph
+from .store import open as open
 from .store.load import load as load
 
 __version__: str

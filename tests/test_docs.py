@@ -164,7 +164,7 @@ def run_cypher(snippet: Snippet, names: dict[str, object]) -> str:
     if is_left_out(snippet):
         return ""
     [graph] = Path().glob("*.lbug")
-    with kgrec.open_graph(graph, read_only=True) as store:
+    with kgrec.open(graph, read_only=True) as store:
         for query in snippet.text.split(";"):
             if query.strip():
                 assert len(store.cypher(query)), f"no rows: {query}"

@@ -40,7 +40,7 @@ def model() -> Recommender:
 def test_fit_takes_every_form(form: str, tmp_path: Path) -> None:
     tables = kgrec.from_interactions(FRAME)
     if form in ("store", "path"):
-        with kgrec.open_graph(tmp_path / "shop.lbug", create=True) as graph:
+        with kgrec.open(tmp_path / "shop.lbug", create=True) as graph:
             graph.write(tables)
             if form == "store":
                 fitted = Recommender(signals=SIGNALS).fit(graph)

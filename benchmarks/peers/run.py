@@ -113,7 +113,7 @@ def parse() -> argparse.Namespace:
 
 
 def load(folder: Path) -> GraphSnapshot:
-    with tempfile.TemporaryDirectory() as place, kgrec.open_graph(Path(place) / "peers.lbug", create=True) as graph:
+    with tempfile.TemporaryDirectory() as place, kgrec.open(Path(place) / "peers.lbug", create=True) as graph:
         kgrec.load("atomic", folder, into=graph)
         return graph.snapshot()
 

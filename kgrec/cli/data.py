@@ -28,7 +28,7 @@ def load(
     as_json: Json = False,
 ) -> None:
     """Load a source into a graph. Safe to re-run: the same data change nothing."""
-    with kgrec.open_graph(into, create=True) as graph:
+    with kgrec.open(into, create=True) as graph:
         tables = kgrec.load(loader, source, into=graph, schema=schema)
     show_facts(f"loaded into {into}", tables.counts(), as_json)
 
@@ -76,6 +76,6 @@ def export(
     from kgrec.rdf.export import export as export_rdf
 
     check_export(file)
-    with kgrec.open_graph(graph, read_only=True) as store:
+    with kgrec.open(graph, read_only=True) as store:
         export_rdf(store.read(), file)
     show_facts(f"written: {file}", {"bytes": file.stat().st_size}, as_json)

@@ -128,7 +128,7 @@ def unpublish(graph: Graph, as_json: Json = False) -> None:
     from kgrec.runs.publications import append
     from kgrec.store.job_lock import leased
 
-    with leased(graph), kgrec.open_graph(graph) as store:
+    with leased(graph), kgrec.open(graph) as store:
         run = store.published()
         store.unpublish()
         if run and root_of(graph).exists():

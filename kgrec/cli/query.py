@@ -35,7 +35,7 @@ def cypher(
 ) -> None:
     """Run a Cypher query on an embedded graph or on Neo4j."""
     _warm_up(graph)
-    with kgrec.open_graph(graph, read_only=not write) as store:
+    with kgrec.open(graph, read_only=not write) as store:
         frame = store.cypher(
             query, _parameters(param), write=write, unsafe=unsafe, time_limit=time_limit, row_limit=row_limit
         )
@@ -55,7 +55,7 @@ def sparql(
 ) -> None:
     """Run a SPARQL query on an RDF graph; the schema's prefixes are declared."""
     _warm_up(graph)
-    with kgrec.open_graph(graph, read_only=not write) as store:
+    with kgrec.open(graph, read_only=not write) as store:
         frame = store.sparql(
             query, _parameters(param), write=write, unsafe=unsafe, time_limit=time_limit, row_limit=row_limit
         )
@@ -75,7 +75,7 @@ def explore(
     if name is None:
         return show(named_queries(), as_json)
     _warm_up(graph)
-    with kgrec.open_graph(graph, read_only=True) as store:
+    with kgrec.open(graph, read_only=True) as store:
         show(run_named(store, name, _parameters(param)), as_json)
 
 
@@ -91,7 +91,7 @@ def nearest(
     """Find the nodes whose text vectors are most similar (cosine) to a text or to another node."""
     from kgrec.query.similar import nearest_nodes
 
-    with kgrec.open_graph(graph, read_only=True) as store:
+    with kgrec.open(graph, read_only=True) as store:
         show(nearest_nodes(store, text=text, node=node, label=label, k=k), as_json)
 
 

@@ -24,7 +24,7 @@ def schema_infer(graph: Graph, as_json: Json = False) -> None:
     from kgrec.store.neo4j.infer_schema import infer_schema
     from kgrec.store.neo4j.store import Neo4jStore
 
-    with kgrec.open_graph(graph, read_only=True) as store:
+    with kgrec.open(graph, read_only=True) as store:
         if not isinstance(store, Neo4jStore):
             raise UsageError(f"{graph} was loaded by kgrec and has a schema. Expected a Neo4j database: neo4j://HOST")
         text = infer_schema(store)
@@ -43,7 +43,7 @@ def schema_adopt(
     from kgrec.store.neo4j.infer_schema import adopt
     from kgrec.store.neo4j.store import Neo4jStore
 
-    with kgrec.open_graph(graph) as store:
+    with kgrec.open(graph) as store:
         if not isinstance(store, Neo4jStore):
             raise UsageError(f"{graph} was loaded by kgrec. Expected a Neo4j database: neo4j://HOST")
         adopt(store, kgrec.Schema.load(schema))

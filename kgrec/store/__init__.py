@@ -29,7 +29,7 @@ def open_graph(uri: str | Path, read_only: bool = False, create: bool = False) -
         raise UsageError(f"{uri}: found read_only=True and create=True. Expected one of them")
     parsed = GraphUri.parse(uri)
     if not create and not parsed.exists:
-        otherwise = "" if read_only else ", or start one with open_graph(…, create=True)"
+        otherwise = "" if read_only else ", or start one with kgrec.open(…, create=True)"
         raise StoreError(f"no graph at {uri}; load data first: kgrec load LOADER SOURCE --into {uri}{otherwise}")
     engine = STORES.load(parsed.scheme)
     if not _is_store(engine):
@@ -40,3 +40,6 @@ def open_graph(uri: str | Path, read_only: bool = False, create: bool = False) -
 
 def _is_store(value: object) -> bool:
     return isinstance(value, type) and issubclass(value, GraphStore)
+
+
+open = open_graph  # the public name: kgrec.open

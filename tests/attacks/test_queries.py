@@ -337,7 +337,7 @@ def test_query_process_is_told_no_password(
 WORKING_FOLDER = """\
 import os, sys
 import kgrec
-with kgrec.open_graph(sys.argv[1], read_only=True) as store:
+with kgrec.open(sys.argv[1], read_only=True) as store:
     print(len((store.cypher if store.language == "cypher" else store.sparql)(sys.argv[2])))
     print([int(c._process.pid) for c in kgrec._util.query_process._children._idle][0], flush=True)
     sys.stdin.read()

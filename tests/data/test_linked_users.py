@@ -101,7 +101,7 @@ def test_either_id_gets_the_same_list_which_knows_both_domains():
 
 def test_the_links_hold_in_a_run(tmp_path):
     place = str(tmp_path / "shops.lbug")
-    with kgrec.open_graph(place, create=True) as store:
+    with kgrec.open(place, create=True) as store:
         store.write(tables(ALL))
     run = train_run(place, CONFIG, split="none", k=3)
     model = Recommender.load(run.folder)

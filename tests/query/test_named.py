@@ -23,7 +23,7 @@ NAMES = named_queries()["name"].tolist()
 
 @pytest.fixture(scope="module")
 def graph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GraphStore]:
-    with kgrec.open_graph(tmp_path_factory.mktemp("explore") / "cinema.lbug", create=True) as store:
+    with kgrec.open(tmp_path_factory.mktemp("explore") / "cinema.lbug", create=True) as store:
         kgrec.load("atomic", CINEMA, into=store)
         store.publish(pa.Table.from_pandas(recommendations(), preserve_index=False), "run-1")
         yield store
@@ -252,7 +252,7 @@ def test_unknown_ids_and_properties_name_near_matches(graph: GraphStore) -> None
 
 
 def test_before_publishing_and_loading_it_says_what_to_do(tmp_path: Path) -> None:
-    with kgrec.open_graph(tmp_path / "new.lbug", create=True) as store:
+    with kgrec.open(tmp_path / "new.lbug", create=True) as store:
         with pytest.raises(StoreError, match="is empty; load data first"):
             run_named(store, "hubs")
         kgrec.load("atomic", CINEMA, into=store)
@@ -274,7 +274,7 @@ def test_a_query_runs_with_several_labels_and_types(name: str, market_graph: Gra
 
 @pytest.fixture(scope="module")
 def market_graph(tmp_path_factory: pytest.TempPathFactory, market: kgrec.GraphTables) -> Iterator[GraphStore]:
-    with kgrec.open_graph(tmp_path_factory.mktemp("market") / "market.lbug", create=True) as store:
+    with kgrec.open(tmp_path_factory.mktemp("market") / "market.lbug", create=True) as store:
         store.write(market)
         row = {"user_id": ["u1", "g1"], "item_id": ["b1", "m1"], "rank": [1, 1], "score": [1.0, 2.0]}
         shares = {name: [0.5, 0.1] for name in ("graph", "cf", "content")}

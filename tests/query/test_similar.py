@@ -23,7 +23,7 @@ ENCODER = WordEncoder(dim=512)
 @pytest.fixture(scope="module")
 def graph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GraphStore]:
     """Items have the vectors of their titles, but the last one; no other label has vectors."""
-    with kgrec.open_graph(tmp_path_factory.mktemp("search") / "cinema.lbug", create=True) as store:
+    with kgrec.open(tmp_path_factory.mktemp("search") / "cinema.lbug", create=True) as store:
         items = kgrec.load("atomic", CINEMA, into=store).nodes["Item"]
         vectors = ENCODER.encode(items.column("title").to_pylist())
         vectors[-1] = 0
@@ -57,7 +57,7 @@ def test_k_above_the_number_of_nodes_gives_all_that_have_a_vector(graph: GraphSt
 
 
 def test_the_packaged_encoder_is_the_default(tmp_path: Path) -> None:
-    with kgrec.open_graph(tmp_path / "cinema.lbug", create=True) as store:
+    with kgrec.open(tmp_path / "cinema.lbug", create=True) as store:
         kgrec.load("atomic", CINEMA, into=store)
         words = ["Western", "Romance", "Science-Fiction"]
         store.write_vectors("Genre", pa.array(words), default_encoder().encode(words))
@@ -92,7 +92,7 @@ def test_without_vectors_it_says_what_to_run(graph: GraphStore, tmp_path: Path) 
     with pytest.raises(StoreError, match=r"no vectors of User .* run kgrec train .*, then kgrec publish"):
         nearest_nodes(graph, node="u1", label="User")
     with (
-        kgrec.open_graph(tmp_path / "new.lbug", create=True) as empty,
+        kgrec.open(tmp_path / "new.lbug", create=True) as empty,
         pytest.raises(StoreError, match="is empty; load data first"),
     ):
         nearest_nodes(empty, node="u1")

@@ -39,7 +39,7 @@ LIKES = pa.table({"cid": ["c1"], "sku": ["p1"], "stars": [5], "note": ["shiny"]}
 def shop(tmp_path: Path) -> Any:
     """A graph with a catalog, customers and the first week's behaviors."""
     nodes = {"Product": {"source": PRODUCTS}, "Customer": {"source": CUSTOMERS}}
-    with kgrec.open_graph(tmp_path / "shop.lbug", create=True) as graph:
+    with kgrec.open(tmp_path / "shop.lbug", create=True) as graph:
         load(graph, nodes=nodes, relationships={"BOUGHT": {"source": BOUGHT}, "LIKES": {"source": LIKES}})
         yield graph
 
@@ -135,7 +135,7 @@ def test_atomic_files_leave_what_they_do_not_give(tmp_path: Path, item: str | No
     first = atomic(tmp_path / "first", a_inter=ATOMIC["a.inter"], a_item=ATOMIC["a.item"])
     more = {"a_item": item} if item else {}
     second = atomic(tmp_path / "second", a_inter="user_id:token\titem_id:token\ttimestamp:float\nu2\ti1\t3\n", **more)
-    with kgrec.open_graph(tmp_path / "a.lbug", create=True) as graph:
+    with kgrec.open(tmp_path / "a.lbug", create=True) as graph:
         kgrec.load("atomic", first, into=graph)
         kgrec.load("atomic", second, into=graph)
         titles = {row["item_id"]: row["title"] for row in rows(graph, "Item")}
@@ -157,7 +157,7 @@ def test_rdf_that_is_silent_leaves_what_is_there(tmp_path: Path) -> None:
         f"{node} <http://www.w3.org/1999/02/22-rdf-syntax-ns#type> <{base}Product> .\n"
         f'{node} <{base}sku> "p1" .\n{node} <{base}price> "9.0"^^<http://www.w3.org/2001/XMLSchema#double> .\n'
     )
-    with kgrec.open_graph(tmp_path / "shop.lbug", create=True) as graph:
+    with kgrec.open(tmp_path / "shop.lbug", create=True) as graph:
         nodes = {"Product": {"source": PRODUCTS}, "Customer": {"source": CUSTOMERS}}
         mapping = {"nodes": nodes, "relationships": {"BOUGHT": {"source": BOUGHT}}}
         kgrec.load("tables", mapping, into=graph, schema=schema)

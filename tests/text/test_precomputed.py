@@ -87,7 +87,7 @@ def test_vectors_in_another_row_order_belong_to_the_same_nodes(shop):
 
 
 def test_lengths_that_differ_between_parts_of_a_graph_are_found_when_they_are_used(shop, tmp_path):
-    with kgrec.open_graph(tmp_path / "shop.lbug", create=True) as store:
+    with kgrec.open(tmp_path / "shop.lbug", create=True) as store:
         store.write(with_pictures(shop, list(pictures(8)), []))
         later = with_pictures(shop, list(pictures(8, d=4)), [])
         items = later.nodes["Item"].slice(0, 2)
@@ -114,7 +114,7 @@ def test_pictures_alone_tell_which_item_a_user_wants():
 
 def test_a_text_is_searched_beside_given_vectors(shop, tmp_path, cache):
     tables = with_pictures(shop, list(pictures(8)), ["{title}"])
-    with kgrec.open_graph(tmp_path / "shop.lbug", create=True) as store:
+    with kgrec.open(tmp_path / "shop.lbug", create=True) as store:
         store.write(tables)
         snapshot = store.snapshot()
         vectors = text_vectors(snapshot, ENCODER, cache)["Item"]

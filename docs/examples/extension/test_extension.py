@@ -49,7 +49,7 @@ def test_signal_takes_part_in_a_blend(signal: object, tmp_path: Path) -> None:
 
 def test_store_journals_what_is_loaded(tmp_path: Path) -> None:
     (tmp_path / "plays.txt").write_text("ann: Clair de lune, Gymnopédie\nben: Clair de lune\n")
-    with kgrec.open_graph(f"journaled:{tmp_path}/graph", create=True) as graph:
+    with kgrec.open(f"journaled:{tmp_path}/graph", create=True) as graph:
         load("playlists", str(tmp_path / "plays.txt"), into=graph)
         assert graph.journal.read_text().endswith(" 7 rows\n")
         assert graph.snapshot().n_users == 2

@@ -364,7 +364,7 @@ def test_settings_are_set_by_path():
 
 def test_the_command_tunes_and_what_it_publishes_is_searched_by_the_tuned_model(encoder, tmp_path, capsys):
     graph = str(tmp_path / "communities.lbug")
-    with kgrec.open_graph(graph, create=True) as store:
+    with kgrec.open(graph, create=True) as store:
         store.write(communities())
     model = ["--set", f"encoder.model={encoder.folder}", "--set", "signals=embeddings,popularity"]
     tuning = ["--set", "tune.method=full", "--set", "tune.steps=3", "--set", "tune.rate=0.01"]
@@ -373,7 +373,7 @@ def test_the_command_tunes_and_what_it_publishes_is_searched_by_the_tuned_model(
     run = find_run(root_of(graph))
     assert [step for step, _ in run.info["tuned"]["losses"]] == [0, 3]
     assert "tune" in run.info["seconds"]
-    with kgrec.open_graph(graph, read_only=True) as store:
+    with kgrec.open(graph, read_only=True) as store:
         title = communities().nodes["Item"].column("title")[7].as_py()
         assert nearest_nodes(store, text=title, k=1)["score"][0] == pytest.approx(1, abs=1e-4)
     app(["evaluate", graph, "--json"], standalone_mode=False)

@@ -248,7 +248,7 @@ def test_scores_depend_neither_on_the_batch_nor_on_what_was_not_saved(model, fam
 
 def test_the_command_trains_evaluates_and_shows(small, tmp_path, capsys):
     graph = str(tmp_path / "tastes.lbug")
-    with kgrec.open_graph(graph, create=True) as store:
+    with kgrec.open(graph, create=True) as store:
         store.write(tastes())
     settings = QUICK | {"steps": 5, "check_every": 5, "top": 10}
     rerank = [word for name, value in settings.items() for word in ("--set", f"rerank.{name}={value}")]
