@@ -17,7 +17,7 @@ class RandomWalkSettings(SignalSettings):
 
 
 class RandomWalk(Signal):
-    """How likely a random walk from a user ends at an item (Cooper et al., WWW 2014)."""
+    """Probability that a random walk from a user ends at an item (Cooper et al., WWW 2014)."""
 
     name, group, Settings = "random_walk", "cf", RandomWalkSettings
     grid: ClassVar = {"alpha": (0.5, 1.5)}
@@ -29,7 +29,7 @@ class RandomWalk(Signal):
         return self._learned(train, (to_users @ to_items).toarray())
 
     def scores(self, user_nums: Any) -> Any:
-        """Return how likely walks from users end at each item, float32 [n users, n_items]."""
+        """Return the probability that walks from users end at each item, float32 [n users, n_items]."""
         return self._history[user_nums] @ self._steps
 
     def anonymous_scores(self, users: Any) -> Any:
@@ -45,7 +45,7 @@ class RandomWalk(Signal):
         return ({"steps": Array((train.n_items, train.n_items))},)
 
     def restore(self, train: Any, vectors: Any, state: Any) -> Self:
-        """Take back what `state` returned."""
+        """Restore the signal from the arrays that `state` returned."""
         return self._learned(train, state["steps"])
 
     def fold_in(self, delta: Any) -> Self:

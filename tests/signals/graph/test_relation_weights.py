@@ -9,9 +9,9 @@ import scipy.sparse as sp
 
 from kgrec.data.edges import Edges
 from kgrec.data.snapshot import GraphSnapshot
-from kgrec.signals.base import Signal
 from kgrec.signals.graph import relation_weights
 from kgrec.signals.graph.adjacency import Adjacency
+from kgrec.signals.graph.lightgcn import LightGCN
 from kgrec.signals.graph.metapath_matrices import single_metapaths
 from kgrec.signals.graph.relation_weights import informativeness
 from kgrec.testing.graphs import HAS_TAG, two_communities
@@ -100,5 +100,5 @@ def test_of_many_behaviors_a_sample_is_measured(train, monkeypatch):
 
 def test_two_types_at_least_make_the_balance_matter(train):
     alone = {t: found for t, found in train.edges.items() if train.schema.is_behavior(t) or t == HAS_TAG}
-    assert Signal.is_relevant("relation_balance", train)
-    assert not Signal.is_relevant("relation_balance", replace(train, edges=alone))
+    assert LightGCN.is_relevant("relation_balance", train)
+    assert not LightGCN.is_relevant("relation_balance", replace(train, edges=alone))
