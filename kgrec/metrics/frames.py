@@ -36,15 +36,15 @@ def parse_metrics(names: str | Iterable[str]) -> list[Metric]:
         UsageError: a name is unknown; the error lists all unknown names and the valid ones.
     """
     given = [names] if isinstance(names, str) else list(names)
-    found = [re.fullmatch(r"(\w+)@([1-9]\d{0,5})", str(name)) for name in given]
-    wrong = [str(name) for name, match in zip(given, found, strict=True) if not match or match[1] not in METRICS]
+    matches = [re.fullmatch(r"(\w+)@([1-9]\d{0,5})", str(name)) for name in given]
+    wrong = [str(name) for name, match in zip(given, matches, strict=True) if not match or match[1] not in METRICS]
     if wrong or not given:
         near = near_matches(wrong[0].partition("@")[0], METRICS) if wrong else ""
         raise UsageError(
             f"unknown metric: {listed(map(repr, wrong)) or 'none given'}{near}. "
             f"Expected one of {', '.join(METRICS)} with a list length, such as NDCG@10"
         )
-    return [Metric(match[1], int(match[2])) for match in found if match]
+    return [Metric(match[1], int(match[2])) for match in matches if match]
 
 
 def evaluate(
@@ -215,13 +215,13 @@ def _measured(
     ranking = _ranking(lists, users, items, max(metric.k for metric in wanted))
     relevant = _pairs(test, users, items)
     learned = _pairs(train, pd.Index(train["user_id"].unique()), items) if train is not None else relevant
-    found = evaluate_ranking(ranking, relevant, learned, {metric.k for metric in wanted}).to_dict()
+    values = evaluate_ranking(ranking, relevant, learned, {metric.k for metric in wanted}).to_dict()
     if catalog is not None:
         # evaluate_ranking returns coverage as a share of the items in the frames; rescale it to the catalog.
-        found |= {
-            name: value * len(items) / len(catalog) for name, value in found.items() if name.startswith("Coverage")
+        values |= {
+            name: value * len(items) / len(catalog) for name, value in values.items() if name.startswith("Coverage")
         }
-    return {str(metric): found[str(metric)] for metric in wanted}
+    return {str(metric): values[str(metric)] for metric in wanted}
 
 
 def _ranking(lists: pd.DataFrame, users: pd.Index, items: pd.Index, k: int) -> Ranking:
@@ -237,7 +237,7 @@ def _ranking(lists: pd.DataFrame, users: pd.Index, items: pd.Index, k: int) -> R
 def _pairs(frame: pd.DataFrame, users: pd.Index, items: pd.Index) -> sp.csr_matrix:
     """Return the user-item pairs of a frame, CSR [n_users, n_items] of ones."""
     pairs = users.get_indexer(pd.Index(frame["user_id"])), items.get_indexer(pd.Index(frame["item_id"]))
-    found = sp.csr_matrix((np.ones(len(frame), np.float32), pairs), shape=(len(users), len(items)))
-    found.sum_duplicates()
-    found.data[:] = 1
-    return found
+    matrix = sp.csr_matrix((np.ones(len(frame), np.float32), pairs), shape=(len(users), len(items)))
+    matrix.sum_duplicates()
+    matrix.data[:] = 1
+    return matrix

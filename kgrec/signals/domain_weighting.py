@@ -77,7 +77,7 @@ class DomainHistories:
     fades: bool
 
     @classmethod
-    def of(
+    def from_snapshot(
         cls, train: GraphSnapshot, half_life_items: float | None, out_of_domain_weight: float, influence: float = 0.0
     ) -> Self:
         """Return the histories of a graph; see `user_histories` and `weight_by_domain` for the arguments."""
@@ -87,7 +87,7 @@ class DomainHistories:
         return cls(profiles, domains, out_of_domain_weight, fades)
 
     @property
-    def apart(self) -> bool:
+    def differ_by_domain(self) -> bool:
         """Whether the histories differ between domains."""
         return len(self.domains) > 1 and self.out_of_domain_weight < 1
 

@@ -20,11 +20,11 @@ SCHEMA = {
     "roles": {"users": "User", "items": ["Film", "Book"], "behaviours": {"TOOK": {"time": "at"}}},
 }
 N = 12
-BOTH, NEWCOMER = 0, 1
+BOTH, COLD_START = 0, 1
 FILMS = np.arange(N)
 
 
-def test_what_is_elsewhere_counts_less_for_those_who_have_something_here():
+def test_weight_by_domain_active_users_down_weighted():
     profiles = sp.csr_matrix(np.array([[1, 2, 4, 0], [0, 0, 4, 8]], np.float32))
     here = weight_by_domain(profiles, np.array([0, 1]), 0.5).toarray()
     np.testing.assert_array_equal(here, [[1, 2, 2, 0], [0, 0, 4, 8]])
@@ -40,7 +40,7 @@ def graph():
     edges = {}
     for kind, label in (("f", "Film"), ("b", "Book")):
         rows = [(u, n) for u in range(40) for n in rng.choice(N // 2, 4, replace=False) * 2 + u % 2]
-        rows = [(u, n) for u, n in rows if not (u == NEWCOMER and kind == "f")]
+        rows = [(u, n) for u, n in rows if not (u == COLD_START and kind == "f")]
         took = {"src": [f"u{u:02}" for u, _ in rows], "dst": [ids[kind][n] for _, n in rows]}
         edges["User", "TOOK", label] = pa.table({**took, "at": rng.permutation(len(rows)).astype(float)})
     nodes = {
@@ -61,10 +61,10 @@ def test_only_as_much_as_set_of_another_domain_reaches_the_scores_of_one(graph, 
 
     def scores(train, out_of_domain_weight):
         settings = kind.Settings(half_life_items=half_life_items, out_of_domain_weight=out_of_domain_weight)
-        return kind(settings).restore(train, vectors, fitted.state()).scores(np.array([BOTH, NEWCOMER]))
+        return kind(settings).restore(train, vectors, fitted.state()).scores(np.array([BOTH, COLD_START]))
 
     apart, together = (scores(graph, out_of_domain_weight) for out_of_domain_weight in (0.0, 0.5))
     np.testing.assert_allclose(apart[BOTH, FILMS], scores(without, 0.0)[BOTH, FILMS], atol=0.005)
     assert np.abs(together[BOTH, FILMS] - scores(without, 0.5)[BOTH, FILMS]).max() > 0.02
-    assert apart[NEWCOMER, FILMS].std() > 0
-    np.testing.assert_allclose(apart[NEWCOMER], together[NEWCOMER], atol=1e-5)
+    assert apart[COLD_START, FILMS].std() > 0
+    np.testing.assert_allclose(apart[COLD_START], together[COLD_START], atol=1e-5)

@@ -23,7 +23,7 @@ class RandomWalk(Signal):
     grid: ClassVar = {"alpha": (0.5, 1.5)}
 
     def fit(self, train: Any, vectors: Any, seed: int = 0) -> Self:
-        """Learn the probability of a walk from each item to each item."""
+        """Compute the probability of a walk from each item to each item."""
         to_items = normalize(train.interactions, "l1").power(self.settings.alpha)
         to_users = normalize(train.interactions.T, "l1").power(self.settings.alpha)
         return self._learned(train, (to_users @ to_items).toarray())
@@ -33,7 +33,7 @@ class RandomWalk(Signal):
         return self._history[user_nums] @ self._steps
 
     def anonymous_scores(self, users: Any) -> Any:
-        """Return the same for people who are no users of the graph, by what they did."""
+        """Return the scores of all items for anonymous users, by their histories."""
         return normalize(users.interactions, "l1") @ self._steps
 
     def state(self) -> Any:
@@ -41,7 +41,7 @@ class RandomWalk(Signal):
         return {"steps": self._steps}
 
     def layouts(self, train: Any, vectors: Any) -> Any:
-        """Return what the array of `state` must be."""
+        """Return the expected arrays of `state`: shapes and types."""
         return ({"steps": Array((train.n_items, train.n_items))},)
 
     def restore(self, train: Any, vectors: Any, state: Any) -> Self:
@@ -49,7 +49,7 @@ class RandomWalk(Signal):
         return self._learned(train, state["steps"])
 
     def fold_in(self, delta: Any) -> Self:
-        """Return the signal for a graph that has grown: new users walk, new items are not reached."""
+        """Return the signal for an updated graph, without a fit: new users get scores, new items have the score 0."""
         old, is_old = delta.items, delta.items >= 0
         steps = np.zeros((delta.new.n_items, delta.new.n_items))
         steps[np.ix_(is_old, is_old)] = self._steps[np.ix_(old[is_old], old[is_old])]

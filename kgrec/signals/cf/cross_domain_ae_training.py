@@ -44,14 +44,7 @@ def train_cross_domain_ae(train: GraphSnapshot, domains: list[int], settings: An
         `source` and `target`, float32 [n_items, dim], and `bias`, float32 [n_items].
     """
     random, device = np.random.default_rng(seed), best_device("cuda")
-    shape = (train.n_items, settings.dim)
-    of_source, of_target = (random.normal(0, INIT_DEVIATION, shape) for _ in range(2))
-    # Items outside the target domains get no gradient; a zero vector gives them the score of their bias.
-    of_item = np.unique(train.item_domains.astype(str), return_inverse=True)[1]
-    of_target[~np.isin(of_item, domains)] = 0
-    source, target = _parameter(of_source, device), _parameter(of_target, device)
-    count = np.bincount(train.interactions.indices, minlength=train.n_items)
-    bias = _parameter(np.log1p(count)[:, None], device)
+    source, target, bias = _initial_parameters(train, domains, settings.dim, random, device)
     optimizer = torch.optim.AdamW(
         [{"params": [source, target], "weight_decay": WEIGHT_DECAY}, {"params": [bias], "weight_decay": 0.0}],
         lr=LEARNING_RATE,
@@ -72,6 +65,18 @@ def train_cross_domain_ae(train: GraphSnapshot, domains: list[int], settings: An
         optimizer.step()
     learned = {"source": source, "target": target, "bias": bias[:, 0]}
     return {name: tensor.detach().cpu().numpy().copy() for name, tensor in learned.items()}
+
+
+def _initial_parameters(
+    train: GraphSnapshot, domains: list[int], dim: int, random: np.random.Generator, device: str
+) -> tuple[nn.Parameter, nn.Parameter, nn.Parameter]:
+    """Return the item vectors as input and as output, float32 [n_items, dim], and the item biases [n_items, 1]."""
+    source, target = (random.normal(0, INIT_DEVIATION, (train.n_items, dim)) for _ in range(2))
+    # Output vectors of items outside the target domains get no gradient; with 0 these items are scored by popularity.
+    item_domain = np.unique(train.item_domains.astype(str), return_inverse=True)[1]
+    target[~np.isin(item_domain, domains)] = 0
+    bias = np.log1p(np.bincount(train.interactions.indices, minlength=train.n_items))[:, None]
+    return _parameter(source, device), _parameter(target, device), _parameter(bias, device)
 
 
 @dataclass(frozen=True)

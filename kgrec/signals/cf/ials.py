@@ -92,17 +92,17 @@ class IALS(Signal):
 
     def anonymous_scores(self, users: AnonymousUsers) -> FloatArray:
         """Return the scores of all items for anonymous users, whose vectors are solved for given the item vectors."""
-        held = user_histories(users, self.settings.feedback_weight, self.settings.half_life_items)
+        history = user_histories(users, self.settings.feedback_weight, self.settings.half_life_items)
         if not self._by_domain:
-            return np.asarray(self._vectors_of(held) @ self._items.T)
-        scores = np.empty(held.shape, dtype=np.float32)
-        for of_domain, own in replace(self._histories, profiles=held).by_domain():
+            return np.asarray(self._vectors_of(history) @ self._items.T)
+        scores = np.empty(history.shape, dtype=np.float32)
+        for of_domain, own in replace(self._histories, profiles=history).by_domain():
             scores[:, of_domain] = self._vectors_of(own) @ self._items[of_domain].T
         return scores
 
-    def _vectors_of(self, held: sp.csr_matrix) -> FloatArray:
+    def _vectors_of(self, history: sp.csr_matrix) -> FloatArray:
         """Return the user vectors of histories, CSR [n, n_items], given the item vectors; float32 [n, factors]."""
-        return np.asarray(self._solver.recalculate_user(np.arange(held.shape[0]), held))
+        return np.asarray(self._solver.recalculate_user(np.arange(history.shape[0]), history))
 
     @cached_property
     def _solver(self) -> Any:
@@ -148,14 +148,16 @@ class IALS(Signal):
         self._learned = self._users = users
         self._train, self._items = train, items
         settings: IALSSettings = self.settings
-        past = DomainHistories.of(
+        past = DomainHistories.from_snapshot(
             train, settings.half_life_items, settings.out_of_domain_weight, settings.feedback_weight
         )
         self._histories, mean = past, mean_count(past.profiles)
         solved = partial(_solve, mean=mean, settings=settings, rounds=1, seed=0, start=(users, items))
         if past.fades:
             self._users, _ = solved(past.profiles)
-        self._by_domain = [(of_domain, solved(own)[0]) for of_domain, own in past.by_domain()] if past.apart else []
+        self._by_domain = (
+            [(of_domain, solved(own)[0]) for of_domain, own in past.by_domain()] if past.differ_by_domain else []
+        )
         return self
 
 

@@ -156,9 +156,9 @@ class UserEASE(Signal):
         """
         settings: UserEASESettings = self.settings
         mean = max(1.0, train.interactions.nnz / max(train.n_users, 1))
-        held = user_histories(train, settings.feedback_weight)
-        scale = _rarity(held, settings.popularity_exponent)
-        columns = sp.csr_matrix(held @ sp.diags(scale))
+        history = user_histories(train, settings.feedback_weight)
+        scale = _rarity(history, settings.popularity_exponent)
+        columns = sp.csr_matrix(history @ sp.diags(scale))
         if train.user_attributes.nnz:
             known = np.float32((settings.user_attributes * mean) ** 0.5) * _attributes(train)
             columns = sp.hstack([columns, known], format="csr")

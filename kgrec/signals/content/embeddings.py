@@ -97,11 +97,11 @@ class Embeddings(Signal):
 
     def anonymous_scores(self, users: AnonymousUsers) -> FloatArray:
         """Return the scores of all items for anonymous users, by the texts of the items in their histories."""
-        held = user_histories(users, half_life_items=self.settings.half_life_items)
+        history = user_histories(users, half_life_items=self.settings.half_life_items)
         if len(self._histories.domains) == 1:
-            return np.asarray(self._by_items(np.asarray(held @ self._items)) @ self._items.T)
-        histories = replace(self._histories, profiles=held)
-        return histories.scores(np.arange(held.shape[0]), self._items, self._by_items)
+            return np.asarray(self._by_items(np.asarray(history @ self._items)) @ self._items.T)
+        histories = replace(self._histories, profiles=history)
+        return histories.scores(np.arange(history.shape[0]), self._items, self._by_items)
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Return the mean vectors of items, users and attribute nodes, float32 [d], and the whitening, [d, d]."""
@@ -147,7 +147,9 @@ class Embeddings(Signal):
             self._own = _unit(_centered(users, learned["user_mean"]) @ learned["whiten"])
         if linked.any():
             self._linked = _unit(_centered(linked, learned["neighbor_mean"]) @ learned["whiten"])
-        self._histories = DomainHistories.of(train, self.settings.half_life_items, self.settings.out_of_domain_weight)
+        self._histories = DomainHistories.from_snapshot(
+            train, self.settings.half_life_items, self.settings.out_of_domain_weight
+        )
         self._users = self._mixed(np.arange(train.n_users), np.asarray(self._histories.profiles @ self._items))
         return self
 

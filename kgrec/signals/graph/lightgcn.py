@@ -130,19 +130,19 @@ class LightGCN(Signal):
     def scores(self, user_nums: IntArray) -> FloatArray:
         """Return cosines, float32 [n users, n_items]."""
         users = self._users[user_nums]
-        if not self._histories.apart:
+        if not self._histories.differ_by_domain:
             return np.asarray(users @ self._items.T)
         return self._histories.scores(user_nums, self._items, partial(_unit_or, otherwise=users))
 
     def anonymous_scores(self, users: AnonymousUsers) -> FloatArray:
         """Return the scores of all items for anonymous users, as if each were a node linked to their items."""
-        held = user_histories(users, half_life_items=self.settings.half_life_items)
+        history = user_histories(users, half_life_items=self.settings.half_life_items)
         as_nodes = self._as_nodes(users.interactions)
-        own = _unit_or(np.asarray(held @ self._items), as_nodes) if self._histories.fades else as_nodes
-        if not self._histories.apart:
-            return np.asarray(own @ self._items.T)
-        histories = replace(self._histories, profiles=held)
-        return histories.scores(np.arange(len(own)), self._items, partial(_unit_or, otherwise=own))
+        vectors = _unit_or(np.asarray(history @ self._items), as_nodes) if self._histories.fades else as_nodes
+        if not self._histories.differ_by_domain:
+            return np.asarray(vectors @ self._items.T)
+        histories = replace(self._histories, profiles=history)
+        return histories.scores(np.arange(len(vectors)), self._items, partial(_unit_or, otherwise=vectors))
 
     def _as_nodes(self, chosen: sp.csr_matrix) -> FloatArray:
         """Return the vectors of new nodes that are linked to items, CSR [n, n_items]; float32 [n, members · dim]."""
@@ -201,7 +201,9 @@ class LightGCN(Signal):
         self._train, self.node_vectors, self._learned = train, node_vectors, learned
         self._users = node_vectors[train.user_nodes]
         self._items = node_vectors[train.item_nodes]
-        self._histories = DomainHistories.of(train, self.settings.half_life_items, self.settings.out_of_domain_weight)
+        self._histories = DomainHistories.from_snapshot(
+            train, self.settings.half_life_items, self.settings.out_of_domain_weight
+        )
         if self._histories.fades:
             self._users = _unit_or(np.asarray(self._histories.profiles @ self._items), self._users)
         return self

@@ -174,8 +174,8 @@ class MetaPaths(Signal):
         """Return the signal for an updated graph, without a fit; see `Signal`."""
         paths = build_metapaths(delta.new, self.settings.degree_exponent, pairs=self.settings.pairs)
         learned = {(path.side, path.edge_types): weight for path, weight in zip(self.paths, self.weights, strict=False)}
-        found = [learned.get((path.side, path.edge_types), 0.0) for path in paths]
-        return type(self)(self.settings)._bind(delta.new, paths, np.array([*found, self.weights[-1]], np.float32))
+        weights = [learned.get((path.side, path.edge_types), 0.0) for path in paths]
+        return type(self)(self.settings)._bind(delta.new, paths, np.array([*weights, self.weights[-1]], np.float32))
 
     def _bind(self, train: GraphSnapshot, paths: list[MetaPath], weights: FloatArray) -> Self:
         self.paths, self.weights = paths, weights

@@ -58,7 +58,7 @@ def test_popularity_counts_lately_if_asked():
     assert scores[0] == pytest.approx(np.log1p((train.behaviors.item_num == 0).sum()))
 
 
-def test_order_tells_what_comes_next():
+def test_item_transitions_learn_the_order():
     """Each user chooses the items of their community in the order of their numbers."""
     tables = two_communities(seed=1)
     item = tables.edges[LIKED].column("dst").to_numpy(zero_copy_only=False)
@@ -119,7 +119,7 @@ def test_ease_explains_items_of_large_catalogs_by_their_nearest_alone(monkeypatc
     assert not few.diagonal().any()
 
 
-def test_attributes_tell_ease_of_items_nobody_chose():
+def test_ease_attributes_score_cold_items():
     train, withheld = train_and_withheld()
     unchosen = train.with_behaviors(train.behaviors.item_num != withheld[0])
     assert not EASE().fit(unchosen, {}).scores(np.arange(1))[0, withheld[0]]
@@ -165,7 +165,7 @@ def test_users_of_large_graphs_are_explained_by_their_nearest_alone(monkeypatch)
     assert one_item._weights.nnz <= pairs
 
 
-def test_friends_tell_ease_between_users_of_somebody_without_behaviors():
+def test_user_ease_friends_score_users_without_behaviors():
     train, withheld = train_and_withheld()
     friends = with_friends(train)
     friends = friends.with_behaviors(friends.behaviors.user_num > 0)

@@ -23,7 +23,7 @@ def graph():
 
 
 @pytest.fixture(scope="module")
-def bridge(graph):
+def cross_domain_ae(graph):
     return CrossDomainAE(QUICK).fit(graph, {})
 
 
@@ -37,20 +37,20 @@ class TestCrossDomainAE(SignalContract):
 
 
 def share_of_own_taste(graph, signal):
-    """The number of cold-start users whose first item is of their taste."""
-    found = signal.scores(NEW)
+    """The share of cold-start users whose first item is of their taste."""
+    scores = signal.scores(NEW)
     taste = np.array([int(id_[1:]) % TASTES for id_ in graph.items.ids])
     listed = graph.item_domains == "b"
-    return (taste[listed][found[:, listed].argmax(axis=1)] == NEW % TASTES).mean()
+    return (taste[listed][scores[:, listed].argmax(axis=1)] == NEW % TASTES).mean()
 
 
-def test_newcomers_get_what_goes_with_what_they_did_elsewhere(graph, bridge):
-    assert share_of_own_taste(graph, bridge) > 0.95
+def test_cold_start_users_get_items_of_their_taste(graph, cross_domain_ae):
+    assert share_of_own_taste(graph, cross_domain_ae) > 0.95
     assert share_of_own_taste(graph, CrossDomainAE(QUICK.model_copy(update={"steps": 1})).fit(graph, {})) < 0.6
 
 
-def test_nothing_is_said_of_users_at_home_and_of_shops_nobody_is_new_to(graph, bridge):
-    scores = bridge.scores(np.arange(graph.n_users))
+def test_in_domain_users_and_other_shops_score_0(graph, cross_domain_ae):
+    scores = cross_domain_ae.scores(np.arange(graph.n_users))
     is_b = graph.item_domains == "b"
     assert not scores[N_NEW:].any()
     assert not scores[:, ~is_b].any()
@@ -62,12 +62,12 @@ def test_it_does_not_apply_where_hardly_anybody_is_new(n_new):
     assert not CrossDomainAE.applies(shops(n_new), {})
 
 
-def test_it_applies_where_users_are_new_unless_nobody_has_both(graph):
+def test_applies_to_cold_start_users_if_domains_share_users(graph):
     assert CrossDomainAE.applies(graph, {})
     assert not CrossDomainAE.applies(graph.with_behaviors(graph.behaviors.user_num < N_NEW), {})
 
 
-def test_the_few_who_are_new_where_hardly_anybody_is_get_what_is_popular():
+def test_few_cold_start_users_get_popular_items():
     graph = shops(n_new=5)
     scores = CrossDomainAE(QUICK).fit(graph, {}).scores(np.arange(5))
     counts = np.bincount(graph.interactions.indices, minlength=graph.n_items)
@@ -75,7 +75,7 @@ def test_the_few_who_are_new_where_hardly_anybody_is_get_what_is_popular():
     np.testing.assert_allclose(scores[:, is_b], np.tile(np.log1p(counts[is_b]), (5, 1)), atol=1e-6)
 
 
-def test_of_a_shop_that_nobody_has_bought_in_it_says_nothing(graph):
+def test_shop_without_interactions_scores_0(graph):
     domains = graph.nodes["Item"].column("shop").to_pylist()
     last = [i for i, domain in enumerate(domains) if domain == "b"][-5:]
     domains = ["c" if i in last else domain for i, domain in enumerate(domains)]

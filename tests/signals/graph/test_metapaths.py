@@ -81,7 +81,7 @@ def test_the_withheld_item_ranks_first(tables):
     assert known.share_first(MetaPaths().fit(known.train, {}).scores(known.user_nums)) > 0.9
 
 
-def test_a_relationship_that_tells_nothing_weighs_nothing():
+def test_uninformative_relationship_gets_no_weight():
     tables = two_communities(seed=1)
     has_tag, random = tables.edges[HAS_TAG], np.random.default_rng(2)
     noise = has_tag.column("dst").take(pa.array(random.permutation(has_tag.num_rows)))
