@@ -1,1 +1,1 @@
-"""Loaders: a source becomes GraphTables, one file a source."""
+"""Loaders, which read a source into GraphTables."""

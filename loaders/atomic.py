@@ -1,7 +1,7 @@
-"""RecBole atomic files: a folder of NAME.inter, .item, .user, .kg, .link, .net becomes one graph.
+"""Loader of RecBole atomic files: a folder with NAME.inter, .item, .user, .kg, .link and .net becomes one graph.
 
-Every .kg relation becomes a relationship type of its own; an item linked to an entity is that entity; the words of a
-categorical item column become nodes. Without a schema one is derived from the headers and the relations.
+Each .kg relation becomes a relationship type; an item linked to an entity replaces that entity; the values of a
+categorical item column become nodes. Without a schema, one is derived from the headers and the relations.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ class AtomicLoader:
         """Read the folder `source`.
 
         Args:
-            source: folder with the files of one data set. Where benchmark files (NAME.train.inter …) exist, NAME.inter
-                is ignored and every behavior says which of them it came from.
-            schema: the vocabulary; None derives it as `derive_schema` does.
+            source: folder with the files of one data set. If benchmark files (NAME.train.inter …) exist, NAME.inter is
+                ignored and the split of every behavior is the file it came from.
+            schema: schema of the graph; None derives it as `derive_schema` does.
 
         Raises:
-            DataError: with every problem of every file, or every column and relation that the schema does not have.
-            SchemaError: the schema cannot describe atomic files.
-            UsageError: `source` is no path.
+            DataError: lists every problem of every file, or every column and relation that the schema does not have.
+            SchemaError: the schema does not fit atomic files.
+            UsageError: `source` is not a path.
         """
         if not isinstance(source, str | Path):
             raise UsageError(f"source={source!r}; expected the path of a folder of atomic files")
@@ -48,37 +48,37 @@ class AtomicLoader:
 
 
 def derive_schema(folder: str | Path) -> Schema:
-    """Return the schema that `AtomicLoader` uses for a folder when none is given, to be written out and edited.
+    """Return the schema that `AtomicLoader` derives for a folder, for example to write it to a file and edit it.
 
     Raises:
-        DataError: with every problem of every file.
+        DataError: lists every problem of every file.
     """
     return schema_of(read_folder(Path(folder)))
 
 
 def schema_of(files: AtomicFiles) -> Schema:
-    """Derive the schema of atomic files."""
+    """Return the schema derived from atomic files."""
     return with_relations(files, Schema.from_dict(base_schema(files), where=files.name))
 
 
 def with_relations(files: AtomicFiles, schema: Schema) -> Schema:
-    """Return the schema plus a relationship type for every relation of the knowledge graph it does not have."""
+    """Return the schema extended by a relationship type for every undeclared relation of the knowledge graph."""
     found = meaning(files, schema)
     return schema.with_relationships(relationships(relation_edges(files, found), found))
 
 
 def to_graph(files: AtomicFiles, schema: Schema) -> GraphTables:
-    """Lay atomic files out in a schema.
+    """Return atomic files as the tables of a schema.
 
     Raises:
-        DataError: with every column and relation that the schema does not have.
-        SchemaError: the schema cannot describe atomic files.
+        DataError: lists every column and relation that the schema does not have.
+        SchemaError: the schema does not fit atomic files.
     """
     found = meaning(files, schema)
     check_relations(files, found, schema)
     triples = relation_edges(files, found)
     if files.kg and triples and not any(found.item in (src, dst) for src, _, dst in triples):
-        notice(f"no item is an entity of {files.kg.path}, so it says nothing of them; a .link file says which is which")
+        notice(f"no item is an entity of {files.kg.path}; to describe items by it, add a .link file (item to entity)")
     edges = {(found.user, found.behavior, found.item): _behaviors(files, found, schema), **triples}
     edges |= {(found.item, t, label): _category_edges(files, c) for c, (t, label) in found.categories.items()}
     users, items = _users(files, found, schema), _items(files, found, schema)
@@ -87,7 +87,7 @@ def to_graph(files: AtomicFiles, schema: Schema) -> GraphTables:
     gaps: dict[TableKey, Gaps] = {found.user: users[1], found.item: items[1]}
     if found.entity:
         nodes[found.entity] = entities = entity_table(triples, found.entity, schema)
-        names = entities.column_names[1:]  # made of the ids, so a graph that has others keeps those
+        names = entities.column_names[1:]  # derived from ids: a gap, so that a graph keeps its existing names
         gaps[found.entity] = dict.fromkeys(names, np.ones(entities.num_rows, dtype=bool))
     if files.net and found.knows:
         edges[found.user, found.knows, found.user] = files.net.table.select(["source_id", "target_id"]).rename_columns(
@@ -110,8 +110,8 @@ def _items(files: AtomicFiles, found: Meaning, schema: Schema) -> tuple[pa.Table
         more, first = table.num_rows - n, shown(table.column(0)[n].as_py())
         kinds = "item is" if more == 1 else "items are"
         notice(
-            f"{more:,} {kinds} not in {files.item.path}, such as {first}; a graph that has them keeps what it knows, "
-            "else they have nothing but an id"
+            f"{more:,} {kinds} not in {files.item.path}, such as {first}; new nodes have nothing but an id, nodes "
+            "that the graph already has keep their properties"
         )
     return table, gaps
 
@@ -119,7 +119,7 @@ def _items(files: AtomicFiles, found: Meaning, schema: Schema) -> tuple[pa.Table
 def _nodes(
     part: AtomicTable | None, id_column: str, ids: pa.Array, label: str, schema: Schema
 ) -> tuple[pa.Table, Gaps]:
-    """Return a file's rows, then a row for every other id that is used, of which nothing else is given."""
+    """Return the rows of a file, followed by a row with only an id for every other id in use."""
     node = schema.nodes[label]
     if part is None:
         return pa.table({node.key: ids}), {}

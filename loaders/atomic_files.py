@@ -1,8 +1,8 @@
-"""A folder of RecBole atomic files, as tables of strings.
+"""Reader of a folder of RecBole atomic files, as tables of strings.
 
-The format: tab-separated text without quoting, whose header cells are `name:type`. One data set, NAME, has
-NAME.inter and any of NAME.item, NAME.user, NAME.kg, NAME.link, NAME.net; a fixed split is NAME.train.inter,
-NAME.valid.inter and NAME.test.inter (https://recbole.io/docs/user_guide/data/atomic_files.html).
+The format is tab-separated text without quoting; header cells are `name:type`. A data set NAME has NAME.inter and any
+of NAME.item, NAME.user, NAME.kg, NAME.link, NAME.net; a fixed split has NAME.train.inter, NAME.valid.inter and
+NAME.test.inter (https://recbole.io/docs/user_guide/data/atomic_files.html).
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from loaders.names import identifiers
 
 KINDS: Final = ("token", "token_seq", "float", "float_seq")
 SPLIT: Final = "split"
-"""Column that says which of the benchmark files an interaction came from."""
+"""Column with the split of an interaction: the benchmark file it came from."""
 
 SPLITS: Final = ("train", "valid", "test")
 DOMAIN: Final = "domain"
-"""Column that names the catalog of an item."""
+"""Column with the domain of an item."""
 
 _IDS: Final[dict[str, tuple[str, ...]]] = {
     "inter": ("user_id", "item_id"),
@@ -47,13 +47,13 @@ _Found = dict[tuple[str, str | None], Path]
 
 @dataclass(frozen=True)
 class AtomicTable:
-    """One part of a data set.
+    """One part of a data set, such as its items.
 
     Attributes:
-        path: its (first) file.
+        path: the file, or the first of several.
         table: n rows of string columns, named by identifiers; an empty value is null.
         kinds: column → token, token_seq, float or float_seq.
-        origins: the lines the rows came from.
+        origins: source lines of the rows.
     """
 
     path: Path
@@ -62,7 +62,7 @@ class AtomicTable:
     origins: tuple[Origin, ...]
 
     def renamed(self, names: Mapping[str, str]) -> AtomicTable:
-        """Return the same part with columns renamed."""
+        """Return the part with columns renamed."""
         columns = [names.get(name, name) for name in self.table.column_names]
         kinds = {names.get(name, name): kind for name, kind in self.kinds.items()}
         called = [{names.get(name, name): old for name, old in origin.columns.items()} for origin in self.origins]
@@ -72,7 +72,7 @@ class AtomicTable:
 
 @dataclass(frozen=True)
 class AtomicFiles:
-    """A data set: `inter`, with a column `split` from benchmark files, and the other parts where there is a file."""
+    """A data set: `inter`, with a column `split` if there are benchmark files, and the other parts that have a file."""
 
     name: str
     inter: AtomicTable
@@ -84,10 +84,10 @@ class AtomicFiles:
 
 
 def read_folder(folder: Path) -> AtomicFiles:
-    """Read every atomic file of a folder.
+    """Return the content of all atomic files of a folder.
 
     Raises:
-        DataError: with every problem of every file.
+        DataError: lists every problem of every file.
     """
     name, paths = _find(folder)
     tables: dict[tuple[str, str | None], AtomicTable] = {}
@@ -106,7 +106,7 @@ def read_folder(folder: Path) -> AtomicFiles:
 
 
 def is_atomic(folder: Path) -> bool:
-    """Say whether a folder holds interactions in the atomic format."""
+    """Return whether a folder has interactions in the atomic format."""
     return folder.is_dir() and any(folder.glob("*.inter"))
 
 
@@ -118,7 +118,7 @@ def _find(folder: Path) -> tuple[str, _Found]:
     names = sorted({match["name"] for match, _ in matches})
     if len(names) > 1:
         found = f"files of {len(names)} data sets: {', '.join(names)}"
-        raise DataError([Problem(str(folder), found, "one data set a folder")])
+        raise DataError([Problem(str(folder), found, "one data set per folder")])
     paths = {(str(match["part"]), match["split"]): path for match, path in matches}
     if not any(part == "inter" for part, _ in paths):
         expected = "NAME.inter, or NAME.train.inter and NAME.test.inter"
@@ -127,7 +127,7 @@ def _find(folder: Path) -> tuple[str, _Found]:
 
 
 def _without_the_whole(folder: Path, paths: _Found) -> _Found:
-    """Leave NAME.inter out where benchmark files exist: it holds their test rows too."""
+    """Return the paths without NAME.inter if benchmark files exist, because it contains their test rows."""
     splits = {split for part, split in paths if part == "inter" and split}
     if not splits:
         return paths
@@ -185,7 +185,7 @@ def _column_names(columns: list[str], part: str) -> list[str]:
 
 
 def _missing_ids(table: pa.Table, part: str, origins: tuple[Origin, ...]) -> Iterator[Problem]:
-    """Name the missing ids of .kg, .link and .net; those of other files are checked with the values beside them."""
+    """Yield a problem for each missing id in .kg, .link and .net; `check` reports those of the other files."""
     for name in () if part in ("inter", "item", "user") else _IDS[part]:
         for row in np.flatnonzero(to_mask(pc.is_null(table.column(name)))).tolist():
             yield Problem(origins[0].where, "nothing", "an id", origins[0].first_row + row, name)
@@ -211,16 +211,16 @@ def _joined(splits: Mapping[str, AtomicTable]) -> AtomicTable:
 
 
 def _with_domains(files: AtomicFiles) -> AtomicFiles:
-    """Give items the domain that only the interactions tell.
+    """Return the files with the items' domain taken from the interactions, if only those have it.
 
     Raises:
-        DataError: with every item that is in several domains.
+        DataError: lists every item that has several domains.
     """
     item, inter = files.item, files.inter.table
     if DOMAIN not in inter.column_names or (item and DOMAIN in item.kinds):
         return files
-    told = inter.select(["item_id", DOMAIN]).drop_null()
-    domains = told.group_by(["item_id", DOMAIN], use_threads=False).aggregate([])
+    domains_of_items = inter.select(["item_id", DOMAIN]).drop_null()
+    domains = domains_of_items.group_by(["item_id", DOMAIN], use_threads=False).aggregate([])
     if pc.count_distinct(domains.column("item_id")).as_py() < domains.num_rows:
         raise DataError(list(_in_several_domains(files.inter)))
     if item is None:
@@ -234,12 +234,12 @@ def _with_domains(files: AtomicFiles) -> AtomicFiles:
 
 
 def _in_several_domains(inter: AtomicTable) -> Iterator[Problem]:
-    """Name the first row of each item that gives it another domain than a row before."""
-    told = inter.table.select(["item_id", DOMAIN]).to_pandas().dropna()
-    told["first"] = told.groupby("item_id")[DOMAIN].transform("first")
-    others = told[told[DOMAIN] != told["first"]].drop_duplicates("item_id")
+    """Yield a problem for each item with several domains, at the first row that differs from a row before."""
+    domains_of_items = inter.table.select(["item_id", DOMAIN]).to_pandas().dropna()
+    domains_of_items["first"] = domains_of_items.groupby("item_id")[DOMAIN].transform("first")
+    others = domains_of_items[domains_of_items[DOMAIN] != domains_of_items["first"]].drop_duplicates("item_id")
     for row, (item, domain, first) in zip(others.index.tolist(), others.to_numpy().tolist(), strict=True):
         place = locate(inter.origins, row)
         assert place is not None
-        expected = f"{first} as in a row before: one domain an item, or another name for the column"
+        expected = f"{first} as in a row before: one domain per item, or another name for the column"
         yield Problem(place.where, f"item {item} in {domain}", expected, place.row, DOMAIN)

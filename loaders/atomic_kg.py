@@ -1,4 +1,4 @@
-"""Knowledge-graph triples of atomic files as edges: an item that is linked to an entity is that entity."""
+"""Knowledge-graph triples of atomic files as edges; an item linked to an entity replaces that entity."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from loaders.names import IRI, identifiers
 
 
 def item_ids(files: AtomicFiles) -> pa.ChunkedArray:
-    """Return the ids of all items, those of the .item file first."""
+    """Return the ids of all items, starting with those of the .item file."""
     columns = [part.table.column("item_id") for part in (files.item, files.inter) if part]
     return pc.unique(pa.chunked_array([c for column in columns for c in column.chunks], pa.string()).drop_null())
 
@@ -29,7 +29,7 @@ def relation_types(files: AtomicFiles, found: Meaning) -> dict[str, str]:
     """Return relation id → relationship type for every relation of the triples.
 
     Raises:
-        DataError: more relations than an engine can hold types.
+        DataError: there are more relations than a store supports relationship types.
     """
     if files.kg is None:
         return {}
@@ -41,7 +41,7 @@ def relation_types(files: AtomicFiles, found: Meaning) -> dict[str, str]:
 
 
 def relation_edges(files: AtomicFiles, found: Meaning) -> dict[EdgeType, pa.Table]:
-    """Return every triple as an edge of columns `src` and `dst`, by edge type."""
+    """Return edge type → its triples, as a table with the columns `src` and `dst`."""
     if files.kg is None or found.entity is None:
         return {}
     types, edges = relation_types(files, found), {}
@@ -53,7 +53,7 @@ def relation_edges(files: AtomicFiles, found: Meaning) -> dict[EdgeType, pa.Tabl
 
 
 def relationships(edges: Mapping[EdgeType, pa.Table], found: Meaning) -> dict[str, RelationshipType]:
-    """Return the relationship types that edges need, each between the labels that are actually seen."""
+    """Return the relationship types of edges, each between the labels that occur in the data."""
     labels = [label for label in (found.item, found.entity) if label]
     types = {}
     for type_ in dict.fromkeys(type_ for _, type_, _ in edges):
@@ -64,7 +64,7 @@ def relationships(edges: Mapping[EdgeType, pa.Table], found: Meaning) -> dict[st
 
 
 def check_relations(files: AtomicFiles, found: Meaning, schema: Schema) -> None:
-    """Raise a DataError that names every relation for which the schema has no type."""
+    """Raise a DataError that lists every relation without a relationship type in the schema."""
     missing = {r: t for r, t in relation_types(files, found).items() if t not in schema.relationships}
     if missing and files.kg:
         column = files.kg.table.column("relation_id")
@@ -83,7 +83,7 @@ def check_relations(files: AtomicFiles, found: Meaning, schema: Schema) -> None:
 
 
 def entity_table(edges: Mapping[EdgeType, pa.Table], label: str, schema: Schema) -> pa.Table:
-    """Return the nodes of all entities that are no items, with readable names where the schema wants them."""
+    """Return the nodes of all entities that are not items, with readable names if the schema declares a name."""
     ends = [t.column("src") for (src, _, _), t in edges.items() if src == label]
     ends += [t.column("dst") for (_, _, dst), t in edges.items() if dst == label]
     ids = pc.unique(pa.chunked_array([chunk for end in ends for chunk in end.chunks], pa.string()))
@@ -98,7 +98,7 @@ def _entity_names(ids: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _with_items(files: AtomicFiles, item: str, entity: str) -> pd.DataFrame:
-    """Return the triples with, for both ends, its label and the id of its node."""
+    """Return the triples with the label and the node id of both ends."""
     assert files.kg is not None
     triples: pd.DataFrame = files.kg.table.to_pandas()
     links = _links(files)
@@ -110,7 +110,7 @@ def _with_items(files: AtomicFiles, item: str, entity: str) -> pd.DataFrame:
 
 
 def _links(files: AtomicFiles) -> pd.DataFrame:
-    """Return entity → item, without links of items that nothing else mentions."""
+    """Return entity → item, without links of items that occur in no other file."""
     if files.link is None:
         return pd.DataFrame({"item_id": [], "entity_id": []}, dtype="str")
     table = files.link.table.select(["item_id", "entity_id"])

@@ -1,4 +1,4 @@
-"""The schema of a folder of atomic files, and what its columns mean in a schema."""
+"""Derivation of a schema from atomic files, and the mapping of their columns to a schema."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from loaders.names import IRI, identifiers, singular
 
 USER, ITEM, ENTITY, INTERACTED, KNOWS = "User", "Item", "Entity", "INTERACTED", "KNOWS"
 MAX_CATEGORIES: Final = 100
-"""A column of more distinct words than this is free text."""
+"""Maximum number of distinct words of a categorical column; a column with more is free text."""
 
 MAX_CATEGORY_COLUMNS: Final = 100
 _WEIGHTS: Final = (
@@ -41,7 +41,7 @@ _WEIGHTS: Final = (
     *("listens", "listen_count", "watch_ratio", "quantity", "frequency"),
 )
 _TIMES: Final = ("timestamp", "time", "datetime", "position", "order")
-"""Names of columns that mean the strength and the time of a behavior, the surest first."""
+"""Column names recognized as the weight (`_WEIGHTS`) and time (`_TIMES`) of a behavior, in order of preference."""
 
 _NAMES: Final = ("title", "name")
 _PROPERTY_TYPES: Final = {"token": "string", "token_seq": "string", "float": "float", "float_seq": "strings"}
@@ -49,12 +49,12 @@ _PROPERTY_TYPES: Final = {"token": "string", "token_seq": "string", "float": "fl
 
 @dataclass(frozen=True)
 class Meaning:
-    """What the files are called in a schema.
+    """Labels and types that a schema gives to the parts of atomic files.
 
     Attributes:
-        user, item, behavior: labels and type.
-        entity: label of knowledge-graph entities that are no items; None if the files have no triples.
-        knows: type between users; None if the files have none.
+        user, item, behavior: labels of users and items, and type of behaviors.
+        entity: label of knowledge-graph entities that are not items; None if the files have no triples.
+        knows: relationship type between users; None if the files have no .net part.
         categories: item column → (relationship type, label) of its words.
         repeated: interaction columns that only repeat a property of the item.
     """
@@ -69,7 +69,7 @@ class Meaning:
 
     @property
     def taken(self) -> tuple[str, ...]:
-        """Names that a relation of the knowledge graph cannot have."""
+        """Names that are already used and therefore not available to relations of the knowledge graph."""
         words = [word for pair in self.categories.values() for word in pair]
         return tuple(
             w for w in (*RESERVED_TYPES, self.user, self.item, self.behavior, self.entity, self.knows, *words) if w
@@ -77,7 +77,7 @@ class Meaning:
 
 
 def separator(column: pa.ChunkedArray) -> str:
-    """Return what separates the words of a sequence: `, ` if most values of several words have it, else a space."""
+    """Return the word separator of a sequence column: `, ` if most values with a space contain it, else a space."""
     several = pc.sum(pc.match_substring(column, " ")).as_py() or 0
     commas = pc.sum(pc.match_substring(column, ", ")).as_py() or 0
     return ", " if 2 * commas > several else " "
@@ -89,11 +89,11 @@ def words_of(column: pa.ChunkedArray) -> pa.Array:
 
 
 def base_schema(files: AtomicFiles) -> dict[str, Any]:
-    """Return the schema of everything but the knowledge graph's relations, as plain dictionaries."""
+    """Return the schema without the relations of the knowledge graph, as plain dictionaries."""
     categories = _derived_categories(files.item)
     behavior = _behavior_properties(files)
     role = _behavior_role(behavior)
-    _tell_roles(files.inter, behavior, role)
+    _report_roles(files.inter, behavior, role)
     nodes: dict[str, Any] = {USER: _user_label(files), ITEM: _item_label(files, categories)}
     relationships: dict[str, Any] = {INTERACTED: {"from": USER, "to": ITEM, "properties": behavior}}
     for type_, label in categories.values():
@@ -111,11 +111,11 @@ def base_schema(files: AtomicFiles) -> dict[str, Any]:
 
 
 def meaning(files: AtomicFiles, schema: Schema) -> Meaning:
-    """Say what each part of the files is in a schema.
+    """Return the labels and types of the files' parts in a schema.
 
     Raises:
-        SchemaError: the schema has several kinds of users, items or behaviors, or lacks a label the files need.
-        DataError: with every column that the schema or the files lack.
+        SchemaError: the schema has several user labels, item labels or behavior types, or lacks a required label.
+        DataError: lists every column that the schema or the files lack.
     """
     roles = schema.roles
     many = [
@@ -150,7 +150,7 @@ def meaning(files: AtomicFiles, schema: Schema) -> Meaning:
 def _user_label(files: AtomicFiles) -> dict[str, Any]:
     properties = _properties(files.user, "user_id")
     text = [f"{_spoken(name)}: {{{name}}}" for name, kind in properties.items() if kind != "vector"]
-    if files.item and _name_column(files.item.kinds):  # ids of items would say nothing
+    if files.item and _name_column(files.item.kinds):  # item ids without names are not informative
         text.append(f"latest: {{{INTERACTED}:10}}")
     return {"key": "user_id", "properties": properties, "text": text}
 
@@ -181,7 +181,7 @@ def _properties(part: AtomicTable | None, key: str) -> dict[str, str]:
 
 
 def _is_vector(column: pa.ChunkedArray) -> bool:
-    """Say whether most sequences of numbers have one length, and more numbers than one."""
+    """Return whether most number sequences have the same length, which is greater than one."""
     lengths = list_lengths(pa.chunked_array([words_of(column)]).drop_null())
     counts = np.bincount(lengths, minlength=2)
     return 2 * int(counts.max()) > len(lengths) and int(counts.argmax()) > 1
@@ -199,8 +199,8 @@ def _behavior_role(properties: Mapping[str, str]) -> dict[str, str]:
     return {meaning: names[0] for meaning, names in role.items() if names}
 
 
-def _tell_roles(inter: AtomicTable, properties: Mapping[str, str], role: Mapping[str, str]) -> None:
-    """Tell which columns were taken as weight and time, where others may be meant: numbers, or text of such a name."""
+def _report_roles(inter: AtomicTable, properties: Mapping[str, str], role: Mapping[str, str]) -> None:
+    """Report the columns chosen as weight and time if there are other candidates: numbers, or text with such a name."""
     missing = {name for part, names in (("weight", _WEIGHTS), ("time", _TIMES)) if part not in role for name in names}
     others = [
         name
@@ -210,8 +210,8 @@ def _tell_roles(inter: AtomicTable, properties: Mapping[str, str], role: Mapping
     if others:
         taken = ", ".join(f"the {part} of a behavior is {role.get(part, 'none')}" for part in ("weight", "time"))
         notice(
-            f"{inter.path}: by the names of its columns {taken}; {', '.join(others)} may be meant. To say so, edit the "
-            "schema of `kgrec check atomic FOLDER --write-schema FILE`, and give it back with --schema FILE"
+            f"{inter.path}: by column names, {taken}; other candidates: {', '.join(others)}. To change this, edit the "
+            "schema of `kgrec check atomic FOLDER --write-schema FILE`, and load with --schema FILE"
         )
 
 
@@ -245,7 +245,7 @@ def _is_category(column: pa.ChunkedArray) -> bool:
 
 
 def _nouns(columns: list[str]) -> dict[str, str]:
-    """Return column → its singular, or the column itself where two columns have the same singular."""
+    """Return column → its singular, or the column itself if two columns have the same singular."""
     nouns = {column: singular(column) for column in columns}
     counts = Counter(nouns.values())
     return {column: noun if counts[noun] == 1 else column for column, noun in nouns.items()}
@@ -285,7 +285,7 @@ def _knows_of(schema: Schema, user: str) -> str:
 
 
 def _repeated(files: AtomicFiles, declared: list[str]) -> tuple[str, ...]:
-    """Find interaction columns that say what the item's own column of that name says."""
+    """Return the interaction columns that repeat the item column of the same name."""
     if files.item is None:
         return ()
     items, inter = files.item.table, files.inter.table

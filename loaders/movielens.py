@@ -1,4 +1,4 @@
-"""MovieLens 100K in the shipped `movies` schema: fetched by itself, or from a folder of atomic or raw files."""
+"""Loader of MovieLens 100K in the shipped `movies` schema, downloaded or from a folder of atomic or raw files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _COLUMNS: Final = {"movie_title": "title", "class": "genre"}
 _RAW_TAB: Final = Dialect("\t", quoted=False)
 _RAW_BAR: Final = Dialect("|", quoted=False, encoding="latin-1")
 _NO_YEARS: Final = pa.array(["unkonwn", "V"])
-"""What ml-100k.item says of the two movies whose year it does not know."""
+"""Value in ml-100k.item for the two movies with unknown year."""
 
 _GENRES: Final = (
     *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama"),
@@ -34,21 +34,21 @@ _ITEM_COLUMNS: Final = ("item_id", "title", "release_date", "video_release_date"
 
 
 class MovieLensLoader:
-    """Loads MovieLens 100K: ratings, people's age, gender and occupation, movies' titles, years and genres, and the
-    relations of its knowledge graph where the files have one.
+    """Loads MovieLens 100K: ratings; age, gender and occupation of users; titles, years and genres of movies; and the
+    relations of the knowledge graph, if the files have one.
     """
 
     def load(self, source: str | Path | None = None, schema: Schema | None = None) -> GraphTables:
         """Read MovieLens 100K.
 
         Args:
-            source: None or "ml-100k" fetches it into the user's cache folder the first time, later without a network; a
-                folder is read as RecBole's atomic files (ml-100k.inter …) or GroupLens's raw ones (u.data …).
-            schema: the vocabulary; None takes the shipped `movies`. Relations of the knowledge graph are added to it.
+            source: None or "ml-100k" downloads it into the user's cache folder once; a folder is read as RecBole's
+                atomic files (ml-100k.inter …) or GroupLens's raw files (u.data …).
+            schema: schema of the graph; None uses the shipped `movies`. Relations of the knowledge graph are added.
 
         Raises:
             UsageError: `source` is none of these.
-            DataError: with every problem of the files, or why they could not be fetched.
+            DataError: lists every problem of the files, or the reason why the download failed.
         """
         files = _files(source)
         return to_graph(files, with_relations(files, schema or Schema.load("movies")))
@@ -89,7 +89,7 @@ def _part(text: TextTable, sequences: Sequence[str] = ()) -> AtomicTable:
 
 
 def _movie_columns(raw: pa.Table) -> pa.Table:
-    """Take the year out of titles such as `Toy Story (1995)`, and make one column of the nineteen genre flags."""
+    """Return the movies with the year split off titles such as `Toy Story (1995)`, and genre flags as one column."""
     titles = raw.column("title")
     flags = [pc.if_else(pc.equal(raw.column(genre), "1"), genre, None) for genre in _GENRES]
     return pa.table(

@@ -1,4 +1,4 @@
-"""Identifiers made of whatever names a source uses."""
+"""Conversion of a source's names to identifiers."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import pyarrow as pa
 from kgrec.rdf import iris
 
 IRI: Final = "^[A-Za-z][A-Za-z0-9+.-]*://"
-"""How an id begins that is an IRI."""
+"""Pattern of the start of an IRI."""
 
 
 def is_iri(text: str) -> bool:
-    """Say whether an id is an IRI such as `http://dbpedia.org/resource/Alien`."""
+    """Return whether an id is an IRI, such as `http://dbpedia.org/resource/Alien`."""
     return bool(re.match(IRI, text))
 
 
 def readable(iri: str) -> str:
-    """Return an IRI's local name for people: `http://dbpedia.org/resource/Joseph_F._Biroc` → `Joseph F. Biroc`."""
+    """Return an IRI's local name as display text: `http://dbpedia.org/resource/Joseph_F._Biroc` → `Joseph F. Biroc`."""
     return str(iris.readable(pa.chunked_array([[iri]], pa.string()))[0].as_py())
 
 
 def identifiers(words: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:
-    """Give each word an identifier that no other word and no `taken` name has, letter case aside.
+    """Return word → identifier, unique among the words and the `taken` names, ignoring case.
 
-    Words are served in sorted order, so the answer does not depend on the order they come in.
+    Words are processed in sorted order, so the result does not depend on their input order.
     """
     used = {name.casefold() for name in taken}
     named = {}
@@ -42,7 +42,7 @@ def identifiers(words: Iterable[str], taken: Iterable[str] = ()) -> dict[str, st
 
 
 def singular(word: str) -> str:
-    """Return an English noun's singular, good enough to name a label: `genres` → `genre`."""
+    """Return the approximate singular of an English noun, for a label: `genres` → `genre`."""
     if word.endswith("ies") and word not in ("series", "species"):
         return word[:-3] + "y"
     if word.endswith("s") and not word.endswith(("ss", "us", "is", "ies")):
@@ -57,7 +57,7 @@ def _identifier(word: str) -> str:
 
 
 def alike(name: str, others: Iterable[str]) -> list[str]:
-    """Return the names that differ in case, separators or a type behind a colon alone: `Title`, `w:float`."""
+    """Return the names that differ from `name` only in case, separators or a `:type` suffix: `Title`, `w:float`."""
     return [other for other in others if other != name and _folded(other) == _folded(name)]
 
 

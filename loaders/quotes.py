@@ -1,7 +1,7 @@
-"""Double quotes in delimited text, as RFC 4180 has them: around a whole value, and doubled within it.
+"""Validation of double quotes in delimited text by RFC 4180: around a complete value, and doubled within it.
 
-Parsers are lenient: a quote in the wrong place merges rows or vanishes without a word. Here every quote is looked at,
-by its byte position: quotes open and close in turn, so its neighbors tell whether each stands where it may.
+CSV parsers are lenient: they silently merge rows or drop a quote if one is misplaced. Here the byte position of every
+quote is checked: opening and closing quotes alternate, so the adjacent bytes show whether a quote is valid.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import numpy as np
 from kgrec._util.types import IntArray
 
 _QUOTE: Final = b'"'
-_DOUBLED: Final = 'quotes around a whole value, and "" for a quote within it'
+_DOUBLED: Final = 'quotes around the complete value, and "" for a quote within it'
 _UNCLOSED_SHOWN: Final = 20
-"""Quotes without an end that are told of a file: each is searched to the file's end."""
+"""Maximum number of unclosed quotes reported per file; each one is searched to the end of the file."""
 
 
 class Fault(NamedTuple):
-    """A quote in the wrong place: its line, what is there, and what should be."""
+    """A misplaced quote: its line, the text found, and the text expected."""
 
     line: int
     found: str
@@ -34,7 +34,7 @@ def quotes_of(data: bytes) -> IntArray:
 
 
 def is_strict(data: bytes, delimiter: str) -> bool:
-    """Say whether every quote opens a value, closes one, or is one of a doubled pair within it."""
+    """Return whether every quote opens a value, closes one, or is part of a doubled pair within one."""
     at = quotes_of(data)
     if len(at) % 2:
         return False
@@ -42,23 +42,23 @@ def is_strict(data: bytes, delimiter: str) -> bool:
     ends = np.frombuffer(f'{delimiter}\r\n"'.encode(), np.uint8)
     opening, closing = at[::2], at[1::2]
     before, after = text[opening[opening > 0] - 1], text[closing[closing < len(text) - 1] + 1]
-    # A quote after a closing one is the second of a pair, so it is an opening one, and was looked at as such.
+    # A quote after a closing one is the second of a doubled pair; it counts as an opening one and is checked as such.
     return bool(np.isin(before, ends).all() and np.isin(after, ends).all())
 
 
 def has_pairs(data: bytes) -> bool:
-    """Say whether quotes stand doubled within a value of text that is strict."""
+    """Return whether a value contains doubled quotes, for text with valid quotes (`is_strict`)."""
     at = quotes_of(data)
     return bool((at[2::2] == at[1:-1:2] + 1).any())
 
 
 def with_pairs(data: bytes) -> bytes:
-    """Return text with each backslash and quote replaced by two quotes, and each two backslashes by one."""
+    """Return text with each escaped quote (backslash and quote) doubled instead, and each double backslash halved."""
     return re.sub(rb'\\(["\\])', lambda match: b'""' if match[1] == _QUOTE else match[1], data)
 
 
 def row_ends(data: bytes, quoted: bool) -> IntArray:
-    """Return the byte positions of the line ends (\\n, or \\r without one) that end a row of strict text."""
+    """Return the byte positions of the line ends (\\n, or \\r without \\n) that end a row, not those within quotes."""
     text = np.frombuffer(data, np.uint8)
     ends = np.flatnonzero(text == 10)
     if b"\r" in data:
@@ -68,7 +68,7 @@ def row_ends(data: bytes, quoted: bool) -> IntArray:
 
 
 def is_rectangular(data: bytes, delimiter: str) -> bool:
-    """Say whether all lines have as many delimiters, whatever is in quotes."""
+    """Return whether all lines have the same number of delimiters, including those within quotes."""
     text = np.frombuffer(data, np.uint8)
     ends = np.append(row_ends(data, quoted=False), len(text))
     counts = np.diff(np.searchsorted(np.flatnonzero(text == ord(delimiter)), ends), prepend=0)
@@ -76,9 +76,9 @@ def is_rectangular(data: bytes, delimiter: str) -> bool:
 
 
 def rows(text: str, delimiter: str) -> Iterator[tuple[int, int | Fault]]:
-    """Yield the first line of each row, and its number of values (0 of a blank line) or a misplaced quote in it.
+    """Yield the first line number of each row, and its number of values (0 for a blank line) or a misplaced quote.
 
-    After a misplaced quote the next line begins a row.
+    After a misplaced quote, the next line starts a new row.
     """
     separator = re.escape(delimiter)
     quoted, plain = re.compile(r'"(?:[^"]++|"")*+"'), re.compile(rf"[^{separator}\r\n]*+")

@@ -1,4 +1,4 @@
-"""RDF files, or an RDF store of kgrec: what a schema names in them becomes a graph."""
+"""Loader of RDF files or of a kgrec RDF store: the classes and predicates that a schema names become a graph."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ Source = str | Path | Sequence[str | Path]
 class RdfLoader:
     """Loads N-Triples, Turtle, JSON-LD and N-Quads, plain or gzip.
 
-    Classes and predicates are those of the schema's `rdf` section; names of named graphs are not kept.
+    The schema's `rdf` section maps classes and predicates; names of named graphs are dropped.
     """
 
     def load(self, source: Source, schema: Schema | None = None) -> GraphTables:
         """Read RDF.
 
         Args:
-            source: a file, a folder of files, several of them, or `oxigraph:FOLDER`.
-            schema: the vocabulary; None takes the one that the data hold, as an export of kgrec does.
+            source: a file, a folder of files, a list of them, or `oxigraph:FOLDER`.
+            schema: schema of the graph; None uses the schema in the data, which an export of kgrec contains.
 
         Raises:
-            DataError: with every problem, its file and line where they are known.
-            UsageError: no such file, no path, or no schema.
+            DataError: lists every problem, with file and line if known.
+            UsageError: the file does not exist, `source` is not a path, or there is no schema.
             MissingExtra: pyoxigraph is not installed.
         """
         triples = _triples(source)
@@ -49,7 +49,7 @@ class RdfLoader:
         return decode(triples, known)
 
     def violations(self, source: Source, schema: Schema | None = None) -> list[Problem]:
-        """Return where RDF violates the SHACL shapes of a schema, each with its node; otherwise as `load`."""
+        """Return the violations of a schema's SHACL shapes, each with its node; arguments and errors as for `load`."""
         from kgrec.rdf.shacl import violations
 
         triples = _triples(source)
@@ -72,13 +72,13 @@ def _own_schema(triples: Triples, source: Source) -> Schema:
     rows = triples.rows(iris.SCHEMA)
     if not len(rows):
         raise UsageError(
-            f"{source} holds no schema of kgrec; name one whose `rdf` section says what its classes and predicates "
-            "mean: --schema FILE (docs/how-to/stores.md)"
+            f"{source} contains no kgrec schema; expected a schema whose `rdf` section names its classes and "
+            "predicates: --schema FILE (docs/how-to/stores.md)"
         )
     text = split(triples.objects.take(rows[:1])).column("text")[0].as_py()
     if text is None:
         where, line = triples.place(int(rows[0]))
-        raise DataError([Problem(where, "a schema of kgrec that is no literal", "its YAML", line, iris.SCHEMA)])
+        raise DataError([Problem(where, "a kgrec schema that is not a literal", "YAML text", line, iris.SCHEMA)])
     return Schema.parse(text, where=str(source))
 
 

@@ -1,4 +1,4 @@
-"""RDF files as triples in columns: N-Triples as they are, every other format by way of pyoxigraph, both in pieces."""
+"""Reader of RDF files as columns of triples, in chunks: N-Triples directly, other formats through pyoxigraph."""
 
 from __future__ import annotations
 
@@ -33,27 +33,27 @@ _NAMES: Final = {
     "N_QUADS": "N-Quads",
 }
 PIECE: Final = 16 << 20
-"""Bytes of N-Triples read at a time."""
+"""Bytes of N-Triples per chunk."""
 
 BATCH: Final = 200_000
-"""Triples of other formats read at a time."""
+"""Triples of other formats per chunk."""
 
 _IRI: Final = r"<[A-Za-z][A-Za-z0-9+.-]*:[^\x00-\x20<>\"{}|^`\\]*>"
 _BLANK: Final = r"_:[A-Za-z0-9_]+"
 _LITERAL: Final = rf'"(?:[^"\\\n\r]|\\[tbnrf"\'\\])*"(?:\^\^{_IRI}|@[A-Za-z]+(?:-[A-Za-z0-9]+)*)?'
 _LINE: Final = rf"^(?:{_IRI}|{_BLANK}) {_IRI} (?:{_IRI}|{_BLANK}|{_LITERAL}) \.\n$"
-"""A line in the one spelling that needs no parser; all else goes through one."""
+"""Pattern of a line in canonical N-Triples, which needs no parser; other lines are parsed."""
 
 Piece = tuple[bytes | pa.Buffer, IntArray]
-"""N-Triples text, and the line number in the file of each of its lines; -1 where that is not known."""
+"""N-Triples text, and the line number in the file of each of its lines; -1 if unknown."""
 
 
 def read_files(sources: Sequence[str | Path]) -> Triples:
     """Return the triples of files, and of the files in folders.
 
     Raises:
-        UsageError: no such file, or none of a known format.
-        DataError: with every file that is not what its name says, its line and column.
+        UsageError: a file does not exist, or its format is unknown.
+        DataError: lists every file with a syntax error, with line and column.
         MissingExtra: pyoxigraph is not installed.
     """
     oxigraph()
@@ -116,7 +116,7 @@ def _pieces(path: Path) -> Iterator[Piece]:
 
 
 def _is_plain(text: bytes) -> bool | None:
-    """Say whether every line has the plain spelling; None if some are not UTF-8."""
+    """Return whether every line is canonical N-Triples; None if some are not UTF-8."""
     try:
         text.decode()
     except UnicodeDecodeError:
@@ -140,7 +140,7 @@ def _lines(text: bytes) -> pa.Array:
 
 
 def _plain_lines(path: Path, text: bytes, first: int) -> Iterator[Piece]:
-    """Yield lines in the plain spelling as they are, with comments and empty lines left out, and the others parsed."""
+    """Yield canonical lines unchanged and the others parsed, without comments and empty lines."""
     lines = _lines(text)
     plain = np.asarray(pc.match_substring_regex(lines, _LINE))
     empty = np.asarray(pc.match_substring_regex(lines, r"^[ \t\r]*(#.*)?\n$"))

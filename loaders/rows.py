@@ -1,4 +1,4 @@
-"""Rows of a source: those that a mapping takes, and one for each id where a cell holds several."""
+"""Selection of a source's rows by a mapping, and expansion of cells with several ids."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from loaders.sources import Source
 
 TYPE_COLUMN: Final = ":TYPE"
 LABEL_COLUMN: Final = ":LABEL"
-"""Columns of files for Neo4j's import, which say the type of a relationship and the labels of a node."""
+"""Columns of Neo4j import files with the relationship type and the node labels."""
 
 LABEL_SEPARATOR: Final = ";"
 MAX_SHOWN_VALUES: Final = 5
-"""Values of a column that a message names."""
+"""Maximum number of values of a column in a message."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Rows of a source.
+    """Selected rows of a source.
 
     Attributes:
         table: the rows [n].
-        origins: where they came from.
-        rows: their numbers in the source [n], from 0.
+        origins: sources of the rows.
+        rows: row numbers in the source [n], from 0.
     """
 
     table: pa.Table
@@ -40,7 +40,7 @@ class Selection:
 
     @classmethod
     def of(cls, source: Source) -> Selection:
-        """Select all rows of a source."""
+        """Return a selection of all rows of a source."""
         return cls(*source, np.arange(source[0].num_rows))
 
     @property
@@ -55,12 +55,12 @@ class Selection:
         return self.take(np.flatnonzero(mask))
 
     def take(self, rows: IntArray) -> Selection:
-        """Return the rows of these numbers, in order; a row may come more than once."""
+        """Return the rows with ascending numbers `rows`; a row may be repeated."""
         return Selection(self.table.take(pa.array(rows)), taken(self.origins, rows), self.rows[rows])
 
 
 def matches(column: pa.ChunkedArray, value: object) -> BoolArray:
-    """Say which rows [n] of a column hold a value: text as it is, `True` and `5.0` as the values that they spell."""
+    """Return a mask [n] of the rows equal to a value; a number or boolean also matches its notations, such as `5.0`."""
     if isinstance(value, bool):
         return to_mask(pc.equal(as_type(column, "bool")[0], value))
     cells = as_ids(column)[0]
@@ -70,12 +70,12 @@ def matches(column: pa.ChunkedArray, value: object) -> BoolArray:
 
 
 def _without_zeros(texts: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return texts, those of a number without the zeros that end its decimals."""
+    """Return texts, with trailing decimal zeros removed from numbers."""
     return pc.replace_substring_regex(texts, r"^([+-]?[0-9]+)(?:\.0*|(\.[0-9]*[1-9])0+)$", r"\1\2")
 
 
 def has_label(column: pa.ChunkedArray, label: str) -> BoolArray:
-    """Say which rows [n] of a column of labels have a label among theirs."""
+    """Return a mask [n] of the rows of a label column that have a label."""
     labels = pc.split_pattern(as_ids(column)[0], LABEL_SEPARATOR)
     lengths = list_lengths(labels)
     rows = np.repeat(np.arange(len(column)), lengths)
@@ -92,7 +92,7 @@ def some_values(column: pa.ChunkedArray) -> str:
 
 
 def spread(lists: pa.ChunkedArray) -> tuple[pa.ChunkedArray, IntArray]:
-    """Return each part of a column of lists [n] as a value, and the row that it is of; a row without parts is null."""
+    """Return the parts of a list column [n] as values, and the row of each; an empty list becomes one null."""
     lengths = list_lengths(lists)
     counts = np.maximum(lengths, 1)
     rows = np.repeat(np.arange(len(lists)), counts)
@@ -103,10 +103,10 @@ def spread(lists: pa.ChunkedArray) -> tuple[pa.ChunkedArray, IntArray]:
 
 
 def repeated(uses: Mapping[Any, list[tuple[str, IntArray]]]) -> Iterator[tuple[Any, list[str], int]]:
-    """Yield what is used more than once, by whom, and the number of rows that several take.
+    """Yield each source that is used more than once, the relationship types that use it, and the number of shared rows.
 
     Args:
-        uses: source and ends → users, each with the rows that it takes.
+        uses: source and end columns → relationship types, each with the rows that it uses.
     """
     for key, users in uses.items():
         if len(users) > 1:

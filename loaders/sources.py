@@ -1,4 +1,4 @@
-"""Files, data frames and queries against other graphs as Arrow tables, with the rows' origins."""
+"""Sources of the tables loader (files, data frames, queries of other graphs) as Arrow tables with row origins."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from loaders.lists import MIXED
 Source = tuple[pa.Table, tuple[Origin, ...]]
 
 QUERY: Final = ("graph", "query")
-"""Keys of a source that is a query: URI of the graph, and Cypher or SPARQL, whichever that graph speaks."""
+"""Keys of a query source: URI of the graph, and a query in the graph's language (Cypher or SPARQL)."""
 
 _SECONDS, _ROWS = 3600.0, 100_000_000
-"""What such a query may take and return: a whole catalog, read at night."""
+"""Limits of a query source, large enough to read a complete catalog."""
 
 
 def read_source(source: Any, name: str, folder: Path) -> Source:
     """Return (table, origins) of a source.
 
     Args:
-        source: path of a .csv, .tsv, .parquet, .jsonl or .ndjson file, or a pandas, polars or Arrow table (left
-            unchanged), or a query: a mapping with the keys of `QUERY`.
-        name: what to call a data frame in errors.
-        folder: where a relative path starts.
+        source: path of a .csv, .tsv, .parquet, .jsonl or .ndjson file; a pandas, polars or Arrow table, which is not
+            changed; or a query, as a mapping with the keys of `QUERY`.
+        name: name of a data frame in error messages.
+        folder: base folder of a relative path.
 
     Raises:
-        DataError: with every problem of the source.
+        DataError: lists every problem of the source.
         StoreError: the graph of a query cannot be read, or refuses the query.
     """
     table, origins = _read(source, name, folder)
@@ -80,7 +80,7 @@ def _read_file(path: Path) -> Source:
 
 
 def _ask(source: Mapping[str, Any], name: str, folder: Path) -> Source:
-    """Ask a graph; a relative path of an embedded one starts at `folder`."""
+    """Return the result of a query; `folder` is the base folder of an embedded graph's relative path."""
     if source.keys() != set(QUERY) or not all(isinstance(value, str) for value in source.values()):
         raise DataError([Problem(name, f"a mapping with {', '.join(map(str, source))}", "graph and query, both texts")])
     uri = GraphUri.parse(source["graph"]).within(folder)
@@ -131,7 +131,7 @@ def _read_json_lines(path: Path) -> Source:
 
 
 def _column(cells: list[Any] | pd.Series[Any], where: str, name: str, problems: list[Problem]) -> pa.ChunkedArray:
-    """Return a column; JSON of several types becomes text, which the check of the schema's types then reads."""
+    """Return cells as a column; JSON values of several types become text, which the type check parses later."""
     is_json = isinstance(cells, list)
     column, wrong = from_cells(cells, mixed=is_json)
     expected = "text that is UTF-8, a number or a list" if is_json else "values of one type: all text, or all numbers"
@@ -178,7 +178,7 @@ def _bad_names(names: list[str], where: str) -> Iterator[Problem]:
 
 
 def _plain(table: pa.Table, where: str) -> pa.Table:
-    """Return the table with dictionary and view columns, and what is text in disguise, as ordinary ones."""
+    """Return the table with dictionary, view and UTF-8 byte columns converted to ordinary ones."""
     problems = list(_bad_names(table.column_names, where))
     if problems:
         raise DataError(problems)

@@ -1,4 +1,4 @@
-"""One's own tables: CSV, TSV, Parquet and JSON-lines files or data frames, mapped to a schema.
+"""Loader of user tables: CSV, TSV, Parquet and JSON-lines files or data frames, mapped to a schema.
 
 Example of a mapping file, beside the data:
 
@@ -7,8 +7,8 @@ Example of a mapping file, beside the data:
     relationships:
       PURCHASED: {source: orders.parquet, from: customer, to: sku, properties: {timestamp: ordered_at}}
 
-A column that bears a property's name needs no entry. A label without a source gets its nodes from the relationships, as
-long as the graph has none of them or they have nothing but an id.
+A column with the name of a property needs no entry. Nodes of a label without a source are created from the ends of
+relationships, if the graph has no node of the label yet or the label has no properties.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ class TablesLoader:
         """Read every source of a mapping.
 
         Args:
-            source: the mapping as a dictionary, or its YAML file; paths are relative to that file.
-            schema: the vocabulary; needed.
+            source: the mapping as a dictionary or YAML file; paths are relative to that file.
+            schema: schema of the graph; required.
 
         Raises:
-            UsageError: no schema, or no mapping file.
-            DataError: with every problem of the mapping and of the sources.
+            UsageError: there is no schema, or no mapping file.
+            DataError: lists every problem of the mapping and of the sources.
         """
         if schema is None:
             raise UsageError("the tables loader needs a schema; give a schema file or a shipped one, such as commerce")
@@ -111,7 +111,7 @@ class _Reader:
         if source.list_separator and not lists:
             self._report(
                 f"{place}.list_separator",
-                f"{source.list_separator!r}, where no property of {label} that is read is a list",
+                f"{source.list_separator!r}, but no property of {label} that is read is a list",
                 "a property of type strings or vector; else leave it out",
             )
         self.origins[label] = _named(found.origins, {node.key: key, **source.properties})
@@ -131,7 +131,7 @@ class _Reader:
         properties = self.schema.relationships[type_].properties
         values = self._properties(place, found, source, properties, trimmed)
         for name in sorted(needed - values.keys() - source.properties.keys()):
-            self._report(f"{place}.properties", f"no column for {name!r}", "one; the schema's roles need it")
+            self._report(f"{place}.properties", f"no column for {name!r}", "a column; the schema's roles require it")
         read = [
             self._end_ids(f"{place}.{part}", found, column, source.list_separator, behavior is None)
             for part, column in (("from", ends["src"]), ("to", ends["dst"]))
@@ -152,7 +152,7 @@ class _Reader:
     def _stack(
         self, edges: dict[EdgeType, pa.Table], edge_type: EdgeType, table: pa.Table, origins: tuple[Origin, ...]
     ) -> None:
-        """Put relationships below those of the same type that other sources gave."""
+        """Append relationships to those of the same type from other sources."""
         if edge_type in edges:
             there, properties = edges[edge_type], self.schema.relationships[edge_type[1]].properties
             for name in _of_other_types(there, table):
@@ -163,7 +163,7 @@ class _Reader:
         self.origins[edge_type] = self.origins.get(edge_type, ()) + origins
 
     def _typed(self, table: pa.Table, name: str, kind: str, origins: tuple[Origin, ...]) -> pa.Table:
-        """Return a table with a column in the type of a property."""
+        """Return the table with a column converted to a property type."""
         column, wrong = as_type(table.column(name), kind)
         self._report_values(origins, table.column(name), name, wrong, partial(expected_value, kind))
         return table.set_column(table.column_names.index(name), name, column)
@@ -183,7 +183,7 @@ class _Reader:
         return given if self._known(place, "label", given, allowed) else None
 
     def _rows(self, place: str, source: NodeSource | RelationshipSource, own: str, name: str) -> Selection | None:
-        """Return the rows that a mapping takes from a source; `own` is the column that says they are of `name`."""
+        """Return the rows that the mapping selects; `own` is Neo4j's column with the label or type, here `name`."""
         whole = self._source(source.source, place)
         if whole is None:
             return None
@@ -200,7 +200,7 @@ class _Reader:
         return found
 
     def _having(self, found: Selection, column: str, values: tuple[Any, ...], is_label: bool) -> BoolArray:
-        """Return which rows have one of some values in a column, and say which values none has."""
+        """Return a mask of the rows with one of `values` in a column, and report the values that no row has."""
         cells = found.table.column(column)
         masks = [has_label(cells, str(value)) if is_label else matches(cells, value) for value in values]
         idle = [repr(value) for value, mask in zip(values, masks, strict=True) if not mask.any()]
@@ -211,7 +211,7 @@ class _Reader:
         return np.asarray(np.any(masks, axis=0), dtype=bool)
 
     def _own_rows(self, place: str, found: Selection, own: str, name: str) -> Selection:
-        """Take the rows that Neo4j's own column says are of a type or label."""
+        """Return the rows whose type or label in Neo4j's own column is `name`, and report the others."""
         cells = found.table.column(own)
         kept = has_label(cells, name) if own == LABEL_COLUMN else matches(cells, name)
         n = len(kept) - int(kept.sum())
@@ -224,7 +224,7 @@ class _Reader:
         return found.keep(kept)
 
     def _source(self, source: Any, place: str) -> Source | None:
-        """Read a source once, however often the mapping names it."""
+        """Return a source, which is read once even if the mapping uses it several times."""
         key = self._key(source) if isinstance(source, str | Path) else place
         if key not in self.read:
             try:
@@ -235,7 +235,7 @@ class _Reader:
         return self.read[key]
 
     def _key(self, source: Any) -> str:
-        """Return what is the same for one source: a file's path, a query's text, a table's identity."""
+        """Return an identifier of a source: a file's path, a query's text, or a table's identity."""
         if isinstance(source, str | Path):
             return os.path.abspath(self.folder / source)
         return repr(source) if isinstance(source, Mapping) else f"table {id(source)}"
@@ -243,7 +243,7 @@ class _Reader:
     def _end_ids(
         self, place: str, found: Selection, column: str, separator: str | None, may_list: bool
     ) -> pa.ChunkedArray | None:
-        """Return a column of ids, or of lists of ids where a cell may hold several."""
+        """Return a column of ids, or of lists of ids if cells may have several."""
         if not self._has(place, found, column):
             return None
         cells = found.table.column(column)
@@ -267,7 +267,7 @@ class _Reader:
     def _without_empty(
         self, table: pa.Table, found: Selection, type_: str, ends: Mapping[str, str]
     ) -> tuple[pa.Table, Selection]:
-        """Leave out relationships without an id at an end, and say how many."""
+        """Return the relationships without those that lack an id, and report their number."""
         empty = {column: to_mask(pc.is_null(table.column(name))) for name, column in ends.items()}
         for column, mask in empty.items():
             if mask.any():
@@ -281,14 +281,14 @@ class _Reader:
         if source.skip_unknown and all(
             label in nodes and nodes[label].from_ends for label in (edge_type[0], edge_type[2])
         ):
-            found = f"true, where unknown ends of {edge_type[0]} and {edge_type[2]} make nodes"
+            found = f"true, but unknown ends of {edge_type[0]} and {edge_type[2]} create nodes"
             self._report(f"{place}.skip_unknown", found, "skip_unknown or from_ends, not both")
 
     def _check_from_ends(self, edges: Iterable[EdgeType]) -> None:
         ends = {label for src, _, dst in edges for label in (src, dst)}
         for label, source in self.mapping.nodes.items():
             if source.from_ends and label in self.schema.nodes and label not in ends and not self.problems:
-                found = f"true, where no relationship of the mapping ends at a {label}"
+                found = f"true, but no relationship of the mapping ends at a {label}"
                 self._report(f"nodes.{label}.from_ends", found, "such a relationship; else leave it out")
 
     def _properties(
@@ -311,7 +311,7 @@ class _Reader:
         return columns
 
     def _notice_alike(self, found: Selection, source: NodeSource | RelationshipSource, missing: Iterable[str]) -> None:
-        """Say where a column is left out that bears a property's name but for its spelling."""
+        """Report columns that are not read but differ from a property's name only in spelling."""
         ends = (source.key,) if isinstance(source, NodeSource) else (source.from_, source.to)
         free = set(found.table.column_names) - {*source.properties.values(), *ends}
         for name in sorted(missing):
@@ -359,7 +359,7 @@ class _Reader:
         return pc.utf8_split_whitespace(parts) if separator == " " else pc.split_pattern(parts, separator)
 
     def _notice_written(self, found: Selection, column: str, cells: pa.ChunkedArray) -> None:
-        """Say where texts look like lists: they stay as they are."""
+        """Report texts that look like lists; they are not parsed."""
         if pa.types.is_string(cells.type):
             n = int(to_mask(pc.match_substring_regex(cells, WRITTEN_TEXTS)).sum())
             if n:
@@ -367,7 +367,7 @@ class _Reader:
                 self.notices.append(f"{_rows(n)} of {found.where}: {column} is a list written as text; {kept}")
 
     def _notice_unused(self, found: Selection, columns: list[str], separator: str) -> None:
-        """Say where a separator separates nothing: the file may have another."""
+        """Report a separator that occurs in no value; the file may use another one."""
         cells = [found.table.column(column) for column in columns]
         nested = any(pa.types.is_nested(column.type) for column in cells)
         texts = [as_ids(column)[0] for column in cells if not pa.types.is_nested(column.type)]
@@ -377,7 +377,7 @@ class _Reader:
             and not any(pc.any(pc.match_substring(text, separator)).as_py() for text in texts)
         ):
             names = " or ".join(columns)
-            self.notices.append(f"list_separator {separator!r} is in no value of {names} in {found.where}")
+            self.notices.append(f"list_separator {separator!r} occurs in no value of {names} in {found.where}")
 
     def _repeats(self) -> Iterable[str]:
         for (_, *ends), names, n in repeated(self.uses):
@@ -385,7 +385,7 @@ class _Reader:
             how = f"loaded as {kinds}" if len(set(names)) > 1 else f"named twice for {kinds}"
             yield (
                 f"{_rows(n)} with {' and '.join(ends)} of one source {'is' if n == 1 else 'are'} {how}; "
-                "where: {column: value} in the mapping takes the rows of one type"
+                "to select the rows of one type: where: {column: value} in the mapping"
             )
 
     def _has(self, place: str, found: Selection, column: str) -> bool:
@@ -394,7 +394,7 @@ class _Reader:
             return True
         where = found.origins[0].where if found.origins else place
         self._report(
-            place, f"column {column!r}, which {where} lacks", f"one of {listed(names)}{near_matches(column, names)}"
+            place, f"column {column!r}, which is not in {where}", f"one of {listed(names)}{near_matches(column, names)}"
         )
         return False
 
@@ -435,7 +435,7 @@ def _rows(n: int) -> str:
 
 
 def _one_id_each(ends: list[Any], values: _Columns, found: Selection) -> tuple[pa.Table, Selection]:
-    """Return relationships with one id at each end: one for each part where an end is a list."""
+    """Return relationships with one id per end: an end with a list becomes one relationship per part."""
     columns, rows = dict(zip(("src", "dst"), ends, strict=True)), np.arange(found.table.num_rows)
     for name in columns:
         if is_list(columns[name]):
@@ -450,7 +450,7 @@ def _one_id_each(ends: list[Any], values: _Columns, found: Selection) -> tuple[p
 
 
 def _named(origins: Iterable[Origin], columns: Mapping[str, str]) -> tuple[Origin, ...]:
-    """Return where a source's rows came from, and what it calls the columns of a table made from it."""
+    """Return the origins with the source's column names."""
     return tuple(replace(origin, columns=columns) for origin in origins)
 
 
@@ -459,13 +459,13 @@ def _is_json_list(text: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _separated(text: pa.ChunkedArray, separator: str) -> pa.ChunkedArray:
-    """Write JSON lists of numbers as others are: one that is no list makes text of all the lists of a JSON column."""
+    """Return JSON number lists with the given separator: in a JSON column with other values, lists arrive as text."""
     inner = pc.replace_substring(pc.utf8_trim(text, "[]"), ",", separator)
     return pc.if_else(_is_json_list(text), inner, text)
 
 
 def _of_other_types(one: pa.Table, other: pa.Table) -> list[str]:
-    """Return the columns whose type differs between tables, such as whole numbers here and text there."""
+    """Return the shared columns with different types, such as integers in one table and text in the other."""
     others = set(other.column_names)
     both = [name for name in one.column_names if name in others]
     return [name for name in both if one.column(name).type != other.column(name).type]

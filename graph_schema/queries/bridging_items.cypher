@@ -1,9 +1,9 @@
-// Items that bridge two segments of users: acted on by many of both, such as the youngest and the oldest.
+// Items with many users in both of two segments, such as the youngest and the oldest users.
 //
-// <property> (user property): the property that tells the segments apart
+// <property> (user property): the property that defines the segments
 // $one (value of property): its value in the first segment
 // $other (value of property): its value in the second segment
-// $k (number, default 20): rows shown at most
+// $k (number, default 20): maximum number of rows
 
 MATCH (u:<USER>)-[:<BEHAVIOUR>]->(i:<ITEM>)
 WHERE u.<property> = $one

@@ -1,8 +1,8 @@
-// Items that the same users acted on as an item: by users in common over the geometric mean of both (cosine).
+// Items with the most similar users to an item's (cosine similarity of their sets of users).
 //
 // $item (item): the item
-// $least (number, default 2): users in common at least
-// $k (number, default 20): rows shown at most
+// $least (number, default 2): minimum number of common users
+// $k (number, default 20): maximum number of rows
 
 MATCH (i:<ITEM>)<-[:<BEHAVIOUR>]-(u:<USER>)
 WHERE i.<ITEM_KEY> = $item

@@ -1,7 +1,7 @@
-// Cold items: those that few users acted on, or none, and how many nodes around them could make up for it.
+// Cold items: items with few or no users, and the number of knowledge-graph nodes that describe them.
 //
-// $most (number, default 5): users at most
-// $k (number, default 20): rows shown at most
+// $most (number, default 5): maximum number of users
+// $k (number, default 20): maximum number of rows
 
 MATCH (i:<ITEM>)
 OPTIONAL MATCH (i)<-[:<BEHAVIOUR>]-(u:<USER>)

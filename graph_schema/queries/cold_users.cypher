@@ -1,7 +1,7 @@
-// Cold users: those who acted on few items, or none.
+// Cold-start users: users with few or no items.
 //
-// $most (number, default 5): items at most
-// $k (number, default 20): rows shown at most
+// $most (number, default 5): maximum number of items
+// $k (number, default 20): maximum number of rows
 
 MATCH (u:<USER>)
 OPTIONAL MATCH (u)-[:<BEHAVIOUR>]->(i:<ITEM>)

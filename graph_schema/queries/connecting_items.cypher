@@ -2,7 +2,7 @@
 //
 // $one (node): key of the first node
 // $other (node): key of the second node
-// $k (number, default 20): rows shown at most
+// $k (number, default 20): maximum number of rows
 
 MATCH (n:<NODE>)-[a:<ATTRIBUTE>]-(i:<ITEM>)-[b:<ATTRIBUTE>]-(m:<NODE>)
 WHERE n.<KEY> = $one AND m.<KEY> = $other

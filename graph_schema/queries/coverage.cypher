@@ -1,4 +1,4 @@
-// How recommendations spread over items by popularity: a healthy list reaches beyond the most popular items.
+// Coverage of recommendations by item popularity; good coverage reaches beyond the most popular items.
 
 MATCH (i:<ITEM>)
 OPTIONAL MATCH (i)<-[:<BEHAVIOUR>]-(u:<USER>)

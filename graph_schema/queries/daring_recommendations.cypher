@@ -1,7 +1,7 @@
-// Recommendations of items that at most a few users acted on: what only the graph and the texts can know.
+// Recommended items with few or no users, which only the knowledge graph and the texts can score.
 //
-// $most (number, default 0): users at most
-// $k (number, default 20): rows shown at most
+// $most (number, default 0): maximum number of users
+// $k (number, default 20): maximum number of rows
 
 MATCH (now:Published)
 MATCH (u:<USER>)-[r:RECOMMENDED]->(i:<ITEM>)

@@ -1,6 +1,6 @@
 // Where the graph and collaborative filtering disagree most about a recommendation.
 //
-// $k (number, default 20): rows shown at most
+// $k (number, default 20): maximum number of rows
 
 MATCH (now:Published)
 MATCH (u:<USER>)-[r:RECOMMENDED]->(i:<ITEM>)

@@ -1,6 +1,6 @@
-// Hub nodes: those around most items; a node around nearly all of them tells items apart no longer.
+// Hub nodes: nodes linked to the most items; a node linked to nearly all items does not distinguish them.
 //
-// $k (number, default 20): rows shown at most
+// $k (number, default 20): maximum number of rows
 
 MATCH (i:<ITEM>)-[a:<ATTRIBUTE>]-(n)
 RETURN type(a) AS relationship, n.<KEY> AS node_id, n.<NAME> AS node, count(DISTINCT i) AS items

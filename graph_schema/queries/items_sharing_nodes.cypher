@@ -1,7 +1,7 @@
-// Items that share most nodes with an item, linked to both by the same type of relationship.
+// Items that share the most nodes with an item, by the same relationship type on both sides.
 //
 // $item (item): the item
-// $k (number, default 20): rows shown at most
+// $k (number, default 20): maximum number of rows
 
 MATCH (i:<ITEM>)-[a:<ATTRIBUTE>]-(n)-[b:<ATTRIBUTE>]-(other:<ITEM>)
 WHERE i.<ITEM_KEY> = $item AND other.<ITEM_KEY> <> $item AND type(a) = type(b)

@@ -1,8 +1,8 @@
-// What is popular within a segment of users, and what share of the item's users the segment makes up.
+// Popular items of a user segment, with the segment's share of each item's users.
 //
-// <property> (user property): the property that makes the segment
-// $value (value of property): its value in the segment
-// $k (number, default 20): rows shown at most
+// <property> (user property): the property that defines the segment
+// $value (value of property): value of the property in the segment
+// $k (number, default 20): maximum number of rows
 
 MATCH (u:<USER>)-[:<BEHAVIOUR>]->(i:<ITEM>)
 WHERE u.<property> = $value

@@ -1,7 +1,7 @@
-// A user's published recommendations, with what each kind of signal adds to the score.
+// A user's published recommendations, with the share of each signal group in the score.
 //
 // $user (user): the user
-// $k (number, default 20): rows shown at most
+// $k (number, default 20): maximum number of rows
 
 MATCH (now:Published)
 MATCH (u:<USER>)-[r:RECOMMENDED]->(i:<ITEM>)

@@ -1,7 +1,7 @@
-// An item's audience: the users it is recommended to, where it ranks highest.
+// An item's audience: the users it is recommended to, best rank first.
 //
 // $item (item): the item
-// $k (number, default 20): rows shown at most
+// $k (number, default 20): maximum number of rows
 
 MATCH (now:Published)
 MATCH (u:<USER>)-[r:RECOMMENDED]->(i:<ITEM>)

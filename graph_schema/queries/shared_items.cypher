@@ -1,8 +1,8 @@
-// What two users share: the items both acted on, the least popular first, as they say most.
+// Items that two users have in common, the least popular first because they are the most informative.
 //
 // $user (user): the first user
 // $other (user): the second user
-// $k (number, default 20): rows shown at most
+// $k (number, default 20): maximum number of rows
 
 MATCH (u:<USER>)-[:<BEHAVIOUR>]->(i:<ITEM>)<-[:<BEHAVIOUR>]-(other:<USER>)
 WHERE u.<USER_KEY> = $user AND other.<USER_KEY> = $other

@@ -1,8 +1,8 @@
-// What two users share: nodes around the items of both, and how many items of each.
+// Knowledge-graph nodes linked to items of both of two users, with the number of items of each.
 //
 // $user (user): the first user
 // $other (user): the second user
-// $k (number, default 20): rows shown at most
+// $k (number, default 20): maximum number of rows
 
 MATCH (u:<USER>)-[:<BEHAVIOUR>]->(i:<ITEM>)-[a:<ATTRIBUTE>]-(n)
 WHERE u.<USER_KEY> = $user

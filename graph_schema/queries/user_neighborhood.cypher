@@ -1,7 +1,7 @@
-// A user's neighborhood: the items they acted on, how many other users did, and how many nodes are around each.
+// A user's neighborhood: the user's items, with the number of other users and of nodes linked to each.
 //
 // $user (user): the user
-// $k (number, default 20): rows shown at most
+// $k (number, default 20): maximum number of rows
 
 MATCH (u:<USER>)-[:<BEHAVIOUR>]->(i:<ITEM>)
 WHERE u.<USER_KEY> = $user

@@ -1,8 +1,8 @@
-// A user's taste: the nodes around their items, and how much more frequent each is there than around all items.
+// A user's taste: the nodes linked to the user's items, and how much more frequent each is there than overall.
 //
 // $user (user): the user
-// $least (number, default 3): items of the user around a node at least
-// $k (number, default 20): rows shown at most
+// $least (number, default 3): minimum number of the user's items linked to a node
+// $k (number, default 20): maximum number of rows
 
 MATCH (i:<ITEM>)
 WITH count(i) AS all_items

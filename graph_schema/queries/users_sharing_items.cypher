@@ -1,7 +1,7 @@
-// Users most like a user: by the share of items both acted on among the items of either (Jaccard).
+// The users most similar to a user, by the Jaccard similarity of their sets of items.
 //
 // $user (user): the user
-// $k (number, default 20): rows shown at most
+// $k (number, default 20): maximum number of rows
 
 MATCH (u:<USER>)-[:<BEHAVIOUR>]->(i:<ITEM>)
 WHERE u.<USER_KEY> = $user

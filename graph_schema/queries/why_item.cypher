@@ -1,8 +1,8 @@
-// Why an item might suit a user: nodes that join it to items the user acted on, those around fewest items first.
+// Paths that explain an item for a user: nodes shared with the user's items, the least common nodes first.
 //
 // $user (user): the user
 // $item (item): the item
-// $k (number, default 20): rows shown at most
+// $k (number, default 20): maximum number of rows
 
 MATCH (u:<USER>)-[:<BEHAVIOUR>]->(mine:<ITEM>)
 WHERE u.<USER_KEY> = $user AND mine.<ITEM_KEY> <> $item

@@ -58,7 +58,7 @@ def as_keys(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray]:
 def expected_id(value: object) -> str:
     """Return the "expected …" part of the error message for an invalid id."""
     if isinstance(value, float):
-        return f"an id that is whole{_LOST_DIGITS}" if value.is_integer() else "an id that is whole, or text"
+        return f"an integer id{_LOST_DIGITS}" if value.is_integer() else "an integer id, or text"
     return "an id: text or a whole number"
 
 

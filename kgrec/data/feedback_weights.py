@@ -70,7 +70,7 @@ def feedback_curves(behaviors: Behaviors, values: FloatArray) -> dict[int, tuple
     return curves
 
 
-def worth_of(behaviors: Behaviors, curves: Mapping[int, tuple[FloatArray, FloatArray]]) -> FloatArray:
+def weights_by_curve(behaviors: Behaviors, curves: Mapping[int, tuple[FloatArray, FloatArray]]) -> FloatArray:
     """Return the feedback weights of behaviors outside the graph, float32 [n], from the graph's `feedback_curves`.
 
     A weight that the graph does not have is interpolated between the nearest ones.

@@ -7,7 +7,7 @@ import scipy.sparse as sp
 
 from kgrec._util.types import DoubleArray, FloatArray, IntArray
 from kgrec.data.anonymous import AnonymousUsers
-from kgrec.data.feedback_weights import pair_shares, worth_of
+from kgrec.data.feedback_weights import pair_shares, weights_by_curve
 from kgrec.data.snapshot import GraphSnapshot
 
 Histories = GraphSnapshot | AnonymousUsers
@@ -43,7 +43,7 @@ def strengths(train: Histories, influence: float) -> sp.csr_matrix:
     if not influence or not behaviors_differ(_graph(train)):
         return train.interactions
     behaviors = train.behaviors
-    strength = pair_shares(behaviors) * (1 + influence * (_worth(train) - 1)) * behaviors.confidence
+    strength = pair_shares(behaviors) * (1 + influence * (_feedback_weights(train) - 1)) * behaviors.confidence
     cells = (behaviors.user_num, behaviors.item_num)
     return sp.csr_matrix((strength.astype(np.float32), cells), shape=train.interactions.shape)
 
@@ -53,9 +53,9 @@ def _graph(histories: Histories) -> GraphSnapshot:
     return histories.train if isinstance(histories, AnonymousUsers) else histories
 
 
-def _worth(histories: Histories) -> FloatArray:
+def _feedback_weights(histories: Histories) -> FloatArray:
     if isinstance(histories, AnonymousUsers):
-        return worth_of(histories.behaviors, histories.train.feedback_curves)
+        return weights_by_curve(histories.behaviors, histories.train.feedback_curves)
     return histories.feedback_weights
 
 

@@ -234,9 +234,9 @@ class _Frames:
     def _label(self, where: str, label: str, attributes: list[str]) -> dict[str, Any]:
         properties = {name: property_type(self.found[where].column(name)) for name in self._properties(where, label)}
         name = next((name for name in NAMES if properties.get(name) == "string"), None)
-        told = [prop for prop, kind in properties.items() if kind in ("string", "strings") and prop != name]
+        described = [prop for prop, kind in properties.items() if kind in ("string", "strings") and prop != name]
         texts = [f"{{{name}}}"] if name else []
-        texts += [f"{prop}: {{{prop}}}" for prop in told]
+        texts += [f"{prop}: {{{prop}}}" for prop in described]
         if label == ITEM:
             texts += [f"{kind}: {{{link_type(kind)}}}" for kind in attributes]
         known = {"key": KEYS[label], "id_type": self.id_types[label], "properties": properties, "text": texts}

@@ -417,10 +417,10 @@ class _Check:
             self.unreadable[key, name] = wrong
             self._report_values(key, wrong, name, raw, partial(expected_value, kind))
             if kind == "datetime":
-                self._tell(key, name, times.remarks(plain(raw)))
+                self._report_remarks(key, name, times.remarks(plain(raw)))
         return columns
 
-    def _tell(self, key: TableKey, name: str, remarks: list[str]) -> None:
+    def _report_remarks(self, key: TableKey, name: str, remarks: list[str]) -> None:
         place = self.tables.locate(key, 0)
         for remark in remarks:
             notice(f"{place.where}: {place.columns.get(name, name)}: {remark}")

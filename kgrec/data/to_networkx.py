@@ -63,7 +63,9 @@ def _node_number(snapshot: GraphSnapshot, node: str | tuple[str, str]) -> int:
         [(name, number)] = found.items()
         return int(snapshot.offsets[name] + number)
     if found:
-        raise UsageError(f"{key!r} is the key of several nodes; say which: {', '.join(str((n, key)) for n in found)}")
+        raise UsageError(
+            f"{key!r} is the key of several nodes; expected one of {', '.join(str((n, key)) for n in found)}"
+        )
     others = (name for name in snapshot.nodes if name not in snapshot.schema.roles.users)
     known = (id_ for name in others for id_ in snapshot.ids(name).to_pylist())
     raise UsageError(f"unknown node: {node!r}{near_matches(str(key), known)}")

@@ -3,7 +3,7 @@
 Each file of `graph_schema/queries` starts with comments: a description, then one line per parameter,
 
     // $user (user): the user
-    // $k (number, default 20): rows shown at most
+    // $k (number, default 20): maximum number of rows
 
 Placeholders in the query are filled from the schema: `<USER>`, `<ITEM>`, `<NODE>` (labels), `<BEHAVIOUR>` (types from
 users to items), `<ATTRIBUTE>` (all other types at items), `n.<USER_KEY>`, `n.<ITEM_KEY>`, `n.<ITEM_NAME>`, and for a

@@ -162,8 +162,8 @@ def test_an_edge_to_an_unknown_node(refused_tables):
 def test_an_unknown_column_in_a_mapping(refused_tables):
     mapping = MAPPING.replace("to: item_id", "to: itm_id").replace("key: item_id", "key: sku")
     assert refused_tables(mapping_yaml=mapping) == [
-        "mapping.yaml: nodes.Item.key: found column 'sku', which items.csv lacks; expected one of item_id, title",
-        "mapping.yaml: relationships.RATED.to: found column 'itm_id', which ratings.csv lacks; "
+        "mapping.yaml: nodes.Item.key: found column 'sku', which is not in items.csv; expected one of item_id, title",
+        "mapping.yaml: relationships.RATED.to: found column 'itm_id', which is not in ratings.csv; "
         "expected one of user_id, item_id, stars, at; near matches: item_id",
     ]
 

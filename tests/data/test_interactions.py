@@ -115,7 +115,7 @@ def test_all_problems_come_at_once() -> None:
         (FRAME.head(0), "interactions: found no rows; expected at least one interaction"),
         (FRAME.assign(user_id=[1, None, 2, 2]), "interactions:2: user_id: found None; expected an id"),
         (FRAME.assign(item_id=["a", "", "b", "c"]), "interactions:2: item_id: found ''; expected an id"),
-        (FRAME.assign(user_id=[1.0, 2.5, 3, 4]), "interactions:2: user_id: found 2.5; expected an id that is whole"),
+        (FRAME.assign(user_id=[1.0, 2.5, 3, 4]), "interactions:2: user_id: found 2.5; expected an integer id"),
         (FRAME.assign(user_id=True), "interactions: user_id: found values of type bool, such as True; expected ids"),
         (FRAME.assign(weight=[1, None, 1, 1]), "interactions:2: weight: found None; expected a finite number"),
         (FRAME.assign(behavior=["a", None, "a", "a"]), "interactions:2: behavior: found None; expected the behavior"),

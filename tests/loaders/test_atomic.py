@@ -193,7 +193,7 @@ def test_items_that_the_interactions_put_in_several_domains_are_all_named(tmp_pa
     train = header + "u1\ti1\tart\nu1\ti2\tart\nu2\ti1\t\nu2\ti2\toffice\n"
     folder_of(tmp_path, {"shop.train.inter": train, "shop.test.inter": header + "u1\ti3\tart\nu2\ti1\toffice\n"})
     told = complaint(tmp_path)
-    expected = "expected art as in a row before: one domain an item, or another name for the column"
+    expected = "expected art as in a row before: one domain per item, or another name for the column"
     assert f"shop.train.inter:5: domain: found item i2 in office; {expected}" in told
     assert f"shop.test.inter:3: domain: found item i1 in office; {expected}" in told
     assert told.count("found item") == 2
@@ -214,7 +214,7 @@ def test_a_folder_without_interactions(tmp_path: Path) -> None:
 
 def test_two_data_sets_in_a_folder(shop: Path) -> None:
     (shop / "other.item").write_text("item_id:token\nx\n")
-    assert "FOLDER: found files of 2 data sets: other, shop; expected one data set a folder" in complaint(shop)
+    assert "FOLDER: found files of 2 data sets: other, shop; expected one data set per folder" in complaint(shop)
 
 
 def test_benchmark_files_without_train(tmp_path: Path) -> None:
@@ -355,10 +355,10 @@ def test_a_schema_without_a_label_for_entities(shop: Path) -> None:
         (
             "price rating timestamp",
             {"weight": "rating", "time": "timestamp"},
-            "the weight of a behavior is rating, the time of a behavior is timestamp; price may",
+            "the weight of a behavior is rating, the time of a behavior is timestamp; other candidates: price.",
         ),
-        ("price volume", {}, "the weight of a behavior is none, the time of a behavior is none; price, volume may"),
-        ("position plays timestamp", {"weight": "plays", "time": "timestamp"}, "position may be meant"),
+        ("price volume", {}, "the time of a behavior is none; other candidates: price, volume."),
+        ("position plays timestamp", {"weight": "plays", "time": "timestamp"}, "other candidates: position"),
         ("Stars Time", {"weight": "Stars", "time": "Time"}, None),
     ],
 )
@@ -413,13 +413,13 @@ def test_padded_ids_headers_and_words_are_trimmed(tmp_path: Path) -> None:
 def test_triples_without_any_item_are_said(tmp_path: Path) -> None:
     inter = "user_id:token\titem_id:token\nu1\ti1\n"
     folder_of(tmp_path, {"shop.inter": inter, "shop.kg": TRIPLES + "i1\tr\te1\n"})
-    with pytest.warns(DataNotice, match=r"no item is an entity of .*shop.kg, .* a .link file says which is which"):
+    with pytest.warns(DataNotice, match=r"no item is an entity of .*shop.kg; .* add a .link file"):
         AtomicLoader().load(tmp_path)
 
 
 def test_a_time_in_a_column_of_text_is_said_and_has_a_way_in(tmp_path: Path) -> None:
     folder_of(tmp_path, {"shop.inter": "user_id:token\titem_id:token\ttimestamp:token\nu1\ti1\t2024-01-31\n"})
-    with pytest.warns(DataNotice, match="the time of a behavior is none; timestamp may be meant"):
+    with pytest.warns(DataNotice, match="the time of a behavior is none; other candidates: timestamp"):
         schema = derive_schema(tmp_path).model_dump(mode="json", by_alias=True, exclude_none=True)
     schema["relationships"]["INTERACTED"]["properties"]["timestamp"] = "datetime"
     schema["roles"]["behaviours"]["INTERACTED"]["time"] = "timestamp"

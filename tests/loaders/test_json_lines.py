@@ -36,9 +36,9 @@ def test_json_lines_every_bad_line_at_once(tmp_path: Path) -> None:
     assert [row for row, _ in found] == [2, 3, 4, 5, 6, 7, 8, 9]
     texts = [text for _, text in found]
     assert texts[:4] == [
-        r"half a character (\ud83d) in 'a', which is no text",
-        r"half a character (\udde2) in 'a', which is no text",
-        r"half a character (\ud83d) in '\ud83d', which is no text",
+        r"a lone surrogate (\ud83d) in 'a', which is not valid text",
+        r"a lone surrogate (\udde2) in 'a', which is not valid text",
+        r"a lone surrogate (\ud83d) in '\ud83d', which is not valid text",
         "the key 'a' twice",
     ]
     assert texts[4:6] == ["values nested too deep to be read", "a number of thousands of digits"]

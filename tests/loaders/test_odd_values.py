@@ -133,10 +133,10 @@ def test_uuids_in_parquet_are_their_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "found"),
     [
-        (pd.Series([1.0, 1.5]), ":2: uid: found 1.5; expected an id that is whole"),
+        (pd.Series([1.0, 1.5]), ":2: uid: found 1.5; expected an integer id"),
         (
             pd.Series([1.0, 2.0**53]),
-            ":2: uid: found 9007199254740992.0; expected an id that is whole; a float so large",
+            ":2: uid: found 9007199254740992.0; expected an integer id; a float so large",
         ),
         (pd.Series([1.0, 1e20]), ":2: uid: found 1e+20"),
         (pd.Series(["a", b"\xff"]), r":2: uid: found b'\xff'; expected an id: text or a whole number"),

@@ -82,5 +82,5 @@ def test_half_character_refused(tmp_path: Path) -> None:
 
 def test_schema_that_is_no_literal_refused(tmp_path: Path) -> None:
     (tmp_path / "a.nt").write_bytes(b"<http://e/s> <urn:kgrec:vocabulary#schema> <http://e/o> .\n")
-    with pytest.raises(DataError, match=r"a\.nt:1: .*found a schema of kgrec that is no literal"):
+    with pytest.raises(DataError, match=r"a\.nt:1: .*found a kgrec schema that is not a literal"):
         RdfLoader().load(tmp_path / "a.nt")

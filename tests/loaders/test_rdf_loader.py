@@ -180,7 +180,7 @@ def test_what_is_not_rdf_is_refused(tmp_path: Path) -> None:
         load("rdf", tmp_path, schema=SCHEMA)
     with pytest.raises(UsageError, match="unknown ending"):
         load("rdf", write(tmp_path, "", "films.csv"), schema=SCHEMA)
-    with pytest.raises(UsageError, match="holds no schema of kgrec"):
+    with pytest.raises(UsageError, match="contains no kgrec schema"):
         load("rdf", write(tmp_path, GOOD))
     (tmp_path / "plain.nt.gz").write_bytes(b"not gzip")
     with pytest.raises(DataError, match="cannot be read"):

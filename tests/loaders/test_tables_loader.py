@@ -158,7 +158,7 @@ def test_every_unknown_name_in_a_mapping() -> None:
     assert message.startswith("6 problems in the data:")
     assert "nodes.Prodct: found unknown label 'Prodct'; expected one of User, Product" in message
     assert "near matches: Product" in message
-    assert "nodes.Product.key: found column 'produkt_id', which the table of nodes.Product lacks" in message
+    assert "nodes.Product.key: found column 'produkt_id', which is not in the table of nodes.Product" in message
     assert "near matches: product_id" in message
     assert "nodes.Product.properties: found unknown property 'titel'; expected one of title" in message
     assert "nodes.Product.properties.title: found column 'nme'" in message
@@ -168,7 +168,10 @@ def test_every_unknown_name_in_a_mapping() -> None:
 
 def test_a_behavior_without_its_time_and_weight() -> None:
     message = complaint({"relationships": {"PURCHASED": {"source": ORDERS[["user_id", "product_id"]]}}})
-    assert "PURCHASED.properties: found no column for 'quantity'; expected one; the schema's roles need it" in message
+    assert (
+        "PURCHASED.properties: found no column for 'quantity'; expected a column; the schema's roles require it"
+        in message
+    )
     assert "PURCHASED.properties: found no column for 'timestamp'" in message
 
 
@@ -245,10 +248,10 @@ def test_every_source_that_cannot_be_read(tmp_path: Path) -> None:
     assert "a.xlsx: found a file that ends in '.xlsx'; expected one of .csv, .tsv, .parquet, .jsonl" in message
     assert "b.csv:2: found 1 field; expected 2 fields" in message
     assert "c.parquet: found a file that Arrow cannot read" in message
-    assert "d.jsonl:2: found a JSON list; expected one JSON object a line" in message
+    assert "d.jsonl:2: found a JSON list; expected one JSON object per line" in message
     assert "d.jsonl:3: found text that is not JSON (Expecting value at position 13)" in message
     assert "d.jsonl:4: found byte 0xff at position 1, which is not UTF-8" in message
-    assert "e.jsonl: found an empty file; expected one JSON object a line" in message
+    assert "e.jsonl: found an empty file; expected one JSON object per line" in message
     assert "gone.csv: found no such file or directory; expected a readable file" in message
     assert "found a source of type int; expected a file, a pandas or polars DataFrame, an Arrow table, or" in message
     assert ":2: a: found 'x'; expected values of one type" in message
@@ -320,6 +323,6 @@ def test_a_query_that_cannot_be_asked_says_why(tmp_path: Path) -> None:
         loaded(asked(graph, "MATCH (n:Nothing) RETURN n"))
     with pytest.raises(StoreError, match="CREATE"):
         loaded(asked(graph, "CREATE (:User {user_id: 'x'})"))
-    assert "found column 'user_id', which the table of" in complaint(
+    assert "found column 'user_id', which is not in the table of" in complaint(
         asked(graph, "MATCH (u:User) RETURN u.user_id AS id")
     )

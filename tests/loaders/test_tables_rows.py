@@ -195,12 +195,12 @@ def test_lists_at_an_end_make_an_edge_each() -> None:
 
 def test_list_separator_without_a_list_is_refused() -> None:
     message = refused({}, Film={"source": frame(film_id=["f1"], title=["a|b"]), "list_separator": "|"})
-    assert "nodes.Film.list_separator: found '|', where no property of Film that is read is a list" in message
+    assert "nodes.Film.list_separator: found '|', but no property of Film that is read is a list" in message
 
 
 def test_list_separator_in_no_cell_is_said() -> None:
     _, told = load({"HAS_GENRE": {"source": frame(film_id=["f1"], genre=["Comedy, Drama"]), "list_separator": "|"}})
-    assert told == ["list_separator '|' is in no value of film_id or genre in the table of relationships.HAS_GENRE"]
+    assert told == ["list_separator '|' occurs in no value of film_id or genre in the table of relationships.HAS_GENRE"]
 
 
 def test_settings_of_a_source_need_one() -> None:
@@ -265,9 +265,7 @@ def test_one_source_as_two_behaviors_is_said(tmp_path: Path) -> None:
     for one, two in ((log, again), ({"source": (both := frame(**LOG))}, {"source": both})):
         _, told = load({"SAW": one, "LIKED": two})
         assert len(told) == 1
-        assert (
-            "rows with user_id and film_id of one source are loaded as SAW and LIKED; where: {column: value}" in told[0]
-        )
+        assert "rows with user_id and film_id of one source are loaded as SAW and LIKED; to select" in told[0]
     _, told = load({"SAW": log, "LIKED": {**again, "where": {"event": "liked"}}})
     assert told[0].startswith("1 row with user_id and film_id of one source is loaded as SAW and LIKED")
 
@@ -300,7 +298,7 @@ def test_skipped_rows_make_no_nodes() -> None:
 
 def test_from_ends_without_an_end_is_refused() -> None:
     message = refused({}, Genre={"from_ends": True})
-    assert "nodes.Genre.from_ends: found true, where no relationship of the mapping ends at a Genre" in message
+    assert "nodes.Genre.from_ends: found true, but no relationship of the mapping ends at a Genre" in message
 
 
 def test_texts_that_look_like_lists_are_said() -> None:
@@ -366,7 +364,7 @@ def test_from_ends_beside_a_source_adds_the_others() -> None:
 def test_skip_unknown_where_all_ends_make_nodes_is_refused() -> None:
     nodes: dict[str, Any] = {"User": {"from_ends": True}, "Film": {"from_ends": True}}
     message = refused({"SAW": {**MORE, "skip_unknown": True}}, **nodes)
-    assert "relationships.SAW.skip_unknown: found true, where unknown ends of User and Film make nodes" in message
+    assert "relationships.SAW.skip_unknown: found true, but unknown ends of User and Film create nodes" in message
 
 
 def test_a_notice_is_a_warning_in_python() -> None:

@@ -235,7 +235,7 @@ def test_parameters_are_explained_where_they_are_wrong(graph: GraphStore) -> Non
     with pytest.raises(UsageError, match="unknown parameter 'users', missing parameter 'item'") as caught:
         run_named(graph, "co_liked", {"users": 3})
     assert "item (item): the item" in str(caught.value)
-    assert "k=20 (number): rows shown at most" in str(caught.value)
+    assert "k=20 (number): maximum number of rows" in str(caught.value)
     with pytest.raises(UsageError, match=r"'k': found 'many'\. Expected an integer of at least 0"):
         run(graph, "hubs", k="many")
 
