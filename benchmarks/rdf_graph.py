@@ -31,7 +31,8 @@ from server_graph import clear, connected
 
 import kgrec
 from kgrec.data.schema import Schema
-from kgrec.data.tables import GraphTables, check
+from kgrec.data.table_checks import check
+from kgrec.data.tables import GraphTables
 from kgrec.rdf.encode import to_bytes, triples
 from kgrec.store.base import GraphStore
 

@@ -18,7 +18,8 @@ from kgrec._util.notices import notice
 from kgrec.data.columns import to_mask, trim_parts
 from kgrec.data.schema import Schema
 from kgrec.data.schema_parts import EdgeType
-from kgrec.data.tables import Gaps, GraphTables, Origin, TableKey, shown, stacked
+from kgrec.data.table_rows import shown
+from kgrec.data.tables import Gaps, GraphTables, Origin, TableKey, stacked
 from kgrec.errors import UsageError
 from loaders.atomic_files import SPLIT, AtomicFiles, AtomicTable, read_folder
 from loaders.atomic_kg import check_relations, entity_table, item_ids, relation_edges, relationships

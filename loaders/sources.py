@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 
 from kgrec.data.arrow import from_cells, is_text, plain
 from kgrec.data.frames import as_table, is_frame
-from kgrec.data.tables import Origin, shown
+from kgrec.data.table_rows import shown
+from kgrec.data.tables import Origin
 from kgrec.errors import DataError, Problem, UsageError
 from kgrec.store import open_graph
 from kgrec.store.results import of_one_type

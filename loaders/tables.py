@@ -30,7 +30,8 @@ from kgrec.data.arrow import as_python
 from kgrec.data.columns import as_ids, as_type, expected_id, expected_value, to_mask, trim
 from kgrec.data.schema import Schema
 from kgrec.data.schema_parts import EdgeType
-from kgrec.data.tables import Ends, Gaps, GraphTables, Origin, TableKey, locate, shown, stacked
+from kgrec.data.table_rows import shown
+from kgrec.data.tables import Ends, Gaps, GraphTables, Origin, TableKey, locate, stacked
 from kgrec.errors import DataError, Problem, UsageError, listed, near_matches
 from loaders.lists import LIST, MIXED, WRITTEN_TEXTS, as_lists, as_text, is_list, only_parts
 from loaders.mapping import NodeSource, RelationshipSource, TableMapping, read_mapping

@@ -28,7 +28,7 @@ import torch
 from run import HERE, RESULTS, environment, threads
 
 from kgrec import GraphSnapshot, GraphTables, Schema
-from kgrec.data.tables import check
+from kgrec.data.table_checks import check
 from kgrec.signals.graph.gnn_training import train_network
 from kgrec.signals.graph.lightgcn import LightGCNSettings
 from kgrec.signals.sampled_softmax import batch_size

@@ -19,7 +19,7 @@ from kgrec.data.edges import Behaviors
 from kgrec.data.frames import as_table, is_frame, lacking, shown_cell
 from kgrec.data.id_map import as_ids
 from kgrec.data.snapshot import GraphSnapshot
-from kgrec.data.tables import seconds_of
+from kgrec.data.table_rows import seconds_of
 from kgrec.errors import DataError, Problem, UnknownItem, UsageError, near_matches
 
 

@@ -18,7 +18,8 @@ from kgrec.data.frames import as_table, lacking, shown_cell
 from kgrec.data.schema import Schema
 from kgrec.data.schema_checks import IDENTIFIER
 from kgrec.data.schema_parts import EdgeType
-from kgrec.data.tables import Ends, GraphTables, Origin, TableKey, check
+from kgrec.data.table_checks import check
+from kgrec.data.tables import Ends, GraphTables, Origin, TableKey
 from kgrec.errors import DataError, Problem, listed
 
 USER: Final = "User"

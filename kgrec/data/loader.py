@@ -27,7 +27,7 @@ class Loader(Protocol):
             schema: the schema of the graph; None lets the loader derive one.
 
         Returns:
-            Unchecked tables; `kgrec.data.tables.check` checks them.
+            Unchecked tables; `kgrec.data.table_checks.check` checks them.
 
         Raises:
             DataError: lists every problem found while reading, with file, row and field.

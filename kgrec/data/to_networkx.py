@@ -11,7 +11,7 @@ import scipy.sparse as sp
 
 from kgrec._util.types import BoolArray
 from kgrec.data.snapshot import GraphSnapshot
-from kgrec.data.tables import check_times
+from kgrec.data.table_rows import check_times
 from kgrec.errors import MissingExtra, UsageError, near_matches
 
 if TYPE_CHECKING:

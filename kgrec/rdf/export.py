@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import IO, cast
 
 from kgrec._util.files import atomic_path, check_target, reason
-from kgrec.data.tables import GraphTables, check_times
+from kgrec.data.table_rows import check_times
+from kgrec.data.tables import GraphTables
 from kgrec.errors import StoreError, UsageError
 from kgrec.rdf.encode import check_iris, schema_triple, to_bytes, triples
 from kgrec.rdf.iris import prefixes

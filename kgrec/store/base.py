@@ -19,7 +19,8 @@ from kgrec._util.types import BoolArray, FloatArray
 from kgrec.data.schema import Schema
 from kgrec.data.schema_parts import NodeLabel
 from kgrec.data.snapshot import GraphSnapshot, Vectors
-from kgrec.data.tables import GraphTables, check
+from kgrec.data.table_checks import check
+from kgrec.data.tables import GraphTables
 from kgrec.errors import KgrecError, StoreError, near_matches
 from kgrec.store.results import to_frame
 from kgrec.store.statement import ROW_LIMIT, TIME_LIMIT_SECONDS, Statement
@@ -274,7 +275,7 @@ class GraphStore(ABC):
 
         Args:
             tables: as a loader made them.
-            latest: as for `kgrec.data.tables.check`.
+            latest: as for `kgrec.data.table_checks.check`.
 
         Raises:
             DataError: with every problem in the tables.

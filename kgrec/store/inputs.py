@@ -12,7 +12,8 @@ from kgrec.data.interactions import from_interactions
 from kgrec.data.linked_users import merge_linked_users
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import Split, by_given, uncut
-from kgrec.data.tables import GraphTables, check
+from kgrec.data.table_checks import check
+from kgrec.data.tables import GraphTables
 from kgrec.errors import UsageError
 from kgrec.store import open_graph
 from kgrec.store.base import GraphStore

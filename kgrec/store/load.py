@@ -10,7 +10,8 @@ from typing import Any, Final
 from kgrec._util.secrets import holds_password
 from kgrec.data.loader import Loader, find_loader
 from kgrec.data.schema import Schema
-from kgrec.data.tables import GraphTables, check
+from kgrec.data.table_checks import check
+from kgrec.data.tables import GraphTables
 from kgrec.errors import DataError, Problem, UsageError
 from kgrec.store.base import GraphStore
 

@@ -12,7 +12,8 @@ from kgrec._util.types import IntArray
 from kgrec.data.columns import ARROW_TYPES
 from kgrec.data.schema import Schema
 from kgrec.data.schema_parts import EdgeType, NodeLabel, RdfNames, RelationshipType
-from kgrec.data.tables import Gaps, GraphTables, equal_rows
+from kgrec.data.table_rows import equal_rows
+from kgrec.data.tables import Gaps, GraphTables
 from kgrec.errors import SchemaError, StoreError
 
 

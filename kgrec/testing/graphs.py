@@ -11,7 +11,8 @@ from kgrec._util.types import BoolArray, FloatArray, IntArray
 from kgrec.data.schema import Schema
 from kgrec.data.schema_parts import EdgeType
 from kgrec.data.snapshot import GraphSnapshot, Vectors
-from kgrec.data.tables import GraphTables, check
+from kgrec.data.table_checks import check
+from kgrec.data.tables import GraphTables
 from kgrec.testing.encoder import WordEncoder
 
 LIKED: EdgeType = ("User", "LIKED", "Item")

@@ -11,7 +11,8 @@ from kgrec._util.types import IntArray
 from kgrec.data.edges import Behaviors
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
-from kgrec.data.tables import GraphTables, check
+from kgrec.data.table_checks import check
+from kgrec.data.tables import GraphTables
 from kgrec.testing.graphs import KnownAnswers
 
 SCHEMA = Schema.from_dict(

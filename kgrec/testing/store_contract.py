@@ -22,7 +22,8 @@ from kgrec.config import Config
 from kgrec.data.columns import SHARE_COLUMNS
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
-from kgrec.data.tables import Gaps, GraphTables, TableKey, check
+from kgrec.data.table_checks import check
+from kgrec.data.tables import Gaps, GraphTables, TableKey
 from kgrec.errors import DataError, StoreError, UsageError
 from kgrec.recommender import Recommender
 from kgrec.store.base import GraphStore

@@ -10,7 +10,8 @@ from kgrec.data import feedback_weights as worth_module
 from kgrec.data.histories import strengths
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
-from kgrec.data.tables import GraphTables, check
+from kgrec.data.table_checks import check
+from kgrec.data.tables import GraphTables
 from kgrec.signals.cf.ease import EASE
 
 SCHEMA = Schema.from_dict(

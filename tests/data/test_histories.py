@@ -8,7 +8,8 @@ import pyarrow as pa
 from kgrec.data.histories import sequences, user_histories
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
-from kgrec.data.tables import GraphTables, check
+from kgrec.data.table_checks import check
+from kgrec.data.tables import GraphTables
 from kgrec.signals.cf import ItemTransitions
 
 SCHEMA = Schema.from_dict(

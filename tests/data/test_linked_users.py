@@ -10,7 +10,8 @@ from kgrec.data.linked_users import merge_linked_users
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import uncut
-from kgrec.data.tables import GraphTables, check
+from kgrec.data.table_checks import check
+from kgrec.data.tables import GraphTables
 from kgrec.errors import DataError, SchemaError, UsageError
 from kgrec.jobs.refresh.job import refresh
 from kgrec.jobs.refresh.request import RefreshRequest

@@ -13,7 +13,8 @@ from kgrec.data.noise import is_noise, noise, without_noise
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import by_given
-from kgrec.data.tables import GraphTables, check
+from kgrec.data.table_checks import check
+from kgrec.data.tables import GraphTables
 from kgrec.errors import UsageError
 from kgrec.recommender import Recommender
 from kgrec.signals.cf.popularity import Popularity

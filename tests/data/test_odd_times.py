@@ -10,7 +10,8 @@ import pytest
 
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
-from kgrec.data.tables import GraphTables, check
+from kgrec.data.table_checks import check
+from kgrec.data.tables import GraphTables
 from kgrec.data.to_networkx import to_networkx
 from kgrec.errors import DataError
 from kgrec.rdf.export import export

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from kgrec.data.id_map import IdMap
 from kgrec.data.snapshot import GraphSnapshot
-from kgrec.data.tables import GraphTables, check
+from kgrec.data.table_checks import check
+from kgrec.data.tables import GraphTables
 
 WROTE = ("Author", "WROTE", "Book")
 

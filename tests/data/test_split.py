@@ -23,7 +23,8 @@ from kgrec.data.split import (
     split_by,
     uncut,
 )
-from kgrec.data.tables import GraphTables, check
+from kgrec.data.table_checks import check
+from kgrec.data.tables import GraphTables
 from kgrec.errors import UsageError
 from kgrec.evaluation.protocols import warm
 from kgrec.training.pipeline import training_sets

@@ -9,7 +9,8 @@ import pytest
 
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
-from kgrec.data.tables import GraphTables, Origin, check, stacked
+from kgrec.data.table_checks import check
+from kgrec.data.tables import GraphTables, Origin, stacked
 from kgrec.errors import DataError, UsageError
 
 SCHEMA = Schema.parse(

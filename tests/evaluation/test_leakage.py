@@ -10,7 +10,7 @@ from kgrec.config import Config
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import Split, by_given, by_random, by_time, leave_last_out
-from kgrec.data.tables import check
+from kgrec.data.table_checks import check
 from kgrec.evaluation.leakage import leaks, without_test
 from kgrec.signals import signal_kinds
 from kgrec.signals.cf import CrossDomainAE

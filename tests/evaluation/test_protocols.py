@@ -7,7 +7,8 @@ import pytest
 from kgrec.config import Config
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
-from kgrec.data.tables import GraphTables, check
+from kgrec.data.table_checks import check
+from kgrec.data.tables import GraphTables
 from kgrec.errors import UsageError
 from kgrec.evaluation.protocols import PROTOCOL_SHARE, PROTOCOLS, cut_for
 from kgrec.testing.graphs import two_communities

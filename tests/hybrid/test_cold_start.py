@@ -8,7 +8,8 @@ from kgrec.config import Config
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import uncut
-from kgrec.data.tables import GraphTables, check
+from kgrec.data.table_checks import check
+from kgrec.data.tables import GraphTables
 from kgrec.hybrid.cold_start import SIMULATED_SHARE, simulate_cold_start
 from kgrec.recommender import Recommender
 from kgrec.runs.save_load import save_model

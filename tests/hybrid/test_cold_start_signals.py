@@ -12,7 +12,8 @@ from kgrec.config import Config
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import latest_of_users, uncut
-from kgrec.data.tables import GraphTables, check
+from kgrec.data.table_checks import check
+from kgrec.data.tables import GraphTables
 from kgrec.errors import RunError
 from kgrec.evaluation.leakage import leaks
 from kgrec.hybrid.cold_start import better_for_cold_start, cold_start_holdouts

@@ -9,7 +9,8 @@ import pytest
 from kgrec.config import Config
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import uncut
-from kgrec.data.tables import GraphTables, check
+from kgrec.data.table_checks import check
+from kgrec.data.tables import GraphTables
 from kgrec.errors import RunError
 from kgrec.evaluation.evaluate import measure
 from kgrec.evaluation.leakage import leaks

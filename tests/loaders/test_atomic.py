@@ -7,7 +7,8 @@ import pytest
 from kgrec._util.notices import DataNotice
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
-from kgrec.data.tables import GraphTables, check
+from kgrec.data.table_checks import check
+from kgrec.data.tables import GraphTables
 from kgrec.errors import DataError, SchemaError
 from loaders.atomic import AtomicLoader, derive_schema
 

@@ -24,7 +24,8 @@ from hypothesis import strategies as st
 
 from kgrec._util.notices import DataNotice
 from kgrec.data.schema import Schema
-from kgrec.data.tables import GraphTables, check
+from kgrec.data.table_checks import check
+from kgrec.data.tables import GraphTables
 from kgrec.errors import KgrecError
 from kgrec.store import open_graph
 from loaders.tables import TablesLoader

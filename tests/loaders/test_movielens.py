@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from kgrec.data.tables import GraphTables, check
+from kgrec.data.table_checks import check
+from kgrec.data.tables import GraphTables
 from kgrec.errors import DataError, UsageError
 from loaders import fetch
 from loaders.movielens import MovieLensLoader

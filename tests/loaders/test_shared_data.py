@@ -8,7 +8,7 @@ import pytest
 
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
-from kgrec.data.tables import check
+from kgrec.data.table_checks import check
 from loaders.atomic import AtomicLoader, derive_schema
 from loaders.movielens import MovieLensLoader
 

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from kgrec.data.schema import Schema
-from kgrec.data.tables import GraphTables, check
+from kgrec.data.table_checks import check
+from kgrec.data.tables import GraphTables
 from kgrec.errors import DataError, StoreError, UsageError
 from kgrec.store import open_graph
 from loaders.tables import TablesLoader

@@ -14,7 +14,8 @@ import pytest
 
 from kgrec._util.notices import DataNotice, notices
 from kgrec.data.schema import Schema
-from kgrec.data.tables import GraphTables, check
+from kgrec.data.table_checks import check
+from kgrec.data.tables import GraphTables
 from kgrec.errors import DataError, UsageError
 from kgrec.store import open_graph
 from loaders.tables import TablesLoader

@@ -12,7 +12,8 @@ from hypothesis.extra.numpy import arrays
 
 from kgrec.data.id_map import as_ids
 from kgrec.data.snapshot import GraphSnapshot
-from kgrec.data.tables import GraphTables, check
+from kgrec.data.table_checks import check
+from kgrec.data.tables import GraphTables
 from kgrec.errors import UnknownItem, UsageError
 from kgrec.ranking.filters import item_filter
 from kgrec.ranking.top_k import Ranking, rank_all, top_k

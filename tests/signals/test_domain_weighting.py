@@ -7,7 +7,8 @@ import scipy.sparse as sp
 
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
-from kgrec.data.tables import GraphTables, check
+from kgrec.data.table_checks import check
+from kgrec.data.tables import GraphTables
 from kgrec.signals.cf import IALS
 from kgrec.signals.content import Embeddings
 from kgrec.signals.domain_weighting import weight_by_domain

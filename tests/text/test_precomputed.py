@@ -5,7 +5,8 @@ import pytest
 import kgrec
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
-from kgrec.data.tables import GraphTables, check
+from kgrec.data.table_checks import check
+from kgrec.data.tables import GraphTables
 from kgrec.errors import DataError
 from kgrec.query.similar import nearest_nodes
 from kgrec.recommender import Recommender

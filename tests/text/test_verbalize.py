@@ -7,7 +7,8 @@ import pytest
 
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
-from kgrec.data.tables import GraphTables, check
+from kgrec.data.table_checks import check
+from kgrec.data.tables import GraphTables
 from kgrec.text import VectorCache, describe, text_vectors
 
 

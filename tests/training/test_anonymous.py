@@ -14,7 +14,7 @@ from kgrec import GraphTables, Recommender
 from kgrec.config import Config
 from kgrec.data.anonymous import AnonymousUsers
 from kgrec.data.snapshot import GraphSnapshot
-from kgrec.data.tables import check
+from kgrec.data.table_checks import check
 from kgrec.signals import signal_kinds
 from kgrec.signals.base import Signal
 from kgrec.testing.encoder import WordEncoder

@@ -13,7 +13,7 @@ from kgrec.config import Config
 from kgrec.data.graph_delta import GraphDelta
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
-from kgrec.data.tables import check
+from kgrec.data.table_checks import check
 from kgrec.signals import signal_kinds
 from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.graphs import COMMUNITY_SCHEMA, HAS_TAG, LIKED, two_communities

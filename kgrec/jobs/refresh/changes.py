@@ -18,7 +18,9 @@ from kgrec._util.types import BoolArray
 from kgrec.data.columns import to_mask
 from kgrec.data.loader import find_loader
 from kgrec.data.schema import Schema
-from kgrec.data.tables import Gaps, GraphTables, check, seconds_of
+from kgrec.data.table_checks import check
+from kgrec.data.table_rows import seconds_of
+from kgrec.data.tables import Gaps, GraphTables
 from kgrec.errors import DataError, Problem, UsageError, WriteCutOff
 from kgrec.store.base import GraphStore
 from kgrec.store.merge import changes

@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from kgrec._util.types import FloatArray
 from kgrec.data.schema import Schema
-from kgrec.data.tables import GraphTables, check
+from kgrec.data.table_checks import check
+from kgrec.data.tables import GraphTables
 from kgrec.errors import StoreError, StoreLocked, WriteCutOff
 from kgrec.store.base import GraphStore, NodeVectors
 from kgrec.store.cypher_guard import check as check_cypher

@@ -9,7 +9,7 @@ import pytest
 from kgrec.data.edges import Edges
 from kgrec.data.histories import sequences, steps_ago, user_histories
 from kgrec.data.snapshot import GraphSnapshot
-from kgrec.data.tables import check
+from kgrec.data.table_checks import check
 from kgrec.signals.cf import EASE, IALS, ItemKNN, ItemTransitions, Popularity, UserEASE
 from kgrec.testing.graphs import LIKED, community_answers, train_and_withheld, two_communities
 from kgrec.testing.signal_contract import SignalContract

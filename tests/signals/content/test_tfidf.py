@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from kgrec.data.tables import check
+from kgrec.data.table_checks import check
 from kgrec.signals.content.tfidf import TFIDF
 from kgrec.testing.graphs import train_and_withheld, two_communities
 from kgrec.testing.signal_contract import SignalContract

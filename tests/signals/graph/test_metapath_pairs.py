@@ -8,7 +8,7 @@ import pytest
 
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
-from kgrec.data.tables import check
+from kgrec.data.table_checks import check
 from kgrec.explain.explanation import _in_words
 from kgrec.signals.graph import metapath_matrices, metapath_weights
 from kgrec.signals.graph.metapath_matrices import build_metapaths, shared_nodes

@@ -8,7 +8,8 @@ import pytest
 
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
-from kgrec.data.tables import GraphTables, check
+from kgrec.data.table_checks import check
+from kgrec.data.tables import GraphTables
 from kgrec.signals.graph import metapath_weights
 from kgrec.signals.graph.metapath_matrices import build_metapaths, shared_nodes
 from kgrec.signals.graph.metapaths import MetaPaths, MetaPathsSettings

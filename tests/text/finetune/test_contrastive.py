@@ -16,7 +16,8 @@ from kgrec.config import Config, TuneSettings
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import by_given
-from kgrec.data.tables import GraphTables, check
+from kgrec.data.table_checks import check
+from kgrec.data.tables import GraphTables
 from kgrec.errors import MissingExtra, UsageError
 from kgrec.evaluation.leakage import leaks
 from kgrec.query.similar import nearest_nodes

@@ -14,7 +14,8 @@ from kgrec.cli.app import app
 from kgrec.config import Config, RerankSettings
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import by_given
-from kgrec.data.tables import GraphTables, check
+from kgrec.data.table_checks import check
+from kgrec.data.tables import GraphTables
 from kgrec.errors import UsageError
 from kgrec.evaluation.evaluate import FIRST, measure
 from kgrec.evaluation.leakage import leaks
