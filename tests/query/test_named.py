@@ -256,7 +256,7 @@ def test_before_publishing_and_loading_it_says_what_to_do(tmp_path: Path) -> Non
         with pytest.raises(StoreError, match="is empty; load data first"):
             run_named(store, "hubs")
         kgrec.load("atomic", CINEMA, into=store)
-        with pytest.raises(UsageError, match=r"nothing is published .* run kgrec train .*, then kgrec publish"):
+        with pytest.raises(UsageError, match=r"nothing is published .* Run: kgrec train .*, then kgrec publish"):
             run(store, "recommended")
 
 

@@ -66,7 +66,7 @@ def test_the_packaged_encoder_is_the_default(tmp_path: Path) -> None:
 
 
 def test_exactly_one_of_text_and_node(graph: GraphStore) -> None:
-    with pytest.raises(UsageError, match="found both a text and a node; expected one"):
+    with pytest.raises(UsageError, match=r"found both a text and a node\. Expected one"):
         nearest_nodes(graph, text="robots", node="f1")
     with pytest.raises(UsageError, match=r"found neither a text nor a node\. Expected one"):
         nearest_nodes(graph)
