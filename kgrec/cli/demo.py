@@ -19,9 +19,9 @@ from kgrec.store import open_graph
 from kgrec.store.load import load
 from kgrec.training.report import domains_table
 
-USER: Final = "196"
-FILES: Final = "films_and_books"
-CONFIG: Final = Config(signals=("popularity", "item_knn", "ease", "metapaths", "embeddings", "tfidf"))
+DEMO_USER: Final = "196"
+PACKAGED_FOLDER: Final = "films_and_books"
+DEMO_CONFIG: Final = Config(signals=("popularity", "item_knn", "ease", "metapaths", "embeddings", "tfidf"))
 """Signals without gradient training, so that the demo takes seconds and is reproducible on every machine."""
 
 
@@ -44,11 +44,11 @@ def run_demo(folder: Path, source: str | None = None) -> None:
     show(metrics_table(run.info["metrics"]), False)
 
     published = publish_run(graph, run.name)
-    show_text(f"\n3. {published['recommendations']} recommendations are in the graph; for user {USER}:")
+    show_text(f"\n3. {published['recommendations']} recommendations are in the graph; for user {DEMO_USER}:")
     model = Recommender.load(run.folder)
-    recommended = model.recommend([USER], k=10, names=True)
+    recommended = model.recommend([DEMO_USER], k=10, names=True)
     show(recommended, False)
-    show_text(f"\n4. why the first one?\n{model.explain(USER, recommended['item_id'][0])}")
+    show_text(f"\n4. why the first one?\n{model.explain(DEMO_USER, recommended['item_id'][0])}")
 
     seconds = time.perf_counter() - start
     show_text(f"\ndone in {seconds:.0f} s, {run.info['encoded']} texts encoded, peak memory {peak_memory_mb()} MB")
@@ -73,15 +73,15 @@ def run_cross_domain_demo(folder: Path) -> None:
     Args:
         folder: for the files, the graph and the runs; created if missing.
     """
-    start, files, graph = time.perf_counter(), folder / FILES, str(folder / f"{FILES}.lbug")
+    start, files, graph = time.perf_counter(), folder / PACKAGED_FOLDER, str(folder / f"{PACKAGED_FOLDER}.lbug")
     files.mkdir(parents=True, exist_ok=True)
-    for packaged in (resources.files("kgrec.cli") / FILES).iterdir():
+    for packaged in (resources.files("kgrec.cli") / PACKAGED_FOLDER).iterdir():
         write_atomic(files / packaged.name, packaged.read_text(encoding="utf-8"))
     with open_graph(graph, create=True) as store:
         tables = load("atomic", files, into=store)
     show_facts(f"1. films and books, all made up, in {files} are a graph: {graph}", tables.counts(), False)
 
-    run = train_run(graph, CONFIG, split="last")
+    run = train_run(graph, DEMO_CONFIG, split="last")
     show_text(f"\n2. trained on both as run {run.name}, and measured ({run.info['protocol']})")
     show(metrics_table(run.info["metrics"]), False)
     show_text("\n3. negative transfer between the domains: NDCG@20 on the validation split")

@@ -69,8 +69,8 @@ def similar(
     as_json: Json = False,
 ) -> None:
     """Find the items that are most similar to given items, by the model of a run."""
-    found = _model(graph, run, runs).similar_items(items, k, where=_conditions(where), domain=domain, names=True)
-    show(found, as_json)
+    frame = _model(graph, run, runs).similar_items(items, k, where=_conditions(where), domain=domain, names=True)
+    show(frame, as_json)
 
 
 @recommend_app.command()
@@ -99,17 +99,17 @@ def _model(graph: str, run: str | None, runs: Path | None) -> kgrec.Recommender:
 
 def _conditions(texts: list[str] | None) -> dict[str, Any] | None:
     """Return the `where` argument of `Recommender.recommend`: property → list of values, or operator → bound."""
-    found: dict[str, Any] = {}
+    conditions: dict[str, Any] = {}
     for text in texts or ():
         match = _CONDITION.fullmatch(text)
         if match is None:
             raise UsageError(f"invalid --where: {text!r}. Expected property=value, or >=, >, <= or < instead of =")
         name, operator, value = match.groups()
-        known = found.setdefault(name, [] if operator == "=" else {})
+        known = conditions.setdefault(name, [] if operator == "=" else {})
         if isinstance(known, list) != (operator == "=") or operator in known:
             raise UsageError(f"conflicting --where: {text!r} and another on {name}. Expected values, or one range")
         if operator == "=":
             known.append(value)
         else:
             known[operator] = value
-    return found or None
+    return conditions or None

@@ -46,13 +46,13 @@ def runs_show(
     from kgrec.runs.tables import run_facts
     from kgrec.training.report import blends_table, classification_table, domains_table, rerank_table, tried_table
 
-    found = find_run(runs_folder(graph, runs), run)
+    selected = find_run(runs_folder(graph, runs), run)
     if as_json:
-        return show_facts(found.name, {"run": found.name, **found.info, "choices": found.choices}, as_json)
-    show_facts(f"run {found.name}", run_facts(found), as_json)
-    if found.info.get("metrics"):
-        show_metrics(found.info["metrics"], as_json)
-    choices = found.choices
+        return show_facts(selected.name, {"run": selected.name, **selected.info, "choices": selected.choices}, as_json)
+    show_facts(f"run {selected.name}", run_facts(selected), as_json)
+    if selected.info.get("metrics"):
+        show_metrics(selected.info["metrics"], as_json)
+    choices = selected.choices
     show(tried_table(choices), as_json)
     show(blends_table(choices), as_json)
     if choices.get("domains"):
@@ -77,13 +77,13 @@ def runs_track(
 
     if tensorboard is None and mlflow is None:
         raise UsageError("no target to log to. Expected --tensorboard FOLDER, --mlflow URI or both")
-    found = find_run(runs_folder(graph, runs), run)
+    selected = find_run(runs_folder(graph, runs), run)
     logged = {
-        **({"TensorBoard": to_tensorboard(found, tensorboard)} if tensorboard else {}),
-        **({"MLflow": to_mlflow(found, mlflow, graph)} if mlflow else {}),
+        **({"TensorBoard": to_tensorboard(selected, tensorboard)} if tensorboard else {}),
+        **({"MLflow": to_mlflow(selected, mlflow, graph)} if mlflow else {}),
     }
     states = {target: "logged" if new else "already logged" for target, new in logged.items()}
-    show_facts(f"run {found.name}", states, as_json)
+    show_facts(f"run {selected.name}", states, as_json)
 
 
 @runs_app.command("prune")

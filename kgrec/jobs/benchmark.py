@@ -32,7 +32,7 @@ PROTOCOL = (
     "full ranking of all items of the domain that are in neither the user's train nor valid; "
     "every user with a test row counts; binary relevance"
 )
-LISTS, METRICS = "recommendations.parquet", "metrics.json"
+LISTS_FILE, METRICS_FILE = "recommendations.parquet", "metrics.json"
 FIT_ON = ("train", "train+valid")
 
 
@@ -83,10 +83,10 @@ def run_benchmark(
 def _written(out: Path, same: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the facts of each seed that an earlier run of the same benchmark has written."""
     try:
-        before = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+        before = json.loads((out / METRICS_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
-    if not isinstance(before, dict) or before.get("same") != same or not (out / "recommendations.parquet").is_file():
+    if not isinstance(before, dict) or before.get("same") != same or not (out / LISTS_FILE).is_file():
         return []
     logger.info(f"{out} has the results of {len(before['seeds'])} seeds already")
     return list(before["seeds"])
@@ -130,7 +130,7 @@ def _prepare(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"{out} cannot be written: {error.strerror}. Choose another folder with --out") from error
-    for name in (LISTS, METRICS):
+    for name in (LISTS_FILE, METRICS_FILE):
         check_target(out / name)
 
 
@@ -138,9 +138,9 @@ def _write(out: Path, result: Mapping[str, Any], lists: pd.DataFrame, seed: int)
     """Write both files, each atomically; the lists are those of seed 0."""
     try:
         if seed == 0:
-            with atomic_path(out / LISTS) as made:
+            with atomic_path(out / LISTS_FILE) as made:
                 lists.to_parquet(made, index=False)
-        with atomic_path(out / METRICS) as made:
+        with atomic_path(out / METRICS_FILE) as made:
             made.write_text(json.dumps(result, indent=1), encoding="utf-8")
     except OSError as error:
         raise RunError(f"{out} cannot be written: {error}") from error

@@ -77,10 +77,10 @@ class NamedQuery:
     def parse(cls, name: str, text: str, sparql: str | None) -> NamedQuery:
         """Parse a query file; `sparql` is the text of the `.sparql` file of the same name, if there is one."""
         header, _, cypher = text.partition("\n\n")
-        found = [_PARAMETER.fullmatch(line) for line in header.splitlines()]
+        matches = [_PARAMETER.fullmatch(line) for line in header.splitlines()]
         parameters = tuple(
             Parameter(m["name"], m["kind"], m["meaning"], int(m["default"]) if m["default"] else None)
-            for m in found
+            for m in matches
             if m
         )
         return cls(name, header.splitlines()[0].removeprefix("// "), parameters, cypher, sparql)
@@ -259,8 +259,8 @@ def _user_property(schema: Schema, name: str) -> str:
 def _user_properties(schema: Schema) -> dict[str, str]:
     """Return the user properties by which users can be segmented: name → type."""
     labels = schema.roles.users
-    found = {name: kind for label in labels for name, kind in schema.nodes[label].properties.items()}
-    return {name: kind for name, kind in found.items() if kind not in ("strings", "vector")}
+    properties = {name: kind for label in labels for name, kind in schema.nodes[label].properties.items()}
+    return {name: kind for name, kind in properties.items() if kind not in ("strings", "vector")}
 
 
 def _value(schema: Schema, parameter: Parameter, value: Any, properties: Mapping[str, str]) -> Any:
@@ -327,8 +327,8 @@ def _is_text(schema: Schema, name: str) -> bool:
 
 
 def _property(variable: str, names: list[str]) -> str:
-    found = [f"{variable}.{_quoted(name)}" for name in names]
-    return found[0] if len(found) == 1 else f"coalesce({', '.join(found)})"
+    expressions = [f"{variable}.{_quoted(name)}" for name in names]
+    return expressions[0] if len(expressions) == 1 else f"coalesce({', '.join(expressions)})"
 
 
 def _quoted(name: str) -> str:

@@ -20,7 +20,7 @@ from kgrec.data.snapshot import GraphSnapshot
 from kgrec.errors import RunError, StoreError
 from kgrec.store import open_graph
 
-LOCK: Final = ".keeping"
+LOCK_FILE: Final = ".keeping"
 """Lock file in a folder of runs: shared by jobs that save a run there, exclusive for an erasure."""
 
 Node = tuple[str, str]
@@ -93,9 +93,9 @@ def _without(ids: pa.Array, known: pa.Array) -> pa.Array:
 @contextmanager
 def _locked(root: Path, how: int) -> Iterator[None]:
     try:
-        descriptor = os.open(root / LOCK, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+        descriptor = os.open(root / LOCK_FILE, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
     except OSError as error:
-        raise RunError(f"{root / LOCK} cannot be written: {error.strerror}") from error
+        raise RunError(f"{root / LOCK_FILE} cannot be written: {error.strerror}") from error
     try:
         fcntl.flock(descriptor, how)
         yield

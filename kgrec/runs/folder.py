@@ -12,12 +12,10 @@ each other file, and the run's number. Runs are ordered by number, because clock
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import shutil
 import socket
-import stat
 import time
 import uuid
 from collections.abc import Mapping
@@ -27,18 +25,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 from safetensors import SafetensorError
-from safetensors.numpy import save_file
 
 from kgrec._util import html
 from kgrec._util.files import DAY_SECONDS, MARKER, checksum, locked, reason, strange_target, work_folder
 from kgrec._util.files import remove_leftovers as remove_work_folders
 from kgrec.errors import RunError, StoreError
-from kgrec.runs.content_checks import Facts, RunInfo, check_choices, check_table
+from kgrec.runs.content_checks import check_choices, check_table
+from kgrec.runs.folder_content import as_json, checksums, file_names, move_into_place, sync, write_content
+from kgrec.runs.json_types import Facts, RunInfo
 from kgrec.runs.untrusted_files import damaged, read_arrays, read_object, read_table, shown, size_of, unreadable, using
 from kgrec.store.uri import GraphUri, check_uri
 
@@ -195,13 +192,13 @@ def write_run(
         folder.parent.mkdir(parents=True, exist_ok=True)
         with work_folder(folder) as work:
             made = work / folder.name
-            _fill(made, tables, arrays, choices or {})
-            full["files"] = _sums(made)
+            write_content(made, tables, arrays, choices or {})
+            full["files"] = checksums(made)
             with locked(folder.parent):
                 full["number"] = info.get("number") or _next_number(folder.parent)
-                (made / "run.json").write_text(_json(full), encoding="utf-8")
-                _sync(made, folder, work / MARKER)
-                _move(made, folder, work)
+                (made / "run.json").write_text(as_json(full), encoding="utf-8")
+                sync(made, folder, work / MARKER)
+                move_into_place(made, folder, work)
     except (OSError, SafetensorError) as error:
         raise RunError(f"{folder} cannot be written: {reason(error)}") from error
     return Run(folder, full)
@@ -355,10 +352,10 @@ def check_own(folder: Path) -> None:
     Raises:
         RunError: the path is something else, or contains other files.
     """
-    found = strange_target(folder)
-    if found and found != "a folder":
-        raise RunError(f"{folder} is {found}, not a run. Choose another folder")
-    if found is None and not folder.exists():
+    kind = strange_target(folder)
+    if kind and kind != "a folder":
+        raise RunError(f"{folder} is {kind}, not a run. Choose another folder")
+    if kind is None and not folder.exists():
         return
     if not (folder / "run.json").is_file():
         raise RunError(f"{folder} exists and is not a run. Choose another folder")
@@ -366,63 +363,13 @@ def check_own(folder: Path) -> None:
     strange = sorted({path.name for path in folder.iterdir()} - _OWN)
     written = run.info.get("files")
     if not strange and isinstance(written, dict):
-        strange = sorted(set(_names(folder)) - {*written, "run.json"})
+        strange = sorted(set(file_names(folder)) - {*written, "run.json"})
     if strange:
         raise RunError(f"{folder} contains {strange[0]}, which kgrec did not write. Move it away, then run this again")
 
 
 def _next_number(root: Path) -> int:
     return 1 + max((run.number for run in list_runs(root)), default=0)
-
-
-def _fill(
-    folder: Path,
-    tables: Mapping[str, pa.Table],
-    arrays: Mapping[str, Mapping[str, npt.NDArray[Any]]],
-    choices: Mapping[str, Any],
-) -> None:
-    for part in ("", "tables", "arrays"):
-        (folder / part).mkdir()
-    for name, table in tables.items():
-        pq.write_table(table, folder / "tables" / f"{name}.parquet", compression="zstd")
-    for name, named in arrays.items():
-        contiguous = {key: np.ascontiguousarray(array) for key, array in named.items()}
-        save_file(contiguous, folder / "arrays" / f"{name}.safetensors")
-    (folder / "choices.json").write_text(_json(choices), encoding="utf-8")
-
-
-def _json(content: Mapping[str, Any]) -> str:
-    return json.dumps(content, indent=1, ensure_ascii=False)
-
-
-def _names(folder: Path) -> list[str]:
-    """Return the relative paths of all files in a folder, sorted."""
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir())
-
-
-def _sums(folder: Path) -> dict[str, str]:
-    return {name: checksum(folder / name) for name in _names(folder)}
-
-
-def _sync(made: Path, folder: Path, marker: Path) -> None:
-    """Set the mode of a run's files to that of the run it replaces, or of a new file; flush them to disk."""
-    old = folder / "run.json"
-    mode = stat.S_IMODE((old if old.is_file() else marker).stat().st_mode)
-    for path in (made, made / "tables", made / "arrays"):
-        if old.is_file():
-            path.chmod(stat.S_IMODE(folder.stat().st_mode))
-    for name in _names(made):
-        descriptor = os.open(made / name, os.O_RDONLY)
-        os.fchmod(descriptor, mode)
-        os.fsync(descriptor)
-        os.close(descriptor)
-
-
-def _move(made: Path, folder: Path, work: Path) -> None:
-    if folder.exists():
-        (work / "before").mkdir()
-        os.replace(folder, work / "before" / folder.name)
-    os.replace(made, folder)
 
 
 def runs_folder(graph: str, runs: str | Path | None = None) -> Path:

@@ -19,7 +19,7 @@ from kgrec._util.files import locked, write_atomic
 from kgrec.errors import RunError
 from kgrec.runs.untrusted_files import shown, size_of
 
-FILE: Final = "published.jsonl"
+HISTORY_FILE: Final = "published.jsonl"
 
 How = Literal["publish", "refresh", "rollback", "unpublish", "found"]
 
@@ -45,10 +45,10 @@ def publications(root: str | Path) -> list[Publication]:
     Raises:
         RunError: the file cannot be read.
     """
-    path = Path(root) / FILE
+    path = Path(root) / HISTORY_FILE
     if not os.path.lexists(path):
         return []
-    size_of(Path(root), FILE)
+    size_of(Path(root), HISTORY_FILE)
     try:
         return [_publication(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError, TypeError, RecursionError) as error:
@@ -82,13 +82,13 @@ def _locked(root: Path) -> Iterator[None]:
         with locked(root):
             yield
     except OSError as error:
-        raise RunError(f"{root / FILE} cannot be written: {error.strerror or error}") from error
+        raise RunError(f"{root / HISTORY_FILE} cannot be written: {error.strerror or error}") from error
 
 
 def _add(root: Path, run: str | None, how: How) -> None:
     entry = Publication(run, datetime.now(UTC).isoformat(timespec="milliseconds"), how)
     lines = [json.dumps(asdict(known)) for known in [*publications(root), entry]]
-    write_atomic(root / FILE, "".join(f"{line}\n" for line in lines))
+    write_atomic(root / HISTORY_FILE, "".join(f"{line}\n" for line in lines))
 
 
 def latest(root: str | Path) -> str | None:

@@ -96,8 +96,8 @@ def to_mlflow(run: Run, uri: str, graph: str) -> bool:
         raise MissingExtra('MLflow is not installed. Run: pip install "kgrec[mlflow]"') from None
     try:
         client = MlflowClient(uri)
-        found = client.get_experiment_by_name(graph)
-        experiment = found.experiment_id if found else client.create_experiment(graph)
+        known = client.get_experiment_by_name(graph)
+        experiment = known.experiment_id if known else client.create_experiment(graph)
         if client.search_runs([experiment], f"attributes.run_name = '{run.name}' AND attributes.status = 'FINISHED'"):
             return False
         logged = client.create_run(experiment, run_name=run.name).info

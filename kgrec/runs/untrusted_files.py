@@ -23,13 +23,13 @@ from safetensors.numpy import load_file
 from kgrec._util.files import kind_of
 from kgrec.errors import KgrecError, RunError
 
-MAX_JSON: Final = 64 << 20
+MAX_JSON_BYTES: Final = 64 << 20
 """Maximum bytes of a JSON file."""
-MAX_HEADER: Final = 8 << 20
+MAX_HEADER_BYTES: Final = 8 << 20
 """Maximum bytes of the header of a safetensors file; enough for about 100,000 arrays."""
-ALWAYS_FITS: Final = 1 << 30
+ALWAYS_ALLOWED_BYTES: Final = 1 << 30
 """Bytes of memory that a table of any file size may take."""
-MAX_RATIO: Final = 100
+MAX_MEMORY_RATIO: Final = 100
 """Maximum ratio of memory to file size for larger tables; tables by training reach 20."""
 MAX_NUMBER: Final = 1e12
 """Maximum absolute value of a number, so that products and sums stay finite."""
@@ -125,8 +125,8 @@ def read_object(root: Path, name: str) -> dict[str, Any]:
         RunError: the file is missing, not a regular file, too large, not JSON, nested too deep, or has duplicate keys.
     """
     path, size = root / name, size_of(root, name)
-    if size > MAX_JSON:
-        raise damaged(path, f"found {size:,} bytes; expected at most {MAX_JSON:,}")
+    if size > MAX_JSON_BYTES:
+        raise damaged(path, f"found {size:,} bytes; expected at most {MAX_JSON_BYTES:,}")
     try:
         content = json.loads(path.read_bytes().decode("utf-8"), object_pairs_hook=_object)
         json.dumps(content, ensure_ascii=False).encode()  # fails on lone surrogates
@@ -154,7 +154,7 @@ def read_table(root: Path, name: str) -> pa.Table:
         RunError: the file is missing, not a regular file, not Parquet, or needs far more memory than its size.
     """
     path, size = root / name, size_of(root, name)
-    allowed = max(ALWAYS_FITS, MAX_RATIO * size)
+    allowed = max(ALWAYS_ALLOWED_BYTES, MAX_MEMORY_RATIO * size)
     try:
         with pq.ParquetFile(path) as file:
             types, memory = file.schema_arrow, _memory(file.metadata)
@@ -203,8 +203,8 @@ def read_arrays(root: Path, name: str) -> dict[str, npt.NDArray[Any]]:
     try:
         with path.open("rb") as file:
             header = int.from_bytes(file.read(8), "little")
-        if MAX_HEADER < header < size:
-            raise damaged(path, f"found a header of {header:,} bytes; expected at most {MAX_HEADER:,}")
+        if MAX_HEADER_BYTES < header < size:
+            raise damaged(path, f"found a header of {header:,} bytes; expected at most {MAX_HEADER_BYTES:,}")
         arrays = dict(load_file(path))
     except RunError:
         raise

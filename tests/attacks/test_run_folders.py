@@ -32,7 +32,7 @@ from kgrec.jobs.rollback import roll_back
 from kgrec.jobs.train import publish_run
 from kgrec.recommender import Recommender
 from kgrec.runs.folder import find_run, read_run, unreadable_runs
-from kgrec.runs.publications import FILE, publications
+from kgrec.runs.publications import HISTORY_FILE, publications
 from kgrec.runs.publish import vectors_of
 from kgrec.runs.save_load import save_model
 from kgrec.runs.tables import run_facts
@@ -331,7 +331,7 @@ def test_lists_tampered_with_are_not_published(tampered: Path, attack: str) -> N
 
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_small_table_that_fills_memory_is_an_error(tampered: Path, bomb: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kgrec.runs.untrusted_files.ALWAYS_FITS", 5 << 20)
+    monkeypatch.setattr("kgrec.runs.untrusted_files.ALWAYS_ALLOWED_BYTES", 5 << 20)
     pq.write_table(BOMBS[bomb](), the_run(tampered) / LISTS)
     with pytest.raises(RunError, match=f"{LISTS} is damaged .*bytes in memory; expected at most 5,242,880 for"):
         publish_run(str(tampered))
@@ -381,9 +381,9 @@ def test_run_of_that_name_in_the_working_folder_is_not_taken(tampered: Path, mon
     "line", ['{"run": "../../run", "at": "2026", "how": "publish"}', "[]", '{"run": 3}', "[" * 99999]
 )
 def test_published_run_that_is_no_name_is_an_error(tampered: Path, line: str) -> None:
-    (the_run(tampered).parent / FILE).write_text(f"{line}\n")
+    (the_run(tampered).parent / HISTORY_FILE).write_text(f"{line}\n")
     for command in (lambda: publications(the_run(tampered).parent), lambda: publish_run(str(tampered))):
-        with pytest.raises(RunError, match=f"{FILE} cannot be read"):
+        with pytest.raises(RunError, match=f"{HISTORY_FILE} cannot be read"):
             command()
 
 

@@ -364,7 +364,7 @@ def test_ctrl_c_while_loading(tmp_path, stage):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("stage", ["kgrec.training.pipeline._tune_all", "kgrec.runs.folder.save_file"])
+@pytest.mark.parametrize("stage", ["kgrec.training.pipeline._tune_all", "kgrec.runs.folder_content.save_file"])
 def test_ctrl_c_while_training(cinema, tmp_path, stage):
     interrupt(stage, "train", cinema, "--set", FAST, "--runs", tmp_path / "runs")
     assert visible(tmp_path / "runs") == []

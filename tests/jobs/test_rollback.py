@@ -13,7 +13,7 @@ from kgrec.errors import RunError, UsageError
 from kgrec.jobs.rollback import prune_runs, roll_back
 from kgrec.jobs.train import publish_run, train_run
 from kgrec.runs.folder import list_runs
-from kgrec.runs.publications import FILE, publications, reconcile
+from kgrec.runs.publications import HISTORY_FILE, publications, reconcile
 from kgrec.store import open_graph
 
 pytestmark = pytest.mark.slow
@@ -70,7 +70,7 @@ def test_an_earlier_run_lists_nothing_that_users_have_by_now(three: tuple[str, l
 
 def test_a_publication_that_nobody_noted_is_found_in_the_graph(three: tuple[str, list[str]]) -> None:
     graph, names = three
-    path = Path(graph).with_suffix(".runs") / FILE
+    path = Path(graph).with_suffix(".runs") / HISTORY_FILE
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
     assert roll_back(graph)["run"] == names[1]
     assert [entry.how for entry in publications(path.parent)][-2:] == ["found", "rollback"]
@@ -78,7 +78,7 @@ def test_a_publication_that_nobody_noted_is_found_in_the_graph(three: tuple[str,
 
 def test_a_rollback_that_was_killed_before_its_note_is_still_one(three: tuple[str, list[str]]) -> None:
     graph, names = three
-    path = Path(graph).with_suffix(".runs") / FILE
+    path = Path(graph).with_suffix(".runs") / HISTORY_FILE
     roll_back(graph)
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
     reconcile(path.parent, names[1])

@@ -40,17 +40,17 @@ def runs_with(roots: Sequence[Path], nodes: Sequence[Node]) -> tuple[list[Run], 
     others: list[Run] = []
     for root in roots:
         for entry in sorted(os.scandir(root), key=lambda entry: entry.name):
-            found = list(_problems(Path(entry.path), roots))
-            if not found and entry.is_dir(follow_symlinks=False) and _is_run(Path(entry.path)):
+            faults = list(_problems(Path(entry.path), roots))
+            if not faults and entry.is_dir(follow_symlinks=False) and _is_run(Path(entry.path)):
                 try:
                     run = read_run(entry.path)
                     check_own(run.folder)
                     (holding if _is_in(run, nodes) else others).append(run)
                 except KgrecError as error:
-                    found = [str(error)]
+                    faults = [str(error)]
                 except (LookupError, TypeError, ValueError, AttributeError, pa.ArrowException) as error:
-                    found = [f"{entry.path} is damaged ({error!r})"]
-            problems += found
+                    faults = [f"{entry.path} is damaged ({error!r})"]
+            problems += faults
     if problems:
         listed = "".join(f"\n  {problem}" for problem in problems)
         raise RunError(
@@ -96,10 +96,10 @@ def _fault(path: Path) -> str | None:
 
 def _is_in(run: Run, nodes: Sequence[Node]) -> bool:
     schema, labels = run.info["schema"]["nodes"], list(run.info["labels"])
-    found = False
+    is_in = False
     for label in labels:  # all labels, so that each table is checked to be readable
         ids = run.table(f"nodes-{label}").column(schema[label]["key"])
-        found |= any(ids.index(pa.scalar(id_, ids.type)).as_py() >= 0 for x, id_ in nodes if x == label)
+        is_in |= any(ids.index(pa.scalar(id_, ids.type)).as_py() >= 0 for x, id_ in nodes if x == label)
     if run.has_table("recommendations"):
         run.table("recommendations")
-    return found
+    return is_in

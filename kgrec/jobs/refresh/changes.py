@@ -26,7 +26,7 @@ from kgrec.store.base import GraphStore
 from kgrec.store.merge import changes
 from kgrec.store.uri import GraphUri
 
-SOURCES: Final = "sources.json"
+SIZES_FILE: Final = "sources.json"
 SHRUNK_SHARE: Final = 0.1
 """A source with this share of its earlier rows, or less, is treated as truncated."""
 
@@ -135,7 +135,7 @@ def record_sizes(root: Path, graph: str, rows: Mapping[str, int]) -> None:
     """Store the number of rows of a source; labels and types that it lacks keep their earlier number."""
     sizes = _sizes(root)
     write_json(
-        root / SOURCES, {**sizes, GraphUri.parse(graph).name: {**sizes.get(GraphUri.parse(graph).name, {}), **rows}}
+        root / SIZES_FILE, {**sizes, GraphUri.parse(graph).name: {**sizes.get(GraphUri.parse(graph).name, {}), **rows}}
     )
 
 
@@ -158,7 +158,7 @@ def _name(source: Any) -> str:
 
 def _sizes(root: Path) -> dict[str, dict[str, int]]:
     try:
-        return dict(json.loads((root / SOURCES).read_text(encoding="utf-8")))
+        return dict(json.loads((root / SIZES_FILE).read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return {}
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 from kgrec._util.files import write_json
 from kgrec.jobs.refresh.report import Report
 
-FILE: Final = "refresh.json"
+JOURNAL_FILE: Final = "refresh.json"
 
 
 class Journal:
@@ -27,7 +27,7 @@ class Journal:
     """
 
     def __init__(self, root: Path, report: Report, request: Mapping[str, Any]) -> None:
-        self.path, self.report, self.request = root / FILE, report, dict(request)
+        self.path, self.report, self.request = root / JOURNAL_FILE, report, dict(request)
         self.previous = self._read()
 
     @property
