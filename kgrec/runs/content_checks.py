@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from kgrec._util.types import IntArray
 from kgrec.data.columns import ARROW_TYPES, SHARE_COLUMNS
 from kgrec.data.schema import Schema
-from kgrec.data.schema_parts import EdgeType
+from kgrec.data.schema_parts import EdgeType, NodeLabel
 from kgrec.runs.json_types import Choices
 from kgrec.runs.untrusted_files import MAX_NUMBER, shown
 
@@ -58,33 +58,45 @@ def check_table(name: str, table: pa.Table, info: Mapping[str, Any], nodes: Call
     schema = Schema.from_dict(info["schema"])
     if kind == "recommendations":
         _check_lists(table)
-        written = info.get("summary", {}).get("recommendations", table.num_rows)
-        if table.num_rows != written and not info.get("forgotten"):
-            raise ValueError(f"found {table.num_rows} rows; expected {written}, as in run.json")
-        for role, labels in (("user", schema.roles.users), ("item", schema.roles.items)):
-            present = [label for label in labels if label in info["labels"]]
-            keys = [nodes(label).column(schema.nodes[label].key) for label in present]
-            ids = pa.chunked_array([chunk for key in keys for chunk in key.chunks], pa.string())
-            listed = pc.unique(table.column(f"{role}_id")).cast(pa.string())
-            if strange := listed.filter(pc.invert(pc.is_in(listed, value_set=ids))).to_pylist():
-                raise ValueError(f"'{role}_id' has {shown(strange[0])}; expected ids of the run's nodes")
+        _check_listed_ids(table, info, schema, nodes)
     elif kind == "nodes":
-        node = schema.nodes[of]
-        types = {node.key: "string", **node.properties}
-        _check_columns(table, {x: ARROW_TYPES[y] for x, y in types.items()}, needed=[node.key])
-        if pc.any(pc.equal(table.column(node.key), "")).as_py():
-            raise ValueError(f"{node.key!r} has an empty id")
-        if pc.count_distinct(table.column(node.key)).as_py() < table.num_rows:
-            raise ValueError(f"{node.key!r} has a duplicate id")
+        _check_nodes(table, schema.nodes[of])
     elif kind == "edges":
-        type_ = info["edge_types"][int(of)][1]
-        ends = {"src": pa.int64(), "dst": pa.int64()}
-        columns = {**ends, **{x: ARROW_TYPES[y] for x, y in schema.relationships[type_].properties.items()}}
-        behavior = schema.roles.behaviours.get(type_)
-        numbers = [x for x in (behavior.weight, behavior.time) if x] if behavior else []
-        _check_columns(table, columns, needed=[*ends, *numbers])
-        for number in (x for x in numbers if pa.types.is_floating(columns[x])):
-            _check_finite(table, number)
+        _check_edges(table, info["edge_types"][int(of)][1], schema)
+
+
+def _check_listed_ids(
+    table: pa.Table, info: Mapping[str, Any], schema: Schema, nodes: Callable[[str], pa.Table]
+) -> None:
+    written = info.get("summary", {}).get("recommendations", table.num_rows)
+    if table.num_rows != written and not info.get("forgotten"):
+        raise ValueError(f"found {table.num_rows} rows; expected {written}, as in run.json")
+    for role, labels in (("user", schema.roles.users), ("item", schema.roles.items)):
+        present = [label for label in labels if label in info["labels"]]
+        keys = [nodes(label).column(schema.nodes[label].key) for label in present]
+        ids = pa.chunked_array([chunk for key in keys for chunk in key.chunks], pa.string())
+        listed = pc.unique(table.column(f"{role}_id")).cast(pa.string())
+        if strange := listed.filter(pc.invert(pc.is_in(listed, value_set=ids))).to_pylist():
+            raise ValueError(f"'{role}_id' has {shown(strange[0])}; expected ids of the run's nodes")
+
+
+def _check_nodes(table: pa.Table, node: NodeLabel) -> None:
+    types = {node.key: "string", **node.properties}
+    _check_columns(table, {x: ARROW_TYPES[y] for x, y in types.items()}, needed=[node.key])
+    if pc.any(pc.equal(table.column(node.key), "")).as_py():
+        raise ValueError(f"{node.key!r} has an empty id")
+    if pc.count_distinct(table.column(node.key)).as_py() < table.num_rows:
+        raise ValueError(f"{node.key!r} has a duplicate id")
+
+
+def _check_edges(table: pa.Table, type_: str, schema: Schema) -> None:
+    ends = {"src": pa.int64(), "dst": pa.int64()}
+    columns = {**ends, **{x: ARROW_TYPES[y] for x, y in schema.relationships[type_].properties.items()}}
+    behavior = schema.roles.behaviours.get(type_)
+    numbers = [x for x in (behavior.weight, behavior.time) if x] if behavior else []
+    _check_columns(table, columns, needed=[*ends, *numbers])
+    for number in (x for x in numbers if pa.types.is_floating(columns[x])):
+        _check_finite(table, number)
 
 
 def _check_columns(table: pa.Table, types: Mapping[str, pa.DataType], needed: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
@@ -67,15 +68,22 @@ def save_model(
     Raises:
         RunError: the folder exists and is not a run, or cannot be written.
     """
+    train = trained.model.train
+    facts = {"kgrec": version("kgrec"), "config": config.model_dump(mode="json"), **_model_facts(trained)}
+    stored = {f"nodes-{label}": table for label, table in train.nodes.items()}
+    stored |= {f"edges-{i}": _edge_table(edges) for i, edges in enumerate(train.edges.values())}
+    return write_run(
+        folder, {**facts, **(info or {})}, {**stored, **(tables or {})}, _model_arrays(trained), trained.choices
+    )
+
+
+def _model_facts(trained: Trained) -> dict[str, Any]:
     model = trained.model
-    edge_types = list(model.train.edges)
-    facts = {
-        "kgrec": version("kgrec"),
-        "config": config.model_dump(mode="json"),
+    return {
         "schema": model.train.schema.to_dict(),
         "digests": {"train": model.train.digest, "schema": model.train.schema.digest},
         "labels": list(model.train.nodes),
-        "edge_types": edge_types,
+        "edge_types": list(model.train.edges),
         "settings": _settings(model.signals),
         "blends": {domain: blend.to_dict() for domain, blend in model.blends.items()},
         "seconds": trained.seconds,
@@ -85,8 +93,10 @@ def save_model(
         "cold_start": _settings(model.segment_models.cold_start),
         "second": model.second and model.second.to_dict(),
     }
-    stored = {f"nodes-{label}": table for label, table in model.train.nodes.items()}
-    stored |= {f"edges-{i}": _edge_table(model.train.edges[t]) for i, t in enumerate(edge_types)}
+
+
+def _model_arrays(trained: Trained) -> dict[str, dict[str, npt.NDArray[Any]]]:
+    model = trained.model
     arrays = {f"signal-{name}": signal.state() for name, signal in model.signals.items()}
     for i, signals in enumerate(model.segment_models.single_domain.values()):
         arrays |= {f"single-domain-{i}-{name}": signal.state() for name, signal in signals.items()}
@@ -96,7 +106,7 @@ def save_model(
         arrays["tuned"] = dict(trained.tuned.weights)
     if model.second:
         arrays["second"] = dict(model.second.tuned.weights)
-    return write_run(folder, {**facts, **(info or {})}, {**stored, **(tables or {})}, arrays, trained.choices)
+    return arrays
 
 
 def load_model(

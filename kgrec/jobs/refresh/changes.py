@@ -94,23 +94,26 @@ def ingest_delta(
     checked = checked if start is None else _since(checked, start)
     if store is None or there is None:
         return IngestDelta(checked, rows, {name: n for name, n in checked.counts().items() if n}, {})
-    known = rows_of(store, there)
-    nodes = {
-        label: _changes(table, known.nodes.get(label), [checked.schema.nodes[label].key], _or_missing(checked, label))
-        for label, table in checked.nodes.items()
-    }
-    edges = {
-        t: _changes(table, known.edges.get(t), ["src", "dst", *checked.schema.edge_key(t[1])], checked.gaps.get(t, {}))
-        for t, table in checked.edges.items()
-    }
-    parts = [
-        GraphTables(
-            checked.schema, {x: pair[i] for x, pair in nodes.items()}, {t: pair[i] for t, pair in edges.items()}
-        )
-        for i in (0, 1)
-    ]
+    parts = _new_and_changed(checked, rows_of(store, there))
     new, changed = ({name: n for name, n in part.counts().items() if n} for part in parts)
     return IngestDelta(_both(*parts), rows, new, changed)
+
+
+def _new_and_changed(tables: GraphTables, known: GraphTables) -> tuple[GraphTables, GraphTables]:
+    """Return the rows of tables that are not in `known`, and those with other values there."""
+    nodes = {
+        label: _changes(table, known.nodes.get(label), [tables.schema.nodes[label].key], _or_missing(tables, label))
+        for label, table in tables.nodes.items()
+    }
+    edges = {
+        t: _changes(table, known.edges.get(t), ["src", "dst", *tables.schema.edge_key(t[1])], tables.gaps.get(t, {}))
+        for t, table in tables.edges.items()
+    }
+    new, changed = (
+        GraphTables(tables.schema, {x: pair[i] for x, pair in nodes.items()}, {t: pair[i] for t, pair in edges.items()})
+        for i in (0, 1)
+    )
+    return new, changed
 
 
 def rows_of(store: GraphStore, schema: Schema) -> GraphTables:

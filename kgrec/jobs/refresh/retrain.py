@@ -78,16 +78,9 @@ def retrain(
     step(update_plan.mode, why=update_plan.why)
     candidate = _trained(update_plan.mode, live_model, config, cut)
     step("compare")
-    measured = (
-        compare(live_model._model, candidate._model, cut, config.seed)
-        if live_model and cut.is_test.any()
-        else {"users": 0}
-    )
-    final = (
-        candidate
-        if given
-        else (live_model if live_model and update_plan.mode == "fold-in" else candidate).fold_in(snapshot)
-    )
+    measured = _compared(live_model, candidate, cut)
+    fitted_model = live_model if live_model and update_plan.mode == "fold-in" else candidate
+    final = candidate if given else fitted_model.fold_in(snapshot)
     step("recommend")
     listed = final.recommend(snapshot.users.ids, k=LIST_LENGTH)
     lists = lists_table(listed)
@@ -114,6 +107,13 @@ def _trained(mode: Mode, live_model: Recommender | None, config: Config, cut: Sp
         # Settings from a run file must not trigger the download of a text model.
         return Recommender(config, fetch=live_model is None or config != live_model.config).fit(cut)
     return live_model.refit(cut) if mode == "refit" else live_model.fold_in(cut)
+
+
+def _compared(live_model: Recommender | None, candidate: Recommender, cut: Split) -> dict[str, Any]:
+    """Return the comparison of a candidate with the live model; no test users without a live model or a test split."""
+    if live_model is None or not cut.is_test.any():
+        return {"users": 0}
+    return compare(live_model._model, candidate._model, cut, candidate.config.seed)
 
 
 def _metrics(model: Recommender, cut: Split) -> dict[str, Any] | None:
