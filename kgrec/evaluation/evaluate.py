@@ -86,7 +86,7 @@ def metrics(measured: Mapping[str, Measured], protocol: str, seed: int = 0) -> d
         and "domains" {domain: {name: metrics}} if there are several.
     """
     names = list(next(iter(measured.values())).evaluations)
-    per_user = {name: _joined([found.evaluations[name] for found in measured.values()]) for name in names}
+    per_user = {name: _joined([domain.evaluations[name] for domain in measured.values()]) for name in names}
     ndcg = [metric for metric in per_user[HYBRID] if metric.startswith("NDCG")][-1]
     result: dict[str, Any] = {
         "protocol": protocol,
@@ -100,7 +100,7 @@ def metrics(measured: Mapping[str, Measured], protocol: str, seed: int = 0) -> d
         },
     }
     if len(measured) > 1:
-        result["domains"] = {d: {n: found.evaluations[n].to_dict() for n in names} for d, found in measured.items()}
+        result["domains"] = {d: {n: domain.evaluations[n].to_dict() for n in names} for d, domain in measured.items()}
     return result
 
 
@@ -156,7 +156,9 @@ def _rankings(
             for name, values in (scores | {HYBRID: scored.total}).items():
                 ranking = top_k(values[np.ix_(rows, test_set.item_num)], k, own_seen)
                 parts[domain].setdefault(name, []).append(_of_all(ranking, test_set.item_num))
-    return {domain: {name: Ranking.joined(found) for name, found in models.items()} for domain, models in parts.items()}
+    return {
+        domain: {name: Ranking.joined(batches) for name, batches in models.items()} for domain, models in parts.items()
+    }
 
 
 def _of_parts(scored: Scored, baseline: HybridModel | None) -> dict[str, FloatArray]:
@@ -190,7 +192,7 @@ def _intervals(per_user: Mapping[str, Mapping[str, FloatArray]], seed: int) -> d
 
 def mean_metrics(measured: Mapping[str, Measured], name: str) -> dict[str, float]:
     """Return the metrics averaged over domains, weighted by their number of test users."""
-    parts = [found.evaluations[name] for found in measured.values()]
+    parts = [domain.evaluations[name] for domain in measured.values()]
     weights = [part.n_users for part in parts]
     flat = [part.to_dict() for part in parts]
     return {m: round(float(np.average([values[m] for values in flat], weights=weights)), 6) for m in flat[0]}

@@ -229,12 +229,12 @@ def _numbers(blend: Blend) -> npt.NDArray[Any]:
     return np.concatenate([blend.weights.ravel(), scales, options])
 
 
-def _rows_that_differ(found: npt.NDArray[Any], clean: npt.NDArray[Any] | None) -> IntArray:
+def _rows_that_differ(values: npt.NDArray[Any], clean: npt.NDArray[Any] | None) -> IntArray:
     """Return the rows in which two matrices [n, d] differ; all rows if the shapes differ."""
-    if clean is None or found.shape != clean.shape:
-        return np.arange(len(found))
+    if clean is None or values.shape != clean.shape:
+        return np.arange(len(values))
     close = TOLERANCE * np.abs(clean[np.isfinite(clean)]).max(initial=0)
-    return np.flatnonzero(~np.isclose(found, clean, rtol=0, atol=close, equal_nan=True).all(axis=1))
+    return np.flatnonzero(~np.isclose(values, clean, rtol=0, atol=close, equal_nan=True).all(axis=1))
 
 
 def _pairs(graph: GraphSnapshot, user_num: npt.NDArray[Any], item_num: npt.NDArray[Any]) -> npt.NDArray[np.object_]:

@@ -62,8 +62,8 @@ def cross_domain(snapshot: GraphSnapshot, fraction: float = PROTOCOL_SHARE, seed
     counts, cells = snapshot.user_domains
     target = _target(counts, (counts > 1) & ((counts > 0).sum(axis=1, keepdims=True) > 1), seed)
     if not len(target):
-        found = "no user has interactions in several domains, with several in one"
-        raise UsageError(f"{found}. Expected a graph of domains that share users")
+        problem = "no user has interactions in several domains, with several in one"
+        raise UsageError(f"{problem}. Expected a graph of domains that share users")
     which, last = _latest(snapshot, cells, fraction, seed, at_least=1)
     test = last & np.isin(cells, target)
     what = f"{which} {fraction:.0%} of every multi-domain user's behaviors in one domain, at least 1"

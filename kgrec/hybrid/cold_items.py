@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Self
 
 import numpy as np
@@ -81,12 +82,7 @@ class ColdItems:
         wanted = lists.relevant & known
         # A user who has seen all known items has no target here, so any finite normalization will do.
         sampling = np.where(known | ~known.any(axis=1, keepdims=True), lists.sampling, -np.inf)
-
-        def learned(features: FloatArray) -> FloatArray:
-            features = np.where(known, features, 0)
-            fitted = softmax_weights(features, sampling, wanted, wanted.sum(axis=1), positive=True)
-            return np.maximum(fitted, MIN_SIGNAL_WEIGHT).astype(np.float32)
-
+        learned = partial(_positive_weights, known=known, sampling=sampling, relevant=wanted)
         weights = {group: np.zeros(len(mask), np.float32) for group, mask in masks.items() if mask.any()}
         for group, own in weights.items():
             own[masks[group]] = learned(lists.zscore[1:][masks[group][able]])
@@ -141,6 +137,14 @@ def has_cold_item_users(relevant: sp.csr_matrix, popularity: npt.NDArray[Any]) -
     """Return whether enough users have a relevant item [n, n_items] without train users, by popularity [n_items]."""
     taken = relevant[:, np.flatnonzero(popularity == 0)].getnnz(axis=1)
     return int((taken > 0).sum()) >= MIN_COLD_ITEM_USERS
+
+
+def _positive_weights(
+    features: FloatArray, known: BoolArray, sampling: npt.NDArray[Any], relevant: BoolArray
+) -> FloatArray:
+    """Return `softmax_weights` of features [f, n, m], at least `MIN_SIGNAL_WEIGHT`, float32 [f]."""
+    fitted = softmax_weights(np.where(known, features, 0), sampling, relevant, relevant.sum(axis=1), positive=True)
+    return np.maximum(fitted, MIN_SIGNAL_WEIGHT).astype(np.float32)
 
 
 def _log_sum(scores: Any, of: BoolArray) -> Any:

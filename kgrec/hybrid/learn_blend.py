@@ -102,17 +102,31 @@ def _fit_group(
     kind = _best(options, float(np.diff(relevant.indptr).mean()))
     blend = Blend(tuple(names), kind, options[kind].weights.astype(np.float32), *scales, {})
     blended = metric.of_scores(blend.combine(scores, seen, popularity), relevant, seen)
-    gain = options[kind].ndcg - single_ndcg[int(single_ndcg.mean(axis=1).argmax())]
-    report = {
-        "kind": kind,
-        "shares": shares_of(blend, scores, seen, popularity),
-        "signals": dict(zip(names, single_ndcg.mean(axis=1).tolist(), strict=True)),
+    shares = shares_of(blend, scores, seen, popularity)
+    report = _report(blend, options, single_ndcg, shares, float(blended.mean(dtype=np.float64)), seed)
+    return replace(blend, report=report, reached=options[kind].ndcg)
+
+
+def _report(
+    blend: Blend,
+    options: Mapping[Kind, _Option],
+    single_ndcg: DoubleArray,
+    shares: Mapping[str, float],
+    blended: float,
+    seed: int,
+) -> dict[str, Any]:
+    """Return the report of a blend; see `Blend.report`."""
+    mean_ndcg = single_ndcg.mean(axis=1)
+    gain = options[blend.kind].ndcg - single_ndcg[int(mean_ndcg.argmax())]
+    return {
+        "kind": blend.kind,
+        "shares": shares,
+        "signals": dict(zip(blend.signals, mean_ndcg.tolist(), strict=True)),
         "options": {kind: float(option.ndcg.mean()) for kind, option in options.items()},
         "gain": [float(gain.mean()), *bootstrap_interval(gain, seed=seed)],
-        "blend": float(blended.mean(dtype=np.float64)),
+        "blend": blended,
         "fusion_weights": options["stacking"].weights[0].tolist() if "stacking" in options else [],
     }
-    return replace(blend, report=report, reached=options[kind].ndcg)
 
 
 def blend_seconds(n_users: int, n_signals: int) -> float:

@@ -68,8 +68,8 @@ class KnownTexts(VectorCache):
         """
         if not self._checked and self.vectors.any():
             known = int(np.argmax(self.vectors.any(axis=1)))
-            expected, found = self.vectors[known], super().encode([self.texts[known]], encoder)[0]
-            if found.shape != expected.shape or found @ expected < SAME_ENCODER_COSINE:
+            expected, vector = self.vectors[known], super().encode([self.texts[known]], encoder)[0]
+            if vector.shape != expected.shape or vector @ expected < SAME_ENCODER_COSINE:
                 raise UsageError(
                     "the text encoder differs from the one of the fit. Expected the same: "
                     "Recommender.load(folder, encoder=…), or the same setting `encoder`"
@@ -87,10 +87,10 @@ def check_schema(trained: Trained, train: GraphSnapshot) -> None:
     Raises:
         UsageError: the schemas differ.
     """
-    found, expected = train.schema, trained.model.train.schema
-    if found.digest != expected.digest:
+    schema, expected = train.schema, trained.model.train.schema
+    if schema.digest != expected.digest:
         raise UsageError(
-            f"the graph's schema {found.name!r} differs from that of the fit. "
+            f"the graph's schema {schema.name!r} differs from that of the fit. "
             f"Expected {expected.name!r} as it was then. Fit again to use the new schema"
         )
 

@@ -92,10 +92,10 @@ def tried_table(choices: Mapping[str, Any]) -> pd.DataFrame:
     """
     rows: list[tuple[str, float, float | None, str, bool]] = []
     for part, of in (("signals", ""), ("cold_start", " for cold-start users")):
-        for name, found in choices.get(part, {}).items():
-            for tried in found["tried"]:
-                what = _differences(tried["settings"], found["tried"][0]["settings"])
-                chosen = tried["settings"] == found["settings"] and not tried.get("low_fidelity")
+        for name, result in choices.get(part, {}).items():
+            for tried in result["tried"]:
+                what = _differences(tried["settings"], result["tried"][0]["settings"])
+                chosen = tried["settings"] == result["settings"] and not tried.get("low_fidelity")
                 rows.append((name + of, tried["ndcg"], tried["seconds"], what, chosen))
     for domain, report in choices.get("blends", {}).items():
         options = report.get("options", {})
@@ -139,9 +139,11 @@ def domains_table(choices: Mapping[str, Any]) -> pd.DataFrame:
 def rerank_table(choices: Mapping[str, Any]) -> pd.DataFrame:
     """Return the weights of the second stage: domain, chosen weight, the metric of each weight tried, and gain."""
     rows = []
-    for domain, found in choices.get("rerank", {}).get("domains", {}).items():
-        gain = "{:+.4f} ({:+.4f} … {:+.4f})".format(*found["gain"]) if "gain" in found else "too few validation users"
-        rows.append({"re-ranking of": domain, "weight": found["weight"], **found["tried"], "best weight's gain": gain})
+    for domain, choice in choices.get("rerank", {}).get("domains", {}).items():
+        gain = "{:+.4f} ({:+.4f} … {:+.4f})".format(*choice["gain"]) if "gain" in choice else "too few validation users"
+        rows.append(
+            {"re-ranking of": domain, "weight": choice["weight"], **choice["tried"], "best weight's gain": gain}
+        )
     return pd.DataFrame(rows)
 
 

@@ -49,7 +49,7 @@ def learn_second_stage(state: TuningState, encoder: TransformersEncoder) -> Tuni
     cross, report = learn(first.train, encoder, _ranked_by(first, settings.top), settings, seed, _description_of(first))
     stage = SecondStage(cross, first.train, settings, {}, seed)
     chosen = {holdout.domain: _tune_weight(first, stage, holdout) for holdout in state.validation}
-    weights = {domain: found["weight"] for domain, found in chosen.items() if found["weight"]}
+    weights = {domain: choice["weight"] for domain, choice in chosen.items() if choice["weight"]}
     if left_out := sorted(set(first.blends) - set(weights)):
         logger.info(f"no re-ranking for {', '.join(left_out)}: not significantly better on the validation split")
     second = replace(stage, weights=weights) if weights else None
