@@ -101,7 +101,7 @@ def test_a_run_whose_files_are_gone_changes_nothing(three: tuple[str, list[str]]
     graph, names = three
     root = Path(graph).with_suffix(".runs")
     (root / names[1] / "arrays" / "signal-ease.safetensors").unlink()
-    with pytest.raises(RunError, match=r"arrays/signal-ease.safetensors of .* is gone; restore the folder"):
+    with pytest.raises(RunError, match=r"arrays/signal-ease.safetensors of .* is missing\. Restore the folder"):
         roll_back(graph)
     shutil.rmtree(root / names[1])
     with pytest.raises(RunError, match=rf"no run '{names[1]}' in .*\. Expected one of: {names[0]}, {names[2]}"):
