@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from kgrec._util.types import BoolArray, DoubleArray, FloatArray, IntArray
+from kgrec.data.columns import column_numbers, flat, is_datetime
 
 
 @dataclass(frozen=True)
@@ -70,3 +72,28 @@ class Behaviors:
         """Return these rows followed by the others."""
         names = self.__dataclass_fields__
         return Behaviors(*(np.concatenate([getattr(self, name), getattr(others, name)]) for name in names))
+
+
+def numbered(table: pa.Table, sources: pa.ChunkedArray, targets: pa.ChunkedArray) -> Edges:
+    """Return relationships as sorted edges.
+
+    Args:
+        table: columns `src` and `dst` (keys of the ends) and the properties.
+        sources, targets: keys of the nodes of both labels, ordered by number.
+    """
+    src = np.asarray(pc.index_in(table.column("src"), value_set=sources).to_numpy(), dtype=np.int64)
+    dst = np.asarray(pc.index_in(table.column("dst"), value_set=targets).to_numpy(), dtype=np.int64)
+    properties = table.drop_columns(["src", "dst"])
+    codes = [_order_codes(properties.column(name)) for name in properties.column_names]
+    order = np.lexsort([*codes[::-1], dst, src])
+    return Edges(src[order], dst[order], properties.take(pa.array(order)).combine_chunks())
+
+
+def _order_codes(column: pa.ChunkedArray) -> npt.NDArray[Any]:
+    if pa.types.is_list(column.type):
+        column = pc.binary_join(column, "\x1f")
+    if is_datetime(column):
+        column = column.cast(pa.int64())
+    if pa.types.is_string(column.type) or pa.types.is_integer(column.type):
+        return np.asarray(pc.rank(flat(column), tiebreaker="dense").to_numpy())
+    return column_numbers(column)

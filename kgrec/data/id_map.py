@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from kgrec._util.types import IntArray
 from kgrec.data.columns import objects
+from kgrec.data.schema_parts import IdType
 from kgrec.errors import UsageError
 
 
@@ -69,3 +70,8 @@ class IdMap:
 
     def __contains__(self, id_: object) -> bool:
         return bool(self.nums([id_])[0] >= 0)
+
+
+def typed_ids(ids: pa.Array, id_type: IdType) -> npt.NDArray[Any]:
+    """Return ids in the schema's `id_type`, int64 or object [n]."""
+    return np.asarray(ids.cast(pa.int64()).to_numpy()) if id_type == "int" else objects(ids)

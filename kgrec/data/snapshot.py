@@ -20,13 +20,13 @@ import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
 from kgrec._util import html
-from kgrec._util.types import BoolArray, DoubleArray, FloatArray, IntArray
-from kgrec.data.columns import column_numbers, flat, is_datetime, objects
+from kgrec._util.types import BoolArray, FloatArray, IntArray
+from kgrec.data.columns import column_numbers, flat, objects
 from kgrec.data.digest import graph_digest
-from kgrec.data.edges import Behaviors, Edges
-from kgrec.data.id_map import IdMap
+from kgrec.data.edges import Behaviors, Edges, numbered
+from kgrec.data.id_map import IdMap, typed_ids
 from kgrec.data.schema import Schema
-from kgrec.data.schema_parts import EdgeType, IdType
+from kgrec.data.schema_parts import EdgeType
 from kgrec.data.tables import GraphTables
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class GraphSnapshot:
                 nodes[label] = tables.nodes[label].sort_by(schema.nodes[label].key).combine_chunks()
                 keys[label] = nodes[label].column(schema.nodes[label].key)
         edges = {
-            edge_type: _numbered(tables.edges[edge_type], keys[edge_type[0]], keys[edge_type[2]])
+            edge_type: numbered(tables.edges[edge_type], keys[edge_type[0]], keys[edge_type[2]])
             for edge_type in schema.all_edge_types()
             if edge_type in tables.edges and tables.edges[edge_type].num_rows
         }
@@ -346,11 +346,7 @@ class GraphSnapshot:
         return graph_digest(self.schema, self.nodes, self.edges)
 
     def to_pyg(self, vectors: Vectors | None = None) -> HeteroData:
-        """Return the graph as torch-geometric `HeteroData`.
-
-        Args:
-            vectors: label → float32 [nodes, d], stored as `x`.
-        """
+        """Return the graph as torch-geometric `HeteroData`, with `vectors` (label → float32 [nodes, d]) as `x`."""
         import torch
         from torch_geometric.data import HeteroData
 
@@ -368,7 +364,7 @@ class GraphSnapshot:
         parts = [self.ids(label) for label in there]
         if not any(self.schema.nodes[label].id_type == "int" for label in there):
             return IdMap(pa.concat_arrays(parts) if parts else pa.array([], pa.string()))
-        typed = [_typed(ids, self.schema.nodes[label].id_type) for label, ids in zip(there, parts, strict=True)]
+        typed = [typed_ids(ids, self.schema.nodes[label].id_type) for label, ids in zip(there, parts, strict=True)]
         return IdMap(pa.concat_arrays(parts), np.concatenate(typed))
 
     def _role_nodes(self, labels: Sequence[str]) -> IntArray:
@@ -385,8 +381,8 @@ class GraphSnapshot:
     def _behaviors_of(self, edge_type: EdgeType) -> tuple[npt.NDArray[Any], ...]:
         edges, roles, n = self.edges[edge_type], self.schema.roles, len(self.edges[edge_type])
         behavior = roles.behaviours[edge_type[1]]
-        weight = _property_numbers(edges.table, behavior.weight) if behavior.weight else np.ones(n)
-        time = _property_numbers(edges.table, behavior.time) if behavior.time else np.full(n, np.nan)
+        weight = column_numbers(edges.table.column(behavior.weight)) if behavior.weight else np.ones(n)
+        time = column_numbers(edges.table.column(behavior.time)) if behavior.time else np.full(n, np.nan)
         split = np.full(n, "", dtype=object)
         if behavior.split:
             split = objects(flat(edges.table.column(behavior.split).fill_null("")))
@@ -399,31 +395,3 @@ class GraphSnapshot:
             split,
             np.ones(n, dtype=np.float32) if edges.confidence is None else edges.confidence,
         )
-
-
-def _numbered(table: pa.Table, sources: pa.ChunkedArray, targets: pa.ChunkedArray) -> Edges:
-    src = np.asarray(pc.index_in(table.column("src"), value_set=sources).to_numpy(), dtype=np.int64)
-    dst = np.asarray(pc.index_in(table.column("dst"), value_set=targets).to_numpy(), dtype=np.int64)
-    properties = table.drop_columns(["src", "dst"])
-    codes = [_order_codes(properties.column(name)) for name in properties.column_names]
-    order = np.lexsort([*codes[::-1], dst, src])
-    return Edges(src[order], dst[order], properties.take(pa.array(order)).combine_chunks())
-
-
-def _order_codes(column: pa.ChunkedArray) -> npt.NDArray[Any]:
-    if pa.types.is_list(column.type):
-        column = pc.binary_join(column, "\x1f")
-    if is_datetime(column):
-        column = column.cast(pa.int64())
-    if pa.types.is_string(column.type) or pa.types.is_integer(column.type):
-        return np.asarray(pc.rank(flat(column), tiebreaker="dense").to_numpy())
-    return column_numbers(column)
-
-
-def _property_numbers(table: pa.Table, name: str) -> DoubleArray:
-    return column_numbers(table.column(name))
-
-
-def _typed(ids: pa.Array, id_type: IdType) -> npt.NDArray[Any]:
-    """Return ids in the schema's `id_type`, int64 or object [n]."""
-    return np.asarray(ids.cast(pa.int64()).to_numpy()) if id_type == "int" else objects(ids)
