@@ -4,7 +4,7 @@
     python docs/make_picture.py kgrec demo --source FOLDER     the same, with data that is here already
 
 The command runs in a pseudo-terminal in a temporary folder; what it writes to stderr (progress) is not drawn. Of its
-arguments only those are shown that a newcomer would type: the command itself.
+arguments only the command itself is shown, as a new user would type it.
 """
 
 from __future__ import annotations
