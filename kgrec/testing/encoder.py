@@ -1,4 +1,4 @@
-"""A text encoder without a model, for tests that are about something else."""
+"""Text encoder without a model, for tests of other parts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kgrec._util.types import FloatArray
 
 
 class WordEncoder:
-    """Counts of hashed words (Weinberger et al., 2009): texts that share words are near.
+    """Counts of hashed words (Weinberger et al., 2009): texts with common words have close vectors.
 
     Args:
         dim: length of a vector.

@@ -1,4 +1,4 @@
-"""What every text encoder must do. Inherit and give a fixture:
+"""Contract tests of text encoders. A subclass provides a fixture:
 
 class TestMyEncoder(TextEncoderContract):
     @pytest.fixture(scope="class")
@@ -23,35 +23,35 @@ TEXTS = [
 
 
 class TextEncoderContract:
-    """Tests of the TextEncoder port; a subclass has a fixture `encoder`."""
+    """Tests of the TextEncoder port; a subclass provides a fixture `encoder`."""
 
     def test_one_float32_row_for_a_text(self, encoder: TextEncoder) -> None:
-        """Shape and type are the port's."""
+        """Shape and type are those of the port."""
         vectors = encoder.encode(TEXTS)
         assert vectors.shape == (len(TEXTS), encoder.dim)
         assert vectors.dtype == np.float32
 
     def test_no_text_gives_no_row(self, encoder: TextEncoder) -> None:
-        """An empty list is no special case for the caller."""
+        """An empty list of texts gives an empty matrix."""
         assert encoder.encode([]).shape == (0, encoder.dim)
 
     def test_rows_have_length_one(self, encoder: TextEncoder) -> None:
-        """So that a dot product is a cosine."""
+        """Rows have length 1, so that a dot product is a cosine."""
         np.testing.assert_allclose(np.linalg.norm(encoder.encode([*TEXTS, ""]), axis=1), 1, atol=1e-5)
 
     def test_a_vector_does_not_depend_on_its_batch(self, encoder: TextEncoder) -> None:
-        """Alone, among others or in another order: the same vector at the text's place."""
+        """The vector of a text is the same alone, in a batch, and in another order."""
         together = encoder.encode(TEXTS)
         alone = np.concatenate([encoder.encode([text]) for text in TEXTS])
         np.testing.assert_allclose(together, alone, atol=1e-5)
         np.testing.assert_allclose(encoder.encode(TEXTS[::-1])[::-1], alone, atol=1e-5)
 
     def test_like_texts_are_nearer_than_unlike_ones(self, encoder: TextEncoder) -> None:
-        """The point of an encoder."""
+        """Similar texts have closer vectors than different ones."""
         heist, like, unlike, *_ = encoder.encode(TEXTS)
         assert heist @ like > heist @ unlike + 0.1
 
     def test_identity_and_name_are_words(self, encoder: TextEncoder) -> None:
-        """The cache files vectors under the identity, reports show the name."""
+        """The cache uses the identity as key, reports show the name."""
         assert encoder.name
         assert encoder.identity == encoder.identity.strip() != ""

@@ -1,4 +1,4 @@
-"""Small graphs whose right answers are known, to test that learning learns."""
+"""Small graphs with known answers, to test that models learn."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ _WORDS = (("spaceship", "galaxy", "robot", "laser"), ("garden", "flower", "tulip
 
 
 def two_communities(seed: int = 0, n_users: int = 20, n_items: int = 10) -> GraphTables:
-    """Return a graph in which one item is right for every user, and nothing but the community tells which.
+    """Return a graph in which one test item is right for every user, and only the communities predict it.
 
-    Users of a community like all its items but one, which their `split` marks as test: it is the only unseen item of
-    the user's own community, so whoever learns ranks it first. All items are about equally popular, so popularity does
-    not help. Items also share two of the community's tags, and their titles two of its words.
+    Users of a community like all its items but one, which their `split` marks as test. It is the only unseen item of
+    the user's own community, so a model that learns ranks it first. All items are about equally popular, so popularity
+    does not help. Each item has two of the community's tags, and its title the words of these.
 
     Args:
-        seed: which user and item is of which community; the graph repeats by it.
+        seed: decides the community of each user and item; the same seed gives the same graph.
         n_users, n_items: users and items of each community.
 
     Returns:
@@ -85,7 +85,7 @@ def two_communities(seed: int = 0, n_users: int = 20, n_items: int = 10) -> Grap
         "src": pa.array(user_ids).take(pa.array(user)),
         "dst": pa.array(item_ids).take(pa.array(item)),
         "rating": np.full(len(user), 5.0),
-        # The withheld item comes last of its user's, as time runs.
+        # The withheld item is the user's last one.
         "timestamp": (rng.permutation(len(user)) + test * len(user)).astype(np.float64),
         "split": np.where(test, "test", "train").tolist(),
     }
@@ -94,12 +94,12 @@ def two_communities(seed: int = 0, n_users: int = 20, n_items: int = 10) -> Grap
 
 
 def shuffled(tables: GraphTables, seed: int = 0, only: EdgeType | None = None) -> GraphTables:
-    """Return the tables with the targets of every edge type permuted: the same degrees, and nothing left to learn.
+    """Return the tables with the targets of every edge type permuted: degrees are equal, and nothing can be learned.
 
     Args:
         tables: the graph.
-        seed: makes the permutation repeat.
-        only: the one edge type to permute; the others then still tell what they told.
+        seed: makes the permutation reproducible.
+        only: the only edge type to permute; the others stay informative.
     """
     rng = np.random.default_rng(seed)
     edges = dict(tables.edges)
@@ -137,14 +137,14 @@ def _word(num: int) -> str:
 
 @dataclass(frozen=True)
 class KnownAnswers:
-    """A graph to learn from, and which items are right for some of its users.
+    """A training graph, and the right items of some of its users.
 
     Attributes:
         train: the graph.
         vectors: text vectors of its nodes.
         user_nums: int64 [n], the users.
-        right: bool [n, n_items], the items that are right for each of them.
-        listed: bool [n, n_items], the items that compete.
+        right: bool [n, n_items], the right items of each user.
+        listed: bool [n, n_items], the items to rank.
     """
 
     train: GraphSnapshot
@@ -160,7 +160,7 @@ class KnownAnswers:
 
 
 def known_answers(tables: GraphTables) -> KnownAnswers:
-    """Return the train part of a graph as `two_communities` makes it, in which each user's withheld item is right."""
+    """Return the known answers of a graph like `two_communities`: the train part, and each user's withheld item."""
     train, withheld = train_and_withheld(tables)
     texts = WordEncoder().encode([name or "" for name in train.item_names.tolist()])
     unseen = train.interactions.toarray() == 0
@@ -173,7 +173,7 @@ def community_answers(destroyed: bool = False) -> KnownAnswers:
     """Return the known answers of `two_communities`.
 
     Args:
-        destroyed: shuffle who is related to what, so that nothing can be learned.
+        destroyed: shuffle the targets of all relationships, so that nothing can be learned.
     """
     tables = two_communities(seed=1)
     return known_answers(shuffled(tables) if destroyed else tables)

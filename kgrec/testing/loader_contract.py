@@ -1,4 +1,4 @@
-"""What every loader must do. A new loader's test is a subclass that names it and holds a small source:
+"""Contract tests of loaders. The test of a loader is a subclass that names it and contains a small source:
 
 class TestMyLoader(LoaderContract):
     loader = MyLoader
@@ -7,7 +7,7 @@ class TestMyLoader(LoaderContract):
     problems = {"plays.txt:2", "plays.txt:3"}
 """
 
-# ruff: noqa: D102  (the name of a test says what it says)
+# ruff: noqa: D102  (the names of tests describe them)
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -29,12 +29,12 @@ class LoaderContract:
     """Tests of the Loader port.
 
     Attributes:
-        loader: the class.
-        files: name → content of a good source.
-        broken: the same of a source with problems, on top of `files`.
-        problems: "FILE:ROW" of each place in `broken` that is wrong, two or more.
-        start: name of what the loader is given, of the files in the source's folder; the folder itself if empty.
-        schema: the vocabulary, where the loader cannot derive one.
+        loader: the class of the loader.
+        files: name → content of the files of a valid source.
+        broken: name → content of files with problems, which replace or extend `files`.
+        problems: "FILE:ROW" of each problem in `broken`, two or more.
+        start: name of the file to pass to the loader; empty: the folder of the source.
+        schema: the schema, if the loader cannot derive one.
     """
 
     loader: ClassVar[type[Loader]]
@@ -46,11 +46,11 @@ class LoaderContract:
 
     @pytest.fixture
     def source(self, tmp_path: Path) -> str:
-        """The good source."""
+        """The valid source."""
         return self.written(tmp_path / "source", self.files)
 
     def written(self, folder: Path, files: Mapping[str, str]) -> str:
-        """Write files into a folder, and return what the loader is given."""
+        """Write files into a folder, and return the path to pass to the loader."""
         folder.mkdir()
         for name, text in files.items():
             (folder / name).write_text(text, encoding="utf-8")

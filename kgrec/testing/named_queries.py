@@ -1,4 +1,4 @@
-"""What the named queries are asked in tests, on the small graph of films."""
+"""Parameters of the named queries in tests, on the small graph of films."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ PARAMETERS = {
     "why_item": {"user": "u1", "item": "f2"},
     "why_item_by_users": {"user": "u1", "item": "f2"},
 }
-"""Parameters of each named query that needs some."""
+"""Named query → its parameters; queries without parameters are left out."""
 
 
 def recommendations() -> pd.DataFrame:
-    """Return three items a user; items and shares are fixed numbers, not learned ones."""
+    """Return three recommendations per user, with made-up items and shares."""
     pairs = [(f"u{u}", f"f{1 + (u * 7 + rank * 5) % 72}", rank) for u in range(1, 91) for rank in (1, 2, 3)]
     frame = pd.DataFrame(pairs, columns=["user_id", "item_id", "rank"])
     shares = np.random.default_rng(0).random((len(frame), 3))

@@ -1,4 +1,4 @@
-"""A real Neo4j server for tests: the one that KGREC_TEST_NEO4J_URI names, else one that is started here."""
+"""Neo4j server for tests: the one in KGREC_TEST_NEO4J_URI, or a new one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 JAVA = "-XX:TieredStopAtLevel=1 -XX:CICompilerCount=1"
-"""Compile quickly rather than well: a server that lives for seconds starts in half the CPU time."""
+"""Options for fast compilation, which halve the CPU time of a short-lived server."""
 
 SCRIPTS = Path(os.environ.get("KGREC_TEST_NEO4J_SCRIPTS") or Path(__file__).parents[3] / "shared" / "neo4j")
 
@@ -27,17 +27,17 @@ class Server:
 
 
 _accounts: bytes | None = None
-"""The file of accounts that the first start made: to set a password takes a Java process of its own."""
+"""Content of the account file of the first start, reused since setting a password starts another Java process."""
 
 
 def start(home: Path, port: str = "", setting: str = "") -> Server:
-    """Start a server whose data are in a folder, with the password `kgrec-test`, and a setting `name=value`, if any."""
+    """Start a server with its data in a folder, the password `kgrec-test`, and optionally a setting `name=value`."""
     global _accounts
     accounts = home / "data" / "dbms" / "auth.ini"
     if _accounts and not accounts.exists() and not (home / "data" / "databases").exists():
         accounts.parent.mkdir(parents=True)
         accounts.write_bytes(_accounts)
-    cache = f"128m\n{setting}"  # the script writes the size into the server's settings as it is
+    cache = f"128m\n{setting}"  # the script copies the size into the server's settings, so a line can be added
     given = {"NEO4J_HEAP": "512m", "NEO4J_PAGECACHE": cache, "NEO4J_PASSWORD": "kgrec-test", "JAVA_TOOL_OPTIONS": JAVA}
     environment = {**os.environ, **given}
     if port:
@@ -55,7 +55,7 @@ def stop(home: Path) -> None:
 
 @contextmanager
 def running(home: Path, setting: str = "") -> Iterator[Server]:
-    """Run a server of its own for a block; skips the test where none can be started."""
+    """Run a new server for a block; skips the test if none can be started."""
     if not (SCRIPTS / "start").is_file():
         pytest.skip(f"no Neo4j to start in {SCRIPTS}, and KGREC_TEST_NEO4J_URI names none")
     server = start(home, setting=setting)

@@ -1,4 +1,4 @@
-"""Test behaviors planted into one stage of training: what the leakage audit must find, one kind each."""
+"""Leaks of test interactions planted into one stage of training, which the leakage audit must find."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Plant = Callable[[pytest.MonkeyPatch, Split], None]
 
 
 def stored(tmp_path: Path, tables: GraphTables) -> tuple[str, Split]:
-    """Return a stored graph, and its split."""
+    """Write tables into a new graph; return its path and its split."""
     graph = tmp_path / "shop.lbug"
     with open_graph(graph, create=True) as store:
         store.write(tables)
@@ -50,7 +50,7 @@ def audited(
     tables: GraphTables | None = None,
     split: str = "given",
 ) -> pd.DataFrame:
-    """Train a run with something planted, and audit it from its folder."""
+    """Train a run with a planted leak, and return the findings of the audit."""
     graph, cut = stored(tmp_path, tables or two_communities(seed=1))
     with pytest.MonkeyPatch.context() as patch:
         plant(patch, cut)
@@ -59,14 +59,13 @@ def audited(
 
 
 def fit_on_everything(kind: Any) -> Plant:
-    """Return what fits a kind of signal on the whole graph."""
+    """Return a leak that fits a class of signals on the whole graph."""
     fit = kind.fit
 
     def plant(patch: pytest.MonkeyPatch, split: Split) -> None:
         patch.setattr(kind, "fit", lambda self, train, vectors, seed=0: fit(self, split.whole, vectors, seed))
-        patch.setattr(
-            kind, "inference_params", frozenset()
-        )  # a history that is made anew from train would be clean again
+        # Trying inference parameters would rebuild the history from the train part, and remove the leak.
+        patch.setattr(kind, "inference_params", frozenset())
 
     return plant
 
@@ -78,7 +77,7 @@ def messages(patch: pytest.MonkeyPatch, split: Split) -> None:
 
 
 def reverse_messages(patch: pytest.MonkeyPatch, split: Split) -> None:
-    """Only from users to items: the way from the items back has no weight."""
+    """Send messages of test interactions from items to users only: the other direction has weight 0."""
     of, whole = Adjacency.from_snapshot, split.whole
 
     def planted(cls: Any, train: Any, *weights: Any) -> Adjacency:
@@ -93,7 +92,7 @@ def reverse_messages(patch: pytest.MonkeyPatch, split: Split) -> None:
 
 
 def positives(patch: pytest.MonkeyPatch, split: Split) -> None:
-    """Train the graph network on test behaviors too."""
+    """Train the graph network on test interactions too."""
     batches = gnn_training.batches  # type: ignore[attr-defined]
     patch.setattr(gnn_training, "batches", lambda interactions, *rest: batches(split.whole.interactions, *rest))
 
@@ -109,7 +108,7 @@ def factors(patch: pytest.MonkeyPatch, split: Split) -> None:
 
 
 def order(patch: pytest.MonkeyPatch, split: Split) -> None:
-    """Read the order of test behaviors too."""
+    """Read the order of test interactions too."""
     patch.setattr(item_transitions, "sequences", lambda train: sequences(split.whole))
 
 
@@ -125,7 +124,7 @@ def read_history(patch: pytest.MonkeyPatch, split: Split) -> None:
 
 
 def weights_of_paths(patch: pytest.MonkeyPatch, split: Split) -> None:
-    """Learn weights of paths from test behaviors too."""
+    """Learn weights of meta-paths from test interactions too."""
     learn = metapaths.learn_weights  # type: ignore[attr-defined]
     patch.setattr(
         metapaths, "learn_weights", lambda features, _, *rest: learn(features, split.whole.interactions, *rest)
@@ -133,7 +132,7 @@ def weights_of_paths(patch: pytest.MonkeyPatch, split: Split) -> None:
 
 
 def rows(patch: pytest.MonkeyPatch, split: Split) -> None:
-    """Give the whole graph out as train."""
+    """Return the whole graph as the train part."""
     patch.setattr(Split, "train", property(lambda self: self.whole))
 
 
@@ -143,28 +142,28 @@ def user_text(patch: pytest.MonkeyPatch, split: Split) -> None:
 
 
 def validation_sets(patch: pytest.MonkeyPatch, split: Split) -> None:
-    """Tune on the test behaviors."""
+    """Tune on the test interactions."""
     holdouts = training.validation_sets  # type: ignore[attr-defined]
     patch.setattr(training, "validation_sets", lambda train, _, *rest: holdouts(train, split.test, *rest))
 
 
 def blend(patch: pytest.MonkeyPatch, split: Split) -> None:
-    """Learn the blend from test behaviors too."""
+    """Learn the blend from test interactions too."""
     learn = training.learn_blends  # type: ignore[attr-defined]
     test = split.whole.pairs(split.test)
 
     def planted(state: Any) -> Any:
-        told = [
+        validation = [
             replace(holdout, relevant=holdout.relevant + test[holdout.user_num][:, holdout.item_num])
             for holdout in state.validation
         ]
-        return learn(replace(state, validation=told))
+        return learn(replace(state, validation=validation))
 
     patch.setattr(training, "learn_blends", planted)
 
 
 def lists(patch: pytest.MonkeyPatch, split: Split) -> None:
-    """Raise test items in the lists."""
+    """Raise the scores of test items in the lists."""
     recommend = recommender.Recommender.recommend
 
     def planted(self: Any, users: Any, k: int) -> pd.DataFrame:
@@ -194,19 +193,19 @@ PLANTS = {
 }
 
 
-def told_by_a_relationship(tables: GraphTables) -> tuple[GraphTables, list[str]]:
-    """Two test behaviors come in as relationships of another type, from the item to the user; and their pairs."""
+def leaked_by_a_relationship(tables: GraphTables) -> tuple[GraphTables, list[str]]:
+    """Return tables with two test pairs as relationships of another type, from item to user; and the pairs."""
     liked = tables.edges[LIKED].to_pandas()
-    told = liked[liked["split"] == "test"].iloc[[2, 5]]
+    leaked = liked[liked["split"] == "test"].iloc[[2, 5]]
     data = tables.schema.to_dict()
     data["relationships"]["SEEN_BY"] = {"from": "Item", "to": "User"}
-    seen_by = pa.table({"src": told["dst"].tolist(), "dst": told["src"].tolist()})
+    seen_by = pa.table({"src": leaked["dst"].tolist(), "dst": leaked["src"].tolist()})
     edges = {**tables.edges, ("Item", "SEEN_BY", "User"): seen_by}
-    return GraphTables(Schema.from_dict(data), tables.nodes, edges), (told["src"] + " " + told["dst"]).tolist()
+    return GraphTables(Schema.from_dict(data), tables.nodes, edges), (leaked["src"] + " " + leaked["dst"]).tolist()
 
 
 def later_than_the_test(tables: GraphTables) -> tuple[GraphTables, list[str]]:
-    """One behavior of train comes after the test behaviors; and its pair."""
+    """Return tables with one training interaction after the test interactions; and its pair."""
     liked = tables.edges[LIKED]
     time = liked.column("timestamp").to_numpy().copy()
     late = int(np.flatnonzero(np.asarray(liked.column("split")) == "train")[7])
@@ -216,6 +215,6 @@ def later_than_the_test(tables: GraphTables) -> tuple[GraphTables, list[str]]:
 
 
 PLANTED_IN_DATA = {
-    "a relationship, the other way": (told_by_a_relationship, "relationships"),
+    "a relationship, the other way": (leaked_by_a_relationship, "relationships"),
     "a later time": (later_than_the_test, "times"),
 }

@@ -1,4 +1,4 @@
-"""A package with entry points on the path, as pip would have installed it."""
+"""Packages with entry points on the import path, as pip installs them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import pytest
 def install(
     patch: pytest.MonkeyPatch, folder: Path, name: str, code: str, entry_points: Mapping[str, Mapping[str, str]]
 ) -> None:
-    """Put a package of one module on the path until `patch` is undone.
+    """Put a package with one module on the import path until `patch` is undone.
 
     Args:
-        patch: takes it off the path again.
-        folder: an empty folder, where it is written.
+        patch: removes the package at the end of the test.
+        folder: an empty folder for the package.
         name: of the module.
-        code: its content.
+        code: source of the module.
         entry_points: group → name → value such as "module:Class".
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -29,7 +29,7 @@ def install(
 
 
 def write_metadata(folder: Path, name: str, entry_points: Mapping[str, Mapping[str, str]]) -> None:
-    """Write into a folder of the path what an installed package says of itself."""
+    """Write the metadata of an installed package into a folder of the path."""
     info = folder / f"{name}-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")

@@ -1,4 +1,4 @@
-"""Two shops with users of known tastes, some of whom buy in one alone."""
+"""Graphs of two shops, whose users have known tastes; some are active in one shop only."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ N_USERS, N_ITEMS, TASTES = 600, 30, 3
 
 
 def shops(n_new: int) -> GraphSnapshot:
-    """Users of three tastes who buy three of their ten items in each of two shops; the first `n_new` in one alone."""
+    """Return users of three tastes who buy three of ten items in each of two shops; the first `n_new` in one only."""
     rng = np.random.default_rng(0)
     items = {"item_id": [f"{shop}{i:02}" for shop in "ab" for i in range(N_ITEMS)], "shop": list("ab" * N_ITEMS)}
     items["shop"] = [item[0] for item in items["item_id"]]
@@ -46,7 +46,7 @@ def shops(n_new: int) -> GraphSnapshot:
 
 
 def twins() -> GraphSnapshot:
-    """Users who buy in shop b just what is of the same number in shop a: three things at random."""
+    """Return users who buy three random items in shop a, and those of the same numbers in shop b."""
     rng = np.random.default_rng(0)
     chosen = np.argsort(rng.random((N_USERS, N_ITEMS)), axis=1)[:, :3].ravel()
     users = [f"u{num // 3:03}" for num in range(len(chosen))]
@@ -61,17 +61,17 @@ def twins() -> GraphSnapshot:
 
 
 def counts(graph: GraphSnapshot, behaviors: Behaviors) -> IntArray:
-    """Return the behaviors of each user in each shop, [n users, 2]."""
+    """Return the number of interactions of each user in each shop, [n users, 2]."""
     shop = (graph.item_domains == "b").astype(int)[behaviors.item_num]
     return np.bincount(behaviors.user_num * 2 + shop, minlength=2 * graph.n_users).reshape(-1, 2)
 
 
-def newcomer_answers(n_new: int = 100, destroyed: bool = False) -> KnownAnswers:
-    """Return the known answers of `shops`: for users new to shop b, the items there that are of their taste.
+def cold_start_answers(n_new: int = 100, destroyed: bool = False) -> KnownAnswers:
+    """Return the known answers of `shops`: for cold-start users of shop b, its items of their taste.
 
     Args:
-        n_new: number of users who buy in shop a alone.
-        destroyed: mix up who buys what in shop b, so that nothing can be learned of it.
+        n_new: number of users who buy in shop a only.
+        destroyed: shuffle the items bought in shop b, so that nothing can be learned.
     """
     graph = _mixed_up(shops(n_new)) if destroyed else shops(n_new)
     taste, user_nums = np.array([int(id_[1:]) % TASTES for id_ in graph.items.ids]), np.arange(n_new)

@@ -1,10 +1,10 @@
-"""What every signal must do. A new signal's test is a subclass that names it:
+"""Contract tests of signals. The test of a signal is a subclass that names it:
 
 class TestMySignal(SignalContract):
     signal = MySignal
 """
 
-# ruff: noqa: D102  (the name of a test says what it says)
+# ruff: noqa: D102  (the names of tests describe them)
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -23,19 +23,19 @@ from kgrec.signals.base import LogRange, Signal
 from kgrec.testing.graphs import KnownAnswers, community_answers
 
 FIRST = 0.95
-"""Share of the users for whom the right item must rank first."""
+"""Minimum share of users for whom the right item ranks first."""
 DESTROYED = 0.4
-"""Share that nothing may reach where there is nothing to learn; chance is 1 of 11 in the graph of communities."""
+"""Maximum of that share with shuffled labels; chance is 1 of 11 in the graph of communities."""
 MAX_COST = 4
-"""Settings of the grid that cost more than so many times the first ones are not tried."""
+"""Settings of the grid that cost more than this multiple of the default ones are not tried."""
 
 
 class SignalContract:
     """Tests of the Signal port.
 
     Attributes:
-        signal: the class.
-        settings: settings with which it learns quickly; the defaults if not given.
+        signal: the class of the signal.
+        settings: settings for a quick fit; by default those of the signal.
     """
 
     signal: ClassVar[type[Signal]]
@@ -43,10 +43,10 @@ class SignalContract:
 
     @classmethod
     def answers(cls, destroyed: bool = False) -> KnownAnswers:
-        """Return a graph with known answers; a signal that needs another one than `community_answers` overrides this.
+        """Return a graph with known answers; override it if the signal needs another graph than `community_answers`.
 
         Args:
-            destroyed: return one in which there is nothing to learn.
+            destroyed: return a graph with shuffled labels.
         """
         return community_answers(destroyed)
 
@@ -57,19 +57,19 @@ class SignalContract:
 
     @classmethod
     def settings_of_grid(cls) -> list[dict[str, Any]]:
-        """Return each setting in turn at every value of the grid, or at both ends of its ladder."""
+        """Return each setting of the grid at all its values, or at both ends of its range."""
         return [{name: end} for name in cls.signal.grid for end in _ends(cls.signal, name)]
 
     @pytest.fixture(scope="class")
     @classmethod
     def known(cls) -> KnownAnswers:
-        """The graph."""
+        """The graph with known answers."""
         return cls.answers()
 
     @pytest.fixture(scope="class")
     @classmethod
     def fitted(cls, known: KnownAnswers) -> Signal:
-        """The signal, fitted on it."""
+        """The signal, fitted on that graph."""
         return cls.new().fit(known.train, known.vectors, seed=5)
 
     def test_right_items_rank_first(self, known: KnownAnswers, fitted: Signal) -> None:
@@ -102,7 +102,7 @@ class SignalContract:
         assert_same(again, fitted, known)
 
     def test_nothing_leaks_from_rows_that_are_cut_off(self, known: KnownAnswers, fitted: Signal) -> None:
-        """The train part was cut from a graph that has test rows; one that never had any gives the same scores."""
+        """The train part of a graph with test rows gives the same scores as a graph that never had any."""
         never = GraphSnapshot.from_tables(known.train.to_tables())
         assert_same(self.new().fit(never, known.vectors, seed=5), fitted, known)
 
@@ -142,7 +142,7 @@ class SignalContract:
         limit = MAX_COST * self.signal.cost(self.new().settings, known.train)
         for settings in self.settings_of_grid():
             if self.signal.cost(self.new(**settings).settings, known.train) > limit:
-                continue  # more steps are more of the same
+                continue  # settings with more steps are only slower
             scores = self.new(**settings).fit(known.train, known.vectors).scores(np.arange(2))
             assert np.isfinite(scores).all(), settings
 

@@ -1,10 +1,10 @@
-"""What every graph store must do. A new engine's test is a subclass that names it, and the URI of a graph in a folder:
+"""Contract tests of graph stores. The test of a store is a subclass that names it, and the URI of a graph in a folder:
 
 class TestMyStore(CypherStoreContract):  # or GraphStoreContract, where it speaks another language
     engine, uri = MyStore, "mystore:{}/graph"
 """
 
-# ruff: noqa: D102  (the name of a test says what it says)
+# ruff: noqa: D102  (the names of tests describe them)
 from __future__ import annotations
 
 import threading
@@ -52,7 +52,7 @@ BOUGHT = ("User", "MATCH", "Item")
 
 
 def contract_tables() -> GraphTables:
-    """Return a small graph with what breaks careless stores: odd ids, nulls, empty values, parallel relationships."""
+    """Return a small graph with edge cases: unusual ids, nulls, empty values, parallel relationships."""
     nodes = {
         "User": pa.table(
             {
@@ -104,7 +104,7 @@ def digest(tables: GraphTables) -> str:
 
 
 def _row(table: pa.Table, **key: object) -> dict[str, object]:
-    """Return the one row in which columns have these values."""
+    """Return the only row in which columns have these values."""
     [row] = [row for row in table.to_pylist() if key.items() <= {n: row[n] for n in key}.items()]
     return dict(row)
 
@@ -183,7 +183,7 @@ class GraphStoreContract:
         assert filled.snapshot().digest == digest(changed)
 
     def test_what_is_not_given_leaves_what_is_there(self, filled: GraphStore) -> None:
-        """A column that is lacking, as in a file of behaviors alone; of one key that is there and one that is not."""
+        """Writing without a column keeps its values; one key exists in the graph, one does not."""
         at = {"src": ["a", "a"], "dst": ["i1", "i3"], "weight": [9.0, 1.0], "timestamp": [1.0, 5.0]}
         items = pa.table({"item_id": ["i1", "i3"], "price": [2.5, 3.5]})
         tables = GraphTables(SCHEMA, {"User": pa.table({"user_id": ["a"]}), "Item": items}, {BOUGHT: pa.table(at)})
@@ -198,7 +198,7 @@ class GraphStoreContract:
         assert _row(read.edges[BOUGHT], dst="i3")["why"] is None
 
     def test_gaps_leave_what_is_there(self, filled: GraphStore) -> None:
-        """A cell that no source gives, and beside it, in the same column, nulls that are given."""
+        """A missing cell keeps its value, and an explicit null in the same column clears one."""
         written, none = contract_tables(), {"age": None, "tags": None, "member": None, "face": None}
         users = written.nodes["User"].set_column(1, "age", pa.nulls(4, pa.int64()))
         users = users.set_column(2, "tags", pa.nulls(4, STRINGS)).set_column(3, "member", pa.nulls(4, pa.bool_()))
@@ -441,7 +441,7 @@ class GraphStoreContract:
 
 
 class CypherStoreContract(GraphStoreContract):
-    """What every store that speaks Cypher must do besides; inherit and implement `open`."""
+    """Further tests of stores with Cypher; a subclass names the engine and the URI."""
 
     def test_cypher_takes_parameters_and_returns_a_frame(self, filled: GraphStore) -> None:
         query = "MATCH (u:User)-[r:`MATCH`]->(i:Item) WHERE u.user_id IN $ids RETURN i.item_id AS id, r.weight AS w"

@@ -1,4 +1,4 @@
-"""Small real text models, made here, and a cache of them without a network."""
+"""Fixtures with small text models of random weights, and a Hugging Face cache without a network."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ FILES = {
 
 @pytest.fixture(scope="session")
 def packaged() -> TransformersEncoder:
-    """Return the encoder that kgrec brings along."""
+    """Return the packaged encoder."""
     return default_encoder()
 
 
 @pytest.fixture(scope="session")
 def model(packaged: TransformersEncoder, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Make the folder of a small real model of a family, with random weights and the packaged tokenizer."""
+    """Return a function that makes the folder of a small model, with random weights and the packaged tokenizer."""
     import torch
     from transformers import AutoConfig, AutoModel, AutoTokenizer
 

@@ -1,4 +1,4 @@
-"""From nodes to text, from text to vectors; and the vectors that nodes bring along."""
+"""Node texts, text encoders and the vector cache; precomputed vectors of nodes."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ __all__ = [
 
 
 def text_vectors(snapshot: GraphSnapshot, encoder: TextEncoder, cache: VectorCache) -> Vectors:
-    """Return the vectors of nodes: of their text, beside those they bring along as properties.
+    """Return the vectors of nodes: embeddings of their texts, concatenated with their properties of type `vector`.
 
-    All labels share one space. Text comes first, then each property of type `vector` has dimensions of its own; those
-    are zero for a node without it. Each part of a row has length 1, so text and picture weigh the same.
+    All labels share one vector space. The dimensions of the text come first, then those of each vector property, which
+    are zero for a node without it. Each part of a row has length 1, so text and picture have equal weight.
 
     Args:
-        snapshot: the graph; a train snapshot, where the vectors serve to learn.
-        encoder: what turns a text into a vector.
-        cache: where vectors of earlier runs are; only texts it does not hold are encoded.
+        snapshot: the graph; for training, the train snapshot.
+        encoder: the text encoder.
+        cache: vectors of earlier runs; only other texts are encoded.
 
     Returns:
         Label → float32 [nodes of the label, d]; a row of zeros is a node without text or vector. A label without any is
         left out.
 
     Raises:
-        DataError: given vectors of one name differ in length.
-        UsageError: the encoder does not load, gives no finite vectors, or was fine-tuned on texts of another schema.
+        DataError: vector properties of one name differ in length.
+        UsageError: the encoder does not load, returns NaN or infinite vectors, or was fine-tuned on another schema.
     """
     if isinstance(encoder, TransformersEncoder) and encoder.tuned:
         encoder.tuned.check_schema(snapshot.schema)

@@ -1,4 +1,4 @@
-"""What of a text model fine-tuning changes: low-rank updates of its linear layers, a prefix, or all weights.
+"""Methods of fine-tuning a text model: low-rank updates of its linear layers, a prefix, or all weights.
 
 LoRA: Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 2022. AdaLoRA: Zhang et al., "Adaptive
 Budget Allocation for Parameter-Efficient Fine-Tuning", ICLR 2023. Prefix: Li & Liang, "Prefix-Tuning: Optimizing
@@ -19,21 +19,21 @@ from kgrec.config import TuneMethod
 from kgrec.errors import MissingExtra, UsageError
 
 ORTHOGONALITY_WEIGHT: Final = 0.1
-"""Weight of AdaLoRA's regularization, which keeps its directions apart; peft adds it only to losses of its own."""
+"""Weight of AdaLoRA's orthogonality regularization, which peft adds only to its own losses."""
 
 
 def adapted(model: Any, method: TuneMethod, rank: int, steps: int = 10) -> Any:
-    """Return a model in which only what the method learns takes gradients.
+    """Return a model in which only the weights that the method trains require gradients.
 
     Args:
-        model: a transformers model, of which a classification head is learned whole; it is changed.
-        method: what is learned.
+        model: a transformers model, changed in place; a classification head is trained in full.
+        method: the method of fine-tuning.
         rank: of the updates, or tokens of the prefix.
-        steps: of training, over which AdaLoRA shares out its ranks.
+        steps: of training, over which AdaLoRA distributes its ranks.
 
     Raises:
         MissingExtra: peft is not installed.
-        UsageError: the model's kind does not take the method.
+        UsageError: the method does not support the type of the model.
     """
     if method == "full":
         return _float(model.requires_grad_(True))
@@ -42,20 +42,21 @@ def adapted(model: Any, method: TuneMethod, rank: int, steps: int = 10) -> Any:
 
     try:
         with warnings.catch_warnings():
-            # peft advises on settings that are set right after
+            # peft warns about settings that are set right after
             warnings.simplefilter("ignore")
             return _float(peft.get_peft_model(model, _config(peft, method, rank, steps, _head(model))))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UsageError(
-            f"a model of kind {model.config.model_type} cannot be fine-tuned by {method}: {error}; use method lora"
+            f"{method} does not support models of type {model.config.model_type}: {error}; "
+            "expected another method, such as lora"
         ) from error
 
 
 def check_installed(method: TuneMethod) -> None:
-    """See that what a method needs is installed.
+    """Check that the packages that a method needs are installed.
 
     Raises:
-        MissingExtra: peft is not.
+        MissingExtra: peft is not installed.
     """
     try:
         if method != "full":
@@ -67,31 +68,31 @@ def check_installed(method: TuneMethod) -> None:
 
 
 def learned_weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Return copies of what takes gradients, by name."""
+    """Return copies of the weights that require gradients, by name."""
     return {name: p.detach().cpu().clone() for name, p in module.named_parameters() if p.requires_grad}
 
 
 def load_weights(module: torch.nn.Module, weights: Mapping[str, npt.NDArray[Any] | torch.Tensor]) -> None:
-    """Put back what `learned_weights` returned.
+    """Set the weights that `learned_weights` returned.
 
     Raises:
-        UsageError: it belongs to another model.
+        UsageError: the weights are those of another model.
     """
     own = {name: p for name, p in module.named_parameters() if p.requires_grad}
     if own.keys() != weights.keys() or any(own[name].shape != weights[name].shape for name in own):
-        raise UsageError("found tuned weights of another kind of model; expected those of this one: train again")
+        raise UsageError("found tuned weights of another model; expected those of this one: train again")
     with torch.no_grad():
         for name, p in own.items():
             p.copy_(torch.as_tensor(np.asarray(weights[name])))
 
 
 def merged(module: Any, method: TuneMethod) -> Any:
-    """Return a model to encode with; low-rank updates become part of its weights, so that they cost nothing."""
+    """Return a model for encoding, with low-rank updates merged into its weights, so that encoding is as fast."""
     return module.merge_and_unload() if method in ("lora", "adalora") else module
 
 
 def regularization_loss(module: torch.nn.Module, method: TuneMethod) -> torch.Tensor | float:
-    """Return what the method adds to the loss."""
+    """Return the regularization term of the method; 0 for all but AdaLoRA."""
     if method != "adalora":
         return 0.0
     sides = [(name, p) for name, p in module.named_parameters() if "lora_A" in name or "lora_B" in name]
@@ -102,13 +103,13 @@ def regularization_loss(module: torch.nn.Module, method: TuneMethod) -> torch.Te
 
 
 def after_step(module: Any, method: TuneMethod, step: int) -> None:
-    """Let the method have its say between the update of the weights and the next step."""
+    """Update the state of the method after an optimizer step: AdaLoRA reallocates its ranks."""
     if method == "adalora":
         module.base_model.update_and_allocate(step)
 
 
 def memory(module: Any, method: TuneMethod) -> dict[str, dict[str, torch.Tensor]]:
-    """Return what the method remembers between steps, which is AdaLoRA's importance of every weight; to be changed."""
+    """Return the mutable state of the method between steps: AdaLoRA's importance of every weight."""
     if method != "adalora":
         return {}
     allocator = module.base_model.rankallocator
@@ -116,7 +117,7 @@ def memory(module: Any, method: TuneMethod) -> dict[str, dict[str, torch.Tensor]
 
 
 def _head(model: Any) -> list[str]:
-    """Return the parts of a classifier that are learned whole, since its body may come without them; of others none."""
+    """Return the modules of a classifier to train in full, as checkpoints may lack them; none for other models."""
     if not type(model).__name__.endswith("ForSequenceClassification"):
         return []
     parts = [name for name, part in model.named_children() if any(True for _ in part.parameters())]
@@ -128,7 +129,7 @@ def _config(peft: Any, method: TuneMethod, rank: int, steps: int, head: list[str
     task = task if head else {"task_type": "FEATURE_EXTRACTION"}
     if method == "prefix":
         return peft.PrefixTuningConfig(task_type=task["task_type"], num_virtual_tokens=rank)
-    # Poolers are part of the models of some kinds, but token vectors do not go through them.
+    # Some model types have a pooler, which token vectors do not pass through.
     layers = {"target_modules": "all-linear", "exclude_modules": r".*pooler.*"}
     low_rank = {"lora_alpha": 2 * rank, **task, **layers}
     if method == "lora":
@@ -139,5 +140,5 @@ def _config(peft: Any, method: TuneMethod, rank: int, steps: int, head: list[str
 
 
 def _float(module: Any) -> Any:
-    """Return the module in full precision: small updates are lost in half."""
+    """Return the module in full precision: half precision loses small updates."""
     return module.float()

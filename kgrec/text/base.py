@@ -10,20 +10,20 @@ import numpy as np
 from kgrec._util.types import FloatArray, IntArray
 
 CountTokens = Callable[[Sequence[str]], IntArray]
-"""From texts to how many tokens each has, int64 [texts]."""
+"""Texts → number of tokens of each, int64 [texts]."""
 
 
 class TextEncoder(Protocol):
-    """Turns texts into vectors; the closer two vectors, the more alike the texts."""
+    """Encodes texts as vectors; similar texts have close vectors."""
 
     @property
     def name(self) -> str:
-        """Name for people."""
+        """Display name."""
         ...
 
     @property
     def identity(self) -> str:
-        """Equal for two encoders only if they give equal vectors; the vector cache files vectors under it."""
+        """Key of the vector cache; equal for two encoders only if their vectors are equal."""
         ...
 
     @property

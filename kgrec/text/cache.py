@@ -1,8 +1,8 @@
-"""Vectors kept on disk, so that no text is encoded twice.
+"""Vector cache on disk, so that no text is encoded twice.
 
-A folder holds one subfolder an encoder, and in it safetensors files of keys (a hash of the text) and vectors. A file
-is named by a hash of its content and its encoder, and never changed, so that processes can read and write side by side,
-and a file that is damaged, or of another encoder, is known as such and dropped: its texts are encoded again.
+The folder has one subfolder per encoder, with safetensors files of keys (a hash of the text) and vectors. A file is
+named by a hash of its content and its encoder and never changed, so processes can read and write concurrently. A
+damaged file, or one of another encoder, does not match its name: it is deleted, and its texts are encoded again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from kgrec.text.base import TextEncoder
 logger = logging.getLogger(__name__)
 
 CHUNK_TEXTS = 512
-"""Texts encoded between two writes: a few seconds on a CPU, which is what an interrupted run loses at most."""
+"""Texts encoded between two writes: a few seconds on a CPU, the most that an interrupted run loses."""
 
 MAX_FILES = 64
 """More files than this are merged into one, so that loading stays fast."""
@@ -43,12 +43,12 @@ Keys = npt.NDArray[np.uint8]
 
 
 class VectorCache:
-    """Encodes only texts it has not seen with an encoder of the same identity.
+    """Encodes only texts that are not in the cache for an encoder of the same identity.
 
     Attributes:
-        folder: where the vectors are.
-        encoded: distinct texts encoded so far by this object.
-        hits: distinct texts found on disk so far by this object.
+        folder: folder of the vectors.
+        encoded: number of distinct texts that this object encoded.
+        hits: number of distinct texts that this object read from disk.
     """
 
     def __init__(self, folder: str | Path | None = None) -> None:
@@ -59,11 +59,10 @@ class VectorCache:
     def encode(self, texts: Sequence[str] | npt.NDArray[np.object_], encoder: TextEncoder) -> FloatArray:
         """Return the vectors of texts, float32 [texts, encoder.dim]; a row of zeros for an empty text.
 
-        Finished chunks stay on disk when the run is interrupted. A folder that cannot be written to costs the
-        caching, not the run.
+        Finished chunks stay on disk if the run is interrupted. If the folder is not writable, nothing is cached.
 
         Raises:
-            UsageError: the encoder gives vectors of another length than it says, or NaN or infinite ones.
+            UsageError: the encoder returns vectors of another length than its `dim`, or NaN or infinite ones.
         """
         codes, distinct = pd.factorize(np.asarray(texts, dtype=object))
         vectors = np.zeros((len(distinct), encoder.dim), dtype=np.float32)
@@ -72,7 +71,7 @@ class VectorCache:
         found = shelf.read(keys, vectors)
         new = np.flatnonzero(~found & (distinct != ""))
         self.hits += int(found.sum())
-        # Texts of like length fill a batch without padding, so they are sorted over all chunks.
+        # Texts of similar length need little padding, so they are sorted before they are divided into chunks.
         new = new[np.argsort([len(text) for text in distinct[new]], kind="stable")]
         for rows in track(_chunks(new), "Encoding texts", total=-(-len(new) // CHUNK_TEXTS)):
             vectors[rows] = _checked(encoder.encode(list(distinct[rows])), list(distinct[rows]), encoder)
@@ -81,7 +80,7 @@ class VectorCache:
         return vectors[codes]
 
     def drop(self, texts: Collection[str]) -> int:
-        """Remove the vectors of texts, whatever encoder made them; return how many there were."""
+        """Remove the vectors of texts, of all encoders; return the number removed."""
         keys = _text_keys(texts)
         return sum(_Shelf(folder).drop(keys) for folder in self.folder.glob("*")) if len(keys) else 0
 
@@ -107,25 +106,25 @@ class _Shelf:
         return found
 
     def write(self, keys: Keys, vectors: FloatArray) -> Path | None:
-        """Add one file, whole or not at all; return it, None if the folder does not take it."""
+        """Write one file atomically and return its path; None if the folder is not writable."""
         content = save({"keys": keys, "vectors": vectors})
         file = self.folder / f"{self._digest(content)}.safetensors"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             check_target(file)
             with work_folder(file) as work:
-                (work / "part").write_bytes(content)  # a name that is not taken for vectors while half of it is there
+                (work / "part").write_bytes(content)  # not *.safetensors, so that no reader opens a partial file
                 place(work / "part", file)
         except (OSError, UsageError) as error:
-            logger.info(f"Vectors are not kept for the next run: {error}")
+            logger.info(f"Vectors are not cached: {error}")
             return None
         return file
 
     def drop(self, keys: Keys) -> int:
-        """Remove vectors by their keys [n, 16]; a file that held some is written anew without them."""
+        """Remove vectors by their keys [n, 16] and return the number removed; files that held some are rewritten."""
         dropped = 0
         remove_leftovers(self.folder)
-        for part in self.folder.glob("*.part"):  # of a job that was killed; one at work loses a chunk of caching
+        for part in self.folder.glob("*.part"):  # of a killed job; a running job loses one chunk of the cache
             part.unlink(missing_ok=True)
         for file in self.folder.glob("*.safetensors"):
             arrays = self._load(file)
@@ -138,15 +137,15 @@ class _Shelf:
         return dropped
 
     def _load(self, file: Path, dim: int | None = None) -> dict[str, npt.NDArray[Any]] | None:
-        """Return a file's keys and vectors, of a length if given; None if it is damaged, or merged away by another."""
+        """Return a file's keys and vectors, of length `dim` if given; None if it is damaged, or already merged."""
         with suppress(OSError):
             if strange_target(file):
                 return None
             content = file.read_bytes()
             if self._digest(content) == file.stem and (arrays := _whole(content, dim)):
                 return arrays
-            logger.info(f"{file} is damaged, or not of this encoder; its texts are encoded again")
-            if re.fullmatch(r"[0-9a-f]{32}", file.stem):  # else it is not kgrec's
+            logger.info(f"{file} is damaged, or of another encoder; its texts are encoded again")
+            if re.fullmatch(r"[0-9a-f]{32}", file.stem):  # otherwise kgrec did not write it
                 file.unlink()
         return None
 
@@ -154,7 +153,7 @@ class _Shelf:
         return hashlib.blake2b(content, digest_size=16, key=self.folder.name.encode()[:64]).hexdigest()
 
     def _merge(self, files: Sequence[Path]) -> None:
-        """Replace files by one; nothing is lost if this stops half way, only kept twice."""
+        """Merge files into one; an interruption leaves vectors in two files, but loses none."""
         loaded = {file: arrays for file in files if (arrays := self._load(file))}
         if not loaded:
             return
@@ -168,7 +167,7 @@ class _Shelf:
 
 
 def _whole(content: bytes, dim: int | None) -> dict[str, npt.NDArray[Any]] | None:
-    """Return the keys and vectors that a file holds; None if it holds something else, whoever wrote it."""
+    """Return the keys and vectors of a file's content; None if its arrays have other names, types or shapes."""
     try:
         arrays = load(content)
         check_arrays(arrays, [{"keys": Array(("n", KEY_BYTES), ("uint8",)), "vectors": Array(("n", dim or "d"))}])
@@ -178,18 +177,18 @@ def _whole(content: bytes, dim: int | None) -> dict[str, npt.NDArray[Any]] | Non
 
 
 def _checked(vectors: FloatArray, texts: Sequence[str], encoder: TextEncoder) -> FloatArray:
-    """Return what an encoder made of texts, if they are vectors that can be kept."""
+    """Return an encoder's vectors of texts after a check of their shape and values."""
     if vectors.shape != (len(texts), encoder.dim):
         raise UsageError(
             f"encoder {encoder.name} gives vectors of shape {vectors.shape} for {len(texts)} texts; "
-            f"expected ({len(texts)}, {encoder.dim}), as its `dim` says"
+            f"expected ({len(texts)}, {encoder.dim}), by its `dim`"
         )
     finite = np.isfinite(vectors).all(axis=1)
     if not finite.all():
         text = texts[int(np.argmin(finite))]
         raise UsageError(
             f"encoder {encoder.name} gives NaN or infinite vectors for {(~finite).sum()} texts, such as {text[:60]!r}; "
-            "expected finite ones: half precision may overflow (encoder: {model: …, precision: full})"
+            "expected finite ones. Half precision may overflow: set encoder.precision=full"
         )
     return vectors
 
@@ -205,7 +204,7 @@ def _text_keys(texts: Iterable[str]) -> Keys:
 
 
 def _positions(keys: Keys, stored: Keys) -> IntArray:
-    """Return the row of each key among the stored ones, -1 where it is not there."""
+    """Return the row of each key among the stored ones, -1 if there is none."""
     return np.asarray(pc.index_in(_as_arrow(keys), value_set=_as_arrow(stored)).fill_null(-1), dtype=np.int64)
 
 

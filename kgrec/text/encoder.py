@@ -1,4 +1,4 @@
-"""From text to vector: the port every encoder implements, its transformers implementation, the packaged default."""
+"""Text encoders of transformers models, and the packaged default model."""
 
 from __future__ import annotations
 
@@ -39,26 +39,25 @@ MINILM_WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9
 
 
 class TransformersEncoder:
-    """A transformer with pooled token vectors, on the GPU (in half precision) where there is one.
+    """A transformer with pooled token vectors, on the GPU (in half precision) if there is one.
 
-    What follows the transformer (pooling, dense layers, normalization) is what the model's files of
-    sentence-transformers say, by that library's modules. Padding is on the right and masked, whatever side the
-    tokenizer would pad, so last-token pooling and a text's vector do not depend on the batch. Nothing of the model is
-    loaded before the first text is encoded.
+    Pooling, dense layers and normalization are modules of sentence-transformers, as the model's files define them.
+    Padding is on the right and masked, whatever the side of the tokenizer, so the vector of a text does not depend on
+    its batch. The model is loaded when the first text is encoded.
 
     Args:
         model: folder of a transformers model with safetensors weights, its id on the Hugging Face hub, or settings.
-        use: whether it encodes the texts of nodes ("text") or search queries ("query"): which prefix it takes.
-        batch_tokens: tokens a batch may hold, padding included; None chooses by device. Halved when memory runs out.
-        name: name for people; None takes the model's id or folder name.
+        use: "text" to encode texts of nodes, "query" for search queries; it selects the prefix.
+        batch_tokens: maximum tokens of a batch, padding included; None: by device. Halved if memory runs out.
+        name: display name; None: the model's id or folder name.
         tuned: fine-tuned weights; see `with_tuning`.
-        fetch: whether a model that is not on this machine is fetched from the hub.
+        fetch: download a model that is not on this machine from the hub.
         settings: of `EncoderSettings`, by name: pooling, max_tokens, precision, text_prefix, query_prefix …
 
     Raises:
-        RunError: the model is not on this machine, and may not be fetched.
-        UsageError: an unknown setting or a bad value, or no such model here, and none to be had from the hub; or
-            `tuned` comes from another model.
+        RunError: the model is not on this machine, and `fetch` is false.
+        UsageError: a setting is unknown or invalid, the model is neither on this machine nor on the hub, or `tuned`
+            comes from another model.
     """
 
     def __init__(
@@ -88,19 +87,19 @@ class TransformersEncoder:
         """Return an encoder of the same settings with fine-tuned weights, or with the model's own.
 
         Raises:
-            UsageError: another model was tuned.
+            UsageError: the weights come from another model.
         """
         settings = self.settings.model_copy(update={"model": str(self.folder)})
         return TransformersEncoder(settings, self.use, batch_tokens=self.batch_tokens, name=self.name, tuned=tuned)
 
     @property
     def max_tokens(self) -> int:
-        """Tokens a text may have, by the settings; the model's own limit holds too."""
+        """Maximum tokens of a text by the settings; the model may have a lower limit."""
         return self.settings.max_tokens
 
     @cached_property
     def pooling(self) -> str:
-        """How token vectors become one; several ways are joined by "+"."""
+        """Name of the pooling of token vectors; several poolings are joined by "+"."""
         return self.settings.pooling or own_pooling(self.folder, self.settings.trust_remote_code)
 
     @cached_property
@@ -110,7 +109,7 @@ class TransformersEncoder:
 
     @cached_property
     def identity(self) -> str:
-        """Digest of the model's files (so of its revision) with whatever else changes a vector."""
+        """Digest of the model's files, and so of its revision, with all settings that change a vector."""
         settings = [self.digest, self.pooling, self.max_tokens, self.prefix, self.precision]
         return json.dumps([*settings, self.tuned.digest] if self.tuned else settings)
 
@@ -129,7 +128,7 @@ class TransformersEncoder:
         """Return float32 [texts, dim], rows of length 1, in the order of the texts.
 
         Raises:
-            UsageError: the model does not load, or memory runs out for a single text.
+            UsageError: the model does not load, or a single text does not fit in memory.
         """
         vectors = np.zeros((len(texts), self.dim), dtype=np.float32)
         if len(texts) == 0:
@@ -149,7 +148,7 @@ class TransformersEncoder:
         return vectors
 
     def count_tokens(self, texts: Sequence[str]) -> IntArray:
-        """Return how many tokens each text has, without those that the model puts around it, int64 [texts].
+        """Return the number of tokens of each text, without special tokens, int64 [texts].
 
         Raises:
             UsageError: the tokenizer does not load.
@@ -160,7 +159,7 @@ class TransformersEncoder:
         return np.array([len(x) for x in ids], dtype=np.int64)
 
     def tokens(self, texts: Sequence[str], spare: int = 0) -> Tokens:
-        """Return the tokens of texts, the instruction before them, cut at the encoder's limit with some to spare."""
+        """Return the tokens of texts with their prefix, truncated to the encoder's limit less `spare`."""
         prefixed = [self.prefix + text for text in texts]
         limit = min(self.max_tokens, self.limit - spare)
         ids = self.tokenizer(prefixed, truncation=True, max_length=limit, verbose=False)["input_ids"]
@@ -179,11 +178,11 @@ class TransformersEncoder:
             return None
 
     def _headed(self, vectors: torch.Tensor) -> torch.Tensor:
-        """Return what tuning makes of the vectors of the model, float32 [n, dim]."""
+        """Apply the fine-tuned head, if there is one, to vectors of the model; float32 [n, dim]."""
         return vectors if self._head is None else self._head(vectors)
 
     def embed(self, model: Any, ids: IntArray, mask: BoolArray) -> torch.Tensor:
-        """Return the vectors of a batch of padded texts by a model, float32 [n, dim]; gradients flow through."""
+        """Return a model's vectors of a batch of padded texts, float32 [n, dim], with gradients."""
         import torch
 
         attention = torch.from_numpy(mask).to(self.device)
@@ -195,10 +194,10 @@ class TransformersEncoder:
         return torch.as_tensor(features["sentence_embedding"])
 
     def weights(self) -> Any:
-        """Return the model as its files have it, in their precision, with its tuning if it has any.
+        """Return the model in the precision of its files, with fine-tuned weights if there are any.
 
         Raises:
-            UsageError: a file is damaged, or the installed transformers does not know the model.
+            UsageError: a file is damaged, or the installed transformers does not support the model.
         """
         from transformers import AutoModel
 
@@ -209,21 +208,21 @@ class TransformersEncoder:
         return self.tuned.applied(model) if self.tuned else model
 
     def load(self, kind: Any, **options: Any) -> Any:
-        """Return the model by a class of transformers, such as AutoModel, in the precision of its files.
+        """Return the model as a class of transformers, such as AutoModel, in the precision of its files.
 
         Raises:
-            UsageError: a file is damaged, or the installed transformers does not know the model.
+            UsageError: a file is damaged, or the installed transformers does not support the model.
         """
         formats = {} if self.settings.allow_pickle_weights else {"use_safetensors": True}
         return loaded(kind, self.folder, self.settings.trust_remote_code, dtype="auto", **formats, **options)
 
     def _halved(self, lengths: IntArray) -> int:
-        """Return half the tokens of a batch that was too large."""
+        """Return half the tokens of a batch that did not fit in memory."""
         import torch
 
         if len(lengths) == 1:
             raise UsageError(
-                f"no memory on {self.device} for one text of {lengths[0]} tokens with {self.name}; take a smaller "
+                f"no memory on {self.device} for one text of {lengths[0]} tokens with {self.name}; use a smaller "
                 "model, fewer max_tokens, or precision int8"
             )
         if self.device == "cuda":
@@ -232,17 +231,17 @@ class TransformersEncoder:
 
     @cached_property
     def device(self) -> str:
-        """Where the model runs."""
+        """Device of the model."""
         return best_device("cuda", "mps")
 
     @property
     def token_budget(self) -> int:
-        """Tokens that a batch may hold, padding included."""
+        """Maximum tokens of a batch, padding included."""
         return self.batch_tokens or (2048 if self.device == "cpu" else 32768)
 
     @cached_property
     def limit(self) -> int:
-        """Tokens that the model takes."""
+        """Maximum tokens of the model's input."""
         return own_limit(self.folder, self.settings.trust_remote_code)
 
     @cached_property
@@ -258,7 +257,7 @@ class TransformersEncoder:
 
     @cached_property
     def pad(self) -> int:
-        """The token that fills up a batch."""
+        """Id of the padding token."""
         return int(self.tokenizer.pad_token_id or 0)
 
     @cached_property
@@ -273,7 +272,7 @@ class TransformersEncoder:
 
     @cached_property
     def _after(self) -> list[Any]:
-        """The modules that make a vector of the token vectors."""
+        """Modules after the transformer: pooling, dense layers, normalization."""
         trust = self.settings.trust_remote_code
         width = model_config(self.folder, trust).hidden_size
         parts = after_transformer(self.folder, self.pooling, width, trust)
@@ -281,7 +280,7 @@ class TransformersEncoder:
 
     @cached_property
     def _head(self) -> Any:
-        """What tuned vectors go through; None if there is none."""
+        """Fine-tuned projection head; None if there is none."""
         if self.tuned is None:
             return None
         from kgrec.text.projection_head import Head, parted
@@ -294,7 +293,7 @@ class TransformersEncoder:
 
         if self.precision == "full" or (self.precision == "int8" and self.device == "cpu"):
             return torch.float32
-        # float16 is the more precise one, but overflows in models trained in bfloat16, and is slow on a CPU.
+        # float16 is more precise, but overflows in models trained in bfloat16, and is slow on a CPU.
         return torch.bfloat16 if trained == torch.bfloat16 or self.device == "cpu" else torch.float16
 
 
@@ -318,16 +317,16 @@ def default_encoder() -> TransformersEncoder:
 
 
 def encoder_of(settings: EncoderSettings | None, use: Use = "text", *, fetch: bool = True) -> TransformersEncoder:
-    """Return the encoder that settings describe, for the texts of nodes or for queries; the packaged one without any.
+    """Return the encoder for some settings, of texts or of queries.
 
     Args:
-        settings: of the encoder.
-        use: what it encodes.
-        fetch: whether a model that is not on this machine is fetched from the hub; never where a run names it.
+        settings: of the encoder; None: the packaged model.
+        use: texts of nodes, or search queries.
+        fetch: download a model that is not on this machine from the hub; false for a model that a run names.
 
     Raises:
-        UsageError: no such model here, and none to be had from the hub.
-        RunError: the model is not on this machine, and may not be fetched.
+        UsageError: the model is neither on this machine nor on the hub.
+        RunError: the model is not on this machine, and `fetch` is false.
     """
     if settings is None:
         return default_encoder()

@@ -1,4 +1,4 @@
-"""The encoders of a recommender: one for the texts of the graph, one for what somebody asks for."""
+"""The encoders of a recommender: one for texts of the graph, one for search queries."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from kgrec.text.tuned_weights import FineTunedWeights
 
 @dataclass(frozen=True)
 class EncoderPair:
-    """The encoder of texts and that of queries, loaded when they are first asked for.
+    """The encoder of texts and that of queries, loaded on first use.
 
     Attributes:
-        given: the encoder of both, if it was passed as an object.
-        name: the setting `encoder`, which says what to load if none was passed.
-        fetch: whether a model that is not on this machine may be fetched.
-        tuned: weights that fine-tuning has learned; None: the model's own.
+        given: an encoder object for both; None: load by `name`.
+        name: the setting `encoder`, the model to load.
+        fetch: download a model that is not on this machine.
+        tuned: fine-tuned weights; None: the model's own.
     """
 
     given: TextEncoder | None
@@ -49,10 +49,10 @@ class EncoderPair:
 
 
 def tunable(encoder: TextEncoder) -> TransformersEncoder:
-    """Return an encoder that can be fine-tuned.
+    """Return the encoder if it can be fine-tuned.
 
     Raises:
-        UsageError: it is none.
+        UsageError: it is not a transformers model.
     """
     if not isinstance(encoder, TransformersEncoder):
         raise UsageError(f"found text encoder {encoder.name}; expected a transformers model, which can be fine-tuned")

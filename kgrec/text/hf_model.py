@@ -1,4 +1,4 @@
-"""A transformers model as a folder: where it is, and what its own files say about how to use it."""
+"""Folders of transformers models: find, check and load them, and read pooling, prompts and limits from their files."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from kgrec.config import EncoderSettings
 from kgrec.errors import RunError, UsageError, near_matches
 
 Use = Literal["text", "query"]
-"""What is encoded: the text of a node, or what somebody searches for."""
+"""What is encoded: the text of a node, or a search query."""
 
 _PROMPTS: Final[dict[Use, tuple[str, ...]]] = {"text": ("document", "passage"), "query": ("query",)}
-"""What sentence-transformers calls the prompts of each use."""
+"""Use → names of its prompts in sentence-transformers."""
 
 _POOLING: Final = {
     "mean_tokens": "mean",
@@ -28,13 +28,13 @@ _POOLING: Final = {
     "max_tokens": "max",
     "weightedmean_tokens": "weightedmean",
 }
-"""Names of a pooling in old files of sentence-transformers → in kgrec; the others are called alike."""
+"""Name of a pooling in old files of sentence-transformers → name in kgrec; other names are equal."""
 
 _MODULES: Final = ("Transformer", "Pooling", "Dense", "Normalize")
-"""Modules of sentence-transformers that a model may be made of; their code is the library's."""
+"""Supported modules of sentence-transformers; their code is that of the library."""
 
 _AFTER_PADDING: Final = ("roberta", "xlm-roberta", "xlm-roberta-xl", "roberta-prelayernorm", "camembert", "mpnet")
-"""Families whose positions are counted from the one after the padding token's id."""
+"""Model types whose position ids start after the padding token's id."""
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _HUB_FILES: Final = ("*.json", "*.txt", "*.model", "*.safetensors")
@@ -47,17 +47,17 @@ _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 def find_model(settings: EncoderSettings, fetch: bool = True) -> Path:
     """Return the folder of a model, after a check that it is safe to load.
 
-    Safe means no code of its own and all weights in safetensors, unless `trust_remote_code` and `allow_pickle_weights`
-    of the settings say otherwise.
+    A model is safe if it has no code of its own and all weights in safetensors. The settings `trust_remote_code` and
+    `allow_pickle_weights` lift these conditions.
 
     Args:
-        settings: the model, a folder or an id on the Hugging Face hub, and what of it is trusted.
-        fetch: whether to ask the hub. Without, as where a run names the model, only its cache on this machine counts.
+        settings: the model, as a folder or an id on the Hugging Face hub, and whether to trust its code and pickles.
+        fetch: download it from the hub; if false, as for a model that a run names, only the local cache is searched.
 
     Raises:
         UsageError: no such model, or its folder lacks a config, a tokenizer or safetensors weights, or names files or
-            code elsewhere.
-        RunError: the model is not on this machine, and may not be fetched.
+            code outside the folder.
+        RunError: the model is not on this machine, and `fetch` is false.
     """
     folder = Path(settings.model)
     if not folder.is_dir():
@@ -65,29 +65,30 @@ def find_model(settings: EncoderSettings, fetch: bool = True) -> Path:
     if not _has_model(folder, settings.allow_pickle_weights):
         raise UsageError(
             f"{folder} holds no transformers model; expected config.json, a tokenizer and *.safetensors. Weights in "
-            "other files are not read, since loading them can run code: AutoModel.from_pretrained(ID)"
-            ".save_pretrained(FOLDER) writes safetensors; or trust them: encoder.allow_pickle_weights=true"
+            "other formats are not read, since loading them can run code. Convert them: AutoModel.from_pretrained(ID)"
+            ".save_pretrained(FOLDER); or trust them: encoder.allow_pickle_weights=true"
         )
     _check_contained(folder)
     _check_modules(folder, settings)
     if not _has_tokenizer(folder):
         raise UsageError(
             f"{folder} holds a model without a tokenizer; expected one of {', '.join(_TOKENIZER_FILES)} beside "
-            "config.json: AutoTokenizer.from_pretrained(ID).save_pretrained(FOLDER) puts it there"
+            "config.json. Save it: AutoTokenizer.from_pretrained(ID).save_pretrained(FOLDER)"
         )
     return folder
 
 
 def _check_contained(folder: Path) -> None:
-    """Check that the files of a model lead to no weights and no code outside of its folder.
+    """Check that the files of a model name no weights and no code outside its folder.
 
     Raises:
-        UsageError: an adapter names another model, an index names other files, or a kernel is to be fetched.
+        UsageError: the folder is an adapter of another model, an index names other files, or the config names a kernel
+            to download.
     """
     if (folder / "adapter_config.json").exists():
         raise UsageError(
-            f"{folder} holds an adapter for another model; expected a whole one: "
-            "merge_and_unload().save_pretrained(FOLDER) of peft makes it"
+            f"{folder} holds an adapter for another model; expected a complete model. "
+            "Merge it with peft: merge_and_unload().save_pretrained(FOLDER)"
         )
     shards = read_json(folder / "model.safetensors.index.json").get("weight_map", {})
     names = set(shards.values()) if isinstance(shards, dict) else {shards}
@@ -97,34 +98,34 @@ def _check_contained(folder: Path) -> None:
         )
     attention = read_json(folder / "config.json").get("attn_implementation")
     if "/" in str(attention):
-        raise UsageError(f"{folder / 'config.json'} asks for a kernel of {attention!r}, which kgrec does not fetch")
+        raise UsageError(f"{folder / 'config.json'} asks for a kernel of {attention!r}, which kgrec does not download")
 
 
 def _check_modules(folder: Path, settings: EncoderSettings) -> None:
-    """Check the modules that sentence-transformers put after the transformer.
+    """Check the modules of sentence-transformers after the transformer.
 
     Raises:
-        UsageError: one that kgrec does not load, a folder outside of the model's, or weights in a pickle.
+        UsageError: a module is not supported, its folder is outside the model's, or its weights are in a pickle.
     """
     for kind, path in modules(folder):
         if kind not in _MODULES or not re.fullmatch(r"[\w-]*", path):
             raise UsageError(
                 f"{folder / 'modules.json'} asks for {kind!r} in {path!r}; expected one of {', '.join(_MODULES)} in a "
-                "folder of the model. Write an encoder for another one: Recommender(encoder=…), see "
+                "folder of the model. Write an encoder for other modules: Recommender(encoder=…), see "
                 "docs/how-to/encoders.md"
             )
         if kind == "Dense" and not _has_weights(folder / path, settings.allow_pickle_weights):
             raise UsageError(
-                f"{folder / path} holds no model.safetensors; expected the weights of a dense layer, which are not "
-                "read from other files, since loading them can run code: encoder.allow_pickle_weights=true trusts them"
+                f"{folder / path} holds no model.safetensors; expected the weights of a dense layer. Weights in other "
+                "formats are not read, since loading them can run code. Trust them: encoder.allow_pickle_weights=true"
             )
 
 
 def modules(folder: Path) -> list[tuple[str, str]]:
-    """Return the modules of sentence-transformers that a model names: class, and folder in the model's.
+    """Return the modules in a model's modules.json: class, and folder within the model's.
 
     Raises:
-        UsageError: modules.json holds something else.
+        UsageError: modules.json has no list of modules.
     """
     file = folder / "modules.json"
     named = _read(file, [])
@@ -139,7 +140,7 @@ def _module_class(type_: str) -> str:
 
 
 def cached_models() -> dict[str, Path]:
-    """Return the text models in the Hugging Face cache: id → folder of the revision that counts."""
+    """Return the text models in the Hugging Face cache: id → folder of the `main` or latest revision."""
     from huggingface_hub import constants, scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
@@ -156,10 +157,9 @@ def cached_models() -> dict[str, Path]:
 
 
 def own_pooling(folder: Path, trust_remote_code: bool = False) -> str:
-    """Return how the token vectors of a model become one, as its files say; several ways are joined by "+".
+    """Return the pooling in a model's files; several poolings are joined by "+".
 
-    The pooling that sentence-transformers saved, else the last token for a model that continues texts (a decoder),
-    else the mean.
+    Without one, it is the last token for a decoder, and the mean for other models.
 
     Raises:
         UsageError: a file is damaged.
@@ -178,23 +178,23 @@ def own_pooling(folder: Path, trust_remote_code: bool = False) -> str:
 
 
 def own_dim(folder: Path, pooling: str, trust_remote_code: bool = False) -> int:
-    """Return the length of a vector by the files of a model: that of its last dense layer, else of its tokens."""
+    """Return the length of a vector by a model's files: that of its last dense layer, or of pooled token vectors."""
     dense = [path for kind, path in modules(folder) if kind == "Dense"]
     if dense:
         return int(read_json(folder / dense[-1] / "config.json").get("out_features", 0))
     size = read_json(folder / "config.json").get("hidden_size")
-    # Some families call it otherwise; transformers knows how, but takes seconds to import.
+    # Some model types use another name; transformers knows it, but takes seconds to import.
     return int(size or model_config(folder, trust_remote_code).hidden_size) * len(pooling.split("+"))
 
 
 def after_transformer(folder: Path, pooling: str, dim: int, trust_remote_code: bool) -> list[Any]:
-    """Return the modules that make a vector of length 1 of token vectors: pooling, dense layers, normalization.
+    """Return the modules after the transformer: pooling, dense layers, normalization.
 
     Args:
         folder: of the model.
-        pooling: as `own_pooling` says it.
+        pooling: as `own_pooling` returns it.
         dim: length of a token vector.
-        trust_remote_code: whether an activation function may be other code than torch's.
+        trust_remote_code: accept activation functions that are not from torch.
 
     Raises:
         UsageError: a dense layer does not fit, or is damaged.
@@ -211,13 +211,13 @@ def after_transformer(folder: Path, pooling: str, dim: int, trust_remote_code: b
             if found[-1].in_features != width:
                 raise ValueError(f"{path} takes {found[-1].in_features} numbers, and pooling {pooling} gives {width}")
             width = found[-1].out_features
-    except Exception as error:  # whatever is wrong with a file, the library raises its parser's error
+    except Exception as error:  # the library raises errors of several parsers
         raise UsageError(f"{folder} does not load as a text model: {error}. Download or copy it again") from error
     return [*found, Normalize()]
 
 
 def own_prefix(folder: Path, use: Use) -> str:
-    """Return the prompt that a model's files give for a use, or nothing."""
+    """Return the prompt for a use in a model's files; "" if there is none."""
     saved = read_json(folder / "config_sentence_transformers.json")
     prompts = saved.get("prompts") or {}
     default = str(saved.get("default_prompt_name") or "")
@@ -225,7 +225,7 @@ def own_prefix(folder: Path, use: Use) -> str:
 
 
 def own_limit(folder: Path, trust_remote_code: bool = False) -> int:
-    """Return how many tokens a model takes, as far as its files say."""
+    """Return the maximum tokens of a model's input by its files; 2**31 if they give none."""
     config = model_config(folder, trust_remote_code)
     positions = int(getattr(config, "max_position_embeddings", None) or 0)
     if config.model_type in _AFTER_PADDING:
@@ -237,33 +237,33 @@ def own_limit(folder: Path, trust_remote_code: bool = False) -> int:
 
 
 def model_config(folder: Path, trust_remote_code: bool = False) -> Any:
-    """Return the transformers config of a model; of one that also sees or hears, the part for text."""
+    """Return the transformers config of a model; that of the text part for a multimodal model."""
     from transformers import AutoConfig
 
     return loaded(AutoConfig, folder, trust_remote_code).get_text_config()
 
 
 def loaded(kind: Any, folder: Path, trust_remote_code: bool = False, **options: Any) -> Any:
-    """Load a part of a model (config, tokenizer or weights) from its folder; nothing is fetched.
+    """Load a part of a model (config, tokenizer or weights) from its folder, without downloads.
 
     Args:
         kind: class of transformers that loads it.
         folder: of the model.
-        trust_remote_code: whether code that comes with the model may run.
+        trust_remote_code: allow code of the model to run.
         options: of `kind.from_pretrained`.
 
     Raises:
-        UsageError: a file is damaged, or the installed transformers does not know the model, or only by its own code.
+        UsageError: a file is damaged, the installed transformers does not support the model, or it needs its own code.
     """
     try:
         with _quiet():
             return kind.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code, **options)
-    except Exception as error:  # whatever is wrong with a file, transformers raises its parser's error
+    except Exception as error:  # transformers raises errors of several parsers
         code = [name for name in _MAY_NAME_CODE if read_json(folder / name).get("auto_map")]
         if code and not trust_remote_code:
             raise UsageError(
                 f"{folder / code[0]} names code of its own (auto_map), which kgrec does not run. Use a model that "
-                "transformers knows; or read the code, and trust it: encoder.trust_remote_code=true, see "
+                "transformers supports; or read the code, and trust it: encoder.trust_remote_code=true, see "
                 "docs/how-to/encoders.md"
             ) from error
         reason = (str(error) or type(error).__name__).splitlines()[0]
@@ -271,10 +271,10 @@ def loaded(kind: Any, folder: Path, trust_remote_code: bool = False, **options: 
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """Return the object that a file of a model holds; an empty one if there is no such file.
+    """Return the JSON object in a file of a model; an empty one if there is no such file.
 
     Raises:
-        UsageError: it is not JSON.
+        UsageError: the file is not JSON.
     """
     content = _read(file, {})
     return content if isinstance(content, dict) else {}
@@ -290,7 +290,7 @@ def _read(file: Path, default: Any) -> Any:
 
 
 def n_parameters(folder: Path) -> int:
-    """Return the number of a model's weights, from the heads of its files."""
+    """Return the number of a model's parameters, from the headers of its files."""
     from safetensors import safe_open
 
     total = 0
@@ -301,11 +301,11 @@ def n_parameters(folder: Path) -> int:
 
 
 def folder_digest(folder: Path, more: Iterable[str] = ()) -> str:
-    """Hexadecimal SHA-256 over the files that make up a model: weights, config and tokenizer.
+    """Return the hexadecimal SHA-256 of a model's files: weights, config and tokenizer.
 
     Args:
         folder: of the model.
-        more: suffixes of further files that count, such as ".py".
+        more: suffixes of further files to include, such as ".py".
     """
     suffixes = {".safetensors", ".json", ".txt", ".model", *more}
     dense = [folder / path for kind, path in modules(folder) if kind == "Dense"]
@@ -315,7 +315,7 @@ def folder_digest(folder: Path, more: Iterable[str] = ()) -> str:
 
 @cache
 def file_digest(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
+    """Return the hexadecimal SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -334,8 +334,8 @@ def _from_hub(settings: EncoderSettings) -> Path:
         cached = cached_models()
         raise UsageError(
             f"no text model {model!r}: not a folder here, and the Hugging Face hub answers: {reason}. "
-            f"Check the name and the network, or download the model where there is network (hf download {model} "
-            f"--local-dir FOLDER) and give its folder. In the cache: {', '.join(cached) or 'no text model'}"
+            f"Check the name and the network, or download the model on another machine (hf download {model} "
+            f"--local-dir FOLDER) and pass its folder. In the cache: {', '.join(cached) or 'no text model'}"
             f"{near_matches(model, cached)}"
         ) from error
 
@@ -349,8 +349,8 @@ def _from_cache(model: str) -> Path:
         return Path(snapshot_download(model, local_files_only=True))
     except Exception as error:  # the hub's client raises errors of several libraries
         raise RunError(
-            f"the text model {model!r} is not on this machine, and a run does not fetch one. Run: hf download {model}; "
-            "or put its folder where the run names it, or give the encoder: Recommender.load(RUN, encoder=…)"
+            f"the text model {model!r} is not on this machine, and kgrec downloads none for a run. Run: hf download "
+            f"{model}; or copy its folder to that place, or pass an encoder: Recommender.load(RUN, encoder=…)"
         ) from error
 
 
@@ -368,7 +368,7 @@ def _has_tokenizer(folder: Path) -> bool:
 
 
 def _is_decoder(folder: Path, trust_remote_code: bool) -> bool:
-    """Say whether a model belongs to a family that continues texts and does not fill gaps in them."""
+    """Return whether a model is a causal language model, and not a masked one."""
     from transformers.models.auto.modeling_auto import (
         MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
         MODEL_FOR_MASKED_LM_MAPPING_NAMES,
@@ -380,7 +380,7 @@ def _is_decoder(folder: Path, trust_remote_code: bool) -> bool:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep transformers from reporting on stderr while a model loads."""
+    """Suppress transformers' logs and progress bars while a model loads."""
     from transformers import utils
 
     logging: Any = utils.logging

@@ -1,4 +1,4 @@
-"""The text models that are here, and what each costs."""
+"""List of the text models on this machine, with their size and speed."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def encoders_table(measure: bool = False) -> pd.DataFrame:
     """Return the packaged text model and those in the Hugging Face cache.
 
     Args:
-        measure: whether to encode a few short texts with each.
+        measure: encode a few short texts with each model.
 
     Returns:
-        Columns model, where, parameters, megabytes (of the files), dim (length of a vector), max_tokens (it takes),
-        pooling, texts_per_second (only if measured), note (what is wrong with a model that cannot be used).
+        Columns model, where, parameters, megabytes (of the files), dim (length of a vector), max_tokens (of the input),
+        pooling, texts_per_second (only if measured), note (the error of a model that cannot be used).
     """
     packaged = default_encoder()
     rows = [_row("packaged", packaged.name, packaged.folder, measure)]

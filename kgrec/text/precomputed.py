@@ -1,4 +1,4 @@
-"""Vectors that nodes bring along: properties of type `vector`, of pictures, sounds or whatever else was embedded."""
+"""Precomputed vectors of nodes: properties of type `vector`, such as embeddings of pictures or sounds."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from kgrec.errors import DataError, Problem
 
 
 def given_vectors(snapshot: GraphSnapshot) -> dict[str, Vectors]:
-    """Return the given vectors of a graph: property → label → float32 [nodes of the label, d], rows of length 1.
+    """Return the vector properties of a graph: property → label → float32 [nodes of the label, d], rows of length 1.
 
-    A property of one name is one space, whatever the label; a row of zeros is a node without a vector.
+    Properties of one name share one vector space in all labels; a row of zeros is a node without a vector.
 
     Raises:
-        DataError: vectors of a name differ in length, as they may where a graph was loaded in parts.
+        DataError: vectors of one name differ in length, which can happen if a graph is loaded in parts.
     """
     found: dict[str, dict[str, pa.ChunkedArray]] = {}
     for label, table in snapshot.nodes.items():

@@ -1,4 +1,4 @@
-"""Layers that the vectors of a tuned text model go through: the part of fine-tuning that is cheap to learn."""
+"""Projection head on the vectors of a fine-tuned text model, which trains in a few minutes."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from kgrec._util.array_layout import Array, check_arrays
 from kgrec._util.types import FloatArray
 
 PREFIX: Final = "vector_head."
-"""What names of its weights begin with among those of the model."""
+"""Prefix of the names of its weights among those of the model."""
 WHITENING_RIDGE: Final = 0.1
-"""Pull of the first whitening towards none, as a multiple of the mean variance of a dimension."""
+"""Ridge of the initial whitening, as a multiple of the mean variance of a dimension."""
 HIDDEN_UNITS_PER_DIMENSION: Final = 2
-"""Hidden units, for each dimension of a vector."""
+"""Hidden units per dimension of a vector."""
 
 Weights = Mapping[str, npt.NDArray[Any]]
 
 
 class Head(torch.nn.Module):
-    """A linear layer that whitens, and a hidden layer whose output is added; rows of length 1 come out.
+    """A linear layer initialized as whitening, plus the output of a hidden layer; returns rows of length 1.
 
     Args:
         d: length of a vector.
@@ -40,10 +40,10 @@ class Head(torch.nn.Module):
 
     @classmethod
     def whitening(cls, vectors: FloatArray) -> Self:
-        """Return a head that does nothing but center and whiten vectors [n, d]: where learning begins.
+        """Return the initial head, which only centers and whitens vectors [n, d].
 
-        What vectors of a language model have in common hides what sets them apart: Su et al., "Whitening Sentence
-        Representations for Better Semantics and Faster Retrieval", 2021.
+        Vectors of a language model share large components, which hide their differences: Su et al., "Whitening
+        Sentence Representations for Better Semantics and Faster Retrieval", 2021.
         """
         head, mean = cls(vectors.shape[1]), vectors.mean(axis=0, dtype=np.float64)
         variance, axes = np.linalg.eigh(np.cov(vectors, rowvar=False, ddof=0))
@@ -57,13 +57,13 @@ class Head(torch.nn.Module):
 
     @classmethod
     def from_weights(cls, weights: Weights) -> Self:
-        """Return the head of some weights, which are not to be learned any more."""
+        """Return a head with some weights, frozen."""
         head = cls(len(weights["whiten.bias"]))
         head.load_state_dict({name: torch.as_tensor(values) for name, values in weights.items()})
         return head.requires_grad_(False)
 
     def weights(self) -> dict[str, npt.NDArray[Any]]:
-        """Return what `of` takes."""
+        """Return the weights by name, as `from_weights` takes them."""
         return {name: tensor.cpu().numpy() for name, tensor in self.state_dict().items()}
 
     def forward(self, vectors: torch.Tensor) -> torch.Tensor:
@@ -74,18 +74,18 @@ class Head(torch.nn.Module):
 
 
 def joined(model: Weights, head: Weights) -> dict[str, npt.NDArray[Any]]:
-    """Return the tuned weights of a model and of the head behind it."""
+    """Return the tuned weights of a model and of its head in one mapping."""
     return {**model, **{PREFIX + name: values for name, values in head.items()}}
 
 
 def parted(weights: Weights) -> tuple[Weights, Weights]:
-    """Return what `joined` was made of; no weights for a head that is not there."""
+    """Return the weights of the model and of its head: the inverse of `joined`; empty if there is no head."""
     head = {name.removeprefix(PREFIX): values for name, values in weights.items() if name.startswith(PREFIX)}
     return {name: values for name, values in weights.items() if not name.startswith(PREFIX)}, head
 
 
 def check_head(weights: Weights) -> None:
-    """See that weights are those of a head.
+    """Check that weights are those of a head.
 
     Raises:
         ValueError: names, a type or a shape differ.

@@ -1,4 +1,4 @@
-"""What fine-tuning made of a text model: weights that go with a model and a schema."""
+"""Fine-tuned weights of a text model, and the model, schema and graph that they belong to."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from kgrec.errors import UsageError
 
 @dataclass(frozen=True)
 class Origin:
-    """Where tuned weights come from.
+    """Origin of fine-tuned weights.
 
     Attributes:
-        method: what was learned; see `TuneSettings`.
+        method: method of fine-tuning; see `TuneSettings`.
         rank: of the updates, or tokens of the prefix.
-        model: digest of the model that was tuned.
-        schema_name, schema: name and digest of the schema whose texts it was tuned on.
-        learned_from: digest of the graph whose behaviors it was tuned on.
+        model: digest of the original model.
+        schema_name, schema: name and digest of the schema, which defines the texts.
+        learned_from: digest of the training graph.
     """
 
     method: TuneMethod
@@ -37,19 +37,19 @@ class Origin:
 
     @property
     def prefix(self) -> int:
-        """Tokens of the model's limit that a prefix takes."""
+        """Number of tokens that a prefix takes from the model's limit."""
         return self.rank if self.method == "prefix" else 0
 
 
 @dataclass(frozen=True)
 class FineTunedWeights:
-    """Tuned weights.
+    """Fine-tuned weights.
 
     Attributes:
-        origin: where they come from.
-        weights: name in the model → float32; low-rank updates, a prefix, or all weights, and those of the head that
-            vectors go through.
-        losses: step → loss on held-out users, [looks]; step 0 is the model as it was, with that head if it has one.
+        origin: their model, schema and training graph.
+        weights: name in the model → float32; low-rank updates, a prefix, or all weights, and those of the projection
+            head.
+        losses: (step, loss on held-out users) of each evaluation; step 0 is the original model, with the head if any.
     """
 
     origin: Origin
@@ -66,50 +66,50 @@ class FineTunedWeights:
         return sha.hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything but the weights."""
+        """Return all fields except the weights."""
         return {**asdict(self.origin), "losses": self.losses}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], weights: Mapping[str, npt.NDArray[Any]]) -> FineTunedWeights:
-        """Take back what `to_dict` returned, and the weights.
+        """Return the object from the values of `to_dict` and the weights.
 
         Raises:
-            ValueError: the weights are not those of a tuned model.
+            ValueError: the weights are not those of a fine-tuned model.
         """
         origin = Origin(**{name: value for name, value in values.items() if name != "losses"})
         _check_weights(origin, weights)
         return cls(origin, weights, tuple((step, loss) for step, loss in values["losses"]))
 
     def check_model(self, name: str, digest: str) -> None:
-        """Compare a model with the one that was tuned.
+        """Check that a model is the one that was fine-tuned.
 
         Args:
-            name: of the model, for people.
+            name: display name of the model.
             digest: of its files.
 
         Raises:
-            UsageError: it is another.
+            UsageError: it is another model.
         """
         if digest != self.origin.model:
             raise UsageError(
-                f"found the text model {name}; expected the one that was fine-tuned, which is another: "
-                "name it with the setting `encoder`, or train again"
+                f"found the text model {name}; expected the one that was fine-tuned: "
+                "set `encoder` to it, or train again"
             )
 
     def check_schema(self, schema: Schema) -> None:
-        """Compare a schema with the one whose texts the model was tuned on.
+        """Check that a schema is the one that the model was fine-tuned with.
 
         Raises:
-            UsageError: it is another.
+            UsageError: it is another schema.
         """
         if schema.digest != self.origin.schema:
             raise UsageError(
                 f"found a graph of schema {schema.name!r}; expected {self.origin.schema_name!r} as it was when the "
-                "text model was fine-tuned on its texts: train again, or use the model as it is"
+                "text model was fine-tuned. Train again, or use the original model"
             )
 
     def applied(self, model: Any) -> Any:
-        """Return a torch model with its tuned weights in it; `model` is changed; see `kgrec.text.projection_head`."""
+        """Return a torch model with the fine-tuned weights, without the head; `model` is changed in place."""
         from kgrec.text.adapters import adapted, load_weights, merged
         from kgrec.text.projection_head import parted
 
@@ -119,11 +119,11 @@ class FineTunedWeights:
 
 
 def _check_weights(origin: Origin, weights: Mapping[str, npt.NDArray[Any]]) -> None:
-    """See that weights can be of a model; that they are of the one that was tuned shows when they are put in."""
+    """Check types and rank of weights; `load_weights` checks that they fit the model."""
     from kgrec.text.projection_head import check_head, parted
 
     if not weights or any(values.dtype != np.float32 for values in weights.values()):
-        raise ValueError("weights that are none, or not float32; expected those of a tuned model")
+        raise ValueError("no weights, or weights that are not float32; expected those of a fine-tuned model")
     if origin.method != "full" and origin.rank > max(max(values.shape, default=0) for values in weights.values()):
         raise ValueError(f"run.json gives the rank {origin.rank}, which none of the weights has")
     _, head = parted(weights)

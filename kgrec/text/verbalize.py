@@ -1,4 +1,4 @@
-"""What a node says about itself: the sentences of its label's template, filled in from the graph."""
+"""Node texts: the sentences of a label's template, filled in from the graph."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from kgrec.data.text_template import BEHAVIORS, NEIGHBORS, Limits
 from kgrec.text.base import CountTokens, count_words
 
 DEFAULT_MAX_NAMES = 10
-"""Neighbors named by `{RELATIONSHIP}` where the template gives no limit."""
+"""Number of neighbors that `{RELATIONSHIP}` names if the template gives no limit."""
 
 
 def describe(snapshot: GraphSnapshot, label: str, count_tokens: CountTokens = count_words) -> npt.NDArray[np.object_]:
     """Return the text of every node of a label.
 
-    A sentence is left out for a node that misses one of its values. `{RELATIONSHIP:limit}` names neighbors of the
-    given snapshot only, so a train snapshot tells nothing about other behaviors: a behavior's latest first where it
-    has a time, others in node order. `{neighbours}` names those by all relationships that are no behaviors, and
-    `{behaviours}` tells a user's latest in the order of time.
+    A sentence is left out for a node that lacks one of its values. `{RELATIONSHIP:limit}` names neighbors in the given
+    snapshot only, so texts of a train snapshot contain no held-out interactions. Interactions with a time come latest
+    first, other neighbors in node order. `{neighbours}` names the neighbors by all relationships that are not
+    interactions, and `{behaviours}` lists a user's latest interactions in the order of time.
 
     Args:
         snapshot: the graph.
         label: one of the snapshot's labels.
-        count_tokens: what limits in tokens are counted by.
+        count_tokens: counts tokens for limits in tokens.
 
     Returns:
-        str, object [nodes of the label]; "" for a node with nothing to say.
+        str, object [nodes of the label]; "" for a node without a sentence.
     """
     text = pa.nulls(snapshot.nodes[label].num_rows, pa.string())
     for sentence in snapshot.schema.nodes[label].text:
@@ -60,7 +60,7 @@ def _filled(snapshot: GraphSnapshot, label: str, sentence: str, count: CountToke
 
 
 def _placeholder(snapshot: GraphSnapshot, label: str, field: str, limits: Limits, count: CountTokens) -> pa.Array:
-    """Return what a placeholder stands for, for every node, null where there is nothing."""
+    """Return the text of a placeholder for every node, null if a node has none."""
     n_names = limits.names or DEFAULT_MAX_NAMES
     if field in snapshot.nodes[label].column_names:
         text = _values(snapshot.nodes[label].column(field).combine_chunks())
@@ -74,7 +74,7 @@ def _placeholder(snapshot: GraphSnapshot, label: str, field: str, limits: Limits
 
 
 def _shortened(text: pa.Array, limit: int, count: CountTokens) -> pa.Array:
-    """Keep the first words of every text that have at most `limit` tokens together, null where none has."""
+    """Return the first words of every text, up to `limit` tokens; null if the first word is longer."""
     words = pc.split_pattern(text, " ")
     nums, words = np.asarray(pc.list_parent_indices(words).to_numpy(), dtype=np.int64), pc.list_flatten(words)
     fits = _fits(nums, words, limit, count)
@@ -82,14 +82,14 @@ def _shortened(text: pa.Array, limit: int, count: CountTokens) -> pa.Array:
 
 
 def _fits(nums: IntArray, words: pa.Array, limit: int, count: CountTokens) -> BoolArray:
-    """Mark the words [n] up to which those of their node (`nums`, nodes together) have at most `limit` tokens."""
+    """Return a mask [n] of the first words of each node, up to `limit` tokens; `nums` [n] is sorted by node."""
     distinct = words.dictionary_encode()
     tokens = count(distinct.dictionary.to_pylist())[distinct.indices.to_numpy()]
     return np.asarray(pd.Series(tokens).groupby(nums).cumsum() <= limit)
 
 
 def _values(column: pa.Array) -> pa.Array:
-    """Return property values as people write them, null where there is nothing to read."""
+    """Return property values as readable text, null if missing."""
     if pa.types.is_list(column.type):
         nums = np.asarray(pc.list_parent_indices(column).to_numpy(), dtype=np.int64)
         return _joined(nums, _tidy(pc.list_flatten(column)), len(column))
@@ -103,29 +103,29 @@ def _values(column: pa.Array) -> pa.Array:
 
 
 def _tidy(text: pa.Array) -> pa.Array:
-    """Collapse white space; a text of nothing else is missing."""
+    """Collapse white space; an empty text becomes null."""
     text = pc.utf8_trim_whitespace(pc.replace_substring_regex(text, r"\s+", " "))
     return pc.if_else(pc.equal(text, ""), None, text)
 
 
 def _behaviors(snapshot: GraphSnapshot, label: str, n_names: int, tokens: int | None, count: CountTokens) -> pa.Array:
-    """Return the latest that every user did, in the order of time: "bought A, then viewed B"."""
+    """Return the latest interactions of every user, in the order of time: "bought A, then viewed B"."""
     rows = _latest_behaviors(snapshot, label, n_names)
     if tokens:
         verb, name = (rows[column].to_numpy(dtype=object) for column in ("verb", "name"))
         phrases = pa.array("then " + verb + " " + name + ",", pa.string())
         rows = rows[_fits(rows["node"].to_numpy(), phrases, tokens, count)]
-    # Newest first is how the oldest are left out; it is read the other way round.
+    # Rows are newest first, so that limits drop the oldest; the text is oldest first.
     rows = rows.iloc[np.lexsort((-np.arange(len(rows)), rows["node"].to_numpy()))]
     first = rows["node"] != rows["node"].shift()
     again = ~first & (rows["verb"] == rows["verb"].shift())
     verb, name = (rows[column].to_numpy(dtype=object) for column in ("verb", "name"))
-    told = np.where(first, "", "then ").astype(object) + np.where(again, "", verb + " ") + name
-    return _joined(rows["node"].to_numpy(), pa.array(told, pa.string()), snapshot.nodes[label].num_rows)
+    rendered = np.where(first, "", "then ").astype(object) + np.where(again, "", verb + " ") + name
+    return _joined(rows["node"].to_numpy(), pa.array(rendered, pa.string()), snapshot.nodes[label].num_rows)
 
 
 def _latest_behaviors(snapshot: GraphSnapshot, label: str, limit: int) -> pd.DataFrame:
-    """Return at most `limit` behaviors of every user of a label as rows of node, verb and name, newest first."""
+    """Return at most `limit` interactions of every user of a label as rows of node, verb and name, newest first."""
     behaviors, n = snapshot.behaviors, snapshot.nodes[label].num_rows
     verbs = np.array([_in_words(type_) for type_ in snapshot.schema.roles.behaviours], dtype=object)
     names = _tidy(pa.array(snapshot.item_names)).to_numpy(zero_copy_only=False)
@@ -139,7 +139,7 @@ def _latest_behaviors(snapshot: GraphSnapshot, label: str, limit: int) -> pd.Dat
 
 
 def _all_neighbors(snapshot: GraphSnapshot, label: str, limit: int) -> pa.Array:
-    """Return the neighbors by every relationship that is no behavior: "directed by: A, B; inverse of based on: C"."""
+    """Return the neighbors by relationships other than interactions: "directed by: A, B; inverse of based on: C"."""
     text = pa.nulls(snapshot.nodes[label].num_rows, pa.string())
     for type_ in (t for t in snapshot.schema.relationships if t not in snapshot.schema.roles.behaviours):
         for outgoing, what in ((True, f"{_in_words(type_)}: "), (False, f"inverse of {_in_words(type_)}: ")):
@@ -170,7 +170,7 @@ def _neighbor_names(snapshot: GraphSnapshot, label: str, type_: str, limit: int,
 
 
 def _neighbors(snapshot: GraphSnapshot, edge_type: EdgeType, outgoing: bool, start: int) -> pd.DataFrame:
-    """Return one edge type as rows of node, neighbor (counted from `start`) and time (0 where it has none)."""
+    """Return one edge type as rows of node, neighbor (numbered from `start`) and time (0 if it has none)."""
     edges = snapshot.edges[edge_type]
     ends = (edges.src_num, edges.dst_num) if outgoing else (edges.dst_num, edges.src_num)
     return pd.DataFrame({"node": ends[0], "neighbor": ends[1] + start, "time": _times(snapshot, edge_type)})
@@ -185,7 +185,7 @@ def _times(snapshot: GraphSnapshot, edge_type: EdgeType) -> DoubleArray:
 
 
 def _joined(nums: IntArray, words: pa.Array, n: int, separator: str = ", ") -> pa.Array:
-    """Join words by the node number each belongs to (`nums`, ascending); null where a node has none."""
+    """Join the words of each node (`nums`, ascending); null for a node without words."""
     given = words.is_valid()
     nums, words = nums[given.to_numpy(zero_copy_only=False)], words.filter(given)
     offsets = np.searchsorted(nums, np.arange(n + 1)).astype(np.int32)

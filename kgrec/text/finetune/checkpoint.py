@@ -1,4 +1,4 @@
-"""Where an interrupted fine-tuning goes on: its weights, the optimizer and the step, in one file, written whole."""
+"""Checkpoints of fine-tuning: weights, optimizer and step in one file, written atomically."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from kgrec.errors import UsageError
 logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[0-9a-f]{32}\.")
-"""How the name of a checkpoint begins; another file is not kgrec's unless it says so itself."""
+"""Start of the name of a checkpoint; other files are kgrec's only if their metadata say so."""
 
 Tensors = Mapping[str, Mapping[str, torch.Tensor]]
 
 
 @dataclass
 class Progress:
-    """How far fine-tuning came.
+    """Progress of fine-tuning.
 
     Attributes:
         step: steps done.
-        losses: steps done and loss on held-out users, at every look.
-        done: whether nothing is left to do.
+        losses: steps done and loss on held-out users, of every evaluation.
+        done: training has finished.
     """
 
     step: int = 0
@@ -42,7 +42,7 @@ class Progress:
 
     @property
     def waited(self) -> int:
-        """Looks since the best one."""
+        """Number of evaluations since the best one."""
         losses = [loss for _, loss in self.losses]
         return len(losses) - 1 - losses.index(min(losses))
 
@@ -53,9 +53,9 @@ def checkpoints() -> Path:
 
 
 def save_checkpoint(file: Path, progress: Progress, tensors: Tensors, schema: str) -> None:
-    """Write a checkpoint of a tuning on texts of a schema, whole or not at all.
+    """Write a checkpoint of a fine-tuning on texts of a schema, atomically.
 
-    A folder that cannot be written to costs the resuming, not the run.
+    If the folder is not writable, fine-tuning continues without checkpoints.
     """
     flat = {f"{part}/{name}": t.contiguous() for part, named in tensors.items() for name, t in named.items()}
     metadata = {"progress": json.dumps(asdict(progress)), "schema": schema, "sum": _sum(flat)}
@@ -64,7 +64,7 @@ def save_checkpoint(file: Path, progress: Progress, tensors: Tensors, schema: st
         with atomic_path(file) as made:
             save_file(flat, made, metadata)
     except (OSError, UsageError) as error:
-        logger.info(f"Fine-tuning could not be resumed from here: {error}")
+        logger.info(f"No checkpoint of fine-tuning was written: {error}")
 
 
 def _sum(flat: Mapping[str, torch.Tensor]) -> str:
@@ -77,7 +77,7 @@ def _sum(flat: Mapping[str, torch.Tensor]) -> str:
 
 
 def load_checkpoint(file: Path) -> tuple[Progress, dict[str, dict[str, torch.Tensor]]] | None:
-    """Return what `save_checkpoint` wrote; None where there is nothing, or a damaged file."""
+    """Return the progress and tensors of a checkpoint; None if the file is missing or damaged."""
     if not file.is_file():
         return None
     tensors: dict[str, dict[str, torch.Tensor]] = {}
@@ -95,15 +95,15 @@ def load_checkpoint(file: Path) -> tuple[Progress, dict[str, dict[str, torch.Ten
         if "best" not in tensors or not progress.losses:
             raise ValueError("it holds no weights")
     except (OSError, SafetensorError, LookupError, ValueError, TypeError, RecursionError) as error:
-        logger.info(f"{file} is damaged ({error}); fine-tuning begins anew")
+        logger.info(f"{file} is damaged ({error}); fine-tuning starts from the beginning")
         return None
     return progress, tensors
 
 
 def drop_checkpoints(schemas: Collection[str]) -> int:
-    """Remove the checkpoints of all tunings on texts of schemas, and what cannot be told; return how many there were.
+    """Remove all checkpoints of some schemas, and unreadable ones; return the number removed.
 
-    Whose behaviors one learned from is not written in it, so all that may have known a user go.
+    A checkpoint does not list its training users, so an erasure removes all that may contain the user.
     """
     remove_leftovers(checkpoints())
     found = [file for file in checkpoints().glob("*.safetensors") if not file.is_symlink()]

@@ -1,15 +1,14 @@
-"""Fine-tuning of a text model on behaviors: what users took next says which texts belong together.
+"""Contrastive fine-tuning of a text model on interactions.
 
-A user is what the text signal makes of them: a mean of the vectors of the items they took before, of which later ones
-count more, and of their own text where they have one that is not about behaviors. The item that came next is told from
-the other items of the batch, and from items that are near by the model as it was but that the user did not take.
+The user vector is that of the text signal: a mean of the vectors of earlier items, later ones weighted higher, and of
+the user's own text without interactions. Positives are the next items; negatives are the other items of the batch, and
+items that are close by the original model but that the user has not chosen.
 
-First a head behind the model is learned, from vectors that are known already and so in large batches; what then changes
-the model itself starts from there, the head being what it is (Kumar et al., "Fine-Tuning Can Distort Pretrained
-Features", ICLR 2022).
+The first stage trains a projection head on precomputed vectors, in large batches. The second stage trains the model
+itself with the head frozen (Kumar et al., "Fine-Tuning Can Distort Pretrained Features", ICLR 2022).
 
-Only the given graph's behaviors are seen, which is the train part of the validation cut: neither what settings are
-chosen on nor what is measured on is known to the model.
+Training uses only the given graph, the train part of the validation split: the model sees neither validation nor test
+interactions.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from kgrec.text.token_batches import Tokens, batches
 from kgrec.text.tuned_weights import FineTunedWeights
 
 MAX_BATCH_TOKENS: Final = 2048
-"""Tokens that go through the model together, padding included."""
+"""Tokens of a forward pass, padding included."""
 HEAD: Final = {
     "method": "full",
     "steps": 600,
@@ -46,25 +45,25 @@ HEAD: Final = {
     "check_every": 100,
     "patience": 2,
 }
-"""Settings by which the head is learned: vectors are there, so batches are large and have negatives enough."""
+"""Settings of the first stage: vectors are precomputed, so batches are large and have enough negatives."""
 DECAY_PER_STEP: Final = 0.5
-"""What an item counts against the one that the user took after it."""
+"""Weight of an item relative to the user's next one."""
 
 
 def fine_tune(
     train: GraphSnapshot, encoder: TransformersEncoder, cache: VectorCache, settings: TuneSettings, seed: int = 0
 ) -> FineTunedWeights:
-    """Return what fine-tuning on a graph's behaviors makes of an encoder's weights; see `Trainer`.
+    """Return an encoder's weights after fine-tuning on a graph's interactions; see `Trainer`.
 
     Args:
-        train: the graph to learn from, without validation and test behaviors.
-        encoder: the model as it is.
-        cache: where vectors of the model as it is are.
-        settings: how.
-        seed: makes the result repeat.
+        train: the training graph, without validation and test interactions.
+        encoder: the original model.
+        cache: vectors of the original model.
+        settings: of fine-tuning.
+        seed: makes the result reproducible.
 
     Raises:
-        UsageError: nobody has two items with text, or the model cannot be tuned so.
+        UsageError: no user has two items with text, or the model does not support the method.
         MissingExtra: peft is not installed.
     """
     check_installed(settings.method)
@@ -74,21 +73,21 @@ def fine_tune(
 def learn_head(
     train: GraphSnapshot, encoder: TransformersEncoder, cache: VectorCache, settings: TuneSettings, seed: int = 0
 ) -> Head:
-    """Return the head that `fine_tune` learns first, by itself: for vectors of the model as it is.
+    """Return the projection head of the first stage of `fine_tune`, for vectors of the original model.
 
     Args:
         train, encoder, cache, seed: as for `fine_tune`.
-        settings: how, but for `HEAD`, which is the head's own.
+        settings: of fine-tuning; `HEAD` overrides some.
 
     Raises:
-        UsageError: nobody has two items with text.
+        UsageError: no user has two items with text.
     """
     own = settings.model_copy(update=HEAD)
     return Head.from_weights(_Head("Learning a head for", train, encoder, cache, own, seed).run().weights)
 
 
 class _Contrast(Trainer):
-    """Learning which items come after others."""
+    """Contrastive training on next items."""
 
     def __init__(
         self,
@@ -104,10 +103,10 @@ class _Contrast(Trainer):
 
     @abstractmethod
     def _embed(self, texts: IntArray) -> torch.Tensor:
-        """Return the vectors of texts by number as they are now, float32 [texts, d], rows of length 1."""
+        """Return the current vectors of texts by number, float32 [texts, d], rows of length 1."""
 
     def _loss(self, windows: Windows, rng: np.random.Generator) -> torch.Tensor:
-        """Return the loss of every item of the windows that something comes before."""
+        """Return the mean loss over all items of the windows that have a history."""
         settings, histories = self.settings, self.histories
         hard = np.empty(0, np.int64)
         if settings.hard_negatives:
@@ -116,7 +115,7 @@ class _Contrast(Trainer):
         items = np.union1d(windows.item[windows.item >= 0], hard).astype(np.int64)
         texts = np.r_[items, histories.n_items + users[users >= 0]]
         vectors = self._embed(texts)
-        # A row of zeros is last: what stands for no item, and for no text of the user's own.
+        # The last row is zero: it is used for a missing item, and for a user without text.
         padded = torch.cat([vectors, vectors.new_zeros(1, vectors.shape[1])])
         place = np.where(windows.item >= 0, np.searchsorted(items, windows.item), len(texts))
         own = np.where(users >= 0, len(items) + np.cumsum(users >= 0) - 1, len(texts))
@@ -139,13 +138,13 @@ class _Contrast(Trainer):
 
     @cached_property
     def _as_it_was(self) -> FloatArray:
-        """Vectors of the items by the model as it was, less what all have in common, float32 [n_items, d]."""
+        """Centered vectors of the items by the original model, float32 [n_items, d]."""
         vectors = self.cache.encode(self.histories.texts[: self.histories.n_items], self.encoder)
         return np.asarray(vectors - vectors.mean(axis=0), dtype=np.float32)
 
 
 class _Head(_Contrast):
-    """Learning the head that the vectors of the model as it was go through."""
+    """First stage: the projection head on vectors of the original model."""
 
     def _model(self) -> Head:
         described = self._vectors[: self.histories.n_items]
@@ -156,15 +155,15 @@ class _Head(_Contrast):
 
     @cached_property
     def _vectors(self) -> FloatArray:
-        """Vectors of all texts by the model as it was, float32 [texts, d]."""
+        """Vectors of all texts by the original model, float32 [texts, d]."""
         return self.cache.encode(self.histories.texts, self.encoder)
 
 
 class _Tuning(_Contrast):
-    """Learning what changes the model itself, whose vectors go through a head that stays as it is."""
+    """Second stage: the weights of the model itself, with the head frozen."""
 
     def run(self) -> FineTunedWeights:
-        """Return the weights that did best on held-out users, the head's among them."""
+        """Return the weights with the lowest loss on held-out users, including those of the head."""
         self._head = learn_head(self.train, self.encoder, self.cache, self.settings, self.seed).to(self.encoder.device)
         tuned = super().run()
         return replace(tuned, weights=joined(tuned.weights, self._head.weights()))
@@ -173,7 +172,7 @@ class _Tuning(_Contrast):
         return self.encoder.weights()
 
     def _embed(self, texts: IntArray) -> torch.Tensor:
-        """Return the vectors of texts; those of like lengths go through the model together."""
+        """Return the vectors of texts, encoded in batches of similar length."""
         lengths = self._tokens.lengths[texts]
         parts, order = [], list(batches(lengths, MAX_BATCH_TOKENS))
         for rows in order:
@@ -188,6 +187,6 @@ class _Tuning(_Contrast):
 
 
 def _recency(n: int) -> FloatArray:
-    """Return what each of `n` items counts for each as the next, float32 [n next, n]; 0 for itself and later ones."""
+    """Return the weight of each of `n` items for each next item, float32 [n next, n]; 0 for itself and later ones."""
     lag = np.arange(n)[:, None] - np.arange(n)
     return np.where(lag > 0, DECAY_PER_STEP ** (lag - 1.0), 0).astype(np.float32)

@@ -1,8 +1,8 @@
-"""A cross-encoder: it reads what a user is like and took before together with an item's text, and says if they fit.
+"""Cross-encoder for re-ranking: it scores pairs of a user's text, with their latest items, and an item's text.
 
-A text model with a classification head (Nogueira & Cho, "Passage Re-ranking with BERT", 2019), which learns from a
-graph's behaviors: what users took next, against items that they did not take, of which half are ranked high by the
-first stage and half are popular.
+The model is a text model with a classification head (Nogueira & Cho, "Passage Re-ranking with BERT", 2019). It is
+trained on the next items of users, against unseen items, half of them ranked high by the first stage and half sampled
+by popularity.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from kgrec.text.token_batches import Tokens, batches
 from kgrec.text.tuned_weights import FineTunedWeights
 
 MAX_BATCH_TOKENS: Final = 2048
-"""Tokens that go through the model together in training, padding included."""
+"""Tokens of a forward pass in training, padding included."""
 BATCH_PAIRS: Final = 4096
-"""Pairs of texts that are cut into tokens together."""
+"""Pairs of texts tokenized at once."""
 CLASSES: Final = ("not taken", "taken")
 
 Ranked = Callable[[IntArray, IntArray], IntArray]
-"""Users [n] and an item of each [n] → the unseen items of its domain that the first stage ranks highest, int64 [n, k];
--1 after the last."""
+"""Users [n] and an item of each [n] → the unseen items of the item's domain that the first stage ranks highest,
+int64 [n, k], padded with -1."""
 
 
 class CrossEncoder:
     """A text model with a classification head.
 
     Args:
-        encoder: the model; its pooling and instructions play no part.
-        tuned: what training made of it and of its head; without it, only `classifier` and `logits` are of use.
-        prefix: tokens that training puts before every text.
+        encoder: the text model; its pooling and prompts are not used.
+        tuned: trained weights of model and head; without them, only `classifier` and `logits` can be used.
+        prefix: tokens that training adds in front of every text.
 
     Raises:
         UsageError: `tuned` comes from another model.
@@ -56,10 +56,10 @@ class CrossEncoder:
             tuned.check_model(encoder.name, encoder.digest)
 
     def classifier(self) -> Any:
-        """Return the model with a head of one output; what the model's files lack of it is drawn by torch's seed.
+        """Return the model with a head of one output; missing weights of the head are initialized by torch's seed.
 
         Raises:
-            UsageError: a file is damaged, or there is no classifier of this kind of model.
+            UsageError: a file is damaged, or transformers has no classifier for this type of model.
         """
         from transformers import AutoModelForSequenceClassification
 
@@ -69,12 +69,12 @@ class CrossEncoder:
         return model
 
     def logits(self, model: Any, first: Texts, second: Texts, budget: int) -> torch.Tensor:
-        """Return how surely pairs of texts fit by a model, float32 [n]; above 0 they do. Gradients flow through.
+        """Return a model's logits of relevance for pairs of texts, float32 [n], with gradients; above 0 is relevant.
 
         Args:
-            model: what `classifier` returned, or its adaptation.
-            first, second: str, object [n], texts; the longer of a pair is cut where both are too long for the model.
-            budget: tokens that go through the model together.
+            model: a model of `classifier`, or one with adapters.
+            first, second: str, object [n], texts; the longer text of a pair is truncated to the model's limit.
+            budget: tokens of a forward pass.
         """
         limit = min(self.encoder.max_tokens, self.encoder.limit - self.prefix)
         encoded = self.encoder.tokenizer(list(first), list(second), truncation=True, max_length=limit, verbose=False)
@@ -96,7 +96,7 @@ class CrossEncoder:
             return torch.as_tensor(model(**tensors).logits[:, 0].float())
 
     def scores(self, first: Texts, second: Texts) -> FloatArray:
-        """Return how surely pairs of texts fit, by what training made of the model, float32 [n]; above 0 they do."""
+        """Return the trained model's logits of relevance for pairs of texts, float32 [n]; above 0 is relevant."""
         starts, parts = range(0, len(first), BATCH_PAIRS), [np.empty(0, np.float32)]
         for start in track(starts, "Re-ranking") if len(starts) > 1 else starts:
             pairs = first[start : start + BATCH_PAIRS], second[start : start + BATCH_PAIRS]
@@ -106,13 +106,13 @@ class CrossEncoder:
 
     @property
     def learned(self) -> FineTunedWeights:
-        """What training made of the model.
+        """Trained weights of the model.
 
         Raises:
-            UsageError: it was not trained.
+            UsageError: the cross-encoder was not trained.
         """
         if self.tuned is None:
-            raise UsageError("found a cross-encoder without trained weights; expected what `learn` returned")
+            raise UsageError("found a cross-encoder without trained weights; expected one returned by `learn`")
         return self.tuned
 
     @cached_property
@@ -121,16 +121,16 @@ class CrossEncoder:
 
 
 def body_of(config: Config, given: TextEncoder | None = None, *, fetch: bool = True) -> TransformersEncoder:
-    """Return the text model that a cross-encoder of some settings is made from; what is missing is said before a fit.
+    """Return the text model for a cross-encoder, so that a missing model is reported before the fit.
 
     Args:
-        config: settings, `rerank` among them.
-        given: the encoder that takes the place of the setting `encoder`.
-        fetch: whether a model that is not on this machine is fetched from the hub.
+        config: settings, including `rerank`.
+        given: an encoder that replaces the setting `encoder`.
+        fetch: download a model that is not on this machine from the hub.
 
     Raises:
-        RunError: the model is not on this machine, and may not be fetched.
-        UsageError: no such model here, or none of transformers.
+        RunError: the model is not on this machine, and `fetch` is false.
+        UsageError: there is no such model, or it is not a transformers model.
         MissingExtra: peft is not installed.
     """
     settings = config.rerank or RerankSettings()
@@ -140,7 +140,7 @@ def body_of(config: Config, given: TextEncoder | None = None, *, fetch: bool = T
     found = given if given and not own else encoder_of(settings_of, fetch=fetch)
     if not isinstance(found, TransformersEncoder):
         raise UsageError(
-            f"found text encoder {found.name}; expected a transformers model to re-rank with: name one in rerank.model"
+            f"found text encoder {found.name}; expected a transformers model to re-rank with: set rerank.model"
         )
     precision = config.encoder.precision if config.encoder and not own else None
     limits = {"model": str(found.folder), "max_tokens": settings.max_tokens, "precision": precision}
@@ -157,21 +157,21 @@ def learn(
     seed: int = 0,
     depends: Sequence[Any] = (),
 ) -> tuple[CrossEncoder, dict[str, Any]]:
-    """Return a cross-encoder that learned from a graph's behaviors, and how well it tells taken from drawn items.
+    """Train a cross-encoder on a graph's interactions; return it and its classification report.
 
     Args:
-        train: the graph to learn from, without validation and test behaviors.
-        encoder: the model as it is; see `body_of`.
-        ranked: what the first stage ranks high.
-        settings: how.
-        seed: makes the result repeat.
-        depends: what `ranked` depends on, JSON-ready: another first stage is another training.
+        train: the training graph, without validation and test interactions.
+        encoder: the original model; see `body_of`.
+        ranked: top items of the first stage.
+        settings: of training.
+        seed: makes the result reproducible.
+        depends: JSON-ready values that `ranked` depends on, part of the key of the checkpoint.
 
     Returns:
-        The cross-encoder, and scikit-learn's classification report on held-out users, of whom nothing was learned.
+        The cross-encoder, and scikit-learn's classification report on held-out users.
 
     Raises:
-        UsageError: nobody has two items with text, or the model cannot be trained so.
+        UsageError: no user has two items with text, or the model does not support the method.
         MissingExtra: peft is not installed.
     """
     training = _Training(train, encoder, ranked, settings, seed, depends)
@@ -180,7 +180,7 @@ def learn(
 
 
 def render_users(histories: Histories, user: IntArray, before: IntArray) -> Texts:
-    """Return the text of users [n]: their own, then those of the items before [n, w], the latest first."""
+    """Return the texts of users [n]: their own text, then those of earlier items `before` [n, w], the latest first."""
     texts, none = np.append(histories.texts, ""), len(histories.texts)
     rows = np.c_[histories.n_items + user, np.where(before >= 0, before, none)[:, ::-1]]
     return np.array(["".join(f"{text} " for text in parts if text) for parts in texts[rows]], dtype=object)
@@ -207,7 +207,7 @@ class _Training(Trainer):
         return self.cross.classifier()
 
     def _loss(self, windows: Windows, rng: np.random.Generator) -> torch.Tensor:
-        """Return the binary cross-entropy; both classes weigh the same."""
+        """Return the binary cross-entropy, with equal total weight of both classes."""
         first, second, taken = self._examples(windows, rng)
         logits = self.cross.logits(self.module, first, second, MAX_BATCH_TOKENS)
         wanted = torch.as_tensor(taken, dtype=torch.float32, device=logits.device)
@@ -230,14 +230,14 @@ class _Training(Trainer):
         return {name: report[name] for name in CLASSES}
 
     def _examples(self, windows: Windows, rng: np.random.Generator) -> tuple[Texts, Texts, BoolArray]:
-        """Return texts of users, of items, and whether they took them: the last item of a window, and drawn ones."""
+        """Return texts of users and items, and labels: true for the last item of a window, false for negatives."""
         items = np.c_[windows.item[:, -1], self._drawn(windows, rng)]
         row, column = np.nonzero(items >= 0)
         users = render_users(self.histories, windows.user, windows.item[:, :-1])
         return users[row], self.histories.texts[items[row, column]], column == 0
 
     def _drawn(self, windows: Windows, rng: np.random.Generator) -> IntArray:
-        """Return items that the users did not take, int64 [n, negatives]: ranked high, or popular; -1 is none."""
+        """Return negatives, int64 [n, negatives], ranked high or sampled by popularity; -1 is none."""
         target, n_popular = windows.item[:, -1], self.settings.negatives // 2
         ranked = self.ranked(windows.user, target)
         place = rng.integers(ranked.shape[1], size=(len(target), self.settings.negatives - n_popular))

@@ -1,4 +1,4 @@
-"""Behaviors as supervision for a text model: what users took one after the other, and what they did not."""
+"""Training data for text models: sequences of users' items, and negatives."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from kgrec.text.base import CountTokens, count_words
 from kgrec.text.verbalize import describe
 
 HARD_NEGATIVE_POOL_ITEMS: Final = 100
-"""Items nearest to a user's that hard negatives are drawn from: the very nearest are often right, but not yet taken."""
+"""Hard negatives are sampled from this many items closest to a user's: the closest ones are often false negatives."""
 
 Texts = npt.NDArray[np.object_]
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Items of some users, each one after the other; every one is asked for by those before it.
+    """Consecutive items of some users; each item is a target of those before it.
 
     Attributes:
         user: int64 [n].
-        item: int64 [n, w], the latest last; -1 before the first.
+        item: int64 [n, w], the latest last; padded with -1 on the left.
     """
 
     user: IntArray
@@ -36,20 +36,19 @@ class Windows:
 
 
 class Histories:
-    """What users took, in order: by time where there is any, else in a random one.
+    """Sequences of users' items, by time, or in random order if there are no times.
 
-    Items and users without a text are left out. A user's own text is what is left of it without behaviors: these are
-    what is asked for.
+    Items without text are left out. A user's own text excludes interactions, since these are the targets.
 
     Args:
-        train: the graph to learn from.
-        seed: of the order where there is no time, and of which users are held out.
-        count_tokens: what limits of texts in tokens are counted by.
+        train: the training graph.
+        seed: of the order without times, and of the choice of held-out users.
+        count_tokens: counts tokens for limits of texts in tokens.
 
     Attributes:
-        texts: str, object [n_items + n_users]: of the items, then of the users themselves.
+        texts: str, object [n_items + n_users]: texts of the items, then the users' own.
         popularity: int64 [n_items], users of each item.
-        held_out: bool [n_users], of whom nothing is learned; on them training looks how it does.
+        held_out: bool [n_users], users for early stopping, on whom the model is not trained.
     """
 
     def __init__(self, train: GraphSnapshot, seed: int, count_tokens: CountTokens = count_words) -> None:
@@ -70,7 +69,7 @@ class Histories:
 
     @property
     def asked(self) -> BoolArray:
-        """Say which behaviors can be asked for: those that something of the user comes before, bool [n]."""
+        """Interactions that can be targets, bool [n]: those of a user with an earlier item or a text."""
         return np.asarray((np.arange(len(self._user)) > self._start) | self.described(self._user))
 
     @property
@@ -79,30 +78,30 @@ class Histories:
         return self.taken.shape[1]
 
     def described(self, user: IntArray) -> BoolArray:
-        """Say which users have a text of their own, bool like `user`."""
+        """Return which users have a text of their own, bool like `user`."""
         return np.asarray(self.texts[self.n_items + user] != "")
 
     def draw(self, n: int, size: int, rng: np.random.Generator, *, held_out: bool = False) -> Windows:
-        """Return up to `n` windows of `size` items that end at different behaviors drawn at random."""
+        """Return up to `n` windows of `size` items that end at random, distinct interactions."""
         ends = np.flatnonzero(self.asked & (self.held_out[self._user] == held_out))
         ends = rng.choice(ends, min(n, len(ends)), replace=False)
         at = ends[:, None] + np.arange(1 - size, 1)
         return Windows(self._user[ends], self._items(at, self._start[ends]))
 
     def latest(self, user: IntArray, size: int) -> IntArray:
-        """Return the latest `size` items of users [n], int64 [n, size], the latest last; -1 before the first."""
+        """Return the latest `size` items of users [n], int64 [n, size], the latest last, padded with -1 on the left."""
         ends = np.searchsorted(self._user, user, side="right")
         at = ends[:, None] + np.arange(-size, 0)
         return self._items(at, np.searchsorted(self._user, user))
 
     def _items(self, at: IntArray, start: IntArray) -> IntArray:
-        """Return the items at places [n, size] of the order; -1 before where each user's begin, int64 [n]."""
+        """Return the items at positions [n, size] of the order; -1 before each user's `start`, int64 [n]."""
         return np.where(at >= start[:, None], np.append(self._item, -1)[np.maximum(at, 0)], -1)
 
     def near(self, windows: Windows, vectors: FloatArray, n: int, rng: np.random.Generator) -> IntArray:
-        """Return `n` items a window, of those nearest to its items by vectors [n_items, d] that the user has not taken.
+        """Return `n` hard negatives per window: unseen items closest to its items by vectors [n_items, d].
 
-        They are of the domain of the window's last item. Returns int64 [windows · n].
+        They are in the domain of the window's last item. Returns int64 [windows · n].
         """
         own = vectors[windows.item[:, :-1]] * (windows.item[:, :-1, None] >= 0)
         scores = own.sum(axis=1) @ vectors.T
@@ -114,7 +113,7 @@ class Histories:
         return np.asarray(drawn[np.isfinite(np.take_along_axis(scores, drawn, axis=1))])
 
     def may_compete(self, user: IntArray, target: IntArray, items: IntArray) -> BoolArray:
-        """Say which items compete with a target: those of its domain that the user has not taken, and itself.
+        """Return which items compete with a target: unseen items of its domain, and itself.
 
         Args:
             user, target: int64 [n].
@@ -129,16 +128,16 @@ class Histories:
         return np.asarray(others | (target[:, None] == items))
 
     def log_share(self, items: IntArray, hard: float) -> FloatArray:
-        """Return the log of how often items are drawn: by popularity, a share `hard` evenly; float32 [items]."""
+        """Return log sampling probabilities of items: by popularity, and a share `hard` uniformly; float32 [items]."""
         by_popularity = self.popularity[items] / max(int(self.popularity.sum()), 1)
         return np.log((1 - hard) * by_popularity + hard / self.n_items).astype(np.float32)
 
     def copies(self, target: IntArray, balance: Balance, rng: np.random.Generator) -> FloatArray:
-        """Return how often each target [n] counts, float32: more if it is rare, or less if it is popular.
+        """Return the weight of each target [n], float32: higher for rare items, or lower for popular ones.
 
-        A target counts as the root of how much rarer it is than the mean one (Mikolov et al., "Distributed
-        Representations of Words and Phrases", NeurIPS 2013): "weights" as it is, "oversample" in whole copies and at
-        least one, "undersample" at most one.
+        The weight is the square root of mean popularity over the item's popularity (Mikolov et al., "Distributed
+        Representations of Words and Phrases", NeurIPS 2013). "weights" uses it directly, "oversample" rounds it at
+        random to 1 or more copies, "undersample" to 0 or 1.
         """
         if balance == "none":
             return np.ones(len(target), np.float32)

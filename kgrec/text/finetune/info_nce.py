@@ -1,4 +1,4 @@
-"""The loss of fine-tuning: a user's texts are to be nearest to the text of the item that came next."""
+"""InfoNCE loss of fine-tuning: a user's vector should be closest to that of the next item."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ def contrast(
 ) -> torch.Tensor:
     """Return the mean of −log p(target | user), p a softmax over the items of the batch.
 
-    InfoNCE (van den Oord et al., "Representation Learning with Contrastive Predictive Coding", 2018). An item is in a
-    batch as often as it is popular; its log share is taken off its score for that (Yi et al., "Sampling-Bias-Corrected
-    Neural Modeling for Large Corpus Item Recommendations", RecSys 2019). `focal` lets targets that are found already
-    count less (Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017).
+    InfoNCE (van den Oord et al., "Representation Learning with Contrastive Predictive Coding", 2018). Popular items
+    are more often in a batch; the caller corrects that by subtracting their log sampling probability (Yi et al.,
+    "Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations", RecSys 2019). `focal` gives less
+    weight to targets with a high p (Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017).
 
     Args:
-        scores: float32 [n users, m items], cosines divided by the temperature, less the items' log shares.
+        scores: float32 [n users, m items], cosines divided by the temperature, less log sampling probabilities.
         target: int64 [n], column of the item.
-        competes: bool [n, m], true for the target.
+        competes: bool [n, m], items in the softmax; true for the target.
         weight: float32 [n].
         focal: exponent of 1 − p.
     """

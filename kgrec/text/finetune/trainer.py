@@ -1,4 +1,4 @@
-"""Training a text model on behaviors step by step: what is done stays done, and held-out users say when to stop."""
+"""Training loop of text models, with checkpoints and early stopping on held-out users."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ logger = logging.getLogger(__name__)
 
 LEARNING_RATES: Final[dict[TuneMethod, float]] = {"lora": 1e-3, "adalora": 1e-3, "prefix": 1e-2, "full": 3e-5}
 WARM_UP_SHARE: Final = 0.1
-"""Share of the steps over which the learning rate rises; from then on it falls to 0."""
+"""Share of the steps over which the learning rate rises; after that it falls to 0."""
 EVALUATION_BATCHES: Final = 4
-"""Batches of held-out users that a look takes."""
+"""Batches of held-out users in an evaluation."""
 
 
 class Trainer(ABC):
-    """One training, from where its checkpoint is to its end.
+    """One training, resumed from its checkpoint.
 
-    It stops when held-out users are no longer better told, and keeps the weights that did best on them. Interrupted,
-    it goes on from the last look, with the result of a run that was not; done once, it is not done again.
+    It stops when the loss on held-out users no longer improves, and keeps the best weights. An interrupted training
+    resumes from the last evaluation with the same result. A finished training is loaded instead of repeated.
 
     Args:
-        what: what people call it.
-        train: the graph to learn from, without validation and test behaviors.
-        encoder: the model as it is.
-        settings: how.
-        seed: makes the result repeat.
-        depends: what else the result depends on, JSON-ready.
+        what: display name of the training.
+        train: the training graph, without validation and test interactions.
+        encoder: the original model.
+        settings: of training.
+        seed: makes the result reproducible.
+        depends: other JSON-ready values that the result depends on.
 
     Raises:
-        UsageError: nobody has two items with text.
+        UsageError: no user has two items with text.
     """
 
     def __init__(
@@ -67,24 +67,25 @@ class Trainer(ABC):
         self.histories = Histories(train, seed, token_counter(encoder))
         if not self.histories.asked.any():
             raise UsageError(
-                "found nothing to fine-tune on: no user has two items with text in train; load more behaviors or texts"
+                "no data to fine-tune on: no user has two items with text in the training graph. "
+                "Load more interactions or texts"
             )
         self.progress, self.stored = load_checkpoint(self.file) or (Progress(), {})
 
     @abstractmethod
     def _model(self) -> Any:
-        """Return the torch model as it is before the first step."""
+        """Return the torch model before the first step."""
 
     @abstractmethod
     def _loss(self, windows: Windows, rng: np.random.Generator) -> torch.Tensor:
-        """Return the loss of some windows by the model as it is now."""
+        """Return the loss of the current model on some windows."""
 
     def run(self) -> FineTunedWeights:
-        """Return the weights that did best on held-out users, and how it went.
+        """Train, and return the weights with the lowest loss on held-out users, with all losses.
 
         Raises:
             MissingExtra: peft is not installed.
-            UsageError: the model cannot be tuned so.
+            UsageError: the model does not support the method.
         """
         best = self.stored["best"] if self.progress.done else self._trained()
         return FineTunedWeights(
@@ -105,10 +106,10 @@ class Trainer(ABC):
         return self.best
 
     def _begin(self) -> None:
-        """Make the model and its optimizer, as they are at the beginning or were at the last look."""
+        """Create the model and its optimizer, in their initial state or that of the checkpoint."""
         settings = self.steps
         self.module = adapted(self._model(), settings.method, settings.rank, settings.steps)
-        # Without dropout: a pair is seen about once, and vectors are learned as they are used.
+        # No dropout: each pair is seen about once, and vectors should equal those at inference.
         self.module.to(self.encoder.device).eval()
         self.weights = [p for p in self.module.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(self.weights, weight_decay=0.01)
@@ -122,7 +123,7 @@ class Trainer(ABC):
             self._evaluate(0)
 
     def _step(self, step: int) -> None:
-        """Change the weights once; what is drawn depends on the seed and the step alone, so that a run can go on."""
+        """Do one optimizer step; samples depend on the seed and the step alone, so that training can resume."""
         rng = np.random.default_rng([self.seed, step])
         done = step / self.steps.steps
         for group in self.optimizer.param_groups:
@@ -138,7 +139,7 @@ class Trainer(ABC):
         self.optimizer.zero_grad()
 
     def _evaluate(self, step: int) -> None:
-        """See how held-out users are told, keep the best weights, and write a checkpoint."""
+        """Measure the loss on held-out users, keep the best weights, and write a checkpoint."""
         rng = np.random.default_rng(self.seed)
         with torch.no_grad():
             windows = self.histories.draw(EVALUATION_BATCHES * self.steps.batch, self.steps.history, rng, held_out=True)

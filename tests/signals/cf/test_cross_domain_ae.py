@@ -9,7 +9,7 @@ import pytest
 from kgrec.signals.cf import CrossDomainAE
 from kgrec.signals.domain_weighting import MIN_COLD_START_USERS
 from kgrec.testing.graphs import KnownAnswers
-from kgrec.testing.shops import TASTES, newcomer_answers, shops
+from kgrec.testing.shops import TASTES, cold_start_answers, shops
 from kgrec.testing.signal_contract import SignalContract
 
 N_NEW = 100
@@ -33,7 +33,7 @@ class TestCrossDomainAE(SignalContract):
 
     @classmethod
     def answers(cls, destroyed: bool = False) -> KnownAnswers:
-        return newcomer_answers(N_NEW, destroyed)
+        return cold_start_answers(N_NEW, destroyed)
 
 
 def share_of_own_taste(graph, signal):
