@@ -162,13 +162,13 @@ def test_index_of_weights_elsewhere_is_refused(hostile: Path, shard: object) -> 
 
 def test_adapter_that_names_another_model_is_refused(hostile: Path) -> None:
     (hostile / "adapter_config.json").write_text('{"base_model_name_or_path": "some/model"}')
-    with pytest.raises(UsageError, match="holds an adapter for another model; expected a whole one"):
+    with pytest.raises(UsageError, match="holds an adapter for another model; expected a complete model"):
         TransformersEncoder(hostile)
 
 
 def test_kernel_from_the_hub_is_refused(hostile: Path) -> None:
     change(hostile / "config.json", attn_implementation="some/kernel")
-    with pytest.raises(UsageError, match="asks for a kernel of 'some/kernel', which kgrec does not fetch"):
+    with pytest.raises(UsageError, match="asks for a kernel of 'some/kernel', which kgrec does not download"):
         TransformersEncoder(hostile)
 
 
@@ -190,7 +190,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch, hub: Path) -> list[str]:
     return asked
 
 
-ABSENT = "'some/model' is not on this machine, and a run does not fetch one. Run: hf download some/model"
+ABSENT = "'some/model' is not on this machine, and kgrec downloads none for a run. Run: hf download some/model"
 
 
 def test_run_whose_model_is_absent_is_one_error(
