@@ -159,8 +159,8 @@ def _multiplied(factors: sp.csr_matrix, support: IntArray) -> FloatArray:
     own = factors[support[column, place]]
     key = np.repeat(column, np.diff(own.indptr)) * factors.shape[1] + own.indices
     _, nums = np.unique(key, return_inverse=True)
-    apart = sp.csr_matrix((own.data, nums, own.indptr), shape=(len(column), int(nums.max(initial=-1)) + 1))
-    product = sp.coo_matrix(apart @ apart.T)
+    separate = sp.csr_matrix((own.data, nums, own.indptr), shape=(len(column), int(nums.max(initial=-1)) + 1))
+    product = sp.coo_matrix(separate @ separate.T)
     matrix = np.zeros((n, k, k), np.float32)
     matrix[column[product.row], place[product.row], place[product.col]] = product.data
     return matrix
