@@ -30,15 +30,18 @@ FIELD_WORDS = {
     r"catalogues?": "catalog",
     r"asked about": "validation, or requested",
     r"came later": "added after the fit",
-    r"as one(?! [\w`])": "merged",
+    r"(?<!counts\s)as one(?! [\w`])": "merged",
     r"of those who": "of users who",
     r"telling": "informative, or reporting",
+    r"validation cut": "validation split",
+    r"what serves": "the live run, or model",
+    r"gone back to": "rolled back to",
 }
 """Banned word, as a regular expression → the word of recommender systems, or of American English, to write instead."""
 
 NAMES_OF_CODE = re.compile(
     r"roles\.behaviours|`(behaviours|neighbours)`|`behaviours\.|\"behaviours\"|\bbehaviours:|\{(behaviours|neighbours)[:}]"
-    r"|, neighbours, behaviours\b|<BEHAVIOUR>|`BEHAVIOUR`"
+    r"|, neighbours, behaviours\b|\bbehaviours  |<BEHAVIOUR>|`BEHAVIOUR`"
 )
 """Keys of the schema and placeholders of templates that are spelled as they are: no prose."""
 
