@@ -67,7 +67,7 @@ def costs() -> str:
 
 
 def peers() -> str:
-    """One table a data set: every peer's best settings on the cut, then kgrec."""
+    """One table a data set: every peer's best settings on the validation split, then kgrec."""
     found = dict(results())
     parts = [
         peers_of(name.removeprefix("peers-"), result, found) for name, result in found.items() if "peers" in result
