@@ -1,1 +1,1 @@
-"""Helpers that know nothing of graphs."""
+"""General helpers that do not depend on graphs."""

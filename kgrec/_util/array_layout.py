@@ -1,4 +1,4 @@
-"""What the named arrays that a signal keeps must be: their type and shape in terms of the graph."""
+"""Layouts of the named arrays in a signal's state: their types, and their shapes in terms of the graph."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class Array:
-    """What an array must be.
+    """Expected shape and types of an array.
 
     Attributes:
-        shape: length of each axis; a name stands for a length that is free, but the same wherever the name is.
-        types: NumPy types that it may have.
+        shape: length of each axis; a name is an arbitrary length that is equal wherever the name occurs.
+        types: allowed NumPy types.
     """
 
     shape: tuple[int | str, ...]
@@ -24,22 +24,22 @@ class Array:
 
 
 Layout = Mapping[str, Array]
-"""Name → what the array of that name must be."""
+"""Name of an array → its expected shape and types."""
 
-_WHOLE: Final = ("int32", "int64")
+_INTEGERS: Final = ("int32", "int64")
 
 
 def csr(rows: int) -> Layout:
-    """Return the arrays of a CSR matrix; see `kgrec.signals.sparse.to_arrays`."""
-    ends, shape = Array((rows + 1,), _WHOLE), Array((2,), ("int64",))
-    return {"data": Array(("entries",)), "indices": Array(("entries",), _WHOLE), "indptr": ends, "shape": shape}
+    """Return the layout of a CSR matrix; see `kgrec.signals.sparse.to_arrays`."""
+    ends, shape = Array((rows + 1,), _INTEGERS), Array((2,), ("int64",))
+    return {"data": Array(("entries",)), "indices": Array(("entries",), _INTEGERS), "indptr": ends, "shape": shape}
 
 
 def check_arrays(arrays: Mapping[str, npt.NDArray[Any]], layouts: Sequence[Layout]) -> None:
-    """Compare arrays with the layouts that they may have, of which names tell which one it is.
+    """Check arrays against the layout with the same names, out of several possible layouts.
 
     Raises:
-        ValueError: names, a type or a shape differ.
+        ValueError: the names, a type or a shape differ.
     """
     layout = next((layout for layout in layouts if layout.keys() == arrays.keys()), None)
     if layout is None:
@@ -60,10 +60,10 @@ def check_arrays(arrays: Mapping[str, npt.NDArray[Any]], layouts: Sequence[Layou
 
 
 def check_rows(name: str, array: npt.NDArray[Any], rows: int) -> None:
-    """See that an array is float32 [rows, d].
+    """Check that an array is float32 [rows, d].
 
     Raises:
-        ValueError: it is not.
+        ValueError: the array has another type or shape.
     """
     if array.dtype != np.float32 or array.ndim != 2 or len(array) != rows:
         raise ValueError(f"{name!r} is {array.dtype} of shape {array.shape}; expected float32 ({rows}, d)")

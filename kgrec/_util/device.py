@@ -1,4 +1,4 @@
-"""Where tensors are computed, and how much memory there is for them."""
+"""The device (GPU or CPU) for tensor computations, and its memory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 
 def best_device(*usable: str) -> str:
-    """Return the first of the `usable` devices ("cuda", "mps") that this machine has, or else "cpu"."""
+    """Return the first of the `usable` devices ("cuda", "mps") that this machine has, else "cpu"."""
     import torch
 
     here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
@@ -14,9 +14,9 @@ def best_device(*usable: str) -> str:
 
 
 def device_memory(device: str) -> int:
-    """Return all the bytes of memory that a GPU has, or for the CPU the machine.
+    """Return the total memory of a device in bytes: of the GPU, or of the machine for the CPU.
 
-    What is free changes from one second to the next, and with it would what is done in it, and the result.
+    It is the total and not the free memory, since free memory varies and results must not depend on it.
     """
     if device == "cuda":
         import torch

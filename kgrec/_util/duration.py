@@ -1,4 +1,4 @@
-"""Durations in words."""
+"""Conversion of durations from and to text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _UNIT_SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
 
 
 def in_words(seconds: float) -> str:
-    """Return a duration as people say it, such as "40 s", "9 min" or "2.5 h"."""
+    """Return a duration in words, such as "40 s", "9 min" or "2.5 h"."""
     if seconds < 120:
         return f"{max(round(seconds), 1)} s"
     if seconds < 120 * 60:
@@ -20,7 +20,7 @@ def seconds_of(budget: str) -> float:
     """Return the seconds of a budget such as "90s", "2min" or "1h".
 
     Raises:
-        ValueError: it is something else.
+        ValueError: the text is not a duration above zero.
     """
     duration = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|min|h)\s*", budget)
     if not duration or not float(duration[1]):

@@ -1,8 +1,8 @@
-"""Files written whole or not at all, never through a link; and nothing is removed that kgrec did not make.
+"""Atomic writing of files and folders, which never follows links and removes only what kgrec created.
 
-A file or folder is made in a work folder beside its place, `.kgrec-ID`, which no other account can enter, and moved to
-its place in one step. The work folder holds a marker with that ID, locked while its writer lives: what a killed writer
-left is known by it, and nothing else is ever taken for a leftover.
+A file or folder is made in a work folder `.kgrec-ID` beside its target, which only this account can access, and then
+moved to its target in one step. The work folder holds a marker with its ID that is locked while the writer runs. The
+marker identifies leftovers of a killed writer, and nothing else is ever removed.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from filelock import lock_descriptor
 from kgrec.errors import RunError, UsageError
 
 MARKER: Final = "kgrec.json"
-"""File in a folder that kgrec made, with the folder's own ID in it."""
+"""Name of the marker file, which holds the ID of the folder that kgrec created."""
 
 _WORK: Final = ".kgrec-"
-_MADE_IN: Final = 60
-"""Seconds after which a work folder without a marker counts as left behind: its writer makes one at once."""
+_MARKER_SECONDS: Final = 60
+"""Seconds after which a work folder without a marker counts as a leftover; its writer creates a marker first."""
 
 DAY_SECONDS: Final = 86_400
-"""Seconds after which a work folder of another host counts as left behind."""
+"""Seconds after which a work folder of another host counts as a leftover."""
 
 _KINDS: Final = (
     (stat.S_ISREG, "a file"),
@@ -47,12 +47,12 @@ _KINDS: Final = (
 
 
 def strange_target(path: Path) -> str | None:
-    """Return what is at a path where a file shall be written, in words; None for nothing or a plain file.
+    """Return in words what is at the target path of a file; None if the path is free or a plain file.
 
-    Links are not followed: who planted one would choose what is overwritten.
+    Links are not followed, since whoever placed one would choose the file that is overwritten.
 
     Raises:
-        OSError: the folder cannot be looked into.
+        OSError: the folder cannot be read.
     """
     try:
         mode = path.lstat().st_mode
@@ -64,33 +64,33 @@ def strange_target(path: Path) -> str | None:
 
 
 def kind_of(mode: int) -> str:
-    """Return in words what has a mode, as `os.lstat` gives it, such as "a folder"."""
+    """Return the kind of file of an `os.lstat` mode in words, such as "a folder"."""
     return next((name for is_of, name in _KINDS if is_of(mode)), "a device")
 
 
 def check_target(path: str | Path) -> None:
-    """Refuse to write a file where something else than a plain file is.
+    """Check that the target path of a file is free or a plain file.
 
     Raises:
-        UsageError: it is a link, a folder, a device or the like.
+        UsageError: the path is a link, a folder, a device or the like.
     """
     found = strange_target(Path(path))
     if found:
-        raise UsageError(f"{path} is {found}; expected a plain file, or a name that is free")
+        raise UsageError(f"{path} is {found}; expected a plain file, or a free name")
 
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a path to write a file to; it takes the place of `path` if the block ends well, whole or not at all.
+    """Yield a temporary path for a file that replaces `path` atomically if the block succeeds.
 
-    A new file gets the mode that the account's umask gives; one that replaces another keeps that one's mode.
+    A new file gets the mode of the account's umask; a replaced file keeps its mode.
 
     Args:
-        path: the file.
+        path: target of the file.
 
     Raises:
-        UsageError: at `path` is a link, a folder, a device or the like.
-        OSError: the disk refuses; `path` is as it was.
+        UsageError: `path` is a link, a folder, a device or the like.
+        OSError: the file cannot be written; `path` is unchanged.
     """
     path = Path(path)
     check_target(path)
@@ -100,10 +100,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def place(made: Path, path: Path) -> None:
-    """Move a file from its work folder to its place, after it has reached the disk.
+    """Sync a file in its work folder to disk and move it to its target.
 
     Raises:
-        OSError: the disk refuses.
+        OSError: the file cannot be written.
     """
     descriptor = os.open(made, os.O_RDONLY | os.O_NOFOLLOW)
     try:
@@ -115,7 +115,7 @@ def place(made: Path, path: Path) -> None:
 
 
 def _set_mode(descriptor: int, path: Path, marker: Path) -> None:
-    """Give a file the mode and owner of the one that it replaces, or without one the mode of a new file."""
+    """Set the mode and owner of the file that is replaced, or the mode of a new file if there is none."""
     try:
         old = path.lstat()
     except FileNotFoundError:
@@ -127,17 +127,17 @@ def _set_mode(descriptor: int, path: Path, marker: Path) -> None:
         try:
             os.fchown(descriptor, old.st_uid, old.st_gid)
         except PermissionError:
-            mode &= ~0o70 | (mode & 0o07) << 3  # another group may not do more than everybody may
+            mode &= ~0o70 | (mode & 0o07) << 3  # another group gets no more rights than all users
     with suppress(PermissionError):  # a file system without modes
         os.fchmod(descriptor, mode)
 
 
 def write_atomic(path: str | Path, text: str) -> None:
-    """Write text to a file that is there whole or not at all, also after a power cut.
+    """Write text to a file atomically and durably.
 
     Raises:
-        RunError: the disk refuses.
-        UsageError: at `path` is a link, a folder, a device or the like.
+        RunError: the file cannot be written.
+        UsageError: `path` is a link, a folder, a device or the like.
     """
     try:
         with atomic_path(path) as made:
@@ -147,24 +147,26 @@ def write_atomic(path: str | Path, text: str) -> None:
 
 
 def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
-    """Write JSON to a file that is there whole or not at all, also after a power cut.
+    """Write JSON to a file atomically and durably.
 
     Raises:
-        RunError: the disk refuses.
-        UsageError: at `path` is a link, a folder, a device or the like.
+        RunError: the file cannot be written.
+        UsageError: `path` is a link, a folder, a device or the like.
     """
     write_atomic(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 @contextmanager
 def work_folder(path: Path) -> Iterator[Path]:
-    """Yield a new folder beside a file or folder, to make it in; it is removed in the end.
+    """Yield a new work folder beside a file or folder to make; it is removed after the block.
+
+    Leftovers of killed writers in the same parent folder are removed before.
 
     Args:
-        path: what is to be made; what killed writers left in its folder goes first.
+        path: target of the file or folder.
 
     Raises:
-        OSError: the disk refuses.
+        OSError: the folder cannot be created.
     """
     remove_leftovers(path.parent)
     id_ = uuid.uuid4().hex
@@ -176,7 +178,7 @@ def work_folder(path: Path) -> Iterator[Path]:
     held = None
     try:
         held = os.open(work / MARKER, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        with suppress(OSError):  # where nothing can be locked, nothing is taken for a leftover either
+        with suppress(OSError):  # without locks no folder is treated as a leftover either
             lock_descriptor(held)
         os.write(held, json.dumps({"id": id_, "host": socket.gethostname()}).encode())
         yield work
@@ -187,7 +189,7 @@ def work_folder(path: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the work folders that killed writers left in a folder."""
+    """Remove the work folders of killed writers from a folder."""
     with suppress(FileNotFoundError, NotADirectoryError):
         for left in os.scandir(folder):
             if left.name.startswith(_WORK) and left.is_dir(follow_symlinks=False):
@@ -195,10 +197,10 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def _remove_if_left(work: Path) -> None:
-    """Remove a work folder if its marker says so, and its writer is gone: of this host, or for a day."""
+    """Remove a work folder with a valid, unlocked marker that is of this host or older than a day."""
     with suppress(OSError):
         if is_bare(work):
-            if time.time() - work.stat().st_mtime > _MADE_IN:
+            if time.time() - work.stat().st_mtime > _MARKER_SECONDS:
                 _remove_work(work)
             return
         descriptor = os.open(work / MARKER, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -216,7 +218,7 @@ def _remove_if_left(work: Path) -> None:
 
 
 def _remove_work(work: Path) -> None:
-    """Remove a work folder, its marker last: what is cut off is still known as a leftover."""
+    """Remove a work folder, its marker last, so that an interrupted removal still leaves a recognizable leftover."""
     with suppress(OSError):
         for path in work.iterdir():
             if path.is_dir() and not path.is_symlink():
@@ -227,10 +229,10 @@ def _remove_work(work: Path) -> None:
 
 
 def is_bare(work: Path) -> bool:
-    """Say whether a folder is a work folder that holds nothing: its writer was killed as it made or removed it.
+    """Return True if a folder is an empty work folder, whose writer was killed while creating or removing it.
 
     Raises:
-        OSError: the folder cannot be looked into.
+        OSError: the folder cannot be read.
     """
     return re.fullmatch(r"\.kgrec-[0-9a-f]{32}", work.name) is not None and all(
         entry.name == MARKER and entry.lstat().st_size == 0 for entry in work.iterdir()
@@ -238,10 +240,10 @@ def is_bare(work: Path) -> bool:
 
 
 def is_work_folder(path: Path) -> bool:
-    """Say whether a folder is one that `work_folder` made, by its marker or because it is bare.
+    """Return True if `work_folder` created a folder, judged by its marker or because it is bare.
 
     Raises:
-        OSError: the folder cannot be looked into.
+        OSError: the folder cannot be read.
     """
     if path.is_symlink() or not path.is_dir():
         return False
@@ -251,7 +253,7 @@ def is_work_folder(path: Path) -> bool:
 
 
 def read_marker(folder: Path) -> dict[str, Any]:
-    """Return what the marker in a folder says; nothing if there is none, or it is something else."""
+    """Return the content of a folder's marker; empty if there is no valid marker."""
     try:
         descriptor = os.open(folder / MARKER, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
@@ -269,16 +271,16 @@ def _parsed(content: bytes) -> dict[str, Any]:
 
 
 def reason(error: Exception) -> str:
-    """Return why the system refused, without number and path: `no space left on device`; else what the error says."""
+    """Return the reason of an error without number and path, such as `no space left on device`."""
     text = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
     return text[:1].lower() + text[1:]
 
 
 def checksum(path: Path) -> str:
-    """Return the SHA-256 of a file, as `sha256sum` prints it; a link is not followed.
+    """Return the SHA-256 of a file in hexadecimal; a link is not followed.
 
     Raises:
-        OSError: it cannot be read, or is no plain file.
+        OSError: the file cannot be read or is not a plain file.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb", buffering=0) as file:
@@ -289,9 +291,9 @@ def checksum(path: Path) -> str:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes and threads out of the block that lock the same folder; for moments, not for jobs.
+    """Hold a lock on a folder during the block, against other processes and threads; meant for short blocks.
 
-    A file system that cannot lock a folder, such as some on a network, goes without.
+    On file systems that cannot lock folders, such as some network file systems, the block runs without a lock.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -303,5 +305,5 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def cache_folder() -> Path:
-    """Return where kgrec keeps what can be made again: the environment's KGREC_CACHE, else the user's cache folder."""
+    """Return the cache folder of kgrec: KGREC_CACHE of the environment, else kgrec's folder in the user's cache."""
     return Path(os.environ.get("KGREC_CACHE") or platformdirs.user_cache_dir("kgrec"))

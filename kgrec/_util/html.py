@@ -1,4 +1,4 @@
-"""HTML for notebooks: titles, facts and tables in which every value is escaped, since ids and names are untrusted."""
+"""HTML for notebooks: titles, fact lists and tables; all values are escaped, since ids and names are untrusted."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import Any, Final
 from kgrec._util.terminal import escaped
 
 MAX_CHARACTERS: Final = 300
-"""Characters of a value that a notebook shows."""
+"""Maximum number of characters shown of a value."""
 
 MAX_ROWS: Final = 30
-"""Rows of a table that a notebook shows."""
+"""Maximum number of rows shown of a table."""
 
 
 def title(text: object) -> str:
-    """Return a heading."""
+    """Return a heading as HTML."""
     return f"<p><strong>{_safe(text)}</strong></p>"
 
 
 def facts(values: Mapping[str, Any]) -> str:
-    """Return a table of two columns, one row for each name and its value."""
+    """Return a table with one row per name and value, as HTML."""
     rows = [f"<tr><th style='text-align:left'>{_safe(k)}</th>{_cell(v)}</tr>" for k, v in values.items()]
     return f"<table>{''.join(rows)}</table>"
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Return a table with a header; of more than `MAX_ROWS` rows the first ones, and how many are left out."""
+    """Return the first `MAX_ROWS` rows of a table with a header, and the number of further rows, as HTML."""
     known = list(rows)
     header = "".join(f"<th style='text-align:left'>{_safe(name)}</th>" for name in columns)
     body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in known[:MAX_ROWS])
@@ -40,7 +40,7 @@ def _cell(value: Any) -> str:
 
 
 def _safe(value: object) -> str:
-    """Return a value as text that is no markup, and that reverses or hides nothing."""
+    """Return a value as escaped text without markup and without characters that hide or reverse text."""
     text = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
     text = f"{value:.4g}" if isinstance(value, float) else text
     return escape(escaped(text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]}…"))

@@ -1,7 +1,7 @@
-"""Log lines on stderr: what the `kgrec` command, as the host program, does with the loggers `kgrec.*`.
+"""Log lines of the `kgrec` command on stderr.
 
-As a library kgrec only logs: whether and where lines appear is up to the program, as in
-`logging.basicConfig(level="INFO")`.
+As a library, kgrec only logs to the loggers `kgrec.*`; the program that uses it configures the output, for instance
+with `logging.basicConfig(level="INFO")`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ logger = logging.getLogger("kgrec")
 
 @contextmanager
 def lines_on_stderr() -> Iterator[None]:
-    """Write what kgrec logs to stderr in the block: with the time, unless stderr is a terminal."""
+    """Write kgrec's log lines to stderr during the block, with the time unless stderr is a terminal."""
     handler = _Stderr()
     handler.setFormatter(logging.Formatter("%(message)s" if is_watched() else "%(asctime)s %(message)s"))
     before = logger.level
@@ -32,14 +32,14 @@ def lines_on_stderr() -> Iterator[None]:
 
 
 def no_lines() -> None:
-    """Write no more lines: stderr belongs to a log of another form, such as JSON."""
+    """Stop writing log lines, because another log, such as JSON, uses stderr."""
     for handler in list(logger.handlers):
         if isinstance(handler, _Stderr):
             logger.removeHandler(handler)
 
 
 class _Stderr(logging.Handler):
-    """Writes a line a message to stderr, above bars of progress; nothing where stderr is closed or nobody reads it."""
+    """Writes one line per message to stderr, above progress bars; errors of a closed stream are ignored."""
 
     def emit(self, record: logging.LogRecord) -> None:
         from tqdm import tqdm

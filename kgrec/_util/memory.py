@@ -1,4 +1,4 @@
-"""Little memory: how much address space this process has left, and whether an error says that memory ran out."""
+"""Memory limits of this process, and detection of out-of-memory errors of any library."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Final
 from kgrec._util.streams import tell
 
 MIN_MEMORY_BYTES: Final = 768 << 20
-"""Bytes of address space below which not even the libraries fit."""
+"""Minimum address space in bytes that the libraries need."""
 
 _SIGNS: Final = re.compile(
     r"cannot allocate memory|failed to map segment|bad_alloc|bad allocation|malloc of size|realloc of size"
@@ -23,14 +23,14 @@ _SIGNS: Final = re.compile(
     re.IGNORECASE,
 )
 _ABORTED: Final = (-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS, 127)
-"""How a process ends where a library cannot go on without memory; 127 is the C library's."""
+"""Exit codes of a process whose library ran out of memory; 127 is the C library's."""
 
 _PR_SET_PDEATHSIG: Final = 1
 _KINDS: Final = (RuntimeError, ImportError, OSError, SystemError)
 
 
 def limit() -> int | None:
-    """Return the bytes of address space that `ulimit -v` allows this process; None where nothing limits it."""
+    """Return the address space in bytes that `ulimit -v` allows this process; None without a limit."""
     try:
         import resource
     except ImportError:
@@ -40,7 +40,7 @@ def limit() -> int | None:
 
 
 def room() -> int | None:
-    """Return the bytes of address space that this process has left; None where nothing limits it."""
+    """Return the address space in bytes that this process has left; None without a limit."""
     most = limit()
     if most is None:
         return None
@@ -53,7 +53,7 @@ def room() -> int | None:
 
 
 def ran_out(error: BaseException | None) -> bool:
-    """Say whether an error, or one that it came of, is that memory ran out, whichever library it is of."""
+    """Return True if an error or one of its causes says that memory ran out, in any library."""
     seen = 0
     while error is not None and seen < 20:
         if _says_so(error):
@@ -72,9 +72,9 @@ def _says_so(error: BaseException) -> bool:
 
 
 def watched(work: Callable[[], object]) -> int:
-    """Do some work in a child, and return its exit code; where a library ended it for want of memory, say so.
+    """Run `work` in a child process and return its exit code; report if a library ended it for lack of memory.
 
-    Libraries abort, or crash, where they cannot take memory, and write lines of their own to stderr, which go nowhere.
+    Libraries that cannot allocate memory abort or crash, and print messages to stderr, which are discarded.
     """
     parent, child = os.getpid(), os.fork()
     if not child:
@@ -83,7 +83,7 @@ def watched(work: Callable[[], object]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         work()
         return 0
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to both
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal interrupts both processes
     signal.signal(signal.SIGTERM, lambda number, _: os.kill(child, number))
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if code in _ABORTED:
@@ -93,7 +93,7 @@ def watched(work: Callable[[], object]) -> int:
 
 
 def _dies_with(parent: int) -> None:
-    import ctypes  # takes milliseconds, which a process without a limit need not spend
+    import ctypes  # imported here because it takes milliseconds
 
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -102,10 +102,10 @@ def _dies_with(parent: int) -> None:
 
 
 def advice() -> str:
-    """Return what to say where memory ran out."""
+    """Return the error message for lack of memory."""
     most = limit()
     found = "" if most is None else f" (ulimit -v allows this process {most >> 20:,} MB)"
     return (
-        f"memory ran out{found}; what was there is as it was. Allow more, close other programs, or take less at once: "
+        f"memory ran out{found}; nothing was changed. Allow more memory, close other programs, or reduce the work: "
         "fewer signals (--set signals=popularity,ease), a smaller source"
     )

@@ -1,6 +1,6 @@
-"""Notices: what was done with an input that its owner may not expect, such as rows that were left out.
+"""Notices about unexpected treatment of an input that is not an error, such as rows that were left out.
 
-A notice is a Python warning, so it reaches a caller from any depth; the command shows each as a line on stderr.
+A notice is a Python warning, so that it reaches the caller from any depth; the command line prints it on stderr.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from kgrec._util.streams import tell
 
 
 class DataNotice(UserWarning):
-    """Something done with an input that its owner may not expect, and that is no error."""
+    """Warning about unexpected treatment of an input that is not an error."""
 
 
 def notice(text: str) -> None:
-    """Tell the caller, or the user of the command, what was done with an input."""
+    """Issue a notice to the caller or to the user of the command line."""
     warnings.warn(text, DataNotice, stacklevel=3)
 
 
 @contextmanager
 def notices(tell: Callable[[str], None]) -> Iterator[None]:
-    """Pass every notice to `tell` instead of Python's own display of warnings."""
+    """Pass every notice in the block to `tell` instead of printing it as a Python warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", DataNotice)
         others = warnings.showwarning
@@ -40,5 +40,5 @@ def notices(tell: Callable[[str], None]) -> Iterator[None]:
 
 
 def to_stderr(text: str) -> None:
-    """Print a notice as one line on stderr; nothing where stderr is closed."""
+    """Print a notice as one line on stderr."""
     tell(f"note: {text}")

@@ -1,4 +1,4 @@
-"""Who holds a lock: a process of a host, told apart from a later process of the same number."""
+"""Owners of locks: a process on a host, distinguished from a later process with the same pid."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from pathlib import Path
 from typing import Final
 
 HOST: Final = re.sub(r"[^\w.-]", "_", socket.gethostname())
-"""Name of this host, in characters that a lock takes."""
+"""Name of this host, with characters outside `[\\w.-]` replaced."""
 
 _OWNER: Final = re.compile(r"([\w.-]{1,255}):(\d{1,9}):(\w{1,64})")
 
 
 def parsed_owner(owner: object) -> tuple[str, int] | None:
-    """Return host and process number of an owner `host:pid:unique`; None if it is anything else."""
+    """Return the host and the pid of an owner `host:pid:unique`; None for any other value."""
     found = _OWNER.fullmatch(owner) if isinstance(owner, str) else None
     return (found[1], int(found[2])) if found else None
 
 
 def started(pid: int | None = None) -> str | None:
-    """Return when a process of this host began, this one if none is given; None if there is none, or no /proc.
+    """Return the start time of a process of this host (default: this process); None if it is unknown.
 
-    It is the boot's id and clock ticks since then, so that no clock that is set can change it.
+    The start time is the boot id and the clock ticks since boot, which changes of the system clock do not affect.
     """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")[:8]
@@ -34,11 +34,11 @@ def started(pid: int | None = None) -> str | None:
 
 
 def is_gone(host: str, pid: int, began: object) -> bool:
-    """Say whether the process that wrote a lock is known to be gone; one of another host never is.
+    """Return True if the process that wrote a lock is known to have ended; always False for another host.
 
     Args:
-        host, pid: of the owner.
-        began: what `started` told the owner; anything else if it was not told.
+        host, pid: host and pid of the owner.
+        began: the owner's result of `started`; any other value if it was unknown.
     """
     if host != HOST or not os.path.exists("/proc/self"):
         return False

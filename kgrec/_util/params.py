@@ -1,4 +1,4 @@
-"""Parameters of an estimator by name, as scikit-learn has them: `get_params`, `set_params`, and so `clone`."""
+"""The parameter protocol of scikit-learn estimators (`get_params`, `set_params`), which `clone` needs."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from kgrec.errors import UsageError, near_matches
 
 
 class Parameters(ABC):
-    """An estimator whose constructor passes its arguments, by name and as they are, to `_configure`."""
+    """An estimator whose constructor passes its arguments unchanged, by name, to `_configure`."""
 
     _params: dict[str, Any]
 
     @abstractmethod
     def _configure(self, params: dict[str, Any]) -> None:
-        """Check parameters and take them, as an estimator that is not fitted.
+        """Check and set parameters, and reset the estimator to the unfitted state.
 
         Raises:
-            UsageError: a bad value.
+            UsageError: a value is invalid.
         """
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the arguments of the constructor, by name.
 
         Args:
-            deep: has no effect, since no parameter is an estimator; scikit-learn passes it.
+            deep: ignored, since no parameter is an estimator; required by scikit-learn.
         """
         return dict(self._params)
 
     def set_params(self, **params: Any) -> Self:
-        """Change arguments of the constructor, and forget what was fitted with the old ones.
+        """Change arguments of the constructor, reset the estimator to the unfitted state, and return it.
 
         Raises:
-            UsageError: an unknown name, or a bad value; nothing is changed.
+            UsageError: a name is unknown or a value is invalid; nothing is changed.
         """
         for name in params:
             if name not in self._params:

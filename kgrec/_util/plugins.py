@@ -1,4 +1,4 @@
-"""Plug-ins: what kgrec ships, and what other packages register as entry points, found by name."""
+"""Look-up of plug-ins by name: those that kgrec ships and those that other packages register as entry points."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from kgrec.errors import UsageError, near_matches
 class PluginGroup:
     """One kind of plug-in.
 
-    Nothing is imported before it is asked for, so a package that cannot be imported harms nobody who does not name it.
-    A shipped name cannot be taken over by another package.
+    Plug-ins are imported on demand, so that a broken package affects only users of its plug-ins. Other packages cannot
+    override a shipped name.
 
     Attributes:
-        kind: the word for one in messages, such as "signal".
-        group: the entry-point group, such as "kgrec.signals".
-        shipped: name → "module:Class" of those that kgrec brings along.
+        kind: word for a plug-in in messages, such as "signal".
+        group: entry-point group, such as "kgrec.signals".
+        shipped: name → "module:Class" of the plug-ins that kgrec ships.
     """
 
     kind: str
@@ -29,11 +29,11 @@ class PluginGroup:
     shipped: Mapping[str, str] = field(default_factory=dict)
 
     def names(self) -> list[str]:
-        """Return all names, sorted."""
+        """Return the names of all plug-ins, sorted."""
         return sorted({*self.shipped, *(point.name for point in entry_points(group=self.group))})
 
     def load(self, name: str) -> Any:
-        """Return the class of a name.
+        """Return the class of a plug-in.
 
         Raises:
             UsageError: no plug-in has the name, two packages register it, or it cannot be imported.
@@ -49,13 +49,13 @@ class PluginGroup:
         return self._imported(*points.values())
 
     def unknown(self, name: str, known: Iterable[str] | None = None) -> str:
-        """Return the message for a name that no plug-in has."""
+        """Return the error message for an unknown name."""
         names = self.names() if known is None else sorted(known)
         expected = f"expected one of {', '.join(names) or 'none'}{near_matches(name, names)}"
         return f"unknown {self.kind} {name!r}; {expected}"
 
     def broken(self) -> dict[str, str]:
-        """Return name → message of those that cannot be loaded."""
+        """Return name → error message of the plug-ins that cannot be loaded."""
         faults = {}
         for name in self.names():
             try:
@@ -67,6 +67,6 @@ class PluginGroup:
     def _imported(self, point: EntryPoint) -> Any:
         try:
             return point.load()
-        except (Exception, SystemExit) as error:  # a foreign module may raise anything while it is imported
+        except (Exception, SystemExit) as error:  # importing a foreign module may raise anything
             reason = f"{type(error).__name__}: {error}"
             raise UsageError(f"{self.kind} {point.name!r} ({point.value}) cannot be imported: {reason}") from error

@@ -1,6 +1,6 @@
-"""Progress of long work: a bar in terminals and notebooks, else lines in the log `kgrec.progress`.
+"""Progress of long tasks: a bar in terminals and notebooks, else lines in the log `kgrec.progress`.
 
-What is done at all is logged by the module that does it, at level INFO, under the name of the module.
+The steps themselves are logged by the modules that run them, at level INFO under the name of the module.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ T = TypeVar("T")
 logger = logging.getLogger("kgrec.progress")
 
 FIRST_LINE_SECONDS: Final = 10.0
-"""Work that takes no longer than this has no line in a log."""
+"""Seconds before the first log line; shorter tasks are not logged."""
 
 LINE_SECONDS: Final = 30.0
-"""Seconds between two lines about one piece of work."""
+"""Seconds between two log lines of a task."""
 
 
 def track(
     items: Iterable[T], description: str, total: int | None = None, costs: Sequence[float] | None = None
 ) -> Iterator[T]:
-    """Yield `items`, and show how far the work is and about how long it will take.
+    """Yield items while showing the progress and the estimated remaining time.
 
     Args:
-        items: what is worked on.
-        description: what is being done, in words.
-        total: number of items, where `items` has no length.
-        costs: how long each item is expected to take, in any unit; all the same if not given.
+        items: items to process.
+        description: the task, in words.
+        total: number of items if `items` has no length.
+        costs: expected relative duration of each item; None means equal durations.
     """
     known = total if total is not None else len(items) if isinstance(items, Sized) else 0
     parts = list(costs) if costs is not None else [1.0] * known
@@ -47,25 +47,25 @@ def track(
 
 
 def is_shown() -> bool:
-    """Return whether bars are shown: stderr is a terminal, or a notebook shows the output."""
+    """Return True if bars are shown: stderr is a terminal, or the code runs in a notebook."""
     return is_watched() or in_notebook()
 
 
 def in_notebook() -> bool:
-    """Return whether the code runs in a Jupyter kernel."""
+    """Return True if the code runs in a Jupyter kernel."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     return shell is not None and "IPKernelApp" in shell.config
 
 
 class _Tqdm(tqdm):  # type: ignore[misc]  # tqdm has no types
-    """A bar without the thread that watches over it: kgrec starts processes, and threads do not survive a fork."""
+    """A tqdm bar without its monitor thread, since kgrec forks processes and threads do not survive a fork."""
 
     monitor_interval = 0
 
 
 class _Bar:
-    """A bar, shown only once the work has taken half a second."""
+    """A progress bar that appears half a second after the start of a task."""
 
     def __init__(self, description: str, total: float) -> None:
         shape = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}, about {remaining} left" if total else None
@@ -80,12 +80,12 @@ class _Bar:
         self._bar.close()
 
     def advance(self, part: float) -> None:
-        """Note that a part of the work is done."""
+        """Advance the bar by a part of the total."""
         self._bar.update(part)
 
 
 class _Lines:
-    """Lines in a log, the first only once the work has proved to be long."""
+    """Log lines about a task, the first one after `FIRST_LINE_SECONDS`."""
 
     def __init__(self, description: str, total: float) -> None:
         self._description, self._total, self._done = description, total, 0.0
@@ -99,7 +99,7 @@ class _Lines:
             logger.info("%s: done in %s", self._description, in_words(time.monotonic() - self._start))
 
     def advance(self, part: float) -> None:
-        """Note that a part of the work is done, and log a line if it is time for one."""
+        """Advance by a part of the total, and log a line if one is due."""
         self._done += part
         passed = time.monotonic() - self._start
         if passed < self._next or (self._total and self._done >= self._total):

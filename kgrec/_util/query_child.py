@@ -1,10 +1,10 @@
-"""The process that a user's query runs in: it can be stopped whatever the engine does, and takes nothing with it.
+"""Child process that runs a user's query, so that the query can be stopped whatever the engine does.
 
-It is started by `kgrec._util.query_process`, isolated from the working folder and from PYTHONPATH, and ends with the
-process that started it. Requests and answers are pairs of a JSON object and bytes, each after its length; the bytes of
-an answer are a table in Arrow's stream format. A reading request cannot write to a file: the system refuses it.
+`kgrec._util.query_process` starts it, isolated from the working folder and PYTHONPATH; it ends with its parent.
+Requests and answers are pairs of a JSON object and bytes, each preceded by its length; the bytes of an answer are a
+table in Arrow's stream format. During a read-only request the system refuses to write files.
 
-It imports no more than an engine and Arrow, as a command waits for it to start.
+The module imports only an engine and Arrow, since a command waits for the process to start.
 """
 
 from __future__ import annotations
@@ -28,32 +28,32 @@ if TYPE_CHECKING:
     import pyoxigraph as ox
 
 HEAD: Final = struct.Struct("<QQ")
-"""Lengths of the JSON and of the bytes of a message."""
+"""Head of a message: lengths of its JSON and of its bytes."""
 
 _PR_SET_PDEATHSIG: Final = 1
 _FUNCTION: Final = re.compile(r"Function: (\w+)")
 _BEYOND: Final = re.compile(r"\b(\w*(?:COPY|EXPORT|IMPORT|EXTENSION|ATTACH|DETACH|TRANSACTION|STANDALONE)\w*)\[\d+\]")
-"""What a plan of ladybug holds that does more than read the graph."""
+"""Operators of a ladybug plan that do more than read the graph."""
 _NOT_IN_ARROW: Final = ("MAP(", "UNION(")
-"""Types of ladybug that Arrow holds as something else."""
+"""Types of ladybug that have no equivalent in Arrow."""
 
 
 class _Refused(Exception):
-    """The engine refused a statement; the text is its message."""
+    """The engine refused a statement; the text is the engine's message."""
 
 
 class _TooMany(Exception):
-    """A statement returns more rows than it may."""
+    """A statement exceeds its row limit."""
 
 
 def main(parent: int) -> None:
-    """Answer requests until stdin ends, or the process `parent` does."""
+    """Answer requests until stdin or the process `parent` ends."""
     _die_with(parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the parent decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles interrupts of the terminal
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _let_write(False)
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    for stream in (0, 1):  # what an engine prints is no answer
+    for stream in (0, 1):  # keep output of the engine out of the answers
         os.dup2(os.open(os.devnull, os.O_RDWR), stream)
     import pyarrow as pa
 
@@ -70,15 +70,15 @@ def main(parent: int) -> None:
         except _TooMany:
             _send(answers, {"too_many": True})
         except MemoryError as error:
-            _send(answers, {"refused": str(error) or "it needs more memory than there is"})
-        except Exception as error:  # an engine raises anything, and this process is to go on
+            _send(answers, {"refused": str(error) or "the query needs more memory than is available"})
+        except Exception as error:  # an engine may raise anything, and this process must continue
             _send(answers, {"refused": str(error) or type(error).__name__})
         finally:
             _let_write(False)
 
 
 class Ladybug:
-    """Runs statements in ladybug; the graph asked last stays open."""
+    """Runs statements in ladybug and keeps the last read graph open."""
 
     def __init__(self) -> None:
         self._open: ladybug.Database | None = None
@@ -127,7 +127,7 @@ class Ladybug:
             return _of_ladybug(result)
 
     def _check_plan(self, connection: ladybug.Connection, request: dict[str, Any]) -> None:
-        """Check that in the engine's plan too nothing goes beyond the graph; what is wrong is told when it is run."""
+        """Check that the engine's plan only accesses the graph; errors of the statement are reported when it runs."""
         try:
             with cast("ladybug.QueryResult", connection.execute("EXPLAIN " + request["plan"])) as result:
                 plan = str(result.get_all())
@@ -136,11 +136,11 @@ class Ladybug:
         functions = {name.lower() for name in _FUNCTION.findall(plan)} - {"read_ftable", *request["functions"]}
         strange = sorted(functions | set(_BEYOND.findall(plan)))
         if strange:
-            raise _Refused(f"the engine would run {strange[0]}, which goes beyond the graph")
+            raise _Refused(f"by the engine's plan, the query runs {strange[0]}, which accesses more than the graph")
 
 
 class Oxigraph:
-    """Runs queries and updates in Oxigraph; the version asked last stays open."""
+    """Runs queries and updates in Oxigraph and keeps the last read version open."""
 
     def __init__(self) -> None:
         self._open: ox.Store | None = None
@@ -188,7 +188,7 @@ def _up_to(limit: int, rows: Any) -> Iterator[Any]:
 
 
 def _of_ladybug(result: ladybug.QueryResult) -> pa.Table:
-    """Return a result of ladybug as a table: whole numbers of 128 bits as 64 bits where they fit."""
+    """Return a result of ladybug as a table; 128-bit integers become 64-bit integers if they fit."""
     import pyarrow as pa
 
     names, types = result.get_column_names(), result.get_column_data_types()
@@ -196,7 +196,7 @@ def _of_ladybug(result: ladybug.QueryResult) -> pa.Table:
         return pa.table({})
     if "UINT128" in str(types):
         raise _Refused("ladybug cannot return UINT128; write CAST(… AS INT128)")
-    found = result.get_as_arrow(-1)  # chunks would have room for millions of vectors
+    found = result.get_as_arrow(-1)  # a chunk size would allocate full chunks in advance
     columns, fields = list(found.columns), list(found.schema)
     other = [i for i, kind in enumerate(types) if any(word in kind for word in _NOT_IN_ARROW)]
     wide = [i for i, field in enumerate(fields) if pa.types.is_decimal(field.type) and field.type.scale == 0]
@@ -206,11 +206,11 @@ def _of_ladybug(result: ladybug.QueryResult) -> pa.Table:
     for i in other:
         columns[i], fields[i] = packed([row[i] for row in rows]), pa.field(names[i], pa.string(), metadata=PACKED)
     for i in wide:
-        columns[i], fields[i] = _whole(columns[i], names[i])
+        columns[i], fields[i] = _integers(columns[i], names[i])
     return pa.Table.from_arrays(columns, schema=pa.schema(fields))
 
 
-def _whole(column: pa.ChunkedArray, name: str) -> tuple[Any, pa.Field]:
+def _integers(column: pa.ChunkedArray, name: str) -> tuple[Any, pa.Field]:
     import pyarrow as pa
 
     try:
@@ -221,7 +221,7 @@ def _whole(column: pa.ChunkedArray, name: str) -> tuple[Any, pa.Field]:
 
 
 def _die_with(parent: int) -> None:
-    """Have the system end this process when the one that started it ends, however that does."""
+    """Make the system kill this process when its parent ends for any reason."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
@@ -229,7 +229,7 @@ def _die_with(parent: int) -> None:
 
 
 def _let_write(allowed: bool) -> None:
-    """Allow this process to write to files, or have the system refuse it."""
+    """Allow this process to write files, or make the system refuse it."""
     _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (most if allowed else 0, most))
 

@@ -1,6 +1,6 @@
-"""Runs users' statements in processes of their own, with limits on time, memory and rows that end them.
+"""Running users' statements in child processes with limits on time, memory and rows.
 
-A process is kept for the next statement. It ends with this one, or when a statement went over a limit.
+A child process is kept for the next statement. It ends with this process, or when a statement exceeds a limit.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from kgrec.errors import StoreError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MEMORY_LIMIT: Final = min(4 << 30, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2)
-"""Bytes of memory that a statement may take."""
+MEMORY_LIMIT_BYTES: Final = min(4 << 30, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2)
+"""Memory limit of a statement, in bytes."""
 
-_KEPT: Final = 2
-"""Processes that wait for the next statement at most."""
+_MAX_IDLE_PROCESSES: Final = 2
+"""Maximum number of idle processes that are kept."""
 
-_LARGE: Final = 1 << 30
-"""Bytes of memory with which a process is not kept."""
+_MAX_IDLE_BYTES: Final = 1 << 30
+"""Memory in bytes from which a process is not kept."""
 
-_GRACE: Final = 0.2
-"""Seconds after the time limit in which the engine may stop by itself."""
+_GRACE_SECONDS: Final = 0.2
+"""Seconds after the time limit in which the engine can stop by itself."""
 
-_START: Final = 60.0
-"""Seconds that a process may take to start, or to hand over what it found."""
+_START_SECONDS: Final = 60.0
+"""Maximum number of seconds for starting a process, and for transferring a result."""
 
-_LOOK: Final = 0.05
-"""Seconds between two looks at the memory of a process."""
+_POLL_SECONDS: Final = 0.05
+"""Seconds between two checks of a process's memory."""
 
 _ENVIRONMENT: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "TMPDIR")
-"""What a process is told of this one's environment: no passwords."""
+"""Environment variables that are passed to a process; none holds a password."""
 
 _BEGIN: Final = (
     "import sys, json; given = json.loads(sys.argv[1]); sys.path += given['path']; "
@@ -53,22 +53,22 @@ _BEGIN: Final = (
 
 
 class Refused(Exception):
-    """The engine refused a statement; the text is its message."""
+    """The engine refused a statement; the text is the engine's message."""
 
 
 class TooManyRows(Exception):
-    """A statement returned more rows than it may."""
+    """A statement exceeds its row limit."""
 
 
-class _Gone(Exception):
-    """The process ended while it was expected to answer."""
+class _Ended(Exception):
+    """The process ended before it answered."""
 
 
 class _Child:
-    """A process that answers one request at a time."""
+    """A child process that answers one request at a time."""
 
     def __init__(self, folder: str) -> None:
-        """Start it in a folder; it is ready when its first message comes."""
+        """Start a process in a working folder; its first message says that it is ready."""
         root = str(Path(__file__).resolve().parents[2])
         here = os.path.realpath(_working_folder())
         path = [p for p in sys.path if os.path.isabs(p) and os.path.realpath(p) != here and p != root]
@@ -91,27 +91,27 @@ class _Child:
         """Return the answer to a request.
 
         Raises:
-            TimeoutError: it took longer than `time_limit` seconds; the process is gone.
-            StoreError: it took more memory than it may; the process is gone.
-            _Gone: the process ended.
+            TimeoutError: the request exceeded `time_limit` seconds; the caller must end the process.
+            StoreError: the request exceeded the memory limit; the caller must end the process.
+            _Ended: the process ended.
         """
         try:
             if not self._ready:
-                self._message(time.monotonic() + _START)
+                self._message(time.monotonic() + _START_SECONDS)
                 self._ready = True
             text = json.dumps(request).encode()
             self._to.write(HEAD.pack(len(text), 0))
             self._write(text)
-            return self._message(time.monotonic() + time_limit + _GRACE)
+            return self._message(time.monotonic() + time_limit + _GRACE_SECONDS)
         except BrokenPipeError:
-            raise _Gone from None
+            raise _Ended from None
 
     def is_alive(self) -> bool:
-        """Say whether it still runs."""
+        """Return True if the process is running."""
         return self._process.poll() is None
 
     def memory(self) -> int:
-        """Return the bytes of memory that are its own; 0 where the system does not tell."""
+        """Return the private memory of the process in bytes; 0 if it is unknown."""
         try:
             lines = Path(f"/proc/{self._process.pid}/status").read_text(encoding="ascii").splitlines()
         except OSError:
@@ -124,7 +124,7 @@ class _Child:
         return found["RssAnon"] + found.get("RssShmem", 0) if "RssAnon" in found else found.get("VmRSS", 0)
 
     def end(self) -> str:
-        """End it, and return how it had ended if it had."""
+        """End the process and return its exit code or signal in words."""
         self._process.poll()
         code = self._process.returncode
         self._process.kill()
@@ -142,7 +142,7 @@ class _Child:
 
     def _message(self, deadline: float) -> tuple[dict[str, Any], bytearray]:
         head_length, body_length = HEAD.unpack(self._read(HEAD.size, deadline))
-        late = max(deadline, time.monotonic() + _START)
+        late = max(deadline, time.monotonic() + _START_SECONDS)
         return json.loads(self._read(head_length, late)), self._read(body_length, late)
 
     def _read(self, length: int, deadline: float) -> bytearray:
@@ -151,25 +151,26 @@ class _Child:
         with selectors.DefaultSelector() as selector:
             selector.register(self._from, selectors.EVENT_READ)
             while view:
-                if selector.select(max(0.0, min(_LOOK, deadline - time.monotonic()))):
+                if selector.select(max(0.0, min(_POLL_SECONDS, deadline - time.monotonic()))):
                     count = self._from.readinto(view)  # type: ignore[attr-defined]
                     if not count:
-                        raise _Gone
+                        raise _Ended
                     view = view[count:]
                 elif time.monotonic() >= deadline:
                     raise TimeoutError
-                elif self.memory() > MEMORY_LIMIT:
+                elif self.memory() > MEMORY_LIMIT_BYTES:
                     raise StoreError(
-                        f"the query was stopped because it took more than {MEMORY_LIMIT >> 20:,} MB of memory; "
-                        "narrow it down, or add LIMIT to it"
+                        f"the query was stopped because it took more than {MEMORY_LIMIT_BYTES >> 20:,} MB of memory; "
+                        "restrict the query, or add LIMIT to it"
                     )
         return found
 
 
 class _Children:
-    """The processes that wait for a statement, and the thread that starts them.
+    """Pool of idle child processes, and the thread that starts them.
 
-    The system ends a process with the *thread* that started it, so one thread that lives as long as this process does.
+    The system kills a child with the *thread* that started it, so one thread that lives as long as this process starts
+    all children.
     """
 
     def __init__(self) -> None:
@@ -177,7 +178,7 @@ class _Children:
         self._starter = ThreadPoolExecutor(1, "kgrec-queries")
 
     def take(self) -> _Child:
-        """Return a process that is ready for a statement."""
+        """Return an idle process, or a new one."""
         with suppress(IndexError):
             while True:
                 child = self._idle.pop()
@@ -187,21 +188,21 @@ class _Children:
         return self.new(os.sep)
 
     def new(self, folder: str) -> _Child:
-        """Return a new process that works in a folder."""
+        """Return a new process with a working folder."""
         try:
             return self._starter.submit(_Child, folder).result()
-        except RuntimeError:  # this process is about to end
+        except RuntimeError:  # this process is shutting down
             return _Child(folder)
 
     def keep(self, child: _Child) -> None:
-        """Keep a process for the next statement, unless there are enough or it is large."""
-        if len(self._idle) < _KEPT and child.memory() < _LARGE:
+        """Keep a process for the next statement, or end it if enough are idle or it uses too much memory."""
+        if len(self._idle) < _MAX_IDLE_PROCESSES and child.memory() < _MAX_IDLE_BYTES:
             self._idle.append(child)
         else:
             child.end()
 
     def end(self) -> None:
-        """End the processes that wait."""
+        """End the idle processes."""
         with suppress(IndexError):
             while True:
                 self._idle.pop().end()
@@ -209,7 +210,7 @@ class _Children:
 
 _children = _Children()
 _inherited: Final[list[_Children]] = []
-"""Those of processes that this one was forked from: not its own to end."""
+"""Pools of the processes that this process was forked from; this process must not end them."""
 
 
 def _forget() -> None:
@@ -223,7 +224,7 @@ atexit.register(lambda: _children.end())
 
 
 def _working_folder() -> str:
-    """Return the working folder, or the root where it was removed."""
+    """Return the working folder, or the root folder if it was removed."""
     try:
         return os.getcwd()
     except FileNotFoundError:
@@ -231,23 +232,23 @@ def _working_folder() -> str:
 
 
 def warm_up() -> None:
-    """Start a process now, for a statement that comes soon; where none can be started, the statement says so."""
+    """Start an idle process for a statement that follows soon; if that fails, the statement reports the error."""
     with suppress(OSError):
         _children.keep(_children.new(os.sep))
 
 
 def run(request: dict[str, Any], time_limit: float) -> pa.Table:
-    """Run a statement in a process of its own.
+    """Return the result of a statement that runs in a child process.
 
     Args:
-        request: what `kgrec._util.query_child` reads.
-        time_limit: seconds.
+        request: the request that `kgrec._util.query_child` answers.
+        time_limit: time limit in seconds.
 
     Raises:
-        TimeoutError: it took longer.
-        TooManyRows: it returned more than it may.
-        Refused: the engine's message.
-        StoreError: it took too much memory, or the engine ended the process.
+        TimeoutError: the statement exceeded the time limit.
+        TooManyRows: the statement exceeded the row limit.
+        Refused: the engine refused the statement; the text is the engine's message.
+        StoreError: the statement exceeded the memory limit, or the engine crashed.
     """
     import pyarrow as pa
 
@@ -258,9 +259,9 @@ def run(request: dict[str, Any], time_limit: float) -> pa.Table:
         raise StoreError(f"the process that runs queries cannot be started: {error.strerror or error}") from error
     try:
         head, body = child.ask(request, time_limit)
-    except _Gone:
+    except _Ended:
         how = child.end()
-        raise StoreError(f"the engine ended while it ran the query ({how}); nothing was changed") from None
+        raise StoreError(f"the engine crashed while it ran the query ({how}); nothing was changed") from None
     except BaseException:
         child.end()
         raise

@@ -1,4 +1,4 @@
-"""Terms of RDF as Python values; a whole number never passes through a float."""
+"""Conversion of RDF terms to Python values; integers are never converted through floats."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from datetime import datetime
 from typing import Any, Final
 
 _XSD: Final = "http://www.w3.org/2001/XMLSchema#"
-_WHOLE: Final = {
+_INTEGER_TYPES: Final = {
     *("integer", "long", "int", "short", "byte", "unsignedLong", "unsignedInt", "unsignedShort", "unsignedByte"),
     *("nonNegativeInteger", "positiveInteger", "nonPositiveInteger", "negativeInteger"),
 }
 
 _EXACT: Final = 2**53
-"""Integers up to which float64 has each."""
+"""Largest integer up to which float64 represents every integer."""
 
 
 def native(term: Any) -> Any:
-    """Return a term as a number, a truth value, a time, or text; an IRI, and a literal that is none, as text."""
+    """Return a term as a number, bool, time or text; IRIs and invalid literals are texts."""
     datatype = getattr(getattr(term, "datatype", None), "value", "")
     if not datatype.startswith(_XSD):
         return None if term is None else getattr(term, "value", str(term))
     kind, text = datatype.removeprefix(_XSD), term.value
-    with suppress(ValueError):  # a literal may hold anything: "many"^^xsd:integer
-        if kind in _WHOLE:
+    with suppress(ValueError):  # literals may be invalid: "many"^^xsd:integer
+        if kind in _INTEGER_TYPES:
             return int(text)
         if kind in ("double", "float"):
             return float(text)
@@ -37,7 +37,7 @@ def native(term: Any) -> Any:
 
 
 def _decimal(text: str) -> int | float:
-    """Return a decimal as a float, as quotients and averages are decimals too; a whole one of many digits as an int."""
-    whole, _, fraction = text.partition(".")
-    number = 0 if fraction.strip("0") else int(whole or "0")
+    """Return a decimal as a float, or as an int if it is an integer beyond `_EXACT`."""
+    digits, _, fraction = text.partition(".")
+    number = 0 if fraction.strip("0") else int(digits or "0")
     return number if abs(number) > _EXACT else float(text)

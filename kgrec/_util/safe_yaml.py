@@ -1,6 +1,6 @@
-"""YAML of bounded size: what a file holds costs its reader no more than its length promises.
+"""Reading YAML with bounds on length, number of values and depth.
 
-A few hundred bytes of YAML can stand for billions of values (aliases), or nest deeper than Python's stack.
+A few hundred bytes of YAML can expand to billions of values (by aliases), or nest deeper than Python's stack.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ MAX_DEPTH: Final = 50
 
 
 class Document(NamedTuple):
-    """A YAML document: its plain data, and its tree of nodes with their lines (None if it is empty)."""
+    """A YAML document: its plain data, and its tree of nodes with their lines (None for an empty document)."""
 
     data: Any
     tree: yaml.Node | None
@@ -26,14 +26,14 @@ def read_yaml(text: str) -> Any:
     """Return the plain data of a YAML text.
 
     Raises:
-        yaml.YAMLError: broken YAML, or more of it than `MAX_CHARACTERS`, `MAX_VALUES` (each alias counted as what it
-            stands for) and `MAX_DEPTH` allow; `described` says what and where.
+        yaml.YAMLError: the YAML is invalid or exceeds `MAX_CHARACTERS`, `MAX_VALUES` (with aliases expanded) or
+            `MAX_DEPTH`; `described` returns the reason and the line.
     """
     return read_document(text).data
 
 
 def read_document(text: str) -> Document:
-    """Return the plain data and the tree of a YAML text, as `read_yaml`."""
+    """Return the plain data and the tree of a YAML text; errors as in `read_yaml`."""
     if len(text) > MAX_CHARACTERS:
         raise yaml.YAMLError(f"{len(text):,} characters; at most {MAX_CHARACTERS:,} are read")
     loader = _Bounded(text)
@@ -56,8 +56,8 @@ def read_text(path: Path) -> str:
     """Return the text of a YAML file.
 
     Raises:
-        OSError: it cannot be read.
-        yaml.YAMLError: it is longer than `MAX_CHARACTERS` can be, or not UTF-8.
+        OSError: the file cannot be read.
+        yaml.YAMLError: the file is longer than `MAX_CHARACTERS`, or is not UTF-8.
     """
     with path.open("rb") as file:
         data = file.read(4 * MAX_CHARACTERS + 1)
@@ -72,14 +72,14 @@ def read_text(path: Path) -> str:
 
 
 def described(error: yaml.YAMLError) -> tuple[str, int | None]:
-    """Return what is wrong with a YAML text, and its line where that is known."""
+    """Return the reason of a YAML error, and its line or None."""
     mark = getattr(error, "problem_mark", None)
     reason = getattr(error, "problem", None) or (str(error).splitlines() or ["no reason given"])[0]
     return str(reason), mark.line + 1 if mark else None
 
 
 class _Bounded(yaml.SafeLoader):
-    """A safe loader that stops at the bounds, and knows which value it is at."""
+    """A safe loader that enforces the bounds and records the current value in `at`."""
 
     depth = values = 0
     at: yaml.Node
@@ -105,11 +105,14 @@ class _Bounded(yaml.SafeLoader):
 
 
 def _count(node: yaml.Node, known: dict[int, int]) -> int:
-    """Return how many values a node stands for.
+    """Return the number of values of a node with aliases expanded.
 
     Args:
-        node: its depth is bounded already.
-        known: id of a node → its count; 0 while the node is being counted.
+        node: a node whose depth is already checked.
+        known: id of a node → its number of values; 0 while the node is being counted.
+
+    Raises:
+        yaml.MarkedYAMLError: the aliases expand to too many values or are recursive.
     """
     if isinstance(node, yaml.ScalarNode):
         return 1
@@ -118,8 +121,8 @@ def _count(node: yaml.Node, known: dict[int, int]) -> int:
         parts = node.value if isinstance(node, yaml.SequenceNode) else [part for pair in node.value for part in pair]
         known[id(node)] = 1 + sum(_count(part, known) for part in parts)
         if known[id(node)] > MAX_VALUES:
-            problem = f"aliases that stand for more than {MAX_VALUES:,} values"
+            problem = f"aliases that expand to more than {MAX_VALUES:,} values"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
     elif not known[id(node)]:
-        raise yaml.MarkedYAMLError(problem="an alias of what it is in", problem_mark=node.start_mark)
+        raise yaml.MarkedYAMLError(problem="an alias of a value that contains it", problem_mark=node.start_mark)
     return known[id(node)]

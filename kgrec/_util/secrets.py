@@ -1,4 +1,4 @@
-"""Passwords in addresses: found before an address is used, and never repeated."""
+"""Detection and redaction of passwords in addresses."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import re
 from typing import Final
 
 HIDDEN: Final = "***"
-"""What stands in a message for a user and a password."""
+"""Replacement for a user and a password in messages."""
 
 _SCHEME: Final = r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*:/+)"
 _USER_PART: Final = re.compile(rf"{_SCHEME}[^\s/?#]*(?:@|%40)")
-"""A scheme, and all up to the last @ of the authority."""
+"""A scheme and everything up to the last @ of the authority."""
 
 _SLASHED: Final = re.compile(rf"{_SCHEME}(?![^\s/?#@:]*:\d+(?:[/?#]|$))[^\s/?#@:]+:\S*@")
-"""A password with a slash, a question mark or a hash in it; a port is none."""
+"""A password that contains a slash, a question mark or a hash; a port does not count as a password."""
 
 _PARAMETER: Final = re.compile(
     r"(?P<name>[?&;](?:password|passwd|pwd|secret|(?:access_|auth_)?token|api_?key|sig(?:nature)?)=)[^\s&;#]+", re.I
@@ -21,12 +21,12 @@ _PARAMETER: Final = re.compile(
 
 
 def holds_password(address: str) -> bool:
-    """Say whether an address holds a user, a password or a token."""
+    """Return True if an address holds a user, a password or a token."""
     return redacted(address) != address
 
 
 def redacted(text: str) -> str:
-    """Return a text in which the user, the password and the token of every address are hidden."""
+    """Return a text in which users, passwords and tokens of addresses are replaced by `***`."""
     if "@" not in text and "%40" not in text and "=" not in text:
         return text
     for pattern in (_SLASHED, _USER_PART):

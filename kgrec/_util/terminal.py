@@ -1,4 +1,4 @@
-"""Text of the data on a terminal: what would move the cursor, color, hide or reverse is shown and not obeyed."""
+"""Escaping of untrusted text for terminals: characters that move the cursor, color, hide or reverse are written out."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ _OBEYED: Final = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
     r"|[\U000e0000-\U000e007f]"
 )
-"""Control characters, marks of direction, line ends beside the usual, what is of no width, and halves of characters.
+"""Control characters, direction marks, unusual line separators, zero-width characters and lone surrogates.
 
-Joiners of no width stay: words of some languages and many pictures are made with them.
+Zero-width joiners stay, since some languages and many emoji need them.
 """
 
 
 def escaped(text: str, *, lines: bool = False) -> str:
-    r"""Return text as it may go to a terminal: `\x1b` and its like are written out.
+    r"""Return text that is safe to print to a terminal: characters such as `\x1b` are written as escapes.
 
     Args:
-        text: ids, titles, messages, whatever may hold data.
-        lines: whether line breaks and tabs stay, as in a message of several lines.
+        text: text that may contain data, such as ids, titles or messages.
+        lines: keep line breaks and tabs, as in a message of several lines.
     """
     return _OBEYED.sub(lambda found: found[0] if lines and found[0] in "\n\t" else _written(found[0]), text)
 
 
 def escaped_json(text: str) -> str:
-    r"""Return JSON that holds the same, with `\u202e` and its like written out; only strings can hold them."""
+    r"""Return equivalent JSON in which characters such as `\u202e` in strings are written as escapes."""
     return _OBEYED.sub(lambda found: found[0] if found[0] == "\n" else _in_json(found[0]), text)
 
 

@@ -1,4 +1,4 @@
-"""Types of arrays, one name for each dtype."""
+"""Type aliases of NumPy arrays, one for each dtype."""
 
 from __future__ import annotations
 

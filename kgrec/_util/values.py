@@ -1,7 +1,7 @@
-"""Values of a query, as text that another process reads and as Arrow columns; an integer never becomes a float.
+"""Query values as JSON for another process and as Arrow columns; integers are never converted to floats.
 
-Arrow holds columns of one type. Any other column, and integers beyond 64 bits, are JSON texts, one a value, and say so
-in the metadata of their field.
+An Arrow column has one type. Columns of mixed types and integers beyond 64 bits are packed: each value is a JSON text,
+and the metadata of the field marks the column as packed.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 PACKED: Final = {b"kgrec": b"packed"}
-"""Metadata of a field whose texts are packed values."""
+"""Metadata of a packed field."""
 
 _EXACT: Final = 2**53
-"""Integers up to which float64 has each."""
+"""Largest integer up to which float64 represents every integer."""
 
 
 def pack(value: Any) -> Any:
-    """Return a value as what JSON holds: kinds that JSON does not know become an object with the kind's name.
+    """Return a value as JSON data; a type that JSON lacks becomes an object with the name of the type.
 
     Raises:
-        TypeError: a value of a type that no query takes or returns.
+        TypeError: the value has a type that queries neither accept nor return.
     """
     if value is None or isinstance(value, bool | str):
         return value
@@ -38,21 +38,20 @@ def pack(value: Any) -> Any:
         return [pack(item) for item in value]
     if isinstance(value, dict):
         return {"dict": [[pack(key), pack(item)] for key, item in value.items()]}
-    if hasattr(value, "tolist"):  # NumPy's arrays and scalars
+    if hasattr(value, "tolist"):  # NumPy arrays and scalars
         return pack(value.tolist())
-    if hasattr(value, "to_pydatetime"):  # of pandas, with nanoseconds
+    if hasattr(value, "to_pydatetime"):  # pandas timestamps
         value = value.to_pydatetime(warn=False)
     for name, (kind, write, _) in _KINDS.items():
         if isinstance(value, kind):
             return {name: write(value)}
     raise TypeError(
-        f"found a value of type {type(value).__name__}; expected text, a number, a truth value, a time, bytes, "
-        "a list or a dict"
+        f"the value is of type {type(value).__name__}. Expected text, a number, a bool, a time, bytes, a list or a dict"
     )
 
 
 def unpack(value: Any) -> Any:
-    """Return what `pack` was given."""
+    """Return the original value of a result of `pack`."""
     if isinstance(value, list):
         return [unpack(item) for item in value]
     if not isinstance(value, dict):
@@ -64,7 +63,7 @@ def unpack(value: Any) -> Any:
 
 
 def column(values: Sequence[Any]) -> tuple[pa.Array, bool]:
-    """Return values as an Arrow array, and whether it holds packed values."""
+    """Return values as an Arrow array, and True if the array is packed."""
     import pyarrow as pa
 
     kinds = {type(value) for value in values} - {type(None)}
@@ -79,14 +78,14 @@ def column(values: Sequence[Any]) -> tuple[pa.Array, bool]:
 
 
 def packed(values: Sequence[Any]) -> pa.Array:
-    """Return values as packed texts."""
+    """Return values as an Arrow array of packed texts."""
     import pyarrow as pa
 
     return pa.array([None if value is None else json.dumps(pack(value)) for value in values], pa.string())
 
 
 def table(names: Sequence[str], columns: Sequence[Sequence[Any]]) -> pa.Table:
-    """Return columns of Python values as a table; names may repeat."""
+    """Return columns of Python values as an Arrow table; names may repeat."""
     import pyarrow as pa
 
     found = [column(values) for values in columns]
@@ -98,17 +97,17 @@ def table(names: Sequence[str], columns: Sequence[Sequence[Any]]) -> pa.Table:
 
 
 def is_packed(field: pa.Field) -> bool:
-    """Say whether a field's texts are packed values."""
+    """Return True if a field is packed."""
     return bool((field.metadata or {}).get(b"kgrec") == b"packed")
 
 
 def unpacked(array: pa.ChunkedArray) -> list[Any]:
-    """Return the values of a column of packed texts."""
+    """Return the values of a packed column."""
     return [None if text is None else unpack(json.loads(text)) for text in array.to_pylist()]
 
 
 def _zones(values: Sequence[Any]) -> int:
-    """Return how many time zones the points in time have, none counting as one."""
+    """Return the number of different time zones of the times; "no time zone" counts as one."""
     return len({value.utcoffset() for value in values if isinstance(value, datetime)})
 
 
@@ -129,4 +128,4 @@ _KINDS: Final[dict[str, tuple[type, Any, Any]]] = {
         lambda number: timedelta(microseconds=number),
     ),
 }
-"""Name → (type, how a value is written, how it is read)."""
+"""Name → (type, function that writes a value, function that reads it)."""

@@ -1,4 +1,4 @@
-"""Which classes of a data set are which labels: a label's class and everything below it by `rdfs:subClassOf`."""
+"""Mapping of RDF classes to labels: a label covers its class and all subclasses of it by `rdfs:subClassOf`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from kgrec.rdf.triples import Triples
 
 
 def labels_of_classes(triples: Triples, schema: Schema) -> tuple[dict[str, int], BoolArray, list[Problem]]:
-    """Return which label each class is: its own, or the nearest above it.
+    """Return the label of each class: the label of the class itself, or of its nearest superclass.
 
     Returns:
-        Class IRI → number of its label; which labels are above which, [labels + 1, labels] (the last row is of no
-        label); a problem for every cycle of subclasses.
+        Class IRI → number of its label; a mask of label pairs, bool [labels + 1, labels], True if the column's class is
+        a superclass of the row's class (the last row is for nodes without a label); a problem for every cycle of
+        subclasses.
     """
     labels = {term(schema, label): number for number, label in enumerate(schema.nodes)}
     above_of = np.zeros((len(labels) + 1, len(labels)), dtype=bool)

@@ -1,4 +1,4 @@
-"""Triples as GraphTables: what a schema names in them, and everything that is wrong with it."""
+"""Decoding of triples to `GraphTables` by a schema, with a report of all problems."""
 
 from __future__ import annotations
 
@@ -24,15 +24,16 @@ from kgrec.rdf.triples import Triples
 
 
 def decode(triples: Triples, schema: Schema) -> GraphTables:
-    """Return what a schema names in triples.
+    """Return the nodes and relationships of a schema that triples hold.
 
-    Nodes are what has a label's class, or a subclass of it; what has none but stands at an end of a relationship is of
-    the first label that the schema allows there. A node's key is the literal of the key property, else its IRI. What no
-    triple says is a gap: silence is no value.
+    Nodes are the instances of a label's class or of its subclasses. A node without a class at an end of a relationship
+    gets the first label that the schema allows there. The key of a node is the literal of the key property, else its
+    IRI. A value without a triple is a gap, not a null.
 
     Raises:
-        DataError: with every problem: a node of two labels, a blank node, ends of undeclared labels, a literal of
-            another type, several values of a property that has one, a cycle of subclasses.
+        DataError: the triples do not fit the schema: a node has two labels or is blank, an end of a relationship has an
+            undeclared label, a literal has another type, a property has several values, or subclasses form a cycle.
+            The error lists all problems.
     """
     return _Decoder(triples, schema).run()
 
@@ -69,7 +70,7 @@ class _Decoder:
         )
 
     def _number(self, rows: IntArray) -> None:
-        """Number everything that is a subject, or the object of one of these rows."""
+        """Number all subjects and the objects of the given rows."""
         objects = self.triples.objects.take(pa.array(rows))
         both = pa.chunked_array([*self.triples.subjects.chunks, *objects.chunks], pa.large_string())
         coded = pc.dictionary_encode(both).combine_chunks()
@@ -98,7 +99,10 @@ class _Decoder:
             self.label[codes[~other]] = number
 
     def _label_by_ends(self) -> None:
-        """Label what has no class by where it stands: the first label that may be there, with a notice of others."""
+        """Label nodes without a class by the ends at which they occur: the first label allowed there.
+
+        A notice reports nodes for which several labels are allowed.
+        """
         names = list(self.schema.nodes)
         for type_, rows in self.types.items():
             relationship = self.schema.relationships[type_]
@@ -108,8 +112,8 @@ class _Decoder:
                 if len(labels) > 1 and len(free):
                     first = self._text(free[0])
                     notice(
-                        f"{len(free):,} without a class, such as {first}, taken as {labels[0]}: {type_} may "
-                        f"have {' or '.join(labels)} there, and an rdf:type would say which"
+                        f"nodes without an rdf:type: {len(free):,}, such as {first}. They were read as {labels[0]}, "
+                        f"the first label that {type_} allows there ({' or '.join(labels)}). Add an rdf:type to choose"
                     )
 
     def _nodes(self, number: int, label: str) -> pa.Table:
@@ -132,7 +136,7 @@ class _Decoder:
         return pa.table(columns)
 
     def _property_term(self, label: str, name: str) -> str:
-        """The name of a node is `rdfs:label` where the schema gives it no term and the data none of its own."""
+        """Return the IRI of a property; for a label's name, `rdfs:label` if neither schema nor data use another IRI."""
         iri = term(self.schema, name, label)
         given = {name, f"{label}.{name}"} & set(self.schema.rdf.terms)
         if self.schema.nodes[label].name == name and not given and not len(self.triples.rows(iri)):
@@ -149,7 +153,7 @@ class _Decoder:
             self._report(row, f"{found} as {label}", "a node with an IRI")
 
     def _property(self, iri: str, kind: str, name: str, mine: BoolArray, n: int) -> pa.ChunkedArray:
-        """Return a property of the nodes that `mine` marks, by `self.row`: a column [n]."""
+        """Return a property of the nodes in the mask `mine` as a column [n], ordered by `self.row`."""
         rows = self.triples.rows(iri)
         rows = rows[mine[self.subject[rows]] & (self.row[self.subject[rows]] >= 0)]
         parts = literals.split(self.triples.objects.take(pa.array(rows)))
@@ -168,7 +172,7 @@ class _Decoder:
         return _placed(column, at, n)
 
     def _single(self, parts: pa.Table, rows: IntArray, at: IntArray, name: str) -> IntArray:
-        """Return the positions of one value a node, of the language that `literals.preference` puts first."""
+        """Return the positions of one value per node, in the language that `literals.preference` ranks first."""
         if len(np.unique(at)) == len(at):
             return np.argsort(at)
         rank, tie = literals.preference(parts)
@@ -184,10 +188,10 @@ class _Decoder:
         return order[first]
 
     def _lists(self, parts: pa.Table, rows: IntArray, at: IntArray, n: int, name: str) -> pa.ChunkedArray:
-        """Return lists of strings: a JSON literal as it is, several plain literals in their order."""
+        """Return lists of strings: a JSON literal as given, or the plain literals of a node, sorted."""
         is_json = to_mask(pc.equal(parts.column("datatype"), terms.DATATYPES["strings"]))
         text = parts.column("text").cast(pa.string())
-        whole, wrong = literals.json_lists(text.filter(pa.array(is_json)), "strings")
+        json_lists, wrong = literals.json_lists(text.filter(pa.array(is_json)), "strings")
         again = is_json & (np.bincount(at, minlength=n)[at] > 1)
         for bad, expected in (
             (rows[is_json][wrong], "a JSON array of strings"),
@@ -204,11 +208,11 @@ class _Decoder:
         lists = pa.ListArray.from_arrays(
             pa.array(np.concatenate([[0], np.cumsum(counts)]), pa.int32()), plain.column("text").combine_chunks()
         )
-        column = pa.chunked_array([*whole.chunks, lists], ARROW_TYPES["strings"])
+        column = pa.chunked_array([*json_lists.chunks, lists], ARROW_TYPES["strings"])
         return _placed(column, np.concatenate([at[is_json], starts]).astype(np.int64), n)
 
     def _vectors(self, parts: pa.Table, rows: IntArray, at: IntArray, n: int, name: str) -> pa.ChunkedArray:
-        """Return vectors: one JSON literal a node."""
+        """Return a column of vectors, which are one JSON literal per node."""
         text = parts.column("text").cast(pa.string())
         is_json = to_mask(pc.equal(parts.column("datatype"), terms.DATATYPES["vector"]))
         lists, wrong = literals.json_lists(pc.if_else(pa.array(is_json), text, None), "vector")
@@ -233,7 +237,7 @@ class _Decoder:
         for edge_type in self.schema.edge_types(type_):
             of_type = (self.label[src] == numbers[edge_type[0]]) & (self.label[dst] == numbers[edge_type[2]])
             taken |= of_type
-            of_type &= (self.row[src] >= 0) & (self.row[dst] >= 0)  # blank nodes of a class are told already
+            of_type &= (self.row[src] >= 0) & (self.row[dst] >= 0)  # blank nodes of a class are reported already
             edges[edge_type] = self._edge_table(
                 edge_type, nodes, self.row[src[of_type]], self.row[dst[of_type]], statements, np.flatnonzero(of_type)
             )
@@ -241,7 +245,7 @@ class _Decoder:
         return edges
 
     def _statements(self, type_: str) -> tuple[IntArray, IntArray, IntArray]:
-        """Return the nodes that stand for relationships of a type, and the ends of each."""
+        """Return the statement nodes of a relationship type, and the start and end of each."""
         ends = []
         for iri in (terms.SUBJECT, terms.OBJECT):
             rows, end = self.triples.rows(iri), np.full(len(self.iris), -1)
@@ -311,7 +315,7 @@ def _missing(columns: Mapping[str, pa.ChunkedArray], names: Iterable[str]) -> Ga
 
 
 def _placed(column: pa.ChunkedArray, at: IntArray, n: int) -> pa.ChunkedArray:
-    """Return a column [n] with the values at `at`, and nothing elsewhere."""
+    """Return a column [n] with the values at the positions `at`; all other cells are null."""
     source = np.full(n, -1)
     source[at] = np.arange(len(at))
     return column.take(pa.array(source, mask=source < 0))

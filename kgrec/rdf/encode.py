@@ -1,4 +1,4 @@
-"""GraphTables as N-Triples: Arrow string arrays whose data, end to end, is the text."""
+"""Encoding of `GraphTables` as N-Triples: Arrow string arrays whose concatenated data is the text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CONTROLS = [(chr(code), f"\\u{code:04x}") for code in range(32) if chr(code) no
 
 
 def triples(tables: GraphTables) -> Iterator[pa.ChunkedArray]:
-    """Yield checked tables as lines of N-Triples, the schema excluded."""
+    """Yield the lines of N-Triples for checked tables, without the schema."""
     for label in tables.nodes:
         yield from node_triples(tables.schema, label, tables.nodes[label])
     for edge_type in tables.edges:
@@ -29,7 +29,7 @@ def triples(tables: GraphTables) -> Iterator[pa.ChunkedArray]:
 
 
 def schema_triple(schema: Schema) -> str:
-    """Return the line that holds a schema."""
+    """Return the line of N-Triples that holds a schema."""
     text = schema.to_yaml()
     for old, new in _ESCAPES:
         text = text.replace(old, new)
@@ -37,7 +37,7 @@ def schema_triple(schema: Schema) -> str:
 
 
 def node_triples(schema: Schema, label: str, table: pa.Table) -> Iterator[pa.ChunkedArray]:
-    """Yield the lines of nodes: class, key and properties."""
+    """Yield the lines of nodes: their class, key and properties."""
     node = schema.nodes[label]
     iris = node_iris(schema, label, table.column(node.key))
     yield lines(iris, terms.TYPE, f"<{term(schema, label)}>")
@@ -46,7 +46,7 @@ def node_triples(schema: Schema, label: str, table: pa.Table) -> Iterator[pa.Chu
 
 
 def edge_triples(schema: Schema, edge_type: EdgeType, table: pa.Table) -> Iterator[pa.ChunkedArray]:
-    """Yield the lines of relationships: the direct ones, and those of the nodes that stand for them."""
+    """Yield the lines of relationships: the direct triples, and those of the statement nodes."""
     source, type_, target = edge_type
     start = node_iris(schema, source, table.column("src"))
     end = iri_objects(node_iris(schema, target, table.column("dst")))
@@ -61,12 +61,12 @@ def edge_triples(schema: Schema, edge_type: EdgeType, table: pa.Table) -> Iterat
 
 
 def has_statements(schema: Schema, type_: str) -> bool:
-    """Say whether relationships of a type are nodes of their own besides."""
+    """Return True if relationships of a type also have statement nodes, which hold their properties."""
     return bool(schema.relationships[type_].properties)
 
 
 def statements(schema: Schema, edge_type: EdgeType, table: pa.Table) -> pa.ChunkedArray:
-    """Return the IRIs of the nodes that stand for relationships [n]."""
+    """Return the IRIs of the statement nodes of relationships [n]."""
     source, type_, target = edge_type
     names = [pa.chunked_array([pa.repeat(label, table.num_rows)]) for label in (source, target)]
     ends = [table.column("src"), table.column("dst")]
@@ -74,18 +74,18 @@ def statements(schema: Schema, edge_type: EdgeType, table: pa.Table) -> pa.Chunk
 
 
 def lines(subjects: pa.ChunkedArray, predicate: str, objects: pa.ChunkedArray | str) -> pa.ChunkedArray:
-    """Return one line a subject [n]; where its object is missing there is none."""
+    """Return one line for each subject [n] whose object is not missing."""
     found = pc.binary_join_element_wise("<", subjects, f"> <{predicate}> ", objects, " .\n", "")
     return found.drop_null()
 
 
 def iri_objects(iris: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return IRIs as objects of triples."""
+    """Return IRIs in angle brackets, as objects of triples."""
     return pc.binary_join_element_wise("<", iris, ">", "")
 
 
 def literals(column: pa.ChunkedArray, kind: str) -> pa.ChunkedArray:
-    """Return values of a property type as literals; a missing one stays missing."""
+    """Return the values of a property type as literals; missing values stay missing."""
     if kind == "strings":
         text = _quoted(_json(column))
     elif kind == "vector":
@@ -105,7 +105,7 @@ def literals(column: pa.ChunkedArray, kind: str) -> pa.ChunkedArray:
 
 
 def to_bytes(parts: Sequence[pa.ChunkedArray]) -> Iterator[pa.Buffer]:
-    """Yield the text of lines, without copying it."""
+    """Yield the text of lines without copying it."""
     for part in parts:
         for chunk in part.chunks:
             if len(chunk):
@@ -147,12 +147,16 @@ def _replaced(text: pa.ChunkedArray, pairs: Sequence[tuple[str, str]]) -> pa.Chu
 
 
 def _compact(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return a column whose lists start at the first value of its buffers."""
+    """Return a column of lists without offset, so that the first list starts at the first value."""
     return column.take(pa.array(np.arange(len(column))))
 
 
 def check_iris(there: GraphTables | None, tables: GraphTables) -> None:
-    """A key that is an IRI is its node's IRI, which can have one label only."""
+    """Check that no IRI is the key of nodes of two labels, since an IRI key is the node's IRI.
+
+    Raises:
+        StoreError: two labels share an IRI key.
+    """
     found: dict[str, list[pa.Array]] = {}
     for part in filter(None, (there, tables)):
         for label, table in part.nodes.items():
@@ -162,4 +166,4 @@ def check_iris(there: GraphTables | None, tables: GraphTables) -> None:
         keys, others = (pa.chunked_array(found[label], pa.string()) for label in (one, other))
         both = keys.filter(pc.is_in(keys, value_set=others))
         if len(both):
-            raise StoreError(f"found {both[0].as_py()} as the key of a {one} and of a {other}; an IRI is of one type")
+            raise StoreError(f"{both[0].as_py()} is the key of a {one} and of a {other}. Expected one label per IRI")

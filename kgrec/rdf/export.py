@@ -1,4 +1,4 @@
-"""Write a graph as an RDF file that loads back equal."""
+"""Export of a graph to an RDF file that can be loaded back without loss."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ ENDINGS = (".ttl", ".nq", ".nt")
 
 
 def export(tables: GraphTables, path: str | Path) -> None:
-    """Write tables and their schema as Turtle, N-Quads or N-Triples; whole or not at all.
+    """Write tables and their schema atomically to a file in Turtle, N-Quads or N-Triples.
 
     Args:
-        tables: what to write, such as what `GraphStore.read` returns.
-        path: the file, by its ending; with `.gz` it is compressed. `kgrec load rdf` reads it back as it was.
+        tables: tables of a graph, such as those of `GraphStore.read`.
+        path: the file; its ending (.ttl, .nq, .nt) sets the format, and a further `.gz` compresses it. `kgrec load rdf`
+            reads it back.
 
     Raises:
-        UsageError: another ending, or the file is a link, a folder or the like.
-        DataError: a time outside the years 1 to 9999.
+        UsageError: the ending is unknown, or the path is not a plain file or a free name.
+        DataError: a time is outside the years 1 to 9999.
         StoreError: an IRI is the key of nodes of two labels, or the file cannot be written.
         MissingExtra: pyoxigraph is not installed.
     """
@@ -49,14 +50,14 @@ def export(tables: GraphTables, path: str | Path) -> None:
 
 
 def check_export(path: Path) -> str:
-    """Return the ending of a file that a graph is to be written to, after the checks that need no graph.
+    """Return the ending of an export file, after all checks of `export` that need no graph.
 
     Raises:
-        UsageError, MissingExtra: as `export`.
+        UsageError, MissingExtra: as in `export`.
     """
     ending = Path(path.name.removesuffix(".gz")).suffix
     if ending not in ENDINGS:
-        raise UsageError(f"{path} has an unknown ending; expected one of {', '.join(ENDINGS)}, with .gz or without")
+        raise UsageError(f"{path} has an unknown ending. Expected one of {', '.join(ENDINGS)}, with or without .gz")
     check_target(path)
     oxigraph()
     return ending

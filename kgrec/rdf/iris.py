@@ -1,4 +1,4 @@
-"""The IRIs of a schema's labels, types and properties, and of nodes."""
+"""IRIs of labels, relationship types, properties, nodes and statement nodes."""
 
 from __future__ import annotations
 
@@ -34,26 +34,26 @@ DATATYPES: Final[dict[str, str]] = {
 _STRANGE: Final = (
     r"\x{7f}-\x{9f}\x{e000}-\x{f8ff}\x{fdd0}-\x{fdef}\x{fff0}-\x{ffff}\x{1fffe}-\x{1ffff}\x{2fffe}-\x{10ffff}"
 )
-"""Controls, private and unassigned characters, which an IRI cannot hold."""
+"""Control, private-use and unassigned characters, which IRIs cannot contain."""
 
 _CHARACTER: Final = rf"(?:[^\x00-\x20<>\"{{}}|\\^`\[\]%?#{_STRANGE}]|%[0-9A-Fa-f]{{2}})"
 _TAIL: Final = rf"(?:\?(?:{_CHARACTER}|\?)*)?(?:#(?:{_CHARACTER}|\?)*)?"
 IRI: Final = (
     rf"^(?:https?://[A-Za-z0-9._~-]+(?::[0-9]+)?(?:/{_CHARACTER}*)?|urn:[A-Za-z0-9][A-Za-z0-9-]*:{_CHARACTER}+){_TAIL}$"
 )
-"""Keys that are IRIs as they stand."""
+"""Pattern of keys that are IRIs."""
 
 _UNSAFE: Final = rf"[\x00-\x20<>\"{{}}|\\^`\[\]%/?#{_STRANGE}]"
-"""Characters that an IRI cannot hold, or that mean something in one."""
+"""Characters that IRIs cannot contain or that have a meaning in IRIs."""
 
 
 def prefixes(schema: Schema) -> dict[str, str]:
-    """Return prefix → IRI: the well-known ones, the schema's, and the empty one for the schema's base."""
+    """Return prefix → IRI: the well-known prefixes, the schema's, and the empty prefix for the schema's base."""
     return {**PREFIXES, **schema.rdf.prefixes, "": schema.rdf.base}
 
 
 def term(schema: Schema, name: str, owner: str | None = None) -> str:
-    """Return the IRI of a label or a type, or of a property of the label or type `owner`."""
+    """Return the IRI of a label or relationship type, or of a property of the label or type `owner`."""
     given = schema.rdf.terms.get(f"{owner}.{name}") or schema.rdf.terms.get(name)
     if given is None:
         return schema.rdf.base + name
@@ -63,7 +63,7 @@ def term(schema: Schema, name: str, owner: str | None = None) -> str:
 
 
 def node_iris(schema: Schema, label: str, keys: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return the IRIs of nodes, by their keys [n]."""
+    """Return the IRIs of nodes with the keys [n]."""
     minted = pc.binary_join_element_wise(f"{schema.rdf.base}{label}/", escaped(keys), "")
     labels = "|".join(schema.nodes)
     ours = pc.match_substring_regex(keys, f"^{re.escape(schema.rdf.base)}(?:{labels})/")
@@ -71,7 +71,7 @@ def node_iris(schema: Schema, label: str, keys: pa.ChunkedArray) -> pa.ChunkedAr
 
 
 def escaped(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return strings percent-encoded, so that each can be one step of an IRI's path."""
+    """Return strings percent-encoded, so that each can be a segment of an IRI's path."""
     unsafe = pc.match_substring_regex(values, _UNSAFE)
     if not pc.any(unsafe).as_py():
         return values
@@ -83,9 +83,9 @@ def escaped(values: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def readable(iris: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return the last part of IRIs [n] as people would write it: `…/Joseph_F._Biroc` → `Joseph F. Biroc`.
+    """Return readable names from the last part of IRIs [n]: `…/Joseph_F._Biroc` → `Joseph F. Biroc`.
 
-    The part is what follows the last `/` or `#` (of a URN, `:`), percent-decoded where that gives printable text.
+    The last part follows the last `/` or `#` (in a URN, `:`). It is percent-decoded if the result is printable.
     """
     last = pc.replace_substring_regex(pc.utf8_rtrim(iris, "/#"), r"(?s)^.*[/#]", "")
     last = pc.replace_substring_regex(last, r"(?s)^urn:.*:", "")
@@ -110,6 +110,6 @@ def _is_unsafe(character: str) -> bool:
 
 
 def statement_iris(schema: Schema, type_: str, parts: list[pa.ChunkedArray]) -> pa.ChunkedArray:
-    """Return the IRIs of relationships that are nodes of their own, by what identifies them (keys, time)."""
+    """Return the IRIs of statement nodes, made of the parts that identify the relationships (labels, keys, time)."""
     steps = [escaped(part.cast(pa.string()).fill_null("")) for part in parts]
     return pc.binary_join_element_wise(f"{schema.rdf.base}{type_}", *steps, "/")

@@ -1,4 +1,4 @@
-"""Literals of N-Triples as columns of property types."""
+"""Conversion of N-Triples literals to columns of property types."""
 
 from __future__ import annotations
 
@@ -28,30 +28,30 @@ _UNESCAPES: Final = (
 )
 _CODED: Final = r"\\u([0-9A-Fa-f]{4})|\\U([0-9A-Fa-f]{8})"
 FOREIGN: Final = 1000
-"""Preference of the first language that is not English; there are fewer kinds of English."""
+"""Rank of the first language other than English in `preference`; larger than the number of English variants."""
 
 _FROM_0: Final = ("nonNegativeInteger", "unsignedByte", "unsignedShort", "unsignedInt", "unsignedLong")
-_WHOLES: Final = ("integer", "int", "long", "short", "byte", *_FROM_0, "positiveInteger")
+_INTEGERS: Final = ("integer", "int", "long", "short", "byte", *_FROM_0, "positiveInteger")
 
 ACCEPTED: Final[dict[str, tuple[str, ...]]] = {
     "string": (),
-    "int": (*_WHOLES, "gYear", "string"),
-    "float": ("double", "float", "decimal", *_WHOLES, "string"),
+    "int": (*_INTEGERS, "gYear", "string"),
+    "float": ("double", "float", "decimal", *_INTEGERS, "string"),
     "bool": ("boolean", "string"),
     "datetime": ("dateTime", "date", "dateTimeStamp", "string"),
     "strings": (),
     "vector": (),
 }
-"""Property type → the datatypes of XSD that are read as it; none given means any."""
+"""Property type → XSD datatypes that are read as this type; an empty tuple accepts any datatype."""
 
-_WHOLE: Final = r"[+-]?[0-9]+"
+_INTEGER: Final = r"[+-]?[0-9]+"
 _NUMBER: Final = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
 _FLOAT: Final = rf"(?:{_NUMBER}(?:[eE][+-]?[0-9]+)?|[+-]?INF|NaN)"
 _ZONE: Final = r"(?:Z|[+-](?:0[0-9]|1[0-4]):[0-5][0-9])"
 _DAY: Final = r"(?:[1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"
 _MOMENT: Final = rf"{_DAY}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]+)?"
 _LEXICAL: Final[dict[str, str]] = {
-    **dict.fromkeys(("integer", "int", "long", "short", "byte"), _WHOLE),
+    **dict.fromkeys(("integer", "int", "long", "short", "byte"), _INTEGER),
     **dict.fromkeys(_FROM_0, r"(?:\+?[0-9]+|-0+)"),
     "positiveInteger": r"\+?0*[1-9][0-9]*",
     "gYear": "-?[0-9]{4,}",
@@ -63,14 +63,14 @@ _LEXICAL: Final[dict[str, str]] = {
     "dateTime": rf"{_MOMENT}{_ZONE}?",
     "dateTimeStamp": rf"{_MOMENT}{_ZONE}",
 }
-"""Datatype of XSD → how its literals are written; of times, those of the years 1 to 9999."""
+"""XSD datatype → pattern of its literals; times are limited to the years 1 to 9999."""
 
 _RANGES: Final = {
     **{name: (-(2 ** (bits - 1)), 2 ** (bits - 1)) for name, bits in (("byte", 8), ("short", 16), ("int", 32))},
     **{name: (0, 2**bits) for name, bits in (("unsignedByte", 8), ("unsignedShort", 16), ("unsignedInt", 32))},
 }
 _BLANKS: Final = " \t\n\r"
-"""What XSD takes away around a literal of any of these datatypes."""
+"""Characters that XSD strips around a literal of these datatypes."""
 
 
 def split(objects: pa.ChunkedArray) -> pa.Table:
@@ -88,10 +88,10 @@ def split(objects: pa.ChunkedArray) -> pa.Table:
 
 
 def values(parts: pa.Table, kind: str) -> tuple[pa.ChunkedArray, BoolArray]:
-    """Return literals as a property type's column [n], and a mask [n] of those that are not of the type.
+    """Return literals as a column of a property type [n], and a mask of the invalid ones, bool [n].
 
     Args:
-        parts: of `split`; missing ones stay missing.
+        parts: result of `split`; missing literals stay missing.
         kind: a property type other than "strings" and "vector".
     """
     text = parts.column("text").cast(pa.string())
@@ -112,15 +112,15 @@ def values(parts: pa.Table, kind: str) -> tuple[pa.ChunkedArray, BoolArray]:
 
 
 def _days(text: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return dates without the time zone that XSD allows behind them; all else stays."""
+    """Return dates without the time zone that XSD allows after them; other texts stay."""
     return pc.replace_substring_regex(text, rf"^\s*({_DAY}){_ZONE}\s*$", r"\1")
 
 
 def preference(parts: pa.Table) -> tuple[IntArray, IntArray]:
-    """Return how early each literal [n] is taken where a property has one value, and an order among equals.
+    """Return the rank of each literal [n] for a property with a single value, and an order to break ties.
 
-    English is first, then English of a country (`en-GB`), then what has no language, from `FOREIGN` on other languages
-    in the order of their tags; the order among equals is that of the texts. Neither depends on the rows' order.
+    English ranks first, then regional English (`en-GB`), then literals without a language, then from `FOREIGN` on other
+    languages by tag. Ties are broken by the order of the texts. Both are independent of the order of rows.
     """
     tags = pc.dictionary_encode(pc.utf8_lower(pc.fill_null(parts.column("language"), ""))).combine_chunks()
     known = tags.dictionary.to_pylist()
@@ -136,11 +136,11 @@ def preference(parts: pa.Table) -> tuple[IntArray, IntArray]:
 
 
 def json_lists(text: pa.ChunkedArray, kind: str) -> tuple[pa.ChunkedArray, BoolArray]:
-    """Return JSON arrays [n] as lists, and a mask [n] of those that are none; missing ones stay missing.
+    """Return JSON arrays [n] as lists, and a mask of the invalid ones, bool [n]; missing arrays stay missing.
 
     Args:
-        text: the JSON.
-        kind: "strings" or "vector", which says what the arrays hold.
+        text: JSON arrays as text.
+        kind: type of the elements: "strings" or "vector".
     """
     try:
         lists, wrong = _json_lists(text, kind), np.zeros(len(text), dtype=bool)

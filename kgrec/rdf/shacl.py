@@ -1,4 +1,4 @@
-"""A schema as SHACL shapes, and where RDF violates them."""
+"""SHACL shapes of a schema, and validation of triples against them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHACL = "http://www.w3.org/ns/shacl#"
 
 
 def shapes(schema: Schema) -> str:
-    """Return the SHACL shapes of a schema, in Turtle: what `kgrec load rdf` takes and what it refuses."""
+    """Return the SHACL shapes of a schema in Turtle; they describe the data that `kgrec load rdf` accepts."""
     known = {"sh": SHACL, **prefixes(schema)}
     head = [f"@prefix {prefix}: <{iri}> ." for prefix, iri in known.items()]
     nodes = [_node_shape(schema, label) for label in schema.nodes]
@@ -33,7 +33,7 @@ def shapes(schema: Schema) -> str:
 
 
 def violations(triples: Triples, schema: Schema) -> list[Problem]:
-    """Return where triples violate the shapes of a schema, each with its node, by pyshacl.
+    """Return the violations of a schema's shapes in triples, each with its node, found by pyshacl.
 
     Raises:
         MissingExtra: pyshacl is not installed.
@@ -57,7 +57,7 @@ def violations(triples: Triples, schema: Schema) -> list[Problem]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep rdflib from telling of each literal that is not of its datatype, with a traceback: the shapes tell of it."""
+    """Suppress rdflib's log of invalid literals, with a traceback each, since the shapes report them too."""
     logger = logging.getLogger("rdflib.term")
     before, logger.disabled = logger.disabled, True
     try:
@@ -93,7 +93,7 @@ def _node_shape(schema: Schema, label: str) -> str:
 
 
 def _property(iri: str, name: str, kind: str, what: str) -> str:
-    many = {"strings": "literals", "string": "a literal, in other languages too"}  # of which the reader takes one
+    many = {"strings": "literals", "string": "a literal, in other languages too"}  # `decode` keeps one language
     one = "" if kind in many else "sh:maxCount 1 ; "
     message = f"{what}: {many.get(kind, f'one literal of type {kind}')}"
     return f'[ sh:path <{iri}> ; sh:name "{name}" ; {one}{_literal(kind)} ; sh:message "{message}" ]'
@@ -108,7 +108,7 @@ def _literal(kind: str) -> str:
 
 
 def _relationship(schema: Schema, type_: str) -> str:
-    """A node of a relationship: an IRI that is not of a label that is not allowed there."""
+    """Return the property shape of a relationship: its end is an IRI without a label that is not allowed there."""
     labels = schema.relationships[type_].to
     message = f"{type_} to an IRI of {' or '.join(labels)}"
     others = (label for label in schema.nodes if label not in labels)
@@ -127,7 +127,7 @@ _ENDS = """<urn:kgrec:shapes/relationship> a sh:NodeShape ;
 
 
 def _statement_shapes(schema: Schema, type_: str) -> Iterator[str]:
-    """The properties of relationships, for the nodes that stand for them: those that have the property."""
+    """Yield the shapes of a relationship type's properties, which target statement nodes by the property they have."""
     for name, kind in schema.relationships[type_].properties.items():
         iri = term(schema, name, type_)
         if not any(iri == term(schema, p, label) for label, node in schema.nodes.items() for p in node.properties):

@@ -1,4 +1,4 @@
-"""Triples in columns, from N-Triples text: cut by byte positions, with no Python object a triple."""
+"""Columns of triples, parsed from N-Triples text by byte positions without a Python object per triple."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _PIECES = 6
 
 @dataclass(frozen=True)
 class Triples:
-    """Triples [n] as text: `<iri>`, `_:blank`, or a literal.
+    """Triples [n] as columns of text; a term is `<iri>`, `_:blank` or a literal.
 
     Attributes:
         subjects: string [n].
         predicates: dictionary-encoded string [n].
         objects: string [n].
-        where: name of the source of each row, as (name, number of rows) in row order.
-        lines: line numbers [n] in the source, where they are known.
+        where: sources as (name, number of rows), in row order.
+        lines: line numbers in the source, int64 [n], negative if unknown; None if all are unknown.
     """
 
     subjects: pa.ChunkedArray
@@ -50,7 +50,7 @@ class Triples:
         return np.argsort(codes, kind="stable"), np.bincount(codes, minlength=len(self.predicates.dictionary))
 
     def rows(self, predicate: str) -> IntArray:
-        """Return the row numbers of a predicate's triples."""
+        """Return the row numbers of the triples with a predicate."""
         code = self.predicates.dictionary.index(f"<{predicate}>").as_py()
         if code < 0:
             return np.empty(0, np.int64)
@@ -59,7 +59,7 @@ class Triples:
         return order[start : start + int(counts[code])]
 
     def place(self, row: int) -> tuple[str, int | None]:
-        """Return (source, line) of a row; without a line where that is not known."""
+        """Return (source, line) of a row; line None if it is unknown."""
         line = None if self.lines is None or self.lines[row] < 0 else int(self.lines[row])
         for name, n in self.where:
             if row < n:
@@ -68,16 +68,16 @@ class Triples:
         return "the graph", line
 
     def counts(self) -> dict[str, int]:
-        """Return how many triples each predicate has."""
+        """Return predicate → number of its triples."""
         names = self.predicates.dictionary.to_pylist()
         return {name[1:-1]: int(n) for name, n in zip(names, self._by_predicate[1], strict=True)}
 
 
 def parse(parts: Iterable[bytes | pa.Buffer]) -> Triples:
-    """Return the triples of N-Triples text whose lines are `subject predicate object .`, one space apart.
+    """Return the triples of N-Triples text with lines `subject predicate object .`, separated by single spaces.
 
     Args:
-        parts: pieces of the text, each of whole lines.
+        parts: pieces of the text; each ends at the end of a line.
     """
     with ThreadPoolExecutor() as pool:
         cut = list(pool.map(_cut, filter(len, parts)))
@@ -100,10 +100,10 @@ def _cut(part: bytes | pa.Buffer) -> tuple[pa.Array, pa.Array, pa.Array]:
 
 
 def oxigraph() -> type[pyoxigraph.Store]:
-    """Return pyoxigraph's store.
+    """Return pyoxigraph's store class.
 
     Raises:
-        MissingExtra: it is not installed.
+        MissingExtra: pyoxigraph is not installed.
     """
     try:
         import pyoxigraph

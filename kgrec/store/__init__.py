@@ -1,4 +1,4 @@
-"""Graph stores: one port, one folder an engine."""
+"""Graph stores: one interface (`base.GraphStore`) and one folder per engine."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from kgrec.store.uri import STORES, GraphUri
 
 
 def open_graph(uri: str | Path, read_only: bool = False, create: bool = False) -> GraphStore:
-    """Open a graph.
+    """Return an open graph store.
 
     Args:
-        uri: path of an embedded graph such as `shop.lbug`; `oxigraph:FOLDER`, an RDF store in a folder; a Neo4j server
-            such as `neo4j://host:7687/database`; or a URI of a store that another package registers; see
-            kgrec/store/uri.py.
-        read_only: only read, beside a writer or not.
-        create: start a new graph where there is none; without it a path that leads nowhere is an error.
+        uri: path of an embedded graph such as `shop.lbug`; `oxigraph:FOLDER` for an RDF store in a folder; a Neo4j
+            server such as `neo4j://host:7687/database`; or a URI of a store that another package registers (see
+            `kgrec.store.uri`).
+        read_only: open for reading only; works while another process writes.
+        create: create the graph if it does not exist; without it, a missing graph is an error.
 
     Raises:
-        StoreLocked: another writer has it.
-        StoreError: there is no graph, it cannot be opened, or its URI holds a password.
-        UsageError: the package that registers the store cannot be imported, or a new graph is to be only read.
+        StoreLocked: another process has the graph open for writing.
+        StoreError: the graph does not exist or cannot be opened, or the URI holds a password.
+        UsageError: `read_only` and `create` are both set, or the package of the store cannot be imported.
         MissingExtra: the engine's package is not installed.
     """
     if read_only and create:
-        raise UsageError(f"{uri}: found read_only=True and create=True. Expected one of them")
+        raise UsageError(f"{uri}: read_only=True and create=True were both given. Expected at most one of them")
     parsed = GraphUri.parse(uri)
     if not create and not parsed.exists:
         otherwise = "" if read_only else ", or start one with kgrec.open(…, create=True)"

@@ -1,7 +1,7 @@
-"""A file with one writer that changes whole: locked while it is open for writing, replaced in one step.
+"""A graph file with one writer and atomic changes: locked while it is open for writing, replaced in one step.
 
-The lock is a `flock`, which unlike the engine's own (`fcntl`) keeps two writers of one process apart, and is not lost
-when its process opens and closes the file once more.
+The lock is a `flock`. Unlike the engine's `fcntl` lock it separates two writers of the same process, and it is not lost
+when the process opens and closes the file again.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from kgrec.store.checksum import check, seal, unseal
 
 
 def lock(path: Path) -> int:
-    """Lock a file for writing, creating it, and its folder, if needed; closing the returned descriptor unlocks it.
+    """Lock a file for writing and return its descriptor; closing the descriptor unlocks the file.
+
+    The file and its folder are created if they do not exist.
 
     Raises:
-        StoreLocked: another writer holds it; says which process.
+        StoreLocked: another writer holds the lock; the message names its process.
         StoreError: the file cannot be created or opened for writing.
     """
     while True:
@@ -53,7 +55,7 @@ def _locked(path: Path) -> int:
 
 
 def _holder(inode: int) -> str:
-    """Name the process that holds a lock on a file, as far as the system tells."""
+    """Return the name of the process that holds the lock of a file, or "another process" if it is unknown."""
     try:
         lines = Path("/proc/locks").read_text().splitlines()
     except OSError:
@@ -67,14 +69,16 @@ def _holder(inode: int) -> str:
 
 @contextmanager
 def replacement(path: Path, empty: bool = False) -> Iterator[tuple[Path, int]]:
-    """Yield a copy of a file and the copy's lock; it takes the file's place if the block ends well, else it is removed.
+    """Yield a copy of a file and the copy's lock; the copy replaces the file if the block succeeds.
+
+    If the block fails, the copy is removed and the file stays as it was.
 
     Args:
         path: the file.
-        empty: yield an empty file in place of a copy.
+        empty: yield an empty file instead of a copy.
 
     Raises:
-        StoreError: the copy cannot be made, for instance because the disk is full; or the file is damaged.
+        StoreError: the copy cannot be made, for instance because the disk is full, or the file is damaged.
     """
     try:
         with work_folder(path) as work:
@@ -92,26 +96,26 @@ def replacement(path: Path, empty: bool = False) -> Iterator[tuple[Path, int]]:
                 os.close(locked)
                 raise
     except OSError as error:
-        raise StoreError(f"cannot write {path}: {reason(error)}; it is as it was") from error
+        raise StoreError(f"cannot write {path}: {reason(error)}; the file was not changed") from error
 
 
 def own_path(uri: str, path: Path, read_only: bool) -> Path:
-    """Return the absolute path of a graph: through a link for reading, never for writing.
+    """Return the absolute path of a graph; a symbolic link is followed only for reading.
 
     Raises:
-        StoreError: it is a link, and the graph is to be written.
+        StoreError: the path is a symbolic link and the graph is opened for writing.
     """
     path = path.expanduser()
     if path.is_symlink() and not read_only:
         raise StoreError(
-            f"cannot open {uri} for writing: it is a symbolic link; name the graph itself, {path.resolve()}: "
-            "what kgrec writes takes a file's place, and its runs are beside it"
+            f"cannot open {uri} for writing: it is a symbolic link, which a write would replace. "
+            f"Expected the path of the graph: {path.resolve()}"
         )
     return path.resolve()
 
 
 def identity(path: Path) -> tuple[int, ...]:
-    """Return what tells a file from the one that took its place; nothing if there is none."""
+    """Return (inode, mtime, size) of a file, which changes when the file is replaced; `()` if it does not exist."""
     try:
         state = path.stat()
     except FileNotFoundError:

@@ -1,7 +1,6 @@
-"""The port every graph engine implements.
+"""`GraphStore`, the interface that every graph engine implements.
 
-A store keeps its schema beside the data, so an opened graph knows its vocabulary. One writer at a time; any number of
-readers. A write happens whole or not at all.
+A store keeps the schema of its data. It has one writer at a time and any number of readers. Writes are atomic.
 """
 
 from __future__ import annotations
@@ -34,47 +33,49 @@ NodeVectors = Mapping[str, tuple[pa.Array, FloatArray]]
 
 
 class GraphStore(ABC):
-    """A graph in an engine."""
+    """A graph in a graph engine."""
 
     uri: str
     language: ClassVar[Literal["cypher", "sparql"]] = "cypher"
     """The query language of the engine."""
 
     label_of: ClassVar[str] = "labels({})[0]"
-    """The label of a node in Cypher, where `{}` is the node."""
+    """Cypher expression for the label of a node; `{}` is the node's variable."""
 
     @property
     @abstractmethod
     def schema(self) -> Schema | None:
-        """Return the schema of the graph, or None while nothing was loaded."""
+        """The schema of the graph, or None if no data was loaded yet."""
 
     @abstractmethod
     def apply(self, schema: Schema) -> None:
-        """Declare a schema: create what is missing, keep what is there; doing it twice changes nothing.
+        """Add a schema to the graph's: missing labels, types and properties are created, existing ones stay.
+
+        Applying the same schema again changes nothing.
 
         Raises:
-            StoreError: a label, type or property is there with another meaning; says which.
+            StoreError: a label, type or property exists with another meaning; the message names it.
         """
 
     @abstractmethod
     def upsert(self, tables: GraphTables) -> None:
-        """Write checked tables in one transaction: new rows are added, rows of a known key replaced.
+        """Write checked tables in one transaction: rows with a new key are added, rows with a known key updated.
 
-        A node's key is its label's key property; a relationship's is its two ends and `Schema.edge_key`. What is not
-        given, a column that a table lacks or a cell that its `gaps` mark, leaves what is there; a null that is given
-        takes its place.
+        The key of a node is its label's key property; the key of a relationship is its two ends and `Schema.edge_key`.
+        A column that a table lacks, and a cell that its `gaps` mark, keeps the stored value; an explicit null
+        overwrites it.
         """
 
     @abstractmethod
     def read(self) -> GraphTables:
-        """Return everything that was loaded: nodes and relationships of the schema, not what kgrec derived."""
+        """Return the loaded data: nodes and relationships of the schema, without recommendations and vectors."""
 
     @abstractmethod
     def ids(self, label: str) -> pa.Array:
-        """Return the keys of a label's nodes, in no particular order.
+        """Return the keys of a label's nodes, in arbitrary order.
 
         Raises:
-            StoreError: the schema has no such label.
+            StoreError: the schema does not have the label.
         """
 
     def cypher(
@@ -87,26 +88,26 @@ class GraphStore(ABC):
         time_limit: float = TIME_LIMIT_SECONDS,
         row_limit: int = ROW_LIMIT,
     ) -> pd.DataFrame:
-        """Run a Cypher query; read-only unless `write`.
+        """Return the result of a Cypher query, which is read-only unless `write` is set.
 
         Args:
             query: one statement.
-            parameters: values of the query's `$name`s.
-            write: allow the query to change the graph; not files, the network or the engine itself.
-            unsafe: allow it everything that the engine can do.
-            time_limit: seconds after which it is stopped.
-            row_limit: rows it may return.
+            parameters: parameter name → value, for each `$name` in the query.
+            write: allow the query to change the graph, but not to access files, the network or engine settings.
+            unsafe: allow everything that the engine can do.
+            time_limit: seconds after which the query is stopped.
+            row_limit: maximum number of rows.
 
         Returns:
-            A row a row. Whole numbers are `int64`, or `Int64` where one is missing.
+            One row per result row. Integer columns are `int64`, or `Int64` if a value is missing.
 
         Raises:
-            StoreError: the query is wrong, takes too long, returns too much, or does what it may not; the reason and
-                the query are shown. Or the engine speaks another language.
-            UsageError: a limit that is none.
+            StoreError: the query is invalid or not allowed, exceeds a limit, or the engine does not support Cypher.
+                The message shows the reason and the query.
+            UsageError: a limit is invalid.
         """
         if self.language != "cypher":
-            raise StoreError(f"{self.uri} speaks {self.language.upper()}, not Cypher")
+            raise StoreError(f"{self.uri} does not support Cypher. Expected a query in {self.language.upper()}")
         return to_frame(self._answer(Statement(query, parameters or {}, write, unsafe, time_limit, row_limit)))
 
     def sparql(
@@ -119,41 +120,41 @@ class GraphStore(ABC):
         time_limit: float = TIME_LIMIT_SECONDS,
         row_limit: int = ROW_LIMIT,
     ) -> pd.DataFrame:
-        """Run a SPARQL query, or with `write` an update; results and errors as `cypher`.
+        """Return the result of a SPARQL query, or run a SPARQL update if `write` is set.
 
-        An ASK query answers with the column `answer`, CONSTRUCT and DESCRIBE with `subject`, `predicate`, `object`. A
-        parameter written as `<iri>` is an IRI, every other one a literal.
+        An ASK query returns the column `answer`; CONSTRUCT and DESCRIBE return `subject`, `predicate`, `object`. Types
+        and errors are those of `cypher`.
 
         Args:
-            query: one query; the schema's prefixes may be used in it.
-            parameters: values of the query's variables, by name.
-            write: it is an update.
-            unsafe: allow it everything that the engine can do, SERVICE and LOAD included.
-            time_limit: seconds after which it is stopped.
-            row_limit: rows it may return.
+            query: one query or update; the schema's prefixes are predefined.
+            parameters: variable name → value. A text of the form `<iri>` is an IRI, any other value a literal.
+            write: the statement is an update.
+            unsafe: allow everything that the engine can do, including SERVICE and LOAD.
+            time_limit: seconds after which the query is stopped.
+            row_limit: maximum number of rows.
         """
         if self.language != "sparql":
-            raise StoreError(f"{self.uri} speaks {self.language.title()}, not SPARQL")
+            raise StoreError(f"{self.uri} does not support SPARQL. Expected a query in {self.language.title()}")
         return to_frame(self._answer(Statement(query, parameters or {}, write, unsafe, time_limit, row_limit)))
 
     def answer(self, query: str, *, time_limit: float = TIME_LIMIT_SECONDS, row_limit: int = ROW_LIMIT) -> pa.Table:
-        """Run a reading query in the engine's language, and return it as Arrow; limits and errors as `cypher`.
+        """Return the result of a read-only query in the engine's language as Arrow; limits and errors as `cypher`.
 
-        What no one type of Arrow holds is packed; see `kgrec._util.values`.
+        Columns that no Arrow type can represent are packed as JSON; see `kgrec._util.values`.
         """
         return self._answer(Statement(query, time_limit=time_limit, row_limit=row_limit))
 
     @abstractmethod
     def _answer(self, statement: Statement) -> pa.Table:
-        """Run a user's statement in the engine's language."""
+        """Return the result of a user's statement in the engine's language."""
 
     @abstractmethod
     def write_vectors(self, label: str, ids: pa.Array, vectors: FloatArray) -> None:
-        """Set the `embedding` of nodes: keys [n] and float32 [n, d]; replaces all earlier ones of the label."""
+        """Replace the vectors of a label's nodes by float32 [n, d] for the keys [n]."""
 
     @abstractmethod
     def vector(self, label: str, id_: str) -> FloatArray | None:
-        """Return the vector [d] of a node; None if it has none.
+        """Return the vector [d] of a node; None if the node has no vector.
 
         Raises:
             StoreError: the label has no vectors.
@@ -161,42 +162,44 @@ class GraphStore(ABC):
 
     @abstractmethod
     def nearest(self, label: str, vector: FloatArray, k: int) -> pd.DataFrame:
-        """Return the k nodes of a label nearest to a vector [d] by cosine: columns `id`, `name`, `score`.
+        """Return the k nodes of a label with the highest cosine similarity to a vector [d].
+
+        The columns are `id`, `name` and `score`, the cosine similarity.
 
         Raises:
-            StoreError: the label has no vectors, or of another length.
+            StoreError: the label has no vectors, or its vectors have another length.
         """
 
     @abstractmethod
     def publish(self, recommendations: pa.Table, run: str, vectors: NodeVectors | None = None) -> None:
-        """Replace what is recommended by these: a reader sees the old set or the new one, never half of one.
+        """Replace the published recommendations atomically: a reader sees either the old set or the new one.
 
         Args:
             recommendations: columns user_id, item_id, score, rank, graph, cf, content.
-            run: name of the run they come from, written on each relationship.
-            vectors: the run's, which replace all that are there, of other labels too, in the same step; without them
-                those stay.
+            run: name of the run that made the recommendations; stored on each relationship.
+            vectors: vectors of the run. They replace the vectors of all labels in the same step; None keeps the
+                stored vectors.
         """
 
     @abstractmethod
     def published(self) -> str | None:
-        """Return the name of the published run, or None if none is."""
+        """Return the name of the published run, or None if no run is published."""
 
     @abstractmethod
     def unpublish(self) -> None:
-        """Remove everything that was published: recommendations and vectors. What was loaded stays."""
+        """Remove the published recommendations and vectors; the loaded data stays."""
 
     @abstractmethod
     def remove(self, label: str, id_: str) -> dict[str, int]:
-        """Remove a node with its relationships, recommendations and vector, whole or not at all.
+        """Remove a node with its relationships, recommendations and vector atomically.
 
-        An embedded engine is written anew, so that no file of it holds a byte of what was removed.
+        Embedded engines rewrite their files, so that no byte of the removed data stays on disk.
 
         Returns:
-            How much of what was published went with it: recommendations, vectors.
+            Number of removed published rows: `recommendations` and `vectors`.
 
         Raises:
-            StoreError: there is no such label or node.
+            StoreError: the label or the node does not exist.
         """
 
     @abstractmethod
@@ -204,10 +207,10 @@ class GraphStore(ABC):
         """Release the engine; the store cannot be used afterwards."""
 
     def drop(self) -> bool:
-        """Close the store and remove the graph, if this store has begun it, because what it was made for failed.
+        """Close the store and delete the graph if this store created it; used when loading into a new graph fails.
 
         Returns:
-            Whether it is removed. An engine on a server removes nothing.
+            True if the graph was deleted; always False for a server.
         """
         return False
 
@@ -215,7 +218,7 @@ class GraphStore(ABC):
         """Return the schema of the graph.
 
         Raises:
-            StoreError: nothing was loaded yet.
+            StoreError: no data was loaded yet.
         """
         schema = self.schema
         if schema is None:
@@ -223,10 +226,10 @@ class GraphStore(ABC):
         return schema
 
     def node_label(self, label: str) -> NodeLabel:
-        """Return what the schema says of a label.
+        """Return the schema's declaration of a label.
 
         Raises:
-            StoreError: nothing was loaded yet, or the schema has no such label.
+            StoreError: no data was loaded yet, or the schema does not have the label.
         """
         nodes = self.require_schema().nodes
         if label not in nodes:
@@ -234,10 +237,10 @@ class GraphStore(ABC):
         return nodes[label]
 
     def check_there(self, label: str, id_: str) -> None:
-        """Check that there is a node.
+        """Check that a node exists.
 
         Raises:
-            StoreError: there is no such label or node.
+            StoreError: the label or the node does not exist.
         """
         ids = self.ids(label)
         if ids.index(id_).as_py() < 0:
@@ -245,7 +248,7 @@ class GraphStore(ABC):
             raise StoreError(f"no {label} {id_!r} in {self.uri}{near}; nothing was removed")
 
     def _empty_error(self) -> StoreError:
-        """Return the error for a graph that nothing was loaded into."""
+        """Return the error for a graph without data."""
         return StoreError(f"{self.uri} is empty; load data first: kgrec load LOADER SOURCE --into {self.uri}")
 
     def _no_vectors_error(self, label: str) -> StoreError:
@@ -254,16 +257,16 @@ class GraphStore(ABC):
         return StoreError(f"no vectors of {label} in {self.uri}; run {steps}")
 
     def write(self, tables: GraphTables) -> GraphTables:
-        """Check tables, declare their schema and write them; nothing is written if anything is wrong.
+        """Check tables, apply their schema and write them; nothing is written if there is a problem.
 
-        Into a graph that holds data already, tables may bring any part: relationships may end at nodes that are there,
-        and a column that is not given leaves what is there.
+        Tables may hold only part of the data: relationships may end at stored nodes, and a missing column keeps the
+        stored values.
 
         Returns:
             The checked tables.
 
         Raises:
-            DataError: with every problem in the tables.
+            DataError: the tables have problems; the error lists all of them.
         """
         checked = self.check(tables)
         self.apply(checked.schema)
@@ -271,14 +274,14 @@ class GraphStore(ABC):
         return checked
 
     def check(self, tables: GraphTables, latest: float | None = None) -> GraphTables:
-        """Check tables against their schema and, where they end at other nodes, against the graph.
+        """Return tables after checking them against their schema, and their relationships against the stored nodes.
 
         Args:
-            tables: as a loader made them.
-            latest: as for `kgrec.data.table_checks.check`.
+            tables: unchecked tables, such as those of a loader.
+            latest: latest allowed time; see `kgrec.data.table_checks.check`.
 
         Raises:
-            DataError: with every problem in the tables.
+            DataError: the tables have problems; the error lists all of them.
         """
         schema = self.schema
         if schema is None:
@@ -287,10 +290,10 @@ class GraphStore(ABC):
         return check(tables, known, latest)
 
     def snapshot(self) -> GraphSnapshot:
-        """Return a frozen, numbered copy of the graph.
+        """Return an immutable copy of the graph with numbered nodes.
 
         Raises:
-            StoreError: nothing was loaded yet.
+            StoreError: no data was loaded yet.
         """
         self.require_schema()
         return GraphSnapshot.from_tables(self.read())
@@ -302,7 +305,7 @@ class GraphStore(ABC):
     def to_networkx(
         self, node: str | tuple[str, str] | None = None, *, hops: int = 1, limit: int = 10_000
     ) -> networkx.MultiDiGraph:
-        """Return a neighborhood, or the whole of a small graph, for networkx; see `kgrec.data.to_networkx`."""
+        """Return the neighborhood of a node, or all of a small graph, for networkx; see `kgrec.data.to_networkx`."""
         from kgrec.data.to_networkx import to_networkx
 
         return to_networkx(self.snapshot(), node, hops=hops, limit=limit)
@@ -327,15 +330,15 @@ class GraphStore(ABC):
 
 
 def check_known(ids: pa.ChunkedArray, known: BoolArray, role: str) -> None:
-    """Check that recommendations are for nodes of the graph.
+    """Check that the users or items of recommendations are nodes of the graph.
 
     Args:
-        ids: of the recommendations' users or items, string [n].
-        known: whether each is in the graph, bool [n].
+        ids: keys of the users or items, string [n].
+        known: True for each key that is in the graph, bool [n].
         role: "user" or "item".
 
     Raises:
-        StoreError: one is not; names some.
+        StoreError: a key is not in the graph; the message names up to five.
     """
     unknown = ids.filter(pa.array(~known))
     if len(unknown):

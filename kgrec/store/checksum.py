@@ -1,6 +1,6 @@
-"""A checksum in the graph's own file: damage is noticed, and a copy of the file carries it along.
+"""Checksum of a graph file, stored in the file: it detects damage and is copied with the file.
 
-It is one page after the engine's, which the engine neither reads nor misses: it counts its pages itself.
+It is one page after the last page of the engine, which ignores it because it keeps its own page count.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from typing import Final
 from kgrec.errors import StoreError
 
 PAGE_BYTES: Final = 4096
-"""Bytes of the checksum's page, and of the engine's."""
+"""Size of the checksum's page and of the engine's pages, in bytes."""
 
-CHEAP_BYTES: Final = 64 << 20
-"""Bytes of a file that is checked whenever it is opened: 40 ms where SHA-256 takes 1.6 GB/s."""
+MAX_CHECKED_ON_OPEN_BYTES: Final = 64 << 20
+"""Size in bytes up to which a file is checked each time it is opened; about 40 ms of SHA-256 at 1.6 GB/s."""
 
 _LINE: Final = re.compile(rb"kgrec sha256 ([0-9a-f]{64})\n")
 
 
 def seal(path: Path) -> None:
-    """Add the checksum to a file.
+    """Append the checksum to a file.
 
     Raises:
-        OSError: the disk refuses.
+        OSError: the file cannot be written.
     """
     with path.open("rb+") as file:
         page = _page(hashlib.file_digest(file, "sha256").hexdigest().encode())
@@ -35,10 +35,10 @@ def seal(path: Path) -> None:
 
 
 def unseal(path: Path) -> None:
-    """Take the checksum off a file, if it has one.
+    """Remove the checksum from a file, if it has one.
 
     Raises:
-        OSError: the disk refuses.
+        OSError: the file cannot be written.
     """
     if _found(path):
         os.truncate(path, path.stat().st_size - PAGE_BYTES)
@@ -49,37 +49,37 @@ def check(path: Path, limit: int | None = None) -> bool:
 
     Args:
         path: the file.
-        limit: bytes above which it is not looked at.
+        limit: size in bytes above which the file is not checked.
 
     Returns:
-        Whether it was checked: it has a checksum, and is not above the limit.
+        True if the file was checked; False if it has no checksum or is larger than the limit.
 
     Raises:
-        StoreError: it is not what was written, or cannot be read.
+        StoreError: the file differs from its checksum or cannot be read.
     """
     try:
         size = path.stat().st_size
         found = _found(path) if limit is None or size <= limit else None
-        is_whole = found is None or (found[0] == _page(found[1]) and _sum(path, size - PAGE_BYTES) == found[1])
+        is_intact = found is None or (found[0] == _page(found[1]) and _sum(path, size - PAGE_BYTES) == found[1])
     except OSError as error:
         raise StoreError(f"cannot read the graph {path}: {error.strerror or error}") from error
-    if not is_whole:
+    if not is_intact:
         raise StoreError(
-            f"cannot open {path}: it is damaged: its content is not what was written; restore it from a backup, or "
-            "load the data into a new graph. If another program changed it on purpose, take its checksum off: "
-            f"truncate -s {size - PAGE_BYTES} {path}"
+            f"cannot open {path}: the file is damaged: its checksum does not match. Restore it from a "
+            "backup, or load the data into a new graph. If another program changed it on purpose, remove the checksum. "
+            f"Run: truncate -s {size - PAGE_BYTES} {path}"
         )
     return found is not None
 
 
 def _page(known: bytes) -> bytes:
-    """Return the page of a checksum: it says so often that damage of the page itself shows."""
+    """Return the page of a checksum, which repeats the checksum so that damage of the page itself is detected."""
     line = b"kgrec sha256 " + known + b"\n"
     return (line * (PAGE_BYTES // len(line))).ljust(PAGE_BYTES, b"\n")
 
 
 def _found(path: Path) -> tuple[bytes, bytes] | None:
-    """Return the last page of a file and the checksum in it; None if it has none."""
+    """Return the last page of a file and the checksum in it; None if the file has no checksum."""
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         if size < PAGE_BYTES:

@@ -1,9 +1,9 @@
-"""What a user's Cypher may do: it reads, or with `write` changes, the graph, and touches nothing else.
+"""Allowlist check of a user's Cypher: it may read the graph, or change it with `write`, and nothing else.
 
-The text is cut into tokens as the engines do, and walked once. Every word that stands where a clause or an operator can
-is one of those named here, and every function and procedure one of `cypher_names`; whatever else is there is refused.
-So a clause that an engine learns one day is refused until it is named here. Words where a name is meant pass:
-variables, labels, properties, and all in backticks.
+The statement is split into tokens as the engines do it and scanned once. A word in the position of a clause or operator
+must be listed in this module, and a function or procedure in `cypher_names`; anything else is refused. A clause that a
+future engine version adds is therefore refused until it is listed. Names (variables, labels, properties, and everything
+in backticks) may be any word.
 """
 
 from __future__ import annotations
@@ -43,17 +43,17 @@ _INFIX: Final = frozenset(
     | {"SKIP", "OFFSET", "LIMIT", "SHORTEST", "WSHORTEST", "TRAIL", "ACYCLIC", "ALL", "ANY"}
     | {"OF", "CONCURRENT", "BY", "HINT", "JOIN", "MULTI_JOIN"}
 )
-"""Words between two operands."""
+"""Words that can stand between two operands."""
 
 _POSTFIX: Final = frozenset(
     {"ASC", "DESC", "ASCENDING", "DESCENDING", "END", "ROW", "ROWS", "CONTINUE", "BREAK", "FAIL", "FINISH"}
 )
-"""Words after an operand."""
+"""Words that can follow an operand."""
 
 _PREFIX: Final = frozenset(
     {"NOT", "DISTINCT", "CASE", "WHEN", "BY", "WITH", "ALL", "ANY", "SHORTEST", "TYPED", "WHERE"}
 )
-"""Words before an operand."""
+"""Words that can precede an operand."""
 
 _SCHEMA: Final = frozenset(
     {"NODE", "REL", "TABLE", "VECTOR", "FULLTEXT", "RANGE", "TEXT", "POINT", "INDEX", "CONSTRAINT"}
@@ -87,20 +87,20 @@ class _Token:
 
     @property
     def word(self) -> str:
-        """The word in capitals; of anything else nothing."""
+        """The word in capitals; empty for any other kind of token."""
         return self.text.upper() if self.kind == "word" and self.text.isascii() else ""
 
 
 def check(query: str, engine: Literal["ladybug", "neo4j"], write: bool) -> str:
-    """Check that a statement does no more than it may, and return it with blanks in place of comments.
+    """Return a statement with its comments blanked, after checking that everything in it is allowed.
 
     Args:
         query: the statement.
-        engine: whose it is.
-        write: it may change the graph.
+        engine: engine that runs the statement.
+        write: the statement may change the graph.
 
     Raises:
-        StoreError: says what it does and may not, and where.
+        StoreError: something in the statement is not allowed; the message says what and where.
     """
     tokens = _tokens(query)
     _Walk(query, tokens, engine, write).check()
@@ -108,12 +108,12 @@ def check(query: str, engine: Literal["ladybug", "neo4j"], write: bool) -> str:
 
 
 def explained(query: str) -> str:
-    """Return what a statement that asks for a plan asks for it of."""
+    """Return a statement without its leading EXPLAIN or PROFILE."""
     return re.sub(r"^\s*(EXPLAIN(\s+LOGICAL)?|PROFILE)\b", "", query, count=1, flags=re.IGNORECASE)
 
 
 def _without_comments(query: str) -> str:
-    """Return a query with blanks for comments, so that no engine sees other ones, and every place stays."""
+    """Return a query with its comments blanked, since engines parse comments differently; offsets stay valid."""
 
     def blank(match: re.Match[str]) -> str:
         return re.sub(r"[^\r\n]", " ", match[0]) if match["comment"] else match[0]
@@ -126,9 +126,7 @@ def _tokens(query: str) -> list[_Token]:
     while at < len(query):
         match = _TOKEN.match(query, at)
         if match is None or match.lastgroup is None:
-            raise forbidden(
-                query, f"{_shown(query[at])} starts nothing that can be read, or a text that does not end", at
-            )
+            raise forbidden(query, f"{_shown(query[at])} starts no valid token, or a text that is never closed", at)
         if match.lastgroup in ("text", "quoted"):
             _check_escapes(query, match)
         if match.lastgroup not in ("space", "comment"):
@@ -138,10 +136,10 @@ def _tokens(query: str) -> list[_Token]:
 
 
 def _check_escapes(query: str, match: re.Match[str]) -> None:
-    """Refuse characters written by number that mean something: Neo4j reads them before it looks for the text's end."""
+    r"""Refuse `\u` escapes of ASCII characters: Neo4j decodes them before it looks for the end of the text."""
     for escape in _ESCAPED.finditer(match[0]):
         if int(escape[1], 16) < 0x80:
-            raise forbidden(query, f"{escape[0]} stands for a plain character; write it itself", match.start())
+            raise forbidden(query, f"{escape[0]} escapes an ASCII character; write the character", match.start())
 
 
 def _shown(text: str) -> str:
@@ -149,7 +147,7 @@ def _shown(text: str) -> str:
 
 
 class _Walk:
-    """One walk over the tokens of a statement."""
+    """A single scan over the tokens of a statement."""
 
     def __init__(self, query: str, tokens: list[_Token], engine: Literal["ladybug", "neo4j"], write: bool) -> None:
         self._query, self._engine, self._write = query, engine, write
@@ -159,15 +157,15 @@ class _Walk:
         self._at = self._start = 0
         self._clauses = _READING | (_CHANGING if write else frozenset())
         self._names = (_CHANGING | _OTHERS) - self._clauses | {"CALL"}
-        """Words that are no names unless they stand where nothing else can: in no variable's place."""
+        """Clause words that are refused where a variable can stand."""
 
     def check(self) -> None:
-        """Walk.
+        """Check all tokens.
 
         Raises:
-            StoreError: something is refused.
+            StoreError: something in the statement is not allowed.
         """
-        state = "fresh"  # a clause must come; "open": an operand must; "done": an operand was there
+        state = "fresh"  # "fresh": a clause is expected; "open": an operand is expected; "done": an operand ended
         if self._token().word in ("EXPLAIN", "PROFILE"):
             self._at += 2 if self._token(1).word == "LOGICAL" else 1
         self._start = self._at
@@ -192,9 +190,9 @@ class _Walk:
         token, before = self._token(), self._token(-1).text
         if token.kind == "mark":
             return self._mark(token.text, before, state)
-        if before == ".":  # of a value, a range, or a map; a path of names is read at its start
+        if before == ".":  # property, range or map access; a dotted name is read completely at its first part
             if token.kind in ("word", "quoted") and self._token(1).text == "(":
-                raise self._refuse(f"{token.text}() is no function")
+                raise self._refuse(f"{token.text}() is not a function")
             return "done"
         if token.kind == "word":
             if self._token(-1).word == "AS":
@@ -205,24 +203,24 @@ class _Walk:
         if token.kind != "quoted":
             return "done"
         if state == "done":
-            raise self._refuse(f"{token.text} is a name where a clause or an operator must be")
+            raise self._refuse(f"{token.text} is a name; a clause or an operator is expected here")
         return self._name()
 
     def _mark(self, text: str, before: str, state: str) -> str:
         if text == ";":
-            raise self._refuse("a second statement is not run: one at a time")
+            raise self._refuse("the text holds more than one statement; run them one at a time")
         if text == "{":
             return "fresh"
         if text in (")", "]", "}"):
             return "done"
         if text == "*" and (state != "done" or before == "."):
-            return "done"  # all, as in RETURN * and count(*)
+            return "done"  # as in RETURN * and count(*)
         if self._at == self._start:
             raise self._refuse(f"{text} starts no clause")
         return state if text == "." else "open"
 
     def _first(self, token: _Token, before: str) -> str:
-        """A word where a clause must begin, or a key of a map."""
+        """Return the state after a word where a clause is expected, or after a key of a map."""
         if before == "{" and self._token(1).text in (":", ",", "}"):
             return "done"
         if self._token(-1).word == "UNION" and token.word in ("ALL", "DISTINCT"):
@@ -234,7 +232,7 @@ class _Walk:
         raise self._no_clause(token)
 
     def _after(self, token: _Token) -> str:
-        """A word after an operand: a clause or an operator."""
+        """Return the state after a word that follows an operand: a clause or an operator."""
         if token.word in self._clauses:
             return self._clause(token)
         if token.word in _INFIX:
@@ -244,7 +242,7 @@ class _Walk:
         raise self._no_clause(token)
 
     def _operand(self, token: _Token) -> str:
-        """A word where an operand must come: a name, a function, or what stands before one."""
+        """Return the state after a word where an operand is expected: a name, a function or a prefix word."""
         following = self._token(1).text
         if self._write and token.word in _CHANGING and self._token(-1).word != "ON" and following != ":":
             return self._clause(token)
@@ -272,21 +270,19 @@ class _Walk:
         allowed = PROCEDURES[self._engine] | (WRITING_PROCEDURES if self._write else frozenset())
         if name not in allowed or (self._engine == "ladybug" and self._token(1).text != "("):
             shown = ", ".join(sorted(allowed))
-            raise self._refuse(
-                f"CALL {name or self._token().text} is not allowed; the procedures that are: {shown}", start
-            )
+            raise self._refuse(f"CALL {name or self._token().text} is not allowed; allowed procedures: {shown}", start)
         return "done"
 
     def _name(self) -> str:
-        """A name, or a path of names; before a parenthesis it is a function."""
+        """Return the state after a name or dotted name; one before a parenthesis must be an allowed function."""
         start, name = self._token(), self._path()
         if self._token(1).text == "(" and name not in FUNCTIONS:
             near = near_matches(name, FUNCTIONS)
-            raise self._refuse(f"{name}() is not among the functions that a query may call{near}", start)
+            raise self._refuse(f"{name}() is not an allowed function{near}", start)
         return "done"
 
     def _path(self) -> str:
-        """Go to the last of the names that dots join, and return them in lower case."""
+        """Advance to the end of a dotted name and return the name in lower case."""
         parts = []
         while self._token().kind in ("word", "quoted"):
             text = self._token().text
@@ -306,8 +302,8 @@ class _Walk:
         if changes:
             return self._refuse(f"{said} changes the graph", token, changes)
         if token.word in _OTHERS:
-            return self._refuse(f"{said} is not allowed: it reaches beyond the graph", token)
-        return self._refuse(f"{token.text} is no clause or operator of a query that {self._may()}", token)
+            return self._refuse(f"{said} is not allowed: it accesses more than the graph", token)
+        return self._refuse(f"{token.text} is not a clause or operator of a query that {self._may()}", token)
 
     def _may(self) -> str:
         return "changes the graph" if self._write else "reads"
@@ -318,14 +314,14 @@ class _Walk:
             self._at += 1
         shown = self._token(-1).word
         if not shown.startswith(("INDEX", "CONSTRAINT")):
-            raise self._refuse("SHOW is allowed of INDEXES and CONSTRAINTS only")
+            raise self._refuse("SHOW is allowed only for INDEXES and CONSTRAINTS")
 
     def _check_schema_change(self) -> None:
-        """Tables, indexes and constraints: names and types, no files and nothing that is run."""
+        """Check a statement that changes tables, indexes or constraints: it may hold no file path and no query."""
         for before, token in pairwise(self._tokens[self._at :]):
             is_path = token.kind == "text" and before.word != "DEFAULT"
             outside = is_path or token.word in (*_OTHERS - {"DROP"}, "WITH", "AS")
             if self._engine == "ladybug" and outside:
-                raise self._refuse(f"{token.text} is not allowed in a change of tables", token)
+                raise self._refuse(f"{token.text} is not allowed in a statement that changes tables", token)
             if token.text == ";":
-                raise self._refuse("a second statement is not run: one at a time", token)
+                raise self._refuse("the text holds more than one statement; run them one at a time", token)

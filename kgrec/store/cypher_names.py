@@ -1,6 +1,6 @@
-"""What a query may call: functions and procedures that compute, or read the graph, and nothing else.
+"""Names of the functions and procedures that a user's Cypher may call: they compute values or read the graph.
 
-Both engines' names are here: what an engine does not have it refuses itself.
+The functions of both engines are in one list, since an engine refuses a function that it does not have.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ FUNCTIONS: Final = _names(
     to_hours to_interval to_microseconds to_milliseconds to_minutes to_months to_seconds to_timestamp to_years
     """
 )
-"""Functions, in lower case."""
+"""Allowed functions, in lower case."""
 
 PROCEDURES: Final[dict[str, frozenset[str]]] = {
     "ladybug": _names(
@@ -84,10 +84,10 @@ PROCEDURES: Final[dict[str, frozenset[str]]] = {
         """
     ),
 }
-"""Engine → procedures that read, in lower case."""
+"""Engine → allowed read-only procedures, in lower case."""
 
 WRITING_PROCEDURES: Final = _names(
     "db.create.setnodevectorproperty db.create.setrelationshipvectorproperty db.createlabel db.createproperty "
     "db.createrelationshiptype"
 )
-"""Procedures that change the graph, in lower case."""
+"""Procedures that change the graph, allowed with `write`; in lower case."""

@@ -1,4 +1,4 @@
-"""What a model can learn from: whatever holds interactions becomes a split of one graph."""
+"""Conversion of every accepted training input (frame, tables, store, path, snapshot, split) to one `Split`."""
 
 from __future__ import annotations
 
@@ -22,21 +22,22 @@ ACCEPTED = (
     "a frame of interactions (pandas, polars or Arrow, with user_id and item_id), GraphTables such as kgrec.load "
     "returns, an open graph, its path or URI, a snapshot, or a split"
 )
-"""What `as_split` takes, for messages."""
+"""Inputs that `as_split` accepts, for error messages."""
 
 
 def as_split(data: Any) -> Split:
-    """Return what a model can learn from as a split of one graph, in which linked users are one.
+    """Return training data as a split of one graph in which linked users are merged.
 
-    A graph is cut by the marks that its behaviors carry; without any, everything is train.
+    Interactions marked "valid" or "test" in the graph form the validation and test splits; without such marks all
+    interactions are training data.
 
     Args:
-        data: see `ACCEPTED`.
+        data: one of `ACCEPTED`.
 
     Raises:
-        UsageError: it is something else.
+        UsageError: the data are of another type.
         DataError: a frame or tables have problems.
-        StoreError: there is no graph at the path or URI, or it cannot be read.
+        StoreError: the graph at the path or URI does not exist or cannot be read.
     """
     if isinstance(data, Split):
         return data
@@ -46,7 +47,7 @@ def as_split(data: Any) -> Split:
 
 
 def as_snapshot(data: Any) -> GraphSnapshot:
-    """Return the graph of a frame, of tables, of a store or at a path, as a snapshot; see `as_split`.
+    """Return the snapshot of a graph given as a frame, tables, store, path or URI.
 
     Raises:
         UsageError, DataError, StoreError: as `as_split`.
@@ -62,4 +63,4 @@ def as_snapshot(data: Any) -> GraphSnapshot:
         return GraphSnapshot.from_tables(check(data))
     if is_frame(data):
         return GraphSnapshot.from_tables(from_interactions(data))
-    raise UsageError(f"found a {type(data).__name__}; expected {ACCEPTED}")
+    raise UsageError(f"the data are of type {type(data).__name__}. Expected {ACCEPTED}")

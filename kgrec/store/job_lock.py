@@ -1,8 +1,8 @@
-"""One job at a time on a graph: a lock that a job holds for as long as its process lives.
+"""Lock that lets only one job at a time work on a graph.
 
-It covers minutes of work, in which the store is read and written several times. For an embedded graph it is a locked
-file beside the graph, which the system unlocks when the process ends, however it ends. The file names the holder. On a
-server it is a marker in the database.
+A job holds the lock for minutes, while it reads and writes the store several times. For an embedded graph the lock is a
+locked file beside the graph that names the holder; the system unlocks the file when the process ends for any reason. On
+a server it is a marker in the database.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from kgrec._util.owner import HOST
 from kgrec.errors import StoreError, StoreLocked
 from kgrec.store.uri import GraphUri
 
-LONGEST_HOLDER: Final = 4096
-"""Bytes of a lock file that are read at most."""
+MAX_HOLDER_BYTES: Final = 4096
+"""Maximum number of bytes read from a lock file."""
 
 Check = Callable[[], None]
-"""Raises StoreError if the lock was lost: another job may have begun."""
+"""Raises StoreError if the lock was lost, since another job may have started."""
 
 
 @contextmanager
 def leased(uri: str) -> Iterator[Check]:
-    """Hold the lock of a graph in the block.
+    """Hold the lock of a graph during the block.
 
     Args:
-        uri: of the graph.
+        uri: URI of the graph.
 
     Yields:
-        A function to call before a step that must not happen twice; it raises StoreError if the lock was lost.
+        A function to call before each step that must not run twice; it raises StoreError if the lock was lost.
 
     Raises:
-        StoreLocked: another job holds it; the message names its process.
+        StoreLocked: another job holds the lock; the message names its process.
         StoreError: the lock file cannot be written.
     """
     if GraphUri.parse(uri).is_server:
@@ -65,7 +65,7 @@ def _in_file(uri: str) -> Iterator[Check]:
     descriptor = _opened(path)
     try:
         if not lock_descriptor(descriptor, blocking=False):
-            raise StoreLocked(f"{_holder(descriptor)} is at work on {uri}; try again when it is done")
+            raise StoreLocked(f"{_holder(descriptor)} is working on {uri}; try again when it has finished")
         _write_holder(descriptor, path)
         try:
             yield lambda: _check_held(descriptor, path, uri)
@@ -76,10 +76,10 @@ def _in_file(uri: str) -> Iterator[Check]:
 
 
 def _opened(path: Path) -> int:
-    """Open a lock file for reading and writing; create it, and its folder, if needed.
+    """Return the descriptor of a lock file, which is created with its folder if it does not exist.
 
     Raises:
-        StoreError: the disk refuses, or something else than a plain file is there.
+        StoreError: the file cannot be opened, or the path is not a plain file.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,23 +100,23 @@ def _write_holder(descriptor: int, path: Path) -> None:
 
 
 def _holder(descriptor: int) -> str:
-    """Return the name of the process that holds a lock file, by the content of the file."""
+    """Return the name of the process that a lock file names as its holder."""
     try:
-        found = json.loads(os.pread(descriptor, LONGEST_HOLDER, 0))
-        return f"process {int(found['pid'])} on {found['host']}"
+        holder = json.loads(os.pread(descriptor, MAX_HOLDER_BYTES, 0))
+        return f"process {int(holder['pid'])} on {holder['host']}"
     except (ValueError, TypeError, LookupError, OSError, RecursionError):
-        return "another process"  # it has not written its name yet
+        return "another process"  # the holder has not written its name yet
 
 
 def _check_held(descriptor: int, path: Path, uri: str) -> None:
-    """Check that the locked file is still the one at its path.
+    """Check that the lock file was not removed or replaced.
 
     Raises:
-        StoreError: it was removed or replaced, so another job may hold a lock too.
+        StoreError: it was, so another job may hold a lock too.
     """
     if not os.path.exists(path) or not os.path.samestat(os.fstat(descriptor), os.stat(path)):
-        raise StoreError(f"{uri}: the lock file {path} was removed, so another job may have begun; run this again")
+        raise StoreError(f"{uri}: the lock file {path} was removed, so another job may have started; run this again")
 
 
 def _refused(path: Path, error: OSError) -> str:
-    return f"{path}, the lock file of a graph, cannot be written: {reason(error)}"
+    return f"the lock file of the graph cannot be written: {path}: {reason(error)}"

@@ -1,4 +1,4 @@
-"""Load a source into a graph: read, check, write."""
+"""Loading of a data source into a graph: read, check, write."""
 
 from __future__ import annotations
 
@@ -25,21 +25,22 @@ def load(
     into: GraphStore | None = None,
     schema: Schema | str | Path | None = None,
 ) -> GraphTables:
-    """Read a source, check it, and write it into a graph; nothing is written if anything is wrong.
+    """Read a source, check it and write it to a graph; nothing is written if there is a problem.
 
     Args:
-        loader: name of a loader: "atomic", "tables", "movielens", or one that another package registered; or a loader's
-            class or object.
-        source: what the loader reads, such as a folder.
-        into: the graph; without one, the source is only checked.
-        schema: the vocabulary, or the file or name of one; None lets the loader derive one.
+        loader: name of a loader ("atomic", "tables", "movielens", or one that another package registers), or a loader's
+            class or instance.
+        source: input of the loader, such as a folder.
+        into: the graph; None only checks the source.
+        schema: a schema, or its file or name; None lets the loader derive one.
 
     Returns:
         The checked tables.
 
     Raises:
-        DataError, SchemaError: with every problem found, its file, row and field.
-        UsageError: no such loader.
+        DataError, SchemaError: the source or the schema has problems; the error lists all of them with file, row and
+            field.
+        UsageError: the loader does not exist, or the address of the source holds a password.
         StoreError: the graph cannot be written.
     """
     known = schema if isinstance(schema, Schema) or schema is None else Schema.load(schema)
@@ -51,9 +52,9 @@ def load(
 def check_source(
     loader: str | type[Loader] | Loader, source: Any, *, schema: Schema | str | Path | None = None
 ) -> GraphTables:
-    """Check a source as `load` does, and by the loader's own `violations(source, schema)` where it has them.
+    """Check a source as `load` does, and also with the loader's `violations(source, schema)` if it has that method.
 
-    What a problem of `load` tells of a node and a field, a violation does not tell again.
+    A violation is left out if a problem of `load` reports the same node and field.
 
     Returns:
         The checked tables.
@@ -68,27 +69,27 @@ def check_source(
     try:
         tables = load(loader, source, schema=known)
     except DataError as error:
-        raise DataError([*error.problems, *_untold(problems, error.problems)]) from None
+        raise DataError([*error.problems, *_unreported(problems, error.problems)]) from None
     if problems:
         raise DataError(problems)
     return tables
 
 
-def _untold(violations: Iterable[Problem], told: Iterable[Problem]) -> list[Problem]:
-    """Return the violations of nodes and fields that no problem tells of; some name their field in what was found."""
-    known = {(node, p.field or p.found.partition(" ")[0]) for p in told for node in _IRI.findall(p.found)}
+def _unreported(violations: Iterable[Problem], reported: Iterable[Problem]) -> list[Problem]:
+    """Return the violations of nodes and fields that no problem reports; a problem may name its field in `found`."""
+    known = {(node, p.field or p.found.partition(" ")[0]) for p in reported for node in _IRI.findall(p.found)}
     return [violation for violation in violations if (violation.where, violation.field) not in known]
 
 
 def check_address(source: Any) -> None:
-    """Refuse a source whose address holds a user or a password: it would be in logs, journals and messages.
+    """Check that the address of a source holds no user or password, since it appears in logs, journals and messages.
 
     Raises:
-        UsageError: it does; the error does not repeat it.
+        UsageError: the address holds a user or a password; the message does not repeat them.
     """
     parts = source if isinstance(source, list | tuple) else [source]
     if any(isinstance(part, str | Path) and holds_password(str(part)) for part in parts):
         raise UsageError(
-            "found a user or a password in the address of the source; fetch it first, with a tool that reads ~/.netrc, "
-            "and name the file; a graph's user and password are NEO4J_USER and NEO4J_PASSWORD"
+            "the address of the source holds a user or a password. Expected a file: download the source with a tool "
+            "that reads ~/.netrc. The user and the password of a graph are NEO4J_USER and NEO4J_PASSWORD"
         )

@@ -1,4 +1,4 @@
-"""What loading more data means: the vocabulary a graph has after it, and the rows that are new or changed."""
+"""Merging new data into a graph: the merged schema, and the rows that are new or changed."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ from kgrec.errors import SchemaError, StoreError
 
 
 def merge(there: Schema | None, new: Schema) -> Schema:
-    """Return the vocabulary of a graph after a schema is declared in it.
+    """Return the schema of a graph after a new schema is applied to it.
 
-    Nothing that is there is lost; texts, names and roles that both declare are taken from the new schema.
+    The result holds everything that either schema declares. Texts, names and roles that both declare are those of the
+    new schema.
 
     Raises:
-        StoreError: a key, a property's type or a behavior's time is there with another meaning; says which.
+        StoreError: the schemas contradict each other in a key, the type of a property, the time of an interaction type,
+            or an RDF term; the message lists all contradictions.
     """
     if there is None or there == new:
         return new
     problems = [*_key_conflicts(there, new), *_type_conflicts(there, new), *_term_conflicts(there, new)]
     if problems:
-        raise StoreError("\n  ".join([f"the schema {new.name!r} contradicts the graph's:", *problems]))
+        raise StoreError("\n  ".join([f"the schema {new.name!r} contradicts the graph's schema:", *problems]))
     old, now = there.to_dict(), new.to_dict()
     data = {
         "name": new.name,
@@ -41,22 +43,21 @@ def merge(there: Schema | None, new: Schema) -> Schema:
     try:
         return Schema.from_dict(data, where="graph")
     except SchemaError as error:
-        raise StoreError(f"the schema {new.name!r} cannot be joined to the graph's: {error}") from error
+        raise StoreError(f"the schema {new.name!r} cannot be merged with the graph's schema: {error}") from error
 
 
 def changes(
     there: pa.Table, incoming: pa.Table, keys: list[str], gaps: Gaps | None = None
 ) -> tuple[pa.Table, pa.Table]:
-    """Return the incoming rows whose key is not there yet, and those whose key is there with other values.
+    """Return the incoming rows with new keys, and those with known keys and changed values.
 
-    What is not given changes nothing: a column that `incoming` lacks, and a cell that `gaps` marks, which takes the
-    value that is there.
+    Columns that `incoming` lacks are ignored; cells that `gaps` marks take the stored value.
 
     Args:
-        there: the rows of the store; a column that they lack is missing in all of them.
-        incoming: checked rows, one a key.
+        there: stored rows; a column that they lack counts as missing values.
+        incoming: checked rows with distinct keys.
         keys: columns that identify a row.
-        gaps: of `incoming`.
+        gaps: column of `incoming` → mask of the cells that were not given, bool [n].
     """
     if not there.num_rows:
         return incoming, incoming.slice(0, 0)
@@ -72,11 +73,11 @@ def changes(
 
 
 def joined(there: GraphTables, written: GraphTables) -> GraphTables:
-    """Return what a graph holds after rows are written to it.
+    """Return the tables of a graph after rows are written to it.
 
     Args:
-        there: the graph.
-        written: new and changed rows, complete.
+        there: tables of the graph.
+        written: new and changed rows, without gaps.
 
     Raises:
         StoreError: the schemas contradict each other.
@@ -96,7 +97,7 @@ def joined(there: GraphTables, written: GraphTables) -> GraphTables:
 
 
 def _replaced(there: pa.Table | None, written: pa.Table | None, keys: list[str], schema: pa.Schema) -> pa.Table:
-    """Return all rows in the columns of `schema`, those that are written instead of those of the same key."""
+    """Return stored and written rows with the columns of `schema`; a written row replaces the one with its key."""
     old, new = (
         schema.empty_table() if table is None else _in_columns(table, schema).combine_chunks()
         for table in (there, written)
@@ -122,7 +123,7 @@ def _arrow_schema(keys: list[str], properties: Mapping[str, str]) -> pa.Schema:
 
 
 def _in_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Return the columns of a schema, those that the table lacks without values."""
+    """Return a table with the columns of a schema; columns that the table lacks are null."""
     columns = [
         table.column(field.name) if field.name in table.column_names else pa.nulls(table.num_rows, field.type)
         for field in schema
@@ -131,7 +132,7 @@ def _in_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def _completed(incoming: pa.Table, there: pa.Table, rows: IntArray, old: IntArray, gaps: Gaps) -> pa.Table:
-    """Return the incoming rows with what is there in their gaps; `rows` are those of the store's rows `old`."""
+    """Return the incoming rows with their gaps filled; incoming row `rows[i]` has the key of stored row `old[i]`."""
     for name, gap in gaps.items():
         known = there.column(name)
         taken = gap[rows] & np.asarray(known.is_valid())[old]
@@ -188,7 +189,7 @@ def _term_conflicts(there: Schema, new: Schema) -> list[str]:
 
 
 def _rdf_names(there: Schema, new: Schema) -> dict[str, Any]:
-    """Join the names in RDF; those of a schema without any are the graph's."""
+    """Return the merged RDF names; a schema without RDF names takes the graph's."""
     old, now = there.rdf, new.rdf if new.rdf != RdfNames() else there.rdf
     return {"base": now.base, "prefixes": old.prefixes | now.prefixes, "terms": old.terms | now.terms}
 
@@ -203,7 +204,7 @@ def _merge_kinds(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, An
 
 
 def _merge_kind(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """Join two declarations of one kind: labels and properties of both, everything else from the newer."""
+    """Return two declarations of one label or type merged: labels and properties of both, the rest from the new one."""
     joined = {**old, **new}
     for part in ("from", "to", "users", "items"):
         if part in joined:

@@ -1,4 +1,4 @@
-"""A refused query as its user should see it: the engine's reason, the query with a caret, and what the engine lacks."""
+"""Errors of refused queries: the engine's reason, the query with a caret at the fault, and hints for the engine."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _LACKS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         (r"(?i)\b(INSERT|DELETE|LOAD|CLEAR|DROP|COPY|MOVE)\b", "no updates in a query that only reads"),
     ),
 }
-"""Engine → (what a query may hold, why it does not work there and what to write). Read only after a refusal."""
+"""Engine → (pattern of an unsupported construct, hint what to write instead); applied only to refused queries."""
 
 
 def refused(query: str, message: str, engine: str, offset: int | None = None) -> StoreError:
@@ -42,44 +42,44 @@ def refused(query: str, message: str, engine: str, offset: int | None = None) ->
         query: the query, as given.
         message: the engine's reason.
         engine: name of the engine, such as "ladybug".
-        offset: character of the query where the fault is, from 0; None if the engine does not say.
+        offset: position of the fault in the query, from 0; None if the engine does not report it.
     """
     lines = [message.strip(), "in the query:", _shown(query, offset)]
     if re.search("read-only database|read access mode", message):
-        lines.append("this query may only read; to let it change the graph: --write, or write=True")
+        lines.append("this query may only read the graph; to let it change the graph: --write, or write=True")
     lines += [f"{engine} has {hint}" for pattern, hint in _LACKS.get(engine, ()) if re.search(pattern, query)]
     return StoreError("\n".join(lines))
 
 
 def forbidden(query: str, what: str, offset: int | None, changes: bool = False, write: bool = False) -> StoreError:
-    """Return the error for a query that does what it may not.
+    """Return the error for a query that is not allowed.
 
     Args:
-        query: the query, as given.
-        what: what it does, and why that is not allowed.
-        offset: character of the query where it does, from 0; None if that is not known.
-        changes: it changes the graph, which it may not.
-        write: the query may change the graph.
+        query: the query as given.
+        what: what in the query is not allowed, and why.
+        offset: position of the fault in the query, from 0; None if it is unknown.
+        changes: the query is refused because it changes the graph.
+        write: the query was allowed to change the graph.
     """
     may = "this query may change the graph, and nothing else" if write else "this query may only read the graph"
     more = (
         "change the graph: --write, or write=True"
         if changes
-        else "do all that the engine can: --unsafe, or unsafe=True"
+        else "do everything that the engine can: --unsafe, or unsafe=True"
     )
     return StoreError("\n".join([what, "in the query:", _shown(query, offset), f"{may}; to let it {more}"]))
 
 
 def too_long(query: str, seconds: float) -> StoreError:
-    """Return the error for a query that was stopped."""
+    """Return the error for a query that was stopped at the time limit."""
     return StoreError(
-        f"the query was stopped after {seconds:g} s; narrow it down, or raise the time limit\n"
+        f"the query was stopped after {seconds:g} s; restrict the query, or raise the time limit\n"
         f"in the query:\n{_shown(query, None)}"
     )
 
 
 def too_many(query: str, rows: int) -> StoreError:
-    """Return the error for a query that returns more rows than it may."""
+    """Return the error for a query that exceeds the row limit."""
     return StoreError(
         f"the query returns more than {rows:,} rows; add LIMIT to it, or raise the row limit\n"
         f"in the query:\n{_shown(query, None)}"
@@ -87,7 +87,7 @@ def too_many(query: str, rows: int) -> StoreError:
 
 
 def offset_of(query: str, line: int, column: int) -> int:
-    """Return the character of a query at a line and a column, both from 1."""
+    """Return the position in a query, from 0, of a line and a column, both from 1."""
     before = query.split("\n")[: line - 1]
     return sum(len(text) + 1 for text in before) + column - 1
 

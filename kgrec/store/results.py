@@ -1,4 +1,4 @@
-"""What a query returned, as a data frame: whole numbers stay whole, also where one is missing."""
+"""Query results as data frames and Arrow tables; integers stay integers even if values are missing."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _NULLABLE: Final = {
     pa.uint32(): pd.UInt32Dtype(),
     pa.uint64(): pd.UInt64Dtype(),
 }
-"""Type of whole numbers → the type of pandas that also holds a missing one."""
+"""Arrow integer type → nullable pandas type."""
 
 
 def to_frame(answer: pa.Table) -> pd.DataFrame:
     """Return a table as a data frame.
 
-    Whole numbers are `int64`, or `Int64` where one is missing, or Python's integers beyond 64 bits. Lists, nodes and
+    Integers are `int64`, `Int64` if a value is missing, or Python integers beyond 64 bits. Lists, nodes and
     relationships are Python lists and dicts.
     """
     columns = [_series(answer.column(i), answer.schema.field(i)) for i in range(answer.num_columns)]
@@ -38,26 +38,26 @@ def to_frame(answer: pa.Table) -> pd.DataFrame:
 
 
 def from_rows(rows: Sequence[Sequence[Any]], names: Sequence[str]) -> pa.Table:
-    """Return rows of Python values as a table; what no one type holds is packed, see `kgrec._util.values`."""
+    """Return rows of Python values as a table; columns of mixed types are packed, see `kgrec._util.values`."""
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(names)
     return table(names, columns)
 
 
 def of_one_type(answer: pa.Table) -> tuple[pa.Table, list[str]]:
-    """Return the columns that hold values of one type, as loaders read them, and the names of the others.
+    """Return the columns whose values have one type, converted for loaders, and the names of the other columns.
 
-    Whole numbers beyond 64 bits are texts of digits, which loses none.
+    Integers beyond 64 bits become texts of digits, so that no digit is lost.
     """
-    columns, strange = {}, []
+    columns, mixed = {}, []
     for i, field in enumerate(answer.schema):
         column = answer.column(i)
         if is_packed(field):
             values = unpacked(column)
-            found, wrong = from_cells(values, mixed=False)
-            if wrong:
-                strange.append(field.name)
+            array, odd_rows = from_cells(values, mixed=False)
+            if odd_rows:
+                mixed.append(field.name)
                 continue
-            column = pa.chunked_array([found])
+            column = pa.chunked_array([array])
         if isinstance(column.type, pa.ExtensionType):  # a UUID
             column = pa.chunked_array(
                 [pa.array([None if v is None else str(v) for v in column.to_pylist()], pa.string())]
@@ -65,7 +65,7 @@ def of_one_type(answer: pa.Table) -> tuple[pa.Table, list[str]]:
         if kinds.is_fixed_size_list(column.type):
             column = column.cast(pa.list_(column.type.value_type))
         columns[field.name] = column
-    return pa.table(columns), strange
+    return pa.table(columns), mixed
 
 
 def _series(column: pa.ChunkedArray, field: pa.Field) -> pd.Series:
@@ -76,5 +76,5 @@ def _series(column: pa.ChunkedArray, field: pa.Field) -> pd.Series:
     if kinds.is_date(column.type):
         column = column.cast(pa.timestamp("us"))
     missing = column.null_count > 0
-    found: pd.Series = column.to_pandas(types_mapper=_NULLABLE.get if missing else None)
-    return found
+    series: pd.Series = column.to_pandas(types_mapper=_NULLABLE.get if missing else None)
+    return series

@@ -1,9 +1,9 @@
-"""URIs of graphs: the one place that reads them.
+"""Parser of graph URIs; no other module interprets one.
 
 shop.lbug                       ladybug, a file
 oxigraph:FOLDER                 Oxigraph, a folder
 neo4j://HOST:PORT/DATABASE      Neo4j, a server; also bolt://, neo4j+s:// …
-SCHEME:PATH, SCHEME://PLACE     the store that an installed package registers for SCHEME in `kgrec.stores`
+SCHEME:PATH, SCHEME://PLACE     a store that an installed package registers for SCHEME in `kgrec.stores`
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ STORES: Final = PluginGroup(
         "bolt": "kgrec.store.neo4j.store:Neo4jStore",
     },
 )
-"""Scheme → store; a path without a scheme is ladybug's."""
+"""Scheme → store class; a path without a scheme is a ladybug graph."""
 
 _SERVERS: Final = ("neo4j", "bolt")
-"""Shipped schemes of servers; those of other packages are a server's where `//` follows them."""
+"""Shipped schemes of servers. A scheme of another package addresses a server if `//` follows it."""
 
 _SCHEME: Final = re.compile(r"(\w[\w+.-]+):(?!\\)")
 _LIKE_A_USER: Final = re.compile(r"[\w+.-]+:.*(@|%40)", re.DOTALL)
@@ -38,11 +38,11 @@ _LIKE_A_USER: Final = re.compile(r"[\w+.-]+:.*(@|%40)", re.DOTALL)
 
 @dataclass(frozen=True)
 class GraphUri:
-    """Where a graph is.
+    """Location of a graph.
 
     Attributes:
-        text: the URI as it was given.
-        scheme: what the store is registered under; empty for a path alone.
+        text: the URI as given.
+        scheme: name under which the store is registered; empty for a plain path.
         path: file or folder of an embedded graph; None if the graph is on a server.
     """
 
@@ -52,10 +52,10 @@ class GraphUri:
 
     @classmethod
     def parse(cls, uri: str | Path) -> GraphUri:
-        """Read a URI.
+        """Return the parts of a URI.
 
         Raises:
-            StoreError: it holds a password, names an unknown kind of graph, or lacks its path.
+            StoreError: the URI holds a password, its scheme is unknown, or its path or server is missing.
         """
         text = str(uri)
         check_uri(text)
@@ -63,37 +63,37 @@ class GraphUri:
         if scheme is None:
             return cls(text, "", Path(text))
         if not _is_registered(scheme):
-            raise StoreError(f"{text}: found an unknown kind of graph {scheme!r}; expected {_expected()}")
+            raise StoreError(f"{text}: unknown kind of graph {scheme!r}. Expected {_expected()}")
         if _is_of_server(scheme, text):
             return cls(text, scheme, None)
         place = text[len(scheme) + 1 :]
         if scheme in _SERVERS:
-            raise StoreError(f"{text}: found no server; expected {scheme}://HOST:PORT/DATABASE")
+            raise StoreError(f"the URI names no server: {text}. Expected {scheme}://HOST:PORT/DATABASE")
         if not place:
-            raise StoreError(f"{text} found no folder; expected {scheme}:FOLDER, such as {scheme}:shop")
+            raise StoreError(f"the URI names no folder: {text}. Expected {scheme}:FOLDER, such as {scheme}:shop")
         return cls(text, scheme, Path(place))
 
     @property
     def is_server(self) -> bool:
-        """Whether the graph is on a server."""
+        """True if the graph is on a server."""
         return self.path is None
 
     @property
     def exists(self) -> bool:
-        """Whether there is a graph, as far as that shows without connecting to a server."""
+        """True if the graph exists; always True for a server, which is not contacted."""
         return self.path is None or self.path.exists()
 
     @property
     def name(self) -> str:
-        """The name that stays the same where the graph and its runs are moved together."""
+        """Name of the graph that does not change when the graph and its runs are moved: the file name, or the URI."""
         return self.text if self.path is None else self.path.name
 
     @property
     def runs_folder(self) -> Path:
-        """The folder that holds the runs of the graph.
+        """Folder of the graph's training runs.
 
-        It is beside a graph that is a file or a folder (`shop.lbug` and `oxigraph:shop` → `shop.runs`), and in the
-        working directory for one on a server (`neo4j://host:7687/films` → `neo4j-host-7687-films.runs`).
+        For an embedded graph it is beside the graph (`shop.lbug` and `oxigraph:shop` → `shop.runs`); for a graph on a
+        server it is in the working directory (`neo4j://host:7687/films` → `neo4j-host-7687-films.runs`).
         """
         if self.path is None:
             words = [self.scheme, *re.findall(r"[\w.]+", self.text.partition("://")[2])]
@@ -102,35 +102,35 @@ class GraphUri:
         return path.with_name(f"{path.stem}.runs")
 
     def within(self, folder: Path) -> str:
-        """Return the URI in which the relative path of an embedded graph starts at a folder."""
+        """Return the URI with the path of an embedded graph resolved against a folder."""
         if self.path is None:
             return self.text
         return f"{self.scheme}:{folder / self.path}" if self.scheme else str(folder / self.path)
 
 
 def check_uri(uri: str | Path) -> None:
-    """Refuse a URI that holds a user or a password: it would be in logs, metrics, receipts and names of folders.
+    """Check that a URI holds no user or password, since URIs appear in logs, metrics, receipts and folder names.
 
     Raises:
-        StoreError: it does; the error does not repeat it.
+        StoreError: the URI holds a user or a password; the message does not repeat them.
     """
     place, scheme = str(uri), _scheme(str(uri))
     if scheme and scheme not in _SERVERS and _is_registered(scheme) and not _is_of_server(scheme, place):
         place = place[len(scheme) + 1 :]
     if holds_password(place) or (_LIKE_A_USER.match(place) and not Path(place).exists()):
         raise StoreError(
-            "found a user or a password in the URI of the graph; give them as NEO4J_USER and NEO4J_PASSWORD, or in the "
-            "credentials file (docs/how-to/stores.md), and write neo4j://HOST:PORT/DATABASE"
+            "the URI of the graph holds a user or a password. Expected neo4j://HOST:PORT/DATABASE, with the user and "
+            "the password in NEO4J_USER and NEO4J_PASSWORD or in the credentials file (docs/how-to/stores.md)"
         )
 
 
 def has_scheme(text: str, scheme: str) -> bool:
-    """Return whether a text is a URI of a scheme, such as "oxigraph"."""
+    """Return True if a text is a URI of a scheme, such as "oxigraph"."""
     return _scheme(text) == scheme
 
 
 def _scheme(text: str) -> str | None:
-    """Return the scheme of a URI; None for the path of a file, also of one whose name looks like a scheme."""
+    """Return the scheme of a URI; None for a plain path, including an existing file whose name contains a colon."""
     scheme = _SCHEME.match(text)
     if not scheme or (not _is_registered(scheme[1].partition("+")[0]) and Path(text).exists()):
         return None

@@ -21,9 +21,9 @@ MERGES = "\n".join(
     ["a0: &a0 {x: 1}", *(f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 10)}]}}" for i in range(1, 10))]
 )
 TOO_MUCH = {
-    "aliases": (BOMB, "aliases that stand for more than 100,000 values"),
-    "merges": (MERGES, "aliases that stand for more than 100,000 values"),
-    "itself": ("a: &a [*a]", "an alias of what it is in"),
+    "aliases": (BOMB, "aliases that expand to more than 100,000 values"),
+    "merges": (MERGES, "aliases that expand to more than 100,000 values"),
+    "itself": ("a: &a [*a]", "an alias of a value that contains it"),
     "depth": ("[" * 3000 + "]" * 3000, "nested more than 50 deep"),
     "length": ("a: " + "x" * 2_000_000, "at most 1,048,576 are read"),
     "file": ("a: " + "x" * 5_000_000, "1,048,576"),

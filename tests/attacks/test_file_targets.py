@@ -72,7 +72,7 @@ def held(folder: Path) -> dict[str, object]:
 
 def test_write_whole_to_something_strange_refuses(strange: Path) -> None:
     before = held(strange.parent)
-    with pytest.raises(UsageError, match="expected a plain file, or a name that is free"):
+    with pytest.raises(UsageError, match="expected a plain file, or a free name"):
         write_atomic(strange, "text")
     assert held(strange.parent) == before
 
@@ -185,7 +185,7 @@ def test_graph_behind_a_link_is_read_and_not_written(tmp_path: Path, engine: str
     uri = engine.format(tmp_path / "link")
     with open_graph(uri, read_only=True) as store:
         assert store.schema is not None
-    with pytest.raises(StoreError, match=f"symbolic link; name the graph itself, {tmp_path}/graph"):
+    with pytest.raises(StoreError, match=f"symbolic link.*Expected the path of the graph: {tmp_path}/graph"):
         open_graph(uri, create=True)
     assert root_of(uri) == tmp_path / "graph.runs"
 
@@ -196,7 +196,7 @@ def test_graph_folder_with_what_is_not_kgrecs_is_refused(tmp_path: Path) -> None
     folder.mkdir()
     for name in ("graph-photos", "graph-1", "lock", "current"):
         (folder / name).mkdir() if name.startswith("graph") else (folder / name).write_text("mine")
-        with pytest.raises(StoreError, match="is not a graph of kgrec"):
+        with pytest.raises(StoreError, match="is not a graph: "):
             open_graph(f"oxigraph:{folder}", create=True)
         assert [path.name for path in folder.iterdir()] == [name]
         (folder / name).rmdir() if name.startswith("graph") else (folder / name).unlink()
@@ -208,7 +208,7 @@ def test_graph_folder_with_what_is_not_kgrecs_is_refused(tmp_path: Path) -> None
 def test_graph_folder_whose_pointer_leads_elsewhere_is_refused(tmp_path: Path, pointer: str) -> None:
     uri = graph_at(tmp_path / "graph", "oxigraph:{}")
     (tmp_path / "graph" / "current").write_text(pointer)
-    with pytest.raises(StoreError, match="whose file `current` is not kgrec's"):
+    with pytest.raises(StoreError, match="is not a graph: its file `current` names no version"):
         open_graph(uri, create=True)
 
 
@@ -236,7 +236,9 @@ def test_graph_beside_a_planted_log_is_not_opened(tmp_path: Path, ending: str) -
     log = tmp_path / f"graph{ending}"
     log.write_bytes(b"planted")
     for read_only in (True, False):
-        with pytest.raises(StoreError, match=f"graph{ending} is beside the graph, and kgrec leaves none"):
+        with pytest.raises(
+            StoreError, match=f"found a log file beside the graph that kgrec did not write: .*graph{ending}"
+        ):
             open_graph(uri, read_only=read_only)
     log.unlink()
     (tmp_path / f".graph.writing{ending}").write_bytes(b"planted")

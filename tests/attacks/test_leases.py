@@ -90,7 +90,7 @@ def test_a_lease_that_nobody_holds_is_taken_over(graph: str, content: bytes) -> 
 @pytest.mark.parametrize("graph", GRAPHS)
 def test_lock_of_a_living_process_holds_until_it_dies(graph: str) -> None:
     with holder(graph) as process:
-        with pytest.raises(StoreLocked, match=f"process {process.pid} on {HOST} is at work on {graph}"), leased(graph):
+        with pytest.raises(StoreLocked, match=f"process {process.pid} on {HOST} is working on {graph}"), leased(graph):
             pass
         for content in GARBAGE.values():
             lease_file(graph).write_bytes(content)
@@ -102,7 +102,7 @@ def test_lock_of_a_living_process_holds_until_it_dies(graph: str) -> None:
 
 def test_lock_keeps_a_second_job_of_the_process_out() -> None:
     with leased("shop.lbug"):
-        with pytest.raises(StoreLocked, match=f"process {os.getpid()} on {HOST} is at work"), leased("shop.lbug"):
+        with pytest.raises(StoreLocked, match=f"process {os.getpid()} on {HOST} is working"), leased("shop.lbug"):
             pass
         assert json.loads(lease_file("shop.lbug").read_bytes()) == {"pid": os.getpid(), "host": HOST}
     with leased("shop.lbug"):
@@ -112,7 +112,7 @@ def test_lock_keeps_a_second_job_of_the_process_out() -> None:
 def test_lock_file_that_was_replaced_is_a_lost_lock() -> None:
     with leased("shop.lbug") as check:
         lease_file("shop.lbug").unlink()
-        with leased("shop.lbug"), pytest.raises(StoreError, match="was removed, so another job may have begun"):
+        with leased("shop.lbug"), pytest.raises(StoreError, match="was removed, so another job may have started"):
             check()
 
 

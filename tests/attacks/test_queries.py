@@ -156,7 +156,7 @@ def test_cypher_past_the_guard_writes_no_file(
 ) -> None:
     monkeypatch.setattr("kgrec.store.ladybug.engine.check", lambda query, engine, write: query)
     for query in (f"COPY ({USERS}) TO '{tmp_path}/out.csv'", "CHECKPOINT", "CALL threads=7"):
-        with pytest.raises(StoreError, match="the engine would run"):
+        with pytest.raises(StoreError, match="by the engine's plan, the query runs"):
             embedded.cypher(query)
     assert not list(tmp_path.iterdir())
 
@@ -170,7 +170,7 @@ def test_guard_lets_reading_cypher_pass(query: str, engine: str) -> None:
 @pytest.mark.parametrize("query", TABLES)
 def test_guard_lets_a_change_of_tables_pass(query: str) -> None:
     assert check(query, "ladybug", write=True) == query
-    with pytest.raises(StoreError, match="not allowed in a change of tables"):
+    with pytest.raises(StoreError, match="not allowed in a statement that changes tables"):
         check(query.replace("DEFAULT", "WITH"), "ladybug", write=True)
 
 
@@ -212,7 +212,7 @@ def test_neo4j_reads_only_the_graph(neo4j_uri: str) -> None:
 @pytest.mark.parametrize("query", FETCHES)
 @pytest.mark.parametrize("write", [False, True])
 def test_sparql_that_fetches_is_refused(rdf: GraphStore, query: str, write: bool) -> None:
-    with pytest.raises(StoreError, match=r"not allowed|nothing is fetched|less than") as caught:
+    with pytest.raises(StoreError, match=r"not allowed|do not fetch|less than") as caught:
         rdf.sparql(query, write=write)
     assert "^" in str(caught.value)
 
@@ -267,7 +267,7 @@ def _cpu_seconds(pid: int) -> float:
 
 
 def test_query_that_takes_memory_is_stopped(embedded: GraphStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(query_process, "MEMORY_LIMIT", 300 << 20)
+    monkeypatch.setattr(query_process, "MEMORY_LIMIT_BYTES", 300 << 20)
     with pytest.raises(StoreError, match="more than 300 MB of memory"):
         embedded.cypher("UNWIND range(1, 100000000) AS a RETURN collect(a) AS s", time_limit=60)
     assert embedded.cypher("RETURN 1 AS x")["x"][0] == 1
@@ -395,7 +395,7 @@ def test_engine_that_dies_is_one_error(embedded: GraphStore) -> None:
         return real(request, time_limit)
 
     child.ask = ask  # type: ignore[method-assign, assignment]
-    with pytest.raises(StoreError, match="the engine ended while it ran the query"):
+    with pytest.raises(StoreError, match="the engine crashed while it ran the query"):
         embedded.cypher("RETURN 2 AS x")
     assert embedded.cypher("RETURN 3 AS x")["x"][0] == 3
 

@@ -288,7 +288,7 @@ def test_a_disk_that_fills_while_publishing(cinema):
     [
         (("load", "atomic", CINEMA, "--into", "{graph}"), "cannot open {graph} for writing: Permission denied"),
         (("train", "{graph}"), "{runs} cannot be written: permission denied. Choose another folder with --runs"),
-        (("publish", "{graph}"), "{lease}, the lock file of a graph, cannot be written: permission denied"),
+        (("publish", "{graph}"), "the lock file of the graph cannot be written: {lease}: permission denied"),
         (("export", "{graph}", "{runs}/graph.ttl"), "cannot write {runs}/graph.ttl: permission denied"),
     ],
     ids=lambda words: words[0] if isinstance(words, tuple) else "",

@@ -266,7 +266,7 @@ def test_wrong_use_is_explained_with_exit_code_2(kgrec, trained_cinema, words, m
         (["cypher", "mysql://host", "RETURN 1"], "unknown kind of graph 'mysql'"),
         (
             ["cypher", "oxigraph:", "RETURN 1"],
-            "oxigraph: found no folder; expected oxigraph:FOLDER, such as oxigraph:shop",
+            "the URI names no folder: oxigraph:. Expected oxigraph:FOLDER, such as oxigraph:shop",
         ),
     ],
 )
@@ -295,6 +295,6 @@ def test_rdf_commands(kgrec: Any, tmp_path: Any) -> None:
     refused = kgrec("sparql", graph, "SELECT ?s WHERE { ?s ?p ?o }", "--row-limit", 3)
     assert refused.code == 1
     assert "more than 3 rows" in refused.err
-    assert "speaks SPARQL, not Cypher" in kgrec("cypher", graph, "RETURN 1").err
+    assert "does not support Cypher. Expected a query in SPARQL" in kgrec("cypher", graph, "RETURN 1").err
     assert "sh:NodeShape" in kgrec("schema", "shacl", "movies").out
     assert "Expected a Neo4j database" in kgrec("schema", "infer", graph).err

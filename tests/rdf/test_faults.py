@@ -54,7 +54,7 @@ def test_a_node_is_of_the_nearest_label(tmp_path: Path, more: str) -> None:
 
 def test_iri_of_two_possible_labels_told(tmp_path: Path) -> None:
     more = ":v :SAW :x . :b2 rdf:subject :v ; rdf:predicate :SAW ; rdf:object :x ; :stars 1.0 ."
-    with pytest.warns(DataNotice, match="1 without a class, such as <http://e/x>, taken as Work"):
+    with pytest.warns(DataNotice, match="without an rdf:type: 1, such as <http://e/x>. They were read as Work"):
         assert "http://e/x" in loaded(tmp_path, more)["Work"]
 
 

@@ -152,7 +152,7 @@ def test_an_iri_is_the_key_of_one_node(tmp_path: Path) -> None:
     same = {label: pa.table({"id": ["http://x/y"]}) for label in ("Shop", "Thing")}
     with (
         open_graph(f"oxigraph:{tmp_path / 'graph'}", create=True) as store,
-        pytest.raises(StoreError, match="an IRI is of one type"),
+        pytest.raises(StoreError, match="Expected one label per IRI"),
     ):
         store.write(
             GraphTables(SCHEMA, {**tables.nodes, **same}, {t: e for t, e in tables.edges.items() if t[0] == "User"})

@@ -49,7 +49,7 @@ def test_graph_with_a_flipped_bit_is_not_opened(uri: str, share: float) -> None:
             continue
         flip(file, int(share * len(whole)))
         for read_only in (True, False):
-            with pytest.raises(StoreError, match=r"cannot open .*damaged.* restore .*from a backup, or load the data"):
+            with pytest.raises(StoreError, match=r"cannot open .*damaged.* Restore .*from a backup, or load the data"):
                 assert open_graph(uri, read_only=read_only).schema is None
         file.write_bytes(whole)
     with open_graph(uri, read_only=True) as store:

@@ -39,12 +39,12 @@ def test_uri_is_read_into_scheme_and_path(uri: str, scheme: str, path: str | Non
 @pytest.mark.parametrize(
     ("uri", "told"),
     [
-        ("mysql://host", "unknown kind of graph 'mysql'; expected a path such as shop.lbug"),
+        ("mysql://host", "unknown kind of graph 'mysql'. Expected a path such as shop.lbug"),
         ("mysql:shop", "unknown kind of graph 'mysql'"),
-        ("oxigraph:", "found no folder; expected oxigraph:FOLDER"),
-        ("neo4j:shop", "found no server; expected neo4j://HOST:PORT/DATABASE"),
-        ("neo4j://me:secret@host", "found a user or a password in the URI"),
-        ("oxigraph:https://me:secret@host", "found a user or a password in the URI"),
+        ("oxigraph:", "the URI names no folder: oxigraph:. Expected oxigraph:FOLDER"),
+        ("neo4j:shop", "the URI names no server: neo4j:shop. Expected neo4j://HOST:PORT/DATABASE"),
+        ("neo4j://me:secret@host", "the URI of the graph holds a user or a password"),
+        ("oxigraph:https://me:secret@host", "the URI of the graph holds a user or a password"),
     ],
 )
 def test_wrong_uri_is_refused(uri: str, told: str) -> None:

@@ -1,4 +1,4 @@
-"""A schema in ladybug: kept in the graph as YAML, and as the tables that hold its labels and types."""
+"""Schemas in ladybug: stored in the graph as YAML, and as one table per label and relationship type."""
 
 from __future__ import annotations
 
@@ -35,23 +35,23 @@ RECOMMENDATION: Final[dict[str, str]] = {
     "release": "INT64",
 }
 OF_RELEASE: Final = ("run", "release")
-"""Properties that all recommendations share: a column added to the filled table costs a tenth of a copied one."""
+"""Properties with one value for all recommendations; adding them as a column is ten times faster than copying them."""
 
 PUBLISHED: Final = "Published"
-"""Node table with one row at most: the run and the release of the recommendations that count."""
+"""Node table with at most one row: the run and the release number of the published recommendations."""
 
 RESERVED: Final = ("_id", "_label", "_src", "_dst")
-"""Property names the engine keeps for itself."""
+"""Property names that the engine reserves."""
 
 ENDS: Final = ("from", "to")
-"""Property names that COPY takes for the ends of a relationship."""
+"""Property names that COPY reserves for the ends of a relationship."""
 
 
 def declare(connection: ladybug.Connection, schema: Schema) -> None:
-    """Make the graph hold a schema beside the one it has; nothing is done for what is there already.
+    """Add a schema to the graph's; existing labels, types and properties stay.
 
     Raises:
-        StoreError: the schema contradicts what is there, or has names that the engine cannot tell apart.
+        StoreError: the schema contradicts the graph's, or has names that the engine cannot distinguish.
     """
     there = stored_schema(connection)
     merged = merge(there, schema)
@@ -78,7 +78,7 @@ def table_names(connection: ladybug.Connection) -> set[str]:
 
 
 def table_columns(connection: ladybug.Connection, table: str) -> dict[str, str]:
-    """Return the names and types of a table's columns; nothing if there is no such table."""
+    """Return column → type of a table; empty if the table does not exist."""
     if table not in table_names(connection):
         return {}
     return {name: kind for _, name, kind, *_ in fetch(connection, f"CALL table_info('{table}') RETURN *")}
@@ -90,13 +90,13 @@ def vector_table(label: str) -> str:
 
 
 def recommended(schema: Schema, without: Iterable[str] = ()) -> str:
-    """Return the DDL of RECOMMENDED, from every user label to every item label, `without` some properties."""
+    """Return the DDL of RECOMMENDED, from every user label to every item label, without the properties `without`."""
     columns = {name: kind for name, kind in RECOMMENDATION.items() if name not in without}
     return _create_relationship("RECOMMENDED", _recommended_pairs(schema), columns)
 
 
 def stamped(run: str, release: int) -> list[str]:
-    """Return the DDL that says on every recommendation there is of which run and release it is."""
+    """Return the DDL that sets run and release on all recommendations in the table."""
     values = {"run": literal(run), "release": str(release)}
     return [
         f"ALTER TABLE `RECOMMENDED` ADD {name} {RECOMMENDATION[name]} DEFAULT {values[name]}" for name in OF_RELEASE
@@ -104,11 +104,11 @@ def stamped(run: str, release: int) -> list[str]:
 
 
 def _statements(connection: ladybug.Connection, schema: Schema) -> Iterator[str]:
-    """Yield the DDL of what the graph does not have yet."""
+    """Yield the DDL of the tables and columns that the graph does not have yet."""
     tables = table_names(connection)
     if SCHEMA_TABLE not in tables:
         yield f"CREATE NODE TABLE {quote(SCHEMA_TABLE)}(`id` STRING PRIMARY KEY, `yaml` STRING)"
-        yield "CREATE MACRO type(r) AS label(r)"  # the name that every other engine gives it
+        yield "CREATE MACRO type(r) AS label(r)"  # the name in other Cypher engines
     for label, node in schema.nodes.items():
         columns = {node.key: "STRING", **_columns(node.properties)}
         if label in tables:
@@ -168,7 +168,11 @@ def _declared(columns: Mapping[str, str]) -> str:
 
 
 def _check_names(schema: Schema) -> None:
-    """The engine ignores case, and labels and types share one space of names."""
+    """Check that names differ in more than case, since the engine ignores case and shares names of labels and types.
+
+    Raises:
+        StoreError: the engine cannot distinguish names; the message lists all of them.
+    """
     names = [
         *schema.nodes,
         *schema.relationships,
@@ -185,8 +189,8 @@ def _check_names(schema: Schema) -> None:
     problems = [f"{where}: {name!r}" for where, group in groups.items() for name in _repeated(group)]
     if problems:
         raise StoreError(
-            "names that the embedded store cannot tell apart (it ignores case, labels and types share their names, "
-            f"and some are its own); rename them: {'; '.join(problems)}"
+            "the embedded store cannot distinguish these names (it ignores case, labels and types share one namespace, "
+            f"and some names are reserved): {'; '.join(problems)}. Rename them in the schema"
         )
 
 

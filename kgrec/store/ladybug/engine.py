@@ -1,4 +1,4 @@
-"""The ladybug engine: opening its file, running statements, its errors as kgrec's."""
+"""The ladybug engine: opening a graph file, running statements, and translating errors to `StoreError`."""
 
 from __future__ import annotations
 
@@ -22,39 +22,39 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 BUFFER_POOL_BYTES: Final = 2 << 30
-"""Bytes; enough to load and read 1M behaviors, where the engine alone would take most of the memory."""
+"""Maximum buffer pool in bytes: enough for 1M interactions; the engine's default takes most of the memory."""
 
-_NO_VALUE: Final = "a parameter holds what the engine cannot take: a whole number beyond 64 bits, or half a character"
+_NO_VALUE: Final = "the engine cannot take a value of a parameter: an integer beyond 64 bits, or a lone surrogate"
 MAX_DATABASE_BYTES, MIN_FILE_BYTES = 1 << 43, 1 << 26
-"""Bytes that the engine keeps addresses for by itself, and at least; powers of two."""
+"""Address space in bytes that the engine reserves by default, and the minimum; powers of two."""
 
 CHUNK_ROWS: Final = 100_000
-"""Rows of a chunk of a table at most."""
+"""Maximum number of rows in a chunk of a result table."""
 
 LOGS: Final = (".wal", ".wal.checkpoint", ".shadow")
-"""Endings of the files the engine keeps beside a graph while it is written in place, and replays on opening."""
+"""Suffixes of the log files that the engine keeps beside a graph during writes and replays when it opens the graph."""
 
 
 def quote(name: str) -> str:
-    """Return a name as Cypher takes it whatever it is, reserved words included."""
+    """Return a name in backticks, so that Cypher accepts any name, including reserved words."""
     return f"`{name}`"
 
 
 def literal(text: str) -> str:
-    """Return a text as a value in a statement that takes no parameters."""
+    """Return a text as a quoted Cypher literal, for statements that take no parameters."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
 
 
 def buffer_pool() -> int:
-    """Return the bytes that the engine may keep of a graph in memory."""
+    """Return the size of the engine's buffer pool in bytes."""
     left = room()
     most = BUFFER_POOL_BYTES if left is None else min(BUFFER_POOL_BYTES, left // 4)
     return min(most, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4)
 
 
 def largest_file() -> int:
-    """Return the bytes that the engine keeps addresses for: its own 8 TB, or what a limit on memory leaves."""
+    """Return the address space in bytes that the engine may reserve: 8 TB, or less if `ulimit -v` limits memory."""
     left = room()
     return (
         MAX_DATABASE_BYTES if left is None else 1 << max(MIN_FILE_BYTES.bit_length() - 1, (left // 4).bit_length() - 1)
@@ -62,10 +62,12 @@ def largest_file() -> int:
 
 
 def open_file(path: Path, read_only: bool) -> ladybug.Database:
-    """Open the file of a graph; without `read_only` it is made if missing, and must be locked.
+    """Return the opened database of a graph file.
+
+    For writing, the caller must hold the file's lock; the file is created if it does not exist.
 
     Raises:
-        StoreError: it is not a graph, or not accessible.
+        StoreError: the file does not exist (`read_only`), is not a graph, or is not accessible.
     """
     import ladybug
 
@@ -74,8 +76,9 @@ def open_file(path: Path, read_only: bool) -> ladybug.Database:
     logs = [log for suffix in LOGS if os.path.lexists(log := path.with_name(path.name + suffix))]
     if logs:
         raise StoreError(
-            f"{logs[0]} is beside the graph, and kgrec leaves none: another program was cut off, or it is of another "
-            "file. Let that program finish its work, or move the log elsewhere"
+            f"found a log file beside the graph that kgrec did not write: {logs[0]}. Another program wrote the graph "
+            "and was interrupted, or the log belongs to another file. Finish the write with that program, or move the "
+            "log to another folder"
         )
     try:
         return ladybug.Database(
@@ -91,7 +94,7 @@ def open_file(path: Path, read_only: bool) -> ladybug.Database:
 
 @contextmanager
 def transaction(path: Path) -> Iterator[ladybug.Connection]:
-    """Run the block in one write transaction on a file, and leave everything in that file, nothing in a log.
+    """Run the block in one write transaction on a file and flush the engine's log into the file.
 
     Raises:
         StoreError: the engine failed; the file may then be unusable.
@@ -109,18 +112,18 @@ def _commit(connection: ladybug.Connection) -> None:
         execute(connection, "COMMIT")
         execute(connection, "CHECKPOINT")
     except StoreError as error:
-        # The engine promises to recover the commit from its log, but the file it was made on is dropped.
+        # The engine could recover the commit from its log, but the copy that it was made on is discarded.
         reason = str(error.__cause__).rpartition("exception: ")[2].strip()
-        raise StoreError(f"cannot write the graph, which is as it was; is the disk full? {reason}") from error
+        raise StoreError(f"cannot write the graph, which was not changed; is the disk full? {reason}") from error
 
 
 def execute(
     connection: ladybug.Connection, query: str, parameters: Mapping[str, Any] | None = None
 ) -> ladybug.QueryResult:
-    """Run one statement.
+    """Return the result of one statement.
 
     Raises:
-        StoreError: with the engine's message and the query.
+        StoreError: the engine refused the statement; the message shows the engine's reason and the query.
     """
     try:
         return cast("ladybug.QueryResult", connection.execute(query, dict(parameters or {})))
@@ -129,20 +132,21 @@ def execute(
 
 
 def as_arrow(result: ladybug.QueryResult) -> pa.Table:
-    """Return a result as a table, in chunks of its own size: the engine takes the memory of a whole chunk at once."""
+    """Return a result as a table, in chunks no larger than needed: the engine allocates full chunks in advance."""
     return result.get_as_arrow(max(1, min(result.get_num_tuples(), CHUNK_ROWS)))
 
 
 def ask(path: Path, statement: Statement, version: tuple[int, ...] = ()) -> pa.Table:
-    """Run a user's statement in a process of its own: one statement only, and every parameter it names must be given.
+    """Return the result of a user's statement, run in a separate process.
 
     Args:
-        path: file of the graph; for a statement that writes it must be locked.
-        statement: with its limits.
-        version: changes when another file has taken the place of this one.
+        path: file of the graph; for a statement that writes, the caller must hold its lock.
+        statement: a single statement with its limits and values for all its parameters.
+        version: identity of the file; changes when the file is replaced.
 
     Raises:
-        StoreError: with the engine's message and the query, or the limit that it went over.
+        StoreError: the statement is invalid, not allowed, or exceeds a limit; the message shows the reason and the
+            query.
     """
     text, limits = statement.text, (float(statement.time_limit), int(statement.row_limit))
     checked = text if statement.unsafe else check(text, "ladybug", statement.write)
@@ -175,19 +179,19 @@ def ask(path: Path, statement: Statement, version: tuple[int, ...] = ()) -> pa.T
 
 
 def fetch(connection: ladybug.Connection, query: str) -> list[list[Any]]:
-    """Run one statement and return its rows."""
+    """Return the rows of one statement."""
     with execute(connection, query) as result:
         return cast("list[list[Any]]", result.get_all())
 
 
 def _refused(query: str, message: str) -> StoreError:
-    """Turn the engine's message, without the piece of the query it may quote, into an error with a caret."""
+    """Return the error for the engine's message, with a caret in place of the engine's quote of the query."""
     reason = message.strip().splitlines()[0]
     return refused(query, re.sub(r" \(line: \d+, offset: \d+\)$", "", reason), "ladybug", _offset(query, reason))
 
 
 def _offset(query: str, message: str) -> int | None:
-    """Return where the fault is: the place that the engine names, else the name it complains about."""
+    """Return the position of the fault: the position in the engine's message, else that of the name in the message."""
     place = re.search(r"\(line: (\d+), offset: (\d+)\)$", message)
     if place:
         return offset_of(query, int(place[1]), int(place[2]) + 1)

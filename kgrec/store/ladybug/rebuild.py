@@ -1,4 +1,4 @@
-"""A graph in ladybug written anew without one node: deleting rows would leave their bytes in the file."""
+"""Copying a ladybug graph without one node: deleting rows would leave their bytes in the file."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 def copy_without(source: ladybug.Connection, target: ladybug.Connection, label: str, id_: str) -> dict[str, int]:
-    """Copy every table to an empty graph, those that kgrec did not make as well, but for one node and what is at it.
+    """Copy all tables, including those that kgrec did not create, without one node and its relationships.
 
     Args:
-        source: the graph as it is.
-        target: in a transaction on an empty file.
-        label, id_: the node's.
+        source: connection to the graph.
+        target: connection to an empty graph, in a transaction.
+        label, id_: label and key of the node to leave out.
 
     Returns:
-        How much of what was published was left out: recommendations, vectors.
+        Number of published rows left out: `recommendations` and `vectors`.
     """
     left_out = {"recommendations": 0, "vectors": 0}
     schema = stored_schema(source)

@@ -1,4 +1,4 @@
-"""Rows of a graph in ladybug, in and out as Arrow tables."""
+"""Reading and writing the rows of a ladybug graph as Arrow tables."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def upsert(connection: ladybug.Connection, tables: GraphTables) -> None:
-    """Add the rows whose key is new, set the properties of those that changed; what is not given stays."""
+    """Add rows with new keys and update changed rows; values that are not given stay."""
     schema = tables.schema
     for label, table in tables.nodes.items():
         key = schema.nodes[label].key
@@ -36,14 +36,14 @@ def upsert(connection: ladybug.Connection, tables: GraphTables) -> None:
 
 
 def read_nodes(connection: ladybug.Connection, schema: Schema, label: str) -> pa.Table:
-    """Return the nodes of a label: key and properties, in the schema's order."""
+    """Return the nodes of a label: columns are the key and the properties, in the schema's order."""
     node = schema.nodes[label]
     columns = {f"x.{quote(node.key)}": (node.key, pa.string()), **_properties(node.properties)}
     return _table(connection, f"MATCH (x:{quote(label)})", columns)
 
 
 def read_edges(connection: ladybug.Connection, schema: Schema, edge_type: EdgeType) -> pa.Table:
-    """Return the relationships of an edge type: `src`, `dst` and properties, in the schema's order."""
+    """Return the relationships of an edge type: columns are `src`, `dst` and the properties, in the schema's order."""
     source, type_, target = edge_type
     columns = {
         f"a.{quote(schema.nodes[source].key)}": ("src", pa.string()),
@@ -54,27 +54,31 @@ def read_edges(connection: ladybug.Connection, schema: Schema, edge_type: EdgeTy
 
 
 def copy(connection: ladybug.Connection, table: str, rows: pa.Table, ends: tuple[str, str] | None = None) -> None:
-    """Append rows to a node table, or with `ends` (labels) to a relationship table; ends come first in the rows."""
+    """Append rows to a node table, or to a relationship table between the labels `ends` (first two columns: keys)."""
     if not rows.num_rows:
         return
     names = rows.column_names[2:] if ends else rows.column_names
     columns = f"({', '.join(map(quote, names))})" if names else ""
     between = f" (from='{ends[0]}', to='{ends[1]}')" if ends else ""
-    execute(connection, f"COPY {quote(table)}{columns} FROM $rows{between}", {"rows": _whole(rows)})
+    execute(connection, f"COPY {quote(table)}{columns} FROM $rows{between}", {"rows": _without_empty_chunks(rows)})
 
 
 def _set(connection: ladybug.Connection, match: str, rows: pa.Table, n_keys: int) -> None:
-    """Set the properties of `x`, which `match` finds by the first columns of the rows (c0, c1, …)."""
+    """Set the properties of `x`, which `match` selects by the `n_keys` first columns of the rows (c0, c1, …)."""
     if not rows.num_rows:
         return
     names = [f"c{i}" for i in range(rows.num_columns)]
     values = list(zip(rows.column_names, names, strict=True))[n_keys:]
     assignments = ", ".join(f"x.{quote(property_)} = {name}" for property_, name in values)
-    execute(connection, f"LOAD FROM $rows {match} SET {assignments}", {"rows": _whole(rows.rename_columns(names))})
+    execute(
+        connection,
+        f"LOAD FROM $rows {match} SET {assignments}",
+        {"rows": _without_empty_chunks(rows.rename_columns(names))},
+    )
 
 
-def _whole(rows: pa.Table) -> pa.Table:
-    """Return a table without empty chunks: the engine takes one, such as a file without rows makes, for the end."""
+def _without_empty_chunks(rows: pa.Table) -> pa.Table:
+    """Return a table without empty chunks (from files without rows), at which the engine would stop reading."""
     return pa.Table.from_batches([batch for batch in rows.to_batches() if batch.num_rows], rows.schema)
 
 

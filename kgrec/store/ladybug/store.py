@@ -1,10 +1,10 @@
-"""The embedded graph store, on ladybug (a maintained fork of Kùzu): one file, no server.
+"""Embedded graph store on ladybug (a maintained fork of Kùzu): one file, no server.
 
-A write works on a copy of the file, which then takes the file's place in one step: whatever happens, a reader has the
-graph before or after it, whole. The engine's own commit does not give that: rows of COPY are safe only when the
-checkpoint after the commit is done, and a reader beside that checkpoint gets wrong rows without an error.
+Each write works on a copy of the file that then replaces the file in one step, so that a reader always has the graph
+either before or after the write. The engine's own commit does not guarantee this: rows of COPY are durable only after
+the checkpoint that follows the commit, and a reader during that checkpoint gets wrong rows without an error.
 
-Vectors have a table of their own that is replaced whole: setting a `FLOAT[n]` property row by row takes minutes.
+Vectors are in a separate table that is replaced completely, since setting a `FLOAT[n]` property per row takes minutes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from kgrec.data.tables import GraphTables
 from kgrec.errors import StoreError
 from kgrec.store.atomic_file import identity, lock, own_path, replacement
 from kgrec.store.base import GraphStore, NodeVectors, check_known
-from kgrec.store.checksum import CHEAP_BYTES
+from kgrec.store.checksum import MAX_CHECKED_ON_OPEN_BYTES
 from kgrec.store.checksum import check as check_seal
 from kgrec.store.ladybug.ddl import (
     OF_RELEASE,
@@ -57,23 +57,23 @@ T = TypeVar("T")
 
 
 class LadybugStore(GraphStore):
-    """A graph in one file on this machine.
+    """A graph in one local file.
 
-    Threads may read from one store at the same time; a store has one writing thread.
+    Several threads may read from a store at the same time; only one thread may write.
     """
 
     label_of: ClassVar[str] = "label({})"
 
     def __init__(self, path: str | Path, read_only: bool = False) -> None:
-        """Open a graph, or start a new one.
+        """Open a graph, or create it.
 
         Args:
-            path: file of the graph; made, with its folder, if missing.
-            read_only: only read, beside a writer or not; the file must be there.
+            path: file of the graph; created with its folder if it does not exist.
+            read_only: open an existing file for reading only; works while another process writes.
 
         Raises:
-            StoreLocked: another store has it open for writing.
-            StoreError: it is missing, not a graph, or not accessible.
+            StoreLocked: another store has the graph open for writing.
+            StoreError: the file does not exist (`read_only`), is not a graph, or is not accessible.
         """
         self.path = own_path(str(path), Path(path), read_only)
         self.uri = str(path)
@@ -94,7 +94,7 @@ class LadybugStore(GraphStore):
             raise
 
     def close(self) -> None:
-        """Release the file; the store cannot be used afterwards. A new graph that nothing was written to is removed."""
+        """Close the store and unlock the file; a new graph without data is deleted."""
         if self._database:
             self._database.close()
         self._database, self._closed = None, True
@@ -102,7 +102,7 @@ class LadybugStore(GraphStore):
             self._release()
 
     def drop(self) -> bool:
-        """Close the store and remove the file if it was new; see `GraphStore.drop`."""
+        """Close the store and delete the file if this store created it; see `GraphStore.drop`."""
         if self.read_only or not self._is_new:
             return False
         self._unused = True
@@ -111,20 +111,16 @@ class LadybugStore(GraphStore):
 
     @property
     def schema(self) -> Schema | None:
-        """Return the schema of the graph, or None while nothing was loaded."""
+        """The schema of the graph, or None if no data was loaded yet."""
         return self._read(stored_schema)
 
     def apply(self, schema: Schema) -> None:
-        """Declare a schema: create what is missing, keep what is there; doing it twice changes nothing.
-
-        Raises:
-            StoreError: a label, type or property is there with another meaning; says which.
-        """
+        """Add a schema to the graph's; see `GraphStore.apply`."""
         with self._transaction() as connection:
             declare(connection, schema)
 
     def upsert(self, tables: GraphTables) -> None:
-        """Write checked tables in one transaction: new rows are added, rows of a known key replaced.
+        """Write checked tables in one transaction: rows with a new key are added, rows with a known key updated.
 
         Raises:
             StoreError: the engine failed, for instance because the disk is full; nothing was written.
@@ -133,10 +129,10 @@ class LadybugStore(GraphStore):
             upsert(connection, tables)
 
     def write(self, tables: GraphTables) -> GraphTables:
-        """Check tables, declare their schema and write them, in one transaction.
+        """Check tables, apply their schema and write them in one transaction; return the checked tables.
 
         Raises:
-            DataError: with every problem in the tables.
+            DataError: the tables have problems; the error lists all of them.
             StoreError: the schema contradicts the graph's, or the engine failed; nothing was written.
         """
         checked = self.check(tables)
@@ -146,27 +142,29 @@ class LadybugStore(GraphStore):
         return checked
 
     def read(self) -> GraphTables:
-        """Return everything that was loaded: nodes and relationships of the schema, not what kgrec derived.
+        """Return the loaded data: nodes and relationships of the schema, without recommendations and vectors.
 
         Raises:
-            StoreError: nothing was loaded yet.
+            StoreError: no data was loaded yet.
         """
         return self._read(self._tables)
 
     def ids(self, label: str) -> pa.Array:
-        """Return the keys of a label's nodes, in no particular order.
+        """Return the keys of a label's nodes, in arbitrary order.
 
         Raises:
-            StoreError: the schema has no such label.
+            StoreError: the schema does not have the label.
         """
         key = self.node_label(label).key
         return self._read(lambda connection: _keys(connection, label, key))
 
     def _answer(self, statement: Statement) -> pa.Table:
-        """Run a user's statement in a process of its own; one that writes, on a copy that then takes the file's place.
+        """Return the result of a user's statement, run in a separate process.
+
+        A statement that writes runs on a copy, which then replaces the file.
 
         Raises:
-            StoreError: it is wrong, does what it may not, or goes over a limit; the graph is as it was.
+            StoreError: the statement is invalid, not allowed, or exceeds a limit; the graph is unchanged.
         """
         if not statement.write:
             self._current()
@@ -175,22 +173,22 @@ class LadybugStore(GraphStore):
             return ask(copy, statement)
 
     def write_vectors(self, label: str, ids: pa.Array, vectors: FloatArray) -> None:
-        """Set the vectors of nodes, in the table `<label>Vector` (id, embedding); replaces the label's earlier ones.
+        """Replace the vectors of a label, in the table `<label>Vector` (id, embedding).
 
         Args:
             label: a label of the schema.
-            ids: keys [n].
-            vectors: float32 [n, d]; a row of zeros is a node without a vector, and is left out.
+            ids: keys of nodes [n].
+            vectors: float32 [n, d]; a row of zeros means no vector and is not stored.
         """
         self.node_label(label)
         with self._transaction() as connection:
             _write_vectors(connection, label, ids, vectors)
 
     def nearest(self, label: str, vector: FloatArray, k: int) -> pd.DataFrame:
-        """Return the k nodes of a label nearest to a vector [d] by cosine: columns `id`, `name`, `score`.
+        """Return the k nodes of a label with the highest cosine similarity to a vector [d]: `id`, `name`, `score`.
 
         Raises:
-            StoreError: the label has no vectors, or of another length.
+            StoreError: the label has no vectors, or its vectors have another length.
         """
         node, length = self.node_label(label), self._vector_length(label)
         if len(vector) != length:
@@ -205,7 +203,7 @@ class LadybugStore(GraphStore):
         return self._frame(query, {"vector": np.asarray(vector, dtype=float).tolist()})
 
     def vector(self, label: str, id_: str) -> FloatArray | None:
-        """Return the vector [d] of a node; None if it has none.
+        """Return the vector [d] of a node; None if the node has no vector.
 
         Raises:
             StoreError: the label has no vectors.
@@ -216,15 +214,15 @@ class LadybugStore(GraphStore):
         return None if found.empty else np.asarray(found[0], dtype=np.float32)
 
     def publish(self, recommendations: pa.Table, run: str, vectors: NodeVectors | None = None) -> None:
-        """Replace all RECOMMENDED relationships by these, and the vectors with them, in one transaction.
+        """Replace all RECOMMENDED relationships, and the vectors, in one transaction.
 
         Args:
             recommendations: columns user_id, item_id, score, rank, graph, cf, content.
-            run: name of the run they come from, written on each relationship.
-            vectors: of the run, label by label; without them those of the graph stay.
+            run: name of the run that made the recommendations; stored on each relationship.
+            vectors: vectors of the run by label; None keeps the stored vectors.
 
         Raises:
-            StoreError: nothing was loaded yet, or a user or an item is not in the graph.
+            StoreError: no data was loaded yet, or a user or an item is not in the graph.
         """
         schema = self.require_schema()
         columns = {name: recommendations.column(name) for name in RECOMMENDATION if name not in OF_RELEASE}
@@ -249,12 +247,12 @@ class LadybugStore(GraphStore):
             execute(connection, query, {"run": run, "release": release})
 
     def published(self) -> str | None:
-        """Return the name of the published run, or None if none is."""
+        """Return the name of the published run, or None if no run is published."""
         found = self._pointer()
         return None if found.empty else str(found["run"][0])
 
     def unpublish(self) -> None:
-        """Remove everything that was published: recommendations and vectors. What was loaded stays."""
+        """Remove the published recommendations and vectors; the loaded data stays."""
         schema = self.require_schema()
         with self._transaction() as connection:
             execute(connection, "DROP TABLE `RECOMMENDED`")
@@ -270,7 +268,7 @@ class LadybugStore(GraphStore):
             return self._read(lambda source: copy_without(source, target, label, id_))
 
     def _pointer(self) -> pd.DataFrame:
-        """Return the run and the release that are published: one row or none."""
+        """Return the published run and its release number: one row, or none."""
         if PUBLISHED not in self._read(table_names):
             return pd.DataFrame(columns=["run", "release"])
         return self._frame(f"MATCH (now:{PUBLISHED}) RETURN now.run AS run, now.release AS release")
@@ -299,7 +297,7 @@ class LadybugStore(GraphStore):
         )
 
     def _prepare(self) -> None:
-        """Make the file a graph if it is new; remove what writers that were killed left beside it."""
+        """Create the graph if the file is new, and remove work folders that killed writers left beside it."""
         remove_leftovers(self.path.parent)
         if self._unused:
             with self._transaction():
@@ -308,20 +306,20 @@ class LadybugStore(GraphStore):
         self._current()
 
     def _release(self) -> None:
-        """Unlock the file; one that this store made for nothing goes first, while no other writer can have it."""
+        """Unlock the file; a new file without data is deleted before, while it is still locked."""
         if self._unused:
             self.path.unlink(missing_ok=True)
         self._unlock()
 
     @contextmanager
     def _transaction(self, empty: bool = False) -> Iterator[ladybug.Connection]:
-        """Run the block in a transaction on a copy of the file, or on an `empty` one, that takes its place."""
+        """Run the block in a transaction on a copy of the file, or on an `empty` file, that then replaces it."""
         with self._replaced(empty) as copy, transaction(copy) as connection:
             yield connection
 
     @contextmanager
     def _replaced(self, empty: bool = False) -> Iterator[Path]:
-        """Run the block on a copy of the file, or on an `empty` one, that takes its place if all goes well."""
+        """Run the block on a copy of the file, or on an `empty` file, that replaces it if the block succeeds."""
         self._check_writable()
         with self._writing:
             with replacement(self.path, empty) as (copy, locked):
@@ -331,7 +329,7 @@ class LadybugStore(GraphStore):
             self._unused = False
 
     def _frame(self, query: str, parameters: Mapping[str, Any] | None = None) -> pd.DataFrame:
-        """Return what a statement of kgrec's own gives."""
+        """Return the result of a statement of this module (not a user's) as a data frame."""
 
         def run(connection: ladybug.Connection) -> pa.Table:
             with execute(connection, query, parameters) as result:
@@ -340,20 +338,20 @@ class LadybugStore(GraphStore):
         return to_frame(self._read(run))
 
     def _read(self, work: Callable[[ladybug.Connection], T]) -> T:
-        """Run work on the graph as it is now, in an engine that was opened for reading only."""
+        """Return the result of `work` on the current graph, opened read-only."""
         import ladybug
 
         with ladybug.Connection(self._current()) as connection:
             return work(connection)
 
     def _current(self) -> ladybug.Database:
-        """Return the engine, opened anew if another file has taken the place of the one it reads."""
+        """Return the engine's database, reopened if the file was replaced."""
         self._check_open()
         with self._opening:
             seen = identity(self.path)
             if self._database is None or seen != self._seen:
                 if self.path.is_file():
-                    check_seal(self.path, CHEAP_BYTES)
+                    check_seal(self.path, MAX_CHECKED_ON_OPEN_BYTES)
                 self._database, self._seen = open_file(self.path, read_only=True), seen
             return self._database
 
@@ -386,7 +384,7 @@ def _drop_vectors(connection: ladybug.Connection, schema: Schema) -> None:
 def _by_label(
     connection: ladybug.Connection, schema: Schema, labels: Iterable[str], ids: pa.ChunkedArray, role: str
 ) -> dict[str, BoolArray]:
-    """Return for each label which of the ids [n] are its nodes' keys."""
+    """Return label → mask of the ids [n] that are keys of its nodes, bool [n]."""
     masks = {}
     for label in labels:
         masks[label] = to_mask(pc.is_in(ids, value_set=_keys(connection, label, schema.nodes[label].key)))

@@ -1,4 +1,4 @@
-"""Connecting to Neo4j: address, credentials, and its errors as kgrec's."""
+"""Connecting to Neo4j: address, credentials, and translation of driver errors to `StoreError`."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
     import neo4j
 
 _RETRY_SECONDS: Final = 15.0
-"""How long connecting and retrying may take."""
+"""Time limit for connecting and for retries, in seconds."""
 
 _MIN_VERSION: Final = (5, 26)
 _LOGGERS: Final = ("neo4j.io", "neo4j.notifications", "neo4j.pool")
-"""Loggers in which the driver warns of what kgrec raises as an error."""
+"""Loggers of driver warnings that repeat errors which kgrec raises."""
 
 _IS_ANSWERING: Final = ContextVar("is_answering", default=False)
-"""Whether kgrec, and not another user of the driver in this process, is talking to a server."""
+"""True while kgrec itself, rather than other code in this process, uses the driver."""
 
 _PLACE = re.compile(r"\(line (\d+), column (\d+) \(offset: \d+\)\)")
 
 
 def connect(uri: str) -> tuple[neo4j.Driver, str | None]:
-    """Return a driver for a URI, and the database that the URI or NEO4J_DATABASE names, if any.
+    """Return a driver for a URI, and the database named by the URI or NEO4J_DATABASE, if any.
 
     Raises:
-        StoreError: nothing answers, or something else than Neo4j, or it refuses user, password or database.
+        StoreError: no server answers, it is not Neo4j 5.26 or later, or it refuses the user, password or database.
         MissingExtra: the driver is not installed.
     """
     try:
@@ -48,7 +48,7 @@ def connect(uri: str) -> tuple[neo4j.Driver, str | None]:
     except ImportError:
         raise MissingExtra('Neo4j needs a package that is not installed; run: pip install "kgrec[neo4j]"') from None
     for name in _LOGGERS:
-        logging.getLogger(name).addFilter(_told_as_errors)
+        logging.getLogger(name).addFilter(_is_not_repeated)
     check_uri(uri)
     parts = urlsplit(uri)
     database = parts.path.strip("/") or os.environ.get("NEO4J_DATABASE")
@@ -77,14 +77,14 @@ def _credentials(address: str) -> tuple[str, str]:
     user, password = os.environ.get("NEO4J_USER", "neo4j"), os.environ.get("NEO4J_PASSWORD")
     if password is not None:
         if re.search("[\ud800-\udfff]", user + password):
-            raise StoreError("NEO4J_USER or NEO4J_PASSWORD holds bytes that are no text in UTF-8; set both again")
+            raise StoreError("NEO4J_USER or NEO4J_PASSWORD holds bytes that are not UTF-8. Expected UTF-8 text")
         return user, password
     path = Path(os.environ.get("KGREC_CREDENTIALS") or platformdirs.user_config_path("kgrec") / "credentials.yaml")
     entry = _entry(path, address)
     if "password" not in entry:
         raise StoreError(
             f"no password for {address}; set NEO4J_USER and NEO4J_PASSWORD, or write `{address}: {{user: …, password: "
-            f"…}}` into {path}"
+            f"…}}` to {path}"
         )
     return str(entry.get("user", "neo4j")), str(entry["password"])
 
@@ -98,21 +98,22 @@ def _entry(path: Path, address: str) -> dict[str, Any]:
         return {}
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
         is_readable = False
-    if not is_readable:  # raised here, so that the error that quotes the file is not in its chain
-        raise StoreError(f"{path} cannot be read; expected YAML: host:port: {{user: …, password: …}}")
+    if not is_readable:  # raised outside `except`, so that no chained error quotes the file
+        expected = "YAML: host:port: {user: …, password: …}"
+        raise StoreError(f"the credentials file cannot be read: {path}. Expected {expected}")
     entry = found.get(address) if isinstance(found, dict) else None
     return entry if isinstance(entry, dict) else {}
 
 
 @contextmanager
 def answering(place: str, query: str | None = None, time_limit: float = 0, before: str = "") -> Iterator[None]:
-    """Turn what the driver raises in the block into a StoreError.
+    """Convert the driver's errors in the block to `StoreError`.
 
     Args:
         place: URI for the message.
-        query: the user's query, if it is one.
-        time_limit: seconds that it may take.
-        before: what the server is given before the query, in its first line.
+        query: the user's query; None for a statement of kgrec.
+        time_limit: time limit of the query in seconds.
+        before: text sent to the server before the query, on the same line.
     """
     from neo4j import exceptions
 
@@ -120,7 +121,7 @@ def answering(place: str, query: str | None = None, time_limit: float = 0, befor
     try:
         yield
     except exceptions.AuthError as error:
-        raise StoreError(f"{place} refuses the user or the password; check NEO4J_USER and NEO4J_PASSWORD") from error
+        raise StoreError(f"{place} refused the user or the password; check NEO4J_USER and NEO4J_PASSWORD") from error
     except (exceptions.ServiceUnavailable, exceptions.SessionExpired, OSError) as error:
         reason = " ".join(str(error).split())
         raise StoreError(
@@ -135,16 +136,16 @@ def answering(place: str, query: str | None = None, time_limit: float = 0, befor
         _IS_ANSWERING.reset(ours)
 
 
-def _told_as_errors(record: logging.LogRecord) -> bool:
-    """Return False for the driver's warnings about kgrec's own work: kgrec's errors say the same."""
+def _is_not_repeated(record: logging.LogRecord) -> bool:
+    """Return False for driver warnings during kgrec's own statements, since kgrec raises them as errors."""
     return record.levelno < logging.WARNING or not _IS_ANSWERING.get()
 
 
 def _tls(place: str) -> str:
-    """Return what an encrypted connection needs; its failure often does not say."""
+    """Return a hint about TLS for encrypted schemes, since the driver's error often does not mention it."""
     if "+s" not in urlsplit(place).scheme:
         return ""
-    return "; +s needs a server with TLS and a certificate that is trusted, +ssc any TLS; without TLS write neo4j://"
+    return "; +s needs a server with TLS and a trusted certificate, +ssc accepts any certificate; without TLS: neo4j://"
 
 
 def _refused(
@@ -154,7 +155,7 @@ def _refused(
     if "TransactionTimedOut" in code and query is not None:
         return too_long(query, time_limit)
     if code.endswith("DatabaseNotFound"):
-        return StoreError(f"{place}: {message.splitlines()[0]}; expected {place}/DATABASE with one that is there")
+        return StoreError(f"{place}: {message.splitlines()[0]}. Expected {place}/DATABASE with an existing database")
     if query is not None:
         found = _PLACE.search(message)
         offset = offset_of(query, int(found[1]), int(found[2])) if found else None
@@ -164,7 +165,7 @@ def _refused(
         return refused(query, reason, "neo4j", offset)
     if code.endswith(("ConstraintCreationFailed", "ConstraintValidationFailed")):
         reason = " ".join(message.split())
-        return StoreError(f"{place}: {reason}; a key must be unique: rename or remove one, then load again")
+        return StoreError(f"{place}: {reason}; keys must be unique: rename or remove one node, then load again")
     if "Forbidden" in code or "AccessMode" in code or "ReadOnly" in code:
         return StoreError(f"{place} does not allow this user to write: {message.splitlines()[0]}")
-    return StoreError(f"{place} refused to go on: {message}")
+    return StoreError(f"{place} reported an error: {message}")

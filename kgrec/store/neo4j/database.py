@@ -1,4 +1,4 @@
-"""One database of a Neo4j server: sessions, statements, and nothing that knows of graphs."""
+"""Connection to one database of a Neo4j server: sessions, statements and constraints."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class Database:
-    """A connected database. What the server refuses is a StoreError."""
+    """A connected database; errors of the server are raised as `StoreError`."""
 
     def __init__(self, uri: str) -> None:
-        """Connect; arguments and errors as `Neo4jStore`."""
+        """Connect to a database; arguments and errors as in `Neo4jStore`."""
         self.uri, self._closed = uri, False
         self._driver, self._name = connect(uri)
 
@@ -29,7 +29,7 @@ class Database:
 
     @contextmanager
     def session(self, write: bool = False) -> Iterator[neo4j.Session]:
-        """Open a session; without `write` the server refuses to change anything in it."""
+        """Yield a session; without `write` the server refuses changes in it."""
         import neo4j
 
         if self._closed:
@@ -42,26 +42,26 @@ class Database:
             yield session
 
     def rows(self, query: str, **values: Any) -> list[neo4j.Record]:
-        """Return what a statement that only reads gives."""
+        """Return the rows of a read-only statement."""
         with self.session() as session:
             found: list[neo4j.Record] = session.execute_read(lambda work: list(work.run(query, **values)))
         return found
 
     def write(self, query: str, **values: Any) -> None:
-        """Run a statement in a transaction, again if the server says that it may succeed then."""
+        """Run a statement in a transaction; it is retried after transient errors."""
         with self.session(write=True) as session:
             session.execute_write(lambda work: work.run(query, **values).consume())
 
     def delete(self, match: str, **values: Any) -> None:
-        """Delete every `x` that is matched, in transactions of their own."""
+        """Delete every matched `x`, in separate transactions of 10,000 rows."""
         with self.session(write=True) as session:
             session.run(f"{match} CALL (x) {{ DELETE x }} IN TRANSACTIONS OF 10000 ROWS", **values).consume()
 
     def constrain(self, keys: Mapping[str, str]) -> None:
-        """Make the keys of labels unique, which makes them fast to find too.
+        """Create unique constraints on the keys of labels, which also index the keys.
 
         Raises:
-            StoreError: two nodes that are there have one key.
+            StoreError: two stored nodes of a label have the same key.
         """
         for label, key in keys.items():
             self.write(

@@ -1,4 +1,4 @@
-"""Use a Neo4j database that kgrec did not load: propose a schema for it, and adopt one. Nothing in it is changed."""
+"""Use of a Neo4j database that kgrec did not load: infer a schema, and adopt a schema. Its data are not changed."""
 
 from __future__ import annotations
 
@@ -25,32 +25,33 @@ _TYPES: Final = {
     "Date": "datetime",
     "StringArray": "strings",
 }
-"""Neo4j's names of property types, and kgrec's."""
+"""Neo4j property type → kgrec property type."""
 
 _SAMPLE_NODES: Final = 10_000
-"""Nodes of a label that are looked at to find a key."""
+"""Number of nodes of a label that are sampled to find a key."""
 
 _HEAD: Final = """\
-# Proposed from what is in the database. Look through it, and mark the roles:
-#   users       labels whose nodes get recommendations
-#   items       labels whose nodes are recommended
-#   behaviors  types from users to items; weight and time name their properties, where there are any
-# Then: kgrec schema adopt URI THIS_FILE
+# Inferred from the database. Check the labels and types, and set the roles:
+#   users       labels of the nodes that get recommendations
+#   items       labels of the nodes that are recommended
+#   behaviours  types of the interactions, from users to items; weight and time name their properties, if they have any
+# Then run: kgrec schema adopt URI THIS_FILE
 """
 
 
 def infer_schema(store: Neo4jStore) -> str:
-    """Return a schema, as YAML with comments, for the labels, types and properties of a database.
+    """Return a schema for the labels, types and properties of a database, as YAML with comments.
 
-    A label's key is its unique property, by a constraint or else in a sample; roles are guessed from the names.
+    The key of a label is a property with a unique constraint, else one that is unique in a sample. Roles are guessed
+    from names.
 
     Raises:
-        StoreError: the database is empty.
+        StoreError: no node of the database has a key.
     """
     notes: list[str] = []
     nodes = _nodes(store, notes)
     if not nodes:
-        raise StoreError(f"{store.uri} holds no nodes with a key; there is nothing to propose a schema for")
+        raise StoreError(f"cannot infer a schema: no nodes in {store.uri} have a unique property that can be a key")
     relationships = _relationships(store, nodes, notes)
     acting = [label for r in relationships.values() for label in r["from"] if label not in r["to"]]
     users = [name for name in acting if any(word in name.lower() for word in ("user", "customer", "person", "member"))]
@@ -65,19 +66,21 @@ def infer_schema(store: Neo4jStore) -> str:
 
 
 def adopt(store: Neo4jStore, schema: Schema) -> None:
-    """Use a database with a schema, as it is: the schema is kept in a node of kgrec's own, and nothing else is changed.
+    """Use a database that kgrec did not load with a schema; only a node that stores the schema is added.
 
     Raises:
-        StoreError: kgrec loaded it, or a label or a key that the schema names is not there, or a key is not unique.
-        DataError: with everything in it that cannot be learned from.
+        StoreError: kgrec loaded the database, a label or a key of the schema does not exist, or a key is not unique.
+        DataError: the data cannot be trained on; the error lists all problems.
     """
     if store.schema is not None and not store.is_adopted():
-        raise StoreError(f"{store.uri} was loaded by kgrec and has its schema")
+        raise StoreError(f"{store.uri} was loaded by kgrec, which stored its schema; it needs no other schema")
     there = set(store.cypher("CALL db.labels() YIELD label RETURN label")["label"])
     taken = sorted(there & {"Published", *(name for label in schema.nodes for name in labels_of(label))})
     if taken and store.is_adopted():
-        raise StoreError(f"{store.uri} holds what was published under the schema it has: kgrec unpublish {store.uri}")
-    problems = [f"label {label} is there already, and kgrec publishes under that name" for label in taken]
+        raise StoreError(
+            f"{store.uri} holds recommendations published under its current schema. Run: kgrec unpublish {store.uri}"
+        )
+    problems = [f"label {label} exists already, and kgrec needs it to publish" for label in taken]
     problems += [problem for label in schema.nodes for problem in _key_problems(store, schema, label, there)]
     if problems:
         raise StoreError("\n  ".join([f"{store.uri} does not fit the schema {schema.name!r}:", *problems]))
@@ -104,13 +107,14 @@ def _nodes(store: Neo4jStore, notes: list[str]) -> dict[str, Any]:
             if isinstance(row["name"], str):
                 _note_type(properties, f"{label}.{row['name']}", row["name"], row["types"], notes)
     notes += [
-        f"each node that is {labels} is one node of each label: leave out what you do not need" for labels in together
+        f"nodes with the labels {labels} count once per label: leave out labels that you do not need"
+        for labels in together
     ]
     nodes = {}
     for label, properties in found.items():
         key = _key(store, label, properties)
         if key is None:
-            notes.append(f"left out: label {label}: no property is there and unique in every node, so it has no key")
+            notes.append(f"left out: label {label}: no property is unique and present in all nodes, so it has no key")
             continue
         kinds = {name: kind for name, kind in properties.items() if name != key}
         name = next((n for n in ("name", "title", "label") if kinds.get(n) == "string"), None)
@@ -145,9 +149,9 @@ def _relationships(store: Neo4jStore, nodes: dict[str, Any], notes: list[str]) -
 
 
 def _is_usable(name: str, place: str, notes: list[str]) -> bool:
-    """Say whether a schema can name something; notes it once if not."""
+    """Return True if a schema accepts a name; otherwise add a note once."""
     if not IDENTIFIER.fullmatch(name):
-        note = f"left out: {place}: kgrec's names are letters, digits and _"
+        note = f"left out: {place}: names in a schema consist of letters, digits and _"
         notes += [note] if note not in notes else []
         return False
     return True
@@ -162,7 +166,7 @@ def _note_type(kinds: dict[str, str], place: str, name: str, types: list[str], n
     kind = found.pop() if len(found) == 1 else None
     if kind is None or kinds.get(name, kind) != kind:
         kinds.pop(name, None)
-        notes.append(f"left out: {place}: holds {', '.join(types)}, which is no one type of kgrec's")
+        notes.append(f"left out: {place}: holds {', '.join(types)}, which is not a single property type of kgrec")
     else:
         kinds[name] = kind
 
@@ -192,7 +196,7 @@ def _key_faults(store: Neo4jStore, label: str, key: str, sample: int | None = No
     if row["given"] < row["nodes"]:
         faults.append(f"{row['nodes'] - row['given']:,} of {row['nodes']:,} {label} nodes have no {key}")
     if row["distinct"] < row["given"]:
-        faults.append(f"{row['given'] - row['distinct']:,} {label} nodes have the {key} of another")
+        faults.append(f"{row['given'] - row['distinct']:,} {label} nodes have the same {key} as another node")
     return faults
 
 

@@ -1,6 +1,6 @@
-"""One job at a time on a server: a marker in the database, which a thread renews while the job runs.
+"""Job lock on a server: a marker in the database that a thread renews while the job runs.
 
-A marker whose owner is gone, or was not renewed in time, is taken over by the next job.
+The next job takes over a marker whose owner has ended or has not renewed it in time.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from kgrec.store.neo4j.database import Database
 from kgrec.store.neo4j.lease import held
 
 RENEWAL_SECONDS: Final = 5.0
-"""Seconds between two renewals."""
+"""Seconds between two renewals of the marker."""
 
 
 @contextmanager
 def leased_on_server(uri: str) -> Iterator[Callable[[], None]]:
-    """Hold the marker of jobs on a server in the block; see `kgrec.store.job_lock.leased`."""
+    """Hold the job lock of a server during the block; see `kgrec.store.job_lock.leased`."""
     database = Database(uri)
     try:
         database.constrain({"_Kgrec": "id"})
@@ -37,7 +37,7 @@ def leased_on_server(uri: str) -> Iterator[Callable[[], None]]:
                 with _renewed(renew) as check:
                     yield check
             except BaseException:
-                with suppress(StoreError):  # the error that counts is the first
+                with suppress(StoreError):  # report the first error
                     lease.give_back()
                 raise
     finally:
@@ -46,7 +46,7 @@ def leased_on_server(uri: str) -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def _renewed(renew: Callable[[], None]) -> Iterator[Callable[[], None]]:
-    """Renew in a thread while the block runs."""
+    """Call `renew` regularly in a thread while the block runs; yield `renew`."""
     stop = threading.Event()
 
     def repeat() -> None:
@@ -54,7 +54,7 @@ def _renewed(renew: Callable[[], None]) -> Iterator[Callable[[], None]]:
             try:
                 renew()
             except StoreError:
-                return  # the caller meets the same error at its next check
+                return  # the caller's next check raises the same error
 
     thread = threading.Thread(target=repeat, name="job lock", daemon=True)
     thread.start()

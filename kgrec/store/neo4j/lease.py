@@ -1,6 +1,6 @@
-"""One writer at a time on a server: a marker in the graph that a writer holds, renews in every transaction and clears.
+"""Write lock on a server: a marker in the graph that a writer sets, renews in every transaction and clears.
 
-The marker counts writes, so a reader knows whether the graph changed while it read.
+The marker also counts writes, so that a reader can detect changes of the graph during a read.
 """
 
 from __future__ import annotations
@@ -20,20 +20,21 @@ if TYPE_CHECKING:
     import neo4j
 
 STALE_MILLISECONDS: Final = 30_000
-"""Milliseconds without a sign of life after which a writer counts as gone."""
+"""Milliseconds without a renewal after which a writer counts as ended."""
 
 _MARKER: Final = "MATCH (k:`_Kgrec` {id: $id})"
 _alive: set[str] = set()
+"""Writers of this process that hold a marker."""
 
 
 @dataclass(frozen=True)
 class State:
-    """What a marker says.
+    """State of a marker.
 
     Attributes:
-        version: number of writes begun and ended.
-        writer: who is writing, or None.
-        is_over: the writer is gone without having cleared the marker.
+        version: number of starts and ends of writes.
+        writer: owner that holds the marker (`host:pid:unique`), or None.
+        is_over: the writer ended without clearing the marker.
     """
 
     version: int
@@ -42,7 +43,7 @@ class State:
 
 
 def state(session: neo4j.Session, id_: str) -> State:
-    """Return what a marker says; version 0 if there is none."""
+    """Return the state of a marker; version 0 if the marker does not exist."""
     query = (
         f"{_MARKER} RETURN toIntegerOrNull(k.version) AS version, k.writer AS writer, k.started AS started, "
         "k.beat AS beat, timestamp() AS now"
@@ -57,10 +58,10 @@ def state(session: neo4j.Session, id_: str) -> State:
 
 @contextmanager
 def held(session: neo4j.Session, id_: str, uri: str) -> Iterator[Lease]:
-    """Hold a marker in the block. If the block fails it is cleared by `Lease.give_back`, or stays.
+    """Hold a marker during the block. If the block fails, the marker stays unless the block calls `Lease.give_back`.
 
     Raises:
-        StoreLocked: another writer holds it.
+        StoreLocked: another writer holds the marker.
     """
     lease = Lease(session, id_, f"{HOST}:{os.getpid()}:{uuid.uuid4().hex[:8]}", uri)
     lease.take()
@@ -74,7 +75,7 @@ def held(session: neo4j.Session, id_: str, uri: str) -> Iterator[Lease]:
 
 @dataclass(frozen=True)
 class Lease:
-    """A held marker."""
+    """A marker held by a writer of this process."""
 
     session: neo4j.Session
     id_: str
@@ -83,10 +84,14 @@ class Lease:
     steps: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def take(self) -> None:
-        """Become the writer; twice is once, where the answer to the first try was lost."""
+        """Acquire the marker; idempotent, since the server's answer to a first try may be lost.
+
+        Raises:
+            StoreLocked: another writer holds the marker.
+        """
         found = state(self.session, self.id_)
         if found.writer is not None and not found.is_over:
-            raise StoreLocked(f"{self.uri} is being written by {_shown(found.writer)}; try again when that is done")
+            raise StoreLocked(f"{self.uri} is being written by {_shown(found.writer)}; try again when it has finished")
         query = (
             "MERGE (k:`_Kgrec` {id: $id}) SET k.beat = coalesce(k.beat, 0) WITH k "
             "WHERE k.writer IS NULL OR k.writer IN [$before, $me] OR k.writer IS NOT :: STRING "
@@ -94,20 +99,20 @@ class Lease:
             "k.version = coalesce(toIntegerOrNull(k.version), 0) + 1 RETURN k"
         )
         if not self._run(query, before=found.writer or "", started=started()):
-            raise StoreLocked(f"{self.uri} is being written by another; try again when that is done")
+            raise StoreLocked(f"{self.uri} is being written by another process; try again when it has finished")
 
     def renew(self, work: neo4j.ManagedTransaction, step: int) -> bool:
-        """Show a sign of life, in a transaction that writes.
+        """Renew the marker in a transaction that writes.
 
         Args:
-            work: the transaction, perhaps a second try of one that was committed while its answer was lost.
+            work: the transaction; it may be a retry of a committed transaction whose answer was lost.
             step: number of the transaction, from `steps`.
 
         Returns:
-            Whether the step is still to be done.
+            True if the transaction must still do its work; False if it is such a retry.
 
         Raises:
-            StoreError: another writer took over.
+            StoreError: another writer took over the marker.
         """
         query = (
             f"{_MARKER} WHERE k.writer = $me SET k.beat = timestamp() "
@@ -116,13 +121,13 @@ class Lease:
         record = work.run(query, id=self.id_, me=self.writer, step=step).single()
         if record is None:
             raise StoreError(
-                f"{self.uri}: another writer took over after {STALE_MILLISECONDS // 1000} s without a sign; "
+                f"{self.uri}: another writer took over after {STALE_MILLISECONDS // 1000} s without a renewal; "
                 "run this again"
             )
         return bool(record["done"] < step)
 
     def give_back(self) -> None:
-        """Stop being the writer."""
+        """Release the marker."""
         self._run(
             f"{_MARKER} WHERE k.writer = $me SET k.version = k.version + 1 "
             "REMOVE k.writer, k.started, k.beat, k.step RETURN k"
@@ -137,11 +142,11 @@ class Lease:
 
 def _shown(writer: str) -> str:
     holder = parsed_owner(writer)
-    return f"process {holder[1]} on {holder[0]}" if holder else "another"
+    return f"process {holder[1]} on {holder[0]}" if holder else "another process"
 
 
 def _is_over(writer: object, began: object, beat: object, now: int) -> bool:
-    """Say whether a writer is gone, or gave no sign of life in time; a sign from the future counts as none."""
+    """Return True if a writer ended or did not renew its marker in time; a renewal in the future does not count."""
     holder = parsed_owner(writer)
     if holder is None or isinstance(beat, bool) or not isinstance(beat, int):
         return True

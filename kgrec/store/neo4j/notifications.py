@@ -1,4 +1,4 @@
-"""Names in a query that neither the database nor the schema knows: Neo4j answers it with a note, and without rows."""
+"""Unknown names in a query, for which Neo4j returns a notification and no rows instead of an error."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
     import neo4j
 
 _KINDS: Final = {"01N50": "label", "01N51": "relationship type", "01N52": "property"}
-"""GQL status codes of Neo4j's notes."""
+"""GQL status code of a notification → kind of unknown name."""
 
-_OURS: Final = {
+_OWN_NAMES: Final = {
     *("Published", "RECOMMENDED", "_Kgrec"),
     *("id", "yaml", "embedding", "run", "release", "score", "rank", *SHARE_COLUMNS),
 }
 
 
 def unknown_name(summary: neo4j.ResultSummary, schema: Schema | None) -> tuple[str, int | None] | None:
-    """Return what a query names that does not exist, and where in the query; None if all exists."""
-    known = _OURS | (_names(schema) if schema else set())
+    """Return a message about the first unknown name in a query and its position; None if all names exist."""
+    known = _OWN_NAMES | (_names(schema) if schema else set())
     for notification in summary.gql_status_objects:
         kind = _KINDS.get(notification.gql_status)
         name = re.search(r"`(.+?)`", notification.status_description)

@@ -1,4 +1,4 @@
-"""What kgrec publishes in Neo4j: recommendations and vectors, by release."""
+"""Publishing recommendations and vectors in Neo4j under release numbers."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from kgrec.store.neo4j.write import write_batch
 
 _MARKER: Final = "release"
 _RECOMMENDED: Final = "MATCH ()-[x:RECOMMENDED]->() WHERE x.release IS NOT NULL AND x.run IS NOT NULL"
-"""What kgrec recommends; others may use the type for theirs."""
+"""Matches the recommendations of kgrec; other programs may use the same relationship type."""
 
 _EARLIER: Final = f"{_RECOMMENDED} AND x.release <> $keep"
 _POINT: Final = "MERGE (now:Published {id: 'now'}) SET now.run = $run, now.release = $release"
 
 
 def write_vectors(database: Database, label: str, ids: pa.Array, vectors: FloatArray) -> None:
-    """Replace the vectors of a label in one step; arguments as `neo4j_vectors.stage`.
+    """Replace the vectors of a label in one step; arguments as in `vectors.stage`.
 
     Raises:
-        StoreLocked: another is publishing.
+        StoreLocked: another process is publishing.
     """
     database.constrain({"_Kgrec": "id"})
     with database.session(write=True) as session, held(session, _MARKER, database.uri) as lease:
@@ -45,23 +45,23 @@ def write_vectors(database: Database, label: str, ids: pa.Array, vectors: FloatA
 def publish(
     database: Database, schema: Schema, recommendations: pa.Table, run: str, vectors: NodeVectors | None
 ) -> None:
-    """Replace lists and vectors in one step: a reader sees the old release or the new one, never half of one.
+    """Replace recommendations and vectors atomically: a reader sees either the old release or the new one.
 
     Args:
-        database: of the graph.
-        schema: of the graph.
+        database: database of the graph.
+        schema: schema of the graph.
         recommendations: columns user_id, item_id, score, rank, graph, cf, content.
-        run: name of the run they come from, written on each relationship.
-        vectors: of the run, which replace those of all labels; without them those stay.
+        run: name of the run that made the recommendations; stored on each relationship.
+        vectors: vectors of the run, which replace those of all labels; None keeps the stored vectors.
 
     Raises:
-        StoreLocked: another is publishing.
+        StoreLocked: another process is publishing.
         StoreError: a user or an item is not in the graph, or the server failed.
     """
     query, lists, sizes = _lists(database, schema, recommendations)
     database.constrain({"_Kgrec": "id", "Published": "id"})
     with database.session(write=True) as session, held(session, _MARKER, database.uri) as lease:
-        database.delete(_EARLIER, keep=_release(database))  # what a publication that was cut off left
+        database.delete(_EARLIER, keep=_release(database))  # leftovers of an interrupted publication
         release = neo4j_vectors.last_release(database) + 1
         values: dict[str, Any] = {"run": run, "release": release}
         staged = [
@@ -76,7 +76,7 @@ def publish(
 
 
 def _lists(database: Database, schema: Schema, recommendations: pa.Table) -> tuple[str, list[list[Any]], IntArray]:
-    """Return a statement that writes lists, its rows, one a user, and how many relationships each makes.
+    """Return the statement that writes recommendation lists, its rows (one per user), and their numbers of items.
 
     Raises:
         StoreError: a user or an item is not in the graph.
@@ -97,7 +97,7 @@ def _lists(database: Database, schema: Schema, recommendations: pa.Table) -> tup
 
 
 def unpublish(database: Database, labels: Iterable[str]) -> None:
-    """Remove recommendations, and the vectors of labels."""
+    """Remove all recommendations and the vectors of the labels."""
     database.write("MATCH (now:Published {id: 'now'}) DELETE now")
     database.delete(_RECOMMENDED)
     database.write("DROP CONSTRAINT `kgrec_Published` IF EXISTS")
@@ -112,7 +112,7 @@ def _release(database: Database) -> int:
 def _node_ids(
     database: Database, schema: Schema, labels: tuple[str, ...], ids: pa.ChunkedArray, role: str
 ) -> pa.ChunkedArray:
-    """Return the server's ids of users or items [n], whatever label each has."""
+    """Return the server's element ids of users or items [n] of any of the labels."""
     keys = {label: f"n.{quote(schema.nodes[label].key)}" for label in labels}
     queries = [f"MATCH (n:{quote(label)}) RETURN toString({key}), elementId(n)" for label, key in keys.items()]
     pairs = list(zip(*itertools.chain.from_iterable(map(database.rows, queries)), strict=True)) or [(), ()]

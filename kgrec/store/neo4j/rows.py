@@ -1,6 +1,7 @@
-"""Rows of a graph in Neo4j, in and out as Arrow tables, many a request.
+"""Reading and writing the rows of a Neo4j graph as Arrow tables, in batches.
 
-Relationships travel grouped by the node they start at: one look-up of that node, and lists of ends and properties.
+Relationships are grouped by their start node, so that each batch row needs one look-up of that node; the row holds
+lists of end nodes and properties.
 """
 
 from __future__ import annotations
@@ -25,26 +26,26 @@ if TYPE_CHECKING:
     import neo4j
 
 BATCH_ROWS: Final = 20_000
-"""Rows a transaction; also the size up to which a whole write is one."""
+"""Rows per transaction; a write of up to this many rows is a single transaction."""
 
 MAX_GROUP_ROWS: Final = 5_000
-"""Relationships of one node that travel together at most."""
+"""Maximum number of relationships of one node in a batch row."""
 
 MICROSECONDS: Final = 1_000_000
 Column = tuple[str, str]
-"""Name and property type."""
+"""Property name and property type."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """Rows to write with one statement, and how to take them back.
+    """Rows to write with one statement, and the statement that undoes the write.
 
     Attributes:
-        query: over `$rows`.
-        rows: lists of values.
-        sizes: int64 [rows], how many nodes or relationships each row stands for.
-        undo: statement over `$rows` that takes them back.
-        before: rows for `undo`.
+        query: statement over `$rows`.
+        rows: rows of `query`, lists of values.
+        sizes: number of nodes or relationships in each row, int64 [rows].
+        undo: statement over `$rows` that undoes `query`.
+        before: rows of `undo`.
     """
 
     query: str
@@ -54,12 +55,12 @@ class Change:
     before: list[list[Any]]
 
     def batches(self) -> Iterator[list[list[Any]]]:
-        """Yield the rows in pieces of about BATCH."""
+        """Yield the rows in batches of about `BATCH_ROWS` nodes or relationships."""
         yield from pieces(self.rows, self.sizes)
 
 
 def pieces(rows: list[list[Any]], sizes: IntArray, most: int = BATCH_ROWS) -> Iterator[list[list[Any]]]:
-    """Yield rows in pieces that stand for about `most` things each."""
+    """Yield rows in batches of about `most` nodes or relationships, counted by `sizes`."""
     if not rows:
         return
     number = (np.cumsum(sizes) - 1) // most
@@ -82,7 +83,7 @@ def new_nodes(schema: Schema, label: str, table: pa.Table) -> Change:
 
 
 def changed_nodes(schema: Schema, label: str, table: pa.Table, before: pa.Table) -> Change:
-    """Return the change that sets the properties of nodes that are there."""
+    """Return the change that sets properties of existing nodes; `before` holds their stored values."""
     columns = node_columns(schema, label, table)
     node = f"(n:{quote(label)} {{{quote(columns[0][0])}: row[0]}})"
     query = f"UNWIND $rows AS row MATCH {node} SET {_set('n', columns[1:], 1)}"
@@ -110,7 +111,7 @@ def new_edges(schema: Schema, edge_type: EdgeType, table: pa.Table) -> Change:
 
 
 def changed_edges(schema: Schema, edge_type: EdgeType, table: pa.Table, before: pa.Table) -> Change:
-    """Return the change that sets the properties of relationships that are there."""
+    """Return the change that sets properties of existing relationships; `before` holds their stored values."""
     columns = edge_columns(schema, edge_type, table)
     start, end = _ends(schema, edge_type)
     at = _at(schema, edge_type[1], columns)
@@ -124,19 +125,19 @@ def changed_edges(schema: Schema, edge_type: EdgeType, table: pa.Table, before: 
 
 
 def node_columns(schema: Schema, label: str, table: pa.Table) -> list[Column]:
-    """Return the key and the properties of a label that a table has."""
+    """Return the key and those properties of a label that are columns of a table."""
     node = schema.nodes[label]
     return [(node.key, "string"), *((n, k) for n, k in node.properties.items() if n in table.column_names)]
 
 
 def edge_columns(schema: Schema, edge_type: EdgeType, table: pa.Table) -> list[Column]:
-    """Return the properties of a type that a table has."""
+    """Return the properties of a relationship type that are columns of a table."""
     properties = schema.relationships[edge_type[1]].properties
     return [(name, kind) for name, kind in properties.items() if name in table.column_names]
 
 
 def grouped(table: pa.Table, columns: Sequence[Column], most: int = MAX_GROUP_ROWS) -> tuple[list[list[Any]], IntArray]:
-    """Return relationships as rows [source, targets, values of each column …], and how many each holds."""
+    """Return relationships as rows [source, targets, values of each column …], and the size of each row."""
     if not table.num_rows:
         return [], np.empty(0, np.int64)
     table = table.take(pc.sort_indices(table, [("src", "ascending")]))
@@ -153,7 +154,7 @@ def grouped(table: pa.Table, columns: Sequence[Column], most: int = MAX_GROUP_RO
 
 
 def read_nodes(session: neo4j.Session, schema: Schema, label: str, foreign: bool) -> pa.Table:
-    """Return the nodes of a label: key and properties, in the schema's order."""
+    """Return the nodes of a label: columns are the key and the properties, in the schema's order."""
     node = schema.nodes[label]
     columns: list[Column] = [(node.key, "string"), *node.properties.items()]
     values = [_read(f"n.{quote(name)}", kind, foreign) for name, kind in columns]
@@ -167,7 +168,7 @@ def read_nodes(session: neo4j.Session, schema: Schema, label: str, foreign: bool
 
 
 def read_edges(session: neo4j.Session, schema: Schema, edge_type: EdgeType, foreign: bool) -> pa.Table:
-    """Return the relationships of an edge type: `src`, `dst` and properties, in the schema's order."""
+    """Return the relationships of an edge type: columns are `src`, `dst` and the properties, in the schema's order."""
     source, type_, target = edge_type
     columns = list(schema.relationships[type_].properties.items())
     start, end = (f"{n}.{quote(schema.nodes[label].key)}" for n, label in (("a", source), ("b", target)))
@@ -191,7 +192,7 @@ def read_edges(session: neo4j.Session, schema: Schema, edge_type: EdgeType, fore
 
 
 def quote(name: str) -> str:
-    """Return a name as Cypher takes it whatever it is."""
+    """Return a name in backticks, so that Cypher accepts any name."""
     return "`" + name.replace("`", "``") + "`"
 
 
@@ -200,7 +201,7 @@ def _key(value: str, foreign: bool) -> str:
 
 
 def _read(value: str, kind: str, foreign: bool) -> str:
-    """Return how a property is read: a point in time as microseconds since 1970."""
+    """Return the expression that reads a property; a time is read as microseconds since 1970."""
     if kind != "datetime":
         return f"toString({value})" if foreign and kind == "string" else value
     point = f"datetime(toString({value}))" if foreign else value
@@ -208,7 +209,7 @@ def _read(value: str, kind: str, foreign: bool) -> str:
 
 
 def _none(kind: str) -> str:
-    """Return what stands for a missing value in a list, since `collect` leaves those out: a value of another type."""
+    """Return the placeholder of a missing value, a value of another type, since `collect` skips nulls."""
     return "0" if kind == "string" else "''"
 
 
@@ -222,7 +223,7 @@ def _arrow(values: list[Any], column: Column, owner: str, none: Any = None) -> p
             return pa.array(cells, pa.int64(), mask=missing).cast(type_)
         return pa.array(cells, type_, mask=missing)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise StoreError(f"{owner}.{name} holds values that are not of type {kind}: {error}") from error
+        raise StoreError(f"{owner}.{name} holds values of another type than {kind}: {error}") from error
 
 
 def _sent(column: pa.ChunkedArray, kind: str) -> pa.ChunkedArray:
@@ -235,7 +236,7 @@ def _rows(table: pa.Table, columns: Sequence[Column]) -> list[list[Any]]:
 
 
 def _value(column: Column, index: int, at: str = "") -> str:
-    """Return how a value of a row is written."""
+    """Return the expression that writes a value of a row; a time is given as microseconds since 1970."""
     value = f"row[{index}]{at}"
     if column[1] != "datetime":
         return value
@@ -256,7 +257,7 @@ def _set(variable: str, columns: Sequence[Column], first: int) -> str:
 
 
 def _at(schema: Schema, type_: str, columns: Sequence[Column], i: str = "") -> str:
-    """Return the condition that tells parallel relationships apart: their time."""
+    """Return the condition that selects one of several parallel relationships by its time."""
     names = [name for name, _ in columns]
     times = [(name, 2 + names.index(name)) for name in schema.edge_key(type_)]
     return "".join(f" WHERE r.{quote(name)} = {_value(columns[n - 2], n, i)}" for name, n in times)

@@ -1,15 +1,14 @@
-"""The graph store on a Neo4j server.
+"""Graph store on a Neo4j server.
 
-A write of up to `BATCH` rows is one transaction. A larger one is several, under a marker (`neo4j_lease`): until it is
-done, readers through kgrec are told to wait, and if it fails it is taken back. Recommendations and vectors are written
-under a new release number, and one small transaction makes that the one that counts.
+A write of up to `BATCH_ROWS` rows is one transaction. A larger write takes several transactions under a marker
+(`lease`): reads through kgrec are refused until it has finished, and it is undone if it fails. Recommendations and
+vectors are written under a new release number, which one small transaction then makes current.
 """
 
 from __future__ import annotations
 
-import itertools
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
@@ -30,7 +29,8 @@ from kgrec.store.neo4j.database import Database
 from kgrec.store.neo4j.lease import state
 from kgrec.store.neo4j.notifications import unknown_name
 from kgrec.store.neo4j.rows import quote
-from kgrec.store.neo4j.write import COUNT, MARKER, remove, upsert
+from kgrec.store.neo4j.statements import Result, fetch, limited, native, run_writing
+from kgrec.store.neo4j.write import MARKER, remove, upsert
 from kgrec.store.query_errors import forbidden, refused, too_many
 from kgrec.store.results import from_rows
 from kgrec.store.statement import Statement
@@ -39,16 +39,7 @@ if TYPE_CHECKING:
     import neo4j
     import pandas as pd
 
-_NEEDS_IMPLICIT_TRANSACTION: Final = (
-    "can only be executed in an implicit transaction",
-    "ForbiddenDueToTransactionType",
-)
-"""Signs of a statement that needs a transaction of its own."""
-
-
 _EXPLAIN: Final = "EXPLAIN "
-_Found: TypeAlias = "tuple[list[str], list[list[Any]], neo4j.ResultSummary]"
-"""Names of columns, rows, and what the server says of the query."""
 
 
 class Neo4jStore(GraphStore):
@@ -58,32 +49,33 @@ class Neo4jStore(GraphStore):
         """Connect to a server.
 
         Args:
-            uri: `neo4j://HOST:PORT/DATABASE`, `bolt://…`, `neo4j+s://…`; user and password are the environment's
-                NEO4J_USER and NEO4J_PASSWORD, or those of the credentials file.
-            read_only: never write.
+            uri: `neo4j://HOST:PORT/DATABASE`, `bolt://…`, `neo4j+s://…`. User and password come from the environment
+                (NEO4J_USER, NEO4J_PASSWORD) or the credentials file.
+            read_only: refuse all writes.
 
         Raises:
-            StoreError: nothing answers, or something else than Neo4j, or it refuses user, password or database.
+            StoreError: no server answers, it is not Neo4j 5.26 or later, or it refuses the user, password or database.
             MissingExtra: the driver is not installed.
         """
         self.uri, self.read_only = uri, read_only
         self._database = Database(uri)
 
     def close(self) -> None:
-        """Close the connections; the store cannot be used afterwards."""
+        """Close the connections to the server; the store cannot be used afterwards."""
         self._database.close()
 
     @property
     def schema(self) -> Schema | None:
-        """Return the schema of the graph, or None while nothing was loaded."""
+        """The schema of the graph, or None if no data was loaded yet."""
         found = self._database.rows("MATCH (k:`_Kgrec` {id: 'schema'}) WHERE k.yaml IS NOT NULL RETURN k.yaml AS yaml")
         return Schema.parse(found[0]["yaml"], where="graph") if found else None
 
     def apply(self, schema: Schema) -> None:
-        """Declare a schema: create what is missing, keep what is there; doing it twice changes nothing.
+        """Add a schema to the graph's; see `GraphStore.apply`.
 
         Raises:
-            StoreError: a label, type or property is there with another meaning, or two nodes of a label have one key.
+            StoreError: a label, type or property exists with another meaning, or two nodes of a label have the same
+                key.
         """
         self._check_ours()
         there = self.schema
@@ -94,11 +86,11 @@ class Neo4jStore(GraphStore):
         self.keep_schema(merged)
 
     def write(self, tables: GraphTables) -> GraphTables:
-        """Check tables, declare their schema and write them; see `upsert` for what a failure leaves.
+        """Check tables, apply their schema and write them; return the checked tables.
 
         Raises:
-            DataError: with every problem in the tables; nothing was written.
-            StoreError: the schema contradicts the graph's, or the server failed.
+            DataError: the tables have problems; the error lists all of them, and nothing was written.
+            StoreError: the schema contradicts the graph's, or the server failed; see `upsert` for the effect.
         """
         self._check_ours()
         checked, before = self.check(tables), self.schema
@@ -106,49 +98,50 @@ class Neo4jStore(GraphStore):
             self.apply(checked.schema)
             self.upsert(checked)
         except BaseException:
-            with suppress(StoreError):  # the error that counts is the first
+            with suppress(StoreError):  # report the first error
                 self._restore(before, checked.schema)
             raise
         return checked
 
     def keep_schema(self, schema: Schema, adopted: bool = False) -> None:
-        """Keep a schema in the database, whatever it holds; `adopted` says that kgrec did not load it."""
+        """Store a schema in the database; `adopted` marks a database that kgrec did not load."""
         self._check_writable()
         self._database.constrain({"_Kgrec": "id"})
         query = "MERGE (k:`_Kgrec` {id: 'schema'}) SET k.yaml = $yaml, k.adopted = $adopted"
         self._database.write(query, yaml=schema.to_yaml(), adopted=adopted or None)
 
     def upsert(self, tables: GraphTables) -> None:
-        """Write checked tables: new rows are added, rows of a known key replaced.
+        """Write checked tables: rows with a new key are added, rows with a known key updated.
 
-        Up to 20,000 new or changed rows are one transaction. More are several: a failure takes them back, and if even
-        that fails because the server is gone, the graph cannot be read until a load completes.
+        Up to 20,000 new or changed rows are one transaction. More rows take several, which are undone on failure. If
+        undoing fails too because the connection is lost, the graph cannot be read until a load completes.
 
         Raises:
-            StoreLocked: another writer is at work.
+            StoreLocked: another process is writing.
             StoreError: the server failed.
         """
         self._check_writable()
         upsert(self._database, tables)
 
     def read(self) -> GraphTables:
-        """Return everything that was loaded: nodes and relationships of the schema, not what kgrec derived.
+        """Return the loaded data: nodes and relationships of the schema, without recommendations and vectors.
 
         Raises:
-            StoreLocked: it is being written; try again.
-            StoreError: nothing was loaded yet, or a write was cut off; load again.
-            DataError: kgrec did not load it, and it holds what cannot be learned from.
+            StoreLocked: another process is writing.
+            StoreError: no data was loaded yet, or a write was interrupted and must be repeated.
+            DataError: kgrec did not load the data, and they cannot be trained on.
         """
         if self.is_adopted():
             return self.read_foreign(self.require_schema())
         return self._tables(self.require_schema(), foreign=False)
 
     def read_foreign(self, schema: Schema) -> GraphTables:
-        """Return what a schema names in a database that kgrec did not load; whole relationships that repeat, once.
+        """Return the nodes and relationships of a schema in a database that kgrec did not load, without duplicates.
 
         Raises:
-            DataError: with everything that cannot be learned from: a weight that is missing, ids that two labels share.
-            StoreError: a property is of another type.
+            DataError: the data cannot be trained on, for instance because a weight is missing or two labels share ids;
+                the error lists all problems.
+            StoreError: a property has another type than in the schema.
         """
         return check(self._tables(schema, foreign=True))
 
@@ -167,22 +160,22 @@ class Neo4jStore(GraphStore):
         )
 
     def ids(self, label: str) -> pa.Array:
-        """Return the keys of a label's nodes, in no particular order.
+        """Return the keys of a label's nodes, in arbitrary order.
 
         Raises:
-            StoreError: the schema has no such label.
+            StoreError: the schema does not have the label.
         """
         key = f"n.{quote(self.node_label(label).key)}"
         query = f"MATCH (n:{quote(label)}) WHERE {key} IS NOT NULL RETURN toString({key}) AS id"
         return pa.array([row["id"] for row in self._database.rows(query)], pa.string())
 
     def _answer(self, statement: Statement) -> pa.Table:
-        """Run a user's statement; without `write` the server refuses to change anything.
+        """Return the result of a user's statement; without `write` the server refuses changes.
 
-        The server ends it at the time limit; how much memory it may take is a setting of the server.
+        The server stops the statement at the time limit. Its memory limit is a setting of the server.
 
         Raises:
-            StoreError: it is wrong, does what it may not, or goes over a limit.
+            StoreError: the statement is invalid, not allowed, or exceeds a limit.
         """
         import neo4j
 
@@ -192,50 +185,50 @@ class Neo4jStore(GraphStore):
 
         checked = query if statement.unsafe else check_cypher(query, "neo4j", statement.write)
 
-        def read(work: neo4j.ManagedTransaction) -> _Found:
-            return _fetched(work.run(checked, values), row_limit)
+        def read(work: neo4j.ManagedTransaction) -> Result:
+            return fetch(work.run(checked, values), row_limit)
 
         if not (statement.write or statement.unsafe):
             self._check_plan(statement, explained(checked))
         with self._database.session(statement.write) as session, answering(self.uri, query, statement.time_limit):
             limit = statement.time_limit
             if statement.write:
-                names, found, summary = _written(session, neo4j.Query(checked, timeout=limit), values, row_limit)
-            else:  # again, where the server says that others wrote while it read
+                names, found, summary = run_writing(session, neo4j.Query(checked, timeout=limit), values, row_limit)
+            else:  # retried if the server reports a conflict with other writers
                 names, found, summary = session.execute_read(neo4j.unit_of_work(timeout=limit)(read))
         lost = unknown_name(summary, self.schema)
         if lost:
             raise refused(query, lost[0], "neo4j", lost[1])
         if len(found) > row_limit:
             raise too_many(query, row_limit)
-        return from_rows([[_native(value) for value in row] for row in found], names)
+        return from_rows([[native(value) for value in row] for row in found], names)
 
     def _check_plan(self, statement: Statement, query: str) -> None:
-        """Check that the server too takes a statement for one that reads the graph, and no file.
+        """Check by the server's plan that a statement only reads, and only from the graph.
 
         Raises:
-            StoreError: it does not, or the statement is wrong.
+            StoreError: the plan writes or reads a file, or the statement is invalid.
         """
         with self._database.session() as session, answering(self.uri, statement.text, statement.time_limit, _EXPLAIN):
-            limited = _limited(f"{_EXPLAIN}{query}", statement.time_limit)
-            summary = session.run(limited, dict(statement.parameters)).consume()
+            explain = limited(f"{_EXPLAIN}{query}", statement.time_limit)
+            summary = session.run(explain, dict(statement.parameters)).consume()
         if summary.query_type not in ("r", None) or "LoadCSV" in str(summary.plan):
-            raise forbidden(statement.text, "the server says that it does more than read the graph", None)
+            raise forbidden(statement.text, "by the server's plan, the query does more than read the graph", None)
 
     def write_vectors(self, label: str, ids: pa.Array, vectors: FloatArray) -> None:
-        """Set the vectors of nodes, in indexed nodes `<label>Vector` (id, embedding); replaces earlier ones at once.
+        """Replace the vectors of a label atomically, in indexed nodes `<label>Vector` (id, embedding).
 
         Args:
             label: a label of the schema.
-            ids: keys [n].
-            vectors: float32 [n, d]; a row of zeros is a node without a vector, and is left out.
+            ids: keys of nodes [n].
+            vectors: float32 [n, d]; a row of zeros means no vector and is not stored.
         """
         self._check_writable()
         self.node_label(label)
         published.write_vectors(self._database, label, ids, vectors)
 
     def vector(self, label: str, id_: str) -> FloatArray | None:
-        """Return the vector [d] of a node; None if it has none.
+        """Return the vector [d] of a node; None if the node has no vector.
 
         Raises:
             StoreError: the label has no vectors.
@@ -244,12 +237,12 @@ class Neo4jStore(GraphStore):
         return neo4j_vectors.vector(self._database, label, id_)
 
     def nearest(self, label: str, vector: FloatArray, k: int) -> pd.DataFrame:
-        """Return the k nodes of a label nearest to a vector [d] by cosine, through the vector index.
+        """Return the k nodes of a label with the highest cosine similarity to a vector [d], by the vector index.
 
-        Columns are `id`, `name`, `score`.
+        The columns are `id`, `name` and `score`.
 
         Raises:
-            StoreError: the label has no vectors, or of another length.
+            StoreError: the label has no vectors, or its vectors have another length.
         """
         node, length = self.node_label(label), self._vector_length(label)
         if len(vector) != length:
@@ -257,29 +250,29 @@ class Neo4jStore(GraphStore):
         return neo4j_vectors.nearest(self._database, label, node, vector, k, self.is_adopted())
 
     def publish(self, recommendations: pa.Table, run: str, vectors: NodeVectors | None = None) -> None:
-        """Replace what is recommended by these: a reader sees the old release or the new one, never half of one.
+        """Replace the published recommendations atomically: a reader sees either the old release or the new one.
 
         Args:
             recommendations: columns user_id, item_id, score, rank, graph, cf, content.
-            run: name of the run they come from, written on each relationship.
-            vectors: of the run, which become current with the lists; without them those that are there stay.
+            run: name of the run that made the recommendations; stored on each relationship.
+            vectors: vectors of the run, which become current in the same step; None keeps the stored vectors.
 
         Raises:
-            StoreLocked: another is publishing.
-            StoreError: nothing was loaded yet, a user or an item is not in the graph, or the server failed.
+            StoreLocked: another process is publishing.
+            StoreError: no data was loaded yet, a user or an item is not in the graph, or the server failed.
         """
         self._check_writable()
         published.publish(self._database, self.require_schema(), recommendations, run, vectors)
 
     def published(self) -> str | None:
-        """Return the name of the published run, or None if none is."""
+        """Return the name of the published run, or None if no run is published."""
         found = self._database.rows("MATCH (now:Published {id: 'now'}) RETURN now.run AS run")
         return str(found[0]["run"]) if found else None
 
     def unpublish(self) -> None:
-        """Remove everything that was published: recommendations and vectors. What was loaded stays.
+        """Remove the published recommendations and vectors; the loaded data stays.
 
-        From a database that kgrec did not load, the schema goes too: nothing of kgrec is left.
+        In a database that kgrec did not load, the schema is removed too, so that nothing of kgrec is left.
         """
         self._check_writable()
         published.unpublish(self._database, self.require_schema().nodes)
@@ -288,13 +281,13 @@ class Neo4jStore(GraphStore):
             self._database.write("DROP CONSTRAINT `kgrec__Kgrec` IF EXISTS")
 
     def remove(self, label: str, id_: str) -> dict[str, int]:
-        """Remove a node with its relationships, recommendations and vector, in one transaction.
+        """Remove a node with its relationships, recommendations and vector in one transaction.
 
-        What the server keeps of deleted rows in its files and logs is its own affair.
+        The server may keep traces of deleted rows in its files and logs.
 
         Raises:
-            StoreLocked: another writer is at work.
-            StoreError: there is no such label or node, or kgrec did not load it.
+            StoreLocked: another process is writing.
+            StoreError: the label or the node does not exist, or kgrec did not load the data.
         """
         self._check_writable()
         self.check_there(label, id_)
@@ -313,7 +306,7 @@ class Neo4jStore(GraphStore):
         return found.length
 
     def _restore(self, before: Schema | None, declared: Schema) -> None:
-        """Take back a schema that was declared for a write that failed, unless half of that write is there."""
+        """Undo the schema change of a failed write, unless a part of that write is still in the graph."""
         keep = {} if before is None else before.nodes
         with self._database.session() as session:
             if state(session, MARKER).writer:
@@ -329,76 +322,32 @@ class Neo4jStore(GraphStore):
         """Return the version of the graph.
 
         Raises:
-            StoreLocked: it is being written.
-            StoreError: a write was cut off.
+            StoreLocked: another process is writing.
+            WriteCutOff: a write was interrupted.
         """
         found = state(session, MARKER)
         if found.is_over:
-            raise WriteCutOff(f"a write to {self.uri} was cut off, so half of it may be there; run that load again")
+            raise WriteCutOff(f"a write to {self.uri} was interrupted and may be incomplete; run that load again")
         if found.writer:
-            raise StoreLocked(f"{self.uri} is being written; try again when that is done")
+            raise StoreLocked(f"{self.uri} is being written; try again when that has finished")
         return found.version
 
     def is_adopted(self) -> bool:
-        """Say whether it holds data that kgrec did not load."""
+        """Return True if kgrec did not load the data of the database."""
         return bool(self._database.rows("MATCH (k:`_Kgrec` {id: 'schema', adopted: true}) RETURN 1 AS found"))
 
     def _check_ours(self) -> None:
-        """Check that data may be loaded."""
+        """Check that data may be loaded into the database.
+
+        Raises:
+            StoreError: the store is read-only, or the database holds data that kgrec did not load.
+        """
         self._check_writable()
         if self.is_adopted():
             raise StoreError(
-                f"{self.uri} holds data that kgrec did not load, and is used as it is; load into another database"
+                f"{self.uri} holds data that kgrec did not load and must not change; load into another database"
             )
 
     def _check_writable(self) -> None:
         if self.read_only:
             raise StoreError(f"{self.uri} is open read-only; open it without read_only to write")
-
-
-def _limited(text: str, timeout: float) -> neo4j.Query:
-    """Return a statement with the seconds that it may take."""
-    import neo4j
-
-    return neo4j.Query(text, timeout=timeout)
-
-
-def _written(session: neo4j.Session, statement: neo4j.Query, values: dict[str, Any], row_limit: int) -> _Found:
-    """Run a statement that may write, once; without effect where it returns more than the limit."""
-    import neo4j
-
-    try:
-        with session.begin_transaction(timeout=statement.timeout) as work:
-            result = _fetched(work.run(statement.text, values), row_limit)
-            if len(result[1]) > row_limit:
-                work.rollback()  # a block that ends well commits
-            else:
-                work.run(COUNT).consume()
-    except neo4j.exceptions.Neo4jError as error:
-        if not any(sign in f"{error.code} {error.message}" for sign in _NEEDS_IMPLICIT_TRANSACTION):
-            raise
-        result = _fetched(session.run(statement, values), row_limit)
-        session.run(COUNT).consume()
-    return result
-
-
-def _fetched(result: neo4j.Result, row_limit: int) -> _Found:
-    """Return the names, the rows up to one beyond the limit, and the summary."""
-    names = list(result.keys())
-    found = [record.values() for record in itertools.islice(result, row_limit + 1)]
-    return names, found, result.consume()
-
-
-def _native(value: Any) -> Any:
-    """Return a value of the driver as one of Python: a node or a relationship as its properties, a path as both."""
-    if isinstance(value, list):
-        return [_native(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _native(item) for key, item in value.items()}
-    if hasattr(value, "to_native"):
-        return value.to_native()
-    if hasattr(value, "element_id"):
-        return {key: _native(item) for key, item in value.items()}
-    if hasattr(value, "relationships"):
-        return {name: [_native(x) for x in getattr(value, name)] for name in ("nodes", "relationships")}
-    return value.iso_format() if hasattr(value, "iso_format") else value

@@ -1,8 +1,8 @@
-"""Vectors in Neo4j: nodes `<label>Vector` (id, embedding, release), of which one release counts.
+"""Vectors in Neo4j: nodes `<label>Vector` (id, embedding, release), of which one release is current.
 
-New vectors are written beside those that count, into the other of two slots, each with an index of its own, so that
-they may have another length. A marker, the node `_Kgrec` of the id `<label>Vector`, says which release and slot count;
-changing markers in the transaction that publishes lists makes both current in one step.
+New vectors are written to the unused one of two slots, beside the current vectors. Each slot has its own index, so the
+new vectors may have another length. A marker, the node `_Kgrec` with the id `<label>Vector`, names the current release
+and slot. Markers change in the transaction that publishes recommendations, so both become current in one step.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ MARK: Final = (
     "FOREACH (row IN $rows | MERGE (k:`_Kgrec` {id: row[0]}) "
     "SET k.release = row[1], k.slot = row[2], k.length = row[3]) "
 )
-"""Makes vectors count, given the rows of their markers."""
+"""Makes vectors current; `$rows` are the rows of their markers."""
 
 UNMARK_OTHERS: Final = (
     "WITH [row IN $rows | row[0]] AS stay OPTIONAL MATCH (k:`_Kgrec`) "
     "WHERE k.slot IS NOT NULL AND NOT k.id IN stay DELETE k"
 )
-"""Makes vectors of all labels but those of `MARK` count no more."""
+"""Removes the markers of all labels that are not in the `$rows` of `MARK`."""
 
 _BATCH_VECTORS: Final = 1000
-"""Vectors a transaction."""
+"""Vectors per transaction."""
 
 
 @dataclass(frozen=True)
 class Marker:
-    """Which vectors of a label count.
+    """The current vectors of a label.
 
     Attributes:
         id_: `<label>Vector`.
-        release: number that they carry.
-        slot: 0 or 1.
-        length: of a vector.
+        release: release number of the vectors.
+        slot: slot of the vectors, 0 or 1.
+        length: length of each vector.
     """
 
     id_: str
@@ -59,12 +59,12 @@ class Marker:
 
     @property
     def row(self) -> list[Any]:
-        """The marker as `MARK` takes it."""
+        """The marker as a row of `MARK`."""
         return list(astuple(self))
 
 
 def marker(database: Database, label: str) -> Marker | None:
-    """Return which vectors of a label count; None if it has none."""
+    """Return the marker of a label's current vectors; None if the label has no vectors."""
     query = (
         "MATCH (k:`_Kgrec` {id: $id}) WHERE k.slot IS NOT NULL "
         "RETURN k.release AS release, k.slot AS slot, k.length AS length"
@@ -74,34 +74,34 @@ def marker(database: Database, label: str) -> Marker | None:
 
 
 def labels_of(label: str) -> set[str]:
-    """Return the labels of the nodes that hold vectors of a label."""
+    """Return the labels of the nodes that hold a label's vectors."""
     return {_name(label), _slot(label, 0), _slot(label, 1)}
 
 
 def last_release(database: Database) -> int:
-    """Return the highest release that counts, of lists or vectors; 0 if none does."""
+    """Return the highest current release number of recommendations and vectors; 0 if there are none."""
     query = "MATCH (k) WHERE k:Published OR k:`_Kgrec` RETURN coalesce(max(k.release), 0) AS release"
     return int(database.rows(query)[0]["release"])
 
 
 def stage(database: Database, lease: Lease, label: str, ids: pa.Array, vectors: FloatArray, release: int) -> Marker:
-    """Write vectors under a release that does not count yet, and wait for their index.
+    """Write vectors under a release that is not current yet, and wait for their index.
 
     Args:
-        database: of the graph.
-        lease: held.
+        database: database of the graph.
+        lease: a lease that is held.
         label: a label of the schema.
-        ids: keys [n].
-        vectors: float32 [n, d]; a row of zeros is a node without a vector, and is left out.
-        release: number.
+        ids: keys of nodes [n].
+        vectors: float32 [n, d]; a row of zeros means no vector and is not stored.
+        release: release number of the vectors.
 
     Returns:
-        The marker that makes them count.
+        The marker that makes the vectors current.
     """
     there = marker(database, label)
     slot, name = 1 - there.slot if there else 0, _name(label)
     own, index = _slot(label, slot), _index(label, slot)
-    database.write(f"DROP CONSTRAINT {quote(f'kgrec_{name}')} IF EXISTS")  # of kgrec before it had slots
+    database.write(f"DROP CONSTRAINT {quote(f'kgrec_{name}')} IF EXISTS")  # left by versions without slots
     database.write(f"CREATE INDEX {quote(f'kgrec_{name}_id')} IF NOT EXISTS FOR (v:{quote(name)}) ON (v.id)")
     database.write(f"DROP INDEX {quote(index)} IF EXISTS")
     database.delete(f"MATCH (x:{quote(own)})")
@@ -122,7 +122,7 @@ def stage(database: Database, lease: Lease, label: str, ids: pa.Array, vectors: 
 
 
 def sweep(database: Database, labels: Iterable[str]) -> None:
-    """Remove the vectors of labels that do not count."""
+    """Remove the vectors of the labels that are not current."""
     for label in labels:
         counting = marker(database, label)
         keep = counting.release if counting else None
@@ -131,7 +131,7 @@ def sweep(database: Database, labels: Iterable[str]) -> None:
 
 
 def clear(database: Database, labels: Iterable[str]) -> None:
-    """Remove everything that was made for vectors of labels."""
+    """Remove all vectors of the labels with their markers, indexes and constraints."""
     database.write("MATCH (k:`_Kgrec`) WHERE k.slot IS NOT NULL DELETE k")
     for label in labels:
         for index in (_index(label, 0), _index(label, 1), f"kgrec_{_name(label)}_id"):
@@ -141,7 +141,7 @@ def clear(database: Database, labels: Iterable[str]) -> None:
 
 
 def vector(database: Database, label: str, id_: str) -> FloatArray | None:
-    """Return the vector [d] of a node; None if it has none that counts."""
+    """Return the current vector [d] of a node; None if the node has no vector."""
     query = (
         f"MATCH (k:`_Kgrec` {{id: $name}}) MATCH (v:{quote(_name(label))} {{id: $id}}) WHERE v.release = k.release "
         "RETURN v.embedding AS vector"
@@ -151,7 +151,7 @@ def vector(database: Database, label: str, id_: str) -> FloatArray | None:
 
 
 def nearest(database: Database, label: str, node: NodeLabel, vector: FloatArray, k: int, foreign: bool) -> pd.DataFrame:
-    """Return the k nodes of a label nearest to a vector [d] by cosine: columns `id`, `name`, `score`."""
+    """Return the k nodes of a label with the highest cosine similarity to a vector [d]: `id`, `name`, `score`."""
     key = f"n.{quote(node.key)}"
     own = f"toString({key})" if foreign else key
     query = (
@@ -163,14 +163,14 @@ def nearest(database: Database, label: str, node: NodeLabel, vector: FloatArray,
         f"RETURN v.id AS id, coalesce(toString(n.{quote(node.name or node.key)}), v.id) AS name, score "
         "ORDER BY score DESC, id LIMIT $k"
     )
-    # The index is approximate: the nearest of more than k are the nearest k more surely.
+    # The index is approximate; asking for more than k neighbors makes the best k more accurate.
     values = {"k": k, "enough": 2 * k + 10, "vector": np.asarray(vector, dtype=float).tolist()}
     found = database.rows(query, marker=_name(label), index=_index(label, ""), **values)
     return pd.DataFrame([row.values() for row in found], columns=["id", "name", "score"])
 
 
 def _await(database: Database, lease: Lease, index: str) -> None:
-    """Wait until an index holds what is there; meanwhile the lease is renewed."""
+    """Wait until an index is populated, and renew the lease in the meantime."""
     query = "SHOW VECTOR INDEXES YIELD name, state WHERE name = $index RETURN state"
     while (state := database.rows(query, index=index)[0]["state"]) == "POPULATING":
         write_batch(lease, "RETURN $rows", [])

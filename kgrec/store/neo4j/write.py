@@ -1,6 +1,6 @@
-"""Writing a graph to Neo4j: what is new or changed, in one transaction, or in several that are taken back together.
+"""Writing new and changed rows to Neo4j in one transaction, or in several that are undone if one fails.
 
-A write is planned from what is there, so it is planned again if the graph has another version when it begins.
+A write is planned from the stored rows; it is planned again if the graph has changed when the write starts.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     import neo4j
 
 MARKER: Final = "schema"
-"""Of the node `_Kgrec` that counts writes."""
+"""Id of the node `_Kgrec` that counts writes."""
 
 COUNT: Final = "MATCH (k:`_Kgrec` {id: 'schema'}) SET k.version = coalesce(toIntegerOrNull(k.version), 0) + 2"
-"""Counts a write that is one transaction."""
+"""Counts a write that is a single transaction: its start and its end."""
 
 
 def upsert(database: Database, tables: GraphTables) -> None:
@@ -36,14 +36,14 @@ def upsert(database: Database, tables: GraphTables) -> None:
         while True:
             found = state(session, MARKER)
             if found.writer and not found.is_over:
-                raise StoreLocked(f"{database.uri} is being written; try again when that is done")
+                raise StoreLocked(f"{database.uri} is being written; try again when that has finished")
             planned = _plan(session, tables)
             if found.writer or sum(int(change.sizes.sum()) for change in planned) > BATCH_ROWS:
                 break
-            with suppress(_Moved):
+            with suppress(_GraphChanged):
                 return _write_at_once(session, planned, found.version, database.uri)
         with held(session, MARKER, database.uri) as lease:
-            if state(session, MARKER).version != found.version + 1:  # somebody wrote since this was planned
+            if state(session, MARKER).version != found.version + 1:  # another writer changed the graph after planning
                 planned = _plan(session, tables)
             _write_in_batches(lease, planned, found.is_over)
 
@@ -53,9 +53,9 @@ def remove(database: Database, label: str, key: str, id_: str) -> dict[str, int]
     node = f"(n:{quote(label)} {{{quote(key)}: $id}})"
 
     def work(run: neo4j.ManagedTransaction) -> dict[str, int]:
-        # Counting first makes writers wait for each other until the end of the transaction.
+        # Counting first locks the marker, so that other writers wait until the transaction ends.
         if run.run(f"{COUNT} RETURN k.writer AS writer").single(strict=True)["writer"]:
-            raise StoreLocked(f"{database.uri} is being written; try again when that is done")
+            raise StoreLocked(f"{database.uri} is being written; try again when that has finished")
         found = run.run(f"MATCH {node} RETURN count{{ (n)-[r:RECOMMENDED]-() }} AS n", id=id_).single(strict=True)
         run.run(f"MATCH {node} DETACH DELETE n", id=id_).consume()
         vectors = run.run(f"MATCH (v:{quote(label + 'Vector')} {{id: $id}}) DELETE v", id=id_).consume()
@@ -86,31 +86,31 @@ def _changes(session: neo4j.Session, tables: GraphTables) -> Iterator[Change]:
 
 
 def _in_step(changed: pa.Table, there: pa.Table, keys: list[str]) -> tuple[pa.Table, pa.Table]:
-    """Return changed rows, and the same rows as they are, both in the order of their keys."""
+    """Return the changed rows and their stored values, both sorted by their keys."""
     before = changes(changed, there, keys)[1] if changed.num_rows else changed
     order = [(key, "ascending") for key in keys]
     return changed.sort_by(order), before.sort_by(order)
 
 
-class _Moved(Exception):
-    """The graph was written to since a write was planned."""
+class _GraphChanged(Exception):
+    """The graph changed after a write was planned."""
 
 
 def _write_at_once(session: neo4j.Session, planned: list[Change], version: int, uri: str) -> None:
-    """Write changes that were planned at a version of the graph.
+    """Write changes in one transaction if the graph still has the version at which they were planned.
 
     Raises:
-        _Moved: it has another version; perhaps because this was written, and only the answer was lost.
-        StoreLocked: another writer came in between.
+        _GraphChanged: the graph has another version, possibly from this same write if the server's answer was lost.
+        StoreLocked: another writer started in the meantime.
     """
 
     def write(work: neo4j.ManagedTransaction) -> None:
-        # Counting first makes writers wait for each other until the end of the transaction.
+        # Counting first locks the marker, so that other writers wait until the transaction ends.
         record = work.run(f"{COUNT} RETURN k.version - 2 AS version, k.writer AS writer").single(strict=True)
         if record["writer"]:
-            raise StoreLocked(f"{uri} is being written; try again when that is done")
+            raise StoreLocked(f"{uri} is being written; try again when that has finished")
         if record["version"] != version:
-            raise _Moved
+            raise _GraphChanged
         for change in planned:
             work.run(change.query, rows=change.rows).consume()
 
@@ -118,7 +118,7 @@ def _write_at_once(session: neo4j.Session, planned: list[Change], version: int, 
 
 
 def _write_in_batches(lease: Lease, planned: list[Change], repeat: bool) -> None:
-    """Write changes; what was written is taken back if one fails, unless it completes a write that was cut off."""
+    """Write changes in batches; on failure undo them, unless they `repeat` (complete) an interrupted write."""
     begun: list[Change] = []
     try:
         for change in planned:
@@ -127,7 +127,7 @@ def _write_in_batches(lease: Lease, planned: list[Change], repeat: bool) -> None
                 write_batch(lease, change.query, part)
     except BaseException:
         if not repeat:
-            with suppress(Exception):  # the error that counts is the first; the marker stays if this fails
+            with suppress(Exception):  # report the first error; the marker stays if undoing fails
                 for change in reversed(begun):
                     for part in rows.pieces(change.before, change.sizes):
                         write_batch(lease, change.undo, part)
@@ -136,7 +136,7 @@ def _write_in_batches(lease: Lease, planned: list[Change], repeat: bool) -> None
 
 
 def write_batch(lease: Lease, query: str, part: list[list[Any]], **values: Any) -> None:
-    """Run a statement over `$rows` in a transaction that renews the lease; once, whatever answer is lost."""
+    """Run a statement over `$rows` in a transaction that renews the lease; retries do not repeat its effect."""
     step = next(lease.steps)
 
     def write(work: neo4j.ManagedTransaction) -> None:

@@ -1,4 +1,4 @@
-"""Values in place of a SPARQL query's variables, in an update too; the engine substitutes only what is selected."""
+"""Parameters of SPARQL queries and updates, inserted into the text; the engine substitutes only selected variables."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from kgrec.store.oxigraph.query_guard import tokens
 
 
 def with_values(query: str, values: Mapping[str, Any]) -> str:
-    """Return a query with values in place of variables.
+    """Return a query with variables replaced by values.
 
     Args:
         query: SPARQL.
-        values: name → text, number, truth value or time; text written as `<iri>` is an IRI.
+        values: variable name → text, number, bool or time; a text of the form `<iri>` is an IRI.
 
     Raises:
-        StoreError: a value of another type, or a name that is no variable of the query.
+        StoreError: a value has another type, or the query has no variable of a name.
     """
     if not values:
         return query
@@ -43,7 +43,7 @@ def with_values(query: str, values: Mapping[str, Any]) -> str:
 
 
 def _term(name: str, value: Any) -> str:
-    """Return a value as a term of SPARQL."""
+    """Return a value as a SPARQL term."""
     import pyoxigraph as ox
 
     if hasattr(value, "dtype") and hasattr(value, "item"):
@@ -52,7 +52,7 @@ def _term(name: str, value: Any) -> str:
         kind = DATATYPES["datetime"] if isinstance(value, datetime) else f"{PREFIXES['xsd']}date"
         return str(ox.Literal(value.isoformat(), datatype=ox.NamedNode(kind)))
     if not isinstance(value, str | int | float):
-        raise StoreError(f"?{name} is a {type(value).__name__}; expected text, a number, a truth value or a time")
+        raise StoreError(f"?{name} is a {type(value).__name__}; expected text, a number, a bool or a time")
     if isinstance(value, str) and re.fullmatch(r"<[^<>\"{}|^`\\\x00-\x20]+>", value):
         return value
     return str(ox.Literal(value))

@@ -1,9 +1,9 @@
-"""What a user's SPARQL may do: it reads, or with `write` changes, the graph, and fetches nothing.
+"""Allowlist check of a user's SPARQL: it may read the graph, or change it with `write`, and fetch no other data.
 
-Every bare word of it must be one of SPARQL's that are named here; SERVICE and LOAD are not. The text is cut into tokens
-as the engine does. Where `<` may be "less than" or begin an IRI, the engine decides by what it expects there, and what
-follows could then be a comment or a text to one and not to the other: there only plain IRIs pass. What is handed on is
-one line without comments, so that nothing that was read here as text can be read there as a statement.
+Every bare word must be a SPARQL keyword listed in this module; SERVICE and LOAD are not listed. The text is split into
+tokens as the engine does it. `<` can be "less than" or start an IRI, which the engine decides by context; since this
+module and the engine could disagree about what follows, only plain IRIs are allowed there. The engine gets the
+statement on one line without comments, so that it cannot read a text or a comment as a part of the statement.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ TOKEN: Final = re.compile(
     | (?P<mark>[{}()\[\].,;=!<>+\-*/|&^?~])
     '''
 )
-"""Tokens of SPARQL; anything else starts none. A prefix is bounded, as each word is first looked at as one."""
+"""Tokens of SPARQL. The length of a prefix is bounded, since every word is first tried as a prefix."""
 
 _PLAIN: Final = re.compile(r"<[A-Za-z0-9:/._~%+@-]*>")
-"""IRIs that hold nothing that means something outside of one."""
+"""IRIs without characters that have a meaning outside an IRI."""
 
 _READING: Final = _names(
     # clauses
@@ -57,53 +57,54 @@ _READING: Final = _names(
 _CHANGING: Final = _names("add all clear copy create data default delete drop insert move silent to using with")
 _FETCHING: Final = frozenset({"service", "load"})
 _GLUED: Final = re.compile(r"(?i)[^:]*(?:service|load)")
-"""A prefix in which the engine may read a keyword: it needs no blank around one, and has none of a name unknown."""
+"""Prefixes in which the engine may read a keyword, since it does not require blanks around keywords."""
 
 _DATASET: Final = ("from", "using")
 
 
 def check(query: str, write: bool) -> str:
-    """Check that a query or an update does no more than it may, and return it as one line without comments.
+    """Return a query or an update as one line without comments, after checking that everything in it is allowed.
 
     Args:
-        query: the text.
-        write: it may change the graph.
+        query: the statement.
+        write: the statement may change the graph.
 
     Raises:
-        StoreError: says what it does and may not, and where.
+        StoreError: something in the statement is not allowed; the message says what and where.
     """
     allowed = _READING | _CHANGING if write else _READING
     shown = []
     for match in tokens(query):
         word = (match["word"] or "").lower()
         if word in _FETCHING:
-            raise forbidden(query, f"{match[0]} is not allowed: it fetches from elsewhere", match.start(), False, write)
+            what = f"{match[0]} is not allowed: it fetches data from outside the graph"
+            raise forbidden(query, what, match.start(), False, write)
         if match["name"] and _GLUED.match(match[0]):
             what = f"{match[0]} is not allowed: it may be read as SERVICE or LOAD; use another prefix"
             raise forbidden(query, what, match.start(), False, write)
         if word in _CHANGING - allowed:
             raise forbidden(query, f"{word.upper()}: no updates in a query that only reads", match.start(), True, write)
         if word and word not in allowed:
-            raise refused(query, f"{match[0]} is no word of SPARQL that is known", "oxigraph", match.start())
+            raise refused(query, f"{match[0]} is not a known SPARQL keyword", "oxigraph", match.start())
         shown.append(_on_one_line(match))
     return "".join(shown)
 
 
 def tokens(query: str) -> Iterator[re.Match[str]]:
-    """Yield the tokens of a text, blanks and comments included.
+    """Yield the tokens of a text, including blanks and comments.
 
     Raises:
-        StoreError: something starts no token, or may be two.
+        StoreError: a part of the text is not a token or is ambiguous.
     """
     at, inside, before = 0, [""], ""
     while at < len(query):
         match = TOKEN.match(query, at)
         if match is None:
-            raise forbidden(query, f"{query[at]!r} starts nothing that can be read, or a text that does not end", at)
+            raise forbidden(query, f"{query[at]!r} starts no valid token, or a text that is never closed", at)
         kind, text = match.lastgroup or "", match[0]
         if kind == "iri" and inside[-1] == "(" and before and not _PLAIN.fullmatch(text):
             what = (
-                f"{text} may be an IRI or begin with 'less than'; put a blank after <, or write the IRI with a prefix"
+                f"{text} can be read as an IRI or as 'less than'; put a blank after <, or write the IRI with a prefix"
             )
             raise forbidden(query, what, at)
         yield match
@@ -112,13 +113,13 @@ def tokens(query: str) -> Iterator[re.Match[str]]:
             inside.append(text)
         elif text in (")", "]", "}") and len(inside) > 1:
             inside.pop()
-        if kind not in ("space", "comment"):  # what `<` can follow as an operator
+        if kind not in ("space", "comment"):  # `before` is the operand that a `<` operator can follow, or empty
             is_operand = kind in ("text", "iri", "variable", "name", "language", "number") or text in (")", "]", "}")
             before = text if is_operand or text.lower() in ("true", "false") else ""
 
 
 def graphs(query: str) -> Iterator[tuple[str, int]]:
-    """Yield the names of the graphs that make the dataset of a query, as written, and where each is."""
+    """Yield each graph name in the FROM and USING clauses of a query, as written, with its position."""
     found = [m for m in tokens(query) if m.lastgroup not in ("space", "comment")]
     for i, match in enumerate(found):
         if (match["word"] or "").lower() in _DATASET:

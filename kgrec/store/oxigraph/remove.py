@@ -1,4 +1,4 @@
-"""An RDF graph written anew without one node: the engine keeps the names of what was deleted."""
+"""Copying an RDF graph without one node: deleting is not enough, since the engine keeps names of deleted terms."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 
 def copy_without(source: pyoxigraph.Store, target: pyoxigraph.Store, iri: str) -> dict[str, int]:
-    """Copy every graph to an empty store, but for one node and what stands for relationships at it.
+    """Copy all graphs to an empty store without one node and its relationships.
 
     Args:
-        source: the graph as it is.
-        target: empty.
-        iri: the node's.
+        source: the store to copy.
+        target: an empty store.
+        iri: IRI of the node to leave out.
 
     Returns:
-        IRI of a named graph → how many relationships of it, or where it has none triples, were left out.
+        IRI of a named graph → number of relationships left out of it, or of triples if it has no relationships.
     """
     import pyoxigraph as ox
 
@@ -34,7 +34,7 @@ def copy_without(source: pyoxigraph.Store, target: pyoxigraph.Store, iri: str) -
     for graph in (ox.DefaultGraph(), *source.named_graphs()):
         text = source.dump(format=ox.RdfFormat.N_TRIPLES, from_graph=graph) or b""
         found = parse([text])
-        at_node = _standing_for(found, f"<{iri}>")
+        at_node = _statements_at(found, f"<{iri}>")
         kept = _kept(found, f"<{iri}>", at_node)
         if kept.any():
             target.bulk_load(_text(found, kept), ox.RdfFormat.N_TRIPLES, to_graph=graph)
@@ -43,8 +43,8 @@ def copy_without(source: pyoxigraph.Store, target: pyoxigraph.Store, iri: str) -
     return left_out
 
 
-def _standing_for(found: Triples, node: str) -> list[str]:
-    """Return what stands for the relationships at a node."""
+def _statements_at(found: Triples, node: str) -> list[str]:
+    """Return the statement nodes of the relationships at a node."""
     ends = np.concatenate([found.rows(iris.SUBJECT), found.rows(iris.OBJECT)])
     at_node = ends[to_mask(pc.equal(found.objects.take(pa.array(ends)), node))]
     return list(found.subjects.take(pa.array(at_node)).unique().to_pylist())

@@ -1,4 +1,4 @@
-"""Rows of a graph in an RDF store: what is new is loaded, what changed is replaced."""
+"""Writing rows of a graph to an RDF store: new rows are added, changed rows are replaced."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ def stored_schema(store: pyoxigraph.Store) -> Schema | None:
 
 
 def declare(store: pyoxigraph.Store, schema: Schema) -> Schema:
-    """Make the graph hold a schema beside the one it has, and return what it has then.
+    """Merge a schema into the graph's schema and return the result.
 
     Raises:
-        StoreError: the schema contradicts what is there.
+        StoreError: the schema contradicts the graph's.
     """
     import pyoxigraph as ox
 
@@ -66,16 +66,16 @@ def declare(store: pyoxigraph.Store, schema: Schema) -> Schema:
 
 
 def upsert(store: pyoxigraph.Store, schema: Schema, there: GraphTables | None, tables: GraphTables) -> None:
-    """Add the rows whose key is new, replace those that changed; what is not given stays.
+    """Add rows with new keys and replace changed rows; values that are not given stay.
 
     Args:
-        store: a version to write to.
-        schema: the graph's, which the tables' is part of.
-        there: what the graph holds; None if nothing.
-        tables: checked.
+        store: the store version to write to.
+        schema: schema of the graph, which includes the schema of `tables`.
+        there: tables of the graph; None if the graph is empty.
+        tables: checked tables to write.
 
     Raises:
-        StoreError: an IRI is used as nodes of two labels.
+        StoreError: an IRI is the key of nodes of two labels.
     """
     check_iris(there, tables)
     new: list[pa.ChunkedArray] = []
@@ -94,14 +94,14 @@ def upsert(store: pyoxigraph.Store, schema: Schema, there: GraphTables | None, t
 
 
 def loaded(store: pyoxigraph.Store) -> Triples:
-    """Return the triples of what was loaded into a store."""
+    """Return the triples of the loaded data, without recommendations and vectors."""
     import pyoxigraph as ox
 
     return parse([store.dump(format=ox.RdfFormat.N_TRIPLES, from_graph=ox.DefaultGraph()) or b""])
 
 
 def replace_graph(store: pyoxigraph.Store, graph: pyoxigraph.NamedNode, parts: list[pa.ChunkedArray]) -> None:
-    """Make a named graph hold these lines and nothing else."""
+    """Replace the contents of a named graph by lines of N-Triples."""
     import pyoxigraph as ox
 
     store.remove_graph(graph)
@@ -109,27 +109,27 @@ def replace_graph(store: pyoxigraph.Store, graph: pyoxigraph.NamedNode, parts: l
 
 
 def settle(store: pyoxigraph.Store, schema: Schema) -> None:
-    """Give nodes that came by SPARQL the IRIs of their keys, so that loading into the graph finds them.
+    """Rename nodes that a SPARQL update added to the IRIs derived from their keys, so that later loads find them.
 
     Raises:
-        DataError: with everything that makes the triples no graph of the schema.
+        DataError: the triples do not fit the schema; the error lists all problems.
     """
     import pyoxigraph as ox
 
     found = loaded(store)
     tables = decode(found, schema)
-    strange = _strange(found, tables)
-    for iri in strange:
+    misnamed = _misnamed(found, tables)
+    for iri in misnamed:
         node, graph = ox.NamedNode(iri[1:-1]), ox.DefaultGraph()
         for subject, object_ in ((node, None), (None, node)):
             for quad in list(store.quads_for_pattern(subject, None, object_, graph)):
                 store.remove(quad)
-    if strange:
+    if misnamed:
         _add(store, b"".join(map(bytes, to_bytes(list(graph_triples(tables))))))
 
 
-def _strange(found: Triples, tables: GraphTables) -> list[str]:
-    """Return what stands for a node or a relationship but has not the IRI of its key, or of its ends."""
+def _misnamed(found: Triples, tables: GraphTables) -> list[str]:
+    """Return the IRIs of nodes and relationships that differ from the IRIs derived from their keys."""
     schema = tables.schema
     known = [node_iris(schema, label, t.column(schema.nodes[label].key)) for label, t in tables.nodes.items()]
     known += [statements(schema, t, table) for t, table in tables.edges.items() if has_statements(schema, t[1])]
@@ -146,7 +146,7 @@ def _strange(found: Triples, tables: GraphTables) -> list[str]:
 def recommendation_lines(
     schema: Schema, users: pa.ChunkedArray, items: pa.ChunkedArray, recommendations: pa.Table
 ) -> list[pa.ChunkedArray]:
-    """Return recommendations as lines: the direct triple, and a node with score, rank and shares."""
+    """Return recommendations as lines of N-Triples: a direct triple, and a node with score, rank and shares."""
     kgrec = PREFIXES["kgrec"]
     rank = recommendations.column("rank").cast(pa.string())
     users_steps = terms.escaped(recommendations.column("user_id").cast(pa.string()))
@@ -164,7 +164,7 @@ def recommendation_lines(
 def _difference(
     there: pa.Table | None, rows: pa.Table, keys: list[str], gaps: Gaps | None
 ) -> tuple[pa.Table, pa.Table, pa.Table]:
-    """Return the new rows, and the changed ones as they were and as they are to be."""
+    """Return the new rows, the stored values of the changed rows, and their new values."""
     nothing = rows.slice(0, 0)
     if there is None:
         return rows, nothing, nothing

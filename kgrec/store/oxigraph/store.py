@@ -1,9 +1,8 @@
-"""The RDF graph store, on pyoxigraph: a folder, no server, SPARQL. How a graph is RDF: `kgrec.rdf`."""
+"""RDF graph store on pyoxigraph: a folder, no server, queried by SPARQL. `kgrec.rdf` describes the encoding."""
 
 from __future__ import annotations
 
 import os
-import re
 import threading
 import weakref
 from collections.abc import Callable
@@ -11,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,22 +19,20 @@ from kgrec._util.rdf_values import native
 from kgrec._util.types import FloatArray
 from kgrec.data.columns import to_mask
 from kgrec.data.schema import Schema
-from kgrec.data.schema_checks import PREFIXES
 from kgrec.data.tables import GraphTables
 from kgrec.errors import DataError, StoreError
 from kgrec.rdf import iris as terms
 from kgrec.rdf import triples
 from kgrec.rdf.decode import decode
-from kgrec.rdf.encode import lines, literals
 from kgrec.rdf.iris import node_iris, prefixes, term
 from kgrec.rdf.literals import split
 from kgrec.rdf.triples import Triples, parse
 from kgrec.store.atomic_file import lock, own_path
 from kgrec.store.base import GraphStore, NodeVectors, check_known
-from kgrec.store.checksum import CHEAP_BYTES
-from kgrec.store.oxigraph import query_guard, versions
+from kgrec.store.checksum import MAX_CHECKED_ON_OPEN_BYTES
+from kgrec.store.oxigraph import versions
 from kgrec.store.oxigraph.parameters import with_values
-from kgrec.store.oxigraph.query import ask
+from kgrec.store.oxigraph.query import ask, guarded, refusal
 from kgrec.store.oxigraph.remove import copy_without
 from kgrec.store.oxigraph.rows import (
     declare,
@@ -47,7 +43,7 @@ from kgrec.store.oxigraph.rows import (
     stored_schema,
     upsert,
 )
-from kgrec.store.query_errors import forbidden, offset_of, refused
+from kgrec.store.oxigraph.vectors import KGREC, nearest, read_vectors, vector_graph, vector_lines
 from kgrec.store.statement import Statement
 from kgrec.store.uri import GraphUri
 
@@ -55,28 +51,25 @@ if TYPE_CHECKING:
     import pyoxigraph
     import rdflib
 
-KGREC: Final = PREFIXES["kgrec"]
 RECOMMENDATIONS: Final = KGREC + "recommendations"
 PUBLISHED: Final = KGREC + "published"
-EMBEDDING: Final = KGREC + "embedding"
-ID: Final = KGREC + "id"
 
 
 class RdfStore(GraphStore):
-    """A graph as RDF in a folder on this machine. Several may read while one writes."""
+    """An RDF graph in a local folder, with one writer and any number of readers."""
 
     language: ClassVar[Literal["cypher", "sparql"]] = "sparql"
 
     def __init__(self, uri: str, read_only: bool = False) -> None:
-        """Open a graph, or start a new one.
+        """Open a graph, or create it.
 
         Args:
-            uri: `oxigraph:FOLDER`; the folder is made if missing.
-            read_only: only read, beside a writer or not; the graph must be there.
+            uri: `oxigraph:FOLDER`; the folder is created if it does not exist.
+            read_only: open an existing graph for reading only; works while another process writes.
 
         Raises:
-            StoreLocked: another store has it open for writing.
-            StoreError: it is missing, not a graph, or not accessible.
+            StoreLocked: another store has the graph open for writing.
+            StoreError: the graph does not exist (`read_only`), is not a graph, or is not accessible.
             MissingExtra: pyoxigraph is not installed.
         """
         triples.oxigraph()
@@ -95,7 +88,7 @@ class RdfStore(GraphStore):
         self._unlock = weakref.finalize(self, os.close, lock(self.path / "lock"))
 
     def close(self) -> None:
-        """Release the folder; the store cannot be used afterwards. A new one that nothing was written to is removed."""
+        """Close the store and unlock the folder; a new graph without data is deleted."""
         self._store, self._closed = None, True
         if not self.read_only and self._unlock.alive:
             if versions.current(self.path) is None:
@@ -112,28 +105,24 @@ class RdfStore(GraphStore):
 
     @property
     def schema(self) -> Schema | None:
-        """Return the schema of the graph, or None while nothing was loaded."""
+        """The schema of the graph, or None if no data was loaded yet."""
         store = self._current()
         return None if store is None else stored_schema(store)
 
     def apply(self, schema: Schema) -> None:
-        """Declare a schema: create what is missing, keep what is there; doing it twice changes nothing.
-
-        Raises:
-            StoreError: a label, type or property is there with another meaning; says which.
-        """
+        """Add a schema to the graph's; see `GraphStore.apply`."""
         self._change(lambda store: declare(store, schema))
 
     def upsert(self, tables: GraphTables) -> None:
-        """Write checked tables whole: new rows are added, rows of a known key replaced."""
+        """Write checked tables atomically: rows with a new key are added, rows with a known key updated."""
         there, schema = self._tables(), self.require_schema()
         self._change(lambda store: upsert(store, schema, there, tables))
 
     def write(self, tables: GraphTables) -> GraphTables:
-        """Check tables, declare their schema and write them, in one step.
+        """Check tables, apply their schema and write them in one step; return the checked tables.
 
         Raises:
-            DataError: with every problem in the tables.
+            DataError: the tables have problems; the error lists all of them.
             StoreError: the schema contradicts the graph's, or the folder cannot be written; nothing was written.
         """
         checked, there = self.check(tables), self._tables()
@@ -141,10 +130,10 @@ class RdfStore(GraphStore):
         return checked
 
     def read(self) -> GraphTables:
-        """Return everything that was loaded: nodes and relationships of the schema, not what kgrec derived.
+        """Return the loaded data: nodes and relationships of the schema, without recommendations and vectors.
 
         Raises:
-            StoreError: nothing was loaded yet.
+            StoreError: no data was loaded yet.
         """
         self.require_schema()
         tables = self._tables()
@@ -152,10 +141,10 @@ class RdfStore(GraphStore):
         return tables
 
     def ids(self, label: str) -> pa.Array:
-        """Return the keys of a label's nodes, in no particular order.
+        """Return the keys of a label's nodes, in arbitrary order.
 
         Raises:
-            StoreError: the schema has no such label.
+            StoreError: the schema does not have the label.
         """
         import pyoxigraph as ox
 
@@ -169,13 +158,15 @@ class RdfStore(GraphStore):
         return ids.combine_chunks().cast(pa.string())
 
     def _answer(self, statement: Statement) -> pa.Table:
-        """Run a user's query in a process of its own; an update, on a copy that then becomes the current version.
+        """Return the result of a user's statement, run in a separate process.
+
+        An update runs on a copy of the graph, which then becomes the current version.
 
         Raises:
-            StoreError: it is wrong, does what it may not, or goes over a limit; the graph is as it was.
+            StoreError: the statement is invalid, not allowed, or exceeds a limit; the graph is unchanged.
         """
         schema = self.require_schema()
-        text = statement.text if statement.unsafe else self._guarded(statement, schema)
+        text = statement.text if statement.unsafe else guarded(self._opened(), self.uri, schema, statement)
         text = with_values(text, statement.parameters)
         if statement.write:
             return self._update(statement, text, schema)
@@ -185,12 +176,12 @@ class RdfStore(GraphStore):
         try:
             return ask(version, statement, text, prefixes(schema))
         except Refused as error:
-            if versions.current(self.path) != version:  # a writer has removed the version meanwhile
+            if versions.current(self.path) != version:  # a writer removed the version in the meantime
                 return self._answer(statement)
-            raise _refused(statement.text, str(error)) from None
+            raise refusal(statement.text, str(error)) from None
 
     def rdflib(self) -> rdflib.Graph:
-        """Return the graph for rdflib, read-only, over the same files."""
+        """Return a read-only rdflib graph over the same files."""
         import oxrdflib
         import rdflib
 
@@ -199,28 +190,22 @@ class RdfStore(GraphStore):
         )
 
     def write_vectors(self, label: str, ids: pa.Array, vectors: FloatArray) -> None:
-        """Set the vectors of nodes, in the named graph `kgrec:vectors/<label>`; replaces the label's earlier ones.
+        """Replace the vectors of a label, in the named graph `kgrec:vectors/<label>`.
 
         Args:
             label: a label of the schema.
-            ids: keys [n].
-            vectors: float32 [n, d]; a row of zeros is a node without a vector, and is left out.
+            ids: keys of nodes [n].
+            vectors: float32 [n, d]; a row of zeros means no vector and is not stored.
         """
         parts = self._vector_lines(label, ids, vectors)
-        self._change(lambda store: replace_graph(store, _vector_graph(label), parts))
+        self._change(lambda store: replace_graph(store, vector_graph(label), parts))
 
     def _vector_lines(self, label: str, ids: pa.Array, vectors: FloatArray) -> list[pa.ChunkedArray]:
         self.node_label(label)
-        given = np.any(vectors != 0, axis=1)
-        keys = pa.chunked_array([ids.filter(pa.array(given))], pa.string())
-        flat = pa.array(np.ascontiguousarray(vectors[given], dtype=np.float32).ravel()).cast(pa.string())
-        bounds = pa.array(np.arange(len(keys) + 1) * vectors.shape[1], pa.int32())
-        texts = pa.chunked_array([pc.binary_join(pa.ListArray.from_arrays(bounds, flat), " ")])
-        iris = node_iris(self.require_schema(), label, keys)
-        return [lines(iris, ID, literals(keys, "string")), lines(iris, EMBEDDING, literals(texts, "string"))]
+        return vector_lines(self.require_schema(), label, ids, vectors)
 
     def vector(self, label: str, id_: str) -> FloatArray | None:
-        """Return the vector [d] of a node; None if it has none.
+        """Return the vector [d] of a node; None if the node has no vector.
 
         Raises:
             StoreError: the label has no vectors.
@@ -230,32 +215,29 @@ class RdfStore(GraphStore):
         return None if row < 0 else vectors[row]
 
     def nearest(self, label: str, vector: FloatArray, k: int) -> pd.DataFrame:
-        """Return the k nodes of a label nearest to a vector [d] by cosine: columns `id`, `name`, `score`.
+        """Return the k nodes of a label with the highest cosine similarity to a vector [d]: `id`, `name`, `score`.
 
         Raises:
-            StoreError: the label has no vectors, or of another length.
+            StoreError: the label has no vectors, or its vectors have another length.
         """
         ids, vectors = self._vectors_of(label)
         if len(vector) != vectors.shape[1]:
             found = f"{vectors.shape[1]} dimensions; this one has {len(vector)}"
             raise StoreError(f"vectors of {label} in {self.uri} have {found}")
-        scale = np.linalg.norm(vectors, axis=1) * np.linalg.norm(vector)
-        scores = vectors @ vector / np.where(scale == 0, 1, scale)
-        best = np.lexsort([np.asarray(ids), -scores])[:k]
-        frame = pd.DataFrame({"id": ids.take(pa.array(best)).to_pylist(), "score": scores[best].astype(float)})
+        frame = nearest(ids, vectors, vector, k)
         frame.insert(1, "name", self._names(label, frame["id"].tolist()))
         return frame
 
     def publish(self, recommendations: pa.Table, run: str, vectors: NodeVectors | None = None) -> None:
-        """Replace what is recommended by these, in the named graph `kgrec:recommendations`, and the vectors with them.
+        """Replace the recommendations, in the named graph `kgrec:recommendations`, and the vectors in one step.
 
         Args:
             recommendations: columns user_id, item_id, score, rank, graph, cf, content.
-            run: name of the run they come from.
-            vectors: of the run, label by label; without them those of the graph stay.
+            run: name of the run that made the recommendations.
+            vectors: vectors of the run by label; None keeps the stored vectors.
 
         Raises:
-            StoreError: nothing was loaded yet, or a user or an item is not in the graph.
+            StoreError: no data was loaded yet, or a user or an item is not in the graph.
         """
         import pyoxigraph as ox
 
@@ -273,15 +255,15 @@ class RdfStore(GraphStore):
         def work(store: pyoxigraph.Store) -> None:
             replace_graph(store, graph, parts)
             for label in schema.nodes if vectors is not None else ():
-                store.remove_graph(_vector_graph(label))
+                store.remove_graph(vector_graph(label))
             for label, of_nodes in of_label.items():
-                replace_graph(store, _vector_graph(label), of_nodes)
+                replace_graph(store, vector_graph(label), of_nodes)
             store.add(ox.Quad(graph, ox.NamedNode(PUBLISHED), ox.Literal(run), graph))
 
         self._change(work)
 
     def published(self) -> str | None:
-        """Return the name of the published run, or None if none is."""
+        """Return the name of the published run, or None if no run is published."""
         import pyoxigraph as ox
 
         store = self._current()
@@ -289,7 +271,7 @@ class RdfStore(GraphStore):
         return next((str(native(quad.object)) for quad in found), None)
 
     def unpublish(self) -> None:
-        """Remove everything that was published: recommendations and vectors. What was loaded stays."""
+        """Remove the published recommendations and vectors; the loaded data stays."""
         import pyoxigraph as ox
 
         names = ["recommendations", *(f"vectors/{label}" for label in self.require_schema().nodes)]
@@ -308,12 +290,12 @@ class RdfStore(GraphStore):
         [iri] = node_iris(schema, label, pa.chunked_array([[id_]], pa.string())).to_pylist()
         left_out: dict[str, int] = {}
         versions.change(self.path, lambda target: left_out.update(copy_without(source, target, iri)), empty=True)
-        # A vector is two triples, its node's id and its numbers.
+        # A vector is stored as two triples: the id of its node and its numbers.
         vectors = left_out.get(f"{KGREC}vectors/{label}", 0) // 2
         return {"recommendations": left_out.get(RECOMMENDATIONS, 0), "vectors": vectors}
 
     def triples(self) -> Triples:
-        """Return the triples of what was loaded."""
+        """Return the triples of the loaded data."""
         return loaded(self._opened())
 
     def _tables(self) -> GraphTables | None:
@@ -321,7 +303,7 @@ class RdfStore(GraphStore):
         return None if schema is None else replace(decode(self.triples(), schema), gaps={})
 
     def _current(self) -> pyoxigraph.Store | None:
-        """Return the current version, opened read-only; None while there is none."""
+        """Return the current version, opened read-only; None if there is no version yet."""
         if self._closed:
             raise StoreError(f"{self.uri} is closed; open it again")
         with self._opening:
@@ -333,7 +315,7 @@ class RdfStore(GraphStore):
 
     def _open(self, version: Path) -> pyoxigraph.Store:
         try:
-            versions.check(version, CHEAP_BYTES)
+            versions.check(version, MAX_CHECKED_ON_OPEN_BYTES)
             return triples.oxigraph().read_only(str(version))
         except (OSError, RuntimeError, StoreError) as error:
             now = versions.current(self.path)
@@ -341,7 +323,7 @@ class RdfStore(GraphStore):
                 if isinstance(error, StoreError):
                     raise
                 raise StoreError(f"cannot open {self.uri}: {error}") from None
-            return self._open(now)  # a writer has removed the version meanwhile
+            return self._open(now)  # a writer removed the version in the meantime
 
     def _opened(self) -> pyoxigraph.Store:
         store = self._current()
@@ -359,28 +341,12 @@ class RdfStore(GraphStore):
         if self._closed:
             raise StoreError(f"{self.uri} is closed; open it again")
 
-    def _guarded(self, statement: Statement, schema: Schema) -> str:
-        """Return a statement that does no more than it may; a dataset that it names must be in the graph."""
-        import pyoxigraph as ox
-
-        checked = query_guard.check(statement.text, statement.write)
-        if not re.search(r"(?i)from|using", checked):
-            return checked
-        known = {**prefixes(schema), **query_guard.declared(statement.text)}
-        for name, offset in query_guard.graphs(statement.text):
-            prefix, _, local = name.partition(":")
-            iri = name[1:-1] if name.startswith("<") else known.get(prefix, "") + local
-            try:
-                is_there = self._opened().contains_named_graph(ox.NamedNode(iri))
-            except ValueError:
-                is_there = False
-            if not is_there:
-                found = f"there is no graph {name} in {self.uri}, and nothing is fetched from elsewhere"
-                raise forbidden(statement.text, found, offset, write=statement.write)
-        return checked
-
     def _update(self, statement: Statement, text: str, schema: Schema) -> pa.Table:
-        """Run an update, unless it leaves something that is no graph of the schema."""
+        """Run an update on a copy of the graph and keep the result if it fits the schema.
+
+        Raises:
+            StoreError: the update is invalid, or its result does not fit the schema; the graph is unchanged.
+        """
         self._check_writable()
         try:
             versions.change(
@@ -389,23 +355,23 @@ class RdfStore(GraphStore):
                 before=lambda version: ask(version, statement, text, prefixes(schema)),
             )
         except Refused as error:
-            raise _refused(statement.text, str(error)) from None
+            raise refusal(statement.text, str(error)) from None
         except DataError as error:
-            found = f"the update was undone; after it there would be {error}\nthe update: {statement.text}"
-            raise StoreError(found) from None
+            message = f"the update was undone because its result does not fit the schema: {error}"
+            raise StoreError(f"{message}\nthe update: {statement.text}") from None
         return pa.table({})
 
     def _vectors_of(self, label: str) -> tuple[pa.Array, FloatArray]:
-        """Return keys [n] and vectors [n, d] of a label."""
+        """Return the keys [n] and the vectors [n, d] of a label."""
         import pyoxigraph as ox
 
         self.node_label(label)
         store = self._current()
-        graph = ox.NamedNode(f"{KGREC}vectors/{label}")
+        graph = vector_graph(label)
         if store is None or not store.contains_named_graph(graph):
             raise self._no_vectors_error(label)
         if label not in self._vectors:
-            self._vectors[label] = _vectors(parse([store.dump(format=ox.RdfFormat.N_TRIPLES, from_graph=graph)]))
+            self._vectors[label] = read_vectors(parse([store.dump(format=ox.RdfFormat.N_TRIPLES, from_graph=graph)]))
         return self._vectors[label]
 
     def _names(self, label: str, ids: list[str]) -> list[str]:
@@ -422,34 +388,10 @@ class RdfStore(GraphStore):
     def _iris_by_role(
         self, schema: Schema, labels: tuple[str, ...], ids: pa.ChunkedArray, role: str
     ) -> pa.ChunkedArray:
-        """Return the IRIs of users or items [n], whatever label each has."""
+        """Return the IRIs of users or items [n] of any of the labels."""
         found = pa.chunked_array([pa.nulls(len(ids), pa.string())])
         for label in labels:
             known = pc.is_in(ids, value_set=self.ids(label))
             found = pc.if_else(known, node_iris(schema, label, ids), found)
         check_known(ids, to_mask(pc.is_valid(found)), role)
         return found
-
-
-def _vector_graph(label: str) -> pyoxigraph.NamedNode:
-    import pyoxigraph as ox
-
-    return ox.NamedNode(f"{KGREC}vectors/{label}")
-
-
-def _vectors(triples: Triples) -> tuple[pa.Array, FloatArray]:
-    rows = {name: triples.rows(name) for name in (ID, EMBEDDING)}
-    ids, texts = (
-        pa.table({"node": triples.subjects.take(pa.array(r)), name: split(triples.objects.take(pa.array(r)))["text"]})
-        for name, r in rows.items()
-    )
-    both = ids.join(texts, "node").combine_chunks()
-    lists = pc.split_pattern(both.column(EMBEDDING).combine_chunks(), " ")
-    flat = lists.flatten().cast(pa.float32()).to_numpy()
-    return both.column(ID).combine_chunks().cast(pa.string()), flat.reshape(len(both), -1)
-
-
-def _refused(query: str, message: str) -> StoreError:
-    place = re.search(r"at (\d+):(\d+)", message)
-    offset = offset_of(query, int(place[1]), int(place[2])) if place else None
-    return refused(query, message, "oxigraph", offset)

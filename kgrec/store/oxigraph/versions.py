@@ -1,12 +1,12 @@
-"""Versions of an RDF store in one folder: a change is made on a copy, which becomes the current version in one step.
+"""Versions of an RDF store in one folder: each change is made on a copy that atomically becomes the current version.
 
-    shop/lock        held by the writer
-    shop/current     name of the version that counts
-    shop/graph-7/    a version: files of RocksDB; those that hold data never change, so a copy links them
-    shop/graph-7/kgrec.json    which version it is, and a checksum of each file
+    shop/lock                  locked by the writer
+    shop/current               name of the current version
+    shop/graph-7/              a version: files of RocksDB; its data files never change, so a copy hard-links them
+    shop/graph-7/kgrec.json    marker: name of the version and a checksum of each file
 
-A change removes the versions before the current one; a reader that has an older one open opens the current one. What
-has no such marker is not a version of kgrec's, and stays.
+A change removes the versions older than the one it replaces; a reader of a removed version reopens the current one.
+Folders without a marker were not made by kgrec and are kept.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _OF_ENGINE: Final = re.compile(r"\d+\.(sst|log)|CURRENT|IDENTITY|LOCK|LOG(\.old\
 
 
 def current(folder: Path) -> Path | None:
-    """Return the version that counts, or None if there is none yet.
+    """Return the folder of the current version, or None if there is no version yet.
 
     Raises:
         StoreError: the folder is not a graph.
@@ -51,22 +51,22 @@ def current(folder: Path) -> Path | None:
     if os.path.lexists(pointer):
         name = "" if strange_target(pointer) else pointer.read_text(encoding="utf-8", errors="replace").strip()
         if not _VERSION.fullmatch(name) or (folder / name).is_symlink():
-            raise _no_graph(folder, "whose file `current` is not kgrec's")
+            raise _no_graph(folder, "its file `current` names no version")
         return folder / name
     if folder.is_file():
-        raise _no_graph(folder, "a file")
+        raise _no_graph(folder, "it is a file")
     strange = sorted(path.name for path in folder.iterdir() if not _is_own(path)) if folder.is_dir() else []
     if strange:
-        raise _no_graph(folder, f"which holds {strange[0]}")
+        raise _no_graph(folder, f"it holds {strange[0]}")
     return None
 
 
 def _no_graph(folder: Path, found: str) -> StoreError:
-    return StoreError(f"{folder}, {found}, is not a graph of kgrec; expected a new folder, or one that kgrec made")
+    return StoreError(f"{folder} is not a graph: {found}. Expected a new folder, or one that kgrec created")
 
 
 def _is_own(path: Path) -> bool:
-    """Say whether kgrec made what is in the folder of a graph that has no version yet."""
+    """Return True if kgrec created this entry of the folder of a graph without a version."""
     if path.name == "lock":
         return strange_target(path) is None and path.stat().st_size == 0
     return is_work_folder(path) or _is_marked(path)
@@ -77,11 +77,11 @@ def _is_marked(version: Path) -> bool:
 
 
 def discard(folder: Path, is_new: bool) -> None:
-    """Remove what was made of a graph that nothing was written to; the folder itself only if it `is_new`."""
+    """Remove the files of a graph that was never written to, and the folder if kgrec created it (`is_new`)."""
     _remove_all_but(folder, None)
     (folder / "lock").unlink(missing_ok=True)
     if is_new:
-        with suppress(OSError):  # somebody has put something there
+        with suppress(OSError):  # another program added a file
             folder.rmdir()
 
 
@@ -91,16 +91,16 @@ def change(
     empty: bool = False,
     before: Callable[[Path], object] | None = None,
 ) -> None:
-    """Run `work` on a copy of the current version, which becomes the current one if all goes well.
+    """Run `work` on a copy of the current version; the copy becomes the current version if `work` succeeds.
 
     Args:
-        folder: of the graph.
-        work: writes to the copy, and keeps no reference to it.
-        empty: give it an empty version in place of a copy, and remove the one before at once.
-        before: writes to the copy's folder before `work` does, in another process.
+        folder: folder of the graph.
+        work: function that writes to the copy and keeps no reference to it.
+        empty: start from an empty version instead of a copy, and remove the old version immediately.
+        before: function that writes to the copy's folder in another process before `work` runs.
 
     Raises:
-        StoreError: it cannot be written, for instance because the disk is full; the graph is as it was.
+        StoreError: the folder cannot be written, for instance because the disk is full; the graph is unchanged.
     """
     there = current(folder)
     after = folder / f"graph-{1 + max(map(_number, folder.glob('graph-*')), default=0)}"
@@ -121,7 +121,7 @@ def change(
             _remove_all_but(folder, after)
     except OSError as error:
         _undo(folder, after)
-        raise StoreError(f"cannot write {folder}: {reason(error)}; it is as it was") from error
+        raise StoreError(f"cannot write {folder}: {reason(error)}; the graph was not changed") from error
     except BaseException:
         _undo(folder, after)
         raise
@@ -131,15 +131,15 @@ def check(version: Path, limit: int | None = None) -> bool:
     """Compare a version's files with their checksums.
 
     Args:
-        version: its folder.
-        limit: bytes above which it is not looked at.
+        version: folder of the version.
+        limit: total size in bytes above which the version is not checked.
 
     Returns:
-        Whether it was checked: it has checksums, and is not above the limit.
+        True if the version was checked; False if it has no checksums or is larger than the limit.
 
     Raises:
-        StoreError: a file is not what was written, or does not belong there.
-        OSError: it cannot be read.
+        StoreError: a file differs from its checksum, is missing, or does not belong to the version.
+        OSError: a file cannot be read.
     """
     if not os.path.lexists(version / MARKER):
         return False
@@ -150,15 +150,15 @@ def check(version: Path, limit: int | None = None) -> bool:
     odd = sorted(known.keys() ^ set(files)) or [name for name in files if checksum(version / name) != known[name]]
     if odd or not _is_marked(version):
         raise StoreError(
-            f"cannot open {version}: {odd[0] if odd else MARKER} is damaged: it is not what was written; restore the "
-            f"graph from a backup, or load the data into a new one. If another program changed it on purpose, remove "
-            f"{version / MARKER}"
+            f"cannot open {version}: {odd[0] if odd else MARKER} is damaged: its checksum does not match. Restore "
+            "the graph from a backup, or load the data into a new graph. If another program changed it on purpose, "
+            f"remove {version / MARKER}"
         )
     return True
 
 
 def _undo(folder: Path, after: Path) -> None:
-    """Remove a version that did not become the current one."""
+    """Remove a version that did not become the current version."""
     pointer = folder / "current"
     if _is_marked(after) and not (pointer.is_file() and pointer.read_text(encoding="utf-8") == after.name):
         shutil.rmtree(after, ignore_errors=True)
@@ -168,13 +168,13 @@ def _write(version: Path, work: Callable[[pyoxigraph.Store], object]) -> None:
     store = oxigraph()(str(version))
     work(store)
     store.flush()
-    del store  # closes it: while it is open the engine goes on to merge files, under a reader's hands
+    del store  # closes the store: an open engine keeps merging files while readers use them
 
 
 def _seal(made: Path, before: Path | None) -> None:
-    """Write the marker of a version, with a checksum of each file; all reach the disk, with the modes of `before`.
+    """Write the marker with a checksum of each file, apply the modes of `before`, and sync all files to disk.
 
-    The checksum of a file that is linked is taken over: damage does not become what was written.
+    A file that is linked to `before` keeps its earlier checksum, so that damage in it is still detected.
     """
     known = read_marker(before).get("files", {}) if before else {}
     sums: dict[str, str] = {}
@@ -198,7 +198,7 @@ def _seal(made: Path, before: Path | None) -> None:
 
 
 def _data_files(version: Path) -> list[str]:
-    """Return the names of the files that hold a version: not the engine's log for people, lock, and kgrec's marker."""
+    """Return the names of the data files of a version: all files except the engine's log and lock, and the marker."""
     names = (path.name for path in version.iterdir())
     return sorted(name for name in names if name not in ("LOCK", MARKER) and not re.fullmatch(r"LOG(\..*)?", name))
 
@@ -208,17 +208,17 @@ def _number(version: Path) -> int:
 
 
 def _remove_all_but(folder: Path, kept: Path | None) -> None:
-    """Remove the versions that kgrec made: by their marker, or older ones without it that hold nothing else."""
+    """Remove all versions except `kept`: those with a marker, and older ones that hold only files of the engine."""
     for version in folder.glob("graph-*"):
         is_older = kept is not None and 0 < _number(version) < _number(kept) and _is_engines(version)
         if version != kept and (_is_marked(version) or is_older):
-            with work_folder(version) as work:  # out of sight in one step: half a version would have no marker
+            with work_folder(version) as work:  # moved away atomically: a partly deleted version would have no marker
                 os.replace(version, work / version.name)
                 shutil.rmtree(work / version.name)
 
 
 def _is_engines(version: Path) -> bool:
-    """Say whether a folder without a marker holds the engine's files and nothing else."""
+    """Return True if a folder without a marker holds only files of the engine."""
     names = [] if version.is_symlink() else [path.name for path in version.iterdir()]
     return "CURRENT" in names and MARKER not in names and all(map(_OF_ENGINE.fullmatch, names))
 

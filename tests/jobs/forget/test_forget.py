@@ -265,7 +265,7 @@ def test_what_a_killed_job_left_goes_first(graph, tmp_path):
 
 
 def test_no_other_job_may_be_at_work_on_the_graph(graph, tmp_path):
-    with leased(graph), pytest.raises(StoreLocked, match="is at work on"):
+    with leased(graph), pytest.raises(StoreLocked, match="is working on"):
         forget(graph, "user", USER)
     assert holding(tmp_path, USER) != []
 

@@ -240,14 +240,14 @@ def test_bad_rows_change_nothing(place: Path, row: str, message: str) -> None:
 
 def test_another_job_is_told_to_wait_and_a_dead_one_is_taken_over(place: Path) -> None:
     graph = str(place / "shop.lbug")
-    with leased(graph), pytest.raises(StoreLocked, match=r"is at work on .*shop.lbug; try again when it is done"):
+    with leased(graph), pytest.raises(StoreLocked, match=r"is working on .*shop.lbug; try again when it has finished"):
         night(place)
     assert night(place)["result"] == "nothing new"
     lease_file(graph).write_text(json.dumps({"pid": 1, "host": "elsewhere"}))  # left by a job that is gone
     with leased(graph) as check:
         check()
         lease_file(graph).unlink()
-        with pytest.raises(StoreError, match="was removed, so another job may have begun"):
+        with pytest.raises(StoreError, match="was removed, so another job may have started"):
             check()
 
 

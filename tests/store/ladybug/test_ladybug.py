@@ -96,7 +96,7 @@ def line(process: subprocess.Popen[str]) -> str:
 
 @pytest.mark.parametrize("uri", ["mysql://host", "http://host:7687", "virtuoso:folder"])
 def test_an_unknown_kind_of_graph_is_refused(uri: str) -> None:
-    with pytest.raises(StoreError, match=r"unknown kind of graph '\w+'; expected a path such as shop\.lbug, oxigraph"):
+    with pytest.raises(StoreError, match=r"unknown kind of graph '\w+'. Expected a path such as shop\.lbug, oxigraph"):
         open_graph(uri, create=True)
 
 

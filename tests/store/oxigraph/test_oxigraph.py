@@ -90,7 +90,7 @@ def test_a_query_that_returns_too_much_says_so(store: RdfStore) -> None:
 
 
 def test_it_does_not_speak_cypher(store: RdfStore) -> None:
-    with pytest.raises(StoreError, match="speaks SPARQL, not Cypher"):
+    with pytest.raises(StoreError, match="does not support Cypher"):
         store.cypher("MATCH (u) RETURN u")
 
 
@@ -116,7 +116,7 @@ def test_a_failed_write_leaves_nothing(store: RdfStore, monkeypatch: pytest.Monk
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(versions.os, "replace", broken)
-    with pytest.raises(StoreError, match="no space left on device; it is as it was"):
+    with pytest.raises(StoreError, match="no space left on device; the graph was not changed"):
         store.apply(SCHEMA.model_copy(update={"name": "other"}))
     monkeypatch.undo()
     assert store.snapshot().digest == digest(contract_tables())
@@ -138,7 +138,7 @@ def test_what_a_killed_writer_left_is_removed(store: RdfStore) -> None:
 def test_an_iri_of_two_labels_is_refused(store: RdfStore) -> None:
     iri = "http://example.org/both"
     nodes = {"Shop": pa.table({"id": [iri]}), "Thing": pa.table({"id": [iri]})}
-    with pytest.raises(StoreError, match="as the key of a Shop and of a Thing; an IRI is of one type"):
+    with pytest.raises(StoreError, match=r"is the key of a Shop and of a Thing. Expected one label per IRI"):
         store.upsert(GraphTables(SCHEMA, nodes, {}))
     assert store.snapshot().digest == digest(contract_tables())
 
@@ -154,7 +154,7 @@ def test_a_key_that_is_an_iri_is_its_nodes_iri(store: RdfStore) -> None:
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(StoreError, match=r"which holds notes\.txt, is not a graph of kgrec"):
+    with pytest.raises(StoreError, match=r"is not a graph: it holds notes\.txt"):
         RdfStore(f"oxigraph:{tmp_path}")
     with pytest.raises(StoreError, match="no graph at oxigraph:"):
         RdfStore(f"oxigraph:{tmp_path / 'none'}", read_only=True)

@@ -89,9 +89,9 @@ def test_a_closed_store_says_so(uri: str) -> None:
 
 def test_what_is_no_graph(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(StoreError, match=r"which holds notes\.txt, is not a graph of kgrec"):
+    with pytest.raises(StoreError, match=r"is not a graph: it holds notes\.txt"):
         open_graph(f"oxigraph:{tmp_path}", create=True)
-    with pytest.raises(StoreError, match=r"a file, is not a graph of kgrec"):
+    with pytest.raises(StoreError, match=r"is not a graph: it is a file"):
         open_graph(f"oxigraph:{tmp_path / 'notes.txt'}", create=True)
     with pytest.raises(StoreError, match=r"no graph at .*; load data first"):
         open_graph(f"oxigraph:{tmp_path / 'none'}", read_only=True)
