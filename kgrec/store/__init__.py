@@ -30,7 +30,7 @@ def open_graph(uri: str | Path, read_only: bool = False, create: bool = False) -
     parsed = GraphUri.parse(uri)
     if not create and not parsed.exists:
         otherwise = "" if read_only else ", or start one with kgrec.open(…, create=True)"
-        raise StoreError(f"no graph at {uri}; load data first: kgrec load LOADER SOURCE --into {uri}{otherwise}")
+        raise StoreError(f"no graph at {uri}. Run: kgrec load LOADER SOURCE --into {uri}{otherwise}")
     engine = STORES.load(parsed.scheme)
     if not _is_store(engine):
         raise StoreError(f"entry point {parsed.scheme!r} of {STORES.group} is {engine!r}. Expected a GraphStore class")

@@ -72,7 +72,7 @@ def open_file(path: Path, read_only: bool) -> ladybug.Database:
     import ladybug
 
     if read_only and not (path.is_file() and path.stat().st_size):
-        raise StoreError(f"no graph at {path}; load data first: kgrec load LOADER SOURCE --into {path}")
+        raise StoreError(f"no graph at {path}. Run: kgrec load LOADER SOURCE --into {path}")
     logs = [log for suffix in LOGS if os.path.lexists(log := path.with_name(path.name + suffix))]
     if logs:
         raise StoreError(

@@ -81,7 +81,7 @@ class RdfStore(GraphStore):
         self._vectors: dict[str, tuple[pa.Array, FloatArray]] = {}
         if read_only:
             if versions.current(self.path) is None:
-                raise StoreError(f"no graph at {uri}; load data first: kgrec load LOADER SOURCE --into {uri}")
+                raise StoreError(f"no graph at {uri}. Run: kgrec load LOADER SOURCE --into {uri}")
             return
         versions.current(self.path)
         self._is_new, self._began = not self.path.exists(), versions.current(self.path) is None

@@ -107,7 +107,7 @@ def test_a_folder_is_made_for_a_new_graph(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["missing.lbug", "missing/graph.lbug"])
 def test_reading_a_missing_graph(tmp_path: Path, name: str) -> None:
-    with pytest.raises(StoreError, match=r"no graph at .*; load data first: kgrec load"):
+    with pytest.raises(StoreError, match=r"no graph at .*. Run: kgrec load"):
         open_graph(tmp_path / name, read_only=True)
     assert not (tmp_path / name).exists()
 
@@ -338,7 +338,7 @@ def test_removing_a_node_leaves_no_byte_of_it_and_keeps_tables_of_others(path: P
 
 def test_a_missing_graph_is_not_made_by_itself(tmp_path: Path) -> None:
     for uri in (tmp_path / "shpo.lbug", f"oxigraph:{tmp_path / 'shpo'}"):
-        with pytest.raises(StoreError, match=r"no graph at .*shpo.*; load data first: kgrec load .* create=True"):
+        with pytest.raises(StoreError, match=r"no graph at .*shpo.*. Run: kgrec load .* create=True"):
             open_graph(uri)
         with pytest.raises(UsageError, match="found read_only=True and create=True"):
             open_graph(uri, read_only=True, create=True)

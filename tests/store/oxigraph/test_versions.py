@@ -93,7 +93,7 @@ def test_what_is_no_graph(tmp_path: Path) -> None:
         open_graph(f"oxigraph:{tmp_path}", create=True)
     with pytest.raises(StoreError, match=r"is not a graph: it is a file"):
         open_graph(f"oxigraph:{tmp_path / 'notes.txt'}", create=True)
-    with pytest.raises(StoreError, match=r"no graph at .*; load data first"):
+    with pytest.raises(StoreError, match=r"no graph at .*Run: kgrec load"):
         open_graph(f"oxigraph:{tmp_path / 'none'}", read_only=True)
     assert not (tmp_path / "none").exists()
 
