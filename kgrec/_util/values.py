@@ -107,7 +107,7 @@ def unpacked(array: pa.ChunkedArray) -> list[Any]:
 
 
 def _zones(values: Sequence[Any]) -> int:
-    """Return the number of different time zones of the times; "no time zone" counts as one."""
+    """Return the number of different time zones of the times; times without one form a group."""
     return len({value.utcoffset() for value in values if isinstance(value, datetime)})
 
 

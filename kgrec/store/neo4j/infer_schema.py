@@ -32,9 +32,9 @@ _SAMPLE_NODES: Final = 10_000
 
 _HEAD: Final = """\
 # Inferred from the database. Check the labels and types, and set the roles:
-#   users       labels of the nodes that get recommendations
-#   items       labels of the nodes that are recommended
-#   behaviours  types of the interactions, from users to items; weight and time name their properties, if they have any
+#   users: labels of the nodes that get recommendations
+#   items: labels of the nodes that are recommended
+#   behaviours: types of the interactions, from users to items; weight and time name their properties, if they have any
 # Then run: kgrec schema adopt URI THIS_FILE
 """
 
