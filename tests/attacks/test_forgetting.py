@@ -308,7 +308,7 @@ def test_a_receipt_says_where_it_looked_and_where_not(graph: str) -> None:
     places = [Path(graph.rpartition(":")[2]), ROOT, Path("cache/vectors")]
     assert receipt["looked_at"] == [str(place.resolve()) for place in places]
     text = " ".join(receipt["not_searched"])
-    for place in ("sources", "Backups", "other accounts", "other hosts", "--runs", "hard links"):
+    for place in ("Sources", "Backups", "other accounts", "other hosts", "--runs", "hard links"):
         assert place in text
     assert all(sentence[0].isupper() and sentence.endswith(".") for sentence in receipt["not_searched"])
     assert USER not in Path(receipt["receipt"]).read_text()

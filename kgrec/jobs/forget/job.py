@@ -163,7 +163,7 @@ def _labels(graph: GraphSnapshot, role: Role) -> tuple[str, ...]:
 
 def _unknown(role: Role, id_: str, graph: GraphSnapshot) -> UnknownUser | UnknownItem:
     error, ids = (UnknownUser, graph.users.ids) if role == "user" else (UnknownItem, graph.items.ids)
-    return error([id_], ids, "Neither the graph nor a run has this id.")
+    return error([id_], ids, "It is neither in the graph nor in a run.")
 
 
 def _removed(store: GraphStore, nodes: Sequence[Node]) -> Counter[str]:
