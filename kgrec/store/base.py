@@ -249,7 +249,7 @@ class GraphStore(ABC):
 
     def _empty_error(self) -> StoreError:
         """Return the error for a graph without data."""
-        return StoreError(f"{self.uri} is empty; load data first: kgrec load LOADER SOURCE --into {self.uri}")
+        return StoreError(f"{self.uri} is empty. Run: kgrec load LOADER SOURCE --into {self.uri}")
 
     def _no_vectors_error(self, label: str) -> StoreError:
         """Return the error for a label without vectors."""

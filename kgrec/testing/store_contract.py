@@ -145,7 +145,7 @@ class GraphStoreContract:
 
     def test_a_new_store_is_empty(self, store: GraphStore) -> None:
         assert store.schema is None
-        with pytest.raises(StoreError, match="is empty; load data first"):
+        with pytest.raises(StoreError, match=r"is empty\. Run: kgrec load"):
             store.snapshot()
 
     def test_what_was_written_is_read_back(self, filled: GraphStore) -> None:

@@ -253,7 +253,7 @@ def test_unknown_ids_and_properties_name_near_matches(graph: GraphStore) -> None
 
 def test_before_publishing_and_loading_it_says_what_to_do(tmp_path: Path) -> None:
     with kgrec.open(tmp_path / "new.lbug", create=True) as store:
-        with pytest.raises(StoreError, match="is empty; load data first"):
+        with pytest.raises(StoreError, match=r"is empty\. Run: kgrec load"):
             run_named(store, "hubs")
         kgrec.load("atomic", CINEMA, into=store)
         with pytest.raises(UsageError, match=r"nothing is published .* Run: kgrec train .*, then kgrec publish"):

@@ -93,7 +93,7 @@ def test_without_vectors_it_says_what_to_run(graph: GraphStore, tmp_path: Path) 
         nearest_nodes(graph, node="u1", label="User")
     with (
         kgrec.open(tmp_path / "new.lbug", create=True) as empty,
-        pytest.raises(StoreError, match="is empty; load data first"),
+        pytest.raises(StoreError, match=r"is empty\. Run: kgrec load"),
     ):
         nearest_nodes(empty, node="u1")
 
