@@ -154,7 +154,7 @@ def test_names_the_engine_cannot_tell_apart(path: Path, change: dict[str, dict[s
     for part, kinds in change.items():
         data[part].update(kinds)
     with open_graph(path, create=True) as store:
-        with pytest.raises(StoreError, match=f"rename them: .*{name}"):
+        with pytest.raises(StoreError, match=f"cannot distinguish these names .*{name}"):
             store.apply(Schema.from_dict(data))
         assert store.schema == SCHEMA
 
