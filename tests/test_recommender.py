@@ -123,7 +123,7 @@ def test_wrong_use_says_what_to_do(model):
         model.recommend(["u1"], domain="books")
     with pytest.raises(UnknownItem, match="near matches: f1"):
         model.similar_items(["f1x"])
-    with pytest.raises(UsageError, match="found a list; expected a frame of interactions"):
+    with pytest.raises(UsageError, match=r"the data are of type list\. Expected a frame of interactions"):
         Recommender(signals=["popularity"]).fit([("u1", "f1")])
     with pytest.raises(StoreError, match=r"no graph at .*shop\.lbug"):
         Recommender(signals=["popularity"]).fit("shop.lbug")

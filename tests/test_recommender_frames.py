@@ -58,7 +58,7 @@ def test_fit_takes_every_form(form: str, tmp_path: Path) -> None:
 
 
 def test_fit_refuses_other_things() -> None:
-    with pytest.raises(UsageError, match=r"found a dict; expected a frame of interactions .* or a split"):
+    with pytest.raises(UsageError, match=r"the data are of type dict\. Expected a frame of interactions .* or a split"):
         Recommender().fit({"user_id": [1]})
     with pytest.raises(DataError, match="expected a column 'item_id'"):
         Recommender().fit(FRAME[["user_id"]])

@@ -27,7 +27,7 @@ def uri(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
         store.write(contract_tables())
     write_run(tmp_path / "graph.runs" / "a", {}, {}, {}, {"seed": 1})
     for module in (ladybug, rdf):
-        monkeypatch.setattr(module, "CHEAP_BYTES", 10)
+        monkeypatch.setattr(module, "MAX_CHECKED_ON_OPEN_BYTES", 10)
     return uri
 
 

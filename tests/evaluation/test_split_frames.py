@@ -145,7 +145,7 @@ def test_split_of_wrong_frames_names_the_problem(frame: pd.DataFrame) -> None:
 
 
 def test_split_of_something_else_says_what_is_accepted(communities: GraphSnapshot) -> None:
-    with pytest.raises(UsageError, match="found a int; expected a frame of interactions"):
+    with pytest.raises(UsageError, match=r"the data are of type int\. Expected a frame of interactions"):
         split(3)
     with pytest.raises(UsageError, match="column names given for a graph"):
         split(communities, user_id="who")

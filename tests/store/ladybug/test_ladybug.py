@@ -340,6 +340,6 @@ def test_a_missing_graph_is_not_made_by_itself(tmp_path: Path) -> None:
     for uri in (tmp_path / "shpo.lbug", f"oxigraph:{tmp_path / 'shpo'}"):
         with pytest.raises(StoreError, match=r"no graph at .*shpo.*. Run: kgrec load .* create=True"):
             open_graph(uri)
-        with pytest.raises(UsageError, match="found read_only=True and create=True"):
+        with pytest.raises(UsageError, match="read_only=True and create=True were both given"):
             open_graph(uri, read_only=True, create=True)
     assert not list(tmp_path.iterdir())

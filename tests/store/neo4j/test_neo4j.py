@@ -458,7 +458,7 @@ def test_a_schema_that_does_not_fit_is_refused(foreign: Neo4jStore) -> None:
     data["nodes"]["Note"] = {"key": "text"}
     text = message(lambda: adopt(foreign, Schema.from_dict(data)))
     assert "no label Person" in text
-    assert "1 Note nodes have the text of another" in text
+    assert "1 Note nodes have the same text as another" in text
 
 
 ODD = """
@@ -645,13 +645,13 @@ def test_a_query_that_others_wrote_beside_is_asked_again(store: Neo4jStore, monk
 
     from kgrec.store.neo4j import store as engine
 
-    real, tries = vars(engine)["_fetched"], iter(range(10))
+    real, tries = vars(engine)["fetch"], iter(range(10))
 
     def fetched(*arguments: Any) -> Any:
         if next(tries) == 0:
             raise Neo4jError._hydrate_neo4j(code="Neo.TransientError.Transaction.Outdated", message="outdated")
         return real(*arguments)
 
-    monkeypatch.setattr(engine, "_fetched", fetched)
+    monkeypatch.setattr(engine, "fetch", fetched)
     assert store.cypher("RETURN 1 AS n")["n"].tolist() == [1]
     assert next(tries) == 2

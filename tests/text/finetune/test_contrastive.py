@@ -209,7 +209,7 @@ def test_another_schema_is_refused(graph, encoder, tuned):
     values = COMMUNITY_SCHEMA.to_dict()
     values["nodes"]["Item"]["text"] = ["a thing called {title}"]
     other = replace(graph, schema=Schema.from_dict(values | {"name": "things"}))
-    with pytest.raises(UsageError, match=r"schema 'things'; expected 'communities' as it was .* train again"):
+    with pytest.raises(UsageError, match=r"schema 'things'; expected 'communities' as it was .*Train again"):
         text_vectors(other, encoder.with_tuning(tuned), VectorCache())
 
 
@@ -220,7 +220,7 @@ def test_another_model_is_refused(tuned, model):
 
 def test_an_encoder_that_is_no_transformer_is_refused(graph):
     with pytest.raises(UsageError, match="expected a transformers model, which can be fine-tuned"):
-        Recommender(fine_tune="full", encoder=WordEncoder()).fit(graph)
+        Recommender(tune="full", encoder=WordEncoder()).fit(graph)
 
 
 def test_without_peft_the_message_says_what_to_install(graph, encoder, monkeypatch):
@@ -231,7 +231,7 @@ def test_without_peft_the_message_says_what_to_install(graph, encoder, monkeypat
 
 def test_nobody_with_two_items_is_an_error(graph, encoder):
     first = np.r_[True, np.diff(graph.behaviors.user_num) > 0]
-    with pytest.raises(UsageError, match="nothing to fine-tune on"):
+    with pytest.raises(UsageError, match="no data to fine-tune on"):
         fine_tune(graph.with_behaviors(first), encoder, VectorCache(), QUICK)
 
 
@@ -242,9 +242,7 @@ class TestRecommender:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("KGREC_CACHE", str(tmp_path_factory.mktemp("cache")))
             settings = QUICK.model_copy(update={"steps": 10})
-            config = Config(
-                signals=("embeddings", "popularity"), fine_tune=settings, encoder={"model": str(encoder.folder)}
-            )
+            config = Config(signals=("embeddings", "popularity"), tune=settings, encoder={"model": str(encoder.folder)})
             return Recommender(config).fit(graph)
 
     def test_it_learns_from_the_train_part_of_the_validation_cut(self, fitted, graph):
@@ -276,7 +274,7 @@ class TestRecommender:
         assert grown._trained.tuned is fitted._trained.tuned
 
     def test_a_second_fit_begins_with_the_model_as_it_was(self, fitted, graph, monkeypatch):
-        monkeypatch.setattr(Recommender, "_fine_tuned", lambda self, settings, split, fit_on: self.encoder.tuned)
+        monkeypatch.setattr(Recommender, "_fine_tuned", lambda self, settings, split, fit_on: self._encoders.tuned)
         again = Recommender(fitted.config)
         again._use(fitted._trained.tuned)
         assert again.fit(graph)._trained.tuned is None

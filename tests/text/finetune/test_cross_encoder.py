@@ -136,9 +136,9 @@ def test_shares_add_up_and_the_others_stay_behind(model_of_tastes):
     assert (listed["content"].abs() > 1e-6).any()
     second = replace(model.second, settings=model.second.settings.model_copy(update={"top": 7}))
     scored = replace(model, second=second).score(np.arange(5))
-    assert (scored.added >= 0).all()
-    assert ((scored.added > 0).sum(axis=1) == 6).all()  # all of the best 7 but the least sure
-    assert not scored.added[scored.seen.toarray() > 0].any()
+    assert (scored.score_offsets >= 0).all()
+    assert ((scored.score_offsets > 0).sum(axis=1) == 6).all()  # all of the best 7 but the least sure
+    assert not scored.score_offsets[scored.seen.toarray() > 0].any()
     explained = model_of_tastes.explain("u000", listed["item_id"][0])
     assert sum(explained.shares.values()) == pytest.approx(explained.score, rel=1e-5)
     assert explained.shares["re-ranking"] > 0
@@ -198,7 +198,7 @@ def test_a_graph_that_has_grown_is_read_too(model_of_tastes):
     again = fold_in(model_of_tastes._trained, train, {}).model
     scored = again.score(again.train.users.nums(["new"]))
     ours = np.arange(train.n_items) % 2 == 0
-    assert scored.added[0, ours].sum() > scored.added[0, ~ours].sum()
+    assert scored.score_offsets[0, ours].sum() > scored.score_offsets[0, ~ours].sum()
 
 
 @pytest.mark.usefixtures("one_thread")
