@@ -69,7 +69,7 @@ def of_oxigraph(folder: Path) -> dict[str, float]:
     with RdfStore(f"oxigraph:{folder / 'g'}") as store:
         store.write(two_communities())
     with RdfStore(f"oxigraph:{folder / 'g'}", read_only=True) as store:
-        there, prefixes = store._opened(), {"": store.declared().rdf.base}
+        there, prefixes = store._opened(), {"": store.require_schema().rdf.base}
         text = SPARQL.replace("?user ", '"u001" ')
 
         def engine() -> object:
