@@ -14,6 +14,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, model
 from kgrec.config import PLUGIN_NAME, Config, TuneMethod
 from kgrec.data.schema import Schema
 from kgrec.errors import KgrecError
+from kgrec.hybrid.blend import Kind
+from kgrec.hybrid.candidate_lists import FEATURE_KINDS
 from kgrec.runs.untrusted_files import MAX_NUMBER, shown, using
 from kgrec.signals.base import LARGEST_SETTING
 
@@ -96,17 +98,7 @@ class _ColdItems(_Object):
 
 class _Blend(_Object):
     signals: list[SignalName] = Field(min_length=1)
-    kind: Literal[
-        "single",
-        "stacking",
-        "hard_negatives",
-        "ndcg_search",
-        "max_likelihood",
-        "mean",
-        "listwise_mean",
-        "cold_start",
-        "non_overlapping",
-    ]
+    kind: Kind
     weights: dict[Text, list[Number]]
     activity: _Scale
     popularity: _Scale
@@ -114,8 +106,6 @@ class _Blend(_Object):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        from kgrec.hybrid.candidate_lists import FEATURE_KINDS
-
         if self.weights.keys() != set(FEATURE_KINDS):
             raise ValueError(f"found weights of {', '.join(self.weights)}; expected {', '.join(FEATURE_KINDS)}")
         fusion = [self.report.fusion_weights] if self.report.fusion_weights else []
