@@ -112,7 +112,7 @@ def check_complete(run: Run) -> None:
     arrays = [
         "vectors",
         *(f"signal-{name}" for name in run.info["settings"]),
-        *(["tuned"] if run.info["tuned"] else []),
+        *(name for name in ("tuned", "second") if run.info.get(name)),
     ]
     arrays += [
         f"single-domain-{i}-{name}" for i, names in enumerate(run.info["single_domain"].values()) for name in names

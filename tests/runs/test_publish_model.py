@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from kgrec import NotFittedError, Recommender, StoreError
+from kgrec import NotFittedError, Recommender, RunError, StoreError
 from kgrec.jobs.rollback import roll_back
 from kgrec.jobs.train import publish_run
-from kgrec.runs.folder import list_runs, root_of
+from kgrec.runs.folder import Run, list_runs, root_of
+from kgrec.runs.publish import check_complete
 from kgrec.store import open_graph
 
 pytestmark = pytest.mark.slow
@@ -63,6 +64,14 @@ def test_publish_into_another_graph_is_refused(model: Recommender, tmp_path: Pat
             model.publish(store)
         assert store.published() is None
     assert list_runs(tmp_path / "other.runs") == []
+
+
+@pytest.mark.parametrize("name", ["tuned", "second"])
+def test_run_without_weights_of_a_text_model_is_incomplete(trained_cinema: Path, name: str) -> None:
+    [run] = list_runs(root_of(trained_cinema))
+    check_complete(run)
+    with pytest.raises(RunError, match=rf"arrays/{name}\.safetensors of .* is missing"):
+        check_complete(Run(run.folder, {**run.info, name: {"weights": {}}}))
 
 
 def test_publish_before_fit_is_refused(cinema: Path) -> None:
