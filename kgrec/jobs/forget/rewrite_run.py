@@ -15,6 +15,7 @@ from kgrec.data.graph_delta import GraphDelta
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.hybrid.model import HybridModel
 from kgrec.hybrid.segment_models import SegmentModels, fit_single_domain
+from kgrec.jobs.refresh.policy import RERANKER, TEXT_MODEL
 from kgrec.recommender import Recommender
 from kgrec.runs.erasure_guard import Node
 from kgrec.runs.folder import Run, remove_run
@@ -30,8 +31,6 @@ RETRAINED: Final = "retrained without it"
 ROWS_REMOVED: Final = "rows removed; the next refresh retrains the shared parameters, which were trained with it"
 TUNED_STAYS: Final = "has no rows to remove; the next refresh fine-tunes it again, without it"
 GONE: Final = "removed and unpublished: no behaviors are left to train on"
-TEXT_MODEL: Final = "text model"
-RERANKER: Final = "re-ranking"
 
 
 def without(graph: GraphSnapshot, nodes: Sequence[Node]) -> GraphSnapshot:

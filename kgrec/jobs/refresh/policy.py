@@ -32,6 +32,10 @@ DRIFT_SHARE: Final = 0.2
 REFIT_GROWTH_SHARE: Final = 0.05
 """Growth of the data since the signals were fitted, above which they are fitted again."""
 
+TEXT_MODEL: Final = "text model"
+RERANKER: Final = "re-ranking"
+"""Names of fine-tuned models in "learned_with" of run.json; other names there are signals."""
+
 
 @dataclass(frozen=True)
 class Size:
@@ -90,7 +94,7 @@ def plan_update(
     if (fallen := _fall(info)) > DRIFT_SHARE:
         return UpdatePlan("full", f"drift: NDCG on the newest behaviors fell by {fallen:.1%}, above {DRIFT_SHARE:.0%}")
     if learned_with := info.get("learned_with"):
-        mode: Mode = "full" if {"text model", "re-ranking"} & set(learned_with) else "refit"
+        mode: Mode = "full" if {TEXT_MODEL, RERANKER} & set(learned_with) else "refit"
         return UpdatePlan(mode, f"trained on data erased since: {', '.join(learned_with)}")
     if since_fitted > REFIT_GROWTH_SHARE:
         return UpdatePlan("refit", f"data changed by {since_fitted:.1%} since the fit, above {REFIT_GROWTH_SHARE:.0%}")
