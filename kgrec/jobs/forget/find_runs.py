@@ -29,15 +29,14 @@ def places_of(graph: str, root: Path) -> list[Path]:
     return list(reversed(there.values()))
 
 
-def runs_with(roots: Sequence[Path], nodes: Sequence[Node]) -> tuple[list[Run], list[Run]]:
-    """Return the runs in folders that contain one of the nodes, and the other runs.
+def runs_with(roots: Sequence[Path], nodes: Sequence[Node]) -> list[Run]:
+    """Return the runs in folders that contain one of the nodes.
 
     Raises:
         RunError: lists every run that is unreadable, a link, or still being written: it may contain the nodes.
     """
     problems: list[str] = []
     holding: list[Run] = []
-    others: list[Run] = []
     for root in roots:
         for entry in sorted(os.scandir(root), key=lambda entry: entry.name):
             faults = list(_problems(Path(entry.path), roots))
@@ -45,7 +44,8 @@ def runs_with(roots: Sequence[Path], nodes: Sequence[Node]) -> tuple[list[Run], 
                 try:
                     run = read_run(entry.path)
                     check_own(run.folder)
-                    (holding if _is_in(run, nodes) else others).append(run)
+                    if _is_in(run, nodes):
+                        holding.append(run)
                 except KgrecError as error:
                     faults = [str(error)]
                 except (LookupError, TypeError, ValueError, AttributeError, pa.ArrowException) as error:
@@ -57,7 +57,7 @@ def runs_with(roots: Sequence[Path], nodes: Sequence[Node]) -> tuple[list[Run], 
             f"nothing was removed: the id may also be in runs that cannot be searched:{listed}\n"
             "Restore each of them, or remove it (rm -r), then run this again"
         )
-    return holding, others
+    return holding
 
 
 def _is_run(folder: Path) -> bool:

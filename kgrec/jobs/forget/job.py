@@ -122,8 +122,7 @@ class _Target:
 def _target(graph: GraphSnapshot, role: Role, id_: str, roots: Sequence[Path]) -> _Target:
     """Return the nodes of an id in a graph, and the runs in folders that contain them."""
     nodes = [(label, id_) for label in _labels(graph, role)]
-    holding, _ = runs_with(roots, nodes)
-    return _Target(role, nodes, graph, holding)
+    return _Target(role, nodes, graph, runs_with(roots, nodes))
 
 
 def _remove(store: GraphStore, target: _Target, texts: set[str], cache: VectorCache) -> dict[str, Any]:
