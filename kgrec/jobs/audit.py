@@ -11,12 +11,10 @@ import pandas as pd
 
 from kgrec.data.anomalies import audit
 from kgrec.data.snapshot import GraphSnapshot, Vectors
-from kgrec.data.split import Split, split_by
-from kgrec.errors import UsageError
 from kgrec.evaluation.leakage import COLUMNS, TOLERANCE, leaks
-from kgrec.jobs.evaluate import read_graph
+from kgrec.jobs.evaluate import split_of
 from kgrec.recommender import Recommender
-from kgrec.runs.folder import Run, find_run, runs_folder
+from kgrec.runs.folder import find_run, runs_folder
 from kgrec.runs.publish import lists_table
 from kgrec.store import open_graph
 from kgrec.text import text_vectors
@@ -44,7 +42,7 @@ def audit_leakage(graph: str, run: str | None = None, runs: str | Path | None = 
         UsageError: the run has no test split, or the graph has changed since it was trained.
     """
     audited_run = find_run(runs_folder(graph, runs), run)
-    split = _cut_of(graph, audited_run)
+    split = split_of(graph, audited_run)
     model = Recommender.load(audited_run.folder)
     rows = leaks(split, model._trained, model.config, partial(_encoded, model), "train+valid")
     lists = _in_lists(model, audited_run.table("recommendations").to_pandas())
@@ -77,19 +75,6 @@ def summary(findings: pd.DataFrame) -> pd.DataFrame:
 
 def _encoded(model: Recommender, part: GraphSnapshot) -> Vectors:
     return text_vectors(part, model._encoder, model._cache)
-
-
-def _cut_of(graph: str, run: Run) -> Split:
-    """Return the split that a run was trained on."""
-    snapshot = read_graph(graph)
-    if "split" not in run.info:
-        raise UsageError(f"run {run.name} has no split. Expected a run of `kgrec train`")
-    if snapshot.digest != run.info["data_digest"]:
-        raise UsageError(f"{graph} has changed since run {run.name} was trained. Run: kgrec train {graph}")
-    split = split_by(snapshot, run.info["split"])
-    if not split.is_test.any():
-        raise UsageError(f"run {run.name} has no test split, so no test behavior can leak. Expected a run with one")
-    return split
 
 
 def _in_lists(model: Recommender, listed: pd.DataFrame) -> pd.DataFrame:

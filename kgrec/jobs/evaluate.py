@@ -23,7 +23,7 @@ from kgrec.hybrid.model import HYBRID
 from kgrec.metrics.ranking import evaluate
 from kgrec.ranking.top_k import rank_all
 from kgrec.recommender import Recommender
-from kgrec.runs.folder import find_run, runs_folder
+from kgrec.runs.folder import Run, find_run, runs_folder
 from kgrec.store import open_graph
 from kgrec.store.inputs import as_split
 from kgrec.training.pipeline import FitOn
@@ -45,14 +45,12 @@ def evaluate_run(graph: str, run: str | None = None, runs: str | Path | None = N
     """Return the metrics of a run on the test split of its graph.
 
     Raises:
+        RunError: the run does not exist.
         UsageError: the run has no test split, or the graph has changed since it was trained.
     """
     trained_run = find_run(runs_folder(graph, runs), run)
-    snapshot = read_graph(graph)
-    if snapshot.digest != trained_run.info["data_digest"]:
-        raise UsageError(f"{graph} has changed since run {trained_run.name} was trained. Run: kgrec train {graph}")
+    cut = split_of(graph, trained_run)
     model = Recommender.load(trained_run.folder)
-    cut, _ = cut_by_name(snapshot, trained_run.info["split"])
     return metrics(measure(model._model, cut, KS), cut.protocol, model.config.seed)
 
 
@@ -118,6 +116,23 @@ def read_graph(graph: str) -> GraphSnapshot:
     """Return a snapshot of a graph for training, with linked users merged."""
     with open_graph(graph, read_only=True) as store:
         return merge_linked_users(store.snapshot())
+
+
+def split_of(graph: str, run: Run) -> Split:
+    """Return the split that a run was trained on.
+
+    Raises:
+        UsageError: the run has no test split, or the graph has changed since it was trained.
+    """
+    if "split" not in run.info:
+        raise UsageError(f"run {run.name} has no split. Expected a run of `kgrec train`")
+    snapshot = read_graph(graph)
+    if snapshot.digest != run.info["data_digest"]:
+        raise UsageError(f"{graph} has changed since run {run.name} was trained. Run: kgrec train {graph}")
+    split = split_by(snapshot, run.info["split"])
+    if not split.is_test.any():
+        raise UsageError(f"run {run.name} has no test split. Expected a run that holds behaviors out for testing")
+    return split
 
 
 def cut_by_name(snapshot: GraphSnapshot, split: str | None) -> tuple[Split, str]:

@@ -10,6 +10,7 @@ from conftest import FAST
 from kgrec.config import Config
 from kgrec.errors import UsageError
 from kgrec.jobs.audit import audit_leakage, summary
+from kgrec.jobs.evaluate import evaluate_run
 from kgrec.jobs.train import train_run
 from kgrec.recommender import Recommender
 from kgrec.runs.folder import find_run, root_of
@@ -78,17 +79,19 @@ def test_findings_are_summed_up_for_people():
     ]
 
 
-def test_a_run_that_cannot_be_audited_says_why(tmp_path, cinema):
+def test_a_run_that_cannot_be_audited_or_evaluated_says_why(tmp_path, cinema):
     graph, _ = stored(tmp_path, two_communities(seed=1))
     train = partial(train_run, graph, Config(signals=("popularity",), budget="1s"))
     train(split="none")
-    with pytest.raises(UsageError, match="has no test split"):
-        audit_leakage(graph)
+    for job in (audit_leakage, evaluate_run):
+        with pytest.raises(UsageError, match="has no test split"):
+            job(graph)
     train(split="last")
     with open_graph(graph, create=True) as store:
         store.cypher("MATCH (u:User {user_id: 'u001'}) DETACH DELETE u", write=True)
     with pytest.raises(UsageError, match="has changed since run"):
         audit_leakage(graph)
     Recommender.load(find_run(root_of(cinema)).folder).save(root_of(cinema) / "mine")
-    with pytest.raises(UsageError, match="has no split"):
-        audit_leakage(str(cinema), "mine")
+    for job in (audit_leakage, evaluate_run):
+        with pytest.raises(UsageError, match="has no split"):
+            job(str(cinema), "mine")
