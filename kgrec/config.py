@@ -188,7 +188,7 @@ class Config(BaseModel):
     )
     metric: str = Field(
         default="NDCG@20",
-        description=f"Metric on the validation split for all choices: {', '.join(METRICS)}, each at any cut-off k.",
+        description=f"Metric of all choices and of a refresh's gate: {', '.join(METRICS)}, each at any cut-off k.",
     )
     encoder: Annotated[EncoderSettings | None, BeforeValidator(_as_model)] = Field(
         default=None,

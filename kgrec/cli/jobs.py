@@ -252,9 +252,8 @@ def _summary_line(graph: str, result: Mapping[str, Any]) -> str:
     if "mode" in result:
         parts.append(f"{result['mode']} ({result['why']})")
     if result.get("ndcg") is not None:
-        parts.append(
-            f"NDCG@20 {result['ndcg']:.4f}, was {result['ndcg_before']:.4f} (users: {result['users_compared']})"
-        )
+        was = f"was {result['ndcg_before']:.4f} ({result['users_compared']} test cases)"
+        parts.append(f"{result['metric']} {result['ndcg']:.4f}, {was}")
     if "expected_seconds" in result:
         known = result["expected_seconds"]
         parts.append("duration unknown: no earlier run" if known is None else f"takes about {known:.0f} s")

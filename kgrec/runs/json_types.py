@@ -180,6 +180,7 @@ class _Summary(_Object):
 
 class _Measured(_Object):
     users: Count
+    metric: Text = "NDCG@20"
     current: Number | None = None
     candidate: Number | None = None
     difference: Number | None = None

@@ -24,7 +24,7 @@ def figures(run: Run) -> Iterator[Figure]:
     """Yield the scalars of a run, by group.
 
     "seconds": duration of each stage; "validation": metric of each tried setting of a signal, in order; "test": metrics
-    of each model; "fine-tuning": loss on held-out users by step; "refresh": NDCG@20 of the run and of the previous one.
+    of each model; "fine-tuning": loss on held-out users by step; "refresh": metric of the run and of the previous one.
 
     Raises:
         RunError: choices.json is missing or damaged.
@@ -38,7 +38,8 @@ def figures(run: Run) -> Iterator[Figure]:
     for step, loss in (run.info.get("tuned") or {}).get("losses", ()):
         yield Figure("fine-tuning/loss on held-out users", loss, step)
     compared = run.info.get("gate", {}).get("measured", {})
-    for what, name in (("candidate", "NDCG@20"), ("current", "NDCG@20 of the previous run")):
+    metric = metric_of(compared)
+    for what, name in (("candidate", metric), ("current", f"{metric} of the previous run")):
         if what in compared:
             yield Figure(f"refresh/{name}", compared[what])
 

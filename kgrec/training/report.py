@@ -81,7 +81,7 @@ class FitReport:
 
 
 def metric_of(choices: Mapping[str, Any]) -> str:
-    """Return the metric on the validation split that choices were made by."""
+    """Return the metric that choices or a comparison of runs were made by."""
     return str(choices.get("metric", "NDCG@20"))
 
 

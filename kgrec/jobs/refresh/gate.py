@@ -2,8 +2,9 @@
 
 The gate refuses a run if one of these holds, by the metrics of `compare` and `figures_of`:
 
-- NDCG@20 on held-out behaviors that neither model has seen is more than 2 % (relative) below the live run's, and the
-  95 % interval of the difference, paired by user, lies below 0. With fewer than 30 users this test is skipped.
+- The metric of model selection (NDCG@20, or the setting `metric`) on held-out behaviors that neither model has seen is
+  more than 2 % (relative) below the live run's, and the 95 % interval of the difference, paired by test case, lies
+  below 0. A test case is a user in a domain; with fewer than 30 of them this test is skipped.
 - The catalog coverage of the lists is less than half of the live run's.
 - The share of users without a list is more than 0.01 higher than the live run's.
 - The schema differs from the live run's.
@@ -23,33 +24,36 @@ from kgrec._util.types import FloatArray, IntArray
 from kgrec.data.graph_delta import GraphDelta
 from kgrec.data.split import Split
 from kgrec.hybrid.model import HybridModel
-from kgrec.metrics.ranking import K, evaluate
+from kgrec.metrics.ranking import NDCG_AT_20, K, Metric, evaluate
 from kgrec.metrics.significance import bootstrap_interval
 from kgrec.ranking.top_k import rank_all
 
 MAX_TEST_USERS: Final = 2000
 """Maximum number of test users; enough to detect a relevant drop."""
 
-MIN_TEST_USERS: Final = 30
-"""Minimum number of test users for a reliable bootstrap interval."""
+MIN_TEST_CASES: Final = 30
+"""Minimum number of test cases for a reliable bootstrap interval."""
 
-MAX_NDCG_DROP_SHARE: Final = 0.02
+MAX_DROP_SHARE: Final = 0.02
 MIN_COVERAGE_SHARE: Final = 0.5
 MAX_WITHOUT_LIST_SHARE: Final = 0.01
 
 
-def compare(current: HybridModel, candidate: HybridModel, cut: Split, seed: int) -> dict[str, Any]:
-    """Return NDCG@20 of two models on the test split, without the pairs that the current model was trained on.
+def compare(
+    current: HybridModel, candidate: HybridModel, cut: Split, seed: int, metric: Metric = NDCG_AT_20
+) -> dict[str, Any]:
+    """Return a metric of two models on the test split, without the pairs that the current model was trained on.
 
     Args:
         current: the live model, not updated: it does not know users and items that were added since.
         candidate: model fitted on the train part of the split, or on train and valid.
         cut: split of the current graph.
         seed: seed of the sample of users.
+        metric: the metric to compare by.
 
     Returns:
-        "users": number of test cases; unless it is 0, "current" and "candidate": mean NDCG@20, and "difference", "low",
-        "high": candidate minus current, with its 95 % interval.
+        "users": number of test cases, one per user and domain; unless it is 0, "metric": its name, "current" and
+        "candidate": its means, and "difference", "low", "high": candidate minus current, with its 95 % interval.
     """
     delta = GraphDelta(current.train, cut.train_and_valid, {})
     unseen = cut.whole.pairs(cut.test)
@@ -58,13 +62,18 @@ def compare(current: HybridModel, candidate: HybridModel, cut: Split, seed: int)
     seen = cut.train_and_valid.interactions + delta.known_pairs
     users = np.flatnonzero(np.diff(unseen.indptr))
     users = np.sort(np.random.default_rng(seed).permutation(users)[:MAX_TEST_USERS])
-    before, after = _ndcg(current, delta, users, unseen, seen), _ndcg(candidate, None, users, unseen, seen)
     if not len(users):
         return {"users": 0}
+    before = _per_case(current, delta, users, unseen, seen, metric)
+    after = _per_case(candidate, None, users, unseen, seen, metric)
     low, high = bootstrap_interval(after - before, seed=seed)
     figures = {"current": before.mean(), "candidate": after.mean(), "difference": (after - before).mean()}
     figures |= {"low": low, "high": high}
-    return {"users": len(before), **{name: round(float(value), 6) for name, value in figures.items()}}
+    return {
+        "users": len(before),
+        "metric": str(metric),
+        **{name: round(float(value), 6) for name, value in figures.items()},
+    }
 
 
 def figures_of(listed: pa.Table, users: int, items: int, schema: str) -> dict[str, Any]:
@@ -96,12 +105,12 @@ def reasons(measured: Mapping[str, Any], old: Mapping[str, Any], new: Mapping[st
         old, new: results of `figures_of` for the live run and the new run.
     """
     why = []
-    sure = measured["users"] >= MIN_TEST_USERS and measured["high"] < 0
-    if sure and measured["difference"] < -MAX_NDCG_DROP_SHARE * measured["current"]:
+    sure = measured["users"] >= MIN_TEST_CASES and measured["high"] < 0
+    if sure and measured["difference"] < -MAX_DROP_SHARE * measured["current"]:
         share = [measured[name] / measured["current"] for name in ("difference", "low", "high")]
         why.append(
-            f"NDCG@{K} falls from {measured['current']:.4f} to {measured['candidate']:.4f} "
-            f"({share[0]:+.1%}, 95 % {share[1]:+.1%} … {share[2]:+.1%}, {measured['users']} users)"
+            f"{measured['metric']} falls from {measured['current']:.4f} to {measured['candidate']:.4f} "
+            f"({share[0]:+.1%}, 95 % {share[1]:+.1%} … {share[2]:+.1%}, {measured['users']} test cases)"
         )
     if new["coverage"] < MIN_COVERAGE_SHARE * old["coverage"]:
         why.append(f"the lists cover {new['coverage']:.1%} of the items, before {old['coverage']:.1%}")
@@ -112,16 +121,22 @@ def reasons(measured: Mapping[str, Any], old: Mapping[str, Any], new: Mapping[st
     return why
 
 
-def _ndcg(
-    model: HybridModel, delta: GraphDelta | None, users: IntArray, relevant: sp.csr_matrix, seen: sp.csr_matrix
+def _per_case(
+    model: HybridModel,
+    delta: GraphDelta | None,
+    users: IntArray,
+    relevant: sp.csr_matrix,
+    seen: sp.csr_matrix,
+    metric: Metric,
 ) -> FloatArray:
-    """Return NDCG@20 for each user and domain with relevant items, float32 [test cases].
+    """Return the metric for each user and domain with relevant items, float32 [test cases].
 
     Args:
         model: model of the current graph, or of an earlier one.
         delta: maps an earlier graph to the current one; None if the model is of the current graph.
         users: test users, int64 [n].
         relevant, seen: held-out and known pairs, CSR [n_users, n_items].
+        metric: the metric.
     """
 
     def scores(user_nums: IntArray) -> FloatArray:
@@ -138,6 +153,6 @@ def _ndcg(
         within.eliminate_zeros()
         tested = users[np.diff(within.indptr)[users] > 0]
         if len(tested):
-            ranking = rank_all(scores, tested, K, seen, allowed)
-            values.append(evaluate(ranking, within[tested], relevant, (K,)).per_user[f"NDCG@{K}"])
+            ranking = rank_all(scores, tested, metric.k, seen, allowed)
+            values.append(evaluate(ranking, within[tested], relevant, (metric.k,)).per_user[str(metric)])
     return np.concatenate([np.empty(0, np.float32), *values])

@@ -49,7 +49,8 @@ def refresh(request: RefreshRequest, report: Report | None = None) -> dict[str, 
         "new", "changed": label or type → rows.
         "mode", "why": of the policy, unless nothing is new; in a dry run also "expected_seconds": duration of the last
         run of that mode, or None.
-        "run", "instead_of", "recommendations": once published; "ndcg", "ndcg_before", "users_compared": the comparison.
+        "run", "instead_of", "recommendations": once published. "metric", "ndcg", "ndcg_before", "users_compared": the
+        comparison: the metric (NDCG@20, or the setting `metric`), its means, and the number of test cases.
         "seconds": duration.
 
     Raises:
@@ -216,6 +217,7 @@ def _comparison(run: Run) -> dict[str, Any]:
     """Return a run's plan and its comparison with the live run, for the result of the refresh."""
     measured = run.info["gate"]["measured"]
     figures = {
+        "metric": measured.get("metric"),
         "ndcg": measured.get("candidate"),
         "ndcg_before": measured.get("current"),
         "users_compared": measured["users"],

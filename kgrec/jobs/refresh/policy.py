@@ -2,7 +2,7 @@
 
     full      there is no live run, the settings or the schema differ from its own, or `--full` was given
     full      the number of behaviors or items changed by more than 20 % since settings and blend were tuned
-    full      drift: NDCG on the newest behaviors fell by more than 20 % since then
+    full      drift: the metric on the newest behaviors fell by more than 20 % since then
     full      the text model was fine-tuned on behaviors of a user or an item that was erased since
     refit     a signal was trained on a user or an item that was erased since
     refit     the number of behaviors or items changed by more than 5 % since the signals were fitted
@@ -27,7 +27,7 @@ TUNE_GROWTH_SHARE: Final = 0.2
 """Growth of the data since settings and blend were tuned, above which they are tuned again."""
 
 DRIFT_SHARE: Final = 0.2
-"""Relative fall of NDCG on the newest behaviors since settings were tuned, above which they are tuned again."""
+"""Relative fall of the metric on the newest behaviors since settings were tuned, above which they are tuned again."""
 
 REFIT_GROWTH_SHARE: Final = 0.05
 """Growth of the data since the signals were fitted, above which they are fitted again."""
@@ -92,7 +92,10 @@ def plan_update(
     if since_chosen > TUNE_GROWTH_SHARE:
         return UpdatePlan("full", f"data changed by {since_chosen:.1%} since tuning, above {TUNE_GROWTH_SHARE:.0%}")
     if (fallen := _fall(info)) > DRIFT_SHARE:
-        return UpdatePlan("full", f"drift: NDCG on the newest behaviors fell by {fallen:.1%}, above {DRIFT_SHARE:.0%}")
+        metric = info["config"].get("metric", "NDCG@20").partition("@")[0]
+        return UpdatePlan(
+            "full", f"drift: {metric} on the newest behaviors fell by {fallen:.1%}, above {DRIFT_SHARE:.0%}"
+        )
     if learned_with := info.get("learned_with"):
         mode: Mode = "full" if {TEXT_MODEL, RERANKER} & set(learned_with) else "refit"
         return UpdatePlan(mode, f"trained on data erased since: {', '.join(learned_with)}")
@@ -114,6 +117,6 @@ def chosen(info: Mapping[str, Any]) -> Mapping[str, int]:
 
 
 def _fall(info: Mapping[str, Any]) -> float:
-    """Return the relative fall of NDCG on the newest behaviors since tuning; 0 if it was not measured."""
+    """Return the relative fall of the metric on the newest behaviors since tuning; 0 if it was not measured."""
     then, now = (info.get("reached", {}).get(name) for name in ("then", "now"))
     return 1 - now / then if then and now is not None else 0.0

@@ -16,9 +16,10 @@ from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import Split, by_given, by_random, latest_of_users
 from kgrec.evaluation.evaluate import measure, metrics
 from kgrec.jobs.evaluate import KS
-from kgrec.jobs.refresh.gate import MIN_TEST_USERS, compare, figures_of, reasons
+from kgrec.jobs.refresh.gate import MIN_TEST_CASES, compare, figures_of, reasons
 from kgrec.jobs.refresh.policy import Mode, Size, UpdatePlan, chosen, fitted, size_of
 from kgrec.jobs.train import summary_of
+from kgrec.metrics.ranking import Metric
 from kgrec.recommender import Recommender
 from kgrec.runs.erasure_guard import keeping
 from kgrec.runs.folder import Run, new_name
@@ -110,10 +111,11 @@ def _trained(mode: Mode, live_model: Recommender | None, config: Config, cut: Sp
 
 
 def _compared(live_model: Recommender | None, candidate: Recommender, cut: Split) -> dict[str, Any]:
-    """Return the comparison of a candidate with the live model; no test users without a live model or a test split."""
+    """Return the comparison of a candidate with the live model; no test cases without a live model or a test split."""
     if live_model is None or not cut.is_test.any():
         return {"users": 0}
-    return compare(live_model._model, candidate._model, cut, candidate.config.seed)
+    config = candidate.config
+    return compare(live_model._model, candidate._model, cut, config.seed, Metric.parse(config.metric))
 
 
 def _metrics(model: Recommender, cut: Split) -> dict[str, Any] | None:
@@ -141,7 +143,7 @@ def _sizes(mode: Mode, live_run: Run | None, now: Size) -> dict[str, Any]:
 
 
 def _reached(mode: Mode, live_run: Run | None, measured: Mapping[str, Any]) -> dict[str, float | None]:
-    """Return NDCG on the newest behaviors: "now" of this run, "then" of the first compared run since tuning."""
-    now = measured["candidate"] if measured["users"] >= MIN_TEST_USERS else None
+    """Return the metric on the newest behaviors: "now" of this run, "then" of the first compared run since tuning."""
+    now = measured["candidate"] if measured["users"] >= MIN_TEST_CASES else None
     then = live_run.info.get("reached", {}).get("then") if live_run and mode != "full" else None
     return {"then": now if then is None else then, "now": now}

@@ -6,7 +6,8 @@ import pytest
 from kgrec.config import Config
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import by_given
-from kgrec.jobs.refresh.gate import MIN_TEST_USERS, compare, figures_of, reasons
+from kgrec.jobs.refresh.gate import MIN_TEST_CASES, compare, figures_of, reasons
+from kgrec.metrics.ranking import Metric
 from kgrec.recommender import Recommender
 from kgrec.testing.graphs import two_communities
 
@@ -18,7 +19,7 @@ SAME = {"users": 0}
 
 def drop(**figures):
     figures = {"difference": -0.01, "low": -0.015, "high": -0.005} | figures
-    return {"users": 500, "current": 0.2, "candidate": 0.19} | figures
+    return {"users": 500, "metric": "NDCG@20", "current": 0.2, "candidate": 0.19} | figures
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +41,18 @@ def test_a_worse_model_is_refused_with_its_interval_and_the_better_one_is_not(cu
     assert worse["low"] <= worse["difference"] <= worse["high"] < 0
     [why] = reasons(worse, FINE, FINE)
     assert why.startswith(f"NDCG@20 falls from {worse['current']:.4f} to {worse['candidate']:.4f}")
-    assert "60 users" in why
+    assert "60 test cases" in why
     assert better["difference"] == pytest.approx(-worse["difference"], abs=1e-5)
     assert reasons(better, FINE, FINE) == reasons(same, FINE, FINE) == []
     assert same["difference"] == 0
+
+
+def test_models_are_compared_by_the_metric_that_is_given(cut, models):
+    by_ndcg, by_recall = (compare(*models, cut, 0, Metric.parse(name)) for name in ("NDCG@20", "Recall@1"))
+    assert by_ndcg == compare(*models, cut, 0)
+    assert (by_recall["metric"], by_recall["current"], by_recall["users"]) == ("Recall@1", 1.0, 60)
+    [why] = reasons(by_recall, FINE, FINE)
+    assert why.startswith(f"Recall@1 falls from 1.0000 to {by_recall['candidate']:.4f}")
 
 
 @pytest.mark.parametrize(
@@ -52,8 +61,8 @@ def test_a_worse_model_is_refused_with_its_interval_and_the_better_one_is_not(cu
         (drop(), True),
         (drop(high=0.001), False),
         (drop(current=0.9), False),
-        (drop(users=MIN_TEST_USERS), True),
-        (drop(users=MIN_TEST_USERS - 1), False),
+        (drop(users=MIN_TEST_CASES), True),
+        (drop(users=MIN_TEST_CASES - 1), False),
         (SAME, False),
     ],
     ids=["a drop", "perhaps none", "of 1 %", "of enough users", "of few users", "nobody to ask"],
