@@ -124,9 +124,7 @@ class _Job:
         if run is None:
             config = self.request.config or (Config.from_run(live_run.info["config"]) if live_run else Config())
             facts = {"instead_of": published, **_rows(delta)}
-            run = retrain(
-                self.request.root, self.request.graph, snapshot, live_run, update_plan, config, facts, journal.step
-            )
+            run = retrain(self.request, snapshot, live_run, update_plan, config, facts, journal.step)
         self.pass_gate(run, published)
         journal.step("publish", run=run.name)
         check_lease()

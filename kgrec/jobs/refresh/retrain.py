@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -18,6 +17,7 @@ from kgrec.evaluation.evaluate import measure, metrics
 from kgrec.jobs.evaluate import KS
 from kgrec.jobs.refresh.gate import MIN_TEST_CASES, compare, figures_of, reasons
 from kgrec.jobs.refresh.policy import Mode, Size, UpdatePlan, chosen, fitted, size_of
+from kgrec.jobs.refresh.request import RefreshRequest
 from kgrec.jobs.train import summary_of
 from kgrec.metrics.ranking import Metric
 from kgrec.recommender import Recommender
@@ -48,8 +48,7 @@ def slice_of(snapshot: GraphSnapshot, seed: int) -> tuple[Split, bool]:
 
 
 def retrain(
-    root: Path,
-    graph: str,
+    request: RefreshRequest,
     snapshot: GraphSnapshot,
     live_run: Run | None,
     update_plan: UpdatePlan,
@@ -62,8 +61,7 @@ def retrain(
     The compared model is trained without the test split. The saved model has it folded in, unless the data mark it.
 
     Args:
-        root: folder of the graph's runs.
-        graph: URI of the graph.
+        request: the graph and the folder of its runs.
         snapshot: the graph.
         live_run: the live run; None if there is none.
         update_plan: how much to retrain.
@@ -99,8 +97,8 @@ def retrain(
     info["summary"] = summary_of(cut, final._trained.choices, listed, seconds)
     info["refresh"] = {"mode": update_plan.mode, "why": update_plan.why, "seconds": round(seconds, 1), **facts}
     step("keep")
-    with keeping(root, graph, snapshot):
-        return save_model(root / new_name(), final._trained, config, info, {"recommendations": lists})
+    with keeping(request.root, request.graph, snapshot):
+        return save_model(request.root / new_name(), final._trained, config, info, {"recommendations": lists})
 
 
 def _trained(mode: Mode, live_model: Recommender | None, config: Config, cut: Split) -> Recommender:
