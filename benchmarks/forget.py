@@ -68,7 +68,7 @@ def holding(folder: Path, id_: str) -> int:
     n = 0
     for file in (path for path in folder.rglob("*") if path.is_file()):
         columns = pq.read_table(file).columns if file.suffix == ".parquet" else []
-        texts = [column for column in columns if pa.types.is_string(column.type)]
+        texts = [c for c in columns if pa.types.is_string(c.type) or pa.types.is_large_string(c.type)]
         in_column = any(pc.any(pc.equal(text, id_)).as_py() for text in texts)
         n += bool(in_column or id_.encode() in file.read_bytes())
     return n

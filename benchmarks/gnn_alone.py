@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -19,11 +18,12 @@ import numpy as np
 import torch
 
 import kgrec.signals.graph.gnn_training  # noqa: F401 - what a process imports once is no part of a fit
-from kgrec import load, open
+from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import by_given
 from kgrec.metrics.ranking import ndcg_at
 from kgrec.metrics.significance import bootstrap_interval
 from kgrec.signals.graph.lightgcn import LightGCN
+from kgrec.store.load import load
 
 RESULTS = Path(__file__).parent / "results"
 SEEDS = 5
@@ -33,10 +33,7 @@ LIGHTGCN = {"NDCG@20": 0.4129, "CPU s": 35}
 
 def main(folder: str) -> None:
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as place:
-        graph = open(str(Path(place) / "graph.lbug"))
-        load("atomic", folder, into=graph)
-        split = by_given(graph.snapshot())
+    split = by_given(GraphSnapshot.from_tables(load("atomic", folder)))
     train, relevant = split.train, split.whole.pairs(split.test)
     users = np.flatnonzero(np.diff(relevant.indptr))
     seconds, ndcg = [], []

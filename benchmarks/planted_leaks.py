@@ -1,15 +1,14 @@
-"""Does the audit find what a run must not know? Leaks that the tests plant, one kind each, and runs without any.
+"""Does the audit find what a run must not know? Leaks planted in one stage each, and runs without any.
 
 python benchmarks/planted_leaks.py     writes benchmarks/results/planted_leaks.json
 
-Each run is trained on a made-up graph and audited from its folder. The tests say for each leak in which stages it must
-show; it counts as found if it shows in all of them.
+Each run is trained on a made-up graph and audited from its folder. `kgrec.testing.planted_leaks` says for each leak in
+which stages it must show; it counts as found if it shows in all of them.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -17,8 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from kgrec.config import Config
 from kgrec.testing.encoder import WordEncoder
@@ -32,7 +29,7 @@ SIMPLE = ("popularity", "ease")
 
 
 def main() -> None:
-    encoder_pair.encoder_of = lambda *_: WordEncoder()  # texts become vectors by their words: no model is needed
+    encoder_pair.encoder_of = lambda *_, **__: WordEncoder()  # texts become vectors by their words: no model is needed
     start = time.perf_counter()
     planted = {name: found(stages, signals, plant) for name, (plant, signals, stages) in PLANTS.items()}
     for name, (change, stage) in PLANTED_IN_DATA.items():

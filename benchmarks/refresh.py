@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from kgrec.config import Config
@@ -34,6 +35,7 @@ from kgrec.jobs.rollback import roll_back
 from kgrec.jobs.train import publish_run, train_run
 from kgrec.runs.folder import write_run
 from kgrec.runs.publications import latest
+from kgrec.runs.publish import lists_table
 from kgrec.store import open_graph
 from kgrec.store.base import GraphStore
 from kgrec.store.load import load
@@ -162,11 +164,10 @@ def large_run(folder: Path, seed: int) -> None:
         "item_id": nodes["Item"].column("item_id").to_numpy()[item.ravel()],
         "rank": np.tile(np.arange(1, LENGTH + 1), USERS),
     }
-    info = {"schema": LARGE.to_dict(), "labels": list(nodes), "edge_types": [], "summary": {}}
-    info |= {"settings": {}, "single_domain": {}, "tuned": None}
+    info = {"schema": LARGE.to_dict(), "labels": list(nodes), "edge_types": [], "settings": {}, "single_domain": {}}
     tables = {f"nodes-{label}": table for label, table in nodes.items()}
-    vectors = {"Item": rng.normal(size=(ITEMS, 384)).astype(np.float32)}
-    write_run(folder, info, {**tables, "recommendations": pa.table({**listed, **shares})}, {"vectors": vectors})
+    tables["recommendations"] = lists_table(pd.DataFrame({**listed, **shares}))
+    write_run(folder, info, tables, {"vectors": {"Item": rng.normal(size=(ITEMS, 384)).astype(np.float32)}})
 
 
 def reading_on(reader: GraphStore, work: Callable[[], object]) -> dict[str, Any]:

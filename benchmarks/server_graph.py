@@ -142,7 +142,7 @@ def main() -> None:
 
 
 def kgrec_write(uri: str, tables: GraphTables) -> None:
-    with open_graph(uri) as store:
+    with open_graph(uri, create=True) as store:
         store.write(tables)
 
 

@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def power_law(seed: int = 0) -> npt.NDArray[np.int64]:
-    """Return distinct (user, item) pairs, int64 [N_BEHAVIOURS, 2]; the r-th of users or items has ~ (r + 10) ^ -0.8."""
+    """Return distinct (user, item) pairs, int64 [N_BEHAVIORS, 2]; the r-th of users or items has ~ (r + 10) ^ -0.8."""
     rng = np.random.default_rng(seed)
     found = np.empty(0, np.int64)
     while len(found) < N_BEHAVIORS:
