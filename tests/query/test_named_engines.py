@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from conftest import CINEMA
 
+from kgrec.errors import UsageError
 from kgrec.query.named import _queries, named_queries, run_named
 from kgrec.store import open_graph
 from kgrec.store.base import GraphStore
@@ -82,5 +83,5 @@ def test_what_has_no_twin_is_known() -> None:
 
 
 def test_a_query_without_a_twin_says_so(rdf: GraphStore) -> None:
-    with pytest.raises(Exception, match="has no SPARQL version"):
+    with pytest.raises(UsageError, match="has no SPARQL version"):
         run_named(rdf, "co_liked", {"item": "f2"})

@@ -223,10 +223,10 @@ def test_bytes_of_a_short_id_tell_nothing_and_are_said_to(graph):
 def test_a_graph_without_a_node_is_numbered_as_one_that_never_had_it():
     tables = two_communities(seed=1)
     graph = without(GraphSnapshot.from_tables(tables), [("Item", "i005"), ("User", "u001"), ("Item", "none")])
-    save_checkpoint = {name: table.to_pandas() for name, table in tables.nodes.items()}
+    frames = {name: table.to_pandas() for name, table in tables.nodes.items()}
     nodes = {
-        "User": tables.nodes["User"].filter(pa.array(save_checkpoint["User"]["user_id"] != "u001")),
-        "Item": tables.nodes["Item"].filter(pa.array(save_checkpoint["Item"]["item_id"] != "i005")),
+        "User": tables.nodes["User"].filter(pa.array(frames["User"]["user_id"] != "u001")),
+        "Item": tables.nodes["Item"].filter(pa.array(frames["Item"]["item_id"] != "i005")),
         "Tag": tables.nodes["Tag"],
     }
     liked, tags = tables.edges[LIKED].to_pandas(), tables.edges[HAS_TAG].to_pandas()
