@@ -50,7 +50,8 @@ def nearest_nodes(
         return store.nearest(label, _beside_given(store, label, query), k)
     if node is None or text is not None:
         raise UsageError(
-            f"found {'both' if node else 'neither'} a text {'and' if node else 'nor'} a node. Expected one of them"
+            f"found {'neither' if text is None else 'both'} a text {'nor' if text is None else 'and'} a node. "
+            "Expected one of them"
         )
     others = store.nearest(label, _vector_of(store, label, str(node)), k + 1)
     return others[others["id"] != str(node)].head(k).reset_index(drop=True)
