@@ -32,8 +32,8 @@ N_USERS, N_ITEMS, TASTES = 600, 30, 3
 def shops(n_new: int) -> GraphSnapshot:
     """Return users of three tastes who buy three of ten items in each of two shops; the first `n_new` in one only."""
     rng = np.random.default_rng(0)
-    items = {"item_id": [f"{shop}{i:02}" for shop in "ab" for i in range(N_ITEMS)], "shop": list("ab" * N_ITEMS)}
-    items["shop"] = [item[0] for item in items["item_id"]]
+    ids = [f"{shop}{i:02}" for shop in "ab" for i in range(N_ITEMS)]
+    items = {"item_id": ids, "shop": [id_[0] for id_ in ids]}
     rows = []
     for user in range(N_USERS):
         for shop in "a" if user < n_new else "ab":
