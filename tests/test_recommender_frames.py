@@ -176,6 +176,12 @@ def test_similar_items_names_what_is_lacking() -> None:
         fitted.similar_items([100])
 
 
+def test_where_of_items_without_properties_says_so() -> None:
+    bare = Recommender(signals=["popularity"]).fit(FRAME[["user_id", "item_id"]])
+    with pytest.raises(UsageError, match="'price': the items have no properties"):
+        bare.recommend([1], where={"price": 3})
+
+
 def test_bare_ids_are_refused_everywhere(model: Recommender) -> None:
     for call in (
         lambda: model.recommend("1"),

@@ -34,7 +34,10 @@ def as_table(frame: object, where: str) -> tuple[pa.Table, list[Problem]]:
     try:
         table = pa.table(frame)
     except FOREIGN as error:
-        raise UsageError(f"{where} is a {type(frame).__name__} that Arrow cannot read: {error}") from None
+        raise UsageError(
+            f"{where} is a {type(frame).__name__} that is not a table: {error}. Expected a frame with named columns "
+            "(pandas, polars or Arrow)"
+        ) from None
     columns = [plain(column) for column in table.columns]
     return pa.table(columns, names=table.column_names), list(_objects(where, table.schema))
 

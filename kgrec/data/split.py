@@ -173,7 +173,10 @@ def in_time(snapshot: GraphSnapshot) -> IntArray:
     """
     behaviors = snapshot.behaviors
     if np.isnan(behaviors.time).any():
-        raise UsageError("behaviors have no time; name a `time` property in the schema, or use split 'random'")
+        raise UsageError(
+            "behaviors have no time. Expected a `time` property in the schema, or a column `timestamp` in a frame; "
+            "or use split 'random'"
+        )
     order = np.lexsort((snapshot.tie_breaks(behaviors.user_num, behaviors.item_num), behaviors.time))
     place = np.empty(len(order), dtype=np.int64)
     place[order] = np.arange(len(order))

@@ -38,7 +38,7 @@ def nearest_nodes(
         Columns id, name, score (cosine), sorted by descending score.
 
     Raises:
-        UsageError: neither or both of `text` and `node`, an unknown label or node, or k below 1.
+        UsageError: neither or both of `text` and `node`, a blank text, an unknown label or node, or k below 1.
         StoreError: the graph is empty, or the label has no vectors yet.
         RunError: the live run is damaged, or its text model is not installed.
     """
@@ -46,6 +46,8 @@ def nearest_nodes(
         raise UsageError(f"k is too small: {k}. Expected at least 1")
     label = _known_label(store.require_schema(), label)
     if text is not None and node is None:
+        if not text.strip():
+            raise UsageError(f"text={text!r}. Expected words, such as text='robots in space'")
         query = (encoder or _encoder_of(store)).encode([text])[0]
         return store.nearest(label, _beside_given(store, label, query), k)
     if node is None or text is not None:

@@ -75,6 +75,10 @@ def _having(snapshot: GraphSnapshot, name: str, values: list[object], ranges: Ra
     labels = snapshot.present(snapshot.schema.roles.items)
     known = {p for label in labels for p in snapshot.schema.nodes[label].properties}
     if name not in known:
+        if not known:
+            raise UsageError(
+                f"unknown item property {name!r}: the items have no properties. Load some, or leave it out"
+            )
         near = near_matches(name, known)
         raise UsageError(f"unknown item property {name!r}. Expected one of {', '.join(sorted(known))}{near}")
     return np.concatenate([_label_having(snapshot, label, name, values, ranges) for label in labels])

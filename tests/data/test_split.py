@@ -179,7 +179,7 @@ def test_an_unknown_split_is_refused(communities):
 
 @pytest.mark.parametrize("name", ["time", "last"])
 def test_a_split_by_time_needs_times(communities, name):
-    with pytest.raises(UsageError, match="behaviors have no time; name a `time` property"):
+    with pytest.raises(UsageError, match=r"behaviors have no time\. Expected a `time` property .* column `timestamp`"):
         split_by(timeless(communities), name)
 
 

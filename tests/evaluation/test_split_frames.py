@@ -144,6 +144,11 @@ def test_split_of_wrong_frames_names_the_problem(frame: pd.DataFrame) -> None:
         split(frame, timestamp="when")
 
 
+def test_split_of_a_series_says_it_is_not_a_table() -> None:
+    with pytest.raises(UsageError, match=r"is a Series that is not a table: .* Expected a frame with named columns"):
+        split(pd.Series([1, 2]))
+
+
 def test_split_of_something_else_says_what_is_accepted(communities: GraphSnapshot) -> None:
     with pytest.raises(UsageError, match=r"the data are of type int\. Expected a frame of interactions"):
         split(3)

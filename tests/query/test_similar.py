@@ -88,6 +88,12 @@ def test_vectors_of_another_encoder_are_refused(graph: GraphStore) -> None:
         nearest_nodes(graph, text="robots", encoder=WordEncoder(dim=64))
 
 
+@pytest.mark.parametrize("text", ["", "  "])
+def test_nearest_nodes_of_a_blank_text_is_refused(graph: GraphStore, text: str) -> None:
+    with pytest.raises(UsageError, match="Expected words"):
+        nearest_nodes(graph, text=text, encoder=ENCODER)
+
+
 def test_without_vectors_it_says_what_to_run(graph: GraphStore, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"no vectors of User .* run kgrec train .*, then kgrec publish"):
         nearest_nodes(graph, node="u1", label="User")
