@@ -96,7 +96,8 @@ class GraphStore(ABC):
             write: allow the query to change the graph, but not to access files, the network or engine settings.
             unsafe: allow everything that the engine can do.
             time_limit: seconds after which the query is stopped.
-            row_limit: maximum number of rows.
+            row_limit: maximum number of rows. A statement that exceeds a limit changes nothing, except on Neo4j one
+                that commits part by part (`IN TRANSACTIONS`).
 
         Returns:
             One row per result row. Integer columns are `int64`, or `Int64` if a value is missing.

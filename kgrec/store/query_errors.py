@@ -78,11 +78,12 @@ def too_long(query: str, seconds: float) -> StoreError:
     )
 
 
-def too_many(query: str, rows: int) -> StoreError:
-    """Return the error for a query that exceeds the row limit."""
+def too_many(query: str, rows: int, is_kept: bool = False) -> StoreError:
+    """Return the error for a query that exceeds the row limit; `is_kept` says that its changes were not undone."""
+    kept = "\nits changes were kept, since a statement IN TRANSACTIONS commits part by part" if is_kept else ""
     return StoreError(
         f"the query returns more than {rows:,} rows; add LIMIT to it, or raise the row limit\n"
-        f"in the query:\n{_shown(query, None)}"
+        f"in the query:\n{_shown(query, None)}{kept}"
     )
 
 

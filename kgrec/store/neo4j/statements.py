@@ -6,6 +6,8 @@ import itertools
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from kgrec.store.neo4j.write import COUNT
+from kgrec.store.query_errors import too_many
+from kgrec.store.statement import Statement
 
 if TYPE_CHECKING:
     import neo4j
@@ -27,23 +29,46 @@ def limited(text: str, timeout: float) -> neo4j.Query:
     return neo4j.Query(text, timeout=timeout)
 
 
-def run_writing(session: neo4j.Session, statement: neo4j.Query, values: dict[str, Any], row_limit: int) -> Result:
-    """Run a statement that may write, without retries; it is rolled back if it exceeds the row limit."""
+def run_writing(session: neo4j.Session, statement: Statement, checked: str) -> Result:
+    """Run a statement that may write, without retries.
+
+    Args:
+        session: a session that may write.
+        statement: the user's statement with its limits.
+        checked: the statement for the server.
+
+    Raises:
+        StoreError: the result exceeds the row limit. The changes are rolled back, except those of a statement that
+            commits by itself (`IN TRANSACTIONS`); the message then says that they were kept.
+    """
     import neo4j
 
+    values = dict(statement.parameters)
     try:
-        with session.begin_transaction(timeout=statement.timeout) as work:
-            result = fetch(work.run(statement.text, values), row_limit)
-            if len(result[1]) > row_limit:
-                work.rollback()  # otherwise the end of the block commits
-            else:
-                work.run(COUNT).consume()
+        with session.begin_transaction(timeout=statement.time_limit) as work:
+            result = fetch(work.run(checked, values), statement.row_limit)
+            check_rows(result, statement)  # an error rolls back
+            work.run(COUNT).consume()
+            return result
     except neo4j.exceptions.Neo4jError as error:
         if not any(sign in f"{error.code} {error.message}" for sign in _NEEDS_IMPLICIT_TRANSACTION):
             raise
-        result = fetch(session.run(statement, values), row_limit)
-        session.run(COUNT).consume()
+    try:
+        result = fetch(session.run(limited(checked, statement.time_limit), values), statement.row_limit)
+    finally:
+        session.run(COUNT).consume()  # a statement that fails may have committed a part
+    check_rows(result, statement, is_kept=True)
     return result
+
+
+def check_rows(result: Result, statement: Statement, is_kept: bool = False) -> None:
+    """Check that a result does not exceed the row limit of its statement.
+
+    Raises:
+        StoreError: it does; with `is_kept` the message says that the changes of the statement were kept.
+    """
+    if len(result[1]) > statement.row_limit:
+        raise too_many(statement.text, statement.row_limit, is_kept)
 
 
 def fetch(result: neo4j.Result, row_limit: int) -> Result:

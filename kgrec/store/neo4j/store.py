@@ -29,9 +29,9 @@ from kgrec.store.neo4j.database import Database
 from kgrec.store.neo4j.lease import state
 from kgrec.store.neo4j.notifications import unknown_name
 from kgrec.store.neo4j.rows import quote
-from kgrec.store.neo4j.statements import Result, fetch, limited, native, run_writing
+from kgrec.store.neo4j.statements import Result, check_rows, fetch, limited, native, run_writing
 from kgrec.store.neo4j.write import MARKER, remove, upsert
-from kgrec.store.query_errors import forbidden, refused, too_many
+from kgrec.store.query_errors import forbidden, refused
 from kgrec.store.results import from_rows
 from kgrec.store.statement import Statement
 
@@ -179,28 +179,27 @@ class Neo4jStore(GraphStore):
         """
         import neo4j
 
-        query, values, row_limit = statement.text, dict(statement.parameters), statement.row_limit
+        query = statement.text
         if statement.write:
             self._check_writable()
 
         checked = query if statement.unsafe else check_cypher(query, "neo4j", statement.write)
 
         def read(work: neo4j.ManagedTransaction) -> Result:
-            return fetch(work.run(checked, values), row_limit)
+            return fetch(work.run(checked, dict(statement.parameters)), statement.row_limit)
 
         if not (statement.write or statement.unsafe):
             self._check_plan(statement, explained(checked))
         with self._database.session(statement.write) as session, answering(self.uri, query, statement.time_limit):
-            limit = statement.time_limit
             if statement.write:
-                names, found, summary = run_writing(session, neo4j.Query(checked, timeout=limit), values, row_limit)
+                result = run_writing(session, statement, checked)
             else:  # retried if the server reports a conflict with other writers
-                names, found, summary = session.execute_read(neo4j.unit_of_work(timeout=limit)(read))
+                result = session.execute_read(neo4j.unit_of_work(timeout=statement.time_limit)(read))
+        names, found, summary = result
         lost = unknown_name(summary, self.schema)
         if lost:
             raise refused(query, lost[0], "neo4j", lost[1])
-        if len(found) > row_limit:
-            raise too_many(query, row_limit)
+        check_rows(result, statement)
         return from_rows([[native(value) for value in row] for row in found], names)
 
     def _check_plan(self, statement: Statement, query: str) -> None:

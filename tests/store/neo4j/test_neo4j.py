@@ -32,8 +32,9 @@ from kgrec.store.base import GraphStore
 from kgrec.store.load import load
 from kgrec.store.neo4j import connect, rows
 from kgrec.store.neo4j.infer_schema import adopt, infer_schema
-from kgrec.store.neo4j.lease import held
+from kgrec.store.neo4j.lease import held, state
 from kgrec.store.neo4j.store import Neo4jStore
+from kgrec.store.neo4j.write import MARKER
 from kgrec.testing.neo4j_server import Server, clear, running, start, stop
 from kgrec.testing.store_contract import (
     BOUGHT,
@@ -638,6 +639,30 @@ def test_a_statement_that_needs_its_own_transactions_runs(store: Neo4jStore) -> 
     query = "UNWIND range(1, 5) AS i CALL (i) { CREATE (:Z {i: i}) } IN TRANSACTIONS OF 2 ROWS"
     store.cypher(query, write=True)
     assert store.cypher("MATCH (n:Z) RETURN count(n) AS n")["n"].tolist() == [5]
+
+
+def test_a_statement_with_its_own_transactions_that_returns_too_much_says_what_it_kept(store: Neo4jStore) -> None:
+    query = "UNWIND range(1, 5) AS i CALL (i) { CREATE (z:Z {i: i}) RETURN z } IN TRANSACTIONS OF 2 ROWS RETURN z.i"
+    text = message(lambda: store.cypher(query, write=True, row_limit=2))
+    assert "more than 2 rows" in text
+    assert "its changes were kept" in text
+    assert store.cypher("MATCH (n:Z) RETURN count(n) AS n")["n"].tolist() == [5]
+
+
+def test_a_part_that_a_failed_statement_committed_counts_as_a_write(store: Neo4jStore) -> None:
+    def version() -> int:
+        with store._database.session() as session:
+            return state(session, MARKER).version
+
+    store.write(contract_tables())
+    before = version()
+    message(
+        lambda: store.cypher(
+            "UNWIND [1, 2, 0] AS i CALL (i) { CREATE (:Z {i: 1 / i}) } IN TRANSACTIONS OF 1 ROWS", write=True
+        )
+    )
+    assert store.cypher("MATCH (n:Z) RETURN count(n) AS n")["n"].tolist() == [2]
+    assert version() > before
 
 
 def test_a_query_that_others_wrote_beside_is_asked_again(store: Neo4jStore, monkeypatch: pytest.MonkeyPatch) -> None:
