@@ -78,7 +78,7 @@ def watched(work: Callable[[], object]) -> int:
     """
     parent, child = os.getpid(), os.fork()
     if not child:
-        _dies_with(parent)
+        die_with(parent)
         sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         work()
@@ -92,13 +92,14 @@ def watched(work: Callable[[], object]) -> int:
     return code if code >= 0 else 128 - code
 
 
-def _dies_with(parent: int) -> None:
+def die_with(parent: int) -> None:
+    """Make the system kill this process when the process `parent` ends for any reason; only Linux does it."""
     import ctypes  # imported here because it takes milliseconds
 
-    with suppress(OSError, AttributeError):
+    with suppress(OSError, AttributeError):  # a system without prctl
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(1)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def advice() -> str:

@@ -9,17 +9,16 @@ The module imports only an engine and Arrow, since a command waits for the proce
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import re
 import resource
 import signal
 import struct
-import sys
 from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, Any, Final, cast
 
+from kgrec._util.memory import die_with
 from kgrec._util.values import PACKED, packed, table, unpack
 
 if TYPE_CHECKING:
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 HEAD: Final = struct.Struct("<QQ")
 """Head of a message: lengths of its JSON and of its bytes."""
 
-_PR_SET_PDEATHSIG: Final = 1
 _FUNCTION: Final = re.compile(r"Function: (\w+)")
 _BEYOND: Final = re.compile(r"\b(\w*(?:COPY|EXPORT|IMPORT|EXTENSION|ATTACH|DETACH|TRANSACTION|STANDALONE)\w*)\[\d+\]")
 """Operators of a ladybug plan that do more than read the graph."""
@@ -48,7 +46,7 @@ class _TooMany(Exception):
 
 def main(parent: int) -> None:
     """Answer requests until stdin or the process `parent` ends."""
-    _die_with(parent)
+    die_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles interrupts of the terminal
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _let_write(False)
@@ -218,14 +216,6 @@ def _integers(column: pa.ChunkedArray, name: str) -> tuple[Any, pa.Field]:
     except pa.ArrowInvalid:
         values = [None if value is None else int(value) for value in column.to_pylist()]
         return packed(values), pa.field(name, pa.string(), metadata=PACKED)
-
-
-def _die_with(parent: int) -> None:
-    """Make the system kill this process when its parent ends for any reason."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 def _let_write(allowed: bool) -> None:
