@@ -6,14 +6,13 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
 
+from kgrec._util.values import EXACT
+
 _XSD: Final = "http://www.w3.org/2001/XMLSchema#"
 _INTEGER_TYPES: Final = {
     *("integer", "long", "int", "short", "byte", "unsignedLong", "unsignedInt", "unsignedShort", "unsignedByte"),
     *("nonNegativeInteger", "positiveInteger", "nonPositiveInteger", "negativeInteger"),
 }
-
-_EXACT: Final = 2**53
-"""Largest integer up to which float64 represents every integer."""
 
 
 def native(term: Any) -> Any:
@@ -37,7 +36,7 @@ def native(term: Any) -> Any:
 
 
 def _decimal(text: str) -> int | float:
-    """Return a decimal as a float, or as an int if it is an integer beyond `_EXACT`."""
+    """Return a decimal as a float, or as an int if it is an integer beyond `EXACT`."""
     digits, _, fraction = text.partition(".")
     number = 0 if fraction.strip("0") else int(digits or "0")
-    return number if abs(number) > _EXACT else float(text)
+    return number if abs(number) > EXACT else float(text)

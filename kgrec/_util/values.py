@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 PACKED: Final = {b"kgrec": b"packed"}
 """Metadata of a packed field."""
 
-_EXACT: Final = 2**53
+EXACT: Final = 2**53
 """Largest integer up to which float64 represents every integer."""
 
 
@@ -67,13 +68,11 @@ def column(values: Sequence[Any]) -> tuple[pa.Array, bool]:
     import pyarrow as pa
 
     kinds = {type(value) for value in values} - {type(None)}
-    if kinds == {int, float} and all(abs(v) <= _EXACT for v in values if type(v) is int):
+    if kinds == {int, float} and all(abs(v) <= EXACT for v in values if type(v) is int):
         return pa.array([None if v is None else float(v) for v in values], pa.float64()), False
     if len(kinds) < 2 and kinds <= {bool, str, int, float, datetime, date, bytes} and _zones(values) < 2:
-        try:
+        with suppress(pa.ArrowException, OverflowError, ValueError):  # beyond 64 bits, or lone surrogates
             return pa.array(values), False
-        except (pa.ArrowException, OverflowError, ValueError):  # beyond 64 bits, or lone surrogates
-            pass
     return packed(values), True
 
 
