@@ -191,10 +191,12 @@ def _seal(made: Path, before: Path | None) -> None:
     mode = stat.S_IMODE((before / "CURRENT").stat().st_mode) if before else None
     for file in made.iterdir():
         descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW)
-        if mode is not None:
-            os.fchmod(descriptor, mode)
-        os.fsync(descriptor)
-        os.close(descriptor)
+        try:
+            if mode is not None:
+                os.fchmod(descriptor, mode)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _data_files(version: Path) -> list[str]:
