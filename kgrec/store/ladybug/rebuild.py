@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from kgrec.store.ladybug.ddl import SCHEMA_TABLE, declare, stored_schema, table_names, vector_table
 from kgrec.store.ladybug.engine import as_arrow, execute, fetch, quote
@@ -50,7 +51,7 @@ def _copy_nodes(source: ladybug.Connection, target: ladybug.Connection, name: st
         return 0
     names = [column for _, column, *_ in columns]
     rows = _rows(source, f"MATCH (x:{quote(name)})", [f"x.{quote(column)}" for column in names], names)
-    kept = rows if gone is None else rows.filter(pa.compute.not_equal(rows.column(key), gone))
+    kept = rows if gone is None else rows.filter(pc.not_equal(rows.column(key), gone))
     copy(target, name, kept)
     return int(rows.num_rows - kept.num_rows)
 
@@ -69,7 +70,7 @@ def _copy_relationships(source: ladybug.Connection, target: ladybug.Connection, 
         rows = _rows(source, match, values, ["src", "dst", *(column for column, _ in columns)])
         kept = rows
         for side, of in (("src", start), ("dst", end)):
-            kept = kept.filter(pa.compute.not_equal(kept.column(side), id_)) if of == label else kept
+            kept = kept.filter(pc.not_equal(kept.column(side), id_)) if of == label else kept
         copy(target, name, kept, (start, end))
         left_out += rows.num_rows - kept.num_rows
     return left_out
