@@ -117,3 +117,10 @@ def row_means(matrix: sp.csr_matrix) -> sp.csr_matrix:
     total = np.asarray(matrix.sum(axis=1)).ravel()
     values = matrix.data / np.repeat(np.where(total > 0, total, 1), np.diff(matrix.indptr))
     return sp.csr_matrix((values.astype(np.float32), matrix.indices, matrix.indptr), shape=matrix.shape)
+
+
+def over_root_length(history: sp.csr_matrix) -> sp.csr_matrix:
+    """Return rows divided by the square root of their number of items, float32 CSR."""
+    counts = np.diff(history.indptr)
+    values = history.data * np.repeat(np.maximum(counts, 1) ** -0.5, counts)
+    return sp.csr_matrix((values.astype(np.float32), history.indices, history.indptr), shape=history.shape)

@@ -17,9 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from kgrec._util.types import IntArray
-
-MAX_LOGITS: Final = 32_000_000
-"""Logits of a training step, users × candidate items, at most (128 MB; four times that with gradients)."""
+from kgrec.signals.step_limits import MAX_LOGITS
 
 MAX_FULL_SOFTMAX_ITEMS: Final = 20_000
 """With more items than this, the softmax is over a sample of items that all users of a step share."""

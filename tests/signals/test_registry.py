@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Annotated
 
 import pytest
@@ -32,6 +34,12 @@ def test_order_is_that_of_the_classes_not_of_the_names() -> None:
 
 def test_names_are_unique() -> None:
     assert {name: SIGNALS.load(name).name for name in SIGNALS.shipped} == {name: name for name in SIGNALS.shipped}
+
+
+def test_signals_are_loaded_without_torch() -> None:
+    code = "import sys; from kgrec.config import SIGNALS; from kgrec.signals import signal_kinds"
+    code += "; signal_kinds(SIGNALS.shipped); print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 
 def test_class_that_is_no_signal_is_refused() -> None:

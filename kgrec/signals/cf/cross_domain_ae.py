@@ -15,10 +15,11 @@ from kgrec._util.types import BoolArray, FloatArray, IntArray
 from kgrec.data.anonymous import AnonymousUsers
 from kgrec.data.columns import Group
 from kgrec.data.graph_delta import GraphDelta, remap_rows
+from kgrec.data.histories import over_root_length
 from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.signals.base import Grid, LogRange, Signal, SignalSettings
-from kgrec.signals.cf.cross_domain_ae_training import MAX_BATCH_USERS, over_root_length
 from kgrec.signals.domain_weighting import cold_start_users, items_by_domain
+from kgrec.signals.step_limits import MAX_BATCH_USERS
 
 
 class CrossDomainAESettings(SignalSettings):

@@ -17,12 +17,11 @@ from torch import Tensor, nn
 from kgrec._util.device import best_device
 from kgrec._util.progress import track
 from kgrec._util.types import FloatArray, IntArray
+from kgrec.data.histories import over_root_length
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.signals.domain_weighting import items_by_domain
 from kgrec.signals.sampled_softmax import batch_size, batches, csr_tensor, softmax_loss, sparse_product
-
-MAX_BATCH_USERS: Final = 512
-"""Users of a training step, at most."""
+from kgrec.signals.step_limits import MAX_BATCH_USERS
 
 INIT_DEVIATION: Final = 0.01
 """Standard deviation of the initial vectors."""
@@ -123,10 +122,3 @@ def _dropped(history: sp.csr_matrix, dropout: float, random: np.random.Generator
 
 def _with(vectors: Tensor, last: Tensor) -> Tensor:
     return torch.cat([vectors, last], dim=1)
-
-
-def over_root_length(history: sp.csr_matrix) -> sp.csr_matrix:
-    """Return rows divided by the square root of their number of items, float32 CSR."""
-    counts = np.diff(history.indptr)
-    values = history.data * np.repeat(np.maximum(counts, 1) ** -0.5, counts)
-    return sp.csr_matrix((values.astype(np.float32), history.indices, history.indptr), shape=history.shape)

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from kgrec._util.device import best_device, device_memory
 from kgrec.data.snapshot import GraphSnapshot
-from kgrec.signals.sampled_softmax import MAX_LOGITS
+from kgrec.signals.step_limits import MAX_LOGITS
 
 DEVICE_MEMORY_SHARE: Final = 0.5
 """Default share of the device's memory that training may use."""

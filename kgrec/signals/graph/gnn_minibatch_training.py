@@ -22,14 +22,8 @@ from kgrec.signals.graph.adjacency import Adjacency, propagated
 from kgrec.signals.graph.gnn_memory import ENTRY_BYTES, LOGIT_BYTES, node_bytes
 from kgrec.signals.graph.gnn_training import INIT_DEVIATION, LearnedVectors, Propagation, first_vectors
 from kgrec.signals.graph.neighbor_sampling import Subgraph, sample_subgraph
-from kgrec.signals.sampled_softmax import (
-    MAX_LOGITS,
-    SAMPLED_CANDIDATES,
-    Batch,
-    csr_tensor,
-    draw_candidates,
-    softmax_loss,
-)
+from kgrec.signals.sampled_softmax import SAMPLED_CANDIDATES, Batch, csr_tensor, draw_candidates, softmax_loss
+from kgrec.signals.step_limits import MAX_LOGITS
 
 NEIGHBOR_FANOUT: Final = 10
 """Neighbors sampled for a node."""

@@ -24,7 +24,7 @@ from kgrec.signals.domain_weighting import DomainHistories
 from kgrec.signals.graph.adjacency import Adjacency, layers_before, propagated
 from kgrec.signals.graph.gnn_memory import given_memory, whole_graph_bytes
 from kgrec.signals.relevance import RelevantIf, has_relations, several_relations
-from kgrec.signals.sampled_softmax import MAX_LOGITS
+from kgrec.signals.step_limits import MAX_LOGITS
 
 SUBGRAPH_SLOWDOWN: Final = 4
 """Assumed slowdown of training on sampled subgraphs; 1.4 to 6 were measured."""
