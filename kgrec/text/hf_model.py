@@ -313,9 +313,15 @@ def folder_digest(folder: Path, more: Iterable[str] = ()) -> str:
     return hashlib.sha256("".join(file_digest(f) for f in files).encode()).hexdigest()
 
 
-@cache
 def file_digest(path: Path) -> str:
-    """Return the hexadecimal SHA-256 of a file."""
+    """Return the hexadecimal SHA-256 of a file, which is read again only after it has changed."""
+    found = path.stat()
+    return _digest_of(path, (found.st_ino, found.st_size, found.st_mtime_ns))
+
+
+@cache
+def _digest_of(path: Path, state: tuple[int, int, int]) -> str:
+    """Return the SHA-256 of a file; `state` (inode, size and time) tells its contents apart in the cache."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -14,7 +14,6 @@ from kgrec.errors import UsageError
 from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.encoder_contract import TextEncoderContract
 from kgrec.text import TransformersEncoder, encoder_of
-from kgrec.text.hf_model import file_digest
 
 pytestmark = pytest.mark.slow
 
@@ -130,7 +129,6 @@ def test_dense_layer_counts_for_the_identity(dense, tmp_path):
     file.unlink()
     save_file(changed, tmp_path / "other.safetensors")
     (tmp_path / "other.safetensors").rename(file)
-    file_digest.cache_clear()
     assert TransformersEncoder(folder).identity != before
 
 
