@@ -87,7 +87,7 @@ def test_a_killed_process_keeps_its_finished_chunks(tmp_path, encoder):
 import time
 from kgrec.testing.encoder import WordEncoder
 from kgrec.text import VectorCache, cache
-cache.CHUNK = 4
+cache.CHUNK_TEXTS = 4
 class Slow(WordEncoder):
     def encode(self, texts):
         time.sleep(0.05)
@@ -135,7 +135,7 @@ def test_processes_may_write_side_by_side(tmp_path, encoder):
 import sys
 from kgrec.testing.encoder import WordEncoder
 from kgrec.text import VectorCache, cache
-cache.CHUNK, cache.MAX_FILES = 4, 2
+cache.CHUNK_TEXTS, cache.MAX_FILES = 4, 2
 start = int(sys.argv[1])
 for end in range(start + 10, start + 101, 10):
     VectorCache(sys.argv[2]).encode([f"text {i}" for i in range(start, end)], WordEncoder())
