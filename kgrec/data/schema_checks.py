@@ -53,7 +53,6 @@ def template_fields(sentence: str) -> list[tuple[str, str]]:
 
 def type_fault(error: Any) -> Fault:
     """Return the fault that an error of pydantic stands for: a missing or unknown key, or a value of another type."""
-    """Return the fault that an error of pydantic stands for: a missing or unknown key, or a value of another type."""
     path: FaultPath = tuple(error["loc"])
     if error["type"] == "extra_forbidden":
         return path, f"unknown key {path[-1]!r}", "a key of the schema language (docs/reference/schema.md)"
@@ -63,7 +62,6 @@ def type_fault(error: Any) -> Fault:
 
 
 def reference_faults(schema: SchemaParts) -> Iterator[Fault]:
-    """Yield the faults of a schema whose keys are of the right types: names, endpoints, roles, templates, RDF names."""
     """Yield the faults of a schema whose keys are of the right types: names, endpoints, roles, templates, RDF names."""
     if too_many := list(_size_faults(schema)):
         yield from too_many

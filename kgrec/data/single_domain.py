@@ -6,7 +6,6 @@ or those that improve. Cold-start users of the domain keep the signals trained o
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 
 import numpy as np
@@ -15,8 +14,6 @@ from kgrec._util.types import BoolArray
 from kgrec.data.edges import Edges
 from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.data.split import Split
-
-logger = logging.getLogger(__name__)
 
 
 def single_domain(graph: GraphSnapshot, domain: str) -> GraphSnapshot:
