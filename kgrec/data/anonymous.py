@@ -14,12 +14,11 @@ import scipy.sparse as sp
 
 from kgrec._util.types import BoolArray, DoubleArray, IntArray
 from kgrec.data.arrow import plain
-from kgrec.data.columns import as_keys, as_type, is_datetime
+from kgrec.data.columns import as_keys, as_type, column_numbers, is_datetime
 from kgrec.data.edges import Behaviors
 from kgrec.data.frames import as_table, is_frame, lacking, shown_cell
 from kgrec.data.id_map import as_ids
 from kgrec.data.snapshot import GraphSnapshot
-from kgrec.data.table_rows import seconds_of
 from kgrec.errors import DataError, Problem, UnknownItem, UsageError, near_matches
 
 
@@ -155,7 +154,7 @@ def _numbers(table: pa.Table, name: str) -> DoubleArray:
     column = plain(table.column(name))
     kind = "float" if name == "weight" or not is_datetime(column) else "datetime"
     values, wrong = as_type(column, kind)
-    numbers = seconds_of(values)
+    numbers = column_numbers(values)
     if (wrong | np.isnan(numbers)).any():
         row = int(np.argmax(wrong | np.isnan(numbers)))
         raise DataError([Problem("history", shown_cell(column, row), f"a {name}, as a number", row + 1, name)])

@@ -23,7 +23,7 @@ ARROW_TYPES: Final[dict[str, pa.DataType]] = {
     "int": pa.int64(),
     "float": pa.float64(),
     "bool": pa.bool_(),
-    "datetime": pa.timestamp("us"),
+    "datetime": times.TIME,
     "strings": pa.list_(pa.string()),
     "vector": pa.list_(pa.float32()),
 }
@@ -236,8 +236,7 @@ def comparable(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _parsed(column: pa.ChunkedArray, kind: str) -> tuple[pa.ChunkedArray, BoolArray]:
-    text = pc.utf8_trim_whitespace(column)
-    text = pc.if_else(pc.equal(text, ""), None, text)
+    text = trim(column)
     if kind == "datetime":
         return times.from_text(text)
     if kind == "int":
@@ -323,9 +322,10 @@ _LISTS: Final[dict[str, _Convert]] = {"strings": _as_lists, "vector": _as_vector
 
 
 def column_numbers(column: pa.ChunkedArray) -> DoubleArray:
-    """Return numbers as float64 [n], timestamps as epoch seconds, null as NaN."""
+    """Return numbers as float64 [n], timestamps of any unit as epoch seconds, null as NaN."""
     if is_datetime(column):
-        return np.asarray(column.cast(pa.int64()).cast(pa.float64(), safe=False).to_numpy() / 1e6)
+        micros = column.cast(times.TIME).cast(pa.int64()).cast(pa.float64(), safe=False)
+        return np.asarray(micros.to_numpy(), dtype=np.float64) / 1e6
     return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
 
 

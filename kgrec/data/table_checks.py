@@ -26,6 +26,7 @@ from kgrec.data.columns import (
     ARROW_TYPES,
     as_keys,
     as_type,
+    column_numbers,
     expected_id,
     expected_value,
     is_datetime,
@@ -39,7 +40,6 @@ from kgrec.data.table_rows import (
     fill_gaps,
     id_codes,
     not_finite,
-    seconds_of,
     shown,
     time_numbers,
 )
@@ -280,7 +280,7 @@ class _Check:
         """Report behaviors in the future, which would always count as the latest of their user."""
         if self.latest is None or behavior.time is None:
             return
-        seconds = seconds_of(columns[behavior.time])
+        seconds = column_numbers(columns[behavior.time])
         for row in np.flatnonzero((seconds > self.latest) & (seconds <= times.LATEST)).tolist():
             found = f"a time in the future, {datetime.fromtimestamp(seconds[row], UTC):%Y-%m-%d %H:%M}"
             self._report(key, found, "a time up to now; check the clock", row, behavior.time)

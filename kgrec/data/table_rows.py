@@ -10,28 +10,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kgrec._util.types import BoolArray, DoubleArray, IntArray
+from kgrec._util.types import BoolArray, IntArray
 from kgrec.data import times
 from kgrec.data.arrow import as_python
-from kgrec.data.columns import (
-    comparable,
-    is_datetime,
-    list_lengths,
-    to_mask,
-)
+from kgrec.data.columns import comparable, is_datetime, list_lengths, to_mask
 from kgrec.data.tables import Gaps, TableKey, table_name
 from kgrec.errors import DataError, Problem
 
 MAX_SHOWN_CHARACTERS = 200
 """Maximum number of characters of a wrong value in an error message."""
-
-
-def seconds_of(column: pa.ChunkedArray) -> DoubleArray:
-    """Return timestamps in epoch seconds, or numbers unchanged, as float64 [n]; NaN if missing."""
-    if is_datetime(column):
-        micros = column.cast(pa.timestamp("us")).cast(pa.int64()).cast(pa.float64(), safe=False)
-        return np.asarray(micros.to_numpy(), dtype=np.float64) / 1e6
-    return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
 
 
 def check_times(tables: Iterable[tuple[TableKey, pa.Table]]) -> None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgrec._util.types import BoolArray, DoubleArray, IntArray
-from kgrec.data.columns import is_datetime
+from kgrec.data.columns import column_numbers, is_datetime
 from kgrec.data.schema_parts import EdgeType
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.text_template import BEHAVIORS, NEIGHBORS, Limits
@@ -180,8 +180,7 @@ def _times(snapshot: GraphSnapshot, edge_type: EdgeType) -> DoubleArray:
     behavior = snapshot.schema.roles.behaviours.get(edge_type[1])
     if behavior is None or behavior.time is None:
         return np.zeros(len(snapshot.edges[edge_type]))
-    column = snapshot.edges[edge_type].table.column(behavior.time)
-    return np.asarray(column.cast(pa.int64()) if is_datetime(column) else column, dtype=np.float64)
+    return column_numbers(snapshot.edges[edge_type].table.column(behavior.time))
 
 
 def _joined(nums: IntArray, words: pa.Array, n: int, separator: str = ", ") -> pa.Array:

@@ -15,11 +15,10 @@ import pyarrow.compute as pc
 
 from kgrec._util.files import write_json
 from kgrec._util.types import BoolArray
-from kgrec.data.columns import to_mask
+from kgrec.data.columns import column_numbers, to_mask
 from kgrec.data.loader import find_loader
 from kgrec.data.schema import Schema
 from kgrec.data.table_checks import check
-from kgrec.data.table_rows import seconds_of
 from kgrec.data.tables import Gaps, GraphTables
 from kgrec.errors import DataError, Problem, UsageError, WriteCutOff
 from kgrec.store.base import GraphStore
@@ -213,7 +212,7 @@ def _since(tables: GraphTables, start: float) -> GraphTables:
     edges, gaps = dict(tables.edges), dict(tables.gaps)
     for edge_type in filter(tables.schema.is_behavior, tables.edges):
         for name in tables.schema.edge_key(edge_type[1]):
-            late: BoolArray = seconds_of(edges[edge_type].column(name)) >= start
+            late: BoolArray = column_numbers(edges[edge_type].column(name)) >= start
             edges[edge_type] = edges[edge_type].filter(pa.array(late))
             gaps[edge_type] = {column: gap[late] for column, gap in gaps.get(edge_type, {}).items()}
     return replace(tables, edges=edges, gaps=gaps)
