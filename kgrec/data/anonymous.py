@@ -39,12 +39,7 @@ class AnonymousUsers:
     @cached_property
     def interactions(self) -> sp.csr_matrix:
         """Binary interaction matrix, float32 CSR [n_users, n_items]."""
-        ones = np.ones(len(self.behaviors), dtype=np.float32)
-        cells = (self.behaviors.user_num, self.behaviors.item_num)
-        matrix = sp.csr_matrix((ones, cells), shape=(self.n_users, self.train.n_items), dtype=np.float32)
-        matrix.sum_duplicates()
-        matrix.data[:] = 1
-        return matrix
+        return self.behaviors.pairs(self.n_users, self.train.n_items)
 
     @property
     def item_domain_nums(self) -> IntArray:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import scipy.sparse as sp
 
 from kgrec._util.types import BoolArray, DoubleArray, FloatArray, IntArray
 from kgrec.data.columns import column_numbers, flat, is_datetime
@@ -67,6 +68,22 @@ class Behaviors:
     def where(self, keep: npt.NDArray[Any]) -> Behaviors:
         """Return only the rows that `keep` (a mask or row numbers) selects."""
         return Behaviors(*(getattr(self, name)[keep] for name in self.__dataclass_fields__))
+
+    def pairs(self, n_users: int, n_items: int) -> sp.csr_matrix:
+        """Return the interaction matrix, float32 CSR [n_users, n_items].
+
+        The value of a (user, item) pair is the largest confidence of its behaviors, which is 1 unless noise is weighed.
+        """
+        ones, cells = np.ones(len(self), dtype=np.float32), (self.user_num, self.item_num)
+        matrix = sp.csr_matrix((ones, cells), shape=(n_users, n_items), dtype=np.float32)
+        matrix.sum_duplicates()
+        matrix.data[:] = 1
+        if (self.confidence < 1).any():
+            of_row = np.repeat(np.arange(n_users), np.diff(matrix.indptr)) * n_items + matrix.indices
+            at = np.searchsorted(of_row, self.user_num * n_items + self.item_num)
+            matrix.data[:] = 0
+            np.maximum.at(matrix.data, at, self.confidence)
+        return matrix
 
     def and_also(self, others: Behaviors) -> Behaviors:
         """Return these rows followed by the others."""

@@ -200,10 +200,11 @@ class GraphSnapshot:
         Returns:
             Counts, int64 [n_users, domains], and each behavior's index into the flattened counts, int64 [n behaviors].
         """
-        names, of_item = np.unique(self.item_domains.astype(str), return_inverse=True)
-        cells = self.behaviors.user_num * len(names) + of_item[self.behaviors.item_num]
-        counts = np.bincount(cells, minlength=self.n_users * len(names))
-        return counts.reshape(self.n_users, len(names)), cells
+        of_item = self.item_domain_nums
+        n_domains = int(of_item.max(initial=-1)) + 1
+        cells = self.behaviors.user_num * n_domains + of_item[self.behaviors.item_num]
+        counts = np.bincount(cells, minlength=self.n_users * n_domains)
+        return counts.reshape(self.n_users, n_domains), cells
 
     @cached_property
     def has_times(self) -> bool:
@@ -267,22 +268,8 @@ class GraphSnapshot:
         return np.asarray(mixed ^ (mixed >> np.uint64(31)))
 
     def pairs(self, behaviors: Behaviors) -> sp.csr_matrix:
-        """Return the interaction matrix of behaviors, float32 CSR [n_users, n_items].
-
-        The value of a (user, item) pair is the largest confidence of its behaviors, which is 1 unless noise is weighed.
-        """
-        ones = np.ones(len(behaviors), dtype=np.float32)
-        matrix = sp.csr_matrix(
-            (ones, (behaviors.user_num, behaviors.item_num)), shape=(self.n_users, self.n_items), dtype=np.float32
-        )
-        matrix.sum_duplicates()
-        matrix.data[:] = 1
-        if (behaviors.confidence < 1).any():
-            of_row = np.repeat(np.arange(self.n_users), np.diff(matrix.indptr)) * self.n_items + matrix.indices
-            at = np.searchsorted(of_row, behaviors.user_num * self.n_items + behaviors.item_num)
-            matrix.data[:] = 0
-            np.maximum.at(matrix.data, at, behaviors.confidence)
-        return matrix
+        """Return the interaction matrix of behaviors, float32 CSR [n_users, n_items]; see `Behaviors.pairs`."""
+        return behaviors.pairs(self.n_users, self.n_items)
 
     @cached_property
     def relations(self) -> dict[EdgeType, tuple[IntArray, IntArray]]:

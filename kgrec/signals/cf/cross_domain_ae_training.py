@@ -72,8 +72,7 @@ def _initial_parameters(
     """Return the item vectors as input and as output, float32 [n_items, dim], and the item biases [n_items, 1]."""
     source, target = (random.normal(0, INIT_DEVIATION, (train.n_items, dim)) for _ in range(2))
     # Output vectors of items outside the target domains get no gradient; with 0 these items are scored by popularity.
-    item_domain = np.unique(train.item_domains.astype(str), return_inverse=True)[1]
-    target[~np.isin(item_domain, domains)] = 0
+    target[~np.isin(train.item_domain_nums, domains)] = 0
     bias = np.log1p(np.bincount(train.interactions.indices, minlength=train.n_items))[:, None]
     return _parameter(source, device), _parameter(target, device), _parameter(bias, device)
 

@@ -57,7 +57,7 @@ class Histories:
         items, users = (train, train.schema.roles.items), (silent, train.schema.roles.users)
         self.texts = np.concatenate([_texts(*of, count_tokens) for of in (items, users)])
         self.taken = train.interactions
-        self.domains = np.unique(train.item_domains.astype(str), return_inverse=True)[1]
+        self.domains = train.item_domain_nums
         self.popularity = np.diff(self.taken.tocsc().indptr).astype(np.int64)
         self.held_out = np.zeros(train.n_users, dtype=bool)
         self.held_out[rng.permutation(train.n_users)[: min(256, 1 + train.n_users // 20)]] = True
