@@ -29,7 +29,7 @@ _NO_COMMA = re.compile(r"""['"]\s+['"]""")
 
 
 @dataclass(frozen=True)
-class CandidateLists:
+class ListColumn:
     """A column of lists.
 
     Attributes:
@@ -54,7 +54,7 @@ def as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.struct_field(column, "text") if column.type == MIXED else column
 
 
-def as_lists(column: pa.ChunkedArray, separator: str | None) -> CandidateLists:
+def as_lists(column: pa.ChunkedArray, separator: str | None) -> ListColumn:
     """Return a column of lists or of text as lists.
 
     Args:
@@ -63,7 +63,7 @@ def as_lists(column: pa.ChunkedArray, separator: str | None) -> CandidateLists:
     """
     if is_list(column):
         lists, wrong = as_type(column, "strings")
-        return CandidateLists(trim_parts(lists), wrong, np.zeros(len(column), dtype=bool))
+        return ListColumn(trim_parts(lists), wrong, np.zeros(len(column), dtype=bool))
     text = as_text(column)
     written = to_mask(pc.match_substring_regex(pc.utf8_trim_whitespace(text), _WRITTEN))
     if column.type == MIXED:
@@ -72,11 +72,11 @@ def as_lists(column: pa.ChunkedArray, separator: str | None) -> CandidateLists:
     words = pc.if_else(pa.array(plain), text, None)
     parts = split(words, separator) if separator else _single(words)
     if not written.any():
-        return CandidateLists(parts, written, plain)
+        return ListColumn(parts, written, plain)
     read, wrong = _read(text, np.flatnonzero(written))
     rows = np.arange(len(text))
     rows[written] = len(text) + np.arange(int(written.sum()))
-    return CandidateLists(pa.chunked_array([*parts.chunks, read]).take(pa.array(rows)), wrong, plain)
+    return ListColumn(pa.chunked_array([*parts.chunks, read]).take(pa.array(rows)), wrong, plain)
 
 
 def only_parts(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray, BoolArray]:
@@ -96,12 +96,10 @@ def only_parts(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray, Boo
     return text, listed & (lengths == 1), lists.wrong | (lengths > 1)
 
 
-def _nested_alone(column: pa.ChunkedArray) -> CandidateLists:
+def _nested_alone(column: pa.ChunkedArray) -> ListColumn:
     nested = pc.if_else(pc.struct_field(column, "nested"), pc.struct_field(column, "text"), None)
     read, wrong = _read(nested, np.arange(len(column)))
-    return CandidateLists(
-        pa.chunked_array([read]), wrong & to_mask(nested.is_valid()), np.zeros(len(column), dtype=bool)
-    )
+    return ListColumn(pa.chunked_array([read]), wrong & to_mask(nested.is_valid()), np.zeros(len(column), dtype=bool))
 
 
 def _texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
