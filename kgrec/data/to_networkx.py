@@ -74,7 +74,8 @@ def _node_number(snapshot: GraphSnapshot, node: str | tuple[str, str]) -> int:
 def _around(snapshot: GraphSnapshot, number: int, hops: int) -> BoolArray:
     """Return a mask of the nodes at most `hops` relationships away, bool [n_nodes]."""
     ends = [(e.src_num + snapshot.offsets[t[0]], e.dst_num + snapshot.offsets[t[2]]) for t, e in snapshot.edges.items()]
-    src, dst = (np.concatenate(part) for part in zip(*ends, strict=True))
+    none = np.empty(0, np.int64)
+    src, dst = (np.concatenate(part) for part in zip((none, none), *ends, strict=True))
     n = snapshot.n_nodes
     links = sp.csr_matrix((np.ones(len(src), np.float32), (src, dst)), shape=(n, n))
     within = np.zeros(n, dtype=bool)

@@ -12,6 +12,7 @@ from kgrec.data.id_map import IdMap
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.table_checks import check
 from kgrec.data.tables import GraphTables
+from kgrec.data.to_networkx import to_networkx
 
 WROTE = ("Author", "WROTE", "Book")
 
@@ -194,6 +195,12 @@ def test_the_snapshot_becomes_a_pyg_graph(shop):
     assert data["Book"].num_nodes == 2
     assert set(data.edge_types) == set(shop.edges)
     assert data[WROTE].edge_index.tolist() == [[0, 0], [0, 1]]
+
+
+def test_a_node_of_a_graph_without_relationships_is_exported_alone(market: GraphTables) -> None:
+    pytest.importorskip("networkx")
+    nodes_alone = GraphSnapshot.from_tables(replace(market, edges={}))
+    assert list(to_networkx(nodes_alone, "m1")) == [("Movie", "m1")]
 
 
 def test_a_snapshot_is_frozen(shop):
