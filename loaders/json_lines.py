@@ -7,13 +7,14 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
+from kgrec._util.files import reason
 from kgrec.errors import DataError, Problem
 from loaders.delimited import MAX_COLUMNS, MAX_PROBLEMS
 
 MAX_CELLS: Final = 200_000_000
-"""Maximum number of cells (rows times keys) if there are more than `WIDE` keys: absent cells need memory too."""
+"""Maximum number of cells (rows times keys) if there are more than `MANY_KEYS` keys: absent cells need memory too."""
 
-WIDE: Final = 1_000
+MANY_KEYS: Final = 1_000
 
 _HALF_PAIR: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
@@ -22,9 +23,14 @@ def objects(path: Path) -> list[dict[str, Any]]:
     """Return the objects of a file, one per line.
 
     Raises:
-        DataError: lists every line that is not an object, has a duplicate key or invalid text; or too many keys.
+        DataError: lists every line that is not an object, has a duplicate key or invalid text; or too many keys, or a
+            file that cannot be read.
     """
-    lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").rstrip().splitlines()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError([Problem(str(path), reason(error), "a readable file")]) from None
+    lines = data.removeprefix(b"\xef\xbb\xbf").rstrip().splitlines()
     if not lines:
         raise DataError([Problem(str(path), "an empty file", "one JSON object per line")])
     rows: list[dict[str, Any]] = []
@@ -37,7 +43,7 @@ def objects(path: Path) -> list[dict[str, Any]]:
             if len(problems) == MAX_PROBLEMS:
                 break
     n_keys = len({key for row in rows for key in row})
-    if n_keys > MAX_COLUMNS or (n_keys > WIDE and n_keys * len(rows) > MAX_CELLS):
+    if n_keys > MAX_COLUMNS or (n_keys > MANY_KEYS and n_keys * len(rows) > MAX_CELLS):
         expected = f"at most {MAX_COLUMNS:,}, fewer in a file of many lines"
         problems.append(Problem(str(path), f"{n_keys:,} keys in {len(lines):,} lines", expected))
     if problems:

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from kgrec.errors import DataError
+from loaders.json_lines import objects
 from loaders.sources import read_source
 
 
@@ -42,6 +43,11 @@ def test_json_lines_every_bad_line_at_once(tmp_path: Path) -> None:
         "the key 'a' twice",
     ]
     assert texts[4:6] == ["values nested too deep to be read", "a number of thousands of digits"]
+
+
+def test_json_lines_unreadable_file_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="found is a directory; expected a readable file"):
+        objects(tmp_path)
 
 
 def test_json_lines_escaped_backslash_is_no_half(tmp_path: Path) -> None:
