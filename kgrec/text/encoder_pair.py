@@ -40,9 +40,7 @@ class EncoderPair:
         return self.text if self.given else self._with_tuning(self._named("query"))
 
     def _named(self, use: Use) -> TextEncoder:
-        if self.fetch or self.name is None:
-            return encoder_of(self.name, use)
-        return encoder_of(self.name, use, fetch=False)
+        return encoder_of(self.name, use, fetch=self.fetch)
 
     def _with_tuning(self, encoder: TextEncoder) -> TextEncoder:
         return tunable(encoder).with_tuning(self.tuned) if self.tuned else encoder
