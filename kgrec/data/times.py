@@ -81,10 +81,11 @@ def from_numbers(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray]:
         within[:] = False
     kept = np.where(within, numbers, 0)
     if kept.dtype.kind == "f":
-        kept = np.round(kept * (_MICRO / many)) * max(1, many // _MICRO)
-        many = max(many, _MICRO)
-    micros = kept.astype(np.int64)
-    micros = micros * (_MICRO // many) if many <= _MICRO else micros // (many // _MICRO)
+        micros = np.round(kept * (_MICRO / many)).astype(np.int64)
+    elif many <= _MICRO:
+        micros = kept.astype(np.int64) * (_MICRO // many)
+    else:
+        micros = kept.astype(np.int64) // (many // _MICRO)
     return pa.chunked_array([pa.array(micros, mask=~within).cast(TIME)]), given & ~within
 
 
