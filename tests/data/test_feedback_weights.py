@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from kgrec.data import feedback_weights as worth_module
+from kgrec.data import feedback_weights as feedback_weights_module
 from kgrec.data.histories import strengths
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
@@ -119,7 +119,7 @@ def test_a_sample_of_users_is_enough(monkeypatch):
     train = views_at_random()
     viewed = train.behaviors.type_num == VIEWED
     whole = train.feedback_weights
-    monkeypatch.setattr(worth_module, "MAX_FEEDBACK_BEHAVIORS", 1500)
+    monkeypatch.setattr(feedback_weights_module, "MAX_FEEDBACK_BEHAVIORS", 1500)
     part = views_at_random().feedback_weights
     assert (part != whole).any()
     assert part[~viewed].min() > 2 * part[viewed].max()
@@ -128,13 +128,13 @@ def test_a_sample_of_users_is_enough(monkeypatch):
 def test_worth_is_learned_once(monkeypatch):
     train = views_at_random()
     first = strengths(train, 1.0)
-    monkeypatch.setattr(worth_module, "feedback_weights", None)
+    monkeypatch.setattr(feedback_weights_module, "feedback_weights", None)
     np.testing.assert_array_equal(strengths(train, 1.0).data, first.data)
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_blocks_of_users_of_whom_nothing_is_held_out_are_no_trouble(seed, monkeypatch):
-    monkeypatch.setattr(worth_module, "BLOCK_USERS", 3)
+    monkeypatch.setattr(feedback_weights_module, "BLOCK_USERS", 3)
     rng = np.random.default_rng(seed)
     few = rng.random(OWN.shape) < 1 / N_ITEMS
     stars = rng.integers(1, 6, OWN.shape).astype(float)

@@ -126,10 +126,10 @@ class _Contrast(Trainer):
         target = windows.item[row, column]
         share = histories.log_share(items, len(hard) / max(len(hard) + len(target), 1))
         device = vectors.device
-        asked = torch.nn.functional.normalize(before[torch.as_tensor(row), torch.as_tensor(column)], dim=1)
+        queries = torch.nn.functional.normalize(before[torch.as_tensor(row), torch.as_tensor(column)], dim=1)
         log_share = torch.as_tensor(share * settings.popularity_correction, device=device)
         return contrast(
-            asked @ vectors[: len(items)].T / settings.temperature - log_share,
+            queries @ vectors[: len(items)].T / settings.temperature - log_share,
             torch.as_tensor(place[row, column], device=device),
             torch.as_tensor(histories.may_compete(windows.user[row], target, items), device=device),
             torch.as_tensor(histories.copies(target, settings.balance, rng), device=device),

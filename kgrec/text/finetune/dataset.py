@@ -68,8 +68,8 @@ class Histories:
         self._start = np.searchsorted(self._user, self._user)
 
     @property
-    def asked(self) -> BoolArray:
-        """Interactions that can be targets, bool [n]: those of a user with an earlier item or a text."""
+    def is_target(self) -> BoolArray:
+        """Mask of the interactions that can be targets, bool [n]: those of a user with an earlier item or a text."""
         return np.asarray((np.arange(len(self._user)) > self._start) | self.described(self._user))
 
     @property
@@ -83,7 +83,7 @@ class Histories:
 
     def draw(self, n: int, size: int, rng: np.random.Generator, *, held_out: bool = False) -> Windows:
         """Return up to `n` windows of `size` items that end at random, distinct interactions."""
-        ends = np.flatnonzero(self.asked & (self.held_out[self._user] == held_out))
+        ends = np.flatnonzero(self.is_target & (self.held_out[self._user] == held_out))
         ends = rng.choice(ends, min(n, len(ends)), replace=False)
         at = ends[:, None] + np.arange(1 - size, 1)
         return Windows(self._user[ends], self._items(at, self._start[ends]))

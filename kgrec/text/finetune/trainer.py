@@ -65,7 +65,7 @@ class Trainer(ABC):
         key = json.dumps([encoder.identity, train.digest, settings.model_dump(), seed, *depends])
         self.file = checkpoints() / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
         self.histories = Histories(train, seed, token_counter(encoder))
-        if not self.histories.asked.any():
+        if not self.histories.is_target.any():
             raise UsageError(
                 "no data to fine-tune on: no user has two items with text in the training graph. "
                 "Load more interactions or texts"

@@ -12,7 +12,7 @@ from kgrec.data.table_checks import check
 from kgrec.explain.explanation import _in_words
 from kgrec.signals.graph import metapath_matrices, metapath_weights
 from kgrec.signals.graph.metapath_matrices import build_metapaths, shared_nodes
-from kgrec.signals.graph.metapath_weights import select_metapaths as worth_trying
+from kgrec.signals.graph.metapath_weights import select_metapaths
 from kgrec.signals.graph.metapaths import MetaPaths, MetaPathsSettings
 from kgrec.testing.graphs import COMMUNITY_SCHEMA, LIKED, two_communities, withheld_items
 
@@ -106,9 +106,9 @@ def test_a_relationship_and_its_inverse_are_one_path():
 def test_caps_leave_pairs_out(monkeypatch):
     roles, steps = two_roles()[0], two_steps()[0]
     paths = build_metapaths(roles, 1.0, pairs=True)
-    assert worth_trying(paths, roles.interactions).tolist() == [0]
+    assert select_metapaths(paths, roles.interactions).tolist() == [0]
     monkeypatch.setattr(metapath_weights, "MAX_PAIR_PATHS", 0)
-    assert worth_trying(paths, roles.interactions).tolist() == []
+    assert select_metapaths(paths, roles.interactions).tolist() == []
     monkeypatch.setattr(metapath_matrices, "MAX_RELATED_MEMBERS", 3)
     monkeypatch.setattr(metapath_matrices, "MAX_SEGMENT_LINKS", 3)
     assert build_metapaths(roles, 1.0, pairs=True) == []
