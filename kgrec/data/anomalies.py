@@ -117,14 +117,14 @@ def _volume(graph: GraphSnapshot) -> pd.DataFrame:
         # Weeks begin on a Monday, and 1970 on a Thursday.
         period = np.floor((times + (3 * DAY_SECONDS if name == "week" else 0)) / seconds).astype(np.int64)
         counts = np.bincount(period - period.min())[:-1]  # the last period is not complete
-        sudden, usual = _is_sudden(counts, before)
+        sudden, usual = _sudden_changes(counts, before)
         start = (sudden + period.min()) * seconds - (3 * DAY_SECONDS if name == "week" else 0)
         detail = [f"{n:,} in a {name}, usually {m:g}" for n, m in zip(counts[sudden], usual[sudden], strict=True)]
         parts.append(pd.DataFrame({"kind": "volume", "label": name, "id": _dates(start, "D"), "detail": detail}))
     return pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
 
 
-def _is_sudden(counts: IntArray, before: int) -> tuple[IntArray, DoubleArray]:
+def _sudden_changes(counts: IntArray, before: int) -> tuple[IntArray, DoubleArray]:
     """Return the periods where volume changes, and the median before each period; a lasting change is reported once."""
     if len(counts) <= before:
         return np.empty(0, np.int64), np.empty(0)

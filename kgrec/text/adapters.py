@@ -108,7 +108,7 @@ def after_step(module: Any, method: TuneMethod, step: int) -> None:
         module.base_model.update_and_allocate(step)
 
 
-def memory(module: Any, method: TuneMethod) -> dict[str, dict[str, torch.Tensor]]:
+def method_state(module: Any, method: TuneMethod) -> dict[str, dict[str, torch.Tensor]]:
     """Return the mutable state of the method between steps: AdaLoRA's importance of every weight."""
     if method != "adalora":
         return {}

@@ -110,7 +110,7 @@ class _Contrast(Trainer):
         settings, histories = self.settings, self.histories
         hard = np.empty(0, np.int64)
         if settings.hard_negatives:
-            hard = histories.near(windows, self._as_it_was, settings.hard_negatives, rng)
+            hard = histories.near(windows, self._original_vectors, settings.hard_negatives, rng)
         users = np.where(histories.described(windows.user), windows.user, -1)
         items = np.union1d(windows.item[windows.item >= 0], hard).astype(np.int64)
         texts = np.r_[items, histories.n_items + users[users >= 0]]
@@ -132,12 +132,12 @@ class _Contrast(Trainer):
             queries @ vectors[: len(items)].T / settings.temperature - log_share,
             torch.as_tensor(place[row, column], device=device),
             torch.as_tensor(histories.may_compete(windows.user[row], target, items), device=device),
-            torch.as_tensor(histories.copies(target, settings.balance, rng), device=device),
+            torch.as_tensor(histories.target_weights(target, settings.balance, rng), device=device),
             settings.focal,
         )
 
     @cached_property
-    def _as_it_was(self) -> FloatArray:
+    def _original_vectors(self) -> FloatArray:
         """Centered vectors of the items by the original model, float32 [n_items, d]."""
         vectors = self.cache.encode(self.histories.texts[: self.histories.n_items], self.encoder)
         return np.asarray(vectors - vectors.mean(axis=0), dtype=np.float32)

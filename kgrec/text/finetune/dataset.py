@@ -132,7 +132,7 @@ class Histories:
         by_popularity = self.popularity[items] / max(int(self.popularity.sum()), 1)
         return np.log((1 - hard) * by_popularity + hard / self.n_items).astype(np.float32)
 
-    def copies(self, target: IntArray, balance: Balance, rng: np.random.Generator) -> FloatArray:
+    def target_weights(self, target: IntArray, balance: Balance, rng: np.random.Generator) -> FloatArray:
         """Return the weight of each target [n], float32: higher for rare items, or lower for popular ones.
 
         The weight is the square root of mean popularity over the item's popularity (Mikolov et al., "Distributed

@@ -16,7 +16,7 @@ from kgrec._util.progress import track
 from kgrec.config import StepSettings, TuneMethod
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.errors import UsageError
-from kgrec.text.adapters import adapted, after_step, learned_weights, load_weights, memory, regularization_loss
+from kgrec.text.adapters import adapted, after_step, learned_weights, load_weights, method_state, regularization_loss
 from kgrec.text.base import token_counter
 from kgrec.text.encoder import TransformersEncoder
 from kgrec.text.finetune.checkpoint import Progress, checkpoints, load_checkpoint, save_checkpoint
@@ -117,7 +117,7 @@ class Trainer(ABC):
         if self.progress.losses:
             load_weights(self.module, self.stored["weights"])
             _put_back(self.optimizer, self.stored.get("optimizer", {}))
-            for name, values in memory(self.module, settings.method).items():
+            for name, values in method_state(self.module, settings.method).items():
                 values.update(self.stored.get(name, {}))
         else:
             self._evaluate(0)
@@ -162,7 +162,7 @@ class Trainer(ABC):
         optimizer = {f"{number}/{name}": t for number, of in state.items() for name, t in of.items()}
         parts = {"best": self.best, "weights": learned_weights(self.module), "optimizer": optimizer}
         save_checkpoint(
-            self.file, self.progress, {**parts, **memory(self.module, self.steps.method)}, self.origin.schema
+            self.file, self.progress, {**parts, **method_state(self.module, self.steps.method)}, self.origin.schema
         )
 
 

@@ -343,11 +343,11 @@ class TestHistories:
     def test_rare_targets_count_more_than_popular_ones(self, histories, balance, most, least):
         order = np.argsort(histories.popularity)
         rare, popular = (
-            np.mean([histories.copies(items, balance, np.random.default_rng(n)) for n in range(50)])
+            np.mean([histories.target_weights(items, balance, np.random.default_rng(n)) for n in range(50)])
             for items in (order[:20], order[-20:])
         )
-        copies = histories.copies(order, balance, np.random.default_rng(0))
-        assert least <= copies.min() <= copies.max() <= most
+        weights = histories.target_weights(order, balance, np.random.default_rng(0))
+        assert least <= weights.min() <= weights.max() <= most
         assert rare > popular * 1.1
 
 
