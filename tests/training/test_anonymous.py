@@ -76,3 +76,15 @@ def test_history_equals_fold_in() -> None:
     in_order = model.recommend(history=history.sort_values("timestamp")["item_id"].tolist(), k=20)
     pd.testing.assert_frame_equal(in_order, new)
     assert [table.num_rows for table in model._model.train.nodes.values()] == nodes
+
+
+@pytest.mark.parametrize("name", ["ials", "user_ease", "lightgcn"])
+def test_second_fit_forgets_the_first(name: str) -> None:
+    kind = next(kind for kind in KINDS if kind.name == name)
+    later = GRAPH.with_behaviors(GRAPH.behaviors.item_num % 3 > 0)
+    users = AnonymousUsers(later, later.behaviors.where(later.behaviors.user_num < 3), 3)
+    signal = kind().fit(GRAPH, {})
+    before = signal.anonymous_scores(users)
+    again, expected = (of.fit(later, {}).anonymous_scores(users) for of in (signal, kind()))
+    np.testing.assert_allclose(again, expected, atol=1e-6)
+    assert not np.allclose(before, expected, atol=1e-3)

@@ -147,6 +147,7 @@ class IALS(Signal):
     def _bind(self, train: GraphSnapshot, users: FloatArray, items: FloatArray) -> Self:
         self._learned = self._users = users
         self._train, self._items = train, items
+        vars(self).pop("_solver", None)  # of an earlier fit
         settings: IALSSettings = self.settings
         past = DomainHistories.from_snapshot(
             train, settings.half_life_items, settings.out_of_domain_weight, settings.feedback_weight

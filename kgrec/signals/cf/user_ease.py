@@ -143,6 +143,7 @@ class UserEASE(Signal):
 
     def _bind(self, train: GraphSnapshot, weights: sp.csr_matrix | FloatArray) -> Self:
         self._train, self._weights = train, weights
+        vars(self).pop("_explaining", None)  # of an earlier fit
         self._history = user_histories(train, self.settings.feedback_weight)
         self._of_user = weights.T if isinstance(weights, np.ndarray) else sp.csr_matrix(weights.T)
         return self

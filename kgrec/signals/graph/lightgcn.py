@@ -199,6 +199,7 @@ class LightGCN(Signal):
 
     def _bind(self, train: GraphSnapshot, node_vectors: FloatArray, learned: dict[str, FloatArray]) -> Self:
         self._train, self.node_vectors, self._learned = train, node_vectors, learned
+        vars(self).pop("_reach", None)  # of an earlier fit
         self._users = node_vectors[train.user_nodes]
         self._items = node_vectors[train.item_nodes]
         self._histories = DomainHistories.from_snapshot(
