@@ -13,6 +13,7 @@ import pytest
 import kgrec
 from kgrec import DataError, Recommender, UnknownItem, UnknownUser, UsageError
 from kgrec.data.snapshot import GraphSnapshot
+from kgrec.signals.content.tfidf import TFIDF
 
 SIGNALS = ("popularity", "ease")
 RNG = np.random.default_rng(0)
@@ -62,6 +63,8 @@ def test_fit_refuses_other_things() -> None:
         Recommender().fit({"user_id": [1]})
     with pytest.raises(DataError, match="expected a column 'item_id'"):
         Recommender().fit(FRAME[["user_id"]])
+    with pytest.raises(UsageError, match="no signal can be fitted on this data: tfidf, embeddings"):
+        Recommender(signals=[TFIDF, "embeddings"]).fit(FRAME)
 
 
 def test_ids_merge_with_the_source(model: Recommender) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from kgrec._util.duration import in_words
 from kgrec._util.progress import track
-from kgrec.config import Config
+from kgrec.config import Config, signal_name
 from kgrec.data.edges import Behaviors
 from kgrec.data.linked_users import merge_linked_users
 from kgrec.data.noise import without_noise
@@ -210,7 +210,8 @@ def _tune_all(state: TuningState) -> TuningState:
     wanted = state.config.signals
     kinds = [kind for kind in signal_kinds(wanted) if kind.applies(state.graph, state.vectors)]
     if not kinds:
-        raise UsageError(f"no signal can be fitted on this data: {', '.join(wanted)}. Expected others in `signals` too")
+        names = ", ".join(map(signal_name, wanted))
+        raise UsageError(f"no signal can be fitted on this data: {names}. Expected others in `signals` too")
     if state.validation:
         tuned = _searched(kinds, state)
     else:
