@@ -76,6 +76,9 @@ def test_ids_merge_with_the_source(model: Recommender) -> None:
     found = model.explain(1, 100)
     assert (found.user_id, found.item_id) == (1, 100)
     assert model.recommend([999], k=1, on_unknown="popular")["user_id"].tolist() == [999]
+    for unknown in (10**20, "1_0", "x"):  # not a whole number of 64 bits
+        listed = model.recommend([1, unknown], k=1, on_unknown="popular")
+        assert listed["user_id"].tolist() == [1, str(unknown)]
 
 
 def test_text_ids_stay_text() -> None:

@@ -8,9 +8,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
 from kgrec._util.types import IntArray
-from kgrec.data.id_map import IdMap
+from kgrec.data.id_map import IdMap, typed_ids
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.errors import UnknownItem, UnknownUser
 
@@ -50,8 +51,8 @@ def in_type(ids: Sequence[str], known: IdMap) -> npt.NDArray[Any]:
     texts = np.array(ids, dtype=object)
     if known.original.dtype != object:
         try:
-            return texts.astype(known.original.dtype)
-        except ValueError:
+            return typed_ids(pa.array(ids, pa.string()), "int")
+        except pa.ArrowInvalid:
             pass
     nums = known.nums(ids)
     return np.where(nums >= 0, known.original[nums], texts) if len(known) else texts
