@@ -117,7 +117,9 @@ def test_split_by_marks_is_that_of_the_data(communities: GraphSnapshot) -> None:
         ("last", {"fraction": 0.2}, r"unknown option of protocol 'last': fraction. Expected n"),
         ("time", {"n": 2, "nn": 3}, r"unknown option of protocol 'time': n, nn. Expected fraction"),
         ("time", {"fraction": 1.5}, r"fraction=1.5. Expected a share above 0 and below 1"),
-        ("last", {"n": 0}, r"n=0. Expected at least 1"),
+        ("time", {"fraction": "0.1"}, r"fraction='0.1'. Expected a share above 0 and below 1"),
+        ("last", {"n": 0}, r"n=0. Expected a whole number of interactions of every user, at least 1"),
+        ("last", {"n": 1.5}, r"n=1.5. Expected a whole number"),
     ],
 )
 def test_split_of_unknown_options_says_what_exists(
