@@ -115,7 +115,7 @@ def side(split: Split, encoder: TransformersEncoder) -> dict[str, Any]:
     per_user = {domain: found.evaluations[HYBRID].per_user[METRIC] for domain, found in sorted(measured.items())}
     return {
         "settings": choice.signal.settings.model_dump(),
-        "valid": {"NDCG@20": choice.ndcg},
+        "valid": {"NDCG@20": choice.metric_value},
         "test": {domain: float(values.mean()) for domain, values in per_user.items()},
         "per_user": per_user,
     }

@@ -202,9 +202,9 @@ def _in_statistics(model: HybridModel, clean: HybridModel) -> pd.DataFrame:
 def _in_settings(chosen: Mapping[str, Any], of_cut: Signals, holdouts: Sequence[ValidationSet]) -> pd.DataFrame:
     reached = {name: mean_metric(holdouts, signal.scores) for name, signal in of_cut.items()} if holdouts else {}
     findings = []
-    for name, ndcg in reached.items():
-        if len(_rows_that_differ(np.array([[chosen[name]["ndcg"]]]), np.array([[ndcg]]))):
-            detail = f"chosen by a validation metric of {chosen[name]['ndcg']:.4f}, which is {ndcg:.4f} when repeated"
+    for name, value in reached.items():
+        if len(_rows_that_differ(np.array([[chosen[name]["ndcg"]]]), np.array([[value]]))):
+            detail = f"chosen by a validation metric of {chosen[name]['ndcg']:.4f}, which is {value:.4f} when repeated"
             findings.append(_found("signal", [name], detail))
     return _joined(*findings)
 

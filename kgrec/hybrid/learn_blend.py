@@ -93,9 +93,9 @@ def _fit_group(
     """Return the blend learned from all given users, each of whom has a relevant item."""
     activity = np.diff(seen.indptr)
     scales = Scale.from_counts(activity), Scale.from_counts(popularity)
-    single_ndcg = np.stack([metric.of_scores(part, relevant, seen) for part in scores]).astype(np.float64)
+    by_signal = np.stack([metric.of_scores(part, relevant, seen) for part in scores]).astype(np.float64)
     fold = np.random.default_rng(seed).permutation(len(activity)) % N_FOLDS
-    options: dict[Kind, _Option] = {"single": _single(single_ndcg, fold)}
+    options: dict[Kind, _Option] = {"single": _single(by_signal, fold)}
     if len(scores) > 1 and len(activity) >= MIN_BLEND_USERS:
         lists = CandidateLists.from_scores(scores, seen, relevant, scales[0](activity), scales[1](popularity), seed)
         options |= _cross_fit(lists, fold, seed, metric)
@@ -103,26 +103,26 @@ def _fit_group(
     blend = Blend(tuple(names), kind, options[kind].weights.astype(np.float32), *scales, {})
     blended = metric.of_scores(blend.combine(scores, seen, popularity), relevant, seen)
     shares = shares_of(blend, scores, seen, popularity)
-    report = _report(blend, options, single_ndcg, shares, float(blended.mean(dtype=np.float64)), seed)
-    return replace(blend, report=report, reached=options[kind].ndcg)
+    report = _report(blend, options, by_signal, shares, float(blended.mean(dtype=np.float64)), seed)
+    return replace(blend, report=report, reached=options[kind].per_user)
 
 
 def _report(
     blend: Blend,
     options: Mapping[Kind, _Option],
-    single_ndcg: DoubleArray,
+    by_signal: DoubleArray,
     shares: Mapping[str, float],
     blended: float,
     seed: int,
 ) -> dict[str, Any]:
     """Return the report of a blend; see `Blend.report`."""
-    mean_ndcg = single_ndcg.mean(axis=1)
-    gain = options[blend.kind].ndcg - single_ndcg[int(mean_ndcg.argmax())]
+    means = by_signal.mean(axis=1)
+    gain = options[blend.kind].per_user - by_signal[int(means.argmax())]
     return {
         "kind": blend.kind,
         "shares": shares,
-        "signals": dict(zip(blend.signals, mean_ndcg.tolist(), strict=True)),
-        "options": {kind: float(option.ndcg.mean()) for kind, option in options.items()},
+        "signals": dict(zip(blend.signals, means.tolist(), strict=True)),
+        "options": {kind: float(option.per_user.mean()) for kind, option in options.items()},
         "gain": [float(gain.mean()), *bootstrap_interval(gain, seed=seed)],
         "blend": blended,
         "fusion_weights": options["stacking"].weights[0].tolist() if "stacking" in options else [],
@@ -150,16 +150,16 @@ class _Option:
     """The result of one way of learning: weights [feature kinds, signals] and each user's cross-fitted metric [n]."""
 
     weights: DoubleArray
-    ndcg: DoubleArray
+    per_user: DoubleArray
 
 
-def _single(single_ndcg: DoubleArray, fold: IntArray) -> _Option:
+def _single(by_signal: DoubleArray, fold: IntArray) -> _Option:
     """Return the best single signal by the metric [signals, n]; a fold is measured with the best one on the others."""
-    ndcg = np.empty(len(fold))
+    per_user = np.empty(len(fold))
     for number in range(N_FOLDS):
         in_fold = fold == number
-        ndcg[in_fold] = single_ndcg[single_ndcg[:, ~in_fold].sum(axis=1).argmax(), in_fold]
-    return _Option(weights_of_kind("raw", np.eye(len(single_ndcg))[single_ndcg.mean(axis=1).argmax()]), ndcg)
+        per_user[in_fold] = by_signal[by_signal[:, ~in_fold].sum(axis=1).argmax(), in_fold]
+    return _Option(weights_of_kind("raw", np.eye(len(by_signal))[by_signal.mean(axis=1).argmax()]), per_user)
 
 
 def _cross_fit(lists: CandidateLists, fold: IntArray, seed: int, metric: Metric) -> dict[Kind, _Option]:
@@ -172,10 +172,10 @@ def _cross_fit(lists: CandidateLists, fold: IntArray, seed: int, metric: Metric)
 
 def _measured(lists: CandidateLists, weights: Sequence[DoubleArray], fold: IntArray, metric: Metric) -> _Option:
     """Return the mean of the folds' weights [feature kinds, signals], each measured on its left-out users."""
-    ndcg = np.empty(len(fold))
+    per_user = np.empty(len(fold))
     for number, fold_weights in enumerate(weights):
-        ndcg[fold == number] = lists.take(fold == number).evaluate(fold_weights, metric)
-    return _Option(np.mean(weights, axis=0), ndcg)
+        per_user[fold == number] = lists.take(fold == number).evaluate(fold_weights, metric)
+    return _Option(np.mean(weights, axis=0), per_user)
 
 
 def _learn(lists: CandidateLists, seed: int, metric: Metric) -> dict[Kind, DoubleArray]:
@@ -201,5 +201,5 @@ def _best(options: Mapping[Kind, _Option], mean_relevant: float) -> Kind:
         return "single"
     best: Kind = "listwise_mean" if mean_relevant >= LISTWISE_MIN_ITEMS else "mean"
     for kind in ("listwise_mean", *options):
-        best = kind if clearly_better(options[kind].ndcg, options[best].ndcg) else best
+        best = kind if clearly_better(options[kind].per_user, options[best].per_user) else best
     return best

@@ -109,7 +109,7 @@ def _compared(
         "options": reached,
         "gain": [float(gain.mean()), *bootstrap_interval(gain, seed=seed)],
     }
-    figures = ", ".join(f"{ndcg:.4f} {option}" for option, ndcg in reached.items())
+    figures = ", ".join(f"{value:.4f} {option}" for option, value in reached.items())
     verdict = "no negative transfer" if best == ALL_DOMAINS else f"negative transfer from other domains, using {best}"
     logger.info(f"{domain}: {verdict}; metric on the validation split: {figures}")
     return DomainCheck(report) if best == ALL_DOMAINS else DomainCheck(report, single_domain[best], options[best])

@@ -100,7 +100,7 @@ def tried_table(choices: Mapping[str, Any]) -> pd.DataFrame:
     for domain, report in choices.get("blends", {}).items():
         options = report.get("options", {})
         rows += [
-            (f"blend of {domain}", ndcg, None, option, option == report["kind"]) for option, ndcg in options.items()
+            (f"blend of {domain}", value, None, option, option == report["kind"]) for option, value in options.items()
         ]
     frame = pd.DataFrame(rows, columns=["choice", metric_of(choices), "seconds", "what", "chosen"])
     return frame.assign(chosen=frame["chosen"].map({True: "yes", False: ""}))

@@ -28,20 +28,20 @@ class TuningResult:
 
     Attributes:
         signal: the signal, fitted without the validation interactions.
-        ndcg: NDCG@20 on the validation split, or the configured metric.
+        metric_value: NDCG@20 on the validation split, or the configured metric.
         tried: all settings tried, with their metric and seconds, in order; "low_fidelity" marks a cheaper fit.
         seconds: duration of fitting the signal and scoring the validation users.
     """
 
     signal: Signal
-    ndcg: float
+    metric_value: float
     tried: list[dict[str, Any]]
     seconds: float = 0.0
 
     @property
     def report(self) -> dict[str, Any]:
-        """The settings, the metric and all settings tried, as JSON-ready values."""
-        return {"settings": self.signal.settings.model_dump(), "ndcg": self.ndcg, "tried": self.tried}
+        """The settings, the metric ("ndcg", whichever it is) and all settings tried, as JSON-ready values."""
+        return {"settings": self.signal.settings.model_dump(), "ndcg": self.metric_value, "tried": self.tried}
 
 
 def tune(
@@ -81,9 +81,10 @@ def tune(
                     break
     best = search.best
     logger.info(
-        f"{kind.name}: {holdouts[0].metric} {best.ndcg:.4f} on the validation split, {len(search.tried)} settings tried"
+        f"{kind.name}: {holdouts[0].metric} {best.metric_value:.4f} on the validation split, "
+        f"{len(search.tried)} settings tried"
     )
-    return TuningResult(best.signal, best.ndcg, search.tried, best.seconds)
+    return TuningResult(best.signal, best.metric_value, search.tried, best.seconds)
 
 
 class _Search:
@@ -109,7 +110,7 @@ class _Search:
         if not fitted and not self._promises(settings):
             return False
         candidate = self._tried(settings, fitted)
-        if candidate.ndcg <= self.best.ndcg:
+        if candidate.metric_value <= self.best.metric_value:
             return False
         self.best = candidate
         return True
@@ -121,7 +122,7 @@ class _Search:
             return True
         for part in (half_of_best, half):
             if part not in self._halves:
-                self._halves[part] = self._tried(part, half=True).ndcg
+                self._halves[part] = self._tried(part, half=True).metric_value
         return self._halves[half] > self._halves[half_of_best]
 
     def _tried(self, settings: SignalSettings, fitted: Signal | None = None, half: bool = False) -> TuningResult:
@@ -165,13 +166,13 @@ class _Trial:
             signal = signal.restore(self.train, self.vectors, fitted.state())
         else:
             signal = signal.fit(self.train, self.vectors, self.seed)
-        ndcg = mean_metric(self.holdouts, signal.scores)
-        return TuningResult(signal, ndcg, [], time.perf_counter() - start)
+        metric_value = mean_metric(self.holdouts, signal.scores)
+        return TuningResult(signal, metric_value, [], time.perf_counter() - start)
 
 
 def _record(choice: TuningResult) -> dict[str, Any]:
     return {
         "settings": choice.signal.settings.model_dump(),
-        "ndcg": round(choice.ndcg, 5),
+        "ndcg": round(choice.metric_value, 5),
         "seconds": round(choice.seconds, 2),
     }

@@ -65,7 +65,7 @@ def test_of_options_alike_lists_decide_and_of_others_only_what_is_clearly_better
     }
     assert [_best(options, mean_relevant) for mean_relevant in (1.2, 8)] == ["mean", "listwise_mean"]
     for gain, kind in ((0.01, "mean"), (0.03, "ndcg_search")):  # the standard error of the difference is 0.007
-        better = replace(options["ndcg_search"], ndcg=options["ndcg_search"].ndcg + gain)
+        better = replace(options["ndcg_search"], per_user=options["ndcg_search"].per_user + gain)
         assert _best({**options, "ndcg_search": better}, 1.2) == kind
 
 
