@@ -17,6 +17,7 @@ from kgrec.errors import UsageError
 from kgrec.hybrid.model import HYBRID, HybridModel, Scored
 from kgrec.metrics.ranking import Evaluation, evaluate
 from kgrec.metrics.significance import bootstrap_intervals, paired_test
+from kgrec.ranking.frames import lists_frame
 from kgrec.ranking.top_k import BATCH_BYTES, Ranking, top_k
 
 FUSION, FIRST = "linear fusion", "hybrid, first stage"
@@ -70,10 +71,8 @@ def recommendations(measured: Mapping[str, Measured], split: Split, name: str = 
     frames = []
     for domain in measured.values():
         ranking = domain.rankings[name]
-        listed = ranking.item_num >= 0
-        rank = np.broadcast_to(np.arange(1, listed.shape[1] + 1), listed.shape)
-        columns = {"item_id": items[ranking.item_num[listed]], "score": ranking.score[listed], "rank": rank[listed]}
-        frames.append(pd.DataFrame({"user_id": np.repeat(users[domain.user_num], listed.sum(axis=1)), **columns}))
+        columns = {"num": ranking.item_num, "score": ranking.score}
+        frames.append(lists_frame(users[domain.user_num], "user_id", "item_id", items, columns))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -133,10 +132,10 @@ def _test_sets(split: Split, relevant: sp.csr_matrix) -> dict[str, _TestSet]:
     return test_sets
 
 
-def _evaluated(test_sets: _TestSet, rankings: Mapping[str, Ranking], model: HybridModel, ks: Sequence[int]) -> Measured:
+def _evaluated(test_set: _TestSet, rankings: Mapping[str, Ranking], model: HybridModel, ks: Sequence[int]) -> Measured:
     known = model.train.interactions
-    evaluations = {name: evaluate(ranking, test_sets.relevant, known, ks) for name, ranking in rankings.items()}
-    return Measured(test_sets.user_num, test_sets.relevant, rankings, evaluations)
+    evaluations = {name: evaluate(ranking, test_set.relevant, known, ks) for name, ranking in rankings.items()}
+    return Measured(test_set.user_num, test_set.relevant, rankings, evaluations)
 
 
 def _rankings(
