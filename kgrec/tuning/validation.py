@@ -23,9 +23,11 @@ logger = logging.getLogger(__name__)
 MAX_SCORES: Final = 60_000_000
 """Validation scores of in-domain users that are held for a signal and a domain, at most (240 MB), and half as many of
 cold-start users; more users add little precision."""
-
+BATCH_USERS: Final = 1024
+"""Users scored at a time."""
 
 Scorer = Callable[[IntArray], FloatArray]
+"""User numbers, int64 [n] → scores of all items, float32 [n, n_items]."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +58,11 @@ class ValidationSet:
         user_num, weight = self.user_num[rows], self.weight[rows]
         return replace(self, user_num=user_num, weight=weight, relevant=self.relevant[rows], seen=self.seen[rows])
 
-    def scores(self, scorer: Scorer, batch: int = 1024) -> FloatArray:
+    def scores(self, scorer: Scorer) -> FloatArray:
         """Return the scores of the domain's items for all users, float32 [n, m], computed in batches of users."""
         parts = [
-            scorer(self.user_num[start : start + batch])[:, self.item_num]
-            for start in range(0, len(self.user_num), batch)
+            scorer(self.user_num[start : start + BATCH_USERS])[:, self.item_num]
+            for start in range(0, len(self.user_num), BATCH_USERS)
         ]
         return np.concatenate(parts).astype(np.float32, copy=False)
 
