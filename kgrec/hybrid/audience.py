@@ -58,7 +58,7 @@ class KnownUsers:
     def chosen(self, rows: slice, types: IntArray) -> sp.csr_matrix:
         """Return the items that a slice of the users chose by interactions of some types."""
         train, nums = self.model.train, self.nums[rows]
-        chosen = sp.csr_matrix(np.zeros((len(nums), train.n_items), np.float32))
+        chosen = sp.csr_matrix((len(nums), train.n_items), dtype=np.float32)
         for num in types.tolist():
             chosen = chosen + train.interactions_of_type[num][np.maximum(nums, 0)]
         return sp.csr_matrix(chosen.multiply((nums >= 0)[:, None]))
