@@ -310,7 +310,11 @@ def _with_objects(values: dict[str, Any]) -> dict[str, Any]:
     objects = [signal for signal in signals if isinstance(getattr(signal, "settings", None), BaseModel)]
     if not objects or not isinstance(models, dict | None):
         return values
-    fixed = {signal.name: signal.settings.model_dump(exclude_unset=True) for signal in objects}
+    fixed: dict[str, dict[str, Any]] = {}
+    for signal in objects:
+        given = signal.settings.model_dump(exclude_unset=True)
+        if fixed.setdefault(signal.name, given) != given:
+            raise UsageError(f"setting 'signals': found two {signal.name!r} that differ; expected each signal once")
     merged = {**(models or {}), **{name: {**given, **(models or {}).get(name, {})} for name, given in fixed.items()}}
     return {**values, "signals": [type(s) if s in objects else s for s in signals], "models": merged}
 

@@ -127,6 +127,8 @@ def test_signal_class_and_object_are_signals_and_fix_settings() -> None:
     assert config.signals == ("ease", IALS, Popularity)
     assert config.models == {"ials": {"factors": 8}}
     assert config.model_dump(mode="json")["signals"] == ["ease", "ials", "popularity"]
+    with pytest.raises(UsageError, match="found two 'ials' that differ; expected each signal once"):
+        Config.checked({"signals": [IALS(IALS.Settings(factors=8)), IALS(IALS.Settings(factors=16))]})
 
 
 @pytest.mark.parametrize("wrong", [3, None, dict, "No name"])
