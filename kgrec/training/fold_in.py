@@ -34,7 +34,7 @@ class KnownTexts(VectorCache):
 
     def __init__(self, trained: Trained, cache: VectorCache, count_tokens: CountTokens) -> None:
         super().__init__(cache.folder)
-        self._checked = False
+        self._cache, self._checked = cache, False
         train = trained.model.train
         given = sum(next(iter(of.values())).shape[1] for of in given_vectors(train).values())
         labels = [label for label in trained.vectors if train.schema.nodes[label].text]
@@ -52,12 +52,14 @@ class KnownTexts(VectorCache):
         Raises:
             UsageError: a text is new and the encoder differs from that of the fit.
         """
-        at = self.texts.get_indexer(pd.Index(np.asarray(texts, dtype=object)))
+        texts = np.asarray(texts, dtype=object)
+        at = self.texts.get_indexer(pd.Index(texts))
         if (at >= 0).all():
             return np.asarray(self.vectors[at])
         self.check(encoder)
-        vectors = super().encode(texts, encoder)
+        vectors = np.empty((len(texts), encoder.dim), np.float32)
         vectors[at >= 0] = self.vectors[at[at >= 0]]
+        vectors[at < 0] = self._cache.encode(texts[at < 0], encoder)
         return vectors
 
     def check(self, encoder: TextEncoder) -> None:
@@ -68,7 +70,7 @@ class KnownTexts(VectorCache):
         """
         if not self._checked and self.vectors.any():
             known = int(np.argmax(self.vectors.any(axis=1)))
-            expected, vector = self.vectors[known], super().encode([self.texts[known]], encoder)[0]
+            expected, vector = self.vectors[known], self._cache.encode([self.texts[known]], encoder)[0]
             if vector.shape != expected.shape or vector @ expected < SAME_ENCODER_COSINE:
                 raise UsageError(
                     "the text encoder differs from the one of the fit. Expected the same: "

@@ -1,6 +1,7 @@
 """Cold start: new users, new items and free texts are served by what was learned before they came."""
 
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -209,6 +210,26 @@ def test_folding_in_nothing_changes_nothing(fitted, grown):
         for name, arrays in again._model.signals.items():
             for key, array in arrays.state().items():
                 np.testing.assert_array_equal(array, model._model.signals[name].state()[key])
+
+
+def test_only_new_texts_are_encoded_and_counted(fitted, now, tmp_path):
+    class Watched(WordEncoder):
+        read: ClassVar[list[str]] = []
+
+        def encode(self, texts):
+            self.read += texts
+            return super().encode(texts)
+
+    fitted.save(tmp_path / "run")
+    loaded = Recommender.load(tmp_path / "run", encoder=Watched())
+    loaded._cache = VectorCache(tmp_path / "vectors of another machine")
+    grown = loaded.fold_in(now)
+    texts = {text for label in now.nodes if now.schema.nodes[label].text for text in describe(now, label)}
+    checked, *new = Watched.read
+    assert checked in loaded._known_texts.texts
+    assert set(new) == texts - set(loaded._known_texts.texts)
+    assert new
+    assert grown._cache.encoded == len(Watched.read)
 
 
 def test_a_known_user_with_new_behaviors_is_scored_by_them(fitted, now):
