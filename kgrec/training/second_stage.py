@@ -51,7 +51,8 @@ def learn_second_stage(state: TuningState, encoder: TransformersEncoder) -> Tuni
     chosen = {holdout.domain: _tune_weight(first, stage, holdout) for holdout in state.validation}
     weights = {domain: choice["weight"] for domain, choice in chosen.items() if choice["weight"]}
     if left_out := sorted(set(first.blends) - set(weights)):
-        logger.info(f"no re-ranking for {', '.join(left_out)}: no gain above one standard error on the validation split")
+        domains = ", ".join(left_out)
+        logger.info(f"no re-ranking for {domains}: no gain above one standard error on the validation split")
     second = replace(stage, weights=weights) if weights else None
     facts = {"losses": stage.tuned.losses, "report": report, "domains": chosen}
     return replace(state, second=second, report={**state.report, "rerank": facts})
