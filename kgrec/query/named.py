@@ -19,6 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
 from itertools import chain
@@ -27,7 +28,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from kgrec.data.columns import ARROW_TYPES
+from kgrec.data.columns import ARROW_TYPES, as_type
 from kgrec.data.schema import Schema
 from kgrec.errors import UnknownItem, UnknownUser, UsageError, near_matches
 from kgrec.rdf.encode import literals
@@ -271,11 +272,23 @@ def _value(schema: Schema, parameter: Parameter, value: Any, properties: Mapping
         return _number(parameter, value)
     property_ = properties[parameter.kind.removeprefix("value of ")]
     kind = _user_properties(schema)[property_]
-    if kind == "string":
-        return str(value)
-    if isinstance(value, str) and kind != "datetime":
+    converted = str(value) if kind == "string" else _as_kind(value, kind)
+    if converted is None:
         raise UsageError(f"parameter {parameter.name!r}: found {value!r}. Expected type {kind}, that of {property_}")
-    return value
+    return converted
+
+
+def _as_kind(value: Any, kind: str) -> Any:
+    """Return a value in a property type, as data of that type are loaded; None if it cannot be converted.
+
+    Engines do not compare an integer with a float, or a text with a time. Times are in UTC, as graphs store them.
+    """
+    try:
+        column, failed = as_type(pa.chunked_array([pa.array([value])]), kind)
+    except (pa.ArrowException, OverflowError):
+        return None
+    converted = None if failed[0] else column[0].as_py()
+    return converted.replace(tzinfo=UTC) if isinstance(converted, datetime) else converted
 
 
 def _number(parameter: Parameter, value: Any) -> int:

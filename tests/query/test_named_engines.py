@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import pandas as pd
@@ -10,6 +11,8 @@ import pyarrow as pa
 import pytest
 from conftest import CINEMA
 
+from kgrec.data.schema import Schema
+from kgrec.data.tables import GraphTables
 from kgrec.errors import UsageError
 from kgrec.query.named import _queries, named_queries, run_named
 from kgrec.store import open_graph
@@ -85,3 +88,64 @@ def test_what_has_no_twin_is_known() -> None:
 def test_a_query_without_a_twin_says_so(rdf: GraphStore) -> None:
     with pytest.raises(UsageError, match="has no SPARQL version"):
         run_named(rdf, "co_liked", {"item": "f2"})
+
+
+MEMBERS = Schema.from_dict(
+    {
+        "name": "members",
+        "nodes": {
+            "User": {
+                "key": "id",
+                "properties": {
+                    "age": "int",
+                    "height": "float",
+                    "member": "bool",
+                    "joined": "datetime",
+                    "code": "string",
+                },
+            },
+            "Item": {"key": "id"},
+        },
+        "relationships": {"LIKED": {"from": "User", "to": "Item"}},
+        "roles": {"users": "User", "items": "Item", "behaviours": {"LIKED": {}}},
+    }
+)
+
+
+@pytest.fixture(scope="module", params=["{}/members.lbug", "oxigraph:{}/members"])
+def members(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GraphStore]:
+    """Two users, of whom the first likes item i."""
+    users = {"id": ["a", "b"], "age": [30, 31], "height": [2.0, 1.5], "member": [True, False], "code": ["30", "x"]}
+    users["joined"] = [datetime(2024, 1, 1), datetime(2024, 1, 2, 3)]
+    nodes = {"User": pa.table(users), "Item": pa.table({"id": ["i", "j"]})}
+    liked = pa.table({"src": ["a", "b"], "dst": ["i", "j"]})
+    with open_graph(request.param.format(tmp_path_factory.mktemp("members")), create=True) as store:
+        store.write(GraphTables(MEMBERS, nodes, {("User", "LIKED", "Item"): liked}))
+        yield store
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("age", 30),
+        ("age", 30.0),
+        ("height", 2),
+        ("height", 2.0),
+        ("member", True),
+        ("joined", "2024-01-01"),
+        ("joined", "2024-01-01T01:00:00+01:00"),
+        ("joined", datetime(2024, 1, 1)),
+        ("code", 30),
+    ],
+)
+def test_value_is_compared_in_the_type_of_its_property(members: GraphStore, name: str, value: object) -> None:
+    found = run_named(members, "popular_in_segment", {"property": name, "value": value})
+    assert found["item_id"].tolist() == ["i"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("age", "old"), ("age", [30]), ("age", 30.5), ("age", None), ("joined", "soon")]
+)
+def test_value_of_another_type_is_refused(members: GraphStore, name: str, value: object) -> None:
+    with pytest.raises(UsageError, match=rf"parameter 'value': found .*\. Expected type \w+, that of {name}"):
+        run_named(members, "popular_in_segment", {"property": name, "value": value})
