@@ -161,7 +161,8 @@ def _from_stream(frame: Any, name: str) -> pa.Table:
     try:
         table, problems = as_table(frame, name)
     except UsageError as error:
-        problems = [Problem(name, str(error), "a frame that Arrow reads")]
+        found = f"a {type(frame).__name__} that Arrow cannot read ({error.__cause__})"
+        problems = [Problem(name, found, "a frame with named columns of types that Arrow has")]
     if problems:
         raise DataError(problems)
     return _plain(table, name)

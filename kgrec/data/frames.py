@@ -37,7 +37,7 @@ def as_table(frame: object, where: str) -> tuple[pa.Table, list[Problem]]:
         raise UsageError(
             f"{where} is a {type(frame).__name__} that is not a table: {error}. Expected a frame with named columns "
             "(pandas, polars or Arrow)"
-        ) from None
+        ) from error
     columns = [plain(column) for column in table.columns]
     return pa.table(columns, names=table.column_names), list(_objects(where, table.schema))
 
