@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import scipy.sparse as sp
 
@@ -71,7 +72,7 @@ def recommendations(measured: Mapping[str, Measured], split: Split, name: str = 
     frames = []
     for domain in measured.values():
         ranking = domain.rankings[name]
-        columns = {"num": ranking.item_num, "score": ranking.score}
+        columns: dict[str, npt.NDArray[Any]] = {"num": ranking.item_num, "score": ranking.score}
         frames.append(lists_frame(users[domain.user_num], "user_id", "item_id", items, columns))
     return pd.concat(frames, ignore_index=True)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import partial
-from numbers import Integral, Real
 from typing import Any, Final, Protocol, TypeVar, overload
 
 import numpy as np
@@ -87,9 +86,9 @@ def _cutter(protocol: str, seed: int, options: dict[str, Any]) -> Callable[[Grap
     if unknown := options.keys() - known:
         expected = listed(sorted(known - {"seed"})) or "none"
         raise UsageError(f"unknown option of protocol {protocol!r}: {listed(sorted(unknown))}. Expected {expected}")
-    if "fraction" in options and not (isinstance(options["fraction"], Real) and 0 < options["fraction"] < 1):
+    if "fraction" in options and not (isinstance(options["fraction"], float) and 0 < options["fraction"] < 1):
         raise UsageError(f"fraction={options['fraction']!r}. Expected a share above 0 and below 1")
-    if "n" in options and not (isinstance(options["n"], Integral) and options["n"] >= 1):
+    if "n" in options and not (isinstance(options["n"], int | np.integer) and options["n"] >= 1):
         raise UsageError(f"n={options['n']!r}. Expected a whole number of interactions of every user, at least 1")
     return partial(cut, **options, **({"seed": seed} if "seed" in known else {}))
 

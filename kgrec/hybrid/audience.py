@@ -58,7 +58,8 @@ class KnownUsers:
     def chosen(self, rows: slice, types: IntArray) -> sp.csr_matrix:
         """Return the items that a slice of the users chose by interactions of some types."""
         train, nums = self.model.train, self.nums[rows]
-        chosen = sp.csr_matrix((len(nums), train.n_items), dtype=np.float32)
+        shape: Any = (len(nums), train.n_items)  # the stubs know no matrix of a shape alone
+        chosen = sp.csr_matrix(shape, dtype=np.float32)
         for num in types.tolist():
             chosen = chosen + train.interactions_of_type[num][np.maximum(nums, 0)]
         return sp.csr_matrix(chosen.multiply((nums >= 0)[:, None]))
