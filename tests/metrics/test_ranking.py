@@ -170,9 +170,19 @@ def test_a_real_difference_is_found():
     assert paired_test(worse + 0.0, worse + rng.normal(0.05, 0.1, 300)).difference < 0
 
 
+def test_paired_test_agrees_with_scipys_exact_one():
+    from scipy.stats import permutation_test
+
+    rng = np.random.default_rng(0)
+    better, worse = rng.random(10) + 0.15, rng.random(10)
+    exact = permutation_test((better - worse,), np.mean, permutation_type="samples", n_resamples=2**10)
+    assert paired_test(better, worse, samples=20_000).p_value == pytest.approx(exact.pvalue, abs=0.01)
+
+
 def test_a_small_paired_test_is_exact():
     """Four users, each better by one: 2 of the 16 possible swaps give an equally large difference."""
-    assert paired_test(np.ones(4), np.zeros(4)).p_value == 2 / 16
+    test = paired_test(np.ones(4), np.zeros(4), samples=20_000)
+    assert test.p_value == pytest.approx(2 / 16, abs=0.01)
 
 
 def test_equal_models_have_p_one_and_users_without_a_value_are_left_out():
