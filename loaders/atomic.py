@@ -23,7 +23,7 @@ from kgrec.data.tables import Gaps, GraphTables, Origin, TableKey, stacked
 from kgrec.errors import UsageError
 from loaders.atomic_files import SPLIT, AtomicFiles, AtomicTable, read_folder
 from loaders.atomic_kg import check_relations, entity_table, item_ids, relation_edges, relationships
-from loaders.atomic_schema import Meaning, base_schema, meaning, words_of
+from loaders.atomic_schema import SchemaNames, base_schema, schema_names, words_of
 
 
 class AtomicLoader:
@@ -64,8 +64,8 @@ def schema_of(files: AtomicFiles) -> Schema:
 
 def with_relations(files: AtomicFiles, schema: Schema) -> Schema:
     """Return the schema extended by a relationship type for every undeclared relation of the knowledge graph."""
-    found = meaning(files, schema)
-    return schema.with_relationships(relationships(relation_edges(files, found), found))
+    named = schema_names(files, schema)
+    return schema.with_relationships(relationships(relation_edges(files, named), named))
 
 
 def to_graph(files: AtomicFiles, schema: Schema) -> GraphTables:
@@ -75,37 +75,37 @@ def to_graph(files: AtomicFiles, schema: Schema) -> GraphTables:
         DataError: lists every column and relation that the schema does not have.
         SchemaError: the schema does not fit atomic files.
     """
-    found = meaning(files, schema)
-    check_relations(files, found, schema)
-    triples = relation_edges(files, found)
-    if files.kg and triples and not any(found.item in (src, dst) for src, _, dst in triples):
+    named = schema_names(files, schema)
+    check_relations(files, named, schema)
+    triples = relation_edges(files, named)
+    if files.kg and triples and not any(named.item in (src, dst) for src, _, dst in triples):
         notice(f"no item is an entity of {files.kg.path}; to describe items by it, add a .link file (item to entity)")
-    edges = {(found.user, found.behavior, found.item): _behaviors(files, found, schema), **triples}
-    edges |= {(found.item, t, label): _category_edges(files, c) for c, (t, label) in found.categories.items()}
-    users, items = _users(files, found, schema), _items(files, found, schema)
-    nodes = {found.user: users[0], found.item: items[0]}
-    nodes |= {label: _category_nodes(files, c, label, schema) for c, (_, label) in found.categories.items()}
-    gaps: dict[TableKey, Gaps] = {found.user: users[1], found.item: items[1]}
-    if found.entity:
-        nodes[found.entity] = entities = entity_table(triples, found.entity, schema)
+    edges = {(named.user, named.behavior, named.item): _behaviors(files, named, schema), **triples}
+    edges |= {(named.item, t, label): _category_edges(files, c) for c, (t, label) in named.categories.items()}
+    users, items = _users(files, named, schema), _items(files, named, schema)
+    nodes = {named.user: users[0], named.item: items[0]}
+    nodes |= {label: _category_nodes(files, c, label, schema) for c, (_, label) in named.categories.items()}
+    gaps: dict[TableKey, Gaps] = {named.user: users[1], named.item: items[1]}
+    if named.entity:
+        nodes[named.entity] = entities = entity_table(triples, named.entity, schema)
         names = entities.column_names[1:]  # derived from ids: a gap, so that a graph keeps its existing names
-        gaps[found.entity] = dict.fromkeys(names, np.ones(entities.num_rows, dtype=bool))
-    if files.net and found.knows:
-        edges[found.user, found.knows, found.user] = files.net.table.select(["source_id", "target_id"]).rename_columns(
+        gaps[named.entity] = dict.fromkeys(names, np.ones(entities.num_rows, dtype=bool))
+    if files.net and named.knows:
+        edges[named.user, named.knows, named.user] = files.net.table.select(["source_id", "target_id"]).rename_columns(
             ["src", "dst"]
         )
-    return GraphTables(schema, nodes, edges, _origins(files, found, schema), gaps=gaps)
+    return GraphTables(schema, nodes, edges, _origins(files, named, schema), gaps=gaps)
 
 
-def _users(files: AtomicFiles, found: Meaning, schema: Schema) -> tuple[pa.Table, Gaps]:
+def _users(files: AtomicFiles, named: SchemaNames, schema: Schema) -> tuple[pa.Table, Gaps]:
     ids = files.inter.table.column("user_id").chunks
     if files.net:
         ids = ids + [chunk for end in ("source_id", "target_id") for chunk in files.net.table.column(end).chunks]
-    return _nodes(files.user, "user_id", pc.unique(pa.chunked_array(ids, pa.string()).drop_null()), found.user, schema)
+    return _nodes(files.user, "user_id", pc.unique(pa.chunked_array(ids, pa.string()).drop_null()), named.user, schema)
 
 
-def _items(files: AtomicFiles, found: Meaning, schema: Schema) -> tuple[pa.Table, Gaps]:
-    table, gaps = _nodes(files.item, "item_id", item_ids(files), found.item, schema)
+def _items(files: AtomicFiles, named: SchemaNames, schema: Schema) -> tuple[pa.Table, Gaps]:
+    table, gaps = _nodes(files.item, "item_id", item_ids(files), named.item, schema)
     n = files.item.table.num_rows if files.item else table.num_rows
     if files.item and table.num_rows > n:
         more, first = table.num_rows - n, shown(table.column(0)[n].as_py())
@@ -141,11 +141,11 @@ def _values(column: pa.ChunkedArray, kind: str) -> pa.ChunkedArray | pa.Array:
     return words_of(column) if kind == "vector" else column
 
 
-def _behaviors(files: AtomicFiles, found: Meaning, schema: Schema) -> pa.Table:
-    inter, properties = files.inter, schema.relationships[found.behavior].properties
+def _behaviors(files: AtomicFiles, named: SchemaNames, schema: Schema) -> pa.Table:
+    inter, properties = files.inter, schema.relationships[named.behavior].properties
     columns = {"src": inter.table.column("user_id"), "dst": inter.table.column("item_id")}
     columns |= _property_columns(inter, properties)
-    split = schema.roles.behaviours[found.behavior].split
+    split = schema.roles.behaviours[named.behavior].split
     if split and SPLIT in inter.table.column_names:
         columns[split] = inter.table.column(SPLIT)
     return pa.table(columns)
@@ -163,12 +163,12 @@ def _category_nodes(files: AtomicFiles, column: str, label: str, schema: Schema)
     return pa.table({schema.nodes[label].key: pc.unique(_category_edges(files, column).column("dst"))})
 
 
-def _origins(files: AtomicFiles, found: Meaning, schema: Schema) -> dict[TableKey, tuple[Origin, ...]]:
-    behaviors: EdgeType = (found.user, found.behavior, found.item)
+def _origins(files: AtomicFiles, named: SchemaNames, schema: Schema) -> dict[TableKey, tuple[Origin, ...]]:
+    behaviors: EdgeType = (named.user, named.behavior, named.item)
     parts: dict[TableKey, tuple[AtomicTable | None, dict[str, str]]] = {
         behaviors: (files.inter, {"src": "user_id", "dst": "item_id"}),
-        found.user: (files.user, {schema.nodes[found.user].key: "user_id"}),
-        found.item: (files.item, {schema.nodes[found.item].key: "item_id"}),
+        named.user: (files.user, {schema.nodes[named.user].key: "user_id"}),
+        named.item: (files.item, {schema.nodes[named.item].key: "item_id"}),
     }
     return {
         key: tuple(replace(origin, columns={**origin.columns, **columns}) for origin in part.origins)

@@ -15,7 +15,7 @@ from kgrec.data.schema_parts import EdgeType, RelationshipType
 from kgrec.errors import DataError, Problem, near_matches
 from kgrec.rdf import iris
 from loaders.atomic_files import AtomicFiles
-from loaders.atomic_schema import Meaning
+from loaders.atomic_schema import SchemaNames
 from loaders.names import IRI, identifiers
 
 
@@ -25,7 +25,7 @@ def item_ids(files: AtomicFiles) -> pa.ChunkedArray:
     return pc.unique(pa.chunked_array([c for column in columns for c in column.chunks], pa.string()).drop_null())
 
 
-def relation_types(files: AtomicFiles, found: Meaning) -> dict[str, str]:
+def relation_types(files: AtomicFiles, named: SchemaNames) -> dict[str, str]:
     """Return relation id → relationship type for every relation of the triples.
 
     Raises:
@@ -37,24 +37,24 @@ def relation_types(files: AtomicFiles, found: Meaning) -> dict[str, str]:
     if len(relations) > MAX_WRITTEN_TYPES:
         expected = f"at most {MAX_WRITTEN_TYPES}; leave out or join rare ones"
         raise DataError([Problem(str(files.kg.path), f"{len(relations):,} relations", expected, field="relation_id")])
-    return identifiers(relations.to_pylist(), found.taken)
+    return identifiers(relations.to_pylist(), named.taken)
 
 
-def relation_edges(files: AtomicFiles, found: Meaning) -> dict[EdgeType, pa.Table]:
+def relation_edges(files: AtomicFiles, named: SchemaNames) -> dict[EdgeType, pa.Table]:
     """Return edge type → its triples, as a table with the columns `src` and `dst`."""
-    if files.kg is None or found.entity is None:
+    if files.kg is None or named.entity is None:
         return {}
-    types, edges = relation_types(files, found), {}
-    for name, rows in _with_items(files, found.item, found.entity).groupby(["relation_id", "src_label", "dst_label"]):
+    types, edges = relation_types(files, named), {}
+    for name, rows in _with_items(files, named.item, named.entity).groupby(["relation_id", "src_label", "dst_label"]):
         relation, src, dst = (str(part) for part in name)
         ends = {end: pa.array(rows[end], pa.string()) for end in ("src", "dst")}
         edges[src, types[relation], dst] = pa.table(ends)
     return edges
 
 
-def relationships(edges: Mapping[EdgeType, pa.Table], found: Meaning) -> dict[str, RelationshipType]:
+def relationships(edges: Mapping[EdgeType, pa.Table], named: SchemaNames) -> dict[str, RelationshipType]:
     """Return the relationship types of edges, each between the labels that occur in the data."""
-    labels = [label for label in (found.item, found.entity) if label]
+    labels = [label for label in (named.item, named.entity) if label]
     types = {}
     for type_ in dict.fromkeys(type_ for _, type_, _ in edges):
         sources, targets = {src for src, t, _ in edges if t == type_}, {dst for _, t, dst in edges if t == type_}
@@ -63,9 +63,9 @@ def relationships(edges: Mapping[EdgeType, pa.Table], found: Meaning) -> dict[st
     return types
 
 
-def check_relations(files: AtomicFiles, found: Meaning, schema: Schema) -> None:
+def check_relations(files: AtomicFiles, named: SchemaNames, schema: Schema) -> None:
     """Raise a DataError that lists every relation without a relationship type in the schema."""
-    missing = {r: t for r, t in relation_types(files, found).items() if t not in schema.relationships}
+    missing = {r: t for r, t in relation_types(files, named).items() if t not in schema.relationships}
     if missing and files.kg:
         column = files.kg.table.column("relation_id")
         raise DataError(

@@ -48,7 +48,7 @@ _PROPERTY_TYPES: Final = {"token": "string", "token_seq": "string", "float": "fl
 
 
 @dataclass(frozen=True)
-class Meaning:
+class SchemaNames:
     """Labels and types that a schema gives to the parts of atomic files.
 
     Attributes:
@@ -110,7 +110,7 @@ def base_schema(files: AtomicFiles) -> dict[str, Any]:
     return {"name": files.name, "nodes": nodes, "relationships": relationships, "roles": roles}
 
 
-def meaning(files: AtomicFiles, schema: Schema) -> Meaning:
+def schema_names(files: AtomicFiles, schema: Schema) -> SchemaNames:
     """Return the labels and types of the files' parts in a schema.
 
     Raises:
@@ -132,7 +132,7 @@ def meaning(files: AtomicFiles, schema: Schema) -> Meaning:
         raise SchemaError(many)
     user, item, behavior = roles.users[0], roles.items[0], next(iter(roles.behaviours))
     categories = _declared_categories(files.item, schema, item)
-    found = Meaning(
+    named = SchemaNames(
         user,
         item,
         behavior,
@@ -141,10 +141,10 @@ def meaning(files: AtomicFiles, schema: Schema) -> Meaning:
         categories,
         _repeated(files, list(schema.relationships[behavior].properties)),
     )
-    problems = list(_column_problems(files, schema, found))
+    problems = list(_column_problems(files, schema, named))
     if problems:
         raise DataError(problems)
-    return found
+    return named
 
 
 def _user_label(files: AtomicFiles) -> dict[str, Any]:
@@ -175,9 +175,9 @@ def _entity_label(kg: AtomicTable) -> dict[str, Any]:
 def _properties(part: AtomicTable | None, key: str) -> dict[str, str]:
     if part is None:
         return {}
-    found = {name: _PROPERTY_TYPES[kind] for name, kind in part.kinds.items() if name != key}
-    floats = [name for name in found if part.kinds[name] == "float_seq"]
-    return found | {name: "vector" for name in floats if _is_vector(part.table.column(name))}
+    properties = {name: _PROPERTY_TYPES[kind] for name, kind in part.kinds.items() if name != key}
+    floats = [name for name in properties if part.kinds[name] == "float_seq"]
+    return properties | {name: "vector" for name in floats if _is_vector(part.table.column(name))}
 
 
 def _is_vector(column: pa.ChunkedArray) -> bool:
@@ -295,14 +295,14 @@ def _repeated(files: AtomicFiles, declared: list[str]) -> tuple[str, ...]:
     return tuple(c for c in shared if inter.column(c).equals(items.column(c).take(rows)))
 
 
-def _column_problems(files: AtomicFiles, schema: Schema, found: Meaning) -> Iterator[Problem]:
-    user, item = schema.nodes[found.user], schema.nodes[found.item]
-    behavior = schema.relationships[found.behavior]
-    split = schema.roles.behaviours[found.behavior].split
-    yield from _differences(files, "user", found.user, user.properties, {"user_id"}, set())
-    yield from _differences(files, "item", found.item, item.properties, {"item_id", *found.categories}, set())
-    given = {"user_id", "item_id", *found.repeated}
-    yield from _differences(files, "inter", found.behavior, behavior.properties, given, {split} if split else set())
+def _column_problems(files: AtomicFiles, schema: Schema, named: SchemaNames) -> Iterator[Problem]:
+    user, item = schema.nodes[named.user], schema.nodes[named.item]
+    behavior = schema.relationships[named.behavior]
+    split = schema.roles.behaviours[named.behavior].split
+    yield from _differences(files, "user", named.user, user.properties, {"user_id"}, set())
+    yield from _differences(files, "item", named.item, item.properties, {"item_id", *named.categories}, set())
+    given = {"user_id", "item_id", *named.repeated}
+    yield from _differences(files, "inter", named.behavior, behavior.properties, given, {split} if split else set())
 
 
 def _differences(

@@ -250,11 +250,11 @@ def _faults(path: Path, data: bytes, n_fields: int, dialect: Dialect) -> Iterato
 
 
 def _row_faults(path: Path, data: bytes, n_fields: int, dialect: Dialect) -> Iterator[Problem]:
-    for line, n_found in _rows(data.decode(errors="replace"), dialect):
-        if isinstance(n_found, quotes.Fault):
-            yield Problem(str(path), n_found.found, n_found.expected, line)
-        elif n_found != n_fields:
-            yield Problem(str(path), _fields(n_found) if n_found else "a blank line", _fields(n_fields), line)
+    for line, row in _rows(data.decode(errors="replace"), dialect):
+        if isinstance(row, quotes.Fault):
+            yield Problem(str(path), row.found, row.expected, line)
+        elif row != n_fields:
+            yield Problem(str(path), _fields(row) if row else "a blank line", _fields(n_fields), line)
 
 
 def _rows(text: str, dialect: Dialect) -> Iterator[tuple[int, int | quotes.Fault]]:

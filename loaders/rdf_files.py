@@ -62,15 +62,15 @@ def read_files(sources: Sequence[str | Path]) -> Triples:
     problems: list[Problem] = []
     for path in itertools.chain.from_iterable(_files(Path(source)) for source in sources):
         try:
-            found = list(_pieces(path))
+            new_pieces = list(_pieces(path))
         except (SyntaxError, UnicodeDecodeError, EOFError, OSError, zlib.error, MemoryError) as error:
             problems.append(_problem(path, error))
             continue
         except DataError as error:
             problems += error.problems
             continue
-        pieces += found
-        where.append((str(path), sum(len(lines) for _, lines in found)))
+        pieces += new_pieces
+        where.append((str(path), sum(len(lines) for _, lines in new_pieces)))
     if problems:
         raise DataError(problems)
     lines = np.concatenate([np.empty(0, np.int64), *(lines for _, lines in pieces)])
@@ -80,10 +80,10 @@ def read_files(sources: Sequence[str | Path]) -> Triples:
 def _files(source: Path) -> list[Path]:
     known = ", ".join([*FORMATS, *(f"{ending}.gz" for ending in FORMATS)])
     if source.is_dir():
-        found = sorted(path for path in source.iterdir() if _format(path))
-        if not found:
+        files = sorted(path for path in source.iterdir() if _format(path))
+        if not files:
             raise UsageError(f"{source} holds no RDF file; expected files ending in one of {known}")
-        return found
+        return files
     if not source.is_file():
         raise UsageError(f"no RDF file at {source}")
     if not _format(source):
@@ -150,11 +150,11 @@ def _plain_lines(path: Path, text: bytes, first: int) -> Iterator[Piece]:
     odd = np.flatnonzero(~plain & ~empty)
     texts = lines.take(pa.array(odd)).to_pylist()
     try:
-        found = [text for text, _ in _parsed("".join(texts).encode(), Path("x.nt"))]
+        parsed = [text for text, _ in _parsed("".join(texts).encode(), Path("x.nt"))]
     except SyntaxError:
         raise DataError(list(_broken(path, texts, numbers[odd].tolist()))) from None
     if texts:
-        together = b"".join(map(bytes, found))
+        together = b"".join(map(bytes, parsed))
         n = together.count(b"\n")
         yield together, numbers[odd] if n == len(odd) else np.full(n, -1)
 
@@ -173,8 +173,8 @@ def _parsed(source: Any, path: Path) -> Iterator[Piece]:
 
     format_ = getattr(ox.RdfFormat, str(_format(path)))
     base = None if format_ == ox.RdfFormat.N_TRIPLES else path.resolve().as_uri()
-    found: Iterator[pyoxigraph.Quad] = ox.parse(source, format_, base_iri=base, rename_blank_nodes=True)
-    while batch := list(itertools.islice(found, BATCH)):
+    quads: Iterator[pyoxigraph.Quad] = ox.parse(source, format_, base_iri=base, rename_blank_nodes=True)
+    while batch := list(itertools.islice(quads, BATCH)):
         text = ox.serialize(map(attrgetter("triple"), batch), format=ox.RdfFormat.N_TRIPLES)
         assert text is not None
         yield text, np.full(len(batch), -1)

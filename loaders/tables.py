@@ -99,15 +99,15 @@ class _Reader:
             for key in sorted(source.model_fields_set - {"source", "from_ends"}):
                 self._report(f"{place}.{key}", "a setting without a source", "a source beside it, or only from_ends")
             return None
-        node, found = self.schema.nodes[label], self._rows(place, source, LABEL_COLUMN, label)
-        if found is None:
+        node, selection = self.schema.nodes[label], self._rows(place, source, LABEL_COLUMN, label)
+        if selection is None:
             return None
         key = source.key or node.key
         columns: _Columns = {}
-        if self._has(f"{place}.key", found, key) and self._is_flat(f"{place}.key", found, key):
-            columns[node.key] = self._ids(found, key)
+        if self._has(f"{place}.key", selection, key) and self._is_flat(f"{place}.key", selection, key):
+            columns[node.key] = self._ids(selection, key)
         trimmed = {self.schema.roles.domain} if label in self.schema.roles.items else set()
-        columns |= self._properties(place, found, source, node.properties, trimmed)
+        columns |= self._properties(place, selection, source, node.properties, trimmed)
         lists = [name for name, kind in node.properties.items() if name in columns and kind in ("strings", "vector")]
         if source.list_separator and not lists:
             self._report(
@@ -115,14 +115,14 @@ class _Reader:
                 f"{source.list_separator!r}, but no property of {label} that is read is a list",
                 "a property of type strings or vector; else leave it out",
             )
-        self.origins[label] = _named(found.origins, {node.key: key, **source.properties})
+        self.origins[label] = _named(selection.origins, {node.key: key, **source.properties})
         return pa.table(columns)
 
     def _add_edges(self, edges: dict[EdgeType, pa.Table], type_: str, source: RelationshipSource, place: str) -> None:
         if not self._known(place, "relationship type", type_, self.schema.relationships):
             return
-        edge_type, found = self._edge_type(place, type_, source), self._rows(place, source, TYPE_COLUMN, type_)
-        if edge_type is None or found is None:
+        edge_type, selection = self._edge_type(place, type_, source), self._rows(place, source, TYPE_COLUMN, type_)
+        if edge_type is None or selection is None:
             return
         keys = [self.schema.nodes[label].key for label in (edge_type[0], edge_type[2])]
         ends = {"src": source.from_ or keys[0], "dst": source.to or keys[1]}
@@ -130,25 +130,25 @@ class _Reader:
         needed = {name for name in (behavior.weight, behavior.time) if name} if behavior else set()
         trimmed = {behavior.split} if behavior else set()
         properties = self.schema.relationships[type_].properties
-        values = self._properties(place, found, source, properties, trimmed)
+        values = self._properties(place, selection, source, properties, trimmed)
         for name in sorted(needed - values.keys() - source.properties.keys()):
             self._report(f"{place}.properties", f"no column for {name!r}", "a column; the schema's roles require it")
         read = [
-            self._end_ids(f"{place}.{part}", found, column, source.list_separator, behavior is None)
+            self._end_ids(f"{place}.{part}", selection, column, source.list_separator, behavior is None)
             for part, column in (("from", ends["src"]), ("to", ends["dst"]))
         ]
         if any(column is None for column in read):
             return
         if source.list_separator:
-            self._notice_unused(found, list(ends.values()), source.list_separator)
-        table, found = _one_id_each(read, values, found)
-        self.uses.setdefault((self._key(source.source), *ends.values()), []).append((type_, found.rows))
+            self._notice_unused(selection, list(ends.values()), source.list_separator)
+        table, selection = _one_id_each(read, values, selection)
+        self.uses.setdefault((self._key(source.source), *ends.values()), []).append((type_, selection.rows))
         skip_empty = source.skip_empty if source.skip_empty is not None else behavior is None
-        table, found = self._without_empty(table, found, type_, ends) if skip_empty else (table, found)
+        table, selection = self._without_empty(table, selection, type_, ends) if skip_empty else (table, selection)
         self._check_skip(place, source, edge_type)
         before = self.skip.get(edge_type, np.zeros(0, dtype=bool))
         self.skip[edge_type] = np.concatenate([before, np.full(table.num_rows, source.skip_unknown)])
-        self._stack(edges, edge_type, table, _named(found.origins, {**ends, **source.properties}))
+        self._stack(edges, edge_type, table, _named(selection.origins, {**ends, **source.properties}))
 
     def _stack(
         self, edges: dict[EdgeType, pa.Table], edge_type: EdgeType, table: pa.Table, origins: tuple[Origin, ...]
@@ -195,34 +195,34 @@ class _Reader:
                 f"{place}.where", every, column, "a column of single values"
             ):
                 kept &= self._having(every, column, values, column == own == LABEL_COLUMN)
-        found = every.keep(kept)
+        selection = every.keep(kept)
         if own in every.table.column_names and own not in source.where:
-            found = self._own_rows(place, found, own, name)
-        return found
+            selection = self._own_rows(place, selection, own, name)
+        return selection
 
-    def _having(self, found: Selection, column: str, values: tuple[Any, ...], is_label: bool) -> BoolArray:
+    def _having(self, selection: Selection, column: str, values: tuple[Any, ...], is_label: bool) -> BoolArray:
         """Return a mask of the rows with one of `values` in a column, and report the values that no row has."""
-        cells = found.table.column(column)
+        cells = selection.table.column(column)
         masks = [has_label(cells, str(value)) if is_label else matches(cells, value) for value in values]
         idle = [repr(value) for value, mask in zip(values, masks, strict=True) if not mask.any()]
-        if found.table.num_rows and idle:
+        if selection.table.num_rows and idle:
             self.notices.append(
-                f"no row of {found.where} has {' or '.join(idle)} in {column}; it has {some_values(cells)}"
+                f"no row of {selection.where} has {' or '.join(idle)} in {column}; it has {some_values(cells)}"
             )
         return np.asarray(np.any(masks, axis=0), dtype=bool)
 
-    def _own_rows(self, place: str, found: Selection, own: str, name: str) -> Selection:
+    def _own_rows(self, place: str, selection: Selection, own: str, name: str) -> Selection:
         """Return the rows whose type or label in Neo4j's own column is `name`, and report the others."""
-        cells = found.table.column(own)
+        cells = selection.table.column(own)
         kept = has_label(cells, name) if own == LABEL_COLUMN else matches(cells, name)
         n = len(kept) - int(kept.sum())
         if n and n == len(kept):
             expected = f'rows of {name}; to take others: where: {{"{own}": …}}'
-            self._report(place, f"only {some_values(cells)} in the column {own} of {found.where}", expected)
+            self._report(place, f"only {some_values(cells)} in the column {own} of {selection.where}", expected)
         elif n:
             others = some_values(cells.filter(pa.array(~kept)))
-            self.notices.append(f"{_rows(n)} of {found.where} left out of {name}: the column {own} says {others}")
-        return found.keep(kept)
+            self.notices.append(f"{_rows(n)} of {selection.where} left out of {name}: the column {own} says {others}")
+        return selection.keep(kept)
 
     def _source(self, source: Any, place: str) -> Source | None:
         """Return a source, which is read once even if the mapping uses it several times."""
@@ -242,40 +242,40 @@ class _Reader:
         return repr(source) if isinstance(source, Mapping) else f"table {id(source)}"
 
     def _end_ids(
-        self, place: str, found: Selection, column: str, separator: str | None, may_list: bool
+        self, place: str, selection: Selection, column: str, separator: str | None, may_list: bool
     ) -> pa.ChunkedArray | None:
         """Return a column of ids, or of lists of ids if cells may have several."""
-        if not self._has(place, found, column):
+        if not self._has(place, selection, column):
             return None
-        cells = found.table.column(column)
+        cells = selection.table.column(column)
         nested = is_list(cells) or cells.type == MIXED
         if nested and (separator or may_list):
             lists = as_lists(cells, separator)
-        elif not self._is_flat(place, found, column, "a column of ids" + (LISTS_TOO if nested else "")):
+        elif not self._is_flat(place, selection, column, "a column of ids" + (LISTS_TOO if nested else "")):
             return None
         elif separator:
-            lists = as_lists(self._ids(found, column), separator)
+            lists = as_lists(self._ids(selection, column), separator)
         else:
-            return self._ids(found, column)
-        self._report_values(found.origins, as_text(cells), column, lists.wrong, LIST)
+            return self._ids(selection, column)
+        self._report_values(selection.origins, as_text(cells), column, lists.wrong, LIST)
         return lists.parts
 
-    def _ids(self, found: Selection, column: str) -> pa.ChunkedArray:
-        ids, wrong = as_ids(found.table.column(column))
-        self._report_values(found.origins, found.table.column(column), column, wrong, expected_id)
+    def _ids(self, selection: Selection, column: str) -> pa.ChunkedArray:
+        ids, wrong = as_ids(selection.table.column(column))
+        self._report_values(selection.origins, selection.table.column(column), column, wrong, expected_id)
         return ids
 
     def _without_empty(
-        self, table: pa.Table, found: Selection, type_: str, ends: Mapping[str, str]
+        self, table: pa.Table, selection: Selection, type_: str, ends: Mapping[str, str]
     ) -> tuple[pa.Table, Selection]:
         """Return the relationships without those that lack an id, and report their number."""
         empty = {column: to_mask(pc.is_null(table.column(name))) for name, column in ends.items()}
         for column, mask in empty.items():
             if mask.any():
                 rows = _rows(int(mask.sum()))
-                self.notices.append(f"{rows} of {found.where} left out of {type_}: no {column}")
+                self.notices.append(f"{rows} of {selection.where} left out of {type_}: no {column}")
         kept = ~np.logical_or.reduce(list(empty.values()))
-        return (table, found) if kept.all() else (table.filter(pa.array(kept)), found.keep(kept))
+        return (table, selection) if kept.all() else (table.filter(pa.array(kept)), selection.keep(kept))
 
     def _check_skip(self, place: str, source: RelationshipSource, edge_type: EdgeType) -> None:
         nodes = self.mapping.nodes
@@ -295,45 +295,48 @@ class _Reader:
     def _properties(
         self,
         place: str,
-        found: Selection,
+        selection: Selection,
         source: NodeSource | RelationshipSource,
         properties: Mapping[str, str],
         trimmed: set[str | None],
     ) -> _Columns:
-        there = set(found.table.column_names)
+        there = set(selection.table.column_names)
         own = {name: name for name in properties if name in there}
-        self._notice_alike(found, source, properties.keys() - own.keys() - source.properties.keys())
+        self._notice_alike(selection, source, properties.keys() - own.keys() - source.properties.keys())
         columns = {}
         for name, column in {**own, **source.properties}.items():
             known = self._known(f"{place}.properties", "property", name, properties)
-            if self._has(f"{place}.properties.{name}", found, column) and known:
-                values = self._values(place, found, column, properties[name], source.list_separator)
+            if self._has(f"{place}.properties.{name}", selection, column) and known:
+                values = self._values(place, selection, column, properties[name], source.list_separator)
                 columns[name] = trim(values) if name in trimmed and pa.types.is_string(values.type) else values
         return columns
 
-    def _notice_alike(self, found: Selection, source: NodeSource | RelationshipSource, missing: Iterable[str]) -> None:
+    def _notice_alike(
+        self, selection: Selection, source: NodeSource | RelationshipSource, missing: Iterable[str]
+    ) -> None:
         """Report columns that are not read but differ from a property's name only in spelling."""
         ends = (source.key,) if isinstance(source, NodeSource) else (source.from_, source.to)
-        free = set(found.table.column_names) - {*source.properties.values(), *ends}
+        free = set(selection.table.column_names) - {*source.properties.values(), *ends}
         for name in sorted(missing):
             for column in sorted(alike(name, free)):
                 self.notices.append(
-                    f"the column {column!r} of {found.where} is not read; "
+                    f"the column {column!r} of {selection.where} is not read; "
                     f"to read it as {name}: properties: {{{name}: {column!r}}} in the mapping"
                 )
 
-    def _values(self, place: str, found: Selection, column: str, kind: str, separator: str | None) -> pa.ChunkedArray:
-        cells = found.table.column(column)
+    def _values(
+        self, place: str, selection: Selection, column: str, kind: str, separator: str | None
+    ) -> pa.ChunkedArray:
+        cells = selection.table.column(column)
         if kind == "string" and (is_list(cells) or cells.type == MIXED):
             text, single, wrong = only_parts(cells)
-            self._report_values(found.origins, as_text(cells), column, wrong, "a text, or a list of one text")
+            self._report_values(selection.origins, as_text(cells), column, wrong, "a text, or a list of one text")
             if single.any():
-                self.notices.append(
-                    f"{_rows(int(single.sum()))} of {found.where}: {column} is a list of one text, read as that text"
-                )
+                rows = _rows(int(single.sum()))
+                self.notices.append(f"{rows} of {selection.where}: {column} is a list of one text, read as that text")
             return text
         if kind == "string":
-            self._notice_written(found, column, cells)
+            self._notice_written(selection, column, cells)
         if kind == "vector":
             return self._vectors(place, as_text(cells), separator)
         if kind == "strings" and (is_list(cells) or cells.type == MIXED or pa.types.is_string(cells.type)):
@@ -341,9 +344,9 @@ class _Reader:
             if lists.plain.any() and separator is None:
                 self._report(place, "a list written as text", "list_separator, which says what separates its values")
             expected = partial(expected_value, "strings") if is_list(cells) else LIST
-            self._report_values(found.origins, as_text(cells), column, lists.wrong, expected)
+            self._report_values(selection.origins, as_text(cells), column, lists.wrong, expected)
             if separator and lists.plain.any():
-                self._notice_unused(found, [column], separator)
+                self._notice_unused(selection, [column], separator)
             return lists.parts
         return as_text(cells)
 
@@ -359,17 +362,17 @@ class _Reader:
         parts = trim(_separated(text, separator) if in_json else text)
         return pc.utf8_split_whitespace(parts) if separator == " " else pc.split_pattern(parts, separator)
 
-    def _notice_written(self, found: Selection, column: str, cells: pa.ChunkedArray) -> None:
+    def _notice_written(self, selection: Selection, column: str, cells: pa.ChunkedArray) -> None:
         """Report texts that look like lists; they are not parsed."""
         if pa.types.is_string(cells.type):
             n = int(to_mask(pc.match_substring_regex(cells, WRITTEN_TEXTS)).sum())
             if n:
                 kept = "it is kept as it is" if n == 1 else "they are kept as they are"
-                self.notices.append(f"{_rows(n)} of {found.where}: {column} is a list written as text; {kept}")
+                self.notices.append(f"{_rows(n)} of {selection.where}: {column} is a list written as text; {kept}")
 
-    def _notice_unused(self, found: Selection, columns: list[str], separator: str) -> None:
+    def _notice_unused(self, selection: Selection, columns: list[str], separator: str) -> None:
         """Report a separator that occurs in no value; the file may use another one."""
-        cells = [found.table.column(column) for column in columns]
+        cells = [selection.table.column(column) for column in columns]
         nested = any(pa.types.is_nested(column.type) for column in cells)
         texts = [as_ids(column)[0] for column in cells if not pa.types.is_nested(column.type)]
         if (
@@ -378,7 +381,7 @@ class _Reader:
             and not any(pc.any(pc.match_substring(text, separator)).as_py() for text in texts)
         ):
             names = " or ".join(columns)
-            self.notices.append(f"list_separator {separator!r} occurs in no value of {names} in {found.where}")
+            self.notices.append(f"list_separator {separator!r} occurs in no value of {names} in {selection.where}")
 
     def _repeats(self) -> Iterable[str]:
         for (_, *ends), names, n in repeated(self.uses):
@@ -389,18 +392,18 @@ class _Reader:
                 "to select the rows of one type: where: {column: value} in the mapping"
             )
 
-    def _has(self, place: str, found: Selection, column: str) -> bool:
-        names = found.table.column_names
+    def _has(self, place: str, selection: Selection, column: str) -> bool:
+        names = selection.table.column_names
         if column in names:
             return True
-        where = found.origins[0].where if found.origins else place
+        where = selection.origins[0].where if selection.origins else place
         self._report(
             place, f"column {column!r}, which is not in {where}", f"one of {listed(names)}{near_matches(column, names)}"
         )
         return False
 
-    def _is_flat(self, place: str, found: Selection, column: str, expected: str = "a column of ids") -> bool:
-        nested = pa.types.is_nested(found.table.column(column).type)
+    def _is_flat(self, place: str, selection: Selection, column: str, expected: str = "a column of ids") -> bool:
+        nested = pa.types.is_nested(selection.table.column(column).type)
         if nested:
             self._report(place, f"column {column!r}, which holds lists or objects", expected)
         return not nested
@@ -435,19 +438,20 @@ def _rows(n: int) -> str:
     return f"{n:,} {'row' if n == 1 else 'rows'}"
 
 
-def _one_id_each(ends: list[Any], values: _Columns, found: Selection) -> tuple[pa.Table, Selection]:
+def _one_id_each(ends: list[Any], values: _Columns, selection: Selection) -> tuple[pa.Table, Selection]:
     """Return relationships with one id per end: an end with a list becomes one relationship per part."""
-    columns, rows = dict(zip(("src", "dst"), ends, strict=True)), np.arange(found.table.num_rows)
+    columns, rows = dict(zip(("src", "dst"), ends, strict=True)), np.arange(selection.table.num_rows)
     for name in columns:
         if is_list(columns[name]):
             columns[name], parents = spread(columns[name])
             other = "dst" if name == "src" else "src"
             columns[other] = columns[other].take(pa.array(parents))
             rows = rows[parents]
-    if len(rows) == found.table.num_rows:
-        return pa.table({**columns, **values}), found
+    if len(rows) == selection.table.num_rows:
+        return pa.table({**columns, **values}), selection
     numbers = pa.array(rows)
-    return pa.table({**columns, **{name: column.take(numbers) for name, column in values.items()}}), found.take(rows)
+    kept = {name: column.take(numbers) for name, column in values.items()}
+    return pa.table({**columns, **kept}), selection.take(rows)
 
 
 def _named(origins: Iterable[Origin], columns: Mapping[str, str]) -> tuple[Origin, ...]:

@@ -182,14 +182,14 @@ def audit_data(graph: Graph, as_json: Json = False) -> None:
     _show_findings(find(graph), "no anomalies in the data", as_json)
 
 
-def _show_findings(found: pd.DataFrame, none: str, as_json: bool) -> None:
+def _show_findings(findings: pd.DataFrame, none: str, as_json: bool) -> None:
     """Print an audit's findings: every row as JSON, or one line per kind as text; exit with 1 if any is an error."""
     from kgrec.jobs.audit import summary
 
-    if found.empty and not as_json:
+    if findings.empty and not as_json:
         return show_text(none)
-    show(found if as_json else summary(found), as_json)
-    if len(found) and ("level" not in found.columns or (found["level"] == "error").any()):
+    show(findings if as_json else summary(findings), as_json)
+    if len(findings) and ("level" not in findings.columns or (findings["level"] == "error").any()):
         raise typer.Exit(1)
 
 

@@ -149,5 +149,5 @@ def _of_nodes(graph: GraphSnapshot, kind: str, label: str, nums: IntArray, detai
 def _of_behaviors(graph: GraphSnapshot, kind: str, which: npt.NDArray[Any], detail: Any) -> pd.DataFrame:
     rows, types = graph.behaviors.where(which), np.array(list(graph.schema.roles.behaviours), dtype=object)
     ids = graph.users.ids[rows.user_num] + " " + graph.items.ids[rows.item_num]
-    found = {"kind": kind, "label": types[rows.type_num], "id": ids, "detail": np.asarray(detail, dtype=object)}
-    return pd.DataFrame(found)
+    columns = {"kind": kind, "label": types[rows.type_num], "id": ids, "detail": np.asarray(detail, dtype=object)}
+    return pd.DataFrame(columns)

@@ -243,8 +243,8 @@ def _parsed(column: pa.ChunkedArray, kind: str) -> tuple[pa.ChunkedArray, BoolAr
         return _parsed_int(text)
     if kind == "bool":
         values = pc.index_in(pc.utf8_lower(text), value_set=pa.array(list(_BOOLS)))
-        found = pa.array(list(_BOOLS.values())).take(values.combine_chunks())
-        return pa.chunked_array([found]), to_mask(pc.and_(text.is_valid(), values.is_null()))
+        bools = pa.array(list(_BOOLS.values())).take(values.combine_chunks())
+        return pa.chunked_array([bools]), to_mask(pc.and_(text.is_valid(), values.is_null()))
     numbers = _parsed_float(text)
     given = to_mask(text.is_valid())
     lower = pc.utf8_lower(text)
@@ -275,9 +275,9 @@ def _parsed_int(text: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray]:
     is_whole = pc.match_substring_regex(tidy, r"^-?[0-9]+$")
     whole, too_long = cast(pc.if_else(is_whole, tidy, None), pa.int64())
     others = _parsed_float(pc.if_else(is_whole, None, text))
-    found, wrong = _as_int(pa.chunked_array([pa.array(others, from_pandas=True)]))
+    parsed, wrong = _as_int(pa.chunked_array([pa.array(others, from_pandas=True)]))
     unread = given & ~to_mask(is_whole) & np.isnan(others)
-    return pc.coalesce(whole, found), too_long | wrong | unread
+    return pc.coalesce(whole, parsed), too_long | wrong | unread
 
 
 def _as_int(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray]:
@@ -307,8 +307,8 @@ def _as_datetime(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray]:
         return times.from_numbers(column)
     if pa.types.is_date(column.type):
         days, wrong = cast(column, times.TIME)
-        found, beyond = times.from_times(days)
-        return found, wrong | beyond
+        moments, beyond = times.from_times(days)
+        return moments, wrong | beyond
     return times.from_times(column) if pa.types.is_timestamp(column.type) else _failed(column, times.TIME)
 
 

@@ -22,11 +22,11 @@ def graph_digest(schema: Schema, nodes: Mapping[str, pa.Table], edges: Mapping[E
     for label, table in nodes.items():
         sha.update(label.encode())
         _hash_table(sha, table)
-    for edge_type, found in edges.items():
+    for edge_type, edges_of_type in edges.items():
         sha.update("-".join(edge_type).encode())
-        sha.update(found.src_num.tobytes())
-        sha.update(found.dst_num.tobytes())
-        _hash_table(sha, found.table)
+        sha.update(edges_of_type.src_num.tobytes())
+        sha.update(edges_of_type.dst_num.tobytes())
+        _hash_table(sha, edges_of_type.table)
     return sha.hexdigest()
 
 

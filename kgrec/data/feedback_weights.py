@@ -75,12 +75,12 @@ def weights_by_curve(behaviors: Behaviors, curves: Mapping[int, tuple[FloatArray
 
     A weight that the graph does not have is interpolated between the nearest ones.
     """
-    found = np.ones(len(behaviors), np.float32)
+    weights = np.ones(len(behaviors), np.float32)
     for type_ in np.unique(behaviors.type_num).tolist():
         if type_ in curves:
             rows = behaviors.type_num == type_
-            found[rows] = np.interp(behaviors.weight[rows], *curves[type_])
-    return found
+            weights[rows] = np.interp(behaviors.weight[rows], *curves[type_])
+    return weights
 
 
 def pair_shares(behaviors: Behaviors) -> DoubleArray:

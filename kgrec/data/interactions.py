@@ -87,13 +87,13 @@ class _Frames:
     Attributes:
         ids: user_id and item_id → name of the column.
         named: weight, timestamp and behavior → column name given by the caller; None if not given.
-        found: name of a frame → the frame.
+        frames: name of a frame → the frame.
         id_types: label → "int" or "string", as in the first frame read.
     """
 
     ids: Mapping[str, str]
     named: Mapping[str, str | None]
-    found: dict[str, pa.Table] = field(default_factory=dict)
+    frames: dict[str, pa.Table] = field(default_factory=dict)
     id_types: dict[str, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
@@ -102,7 +102,7 @@ class _Frames:
         if frame is None and where != "interactions":
             return
         table, problems = as_table(frame, where)
-        self.found[where] = table
+        self.frames[where] = table
         wanted = {KEYS[label]: self.ids[KEYS[label]] for label in labels}
         self.problems += problems
         self.problems += lacking(table, where, wanted, hint="; or name the one that it is: {0}='…'")
@@ -146,12 +146,12 @@ class _Frames:
                     expected = "letters, digits and _, not starting with a digit; rename the column"
                     self.problems.append(Problem(where, f"the name {name!r}", expected, field=name))
         for where, kind in (("interactions", self._role("behavior")), ("attributes", "attribute")):
-            if kind and where in self.found and kind in self.found[where].column_names:
-                self.problems += _kind_problems(where, kind, self.found[where].column(kind))
+            if kind and where in self.frames and kind in self.frames[where].column_names:
+                self.problems += _kind_problems(where, kind, self.frames[where].column(kind))
         if self.problems:
             raise DataError(self.problems)
         known = {*self.ids.values(), *(self.named[role] or role for role in self.named)}
-        names = self.found["interactions"].column_names
+        names = self.frames["interactions"].column_names
         rest = [name for name in names if name not in known and not name.startswith("__index_level_")]
         if rest:
             notice(f"columns of the interactions not used: {listed(rest)}; weight=, timestamp= and behavior= name one")
@@ -159,16 +159,16 @@ class _Frames:
     def _role(self, role: str) -> str | None:
         """Return the name of the weight, timestamp or behavior column; None if the frame has none."""
         column = self.named[role] or role
-        return column if column in self.found["interactions"].column_names else None
+        return column if column in self.frames["interactions"].column_names else None
 
     def _properties(self, where: str, label: str) -> list[str]:
-        table, key = self.found.get(where), self.ids[KEYS[label]]
+        table, key = self.frames.get(where), self.ids[KEYS[label]]
         return [name for name in table.column_names if name != key] if table is not None else []
 
     def tables(self) -> GraphTables:
         """Return the checked graph, and report the rows left out as duplicates."""
         behaviors = list(self._kinds("interactions", self._role("behavior"), INTERACTED))
-        links = list(self._kinds("attributes", "attribute", "")) if "attributes" in self.found else []
+        links = list(self._kinds("attributes", "attribute", "")) if "attributes" in self.frames else []
         edges: dict[EdgeType, pa.Table] = {}
         origins: dict[TableKey, tuple[Origin, ...]] = {}
         for type_, rows in behaviors:
@@ -186,7 +186,7 @@ class _Frames:
 
     def _kinds(self, where: str, column: str | None, default: str) -> Iterator[tuple[str, IntArray]]:
         """Yield each value of a column as an identifier, with its rows [n]; without a column, `default` and all."""
-        table = self.found[where]
+        table = self.frames[where]
         if column is None:
             yield default, np.arange(table.num_rows)
             return
@@ -198,17 +198,17 @@ class _Frames:
     def _behaviors(self, rows: IntArray) -> tuple[pa.Table, tuple[Origin, ...]]:
         columns = {"src": self.ids["user_id"], "dst": self.ids["item_id"]}
         columns |= {role: name for role in ("weight", "timestamp") if (name := self._role(role))}
-        return _taken(self.found["interactions"], rows, columns, "interactions")
+        return _taken(self.frames["interactions"], rows, columns, "interactions")
 
     def _links(self, rows: IntArray) -> tuple[pa.Table, tuple[Origin, ...]]:
         columns = {"src": self.ids["item_id"], "dst": "value"}
-        return _taken(self.found["attributes"], rows, columns, "attributes")
+        return _taken(self.frames["attributes"], rows, columns, "attributes")
 
     def _nodes(self, where: str, label: str, origins: dict[TableKey, tuple[Origin, ...]]) -> pa.Table | None:
-        if where not in self.found:
+        if where not in self.frames:
             return None
         columns = {KEYS[label]: self.ids[KEYS[label]]} | {name: name for name in self._properties(where, label)}
-        table, origins[label] = _taken(self.found[where], np.arange(self.found[where].num_rows), columns, where)
+        table, origins[label] = _taken(self.frames[where], np.arange(self.frames[where].num_rows), columns, where)
         return table
 
     def _schema(self, behaviors: list[str], attributes: list[str]) -> Schema:
@@ -228,12 +228,12 @@ class _Frames:
 
     def _kind_of(self, role: str) -> str:
         """Return the property type of the weight or timestamp column: "datetime" or "float"."""
-        type_ = plain(self.found["interactions"].column(self._role(role))).type
+        type_ = plain(self.frames["interactions"].column(self._role(role))).type
         number = pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_decimal(type_)
         return "float" if number or role == "weight" else "datetime"
 
     def _label(self, where: str, label: str, attributes: list[str]) -> dict[str, Any]:
-        properties = {name: property_type(self.found[where].column(name)) for name in self._properties(where, label)}
+        properties = {name: property_type(self.frames[where].column(name)) for name in self._properties(where, label)}
         name = next((name for name in NAMES if properties.get(name) == "string"), None)
         described = [prop for prop, kind in properties.items() if kind in ("string", "strings") and prop != name]
         texts = [f"{{{name}}}"] if name else []
@@ -280,8 +280,8 @@ def _taken(
     table: pa.Table, rows: IntArray, columns: Mapping[str, str], where: str
 ) -> tuple[pa.Table, tuple[Origin, ...]]:
     """Return rows of a frame with renamed columns, and their origins; row numbers in messages count from 1."""
-    found = pa.table({name: table.column(column) for name, column in columns.items()}).take(pa.array(rows))
-    return found, (Origin(where, 1, len(rows), dict(columns), rows + 1),)
+    taken = pa.table({name: table.column(column) for name, column in columns.items()}).take(pa.array(rows))
+    return taken, (Origin(where, 1, len(rows), dict(columns), rows + 1),)
 
 
 def _kind_problems(where: str, name: str, column: pa.ChunkedArray) -> Iterator[Problem]:

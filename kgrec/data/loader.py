@@ -41,8 +41,8 @@ def find_loader(loader: str | type[Loader] | Loader) -> Loader:
     Raises:
         UsageError: no loader of that name is installed, its package cannot be imported, or the object has no `load`.
     """
-    found = LOADERS.load(loader) if isinstance(loader, str) else loader
-    made = found() if isinstance(found, type) else found
+    loader_or_class = LOADERS.load(loader) if isinstance(loader, str) else loader
+    made = loader_or_class() if isinstance(loader_or_class, type) else loader_or_class
     if not isinstance(made, Loader):
         expected = "expected a name, or a class or object with load(source, schema)"
         raise UsageError(f"not a loader: {loader!r}; {expected}")

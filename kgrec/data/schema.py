@@ -145,8 +145,8 @@ class Schema(SchemaParts):
         behavior = self.roles.behaviours.get(type_)
         return [behavior.time] if behavior and behavior.time else []
 
-    def with_relationships(self, found: Mapping[str, RelationshipType]) -> Schema:
-        """Return the schema extended by relationship types that were found in the data.
+    def with_relationships(self, types: Mapping[str, RelationshipType]) -> Schema:
+        """Return the schema extended by relationship types found in the data.
 
         A declared type keeps its declaration.
 
@@ -154,7 +154,7 @@ class Schema(SchemaParts):
             SchemaError: a new type refers to an unknown label.
         """
         data = self.to_dict()
-        new = {t: r.model_dump(mode="json", by_alias=True) for t, r in found.items()}
+        new = {t: r.model_dump(mode="json", by_alias=True) for t, r in types.items()}
         data["relationships"] = {**new, **data["relationships"]}
         return Schema.from_dict(data, where=self.name)
 

@@ -25,8 +25,8 @@ def single_domain(graph: GraphSnapshot, domain: str) -> GraphSnapshot:
     nodes = {label: table.filter(kept[label]) for label, table in graph.nodes.items() if kept[label].any()}
     number = {label: np.cumsum(mask) - 1 for label, mask in kept.items()}
     edges = {}
-    for (source, type_, target), found in graph.edges.items():
-        own = found.where(kept[source][found.src_num] & kept[target][found.dst_num])
+    for (source, type_, target), edges_of_type in graph.edges.items():
+        own = edges_of_type.where(kept[source][edges_of_type.src_num] & kept[target][edges_of_type.dst_num])
         if len(own):
             ends = number[source][own.src_num], number[target][own.dst_num]
             edges[source, type_, target] = Edges(*ends, own.table, own.confidence)
@@ -36,7 +36,7 @@ def single_domain(graph: GraphSnapshot, domain: str) -> GraphSnapshot:
 def single_domain_vectors(graph: GraphSnapshot, domain: str, vectors: Vectors) -> Vectors:
     """Return the vectors of the nodes that `single_domain` keeps, label → float32 [kept nodes, d]."""
     kept = _kept(graph, domain)
-    return {label: found[kept[label]] for label, found in vectors.items() if kept[label].any()}
+    return {label: matrix[kept[label]] for label, matrix in vectors.items() if kept[label].any()}
 
 
 def single_domain_split(split: Split, domain: str) -> Split:

@@ -112,8 +112,8 @@ class GraphSnapshot:
     def linked_users(self) -> IntArray:
         """Representative of each user, int64 [n_users]: the first of its linked users (role `same`), or itself."""
         own, type_ = np.arange(self.n_users), self.schema.roles.same
-        for label, found, _ in (edge_type for edge_type in self.edges if edge_type[1] == type_):
-            links, n = self.edges[label, found, label], self.nodes[label].num_rows
+        for label, target, _ in (edge_type for edge_type in self.edges if edge_type[1] == type_):
+            links, n = self.edges[label, target, label], self.nodes[label].num_rows
             start = self._role_offset(self.schema.roles.users, label)
             between = sp.coo_matrix((np.ones(len(links)), (links.src_num, links.dst_num)), shape=(n, n))
             _, person = connected_components(between, directed=False)
@@ -299,9 +299,9 @@ class GraphSnapshot:
         own, other = np.r_[source, target], np.r_[target, source]
         linked = number[own] >= 0
         cells = (number[own[linked]], other[linked])
-        found = sp.csr_matrix((np.ones(len(cells[0]), np.float32), cells), shape=(len(nodes), self.n_nodes))
-        found.data[:] = 1
-        return found
+        neighbors = sp.csr_matrix((np.ones(len(cells[0]), np.float32), cells), shape=(len(nodes), self.n_nodes))
+        neighbors.data[:] = 1
+        return neighbors
 
     def matrix(self, edge_type: EdgeType) -> sp.csr_matrix:
         """Return one edge type as a float32 CSR [sources of the label, targets of the label] of edge counts."""

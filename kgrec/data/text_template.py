@@ -29,5 +29,5 @@ class Limits:
     @classmethod
     def parse(cls, text: str) -> Limits | None:
         """Parse the part after the colon of a placeholder: "5", "60 tokens" or "5, 60 tokens"; None if invalid."""
-        found = _LIMITS.fullmatch(text)
-        return cls(**{name: int(n) for name, n in found.groupdict().items() if n}) if found else None
+        match = _LIMITS.fullmatch(text)
+        return cls(**{name: int(n) for name, n in match.groupdict().items() if n}) if match else None

@@ -109,8 +109,8 @@ def from_text(text: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray]:
     cut = pc.replace_substring_regex(dates, _TOO_FINE, r"\1")
     for other, known in _SPELLINGS:
         cut = pc.replace_substring_regex(cut, other, known)
-    found = pd.to_datetime(cut.to_pandas(), errors="coerce", utc=True, format="ISO8601").dt.tz_localize(None)
-    column, _ = from_times(pa.chunked_array([pa.Array.from_pandas(found, type=TIME)]))
+    parsed = pd.to_datetime(cut.to_pandas(), errors="coerce", utc=True, format="ISO8601").dt.tz_localize(None)
+    column, _ = from_times(pa.chunked_array([pa.Array.from_pandas(parsed, type=TIME)]))
     return column, given & np.asarray(column.is_null())
 
 
@@ -134,13 +134,13 @@ def too_late(column: pa.ChunkedArray) -> BoolArray:
 
 def remarks(column: pa.ChunkedArray) -> list[str]:
     """Return notices about a column read as timestamps: a guessed unit, and digits that are lost."""
-    found = []
+    notices = []
     name, fine = _unit_and_fine_digits(column)
     if name != "seconds":
-        found.append(f"its numbers are read as {name} since 1970")
+        notices.append(f"its numbers are read as {name} since 1970")
     if fine:
-        found.append(f"{fine:,} of {len(column):,} times have digits finer than microseconds, which are cut off")
-    return found
+        notices.append(f"{fine:,} of {len(column):,} times have digits finer than microseconds, which are cut off")
+    return notices
 
 
 def _unit_and_fine_digits(column: pa.ChunkedArray) -> tuple[str, int]:

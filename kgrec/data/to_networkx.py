@@ -57,14 +57,14 @@ def to_networkx(
 def _node_number(snapshot: GraphSnapshot, node: str | tuple[str, str]) -> int:
     """Return the graph-wide number of a node."""
     label, key = node if isinstance(node, tuple) else (None, node)
-    found = {name: snapshot.ids(name).index(key).as_py() for name in snapshot.nodes if label is None or name == label}
-    found = {name: number for name, number in found.items() if number >= 0}
-    if len(found) == 1:
-        [(name, number)] = found.items()
+    numbers = {name: snapshot.ids(name).index(key).as_py() for name in snapshot.nodes if label is None or name == label}
+    numbers = {name: number for name, number in numbers.items() if number >= 0}
+    if len(numbers) == 1:
+        [(name, number)] = numbers.items()
         return int(snapshot.offsets[name] + number)
-    if found:
+    if numbers:
         raise UsageError(
-            f"{key!r} is the key of several nodes; expected one of {', '.join(str((n, key)) for n in found)}"
+            f"{key!r} is the key of several nodes; expected one of {', '.join(str((n, key)) for n in numbers)}"
         )
     others = (name for name in snapshot.nodes if name not in snapshot.schema.roles.users)
     known = (id_ for name in others for id_ in snapshot.ids(name).to_pylist())

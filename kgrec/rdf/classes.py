@@ -37,8 +37,8 @@ def labels_of_classes(triples: Triples, schema: Schema) -> tuple[dict[str, int],
     reached = {}
     for iri, label in labels.items():
         if f"<{iri}>" in number:
-            found = breadth_first_order(tree, number[f"<{iri}>"], return_predecessors=False)
-            reached[label] = [classes[i][1:-1] for i in found.tolist()]
+            subclasses = breadth_first_order(tree, number[f"<{iri}>"], return_predecessors=False)
+            reached[label] = [classes[i][1:-1] for i in subclasses.tolist()]
     nearest = dict(labels)
     for label in sorted(reached, key=lambda label: len(reached[label])):
         for iri in reached[label]:

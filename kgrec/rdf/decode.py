@@ -86,8 +86,8 @@ class _Decoder:
         self.problems += problems
         rows = self.triples.rows(terms.TYPE)
         names = pa.array([f"<{iri}>" for iri in labels], pa.large_string())
-        found = pc.index_in(self.triples.objects.take(pa.array(rows)), value_set=names).fill_null(-1).to_numpy()
-        numbers = np.array([*labels.values(), -1])[found]
+        positions = pc.index_in(self.triples.objects.take(pa.array(rows)), value_set=names).fill_null(-1).to_numpy()
+        numbers = np.array([*labels.values(), -1])[positions]
         for number in sorted(range(len(self.schema.nodes)), key=lambda number: -above[number].sum()):
             of_label = rows[numbers == number]
             of_label = of_label[~above[self.label[self.subject[of_label]], number]]
@@ -257,9 +257,9 @@ class _Decoder:
             ends.append(end)
         rows = self.triples.rows(terms.PREDICATE)
         wanted = to_mask(pc.equal(self.triples.objects.take(pa.array(rows)), f"<{term(self.schema, type_)}>"))
-        found = np.unique(self.subject[rows[wanted]])
-        found = found[(ends[0][found] >= 0) & (ends[1][found] >= 0)]
-        return found, ends[0][found], ends[1][found]
+        nodes = np.unique(self.subject[rows[wanted]])
+        nodes = nodes[(ends[0][nodes] >= 0) & (ends[1][nodes] >= 0)]
+        return nodes, ends[0][nodes], ends[1][nodes]
 
     def _edge_table(
         self,

@@ -75,8 +75,8 @@ def statements(schema: Schema, edge_type: EdgeType, table: pa.Table) -> pa.Chunk
 
 def lines(subjects: pa.ChunkedArray, predicate: str, objects: pa.ChunkedArray | str) -> pa.ChunkedArray:
     """Return one line for each subject [n] whose object is not missing."""
-    found = pc.binary_join_element_wise("<", subjects, f"> <{predicate}> ", objects, " .\n", "")
-    return found.drop_null()
+    joined = pc.binary_join_element_wise("<", subjects, f"> <{predicate}> ", objects, " .\n", "")
+    return joined.drop_null()
 
 
 def iri_objects(iris: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -157,13 +157,13 @@ def check_iris(there: GraphTables | None, tables: GraphTables) -> None:
     Raises:
         StoreError: two labels share an IRI key.
     """
-    found: dict[str, list[pa.Array]] = {}
+    iri_keys: dict[str, list[pa.Array]] = {}
     for part in filter(None, (there, tables)):
         for label, table in part.nodes.items():
             keys = table.column(part.schema.nodes[label].key)
-            found.setdefault(label, []).extend(keys.filter(pc.match_substring_regex(keys, terms.IRI)).chunks)
-    for one, other in itertools.combinations(found, 2):
-        keys, others = (pa.chunked_array(found[label], pa.string()) for label in (one, other))
+            iri_keys.setdefault(label, []).extend(keys.filter(pc.match_substring_regex(keys, terms.IRI)).chunks)
+    for one, other in itertools.combinations(iri_keys, 2):
+        keys, others = (pa.chunked_array(iri_keys[label], pa.string()) for label in (one, other))
         both = keys.filter(pc.is_in(keys, value_set=others))
         if len(both):
             raise StoreError(f"{both[0].as_py()} is the key of a {one} and of a {other}. Expected one label per IRI")

@@ -68,5 +68,5 @@ def _turtle(text: bytes, known: dict[str, str]) -> bytes:
 
     store = ox.Store()
     store.bulk_load(text, ox.RdfFormat.N_TRIPLES)
-    found = store.dump(format=ox.RdfFormat.TURTLE, from_graph=ox.DefaultGraph(), prefixes=known)
-    return found or b""
+    turtle = store.dump(format=ox.RdfFormat.TURTLE, from_graph=ox.DefaultGraph(), prefixes=known)
+    return turtle or b""

@@ -76,8 +76,8 @@ def escaped(values: pa.ChunkedArray) -> pa.ChunkedArray:
     if not pc.any(unsafe).as_py():
         return values
     coded = pc.dictionary_encode(pc.if_else(unsafe, values, "")).combine_chunks()
-    texts, found = coded.dictionary, set("".join(coded.dictionary.to_pylist()))
-    for character in sorted(filter(_is_unsafe, found), key=lambda c: c != "%"):
+    texts, characters = coded.dictionary, set("".join(coded.dictionary.to_pylist()))
+    for character in sorted(filter(_is_unsafe, characters), key=lambda c: c != "%"):
         texts = pc.replace_substring(texts, character, quote(character, safe=""))
     return pc.if_else(unsafe, texts.take(coded.indices), values)
 

@@ -79,11 +79,11 @@ def split(objects: pa.ChunkedArray) -> pa.Table:
     An object that is not a literal has no text.
     """
     coded = pc.dictionary_encode(objects.cast(pa.large_string())).combine_chunks()
-    found = pc.extract_regex(coded.dictionary, pattern=_LITERAL)
-    text = pc.struct_field(found, 0)
+    groups = pc.extract_regex(coded.dictionary, pattern=_LITERAL)
+    text = pc.struct_field(groups, 0)
     if pc.any(pc.match_substring(text, "\\")).as_py():
         text = _unescaped(text)
-    parts = pa.table({"text": text, "datatype": pc.struct_field(found, 1), "language": pc.struct_field(found, 2)})
+    parts = pa.table({"text": text, "datatype": pc.struct_field(groups, 1), "language": pc.struct_field(groups, 2)})
     return parts.take(coded.indices)
 
 

@@ -38,9 +38,9 @@ def lock(path: Path) -> int:
 def _locked(path: Path) -> int:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        found = strange_target(path)
-        if found and found != "a folder":
-            raise StoreError(f"cannot open {path} for writing: it is {found}; expected a plain file, or a free name")
+        kind = strange_target(path)
+        if kind and kind != "a folder":
+            raise StoreError(f"cannot open {path} for writing: it is {kind}; expected a plain file, or a free name")
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     except OSError as error:
         raise StoreError(f"cannot open {path} for writing: {error.strerror}") from error

@@ -40,7 +40,7 @@ def unseal(path: Path) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    if _found(path):
+    if _sealed_page(path):
         os.truncate(path, path.stat().st_size - PAGE_BYTES)
 
 
@@ -59,8 +59,8 @@ def check(path: Path, limit: int | None = None) -> bool:
     """
     try:
         size = path.stat().st_size
-        found = _found(path) if limit is None or size <= limit else None
-        is_intact = found is None or (found[0] == _page(found[1]) and _sum(path, size - PAGE_BYTES) == found[1])
+        seal = _sealed_page(path) if limit is None or size <= limit else None
+        is_intact = seal is None or (seal[0] == _page(seal[1]) and _sum(path, size - PAGE_BYTES) == seal[1])
     except OSError as error:
         raise StoreError(f"cannot read the graph {path}: {error.strerror or error}") from error
     if not is_intact:
@@ -69,7 +69,7 @@ def check(path: Path, limit: int | None = None) -> bool:
             "backup, or load the data into a new graph. If another program changed it on purpose, remove the checksum. "
             f"Run: truncate -s {size - PAGE_BYTES} {path}"
         )
-    return found is not None
+    return seal is not None
 
 
 def _page(known: bytes) -> bytes:
@@ -78,7 +78,7 @@ def _page(known: bytes) -> bytes:
     return (line * (PAGE_BYTES // len(line))).ljust(PAGE_BYTES, b"\n")
 
 
-def _found(path: Path) -> tuple[bytes, bytes] | None:
+def _sealed_page(path: Path) -> tuple[bytes, bytes] | None:
     """Return the last page of a file and the checksum in it; None if the file has no checksum."""
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)

@@ -122,7 +122,7 @@ def _without_comments(query: str) -> str:
 
 
 def _tokens(query: str) -> list[_Token]:
-    found, at = [], 0
+    tokens, at = [], 0
     while at < len(query):
         match = _TOKEN.match(query, at)
         if match is None or match.lastgroup is None:
@@ -130,9 +130,9 @@ def _tokens(query: str) -> list[_Token]:
         if match.lastgroup in ("text", "quoted"):
             _check_escapes(query, match)
         if match.lastgroup not in ("space", "comment"):
-            found.append(_Token(match.lastgroup, match[0], at))  # type: ignore[arg-type]
+            tokens.append(_Token(match.lastgroup, match[0], at))  # type: ignore[arg-type]
         at = match.end()
-    return found
+    return tokens
 
 
 def _check_escapes(query: str, match: re.Match[str]) -> None:

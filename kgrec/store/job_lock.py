@@ -83,8 +83,8 @@ def _opened(path: Path) -> int:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if found := strange_target(path):
-            raise StoreError(f"{path} is {found}; expected the lock file of a graph, or a free name. Remove it")
+        if kind := strange_target(path):
+            raise StoreError(f"{path} is {kind}; expected the lock file of a graph, or a free name. Remove it")
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
     except OSError as error:
         raise StoreError(_refused(path, error)) from error

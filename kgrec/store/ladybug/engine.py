@@ -196,5 +196,5 @@ def _offset(query: str, message: str) -> int | None:
     if place:
         return offset_of(query, int(place[1]), int(place[2]) + 1)
     name = re.search(r"(?:Table|property|function|Variable|Parameter) (\w+)", message)
-    found = re.search(rf"\b{name[1]}\b", query, re.IGNORECASE) if name else None
-    return found.start() if found else None
+    match = re.search(rf"\b{name[1]}\b", query, re.IGNORECASE) if name else None
+    return match.start() if match else None

@@ -210,8 +210,8 @@ class LadybugStore(GraphStore):
         """
         self._vector_length(label)
         query = f"MATCH (v:{quote(vector_table(label))} {{id: $id}}) RETURN v.embedding AS embedding"
-        found = self._frame(query, {"id": id_})["embedding"]
-        return None if found.empty else np.asarray(found[0], dtype=np.float32)
+        vectors = self._frame(query, {"id": id_})["embedding"]
+        return None if vectors.empty else np.asarray(vectors[0], dtype=np.float32)
 
     def publish(self, recommendations: pa.Table, run: str, vectors: NodeVectors | None = None) -> None:
         """Replace all RECOMMENDED relationships, and the vectors, in one transaction.
@@ -248,8 +248,8 @@ class LadybugStore(GraphStore):
 
     def published(self) -> str | None:
         """Return the name of the published run, or None if no run is published."""
-        found = self._pointer()
-        return None if found.empty else str(found["run"][0])
+        pointer = self._pointer()
+        return None if pointer.empty else str(pointer["run"][0])
 
     def unpublish(self) -> None:
         """Remove the published recommendations and vectors; the loaded data stays."""
@@ -274,8 +274,8 @@ class LadybugStore(GraphStore):
         return self._frame(f"MATCH (now:{PUBLISHED}) RETURN now.run AS run, now.release AS release")
 
     def _release_number(self) -> int:
-        found = self._pointer()
-        return 0 if found.empty else int(found["release"][0])
+        pointer = self._pointer()
+        return 0 if pointer.empty else int(pointer["release"][0])
 
     def _vector_length(self, label: str) -> int:
         self.node_label(label)

@@ -90,10 +90,10 @@ def _credentials(address: str) -> tuple[str, str]:
 
 
 def _entry(path: Path, address: str) -> dict[str, Any]:
-    found: Any = None
+    entries: Any = None
     is_readable = True
     try:
-        found = read_yaml(read_text(path))
+        entries = read_yaml(read_text(path))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
@@ -101,7 +101,7 @@ def _entry(path: Path, address: str) -> dict[str, Any]:
     if not is_readable:  # raised outside `except`, so that no chained error quotes the file
         expected = "YAML: host:port: {user: …, password: …}"
         raise StoreError(f"the credentials file cannot be read: {path}. Expected {expected}")
-    entry = found.get(address) if isinstance(found, dict) else None
+    entry = entries.get(address) if isinstance(entries, dict) else None
     return entry if isinstance(entry, dict) else {}
 
 
@@ -157,9 +157,9 @@ def _refused(
     if code.endswith("DatabaseNotFound"):
         return StoreError(f"{place}: {message.splitlines()[0]}. Expected {place}/DATABASE with an existing database")
     if query is not None:
-        found = _PLACE.search(message)
-        offset = offset_of(query, int(found[1]), int(found[2])) if found else None
-        if offset is not None and found and found[1] == "1":
+        match = _PLACE.search(message)
+        offset = offset_of(query, int(match[1]), int(match[2])) if match else None
+        if offset is not None and match and match[1] == "1":
             offset = max(0, offset - before)
         reason = _PLACE.sub("", message.splitlines()[0]).strip() or code
         return refused(query, reason, "neo4j", offset)

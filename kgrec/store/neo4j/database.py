@@ -44,8 +44,8 @@ class Database:
     def rows(self, query: str, **values: Any) -> list[neo4j.Record]:
         """Return the rows of a read-only statement."""
         with self.session() as session:
-            found: list[neo4j.Record] = session.execute_read(lambda work: list(work.run(query, **values)))
-        return found
+            records: list[neo4j.Record] = session.execute_read(lambda work: list(work.run(query, **values)))
+        return records
 
     def write(self, query: str, **values: Any) -> None:
         """Run a statement in a transaction; it is retried after transient errors."""

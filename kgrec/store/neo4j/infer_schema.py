@@ -95,7 +95,7 @@ def _nodes(store: Neo4jStore, notes: list[str]) -> dict[str, Any]:
     )
     known = store.schema
     ours = {"_Kgrec", "Published"}.union(*map(labels_of, known.nodes if known else ()))
-    found: dict[str, dict[str, str]] = {}
+    properties_of: dict[str, dict[str, str]] = {}
     together: dict[str, None] = {}
     for row in store.cypher(query).to_dict("records"):
         labels = sorted(set(row["labels"]) - ours)
@@ -103,7 +103,7 @@ def _nodes(store: Neo4jStore, notes: list[str]) -> dict[str, Any]:
         if len(labels) > 1:
             together[" and ".join(labels)] = None
         for label in labels:
-            properties = found.setdefault(label, {})
+            properties = properties_of.setdefault(label, {})
             if isinstance(row["name"], str):
                 _note_type(properties, f"{label}.{row['name']}", row["name"], row["types"], notes)
     notes += [
@@ -111,7 +111,7 @@ def _nodes(store: Neo4jStore, notes: list[str]) -> dict[str, Any]:
         for labels in together
     ]
     nodes = {}
-    for label, properties in found.items():
+    for label, properties in properties_of.items():
         key = _key(store, label, properties)
         if key is None:
             notes.append(f"left out: label {label}: no property is unique and present in all nodes, so it has no key")
@@ -127,11 +127,11 @@ def _relationships(store: Neo4jStore, nodes: dict[str, Any], notes: list[str]) -
         "MATCH (a)-[r]->(b) WITH DISTINCT type(r) AS type, labels(a) AS sources, labels(b) AS targets "
         "RETURN type, sources, targets"
     )
-    found: dict[str, Any] = {}
+    entries: dict[str, Any] = {}
     for type_, sources, targets in ends.itertuples(index=False):
-        if type_ == "RECOMMENDED" or not (type_ in found or _is_usable(type_, f"type {type_}", notes)):
+        if type_ == "RECOMMENDED" or not (type_ in entries or _is_usable(type_, f"type {type_}", notes)):
             continue
-        entry = found.setdefault(type_, {"from": [], "to": []})
+        entry = entries.setdefault(type_, {"from": [], "to": []})
         for end, labels in (("from", sources), ("to", targets)):
             entry[end] += [label for label in labels if label in nodes and label not in entry[end]]
     properties = store.cypher(
@@ -140,11 +140,11 @@ def _relationships(store: Neo4jStore, nodes: dict[str, Any], notes: list[str]) -
     )
     for row in properties.to_dict("records"):
         type_ = row["type"].removeprefix(":").strip("`")
-        if type_ in found and isinstance(row["name"], str):
-            kinds = found[type_].setdefault("properties", {})
+        if type_ in entries and isinstance(row["name"], str):
+            kinds = entries[type_].setdefault("properties", {})
             _note_type(kinds, f"{type_}.{row['name']}", row["name"], row["types"], notes)
-    usable = {type_: entry for type_, entry in found.items() if entry["from"] and entry["to"]}
-    notes += [f"left out: type {type_}: an end has no key" for type_ in found if type_ not in usable]
+    usable = {type_: entry for type_, entry in entries.items() if entry["from"] and entry["to"]}
+    notes += [f"left out: type {type_}: an end has no key" for type_ in entries if type_ not in usable]
     return usable
 
 
@@ -160,10 +160,10 @@ def _is_usable(name: str, place: str, notes: list[str]) -> bool:
 def _note_type(kinds: dict[str, str], place: str, name: str, types: list[str], notes: list[str]) -> None:
     if not _is_usable(name, place, notes):
         return
-    found = {_TYPES.get(type_) for type_ in types}
-    if found == {"int", "float"}:
-        found = {"float"}
-    kind = found.pop() if len(found) == 1 else None
+    property_types = {_TYPES.get(type_) for type_ in types}
+    if property_types == {"int", "float"}:
+        property_types = {"float"}
+    kind = property_types.pop() if len(property_types) == 1 else None
     if kind is None or kinds.get(name, kind) != kind:
         kinds.pop(name, None)
         notes.append(f"left out: {place}: holds {', '.join(types)}, which is not a single property type of kgrec")

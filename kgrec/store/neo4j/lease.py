@@ -89,16 +89,16 @@ class Lease:
         Raises:
             StoreLocked: another writer holds the marker.
         """
-        found = state(self.session, self.id_)
-        if found.writer is not None and not found.is_over:
-            raise StoreLocked(f"{self.uri} is being written by {_shown(found.writer)}; try again when it has finished")
+        marker = state(self.session, self.id_)
+        if marker.writer is not None and not marker.is_over:
+            raise StoreLocked(f"{self.uri} is being written by {_shown(marker.writer)}; try again when it has finished")
         query = (
             "MERGE (k:`_Kgrec` {id: $id}) SET k.beat = coalesce(k.beat, 0) WITH k "
             "WHERE k.writer IS NULL OR k.writer IN [$before, $me] OR k.writer IS NOT :: STRING "
             "SET k.writer = $me, k.started = $started, k.beat = timestamp(), k.step = 0, "
             "k.version = coalesce(toIntegerOrNull(k.version), 0) + 1 RETURN k"
         )
-        if not self._run(query, before=found.writer or "", started=started()):
+        if not self._run(query, before=marker.writer or "", started=started()):
             raise StoreLocked(f"{self.uri} is being written by another process; try again when it has finished")
 
     def renew(self, work: neo4j.ManagedTransaction, step: int) -> bool:

@@ -105,8 +105,8 @@ def unpublish(database: Database, labels: Iterable[str]) -> None:
 
 
 def _release(database: Database) -> int:
-    found = database.rows("MATCH (now:Published {id: 'now'}) RETURN now.release AS release")
-    return int(found[0]["release"]) if found else 0
+    rows = database.rows("MATCH (now:Published {id: 'now'}) RETURN now.release AS release")
+    return int(rows[0]["release"]) if rows else 0
 
 
 def _node_ids(
@@ -116,7 +116,7 @@ def _node_ids(
     keys = {label: f"n.{quote(schema.nodes[label].key)}" for label in labels}
     queries = [f"MATCH (n:{quote(label)}) RETURN toString({key}), elementId(n)" for label, key in keys.items()]
     pairs = list(zip(*itertools.chain.from_iterable(map(database.rows, queries)), strict=True)) or [(), ()]
-    known, found = (pa.array(part, pa.string()) for part in pairs)
+    known, element_ids = (pa.array(part, pa.string()) for part in pairs)
     at = pc.index_in(ids, value_set=known)
     check_known(ids, to_mask(pc.is_valid(at)), role)
-    return pa.chunked_array([found]).take(at)
+    return pa.chunked_array([element_ids]).take(at)

@@ -74,8 +74,8 @@ def check_rows(result: Result, statement: Statement, is_kept: bool = False) -> N
 def fetch(result: neo4j.Result, row_limit: int) -> Result:
     """Return the column names, at most `row_limit` + 1 rows, and the summary."""
     names = list(result.keys())
-    found = [record.values() for record in itertools.islice(result, row_limit + 1)]
-    return names, found, result.consume()
+    rows = [record.values() for record in itertools.islice(result, row_limit + 1)]
+    return names, rows, result.consume()
 
 
 def native(value: Any) -> Any:

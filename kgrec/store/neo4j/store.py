@@ -67,8 +67,8 @@ class Neo4jStore(GraphStore):
     @property
     def schema(self) -> Schema | None:
         """The schema of the graph, or None if no data was loaded yet."""
-        found = self._database.rows("MATCH (k:`_Kgrec` {id: 'schema'}) WHERE k.yaml IS NOT NULL RETURN k.yaml AS yaml")
-        return Schema.parse(found[0]["yaml"], where="graph") if found else None
+        rows = self._database.rows("MATCH (k:`_Kgrec` {id: 'schema'}) WHERE k.yaml IS NOT NULL RETURN k.yaml AS yaml")
+        return Schema.parse(rows[0]["yaml"], where="graph") if rows else None
 
     def apply(self, schema: Schema) -> None:
         """Add a schema to the graph's; see `GraphStore.apply`.
@@ -195,12 +195,12 @@ class Neo4jStore(GraphStore):
                 result = run_writing(session, statement, checked)
             else:  # retried if the server reports a conflict with other writers
                 result = session.execute_read(neo4j.unit_of_work(timeout=statement.time_limit)(read))
-        names, found, summary = result
+        names, rows, summary = result
         lost = unknown_name(summary, self.schema)
         if lost:
             raise refused(query, lost[0], "neo4j", lost[1])
         check_rows(result, statement)
-        return from_rows([[native(value) for value in row] for row in found], names)
+        return from_rows([[native(value) for value in row] for row in rows], names)
 
     def _check_plan(self, statement: Statement, query: str) -> None:
         """Check by the server's plan that a statement only reads, and only from the graph.
@@ -265,8 +265,8 @@ class Neo4jStore(GraphStore):
 
     def published(self) -> str | None:
         """Return the name of the published run, or None if no run is published."""
-        found = self._database.rows("MATCH (now:Published {id: 'now'}) RETURN now.run AS run")
-        return str(found[0]["run"]) if found else None
+        rows = self._database.rows("MATCH (now:Published {id: 'now'}) RETURN now.run AS run")
+        return str(rows[0]["run"]) if rows else None
 
     def unpublish(self) -> None:
         """Remove the published recommendations and vectors; the loaded data stays.
@@ -299,10 +299,10 @@ class Neo4jStore(GraphStore):
 
     def _vector_length(self, label: str) -> int:
         self.node_label(label)
-        found = neo4j_vectors.marker(self._database, label)
-        if found is None:
+        marker = neo4j_vectors.marker(self._database, label)
+        if marker is None:
             raise self._no_vectors_error(label)
-        return found.length
+        return marker.length
 
     def _restore(self, before: Schema | None, declared: Schema) -> None:
         """Undo the schema change of a failed write, unless a part of that write is still in the graph."""
@@ -324,12 +324,12 @@ class Neo4jStore(GraphStore):
             StoreLocked: another process is writing.
             WriteCutOff: a write was interrupted.
         """
-        found = state(session, MARKER)
-        if found.is_over:
+        marker = state(session, MARKER)
+        if marker.is_over:
             raise WriteCutOff(f"a write to {self.uri} was interrupted and may be incomplete; run that load again")
-        if found.writer:
+        if marker.writer:
             raise StoreLocked(f"{self.uri} is being written; try again when that has finished")
-        return found.version
+        return marker.version
 
     def is_adopted(self) -> bool:
         """Return True if kgrec did not load the data of the database."""

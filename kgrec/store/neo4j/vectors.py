@@ -69,8 +69,8 @@ def marker(database: Database, label: str) -> Marker | None:
         "MATCH (k:`_Kgrec` {id: $id}) WHERE k.slot IS NOT NULL "
         "RETURN k.release AS release, k.slot AS slot, k.length AS length"
     )
-    found = database.rows(query, id=_name(label))
-    return Marker(_name(label), *found[0].values()) if found else None
+    rows = database.rows(query, id=_name(label))
+    return Marker(_name(label), *rows[0].values()) if rows else None
 
 
 def labels_of(label: str) -> set[str]:
@@ -146,8 +146,8 @@ def vector(database: Database, label: str, id_: str) -> FloatArray | None:
         f"MATCH (k:`_Kgrec` {{id: $name}}) MATCH (v:{quote(_name(label))} {{id: $id}}) WHERE v.release = k.release "
         "RETURN v.embedding AS vector"
     )
-    found = database.rows(query, id=id_, name=_name(label))
-    return np.asarray(found[0]["vector"], dtype=np.float32) if found else None
+    rows = database.rows(query, id=id_, name=_name(label))
+    return np.asarray(rows[0]["vector"], dtype=np.float32) if rows else None
 
 
 def nearest(database: Database, label: str, node: NodeLabel, vector: FloatArray, k: int, foreign: bool) -> pd.DataFrame:
@@ -165,8 +165,8 @@ def nearest(database: Database, label: str, node: NodeLabel, vector: FloatArray,
     )
     # The index is approximate; asking for more than k neighbors makes the best k more accurate.
     values = {"k": k, "enough": 2 * k + 10, "vector": np.asarray(vector, dtype=float).tolist()}
-    found = database.rows(query, marker=_name(label), index=_index(label, ""), **values)
-    return pd.DataFrame([row.values() for row in found], columns=["id", "name", "score"])
+    rows = database.rows(query, marker=_name(label), index=_index(label, ""), **values)
+    return pd.DataFrame([row.values() for row in rows], columns=["id", "name", "score"])
 
 
 def _await(database: Database, lease: Lease, index: str) -> None:

@@ -34,18 +34,18 @@ def upsert(database: Database, tables: GraphTables) -> None:
     """Write checked tables; see `Neo4jStore.upsert`."""
     with database.session(write=True) as session:
         while True:
-            found = state(session, MARKER)
-            if found.writer and not found.is_over:
+            marker = state(session, MARKER)
+            if marker.writer and not marker.is_over:
                 raise StoreLocked(f"{database.uri} is being written; try again when that has finished")
             planned = _plan(session, tables)
-            if found.writer or sum(int(change.sizes.sum()) for change in planned) > BATCH_ROWS:
+            if marker.writer or sum(int(change.sizes.sum()) for change in planned) > BATCH_ROWS:
                 break
             with suppress(_GraphChanged):
-                return _write_at_once(session, planned, found.version, database.uri)
+                return _write_at_once(session, planned, marker.version, database.uri)
         with held(session, MARKER, database.uri) as lease:
-            if state(session, MARKER).version != found.version + 1:  # another writer changed the graph after planning
+            if state(session, MARKER).version != marker.version + 1:  # another writer changed the graph after planning
                 planned = _plan(session, tables)
-            _write_in_batches(lease, planned, found.is_over)
+            _write_in_batches(lease, planned, marker.is_over)
 
 
 def remove(database: Database, label: str, key: str, id_: str) -> dict[str, int]:
@@ -56,10 +56,10 @@ def remove(database: Database, label: str, key: str, id_: str) -> dict[str, int]
         # Counting first locks the marker, so that other writers wait until the transaction ends.
         if run.run(f"{COUNT} RETURN k.writer AS writer").single(strict=True)["writer"]:
             raise StoreLocked(f"{database.uri} is being written; try again when that has finished")
-        found = run.run(f"MATCH {node} RETURN count{{ (n)-[r:RECOMMENDED]-() }} AS n", id=id_).single(strict=True)
+        counted = run.run(f"MATCH {node} RETURN count{{ (n)-[r:RECOMMENDED]-() }} AS n", id=id_).single(strict=True)
         run.run(f"MATCH {node} DETACH DELETE n", id=id_).consume()
         vectors = run.run(f"MATCH (v:{quote(label + 'Vector')} {{id: $id}}) DELETE v", id=id_).consume()
-        return {"recommendations": int(found["n"]), "vectors": vectors.counters.nodes_deleted}
+        return {"recommendations": int(counted["n"]), "vectors": vectors.counters.nodes_deleted}
 
     with database.session(write=True) as session:
         return session.execute_write(work)

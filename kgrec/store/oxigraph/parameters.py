@@ -26,12 +26,12 @@ def with_values(query: str, values: Mapping[str, Any]) -> str:
     if not values:
         return query
     terms = {name: _term(name, value) for name, value in values.items()}
-    found = list(tokens(query))
-    used = {match["variable"] for match in found}
+    matches = list(tokens(query))
+    used = {match["variable"] for match in matches}
     for name in terms.keys() - used:
         raise StoreError(f"the query has no variable ?{name}; its variables: {', '.join(sorted(filter(None, used)))}")
-    parts, parentheses, is_head = [], 0, any(match[0] == "{" for match in found)
-    for match in found:
+    parts, parentheses, is_head = [], 0, any(match[0] == "{" for match in matches)
+    for match in matches:
         name, text = match["variable"], match[0]
         is_head = is_head and text != "{"
         parentheses += (text == "(") - (text == ")")

@@ -120,20 +120,20 @@ def tokens(query: str) -> Iterator[re.Match[str]]:
 
 def graphs(query: str) -> Iterator[tuple[str, int]]:
     """Yield each graph name in the FROM and USING clauses of a query, as written, with its position."""
-    found = [m for m in tokens(query) if m.lastgroup not in ("space", "comment")]
-    for i, match in enumerate(found):
+    matches = [m for m in tokens(query) if m.lastgroup not in ("space", "comment")]
+    for i, match in enumerate(matches):
         if (match["word"] or "").lower() in _DATASET:
-            rest = [m for m in found[i + 1 : i + 3] if (m["word"] or "").lower() != "named"]
+            rest = [m for m in matches[i + 1 : i + 3] if (m["word"] or "").lower() != "named"]
             if rest and (rest[0]["iri"] or rest[0]["name"]):
                 yield rest[0][0], rest[0].start()
 
 
 def declared(query: str) -> dict[str, str]:
     """Return the prefixes that a query declares."""
-    found = [m for m in tokens(query) if m.lastgroup not in ("space", "comment")]
+    matches = [m for m in tokens(query) if m.lastgroup not in ("space", "comment")]
     return {
         name[0].removesuffix(":"): iri[0][1:-1]
-        for word, name, iri in zip(found, found[1:], found[2:], strict=False)
+        for word, name, iri in zip(matches, matches[1:], matches[2:], strict=False)
         if (word["word"] or "").lower() == "prefix" and name["name"] and iri["iri"]
     }
 

@@ -43,8 +43,8 @@ def stored_schema(store: pyoxigraph.Store) -> Schema | None:
     """Return the schema of the graph, or None if none was declared."""
     import pyoxigraph as ox
 
-    found = store.quads_for_pattern(None, ox.NamedNode(terms.SCHEMA), None, ox.DefaultGraph())
-    text = next((native(quad.object) for quad in found), None)
+    quads = store.quads_for_pattern(None, ox.NamedNode(terms.SCHEMA), None, ox.DefaultGraph())
+    text = next((native(quad.object) for quad in quads), None)
     return None if text is None else Schema.parse(text, where="graph")
 
 
@@ -116,9 +116,9 @@ def settle(store: pyoxigraph.Store, schema: Schema) -> None:
     """
     import pyoxigraph as ox
 
-    found = loaded(store)
-    tables = decode(found, schema)
-    misnamed = _misnamed(found, tables)
+    triples = loaded(store)
+    tables = decode(triples, schema)
+    misnamed = _misnamed(triples, tables)
     for iri in misnamed:
         node, graph = ox.NamedNode(iri[1:-1]), ox.DefaultGraph()
         for subject, object_ in ((node, None), (None, node)):
@@ -128,16 +128,16 @@ def settle(store: pyoxigraph.Store, schema: Schema) -> None:
         _add(store, b"".join(map(bytes, to_bytes(list(graph_triples(tables))))))
 
 
-def _misnamed(found: Triples, tables: GraphTables) -> list[str]:
+def _misnamed(triples: Triples, tables: GraphTables) -> list[str]:
     """Return the IRIs of nodes and relationships that differ from the IRIs derived from their keys."""
     schema = tables.schema
     known = [node_iris(schema, label, t.column(schema.nodes[label].key)) for label, t in tables.nodes.items()]
     known += [statements(schema, t, table) for t, table in tables.edges.items() if has_statements(schema, t[1])]
     flat = pa.chunked_array([chunk for iris in known for chunk in iris.chunks], pa.string())
     classes = pa.array([f"<{terms.term(schema, label)}>" for label in schema.nodes], pa.large_string())
-    typed = pa.array(found.rows(terms.TYPE))
-    nodes = found.subjects.take(typed).filter(pc.is_in(found.objects.take(typed), value_set=classes))
-    edges = found.subjects.take(pa.array(found.rows(terms.SUBJECT)))
+    typed = pa.array(triples.rows(terms.TYPE))
+    nodes = triples.subjects.take(typed).filter(pc.is_in(triples.objects.take(typed), value_set=classes))
+    edges = triples.subjects.take(pa.array(triples.rows(terms.SUBJECT)))
     subjects = pa.chunked_array([*nodes.chunks, *edges.chunks], pa.large_string())
     iris = iri_objects(flat).cast(pa.large_string())
     return list(subjects.filter(pc.invert(pc.is_in(subjects, value_set=iris))).unique().to_pylist())

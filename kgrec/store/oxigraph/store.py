@@ -151,9 +151,9 @@ class RdfStore(GraphStore):
         node, schema = self.node_label(label), self.require_schema()
         class_, key = term(schema, label), term(schema, node.key, label)
         query = f"SELECT ?id WHERE {{ ?n <{terms.TYPE}> <{class_}> ; <{key}> ?id }}"
-        found = self._opened().query(query)
-        assert isinstance(found, ox.QuerySolutions)
-        text = found.serialize(format=ox.QueryResultsFormat.TSV) or b""
+        solutions = self._opened().query(query)
+        assert isinstance(solutions, ox.QuerySolutions)
+        text = solutions.serialize(format=ox.QueryResultsFormat.TSV) or b""
         ids = split(pa.chunked_array([text.decode().split("\n")[1:-1]], pa.string())).column("text")
         return ids.combine_chunks().cast(pa.string())
 
@@ -267,8 +267,8 @@ class RdfStore(GraphStore):
         import pyoxigraph as ox
 
         store = self._current()
-        found = store.quads_for_pattern(None, ox.NamedNode(PUBLISHED), None, None) if store else ()
-        return next((str(native(quad.object)) for quad in found), None)
+        quads = store.quads_for_pattern(None, ox.NamedNode(PUBLISHED), None, None) if store else ()
+        return next((str(native(quad.object)) for quad in quads), None)
 
     def unpublish(self) -> None:
         """Remove the published recommendations and vectors; the loaded data stays."""
@@ -382,16 +382,16 @@ class RdfStore(GraphStore):
 
         nodes = node_iris(schema, label, pa.chunked_array([ids], pa.string())).to_pylist()
         name, store, graph = ox.NamedNode(term(schema, node.name, label)), self._opened(), ox.DefaultGraph()
-        found = (next(store.quads_for_pattern(ox.NamedNode(iri), name, None, graph), None) for iri in nodes)
-        return [str(native(quad.object)) if quad else id_ for quad, id_ in zip(found, ids, strict=True)]
+        quads = (next(store.quads_for_pattern(ox.NamedNode(iri), name, None, graph), None) for iri in nodes)
+        return [str(native(quad.object)) if quad else id_ for quad, id_ in zip(quads, ids, strict=True)]
 
     def _iris_by_role(
         self, schema: Schema, labels: tuple[str, ...], ids: pa.ChunkedArray, role: str
     ) -> pa.ChunkedArray:
         """Return the IRIs of users or items [n] of any of the labels."""
-        found = pa.chunked_array([pa.nulls(len(ids), pa.string())])
+        iris = pa.chunked_array([pa.nulls(len(ids), pa.string())])
         for label in labels:
             known = pc.is_in(ids, value_set=self.ids(label))
-            found = pc.if_else(known, node_iris(schema, label, ids), found)
-        check_known(ids, to_mask(pc.is_valid(found)), role)
-        return found
+            iris = pc.if_else(known, node_iris(schema, label, ids), iris)
+        check_known(ids, to_mask(pc.is_valid(iris)), role)
+        return iris
