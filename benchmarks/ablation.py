@@ -82,7 +82,7 @@ def one_seed(split: Split, config: Config, encode: Encode, fit_on: FitOn) -> Val
     if not trained.model.signals.keys().isdisjoint(OF_TEXT):
         rest = config.model_copy(update={"signals": tuple(s for s in config.signals if s not in OF_TEXT)})
         values[TEXT] = ndcg(train(split, rest, lambda snapshot: {}, fit_on).model, split)
-    if split.whole.relations:
+    if split.graph.relations:
         bare = without_knowledge(split)
         values[KNOWLEDGE] = ndcg(train(bare, config, encode, fit_on).model, bare)
     return values
@@ -101,9 +101,9 @@ def without_each_signal(split: Split, trained: Trained, config: Config, encode: 
 
 def without_knowledge(split: Split) -> Split:
     """Take every relationship away that is no behavior; nodes keep their numbers and properties."""
-    whole = split.whole
-    behaviors = {edge_type: edges for edge_type, edges in whole.edges.items() if whole.schema.is_behavior(edge_type)}
-    return replace(split, whole=replace(whole, edges=behaviors))
+    graph = split.graph
+    behaviors = {edge_type: edges for edge_type, edges in graph.edges.items() if graph.schema.is_behavior(edge_type)}
+    return replace(split, graph=replace(graph, edges=behaviors))
 
 
 def ndcg(model: HybridModel, split: Split) -> FloatArray:

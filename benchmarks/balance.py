@@ -73,7 +73,7 @@ def headed(split: Split, settings: TuneSettings) -> Vectors:
 def measured(split: Split, model: HybridModel) -> dict[str, float]:
     """Return what the text signal reaches on test: of all users, and of those asked for rare and for popular items."""
     found = measure(model, split, [K])
-    test = split.whole.pairs(split.test)
+    test = split.graph.pairs(split.test)
     ndcg, target, coverage, novelty = [], [], [], []
     for domain, of in found.items():
         holdouts = test[of.user_num].multiply(model.train.item_domains == domain).tocsr()

@@ -40,10 +40,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     split = by_given(GraphSnapshot.from_tables(load("atomic", arguments.data)))
-    withheld = np.isin(np.arange(split.whole.n_items), cold_item(split.train, SHARE, arguments.seed).test.item_num)
-    split = kept(split, split.is_test | ~withheld[split.whole.behaviors.item_num])
+    withheld = np.isin(np.arange(split.graph.n_items), cold_item(split.train, SHARE, arguments.seed).test.item_num)
+    split = kept(split, split.is_test | ~withheld[split.graph.behaviors.item_num])
     model = Recommender(Config(seed=arguments.seed)).fit(split, "train")._model
-    of_withheld = withheld[split.whole.behaviors.item_num]
+    of_withheld = withheld[split.graph.behaviors.item_num]
     cold = measure(model, kept(split, ~split.is_test | of_withheld), [K])
     warm = kept(split, ~(split.is_test & of_withheld))
     with_new, without = (per_user(measure(m, warm, [K]), HYBRID, "NDCG") for m in (model, blended_alike(model)))
@@ -63,8 +63,8 @@ def main() -> None:
 
 def kept(split: Split, rows: npt.NDArray[np.bool_]) -> Split:
     """Return the split with some of its behaviors."""
-    whole = split.whole.with_behaviors(rows)
-    return replace(split, whole=whole, is_valid=split.is_valid[rows], is_test=split.is_test[rows])
+    graph = split.graph.with_behaviors(rows)
+    return replace(split, graph=graph, is_valid=split.is_valid[rows], is_test=split.is_test[rows])
 
 
 def blended_alike(model: HybridModel) -> HybridModel:
@@ -80,7 +80,7 @@ def random_recall(split: Split, cold: dict[str, Measured]) -> float:
     """Return what a random order of all unseen items reaches on average."""
     seen = np.diff(split.train_and_valid.interactions.indptr)
     users = np.concatenate([found.user_num for found in cold.values()])
-    return float(np.mean(K / (split.whole.n_items - seen[users])))
+    return float(np.mean(K / (split.graph.n_items - seen[users])))
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ LIGHTGCN = {"NDCG@20": 0.4129, "CPU s": 35}
 def main(folder: str) -> None:
     torch.set_num_threads(1)
     split = by_given(GraphSnapshot.from_tables(load("atomic", folder)))
-    train, relevant = split.train, split.whole.pairs(split.test)
+    train, relevant = split.train, split.graph.pairs(split.test)
     users = np.flatnonzero(np.diff(relevant.indptr))
     seconds, ndcg = [], []
     for seed in range(SEEDS):

@@ -53,7 +53,7 @@ def main() -> None:
 
 def fit(split: Split, device: str, seed: int) -> tuple[float, float]:
     """Return wall seconds of one fit and its scores, and its NDCG@20."""
-    train, relevant = split.train, split.whole.pairs(split.test)
+    train, relevant = split.train, split.graph.pairs(split.test)
     users, start = np.flatnonzero(np.diff(relevant.indptr)), time.perf_counter()
     with patch("kgrec.signals.graph.gnn_training.best_device", return_value=device):
         scores = LightGCN().fit(train, {}, seed).scores(users)

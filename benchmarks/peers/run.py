@@ -75,12 +75,12 @@ class Question:
         cut = split.valid if split.is_valid.any() else by_random(split.train, seed=0).test
         train = (split.train if fit_on == "train" else split.train_and_valid).interactions
         user_num = np.unique(split.test.user_num)
-        return cls(split, split.whole.pairs(cut), train, user_num, sorted(set(split.whole.item_domains)))
+        return cls(split, split.graph.pairs(cut), train, user_num, sorted(set(split.graph.item_domains)))
 
     def allowed(self) -> Iterator[npt.NDArray[np.bool_]]:
         """Yield each domain as a mask of its items."""
         for domain in self.domains:
-            yield np.asarray(self.split.whole.item_domains == domain)
+            yield np.asarray(self.split.graph.item_domains == domain)
 
 
 def main() -> None:
@@ -145,14 +145,14 @@ def wanted(options: argparse.Namespace, knowledge: bool) -> Iterator[tuple[str, 
 
 def write_task(task: Path, question: Question, folder: Path) -> bool:
     """Write what task.py reads, and the folder's triples where it has them; return whether it has."""
-    domain_num = pd.Index(question.domains).get_indexer(question.split.whole.item_domains)
+    domain_num = pd.Index(question.domains).get_indexer(question.split.graph.item_domains)
     save = {"train.csv": pairs(question.train), "valid.csv": pairs(question.valid)}
     save |= {"users.txt": question.user_num, "domains.txt": domain_num}
     sources = [folder / f"{folder.name}.{kind}" for kind in ("link", "kg")]
     knowledge = all(source.exists() for source in sources)
     if knowledge:
         link, triples = (pd.read_csv(source, sep="\t", dtype=str) for source in sources)
-        items = question.split.whole.items.nums(link.iloc[:, 0])
+        items = question.split.graph.items.nums(link.iloc[:, 0])
         ends = pd.factorize(np.concatenate([link.iloc[:, 1], triples.iloc[:, 0], triples.iloc[:, 2]]))[0]
         entities, heads, tails = np.split(ends, np.cumsum([len(link), len(triples)]))
         save["link.csv"] = np.stack([items, entities], axis=1)[items >= 0]
@@ -219,7 +219,7 @@ def measured(lists: npt.NDArray[np.int64], question: Question) -> dict[str, Any]
 
     `kgrec.evaluation.evaluate` does the same.
     """
-    relevant, seen = question.split.whole.pairs(question.split.test), question.split.train_and_valid.interactions
+    relevant, seen = question.split.graph.pairs(question.split.test), question.split.train_and_valid.interactions
     found: list[Evaluation] = []
     for listed, allowed in zip(lists, question.allowed(), strict=True):
         check(listed, question, seen, allowed)

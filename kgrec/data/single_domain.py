@@ -41,9 +41,9 @@ def single_domain_vectors(graph: GraphSnapshot, domain: str, vectors: Vectors) -
 
 def single_domain_split(split: Split, domain: str) -> Split:
     """Return the split restricted to one domain, with the same validation and test behaviors in that domain."""
-    whole = split.whole
-    own = (whole.item_domains == domain)[whole.behaviors.item_num]
-    return replace(split, whole=single_domain(whole, domain), is_valid=split.is_valid[own], is_test=split.is_test[own])
+    graph = split.graph
+    own = (graph.item_domains == domain)[graph.behaviors.item_num]
+    return replace(split, graph=single_domain(graph, domain), is_valid=split.is_valid[own], is_test=split.is_test[own])
 
 
 def _kept(graph: GraphSnapshot, domain: str) -> dict[str, BoolArray]:

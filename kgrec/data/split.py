@@ -28,14 +28,14 @@ class Split:
     """A graph with a train, validation and test part.
 
     Attributes:
-        whole: the graph with all behaviors; not for training.
-        is_valid, is_test: masks [behaviors of `whole`].
+        graph: the graph with all behaviors; not for training.
+        is_valid, is_test: masks [behaviors of `graph`].
         protocol: description of the split protocol.
         cut_again: splits a fraction off the train part by the same temporal protocol as the test part; None if the
             protocol is not temporal.
     """
 
-    whole: GraphSnapshot
+    graph: GraphSnapshot
     is_valid: BoolArray
     is_test: BoolArray
     protocol: str
@@ -44,28 +44,28 @@ class Split:
     @cached_property
     def train(self) -> GraphSnapshot:
         """The graph with the train behaviors only."""
-        return self.whole.with_behaviors(~(self.is_valid | self.is_test))
+        return self.graph.with_behaviors(~(self.is_valid | self.is_test))
 
     @cached_property
     def train_and_valid(self) -> GraphSnapshot:
         """The graph without the test behaviors."""
-        return self.whole.with_behaviors(~self.is_test)
+        return self.graph.with_behaviors(~self.is_test)
 
     @property
     def valid(self) -> Behaviors:
         """Validation behaviors, for tuning; may be empty."""
-        return self.whole.behaviors.where(self.is_valid)
+        return self.graph.behaviors.where(self.is_valid)
 
     @property
     def test(self) -> Behaviors:
         """Test behaviors; may be empty."""
-        return self.whole.behaviors.where(self.is_test)
+        return self.graph.behaviors.where(self.is_test)
 
     @cached_property
     def digest(self) -> str:
         """Hexadecimal SHA-256 of the graph and of the validation and test masks."""
         masks = np.packbits([self.is_valid, self.is_test]).tobytes()
-        return hashlib.sha256(self.whole.digest.encode() + masks).hexdigest()
+        return hashlib.sha256(self.graph.digest.encode() + masks).hexdigest()
 
 
 def uncut(snapshot: GraphSnapshot) -> Split:

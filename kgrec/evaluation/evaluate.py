@@ -60,7 +60,7 @@ def measure(model: HybridModel, split: Split, ks: Sequence[int], *, single_signa
     """
     if not split.is_test.any():
         raise UsageError("no test interaction to measure on. Expected a split that holds some out")
-    relevant, seen = split.whole.pairs(split.test), split.train_and_valid.interactions
+    relevant, seen = split.graph.pairs(split.test), split.train_and_valid.interactions
     test_sets = {domain: test_set for domain, test_set in _test_sets(split, relevant).items() if len(test_set.user_num)}
     rankings = _rankings(model, test_sets, max(ks), seen, single_signals)
     return {domain: _evaluated(test_set, rankings[domain], model, ks) for domain, test_set in test_sets.items()}
@@ -68,7 +68,7 @@ def measure(model: HybridModel, split: Split, ks: Sequence[int], *, single_signa
 
 def recommendations(measured: Mapping[str, Measured], split: Split, name: str = HYBRID) -> pd.DataFrame:
     """Return a model's recommendations: columns user_id, item_id, score, rank (from 1, within the domain)."""
-    users, items = split.whole.users.ids, split.whole.items.ids
+    users, items = split.graph.users.ids, split.graph.items.ids
     frames = []
     for domain in measured.values():
         ranking = domain.rankings[name]
@@ -123,7 +123,7 @@ class _TestSet:
 
 
 def _test_sets(split: Split, relevant: sp.csr_matrix) -> dict[str, _TestSet]:
-    domains, test_sets = split.whole.item_domains, {}
+    domains, test_sets = split.graph.item_domains, {}
     for domain in sorted(set(domains)):
         within = domains == domain
         own = sp.csr_matrix(relevant @ sp.diags_array(within.astype(np.float32)))

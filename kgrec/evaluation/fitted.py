@@ -29,8 +29,8 @@ def on_split(model: HybridModel, split: Split, metrics: str | Iterable[str]) -> 
         UsageError: a metric is unknown, or the split is of another graph or has no test interaction.
     """
     wanted = parse_metrics(metrics)
-    if not np.array_equal(model.train.users.ids, split.whole.users.ids) or not np.array_equal(
-        model.train.items.ids, split.whole.items.ids
+    if not np.array_equal(model.train.users.ids, split.graph.users.ids) or not np.array_equal(
+        model.train.items.ids, split.graph.items.ids
     ):
         raise UsageError("the split is of another graph. Expected a split of the graph that the model was fitted on")
     measured = measure(model, split, sorted({metric.k for metric in wanted}), single_signals=False)

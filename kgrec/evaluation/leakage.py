@@ -85,14 +85,14 @@ def without_test(split: Split) -> Split:
     """Return a split of the graph without the test interactions, with the same train and validation parts."""
     kept = ~split.is_test
     valid = split.is_valid[kept]
-    return Split(split.whole.with_behaviors(kept), valid, np.zeros_like(valid), split.protocol, split.cut_again)
+    return Split(split.graph.with_behaviors(kept), valid, np.zeros_like(valid), split.protocol, split.cut_again)
 
 
 def _in_graph(train: GraphSnapshot, clean: GraphSnapshot, split: Split) -> pd.DataFrame:
     rows, allowed = _rows(train), _rows(clean).drop_duplicates()
     unknown = (rows.merge(allowed, how="left", indicator=True)["_merge"] == "left_only").to_numpy()
     strange = train.behaviors.where(unknown)
-    hidden = split.whole.pairs(split.test)
+    hidden = split.graph.pairs(split.test)
     hidden -= hidden.multiply(clean.interactions)
     user_num, item_num = hidden.multiply(train.interactions).nonzero()
     return _joined(
@@ -110,7 +110,7 @@ def _rows(graph: GraphSnapshot) -> pd.DataFrame:
 
 def _in_relationships(train: GraphSnapshot, split: Split) -> pd.DataFrame:
     """Return test pairs, not in train, that are connected by a relationship that is not an interaction."""
-    hidden = split.whole.pairs(split.test)
+    hidden = split.graph.pairs(split.test)
     hidden -= hidden.multiply(split.train_and_valid.interactions)
     user_num, item_num = hidden.nonzero()
     users, items = train.user_nodes[user_num], train.item_nodes[item_num]
@@ -129,7 +129,7 @@ def _in_times(split: Split) -> pd.DataFrame:
     test, learned = split.test, split.train_and_valid.behaviors
     if not len(test) or np.isnan(test.time).any() or np.isnan(learned.time).any():
         return _joined()
-    first = np.full(split.whole.n_users, np.inf)
+    first = np.full(split.graph.n_users, np.inf)
     np.minimum.at(first, test.user_num, test.time)
     late = learned.time > first[learned.user_num]
     if split.cut_again is by_time:
@@ -139,7 +139,7 @@ def _in_times(split: Split) -> pd.DataFrame:
     late_rows = learned.where(late)
     return _found(
         "behavior",
-        _pairs(split.whole, late_rows.user_num, late_rows.item_num),
+        _pairs(split.graph, late_rows.user_num, late_rows.item_num),
         "used for training, but later than test",
     )
 

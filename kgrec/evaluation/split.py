@@ -122,7 +122,7 @@ def _parts(cut: Split, n_events: int) -> IntArray:
 
     The event's number is stored as the weight of the interaction, the only numeric column that is always available.
     """
-    edges = [cut.whole.edges[edge_type] for edge_type in cut.whole.edges if cut.whole.schema.is_behavior(edge_type)]
+    edges = [cut.graph.edges[edge_type] for edge_type in cut.graph.edges if cut.graph.schema.is_behavior(edge_type)]
     event = np.concatenate([each.table.column("weight").to_numpy() for each in edges]).astype(np.int64)
     part: IntArray = np.zeros(n_events, np.int64)
     part[event] = np.where(cut.is_test, 2, 1)

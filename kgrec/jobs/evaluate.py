@@ -99,7 +99,7 @@ def _add_cold_first(measured: Mapping[str, Measured], split: Split, seed: int) -
     known, rng = split.train_and_valid.interactions, np.random.default_rng(seed)
     is_new, extended = known.getnnz(axis=0) == 0, {}
     for domain, of in measured.items():
-        within = split.whole.item_domains == domain
+        within = split.graph.item_domains == domain
 
         def at_random(users: IntArray) -> FloatArray:
             return np.asarray(rng.random((len(users), len(is_new)), np.float32) + is_new)

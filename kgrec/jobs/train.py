@@ -87,8 +87,8 @@ def publish_run(graph: str, run: str | None = None, runs: str | Path | None = No
 def summary_of(cut: Split, choices: Mapping[str, Any], listed: pd.DataFrame, seconds: float) -> dict[str, Any]:
     """Return the summary of a run: counts, training domains, protocol and seconds."""
     return {
-        "users": cut.whole.n_users,
-        "items": cut.whole.n_items,
+        "users": cut.graph.n_users,
+        "items": cut.graph.n_items,
         "behaviors learned from": len(cut.train_and_valid.behaviors),
         **_training_facts(choices),
         "recommendations": len(listed),

@@ -21,7 +21,7 @@ from kgrec.runs.untrusted_files import shown, size_of
 
 HISTORY_FILE: Final = "published.jsonl"
 
-How = Literal["publish", "refresh", "rollback", "unpublish", "found"]
+Action = Literal["publish", "refresh", "rollback", "unpublish", "reconciled"]
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,12 @@ class Publication:
     Attributes:
         run: name of the run; None if the live run was unpublished.
         at: time, ISO 8601 in UTC.
-        how: the command; if it was killed before it wrote the line, "found", or "rollback" for an earlier run.
+        action: the command; if it was killed before it wrote the line, "reconciled", or "rollback" for an earlier run.
     """
 
     run: str | None
     at: str
-    how: How
+    action: Action
 
 
 def publications(root: str | Path) -> list[Publication]:
@@ -59,21 +59,21 @@ def publications(root: str | Path) -> list[Publication]:
 
 def _publication(values: Mapping[str, Any]) -> Publication:
     publication = Publication(**values)
-    if not all(isinstance(text, str) for text in (publication.run or "", publication.at, publication.how)):
+    if not all(isinstance(text, str) for text in (publication.run or "", publication.at, publication.action)):
         raise ValueError(f"found {shown(values)}; expected strings")
     if publication.run is not None and Path(publication.run).name != publication.run:
         raise ValueError(f"found the run {publication.run!r}; expected a name, not a path")
     return publication
 
 
-def append(root: str | Path, run: str | None, how: How) -> None:
+def append(root: str | Path, run: str | None, action: Action) -> None:
     """Append a publication; concurrent jobs do not lose each other's lines.
 
     Raises:
         RunError: the file cannot be read or written.
     """
     with _locked(Path(root)):
-        _add(Path(root), run, how)
+        _add(Path(root), run, action)
 
 
 @contextmanager
@@ -85,8 +85,8 @@ def _locked(root: Path) -> Iterator[None]:
         raise RunError(f"{root / HISTORY_FILE} cannot be written: {error.strerror or error}") from error
 
 
-def _add(root: Path, run: str | None, how: How) -> None:
-    entry = Publication(run, datetime.now(UTC).isoformat(timespec="milliseconds"), how)
+def _add(root: Path, run: str | None, action: Action) -> None:
+    entry = Publication(run, datetime.now(UTC).isoformat(timespec="milliseconds"), action)
     lines = [json.dumps(asdict(known)) for known in [*publications(root), entry]]
     write_atomic(root / HISTORY_FILE, "".join(f"{line}\n" for line in lines))
 
@@ -104,7 +104,7 @@ def reconcile(root: str | Path, published: str | None) -> None:
     with _locked(Path(root)):
         if latest(root) != published:
             known = {entry.run for entry in publications(root)} - {None}
-            _add(Path(root), published, "rollback" if published in known else "found")
+            _add(Path(root), published, "rollback" if published in known else "reconciled")
 
 
 def previous(root: str | Path, run: str) -> str | None:

@@ -18,12 +18,12 @@ from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.errors import RunError
 from kgrec.runs.content_checks import LISTS
 from kgrec.runs.folder import Run
-from kgrec.runs.publications import How, append, reconcile
+from kgrec.runs.publications import Action, append, reconcile
 from kgrec.runs.untrusted_files import using
 from kgrec.store.base import GraphStore, NodeVectors
 
 
-def publish(store: GraphStore, root: Path, run: Run, k: int, how: How) -> dict[str, Any]:
+def publish(store: GraphStore, root: Path, run: Run, k: int, action: Action) -> dict[str, Any]:
     """Write a run's text vectors and its lists into a graph atomically, and record the publication.
 
     Items that users already have in the graph are left out: the run may have held them out for evaluation, or the
@@ -34,7 +34,7 @@ def publish(store: GraphStore, root: Path, run: Run, k: int, how: How) -> dict[s
         root: folder of the graph's runs.
         run: the run.
         k: length of each list.
-        how: command to record.
+        action: command to record.
 
     Raises:
         RunError: files of the run are missing.
@@ -47,7 +47,7 @@ def publish(store: GraphStore, root: Path, run: Run, k: int, how: How) -> dict[s
     vectors = vectors_of(run)
     reconcile(root, store.published())
     store.publish(listed, run.name, vectors)
-    append(root, run.name, how)
+    append(root, run.name, action)
     return {"run": run.name, "recommendations": listed.num_rows, "vectors": list(vectors)}
 
 

@@ -63,7 +63,7 @@ def fit_on_everything(kind: Any) -> Plant:
     fit = kind.fit
 
     def plant(patch: pytest.MonkeyPatch, split: Split) -> None:
-        patch.setattr(kind, "fit", lambda self, train, vectors, seed=0: fit(self, split.whole, vectors, seed))
+        patch.setattr(kind, "fit", lambda self, train, vectors, seed=0: fit(self, split.graph, vectors, seed))
         # Trying inference parameters would rebuild the history from the train part, and remove the leak.
         patch.setattr(kind, "inference_params", frozenset())
 
@@ -73,12 +73,12 @@ def fit_on_everything(kind: Any) -> Plant:
 def messages(patch: pytest.MonkeyPatch, split: Split) -> None:
     """Send messages over the whole graph."""
     of = Adjacency.from_snapshot
-    patch.setattr(Adjacency, "from_snapshot", classmethod(lambda cls, train, *weights: of(split.whole, *weights)))
+    patch.setattr(Adjacency, "from_snapshot", classmethod(lambda cls, train, *weights: of(split.graph, *weights)))
 
 
 def reverse_messages(patch: pytest.MonkeyPatch, split: Split) -> None:
     """Send messages of test interactions from items to users only: the other direction has weight 0."""
-    of, whole = Adjacency.from_snapshot, split.whole
+    of, whole = Adjacency.from_snapshot, split.graph
 
     def planted(cls: Any, train: Any, *weights: Any) -> Adjacency:
         both, test = of(whole, *weights), split.test
@@ -94,51 +94,51 @@ def reverse_messages(patch: pytest.MonkeyPatch, split: Split) -> None:
 def positives(patch: pytest.MonkeyPatch, split: Split) -> None:
     """Train the graph network on test interactions too."""
     batches = gnn_training.batches  # type: ignore[attr-defined]
-    patch.setattr(gnn_training, "batches", lambda interactions, *rest: batches(split.whole.interactions, *rest))
+    patch.setattr(gnn_training, "batches", lambda interactions, *rest: batches(split.graph.interactions, *rest))
 
 
 def matrix(patch: pytest.MonkeyPatch, split: Split) -> None:
     """Compute EASE from the whole graph."""
-    patch.setattr(ease, "user_histories", lambda train, *rest, **named: user_histories(split.whole, *rest, **named))
+    patch.setattr(ease, "user_histories", lambda train, *rest, **named: user_histories(split.graph, *rest, **named))
 
 
 def factors(patch: pytest.MonkeyPatch, split: Split) -> None:
     """Factorize the whole graph."""
-    patch.setattr(ials, "strengths", lambda train, *rest: strengths(split.whole, *rest))
+    patch.setattr(ials, "strengths", lambda train, *rest: strengths(split.graph, *rest))
 
 
 def order(patch: pytest.MonkeyPatch, split: Split) -> None:
     """Read the order of test interactions too."""
-    patch.setattr(item_transitions, "sequences", lambda train: sequences(split.whole))
+    patch.setattr(item_transitions, "sequences", lambda train: sequences(split.graph))
 
 
 def kept_history(patch: pytest.MonkeyPatch, split: Split) -> None:
     """Keep the histories of the whole graph."""
     take = ItemKNN._bind
-    patch.setattr(ItemKNN, "_bind", lambda self, train, learned: take(self, split.whole, learned))
+    patch.setattr(ItemKNN, "_bind", lambda self, train, learned: take(self, split.graph, learned))
 
 
 def read_history(patch: pytest.MonkeyPatch, split: Split) -> None:
     """Score with the histories of the whole graph."""
-    patch.setattr(tfidf, "user_histories", lambda train, *rest, **named: user_histories(split.whole, *rest, **named))
+    patch.setattr(tfidf, "user_histories", lambda train, *rest, **named: user_histories(split.graph, *rest, **named))
 
 
 def weights_of_paths(patch: pytest.MonkeyPatch, split: Split) -> None:
     """Learn weights of meta-paths from test interactions too."""
     learn = metapaths.learn_weights  # type: ignore[attr-defined]
     patch.setattr(
-        metapaths, "learn_weights", lambda features, _, *rest: learn(features, split.whole.interactions, *rest)
+        metapaths, "learn_weights", lambda features, _, *rest: learn(features, split.graph.interactions, *rest)
     )
 
 
 def rows(patch: pytest.MonkeyPatch, split: Split) -> None:
     """Return the whole graph as the train part."""
-    patch.setattr(Split, "train", property(lambda self: self.whole))
+    patch.setattr(Split, "train", property(lambda self: self.graph))
 
 
 def user_text(patch: pytest.MonkeyPatch, split: Split) -> None:
     """Write the texts of users from the whole graph."""
-    patch.setattr(estimator, "text_vectors", lambda _, *rest: text_vectors(split.whole, *rest))
+    patch.setattr(estimator, "text_vectors", lambda _, *rest: text_vectors(split.graph, *rest))
 
 
 def validation_sets(patch: pytest.MonkeyPatch, split: Split) -> None:
@@ -150,7 +150,7 @@ def validation_sets(patch: pytest.MonkeyPatch, split: Split) -> None:
 def blend(patch: pytest.MonkeyPatch, split: Split) -> None:
     """Learn the blend from test interactions too."""
     learn = training.learn_blends  # type: ignore[attr-defined]
-    test = split.whole.pairs(split.test)
+    test = split.graph.pairs(split.test)
 
     def planted(state: Any) -> Any:
         validation = [
@@ -169,7 +169,7 @@ def lists(patch: pytest.MonkeyPatch, split: Split) -> None:
     def planted(self: Any, users: Any, k: int) -> pd.DataFrame:
         listed = recommend(self, users, k)
         right = pd.MultiIndex.from_arrays(
-            [split.whole.users.ids[split.test.user_num], split.whole.items.ids[split.test.item_num]]
+            [split.graph.users.ids[split.test.user_num], split.graph.items.ids[split.test.item_num]]
         )
         raised = pd.MultiIndex.from_frame(listed[["user_id", "item_id"]]).isin(right)
         return listed.assign(score=listed["score"] + raised)

@@ -136,7 +136,7 @@ def train(
 def _check(split: Split) -> None:
     if not len(split.train.behaviors):
         raise UsageError("no interaction to learn from in train. Load more data, or use another split")
-    if merge_linked_users(split.whole) is not split.whole:
+    if merge_linked_users(split.graph) is not split.graph:
         raise UsageError(
             "linked users were not merged before splitting. "
             "Call kgrec.data.linked_users.merge_linked_users(graph) first, then split"

@@ -378,7 +378,7 @@ def test_run_of_that_name_in_the_working_folder_is_not_taken(tampered: Path, mon
 
 
 @pytest.mark.parametrize(
-    "line", ['{"run": "../../run", "at": "2026", "how": "publish"}', "[]", '{"run": 3}', "[" * 99999]
+    "line", ['{"run": "../../run", "at": "2026", "action": "publish"}', "[]", '{"run": 3}', "[" * 99999]
 )
 def test_published_run_that_is_no_name_is_an_error(tampered: Path, line: str) -> None:
     (the_run(tampered).parent / HISTORY_FILE).write_text(f"{line}\n")

@@ -37,9 +37,9 @@ def test_vectors_follow_the_nodes(graph):
 def test_the_same_users_are_asked_for_the_same_items(graph):
     split = cut_for(graph, "cross-domain")
     only = single_domain_split(split, "b")
-    own = (split.whole.item_domains == "b")[split.test.item_num]
+    own = (split.graph.item_domains == "b")[split.test.item_num]
     np.testing.assert_array_equal(only.test.user_num, split.test.user_num[own])
-    np.testing.assert_array_equal(only.whole.items.ids[only.test.item_num], graph.items.ids[split.test.item_num[own]])
+    np.testing.assert_array_equal(only.graph.items.ids[only.test.item_num], graph.items.ids[split.test.item_num[own]])
     assert len(only.test) < len(split.test)
 
 

@@ -28,7 +28,7 @@ def model(split: Split) -> Recommender:
 
 @pytest.fixture(scope="module")
 def held_out(split: Split) -> pd.DataFrame:
-    test, whole = split.test, split.whole
+    test, whole = split.test, split.graph
     return pd.DataFrame({"user_id": whole.users.ids[test.user_num], "item_id": whole.items.ids[test.item_num]})
 
 
@@ -51,7 +51,7 @@ def test_evaluate_of_several_domains_equals_the_split() -> None:
     films_and_books = shops(0)
     split = by_random(films_and_books, 0.3, seed=0)
     model = Recommender(signals=("popularity", "ease")).fit(split)
-    test, whole = split.test, split.whole
+    test, whole = split.test, split.graph
     frame = pd.DataFrame({"user_id": whole.users.ids[test.user_num], "item_id": whole.items.ids[test.item_num]})
     assert len(set(whole.item_domains)) == 2
     assert model.evaluate(frame, NAMES) == pytest.approx(model.evaluate(split, NAMES), abs=1e-6)

@@ -120,7 +120,7 @@ def test_a_leak_into_one_part_of_a_signal_is_found(split, plant, signal):
 
 
 def test_a_leak_into_the_text_of_users_is_found_and_signals_do_not_answer_for_it(split):
-    whole = split.whole
+    whole = split.graph
     alarm = found(split, ("embeddings", "lightgcn", "popularity"), encode_leaky=lambda snapshot: encode(whole))
     differ = np.abs(encode(whole)["User"] - encode(split.train)["User"]).max(axis=1) > 0.01
     assert set(alarm) == {"text vectors"}
@@ -158,15 +158,15 @@ def test_behaviors_told_as_text_do_not_leak(told, fit_on):
 
 
 def test_a_leak_into_behaviors_told_as_text_is_found(told):
-    alarm = found(told, ("embeddings", "popularity"), encode_leaky=lambda snapshot: encode(told.whole))
-    differ = np.abs(encode(told.whole)["User"] - encode(told.train)["User"]).max(axis=1) > 0.01
+    alarm = found(told, ("embeddings", "popularity"), encode_leaky=lambda snapshot: encode(told.graph))
+    differ = np.abs(encode(told.graph)["User"] - encode(told.train)["User"]).max(axis=1) > 0.01
     assert set(alarm) == {"text vectors"}
-    assert alarm["text vectors"]["id"].tolist() == told.whole.users.ids[differ].tolist()
-    assert differ.sum() > 0.8 * told.whole.n_users
+    assert alarm["text vectors"]["id"].tolist() == told.graph.users.ids[differ].tolist()
+    assert differ.sum() > 0.8 * told.graph.n_users
 
 
 def test_a_leak_into_the_graph_is_found_there_first(split):
-    alarm = found(split, ALL, lambda patch, split: patch.setattr(Split, "train", property(lambda self: self.whole)))
+    alarm = found(split, ALL, lambda patch, split: patch.setattr(Split, "train", property(lambda self: self.graph)))
     assert next(iter(alarm)) == "graph"
     n_valid, n_test = split.is_valid.sum(), split.is_test.sum()
     assert kinds(alarm["graph"]) == {"behavior": n_valid + n_test, "pair": n_test}
@@ -175,7 +175,7 @@ def test_a_leak_into_the_graph_is_found_there_first(split):
 
 def test_a_leak_into_the_matrix_of_a_clean_graph_is_found(split):
     alarm = found(
-        split, ("ease",), lambda patch, split: split.train.__dict__.update(interactions=split.whole.interactions)
+        split, ("ease",), lambda patch, split: split.train.__dict__.update(interactions=split.graph.interactions)
     )
     assert kinds(alarm["graph"]) == {"pair": split.is_test.sum()}
     assert "ease" in alarm
@@ -184,10 +184,10 @@ def test_a_leak_into_the_matrix_of_a_clean_graph_is_found(split):
 def test_a_single_test_row_is_enough(split):
     keep = ~(split.is_test | split.is_valid)
     keep[np.flatnonzero(split.is_test)[3]] = True
-    one = split.whole.with_behaviors(keep)
+    one = split.graph.with_behaviors(keep)
     alarm = found(split, ALL, lambda patch, split: patch.setattr(Split, "train", property(lambda self: one)))
-    row = split.whole.behaviors.where(np.flatnonzero(split.is_test)[[3]])
-    pair = f"{split.whole.users.ids[row.user_num[0]]} {split.whole.items.ids[row.item_num[0]]}"
+    row = split.graph.behaviors.where(np.flatnonzero(split.is_test)[[3]])
+    pair = f"{split.graph.users.ids[row.user_num[0]]} {split.graph.items.ids[row.item_num[0]]}"
     assert alarm["graph"]["id"].tolist() == [pair, pair]
     assert set(ALL) < set(alarm)
 
@@ -199,7 +199,7 @@ def test_a_later_repetition_of_a_known_pair_is_found():
     again = again.set_column(3, "timestamp", pa.array([1e6] * 5)).set_column(4, "split", pa.array(["test"] * 5))
     both = check(replace(tables, edges={**tables.edges, LIKED: pa.concat_tables([liked, again])}))
     split = by_given(GraphSnapshot.from_tables(both))
-    later = split.whole.with_behaviors((split.whole.behaviors.split == "train") | (split.whole.behaviors.time == 1e6))
+    later = split.graph.with_behaviors((split.graph.behaviors.split == "train") | (split.graph.behaviors.time == 1e6))
     assert found(split, ("ease",)) == {}
     alarm = found(split, ("ease",), lambda patch, split: patch.setattr(Split, "train", property(lambda self: later)))
     assert kinds(alarm["graph"]) == {"behavior": 5}
@@ -220,7 +220,7 @@ def test_a_leak_into_the_blend_is_found(split):
 def test_a_leak_into_the_statistics_of_the_model_is_found(split, name):
     config = Config(signals=("popularity", "ease"), budget="1s")
     trained = train(split, config, encode, "train")
-    leaky = replace(trained.model, train=split.whole)
+    leaky = replace(trained.model, train=split.graph)
     trained.model.__dict__[name] = getattr(leaky, name)
     found_rows = leaks(split, trained, config, encode, "train")
     assert set(found_rows["stage"]) == {"statistics"}
@@ -229,7 +229,7 @@ def test_a_leak_into_the_statistics_of_the_model_is_found(split, name):
 
 def test_the_graph_that_stages_are_repeated_on_has_no_test_row_anywhere(split):
     clean = without_test(split)
-    assert clean.whole.interactions.multiply(split.whole.pairs(split.test)).nnz == 0
+    assert clean.graph.interactions.multiply(split.graph.pairs(split.test)).nnz == 0
     assert clean.train.digest == split.train.digest
     assert len(clean.valid) == len(split.valid)
 

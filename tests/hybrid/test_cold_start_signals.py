@@ -174,7 +174,7 @@ def test_nothing_of_the_test_is_in_them(trained, split):
 
 
 def test_what_they_know_of_the_test_is_found(trained, split):
-    knowing = refit(trained.model.segment_models.cold_start, split.whole, {}, CONFIG.seed)
+    knowing = refit(trained.model.segment_models.cold_start, split.graph, {}, CONFIG.seed)
     leaky = replace(trained, model=replace(trained.model, segment_models=SegmentModels(cold_start=knowing)))
     found = leaks(split, leaky, CONFIG, lambda _: {}, "train")
     assert set(found["stage"]) == {"popularity, cold start"}

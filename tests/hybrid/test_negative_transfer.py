@@ -159,7 +159,7 @@ def test_the_audit_finds_nothing(split, trained):
 
 
 def test_the_audit_looks_at_what_learned_alone(split, trained):
-    with_test = fit_single_domain(trained.model.signals, split.whole, "b", {}, CONFIG.seed)
+    with_test = fit_single_domain(trained.model.signals, split.graph, "b", {}, CONFIG.seed)
     leaky = replace(trained, model=replace(trained.model, segment_models=SegmentModels({"b": with_test})))
     assert "spectral, single domain b" in set(leaks(split, leaky, CONFIG, lambda _: {}, "train")["stage"])
 

@@ -50,7 +50,7 @@ def test_rolling_back_goes_back_and_further_back(three: tuple[str, list[str]]) -
     assert lists(graph)[0] == names[2]
     entries = publications(Path(graph).with_suffix(".runs"))
     assert [entry.run for entry in entries] == [*names, names[1], names[0], names[2]]
-    assert [entry.how for entry in entries] == ["publish"] * 3 + ["rollback"] * 3
+    assert [entry.action for entry in entries] == ["publish"] * 3 + ["rollback"] * 3
 
 
 def test_an_earlier_run_lists_nothing_that_users_have_by_now(three: tuple[str, list[str]], kgrec, tmp_path) -> None:
@@ -73,7 +73,7 @@ def test_a_publication_that_nobody_noted_is_found_in_the_graph(three: tuple[str,
     path = Path(graph).with_suffix(".runs") / HISTORY_FILE
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
     assert roll_back(graph)["run"] == names[1]
-    assert [entry.how for entry in publications(path.parent)][-2:] == ["found", "rollback"]
+    assert [entry.action for entry in publications(path.parent)][-2:] == ["reconciled", "rollback"]
 
 
 def test_a_rollback_that_was_killed_before_its_note_is_still_one(three: tuple[str, list[str]]) -> None:
@@ -82,7 +82,7 @@ def test_a_rollback_that_was_killed_before_its_note_is_still_one(three: tuple[st
     roll_back(graph)
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
     reconcile(path.parent, names[1])
-    assert [(entry.run, entry.how) for entry in publications(path.parent)][-1] == (names[1], "rollback")
+    assert [(entry.run, entry.action) for entry in publications(path.parent)][-1] == (names[1], "rollback")
 
 
 def test_what_serves_is_the_published_run(three: tuple[str, list[str]], kgrec) -> None:

@@ -56,7 +56,7 @@ def compare(
         "candidate": its means, and "difference", "low", "high": candidate minus current, with its 95 % interval.
     """
     delta = GraphDelta(current.train, cut.train_and_valid, {})
-    unseen = cut.whole.pairs(cut.test)
+    unseen = cut.graph.pairs(cut.test)
     unseen -= unseen.multiply(delta.known_pairs)
     unseen.eliminate_zeros()
     seen = cut.train_and_valid.interactions + delta.known_pairs

@@ -138,7 +138,7 @@ class _Job:
         A rollback stays live until the data change.
         """
         published = publications(self.request.root)
-        names = {live_run.name, *(entry.run for entry in published if published[-1].how == "rollback")}
+        names = {live_run.name, *(entry.run for entry in published if published[-1].action == "rollback")}
         return any(run.name in names and run.info.get("data_digest") == digest for run in list_runs(self.request.root))
 
     def live_run(self, published: str | None) -> Run | None:

@@ -37,7 +37,7 @@ def models(cut):
 def test_a_worse_model_is_refused_with_its_interval_and_the_better_one_is_not(cut, models):
     good, bad = models
     worse, better, same = (compare(*pair, cut, 0) for pair in ((good, bad), (bad, good), (good, good)))
-    assert worse["users"] == cut.whole.n_users == 60
+    assert worse["users"] == cut.graph.n_users == 60
     assert worse["low"] <= worse["difference"] <= worse["high"] < 0
     [why] = reasons(worse, FINE, FINE)
     assert why.startswith(f"NDCG@20 falls from {worse['current']:.4f} to {worse['candidate']:.4f}")

@@ -65,7 +65,7 @@ def test_the_first_refresh_learns_everything(first_night: Path) -> None:
     assert run.info["refresh"]["why"] == "no live run"
     assert run.info["metrics"]["models"]["hybrid"]["NDCG@20"] > 0
     assert run.info["protocol"] == "latest 5% of every user's behaviors"
-    assert [entry.how for entry in publications(first_night / "shop.runs")] == ["refresh"]
+    assert [entry.action for entry in publications(first_night / "shop.runs")] == ["refresh"]
 
 
 def test_nothing_new_publishes_nothing(place: Path) -> None:

@@ -370,7 +370,7 @@ def test_the_server_dies_in_a_refresh_and_the_next_one_goes_on(tmp_path: Path, m
         assert result["result"] == "published"
         assert len(list_runs(runs)) == n + 1, f"{made} were made before {step}: none is made twice"
         assert refresh(RefreshRequest(mortal.uri, more, runs=runs, allow_shrink=True))["result"] == "nothing new"
-    assert [entry.how for entry in publications(runs)] == ["refresh"] * 3
+    assert [entry.action for entry in publications(runs)] == ["refresh"] * 3
 
 
 def _start_again(server: Server, setting: str = "") -> None:

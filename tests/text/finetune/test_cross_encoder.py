@@ -177,7 +177,7 @@ def test_it_learns_from_the_cuts_train_part_alone(model_of_tastes):
     arguments = (model_of_tastes.config, model_of_tastes._encode, "train")
     assert second.tuned.origin.learned_from == split.train.digest
     assert leaks(split, trained, *arguments).empty
-    origin = replace(second.tuned.origin, learned_from=split.whole.digest)
+    origin = replace(second.tuned.origin, learned_from=split.graph.digest)
     cross = CrossEncoder(second.cross.encoder, replace(second.tuned, origin=origin))
     leaky = SecondStage(cross, second.train, second.settings, second.weights, second.seed)
     found = leaks(split, replace(trained, model=replace(trained.model, second=leaky)), *arguments)
