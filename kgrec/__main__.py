@@ -4,7 +4,7 @@ import os
 import sys
 
 from kgrec._util import memory
-from kgrec._util.streams import flush_output, open_closed_streams, tell
+from kgrec._util.streams import flush_output, open_closed_streams, write_stderr
 
 INTERRUPTED = 130
 
@@ -17,7 +17,7 @@ def main() -> None:
     limit = memory.limit()
     if limit is not None and limit < memory.MIN_MEMORY_BYTES:
         sys.exit(_out_of_memory())
-    sys.exit(_run() if limit is None else memory.watched(lambda: sys.exit(_run())))
+    sys.exit(_run() if limit is None else memory.run_watched(lambda: sys.exit(_run())))
 
 
 def _run() -> int | str | None:
@@ -31,19 +31,19 @@ def _run() -> int | str | None:
     except SystemExit as end:
         return _interrupted() if end.code == INTERRUPTED else end.code or flush_output()
     except Exception as error:
-        if not memory.ran_out(error):
+        if not memory.is_out_of_memory(error):
             raise
         return _out_of_memory()
     return 0
 
 
 def _out_of_memory() -> int:
-    tell(f"error: {memory.advice()}")
+    write_stderr(f"error: {memory.advice()}")
     return 1
 
 
 def _interrupted() -> int:
-    tell("interrupted; nothing was left half-written")
+    write_stderr("interrupted; nothing was left half-written")
     return INTERRUPTED
 
 

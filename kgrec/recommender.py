@@ -156,10 +156,10 @@ class Recommender(Estimator):
         train = self._model.train
         allowed = self._candidates(items, exclude, where, domain)
         seen = seen_types(train, include_seen, exclude_behaviors)
-        people, ids = self._people(users, history, on_unknown)
+        audience, ids = self._audience(users, history, on_unknown)
         lists = [
             lists_frame(ids[rows], "user_id", "item_id", train.items.original, listed)
-            for rows, listed in lists_of(people, k, seen, allowed)
+            for rows, listed in lists_of(audience, k, seen, allowed)
         ]
         frame = pd.concat(lists, ignore_index=True)
         return with_names(frame, train, {"item_id": "name"}) if names else frame
@@ -215,8 +215,8 @@ class Recommender(Estimator):
         train = self._model.train
         item_nums = known_nums(train.items, item_ids, UnknownItem)
         place, unique = pd.factorize(np.array(user_ids, dtype=object))
-        people, _ = self._known_users(unique.tolist(), "raise")
-        scores, basis = score_pairs(people, place, item_nums)
+        audience, _ = self._known_users(unique.tolist(), "raise")
+        scores, basis = score_pairs(audience, place, item_nums)
         ids = {"user_id": in_type(user_ids, train.users), "item_id": in_type(item_ids, train.items)}
         return pd.DataFrame({**ids, "score": scores, "basis": basis})
 
@@ -250,7 +250,7 @@ class Recommender(Estimator):
         ids, train = as_ids(item_ids, "item_ids"), self._model.train
         nums = known_nums(train.items, ids, UnknownItem)
         allowed = self._candidates(items, exclude, where, domain)
-        frame = most_similar(self._model, "item", ids, nums, k, self._reached, allowed)
+        frame = most_similar(self._model, "item", ids, nums, k, self._validation_metrics, allowed)
         return with_names(frame, train, {"item_id": "name", "similar_item_id": "similar_name"}) if names else frame
 
     def similar_users(self, users: Ids, k: int = 10) -> pd.DataFrame:
@@ -262,7 +262,7 @@ class Recommender(Estimator):
         """
         ids, train = as_ids(users, "users"), self._model.train
         nums = train.linked_users[known_nums(train.users, ids, UnknownUser)]
-        return most_similar(self._model, "user", ids, nums, k, self._reached)
+        return most_similar(self._model, "user", ids, nums, k, self._validation_metrics)
 
     def explain(self, user: object, item: object) -> Explanation:
         """Return an explanation of a score: each signal's share, and the strongest paths in the graph.
@@ -370,7 +370,7 @@ class Recommender(Estimator):
             known_nums(self._model.train.users, ids, UnknownUser, NEW_USER)
         return KnownUsers(self._model, self._model.train.user_nums(ids)), in_type(ids, self._model.train.users)
 
-    def _people(self, users: Ids | None, history: Any, on_unknown: str) -> tuple[Audience, npt.NDArray[Any]]:
+    def _audience(self, users: Ids | None, history: Any, on_unknown: str) -> tuple[Audience, npt.NDArray[Any]]:
         """Return the users to recommend to, known or anonymous, and their ids."""
         if (users is None) == (history is None):
             given = "neither users nor history" if users is None else "both users and history"
@@ -381,7 +381,7 @@ class Recommender(Estimator):
         return Anonymous(self._model, anonymous), ids
 
     @property
-    def _reached(self) -> dict[str, float]:
+    def _validation_metrics(self) -> dict[str, float]:
         """Signal → its metric on the validation split."""
         return {name: choice["ndcg"] for name, choice in self._trained.choices["signals"].items()}
 

@@ -123,10 +123,10 @@ def _find(folder: Path) -> tuple[str, _Found]:
     if not any(part == "inter" for part, _ in paths):
         expected = "NAME.inter, or NAME.train.inter and NAME.test.inter"
         raise DataError([Problem(str(folder), "no .inter file", expected)])
-    return names[0], _without_the_whole(folder, paths)
+    return names[0], _without_unsplit_file(folder, paths)
 
 
-def _without_the_whole(folder: Path, paths: _Found) -> _Found:
+def _without_unsplit_file(folder: Path, paths: _Found) -> _Found:
     """Return the paths without NAME.inter if benchmark files exist, because it contains their test rows."""
     splits = {split for part, split in paths if part == "inter" and split}
     if not splits:

@@ -149,7 +149,7 @@ def schema_names(files: AtomicFiles, schema: Schema) -> SchemaNames:
 
 def _user_label(files: AtomicFiles) -> dict[str, Any]:
     properties = _properties(files.user, "user_id")
-    text = [f"{_spoken(name)}: {{{name}}}" for name, kind in properties.items() if kind != "vector"]
+    text = [f"{_column_words(name)}: {{{name}}}" for name, kind in properties.items() if kind != "vector"]
     if files.item and _name_column(files.item.kinds):  # item ids without names are not informative
         text.append(f"latest: {{{INTERACTED}:10}}")
     return {"key": "user_id", "properties": properties, "text": text}
@@ -160,8 +160,8 @@ def _item_label(files: AtomicFiles, categories: Mapping[str, tuple[str, str]]) -
     properties = {k: v for k, v in _properties(files.item, "item_id").items() if k not in categories}
     name = _name_column(kinds)
     text = [f"{{{name}}}"] if name else []
-    text += [f"{_spoken(column)}: {{{type_}}}" for column, (type_, _) in categories.items()]
-    text += [f"{_spoken(p)}: {{{p}}}" for p in properties if kinds[p] == "token_seq" and p != name]
+    text += [f"{_column_words(column)}: {{{type_}}}" for column, (type_, _) in categories.items()]
+    text += [f"{_column_words(p)}: {{{p}}}" for p in properties if kinds[p] == "token_seq" and p != name]
     return {"key": "item_id", "name": name, "properties": properties, "text": text}
 
 
@@ -327,5 +327,5 @@ def _differences(
             yield Problem(str(atomic.path), f"unknown column {name!r}", expected, 1, name)
 
 
-def _spoken(column: str) -> str:
+def _column_words(column: str) -> str:
     return column.replace("_", " ")

@@ -112,7 +112,7 @@ def _quotes_settled(path: Path, data: bytes, dialect: Dialect) -> tuple[bytes, D
     """Return the text with its quotes in RFC 4180 form, unless they are misplaced, and the resolved dialect."""
     if dialect.quoted is False or b'"' not in data:
         return data, replace(dialect, quoted=False)
-    texts = (data, quotes.with_pairs(data)) if b'\\"' in data else (data,)
+    texts = (data, quotes.with_doubled_quotes(data)) if b'\\"' in data else (data,)
     strict = next((text for text in texts if quotes.is_strict(text, dialect.delimiter)), None)
     if dialect.quoted is None and not _is_quoted(data, strict, dialect.delimiter):
         _check_not_quoted(path, data, dialect.delimiter)

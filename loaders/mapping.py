@@ -114,12 +114,12 @@ def read_mapping(source: Mapping[str, Any] | str | Path) -> tuple[TableMapping, 
         reason, line = described(error)
         raise DataError([Problem(str(path), reason, "valid YAML", line)]) from None
     expected = "it once; a type with several sources has a list of them"
-    if twice := [Problem(str(path), f"{key!r} given twice", expected, line) for key, line in _twice(tree)]:
+    if twice := [Problem(str(path), f"{key!r} given twice", expected, line) for key, line in _duplicate_keys(tree)]:
         raise DataError(twice)
     return _checked(data, str(path)), str(path), path.parent
 
 
-def _twice(tree: yaml.Node | None) -> Iterator[tuple[str, int]]:
+def _duplicate_keys(tree: yaml.Node | None) -> Iterator[tuple[str, int]]:
     """Yield the duplicate keys of a mapping, of which YAML would silently keep the last, and their lines."""
     waiting, seen = [tree], set[int]()
     while waiting:

@@ -58,15 +58,15 @@ def _files(source: str | Path | None) -> AtomicFiles:
     fetched = source is None or source == NAME
     folder = ml_100k(cache_folder()) if fetched else Path(str(source))
     if (folder / "u.data").is_file():
-        return _raw(folder)
+        return _read_raw(folder)
     if is_atomic(folder):
         files = read_folder(folder)
-        return replace(files, item=_tidied(files.item.renamed(_COLUMNS)) if files.item else None)
+        return replace(files, item=_with_null_years(files.item.renamed(_COLUMNS)) if files.item else None)
     found = "a folder without .inter files or u.data" if folder.is_dir() else "no folder"
     raise UsageError(f"{found} at {str(source)!r}; expected {NAME!r}, which is fetched, or a folder that holds it")
 
 
-def _tidied(item: AtomicTable) -> AtomicTable:
+def _with_null_years(item: AtomicTable) -> AtomicTable:
     names = item.table.column_names
     if "release_year" not in names:
         return item
@@ -75,7 +75,7 @@ def _tidied(item: AtomicTable) -> AtomicTable:
     return replace(item, table=item.table.set_column(names.index("release_year"), "release_year", known))
 
 
-def _raw(folder: Path) -> AtomicFiles:
+def _read_raw(folder: Path) -> AtomicFiles:
     ratings = read_delimited(folder / "u.data", _RAW_TAB, ("user_id", "item_id", "rating", "timestamp"))
     users = read_delimited(folder / "u.user", _RAW_BAR, ("user_id", "age", "gender", "occupation", "zip_code"))
     movies = read_delimited(folder / "u.item", _RAW_BAR, _ITEM_COLUMNS)

@@ -52,7 +52,7 @@ def has_pairs(data: bytes) -> bool:
     return bool((at[2::2] == at[1:-1:2] + 1).any())
 
 
-def with_pairs(data: bytes) -> bytes:
+def with_doubled_quotes(data: bytes) -> bytes:
     """Return text with each escaped quote (backslash and quote) doubled instead, and each double backslash halved."""
     return re.sub(rb'\\(["\\])', lambda match: b'""' if match[1] == _QUOTE else match[1], data)
 

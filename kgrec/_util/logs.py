@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from kgrec._util.streams import is_watched, tell
+from kgrec._util.streams import is_watched, write_stderr
 from kgrec._util.terminal import escaped
 
 logger = logging.getLogger("kgrec")
@@ -45,4 +45,4 @@ class _Stderr(logging.Handler):
         from tqdm import tqdm
 
         with tqdm.external_write_mode():
-            tell(escaped(self.format(record)))
+            write_stderr(escaped(self.format(record)))

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-from kgrec._util.streams import tell
+from kgrec._util.streams import write_stderr
 
 MIN_MEMORY_BYTES: Final = 768 << 20
 """Minimum address space in bytes that the libraries need."""
@@ -52,17 +52,17 @@ def room() -> int | None:
     return max(0, most - taken)
 
 
-def ran_out(error: BaseException | None) -> bool:
+def is_out_of_memory(error: BaseException | None) -> bool:
     """Return True if an error or one of its causes says that memory ran out, in any library."""
     seen = 0
     while error is not None and seen < 20:
-        if _says_so(error):
+        if _reports_out_of_memory(error):
             return True
         error, seen = error.__cause__ or error.__context__, seen + 1
     return False
 
 
-def _says_so(error: BaseException) -> bool:
+def _reports_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError):
         return True
     if isinstance(error, OSError) and error.errno is not None:
@@ -71,14 +71,14 @@ def _says_so(error: BaseException) -> bool:
     return is_foreign and bool(_SIGNS.search(str(error)))
 
 
-def watched(work: Callable[[], object]) -> int:
+def run_watched(work: Callable[[], object]) -> int:
     """Run `work` in a child process and return its exit code; report if a library ended it for lack of memory.
 
     Libraries that cannot allocate memory abort or crash, and print messages to stderr, which are discarded.
     """
     parent, child = os.getpid(), os.fork()
     if not child:
-        die_with(parent)
+        die_with_parent(parent)
         sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         work()
@@ -87,12 +87,12 @@ def watched(work: Callable[[], object]) -> int:
     signal.signal(signal.SIGTERM, lambda number, _: os.kill(child, number))
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if code in _ABORTED:
-        tell(f"error: {advice()}")
+        write_stderr(f"error: {advice()}")
         return 1
     return code if code >= 0 else 128 - code
 
 
-def die_with(parent: int) -> None:
+def die_with_parent(parent: int) -> None:
     """Make the system kill this process when the process `parent` ends for any reason; only Linux does it."""
     import ctypes  # imported here because it takes milliseconds
 

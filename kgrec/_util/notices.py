@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from kgrec._util.streams import tell
+from kgrec._util.streams import write_stderr
 
 
 class DataNotice(UserWarning):
@@ -23,15 +23,15 @@ def notice(text: str) -> None:
 
 
 @contextmanager
-def notices(tell: Callable[[str], None]) -> Iterator[None]:
-    """Pass every notice in the block to `tell` instead of printing it as a Python warning."""
+def notices(report: Callable[[str], None]) -> Iterator[None]:
+    """Pass every notice in the block to `report` instead of printing it as a Python warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", DataNotice)
         others = warnings.showwarning
 
         def show(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
             if issubclass(category, DataNotice):
-                tell(str(message))
+                report(str(message))
             else:
                 others(message, category, *place, **more)
 
@@ -41,4 +41,4 @@ def notices(tell: Callable[[str], None]) -> Iterator[None]:
 
 def to_stderr(text: str) -> None:
     """Print a notice as one line on stderr."""
-    tell(f"note: {text}")
+    write_stderr(f"note: {text}")

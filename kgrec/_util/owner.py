@@ -33,7 +33,7 @@ def started(pid: int | None = None) -> str | None:
         return None
 
 
-def is_gone(host: str, pid: int, began: object) -> bool:
+def has_ended(host: str, pid: int, began: object) -> bool:
     """Return True if the process that wrote a lock is known to have ended; always False for another host.
 
     Args:

@@ -18,7 +18,7 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, Any, Final, cast
 
-from kgrec._util.memory import die_with
+from kgrec._util.memory import die_with_parent
 from kgrec._util.values import PACKED, packed, table, unpack
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class _TooMany(Exception):
 
 def main(parent: int) -> None:
     """Answer requests until stdin or the process `parent` ends."""
-    die_with(parent)
+    die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles interrupts of the terminal
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _let_write(False)

@@ -31,7 +31,7 @@ def is_watched() -> bool:
     return False
 
 
-def tell(line: str) -> None:
+def write_stderr(line: str) -> None:
     """Write escaped lines to stderr; errors of a closed or broken stream are ignored."""
     if sys.stderr is not None:
         with suppress(OSError, ValueError):
@@ -47,7 +47,7 @@ def flush_output() -> int:
         sys.stdout.flush()
     except (OSError, ValueError) as error:
         if getattr(error, "errno", None) != errno.EPIPE:
-            tell(f"error: the output cannot be written: {getattr(error, 'strerror', None) or error}")
+            write_stderr(f"error: the output cannot be written: {getattr(error, 'strerror', None) or error}")
         with suppress(OSError, ValueError):  # otherwise Python flushes again at exit and prints an error
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -14,9 +14,9 @@ import typer
 
 from kgrec._util.files import reason
 from kgrec._util.logs import lines_on_stderr
-from kgrec._util.memory import ran_out
+from kgrec._util.memory import is_out_of_memory
 from kgrec._util.notices import notices, to_stderr
-from kgrec._util.streams import tell
+from kgrec._util.streams import write_stderr
 from kgrec.cli.data import data_app
 from kgrec.cli.jobs import jobs_app
 from kgrec.cli.options import Json, Runs
@@ -103,12 +103,12 @@ def main() -> None:
     try:
         app(obj=asked)
     except (KgrecError, OSError) as error:
-        if ran_out(error):
+        if is_out_of_memory(error):
             raise  # `kgrec.__main__` reports memory errors of all libraries
         if isinstance(error, OSError):
-            tell(f"error: {error.filename or 'the system'}: {reason(error)}")
+            write_stderr(f"error: {error.filename or 'the system'}: {reason(error)}")
             sys.exit(1)
-        tell(f"error: {error}{_near(error) if asked.get('near_users') else ''}")
+        write_stderr(f"error: {error}{_near(error) if asked.get('near_users') else ''}")
         sys.exit(exit_code(error))
 
 

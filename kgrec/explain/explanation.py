@@ -127,32 +127,33 @@ def _metapaths(model: HybridModel, user_num: int, item_num: int) -> list[Path]:
     total = float(parts.value.sum()) or 1.0
     strongest = zip(parts.path_num[top], parts.through[top], parts.value[top], strict=True)
     return [
-        Path(_in_words(model.train, signal.paths[path], user_num, int(through), item_num), float(value) / total)
+        Path(_path_text(model.train, signal.paths[path], user_num, int(through), item_num), float(value) / total)
         for path, through, value in strongest
     ]
 
 
-def _in_words(train: GraphSnapshot, path: MetaPath, user_num: int, through: int, item_num: int) -> str:
+def _path_text(train: GraphSnapshot, path: MetaPath, user_num: int, through: int, item_num: int) -> str:
     user, item = train.users.ids[user_num], train.item_names[item_num]
     members = train.item_nodes if path.side == "items" else train.user_nodes
     a, b = (through, item_num) if path.side == "items" else (user_num, through)
-    way = _way(train, path, int(members[a]), int(members[b]))
+    between = _segment_text(train, path, int(members[a]), int(members[b]))
     if path.side == "items":
-        return f"user {user} – {train.item_names[through]}{way}{item}"
-    return f"user {user}{way}user {train.users.ids[through]} – {item}"
+        return f"user {user} – {train.item_names[through]}{between}{item}"
+    return f"user {user}{between}user {train.users.ids[through]} – {item}"
 
 
-def _way(train: GraphSnapshot, path: MetaPath, a: int, b: int) -> str:
+def _segment_text(train: GraphSnapshot, path: MetaPath, a: int, b: int) -> str:
     """Return the relationships from node a to node b in words, with the rarest shared nodes between them."""
     # A pair of relationships may connect the nodes in either order.
     for edge_types in (path.edge_types, path.edge_types[::-1]):
         shared, half = shared_nodes(train, edge_types, a, b)[:MAX_SHARED_NODES], len(edge_types) // 2
         if len(shared):
-            return f"{_over(edge_types[:half])}{', '.join(_node_names(train, shared))}{_over(edge_types[half:])}"
-    return _over(path.edge_types)
+            names = ", ".join(_node_names(train, shared))
+            return f"{_type_names(edge_types[:half])}{names}{_type_names(edge_types[half:])}"
+    return _type_names(path.edge_types)
 
 
-def _over(edge_types: Sequence[EdgeType]) -> str:
+def _type_names(edge_types: Sequence[EdgeType]) -> str:
     return f" –{'–'.join(edge_type[1] for edge_type in edge_types)}– "
 
 

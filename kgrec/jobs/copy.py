@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.errors import KgrecError, StoreError, UsageError
-from kgrec.runs.erasure_guard import check_there
+from kgrec.runs.erasure_guard import check_unerased
 from kgrec.store import open_graph
 from kgrec.store.base import GraphStore
 
@@ -50,7 +50,7 @@ def copy_graph(source: str, target: str) -> dict[str, Any]:
             digest = here.snapshot().digest
             if digest != snapshot.digest:
                 raise StoreError(f"{target} holds other rows than {source}. Expected an empty target")
-            check_there(source, snapshot, "the copy was not kept")
+            check_unerased(source, snapshot, "the copy was not kept")
     return {**tables.counts(), "digest": digest}
 
 

@@ -16,7 +16,7 @@ from kgrec.errors import UsageError
 from kgrec.evaluation.evaluate import measure, metrics
 from kgrec.jobs.evaluate import KS, cut_by_name, read_graph
 from kgrec.recommender import Recommender
-from kgrec.runs.erasure_guard import keeping
+from kgrec.runs.erasure_guard import erasures_blocked
 from kgrec.runs.folder import Run, find_run, new_name, prepare_root, runs_folder
 from kgrec.runs.publish import lists_table, publish
 from kgrec.runs.save_load import save_model
@@ -56,7 +56,7 @@ def train_run(
         info["metrics"] = metrics(measure(model._model, cut, KS), cut.protocol, config.seed)
     info["summary"] = summary_of(cut, model._trained.choices, listed, time.perf_counter() - start)
     info |= {"data_digest": snapshot.digest, "encoded": model._cache.encoded}
-    with keeping(root, graph, snapshot):
+    with erasures_blocked(root, graph, snapshot):
         return save_model(root / new_name(), model._trained, config, info, {"recommendations": lists_table(listed)})
 
 

@@ -144,7 +144,7 @@ class _Frames:
     def check(self, lists: pd.DataFrame, test: pd.DataFrame, catalog: pd.Index | None) -> None:
         """Raise a `DataError` with all problems, if there are any."""
         if not self.problems:
-            self.problems += _twice(lists, "item_id") + _twice(lists, "rank")
+            self.problems += _duplicates(lists, "item_id") + _duplicates(lists, "rank")
             if not lists["user_id"].isin(test["user_id"]).any():
                 found = f"none of the users of the interactions, such as {test['user_id'].iloc[0]!r}"
                 self.problems.append(Problem("recommendations", found, "lists of these users", field="user_id"))
@@ -193,7 +193,7 @@ class _Frames:
         return values
 
 
-def _twice(lists: pd.DataFrame, name: str) -> list[Problem]:
+def _duplicates(lists: pd.DataFrame, name: str) -> list[Problem]:
     """Return a problem for the first row that repeats an item or a rank (column `name`) within a list."""
     again = np.flatnonzero(lists.duplicated(["user_id", name]))
     if not len(again):

@@ -28,7 +28,7 @@ Node = tuple[str, str]
 
 
 @contextmanager
-def keeping(root: Path, graph: str, snapshot: GraphSnapshot) -> Iterator[None]:
+def erasures_blocked(root: Path, graph: str, snapshot: GraphSnapshot) -> Iterator[None]:
     """Hold off erasures in the block, which saves a run that was trained on a snapshot of a graph.
 
     Args:
@@ -41,12 +41,12 @@ def keeping(root: Path, graph: str, snapshot: GraphSnapshot) -> Iterator[None]:
         RunError: the folder cannot be written.
     """
     with _locked(root, fcntl.LOCK_SH):
-        check_there(graph, snapshot, "no run was kept")
+        check_unerased(graph, snapshot, "no run was kept")
         yield
 
 
 @contextmanager
-def nobody_keeps(roots: Iterable[Path]) -> Iterator[None]:
+def saves_blocked(roots: Iterable[Path]) -> Iterator[None]:
     """Hold off jobs that save runs to the folders in the block; waits for those that are saving one.
 
     Raises:
@@ -58,7 +58,7 @@ def nobody_keeps(roots: Iterable[Path]) -> Iterator[None]:
         yield
 
 
-def check_there(graph: str, snapshot: GraphSnapshot, otherwise: str) -> None:
+def check_unerased(graph: str, snapshot: GraphSnapshot, otherwise: str) -> None:
     """Check that a graph still has every user and item of an earlier snapshot.
 
     Args:
@@ -69,7 +69,7 @@ def check_there(graph: str, snapshot: GraphSnapshot, otherwise: str) -> None:
     Raises:
         StoreError: users or items are missing; the message has their number, not their ids.
     """
-    n = len(lost(graph, snapshot))
+    n = len(erased_nodes(graph, snapshot))
     if n:
         raise StoreError(
             f"{graph} no longer has {n} of the users and items that this job read: they were erased, or the graph was "
@@ -77,7 +77,7 @@ def check_there(graph: str, snapshot: GraphSnapshot, otherwise: str) -> None:
         )
 
 
-def lost(graph: str, snapshot: GraphSnapshot) -> list[Node]:
+def erased_nodes(graph: str, snapshot: GraphSnapshot) -> list[Node]:
     """Return the users and items of a snapshot that the graph no longer has."""
     roles = snapshot.schema.roles
     with open_graph(graph, read_only=True) as store:

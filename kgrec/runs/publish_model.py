@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from kgrec.config import Config
-from kgrec.runs.erasure_guard import keeping
+from kgrec.runs.erasure_guard import erasures_blocked
 from kgrec.runs.folder import Run, new_name, prepare_root, root_of
 from kgrec.runs.publish import lists_table, publish
 from kgrec.runs.save_load import save_model
@@ -61,7 +61,7 @@ def _kept(root: Path, uri: str, trained: Trained, config: Config, listed: pd.Dat
         "seconds": round(sum(trained.seconds.values()), 1),
     }
     info = {"split": "none", "protocol": "as fitted", "metrics": None, "data_digest": train.digest, "summary": summary}
-    with keeping(root, uri, train):
+    with erasures_blocked(root, uri, train):
         return save_model(root / new_name(), trained, config, info, {"recommendations": lists_table(listed)})
 
 

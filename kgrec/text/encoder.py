@@ -283,9 +283,9 @@ class TransformersEncoder:
         """Fine-tuned projection head; None if there is none."""
         if self.tuned is None:
             return None
-        from kgrec.text.projection_head import Head, parted
+        from kgrec.text.projection_head import Head, split_head
 
-        _, weights = parted(self.tuned.weights)
+        _, weights = split_head(self.tuned.weights)
         return Head.from_weights(weights).to(self.device) if weights else None
 
     def _dtype(self, trained: torch.dtype) -> torch.dtype:

@@ -73,13 +73,13 @@ class Head(torch.nn.Module):
         return torch.nn.functional.normalize(white + self.down(hidden), dim=1)
 
 
-def joined(model: Weights, head: Weights) -> dict[str, npt.NDArray[Any]]:
+def merge_head(model: Weights, head: Weights) -> dict[str, npt.NDArray[Any]]:
     """Return the tuned weights of a model and of its head in one mapping."""
     return {**model, **{PREFIX + name: values for name, values in head.items()}}
 
 
-def parted(weights: Weights) -> tuple[Weights, Weights]:
-    """Return the weights of the model and of its head: the inverse of `joined`; empty if there is no head."""
+def split_head(weights: Weights) -> tuple[Weights, Weights]:
+    """Return the weights of the model and of its head: the inverse of `merge_head`; empty if there is no head."""
     head = {name.removeprefix(PREFIX): values for name, values in weights.items() if name.startswith(PREFIX)}
     return {name: values for name, values in weights.items() if not name.startswith(PREFIX)}, head
 

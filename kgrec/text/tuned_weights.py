@@ -111,21 +111,21 @@ class FineTunedWeights:
     def applied(self, model: Any) -> Any:
         """Return a torch model with the fine-tuned weights, without the head; `model` is changed in place."""
         from kgrec.text.adapters import adapted, load_weights, merged
-        from kgrec.text.projection_head import parted
+        from kgrec.text.projection_head import split_head
 
         module = adapted(model, self.origin.method, self.origin.rank)
-        load_weights(module, parted(self.weights)[0])
+        load_weights(module, split_head(self.weights)[0])
         return merged(module, self.origin.method)
 
 
 def _check_weights(origin: Origin, weights: Mapping[str, npt.NDArray[Any]]) -> None:
     """Check types and rank of weights; `load_weights` checks that they fit the model."""
-    from kgrec.text.projection_head import check_head, parted
+    from kgrec.text.projection_head import check_head, split_head
 
     if not weights or any(values.dtype != np.float32 for values in weights.values()):
         raise ValueError("no weights, or weights that are not float32; expected those of a fine-tuned model")
     if origin.method != "full" and origin.rank > max(max(values.shape, default=0) for values in weights.values()):
         raise ValueError(f"run.json gives the rank {origin.rank}, which none of the weights has")
-    _, head = parted(weights)
+    _, head = split_head(weights)
     if head:
         check_head(head)

@@ -13,7 +13,7 @@ import pytest
 
 from kgrec._util.logs import lines_on_stderr
 from kgrec._util.progress import track
-from kgrec._util.streams import flush_output, is_watched, tell
+from kgrec._util.streams import flush_output, is_watched, write_stderr
 from kgrec.cli.output import show_facts
 from kgrec.config import Config
 from kgrec.jobs.refresh.report import Report
@@ -53,7 +53,7 @@ def test_progress_without_a_reader_of_stderr_is_quiet(
     assert not is_watched()
     with lines_on_stderr():
         logging.getLogger("kgrec.training").info("working")
-    tell("a line")
+    write_stderr("a line")
     assert list(track([1, 2], "working")) == [1, 2]
     Report("json").step("read", rows=3)
     assert capsys.readouterr().out == ""

@@ -80,7 +80,7 @@ def test_a_failed_copy_into_a_graph_says_what_is_left(
     copy_graph(source, target)
     with open_graph(target, create=True) as graph:
         graph.cypher("MATCH (t:Thing {id: 't1'}) DETACH DELETE t", write=True)
-    monkeypatch.setattr(copying, "check_there", _fail)
+    monkeypatch.setattr(copying, "check_unerased", _fail)
     with pytest.raises(StoreError, match=r"gone\n.*copy\.lbug holds 4 User, 1 Shop, 2 Item, 3 Thing from this copy"):
         copy_graph(source, target)
 

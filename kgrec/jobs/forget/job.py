@@ -24,7 +24,7 @@ from kgrec.jobs.forget.receipts import matches
 from kgrec.jobs.forget.residue import Search
 from kgrec.jobs.forget.rewrite_run import n_edges, rewrite, without
 from kgrec.recommender import Recommender
-from kgrec.runs.erasure_guard import Node, nobody_keeps
+from kgrec.runs.erasure_guard import Node, saves_blocked
 from kgrec.runs.folder import Run, list_runs, remove_leftovers, runs_folder
 from kgrec.runs.publications import append
 from kgrec.store import open_graph
@@ -71,13 +71,13 @@ def forget(graph: str, role: Role, id_: str, runs: str | Path | None = None) -> 
     """
     start, root, cache = time.perf_counter(), runs_folder(graph, runs), VectorCache()
     roots, kept = places_of(graph, root), receipts.folder_of(root)
-    with leased(graph) as check_lease, open_graph(graph) as store, nobody_keeps(roots):
+    with leased(graph) as check_lease, open_graph(graph) as store, saves_blocked(roots):
         for place in roots:
             remove_leftovers(place)
         target = _target(store.snapshot(), role, id_, roots)
-        if not target.present and not target.runs and not receipts.unfinished(kept, role, id_):
+        if not target.existing and not target.runs and not receipts.unfinished(kept, role, id_):
             raise _unknown(role, id_, target.graph)
-        texts = _texts_only_before(target)
+        texts = _erased_texts(target)
         places = [path.resolve() for path in (*_files_of(store), *roots, cache.folder)]
         file, receipt = receipts.begin(
             kept,
@@ -109,12 +109,12 @@ class _Target:
     runs: Sequence[Run]
 
     @cached_property
-    def present(self) -> list[Node]:
+    def existing(self) -> list[Node]:
         """The nodes that exist in the graph."""
         return [node for node in self.nodes if _has(self.graph, node)]
 
     @cached_property
-    def graph_after(self) -> GraphSnapshot:
+    def remaining_graph(self) -> GraphSnapshot:
         """The graph without the nodes."""
         return without(self.graph, self.nodes)
 
@@ -128,13 +128,13 @@ def _target(graph: GraphSnapshot, role: Role, id_: str, roots: Sequence[Path]) -
 def _remove(store: GraphStore, target: _Target, texts: set[str], cache: VectorCache) -> dict[str, Any]:
     """Remove a target from the cache, the graph and the runs, in this order; return counts of what was removed."""
     schemas = {target.graph.schema.digest, *(run.info["digests"]["schema"] for run in target.runs)}
-    n_relationships = n_edges(target.graph) - n_edges(target.graph_after)
+    n_relationships = n_edges(target.graph) - n_edges(target.remaining_graph)
     return {
         "cache": {"vectors": cache.drop(texts), "checkpoints": drop_checkpoints(schemas)},
         "graph": {
-            "nodes": len(target.present),
+            "nodes": len(target.existing),
             "relationships": n_relationships,
-            **_removed(store, target.present),
+            **_removed(store, target.existing),
         },
         "runs": {
             run.name: rewrite(run, target.nodes, target.role, partial(_withdraw, store, run.folder.parent))
@@ -150,7 +150,7 @@ def _outcome(
     on_a_server = [] if _files_of(store) else receipts.ON_A_SERVER
     return {
         "removed": removed,
-        "graph_digest": {**digest, "after": target.graph_after.digest},
+        "graph_digest": {**digest, "after": target.remaining_graph.digest},
         "searched": searched,
         "not_searched": [*receipts.NOT_SEARCHED, *on_a_server],
     }
@@ -182,20 +182,20 @@ def _has(graph: GraphSnapshot, node: Node) -> bool:
     return label in graph.nodes and graph.ids(label).index(id_).as_py() >= 0
 
 
-def _texts_only_before(target: _Target) -> set[str]:
+def _erased_texts(target: _Target) -> set[str]:
     """Return the texts, in the graph and in the training data of runs, that only the erased nodes have or cause."""
     before: set[str] = set()
     after: set[str] = set()
     for run in target.runs:
         model = Recommender.load(run.folder)
         count = token_counter(model._encoder)
-        for seen in (target.graph, *_seen_by(run, model, target.graph)):
+        for seen in (target.graph, *_encoded_graphs(run, model, target.graph)):
             before |= _texts(seen, count)
             after |= _texts(without(seen, target.nodes), count)
     return before - after
 
 
-def _seen_by(run: Run, model: Recommender, graph: GraphSnapshot) -> Iterator[GraphSnapshot]:
+def _encoded_graphs(run: Run, model: Recommender, graph: GraphSnapshot) -> Iterator[GraphSnapshot]:
     """Yield the graphs whose texts a run has encoded: the training graph and, if reproducible, the tuning graph."""
     yield model._model.train
     whole = merge_linked_users(graph)

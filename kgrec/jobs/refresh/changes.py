@@ -82,7 +82,7 @@ def ingest_delta(
     start = _start(since) if since is not None else None
     tables = source if isinstance(source, GraphTables) else _read(loader, source, schema or there)
     rows = tables.counts()
-    problems = _shrunk(_name(source), previous or {}, rows)
+    problems = _shrink_problems(_name(source), previous or {}, rows)
     latest = time.time() + FUTURE_LEEWAY_SECONDS
     try:
         checked = store.check(tables, latest) if store and there else check(tables, latest=latest)
@@ -90,12 +90,12 @@ def ingest_delta(
         raise DataError([*problems, *error.problems]) from None
     if problems:
         raise DataError(problems)
-    checked = checked if start is None else _since(checked, start)
+    checked = checked if start is None else _behaviors_since(checked, start)
     if store is None or there is None:
         return IngestDelta(checked, rows, {name: n for name, n in checked.counts().items() if n}, {})
     parts = _new_and_changed(checked, rows_of(store, there))
     new, changed = ({name: n for name, n in part.counts().items() if n} for part in parts)
-    return IngestDelta(_both(*parts), rows, new, changed)
+    return IngestDelta(_concatenated(*parts), rows, new, changed)
 
 
 def _new_and_changed(tables: GraphTables, known: GraphTables) -> tuple[GraphTables, GraphTables]:
@@ -141,7 +141,7 @@ def record_sizes(root: Path, graph: str, rows: Mapping[str, int]) -> None:
     )
 
 
-def _shrunk(where: str, previous: Mapping[str, int], rows: Mapping[str, int]) -> list[Problem]:
+def _shrink_problems(where: str, previous: Mapping[str, int], rows: Mapping[str, int]) -> list[Problem]:
     """Return a problem for each label or type with a tenth of its earlier rows, or fewer."""
     return [
         Problem(
@@ -167,16 +167,16 @@ def _sizes(root: Path) -> dict[str, dict[str, int]]:
 
 def _read(loader: str, source: Any, schema: Schema | None) -> GraphTables:
     """Return the tables of a source, after checking that its files did not change during the read."""
-    previous = _stamps(source)
+    previous = _file_stamps(source)
     tables = find_loader(loader).load(source, schema)
-    changed = sorted(set(previous.items()) ^ set(_stamps(source).items()))
+    changed = sorted(set(previous.items()) ^ set(_file_stamps(source).items()))
     if changed:
         problem = "a file that changed while it was read"
         raise DataError([Problem(changed[0][0], problem, "a complete file; run again when it is written")])
     return tables
 
 
-def _stamps(source: Any) -> dict[str, tuple[int, int]]:
+def _file_stamps(source: Any) -> dict[str, tuple[int, int]]:
     """Return size (bytes) and modification time (ns) of each file of a source."""
     if not isinstance(source, str | Path) or not Path(source).exists():
         return {}
@@ -197,7 +197,7 @@ def _or_missing(tables: GraphTables, label: str) -> Gaps:
     return {name: mask | gaps.get(name, False) for name, mask in missing.items()}
 
 
-def _both(new: GraphTables, changed: GraphTables) -> GraphTables:
+def _concatenated(new: GraphTables, changed: GraphTables) -> GraphTables:
     nodes = {label: pa.concat_tables([table, changed.nodes[label]]) for label, table in new.nodes.items()}
     edges = {t: pa.concat_tables([table, changed.edges[t]]) for t, table in new.edges.items()}
     return GraphTables(
@@ -207,7 +207,7 @@ def _both(new: GraphTables, changed: GraphTables) -> GraphTables:
     )
 
 
-def _since(tables: GraphTables, start: float) -> GraphTables:
+def _behaviors_since(tables: GraphTables, start: float) -> GraphTables:
     """Return the tables without behaviors before a time (epoch seconds)."""
     edges, gaps = dict(tables.edges), dict(tables.gaps)
     for edge_type in filter(tables.schema.is_behavior, tables.edges):

@@ -64,8 +64,8 @@ def compare(
     users = np.sort(np.random.default_rng(seed).permutation(users)[:MAX_TEST_USERS])
     if not len(users):
         return {"users": 0}
-    before = _per_case(current, delta, users, unseen, seen, metric)
-    after = _per_case(candidate, None, users, unseen, seen, metric)
+    before = _metric_per_case(current, delta, users, unseen, seen, metric)
+    after = _metric_per_case(candidate, None, users, unseen, seen, metric)
     low, high = bootstrap_interval(after - before, seed=seed)
     figures = {"current": before.mean(), "candidate": after.mean(), "difference": (after - before).mean()}
     figures |= {"low": low, "high": high}
@@ -121,7 +121,7 @@ def reasons(measured: Mapping[str, Any], old: Mapping[str, Any], new: Mapping[st
     return why
 
 
-def _per_case(
+def _metric_per_case(
     model: HybridModel,
     delta: GraphDelta | None,
     users: IntArray,

@@ -91,7 +91,7 @@ def plan_update(
     since_chosen, since_fitted = (now.growth_since(size) for size in (chosen(info), fitted(info)))
     if since_chosen > TUNE_GROWTH_SHARE:
         return UpdatePlan("full", f"data changed by {since_chosen:.1%} since tuning, above {TUNE_GROWTH_SHARE:.0%}")
-    if (fallen := _fall(info)) > DRIFT_SHARE:
+    if (fallen := _metric_drop(info)) > DRIFT_SHARE:
         metric = info["config"].get("metric", "NDCG@20").partition("@")[0]
         return UpdatePlan(
             "full", f"drift: {metric} on the newest behaviors fell by {fallen:.1%}, above {DRIFT_SHARE:.0%}"
@@ -116,7 +116,7 @@ def chosen(info: Mapping[str, Any]) -> Mapping[str, int]:
     return dict(info.get("chosen", fitted(info)))
 
 
-def _fall(info: Mapping[str, Any]) -> float:
+def _metric_drop(info: Mapping[str, Any]) -> float:
     """Return the relative fall of the metric on the newest behaviors since tuning; 0 if it was not measured."""
     then, now = (info.get("reached", {}).get(name) for name in ("then", "now"))
     return 1 - now / then if then and now is not None else 0.0

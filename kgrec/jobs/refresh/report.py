@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 from opentelemetry import trace
 
 from kgrec._util.notices import to_stderr
-from kgrec._util.streams import tell
+from kgrec._util.streams import write_stderr
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class Report:
     def _write(self, name: str, facts: dict[str, Any]) -> str:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         if self._log == "json":
-            tell(json.dumps({"time": now, "job": self.job, "step": name, **facts}))
+            write_stderr(json.dumps({"time": now, "job": self.job, "step": name, **facts}))
         else:
             logger.info(" ".join([name, *(f"{key}={value}" for key, value in facts.items())]))
         return now

@@ -21,7 +21,7 @@ from kgrec.jobs.refresh.request import RefreshRequest
 from kgrec.jobs.train import summary_of
 from kgrec.metrics.ranking import Metric
 from kgrec.recommender import Recommender
-from kgrec.runs.erasure_guard import keeping
+from kgrec.runs.erasure_guard import erasures_blocked
 from kgrec.runs.folder import Run, new_name
 from kgrec.runs.publish import lists_table
 from kgrec.runs.save_load import save_model
@@ -90,14 +90,14 @@ def retrain(
         "data_digest": snapshot.digest,
         "encoded": final._cache.encoded,
         "gate": _gate(live_run, measured, lists, snapshot),
-        "reached": _reached(update_plan.mode, live_run, measured),
+        "reached": _metric_history(update_plan.mode, live_run, measured),
         **_sizes(update_plan.mode, live_run, size_of(snapshot)),
     }
     seconds = time.perf_counter() - start
     info["summary"] = summary_of(cut, final._trained.choices, listed, seconds)
     info["refresh"] = {"mode": update_plan.mode, "why": update_plan.why, "seconds": round(seconds, 1), **facts}
     step("keep")
-    with keeping(request.root, request.graph, snapshot):
+    with erasures_blocked(request.root, request.graph, snapshot):
         return save_model(request.root / new_name(), final._trained, config, info, {"recommendations": lists})
 
 
@@ -140,7 +140,7 @@ def _sizes(mode: Mode, live_run: Run | None, now: Size) -> dict[str, Any]:
     return {"fitted": dict(then_fitted), "chosen": dict(then_chosen)}
 
 
-def _reached(mode: Mode, live_run: Run | None, measured: Mapping[str, Any]) -> dict[str, float | None]:
+def _metric_history(mode: Mode, live_run: Run | None, measured: Mapping[str, Any]) -> dict[str, float | None]:
     """Return the metric on the newest behaviors: "now" of this run, "then" of the first compared run since tuning."""
     now = measured["candidate"] if measured["users"] >= MIN_TEST_CASES else None
     then = live_run.info.get("reached", {}).get("then") if live_run and mode != "full" else None

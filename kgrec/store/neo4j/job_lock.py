@@ -38,7 +38,7 @@ def leased_on_server(uri: str) -> Iterator[Callable[[], None]]:
                     yield check
             except BaseException:
                 with suppress(StoreError):  # report the first error
-                    lease.give_back()
+                    lease.release()
                 raise
     finally:
         database.close()

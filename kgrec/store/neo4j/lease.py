@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from kgrec._util.owner import HOST, is_gone, parsed_owner, started
+from kgrec._util.owner import HOST, has_ended, parsed_owner, started
 from kgrec.errors import StoreError, StoreLocked
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def state(session: neo4j.Session, id_: str) -> State:
 
 @contextmanager
 def held(session: neo4j.Session, id_: str, uri: str) -> Iterator[Lease]:
-    """Hold a marker during the block. If the block fails, the marker stays unless the block calls `Lease.give_back`.
+    """Hold a marker during the block. If the block fails, the marker stays unless the block calls `Lease.release`.
 
     Raises:
         StoreLocked: another writer holds the marker.
@@ -68,7 +68,7 @@ def held(session: neo4j.Session, id_: str, uri: str) -> Iterator[Lease]:
     _alive.add(lease.writer)
     try:
         yield lease
-        lease.give_back()
+        lease.release()
     finally:
         _alive.discard(lease.writer)
 
@@ -126,7 +126,7 @@ class Lease:
             )
         return bool(record["done"] < step)
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """Release the marker."""
         self._run(
             f"{_MARKER} WHERE k.writer = $me SET k.version = k.version + 1 "
@@ -152,4 +152,4 @@ def _is_over(writer: object, began: object, beat: object, now: int) -> bool:
         return True
     if holder == (HOST, os.getpid()) and began in (None, started()):
         return writer not in _alive
-    return is_gone(*holder, began) or not now - STALE_MILLISECONDS <= beat <= now + STALE_MILLISECONDS
+    return has_ended(*holder, began) or not now - STALE_MILLISECONDS <= beat <= now + STALE_MILLISECONDS

@@ -131,7 +131,7 @@ def _write_in_batches(lease: Lease, planned: list[Change], repeat: bool) -> None
                 for change in reversed(begun):
                     for part in rows.pieces(change.before, change.sizes):
                         write_batch(lease, change.undo, part)
-                lease.give_back()
+                lease.release()
         raise
 
 

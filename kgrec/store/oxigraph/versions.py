@@ -212,14 +212,14 @@ def _number(version: Path) -> int:
 def _remove_all_but(folder: Path, kept: Path | None) -> None:
     """Remove all versions except `kept`: those with a marker, and older ones that hold only files of the engine."""
     for version in folder.glob("graph-*"):
-        is_older = kept is not None and 0 < _number(version) < _number(kept) and _is_engines(version)
+        is_older = kept is not None and 0 < _number(version) < _number(kept) and _is_written_by_engine(version)
         if version != kept and (_is_marked(version) or is_older):
             with work_folder(version) as work:  # moved away atomically: a partly deleted version would have no marker
                 os.replace(version, work / version.name)
                 shutil.rmtree(work / version.name)
 
 
-def _is_engines(version: Path) -> bool:
+def _is_written_by_engine(version: Path) -> bool:
     """Return True if a folder without a marker holds only files of the engine."""
     names = [] if version.is_symlink() else [path.name for path in version.iterdir()]
     return "CURRENT" in names and MARKER not in names and all(map(_OF_ENGINE.fullmatch, names))

@@ -41,7 +41,7 @@ class Progress:
     done: bool = False
 
     @property
-    def waited(self) -> int:
+    def evaluations_since_best(self) -> int:
         """Number of evaluations since the best one."""
         losses = [loss for _, loss in self.losses]
         return len(losses) - 1 - losses.index(min(losses))

@@ -30,7 +30,7 @@ from kgrec.text.encoder import TransformersEncoder
 from kgrec.text.finetune.dataset import Windows
 from kgrec.text.finetune.info_nce import contrast
 from kgrec.text.finetune.trainer import Trainer
-from kgrec.text.projection_head import Head, joined
+from kgrec.text.projection_head import Head, merge_head
 from kgrec.text.token_batches import Tokens, batches
 from kgrec.text.tuned_weights import FineTunedWeights
 
@@ -110,8 +110,8 @@ class _Contrast(Trainer):
         settings, histories = self.settings, self.histories
         hard = np.empty(0, np.int64)
         if settings.hard_negatives:
-            hard = histories.near(windows, self._original_vectors, settings.hard_negatives, rng)
-        users = np.where(histories.described(windows.user), windows.user, -1)
+            hard = histories.hard_negatives(windows, self._original_vectors, settings.hard_negatives, rng)
+        users = np.where(histories.has_text(windows.user), windows.user, -1)
         items = np.union1d(windows.item[windows.item >= 0], hard).astype(np.int64)
         texts = np.r_[items, histories.n_items + users[users >= 0]]
         vectors = self._embed(texts)
@@ -131,7 +131,7 @@ class _Contrast(Trainer):
         return contrast(
             queries @ vectors[: len(items)].T / settings.temperature - log_share,
             torch.as_tensor(place[row, column], device=device),
-            torch.as_tensor(histories.may_compete(windows.user[row], target, items), device=device),
+            torch.as_tensor(histories.is_candidate(windows.user[row], target, items), device=device),
             torch.as_tensor(histories.target_weights(target, settings.balance, rng), device=device),
             settings.focal,
         )
@@ -166,7 +166,7 @@ class _Tuning(_Contrast):
         """Return the weights with the lowest loss on held-out users, including those of the head."""
         self._head = learn_head(self.train, self.encoder, self.cache, self.settings, self.seed).to(self.encoder.device)
         tuned = super().run()
-        return replace(tuned, weights=joined(tuned.weights, self._head.weights()))
+        return replace(tuned, weights=merge_head(tuned.weights, self._head.weights()))
 
     def _model(self) -> Any:
         return self.encoder.weights()

@@ -243,6 +243,6 @@ class _Training(Trainer):
         place = rng.integers(ranked.shape[1], size=(len(target), self.settings.negatives - n_popular))
         popular = rng.choice(len(self.popularity), (len(target), n_popular), p=self.popularity)
         drawn = np.c_[np.take_along_axis(ranked, place, axis=1), popular]
-        others = self.histories.may_compete(windows.user, target, np.arange(self.histories.n_items))
+        others = self.histories.is_candidate(windows.user, target, np.arange(self.histories.n_items))
         keep = np.take_along_axis(others, np.maximum(drawn, 0), axis=1) & (drawn != target[:, None])
         return np.where(keep, drawn, -1)

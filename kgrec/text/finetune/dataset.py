@@ -70,14 +70,14 @@ class Histories:
     @property
     def is_target(self) -> BoolArray:
         """Mask of the interactions that can be targets, bool [n]: those of a user with an earlier item or a text."""
-        return np.asarray((np.arange(len(self._user)) > self._start) | self.described(self._user))
+        return np.asarray((np.arange(len(self._user)) > self._start) | self.has_text(self._user))
 
     @property
     def n_items(self) -> int:
         """Number of items."""
         return self.taken.shape[1]
 
-    def described(self, user: IntArray) -> BoolArray:
+    def has_text(self, user: IntArray) -> BoolArray:
         """Return which users have a text of their own, bool like `user`."""
         return np.asarray(self.texts[self.n_items + user] != "")
 
@@ -98,7 +98,7 @@ class Histories:
         """Return the items at positions [n, size] of the order; -1 before each user's `start`, int64 [n]."""
         return np.where(at >= start[:, None], np.append(self._item, -1)[np.maximum(at, 0)], -1)
 
-    def near(self, windows: Windows, vectors: FloatArray, n: int, rng: np.random.Generator) -> IntArray:
+    def hard_negatives(self, windows: Windows, vectors: FloatArray, n: int, rng: np.random.Generator) -> IntArray:
         """Return `n` hard negatives per window: unseen items closest to its items by vectors [n_items, d].
 
         They are in the domain of the window's last item. Returns int64 [windows · n].
@@ -112,7 +112,7 @@ class Histories:
         drawn = np.take_along_axis(best, rng.integers(best.shape[1], size=(len(best), n)), axis=1)
         return np.asarray(drawn[np.isfinite(np.take_along_axis(scores, drawn, axis=1))])
 
-    def may_compete(self, user: IntArray, target: IntArray, items: IntArray) -> BoolArray:
+    def is_candidate(self, user: IntArray, target: IntArray, items: IntArray) -> BoolArray:
         """Return which items compete with a target: unseen items of its domain, and itself.
 
         Args:

@@ -116,7 +116,7 @@ class Trainer(ABC):
         self.best = self.stored.get("best", {})
         if self.progress.losses:
             load_weights(self.module, self.stored["weights"])
-            _put_back(self.optimizer, self.stored.get("optimizer", {}))
+            _restore_optimizer(self.optimizer, self.stored.get("optimizer", {}))
             for name, values in method_state(self.module, settings.method).items():
                 values.update(self.stored.get(name, {}))
         else:
@@ -149,9 +149,9 @@ class Trainer(ABC):
         progress = self.progress
         progress.step = step
         progress.losses.append((step, round(loss, 5)))
-        if progress.waited == 0:
+        if progress.evaluations_since_best == 0:
             self.best = learned_weights(self.module)
-        progress.done = step == self.steps.steps or progress.waited >= self.steps.patience
+        progress.done = step == self.steps.steps or progress.evaluations_since_best >= self.steps.patience
         logger.info(f"{self.what.lower()}: loss {loss:.4f} on held-out users after {step} steps")
         self._save()
 
@@ -166,7 +166,7 @@ class Trainer(ABC):
         )
 
 
-def _put_back(optimizer: torch.optim.Optimizer, stored: dict[str, torch.Tensor]) -> None:
+def _restore_optimizer(optimizer: torch.optim.Optimizer, stored: dict[str, torch.Tensor]) -> None:
     state: dict[int, dict[str, torch.Tensor]] = {}
     for key, tensor in stored.items():
         number, _, name = key.partition("/")

@@ -9,7 +9,7 @@ import pytest
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.table_checks import check
-from kgrec.explain.explanation import _in_words
+from kgrec.explain.explanation import _path_text
 from kgrec.signals.graph import metapath_matrices, metapath_weights
 from kgrec.signals.graph.metapath_matrices import build_metapaths, shared_nodes
 from kgrec.signals.graph.metapath_weights import select_metapaths
@@ -78,7 +78,7 @@ def test_only_a_pair_leads_to_the_withheld_item(data, way):
     assert share_first(alone, train, withheld) < 0.4
     item = int(withheld[0])
     found = signal.contributions(0, item)
-    text = _in_words(train, signal.paths[found.path_num[0]], 0, int(found.through[0]), item)
+    text = _path_text(train, signal.paths[found.path_num[0]], 0, int(found.through[0]), item)
     assert all(name in text for name in way)
     assert "of " in text or "one" in text or "other" in text
     back = MetaPaths(MetaPathsSettings(pairs=True)).restore(train, {}, signal.state())

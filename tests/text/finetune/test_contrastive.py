@@ -32,7 +32,7 @@ from kgrec.text.finetune import contrastive as tuning
 from kgrec.text.finetune.contrastive import fine_tune
 from kgrec.text.finetune.dataset import Histories
 from kgrec.text.finetune.info_nce import contrast
-from kgrec.text.projection_head import WHITENING_RIDGE, Head, parted
+from kgrec.text.projection_head import WHITENING_RIDGE, Head, split_head
 
 pytestmark = pytest.mark.slow
 
@@ -106,7 +106,7 @@ def test_low_rank_updates_learn_it_too(graph, encoder, method, rate):
     low = fine_tune(by_given(graph).train, encoder, VectorCache(), settings)
     assert low.losses[-1][1] < low.losses[0][1] - 0.03  # the head, which comes first, has done the most of it
     assert rank_of_last(graph, encoder.with_tuning(low)) < rank_of_last(graph, encoder) - 0.03
-    assert all("lora" in name for name in parted(low.weights)[0])
+    assert all("lora" in name for name in split_head(low.weights)[0])
 
 
 def test_a_head_begins_with_whitening_and_tells_held_out_users_by_itself(graph, encoder):
@@ -122,7 +122,7 @@ def test_a_head_begins_with_whitening_and_tells_held_out_users_by_itself(graph, 
 def test_a_prefix_changes_vectors_and_no_weights(graph, encoder):
     settings = QUICK.model_copy(update={"method": "prefix", "rate": 1e-2, "rank": 4, "steps": 2})
     prefixed = encoder.with_tuning(fine_tune(by_given(graph).train, encoder, VectorCache(), settings))
-    assert [weights.shape[0] for weights in parted(prefixed.tuned.weights)[0].values()] == [4]
+    assert [weights.shape[0] for weights in split_head(prefixed.tuned.weights)[0].values()] == [4]
     texts = ["robot laser", "a garden of tulips and honey"]
     assert np.abs(prefixed.encode(texts) - encoder.encode(texts)).max() > 1e-3
     np.testing.assert_allclose(prefixed.encode(texts)[:1], prefixed.encode(texts[:1]), atol=1e-5)
@@ -190,7 +190,7 @@ def test_it_stops_when_held_out_users_are_told_no_better_and_keeps_the_best(grap
     settings = QUICK.model_copy(update={"rate": 1.0, "steps": 50, "check_every": 2, "patience": 2})
     worse = fine_tune(by_given(graph).train, encoder, VectorCache(), settings)
     assert [step for step, _ in worse.losses] == [0, 2, 4]
-    head = Head.from_weights(parted(worse.weights)[1])
+    head = Head.from_weights(split_head(worse.weights)[1])
     expected = head(torch.as_tensor(encoder.encode(["robot laser"])))
     np.testing.assert_allclose(encoder.with_tuning(worse).encode(["robot laser"]), expected, atol=1e-5)
 
@@ -318,12 +318,12 @@ class TestHistories:
                 assert all(one < two for one, two in pairwise(times))
 
     def test_a_user_says_nothing_of_what_is_asked_for(self, histories, train):
-        assert not histories.described(np.arange(train.n_users)).any()  # "liked …" is all their text is made of
+        assert not histories.has_text(np.arange(train.n_users)).any()  # "liked …" is all their text is made of
 
     def test_what_the_user_took_does_not_compete_but_for_the_target(self, histories, train):
         user, items = np.array([3, 3]), np.arange(train.n_items)
         own = train.interactions[3].indices
-        competes = histories.may_compete(user, own[:2], items)
+        competes = histories.is_candidate(user, own[:2], items)
         for row, target in zip(competes, own[:2], strict=True):
             assert row[target]
             assert not row[np.setdiff1d(own, target)].any()
@@ -334,7 +334,7 @@ class TestHistories:
         side = np.eye(3, dtype=np.float32)[np.arange(train.n_items) % 3]  # items of one community are alike
         for n in range(20):
             windows = histories.draw(1, 4, np.random.default_rng(n))
-            near = histories.near(windows, side, 3, np.random.default_rng(n))
+            near = histories.hard_negatives(windows, side, 3, np.random.default_rng(n))
             assert len(near) == 3
             assert not np.isin(near, train.interactions[windows.user[0]].indices).any()
             assert (near % 3 == windows.item[0, -1] % 3).all()
