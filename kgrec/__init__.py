@@ -1,10 +1,10 @@
 """kgrec: a recommender engine on a knowledge graph.
 
-import kgrec
-graph = kgrec.open("shop.lbug")
-kgrec.load("movielens", into=graph)
-model = kgrec.Recommender().fit(graph)
-model.recommend(["196"], k=10)
+Examples:
+    >>> graph = kgrec.open("shop.lbug")
+    >>> kgrec.load("movielens", into=graph)
+    >>> model = kgrec.Recommender().fit(graph)
+    >>> model.recommend(["196"], k=10)
 """
 
 import logging

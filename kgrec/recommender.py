@@ -41,9 +41,10 @@ class Recommender(Estimator):
 
     The constructor takes settings (see `Config`), `fit` takes data.
 
-    Example:
-        model = Recommender(seed=1).fit(graph)
-        model.recommend(["196"], k=10)
+    Examples:
+        >>> graph = kgrec.open("shop.lbug")
+        >>> model = kgrec.Recommender(seed=1).fit(graph)
+        >>> model.recommend(["196"], k=10)
     """
 
     def fit(self, data: Any, fit_on: FitOn = "train+valid") -> Self:
