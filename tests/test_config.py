@@ -17,7 +17,7 @@ def test_defaults_file_and_overrides(tmp_path):
     assert Config.read(None, ["signals=ease, ials"]).signals == ("ease", "ials")
 
 
-def test_every_mistake_is_told_at_once():
+def test_all_mistakes_are_reported():
     with pytest.raises(UsageError) as caught:
         Config.checked({"sede": 1, "seed": -1, "signals": ["magic"]})
     message = str(caught.value)
@@ -27,7 +27,7 @@ def test_every_mistake_is_told_at_once():
 
 
 @pytest.mark.parametrize(("content", "expected"), [("seed: [", "cannot be read"), ("- 1", "holds list")])
-def test_a_file_that_is_no_config(tmp_path, content, expected):
+def test_file_that_is_not_a_config_fails(tmp_path, content, expected):
     (tmp_path / "c.yaml").write_text(content)
     with pytest.raises(UsageError, match=expected):
         Config.read(tmp_path / "c.yaml")
@@ -55,13 +55,13 @@ def test_config_survives_dump_and_load():
         ("encoder=3", "setting 'encoder': found 3; expected a name, or settings by name"),
     ],
 )
-def test_a_bad_value_is_told_in_words_of_a_user(setting, told):
+def test_bad_value_message_is_readable(setting, told):
     with pytest.raises(UsageError) as error:
         Config.read(overrides=[setting])
     assert str(error.value) == told
 
 
-def test_all_wrong_settings_are_told():
+def test_all_wrong_settings_are_reported():
     with pytest.raises(UsageError) as error:
         Config.checked({"signals": [], "seed": -1, "encoder": {}})
     for told in ("'signals': found []; expected one name", "'seed': found -1", "'encoder.model': found nothing"):
@@ -108,7 +108,7 @@ def test_wrong_model_setting_or_metric_is_named(settings: list[str], told: str) 
     assert told in str(error.value)
 
 
-def test_wrong_settings_of_several_models_are_told_at_once() -> None:
+def test_wrong_settings_of_several_models_are_reported() -> None:
     with pytest.raises(UsageError) as error:
         Config.checked({"models": {"ials": {"factor": 1, "alpha": -1}, "easy": {}}, "metric": "F1@3", "seed": -1})
     for told in ("models.ials.factor'", "'models.ials.alpha'", "'easy'", "'metric'", "'seed'"):
@@ -132,6 +132,6 @@ def test_signal_class_and_object_are_signals_and_fix_settings() -> None:
 
 
 @pytest.mark.parametrize("wrong", [3, None, dict, "No name"])
-def test_signal_that_is_none_is_refused(wrong: object) -> None:
+def test_value_that_is_not_a_signal_is_refused(wrong: object) -> None:
     with pytest.raises(UsageError, match="expected the name of a signal, or a class of signals"):
         Config.checked({"signals": ["ease", wrong]})

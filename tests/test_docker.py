@@ -24,7 +24,7 @@ def services() -> dict[str, Any]:
     return dict(yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"])
 
 
-def test_services_and_volumes_refer_to_what_is_there(services: dict[str, Any]) -> None:
+def test_services_and_volumes_exist(services: dict[str, Any]) -> None:
     compose = yaml.safe_load((DOCKER / "compose.yaml").read_text())
     assert set(compose) == {"name", "services", "volumes"}
     for service in services.values():
@@ -35,14 +35,14 @@ def test_services_and_volumes_refer_to_what_is_there(services: dict[str, Any]) -
     assert services["kgrec"]["depends_on"] == {"neo4j": {"condition": "service_healthy"}}
 
 
-def test_no_password_is_written_down(services: dict[str, Any]) -> None:
+def test_compose_holds_no_password(services: dict[str, Any]) -> None:
     for service in services.values():
         secrets = [value for name, value in service["environment"].items() if "AUTH" in name or "PASSWORD" in name]
         assert secrets
         assert all("${NEO4J_PASSWORD:?" in value for value in secrets)
 
 
-def test_the_commands_of_compose_are_commands_of_kgrec(services: dict[str, Any]) -> None:
+def test_compose_uses_existing_commands(services: dict[str, Any]) -> None:
     command = typer.main.get_command(app)
     [script] = services["kgrec"]["command"]
     lines = [shlex.split(line) for line in script.splitlines()]
@@ -53,7 +53,7 @@ def test_the_commands_of_compose_are_commands_of_kgrec(services: dict[str, Any])
         found.make_context(name, words)
 
 
-def test_the_image_copies_what_is_there_and_runs_as_a_user_who_is_not_root() -> None:
+def test_image_copies_existing_files_and_is_not_root() -> None:
     text = (DOCKER / "Dockerfile").read_text().replace("\\\n", " ")
     instructions = [line.split(None, 1) for line in text.splitlines() if re.match("[A-Z]", line)]
     for name, rest in instructions:

@@ -91,7 +91,7 @@ def small_movielens(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_snippets(page: Path, place: Path) -> None:
+def test_page_snippets_run(page: Path, place: Path) -> None:
     names: dict[str, object] = {}
     printed = ""
     for snippet in snippets(page):
@@ -187,13 +187,13 @@ RUN = {
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_resolve(page: Path) -> None:
     for target in LINK.findall(page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_modules_that_pages_name_exist(page: Path) -> None:
+def test_modules_named_in_pages_exist(page: Path) -> None:
     named = re.findall(
         r"\b(?:kgrec|loaders|benchmarks|scripts|tests)/[\w./-]+\.(?:py|sh)", page.read_text(encoding="utf-8")
     )
@@ -224,7 +224,7 @@ def tree() -> Iterator[str]:
             yield "/".join(folders)
 
 
-def test_tables_are_those_of_the_results() -> None:
+def test_tables_equal_results() -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "benchmarks/make_tables.py", "--check"], capture_output=True, text=True
     )
@@ -236,6 +236,6 @@ def test_tables_are_those_of_the_results() -> None:
     [p for p in (*ROOT.glob("kgrec/**/*.py"), *ROOT.glob("loaders/*.py")) if "docs/" in p.read_text(encoding="utf-8")],
     ids=lambda p: p.name,
 )
-def test_pages_that_messages_name_exist(source: Path) -> None:
+def test_pages_named_in_messages_exist(source: Path) -> None:
     for page in re.findall(r"docs/[\w/-]+\.md", source.read_text(encoding="utf-8")):
         assert (ROOT / page).is_file()

@@ -6,14 +6,14 @@ from kgrec import errors
 from kgrec.errors import DataError, KgrecError, Problem, SchemaError, UnknownItem, UnknownUser, UsageError, near_matches
 
 
-def test_every_error_is_a_kgrec_error_and_stands_in_the_tree():
+def test_every_error_is_a_documented_kgrec_error():
     public = [e for e in vars(errors).values() if isinstance(e, type) and issubclass(e, Exception)]
     for error in public:
         assert issubclass(error, KgrecError)
         assert error.__name__.startswith("_") or error.__name__ in errors.__doc__
 
 
-def test_a_usage_error_is_a_value_error():
+def test_usage_error_is_a_value_error():
     with pytest.raises(ValueError, match="k=0"):
         raise UsageError("found k=0")
 
@@ -25,11 +25,11 @@ def test_a_usage_error_is_a_value_error():
         (Problem("a.csv", "no header", "a header"), "a.csv: found no header; expected a header"),
     ],
 )
-def test_a_problem_says_where_what_and_what_else(problem, text):
+def test_problem_has_where_found_and_expected(problem, text):
     assert str(problem) == text
 
 
-def test_all_problems_are_kept_and_the_first_twenty_shown():
+def test_all_problems_are_kept_and_twenty_shown():
     problems = [Problem("a.csv", f"'{n}'", "an int", row=n) for n in range(1, 24)]
     error = DataError(problems)
     lines = str(error).splitlines()
@@ -47,7 +47,7 @@ def test_one_problem_is_not_plural():
 @pytest.mark.parametrize(
     ("error", "role", "near"), [(UnknownUser, "user", "."), (UnknownItem, "item", "; near matches")]
 )
-def test_an_unknown_id_is_named_with_near_items_only(error, role, near):
+def test_unknown_id_lists_near_items_but_no_users(error, role, near):
     caught = error(["alise", "x"], ["alice", "alicia", "bob"], "Ask for somebody known.")
     assert isinstance(caught, UsageError)
     assert str(caught).startswith(f"unknown {role}: 'alise', 'x'{near}")
@@ -57,7 +57,7 @@ def test_an_unknown_id_is_named_with_near_items_only(error, role, near):
     assert caught.missing == ["alise", "x"]
 
 
-def test_users_with_ids_like_one_are_named_on_request():
+def test_near_users_are_listed_on_request():
     assert UnknownUser(["alise"], ["alice", "bob"], "Hint.").near() == ["alice"]
 
 
@@ -65,11 +65,11 @@ def test_many_unknown_ids_are_counted():
     assert "'4' and 3 more" in str(UnknownUser([str(n) for n in range(8)], [], "Hint."))
 
 
-def test_nothing_near_says_nothing():
+def test_unknown_id_without_near_matches_lists_none():
     assert near_matches("zzz", ["alice"]) == ""
 
 
-def test_problems_are_shown_in_order_of_rows_with_every_kind() -> None:
+def test_shown_problems_cover_every_kind_in_row_order() -> None:
     bad = [Problem("a.csv", "'x'", "an int", row=n, field="age") for n in range(9, 70)]
     late = Problem("a.csv", "a time in the future", "a time up to now", row=7, field="at")
     other = Problem("b.csv", "no header", "a header")

@@ -25,13 +25,13 @@ def parsed(line: str) -> str:
     return str(command.name)
 
 
-def test_crontab() -> None:
+def test_crontab_runs_refresh_and_prune() -> None:
     lines = [x for x in (EXAMPLES / "crontab").read_text().splitlines() if not x.startswith("#")]
     assert all(re.match(r"([\d*/,-]+ ){5}kgrec ", line) for line in lines)
     assert [parsed(line.split(maxsplit=5)[5]) for line in lines] == ["refresh", "prune"]
 
 
-def test_kubernetes() -> None:
+def test_kubernetes_cronjob_runs_refresh() -> None:
     job = yaml.safe_load((EXAMPLES / "cronjob.yaml").read_text())
     assert (job["apiVersion"], job["kind"], job["spec"]["concurrencyPolicy"]) == ("batch/v1", "CronJob", "Forbid")
     spec = job["spec"]["jobTemplate"]["spec"]
@@ -41,7 +41,7 @@ def test_kubernetes() -> None:
     assert parsed(shlex.join(container["command"])) == "refresh"
 
 
-def test_airflow() -> None:
+def test_airflow_dag_runs_refresh_and_prune() -> None:
     tree = ast.parse((EXAMPLES / "airflow_dag.py").read_text())
     commands = [k.value.value for k in ast.walk(tree) if isinstance(k, ast.keyword) and k.arg == "bash_command"]
     assert [parsed(command) for command in commands] == ["refresh", "prune"]

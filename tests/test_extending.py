@@ -48,7 +48,7 @@ def train() -> kgrec.GraphSnapshot:
     return community_answers().train
 
 
-def test_class_takes_part_and_is_loaded_where_it_is_given(train: kgrec.GraphSnapshot, tmp_path: Path) -> None:
+def test_signal_class_is_fitted_and_loaded(train: kgrec.GraphSnapshot, tmp_path: Path) -> None:
     model = kgrec.Recommender(signals=["ease", Mine], models={"mine": {"half_life": 0.5}}, budget="1s").fit(train)
     assert model.config.models == {"mine": {"half_life": 0.5}}
     listed = model.recommend(train.users.ids[:3], k=3)
@@ -60,7 +60,7 @@ def test_class_takes_part_and_is_loaded_where_it_is_given(train: kgrec.GraphSnap
     assert again.refit(train).recommend(train.users.ids[:3], k=3).equals(listed)
 
 
-def test_broken_entry_point_harms_nobody_who_does_not_name_it(
+def test_unused_broken_entry_point_is_ignored(
     train: kgrec.GraphSnapshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(monkeypatch, tmp_path, "bad_signal", "1 / 0", {"kgrec.signals": {"bad": "bad_signal:Bad"}})
@@ -78,7 +78,7 @@ def test_broken_entry_point_harms_nobody_who_does_not_name_it(
         ("from kgrec.signals.base import Signal\nclass Walk(Signal):\n    name = 'walk'", "lacks group, Settings, fit"),
     ],
 )
-def test_entry_point_of_something_else_is_named(
+def test_entry_point_of_wrong_type_is_named(
     train: kgrec.GraphSnapshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, told: str
 ) -> None:
     install(monkeypatch, tmp_path, "walks", code, {"kgrec.signals": {"walk": "walks:Walk"}})

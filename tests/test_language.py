@@ -98,12 +98,12 @@ def files(root: Path, folders: tuple[str, ...]) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("folder", [*CODE, *PAGES])
-def test_words_of_the_field(folder: str) -> None:
+def test_prose_uses_no_banned_word(folder: str) -> None:
     assert list(files(ROOT, (folder,))), f"nothing to read in {folder}"
     assert not (found := faults(ROOT, (folder,))), "banned words:\n" + "\n".join(found)
 
 
-def test_banned_words_are_found_with_their_line(tmp_path: Path) -> None:
+def test_banned_words_are_reported_with_line(tmp_path: Path) -> None:
     (tmp_path / "made_up.py").write_text(
         '"""Scores.\n\nFor users at\nhome here."""\n\n'
         "RATE = 1  # learnt by hand\n"
@@ -123,5 +123,5 @@ def test_banned_words_are_found_with_their_line(tmp_path: Path) -> None:
     "text",
     ["Read `roles.behaviours` and fill in {neighbours}.", "behaviours: {LIKED: {}}", "Query <BEHAVIOUR> as one table."],
 )
-def test_names_of_code_are_no_prose(text: str) -> None:
+def test_code_names_are_not_prose(text: str) -> None:
     assert not list(banned(text))

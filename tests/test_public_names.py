@@ -44,11 +44,11 @@ ALL = commands(get_command(app))
 
 
 @pytest.mark.parametrize("name", kgrec.__all__)
-def test_every_public_name_is_there_and_documented(name: str) -> None:
+def test_public_names_exist_and_are_documented(name: str) -> None:
     assert getattr(kgrec, name).__doc__
 
 
-def test_public_names_are_sorted_and_an_unknown_one_is_refused() -> None:
+def test_public_names_are_sorted_and_unknown_ones_fail() -> None:
     assert kgrec.__all__ == sorted(kgrec.__all__)
     with pytest.raises(AttributeError, match="No kgrec attribute recomend"):
         kgrec.recomend  # noqa: B018
@@ -60,17 +60,17 @@ def test_importing_kgrec_imports_no_heavy_library() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
 
 
-def test_importing_the_command_line_does_not_import_torch() -> None:
+def test_importing_cli_does_not_import_torch() -> None:
     code = "import sys, kgrec.cli.app; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 
-def test_all_commands_are_there() -> None:
+def test_all_commands_exist() -> None:
     assert set(get_command(app).commands) == COMMANDS
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_every_command_and_each_of_its_parameters_has_help(name: str, kgrec) -> None:
+def test_every_command_and_parameter_has_help(name: str, kgrec) -> None:
     shown = kgrec(*name.split(), "--help")
     assert shown.code == 0
     assert ALL[name].help.splitlines()[0].split()[0] in shown.out
@@ -78,5 +78,5 @@ def test_every_command_and_each_of_its_parameters_has_help(name: str, kgrec) -> 
 
 
 @pytest.mark.parametrize("name", sorted(set(ALL) - {"demo"}))
-def test_every_command_but_the_demo_speaks_json(name: str) -> None:
+def test_every_command_but_demo_prints_json(name: str) -> None:
     assert "as_json" in [parameter.name for parameter in ALL[name].params]

@@ -37,7 +37,7 @@ def measured(model, split):
     return metrics(measure(model._model, split, (5, 10)), split.protocol)
 
 
-def test_it_learns_the_tastes(measured):
+def test_recommend_finds_tastes(measured):
     models = measured["models"]
     assert models[HYBRID]["NDCG@10"] > 1.5 * models["popularity"]["NDCG@10"]
     assert models[HYBRID]["NDCG@10"] > 0.9 * max(found["NDCG@10"] for found in models.values())
@@ -55,7 +55,7 @@ def test_shuffled_behaviors_destroy_the_result(snapshot, split, measured):
     assert result["models"][HYBRID]["NDCG@10"] < 0.7 * measured["models"][HYBRID]["NDCG@10"]
 
 
-def test_lists_have_original_ids_ranks_and_shares_that_add_up(model, snapshot):
+def test_lists_have_ids_ranks_and_shares_of_the_score(model, snapshot):
     frame = model.recommend(["u1", "u2"], k=5)
     assert list(frame.columns) == ["user_id", "item_id", "score", "rank", "graph", "cf", "content", "basis"]
     assert frame.groupby("user_id")["rank"].apply(list).to_dict() == {"u1": [1, 2, 3, 4, 5], "u2": [1, 2, 3, 4, 5]}
@@ -64,7 +64,7 @@ def test_lists_have_original_ids_ranks_and_shares_that_add_up(model, snapshot):
     np.testing.assert_allclose(frame["graph"] + frame["cf"] + frame["content"], frame["score"], rtol=1e-4, atol=1e-4)
 
 
-def test_many_users_at_once_equal_one_by_one(model, snapshot, monkeypatch):
+def test_recommend_many_users_equals_one_by_one(model, snapshot, monkeypatch):
     users = list(snapshot.users.ids[:7])
     monkeypatch.setattr("kgrec.hybrid.audience.BATCH_SCORES", 1500)
     batches = model.recommend(users, k=4)
@@ -73,7 +73,7 @@ def test_many_users_at_once_equal_one_by_one(model, snapshot, monkeypatch):
     np.testing.assert_allclose(batches["score"], single["score"], rtol=1e-4, atol=1e-4)
 
 
-def test_seen_items_are_left_out_by_default(model):
+def test_recommend_excludes_seen_items_by_default(model):
     train = model._model.train
     seen = {train.items.ids[i] for i in train.interactions[train.users.nums(["u1"])[0]].indices}
     everything = model.recommend(["u1"], k=10_000)
@@ -81,7 +81,7 @@ def test_seen_items_are_left_out_by_default(model):
     assert set(model.recommend(["u1"], k=10_000, include_seen=True)["item_id"]) == set(train.items.ids)
 
 
-def test_items_exclude_and_where_apply_before_the_cut(model):
+def test_filters_apply_before_top_k(model):
     train = model._model.train
     unseen = model.recommend(["u1"], k=100)["item_id"].tolist()
     assert model.recommend(["u1"], items=unseen[-2:])["item_id"].tolist() == unseen[-2:]
@@ -90,7 +90,7 @@ def test_items_exclude_and_where_apply_before_the_cut(model):
     assert unseen[5] in model.recommend(["u1"], k=100, where={"release_year": year})["item_id"].tolist()
 
 
-def test_an_unknown_user_is_named_or_gets_what_is_popular(model):
+def test_unknown_user_fails_or_gets_popular_items(model):
     with pytest.raises(UnknownUser, match=r"unknown user: 'u1x'\. .*on_unknown='popular'"):
         model.recommend(["u1x"])
     popular = model.recommend(["stranger"], k=3, on_unknown="popular")
@@ -101,7 +101,7 @@ def test_an_unknown_user_is_named_or_gets_what_is_popular(model):
         model.recommend(["u1"], on_unknown="maybe")
 
 
-def test_names_stand_behind_the_ids_that_they_are_of(model: Recommender) -> None:
+def test_names_follow_their_id_columns(model: Recommender) -> None:
     train = model._model.train
     similar = model.similar_items(train.items.ids[:2].tolist(), k=2, names=True)
     assert similar.columns[:4].tolist() == ["item_id", "name", "similar_item_id", "similar_name"]
@@ -130,7 +130,7 @@ def test_wrong_use_says_what_to_do(model):
     assert model.recommend([]).empty
 
 
-def test_a_user_without_train_rows_gets_what_is_popular(snapshot):
+def test_user_without_train_rows_gets_popular_items(snapshot):
     behaviors = snapshot.behaviors
     new = snapshot.users.nums(["u3"])[0]
     model = Recommender(signals=("popularity", "ials")).fit(snapshot.with_behaviors(behaviors.user_num != new))
@@ -138,7 +138,7 @@ def test_a_user_without_train_rows_gets_what_is_popular(snapshot):
     assert model.recommend(["u3"], k=5)["item_id"].tolist() == popular.tolist()
 
 
-def test_similar_items_and_users_share_their_taste(model):
+def test_similar_items_and_users_share_taste(model):
     items = model.similar_items(model._model.train.items.ids, k=5)
     assert list(items.columns) == ["item_id", "similar_item_id", "score", "rank"]
     taste = items["similar_item_id"].str[1:].astype(int).sub(1) // 24
@@ -148,7 +148,7 @@ def test_similar_items_and_users_share_their_taste(model):
     assert (users["similar_user_id"].str[1:].astype(int) % 3 == users["user_id"].str[1:].astype(int) % 3).mean() > 0.8
 
 
-def test_saved_and_loaded_it_recommends_the_same(model, snapshot, tmp_path):
+def test_loaded_model_recommends_the_same(model, snapshot, tmp_path):
     model.save(tmp_path / "run")
     again = Recommender.load(tmp_path / "run")
     users = list(snapshot.users.ids)
@@ -157,13 +157,13 @@ def test_saved_and_loaded_it_recommends_the_same(model, snapshot, tmp_path):
     assert str(again.explain("u1", "f2")) == str(model.explain("u1", "f2"))
 
 
-def test_the_same_seed_gives_the_same_lists(split, model, snapshot):
+def test_same_seed_gives_the_same_lists(split, model, snapshot):
     again = Recommender(seed=0).fit(split)
     users = list(snapshot.users.ids)
     assert again.recommend(users)["item_id"].tolist() == model.recommend(users)["item_id"].tolist()
 
 
-def test_an_explanation_adds_up_and_names_paths(model):
+def test_explain_shares_sum_and_paths_are_named(model):
     best = model.recommend(["u1"], k=1)
     explanation = model.explain("u1", best["item_id"][0])
     assert explanation.rank == 1
@@ -175,13 +175,13 @@ def test_an_explanation_adds_up_and_names_paths(model):
     assert all(path.text.endswith(item_name) for path in explanation.paths)
 
 
-def test_too_few_behaviors_for_a_cut_still_give_a_model(snapshot):
+def test_fit_with_too_few_interactions_to_tune(snapshot):
     first_of_user = np.r_[True, np.diff(snapshot.behaviors.user_num) > 0]
     model = Recommender(signals=("popularity", "ease")).fit(snapshot.with_behaviors(first_of_user))
     assert len(model.recommend(["u1"], k=5)) == 5
 
 
-def test_no_behavior_to_learn_from(snapshot):
+def test_fit_without_interactions_fails(snapshot):
     with pytest.raises(UsageError, match="no interaction to learn from"):
         Recommender().fit(snapshot.with_behaviors(np.zeros(len(snapshot.behaviors), dtype=bool)))
 
@@ -195,7 +195,7 @@ def test_fixed_setting_of_a_model_is_not_searched(communities: GraphSnapshot) ->
 
 
 @pytest.mark.parametrize("metric", [f"{name}@5" for name in METRICS])
-def test_every_metric_can_choose_and_is_named(communities: GraphSnapshot, metric: str) -> None:
+def test_every_metric_can_be_tuned_for(communities: GraphSnapshot, metric: str) -> None:
     model = Recommender(signals=["popularity", "ease"], metric=metric, budget="1s").fit(communities)
     assert model.report_.metric == metric
     assert metric in model.report_.tried.columns

@@ -38,7 +38,7 @@ def model() -> Recommender:
 
 
 @pytest.mark.parametrize("form", ["pandas", "arrow", "tables", "snapshot", "store", "path"])
-def test_fit_takes_every_form(form: str, tmp_path: Path) -> None:
+def test_fit_accepts_every_data_type(form: str, tmp_path: Path) -> None:
     tables = kgrec.from_interactions(FRAME)
     if form in ("store", "path"):
         with kgrec.open(tmp_path / "shop.lbug", create=True) as graph:
@@ -58,7 +58,7 @@ def test_fit_takes_every_form(form: str, tmp_path: Path) -> None:
     assert (listed["item_id"] % 2 != listed["user_id"] % 2).all()
 
 
-def test_fit_refuses_other_things() -> None:
+def test_fit_refuses_other_types() -> None:
     with pytest.raises(UsageError, match=r"the data are of type dict\. Expected a frame of interactions .* or a split"):
         Recommender().fit({"user_id": [1]})
     with pytest.raises(DataError, match="expected a column 'item_id'"):
@@ -88,7 +88,7 @@ def test_text_ids_stay_text() -> None:
     assert listed["user_id"].tolist() == ["1", "1"]
 
 
-def test_a_loaded_model_keeps_the_type_of_ids(model: Recommender, tmp_path: Path) -> None:
+def test_loaded_model_keeps_id_type(model: Recommender, tmp_path: Path) -> None:
     model.save(tmp_path / "run")
     again = Recommender.load(tmp_path / "run")
     pd.testing.assert_frame_equal(again.recommend([1, 2], names=True), model.recommend([1, 2], names=True))
@@ -103,7 +103,7 @@ def test_score_equals_recommend(model: Recommender, monkeypatch: pytest.MonkeyPa
     np.testing.assert_allclose(scored["score"], listed["score"], rtol=1e-5)
 
 
-def test_score_refuses_what_is_no_pair(model: Recommender) -> None:
+def test_score_refuses_invalid_pairs(model: Recommender) -> None:
     with pytest.raises(UsageError, match="2 users and 1 items do not form pairs"):
         model.score([1, 2], [100])
     with pytest.raises(UnknownUser, match="99"):
@@ -112,7 +112,7 @@ def test_score_refuses_what_is_no_pair(model: Recommender) -> None:
         model.score([1], [999])
 
 
-def test_exclude_behaviors_leaves_others_in(model: Recommender) -> None:
+def test_exclude_behaviors_keeps_other_types(model: Recommender) -> None:
     mine = FRAME[FRAME["user_id"] == 1]
     bought = set(mine.loc[mine["behavior"] == "PURCHASED", "item_id"])
     listed = set(model.recommend([1], k=99, exclude_behaviors=["PURCHASED"])["item_id"])
@@ -126,7 +126,7 @@ def test_exclude_behaviors_leaves_others_in(model: Recommender) -> None:
         model.recommend([1], exclude_behaviors="PURCHASED")
 
 
-def test_basis_says_what_lists_are_based_on(model: Recommender) -> None:
+def test_basis_column_names_the_source_of_scores(model: Recommender) -> None:
     listed = model.recommend([1, 999], k=1, on_unknown="popular")
     assert listed["basis"].tolist() == ["history", "popularity"]
     assert model.recommend(history=[100], k=1)["basis"].tolist() == ["history"]
@@ -140,14 +140,14 @@ def test_history_equals_the_same_user(model: Recommender) -> None:
     pd.testing.assert_frame_equal(new.drop(columns="user_id"), known.drop(columns="user_id"))
 
 
-def test_history_of_several_people(model: Recommender) -> None:
+def test_history_of_several_users(model: Recommender) -> None:
     people = FRAME[FRAME["user_id"].isin([1, 2])].assign(user_id=lambda frame: frame["user_id"].map({1: "x", 2: "y"}))
     listed = model.recommend(history=people, k=3)
     assert listed["user_id"].tolist() == ["x"] * 3 + ["y"] * 3
     assert listed["item_id"].tolist() == model.recommend([1, 2], k=3)["item_id"].tolist()
 
 
-def test_history_learns_taste_of_ids(model: Recommender) -> None:
+def test_history_of_ids_gives_similar_items(model: Recommender) -> None:
     listed = model.recommend(history=[101, 103], k=4)
     assert (listed["item_id"] % 2 == 1).all()
     assert not listed["item_id"].isin([101, 103]).any()
@@ -176,13 +176,13 @@ def test_similar_items_obeys_filters(model: Recommender) -> None:
     assert (model.similar_items([100], k=3)["similar_item_id"] % 2 == 0).all()
 
 
-def test_similar_items_names_what_is_lacking() -> None:
+def test_similar_items_without_similarity_says_why() -> None:
     fitted = Recommender(signals=["popularity"]).fit(FRAME)
     with pytest.raises(UsageError, match="none of the fitted signals measures the similarity of items: popularity"):
         fitted.similar_items([100])
 
 
-def test_where_of_items_without_properties_says_so() -> None:
+def test_where_without_item_properties_fails() -> None:
     bare = Recommender(signals=["popularity"]).fit(FRAME[["user_id", "item_id"]])
     with pytest.raises(UsageError, match="'price': the items have no properties"):
         bare.recommend([1], where={"price": 3})

@@ -42,7 +42,7 @@ def test_set_params_changes_settings_and_unfits(communities: GraphSnapshot) -> N
         model.recommend(["u000"])
 
 
-def test_set_params_of_wrong_values_changes_nothing(model: Recommender) -> None:
+def test_set_params_with_wrong_value_changes_nothing(model: Recommender) -> None:
     before = model.get_params()
     with pytest.raises(UsageError, match=r"unknown parameter 'sede'; near matches: seed"):
         model.set_params(sede=1)
@@ -85,7 +85,7 @@ def test_methods_before_fit_say_so(use) -> None:
     assert issubclass(NotFittedError, UsageError)
 
 
-def test_repr_says_what_was_learned_and_how_good(model: Recommender, communities: GraphSnapshot) -> None:
+def test_repr_shows_signals_and_metric(model: Recommender, communities: GraphSnapshot) -> None:
     n = len(communities.behaviors.where(communities.behaviors.split != "test"))
     value = next(iter(model.report_.scores.values()))
     assert repr(Recommender(seed=3)) == "Recommender(seed=3), not fitted"
@@ -96,7 +96,7 @@ def test_repr_says_what_was_learned_and_how_good(model: Recommender, communities
     assert value > 0.3
 
 
-def test_report_holds_what_was_chosen_and_why(model: Recommender) -> None:
+def test_report_holds_choices_and_reasons(model: Recommender) -> None:
     report = model.report_
     assert set(report.settings) == set(report.shares["Item"]) == {"popularity", "ease"}
     assert sum(report.shares["Item"].values()) == pytest.approx(1, abs=1e-3)

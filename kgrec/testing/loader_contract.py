@@ -63,25 +63,25 @@ class LoaderContract:
     def test_source_holds_interactions(self, source: str) -> None:
         assert len(GraphSnapshot.from_tables(self.load(source)).behaviors)
 
-    def test_loading_repeats(self, source: str) -> None:
+    def test_load_twice_gives_equal_tables(self, source: str) -> None:
         first, again = (GraphSnapshot.from_tables(self.load(source)) for _ in range(2))
         assert first.digest == again.digest
 
-    def test_round_trip_through_a_graph_changes_nothing(self, source: str, tmp_path: Path) -> None:
+    def test_graph_round_trip_is_equal(self, source: str, tmp_path: Path) -> None:
         loaded = GraphSnapshot.from_tables(self.load(source)).digest
         with open_graph(tmp_path / "graph.lbug", create=True) as store:
             for _ in range(2):
                 load(self.loader, source, into=store, schema=self.schema)
                 assert store.snapshot().digest == loaded
 
-    def test_rows_say_where_they_are_from(self, source: str) -> None:
+    def test_rows_have_their_origin(self, source: str) -> None:
         tables = self.loader().load(source, _schema(self.schema))
         for key, origins in tables.origins.items():
             table = tables.nodes[key] if isinstance(key, str) else tables.edges[key]
             assert sum(origin.n_rows for origin in origins) == table.num_rows
             assert all(Path(origin.where).name in self.files for origin in origins)
 
-    def test_all_problems_come_at_once_with_their_rows(self, tmp_path: Path) -> None:
+    def test_all_problems_are_reported_with_their_rows(self, tmp_path: Path) -> None:
         source = self.written(tmp_path / "broken", {**self.files, **self.broken})
         with open_graph(tmp_path / "graph.lbug", create=True) as store:
             with pytest.raises(DataError) as error:
@@ -95,7 +95,7 @@ class LoaderContract:
         with pytest.raises(KgrecError, match="nowhere"):
             self.load(str(tmp_path / "nowhere" / self.start))
 
-    def test_object_and_class_load_alike(self, source: str) -> None:
+    def test_object_and_class_load_equal_tables(self, source: str) -> None:
         of_object = load(self.loader(), source, schema=self.schema)
         assert GraphSnapshot.from_tables(of_object).digest == GraphSnapshot.from_tables(self.load(source)).digest
 

@@ -82,7 +82,7 @@ class SignalContract:
         fitted = self.new().fit(destroyed.train, destroyed.vectors)
         assert destroyed.share_first(fitted.scores(destroyed.user_nums)) < DESTROYED
 
-    def test_scores_are_equal_for_everybody_unless_personalized(self, known: KnownAnswers, fitted: Signal) -> None:
+    def test_scores_are_equal_unless_personalized(self, known: KnownAnswers, fitted: Signal) -> None:
         scores = fitted.scores(known.user_nums)
         assert (scores == scores[:1]).all() == (not self.signal.personalized)
 
@@ -101,7 +101,7 @@ class SignalContract:
         again = self.new().fit(known.train, known.vectors, seed=5)
         assert_same(again, fitted, known)
 
-    def test_nothing_leaks_from_rows_that_are_cut_off(self, known: KnownAnswers, fitted: Signal) -> None:
+    def test_scores_do_not_use_held_out_rows(self, known: KnownAnswers, fitted: Signal) -> None:
         """The train part of a graph with test rows gives the same scores as a graph that never had any."""
         never = GraphSnapshot.from_tables(known.train.to_tables())
         assert_same(self.new().fit(never, known.vectors, seed=5), fitted, known)
@@ -114,10 +114,10 @@ class SignalContract:
         read = load(save({name: np.ascontiguousarray(array) for name, array in state.items()}))
         assert_same(self.new().restore(known.train, known.vectors, read), fitted, known)
 
-    def test_folding_in_the_same_graph_changes_nothing(self, known: KnownAnswers, fitted: Signal) -> None:
+    def test_fold_in_of_the_same_graph_changes_nothing(self, known: KnownAnswers, fitted: Signal) -> None:
         assert_same(fitted.fold_in(GraphDelta(known.train, known.train, known.vectors)), fitted, known)
 
-    def test_folding_in_keeps_settings_and_scores_what_is_new(self, known: KnownAnswers) -> None:
+    def test_fold_in_keeps_settings_and_scores_new_nodes(self, known: KnownAnswers) -> None:
         train = known.train
         user, item = known.user_nums[-1], int(train.interactions.indices[0])
         before = train.with_behaviors((train.behaviors.user_num != user) & (train.behaviors.item_num != item))
@@ -133,7 +133,7 @@ class SignalContract:
             assert scores.shape == (3, known.train.n_items)
             assert np.isfinite(scores).all()
 
-    def test_users_and_items_without_behaviors_get_finite_scores(self, known: KnownAnswers) -> None:
+    def test_scores_without_interactions_are_finite(self, known: KnownAnswers) -> None:
         behaviors = known.train.behaviors
         train = known.train.with_behaviors((behaviors.user_num > 0) & (behaviors.item_num > 0))
         assert np.isfinite(self.new().fit(train, known.vectors).scores(np.arange(train.n_users))).all()
@@ -159,7 +159,7 @@ class SignalContract:
         with pytest.raises(NotFittedError):
             self.new().state()
 
-    def test_signal_applies_and_has_a_cost(self, known: KnownAnswers) -> None:
+    def test_applies_and_cost_are_defined(self, known: KnownAnswers) -> None:
         assert self.signal.applies(known.train, known.vectors)
         assert self.signal.cost(self.new().settings, known.train) > 0
 

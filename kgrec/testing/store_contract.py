@@ -143,23 +143,23 @@ class GraphStoreContract:
         store.write(contract_tables())
         return store
 
-    def test_a_new_store_is_empty(self, store: GraphStore) -> None:
+    def test_new_store_is_empty(self, store: GraphStore) -> None:
         assert store.schema is None
         with pytest.raises(StoreError, match=r"is empty\. Run: kgrec load"):
             store.snapshot()
 
-    def test_what_was_written_is_read_back(self, filled: GraphStore) -> None:
+    def test_written_graph_is_read_back(self, filled: GraphStore) -> None:
         assert filled.schema == SCHEMA
         assert filled.snapshot().digest == digest(contract_tables())
 
-    def test_an_empty_table_makes_no_difference(self, store: GraphStore) -> None:
+    def test_empty_table_changes_nothing(self, store: GraphStore) -> None:
         tables = contract_tables()
         nodes = {**tables.nodes, "Shop": tables.nodes["Shop"].slice(0, 0)}
         edges = {t: table for t, table in tables.edges.items() if t[0] != "Shop"}
         store.write(GraphTables(SCHEMA, nodes, edges))
         assert store.snapshot().digest == digest(GraphTables(SCHEMA, nodes, edges))
 
-    def test_an_opened_graph_knows_its_vocabulary(self, tmp_path: Path) -> None:
+    def test_opened_graph_knows_its_schema(self, tmp_path: Path) -> None:
         with self.open(tmp_path) as store:
             store.write(contract_tables())
         with self.open(tmp_path, read_only=True) as store:
@@ -170,7 +170,7 @@ class GraphStoreContract:
         filled.write(contract_tables())
         assert filled.snapshot().digest == digest(contract_tables())
 
-    def test_rows_of_a_known_key_are_replaced(self, filled: GraphStore) -> None:
+    def test_rows_of_known_keys_are_replaced(self, filled: GraphStore) -> None:
         tables = contract_tables()
         ages = pa.array([None, 7, 8, 9], pa.int64())
         tags = pa.array([[], ["new"], None, ["x"]], STRINGS)
@@ -182,7 +182,7 @@ class GraphStoreContract:
         filled.write(changed)
         assert filled.snapshot().digest == digest(changed)
 
-    def test_what_is_not_given_leaves_what_is_there(self, filled: GraphStore) -> None:
+    def test_missing_columns_keep_values(self, filled: GraphStore) -> None:
         """Writing without a column keeps its values; one key exists in the graph, one does not."""
         at = {"src": ["a", "a"], "dst": ["i1", "i3"], "weight": [9.0, 1.0], "timestamp": [1.0, 5.0]}
         items = pa.table({"item_id": ["i1", "i3"], "price": [2.5, 3.5]})
@@ -197,7 +197,7 @@ class GraphStoreContract:
         assert _row(read.edges[BOUGHT], dst="i1", timestamp=1.0, src="a")["weight"] == 9.0
         assert _row(read.edges[BOUGHT], dst="i3")["why"] is None
 
-    def test_gaps_leave_what_is_there(self, filled: GraphStore) -> None:
+    def test_gaps_keep_values(self, filled: GraphStore) -> None:
         """A missing cell keeps its value, and an explicit null in the same column clears one."""
         written, none = contract_tables(), {"age": None, "tags": None, "member": None, "face": None}
         users = written.nodes["User"].set_column(1, "age", pa.nulls(4, pa.int64()))
@@ -210,19 +210,19 @@ class GraphStoreContract:
         assert _row(read, user_id="a") == _row(written.nodes["User"], user_id="a")
         assert _row(read, user_id=ODD) == {"user_id": ODD, **none}
 
-    def test_tables_without_columns_may_be_upserted(self, filled: GraphStore) -> None:
+    def test_tables_without_columns_are_upserted(self, filled: GraphStore) -> None:
         filled.upsert(GraphTables(SCHEMA, {"User": pa.table({"user_id": ["a", "new"]})}, {}))
         read = filled.read().nodes["User"]
         assert _row(read, user_id="a") == _row(contract_tables().nodes["User"], user_id="a")
         assert _row(read, user_id="new")["age"] is None
 
-    def test_an_end_that_is_nowhere_makes_no_node(self, filled: GraphStore) -> None:
+    def test_unknown_end_is_refused(self, filled: GraphStore) -> None:
         lost = pa.table({"src": ["a", "a"], "dst": ["i1", "i9"], "weight": [1.0, 1.0], "timestamp": [9.0, 9.0]})
         with pytest.raises(DataError, match=r"'i9'; expected the key of a Item"):
             filled.write(GraphTables(SCHEMA, {}, {BOUGHT: lost}))
         assert filled.snapshot().digest == digest(contract_tables())
 
-    def test_rows_of_a_new_key_are_added(self, filled: GraphStore) -> None:
+    def test_rows_of_new_keys_are_added(self, filled: GraphStore) -> None:
         tables = contract_tables()
         items = pa.table({"item_id": ["i1", "i3"], "order": ["changed", "new"]})
         later = pa.table({"src": ["a", "a"], "dst": ["i1", "i3"], "weight": [1.0, 1.0], "timestamp": [3.0, 3.0]})
@@ -232,14 +232,14 @@ class GraphStoreContract:
         assert snapshot.nodes["Item"].column("order").to_pylist() == ["changed", None, "new"]
         assert len(snapshot.edges[BOUGHT]) == 6
 
-    def test_wrong_data_leaves_the_graph_as_it_was(self, filled: GraphStore) -> None:
+    def test_wrong_data_changes_nothing(self, filled: GraphStore) -> None:
         lost = pa.table({"src": ["nobody"], "dst": ["i1"], "weight": [1.0], "timestamp": [9.0]})
         wrong = GraphTables(SCHEMA, contract_tables().nodes, {BOUGHT: lost})
         with pytest.raises(DataError, match="nobody"):
             filled.write(wrong)
         assert filled.snapshot().digest == digest(contract_tables())
 
-    def test_a_schema_can_grow(self, filled: GraphStore) -> None:
+    def test_schema_can_grow(self, filled: GraphStore) -> None:
         data = SCHEMA.to_dict()
         data["nodes"]["User"]["properties"]["city"] = "string"
         data["nodes"]["Maker"] = {"key": "id"}
@@ -259,7 +259,7 @@ class GraphStoreContract:
         assert snapshot.nodes["User"].column("city").to_pylist() == [None, "Riga", None, None]
         assert len(snapshot.edges["Item", "in", "Maker"]) == len(snapshot.edges["Item", "in", "Thing"]) == 1
 
-    def test_a_smaller_schema_loses_nothing(self, filled: GraphStore) -> None:
+    def test_smaller_schema_loses_nothing(self, filled: GraphStore) -> None:
         data = SCHEMA.to_dict()
         data["nodes"]["User"]["properties"] = {}
         del data["relationships"]["in"]
@@ -273,7 +273,7 @@ class GraphStoreContract:
             ("nodes", "Shop", {"key": "shop_id"}, "Shop: the key is id there, shop_id here"),
         ],
     )
-    def test_a_contradicting_schema_is_refused(
+    def test_contradicting_schema_is_refused(
         self, filled: GraphStore, part: str, name: str, change: dict[str, object], message: str
     ) -> None:
         data = SCHEMA.to_dict()
@@ -293,7 +293,7 @@ class GraphStoreContract:
         assert filled.vector("Thing", "\\") is None
         assert filled.snapshot().digest == digest(contract_tables())
 
-    def test_vectors_are_replaced_whole_whatever_their_length(self, filled: GraphStore) -> None:
+    def test_vectors_are_replaced_by_another_length(self, filled: GraphStore) -> None:
         filled.write_vectors("Item", pa.array(["i1", "i2"]), np.eye(2, dtype=np.float32))
         filled.write_vectors("Item", pa.array(["i2"]), np.ones((1, 3), dtype=np.float32))
         assert filled.nearest("Item", np.ones(3, dtype=np.float32), 5)["id"].tolist() == ["i2"]
@@ -304,7 +304,7 @@ class GraphStoreContract:
         with pytest.raises(StoreError, match=r"unknown label 'Itm' in .*; expected one of User, Shop, Item, Thing"):
             filled.nearest("Itm", np.ones(3, dtype=np.float32), 5)
 
-    def test_publishing_replaces_what_is_published(self, filled: GraphStore) -> None:
+    def test_publish_replaces_recommendations(self, filled: GraphStore) -> None:
         assert filled.published() is None
         filled.publish(recommendations(["a"], ["i1"]), "first")
         assert filled.published() == "first"
@@ -312,13 +312,13 @@ class GraphStoreContract:
         assert filled.published() == "second"
         assert filled.snapshot().digest == digest(contract_tables())
 
-    def test_publishing_for_an_unknown_user_changes_nothing(self, filled: GraphStore) -> None:
+    def test_publish_for_unknown_user_changes_nothing(self, filled: GraphStore) -> None:
         filled.publish(recommendations(["a"], ["i1"]), "first")
         with pytest.raises(StoreError, match="users that are not in the graph: 'nobody'"):
             filled.publish(recommendations(["a", "nobody"], ["i1", "i1"]), "second")
         assert filled.published() == "first"
 
-    def test_vectors_are_replaced_with_what_is_recommended(self, filled: GraphStore) -> None:
+    def test_publish_replaces_lists_and_vectors_together(self, filled: GraphStore) -> None:
         ids, vectors = pa.array(["i1", "i2"]), np.eye(2, dtype=np.float32)
         filled.publish(recommendations(["a"], ["i1"]), "first", {"Item": (ids, vectors)})
         with pytest.raises(StoreError, match="'nobody'"):
@@ -331,7 +331,7 @@ class GraphStoreContract:
         assert found is not None
         assert (filled.published(), found.tolist()) == ("second", [0.0, 1.0])
 
-    def test_unpublishing_leaves_what_was_loaded(self, filled: GraphStore) -> None:
+    def test_unpublish_keeps_loaded_data(self, filled: GraphStore) -> None:
         filled.publish(recommendations(["a"], ["i1"]), "first")
         filled.write_vectors("Item", pa.array(["i1", "i2"]), np.eye(2, dtype=np.float32))
         filled.unpublish()
@@ -340,7 +340,7 @@ class GraphStoreContract:
             filled.vector("Item", "i1")
         assert filled.snapshot().digest == digest(contract_tables())
 
-    def test_a_removed_node_takes_along_what_is_at_it(self, tmp_path: Path, filled: GraphStore) -> None:
+    def test_remove_deletes_node_edges_and_vector(self, tmp_path: Path, filled: GraphStore) -> None:
         filled.publish(recommendations(["a", "shop", "a"], ["i1", "t1", "\\"]), "first")
         filled.write_vectors("User", pa.array(["a", ODD]), np.eye(2, dtype=np.float32))
         filled.write_vectors("Item", pa.array(["i1", "i2"]), np.eye(2, dtype=np.float32))
@@ -356,7 +356,7 @@ class GraphStoreContract:
         filled.write(contract_tables())
         assert filled.snapshot().digest == digest(contract_tables())
 
-    def test_a_node_that_is_not_there_is_not_removed(self, tmp_path: Path, filled: GraphStore) -> None:
+    def test_remove_unknown_node_fails(self, tmp_path: Path, filled: GraphStore) -> None:
         with pytest.raises(StoreError, match=r"no Shop 'shpo' in .*; nothing was removed"):
             filled.remove("Shop", "shpo")
         with pytest.raises(StoreError, match="unknown label 'Shp'"):
@@ -369,16 +369,14 @@ class GraphStoreContract:
         assert sorted(filled.ids("User").to_pylist()) == sorted(contract_tables().nodes["User"]["user_id"].to_pylist())
         assert len(filled.ids("Shop")) == 1
 
-    def test_relationships_may_end_at_nodes_that_are_there(self, filled: GraphStore) -> None:
+    def test_relationships_may_end_at_stored_nodes(self, filled: GraphStore) -> None:
         more = pa.table({"src": ["a"], "dst": ["i2"], "weight": [1.0], "timestamp": [9.0]})
         filled.write(GraphTables(SCHEMA, {}, {BOUGHT: more}))
         filled.write(GraphTables(SCHEMA, {"Thing": pa.table({"id": ["t9"]})}, {}))
         assert len(filled.snapshot().edges[BOUGHT]) == 5
         assert "t9" in filled.ids("Thing").to_pylist()
 
-    def test_two_readers_beside_a_writer_see_the_graph_before_or_after_a_write(
-        self, tmp_path: Path, filled: GraphStore
-    ) -> None:
+    def test_open_readers_see_a_finished_write(self, tmp_path: Path, filled: GraphStore) -> None:
         with self.open(tmp_path, read_only=True) as one, self.open(tmp_path, read_only=True) as other:
             before = digest(contract_tables())
             assert one.snapshot().digest == other.snapshot().digest == before
@@ -388,7 +386,7 @@ class GraphStoreContract:
             assert after != before
             assert one.snapshot().digest == other.snapshot().digest == after
 
-    def test_two_readers_see_only_whole_writes_while_one_writes(self, tmp_path: Path, filled: GraphStore) -> None:
+    def test_readers_see_writes_atomically(self, tmp_path: Path, filled: GraphStore) -> None:
         seen: list[str] = []
         written, done = [filled.snapshot().digest], threading.Event()
 
@@ -412,20 +410,20 @@ class GraphStoreContract:
         assert seen
         assert set(seen) <= set(written)
 
-    def test_a_reader_does_not_write(self, tmp_path: Path, filled: GraphStore) -> None:
+    def test_read_only_store_refuses_writes(self, tmp_path: Path, filled: GraphStore) -> None:
         with self.open(tmp_path, read_only=True) as reader:
             with pytest.raises(StoreError, match="read-only"):
                 reader.write(contract_tables())
             with pytest.raises(StoreError, match="read-only"):
                 reader.publish(recommendations(["a"], ["i1"]), "first")
 
-    def test_learning_from_a_store_gives_what_learning_from_the_data_gives(self, store: GraphStore) -> None:
+    def test_fit_on_store_equals_fit_on_tables(self, store: GraphStore) -> None:
         tables = two_communities()
         store.write(tables)
         expected = _top_ten(GraphSnapshot.from_tables(check(tables)))
         pd.testing.assert_frame_equal(_top_ten(store.snapshot()), expected)
 
-    def test_networkx_gets_a_neighborhood_or_the_whole(self, filled: GraphStore) -> None:
+    def test_to_networkx_returns_neighborhood_or_graph(self, filled: GraphStore) -> None:
         pytest.importorskip("networkx")
         whole = filled.to_networkx()
         assert whole.number_of_nodes() == 10
@@ -436,7 +434,7 @@ class GraphStoreContract:
         with pytest.raises(UsageError, match="10 nodes; expected at most 9"):
             filled.to_networkx(limit=9)
 
-    def test_pyg_gets_every_edge(self, filled: GraphStore) -> None:
+    def test_to_pyg_has_every_edge(self, filled: GraphStore) -> None:
         assert filled.to_pyg()[BOUGHT].edge_index.shape == (2, 4)
 
 
@@ -463,12 +461,12 @@ class CypherStoreContract(GraphStoreContract):
         assert len(filled.cypher("MATCH (t:Thing) WHERE t.id = $id RETURN t.id", {"id": ODD})) == 1
 
     @pytest.mark.parametrize("query", ["MATCH (u:User", "MATCH (n:Nothing) RETURN n", "MATCH (u:User) RETURN $lost"])
-    def test_a_wrong_query_is_shown(self, filled: GraphStore, query: str) -> None:
+    def test_wrong_query_is_shown(self, filled: GraphStore, query: str) -> None:
         with pytest.raises(StoreError) as caught:
             filled.cypher(query)
         assert query in str(caught.value)
 
-    def test_a_wrong_query_has_a_caret(self, filled: GraphStore) -> None:
+    def test_wrong_query_error_has_a_caret(self, filled: GraphStore) -> None:
         with pytest.raises(StoreError) as caught:
             filled.cypher("MATCH (u:User)\nRETURN u.user_id AS id,, 1")
         query, caret = str(caught.value).splitlines()[3:5]
@@ -476,13 +474,13 @@ class CypherStoreContract(GraphStoreContract):
         assert caret.strip() == "^"
         assert 20 <= caret.index("^") <= 28
 
-    def test_a_query_is_stopped(self, filled: GraphStore) -> None:
+    def test_slow_query_is_stopped(self, filled: GraphStore) -> None:
         query = "UNWIND range(1, 100000) AS a UNWIND range(1, 100000) AS b RETURN sum(a % 7 + b) AS s"
         with pytest.raises(StoreError, match=r"stopped after 0.5 s") as caught:
             filled.cypher(query, time_limit=0.5)
         assert query in str(caught.value)
 
-    def test_a_query_that_returns_too_much_says_so(self, filled: GraphStore) -> None:
+    def test_query_above_the_row_limit_fails(self, filled: GraphStore) -> None:
         with pytest.raises(StoreError, match="more than 1,000 rows"):
             filled.cypher("UNWIND range(1, 2000) AS a RETURN a", row_limit=1000)
 

@@ -27,14 +27,14 @@ def left_behind(folder: Path, **marker: str) -> Path:
     return work
 
 
-def test_atomic_path_replaces_and_leaves_nothing_beside(tmp_path: Path) -> None:
+def test_atomic_path_replaces_without_leftovers(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"n": 1})
     write_json(tmp_path / "a.json", {"n": 2})
     assert json.loads((tmp_path / "a.json").read_text()) == {"n": 2}
     assert os.listdir(tmp_path) == ["a.json"]
 
 
-def test_atomic_path_block_that_fails_changes_nothing(tmp_path: Path) -> None:
+def test_atomic_path_failed_block_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("old")
     with pytest.raises(TypeError), atomic_path(tmp_path / "a") as made:
         made.write_text(5)  # type: ignore[arg-type]
@@ -43,7 +43,7 @@ def test_atomic_path_block_that_fails_changes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
-def test_atomic_path_new_file_has_the_mode_of_the_umask(tmp_path: Path, umask: int, mode: int) -> None:
+def test_atomic_path_new_file_follows_the_umask(tmp_path: Path, umask: int, mode: int) -> None:
     before = os.umask(umask)
     try:
         with atomic_path(tmp_path / "a") as made:
@@ -54,14 +54,14 @@ def test_atomic_path_new_file_has_the_mode_of_the_umask(tmp_path: Path, umask: i
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o444])
-def test_atomic_path_keeps_the_mode_of_what_it_replaces(tmp_path: Path, mode: int) -> None:
+def test_atomic_path_keeps_the_mode(tmp_path: Path, mode: int) -> None:
     (tmp_path / "a").touch()
     (tmp_path / "a").chmod(mode)
     write_json(tmp_path / "a", {})
     assert (tmp_path / "a").stat().st_mode & 0o777 == mode
 
 
-def test_write_json_without_its_folder_is_one_error(tmp_path: Path) -> None:
+def test_write_json_to_missing_folder_fails(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"gone/a\.json cannot be written: No such file or directory"):
         write_json(tmp_path / "gone" / "a.json", {})
 
@@ -73,13 +73,13 @@ def test_leftovers_of_a_killed_writer_are_removed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("marker", [{"id": "other"}, {"host": "elsewhere"}])
-def test_leftovers_that_may_be_in_use_or_foreign_stay(tmp_path: Path, marker: dict[str, str]) -> None:
+def test_leftovers_in_use_or_foreign_stay(tmp_path: Path, marker: dict[str, str]) -> None:
     work = left_behind(tmp_path, **marker)
     remove_leftovers(tmp_path)
     assert work.exists()
 
 
-def test_leftovers_of_another_host_go_after_a_day(tmp_path: Path) -> None:
+def test_leftovers_of_another_host_are_removed_after_a_day(tmp_path: Path) -> None:
     work = left_behind(tmp_path, host="elsewhere")
     os.utime(work / MARKER, (0, 0))
     remove_leftovers(tmp_path)
@@ -93,12 +93,12 @@ def test_leftovers_of_a_living_writer_stay(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_checksum_is_that_of_sha256sum(tmp_path: Path) -> None:
+def test_checksum_equals_sha256sum(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     assert checksum(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
-def test_locked_folder_admits_one_at_a_time(tmp_path: Path) -> None:
+def test_locked_is_exclusive(tmp_path: Path) -> None:
     seen: list[int] = []
 
     def work() -> None:
@@ -113,7 +113,7 @@ def test_locked_folder_admits_one_at_a_time(tmp_path: Path) -> None:
     assert seen == list(range(8))
 
 
-def test_publications_of_writers_side_by_side_are_all_kept(tmp_path: Path) -> None:
+def test_publications_of_concurrent_writers_are_all_kept(tmp_path: Path) -> None:
     threads = [threading.Thread(target=append, args=(tmp_path, f"run-{i}", "publish")) for i in range(12)]
     for thread in threads:
         thread.start()
@@ -122,7 +122,7 @@ def test_publications_of_writers_side_by_side_are_all_kept(tmp_path: Path) -> No
     assert {known.run for known in publications(tmp_path)} == {f"run-{i}" for i in range(12)}
 
 
-def test_leftovers_cut_off_in_removal_are_still_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leftovers_with_interrupted_removal_are_recognized(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     work = left_behind(tmp_path)
     (work / "tables").mkdir()
     monkeypatch.setattr(files.shutil, "rmtree", lambda *_, **__: None)
@@ -134,7 +134,7 @@ def test_leftovers_cut_off_in_removal_are_still_known(tmp_path: Path, monkeypatc
 
 
 @pytest.mark.parametrize("marker", [None, ""])
-def test_bare_work_folder_goes_after_a_minute(tmp_path: Path, marker: str | None) -> None:
+def test_empty_work_folder_is_removed_after_a_minute(tmp_path: Path, marker: str | None) -> None:
     work = tmp_path / f".kgrec-{'0' * 32}"
     work.mkdir()
     if marker is not None:
@@ -155,6 +155,6 @@ def test_folder_of_another_name_or_content_stays(tmp_path: Path) -> None:
     assert len(os.listdir(tmp_path)) == 2
 
 
-def test_reason_of_a_full_disk_is_plain_words() -> None:
+def test_reason_of_a_full_disk_is_readable() -> None:
     assert files.reason(OSError(errno.ENOSPC, "Failed: detail", "a", None, "b")) == "no space left on device"
     assert files.reason(ValueError("Odd")) == "odd"

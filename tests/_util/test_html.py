@@ -29,13 +29,13 @@ def test_title_facts_and_tables_are_escaped() -> None:
     assert is_safe(html.table(["a"], [[EVIL]]))
 
 
-def test_table_of_many_rows_says_how_many_are_left_out() -> None:
+def test_long_table_says_how_many_rows_are_omitted() -> None:
     shown = html.table(["n"], [[n] for n in range(1234)])
     assert shown.count("<tr>") == html.MAX_ROWS + 1
     assert "and 1,204 more rows" in shown
 
 
-def test_numbers_are_written_for_people() -> None:
+def test_numbers_are_formatted() -> None:
     shown = html.facts({"count": 1234567, "score": 0.123456789, "is": True, "text": "x" * 1000})
     assert all(f">{value}<" in shown for value in ("1,234,567", "0.1235", "True"))
     assert len(shown) < 1000
@@ -75,12 +75,12 @@ def test_run_is_escaped_and_shows_its_metrics(tmp_path: Path) -> None:
     assert repr(run) == f"Run({str(tmp_path / '<run>')!r})"
 
 
-def test_graphs_are_told_by_their_counts(communities: GraphSnapshot) -> None:
+def test_graph_title_has_counts(communities: GraphSnapshot) -> None:
     assert repr(communities).startswith("GraphSnapshot(User 40, Item 20, Tag 8, LIKED ")
     assert repr(communities.to_tables()) == repr(communities).replace("Snapshot", "Tables")
 
 
-def test_fit_report_is_escaped_and_says_how_good() -> None:
+def test_fit_report_is_escaped_and_shows_metrics() -> None:
     blend = {"kind": "mean", "options": {"mean": 0.4321}, "shares": {EVIL: 0.75, "ease": 0.25, "ials": 0.001}}
     report = FitReport(10, 20, 3000, "NDCG@20", {"blends": {"film": blend}}, {"fit": 1.25})
     assert is_safe(report._repr_html_())

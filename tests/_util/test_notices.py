@@ -10,7 +10,7 @@ def test_notice_in_python_is_a_warning() -> None:
         notice("2 rows left out")
 
 
-def test_notices_passes_every_notice_and_no_other() -> None:
+def test_notices_passes_only_notices() -> None:
     told: list[str] = []
     with pytest.warns(UserWarning, match="another"), notices(told.append):  # noqa: PT031
         for _ in range(2):

@@ -26,7 +26,7 @@ def test_shipped_and_registered_plugins_are_found(tmp_path: Path, patch: pytest.
     assert PARTS.broken() == {}
 
 
-def test_shipped_name_cannot_be_taken_over(tmp_path: Path, patch: pytest.MonkeyPatch) -> None:
+def test_shipped_name_cannot_be_replaced(tmp_path: Path, patch: pytest.MonkeyPatch) -> None:
     install(patch, tmp_path, "wheels", "Wheel = int\n", {PARTS.group: {"path": "wheels:Wheel"}})
     assert PARTS.load("path") is Path
 

@@ -41,7 +41,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(0.2, "1 s"), (75, "75 s"), (540, "9 min"), (9000, "2.5 h")])
-def test_in_words_of_seconds_says_them_roughly(seconds: float, words: str) -> None:
+def test_in_words_rounds_seconds(seconds: float, words: str) -> None:
     assert in_words(seconds) == words
 
 
@@ -51,7 +51,7 @@ def test_track_of_short_work_logs_nothing(caplog: pytest.LogCaptureFixture) -> N
     assert caplog.messages == []
 
 
-def test_lines_of_long_work_say_what_and_how_long(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+def test_lines_of_long_work_have_name_and_time(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "kgrec"):
         for _ in track(range(100), "encoding texts"):
             clock.now += 1
@@ -64,7 +64,7 @@ def test_lines_of_long_work_say_what_and_how_long(clock: Clock, caplog: pytest.L
     assert {record.name for record in caplog.records} == {"kgrec.progress"}
 
 
-def test_lines_without_a_total_say_the_time(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+def test_lines_without_total_have_the_time(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "kgrec"):
         for _ in track(iter([1]), "reading"):
             clock.now += 11
@@ -95,7 +95,7 @@ def test_in_notebook_shows_bars(monkeypatch: pytest.MonkeyPatch) -> None:
     assert is_shown()
 
 
-def test_library_writes_nothing_and_sets_no_levels(capsys: pytest.CaptureFixture[str]) -> None:
+def test_library_logs_nothing_and_sets_no_levels(capsys: pytest.CaptureFixture[str]) -> None:
     level = logging.getLogger("kgrec").level
     logging.getLogger("kgrec.training").info("not shown")
     assert (level, logging.getLogger("kgrec").level) == (logging.NOTSET, logging.NOTSET)

@@ -76,9 +76,7 @@ def test_flush_output_to_a_broken_pipe_is_quiet(
     assert capsys.readouterr().err == ""
 
 
-def test_flush_output_to_a_full_disk_says_so(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_flush_output_to_a_full_disk_fails(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     with open("/dev/full", "w", encoding="utf-8") as full:
         full.write("text")
         monkeypatch.setattr(sys, "stdout", full)
@@ -87,7 +85,7 @@ def test_flush_output_to_a_full_disk_says_so(
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
-def test_closed_streams_are_not_taken_by_the_next_file(tmp_path: Path, number: int) -> None:
+def test_closed_streams_are_not_reused_by_the_next_file(tmp_path: Path, number: int) -> None:
     code = (
         "from kgrec._util.streams import open_closed_streams; import sys; open_closed_streams()\n"
         f"file = open({str(tmp_path / 'graph')!r}, 'w'); assert file.fileno() > 2\n"
@@ -102,7 +100,7 @@ def test_closed_streams_are_not_taken_by_the_next_file(tmp_path: Path, number: i
 
 
 @pytest.mark.parametrize("words", [["--version"], ["explore", "GRAPH", "--json"]])
-def test_output_that_nobody_reads_ends_quietly(trained_cinema: Path, words: list[str]) -> None:
+def test_output_to_closed_pipe_ends_quietly(trained_cinema: Path, words: list[str]) -> None:
     command = [sys.executable, "-m", "kgrec", *(str(trained_cinema) if word == "GRAPH" else word for word in words)]
     reading, writing = os.pipe()
     os.close(reading)

@@ -70,7 +70,7 @@ def held(folder: Path) -> dict[str, object]:
     return {p.name: (p.lstat().st_mode, p.read_text() if p.is_file() else "") for p in folder.iterdir()}
 
 
-def test_write_whole_to_something_strange_refuses(strange: Path) -> None:
+def test_atomic_write_to_special_file_is_refused(strange: Path) -> None:
     before = held(strange.parent)
     with pytest.raises(UsageError, match="expected a plain file, or a free name"):
         write_atomic(strange, "text")
@@ -78,21 +78,21 @@ def test_write_whole_to_something_strange_refuses(strange: Path) -> None:
 
 
 @pytest.mark.parametrize("uri", ["{}", "oxigraph:{}"])
-def test_reading_what_is_no_graph_is_one_error(strange: Path, uri: str) -> None:
+def test_open_foreign_file_is_one_error(strange: Path, uri: str) -> None:
     before = held(strange.parent)
     with pytest.raises(StoreError):  # and no wait for what never comes
         open_graph(uri.format(strange), read_only=True)
     assert held(strange.parent) == before
 
 
-def test_check_target_of_a_device_says_so() -> None:
+def test_check_target_refuses_a_device() -> None:
     if not Path("/dev/null").is_char_device():
         pytest.skip("no device here: /dev/null is no character device")
     with pytest.raises(UsageError, match="/dev/null is a device; expected a plain file"):
         check_target("/dev/null")
 
 
-def test_write_whole_through_a_planted_link_writes_beside(tmp_path: Path) -> None:
+def test_atomic_write_ignores_planted_links(tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("mine")
     for name in (".a.writing", ".kgrec-1", ".a"):
@@ -102,7 +102,7 @@ def test_write_whole_through_a_planted_link_writes_beside(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("marker", [None, "", "{}", "[]", '{"id": "other"}', '{"id": "1234', "[" * 9_000])
-def test_leftovers_without_a_marker_of_their_own_stay(tmp_path: Path, marker: str | None) -> None:
+def test_leftovers_without_own_marker_stay(tmp_path: Path, marker: str | None) -> None:
     folder = tmp_path / ".kgrec-1234"
     folder.mkdir()
     (folder / "photo.jpg").write_text("mine")
@@ -148,7 +148,7 @@ def test_run_with_a_foreign_file_is_not_removed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("to", ["a", "nowhere"])
-def test_run_behind_a_link_is_neither_written_nor_removed(tmp_path: Path, to: str) -> None:
+def test_linked_run_is_neither_written_nor_removed(tmp_path: Path, to: str) -> None:
     run = write_run(tmp_path / "a", {"seed": 1}, {}, {})
     (tmp_path / "link").symlink_to(tmp_path / to)
     with pytest.raises(RunError, match=r"link is a symbolic link to .*, not a run"):
@@ -171,7 +171,7 @@ def graph_at(path: Path, engine: str) -> str:
     return engine.format(path)
 
 
-def test_graph_at_something_strange_is_refused(strange: Path) -> None:
+def test_graph_at_special_file_is_refused(strange: Path) -> None:
     before = held(strange.parent)
     with pytest.raises(StoreError, match=r"cannot open .* for writing"):
         open_graph(strange, create=True)
@@ -179,7 +179,7 @@ def test_graph_at_something_strange_is_refused(strange: Path) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_graph_behind_a_link_is_read_and_not_written(tmp_path: Path, engine: str) -> None:
+def test_linked_graph_is_read_only(tmp_path: Path, engine: str) -> None:
     graph_at(tmp_path / "graph", engine)
     (tmp_path / "link").symlink_to(tmp_path / "graph")
     uri = engine.format(tmp_path / "link")
@@ -190,7 +190,7 @@ def test_graph_behind_a_link_is_read_and_not_written(tmp_path: Path, engine: str
     assert root_of(uri) == tmp_path / "graph.runs"
 
 
-def test_graph_folder_with_what_is_not_kgrecs_is_refused(tmp_path: Path) -> None:
+def test_graph_folder_with_foreign_files_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("pyoxigraph")
     folder = tmp_path / "graph"
     folder.mkdir()
@@ -205,14 +205,14 @@ def test_graph_folder_with_what_is_not_kgrecs_is_refused(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("pointer", ["../other", "graph-1/../../other", "", "graph-", "graph-x"])
-def test_graph_folder_whose_pointer_leads_elsewhere_is_refused(tmp_path: Path, pointer: str) -> None:
+def test_graph_folder_with_outside_pointer_is_refused(tmp_path: Path, pointer: str) -> None:
     uri = graph_at(tmp_path / "graph", "oxigraph:{}")
     (tmp_path / "graph" / "current").write_text(pointer)
     with pytest.raises(StoreError, match="is not a graph: its file `current` names no version"):
         open_graph(uri, create=True)
 
 
-def test_graph_folder_keeps_what_is_named_like_a_version(tmp_path: Path) -> None:
+def test_graph_folder_keeps_foreign_version_like_files(tmp_path: Path) -> None:
     uri = graph_at(tmp_path / "graph", "oxigraph:{}")
     (tmp_path / "victim").mkdir()
     for name in ("graph-photos", "graph-2", "graph-77"):
@@ -254,7 +254,7 @@ def graph(tmp_path: Path) -> Path:
     return Path(graph_at(tmp_path / "home" / "graph.lbug", "{}"))
 
 
-def test_commands_refuse_to_write_to_something_strange(strange: Path, graph: Path, kgrec: Command) -> None:
+def test_commands_refuse_special_files(strange: Path, graph: Path, kgrec: Command) -> None:
     before = held(strange.parent)
     out = strange.with_name("target.ttl")
     commands = [
@@ -284,7 +284,7 @@ def test_export_does_not_write_through_a_planted_link(graph: Path, tmp_path: Pat
     assert (tmp_path / ".shop.ttl.writing").is_symlink()
 
 
-def test_metrics_that_are_no_text_are_replaced(tmp_path: Path) -> None:
+def test_binary_metrics_file_is_replaced(tmp_path: Path) -> None:
     file = tmp_path / "kgrec.prom"
     file.write_bytes(b'\xff\nkgrec_refresh_last_success_timestamp_seconds{graph="g"} soon\n')
     write_metrics(file, "g", "failed", {}, 1.0)
@@ -298,7 +298,7 @@ def test_benchmark_to_a_planted_link_is_refused(tmp_path: Path) -> None:
         _prepare(tmp_path)
 
 
-def test_vectors_of_another_encoder_or_maker_are_not_used(tmp_path: Path) -> None:
+def test_vectors_of_another_encoder_or_owner_are_not_used(tmp_path: Path) -> None:
     encoder, texts = WordEncoder(), ["a film", "a stone"]
     vectors = VectorCache(tmp_path).encode(texts, encoder)
     [file] = tmp_path.glob("*/*.safetensors")
@@ -326,7 +326,7 @@ def test_checkpoint_with_a_flipped_bit_is_not_resumed(tmp_path: Path) -> None:
     assert load_checkpoint(file) is None
 
 
-def test_checkpoints_that_are_not_kgrecs_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_foreign_checkpoints_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KGREC_CACHE", str(tmp_path))
     folder = tmp_path / "tuning"
     save_checkpoint(folder / "mine.safetensors", Progress(), {}, "gone")

@@ -139,7 +139,7 @@ UNREADABLE: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("damage", UNREADABLE.values(), ids=UNREADABLE.keys())
-def test_a_run_that_cannot_be_read_stops_a_forget(damage: Callable[[Path], object], place: Path) -> None:
+def test_unreadable_run_stops_a_forget(damage: Callable[[Path], object], place: Path) -> None:
     damage(another())
     with pytest.raises(RunError, match=r"(?s)nothing was removed.*20200101-000000-aaaa.*remove it"):
         forget("shop.lbug", "user", USER)
@@ -147,7 +147,7 @@ def test_a_run_that_cannot_be_read_stops_a_forget(damage: Callable[[Path], objec
     assert not Path("shop.receipts").exists()
 
 
-def test_all_runs_that_cannot_be_read_are_named(kgrec: Any, place: Path) -> None:
+def test_all_unreadable_runs_are_named(kgrec: Any, place: Path) -> None:
     for name in ("20200101-000000-aaaa", "20200101-000000-bbbb"):
         told_otherwise(format=1)(another(name))
     told = kgrec("forget", "shop.lbug", "user", USER)
@@ -157,18 +157,18 @@ def test_all_runs_that_cannot_be_read_are_named(kgrec: Any, place: Path) -> None
     assert kgrec("forget", "shop.lbug", "user", "nobody").code == 1, "a run that cannot be read may hold anybody"
 
 
-def test_a_link_to_a_run_beside_it_is_no_problem(place: Path) -> None:
+def test_link_to_a_sibling_run_is_accepted(place: Path) -> None:
     (ROOT / "latest").symlink_to(find_run(ROOT).name)
     assert forget("shop.lbug", "user", USER)["searched"]["found"] == []
     assert knows(ROOT) == []
 
 
-def test_a_bare_work_folder_is_no_problem(place: Path) -> None:
+def test_empty_work_folder_is_accepted(place: Path) -> None:
     (ROOT / f".kgrec-{'0' * 32}").mkdir()
     assert forget("shop.lbug", "user", USER)["searched"]["found"] == []
 
 
-def test_a_linked_graph_is_refused(graph: str) -> None:
+def test_linked_graph_is_refused(graph: str) -> None:
     engine, _, name = graph.rpartition(":")
     link = f"{engine}:link" if engine else "link.lbug"
     Path(link.rpartition(":")[2]).symlink_to(name)
@@ -177,21 +177,21 @@ def test_a_linked_graph_is_refused(graph: str) -> None:
     assert USER in users(graph)
 
 
-def test_a_linked_folder_of_runs_is_followed(place: Path) -> None:
+def test_linked_runs_folder_is_followed(place: Path) -> None:
     ROOT.rename("elsewhere")
     ROOT.symlink_to("elsewhere")
     assert len(forget("shop.lbug", "user", USER)["removed"]["runs"]) == 1
     assert knows(Path("elsewhere")) == []
 
 
-def test_runs_beside_the_graph_are_looked_at_too(place: Path) -> None:
+def test_runs_beside_the_graph_are_searched(place: Path) -> None:
     shutil.copytree(ROOT, "other")
     receipt = forget("shop.lbug", "user", USER, runs="other")
     assert knows(ROOT) == knows(Path("other")) == []
     assert len(receipt["looked_at"]) == 4
 
 
-def test_a_train_that_began_before_keeps_no_run(graph: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_train_started_before_forget_saves_no_run(graph: str, monkeypatch: pytest.MonkeyPatch) -> None:
     told = jobs.summary_of
     monkeypatch.setattr(jobs, "summary_of", lambda *args: (forget(graph, "user", USER), told(*args))[1])
     with pytest.raises(StoreError, match="no longer has 1 of the users and items"):
@@ -200,7 +200,7 @@ def test_a_train_that_began_before_keeps_no_run(graph: str, monkeypatch: pytest.
     assert knows(ROOT) == []
 
 
-def test_a_refresh_that_lost_its_lease_keeps_no_run(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refresh_that_lost_its_lease_saves_no_run(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from kgrec.jobs.refresh import retrain
 
     told = retrain.summary_of
@@ -217,7 +217,7 @@ def test_a_refresh_that_lost_its_lease_keeps_no_run(place: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize("job", ["refresh", "publish"])
-def test_a_job_at_work_keeps_a_forget_out(job: str, graph: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_running_job_blocks_a_forget(job: str, graph: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from kgrec.jobs.refresh import job as refreshing
 
     def meanwhile(*_: Any) -> Any:
@@ -231,7 +231,7 @@ def test_a_job_at_work_keeps_a_forget_out(job: str, graph: str, monkeypatch: pyt
         publish_run(graph) if job == "publish" else refresh(RefreshRequest(graph, "data"))
 
 
-def test_a_copy_that_began_before_is_not_kept(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_copy_started_before_forget_is_discarded(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from kgrec.store.oxigraph.store import RdfStore
 
     write = RdfStore.write
@@ -248,7 +248,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("step", ["drop_checkpoints", "_removed", "rewrite", "_search", "finish"])
-def test_a_forget_cut_off_at_any_step_ends_with_a_receipt(
+def test_forget_interrupted_at_any_step_resumes_to_a_receipt(
     step: str, graph: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(*_: Any) -> Any:
@@ -275,7 +275,7 @@ def test_a_forget_cut_off_at_any_step_ends_with_a_receipt(
         forget(graph, "user", USER)
 
 
-def test_a_receipt_that_cannot_be_written_stops_a_forget(place: Path) -> None:
+def test_unwritable_receipt_stops_a_forget(place: Path) -> None:
     Path("shop.receipts").write_text("in the way")
     with pytest.raises(RunError, match="nothing was removed"):
         forget("shop.lbug", "user", USER)
@@ -283,7 +283,7 @@ def test_a_receipt_that_cannot_be_written_stops_a_forget(place: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"state": 7, "role": "user"}', "[" * 9000])
-def test_another_file_among_receipts_is_no_traceback(content: str, place: Path) -> None:
+def test_foreign_file_among_receipts_is_one_error(content: str, place: Path) -> None:
     Path("shop.receipts").mkdir()
     Path("shop.receipts/forget-x.json").write_text(content)
     with pytest.raises(RunError, match=r"shop\.receipts/forget-x\.json is not a readable receipt"):
@@ -291,7 +291,7 @@ def test_another_file_among_receipts_is_no_traceback(content: str, place: Path) 
     assert USER in users("shop.lbug")
 
 
-def test_modes_stay_as_they_were(graph: str) -> None:
+def test_forget_keeps_file_modes(graph: str) -> None:
     path = Path(graph.rpartition(":")[2])
     run = find_run(ROOT).folder
     files = [path, *(path.rglob("*") if path.is_dir() else ()), run, *run.rglob("*")]
@@ -303,7 +303,7 @@ def test_modes_stay_as_they_were(graph: str) -> None:
     assert {oct(stat.S_IMODE(file.stat().st_mode)) for file in again if file.is_dir()} == {"0o700"}
 
 
-def test_a_receipt_says_where_it_looked_and_where_not(graph: str) -> None:
+def test_receipt_lists_searched_and_unsearched_places(graph: str) -> None:
     receipt = forget(graph, "user", USER)
     places = [Path(graph.rpartition(":")[2]), ROOT, Path("cache/vectors")]
     assert receipt["looked_at"] == [str(place.resolve()) for place in places]
@@ -314,7 +314,7 @@ def test_a_receipt_says_where_it_looked_and_where_not(graph: str) -> None:
     assert USER not in Path(receipt["receipt"]).read_text()
 
 
-def test_what_could_not_be_searched_is_named_and_ends_with_1(kgrec: Any, place: Path) -> None:
+def test_unsearchable_places_are_named_with_exit_code_1(kgrec: Any, place: Path) -> None:
     (ROOT / "old.txt.gz").write_bytes(gzip.compress(USER.encode()))
     (ROOT / "strange.parquet").write_bytes(b"no table")
     told = kgrec("forget", "shop.lbug", "user", USER)
@@ -324,7 +324,7 @@ def test_what_could_not_be_searched_is_named_and_ends_with_1(kgrec: Any, place: 
     assert ["old.txt.gz" in unread[0], "strange.parquet" in unread[1]] == [True, True]
 
 
-def test_an_id_is_found_however_it_is_written(tmp_path: Path) -> None:
+def test_search_finds_id_in_any_encoding(tmp_path: Path) -> None:
     id_ = 'märz "user" 0123456789'
     rows = {
         "plain": pa.array([id_]),
@@ -345,7 +345,7 @@ def test_an_id_is_found_however_it_is_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.neo4j
-def test_a_train_on_a_server_that_began_before_keeps_no_run(
+def test_train_on_server_before_forget_saves_no_run(
     neo4j_uri: str, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with open_graph(neo4j_uri, create=True) as store:

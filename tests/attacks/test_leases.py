@@ -80,7 +80,7 @@ def holder(graph: str) -> Iterator[subprocess.Popen[str]]:
 
 @pytest.mark.parametrize("content", GARBAGE.values(), ids=GARBAGE.keys())
 @pytest.mark.parametrize("graph", GRAPHS)
-def test_a_lease_that_nobody_holds_is_taken_over(graph: str, content: bytes) -> None:
+def test_abandoned_lease_is_taken_over(graph: str, content: bytes) -> None:
     lease_file(graph).write_bytes(content)
     with leased(graph) as check:
         check()
@@ -88,7 +88,7 @@ def test_a_lease_that_nobody_holds_is_taken_over(graph: str, content: bytes) -> 
 
 
 @pytest.mark.parametrize("graph", GRAPHS)
-def test_lock_of_a_living_process_holds_until_it_dies(graph: str) -> None:
+def test_lock_of_live_process_holds_until_it_ends(graph: str) -> None:
     with holder(graph) as process:
         with pytest.raises(StoreLocked, match=f"process {process.pid} on {HOST} is working on {graph}"), leased(graph):
             pass
@@ -100,7 +100,7 @@ def test_lock_of_a_living_process_holds_until_it_dies(graph: str) -> None:
         check()
 
 
-def test_lock_keeps_a_second_job_of_the_process_out() -> None:
+def test_lock_excludes_second_job_of_the_process() -> None:
     with leased("shop.lbug"):
         with pytest.raises(StoreLocked, match=f"process {os.getpid()} on {HOST} is working"), leased("shop.lbug"):
             pass
@@ -132,7 +132,7 @@ def make_link(path: Path) -> None:
 @pytest.mark.parametrize(
     "make", [make_folder, os.mkfifo, make_link, make_socket], ids=["folder", "pipe", "link", "socket"]
 )
-def test_what_is_no_file_is_said_and_left(make: Any, place: Path) -> None:
+def test_lock_target_that_is_not_a_file_is_refused_and_kept(make: Any, place: Path) -> None:
     make(lease_file("shop.lbug"))
     with pytest.raises(StoreError, match=r"\.shop\.lbug\.lease.* remove it|Remove it"), leased("shop.lbug"):
         pass
@@ -157,7 +157,7 @@ def marker(neo4j_uri: str) -> Iterator[Any]:
 
 
 @pytest.mark.neo4j
-def test_a_marker_that_nobody_holds_is_taken_over(marker: Any) -> None:
+def test_abandoned_marker_is_taken_over(marker: Any) -> None:
     for values in (
         {"writer": "elsewhere:1:abc", "beat": "ahead"},
         {"writer": MINE, "started": "boot:1", "beat": "now"},
@@ -176,7 +176,7 @@ def test_a_marker_that_nobody_holds_is_taken_over(marker: Any) -> None:
 
 
 @pytest.mark.neo4j
-def test_a_marker_of_a_writer_that_lives_holds(marker: Any) -> None:
+def test_marker_of_live_writer_holds(marker: Any) -> None:
     other = os.getppid()
     for values in ({"writer": "elsewhere:1:abc"}, {"writer": f"{HOST}:{other}:abc", "started": started(other)}):
         with pytest.raises(StoreLocked, match="is being written by process"), leased(marker(**values, beat="now")):

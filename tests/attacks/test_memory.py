@@ -45,9 +45,7 @@ OTHERS: dict[str, Exception] = {
 
 
 @pytest.mark.parametrize("error", RAN_OUT.values(), ids=RAN_OUT.keys())
-def test_a_command_without_memory_says_so_in_one_line(
-    error: Exception, kgrec: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_command_out_of_memory_prints_one_line(error: Exception, kgrec: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def app(**_: object) -> None:
         raise error
 
@@ -58,7 +56,7 @@ def test_a_command_without_memory_says_so_in_one_line(
 
 
 @pytest.mark.parametrize("error", OTHERS.values(), ids=OTHERS.keys())
-def test_another_error_is_not_taken_for_it(error: Exception, kgrec: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_errors_are_not_out_of_memory(error: Exception, kgrec: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def app(**_: object) -> None:
         raise error
 
@@ -67,7 +65,7 @@ def test_another_error_is_not_taken_for_it(error: Exception, kgrec: Any, monkeyp
 
 
 @pytest.mark.parametrize("how", ["os.abort()", "os._exit(127)", "os.kill(os.getpid(), 11)", "os.write(2, b'noise\\n')"])
-def test_a_library_that_aborts_leaves_one_line(how: str) -> None:
+def test_aborting_library_leaves_one_line(how: str) -> None:
     code = f"import os, sys; from kgrec._util.memory import watched; sys.exit(watched(lambda: ({how}, sys.exit(7))))"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     if "write" in how:
@@ -78,7 +76,7 @@ def test_a_library_that_aborts_leaves_one_line(how: str) -> None:
 
 
 @pytest.mark.parametrize("megabytes", [64, 600, 900])
-def test_a_command_under_ulimit_v_ends_with_one_line(megabytes: int, cinema: Path) -> None:
+def test_command_under_ulimit_v_prints_one_line(megabytes: int, cinema: Path) -> None:
     def limited() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (megabytes << 20, megabytes << 20))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -89,7 +87,7 @@ def test_a_command_under_ulimit_v_ends_with_one_line(megabytes: int, cinema: Pat
     assert f"(ulimit -v allows this process {megabytes} MB)" in told.stderr
 
 
-def test_the_engine_takes_a_part_of_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_engine_uses_a_share_of_remaining_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert engine.largest_file() == engine.MAX_DATABASE_BYTES
     monkeypatch.setattr(engine, "room", lambda: 3 << 30)
     assert engine.largest_file() == 1 << 29
@@ -98,7 +96,7 @@ def test_the_engine_takes_a_part_of_what_is_left(monkeypatch: pytest.MonkeyPatch
     assert engine.largest_file() == engine.MIN_FILE_BYTES
 
 
-def test_room_is_what_a_limit_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_room_is_the_remaining_address_space(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "limit", lambda: 1 << 50)
     left = memory.room()
     assert left is not None

@@ -51,7 +51,7 @@ CODE = {"AutoConfig": "modeling_own.Config", "AutoModel": "modeling_own.Model"}
 CODE |= {"AutoModelForSequenceClassification": "modeling_own.Model", "AutoTokenizer": ["tokenization_own.T", None]}
 
 
-def test_encoder_with_code_of_its_own_never_runs(hostile: Path, tmp_path: Path) -> None:
+def test_encoder_code_never_runs(hostile: Path, tmp_path: Path) -> None:
     change(hostile / "config.json", auto_map=CODE, model_type="own")
     encoder = TransformersEncoder(hostile)
     for load in (lambda: encoder.encode(["text"]), CrossEncoder(encoder).classifier):
@@ -62,19 +62,19 @@ def test_encoder_with_code_of_its_own_never_runs(hostile: Path, tmp_path: Path) 
     assert not (tmp_path / "ran").exists()
 
 
-def test_tokenizer_with_code_of_its_own_never_runs(hostile: Path, tmp_path: Path) -> None:
+def test_tokenizer_code_never_runs(hostile: Path, tmp_path: Path) -> None:
     change(hostile / "tokenizer_config.json", auto_map=CODE, tokenizer_class="Own")
     TransformersEncoder(hostile).count_tokens(["text"])
     assert not (tmp_path / "ran").exists()
 
 
-def test_code_beside_a_known_model_is_left_alone(hostile: Path, tmp_path: Path, bert: Path) -> None:
+def test_code_beside_a_known_model_is_ignored(hostile: Path, tmp_path: Path, bert: Path) -> None:
     change(hostile / "config.json", auto_map=CODE)
     np.testing.assert_array_equal(TransformersEncoder(hostile).encode(["a"]), TransformersEncoder(bert).encode(["a"]))
     assert not (tmp_path / "ran").exists()
 
 
-def test_weights_in_a_pickle_are_not_read(hostile: Path, tmp_path: Path) -> None:
+def test_pickled_weights_are_not_read(hostile: Path, tmp_path: Path) -> None:
     (hostile / "model.safetensors").rename(hostile / "pytorch_model.bin")
     with pytest.raises(UsageError, match=r"expected config.json, a tokenizer and \*.safetensors. Weights in other"):
         TransformersEncoder(hostile)
@@ -213,7 +213,7 @@ def test_run_takes_its_model_from_the_cache(no_network: list[str]) -> None:
     assert no_network == []
 
 
-def test_similar_by_a_damaged_run_is_an_error(cinema: Path) -> None:
+def test_similar_with_damaged_run_fails(cinema: Path) -> None:
     from kgrec.jobs.train import publish_run
 
     run = publish_run(str(cinema))["run"]

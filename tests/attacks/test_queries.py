@@ -151,7 +151,7 @@ def test_cypher_unsafe_writes_a_file(embedded: GraphStore, tmp_path: Path) -> No
     assert len((tmp_path / "out.csv").read_text().splitlines()) >= 40
 
 
-def test_cypher_past_the_guard_writes_no_file(
+def test_cypher_that_evades_the_guard_writes_no_file(
     embedded: GraphStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kgrec.store.ladybug.engine.check", lambda query, engine, write: query)
@@ -163,18 +163,18 @@ def test_cypher_past_the_guard_writes_no_file(
 
 @pytest.mark.parametrize("query", READS)
 @pytest.mark.parametrize("engine", ["ladybug", "neo4j"])
-def test_guard_lets_reading_cypher_pass(query: str, engine: str) -> None:
+def test_guard_accepts_reading_cypher(query: str, engine: str) -> None:
     assert check(query, engine, write=False).startswith(query.partition("//")[0])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("query", TABLES)
-def test_guard_lets_a_change_of_tables_pass(query: str) -> None:
+def test_guard_accepts_schema_changes(query: str) -> None:
     assert check(query, "ladybug", write=True) == query
     with pytest.raises(StoreError, match="not allowed in a statement that changes tables"):
         check(query.replace("DEFAULT", "WITH"), "ladybug", write=True)
 
 
-def test_guard_takes_time_in_line_with_length() -> None:
+def test_guard_runs_in_linear_time() -> None:
     query, start = "SELECT * { " + "a." * 20_000 + " }", time.monotonic()
     assert len(check_sparql(query, write=False)) == len(query)
     assert time.monotonic() - start < 5  # 0.4 s; with the square of the length half a minute
@@ -217,7 +217,7 @@ def test_sparql_that_fetches_is_refused(rdf: GraphStore, query: str, write: bool
     assert "^" in str(caught.value)
 
 
-def test_sparql_of_a_graph_that_is_there_reads(rdf: GraphStore) -> None:
+def test_sparql_from_existing_graph_reads(rdf: GraphStore) -> None:
     rdf.publish(pa.table({"user_id": ["u000"], "item_id": ["i000"], **_scores()}), "run-1")
     query = "SELECT * FROM kgrec:recommendations { ?s ?p ?o } # SERVICE"
     assert len(rdf.sparql(query))
@@ -266,7 +266,7 @@ def _cpu_seconds(pid: int) -> float:
     return sum(map(int, used)) / os.sysconf("SC_CLK_TCK")
 
 
-def test_query_that_takes_memory_is_stopped(embedded: GraphStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_query_above_the_memory_limit_is_stopped(embedded: GraphStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(query_process, "MEMORY_LIMIT_BYTES", 300 << 20)
     with pytest.raises(StoreError, match="more than 300 MB of memory"):
         embedded.cypher("UNWIND range(1, 100000000) AS a RETURN collect(a) AS s", time_limit=60)
@@ -275,27 +275,27 @@ def test_query_that_takes_memory_is_stopped(embedded: GraphStore, monkeypatch: p
 
 @pytest.mark.parametrize("limit", [float("inf"), float("nan"), -1, 0, 1e300, "5", True])
 @pytest.mark.parametrize("engine", ["embedded", "rdf"])
-def test_time_limit_that_is_none_is_refused(engine: str, limit: float, request: pytest.FixtureRequest) -> None:
+def test_invalid_time_limit_is_refused(engine: str, limit: float, request: pytest.FixtureRequest) -> None:
     store: GraphStore = request.getfixturevalue(engine)
     with pytest.raises(UsageError, match=r"time limit: found .*; expected seconds above 0"):
         (store.cypher if store.language == "cypher" else store.sparql)("ASK {}", time_limit=limit)
 
 
 @pytest.mark.parametrize("limit", [float("nan"), float("inf"), 0, -1, 1.5])
-def test_row_limit_that_is_none_is_refused(embedded: GraphStore, limit: int) -> None:
+def test_invalid_row_limit_is_refused(embedded: GraphStore, limit: int) -> None:
     with pytest.raises(UsageError, match=r"row limit: found .*; expected a whole number"):
         embedded.cypher("RETURN 1 AS x", row_limit=limit)
 
 
 @pytest.mark.parametrize("value", [2**70, "\ud800", [1, "a"], object()])
-def test_parameter_that_no_engine_takes_is_one_error(embedded: GraphStore, value: object) -> None:
+def test_parameter_of_unsupported_type_is_one_error(embedded: GraphStore, value: object) -> None:
     with pytest.raises(StoreError):
         embedded.cypher("RETURN $x AS x", {"x": value})
     with pytest.raises(UsageError, match="the parameters are of type list"):
         embedded.cypher("RETURN $x AS x", [value])  # type: ignore[arg-type]
 
 
-def test_commands_refuse_what_they_may_not(graph: Path, tmp_path: Path, kgrec: Command) -> None:
+def test_commands_refuse_forbidden_queries(graph: Path, tmp_path: Path, kgrec: Command) -> None:
     found = kgrec("cypher", graph, f"COPY ({USERS}) TO '{tmp_path}/out.csv'")
     assert found.code == 1
     assert "COPY is not allowed" in found.err
@@ -318,7 +318,7 @@ def test_named_query_is_guarded(embedded: GraphStore, tmp_path: Path, monkeypatc
 
 
 @pytest.mark.parametrize("engine", ["embedded", "rdf"])
-def test_query_process_is_told_no_password(
+def test_query_process_gets_no_password(
     engine: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store: GraphStore = request.getfixturevalue(engine)
@@ -345,7 +345,7 @@ with kgrec.open(sys.argv[1], read_only=True) as store:
 
 
 @pytest.mark.parametrize("engine", ["embedded", "rdf"])
-def test_working_folder_runs_nothing_and_child_dies(
+def test_working_folder_code_is_not_run_and_child_ends(
     engine: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     store: GraphStore = request.getfixturevalue(engine)
@@ -383,7 +383,7 @@ def _state(pid: int) -> str:
         return "X"
 
 
-def test_engine_that_dies_is_one_error(embedded: GraphStore) -> None:
+def test_engine_crash_is_one_error(embedded: GraphStore) -> None:
     embedded.cypher("RETURN 1 AS x")
     child = query_process._children.take()
     query_process._children.keep(child)
@@ -400,7 +400,7 @@ def test_engine_that_dies_is_one_error(embedded: GraphStore) -> None:
     assert embedded.cypher("RETURN 3 AS x")["x"][0] == 3
 
 
-def test_query_without_a_working_folder_runs(
+def test_query_runs_without_a_working_folder(
     embedded: GraphStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "gone").mkdir()
@@ -436,7 +436,7 @@ def test_query_sees_the_newest_version(engine: str, request: pytest.FixtureReque
         assert ask(query)["n"][0] == before + 1
 
 
-def test_command_runs_no_module_of_the_working_folder(tmp_path: Path) -> None:
+def test_command_imports_nothing_from_the_working_folder(tmp_path: Path) -> None:
     for name in ("pandas", "typer", "pyoxigraph", "ladybug"):
         (tmp_path / f"{name}.py").write_text("open('ran', 'w').close(); raise SystemExit(9)")
     root = str(Path(query_process.__file__).parents[2])

@@ -107,7 +107,7 @@ def test_query_int_beyond_64_bits_keeps_digits(embedded: str, rdf: str, value: i
         assert unsigned["x"].tolist() == [2**64 - 1]
 
 
-def test_sparql_literal_of_another_kind_is_text(rdf: str) -> None:
+def test_sparql_literal_of_other_type_is_text(rdf: str) -> None:
     with open_graph(rdf, read_only=True) as store:
         frame = store.sparql("SELECT ?x WHERE { VALUES ?x { 'many'^^xsd:integer 'now'^^xsd:dateTime 7 } }")
     assert set(frame["x"]) == {"many", "now", 7}
@@ -143,7 +143,7 @@ def test_sparql_average_is_a_float(rdf: str) -> None:
 MIXED: list[list[Any]] = [[None, "a", 1, {"a": [1, None]}], [STEAM, 2, 0.5, {"a": [STEAM]}]]
 
 
-def test_rows_of_any_kind_come_back_equal() -> None:
+def test_rows_of_any_type_survive_round_trip() -> None:
     table = from_rows(MIXED, ["whole", "mixed", "number", "nested"])
     frame = to_frame(table)
     assert frame["whole"].tolist() == [pd.NA, STEAM]

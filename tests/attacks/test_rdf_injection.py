@@ -65,7 +65,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> GraphStore:
 
 
 @pytest.mark.parametrize("ending", [".nt", ".ttl", ".nq"])
-def test_export_of_hostile_values_adds_nothing(store: GraphStore, tmp_path: Path, ending: str) -> None:
+def test_export_escapes_hostile_values(store: GraphStore, tmp_path: Path, ending: str) -> None:
     export(store.read(), tmp_path / f"g{ending}")
     there = ox.Store()
     there.load((tmp_path / f"g{ending}").read_bytes(), ox.RdfFormat.from_extension(ending[1:]))
@@ -78,7 +78,7 @@ def test_export_of_hostile_values_adds_nothing(store: GraphStore, tmp_path: Path
         assert back.snapshot().digest == store.snapshot().digest
 
 
-def test_sparql_value_that_is_hostile_is_a_value(store: GraphStore) -> None:
+def test_sparql_hostile_value_stays_a_value(store: GraphStore) -> None:
     for value in HOSTILE:
         found = store.sparql("SELECT ?u ?id { ?u :uid ?id }", {"id": value})
         assert found["id"].tolist() == [value]
@@ -102,6 +102,6 @@ def test_sparql_value_that_is_hostile_is_a_value(store: GraphStore) -> None:
         "terms: {Item: 'http://[bad'}",
     ],
 )
-def test_schema_term_that_is_no_iri_is_refused(rdf: str) -> None:
+def test_schema_term_that_is_not_an_iri_is_refused(rdf: str) -> None:
     with pytest.raises(SchemaError, match=r"rdf\."):
         Schema.parse(f"{SHOP}rdf: {{{rdf}}}\n", where="shop.yaml")

@@ -300,7 +300,7 @@ def tampered(cinema: Path) -> Path:
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_run_tampered_with_is_one_error_of_the_file(tampered: Path, attack: str) -> None:
+def test_tampered_run_error_names_the_file(tampered: Path, attack: str) -> None:
     name, change = ATTACKS[attack]
     change(the_run(tampered))
     with pytest.raises(RunError) as error:
@@ -311,7 +311,7 @@ def test_run_tampered_with_is_one_error_of_the_file(tampered: Path, attack: str)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_names_the_file(tampered: Path, command: str) -> None:
+def test_every_command_names_the_tampered_file(tampered: Path, command: str) -> None:
     run = the_run(tampered)
     file = run / {"publish": LISTS, "rollback": LISTS, "show": "choices.json"}.get(command, EASE)
     file.write_bytes(b"{}")
@@ -323,7 +323,7 @@ def test_every_command_names_the_file(tampered: Path, command: str) -> None:
 
 
 @pytest.mark.parametrize("attack", OF_LISTS)
-def test_lists_tampered_with_are_not_published(tampered: Path, attack: str) -> None:
+def test_tampered_lists_are_not_published(tampered: Path, attack: str) -> None:
     OF_LISTS[attack](the_run(tampered))
     with pytest.raises(RunError, match=LISTS):
         publish_run(str(tampered))
@@ -338,19 +338,19 @@ def test_small_table_that_fills_memory_is_an_error(tampered: Path, bomb: str, mo
 
 
 @pytest.mark.parametrize("attack", OF_VECTORS)
-def test_vectors_tampered_with_are_not_published(tampered: Path, attack: str) -> None:
+def test_tampered_vectors_are_not_published(tampered: Path, attack: str) -> None:
     OF_VECTORS[attack](the_run(tampered))
     with pytest.raises(RunError, match=VECTORS):
         publish_run(str(tampered))
 
 
-def test_forget_in_a_tampered_run_is_an_error(tampered: Path) -> None:
+def test_forget_in_tampered_run_fails(tampered: Path) -> None:
     column(NODES, "item_id", lambda c: pa.array(range(len(c))))(the_run(tampered))
     with pytest.raises(RunError, match=NODES):
         forget(str(tampered), "item", "f1")
 
 
-def test_list_tells_runs_that_cannot_be_read(kgrec: Any, tampered: Path) -> None:
+def test_list_shows_unreadable_runs(kgrec: Any, tampered: Path) -> None:
     (the_run(tampered) / "run.json").write_text("{}")
     assert list(unreadable_runs(the_run(tampered).parent)) == [the_run(tampered).name]
     shown = kgrec("runs", "list", tampered)
@@ -358,7 +358,7 @@ def test_list_tells_runs_that_cannot_be_read(kgrec: Any, tampered: Path) -> None
     assert "run.json is damaged (format: found None; expected 3)" in shown.err
 
 
-def test_newest_run_unreadable_is_not_passed_over(tampered: Path) -> None:
+def test_unreadable_newest_run_is_not_skipped(tampered: Path) -> None:
     run = the_run(tampered)
     shutil.copytree(run, run.with_name("20200101-000000-abcd"))
     (run / "run.json").unlink()
@@ -368,7 +368,7 @@ def test_newest_run_unreadable_is_not_passed_over(tampered: Path) -> None:
     assert find_run(run.parent).name == run.name
 
 
-def test_run_of_that_name_in_the_working_folder_is_not_taken(tampered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_in_the_working_folder_is_not_used(tampered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = the_run(tampered)
     elsewhere = tampered.with_name("elsewhere")
     shutil.copytree(run, elsewhere / run.name)
@@ -380,14 +380,14 @@ def test_run_of_that_name_in_the_working_folder_is_not_taken(tampered: Path, mon
 @pytest.mark.parametrize(
     "line", ['{"run": "../../run", "at": "2026", "action": "publish"}', "[]", '{"run": 3}', "[" * 99999]
 )
-def test_published_run_that_is_no_name_is_an_error(tampered: Path, line: str) -> None:
+def test_published_run_name_with_path_is_an_error(tampered: Path, line: str) -> None:
     (the_run(tampered).parent / HISTORY_FILE).write_text(f"{line}\n")
     for command in (lambda: publications(the_run(tampered).parent), lambda: publish_run(str(tampered))):
         with pytest.raises(RunError, match=f"{HISTORY_FILE} cannot be read"):
             command()
 
 
-def test_signal_says_what_its_arrays_are() -> None:
+def test_signal_declares_its_arrays() -> None:
     kinds = signal_kinds(SIGNALS.shipped)
     assert [kind.name for kind in kinds if kind.layouts is Signal.layouts] == []
 
@@ -506,7 +506,7 @@ def _mutate_arrays(found: dict[str, Any], rng: random.Random) -> None:
 
 @settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 @given(seed=st.integers(0, 2**32))
-def test_run_changed_at_random_is_an_error_or_works(whole: Whole, seed: int) -> None:
+def test_randomly_changed_run_fails_cleanly_or_works(whole: Whole, seed: int) -> None:
     rng = random.Random(seed)
     name, error = rng.choice([*whole.files, *["run.json"] * 4, *["choices.json"] * 2]), ""
     _mutate(whole.folder, name, rng)
@@ -519,5 +519,5 @@ def test_run_changed_at_random_is_an_error_or_works(whole: Whole, seed: int) -> 
     assert not error or (str(whole.folder) in error and "\n" not in error)
 
 
-def test_run_unchanged_says_the_same(whole: Whole) -> None:
+def test_unchanged_run_gives_the_same_output(whole: Whole) -> None:
     assert _said(whole.folder) == whole.said

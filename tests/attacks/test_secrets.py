@@ -78,20 +78,20 @@ def told(work: Callable[[], object]) -> str:
 
 
 @pytest.mark.parametrize("uri", URIS)
-def test_a_uri_with_a_password_is_refused_with_advice(uri: str, place: Path) -> None:
+def test_uri_with_password_is_refused_with_advice(uri: str, place: Path) -> None:
     assert "NEO4J_USER and NEO4J_PASSWORD" in told(lambda: open_graph(uri, create=True))
     assert list(place.iterdir()) == []
 
 
 @pytest.mark.parametrize("job", JOBS)
-def test_no_job_repeats_a_password_of_a_uri(job: str, place: Path) -> None:
+def test_jobs_never_print_the_password_of_a_uri(job: str, place: Path) -> None:
     if job == "copy":
         open_graph("shop.lbug", create=True).close()
     assert "NEO4J_PASSWORD" in told(lambda: JOBS[job](URIS[0])) or job == "copy"
     assert not any(SECRET in path.name for path in place.rglob("*"))
 
 
-def test_a_refused_refresh_leaves_no_password_behind(kgrec: Any, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refused_refresh_stores_no_password(kgrec: Any, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for graph, source in ((URIS[0], "cinema"), ("shop.lbug", f"https://me:{SECRET}@host/data")):
         told = kgrec("refresh", graph, "--source", source, "--metrics", "kgrec.prom", "--log", "json", "--runs", "runs")
         assert told.code in (1, 2)
@@ -101,31 +101,31 @@ def test_a_refused_refresh_leaves_no_password_behind(kgrec: Any, place: Path, mo
 
 
 @pytest.mark.parametrize("command", [("load", "tables"), ("check", "tables")])
-def test_a_source_with_a_password_is_refused(kgrec: Any, command: tuple[str, ...]) -> None:
+def test_source_with_password_is_refused(kgrec: Any, command: tuple[str, ...]) -> None:
     into = ("--into", "shop.lbug") if command[0] == "load" else ()
     told = kgrec(*command, f"https://me:{SECRET}@host/data.csv", *into)
     assert (told.code, "~/.netrc" in told.err, SECRET in told.err + told.out) == (2, True, False)
 
 
-def test_a_query_source_with_a_password_is_refused() -> None:
+def test_query_source_with_password_is_refused() -> None:
     schema = kgrec.Schema.load("commerce")
     mapping = {"nodes": {"Product": {"source": {"graph": URIS[0], "query": "MATCH (n) RETURN n.id AS product_id"}}}}
     told(lambda: kgrec.load("tables", mapping, schema=schema))
 
 
 @pytest.mark.parametrize("words", [("train",), ("runs", "list"), ("runs", "prune", "--keep", "1"), ("audit", "data")])
-def test_a_command_does_not_print_a_password(kgrec: Any, words: tuple[str, ...], place: Path) -> None:
+def test_command_does_not_print_a_password(kgrec: Any, words: tuple[str, ...], place: Path) -> None:
     told = kgrec(*words, URIS[0], *(() if words[0] == "audit" else ("--runs", ".")))
     assert told.code == 1
     assert SECRET not in told.err + told.out
 
 
-def test_a_setting_with_a_password_is_refused() -> None:
+def test_setting_with_password_is_refused() -> None:
     assert "'encoder.model'" in told(lambda: Config.read(overrides=[f"encoder.model=https://me:{SECRET}@host/model"]))
     assert "'encoder'" in told(lambda: Config.checked({"encoder": f"https://host/model?token={SECRET}"}))
 
 
-def test_a_tracker_with_a_password_is_refused() -> None:
+def test_tracker_with_password_is_refused() -> None:
     from kgrec.runs.tracking import to_mlflow
 
     run: Any = None
@@ -133,7 +133,7 @@ def test_a_tracker_with_a_password_is_refused() -> None:
         assert "MLFLOW_TRACKING_PASSWORD" in told(lambda uri=uri: to_mlflow(run, uri, "shop.lbug"))
 
 
-def test_an_error_that_quotes_a_uri_hides_its_user() -> None:
+def test_error_quoting_a_uri_hides_its_user() -> None:
     for uri in (f"https://me:{SECRET}@host/x.csv", f"jdbc:x://h/d?user=a&password={SECRET}"):
         problem = Problem("shop.yaml", f"no file {uri}", "a file")
         for text in (str(problem), str(DataError([problem])), str(StoreError(f"{uri}: away")), str(UsageError(uri))):
@@ -152,12 +152,12 @@ def test_an_error_that_quotes_a_uri_hides_its_user() -> None:
         "?page=2&sort=name",
     ],
 )
-def test_an_address_without_a_user_stays_as_it_is(text: str) -> None:
+def test_address_without_user_is_unchanged(text: str) -> None:
     assert redacted(text) == text
     assert not holds_password(text)
 
 
-def test_a_password_of_the_environment_is_in_no_error(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
+def test_environment_password_is_in_no_error(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
     pytest.importorskip("neo4j")
     monkeypatch.setattr(connect, "_RETRY_SECONDS", 0.2)
     for password in (SECRET, f"{SECRET}\udcff"):
@@ -196,14 +196,14 @@ def asked(graph: Path, work: Callable[[Any], Any]) -> None:
 
 
 @pytest.mark.parametrize("asks", NEAR_MISSES)
-def test_a_mistyped_user_is_told_no_other_users(asks: str, cinema: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_user_error_lists_no_users(asks: str, cinema: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LadybugStore, "vector", lambda *_: None)
     with pytest.raises(KgrecError, match="'u9x'") as caught:
         NEAR_MISSES[asks](cinema)
     assert not re.search(r"\bu\d+\b", str(caught.value))
 
 
-def test_the_command_names_near_users_on_request_only(kgrec: Any, cinema: Path) -> None:
+def test_command_lists_near_users_only_on_request(kgrec: Any, cinema: Path) -> None:
     told = kgrec("explain", cinema, "u9x", "f1")
     assert (told.code, "u9 " in told.err) == (2, False)
     assert "users with similar ids: u9" in kgrec("--near-users", "explain", cinema, "u9x", "f1").err

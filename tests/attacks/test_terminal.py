@@ -41,7 +41,9 @@ def frame(data: str) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("data", ALL)
-def test_data_is_shown_as_it_is(data: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_control_characters_in_data_are_escaped(
+    data: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     show(frame(data), as_json=False)
     show_facts(data, {data: data}, as_json=False)
@@ -54,7 +56,7 @@ def test_data_is_shown_as_it_is(data: str, capsys: pytest.CaptureFixture[str], m
 
 
 @pytest.mark.parametrize("data", ALL)
-def test_json_of_data_is_exact(data: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_output_keeps_data_exactly(data: str, capsys: pytest.CaptureFixture[str]) -> None:
     show(frame(data), as_json=True)
     show_facts("", {data: data}, as_json=True)
     rows, facts = capsys.readouterr().out.split("]\n{")
@@ -64,7 +66,7 @@ def test_json_of_data_is_exact(data: str, capsys: pytest.CaptureFixture[str]) ->
 
 
 @pytest.mark.parametrize("data", ALL)
-def test_messages_of_data_are_shown_as_they_are(data: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_control_characters_in_messages_are_escaped(data: str, monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True
@@ -79,7 +81,7 @@ def test_messages_of_data_are_shown_as_they_are(data: str, monkeypatch: pytest.M
     assert not set(sys.stderr.getvalue()) & set("\x9b\u202e\u2066\u2028\u200b\ud800\U000e0041\x07")  # type: ignore[attr-defined]
 
 
-def test_error_and_notice_of_data_are_shown_as_they_are(kgrec, trained_cinema, capsys) -> None:
+def test_control_characters_in_errors_are_escaped(kgrec, trained_cinema, capsys) -> None:
     failed = kgrec("recommend", trained_cinema, "u1", "--domain", "\x1b[2J\u202e[red]")
     assert (failed.code, "\x1b" in failed.err, "\u202e" in failed.err) == (2, False, False)
     assert "[red]" in failed.err
@@ -87,12 +89,12 @@ def test_error_and_notice_of_data_are_shown_as_they_are(kgrec, trained_cinema, c
     assert capsys.readouterr().err == "note: rows of \\x1b[2J[red]\nerror: made up\n"
 
 
-def test_words_of_all_languages_stay_as_they_are() -> None:
+def test_text_of_all_languages_is_unchanged() -> None:
     for text in ("naïve Ærøskøbing", "日本語", "שלום", "می‌خواهم", "👩‍🚀", "e\u0301", "a\u00a0b"):
         assert escaped(text) == text == escaped_json(text)
 
 
-def test_table_of_markup_is_not_colored() -> None:
+def test_markup_in_tables_is_not_rendered() -> None:
     file = io.StringIO()
     console = Console(file=file, force_terminal=True, color_system="truecolor", width=100)
     from kgrec.cli.output import _text

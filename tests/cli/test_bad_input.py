@@ -82,7 +82,7 @@ def change(path: Path, row: int, text: str | bytes) -> None:
     path.write_bytes(b"\n".join(lines) + b"\n")
 
 
-def test_a_missing_folder_and_a_missing_file(refused, refused_tables, source):
+def test_missing_folder_and_missing_file(refused, refused_tables, source):
     assert refused("atomic", "nowhere") == ["nowhere: found no such folder; expected a folder of RecBole atomic files"]
     (source / "cinema.inter").unlink()
     assert refused() == ["source: found no .inter file; expected NAME.inter, or NAME.train.inter and NAME.test.inter"]
@@ -92,7 +92,7 @@ def test_a_missing_folder_and_a_missing_file(refused, refused_tables, source):
     ]
 
 
-def test_an_empty_file(refused, source):
+def test_empty_file(refused, source):
     (source / "cinema.item").write_text("")
     (source / "cinema.inter").write_text("\n\n")
     assert refused() == [
@@ -101,7 +101,7 @@ def test_an_empty_file(refused, source):
     ]
 
 
-def test_a_wrong_header(refused, source):
+def test_wrong_header(refused, source):
     change(source / "cinema.inter", 1, "user:token\titem_id:token\trating:float\ttimestamp:float")
     change(source / "cinema.item", 1, "item_id:token\ttitle\trelease_year:token\tgenre:words")
     assert refused() == [
@@ -112,7 +112,7 @@ def test_a_wrong_header(refused, source):
     ]
 
 
-def test_bytes_that_are_not_utf8_and_ragged_rows(refused, source):
+def test_bytes_not_utf8_and_ragged_rows(refused, source):
     change(source / "cinema.item", 3, "f2\tCaf\xe9\t1965\tDrama".encode("latin-1"))
     change(source / "cinema.inter", 4, "u1\tf1\t5")
     change(source / "cinema.inter", 9, "u1\tf1\t5\t1600000000\t1")
@@ -124,7 +124,7 @@ def test_bytes_that_are_not_utf8_and_ragged_rows(refused, source):
     ]
 
 
-def test_numbers_that_are_none_or_out_of_range(refused, source):
+def test_invalid_numbers_and_numbers_out_of_range(refused, source):
     change(source / "cinema.inter", 2, "u1\tf6\tfive\t1600000000")
     change(source / "cinema.inter", 3, "u1\tf23\tNaN\t1600000060")
     change(source / "cinema.inter", 4, "u1\tf11\tinf\t1600000120")
@@ -141,7 +141,7 @@ def test_numbers_that_are_none_or_out_of_range(refused, source):
     ]
 
 
-def test_a_duplicate_key_with_different_values(refused, source):
+def test_duplicate_key_with_different_values(refused, source):
     with (source / "cinema.item").open("a") as file:
         file.write("f1\tAnother Title\t1999\tWestern\n")
     (problem,) = [line for line in refused() if "title" in line]
@@ -150,7 +150,7 @@ def test_a_duplicate_key_with_different_values(refused, source):
     assert problem.endswith("expected one row per key, or equal rows")
 
 
-def test_an_edge_to_an_unknown_node(refused_tables):
+def test_edge_to_unknown_node(refused_tables):
     rows = RATINGS + "u1,i9,3,4\nu2,i8,3,5\n"
     expected = "expected the key of a Item; or say skip_unknown: true for RATED in the mapping"
     assert refused_tables(ratings_csv=rows) == [
@@ -159,7 +159,7 @@ def test_an_edge_to_an_unknown_node(refused_tables):
     ]
 
 
-def test_an_unknown_column_in_a_mapping(refused_tables):
+def test_unknown_column_in_mapping(refused_tables):
     mapping = MAPPING.replace("to: item_id", "to: itm_id").replace("key: item_id", "key: sku")
     assert refused_tables(mapping_yaml=mapping) == [
         "mapping.yaml: nodes.Item.key: found column 'sku', which is not in items.csv; expected one of item_id, title",
@@ -168,13 +168,13 @@ def test_an_unknown_column_in_a_mapping(refused_tables):
     ]
 
 
-def test_no_behavior_at_all(refused, source):
+def test_train_without_interactions(refused, source):
     header = (source / "cinema.inter").read_text().splitlines()[0]
     (source / "cinema.inter").write_text(header + "\n")
     assert refused() == ["cinema: found no behavior at all; expected at least one INTERACTED"]
 
 
-def test_a_schema_with_an_error_names_its_line(kgrec, tmp_path):
+def test_schema_error_names_its_line(kgrec, tmp_path):
     (tmp_path / "schema.yaml").write_text(SCHEMA.replace("to: Item", "to: Itm"))
     failed = kgrec(
         "load", "tables", "mapping.yaml", "--schema", tmp_path / "schema.yaml", "--into", tmp_path / "g.lbug"
@@ -184,14 +184,14 @@ def test_a_schema_with_an_error_names_its_line(kgrec, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["schema.yaml"]
 
 
-def test_a_load_that_is_refused_leaves_the_graph_as_it_was(kgrec, source, cinema):
+def test_refused_load_keeps_the_graph(kgrec, source, cinema):
     before = cinema.read_bytes()
     change(source / "cinema.inter", 2, "u1\tf6\tfive\t1600000000")
     assert kgrec("load", "atomic", source, "--into", cinema).code == 1
     assert cinema.read_bytes() == before
 
 
-def test_a_user_without_a_train_row_gets_what_is_popular(kgrec, source, tmp_path):
+def test_user_without_train_rows_gets_popular_items(kgrec, source, tmp_path):
     with (source / "cinema.user").open("a") as file:
         file.write("newcomer\t30\twriter\n")
     graph = tmp_path / "shop.lbug"
@@ -202,7 +202,7 @@ def test_a_user_without_a_train_row_gets_what_is_popular(kgrec, source, tmp_path
     assert [row["item_id"] for row in new] == [row["item_id"] for row in json.loads(popular.out)]
 
 
-def test_an_unknown_user(kgrec, trained_cinema):
+def test_unknown_user(kgrec, trained_cinema):
     failed = kgrec("recommend", trained_cinema, "u1", "u1x")
     assert (failed.code, failed.out) == (2, "")
     assert re.fullmatch(r"error: unknown user: 'u1x'\. .*on_unknown='popular'.*\n", failed.err)
@@ -232,13 +232,13 @@ def test_k_below_one(kgrec, trained_cinema, command, k):
     assert len(visible(trained_cinema.with_suffix(".runs"))) == 1
 
 
-def test_k_above_the_number_of_items_gives_a_short_list(kgrec, trained_cinema):
+def test_k_above_number_of_items_gives_a_short_list(kgrec, trained_cinema):
     rows = json.loads(kgrec("recommend", trained_cinema, "u1", "--k", 10_000, "--json").out)
     assert 0 < len(rows) < 72
     assert [row["rank"] for row in rows] == list(range(1, len(rows) + 1))
 
 
-def test_a_store_locked_by_another_writer(kgrec, cinema):
+def test_graph_locked_by_another_writer(kgrec, cinema):
     with open_graph(cinema, create=True):
         for words in (["load", "atomic", CINEMA, "--into", cinema], ["publish", cinema]):
             failed = kgrec(*words)
@@ -254,7 +254,7 @@ def visible(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if not path.name.startswith(".")]
 
 
-def test_a_run_of_a_newer_version(kgrec, cinema):
+def test_run_of_a_newer_version(kgrec, cinema):
     (folder,) = visible(cinema.with_suffix(".runs"))
     info = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps({**info, "format": 99}))
@@ -264,19 +264,19 @@ def test_a_run_of_a_newer_version(kgrec, cinema):
 
 
 @pytest.mark.parametrize("room", [1_000, 60_000])
-def test_a_disk_that_fills_while_loading(tmp_path, room):
+def test_full_disk_while_loading(tmp_path, room):
     message = with_little_room(room, "load", "atomic", CINEMA, "--into", tmp_path / "shop.lbug")
     assert message.startswith("error: cannot ")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_disk_that_fills_while_a_run_is_written(cinema, tmp_path):
+def test_full_disk_while_writing_a_run(cinema, tmp_path):
     message = with_little_room(170_000, "train", cinema, "--set", FAST, "--runs", tmp_path / "runs")
     assert re.match(rf"error: {tmp_path}/runs/\S+ cannot be written: .*File too large", message)
     assert visible(tmp_path / "runs") == []
 
 
-def test_a_disk_that_fills_while_publishing(cinema):
+def test_full_disk_while_publishing(cinema):
     before = cinema.read_bytes()
     assert with_little_room(100_000, "publish", cinema).startswith(f"error: cannot write {cinema}: ")
     assert cinema.read_bytes() == before
@@ -303,7 +303,7 @@ def test_folder_of_another_account_is_one_error(cinema: Path, words: tuple[objec
 
 
 @pytest.mark.parametrize("words", [("runs", "list"), ("recommend",), ("publish",), ("forget",), ("doctor",)])
-def test_runs_of_another_account_are_not_taken_for_absent(cinema: Path, words: tuple[str, ...]) -> None:
+def test_runs_of_another_account_are_not_treated_as_absent(cinema: Path, words: tuple[str, ...]) -> None:
     runs = cinema.with_suffix(".runs")
     runs.chmod(0)
     more = {"recommend": ["u1"], "forget": ["user", "u1"]}.get(words[0], [])
@@ -387,7 +387,7 @@ def test_ctrl_c_during_a_benchmark(tmp_path):
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_ctrl_c_while_kgrec_is_still_being_imported():
+def test_ctrl_c_while_importing():
     done = subprocess.run([sys.executable, "-c", INTERRUPTED_IMPORT, "doctor"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (130, "")
     assert without_log(done.stderr) == "interrupted; nothing was left half-written\n"

@@ -22,7 +22,7 @@ def answer(result: Any) -> Any:
     return json.loads(result.out)
 
 
-def test_the_whole_job(kgrec, tmp_path):
+def test_full_workflow(kgrec, tmp_path):
     graph = tmp_path / "shop.lbug"
     loaded = answer(kgrec("load", "atomic", CINEMA, "--into", graph, "--json"))
     assert (loaded["User"], loaded["INTERACTED"]) == (90, 1230)
@@ -42,14 +42,14 @@ def test_the_whole_job(kgrec, tmp_path):
     assert len(answer(kgrec("nearest", graph, "--node", "f1", "--k", 4, "--json"))) == 4
 
 
-def test_loading_twice_changes_nothing(kgrec, cinema):
+def test_load_twice_changes_nothing(kgrec, cinema):
     count = "MATCH (n)-[r:INTERACTED]->(m) RETURN count(*) AS n"
     before = answer(kgrec("cypher", cinema, count, "--json"))
     assert kgrec("load", "atomic", CINEMA, "--into", cinema).code == 0
     assert answer(kgrec("cypher", cinema, count, "--json")) == before
 
 
-def test_a_schema_can_be_written_edited_and_used(kgrec, tmp_path):
+def test_check_writes_a_schema_that_can_be_edited(kgrec, tmp_path):
     assert answer(kgrec("check", "atomic", CINEMA, "--write-schema", tmp_path / "s.yaml", "--json"))["Item"] == 72
     edited = (tmp_path / "s.yaml").read_text().replace("Item", "Film")
     (tmp_path / "s.yaml").write_text(edited)
@@ -57,7 +57,7 @@ def test_a_schema_can_be_written_edited_and_used(kgrec, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["s.yaml"]
 
 
-def test_audit_data_tells_noise(kgrec, cinema):
+def test_audit_data_reports_noise(kgrec, cinema):
     told = kgrec("audit", "data", cinema, "--json")
     bots = [row["id"] for row in json.loads(told.out) if row["kind"] == "bot-like"]
     assert sorted(bots) == ["u34", "u53", "u56"]
@@ -80,14 +80,14 @@ def test_runs_are_listed_and_shown(kgrec, cinema):
     assert shown["choices"]["signals"]["ease"]["tried"]
 
 
-def test_new_items_are_measured_beside_a_list_that_has_them_first(kgrec, cinema):
+def test_evaluate_cold_item_reports_cold_first_baseline(kgrec, cinema):
     models = answer(kgrec("evaluate", cinema, "--protocol", "cold-item", "--set", FAST, "--json"))["models"]
     first = models["cold items first, at random"]
     assert first["Recall@10"] == 1.0, "7 of 72 items are new"
     assert models["hybrid"]["Recall@10"] < 1.0
 
 
-def test_nothing_to_recommend_is_said(kgrec, cinema):
+def test_empty_recommendations_are_explained(kgrec, cinema):
     told = kgrec("recommend", cinema, "u1", "--where", "title=None of them")
     assert (told.code, told.out) == (
         0,
@@ -96,7 +96,7 @@ def test_nothing_to_recommend_is_said(kgrec, cinema):
     assert answer(kgrec("recommend", cinema, "u1", "--where", "title=None of them", "--json")) == []
 
 
-def test_a_long_value_is_cut_for_people(capsys):
+def test_long_value_is_shortened_in_tables(capsys):
     show(pd.DataFrame({"text": ["x" * 48_000]}), as_json=False)
     assert capsys.readouterr().out.count("x") < 1_000
     show(pd.DataFrame({"text": ["x" * 48_000]}), as_json=True)
@@ -104,7 +104,7 @@ def test_a_long_value_is_cut_for_people(capsys):
 
 
 @pytest.mark.parametrize("split", ["none", "random"])
-def test_users_who_have_everything_get_empty_lists(kgrec, tmp_path, split):
+def test_users_who_saw_every_item_get_empty_lists(kgrec, tmp_path, split):
     rows = "".join(f"u{user}\ti{item}\n" for user in range(30) for item in range(3))
     (tmp_path / "small").mkdir()
     (tmp_path / "small" / "small.inter").write_text("user_id:token\titem_id:token\n" + rows)
@@ -114,11 +114,11 @@ def test_users_who_have_everything_get_empty_lists(kgrec, tmp_path, split):
     assert answer(kgrec("publish", graph, "--json"))["recommendations"] == 0
 
 
-def test_the_version_is_said(kgrec):
+def test_version_option_prints_the_version(kgrec):
     assert kgrec("--version").out == f"kgrec {version('kgrec')}\n"
 
 
-def test_no_runs_yet(kgrec, tmp_path):
+def test_runs_list_without_runs(kgrec, tmp_path):
     graph = tmp_path / "shop.lbug"
     assert kgrec("load", "atomic", CINEMA, "--into", graph).code == 0
     assert kgrec("runs", "list", graph).out == f"no run in {tmp_path}/shop.runs. Run: kgrec train {graph}\n"
@@ -145,7 +145,7 @@ def test_no_runs_yet(kgrec, tmp_path):
     ],
     ids=" ".join,
 )
-def test_a_graph_that_does_not_exist(kgrec, tmp_path, command):
+def test_missing_graph_fails(kgrec, tmp_path, command):
     graph = str(tmp_path / "gone.lbug")
     failed = kgrec(*[graph if word == "GRAPH" else word for word in command])
     assert (failed.code, failed.out) == (1, "")
@@ -153,7 +153,7 @@ def test_a_graph_that_does_not_exist(kgrec, tmp_path, command):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_recommendations_can_be_narrowed(kgrec, trained_cinema):
+def test_recommend_filters_items(kgrec, trained_cinema):
     def items(*words):
         return [row["item_id"] for row in answer(kgrec("recommend", trained_cinema, "u1", *words, "--json"))]
 
@@ -165,7 +165,7 @@ def test_recommendations_can_be_narrowed(kgrec, trained_cinema):
     assert items("--k", 3, "--domain", "Item") == best[:3]
 
 
-def test_a_text_is_answered_instead_of_users(kgrec, cinema):
+def test_recommend_for_text(kgrec, cinema):
     train = kgrec("train", cinema, "--set", "signals=popularity,tfidf", "--set", "budget=1s")
     assert train.code == 0
     [first] = answer(kgrec("recommend", cinema, "--text", "an android colony", "--k", 1, "--json"))
@@ -174,20 +174,20 @@ def test_a_text_is_answered_instead_of_users(kgrec, cinema):
     assert (neither.code, "neither users nor --text. Expected one" in neither.err) == (2, True)
 
 
-def test_an_explanation_for_people_and_for_machines(kgrec, trained_cinema):
+def test_explain_as_text_and_json(kgrec, trained_cinema):
     found = answer(kgrec("explain", trained_cinema, "u1", "f1", "--json"))
     assert set(found) == {"user_id", "item_id", "item_name", "score", "rank", "shares", "paths"}
     assert sum(found["shares"].values()) == pytest.approx(found["score"], rel=1e-4)
     assert kgrec("explain", trained_cinema, "u1", "f1").out.startswith(f"{found['item_name']} (f1) for user u1")
 
 
-def test_named_queries_are_listed_without_a_graph_to_open(kgrec, trained_cinema):
+def test_named_queries_are_listed_without_a_graph(kgrec, trained_cinema):
     names = [row["name"] for row in answer(kgrec("explore", trained_cinema, "--json"))]
     assert len(names) >= 10
     assert "why_item" in names
 
 
-def test_only_write_lets_a_query_change_the_graph(kgrec, cinema):
+def test_query_changes_the_graph_only_with_write(kgrec, cinema):
     query = "CREATE (:Item {item_id: 'new'})"
     assert kgrec("cypher", cinema, query).code == 1
     assert kgrec("cypher", cinema, query, "--write").code == 0
@@ -247,7 +247,7 @@ def test_values_of_every_kind_are_shown(capsys):
         (["benchmark", CINEMA, "--fit-on", "all"], "--fit-on: 'all'. Expected one of train, train+valid"),
     ],
 )
-def test_wrong_use_is_explained_with_exit_code_2(kgrec, trained_cinema, words, message):
+def test_usage_error_exits_2(kgrec, trained_cinema, words, message):
     failed = kgrec(*[trained_cinema if word == "GRAPH" else word for word in words])
     assert (failed.code, failed.out) == (2, "")
     assert message in failed.err
@@ -270,14 +270,14 @@ def test_wrong_use_is_explained_with_exit_code_2(kgrec, trained_cinema, words, m
         ),
     ],
 )
-def test_a_failure_is_explained_with_exit_code_1(kgrec, trained_cinema, words, message):
+def test_failure_exits_1(kgrec, trained_cinema, words, message):
     failed = kgrec(*[trained_cinema if word == "GRAPH" else word for word in words])
     assert (failed.code, failed.out) == (1, "")
     assert message in failed.err
     assert "Traceback" not in failed.err
 
 
-def test_doctor_finds_this_installation_healthy(kgrec):
+def test_doctor_reports_healthy_installation(kgrec):
     facts = answer(kgrec("doctor", "--json"))
     assert facts["graph store"] == "works"
     assert facts["text encoder"].endswith("works")

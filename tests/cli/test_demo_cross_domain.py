@@ -16,7 +16,7 @@ def kgrec(monkeypatch, *words):
     return end.value.code
 
 
-def test_the_demo_recommends_in_a_domain_that_a_user_does_not_know(tmp_path, monkeypatch, capsys):
+def test_demo_recommends_in_a_new_domain(tmp_path, monkeypatch, capsys):
     assert not kgrec(monkeypatch, "demo", "--cross-domain", "--folder", str(tmp_path / "demo"))
     printed = capsys.readouterr().out
     assert "user u081 knows no book" in printed
@@ -33,7 +33,7 @@ def test_the_demo_recommends_in_a_domain_that_a_user_does_not_know(tmp_path, mon
         assert (listed["item_id"].map(genre) == taste).mean() > 0.8, known
 
 
-def test_the_demo_of_domains_has_its_own_data(monkeypatch, capsys):
+def test_cross_domain_demo_has_its_own_data(monkeypatch, capsys):
     assert kgrec(monkeypatch, "demo", "--cross-domain", "--source", "ml-100k") == 2
     assert "--source is a folder of ml-100k" in capsys.readouterr().err
 

@@ -37,7 +37,7 @@ def flip(file: Path) -> None:
     file.write_bytes(content)
 
 
-def test_doctor_of_a_whole_graph_is_content(uri: str, kgrec: Command) -> None:
+def test_doctor_intact_graph_reports_no_problem(uri: str, kgrec: Command) -> None:
     done = kgrec("doctor", uri, "--json")
     assert done.code == 0
     facts = json.loads(done.out)
@@ -45,7 +45,7 @@ def test_doctor_of_a_whole_graph_is_content(uri: str, kgrec: Command) -> None:
     assert facts["runs"] == "1 intact"
 
 
-def test_doctor_of_a_graph_with_a_flipped_bit_names_it(uri: str, kgrec: Command) -> None:
+def test_doctor_graph_with_flipped_bit_is_named(uri: str, kgrec: Command) -> None:
     path = Path(uri.removeprefix("oxigraph:"))
     flip(path if path.is_file() else next(path.glob("graph-1/MANIFEST-*")))
     done = kgrec("doctor", uri)
@@ -55,7 +55,7 @@ def test_doctor_of_a_graph_with_a_flipped_bit_names_it(uri: str, kgrec: Command)
 
 
 @pytest.mark.parametrize("name", ["choices.json", "run.json"])
-def test_doctor_of_a_damaged_run_names_its_file(uri: str, kgrec: Command, name: str) -> None:
+def test_doctor_damaged_run_names_its_file(uri: str, kgrec: Command, name: str) -> None:
     file = Path(uri.removeprefix("oxigraph:")).with_name("graph.runs") / "a" / name
     file.write_text(file.read_text()[:-1] + " ")
     done = kgrec("doctor", uri)

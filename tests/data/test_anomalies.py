@@ -71,22 +71,22 @@ def shop():
     return Shop()
 
 
-def test_nothing_is_found_in_a_clean_graph(shop):
+def test_audit_clean_graph_finds_nothing(shop):
     assert shop.found() == []
 
 
 @pytest.mark.parametrize(("seconds", "kind"), [(0, "duplicate"), (9, "near duplicate")])
-def test_a_behavior_once_more(shop, seconds, kind):
+def test_audit_reports_duplicates(shop, seconds, kind):
     shop.add(shop.user[7:8], shop.item[7:8], [shop.at[7] + seconds])
     assert shop.found() == [(kind, "behavior", f"{shop.user[7]} {shop.item[7]}")]
 
 
-def test_a_behavior_again_later_is_no_duplicate(shop):
+def test_audit_later_repetition_is_not_a_duplicate(shop):
     shop.add(shop.user[7:8], shop.item[7:8], [shop.at[7] + 11])
     assert shop.found() == []
 
 
-def test_a_user_with_far_too_much(shop):
+def test_audit_reports_bot_like_user(shop):
     n = 20 * 60 * 3
     shop.users += 1
     shop.add(
@@ -97,24 +97,24 @@ def test_a_user_with_far_too_much(shop):
     assert shop.found() == [("bot-like", "User", f"u{USERS}")]
 
 
-def test_times_that_are_still_to_come(shop):
+def test_audit_reports_future_times(shop):
     shop.add(["u1"], ["i2"], [NOW + 2 * DAY_SECONDS])
     assert ("future", "BOUGHT", "u1 i2") in shop.found()
 
 
-def test_a_clock_that_is_a_little_ahead_is_no_future():
+def test_audit_tolerates_small_clock_difference():
     shop = Shop()
     shop.add(["u1"], ["i2"], [NOW + 60])
     assert "future" not in {kind for kind, *_ in shop.found()}
 
 
-def test_nodes_that_nothing_leads_to(shop):
+def test_audit_reports_orphans(shop):
     shop.users += 1
     shop.items.append("lonely")
     assert shop.found() == [("orphan", "User", f"u{USERS}"), ("orphan", "Item", "lonely")]
 
 
-def test_a_node_that_everything_leads_to(shop):
+def test_audit_reports_hubs(shop):
     shop.items += [f"n{n}" for n in range(400)]
     shop.tagged += [(f"n{n}", "t3") for n in range(400)]
     assert shop.found() == [("hub", "Tag", "t3")]
@@ -124,13 +124,13 @@ def day(n):
     return str(np.datetime64(int(START + n * DAY_SECONDS), "s").astype("datetime64[D]"))
 
 
-def test_a_day_with_far_too_many_behaviors(shop):
+def test_audit_reports_volume_spikes(shop):
     again = range(60)
     shop.add([f"u{n}" for n in again], [f"i{n}" for n in again], (START + 80 * DAY_SECONDS + np.arange(60.0)).tolist())
     assert shop.found() == [("volume", "day", day(80))]
 
 
-def test_days_without_behaviors_and_the_return_are_told_once_each(shop):
+def test_audit_reports_each_gap_once(shop):
     kept = [i for i, at in enumerate(shop.at) if not 70 * DAY_SECONDS <= at - START < 75 * DAY_SECONDS]
     shop.user, shop.item, shop.at = ([part[i] for i in kept] for part in (shop.user, shop.item, shop.at))
     days = [id_ for kind, label, id_ in shop.found() if (kind, label) == ("volume", "day")]
@@ -138,13 +138,13 @@ def test_days_without_behaviors_and_the_return_are_told_once_each(shop):
     assert day(70) <= days[0] <= day(71)
 
 
-def test_an_order_is_no_clock(shop):
+def test_audit_ignores_ordinal_times(shop):
     shop.at = (np.arange(len(shop.at)) / 1e3).tolist()
     shop.add(["u1"], ["i2"], [4e9])
     assert shop.found() == []
 
 
-def test_users_without_events_are_no_failure(kgrec, tmp_path, shop):
+def test_audit_accepts_users_without_interactions(kgrec, tmp_path, shop):
     shop.users += 1
     with open_graph(tmp_path / "shop.lbug", create=True) as store:
         store.write(shop.tables())
@@ -156,12 +156,12 @@ def test_users_without_events_are_no_failure(kgrec, tmp_path, shop):
 
 
 @pytest.mark.parametrize(("seconds", "level"), [(0, "error"), (9, "warning")])
-def test_a_finding_has_a_level(shop: Shop, seconds: int, level: str) -> None:
+def test_audit_findings_have_levels(shop: Shop, seconds: int, level: str) -> None:
     shop.add(shop.user[7:8], shop.item[7:8], [shop.at[7] + seconds])
     assert audit(GraphSnapshot.from_tables(shop.tables()), NOW)["level"].tolist() == [level]
 
 
-def test_the_command_names_rows_and_ends_with_1(kgrec, tmp_path, shop):
+def test_audit_data_command_lists_rows_and_exits_1(kgrec, tmp_path, shop):
     shop.add(["u1"], ["i2"], [4e9])
     shop.items.append("lonely")
     shop.add(shop.user[7:8], shop.item[7:8], [shop.at[7] + 2])

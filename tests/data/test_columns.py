@@ -64,7 +64,7 @@ def chunked(values, type_=None) -> pa.ChunkedArray:
         ([["a"]], "int", [None], [0]),
     ],
 )
-def test_a_column_becomes_the_type_or_says_where_not(values, kind, expected, wrong):
+def test_as_type_converts_or_marks_wrong_rows(values, kind, expected, wrong):
     column, mask = as_type(chunked(values), kind)
     assert column.type == ARROW_TYPES[kind]
     assert np.flatnonzero(mask).tolist() == wrong
@@ -73,7 +73,7 @@ def test_a_column_becomes_the_type_or_says_where_not(values, kind, expected, wro
 
 
 @pytest.mark.parametrize("type_", [pa.list_(pa.float64(), 2), pa.large_list(pa.float16()), pa.list_(pa.int8())])
-def test_vectors_may_come_in_any_kind_of_list(type_):
+def test_as_type_vectors_from_any_list_type(type_):
     lists = pa.chunked_array([pa.array([[9, 9]], type_), pa.array([None, [3, 4], [5, 6]], type_)])
     column, mask = as_type(lists[1:], "vector")
     assert column.to_pylist() == [None, [3.0, 4.0], [5.0, 6.0]]
@@ -81,28 +81,28 @@ def test_vectors_may_come_in_any_kind_of_list(type_):
     assert not mask.any()
 
 
-def test_vectors_are_compared_by_their_numbers():
+def test_comparable_vectors_use_their_numbers():
     chunks = [pa.array(lists, ARROW_TYPES["vector"]) for lists in ([[9], [1, 2]], [None, [1, 2], [], [2, 1]])]
     rows = comparable(pa.chunked_array(chunks)[1:])
     assert [rows[0].equals(row) for row in rows] == [True, False, True, False, False]
     assert rows.is_null().to_pylist() == [False, True, False, False, False]
 
 
-def test_nan_that_was_written_as_text_stays_nan_and_is_not_missing():
+def test_as_type_nan_text_is_nan_not_null():
     column, mask = as_type(chunked(["nan", "NaN", ""]), "float")
     assert column.null_count == 1
     assert np.isnan(column.to_numpy()[:2]).all()
     assert not mask.any()
 
 
-def test_a_time_with_a_zone_is_kept_as_utc():
+def test_as_type_time_with_zone_becomes_utc():
     zone = timezone(timedelta(hours=2))
     column, mask = as_type(chunked([datetime(2024, 1, 2, 3, tzinfo=zone)]), "datetime")
     assert column.to_pylist() == [datetime(2024, 1, 2, 1)]
     assert not mask.any()
 
 
-def test_columns_of_a_data_frame_convert_too():
+def test_as_type_accepts_frame_columns():
     frame = pd.DataFrame({"id": ["a", "b"], "kind": pd.Categorical(["x", "y"]), "year": [1990, None]})
     table = pa.Table.from_pandas(frame)
     assert as_type(table.column("id"), "string")[0].to_pylist() == ["a", "b"]
@@ -142,7 +142,7 @@ def test_as_keys_keeps_every_digit_or_refuses(values: Any, expected: list[str | 
 
 
 @given(st.lists(st.one_of(st.none(), st.integers(-(2**52), 2**52))))
-def test_whole_numbers_survive_text(numbers):
+def test_integers_survive_text_round_trip(numbers):
     texts = chunked([None if n is None else str(n) for n in numbers], pa.string())
     column, mask = as_type(texts, "int")
     assert column.to_pylist() == numbers
@@ -150,14 +150,14 @@ def test_whole_numbers_survive_text(numbers):
 
 
 @given(st.lists(st.one_of(st.none(), st.floats(allow_nan=False))))
-def test_floats_survive_text(numbers):
+def test_floats_survive_text_round_trip(numbers):
     texts = chunked([None if n is None else repr(n) for n in numbers], pa.string())
     column, mask = as_type(texts, "float")
     assert column.to_pylist() == numbers
     assert not mask.any()
 
 
-def test_to_mask_takes_missing_as_false():
+def test_to_mask_null_is_false():
     assert to_mask(chunked([True, None, False])).tolist() == [True, False, False]
 
 

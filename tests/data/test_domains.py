@@ -61,7 +61,7 @@ def model():
     return fitted(BY_PROPERTY)
 
 
-def test_a_domain_without_items_is_named():
+def test_recommend_domain_without_items_fails():
     model = fitted(SCHEMA)
     with pytest.raises(UsageError, match=r"no items in domain 'Game'. Load some"):
         model.recommend(["u00"], domain="Game")
@@ -69,14 +69,14 @@ def test_a_domain_without_items_is_named():
         model.recommend(["u00"], domain="Song")
 
 
-def test_a_domain_without_behaviors_is_recommended_from_by_what_the_graph_says_of_its_items(model):
+def test_recommend_domain_without_interactions_uses_graph(model):
     listed = model.recommend(["u00", "u01"], k=5, domain="books")
     own = listed["user_id"].map({"u00": 0, "u01": 1})
     assert (listed["item_id"].str[1:].astype(int) % 2 == own).all()
     assert (listed["graph"] > 0).all()
 
 
-def test_a_user_in_no_domain_gets_what_is_popular(model):
+def test_recommend_user_without_interactions_lists_popular(model):
     popular = model.recommend(["idle"], k=3, domain="films")
     unknown = model.recommend(["?"], k=3, domain="films", on_unknown="popular")
     assert popular["item_id"].tolist() == unknown["item_id"].tolist()
@@ -84,7 +84,7 @@ def test_a_user_in_no_domain_gets_what_is_popular(model):
     assert len(model.recommend(["idle"], k=3, domain="books")) == 3
 
 
-def test_training_says_from_what_each_domain_is_learned_and_what_could_not_be_chosen(kgrec, tmp_path):
+def test_train_reports_domains_and_skipped_choices(kgrec, tmp_path):
     graph, files = tmp_path / "shop.lbug", resources.files("kgrec") / "cli" / "films_and_books"
     assert kgrec("load", "atomic", files, "--into", graph).code == 0
     told = kgrec("train", graph, "--set", "signals=popularity,ease", "--set", "budget=0.001s", "--k", 3).out

@@ -55,7 +55,7 @@ def views_at_random() -> GraphSnapshot:
     return shop(sampled(0.25, 0), OWN & sampled(0.25, 1), np.ones(OWN.shape))
 
 
-def test_a_type_that_tells_more_is_worth_more():
+def test_informative_type_weighs_more():
     train = views_at_random()
     viewed = train.behaviors.type_num == VIEWED
     value = train.feedback_weights
@@ -63,7 +63,7 @@ def test_a_type_that_tells_more_is_worth_more():
     np.testing.assert_allclose(np.mean(value**2), 1, rtol=1e-5)
 
 
-def test_worth_changes_what_is_recommended():
+def test_feedback_weight_improves_ranking():
     train = views_at_random()
     users = np.arange(N_USERS)
 
@@ -76,7 +76,7 @@ def test_worth_changes_what_is_recommended():
     assert share_of_own(1.0) > share_of_own(0.0) + 0.1
 
 
-def test_low_ratings_that_tell_of_the_opposite_count_against():
+def test_low_ratings_of_opposite_taste_weigh_negative():
     disliked = ~OWN & sampled(0.1, 2)
     bought = disliked | (OWN & sampled(0.4, 1))
     train = shop(np.zeros_like(OWN), bought, np.where(disliked, 1.0, 5.0))
@@ -87,27 +87,27 @@ def test_low_ratings_that_tell_of_the_opposite_count_against():
     assert (strengths(train, 0.0)[np.nonzero(disliked)] == 1).all()
 
 
-def test_low_ratings_that_tell_as_much_count_as_much():
+def test_equally_informative_low_ratings_weigh_the_same():
     bought = OWN & sampled(0.4, 1)
     train = shop(np.zeros_like(OWN), bought, 1.0 + sampled(0.5, 3))
     np.testing.assert_allclose(train.feedback_weights, 1, atol=0.15)
 
 
-def test_one_huge_weight_outweighs_nothing():
+def test_outlier_rating_does_not_change_weights():
     bought = OWN & sampled(0.4, 1)
     stars = np.where(np.cumsum(bought).reshape(bought.shape) == 1, 1e9, 1.0)
     np.testing.assert_allclose(shop(np.zeros_like(OWN), bought, stars).feedback_weights, 1, atol=0.15)
 
 
 @pytest.mark.parametrize("n_viewed", [0, 1])
-def test_nothing_to_learn_from_leaves_all_alike(n_viewed):
+def test_weights_without_evidence_are_one(n_viewed):
     """Behaviors all of a kind, and users with one behavior each."""
     one = np.arange(N_ITEMS) == np.arange(N_USERS)[:, None] % N_ITEMS
     train = shop(one & (np.arange(N_USERS)[:, None] < n_viewed), one, np.ones(OWN.shape))
     np.testing.assert_array_equal(train.feedback_weights, 1)
 
 
-def test_a_pair_is_worth_the_mean_of_its_types():
+def test_pair_of_two_types_weighs_their_mean():
     both = OWN & sampled(0.2, 4)
     train = shop(sampled(0.25, 0) | both, both, np.ones(OWN.shape))
     value, type_num = train.feedback_weights, train.behaviors.type_num
@@ -115,7 +115,7 @@ def test_a_pair_is_worth_the_mean_of_its_types():
     np.testing.assert_allclose(strengths(train, 1.0)[np.nonzero(both)], expected, rtol=1e-4)
 
 
-def test_a_sample_of_users_is_enough(monkeypatch):
+def test_weights_of_a_user_sample_agree(monkeypatch):
     train = views_at_random()
     viewed = train.behaviors.type_num == VIEWED
     whole = train.feedback_weights
@@ -125,7 +125,7 @@ def test_a_sample_of_users_is_enough(monkeypatch):
     assert part[~viewed].min() > 2 * part[viewed].max()
 
 
-def test_worth_is_learned_once(monkeypatch):
+def test_weights_are_cached(monkeypatch):
     train = views_at_random()
     first = strengths(train, 1.0)
     monkeypatch.setattr(feedback_weights_module, "feedback_weights", None)
@@ -133,7 +133,7 @@ def test_worth_is_learned_once(monkeypatch):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_blocks_of_users_of_whom_nothing_is_held_out_are_no_trouble(seed, monkeypatch):
+def test_weights_are_finite_for_blocks_without_holdout(seed, monkeypatch):
     monkeypatch.setattr(feedback_weights_module, "BLOCK_USERS", 3)
     rng = np.random.default_rng(seed)
     few = rng.random(OWN.shape) < 1 / N_ITEMS

@@ -34,7 +34,7 @@ def shops(*bought):
     return GraphSnapshot.from_tables(check(GraphTables(SCHEMA, nodes, edges)))
 
 
-def test_what_came_last_in_a_domain_counts_whole_however_much_came_later_in_another():
+def test_time_decay_counts_interactions_of_one_domain():
     graph = shops(("u", "a1", 0), ("u", "a2", 1), ("u", "b1", 0), ("u", "b2", 1), ("u", "b3", 2), ("u", "b4", 3))
     assert list(graph.items.ids) == ["a1", "a2", "b1", "b2", "b3", "b4"]
     np.testing.assert_allclose(
@@ -42,7 +42,7 @@ def test_what_came_last_in_a_domain_counts_whole_however_much_came_later_in_anot
     )
 
 
-def test_an_item_follows_those_of_its_own_domain():
+def test_item_transitions_stay_within_a_domain():
     bought = [(f"u{n}", item, at) for n in range(3) for item, at in (("a1", 0), ("b1", 1), ("a2", 2), ("b2", 3))]
     graph = shops(*bought, ("v", "a1", 0), ("v", "b9", 0))
     scores = (
@@ -53,7 +53,7 @@ def test_an_item_follows_those_of_its_own_domain():
     assert list(graph.items.ids[scores > 0]) == ["a2"]
 
 
-def test_sequences_prefer_no_id_among_equal_times() -> None:
+def test_sequences_order_equal_times_at_random() -> None:
     bought = [(f"u{n}", item, 0.0) for n in range(40) for item in ("a1", "a2", "a3")]
     graph = shops(*bought)
     item_num = sequences(graph)[2].reshape(40, 3)

@@ -72,25 +72,25 @@ def test_polars_equals_pandas() -> None:
     assert snapshot(polars.DataFrame(FRAME.to_dict("list"))).digest == snapshot(FRAME).digest
 
 
-def test_columns_go_by_other_names() -> None:
+def test_from_interactions_accepts_other_column_names() -> None:
     renamed = FRAME.rename(columns={"user_id": "customer", "item_id": "sku", "timestamp": "at"}).assign(stars=5.0)
     graph = snapshot(renamed, user_id="customer", item_id="sku", timestamp="at", weight="stars")
     assert graph.behaviors.time.tolist() == [4, 5, 7, 6]
     assert graph.behaviors.weight.tolist() == [5, 5, 5, 5]
 
 
-def test_behaviors_become_types() -> None:
+def test_from_interactions_behavior_column_gives_types() -> None:
     tables = from_interactions(FRAME.assign(behavior=["view", "add to cart", "view", "view"]))
     assert list(tables.schema.roles.behaviours) == ["view", "add_to_cart"]
     assert tables.edges["User", "add_to_cart", "Item"].num_rows == 1
 
 
-def test_times_may_be_points_in_time() -> None:
+def test_from_interactions_accepts_timestamps() -> None:
     graph = snapshot(FRAME.assign(timestamp=pd.to_datetime(["2024-01-01", "2024-01-02", "2024-01-03", "2024-01-04"])))
     assert np.diff(graph.behaviors.time[:2]).tolist() == [86_400]
 
 
-def test_missing_column_is_named_with_near_ones() -> None:
+def test_missing_column_names_near_matches() -> None:
     (found,) = problems(FRAME.rename(columns={"user_id": "userid"}))
     assert "expected a column 'user_id'; near matches: userid" in found
     assert found.endswith("or name the one that it is: user_id='…'")
@@ -98,7 +98,7 @@ def test_missing_column_is_named_with_near_ones() -> None:
     assert found.startswith("interactions: stars: found columns user_id, item_id, timestamp")
 
 
-def test_all_problems_come_at_once() -> None:
+def test_from_interactions_reports_all_problems() -> None:
     wrong = FRAME.assign(user_id=[1, "x", None, 2]).drop(columns="item_id")
     assert problems(wrong, items=ITEMS.rename(columns={"price": "the price"})) == [
         "interactions:2: user_id: found 'x' beside 1; expected values of one type; convert the column",
@@ -121,7 +121,7 @@ def test_all_problems_come_at_once() -> None:
         (FRAME.assign(behavior=["a", None, "a", "a"]), "interactions:2: behavior: found None; expected the behavior"),
     ],
 )
-def test_bad_rows_are_named(wrong: pd.DataFrame, expected: str) -> None:
+def test_from_interactions_names_bad_rows(wrong: pd.DataFrame, expected: str) -> None:
     (found,) = problems(wrong)
     assert found.startswith(expected)
 
@@ -133,23 +133,23 @@ def test_ids_of_two_types_are_refused() -> None:
     )
 
 
-def test_repeated_rows_are_told_and_left_out() -> None:
+def test_duplicate_rows_are_reported_and_dropped() -> None:
     with pytest.warns(DataNotice, match="2 duplicate rows left out"):
         tables = from_interactions(pd.concat([FRAME, FRAME.head(2)]))
     assert tables.counts()["INTERACTED"] == 4
 
 
-def test_rows_that_contradict_are_refused() -> None:
+def test_contradicting_rows_are_refused() -> None:
     (found,) = problems(pd.concat([FRAME.assign(weight=1.0), FRAME.head(1).assign(weight=2.0)]))
     assert found.startswith("interactions:5: found user_id='1', item_id='a', weight=2.0, timestamp=4.0, while interact")
 
 
-def test_other_columns_are_told() -> None:
+def test_unused_columns_are_reported() -> None:
     with pytest.warns(DataNotice, match="not used: rating; weight=, timestamp= and behavior= name one"):
         from_interactions(FRAME.assign(rating=5))
 
 
-def test_no_frame_is_refused() -> None:
+def test_from_interactions_without_frame_fails() -> None:
     with pytest.raises(UsageError, match="interactions is a list; expected a pandas, polars or Arrow frame"):
         from_interactions([(1, "a")])
     with pytest.raises(UsageError, match="interactions is a NoneType"):

@@ -56,7 +56,7 @@ def graph_of(links, bought=None):
 ALL = [(f"v{user:02}", f"r{user:02}") for user in range(40)]
 
 
-def test_linked_users_act_as_the_first_of_them():
+def test_merge_assigns_interactions_to_first_linked_user():
     graph = graph_of(ALL)
     one = merge_linked_users(graph)
     matrix, apart = one.interactions.toarray(), graph.interactions.toarray()
@@ -65,19 +65,19 @@ def test_linked_users_act_as_the_first_of_them():
     assert merge_linked_users(one) is one
 
 
-def test_a_chain_of_links_is_one_person():
+def test_merge_follows_chains_of_links():
     bought = [("a", "x1"), ("b", "y1"), ("c", "z1"), ("d", "x1")]
     one = merge_linked_users(graph_of([("c", "b"), ("a", "b")], bought))
     assert one.interactions.toarray()[0].tolist() == [1, 1, 1]
     assert one.user_nums(["a", "b", "c", "d", "e"]).tolist() == [0, 0, 0, 3, -1]
 
 
-def test_without_links_nothing_changes():
+def test_merge_without_links_returns_the_graph():
     graph = graph_of([])
     assert merge_linked_users(graph) is graph
 
 
-def test_one_person_cannot_be_two_users_of_a_domain():
+def test_merge_two_linked_users_of_one_domain_fails():
     bought = [("a", "x1"), ("b", "x2"), ("c", "y1"), ("d", "y1"), ("e", "y2"), ("f", "z1")]
     with pytest.raises(DataError) as error:
         merge_linked_users(graph_of([("a", "c"), ("c", "b"), ("d", "e"), ("e", "f")], bought))
@@ -87,7 +87,7 @@ def test_one_person_cannot_be_two_users_of_a_domain():
     ]
 
 
-def test_either_id_gets_the_same_list_which_knows_both_domains():
+def test_recommend_is_equal_for_linked_users():
     model = Recommender(CONFIG).fit(graph_of(ALL))
     for shop in "rv":
         lists = [model.recommend([id_], k=5, domain=shop).drop(columns="user_id") for id_ in ("r03", "v03")]
@@ -100,7 +100,7 @@ def test_either_id_gets_the_same_list_which_knows_both_domains():
     assert one == other
 
 
-def test_the_links_hold_in_a_run(tmp_path):
+def test_saved_run_keeps_links(tmp_path):
     place = str(tmp_path / "shops.lbug")
     with kgrec.open(place, create=True) as store:
         store.write(tables(ALL))
@@ -111,19 +111,19 @@ def test_the_links_hold_in_a_run(tmp_path):
     assert model.recommend(["v03"], k=3)["item_id"].tolist() == model.recommend(["r03"], k=3)["item_id"].tolist()
 
 
-def test_a_refresh_takes_linked_users_as_one(tmp_path):
+def test_refresh_merges_linked_users(tmp_path):
     place = str(tmp_path / "shops.lbug")
     assert refresh(RefreshRequest(place, tables(ALL), config=CONFIG))["result"] == "published"
     assert refresh(RefreshRequest(place, tables(ALL)))["result"] == "nothing new"
 
 
-def test_a_cut_of_users_apart_is_refused():
+def test_train_on_unmerged_split_fails():
     with pytest.raises(UsageError, match="merge_linked_users"):
         Recommender(CONFIG).fit(uncut(graph_of(ALL)))
 
 
 @pytest.mark.parametrize("same", ["BOUGHT", "KNOWS"])
-def test_the_role_needs_a_type_between_users_of_one_label(same):
+def test_same_role_needs_a_type_within_one_user_label(same):
     data = LINKED.to_dict()
     data["roles"]["same"] = same
     with pytest.raises(SchemaError, match=r"roles\.same"):

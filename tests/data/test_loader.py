@@ -22,7 +22,7 @@ def third_party(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("third_party")
-def test_a_third_party_adds_a_loader() -> None:
+def test_registered_loader_is_used() -> None:
     assert "shelf" in LOADERS.names()
     assert find_loader("shelf").load("books") == "books"
 
@@ -34,7 +34,7 @@ def test_unknown_loader_names_near_matches() -> None:
 
 
 @pytest.mark.usefixtures("third_party")
-def test_broken_loader_says_what_is_wrong_and_others_work() -> None:
+def test_broken_loader_is_reported_and_others_work() -> None:
     with pytest.raises(UsageError, match=r"loader 'broken' \(shelf_loader:Gone\) cannot be imported: .*Gone"):
         find_loader("broken")
     with pytest.raises(UsageError, match="not a loader: 'odd'; expected"):
@@ -43,13 +43,13 @@ def test_broken_loader_says_what_is_wrong_and_others_work() -> None:
 
 
 @pytest.mark.parametrize("wrong", [3, None, dict, object()])
-def test_what_is_no_loader_is_refused(wrong: object) -> None:
+def test_object_without_load_is_refused(wrong: object) -> None:
     with pytest.raises(UsageError, match="expected a name, or a class or object with load"):
         load(wrong, "books")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["atomic", "movielens", "tables"])
-def test_shipped_loaders(name: str) -> None:
+def test_shipped_loaders_are_found(name: str) -> None:
     if name not in LOADERS.names():
         pytest.skip("kgrec runs from its source tree and is not installed, so it has no entry points")
     assert callable(find_loader(name).load)
@@ -57,6 +57,6 @@ def test_shipped_loaders(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["atomic", "rdf", "tables"])
 @pytest.mark.parametrize("source", [None, 5, {"a": 1}.keys()])
-def test_a_source_that_is_no_path_is_refused(name: str, source: object) -> None:
+def test_load_source_of_wrong_type_fails(name: str, source: object) -> None:
     with pytest.raises(UsageError, match=r"expected (the path|a dictionary, or a YAML file)"):
         load(name, source, schema="commerce")

@@ -77,14 +77,14 @@ def rows(found, *columns):
     return list(found[list(columns)].itertuples(index=False, name=None))
 
 
-def test_nothing_is_found_among_people():
+def test_noise_finds_nothing_among_normal_users():
     snapshot = shop(VIEWED=people())
     assert noise(snapshot).empty
     assert list(noise(snapshot).columns) == ["kind", "user_id", "item_id", "count", "detail"]
     assert without_noise(snapshot) is snapshot
 
 
-def test_repetitions_are_found_by_user_item_type_and_time():
+def test_noise_finds_near_duplicates():
     again = [("u00", "x", NOW), ("u00", "x", NOW), ("u01", "x", NOW), ("u01", "x", NOW + 3), ("u01", "x", NOW + 5000)]
     snapshot = shop(VIEWED=[*people(), *again], RATED=[("u01", "x", 3.0, NOW)])
     assert rows(noise(snapshot), "kind", "user_id", "item_id", "count", "detail") == [
@@ -101,7 +101,7 @@ def test_repetitions_are_found_by_user_item_type_and_time():
     ]
 
 
-def test_an_order_is_not_taken_for_seconds():
+def test_noise_ignores_ordinal_times():
     order = [(user, item, time - NOW) for user, item, time in people()]
     again = [("u01", "x", 1.0), ("u01", "x", 2.0), *(("u02", f"i{n:03}", float(n)) for n in range(60))]
     assert noise(shop(VIEWED=[*order, *again])).empty
@@ -117,7 +117,7 @@ def test_an_order_is_not_taken_for_seconds():
     ],
     ids=["volume", "whole catalog", "burst", "regular"],
 )
-def test_a_program_is_found_by_each_of_its_habits(views, detail):
+def test_noise_finds_bots_by_each_rule(views, detail):
     bot = [("bot", item, NOW + time) for item, time in views]
     snapshot = shop(VIEWED=[*people(), *bot])
     found = noise(snapshot)
@@ -125,14 +125,14 @@ def test_a_program_is_found_by_each_of_its_habits(views, detail):
     assert snapshot.users.ids[snapshot.behaviors.user_num[is_noise(snapshot)]].tolist() == ["bot"] * len(bot)
 
 
-def test_times_by_the_day_say_nothing_of_seconds():
+def test_noise_ignores_times_in_days():
     days = [(user, item, NOW - NOW % 86400 + time % 30 * 86400) for user, item, time in people()]
     daily = [("u00", f"j{n:03}", NOW - NOW % 86400 + n * 86400) for n in range(30)]
     at_once = [("u01", f"j{n:03}", NOW - NOW % 86400) for n in range(30)]
     assert noise(shop(VIEWED=[*days, *daily, *at_once])).empty
 
 
-def test_contradictions_of_grades_and_of_opposite_types():
+def test_noise_finds_contradictions():
     stars = [("u00", "a", 5.0, NOW), ("u00", "a", 1.0, NOW + 9e4), ("u01", "a", 5.0, NOW), ("u01", "a", 3.0, NOW + 9e4)]
     graded = [("u02", f"i{n:03}", 4.0, NOW + n**2 * 100) for n in range(9)]
     both = {"LIKED": [("u03", "a"), ("u03", "b")], "DISLIKED": [("u03", "b"), ("u04", "a")]}
@@ -147,7 +147,7 @@ def test_contradictions_of_grades_and_of_opposite_types():
     assert stays.weight[(stays.user_num == 0)].tolist() == [1.0]
 
 
-def test_amounts_are_no_grades():
+def test_noise_amounts_are_not_ratings():
     pieces = [(f"u{n:02}", "a", 1.0, NOW + n) for n in range(30)]
     assert noise(shop(VIEWED=people(), RATED=[*pieces, ("u00", "a", 9.0, NOW + 9e6)])).empty
 
@@ -189,7 +189,7 @@ def found_first(model, snapshot):
     return (best.to_numpy() == snapshot.items.ids[withheld_items(snapshot)]).mean()
 
 
-def test_programs_hurt_a_model_and_leaving_them_out_restores_it(flooded):
+def test_dropping_bots_restores_accuracy(flooded):
     split = by_given(flooded)
     kept, dropped = (
         found_first(Recommender(signals="ials", noise=noise, budget="1s").fit(split), flooded)
@@ -200,7 +200,7 @@ def test_programs_hurt_a_model_and_leaving_them_out_restores_it(flooded):
 
 
 @pytest.mark.parametrize("fit_on", ["train", "train+valid"])
-def test_only_what_is_learned_from_is_cleaned(flooded, fit_on):
+def test_noise_is_dropped_from_train_only(flooded, fit_on):
     split = by_given(flooded)
     valid = np.flatnonzero(split.is_test)[:5]
     split = replace(split, is_valid=np.isin(np.arange(len(split.is_test)), valid))
@@ -217,7 +217,7 @@ def weighed(flooded):
     return without_noise(flooded, "weigh"), np.char.startswith(flooded.users.ids.astype(str), "bot")
 
 
-def test_weighed_noise_counts_half_and_people_fully(flooded, weighed):
+def test_weighed_noise_gets_half_confidence(flooded, weighed):
     graph, is_bot = weighed
     assert (np.diff(graph.interactions.indptr) == np.diff(flooded.interactions.indptr)).all()
     assert set(graph.interactions[is_bot].data) == {0.5}
@@ -226,14 +226,14 @@ def test_weighed_noise_counts_half_and_people_fully(flooded, weighed):
     assert without_noise(flooded, "keep") is flooded
 
 
-def test_weighed_pair_with_a_clean_row_counts_fully():
+def test_weighed_pair_with_clean_row_has_full_weight():
     again = [("u01", "x", NOW), ("u01", "x", NOW + 3)]
     graph = without_noise(shop(VIEWED=[*people(), *again]), "weigh")
     assert sorted(graph.behaviors.confidence)[:2] == [0.5, 1]
     assert set(graph.interactions.data) == {1.0}
 
 
-def test_weighed_noise_reaches_every_kind_of_signal(flooded, weighed):
+def test_every_signal_uses_noise_confidence(flooded, weighed):
     graph, is_bot = weighed
     of_bots = np.bincount(flooded.behaviors.item_num[is_bot[flooded.behaviors.user_num]], minlength=flooded.n_items)
     counts, half = (np.expm1(Popularity().fit(g, {}).scores(np.array([0]))[0]) for g in (flooded, graph))
@@ -245,7 +245,7 @@ def test_weighed_noise_reaches_every_kind_of_signal(flooded, weighed):
     assert edges[1].sum() == edges[0].sum() - flooded.interactions[is_bot].nnz / 2
 
 
-def test_weighed_noise_weighs_after_a_fit_and_a_load(flooded, tmp_path):
+def test_noise_confidence_survives_save_and_load(flooded, tmp_path):
     model = Recommender(signals="popularity,item_knn", noise="weigh", budget="1s").fit(by_given(flooded))
     assert set(model._model.train.interactions.data) == {0.5, 1.0}
     loaded = Recommender.load(model.save(tmp_path / "run").folder)
@@ -254,21 +254,21 @@ def test_weighed_noise_weighs_after_a_fit_and_a_load(flooded, tmp_path):
     pd.testing.assert_frame_equal(loaded.recommend(users, k=3), model.recommend(users, k=3))
 
 
-def test_a_graph_without_behaviors_has_no_noise():
+def test_noise_without_interactions_is_empty():
     snapshot = shop(VIEWED=people())
     nothing = snapshot.with_behaviors(np.zeros(len(snapshot.behaviors), dtype=bool))
     assert noise(nothing).empty
     assert without_noise(nothing) is nothing
 
 
-def test_a_graph_of_nothing_but_programs_is_an_error(flooded):
+def test_dropping_every_interaction_fails(flooded):
     bots = np.char.startswith(flooded.users.ids.astype(str), "bot")
     only = flooded.with_behaviors(bots[flooded.behaviors.user_num])
     with pytest.raises(UsageError, match=r"noise=drop leaves no interaction to learn from. See kgrec audit data"):
         Recommender(signals="popularity", noise="drop").fit(only)
 
 
-def test_noise_is_not_folded_in_either(flooded):
+def test_fold_in_drops_noise(flooded):
     model = Recommender(signals="popularity", noise="drop", budget="1s").fit(by_given(flooded))
     grown = model.fold_in(by_given(flooded))
     assert grown._model.train.digest == model._model.train.digest

@@ -44,17 +44,17 @@ def test_to_networkx_refuses_times_it_cannot_hold() -> None:
         to_networkx(GraphSnapshot.from_tables(graph(YEAR_52313)))
 
 
-def test_a_write_refuses_times_outside_the_range() -> None:
+def test_upsert_refuses_times_out_of_range() -> None:
     with pytest.raises(DataError, match=r"User-SAW-Item:1: at: found .*; expected a value of type datetime: a time"):
         check(GraphSnapshot.from_tables(graph(YEAR_52313)).to_tables())
 
 
-def test_the_digest_tells_large_whole_numbers_apart() -> None:
+def test_digest_distinguishes_large_integers() -> None:
     digests = {GraphSnapshot.from_tables(check(graph(n=2**60 + k))).digest for k in (0, 1, 2)}
     assert len(digests) == 3
 
 
-def test_large_whole_numbers_order_rows_alike() -> None:
+def test_large_integers_order_rows_exactly() -> None:
     schema = Schema.parse(
         "name: s\nnodes: {User: {key: uid}, Item: {key: iid}}\n"
         "relationships: {SAW: {from: User, to: Item, properties: {n: int}}, NEAR: {from: Item, to: Item}}\n"

@@ -42,7 +42,7 @@ def with_line(old: str, new: str) -> str:
     return GOOD.replace(old, new)
 
 
-def test_a_good_schema_says_what_labels_and_types_mean():
+def test_parse_valid_schema():
     schema = Schema.parse(GOOD)
     assert schema.all_edge_types() == [("User", "BOUGHT", "Item"), ("Item", "SIMILAR", "Item")]
     assert schema.is_behavior(("User", "BOUGHT", "Item"))
@@ -51,7 +51,7 @@ def test_a_good_schema_says_what_labels_and_types_mean():
     assert schema.edge_key("SIMILAR") == []
 
 
-def test_a_type_between_several_labels_is_one_edge_type_each(market_schema):
+def test_type_with_several_labels_gives_one_edge_type_each(market_schema):
     assert market_schema.edge_types("BOUGHT") == [
         ("User", "BOUGHT", "Movie"),
         ("User", "BOUGHT", "Book"),
@@ -183,12 +183,12 @@ def test_a_type_between_several_labels_is_one_edge_type_each(market_schema):
         ("- a list", "shop.yaml:1: found ['a list']; expected "),
     ],
 )
-def test_a_fault_is_named_with_file_and_line(text, fault):
+def test_parse_fault_has_file_and_line(text, fault):
     faults = faults_of(text)
     assert any(found.startswith(fault) for found in faults), "\n".join(faults)
 
 
-def test_all_faults_are_reported_at_once():
+def test_parse_reports_all_faults():
     text = GOOD.replace("time: at", "time: when").replace("to: Item}", "to: Thing}").replace("{title}", "{titel}")
     places = [fault.split(" found")[0] for fault in faults_of(text)]
     assert places == [
@@ -198,26 +198,26 @@ def test_all_faults_are_reported_at_once():
     ]
 
 
-def test_yaml_text_and_dictionaries_give_equal_schemas(market_schema):
+def test_yaml_and_dictionary_give_equal_schemas(market_schema):
     for schema in (Schema.parse(GOOD), market_schema):
         assert Schema.parse(schema.to_yaml()) == schema
         assert Schema.from_dict(schema.to_dict()) == schema
         assert Schema.parse(schema.to_yaml()).digest == schema.digest
 
 
-def test_the_digest_depends_on_content_not_on_order_of_keys():
+def test_digest_ignores_key_order():
     data = yaml.safe_load(GOOD)
     data["nodes"]["Item"]["properties"] = dict(reversed(data["nodes"]["Item"]["properties"].items()))
     assert Schema.from_dict(dict(reversed(data.items()))).digest == Schema.parse(GOOD).digest
     assert Schema.parse(GOOD.replace("age: int", "age: float")).digest != Schema.parse(GOOD).digest
 
 
-def test_a_dictionary_is_checked_like_a_file():
+def test_from_dict_checks_like_a_file():
     with pytest.raises(SchemaError, match=r"schema: nodes.Item.color: found unknown key 'color'"):
         Schema.from_dict(yaml.safe_load(with_line("    key: item_id", "    key: item_id\n    color: red")))
 
 
-def test_a_schema_is_read_from_a_file(tmp_path):
+def test_load_reads_a_file(tmp_path):
     path = tmp_path / "shop.yaml"
     path.write_text(GOOD, encoding="utf-8")
     assert Schema.load(path) == Schema.parse(GOOD)
@@ -226,19 +226,19 @@ def test_a_schema_is_read_from_a_file(tmp_path):
         Schema.load(path)
 
 
-def test_a_file_that_is_not_text_is_refused(tmp_path):
+def test_load_binary_file_fails(tmp_path):
     path = tmp_path / "latin.yaml"
     path.write_bytes("name: Läden".encode("latin-1"))
     with pytest.raises(SchemaError, match=r"latin\.yaml.*bytes that are not UTF-8"):
         Schema.load(path)
 
 
-def test_a_schema_that_is_nowhere_is_refused():
+def test_load_missing_schema_fails():
     with pytest.raises(UsageError, match=r"no schema file 'mooovies'; expected a path or one of "):
         Schema.load("mooovies")
 
 
-def test_types_that_arrive_as_data_are_added_and_do_not_replace_declared_ones():
+def test_with_relationships_keeps_declared_types():
     schema = Schema.parse(GOOD)
     found = RelationshipType(from_=("Item",), to=("Item",))
     wider = schema.with_relationships({"FILM_ACTOR": found, "BOUGHT": found})
@@ -248,10 +248,10 @@ def test_types_that_arrive_as_data_are_added_and_do_not_replace_declared_ones():
         schema.with_relationships({"OF": RelationshipType(from_=("Item",), to=("Entity",))})
 
 
-def test_a_schema_is_frozen():
+def test_schema_is_frozen():
     with pytest.raises(ValueError, match="frozen"):
         Schema.parse(GOOD).name = "other"
 
 
-def test_template_fields():
+def test_template_fields_are_parsed():
     assert template_fields("by {AUTHOR:3}, {year}; {{not this}}") == [("AUTHOR", "3"), ("year", "")]

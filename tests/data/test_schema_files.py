@@ -10,12 +10,12 @@ from kgrec.data.schema_checks import template_fields
 NAMES = sorted(f.name[:-5] for f in resources.files("graph_schema").iterdir() if f.name.endswith(".yaml"))
 
 
-def test_the_shipped_schemas() -> None:
+def test_shipped_schemas_load() -> None:
     assert NAMES == ["commerce", "movies"]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_survives_writing_and_reading(name: str) -> None:
+def test_shipped_schemas_survive_round_trip(name: str) -> None:
     schema = Schema.load(name)
     assert schema.name == name
     assert Schema.parse(schema.to_yaml()) == schema
@@ -44,7 +44,7 @@ def test_commerce_has_several_behaviors_and_domains() -> None:
     assert roles.domain == "domain"
 
 
-def test_movies_declares_what_movielens_tells() -> None:
+def test_movies_schema_matches_movielens() -> None:
     schema = Schema.load("movies")
     assert schema.nodes["User"].properties["age"] == "int"
     assert schema.nodes["Movie"].properties["release_year"] == "int"

@@ -19,7 +19,7 @@ def graph():
 
 
 @pytest.mark.parametrize("domain", ["a", "b"])
-def test_users_keep_their_numbers_and_items_their_order(graph, domain):
+def test_single_domain_keeps_users_and_item_order(graph, domain):
     only = single_domain(graph, domain)
     own = graph.item_domains == domain
     np.testing.assert_array_equal(only.users.ids, graph.users.ids)
@@ -27,14 +27,14 @@ def test_users_keep_their_numbers_and_items_their_order(graph, domain):
     np.testing.assert_array_equal(only.interactions.toarray(), graph.interactions.toarray()[:, own])
 
 
-def test_vectors_follow_the_nodes(graph):
+def test_single_domain_vectors_match_nodes(graph):
     vectors = {"Item": np.arange(graph.n_items, dtype=np.float32)[:, None], "User": np.ones((graph.n_users, 1))}
     only = single_domain_vectors(graph, "b", vectors)
     np.testing.assert_array_equal(only["Item"].ravel(), np.flatnonzero(graph.item_domains == "b"))
     assert len(only["User"]) == graph.n_users
 
 
-def test_the_same_users_are_asked_for_the_same_items(graph):
+def test_single_domain_split_keeps_test_pairs(graph):
     split = cut_for(graph, "cross-domain")
     only = single_domain_split(split, "b")
     own = (split.graph.item_domains == "b")[split.test.item_num]
@@ -43,7 +43,7 @@ def test_the_same_users_are_asked_for_the_same_items(graph):
     assert len(only.test) < len(split.test)
 
 
-def test_what_learned_from_the_target_alone_is_measured_beside_the_whole():
+def test_add_single_domain_adds_baseline_metrics():
     config = Config.checked({"signals": ["popularity", "item_knn"], "budget": "5s"})
     split = cut_for(twins(), "cross-domain")
     measured = add_single_domain(measure(Recommender(config).fit(split)._model, split, [5]), split, config)

@@ -40,7 +40,7 @@ def with_edge(tables: GraphTables, edge_type, column: str, values: list) -> Grap
 
 @given(seed=st.integers(0, 10**6))
 @settings(deadline=None, max_examples=25)
-def test_the_digest_does_not_depend_on_the_order_of_rows_or_tables(market, seed):
+def test_digest_ignores_order_of_rows_and_tables(market, seed):
     rng = np.random.default_rng(seed)
 
     def mixed(tables):
@@ -52,7 +52,7 @@ def test_the_digest_does_not_depend_on_the_order_of_rows_or_tables(market, seed)
     assert digest_of(other) == digest_of(market)
 
 
-def test_the_digest_does_not_depend_on_how_arrow_lays_rows_out(market):
+def test_digest_ignores_arrow_layout(market):
     split = {label: pa.concat_tables([t.slice(0, 1), t.slice(1)]) for label, t in market.nodes.items()}
     assert digest_of(replace(market, nodes=split)) == digest_of(market)
 
@@ -74,16 +74,16 @@ def test_the_digest_does_not_depend_on_how_arrow_lays_rows_out(market):
         lambda t: replace(t, edges={k: v for k, v in t.edges.items() if k[1] != "VIEWED"}),
     ],
 )
-def test_the_digest_depends_on_every_value(market, changed):
+def test_digest_depends_on_every_value(market, changed):
     assert digest_of(changed(market)) != digest_of(market)
 
 
-def test_nan_and_zero_and_missing_have_three_digests(market):
+def test_digest_distinguishes_nan_zero_and_null(market):
     digests = {digest_of(with_edge(market, WROTE, "share", [0.5, x])) for x in (0.0, float("nan"), None)}
     assert len(digests) == 3
 
 
-def test_the_graph_survives_becoming_tables(shop):
+def test_to_tables_round_trip_is_equal(shop):
     again = GraphSnapshot.from_tables(check(shop.to_tables()))
     assert again.digest == shop.digest
     assert {t: e.table.to_pylist() for t, e in again.edges.items()} == {
@@ -99,14 +99,14 @@ def test_nodes_are_numbered_by_key_and_keep_their_properties(shop):
     assert shop.names("Book").to_pylist() == ["b1", "b2"]
 
 
-def test_users_and_items_are_numbered_over_several_labels(shop):
+def test_users_and_items_span_several_labels(shop):
     assert shop.users.ids.tolist() == ["u1", "u2", "g1"]
     assert shop.items.ids.tolist() == ["m1", "m2", "m3", "b1", "b2"]
     assert shop.item_names.tolist() == ["Alien", "m2", "Solaris", "b1", "b2"]
     assert shop.item_domains.tolist() == ["Movie", "Movie", "Movie", "Book", "Book"]
 
 
-def test_the_numbering_over_the_whole_graph_names_the_same_nodes(shop):
+def test_graph_wide_numbers_name_the_same_nodes(shop):
     every = np.concatenate([np.asarray(shop.ids(label), dtype=object) for label in shop.offsets])
     assert len(every) == shop.n_nodes
     assert every[shop.user_nodes].tolist() == shop.users.ids.tolist()
@@ -122,7 +122,7 @@ def test_edges_are_sorted_and_keep_their_properties(shop):
     assert edges.table.to_pylist() == [{"share": None, "first": False}, {"share": 0.5, "first": True}]
 
 
-def test_behaviors_say_who_what_how_much_and_when(shop):
+def test_behaviors_hold_user_item_weight_and_time(shop):
     done = shop.behaviors
     rows = zip(
         shop.users.ids[done.user_num], shop.items.ids[done.item_num], done.weight, done.type_num.tolist(), strict=True
@@ -141,13 +141,13 @@ def test_behaviors_say_who_what_how_much_and_when(shop):
     assert done.split.tolist() == [""] * 7
 
 
-def test_interactions_are_ones_however_often_something_happened(shop):
+def test_interactions_are_binary(shop):
     assert shop.interactions.toarray().tolist() == [[1, 1, 0, 0, 0], [1, 0, 0, 1, 0], [0, 0, 0, 1, 1]]
     assert shop.interactions.dtype == np.float32
     assert shop.interactions.has_sorted_indices
 
 
-def test_with_behaviors_removes_what_it_should_everywhere(shop):
+def test_with_behaviors_removes_rows_everywhere(shop):
     keep = np.array([True, False, True, False, True, True, False])
     less = shop.with_behaviors(keep)
     for name in ("user_num", "item_num", "weight", "time", "type_num"):
@@ -165,11 +165,11 @@ def test_with_behaviors_removes_what_it_should_everywhere(shop):
     assert len(shop.behaviors) == 7
 
 
-def test_with_all_behaviors_nothing_changes(shop):
+def test_with_all_behaviors_is_equal(shop):
     assert shop.with_behaviors(np.ones(7, dtype=bool)).digest == shop.digest
 
 
-def test_without_behaviors_nothing_is_left_to_learn(shop):
+def test_without_behaviors_interactions_are_empty(shop):
     nothing = shop.with_behaviors(np.zeros(7, dtype=bool))
     assert len(nothing.behaviors) == 0
     assert nothing.interactions.shape == (3, 5)
@@ -180,14 +180,14 @@ def test_matrix_counts_edges(shop):
     assert shop.matrix(WROTE).toarray().tolist() == [[1, 1]]
 
 
-def test_id_maps_go_both_ways():
+def test_id_map_inverts():
     ids = IdMap(pa.array(["a", "b", "7"]))
     assert ids.nums(["b", "x", 7, "a"]).tolist() == [1, -1, 2, 0]
     assert ids.nums([]).dtype == np.int64
     assert ("a" in ids, "x" in ids, len(ids)) == (True, False, 3)
 
 
-def test_the_snapshot_becomes_a_pyg_graph(shop):
+def test_to_pyg_returns_hetero_data(shop):
     vectors = {"Movie": np.ones((3, 2), np.float32)}
     data = shop.to_pyg(vectors)
     assert set(data.node_types) == set(shop.nodes)
@@ -197,12 +197,12 @@ def test_the_snapshot_becomes_a_pyg_graph(shop):
     assert data[WROTE].edge_index.tolist() == [[0, 0], [0, 1]]
 
 
-def test_a_node_of_a_graph_without_relationships_is_exported_alone(market: GraphTables) -> None:
+def test_to_networkx_without_relationships_keeps_node(market: GraphTables) -> None:
     pytest.importorskip("networkx")
     nodes_alone = GraphSnapshot.from_tables(replace(market, edges={}))
     assert list(to_networkx(nodes_alone, "m1")) == [("Movie", "m1")]
 
 
-def test_a_snapshot_is_frozen(shop):
+def test_snapshot_is_frozen(shop):
     with pytest.raises(AttributeError):
         shop.nodes = {}

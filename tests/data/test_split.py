@@ -99,7 +99,7 @@ def test_every_user_keeps_a_train_row(name, snapshot):
 
 @given(snapshots())
 @settings(deadline=None, max_examples=50)
-def test_by_time_tests_on_nothing_earlier_than_train(snapshot):
+def test_by_time_test_is_not_before_train(snapshot):
     split = by_time(snapshot, 0.3)
     if len(split.test):
         assert split.test.time.min() >= split.train.behaviors.time.max()
@@ -107,14 +107,14 @@ def test_by_time_tests_on_nothing_earlier_than_train(snapshot):
 
 @given(snapshots())
 @settings(deadline=None, max_examples=50)
-def test_leave_last_out_tests_on_nothing_earlier_than_the_users_train(snapshot):
+def test_leave_last_out_test_is_not_before_users_train(snapshot):
     split = leave_last_out(snapshot)
     for user, time in zip(split.test.user_num, split.test.time, strict=True):
         own = split.train.behaviors.time[split.train.behaviors.user_num == user]
         assert time >= own.max()
 
 
-def test_leave_last_out_takes_the_last_of_every_user():
+def test_leave_last_out_takes_each_users_last():
     split = leave_last_out(
         snapshot_of([("a", "x", 1, None), ("a", "y", 3, None), ("a", "z", 2, None), ("b", "x", 9, None)])
     )
@@ -122,13 +122,13 @@ def test_leave_last_out_takes_the_last_of_every_user():
     assert split.protocol == "last 1 of every user's behaviors"
 
 
-def test_an_item_the_user_had_before_is_not_tested_and_is_not_in_train_twice():
+def test_repeated_pair_is_not_tested_nor_in_train_twice():
     split = leave_last_out(snapshot_of([("a", "x", 1, None), ("a", "y", 2, None), ("a", "x", 3, None)]))
     assert len(split.test) == 0
     assert split.train.behaviors.time.tolist() == [1.0, 2.0]
 
 
-def test_a_random_split_repeats_by_seed_and_takes_its_share():
+def test_by_random_repeats_by_seed_and_takes_its_share():
     snapshot = snapshot_of([(f"u{u}", f"i{i}", 0.0, None) for u in range(20) for i in range(10)])
     split = by_random(snapshot, 0.2, seed=3)
     assert np.bincount(split.test.user_num).tolist() == [2] * 20
@@ -137,7 +137,7 @@ def test_a_random_split_repeats_by_seed_and_takes_its_share():
     assert split.protocol == "random 20% of every user's behaviors, seed 3"
 
 
-def test_by_given_follows_the_files():
+def test_by_given_follows_marks():
     rows = [("a", "x", 1, "train"), ("a", "y", 2, "valid"), ("a", "z", 3, "test"), ("b", "x", 4, None)]
     split = by_given(snapshot_of(rows))
     assert pairs_of(split.train.behaviors) == {(0, 0), (1, 0)}
@@ -147,7 +147,7 @@ def test_by_given_follows_the_files():
 
 
 @pytest.mark.parametrize("name", ["train", "train_and_valid"])
-def test_test_behaviors_are_absent_from_all_that_a_model_reads(communities, name):
+def test_test_behaviors_are_absent_from_train_and_valid(communities, name):
     split = by_given(communities)
     seen = getattr(split, name)
     edges = seen.edges["User", "LIKED", "Item"]
@@ -168,22 +168,22 @@ def test_uncut_keeps_everything_in_train(communities):
 
 
 @pytest.mark.parametrize("name", sorted(SPLITS))
-def test_a_split_is_found_by_its_name(communities, name):
+def test_split_by_finds_name(communities, name):
     assert split_by(communities, name).protocol == SPLITS[name](communities).protocol
 
 
-def test_an_unknown_split_is_refused(communities):
+def test_split_by_unknown_name_fails(communities):
     with pytest.raises(UsageError, match="unknown split 'tiem'; expected one of none, random, time, last, given"):
         split_by(communities, "tiem")
 
 
 @pytest.mark.parametrize("name", ["time", "last"])
-def test_a_split_by_time_needs_times(communities, name):
+def test_by_time_without_times_fails(communities, name):
     with pytest.raises(UsageError, match=r"behaviors have no time\. Expected a `time` property .* column `timestamp`"):
         split_by(timeless(communities), name)
 
 
-def test_given_parts_must_be_given():
+def test_by_given_without_marks_fails():
     with pytest.raises(UsageError, match="no behavior is marked valid or test"):
         by_given(snapshot_of([("a", "x", 1, "train"), ("a", "y", 2, None)]))
 
@@ -198,19 +198,19 @@ def times_held(split) -> list[float]:
     return np.sort(cut.test.time).tolist()
 
 
-def test_a_cut_by_time_is_made_again_within_train():
+def test_by_time_cut_again_uses_time():
     snapshot = twenty_days_each()
     assert times_held(leave_last_out(snapshot, 2)) == sorted(10.0 * u + i for u in range(5) for i in (16, 17))
     assert times_held(uncut(snapshot)) == sorted(10.0 * u + i for u in range(5) for i in (18, 19))
 
 
-def test_without_an_order_in_time_the_cut_is_random(communities):
+def test_cut_again_without_times_is_none(communities):
     assert uncut(timeless(communities)).cut_again is None
     assert by_random(communities).cut_again is None
     assert by_given(communities).cut_again is None
 
 
-def test_settings_are_chosen_on_a_cut_made_as_test_was():
+def test_validation_cut_follows_the_test_protocol():
     snapshot = twenty_days_each()
     latest = training_sets(leave_last_out(snapshot), Config(), "train")
     assert np.sort(latest.held_out.time).tolist() == [10.0 * u + 18 for u in range(5)]
@@ -232,13 +232,13 @@ def short_histories(n_users=400, n=3):
 
 
 @pytest.mark.parametrize("cut", [by_random, latest_of_users])
-def test_short_histories_are_asked_about_as_often_as_the_fraction_says(cut):
+def test_cut_tests_short_histories_by_fraction(cut):
     split = cut(short_histories(), 0.1)
     assert 0.07 * 1200 < len(split.test) < 0.13 * 1200
     assert np.bincount(split.test.user_num).max() == 1
 
 
-def test_the_cut_for_settings_leaves_most_short_histories_whole():
+def test_validation_cut_keeps_most_short_histories():
     train = leave_last_out(short_histories()).train
     parts = training_sets(leave_last_out(short_histories()), Config(), "train")
     assert 0.07 * len(train.behaviors) < len(parts.held_out) < 0.13 * len(train.behaviors)
@@ -255,7 +255,7 @@ def baskets(common: str) -> GraphSnapshot:
 
 @pytest.mark.parametrize("cut", [leave_last_out, lambda s: by_time(s, 1 / 7)])
 @pytest.mark.parametrize("common", ["a99", "z99"])
-def test_equal_times_prefer_no_id_as_the_last(cut: Callable[[GraphSnapshot], Split], common: str) -> None:
+def test_equal_times_are_cut_at_random(cut: Callable[[GraphSnapshot], Split], common: str) -> None:
     snapshot = baskets(common)
     test = cut(snapshot).test
     taken = (snapshot.items.ids[test.item_num] == common).sum()
@@ -263,18 +263,18 @@ def test_equal_times_prefer_no_id_as_the_last(cut: Callable[[GraphSnapshot], Spl
     assert len(np.unique(test.user_num)) > 20
 
 
-def test_equal_times_are_cut_alike_twice() -> None:
+def test_equal_times_are_cut_reproducibly() -> None:
     one, two = (leave_last_out(baskets("a99")) for _ in range(2))
     assert one.digest == two.digest
 
 
 @pytest.mark.parametrize("cut", [leave_last_out, by_time, latest_of_users, warm])
-def test_protocol_tells_of_many_equal_times(cut: Callable[[GraphSnapshot], Split]) -> None:
+def test_protocol_mentions_many_equal_times(cut: Callable[[GraphSnapshot], Split]) -> None:
     assert cut(baskets("a99")).protocol.endswith(
         "; 100% of them have the same time as a train behavior and were chosen by a seeded hash"
     )
 
 
-def test_protocol_is_silent_without_equal_times() -> None:
+def test_protocol_omits_distinct_times() -> None:
     rows = [("a", "x", 1.0, None), ("a", "y", 3.0, None), ("b", "x", 9.0, None), ("b", "z", 9.5, None)]
     assert "hash" not in leave_last_out(snapshot_of(rows)).protocol

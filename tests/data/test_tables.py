@@ -61,7 +61,7 @@ def problems_of(graph: GraphTables) -> list[str]:
     return [str(problem) for problem in caught.value.problems]
 
 
-def test_checked_tables_have_the_schemas_columns_and_types():
+def test_check_gives_schema_columns_and_types():
     checked = check(
         tables(
             Item=pa.table({"item_id": [1.0, 2.0], "score": ["1.5", ""], "new": ["yes", "no"]}),
@@ -78,14 +78,14 @@ def test_checked_tables_have_the_schemas_columns_and_types():
     assert checked.edges[RATED].schema.names == ["src", "dst", "rating", "at", "note"]
 
 
-def test_checking_twice_changes_nothing(market):
+def test_check_is_idempotent(market):
     once = check(market)
     twice = check(once)
     assert {k: t.to_pylist() for k, t in once.nodes.items()} == {k: t.to_pylist() for k, t in twice.nodes.items()}
     assert {k: t.to_pylist() for k, t in once.edges.items()} == {k: t.to_pylist() for k, t in twice.edges.items()}
 
 
-def test_checking_leaves_the_given_tables_alone(market):
+def test_check_does_not_change_its_input(market):
     before = {key: table.to_pylist() for key, table in market.edges.items()}
     check(market)
     assert {key: table.to_pylist() for key, table in market.edges.items()} == before
@@ -153,13 +153,13 @@ def test_checking_leaves_the_given_tables_alone(market):
         ({"rated": rated([], [], [], [])}, "shop: found no behavior at all; expected at least one RATED, SEEN"),
     ],
 )
-def test_a_problem_is_named_with_table_row_and_field(changes, problem):
+def test_check_problem_has_table_row_and_field(changes, problem):
     problems = problems_of(tables(**changes))
     assert len(problems) == 1, "\n".join(problems)
     assert problems[0].startswith(problem)
 
 
-def test_an_undeclared_relationship_is_named():
+def test_check_names_undeclared_relationship():
     graph = tables()
     graph = replace(graph, edges={**graph.edges, ("Tag", "HAS", "Item"): graph.edges[HAS]})
     assert problems_of(graph) == [
@@ -167,14 +167,14 @@ def test_an_undeclared_relationship_is_named():
     ]
 
 
-def test_two_labels_of_a_role_may_not_share_an_id(market):
+def test_check_refuses_id_in_two_labels_of_a_role(market):
     nodes = {**market.nodes, "Guest": pa.table({"guest_id": ["g1", "u1"]})}
     assert problems_of(replace(market, nodes=nodes)) == [
         "User:2: user_id: found 'u1'; expected ids that no Guest has, since both labels share a role; prefix them"
     ]
 
 
-def test_all_problems_are_reported_at_once_with_the_files_they_are_in():
+def test_check_reports_all_problems_with_their_files():
     graph = tables(
         User=pa.table({"user_id": ["u1", "u2", "u2"], "age": ["x", "3", "4"]}),
         rated=rated(["u1", "u2", "u7"], ["i1", "i8", "i2"], ["5", "nan", "?"], [1.0, 2.0, 9e12]),
@@ -198,14 +198,14 @@ def check_fails(graph: GraphTables):
     return caught.value.problems
 
 
-def test_a_duplicate_is_said_to_repeat_the_row_of_its_file():
+def test_check_duplicate_names_the_first_row():
     graph = tables(User=pa.table({"user_id": ["u1", "u2", "u1"], "age": [1, 2, 3]}))
     origins = {"User": (Origin("a.csv", 2, 2), Origin("b.csv", 2, 1))}
     (problem,) = problems_of(replace(graph, origins=origins))
     assert problem.startswith("b.csv:2: found user_id='u1', age=3, while a.csv:2 has user_id='u1', age=1")
 
 
-def test_equal_rows_collapse_into_one():
+def test_check_collapses_equal_rows():
     graph = tables(
         Item=pa.table(
             {
@@ -224,7 +224,7 @@ def test_equal_rows_collapse_into_one():
     assert checked.edges[HAS].num_rows == 1
 
 
-def test_the_same_pair_at_another_time_is_another_behavior():
+def test_check_keeps_pair_at_another_time():
     checked = check(tables(rated=rated(["u1", "u1"], ["i1", "i1"], [5.0, 4.0], [1.0, 2.0])))
     assert checked.edges[RATED].num_rows == 2
     days = [datetime(2024, 1, 1), datetime(2024, 1, 2)]
@@ -232,7 +232,7 @@ def test_the_same_pair_at_another_time_is_another_behavior():
     assert seen.edges[SEEN].num_rows == 2
 
 
-def test_a_time_that_cannot_be_read_is_one_problem():
+def test_check_unreadable_time_is_one_problem():
     with pytest.raises(DataError) as error:
         check(tables(seen=pa.table({"src": ["u1"], "dst": ["i1"], "at": ["yesterday"]})))
     assert [str(problem).partition(": ")[2] for problem in error.value.problems] == [
@@ -241,7 +241,7 @@ def test_a_time_that_cannot_be_read_is_one_problem():
     ]
 
 
-def test_a_list_with_a_missing_part_is_a_problem():
+def test_check_refuses_list_with_null():
     graph = tables(Item=pa.table({"item_id": ["i1", "i2"], "genres": [["x"], ["a", None]]}))
     (problem,) = problems_of(graph)
     assert problem.startswith("Item:2: genres: found ['a', None]; expected a value of type strings: a list of texts")
@@ -258,13 +258,13 @@ def pictures(films, people=None) -> GraphTables:
     return replace(good, schema=Schema.from_dict(data), nodes={**good.nodes, "Item": items, "User": users})
 
 
-def test_vectors_of_one_length_are_in_order():
+def test_check_accepts_vectors_of_one_length():
     checked = check(pictures([[1, 2], None, [0.5, 4]], [[3, 4], None]))
     assert checked.nodes["Item"].column("picture").to_pylist() == [[1, 2], None, [0.5, 4]]
     assert check(pictures(pa.nulls(3))).nodes["Item"].column("picture").null_count == 3
 
 
-def test_every_vector_that_cannot_be_used_is_a_problem():
+def test_check_reports_every_unusable_vector():
     nan, inf = float("nan"), float("inf")
     films = [[1, 2, 3], [1, 2], None, [1, nan, inf], [3, 2, 1], [0, 0, -inf], [None, 1, 2], []]
     assert problems_of(pictures(films, [[1], [1, 2, 3]])) == [
@@ -277,14 +277,14 @@ def test_every_vector_that_cannot_be_used_is_a_problem():
     ]
 
 
-def test_a_vector_of_words_is_a_problem_once_and_not_shown_at_length():
+def test_check_text_vector_is_one_short_problem():
     [problem] = problems_of(pictures([["1", "2"], ["3", "x"], ["6", "7"]]))
     assert problem == "Item:2: picture: found ['3', 'x']; expected a value of type vector"
     [problem] = problems_of(pictures([["1", "2"], ["y"] * 500, ["4", "5"]]))
     assert len(problem) < 300
 
 
-def test_rows_that_differ_in_a_vector_alone_differ():
+def test_check_compares_rows_by_vectors():
     good = pictures([[1, 2], [3, 4]])
     twice = pa.table({"item_id": ["i1", "i1", "i2"], "picture": [[1, 2], [1, 2], [3, 4]]})
     assert check(replace(good, nodes={**good.nodes, "Item": twice})).nodes["Item"].num_rows == 2
@@ -293,7 +293,7 @@ def test_rows_that_differ_in_a_vector_alone_differ():
     assert "expected one row per key, or equal rows" in problem
 
 
-def test_the_digest_of_a_graph_knows_its_vectors():
+def test_digest_depends_on_vectors():
     one, same, other, shorter = (
         GraphSnapshot.from_tables(check(pictures(films))).digest
         for films in ([[1, 2], None], [[1.0, 2.0], None], [[1, 3], None], [None, [1, 2]])
@@ -312,14 +312,14 @@ def gap(*rows: bool) -> np.ndarray:
     return np.array(rows)
 
 
-def test_check_marks_columns_that_are_not_given() -> None:
+def test_check_marks_missing_columns_as_gaps() -> None:
     checked = check(tables(User=pa.table({"user_id": ["u1", "u2"]})))
     assert checked.nodes["User"].column("age").to_pylist() == [None, None]
     assert checked.gaps["User"]["age"].tolist() == [True, True]
     assert not checked.gaps.get("Tag")
 
 
-def test_rows_of_a_key_that_give_other_columns_become_one() -> None:
+def test_check_merges_rows_of_a_key() -> None:
     one, other = rated(["u1"], ["i1"], [5.0], [1.0]), pa.table({"src": ["u1"], "dst": ["i1"], "note": ["good"]})
     other = other.append_column("rating", pa.array([5.0])).append_column("at", pa.array([1.0]))
     both, gaps = stacked([one.drop_columns(["note"]) if "note" in one.column_names else one, other])
@@ -330,7 +330,7 @@ def test_rows_of_a_key_that_give_other_columns_become_one() -> None:
     assert not any(mask.any() for mask in checked.gaps["User", "RATED", "Item"].values())
 
 
-def test_rows_of_a_key_that_differ_where_both_give_are_told() -> None:
+def test_check_reports_contradicting_rows_of_a_key() -> None:
     users = pa.table({"user_id": ["u1", "u2", "u1", "u1"], "age": [None, 1, 20, 30]})
     made = replace(tables(User=users), gaps={"User": {"age": gap(True, False, False, False)}})
     assert problems_of(made) == [

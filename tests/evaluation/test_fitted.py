@@ -43,7 +43,7 @@ def test_evaluate_on_a_frame_equals_the_split(model: Recommender, split: Split, 
     assert model.evaluate(held_out, names) == pytest.approx(model.evaluate(split, names), abs=1e-6)
 
 
-def test_evaluate_learns_what_learning_gives(model: Recommender, split: Split) -> None:
+def test_evaluate_after_fit_finds_held_out_items(model: Recommender, split: Split) -> None:
     assert model.evaluate(split, "Recall@1")["Recall@1"] > 0.9
 
 

@@ -73,25 +73,25 @@ def kinds(rows):
 
 
 @pytest.mark.parametrize("fit_on", ["train", "train+valid"])
-def test_nothing_is_found_where_nothing_leaks(split, fit_on):
+def test_leaks_of_clean_model_are_empty(split, fit_on):
     assert found(split, ALL, fit_on=fit_on) == {}
 
 
-def test_nothing_is_found_with_a_cut_that_training_makes_itself():
+def test_leaks_are_empty_with_default_validation_cut():
     assert found(by_given(GraphSnapshot.from_tables(two_communities(seed=1))), ALL) == {}
 
 
 @pytest.mark.parametrize("cut", [leave_last_out, by_time])
-def test_nothing_is_found_where_the_cut_is_made_as_the_test_was(cut):
+def test_leaks_are_empty_with_temporal_validation_cut(cut):
     assert found(cut(GraphSnapshot.from_tables(two_communities(seed=1))), ALL) == {}
 
 
 @pytest.mark.parametrize("kind", signal_kinds(ALL), ids=lambda kind: kind.name)
-def test_a_signal_that_learned_from_test_rows_is_named_alone(split, kind):
+def test_leaks_name_the_leaking_signal_only(split, kind):
     assert set(found(split, (kind.name, "popularity"), fit_on_everything(kind))) == {kind.name}
 
 
-def test_a_bridge_that_learned_from_test_rows_is_found_with_what_was_chosen_by_it():
+def test_leaks_find_cross_domain_ae_and_its_choices():
     split = by_random(shops(n_new=100), 0.1)
     assert found(split, ("cross_domain_ae", "popularity")) == {}
     assert set(found(split, ("cross_domain_ae", "popularity"), fit_on_everything(CrossDomainAE))) == {
@@ -115,11 +115,11 @@ def test_a_bridge_that_learned_from_test_rows_is_found_with_what_was_chosen_by_i
         (weights_of_paths, "metapaths"),
     ],
 )
-def test_a_leak_into_one_part_of_a_signal_is_found(split, plant, signal):
+def test_leaks_find_leak_in_one_part_of_a_signal(split, plant, signal):
     assert set(found(split, (signal, "popularity"), plant)) == {signal}
 
 
-def test_a_leak_into_the_text_of_users_is_found_and_signals_do_not_answer_for_it(split):
+def test_leaks_blame_user_texts_not_signals(split):
     whole = split.graph
     alarm = found(split, ("embeddings", "lightgcn", "popularity"), encode_leaky=lambda snapshot: encode(whole))
     differ = np.abs(encode(whole)["User"] - encode(split.train)["User"]).max(axis=1) > 0.01
@@ -143,7 +143,7 @@ def told():
 
 
 @pytest.mark.parametrize("fit_on", ["train", "train+valid"])
-def test_behaviors_told_as_text_do_not_leak(told, fit_on):
+def test_leaks_are_empty_with_behavior_texts(told, fit_on):
     seen = []
 
     def watched(snapshot):
@@ -157,7 +157,7 @@ def test_behaviors_told_as_text_do_not_leak(told, fit_on):
         assert "then" in describe(snapshot, "User")[0]
 
 
-def test_a_leak_into_behaviors_told_as_text_is_found(told):
+def test_leaks_find_test_rows_in_behavior_texts(told):
     alarm = found(told, ("embeddings", "popularity"), encode_leaky=lambda snapshot: encode(told.graph))
     differ = np.abs(encode(told.graph)["User"] - encode(told.train)["User"]).max(axis=1) > 0.01
     assert set(alarm) == {"text vectors"}
@@ -165,7 +165,7 @@ def test_a_leak_into_behaviors_told_as_text_is_found(told):
     assert differ.sum() > 0.8 * told.graph.n_users
 
 
-def test_a_leak_into_the_graph_is_found_there_first(split):
+def test_leaks_find_test_rows_in_the_graph(split):
     alarm = found(split, ALL, lambda patch, split: patch.setattr(Split, "train", property(lambda self: self.graph)))
     assert next(iter(alarm)) == "graph"
     n_valid, n_test = split.is_valid.sum(), split.is_test.sum()
@@ -173,7 +173,7 @@ def test_a_leak_into_the_graph_is_found_there_first(split):
     assert {*ALL, "statistics"} < set(alarm)
 
 
-def test_a_leak_into_the_matrix_of_a_clean_graph_is_found(split):
+def test_leaks_find_test_rows_in_the_interaction_matrix(split):
     alarm = found(
         split, ("ease",), lambda patch, split: split.train.__dict__.update(interactions=split.graph.interactions)
     )
@@ -181,7 +181,7 @@ def test_a_leak_into_the_matrix_of_a_clean_graph_is_found(split):
     assert "ease" in alarm
 
 
-def test_a_single_test_row_is_enough(split):
+def test_leaks_find_a_single_test_row(split):
     keep = ~(split.is_test | split.is_valid)
     keep[np.flatnonzero(split.is_test)[3]] = True
     one = split.graph.with_behaviors(keep)
@@ -192,7 +192,7 @@ def test_a_single_test_row_is_enough(split):
     assert set(ALL) < set(alarm)
 
 
-def test_a_later_repetition_of_a_known_pair_is_found():
+def test_leaks_find_later_repetition_of_a_pair():
     tables = two_communities(seed=1)
     liked = tables.edges[LIKED]
     again = liked.filter(pa.compute.equal(liked.column("split"), "train")).slice(0, 5)
@@ -205,19 +205,19 @@ def test_a_later_repetition_of_a_known_pair_is_found():
     assert kinds(alarm["graph"]) == {"behavior": 5}
 
 
-def test_a_leak_into_the_questions_is_found_in_what_they_decide(split):
+def test_leaks_find_leaky_validation_sets(split):
     def plant(patch, split):
         patch.setattr(training, "validation_sets", lambda train, _, *rest: validation_sets(train, split.test, *rest))
 
     assert set(found(split, ("popularity", "ease", "tfidf"), plant)) == {"settings", "blend"}
 
 
-def test_a_leak_into_the_blend_is_found(split):
+def test_leaks_find_leaky_blend(split):
     assert set(found(split, ("popularity", "ease", "tfidf"), blend)) == {"blend"}
 
 
 @pytest.mark.parametrize("name", ["activity", "popularity"])
-def test_a_leak_into_the_statistics_of_the_model_is_found(split, name):
+def test_leaks_find_leaky_model_statistics(split, name):
     config = Config(signals=("popularity", "ease"), budget="1s")
     trained = train(split, config, encode, "train")
     leaky = replace(trained.model, train=split.graph)
@@ -227,14 +227,14 @@ def test_a_leak_into_the_statistics_of_the_model_is_found(split, name):
     assert set(found_rows["kind"]) == {"user" if name == "activity" else "item"}
 
 
-def test_the_graph_that_stages_are_repeated_on_has_no_test_row_anywhere(split):
+def test_without_test_removes_every_test_row(split):
     clean = without_test(split)
     assert clean.graph.interactions.multiply(split.graph.pairs(split.test)).nnz == 0
     assert clean.train.digest == split.train.digest
     assert len(clean.valid) == len(split.valid)
 
 
-def test_a_blend_for_newcomers_is_audited_too(split):
+def test_leaks_cover_the_cold_start_blend(split):
     config = Config(signals=("popularity", "ease"), budget="1s")
     trained = train(split, config, encode, "train")
     blends = {domain: replace(blend, cold_start=blend.default) for domain, blend in trained.model.blends.items()}

@@ -27,14 +27,14 @@ def left(split, what):
     return np.unique(getattr(split.train.behaviors, what))
 
 
-def test_warm_asks_everybody_at_home_in_a_domain_and_leaves_them_something(graph):
+def test_warm_tests_every_in_domain_user_and_keeps_train(graph):
     split = cut_for(graph, "warm")
     had, holdouts = counts(graph, graph.behaviors), counts(graph, split.test)
     np.testing.assert_array_equal(holdouts, had > 1)
     assert (counts(graph, split.train.behaviors)[had > 0] > 0).all()
 
 
-def test_warm_takes_the_latest_where_there_are_times():
+def test_warm_takes_latest_interactions():
     snapshot = GraphSnapshot.from_tables(two_communities(seed=1))
     split = cut_for(snapshot, "warm")
     newest = {u: split.train.behaviors.time[split.train.behaviors.user_num == u].max() for u in left(split, "user_num")}
@@ -42,14 +42,14 @@ def test_warm_takes_the_latest_where_there_are_times():
 
 
 @pytest.mark.parametrize(("protocol", "what", "n"), [("cold-user", "user_num", N_USERS), ("cold-item", "item_num", 60)])
-def test_nothing_is_left_of_cold_users_or_items(graph, protocol, what, n):
+def test_cold_user_and_item_leave_no_train_rows(graph, protocol, what, n):
     split = cut_for(graph, protocol)
     cold = np.unique(getattr(split.test, what))
     assert len(cold) == round(PROTOCOL_SHARE * n)
     assert not np.isin(cold, left(split, what)).any()
 
 
-def test_cold_target_takes_one_domain_of_some_users_and_nothing_of_the_others(graph):
+def test_cold_target_takes_one_domain_of_some_users(graph):
     split = cut_for(graph, "cold-target")
     holdouts, kept = counts(graph, split.test), counts(graph, split.train.behaviors)
     cold = holdouts.sum(axis=1) > 0
@@ -64,7 +64,7 @@ def test_cold_target_needs_users_of_several_domains():
         cut_for(GraphSnapshot.from_tables(two_communities(seed=1)), "cold-target")
 
 
-def test_cross_domain_asks_everybody_of_several_domains_for_the_latest_of_one_and_leaves_the_others_whole(graph):
+def test_cross_domain_tests_one_domain_of_multi_domain_users(graph):
     split = cut_for(graph, "cross-domain")
     had, holdouts = counts(graph, graph.behaviors), counts(graph, split.test)
     kept = counts(graph, split.train.behaviors)
@@ -74,7 +74,7 @@ def test_cross_domain_asks_everybody_of_several_domains_for_the_latest_of_one_an
     assert 0.4 < (holdouts[:, 1] > 0).sum() / (holdouts > 0).sum() < 0.6
 
 
-def test_cross_domain_takes_the_latest_where_there_are_times():
+def test_cross_domain_takes_latest_interactions():
     snapshot = timed(days={"a": [3, 1, 2], "b": [4, 6, 5]})
     split = cut_for(snapshot, "cross-domain")
     assert split.test.time.tolist() in ([3], [6])
@@ -82,7 +82,7 @@ def test_cross_domain_takes_the_latest_where_there_are_times():
 
 
 @pytest.mark.parametrize("days", [{"a": [1, 2, 3]}, {"a": [1], "b": [2]}])
-def test_cross_domain_needs_users_of_several_domains_who_act_twice_in_one(days):
+def test_cross_domain_needs_two_interactions_in_one_domain(days):
     with pytest.raises(UsageError, match="several domains, with several in one"):
         cut_for(timed(days), "cross-domain")
 
@@ -100,7 +100,7 @@ def timed(days):
     return GraphSnapshot.from_tables(check(GraphTables(Schema.from_dict(schema), nodes, edges)))
 
 
-def test_settings_for_warm_are_chosen_on_a_tenth_that_leaves_short_histories_alone(graph):
+def test_warm_validation_keeps_short_histories(graph):
     parts = training_sets(cut_for(graph, "warm"), Config(), "train")
     n = len(parts.final_graph.behaviors)
     n_newcomers = round(PROTOCOL_SHARE * 500)
@@ -108,13 +108,13 @@ def test_settings_for_warm_are_chosen_on_a_tenth_that_leaves_short_histories_alo
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_the_cut_for_settings_asks_something_that_signals_can_answer(graph, protocol):
+def test_validation_cut_has_enough_users(graph, protocol):
     parts = training_sets(cut_for(graph, protocol), Config(), "train")
     assert sum(len(holdout.user_num) for holdout in validation_sets(parts.tuning_graph, parts.held_out)) > 20
 
 
 @pytest.mark.parametrize("protocol", ["cold-item", "cold-target", "cross-domain"])
-def test_settings_are_chosen_on_a_cut_of_the_same_kind(graph, protocol):
+def test_validation_cut_follows_the_protocol(graph, protocol):
     split = cut_for(graph, protocol)
     again = split.cut_again(split.train, PROTOCOL_SHARE)
     held_out = training_sets(split, Config(), "train").held_out
@@ -122,12 +122,12 @@ def test_settings_are_chosen_on_a_cut_of_the_same_kind(graph, protocol):
     assert set(zip(again.test.user_num, again.test.item_num, strict=True)) <= cells
 
 
-def test_the_cut_for_new_items_asks_for_known_ones_as_well(graph):
+def test_cold_item_validation_includes_known_items(graph):
     parts = training_sets(cut_for(graph, "cold-item"), Config(), "train")
     known = np.isin(parts.held_out.item_num, parts.tuning_graph.behaviors.item_num)
     assert 0.2 < known.mean() < 0.8
 
 
-def test_an_unknown_protocol_is_an_error_that_names_the_known(graph):
+def test_unknown_protocol_lists_known_ones(graph):
     with pytest.raises(UsageError, match="cold-item"):
         cut_for(graph, "frozen")

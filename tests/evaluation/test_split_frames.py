@@ -68,7 +68,7 @@ def test_split_of_a_frame_equals_that_of_its_graph(frame: pd.DataFrame, protocol
 
 
 @pytest.mark.parametrize("make", [pl.from_pandas, pa.Table.from_pandas], ids=["polars", "arrow"])
-def test_split_of_other_frames_gives_their_type(frame: pd.DataFrame, make: Any) -> None:
+def test_split_returns_the_frame_type(frame: pd.DataFrame, make: Any) -> None:
     found, wanted = split(make(frame)), split(frame)
     for other, pandas in zip(found, wanted, strict=True):
         assert type(other) is type(make(frame))
@@ -88,7 +88,7 @@ def test_split_keeps_rows_that_repeat_in_one_part(frame: pd.DataFrame) -> None:
     assert [len(part) for part in (train, test)] == [2 * len(part) for part in once]
 
 
-def test_split_takes_other_names_of_columns(frame: pd.DataFrame) -> None:
+def test_split_accepts_other_column_names(frame: pd.DataFrame) -> None:
     renamed = frame.rename(columns={"user_id": "who", "item_id": "what", "timestamp": "when"})
     found = split(renamed, "time", fraction=0.2, user_id="who", item_id="what", timestamp="when")
     assert [part.index.tolist() for part in found] == [
@@ -106,7 +106,7 @@ def test_split_of_graphs_gives_a_split(communities: GraphSnapshot, tmp_path: Pat
         assert found.digest == wanted.digest
 
 
-def test_split_by_marks_is_that_of_the_data(communities: GraphSnapshot) -> None:
+def test_split_given_follows_marks(communities: GraphSnapshot) -> None:
     assert split(communities, "given").is_test.sum() == (communities.behaviors.split == "test").sum()
 
 
@@ -122,14 +122,14 @@ def test_split_by_marks_is_that_of_the_data(communities: GraphSnapshot) -> None:
         ("last", {"n": 1.5}, r"n=1.5. Expected a whole number"),
     ],
 )
-def test_split_of_unknown_options_says_what_exists(
+def test_split_unknown_option_lists_options(
     frame: pd.DataFrame, protocol: str, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
         split(frame, protocol, **options)
 
 
-def test_split_by_time_without_times_says_so(frame: pd.DataFrame) -> None:
+def test_split_by_time_without_times_fails(frame: pd.DataFrame) -> None:
     with pytest.raises(UsageError, match="no time"):
         split(frame[ROWS], "last")
     assert len(split(frame[ROWS], "random")[1])
@@ -146,12 +146,12 @@ def test_split_of_wrong_frames_names_the_problem(frame: pd.DataFrame) -> None:
         split(frame, timestamp="when")
 
 
-def test_split_of_a_series_says_it_is_not_a_table() -> None:
+def test_split_of_a_series_fails() -> None:
     with pytest.raises(UsageError, match=r"is a Series that is not a table: .* Expected a frame with named columns"):
         split(pd.Series([1, 2]))
 
 
-def test_split_of_something_else_says_what_is_accepted(communities: GraphSnapshot) -> None:
+def test_split_of_wrong_type_lists_accepted_types(communities: GraphSnapshot) -> None:
     with pytest.raises(UsageError, match=r"the data are of type int\. Expected a frame of interactions"):
         split(3)
     with pytest.raises(UsageError, match="column names given for a graph"):

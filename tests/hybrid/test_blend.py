@@ -50,14 +50,14 @@ def mean_ndcg(scores, data):
     return ndcg_at(scores, data[2], data[1], 20).mean()
 
 
-def test_a_blend_beats_its_parts_on_users_it_has_not_seen():
+def test_blend_beats_its_signals_on_unseen_users():
     blend, unseen = fitted(), case(seed=1)
     best = max(mean_ndcg(part, unseen) for part in unseen[0])
     assert mean_ndcg(combined(blend, unseen), unseen) > best + 0.02
     assert blend.default.kind not in ("single", "stacking")
 
 
-def test_of_options_alike_lists_decide_and_of_others_only_what_is_clearly_better_is_taken():
+def test_best_option_must_be_significantly_better():
     rng = np.random.default_rng(0)
     ndcg = {way: 0.3 + rng.normal(0, 0.1, 400) for way in ("single", "ndcg_search", "mean", "listwise_mean")}
     options = {
@@ -69,7 +69,7 @@ def test_of_options_alike_lists_decide_and_of_others_only_what_is_clearly_better
         assert _best({**options, "ndcg_search": better}, 1.2) == kind
 
 
-def test_one_signal_is_used_as_it_is():
+def test_blend_of_one_signal_is_the_signal():
     _, seen, relevant, popularity = case()
     backwards = -case()[0][0]
     blend = fit_blend(("only",), [backwards], seen, relevant, popularity)
@@ -77,7 +77,7 @@ def test_one_signal_is_used_as_it_is():
     assert blend.default.weights[FEATURE_KINDS.index("raw"), 0] == 1
 
 
-def test_noise_gets_no_weight_and_the_better_signal_more():
+def test_blend_weights_follow_signal_quality():
     scores, seen, _, popularity = case()
     rows, items = np.divmod(np.arange(N_USERS * N_ITEMS), N_ITEMS)
     first, second, noise = fitted().contributions(scores, seen, popularity, rows, items).std(axis=0)
@@ -85,7 +85,7 @@ def test_noise_gets_no_weight_and_the_better_signal_more():
     assert first > second > 0
 
 
-def test_shuffled_relevance_leaves_nothing_to_gain():
+def test_blend_of_shuffled_relevance_gains_nothing():
     scores, seen, relevant, popularity = case()
     others = np.random.default_rng(0).permutation(N_USERS)
     mixed = sp.csr_matrix(relevant[others].toarray() * (seen.toarray() == 0))
@@ -94,7 +94,7 @@ def test_shuffled_relevance_leaves_nothing_to_gain():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_it_is_never_worse_than_the_best_signal_on_validation(seed):
+def test_blend_is_not_worse_than_best_signal_on_validation(seed):
     """Few users, one good signal and much noise: where learning can only do harm."""
     scores, seen, relevant, popularity = (
         part[: 10 + 15 * seed] if i < 3 else part
@@ -114,7 +114,7 @@ def kept_items(seen, counts):
     return sp.csr_matrix((seen.data[kept], (row[kept], seen.indices[kept])), shape=seen.shape)
 
 
-def test_users_new_to_the_domain_have_a_blend_of_their_own():
+def test_cold_start_users_get_their_own_blend():
     """One signal is right about those who have something, the other about those who have nothing yet."""
     scores, seen, relevant, popularity = case()
     new = np.arange(N_USERS) % 3 == 0
@@ -133,7 +133,7 @@ def test_users_new_to_the_domain_have_a_blend_of_their_own():
     assert GroupedBlend.from_dict(json.loads(json.dumps(blend.to_dict()))).to_dict() == blend.to_dict()
 
 
-def test_weights_by_activity_are_found_where_they_help():
+def test_blend_learns_activity_weights():
     """Each signal is right about half of the users only, and activity tells which."""
     scores, seen, relevant, popularity = case()
     busy = np.arange(N_USERS) % 2 == 0
@@ -150,7 +150,7 @@ def test_weights_by_activity_are_found_where_they_help():
     assert blend.default.report["blend"] > 1.3 * blend.default.report["options"]["ndcg_search"]
 
 
-def test_weights_by_popularity_are_found_where_they_help():
+def test_blend_learns_popularity_weights():
     """Each signal is right about half of the items only, and popularity tells which."""
     scores, seen, relevant, _ = case()
     popular = np.arange(N_ITEMS) % 2 == 0
@@ -163,7 +163,7 @@ def test_weights_by_popularity_are_found_where_they_help():
     assert blend.default.kind == "max_likelihood"
 
 
-def test_a_signals_own_scale_counts_where_it_tells_how_sure_the_signal_is():
+def test_blend_uses_raw_scale_when_informative():
     """Each signal is loud for the users it is right about and faint for the others, which z-scores take away."""
     scores, seen, relevant, popularity = case()
     rng = np.random.default_rng(5)
@@ -177,7 +177,7 @@ def test_a_signals_own_scale_counts_where_it_tells_how_sure_the_signal_is():
     assert blend.default.report["blend"] > 1.2 * options["ndcg_search"]
 
 
-def test_popularity_that_others_favor_too_much_is_taken_back():
+def test_blend_corrects_popularity_bias():
     scores, seen, relevant, popularity = case()
     bias = np.tile(np.random.default_rng(6).normal(size=N_ITEMS).astype(np.float32), (N_USERS, 1))
     blend = fit_blend("ab", [100 * scores[1] + 3 * bias, bias], seen, relevant, popularity)
@@ -185,7 +185,7 @@ def test_popularity_that_others_favor_too_much_is_taken_back():
     assert blend.default.report["blend"] > 1.5 * blend.default.report["signals"]["a"]
 
 
-def test_the_report_names_the_baseline_and_every_signal():
+def test_blend_report_lists_baseline_and_signals():
     report = fitted().default.report
     assert set(report["options"]) == {
         "single",
@@ -218,13 +218,13 @@ def test_contributions_sum_to_the_score(form):
     np.testing.assert_allclose(shares.sum(axis=1), combined(blend, data)[rows, items], rtol=1e-4, atol=1e-5)
 
 
-def test_a_users_scores_do_not_depend_on_the_batch():
+def test_blend_scores_do_not_depend_on_the_batch():
     scores, seen, _, popularity = data = case()
     alone = fitted().combine([part[7:8] for part in scores], seen[7:8], popularity)
     np.testing.assert_allclose(alone[0], combined(fitted(), data)[7], rtol=1e-4, atol=1e-5)
 
 
-def test_it_survives_json_and_repeats_by_seed():
+def test_blend_survives_json_and_repeats_by_seed():
     blend = fitted()
     restored = GroupedBlend.from_dict(json.loads(json.dumps(blend.to_dict())))
     np.testing.assert_array_equal(combined(restored, case()), combined(blend, case()))
@@ -233,7 +233,7 @@ def test_it_survives_json_and_repeats_by_seed():
     assert fitted().to_dict() == blend.to_dict()
 
 
-def test_scores_are_standardised_over_unseen_items():
+def test_standardize_uses_unseen_items():
     scores, seen, *_ = case()
     z = np.ma.masked_array(standardize(scores[0], seen), seen.toarray() > 0)
     np.testing.assert_allclose(z.mean(axis=1), 0, atol=1e-5)
@@ -241,7 +241,7 @@ def test_scores_are_standardised_over_unseen_items():
     assert not standardize(np.full((2, 5), 7.3, np.float32), sp.csr_matrix((2, 5))).any()
 
 
-def test_what_was_seen_does_not_disturb_the_scale_of_the_rest():
+def test_standardize_ignores_seen_outliers():
     rest = np.array([[1.0, 1.001, 1.002, 1.003]], np.float32)
     seen = sp.csr_matrix(np.array([[0, 0, 0, 0, 1.0]]))
     far = standardize(np.append(rest, [[1e6]], axis=1).astype(np.float32), seen)
@@ -249,7 +249,7 @@ def test_what_was_seen_does_not_disturb_the_scale_of_the_rest():
     assert not standardize(np.array([[2, 2, 2, 2, 1e6]], np.float32), seen)[0, :4].any()
 
 
-def test_users_alike_in_activity_have_no_weight_for_it():
+def test_equal_activity_gets_no_weight():
     scores, seen, relevant, popularity = case()
     scale = Scale.from_counts(np.full(1000, 3))
     assert not scale(np.full(1000, 3)).any()
@@ -260,20 +260,20 @@ def test_users_alike_in_activity_have_no_weight_for_it():
     )
 
 
-def test_users_who_have_everything_else_can_be_learned_from():
+def test_blend_learns_from_users_with_one_unseen_item():
     scores, _, relevant, popularity = case()
     rest = sp.csr_matrix((relevant.toarray() == 0).astype(np.float32))
     assert fit_blend("abc", scores, rest, relevant, popularity).default.report["blend"] == pytest.approx(1)
 
 
-def test_users_without_validation_items_are_left_out():
+def test_blend_ignores_users_without_validation_items():
     scores, seen, relevant, popularity = case()
     none = sp.csr_matrix(relevant.toarray() * (np.arange(N_USERS)[:, None] < 200))
     few = fit_blend("abc", [s[:200] for s in scores], seen[:200], relevant[:200], popularity)
     assert fit_blend("abc", scores, seen, none, popularity).to_dict() == few.to_dict()
 
 
-def test_nothing_to_learn_from_is_an_error():
+def test_blend_without_validation_items_fails():
     scores, seen, relevant, popularity = case()
     with pytest.raises(UsageError, match="no validation item"):
         fit_blend("abc", scores, seen, sp.csr_matrix(relevant.shape), popularity)

@@ -29,7 +29,7 @@ def learned(content, total, relevant, popularity):
     return ColdItems.learn(KNOWS, [total, content], total, NONE, relevant, popularity)
 
 
-def test_scores_become_logarithms_of_how_likely_items_are():
+def test_learned_scale_recovers_log_probability():
     content, total, relevant, popularity = world()
     found = learned(content, total, relevant, popularity)
     assert found.scale == pytest.approx(2, rel=0.15)
@@ -38,7 +38,7 @@ def test_scores_become_logarithms_of_how_likely_items_are():
     assert "graph" not in found.weights
 
 
-def test_a_user_who_has_all_that_is_known_changes_nothing():
+def test_learn_ignores_users_who_saw_all_known_items():
     content, total, relevant, popularity = world()
     seen = sp.lil_matrix(NONE)
     seen[0, ~NEW] = 1
@@ -50,7 +50,7 @@ def test_a_user_who_has_all_that_is_known_changes_nothing():
     assert found.weights["content"][1] > 2
 
 
-def test_new_items_come_up_about_as_often_as_they_are_right_whatever_the_scale_of_scores():
+def test_cold_items_rank_first_as_often_as_relevant():
     content, total, relevant, popularity = world()
     lists = []
     for factor in (1, 10):
@@ -64,7 +64,7 @@ def test_new_items_come_up_about_as_often_as_they_are_right_whatever_the_scale_o
     assert 0.5 * NEW.mean() < NEW[lists[0]].mean() < 1.5 * NEW.mean()
 
 
-def test_where_content_tells_nothing_new_items_hardly_come_up():
+def test_cold_items_rank_low_if_content_is_noise():
     content, total, relevant, popularity = world()
     noise = np.random.default_rng(9).normal(size=content.shape).astype(np.float32)
     found = learned(noise, total, relevant, popularity)
@@ -73,14 +73,14 @@ def test_where_content_tells_nothing_new_items_hardly_come_up():
     assert NEW[scores.argmax(axis=1)].mean() < 0.2 * NEW.mean()
 
 
-def test_a_user_who_has_everything_else_still_gets_numbers():
+def test_shares_are_finite_for_users_who_saw_all_else():
     content, total, relevant, popularity = world()
     found = learned(content, total, relevant, popularity)
     seen = sp.csr_matrix(np.broadcast_to(~NEW, NONE.shape).astype(np.float32))
     assert np.isfinite(found.shares("content", [total, content], seen, total, NEW, ~NEW)).all()
 
 
-def test_a_cut_that_asks_about_new_items_is_known_as_one():
+def test_has_cold_item_users_detects_cold_item_cut():
     *_, relevant, popularity = world()
     known = sp.csr_matrix(relevant.multiply(~NEW))
     known.eliminate_zeros()
@@ -88,7 +88,7 @@ def test_a_cut_that_asks_about_new_items_is_known_as_one():
     assert not has_cold_item_users(known, popularity)
 
 
-def test_it_is_read_back_as_it_was_written():
+def test_cold_items_survive_dict_round_trip():
     found = ColdItems(2.5, {"content": np.array([0, 0.5], np.float32)}, in_validation=True)
     again = ColdItems.from_dict(found.to_dict())
     assert (again.scale, again.in_validation) == (found.scale, found.in_validation)

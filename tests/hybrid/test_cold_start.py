@@ -22,7 +22,7 @@ from kgrec.tuning import validation
 pytestmark = pytest.mark.slow
 
 
-def test_all_that_some_users_did_in_the_shop_is_taken_where_others_are_new_to_it():
+def test_simulate_cold_start_takes_one_domain_of_some_users():
     graph = shops(n_new=100)
     taken = counts(graph, graph.behaviors.where(simulate_cold_start(graph, seed=0)))
     assert not taken[:, 0].any()
@@ -34,11 +34,11 @@ def test_all_that_some_users_did_in_the_shop_is_taken_where_others_are_new_to_it
 
 
 @pytest.mark.parametrize("n_new", [0, MIN_COLD_START_USERS - 1])
-def test_nobody_is_asked_about_as_a_newcomer_where_hardly_anybody_is_one(n_new):
+def test_simulate_cold_start_needs_cold_start_users(n_new):
     assert not simulate_cold_start(shops(n_new), seed=0).any()
 
 
-def test_the_cut_asks_about_newcomers_and_the_final_signals_learn_from_what_was_held_out():
+def test_cold_start_holdout_returns_to_final_fit():
     graph = shops(n_new=100)
     parts = training_sets(uncut(graph), Config(), "train")
     new = (counts(graph, parts.tuning_graph.behaviors)[:, 1] == 0) & (np.arange(N_USERS) >= 100)
@@ -47,7 +47,7 @@ def test_the_cut_asks_about_newcomers_and_the_final_signals_learn_from_what_was_
     assert len(parts.final_graph.behaviors) == len(graph.behaviors)
 
 
-def test_a_sample_has_enough_newcomers_who_count_as_they_are_few(monkeypatch):
+def test_sampled_holdout_weighs_cold_start_users(monkeypatch):
     def asked():
         return next(
             holdout
@@ -70,7 +70,7 @@ def test_a_sample_has_enough_newcomers_who_count_as_they_are_few(monkeypatch):
     ) == pytest.approx(expected, abs=1e-6)
 
 
-def test_newcomers_get_the_items_of_their_taste_by_a_blend_of_their_own():
+def test_cold_start_blend_ranks_items_of_their_taste():
     graph = shops(n_new=100)
     config = Config.checked({"signals": ["popularity", "item_knn", "ials"], "budget": "10s"})
     model = train(uncut(graph), config, lambda _: {}, "train").model
@@ -82,7 +82,7 @@ def test_newcomers_get_the_items_of_their_taste_by_a_blend_of_their_own():
     assert (tastes[best] == np.arange(100) % TASTES).mean() > 0.95
 
 
-def test_strangers_get_what_is_popular_among_what_is_like_their_own(monkeypatch, tmp_path):
+def test_non_overlapping_users_get_popular_similar_items(monkeypatch, tmp_path):
     """No user is in both shops; names of items say the taste, and the first of each is what most people of it buy."""
     monkeypatch.setattr(
         "kgrec.signals.content.tfidf.MAX_DOCUMENT_SHARE", 1.0

@@ -80,14 +80,14 @@ def of_shop_b(model):
     return np.flatnonzero(model.train.item_domains == "b")
 
 
-def test_settings_are_chosen_for_newcomers_by_what_newcomers_took(trained):
+def test_cold_start_settings_are_tuned_on_cold_start_users(trained):
     own = trained.choices["cold_start"]["popularity"]["settings"]
     assert own["half_life"] is None
     assert trained.choices["signals"]["popularity"]["settings"]["half_life"] is not None
     assert trained.model.segment_models.cold_start["popularity"].settings.model_dump() == own
 
 
-def test_only_newcomers_are_served_by_them(trained):
+def test_cold_start_signals_score_cold_start_users_only(trained):
     model, users, items = trained.model, np.arange(N_USERS), of_shop_b(trained.model)
     place, new = list(model.signals).index("popularity"), users < N_NEW
     found = model.score(users).parts[place]
@@ -98,21 +98,21 @@ def test_only_newcomers_are_served_by_them(trained):
     np.testing.assert_array_equal(found[new][:, out_of_domain_weight], everybodys[new][:, out_of_domain_weight])
 
 
-def test_newcomers_get_what_is_wanted_of_old_and_those_at_home_what_is_late(trained):
+def test_cold_start_users_get_all_time_popular_items(trained):
     items = of_shop_b(trained.model)
     best = everyone(trained.model)[:, items].argmax(axis=1)
     assert (best[:N_NEW] < N_ITEMS // 2).all()
     assert (best[N_NEW:] >= N_ITEMS // 2).all()
 
 
-def test_shares_add_up_to_the_score(trained):
+def test_shares_sum_to_the_score(trained):
     scored = trained.model.score(np.arange(N_USERS))
     best = scored.total.argsort(axis=1)[:, -5:].copy()
     total = np.take_along_axis(scored.total, best, axis=1)
     np.testing.assert_allclose(scored.shares(best).sum(axis=2), total, rtol=1e-4, atol=1e-4)
 
 
-def test_few_newcomers_choose_nothing(split):
+def test_few_cold_start_users_give_no_holdout(split):
     parts = training_sets(split, CONFIG, "train")
     holdout = next(holdout for holdout in validation_sets(parts.tuning_graph, parts.held_out) if holdout.domain == "b")
     new = np.flatnonzero(np.diff(holdout.seen.indptr) == 0)
@@ -121,12 +121,12 @@ def test_few_newcomers_choose_nothing(split):
     assert not cold_start_holdouts([holdout.take(new[: MIN_COLD_START_USERS - 1])])
 
 
-def test_where_newcomers_are_like_all_nothing_is_fitted_for_them():
+def test_no_cold_start_signal_without_a_difference():
     model = train(uncut(shops(n_new=100)), Config.checked({"signals": ["popularity"]}), lambda _: {}, "train").model
     assert not model.segment_models.cold_start
 
 
-def test_the_same_settings_are_not_better(trained, split):
+def test_better_for_cold_start_needs_an_improvement(trained, split):
     parts = training_sets(split, CONFIG, "train")
     holdouts = cold_start_holdouts(validation_sets(parts.tuning_graph, parts.held_out))
     fitted, own = (
@@ -138,26 +138,26 @@ def test_the_same_settings_are_not_better(trained, split):
     assert not better_for_cold_start(own, own, holdouts)
 
 
-def test_a_run_recommends_as_what_was_saved_and_says_what_was_tried(trained, tmp_path):
+def test_loaded_run_scores_equal_and_lists_trials(trained, tmp_path):
     run = save_model(tmp_path / "run", trained, CONFIG)
     again, _ = load_model(run.folder)
     np.testing.assert_array_equal(everyone(again.model), everyone(trained.model))
     assert "popularity for cold-start users" in set(tried_table(run.choices)["choice"])
 
 
-def test_what_serves_newcomers_must_be_there_to_be_published(trained, tmp_path):
+def test_publish_without_cold_start_arrays_fails(trained, tmp_path):
     run = save_model(tmp_path / "run", trained, CONFIG)
     (run.folder / "arrays" / "cold-start-popularity.safetensors").unlink()
     with pytest.raises(RunError, match=r"arrays/cold-start-popularity\.safetensors"):
         check_complete(run)
 
 
-def test_folding_in_keeps_what_serves_newcomers(trained):
+def test_fold_in_keeps_cold_start_signals(trained):
     again = fold_in(trained, trained.model.train, {})
     np.testing.assert_array_equal(everyone(again.model), everyone(trained.model))
 
 
-def test_forgetting_a_user_learns_what_serves_newcomers_without_them(trained, tmp_path):
+def test_forget_refits_cold_start_signals(trained, tmp_path):
     run = save_model(tmp_path / "run", trained, CONFIG)
     rewrite(run, [("User", "u500")], "user", withdraw=lambda run: None)
     again, _ = load_model(run.folder)
@@ -169,18 +169,18 @@ def test_forgetting_a_user_learns_what_serves_newcomers_without_them(trained, tm
     )
 
 
-def test_nothing_of_the_test_is_in_them(trained, split):
+def test_leaks_of_cold_start_signals_are_empty(trained, split):
     assert leaks(split, trained, CONFIG, lambda _: {}, "train").empty
 
 
-def test_what_they_know_of_the_test_is_found(trained, split):
+def test_leaks_find_test_rows_in_cold_start_signals(trained, split):
     knowing = refit(trained.model.segment_models.cold_start, split.graph, {}, CONFIG.seed)
     leaky = replace(trained, model=replace(trained.model, segment_models=SegmentModels(cold_start=knowing)))
     found = leaks(split, leaky, CONFIG, lambda _: {}, "train")
     assert set(found["stage"]) == {"popularity, cold start"}
 
 
-def test_settings_chosen_by_other_questions_are_found(trained, split):
+def test_leaks_find_settings_tuned_on_other_validation_sets(trained, split):
     choices = copy.deepcopy(dict(trained.choices))
     choices["cold_start"]["popularity"]["ndcg"] += 0.1
     found = leaks(split, replace(trained, choices=choices), CONFIG, lambda _: {}, "train")

@@ -82,7 +82,7 @@ def everyone(model):
     return model.score(np.arange(model.train.n_users)).total
 
 
-def test_a_domain_that_others_harm_is_learned_from_alone(split, trained, together):
+def test_harmed_domain_uses_single_domain_signals(split, trained, together):
     found = trained.choices["domains"]["b"]
     assert found["learned from"] in (SINGLE_DOMAIN, PER_SIGNAL)
     assert "spectral" in found["single_domain"]
@@ -93,14 +93,14 @@ def test_a_domain_that_others_harm_is_learned_from_alone(split, trained, togethe
     assert reached["NDCG@5"].mean() > without["NDCG@5"].mean()
 
 
-def test_a_domain_that_others_help_learns_from_all():
+def test_helped_domain_uses_all_domains():
     trained = fitted(cut_for(twins(), "warm"))
     assert {found["learned from"] for found in trained.choices["domains"].values()} == {ALL_DOMAINS}
     assert min(found["gain"][1] for found in trained.choices["domains"].values()) > 0.1
     assert not trained.model.segment_models.single_domain
 
 
-def test_only_those_at_home_are_served_by_the_domain_alone(trained, together):
+def test_single_domain_signals_score_in_domain_users_only(trained, together):
     home = np.arange(N_USERS) < N_USERS - N_NEW
     of_b = trained.model.train.item_domains == "b"
     parts, whole = (t.model.score(np.arange(N_USERS)).parts[1] for t in (trained, together))
@@ -110,14 +110,14 @@ def test_only_those_at_home_are_served_by_the_domain_alone(trained, together):
     assert (parts[home][:, of_b] != whole[home][:, of_b]).any(axis=1).all()
 
 
-def test_shares_add_up_to_the_score(trained):
+def test_shares_sum_to_the_score(trained):
     scored = trained.model.score(np.arange(N_USERS))
     best = scored.total.argsort(axis=1)[:, -5:].copy()
     total = np.take_along_axis(scored.total, best, axis=1)
     np.testing.assert_allclose(scored.shares(best).sum(axis=2), total, rtol=1e-4, atol=1e-4)
 
 
-def test_a_run_recommends_as_what_was_saved(trained, tmp_path):
+def test_loaded_run_scores_equal(trained, tmp_path):
     run = save_model(tmp_path / "run", trained, CONFIG)
     assert set(run.info) == {"format", "created", "number", "files", *FACTS}
     again, _ = load_model(run.folder)
@@ -127,7 +127,7 @@ def test_a_run_recommends_as_what_was_saved(trained, tmp_path):
     assert table.loc["b", "all against single domain"].startswith("-0.")
 
 
-def test_forgetting_a_user_keeps_what_serves_those_at_home(trained, tmp_path):
+def test_forget_refits_single_domain_signals(trained, tmp_path):
     run = save_model(tmp_path / "run", trained, CONFIG)
     rewrite(run, [("User", "u000")], "user", withdraw=lambda run: None)
     again, _ = load_model(run.folder)
@@ -142,29 +142,29 @@ def test_forgetting_a_user_keeps_what_serves_those_at_home(trained, tmp_path):
     )
 
 
-def test_what_learned_alone_must_be_there_to_be_published(trained, tmp_path):
+def test_publish_without_single_domain_arrays_fails(trained, tmp_path):
     run = save_model(tmp_path / "run", trained, CONFIG)
     (run.folder / "arrays" / "single-domain-0-spectral.safetensors").unlink()
     with pytest.raises(RunError, match=r"arrays/single-domain-0-spectral\.safetensors"):
         check_complete(run)
 
 
-def test_folding_in_what_is_known_changes_nothing(trained):
+def test_fold_in_of_the_same_graph_changes_nothing(trained):
     same = fold_in(trained, trained.model.train, {})
     np.testing.assert_array_equal(everyone(same.model), everyone(trained.model))
 
 
-def test_the_audit_finds_nothing(split, trained):
+def test_leaks_are_empty(split, trained):
     assert leaks(split, trained, CONFIG, lambda _: {}, "train").empty
 
 
-def test_the_audit_looks_at_what_learned_alone(split, trained):
+def test_leaks_find_test_rows_in_single_domain_signals(split, trained):
     with_test = fit_single_domain(trained.model.signals, split.graph, "b", {}, CONFIG.seed)
     leaky = replace(trained, model=replace(trained.model, segment_models=SegmentModels({"b": with_test})))
     assert "spectral, single domain b" in set(leaks(split, leaky, CONFIG, lambda _: {}, "train")["stage"])
 
 
-def test_each_signal_is_compared_by_itself(split):
+def test_better_single_domain_compares_each_signal(split):
     """One signal knows the answers where it learned from all domains, the other where it learned alone."""
     parts = training.training_sets(split, CONFIG, "train")
     holdout = next(holdout for holdout in validation_sets(parts.tuning_graph, parts.held_out) if holdout.domain == "b")
@@ -184,12 +184,12 @@ class Fixed:
         return self.known[user_nums]
 
 
-def test_what_there_is_no_time_to_check_is_said(split, monkeypatch):
+def test_unchecked_domain_is_reported(split, monkeypatch):
     monkeypatch.setattr(Budget, "affords", lambda *_: False)
     found = fitted(split).choices["domains"]["b"]
     assert found == {"learned from": ALL_DOMAINS, "unchecked": "no time left in the budget"}
 
 
-def test_a_single_domain_is_not_checked():
+def test_graph_of_one_domain_is_not_checked():
     graph = GraphSnapshot.from_tables(two_communities())
     assert fitted(uncut(graph), Config.checked({"signals": ["popularity"]})).choices["domains"] == {}

@@ -29,7 +29,7 @@ def segment_models(graph):
     return SegmentModels({"b": own}, {"popularity": Popularity().fit(graph, {})})
 
 
-def test_each_serves_its_users_and_leaves_the_others_as_they_are(graph, segment_models):
+def test_apply_to_replaces_scores_of_its_segment_only(graph, segment_models):
     items, users = np.flatnonzero(graph.item_domains == "b"), np.arange(graph.n_users)
     seen = sp.csr_matrix(graph.interactions[:, items])
     new = np.diff(seen.indptr) == 0
@@ -44,7 +44,7 @@ def test_each_serves_its_users_and_leaves_the_others_as_they_are(graph, segment_
         assert (untouched == -1).all()
 
 
-def test_anonymous_users_are_served_alike(graph, segment_models):
+def test_anonymous_users_score_like_known_ones(graph, segment_models):
     spectral = Spectral(Spectral.Settings(components=2)).fit(graph, {})
     signals = {"popularity": Popularity().fit(graph, {}), "spectral": spectral}
     blends = {domain: even_blend(list(signals)) for domain in ("a", "b")}
@@ -56,12 +56,12 @@ def test_anonymous_users_are_served_alike(graph, segment_models):
     np.testing.assert_array_equal(anonymous.basis, known.basis)
 
 
-def test_none_are_false():
+def test_empty_segment_models_are_false():
     assert not SegmentModels()
     assert SegmentModels(cold_start={"popularity": Popularity()})
 
 
-def test_they_learn_anew_and_grow(graph, segment_models):
+def test_refit_and_fold_in_keep_scores(graph, segment_models):
     for again in (segment_models.refit(graph, {}, 0), segment_models.fold_in(GraphDelta(graph, graph, {}))):
         users = np.arange(graph.n_users)
         for one, other in (
@@ -73,7 +73,7 @@ def test_they_learn_anew_and_grow(graph, segment_models):
                 np.testing.assert_allclose(signal.scores(users), other[name].scores(users), atol=1e-6)
 
 
-def test_a_domain_that_is_gone_needs_none(graph, segment_models):
+def test_removed_domain_drops_its_models(graph, segment_models):
     rest = single_domain(graph, "a")
     for again in (segment_models.refit(rest, {}, 0), segment_models.fold_in(GraphDelta(graph, rest, {}))):
         assert not again.single_domain

@@ -29,19 +29,19 @@ def _words(monkeypatch):
     monkeypatch.setattr(encoder_pair, "encoder_of", lambda *_, **__: WordEncoder())
 
 
-def test_nothing_is_found_in_a_clean_run(tmp_path):
+def test_audit_clean_run_finds_nothing(tmp_path):
     assert audited(
         tmp_path, ("popularity", "ease", "ials", "item_transitions", "metapaths", "embeddings", "tfidf")
     ).empty
 
 
 @pytest.mark.parametrize("split", ["random", "time", "last"])
-def test_nothing_is_found_where_the_cut_is_made_by_a_rule(tmp_path, split):
+def test_audit_run_with_split_rule_finds_nothing(tmp_path, split):
     assert audited(tmp_path, ("popularity", "ease", "embeddings"), split=split).empty
 
 
 @pytest.mark.parametrize("name", PLANTS)
-def test_what_is_planted_into_a_run_is_found(tmp_path, name):
+def test_audit_finds_planted_leaks(tmp_path, name):
     plant, signals, stages = PLANTS[name]
     found = audited(tmp_path, signals, plant)
     assert stages <= set(found["stage"]) <= stages | {"settings", "blend", "recommendations"}
@@ -49,7 +49,7 @@ def test_what_is_planted_into_a_run_is_found(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", PLANTED_IN_DATA)
-def test_what_the_data_themselves_tell_is_found(tmp_path, name):
+def test_audit_finds_leaks_in_the_data(tmp_path, name):
     plant, stage = PLANTED_IN_DATA[name]
     tables, pairs = plant(two_communities(seed=1))
     found = audited(tmp_path, ("popularity", "ease"), tables=tables)
@@ -57,7 +57,7 @@ def test_what_the_data_themselves_tell_is_found(tmp_path, name):
     assert sorted(found["id"]) == sorted(pairs)
 
 
-def test_the_command_names_rows_and_ends_with_1(kgrec, tmp_path):
+def test_audit_command_lists_rows_and_exits_1(kgrec, tmp_path):
     assert len(audited(tmp_path, ("popularity", "ease"), rows)) > 0
     graph = tmp_path / "shop.lbug"
     told = kgrec("audit", "leakage", graph)
@@ -72,14 +72,14 @@ def test_the_command_names_rows_and_ends_with_1(kgrec, tmp_path):
     assert (clean.code, clean.out.strip()) == (0, "no leakage: no stage used the test behaviors")
 
 
-def test_findings_are_summed_up_for_people():
+def test_summary_has_one_line_per_kind():
     found = pd.DataFrame({"stage": "graph", "kind": "pair", "id": [f"u{i} i" for i in range(7)], "detail": "leaks"})
     assert summary(found).to_dict("records") == [
         {"stage": "graph", "kind": "pair", "rows": 7, "which": "u0 i, u1 i, u2 i, u3 i, u4 i …", "detail": "leaks"}
     ]
 
 
-def test_a_run_that_cannot_be_audited_or_evaluated_says_why(tmp_path, cinema):
+def test_audit_or_evaluate_unsuitable_run_says_why(tmp_path, cinema):
     graph, _ = stored(tmp_path, two_communities(seed=1))
     train = partial(train_run, graph, Config(signals=("popularity",), budget="1s"))
     train(split="none")

@@ -71,7 +71,7 @@ def result_of(out: Path) -> dict[str, Any]:
     return dict(json.loads((out / "metrics.json").read_text()))
 
 
-def test_defaults_on_train_and_test_agree_with_an_independent_scorer(kgrec, tmp_path):
+def test_benchmark_agrees_with_independent_scorer(kgrec, tmp_path):
     folder, out = cut(tmp_path / "cinema"), tmp_path / "out"
     ran = kgrec("benchmark", folder, "--out", out)
     assert (ran.code, ran.err) == (0, "")
@@ -90,7 +90,7 @@ def test_defaults_on_train_and_test_agree_with_an_independent_scorer(kgrec, tmp_
 
 @pytest.mark.usefixtures("fast")
 @pytest.mark.parametrize("fit_on", ["train", "train+valid"])
-def test_settings_are_chosen_on_valid(kgrec, tmp_path, fit_on):
+def test_benchmark_tunes_on_validation_files(kgrec, tmp_path, fit_on):
     folder, out = cut(tmp_path / "cinema", ("train", "valid", "test")), tmp_path / "out"
     ran = kgrec("benchmark", folder, "--out", out, "--fit-on", fit_on, "--k", "5,15", "--json")
     assert json.loads(ran.out) == result_of(out)
@@ -104,7 +104,7 @@ def test_settings_are_chosen_on_valid(kgrec, tmp_path, fit_on):
 
 
 @pytest.mark.usefixtures("fast")
-def test_two_domains_are_ranked_apart(kgrec, tmp_path):
+def test_benchmark_ranks_domains_separately(kgrec, tmp_path):
     folder, out = cut(tmp_path / "cinema"), tmp_path / "out"
     items = pd.read_csv(folder / "cinema.item", sep="\t", dtype=str)
     items["domain:token"] = ["film" if number % 3 else "series" for number in range(len(items))]
@@ -128,7 +128,7 @@ def test_two_domains_are_ranked_apart(kgrec, tmp_path):
 
 
 @pytest.mark.usefixtures("fast")
-def test_users_and_items_that_only_test_knows_still_count(kgrec, tmp_path):
+def test_benchmark_counts_users_and_items_only_in_test(kgrec, tmp_path):
     folder, out = cut(tmp_path / "cinema"), tmp_path / "out"
     train = pd.read_csv(folder / "cinema.train.inter", sep="\t", dtype=str)
     new_users, cold_items = ["u1", "u2"], ["f9", "f40"]
@@ -144,7 +144,7 @@ def test_users_and_items_that_only_test_knows_still_count(kgrec, tmp_path):
 
 
 @pytest.mark.usefixtures("fast")
-def test_several_seeds_give_mean_and_deviation(kgrec, tmp_path):
+def test_benchmark_seeds_give_mean_and_deviation(kgrec, tmp_path):
     folder, out = cut(tmp_path / "cinema"), tmp_path / "out"
     ran = kgrec("benchmark", folder, "--out", out, "--seeds", 2)
     assert "mean ± standard deviation of 2 seeds" in ran.out
@@ -156,7 +156,7 @@ def test_several_seeds_give_mean_and_deviation(kgrec, tmp_path):
 
 
 @pytest.mark.usefixtures("fast")
-def test_more_seeds_go_on_from_those_that_are_there(kgrec, tmp_path):
+def test_benchmark_resumes_with_more_seeds(kgrec, tmp_path):
     folder, out = cut(tmp_path / "cinema"), tmp_path / "out"
     kgrec("benchmark", folder, "--out", out)
     first, lists = result_of(out), (out / "recommendations.parquet").read_bytes()
@@ -168,7 +168,7 @@ def test_more_seeds_go_on_from_those_that_are_there(kgrec, tmp_path):
     assert result_of(out)["seeds"][0]["seconds"] != first["seeds"][0]["seconds"]
 
 
-def test_files_without_test_rows_are_refused(kgrec, tmp_path):
+def test_benchmark_without_test_rows_fails(kgrec, tmp_path):
     failed = kgrec("benchmark", CINEMA, "--out", tmp_path / "out")
     assert failed.code == 2
     assert failed.err == (
@@ -177,7 +177,7 @@ def test_files_without_test_rows_are_refused(kgrec, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_an_output_folder_that_cannot_be_made_is_refused_before_the_work(kgrec, tmp_path):
+def test_benchmark_bad_output_folder_fails_before_the_work(kgrec, tmp_path):
     (tmp_path / "out").write_text("a file")
     failed = kgrec("benchmark", cut(tmp_path / "cinema"), "--out", tmp_path / "out")
     assert failed.code == 1

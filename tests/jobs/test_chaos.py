@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 CHAOS = Path(__file__).parents[2] / "benchmarks" / "chaos.py"
 
 
-def test_a_refresh_survives_being_killed(tmp_path: Path) -> None:
+def test_refresh_survives_kills(tmp_path: Path) -> None:
     out = tmp_path / "chaos.json"
     environment = {name: value for name, value in os.environ.items() if name != "NEO4J_URI"} | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(

@@ -24,7 +24,7 @@ def source(tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize("target", ["{}/copy.lbug", "oxigraph:{}/copy"])
-def test_a_copy_equals_its_source_and_may_be_made_again(source: str, tmp_path: Path, target: str) -> None:
+def test_copy_equals_source_and_repeats(source: str, tmp_path: Path, target: str) -> None:
     target = target.format(tmp_path)
     assert copy_graph(source, target)["digest"] == digest(contract_tables())
     assert copy_graph(source, target)["digest"] == digest(contract_tables())
@@ -33,7 +33,7 @@ def test_a_copy_equals_its_source_and_may_be_made_again(source: str, tmp_path: P
         assert graph.snapshot().digest == digest(contract_tables())
 
 
-def test_a_copy_does_not_mix_two_graphs(source: str, tmp_path: Path) -> None:
+def test_copy_refuses_to_mix_two_graphs(source: str, tmp_path: Path) -> None:
     target = str(tmp_path / "other.lbug")
     with open_graph(target, create=True) as graph:
         graph.write(two_communities())
@@ -50,7 +50,7 @@ def test_a_copy_does_not_mix_two_graphs(source: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("target", ["{}/copy.lbug", "oxigraph:{}/copy"])
 @pytest.mark.parametrize("step", ["write", "snapshot"])
-def test_a_failed_copy_leaves_no_new_graph(
+def test_failed_copy_removes_the_new_graph(
     source: str, tmp_path: Path, target: str, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target, before = target.format(tmp_path), sorted(tmp_path.iterdir())
@@ -73,7 +73,7 @@ def test_a_failed_copy_leaves_no_new_graph(
     assert copy_graph(source, target)["digest"] == digest(contract_tables())
 
 
-def test_a_failed_copy_into_a_graph_says_what_is_left(
+def test_failed_copy_into_a_graph_says_what_is_left(
     source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = str(tmp_path / "copy.lbug")
@@ -89,12 +89,12 @@ def _fail(*_: object) -> None:
     raise StoreError("gone")
 
 
-def test_a_graph_is_not_copied_to_itself(source: str) -> None:
+def test_copy_to_itself_fails(source: str) -> None:
     with pytest.raises(UsageError, match="Expected two graphs"):
         copy_graph(source, source)
 
 
-def test_the_command_says_what_was_copied(kgrec: object, source: str, tmp_path: Path) -> None:
+def test_copy_command_prints_counts(kgrec: object, source: str, tmp_path: Path) -> None:
     result = kgrec("copy", source, tmp_path / "copy.lbug")  # type: ignore[operator]
     assert result.code == 0
     assert digest(contract_tables()) in result.out

@@ -38,7 +38,7 @@ def lists(graph: str) -> tuple[str | None, list[str], int]:
         return store.published(), runs, int(vectors)
 
 
-def test_rolling_back_goes_back_and_further_back(three: tuple[str, list[str]]) -> None:
+def test_rollback_twice_goes_further_back(three: tuple[str, list[str]]) -> None:
     graph, names = three
     assert roll_back(graph, k=3)["instead_of"] == names[2]
     assert lists(graph) == (names[1], [names[1]], 72)
@@ -53,7 +53,7 @@ def test_rolling_back_goes_back_and_further_back(three: tuple[str, list[str]]) -
     assert [entry.action for entry in entries] == ["publish"] * 3 + ["rollback"] * 3
 
 
-def test_an_earlier_run_lists_nothing_that_users_have_by_now(three: tuple[str, list[str]], kgrec, tmp_path) -> None:
+def test_rollback_excludes_items_seen_since(three: tuple[str, list[str]], kgrec, tmp_path) -> None:
     graph, names = three
     with open_graph(graph, read_only=True) as store:
         listed = store.cypher("MATCH (u:User)-[r:RECOMMENDED]->(i:Item) WHERE r.rank = 1 RETURN u.user_id, i.item_id")
@@ -68,7 +68,7 @@ def test_an_earlier_run_lists_nothing_that_users_have_by_now(three: tuple[str, l
         assert again["n"][0] == 0
 
 
-def test_a_publication_that_nobody_noted_is_found_in_the_graph(three: tuple[str, list[str]]) -> None:
+def test_reconcile_adds_missing_publication(three: tuple[str, list[str]]) -> None:
     graph, names = three
     path = Path(graph).with_suffix(".runs") / HISTORY_FILE
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
@@ -76,7 +76,7 @@ def test_a_publication_that_nobody_noted_is_found_in_the_graph(three: tuple[str,
     assert [entry.action for entry in publications(path.parent)][-2:] == ["reconciled", "rollback"]
 
 
-def test_a_rollback_that_was_killed_before_its_note_is_still_one(three: tuple[str, list[str]]) -> None:
+def test_reconcile_recognizes_a_killed_rollback(three: tuple[str, list[str]]) -> None:
     graph, names = three
     path = Path(graph).with_suffix(".runs") / HISTORY_FILE
     roll_back(graph)
@@ -85,7 +85,7 @@ def test_a_rollback_that_was_killed_before_its_note_is_still_one(three: tuple[st
     assert [(entry.run, entry.action) for entry in publications(path.parent)][-1] == (names[1], "rollback")
 
 
-def test_what_serves_is_the_published_run(three: tuple[str, list[str]], kgrec) -> None:
+def test_recommend_uses_the_live_run(three: tuple[str, list[str]], kgrec) -> None:
     graph, names = three
     newest = kgrec("recommend", graph, "u1", "--json").out
     roll_back(graph)
@@ -97,7 +97,7 @@ def test_what_serves_is_the_published_run(three: tuple[str, list[str]], kgrec) -
     assert kgrec("recommend", graph, "u1", "--json").out == newest
 
 
-def test_a_run_whose_files_are_gone_changes_nothing(three: tuple[str, list[str]]) -> None:
+def test_rollback_to_incomplete_run_changes_nothing(three: tuple[str, list[str]]) -> None:
     graph, names = three
     root = Path(graph).with_suffix(".runs")
     (root / names[1] / "arrays" / "signal-ease.safetensors").unlink()
@@ -109,7 +109,7 @@ def test_a_run_whose_files_are_gone_changes_nothing(three: tuple[str, list[str]]
     assert lists(graph)[0] == names[2]
 
 
-def test_pruning_keeps_the_newest_the_published_and_the_one_before(three: tuple[str, list[str]]) -> None:
+def test_prune_keeps_newest_live_and_previous_run(three: tuple[str, list[str]]) -> None:
     graph, names = three
     unpublished = train_run(graph, Config.read(overrides=[FAST, "seed=3"])).name
     assert prune_runs(graph, 1) == {"removed": [names[0]], "kept": [names[1], names[2], unpublished]}
@@ -118,7 +118,7 @@ def test_pruning_keeps_the_newest_the_published_and_the_one_before(three: tuple[
         prune_runs(graph, 0)
 
 
-def test_the_commands(three: tuple[str, list[str]], kgrec) -> None:
+def test_rollback_and_prune_commands(three: tuple[str, list[str]], kgrec) -> None:
     graph, names = three
     assert names[1] in kgrec("rollback", graph).out
     assert kgrec("rollback", graph, "gone").code == 1

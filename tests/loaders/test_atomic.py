@@ -66,34 +66,34 @@ def edges(graph: GraphTables, *edge_type: str) -> set[tuple[str, str]]:
     return set(zip(table.column("src").to_pylist(), table.column("dst").to_pylist(), strict=True))
 
 
-def test_behaviors_come_from_the_benchmark_files_alone(graph: GraphTables) -> None:
+def test_interactions_come_from_benchmark_files_only(graph: GraphTables) -> None:
     rows = graph.edges["User", "INTERACTED", "Item"].to_pylist()
     assert {"src": "u1", "dst": "i3", "rating": 2.0, "timestamp": 30.0, "split": "test"} in rows
     assert [row["split"] for row in rows] == ["train"] * 4 + ["test"]
     assert "ghost" not in graph.nodes["User"].column("user_id").to_pylist()
 
 
-def test_roles_are_read_off_the_headers(graph: GraphTables) -> None:
+def test_roles_follow_the_headers(graph: GraphTables) -> None:
     behavior = graph.schema.roles.behaviours["INTERACTED"]
     assert (behavior.weight, behavior.time, behavior.split) == ("rating", "timestamp", "split")
     assert graph.schema.roles.domain == "domain"
     assert graph.schema.nodes["Item"].name == "movie_title"
 
 
-def test_users_and_items_without_a_row_of_their_own_become_nodes(graph: GraphTables) -> None:
+def test_users_and_items_without_rows_become_nodes(graph: GraphTables) -> None:
     assert graph.nodes["User"].column("user_id").to_pylist() == ["u1", "u2", "u3", "u9", "u8"]
     assert graph.nodes["Item"].column("item_id").to_pylist() == ["i1", "i2", "i3", "i4", "i9"]
     assert graph.nodes["User"].column("age").to_pylist() == ["30", None, "50", None, None]
 
 
-def test_words_that_recur_become_nodes_and_prose_stays_text(graph: GraphTables) -> None:
+def test_recurring_words_become_nodes_and_prose_stays_text(graph: GraphTables) -> None:
     assert set(graph.nodes["Genre"].column("genre_id").to_pylist()) == {"Sci-Fi", "Horror", "Comedy", "Drama"}
     assert ("i1", "Sci-Fi") in edges(graph, "Item", "HAS_GENRE", "Genre")
     assert graph.nodes["Item"].column("summary")[0].as_py() == '"Alien" is a film about a ship'
     assert graph.nodes["Item"].column("scores")[0].as_py() == ["1.5", "2"]
 
 
-def test_numbers_of_one_length_are_a_vector(tmp_path: Path) -> None:
+def test_float_lists_of_one_length_are_a_vector(tmp_path: Path) -> None:
     item = "item_id:token\ttitle:token_seq\tpicture:float_seq\ni1\tAlien\t1.5 2\ni2\tJaws\t\ni3\tBrazil\t0 1e-3\n"
     user = "user_id:token\tface:float_seq\nu1\t0.5 1 2\n"
     files = {"shop.inter": "user_id:token\titem_id:token\nu1\ti1\n", "shop.item": item, "shop.user": user}
@@ -109,7 +109,7 @@ def test_numbers_of_one_length_are_a_vector(tmp_path: Path) -> None:
     assert "shop.item:7: picture: found ['1', 'two']; expected a value of type vector" in message
 
 
-def test_a_linked_item_is_its_entity(graph: GraphTables) -> None:
+def test_linked_item_merges_with_its_entity(graph: GraphTables) -> None:
     assert edges(graph, "Item", "film_film_director", "Entity") == {
         ("i1", "http://x.org/Ridley_Scott"),
         ("i3", "http://x.org/Terry_Gilliam"),
@@ -120,12 +120,12 @@ def test_a_linked_item_is_its_entity(graph: GraphTables) -> None:
     assert graph.schema.relationships["sequel"].to == ("Item", "Entity")
 
 
-def test_the_link_of_an_unknown_item_is_dropped(graph: GraphTables) -> None:
+def test_link_of_unknown_item_is_dropped(graph: GraphTables) -> None:
     assert "i77" not in graph.nodes["Item"].column("item_id").to_pylist()
     assert "http://x.org/Aliens" in graph.nodes["Entity"].column("entity_id").to_pylist()
 
 
-def test_a_relation_never_takes_a_name_in_use(graph: GraphTables) -> None:
+def test_relation_name_avoids_names_in_use(graph: GraphTables) -> None:
     assert edges(graph, "Entity", "INTERACTED_2", "Entity") == {("http://x.org/Aliens", "http://x.org/Ridley_Scott")}
 
 
@@ -133,7 +133,7 @@ def test_entities_with_iris_have_readable_names(graph: GraphTables) -> None:
     assert set(graph.nodes["Entity"].column("name").to_pylist()) == {"Ridley Scott", "Terry Gilliam", "Aliens"}
 
 
-def test_friends(graph: GraphTables) -> None:
+def test_net_file_gives_user_relationships(graph: GraphTables) -> None:
     assert edges(graph, "User", "KNOWS", "User") == {("u1", "u2"), ("u2", "u8")}
 
 
@@ -143,45 +143,45 @@ def test_one_entity_may_be_two_items(tmp_path: Path) -> None:
     assert edges(graph, "Item", "sequel", "Item") == {("i1", "i3"), ("i1", "i2")}
 
 
-def test_texts_are_derived(graph: GraphTables) -> None:
+def test_text_templates_are_derived(graph: GraphTables) -> None:
     item = ("{movie_title}", "genres: {HAS_GENRE}", "summary: {summary}")
     assert graph.schema.nodes["Item"].text == item
     assert graph.schema.nodes["User"].text == ("age: {age}", "gender: {gender}", "latest: {INTERACTED:10}")
 
 
-def test_a_written_schema_gives_the_same_graph(shop: Path) -> None:
+def test_written_schema_gives_the_same_graph(shop: Path) -> None:
     written = Schema.parse(derive_schema(shop).to_yaml())
     assert written == derive_schema(shop)
     assert AtomicLoader().load(shop, written) == AtomicLoader().load(shop)
 
 
-def test_an_edited_schema_changes_types(shop: Path) -> None:
+def test_edited_schema_changes_types(shop: Path) -> None:
     edited = derive_schema(shop).to_yaml().replace("age: string", "age: int")
     graph = check(AtomicLoader().load(shop, Schema.parse(edited)))
     assert graph.nodes["User"].column("age").to_pylist() == [30, None, 50, None, None]
 
 
-def test_labels_and_types_may_be_renamed_in_the_schema(shop: Path) -> None:
+def test_schema_may_rename_labels_and_types(shop: Path) -> None:
     edited = derive_schema(shop).to_yaml().replace("Item", "Film").replace("INTERACTED", "RATED")
     graph = check(AtomicLoader().load(shop, Schema.parse(edited.replace("RATED_2", "INTERACTED"))))
     assert graph.edges["User", "RATED", "Film"].num_rows == 5
     assert graph.edges["Entity", "INTERACTED", "Entity"].num_rows == 1
 
 
-def test_only_interactions(tmp_path: Path) -> None:
+def test_inter_file_alone_loads(tmp_path: Path) -> None:
     folder_of(tmp_path, {"a.b.inter": "user_id:token\titem_id:token\nu1\ti1\nu2\ti1\n"})
     snapshot = GraphSnapshot.from_tables(check(AtomicLoader().load(tmp_path)))
     assert (snapshot.n_users, snapshot.n_items, len(snapshot.behaviors)) == (2, 1, 2)
     assert snapshot.schema.name == "a.b"
 
 
-def test_a_column_that_says_something_else_than_the_items_is_kept(tmp_path: Path) -> None:
+def test_interaction_column_that_differs_from_items_is_kept(tmp_path: Path) -> None:
     inter = FILES["shop.test.inter"].replace("films", "books")
     graph = check(AtomicLoader().load(folder_of(tmp_path, FILES | {"shop.test.inter": inter})))
     assert graph.edges["User", "INTERACTED", "Item"].column("domain").to_pylist()[-1] == "books"
 
 
-def test_items_take_their_domain_from_the_interactions_if_need_be(tmp_path: Path) -> None:
+def test_item_domain_comes_from_interactions(tmp_path: Path) -> None:
     folder_of(tmp_path, {name: text for name, text in FILES.items() if name.endswith((".train.inter", ".test.inter"))})
     graph = check(AtomicLoader().load(tmp_path))
     assert dict(zip(*graph.nodes["Item"].to_pydict().values(), strict=True))["i3"] == "films"
@@ -189,7 +189,7 @@ def test_items_take_their_domain_from_the_interactions_if_need_be(tmp_path: Path
     assert graph.schema.roles.domain == "domain"
 
 
-def test_items_that_the_interactions_put_in_several_domains_are_all_named(tmp_path: Path) -> None:
+def test_items_in_several_domains_are_all_named(tmp_path: Path) -> None:
     header = "user_id:token\titem_id:token\tdomain:token\n"
     train = header + "u1\ti1\tart\nu1\ti2\tart\nu2\ti1\t\nu2\ti2\toffice\n"
     folder_of(tmp_path, {"shop.train.inter": train, "shop.test.inter": header + "u1\ti3\tart\nu2\ti1\toffice\n"})
@@ -205,25 +205,25 @@ def test_items_that_the_interactions_put_in_several_domains_are_all_named(tmp_pa
     assert set(graph.nodes["Item"].column("domain").to_pylist()) == {"art"}, "a row that names none contradicts nothing"
 
 
-def test_no_such_folder(tmp_path: Path) -> None:
+def test_missing_folder_fails(tmp_path: Path) -> None:
     assert "found no such folder; expected a folder of RecBole atomic files" in complaint(tmp_path / "gone")
 
 
-def test_a_folder_without_interactions(tmp_path: Path) -> None:
+def test_folder_without_interactions_fails(tmp_path: Path) -> None:
     assert "FOLDER: found no .inter file; expected NAME.inter" in complaint(tmp_path)
 
 
-def test_two_data_sets_in_a_folder(shop: Path) -> None:
+def test_two_data_sets_in_a_folder_fail(shop: Path) -> None:
     (shop / "other.item").write_text("item_id:token\nx\n")
     assert "FOLDER: found files of 2 data sets: other, shop; expected one data set per folder" in complaint(shop)
 
 
-def test_benchmark_files_without_train(tmp_path: Path) -> None:
+def test_benchmark_files_without_train_fail(tmp_path: Path) -> None:
     folder_of(tmp_path, {"shop.test.inter": FILES["shop.test.inter"]})
     assert "found benchmark files test; expected a .train.inter file beside them" in complaint(tmp_path)
 
 
-def test_every_problem_of_every_file_at_once(shop: Path) -> None:
+def test_all_problems_of_all_files_are_reported(shop: Path) -> None:
     (shop / "shop.user").write_text("user_id\tage:number\n1\t2\n")
     (shop / "shop.kg").write_text("head:token\trelation_id:token\ttail_id:token\nx\ty\tz\n")
     (shop / "shop.link").write_text("item_id:token\tentity_id:token\ni1\n\te1\n")
@@ -240,14 +240,14 @@ def test_every_problem_of_every_file_at_once(shop: Path) -> None:
     assert "shop.item: found an empty file" in message
 
 
-def test_a_missing_id(shop: Path) -> None:
+def test_missing_id_is_reported(shop: Path) -> None:
     (shop / "shop.kg").write_text("head_id:token\trelation_id:token\ttail_id:token\na\tr\tb\n\tr\tb\na\t\tb\n")
     message = complaint(shop)
     assert "shop.kg:3: head_id: found nothing; expected an id" in message
     assert "shop.kg:4: relation_id: found nothing; expected an id" in message
 
 
-def test_benchmark_files_with_different_headers(shop: Path) -> None:
+def test_benchmark_files_with_different_headers_fail(shop: Path) -> None:
     (shop / "shop.test.inter").write_text("user_id:token\titem_id:token\nu1\ti3\n")
     message = complaint(shop)
     assert "shop.test.inter:1: found columns user_id, item_id; expected those of shop.train.inter: user_id" in message
@@ -277,40 +277,40 @@ def test_missing_ids_and_wrong_values_are_reported_together(shop: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::kgrec._util.notices.DataNotice")
-def test_columns_are_told_as_the_header_has_them(shop: Path) -> None:
+def test_problems_name_columns_as_in_the_header(shop: Path) -> None:
     header, row = "user_id:token\titem_id:token\tList Price:float\n", "u1\ti1\tcheap\n"
     for name in ("shop.train.inter", "shop.test.inter"):
         (shop / name).write_text(header + row)
     assert "shop.train.inter:2: List Price: found 'cheap'" in complaint(shop)
 
 
-def test_rows_without_an_id_are_no_repetition(shop: Path) -> None:
+def test_rows_without_id_are_not_duplicates(shop: Path) -> None:
     (shop / "shop.item").write_text("item_id:token\tmovie_title:token_seq\ni1\tA\n\tB\n\tC\n")
     assert complaint(shop).count("item_id: found None") == complaint(shop).count("item_id") == 2
 
 
-def test_items_without_a_row_have_the_domain_of_the_interactions_too(tmp_path: Path) -> None:
+def test_item_without_row_gets_domain_of_interactions(tmp_path: Path) -> None:
     inter = "user_id:token\titem_id:token\tdomain:token\nu1\ti1\tbook\nu1\ti2\tfilm\n"
     folder_of(tmp_path, {"a.inter": inter, "a.item": "item_id:token\ttitle:token_seq\ni1\tOne\n"})
     graph = check(AtomicLoader().load(tmp_path)).nodes["Item"].to_pydict()
     assert dict(zip(graph["item_id"], graph["domain"], strict=True)) == {"i1": "book", "i2": "film"}
 
 
-def test_a_row_of_test_that_train_has_too(shop: Path) -> None:
+def test_row_in_train_and_test_is_reported(shop: Path) -> None:
     (shop / "shop.test.inter").write_text(FILES["shop.test.inter"] + "u1\ti1\t5\t10\tbooks\n")
     message = complaint(shop)
     assert "shop.test.inter:3: found user_id='u1', item_id='i1'" in message
     assert "while shop.train.inter:2 has" in message
 
 
-def test_an_item_twice_with_different_values(shop: Path) -> None:
+def test_contradicting_item_rows_are_reported(shop: Path) -> None:
     (shop / "shop.item").write_text(FILES["shop.item"] + "i1\tAliens\tbooks\t\t\t\n")
     message = complaint(shop)
     assert "shop.item:6: found item_id='i1'" in message
     assert "shop.item:2 has item_id='i1'" in message
 
 
-def test_columns_and_relations_that_a_schema_lacks(shop: Path) -> None:
+def test_columns_and_relations_missing_in_schema_are_reported(shop: Path) -> None:
     schema = derive_schema(shop)
     (shop / "shop.user").write_text("user_id:token\tages:token\tgender:token\nu1\t30\tF\n")
     message = complaint(shop, schema)
@@ -326,7 +326,7 @@ def test_columns_and_relations_that_a_schema_lacks(shop: Path) -> None:
     assert "shop.user: found no such file; expected a file with columns age, gender" in complaint(shop, schema)
 
 
-def test_a_relation_that_a_schema_lacks(shop: Path) -> None:
+def test_relation_missing_in_schema_is_reported(shop: Path) -> None:
     schema = derive_schema(shop)
     with (shop / "shop.kg").open("a") as file:
         file.write("http://x.org/Alien\tsequels\thttp://x.org/Aliens\n")
@@ -335,12 +335,12 @@ def test_a_relation_that_a_schema_lacks(shop: Path) -> None:
     assert f"shop.kg:8: relation_id: found relation 'sequels'; {expected}" in message
 
 
-def test_a_schema_with_two_kinds_of_items(shop: Path) -> None:
+def test_schema_with_two_item_labels_is_refused(shop: Path) -> None:
     with pytest.raises(SchemaError, match=r"roles.behaviours: found 4 names: VIEWED.*expected one; atomic files"):
         AtomicLoader().load(shop, Schema.load("commerce"))
 
 
-def test_a_schema_without_a_label_for_entities(shop: Path) -> None:
+def test_schema_without_entity_label_is_refused(shop: Path) -> None:
     (shop / "shop.link").unlink()
     without = "name: x\nnodes:\n  U: {key: id}\n  I: {key: id}\nrelationships:\n  R: {from: U, to: I}\n"
     schema = Schema.parse(without + "roles: {users: U, items: I, behaviours: {R: {}}}\n")
@@ -363,7 +363,9 @@ def test_a_schema_without_a_label_for_entities(shop: Path) -> None:
         ("Stars Time", {"weight": "Stars", "time": "Time"}, None),
     ],
 )
-def test_weight_and_time_by_name_told(tmp_path: Path, columns: str, role: dict[str, str], told: str | None) -> None:
+def test_weight_and_time_columns_found_by_name_are_reported(
+    tmp_path: Path, columns: str, role: dict[str, str], told: str | None
+) -> None:
     names = columns.split()
     head = "\t".join(["user_id:token", "item_id:token", *(f"{name}:float" for name in names)])
     folder_of(tmp_path, {"shop.inter": f"{head}\n" + "\t".join(["u1", "i1", *("1" for _ in names)]) + "\n"})
@@ -411,14 +413,14 @@ def test_padded_ids_headers_and_words_are_trimmed(tmp_path: Path) -> None:
     ]
 
 
-def test_triples_without_any_item_are_said(tmp_path: Path) -> None:
+def test_triples_without_items_are_reported(tmp_path: Path) -> None:
     inter = "user_id:token\titem_id:token\nu1\ti1\n"
     folder_of(tmp_path, {"shop.inter": inter, "shop.kg": TRIPLES + "i1\tr\te1\n"})
     with pytest.warns(DataNotice, match=r"no item is an entity of .*shop.kg; .* add a .link file"):
         AtomicLoader().load(tmp_path)
 
 
-def test_a_time_in_a_column_of_text_is_said_and_has_a_way_in(tmp_path: Path) -> None:
+def test_time_in_text_column_is_reported_with_advice(tmp_path: Path) -> None:
     folder_of(tmp_path, {"shop.inter": "user_id:token\titem_id:token\ttimestamp:token\nu1\ti1\t2024-01-31\n"})
     with pytest.warns(DataNotice, match="the time of a behavior is none; other candidates: timestamp"):
         schema = derive_schema(tmp_path).model_dump(mode="json", by_alias=True, exclude_none=True)

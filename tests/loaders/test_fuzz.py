@@ -255,7 +255,7 @@ def _given(table: dict[str, list[Any]]) -> list[tuple[Any, ...]]:
 
 @tries(120)
 @given(sound(), st.sampled_from(["Int64", "csv", "arrow", "jsonl"]))
-def test_what_is_loaded_is_what_was_given(table: dict[str, list[Any]], kind: str) -> None:
+def test_loaded_table_equals_the_given_one(table: dict[str, list[Any]], kind: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         graph = loaded({"relationships": {"SAW": {"source": _of(kind, table, Path(folder))}}})
     assert _said(graph.edges[SAW]) == _given(table)
@@ -263,7 +263,7 @@ def test_what_is_loaded_is_what_was_given(table: dict[str, list[Any]], kind: str
 
 @tries(4)
 @given(sound())
-def test_what_is_loaded_is_what_a_store_holds(table: dict[str, list[Any]]) -> None:
+def test_stored_table_equals_the_loaded_one(table: dict[str, list[Any]]) -> None:
     with tempfile.TemporaryDirectory() as folder, open_graph(Path(folder) / "g.lbug", create=True) as store:
         store.write(loaded({"relationships": {"SAW": {"source": _of("jsonl", table, Path(folder))}}}))
         assert _said(store.read().edges[SAW]) == _given(table)

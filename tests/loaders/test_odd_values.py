@@ -110,11 +110,11 @@ def ids_of(values: Any, folder: Path | None = None) -> list[str]:
         (pa.array([b"a"], pa.binary_view()), ["a"]),
     ],
 )
-def test_ids_are_read_digit_by_digit(values: Any, expected: list[str]) -> None:
+def test_ids_keep_every_digit(values: Any, expected: list[str]) -> None:
     assert ids_of(values) == expected
 
 
-def test_frames_of_polars_are_sources() -> None:
+def test_polars_frame_is_a_source() -> None:
     polars = pytest.importorskip("polars")
     frame = polars.DataFrame({"uid": [2**63 + 1, 7], "iid": ["a", "b"], "at": [datetime(2024, 1, 1)] * 2})
     frame = frame.with_columns(polars.col("iid").cast(polars.Categorical))
@@ -126,7 +126,7 @@ def test_frames_of_polars_are_sources() -> None:
     assert any("found a DataFrame that Arrow cannot read" in problem for problem in problems_of(saw(wide)))
 
 
-def test_uuids_in_parquet_are_their_text(tmp_path: Path) -> None:
+def test_parquet_uuids_become_text(tmp_path: Path) -> None:
     assert ids_of(pa.array([uuid.UUID(ID).bytes], pa.uuid()), tmp_path) == [ID]
 
 
@@ -147,7 +147,7 @@ def test_uuids_in_parquet_are_their_text(tmp_path: Path) -> None:
         (pa.array([None, 2.0**24], pa.float32()), ":2: uid: found 16777216.0"),
     ],
 )
-def test_ids_that_are_none_are_refused_with_their_row(values: Any, found: str) -> None:
+def test_invalid_ids_are_refused_with_their_row(values: Any, found: str) -> None:
     assert any(found in problem for problem in problems_of(saw(_rows(values))))
 
 
@@ -233,7 +233,7 @@ def test_properties_are_read_without_loss(name: str, values: pd.Series[Any], exp
         ("at", pd.Series([time(7, 30)]), ":1: at: found"),
     ],
 )
-def test_properties_that_are_none_are_refused(name: str, values: pd.Series[Any], found: str) -> None:
+def test_invalid_property_values_are_refused(name: str, values: pd.Series[Any], found: str) -> None:
     assert any(found in problem for problem in problems_of(items(**{name: values})))
 
 
@@ -251,7 +251,7 @@ SECONDS = [1588687728, 1609459200]
     ],
 )
 @pytest.mark.parametrize("where", ["a node", "a behavior"])
-def test_times_all_in_a_finer_unit_are_read_and_said(values: list[Any], unit: str, where: str) -> None:
+def test_times_in_finer_unit_are_read_and_reported(values: list[Any], unit: str, where: str) -> None:
     frame = pd.DataFrame({"uid": ["u", "v"], "iid": ["i0", "i1"], "at": values})
     mapping = items(at=values) if where == "a node" else saw(frame)
     with pytest.warns(DataNotice, match=rf": at: its numbers are read as {unit} since 1970"):
@@ -260,7 +260,7 @@ def test_times_all_in_a_finer_unit_are_read_and_said(values: list[Any], unit: st
     assert [found.year for found in table.column("at").to_pylist()] == [2020, 2021]
 
 
-def test_digits_behind_the_microsecond_are_said() -> None:
+def test_digits_below_microseconds_are_reported() -> None:
     with pytest.warns(DataNotice, match="2 of 3 times have digits finer than microseconds, which are cut off"):
         check_source(
             "tables",
@@ -280,19 +280,19 @@ def test_digits_behind_the_microsecond_are_said() -> None:
         (-1, "an order from 0 on"),
     ],
 )
-def test_a_whole_number_as_time_is_checked_without_a_float(at: int, found: str) -> None:
+def test_integer_time_is_checked_exactly(at: int, found: str) -> None:
     frame = pd.DataFrame({"uid": ["u"], "iid": ["i"], "at": [at]})
     (problem,) = problems_of({"relationships": {"TOOK": {"source": frame}}})
     assert problem.endswith(found)
     assert f"found {at};" in problem
 
 
-def test_a_behavior_after_2200_is_refused_in_any_type() -> None:
+def test_interaction_after_2200_is_refused() -> None:
     frame = pd.DataFrame({"uid": ["u"], "iid": ["i"], "at": ["2201-01-01"]})
     assert "expected a time up to the year 2200" in problems_of(saw(frame))[0]
 
 
-def test_lists_that_are_empty_throughout_one_file_load(tmp_path: Path) -> None:
+def test_file_with_only_empty_lists_loads(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"iid": "i0", "tags": []}\n')
     (tmp_path / "b.jsonl").write_text('{"iid": "i1", "tags": ["x"]}\n')
     schema = Schema.parse(
@@ -308,13 +308,13 @@ def test_lists_that_are_empty_throughout_one_file_load(tmp_path: Path) -> None:
     assert graph.edges[SAW].column("tags").to_pylist() == [[], ["x"]]
 
 
-def test_a_column_that_nothing_reads_may_hold_anything() -> None:
+def test_unread_column_may_hold_anything() -> None:
     rows = {"uid": ["u"], "iid": ["i"], "at": ["2024-01-01"]}
     source = pa.table({**rows, "image": [b"\xff\xd8"], "more": [{"a": [1]}]})
     assert loaded(saw(source)).edges[SAW].num_rows == 1
 
 
-def test_text_in_parquet_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+def test_parquet_text_not_utf8_is_refused(tmp_path: Path) -> None:
     bad = pa.Array.from_buffers(
         pa.string(), 2, [None, pa.py_buffer(np.array([0, 1, 2], np.int32)), pa.py_buffer(b"a\xff")]
     )

@@ -64,7 +64,7 @@ def test_triples_side_by_side_not_nested() -> None:
     assert max(nesting.depth_with(b'<< a b c >> d "x << 1" .\n' * 1000) for _ in range(3)) <= 3
 
 
-def test_lines_of_no_text_each_with_line(tmp_path: Path) -> None:
+def test_binary_lines_are_reported_with_their_numbers(tmp_path: Path) -> None:
     message = complaint(tmp_path, "a.nt", TRIPLE + b'<http://e/s> <http://e/p> "\xe9" .\n' + TRIPLE + b"\xff\n")
     assert "a.nt:2: found byte 0xe9 at position 28 of the line, which is not UTF-8" in message
     assert "a.nt:4: found byte 0xff at position 1 of the line, which is not UTF-8" in message
@@ -76,11 +76,11 @@ def test_damaged_gzip_refused(tmp_path: Path) -> None:
     assert "found bytes that cannot be read" in complaint(tmp_path, "a.nt.gz", bytes(data))
 
 
-def test_half_character_refused(tmp_path: Path) -> None:
+def test_incomplete_utf8_character_refused(tmp_path: Path) -> None:
     assert "a.nt:1: " in complaint(tmp_path, "a.nt", b'<http://e/s> <http://e/p> "\\ud83d" .\n')
 
 
-def test_schema_that_is_no_literal_refused(tmp_path: Path) -> None:
+def test_schema_that_is_not_a_literal_refused(tmp_path: Path) -> None:
     (tmp_path / "a.nt").write_bytes(b"<http://e/s> <urn:kgrec:vocabulary#schema> <http://e/o> .\n")
     with pytest.raises(DataError, match=r"a\.nt:1: .*found a kgrec schema that is not a literal"):
         RdfLoader().load(tmp_path / "a.nt")

@@ -65,7 +65,7 @@ def write(folder: Path, text: str, name: str = "films.ttl") -> Path:
 
 
 @pytest.mark.parametrize("name", ["films.ttl", "films.ttl.gz"])
-def test_what_a_schema_names_is_loaded(tmp_path: Path, name: str) -> None:
+def test_triples_named_in_schema_are_loaded(tmp_path: Path, name: str) -> None:
     tables = load("rdf", write(tmp_path, GOOD, name), schema=SCHEMA)
     films = {row["film_id"]: row for row in tables.nodes["Film"].to_pylist()}
     dead_man = "http://dbpedia.org/resource/Dead_Man"
@@ -81,7 +81,7 @@ def test_what_a_schema_names_is_loaded(tmp_path: Path, name: str) -> None:
     assert tables.edges["Film", "STARRING", "Person"].num_rows == 2
 
 
-def test_every_format_gives_the_same(tmp_path: Path) -> None:
+def test_every_format_gives_the_same_graph(tmp_path: Path) -> None:
     import pyoxigraph as ox
 
     expected = GraphSnapshot.from_tables(load("rdf", write(tmp_path, GOOD), schema=SCHEMA)).digest
@@ -93,7 +93,7 @@ def test_every_format_gives_the_same(tmp_path: Path) -> None:
         assert GraphSnapshot.from_tables(load("rdf", path, schema=SCHEMA)).digest == expected
 
 
-def test_odd_spellings_of_n_triples_are_read(tmp_path: Path) -> None:
+def test_unusual_n_triples_spellings_are_read(tmp_path: Path) -> None:
     text = (
         "# a comment\n\n<http://example.org/v>\t<http://example.org/SAW> <http://example.org/f>. # more\n"
         '<http://example.org/v> <http://example.org/viewer_id> "\\u0061" .\n'
@@ -132,7 +132,7 @@ SCHEMA_WITHOUT_TIME = Schema.from_dict(_DATA)
         ),
     ],
 )
-def test_wrong_data_is_refused_with_its_node(tmp_path: Path, more: str, message: str) -> None:
+def test_wrong_data_names_the_node(tmp_path: Path, more: str, message: str) -> None:
     path = write(tmp_path, f"{GOOD}{more}\n")
     with pytest.raises(DataError) as caught:
         load("rdf", path, schema=SCHEMA)
@@ -140,14 +140,14 @@ def test_wrong_data_is_refused_with_its_node(tmp_path: Path, more: str, message:
     assert str(path) in str(caught.value)
 
 
-def test_all_problems_come_at_once(tmp_path: Path) -> None:
+def test_all_problems_are_reported(tmp_path: Path) -> None:
     path = write(tmp_path, f'{GOOD}dbr:Heat dbo:year "soon" . :viewer1 :age "old" . dbr:Heat a :Viewer .\n')
     with pytest.raises(DataError) as caught:
         load("rdf", path, schema=SCHEMA)
     assert len(caught.value.problems) >= 3
 
 
-def test_a_problem_in_n_triples_has_its_line(tmp_path: Path) -> None:
+def test_n_triples_problem_has_its_line(tmp_path: Path) -> None:
     text = (
         "# first\n<http://example.org/v> <http://example.org/SAW> <http://example.org/f> .\n"
         '<http://example.org/v> <http://example.org/age> "old" .\n'
@@ -167,13 +167,13 @@ def test_a_problem_in_n_triples_has_its_line(tmp_path: Path) -> None:
         ("other.jsonld", '{"@context": "http://schema.org/"}', "expected valid JSON-LD with its contexts in the file"),
     ],
 )
-def test_broken_syntax_has_line_and_column(tmp_path: Path, name: str, text: str, place: str) -> None:
+def test_syntax_error_has_line_and_column(tmp_path: Path, name: str, text: str, place: str) -> None:
     with pytest.raises(DataError) as caught:
         load("rdf", write(tmp_path, text, name), schema=SCHEMA)
     assert place in str(caught.value)
 
 
-def test_what_is_not_rdf_is_refused(tmp_path: Path) -> None:
+def test_source_that_is_not_rdf_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no RDF file at"):
         load("rdf", tmp_path / "none.ttl", schema=SCHEMA)
     with pytest.raises(UsageError, match="holds no RDF file"):
@@ -188,14 +188,14 @@ def test_what_is_not_rdf_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["graph.ttl", "graph.nq", "graph.nt", "graph.ttl.gz"])
-def test_an_export_loads_back_equal(tmp_path: Path, name: str) -> None:
+def test_export_loads_back_equal(tmp_path: Path, name: str) -> None:
     with open_graph(tmp_path / "graph.lbug", create=True) as store:
         store.write(contract_tables())
         export(store.read(), tmp_path / name)
     assert GraphSnapshot.from_tables(load("rdf", tmp_path / name)).digest == digest(contract_tables())
 
 
-def test_an_export_with_terms_uses_them(tmp_path: Path) -> None:
+def test_export_uses_schema_terms(tmp_path: Path) -> None:
     with open_graph(tmp_path / "graph.lbug", create=True) as store:
         load("rdf", write(tmp_path, GOOD), schema=SCHEMA, into=store)
         export(store.read(), tmp_path / "out.ttl")
@@ -207,14 +207,14 @@ def test_an_export_with_terms_uses_them(tmp_path: Path) -> None:
             export(store.read(), tmp_path / "out.xml")
 
 
-def test_a_store_is_a_source_too(tmp_path: Path) -> None:
+def test_oxigraph_graph_is_a_source(tmp_path: Path) -> None:
     with open_graph(f"oxigraph:{tmp_path / 'graph'}", create=True) as store:
         store.write(contract_tables())
     tables = load("rdf", f"oxigraph:{tmp_path / 'graph'}")
     assert GraphSnapshot.from_tables(tables).digest == digest(contract_tables())
 
 
-def test_good_data_has_no_violation(tmp_path: Path) -> None:
+def test_shacl_valid_data_has_no_violation(tmp_path: Path) -> None:
     assert check_source("rdf", write(tmp_path, GOOD), schema=SCHEMA).nodes["Film"].num_rows == 2
 
 
@@ -232,13 +232,13 @@ def test_good_data_has_no_violation(tmp_path: Path) -> None:
         ('dbr:Heat dbo:starring "Al" .', "<http://dbpedia.org/resource/Heat>", "STARRING to an IRI of Person"),
     ],
 )
-def test_each_violation_is_reported_with_its_node(tmp_path: Path, more: str, node: str, message: str) -> None:
+def test_shacl_violations_name_their_nodes(tmp_path: Path, more: str, node: str, message: str) -> None:
     source = write(tmp_path, f"{GOOD}{more}\n")
     mine = [problem for problem in RdfLoader().violations(source, SCHEMA) if problem.where == node]
     assert any(message in problem.expected for problem in mine)
 
 
-def test_check_tells_what_is_wrong_once(tmp_path: Path) -> None:
+def test_check_reports_each_problem_once(tmp_path: Path) -> None:
     more = ':viewer1 :age 1, 2 .\n:b1 :stars "x"^^:x .\ndbr:Heat dbo:starring "Al" .\n:b3 rdf:subject :viewer1 .\n'
     source = write(tmp_path, GOOD + more)
     with pytest.raises(DataError) as loaded:

@@ -39,7 +39,7 @@ def folder_of(name: str) -> Path:
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_loads_and_checks(name: str) -> None:
+def test_shared_data_sets_load_and_check(name: str) -> None:
     folder = folder_of(name)
     schema = derive_schema(folder)
     snapshot = GraphSnapshot.from_tables(check(AtomicLoader().load(folder, Schema.parse(schema.to_yaml()))))

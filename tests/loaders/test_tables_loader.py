@@ -41,7 +41,7 @@ def orders(**changes: Any) -> dict[str, Any]:
     return {"relationships": {"PURCHASED": {"source": ORDERS, **changes}}}
 
 
-def test_a_data_frame_whose_columns_have_the_schemas_names() -> None:
+def test_frame_with_schema_column_names_loads() -> None:
     before = ORDERS.copy()
     graph = loaded(orders())
     assert graph.edges["User", "PURCHASED", "Product"].to_pylist()[1] == {
@@ -55,7 +55,7 @@ def test_a_data_frame_whose_columns_have_the_schemas_names() -> None:
     pd.testing.assert_frame_equal(ORDERS, before)
 
 
-def test_mapping_file_beside_its_sources(tmp_path: Path) -> None:
+def test_mapping_paths_are_relative_to_the_mapping(tmp_path: Path) -> None:
     (tmp_path / "products.csv").write_text(
         'sku,name,tags,domain\np1,"Pens, blue",ink|blue,office\np2,Alien,film,films\np3,Jaws,,films\n'
     )
@@ -81,14 +81,14 @@ def test_mapping_file_beside_its_sources(tmp_path: Path) -> None:
     assert graph.edges["User", "PURCHASED", "Product"].num_rows == 3
 
 
-def test_whole_number_ids_stay_whole() -> None:
+def test_integer_ids_stay_integers() -> None:
     frame = ORDERS.assign(user_id=[1.0, 1.0, 2.0], product_id=pd.Categorical(["a", "b", "a"]))
     graph = loaded({"relationships": {"PURCHASED": {"source": frame}}})
     assert graph.nodes["User"].column("user_id").to_pylist() == ["1", "2"]
     assert graph.nodes["Product"].column("product_id").to_pylist() == ["a", "b"]
 
 
-def test_a_type_may_have_several_sources_and_labels(tmp_path: Path, market_schema: Schema) -> None:
+def test_type_may_have_several_sources_and_labels(tmp_path: Path, market_schema: Schema) -> None:
     (tmp_path / "guests.csv").write_text("who,what,price,at\ng1,b1,2.5,2024-01-02\n")
     members = pa.table({"user_id": ["u1"], "movie_id": ["m1"], "price": [3], "at": ["2024-01-01"]})
     more = pa.table({"user_id": ["u2"], "movie_id": ["m1"], "price": [1.5], "at": ["2024-01-03"]})
@@ -107,28 +107,28 @@ def test_a_type_may_have_several_sources_and_labels(tmp_path: Path, market_schem
     assert "relationships.BOUGHT.to_label: found unknown label 'Film'; expected one of Movie, Book" in message
 
 
-def test_a_schema_is_needed() -> None:
+def test_load_without_schema_fails() -> None:
     with pytest.raises(UsageError, match="the tables loader needs a schema"):
         TablesLoader().load(orders())
 
 
-def test_no_mapping_file(tmp_path: Path) -> None:
+def test_missing_mapping_file_fails(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no mapping file .*; expected a YAML file, or a dictionary"):
         TablesLoader().load(tmp_path / "gone.yaml", COMMERCE)
 
 
-def test_a_mapping_file_that_is_not_yaml(tmp_path: Path) -> None:
+def test_mapping_file_not_yaml_fails(tmp_path: Path) -> None:
     (tmp_path / "shop.yaml").write_text("nodes:\n  Product: {source: x\nrelationships: {}\n")
     assert "shop.yaml:3: found" in complaint(tmp_path / "shop.yaml")
 
 
 @pytest.mark.parametrize("text", ["", "just words"])
-def test_a_mapping_file_without_a_mapping(tmp_path: Path, text: str) -> None:
+def test_mapping_file_without_mapping_fails(tmp_path: Path, text: str) -> None:
     (tmp_path / "shop.yaml").write_text(text)
     assert "expected" in complaint(tmp_path / "shop.yaml")
 
 
-def test_every_key_that_a_mapping_should_not_have() -> None:
+def test_unknown_mapping_keys_are_all_reported() -> None:
     message = complaint(
         {
             "node": {},
@@ -143,7 +143,7 @@ def test_every_key_that_a_mapping_should_not_have() -> None:
     assert "list_separator: found ''; expected string should have at least 1 character" in message
 
 
-def test_every_unknown_name_in_a_mapping() -> None:
+def test_unknown_names_in_mapping_are_all_reported() -> None:
     message = complaint(
         {
             "nodes": {
@@ -167,7 +167,7 @@ def test_every_unknown_name_in_a_mapping() -> None:
     assert "relationships.BOUGHT: found unknown relationship type 'BOUGHT'; expected one of VIEWED" in message
 
 
-def test_a_behavior_without_its_time_and_weight() -> None:
+def test_behavior_without_time_and_weight_is_refused() -> None:
     message = complaint({"relationships": {"PURCHASED": {"source": ORDERS[["user_id", "product_id"]]}}})
     assert (
         "PURCHASED.properties: found no column for 'quantity'; expected a column; the schema's roles require it"
@@ -176,13 +176,13 @@ def test_a_behavior_without_its_time_and_weight() -> None:
     assert "PURCHASED.properties: found no column for 'timestamp'" in message
 
 
-def test_a_list_needs_a_separator() -> None:
+def test_text_list_needs_a_separator() -> None:
     frame = pd.DataFrame({"product_id": ["p1"], "tags": ["a|b"]})
     message = complaint({"nodes": {"Product": {"source": frame}}, **orders()})
     assert "nodes.Product: found a list written as text; expected list_separator" in message
 
 
-def test_vectors_of_frames_arrays_and_text(tmp_path: Path) -> None:
+def test_vectors_load_from_frames_arrays_and_text(tmp_path: Path) -> None:
     data = COMMERCE.to_dict()
     data["nodes"]["Product"]["properties"]["picture"] = "vector"
     schema = Schema.from_dict(data)
@@ -194,7 +194,7 @@ def test_vectors_of_frames_arrays_and_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("separator", [{}, {"list_separator": "|"}])
-def test_one_vector_that_is_none_does_not_make_the_others_wrong(tmp_path: Path, separator: dict[str, str]) -> None:
+def test_one_invalid_vector_is_one_problem(tmp_path: Path, separator: dict[str, str]) -> None:
     data = COMMERCE.to_dict()
     data["nodes"]["Product"]["properties"]["picture"] = "vector"
     vectors = ["[1, 2.5]", '"abc"', "[3, 4]", "[5, 6]"]
@@ -206,7 +206,7 @@ def test_one_vector_that_is_none_does_not_make_the_others_wrong(tmp_path: Path, 
     assert message.count("picture") == 1
 
 
-def test_lists_of_frames_and_json_need_none(tmp_path: Path) -> None:
+def test_lists_of_frames_and_json_need_no_separator(tmp_path: Path) -> None:
     (tmp_path / "p.jsonl").write_text('{"product_id": 1, "tags": ["a", "b"]}\n{"product_id": "p2", "tags": null}\n')
     frame = ORDERS.assign(product_id=["1", "p2", "1"])
     products = {"Product": {"source": tmp_path / "p.jsonl"}}
@@ -215,7 +215,7 @@ def test_lists_of_frames_and_json_need_none(tmp_path: Path) -> None:
     assert graph.nodes["Product"].column("product_id").to_pylist() == ["1", "p2"]
 
 
-def test_ids_that_are_lists() -> None:
+def test_list_ids_are_refused() -> None:
     frame = pa.table({"user_id": [["u1"]], "product_id": ["p1"], "quantity": [1], "timestamp": [1]})
     message = complaint({"relationships": {"PURCHASED": {"source": frame}}})
     assert "PURCHASED.from: found column 'user_id', which holds lists or objects; expected a column of ids" in message
@@ -232,13 +232,13 @@ def test_values_are_reported_with_file_and_line(tmp_path: Path) -> None:
     assert "orders.csv:5: user_id: found None; expected an id" in message
 
 
-def test_an_edge_to_an_unknown_node() -> None:
+def test_edge_to_unknown_node_is_refused() -> None:
     products = pd.DataFrame({"product_id": ["p1"]})
     message = complaint({"nodes": {"Product": {"source": products}}, **orders()})
     assert "the table of relationships.PURCHASED:2: product_id: found 'p2'; expected the key of a Product" in message
 
 
-def test_every_source_that_cannot_be_read(tmp_path: Path) -> None:
+def test_unreadable_sources_are_all_reported(tmp_path: Path) -> None:
     (tmp_path / "a.xlsx").write_text("x")
     (tmp_path / "b.csv").write_text("user_id,product_id\n1\n")
     (tmp_path / "c.parquet").write_text("no parquet")
@@ -259,12 +259,12 @@ def test_every_source_that_cannot_be_read(tmp_path: Path) -> None:
     assert "plain: found a file without an ending" in message
 
 
-def test_a_frame_with_a_column_twice() -> None:
+def test_frame_with_duplicate_column_is_refused() -> None:
     frame = pd.concat([ORDERS, ORDERS[["user_id"]]], axis=1)
     assert "user_id: found the column twice; expected each column once" in complaint(orders(source=frame))
 
 
-def test_a_source_named_twice_is_reported_once(tmp_path: Path) -> None:
+def test_source_used_twice_is_reported_once(tmp_path: Path) -> None:
     sources = [{"source": tmp_path / "gone.csv"}, {"source": str(tmp_path / "gone.csv")}]
     assert complaint({"relationships": {"PURCHASED": sources}}).startswith("1 problem in the data:")
 
@@ -285,7 +285,7 @@ def asked(graph: object, query: object, **more: Any) -> dict[str, Any]:
     return orders(source={"graph": graph, "query": query}, **more)
 
 
-def test_a_query_against_another_graph_is_a_source(tmp_path: Path) -> None:
+def test_cypher_query_is_a_source(tmp_path: Path) -> None:
     with open_graph(tmp_path / "shop.lbug", create=True) as store:
         store.write(loaded(orders()))
     (tmp_path / "mapping.yaml").write_text(
@@ -299,7 +299,7 @@ def test_a_query_against_another_graph_is_a_source(tmp_path: Path) -> None:
     ]
 
 
-def test_a_query_in_sparql_is_a_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sparql_query_is_a_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pyoxigraph")
     monkeypatch.chdir(tmp_path)
     with open_graph("oxigraph:shop", create=True) as store:
@@ -312,7 +312,7 @@ def test_a_query_in_sparql_is_a_source(tmp_path: Path, monkeypatch: pytest.Monke
     ]
 
 
-def test_a_query_that_cannot_be_asked_says_why(tmp_path: Path) -> None:
+def test_failing_query_source_says_why(tmp_path: Path) -> None:
     graph = str(tmp_path / "shop.lbug")
     assert f"found no graph at {graph}; expected one that is there" in complaint(asked(graph, BOUGHT))
     with open_graph(graph, create=True) as store:

@@ -99,12 +99,12 @@ def test_padded_ids_headers_and_parts_are_trimmed(tmp_path: Path, kind: str) -> 
     assert ends(tables, SAW) == [("u1", "f1"), ("u1", "f2")]
 
 
-def test_padded_text_stays_as_given() -> None:
+def test_padded_text_is_kept() -> None:
     tables, _ = load({}, Film={"source": frame(film_id=["f1"], title=["  In  Space "])})
     assert tables.nodes["Film"].column("title").to_pylist() == ["  In  Space "]
 
 
-def test_domains_with_blanks_around_them_are_one() -> None:
+def test_padded_domains_are_equal() -> None:
     data = SCHEMA.to_dict()
     data["roles"]["domain"] = "title"
     mapping = {"nodes": {"Film": {"source": frame(film_id=["f1", "f2"], title=["tv", " tv"])}}}
@@ -113,14 +113,14 @@ def test_domains_with_blanks_around_them_are_one() -> None:
     assert tables.nodes["Film"].column("title").to_pylist() == ["tv", "tv"]
 
 
-def test_columns_equal_but_for_blanks_are_refused() -> None:
+def test_columns_equal_except_for_spaces_are_refused() -> None:
     message = refused(
         {"SAW": {"source": pd.DataFrame([["u1", "f1", "f2"]], columns=["user_id", "film_id", " film_id"])}}
     )
     assert "film_id: found the column twice; expected each column once" in message
 
 
-def test_an_id_of_blanks_is_missing() -> None:
+def test_blank_id_is_missing() -> None:
     assert "user_id: found None; expected an id, or skip_empty: true" in refused(
         {"SAW": seen(user_id=[" "], film_id=["f1"])}
     )
@@ -133,7 +133,7 @@ def test_lists_written_in_a_cell_are_read(cell: str) -> None:
 
 
 @pytest.mark.parametrize("cell", ["[lamp, led]", "['lamp' 'led']", '{"a": 1}', "[['a']]", "[None]", "{lamp,led}"])
-def test_brackets_that_are_no_list_are_refused(tmp_path: Path, cell: str) -> None:
+def test_brackets_without_list_are_refused(tmp_path: Path, cell: str) -> None:
     films = written(
         tmp_path, "films.jsonl", json.dumps({"film_id": "f0"}) + "\n" + json.dumps({"film_id": "f1", "tags": cell})
     )
@@ -148,7 +148,7 @@ def test_lists_and_texts_in_a_column_become_lists(tmp_path: Path) -> None:
     assert tables.nodes["Film"].column("tags").to_pylist() == [["a, b", "c"], ["a", "b"]]
 
 
-def test_text_in_a_list_of_one_is_read_and_said(tmp_path: Path) -> None:
+def test_single_text_list_is_read_and_reported(tmp_path: Path) -> None:
     lines = ['{"film_id": "f1", "title": ["Alien"]}', '{"film_id": "f2", "title": "[REC]"}']
     tables, told = load({}, Film=written(tmp_path, "films.jsonl", "\n".join(lines)))
     assert tables.nodes["Film"].column("title").to_pylist() == ["Alien", "[REC]"]
@@ -157,7 +157,7 @@ def test_text_in_a_list_of_one_is_read_and_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", ['["Alien", "Aliens"]', '{"en": "Alien"}'])
 @pytest.mark.parametrize("other", ['"Jaws"', '["Jaws"]'])
-def test_text_that_is_several_is_refused(tmp_path: Path, value: str, other: str) -> None:
+def test_several_texts_for_a_text_are_refused(tmp_path: Path, value: str, other: str) -> None:
     lines = [f'{{"film_id": "f1", "title": {other}}}', f'{{"film_id": "f2", "title": {value}}}']
     message = refused({}, Film=written(tmp_path, "films.jsonl", "\n".join(lines)))
     assert "films.jsonl:2: title: found" in message
@@ -189,7 +189,7 @@ def test_split_edges_keep_their_values_and_rows(tmp_path: Path) -> None:
     assert told == [f"1 row left out of SAW: no Film has the film_id, such as 'f9' ({tmp_path / 'saw.csv'}:3)"]
 
 
-def test_lists_at_an_end_make_an_edge_each() -> None:
+def test_list_at_an_end_gives_one_edge_each() -> None:
     source = pa.table({"film_id": ["f1", "f2"], "genre": [["Comedy", "Drama"], []]})
     assert ends(load({"HAS_GENRE": {"source": source}})[0], HAS_GENRE) == [("f1", "Comedy"), ("f1", "Drama")]
 
@@ -199,18 +199,18 @@ def test_list_separator_without_a_list_is_refused() -> None:
     assert "nodes.Film.list_separator: found '|', but no property of Film that is read is a list" in message
 
 
-def test_list_separator_in_no_cell_is_said() -> None:
+def test_unused_list_separator_is_reported() -> None:
     _, told = load({"HAS_GENRE": {"source": frame(film_id=["f1"], genre=["Comedy, Drama"]), "list_separator": "|"}})
     assert told == ["list_separator '|' occurs in no value of film_id or genre in the table of relationships.HAS_GENRE"]
 
 
-def test_settings_of_a_source_need_one() -> None:
+def test_source_settings_need_a_source() -> None:
     message = refused({}, Film={"from_ends": True, "key": "id", "properties": {"title": "name"}})
     assert "nodes.Film.key: found a setting without a source" in message
     assert "nodes.Film.properties: found a setting without a source" in message
 
 
-def test_a_key_given_twice_in_a_mapping_is_refused(tmp_path: Path) -> None:
+def test_duplicate_mapping_key_is_refused(tmp_path: Path) -> None:
     (tmp_path / "m.yaml").write_text("relationships:\n  SAW: {source: a.csv}\n  SAW: {source: b.csv}\n")
     with pytest.raises(DataError, match=r"m.yaml:3: found 'SAW' given twice; expected it once; a type with several"):
         TablesLoader().load(tmp_path / "m.yaml", SCHEMA)
@@ -226,7 +226,7 @@ def test_empty_ends_of_a_behavior_are_refused_or_skipped(tmp_path: Path) -> None
     assert told == [f"{name} user_id", f"{name} film_id"]
 
 
-def test_empty_ends_of_another_edge_are_left_out_and_said() -> None:
+def test_empty_ends_of_other_edges_are_dropped_and_reported() -> None:
     links = frame(film_id=["f1", "f2", "f3"], genre=["x", None, " "])
     tables, told = load({"HAS_GENRE": {"source": links}})
     assert ends(tables, HAS_GENRE) == [("f1", "x")]
@@ -253,14 +253,14 @@ def test_where_keeps_the_line_of_a_row(tmp_path: Path) -> None:
     assert "films.csv:4 has film_id='f2', title='C'" in message
 
 
-def test_where_that_matches_no_row_is_said() -> None:
+def test_where_without_matches_is_reported() -> None:
     log = frame(**LOG)
     _, told = load({"LIKED": {"source": log, "where": {"event": "like"}}, "SAW": seen()})
     assert told == ["no row of the table of relationships.LIKED has 'like' in event; it has 'saw', 'liked'"]
     assert "LIKED.where: found column 'evnt', which" in refused({"LIKED": {"source": log, "where": {"evnt": "like"}}})
 
 
-def test_one_source_as_two_behaviors_is_said(tmp_path: Path) -> None:
+def test_source_used_for_two_behaviors_is_reported(tmp_path: Path) -> None:
     log = written(tmp_path, "log.csv", "user_id,film_id,event\nu1,f1,saw\nu1,f2,liked\n")
     again = {"source": str(tmp_path / "." / "log.csv")}
     for one, two in ((log, again), ({"source": (both := frame(**LOG))}, {"source": both})):
@@ -271,7 +271,7 @@ def test_one_source_as_two_behaviors_is_said(tmp_path: Path) -> None:
     assert told[0].startswith("1 row with user_id and film_id of one source is loaded as SAW and LIKED")
 
 
-def test_neo4j_type_column_is_taken_by_itself(tmp_path: Path) -> None:
+def test_neo4j_type_column_selects_rows(tmp_path: Path) -> None:
     rels = written(tmp_path, "rels.csv", ":START_ID,:END_ID,:TYPE\nu1,f1,SAW\nu1,f2,LIKED\nu2,f1,HATED\n")
     columns = {"from": ":START_ID", "to": ":END_ID"}
     tables, told = load({"SAW": {**rels, **columns}, "LIKED": {**rels, **columns}})
@@ -282,7 +282,7 @@ def test_neo4j_type_column_is_taken_by_itself(tmp_path: Path) -> None:
     assert (len(ends(tables, SAW)), told) == (2, [])
 
 
-def test_neo4j_label_column_is_taken_by_itself(tmp_path: Path) -> None:
+def test_neo4j_label_column_selects_rows(tmp_path: Path) -> None:
     films = written(tmp_path, "n.csv", "film_id,:LABEL\nf1,Film\nf2,Sequel;Film\np1,Person\n")
     tables, told = load({}, Film=films)
     assert tables.nodes["Film"].column("film_id").to_pylist() == ["f1", "f2"]
@@ -302,7 +302,7 @@ def test_from_ends_without_an_end_is_refused() -> None:
     assert "nodes.Genre.from_ends: found true, but no relationship of the mapping ends at a Genre" in message
 
 
-def test_texts_that_look_like_lists_are_said() -> None:
+def test_texts_like_lists_are_reported() -> None:
     films = {"source": frame(film_id=["f1", "f2"], title=["['Alien', 'Aliens']", "[REC]"])}
     tables, told = load({"SAW": seen(user_id=["u1"], film_id=["f2"])}, Film=films)
     assert tables.nodes["Film"].column("title").to_pylist() == ["['Alien', 'Aliens']", "[REC]"]
@@ -327,19 +327,19 @@ def into(store: Any, saw: dict[str, Any], **nodes: Any) -> list[str]:
 MORE = seen(user_id=["u2", "u2"], film_id=["f1", "f9"])
 
 
-def test_behaviors_alone_leave_titles_as_they_are(store: Any) -> None:
+def test_loading_only_behaviors_keeps_titles(store: Any) -> None:
     into(store, seen(user_id=["u9"], film_id=["f1"]))
     assert store.cypher("MATCH (f:Film) RETURN f.title ORDER BY f.film_id")["f.title"].tolist() == ["Alien", "Jaws"]
     assert len(store.ids("User")) == 2
 
 
-def test_an_item_that_no_source_and_graph_has_is_refused(store: Any) -> None:
+def test_end_in_no_source_or_graph_is_refused(store: Any) -> None:
     with pytest.raises(DataError, match=r"SAW:2: film_id: found 'f9'; expected the key of a Film; or say skip_unknown"):
         into(store, MORE)
     assert len(store.ids("Film")) == 2
 
 
-def test_skip_unknown_leaves_rows_out_and_says_so(store: Any) -> None:
+def test_skip_unknown_drops_rows_and_reports(store: Any) -> None:
     told = into(store, {**MORE, "skip_unknown": True}, User={"from_ends": True})
     assert len(told) == 1
     assert told[0].startswith("1 row left out of SAW: no Film has the film_id, such as 'f9' (the table of")
@@ -368,7 +368,7 @@ def test_skip_unknown_where_all_ends_make_nodes_is_refused() -> None:
     assert "relationships.SAW.skip_unknown: found true, but unknown ends of User and Film create nodes" in message
 
 
-def test_a_notice_is_a_warning_in_python() -> None:
+def test_notice_is_a_warning_in_python() -> None:
     with pytest.warns(DataNotice, match="no genre"):
         check(TablesLoader().load({"relationships": {"SAW": seen(), "HAS_GENRE": {"source": frame(**GENRES)}}}, SCHEMA))
 
@@ -382,21 +382,21 @@ def test_a_notice_is_a_warning_in_python() -> None:
         (2**70, [str(2**70), "1"], 1),
     ],
 )
-def test_where_takes_values_in_any_spelling(wanted: Any, cells: list[str], kept: int) -> None:
+def test_where_matches_values_in_any_notation(wanted: Any, cells: list[str], kept: int) -> None:
     films = [str(n) for n in range(len(cells))]
     source = frame(user_id=["u1"] * len(cells), film_id=films, kind=cells)
     tables, told = load({"SAW": {"source": source, "where": {"kind": wanted}}})
     assert (tables.edges[SAW].num_rows, told) == (kept, [])
 
 
-def test_each_value_of_where_that_no_row_has_is_said() -> None:
+def test_where_values_without_rows_are_reported() -> None:
     source = frame(user_id=["u1"], film_id=["f1"], kind=["buy"])
     _, told = load({"SAW": {"source": source, "where": {"kind": ["buy", "reorderd"]}}})
     assert told == ["no row of the table of relationships.SAW has 'reorderd' in kind; it has 'buy'"]
 
 
 @pytest.mark.parametrize("column", ["Title", " TITLE", "title:string", "Ti_tle"])
-def test_a_column_spelled_nearly_as_a_property_is_said(column: str) -> None:
+def test_column_spelled_like_a_property_is_reported(column: str) -> None:
     source = pd.DataFrame({"film_id": ["f1"], column: ["Alien"]})
     name = column.strip()
     _, told = load({}, Film={"source": source})
@@ -407,20 +407,20 @@ def test_a_column_spelled_nearly_as_a_property_is_said(column: str) -> None:
     assert load({}, Film={"source": source, "properties": {"title": name}})[1] == []
 
 
-def test_lists_at_the_end_of_a_behavior_have_a_way_in() -> None:
+def test_list_at_a_behavior_end_error_names_the_fix() -> None:
     source = frame(user_id=["u1"], film_id=[["f1", "f2"]])
     assert "with list_separator also of lists" in refused({"SAW": {"source": source}})
     tables, _ = load({"SAW": {"source": source, "list_separator": ","}})
     assert tables.edges[SAW].num_rows == 2
 
 
-def test_a_column_twice_in_parquet_is_named(tmp_path: Path) -> None:
+def test_duplicate_parquet_column_is_named(tmp_path: Path) -> None:
     pq.write_table(pa.table([["f1"], ["a"], ["b"]], ["film_id", "title", "title"]), tmp_path / "f.parquet")
     assert "f.parquet: title: found the column twice" in refused({}, Film={"source": tmp_path / "f.parquet"})
 
 
 @pytest.mark.parametrize("mapping", [None, 5, [{}], frame(user_id=["u1"])])
-def test_a_mapping_of_another_type_is_refused(mapping: Any) -> None:
+def test_mapping_of_wrong_type_is_refused(mapping: Any) -> None:
     with pytest.raises(UsageError, match="expected a dictionary, or a YAML file"):
         TablesLoader().load(mapping, SCHEMA)
 
@@ -433,11 +433,11 @@ def test_where_without_a_value_is_refused(wanted: Any) -> None:
 
 
 @pytest.mark.parametrize("mapping", [{}, {"nodes": {}}, {"relationships": {}}, {"nodes": None}])
-def test_a_mapping_without_any_source_is_refused(mapping: dict[str, Any]) -> None:
+def test_mapping_without_source_is_refused(mapping: dict[str, Any]) -> None:
     with pytest.raises(DataError, match="expected the key 'nodes' or 'relationships', with a source"):
         TablesLoader().load(mapping, SCHEMA)
 
 
-def test_a_second_load_may_bring_nodes_alone(store: Any) -> None:
+def test_second_load_may_hold_nodes_only(store: Any) -> None:
     store.write(TablesLoader().load({"nodes": {"Film": {"source": frame(film_id=["f1"], title=["New"])}}}, SCHEMA))
     assert store.cypher("MATCH (f:Film) RETURN f.title ORDER BY f.film_id")["f.title"].tolist() == ["New", "Jaws"]

@@ -56,7 +56,7 @@ def test_evaluate_by_score_equals_by_rank() -> None:
     assert evaluate(by_score, TEST) == evaluate(LISTS, TEST)
 
 
-def test_evaluate_takes_ranks_as_they_are() -> None:
+def test_evaluate_uses_given_ranks() -> None:
     moved = LISTS.assign(rank=LISTS["rank"] + 1)
     assert evaluate(moved, TEST, "MRR@10")["MRR@10"] == pytest.approx((1 / 2 + 1 / 3) / 3)
     assert evaluate(moved, TEST, "HR@1")["HR@1"] == 0
@@ -87,7 +87,7 @@ def test_evaluate_equals_ndcg_of_scikit_learn() -> None:
         (["Novelty@5", "Coverage@5"], "Novelty needs train=, .*; Coverage needs catalog="),
     ],
 )
-def test_evaluate_of_unknown_metrics_says_what_exists(metrics, message: str) -> None:
+def test_evaluate_unknown_metric_lists_metrics(metrics, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         evaluate(LISTS, TEST, metrics)
 
@@ -122,7 +122,7 @@ def test_evaluate_of_wrong_frames_names_the_problem(lists, test, message: str) -
         evaluate(lists, test)
 
 
-def test_evaluate_of_no_frame_says_what_is_accepted() -> None:
+def test_evaluate_without_frame_lists_accepted_types() -> None:
     with pytest.raises(UsageError, match="recommendations is a list; expected a pandas, polars or Arrow frame"):
         evaluate([1, 2], TEST)
 

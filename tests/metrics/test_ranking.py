@@ -44,7 +44,7 @@ def slow_metrics(listed: list[int], wanted: set[int], k: int) -> dict[str, float
 
 @given(cases())
 @settings(deadline=None, max_examples=100)
-def test_metrics_agree_with_a_slow_reference(case):
+def test_metrics_equal_reference_implementation(case):
     scores, seen, relevant, ks = case
     ranking = top_k(scores, max(ks), sp.csr_matrix(seen))
     result = evaluate(ranking, sp.csr_matrix(relevant), sp.csr_matrix(seen), ks)
@@ -64,7 +64,7 @@ def test_metrics_agree_with_a_slow_reference(case):
 
 @given(cases())
 @settings(deadline=None, max_examples=50)
-def test_ndcg_at_is_the_ndcg_of_the_ranking(case):
+def test_ndcg_at_equals_ndcg_of_ranking(case):
     scores, seen, relevant, (k, *_) = case
     per_user = evaluate(top_k(scores, k, sp.csr_matrix(seen)), sp.csr_matrix(relevant), sp.csr_matrix(seen), [k])
     straight = ndcg_at(scores, sp.csr_matrix(relevant), sp.csr_matrix(seen), k)
@@ -72,7 +72,7 @@ def test_ndcg_at_is_the_ndcg_of_the_ranking(case):
     np.testing.assert_array_equal(straight, per_user.per_user[f"NDCG@{k}"])
 
 
-def test_a_worked_example():
+def test_metrics_of_worked_example():
     ranking = Ranking(np.array([[3, 1, 2], [0, -1, -1], [0, 1, 2]]), np.zeros((3, 3), np.float32))
     relevant = sp.csr_matrix([[1, 1, 1, 0], [0, 0, 0, 1], [0, 0, 0, 0]])
     train = sp.csr_matrix([[0, 0, 0, 1], [1, 0, 0, 1], [0, 0, 0, 1], [0, 0, 0, 1]])
@@ -88,7 +88,7 @@ def test_a_worked_example():
     assert result.n_users == 2
 
 
-def test_coverage_and_novelty_are_of_the_first_k():
+def test_coverage_and_novelty_use_the_first_k():
     ranking = Ranking(np.array([[0, 1], [0, 2]]), np.zeros((2, 2), np.float32))
     train = sp.csr_matrix([[1, 1, 0, 0], [1, 0, 1, 0]])
     result = evaluate(ranking, sp.csr_matrix([[1, 0, 0, 0], [0, 1, 0, 0]]), train, [2, 1])
@@ -98,7 +98,7 @@ def test_coverage_and_novelty_are_of_the_first_k():
     assert list(result.ks) == [1, 2]
 
 
-def test_a_graph_with_known_answers_scores_one_and_popularity_does_not(communities):
+def test_known_answers_score_one_and_popularity_less(communities):
     split = by_given(communities)
     train = split.train.interactions
     relevant = communities.pairs(split.test)
@@ -121,26 +121,26 @@ def test_a_graph_with_known_answers_scores_one_and_popularity_does_not(communiti
         ([1], 1, [[0, 0]], r"no user has a relevant item. Expected at least one test interaction"),
     ],
 )
-def test_what_cannot_be_measured_is_refused(ks, n_lists, relevant, message):
+def test_evaluate_invalid_input_fails(ks, n_lists, relevant, message):
     ranking = Ranking(np.zeros((n_lists, 1), np.int64), np.zeros((n_lists, 1), np.float32))
     with pytest.raises(UsageError, match=message):
         evaluate(ranking, sp.csr_matrix(relevant), sp.csr_matrix([[1, 0]]), ks)
 
 
-def test_the_bootstrap_interval_is_the_normal_one_for_many_users():
+def test_bootstrap_interval_of_many_users_is_normal():
     values = np.random.default_rng(1).normal(0.4, 0.2, 2000)
     low, high = bootstrap_interval(values, samples=2000)
     half = 1.96 * values.std() / math.sqrt(len(values))
     assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=half / 8)
 
 
-def test_intervals_of_many_means_are_those_of_each():
+def test_bootstrap_intervals_equal_single_intervals():
     values = np.random.default_rng(1).random((50, 3))
     each = [bootstrap_interval(column, seed=3) for column in values.T]
     np.testing.assert_allclose(bootstrap_intervals(values, seed=3), each)
 
 
-def test_the_bootstrap_interval_widens_with_its_level_and_repeats_by_seed():
+def test_bootstrap_interval_widens_with_level_and_repeats():
     values = np.append(np.random.default_rng(2).random(50), np.nan)
     narrow, wide = bootstrap_interval(values, level=0.5), bootstrap_interval(values, level=0.99)
     assert wide[0] < narrow[0] < np.nanmean(values) < narrow[1] < wide[1]
@@ -148,19 +148,19 @@ def test_the_bootstrap_interval_widens_with_its_level_and_repeats_by_seed():
     assert bootstrap_interval(values, level=0.5, seed=1) != narrow
 
 
-def test_no_user_gives_no_interval():
+def test_bootstrap_interval_without_values_fails():
     with pytest.raises(UsageError, match="no user has a value"):
         bootstrap_interval(np.array([np.nan]))
 
 
-def test_models_alike_differ_by_chance_as_often_as_p_says():
+def test_paired_test_of_equal_models_has_uniform_p():
     """Without a difference, p-values below a level occur at the rate of that level."""
     rng = np.random.default_rng(0)
     p_values = [paired_test(rng.random(30), rng.random(30), samples=200).p_value for _ in range(200)]
     assert np.mean(np.array(p_values) <= 0.2) == pytest.approx(0.2, abs=0.09)
 
 
-def test_a_real_difference_is_found():
+def test_paired_test_finds_a_difference():
     rng = np.random.default_rng(0)
     worse = rng.random(300)
     test = paired_test(worse + rng.normal(0.05, 0.1, 300), worse)
@@ -170,7 +170,7 @@ def test_a_real_difference_is_found():
     assert paired_test(worse + 0.0, worse + rng.normal(0.05, 0.1, 300)).difference < 0
 
 
-def test_paired_test_agrees_with_scipys_exact_one():
+def test_paired_test_equals_scipys_exact_test():
     from scipy.stats import permutation_test
 
     rng = np.random.default_rng(0)
@@ -179,18 +179,18 @@ def test_paired_test_agrees_with_scipys_exact_one():
     assert paired_test(better, worse, samples=20_000).p_value == pytest.approx(exact.pvalue, abs=0.01)
 
 
-def test_a_small_paired_test_is_exact():
+def test_small_paired_test_has_the_exact_p_value():
     """Four users, each better by one: 2 of the 16 possible swaps give an equally large difference."""
     test = paired_test(np.ones(4), np.zeros(4), samples=20_000)
     assert test.p_value == pytest.approx(2 / 16, abs=0.01)
 
 
-def test_equal_models_have_p_one_and_users_without_a_value_are_left_out():
+def test_paired_test_of_equal_values_has_p_one():
     values = np.array([0.1, 0.7, np.nan, 0.3])
     test = paired_test(values, np.array([0.1, 0.7, 0.2, 0.3]))
     assert (test.difference, test.p_value, test.n_users) == (0.0, 1.0, 3)
 
 
-def test_a_paired_test_needs_the_same_users():
+def test_paired_test_needs_the_same_users():
     with pytest.raises(UsageError, match=r"differ in shape: \(2,\) and \(3,\)"):
         paired_test(np.zeros(2), np.zeros(3))

@@ -56,7 +56,7 @@ def run(graph: GraphStore, name: str, **more: object) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_query_gives_rows_and_as_many_as_asked_for(graph: GraphStore, name: str) -> None:
+def test_named_query_returns_limited_rows(graph: GraphStore, name: str) -> None:
     assert len(run(graph, name)) > 0
     if "k=20" in named_queries().set_index("name").loc[name, "parameters"]:
         assert len(run(graph, name, k=1)) == 1
@@ -83,7 +83,7 @@ def test_user_neighborhood(graph: GraphStore, behaviors: pd.DataFrame, around: p
     assert found["nodes_around"].to_dict() == nodes[mine].to_dict()
 
 
-def test_user_taste_compares_with_all_items(graph: GraphStore, behaviors: pd.DataFrame, around: pd.DataFrame) -> None:
+def test_user_taste_compares_to_all_items(graph: GraphStore, behaviors: pd.DataFrame, around: pd.DataFrame) -> None:
     mine = behaviors.query("user_id == 'u1'")["item_id"]
     everywhere = around.groupby(["type", "node"])["item_id"].nunique()
     here = around[around["item_id"].isin(mine)].groupby(["type", "node"])["item_id"].nunique()
@@ -226,12 +226,12 @@ def test_coverage_adds_up(graph: GraphStore, behaviors: pd.DataFrame) -> None:
     assert found["recommended_items"].sum() == recommendations()["item_id"].nunique()
 
 
-def test_an_unknown_query_names_near_matches(graph: GraphStore) -> None:
+def test_unknown_query_names_near_matches(graph: GraphStore) -> None:
     with pytest.raises(UsageError, match=r"unknown query 'hub'. Expected one of .*near matches: hubs"):
         run_named(graph, "hub")
 
 
-def test_parameters_are_explained_where_they_are_wrong(graph: GraphStore) -> None:
+def test_wrong_parameter_explains_the_expected_one(graph: GraphStore) -> None:
     with pytest.raises(UsageError, match="unknown parameter 'users', missing parameter 'item'") as caught:
         run_named(graph, "co_liked", {"users": 3})
     assert "item (item): the item" in str(caught.value)
@@ -251,7 +251,7 @@ def test_unknown_ids_and_properties_name_near_matches(graph: GraphStore) -> None
         run(graph, "popular_in_segment", property="job")
 
 
-def test_before_publishing_and_loading_it_says_what_to_do(tmp_path: Path) -> None:
+def test_query_before_publish_or_load_says_what_to_run(tmp_path: Path) -> None:
     with kgrec.open(tmp_path / "new.lbug", create=True) as store:
         with pytest.raises(StoreError, match=r"is empty\. Run: kgrec load"):
             run_named(store, "hubs")
@@ -261,7 +261,7 @@ def test_before_publishing_and_loading_it_says_what_to_do(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_query_runs_with_several_labels_and_types(name: str, market_graph: GraphStore) -> None:
+def test_queries_run_with_several_labels_and_types(name: str, market_graph: GraphStore) -> None:
     parameters = {"user": "u1", "other": "g1", "item": "b1", "property": "age", "value": 30, "one": 30}
     if name == "connecting_items":
         parameters |= {"one": "a1", "other": "a1"}
@@ -289,7 +289,7 @@ def test_labels_of_one_role_are_counted_together(market_graph: GraphStore) -> No
     assert found["name"].to_dict() == {"m1": "Alien", "m2": "m2"}
 
 
-def test_a_schema_without_attributes_says_so() -> None:
+def test_query_needing_attributes_fails_without_them() -> None:
     schema = Schema.from_dict(
         {
             "name": "bare",
@@ -302,7 +302,7 @@ def test_a_schema_without_attributes_says_so() -> None:
         fill("MATCH (i:<ITEM>)-[:<ATTRIBUTE>]-(n) RETURN n", schema)
 
 
-def test_query_files_are_explained_and_bounded() -> None:
+def test_query_files_have_explanation_and_limit() -> None:
     queries = named_queries()
     assert len(queries) >= 12
     assert queries["what"].str.endswith(".").all()

@@ -65,14 +65,14 @@ def _joined(value: Any) -> Any:
 
 @pytest.mark.neo4j
 @pytest.mark.parametrize("name", NAMES)
-def test_neo4j_answers_as_the_embedded_graph(embedded: GraphStore, server: GraphStore, name: str) -> None:
+def test_neo4j_results_equal_ladybug(embedded: GraphStore, server: GraphStore, name: str) -> None:
     parameters = PARAMETERS.get(name, {})
     found, expected = (run_named(graph, name, parameters).map(_in_order) for graph in (server, embedded))
     pd.testing.assert_frame_equal(found, expected, check_dtype=False, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in NOT_IN_SPARQL])
-def test_sparql_answers_as_cypher(embedded: GraphStore, rdf: GraphStore, name: str) -> None:
+def test_sparql_results_equal_cypher(embedded: GraphStore, rdf: GraphStore, name: str) -> None:
     parameters = PARAMETERS.get(name, {})
     expected = run_named(embedded, name, parameters)
     if name == "overview":  # what was published is not among what was loaded
@@ -81,11 +81,11 @@ def test_sparql_answers_as_cypher(embedded: GraphStore, rdf: GraphStore, name: s
     pd.testing.assert_frame_equal(found.map(_joined), expected.map(_joined), check_dtype=False, atol=1e-9)
 
 
-def test_what_has_no_twin_is_known() -> None:
+def test_queries_without_sparql_are_listed() -> None:
     assert {name for name, query in _queries().items() if query.sparql is None} == NOT_IN_SPARQL
 
 
-def test_a_query_without_a_twin_says_so(rdf: GraphStore) -> None:
+def test_query_without_sparql_fails(rdf: GraphStore) -> None:
     with pytest.raises(UsageError, match="has no SPARQL version"):
         run_named(rdf, "co_liked", {"item": "f2"})
 
@@ -138,7 +138,7 @@ def members(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         ("code", 30),
     ],
 )
-def test_value_is_compared_in_the_type_of_its_property(members: GraphStore, name: str, value: object) -> None:
+def test_value_is_compared_in_its_property_type(members: GraphStore, name: str, value: object) -> None:
     found = run_named(members, "popular_in_segment", {"property": name, "value": value})
     assert found["item_id"].tolist() == ["i"]
 

@@ -36,7 +36,7 @@ def titles(graph: GraphStore) -> dict[str, str]:
     return dict(zip(frame["id"], frame["title"], strict=True))
 
 
-def test_by_text_the_titles_that_share_words_come_first(graph: GraphStore) -> None:
+def test_text_ranks_titles_with_shared_words_first(graph: GraphStore) -> None:
     found = nearest_nodes(graph, text="Robot at the Orbit", encoder=ENCODER, k=5)
     assert list(found.columns) == ["id", "name", "score"]
     assert found["name"][0] == "Robot at the Orbit"
@@ -45,18 +45,18 @@ def test_by_text_the_titles_that_share_words_come_first(graph: GraphStore) -> No
     assert len(found) == 5
 
 
-def test_by_node_gives_what_its_own_text_gives_without_the_node(graph: GraphStore) -> None:
+def test_node_gives_results_of_its_text_without_itself(graph: GraphStore) -> None:
     by_text = nearest_nodes(graph, text=titles(graph)["f3"], encoder=ENCODER, k=9)
     by_node = nearest_nodes(graph, node="f3", k=8)
     assert "f3" not in set(by_node["id"])
     assert by_node["score"].tolist() == pytest.approx(by_text["score"].tolist()[1:], abs=1e-5)
 
 
-def test_k_above_the_number_of_nodes_gives_all_that_have_a_vector(graph: GraphStore) -> None:
+def test_large_k_returns_all_nodes_with_vectors(graph: GraphStore) -> None:
     assert len(nearest_nodes(graph, node="f3", k=1000)) == 70
 
 
-def test_the_packaged_encoder_is_the_default(tmp_path: Path) -> None:
+def test_packaged_encoder_is_the_default(tmp_path: Path) -> None:
     with kgrec.open(tmp_path / "cinema.lbug", create=True) as store:
         kgrec.load("atomic", CINEMA, into=store)
         words = ["Western", "Romance", "Science-Fiction"]
@@ -65,7 +65,7 @@ def test_the_packaged_encoder_is_the_default(tmp_path: Path) -> None:
         assert nearest_nodes(store, text="cowboys and horses", label="Genre")["id"][0] == "Western"
 
 
-def test_exactly_one_of_text_and_node(graph: GraphStore) -> None:
+def test_nearest_needs_either_text_or_node(graph: GraphStore) -> None:
     with pytest.raises(UsageError, match=r"found both a text and a node\. Expected one"):
         nearest_nodes(graph, text="robots", node="f1")
     with pytest.raises(UsageError, match=r"found neither a text nor a node\. Expected one"):
@@ -74,7 +74,7 @@ def test_exactly_one_of_text_and_node(graph: GraphStore) -> None:
         nearest_nodes(graph, node="f1", k=0)
 
 
-def test_unknown_names_have_near_matches(graph: GraphStore) -> None:
+def test_unknown_names_list_near_matches(graph: GraphStore) -> None:
     with pytest.raises(UsageError, match=r"unknown label 'Itm'. Expected one of .*; near matches: Item"):
         nearest_nodes(graph, node="f1", label="Itm")
     with pytest.raises(UsageError, match="unknown Item: 'f111'; near matches: f11"):
@@ -94,7 +94,7 @@ def test_nearest_nodes_of_a_blank_text_is_refused(graph: GraphStore, text: str) 
         nearest_nodes(graph, text=text, encoder=ENCODER)
 
 
-def test_without_vectors_it_says_what_to_run(graph: GraphStore, tmp_path: Path) -> None:
+def test_nearest_without_vectors_says_what_to_run(graph: GraphStore, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"no vectors of User .* run kgrec train .*, then kgrec publish"):
         nearest_nodes(graph, node="u1", label="User")
     with (
@@ -104,7 +104,7 @@ def test_without_vectors_it_says_what_to_run(graph: GraphStore, tmp_path: Path) 
         nearest_nodes(empty, node="u1")
 
 
-def test_the_engine_gives_back_the_vector_that_was_written(graph: GraphStore) -> None:
+def test_stored_vector_is_read_back(graph: GraphStore) -> None:
     vector = graph.vector("Item", "f1")
     assert vector is not None
     np.testing.assert_allclose(vector, ENCODER.encode([titles(graph)["f1"]])[0])

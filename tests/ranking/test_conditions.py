@@ -74,6 +74,6 @@ def test_where_marks_items(where: dict[str, Any], expected: str) -> None:
         ("price", "where is a str. Expected item properties and conditions"),
     ],
 )
-def test_where_refuses_what_it_does_not_understand(where: Any, message: str) -> None:
+def test_where_refuses_invalid_conditions(where: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         item_filter(GRAPH, where=where)

@@ -47,7 +47,7 @@ def lists_of(ranking: Ranking) -> list[list[int]]:
 
 @given(cases())
 @settings(deadline=None, max_examples=200)
-def test_top_k_agrees_with_a_slow_reference(case):
+def test_top_k_equals_reference_implementation(case):
     scores, k, seen, allowed = case
     ranking = top_k(scores, k, sp.csr_matrix(seen), allowed)
     assert lists_of(ranking) == slow_top_k(scores, k, seen, allowed)
@@ -59,30 +59,30 @@ def test_top_k_agrees_with_a_slow_reference(case):
 
 @given(cases())
 @settings(deadline=None, max_examples=100)
-def test_a_shorter_list_is_the_start_of_a_longer_one(case):
+def test_shorter_list_is_prefix_of_longer_one(case):
     scores, k, seen, allowed = case
     longer = lists_of(top_k(scores, k + 3, sp.csr_matrix(seen), allowed))
     assert lists_of(top_k(scores, k, sp.csr_matrix(seen), allowed)) == [row[:k] for row in longer]
 
 
-def test_scores_that_are_not_finite_do_not_disturb_ties():
+def test_non_finite_scores_keep_tie_order():
     ranking = top_k(np.array([[-2.0, -2.0, -2.0, np.nan, np.nan, np.inf]], np.float32), 4)
     assert ranking.item_num.tolist() == [[0, 1, 2, -1]]
 
 
-def test_a_short_list_is_not_padded_and_ends_with_nothing():
+def test_short_list_ends_with_minus_one():
     ranking = top_k(np.ones((2, 3), np.float32), 3, sp.csr_matrix([[1, 1, 0], [1, 1, 1]]))
     assert ranking.item_num.tolist() == [[2, -1, -1], [-1, -1, -1]]
     assert ranking.item_num.dtype == np.int64
     assert ranking.score.dtype == np.float32
 
 
-def test_k_above_the_number_of_items_gives_every_item_that_may_be_listed():
+def test_large_k_lists_every_allowed_item():
     ranking = top_k(np.array([[1.0, 3.0, 2.0]], np.float32), 10**12, allowed=np.array([True, False, True]))
     assert ranking.item_num.tolist() == [[2, 0, -1]]
 
 
-def test_top_k_leaves_the_callers_scores_alone():
+def test_top_k_does_not_change_its_input():
     scores = np.array([[1.0, 2.0, np.nan]], np.float32)
     before = scores.copy()
     top_k(scores, 1, sp.csr_matrix([[0, 1, 0]]), np.array([True, True, False]))
@@ -90,7 +90,7 @@ def test_top_k_leaves_the_callers_scores_alone():
 
 
 @pytest.mark.parametrize("k", [0, -3])
-def test_k_below_one_is_refused(k):
+def test_k_below_one_fails(k):
     with pytest.raises(UsageError, match=rf"k is too small: {k}. Expected at least 1"):
         top_k(np.ones((1, 2), np.float32), k)
     with pytest.raises(UsageError, match=rf"k is too small: {k}. Expected at least 1"):
@@ -98,7 +98,7 @@ def test_k_below_one_is_refused(k):
 
 
 @pytest.mark.parametrize("batch_size", [None, 1, 3, 100])
-def test_batches_give_what_all_users_at_once_give(batch_size):
+def test_batches_give_equal_lists(batch_size):
     rng = np.random.default_rng(3)
     scores = rng.integers(0, 4, (10, 30)).astype(np.float32)
     seen = sp.csr_matrix(rng.random((10, 30)) < 0.3)
@@ -110,7 +110,7 @@ def test_batches_give_what_all_users_at_once_give(batch_size):
     assert np.array_equal(ranking.score, whole.score, equal_nan=True)
 
 
-def test_no_batch_is_larger_than_asked_for():
+def test_batches_respect_the_given_size():
     sizes = []
 
     def scores(nums):
@@ -133,17 +133,17 @@ def test_default_batches_are_bounded_by_memory(monkeypatch):
     assert sizes == [2, 2, 1]
 
 
-def test_a_read_only_batch_of_another_type_is_copied():
+def test_read_only_scores_of_another_type_are_copied():
     scores = np.broadcast_to(np.array([1.0, 2.0]), (3, 2))
     ranking = rank_all(lambda nums: scores[: len(nums)], np.arange(3), 1, sp.csr_matrix([[0, 1], [1, 0], [0, 0]]))
     assert ranking.item_num.tolist() == [[0], [1], [1]]
 
 
-def test_no_user_gives_no_list():
+def test_no_users_give_no_lists():
     assert len(rank_all(lambda nums: np.zeros((len(nums), 2), np.float32), np.array([], np.int64), 3)) == 0
 
 
-def test_a_batch_of_no_user_is_refused():
+def test_batch_size_below_one_fails():
     with pytest.raises(UsageError, match="batch_size is too small: 0"):
         rank_all(lambda nums: np.zeros((len(nums), 2), np.float32), np.arange(2), 1, batch_size=0)
 
@@ -177,23 +177,23 @@ def kept(shop: GraphSnapshot, **rules) -> list[str]:
         ({"where": {"title": "Alien", "shelf": "A"}}, []),
     ],
 )
-def test_item_filter_keeps(shop, rules, expected):
+def test_item_filter_keeps_matching_items(shop, rules, expected):
     assert kept(shop, **rules) == expected
 
 
 @pytest.mark.parametrize("rule", ["items", "exclude"])
-def test_an_unknown_item_is_named_with_near_matches(shop, rule):
+def test_item_filter_unknown_item_names_near_matches(shop, rule):
     with pytest.raises(UnknownItem, match=r"unknown item: 'm9'; near matches: m\d.*\. Name items") as caught:
         item_filter(shop, **{rule: ["m1", "m9"]})
     assert caught.value.missing == ["m9"]
 
 
-def test_an_unknown_property_is_named_with_those_there_are(shop):
+def test_item_filter_unknown_property_lists_properties(shop):
     with pytest.raises(UsageError, match=r"'genre'. Expected one of added, genres, in_print, .*near matches: genres"):
         item_filter(shop, where={"genre": "space"})
 
 
-def test_a_value_of_another_type_is_named(shop):
+def test_item_filter_value_of_wrong_type_fails(shop):
     with pytest.raises(UsageError, match=r"wrong type: year='old'. Expected a value of type int"):
         item_filter(shop, where={"year": [1979, "old"]})
 
@@ -217,17 +217,17 @@ def test_ids_from_a_table_or_mapping_are_refused(ids: Any) -> None:
         as_ids(ids, "items")
 
 
-def test_ids_that_pandas_made_floats_are_read_as_whole() -> None:
+def test_float_ids_of_pandas_are_read_as_integers() -> None:
     assert as_ids(pd.Series([1.0, 2.5, None]), "users")[:2] == ["1", "2.5"]
 
 
 @pytest.mark.parametrize("where", ["year=1979", pd.DataFrame({"year": [1979]})])
-def test_where_that_is_no_mapping_is_refused(shop: GraphSnapshot, where: Any) -> None:
+def test_where_of_wrong_type_fails(shop: GraphSnapshot, where: Any) -> None:
     with pytest.raises(UsageError, match="Expected item properties and conditions"):
         item_filter(shop, where=where)
 
 
 @pytest.mark.parametrize("k", [1.5, "3", True, None])
-def test_k_that_is_no_whole_number_is_refused(k: Any) -> None:
+def test_k_not_an_integer_fails(k: Any) -> None:
     with pytest.raises(UsageError, match="k is not a whole number"):
         top_k(np.zeros((1, 3), dtype=np.float32), k)

@@ -48,11 +48,11 @@ def loaded(folder: Path, more: str) -> dict[str, set[str]]:
     "more",
     [":f a :Film .", ":f a :Western .", ":f a :Film, :Work .", ":f a :Western, :Work, :Film .", ":f a :Work, :Film ."],
 )
-def test_a_node_is_of_the_nearest_label(tmp_path: Path, more: str) -> None:
+def test_node_of_subclass_has_the_nearest_label(tmp_path: Path, more: str) -> None:
     assert loaded(tmp_path, more) == {"Viewer": {"http://e/v"}, "Work": {"http://e/book"}, "Film": {"http://e/f"}}
 
 
-def test_iri_of_two_possible_labels_told(tmp_path: Path) -> None:
+def test_iri_of_two_labels_is_reported(tmp_path: Path) -> None:
     more = ":v :SAW :x . :b2 rdf:subject :v ; rdf:predicate :SAW ; rdf:object :x ; :stars 1.0 ."
     with pytest.warns(DataNotice, match="without an rdf:type: 1, such as <http://e/x>. They were read as Work"):
         assert "http://e/x" in loaded(tmp_path, more)["Work"]

@@ -31,14 +31,14 @@ def column(values: list[Any], type_: pa.DataType | None = None) -> pa.ChunkedArr
 
 @settings(max_examples=200, deadline=None)
 @given(TEXT)
-def test_any_text_is_a_step_of_an_iri(text: str) -> None:
+def test_any_text_is_escaped_into_an_iri(text: str) -> None:
     iri = "urn:kgrec:Item/" + escaped(column([text]))[0].as_py()
     assert ox.NamedNode(iri).value == iri, "the constructor refuses what is no IRI"
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(TEXT, min_size=2, max_size=5, unique=True))
-def test_texts_stay_apart(texts: list[str]) -> None:
+def test_different_keys_give_different_iris(texts: list[str]) -> None:
     assert len(set(escaped(column(texts)).to_pylist())) == len(texts)
 
 
@@ -59,20 +59,20 @@ def test_texts_stay_apart(texts: list[str]) -> None:
         ("12", False),
     ],
 )
-def test_which_keys_are_iris(key: str, expected: bool) -> None:
+def test_keys_that_are_iris_are_recognized(key: str, expected: bool) -> None:
     assert pc.match_substring_regex(column([key]), IRI)[0].as_py() == expected
     if expected:
         ox.NamedNode(key)
 
 
-def test_a_key_that_looks_like_the_iri_of_another_node_is_not_taken_for_it() -> None:
+def test_key_like_a_derived_iri_stays_distinct() -> None:
     iris = node_iris(SCHEMA, "Thing", column(["urn:kgrec:User/a", "urn:kgrec:thing"])).to_pylist()
     assert iris == ["urn:kgrec:Thing/urn:kgrec:User%2Fa", "urn:kgrec:thing"]
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(TEXT, min_size=1, max_size=4))
-def test_strings_come_back(texts: list[str]) -> None:
+def test_strings_survive_round_trip(texts: list[str]) -> None:
     found = split(literals(column(texts), "string"))
     assert found.column("text").to_pylist() == texts
     joined = b"".join(
@@ -87,7 +87,7 @@ def test_strings_come_back(texts: list[str]) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.lists(TEXT, max_size=3), min_size=1, max_size=4))
-def test_lists_of_strings_come_back(lists: list[list[str]]) -> None:
+def test_lists_of_strings_survive_round_trip(lists: list[list[str]]) -> None:
     text = split(literals(column(lists, pa.list_(pa.string())), "strings")).column("text").cast(pa.string())
     found, wrong = json_lists(text, "strings")
     assert found.to_pylist() == lists
@@ -95,14 +95,14 @@ def test_lists_of_strings_come_back(lists: list[list[str]]) -> None:
 
 
 @pytest.mark.parametrize("text", ["[oops", "{}", "[1]", '["a", null]', '"a"', "[[]]"])
-def test_json_that_is_no_list_of_strings(text: str) -> None:
+def test_json_not_a_list_of_strings_is_refused(text: str) -> None:
     _, wrong = json_lists(column([text, '["a"]', None]), "strings")
     assert wrong.tolist() == [True, False, False]
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=3)))
-def test_vectors_come_back(lists: list[list[float]]) -> None:
+def test_vectors_survive_round_trip(lists: list[list[float]]) -> None:
     text = split(literals(column(lists, pa.list_(pa.float32())), "vector")).column("text").cast(pa.string())
     found, wrong = json_lists(text, "vector")
     assert found.to_pylist() == lists
@@ -110,7 +110,7 @@ def test_vectors_come_back(lists: list[list[float]]) -> None:
 
 
 @pytest.mark.parametrize("text", ["[oops", "{}", '["a"]', "[true]", "1", "[[1]]"])
-def test_json_that_is_no_vector(text: str) -> None:
+def test_json_not_a_vector_is_refused(text: str) -> None:
     found, wrong = json_lists(column([text, "[1, 2.5]", None]), "vector")
     assert wrong.tolist() == [True, False, False]
     assert found.to_pylist()[1:] == [[1, 2.5], None]
@@ -124,7 +124,7 @@ def test_json_that_is_no_vector(text: str) -> None:
         ("bool", [True, False, None]),
     ],
 )
-def test_numbers_come_back(kind: str, value: list[Any]) -> None:
+def test_numbers_survive_round_trip(kind: str, value: list[Any]) -> None:
     written = literals(pa.chunked_array([pa.array(value)]), kind)
     found, wrong = values(split(written), kind)
     assert found.to_pylist() == value
@@ -134,7 +134,7 @@ def test_numbers_come_back(kind: str, value: list[Any]) -> None:
 @pytest.mark.parametrize(
     "key", ["http://x/y#z", "http://[bad", "\ue000", "urn:kgrec:User/a", "x\x7f", "a\x00b", "%2F", "é/?#"]
 )
-def test_a_graph_with_an_odd_key_goes_through_every_form(tmp_path: Path, key: str) -> None:
+def test_unusual_keys_survive_every_format(tmp_path: Path, key: str) -> None:
     tables = contract_tables()
     keys = [*tables.nodes["Thing"].column("id").to_pylist(), key]
     more = GraphTables(SCHEMA, {**tables.nodes, "Thing": pa.table({"id": keys})}, tables.edges)
@@ -147,7 +147,7 @@ def test_a_graph_with_an_odd_key_goes_through_every_form(tmp_path: Path, key: st
             assert GraphSnapshot.from_tables(load("rdf", tmp_path / name)).digest == digest(more)
 
 
-def test_an_iri_is_the_key_of_one_node(tmp_path: Path) -> None:
+def test_iri_key_of_two_labels_is_refused(tmp_path: Path) -> None:
     tables = contract_tables()
     same = {label: pa.table({"id": ["http://x/y"]}) for label in ("Shop", "Thing")}
     with (

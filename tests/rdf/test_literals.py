@@ -133,7 +133,7 @@ def test_literals_of_xsd_accepted_alike(tmp_path: Path) -> None:
     assert check_source("rdf", path, schema=SCHEMA).nodes["Film"].column("year").to_pylist() == [-28]
 
 
-def test_a_blank_node_at_an_end_is_refused(tmp_path: Path) -> None:
+def test_blank_node_at_an_end_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="as Person; expected a node with an IRI"):
         load("rdf", written(tmp_path, ":f :STARRING [ a :Person ] ."), schema=SCHEMA)
 
@@ -147,25 +147,25 @@ def test_a_blank_node_at_an_end_is_refused(tmp_path: Path) -> None:
         (':f :tags "b", " a ", "a", "" .', "tags", ["a", "b"]),
     ],
 )
-def test_odd_but_sound_literals_are_read(tmp_path: Path, more: str, name: str, expected: object) -> None:
+def test_unusual_valid_literals_are_read(tmp_path: Path, more: str, name: str, expected: object) -> None:
     path = written(tmp_path, more)
     for tables in (load("rdf", path, schema=SCHEMA), check_source("rdf", path, schema=SCHEMA)):
         assert tables.nodes["Film"].column(name).to_pylist() == [expected]
 
 
 @pytest.mark.parametrize("more", [':f :year "256"^^xsd:unsignedByte .', ':f :year "-5"^^xsd:unsignedInt .'])
-def test_unsigned_numbers_beyond_their_bits_are_refused(tmp_path: Path, more: str) -> None:
+def test_unsigned_numbers_out_of_range_are_refused(tmp_path: Path, more: str) -> None:
     with pytest.raises(DataError, match="a literal of type int"):
         load("rdf", written(tmp_path, more), schema=SCHEMA)
 
 
-def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+def test_byte_order_mark_is_skipped(tmp_path: Path) -> None:
     path = written(tmp_path, "")
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
     assert load("rdf", path, schema=SCHEMA).nodes["Film"].num_rows == 1
 
 
-def test_check_takes_titles_in_several_languages_as_load_does(tmp_path: Path) -> None:
+def test_check_and_load_agree_on_several_languages(tmp_path: Path) -> None:
     path = written(tmp_path, ':f :title "Lampe"@de, "Lamp"@en-GB, "Lampje"@nl .')
     for tables in (load("rdf", path, schema=SCHEMA), check_source("rdf", path, schema=SCHEMA)):
         assert tables.nodes["Film"].column("title").to_pylist() == ["Lamp"]

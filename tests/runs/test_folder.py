@@ -15,7 +15,7 @@ TABLES = {"recommendations": pa.table({"user_id": ["u1"], "rank": [1]})}
 ARRAYS = {"signal-gnn": {"node_vectors": np.arange(6, dtype=np.float32).reshape(2, 3)}}
 
 
-def test_a_run_comes_back_as_it_was_written(tmp_path):
+def test_run_round_trip_is_equal(tmp_path):
     write_run(tmp_path / "a", {"seed": 3}, TABLES, ARRAYS)
     run = read_run(tmp_path / "a")
     assert run.name == "a"
@@ -24,14 +24,14 @@ def test_a_run_comes_back_as_it_was_written(tmp_path):
     np.testing.assert_array_equal(run.arrays("signal-gnn")["node_vectors"], ARRAYS["signal-gnn"]["node_vectors"])
 
 
-def test_writing_again_replaces_the_run_and_leaves_nothing_beside_it(tmp_path):
+def test_rewriting_a_run_replaces_it(tmp_path):
     write_run(tmp_path / "a", {"seed": 1}, TABLES, ARRAYS)
     write_run(tmp_path / "a", {"seed": 2}, TABLES, ARRAYS)
     assert read_run(tmp_path / "a").info["seed"] == 2
     assert os.listdir(tmp_path) == ["a"]
 
 
-def test_a_failed_write_leaves_the_old_run_and_nothing_else(tmp_path):
+def test_failed_write_keeps_the_old_run(tmp_path):
     write_run(tmp_path / "a", {"seed": 1}, TABLES, ARRAYS)
     with pytest.raises(TypeError):
         write_run(tmp_path / "a", {"seed": object()}, TABLES, ARRAYS)
@@ -39,7 +39,7 @@ def test_a_failed_write_leaves_the_old_run_and_nothing_else(tmp_path):
     assert os.listdir(tmp_path) == ["a"]
 
 
-def test_a_folder_that_is_no_run_is_never_replaced(tmp_path):
+def test_foreign_folder_is_never_replaced(tmp_path):
     (tmp_path / "photos").mkdir()
     with pytest.raises(RunError, match="exists and is not a run"):
         write_run(tmp_path / "photos", {}, TABLES, ARRAYS)
@@ -47,7 +47,7 @@ def test_a_folder_that_is_no_run_is_never_replaced(tmp_path):
         read_run(tmp_path / "photos")
 
 
-def test_a_run_of_another_version_is_refused(tmp_path):
+def test_run_of_another_format_is_refused(tmp_path):
     write_run(tmp_path / "a", {}, TABLES, ARRAYS)
     info = json.loads((tmp_path / "a" / "run.json").read_text())
     (tmp_path / "a" / "run.json").write_text(json.dumps({**info, "format": FORMAT + 1}))
@@ -59,7 +59,7 @@ def test_a_run_of_another_version_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["", "{", '{"format": "x"}', "[]"])
-def test_a_damaged_run_is_named(tmp_path, damage):
+def test_damaged_run_is_named(tmp_path, damage):
     write_run(tmp_path / "a", {}, TABLES, ARRAYS)
     (tmp_path / "a" / "run.json").write_text(damage)
     with pytest.raises(RunError, match=r"run\.json is damaged .*\. Restore the folder, or train again"):
@@ -75,7 +75,7 @@ def test_missing_and_damaged_parts_are_named(tmp_path):
         run.table("nodes-User")
 
 
-def test_runs_are_listed_oldest_first_and_found_by_name_or_as_the_newest(tmp_path):
+def test_list_runs_oldest_first_and_find_by_name(tmp_path):
     write_run(tmp_path / "b", {"created": "2026-01-02"}, {}, {})
     write_run(tmp_path / "a", {"created": "2026-01-03"}, {}, {})
     (tmp_path / "junk").mkdir()
@@ -89,25 +89,25 @@ def test_runs_are_listed_oldest_first_and_found_by_name_or_as_the_newest(tmp_pat
         find_run(tmp_path / "nowhere")
 
 
-def test_names_differ_and_runs_live_beside_their_graph():
+def test_new_names_differ_and_runs_are_beside_the_graph():
     assert new_name() != new_name()
     assert str(root_of("data/shop.lbug")) == "data/shop.runs"
 
 
-def test_the_newest_of_runs_made_in_one_second_is_known(tmp_path):
+def test_newest_run_within_one_second_is_found(tmp_path):
     for name in ("c", "a", "b"):
         write_run(tmp_path / name, {}, {}, {})
     assert [run.name for run in list_runs(tmp_path)] == ["c", "a", "b"]
 
 
-def test_newest_run_is_the_last_written_whatever_the_clock(tmp_path):
+def test_newest_run_ignores_the_clock(tmp_path):
     write_run(tmp_path / "future", {"created": "2099-01-01"}, {}, {})
     write_run(tmp_path / "now", {}, {}, {})
     assert [run.name for run in list_runs(tmp_path)] == ["future", "now"]
     assert find_run(tmp_path).name == "now"
 
 
-def test_runs_without_a_number_are_the_oldest_by_their_time(tmp_path):
+def test_runs_without_number_are_oldest(tmp_path):
     for name, created in (("new", None), ("b", "2098"), ("a", "2099")):
         run = write_run(tmp_path / name, {"created": created} if created else {}, {}, {})
         if created:
@@ -125,7 +125,7 @@ def test_run_written_again_keeps_its_number(tmp_path):
     assert read_run(tmp_path / "a").info["files"].keys() == {"choices.json"}
 
 
-def test_numbers_of_runs_written_side_by_side_differ(tmp_path):
+def test_concurrent_runs_get_different_numbers(tmp_path):
     threads = [threading.Thread(target=write_run, args=(tmp_path / str(i), {}, {}, {})) for i in range(8)]
     for thread in threads:
         thread.start()
@@ -135,7 +135,7 @@ def test_numbers_of_runs_written_side_by_side_differ(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["choices.json", "tables/recommendations.parquet", "arrays/signal-gnn.safetensors"])
-def test_run_with_a_flipped_bit_is_named_on_reading(tmp_path, name):
+def test_run_with_flipped_bit_is_refused(tmp_path, name):
     run = write_run(tmp_path / "a", {}, TABLES, ARRAYS, {"seed": 2})
     content = bytearray((run.folder / name).read_bytes())
     content[-3] ^= 1
@@ -147,7 +147,7 @@ def test_run_with_a_flipped_bit_is_named_on_reading(tmp_path, name):
 
 
 @pytest.mark.parametrize(("umask", "of_file", "of_folder"), [(0o022, 0o644, 0o755), (0o077, 0o600, 0o700)])
-def test_run_has_the_modes_of_the_umask_all_files_alike(tmp_path, umask, of_file, of_folder):
+def test_run_files_follow_the_umask(tmp_path, umask, of_file, of_folder):
     before = os.umask(umask)
     try:
         run = write_run(tmp_path / "a", {}, TABLES, ARRAYS)

@@ -18,7 +18,7 @@ def run(trained_cinema: Path) -> Run:
     return find_run(root_of(trained_cinema))
 
 
-def test_the_figures_are_those_of_the_run(run: Run) -> None:
+def test_figures_equal_those_of_the_run(run: Run) -> None:
     found = list(figures(run))
     values = {figure.name: figure.value for figure in found}
     assert values["test/NDCG@20 of hybrid"] == run.info["metrics"]["models"]["hybrid"]["NDCG@20"]
@@ -28,7 +28,7 @@ def test_the_figures_are_those_of_the_run(run: Run) -> None:
     assert len(tried) > 3
 
 
-def test_losses_of_fine_tuning_and_what_the_gate_compared_are_among_them(run: Run) -> None:
+def test_figures_include_losses_and_gate_metrics(run: Run) -> None:
     gate = {"measured": {"candidate": 0.2, "current": 0.1}}
     info = {**run.info, "tuned": {"losses": [[0, 2.0], [20, 1.5]]}, "gate": gate}
     found = list(figures(Run(run.folder, info)))
@@ -36,7 +36,7 @@ def test_losses_of_fine_tuning_and_what_the_gate_compared_are_among_them(run: Ru
     assert [f.value for f in found if f.name.startswith("refresh")] == [0.2, 0.1]
 
 
-def test_tensorboard_gets_them_once(kgrec: Any, trained_cinema: Path, run: Run, tmp_path: Path) -> None:
+def test_tensorboard_gets_figures_once(kgrec: Any, trained_cinema: Path, run: Run, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard", reason='TensorBoard is not installed: pip install "kgrec[tensorboard]"')
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -49,7 +49,7 @@ def test_tensorboard_gets_them_once(kgrec: Any, trained_cinema: Path, run: Run, 
     assert event.value == pytest.approx(run.info["metrics"]["models"]["hybrid"]["NDCG@20"])
 
 
-def test_mlflow_gets_them_once(
+def test_mlflow_gets_figures_once(
     kgrec: Any, trained_cinema: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mlflow = pytest.importorskip("mlflow", reason='MLflow is not installed: pip install "kgrec[mlflow]"')
@@ -66,7 +66,7 @@ def test_mlflow_gets_them_once(
     assert len(steps) == len(run.choices["signals"]["ease"]["tried"])
 
 
-def test_a_server_that_does_not_answer_is_said(
+def test_unreachable_mlflow_server_is_reported(
     kgrec: Any, trained_cinema: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("mlflow", reason='MLflow is not installed: pip install "kgrec[mlflow]"')
@@ -77,7 +77,7 @@ def test_a_server_that_does_not_answer_is_said(
 
 
 @pytest.mark.parametrize("where", ["--tensorboard", "--mlflow"])
-def test_what_is_not_installed_is_said(
+def test_missing_tracker_package_is_named(
     kgrec: Any, trained_cinema: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     for name in ("mlflow", "torch.utils.tensorboard"):

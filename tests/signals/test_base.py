@@ -18,6 +18,6 @@ USES: dict[str, Callable[[Signal], object]] = {
 
 @pytest.mark.parametrize("use", USES)
 @pytest.mark.parametrize("kind", signal_kinds(Config().signals), ids=lambda kind: kind.name)
-def test_signal_unfitted_says_so(kind: type[Signal], use: str) -> None:
+def test_unfitted_signal_says_so(kind: type[Signal], use: str) -> None:
     with pytest.raises(NotFittedError, match=f"signal '{kind.name}' is not fitted"):
         USES[use](kind())

@@ -54,7 +54,7 @@ def graph():
 
 @pytest.mark.parametrize("half_life_items", [None, 2.0])
 @pytest.mark.parametrize("kind", [IALS, LightGCN, Embeddings])
-def test_only_as_much_as_set_of_another_domain_reaches_the_scores_of_one(graph, kind, half_life_items):
+def test_out_of_domain_weight_scales_other_domains(graph, kind, half_life_items):
     vectors = {label: np.random.default_rng(1).normal(size=(N, 8)).astype(np.float32) for label in ("Film", "Book")}
     behaviors = graph.behaviors
     without = graph.with_behaviors(~((behaviors.user_num == BOTH) & (behaviors.item_num >= N)))

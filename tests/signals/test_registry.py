@@ -26,7 +26,7 @@ class Weighted(Popularity):
     name, Settings, grid = "weighted", WeightedSettings, {"weight": (2.0,), "power": (2.0,)}
 
 
-def test_order_is_that_of_the_classes_not_of_the_names() -> None:
+def test_signal_order_follows_classes() -> None:
     names = [kind.name for kind in signal_kinds(reversed(SIGNALS.shipped))]
     assert (names[0], names[-1]) == ("popularity", "lightgcn")
     assert signal_kinds([EASE, "popularity", IALS, EASE]) == [Popularity, IALS, EASE]
@@ -42,18 +42,18 @@ def test_signals_are_loaded_without_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 
-def test_class_that_is_no_signal_is_refused() -> None:
+def test_class_that_is_not_a_signal_is_refused() -> None:
     with pytest.raises(UsageError, match=r"Expected a subclass of kgrec.signals.base.Signal"):
         signal_kinds([SignalSettings])  # type: ignore[list-item]
     with pytest.raises(UsageError, match="signal Signal lacks name, group, Settings, fit"):
         signal_kinds([Signal])
 
 
-def test_classes_take_the_place_of_their_names() -> None:
+def test_with_classes_replaces_names() -> None:
     assert with_classes(["ease", "ials"], [IALS]) == ["ease", IALS]
 
 
-def test_signals_with_similarity_are_those_that_say_so() -> None:
+def test_signals_with_similarity_are_declared() -> None:
     assert {"ials", "ease", "embeddings", "lightgcn"} <= set(shipped_with_similarity("item"))
     assert "popularity" not in shipped_with_similarity("item")
 
@@ -64,12 +64,12 @@ def test_setting_is_relevant_where_its_condition_holds(communities: GraphSnapsho
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e7])
-def test_setting_that_a_run_could_not_keep_is_refused(value: float) -> None:
+def test_setting_that_json_cannot_hold_is_refused(value: float) -> None:
     with pytest.raises(ValueError, match="at most 1,000,000 in size"):
         WeightedSettings(power=value)
 
 
-def test_unfitted_signal_says_so_and_misses_no_other_attribute(communities: GraphSnapshot) -> None:
+def test_unfitted_signal_raises_not_fitted_error(communities: GraphSnapshot) -> None:
     with pytest.raises(NotFittedError, match="signal 'ease' is not fitted"):
         EASE().state()
     fitted = Popularity().fit(communities, {})

@@ -56,7 +56,7 @@ def test_graph_with_a_flipped_bit_is_not_opened(uri: str, share: float) -> None:
         assert store.schema is not None
 
 
-def test_graph_that_is_copied_is_still_known_as_whole(uri: str, tmp_path: Path) -> None:
+def test_copied_graph_keeps_its_checksum(uri: str, tmp_path: Path) -> None:
     for file in files_of(uri):
         file.write_bytes(file.read_bytes())
         os.utime(file, (0, 0))
@@ -103,7 +103,7 @@ def test_graph_keeps_its_mode_when_it_is_rewritten(uri: str, mode: int) -> None:
     assert files_of(uri)[0].parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_graph_is_made_with_the_umask(tmp_path: Path) -> None:
+def test_new_graph_follows_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o077)
     try:
         with open_graph(tmp_path / "graph.lbug", create=True) as store:

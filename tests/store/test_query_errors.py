@@ -5,7 +5,7 @@ import pytest
 from kgrec.store.query_errors import offset_of, refused, too_long, too_many
 
 
-def test_a_caret_stands_below_the_fault() -> None:
+def test_caret_marks_the_fault() -> None:
     query = "MATCH (u)\n  RETRN u\n"
     text = str(refused(query, "no RETRN", "neo4j", offset_of(query, 2, 3)))
     assert text == "no RETRN\nin the query:\n  MATCH (u)\n    RETRN u\n    ^"
@@ -24,14 +24,14 @@ def test_a_caret_stands_below_the_fault() -> None:
         ("oxigraph", "INSERT DATA { <a:a> <a:b> 1 }", "no updates in a query that only reads"),
     ],
 )
-def test_what_the_engine_lacks_is_said(engine: str, query: str, hint: str) -> None:
+def test_unsupported_feature_is_named(engine: str, query: str, hint: str) -> None:
     assert hint in str(refused(query, "refused", engine))
 
 
-def test_limits_are_said() -> None:
+def test_limits_are_reported() -> None:
     assert "stopped after 0.5 s" in str(too_long("RETURN 1", 0.5))
     assert "more than 1,000 rows" in str(too_many("RETURN 1", 1000))
 
 
-def test_a_query_that_may_only_read_is_told_how_to_write() -> None:
+def test_read_only_query_error_says_how_to_write() -> None:
     assert "--write, or write=True" in str(refused("CREATE (:A)", "Cannot write to a read-only database!", "ladybug"))

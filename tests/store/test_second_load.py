@@ -54,7 +54,7 @@ def rows(graph: GraphStore, name: str) -> list[dict[str, Any]]:
     return sorted(parts[0].to_pylist(), key=lambda row: [str(value) for value in row.values()])
 
 
-def test_behaviors_alone_leave_titles_and_prices(shop: GraphStore) -> None:
+def test_loading_only_behaviors_keeps_properties(shop: GraphStore) -> None:
     before = rows(shop, "Product"), rows(shop, "Customer")
     week = pd.DataFrame({"cid": ["c1", "c2"], "sku": ["p2", "p1"], "at": [8.0, 9.0]})
     load(shop, relationships={"BOUGHT": {"source": week}})
@@ -62,7 +62,7 @@ def test_behaviors_alone_leave_titles_and_prices(shop: GraphStore) -> None:
     assert len(rows(shop, "BOUGHT")) == 4
 
 
-def test_a_catalog_without_columns_leaves_them(shop: GraphStore) -> None:
+def test_missing_columns_keep_node_properties(shop: GraphStore) -> None:
     cheaper = pd.DataFrame({"sku": ["p1", "p3"], "price": [1.0, 7.0]})
     load(shop, nodes={"Product": {"source": cheaper}})
     assert rows(shop, "Product") == [
@@ -72,7 +72,7 @@ def test_a_catalog_without_columns_leaves_them(shop: GraphStore) -> None:
     ]
 
 
-def test_relationships_without_columns_leave_them(shop: GraphStore) -> None:
+def test_missing_columns_keep_edge_properties(shop: GraphStore) -> None:
     stars = pa.table({"cid": ["c1"], "sku": ["p1"], "stars": [1]})
     again = BOUGHT.select(["cid", "sku", "at"])
     load(shop, relationships={"LIKES": {"source": stars}, "BOUGHT": {"source": again}})
@@ -80,12 +80,12 @@ def test_relationships_without_columns_leave_them(shop: GraphStore) -> None:
     assert [row["note"] for row in rows(shop, "BOUGHT")] == ["gift", "fine"]
 
 
-def test_a_null_that_is_given_takes_the_values_place(shop: GraphStore) -> None:
+def test_given_null_replaces_the_value(shop: GraphStore) -> None:
     load(shop, nodes={"Product": {"source": pa.table({"sku": ["p1"], "title": pa.nulls(1, pa.string())})}})
     assert rows(shop, "Product")[0] == {"sku": "p1", "title": None, "price": 4.5, "tags": ["a"]}
 
 
-def test_a_checked_table_is_written_like_a_source(shop: GraphStore) -> None:
+def test_checked_tables_are_written_like_a_source(shop: GraphStore) -> None:
     mapping = {
         "nodes": {"Product": {"source": PRODUCTS.select(["sku"])}},
         "relationships": {"BOUGHT": {"source": BOUGHT}},
@@ -95,7 +95,7 @@ def test_a_checked_table_is_written_like_a_source(shop: GraphStore) -> None:
     assert rows(shop, "Product") == before
 
 
-def test_two_sources_of_a_type_may_give_other_columns(shop: GraphStore) -> None:
+def test_sources_of_a_type_may_have_other_columns(shop: GraphStore) -> None:
     noted = pa.table({"cid": ["c2"], "sku": ["p1"], "note": ["dull"]})
     starred = pa.table({"cid": ["c1", "c2"], "sku": ["p1", "p1"], "stars": [2, 3]})
     load(shop, relationships={"LIKES": [{"source": noted}, {"source": starred}]})
@@ -105,7 +105,7 @@ def test_two_sources_of_a_type_may_give_other_columns(shop: GraphStore) -> None:
     ]
 
 
-def test_a_refresh_keeps_what_a_load_keeps(shop: GraphStore, tmp_path: Path) -> None:
+def test_refresh_keeps_missing_values(shop: GraphStore, tmp_path: Path) -> None:
     before = rows(shop, "LIKES")
     shop.close()
     stars = pa.table({"cid": ["c1"], "sku": ["p1"], "stars": [1]})
@@ -131,7 +131,7 @@ def atomic(folder: Path, **files: str) -> Path:
 
 @pytest.mark.filterwarnings("ignore:1 item is not in:UserWarning")
 @pytest.mark.parametrize("item", [None, "item_id:token\ttitle:token_seq\ni3\tMug\n"])
-def test_atomic_files_leave_what_they_do_not_give(tmp_path: Path, item: str | None) -> None:
+def test_atomic_files_keep_missing_columns(tmp_path: Path, item: str | None) -> None:
     first = atomic(tmp_path / "first", a_inter=ATOMIC["a.inter"], a_item=ATOMIC["a.item"])
     more = {"a_item": item} if item else {}
     second = atomic(tmp_path / "second", a_inter="user_id:token\titem_id:token\ttimestamp:float\nu2\ti1\t3\n", **more)
@@ -142,13 +142,13 @@ def test_atomic_files_leave_what_they_do_not_give(tmp_path: Path, item: str | No
     assert titles == {"i1": "Ladle", "i2": "Whisk"} | ({"i3": "Mug"} if item else {})
 
 
-def test_items_that_have_no_row_are_told(tmp_path: Path) -> None:
+def test_items_without_rows_are_reported(tmp_path: Path) -> None:
     source = atomic(tmp_path / "first", a_inter=ATOMIC["a.inter"], a_item=ATOMIC["a.item"].replace("i2", "i3"))
     with pytest.warns(DataNotice, match=r"1 item is not in .*a\.item, such as 'i2'; .* nothing but an id"):
         kgrec.load("atomic", source)
 
 
-def test_rdf_that_is_silent_leaves_what_is_there(tmp_path: Path) -> None:
+def test_rdf_without_values_keeps_properties(tmp_path: Path) -> None:
     pytest.importorskip("pyoxigraph")
     base = "https://kgrec.dev/shop/"
     schema = Schema.from_dict({**SHOP.to_dict(), "rdf": {"base": base}})

@@ -29,7 +29,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("bolt+ssc://host", "bolt", None, "bolt-host.runs"),
     ],
 )
-def test_uri_is_read_into_scheme_and_path(uri: str, scheme: str, path: str | None, runs: str) -> None:
+def test_uri_is_parsed_into_scheme_and_path(uri: str, scheme: str, path: str | None, runs: str) -> None:
     parsed = GraphUri.parse(uri)
     assert (parsed.text, parsed.scheme, parsed.path) == (uri, scheme, path and Path(path))
     assert parsed.is_server == (path is None)
@@ -53,21 +53,21 @@ def test_wrong_uri_is_refused(uri: str, told: str) -> None:
     assert "secret" not in str(error.value)
 
 
-def test_file_whose_name_looks_like_a_scheme_is_a_path(place: Path) -> None:
+def test_file_named_like_a_scheme_is_a_path(place: Path) -> None:
     (place / "shop:2024").touch()
     assert GraphUri.parse("shop:2024") == GraphUri("shop:2024", "", Path("shop:2024"))
     with pytest.raises(StoreError, match="unknown kind of graph 'shop'"):
         GraphUri.parse("shop:2025")
 
 
-def test_runs_of_a_link_are_beside_the_graph_itself(place: Path) -> None:
+def test_runs_of_a_linked_graph_are_beside_its_target(place: Path) -> None:
     (place / "far").mkdir()
     (place / "far" / "shop.lbug").touch()
     (place / "link.lbug").symlink_to(place / "far" / "shop.lbug")
     assert GraphUri.parse("link.lbug").runs_folder == place / "far" / "shop.runs"
 
 
-def test_relative_path_starts_at_a_folder() -> None:
+def test_relative_path_resolves_against_a_folder() -> None:
     assert GraphUri.parse("shop.lbug").within(Path("data")) == "data/shop.lbug"
     assert GraphUri.parse("oxigraph:shop").within(Path("data")) == "oxigraph:data/shop"
     assert GraphUri.parse("oxigraph:/shop").within(Path("data")) == "oxigraph:/shop"
@@ -80,14 +80,14 @@ def test_name_is_that_of_file_or_server() -> None:
     assert GraphUri.parse("neo4j://host").name == "neo4j://host"
 
 
-def test_existence_is_that_of_the_path(place: Path) -> None:
+def test_exists_checks_the_path(place: Path) -> None:
     assert not GraphUri.parse("oxigraph:shop").exists
     (place / "shop").mkdir()
     assert GraphUri.parse("oxigraph:shop").exists
     assert GraphUri.parse("neo4j://host").exists
 
 
-def test_scheme_is_told_from_a_path() -> None:
+def test_has_scheme_distinguishes_uri_and_path() -> None:
     assert has_scheme("oxigraph:shop", "oxigraph")
     assert not has_scheme("https://host/shop.ttl", "oxigraph")
     assert not has_scheme("oxigraph", "oxigraph")

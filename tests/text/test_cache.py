@@ -30,7 +30,7 @@ def files(folder):
     return sorted(Path(folder).rglob("*.safetensors"))
 
 
-def test_each_distinct_text_is_encoded_once(tmp_path, encoder):
+def test_distinct_texts_are_encoded_once(tmp_path, encoder):
     cache = VectorCache(tmp_path)
     vectors = cache.encode(TEXTS, encoder)
     np.testing.assert_array_equal(vectors[[0, 2, 3, 4]], encoder.encode([TEXTS[i] for i in (0, 2, 3, 4)]))
@@ -38,14 +38,14 @@ def test_each_distinct_text_is_encoded_once(tmp_path, encoder):
     assert (cache.encoded, cache.hits) == (3, 0)
 
 
-def test_an_empty_text_is_a_row_of_zeros(tmp_path, encoder):
+def test_empty_text_is_a_zero_row(tmp_path, encoder):
     cache = VectorCache(tmp_path)
     assert not cache.encode(["", ""], encoder).any()
     assert (cache.encoded, files(tmp_path)) == (0, [])
     assert cache.encode([], encoder).shape == (0, encoder.dim)
 
 
-def test_a_second_run_encodes_nothing(tmp_path, encoder):
+def test_second_run_encodes_nothing(tmp_path, encoder):
     first = VectorCache(tmp_path).encode(TEXTS, encoder)
     second = VectorCache(tmp_path)
     np.testing.assert_array_equal(second.encode(TEXTS[::-1], encoder), first[::-1])
@@ -73,7 +73,7 @@ class Interrupted(WordEncoder):
         return super().encode(texts)
 
 
-def test_an_interrupted_run_keeps_its_finished_chunks(tmp_path, encoder, small_chunks):
+def test_interrupted_run_keeps_finished_chunks(tmp_path, encoder, small_chunks):
     texts = [f"text {i}" for i in range(12)]
     with pytest.raises(KeyboardInterrupt):
         VectorCache(tmp_path).encode(texts, Interrupted())
@@ -82,7 +82,7 @@ def test_an_interrupted_run_keeps_its_finished_chunks(tmp_path, encoder, small_c
     assert (after.encoded, after.hits) == (4, 8)
 
 
-def test_a_killed_process_keeps_its_finished_chunks(tmp_path, encoder):
+def test_killed_process_keeps_finished_chunks(tmp_path, encoder):
     code = f"""
 import time
 from kgrec.testing.encoder import WordEncoder
@@ -105,7 +105,7 @@ VectorCache({str(tmp_path)!r}).encode([f"text {{i}}" for i in range(4000)], Slow
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b[:-1] + bytes([b[-1] ^ 1])])
-def test_a_damaged_file_is_made_again(tmp_path, encoder, damage, capfd):
+def test_damaged_file_is_rebuilt(tmp_path, encoder, damage, capfd):
     vectors = VectorCache(tmp_path).encode(TEXTS, encoder)
     (file,) = files(tmp_path)
     whole = file.read_bytes()
@@ -118,7 +118,7 @@ def test_a_damaged_file_is_made_again(tmp_path, encoder, damage, capfd):
     assert capfd.readouterr().err == ""
 
 
-def test_many_files_become_one(tmp_path, encoder, small_chunks, monkeypatch):
+def test_files_are_merged(tmp_path, encoder, small_chunks, monkeypatch):
     monkeypatch.setattr(cache_module, "MAX_FILES", 3)
     texts = [f"text {i}" for i in range(40)]
     vectors = VectorCache(tmp_path).encode(texts, encoder)
@@ -130,7 +130,7 @@ def test_many_files_become_one(tmp_path, encoder, small_chunks, monkeypatch):
     assert after.encoded == 0
 
 
-def test_processes_may_write_side_by_side(tmp_path, encoder):
+def test_processes_write_concurrently(tmp_path, encoder):
     code = """
 import sys
 from kgrec.testing.encoder import WordEncoder
@@ -149,7 +149,7 @@ for end in range(start + 10, start + 101, 10):
     assert list(tmp_path.rglob("*.part")) == []
 
 
-def test_a_folder_that_takes_no_file_costs_the_caching_not_the_run(tmp_path, encoder):
+def test_unwritable_folder_disables_the_cache(tmp_path, encoder):
     (tmp_path / "file").write_text("in the way")
     cache = VectorCache(tmp_path / "file" / "vectors")
     np.testing.assert_array_equal(cache.encode(["red"], encoder), encoder.encode(["red"]))
@@ -178,13 +178,13 @@ class Wrong(WordEncoder):
     ],
 )
 @pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value")
-def test_vectors_that_are_none_are_not_kept(tmp_path, change, message):
+def test_invalid_vectors_are_refused_and_not_cached(tmp_path, change, message):
     with pytest.raises(UsageError, match=message):
         VectorCache(tmp_path).encode(TEXTS, Wrong(change))
     assert files(tmp_path) == []
 
 
-def test_texts_of_like_length_are_encoded_together(tmp_path, small_chunks):
+def test_texts_are_batched_by_length(tmp_path, small_chunks):
     lengths = []
 
     class Watched(WordEncoder):
@@ -196,7 +196,7 @@ def test_texts_of_like_length_are_encoded_together(tmp_path, small_chunks):
     assert lengths == [[1, 2, 3, 4], [6, 7, 8, 9]]
 
 
-def test_the_environment_chooses_the_folder(tmp_path, monkeypatch):
+def test_environment_variable_sets_the_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("KGREC_CACHE", str(tmp_path))
     assert VectorCache().folder == tmp_path / "vectors"
     monkeypatch.delenv("KGREC_CACHE")

@@ -47,7 +47,7 @@ class TestDecoder(TextEncoderContract):
     def encoder(cls, model):
         return TransformersEncoder(model("gpt2"), max_tokens=16)
 
-    test_like_texts_are_nearer_than_unlike_ones = None  # the weights are random
+    test_similar_texts_have_similar_vectors = None  # the weights are random
 
 
 class TestInt8(TextEncoderContract):
@@ -63,7 +63,7 @@ class TestEncoderDecoder(TextEncoderContract):
     def encoder(cls, model):
         return TransformersEncoder(model("t5"))
 
-    test_like_texts_are_nearer_than_unlike_ones = None
+    test_similar_texts_have_similar_vectors = None
 
 
 @pytest.mark.parametrize(
@@ -79,14 +79,14 @@ class TestEncoderDecoder(TextEncoderContract):
         ("bert", {"pooling": {"pooling_mode": "cls"}}, "cls"),
     ],
 )
-def test_pooling_is_what_the_model_says(model, family, files, pooling):
+def test_pooling_follows_the_model(model, family, files, pooling):
     folder = model(family, **files)
     assert TransformersEncoder(folder).pooling == pooling
     given = next(x for x in ("mean", "cls") if x != pooling)
     assert TransformersEncoder(folder, pooling=given).pooling == given
 
 
-def test_pooling_of_several_ways_joins_them(model):
+def test_several_poolings_are_concatenated(model):
     folder = model("bert", pooling={"pooling_mode_max_tokens": True, "pooling_mode_mean_tokens": True})
     encoder = TransformersEncoder(folder)
     assert (encoder.pooling, encoder.dim, encoder.encode(["a text"]).shape) == ("max+mean", 64, (1, 64))
@@ -112,14 +112,14 @@ def dense(model, tmp_path_factory):
     return folder, texts, theirs.encode(texts, batch_size=1, show_progress_bar=False)  # its padding is on the left
 
 
-def test_dense_layer_gives_the_librarys_vectors(dense):
+def test_dense_layer_equals_sentence_transformers(dense):
     folder, texts, expected = dense
     encoder = TransformersEncoder(folder, max_tokens=512)
     assert (encoder.dim, encoder.pooling) == (16, "weightedmean")
     np.testing.assert_allclose(encoder.encode(texts), expected, atol=1e-6)
 
 
-def test_dense_layer_counts_for_the_identity(dense, tmp_path):
+def test_identity_depends_on_dense_layer(dense, tmp_path):
     from safetensors.numpy import load_file, save_file
 
     folder = Path(shutil.copytree(dense[0], tmp_path / "copy"))
@@ -141,7 +141,7 @@ def test_dense_layer_of_another_width_is_an_error(dense, tmp_path):
 
 @pytest.mark.parametrize("family", ["bert", "gpt2", "llama"])
 @pytest.mark.parametrize("pooling", ["mean", "cls", "last"])
-def test_vectors_are_those_of_the_model_without_padding(model, family, pooling):
+def test_padding_does_not_change_vectors(model, family, pooling):
     """Against transformers itself, one text at a time: nothing is padded there, on whatever side."""
     import torch
     from transformers import AutoModel, AutoTokenizer
@@ -157,13 +157,13 @@ def test_vectors_are_those_of_the_model_without_padding(model, family, pooling):
     np.testing.assert_allclose(TransformersEncoder(folder, pooling=pooling).encode(texts), expected, atol=1e-5)
 
 
-def test_a_decoders_text_reaches_its_vector_whole(model):
+def test_decoder_vector_covers_the_whole_text(model):
     """In a causal model the last token sees the whole text, so cutting the text must change its vector."""
     whole, cut = TransformersEncoder(model("gpt2")).encode(["red green blue", "red green"])
     assert whole @ cut < 0.999
 
 
-def test_prefixes_are_the_models_own_unless_given(model):
+def test_prefixes_default_to_the_model(model):
     prompts = {"prompts": {"query": "query: ", "passage": "passage: ", "other": "x"}, "default_prompt_name": "other"}
     folder = model("bert", prompts=prompts)
     assert TransformersEncoder(folder).prefix == "passage: "
@@ -205,13 +205,13 @@ def test_texts_longer_than_the_model_are_cut(model, family, limit):
     np.testing.assert_allclose(long, cut, atol=1e-5)
 
 
-def test_what_a_sentence_encoder_was_trained_with_limits_it(model):
+def test_max_tokens_defaults_to_the_trained_length(model):
     encoder = TransformersEncoder(model("bert", sentences={"max_seq_length": 5}))
     long, cut = encoder.encode(["red green blue yellow", "red green blue"])
     np.testing.assert_allclose(long, cut, atol=1e-6)
 
 
-def test_int8_is_near_and_smaller(packaged):
+def test_int8_is_close_and_smaller(packaged):
     import torch
 
     small = TransformersEncoder(packaged.folder, precision="int8")
@@ -222,7 +222,7 @@ def test_int8_is_near_and_smaller(packaged):
     assert layers == []
 
 
-def test_half_precision_is_near(model):
+def test_half_precision_is_close(model):
     folder = model("bert")
     half, full = (TransformersEncoder(folder, precision=p).encode(["red", "green"]) for p in ("half", "full"))
     assert half.dtype == np.float32
@@ -253,7 +253,7 @@ def test_batches_are_halved_until_they_fit(model, monkeypatch):
         encoder.encode(["word " * 200])
 
 
-def test_another_error_of_the_model_is_not_taken_for_memory(model, monkeypatch):
+def test_other_model_errors_are_raised(model, monkeypatch):
     encoder = TransformersEncoder(model("bert"))
 
     def broken(**_):
@@ -264,7 +264,7 @@ def test_another_error_of_the_model_is_not_taken_for_memory(model, monkeypatch):
         encoder.encode(["a text"])
 
 
-def test_meaning_is_nearer_than_words(packaged):
+def test_similar_meaning_beats_shared_words(packaged):
     film, same, other = packaged.encode(["a funny movie for kids", "comedy film for children", "a funny oil filter"])
     assert film @ same > film @ other + 0.2
 
@@ -282,7 +282,7 @@ def test_longer_texts_are_cut(packaged):
     np.testing.assert_allclose(same, longer, atol=1e-5)
 
 
-def test_prefix_goes_before_every_text(packaged):
+def test_prefix_is_added_to_every_text(packaged):
     prefixed = TransformersEncoder(packaged.folder, text_prefix="query: ")
     np.testing.assert_allclose(prefixed.encode(["red"]), packaged.encode(["query: red"]), atol=1e-5)
 
@@ -291,12 +291,12 @@ def test_prefix_goes_before_every_text(packaged):
     "setting",
     [{"pooling": "cls"}, {"max_tokens": 8}, {"text_prefix": "query: "}, {"precision": "int8"}, {"precision": "half"}],
 )
-def test_identity_tells_settings_apart(packaged, setting):
+def test_identity_depends_on_settings(packaged, setting):
     assert TransformersEncoder(packaged.folder, **setting).identity != packaged.identity
     assert TransformersEncoder(packaged.folder, batch_tokens=8).identity == packaged.identity
 
 
-def test_identity_follows_the_content_not_the_place(packaged, tmp_path):
+def test_identity_depends_on_content_not_path(packaged, tmp_path):
     shutil.copytree(packaged.folder, tmp_path / "copy")
     assert TransformersEncoder(tmp_path / "copy").identity == packaged.identity
     shutil.copytree(packaged.folder, tmp_path / "other")
@@ -325,7 +325,7 @@ def test_wrong_use_is_a_clear_error(arguments, message):
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
-def test_a_damaged_model_is_named(packaged, tmp_path, name):
+def test_damaged_model_is_named(packaged, tmp_path, name):
     folder = tmp_path / "model"
     shutil.copytree(packaged.folder, folder)
     (folder / name).write_bytes((folder / name).read_bytes()[:1000])
@@ -333,7 +333,7 @@ def test_a_damaged_model_is_named(packaged, tmp_path, name):
         TransformersEncoder(folder).encode(["a text"])
 
 
-def test_the_dimension_is_known_whatever_a_config_calls_it(packaged, tmp_path):
+def test_dim_reads_any_config_key(packaged, tmp_path):
     from transformers import DistilBertConfig, DistilBertModel
 
     config = DistilBertConfig(dim=24, hidden_dim=32, n_layers=1, n_heads=2, vocab_size=50)
@@ -348,7 +348,7 @@ def in_new_process(code, **environment):
     )
 
 
-def test_a_folder_without_a_tokenizer_says_how_to_get_one(model):
+def test_model_without_tokenizer_says_how_to_get_one(model):
     folder = model("bert")
     for file in folder.glob("*token*"):
         file.unlink()
@@ -356,14 +356,14 @@ def test_a_folder_without_a_tokenizer_says_how_to_get_one(model):
         TransformersEncoder(folder)
 
 
-def test_a_file_that_is_no_json_is_named(model):
+def test_broken_json_file_is_named(model):
     folder = model("bert")
     (folder / "config_sentence_transformers.json").write_text("{oops")
     with pytest.raises(UsageError, match=r"config_sentence_transformers.json is not JSON .*download or copy"):
         TransformersEncoder(folder)
 
 
-def test_without_network_the_error_says_what_to_do_and_what_is_there(hub):
+def test_offline_error_lists_cached_models(hub):
     with pytest.raises(UsageError) as error:
         TransformersEncoder("tiny/sentence")
     assert "no text model 'tiny/sentence': not a folder here, and the Hugging Face hub answers: " in str(error.value)
@@ -374,7 +374,7 @@ def test_without_network_the_error_says_what_to_do_and_what_is_there(hub):
         TransformersEncoder("tiny/sentence")
 
 
-def test_loading_is_silent_and_leaves_the_hosts_logging_alone():
+def test_loading_is_silent_and_keeps_logging_levels():
     code = """
 import logging, sys, warnings
 warnings.simplefilter("error")

@@ -5,7 +5,7 @@ import pytest
 from kgrec.text.list_models import encoders_table
 
 
-def test_the_packaged_model_is_there_without_any_cache(hub, tmp_path):
+def test_packaged_model_is_listed_without_cache(hub, tmp_path):
     hub.rename(tmp_path / "elsewhere")
     [row] = encoders_table().to_dict("records")
     assert (row["model"], row["where"], row["dim"], row["max_tokens"]) == ("all-MiniLM-L6-v2", "packaged", 384, 256)
@@ -13,7 +13,7 @@ def test_the_packaged_model_is_there_without_any_cache(hub, tmp_path):
     assert (row["megabytes"], row["pooling"], row["note"]) == (91, "mean", "")
 
 
-def test_cached_models_are_listed_with_their_cost(hub):
+def test_cached_models_are_listed_with_size_and_speed(hub):
     import torch
     from safetensors.torch import load_file
 
@@ -25,7 +25,7 @@ def test_cached_models_are_listed_with_their_cost(hub):
     assert row["texts_per_second"] > table.loc["all-MiniLM-L6-v2", "texts_per_second"] > 0
 
 
-def test_what_is_no_text_model_is_left_out_and_one_that_cannot_be_used_says_why(hub):
+def test_unusable_models_are_listed_with_a_reason(hub):
     snapshot = hub / "models--tiny--sentences" / "snapshots" / "abc"
     (hub / "models--no--weights" / "snapshots" / "x").mkdir(parents=True)
     (hub / "datasets--tiny--texts" / "snapshots" / "x").mkdir(parents=True)
@@ -36,14 +36,14 @@ def test_what_is_no_text_model_is_left_out_and_one_that_cannot_be_used_says_why(
     assert len(encoders_table()) == 2
 
 
-def test_what_is_not_known_is_empty(hub, kgrec):
+def test_unknown_values_are_empty(hub, kgrec):
     (hub / "models--tiny--sentences" / "snapshots" / "abc" / "config.json").write_text("{")
     row = json.loads(kgrec("encoders", "--json").out)[1]
     assert (row["model"], row.get("dim"), row.get("max_tokens")) == ("tiny/sentences", None, None)
     assert "nan" not in kgrec("encoders").out.lower()
 
 
-def test_the_command(hub, kgrec):
+def test_encoders_command(hub, kgrec):
     shown = kgrec("encoders")
     assert shown.code == 0
     assert "all-MiniLM-L6-v2" in shown.out

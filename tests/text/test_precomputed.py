@@ -51,7 +51,7 @@ def unit(x):
     return x / np.linalg.norm(x, axis=1, keepdims=True)
 
 
-def test_without_text_the_given_vectors_are_all(shop, cache):
+def test_given_vectors_without_text_are_used_alone(shop, cache):
     given = pictures(8)
     vectors = text_vectors(snapshot_of(with_pictures(shop, list(given), [])), ENCODER, cache)
     assert list(vectors) == ["Item"]
@@ -60,7 +60,7 @@ def test_without_text_the_given_vectors_are_all(shop, cache):
     assert cache.encoded == 0
 
 
-def test_text_and_given_vectors_stand_side_by_side_in_one_space(shop, cache):
+def test_text_and_given_vectors_are_concatenated(shop, cache):
     given = [*pictures(7)[:2], None, *pictures(7)[2:]]
     snapshot = snapshot_of(with_pictures(shop, given, ["{title}"], {"Tag": [*pictures(7), [0, 0, 0]]}))
     vectors = text_vectors(snapshot, ENCODER, cache)
@@ -73,11 +73,11 @@ def test_text_and_given_vectors_stand_side_by_side_in_one_space(shop, cache):
     assert "User" not in vectors
 
 
-def test_a_label_without_any_vector_is_left_out(shop):
+def test_label_without_vectors_is_omitted(shop):
     assert given_vectors(snapshot_of(with_pictures(shop, [None] * 8, []))) == {}
 
 
-def test_vectors_in_another_row_order_belong_to_the_same_nodes(shop):
+def test_vectors_follow_nodes_in_any_row_order(shop):
     tables = with_pictures(shop, list(pictures(8)), [])
     turned = GraphTables(
         tables.schema, {x: t.take(pa.array(range(len(t)))[::-1]) for x, t in tables.nodes.items()}, shop.edges
@@ -87,7 +87,7 @@ def test_vectors_in_another_row_order_belong_to_the_same_nodes(shop):
     )
 
 
-def test_lengths_that_differ_between_parts_of_a_graph_are_found_when_they_are_used(shop, tmp_path):
+def test_vectors_of_different_lengths_fail_on_use(shop, tmp_path):
     with kgrec.open(tmp_path / "shop.lbug", create=True) as store:
         store.write(with_pictures(shop, list(pictures(8)), []))
         later = with_pictures(shop, list(pictures(8, d=4)), [])
@@ -97,7 +97,7 @@ def test_lengths_that_differ_between_parts_of_a_graph_are_found_when_they_are_us
             given_vectors(store.snapshot())
 
 
-def test_pictures_alone_tell_which_item_a_user_wants():
+def test_image_vectors_alone_find_items():
     """Items of one community look alike, and nothing else of them is known to the signal."""
     tables = two_communities(seed=1)
     titles = tables.nodes["Item"].column("title").to_pylist()
@@ -113,7 +113,7 @@ def test_pictures_alone_tell_which_item_a_user_wants():
     assert np.mean(best == wanted) > 0.9
 
 
-def test_a_text_is_searched_beside_given_vectors(shop, tmp_path, cache):
+def test_text_query_works_with_given_vectors(shop, tmp_path, cache):
     tables = with_pictures(shop, list(pictures(8)), ["{title}"])
     with kgrec.open(tmp_path / "shop.lbug", create=True) as store:
         store.write(tables)

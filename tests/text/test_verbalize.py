@@ -29,7 +29,7 @@ def texts(snapshot, label):
     return dict(zip(snapshot.ids(label).to_pylist(), describe(snapshot, label), strict=True))
 
 
-def test_a_sentence_with_a_missing_value_is_left_out(shop):
+def test_sentence_with_missing_value_is_omitted(shop):
     snapshot = shop(Movie=["{title}", "of {year}, genres: {genres}"])
     assert texts(snapshot, "Movie") == {
         "m1": "Alien. of 1979, genres: space",
@@ -38,38 +38,38 @@ def test_a_sentence_with_a_missing_value_is_left_out(shop):
     }
 
 
-def test_a_sentence_without_fields_is_said_of_every_node(shop):
+def test_sentence_without_fields_is_in_every_text(shop):
     assert list(describe(shop(Author=["a person"]), "Author")) == ["a person"]
 
 
-def test_without_a_template_there_is_nothing_to_say(shop):
+def test_label_without_template_has_no_text(shop):
     assert list(describe(shop(), "Movie")) == ["", "", ""]
 
 
-def test_values_read_as_people_write_them(shop):
+def test_values_are_formatted(shop):
     snapshot = shop(Movie=["{movie_id}", "since {added}"], Book=["{year}", "{in_print}", "{{{shelf}}}"])
     assert texts(snapshot, "Movie") == {"m1": "m1", "m2": "m2. since 2021-03-04", "m3": "m3. since 2020-01-02"}
     assert texts(snapshot, "Book") == {"b1": "1961. true. {A}", "b2": "1979. {B}"}
 
 
-def test_a_targets_neighbors_are_sources_and_a_sources_are_targets(shop):
+def test_neighbors_are_found_in_both_directions(shop):
     snapshot = shop(Author=["wrote {WROTE}"], Book=["by {WROTE}"], Movie=["seen by {VIEWED}"])
     assert texts(snapshot, "Author") == {"a1": "wrote b1, b2"}
     assert texts(snapshot, "Book") == {"b1": "by a1", "b2": "by a1"}
     assert texts(snapshot, "Movie") == {"m1": "seen by u1", "m2": "", "m3": ""}
 
 
-def test_behaviors_go_newest_first_over_all_labels_under_their_names(shop):
+def test_items_are_newest_first_over_all_labels(shop):
     snapshot = shop(User=["bought {BOUGHT}"], Book=["bought by {BOUGHT}"])
     assert texts(snapshot, "User") == {"u1": "bought m2, Alien", "u2": "bought b1, Alien"}
     assert texts(snapshot, "Book") == {"b1": "bought by g1, u2", "b2": "bought by g1"}
 
 
-def test_a_limit_keeps_the_newest(shop):
+def test_limit_keeps_the_newest(shop):
     assert texts(shop(User=["{BOUGHT:1}"]), "User") == {"u1": "m2", "u2": "b1"}
 
 
-def test_a_withheld_behavior_is_not_told(shop):
+def test_held_out_interaction_is_omitted(shop):
     snapshot = shop(User=["bought {BOUGHT}"], Movie=["bought by {BOUGHT}"])
     train = snapshot.with_behaviors(snapshot.behaviors.time < datetime(2024, 1, 3).timestamp())
     assert not any("m2" in text or "b1" in text for text in describe(train, "User"))
@@ -98,7 +98,7 @@ def films(titles, watched, time="float", text=("{WATCHED}",), **properties):
     return GraphSnapshot.from_tables(check(GraphTables(schema, nodes, edges)))
 
 
-def test_an_item_is_told_once_at_its_latest_time():
+def test_repeated_item_appears_once_at_latest_time():
     watched = [("u", "a", 1.0), ("u", "b", 2.0), ("u", "a", 3.0), ("u", "c", 0.0)]
     assert texts(films({"a": "A", "b": "B", "c": "C"}, watched), "User") == {"u": "A, B, C"}
 
@@ -109,22 +109,22 @@ def test_ten_neighbors_are_the_default():
     assert describe(films(titles, watched), "User")[0] == ", ".join(f"F{i:02}" for i in range(14, 4, -1))
 
 
-def test_equal_times_go_in_node_order():
+def test_equal_times_follow_node_order():
     assert describe(films({"b": "B", "a": "A"}, [("u", "b", 1.0), ("u", "a", 1.0)]), "User")[0] == "A, B"
 
 
-def test_blank_names_are_no_neighbors_and_white_space_is_collapsed():
+def test_blank_names_are_omitted_and_spaces_collapsed():
     watched = [("u", "a", 3.0), ("u", "b", 2.0), ("v", "a", 1.0)]
     snapshot = films({"a": "  ", "b": "B\n\t of  bees "}, watched, text=["{WATCHED:1}"])
     assert texts(snapshot, "User") == {"u": "B of bees", "v": ""}
 
 
 @pytest.mark.parametrize(("title", "text"), [("Help!", "Help! Seen"), ("Who?", "Who? Seen"), ("Up", "Up. Seen")])
-def test_sentences_are_joined_by_one_mark(title, text):
+def test_sentences_are_joined_by_one_period(title, text):
     assert describe(films({"a": title}, [("u", "a", 1.0)], text=["{WATCHED}", "Seen"]), "User")[0] == text
 
 
-def test_every_row_agrees_with_the_plain_definition():
+def test_describe_equals_reference_implementation():
     """The vectorized text against one written with loops, on random behaviors with repeats and equal times."""
     rng = np.random.default_rng(0)
     titles = {f"f{i:02}": f"F{i:02}" for i in range(30)}
@@ -136,7 +136,7 @@ def test_every_row_agrees_with_the_plain_definition():
         assert text == ", ".join(titles[film] for film in best)
 
 
-def test_behaviors_are_told_in_the_order_of_time(shop):
+def test_behaviors_field_follows_time(shop):
     snapshot = shop(User=["{behaviours}"], Guest=["{behaviours:1}"])
     assert texts(snapshot, "User") == {
         "u1": "viewed Alien, then bought Alien, then m2",
@@ -145,7 +145,7 @@ def test_behaviors_are_told_in_the_order_of_time(shop):
     assert texts(snapshot, "Guest") == {"g1": "bought b2"}
 
 
-def test_behaviors_that_are_too_many_lose_the_oldest(shop):
+def test_behaviors_field_limit_drops_the_oldest(shop):
     """A behavior counts with its verb and "then", so "then bought Alien," is three tokens where words are tokens."""
     assert texts(shop(User=["{behaviours:2}"]), "User") == {
         "u1": "bought Alien, then m2",
@@ -156,19 +156,19 @@ def test_behaviors_that_are_too_many_lose_the_oldest(shop):
     assert texts(shop(User=["{behaviours:2 tokens}", "who"]), "User")["u1"] == "who"
 
 
-def test_who_did_nothing_has_no_sentence_about_it(shop):
+def test_behaviors_field_without_interactions_is_omitted(shop):
     snapshot = shop(User=["did: {behaviours}", "{neighbours:3, 9 tokens}"])
     nothing = snapshot.with_behaviors(np.zeros(len(snapshot.behaviors), dtype=bool))
     assert texts(nothing, "User") == {"u1": "", "u2": ""}
 
 
-def test_a_withheld_behavior_is_not_in_the_sequence(shop):
+def test_behaviors_field_omits_held_out_interaction(shop):
     snapshot = shop(User=["{behaviours}"])
     train = snapshot.with_behaviors(~(snapshot.behaviors.time > datetime(2024, 1, 2, 12).timestamp()))
     assert texts(train, "User") == {"u1": "viewed Alien, then bought Alien", "u2": "bought Alien"}
 
 
-def test_a_property_of_that_name_comes_first():
+def test_property_name_precedes_reserved_field():
     watched = [("u", "a", 1.0)]
     snapshot = films({"a": "A"}, watched, text=["{WATCHED}"], neighbors="string")
     data = snapshot.schema.to_dict()
@@ -179,14 +179,14 @@ def test_a_property_of_that_name_comes_first():
     assert texts(named, "Film") == {"a": "the noisy ones"}
 
 
-def test_neighbors_are_named_with_their_relationship(shop):
+def test_neighbors_field_names_relationships(shop):
     snapshot = shop(Author=["{neighbours:1}"], Book=["{neighbours}"], Movie=["{neighbours}"])
     assert texts(snapshot, "Author") == {"a1": "wrote: b1"}
     assert texts(snapshot, "Book") == {"b1": "inverse of wrote: a1", "b2": "inverse of wrote: a1"}
     assert texts(snapshot, "Movie") == {"m1": "", "m2": "", "m3": ""}
 
 
-def test_several_relationships_are_told_one_after_the_other():
+def test_neighbors_field_lists_each_relationship():
     data = {
         "name": "cinema",
         "nodes": {
@@ -210,7 +210,7 @@ def test_several_relationships_are_told_one_after_the_other():
     assert texts(snapshot, "Film") == {"f": "directed by: p, q; inverse of based on: g", "g": "based on: f"}
 
 
-def test_limits_in_tokens_keep_whole_words():
+def test_token_limit_keeps_whole_words():
     watched = [("u", "a", 3.0), ("u", "b", 2.0), ("v", "b", 1.0)]
     snapshot = films(
         {"a": "A long title", "b": "Brief"}, watched, text=["saw {WATCHED:4 tokens}", "{user_id:1 tokens}"]
@@ -220,7 +220,7 @@ def test_limits_in_tokens_keep_whole_words():
     assert texts(shorter, "User") == {"u": "saw A long title", "v": "saw Brief"}
 
 
-def test_limits_are_counted_by_the_encoders_tokenizer(packaged):
+def test_token_limit_uses_the_encoders_tokenizer(packaged):
     """Its tokenizer makes three tokens of "unrecommendably", and two of a word with a comma."""
     watched = [("u", "a", 3.0), ("u", "b", 2.0)]
     titles = {"a": "Dune", "b": "unrecommendably long"}
@@ -234,6 +234,6 @@ def test_limits_are_counted_by_the_encoders_tokenizer(packaged):
         np.testing.assert_allclose(vectors, packaged.encode([expected]), atol=1e-4)
 
 
-def test_a_limit_below_the_first_word_leaves_nothing_to_say(packaged):
+def test_token_limit_below_first_word_gives_no_text(packaged):
     snapshot = films({"a": "unrecommendably"}, [("u", "a", 3.0)], text=["saw {WATCHED:1 tokens}"])
     assert describe(snapshot, "User", packaged.count_tokens)[0] == ""

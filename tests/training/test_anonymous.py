@@ -79,7 +79,7 @@ def test_history_equals_fold_in() -> None:
 
 
 @pytest.mark.parametrize("name", ["ials", "user_ease", "lightgcn"])
-def test_second_fit_forgets_the_first(name: str) -> None:
+def test_second_fit_replaces_the_first(name: str) -> None:
     kind = next(kind for kind in KINDS if kind.name == name)
     later = GRAPH.with_behaviors(GRAPH.behaviors.item_num % 3 > 0)
     users = AnonymousUsers(later, later.behaviors.where(later.behaviors.user_num < 3), 3)

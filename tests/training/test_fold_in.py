@@ -105,7 +105,7 @@ def overlap(one, other):
     return np.mean([len(a & b) / len(b) for a, b in zip(*lists, strict=True)])
 
 
-def test_a_new_user_gets_nearly_what_a_fit_would_give(fitted, grown, now):
+def test_new_user_gets_nearly_the_lists_of_a_fit(fitted, grown, now):
     k = N_ITEMS - HISTORY - 1
     expected = Recommender(encoder=WordEncoder(), budget="1s").fit(now).recommend(NEW_USERS, k=k)
     untrained = fitted.recommend(NEW_USERS, k=k, on_unknown="popular")
@@ -114,7 +114,7 @@ def test_a_new_user_gets_nearly_what_a_fit_would_give(fitted, grown, now):
 
 
 @pytest.mark.parametrize("kind", signal_kinds(Config().signals), ids=lambda kind: kind.name)
-def test_every_signal_scores_new_users_nearly_as_after_a_fit(kind, now, monkeypatch):
+def test_every_signal_scores_new_users_like_a_fit(kind, now, monkeypatch):
     monkeypatch.setattr("kgrec.signals.content.tfidf.MAX_DOCUMENT_SHARE", 1.0)  # eight words in all: none is rare
     before, encoder, cache = GraphSnapshot.from_tables(BEFORE), WordEncoder(), VectorCache()
     vectors = text_vectors(now, encoder, cache)
@@ -128,7 +128,7 @@ def test_every_signal_scores_new_users_nearly_as_after_a_fit(kind, now, monkeypa
         np.testing.assert_allclose(found, expected)
 
 
-def test_a_new_item_goes_to_those_whose_community_it_is_of(grown, now):
+def test_new_item_reaches_its_community(grown, now):
     users = [user for user in now.users.ids if user not in NEW_USERS]
     found, garden = grown.recommend(users, k=8), np.array([side_of(now, user) for user in users])
     top, best = (part.groupby("user_id")["item_id"].agg(list) for part in (found, found[found["rank"] <= 5]))
@@ -144,7 +144,7 @@ def test_a_new_item_goes_to_those_whose_community_it_is_of(grown, now):
     np.testing.assert_allclose(new["graph"] + new["content"], new["score"], rtol=1e-4, atol=1e-5)
 
 
-def test_a_text_finds_the_items_it_speaks_of(grown):
+def test_recommend_for_text_finds_matching_items(grown):
     names = dict(zip(grown._model.train.items.ids, grown._model.train.item_names, strict=True))
     found = grown.recommend_for_text("a tulip in the meadow", k=4)
     assert list(found.columns) == ["item_id", "score", "rank", "graph", "cf", "content"]
@@ -156,7 +156,7 @@ def test_a_text_finds_the_items_it_speaks_of(grown):
     assert NEW_ITEMS[0] in grown.recommend_for_text(names[NEW_ITEMS[0]], k=8)["item_id"].tolist()
 
 
-def test_a_word_that_only_new_items_have_is_found_by_its_vector(fitted, now):
+def test_new_word_is_found_by_its_vector(fitted, now):
     title = now.nodes["Item"].column("title").to_pylist()
     title[int(now.items.nums(NEW_ITEMS[:1])[0])] = "zeppelin"
     items = now.nodes["Item"].set_column(1, "title", pa.array(title))
@@ -164,7 +164,7 @@ def test_a_word_that_only_new_items_have_is_found_by_its_vector(fitted, now):
     assert grown.recommend_for_text("zeppelin", k=1)["item_id"].tolist() == NEW_ITEMS[:1]
 
 
-def test_a_user_of_whom_only_a_description_is_known_gets_what_it_speaks_of():
+def test_new_user_with_only_text_gets_matching_items():
     described = with_descriptions(BEFORE, {"u000": "galaxy robot laser", "u001": "tulip meadow garden"})
     described = first_behaviors(described, ["u000", "u001"], 0)
     model = Recommender(encoder=WordEncoder(), budget="1s").fit(learned_from(described))
@@ -199,7 +199,7 @@ def assert_tastes(found, spaceman, gardener):
         assert (listed == garden).mean() > 0.8
 
 
-def test_folding_in_nothing_changes_nothing(fitted, grown):
+def test_fold_in_of_the_same_graph_changes_nothing(fitted, grown):
     for model in (fitted, grown):
         users = model._model.train.users.ids
         again = model.fold_in(model._model.train)
@@ -212,7 +212,7 @@ def test_folding_in_nothing_changes_nothing(fitted, grown):
                 np.testing.assert_array_equal(array, model._model.signals[name].state()[key])
 
 
-def test_only_new_texts_are_encoded_and_counted(fitted, now, tmp_path):
+def test_fold_in_encodes_only_new_texts(fitted, now, tmp_path):
     class Watched(WordEncoder):
         read: ClassVar[list[str]] = []
 
@@ -232,7 +232,7 @@ def test_only_new_texts_are_encoded_and_counted(fitted, now, tmp_path):
     assert grown._cache.encoded == len(Watched.read)
 
 
-def test_a_known_user_with_new_behaviors_is_scored_by_them(fitted, now):
+def test_known_user_is_scored_by_new_interactions(fitted, now):
     user = next(user for user in BEFORE.nodes["User"].column("user_id").to_pylist() if not side_of(now, user))
     tulips = pa.table({"src": [user] * 12, "dst": [item for item, garden in COMMUNITY.items() if garden][1:13]})
     old = BEFORE.edges[LIKED]
@@ -244,14 +244,14 @@ def test_a_known_user_with_new_behaviors_is_scored_by_them(fitted, now):
     assert found["item_id"].map(COMMUNITY).mean() > fitted.recommend([user], k=5)["item_id"].map(COMMUNITY).mean()
 
 
-def test_what_is_gone_is_not_recommended(grown):
+def test_removed_item_is_not_recommended(grown):
     back = grown.fold_in(GraphSnapshot.from_tables(BEFORE))
     with pytest.raises(UnknownUser, match="u003"):
         back.recommend(NEW_USERS)
     assert not set(NEW_ITEMS) & set(back.recommend(["u000"], k=100)["item_id"])
 
 
-def test_a_loaded_run_folds_in_as_the_one_that_was_saved(fitted, grown, now, tmp_path):
+def test_loaded_run_folds_in_equal(fitted, grown, now, tmp_path):
     fitted.save(tmp_path / "fitted")
     grown.save(tmp_path / "grown")
     loaded = Recommender.load(tmp_path / "fitted", encoder=WordEncoder()).fold_in(now)
@@ -263,7 +263,7 @@ def test_a_loaded_run_folds_in_as_the_one_that_was_saved(fitted, grown, now, tmp
         Recommender.load(tmp_path / "grown", encoder=WordEncoder(32)).recommend_for_text("laser")
 
 
-def test_vectors_that_nodes_bring_along_are_folded_in_beside_their_text():
+def test_fold_in_uses_given_vectors_and_text():
     model = Recommender(signals=("popularity", "embeddings"), encoder=WordEncoder()).fit(learned_from(pictured(BEFORE)))
     grown = model.fold_in(learned_from(pictured(NOW)))
     again = grown.fold_in(grown._model.train)
@@ -286,7 +286,7 @@ def pictured(tables):
     return check(replace(tables, schema=Schema.from_dict(data), nodes=nodes))
 
 
-def test_new_users_are_unknown_until_they_are_folded_in(fitted):
+def test_new_users_are_unknown_before_fold_in(fitted):
     with pytest.raises(UnknownUser, match=r"'u003'.*fold_in\(graph\)"):
         fitted.recommend(NEW_USERS)
     with pytest.raises(UnknownItem, match=r"fold_in\(graph\)"):
@@ -310,7 +310,7 @@ def test_wrong_use_says_what_to_do(fitted, now):
         deaf.recommend_for_text("tulip")
 
 
-def test_relationships_of_a_new_item_are_read(now):
+def test_fold_in_uses_relationships_of_new_item(now):
     """Without a text, tags alone place a new item."""
     untold = with_titles(BEFORE, "thing")
     model = Recommender(signals=("lightgcn", "metapaths"), encoder=WordEncoder(), budget="1s").fit(learned_from(untold))
@@ -340,7 +340,7 @@ def unlinked(tables, items):
     return replace(tables, edges={**tables.edges, HAS_TAG: tables.edges[HAS_TAG].filter(pc.invert(linked))})
 
 
-def test_texts_cut_in_tokens_are_known_again():
+def test_known_texts_are_shortened_by_the_encoder():
     class LetterTokens(WordEncoder):
         def count_tokens(self, texts):
             return np.array([len(text) for text in texts], dtype=np.int64)

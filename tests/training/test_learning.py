@@ -43,7 +43,7 @@ def learned(kind, settings, whole, vectors=None):
     return known.share_first(kind(settings).fit(known.train, vectors or {}).scores(known.user_nums))
 
 
-def test_a_network_finds_the_withheld_item_by_its_steps_alone(monkeypatch):
+def test_network_training_finds_held_out_item(monkeypatch):
     assert learned(LightGCN, ONE_LAYER, graph()) > FIRST
     monkeypatch.setattr(torch.optim.Adam, "step", lambda self: None)
     assert learned(LightGCN, ONE_LAYER, graph()) < DESTROYED
@@ -53,14 +53,14 @@ def test_a_network_finds_the_withheld_item_by_its_steps_alone(monkeypatch):
     ("kind", "settings"),
     [(LightGCN, ONE_LAYER), (MetaPaths, MetaPaths.Settings()), (Embeddings, Embeddings.Settings())],
 )
-def test_shuffled_labels_destroy_what_items_and_texts_that_stay_cannot_replace(kind, settings):
+def test_shuffled_labels_destroy_each_signal(kind, settings):
     vectors = text_vectors(graph(), WordEncoder(), VectorCache())
     assert learned(kind, settings, graph(), vectors) > FIRST
     assert learned(kind, settings, graph(LIKED), vectors) < DESTROYED
 
 
 @pytest.mark.parametrize(("kind", "settings"), WITH_KNOWLEDGE.items())
-def test_items_nobody_chose_are_found_through_the_knowledge_graph_alone(kind, settings):
+def test_cold_items_are_found_by_the_graph(kind, settings):
     assert found_cold(kind, settings, graph()) > 0.95
     # Users of a community agree, so one permutation may be lucky.
     assert np.mean([found_cold(kind, settings, graph(HAS_TAG, seed)) for seed in range(4)]) < 0.7
@@ -77,7 +77,7 @@ def found_cold(kind, settings, whole):
     return (1 + order)[pairs].mean() / 2
 
 
-def test_shuffled_labels_destroy_the_whole_recommender():
+def test_shuffled_labels_destroy_the_recommender():
     assert recommended(graph()) > FIRST
     assert recommended(graph(LIKED)) < DESTROYED
 

@@ -65,7 +65,7 @@ def holdouts():
     return validation_sets(SPLIT.train, SPLIT.test)
 
 
-def test_a_range_is_searched_to_the_top_and_no_farther(holdouts):
+def test_range_search_climbs_to_the_best_value(holdouts):
     choice = tune(Hill, SPLIT.train, {}, holdouts)
     assert Hill.fits == [1.0, 2.0, 4.0, 8.0, 16.0, 8.0], "up to the first value that does not help, then the trick"
     assert choice.signal.settings == Settings(level=8.0, trick=True)
@@ -73,13 +73,13 @@ def test_a_range_is_searched_to_the_top_and_no_farther(holdouts):
     assert [tried["settings"]["level"] for tried in choice.tried] == Hill.fits
 
 
-def test_the_search_stops_when_its_budget_is_spent(holdouts):
+def test_search_stops_when_its_budget_is_spent(holdouts):
     choice = tune(Hill, SPLIT.train, {}, holdouts, 0, SearchBudget(3.0, by_clock=False))
     assert Hill.fits == [1.0, 2.0, 4.0]
     assert choice.signal.settings.level == 4.0
 
 
-def test_the_defaults_are_fitted_even_without_any_time(holdouts):
+def test_defaults_are_fitted_without_any_budget(holdouts):
     choice = tune(Hill, SPLIT.train, {}, holdouts, 0, SearchBudget(0.0, by_clock=True))
     assert Hill.fits == [1.0]
     assert choice.signal.settings == Settings()
@@ -103,7 +103,7 @@ class Halved(Hill):
         return self
 
 
-def test_only_settings_that_do_better_after_half_a_fit_are_fitted_in_full(holdouts):
+def test_low_fidelity_winners_are_fitted_fully(holdouts):
     choice = tune(Halved, SPLIT.train, {}, holdouts)
     fits = [(tried["settings"]["level"], tried["settings"]["effort"]) for tried in choice.tried]
     up = [(1.0, 8), (1.0, 4), (2.0, 4), (2.0, 8), (4.0, 4), (4.0, 8), (8.0, 4), (8.0, 8)]
@@ -114,7 +114,7 @@ def test_only_settings_that_do_better_after_half_a_fit_are_fitted_in_full(holdou
     assert choice.signal.settings == Halved.Settings(level=8.0, trick=True)
 
 
-def test_range_of_whole_numbers_stays_whole_none_is_above_the_top():
+def test_integer_range_stays_integer_within_bounds():
     log_range = LogRange(2.0, 16, 128)
     assert list(log_range.neighbors_of(32, up=True)) == [64, 128]
     assert list(log_range.neighbors_of(32, up=False)) == [16]
@@ -131,7 +131,7 @@ def test_fixed_setting_is_not_searched(holdouts):
     assert {one["settings"][name] for one in choice.tried} == {value}
 
 
-def test_metric_of_the_settings_decides():
+def test_tuning_uses_the_configured_metric():
     by_recall = validation_sets(SPLIT.train, SPLIT.test, metric=Metric.parse("Recall@5"))
     by_ndcg = validation_sets(SPLIT.train, SPLIT.test)
     scores = by_ndcg[0].scores(Popularity().fit(SPLIT.train, {}).scores)

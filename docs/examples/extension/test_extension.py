@@ -33,7 +33,7 @@ class TestJournaledStore(CypherStoreContract):
 
 
 @pytest.mark.parametrize("signal", ["random_walk", RandomWalk, RandomWalk(RandomWalk.Settings(alpha=0.5))])
-def test_signal_takes_part_in_a_blend(signal: object, tmp_path: Path) -> None:
+def test_signal_is_fitted_saved_and_explained(signal: object, tmp_path: Path) -> None:
     user, item = np.nonzero(np.arange(60)[:, None] % 3 == np.arange(30) % 3)
     kept = np.random.default_rng(0).random(len(user)) < 0.7
     interactions = pd.DataFrame({"user_id": user[kept], "item_id": item[kept]})

@@ -96,7 +96,7 @@ def holding(folder, id_):
     return found
 
 
-def test_no_file_holds_a_forgotten_user(graph, tmp_path):
+def test_forget_user_leaves_no_file_with_the_id(graph, tmp_path):
     assert len(holding(tmp_path, USER)) > 4
     receipt = forget(graph, "user", USER)
     assert holding(tmp_path, USER) == []
@@ -107,7 +107,7 @@ def test_no_file_holds_a_forgotten_user(graph, tmp_path):
     assert not matches(receipt, ITEM)
 
 
-def test_the_receipt_counts_what_went(graph):
+def test_receipt_counts_removed_rows(graph):
     receipt = forget(graph, "user", USER)
     liked = with_canaries().edges[LIKED]
     n = liked.column("src").to_pylist().count(USER)
@@ -122,7 +122,7 @@ def test_the_receipt_counts_what_went(graph):
         assert store.snapshot().digest == receipt["graph_digest"]["after"]
 
 
-def test_a_forgotten_item_is_served_no_more(graph, tmp_path):
+def test_forget_item_removes_it_from_lists(graph, tmp_path):
     with open_graph(graph, read_only=True) as store:
         others = store.ids("User").to_pylist()
     receipt = forget(graph, "item", ITEM)
@@ -134,7 +134,7 @@ def test_a_forgotten_item_is_served_no_more(graph, tmp_path):
     assert set(listed["user_id"]) == set(others)
 
 
-def test_a_run_learned_again_is_the_one_that_never_knew_the_user(graph):
+def test_forget_refit_equals_fit_without_the_user(graph):
     forget(graph, "user", USER)
     model = Recommender.load(find_run(root_of(graph)).folder)
     train = model._model.train
@@ -145,7 +145,7 @@ def test_a_run_learned_again_is_the_one_that_never_knew_the_user(graph):
     np.testing.assert_array_equal(ease.scores(np.arange(train.n_users)), fresh.scores(np.arange(train.n_users)))
 
 
-def test_what_is_slow_to_learn_again_loses_its_rows_and_the_receipt_says_so(graph, monkeypatch, tmp_path):
+def test_forget_slow_signal_drops_rows_and_reports_it(graph, monkeypatch, tmp_path):
     monkeypatch.setattr(EASE, "cost", classmethod(lambda cls, settings, train: 1e6))
     receipt = forget(graph, "user", USER)
     for of_run in receipt["removed"]["runs"].values():
@@ -154,7 +154,7 @@ def test_what_is_slow_to_learn_again_loses_its_rows_and_the_receipt_says_so(grap
     assert holding(tmp_path, USER) == []
 
 
-def test_vectors_of_texts_that_others_have_stay_in_the_cache(graph, tmp_path):
+def test_forget_keeps_vectors_of_shared_texts(graph, tmp_path):
     def cached():
         files = (tmp_path / "cache").rglob("*.safetensors")
         return {bytes(key) for file in files for key in load_file(file)["keys"]}
@@ -166,7 +166,7 @@ def test_vectors_of_texts_that_others_have_stay_in_the_cache(graph, tmp_path):
     assert {bytes(key) for key in titles} <= cached()
 
 
-def test_a_run_in_which_nothing_is_left_goes_with_the_last_user(kgrec, tmp_path):
+def test_forget_last_user_removes_the_run(kgrec, tmp_path):
     (tmp_path / "small").mkdir()
     (tmp_path / "small" / "small.inter").write_text("user_id:token\titem_id:token\nu-last\ti1\nu-last\ti2\n")
     (tmp_path / "small" / "small.user").write_text("user_id:token\tage:float\nu-last\t30\nu-idle\t40\n")
@@ -186,14 +186,14 @@ def test_a_run_in_which_nothing_is_left_goes_with_the_last_user(kgrec, tmp_path)
     assert [again.name for again in list_runs(root_of(graph))] != [run.name]
 
 
-def test_an_unknown_id_changes_nothing(graph):
+def test_forget_unknown_id_changes_nothing(graph):
     with pytest.raises(UnknownUser, match=r"unknown user: 'canary-user'\. It is neither"):
         forget(graph, "user", "canary-user")
     with pytest.raises(UnknownItem, match="neither in the graph nor in a run"):
         forget(graph, "item", USER)
 
 
-def test_a_forget_that_was_cut_off_goes_on(graph, tmp_path):
+def test_interrupted_forget_resumes(graph, tmp_path):
     with open_graph(graph, create=True) as store:
         store.remove("User", USER)
     receipt = forget(graph, "user", USER)
@@ -202,7 +202,7 @@ def test_a_forget_that_was_cut_off_goes_on(graph, tmp_path):
     assert holding(tmp_path, USER) == []
 
 
-def test_what_is_left_elsewhere_is_found(graph, tmp_path):
+def test_search_finds_residue(graph, tmp_path):
     left = root_of(graph) / "notes.txt"
     left.write_text(f"ask {USER} why")
     table = root_of(graph) / "export.parquet"
@@ -211,7 +211,7 @@ def test_what_is_left_elsewhere_is_found(graph, tmp_path):
     assert sorted(map(str, found)) == sorted(str(path) for path in (left, table))
 
 
-def test_bytes_of_a_short_id_tell_nothing_and_are_said_to(graph):
+def test_search_for_short_id_is_ambiguous(graph):
     receipt = forget(graph, "user", "u001")
     assert receipt["searched"]["found"] == []
     (root_of(graph) / "notes.txt").write_text("u002")
@@ -220,7 +220,7 @@ def test_bytes_of_a_short_id_tell_nothing_and_are_said_to(graph):
     assert str(root_of(graph) / "notes.txt") in receipt["searched"]["ambiguous"]
 
 
-def test_a_graph_without_a_node_is_numbered_as_one_that_never_had_it():
+def test_without_renumbers_like_a_fresh_graph():
     tables = two_communities(seed=1)
     graph = without(GraphSnapshot.from_tables(tables), [("Item", "i005"), ("User", "u001"), ("Item", "none")])
     frames = {name: table.to_pandas() for name, table in tables.nodes.items()}
@@ -237,7 +237,7 @@ def test_a_graph_without_a_node_is_numbered_as_one_that_never_had_it():
     assert graph.digest == GraphSnapshot.from_tables(GraphTables(tables.schema, nodes, edges)).digest
 
 
-def test_the_command_ends_with_1_where_a_trace_is_left_and_with_2_for_an_unknown_id(kgrec, graph):
+def test_forget_command_exit_codes(kgrec, graph):
     (root_of(graph) / "notes.txt").write_text(USER)
     told = kgrec("forget", graph, "user", USER)
     assert told.code == 1
@@ -251,7 +251,7 @@ def test_the_command_ends_with_1_where_a_trace_is_left_and_with_2_for_an_unknown
     assert kgrec("forget", graph, "shop", ITEM).code == 2
 
 
-def test_what_a_killed_job_left_goes_first(graph, tmp_path):
+def test_forget_removes_leftovers_of_killed_jobs(graph, tmp_path):
     root = root_of(graph)
     run = find_run(root)
     left = root / f".{run.name}.{socket.gethostname().replace('.', '_')}-999999999-0123abcd"
@@ -264,15 +264,13 @@ def test_what_a_killed_job_left_goes_first(graph, tmp_path):
     assert not left.exists()
 
 
-def test_no_other_job_may_be_at_work_on_the_graph(graph, tmp_path):
+def test_forget_needs_the_job_lock(graph, tmp_path):
     with leased(graph), pytest.raises(StoreLocked, match="is working on"):
         forget(graph, "user", USER)
     assert holding(tmp_path, USER) != []
 
 
-def test_a_fine_tuned_text_model_is_named_in_the_receipt_and_tuned_anew_by_the_next_refresh(
-    model, tmp_path, monkeypatch
-):
+def test_forget_reports_tuned_text_model_and_refresh_retunes(model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KGREC_CACHE", "cache")
     tune = {"method": "lora", "rank": 2, "steps": 1, "batch": 8}
@@ -295,7 +293,7 @@ def test_a_fine_tuned_text_model_is_named_in_the_receipt_and_tuned_anew_by_the_n
     assert refresh(RefreshRequest("shop.lbug", rest))["result"] == "nothing new"
 
 
-def test_a_signal_that_lost_its_rows_is_fitted_anew_by_the_next_refresh(graph, monkeypatch):
+def test_refresh_after_forget_refits_reduced_signal(graph, monkeypatch):
     monkeypatch.setattr(EASE, "cost", classmethod(lambda cls, settings, train: 1e6))
     forget(graph, "user", USER)
     with open_graph(graph, read_only=True) as store:

@@ -40,14 +40,14 @@ def media(books: list[str], films: list[str]) -> GraphTables:
     )
 
 
-def test_tables_at_hand_bring_what_is_not_there_yet(tmp_path: Path) -> None:
+def test_ingest_delta_of_tables_has_new_rows_only(tmp_path: Path) -> None:
     with open_graph(tmp_path / "media.lbug", create=True) as store:
         store.write(media(["a"], ["b"]))
         assert ingest_delta(store, "atomic", media(["a"], ["b"])).is_empty
         assert ingest_delta(store, "atomic", media(["a", "c"], ["b"])).new == {"Book": 1, "LIKED": 1}
 
 
-def test_an_id_that_changes_its_label_is_refused(tmp_path: Path) -> None:
+def test_ingest_id_with_another_label_fails(tmp_path: Path) -> None:
     with open_graph(tmp_path / "media.lbug", create=True) as store:
         store.write(media(["a"], ["b"]))
         with pytest.raises(DataError, match="found 'a' as Film, in the graph a Book; expected the same label"):
@@ -59,7 +59,7 @@ def cinema_source(tmp_path: Path) -> Path:
     return shutil.copytree(CINEMA, tmp_path / "source", copy_function=shutil.copyfile)
 
 
-def test_a_file_that_is_still_being_written_is_refused(cinema_source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ingest_file_that_changes_while_read_fails(cinema_source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     behaviors, atomic = cinema_source / "cinema.inter", find_loader("atomic")
 
     class Slow:
@@ -75,7 +75,7 @@ def test_a_file_that_is_still_being_written_is_refused(cinema_source: Path, monk
         ingest_delta(None, "atomic", cinema_source)
 
 
-def test_all_kinds_of_fault_of_a_night_come_at_once(tmp_path: Path) -> None:
+def test_ingest_reports_all_faults(tmp_path: Path) -> None:
     """A time to come, an end that is nowhere, an id of another label, a cut-off source: one message."""
     schema = Schema.from_dict({**SCHEMA.to_dict(), "relationships": TIMED, "roles": TIMED_ROLES})
     at = pa.array([1_700_000_000.0, 1_924_992_000.0, 1_700_000_001.0])
@@ -94,7 +94,7 @@ def test_all_kinds_of_fault_of_a_night_come_at_once(tmp_path: Path) -> None:
     assert "found 'a' as Film, in the graph a Book; expected the same label, or another id" in told
 
 
-def test_sizes_are_kept_by_graph_and_label(tmp_path: Path) -> None:
+def test_record_sizes_by_graph_and_label(tmp_path: Path) -> None:
     record_sizes(tmp_path, "shop.lbug", {"User": 5, "LIKED": 9})
     record_sizes(tmp_path, str(tmp_path / "shop.lbug"), {"LIKED": 7})
     record_sizes(tmp_path, "neo4j://host/films", {"LIKED": 1})

@@ -34,7 +34,7 @@ def models(cut):
     return Recommender(good).fit(cut)._model, Recommender(bad).fit(cut)._model
 
 
-def test_a_worse_model_is_refused_with_its_interval_and_the_better_one_is_not(cut, models):
+def test_gate_refuses_the_worse_model_only(cut, models):
     good, bad = models
     worse, better, same = (compare(*pair, cut, 0) for pair in ((good, bad), (bad, good), (good, good)))
     assert worse["users"] == cut.graph.n_users == 60
@@ -47,7 +47,7 @@ def test_a_worse_model_is_refused_with_its_interval_and_the_better_one_is_not(cu
     assert same["difference"] == 0
 
 
-def test_models_are_compared_by_the_metric_that_is_given(cut, models):
+def test_compare_uses_the_given_metric(cut, models):
     by_ndcg, by_recall = (compare(*models, cut, 0, Metric.parse(name)) for name in ("NDCG@20", "Recall@1"))
     assert by_ndcg == compare(*models, cut, 0)
     assert (by_recall["metric"], by_recall["current"], by_recall["users"]) == ("Recall@1", 1.0, 60)
@@ -67,7 +67,7 @@ def test_models_are_compared_by_the_metric_that_is_given(cut, models):
     ],
     ids=["a drop", "perhaps none", "of 1 %", "of enough users", "of few users", "nobody to ask"],
 )
-def test_a_drop_counts_if_it_is_large_and_sure(measured, refused):
+def test_reasons_need_a_large_significant_drop(measured, refused):
     assert bool(reasons(measured, FINE, FINE)) is refused
 
 
@@ -80,10 +80,10 @@ def test_a_drop_counts_if_it_is_large_and_sure(measured, refused):
         ({"coverage": 0.26, "users without": 0.02}, None),
     ],
 )
-def test_lists_that_reach_less_and_another_schema_are_refused(change, why):
+def test_gate_refuses_lower_coverage_and_other_schema(change, why):
     assert reasons(SAME, FINE, FINE | change) == ([why] if why else [])
 
 
-def test_figures_of_lists_count_to_20():
+def test_figures_of_uses_rank_20():
     listed = pa.table({"user_id": ["a", "a", "b"], "item_id": ["x", "y", "x"], "rank": [1, 21, 1]})
     assert figures_of(listed, users=4, items=5, schema="a") == {"coverage": 0.2, "users without": 0.5, "schema": "a"}

@@ -20,7 +20,7 @@ def figures(file: Path) -> dict[tuple[str, ...], float]:
     return {(s.name, *s.labels.values()): s.value for family in families for s in family.samples}
 
 
-def test_metrics_are_read_back_whatever_the_graph_is_called(tmp_path: Path) -> None:
+def test_write_metrics_escapes_graph_names(tmp_path: Path) -> None:
     file, graph = tmp_path / "kgrec.prom", 'a "quoted" \\ graph\nof two lines'
     write_metrics(file, graph, "published", {"new_rows": 3, "ndcg": None}, 100.5)
     found = figures(file)
@@ -30,7 +30,7 @@ def test_metrics_are_read_back_whatever_the_graph_is_called(tmp_path: Path) -> N
     assert not any("ndcg" in name for name, *_ in found)
 
 
-def test_metrics_of_a_failure_keep_the_last_success(tmp_path: Path) -> None:
+def test_write_metrics_of_failure_keeps_last_success(tmp_path: Path) -> None:
     file = tmp_path / "kgrec.prom"
     write_metrics(file, "g", "failed", {}, 1.0)
     assert "last_success" not in file.read_text()
@@ -41,9 +41,7 @@ def test_metrics_of_a_failure_keep_the_last_success(tmp_path: Path) -> None:
     assert found["kgrec_refresh_last_run_timestamp_seconds", "g"] == 3
 
 
-def test_metrics_without_the_library_say_which_extra(
-    kgrec: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_write_metrics_without_library_names_extra(kgrec: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     words = ("refresh", tmp_path / "g.lbug", "--source", tmp_path, "--metrics", tmp_path / "kgrec.prom")
     done = kgrec(*words)

@@ -59,7 +59,7 @@ def published(place: Path) -> tuple[str | None, set[str]]:
         return store.published(), set(runs)
 
 
-def test_the_first_refresh_learns_everything(first_night: Path) -> None:
+def test_first_refresh_trains_fully(first_night: Path) -> None:
     [run] = list_runs(first_night / "shop.runs")
     assert published(first_night) == (run.name, {run.name})
     assert run.info["refresh"]["why"] == "no live run"
@@ -68,7 +68,7 @@ def test_the_first_refresh_learns_everything(first_night: Path) -> None:
     assert [entry.action for entry in publications(first_night / "shop.runs")] == ["refresh"]
 
 
-def test_nothing_new_publishes_nothing(place: Path) -> None:
+def test_refresh_without_new_data_publishes_nothing(place: Path) -> None:
     before = published(place)
     again = night(place)
     assert (again["result"], again["new"], again["changed"]) == ("nothing new", {}, {})
@@ -76,7 +76,7 @@ def test_nothing_new_publishes_nothing(place: Path) -> None:
     assert len(list_runs(place / "shop.runs")) == 1
 
 
-def test_what_was_gone_back_to_stays_until_more_comes(place: Path) -> None:
+def test_refresh_keeps_rollback_until_new_data(place: Path) -> None:
     [first] = list_runs(place / "shop.runs")
     append(place, "cinema.inter", "u1\tf70\t5\t1700000000")
     night(place)
@@ -87,7 +87,7 @@ def test_what_was_gone_back_to_stays_until_more_comes(place: Path) -> None:
     assert night(place)["instead_of"] == first.name
 
 
-def test_new_behaviors_of_new_users_with_new_items_are_folded_in(place: Path) -> None:
+def test_refresh_folds_in_new_users_and_items(place: Path) -> None:
     append(place, "cinema.inter", "new\tf1\t5\t1700000000", "new\tf2\t4\t1700000060", "u1\tf99\t5\t1700000000")
     append(place, "cinema.item", "f99\tThe Last Galaxy\t2024\tScience-Fiction")
     result = night(place)
@@ -103,7 +103,7 @@ def test_new_behaviors_of_new_users_with_new_items_are_folded_in(place: Path) ->
         assert store.vector("Item", "f99") is not None
 
 
-def test_the_rule_fits_again_and_chooses_again_as_more_comes(place: Path) -> None:
+def test_refresh_refits_and_retunes_as_data_grow(place: Path) -> None:
     append(place, "cinema.inter", *[f"u{i % 90 + 1}\tf{i % 72 + 1}\t4\t{1700000000 + i}" for i in range(100)])
     result = night(place)
     assert (result["mode"], result["why"][:20]) == ("refit", "data changed by 8.1%")
@@ -114,7 +114,7 @@ def test_the_rule_fits_again_and_chooses_again_as_more_comes(place: Path) -> Non
     assert [size["behaviors"] for size in chosen] == [1230, 1230, 1530]
 
 
-def test_drift_chooses_again(place: Path) -> None:
+def test_refresh_retunes_on_drift(place: Path) -> None:
     append(place, "cinema.inter", *[f"u{i % 90 + 1}\tf{i % 72 + 1}\t4\t{1700000000 + i}" for i in range(100)])
     result = night(place)
     run = list_runs(place / "shop.runs")[-1]
@@ -127,7 +127,7 @@ def test_drift_chooses_again(place: Path) -> None:
     assert (result["mode"], result["why"]) == ("full", "drift: NDCG on the newest behaviors fell by 30.0%, above 20%")
 
 
-def test_a_changed_value_is_taken_and_a_missing_one_leaves_what_is_there(place: Path) -> None:
+def test_refresh_updates_values_and_keeps_missing_ones(place: Path) -> None:
     (place / "source" / "cinema.item").write_text(
         "item_id:token\ttitle:token_seq\trelease_year:token\tgenre:token_seq\nf1\tAnother Title\t\tScience-Fiction\n"
     )
@@ -138,7 +138,7 @@ def test_a_changed_value_is_taken_and_a_missing_one_leaves_what_is_there(place: 
     assert (row["title"], row["release_year"]) == ("Another Title", "2012")
 
 
-def test_dry_run_says_what_and_changes_nothing(place: Path, kgrec) -> None:
+def test_dry_run_reports_plan_and_changes_nothing(place: Path, kgrec) -> None:
     append(place, "cinema.inter", "u1\tf99\t5\t1700000000")
     before = sorted(str(path) for path in place.rglob("*"))
     result = night(place, dry_run=True)
@@ -151,26 +151,26 @@ def test_dry_run_says_what_and_changes_nothing(place: Path, kgrec) -> None:
     assert sorted(str(path) for path in place.rglob("*")) == before
 
 
-def test_a_refresh_with_closed_stderr_publishes(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refresh_with_closed_stderr_publishes(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     append(place, "cinema.inter", "u1\tf70\t5\t1700000000")
     monkeypatch.setattr(sys, "stderr", None)
     assert night(place)["result"] == "published"
 
 
-def test_a_published_run_that_is_damaged_is_said(place: Path) -> None:
+def test_refresh_damaged_live_run_is_reported(place: Path) -> None:
     [run] = list_runs(place / "shop.runs")
     (run.folder / "run.json").write_text("{")
     with pytest.warns(DataNotice, match=r"the live run is not used, nor are its settings: .*run\.json"):
         assert night(place, dry_run=True)["mode"] == "full"
 
 
-def test_only_behaviors_since_a_time_are_taken(place: Path) -> None:
+def test_refresh_since_takes_later_interactions_only(place: Path) -> None:
     append(place, "cinema.inter", "u1\tf99\t5\t1700000000", "u2\tf99\t5\t1720000000")
     assert night(place, since="2024-01-01", dry_run=True)["new"]["INTERACTED"] == 1
     assert night(place, since="1690000000", dry_run=True)["new"]["INTERACTED"] == 2
 
 
-def test_a_worse_run_is_refused_unless_forced(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refresh_refuses_worse_run_unless_forced(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = published(place)
     append(place, "cinema.inter", "u1\tf70\t5\t1700000000", "u2\tf70\t5\t1700000000")
     monkeypatch.setattr("kgrec.jobs.refresh.gate.MIN_COVERAGE_SHARE", 2.0)
@@ -187,7 +187,7 @@ def test_a_worse_run_is_refused_unless_forced(place: Path, monkeypatch: pytest.M
     assert find_run(place / "shop.runs", result["run"]).info["gate"]["forced"]
 
 
-def test_a_source_that_shrinks_is_refused_unless_allowed(place: Path) -> None:
+def test_refresh_refuses_shrunk_source_unless_allowed(place: Path) -> None:
     night(place)
     path = place / "source" / "cinema.inter"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:100]))
@@ -196,7 +196,7 @@ def test_a_source_that_shrinks_is_refused_unless_allowed(place: Path) -> None:
     assert night(place, allow_shrink=True)["result"] == "nothing new"
 
 
-def test_a_dated_folder_that_shrinks_is_refused_in_a_dry_run_too(place: Path) -> None:
+def test_dry_run_refuses_shrunk_dated_folder(place: Path) -> None:
     night(place)
     dated = shutil.copytree(place / "source", place / "2026-11-28")
     path = dated / "cinema.inter"
@@ -208,7 +208,7 @@ def test_a_dated_folder_that_shrinks_is_refused_in_a_dry_run_too(place: Path) ->
             refresh(RefreshRequest(str(place / "shop.lbug"), dated, **options))
 
 
-def test_a_dry_run_counts_changed_rows_as_no_growth(place: Path) -> None:
+def test_dry_run_changed_rows_are_not_growth(place: Path) -> None:
     path = place / "source" / "cinema.inter"
     head, *rows = path.read_text().splitlines()
     user, item, _, at = rows[0].split("\t")
@@ -230,7 +230,7 @@ def test_a_dry_run_counts_changed_rows_as_no_growth(place: Path) -> None:
         ("u1\tf1", "found 2 values|2 fields|2 columns|found"),
     ],
 )
-def test_bad_rows_change_nothing(place: Path, row: str, message: str) -> None:
+def test_refresh_with_bad_rows_changes_nothing(place: Path, row: str, message: str) -> None:
     append(place, "cinema.inter", row)
     before = published(place), (place / "shop.lbug").stat().st_ino
     with pytest.raises(DataError, match=message):
@@ -238,7 +238,7 @@ def test_bad_rows_change_nothing(place: Path, row: str, message: str) -> None:
     assert (published(place), (place / "shop.lbug").stat().st_ino) == before
 
 
-def test_another_job_is_told_to_wait_and_a_dead_one_is_taken_over(place: Path) -> None:
+def test_refresh_waits_for_live_job_and_replaces_dead_one(place: Path) -> None:
     graph = str(place / "shop.lbug")
     with leased(graph), pytest.raises(StoreLocked, match=r"is working on .*shop.lbug; try again when it has finished"):
         night(place)
@@ -261,9 +261,7 @@ def test_another_job_is_told_to_wait_and_a_dead_one_is_taken_over(place: Path) -
         (1_000_000, True, "shop.lbug"),  # as it is published
     ],
 )
-def test_a_full_disk_leaves_what_serves_and_the_next_refresh_goes_on(
-    place: Path, room: int, loaded: bool, full: str
-) -> None:
+def test_full_disk_keeps_live_run_and_next_refresh_resumes(place: Path, room: int, loaded: bool, full: str) -> None:
     append(place, "cinema.inter", "u1\tf99\t5\t1700000000")
     append(place, "cinema.item", "f99\tThe Last Galaxy\t2024\t")
     if loaded:
@@ -283,7 +281,7 @@ def test_a_full_disk_leaves_what_serves_and_the_next_refresh_goes_on(
     assert night(place)["result"] == "nothing new"
 
 
-def test_a_folder_for_figures_that_is_not_there_is_known_before_the_work(kgrec, place: Path) -> None:
+def test_missing_metrics_folder_fails_before_the_work(kgrec, place: Path) -> None:
     append(place, "cinema.inter", "u1\tf9\t5\t1700000000")
     nowhere = place / "nowhere" / "kgrec.prom"
     failed = kgrec("refresh", place / "shop.lbug", "--source", place / "source", "--metrics", nowhere)
@@ -292,7 +290,7 @@ def test_a_folder_for_figures_that_is_not_there_is_known_before_the_work(kgrec, 
     assert len(list_runs(place / "shop.runs")) == 1
 
 
-def test_the_command(place: Path, kgrec) -> None:
+def test_refresh_command(place: Path, kgrec) -> None:
     graph, source, metrics = place / "shop.lbug", place / "source", place / "kgrec.prom"
     append(place, "cinema.inter", "u1\tf99\t5\t1700000000")
     append(place, "cinema.item", "f99\tThe Last Galaxy\t2024\t")

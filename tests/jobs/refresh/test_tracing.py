@@ -34,7 +34,7 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> Any:
     return exporter.get_finished_spans
 
 
-def test_every_step_of_a_refresh_is_a_span_inside_the_jobs(tmp_path: Path, spans: Any) -> None:
+def test_refresh_steps_are_child_spans(tmp_path: Path, spans: Any) -> None:
     refresh(RefreshRequest(str(tmp_path / "shop.lbug"), CINEMA, config=Config.read(overrides=[FAST])))
     *steps, job = spans()
     assert [step.name for step in steps] == [
@@ -47,7 +47,7 @@ def test_every_step_of_a_refresh_is_a_span_inside_the_jobs(tmp_path: Path, spans
     assert steps[-1].end_time <= job.end_time
 
 
-def test_failed_refresh_is_a_failed_span(tmp_path: Path, spans: Any) -> None:
+def test_failed_refresh_gives_failed_span(tmp_path: Path, spans: Any) -> None:
     with pytest.raises(KgrecError):
         refresh(RefreshRequest(str(tmp_path / "shop.lbug"), tmp_path / "none"))
     *_, step, job = spans()
@@ -56,7 +56,7 @@ def test_failed_refresh_is_a_failed_span(tmp_path: Path, spans: Any) -> None:
     assert step.name == "read"
 
 
-def test_spans_go_where_the_program_sends_them(tmp_path: Path) -> None:
+def test_spans_use_the_configured_provider(tmp_path: Path) -> None:
     code = """
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider

@@ -48,7 +48,7 @@ def with_liked(tables, **columns):
     return check(replace(tables, edges={**tables.edges, LIKED: liked}))
 
 
-def test_popularity_counts_lately_if_asked():
+def test_popularity_with_half_life_prefers_recent_items():
     tables = two_communities(seed=1)
     dst = tables.edges[LIKED].column("dst").to_numpy(zero_copy_only=False)
     late = np.where(dst == "i000", 1.0, np.where(dst == "i001", 0.99, 0.0))
@@ -74,13 +74,13 @@ def test_item_transitions_learn_the_order():
     assert (scores.argmax(axis=1) == next_items.argmin(axis=1)).mean() > 0.7
 
 
-def test_only_k_neighbors_are_kept():
+def test_item_knn_keeps_k_neighbors():
     train, _ = train_and_withheld()
     signal = ItemKNN(ItemKNN.Settings(k=3)).fit(train, {})
     assert np.diff(signal._similarity.tocsc().indptr).max() == 3
 
 
-def test_ease_has_no_weight_from_an_item_to_itself_and_meets_its_definition():
+def test_ease_meets_its_definition():
     train, _ = train_and_withheld()
     signal = EASE(EASE.Settings(regularization=2.0, dropout=0.0, length_exponent=0.0, feedback_weight=0.0)).fit(
         train, {}
@@ -93,7 +93,7 @@ def test_ease_has_no_weight_from_an_item_to_itself_and_meets_its_definition():
 
 
 @pytest.mark.parametrize("kind", [EASE, UserEASE])
-def test_supports_looked_up_and_multiplied_are_the_same(kind, communities, monkeypatch):
+def test_supports_by_lookup_equal_matrix_product(kind, communities, monkeypatch):
     monkeypatch.setattr("kgrec.signals.cf.ridge.MAX_DENSE_ROWS", 1)
     found = []
     for few in (1e-9, 1e9):
@@ -102,7 +102,7 @@ def test_supports_looked_up_and_multiplied_are_the_same(kind, communities, monke
     np.testing.assert_array_equal(*found)
 
 
-def test_ease_explains_items_of_large_catalogs_by_their_nearest_alone(monkeypatch):
+def test_ease_of_large_catalog_uses_nearest_items(monkeypatch):
     """With a support of all items, the sparse solution solves the same equations, except for the zero diagonal."""
     known = community_answers()
     train = known.train
@@ -136,7 +136,7 @@ def with_friends(train):
     return replace(train, edges={**train.edges, ("User", "FRIEND", "User"): friends})
 
 
-def test_ease_between_users_has_no_weight_from_a_user_to_itself_and_meets_its_definition():
+def test_user_ease_meets_its_definition():
     train, _ = train_and_withheld()
     settings = UserEASE.Settings(regularization=2.0, dropout=0.0, popularity_exponent=0.0, feedback_weight=0.0)
     signal = UserEASE(settings).fit(train, {})
@@ -148,7 +148,7 @@ def test_ease_between_users_has_no_weight_from_a_user_to_itself_and_meets_its_de
     np.testing.assert_allclose(signal.scores(np.arange(3)), expected[:, :3].T @ x, atol=1e-3)
 
 
-def test_users_of_large_graphs_are_explained_by_their_nearest_alone(monkeypatch):
+def test_user_ease_of_large_graph_uses_nearest_users(monkeypatch):
     known = community_answers()
     train = known.train
     users = np.arange(train.n_users)
@@ -177,7 +177,7 @@ def test_user_ease_friends_score_users_without_behaviors():
     assert scores[own].min() > scores[others].max()
 
 
-def test_older_items_fade():
+def test_half_life_decays_older_items():
     train, _ = train_and_withheld()
     faded = user_histories(train, half_life_items=2.0)
     first = np.sort(faded[0].data)[::-1]
@@ -194,7 +194,7 @@ def test_ials_places_users_near_their_items():
     )
 
 
-def test_items_of_one_time_are_as_old_as_one_another_and_none_follows_the_other():
+def test_items_of_equal_time_have_equal_age():
     tables = two_communities(seed=1)
     times = [i // 3 * 1.0 for i in range(tables.edges[LIKED].num_rows)]
     train, _ = train_and_withheld(with_liked(tables, timestamp=times))

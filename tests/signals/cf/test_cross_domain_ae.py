@@ -58,7 +58,7 @@ def test_in_domain_users_and_other_shops_score_0(graph, cross_domain_ae):
 
 
 @pytest.mark.parametrize("n_new", [0, MIN_COLD_START_USERS - 1])
-def test_it_does_not_apply_where_hardly_anybody_is_new(n_new):
+def test_does_not_apply_without_cold_start_users(n_new):
     assert not CrossDomainAE.applies(shops(n_new), {})
 
 

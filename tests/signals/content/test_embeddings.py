@@ -52,7 +52,7 @@ def own_topic_share(signal, train, withheld):
 
 
 @pytest.mark.parametrize("own_text", [0.0, 0.1, 1.0])
-def test_the_items_of_the_users_topic_come_first(graph, vectors, own_text):
+def test_items_of_the_users_topic_rank_first(graph, vectors, own_text):
     train, withheld = graph
     signal = Embeddings(Embeddings.Settings(own_text=own_text)).fit(train, vectors)
     assert own_topic_share(signal, train, withheld) > 0.95
@@ -65,12 +65,12 @@ def test_shuffled_vectors_destroy_the_result(graph, vectors):
     assert own_topic_share(Embeddings().fit(train, mixed), train, withheld) < 0.8
 
 
-def test_users_without_text_are_placed_by_their_items(graph, vectors):
+def test_users_without_text_use_their_items(graph, vectors):
     train, withheld = graph
     assert own_topic_share(Embeddings().fit(train, {"Item": vectors["Item"]}), train, withheld) > 0.95
 
 
-def test_an_item_without_text_scores_zero(graph, vectors):
+def test_item_without_text_scores_zero(graph, vectors):
     train, _ = graph
     items = vectors["Item"].copy()
     items[3] = 0
@@ -79,7 +79,7 @@ def test_an_item_without_text_scores_zero(graph, vectors):
     assert not scores[:, 3].any()
 
 
-def test_it_needs_item_texts(graph, vectors):
+def test_embeddings_need_item_texts(graph, vectors):
     train, _ = graph
     assert Embeddings.applies(train, vectors)
     assert not Embeddings.applies(train, {"User": vectors["User"]})
@@ -108,7 +108,7 @@ def town_vectors(vectors, graph):
     return {**vectors, "Town": np.stack([vectors["Item"][topic == t].mean(axis=0) + shared for t in (0, 1)])}
 
 
-def test_users_are_placed_by_what_the_graph_links_them_to(towns, town_vectors, graph):
+def test_users_use_vectors_of_linked_nodes(towns, town_vectors, graph):
     _, withheld = graph
     texts = {label: town_vectors[label].astype(np.float32) for label in ("Item", "Town")}
     nothing = towns.with_behaviors(np.zeros(len(towns.behaviors), dtype=bool))
@@ -119,7 +119,7 @@ def test_users_are_placed_by_what_the_graph_links_them_to(towns, town_vectors, g
     assert not Embeddings().fit(nothing, {"Item": texts["Item"]}).scores(np.arange(towns.n_users)).any()
 
 
-def test_shares_are_tried_only_where_there_is_something_to_mix(graph, towns):
+def test_shares_are_searched_only_with_several_sources(graph, towns):
     train, _ = graph
     assert Embeddings.is_relevant("own_text", train)  # the schema has text of users
     assert not Embeddings.is_relevant("graph_text", train)
@@ -139,7 +139,7 @@ def test_shares_need_no_fit(towns, town_vectors):
 
 
 @pytest.mark.parametrize("told_by", ["own_text", "graph_text"])
-def test_validation_gives_most_to_what_tells_most(told_by, graph, towns, town_vectors):
+def test_tuning_prefers_the_informative_source(told_by, graph, towns, town_vectors):
     """Histories are shuffled, so that only the users' own texts, or those of their towns, are informative."""
     _, withheld = graph
     lost = GraphSnapshot.from_tables(shuffled(towns.to_tables(), only=LIKED))

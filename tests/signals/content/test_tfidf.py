@@ -31,7 +31,7 @@ def untitled(tables):
     return check(replace(tables, nodes={**tables.nodes, "Item": items.set_column(1, "title", blank)}))
 
 
-def test_without_text_it_does_not_apply_and_words_nobody_shares_score_nothing(monkeypatch):
+def test_tfidf_needs_text_and_ignores_unshared_words(monkeypatch):
     train, _ = train_and_withheld(untitled(two_communities(seed=1)))
     assert not TFIDF.applies(train, {})
     monkeypatch.setattr("kgrec.signals.content.tfidf.MAX_DOCUMENT_SHARE", 0.0)

@@ -50,7 +50,7 @@ def whole_forbidden(monkeypatch):
 
 @pytest.mark.usefixtures("whole_forbidden")
 @pytest.mark.parametrize("share", [0.9, 0.4, 0.1])
-def test_a_graph_that_does_not_fit_learns_all_the_same(share):
+def test_minibatch_training_learns(share):
     train, withheld = graph()
     assert ndcg(train, withheld, fitted(train, bounded(train, share))) > 0.95
 
@@ -61,18 +61,18 @@ def test_shuffled_edges_destroy_the_result():
     assert ndcg(train, withheld, fitted(train, bounded(train, 0.4))) < 0.7
 
 
-def test_a_graph_that_fits_is_trained_whole(monkeypatch):
+def test_graph_that_fits_is_trained_full_batch(monkeypatch):
     monkeypatch.setattr(gnn_minibatch_training, "train_on_subgraphs", None)
     train, withheld = graph()
     assert ndcg(train, withheld, fitted(train, bounded(train, 1.01))) > 0.95
 
 
-def test_training_on_subgraphs_is_known_to_take_longer():
+def test_expected_seconds_of_minibatches_are_longer():
     train, _ = graph()
     assert LightGCN.cost(bounded(train, 0.9), train) > 2 * LightGCN.cost(WHOLE, train)
 
 
-def test_without_a_bound_half_of_the_machine_is_given():
+def test_default_memory_limit_is_half_of_the_machine():
     assert given_memory(WHOLE) > 2**28
     assert given_memory(WHOLE.model_copy(update={"memory": 5})) == 5
 
@@ -87,7 +87,7 @@ def test_scores_repeat_by_seed():
 
 
 @pytest.mark.usefixtures("whole_forbidden")
-def test_an_item_nobody_chose_is_found_through_its_text():
+def test_cold_item_is_found_by_its_text():
     train, _ = graph()
     hidden = train.with_behaviors(train.behaviors.item_num != 3)
     text = {"Item": np.pad(train.matrix(HAS_TAG).toarray(), ((0, 0), (0, 24)))}
@@ -96,7 +96,7 @@ def test_an_item_nobody_chose_is_found_through_its_text():
     assert scores[liked].mean() > scores[~liked].mean() + 0.3
 
 
-def test_vectors_of_all_nodes_are_those_the_whole_network_would_give():
+def test_blockwise_vectors_equal_full_network():
     train, _ = graph()
     text_nodes, rows = text_rows(train, {"Item": np.eye(train.n_items, 8, dtype=np.float32)})
     mean, axes = principal_axes(rows, 16)
@@ -113,7 +113,7 @@ def test_vectors_of_all_nodes_are_those_the_whole_network_would_give():
     np.testing.assert_allclose(found, expected.detach().numpy(), atol=1e-5)
 
 
-def test_a_step_takes_and_moves_the_projection_of_text():
+def test_training_step_updates_text_projection():
     first, text = np.ones((4, 3), np.float32), np.arange(6, dtype=np.float32).reshape(2, 3)
     table = gnn_minibatch_training._Table(first, np.array([3, 1]), text, "cpu")
     leaf, x = table.rows(np.array([2, 1, 3]))
@@ -126,7 +126,7 @@ def test_a_step_takes_and_moves_the_projection_of_text():
     np.testing.assert_allclose(table.projection.detach().numpy(), np.eye(3) - 0.5, atol=1e-5)
 
 
-def test_the_gradient_over_a_subgraph_is_that_of_dense_products():
+def test_subgraph_gradient_equals_dense_gradient():
     random = np.random.default_rng(0)
     dense = random.random((6, 6)) * (random.random((6, 6)) < 0.5)
     part = Subgraph(np.arange(6), sp.csr_matrix(dense, dtype=np.float32))
@@ -140,7 +140,7 @@ def test_the_gradient_over_a_subgraph_is_that_of_dense_products():
     torch.testing.assert_close(ours.grad, theirs.grad)
 
 
-def test_active_users_are_drawn_by_the_root_of_their_behaviors():
+def test_users_are_sampled_by_root_of_activity():
     history = sp.csr_matrix(np.r_[np.ones((1, 16)), np.eye(1, 16, 3), np.zeros((1, 16))])
     user, item = gnn_minibatch_training._draw_behaviors(history, 20_000, np.random.default_rng(0))
     np.testing.assert_allclose(np.bincount(user, minlength=3) / 20_000, [0.8, 0.2, 0], atol=0.02)
@@ -163,7 +163,7 @@ class _Largest(TorchDispatchMode):
         return result
 
 
-def test_what_a_step_holds_follows_the_bound(monkeypatch):
+def test_step_memory_follows_the_limit(monkeypatch):
     train, _ = graph(n_users=300, n_items=200)
     sizes = []
 
@@ -184,13 +184,13 @@ def test_what_a_step_holds_follows_the_bound(monkeypatch):
 
 
 @pytest.mark.parametrize("memory", [10**6, 10**8, 2 * 10**8, 10**10])
-def test_subgraph_and_logits_each_take_half_of_the_bound(memory):
+def test_subgraph_and_logits_share_the_limit(memory):
     limits = Limits.from_memory(WHOLE, memory)
     assert limits.behaviors * limits.candidates * LOGIT_BYTES <= memory / 2
     assert limits.nodes * node_bytes(WHOLE) <= memory / 2
 
 
-def test_however_little_memory_a_step_learns_from_something():
+def test_tiny_memory_limit_still_trains():
     limits = Limits.from_memory(WHOLE, 1)
     assert limits.behaviors >= 1
     assert limits.candidates >= 2
@@ -200,7 +200,7 @@ def test_however_little_memory_a_step_learns_from_something():
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here: torch.cuda.is_available() is false")
 @pytest.mark.parametrize("share", [1.01, 0.4])
-def test_a_gpu_learns_too(share):
+def test_gpu_training_learns(share):
     train, withheld = graph()
     assert ndcg(train, withheld, fitted(train, bounded(train, share))) > 0.95
 
@@ -208,7 +208,7 @@ def test_a_gpu_learns_too(share):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here: torch.cuda.is_available() is false")
 @pytest.mark.parametrize("share", [1.01, 0.4])
-def test_on_a_gpu_too_scores_repeat_by_seed(share):
+def test_gpu_scores_repeat_by_seed(share):
     train, _ = graph()
     once, again = (fitted(train, bounded(train, share)) for _ in range(2))
     np.testing.assert_array_equal(once, again)

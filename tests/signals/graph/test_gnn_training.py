@@ -49,28 +49,28 @@ def test_training_fits_every_behavior(train, dropout):
     assert scores[own].min() > scores[~own].max() + 0.5
 
 
-def test_friends_place_a_user_without_history(train):
+def test_user_without_history_uses_friends(train):
     own = own_community(train)[0]
     alone = with_friends(only_behaviors(train)).with_behaviors(train.behaviors.user_num > 0)
     scores = LightGCN(LightGCNSettings(dim=16, steps=40)).fit(alone, {}).scores(np.array([0]))[0]
     assert scores[own].min() > scores[~own].max()
 
 
-def test_an_item_of_which_nothing_is_known_gets_zero_scores(train):
+def test_isolated_item_scores_zero(train):
     unknown = only_behaviors(train).with_behaviors(train.behaviors.item_num != 3)
     scores = LightGCN(LightGCNSettings(dim=16, steps=5)).fit(unknown, {}).scores(np.arange(train.n_users))
     np.testing.assert_array_equal(scores[:, 3], 0)
     assert np.count_nonzero(scores) == train.n_users * (train.n_items - 1)
 
 
-def test_users_in_small_batches_learn_too(train, monkeypatch):
+def test_small_user_batches_learn(train, monkeypatch):
     monkeypatch.setattr(sampled_softmax, "MAX_LOGITS", 8 * train.n_items)
     own = own_community(train)
     scores = LightGCN(LightGCNSettings(dim=16, steps=40)).fit(train, {}).scores(np.arange(train.n_users))
     assert scores[own].min() > scores[~own].max()
 
 
-def test_every_user_comes_once_before_any_comes_again(train, monkeypatch):
+def test_every_user_is_drawn_once_per_epoch(train, monkeypatch):
     monkeypatch.setattr(sampled_softmax, "MAX_LOGITS", 16 * train.n_items)
     size = sampled_softmax.batch_size(train.n_items)
     batches = list(sampled_softmax.batches(train.interactions, 6, size, np.random.default_rng(0)))
@@ -79,7 +79,7 @@ def test_every_user_comes_once_before_any_comes_again(train, monkeypatch):
         assert sorted(np.concatenate([batch.user_nums for batch in epoch]).tolist()) == list(range(train.n_users))
 
 
-def test_a_user_of_n_behaviors_counts_the_root_of_n(train):
+def test_users_weigh_by_root_of_activity(train):
     history = train.interactions[:3].copy()
     history[0, history[[0]].indices[1:]] = 0
     history.eliminate_zeros()
@@ -89,7 +89,7 @@ def test_a_user_of_n_behaviors_counts_the_root_of_n(train):
     np.testing.assert_allclose(weights.sum(axis=1), np.sqrt(n) / np.sqrt(n).sum(), rtol=1e-5)
 
 
-def test_the_sampled_loss_estimates_the_full_loss(train, monkeypatch):
+def test_sampled_loss_estimates_the_full_loss(train, monkeypatch):
     history, random = train.interactions, np.random.default_rng(0)
     users, items = (torch.from_numpy(random.normal(size=(n, 8)).astype(np.float32)) for n in history.shape)
 
@@ -112,7 +112,7 @@ def test_the_sampled_loss_estimates_the_full_loss(train, monkeypatch):
     assert loss() == pytest.approx(full, rel=0.01)
 
 
-def test_dropout_takes_edges_out_both_ways_and_keeps_the_expected_sum(train):
+def test_dropout_is_symmetric_and_keeps_the_expected_sum(train):
     adjacency = Adjacency.from_snapshot(train, 0.3)
     whole = gnn_training._sparse(adjacency, adjacency.weight).to_dense().numpy()
     random = np.random.default_rng(0)
@@ -122,7 +122,7 @@ def test_dropout_takes_edges_out_both_ways_and_keeps_the_expected_sum(train):
     assert np.mean(dropped, axis=0).sum() == pytest.approx(whole.sum(), rel=0.01)
 
 
-def test_the_gradient_of_a_propagation_is_that_of_the_dense_product(train):
+def test_propagation_gradient_equals_dense_gradient(train):
     adjacency = Adjacency.from_snapshot(train, 0.3)
     sparse = gnn_training._sparse(adjacency, adjacency.weight)
     x = torch.randn(train.n_nodes, 3, generator=torch.manual_seed(0))
@@ -134,7 +134,7 @@ def test_the_gradient_of_a_propagation_is_that_of_the_dense_product(train):
     torch.testing.assert_close(ours.grad, theirs.grad)
 
 
-def test_each_step_follows_its_own_gradient_alone(train):
+def test_gradients_are_reset_between_steps(train):
     def trained(steps):
         settings = LightGCNSettings(dim=4, steps=steps, edge_dropout=0)
         first = np.random.default_rng(0).normal(size=(train.n_nodes, 4)).astype(np.float32)
@@ -157,7 +157,7 @@ def test_each_step_follows_its_own_gradient_alone(train):
     torch.testing.assert_close(five.projection.grad, four.projection.grad, rtol=1e-3, atol=1e-6)
 
 
-def test_layers_are_added_up(train):
+def test_layers_are_summed(train):
     adjacency = Adjacency.from_snapshot(train, 0.3)
     sparse = gnn_training._sparse(adjacency, adjacency.weight)
     x, a = torch.randn(train.n_nodes, 4, generator=torch.manual_seed(0)), sparse.to_dense()

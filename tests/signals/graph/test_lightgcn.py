@@ -43,11 +43,11 @@ def cold_item_in_its_place(kg_weight, vectors=lambda train: {}):
     return np.mean([scores[liked[:, i], i].mean() > scores[~liked[:, i], i].mean() for i in range(len(cold))])
 
 
-def test_an_item_nobody_chose_is_found_through_shared_entities():
+def test_cold_item_is_found_by_shared_entities():
     assert cold_item_in_its_place(kg_weight=1.0) == 1
 
 
-def test_an_item_nobody_chose_is_found_through_its_text():
+def test_cold_item_is_found_by_its_text():
     def vectors(train):
         tags = train.matrix(HAS_TAG).toarray()
         return {"Item": np.pad(tags, ((0, 0), (0, 24)))}
@@ -55,7 +55,7 @@ def test_an_item_nobody_chose_is_found_through_its_text():
     assert cold_item_in_its_place(0.0, vectors) == 1
 
 
-def test_a_sampled_softmax_learns_too(monkeypatch):
+def test_sampled_softmax_learns(monkeypatch):
     monkeypatch.setattr(sampled_softmax, "MAX_FULL_SOFTMAX_ITEMS", 5)
     monkeypatch.setattr(sampled_softmax, "SAMPLED_CANDIDATES", 12)
     monkeypatch.setattr(sampled_softmax, "MAX_LOGITS", 12 * 15)
@@ -63,7 +63,7 @@ def test_a_sampled_softmax_learns_too(monkeypatch):
     assert known.share_first(LightGCN(FAST).fit(known.train, {}).scores(known.user_nums)) > 0.9
 
 
-def test_vectors_of_all_nodes_have_length_one(learned):
+def test_node_vectors_have_length_one(learned):
     train, _, signal = learned
     assert signal.node_vectors.shape == (train.n_nodes, FAST.dim)
     np.testing.assert_allclose(np.linalg.norm(signal.node_vectors, axis=1), 1, atol=1e-5)
@@ -71,7 +71,7 @@ def test_vectors_of_all_nodes_have_length_one(learned):
     np.testing.assert_array_equal(signal.item_vectors, signal.node_vectors[train.item_nodes])
 
 
-def test_a_user_without_history_gets_zero_scores():
+def test_user_without_history_scores_zero():
     train, _ = train_and_withheld()
     hidden = train.with_behaviors(train.behaviors.user_num != 4)
     scores = LightGCN(FAST).fit(hidden, {}).scores(np.array([4, 5]))
@@ -80,7 +80,7 @@ def test_a_user_without_history_gets_zero_scores():
     assert scores[1].std() > 0.1
 
 
-def test_the_adjacency_is_the_symmetric_normalization_of_all_edges():
+def test_adjacency_is_symmetrically_normalized():
     train, _ = train_and_withheld()
     n = train.n_nodes
     users, items = train.interactions.nonzero()
@@ -94,7 +94,7 @@ def test_the_adjacency_is_the_symmetric_normalization_of_all_edges():
     np.testing.assert_allclose(found, dense / np.sqrt(degree * degree.T), atol=1e-6)
 
 
-def test_a_relationship_to_oneself_is_left_out():
+def test_adjacency_omits_self_loops():
     train, _ = train_and_withheld()
     node = train.item_nodes[:1]
     looped = replace(train)
@@ -102,7 +102,7 @@ def test_a_relationship_to_oneself_is_left_out():
     assert len(Adjacency.from_snapshot(looped, 1.0).weight) == train.interactions.nnz
 
 
-def test_the_loss_is_the_weighted_cross_entropy():
+def test_loss_is_weighted_cross_entropy():
     torch.manual_seed(0)
     users, items = torch.randn(2, 3), torch.randn(4, 3)
     weights = torch.tensor([[0.2, 0, 0.3, 0], [0, 0.5, 0, 0]])
@@ -111,7 +111,7 @@ def test_the_loss_is_the_weighted_cross_entropy():
     torch.testing.assert_close(softmax_loss(users, items, batch), expected)
 
 
-def test_text_comes_in_the_graphs_order_whatever_order_the_vectors_have():
+def test_text_vectors_follow_graph_order():
     """The order of a set, and with it sums of floats, differs between processes."""
     train, _ = train_and_withheld()
     rng = np.random.default_rng(0)
@@ -123,7 +123,7 @@ def test_text_comes_in_the_graphs_order_whatever_order_the_vectors_have():
     np.testing.assert_array_equal(same, text)
 
 
-def test_nodes_without_text_are_skipped_and_the_main_directions_of_text_kept():
+def test_text_vectors_are_reduced_and_skip_missing():
     train, _ = train_and_withheld()
     vectors = np.zeros((train.n_items, 3), dtype=np.float32)
     vectors[2:6, 1] = [3, -3, 3, -3]
@@ -135,7 +135,7 @@ def test_nodes_without_text_are_skipped_and_the_main_directions_of_text_kept():
     np.testing.assert_allclose(np.abs(text), [[np.sqrt(3), 0, 0, 0, 0]] * 4, atol=1e-5)
 
 
-def test_settings_are_strict():
+def test_unknown_settings_are_refused():
     with pytest.raises(ValueError, match="extra"):
         LightGCNSettings(depth=2)
     with pytest.raises(ValueError, match="temperature"):

@@ -69,7 +69,7 @@ def share_first(signal, train, withheld):
 
 
 @pytest.mark.parametrize(("data", "way"), [(two_roles, {"FIRST", "SECOND"}), (two_steps, {"FIRST", "PART_OF"})])
-def test_only_a_pair_leads_to_the_withheld_item(data, way):
+def test_metapath_pair_finds_the_held_out_item(data, way):
     train, withheld = data()
     alone = MetaPaths().fit(train, {})
     assert alone.paths == []
@@ -85,7 +85,7 @@ def test_only_a_pair_leads_to_the_withheld_item(data, way):
     np.testing.assert_array_equal(back.scores(np.arange(5)), signal.scores(np.arange(5)))
 
 
-def test_a_pair_relates_both_ways_the_same():
+def test_metapath_pair_is_symmetric():
     train, _ = two_roles()
     (path,) = build_metapaths(train, 1.0, pairs=True)
     related = (path.left @ path.right.T).toarray()
@@ -96,14 +96,14 @@ def test_a_pair_relates_both_ways_the_same():
     assert sum(map(len, ways)) > 0
 
 
-def test_a_relationship_and_its_inverse_are_one_path():
+def test_relationship_and_inverse_give_one_path():
     src = [item for part in communities() for item in part]
     tags = ["one"] * 10 + ["other"] * 10
     train, _ = graph({FIRST: (src, tags), ("Tag", "INVERSE", "Item"): (tags, src)}, ["one", "other"])
     assert len(build_metapaths(train, 1.0, pairs=True)) == 1
 
 
-def test_caps_leave_pairs_out(monkeypatch):
+def test_limits_drop_pairs(monkeypatch):
     roles, steps = two_roles()[0], two_steps()[0]
     paths = build_metapaths(roles, 1.0, pairs=True)
     assert select_metapaths(paths, roles.interactions).tolist() == [0]
@@ -115,7 +115,7 @@ def test_caps_leave_pairs_out(monkeypatch):
     assert build_metapaths(steps, 1.0, pairs=True) == []
 
 
-def test_pairs_matter_where_there_are_two_relationships():
+def test_pairs_are_relevant_with_two_relationships():
     src = [item for part in communities() for item in part]
     one, _ = graph({FIRST: (src, ["x"] * 20)}, ["x"])
     assert not MetaPaths.is_relevant("pairs", one)

@@ -25,7 +25,7 @@ def learned(features, interactions, regularization=0.0):
     return learn_weights([lambda users, x=x: x[users] for x in features], interactions, regularization, seed=0)
 
 
-def test_the_weights_that_made_the_choices_are_found():
+def test_learn_weights_recovers_true_weights():
     features, interactions = choices()
     found = learned(features[:3], interactions)
     np.testing.assert_allclose(found, learned(features[:3], interactions))
@@ -35,13 +35,13 @@ def test_the_weights_that_made_the_choices_are_found():
     assert features_and_noise[3] == 0
 
 
-def test_no_feature_left_out_gives_the_true_weights():
+def test_learn_weights_recovers_weights_of_all_features():
     features, interactions = choices()
     features[3] *= -1
     np.testing.assert_allclose(learned(features, interactions), np.abs(WEIGHTS), atol=0.1)
 
 
-def test_a_sample_of_the_items_gives_about_the_same(monkeypatch):
+def test_learn_weights_with_sampled_items_agrees(monkeypatch):
     """Popular items are sampled more often; without a correction, the weights of their features would be too low."""
     features, _ = choices(2000, 300)
     taste, appeal = features[0], np.broadcast_to(features[1, :1], features[1].shape)
@@ -51,7 +51,7 @@ def test_a_sample_of_the_items_gives_about_the_same(monkeypatch):
     np.testing.assert_allclose(learned([taste, appeal], interactions), [1, 1], atol=0.15)
 
 
-def test_the_scale_of_a_feature_does_not_matter_even_to_how_fast_weights_are_found(monkeypatch):
+def test_learn_weights_ignores_feature_scale(monkeypatch):
     features, interactions = choices()
     monkeypatch.setattr(metapath_weights, "MAX_ITERATIONS", 5)
     scale = np.array([1e3, 1e-4, 1, -10], np.float32)
@@ -60,13 +60,13 @@ def test_the_scale_of_a_feature_does_not_matter_even_to_how_fast_weights_are_fou
     np.testing.assert_allclose(found * np.abs(scale), expected, atol=1e-3)
 
 
-def test_regularization_shrinks():
+def test_regularization_shrinks_weights():
     features, interactions = choices()
     strong, weak = (learned(features[:2], interactions, strength) for strength in (1.0, 0.0))
     assert (strong < 0.7 * weak).all()
 
 
-def test_a_feature_that_never_varies_weighs_nothing_that_breaks():
+def test_learn_weights_accepts_constant_feature():
     features, interactions = choices()
     features[1] = 0
     assert np.isfinite(learned(features, interactions)).all()
@@ -80,7 +80,7 @@ def small():
     return interactions, left, right
 
 
-def test_history_features_are_means_over_the_rest_of_the_history(small):
+def test_history_features_exclude_the_target(small):
     interactions, left, right = small
     dense = interactions.toarray()
     history = sp.csr_matrix(dense / dense.sum(axis=1, keepdims=True).clip(min=1))
@@ -92,7 +92,7 @@ def test_history_features_are_means_over_the_rest_of_the_history(small):
     np.testing.assert_allclose(feature(users), (mean - mean.mean(axis=0))[users], atol=1e-6)
 
 
-def test_user_features_are_shares_of_other_users(small):
+def test_user_features_exclude_the_user(small):
     interactions, left, _ = small
     left = sp.vstack([left, left[[0]]], format="csr")
     related = (left @ left.T).toarray()
@@ -102,7 +102,7 @@ def test_user_features_are_shares_of_other_users(small):
     np.testing.assert_allclose(feature(users), (related @ interactions.toarray())[users], atol=1e-6)
 
 
-def test_popularity_counts_other_users(small):
+def test_popularity_feature_excludes_the_user(small):
     dense = small[0].toarray()
     others = dense.sum(axis=0) - dense
     np.testing.assert_allclose(from_popularity(small[0])(np.arange(6)), np.log1p(others), rtol=1e-6)

@@ -77,7 +77,7 @@ def sequel_tables():
 
 
 @pytest.mark.parametrize("tables", [community_tables, friend_tables, sequel_tables])
-def test_the_withheld_item_ranks_first(tables):
+def test_held_out_item_ranks_first(tables):
     known = known_answers(tables())
     assert known.share_first(MetaPaths().fit(known.train, {}).scores(known.user_nums)) > 0.9
 
@@ -91,7 +91,7 @@ def test_uninformative_relationship_gets_no_weight():
     assert weight_of(signal, HAS_NOISE) < 0.05 * weight_of(signal, HAS_TAG)
 
 
-def test_sampled_users_and_candidates_learn_too(monkeypatch):
+def test_sampled_users_and_candidates_learn(monkeypatch):
     monkeypatch.setattr(metapath_weights, "MAX_CANDIDATE_ITEMS", 12)
     monkeypatch.setattr(metapath_weights, "MAX_FEATURE_VALUES", 12 * 2 * 20)
     known = community_answers()
@@ -111,7 +111,7 @@ def test_scores_repeat_by_seed_and_survive_state(tables):
     np.testing.assert_allclose(scores[1:2], signal.scores(users[1:2]), rtol=1e-5, atol=1e-6)
 
 
-def test_a_user_without_history_is_led_by_friends_or_popularity():
+def test_user_without_history_uses_friends_or_popularity():
     train, withheld = train_and_withheld(friend_tables())
     hidden = train.with_behaviors(train.behaviors.user_num != 4)
     scores = MetaPaths().fit(hidden, {}).scores(np.array([4]))[0]
@@ -126,7 +126,7 @@ def test_a_user_without_history_is_led_by_friends_or_popularity():
 
 
 @pytest.mark.parametrize("tables", [community_tables, friend_tables, sequel_tables])
-def test_contributions_are_what_the_score_is_made_of(tables):
+def test_contributions_sum_to_the_score(tables):
     train, withheld = train_and_withheld(tables())
     signal = MetaPaths().fit(train, {})
     item = int(withheld[0])
@@ -142,14 +142,14 @@ def test_contributions_are_what_the_score_is_made_of(tables):
     assert np.isin(found.through, history if steps == {"items"} else chosen_by).all()
 
 
-def test_no_path_no_contribution():
+def test_missing_path_contributes_nothing():
     train, _ = train_and_withheld(friend_tables())
     signal = MetaPaths().fit(train, {})
     far = int(np.flatnonzero(signal.scores(np.array([0]))[0] == signal.scores(np.array([0]))[0].min())[0])
     assert len(signal.contributions(0, far)) == 0
 
 
-def test_it_needs_a_relationship_beside_behaviors():
+def test_metapaths_need_a_relationship():
     tables = two_communities(seed=1)
     bare = GraphSnapshot.from_tables(check(replace(tables, edges={LIKED: tables.edges[LIKED]})))
     assert not MetaPaths.applies(bare, {})
@@ -171,7 +171,7 @@ def tiny():
     )
 
 
-def test_relatedness_is_the_cosine_of_rarity_weighted_shared_nodes():
+def test_relatedness_is_rarity_weighted_cosine():
     (path,) = build_metapaths(tiny(), degree_exponent=1.0)
     # Weights 1/3 (common) and 1/2 (rare); a tag of a single item relates no items.
     to_c = (1 / 3) / (np.sqrt(1 / 3 + 1 / 2) * np.sqrt(1 / 3))
@@ -180,7 +180,7 @@ def test_relatedness_is_the_cosine_of_rarity_weighted_shared_nodes():
     np.testing.assert_allclose(flat.related(0, np.array([2])), [1 / np.sqrt(2)], rtol=1e-6)
 
 
-def test_shared_nodes_come_rarest_first():
+def test_shared_nodes_are_rarest_first():
     graph = tiny()
     a, b, c = graph.item_nodes.tolist()
     names = graph.ids("Tag").to_pylist()
@@ -189,7 +189,7 @@ def test_shared_nodes_come_rarest_first():
     assert named(shared_nodes(graph, (HAS_TAG, HAS_TAG), a, c)) == ["common"]
 
 
-def test_settings_are_strict():
+def test_unknown_settings_are_refused():
     with pytest.raises(ValueError, match="extra"):
         MetaPathsSettings(depth=2)
     with pytest.raises(ValueError, match="degree_exponent"):

@@ -39,7 +39,7 @@ def whole_product(graph, x, layers):
 
 
 @pytest.mark.parametrize("layers", [1, 2])
-def test_with_room_for_all_the_sums_are_those_of_the_graph(graph, layers):
+def test_full_fanout_equals_the_graph(graph, layers):
     x = np.random.default_rng(1).normal(size=(N, 3))
     part = sample_subgraph(graph, SEEDS, layers, N, 10 * N, np.random.default_rng(0))
     np.testing.assert_array_equal(part.nodes[: len(SEEDS)], SEEDS)
@@ -48,14 +48,14 @@ def test_with_room_for_all_the_sums_are_those_of_the_graph(graph, layers):
 
 
 @pytest.mark.parametrize(("fanout", "limit"), [(3, 10 * N), (N, 11), (3, 11)])
-def test_samples_are_right_on_average(graph, fanout, limit):
+def test_samples_are_unbiased(graph, fanout, limit):
     x, random = np.random.default_rng(1).random((N, 3)), np.random.default_rng(2)
     parts = [sample_subgraph(graph, SEEDS, 2, fanout, limit, random) for _ in range(6000)]
     mean = np.mean([product(part, x, 2) for part in parts], axis=0)
     np.testing.assert_allclose(mean, whole_product(graph, x, 2), rtol=0.06)
 
 
-def test_limits_hold(graph):
+def test_sample_respects_limits(graph):
     random = np.random.default_rng(0)
     for limit in (3, 4, 9, 20):
         part = sample_subgraph(graph, SEEDS, 2, N, limit, random)
@@ -65,7 +65,7 @@ def test_limits_hold(graph):
     assert np.diff(drawn.indptr).max() <= 4
 
 
-def test_a_node_without_neighbors_is_alone(graph):
+def test_node_without_neighbors_is_sampled_alone(graph):
     part = sample_subgraph(graph, np.array([29]), 2, 3, 10, np.random.default_rng(0))
     np.testing.assert_array_equal(part.nodes, [29])
     assert part.matrix.nnz == 0

@@ -44,7 +44,7 @@ def train():
     return replace(train, edges={**train.edges, **more})
 
 
-def test_informative_types_stand_out_from_noise(train):
+def test_informative_types_weigh_more_than_noise(train):
     known = informativeness(train)
     assert known[HAS_TAG] == pytest.approx(2, abs=0.15)
     assert known[FRIEND] == pytest.approx(2, abs=0.3)
@@ -54,7 +54,7 @@ def test_informative_types_stand_out_from_noise(train):
     assert known[ENTITIES] == 1
 
 
-def test_the_lift_is_that_of_dense_matrices(train, monkeypatch):
+def test_lift_equals_dense_computation(train, monkeypatch):
     monkeypatch.setattr(relation_weights, "PRIOR_PAIRS", 1e-9)
     known = informativeness(train)
     for path in single_metapaths(train, degree_exponent=1.0):
@@ -69,7 +69,7 @@ def test_the_lift_is_that_of_dense_matrices(train, monkeypatch):
         assert known[path.edge_types[0]] == pytest.approx(np.clip(lift, 0.1, 10), rel=1e-4)
 
 
-def test_the_mean_weight_stays_and_balance_spreads_it(train):
+def test_balance_keeps_the_mean_weight(train):
     counts = {t: len(source) for t, (source, _) in train.relations.items()}
     for balance in (0.0, 0.5, 1.0):
         weights = relation_weights.relation_weights(train, 0.3, balance)
@@ -79,7 +79,7 @@ def test_the_mean_weight_stays_and_balance_spreads_it(train):
         )
 
 
-def test_the_adjacency_takes_the_weights(train):
+def test_adjacency_uses_relation_weights(train):
     def between(balance, relation):
         made = Adjacency.from_snapshot(train, 0.3, balance)
         matrix = sp.csr_matrix((made.weight[made.edge], made.indices, made.indptr), shape=(train.n_nodes,) * 2)
@@ -89,7 +89,7 @@ def test_the_adjacency_takes_the_weights(train):
     assert between(1.0, FOES) < 0.8 * between(0.0, FOES)
 
 
-def test_of_many_behaviors_a_sample_is_measured(train, monkeypatch):
+def test_lift_is_estimated_on_a_sample(train, monkeypatch):
     whole = informativeness(train)[HAS_TAG]
     monkeypatch.setattr(relation_weights, "MAX_LIFT_BEHAVIORS", train.interactions.nnz // 2)
     sampled = relation_weights._sample(train.interactions.T.tocsr())
@@ -98,7 +98,7 @@ def test_of_many_behaviors_a_sample_is_measured(train, monkeypatch):
     assert informativeness(train)[HAS_TAG] != whole
 
 
-def test_two_types_at_least_make_the_balance_matter(train):
+def test_balance_is_relevant_with_two_types(train):
     alone = {t: found for t, found in train.edges.items() if train.schema.is_behavior(t) or t == HAS_TAG}
     assert LightGCN.is_relevant("relation_balance", train)
     assert not LightGCN.is_relevant("relation_balance", replace(train, edges=alone))

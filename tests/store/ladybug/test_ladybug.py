@@ -95,25 +95,25 @@ def line(process: subprocess.Popen[str]) -> str:
 
 
 @pytest.mark.parametrize("uri", ["mysql://host", "http://host:7687", "virtuoso:folder"])
-def test_an_unknown_kind_of_graph_is_refused(uri: str) -> None:
+def test_open_unknown_scheme_fails(uri: str) -> None:
     with pytest.raises(StoreError, match=r"unknown kind of graph '\w+'. Expected a path such as shop\.lbug, oxigraph"):
         open_graph(uri, create=True)
 
 
-def test_a_folder_is_made_for_a_new_graph(tmp_path: Path) -> None:
+def test_create_makes_parent_folder(tmp_path: Path) -> None:
     with open_graph(tmp_path / "new" / "graph.lbug", create=True) as store:
         assert store.schema is None
 
 
 @pytest.mark.parametrize("name", ["missing.lbug", "missing/graph.lbug"])
-def test_reading_a_missing_graph(tmp_path: Path, name: str) -> None:
+def test_open_missing_graph_fails(tmp_path: Path, name: str) -> None:
     with pytest.raises(StoreError, match=r"no graph at .*. Run: kgrec load"):
         open_graph(tmp_path / name, read_only=True)
     assert not (tmp_path / name).exists()
 
 
 @pytest.mark.parametrize("read_only", [False, True])
-def test_a_file_that_is_no_graph(tmp_path: Path, read_only: bool) -> None:
+def test_open_foreign_file_fails(tmp_path: Path, read_only: bool) -> None:
     junk = tmp_path / "notes.txt"
     junk.write_text("hello " * 1000)
     with pytest.raises(StoreError, match=r"cannot open the graph .*notes\.txt"):
@@ -121,12 +121,12 @@ def test_a_file_that_is_no_graph(tmp_path: Path, read_only: bool) -> None:
     assert junk.read_text() == "hello " * 1000
 
 
-def test_a_folder_is_no_graph(tmp_path: Path) -> None:
+def test_open_folder_fails(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"cannot open .* for writing: Is a directory"):
         open_graph(tmp_path, create=True)
 
 
-def test_a_closed_store_says_so(path: Path) -> None:
+def test_closed_store_says_so(path: Path) -> None:
     store = open_graph(path, create=True)
     store.close()
     store.close()
@@ -134,7 +134,7 @@ def test_a_closed_store_says_so(path: Path) -> None:
         assert store.schema is None
 
 
-def test_a_read_only_store_refuses_to_write(path: Path) -> None:
+def test_read_only_store_refuses_writes(path: Path) -> None:
     with open_graph(path, read_only=True) as store, pytest.raises(StoreError, match="open read-only"):
         store.write(contract_tables())
 
@@ -149,7 +149,7 @@ def test_a_read_only_store_refuses_to_write(path: Path) -> None:
         ({"relationships": {"GAVE": {"from": "User", "to": "Item", "properties": {"from": "int"}}}}, "GAVE: 'from'"),
     ],
 )
-def test_names_the_engine_cannot_tell_apart(path: Path, change: dict[str, dict[str, object]], name: str) -> None:
+def test_indistinguishable_names_are_refused(path: Path, change: dict[str, dict[str, object]], name: str) -> None:
     data = SCHEMA.to_dict()
     for part, kinds in change.items():
         data[part].update(kinds)
@@ -159,7 +159,7 @@ def test_names_the_engine_cannot_tell_apart(path: Path, change: dict[str, dict[s
         assert store.schema == SCHEMA
 
 
-def test_a_second_writer_is_refused_and_told_who(path: Path) -> None:
+def test_second_writer_is_refused_with_the_holder(path: Path) -> None:
     with (
         open_graph(path, create=True),
         pytest.raises(StoreLocked, match=r"graph\.lbug is open for writing in this process"),
@@ -168,7 +168,7 @@ def test_a_second_writer_is_refused_and_told_who(path: Path) -> None:
     open_graph(path, create=True).close()
 
 
-def test_a_writer_of_another_process_is_named(path: Path) -> None:
+def test_writer_of_another_process_is_named(path: Path) -> None:
     code = """
         with open_graph(path, create=True):
             with open_graph(path, read_only=True):
@@ -185,7 +185,7 @@ def test_a_writer_of_another_process_is_named(path: Path) -> None:
         writer.kill()
 
 
-def test_a_reader_sees_each_finished_write(path: Path) -> None:
+def test_reader_sees_finished_writes(path: Path) -> None:
     """The engine's own readers return wrong rows once a writer has changed the file under them."""
     with open_graph(path, read_only=True) as reader, open_graph(path, create=True) as writer:
         for round_ in range(1, 6):
@@ -197,7 +197,7 @@ def test_a_reader_sees_each_finished_write(path: Path) -> None:
             assert runs == [str(round_)] * 500
 
 
-def test_readers_never_see_half_a_publish(path: Path) -> None:
+def test_readers_see_publish_atomically(path: Path) -> None:
     code = """
         with open_graph(path, create=True) as store:
             for run in range(5):
@@ -237,7 +237,7 @@ def test_threads_read_while_one_writes(path: Path) -> None:
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.02, 0.05, 0.1, 0.2, 0.4])
-def test_a_killed_write_leaves_the_old_or_the_new_graph(path: Path, delay: float) -> None:
+def test_killed_write_is_atomic(path: Path, delay: float) -> None:
     code = """
         tables = many(100_000)
         with open_graph(path, create=True) as store:
@@ -261,7 +261,7 @@ def test_a_killed_write_leaves_the_old_or_the_new_graph(path: Path, delay: float
         assert len(store.snapshot().behaviors) == n
 
 
-def test_ctrl_c_leaves_the_old_or_the_new_graph(path: Path) -> None:
+def test_ctrl_c_during_write_is_atomic(path: Path) -> None:
     code = """
         tables = many(100_000)
         with open_graph(path, create=True) as store:
@@ -281,7 +281,7 @@ def test_ctrl_c_leaves_the_old_or_the_new_graph(path: Path) -> None:
 
 
 @pytest.mark.parametrize("room", [-1, 100_000])
-def test_a_full_disk_leaves_the_old_graph(path: Path, room: int) -> None:
+def test_full_disk_keeps_the_old_graph(path: Path, room: int) -> None:
     code = f"""
         import resource, signal
         tables = many(30_000)
@@ -306,14 +306,14 @@ def test_a_full_disk_leaves_the_old_graph(path: Path, room: int) -> None:
         assert len(store.snapshot().behaviors) == 15
 
 
-def test_a_graph_survives_shuffled_loading(tmp_path: Path) -> None:
+def test_load_order_does_not_matter(tmp_path: Path) -> None:
     tables = two_communities()
     with open_graph(tmp_path / "graph.lbug", create=True) as store:
         store.write(tables)
         assert store.snapshot().digest == digest(tables)
 
 
-def test_removing_a_node_leaves_no_byte_of_it_and_keeps_tables_of_others(path: Path) -> None:
+def test_remove_erases_bytes_and_keeps_foreign_tables(path: Path) -> None:
     with LadybugStore(path) as store:
         users = pa.table({"user_id": ["canary-0123456789"], "age": [7]})
         bought = pa.table({"src": ["canary-0123456789"], "dst": ["i1"], "weight": [1.0], "timestamp": [1.0]})
@@ -336,7 +336,7 @@ def test_removing_a_node_leaves_no_byte_of_it_and_keeps_tables_of_others(path: P
     assert b"canary-0123456789" not in path.read_bytes()
 
 
-def test_a_missing_graph_is_not_made_by_itself(tmp_path: Path) -> None:
+def test_missing_graph_is_not_created_implicitly(tmp_path: Path) -> None:
     for uri in (tmp_path / "shpo.lbug", f"oxigraph:{tmp_path / 'shpo'}"):
         with pytest.raises(StoreError, match=r"no graph at .*shpo.*. Run: kgrec load .* create=True"):
             open_graph(uri)

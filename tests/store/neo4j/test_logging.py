@@ -12,7 +12,7 @@ from kgrec.store.neo4j.connect import _LOGGERS, answering, connect
 pytestmark = pytest.mark.slow
 
 
-def test_connect_leaves_levels_of_other_loggers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connect_keeps_levels_of_other_loggers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEO4J_PASSWORD", "secret")
     with pytest.raises(StoreError, match="no Neo4j server answers"):
         connect("neo4j://127.0.0.1:1")
@@ -20,7 +20,7 @@ def test_connect_leaves_levels_of_other_loggers(monkeypatch: pytest.MonkeyPatch)
     assert [logger.level for logger in loggers] == [logging.NOTSET] * 4
 
 
-def test_warnings_are_dropped_only_of_own_work(
+def test_only_own_driver_warnings_are_dropped(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("NEO4J_PASSWORD", "secret")

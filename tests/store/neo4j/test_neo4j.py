@@ -82,14 +82,14 @@ def message(work: Callable[[], Any]) -> str:
     return str(caught.value)
 
 
-def test_a_wrong_password_is_said(neo4j_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_password_is_reported(neo4j_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEO4J_PASSWORD", "wrong")
     text = message(lambda: open_graph(neo4j_server))
     assert "refused the user or the password; check NEO4J_USER and NEO4J_PASSWORD" in text
     assert "wrong" not in text
 
 
-def test_no_password_says_how_to_give_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_password_says_how_to_give_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("NEO4J_PASSWORD", raising=False)
     monkeypatch.setenv("KGREC_CREDENTIALS", str(tmp_path / "credentials.yaml"))
     text = message(lambda: open_graph("neo4j://localhost:7687"))
@@ -106,27 +106,27 @@ def test_credentials_come_from_a_file(neo4j_server: str, monkeypatch: pytest.Mon
         assert graph.published() is None
 
 
-def test_a_password_in_the_uri_is_refused_and_not_repeated(neo4j_server: str) -> None:
+def test_password_in_uri_is_refused_and_hidden(neo4j_server: str) -> None:
     text = message(lambda: open_graph("neo4j://me:secret@localhost:7687"))
     assert "the URI of the graph holds a user or a password" in text
     assert "secret" not in text
 
 
-def test_a_database_that_is_not_there_is_said(neo4j_server: str) -> None:
+def test_missing_database_is_reported(neo4j_server: str) -> None:
     assert "nothing" in message(lambda: open_graph(f"{neo4j_server}/nothing"))
 
 
-def test_a_server_that_is_down_is_said(neo4j_server: str) -> None:
+def test_unreachable_server_is_reported(neo4j_server: str) -> None:
     assert "no Neo4j server answers at bolt://127.0.0.1:1" in message(lambda: open_graph("bolt://127.0.0.1:1"))
 
 
-def test_a_server_without_tls_is_said(neo4j_server: str) -> None:
+def test_server_without_tls_is_reported(neo4j_server: str) -> None:
     address = neo4j_server.partition("://")[2]
     for scheme in ("neo4j+s", "bolt+ssc"):
         assert "without TLS: neo4j://" in message(lambda scheme=scheme: open_graph(f"{scheme}://{address}"))
 
 
-def test_a_server_may_be_addressed_for_routing(neo4j_uri: str) -> None:
+def test_routing_uri_connects(neo4j_uri: str) -> None:
     with open_graph(neo4j_uri.replace("bolt://", "neo4j://") + "/neo4j") as graph:
         graph.write(contract_tables())
         assert graph.snapshot().digest == digest(contract_tables())
@@ -156,7 +156,7 @@ class _OtherBolt(socketserver.BaseRequestHandler):
     ("handler", "said"),
     [(_Web, "no Neo4j server answers"), (_OtherBolt, "is Memgraph/3.10; expected Neo4j 5.26 or later")],
 )
-def test_what_is_not_neo4j_is_said(
+def test_server_that_is_not_neo4j_is_reported(
     neo4j_server: str, handler: type[socketserver.BaseRequestHandler], said: str
 ) -> None:
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
@@ -166,7 +166,7 @@ def test_what_is_not_neo4j_is_said(
     assert said in text
 
 
-def test_nodes_that_share_a_key_are_refused(store: Neo4jStore) -> None:
+def test_duplicate_keys_are_refused(store: Neo4jStore) -> None:
     store.cypher("CREATE (:Thing {id: 'twice'}), (:Thing {id: 'twice'})", write=True)
     text = message(lambda: store.write(contract_tables()))
     assert "Thing" in text
@@ -175,7 +175,7 @@ def test_nodes_that_share_a_key_are_refused(store: Neo4jStore) -> None:
     assert store.cypher("SHOW CONSTRAINTS YIELD name WHERE name <> 'kgrec__Kgrec' RETURN name").empty
 
 
-def test_a_large_write_is_taken_back_if_it_fails(store: Neo4jStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_large_write_is_rolled_back(store: Neo4jStore, monkeypatch: pytest.MonkeyPatch) -> None:
     store.write(contract_tables())
     tables = many(60_000)
     users = tables.nodes["User"].set_column(1, "age", pa.array([5, 6, 7, 8], pa.int64()))
@@ -194,7 +194,7 @@ def test_a_large_write_is_taken_back_if_it_fails(store: Neo4jStore, monkeypatch:
     assert store.snapshot().digest == digest(contract_tables())
 
 
-def test_a_second_writer_and_readers_wait_for_a_large_write(neo4j_uri: str, store: Neo4jStore) -> None:
+def test_large_write_blocks_writers_and_readers(neo4j_uri: str, store: Neo4jStore) -> None:
     store.write(contract_tables())
     with (
         Neo4jStore(neo4j_uri) as other,
@@ -228,7 +228,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connect, "_RETRY_SECONDS", 2.0)
 
 
-def test_readers_of_recommendations_never_see_half_of_a_set(neo4j_uri: str, store: Neo4jStore) -> None:
+def test_readers_see_recommendations_atomically(neo4j_uri: str, store: Neo4jStore) -> None:
     things = [f"t{i}" for i in range(30_000)]
     nodes = {**contract_tables().nodes, "Thing": pa.table({"id": [*things, "$rows", "\\"]})}
     store.write(GraphTables(SCHEMA, nodes, contract_tables().edges))
@@ -258,7 +258,7 @@ BOTH = (
 )
 
 
-def test_lists_and_vectors_change_in_one_step(neo4j_uri: str, store: Neo4jStore) -> None:
+def test_lists_and_vectors_change_atomically(neo4j_uri: str, store: Neo4jStore) -> None:
     things = [f"t{i}" for i in range(1_000)]
     nodes = {**contract_tables().nodes, "Thing": pa.table({"id": [*things, "$rows", "\\"]})}
     store.write(GraphTables(SCHEMA, nodes, contract_tables().edges))
@@ -288,9 +288,7 @@ def test_lists_and_vectors_change_in_one_step(neo4j_uri: str, store: Neo4jStore)
     assert store.nearest("Thing", np.ones(4, np.float32), 1)["score"].tolist() == [1.0]
 
 
-def test_vectors_of_a_publication_that_was_cut_off_do_not_count_and_go(
-    store: Neo4jStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_vectors_of_interrupted_publish_are_removed(store: Neo4jStore, monkeypatch: pytest.MonkeyPatch) -> None:
     store.write(contract_tables())
     listed, ids = recommendations(["a"], ["i1"]), pa.array(["i1", "i2"])
     store.publish(listed, "first", {"Item": (ids, np.eye(2, dtype=np.float32))})
@@ -310,7 +308,7 @@ def test_vectors_of_a_publication_that_was_cut_off_do_not_count_and_go(
     np.testing.assert_array_equal(store.vector("User", "a"), [1, 1, 1])
 
 
-def test_the_server_dies_in_a_bulk_write_and_a_retry_completes(mortal: Server, impatient: None) -> None:
+def test_bulk_write_resumes_after_server_crash(mortal: Server, impatient: None) -> None:
     tables = many(60_000)
     with open_graph(mortal.uri) as graph:
         graph.write(contract_tables())
@@ -322,7 +320,7 @@ def test_the_server_dies_in_a_bulk_write_and_a_retry_completes(mortal: Server, i
         assert graph.snapshot().digest == digest(tables)
 
 
-def test_the_server_dies_in_a_publish_and_a_retry_completes(mortal: Server, impatient: None) -> None:
+def test_publish_resumes_after_server_crash(mortal: Server, impatient: None) -> None:
     things = [f"t{i}" for i in range(60_000)]
     nodes = {**contract_tables().nodes, "Thing": pa.table({"id": [*things, "$rows", "\\"]})}
     with open_graph(mortal.uri) as graph:
@@ -354,7 +352,7 @@ class _Killer(Report):
             os.kill(self.server.pid, signal.SIGKILL)
 
 
-def test_the_server_dies_in_a_refresh_and_the_next_one_goes_on(tmp_path: Path, mortal: Server, impatient: None) -> None:
+def test_refresh_resumes_after_server_crash(tmp_path: Path, mortal: Server, impatient: None) -> None:
     config, runs = Config.read(overrides=[FAST]), tmp_path / "runs"
     refresh(RefreshRequest(mortal.uri, load("atomic", CINEMA), config=config, runs=runs))
     for n, step in enumerate(("compare", "publish"), 1):
@@ -420,7 +418,7 @@ def foreign(store: Neo4jStore) -> Neo4jStore:
     return store
 
 
-def test_a_schema_is_proposed_for_a_database_of_others(foreign: Neo4jStore) -> None:
+def test_infer_schema_of_foreign_database(foreign: Neo4jStore) -> None:
     text = infer_schema(foreign)
     schema = Schema.parse(text)
     assert set(schema.nodes) == {"Customer", "Film", "Genre"}
@@ -433,7 +431,7 @@ def test_a_schema_is_proposed_for_a_database_of_others(foreign: Neo4jStore) -> N
     assert list(schema.roles.behaviours) == ["RATED"]
 
 
-def test_a_database_of_others_is_used_as_it_is_and_left_as_it_was(foreign: Neo4jStore) -> None:
+def test_adopted_database_is_used_and_unchanged(foreign: Neo4jStore) -> None:
     before = sorted(map(str, foreign.cypher(EVERYTHING).to_numpy().tolist()))
     adopt(foreign, Schema.parse(infer_schema(foreign)))
     snapshot = foreign.snapshot()
@@ -453,7 +451,7 @@ def test_a_database_of_others_is_used_as_it_is_and_left_as_it_was(foreign: Neo4j
     assert foreign.schema is None
 
 
-def test_a_schema_that_does_not_fit_is_refused(foreign: Neo4jStore) -> None:
+def test_adopt_schema_that_does_not_fit_fails(foreign: Neo4jStore) -> None:
     data = Schema.parse(infer_schema(foreign)).to_dict()
     data["nodes"]["Person"] = {"key": "id"}
     data["nodes"]["Note"] = {"key": "text"}
@@ -468,7 +466,7 @@ CREATE (:Actor:Person {name: 'A', born: 1}), (:Person {name: 'B', born: 2, `fav 
 """
 
 
-def test_what_a_schema_cannot_say_of_a_database_is_said(foreign: Neo4jStore) -> None:
+def test_infer_schema_notes_what_it_leaves_out(foreign: Neo4jStore) -> None:
     foreign.cypher(ODD, write=True)
     text = infer_schema(foreign)
     schema = Schema.parse(text)
@@ -479,7 +477,7 @@ def test_what_a_schema_cannot_say_of_a_database_is_said(foreign: Neo4jStore) -> 
         assert text.count(f"# left out: {left_out}: names in a schema consist of letters, digits and _\n") == 1
 
 
-def test_what_cannot_be_learned_from_is_refused_before_it_is_used(foreign: Neo4jStore) -> None:
+def test_adopt_refuses_data_unfit_for_training(foreign: Neo4jStore) -> None:
     data = Schema.parse(infer_schema(foreign)).to_dict()
     data["roles"]["behaviours"] = {"RATED": {"weight": "stars"}}
     schema = Schema.from_dict(data)
@@ -494,7 +492,7 @@ def test_what_cannot_be_learned_from_is_refused_before_it_is_used(foreign: Neo4j
         foreign.snapshot()
 
 
-def test_a_relationship_that_repeats_counts_once(foreign: Neo4jStore, tmp_path: Path) -> None:
+def test_repeated_relationship_counts_once(foreign: Neo4jStore, tmp_path: Path) -> None:
     foreign.cypher("MATCH (f:Film {nr: 10}), (g:Genre) CREATE (f)-[:IN_GENRE]->(g)", write=True)
     adopt(foreign, Schema.parse(infer_schema(foreign)))
     assert len(foreign.snapshot().edges["Film", "IN_GENRE", "Genre"]) == 2
@@ -502,7 +500,7 @@ def test_a_relationship_that_repeats_counts_once(foreign: Neo4jStore, tmp_path: 
     assert copied["digest"] == foreign.snapshot().digest
 
 
-def test_a_schema_is_adopted_anew_once_nothing_is_published(foreign: Neo4jStore) -> None:
+def test_schema_can_be_readopted_after_unpublish(foreign: Neo4jStore) -> None:
     proposed = infer_schema(foreign)
     adopt(foreign, Schema.parse(proposed))
     foreign.write_vectors("Film", pa.array(["10"]), np.ones((1, 2), dtype=np.float32))
@@ -513,26 +511,26 @@ def test_a_schema_is_adopted_anew_once_nothing_is_published(foreign: Neo4jStore)
     adopt(foreign, Schema.parse(proposed))
 
 
-def test_a_copy_to_a_server_equals_its_source(neo4j_uri: str, tmp_path: Path) -> None:
+def test_copy_to_server_equals_source(neo4j_uri: str, tmp_path: Path) -> None:
     with open_graph(tmp_path / "source.lbug", create=True) as graph:
         graph.write(contract_tables())
     for _ in range(2):
         assert copy_graph(str(tmp_path / "source.lbug"), neo4j_uri)["digest"] == digest(contract_tables())
 
 
-def test_an_undeclared_name_has_a_caret(store: Neo4jStore) -> None:
+def test_undeclared_name_error_has_a_caret(store: Neo4jStore) -> None:
     store.write(contract_tables())
     text = message(lambda: store.cypher("MATCH (n:Nothing) RETURN n"))
     assert "there is no label 'Nothing' in the database" in text
     assert text.splitlines()[-1].rstrip() == "           ^"
 
 
-def test_no_password_is_in_the_store(store: Neo4jStore) -> None:
+def test_store_attributes_hold_no_password(store: Neo4jStore) -> None:
     clear(store.uri)
     assert "kgrec-test" not in repr(vars(store))
 
 
-def test_a_database_that_may_only_be_read_is_said(mortal: Server) -> None:
+def test_read_only_database_is_reported(mortal: Server) -> None:
     """The last test of the mortal server, which can only be read from then on."""
     with Neo4jStore(mortal.uri) as graph:
         graph.write(contract_tables())
@@ -545,7 +543,7 @@ def test_a_database_that_may_only_be_read_is_said(mortal: Server) -> None:
     assert "--write" not in asked
 
 
-def test_a_user_who_may_not_write_is_said() -> None:
+def test_user_without_write_access_is_reported() -> None:
     """Community has no roles: the error as Enterprise words it."""
     from neo4j.exceptions import Forbidden
 
@@ -555,7 +553,7 @@ def test_a_user_who_may_not_write_is_said() -> None:
         raise Forbidden._hydrate_neo4j(code="Neo.ClientError.Security.Forbidden", message="Create node is not allowed")
 
 
-def test_the_whole_job_on_a_server(kgrec: Any, neo4j_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_workflow_on_a_server(kgrec: Any, neo4j_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert kgrec("load", "atomic", CINEMA, "--into", neo4j_uri).code == 0
     trained = kgrec("train", neo4j_uri, "--set", FAST)
@@ -574,7 +572,7 @@ def test_the_whole_job_on_a_server(kgrec: Any, neo4j_uri: str, tmp_path: Path, m
         assert "kgrec-test" not in path.read_text()
 
 
-def test_two_writers_of_the_same_rows_write_them_once(neo4j_uri: str, store: Neo4jStore) -> None:
+def test_concurrent_writers_write_rows_once(neo4j_uri: str, store: Neo4jStore) -> None:
     store.write(contract_tables())
     tables, start = many(3_000), threading.Barrier(2)
 
@@ -591,7 +589,7 @@ def test_two_writers_of_the_same_rows_write_them_once(neo4j_uri: str, store: Neo
     assert store.snapshot().digest == digest(tables)
 
 
-def test_a_batch_whose_answer_was_lost_is_not_written_twice(store: Neo4jStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batch_with_lost_answer_is_written_once(store: Neo4jStore, monkeypatch: pytest.MonkeyPatch) -> None:
     from neo4j import ManagedTransaction
     from neo4j.exceptions import ServiceUnavailable
 
@@ -612,7 +610,7 @@ def test_a_batch_whose_answer_was_lost_is_not_written_twice(store: Neo4jStore, m
     assert store.snapshot().digest == digest(tables)
 
 
-def test_recommendations_of_others_stay(foreign: Neo4jStore) -> None:
+def test_foreign_recommendations_stay(foreign: Neo4jStore) -> None:
     foreign.cypher(
         "MATCH (a:Customer {id: 1}), (x:Film {nr: 12}) CREATE (a)-[:RECOMMENDED {by: 'them'}]->(x)", write=True
     )
@@ -622,26 +620,26 @@ def test_recommendations_of_others_stay(foreign: Neo4jStore) -> None:
     assert foreign.cypher("MATCH ()-[r:RECOMMENDED]->() RETURN r.by AS by")["by"].tolist() == ["them"]
 
 
-def test_nodes_of_others_are_not_removed(foreign: Neo4jStore) -> None:
+def test_foreign_nodes_are_not_removed(foreign: Neo4jStore) -> None:
     adopt(foreign, Schema.parse(infer_schema(foreign)))
     before = foreign.snapshot().digest
     assert "delete Customer '1' there, run this again" in message(lambda: foreign.remove("Customer", "1"))
     assert foreign.snapshot().digest == before
 
 
-def test_a_write_that_returns_too_much_is_taken_back(store: Neo4jStore) -> None:
+def test_write_above_the_row_limit_is_rolled_back(store: Neo4jStore) -> None:
     query = "UNWIND range(1, 5) AS i CREATE (z:Z {i: i}) RETURN z.i"
     assert "more than 2 rows" in message(lambda: store.cypher(query, write=True, row_limit=2))
     assert store.cypher("MATCH (n) WHERE n.i > 0 RETURN n.i").empty
 
 
-def test_a_statement_that_needs_its_own_transactions_runs(store: Neo4jStore) -> None:
+def test_statement_with_own_transactions_runs(store: Neo4jStore) -> None:
     query = "UNWIND range(1, 5) AS i CALL (i) { CREATE (:Z {i: i}) } IN TRANSACTIONS OF 2 ROWS"
     store.cypher(query, write=True)
     assert store.cypher("MATCH (n:Z) RETURN count(n) AS n")["n"].tolist() == [5]
 
 
-def test_a_statement_with_its_own_transactions_that_returns_too_much_says_what_it_kept(store: Neo4jStore) -> None:
+def test_own_transactions_above_row_limit_report_commits(store: Neo4jStore) -> None:
     query = "UNWIND range(1, 5) AS i CALL (i) { CREATE (z:Z {i: i}) RETURN z } IN TRANSACTIONS OF 2 ROWS RETURN z.i"
     text = message(lambda: store.cypher(query, write=True, row_limit=2))
     assert "more than 2 rows" in text
@@ -649,7 +647,7 @@ def test_a_statement_with_its_own_transactions_that_returns_too_much_says_what_i
     assert store.cypher("MATCH (n:Z) RETURN count(n) AS n")["n"].tolist() == [5]
 
 
-def test_a_part_that_a_failed_statement_committed_counts_as_a_write(store: Neo4jStore) -> None:
+def test_partial_commit_counts_as_a_write(store: Neo4jStore) -> None:
     def version() -> int:
         with store._database.session() as session:
             return state(session, MARKER).version
@@ -665,7 +663,7 @@ def test_a_part_that_a_failed_statement_committed_counts_as_a_write(store: Neo4j
     assert version() > before
 
 
-def test_a_query_that_others_wrote_beside_is_asked_again(store: Neo4jStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_query_is_retried_after_concurrent_write(store: Neo4jStore, monkeypatch: pytest.MonkeyPatch) -> None:
     from neo4j.exceptions import Neo4jError
 
     from kgrec.store.neo4j import store as engine

@@ -68,7 +68,7 @@ def test_sparql_writes_when_asked(store: RdfStore) -> None:
         store.sparql("INSERT DATA { broken", write=True)
 
 
-def test_a_wrong_query_has_a_caret(store: RdfStore) -> None:
+def test_wrong_query_error_has_a_caret(store: RdfStore) -> None:
     with pytest.raises(StoreError) as caught:
         store.sparql("SELECT ?u WHERE {\n  ?u a User }")
     query, caret = str(caught.value).splitlines()[-2:]
@@ -78,18 +78,18 @@ def test_a_wrong_query_has_a_caret(store: RdfStore) -> None:
         store.sparql("MATCH (u) RETURN u")
 
 
-def test_a_query_is_stopped(store: RdfStore) -> None:
+def test_slow_query_is_stopped(store: RdfStore) -> None:
     everything = " ".join(f"?a{i} ?b{i} ?c{i} ." for i in range(9))
     with pytest.raises(StoreError, match="stopped after 2 s"):
         store.sparql(f"SELECT (COUNT(*) AS ?n) WHERE {{ {everything} }}", time_limit=2)
 
 
-def test_a_query_that_returns_too_much_says_so(store: RdfStore) -> None:
+def test_query_above_the_row_limit_fails(store: RdfStore) -> None:
     with pytest.raises(StoreError, match="more than 5 rows"):
         store.sparql("SELECT * WHERE { ?s ?p ?o }", row_limit=5)
 
 
-def test_it_does_not_speak_cypher(store: RdfStore) -> None:
+def test_cypher_is_refused(store: RdfStore) -> None:
     with pytest.raises(StoreError, match="does not support Cypher"):
         store.cypher("MATCH (u) RETURN u")
 
@@ -106,12 +106,12 @@ def test_published_recommendations_are_in_a_named_graph(store: RdfStore) -> None
     assert store.sparql(query)["i"].tolist() == ["urn:kgrec:Item/i2", "urn:kgrec:Thing/t1"]
 
 
-def test_a_second_writer_is_refused(store: RdfStore) -> None:
+def test_second_writer_is_refused(store: RdfStore) -> None:
     with pytest.raises(StoreLocked, match="open for writing"):
         RdfStore(store.uri)
 
 
-def test_a_failed_write_leaves_nothing(store: RdfStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_write_leaves_nothing(store: RdfStore, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -123,7 +123,7 @@ def test_a_failed_write_leaves_nothing(store: RdfStore, monkeypatch: pytest.Monk
     assert len(list(store.path.glob("graph-*"))) == 1
 
 
-def test_what_a_killed_writer_left_is_removed(store: RdfStore) -> None:
+def test_leftovers_of_killed_writer_are_removed(store: RdfStore) -> None:
     left, foreign = store.path / "graph-99", store.path / "graph-98"
     for version in (left, foreign):
         version.mkdir()
@@ -135,7 +135,7 @@ def test_what_a_killed_writer_left_is_removed(store: RdfStore) -> None:
     assert (foreign / "half").read_text() == "x"
 
 
-def test_an_iri_of_two_labels_is_refused(store: RdfStore) -> None:
+def test_iri_of_two_labels_is_refused(store: RdfStore) -> None:
     iri = "http://example.org/both"
     nodes = {"Shop": pa.table({"id": [iri]}), "Thing": pa.table({"id": [iri]})}
     with pytest.raises(StoreError, match=r"is the key of a Shop and of a Thing. Expected one label per IRI"):
@@ -143,7 +143,7 @@ def test_an_iri_of_two_labels_is_refused(store: RdfStore) -> None:
     assert store.snapshot().digest == digest(contract_tables())
 
 
-def test_a_key_that_is_an_iri_is_its_nodes_iri(store: RdfStore) -> None:
+def test_iri_key_is_the_nodes_iri(store: RdfStore) -> None:
     store.write(
         GraphTables(SCHEMA, {"Thing": pa.table({"id": ["http://example.org/x y", "http://example.org/x"]})}, {})
     )
@@ -152,7 +152,7 @@ def test_a_key_that_is_an_iri_is_its_nodes_iri(store: RdfStore) -> None:
     assert "http://example.org/x y" in store.ids("Thing").to_pylist()
 
 
-def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+def test_foreign_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(StoreError, match=r"is not a graph: it holds notes\.txt"):
         RdfStore(f"oxigraph:{tmp_path}")

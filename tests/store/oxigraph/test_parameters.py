@@ -41,11 +41,11 @@ def store(tmp_path: Path) -> Iterator[GraphStore]:
         ("ASK { ?x :p ?xy }", {"x": "a"}, 'ASK { "a" :p ?xy }'),
     ],
 )
-def test_values_take_the_place_of_variables(query: str, values: dict[str, Any], expected: str) -> None:
+def test_values_replace_variables(query: str, values: dict[str, Any], expected: str) -> None:
     assert with_values(query, values) == expected
 
 
-def test_a_value_never_changes_the_query(store: GraphStore) -> None:
+def test_value_cannot_inject_into_the_query(store: GraphStore) -> None:
     for value in (ODD, "b\"'`;", 'x" } ; INSERT', "\\", " "):
         found = store.sparql("SELECT ?id ?n { ?n a :User ; :user_id ?id }", {"id": value})
         known = contract_tables().nodes["User"].column("user_id").to_pylist()
@@ -57,18 +57,18 @@ def test_a_value_never_changes_the_query(store: GraphStore) -> None:
     ("value", "message"),
     [(["t1"], "?id is a list; expected text"), (None, "?id is a NoneType"), ({"a": 1}, "?id is a dict")],
 )
-def test_a_value_of_another_type(store: GraphStore, value: Any, message: str) -> None:
+def test_value_of_unsupported_type_fails(store: GraphStore, value: Any, message: str) -> None:
     with pytest.raises(StoreError) as caught:
         store.sparql("SELECT ?n { ?n :id ?id }", {"id": value})
     assert message in str(caught.value)
 
 
-def test_a_parameter_that_the_query_does_not_have(store: GraphStore) -> None:
+def test_unknown_parameter_fails(store: GraphStore) -> None:
     with pytest.raises(StoreError, match=r"no variable \?name; its variables: id, n"):
         store.sparql("SELECT ?n { ?n :id ?id }", {"name": "x"})
 
 
-def test_values_come_back_as_python_has_them(store: GraphStore) -> None:
+def test_values_return_as_python_types(store: GraphStore) -> None:
     found = store.sparql("SELECT ?at ?price ?order { ?n a :Item ; :at ?at ; :price ?price ; :order ?order }")
     assert found.iloc[0].tolist() == [datetime(1970, 1, 1, 0, 0, 1, 500_000), 1.5, ""]
     assert store.sparql("SELECT ?age { ?n :age ?age }")["age"].sort_values().tolist() == [-1, 1, 2**53 + 5]
@@ -92,7 +92,7 @@ def test_values_come_back_as_python_has_them(store: GraphStore) -> None:
         ("DELETE WHERE { ?s ?p ?o }", "^"),
     ],
 )
-def test_a_wrong_query_is_shown(store: GraphStore, query: str, caret: str | None) -> None:
+def test_wrong_query_is_shown(store: GraphStore, query: str, caret: str | None) -> None:
     with pytest.raises(StoreError) as caught:
         store.sparql(query)
     assert all(line in str(caught.value) for line in query.strip().split("\n"))
@@ -100,19 +100,19 @@ def test_a_wrong_query_is_shown(store: GraphStore, query: str, caret: str | None
     assert store.snapshot().digest == digest(contract_tables())
 
 
-def test_a_query_that_runs_for_ever_is_stopped(store: GraphStore) -> None:
+def test_endless_query_is_stopped(store: GraphStore) -> None:
     query = "SELECT (COUNT(*) AS ?n) { ?a ?b ?c . ?d ?e ?f . ?g ?h ?i . ?j ?k ?l . ?m ?o ?p . ?q ?r ?s }"
     with pytest.raises(StoreError, match=r"the query was stopped after 0\.5 s"):
         store.sparql(query, time_limit=0.5)
 
 
-def test_a_query_that_returns_too_much(store: GraphStore) -> None:
+def test_query_above_the_row_limit_fails(store: GraphStore) -> None:
     with pytest.raises(StoreError, match="returns more than 3 rows; add LIMIT"):
         store.sparql("SELECT * { ?s ?p ?o }", row_limit=3)
     assert len(store.sparql("SELECT * { ?s ?p ?o } LIMIT 3", row_limit=3)) == 3
 
 
-def test_an_update_is_seen_by_readers(store: GraphStore) -> None:
+def test_readers_see_an_update(store: GraphStore) -> None:
     iri = "urn:kgrec:Thing/new"
     store.sparql("INSERT DATA { ?n a :Thing ; :id ?id }", {"n": f"<{iri}>", "id": "new"}, write=True)
     assert "new" in store.ids("Thing").to_pylist()
@@ -126,7 +126,7 @@ def test_an_update_is_seen_by_readers(store: GraphStore) -> None:
         ("INSERT DATA { <urn:kgrec:Item/i1> :in <urn:kgrec:User/a> }", "from Item to Thing"),
     ],
 )
-def test_an_update_that_breaks_the_graph_is_undone(store: GraphStore, update: str, message: str) -> None:
+def test_update_that_breaks_the_graph_is_undone(store: GraphStore, update: str, message: str) -> None:
     with pytest.raises(StoreError) as caught:
         store.sparql(update, write=True)
     assert "the update was undone" in str(caught.value)
@@ -134,7 +134,7 @@ def test_an_update_that_breaks_the_graph_is_undone(store: GraphStore, update: st
     assert store.snapshot().digest == digest(contract_tables())
 
 
-def test_what_an_update_adds_is_found_by_the_next_load(store: GraphStore) -> None:
+def test_node_added_by_update_is_merged_by_next_load(store: GraphStore) -> None:
     store.sparql(
         'INSERT DATA { :x a :Thing ; :id "new" . <urn:kgrec:Item/i1> :in :x . :m rdf:subject <urn:kgrec:User/a> ; '
         "rdf:predicate :MATCH ; rdf:object <urn:kgrec:Item/i2> ; :weight 1 ; :timestamp 5 . :y :note 'mine' }",

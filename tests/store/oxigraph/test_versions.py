@@ -62,7 +62,7 @@ def line(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline()
 
 
-def test_a_second_writer_is_refused_and_a_reader_is_not(uri: str) -> None:
+def test_second_writer_is_refused_and_reader_is_not(uri: str) -> None:
     with open_graph(uri, create=True) as writer:
         with pytest.raises(StoreLocked, match="is open for writing in this process"):
             open_graph(uri, create=True)
@@ -74,20 +74,20 @@ def test_a_second_writer_is_refused_and_a_reader_is_not(uri: str) -> None:
     open_graph(uri, create=True).close()
 
 
-def test_a_new_folder_that_nothing_is_written_to_is_removed(tmp_path: Path) -> None:
+def test_unused_new_folder_is_removed(tmp_path: Path) -> None:
     with open_graph(f"oxigraph:{tmp_path / 'new'}", create=True) as store:
         assert store.schema is None
     assert not (tmp_path / "new").exists()
 
 
-def test_a_closed_store_says_so(uri: str) -> None:
+def test_closed_store_says_so(uri: str) -> None:
     store = open_graph(uri, create=True)
     store.close()
     with pytest.raises(StoreError, match="is closed; open it again"):
         assert store.schema is None
 
 
-def test_what_is_no_graph(tmp_path: Path) -> None:
+def test_open_foreign_path_fails(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(StoreError, match=r"is not a graph: it holds notes\.txt"):
         open_graph(f"oxigraph:{tmp_path}", create=True)
@@ -106,7 +106,7 @@ def test_damaged_files_are_reported(uri: str) -> None:
         assert store.schema is None
 
 
-def test_two_readers_never_see_half_a_publish(uri: str) -> None:
+def test_readers_see_publish_atomically(uri: str) -> None:
     code = """
         with open_graph(uri, create=True) as store:
             for run in range(6):
@@ -137,7 +137,7 @@ def test_two_readers_never_see_half_a_publish(uri: str) -> None:
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.1, 0.3, 0.6, 1.2])
-def test_a_killed_write_leaves_the_old_or_the_new_graph(uri: str, delay: float) -> None:
+def test_killed_write_is_atomic(uri: str, delay: float) -> None:
     code = """
         tables = many(20_000)
         with open_graph(uri, create=True) as store:
@@ -162,7 +162,7 @@ def test_a_killed_write_leaves_the_old_or_the_new_graph(uri: str, delay: float) 
     assert len(list(folder.glob("graph-*"))) == 2
 
 
-def test_a_full_disk_leaves_the_old_graph(uri: str) -> None:
+def test_full_disk_keeps_the_old_graph(uri: str) -> None:
     code = """
         import resource
         tables = many(30_000)

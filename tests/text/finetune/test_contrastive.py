@@ -96,12 +96,12 @@ def tuned(graph, encoder, tmp_path_factory):
         return fine_tune(by_given(graph).train, encoder, VectorCache(), QUICK)
 
 
-def test_behaviors_bring_together_texts_that_share_no_word(graph, encoder, tuned):
+def test_fine_tuning_aligns_texts_without_shared_words(graph, encoder, tuned):
     assert rank_of_last(graph, encoder.with_tuning(tuned)) < rank_of_last(graph, encoder) - 0.05
 
 
 @pytest.mark.parametrize(("method", "rate"), [("lora", 1e-2), ("adalora", 3e-2)])
-def test_low_rank_updates_learn_it_too(graph, encoder, method, rate):
+def test_low_rank_methods_learn(graph, encoder, method, rate):
     settings = QUICK.model_copy(update={"method": method, "rate": rate})
     low = fine_tune(by_given(graph).train, encoder, VectorCache(), settings)
     assert low.losses[-1][1] < low.losses[0][1] - 0.03  # the head, which comes first, has done the most of it
@@ -109,7 +109,7 @@ def test_low_rank_updates_learn_it_too(graph, encoder, method, rate):
     assert all("lora" in name for name in split_head(low.weights)[0])
 
 
-def test_a_head_begins_with_whitening_and_tells_held_out_users_by_itself(graph, encoder):
+def test_head_starts_whitened_and_generalizes(graph, encoder):
     train = by_given(graph).train
     vectors = text_vectors(train, encoder, VectorCache())["Item"]
     signal = Embeddings(EmbeddingsSettings(ridge=WHITENING_RIDGE)).fit(train, {"Item": vectors})
@@ -119,7 +119,7 @@ def test_a_head_begins_with_whitening_and_tells_held_out_users_by_itself(graph, 
     assert rank_of_last(graph, encoder.with_tuning(only_head)) < rank_of_last(graph, encoder) - 0.05
 
 
-def test_a_prefix_changes_vectors_and_no_weights(graph, encoder):
+def test_prefix_changes_vectors_not_weights(graph, encoder):
     settings = QUICK.model_copy(update={"method": "prefix", "rate": 1e-2, "rank": 4, "steps": 2})
     prefixed = encoder.with_tuning(fine_tune(by_given(graph).train, encoder, VectorCache(), settings))
     assert [weights.shape[0] for weights in split_head(prefixed.tuned.weights)[0].values()] == [4]
@@ -128,14 +128,14 @@ def test_a_prefix_changes_vectors_and_no_weights(graph, encoder):
     np.testing.assert_allclose(prefixed.encode(texts)[:1], prefixed.encode(texts[:1]), atol=1e-5)
 
 
-def test_a_prefix_leaves_room_for_itself_in_a_long_text(graph, model):
+def test_prefix_shortens_long_texts(graph, model):
     short = TransformersEncoder(model("roberta"))  # takes 32 tokens
     settings = QUICK.model_copy(update={"method": "prefix", "rank": 8, "steps": 1})
     prefixed = short.with_tuning(fine_tune(by_given(graph).train, short, VectorCache(), settings))
     assert np.isfinite(prefixed.encode(["robot laser " * 40])).all()
 
 
-def test_shuffled_labels_leave_nothing_to_learn(encoder, tuned, graph):
+def test_shuffled_labels_destroy_the_result(encoder, tuned, graph):
     mixed = GraphSnapshot.from_tables(shuffled(communities(), only=LIKED))
     in_vain = fine_tune(by_given(mixed).train, encoder, VectorCache(), QUICK)
     assert rank_of_last(mixed, encoder.with_tuning(in_vain)) > 0.4
@@ -144,7 +144,7 @@ def test_shuffled_labels_leave_nothing_to_learn(encoder, tuned, graph):
 
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("method", ["full", "adalora"])
-def test_an_interrupted_run_goes_on_and_ends_as_one_that_was_not(graph, encoder, method, tmp_path, monkeypatch):
+def test_interrupted_training_resumes_to_the_same_result(graph, encoder, method, tmp_path, monkeypatch):
     settings = QUICK.model_copy(update={"method": method, "steps": 12, "check_every": 4, "batch": 8})
     train, whole_step, done = by_given(graph).train, tuning._Tuning._step, []
 
@@ -167,7 +167,7 @@ def test_an_interrupted_run_goes_on_and_ends_as_one_that_was_not(graph, encoder,
         np.testing.assert_array_equal(found.weights[name], weights)
 
 
-def test_what_is_done_is_not_done_again(graph, encoder, monkeypatch):
+def test_finished_training_is_not_repeated(graph, encoder, monkeypatch):
     settings = QUICK.model_copy(update={"steps": 2})
     first = fine_tune(by_given(graph).train, encoder, VectorCache(), settings)
     monkeypatch.setattr(tuning._Tuning, "_step", None)
@@ -176,7 +176,7 @@ def test_what_is_done_is_not_done_again(graph, encoder, monkeypatch):
         fine_tune(by_given(graph).train, encoder, VectorCache(), settings, seed=1)
 
 
-def test_a_damaged_checkpoint_is_begun_anew(graph, encoder, tmp_path):
+def test_damaged_checkpoint_restarts_training(graph, encoder, tmp_path):
     settings = QUICK.model_copy(update={"steps": 2})
     first = fine_tune(by_given(graph).train, encoder, VectorCache(), settings)
     files = list((tmp_path / "cache" / "tuning").iterdir())
@@ -186,7 +186,7 @@ def test_a_damaged_checkpoint_is_begun_anew(graph, encoder, tmp_path):
     assert fine_tune(by_given(graph).train, encoder, VectorCache(), settings).losses == first.losses
 
 
-def test_it_stops_when_held_out_users_are_told_no_better_and_keeps_the_best(graph, encoder):
+def test_early_stopping_keeps_the_best_weights(graph, encoder):
     settings = QUICK.model_copy(update={"rate": 1.0, "steps": 50, "check_every": 2, "patience": 2})
     worse = fine_tune(by_given(graph).train, encoder, VectorCache(), settings)
     assert [step for step, _ in worse.losses] == [0, 2, 4]
@@ -195,7 +195,7 @@ def test_it_stops_when_held_out_users_are_told_no_better_and_keeps_the_best(grap
     np.testing.assert_allclose(encoder.with_tuning(worse).encode(["robot laser"]), expected, atol=1e-5)
 
 
-def test_a_tuned_encoder_has_vectors_of_its_own_in_the_cache(graph, encoder, tuned, tmp_path):
+def test_tuned_encoder_has_its_own_cache_entries(graph, encoder, tuned, tmp_path):
     cache, both = VectorCache(tmp_path / "vectors"), (encoder, encoder.with_tuning(tuned))
     assert both[0].identity != both[1].identity
     vectors = [text_vectors(graph, one, cache)["Item"] for one in both]
@@ -205,7 +205,7 @@ def test_a_tuned_encoder_has_vectors_of_its_own_in_the_cache(graph, encoder, tun
     assert cache.encoded == encoded
 
 
-def test_another_schema_is_refused(graph, encoder, tuned):
+def test_tuned_weights_of_another_schema_are_refused(graph, encoder, tuned):
     values = COMMUNITY_SCHEMA.to_dict()
     values["nodes"]["Item"]["text"] = ["a thing called {title}"]
     other = replace(graph, schema=Schema.from_dict(values | {"name": "things"}))
@@ -213,23 +213,23 @@ def test_another_schema_is_refused(graph, encoder, tuned):
         text_vectors(other, encoder.with_tuning(tuned), VectorCache())
 
 
-def test_another_model_is_refused(tuned, model):
+def test_tuned_weights_of_another_model_are_refused(tuned, model):
     with pytest.raises(UsageError, match="expected the one that was fine-tuned"):
         TransformersEncoder(model("gpt2"), tuned=tuned)
 
 
-def test_an_encoder_that_is_no_transformer_is_refused(graph):
+def test_encoder_without_tuning_support_is_refused(graph):
     with pytest.raises(UsageError, match="expected a transformers model, which can be fine-tuned"):
         Recommender(tune="full", encoder=WordEncoder()).fit(graph)
 
 
-def test_without_peft_the_message_says_what_to_install(graph, encoder, monkeypatch):
+def test_missing_peft_names_the_extra(graph, encoder, monkeypatch):
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(MissingExtra, match=r'pip install "kgrec\[tune\]"'):
         fine_tune(by_given(graph).train, encoder, VectorCache(), TuneSettings(method="lora"))
 
 
-def test_nobody_with_two_items_is_an_error(graph, encoder):
+def test_fine_tuning_without_histories_fails(graph, encoder):
     first = np.r_[True, np.diff(graph.behaviors.user_num) > 0]
     with pytest.raises(UsageError, match="no data to fine-tune on"):
         fine_tune(graph.with_behaviors(first), encoder, VectorCache(), QUICK)
@@ -245,13 +245,13 @@ class TestRecommender:
             config = Config(signals=("embeddings", "popularity"), tune=settings, encoder={"model": str(encoder.folder)})
             return Recommender(config).fit(graph)
 
-    def test_it_learns_from_the_train_part_of_the_validation_cut(self, fitted, graph):
+    def test_fine_tuning_uses_the_tuning_graph(self, fitted, graph):
         split = by_given(graph)
         assert fitted._trained.tuned.origin.learned_from == split.train.digest
         assert fitted._model.train.digest == split.train_and_valid.digest
         assert fitted._trained.seconds["tune"] > 0
 
-    def test_nothing_leaks(self, fitted, graph):
+    def test_fine_tuning_does_not_leak(self, fitted, graph):
         split, trained = by_given(graph), fitted._trained
         arguments = (fitted.config, fitted._encode, "train+valid")
         assert leaks(split, trained, *arguments).empty
@@ -259,7 +259,7 @@ class TestRecommender:
         known = replace(trained, tuned=replace(trained.tuned, origin=origin))
         assert set(leaks(split, known, *arguments)["stage"]) == {"fine-tuning"}
 
-    def test_the_tuned_encoder_is_part_of_the_run(self, fitted, graph, tmp_path):
+    def test_saved_run_holds_tuned_encoder(self, fitted, graph, tmp_path):
         fitted.save(tmp_path / "run")
         loaded = Recommender.load(tmp_path / "run")
         assert loaded._encoder.identity == fitted._encoder.identity
@@ -268,19 +268,19 @@ class TestRecommender:
             found, expected = (x.recommend_for_text(text, k=5) for x in (loaded, fitted))
             assert found["item_id"].tolist() == expected["item_id"].tolist()
 
-    def test_a_graph_that_has_grown_is_encoded_by_the_same_weights(self, fitted, graph):
+    def test_fold_in_encodes_with_tuned_weights(self, fitted, graph):
         grown = fitted.fold_in(graph)
         assert grown._encoder.identity == fitted._encoder.identity
         assert grown._trained.tuned is fitted._trained.tuned
 
-    def test_a_second_fit_begins_with_the_model_as_it_was(self, fitted, graph, monkeypatch):
+    def test_second_fit_starts_from_the_original_model(self, fitted, graph, monkeypatch):
         monkeypatch.setattr(Recommender, "_fine_tuned", lambda self, settings, split, fit_on: self._encoders.tuned)
         again = Recommender(fitted.config)
         again._use(fitted._trained.tuned)
         assert again.fit(graph)._trained.tuned is None
 
 
-def test_an_item_counts_less_the_more_likely_it_is_to_be_drawn():
+def test_loss_corrects_for_sampling_probability():
     """By hand: scores 2, 0 and, for what may not compete, 9; shares ½ and ¼ make them 2 + ln 2 and 0 + ln 4."""
     users, items = torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
     target, competes = torch.tensor([0]), torch.tensor([[True, True, False]])
@@ -305,7 +305,7 @@ class TestHistories:
     def histories(cls, train):
         return Histories(train, 0)
 
-    def test_items_come_in_the_order_of_time_and_held_out_users_are_apart(self, histories, train):
+    def test_windows_follow_time_and_hold_out_users(self, histories, train):
         pairs = zip(train.behaviors.user_num, train.behaviors.item_num, strict=True)
         when = dict(zip(pairs, train.behaviors.time, strict=True))
         for held_out in (False, True):
@@ -317,10 +317,10 @@ class TestHistories:
                 assert len(times) >= 2
                 assert all(one < two for one, two in pairwise(times))
 
-    def test_a_user_says_nothing_of_what_is_asked_for(self, histories, train):
+    def test_user_text_excludes_the_target(self, histories, train):
         assert not histories.has_text(np.arange(train.n_users)).any()  # "liked …" is all their text is made of
 
-    def test_what_the_user_took_does_not_compete_but_for_the_target(self, histories, train):
+    def test_seen_items_are_not_negatives(self, histories, train):
         user, items = np.array([3, 3]), np.arange(train.n_items)
         own = train.interactions[3].indices
         competes = histories.is_candidate(user, own[:2], items)
@@ -329,7 +329,7 @@ class TestHistories:
             assert not row[np.setdiff1d(own, target)].any()
             assert row[np.setdiff1d(items, own)].all()
 
-    def test_hard_negatives_are_near_and_not_taken(self, histories, train, monkeypatch):
+    def test_hard_negatives_are_similar_and_unseen(self, histories, train, monkeypatch):
         monkeypatch.setattr("kgrec.text.finetune.dataset.HARD_NEGATIVE_POOL_ITEMS", 5)
         side = np.eye(3, dtype=np.float32)[np.arange(train.n_items) % 3]  # items of one community are alike
         for n in range(20):
@@ -340,7 +340,7 @@ class TestHistories:
             assert (near % 3 == windows.item[0, -1] % 3).all()
 
     @pytest.mark.parametrize(("balance", "most", "least"), [("undersample", 1, 0), ("oversample", 9, 1)])
-    def test_rare_targets_count_more_than_popular_ones(self, histories, balance, most, least):
+    def test_rare_targets_weigh_more_than_popular_ones(self, histories, balance, most, least):
         order = np.argsort(histories.popularity)
         rare, popular = (
             np.mean([histories.target_weights(items, balance, np.random.default_rng(n)) for n in range(50)])
@@ -351,7 +351,7 @@ class TestHistories:
         assert rare > popular * 1.1
 
 
-def test_settings_are_set_by_path():
+def test_tune_settings_are_set_by_path():
     config = Config.read(None, ["tune.method=lora", "tune.rank=4", "encoder.model=a"])
     assert (config.tune.method, config.tune.rank, config.encoder.model) == ("lora", 4, "a")
     assert Config.checked({"tune": "prefix"}).tune.method == "prefix"
@@ -361,7 +361,7 @@ def test_settings_are_set_by_path():
         Config.read(None, ["seed=1", "seed.x=1"])
 
 
-def test_the_command_tunes_and_what_it_publishes_is_searched_by_the_tuned_model(encoder, tmp_path, capsys):
+def test_train_command_tunes_and_nearest_uses_tuned_model(encoder, tmp_path, capsys):
     graph = str(tmp_path / "communities.lbug")
     with kgrec.open(graph, create=True) as store:
         store.write(communities())

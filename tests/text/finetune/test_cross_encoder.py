@@ -98,7 +98,7 @@ def rank_of_withheld(model, split):
     return ranks
 
 
-def test_reading_puts_withheld_items_higher(model_of_tastes):
+def test_cross_encoder_ranks_held_out_items_higher(model_of_tastes):
     model, split = model_of_tastes._model, by_given(GraphSnapshot.from_tables(tastes()))
     first, both = rank_of_withheld(model, split)
     assert both < first - 3
@@ -109,7 +109,7 @@ def test_reading_puts_withheld_items_higher(model_of_tastes):
     assert found["report"]["taken"]["f1-score"] >= 0.7
 
 
-def test_shuffled_labels_leave_nothing_to_read(small):
+def test_shuffled_labels_destroy_the_result(small):
     mixed = shuffled(tastes(), only=LIKED)
     in_vain = fitted(mixed, small)
     found = in_vain._trained.choices["rerank"]
@@ -120,7 +120,7 @@ def test_shuffled_labels_leave_nothing_to_read(small):
     assert domain["weight"] == 0 or domain["gain"][0] < 0.05
 
 
-def test_what_does_not_help_on_the_cut_is_not_used(small):
+def test_second_stage_without_validation_gain_is_unused(small):
     # One step at a rate of next to nothing: the head is random.
     unread = fitted(tastes(), small, steps=1, rate=1e-9)
     domain = unread._trained.choices["rerank"]["domains"]["Item"]
@@ -128,7 +128,7 @@ def test_what_does_not_help_on_the_cut_is_not_used(small):
     assert domain["tried"][str(domain["weight"])] >= domain["tried"]["0.0"]
 
 
-def test_shares_add_up_and_the_others_stay_behind(model_of_tastes):
+def test_shares_sum_and_lower_items_stay_below(model_of_tastes):
     model = model_of_tastes._model
     listed = model_of_tastes.recommend(model.train.users.ids[:5], k=30)
     total = listed[["graph", "cf", "content"]].sum(axis=1)
@@ -145,7 +145,7 @@ def test_shares_add_up_and_the_others_stay_behind(model_of_tastes):
     assert explained.rank == 1
 
 
-def test_it_is_part_of_the_run(model_of_tastes, small, tmp_path):
+def test_saved_run_holds_the_cross_encoder(model_of_tastes, small, tmp_path):
     model_of_tastes.save(tmp_path / "run")
     again = Recommender.load(tmp_path / "run", encoder=TransformersEncoder(small))
     users = model_of_tastes._model.train.users.ids[:4]
@@ -164,14 +164,14 @@ def test_it_is_part_of_the_run(model_of_tastes, small, tmp_path):
         ({"top": 1}, "setting 'rerank.top': found 1"),
     ],
 )
-def test_what_is_missing_is_said_before_anything_is_fitted(small, settings, message, monkeypatch):
+def test_missing_requirement_fails_before_fitting(small, settings, message, monkeypatch):
     monkeypatch.setitem(sys.modules, "peft", None)
     monkeypatch.setattr(recommending, "train", None)
     with pytest.raises(UsageError, match=message):
         fitted(tastes(), small, **settings)
 
 
-def test_it_learns_from_the_cuts_train_part_alone(model_of_tastes):
+def test_cross_encoder_uses_the_tuning_graph(model_of_tastes):
     split = by_given(GraphSnapshot.from_tables(tastes()))
     trained, second = model_of_tastes._trained, model_of_tastes._model.second
     arguments = (model_of_tastes.config, model_of_tastes._encode, "train")
@@ -184,7 +184,7 @@ def test_it_learns_from_the_cuts_train_part_alone(model_of_tastes):
     assert set(found["stage"]) == {"re-ranking"}
 
 
-def test_a_graph_that_has_grown_is_read_too(model_of_tastes):
+def test_fold_in_keeps_the_cross_encoder(model_of_tastes):
     grown = tastes()
     user, item = pa.table({"user_id": ["new"]}), pa.table({"item_id": ["i999"], "title": ["robot laser galaxy"]})
     nodes = {
@@ -202,7 +202,7 @@ def test_a_graph_that_has_grown_is_read_too(model_of_tastes):
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_an_interrupted_training_goes_on_and_ends_as_one_that_was_not(small, tmp_path, monkeypatch):
+def test_interrupted_training_resumes_to_the_same_result(small, tmp_path, monkeypatch):
     train = by_given(GraphSnapshot.from_tables(tastes())).train
     settings = RerankSettings(**QUICK | {"steps": 9, "check_every": 3})
     whole_step, done = cross_encoder._Training._step, []
@@ -232,7 +232,7 @@ def test_an_interrupted_training_goes_on_and_ends_as_one_that_was_not(small, tmp
 @pytest.mark.parametrize(
     ("family", "method"), [("bert", "lora"), ("roberta", "lora"), ("gpt2", "lora"), ("bert", "prefix")]
 )
-def test_scores_depend_neither_on_the_batch_nor_on_what_was_not_saved(model, family, method):
+def test_scores_survive_batching_and_reload(model, family, method):
     train = by_given(GraphSnapshot.from_tables(tastes())).train
     settings = RerankSettings(**QUICK | {"steps": 2, "method": method, "rate": 1e-2, "rank": 4})
     encoder = TransformersEncoder(model(family), max_tokens=24)
@@ -247,7 +247,7 @@ def test_scores_depend_neither_on_the_batch_nor_on_what_was_not_saved(model, fam
     )
 
 
-def test_the_command_trains_evaluates_and_shows(small, tmp_path, capsys):
+def test_rerank_commands(small, tmp_path, capsys):
     graph = str(tmp_path / "tastes.lbug")
     with kgrec.open(graph, create=True) as store:
         store.write(tastes())
