@@ -291,9 +291,9 @@ class Config(BaseModel):
         try:
             config = cls.model_validate(values)
         except ValidationError as error:
-            found = error.errors()
-            members = {e["loc"][:1] for e in found if len(e["loc"]) > 1}
-            faults = [*(_fault(e) for e in found if e["type"] != "too_short" or e["loc"] not in members), *faults]
+            errors = error.errors()
+            members = {e["loc"][:1] for e in errors if len(e["loc"]) > 1}
+            faults = [*(_fault(e) for e in errors if e["type"] != "too_short" or e["loc"] not in members), *faults]
         if faults:
             more = [f"and {len(faults) - MAX_SHOWN_FAULTS} more"] if len(faults) > MAX_SHOWN_FAULTS else []
             raise UsageError("; ".join([*faults[:MAX_SHOWN_FAULTS], *more]))

@@ -74,9 +74,9 @@ def check_target(path: str | Path) -> None:
     Raises:
         UsageError: the path is a link, a folder, a device or the like.
     """
-    found = strange_target(Path(path))
-    if found:
-        raise UsageError(f"{path} is {found}; expected a plain file, or a free name")
+    kind = strange_target(Path(path))
+    if kind:
+        raise UsageError(f"{path} is {kind}; expected a plain file, or a free name")
 
 
 @contextmanager
@@ -207,10 +207,10 @@ def _remove_if_left(work: Path) -> None:
         try:
             if not lock_descriptor(descriptor, blocking=False):
                 return
-            found = _parsed(os.read(descriptor, 1 << 16))
-            is_ours = found.get("id") == work.name.removeprefix(_WORK)
+            marker = _parsed(os.read(descriptor, 1 << 16))
+            is_ours = marker.get("id") == work.name.removeprefix(_WORK)
             is_old = time.time() - os.fstat(descriptor).st_mtime > DAY_SECONDS
-            is_over = is_ours and (is_old or found.get("host") == socket.gethostname())
+            is_over = is_ours and (is_old or marker.get("host") == socket.gethostname())
         finally:
             os.close(descriptor)
         if is_over:
@@ -264,10 +264,10 @@ def read_marker(folder: Path) -> dict[str, Any]:
 
 def _parsed(content: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(content)
+        values = json.loads(content)
     except (ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return values if isinstance(values, dict) else {}
 
 
 def reason(error: Exception) -> str:

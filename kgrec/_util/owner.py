@@ -16,8 +16,8 @@ _OWNER: Final = re.compile(r"([\w.-]{1,255}):(\d{1,9}):(\w{1,64})")
 
 def parsed_owner(owner: object) -> tuple[str, int] | None:
     """Return the host and the pid of an owner `host:pid:unique`; None for any other value."""
-    found = _OWNER.fullmatch(owner) if isinstance(owner, str) else None
-    return (found[1], int(found[2])) if found else None
+    match = _OWNER.fullmatch(owner) if isinstance(owner, str) else None
+    return (match[1], int(match[2])) if match else None
 
 
 def started(pid: int | None = None) -> str | None:

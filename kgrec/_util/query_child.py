@@ -60,10 +60,10 @@ def main(parent: int) -> None:
     while request := _received(requests):
         _let_write(request["write"] or request["unsafe"])
         try:
-            found = engines[request["engine"]](request)
+            answer = engines[request["engine"]](request)
             sink = pa.BufferOutputStream()
-            with pa.ipc.new_stream(sink, found.schema) as stream:
-                stream.write_table(found)
+            with pa.ipc.new_stream(sink, answer.schema) as stream:
+                stream.write_table(answer)
             _send(answers, {}, sink.getvalue())
         except _TooMany:
             _send(answers, {"too_many": True})
@@ -89,10 +89,10 @@ class Ladybug:
             if request["write"]:
                 with self._database(request, ladybug) as database, ladybug.Connection(database) as connection:
                     connection.execute("BEGIN TRANSACTION")
-                    found = self._run(connection, request, ladybug)
+                    answer = self._run(connection, request, ladybug)
                     connection.execute("COMMIT")
                     connection.execute("CHECKPOINT")
-                return found
+                return answer
             if self._open is None or self._what != request["version"]:
                 self._open, self._what = None, None
                 self._open, self._what = self._database(request, ladybug), request["version"]
@@ -164,17 +164,17 @@ class Oxigraph:
         from kgrec._util.rdf_values import native
 
         assert self._open is not None
-        found: Any = self._open.query(request["text"], prefixes=request["prefixes"])
-        if isinstance(found, ox.QueryBoolean):
-            return table(["answer"], [[bool(found)]])
+        answer: Any = self._open.query(request["text"], prefixes=request["prefixes"])
+        if isinstance(answer, ox.QueryBoolean):
+            return table(["answer"], [[bool(answer)]])
         limit = request["row_limit"]
-        if isinstance(found, ox.QueryTriples):
+        if isinstance(answer, ox.QueryTriples):
             names = ["subject", "predicate", "object"]
-            rows = [[native(part) for part in (t.subject, t.predicate, t.object)] for t in _up_to(limit, found)]
+            rows = [[native(part) for part in (t.subject, t.predicate, t.object)] for t in _up_to(limit, answer)]
         else:
-            variables = found.variables
+            variables = answer.variables
             names = [variable.value for variable in variables]
-            rows = [[native(row[variable]) for variable in variables] for row in _up_to(limit, found)]
+            rows = [[native(row[variable]) for variable in variables] for row in _up_to(limit, answer)]
         return table(names, list(zip(*rows, strict=True)) if rows else [()] * len(names))
 
 
@@ -194,8 +194,8 @@ def _of_ladybug(result: ladybug.QueryResult) -> pa.Table:
         return pa.table({})
     if "UINT128" in str(types):
         raise _Refused("ladybug cannot return UINT128; write CAST(… AS INT128)")
-    found = result.get_as_arrow(-1)  # a chunk size would allocate full chunks in advance
-    columns, fields = list(found.columns), list(found.schema)
+    answer = result.get_as_arrow(-1)  # a chunk size would allocate full chunks in advance
+    columns, fields = list(answer.columns), list(answer.schema)
     other = [i for i, kind in enumerate(types) if any(word in kind for word in _NOT_IN_ARROW)]
     wide = [i for i, field in enumerate(fields) if pa.types.is_decimal(field.type) and field.type.scale == 0]
     if other:

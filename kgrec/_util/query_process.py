@@ -116,12 +116,12 @@ class _Child:
             lines = Path(f"/proc/{self._process.pid}/status").read_text(encoding="ascii").splitlines()
         except OSError:
             return 0
-        found = {
+        sizes = {
             name: int(rest.split()[0]) << 10
             for name, _, rest in (line.partition(":") for line in lines)
             if "kB" in rest
         }
-        return found["RssAnon"] + found.get("RssShmem", 0) if "RssAnon" in found else found.get("VmRSS", 0)
+        return sizes["RssAnon"] + sizes.get("RssShmem", 0) if "RssAnon" in sizes else sizes.get("VmRSS", 0)
 
     def end(self) -> str:
         """End the process and return its exit code or signal in words."""
@@ -146,8 +146,8 @@ class _Child:
         return json.loads(self._read(head_length, late)), self._read(body_length, late)
 
     def _read(self, length: int, deadline: float) -> bytearray:
-        found = bytearray(length)
-        view = memoryview(found)
+        content = bytearray(length)
+        view = memoryview(content)
         with selectors.DefaultSelector() as selector:
             selector.register(self._from, selectors.EVENT_READ)
             while view:
@@ -163,7 +163,7 @@ class _Child:
                         f"the query was stopped because it took more than {MEMORY_LIMIT_BYTES >> 20:,} MB of memory; "
                         "restrict the query, or add LIMIT to it"
                     )
-        return found
+        return content
 
 
 class _Children:

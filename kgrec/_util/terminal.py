@@ -22,12 +22,12 @@ def escaped(text: str, *, lines: bool = False) -> str:
         text: text that may contain data, such as ids, titles or messages.
         lines: keep line breaks and tabs, as in a message of several lines.
     """
-    return _OBEYED.sub(lambda found: found[0] if lines and found[0] in "\n\t" else _written(found[0]), text)
+    return _OBEYED.sub(lambda match: match[0] if lines and match[0] in "\n\t" else _written(match[0]), text)
 
 
 def escaped_json(text: str) -> str:
     r"""Return equivalent JSON in which characters such as `\u202e` in strings are written as escapes."""
-    return _OBEYED.sub(lambda found: found[0] if found[0] == "\n" else _in_json(found[0]), text)
+    return _OBEYED.sub(lambda match: match[0] if match[0] == "\n" else _in_json(match[0]), text)
 
 
 def _written(character: str) -> str:

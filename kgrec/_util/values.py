@@ -87,12 +87,12 @@ def table(names: Sequence[str], columns: Sequence[Sequence[Any]]) -> pa.Table:
     """Return columns of Python values as an Arrow table; names may repeat."""
     import pyarrow as pa
 
-    found = [column(values) for values in columns]
+    packed_columns = [column(values) for values in columns]
     fields = [
         pa.field(name, array.type, metadata=PACKED if is_packed else None)
-        for name, (array, is_packed) in zip(names, found, strict=True)
+        for name, (array, is_packed) in zip(names, packed_columns, strict=True)
     ]
-    return pa.Table.from_arrays([array for array, _ in found], schema=pa.schema(fields))
+    return pa.Table.from_arrays([array for array, _ in packed_columns], schema=pa.schema(fields))
 
 
 def is_packed(field: pa.Field) -> bool:

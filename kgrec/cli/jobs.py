@@ -237,7 +237,7 @@ def _write_figures(metrics: Path, graph: str, result: Mapping[str, Any], seconds
     from kgrec.jobs.refresh.metrics import write_metrics
 
     rows = {f"{what}_rows": sum(result[what].values()) for what in ("new", "changed") if what in result}
-    figures = {**rows, "recommendations": result.get("recommendations"), "ndcg": result.get("ndcg")}
+    figures = {**rows, "recommendations": result.get("recommendations"), "metric_value": result.get("metric_value")}
     write_metrics(metrics, graph, result["result"], {**figures, "duration_seconds": round(seconds, 1)}, time.time())
 
 
@@ -251,9 +251,9 @@ def _summary_line(graph: str, result: Mapping[str, Any]) -> str:
     parts += [f"{n} {name} {what}" for what in ("new", "changed") for name, n in result.get(what, {}).items()]
     if "mode" in result:
         parts.append(f"{result['mode']} ({result['why']})")
-    if result.get("ndcg") is not None:
-        was = f"was {result['ndcg_before']:.4f} ({result['users_compared']} test cases)"
-        parts.append(f"{result['metric']} {result['ndcg']:.4f}, {was}")
+    if result.get("metric_value") is not None:
+        was = f"was {result['metric_value_before']:.4f} ({result['users_compared']} test cases)"
+        parts.append(f"{result['metric']} {result['metric_value']:.4f}, {was}")
     if "expected_seconds" in result:
         known = result["expected_seconds"]
         parts.append("duration unknown: no earlier run" if known is None else f"takes about {known:.0f} s")

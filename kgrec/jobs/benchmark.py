@@ -150,16 +150,16 @@ def _summary(
     folder: str | Path, fit_on: str, ks: Sequence[int], split: Split, loading: float, results: list[dict[str, Any]]
 ) -> dict[str, Any]:
     values = {
-        model: {metric: [r["metrics"]["models"][model][metric] for r in results] for metric in found}
-        for model, found in results[0]["metrics"]["models"].items()
+        model: {metric: [r["metrics"]["models"][model][metric] for r in results] for metric in means}
+        for model, means in results[0]["metrics"]["models"].items()
     }
     chosen_on = "valid" if split.is_valid.any() else "a random part of train"
     first, cut_offs = results[0]["metrics"], ",".join(map(str, ks))
     return {
         "command": f"kgrec benchmark {Path(folder).name} --fit-on {fit_on} --k {cut_offs} --seeds {len(results)}",
         "protocol": f"fit on {fit_on}; settings chosen on {chosen_on}; {PROTOCOL}",
-        "mean": {m: {k: float(np.mean(v)) for k, v in found.items()} for m, found in values.items()},
-        "deviation": {m: {k: float(np.std(v)) for k, v in found.items()} for m, found in values.items()},
+        "mean": {m: {k: float(np.mean(v)) for k, v in means.items()} for m, means in values.items()},
+        "deviation": {m: {k: float(np.std(v)) for k, v in means.items()} for m, means in values.items()},
         "metrics": first,
         "seeds": results,
         "seconds": {"load": round(loading, 3), **results[0]["seconds"]},

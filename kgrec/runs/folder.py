@@ -68,7 +68,7 @@ class Run:
         if not models:
             return shown
         metrics = list(next(iter(models.values())))
-        rows = [(name, *(found.get(metric, "") for metric in metrics)) for name, found in models.items()]
+        rows = [(name, *(means.get(metric, "") for metric in metrics)) for name, means in models.items()]
         return shown + html.table(["model", *metrics], rows)
 
     @property

@@ -130,7 +130,7 @@ class _GroupedBlend(_Object):
 
 
 def _expect_one_each(weights: Sequence[Sequence[Any]], signals: Sequence[Any]) -> None:
-    if odd := [len(found) for found in weights if len(found) != len(signals)]:
+    if odd := [len(row) for row in weights if len(row) != len(signals)]:
         raise ValueError(f"found {odd[0]} weights of a kind; expected {len(signals)}, one per signal")
 
 
@@ -165,8 +165,8 @@ class _Metrics(_Object):
         ndcg = {name for name in first if name.startswith("NDCG")}
         if not ndcg:
             raise ValueError("no NDCG among the metrics")
-        for name, found in self.models.items():
-            if found.keys() != first.keys() or ndcg - self.intervals.get(name, {}).keys():
+        for name, means in self.models.items():
+            if means.keys() != first.keys() or ndcg - self.intervals.get(name, {}).keys():
                 raise ValueError(f"metrics or intervals of {name!r} differ from those of the other models")
         return self
 

@@ -93,9 +93,9 @@ def checked_vectors(run: Run, rows: Mapping[str, int]) -> Vectors:
     with using(run.folder / "arrays" / "vectors.safetensors"):
         if unknown := vectors.keys() - rows.keys():
             raise ValueError(f"found vectors of {', '.join(sorted(unknown))}; expected labels among {', '.join(rows)}")
-        for label, found in vectors.items():
-            check_rows(label, found, rows[label])
-        if len({found.shape[1] for found in vectors.values()}) > 1:
+        for label, matrix in vectors.items():
+            check_rows(label, matrix, rows[label])
+        if len({matrix.shape[1] for matrix in vectors.values()}) > 1:
             raise ValueError("found vectors of several lengths; expected one")
     return vectors
 

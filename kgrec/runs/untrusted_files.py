@@ -71,9 +71,9 @@ def using(path: Path) -> Iterator[None]:
 
 def faults(error: ValidationError) -> str:
     """Return the first three faults of a pydantic error, as `key: found …; expected …`."""
-    found = error.errors(include_url=False)
-    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-    return "; ".join(map(_fault, found[:3])) + more
+    errors = error.errors(include_url=False)
+    more = f" and {len(errors) - 3} more" if len(errors) > 3 else ""
+    return "; ".join(map(_fault, errors[:3])) + more
 
 
 def _fault(fault: Any) -> str:
@@ -106,11 +106,11 @@ def size_of(root: Path, name: str) -> int:
     try:
         for folder in path.parents[: len(Path(name).parts) - 1]:
             _expect(folder, folder.lstat().st_mode, stat.S_ISDIR, "a folder")
-        found = path.lstat()
-        _expect(path, found.st_mode, stat.S_ISREG, "a plain file")
+        status = path.lstat()
+        _expect(path, status.st_mode, stat.S_ISREG, "a plain file")
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         raise unreadable(path, getattr(error, "strerror", None) or error) from error
-    return found.st_size
+    return status.st_size
 
 
 def _expect(path: Path, mode: int, is_right: Any, expected: str) -> None:
@@ -139,10 +139,10 @@ def read_object(root: Path, name: str) -> dict[str, Any]:
 
 
 def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    values = dict(pairs)
+    if len(values) < len(pairs):
         raise ValueError("duplicate key")
-    return found
+    return values
 
 
 def read_table(root: Path, name: str) -> pa.Table:

@@ -44,8 +44,8 @@ def start(home: Path, port: str = "", setting: str = "") -> Server:
         environment["NEO4J_PORT"] = port
     done = subprocess.run([SCRIPTS / "start", home], env=environment, capture_output=True, text=True, check=True)
     _accounts = accounts.read_bytes() if accounts.exists() else None
-    found = dict(line.split("=", 1) for line in done.stdout.splitlines())
-    return Server(found["NEO4J_URI"], home, int(found["NEO4J_PID"]))
+    variables = dict(line.split("=", 1) for line in done.stdout.splitlines())
+    return Server(variables["NEO4J_URI"], home, int(variables["NEO4J_PID"]))
 
 
 def stop(home: Path) -> None:

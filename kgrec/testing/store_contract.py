@@ -285,10 +285,10 @@ class GraphStoreContract:
     def test_vectors_are_found_by_cosine(self, filled: GraphStore) -> None:
         vectors = np.array([[1, 0], [5, 5], [0, 0]], dtype=np.float32)
         filled.write_vectors("Thing", pa.array(["t1", "$rows", "\\"]), vectors)
-        found = filled.nearest("Thing", np.array([0, 2], dtype=np.float32), 5)
-        assert found["id"].tolist() == ["$rows", "t1"]
-        assert found["name"].tolist() == ["$rows", "t1"]
-        np.testing.assert_allclose(found["score"], [0.5**0.5, 0.0], atol=1e-6)
+        nearest = filled.nearest("Thing", np.array([0, 2], dtype=np.float32), 5)
+        assert nearest["id"].tolist() == ["$rows", "t1"]
+        assert nearest["name"].tolist() == ["$rows", "t1"]
+        np.testing.assert_allclose(nearest["score"], [0.5**0.5, 0.0], atol=1e-6)
         np.testing.assert_array_equal(filled.vector("Thing", "$rows"), [5, 5])
         assert filled.vector("Thing", "\\") is None
         assert filled.snapshot().digest == digest(contract_tables())
@@ -323,13 +323,13 @@ class GraphStoreContract:
         filled.publish(recommendations(["a"], ["i1"]), "first", {"Item": (ids, vectors)})
         with pytest.raises(StoreError, match="'nobody'"):
             filled.publish(recommendations(["nobody"], ["i1"]), "second", {"Item": (ids, vectors[::-1])})
-        found = filled.vector("Item", "i1")
-        assert found is not None
-        assert found.tolist() == [1.0, 0.0]
+        vector = filled.vector("Item", "i1")
+        assert vector is not None
+        assert vector.tolist() == [1.0, 0.0]
         filled.publish(recommendations(["a"], ["i1"]), "second", {"Item": (ids, vectors[::-1])})
-        found = filled.vector("Item", "i1")
-        assert found is not None
-        assert (filled.published(), found.tolist()) == ("second", [0.0, 1.0])
+        vector = filled.vector("Item", "i1")
+        assert vector is not None
+        assert (filled.published(), vector.tolist()) == ("second", [0.0, 1.0])
 
     def test_unpublish_keeps_loaded_data(self, filled: GraphStore) -> None:
         filled.publish(recommendations(["a"], ["i1"]), "first")

@@ -68,9 +68,9 @@ class VectorCache:
         vectors = np.zeros((len(distinct), encoder.dim), dtype=np.float32)
         shelf = _Shelf(self.folder / hashlib.sha256(encoder.identity.encode()).hexdigest()[:32])
         keys = _text_keys(distinct)
-        found = shelf.read(keys, vectors)
-        new = np.flatnonzero(~found & (distinct != ""))
-        self.hits += int(found.sum())
+        known = shelf.read(keys, vectors)
+        new = np.flatnonzero(~known & (distinct != ""))
+        self.hits += int(known.sum())
         # Texts of similar length need little padding, so they are sorted before they are divided into chunks.
         new = new[np.argsort([len(text) for text in distinct[new]], kind="stable")]
         for rows in track(_chunks(new), "Encoding texts", total=-(-len(new) // CHUNK_TEXTS)):
@@ -93,17 +93,17 @@ class _Shelf:
 
     def read(self, keys: Keys, vectors: FloatArray) -> BoolArray:
         """Fill in the rows of `vectors` [n, dim] whose key [n, 16] is on disk; return a mask [n] of them."""
-        found = np.zeros(len(keys), dtype=bool)
+        known = np.zeros(len(keys), dtype=bool)
         files = list(self.folder.glob("*.safetensors"))
         for file in files:
             if arrays := self._load(file, vectors.shape[1]):
                 at = _positions(keys, arrays["keys"])
                 hit = np.flatnonzero(at >= 0)
                 vectors[hit] = arrays["vectors"][at[hit]]
-                found[hit] = True
+                known[hit] = True
         if len(files) > MAX_FILES:
             self._merge(files)
-        return found
+        return known
 
     def write(self, keys: Keys, vectors: FloatArray) -> Path | None:
         """Write one file atomically and return its path; None if the folder is not writable."""

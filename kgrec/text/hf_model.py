@@ -148,12 +148,12 @@ def cached_models() -> dict[str, Path]:
         repos = scan_cache_dir(constants.HF_HUB_CACHE).repos
     except CacheNotFound:
         return {}
-    found = {}
+    folders = {}
     for repo in sorted((r for r in repos if r.repo_type == "model"), key=lambda r: r.repo_id):
         newest = max(repo.revisions, key=lambda r: ("main" in r.refs, r.last_modified), default=None)
         if newest and _has_model(newest.snapshot_path) and _has_tokenizer(newest.snapshot_path):
-            found[repo.repo_id] = newest.snapshot_path
-    return found
+            folders[repo.repo_id] = newest.snapshot_path
+    return folders
 
 
 def own_pooling(folder: Path, trust_remote_code: bool = False) -> str:
@@ -203,17 +203,17 @@ def after_transformer(folder: Path, pooling: str, dim: int, trust_remote_code: b
 
     modes = tuple("lasttoken" if mode == "last" else mode for mode in pooling.split("+"))
     try:
-        found: list[Any] = [Pooling(dim, modes)]
-        width = found[0].pooling_output_dimension
+        layers: list[Any] = [Pooling(dim, modes)]
+        width = layers[0].pooling_output_dimension
         for path in (path for kind, path in modules(folder) if kind == "Dense"):
             options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": trust_remote_code}
-            found.append(Dense.load(str(folder), subfolder=path, **options))
-            if found[-1].in_features != width:
-                raise ValueError(f"{path} takes {found[-1].in_features} numbers, and pooling {pooling} gives {width}")
-            width = found[-1].out_features
+            layers.append(Dense.load(str(folder), subfolder=path, **options))
+            if layers[-1].in_features != width:
+                raise ValueError(f"{path} takes {layers[-1].in_features} numbers, and pooling {pooling} gives {width}")
+            width = layers[-1].out_features
     except Exception as error:  # the library raises errors of several parsers
         raise UsageError(f"{folder} does not load as a text model: {error}. Download or copy it again") from error
-    return [*found, Normalize()]
+    return [*layers, Normalize()]
 
 
 def own_prefix(folder: Path, use: Use) -> str:
@@ -315,8 +315,8 @@ def folder_digest(folder: Path, more: Iterable[str] = ()) -> str:
 
 def file_digest(path: Path) -> str:
     """Return the hexadecimal SHA-256 of a file, which is read again only after it has changed."""
-    found = path.stat()
-    return _digest_of(path, (found.st_ino, found.st_size, found.st_mtime_ns))
+    status = path.stat()
+    return _digest_of(path, (status.st_ino, status.st_size, status.st_mtime_ns))
 
 
 @cache

@@ -20,12 +20,12 @@ def given_vectors(snapshot: GraphSnapshot) -> dict[str, Vectors]:
     Raises:
         DataError: vectors of one name differ in length, which can happen if a graph is loaded in parts.
     """
-    found: dict[str, dict[str, pa.ChunkedArray]] = {}
+    vectors_by_name: dict[str, dict[str, pa.ChunkedArray]] = {}
     for label, table in snapshot.nodes.items():
         for name, kind in snapshot.schema.nodes[label].properties.items():
             if kind == "vector" and table.column(name).null_count < table.num_rows:
-                found.setdefault(name, {})[label] = table.column(name)
-    return {name: _matrices(name, columns) for name, columns in found.items()}
+                vectors_by_name.setdefault(name, {})[label] = table.column(name)
+    return {name: _matrices(name, columns) for name, columns in vectors_by_name.items()}
 
 
 def _matrices(name: str, columns: dict[str, pa.ChunkedArray]) -> Vectors:

@@ -49,8 +49,9 @@ def refresh(request: RefreshRequest, report: Report | None = None) -> dict[str, 
         "new", "changed": label or type → rows.
         "mode", "why": of the policy, unless nothing is new; in a dry run also "expected_seconds": duration of the last
         run of that mode, or None.
-        "run", "instead_of", "recommendations": once published. "metric", "ndcg", "ndcg_before", "users_compared": the
-        comparison: the metric (NDCG@20, or the setting `metric`), its means, and the number of test cases.
+        "run", "instead_of", "recommendations": once published. "metric", "metric_value", "metric_value_before",
+        "users_compared": the comparison: the metric (NDCG@20, or the setting `metric`), its means, and the number of
+        test cases.
         "seconds": duration.
 
     Raises:
@@ -216,8 +217,8 @@ def _comparison(run: Run) -> dict[str, Any]:
     measured = run.info["gate"]["measured"]
     figures = {
         "metric": measured.get("metric"),
-        "ndcg": measured.get("candidate"),
-        "ndcg_before": measured.get("current"),
+        "metric_value": measured.get("candidate"),
+        "metric_value_before": measured.get("current"),
         "users_compared": measured["users"],
     }
     return {

@@ -15,7 +15,7 @@ _HELP: Final = {
     "new_rows": "New rows in the source.",
     "changed_rows": "Changed rows in the source.",
     "recommendations": "Published recommendations.",
-    "ndcg": "NDCG@20 of the new run on the newest interactions, or the configured metric.",
+    "metric_value": "NDCG@20, or the configured metric, of the new run on the newest interactions.",
     "duration_seconds": "Duration of the refresh in seconds.",
     "last_run_timestamp_seconds": "End of the last refresh, Unix time in seconds.",
     "last_success_timestamp_seconds": "End of the last successful refresh, Unix time in seconds.",

@@ -106,8 +106,10 @@ def drop_checkpoints(schemas: Collection[str]) -> int:
     A checkpoint does not list its training users, so an erasure removes all that may contain the user.
     """
     remove_leftovers(checkpoints())
-    found = [file for file in checkpoints().glob("*.safetensors") if not file.is_symlink()]
-    files = [file for file in found if (of := _schema(file)) in schemas or (of is None and _NAME.match(file.name))]
+    plain_files = [file for file in checkpoints().glob("*.safetensors") if not file.is_symlink()]
+    files = [
+        file for file in plain_files if (of := _schema(file)) in schemas or (of is None and _NAME.match(file.name))
+    ]
     files += [file for file in checkpoints().glob("*.part") if _NAME.match(file.name)]  # of a job that was killed
     for file in files:
         file.unlink(missing_ok=True)

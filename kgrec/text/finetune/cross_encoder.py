@@ -137,15 +137,15 @@ def body_of(config: Config, given: TextEncoder | None = None, *, fetch: bool = T
     check_installed(settings.method)
     own = settings.model
     settings_of = EncoderSettings(model=own) if own else config.encoder
-    found = given if given and not own else encoder_of(settings_of, fetch=fetch)
-    if not isinstance(found, TransformersEncoder):
+    encoder = given if given and not own else encoder_of(settings_of, fetch=fetch)
+    if not isinstance(encoder, TransformersEncoder):
         raise UsageError(
-            f"found text encoder {found.name}; expected a transformers model to re-rank with: set rerank.model"
+            f"found text encoder {encoder.name}; expected a transformers model to re-rank with: set rerank.model"
         )
     precision = config.encoder.precision if config.encoder and not own else None
-    limits = {"model": str(found.folder), "max_tokens": settings.max_tokens, "precision": precision}
+    limits = {"model": str(encoder.folder), "max_tokens": settings.max_tokens, "precision": precision}
     return TransformersEncoder(
-        found.settings.model_copy(update={**limits, "pooling": None, "text_prefix": ""}), name=found.name
+        encoder.settings.model_copy(update={**limits, "pooling": None, "text_prefix": ""}), name=encoder.name
     )
 
 
@@ -225,8 +225,8 @@ class _Training(Trainer):
         if not len(windows.user):
             return {}
         first, second, taken = self._examples(windows, rng)
-        found, options = cross.scores(first, second) > 0, {"output_dict": True, "zero_division": 0}
-        report = classification_report(taken, found, labels=[False, True], target_names=CLASSES, **options)
+        predicted, options = cross.scores(first, second) > 0, {"output_dict": True, "zero_division": 0}
+        report = classification_report(taken, predicted, labels=[False, True], target_names=CLASSES, **options)
         return {name: report[name] for name in CLASSES}
 
     def _examples(self, windows: Windows, rng: np.random.Generator) -> tuple[Texts, Texts, BoolArray]:

@@ -22,12 +22,12 @@ def figures(file: Path) -> dict[tuple[str, ...], float]:
 
 def test_write_metrics_escapes_graph_names(tmp_path: Path) -> None:
     file, graph = tmp_path / "kgrec.prom", 'a "quoted" \\ graph\nof two lines'
-    write_metrics(file, graph, "published", {"new_rows": 3, "ndcg": None}, 100.5)
+    write_metrics(file, graph, "published", {"new_rows": 3, "metric_value": None}, 100.5)
     found = figures(file)
     assert found["kgrec_refresh_new_rows", graph] == 3
     assert found["kgrec_refresh_result", graph, "published"] == 1
     assert found["kgrec_refresh_result", graph, "failed"] == 0
-    assert not any("ndcg" in name for name, *_ in found)
+    assert not any("metric_value" in name for name, *_ in found)
 
 
 def test_write_metrics_of_failure_keeps_last_success(tmp_path: Path) -> None:

@@ -119,8 +119,8 @@ def test_refresh_retunes_on_drift(place: Path) -> None:
     result = night(place)
     run = list_runs(place / "shop.runs")[-1]
     assert result["users_compared"] >= 30
-    assert run.info["reached"] == {"then": result["ndcg"], "now": result["ndcg"]}
-    fallen = {"then": result["ndcg"], "now": 0.7 * result["ndcg"]}
+    assert run.info["reached"] == {"then": result["metric_value"], "now": result["metric_value"]}
+    fallen = {"then": result["metric_value"], "now": 0.7 * result["metric_value"]}
     (run.folder / "run.json").write_text(json.dumps({**run.info, "reached": fallen}))
     append(place, "cinema.inter", "u1\tf70\t5\t1720000000")
     result = night(place, dry_run=True)
