@@ -185,10 +185,10 @@ class _Reader:
 
     def _rows(self, place: str, source: NodeSource | RelationshipSource, own: str, name: str) -> Selection | None:
         """Return the rows that the mapping selects; `own` is Neo4j's column with the label or type, here `name`."""
-        whole = self._source(source.source, place)
-        if whole is None:
+        rows = self._source(source.source, place)
+        if rows is None:
             return None
-        every = Selection.of(whole)
+        every = Selection.of(rows)
         kept = np.ones(every.table.num_rows, dtype=bool)
         for column, values in source.where.items():
             if self._has(f"{place}.where", every, column) and self._is_flat(

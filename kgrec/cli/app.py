@@ -99,16 +99,16 @@ def doctor(
 
 def main() -> None:
     """Run the command. Print a user's error as one message on stderr, without a traceback."""
-    asked: dict[str, bool] = {}
+    context: dict[str, bool] = {}
     try:
-        app(obj=asked)
+        app(obj=context)
     except (KgrecError, OSError) as error:
         if is_out_of_memory(error):
             raise  # `kgrec.__main__` reports memory errors of all libraries
         if isinstance(error, OSError):
             write_stderr(f"error: {error.filename or 'the system'}: {reason(error)}")
             sys.exit(1)
-        write_stderr(f"error: {error}{_near(error) if asked.get('near_users') else ''}")
+        write_stderr(f"error: {error}{_near(error) if context.get('near_users') else ''}")
         sys.exit(exit_code(error))
 
 

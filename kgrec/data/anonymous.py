@@ -95,8 +95,8 @@ def read_history(history: object, train: GraphSnapshot) -> tuple[AnonymousUsers,
         raise DataError(problems)
     if "user_id" not in table.column_names:
         return _anonymous(table, np.zeros(table.num_rows, np.int64), 1, train), np.array([None], dtype=object)
-    nums, people = pd.factorize(table.column("user_id").to_pandas(), use_na_sentinel=False)
-    return _anonymous(table, nums, len(people), train), np.asarray(people, dtype=object)
+    nums, user_ids = pd.factorize(table.column("user_id").to_pandas(), use_na_sentinel=False)
+    return _anonymous(table, nums, len(user_ids), train), np.asarray(user_ids, dtype=object)
 
 
 def _anonymous(table: pa.Table, user_num: IntArray, n_users: int, train: GraphSnapshot) -> AnonymousUsers:

@@ -52,7 +52,7 @@ def as_keys(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray]:
     missing, and `1.0` becomes `1`. Other floats, and floats too large to be exact, are invalid.
     """
     column = plain(column)
-    return _float_text(column, whole=True) if pa.types.is_floating(column.type) else _as_text(column)
+    return _float_text(column, integers_only=True) if pa.types.is_floating(column.type) else _as_text(column)
 
 
 def expected_id(value: object) -> str:
@@ -76,13 +76,13 @@ def as_ids(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray]:
 
 def trim_parts(lists: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return lists of text with every part trimmed and blank parts removed; a null part stays null."""
-    whole = lists.cast(ARROW_TYPES["strings"]).combine_chunks()
-    parts = pc.utf8_trim_whitespace(pc.list_flatten(whole))
+    text_lists = lists.cast(ARROW_TYPES["strings"]).combine_chunks()
+    parts = pc.utf8_trim_whitespace(pc.list_flatten(text_lists))
     kept = np.asarray(pc.fill_null(pc.not_equal(parts, ""), True))
-    rows = np.repeat(np.arange(len(whole)), list_lengths(pa.chunked_array([whole])))
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(rows[kept], minlength=len(whole)))])
+    rows = np.repeat(np.arange(len(text_lists)), list_lengths(pa.chunked_array([text_lists])))
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(rows[kept], minlength=len(text_lists)))])
     trimmed = pa.ListArray.from_arrays(
-        pa.array(offsets, pa.int32()), parts.filter(pa.array(kept)), mask=pc.is_null(whole)
+        pa.array(offsets, pa.int32()), parts.filter(pa.array(kept)), mask=pc.is_null(text_lists)
     )
     return pa.chunked_array([trimmed])
 
@@ -107,7 +107,7 @@ def as_type(column: pa.ChunkedArray, kind: str) -> tuple[pa.ChunkedArray, BoolAr
     if pa.types.is_null(column.type):
         return column.cast(ARROW_TYPES[kind]), _none(column)
     if kind == "string":
-        return _float_text(column, whole=False) if pa.types.is_floating(column.type) else _as_text(column)
+        return _float_text(column, integers_only=False) if pa.types.is_floating(column.type) else _as_text(column)
     if kind in _LISTS:
         return _LISTS[kind](column)
     if pa.types.is_decimal(column.type):
@@ -153,14 +153,14 @@ def _as_text(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray]:
     return _failed(column, pa.string())
 
 
-def _float_text(column: pa.ChunkedArray, whole: bool) -> tuple[pa.ChunkedArray, BoolArray]:
+def _float_text(column: pa.ChunkedArray, integers_only: bool) -> tuple[pa.ChunkedArray, BoolArray]:
     """Return floats as text, integers without a decimal point, and a mask of the floats that are not exact integers."""
     numbers, exact = _exact_whole(column)
     integers = pa.array(np.where(exact, numbers, 0).astype(np.int64)).cast(pa.string())
     column = pc.if_else(pa.array(np.isnan(numbers)), None, column)
     text = pc.if_else(pa.array(exact), integers, column.cast(pa.string()))
     lost = ~exact & np.isfinite(numbers) & (np.floor(numbers) == numbers)
-    return text, to_mask(text.is_valid()) & (~exact if whole else lost)
+    return text, to_mask(text.is_valid()) & (~exact if integers_only else lost)
 
 
 def _exact_whole(column: pa.ChunkedArray) -> tuple[DoubleArray, BoolArray]:
@@ -273,18 +273,18 @@ def _parsed_int(text: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray]:
         return cast(text, pa.int64())
     tidy = pc.replace_substring_regex(text, r"^\+([0-9])|\.0*$", r"\1")
     is_whole = pc.match_substring_regex(tidy, r"^-?[0-9]+$")
-    whole, too_long = cast(pc.if_else(is_whole, tidy, None), pa.int64())
+    integers, too_long = cast(pc.if_else(is_whole, tidy, None), pa.int64())
     others = _parsed_float(pc.if_else(is_whole, None, text))
     parsed, wrong = _as_int(pa.chunked_array([pa.array(others, from_pandas=True)]))
     unread = given & ~to_mask(is_whole) & np.isnan(others)
-    return pc.coalesce(whole, parsed), too_long | wrong | unread
+    return pc.coalesce(integers, parsed), too_long | wrong | unread
 
 
 def _as_int(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray]:
     if pa.types.is_floating(column.type):
         numbers, exact = _exact_whole(column)
-        whole = np.where(exact, numbers, 0).astype(np.int64)
-        return pa.chunked_array([pa.array(whole, mask=~exact)]), ~exact & ~np.isnan(numbers)
+        integers = np.where(exact, numbers, 0).astype(np.int64)
+        return pa.chunked_array([pa.array(integers, mask=~exact)]), ~exact & ~np.isnan(numbers)
     return _cast_numbers(column, pa.int64())
 
 

@@ -123,12 +123,12 @@ class _Frames:
 
     def _read_ids(self, where: str, label: str, column: pa.ChunkedArray, name: str) -> None:
         type_ = plain(column).type
-        whole = pa.types.is_integer(type_) or pa.types.is_floating(type_)
-        if not (whole or pa.types.is_string(type_) or pa.types.is_null(type_)):
+        is_number = pa.types.is_integer(type_) or pa.types.is_floating(type_)
+        if not (is_number or pa.types.is_string(type_) or pa.types.is_null(type_)):
             found = f"values of type {type_}, such as {shown_cell(column, 0)}" if len(column) else f"type {type_}"
             self.problems.append(Problem(where, found, "ids that are text or whole numbers", field=name))
             return
-        kind = "int" if whole else "string"
+        kind = "int" if is_number else "string"
         if self.id_types.setdefault(label, kind) != kind and len(column):
             words = {"int": "whole numbers", "string": "text"}
             expected = f"{words[self.id_types[label]]}, as in the interactions; convert one of the two"

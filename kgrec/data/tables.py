@@ -168,5 +168,5 @@ def stacked(tables: Sequence[pa.Table], gaps: Sequence[Gaps] = ()) -> tuple[pa.T
         )
         for name in names
     }
-    whole = pa.concat_tables(tables, promote_options="permissive")
-    return whole, {name: gap for name, gap in lacks.items() if gap.any()}
+    combined = pa.concat_tables(tables, promote_options="permissive")
+    return combined, {name: gap for name, gap in lacks.items() if gap.any()}

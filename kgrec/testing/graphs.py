@@ -181,5 +181,5 @@ def community_answers(destroyed: bool = False) -> KnownAnswers:
 
 def train_and_withheld(tables: GraphTables | None = None) -> tuple[GraphSnapshot, IntArray]:
     """Return the train part of a graph like `two_communities`, and each user's withheld item, int64 [n_users]."""
-    whole = GraphSnapshot.from_tables(tables or two_communities(seed=1))
-    return whole.with_behaviors(whole.behaviors.split == "train"), withheld_items(whole)
+    graph = GraphSnapshot.from_tables(tables or two_communities(seed=1))
+    return graph.with_behaviors(graph.behaviors.split == "train"), withheld_items(graph)

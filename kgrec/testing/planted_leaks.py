@@ -78,13 +78,13 @@ def messages(patch: pytest.MonkeyPatch, split: Split) -> None:
 
 def reverse_messages(patch: pytest.MonkeyPatch, split: Split) -> None:
     """Send messages of test interactions from items to users only: the other direction has weight 0."""
-    of, whole = Adjacency.from_snapshot, split.graph
+    of, graph = Adjacency.from_snapshot, split.graph
 
     def planted(cls: Any, train: Any, *weights: Any) -> Adjacency:
-        both, test = of(whole, *weights), split.test
-        row = np.repeat(np.arange(whole.n_nodes), np.diff(both.indptr))
-        forward = whole.user_nodes[test.user_num] * whole.n_nodes + whole.item_nodes[test.item_num]
-        none = np.isin(row * whole.n_nodes + both.indices, forward)
+        both, test = of(graph, *weights), split.test
+        row = np.repeat(np.arange(graph.n_nodes), np.diff(both.indptr))
+        forward = graph.user_nodes[test.user_num] * graph.n_nodes + graph.item_nodes[test.item_num]
+        none = np.isin(row * graph.n_nodes + both.indices, forward)
         edge = np.where(none, len(both.weight), both.edge)
         return replace(both, edge=edge, weight=np.append(both.weight, np.float32(0)))
 

@@ -173,5 +173,5 @@ def _ends(kind: type[Signal], name: str) -> list[Any]:
     values = kind.grid[name]
     if not isinstance(values, LogRange):
         return list(values)
-    whole = isinstance(getattr(kind.Settings(), name), int)
-    return [int(end) if whole else end for end in (values.low, values.high)]
+    is_integer = isinstance(getattr(kind.Settings(), name), int)
+    return [int(end) if is_integer else end for end in (values.low, values.high)]

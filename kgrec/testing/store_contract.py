@@ -425,9 +425,9 @@ class GraphStoreContract:
 
     def test_to_networkx_returns_neighborhood_or_graph(self, filled: GraphStore) -> None:
         pytest.importorskip("networkx")
-        whole = filled.to_networkx()
-        assert whole.number_of_nodes() == 10
-        assert whole.number_of_edges() == 6
+        graph = filled.to_networkx()
+        assert graph.number_of_nodes() == 10
+        assert graph.number_of_edges() == 6
         near = filled.to_networkx(("Item", "i2"))
         assert set(near) == {("Item", "i2"), ("User", "a")}
         assert near.edges[("User", "a"), ("Item", "i2"), 0]["weight"] == 3.0

@@ -198,9 +198,9 @@ def _erased_texts(target: _Target) -> set[str]:
 def _encoded_graphs(run: Run, model: Recommender, graph: GraphSnapshot) -> Iterator[GraphSnapshot]:
     """Yield the graphs whose texts a run has encoded: the training graph and, if reproducible, the tuning graph."""
     yield model._model.train
-    whole = merge_linked_users(graph)
-    if run.info.get("data_digest") == whole.digest:
-        yield training_sets(split_by(whole, run.info["split"]), model.config, "train+valid").tuning_graph
+    merged = merge_linked_users(graph)
+    if run.info.get("data_digest") == merged.digest:
+        yield training_sets(split_by(merged, run.info["split"]), model.config, "train+valid").tuning_graph
 
 
 def _texts(graph: GraphSnapshot, count: CountTokens) -> set[str]:
