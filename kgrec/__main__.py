@@ -14,7 +14,7 @@ def main() -> None:
     # Threads that wait for one another sleep: two jobs whose threads spin on the same cores hardly get on.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     open_closed_streams()
-    limit = memory.limit()
+    limit = memory.address_space_limit()
     if limit is not None and limit < memory.MIN_MEMORY_BYTES:
         sys.exit(_out_of_memory())
     sys.exit(_run() if limit is None else memory.run_watched(lambda: sys.exit(_run())))

@@ -29,7 +29,7 @@ _PR_SET_PDEATHSIG: Final = 1
 _KINDS: Final = (RuntimeError, ImportError, OSError, SystemError)
 
 
-def limit() -> int | None:
+def address_space_limit() -> int | None:
     """Return the address space in bytes that `ulimit -v` allows this process; None without a limit."""
     try:
         import resource
@@ -39,9 +39,9 @@ def limit() -> int | None:
     return None if most == resource.RLIM_INFINITY else most
 
 
-def room() -> int | None:
+def address_space_left() -> int | None:
     """Return the address space in bytes that this process has left; None without a limit."""
-    most = limit()
+    most = address_space_limit()
     if most is None:
         return None
     try:
@@ -104,7 +104,7 @@ def die_with_parent(parent: int) -> None:
 
 def advice() -> str:
     """Return the error message for lack of memory."""
-    most = limit()
+    most = address_space_limit()
     found = "" if most is None else f" (ulimit -v allows this process {most >> 20:,} MB)"
     return (
         f"memory ran out{found}; nothing was changed. Allow more memory, close other programs, or reduce the work: "

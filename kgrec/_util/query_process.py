@@ -177,7 +177,7 @@ class _Children:
         self._idle: deque[_Child] = deque()
         self._starter = ThreadPoolExecutor(1, "kgrec-queries")
 
-    def take(self) -> _Child:
+    def acquire(self) -> _Child:
         """Return an idle process, or a new one."""
         with suppress(IndexError):
             while True:
@@ -185,16 +185,16 @@ class _Children:
                 if child.is_alive():
                     return child
                 child.end()
-        return self.new(os.sep)
+        return self.create(os.sep)
 
-    def new(self, folder: str) -> _Child:
+    def create(self, folder: str) -> _Child:
         """Return a new process with a working folder."""
         try:
             return self._starter.submit(_Child, folder).result()
         except RuntimeError:  # this process is shutting down
             return _Child(folder)
 
-    def keep(self, child: _Child) -> None:
+    def release(self, child: _Child) -> None:
         """Keep a process for the next statement, or end it if enough are idle or it uses too much memory."""
         if len(self._idle) < _MAX_IDLE_PROCESSES and child.memory() < _MAX_IDLE_BYTES:
             self._idle.append(child)
@@ -234,7 +234,7 @@ def _working_folder() -> str:
 def warm_up() -> None:
     """Start an idle process for a statement that follows soon; if that fails, the statement reports the error."""
     with suppress(OSError):
-        _children.keep(_children.new(os.sep))
+        _children.release(_children.create(os.sep))
 
 
 def run(request: dict[str, Any], time_limit: float) -> pa.Table:
@@ -254,7 +254,7 @@ def run(request: dict[str, Any], time_limit: float) -> pa.Table:
 
     children = _children
     try:
-        child = children.new(_working_folder()) if request["unsafe"] else children.take()
+        child = children.create(_working_folder()) if request["unsafe"] else children.acquire()
     except OSError as error:
         raise StoreError(f"the process that runs queries cannot be started: {error.strerror or error}") from error
     try:
@@ -268,7 +268,7 @@ def run(request: dict[str, Any], time_limit: float) -> pa.Table:
     if request["unsafe"]:
         child.end()
     else:
-        children.keep(child)
+        children.release(child)
     if head.get("too_many"):
         raise TooManyRows
     if "refused" in head:

@@ -89,17 +89,17 @@ def test_command_under_ulimit_v_prints_one_line(megabytes: int, cinema: Path) ->
 
 def test_engine_uses_a_share_of_remaining_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert engine.largest_file() == engine.MAX_DATABASE_BYTES
-    monkeypatch.setattr(engine, "room", lambda: 3 << 30)
+    monkeypatch.setattr(engine, "address_space_left", lambda: 3 << 30)
     assert engine.largest_file() == 1 << 29
     assert engine.buffer_pool() <= 3 << 28
-    monkeypatch.setattr(engine, "room", lambda: 0)
+    monkeypatch.setattr(engine, "address_space_left", lambda: 0)
     assert engine.largest_file() == engine.MIN_FILE_BYTES
 
 
-def test_room_is_the_remaining_address_space(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "limit", lambda: 1 << 50)
-    left = memory.room()
+def test_address_space_left_is_limit_minus_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "address_space_limit", lambda: 1 << 50)
+    left = memory.address_space_left()
     assert left is not None
     assert 0 < left < 1 << 50
-    monkeypatch.setattr(memory, "limit", lambda: None)
-    assert memory.room() is None
+    monkeypatch.setattr(memory, "address_space_limit", lambda: None)
+    assert memory.address_space_left() is None

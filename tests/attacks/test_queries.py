@@ -385,8 +385,8 @@ def _state(pid: int) -> str:
 
 def test_engine_crash_is_one_error(embedded: GraphStore) -> None:
     embedded.cypher("RETURN 1 AS x")
-    child = query_process._children.take()
-    query_process._children.keep(child)
+    child = query_process._children.acquire()
+    query_process._children.release(child)
     real = child.ask
 
     def ask(request: dict[str, object], time_limit: float) -> object:

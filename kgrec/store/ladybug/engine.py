@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from kgrec._util.memory import room
+from kgrec._util.memory import address_space_left
 from kgrec._util.query_process import Refused, TooManyRows, run
 from kgrec.errors import StoreError
 from kgrec.store.cypher_guard import check, explained
@@ -48,14 +48,14 @@ def literal(text: str) -> str:
 
 def buffer_pool() -> int:
     """Return the size of the engine's buffer pool in bytes."""
-    left = room()
+    left = address_space_left()
     most = BUFFER_POOL_BYTES if left is None else min(BUFFER_POOL_BYTES, left // 4)
     return min(most, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4)
 
 
 def largest_file() -> int:
     """Return the address space in bytes that the engine may reserve: 8 TB, or less if `ulimit -v` limits memory."""
-    left = room()
+    left = address_space_left()
     return (
         MAX_DATABASE_BYTES if left is None else 1 << max(MIN_FILE_BYTES.bit_length() - 1, (left // 4).bit_length() - 1)
     )

@@ -13,7 +13,7 @@ from typing import Final
 from kgrec.errors import StoreError
 from kgrec.store.neo4j.connect import answering
 from kgrec.store.neo4j.database import Database
-from kgrec.store.neo4j.lease import held
+from kgrec.store.neo4j.lease import hold
 
 RENEWAL_SECONDS: Final = 5.0
 """Seconds between two renewals of the marker."""
@@ -25,7 +25,7 @@ def leased_on_server(uri: str) -> Iterator[Callable[[], None]]:
     database = Database(uri)
     try:
         database.constrain({"_Kgrec": "id"})
-        with database.session(write=True) as session, held(session, "job", uri) as lease:
+        with database.session(write=True) as session, hold(session, "job", uri) as lease:
             lock = threading.Lock()  # a session serves one thread at a time
 
             def renew() -> None:

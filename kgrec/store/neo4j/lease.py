@@ -57,14 +57,14 @@ def state(session: neo4j.Session, id_: str) -> State:
 
 
 @contextmanager
-def held(session: neo4j.Session, id_: str, uri: str) -> Iterator[Lease]:
+def hold(session: neo4j.Session, id_: str, uri: str) -> Iterator[Lease]:
     """Hold a marker during the block. If the block fails, the marker stays unless the block calls `Lease.release`.
 
     Raises:
         StoreLocked: another writer holds the marker.
     """
     lease = Lease(session, id_, f"{HOST}:{os.getpid()}:{uuid.uuid4().hex[:8]}", uri)
-    lease.take()
+    lease.acquire()
     _alive.add(lease.writer)
     try:
         yield lease
@@ -83,7 +83,7 @@ class Lease:
     uri: str
     steps: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
-    def take(self) -> None:
+    def acquire(self) -> None:
         """Acquire the marker; idempotent, since the server's answer to a first try may be lost.
 
         Raises:

@@ -17,7 +17,7 @@ from kgrec.store.base import NodeVectors, check_known
 from kgrec.store.neo4j import rows
 from kgrec.store.neo4j import vectors as neo4j_vectors
 from kgrec.store.neo4j.database import Database
-from kgrec.store.neo4j.lease import held
+from kgrec.store.neo4j.lease import hold
 from kgrec.store.neo4j.rows import quote
 from kgrec.store.neo4j.write import write_batch
 
@@ -36,7 +36,7 @@ def write_vectors(database: Database, label: str, ids: pa.Array, vectors: FloatA
         StoreLocked: another process is publishing.
     """
     database.constrain({"_Kgrec": "id"})
-    with database.session(write=True) as session, held(session, _MARKER, database.uri) as lease:
+    with database.session(write=True) as session, hold(session, _MARKER, database.uri) as lease:
         staged = neo4j_vectors.stage(database, lease, label, ids, vectors, neo4j_vectors.last_release(database) + 1)
         write_batch(lease, neo4j_vectors.MARK, [staged.row])
         neo4j_vectors.sweep(database, [label])
@@ -60,7 +60,7 @@ def publish(
     """
     query, lists, sizes = _lists(database, schema, recommendations)
     database.constrain({"_Kgrec": "id", "Published": "id"})
-    with database.session(write=True) as session, held(session, _MARKER, database.uri) as lease:
+    with database.session(write=True) as session, hold(session, _MARKER, database.uri) as lease:
         database.delete(_EARLIER, keep=_release(database))  # leftovers of an interrupted publication
         release = neo4j_vectors.last_release(database) + 1
         values: dict[str, Any] = {"run": run, "release": release}

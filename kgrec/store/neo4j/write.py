@@ -17,7 +17,7 @@ from kgrec.errors import StoreLocked
 from kgrec.store.merge import changes
 from kgrec.store.neo4j import rows
 from kgrec.store.neo4j.database import Database
-from kgrec.store.neo4j.lease import Lease, held, state
+from kgrec.store.neo4j.lease import Lease, hold, state
 from kgrec.store.neo4j.rows import BATCH_ROWS, Change, quote
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def upsert(database: Database, tables: GraphTables) -> None:
                 break
             with suppress(_GraphChanged):
                 return _write_at_once(session, planned, marker.version, database.uri)
-        with held(session, MARKER, database.uri) as lease:
+        with hold(session, MARKER, database.uri) as lease:
             if state(session, MARKER).version != marker.version + 1:  # another writer changed the graph after planning
                 planned = _plan(session, tables)
             _write_in_batches(lease, planned, marker.is_over)

@@ -32,7 +32,7 @@ from kgrec.store.base import GraphStore
 from kgrec.store.load import load
 from kgrec.store.neo4j import connect, rows
 from kgrec.store.neo4j.infer_schema import adopt, infer_schema
-from kgrec.store.neo4j.lease import held, state
+from kgrec.store.neo4j.lease import hold, state
 from kgrec.store.neo4j.store import Neo4jStore
 from kgrec.store.neo4j.write import MARKER
 from kgrec.testing.neo4j_server import Server, clear, running, start, stop
@@ -199,7 +199,7 @@ def test_large_write_blocks_writers_and_readers(neo4j_uri: str, store: Neo4jStor
     with (
         Neo4jStore(neo4j_uri) as other,
         store._database.session(write=True) as session,
-        held(session, "schema", neo4j_uri),
+        hold(session, "schema", neo4j_uri),
     ):
         with pytest.raises(StoreLocked, match="is being written"):
             other.write(many(1))
