@@ -1,4 +1,4 @@
-"""What kgrec promises to others: its public names, a light import, and commands that say what they do."""
+"""The public interface: names, a light import, and the commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The estimator on frames: what it takes, ids in the type they came in, pairs, histories, filters of what was seen."""
+"""The estimator on frames: data types, types of ids, pairs, histories, filters of seen items."""
 
 from __future__ import annotations
 

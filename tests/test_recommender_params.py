@@ -1,4 +1,4 @@
-"""Parameters of the estimator by name, as scikit-learn has them, and what it says of itself."""
+"""Parameters of the estimator as in scikit-learn; its repr, report and HTML."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Functions and files stay short enough to read at once."""
+"""Limits of the length of functions and files."""
 
 import ast
 from collections.abc import Iterator

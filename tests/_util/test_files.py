@@ -1,4 +1,4 @@
-"""Files are written whole, with the right mode, and what killed writers left is known by its marker."""
+"""Files are written atomically, with the right mode; leftovers of killed writers are found by their marker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What notebooks show: every value is escaped, whoever wrote it into the data."""
+"""HTML of notebooks: every value from the data is escaped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Progress: a bar where somebody watches, lines in a log where nobody does."""
+"""Progress: a bar on terminals and in notebooks, lines in logs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""YAML that costs more than its length promises, wherever YAML is read."""
+"""YAML bombs: excessive aliases, nesting and sizes are refused wherever YAML is read."""
 
 from __future__ import annotations
 

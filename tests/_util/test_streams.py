@@ -1,4 +1,4 @@
-"""A job does its work whether or not anybody reads what it says."""
+"""Jobs finish even if stdout or stderr is closed, broken or full."""
 
 from __future__ import annotations
 

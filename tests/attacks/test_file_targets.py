@@ -1,4 +1,4 @@
-"""What is not kgrec's is neither overwritten nor removed, whoever put it where kgrec writes."""
+"""Files that kgrec did not write are never overwritten or removed."""
 
 from __future__ import annotations
 

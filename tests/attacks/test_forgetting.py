@@ -1,4 +1,4 @@
-"""A forget never takes silence for absence: what it cannot read stops it, and nobody writes back whom it removed."""
+"""A forget fails on anything it cannot read, and no concurrent job restores an erased user."""
 
 from __future__ import annotations
 

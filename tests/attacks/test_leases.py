@@ -1,4 +1,4 @@
-"""A lock of a job holds while its process lives, and no longer, whatever its file says."""
+"""A job lock holds exactly as long as its process lives, whatever its file says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where memory runs out the command says so in one line and ends with 1, whatever library it was that ran out."""
+"""Out of memory: the command prints one line and exits with 1, whichever library failed."""
 
 from __future__ import annotations
 

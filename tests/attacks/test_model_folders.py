@@ -1,4 +1,4 @@
-"""A text model from a stranger: nothing of it runs, nothing is fetched that was not asked for."""
+"""An untrusted text model: none of its code runs, and nothing is downloaded without a request."""
 
 from __future__ import annotations
 

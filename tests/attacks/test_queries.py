@@ -1,4 +1,4 @@
-"""A query that reads only reads: no files, no network, no extensions, no settings; and its limits end it."""
+"""Read-only queries: no writes, files, network, extensions or settings; limits stop them."""
 
 from __future__ import annotations
 

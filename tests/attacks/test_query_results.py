@@ -1,4 +1,4 @@
-"""Whole numbers of a query keep every digit: beside a missing one, beyond 2**53, beyond 64 bits."""
+"""Integers of query results keep every digit: beside nulls, beyond 2**53, beyond 64 bits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever a schema or data hold, an RDF export and a SPARQL query hold the triples and the values that were meant."""
+"""Hostile values in a schema or in data cannot add triples to RDF exports or SPARQL queries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run folder that was tampered with, or comes from a stranger: each command is one RunError that names the file."""
+"""A tampered or untrusted run folder: every command raises one RunError that names the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A password in an address is refused, and is repeated nowhere: no message, file, log, metric or span holds it."""
+"""A password in a URI is refused and appears in no message, file, log, metric or span."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ids and titles as markup or as orders to a terminal: they are shown as they are, and nothing obeys them."""
+"""Markup and control characters in ids and titles are escaped before they reach a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every bad input that a user may give: what they read, and that nothing was written."""
+"""Bad input of every kind: the message, and that nothing was written."""
 
 from __future__ import annotations
 

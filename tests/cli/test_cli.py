@@ -1,4 +1,4 @@
-"""The commands, run in this process on the cinema data: what they print for people and for machines."""
+"""The commands on the cinema data, run in this process: their text and JSON output."""
 
 from __future__ import annotations
 

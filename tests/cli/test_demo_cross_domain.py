@@ -1,4 +1,4 @@
-"""`kgrec demo --cross-domain`: real lists, in one domain for who only knows the other, in the taste they have there."""
+"""`kgrec demo --cross-domain`: real lists in a new domain that match the user's taste."""
 
 import pytest
 

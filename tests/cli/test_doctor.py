@@ -1,4 +1,4 @@
-"""`kgrec doctor GRAPH` finds damage of any size, in the graph and in its runs."""
+"""`kgrec doctor GRAPH` finds damage in a graph and in its runs."""
 
 from __future__ import annotations
 

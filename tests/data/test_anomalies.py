@@ -1,4 +1,4 @@
-"""What is planted into a clean graph is found, by name; the clean graph has no finding."""
+"""Anomalies planted into a clean graph are reported by kind; the clean graph has none."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Domains at the edge: without items, without behaviors, and users who are in none."""
+"""Edge cases of domains: no items, no interactions, users without any domain."""
 
 from importlib import resources
 

@@ -1,4 +1,4 @@
-"""Behaviors count for what they tell of a user's other items."""
+"""Feedback weights: interactions count by how well they predict the user's other items."""
 
 from __future__ import annotations
 

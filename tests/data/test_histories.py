@@ -1,4 +1,4 @@
-"""Order in several domains: each counts its own, since what is done in one says nothing of how old another's is."""
+"""User histories: time decay and order are computed within each domain."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Frames of interactions as graphs: what they become, and what is wrong with them."""
+"""Graphs from frames of interactions: the result, and the errors of wrong frames."""
 
 from __future__ import annotations
 

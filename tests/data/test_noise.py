@@ -1,4 +1,4 @@
-"""Planted noise is found, by the row; leaving it out restores what a model knows."""
+"""Planted noise is found row by row; dropping it restores the accuracy of a model."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""A graph from elsewhere, or from an older version, may hold times that Python and RDF cannot write."""
+"""Stored times outside the range of Python and RDF, as other programs may write them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every schema that is shipped."""
+"""The shipped schemas."""
 
 from importlib import resources
 

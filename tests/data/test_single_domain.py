@@ -1,4 +1,4 @@
-"""Alone: a domain by itself keeps its users, the order of its items, and nothing of other domains."""
+"""Single-domain graphs: users and item order stay, nothing of other domains does."""
 
 import numpy as np
 import pytest

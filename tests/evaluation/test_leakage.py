@@ -1,4 +1,4 @@
-"""Test behaviors planted into one stage of training are found in that stage, and nothing is found where none are."""
+"""Test rows planted into one stage of training are reported in that stage; a clean run has no leaks."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Protocols: what each holds out, and that training is asked the same kind of question."""
+"""Evaluation protocols: what each holds out, and validation cuts of the same kind."""
 
 import numpy as np
 import pyarrow as pa

@@ -1,4 +1,4 @@
-"""The blend: better than its parts where they complete one another, never worse than the best of them."""
+"""The blend beats its signals if they complement each other, and is never worse than the best one."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Items that nobody has chosen get the score at which they are as likely as their content says."""
+"""Cold items get scores calibrated to the probability that their content predicts."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Newcomers: the cut asks about users as if they were new to a domain, where there are such users to serve."""
+"""Cold start: simulated cold-start users in validation, and the blend for them."""
 
 import numpy as np
 import pyarrow as pa

@@ -1,4 +1,4 @@
-"""Signals for cold-start users: settings of their own, where what is best for active users is not best for them."""
+"""Signals tuned for cold-start users, if their best settings differ from those of active users."""
 
 import copy
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""One domain cannot harm another: where all domains together do worse than one alone, those at home in it get that."""
+"""Negative transfer: a domain that other domains harm uses its single-domain signals for in-domain users."""
 
 from dataclasses import replace
 

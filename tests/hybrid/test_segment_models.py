@@ -1,4 +1,4 @@
-"""Stand-ins serve those whom they are for, and nobody else."""
+"""Segment models replace the scores of their segment only."""
 
 import numpy as np
 import pytest

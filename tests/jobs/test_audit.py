@@ -1,4 +1,4 @@
-"""A run in a folder that knows what it was tested on is found out, whatever stage learned it; a clean one is not."""
+"""The audit of a saved run finds planted leaks in every stage, and none in a clean run."""
 
 import json
 from functools import partial

@@ -1,4 +1,4 @@
-"""Going back to an earlier run, and which runs are kept."""
+"""Rollback to an earlier run, and pruning of runs."""
 
 from __future__ import annotations
 

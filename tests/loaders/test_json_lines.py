@@ -1,4 +1,4 @@
-"""JSON lines that are no objects, or hold what is no text."""
+"""Malformed and oversized JSON lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values as drivers, data frames and other programs write them: read digit by digit, or refused with file and row."""
+"""Unusual values of drivers, frames and other programs: read exactly, or refused with file and row."""
 
 from __future__ import annotations
 

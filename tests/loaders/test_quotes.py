@@ -1,4 +1,4 @@
-"""Quotes of CSV and TSV files: read as they are meant, or refused with their line."""
+"""Quotes of CSV and TSV files: read correctly, or refused with their line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""RDF files that cost more than their size promises, or are no text."""
+"""RDF bombs and binary files: size, nesting and encoding limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real data sets, where they are at hand: in `shared/data` above the repository, or in the folder KGREC_TEST_DATA."""
+"""Real data sets, if present: in `shared/data` above the repository, or in the folder KGREC_TEST_DATA."""
 
 import os
 from functools import cache

@@ -1,4 +1,4 @@
-"""What a mapping says of rows: trimming, lists, filters, empty and unknown ends, nodes of ends."""
+"""Row rules of mappings: trimming, lists, filters, empty and unknown ends, nodes of ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every named query on a small graph in a real store, its answers worked out again with pandas."""
+"""Every named query on a small graph in a real store, compared to pandas."""
 
 from __future__ import annotations
 

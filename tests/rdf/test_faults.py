@@ -1,4 +1,4 @@
-"""What goes wrong in RDF that others wrote, beyond tests/loaders/test_rdf_loader.py."""
+"""Faults of foreign RDF that tests/loaders/test_rdf_loader.py does not cover."""
 
 from __future__ import annotations
 

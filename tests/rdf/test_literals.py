@@ -1,4 +1,4 @@
-"""Names and values of RDF that others wrote: languages, percent-encoded IRIs, dates of no calendar."""
+"""Literals and names of foreign RDF: languages, percent-encoded IRIs, invalid dates."""
 
 from __future__ import annotations
 

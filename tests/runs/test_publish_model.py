@@ -1,4 +1,4 @@
-"""A fitted model is published from Python, and a saved one from the command line, as a run of the graph."""
+"""Publishing a fitted model from Python and a saved one from the command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run measured, read back from what TensorBoard and MLflow keep."""
+"""Figures of a run, read back from TensorBoard and MLflow."""
 
 from __future__ import annotations
 

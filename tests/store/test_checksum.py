@@ -1,4 +1,4 @@
-"""Damage of a graph's files is noticed when it is opened, and a graph keeps its modes."""
+"""Damage of a graph file is detected on opening; file modes stay."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A second load brings part of what a graph has: what it does not give stays, and what it gives takes its place."""
+"""A second load replaces the given values and keeps all others."""
 
 from __future__ import annotations
 

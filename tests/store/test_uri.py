@@ -1,4 +1,4 @@
-"""What the URI of a graph says: which store, where, and where its runs are."""
+"""Graph URIs: store, path, and folder of runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cold start: new users, new items and free texts are served by what was learned before they came."""
+"""Fold-in: new users, new items and free texts are scored with parameters learned before."""
 
 from dataclasses import replace
 from typing import ClassVar

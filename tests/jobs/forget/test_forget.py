@@ -1,4 +1,4 @@
-"""A forgotten user or item is in no file of the workspace, and what is left serves everybody else as before."""
+"""An erased user or item is in no file of the workspace, and all other lists stay."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""What a source brings that a graph does not have: tables at hand, ids that change label, files that still grow."""
+"""New and changed rows of a source: tables, ids with another label, files that still grow."""
 
 import shutil
 from pathlib import Path

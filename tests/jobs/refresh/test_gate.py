@@ -1,4 +1,4 @@
-"""The gate: what is measured of two models on what neither has seen, and each reason to refuse the new one."""
+"""The gate: the comparison of two models on unseen interactions, and each reason to refuse the new one."""
 
 import pyarrow as pa
 import pytest

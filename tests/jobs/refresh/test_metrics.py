@@ -1,4 +1,4 @@
-"""Figures of a refresh as Prometheus reads them."""
+"""Prometheus metrics of a refresh."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The nightly job on the cinema data: what it takes in, how much it learns anew, what it refuses, that it repeats."""
+"""Refresh on the cinema data: ingest, retraining policy, refusals, and re-runs."""
 
 from __future__ import annotations
 

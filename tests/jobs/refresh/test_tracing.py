@@ -1,4 +1,4 @@
-"""Spans of a refresh, made by the API of OpenTelemetry and read by its SDK."""
+"""OpenTelemetry spans of a refresh."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Neo4j store on a real server: the contract, what users get wrong, databases of others, and a server that dies."""
+"""The Neo4j store on a real server: the contract, user errors, foreign databases, server crashes."""
 
 from __future__ import annotations
 

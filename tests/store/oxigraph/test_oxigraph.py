@@ -1,4 +1,4 @@
-"""The RDF store: the contract, SPARQL, and what holds when something goes wrong."""
+"""The RDF store: the contract, SPARQL, and failures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fine-tuning learns from behaviors which texts belong together, and from nothing else."""
+"""Contrastive fine-tuning aligns texts of items with common users."""
 
 import sys
 from dataclasses import replace

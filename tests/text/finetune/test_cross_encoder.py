@@ -1,4 +1,4 @@
-"""The second stage orders the best items once more, by texts, where that helps, and nowhere else."""
+"""The second stage re-ranks the best items by their texts if that improves the validation metric."""
 
 import sys
 from dataclasses import replace
