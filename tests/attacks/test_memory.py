@@ -66,7 +66,8 @@ def test_other_errors_are_not_out_of_memory(error: Exception, kgrec: Any, monkey
 
 @pytest.mark.parametrize("how", ["os.abort()", "os._exit(127)", "os.kill(os.getpid(), 11)", "os.write(2, b'noise\\n')"])
 def test_aborting_library_leaves_one_line(how: str) -> None:
-    code = f"import os, sys; from kgrec._util.memory import watched; sys.exit(watched(lambda: ({how}, sys.exit(7))))"
+    code = "import os, sys; from kgrec._util.memory import run_watched; "
+    code += f"sys.exit(run_watched(lambda: ({how}, sys.exit(7))))"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     if "write" in how:
         assert (told.returncode, told.stderr) == (7, "")
