@@ -16,12 +16,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from kgrec._util.device import has_bfloat16
 from kgrec._util.types import IntArray
 from kgrec.signals.step_limits import MAX_LOGITS
 
 MAX_FULL_SOFTMAX_ITEMS: Final = 20_000
 """With more items than this, the softmax is over a sample of items that all users of a step share."""
 SAMPLED_CANDIDATES: Final = 4_096
+BLOCK_LOGITS_CPU: Final = 250_000
+"""Logits that are held at a time on a CPU (1 MB): they stay in its cache."""
+BLOCK_LOGITS_GPU: Final = 32_000_000
+"""Logits that are held at a time on a GPU (128 MB)."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +62,42 @@ def softmax_loss(users: Tensor, items: Tensor, batch: Batch) -> Tensor:
         items: vectors of all items, float32 [n_items, d].
         batch: users, positives and candidates.
     """
-    # Half precision is many times faster on a GPU and slower on a CPU. The sums below stay in full precision.
-    with torch.autocast("cuda", torch.bfloat16, enabled=users.is_cuda):
-        logits = users @ items[batch.item_nums].T
-    logits = logits - batch.correction
     share = sparse_product(batch.positives, torch.ones(len(items), 1, device=items.device))
     taken = sparse_product(batch.positives, items)
-    return (share[:, 0] * torch.logsumexp(logits, dim=1)).sum() - (users * taken).sum()
+    normalizer: Tensor = _LogSumExp.apply(users, items[batch.item_nums], share[:, 0], batch.correction)  # type: ignore[no-untyped-call]
+    return normalizer - (users * taken).sum()
+
+
+class _LogSumExp(torch.autograd.Function):
+    """Weighted sum over users of log Σ exp(user · item - correction), without holding the logits of all users.
+
+    A block of logits that fits in the cache gives its part of the sum and of the gradients, and is dropped.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, users: Tensor, items: Tensor, share: Tensor, correction: Tensor) -> Tensor:
+        """Return the sum for users [n, d], items [c, d], weights of the users [n] and the correction of items [c]."""
+        total, of_users, of_items = users.new_zeros(()), torch.empty_like(users), torch.zeros_like(items)
+        size = max(1, (BLOCK_LOGITS_GPU if users.is_cuda else BLOCK_LOGITS_CPU) // len(items))
+        # The products are in half precision where that is several times faster. The sums stay in full precision.
+        with torch.autocast(users.device.type, torch.bfloat16, enabled=has_bfloat16(users.device)):
+            for first in range(0, len(users), size):
+                block, weight = users[first : first + size], share[first : first + size, None]
+                p = (block @ items.T).float().sub_(correction)
+                largest = p.amax(dim=1, keepdim=True)
+                sums = p.sub_(largest).exp_().sum(dim=1, keepdim=True)
+                total += (weight * (sums.log() + largest)).sum()
+                p.mul_(weight / sums)
+                of_users[first : first + size] = p @ items
+                of_items += p.T @ block
+        ctx.save_for_backward(of_users, of_items)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        """Return the gradients of users and items."""
+        of_users, of_items = ctx.saved_tensors
+        return gradients[0] * of_users, gradients[0] * of_items, None, None
 
 
 def batches(interactions: sp.csr_matrix, steps: int, size: int, random: np.random.Generator) -> Iterator[Batch]:

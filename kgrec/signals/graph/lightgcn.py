@@ -71,10 +71,10 @@ class LightGCN(Signal):
     grid: ClassVar[Grid] = {
         "half_life_items": LogRange(4.0, 0.5, 64),
         "out_of_domain_weight": (0.1, 0.0, 1.0),
+        "kg_weight": (1.0, 0.0),
         "dim": LogRange(2.0, 32, 256),
         "steps": LogRange(2.0, 10, 320),
         "temperature": LogRange(1.4, 0.05, 1),
-        "kg_weight": (0.0, 1.0),
         "relation_balance": (0.5, 1.0),
         "layers": (1, 3),
         "edge_dropout": (0.5,),
@@ -95,8 +95,8 @@ class LightGCN(Signal):
         """Return the approximate duration of a fit, in seconds; see `Signal`."""
         logits = min(train.n_users * train.n_items, MAX_LOGITS)
         edges = train.interactions.nnz + sum(len(source) for source, _ in train.relations.values())
-        of_logits, of_nodes = logits * (4.5e-9 + 2e-11 * settings.dim), train.n_nodes * 3e-9 * settings.dim
-        of_edges = edges * settings.layers * (1e-8 + 6e-10 * settings.dim)
+        of_logits, of_nodes = logits * (4.5e-9 + 2e-11 * settings.dim), train.n_nodes * 8e-9 * settings.dim
+        of_edges = edges * settings.layers * (1e-8 + 9e-10 * settings.dim)
         seconds = float((of_logits + of_nodes + of_edges) * settings.steps * settings.members)
         return seconds if whole_graph_bytes(train, settings) <= given_memory(settings) else seconds * SUBGRAPH_SLOWDOWN
 

@@ -102,13 +102,25 @@ def test_adjacency_omits_self_loops():
     assert len(Adjacency.from_snapshot(looped, 1.0).weight) == train.interactions.nnz
 
 
-def test_loss_is_weighted_cross_entropy():
+@pytest.mark.parametrize(("half", "tolerance"), [(False, 1e-5), (True, 2e-2)])
+@pytest.mark.parametrize("block", [1, 8, 100])
+def test_loss_and_gradients_are_of_cross_entropy(monkeypatch, half, tolerance, block):
+    """In blocks of one, two and all users; half precision rounds."""
+    monkeypatch.setattr(sampled_softmax, "has_bfloat16", lambda device: half)
+    monkeypatch.setattr(sampled_softmax, "BLOCK_LOGITS_CPU", block)
     torch.manual_seed(0)
-    users, items = torch.randn(2, 3), torch.randn(4, 3)
-    weights = torch.tensor([[0.2, 0, 0.3, 0], [0, 0.5, 0, 0]])
-    batch = Batch(torch.arange(2), weights.to_sparse_csr(), torch.arange(4), torch.zeros(4))
-    expected = -(weights * torch.log_softmax(users @ items.T, dim=1)).sum()
-    torch.testing.assert_close(softmax_loss(users, items, batch), expected)
+    users, items = torch.randn(3, 3, requires_grad=True), torch.randn(4, 3, requires_grad=True)
+    weights = torch.tensor([[0.2, 0, 0.1, 0], [0, 0.4, 0, 0], [0, 0, 0, 0.3]])
+    batch = Batch(torch.arange(3), weights.to_sparse_csr(), torch.arange(4), torch.tensor([0.0, 0.5, 0.0, 1.0]))
+    logits = users @ items.T - batch.correction
+    corrected = (weights * batch.correction).sum()
+    expected = -(weights * torch.log_softmax(logits, dim=1)).sum() - corrected
+    loss = softmax_loss(users, items, batch)
+    torch.testing.assert_close(loss, expected, rtol=tolerance, atol=tolerance)
+    for found, wanted in zip(
+        torch.autograd.grad(loss, (users, items)), torch.autograd.grad(expected, (users, items)), strict=True
+    ):
+        torch.testing.assert_close(found, wanted, rtol=tolerance, atol=tolerance)
 
 
 def test_text_vectors_follow_graph_order():
