@@ -29,10 +29,10 @@ class IALSSettings(SignalSettings):
     """Settings of iALS."""
 
     factors: int = Field(64, ge=1, description="Dimensions of the user and item vectors.")
-    alpha: float = Field(5.0, gt=0, description="Confidence in an observed behavior, relative to 1 for a missing one.")
-    regularization: float = Field(
-        0.1, gt=0, description="L2 penalty, as a multiple of alpha times the mean number of behaviors of a row."
+    alpha: float = Field(
+        500.0, gt=0, description="Confidence in all behaviors of a mean row together, relative to 1 for a missing one."
     )
+    regularization: float = Field(0.1, gt=0, description="L2 penalty, as a multiple of alpha.")
     iterations: int = Field(15, ge=1, description="Iterations; each solves for the users, then for the items.")
     half_life_items: HalfLifeItems = None
     out_of_domain_weight: OutOfDomainWeight = 0.3
@@ -42,8 +42,9 @@ class IALSSettings(SignalSettings):
 class IALS(Signal):
     """Dot products of user and item vectors (Hu, Koren & Volinsky, ICDM 2008), solved by the package implicit.
 
-    Regularization is relative to the data's density, because the best absolute value differs by a factor of a hundred
-    between sparse and dense data (Rendle et al., "Revisiting the Performance of iALS", RecSys 2022).
+    Confidence and regularization are relative to the data's density, because the best absolute values differ by a
+    factor of ten and of a hundred between sparse and dense data (Rendle et al., "Revisiting the Performance of iALS",
+    RecSys 2022).
     """
 
     name: ClassVar[str] = "ials"
@@ -54,7 +55,7 @@ class IALS(Signal):
     grid: ClassVar[Grid] = {
         "half_life_items": LogRange(4.0, 0.5, 64),
         "out_of_domain_weight": (0.1, 0.0, 1.0),
-        "alpha": LogRange(2.0, 0.3, 100),
+        "alpha": LogRange(2.0, 25, 6400),
         "regularization": LogRange(1.6, 0.005, 1),
         "factors": LogRange(2.0, 16, 256),
         "feedback_weight": (0.0, 2.0),
@@ -174,7 +175,7 @@ def _solve(
 
     Args:
         strength: user histories, CSR [n_users, n_items].
-        mean: mean number of interactions of a row or column; regularization is relative to it.
+        mean: mean number of interactions of a row or column; the confidence in each is relative to it.
         settings: `IALSSettings`.
         rounds: iterations; each solves for the users, then for the items.
         seed: seed of the initial vectors.
@@ -202,8 +203,8 @@ def _model(mean: float, settings: IALSSettings, rounds: int = 0, seed: int = 0) 
 
     return AlternatingLeastSquares(
         factors=settings.factors,
-        alpha=settings.alpha,
-        regularization=settings.regularization * settings.alpha * mean,
+        alpha=settings.alpha / mean,
+        regularization=settings.regularization * settings.alpha,
         iterations=rounds,
         num_threads=_usable_cores(),
         random_state=seed,
