@@ -51,6 +51,7 @@ PLUGIN_NAME: Final = r"[a-z][a-z0-9_]{0,39}"
 METRICS: Final = ("NDCG", "Recall", "Precision", "HR", "MRR", "MAP")
 """Ranking metrics, each at a cut-off k; see `kgrec.metrics.ranking`."""
 
+Effort = Literal["fast", "balanced", "best"]
 Noise = Literal["keep", "weigh", "drop"]
 Pooling = Literal["mean", "cls", "last"]
 Precision = Literal["full", "half", "int8"]
@@ -201,6 +202,11 @@ class Config(BaseModel):
     rerank: Annotated[RerankSettings | None, BeforeValidator(_as_method)] = Field(
         default=None,
         description="Method of training a cross-encoder to re-rank lists, or its settings; default: no re-ranking.",
+    )
+    effort: Effort = Field(
+        default="balanced",
+        description="fast: default settings; balanced: a short search for the signals that the blend needs; best: a "
+        "long search for all signals.",
     )
     budget: str | None = Field(
         default=None,

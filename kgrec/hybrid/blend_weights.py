@@ -1,4 +1,4 @@
-"""Blend weights learned from validation lists: by maximum likelihood, metric search or logistic regression."""
+"""Blend weights learned from validation lists: by a search on the metric, or logistic regression."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
-from scipy.special import log_softmax
 
 from kgrec._util.types import BoolArray, DoubleArray, IntArray
 from kgrec.hybrid.candidate_lists import FEATURE_KINDS, CandidateLists, FeatureKind
+from kgrec.hybrid.listwise_softmax import ListwiseSoftmax
 from kgrec.metrics.ranking import Metric
 
 SEARCH_STEPS: Final = (0.3, 0.15, 0.07, 0.03)
@@ -23,10 +22,6 @@ MAX_NEGATIVES: Final = 200_000
 """Maximum number of negatives of a logistic regression."""
 NEGATIVES_PER_RELEVANT: Final = 40
 """Negatives drawn for each relevant item of a logistic regression."""
-RIDGE_PENALTY: Final = 1.0
-"""Ridge penalty on weights of standardized features, relative to the summed log-likelihood of the users."""
-MAX_LIKELIHOOD_STEPS: Final = 80
-"""Maximum number of L-BFGS steps."""
 
 _FITTING: Final = Lock()
 """Serializes scikit-learn fits between threads: a fit changes the warning filters of the process."""
@@ -42,74 +37,11 @@ def ndcg_search_weights(lists: CandidateLists, metric: Metric, seed: int) -> Dou
         float64 [feature kinds, signals].
     """
     rng, searched = np.random.default_rng(seed), []
-    start = max_likelihood_weights(lists, ["zscore"], positive=True)[FEATURE_KINDS.index("zscore")]
+    start = ListwiseSoftmax(lists, ["zscore"]).positive_weights()[FEATURE_KINDS.index("zscore")]
     for _ in range(SEARCH_REPEATS):
         weights = _search(lists.take(rng.random(len(lists.n_relevant)) < 0.5), start, metric)
         searched.append(weights / max(np.abs(weights).sum(), 1e-12))
     return weights_of_kind("zscore", np.mean(searched, axis=0))
-
-
-def max_likelihood_weights(
-    lists: CandidateLists, feature_kinds: Sequence[FeatureKind], positive: bool = False
-) -> DoubleArray:
-    """Return the weights that maximize the likelihood of the relevant items under a softmax over each user's list.
-
-    The loss is the listwise cross-entropy (ListNet, Cao et al., ICML 2007) with a ridge penalty; each user counts once.
-
-    Args:
-        lists: candidate lists of the validation users.
-        feature_kinds: the kinds of features that get weights.
-        positive: whether weights are bounded below by 0.
-
-    Returns:
-        float64 [feature kinds, signals].
-    """
-    features = np.concatenate([lists.features_of(feature_kind) for feature_kind in feature_kinds])
-    known = features[:, lists.listed]
-    mean = known.mean(axis=1, dtype=np.float64, keepdims=True)[..., None]
-    deviation = known.std(axis=1, dtype=np.float64, keepdims=True)[..., None]
-    deviation[deviation < 1e-9] = 1  # constant but for rounding: not informative
-    for feature, middle, spread in zip(features, mean.ravel(), deviation.ravel(), strict=True):
-        feature[...] = np.where(lists.listed, (feature - middle) / spread, 0)
-    fitted = softmax_weights(features, lists.sampling, lists.relevant, lists.n_relevant, positive)
-    by_kind = np.zeros((len(FEATURE_KINDS), len(lists.zscore)))
-    by_kind[[FEATURE_KINDS.index(feature_kind) for feature_kind in feature_kinds]] = (
-        fitted / deviation.ravel()
-    ).reshape(len(feature_kinds), -1)
-    return by_kind
-
-
-def softmax_weights(
-    features: npt.NDArray[Any],
-    sampling: npt.NDArray[Any],
-    relevant: BoolArray,
-    n_relevant: IntArray,
-    positive: bool,
-) -> DoubleArray:
-    """Return the weights [f] that maximize the likelihood of the relevant items under a softmax over each user's list.
-
-    Args:
-        features: [f, n, m], finite.
-        sampling: [n, m], logarithm of the number of items that each item represents; -inf for padding.
-        relevant: bool [n, m].
-        n_relevant: int64 [n], number of relevant items of each user.
-        positive: whether weights are bounded below by 0.
-    """
-    flat = np.ascontiguousarray(features.reshape(len(features), -1), dtype=np.float32)
-    share = relevant / np.maximum(n_relevant, 1)[:, None] / len(relevant)
-    ridge = RIDGE_PENALTY / max(len(relevant), 1)
-
-    def loss(weights: DoubleArray) -> tuple[float, DoubleArray]:
-        log_p = log_softmax((weights.astype(np.float32) @ flat).reshape(sampling.shape) + sampling, axis=1)
-        slope = (np.exp(log_p) * share.sum(axis=1, keepdims=True) - share).astype(np.float32)
-        likelihood = float((log_p[relevant] * share[relevant]).sum())
-        return float(ridge / 2 * weights @ weights) - likelihood, flat @ slope.ravel() + ridge * weights
-
-    start, bounds = np.zeros(len(features)), [(0 if positive else None, None)] * len(features)
-    fitted = minimize(
-        loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": MAX_LIKELIHOOD_STEPS}
-    )
-    return np.asarray(fitted.x)
 
 
 def logistic_weights(

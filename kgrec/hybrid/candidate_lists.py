@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, Final, Literal, Self, get_args
 
 import numpy as np
@@ -118,7 +119,9 @@ class CandidateLists:
         """
         item_num, sampling_weight = _candidates(scores, seen, relevant, seed)
         row = np.arange(len(item_num))[:, None]
-        wanted = np.isin(row * relevant.shape[1] + item_num, _keys_of(relevant)) & (item_num >= 0)
+        is_relevant = np.zeros(relevant.shape, dtype=bool)
+        is_relevant[_rows_of(relevant), relevant.indices] = True
+        wanted = is_relevant[row, item_num] & (item_num >= 0)
         return cls(
             item_num,
             np.stack([part[row, item_num].astype(np.float32) for part in scores]),
@@ -140,9 +143,16 @@ class CandidateLists:
         """Logarithm of the sampling weight, float32 [n, m], -inf for padding: the offset of a sampled softmax."""
         return np.where(self.listed, np.log(np.maximum(self.sampling_weight, 1)), -np.inf).astype(np.float32)
 
+    @cached_property
+    def relevant_places(self) -> tuple[IntArray, IntArray]:
+        """Rows and columns of the relevant items, int64 [places] each."""
+        row, column = np.nonzero(self.relevant)
+        return row.astype(np.int64), column.astype(np.int64)
+
     def take(self, users: BoolArray) -> CandidateLists:
         """Return the lists of the users in a mask, bool [n]."""
-        by_user = {name: value[users] for name, value in vars(self).items() if name not in ("raw", "zscore")}
+        by_signal, names = ("raw", "zscore"), [field.name for field in fields(self)]
+        by_user = {name: getattr(self, name)[users] for name in names if name not in by_signal}
         return CandidateLists(raw=self.raw[:, users], zscore=self.zscore[:, users], **by_user)
 
     def features_of(self, feature_kind: FeatureKind) -> FloatArray:
@@ -168,9 +178,15 @@ class CandidateLists:
     def evaluate_scores(self, scores: FloatArray, metric: Metric) -> DoubleArray:
         """Return the metric of every user by scores [n, m], float64 [n]."""
         k = min(metric.k, scores.shape[1])
-        best = np.argpartition(-scores, k - 1, axis=1)[:, :k]
-        order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1, kind="stable")
-        hits = np.take_along_axis(self.relevant, np.take_along_axis(best, order, axis=1), axis=1)
+        last = np.partition(scores, -k, axis=1)[:, -k, None]
+        row, column = self.relevant_places
+        listed = scores[row, column] >= last[row, 0]
+        row, column = row[listed], column[listed]
+        others, own = scores[row], scores[row, column, None]
+        before = (others > own) | ((others == own) & (np.arange(scores.shape[1]) < column[:, None]))
+        rank = before.sum(axis=1)
+        hits = np.zeros((len(scores), k), dtype=bool)
+        hits[row[rank < k], rank[rank < k]] = True
         return metric.of_hits(hits, self.n_relevant)
 
 
@@ -198,33 +214,32 @@ def _candidates(
     scores: Sequence[FloatArray], seen: sp.csr_matrix, relevant: sp.csr_matrix, seed: int
 ) -> tuple[IntArray, FloatArray]:
     """Return each user's top, relevant and drawn items, int64 [n, m], and their sampling weights, float32 [n, m]."""
-    n, n_items = relevant.shape
-    best = np.concatenate([top_k(part, TOP_ITEMS_PER_SIGNAL, seen).item_num for part in scores], axis=1)
-    listed = np.union1d(_keys(best, n_items), _keys_of(relevant))
-    drawn = _keys(
-        np.random.default_rng(seed).integers(n_items, size=(n, min(SAMPLED_ITEMS_PER_USER, n_items))), n_items
+    (n, n_items), rng = relevant.shape, np.random.default_rng(seed)
+    listed, drawn = np.zeros((n, n_items), dtype=bool), np.zeros((n, n_items), dtype=bool)
+    row = np.arange(n)[:, None]
+    for part in scores:
+        best = top_k(part, TOP_ITEMS_PER_SIGNAL, seen).item_num
+        listed[np.broadcast_to(row, best.shape)[best >= 0], best[best >= 0]] = True
+    listed[_rows_of(relevant), relevant.indices] = True
+    drawn[row, rng.integers(n_items, size=(n, min(SAMPLED_ITEMS_PER_USER, n_items)))] = True
+    drawn[_rows_of(seen), seen.indices] = False
+    drawn &= ~listed
+    n_drawn, n_others = drawn.sum(axis=1), n_items - np.diff(seen.indptr) - listed.sum(axis=1)
+    candidate_row, item = np.nonzero(listed | drawn)
+    of_drawn = (n_others / np.maximum(n_drawn, 1))[candidate_row]
+    sampling_weight = np.where(drawn[candidate_row, item], of_drawn, 1)
+    count = np.bincount(candidate_row, minlength=n)
+    place = np.arange(len(item)) - np.repeat(np.cumsum(count) - count, count)
+    shape = (n, int(count.max(initial=1)))
+    return (
+        _filled(shape, -1, candidate_row, place, item),
+        _filled(shape, 0.0, candidate_row, place, sampling_weight).astype(np.float32),
     )
-    drawn = np.setdiff1d(drawn, np.union1d(listed, _keys_of(seen)))
-    n_others = n_items - np.diff(seen.indptr) - np.bincount(listed // n_items, minlength=n)
-    n_drawn = np.bincount(drawn // n_items, minlength=n)
-    keys = np.union1d(listed, drawn)
-    row, item = np.divmod(keys, n_items)
-    sampling_weight = np.where(np.isin(keys, drawn), (n_others / np.maximum(n_drawn, 1))[row], 1)
-    count = np.bincount(row, minlength=n)
-    shape, place = (n, int(count.max(initial=1))), np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
-    return _filled(shape, -1, row, place, item), _filled(shape, 0.0, row, place, sampling_weight).astype(np.float32)
 
 
-def _keys(item_num: IntArray, n_items: int) -> IntArray:
-    """Return row · n_items + item for each item of lists [n, k], without padding (-1)."""
-    row = np.arange(len(item_num))[:, None]
-    return np.asarray((row * n_items + item_num)[item_num >= 0])
-
-
-def _keys_of(matrix: sp.csr_matrix) -> IntArray:
-    """Return row · n_items + item for each entry of a CSR matrix [n, n_items]."""
-    row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-    return np.asarray(row * matrix.shape[1] + matrix.indices)
+def _rows_of(matrix: sp.csr_matrix) -> IntArray:
+    """Return the row of each entry of a CSR matrix, int64 [entries]."""
+    return np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
 
 
 def _filled(

@@ -22,8 +22,8 @@ import scipy.sparse as sp
 from scipy.special import logsumexp
 
 from kgrec._util.types import BoolArray, FloatArray
-from kgrec.hybrid.blend_weights import softmax_weights
 from kgrec.hybrid.candidate_lists import CandidateLists, standardize
+from kgrec.hybrid.listwise_softmax import softmax_weights
 
 SignalMasks = Mapping[str, BoolArray]
 """Signal group → mask of its signals that can score items without interactions, bool [signals]."""

@@ -18,14 +18,15 @@ import scipy.sparse as sp
 from kgrec._util.types import BoolArray, FloatArray
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.hybrid.blend import Blend, shares_of
-from kgrec.hybrid.blend_weights import softmax_weights
 from kgrec.hybrid.candidate_lists import FEATURE_KINDS, CandidateLists, Scale
 from kgrec.hybrid.learn_blend import MIN_BLEND_USERS
+from kgrec.hybrid.listwise_softmax import softmax_weights
 from kgrec.hybrid.tuning_state import TuningState
 from kgrec.metrics.significance import clearly_better
 from kgrec.signals.base import Signal, Signals
 from kgrec.signals.domain_weighting import MIN_COLD_START_USERS, cold_start_users
-from kgrec.tuning.search import TuningResult, tune
+from kgrec.tuning.budget import search_shares
+from kgrec.tuning.search import Trial, TuningResult, tune_further
 from kgrec.tuning.validation import ValidationSet
 
 logger = logging.getLogger(__name__)
@@ -112,10 +113,14 @@ def cold_start_holdouts(holdouts: Sequence[ValidationSet]) -> list[ValidationSet
 def tune_for_cold_start(state: TuningState) -> TuningState:
     """Tune each signal a second time, on cold-start users; keep results that are significantly better for them."""
     holdouts, budget, chosen = cold_start_holdouts(state.validation), state.budget, dict[str, TuningResult]()
-    for n_done, (name, signal) in enumerate(state.signals.items() if holdouts else ()):
+    shares = search_shares(list(state.signals), state.worth)
+    for name, signal in state.signals.items() if holdouts else ():
         logger.info(f"tuning {name} for cold-start users")
-        search_budget = budget.search_budget(len(state.signals) - n_done)
-        result = tune(type(signal), state.graph, state.vectors, holdouts, state.seed, search_budget, state.fixed(name))
+        limit = budget.search_budget(shares[name])
+        trial = Trial(type(signal), state.graph, state.vectors, holdouts, state.seed)
+        first = trial(type(signal).Settings(**state.fixed(name)))
+        result = tune_further(first, trial, limit, state.fixed(name))
+        budget.settle(limit)
         if better_for_cold_start(result.signal, signal, holdouts):
             chosen[name] = result
             budget.reserve(result.seconds)

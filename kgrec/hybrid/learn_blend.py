@@ -12,17 +12,17 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from kgrec._util.types import DoubleArray, FloatArray, IntArray
+from kgrec._util.types import BoolArray, DoubleArray, FloatArray, IntArray
 from kgrec.errors import UsageError
 from kgrec.hybrid.blend import Blend, GroupedBlend, Kind, is_cold_start, shares_of
 from kgrec.hybrid.blend_weights import (
     logistic_weights,
-    max_likelihood_weights,
     ndcg_search_weights,
     spread_to_one,
     weights_of_kind,
 )
 from kgrec.hybrid.candidate_lists import FEATURE_KINDS, CandidateLists, Scale
+from kgrec.hybrid.listwise_softmax import ListwiseSoftmax
 from kgrec.metrics.ranking import NDCG_AT_20, Metric
 from kgrec.metrics.significance import bootstrap_interval, clearly_better
 
@@ -166,7 +166,8 @@ def _cross_fit(lists: CandidateLists, fold: IntArray, seed: int, metric: Metric)
     """Return for each kind the mean of the folds' weights, each learned without its fold and measured on it."""
     # BLAS threads inside the parallel folds would mostly wait for each other.
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(PARALLEL_FOLDS) as pool:
-        learned = list(pool.map(lambda number: _learn(lists.take(fold != number), seed, metric), range(N_FOLDS)))
+        softmax = ListwiseSoftmax(lists, FEATURE_KINDS)
+        learned = list(pool.map(lambda number: _learn(lists, fold != number, softmax, seed, metric), range(N_FOLDS)))
     return {kind: _measured(lists, [weights[kind] for weights in learned], fold, metric) for kind in learned[0]}
 
 
@@ -178,15 +179,26 @@ def _measured(lists: CandidateLists, weights: Sequence[DoubleArray], fold: IntAr
     return _Option(np.mean(weights, axis=0), per_user)
 
 
-def _learn(lists: CandidateLists, seed: int, metric: Metric) -> dict[Kind, DoubleArray]:
-    """Return the weights [feature kinds, signals] of each kind on one scale, and the means of several kinds."""
+def _learn(
+    lists: CandidateLists, users: BoolArray, softmax: ListwiseSoftmax, seed: int, metric: Metric
+) -> dict[Kind, DoubleArray]:
+    """Return the weights [feature kinds, signals] of each kind on one scale, and the means of several kinds.
+
+    Args:
+        lists: candidate lists of all validation users.
+        users: mask of the users to learn from, bool [n].
+        softmax: the listwise model of `lists`.
+        seed: makes drawn negatives and halves repeat.
+        metric: the metric of the direct search.
+    """
+    some = lists.take(users)
     learned: dict[Kind, DoubleArray] = {
-        "stacking": logistic_weights(lists, ["raw"], 0.0, seed),
-        "hard_negatives": logistic_weights(lists, ["raw", "zscore", "activity"], HARD_NEGATIVE_SHARE, seed),
-        "ndcg_search": ndcg_search_weights(lists, metric, seed),
-        "max_likelihood": max_likelihood_weights(lists, FEATURE_KINDS),
+        "stacking": logistic_weights(some, ["raw"], 0.0, seed),
+        "hard_negatives": logistic_weights(some, ["raw", "zscore", "activity"], HARD_NEGATIVE_SHARE, seed),
+        "ndcg_search": ndcg_search_weights(some, metric, seed),
+        "max_likelihood": softmax.weights_of(users),
     }
-    scaled = {way: spread_to_one(lists, weights) for way, weights in learned.items()}
+    scaled = {way: spread_to_one(some, weights) for way, weights in learned.items()}
     means: dict[Kind, list[Kind]] = {"mean": list(learned), "listwise_mean": ["ndcg_search", "max_likelihood"]}
     return scaled | {kind: np.mean([scaled[way] for way in of], axis=0) for kind, of in means.items()}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from kgrec.config import Config
@@ -13,6 +13,7 @@ from kgrec.hybrid.model import HybridModel
 from kgrec.hybrid.segment_models import SegmentModels
 from kgrec.signals.base import Signals
 from kgrec.tuning.budget import Budget
+from kgrec.tuning.search import TuningResult
 from kgrec.tuning.validation import ValidationSet
 
 if TYPE_CHECKING:
@@ -29,7 +30,9 @@ class TuningState:
         validation: the validation set of each domain.
         config: settings.
         budget: limit of the hyper-parameter search.
-        signals: name → signal fitted on `graph` with its chosen settings.
+        tuned: name → signal fitted on `graph` with its chosen settings, and all settings tried.
+        signals: the signals of `tuned`.
+        worth: signal → gain that it brings to the blend with its default settings; empty if that was not measured.
         segment_models: signals that replace others for some users.
         blends: domain → blend.
         second: the second stage; None without re-ranking.
@@ -42,7 +45,9 @@ class TuningState:
     validation: Sequence[ValidationSet]
     config: Config
     budget: Budget
+    tuned: Mapping[str, TuningResult] = field(default_factory=dict)
     signals: Signals = field(default_factory=dict)
+    worth: Mapping[str, float] = field(default_factory=dict)
     segment_models: SegmentModels = field(default_factory=SegmentModels)
     blends: Mapping[str, GroupedBlend] = field(default_factory=dict)
     second: SecondStage | None = None
@@ -57,6 +62,16 @@ class TuningState:
     def fixed(self, signal: str) -> Mapping[str, Any]:
         """Return the fixed settings of a signal, name → value; the others are searched."""
         return self.config.models.get(signal, {})
+
+    def with_tuned(self, tuned: Mapping[str, TuningResult]) -> TuningState:
+        """Return the state with other results of tuning."""
+        return replace(
+            self,
+            tuned=tuned,
+            signals={name: result.signal for name, result in tuned.items()},
+            fit_seconds=sum(result.seconds for result in tuned.values()),
+            report={**self.report, "signals": {name: result.report for name, result in tuned.items()}},
+        )
 
     @property
     def model(self) -> HybridModel:

@@ -9,7 +9,7 @@ from typing import Any, Self
 from kgrec._util import html
 from kgrec._util.params import Parameters
 from kgrec._util.types import FloatArray, IntArray
-from kgrec.config import Config, EncoderSettings, Noise, RerankSettings, TuneSettings
+from kgrec.config import Config, Effort, EncoderSettings, Noise, RerankSettings, TuneSettings
 from kgrec.data.noise import without_noise
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import Split
@@ -52,6 +52,7 @@ class Estimator(Parameters):
         encoder: TextEncoder | EncoderSettings | Mapping[str, Any] | str | None = None,
         tune: TuneSettings | Mapping[str, Any] | str | None = None,
         rerank: RerankSettings | Mapping[str, Any] | str | None = None,
+        effort: Effort | None = None,
         budget: str | None = None,
         valid_fraction: float | None = None,
         noise: Noise | None = None,
@@ -63,8 +64,8 @@ class Estimator(Parameters):
         Args:
             config: all settings in one object.
             encoder: the setting of that name, or a `TextEncoder` object to use instead.
-            signals, models, metric, tune, rerank, budget, valid_fraction, noise, seed: settings that override `config`;
-                None leaves the value of `config`.
+            signals, models, metric, tune, rerank, effort, budget, valid_fraction, noise, seed: settings that override
+                `config`; None leaves the value of `config`.
             fetch: whether a text model that is not on this machine may be downloaded; a model named by a run never is.
 
         Raises:

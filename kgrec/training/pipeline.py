@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -26,15 +26,16 @@ from kgrec.hybrid.learn_blend import blend_seconds
 from kgrec.hybrid.learn_blends import even_blend, learn_blends
 from kgrec.hybrid.model import HybridModel
 from kgrec.hybrid.negative_transfer import check_negative_transfer, several_domains
+from kgrec.hybrid.race import race
 from kgrec.hybrid.tuning_state import TuningState
 from kgrec.metrics.ranking import Metric
 from kgrec.signals import signal_kinds
 from kgrec.signals.base import Signal, refit
 from kgrec.text.encoder import TransformersEncoder
 from kgrec.text.tuned_weights import FineTunedWeights
-from kgrec.tuning.budget import Budget
+from kgrec.tuning.budget import Budget, search_shares
 from kgrec.tuning.expected_seconds import expected_seconds
-from kgrec.tuning.search import TuningResult, tune
+from kgrec.tuning.search import Trial, TuningResult, tune_further
 from kgrec.tuning.validation import validation_sets
 
 logger = logging.getLogger(__name__)
@@ -96,6 +97,9 @@ class TrainingSets:
     protocol: str
 
 
+_FITS_OF_A_SIGNAL: Final = 2.5
+"""Duration of everything that a signal adds to a fit with default settings, relative to fitting it once."""
+
 Stage = Callable[[TuningState], TuningState]
 """A stage of training, which returns the state with its results added."""
 
@@ -144,7 +148,7 @@ def _check(split: Split) -> None:
 
 
 def _start(sets: TrainingSets, config: Config, encode: Encode, watch: Stopwatch) -> TuningState:
-    budget = Budget(config.budget, len(sets.tuning_graph.behaviors))
+    budget = Budget(config.budget, len(sets.tuning_graph.behaviors), config.effort)
     with watch.stage("encode"):
         vectors = encode(sets.tuning_graph)
     holdouts = validation_sets(sets.tuning_graph, sets.held_out, config.seed, Metric.parse(config.metric))
@@ -206,52 +210,81 @@ def training_sets(split: Split, config: Config, fit_on: FitOn) -> TrainingSets:
 
 
 def _tune_all(state: TuningState) -> TuningState:
-    """Tune every signal that the data support; fit with default settings if there are no validation interactions."""
+    """Fit every signal that the data support, leave out those that the blend does not need, and tune the others."""
     wanted = state.config.signals
     kinds = [kind for kind in signal_kinds(wanted) if kind.applies(state.graph, state.vectors)]
     if not kinds:
         names = ", ".join(map(signal_name, wanted))
         raise UsageError(f"no signal can be fitted on this data: {names}. Expected others in `signals` too")
     if state.validation:
-        tuned = _searched(kinds, state)
-    else:
-        logger.info("too few interactions for a validation split: using default settings and an equal blend")
-        fitted = [
-            kind(kind.Settings(**state.fixed(kind.name))).fit(state.graph, state.vectors, state.seed) for kind in kinds
-        ]
-        tuned = {signal.name: TuningResult(signal, np.nan, []) for signal in fitted}
-    return replace(
-        state,
-        signals={name: result.signal for name, result in tuned.items()},
-        fit_seconds=sum(result.seconds for result in tuned.values()),
-        report={**state.report, "signals": {name: result.report for name, result in tuned.items()}},
+        return _searched(_raced(_fit_first(kinds, state)))
+    logger.info("too few interactions for a validation split: using default settings and an equal blend")
+    fitted = [
+        kind(kind.Settings(**state.fixed(kind.name))).fit(state.graph, state.vectors, state.seed) for kind in kinds
+    ]
+    return state.with_tuned({signal.name: TuningResult(signal, np.nan, []) for signal in fitted})
+
+
+def _fit_first(kinds: Sequence[type[Signal]], state: TuningState) -> TuningState:
+    """Fit every signal with its default settings; with a time limit, only those that leave time for the blend."""
+    costs = [kind.cost(kind.Settings(**state.fixed(kind.name)), state.graph) for kind in kinds]
+    logger.info(
+        f"fitting {len(kinds)} signals on {len(state.graph.behaviors):,} interactions, about {in_words(sum(costs))}"
     )
+    first: dict[str, TuningResult] = {}
+    for kind, cost in zip(track(kinds, "fitting signals", costs=costs), costs, strict=True):
+        if first and not state.budget.leaves(_FITS_OF_A_SIGNAL * cost):
+            logger.info(f"left out {kind.name}: the budget is too short for it")
+            continue
+        logger.info(f"fitting {kind.name}")
+        trial = _trial(kind, state)
+        first[kind.name] = trial(kind.Settings(**state.fixed(kind.name)))
+    return state.with_tuned(first)
 
 
-def _searched(kinds: Sequence[type[Signal]], state: TuningState) -> dict[str, TuningResult]:
+def _raced(state: TuningState) -> TuningState:
+    """Measure what each signal brings to the blends; with the effort "fast", leave out the signals that bring nothing.
+
+    The worth decides how much time the search of a signal gets. The effort "best" searches all signals, unmeasured;
+    signals that the configuration names stay in any case.
+    """
+    effort, named = state.config.effort, "signals" in state.config.model_fields_set
+    if effort == "best" or (effort == "fast" and named):
+        return state
+    raced = race(state.signals, state.validation, state.graph, state.seed)
+    left_out = set(state.tuned) - raced.kept if effort == "fast" else set[str]()
+    reports = {name: state.tuned[name].report for name in sorted(left_out)}
+    report = {**state.report, "race": {"groups": raced.report, "worth": raced.worth, "left_out": reports}}
+    kept = {name: result for name, result in state.tuned.items() if name not in left_out}
+    return replace(state, worth=raced.worth, report=report).with_tuned(kept)
+
+
+def _searched(state: TuningState) -> TuningState:
+    """Tune each signal; an interrupt ends the search and keeps what was found."""
     # The negative-transfer check fits each domain by itself once and learns two more blends.
     times, n_blends = (2, 3) if several_domains(state.graph) else (1, 1)
-    n_searches = 2 if cold_start_holdouts(state.validation) else 1
-    state.budget.reserve(
-        n_blends * sum(blend_seconds(len(holdout.user_num), len(kinds)) for holdout in state.validation)
-    )
-    tuned = {}
-    for n_done, kind in enumerate(track(kinds, "tuning signals", costs=_expected(kinds, state, n_searches))):
-        logger.info(f"tuning {kind.name}")
-        search_budget = state.budget.search_budget(n_searches * len(kinds) - n_done)
-        tuned[kind.name] = tune(
-            kind, state.graph, state.vectors, state.validation, state.seed, search_budget, state.fixed(kind.name)
-        )
-        state.budget.reserve(times * tuned[kind.name].seconds)
-    return tuned
+    n_searches, tuned, budget = 2 if cold_start_holdouts(state.validation) else 1, dict(state.tuned), state.budget
+    budget.reserve(n_blends * sum(blend_seconds(len(holdout.user_num), len(tuned)) for holdout in state.validation))
+    budget.reserve(times * sum(result.seconds for result in tuned.values()))
+    shares = search_shares(list(tuned), state.worth)
+    kinds = [type(result.signal) for result in tuned.values()]
+    limits = [budget.search_budget(share / n_searches) for share in shares.values()]
+    costs = [expected_seconds(kind, state.graph, limit) for kind, limit in zip(kinds, limits, strict=True)]
+    logger.info(f"tuning {len(kinds)} signals, about {in_words(sum(costs))}")
+    try:
+        for kind in track(kinds, "tuning signals", costs=costs):
+            logger.info(f"tuning {kind.name}")
+            limit, before = budget.search_budget(shares[kind.name] / n_searches), tuned[kind.name]
+            tuned[kind.name] = tune_further(before, _trial(kind, state), limit, state.fixed(kind.name))
+            budget.settle(limit)
+            budget.reserve(times * (tuned[kind.name].seconds - before.seconds))
+    except KeyboardInterrupt:
+        logger.warning("interrupted: the search ends here, and the model is made of what it found. Once more to quit")
+    return state.with_tuned(tuned)
 
 
-def _expected(kinds: Sequence[type[Signal]], state: TuningState, n_searches: int) -> list[float]:
-    """Return the expected seconds of each search, and log their sum."""
-    seconds = expected_seconds(kinds, state.graph, state.budget.search_budget(n_searches * len(kinds)))
-    n = f"{len(state.graph.behaviors):,}"
-    logger.info(f"tuning {len(kinds)} signals on {n} interactions, about {in_words(sum(seconds))}")
-    return seconds
+def _trial(kind: type[Signal], state: TuningState) -> Trial:
+    return Trial(kind, state.graph, state.vectors, state.validation, state.seed)
 
 
 def refit_model(trained: Trained, train: GraphSnapshot, vectors: Vectors, seed: int) -> Trained:
@@ -278,9 +311,17 @@ def state_of_cut(trained: Trained, sets: TrainingSets, config: Config, encode: E
     model, tuning_graph = trained.model, sets.tuning_graph
     holdouts, budget = (
         validation_sets(tuning_graph, sets.held_out, config.seed, Metric.parse(config.metric)),
-        Budget(config.budget, len(tuning_graph.behaviors)),
+        Budget(config.budget, len(tuning_graph.behaviors), config.effort),
     )
-    state = TuningState(tuning_graph, trained.vectors, holdouts, config, budget, model.signals, model.segment_models)
+    state = TuningState(
+        tuning_graph,
+        trained.vectors,
+        holdouts,
+        config,
+        budget,
+        signals=model.signals,
+        segment_models=model.segment_models,
+    )
     if sets.final_graph is tuning_graph:
         return state
     vectors = encode(tuning_graph)

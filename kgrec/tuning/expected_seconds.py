@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 from kgrec.data.snapshot import GraphSnapshot
@@ -16,15 +15,15 @@ SLOWER_THAN_DEFAULTS: Final = 2.5
 """Approximate ratio of a search's duration to that of as many fits with the default settings."""
 
 
-def expected_seconds(kinds: Sequence[type[Signal]], train: GraphSnapshot, search_budget: SearchBudget) -> list[float]:
-    """Return the estimated duration of each signal's search, in seconds.
+def expected_seconds(kind: type[Signal], train: GraphSnapshot, search_budget: SearchBudget) -> float:
+    """Return the estimated duration of a signal's search, in seconds.
 
     Args:
-        kinds: the signals to be tuned.
-        train: the graph that they are fitted on.
-        search_budget: the limit for one signal's search.
+        kind: the signal to be tuned.
+        train: the graph that it is fitted on.
+        search_budget: the limit of the search.
     """
-    return [min(_seconds(kind, train), search_budget.seconds) for kind in kinds]
+    return min(_seconds(kind, train), search_budget.seconds)
 
 
 def _seconds(kind: type[Signal], train: GraphSnapshot) -> float:

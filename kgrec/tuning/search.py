@@ -69,10 +69,25 @@ def tune(
         search_budget: the limit of the search; the first settings are fitted in any case.
         fixed: settings with a given value; the others are searched.
     """
-    given = kind.Settings(**fixed or {})
-    search = _Search(
-        given, _Trial(kind, train, vectors, holdouts, seed), search_budget or SearchBudget(math.inf, by_clock=False)
-    )
+    trial, budget = Trial(kind, train, vectors, holdouts, seed), search_budget or SearchBudget(math.inf, by_clock=False)
+    first = trial(kind.Settings(**fixed or {}))
+    budget.spend(trial.cost(first.signal.settings))
+    return tune_further(first, trial, budget, fixed)
+
+
+def tune_further(
+    first: TuningResult, trial: Trial, search_budget: SearchBudget, fixed: Mapping[str, Any] | None = None
+) -> TuningResult:
+    """Return a signal with tuned settings, by a search from a first result; see `tune`.
+
+    Args:
+        first: the result with the first settings.
+        trial: fits and measures the signal.
+        search_budget: the limit of the search.
+        fixed: settings with a given value; the others are searched.
+    """
+    kind, train, holdouts = trial.kind, trial.train, trial.holdouts
+    search = _Search(first, trial, search_budget)
     for name in [name for name in kind.grid if name not in (fixed or {}) and kind.is_relevant(name, train)]:
         for way in _ways(kind.grid[name]):
             for value in way(getattr(search.best.signal.settings, name)):
@@ -90,21 +105,17 @@ def tune(
 class _Search:
     """State of a search: the best settings so far and all settings tried."""
 
-    def __init__(self, first: SignalSettings, trial: _Trial, search_budget: SearchBudget) -> None:
+    def __init__(self, first: TuningResult, trial: Trial, search_budget: SearchBudget) -> None:
         self.kind, self.trial, self.search_budget = trial.kind, trial, search_budget
-        self.tried: list[dict[str, Any]] = []
-        self._scoring = (
-            SECONDS_PER_SCORE * sum(len(holdout.user_num) for holdout in trial.holdouts) * trial.train.n_items
-        )
+        self.tried, self.best = list(first.tried), first
         self._known: set[SignalSettings] = set()
         self._halves: dict[SignalSettings, float] = {}
-        self.best = self._tried(first)
 
     def try_value(self, name: str, value: Any) -> bool | None:
         """Try another value of one setting; return whether it is better, None if it was tried or exceeds the budget."""
         settings = self.best.signal.settings.model_copy(update={name: value})
         fitted = self.best.signal if name in self.kind.inference_params else None
-        if settings in self._known or not self.search_budget.affords(self._cost(settings, fitted)):
+        if settings in self._known or not self.search_budget.affords(self.trial.cost(settings, fitted)):
             return None
         self._known.add(settings)
         if not fitted and not self._promises(settings):
@@ -127,12 +138,9 @@ class _Search:
 
     def _tried(self, settings: SignalSettings, fitted: Signal | None = None, half: bool = False) -> TuningResult:
         candidate = self.trial(settings, fitted)
-        self.tried.append({**_record(candidate), **({"low_fidelity": True} if half else {})})
-        self.search_budget.spend(self._cost(settings, fitted))
+        self.tried.append({**candidate.tried[0], **({"low_fidelity": True} if half else {})})
+        self.search_budget.spend(self.trial.cost(settings, fitted))
         return candidate
-
-    def _cost(self, settings: SignalSettings, fitted: Signal | None) -> float:
-        return self._scoring if fitted else max(self._scoring, self.kind.cost(settings, self.trial.train))
 
 
 Way = Callable[[Any], Iterable[Any]]
@@ -150,7 +158,7 @@ def _only(value: Any, now: Any) -> list[Any]:
 
 
 @dataclass(frozen=True)
-class _Trial:
+class Trial:
     """Fits a signal with given settings and measures it on the validation sets."""
 
     kind: type[Signal]
@@ -161,18 +169,22 @@ class _Trial:
 
     def __call__(self, settings: SignalSettings, fitted: Signal | None = None) -> TuningResult:
         """Return the result for settings; with `fitted`, the state of that signal is reused instead of a fit."""
-        start, signal = time.perf_counter(), self.kind(settings)
+        start, cpu, signal = time.perf_counter(), time.process_time(), self.kind(settings)
         if fitted:
             signal = signal.restore(self.train, self.vectors, fitted.state())
         else:
             signal = signal.fit(self.train, self.vectors, self.seed)
-        metric_value = mean_metric(self.holdouts, signal.scores)
-        return TuningResult(signal, metric_value, [], time.perf_counter() - start)
+        metric_value, seconds = mean_metric(self.holdouts, signal.scores), time.perf_counter() - start
+        record = {
+            "settings": settings.model_dump(),
+            "ndcg": round(metric_value, 5),
+            "seconds": round(seconds, 2),
+            "cpu_seconds": round(time.process_time() - cpu, 2),
+        }
+        return TuningResult(signal, metric_value, [record], seconds)
 
-
-def _record(choice: TuningResult) -> dict[str, Any]:
-    return {
-        "settings": choice.signal.settings.model_dump(),
-        "ndcg": round(choice.metric_value, 5),
-        "seconds": round(choice.seconds, 2),
-    }
+    def cost(self, settings: SignalSettings, fitted: Signal | None = None) -> float:
+        """Return the approximate seconds of a trial; with `fitted`, of scoring alone."""
+        n_users = sum(len(holdout.user_num) for holdout in self.holdouts)
+        scoring = SECONDS_PER_SCORE * n_users * self.train.n_items
+        return scoring if fitted else max(scoring, self.kind.cost(settings, self.train))

@@ -22,7 +22,7 @@ def test_invalid_duration_lists_valid_ones(budget):
 
 
 def test_default_budget_depends_on_data_size():
-    small, large = (Budget(None, n).search_budget(3) for n in (0, 1_000_000))
+    small, large = (Budget(None, n).search_budget(1 / 3) for n in (0, 1_000_000))
     assert small.affords(BASE_SECONDS)
     assert not small.affords(BASE_SECONDS + 1)
     assert large.affords(180)
@@ -39,7 +39,7 @@ def test_fit_that_exceeds_the_budget_is_skipped():
 
 def test_budget_is_shared_and_reserves_final_fits():
     budget = Budget("100s", 0)
-    assert budget.search_budget(4).seconds == pytest.approx(25, abs=1)
+    assert budget.search_budget(1 / 4).seconds == pytest.approx(25, abs=1)
     budget.reserve(60)
     assert budget.search_budget(1).seconds == pytest.approx(40, abs=1)
     budget.reserve(60)
