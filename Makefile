@@ -5,7 +5,7 @@ BIN := .venv/bin
 # A folder with one folder of benchmark files for each data set; without it accuracy is not measured.
 DATA ?= ../shared/data
 
-.PHONY: setup demo test test-fast test-versions coverage lint docs bench chaos clean
+.PHONY: setup demo test test-fast test-versions coverage lint docs bench profile chaos clean
 
 setup: .venv/ready
 
@@ -68,6 +68,9 @@ bench: setup
 		--set signals=popularity,item_knn,embeddings,tfidf,cross_domain_ae --set budget=60s \
 		--set rerank.top=20 --set rerank.steps=100 --set rerank.max_tokens=128
 	$(BIN)/python benchmarks/make_tables.py
+
+profile: setup
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/cost.py $(DATA)
 
 chaos: setup
 	$(BIN)/python benchmarks/chaos.py

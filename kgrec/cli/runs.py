@@ -44,7 +44,14 @@ def runs_show(
     """Show the settings, tuning results and metrics of a run; --json prints all of its facts."""
     from kgrec.runs.folder import find_run, runs_folder
     from kgrec.runs.tables import run_facts
-    from kgrec.training.report import blends_table, classification_table, domains_table, rerank_table, tried_table
+    from kgrec.training.report import (
+        blends_table,
+        classification_table,
+        domains_table,
+        rerank_table,
+        tried_table,
+        worth_table,
+    )
 
     selected = find_run(runs_folder(graph, runs), run)
     if as_json:
@@ -53,6 +60,8 @@ def runs_show(
     if selected.info.get("metrics"):
         show_metrics(selected.info["metrics"], as_json)
     choices = selected.choices
+    if choices.get("race"):
+        show(worth_table(choices), as_json)
     show(tried_table(choices), as_json)
     show(blends_table(choices), as_json)
     if choices.get("domains"):

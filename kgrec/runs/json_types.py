@@ -279,6 +279,7 @@ class _Tried(_Object):
     settings: dict[Text, Any]
     ndcg: MaybeNaN
     seconds: Number
+    cpu_seconds: Number | None = None
     low_fidelity: Annotated[bool, Strict()] = False
 
 
@@ -320,10 +321,24 @@ class _Rerank(_Object):
     domains: dict[Text, _RerankDomain] = {}
 
 
+class _RaceGroup(_Object):
+    metric: MaybeNaN
+    users: Count
+    worth: Numbers
+    left_out: Numbers
+
+
+class _Race(_Object):
+    groups: dict[Text, _RaceGroup] = {}
+    left_out: dict[Text, _Choice] = {}
+
+
 class Choices(_Object):
     """The keys of choices.json that kgrec reads, with their types."""
 
     signals: dict[Text, _Choice] = {}
+    race: _Race | None = None
+    cpu_seconds: Numbers = {}
     cold_start: dict[Text, _Choice] = {}
     blends: dict[Text, _Report] = {}
     domains: dict[Text, _Domain] = {}

@@ -45,17 +45,19 @@ Encode = Callable[[GraphSnapshot], Vectors]
 
 
 class Stopwatch:
-    """Wall seconds by stage."""
+    """Wall and CPU seconds by stage."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.cpu_seconds: dict[str, float] = {}
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Add the time spent inside to a stage."""
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         yield
         self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 3)
+        self.cpu_seconds[name] = round(self.cpu_seconds.get(name, 0.0) + time.process_time() - cpu, 3)
 
 
 @dataclass(frozen=True)
@@ -65,10 +67,11 @@ class Trained:
     Attributes:
         model: the hybrid.
         vectors: text vectors of the training graph.
-        choices: "validation": the validation split; "signals": signal → settings chosen and tried;
-            "cold_start": the same for signals tuned on cold-start users; "blends": domain → `Blend.report`; "domains":
-            domain → result of the check in kgrec/hybrid/negative_transfer.py; "rerank": see `learn_second_stage`;
-            "metric": the metric of all choices.
+        choices: "validation": the validation split; "signals": signal → settings chosen and tried; "race": what each
+            signal brings to the blend, and the signals left out; "cold_start": as "signals", for those tuned on
+            cold-start users; "blends": domain → `Blend.report`; "domains": domain → result of the check in
+            kgrec/hybrid/negative_transfer.py; "rerank": see `learn_second_stage`; "metric": the metric of all choices;
+            "cpu_seconds": stage → CPU seconds.
         seconds: stage → wall seconds.
         tuned: fine-tuned weights of the text model; None without fine-tuning.
     """
@@ -128,13 +131,17 @@ def train(
     for name, stage in _stages(config, reader):
         with watch.stage(name):
             state = stage(state)
-    trained = Trained(state.model, state.vectors, _choices(state), watch.seconds)
+    choices = {**_choices(state), "cpu_seconds": watch.cpu_seconds}
+    trained = Trained(state.model, state.vectors, choices, watch.seconds)
     if sets.final_graph is sets.tuning_graph:
         return trained
     with watch.stage("encode"):
         vectors = encode(sets.final_graph)
     again = refit_model(trained, sets.final_graph, vectors, config.seed)
-    return replace(again, seconds={**watch.seconds, **again.seconds})
+    cpu_seconds = {**watch.cpu_seconds, **again.choices["cpu_seconds"]}
+    return replace(
+        again, seconds={**watch.seconds, **again.seconds}, choices={**again.choices, "cpu_seconds": cpu_seconds}
+    )
 
 
 def _check(split: Split) -> None:
@@ -303,7 +310,8 @@ def refit_model(trained: Trained, train: GraphSnapshot, vectors: Vectors, seed: 
     blends = {domain: even_blend(list(signals)) for domain in sorted(set(train.item_domains) - set(model.blends))}
     second = model.second and model.second.for_graph(train)
     again = HybridModel(train, signals, {**model.blends, **blends}, segment_models=segment_models, second=second)
-    return replace(trained, model=again, vectors=vectors, seconds=watch.seconds)
+    choices = {**trained.choices, "cpu_seconds": watch.cpu_seconds}
+    return replace(trained, model=again, vectors=vectors, choices=choices, seconds=watch.seconds)
 
 
 def state_of_cut(trained: Trained, sets: TrainingSets, config: Config, encode: Encode) -> TuningState:

@@ -106,6 +106,22 @@ def tried_table(choices: Mapping[str, Any]) -> pd.DataFrame:
     return frame.assign(chosen=frame["chosen"].map({True: "yes", False: ""}))
 
 
+def worth_table(choices: Mapping[str, Any]) -> pd.DataFrame:
+    """Return what each signal brings to the blend: one row per group of users and signal.
+
+    Columns: users, signal, the gain in the validation metric with default settings over the other signals (None if the
+    signal was left out as not needed), and the CPU seconds of its fits.
+    """
+    metric, rows = metric_of(choices), []
+    results = {**choices.get("race", {}).get("left_out", {}), **choices.get("signals", {})}
+    for group, report in choices.get("race", {}).get("groups", {}).items():
+        for name, result in results.items():
+            seconds = sum(tried.get("cpu_seconds", 0.0) for tried in result["tried"])
+            rows.append((group, name, report["worth"].get(name), round(seconds, 1)))
+    columns = ["users", "signal", f"gain in {metric}", "CPU seconds"]
+    return pd.DataFrame(rows, columns=columns).sort_values(columns[0::2], ascending=[True, False], kind="stable")
+
+
 def blends_table(choices: Mapping[str, Any]) -> pd.DataFrame:
     """Return the blends: blend, kind, gain in the metric over the best signal with its 95 % interval, shares.
 
