@@ -17,7 +17,7 @@ from kgrec.data.split import Split
 from kgrec.errors import UsageError
 from kgrec.hybrid.model import HYBRID, HybridModel, Scored
 from kgrec.metrics.ranking import Evaluation, evaluate
-from kgrec.metrics.significance import bootstrap_intervals, paired_test
+from kgrec.metrics.significance import bootstrap_intervals, paired_tests
 from kgrec.ranking.frames import lists_frame
 from kgrec.ranking.top_k import BATCH_BYTES, Ranking, top_k
 
@@ -93,11 +93,7 @@ def metrics(measured: Mapping[str, Measured], protocol: str, seed: int = 0) -> d
         "users": len(per_user[HYBRID][ndcg]),
         "models": {name: mean_metrics(measured, name) for name in names},
         "intervals": _intervals(per_user, seed),
-        "hybrid_against": {
-            n: {"metric": ndcg, **vars(paired_test(per_user[HYBRID][ndcg], per_user[n][ndcg], seed))}
-            for n in names
-            if n != HYBRID
-        },
+        "hybrid_against": _comparisons({name: per_user[name][ndcg] for name in names}, ndcg, seed),
     }
     if len(measured) > 1:
         result["domains"] = {d: {n: domain.evaluations[n].to_dict() for n in names} for d, domain in measured.items()}
@@ -188,6 +184,16 @@ def _intervals(per_user: Mapping[str, Mapping[str, FloatArray]], seed: int) -> d
     for (model, metric), low_high in zip(names, bounds.tolist(), strict=True):
         intervals[model][metric] = low_high
     return intervals
+
+
+def _comparisons(values: Mapping[str, FloatArray], metric: str, seed: int) -> dict[str, Any]:
+    """Return model → the paired test of the hybrid against it; `values` are a metric of each user, [n] for a model."""
+    others = [name for name in values if name != HYBRID]
+    if not others:
+        return {}
+    differences = values[HYBRID].astype(np.float64)[:, None] - np.stack([values[name] for name in others], axis=1)
+    tests = paired_tests(differences, seed)
+    return {name: {"metric": metric, **vars(test)} for name, test in zip(others, tests, strict=True)}
 
 
 def mean_metrics(measured: Mapping[str, Measured], name: str) -> dict[str, float]:

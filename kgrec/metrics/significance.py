@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from kgrec._util.types import DoubleArray
 from kgrec.errors import UsageError
+
+SAMPLED_VALUES: Final = 1_000_000
+"""Values of random samples that are held at a time (8 MB)."""
 
 
 @dataclass(frozen=True)
@@ -86,13 +89,29 @@ def paired_test(a: npt.NDArray[Any], b: npt.NDArray[Any], seed: int = 0, samples
             f"values of two models differ in shape: {np.shape(a)} and {np.shape(b)}. Expected one of each for each user"
         )
     difference = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
-    difference, rng = difference[~np.isnan(difference)], np.random.default_rng(seed)
-    low, high = bootstrap_interval(difference, seed=seed)
-    total, n = difference.sum(), len(difference)
-    swapped = np.array([total - 2 * difference[rng.random(n) < 0.5].sum() for _ in range(samples)])
-    # The tolerance covers rounding: sums of the same numbers in another order differ in the last digits.
-    n_as_large = (np.abs(swapped) >= abs(total) - 1e-9 * n).sum()
-    return PairedTest(float(total / n), low, high, float((n_as_large + 1) / (samples + 1)), n)
+    return paired_tests(difference[~np.isnan(difference), None], seed, samples)[0]
+
+
+def paired_tests(differences: npt.NDArray[np.floating], seed: int = 0, samples: int = 10_000) -> list[PairedTest]:
+    """Return the results of `paired_test` for m pairs of models on the same users, which share the random samples.
+
+    Args:
+        differences: float [n, m], difference of two models' metric for each user, without NaN.
+        seed, samples: see `paired_test`.
+    """
+    differences, rng = np.asarray(differences, dtype=np.float64), np.random.default_rng(seed)
+    bounds, n, total = bootstrap_intervals(differences, seed=seed), len(differences), differences.sum(axis=0)
+    size = max(1, SAMPLED_VALUES // n)
+    n_as_large = np.zeros(len(total))
+    for first in range(0, samples, size):
+        swaps = (rng.random((min(size, samples - first), n)) < 0.5).astype(np.float64)
+        # The tolerance covers rounding: sums of the same numbers in another order differ in the last digits.
+        n_as_large += (np.abs(total - 2 * swaps @ differences) >= np.abs(total) - 1e-9 * n).sum(axis=0)
+    p_values = (n_as_large + 1) / (samples + 1)
+    return [
+        PairedTest(float(mean), float(low), float(high), float(p_value), n)
+        for mean, (low, high), p_value in zip(total / n, bounds, p_values, strict=True)
+    ]
 
 
 def clearly_better(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> bool:
