@@ -73,7 +73,7 @@ def leaks(split: Split, trained: Trained, config: Config, encode: Encode, fit_on
         *((name, _in_scores(signal, again[name], clean)) for name, signal in model.signals.items()),
         *_in_segment_models(model.segment_models, clean, trained.vectors, config.seed),
         ("statistics", _in_statistics(model, HybridModel(clean, again, model.blends))),
-        ("settings", _in_settings(trained.choices["signals"], state.signals, state.validation)),
+        ("settings", _in_settings(trained.choices["signals"], state.signals, state.search_sets)),
         ("settings", _in_settings(trained.choices.get("cold_start", {}), state.segment_models.cold_start, as_new)),
         ("blend", _in_blends(model.blends, blends)),
     ]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kgrec.config import Config
 from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.hybrid.blend import GroupedBlend
+from kgrec.hybrid.learn_blend import users_to_learn_from
 from kgrec.hybrid.model import HybridModel
 from kgrec.hybrid.segment_models import SegmentModels
 from kgrec.signals.base import Signals
@@ -58,6 +59,13 @@ class TuningState:
     def seed(self) -> int:
         """The seed of everything random."""
         return self.config.seed
+
+    @property
+    def search_sets(self) -> Sequence[ValidationSet]:
+        """The validation sets that settings are compared on: a sample of the users, with the effort "best" all."""
+        if self.config.effort == "best":
+            return self.validation
+        return [of.take(users_to_learn_from(of.seen, of.relevant, self.seed)) for of in self.validation]
 
     def fixed(self, signal: str) -> Mapping[str, Any]:
         """Return the fixed settings of a signal, name → value; the others are searched."""

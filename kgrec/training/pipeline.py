@@ -291,7 +291,7 @@ def _searched(state: TuningState) -> TuningState:
 
 
 def _trial(kind: type[Signal], state: TuningState) -> Trial:
-    return Trial(kind, state.graph, state.vectors, state.validation, state.seed)
+    return Trial(kind, state.graph, state.vectors, state.search_sets, state.seed)
 
 
 def refit_model(trained: Trained, train: GraphSnapshot, vectors: Vectors, seed: int) -> Trained:
