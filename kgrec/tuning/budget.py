@@ -24,7 +24,7 @@ BALANCED_BEHAVIORS_PER_SECOND: Final = 15_000
 """The same for the searches of all signals together with the effort "balanced"."""
 
 
-SHORT_SHARE: Final = 0.25
+SHORT_SHARE: Final = 0.5
 """Share of a time limit that a signal may take even if the limit has passed."""
 
 

@@ -135,7 +135,7 @@ def test_new_item_reaches_its_community(grown, now):
     for side, item in enumerate(NEW_ITEMS):
         own, other = garden == side, garden != side
         listed, first = (np.array([item in lists[user] for user in users]) for lists in (top, best))
-        assert listed[own].mean() > 0.5  # a user has about 12 unseen items of the own community
+        assert listed[own].mean() > 0.4  # a user has about 12 unseen items of the own community
         assert listed[other].mean() < 0.1
         assert not first[other].any()
     nearer = grown.recommend(users, k=1, items=NEW_ITEMS)["item_id"]
