@@ -108,10 +108,13 @@ class Budget:
 def search_shares(names: Sequence[str], worth: Mapping[str, float]) -> dict[str, float]:
     """Return the share of each signal's search in the time that is left for it and those after it.
 
+    Half of the time is shared equally, since a signal may do better with other settings; half by worth.
+
     Args:
         names: the signals in the order of their searches.
         worth: signal → what it brings to the blend; empty for equal shares.
     """
-    parts = [worth.get(name, 0.0) if any(worth.values()) else 1.0 for name in names]
+    total = sum(worth.get(name, 0.0) for name in names)
+    parts = [1 / len(names) + (worth.get(name, 0.0) / total if total else 0.0) for name in names]
     left = [sum(parts[place:]) for place in range(len(parts))]
-    return {name: part / rest if rest else 0.0 for name, part, rest in zip(names, parts, left, strict=True)}
+    return {name: part / rest for name, part, rest in zip(names, parts, left, strict=True)}

@@ -100,6 +100,12 @@ class MetaPaths(Signal):
         """Return whether the graph has relationships other than behaviors."""
         return bool(train.relations)
 
+    @classmethod
+    def cost(cls, settings: Any, train: GraphSnapshot) -> float:
+        """Return the approximate duration of a fit, in seconds; see `Signal`."""
+        n_links = sum(len(source) for source, _ in train.relations.values())
+        return 0.1 + min(n_links / 40_000, 1.8) + train.interactions.nnz / 500_000
+
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
         """Build the meta-paths and learn their weights."""
         paths = build_metapaths(train, self.settings.degree_exponent, pairs=self.settings.pairs)
