@@ -210,7 +210,8 @@ class Config(BaseModel):
     )
     budget: str | None = Field(
         default=None,
-        description="Time for a fit, such as 2min or 1h, which limits the search; default: by the size of the data.",
+        description="Time for a fit, such as 2min or 1h: it limits the search and leaves out slow signals; default: by "
+        "the size of the data.",
     )
     valid_fraction: float = Field(
         default=0.1,

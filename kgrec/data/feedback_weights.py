@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 from scipy.optimize import minimize
 from scipy.special import expit
-from scipy.stats import rankdata
 
 from kgrec._util.types import BoolArray, DoubleArray, FloatArray, IntArray
 from kgrec.data.edges import Behaviors
@@ -103,7 +103,7 @@ def _traits(behaviors: Behaviors) -> tuple[DoubleArray, DoubleArray]:
         rows = behaviors.type_num == type_
         columns.append(rows.astype(np.float64))
         rank = np.zeros(len(rows))
-        rank[rows] = (2 * rankdata(behaviors.weight[rows]) - 1) / rows.sum() - 1
+        rank[rows] = (2 * pd.Series(behaviors.weight[rows]).rank() - 1) / rows.sum() - 1
         columns.append(rank)
         is_type += [1.0, 0.0]
     traits = np.stack(columns, axis=1)

@@ -19,6 +19,8 @@ from kgrec.errors import UsageError
 
 MAX_TIE_ENTRIES = 4_000_000
 """Scores that are searched for ties at a time (the positions of ties may take 16 times their memory)."""
+MAX_NUMPY_SCORES = 200_000
+"""Scores that NumPy ranks, at most; torch is several times faster with more, and takes two seconds to import."""
 BATCH_BYTES = 64 * 2**20
 """Bytes of one batch of scores: large enough for fast matrix products, small compared with a model."""
 
@@ -133,11 +135,16 @@ def _take_top_k(scores: FloatArray, k: int, seen: sp.csr_matrix | None, allowed:
 
 
 def _largest(scores: FloatArray, n: int) -> tuple[FloatArray, IntArray]:
-    """Return the n largest values of every row and their columns; NaN sorts as the largest."""
+    """Return the n largest values of every row and their columns, largest first; NaN sorts as the largest."""
+    n = min(n, scores.shape[1])
+    if scores.size <= MAX_NUMPY_SCORES:
+        nums = np.argpartition(scores, scores.shape[1] - n, axis=1)[:, scores.shape[1] - n :]
+        nums = np.take_along_axis(nums, np.argsort(np.take_along_axis(scores, nums, axis=1), axis=1)[:, ::-1], axis=1)
+        return np.take_along_axis(scores, nums, axis=1), nums
     import torch
 
-    values, nums = torch.topk(torch.from_numpy(scores), min(n, scores.shape[1]))
-    return values.numpy(), nums.numpy()
+    values, columns = torch.topk(torch.from_numpy(scores), n)
+    return values.numpy(), columns.numpy()
 
 
 def _ties_in_order(scores: FloatArray, values: FloatArray, nums: IntArray, k: int) -> tuple[FloatArray, IntArray]:

@@ -231,3 +231,16 @@ def test_where_of_wrong_type_fails(shop: GraphSnapshot, where: Any) -> None:
 def test_k_not_an_integer_fails(k: Any) -> None:
     with pytest.raises(UsageError, match="k is not a whole number"):
         top_k(np.zeros((1, 3), dtype=np.float32), k)
+
+
+@pytest.mark.parametrize("k", [1, 5, 30])
+def test_numpy_and_torch_list_the_same_items(monkeypatch, k):
+    rng = np.random.default_rng(0)
+    scores = rng.integers(0, 8, (40, 25)).astype(np.float32)
+    scores[rng.random(scores.shape) < 0.1] = np.nan
+    scores[rng.random(scores.shape) < 0.1] = np.inf
+    by_numpy = top_k(scores, k)
+    monkeypatch.setattr("kgrec.ranking.top_k.MAX_NUMPY_SCORES", 0)
+    by_torch = top_k(scores, k)
+    np.testing.assert_array_equal(by_numpy.item_num, by_torch.item_num)
+    np.testing.assert_array_equal(by_numpy.score, by_torch.score)
