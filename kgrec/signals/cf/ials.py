@@ -55,8 +55,8 @@ class IALS(Signal):
     grid: ClassVar[Grid] = {
         "half_life_items": LogRange(4.0, 0.5, 64),
         "out_of_domain_weight": (0.1, 0.0, 1.0),
-        "alpha": LogRange(2.0, 25, 6400),
         "regularization": LogRange(1.6, 0.005, 1),
+        "alpha": LogRange(2.0, 25, 6400),
         "factors": LogRange(2.0, 16, 256),
         "feedback_weight": (0.0, 2.0),
     }

@@ -104,7 +104,7 @@ class MetaPaths(Signal):
     def cost(cls, settings: Any, train: GraphSnapshot) -> float:
         """Return the approximate duration of a fit, in seconds; see `Signal`."""
         n_links = sum(len(source) for source, _ in train.relations.values())
-        return 0.1 + min(n_links / 40_000, 1.8) + train.interactions.nnz / 500_000
+        return 0.1 + min(n_links / 20_000, 2.2) + train.interactions.nnz / 500_000
 
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
         """Build the meta-paths and learn their weights."""
