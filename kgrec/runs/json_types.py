@@ -338,6 +338,7 @@ class Choices(_Object):
 
     signals: dict[Text, _Choice] = {}
     race: _Race | None = None
+    skipped: dict[Text, Text] = {}
     cpu_seconds: Numbers = {}
     cold_start: dict[Text, _Choice] = {}
     blends: dict[Text, _Report] = {}

@@ -68,10 +68,10 @@ class Trained:
         model: the hybrid.
         vectors: text vectors of the training graph.
         choices: "validation": the validation split; "signals": signal → settings chosen and tried; "race": what each
-            signal brings to the blend, and the signals left out; "cold_start": as "signals", for those tuned on
-            cold-start users; "blends": domain → `Blend.report`; "domains": domain → result of the check in
-            kgrec/hybrid/negative_transfer.py; "rerank": see `learn_second_stage`; "metric": the metric of all choices;
-            "cpu_seconds": stage → CPU seconds.
+            signal brings to the blend, and the signals left out; "skipped": signal → why it was not fitted;
+            "cold_start": as "signals", for those tuned on cold-start users; "blends": domain → `Blend.report`;
+            "domains": domain → result of the check in kgrec/hybrid/negative_transfer.py; "rerank": see
+            `learn_second_stage`; "metric": the metric of all choices; "cpu_seconds": stage → CPU seconds.
         seconds: stage → wall seconds.
         tuned: fine-tuned weights of the text model; None without fine-tuning.
     """
@@ -238,15 +238,17 @@ def _fit_first(kinds: Sequence[type[Signal]], state: TuningState) -> TuningState
     logger.info(
         f"fitting {len(kinds)} signals on {len(state.graph.behaviors):,} interactions, about {in_words(sum(costs))}"
     )
-    first: dict[str, TuningResult] = {}
+    first, skipped = dict[str, TuningResult](), dict[str, str]()
     for kind, cost in zip(track(kinds, "fitting signals", costs=costs), costs, strict=True):
         if first and not state.budget.leaves(_FITS_OF_A_SIGNAL * cost):
-            logger.info(f"left out {kind.name}: the budget is too short for it")
+            skipped[kind.name] = f"a fit takes about {in_words(cost)}, too long for the budget"
+            logger.warning(f"left out {kind.name}: {skipped[kind.name]}")
             continue
         logger.info(f"fitting {kind.name}")
         trial = _trial(kind, state)
         first[kind.name] = trial(kind.Settings(**state.fixed(kind.name)))
-    return state.with_tuned(first)
+    report = {**state.report, **({"skipped": skipped} if skipped else {})}
+    return replace(state, report=report).with_tuned(first)
 
 
 def _raced(state: TuningState) -> TuningState:
@@ -267,7 +269,9 @@ def _raced(state: TuningState) -> TuningState:
 
 
 def _searched(state: TuningState) -> TuningState:
-    """Tune each signal; an interrupt ends the search and keeps what was found."""
+    """Tune each signal; an interrupt ends the search and keeps what was found. The effort "fast" tunes none."""
+    if state.config.effort == "fast":
+        return state
     # The negative-transfer check fits each domain by itself once and learns two more blends.
     times, n_blends = (2, 3) if several_domains(state.graph) else (1, 1)
     n_searches, tuned, budget = 2 if cold_start_holdouts(state.validation) else 1, dict(state.tuned), state.budget

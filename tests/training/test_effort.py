@@ -13,6 +13,7 @@ from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import Split, by_given
 from kgrec.evaluation.evaluate import mean_metrics, measure
 from kgrec.hybrid.model import HYBRID
+from kgrec.signals.cf import EASE
 from kgrec.testing.graphs import two_communities
 from kgrec.training import pipeline
 from kgrec.training.pipeline import Trained, train
@@ -89,3 +90,11 @@ def test_interrupt_ends_search_and_keeps_model(
 def test_effort_repeats_with_its_seed(split: Split) -> None:
     one, other = (fitted(split, seed=1).model.score(np.arange(20)).total for _ in range(2))
     np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.usefixtures("few_kinds")
+def test_budget_skips_slow_signal_and_says_so(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(EASE, "cost", lambda settings, train: 1000.0)
+    trained = fitted(split, budget="30s")
+    assert set(trained.model.signals) == set(SIGNALS) - {"ease"}
+    assert trained.choices["skipped"] == {"ease": "a fit takes about 17 min, too long for the budget"}
