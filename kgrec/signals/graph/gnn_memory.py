@@ -15,7 +15,7 @@ VECTORS_PER_NODE: Final = 8
 ENTRY_BYTES: Final = 48
 """Bytes of an adjacency entry: column, edge, weights and copies. An edge has two entries."""
 LOGIT_BYTES: Final = 16
-"""Bytes per logit: with and without its correction, its exponential and its gradient."""
+"""Bytes per logit of a step: more than a block of logits takes, so that memory for temporary arrays is left."""
 
 
 def given_memory(settings: Any) -> int:
