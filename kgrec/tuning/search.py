@@ -115,7 +115,7 @@ class _Search:
         """Try another value of one setting; return whether it is better, None if it was tried or exceeds the budget."""
         settings = self.best.signal.settings.model_copy(update={name: value})
         fitted = self.best.signal if name in self.kind.inference_params else None
-        if settings in self._known or not self.search_budget.affords(self.trial.cost(settings, fitted)):
+        if settings in self._known or not self.search_budget.affords(self._cost(settings, fitted)):
             return None
         self._known.add(settings)
         if not fitted and not self._promises(settings):
@@ -139,8 +139,12 @@ class _Search:
     def _tried(self, settings: SignalSettings, fitted: Signal | None = None, half: bool = False) -> TuningResult:
         candidate = self.trial(settings, fitted)
         self.tried.append({**candidate.tried[0], **({"low_fidelity": True} if half else {})})
-        self.search_budget.spend(self.trial.cost(settings, fitted))
+        self.search_budget.spend(self._cost(settings, fitted))
         return candidate
+
+    def _cost(self, settings: SignalSettings, fitted: Signal | None) -> float:
+        """Return the nominal seconds of a trial; inference-only settings are free, since they need no fit."""
+        return 0.0 if fitted else self.trial.cost(settings)
 
 
 Way = Callable[[Any], Iterable[Any]]
@@ -183,8 +187,7 @@ class Trial:
         }
         return TuningResult(signal, metric_value, [record], seconds)
 
-    def cost(self, settings: SignalSettings, fitted: Signal | None = None) -> float:
-        """Return the approximate seconds of a trial; with `fitted`, of scoring alone."""
+    def cost(self, settings: SignalSettings) -> float:
+        """Return the approximate seconds of a trial with a fit."""
         n_users = sum(len(holdout.user_num) for holdout in self.holdouts)
-        scoring = SECONDS_PER_SCORE * n_users * self.train.n_items
-        return scoring if fitted else max(scoring, self.kind.cost(settings, self.train))
+        return max(SECONDS_PER_SCORE * n_users * self.train.n_items, self.kind.cost(settings, self.train))
