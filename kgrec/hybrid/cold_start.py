@@ -111,8 +111,12 @@ def cold_start_holdouts(holdouts: Sequence[ValidationSet]) -> list[ValidationSet
 
 
 def tune_for_cold_start(state: TuningState) -> TuningState:
-    """Tune each signal a second time, on cold-start users; keep results that are significantly better for them."""
-    holdouts, budget, chosen = cold_start_holdouts(state.validation), state.budget, dict[str, TuningResult]()
+    """Tune each signal a second time, on cold-start users; keep results that are significantly better for them.
+
+    The effort "fast" tunes none.
+    """
+    holdouts = cold_start_holdouts(state.validation) if state.config.effort != "fast" else []
+    budget, chosen = state.budget, dict[str, TuningResult]()
     shares = search_shares(list(state.signals), state.worth)
     for name, signal in state.signals.items() if holdouts else ():
         logger.info(f"tuning {name} for cold-start users")

@@ -68,7 +68,7 @@ class Trained:
         model: the hybrid.
         vectors: text vectors of the training graph.
         choices: "validation": the validation split; "signals": signal → settings chosen and tried; "race": what each
-            signal brings to the blend, and the signals left out; "skipped": signal → why it was not fitted;
+            signal brings to the blend, and the signals left out; "skipped": signal → why it was not fitted or tuned;
             "cold_start": as "signals", for those tuned on cold-start users; "blends": domain → `Blend.report`;
             "domains": domain → result of the check in kgrec/hybrid/negative_transfer.py; "rerank": see
             `learn_second_stage`; "metric": the metric of all choices; "cpu_seconds": stage → CPU seconds.
@@ -282,15 +282,19 @@ def _searched(state: TuningState) -> TuningState:
     limits = [budget.search_budget(share / n_searches) for share in shares.values()]
     costs = [expected_seconds(kind, state.graph, limit) for kind, limit in zip(kinds, limits, strict=True)]
     logger.info(f"tuning {len(kinds)} signals, about {in_words(sum(costs))}")
+    waiting = list(tuned)
     try:
         for kind in track(kinds, "tuning signals", costs=costs):
             logger.info(f"tuning {kind.name}")
             limit, before = budget.search_budget(shares[kind.name] / n_searches), tuned[kind.name]
             tuned[kind.name] = tune_further(before, _trial(kind, state), limit, state.fixed(kind.name))
+            waiting.remove(kind.name)
             budget.settle(limit)
             budget.reserve(times * (tuned[kind.name].seconds - before.seconds))
     except KeyboardInterrupt:
         logger.warning("interrupted: the search ends here, and the model is made of what it found. Once more to quit")
+        skipped = dict.fromkeys(waiting, "has default settings: its search was interrupted")
+        state = replace(state, report={**state.report, "skipped": {**state.report.get("skipped", {}), **skipped}})
     return state.with_tuned(tuned)
 
 

@@ -83,6 +83,7 @@ def test_interrupt_ends_search_and_keeps_model(
         trained = fitted(split)
     assert "interrupted: the search ends here" in caplog.text
     assert n_tried(trained) == len(SIGNALS)
+    assert trained.choices["skipped"] == dict.fromkeys(SIGNALS, "has default settings: its search was interrupted")
     assert np.isfinite(trained.model.score(np.arange(5)).total).all()
 
 
