@@ -22,8 +22,6 @@ seconds with the effort "best"."""
 BALANCED_SECONDS: Final = 15.0
 BALANCED_BEHAVIORS_PER_SECOND: Final = 15_000
 """The same for the searches of all signals together with the effort "balanced"."""
-
-
 SHORT_SHARE: Final = 0.5
 """Share of a time limit that a signal may take even if the limit has passed."""
 
@@ -71,7 +69,7 @@ class Budget:
         Args:
             budget: a duration for the complete fit, such as "10min"; None: nominal limits by `n_behaviors`.
             n_behaviors: the number of training interactions.
-            effort: "fast" leaves no time for a search.
+            effort: see `Config`; "fast" leaves no time for a search.
         """
         self.effort: Effort = effort
         self._clock = seconds_of(budget) if budget else None
@@ -80,7 +78,10 @@ class Budget:
         self._started, self._reserved = time.perf_counter(), 0.0
 
     def search_budget(self, share: float) -> SearchBudget:
-        """Return the budget of the next signal, a share of what is left for it and the signals after it."""
+        """Return the budget of the next signal, a share of what is left for it and the signals after it.
+
+        Without a time limit, the effort "best" gives every signal the same, whatever the share.
+        """
         if self.effort == "fast":
             return SearchBudget(0.0, by_clock=False)
         if self._clock is not None:

@@ -108,7 +108,7 @@ class _Search:
     def __init__(self, first: TuningResult, trial: Trial, search_budget: SearchBudget) -> None:
         self.kind, self.trial, self.search_budget = trial.kind, trial, search_budget
         self.tried, self.best = list(first.tried), first
-        self._known: set[SignalSettings] = set()
+        self._known: set[SignalSettings] = {first.signal.settings}
         self._halves: dict[SignalSettings, float] = {}
 
     def try_value(self, name: str, value: Any) -> bool | None:
