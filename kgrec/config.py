@@ -51,6 +51,9 @@ PLUGIN_NAME: Final = r"[a-z][a-z0-9_]{0,39}"
 METRICS: Final = ("NDCG", "Recall", "Precision", "HR", "MRR", "MAP")
 """Ranking metrics, each at a cut-off k; see `kgrec.metrics.ranking`."""
 
+PACKAGED_MODEL: Final = "all-MiniLM-L6-v2"
+"""The text model that is installed with kgrec."""
+
 Effort = Literal["fast", "balanced", "best"]
 Noise = Literal["keep", "weigh", "drop"]
 Pooling = Literal["mean", "cls", "last"]
@@ -68,7 +71,10 @@ class EncoderSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: str = Field(description="Folder of a transformers model, or its id on the Hugging Face hub.")
+    model: str = Field(
+        default=PACKAGED_MODEL,
+        description=f"Folder of a transformers model, or its id on the Hugging Face hub; {PACKAGED_MODEL} is packaged.",
+    )
     pooling: Pooling | None = Field(
         default=None, description="Pooling of token vectors: mean, first token (cls) or last token."
     )
@@ -79,6 +85,11 @@ class EncoderSettings(BaseModel):
     )
     precision: Precision | None = Field(
         default=None, description="Default: half on an NVIDIA GPU, else full. int8 takes a quarter of the memory."
+    )
+    encode_behaviors: bool = Field(
+        default=False,
+        description="Encode sentences about a user's behaviors. By default, a user without another text gets the mean "
+        "vector of the items in them.",
     )
     trust_remote_code: bool = Field(
         default=False, description="Allow Python code of the model to run; ignored in the settings of a run."

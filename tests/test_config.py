@@ -63,8 +63,8 @@ def test_bad_value_message_is_readable(setting, told):
 
 def test_all_wrong_settings_are_reported():
     with pytest.raises(UsageError) as error:
-        Config.checked({"signals": [], "seed": -1, "encoder": {}})
-    for told in ("'signals': found []; expected one name", "'seed': found -1", "'encoder.model': found nothing"):
+        Config.checked({"signals": [], "seed": -1, "encoder": {"model": None}})
+    for told in ("'signals': found []; expected one name", "'seed': found -1", "'encoder.model': found None"):
         assert told in str(error.value)
 
 

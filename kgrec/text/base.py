@@ -48,3 +48,8 @@ def token_counter(encoder: TextEncoder) -> CountTokens:
     """Return the function that counts tokens for an encoder: its method `count_tokens`, else `count_words`."""
     counter: CountTokens = getattr(encoder, "count_tokens", count_words)
     return counter
+
+
+def encodes_behaviors(encoder: TextEncoder) -> bool:
+    """Return whether sentences about behaviors are encoded: the encoder's attribute of that name, else false."""
+    return bool(getattr(encoder, "encodes_behaviors", False))

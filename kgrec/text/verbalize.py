@@ -9,9 +9,11 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import scipy.sparse as sp
 
 from kgrec._util.types import BoolArray, DoubleArray, IntArray
 from kgrec.data.columns import column_numbers, is_datetime
+from kgrec.data.schema import Schema
 from kgrec.data.schema_parts import EdgeType
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.text_template import BEHAVIORS, NEIGHBORS, Limits
@@ -21,7 +23,9 @@ DEFAULT_MAX_NAMES = 10
 """Number of neighbors that `{RELATIONSHIP}` names if the template gives no limit."""
 
 
-def describe(snapshot: GraphSnapshot, label: str, count_tokens: CountTokens = count_words) -> npt.NDArray[np.object_]:
+def describe(
+    snapshot: GraphSnapshot, label: str, count_tokens: CountTokens = count_words, behaviors: bool = True
+) -> npt.NDArray[np.object_]:
     """Return the text of every node of a label.
 
     A sentence is left out for a node that lacks one of its values. `{RELATIONSHIP:limit}` names neighbors in the given
@@ -33,14 +37,41 @@ def describe(snapshot: GraphSnapshot, label: str, count_tokens: CountTokens = co
         snapshot: the graph.
         label: one of the snapshot's labels.
         count_tokens: counts tokens for limits in tokens.
+        behaviors: whether to keep the sentences about a user's behaviors; see `behavior_sentences`.
 
     Returns:
         str, object [nodes of the label]; "" for a node without a sentence.
     """
     text = pa.nulls(snapshot.nodes[label].num_rows, pa.string())
-    for sentence in snapshot.schema.nodes[label].text:
+    left_out = () if behaviors else behavior_sentences(snapshot.schema, label)
+    for sentence in (sentence for sentence in snapshot.schema.nodes[label].text if sentence not in left_out):
         text = _appended(text, _filled(snapshot, label, sentence, count_tokens))
     return np.asarray(pc.fill_null(text, "").to_numpy(zero_copy_only=False), dtype=object)
+
+
+def behavior_sentences(schema: Schema, label: str) -> list[str]:
+    """Return the sentences of a user label's template that name behaviors; none for other labels."""
+    behaviors = {BEHAVIORS, *schema.roles.behaviours}
+    return [
+        sentence
+        for sentence in schema.nodes[label].text
+        if label in schema.roles.users and not behaviors.isdisjoint(field for _, field, _, _ in _parsed(sentence))
+    ]
+
+
+def latest_items(snapshot: GraphSnapshot, label: str) -> sp.csr_matrix:
+    """Return the items that the behavior sentences of a user label name at most, each user's latest.
+
+    Returns:
+        1 for an item, float32 [nodes of the label, n_items]; empty for a label without such sentences.
+    """
+    n, fields = snapshot.nodes[label].num_rows, {BEHAVIORS, *snapshot.schema.roles.behaviours}
+    sentences = behavior_sentences(snapshot.schema, label)
+    specs = [spec for sentence in sentences for _, field, spec, _ in _parsed(sentence) if field in fields]
+    limits = [(Limits.parse(spec or "") or Limits()).names or DEFAULT_MAX_NAMES for spec in specs]
+    rows = _latest_behaviors(snapshot, label, max(limits, default=0)).drop_duplicates(["node", "item"])
+    cells = rows["node"].to_numpy(), rows["item"].to_numpy()
+    return sp.csr_matrix((np.ones(len(rows), np.float32), cells), shape=(n, snapshot.n_items))
 
 
 def _appended(text: pa.Array, sentence: pa.Array) -> pa.Array:
@@ -52,11 +83,16 @@ def _filled(snapshot: GraphSnapshot, label: str, sentence: str, count: CountToke
     """Return one sentence for every node, null where a value is missing."""
     n = snapshot.nodes[label].num_rows
     parts = []
-    for literal, field, spec, _ in string.Formatter().parse(sentence):
+    for literal, field, spec, _ in _parsed(sentence):
         parts.append(pa.repeat(pa.scalar(literal, pa.string()), n))
         if field is not None:
             parts.append(_placeholder(snapshot, label, field, Limits.parse(spec or "") or Limits(), count))
     return _tidy(pc.binary_join_element_wise(*parts, ""))
+
+
+def _parsed(sentence: str) -> list[tuple[str, str | None, str | None, str | None]]:
+    """Return the parts of a sentence: literal text, and the field and limit of the placeholder after it."""
+    return list(string.Formatter().parse(sentence))
 
 
 def _placeholder(snapshot: GraphSnapshot, label: str, field: str, limits: Limits, count: CountTokens) -> pa.Array:

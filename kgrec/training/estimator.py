@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from kgrec._util import html
 from kgrec._util.params import Parameters
-from kgrec._util.types import FloatArray, IntArray
+from kgrec._util.types import FloatArray
 from kgrec.config import Config, Effort, EncoderSettings, Noise, RerankSettings, TuneSettings
 from kgrec.data.noise import without_noise
 from kgrec.data.snapshot import GraphSnapshot
@@ -21,7 +21,6 @@ from kgrec.text import (
     TransformersEncoder,
     VectorCache,
     text_vectors,
-    token_counter,
 )
 from kgrec.text.encoder_pair import EncoderPair, tunable
 from kgrec.training.fold_in import KnownTexts
@@ -120,7 +119,7 @@ class Estimator(Parameters):
     def _known_texts(self) -> KnownTexts:
         """The embeddings of the texts that the fit encoded."""
         if self._known is None:
-            self._known = KnownTexts(self._trained, self._cache, self._count_tokens)
+            self._known = KnownTexts(self._trained, self._cache, self._encoders)
         return self._known
 
     def _like(self) -> Self:
@@ -135,9 +134,6 @@ class Estimator(Parameters):
     def _use(self, tuned: FineTunedWeights | None) -> None:
         """Encode with fine-tuned weights from now on, or with the model's own if None."""
         self._encoders = replace(self._encoders, tuned=tuned)
-
-    def _count_tokens(self, texts: Sequence[str]) -> IntArray:
-        return token_counter(self._encoder)(texts)
 
     def _encode(self, snapshot: GraphSnapshot) -> Mapping[str, FloatArray]:
         return text_vectors(snapshot, self._encoder, self._cache)

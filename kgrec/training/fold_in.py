@@ -16,7 +16,8 @@ from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.errors import UsageError
 from kgrec.hybrid.learn_blends import even_blend
 from kgrec.hybrid.model import HybridModel
-from kgrec.text import CountTokens, TextEncoder, VectorCache, describe, given_vectors
+from kgrec.text import TextEncoder, VectorCache, encoded_texts, given_vectors
+from kgrec.text.encoder_pair import EncoderPair
 from kgrec.training.pipeline import Trained
 
 SAME_ENCODER_COSINE: Final = 0.99
@@ -29,18 +30,18 @@ class KnownTexts(VectorCache):
     Args:
         trained: the result of training.
         cache: cache for the embeddings of new texts.
-        count_tokens: the token counter of the fit.
+        encoders: those of the fit; loaded only if the fit has text vectors.
     """
 
-    def __init__(self, trained: Trained, cache: VectorCache, count_tokens: CountTokens) -> None:
+    def __init__(self, trained: Trained, cache: VectorCache, encoders: EncoderPair) -> None:
         super().__init__(cache.folder)
         self._cache, self._checked = cache, False
         train = trained.model.train
         given = sum(next(iter(of.values())).shape[1] for of in given_vectors(train).values())
-        labels = [label for label in trained.vectors if train.schema.nodes[label].text]
+        texts = encoded_texts(train, encoders.text) if trained.vectors else {}
+        labels = [label for label in trained.vectors if label in texts]
         self.width = max((vectors.shape[1] for vectors in trained.vectors.values()), default=0)
-        texts = [describe(train, label, count_tokens) for label in labels]
-        known = pd.Index(np.concatenate([np.array([""], dtype=object), *texts]))
+        known = pd.Index(np.concatenate([np.array([""], dtype=object), *(texts[label] for label in labels)]))
         rows = [trained.vectors[label][:, : self.width - given] for label in labels]
         first = ~known.duplicated()
         self.texts = known[first]

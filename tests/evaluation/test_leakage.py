@@ -126,7 +126,7 @@ def test_leaks_blame_user_texts_not_signals(split):
     assert set(alarm) == {"text vectors"}
     assert set(alarm["text vectors"]["kind"]) == {"User"}
     assert alarm["text vectors"]["id"].tolist() == whole.users.ids[differ].tolist()
-    assert differ.sum() > 0.8 * whole.n_users
+    assert differ.sum() > 0.7 * whole.n_users
 
 
 @pytest.fixture

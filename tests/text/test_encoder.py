@@ -184,12 +184,18 @@ def test_settings_make_an_encoder(model):
     assert encoder_of(None).name == "all-MiniLM-L6-v2"
 
 
+def test_settings_without_a_model_change_the_packaged_one():
+    encoder = encoder_of(Config.checked({"encoder": {"max_tokens": 9, "encode_behaviors": True}}).encoder)
+    assert (encoder.folder, encoder.name) == (encoder_of(None).folder, "all-MiniLM-L6-v2")
+    assert (encoder.max_tokens, encoder.encodes_behaviors, encoder_of(None).encodes_behaviors) == (9, True, False)
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
         ({"model": "m", "poling": "cls"}, "unknown setting 'encoder.poling'; expected one of model, pooling"),
         ({"model": "m", "pooling": "max"}, "setting 'encoder.pooling': found 'max'"),
-        ({"pooling": "cls"}, "setting 'encoder.model'"),
+        ({"model": 3}, "setting 'encoder.model'"),
     ],
 )
 def test_wrong_settings_are_named(setting, message):

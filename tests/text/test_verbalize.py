@@ -9,7 +9,8 @@ from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.table_checks import check
 from kgrec.data.tables import GraphTables
-from kgrec.text import VectorCache, describe, text_vectors
+from kgrec.testing.encoder import WordEncoder
+from kgrec.text import TransformersEncoder, VectorCache, describe, encoded_texts, text_vectors
 
 
 @pytest.fixture
@@ -230,10 +231,61 @@ def test_token_limit_uses_the_encoders_tokenizer(packaged):
         snapshot = films(titles, watched, text=[f"{{WATCHED:{limit} tokens}}"])
         assert describe(snapshot, "User", packaged.count_tokens)[0] == expected
         assert packaged.count_tokens([expected])[0] <= limit
-        vectors = text_vectors(snapshot, packaged, VectorCache())["User"]
+        encoder = TransformersEncoder(packaged.folder, encode_behaviors=True)
+        vectors = text_vectors(snapshot, encoder, VectorCache())["User"]
         np.testing.assert_allclose(vectors, packaged.encode([expected]), atol=1e-4)
 
 
 def test_token_limit_below_first_word_gives_no_text(packaged):
     snapshot = films({"a": "unrecommendably"}, [("u", "a", 3.0)], text=["saw {WATCHED:1 tokens}"])
     assert describe(snapshot, "User", packaged.count_tokens)[0] == ""
+
+
+WATCHED = [("u", "a", 1.0), ("u", "b", 2.0), ("u", "c", 3.0), ("v", "c", 1.0)]
+TITLES = {"a": "red ship", "b": "old garden", "c": "red robot"}
+
+
+def watchers(*sentences, watched=WATCHED):
+    """Films with titles as texts, and their viewers with the given sentences."""
+    snapshot = films(TITLES, watched, text=sentences)
+    data = snapshot.schema.to_dict()
+    data["nodes"]["Film"]["text"] = ["{title}"]
+    return GraphSnapshot(Schema.from_dict(data), snapshot.nodes, snapshot.edges)
+
+
+def mean(*titles):
+    total = WordEncoder().encode(titles).sum(axis=0)
+    return total / np.linalg.norm(total)
+
+
+@pytest.mark.parametrize("sentence", ["saw {WATCHED:2}", "{behaviours:2}"])
+def test_user_has_the_mean_vector_of_the_items_named(sentence, tmp_path):
+    cache = VectorCache(tmp_path)
+    vectors = text_vectors(watchers(sentence), WordEncoder(), cache)["User"]
+    np.testing.assert_allclose(vectors, [mean(TITLES["b"], TITLES["c"]), mean(TITLES["c"])], atol=1e-6)
+    assert cache.encoded == len(TITLES)
+
+
+def test_user_with_another_text_has_its_vector(tmp_path):
+    snapshot = watchers("saw {WATCHED}", "a viewer {user_id}")
+    assert list(encoded_texts(snapshot, WordEncoder())["User"]) == ["a viewer u", "a viewer v"]
+    vectors = text_vectors(snapshot, WordEncoder(), VectorCache(tmp_path))["User"]
+    np.testing.assert_array_equal(vectors, WordEncoder().encode(["a viewer u", "a viewer v"]))
+
+
+def test_new_behaviors_need_no_encoding(tmp_path):
+    cache, sentences = VectorCache(tmp_path), ("saw {WATCHED}", "{behaviours}")
+    before = text_vectors(watchers(*sentences, watched=[*WATCHED[:1], *WATCHED[3:]]), WordEncoder(), cache)
+    encoded = cache.encoded
+    after = text_vectors(watchers(*sentences), WordEncoder(), cache)
+    assert cache.encoded == encoded == len(TITLES)
+    assert not np.allclose(before["User"][0], after["User"][0])
+
+
+def test_encoder_may_ask_for_texts_of_behaviors(tmp_path):
+    class Asking(WordEncoder):
+        encodes_behaviors = True
+
+    snapshot = watchers("saw {WATCHED}")
+    vectors = text_vectors(snapshot, Asking(), VectorCache(tmp_path))["User"]
+    np.testing.assert_array_equal(vectors, WordEncoder().encode(describe(snapshot, "User")))

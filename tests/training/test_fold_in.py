@@ -18,7 +18,7 @@ from kgrec.data.table_checks import check
 from kgrec.signals import signal_kinds
 from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.graphs import COMMUNITY_SCHEMA, HAS_TAG, LIKED, two_communities
-from kgrec.text import VectorCache, describe, text_vectors
+from kgrec.text import VectorCache, describe, encoded_texts, text_vectors
 
 pytestmark = pytest.mark.slow
 
@@ -224,7 +224,7 @@ def test_fold_in_encodes_only_new_texts(fitted, now, tmp_path):
     loaded = Recommender.load(tmp_path / "run", encoder=Watched())
     loaded._cache = VectorCache(tmp_path / "vectors of another machine")
     grown = loaded.fold_in(now)
-    texts = {text for label in now.nodes if now.schema.nodes[label].text for text in describe(now, label)}
+    texts = set().union(*encoded_texts(now, WordEncoder()).values())
     checked, *new = Watched.read
     assert checked in loaded._known_texts.texts
     assert set(new) == texts - set(loaded._known_texts.texts)
@@ -342,6 +342,8 @@ def unlinked(tables, items):
 
 def test_known_texts_are_shortened_by_the_encoder():
     class LetterTokens(WordEncoder):
+        encodes_behaviors = True
+
         def count_tokens(self, texts):
             return np.array([len(text) for text in texts], dtype=np.int64)
 

@@ -30,7 +30,7 @@ from kgrec.runs.publications import append
 from kgrec.store import open_graph
 from kgrec.store.base import GraphStore
 from kgrec.store.job_lock import leased
-from kgrec.text import CountTokens, VectorCache, describe, token_counter
+from kgrec.text import TextEncoder, VectorCache, encoded_texts
 from kgrec.text.finetune.checkpoint import drop_checkpoints
 from kgrec.training.pipeline import training_sets
 
@@ -188,10 +188,9 @@ def _erased_texts(target: _Target) -> set[str]:
     after: set[str] = set()
     for run in target.runs:
         model = Recommender.load(run.folder)
-        count = token_counter(model._encoder)
         for seen in (target.graph, *_encoded_graphs(run, model, target.graph)):
-            before |= _texts(seen, count)
-            after |= _texts(without(seen, target.nodes), count)
+            before |= _texts(seen, model._encoder)
+            after |= _texts(without(seen, target.nodes), model._encoder)
     return before - after
 
 
@@ -203,8 +202,8 @@ def _encoded_graphs(run: Run, model: Recommender, graph: GraphSnapshot) -> Itera
         yield training_sets(split_by(merged, run.info["split"]), model.config, "train+valid").tuning_graph
 
 
-def _texts(graph: GraphSnapshot, count: CountTokens) -> set[str]:
-    return set().union(*(describe(graph, label, count) for label in graph.nodes if graph.schema.nodes[label].text))
+def _texts(graph: GraphSnapshot, encoder: TextEncoder) -> set[str]:
+    return set().union(*encoded_texts(graph, encoder).values())
 
 
 def _search(store: GraphStore, role: Role, id_: str, roots: Sequence[Path], cache: VectorCache) -> Search:
