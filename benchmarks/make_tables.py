@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from frontier_picture import finished, frontier
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
@@ -97,6 +99,50 @@ def peers_of(name: str, result: dict[str, Any], found: dict[str, Any]) -> str:
     return f"**{name}**: `{result['command']}`; {result['protocol']}.\n\n{table(head, rows)}"
 
 
+def against_cost() -> str:
+    """Accuracy and CPU seconds of each system, the cheapest first, and where kgrec is not on the frontier."""
+    if not (found := dict(results()).get("frontier")):
+        return NOT_YET
+    parts = [against_cost_of(name, of) for name, of in found["data"].items()]
+    return "\n\n".join([*parts, f"By `{found['command']}`; {found['protocol']}."])
+
+
+def against_cost_of(name: str, of_data: dict[str, Any]) -> str:
+    on, systems = frontier(of_data), finished(of_data)
+    rows = [
+        [
+            f"**{system}**" if of["package"] == "kgrec" else system,
+            f"{of['package']} {of['version']}: {of['model']}",
+            f"{of['cpu_s']:.1f}",
+            *(f"{of['metrics'][metric]:.4f}" for metric in ("NDCG@20", "Recall@10", "Recall@20")),
+            "{:.4f}–{:.4f}".format(*of["interval"]),
+            "yes" if system in on else "no",
+        ]
+        for system, of in systems.items()
+    ]
+    head = ["system", "model", "CPU s", "NDCG@20", "Recall@10", "Recall@20", "NDCG@20 95 %", "on the frontier"]
+    failed = [f"{system}: {of['error']}." for system, of in of_data["systems"].items() if "error" in of]
+    return "\n\n".join([f"**{name}**", table(head, rows), " ".join([*off_frontier(on, systems), *failed])])
+
+
+def off_frontier(on: list[str], systems: dict[str, Any]) -> list[str]:
+    """Return sentences that say where kgrec is not on the frontier."""
+    own = [system for system in systems if systems[system]["package"] == "kgrec"]
+    if not own:
+        return ["kgrec is not measured yet."]
+    start, others = systems[own[0]]["cpu_s"], [system for system in on if system not in own]
+    below = [system for system in others if systems[system]["cpu_s"] < start]
+    said = [f"Not on the frontier: {system}." for system in own if system not in on]
+    said += [f"{system} is on it although it costs more than {own[0]}." for system in others if system not in below]
+    if below:
+        best = systems[below[-1]]
+        reached = f"{best['metrics']['NDCG@20']:.4f} in {best['cpu_s']:.1f} s"
+        said += [
+            f"Below {start:.1f} CPU s the frontier is {', '.join(below)}, with up to {reached}, and kgrec has no model."
+        ]
+    return said
+
+
 def accuracy() -> str:
     """One table for each result of `kgrec benchmark`, models from the worst to the best."""
     return "\n\n".join(accuracy_of(name, result) for name, result in results() if "mean" in result) or NOT_YET
@@ -143,20 +189,25 @@ def balance() -> str:
 
 
 def ablation() -> str:
-    """One table a data set: what is lost without each part, the most valuable first."""
-    found = [(name, result) for name, result in results() if name.startswith("ablation-")]
-    return "\n\n".join(ablation_of(name.removeprefix("ablation-"), result) for name, result in found) or NOT_YET
+    """What each signal is worth to the blend: a row for each signal, a column for each data set."""
+    if not (found := dict(results()).get("ablation")):
+        return NOT_YET
+    data = found["data"]
+    signals = list(dict.fromkeys(signal for of in data.values() for signal in of["without"]))
+    rows = [[signal, *(worth(of["without"].get(signal)) for of in data.values())] for signal in signals]
+    rows += [
+        ["*NDCG@20 of all*", *(f"{of['everything']['mean']:.4f}" for of in data.values())],
+        ["*seeds · questions*", *(f"{of['seeds']} · {of['questions']:,}" for of in data.values())],
+    ]
+    return table(["without", *data], rows) + f"\n\nBy `{found['command']}`, {found['metric']}."
 
 
-def ablation_of(name: str, result: dict[str, Any]) -> str:
-    whole, n_seeds = result["everything"], result["seeds"]
-    rows = [["nothing", cell(whole["mean"], whole["deviation"], n_seeds), "", "", ""]]
-    for part, found in sorted(result["without"].items(), key=lambda pair: -pair[1]["worth"]):
-        interval = f"{found['low']:+.4f} … {found['high']:+.4f}"
-        reached = cell(found["mean"], found["deviation"], n_seeds)
-        rows.append([part, reached, f"{found['worth']:+.4f}", interval, f"{found['p_value']:.4f}"])
-    caption = f"**{name}**: `{result['command']}`; {result['protocol']}. {result['questions']} questions."
-    return f"{caption}\n\n{table(['taken away', result['metric'], 'worth', 'worth, 95 %', 'p'], rows)}"
+def worth(found: dict[str, float] | None) -> str:
+    """Return a signal's worth with its interval, bold if that does not hold 0."""
+    if found is None:
+        return "–"
+    shown = f"{found['worth']:+.4f} ({found['low']:+.4f} … {found['high']:+.4f})"
+    return f"**{shown}**" if found["low"] > 0 or found["high"] < 0 else shown
 
 
 def cell(mean: float, deviation: float, n_seeds: int) -> str:
@@ -473,6 +524,7 @@ TARGETS = (
 TABLES = {
     "targets": targets,
     "costs": costs,
+    "frontier": against_cost,
     "peers": peers,
     "accuracy": accuracy,
     "ablation": ablation,

@@ -58,6 +58,25 @@ def als(factors: int) -> Model:
     return Model(lambda train, settings: fit_factors(AlternatingLeastSquares, train, settings), tried)
 
 
+def als_one_setting() -> Model:
+    return Model(als(64).fit, als(64).tried[:1])
+
+
+def als_search(n: int, seed: int = SEED) -> Model:
+    """Try n random settings."""
+    rng = np.random.default_rng(seed)
+    tried = [
+        {
+            "factors": int(rng.choice([32, 64, 96, 128])),
+            "iterations": 15,
+            "alpha": float(np.exp(rng.uniform(*np.log([0.5, 40])))),
+            "regularization": float(np.exp(rng.uniform(*np.log([0.1, 200])))),
+        }
+        for _ in range(n)
+    ]
+    return Model(als(64).fit, tried)
+
+
 def bpr() -> Model:
     names = ("iterations", "learning_rate", "regularization")
     grid = product((100, 300), (0.01, 0.005), (0.01, 0.001))
@@ -73,6 +92,8 @@ def neighbors(kind: type) -> Model:
 MODELS = {
     "iALS 64": als(64),
     "iALS 128": als(128),
+    "iALS 64, one setting": als_one_setting(),
+    "iALS, the best of 20 random settings": als_search(20),
     "BPR 64": bpr(),
     "ItemKNN cosine": neighbors(CosineRecommender),
     "ItemKNN BM25": neighbors(BM25Recommender),

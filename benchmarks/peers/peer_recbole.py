@@ -167,8 +167,8 @@ def by_epochs(name: str, rates: Sequence[float], **settings: Any) -> Model:
     return Model(lambda rows, chosen: fit(name, rows, chosen), tried, stop_early(name, tried))
 
 
-def ease() -> Model:
-    tried = [{"reg_weight": weight} for weight in (50.0, 250.0, 500.0, 1000.0)]
+def ease(*weights: float) -> Model:
+    tried = [{"reg_weight": weight} for weight in weights]
     return Model(lambda rows, chosen: fit("EASE", rows, chosen), tried)
 
 
@@ -176,7 +176,9 @@ MODELS = {
     "LightGCN 64": by_epochs("LightGCN", (0.001, 0.005), embedding_size=64, n_layers=2),
     "BPR 64": by_epochs("BPR", (0.001, 0.005), embedding_size=64),
     "MultiVAE": by_epochs("MultiVAE", (0.001, 0.005)),
-    "EASE": ease(),
+    "EASE": ease(50.0, 250.0, 500.0, 1000.0),
+    "LightGCN, defaults": by_epochs("LightGCN", (0.001,)),
+    "EASE, defaults": ease(250.0),
     "KGIN 64": by_epochs("KGIN", (0.005,), embedding_size=64),
 }
 
