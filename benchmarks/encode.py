@@ -81,10 +81,12 @@ def cached(encoder: TransformersEncoder, texts: list[str]) -> FloatArray:
 class Loop:
     """What one would write without kgrec."""
 
+    half = torch.float16 if torch.cuda.is_available() else torch.bfloat16
+
     def __init__(self, encoder: TransformersEncoder, batch_size: int) -> None:
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.tokenizer = AutoTokenizer.from_pretrained(encoder.folder)
-        dtype = torch.float16 if encoder.precision == "half" else torch.float32
+        dtype = self.half if encoder.precision == "half" else torch.float32
         self.model = AutoModel.from_pretrained(encoder.folder, dtype=dtype).to(self.device).eval()
         self.batch_size = batch_size
         self.max_tokens = encoder.max_tokens

@@ -84,7 +84,9 @@ class EncoderSettings(BaseModel):
         default=256, ge=1, description="Tokens per text, up to the model's own limit; the rest is cut."
     )
     precision: Precision | None = Field(
-        default=None, description="Default: half on an NVIDIA GPU, else full. int8 takes a quarter of the memory."
+        default=None,
+        description="Default: half on an NVIDIA GPU and on a CPU that multiplies in bfloat16, else full. int8 takes a "
+        "quarter of the memory.",
     )
     encode_behaviors: bool = Field(
         default=False,

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from kgrec.config import EncoderSettings
 from kgrec.text import TransformersEncoder, default_encoder
 
 FILES = {
@@ -21,8 +22,8 @@ FILES = {
 
 @pytest.fixture(scope="session")
 def packaged() -> TransformersEncoder:
-    """Return the packaged encoder."""
-    return default_encoder()
+    """Return the packaged encoder, in full precision on every processor."""
+    return default_encoder(EncoderSettings(precision="full"))
 
 
 @pytest.fixture(scope="session")

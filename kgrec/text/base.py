@@ -34,7 +34,7 @@ class TextEncoder(Protocol):
     def encode(self, texts: Sequence[str]) -> FloatArray:
         """Return float32 [texts, dim], rows of length 1, in the order of the texts.
 
-        The vector of a text does not depend on the other texts: equal within 1e-5, on a GPU within half precision.
+        The vector of a text does not depend on the other texts: equal within 1e-5, in half precision within that.
         """
         ...
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kgrec._util.device import best_device
+from kgrec._util.device import best_device, has_bfloat16
 from kgrec._util.types import BoolArray, FloatArray, IntArray
 from kgrec.config import PACKAGED_MODEL, Config, EncoderSettings, Precision
 from kgrec.errors import UsageError
@@ -39,7 +39,7 @@ MINILM_WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9
 
 
 class TransformersEncoder:
-    """A transformer with pooled token vectors, on the GPU (in half precision) if there is one.
+    """A transformer with pooled token vectors, on the GPU if there is one, in half precision where that is fast.
 
     Pooling, dense layers and normalization are modules of sentence-transformers, as the model's files define them.
     Padding is on the right and masked, whatever the side of the tokenizer, so the vector of a text does not depend on
@@ -110,7 +110,9 @@ class TransformersEncoder:
     @cached_property
     def precision(self) -> Precision:
         """Precision of the weights."""
-        return self.settings.precision or ("half" if self.device == "cuda" else "full")
+        import torch
+
+        return self.settings.precision or ("half" if has_bfloat16(torch.device(self.device)) else "full")
 
     @cached_property
     def identity(self) -> str:

@@ -14,6 +14,7 @@ from kgrec.errors import UsageError
 from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.encoder_contract import TextEncoderContract
 from kgrec.text import TransformersEncoder, encoder_of
+from kgrec.text import encoder as encoder_file
 
 pytestmark = pytest.mark.slow
 
@@ -234,6 +235,15 @@ def test_half_precision_is_close(model):
     assert half.dtype == np.float32
     np.testing.assert_allclose(half, full, atol=0.02)
     assert not np.array_equal(half, full)
+
+
+def test_default_precision_is_half_where_that_is_fast(packaged, monkeypatch):
+    texts = ["a funny movie for kids", "an oil filter", "garden flowers"]
+    assert TransformersEncoder(packaged.folder).precision == "full"
+    monkeypatch.setattr(encoder_file, "has_bfloat16", lambda device: True)
+    fast = TransformersEncoder(packaged.folder)
+    assert fast.precision == "half"
+    assert np.einsum("nd,nd->n", fast.encode(texts), packaged.encode(texts)).min() > 0.999
 
 
 def test_batches_are_halved_until_they_fit(model, monkeypatch):
