@@ -20,7 +20,7 @@ from kgrec.data.schema import Schema
 from kgrec.data.schema_parts import EdgeType
 from kgrec.data.table_rows import shown
 from kgrec.data.tables import Gaps, GraphTables, Origin, TableKey, stacked
-from kgrec.errors import UsageError
+from kgrec.errors import DataError, UsageError
 from loaders.atomic_files import SPLIT, AtomicFiles, AtomicTable, read_folder
 from loaders.atomic_kg import check_relations, entity_table, item_ids, relation_edges, relationships
 from loaders.atomic_schema import SchemaNames, base_schema, schema_names, words_of
@@ -38,7 +38,7 @@ class AtomicLoader:
             schema: schema of the graph; None derives it as `derive_schema` does.
 
         Raises:
-            DataError: lists every problem of every file, or every column and relation that the schema does not have.
+            DataError: a file cannot be read at all, or lists every column and relation that the schema does not have.
             SchemaError: the schema does not fit atomic files.
             UsageError: `source` is not a path.
         """
@@ -54,7 +54,10 @@ def derive_schema(folder: str | Path) -> Schema:
     Raises:
         DataError: lists every problem of every file.
     """
-    return schema_of(read_folder(Path(folder)))
+    files = read_folder(Path(folder))
+    if files.problems:
+        raise DataError(files.problems)
+    return schema_of(files)
 
 
 def schema_of(files: AtomicFiles) -> Schema:
@@ -78,7 +81,7 @@ def to_graph(files: AtomicFiles, schema: Schema) -> GraphTables:
     named = schema_names(files, schema)
     check_relations(files, named, schema)
     triples = relation_edges(files, named)
-    if files.kg and triples and not any(named.item in (src, dst) for src, _, dst in triples):
+    if files.kg and triples and not files.problems and not any(named.item in (src, dst) for src, _, dst in triples):
         notice(f"no item is an entity of {files.kg.path}; to describe items by it, add a .link file (item to entity)")
     edges = {(named.user, named.behavior, named.item): _behaviors(files, named, schema), **triples}
     edges |= {(named.item, t, label): _category_edges(files, c) for c, (t, label) in named.categories.items()}
@@ -94,7 +97,7 @@ def to_graph(files: AtomicFiles, schema: Schema) -> GraphTables:
         edges[named.user, named.knows, named.user] = files.net.table.select(["source_id", "target_id"]).rename_columns(
             ["src", "dst"]
         )
-    return GraphTables(schema, nodes, edges, _origins(files, named, schema), gaps=gaps)
+    return GraphTables(schema, nodes, edges, _origins(files, named, schema), gaps=gaps, problems=files.problems)
 
 
 def _users(files: AtomicFiles, named: SchemaNames, schema: Schema) -> tuple[pa.Table, Gaps]:
@@ -107,7 +110,7 @@ def _users(files: AtomicFiles, named: SchemaNames, schema: Schema) -> tuple[pa.T
 def _items(files: AtomicFiles, named: SchemaNames, schema: Schema) -> tuple[pa.Table, Gaps]:
     table, gaps = _nodes(files.item, "item_id", item_ids(files), named.item, schema)
     n = files.item.table.num_rows if files.item else table.num_rows
-    if files.item and table.num_rows > n:
+    if files.item and table.num_rows > n and not files.problems:
         more, first = table.num_rows - n, shown(table.column(0)[n].as_py())
         kinds = "item is" if more == 1 else "items are"
         notice(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from kgrec.data.columns import to_mask, trim
 from kgrec.data.schema_checks import RESERVED_PROPERTIES
-from kgrec.data.tables import Origin, locate
+from kgrec.data.tables import Origin, locate, taken
 from kgrec.errors import DataError, Problem
 from loaders.delimited import UNQUOTED_TSV, read_delimited
 from loaders.names import identifiers
@@ -72,7 +72,10 @@ class AtomicTable:
 
 @dataclass(frozen=True)
 class AtomicFiles:
-    """A data set: `inter`, with a column `split` if there are benchmark files, and the other parts that have a file."""
+    """A data set: `inter`, with a column `split` if there are benchmark files, and the other parts that have a file.
+
+    `problems` are those of rows that are left out.
+    """
 
     name: str
     inter: AtomicTable
@@ -81,28 +84,31 @@ class AtomicFiles:
     kg: AtomicTable | None = None
     link: AtomicTable | None = None
     net: AtomicTable | None = None
+    problems: Sequence[Problem] = ()
 
 
 def read_folder(folder: Path) -> AtomicFiles:
-    """Return the content of all atomic files of a folder.
+    """Return the content of all atomic files of a folder, without the rows that have a problem.
 
     Raises:
-        DataError: lists every problem of every file.
+        DataError: a file cannot be read at all; lists every problem of every file.
     """
     name, paths = _find(folder)
     tables: dict[tuple[str, str | None], AtomicTable] = {}
     problems: list[Problem] = []
+    broken: list[Problem] = []
     for key, path in paths.items():
         try:
-            tables[key] = _read(path, key[0])
+            tables[key] = _read(path, key[0], problems)
         except DataError as error:
-            problems += error.problems
+            broken += error.problems
     splits = {split: tables["inter", split] for split in SPLITS if ("inter", split) in tables}
-    problems += _header_differences(list(splits.values()))
-    if problems:
-        raise DataError(problems)
+    broken += _header_differences(list(splits.values()))
+    if broken:
+        raise DataError([*problems, *broken])
     parts = {part: table for (part, split), table in tables.items() if split is None}
-    return _with_domains(AtomicFiles(name, **(parts | {"inter": _joined(splits)} if splits else parts)))
+    parts |= {"inter": _joined(splits)} if splits else {}
+    return _with_domains(AtomicFiles(name, problems=problems, **parts))
 
 
 def is_atomic(folder: Path) -> bool:
@@ -137,33 +143,33 @@ def _without_unsplit_file(folder: Path, paths: _Found) -> _Found:
     return {key: path for key, path in paths.items() if key != ("inter", None)}
 
 
-def _read(path: Path, part: str) -> AtomicTable:
+def _read(path: Path, part: str, problems: list[Problem]) -> AtomicTable:
+    """Return a part without the rows that have a problem, which is appended to `problems`."""
     text = read_delimited(path, UNQUOTED_TSV)
+    problems += text.problems
     cells = [[part.strip() for part in cell.rpartition(":")] for cell in text.table.column_names]
-    problems = [
+    wrong = [
         Problem(str(path), repr(f"{name}{colon}{kind}"), f"name:type with a type of {', '.join(KINDS)}", 1)
         for name, colon, kind in cells
         if kind not in KINDS or not name
     ]
     columns = [name for name, _, _ in cells]
     twice = sorted(name for name, n in Counter(columns).items() if name and n > 1)
-    problems += [Problem(str(path), "the column twice", "each column once", 1, name) for name in twice]
+    wrong += [Problem(str(path), "the column twice", "each column once", 1, name) for name in twice]
     missing = [name for name in _IDS[part] if name not in columns]
-    if missing and not problems:
+    if missing and not wrong:
         found = f"the header {', '.join(columns)}"
-        problems = [Problem(str(path), found, f"a column {', '.join(missing)}", 1)]
-    if problems:
-        raise DataError(problems)
-    return _named(path, part, text.table, [kind for _, _, kind in cells], columns, text.origins)
+        wrong = [Problem(str(path), found, f"a column {', '.join(missing)}", 1)]
+    if wrong:
+        raise DataError(wrong)
+    table = _trimmed(text.table.rename_columns(columns), (*_IDS[part], DOMAIN))
+    table, origins = _with_ids(table, part, text.origins, problems)
+    return _named(path, part, table, [kind for _, _, kind in cells], columns, origins)
 
 
 def _named(
     path: Path, part: str, table: pa.Table, kinds: list[str], columns: list[str], origins: tuple[Origin, ...]
 ) -> AtomicTable:
-    table = _trimmed(table.rename_columns(columns), (*_IDS[part], DOMAIN))
-    problems = list(_missing_ids(table, part, origins))
-    if problems:
-        raise DataError(problems)
     names = _column_names(columns, part)
     called = dict(zip(names, columns, strict=True))
     origins = tuple(replace(origin, columns=called) for origin in origins)
@@ -184,11 +190,23 @@ def _column_names(columns: list[str], part: str) -> list[str]:
     return [named.get(column, column) for column in columns]
 
 
-def _missing_ids(table: pa.Table, part: str, origins: tuple[Origin, ...]) -> Iterator[Problem]:
-    """Yield a problem for each missing id in .kg, .link and .net; `check` reports those of the other files."""
+def _with_ids(
+    table: pa.Table, part: str, origins: tuple[Origin, ...], problems: list[Problem]
+) -> tuple[pa.Table, tuple[Origin, ...]]:
+    """Return the rows of .kg, .link and .net that have their ids; `check` reports missing ids of the other files."""
+    given = np.ones(table.num_rows, dtype=bool)
     for name in () if part in ("inter", "item", "user") else _IDS[part]:
-        for row in np.flatnonzero(to_mask(pc.is_null(table.column(name)))).tolist():
-            yield Problem(origins[0].where, "nothing", "an id", origins[0].first_row + row, name)
+        missing = to_mask(pc.is_null(table.column(name)))
+        problems += (problem_at(origins, row, "nothing", "an id", name) for row in np.flatnonzero(missing).tolist())
+        given &= ~missing
+    return (table, origins) if given.all() else (table.filter(pa.array(given)), taken(origins, np.flatnonzero(given)))
+
+
+def problem_at(origins: tuple[Origin, ...], row: int, found: str, expected: str, name: str) -> Problem:
+    """Return a problem of a row (from 0) of a table."""
+    place = locate(origins, row)
+    assert place is not None
+    return Problem(place.where, found, expected, place.row, name)
 
 
 def _header_differences(splits: list[AtomicTable]) -> Iterator[Problem]:
@@ -213,8 +231,7 @@ def _joined(splits: Mapping[str, AtomicTable]) -> AtomicTable:
 def _with_domains(files: AtomicFiles) -> AtomicFiles:
     """Return the files with the items' domain taken from the interactions, if only those have it.
 
-    Raises:
-        DataError: lists every item that has several domains.
+    An item with several domains is a problem; it gets the first one.
     """
     item, inter = files.item, files.inter.table
     if DOMAIN not in inter.column_names or (item and DOMAIN in item.kinds):
@@ -222,7 +239,9 @@ def _with_domains(files: AtomicFiles) -> AtomicFiles:
     domains_of_items = inter.select(["item_id", DOMAIN]).drop_null()
     domains = domains_of_items.group_by(["item_id", DOMAIN], use_threads=False).aggregate([])
     if pc.count_distinct(domains.column("item_id")).as_py() < domains.num_rows:
-        raise DataError(list(_in_several_domains(files.inter)))
+        files = replace(files, problems=[*files.problems, *_in_several_domains(files.inter)])
+        domains = domains.group_by("item_id", use_threads=False).aggregate([(DOMAIN, "first")])
+        domains = domains.rename_columns(["item_id", DOMAIN])
     if item is None:
         kinds = {"item_id": "token", DOMAIN: "token"}
         return replace(files, item=AtomicTable(files.inter.path, domains, kinds, ()))
@@ -239,7 +258,5 @@ def _in_several_domains(inter: AtomicTable) -> Iterator[Problem]:
     domains_of_items["first"] = domains_of_items.groupby("item_id")[DOMAIN].transform("first")
     others = domains_of_items[domains_of_items[DOMAIN] != domains_of_items["first"]].drop_duplicates("item_id")
     for row, (item, domain, first) in zip(others.index.tolist(), others.to_numpy().tolist(), strict=True):
-        place = locate(inter.origins, row)
-        assert place is not None
         expected = f"{first} as in a row before: one domain per item, or another name for the column"
-        yield Problem(place.where, f"item {item} in {domain}", expected, place.row, DOMAIN)
+        yield problem_at(inter.origins, row, f"item {item} in {domain}", expected, DOMAIN)

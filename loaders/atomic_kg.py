@@ -14,7 +14,7 @@ from kgrec.data.schema import MAX_WRITTEN_TYPES, Schema
 from kgrec.data.schema_parts import EdgeType, RelationshipType
 from kgrec.errors import DataError, Problem, near_matches
 from kgrec.rdf import iris
-from loaders.atomic_files import AtomicFiles
+from loaders.atomic_files import AtomicFiles, problem_at
 from loaders.atomic_schema import SchemaNames
 from loaders.names import IRI, identifiers
 
@@ -36,7 +36,8 @@ def relation_types(files: AtomicFiles, named: SchemaNames) -> dict[str, str]:
     relations = pc.unique(files.kg.table.column("relation_id"))
     if len(relations) > MAX_WRITTEN_TYPES:
         expected = f"at most {MAX_WRITTEN_TYPES}; leave out or join rare ones"
-        raise DataError([Problem(str(files.kg.path), f"{len(relations):,} relations", expected, field="relation_id")])
+        problem = Problem(str(files.kg.path), f"{len(relations):,} relations", expected, field="relation_id")
+        raise DataError([*files.problems, problem])
     return identifiers(relations.to_pylist(), named.taken)
 
 
@@ -70,14 +71,17 @@ def check_relations(files: AtomicFiles, named: SchemaNames, schema: Schema) -> N
         column = files.kg.table.column("relation_id")
         raise DataError(
             [
-                Problem(
-                    str(files.kg.path),
-                    f"relation {relation!r}",
-                    f"a relationship type {type_} in the schema{near_matches(type_, schema.relationships)}",
-                    pc.index(column, relation).as_py() + 2,
-                    "relation_id",
-                )
-                for relation, type_ in missing.items()
+                *files.problems,
+                *(
+                    problem_at(
+                        files.kg.origins,
+                        pc.index(column, relation).as_py(),
+                        f"relation {relation!r}",
+                        f"a relationship type {type_} in the schema{near_matches(type_, schema.relationships)}",
+                        "relation_id",
+                    )
+                    for relation, type_ in missing.items()
+                ),
             ]
         )
 

@@ -143,7 +143,7 @@ def schema_names(files: AtomicFiles, schema: Schema) -> SchemaNames:
     )
     problems = list(_column_problems(files, schema, named))
     if problems:
-        raise DataError(problems)
+        raise DataError([*files.problems, *problems])
     return named
 
 

@@ -1,7 +1,8 @@
 """Reader of one delimited text file as an Arrow table of strings.
 
 Arrow parses a file after quotes.py has checked its quotes. Only a file with errors is read a second time, line by line,
-to report every problem.
+to report every problem and to leave out the rows that have one: the values of the others are still checked, so that one
+message lists all problems of a file.
 """
 
 from __future__ import annotations
@@ -65,34 +66,39 @@ class TextTable:
         path: the file.
         table: n rows of string columns; an empty value is null.
         origins: source lines of the rows.
+        problems: the problems of rows that are left out, at most `MAX_PROBLEMS`.
     """
 
     path: Path
     table: pa.Table
     origins: tuple[Origin, ...]
+    problems: tuple[Problem, ...] = ()
 
 
 def read_delimited(path: Path, dialect: Dialect, names: Sequence[str] | None = None) -> TextTable:
     """Return the content of a file with a header line, or with the columns `names` and no header.
 
-    A byte-order mark, Windows line ends, blank lines at the end and quotes escaped by a backslash are accepted.
+    A byte-order mark, Windows line ends, blank lines at the end and quotes escaped by a backslash are accepted. Rows
+    with bytes that are not UTF-8, a wrong number of fields or misplaced quotes are left out and listed in `problems`.
 
     Raises:
-        DataError: lists every problem of the file: missing or empty file, invalid header, bytes that are not UTF-8,
-            rows with a wrong number of fields, misplaced quotes.
+        DataError: a missing or empty file, or an invalid header.
     """
     data, dialect = _quotes_settled(path, _content(path, dialect), dialect)
     header = list(names) if names else _header(path, data, dialect)
     n_header = 0 if names else 1
     if b"\0" in data or (dialect.quoted and not quotes.is_strict(data, dialect.delimiter)):
-        raise DataError(list(_faults(path, data, len(header), dialect)))
+        return _without_faults(path, data, header, n_header, dialect)
+    data, problems = _without_stray_returns(path, data, dialect)
     try:
-        _check_line_ends(path, data, dialect)
         table = _parse(data, header, n_header, dialect)
     except pa.ArrowInvalid as error:
-        problems = list(_faults(path, data, len(header), dialect))
-        raise DataError(problems or [Problem(str(path), str(error), "delimited text")]) from None
-    return TextTable(path, table, _origins(path, data, table.num_rows, n_header, dialect))
+        text = _without_faults(path, data, header, n_header, dialect)
+        if not text.problems:
+            raise DataError([Problem(str(path), str(error), "delimited text")]) from None
+        lines = {problem.row for problem in problems}
+        return replace(text, problems=(*problems, *(p for p in text.problems if p.row not in lines)))
+    return TextTable(path, table, _origins(path, data, table.num_rows, n_header, dialect), problems)
 
 
 def _content(path: Path, dialect: Dialect) -> bytes:
@@ -208,20 +214,25 @@ def _header_problems(path: Path, line: str, cells: list[str] | None, dialect: Di
             yield Problem(str(path), "the column twice", "each column once", 1, cell)
 
 
-def _check_line_ends(path: Path, data: bytes, dialect: Dialect) -> None:
-    """Raise a DataError for a carriage return in a file with other line ends: it may belong to a value."""
+def _without_stray_returns(path: Path, data: bytes, dialect: Dialect) -> tuple[bytes, tuple[Problem, ...]]:
+    """Return the text with blanks for carriage returns in a file with other line ends, and a problem for each.
+
+    Such a carriage return may belong to a value.
+    """
     if data.count(b"\r") == data.count(b"\r\n") or b"\n" not in data:
-        return
-    text, ends = np.frombuffer(data, np.uint8), quotes.row_ends(data, bool(dialect.quoted))
+        return data, ()
+    text, ends = np.frombuffer(data, np.uint8).copy(), quotes.row_ends(data, bool(dialect.quoted))
     returns = ends[text[ends] == 13]
-    if 0 < len(returns) < len(ends):
-        lines = np.searchsorted(np.flatnonzero(text == 10), returns) + 1
-        found, expected = "a carriage return within a line", "one kind of line end, or the value in quotes"
-        raise DataError([Problem(str(path), found, expected, n) for n in lines[:MAX_PROBLEMS].tolist()])
+    if len(returns) == len(ends):
+        return data, ()
+    lines = np.searchsorted(np.flatnonzero(text == 10), returns) + 1
+    found, expected = "a carriage return within a line", "one kind of line end, or the value in quotes"
+    text[returns] = ord(" ")
+    return text.tobytes(), tuple(Problem(str(path), found, expected, n) for n in lines[:MAX_PROBLEMS].tolist())
 
 
 def _parse(data: bytes, header: list[str], n_header: int, dialect: Dialect) -> pa.Table:
-    if n_header and b"\n" not in data and b"\r" not in data:
+    if not data or (n_header and b"\n" not in data and b"\r" not in data):
         return pa.table({name: pa.array([], pa.string()) for name in header})
     return pc_csv.read_csv(
         pa.BufferReader(data),
@@ -243,14 +254,24 @@ def _parse(data: bytes, header: list[str], n_header: int, dialect: Dialect) -> p
     )
 
 
-def _faults(path: Path, data: bytes, n_fields: int, dialect: Dialect) -> Iterator[Problem]:
-    yield from itertools.islice(
-        itertools.chain(_byte_faults(path, data), _row_faults(path, data, n_fields, dialect)), MAX_PROBLEMS
-    )
+def _without_faults(path: Path, data: bytes, header: list[str], n_header: int, dialect: Dialect) -> TextTable:
+    """Return the rows of a file without problems, and the problems of the others."""
+    rows = list(_rows(data.decode(errors="replace"), dialect))
+    problems: list[Problem] = []
+    firsts, bad = np.array([line for line, _ in rows]), np.zeros(len(rows), dtype=bool)
+    bad[:n_header] = True
+    for problem in itertools.chain(_byte_faults(path, data), _row_faults(path, rows, len(header))):
+        bad[np.searchsorted(firsts, problem.row or 0, "right") - 1] = True
+        if len(problems) < MAX_PROBLEMS:
+            problems.append(problem)
+    lines, ends, good = data.splitlines(keepends=True), [*firsts[1:].tolist(), None], np.flatnonzero(~bad).tolist()
+    text = b"".join(b"".join(lines[rows[i][0] - 1 : ends[i] and ends[i] - 1]) for i in good)
+    table = _parse(text.rstrip(b"\r\n"), header, 0, dialect)
+    return TextTable(path, table, (Origin(str(path), 1, len(good), rows=firsts[good]),), tuple(problems))
 
 
-def _row_faults(path: Path, data: bytes, n_fields: int, dialect: Dialect) -> Iterator[Problem]:
-    for line, row in _rows(data.decode(errors="replace"), dialect):
+def _row_faults(path: Path, rows: list[tuple[int, int | quotes.Fault]], n_fields: int) -> Iterator[Problem]:
+    for line, row in rows:
         if isinstance(row, quotes.Fault):
             yield Problem(str(path), row.found, row.expected, line)
         elif row != n_fields:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
+
+import numpy as np
 
 from kgrec._util.files import reason
+from kgrec._util.types import IntArray
 from kgrec.errors import DataError, Problem
 from loaders.delimited import MAX_COLUMNS, MAX_PROBLEMS
 
@@ -19,12 +22,19 @@ MANY_KEYS: Final = 1_000
 _HALF_PAIR: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
-def objects(path: Path) -> list[dict[str, Any]]:
-    """Return the objects of a file, one per line.
+class JsonLines(NamedTuple):
+    """The objects [n] of a file, their line numbers [n], and the problems of the other lines."""
+
+    rows: list[dict[str, Any]]
+    lines: IntArray
+    problems: list[Problem]
+
+
+def objects(path: Path) -> JsonLines:
+    """Return the objects of a file, one per line; a line that is no object or has a duplicate key is a problem.
 
     Raises:
-        DataError: lists every line that is not an object, has a duplicate key or invalid text; or too many keys, or a
-            file that cannot be read.
+        DataError: too many keys, or a file that cannot be read or is empty.
     """
     try:
         data = path.read_bytes()
@@ -34,10 +44,12 @@ def objects(path: Path) -> list[dict[str, Any]]:
     if not lines:
         raise DataError([Problem(str(path), "an empty file", "one JSON object per line")])
     rows: list[dict[str, Any]] = []
+    numbers: list[int] = []
     problems: list[Problem] = []
     for number, line in enumerate(lines, 1):
         try:
             rows.append(_object(line))
+            numbers.append(number)
         except ValueError as error:
             problems.append(Problem(str(path), str(error), "one JSON object per line", number))
             if len(problems) == MAX_PROBLEMS:
@@ -45,10 +57,8 @@ def objects(path: Path) -> list[dict[str, Any]]:
     n_keys = len({key for row in rows for key in row})
     if n_keys > MAX_COLUMNS or (n_keys > MANY_KEYS and n_keys * len(rows) > MAX_CELLS):
         expected = f"at most {MAX_COLUMNS:,}, fewer in a file of many lines"
-        problems.append(Problem(str(path), f"{n_keys:,} keys in {len(lines):,} lines", expected))
-    if problems:
-        raise DataError(problems)
-    return rows
+        raise DataError([*problems, Problem(str(path), f"{n_keys:,} keys in {len(lines):,} lines", expected)])
+    return JsonLines(rows, np.array(numbers, dtype=np.int64), problems)
 
 
 def _object(line: bytes) -> dict[str, Any]:

@@ -92,7 +92,7 @@ def only_parts(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, BoolArray, Boo
     lengths = list_lengths(lists.parts)
     first = pc.list_element(pc.if_else(pa.array(lengths == 1), lists.parts, pa.scalar([None], lists.parts.type)), 0)
     listed = to_mask(lists.parts.is_valid())
-    text = first if is_list(column) else pc.if_else(pa.array(listed), first, _texts(column))
+    text = first if is_list(column) else pc.if_else(pa.array(listed), first, texts(column))
     return text, listed & (lengths == 1), lists.wrong | (lengths > 1)
 
 
@@ -102,7 +102,8 @@ def _nested_alone(column: pa.ChunkedArray) -> ListColumn:
     return ListColumn(pa.chunked_array([read]), wrong & to_mask(nested.is_valid()), np.zeros(len(column), dtype=bool))
 
 
-def _texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a mixed column as text, null where it has lists or objects."""
     return pc.if_else(pc.struct_field(column, "nested"), None, pc.struct_field(column, "text"))
 
 

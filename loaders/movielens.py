@@ -80,7 +80,8 @@ def _read_raw(folder: Path) -> AtomicFiles:
     users = read_delimited(folder / "u.user", _RAW_BAR, ("user_id", "age", "gender", "occupation", "zip_code"))
     movies = read_delimited(folder / "u.item", _RAW_BAR, _ITEM_COLUMNS)
     movies = replace(movies, table=_movie_columns(movies.table))
-    return AtomicFiles(NAME, inter=_part(ratings), item=_part(movies, ("genre",)), user=_part(users))
+    problems = [*ratings.problems, *users.problems, *movies.problems]
+    return AtomicFiles(NAME, _part(ratings), _part(movies, ("genre",)), _part(users), problems=problems)
 
 
 def _part(text: TextTable, sequences: Sequence[str] = ()) -> AtomicTable:

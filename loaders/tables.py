@@ -33,7 +33,7 @@ from kgrec.data.schema_parts import EdgeType
 from kgrec.data.table_rows import shown
 from kgrec.data.tables import Ends, Gaps, GraphTables, Origin, TableKey, locate, stacked
 from kgrec.errors import DataError, Problem, UsageError, listed, near_matches
-from loaders.lists import LIST, MIXED, WRITTEN_TEXTS, as_lists, as_text, is_list, only_parts
+from loaders.lists import LIST, MIXED, WRITTEN_TEXTS, as_lists, as_text, is_list, only_parts, texts
 from loaders.mapping import NodeSource, RelationshipSource, TableMapping, read_mapping
 from loaders.names import alike
 from loaders.rows import LABEL_COLUMN, TYPE_COLUMN, Selection, has_label, matches, repeated, some_values, spread
@@ -55,7 +55,7 @@ class TablesLoader:
 
         Raises:
             UsageError: there is no schema, or no mapping file.
-            DataError: lists every problem of the mapping and of the sources.
+            DataError: lists every problem of the mapping; those of the sources are in the tables' `problems`.
         """
         if schema is None:
             raise UsageError("the tables loader needs a schema; give a schema file or a shipped one, such as commerce")
@@ -82,14 +82,13 @@ class _Reader:
                 place = f"relationships.{type_}" + (f".{number}" if len(sources) > 1 else "")
                 self._add_edges(edges, type_, source, place)
         self._check_from_ends(edges)
-        if self.problems:
-            raise DataError(self.problems)
-        for text in (*self.notices, *self._repeats()):
+        for text in () if self.problems else (*self.notices, *self._repeats()):
             notice(text)
         given = {label: table for label, table in nodes.items() if table is not None}
         make: dict[str, bool] = {label: True for label, source in self.mapping.nodes.items() if source.from_ends}
         make |= {label: False for label in self.schema.nodes if label not in self.mapping.nodes}
-        return GraphTables(self.schema, given, edges, self.origins, Ends(make, self.skip), self.gaps)
+        ends = Ends(make, self.skip)
+        return GraphTables(self.schema, given, edges, self.origins, ends, self.gaps, self.problems)
 
     def _nodes(self, label: str, source: NodeSource) -> pa.Table | None:
         place = f"nodes.{label}"
@@ -104,7 +103,7 @@ class _Reader:
             return None
         key = source.key or node.key
         columns: _Columns = {}
-        if self._has(f"{place}.key", selection, key) and self._is_flat(f"{place}.key", selection, key):
+        if self._has(f"{place}.key", selection, key) and self._may_be_ids(f"{place}.key", selection, key):
             columns[node.key] = self._ids(selection, key)
         trimmed = {self.schema.roles.domain} if label in self.schema.roles.items else set()
         columns |= self._properties(place, selection, source, node.properties, trimmed)
@@ -116,6 +115,9 @@ class _Reader:
                 "a property of type strings or vector; else leave it out",
             )
         self.origins[label] = _named(selection.origins, {node.key: key, **source.properties})
+        if node.key not in columns:
+            self._check_types(columns, node.properties, self.origins[label])
+            return None
         return pa.table(columns)
 
     def _add_edges(self, edges: dict[EdgeType, pa.Table], type_: str, source: RelationshipSource, place: str) -> None:
@@ -138,6 +140,7 @@ class _Reader:
             for part, column in (("from", ends["src"]), ("to", ends["dst"]))
         ]
         if any(column is None for column in read):
+            self._check_types(values, properties, _named(selection.origins, source.properties))
             return
         if source.list_separator:
             self._notice_unused(selection, list(ends.values()), source.list_separator)
@@ -169,6 +172,11 @@ class _Reader:
         self._report_values(origins, table.column(name), name, wrong, partial(expected_value, kind))
         return table.set_column(table.column_names.index(name), name, column)
 
+    def _check_types(self, columns: _Columns, properties: Mapping[str, str], origins: tuple[Origin, ...]) -> None:
+        """Report values of a wrong type, for a table without ids, which is checked no further."""
+        for name in columns:
+            self._typed(pa.table(columns), name, properties[name], origins)
+
     def _edge_type(self, place: str, type_: str, source: RelationshipSource) -> EdgeType | None:
         relationship = self.schema.relationships[type_]
         src = self._end(f"{place}.from_label", source.from_label, relationship.from_)
@@ -189,12 +197,16 @@ class _Reader:
         if rows is None:
             return None
         every = Selection.of(rows)
+        flat = [
+            self._has(f"{place}.where", every, column)
+            and self._is_flat(f"{place}.where", every, column, "a column of single values")
+            for column in source.where
+        ]
+        if not all(flat):
+            return None
         kept = np.ones(every.table.num_rows, dtype=bool)
         for column, values in source.where.items():
-            if self._has(f"{place}.where", every, column) and self._is_flat(
-                f"{place}.where", every, column, "a column of single values"
-            ):
-                kept &= self._having(every, column, values, column == own == LABEL_COLUMN)
+            kept &= self._having(every, column, values, column == own == LABEL_COLUMN)
         selection = every.keep(kept)
         if own in every.table.column_names and own not in source.where:
             selection = self._own_rows(place, selection, own, name)
@@ -229,7 +241,7 @@ class _Reader:
         key = self._key(source) if isinstance(source, str | Path) else place
         if key not in self.read:
             try:
-                self.read[key] = read_source(source, f"the table of {place}", self.folder)
+                self.read[key] = read_source(source, f"the table of {place}", self.folder, self.problems)
             except DataError as error:
                 self.problems += error.problems
                 self.read[key] = None
@@ -251,18 +263,28 @@ class _Reader:
         nested = is_list(cells) or cells.type == MIXED
         if nested and (separator or may_list):
             lists = as_lists(cells, separator)
-        elif not self._is_flat(place, selection, column, "a column of ids" + (LISTS_TOO if nested else "")):
+        elif not self._may_be_ids(place, selection, column, LISTS_TOO if nested else ""):
             return None
         elif separator:
             lists = as_lists(self._ids(selection, column), separator)
         else:
-            return self._ids(selection, column)
+            return self._ids(selection, column, LISTS_TOO if nested else "")
         self._report_values(selection.origins, as_text(cells), column, lists.wrong, LIST)
         return lists.parts
 
-    def _ids(self, selection: Selection, column: str) -> pa.ChunkedArray:
-        ids, wrong = as_ids(selection.table.column(column))
-        self._report_values(selection.origins, selection.table.column(column), column, wrong, expected_id)
+    def _may_be_ids(self, place: str, selection: Selection, column: str, hint: str = "") -> bool:
+        """Return whether a column has single values in some rows at least; report one of lists or objects only."""
+        is_mixed = selection.table.column(column).type == MIXED
+        return is_mixed or self._is_flat(place, selection, column, f"a column of ids{hint}")
+
+    def _ids(self, selection: Selection, column: str, hint: str = "") -> pa.ChunkedArray:
+        cells = selection.table.column(column)
+        if cells.type == MIXED:
+            nested = to_mask(pc.struct_field(cells, "nested"))
+            self._report_values(selection.origins, as_text(cells), column, nested, f"an id{hint}")
+            cells = texts(cells)
+        ids, wrong = as_ids(cells)
+        self._report_values(selection.origins, cells, column, wrong, expected_id)
         return ids
 
     def _without_empty(
@@ -308,7 +330,8 @@ class _Reader:
             known = self._known(f"{place}.properties", "property", name, properties)
             if self._has(f"{place}.properties.{name}", selection, column) and known:
                 values = self._values(place, selection, column, properties[name], source.list_separator)
-                columns[name] = trim(values) if name in trimmed and pa.types.is_string(values.type) else values
+                if values is not None:
+                    columns[name] = trim(values) if name in trimmed and pa.types.is_string(values.type) else values
         return columns
 
     def _notice_alike(
@@ -326,7 +349,8 @@ class _Reader:
 
     def _values(
         self, place: str, selection: Selection, column: str, kind: str, separator: str | None
-    ) -> pa.ChunkedArray:
+    ) -> pa.ChunkedArray | None:
+        """Return a column as values of a property type; None after a problem of the whole column."""
         cells = selection.table.column(column)
         if kind == "string" and (is_list(cells) or cells.type == MIXED):
             text, single, wrong = only_parts(cells)
@@ -343,6 +367,7 @@ class _Reader:
             lists = as_lists(cells, separator)
             if lists.plain.any() and separator is None:
                 self._report(place, "a list written as text", "list_separator, which says what separates its values")
+                return None
             expected = partial(expected_value, "strings") if is_list(cells) else LIST
             self._report_values(selection.origins, as_text(cells), column, lists.wrong, expected)
             if separator and lists.plain.any():
@@ -350,7 +375,7 @@ class _Reader:
             return lists.parts
         return as_text(cells)
 
-    def _vectors(self, place: str, cells: pa.ChunkedArray, list_separator: str | None) -> pa.ChunkedArray:
+    def _vectors(self, place: str, cells: pa.ChunkedArray, list_separator: str | None) -> pa.ChunkedArray | None:
         if not pa.types.is_string(cells.type):
             return cells
         text = pc.utf8_trim_whitespace(cells)
@@ -358,7 +383,7 @@ class _Reader:
         separator = list_separator or ("," if in_json else None)
         if separator is None:
             self._report(place, "a list written as text", "list_separator, which says what separates its values")
-            return cells
+            return None
         parts = trim(_separated(text, separator) if in_json else text)
         return pc.utf8_split_whitespace(parts) if separator == " " else pc.split_pattern(parts, separator)
 

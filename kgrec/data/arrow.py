@@ -112,7 +112,7 @@ def as_python(column: pa.ChunkedArray, row: int) -> object:
 
 
 def from_cells(cells: Sequence[Any] | pd.Series[Any], mixed: bool) -> tuple[pa.Array, list[int]]:
-    """Return Python values [n] as a column, and the rows whose type does not fit the others.
+    """Return Python values [n] as a column, and the rows whose type does not fit the others, which are null in it.
 
     Args:
         cells: values of a data frame's column, where NaN is missing, or values read from JSON.
@@ -129,7 +129,9 @@ def from_cells(cells: Sequence[Any] | pd.Series[Any], mixed: bool) -> tuple[pa.A
     first = next(filter(None, kinds), None)
     others = [row for row, kind in enumerate(kinds) if kind not in (None, first)]
     if others and not mixed:
-        return pa.nulls(len(known), pa.string()), others
+        for row in others:
+            known[row] = None
+        return from_cells(known, mixed)[0], others
     try:
         column = pa.array(known)
         if _is_whole(column.type, known):

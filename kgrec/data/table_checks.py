@@ -63,10 +63,10 @@ def check(tables: GraphTables, there: Mapping[str, pa.Array] | None = None, late
         latest: maximum valid time of a behavior in epoch seconds; None allows times in the future.
 
     Raises:
-        DataError: lists every problem: unknown label or column, wrong type, missing key, duplicate key with different
-            values, relationship to a node that neither the tables nor the graph have, one id with two labels of a role,
-            NaN or infinite weight, time out of range or in the future, no behavior, vectors of one property that differ
-            in length or are not finite.
+        DataError: lists every problem, with those of `tables.problems`: unknown label or column, wrong type, missing
+            key, duplicate key with different values, relationship to a node that neither the tables nor the graph have,
+            one id with two labels of a role, NaN or infinite weight, time out of range or in the future, no behavior,
+            vectors of one property that differ in length or are not finite.
     """
     return _Check(tables, there, latest).run()
 
@@ -77,14 +77,16 @@ class _Check:
         self.there = there
         self.latest = latest
         self.schema = tables.schema
-        self.problems: list[Problem] = []
+        self.problems: list[Problem] = list(tables.problems)
+        self.reported = {(problem.where, problem.row, problem.field) for problem in tables.problems}
+        self.incomplete = self._incomplete_labels()
         self.unreadable: dict[tuple[TableKey, str], BoolArray] = {}
         self.vectors: dict[str, dict[str, pa.ChunkedArray]] = {}
         self.gaps: dict[TableKey, Gaps] = {}
 
     def run(self) -> GraphTables:
         self._check_names()
-        if self.problems:
+        if len(self.problems) > len(self.tables.problems):
             raise DataError(self.problems)
         if self.tables.ends:
             self._settle_ends(self.tables.ends)
@@ -101,6 +103,17 @@ class _Check:
             raise DataError(self.problems)
         return GraphTables(self.schema, nodes, edges, gaps={key: gaps for key, gaps in self.gaps.items() if gaps})
 
+    def _incomplete_labels(self) -> set[str]:
+        """Return the labels of which a source could not be read in full: an unknown id may be in the missing rows."""
+        broken = {where for where, _, _ in self.reported}
+        known = {*self.tables.nodes, *(self.tables.ends.make if self.tables.ends else ())}
+        origins = self.tables.origins
+        return {
+            label
+            for label in self.schema.nodes
+            if broken and (label not in known or any(origin.where in broken for origin in origins.get(label, ())))
+        }
+
     def _settle_ends(self, ends: Ends) -> None:
         """Apply the rules for unknown ends: leave out the relationships to skip, and create nodes for the others."""
         keys = {label: self._known(label) for label in self.schema.nodes}
@@ -110,7 +123,8 @@ class _Check:
         for label, ids in made.items():
             keys[label] = pa.chunked_array([*keys[label].chunks, *ids.chunks], pa.string())
         for edge_type, skip in ends.skip.items():
-            self._leave_out(edge_type, skip, {label: ids for label, ids in keys.items() if label not in free})
+            needed = {label: ids for label, ids in keys.items() if label not in free | self.incomplete}
+            self._leave_out(edge_type, skip, needed)
         made |= {label: self._made(label, keys[label], {}) for label in free}
         self._add_nodes({label: made[label] for label in ends.make if label in made and len(made[label])})
 
@@ -151,7 +165,8 @@ class _Check:
         Args:
             edge_type: type of the relationships.
             skip: mask of the rows [n].
-            keys: label → ids of its nodes; labels for which unknown ends create nodes are absent.
+            keys: label → ids of its nodes; labels for which unknown ends create nodes, or of which not all ids are
+                known, are absent.
         """
         table = self.tables.edges[edge_type]
         unknown = np.zeros(table.num_rows, dtype=bool)
@@ -250,7 +265,7 @@ class _Check:
             missing = pa.chunked_array([pa.nulls(table.num_rows, ARROW_TYPES[kind])])
             raw = table.column(name) if name in there else missing
             columns[name], wrong = as_type(raw, kind)
-            self.unreadable[key, name] = wrong
+            self.unreadable[key, name] = wrong | (name not in there and bool(self.reported))
             self._report_values(key, wrong, name, raw, partial(expected_value, kind))
             if kind == "datetime":
                 self._report_remarks(key, name, times.remarks(plain(raw)))
@@ -302,7 +317,7 @@ class _Check:
 
     def _node_nums(self, key: EdgeType, ends: pa.ChunkedArray, end: str, keys: pa.ChunkedArray, label: str) -> IntArray:
         nums = pc.index_in(ends, value_set=keys)
-        unknown = to_mask(pc.and_(pc.is_null(nums), pc.is_valid(ends)))
+        unknown = to_mask(pc.and_(pc.is_null(nums), pc.is_valid(ends))) & (label not in self.incomplete)
         expected = f"the key of a {label}"
         if self.tables.ends:
             expected += f"; or say skip_unknown: true for {key[1]} in the mapping"
@@ -345,7 +360,8 @@ class _Check:
         return {**self.tables.gaps.get(key, {}), **dict.fromkeys(absent, np.ones(table.num_rows, dtype=bool))}
 
     def _check_roles(self, edges: Mapping[EdgeType, pa.Table]) -> None:
-        if self.there is None and not any(edges[t].num_rows for t in edges if self.schema.is_behavior(t)):
+        behaviors = sum(table.num_rows for t, table in edges.items() if self.schema.is_behavior(t))
+        if self.there is None and not self.reported and not behaviors:
             types = ", ".join(self.schema.roles.behaviours)
             self.problems.append(Problem(self.schema.name, "no behavior at all", f"at least one {types}"))
         for labels in (self.schema.roles.users, self.schema.roles.items):
@@ -376,7 +392,8 @@ class _Check:
     ) -> None:
         place = self.tables.locate(key, row or 0)
         name = field and place.columns.get(field, field)
-        self.problems.append(Problem(place.where, found, expected, None if row is None else place.row, name))
+        if row is None or (place.where, place.row, name) not in self.reported:
+            self.problems.append(Problem(place.where, found, expected, None if row is None else place.row, name))
 
     def _report_values(
         self,

@@ -17,7 +17,7 @@ from kgrec._util import html
 from kgrec._util.types import BoolArray, IntArray
 from kgrec.data.schema import Schema
 from kgrec.data.schema_parts import EdgeType
-from kgrec.errors import UsageError
+from kgrec.errors import Problem, UsageError
 
 TableKey = str | EdgeType
 Gaps = Mapping[str, BoolArray]
@@ -69,6 +69,8 @@ class GraphTables:
         ends: rules for unknown ends; None makes each a problem.
         gaps: table → cells that its sources do not give; a column that the table lacks is a gap too. Writing keeps the
             graph's existing value in a gap; a new row gets the table's value, usually null.
+        problems: problems found while reading. The tables lack the rows and cells concerned; `check` reports these
+            problems with those of the other rows.
 
     Raises:
         UsageError: a gap mask has another length than its table, for example after filtering only the table.
@@ -80,6 +82,7 @@ class GraphTables:
     origins: Mapping[TableKey, tuple[Origin, ...]] = field(default_factory=dict, compare=False)
     ends: Ends | None = field(default=None, compare=False)
     gaps: Mapping[TableKey, Gaps] = field(default_factory=dict, compare=False)
+    problems: Sequence[Problem] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         for key, columns in self.gaps.items():

@@ -306,7 +306,7 @@ def test_commands_refuse_forbidden_queries(graph: Path, tmp_path: Path, kgrec: C
 def test_query_source_of_a_mapping_is_guarded(graph: Path, tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text("a\n1\n")
     with pytest.raises(StoreError, match="LOAD FROM is not allowed"):
-        read_source({"graph": str(graph), "query": f"LOAD FROM '{tmp_path}/in.csv' RETURN *"}, "m", tmp_path)
+        read_source({"graph": str(graph), "query": f"LOAD FROM '{tmp_path}/in.csv' RETURN *"}, "m", tmp_path, [])
 
 
 def test_named_query_is_guarded(embedded: GraphStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

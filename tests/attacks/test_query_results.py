@@ -74,7 +74,7 @@ def test_query_int_with_null_keeps_digits(engine: str, request: pytest.FixtureRe
     assert frame["steam"].dtype == "Int64"
     assert frame["steam"].tolist() == [STEAM, STEAM + 2, pd.NA]
     query = CYPHER if store.language == "cypher" else SPARQL
-    table, _ = read_source({"graph": uri, "query": query}, "games", Path())
+    table, _ = read_source({"graph": uri, "query": query}, "games", Path(), [])
     assert table.column("steam").to_pylist() == [STEAM, STEAM + 2, None]
     assert table.schema.field("players").type == pa.int64()
 

@@ -9,16 +9,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from kgrec.errors import DataError
+from kgrec.errors import DataError, Problem
 from loaders.json_lines import objects
 from loaders.sources import read_source
 
 
 def complaints(folder: Path, data: bytes) -> list[tuple[int | None, str]]:
     (folder / "items.jsonl").write_bytes(data)
-    with pytest.raises(DataError) as caught:
-        read_source("items.jsonl", "items", folder)
-    return [(problem.row, problem.found) for problem in caught.value.problems]
+    problems: list[Problem] = []
+    try:
+        read_source("items.jsonl", "items", folder, problems)
+    except DataError as error:
+        problems += error.problems
+    return [(problem.row, problem.found) for problem in problems]
 
 
 def test_json_lines_every_bad_line_at_once(tmp_path: Path) -> None:
@@ -52,7 +55,7 @@ def test_json_lines_unreadable_file_named(tmp_path: Path) -> None:
 
 def test_json_lines_escaped_backslash_is_no_half(tmp_path: Path) -> None:
     (tmp_path / "items.jsonl").write_bytes(b'\xef\xbb\xbf{"a": "C:\\\\ud83d"}\n')
-    table, _ = read_source("items.jsonl", "items", tmp_path)
+    table, _ = read_source("items.jsonl", "items", tmp_path, [])
     assert table.column("a").to_pylist() == [r"C:\ud83d"]
 
 
@@ -68,10 +71,10 @@ def test_table_many_columns_one_problem(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match="1 problem in the data:\n  items: found 20,000 columns; expected at most 10,000"
     ):
-        read_source(table, "items", tmp_path)
+        read_source(table, "items", tmp_path, [])
 
 
 def test_parquet_many_columns_one_problem(tmp_path: Path) -> None:
     pq.write_table(pa.table({f"c{i}": pa.array([], pa.int8()) for i in range(10_001)}), tmp_path / "wide.parquet")
     with pytest.raises(DataError, match="10,001 columns; expected at most 10,000"):
-        read_source("wide.parquet", "items", tmp_path)
+        read_source("wide.parquet", "items", tmp_path, [])

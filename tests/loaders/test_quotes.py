@@ -19,7 +19,10 @@ from loaders.delimited import CSV, TSV, UNQUOTED_TSV, Dialect, read_delimited
 def rows_of(folder: Path, data: str, dialect: Dialect = CSV) -> list[list[str | None]]:
     path = folder / "some.txt"
     path.write_bytes(data.encode())
-    columns = read_delimited(path, dialect).table.to_pydict().values()
+    text = read_delimited(path, dialect)
+    if text.problems:
+        raise DataError(text.problems)
+    columns = text.table.to_pydict().values()
     return [list(row) for row in zip(*columns, strict=True)]
 
 
