@@ -62,12 +62,16 @@ def cost(tried: list[Mapping[str, Any]]) -> dict[str, Any]:
         {
             "changed": {name: value for name, value in of["settings"].items() if value != first["settings"][name]},
             "cpu_seconds": of["cpu_seconds"],
-            "gain": round(of["ndcg"] - first["ndcg"], 5),
+            "gain": round(of["metric_value"] - first["metric_value"], 5),
             "low_fidelity": of.get("low_fidelity", False),
         }
         for of in tried
     ]
-    return {"cpu_seconds": round(sum(of["cpu_seconds"] for of in tried), 2), "metric": first["ndcg"], "trials": trials}
+    return {
+        "cpu_seconds": round(sum(of["cpu_seconds"] for of in tried), 2),
+        "metric": first["metric_value"],
+        "trials": trials,
+    }
 
 
 if __name__ == "__main__":

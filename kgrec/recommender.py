@@ -384,7 +384,7 @@ class Recommender(Estimator):
     @property
     def _validation_metrics(self) -> dict[str, float]:
         """Signal → its metric on the validation split."""
-        return {name: choice["ndcg"] for name, choice in self._trained.choices["signals"].items()}
+        return {name: choice["metric_value"] for name, choice in self._trained.choices["signals"].items()}
 
     def _candidates(self, *conditions: Any) -> BoolArray:
         """Return a mask of the items that may be listed, bool [n_items]; arguments as for `item_filter`."""

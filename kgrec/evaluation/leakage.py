@@ -203,8 +203,9 @@ def _in_settings(chosen: Mapping[str, Any], of_cut: Signals, holdouts: Sequence[
     reached = {name: mean_metric(holdouts, signal.scores) for name, signal in of_cut.items()} if holdouts else {}
     findings = []
     for name, value in reached.items():
-        if len(_rows_that_differ(np.array([[chosen[name]["ndcg"]]]), np.array([[value]]))):
-            detail = f"chosen by a validation metric of {chosen[name]['ndcg']:.4f}, which is {value:.4f} when repeated"
+        before = chosen[name]["metric_value"]
+        if len(_rows_that_differ(np.array([[before]]), np.array([[value]]))):
+            detail = f"chosen by a validation metric of {before:.4f}, which is {value:.4f} when repeated"
             findings.append(_found("signal", [name], detail))
     return _joined(*findings)
 

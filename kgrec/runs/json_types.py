@@ -277,7 +277,7 @@ def _expect_distinct(what: str, found: Sequence[Any], known: Sequence[Any] | Map
 
 class _Tried(_Object):
     settings: dict[Text, Any]
-    ndcg: MaybeNaN
+    metric_value: MaybeNaN
     seconds: Number
     cpu_seconds: Number | None = None
     low_fidelity: Annotated[bool, Strict()] = False
@@ -285,7 +285,7 @@ class _Tried(_Object):
 
 class _Choice(_Object):
     settings: dict[Text, Any]
-    ndcg: MaybeNaN
+    metric_value: MaybeNaN
     tried: list[_Tried]
 
     @model_validator(mode="after")

@@ -32,7 +32,7 @@ def figures(run: Run) -> Iterator[Figure]:
     yield from (Figure(f"seconds/{stage}", seconds) for stage, seconds in run.info["seconds"].items())
     for signal, choice in run.choices.get("signals", {}).items():
         for step, tried in enumerate(choice["tried"]):
-            yield Figure(f"validation/{metric_of(run.choices)} of {signal}", tried["ndcg"], step)
+            yield Figure(f"validation/{metric_of(run.choices)} of {signal}", tried["metric_value"], step)
     for model, metrics in ((run.info.get("metrics") or {}).get("models") or {}).items():
         yield from (Figure(f"test/{name} of {model}", value) for name, value in metrics.items())
     for step, loss in (run.info.get("tuned") or {}).get("losses", ()):

@@ -96,7 +96,7 @@ def tried_table(choices: Mapping[str, Any]) -> pd.DataFrame:
             for tried in result["tried"]:
                 what = _differences(tried["settings"], result["tried"][0]["settings"])
                 chosen = tried["settings"] == result["settings"] and not tried.get("low_fidelity")
-                rows.append((name + of, tried["ndcg"], tried["seconds"], what, chosen))
+                rows.append((name + of, tried["metric_value"], tried["seconds"], what, chosen))
     for domain, report in choices.get("blends", {}).items():
         options = report.get("options", {})
         rows += [

@@ -40,8 +40,8 @@ class TuningResult:
 
     @property
     def report(self) -> dict[str, Any]:
-        """The settings, the metric ("ndcg", whichever it is) and all settings tried, as JSON-ready values."""
-        return {"settings": self.signal.settings.model_dump(), "ndcg": self.metric_value, "tried": self.tried}
+        """The settings, their metric and all settings tried, as JSON-ready values."""
+        return {"settings": self.signal.settings.model_dump(), "metric_value": self.metric_value, "tried": self.tried}
 
 
 def tune(
@@ -181,7 +181,7 @@ class Trial:
         metric_value, seconds = mean_metric(self.holdouts, signal.scores), time.perf_counter() - start
         record = {
             "settings": settings.model_dump(),
-            "ndcg": round(metric_value, 5),
+            "metric_value": round(metric_value, 5),
             "seconds": round(seconds, 2),
             "cpu_seconds": round(time.process_time() - cpu, 2),
         }

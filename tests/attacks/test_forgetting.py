@@ -125,7 +125,7 @@ UNREADABLE: dict[str, Callable[[Path], object]] = {
     "no labels": told_otherwise(labels=None),
     "labels of another type": told_otherwise(labels=7),
     "a schema of another type": told_otherwise(schema=[1]),
-    "half of run.json": lambda run: (run / "run.json").write_text('{"format": 3'),
+    "half of run.json": lambda run: (run / "run.json").write_text('{"format": 4'),
     "run.json is a list": lambda run: (run / "run.json").write_text("[2]"),
     "no run.json": lambda run: (run / "run.json").unlink(),
     "a table cut off": cut_table,

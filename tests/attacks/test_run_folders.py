@@ -165,12 +165,12 @@ EASE, NODES, EDGES = "arrays/signal-ease.safetensors", "tables/nodes-Item.parque
 LISTS, VECTORS = "tables/recommendations.parquet", "arrays/vectors.safetensors"
 ATTACKS: dict[str, tuple[str, Change]] = {
     "json empty": ("run.json", write("run.json", b"")),
-    "json cut": ("run.json", write("run.json", b'{"format": 3, "con')),
+    "json cut": ("run.json", write("run.json", b'{"format": 4, "con')),
     "json no object": ("run.json", write("run.json", b"[]")),
     "json no text": ("run.json", write("run.json", b"\xff\xfe\x00")),
     "json deep": ("run.json", write("run.json", b"[" * 200_000 + b"]" * 200_000)),
-    "json key twice": ("run.json", write("run.json", b'{"format": 3, "format": 3}')),
-    "json surrogate": ("run.json", write("run.json", b'{"format": 3, "kgrec": "\\ud800"}')),
+    "json key twice": ("run.json", write("run.json", b'{"format": 4, "format": 4}')),
+    "json surrogate": ("run.json", write("run.json", b'{"format": 4, "kgrec": "\\ud800"}')),
     "json huge number": ("run.json", write("run.json", b'{"format": ' + b"9" * 5000 + b"}")),
     "json a folder": ("run.json", other("run.json", Path.mkdir)),
     "json a pipe": ("run.json", other("run.json", os.mkfifo)),
@@ -412,7 +412,9 @@ def whole(communities: GraphSnapshot, tmp_path_factory: pytest.TempPathFactory) 
     assert len(kinds) > 8
     signals = {kind.name: kind().fit(train, vectors) for kind in kinds}
     blends = {domain: even_blend(list(signals)) for domain in set(train.item_domains)}
-    found = {name: {"settings": x.settings.model_dump(), "ndcg": 0.1, "tried": []} for name, x in signals.items()}
+    found = {
+        name: {"settings": x.settings.model_dump(), "metric_value": 0.1, "tried": []} for name, x in signals.items()
+    }
     choices = {"signals": found, "cold_start": {}, "blends": {}, "domains": {}}
     fitted = Trained(HybridModel(train, signals, blends), vectors, choices, {"fit": 1.0})
     run = save_model(tmp_path_factory.mktemp("whole") / "run", fitted, Config())

@@ -182,6 +182,6 @@ def test_leaks_find_test_rows_in_cold_start_signals(trained, split):
 
 def test_leaks_find_settings_tuned_on_other_validation_sets(trained, split):
     choices = copy.deepcopy(dict(trained.choices))
-    choices["cold_start"]["popularity"]["ndcg"] += 0.1
+    choices["cold_start"]["popularity"]["metric_value"] += 0.1
     found = leaks(split, replace(trained, choices=choices), CONFIG, lambda _: {}, "train")
     assert found[["stage", "id"]].to_numpy().tolist() == [["settings", "popularity"]]

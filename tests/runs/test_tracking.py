@@ -24,7 +24,7 @@ def test_figures_equal_those_of_the_run(run: Run) -> None:
     assert values["test/NDCG@20 of hybrid"] == run.info["metrics"]["models"]["hybrid"]["NDCG@20"]
     assert values["seconds/blend"] == run.info["seconds"]["blend"]
     tried = [(f.step, f.value) for f in found if f.name == "validation/NDCG@20 of ease"]
-    assert tried == list(enumerate(t["ndcg"] for t in run.choices["signals"]["ease"]["tried"]))
+    assert tried == list(enumerate(t["metric_value"] for t in run.choices["signals"]["ease"]["tried"]))
     assert len(tried) > 3
 
 

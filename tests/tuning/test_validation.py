@@ -69,7 +69,7 @@ def test_range_search_climbs_to_the_best_value(holdouts):
     choice = tune(Hill, SPLIT.train, {}, holdouts)
     assert Hill.fits == [1.0, 2.0, 4.0, 8.0, 16.0, 8.0], "up to the first value that does not help, then the trick"
     assert choice.signal.settings == Settings(level=8.0, trick=True)
-    assert choice.metric_value == max(tried["ndcg"] for tried in choice.tried) == 1.0
+    assert choice.metric_value == max(tried["metric_value"] for tried in choice.tried) == 1.0
     assert [tried["settings"]["level"] for tried in choice.tried] == Hill.fits
 
 
