@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
 
+from kgrec._util.types import DoubleArray
 from kgrec.data.snapshot import GraphSnapshot
-from kgrec.hybrid.blend import GroupedBlend
+from kgrec.hybrid.candidate_lists import CandidateLists
 from kgrec.hybrid.learn_blend import MIN_BLEND_USERS
 from kgrec.hybrid.learn_blends import learn_blends
-from kgrec.hybrid.segment_models import SegmentModels, fit_single_domain, scores_of
+from kgrec.hybrid.listwise_softmax import ListwiseSoftmax
+from kgrec.hybrid.race import RACE_FEATURES
+from kgrec.hybrid.segment_models import fit_single_domain
 from kgrec.hybrid.tuning_state import TuningState
+from kgrec.metrics.ranking import Metric
 from kgrec.metrics.significance import bootstrap_interval, clearly_better
 from kgrec.signals.base import Signals
 from kgrec.tuning.validation import ValidationSet
@@ -25,94 +29,114 @@ ALL_DOMAINS: Final = "all domains"
 SINGLE_DOMAIN: Final = "single domain"
 PER_SIGNAL: Final = "per signal"
 """What the signals of a domain are fitted on: all domains, this domain, or the significantly better one for each."""
+MAX_CHECK_USERS: Final = 1_000
+"""Maximum number of in-domain validation users that the three are compared on."""
 
 
 @dataclass(frozen=True)
 class DomainCheck:
-    """Result of the negative-transfer check for one domain, with the signals and blend to use if other domains hurt it.
+    """Result of the negative-transfer check for one domain, with the signals to use if other domains harm it.
 
     Attributes:
         report: JSON-ready results: "learned from", "single_domain", "options" and "gain"; or "unchecked".
-        single_domain: name → single-domain signal, for in-domain users.
-        blend: blend with these signals; None to keep the blend of all domains.
+        single_domain: name → single-domain signal, for in-domain users; empty without negative transfer.
     """
 
     report: Mapping[str, Any]
     single_domain: Signals = field(default_factory=dict)
-    blend: GroupedBlend | None = None
 
 
 def check_negative_transfer(state: TuningState) -> TuningState:
     """Return the state with single-domain signals and blends for domains with negative transfer.
 
-    For each domain, blends of three sets of signals are compared on the same validation users by cross-fitting: all
-    signals fitted on all domains, all fitted on this domain, or for each signal the significantly better of the two.
+    For each domain, three sets of signals are compared on the same validation users: all signals fitted on all domains,
+    all fitted on this domain, or for each signal the significantly better of the two. The comparison learns a listwise
+    softmax for each set on one half of the users and measures it on the other; only a set that is used gets a blend.
     Another set than the first is used only if it is significantly better: the best of three on few users is often the
     best by chance. A graph with one domain is returned unchecked.
     """
     holdouts = state.validation if several_domains(state.graph) else ()
     checked = {holdout.domain: _check(state, holdout) for holdout in holdouts}
-    replaced = {domain: check for domain, check in checked.items() if check.blend}
-    return replace(
-        state,
-        blends={**state.blends, **{domain: check.blend for domain, check in replaced.items() if check.blend}},
-        segment_models=replace(
-            state.segment_models, single_domain={domain: check.single_domain for domain, check in replaced.items()}
-        ),
-        report={**state.report, "domains": {domain: check.report for domain, check in checked.items()}},
+    replaced = {holdout.domain: holdout for holdout in holdouts if checked[holdout.domain].single_domain}
+    segment_models = replace(
+        state.segment_models, single_domain={domain: checked[domain].single_domain for domain in replaced}
     )
+    report = {**state.report, "domains": {domain: check.report for domain, check in checked.items()}}
+    state = replace(state, segment_models=segment_models, report=report)
+    again = learn_blends(replace(state, validation=list(replaced.values()))) if replaced else {}
+    return replace(state, blends={**state.blends, **{domain: again[domain] for domain in replaced}})
 
 
 def _check(state: TuningState, holdout: ValidationSet) -> DomainCheck:
-    if int((np.diff(holdout.seen.indptr) > 0).sum()) < MIN_BLEND_USERS:
+    in_domain = np.flatnonzero(np.diff(holdout.seen.indptr) > 0)
+    if len(in_domain) < MIN_BLEND_USERS:
         return _unchecked(holdout.domain, f"fewer than {MIN_BLEND_USERS} in-domain validation users")
     if not state.budget.affords(2 * state.fit_seconds):
         return _unchecked(holdout.domain, "no time left in the budget")
     own = fit_single_domain(state.signals, state.graph, holdout.domain, state.vectors, state.seed)
-    ways = {SINGLE_DOMAIN: own, PER_SIGNAL: _better_single_domain(state.signals, own, holdout)}
-    learned = {way: _blend_with(state, holdout, signals) for way, signals in ways.items()}
-    options = {ALL_DOMAINS: state.blends[holdout.domain], **learned}
-    return _compared(holdout.domain, options, {ALL_DOMAINS: {}, **ways}, state.seed)
+    drawn = np.random.default_rng(state.seed).permutation(in_domain)[:MAX_CHECK_USERS]
+    return _compared(state.signals, own, holdout.take(np.sort(drawn)), state.seed)
 
 
-def _blend_with(state: TuningState, holdout: ValidationSet, own: Signals) -> GroupedBlend:
-    """Return the blend of a domain in which in-domain users are scored by the signals `own`."""
-    segment_models = replace(state.segment_models, single_domain={holdout.domain: own})
-    return learn_blends(replace(state, validation=[holdout], segment_models=segment_models))[holdout.domain]
-
-
-def _better_single_domain(signals: Signals, own: Signals, holdout: ValidationSet) -> Signals:
-    """Return the single-domain signals that are significantly better on the validation set than the common ones."""
-    better = {}
-    for name, signal in own.items():
-        scores = holdout.scores(signals[name].scores)
-        reached = holdout.evaluate(scores)
-        SegmentModels({holdout.domain: own}).apply_to(
-            holdout.domain, [name], [scores], scores_of(holdout.user_num), holdout.seen, holdout.item_num
-        )
-        if clearly_better(holdout.evaluate(scores), reached):
-            better[name] = signal
-    return better
-
-
-def _compared(
-    domain: str, options: Mapping[str, GroupedBlend], single_domain: Mapping[str, Signals], seed: int
-) -> DomainCheck:
-    reached = {option: float(blend.default.reached.mean()) for option, blend in options.items()}
+def _compared(signals: Signals, own: Signals, users: ValidationSet, seed: int) -> DomainCheck:
+    """Return the result for a domain, from its signals of all domains, those fitted on it, and in-domain users."""
+    lists = _lists(signals, own, users, seed)
+    ways: dict[str, Signals] = {
+        SINGLE_DOMAIN: own,
+        PER_SIGNAL: _better_single_domain(signals, own, lists, users.metric),
+    }
+    reached = {
+        way: _reached(lists, _places(signals, own, used), users.metric, seed)
+        for way, used in {ALL_DOMAINS: {}, **ways}.items()
+    }
     best = ALL_DOMAINS
-    for option, blend in options.items():
-        best = option if clearly_better(blend.default.reached, options[best].default.reached) else best
-    gain = options[ALL_DOMAINS].default.reached - options[SINGLE_DOMAIN].default.reached
+    for way in ways:
+        best = way if clearly_better(reached[way], reached[best]) else best
+    gain, single_domain = reached[ALL_DOMAINS] - reached[SINGLE_DOMAIN], ways.get(best, {})
+    options = {way: float(of_users.mean()) for way, of_users in reached.items()}
     report = {
         "learned from": best,
-        "single_domain": list(single_domain[best]),
-        "options": reached,
+        "single_domain": list(single_domain),
+        "options": options,
         "gain": [float(gain.mean()), *bootstrap_interval(gain, seed=seed)],
     }
-    figures = ", ".join(f"{value:.4f} {option}" for option, value in reached.items())
+    figures = ", ".join(f"{value:.4f} {option}" for option, value in options.items())
     verdict = "no negative transfer" if best == ALL_DOMAINS else f"negative transfer from other domains, using {best}"
-    logger.info(f"{domain}: {verdict}; metric on the validation split: {figures}")
-    return DomainCheck(report) if best == ALL_DOMAINS else DomainCheck(report, single_domain[best], options[best])
+    logger.info(f"{users.domain}: {verdict}; metric on the validation split: {figures}")
+    return DomainCheck(report, single_domain)
+
+
+def _lists(signals: Signals, own: Signals, users: ValidationSet, seed: int) -> CandidateLists:
+    """Return the candidate lists of the signals of all domains, followed by those fitted on the domain."""
+    scores = [users.scores(signal.scores) for signal in signals.values()]
+    scores += [signal.scores(users.user_num) for signal in own.values()]
+    n, n_items = users.relevant.shape
+    return CandidateLists.from_scores(
+        scores, users.seen, users.relevant, np.zeros(n, np.float32), np.zeros(n_items, np.float32), seed
+    )
+
+
+def _places(signals: Signals, own: Signals, used: Signals) -> list[int]:
+    """Return the places of signals in lists as of `_lists`: those of `used` fitted on the domain, the others on all."""
+    place = {name: len(signals) + number for number, name in enumerate(own)}
+    return [place[name] if name in used else number for number, name in enumerate(signals)]
+
+
+def _better_single_domain(signals: Signals, own: Signals, lists: CandidateLists, metric: Metric) -> Signals:
+    """Return the single-domain signals that are significantly better on the lists than the common ones."""
+    each = [lists.evaluate_scores(np.where(lists.listed, raw, -np.inf), metric) for raw in lists.raw]
+    alone = zip(signals, _places(signals, own, own), strict=True)
+    return {name: own[name] for number, (name, place) in enumerate(alone) if clearly_better(each[place], each[number])}
+
+
+def _reached(lists: CandidateLists, places: Sequence[int], metric: Metric, seed: int) -> DoubleArray:
+    """Return the metric of each user by a blend of some signals learned on the other half of the users, float64 [n]."""
+    some = replace(lists, raw=lists.raw[places], zscore=lists.zscore[places])
+    softmax, reached = ListwiseSoftmax(some, RACE_FEATURES), np.empty(len(some.n_relevant))
+    half = np.random.default_rng(seed).permutation(len(reached)) % 2 == 0
+    for part in (half, ~half):
+        reached[~part] = some.take(~part).evaluate(softmax.weights_of(part), metric)
+    return reached
 
 
 def _unchecked(domain: str, why: str) -> DomainCheck:

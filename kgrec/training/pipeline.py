@@ -272,8 +272,8 @@ def _searched(state: TuningState) -> TuningState:
     """Tune each signal; an interrupt ends the search and keeps what was found. The effort "fast" tunes none."""
     if state.config.effort == "fast":
         return state
-    # The negative-transfer check fits each domain by itself once and learns two more blends.
-    times, n_blends = (2, 3) if several_domains(state.graph) else (1, 1)
+    # The negative-transfer check fits each domain by itself once and learns at most one more blend.
+    times, n_blends = (2, 2) if several_domains(state.graph) else (1, 1)
     n_searches, tuned, budget = 2 if cold_start_holdouts(state.validation) else 1, dict(state.tuned), state.budget
     budget.reserve(n_blends * sum(blend_seconds(len(holdout.user_num), len(tuned)) for holdout in state.validation))
     budget.reserve(times * sum(result.seconds for result in tuned.values()))

@@ -168,10 +168,12 @@ def test_better_single_domain_compares_each_signal(split):
     """One signal knows the answers where it learned from all domains, the other where it learned alone."""
     parts = training.training_sets(split, CONFIG, "train")
     holdout = next(holdout for holdout in validation_sets(parts.tuning_graph, parts.held_out) if holdout.domain == "b")
+    users = holdout.take(np.flatnonzero(np.diff(holdout.seen.indptr)))
     answers = parts.tuning_graph.pairs(parts.held_out).toarray()
     whole = {"first": Fixed(answers), "second": Fixed(-answers)}
     own = {"first": Fixed(-answers[:, holdout.item_num]), "second": Fixed(answers[:, holdout.item_num])}
-    assert list(negative_transfer._better_single_domain(whole, own, holdout)) == ["second"]
+    lists = negative_transfer._lists(whole, own, users, CONFIG.seed)
+    assert list(negative_transfer._better_single_domain(whole, own, lists, users.metric)) == ["second"]
 
 
 class Fixed:
