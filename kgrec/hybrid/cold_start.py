@@ -27,7 +27,7 @@ from kgrec.signals.base import Signal, Signals
 from kgrec.signals.domain_weighting import MIN_COLD_START_USERS, cold_start_users
 from kgrec.tuning.budget import search_shares
 from kgrec.tuning.search import Trial, TuningResult, tune_further
-from kgrec.tuning.validation import ValidationSet
+from kgrec.tuning.validation import ValidationSet, evaluate_each
 
 logger = logging.getLogger(__name__)
 
@@ -137,10 +137,7 @@ def better_for_cold_start(one: Signal, other: Signal, holdouts: Sequence[Validat
     """Return whether `one` is significantly better than `other` on cold-start users; never if settings are equal."""
     if one.settings == other.settings:
         return False
-    tuned, default = (
-        np.concatenate([holdout.evaluate(holdout.scores(signal.scores)) for holdout in holdouts])
-        for signal in (one, other)
-    )
+    tuned, default = (np.concatenate(evaluate_each(holdouts, signal.scores)) for signal in (one, other))
     logger.info(
         f"cold-start users: {holdouts[0].metric} {tuned.mean():.4f} with settings tuned on them, "
         f"{default.mean():.4f} without"
