@@ -22,6 +22,8 @@ from kgrec.text.verbalize import describe
 
 MAX_DOCUMENT_SHARE: Final = 0.2
 """Words in more than this share of the item texts are ignored."""
+BLOCK_USERS: Final = 64
+"""Users scored at a time: their dense word vectors stay in the cache."""
 
 
 class TFIDFSettings(SignalSettings):
@@ -80,7 +82,12 @@ class TFIDF(Signal):
         return np.asarray((self._texts[item_nums] @ self._texts.T).toarray(), dtype=np.float32)
 
     def _scores(self, rows: sp.csr_matrix) -> FloatArray:
-        return np.asarray(((rows @ self._texts) @ self._texts.T).toarray())
+        """Return the scores of histories, CSR [n, n_items]: common words relate nearly all items, so they are dense."""
+        wanted, scores = sp.csr_matrix(rows @ self._texts), np.empty(rows.shape, np.float32)
+        for first in range(0, rows.shape[0], BLOCK_USERS):
+            block = slice(first, first + BLOCK_USERS)
+            scores[block] = (self._texts @ wanted[block].T.toarray()).T
+        return scores
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Return item vectors as arrays of a CSR matrix [n_items, words], the words as UTF-8 bytes, and their IDF."""
