@@ -300,11 +300,13 @@ def main_job(result: dict[str, Any]) -> Iterator[list[str]]:
 
 
 def scale(result: dict[str, Any]) -> Iterator[list[str]]:
-    graph = ", ".join(f"{number:,} {what}" for what, number in result["shape"].items())
-    names, steps = (", ".join(f"`{name}`" for name in result["steps"]), result["steps"].values())
-    seconds = " + ".join(f"{step['cpu_s']:,.0f}" for step in steps)
-    measured = f"{seconds} CPU s, {max(step['peak_memory_mb'] for step in steps):,} MB"
-    yield [f"{names} with defaults, made-up graph: {graph}", measured, f"`{result['command']}`"]
+    for name, job in result["jobs"].items():
+        graph = ", ".join(f"{number:,} {what}" for what, number in job["shape"].items())
+        names, steps = (", ".join(f"`{step}`" for step in job["steps"]), job["steps"].values())
+        seconds = " + ".join(f"{step['cpu_s']:,.0f}" for step in steps)
+        measured = f"{seconds} CPU s, {job['peak_memory_mb']:,} MB"
+        effort = name.split()[-1]
+        yield [f"{names} with the effort `{effort}`, made-up graph: {graph}", measured, f"`{result['command']}`"]
 
 
 def epoch(result: dict[str, Any]) -> Iterator[list[str]]:

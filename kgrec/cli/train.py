@@ -10,7 +10,6 @@ import typer
 from kgrec.cli.options import (
     Graph,
     Json,
-    K,
     RunName,
     Runs,
 )
@@ -29,7 +28,9 @@ def train(
     ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="Setting as key=value; repeatable.")] = None,
-    k: K = 100,
+    k: Annotated[
+        int | None, typer.Option("--k", help="Length of each list. Default: 100, or as few as 20 with very many users.")
+    ] = None,
     runs: Runs = None,
     as_json: Json = False,
 ) -> None:

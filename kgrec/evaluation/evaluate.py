@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -43,7 +43,15 @@ class Measured:
     evaluations: Mapping[str, Evaluation]
 
 
-def measure(model: HybridModel, split: Split, ks: Sequence[int], *, single_signals: bool = True) -> dict[str, Measured]:
+def measure(
+    model: HybridModel,
+    split: Split,
+    ks: Sequence[int],
+    *,
+    single_signals: bool = True,
+    max_users: int | None = None,
+    seed: int = 0,
+) -> dict[str, Measured]:
     """Return the metrics on test for each domain, from a full ranking of the items that are not in train or validation.
 
     Args:
@@ -51,6 +59,8 @@ def measure(model: HybridModel, split: Split, ks: Sequence[int], *, single_signa
         split: a split with test interactions.
         ks: cut-offs of the metrics; lists are as long as the largest.
         single_signals: whether to measure each signal, the baseline and the first stage too.
+        max_users: test users of a domain, at most: if there are more, so many are drawn. None: all.
+        seed: makes the draw repeat.
 
     Returns:
         Domain → rankings and metrics.
@@ -61,7 +71,10 @@ def measure(model: HybridModel, split: Split, ks: Sequence[int], *, single_signa
     if not split.is_test.any():
         raise UsageError("no test interaction to measure on. Expected a split that holds some out")
     relevant, seen = split.graph.pairs(split.test), split.train_and_valid.interactions
-    test_sets = {domain: test_set for domain, test_set in _test_sets(split, relevant).items() if len(test_set.user_num)}
+    rng, test_sets = np.random.default_rng(seed), dict[str, _TestSet]()
+    for domain, test_set in _test_sets(split, relevant).items():
+        if len(test_set.user_num):
+            test_sets[domain] = test_set if max_users is None else test_set.drawn(max_users, rng)
     rankings = _rankings(model, test_sets, max(ks), seen, single_signals)
     return {domain: _evaluated(test_set, rankings[domain], model, ks) for domain, test_set in test_sets.items()}
 
@@ -117,6 +130,13 @@ class _TestSet:
     item_num: IntArray
     relevant: sp.csr_matrix
 
+    def drawn(self, n: int, rng: np.random.Generator) -> _TestSet:
+        """Return the test set of n users, drawn at random; of all if there are no more."""
+        if len(self.user_num) <= n:
+            return self
+        rows = np.sort(rng.choice(len(self.user_num), n, replace=False))
+        return replace(self, user_num=self.user_num[rows], relevant=self.relevant[rows])
+
 
 def _test_sets(split: Split, relevant: sp.csr_matrix) -> dict[str, _TestSet]:
     domains, test_sets = split.graph.item_domains, {}
@@ -139,7 +159,7 @@ def _rankings(
     model: HybridModel, test_sets: Mapping[str, _TestSet], k: int, seen: sp.csr_matrix, single_signals: bool
 ) -> dict[str, dict[str, Ranking]]:
     """Return domain → model → ranking for the hybrid, the signals and the baseline; each user is scored once."""
-    baseline, size = model.linear_fusion(), max(1, BATCH_BYTES // (4 * model.train.n_items))
+    baseline, size = model.linear_fusion(), max(1, BATCH_BYTES // (4 * model.train.n_items * len(model.signals)))
     users = np.unique(np.concatenate([test_set.user_num for test_set in test_sets.values()]))
     parts: dict[str, dict[str, list[Ranking]]] = {domain: {} for domain in test_sets}
     for first in track(range(0, len(users), size), "Ranking"):
@@ -150,7 +170,7 @@ def _rankings(
             rows = np.flatnonzero(np.isin(batch, test_set.user_num))
             own_seen = seen[batch[rows]][:, test_set.item_num].tocsr()
             for name, values in (scores | {HYBRID: scored.total}).items():
-                ranking = top_k(values[np.ix_(rows, test_set.item_num)], k, own_seen)
+                ranking = top_k(_part(values, rows, test_set.item_num), k, own_seen)
                 parts[domain].setdefault(name, []).append(_of_all(ranking, test_set.item_num))
     return {
         domain: {name: Ranking.joined(batches) for name, batches in models.items()} for domain, models in parts.items()
@@ -165,6 +185,11 @@ def _of_parts(scored: Scored, baseline: HybridModel | None) -> dict[str, FloatAr
     if scored.model.second:
         scores[FIRST] = scored.blended
     return scores
+
+
+def _part(values: FloatArray, rows: IntArray, columns: IntArray) -> FloatArray:
+    """Return some rows and columns, in ascending order, of scores; all of them without a copy."""
+    return values if (len(rows), len(columns)) == values.shape else values[np.ix_(rows, columns)]
 
 
 def _of_all(ranking: Ranking, item_num: IntArray) -> Ranking:

@@ -6,15 +6,14 @@ import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 
 from kgrec.config import Config
 from kgrec.data.split import Split
 from kgrec.errors import UsageError
-from kgrec.evaluation.evaluate import measure, metrics
-from kgrec.jobs.evaluate import KS, cut_by_name, read_graph
+from kgrec.jobs.evaluate import cut_by_name, metrics_of, read_graph
 from kgrec.recommender import Recommender
 from kgrec.runs.erasure_guard import erasures_blocked
 from kgrec.runs.folder import Run, find_run, new_name, prepare_root, runs_folder
@@ -25,9 +24,16 @@ from kgrec.store.job_lock import leased
 
 logger = logging.getLogger(__name__)
 
+LONGEST: Final = 100
+"""Default length of the stored lists."""
+SHORTEST: Final = 20
+"""The same with very many users: as long as what is published."""
+MAX_ENTRIES: Final = 20_000_000
+"""Entries of all stored lists by default, at most, as long as each has `SHORTEST` (1 GB)."""
+
 
 def train_run(
-    graph: str, config: Config, *, split: str | None = None, k: int = 100, runs: str | Path | None = None
+    graph: str, config: Config, *, split: str | None = None, k: int | None = None, runs: str | Path | None = None
 ) -> Run:
     """Train on a graph, recommend to every user, evaluate on the test split, and return the saved run.
 
@@ -35,16 +41,18 @@ def train_run(
         graph: URI of the graph; read only.
         config: settings.
         split: name of a split; default: "given" if the data mark a test split, else "random".
-        k: length of each stored list.
+        k: length of each stored list; default: 100, less if all lists together would be longer than `MAX_ENTRIES`, but
+            at least 20.
         runs: folder of runs; default: beside the graph.
 
     Raises:
         UsageError, StoreError, RunError: as the steps raise, or users were erased during training; no run is saved.
     """
-    if k < 1:
+    if k is not None and k < 1:
         raise UsageError(f"k is too small: {k}. Expected at least 1")
     start = time.perf_counter()
     snapshot = read_graph(graph)
+    k = k or min(LONGEST, max(SHORTEST, MAX_ENTRIES // max(snapshot.n_users, 1)))
     cut, name = cut_by_name(snapshot, split)
     root = prepare_root(runs_folder(graph, runs))
     model = Recommender(config).fit(cut)
@@ -53,7 +61,7 @@ def train_run(
     info: dict[str, Any] = {"split": name, "protocol": cut.protocol, "metrics": None}
     if cut.is_test.any():
         logger.info("evaluating on the test split")
-        info["metrics"] = metrics(measure(model._model, cut, KS), cut.protocol, config.seed)
+        info["metrics"] = metrics_of(model, cut)
     info["summary"] = summary_of(cut, model._trained.choices, listed, time.perf_counter() - start)
     info |= {"data_digest": snapshot.digest, "encoded": model._cache.encoded}
     with erasures_blocked(root, graph, snapshot):

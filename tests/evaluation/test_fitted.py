@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -30,6 +31,20 @@ def model(split: Split) -> Recommender:
 def held_out(split: Split) -> pd.DataFrame:
     test, whole = split.test, split.graph
     return pd.DataFrame({"user_id": whole.users.ids[test.user_num], "item_id": whole.items.ids[test.item_num]})
+
+
+def test_measure_of_drawn_users_repeats_and_equals_theirs(model: Recommender, split: Split) -> None:
+    every = measure(model._model, split, (10,))
+    for (domain, some), again in zip(
+        measure(model._model, split, (10,), max_users=5, seed=1).items(),
+        measure(model._model, split, (10,), max_users=5, seed=1).values(),
+        strict=True,
+    ):
+        assert len(some.user_num) == 5
+        assert some.user_num.tolist() == again.user_num.tolist()
+        rows = np.searchsorted(every[domain].user_num, some.user_num)
+        wanted = every[domain].evaluations[HYBRID].per_user["NDCG@10"][rows]
+        np.testing.assert_array_equal(some.evaluations[HYBRID].per_user["NDCG@10"], wanted)
 
 
 def test_evaluate_on_a_split_equals_the_full_measurement(model: Recommender, split: Split) -> None:

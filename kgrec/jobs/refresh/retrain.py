@@ -13,8 +13,7 @@ import pyarrow as pa
 from kgrec.config import Config
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import Split, by_given, by_random, latest_of_users
-from kgrec.evaluation.evaluate import measure, metrics
-from kgrec.jobs.evaluate import KS
+from kgrec.jobs.evaluate import metrics_of
 from kgrec.jobs.refresh.gate import MIN_TEST_CASES, compare, figures_of, reasons
 from kgrec.jobs.refresh.policy import Mode, Size, UpdatePlan, chosen, fitted, size_of
 from kgrec.jobs.refresh.request import RefreshRequest
@@ -117,7 +116,7 @@ def _compared(live_model: Recommender | None, candidate: Recommender, cut: Split
 
 
 def _metrics(model: Recommender, cut: Split) -> dict[str, Any] | None:
-    return metrics(measure(model._model, cut, KS), cut.protocol, model.config.seed) if cut.is_test.any() else None
+    return metrics_of(model, cut) if cut.is_test.any() else None
 
 
 def _gate(

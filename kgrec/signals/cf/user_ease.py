@@ -25,6 +25,8 @@ from kgrec.signals.sparse import from_arrays, to_arrays
 
 MAX_USER_PAIRS: Final = 50_000_000
 """Pairs of users with a shared item or attribute in a sparse solution, at most (600 MB)."""
+MIN_KEPT_SHARE: Final = 0.5
+"""Share of the interactions that must be left within `MAX_USER_PAIRS`; fewer say too little about users."""
 
 
 class UserEASESettings(SignalSettings):
@@ -71,6 +73,12 @@ class UserEASE(Signal):
     _history: sp.csr_matrix
     _weights: sp.csr_matrix | FloatArray
     _of_user: Any
+
+    @classmethod
+    def applies(cls, train: GraphSnapshot, vectors: Vectors) -> bool:
+        """Return whether users can be compared by most of their items; with very many users they cannot."""
+        chosen = train.interactions
+        return bool(_few_pairs(chosen)[chosen.indices].sum() >= MIN_KEPT_SHARE * chosen.nnz)
 
     @classmethod
     def cost(cls, settings: Any, train: GraphSnapshot) -> float:

@@ -165,6 +165,15 @@ def test_user_ease_of_large_graph_uses_nearest_users(monkeypatch):
     assert one_item._weights.nnz <= pairs
 
 
+def test_user_ease_that_drops_most_behaviors_does_not_apply(monkeypatch):
+    train = community_answers().train
+    assert UserEASE.applies(train, {})
+    monkeypatch.setattr("kgrec.signals.cf.user_ease.MAX_USER_PAIRS", 1)
+    assert UserEASE.applies(train, {})  # one dense matrix drops nothing
+    monkeypatch.setattr("kgrec.signals.cf.ridge.MAX_DENSE_ROWS", 1)
+    assert not UserEASE.applies(train, {})
+
+
 def test_user_ease_friends_score_users_without_behaviors():
     train, withheld = train_and_withheld()
     friends = with_friends(train)
