@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from kgrec._util.types import BoolArray
@@ -22,7 +21,7 @@ from kgrec.hybrid.model import Scored
 from kgrec.hybrid.similarity import most_similar
 from kgrec.metrics.frames import DEFAULT_METRICS
 from kgrec.ranking.filters import item_filter
-from kgrec.ranking.frames import NEW_USER, in_type, known_nums, lists_frame, with_names
+from kgrec.ranking.frames import NEW_USER, IdColumn, in_type, known_nums, lists_frame, with_names
 from kgrec.runs.folder import Run
 from kgrec.runs.save_load import load_model, save_model
 from kgrec.signals.base import Signal
@@ -159,10 +158,10 @@ class Recommender(Estimator):
         seen = seen_types(train, include_seen, exclude_behaviors)
         audience, ids = self._audience(users, history, on_unknown)
         lists = [
-            lists_frame(ids[rows], "user_id", "item_id", train.items.original, listed)
+            lists_frame(ids[rows], "user_id", "item_id", train.items.column, listed)
             for rows, listed in lists_of(audience, k, seen, allowed)
         ]
-        frame = pd.concat(lists, ignore_index=True)
+        frame = pd.concat(lists, ignore_index=True) if len(lists) > 1 else lists[0]
         return with_names(frame, train, {"item_id": "name"}) if names else frame
 
     def recommend_for_text(
@@ -190,7 +189,7 @@ class Recommender(Estimator):
         """
         allowed, train = self._candidates(items, exclude, where, domain), self._model.train
         listed = best_of(self._read(text), k, None, allowed)
-        frame = lists_frame(np.array([text]), "text", "item_id", train.items.original, listed)
+        frame = lists_frame(np.array([text]), "text", "item_id", train.items.column, listed)
         frame = frame.drop(columns=["text", "basis"])
         return with_names(frame, train, {"item_id": "name"}) if names else frame
 
@@ -216,9 +215,9 @@ class Recommender(Estimator):
         train = self._model.train
         item_nums = known_nums(train.items, item_ids, UnknownItem)
         place, unique = pd.factorize(np.array(user_ids, dtype=object))
-        audience, _ = self._known_users(unique.tolist(), "raise")
+        audience, owners = self._known_users(unique.tolist(), "raise")
         scores, basis = score_pairs(audience, place, item_nums)
-        ids = {"user_id": in_type(user_ids, train.users), "item_id": in_type(item_ids, train.items)}
+        ids = {"user_id": owners.take(place), "item_id": in_type(item_ids, item_nums, train.items)}
         return pd.DataFrame({**ids, "score": scores, "basis": basis})
 
     def similar_items(
@@ -363,15 +362,15 @@ class Recommender(Estimator):
         model._use(trained.tuned)
         return model
 
-    def _known_users(self, ids: Sequence[str], on_unknown: str) -> tuple[Audience, npt.NDArray[Any]]:
+    def _known_users(self, ids: Sequence[str], on_unknown: str) -> tuple[Audience, IdColumn]:
         """Return the users of some ids, and the ids in their original type."""
         if on_unknown not in ("raise", "popular"):
             raise UsageError(f"on_unknown={on_unknown!r}. Expected 'raise' or 'popular'")
-        if on_unknown == "raise":
-            known_nums(self._model.train.users, ids, UnknownUser, NEW_USER)
-        return KnownUsers(self._model, self._model.train.user_nums(ids)), in_type(ids, self._model.train.users)
+        users, people = self._model.train.users, self._model.train.linked_users
+        nums = known_nums(users, ids, UnknownUser, NEW_USER) if on_unknown == "raise" else users.nums(ids)
+        return KnownUsers(self._model, np.where(nums >= 0, people[nums], -1)), in_type(ids, nums, users)
 
-    def _audience(self, users: Ids | None, history: Any, on_unknown: str) -> tuple[Audience, npt.NDArray[Any]]:
+    def _audience(self, users: Ids | None, history: Any, on_unknown: str) -> tuple[Audience, IdColumn]:
         """Return the users to recommend to, known or anonymous, and their ids."""
         if (users is None) == (history is None):
             given = "neither users nor history" if users is None else "both users and history"

@@ -73,6 +73,13 @@ def test_recommend_many_users_equals_one_by_one(model, snapshot, monkeypatch):
     np.testing.assert_allclose(batches["score"], single["score"], rtol=1e-4, atol=1e-4)
 
 
+def test_list_of_one_user_equals_its_rows_of_all(model, snapshot):
+    everyone = model.recommend(snapshot.users.ids, k=20)
+    for user in snapshot.users.ids[:5]:
+        rows = everyone[everyone["user_id"] == user].reset_index(drop=True)
+        pd.testing.assert_frame_equal(model.recommend([user], k=20), rows, rtol=1e-4, atol=1e-5)
+
+
 def test_recommend_excludes_seen_items_by_default(model):
     train = model._model.train
     seen = {train.items.ids[i] for i in train.interactions[train.users.nums(["u1"])[0]].indices}

@@ -53,15 +53,25 @@ class IdMap:
     def __init__(self, ids: pa.Array, original: npt.NDArray[Any] | None = None) -> None:
         self.ids = objects(ids)
         self.original = self.ids if original is None else original
-        self._index = pd.Index(self.ids)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def nums(self, ids: Iterable[object]) -> IntArray:
         """Return the numbers of ids, int64 [n]; -1 for an unknown id."""
-        wanted = pd.Index(np.array([str(i) for i in ids], dtype=object))
-        return np.asarray(self._index.get_indexer(wanted), dtype=np.int64)
+        known = self._nums
+        return np.fromiter((known.get(str(id_), -1) for id_ in ids), np.int64)
+
+    @cached_property
+    def _nums(self) -> dict[str, int]:
+        """Id → number."""
+        return {id_: num for num, id_ in enumerate(self.ids)}
+
+    @cached_property
+    def column(self) -> pd.api.extensions.ExtensionArray:
+        """The ids in the user's type [n], as pandas stores them: a data frame takes its column from it quickly."""
+        column: pd.api.extensions.ExtensionArray = pd.Series(self.original).array
+        return column
 
     @cached_property
     def hashes(self) -> npt.NDArray[np.uint64]:

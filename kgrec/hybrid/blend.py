@@ -89,10 +89,13 @@ class Blend:
         """
         total = np.zeros(scores[0].shape, dtype=np.float32)
         users, items = self.activity(np.diff(seen.indptr)), self.popularity(popularity)
-        for weight, raw in zip(self.weights.T, scores, strict=True):
-            if weight.any():
-                zscore = standardize(raw, seen) if weight[1:].any() else None
-                total += weighted(raw if weight[0] else None, zscore, weight, users, items)
+        used = np.flatnonzero(self.weights[1:].any(axis=0)).tolist()
+        zscores = standardize(np.stack([scores[signal] for signal in used]), seen) if len(used) else ()
+        for signal, zscore in zip(used, zscores, strict=True):
+            total += weighted(None, zscore, self.weights[:, signal], users, items)
+        for weight, raw in zip(self.weights[0], scores, strict=True):
+            if weight:
+                total += weight * raw
         return total
 
     def contributions(
@@ -110,12 +113,13 @@ class Blend:
             rows: int64 [m], row in `scores` of each pair's user.
             items: int64 [m], column of each pair's item.
         """
-        by_user, by_item = self.activity(np.diff(seen.indptr))[rows], self.popularity(popularity)[items][:, None]
-        parts = [
-            weighted(raw[rows, items][:, None], standardize(raw, seen)[rows, items][:, None], weight, by_user, by_item)
-            for weight, raw in zip(self.weights.T, scores, strict=True)
-        ]
-        return np.concatenate(parts, axis=1)
+        by_user, by_item = self.activity(np.diff(seen.indptr))[rows], self.popularity(popularity[items])
+        stacked = np.stack(scores)
+        raw, zscore, active, popular = self.weights[:, :, None]
+        shares = zscore + active * by_user + popular * by_item
+        shares *= standardize(stacked, seen)[:, rows, items]
+        shares += raw * stacked[:, rows, items]
+        return np.ascontiguousarray(shares.T)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the blend as JSON-ready values."""

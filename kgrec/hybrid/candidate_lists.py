@@ -30,20 +30,24 @@ for the z-score times the user's activity and times the item's popularity."""
 
 
 def standardize(scores: FloatArray, seen: sp.csr_matrix) -> FloatArray:
-    """Return z-scores by user, float32 [n, n_items]: mean 0 and standard deviation 1 over the unseen items.
+    """Return z-scores by user, float32 […, n, n_items]: mean 0 and standard deviation 1 over the unseen items.
 
     If all unseen items of a user have the same score, their z-scores are 0.
+
+    Args:
+        scores: [n, n_items], or those of several signals, [signals, n, n_items].
+        seen: CSR [n, n_items] of the items that the users have.
     """
-    row = np.repeat(np.arange(len(scores)), np.diff(seen.indptr))
-    n_unseen = np.maximum(scores.shape[1] - np.diff(seen.indptr), 1)[:, None]
-    zscore, held = np.array(scores, dtype=np.float32), scores[row, seen.indices]
-    zscore[row, seen.indices] = 0
-    mean = zscore.sum(axis=1, dtype=np.float64, keepdims=True) / n_unseen
+    row = np.repeat(np.arange(seen.shape[0]), np.diff(seen.indptr))
+    n_unseen = np.maximum(seen.shape[1] - np.diff(seen.indptr), 1)[:, None]
+    zscore, held = np.array(scores, dtype=np.float32), scores[..., row, seen.indices]
+    zscore[..., row, seen.indices] = 0
+    mean = zscore.sum(axis=-1, dtype=np.float64, keepdims=True) / n_unseen
     zscore -= mean.astype(np.float32)
-    zscore[row, seen.indices] = 0
-    deviation = np.sqrt(np.einsum("ij,ij->i", zscore, zscore)[:, None] / n_unseen)
+    zscore[..., row, seen.indices] = 0
+    deviation = np.sqrt(np.einsum("...ij,...ij->...i", zscore, zscore)[..., None] / n_unseen)
     flat = deviation <= 1e-5 * np.abs(mean) + 1e-12
-    zscore[row, seen.indices] = held - mean[row, 0].astype(np.float32)
+    zscore[..., row, seen.indices] = held - mean[..., row, 0].astype(np.float32)
     zscore *= np.where(flat, 0, 1 / np.where(flat, 1, deviation)).astype(np.float32)
     return zscore
 

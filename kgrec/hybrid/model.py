@@ -20,6 +20,7 @@ from kgrec.errors import UsageError
 from kgrec.hybrid.blend import Blend, GroupedBlend
 from kgrec.hybrid.segment_models import Scores, SegmentModels, scores_of
 from kgrec.signals.base import Signal, Signals
+from kgrec.signals.sparse import rows_of
 
 if TYPE_CHECKING:
     from kgrec.hybrid.second_stage import SecondStage
@@ -155,7 +156,7 @@ class HybridModel:
         known = np.maximum(user_nums, 0)
         described = self.described[known] & (user_nums >= 0)
         new = (user_nums < 0) | ((self.activity[known] == 0) & ~described)
-        seen = self.train.interactions[known]
+        seen = rows_of(self.train.interactions, known)
         if (user_nums < 0).any():
             seen = sp.csr_matrix(seen.multiply((user_nums >= 0)[:, None]))
         parts = self._parts(scores_of(known), seen)

@@ -47,7 +47,7 @@ def most_similar(
     scores[np.arange(len(nums)), nums] = -np.inf
     ranking, known = top_k(scores, k, allowed=allowed), getattr(model.train, f"{role}s")
     listed: dict[str, npt.NDArray[Any]] = {"num": ranking.item_num, "score": ranking.score}
-    return lists_frame(in_type(ids, known), f"{role}_id", f"similar_{role}_id", known.original, listed)
+    return lists_frame(in_type(ids, known.nums(ids), known), f"{role}_id", f"similar_{role}_id", known.column, listed)
 
 
 def similarity(model: HybridModel, role: Role, nums: IntArray, reached: Mapping[str, float]) -> FloatArray:

@@ -15,6 +15,9 @@ from kgrec.data.id_map import IdMap, typed_ids
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.errors import UnknownItem, UnknownUser
 
+IdColumn = npt.NDArray[Any] | pd.api.extensions.ExtensionArray
+"""Ids, or other values, for a column of a frame [n]."""
+
 NEW_USER: Final = (
     "To add a new user: fold_in(graph) or `kgrec refresh`. To recommend without adding it: history=[…] with its items, "
     "or on_unknown='popular' for popular items."
@@ -46,23 +49,24 @@ def known_nums(
     return nums
 
 
-def in_type(ids: Sequence[str], known: IdMap) -> npt.NDArray[Any]:
-    """Return ids [n] in the original type of the known ids; an unknown id that does not convert stays text."""
+def in_type(ids: Sequence[str], nums: IntArray, known: IdMap) -> IdColumn:
+    """Return ids [n], whose numbers are `nums`, in the type of the known ids; an unknown one may have to stay text."""
+    if (nums >= 0).all():
+        return known.column.take(nums)
     texts = np.array(ids, dtype=object)
     if known.original.dtype != object:
         try:
             return typed_ids(pa.array(ids, pa.string()), "int")
         except pa.ArrowInvalid:
             pass
-    nums = known.nums(ids)
     return np.where(nums >= 0, known.original[nums], texts) if len(known) else texts
 
 
 def lists_frame(
-    ids: npt.NDArray[Any],
+    ids: IdColumn,
     of: str,
     listed: str,
-    known: npt.NDArray[Any],
+    known: IdColumn,
     columns: Mapping[str, npt.NDArray[Any]],
 ) -> pd.DataFrame:
     """Return lists [n, k] as a frame with one row for each entry.
@@ -83,12 +87,13 @@ def lists_frame(
     rest = {name: values[there] for name, values in columns.items() if name not in ("num", "score")}
     return pd.DataFrame(
         {
-            of: np.repeat(ids, there.sum(axis=1)),
-            listed: known[num[there]],
+            of: ids.repeat(there.sum(axis=1)),
+            listed: known.take(num[there]),
             "score": columns["score"][there],
             "rank": rank[there],
             **rest,
-        }
+        },
+        copy=False,
     )
 
 

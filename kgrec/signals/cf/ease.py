@@ -20,7 +20,7 @@ from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.signals.base import FeedbackWeight, Grid, HalfLifeItems, LogRange, Signal, SignalSettings
 from kgrec.signals.cf.ridge import fits_dense, ridge_seconds, ridge_weights
 from kgrec.signals.relevance import RelevantIf, has_item_attributes
-from kgrec.signals.sparse import from_arrays, to_arrays
+from kgrec.signals.sparse import from_arrays, product, rows_of, to_arrays
 
 MAX_ATTRIBUTE_ITEMS: Final = 1_000
 """Without a dense matrix, attribute nodes with more items than this are ignored."""
@@ -91,7 +91,7 @@ class EASE(Signal):
 
     def scores(self, user_nums: IntArray) -> FloatArray:
         """Return histories times weights, float32 [n users, n_items]."""
-        return self._scores(self._history[user_nums])
+        return self._scores(rows_of(self._history, user_nums))
 
     def anonymous_scores(self, users: AnonymousUsers) -> FloatArray:
         """Return the scores of all items for anonymous users; see `Signal`."""
@@ -103,8 +103,7 @@ class EASE(Signal):
         return np.asarray(rows.toarray() if sp.issparse(rows) else rows, dtype=np.float32)
 
     def _scores(self, rows: sp.csr_matrix) -> FloatArray:
-        product = rows @ self._weights
-        return np.asarray(product.toarray() if sp.issparse(product) else product)
+        return product(rows, self._weights)
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Return the item-to-item weights, float32 [n_items, n_items], or the arrays of their CSR matrix."""

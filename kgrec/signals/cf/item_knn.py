@@ -18,7 +18,7 @@ from kgrec.data.graph_delta import GraphDelta
 from kgrec.data.histories import strengths, user_histories
 from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.signals.base import FeedbackWeight, Grid, HalfLifeItems, LogRange, Signal, SignalSettings
-from kgrec.signals.sparse import columns_of, from_arrays, largest_of_columns, to_arrays
+from kgrec.signals.sparse import columns_of, factor, from_arrays, largest_of_columns, product, rows_of, to_arrays
 
 BLOCK_ITEMS: Final = 1024
 """Items whose neighbors are computed at a time; the full co-occurrence matrix is never in memory."""
@@ -59,6 +59,7 @@ class ItemKNN(Signal):
 
     _history: sp.csr_matrix
     _similarity: sp.csr_matrix
+    _factor: sp.csr_matrix | FloatArray
 
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
         """Compute the nearest neighbors of every item."""
@@ -73,12 +74,12 @@ class ItemKNN(Signal):
 
     def scores(self, user_nums: IntArray) -> FloatArray:
         """Return sums of similarities, float32 [n users, n_items]."""
-        return np.asarray((self._history[user_nums] @ self._similarity).toarray())
+        return product(rows_of(self._history, user_nums), self._factor)
 
     def anonymous_scores(self, users: AnonymousUsers) -> FloatArray:
         """Return the scores of all items for anonymous users; see `Signal`."""
         rows = user_histories(users, self.settings.feedback_weight, self.settings.half_life_items)
-        return np.asarray((rows @ self._similarity).toarray())
+        return product(rows, self._factor)
 
     def item_similarity(self, item_nums: IntArray) -> FloatArray:
         """Return the similarities of items to all items, float32 [n, n_items]."""
@@ -102,7 +103,7 @@ class ItemKNN(Signal):
 
     def _bind(self, train: GraphSnapshot, similarity: sp.csr_matrix) -> Self:
         self._history = user_histories(train, self.settings.feedback_weight, self.settings.half_life_items)
-        self._similarity = similarity
+        self._similarity, self._factor = similarity, factor(similarity)
         return self
 
 

@@ -20,7 +20,7 @@ from kgrec.data.graph_delta import GraphDelta
 from kgrec.data.histories import has_times, sequences, user_histories
 from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.signals.base import Grid, HalfLifeItems, LogRange, Signal, SignalSettings
-from kgrec.signals.sparse import from_arrays, largest_of_columns, to_arrays
+from kgrec.signals.sparse import factor, from_arrays, largest_of_columns, product, rows_of, to_arrays
 
 WINDOW_STEPS: Final = 20
 """Largest distance, in items of a user's history in a domain, at which one item counts as following another."""
@@ -70,6 +70,7 @@ class ItemTransitions(Signal):
 
     _history: sp.csr_matrix
     _links: sp.csr_matrix
+    _factor: sp.csr_matrix | FloatArray
 
     @classmethod
     def applies(cls, train: GraphSnapshot, vectors: Vectors) -> bool:
@@ -92,12 +93,12 @@ class ItemTransitions(Signal):
 
     def scores(self, user_nums: IntArray) -> FloatArray:
         """Return sums of transition weights, float32 [n users, n_items]."""
-        return np.asarray((self._history[user_nums] @ self._links).toarray())
+        return product(rows_of(self._history, user_nums), self._factor)
 
     def anonymous_scores(self, users: AnonymousUsers) -> FloatArray:
         """Return the scores of all items for anonymous users; see `Signal`."""
         rows = user_histories(users, half_life_items=self.settings.half_life_items)
-        return np.asarray((rows @ self._links).toarray())
+        return product(rows, self._factor)
 
     def item_similarity(self, item_nums: IntArray) -> FloatArray:
         """Return the transition weights from items to all items, float32 [n, n_items]."""
@@ -120,7 +121,8 @@ class ItemTransitions(Signal):
         return type(self)(self.settings)._bind(delta.new, delta.between_items(self._links))
 
     def _bind(self, train: GraphSnapshot, links: sp.csr_matrix) -> Self:
-        self._history, self._links = user_histories(train, half_life_items=self.settings.half_life_items), links
+        self._history = user_histories(train, half_life_items=self.settings.half_life_items)
+        self._links, self._factor = links, factor(links)
         return self
 
 

@@ -29,9 +29,12 @@ from kgrec.signals.graph.metapath_weights import (
     select_metapaths,
 )
 from kgrec.signals.relevance import RelevantIf, several_relations
+from kgrec.signals.sparse import product, rows_of
 
 BATCH_USERS: Final = 64
 """Users scored at a time: more users together reach most of a large graph, fewer make matrix products inefficient."""
+NO_PATHS: Final = np.zeros(1, np.float32)
+"""Sum of the user paths of users without any."""
 
 
 class MetaPathsSettings(SignalSettings):
@@ -122,14 +125,14 @@ class MetaPaths(Signal):
 
     def scores(self, user_nums: IntArray) -> FloatArray:
         """Return the weighted sums of meta-paths and popularity, float32 [n users, n_items]."""
-        from_users = (self._user_left[user_nums] @ self._user_chosen).toarray()
-        return self._scores(self._history[user_nums], from_users)
+        from_users = (
+            product(rows_of(self._user_left, user_nums), self._user_chosen) if self._user_left.nnz else NO_PATHS
+        )
+        return self._scores(rows_of(self._history, user_nums), from_users)
 
     def anonymous_scores(self, users: AnonymousUsers) -> FloatArray:
         """Return the scores of all items for anonymous users, by item paths and popularity: they have no user paths."""
-        return self._scores(
-            row_means(user_histories(users, half_life_items=self.settings.half_life_items)), np.zeros(1, np.float32)
-        )
+        return self._scores(row_means(user_histories(users, half_life_items=self.settings.half_life_items)), NO_PATHS)
 
     def _scores(self, rows: sp.csr_matrix, from_users: FloatArray) -> FloatArray:
         """Return scores, float32 [n, n_items].
@@ -138,16 +141,21 @@ class MetaPaths(Signal):
             rows: normalized histories, CSR [n, n_items].
             from_users: sums of user paths, [n, n_items], or zero.
         """
-        firsts = range(0, max(rows.shape[0], 1), BATCH_USERS)
-        from_items = np.concatenate([self._from_items(rows[first : first + BATCH_USERS]) for first in firsts])
+        if rows.shape[0] > BATCH_USERS:
+            firsts = range(0, rows.shape[0], BATCH_USERS)
+            from_items = np.concatenate([self._from_items(rows[first : first + BATCH_USERS]) for first in firsts])
+        else:
+            from_items = self._from_items(rows)
         known = np.diff(rows.indptr)[:, None] > 0
         return np.asarray(self._popularity + from_users + from_items - known * self._offset, dtype=np.float32)
 
     def _from_items(self, rows: sp.csr_matrix) -> FloatArray:
         """Return the sums of item paths from histories [n, n_items], over the nodes that these reach."""
         shared = sp.csr_matrix(rows @ self._item_left)
-        reached = np.unique(shared.indices)
-        return np.asarray((self._item_right[:, reached] @ shared[:, reached].T.toarray()).T)
+        reached, place = np.unique(shared.indices, return_inverse=True)
+        through = np.zeros((len(reached), rows.shape[0]), np.float32)
+        through[place, np.repeat(np.arange(rows.shape[0]), np.diff(shared.indptr))] = shared.data
+        return np.asarray((self._item_right[:, reached] @ through).T)
 
     def contributions(self, user_num: int, item_num: int) -> Contributions:
         """Return the paths from a user to an item with their parts of the score, without popularity and the offset."""

@@ -18,7 +18,7 @@ from kgrec.data.graph_delta import GraphDelta, remap_rows
 from kgrec.data.histories import user_histories
 from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.signals.base import Grid, HalfLifeItems, LogRange, Signal, SignalSettings
-from kgrec.signals.sparse import from_arrays, largest_of_columns, to_arrays
+from kgrec.signals.sparse import factor, from_arrays, largest_of_columns, product, rows_of, to_arrays
 
 BLOCK_ITEMS: Final = 1024
 """Items whose links are computed at a time; the full item-item matrix is never in memory."""
@@ -55,6 +55,7 @@ class Spectral(Signal):
 
     _history: sp.csr_matrix
     _links: sp.csr_matrix
+    _factor: sp.csr_matrix | FloatArray
     _directions: FloatArray
     _in: FloatArray
     _out: FloatArray
@@ -77,7 +78,7 @@ class Spectral(Signal):
 
     def scores(self, user_nums: IntArray) -> FloatArray:
         """Return filtered histories, float32 [n users, n_items]."""
-        return self._scores(self._history[user_nums])
+        return self._scores(rows_of(self._history, user_nums))
 
     def anonymous_scores(self, users: AnonymousUsers) -> FloatArray:
         """Return the scores of all items for anonymous users; see `Signal`."""
@@ -90,7 +91,7 @@ class Spectral(Signal):
 
     def _scores(self, rows: sp.csr_matrix) -> FloatArray:
         ideal = ((rows @ self._in) @ self._directions) * self._out
-        return np.asarray((rows @ self._links).toarray() + np.float32(self.settings.ideal) * ideal)
+        return np.asarray(product(rows, self._factor) + np.float32(self.settings.ideal) * ideal)
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Return the item-item links as arrays of a CSR matrix, and the singular vectors, float32 [k, n_items]."""
@@ -112,7 +113,7 @@ class Spectral(Signal):
     def _bind(self, train: GraphSnapshot, links: sp.csr_matrix, directions: FloatArray) -> Self:
         root = np.sqrt(_degrees(train)[1])
         self._history = user_histories(train, half_life_items=self.settings.half_life_items)
-        self._links, self._directions = links, np.ascontiguousarray(directions)
+        self._links, self._factor, self._directions = links, factor(links), np.ascontiguousarray(directions)
         self._in, self._out = np.ascontiguousarray((directions / root).T), root
         return self
 
