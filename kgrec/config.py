@@ -88,6 +88,11 @@ class EncoderSettings(BaseModel):
         description="Default: half on an NVIDIA GPU and on a CPU that multiplies in bfloat16, else full. int8 takes a "
         "quarter of the memory.",
     )
+    static: bool | None = Field(
+        default=None,
+        description="Encode a text as the mean vector of its tokens, many times faster than by the model. "
+        "Default: where the model would take too long for the effort or the budget.",
+    )
     encode_behaviors: bool = Field(
         default=False,
         description="Encode sentences about a user's behaviors. By default, a user without another text gets the mean "

@@ -67,8 +67,12 @@ class Recommender(Estimator):
         if self.config.tune:
             with watch.stage("tune"):
                 self._use(self._fine_tuned(self.config.tune, split, fit_on))
+        chosen = self._choose_encoder(split.train)
         trained = train(split, self.config, self._encode, fit_on, self._reader())
-        self._state = replace(trained, seconds={**watch.seconds, **trained.seconds}, tuned=self._encoders.tuned)
+        skipped = {**chosen.get("skipped", {}), **trained.choices.get("skipped", {})}
+        choices = {**trained.choices, **chosen, **({"skipped": skipped} if skipped else {})}
+        seconds = {**watch.seconds, **trained.seconds}
+        self._state = replace(trained, seconds=seconds, tuned=self._encoders.tuned, choices=choices)
         self._known = None
         return self
 
@@ -359,7 +363,8 @@ class Recommender(Estimator):
         trained, config = load_model(folder, encoder, signals)
         model = cls(config, encoder=encoder, fetch=False)
         model._state = trained
-        model._use(trained.tuned)
+        static = trained.choices.get("static_text", False)
+        model._encoders = replace(model._encoders, tuned=trained.tuned, static=static)
         return model
 
     def _known_users(self, ids: Sequence[str], on_unknown: str) -> tuple[Audience, IdColumn]:

@@ -13,6 +13,7 @@ from kgrec.runs.folder import find_run, root_of
 from kgrec.runs.save_load import load_tuned
 from kgrec.store.base import GraphStore
 from kgrec.text import TextEncoder, encoder_of
+from kgrec.text.encoder_pair import EncoderPair
 
 
 def nearest_nodes(
@@ -100,4 +101,5 @@ def _encoder_of(store: GraphStore) -> TextEncoder:
         return encoder_of(None, "query")
     run = find_run(root, published)
     config = Config.from_run(run.info["config"])
-    return encoder_of(config.encoder, "query", fetch=False).with_tuning(load_tuned(run))
+    static = run.choices.get("static_text", False)
+    return EncoderPair(None, config.encoder, fetch=False, tuned=load_tuned(run), static=static).query

@@ -339,6 +339,7 @@ class Choices(_Object):
     signals: dict[Text, _Choice] = {}
     race: _Race | None = None
     skipped: dict[Text, Text] = {}
+    static_text: bool = False
     cpu_seconds: Numbers = {}
     cold_start: dict[Text, _Choice] = {}
     blends: dict[Text, _Report] = {}

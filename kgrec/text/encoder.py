@@ -137,10 +137,17 @@ class TransformersEncoder:
         Raises:
             UsageError: the model does not load, or a single text does not fit in memory.
         """
-        vectors = np.zeros((len(texts), self.dim), dtype=np.float32)
         if len(texts) == 0:
-            return vectors
-        tokens = self.tokens(texts, self.tuned.origin.prefix if self.tuned else 0)
+            return np.zeros((0, self.dim), dtype=np.float32)
+        return self.encode_tokens(self.tokens(texts, self.tuned.origin.prefix if self.tuned else 0))
+
+    def encode_tokens(self, tokens: Tokens) -> FloatArray:
+        """Return the vectors of tokenized texts, special tokens included: float32 [texts, dim], rows of length 1.
+
+        Raises:
+            UsageError: the model does not load, or a single text does not fit in memory.
+        """
+        vectors = np.zeros((len(tokens.lengths), self.dim), dtype=np.float32)
         order = np.argsort(tokens.lengths, kind="stable")
         budget = self.token_budget
         start = 0

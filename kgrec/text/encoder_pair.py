@@ -10,6 +10,7 @@ from kgrec.errors import UsageError
 from kgrec.text.base import TextEncoder
 from kgrec.text.encoder import TransformersEncoder, encoder_of
 from kgrec.text.hf_model import Use
+from kgrec.text.static import StaticEncoder
 from kgrec.text.tuned_weights import FineTunedWeights
 
 
@@ -22,12 +23,14 @@ class EncoderPair:
         name: the setting `encoder`, the model to load.
         fetch: download a model that is not on this machine.
         tuned: fine-tuned weights; None: the model's own.
+        static: encode by means of token vectors, unless the setting decides.
     """
 
     given: TextEncoder | None
     name: EncoderSettings | None
     fetch: bool = True
     tuned: FineTunedWeights | None = None
+    static: bool = False
 
     @cached_property
     def text(self) -> TextEncoder:
@@ -40,7 +43,9 @@ class EncoderPair:
         return self.text if self.given else self._with_tuning(self._named("query"))
 
     def _named(self, use: Use) -> TextEncoder:
-        return encoder_of(self.name, use, fetch=self.fetch)
+        model = encoder_of(self.name, use, fetch=self.fetch)
+        chosen = self.name and self.name.static
+        return StaticEncoder(model) if (self.static if chosen is None else chosen) else model
 
     def _with_tuning(self, encoder: TextEncoder) -> TextEncoder:
         return tunable(encoder).with_tuning(self.tuned) if self.tuned else encoder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
@@ -26,6 +27,9 @@ from kgrec.text.encoder_pair import EncoderPair, tunable
 from kgrec.training.fold_in import KnownTexts
 from kgrec.training.pipeline import FitOn, Trained, training_sets
 from kgrec.training.report import FitReport
+from kgrec.training.text_cost import why_static
+
+logger = logging.getLogger(__name__)
 
 
 class Estimator(Parameters):
@@ -134,6 +138,16 @@ class Estimator(Parameters):
     def _use(self, tuned: FineTunedWeights | None) -> None:
         """Encode with fine-tuned weights from now on, or with the model's own if None."""
         self._encoders = replace(self._encoders, tuned=tuned)
+
+    def _choose_encoder(self, train: GraphSnapshot) -> dict[str, Any]:
+        """Encode with the transformer from now on, or as means of token vectors; return this as `Trained.choices`."""
+        self._encoders = replace(self._encoders, static=False)
+        reason = why_static(train, self._encoders, self.config)
+        self._encoders = replace(self._encoders, static=reason is not None)
+        if reason is None:
+            return {}
+        logger.warning(reason)
+        return {"static_text": True, "skipped": {"text model": reason}}
 
     def _encode(self, snapshot: GraphSnapshot) -> Mapping[str, FloatArray]:
         return text_vectors(snapshot, self._encoder, self._cache)
