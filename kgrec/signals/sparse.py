@@ -61,12 +61,25 @@ def rows_of(matrix: sp.csr_matrix, nums: IntArray) -> sp.csr_matrix:
 
 
 def largest_of_columns(matrix: sp.csc_matrix, by: FloatArray, k: int) -> sp.csc_matrix:
-    """Return the matrix with the at most k entries of each column that have the largest positive `by` [nnz]."""
-    column = columns_of(matrix)
-    order = np.lexsort((-by, column))
-    place = np.arange(len(order)) - matrix.indptr[column]
-    kept = np.sort(order[(place < k) & (by[order] > 0)])
-    return sp.csc_matrix((matrix.data[kept], (matrix.indices[kept], column[kept])), shape=matrix.shape)
+    """Return the matrix with the at most k entries of each column that have the largest positive `by`, float32 [nnz].
+
+    Of equal entries the first are kept. Only the k-th largest value of a column is looked up: to sort the entries with
+    their places takes three times as long.
+    """
+    n, places = matrix.shape[1], np.flatnonzero(by > 0)
+    column = columns_of(matrix)[places]
+    count = np.bincount(column, minlength=n)
+    ends = np.cumsum(count)
+    # The bits of positive floats are in the order of their values; one sort orders columns and, downwards, values.
+    key = (column.astype(np.uint64) << 32) | (np.uint32(2**32 - 1) - by[places].view(np.uint32))
+    last = np.append(np.sort(key), key.dtype.type(0))[np.minimum(ends - count + k, ends) - 1][column]
+    larger, equal = key < last, key == last
+    equal_so_far = np.append(0, np.cumsum(equal))
+    place = equal_so_far[:-1] - equal_so_far[(ends - count)[column]]
+    n_equal = np.minimum(count, k) - np.bincount(column, weights=larger, minlength=n)
+    kept = larger | (equal & (place < n_equal[column]))
+    indptr = np.append(0, np.cumsum(np.bincount(column[kept], minlength=n)))
+    return sp.csc_matrix((matrix.data[places[kept]], matrix.indices[places[kept]], indptr), shape=matrix.shape)
 
 
 def columns_of(matrix: sp.csc_matrix) -> IntArray:
