@@ -189,7 +189,7 @@ def _of_parts(scored: Scored, baseline: HybridModel | None) -> dict[str, FloatAr
 
 def _part(values: FloatArray, rows: IntArray, columns: IntArray) -> FloatArray:
     """Return some rows and columns, in ascending order, of scores; all of them without a copy."""
-    return values if (len(rows), len(columns)) == values.shape else values[np.ix_(rows, columns)]
+    return values if (len(rows), len(columns)) == values.shape else values[rows].take(columns, axis=1)
 
 
 def _of_all(ranking: Ranking, item_num: IntArray) -> Ranking:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from kgrec._util.row_blocks import row_blocks, take_rows
 from kgrec._util.types import BoolArray, DoubleArray, FloatArray, IntArray
 from kgrec.hybrid.blend_weights import weights_of_kind
 from kgrec.hybrid.candidate_lists import FEATURE_KINDS, Scale, standardize, weighted
@@ -90,12 +91,15 @@ class Blend:
         total = np.zeros(scores[0].shape, dtype=np.float32)
         users, items = self.activity(np.diff(seen.indptr)), self.popularity(popularity)
         used = np.flatnonzero(self.weights[1:].any(axis=0)).tolist()
-        zscores = standardize(np.stack([scores[signal] for signal in used]), seen) if len(used) else ()
-        for signal, zscore in zip(used, zscores, strict=True):
-            total += weighted(None, zscore, self.weights[:, signal], users, items)
-        for weight, raw in zip(self.weights[0], scores, strict=True):
-            if weight:
-                total += weight * raw
+        for rows in row_blocks(seen.shape[0], seen.shape[1] * max(len(used), 1)):
+            part = total[rows]
+            stacked = np.stack([scores[signal][rows] for signal in used]) if used else None
+            zscores = () if stacked is None else standardize(stacked, take_rows(seen, rows))
+            for signal, zscore in zip(used, zscores, strict=True):
+                part += weighted(None, zscore, self.weights[:, signal], users[rows], items)
+            for weight, raw in zip(self.weights[0], scores, strict=True):
+                if weight:
+                    part += weight * raw[rows]
         return total
 
     def contributions(

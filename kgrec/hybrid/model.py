@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from kgrec._util.row_blocks import row_blocks, take_rows
 from kgrec._util.types import BoolArray, FloatArray, IntArray
 from kgrec.data.anonymous import AnonymousUsers
 from kgrec.data.columns import SHARE_COLUMNS
@@ -104,7 +105,7 @@ class HybridModel:
         if len(self.blends) == 1:
             return list(parts), seen
         items = self.domains[domain]
-        return [part[:, items] for part in parts], seen[:, items].tocsr()
+        return [part.take(items, axis=1) for part in parts], seen[:, items].tocsr()  # [:, items] is in column order
 
     def cold_shares(
         self, domain: str, parts: Sequence[FloatArray], seen: sp.csr_matrix, total: FloatArray
@@ -231,14 +232,19 @@ class HybridModel:
     def blended(self, parts: Sequence[FloatArray], seen: sp.csr_matrix, new: BoolArray) -> FloatArray:
         """Return blended scores, float32 [n, n_items], from the scores of the signals; arguments as in `Scored`."""
         total = np.zeros(parts[0].shape, dtype=np.float32)
+        for rows in row_blocks(*seen.shape):
+            self._blend_into(total[rows], [part[rows] for part in parts], take_rows(seen, rows))
+        total[new] = self.popularity
+        return total
+
+    def _blend_into(self, total: FloatArray, parts: Sequence[FloatArray], seen: sp.csr_matrix) -> None:
+        """Write the blended scores of a block of users to `total`."""
         for domain, items in self.domains.items():
             own, own_seen = self.of_domain(domain, parts, seen)
             blended = self.blends[domain].combine(own, own_seen, self.popularity[items])
             for cold_items, shares in self.cold_shares(domain, own, own_seen, blended):
                 blended[:, cold_items] = np.maximum(blended[:, cold_items], shares.sum(axis=2))
             total[:, items] = blended
-        total[new] = self.popularity
-        return total
 
 
 @dataclass(frozen=True)
@@ -293,10 +299,19 @@ class Scored:
             item_num: int64 [n, k], the items; -1 is none.
         """
         shares = np.zeros((*item_num.shape, len(self.parts)), dtype=np.float32)
+        for rows in row_blocks(len(shares), self.blended.shape[1]):
+            self._block(rows)._add_all_shares(shares[rows], item_num[rows])
+        return shares
+
+    def _block(self, rows: slice) -> Scored:
+        """Return the scores of some of the users."""
+        parts, masks = [part[rows] for part in self.parts], (self.new[rows], self.described[rows])
+        return Scored(self.model, parts, take_rows(self.seen, rows), *masks, self.blended[rows])
+
+    def _add_all_shares(self, shares: FloatArray, item_num: IntArray) -> None:
         self._add_shares(shares, item_num, self.model, ~self.new & ~self.described)
         if self.described.any():
             self._add_shares(shares, item_num, self.model.by_description, self.described)
-        return shares
 
     def _add_shares(self, shares: FloatArray, item_num: IntArray, model: HybridModel, users: BoolArray) -> None:
         """Add the shares of a model's scores, for the users in a mask [n]."""
@@ -306,7 +321,7 @@ class Scored:
             own, own_seen = model.of_domain(domain, self.parts, self.seen)
             place = model.place[item_num[row, column]]
             shares[row, column] = model.blends[domain].contributions(own, own_seen, model.popularity[items], row, place)
-            for cold_items, cold_shares in model.cold_shares(domain, own, own_seen, self.blended[:, items]):
+            for cold_items, cold_shares in model.cold_shares(domain, own, own_seen, self.blended.take(items, axis=1)):
                 new = cold_items[place]
                 at, by_content = (row[new], column[new]), cold_shares[row[new], np.cumsum(cold_items)[place[new]] - 1]
                 more = by_content.sum(axis=1) > shares[at].sum(axis=1)

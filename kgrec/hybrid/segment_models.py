@@ -69,7 +69,7 @@ class SegmentModels:
             if name in own and not new.all():
                 part[~new] = scores(own[name], ~new, domain)
             if name in self.cold_start and new.any():
-                part[new] = scores(self.cold_start[name], new, None)[:, items]
+                part[new] = scores(self.cold_start[name], new, None).take(items, axis=1)
 
     def refit(self, train: GraphSnapshot, vectors: Vectors, seed: int) -> SegmentModels:
         """Return segment models with the same settings fitted on `train`, without domains that it lacks."""

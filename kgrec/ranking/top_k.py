@@ -14,6 +14,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from kgrec._util.progress import track
+from kgrec._util.row_blocks import row_blocks, take_rows
 from kgrec._util.types import BoolArray, FloatArray, IntArray
 from kgrec.errors import UsageError
 
@@ -60,7 +61,17 @@ def top_k(
     Raises:
         UsageError: k below 1.
     """
-    return _take_top_k(np.array(scores, dtype=np.float32), k, seen, allowed)
+    _check_k(k)
+    parts = [
+        _take_top_k(
+            np.array(scores[rows], dtype=np.float32),
+            k,
+            None if seen is None else take_rows(seen, rows),
+            allowed if allowed is None or allowed.ndim == 1 else allowed[rows],
+        )
+        for rows in list(row_blocks(len(scores), scores.shape[1])) or [slice(0, 0)]
+    ]
+    return Ranking.joined(parts)
 
 
 def rank_all(

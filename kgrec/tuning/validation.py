@@ -60,11 +60,11 @@ class ValidationSet:
 
     def scores(self, scorer: Scorer) -> FloatArray:
         """Return the scores of the domain's items for all users, float32 [n, m], computed in batches of users."""
-        parts = [
-            scorer(self.user_num[start : start + BATCH_USERS])[:, self.item_num]
-            for start in range(0, len(self.user_num), BATCH_USERS)
-        ]
-        return np.concatenate(parts).astype(np.float32, copy=False)
+        scores = np.empty(self.relevant.shape, np.float32)
+        for start in range(0, len(self.user_num), BATCH_USERS):
+            rows = slice(start, start + BATCH_USERS)
+            scores[rows] = scorer(self.user_num[rows]).take(self.item_num, axis=1)  # [:, items] is in column order
+        return scores
 
     def evaluate(self, scores: FloatArray) -> FloatArray:
         """Return the metric of every user, float32 [n], from scores [n, m]."""
@@ -111,7 +111,7 @@ def evaluate_each(holdouts: Sequence[ValidationSet], scorer: Scorer) -> list[Flo
         for holdout, values in zip(holdouts, reached, strict=True):
             rows = np.flatnonzero(np.isin(holdout.user_num, batch))
             places = np.searchsorted(batch, holdout.user_num[rows])
-            values[rows] = holdout.take(rows).evaluate(scores[np.ix_(places, holdout.item_num)])
+            values[rows] = holdout.take(rows).evaluate(scores[places].take(holdout.item_num, axis=1))
     return reached
 
 
