@@ -193,13 +193,19 @@ def ablation() -> str:
     if not (found := dict(results()).get("ablation")):
         return NOT_YET
     data = found["data"]
-    signals = list(dict.fromkeys(signal for of in data.values() for signal in of["without"]))
-    rows = [[signal, *(worth(of["without"].get(signal)) for of in data.values())] for signal in signals]
+    parts = list(dict.fromkeys(part for of in data.values() for part in of["without"]))
+    rows = [[part, *(worth(of["without"].get(part)) for of in data.values())] for part in parts]
     rows += [
         ["*NDCG@20 of all*", *(f"{of['everything']['mean']:.4f}" for of in data.values())],
         ["*seeds · questions*", *(f"{of['seeds']} · {of['questions']:,}" for of in data.values())],
     ]
-    return table(["without", *data], rows) + f"\n\nBy `{found['command']}`, {found['metric']}."
+    useful = {
+        part: [name for name, of in data.items() if of["without"].get(part, {}).get("low", 0) > 0] for part in parts
+    }
+    somewhere = "; ".join(f"{part} on {', '.join(names)}" for part, names in useful.items() if names)
+    nowhere = ", ".join(part for part, names in useful.items() if not names)
+    said = f"Worth more than 0 beyond noise: {somewhere}. Not beyond noise on any of these sets: {nowhere}."
+    return f"{table(['without', *data], rows)}\n\n{said} By `{found['command']}`, {found['metric']}."
 
 
 def worth(found: dict[str, float] | None) -> str:

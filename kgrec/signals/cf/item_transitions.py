@@ -74,7 +74,7 @@ class ItemTransitions(Signal):
 
     @classmethod
     def applies(cls, train: GraphSnapshot, vectors: Vectors) -> bool:
-        """Return whether behaviors have times."""
+        """Return whether behaviors have times: the order of items matters where a user's next items are predicted."""
         return has_times(train)
 
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
