@@ -233,10 +233,12 @@ def test_k_not_an_integer_fails(k: Any) -> None:
         top_k(np.zeros((1, 3), dtype=np.float32), k)
 
 
+@pytest.mark.parametrize("n_items", [25, 2003])
+@pytest.mark.parametrize("n_values", [8, 1_000_000])
 @pytest.mark.parametrize("k", [1, 5, 30])
-def test_numpy_and_torch_list_the_same_items(monkeypatch, k):
+def test_numpy_and_torch_list_the_same_items(monkeypatch, k, n_values, n_items):
     rng = np.random.default_rng(0)
-    scores = rng.integers(0, 8, (40, 25)).astype(np.float32)
+    scores = rng.integers(0, n_values, (40, n_items)).astype(np.float32)
     scores[rng.random(scores.shape) < 0.1] = np.nan
     scores[rng.random(scores.shape) < 0.1] = np.inf
     by_numpy = top_k(scores, k)
