@@ -30,7 +30,7 @@ else
     cp "$folder/all.txt" "$folder/chosen.txt"
 fi
 $uv pip install --quiet --python "$environment" --no-deps --requirement "$folder/chosen.txt"
-$uv pip install --quiet --python "$environment" hypothesis pytest pytest-xdist
+$uv pip install --quiet --python "$environment" grimp hypothesis pytest pytest-xdist
 $uv pip install --quiet --python "$environment" --no-deps --editable .
 # Old versions warn about new ones; that is no fault of this package.
-OMP_NUM_THREADS=1 "$environment/bin/python" -m pytest -n 2 --dist loadfile -m "not slow" --override-ini filterwarnings=default
+OMP_NUM_THREADS=1 "$environment/bin/python" -m pytest -n 2 --dist loadfile --max-worker-restart 0 -m "not slow" --override-ini filterwarnings=default
