@@ -18,7 +18,16 @@ from kgrec.data.graph_delta import GraphDelta
 from kgrec.data.histories import strengths, user_histories
 from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.signals.base import FeedbackWeight, Grid, HalfLifeItems, LogRange, Signal, SignalSettings
-from kgrec.signals.sparse import columns_of, factor, from_arrays, largest_of_columns, product, rows_of, to_arrays
+from kgrec.signals.sparse import (
+    columns_of,
+    factor,
+    from_arrays,
+    largest_of_columns,
+    product,
+    rows_of,
+    to_arrays,
+    transposed,
+)
 
 BLOCK_ITEMS: Final = 1024
 """Items whose neighbors are computed at a time; the full co-occurrence matrix is never in memory."""
@@ -64,11 +73,11 @@ class ItemKNN(Signal):
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
         """Compute the nearest neighbors of every item."""
         chosen = strengths(train, self.settings.feedback_weight)
-        left, right = chosen.T.tocsr(), chosen.tocsc()
+        by_item = chosen.T.tocsr()
         count = np.bincount(train.interactions.indices, minlength=train.n_items).astype(np.float32)
         blocks = []
         for first in range(0, train.n_items, BLOCK_ITEMS):
-            together = sp.csc_matrix(left @ right[:, first : first + BLOCK_ITEMS])
+            together = transposed(by_item[first : first + BLOCK_ITEMS] @ chosen)
             blocks.append(_nearest(together, count, first, self.settings))
         return self._bind(train, sp.hstack(blocks, format="csr", dtype=np.float32))
 

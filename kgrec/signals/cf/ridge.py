@@ -85,14 +85,21 @@ def weights_by_support(factors: sp.csr_matrix, ridge: float, dropout: float, col
     own = gram.diagonal()
     size = np.sqrt(np.maximum(own, 1e-12)).astype(np.float32)
     diagonal = own + _penalties(own, ridge, dropout)
-    others = sp.csr_matrix(gram - sp.diags(own))
     blocks = [sp.csc_matrix((gram.shape[0], 0), dtype=np.float32)]
     for first in range(0, len(columns), BLOCK_ROWS):
-        together = sp.csc_matrix(others[columns[first : first + BLOCK_ROWS]].T)  # symmetric; slicing rows is fast
+        together = _others(gram, columns[first : first + BLOCK_ROWS])
         similarity = np.asarray(together.data / size[together.indices], dtype=np.float32)
         nearest = largest_of_columns(together, similarity, SUPPORT_SIZE)
         blocks.append(_solve_block(gram, factors, diagonal, nearest))
     return sp.csr_matrix(sp.hstack(blocks, format="csr", dtype=np.float32))
+
+
+def _others(gram: sp.csr_matrix, columns: IntArray) -> sp.csc_matrix:
+    """Return columns of the symmetric Gram matrix without the diagonal, CSC [n, columns]."""
+    rows = gram[columns]  # slicing rows is fast
+    rows.data[rows.indices == np.repeat(columns, np.diff(rows.indptr))] = 0
+    rows.eliminate_zeros()
+    return sp.csc_matrix(rows.T)
 
 
 def weights_of_others(

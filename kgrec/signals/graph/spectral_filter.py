@@ -18,7 +18,7 @@ from kgrec.data.graph_delta import GraphDelta, remap_rows
 from kgrec.data.histories import user_histories
 from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.signals.base import Grid, HalfLifeItems, LogRange, Signal, SignalSettings
-from kgrec.signals.sparse import factor, from_arrays, largest_of_columns, product, rows_of, to_arrays
+from kgrec.signals.sparse import factor, from_arrays, largest_of_columns, product, rows_of, to_arrays, transposed
 
 BLOCK_ITEMS: Final = 1024
 """Items whose links are computed at a time; the full item-item matrix is never in memory."""
@@ -127,9 +127,8 @@ def _degrees(train: GraphSnapshot) -> tuple[FloatArray, FloatArray]:
 
 def _two_steps(graph: sp.csr_matrix) -> sp.csr_matrix:
     """Return the largest item-item links over two steps (item, user, item), float32 CSR [n_items, n_items]."""
-    left, right = graph.T.tocsr(), graph.tocsc()
-    blocks = []
+    by_item, blocks = graph.T.tocsr(), []
     for start in range(0, graph.shape[1], BLOCK_ITEMS):
-        links = sp.csc_matrix(left @ right[:, start : start + BLOCK_ITEMS])
+        links = transposed(by_item[start : start + BLOCK_ITEMS] @ graph)
         blocks.append(largest_of_columns(links, links.data, MAX_LINKS_PER_ITEM))
     return sp.csr_matrix(sp.hstack(blocks, format="csr", dtype=np.float32))
