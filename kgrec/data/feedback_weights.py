@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import scipy.sparse as sp
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from kgrec._util.array_layout import Array, check_arrays
 from kgrec._util.types import BoolArray, DoubleArray, FloatArray, IntArray
 from kgrec.data.edges import Behaviors
+
+FeedbackCurves = Mapping[int, tuple[FloatArray, FloatArray]]
+"""Behavior type → its distinct weights in ascending order, and the feedback weight of each."""
 
 MAX_FEEDBACK_BEHAVIORS: Final = 200_000
 """Behaviors that the weights are fitted on, from a sample of whole user histories; there are only a few parameters."""
@@ -55,14 +60,14 @@ def feedback_weights(behaviors: Behaviors, n_items: int) -> FloatArray:
     return np.asarray(values / np.sqrt(np.mean(values**2)), dtype=np.float32)
 
 
-def feedback_curves(behaviors: Behaviors, values: FloatArray) -> dict[int, tuple[FloatArray, FloatArray]]:
+def feedback_curves(behaviors: Behaviors, values: FloatArray) -> FeedbackCurves:
     """Return for each behavior type its distinct weights in ascending order and the feedback weight of each.
 
     Args:
         behaviors: n rows.
         values: their feedback weights, float32 [n].
     """
-    curves = {}
+    curves: dict[int, tuple[FloatArray, FloatArray]] = {}
     for type_ in np.unique(behaviors.type_num).tolist():
         rows = behaviors.type_num == type_
         weights, first = np.unique(behaviors.weight[rows], return_index=True)
@@ -70,7 +75,7 @@ def feedback_curves(behaviors: Behaviors, values: FloatArray) -> dict[int, tuple
     return curves
 
 
-def weights_by_curve(behaviors: Behaviors, curves: Mapping[int, tuple[FloatArray, FloatArray]]) -> FloatArray:
+def weights_by_curve(behaviors: Behaviors, curves: FeedbackCurves) -> FloatArray:
     """Return the feedback weights of behaviors outside the graph, float32 [n], from the graph's `feedback_curves`.
 
     A weight that the graph does not have is interpolated between the nearest ones.
@@ -81,6 +86,29 @@ def weights_by_curve(behaviors: Behaviors, curves: Mapping[int, tuple[FloatArray
             rows = behaviors.type_num == type_
             weights[rows] = np.interp(behaviors.weight[rows], *curves[type_])
     return weights
+
+
+def curve_arrays(curves: FeedbackCurves) -> dict[str, npt.NDArray[Any]]:
+    """Return curves as arrays for a run: the "type", "weight" and "value" of each point, [points] each."""
+    types = [np.full(len(weights), type_) for type_, (weights, _) in curves.items()]
+    columns = zip(*curves.values(), strict=True) if curves else ([], [])
+    weight, value = (np.concatenate([np.empty(0, np.float32), *column]) for column in columns)
+    return {"type": np.concatenate([np.empty(0, np.int64), *types]), "weight": weight, "value": value}
+
+
+def curves_from(arrays: Mapping[str, npt.NDArray[Any]]) -> FeedbackCurves:
+    """Return the curves of `curve_arrays`.
+
+    Raises:
+        ValueError: an array has another name, type or length, or the points are not in ascending order.
+    """
+    numbers = Array(("points",), ("float32", "float64"))
+    check_arrays(arrays, [{"type": Array(("points",), ("int64",)), "weight": numbers, "value": numbers}])
+    types, weight = arrays["type"], arrays["weight"]
+    ascending = (np.diff(types) > 0) | ((np.diff(types) == 0) & (np.diff(weight) > 0))
+    if not ascending.all():
+        raise ValueError("the points are not in ascending order of 'type' and 'weight'")
+    return {type_: (weight[types == type_], arrays["value"][types == type_]) for type_ in np.unique(types).tolist()}
 
 
 def pair_shares(behaviors: Behaviors) -> DoubleArray:

@@ -8,7 +8,7 @@ users and all items (`users`, `items`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,8 @@ from kgrec.data.tables import GraphTables
 if TYPE_CHECKING:
     from torch_geometric.data import HeteroData
 
+    from kgrec.data.feedback_weights import FeedbackCurves
+
 Vectors = Mapping[str, FloatArray]
 """Label → float32 [nodes of the label, dimensions]; the row of a node without a vector is zero."""
 
@@ -44,11 +46,13 @@ class GraphSnapshot:
         schema: schema of the graph.
         nodes: label → table of key and properties; row i is node i of the label.
         edges: edge type → its relationships, including behaviors.
+        stored_curves: the `feedback_curves` that a run stored for this graph; None: they are learned when needed.
     """
 
     schema: Schema
     nodes: Mapping[str, pa.Table]
     edges: Mapping[EdgeType, Edges]
+    stored_curves: FeedbackCurves | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def from_tables(cls, tables: GraphTables) -> GraphSnapshot:
@@ -220,12 +224,14 @@ class GraphSnapshot:
     @cached_property
     def feedback_weights(self) -> FloatArray:
         """Feedback weight of every behavior, float32 [n behaviors]; see `kgrec.data.feedback_weights`."""
-        from kgrec.data.feedback_weights import feedback_weights
+        from kgrec.data.feedback_weights import feedback_weights, weights_by_curve
 
+        if self.stored_curves is not None:
+            return weights_by_curve(self.behaviors, self.stored_curves)
         return feedback_weights(self.behaviors, self.n_items)
 
     @cached_property
-    def feedback_curves(self) -> dict[int, tuple[FloatArray, FloatArray]]:
+    def feedback_curves(self) -> FeedbackCurves:
         """Behavior type → its distinct weights in ascending order, and the feedback weight of each."""
         from kgrec.data.feedback_weights import feedback_curves
 
@@ -316,7 +322,7 @@ class GraphSnapshot:
             n = len(self.edges[edge_type])
             edges[edge_type] = self.edges[edge_type].where(keep[start : start + n])
             start += n
-        return replace(self, edges=edges)
+        return replace(self, edges=edges, stored_curves=None)
 
     def with_confidence(self, confidence: FloatArray) -> GraphSnapshot:
         """Return the graph with a confidence set for each behavior, float32 [n behaviors]."""
@@ -325,7 +331,7 @@ class GraphSnapshot:
             n = len(self.edges[edge_type])
             edges[edge_type] = replace(self.edges[edge_type], confidence=confidence[start : start + n])
             start += n
-        return replace(self, edges=edges)
+        return replace(self, edges=edges, stored_curves=None)
 
     @cached_property
     def digest(self) -> str:

@@ -111,6 +111,7 @@ def check_complete(run: Run) -> None:
     files = [f"tables/{name}.parquet" for name in tables]
     arrays = [
         "vectors",
+        "feedback",
         *(f"signal-{name}" for name in run.info["settings"]),
         *(name for name in ("tuned", "second") if run.info.get(name)),
     ]

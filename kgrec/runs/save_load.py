@@ -16,6 +16,7 @@ import pyarrow as pa
 from kgrec._util.array_layout import check_arrays
 from kgrec.config import Config
 from kgrec.data.edges import Edges
+from kgrec.data.feedback_weights import curve_arrays, curves_from
 from kgrec.data.noise import without_noise
 from kgrec.data.schema import Schema
 from kgrec.data.single_domain import single_domain, single_domain_vectors
@@ -102,6 +103,7 @@ def _model_arrays(trained: Trained) -> dict[str, dict[str, npt.NDArray[Any]]]:
         arrays |= {f"single-domain-{i}-{name}": signal.state() for name, signal in signals.items()}
     arrays |= {f"cold-start-{name}": signal.state() for name, signal in model.segment_models.cold_start.items()}
     arrays["vectors"] = dict(trained.vectors)
+    arrays["feedback"] = curve_arrays(model.train.feedback_curves)
     if trained.tuned:
         arrays["tuned"] = dict(trained.tuned.weights)
     if model.second:
@@ -232,10 +234,14 @@ def _snapshot(run: Run) -> GraphSnapshot:
         with using(run.folder / "tables" / f"edges-{i}.parquet"):
             check_ends((source, type_, target), ends, rows)
         edges[source, type_, target] = Edges(ends["src"], ends["dst"], table.drop_columns(["src", "dst"]))
-    train = GraphSnapshot(Schema.from_dict(run.info["schema"]), nodes, edges)
+    curves = run.arrays("feedback")
+    with using(run.folder / "arrays" / "feedback.safetensors"):
+        train = GraphSnapshot(Schema.from_dict(run.info["schema"]), nodes, edges, curves_from(curves))
     with using(run.folder / "run.json"):
         _check_snapshot(run, train)
-    return without_noise(train, "weigh") if run.info["config"].get("noise") == "weigh" else train
+    if run.info["config"].get("noise") == "weigh":
+        return replace(without_noise(train, "weigh"), stored_curves=train.stored_curves)
+    return train
 
 
 def _check_snapshot(run: Run, train: GraphSnapshot) -> None:

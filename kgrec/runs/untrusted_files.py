@@ -36,7 +36,7 @@ MAX_NUMBER: Final = 1e12
 MAX_SHOWN_CHARACTERS: Final = 60
 """Maximum characters of an invalid value in an error."""
 
-_NUMBERS: Final = {"float32", "float64", "int64", "int32", "uint8"}
+_NUMBERS: Final = {"float16", "float32", "float64", "int64", "int32", "uint8"}
 
 
 def damaged(path: Path, what: str) -> RunError:
@@ -213,6 +213,6 @@ def read_arrays(root: Path, name: str) -> dict[str, npt.NDArray[Any]]:
     for key, array in arrays.items():
         if array.dtype.name not in _NUMBERS:
             raise damaged(path, f"{key!r} is of type {array.dtype}; expected one of {', '.join(sorted(_NUMBERS))}")
-        if array.size and array.dtype.kind == "f" and not bool(max(-array.min(), array.max()) <= MAX_NUMBER):
+        if array.size and array.dtype.kind == "f" and not float(max(-array.min(), array.max())) <= MAX_NUMBER:
             raise damaged(path, f"{key!r} has NaN, infinity or a number beyond {MAX_NUMBER:g}; expected smaller ones")
     return arrays

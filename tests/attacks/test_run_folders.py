@@ -31,7 +31,7 @@ from kgrec.jobs.forget.job import forget
 from kgrec.jobs.rollback import roll_back
 from kgrec.jobs.train import publish_run
 from kgrec.recommender import Recommender
-from kgrec.runs.folder import find_run, read_run, unreadable_runs
+from kgrec.runs.folder import FORMAT, find_run, read_run, unreadable_runs
 from kgrec.runs.publications import HISTORY_FILE, publications
 from kgrec.runs.publish import vectors_of
 from kgrec.runs.save_load import save_model
@@ -161,16 +161,17 @@ def with_nan(array: Any) -> Any:
     return found
 
 
+FEEDBACK = "arrays/feedback.safetensors"
 EASE, NODES, EDGES = "arrays/signal-ease.safetensors", "tables/nodes-Item.parquet", "tables/edges-2.parquet"
 LISTS, VECTORS = "tables/recommendations.parquet", "arrays/vectors.safetensors"
 ATTACKS: dict[str, tuple[str, Change]] = {
     "json empty": ("run.json", write("run.json", b"")),
-    "json cut": ("run.json", write("run.json", b'{"format": 4, "con')),
+    "json cut": ("run.json", write("run.json", b'{"format": 5, "con')),
     "json no object": ("run.json", write("run.json", b"[]")),
     "json no text": ("run.json", write("run.json", b"\xff\xfe\x00")),
     "json deep": ("run.json", write("run.json", b"[" * 200_000 + b"]" * 200_000)),
-    "json key twice": ("run.json", write("run.json", b'{"format": 4, "format": 4}')),
-    "json surrogate": ("run.json", write("run.json", b'{"format": 4, "kgrec": "\\ud800"}')),
+    "json key twice": ("run.json", write("run.json", b'{"format": 5, "format": 5}')),
+    "json surrogate": ("run.json", write("run.json", b'{"format": 5, "kgrec": "\\ud800"}')),
     "json huge number": ("run.json", write("run.json", b'{"format": ' + b"9" * 5000 + b"}")),
     "json a folder": ("run.json", other("run.json", Path.mkdir)),
     "json a pipe": ("run.json", other("run.json", os.mkfifo)),
@@ -243,12 +244,29 @@ ATTACKS: dict[str, tuple[str, Change]] = {
         EASE,
         write(EASE, header({"weights": {"dtype": "F32", "shape": [0, 1 << 60], "data_offsets": [0, 0]}})),
     ),
-    "array renamed": (EASE, arrays(EASE, lambda found: found.update(other=found.pop("weights")))),
-    "array more": (EASE, arrays(EASE, lambda found: found.update(other=found["weights"]))),
-    "array of another type": (EASE, arrays(EASE, lambda found: found.update(weights=found["weights"].astype("f8")))),
-    "array of another shape": (EASE, arrays(EASE, lambda found: found.update(weights=found["weights"][1:].copy()))),
-    "array NaN": (EASE, arrays(EASE, lambda found: found.update(weights=with_nan(found["weights"])))),
-    "array huge": (EASE, arrays(EASE, lambda found: found.update(weights=found["weights"] + np.float32(1e30)))),
+    "array renamed": (EASE, arrays(EASE, lambda found: found.update(other=found.pop("correlations")))),
+    "array more": (EASE, arrays(EASE, lambda found: found.update(other=found["correlations"]))),
+    "array of another type": (
+        EASE,
+        arrays(EASE, lambda found: found.update(correlations=found["correlations"].astype("f8"))),
+    ),
+    "array of another shape": (
+        EASE,
+        arrays(EASE, lambda found: found.update(correlations=found["correlations"][1:].copy())),
+    ),
+    "array NaN": (EASE, arrays(EASE, lambda found: found.update(correlations=with_nan(found["correlations"])))),
+    "array huge": (
+        EASE,
+        arrays(EASE, lambda found: found.update(correlations=found["correlations"] + np.float32(1e30))),
+    ),
+    "scale of zero": (EASE, arrays(EASE, lambda found: found.update(scale=0 * found["scale"]))),
+    "scale tiny": (EASE, arrays(EASE, lambda found: found.update(scale=np.r_[np.float32(1e-40), found["scale"][1:]]))),
+    "feedback missing": (FEEDBACK, lambda run: (run / FEEDBACK).unlink()),
+    "feedback in disorder": (
+        FEEDBACK,
+        arrays(FEEDBACK, lambda found: found.update(weight=found["weight"][::-1].copy())),
+    ),
+    "feedback of a type cut": (FEEDBACK, arrays(FEEDBACK, lambda found: found.update(type=found["type"][1:].copy()))),
     "folder of arrays a link": ("arrays", lambda run: _linked(run / "arrays")),
 }
 OF_LISTS: dict[str, Change] = {
@@ -355,7 +373,7 @@ def test_list_shows_unreadable_runs(kgrec: Any, tampered: Path) -> None:
     assert list(unreadable_runs(the_run(tampered).parent)) == [the_run(tampered).name]
     shown = kgrec("runs", "list", tampered)
     assert (shown.code, shown.out) == (1, "")
-    assert "run.json is damaged (format: found None; expected 3)" in shown.err
+    assert f"run.json is damaged (format: found None; expected {FORMAT})" in shown.err
 
 
 def test_unreadable_newest_run_is_not_skipped(tampered: Path) -> None:

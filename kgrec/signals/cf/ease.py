@@ -10,17 +10,18 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from pydantic import Field
 
-from kgrec._util.array_layout import Array, Layout, csr
+from kgrec._util.array_layout import Layout
 from kgrec._util.types import FloatArray, IntArray
 from kgrec.data.anonymous import AnonymousUsers
 from kgrec.data.columns import Group
-from kgrec.data.graph_delta import GraphDelta, remap_rows
+from kgrec.data.graph_delta import GraphDelta
 from kgrec.data.histories import user_histories
 from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.signals.base import FeedbackWeight, Grid, HalfLifeItems, LogRange, Signal, SignalSettings
+from kgrec.signals.cf.regression_weights import RegressionWeights
 from kgrec.signals.cf.ridge import fits_dense, ridge_seconds, ridge_weights
 from kgrec.signals.relevance import RelevantIf, has_item_attributes
-from kgrec.signals.sparse import from_arrays, product, rows_of, to_arrays
+from kgrec.signals.sparse import product, rows_of
 
 MAX_ATTRIBUTE_ITEMS: Final = 1_000
 """Without a dense matrix, attribute nodes with more items than this are ignored."""
@@ -70,7 +71,7 @@ class EASE(Signal):
     }
 
     _history: sp.csr_matrix
-    _weights: sp.csr_matrix | FloatArray
+    _weights: RegressionWeights
 
     @classmethod
     def cost(cls, settings: Any, train: GraphSnapshot) -> float:
@@ -99,33 +100,29 @@ class EASE(Signal):
 
     def item_similarity(self, item_nums: IntArray) -> FloatArray:
         """Return the weights from items to all items, float32 [n, n_items]."""
-        rows = self._weights[item_nums]
+        rows = self._weights.matrix[item_nums]
         return np.asarray(rows.toarray() if sp.issparse(rows) else rows, dtype=np.float32)
 
     def _scores(self, rows: sp.csr_matrix) -> FloatArray:
-        return product(rows, self._weights)
+        return product(rows, self._weights.matrix)
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the item-to-item weights, float32 [n_items, n_items], or the arrays of their CSR matrix."""
-        return {"weights": self._weights} if isinstance(self._weights, np.ndarray) else to_arrays(self._weights)
+        """Return the item-to-item weights; see `RegressionWeights`."""
+        return self._weights.state()
 
     def layouts(self, train: GraphSnapshot, vectors: Vectors) -> tuple[Layout, ...]:
         """Return the expected arrays of `state`: shapes and types."""
-        return {"weights": Array((train.n_items, train.n_items))}, csr(train.n_items)
+        return RegressionWeights.layouts(train.n_items)
 
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Restore the signal from the arrays that `state` returned."""
-        return self._bind(train, state["weights"] if "weights" in state else from_arrays(state, train.n_items))
+        return self._bind(train, RegressionWeights.from_state(state, train.n_items))
 
     def fold_in(self, delta: GraphDelta) -> Self:
         """Return the signal for an updated graph, without a fit; see `Signal`."""
-        weights, grown = self._weights, type(self)(self.settings)
-        if not isinstance(weights, np.ndarray):
-            return grown._bind(delta.new, delta.between_items(weights))
-        columns = remap_rows(weights, delta.items).T
-        return grown._bind(delta.new, np.ascontiguousarray(remap_rows(columns, delta.items).T))
+        return type(self)(self.settings)._bind(delta.new, self._weights.remapped(delta.items))
 
-    def _bind(self, train: GraphSnapshot, weights: sp.csr_matrix | FloatArray) -> Self:
+    def _bind(self, train: GraphSnapshot, weights: RegressionWeights) -> Self:
         self._history = user_histories(train, self.settings.feedback_weight, self.settings.half_life_items)
         self._weights = weights
         return self

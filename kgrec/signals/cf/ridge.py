@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from scipy.linalg import lapack
 
 from kgrec._util.types import FloatArray, IntArray
+from kgrec.signals.cf.regression_weights import RegressionWeights, above_diagonal
 from kgrec.signals.sparse import columns_of, largest_of_columns
 
 MAX_DENSE_ROWS: Final = 8_000
@@ -35,10 +36,10 @@ def ridge_seconds(n: int) -> float:
     return float((n / 3_000) ** 3 if fits_dense(n) else n / 4_000)
 
 
-def ridge_weights(factors: sp.csr_matrix, ridge: float, dropout: float) -> sp.csr_matrix | FloatArray:
-    """Return regression weights with a zero diagonal, float32 [n, n]; column j predicts member j from the others.
+def ridge_weights(factors: sp.csr_matrix, ridge: float, dropout: float) -> RegressionWeights:
+    """Return the regression weights of every member on the others.
 
-    With many members (see `fits_dense`) each is predicted from its nearest ones only, and the result is a CSR matrix.
+    With many members (see `fits_dense`) each is predicted from its nearest ones only, and the matrix is sparse.
 
     Args:
         factors: float32 CSR [n, f]; the Gram matrix is factors @ factorsᵀ.
@@ -48,14 +49,14 @@ def ridge_weights(factors: sp.csr_matrix, ridge: float, dropout: float) -> sp.cs
     if fits_dense(factors.shape[0]):
         gram = sp.csr_matrix(factors @ factors.T)
         return _solve_dense(gram, _penalties(gram.diagonal(), ridge, dropout))
-    return weights_by_support(factors, ridge, dropout, np.arange(factors.shape[0]))
+    return RegressionWeights(weights_by_support(factors, ridge, dropout, np.arange(factors.shape[0])))
 
 
 def _penalties(own: FloatArray, ridge: float, dropout: float) -> FloatArray:
     return np.asarray(ridge + dropout / (1 - dropout) * own, dtype=np.float32)
 
 
-def _solve_dense(gram: sp.csr_matrix, penalties: FloatArray) -> FloatArray:
+def _solve_dense(gram: sp.csr_matrix, penalties: FloatArray) -> RegressionWeights:
     """Return the weights B = I - P / diag(P) with P = (G + Λ)⁻¹, float32 [n, n].
 
     The inverse is computed in place, so that at most two matrices of this size are in memory.
@@ -65,12 +66,11 @@ def _solve_dense(gram: sp.csr_matrix, penalties: FloatArray) -> FloatArray:
     dense[diagonal] += penalties
     factor, _ = lapack.spotrf(dense, lower=1, overwrite_a=1)
     inverse, _ = lapack.spotri(factor, lower=1, overwrite_c=1)
-    upper = np.triu_indices_from(inverse, 1)
-    inverse[upper] = inverse.T[upper]
-    weights = np.ascontiguousarray(inverse)
-    weights /= -np.diag(weights).copy()
-    weights[diagonal] = 0
-    return weights
+    scale = np.sqrt(inverse[diagonal])
+    upper = inverse.T  # C order
+    upper /= -scale[:, None]
+    upper /= scale
+    return RegressionWeights.from_correlations(upper[above_diagonal(len(scale))].astype(np.float16), scale)
 
 
 def weights_by_support(factors: sp.csr_matrix, ridge: float, dropout: float, columns: IntArray) -> sp.csr_matrix:

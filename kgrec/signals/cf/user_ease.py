@@ -11,17 +11,17 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from pydantic import Field
 
-from kgrec._util.array_layout import Array, Layout, csr
+from kgrec._util.array_layout import Layout
 from kgrec._util.types import BoolArray, FloatArray, IntArray
 from kgrec.data.anonymous import AnonymousUsers
 from kgrec.data.columns import Group
-from kgrec.data.graph_delta import GraphDelta, remap, remap_rows
+from kgrec.data.graph_delta import GraphDelta
 from kgrec.data.histories import user_histories
 from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.signals.base import FeedbackWeight, Grid, LogRange, Signal, SignalSettings
+from kgrec.signals.cf.regression_weights import RegressionWeights
 from kgrec.signals.cf.ridge import fits_dense, ridge_seconds, ridge_weights, weights_by_support, weights_of_others
 from kgrec.signals.relevance import RelevantIf, has_user_attributes
-from kgrec.signals.sparse import from_arrays, to_arrays
 
 MAX_USER_PAIRS: Final = 50_000_000
 """Pairs of users with a shared item or attribute in a sparse solution, at most (600 MB)."""
@@ -71,7 +71,7 @@ class UserEASE(Signal):
 
     _train: GraphSnapshot
     _history: sp.csr_matrix
-    _weights: sp.csr_matrix | FloatArray
+    _weights: RegressionWeights
     _of_user: Any
 
     @classmethod
@@ -119,41 +119,34 @@ class UserEASE(Signal):
         return columns, np.asarray(columns.multiply(columns).sum(axis=1)).ravel(), scale, kept, penalty
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the user-to-user weights, float32 [n_users, n_users], or the arrays of their CSR matrix."""
-        return {"weights": self._weights} if isinstance(self._weights, np.ndarray) else to_arrays(self._weights)
+        """Return the user-to-user weights; see `RegressionWeights`."""
+        return self._weights.state()
 
     def layouts(self, train: GraphSnapshot, vectors: Vectors) -> tuple[Layout, ...]:
         """Return the expected arrays of `state`: shapes and types."""
-        return {"weights": Array((train.n_users, train.n_users))}, csr(train.n_users)
+        return RegressionWeights.layouts(train.n_users)
 
     def restore(self, train: GraphSnapshot, vectors: Vectors, state: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Restore the signal from the arrays that `state` returned."""
-        return self._bind(train, state["weights"] if "weights" in state else from_arrays(state, train.n_users))
+        return self._bind(train, RegressionWeights.from_state(state, train.n_users))
 
     def fold_in(self, delta: GraphDelta) -> Self:
         """Return the signal for an updated graph; users with their first behaviors get weights too."""
-        weights, new = self._weights, delta.new
+        weights, new = self._weights.remapped(delta.users), delta.new
         had, has = (np.diff(pairs.indptr) > 0 for pairs in (delta.known_pairs, new.interactions))
         changed = np.flatnonzero(has & ~had)
-        new_weights = None
         if len(changed):
             factors, _, _, penalty = self._common(new)
-            new_weights = weights_by_support(factors, penalty, self.settings.dropout, changed)
-        if isinstance(weights, np.ndarray):
-            weights = np.ascontiguousarray(remap_rows(remap_rows(weights, delta.users).T, delta.users).T)
-            if new_weights is not None:
-                weights[:, changed] = new_weights.toarray()
-        else:
-            weights = remap(weights, delta.users, delta.users)
-            if new_weights is not None:
-                weights = _with_columns(weights, changed, new_weights)
+            columns = weights_by_support(factors, penalty, self.settings.dropout, changed)
+            weights = weights.with_columns(changed, columns)
         return type(self)(self.settings)._bind(new, weights)
 
-    def _bind(self, train: GraphSnapshot, weights: sp.csr_matrix | FloatArray) -> Self:
+    def _bind(self, train: GraphSnapshot, weights: RegressionWeights) -> Self:
         self._train, self._weights = train, weights
         vars(self).pop("_explaining", None)  # of an earlier fit
         self._history = user_histories(train, self.settings.feedback_weight)
-        self._of_user = weights.T if isinstance(weights, np.ndarray) else sp.csr_matrix(weights.T)
+        of_user = weights.matrix.T
+        self._of_user = of_user if isinstance(of_user, np.ndarray) else sp.csr_matrix(of_user)
         return self
 
     def _common(self, train: GraphSnapshot) -> tuple[sp.csr_matrix, FloatArray, BoolArray, float]:
@@ -173,15 +166,6 @@ class UserEASE(Signal):
             columns = sp.hstack([columns, known], format="csr")
         kept = _few_pairs(columns)
         return (columns if kept.all() else sp.csr_matrix(columns[:, kept])), scale, kept, settings.regularization * mean
-
-
-def _with_columns(matrix: sp.csr_matrix, columns: IntArray, values: sp.csr_matrix) -> sp.csr_matrix:
-    """Return a matrix [n, m] with some columns [c] replaced by those of `values` [n, c]; float32 CSR."""
-    kept, new = np.ones(matrix.shape[1], np.float32), values.tocoo()
-    kept[columns] = 0
-    rest = sp.csr_matrix(matrix @ sp.diags(kept))
-    rest.eliminate_zeros()
-    return sp.csr_matrix(rest + sp.csr_matrix((new.data, (new.row, columns[new.col])), shape=matrix.shape))
 
 
 def _rarity(matrix: sp.csr_matrix, popularity_exponent: float) -> FloatArray:
