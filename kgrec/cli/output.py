@@ -6,15 +6,16 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from kgrec._util.terminal import escaped, escaped_json
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MAX_SHOWN_CHARACTERS = 500
 """Maximum characters of a value in a text table; JSON is not cut."""
@@ -35,6 +36,8 @@ def show(frame: pd.DataFrame, as_json: bool) -> None:
     if as_json:
         _print_json([_plain(row) for row in frame.to_dict("records")])
         return
+    import pandas as pd
+
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in frame.columns:
         numeric = pd.api.types.is_numeric_dtype(frame[name])
@@ -89,13 +92,20 @@ def _console() -> Console:
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.4g}"
-    text = "" if value is None or value is pd.NaT or value is pd.NA else str(value)
+    text = "" if value is None or _is_missing(value) else str(value)
     return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]}…"
+
+
+def _is_missing(value: Any) -> bool:
+    """Return whether a value is one of pandas' missing values."""
+    return type(value).__name__ in ("NAType", "NaTType")
 
 
 def _plain(value: Any) -> Any:
     """Convert NumPy and pandas values to JSON types; NaN and pandas' missing values become null."""
-    if value is pd.NA or value is pd.NaT:
+    import numpy as np
+
+    if _is_missing(value):
         return None
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import scipy.sparse as sp
-from scipy.optimize import minimize
 from scipy.special import expit
 
 from kgrec._util.array_layout import Array, check_arrays
@@ -206,5 +205,7 @@ def _fit(evidence: DoubleArray, penalty: DoubleArray) -> DoubleArray:
     def loss(values: DoubleArray) -> tuple[float, DoubleArray]:
         margin, pull = evidence @ values, penalty @ values
         return np.logaddexp(0, -margin).sum() + values @ pull / 2, pull - evidence.T @ expit(-margin)
+
+    from scipy.optimize import minimize
 
     return np.asarray(minimize(loss, np.zeros(evidence.shape[1]), jac=True, method="BFGS").x)

@@ -93,8 +93,8 @@ class Blend:
         used = np.flatnonzero(self.weights[1:].any(axis=0)).tolist()
         for rows in row_blocks(seen.shape[0], seen.shape[1] * max(len(used), 1)):
             part = total[rows]
-            stacked = np.stack([scores[signal][rows] for signal in used]) if used else None
-            zscores = () if stacked is None else standardize(stacked, take_rows(seen, rows))
+            parts = [scores[signal][rows] for signal in used]
+            zscores = standardize(parts, take_rows(seen, rows)) if used else ()
             for signal, zscore in zip(used, zscores, strict=True):
                 part += weighted(None, zscore, self.weights[:, signal], users[rows], items)
             for weight, raw in zip(self.weights[0], scores, strict=True):
@@ -118,11 +118,10 @@ class Blend:
             items: int64 [m], column of each pair's item.
         """
         by_user, by_item = self.activity(np.diff(seen.indptr))[rows], self.popularity(popularity[items])
-        stacked = np.stack(scores)
         raw, zscore, active, popular = self.weights[:, :, None]
         shares = zscore + active * by_user + popular * by_item
-        shares *= standardize(stacked, seen)[:, rows, items]
-        shares += raw * stacked[:, rows, items]
+        shares *= standardize(scores, seen)[:, rows, items]
+        shares += raw * np.stack([part[rows, items] for part in scores])
         return np.ascontiguousarray(shares.T)
 
     def to_dict(self) -> dict[str, Any]:

@@ -29,7 +29,7 @@ FEATURE_KINDS: Final[tuple[FeatureKind, ...]] = get_args(FeatureKind)
 for the z-score times the user's activity and times the item's popularity."""
 
 
-def standardize(scores: FloatArray, seen: sp.csr_matrix) -> FloatArray:
+def standardize(scores: FloatArray | Sequence[FloatArray], seen: sp.csr_matrix) -> FloatArray:
     """Return z-scores by user, float32 […, n, n_items]: mean 0 and standard deviation 1 over the unseen items.
 
     If all unseen items of a user have the same score, their z-scores are 0.
@@ -40,7 +40,8 @@ def standardize(scores: FloatArray, seen: sp.csr_matrix) -> FloatArray:
     """
     row = np.repeat(np.arange(seen.shape[0]), np.diff(seen.indptr))
     n_unseen = np.maximum(seen.shape[1] - np.diff(seen.indptr), 1)[:, None]
-    zscore, held = np.array(scores, dtype=np.float32), scores[..., row, seen.indices]
+    zscore = np.array(scores, dtype=np.float32)
+    held = zscore[..., row, seen.indices]
     zscore[..., row, seen.indices] = 0
     mean = zscore.sum(axis=-1, dtype=np.float64, keepdims=True) / n_unseen
     zscore -= mean.astype(np.float32)

@@ -9,7 +9,6 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import cholesky, solve_triangular
-from scipy.optimize import minimize
 
 from kgrec._util.types import BoolArray, DoubleArray, FloatArray, IntArray
 from kgrec.hybrid.candidate_lists import FEATURE_KINDS, CandidateLists, FeatureKind
@@ -89,6 +88,8 @@ class ListwiseSoftmax:
             value, gradient = loss(start + axes @ x)
             return value, axes.T @ gradient
 
+        from scipy.optimize import minimize
+
         found = minimize(rotated, np.zeros(len(start)), jac=True, method="L-BFGS-B", options=OPTIONS)
         return np.asarray(start + axes @ found.x)
 
@@ -126,6 +127,8 @@ def softmax_weights(
 
 def _minimum(loss: _ListLoss, positive: bool = False) -> DoubleArray:
     bounds = [(0 if positive else None, None)] * loss.n_features
+    from scipy.optimize import minimize
+
     found = minimize(loss, np.zeros(loss.n_features), jac=True, method="L-BFGS-B", bounds=bounds, options=OPTIONS)
     return np.asarray(found.x)
 

@@ -7,7 +7,6 @@ from typing import Final
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.optimize import Bounds, minimize
 
 from kgrec._util.types import DoubleArray, FloatArray, IntArray
 from kgrec.data.histories import row_means
@@ -72,6 +71,8 @@ def _learn(features: Sequence[Feature], interactions: sp.csr_matrix, regularizat
         return float(loss), expected - wanted + regularization * weights
 
     start = np.full(len(features), 0.01)
+    from scipy.optimize import Bounds, minimize
+
     optimum = minimize(
         objective, start, jac=True, method="L-BFGS-B", bounds=Bounds(lb=0), options={"maxiter": MAX_ITERATIONS}
     )
