@@ -20,10 +20,12 @@ from kgrec.data.graph_delta import GraphDelta
 from kgrec.data.histories import has_times, sequences, user_histories
 from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.signals.base import Grid, HalfLifeItems, LogRange, Signal, SignalSettings
-from kgrec.signals.sparse import factor, from_arrays, largest_of_columns, product, rows_of, to_arrays
+from kgrec.signals.sparse import columns_of, factor, from_arrays, largest_of_columns, product, rows_of, to_arrays
 
 WINDOW_STEPS: Final = 20
 """Largest distance, in items of a user's history in a domain, at which one item counts as following another."""
+BLOCK_ITEMS: Final = 1024
+"""Items whose transitions are weighted at a time."""
 MAX_FOLLOWERS: Final = 500
 """Predecessors kept for each item, at most."""
 
@@ -81,15 +83,14 @@ class ItemTransitions(Signal):
         """Count the transitions between items."""
         settings: ItemTransitionsSettings = self.settings
         following = _following(train, settings.distance_exponent)
-        links = sp.coo_matrix(following + np.float32(settings.backward_weight) * following.T)
+        preceding, followed = following.T, following.tocsc()
         count = np.bincount(train.interactions.indices, minlength=train.n_items).astype(np.float32)
-        scale = (
-            count[links.row] ** settings.source_exponent * count[links.col] ** settings.target_exponent
-            + settings.shrinkage
-        )
-        values = np.where(links.row == links.col, 0, links.data / scale).astype(np.float32)
-        scaled = sp.csc_matrix((values, (links.row, links.col)), shape=links.shape)
-        return self._bind(train, sp.csr_matrix(largest_of_columns(scaled, scaled.data, MAX_FOLLOWERS)))
+        blocks = []
+        for first in range(0, train.n_items, BLOCK_ITEMS):
+            block = slice(first, first + BLOCK_ITEMS)
+            links = followed[:, block] + np.float32(settings.backward_weight) * preceding[:, block]
+            blocks.append(_scaled(sp.csc_matrix(links), count, first, settings))
+        return self._bind(train, sp.csr_matrix(sp.hstack(blocks, format="csr", dtype=np.float32)))
 
     def scores(self, user_nums: IntArray) -> FloatArray:
         """Return sums of transition weights, float32 [n users, n_items]."""
@@ -124,6 +125,21 @@ class ItemTransitions(Signal):
         self._history = user_histories(train, half_life_items=self.settings.half_life_items)
         self._links, self._factor = links, factor(links)
         return self
+
+
+def _scaled(links: sp.csc_matrix, count: FloatArray, first: int, settings: ItemTransitionsSettings) -> sp.csc_matrix:
+    """Return the largest transition weights of each column, from the links to a block of items.
+
+    Args:
+        links: summed transitions, CSC [n_items, items of the block].
+        count: users of each item, float32 [n_items].
+        first: number of the block's first item.
+        settings: `ItemTransitionsSettings`.
+    """
+    row, column = links.indices, first + columns_of(links)
+    scale = count[row] ** settings.source_exponent * count[column] ** settings.target_exponent + settings.shrinkage
+    links.data = np.where(row == column, 0, links.data / scale).astype(np.float32)
+    return largest_of_columns(links, links.data, MAX_FOLLOWERS)
 
 
 def _following(train: GraphSnapshot, distance_exponent: float) -> sp.csr_matrix:
