@@ -5,6 +5,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
+from kgrec._util.types import FloatArray, IntArray
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import by_given
 from kgrec.metrics.ranking import Metric, evaluate
@@ -12,9 +13,11 @@ from kgrec.ranking.top_k import top_k
 from kgrec.signals.base import Grid, LogRange, Signal, SignalSettings
 from kgrec.signals.cf.popularity import Popularity
 from kgrec.testing.graphs import two_communities
+from kgrec.testing.shops import twins
+from kgrec.tuning import validation
 from kgrec.tuning.budget import SearchBudget
 from kgrec.tuning.search import tune
-from kgrec.tuning.validation import validation_sets
+from kgrec.tuning.validation import ValidationSet, evaluate_each, validation_sets
 
 
 class Settings(SignalSettings):
@@ -138,3 +141,36 @@ def test_tuning_uses_the_configured_metric():
     expected = evaluate(top_k(scores, 5, by_recall[0].seen), by_recall[0].relevant, by_recall[0].seen, [5])
     np.testing.assert_array_equal(by_recall[0].evaluate(scores), expected.per_user["Recall@5"])
     assert (by_ndcg[0].evaluate(scores) != by_recall[0].evaluate(scores)).any()
+
+
+def of_two_domains() -> list[ValidationSet]:
+    graph = twins()
+    held_out = np.random.default_rng(0).random(len(graph.behaviors)) < 0.3
+    return validation_sets(graph.with_behaviors(~held_out), graph.behaviors.where(held_out))
+
+
+def test_user_of_two_domains_is_scored_once() -> None:
+    holdouts = of_two_domains()
+    scored: list[int] = []
+    n_items = sum(len(holdout.item_num) for holdout in holdouts)
+    known = np.random.default_rng(0).random((1_000, n_items)).astype(np.float32)
+
+    def scores(user_nums: IntArray) -> FloatArray:
+        scored.extend(user_nums.tolist())
+        return known[user_nums]
+
+    reached = evaluate_each(holdouts, scores)
+    assert len(scored) == len(set(scored)) < sum(len(holdout.user_num) for holdout in holdouts)
+    for holdout, values in zip(holdouts, reached, strict=True):
+        np.testing.assert_array_equal(values, holdout.evaluate(holdout.scores(known.__getitem__)))
+
+
+def in_domain(holdout: ValidationSet) -> set[int]:
+    return set(holdout.user_num[np.diff(holdout.seen.indptr) > 0].tolist())
+
+
+def test_domains_draw_the_same_validation_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(validation, "MAX_SCORES", 40 * twins().n_items)
+    one, other = (in_domain(holdout) for holdout in of_two_domains())
+    assert len(one) == len(other) == 40
+    assert len(one & other) > 15, "two thirds of the users are asked in each domain; independent draws share 5 of 40"
