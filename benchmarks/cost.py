@@ -42,7 +42,7 @@ def run(data: Path, name: str) -> None:
     split = by_given(GraphSnapshot.from_tables(load("atomic", data / name)))
     loading = round(time.process_time() - start, 1)
     choices = Recommender(seed=0).fit(split, fit_on=FIT_ON[name])._trained.choices
-    signals = {**choices.get("race", {}).get("left_out", {}), **choices["signals"]}
+    signals = choices["signals"]
     result = {
         "command": f"python benchmarks/cost.py DATA --only {name}",
         "threads": 1,

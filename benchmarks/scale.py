@@ -85,7 +85,7 @@ def job(folder: Path, loaded: dict[str, Any], effort: str) -> dict[str, Any]:
     }
     told = {name: step["told"] for name, step in steps.items()}
     choices = json.loads(next((folder / runs).glob("*/choices.json")).read_text(encoding="utf-8"))
-    tried = {**choices.get("race", {}).get("left_out", {}), **choices["signals"]}
+    tried = choices["signals"]
     return {
         "cpu_s": round(sum(step["cpu_s"] for step in steps.values()), 1),
         "peak_memory_mb": max(step["peak_memory_mb"] for step in steps.values()),

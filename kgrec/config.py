@@ -223,8 +223,8 @@ class Config(BaseModel):
     )
     effort: Effort = Field(
         default="balanced",
-        description="fast: default settings; balanced: a short search for the signals that the blend needs; best: a "
-        "long search for all signals.",
+        description="fast: default settings; balanced: a short search, longer for the signals that the blend needs; "
+        "best: a long search for all signals.",
     )
     budget: str | None = Field(
         default=None,

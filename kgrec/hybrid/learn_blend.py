@@ -26,7 +26,7 @@ from kgrec.hybrid.listwise_softmax import ListwiseSoftmax
 from kgrec.metrics.ranking import NDCG_AT_20, Metric
 from kgrec.metrics.significance import bootstrap_interval, clearly_better
 
-N_FOLDS: Final = 5
+N_FOLDS: Final = 3
 """Folds of validation users for cross-fitting."""
 PARALLEL_FOLDS: Final = 2
 """Folds learned in parallel; each holds all features of its lists in memory."""
@@ -34,6 +34,8 @@ MIN_BLEND_USERS: Final = 20
 """Minimum number of validation users to learn weights from; with fewer, the best signal is used by itself."""
 MAX_BLEND_USERS: Final = 2_000
 """Maximum number of validation users to learn weights from: a few weights need no more."""
+FEW_BLEND_USERS: Final = 500
+"""The same where a quick answer is worth more than the last digit: for the effort "fast", and for races."""
 LISTWISE_MIN_ITEMS: Final = 3
 """Mean number of validation items per user from which the two listwise methods are the default."""
 HARD_NEGATIVE_SHARE: Final = 0.3
@@ -134,14 +136,14 @@ def blend_seconds(n_users: int, n_signals: int) -> float:
     return SECONDS_PER_USER_AND_SIGNAL * min(n_users, MAX_BLEND_USERS) * n_signals
 
 
-def users_to_learn_from(seen: sp.csr_matrix, relevant: sp.csr_matrix, seed: int) -> IntArray:
-    """Return the rows of at most `MAX_BLEND_USERS` in-domain and as many cold-start users, drawn at random."""
+def users_to_learn_from(
+    seen: sp.csr_matrix, relevant: sp.csr_matrix, seed: int, most: int = MAX_BLEND_USERS
+) -> IntArray:
+    """Return the rows of at most `most` in-domain and as many cold-start users, drawn at random."""
     has_relevant, new = np.diff(relevant.indptr) > 0, is_cold_start(seen)
     groups = [np.flatnonzero(has_relevant & ~new), np.flatnonzero(has_relevant & new)]
     rng = np.random.default_rng(seed)
-    some = [
-        rng.choice(group, MAX_BLEND_USERS, replace=False) if len(group) > MAX_BLEND_USERS else group for group in groups
-    ]
+    some = [rng.choice(group, most, replace=False) if len(group) > most else group for group in groups]
     return np.sort(np.concatenate(some))
 
 

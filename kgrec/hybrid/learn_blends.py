@@ -11,7 +11,7 @@ from kgrec._util.types import FloatArray
 from kgrec.hybrid.blend import Blend, GroupedBlend
 from kgrec.hybrid.cold_items import ColdItems, SignalMasks, has_cold_item_users
 from kgrec.hybrid.cold_start import non_overlapping_blend, non_overlapping_domains
-from kgrec.hybrid.learn_blend import fit_blend, users_to_learn_from
+from kgrec.hybrid.learn_blend import fit_blend
 from kgrec.hybrid.segment_models import scores_of
 from kgrec.hybrid.tuning_state import TuningState
 from kgrec.signals.base import Signals
@@ -41,7 +41,7 @@ def _learn_blend(state: TuningState, holdouts: ValidationSet, popularity: FloatA
         apart: whether the domain shares too few users with other domains to learn a blend for cold-start users.
     """
     signals, seed, names = state.signals, state.seed, list(state.signals)
-    holdout = holdouts.take(users_to_learn_from(holdouts.seen, holdouts.relevant, seed))
+    holdout = state.sample(holdouts)
     scores = [holdout.scores(signal.scores) for signal in signals.values()]
     state.segment_models.apply_to(
         holdout.domain, names, scores, scores_of(holdout.user_num), holdout.seen, holdout.item_num

@@ -1,6 +1,6 @@
-"""Race: which signals a blend needs, found with default settings before any of them is tuned.
+"""Race: what each signal brings to a blend, found with default settings before any of them is tuned.
 
-A signal that adds nothing to the others beyond noise is left out: it is neither tuned nor fitted a second time.
+The search for settings gives its time to the signals that can bring something.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from kgrec._util.types import BoolArray, DoubleArray, FloatArray, IntArray
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.hybrid.blend import is_cold_start
 from kgrec.hybrid.candidate_lists import CandidateLists, FeatureKind, Scale
-from kgrec.hybrid.learn_blend import MIN_BLEND_USERS, users_to_learn_from
+from kgrec.hybrid.learn_blend import FEW_BLEND_USERS, MIN_BLEND_USERS, users_to_learn_from
 from kgrec.hybrid.listwise_softmax import ListwiseSoftmax
 from kgrec.signals.base import Signals
 from kgrec.tuning.validation import ValidationSet
@@ -36,20 +36,18 @@ class Race:
     """Result of a race.
 
     Attributes:
-        kept: names of the signals that the blends of some users need.
         worth: signal → gain in the validation metric that it may bring to the others: the measured gain plus a standard
             error; at least 0, the mean over the groups of users.
-        report: group of users → "metric" (of the blend of all signals), "users", "worth" (kept signal → gain),
-            "left_out" (signal → metric after it was left out, in order).
+        report: group of users → "metric" (of the blend of all signals), "users", "worth" (needed signal → gain),
+            "left_out" (signal that is not needed → metric after it was left out, in order).
     """
 
-    kept: frozenset[str]
     worth: Mapping[str, float]
     report: Mapping[str, Any]
 
 
 def race(signals: Signals, validation: Sequence[ValidationSet], train: GraphSnapshot, seed: int) -> Race:
-    """Return the signals that blends need, by backward elimination on the validation split.
+    """Return what each signal brings to the blends, by backward elimination on a sample of the validation users.
 
     A blend is learned on one half of the users and measured on the other. The signal whose removal costs least is left
     out again and again, as long as the metric stays within `MAX_LOSS` standard errors of the best set of signals. The
@@ -65,26 +63,25 @@ def race(signals: Signals, validation: Sequence[ValidationSet], train: GraphSnap
     """
     names, groups = list(signals), [signal.group for signal in signals.values()]
     popularity = np.asarray(train.interactions.sum(axis=0), dtype=np.float32).ravel()
-    kept, report, optimistic = set[str](), dict[str, Any](), dict.fromkeys(names, 0.0)
+    report, optimistic = dict[str, Any](), dict.fromkeys(names, 0.0)
     for group, users in _groups(validation, seed):
         elimination = _Elimination(_lists(signals, users, popularity[users.item_num], seed), users, seed)
         full, among_all = float(elimination.best.mean()), elimination.gains()
         left_out = {names[place]: metric for place, metric in elimination.run(groups)}
         gains = {names[place]: gain for place, gain in (among_all | elimination.gains()).items()}
-        kept |= set(names) - set(left_out)
         worth = {name: gain.mean for name, gain in gains.items() if name not in left_out}
         report[group] = {"metric": full, "users": len(users.user_num), "worth": worth, "left_out": left_out}
         for name, gain in gains.items():
             optimistic[name] += max(gain.mean + gain.error, 0.0) * len(users.user_num)
         logger.info(f"{group}: the blend needs {', '.join(n for n in names if n not in left_out)}")
     n_users = max(sum(of["users"] for of in report.values()), 1)
-    return Race(frozenset(kept or names), {name: optimistic[name] / n_users for name in names}, report)
+    return Race({name: optimistic[name] / n_users for name in names}, report)
 
 
 def _groups(validation: Sequence[ValidationSet], seed: int) -> Iterator[tuple[str, ValidationSet]]:
     """Yield the in-domain and cold-start users of each domain, if they are enough to learn a blend from."""
     for holdout in validation:
-        some = holdout.take(users_to_learn_from(holdout.seen, holdout.relevant, seed))
+        some = holdout.take(users_to_learn_from(holdout.seen, holdout.relevant, seed, FEW_BLEND_USERS))
         new = is_cold_start(some.seen)
         for name, users in ((holdout.domain, ~new), (COLD_START.format(holdout.domain), new)):
             if users.sum() >= 2 * MIN_BLEND_USERS:

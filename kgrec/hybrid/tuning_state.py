@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kgrec.config import Config
 from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.hybrid.blend import GroupedBlend
-from kgrec.hybrid.learn_blend import users_to_learn_from
+from kgrec.hybrid.learn_blend import FEW_BLEND_USERS, MAX_BLEND_USERS, users_to_learn_from
 from kgrec.hybrid.model import HybridModel
 from kgrec.hybrid.segment_models import SegmentModels
 from kgrec.signals.base import Signals
@@ -63,9 +63,12 @@ class TuningState:
     @property
     def search_sets(self) -> Sequence[ValidationSet]:
         """The validation sets that settings are compared on: a sample of the users, with the effort "best" all."""
-        if self.config.effort == "best":
-            return self.validation
-        return [of.take(users_to_learn_from(of.seen, of.relevant, self.seed)) for of in self.validation]
+        return self.validation if self.config.effort == "best" else list(map(self.sample, self.validation))
+
+    def sample(self, holdout: ValidationSet) -> ValidationSet:
+        """Return a sample of the users of a validation set to learn from; a small one with the effort "fast"."""
+        most = FEW_BLEND_USERS if self.config.effort == "fast" else MAX_BLEND_USERS
+        return holdout.take(users_to_learn_from(holdout.seen, holdout.relevant, self.seed, most))
 
     def fixed(self, signal: str) -> Mapping[str, Any]:
         """Return the fixed settings of a signal, name → value; the others are searched."""

@@ -330,7 +330,6 @@ class _RaceGroup(_Object):
 
 class _Race(_Object):
     groups: dict[Text, _RaceGroup] = {}
-    left_out: dict[Text, _Choice] = {}
 
 
 class Choices(_Object):

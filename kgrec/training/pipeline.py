@@ -68,8 +68,8 @@ class Trained:
         model: the hybrid.
         vectors: text vectors of the training graph.
         choices: "validation": the validation split; "signals": signal → settings chosen and tried; "race": what each
-            signal brings to the blend, and the signals left out; "skipped": signal → why it was not fitted or tuned,
-            and "text model" → why it was not used; "static_text": true if texts are means of token vectors;
+            signal brings to the blend; "skipped": signal → why it was not fitted or tuned, and "text model" → why it
+            was not used; "static_text": true if texts are means of token vectors;
             "cold_start": as "signals", for those tuned on cold-start users; "blends": domain → `Blend.report`;
             "domains": domain → result of the check in kgrec/hybrid/negative_transfer.py; "rerank": see
             `learn_second_stage`; "metric": the metric of all choices; "cpu_seconds": stage → CPU seconds.
@@ -218,7 +218,7 @@ def training_sets(split: Split, config: Config, fit_on: FitOn) -> TrainingSets:
 
 
 def _tune_all(state: TuningState) -> TuningState:
-    """Fit every signal that the data support, leave out those that the blend does not need, and tune the others."""
+    """Fit every signal that the data support, measure what the blend needs, and tune the signals."""
     wanted = state.config.signals
     kinds = [kind for kind in signal_kinds(wanted) if kind.applies(state.graph, state.vectors)]
     if not kinds:
@@ -253,20 +253,14 @@ def _fit_first(kinds: Sequence[type[Signal]], state: TuningState) -> TuningState
 
 
 def _raced(state: TuningState) -> TuningState:
-    """Measure what each signal brings to the blends; with the effort "fast", leave out the signals that bring nothing.
+    """Measure what each signal brings to the blends, which decides how much time the search of a signal gets.
 
-    The worth decides how much time the search of a signal gets. The effort "best" searches all signals, unmeasured;
-    signals that the configuration names stay in any case.
+    The effort "fast" searches nothing, and "best" gives every signal the same time: both need no race.
     """
-    effort, named = state.config.effort, "signals" in state.config.model_fields_set
-    if effort == "best" or (effort == "fast" and named):
+    if state.config.effort != "balanced":
         return state
     raced = race(state.signals, state.validation, state.graph, state.seed)
-    left_out = set(state.tuned) - raced.kept if effort == "fast" else set[str]()
-    reports = {name: state.tuned[name].report for name in sorted(left_out)}
-    report = {**state.report, "race": {"groups": raced.report, "worth": raced.worth, "left_out": reports}}
-    kept = {name: result for name, result in state.tuned.items() if name not in left_out}
-    return replace(state, worth=raced.worth, report=report).with_tuned(kept)
+    return replace(state, worth=raced.worth, report={**state.report, "race": {"groups": raced.report}})
 
 
 def _searched(state: TuningState) -> TuningState:

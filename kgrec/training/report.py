@@ -110,10 +110,10 @@ def worth_table(choices: Mapping[str, Any]) -> pd.DataFrame:
     """Return what each signal brings to the blend: one row per group of users and signal.
 
     Columns: users, signal, the gain in the validation metric with default settings over the other signals (None if the
-    signal was left out as not needed), and the CPU seconds of its fits.
+    blend does not need the signal), and the CPU seconds of its fits.
     """
     metric, rows = metric_of(choices), []
-    results = {**choices.get("race", {}).get("left_out", {}), **choices.get("signals", {})}
+    results = choices.get("signals", {})
     for group, report in choices.get("race", {}).get("groups", {}).items():
         for name, result in results.items():
             seconds = sum(tried.get("cpu_seconds", 0.0) for tried in result["tried"])

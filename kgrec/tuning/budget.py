@@ -19,7 +19,7 @@ BASE_SECONDS: Final = 60.0
 BEHAVIORS_PER_SECOND: Final = 8_000
 """Without a time limit, the search of each signal may take `BASE_SECONDS` + interactions / `BEHAVIORS_PER_SECOND`
 seconds with the effort "best"."""
-BALANCED_SECONDS: Final = 15.0
+BALANCED_SECONDS: Final = 8.0
 BALANCED_BEHAVIORS_PER_SECOND: Final = 15_000
 """The same for the searches of all signals together with the effort "balanced"."""
 SHORT_SHARE: Final = 0.5

@@ -53,14 +53,16 @@ def train() -> Any:
     return SimpleNamespace(interactions=matrix(CHOSEN))
 
 
-def test_race_keeps_needed_signals_and_leaves_out_noise(train: Any) -> None:
+def test_race_finds_needed_signals_and_noise(train: Any) -> None:
     relevant = by_reason(PARTS.sum(axis=0))
     of = signals(first=PARTS[0], second=PARTS[1], noise_a=of_seed(1), noise_b=of_seed(2))
     result = race(of, holdouts(relevant), train, 0)
-    assert {"first", "second"} <= result.kept
-    assert len(result.kept) == 3, "the last signal of a group stays"
-    assert min(result.report["films"]["worth"][name] for name in ("first", "second")) > 0.1
-    assert set(result.report["films"]["left_out"]) == set(of) - result.kept
+    found = result.report["films"]
+    assert {"first", "second"} <= set(found["worth"])
+    assert len(found["worth"]) == 3, "the last signal of a group stays"
+    assert min(found["worth"][name] for name in ("first", "second")) > 0.1
+    assert set(found["left_out"]) == set(of) - set(found["worth"])
+    assert max(result.worth[name] for name in found["left_out"]) < 0.1 * result.worth["first"]
 
 
 def test_race_without_a_reason_finds_no_worth(train: Any) -> None:
@@ -69,7 +71,7 @@ def test_race_without_a_reason_finds_no_worth(train: Any) -> None:
     of = signals(first=PARTS[0], second=PARTS[1], third=of_seed(3), noise_a=of_seed(1), noise_b=of_seed(2))
     result = race(of, holdouts(relevant), train, 0)
     assert max(result.report["films"]["worth"].values()) < 0.05
-    assert len(result.kept) <= 3
+    assert len(result.report["films"]["left_out"]) >= 2
 
 
 def test_race_repeats_with_its_seed(train: Any) -> None:
@@ -78,7 +80,9 @@ def test_race_repeats_with_its_seed(train: Any) -> None:
     assert race(of, validation, train, 1) == race(of, validation, train, 1)
 
 
-def test_race_without_enough_users_keeps_all(train: Any) -> None:
+def test_race_without_enough_users_measures_nothing(train: Any) -> None:
     few = [holdout.take(np.arange(10)) for holdout in holdouts(by_reason(PARTS[0]))]
     of = signals(first=PARTS[0], second=PARTS[1])
-    assert race(of, few, train, 0).kept == {"first", "second"}
+    result = race(of, few, train, 0)
+    assert result.worth == {"first": 0, "second": 0}
+    assert not result.report
