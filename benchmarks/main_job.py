@@ -1,4 +1,4 @@
-"""The main job on MovieLens 100K: `kgrec demo` from an empty cache, again with a warm one, and one user's list.
+"""The main job on MovieLens 100K: `kgrec demo` from an empty cache and again with a warm one.
 
 python benchmarks/main_job.py            writes benchmarks/results/main_job.json
 """
@@ -10,7 +10,6 @@ import os
 import platform
 import re
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -18,24 +17,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-from kgrec import Recommender
-from kgrec.runs.folder import find_run
-
 RESULT = Path(__file__).parent / "results" / "main_job.json"
-TIMES = 300
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         cold = demo(Path(folder))
         warm = demo(Path(folder))
-        latency = recommend_latency(Path(folder))
     result = {
         "command": "python benchmarks/main_job.py",
         "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.system()},
         "demo_cold": cold,
         "demo_warm": warm,
-        "recommend_one_user": latency,
     }
     RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=1))
@@ -59,23 +52,6 @@ def demo(folder: Path) -> dict[str, Any]:
         "cpu_s": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1),
         "texts_encoded": int(encoded),
         "peak_memory_mb": int(peak),
-    }
-
-
-def recommend_latency(folder: Path) -> dict[str, Any]:
-    """Time the lists of single users from a loaded model, in milliseconds."""
-    model = Recommender.load(find_run(folder / "demo" / "movies.runs").folder)
-    users = model._model.train.users.ids[:TIMES]
-    model.recommend([users[0]])
-    spent = []
-    for user in users:
-        start = time.perf_counter()
-        model.recommend([user])
-        spent.append(1000 * (time.perf_counter() - start))
-    return {
-        "calls": len(spent),
-        "median_ms": round(statistics.median(spent), 2),
-        "p95_ms": round(sorted(spent)[285], 2),
     }
 
 
