@@ -15,12 +15,13 @@ class WordEncoder:
 
     Args:
         dim: length of a vector.
+        encodes_behaviors: whether it gets the sentences about a user's behaviors.
     """
 
     name = "words"
 
-    def __init__(self, dim: int = 64) -> None:
-        self.dim = dim
+    def __init__(self, dim: int = 64, encodes_behaviors: bool = False) -> None:
+        self.dim, self.encodes_behaviors = dim, encodes_behaviors
         self.identity = f"words {dim}"
 
     def encode(self, texts: Sequence[str]) -> FloatArray:

@@ -62,7 +62,7 @@ def workspace(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         patch.setenv("KGREC_CACHE", "cache")
-        patch.setattr(encoder_pair, "encoder_of", lambda *_, **__: WordEncoder())
+        patch.setattr(encoder_pair, "encoder_of", lambda *_, **__: WordEncoder(encodes_behaviors=True))
         for graph in GRAPHS:
             with open_graph(graph, create=True) as store:
                 store.write(with_canaries())
@@ -78,7 +78,7 @@ def graph(request, tmp_path, monkeypatch, workspace):
     shutil.copytree(workspace, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KGREC_CACHE", "cache")
-    monkeypatch.setattr(encoder_pair, "encoder_of", lambda *_, **__: WordEncoder())
+    monkeypatch.setattr(encoder_pair, "encoder_of", lambda *_, **__: WordEncoder(encodes_behaviors=True))
     other = GRAPHS[1 - GRAPHS.index(request.param)]
     shutil.rmtree(root_of(other))
     path = Path(other.removeprefix("oxigraph:"))
