@@ -115,14 +115,15 @@ def tune_for_cold_start(state: TuningState) -> TuningState:
 
     The effort "fast" tunes none.
     """
-    holdouts = cold_start_holdouts(state.validation) if state.config.effort != "fast" else []
+    holdouts = cold_start_holdouts(state.search_sets) if state.config.effort != "fast" else []
     budget, chosen = state.budget, dict[str, TuningResult]()
     shares = search_shares(list(state.signals), state.worth)
     for name, signal in state.signals.items() if holdouts else ():
         logger.info(f"tuning {name} for cold-start users")
         limit = budget.search_budget(shares[name])
         trial = Trial(type(signal), state.graph, state.vectors, holdouts, state.seed)
-        first = trial(type(signal).Settings(**state.fixed(name)))
+        settings = type(signal).Settings(**state.fixed(name))
+        first = trial(settings, signal if signal.settings == settings else None)
         result = tune_further(first, trial, limit, state.fixed(name))
         budget.settle(limit)
         if better_for_cold_start(result.signal, signal, holdouts):

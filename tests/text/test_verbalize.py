@@ -283,9 +283,6 @@ def test_new_behaviors_need_no_encoding(tmp_path):
 
 
 def test_encoder_may_ask_for_texts_of_behaviors(tmp_path):
-    class Asking(WordEncoder):
-        encodes_behaviors = True
-
     snapshot = watchers("saw {WATCHED}")
-    vectors = text_vectors(snapshot, Asking(), VectorCache(tmp_path))["User"]
+    vectors = text_vectors(snapshot, WordEncoder(encodes_behaviors=True), VectorCache(tmp_path))["User"]
     np.testing.assert_array_equal(vectors, WordEncoder().encode(describe(snapshot, "User")))

@@ -342,15 +342,13 @@ def unlinked(tables, items):
 
 def test_known_texts_are_shortened_by_the_encoder():
     class LetterTokens(WordEncoder):
-        encodes_behaviors = True
-
         def count_tokens(self, texts):
             return np.array([len(text) for text in texts], dtype=np.int64)
 
     data = COMMUNITY_SCHEMA.to_dict()
     data["nodes"]["User"]["text"] = ["{behaviours:3, 60 tokens}"]
     graph = learned_from(replace(two_communities(seed=1), schema=Schema.from_dict(data)))
-    model = Recommender(signals="embeddings", encoder=LetterTokens(), budget="1s").fit(graph)
+    model = Recommender(signals="embeddings", encoder=LetterTokens(encodes_behaviors=True), budget="1s").fit(graph)
     texts = describe(graph, "User", LetterTokens().count_tokens)
     assert set(texts) <= set(model._known_texts.texts)
     assert set(texts) != set(describe(graph, "User"))
