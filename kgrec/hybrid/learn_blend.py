@@ -27,7 +27,8 @@ from kgrec.metrics.ranking import NDCG_AT_20, Metric
 from kgrec.metrics.significance import bootstrap_interval, clearly_better
 
 N_FOLDS: Final = 3
-"""Folds of validation users for cross-fitting."""
+N_FOLDS_OF_FEW: Final = 5
+"""Folds of validation users for cross-fitting; the latter with fewer than `FEW_BLEND_USERS` of them."""
 PARALLEL_FOLDS: Final = 2
 """Folds learned in parallel; each holds all features of its lists in memory."""
 MIN_BLEND_USERS: Final = 20
@@ -96,7 +97,8 @@ def _fit_group(
     activity = np.diff(seen.indptr)
     scales = Scale.from_counts(activity), Scale.from_counts(popularity)
     by_signal = np.stack([metric.of_scores(part, relevant, seen) for part in scores]).astype(np.float64)
-    fold = np.random.default_rng(seed).permutation(len(activity)) % N_FOLDS
+    n_folds = N_FOLDS_OF_FEW if len(activity) < FEW_BLEND_USERS else N_FOLDS
+    fold = np.random.default_rng(seed).permutation(len(activity)) % n_folds
     options: dict[Kind, _Option] = {"single": _single(by_signal, fold)}
     if len(scores) > 1 and len(activity) >= MIN_BLEND_USERS:
         lists = CandidateLists.from_scores(scores, seen, relevant, scales[0](activity), scales[1](popularity), seed)
@@ -158,7 +160,7 @@ class _Option:
 def _single(by_signal: DoubleArray, fold: IntArray) -> _Option:
     """Return the best single signal by the metric [signals, n]; a fold is measured with the best one on the others."""
     per_user = np.empty(len(fold))
-    for number in range(N_FOLDS):
+    for number in range(fold.max() + 1):
         in_fold = fold == number
         per_user[in_fold] = by_signal[by_signal[:, ~in_fold].sum(axis=1).argmax(), in_fold]
     return _Option(weights_of_kind("raw", np.eye(len(by_signal))[by_signal.mean(axis=1).argmax()]), per_user)
@@ -168,8 +170,8 @@ def _cross_fit(lists: CandidateLists, fold: IntArray, seed: int, metric: Metric)
     """Return for each kind the mean of the folds' weights, each learned without its fold and measured on it."""
     # BLAS threads inside the parallel folds would mostly wait for each other.
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(PARALLEL_FOLDS) as pool:
-        softmax = ListwiseSoftmax(lists, FEATURE_KINDS)
-        learned = list(pool.map(lambda number: _learn(lists, fold != number, softmax, seed, metric), range(N_FOLDS)))
+        softmax, numbers = ListwiseSoftmax(lists, FEATURE_KINDS), range(fold.max() + 1)
+        learned = list(pool.map(lambda number: _learn(lists, fold != number, softmax, seed, metric), numbers))
     return {kind: _measured(lists, [weights[kind] for weights in learned], fold, metric) for kind in learned[0]}
 
 

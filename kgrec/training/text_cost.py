@@ -17,7 +17,7 @@ from kgrec.text.static import encoding_seconds
 
 logger = logging.getLogger(__name__)
 
-MAX_ENCODING_SECONDS: Final[Mapping[Effort, float]] = {"fast": 15.0, "balanced": 600.0, "best": math.inf}
+MAX_ENCODING_SECONDS: Final[Mapping[Effort, float]] = {"fast": 15.0, "balanced": 120.0, "best": math.inf}
 """Maximum nominal CPU seconds of encoding by the transformer."""
 ENCODING_SHARE: Final = 0.25
 """Maximum share of encoding by the transformer in a time limit."""

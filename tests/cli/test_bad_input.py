@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from conftest import CINEMA, FAST, with_little_room, without_log
 
+from kgrec.runs.folder import FORMAT
 from kgrec.store import open_graph
 
 pytestmark = pytest.mark.slow
@@ -260,7 +261,7 @@ def test_run_of_a_newer_version(kgrec, cinema):
     (folder / "run.json").write_text(json.dumps({**info, "format": 99}))
     failed = kgrec("recommend", cinema, "u1", "--run", folder.name)
     assert (failed.code, failed.out) == (1, "")
-    assert failed.err == f"error: {folder} has format 99. Expected 3. Update kgrec\n"
+    assert failed.err == f"error: {folder} has format 99. Expected {FORMAT}. Update kgrec\n"
 
 
 @pytest.mark.parametrize("room", [1_000, 60_000])
