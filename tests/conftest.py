@@ -24,6 +24,7 @@ from kgrec.jobs.train import train_run
 from kgrec.store import open_graph
 from kgrec.store.load import load
 from kgrec.testing.graphs import two_communities
+from kgrec.text import encoder
 
 pytest_plugins = ["kgrec.testing.text_models"]
 
@@ -70,6 +71,15 @@ LOG_LINE = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} .*\n", re.M)
 def without_log(err: str) -> str:
     """Return what a command wrote to stderr besides its log."""
     return LOG_LINE.sub("", err)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def full_precision(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Encode in full precision, whatever the processor, where tests of texts compare digits."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "/tests/text/" in request.path.as_posix():
+            patch.setattr(encoder, "has_bfloat16", lambda device: False)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")
