@@ -114,6 +114,9 @@ class Signal(ABC):
     tuning_order: ClassVar[int] = 100
     """Position in tuning: cheap signals have low numbers, and time that they leave goes to costlier ones."""
 
+    note: str = ""
+    """What was unusual in the fit, such as a simpler model that ranked better, for reports."""
+
     def __init_subclass__(cls, **more: Any) -> None:
         """Check the class attributes of a signal.
 

@@ -54,6 +54,17 @@ class FitReport:
         """Signal → its chosen settings."""
         return {name: dict(choice["settings"]) for name, choice in self.choices.get("signals", {}).items()}
 
+    @cached_property
+    def notes(self) -> dict[str, str]:
+        """Signal → what was unusual in its fit, such as a simpler model that ranked better."""
+        results = self.choices.get("signals", {}).items()
+        return {
+            name: tried["note"]
+            for name, result in results
+            for tried in result["tried"]
+            if "note" in tried and tried["settings"] == result["settings"]
+        }
+
     @property
     def tried(self) -> pd.DataFrame:
         """Table of all settings and blends tried; see `tried_table`."""
@@ -65,6 +76,7 @@ class FitReport:
         facts |= {f"{self.metric}, {name}": round(value, 4) for name, value in self.scores.items()}
         facts |= {"validation": self.protocol}
         facts |= {f"shares, {name}": _in_words(shares) for name, shares in self.shares.items()}
+        facts |= {f"note, {name}": note for name, note in self.notes.items()}
         return facts | {"seconds": round(sum(self.seconds.values()), 1)}
 
     def sentence(self) -> str:

@@ -29,7 +29,8 @@ class TuningResult:
     Attributes:
         signal: the signal, fitted without the validation interactions.
         metric_value: NDCG@20 on the validation split, or the configured metric.
-        tried: all settings tried, with their metric and seconds, in order; "low_fidelity" marks a cheaper fit.
+        tried: all settings tried, with their metric and seconds, in order; "low_fidelity" marks a cheaper fit; "note"
+            is that of the signal.
         seconds: duration of fitting the signal and scoring the validation users.
     """
 
@@ -185,6 +186,9 @@ class Trial:
             "seconds": round(seconds, 2),
             "cpu_seconds": round(time.process_time() - cpu, 2),
         }
+        if signal.note:
+            logger.info(f"{self.kind.name}: {signal.note}")
+            record["note"] = signal.note
         return TuningResult(signal, metric_value, [record], seconds)
 
     def cost(self, settings: SignalSettings) -> float:

@@ -1,8 +1,9 @@
-"""Weights of meta-paths, by a softmax regression of users' items on the values of the paths."""
+"""Weights of meta-paths, learned from users some of whose items are withheld."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -10,81 +11,135 @@ import scipy.sparse as sp
 
 from kgrec._util.types import DoubleArray, FloatArray, IntArray
 from kgrec.data.histories import row_means
+from kgrec.signals.graph.held_out_cases import Cases, draw_cases
 from kgrec.signals.graph.metapath_matrices import MetaPath
+from kgrec.signals.graph.sparse_softmax import MAX_LOG_ODDS
+from kgrec.signals.graph.weight_options import best_weights
 
 MAX_PAIR_PATHS: Final = 30
 """Meta-paths of two relationship types that get a weight, at most."""
 
-MAX_CANDIDATE_ITEMS: Final = 4_000
-"""With more items than this, the softmax is over a sample of items."""
-MAX_FEATURE_VALUES: Final = 20_000_000
-"""Feature values in memory (80 MB), at most: users × candidates × features."""
+MAX_FEATURE_VALUES: Final = 4_000_000
+"""Nonzero feature values that features are screened on (32 MB), at most, about."""
+MAX_LEARNED_VALUES: Final = 1_500_000
+"""Nonzero values of the screened features that weights are learned from, at most."""
+SMALLEST_SHARE: Final = 0.01
+"""Values below this share of a feature's largest one count as 0."""
+PILOT_CASES: Final = 32
+"""Cases from which the number of cases that fit is estimated."""
+PRIOR_USERS: Final = 1_000
+"""Users whose related items are counted for weights that cannot be learned, at most."""
+MIN_CASES: Final = 20
+"""Minimum number of cases to learn weights from."""
+MIN_SIGNAL_TO_NOISE: Final = 2.0
+"""Features are left out whose values at withheld items exceed chance by fewer standard errors than this."""
 
-MAX_ITERATIONS: Final = 50
-"""Iterations of L-BFGS-B, at most."""
 
-Feature = Callable[[IntArray], FloatArray]
-"""User numbers [u] → feature values of all items, float32 [u, n_items], each without that item in the history."""
+@dataclass(frozen=True)
+class Feature:
+    """A feature of (user, item) pairs: a part that depends on the item alone, and what is added to it.
+
+    Attributes:
+        base: float32 [n_items].
+        added: held-out cases [c] → float32 CSR [c, n_items]; no withheld item may add to its own value.
+        needs_history: whether nothing is added for users without items.
+    """
+
+    base: FloatArray
+    added: Callable[[Cases], sp.csr_matrix]
+    needs_history: bool = False
+
+
+@dataclass(frozen=True)
+class PathWeights:
+    """Weights of features.
+
+    Attributes:
+        values: float32 [n features], none negative.
+        note: what replaced the learned weights and why; empty if nothing did.
+    """
+
+    values: FloatArray
+    note: str = ""
 
 
 def learn_weights(
     features: Sequence[Feature], interactions: sp.csr_matrix, regularization: float, seed: int
-) -> FloatArray:
-    """Return the learned weight of each feature, float32 [n features], none negative.
+) -> PathWeights:
+    """Return the weight of each feature; the last feature is popularity.
 
-    The objective is convex: the cross-entropy of a sample of users' items under softmax(Σ weight · feature), plus
-    regularization / 2 · Σ (weight · standard deviation of the feature)². With many items the softmax denominator is
-    estimated by importance sampling (Bengio & Senécal, "Adaptive importance sampling", IEEE TNN 2008). A second fit
-    leaves out the features with weight 0, so that more users fit in memory.
+    The weights are learned from users some of whose items are withheld. A user with a single item teaches nothing about
+    histories, since none is left. Features that tell the withheld items no better than chance get the weight 0. The
+    weights of the others maximize the likelihood of the withheld items under softmax(Σ weight · feature) over all
+    items, a convex objective with an L2 penalty; see `best_weights` for what they are compared with.
 
     Args:
         features: the features.
         interactions: float32 CSR [n_users, n_items].
         regularization: strength of the L2 penalty.
-        seed: seed of the samples; the same seed gives the same weights.
+        seed: seed of the cases; the same seed gives the same weights.
     """
-    weights = _learn(features, interactions, regularization, seed)
-    used = np.flatnonzero(weights)
-    if 0 < len(used) < len(features):
-        weights[used] = _learn([features[num] for num in used.tolist()], interactions, regularization, seed)
-    return weights
+    cases, added = _draw(features, interactions, seed)
+    if len(cases) < MIN_CASES:
+        return _prior(features, interactions, seed)
+    used = [*_informative(added[:-1], features[-1].base, cases), len(features) - 1]
+    n_values = np.sum([np.diff(added[num].indptr) for num in used], axis=0)
+    fits = np.arange(max(MIN_CASES, int((np.cumsum(n_values) <= MAX_LEARNED_VALUES).sum())))[: len(cases)]
+    base = np.stack([features[num].base for num in used], axis=1).astype(np.float64)
+    values, note = best_weights(base, [added[num][fits] for num in used], cases.take(fits), regularization)
+    weights = np.zeros(len(features), np.float32)
+    weights[used] = values
+    return PathWeights(weights, note)
 
 
-def _learn(features: Sequence[Feature], interactions: sp.csr_matrix, regularization: float, seed: int) -> FloatArray:
-    random = np.random.default_rng(seed)
-    candidates, correction = _candidates(interactions, random)
-    users = _users(interactions, len(features) * len(candidates), random)
-    share = _shares(interactions[users])
-    values, wanted = _measure(features, users, candidates, share)
-    deviation = values.std(axis=1)
-    deviation[deviation == 0] = 1
-    # Features differ by orders of magnitude; without scaling the optimizer stops before the optimum.
-    values /= deviation[:, None]
-    wanted /= deviation
-    user_share = np.asarray(share.sum(axis=1)).ravel()
-
-    def objective(weights: DoubleArray) -> tuple[float, DoubleArray]:
-        logits = (weights.astype(np.float32) @ values).reshape(len(users), -1) - correction
-        normalizer, chance = _softmax(logits)
-        expected = values @ (chance * user_share[:, None]).ravel()
-        loss = user_share @ normalizer - weights @ wanted + regularization * weights @ weights / 2
-        return float(loss), expected - wanted + regularization * weights
-
-    start = np.full(len(features), 0.01)
-    from scipy.optimize import Bounds, minimize
-
-    optimum = minimize(
-        objective, start, jac=True, method="L-BFGS-B", bounds=Bounds(lb=0), options={"maxiter": MAX_ITERATIONS}
-    )
-    return np.asarray(optimum.x / deviation, dtype=np.float32)
+def _draw(features: Sequence[Feature], interactions: sp.csr_matrix, seed: int) -> tuple[Cases, list[sp.csr_matrix]]:
+    """Return as many cases as fit in memory, and what each feature adds to its base in them."""
+    least = 2 if any(feature.needs_history for feature in features) else 1
+    cases = draw_cases(interactions, least, interactions.nnz, seed)
+    pilot = cases.take(np.arange(min(PILOT_CASES, len(cases))))
+    size = sum(feature.added(pilot).nnz for feature in features) / max(len(pilot), 1)
+    cases = cases.take(np.arange(min(len(cases), max(PILOT_CASES, int(MAX_FEATURE_VALUES / max(size, 1))))))
+    return cases, [_without_small(feature.added(cases)) for feature in features]
 
 
-def _softmax(logits: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return the log-sum-exp of each row [n] and the softmax [n, c], both float32."""
-    top = logits.max(axis=1, keepdims=True)
-    exponential = np.exp(logits - top)
-    total = exponential.sum(axis=1, keepdims=True)
-    return (top + np.log(total))[:, 0], exponential / total
+def _without_small(values: sp.csr_matrix) -> sp.csr_matrix:
+    """Return values without those that are negligible beside the largest one."""
+    largest = np.abs(values.data).max(initial=0)
+    values.data[np.abs(values.data) < SMALLEST_SHARE * largest] = 0
+    values.eliminate_zeros()
+    return values
+
+
+def _informative(added: Sequence[sp.csr_matrix], popularity: FloatArray, cases: Cases) -> list[int]:
+    """Return the numbers of the features that are larger at withheld items than by chance, by popularity."""
+    chance = _chance(popularity)
+    rest = chance.sum() - cases.seen @ chance
+    n_wanted = np.diff(cases.wanted.indptr)
+    found = []
+    for num, values in enumerate(added):
+        expected = (values @ chance - values.multiply(cases.seen) @ chance) / rest
+        excess = np.asarray(values.multiply(cases.wanted).sum(axis=1)).ravel() - n_wanted * expected
+        if excess.sum() > MIN_SIGNAL_TO_NOISE * np.sqrt((excess**2).sum()):
+            found.append(num)
+    return found
+
+
+def _prior(features: Sequence[Feature], interactions: sp.csr_matrix, seed: int) -> PathWeights:
+    """Return weights as if each path explained the same share of the next items, for lack of users to learn from."""
+    users = np.random.default_rng(seed).permutation(np.flatnonzero(np.diff(interactions.indptr)))[:PRIOR_USERS]
+    seen = interactions[users]
+    cases = Cases(users, seen, seen * 0)
+    chance = _chance(features[-1].base)
+    reached = [(feature.added(cases) @ chance).mean() / chance.sum() for feature in features[:-1]]
+    odds = 1 / (len(features) * np.maximum(reached, 1e-12))
+    weights = np.append(np.where(np.array(reached) > 0, np.minimum(np.log1p(odds), MAX_LOG_ODDS), 0), 1)
+    note = f"all paths count for equal shares of the next items: fewer than {MIN_CASES} cases to learn weights from"
+    return PathWeights(weights.astype(np.float32), note)
+
+
+def _chance(popularity: FloatArray) -> DoubleArray:
+    """Return the relative chance of each item by the base of the popularity feature, float64 [n_items]."""
+    return np.asarray(np.expm1(popularity.astype(np.float64)) + 1e-3)
 
 
 def from_histories(path: MetaPath, history: sp.csr_matrix) -> Feature:
@@ -94,15 +149,8 @@ def from_histories(path: MetaPath, history: sp.csr_matrix) -> Feature:
         path: a path of the side "items".
         history: float32 CSR [n_users, n_items] whose rows sum to 1 or 0.
     """
-    mean = path_offset(path, history)
-
-    def feature(users: IntArray) -> FloatArray:
-        rows = history[users]
-        related = (path.right @ (rows @ path.left).T.toarray()).T
-        own = rows @ sp.diags(path.itself)
-        return np.asarray(related - own.toarray() - mean)
-
-    return feature
+    right = path.right.T.tocsr()
+    return Feature(-path_offset(path, history), lambda cases: (cases.history @ path.left) @ right, needs_history=True)
 
 
 def path_offset(path: MetaPath, history: sp.csr_matrix) -> FloatArray:
@@ -113,73 +161,21 @@ def path_offset(path: MetaPath, history: sp.csr_matrix) -> FloatArray:
 
 def from_users(path: MetaPath, interactions: sp.csr_matrix) -> Feature:
     """Return the feature of a user path: the share of related users who chose an item."""
-    chosen = path.right.T @ interactions
+    chosen, itself = path.right.T @ interactions, path.itself
 
-    def feature(users: IntArray) -> FloatArray:
-        own = sp.diags(path.itself[users]) @ interactions[users]
-        return np.asarray((path.left[users] @ chosen - own).toarray())
+    def added(cases: Cases) -> sp.csr_matrix:
+        own = sp.diags(itself[cases.user_num]) @ interactions[cases.user_num]
+        return sp.csr_matrix(path.left[cases.user_num] @ chosen - own)
 
-    return feature
+    return Feature(np.zeros(interactions.shape[1], np.float32), added)
 
 
 def from_popularity(interactions: sp.csr_matrix) -> Feature:
     """Return the popularity feature: log(1 + number of other users who chose an item)."""
     popularity = np.bincount(interactions.indices, minlength=interactions.shape[1]).astype(np.float32)
-
-    def feature(users: IntArray) -> FloatArray:
-        return np.asarray(np.log1p(popularity - interactions[users].toarray()))
-
-    return feature
-
-
-def _measure(
-    features: Sequence[Feature], users: IntArray, candidates: IntArray, share: sp.csr_matrix
-) -> tuple[FloatArray, DoubleArray]:
-    """Return feature values.
-
-    Args:
-        features: the features.
-        users: the users [u].
-        candidates: the candidate items [c].
-        share: weights of the users' interactions, CSR [u, n_items]; see `_shares`.
-
-    Returns:
-        The values at the candidates, float32 [features, u · c], and their weighted sums over the users' interactions,
-        float64 [features].
-    """
-    values, wanted = [], []
-    for feature in features:
-        value = feature(users).astype(np.float32)
-        values.append(value[:, candidates].ravel())
-        wanted.append(float(share.multiply(value).sum()))
-    return np.stack(values), np.array(wanted)
-
-
-def _candidates(interactions: sp.csr_matrix, random: np.random.Generator) -> tuple[IntArray, FloatArray]:
-    """Return candidate items [c] of the softmax and the log of their expected count in the sample [c]."""
-    n_items = interactions.shape[1]
-    if n_items <= MAX_CANDIDATE_ITEMS:
-        return np.arange(n_items), np.zeros(n_items, np.float32)
-    chance = np.bincount(interactions.indices, minlength=n_items) + 1.0
-    chance /= chance.sum()
-    chosen = random.choice(n_items, MAX_CANDIDATE_ITEMS, p=chance)
-    return chosen, np.log(MAX_CANDIDATE_ITEMS * chance[chosen]).astype(np.float32)
-
-
-def _users(interactions: sp.csr_matrix, values_of_one: int, random: np.random.Generator) -> IntArray:
-    """Return a random sample of users with a history whose feature values fit in memory, int64 [u], sorted."""
-    users = np.flatnonzero(np.diff(interactions.indptr))
-    fit = max(1, MAX_FEATURE_VALUES // max(values_of_one, interactions.shape[1]))
-    return np.sort(random.permutation(users)[:fit])
-
-
-def _shares(history: sp.csr_matrix) -> sp.csr_matrix:
-    """Return the weights of interactions, which sum to 1; those of a user with n interactions to ∝ √n."""
-    counts = np.diff(history.indptr)
-    weights = np.repeat(np.maximum(counts, 1) ** -0.5, counts)
-    return sp.csr_matrix(
-        ((weights / weights.sum()).astype(np.float32), history.indices, history.indptr), shape=history.shape
-    )
+    logs = np.log1p(popularity)
+    without = np.log1p(np.maximum(popularity - 1, 0)) - logs
+    return Feature(logs, lambda cases: (cases.wanted @ sp.diags(without)).tocsr())
 
 
 def select_metapaths(paths: Sequence[MetaPath], interactions: sp.csr_matrix) -> IntArray:

@@ -120,7 +120,9 @@ class MetaPaths(Signal):
         ]
         features.append(from_popularity(train.interactions))
         weights = np.zeros(len(paths) + 1, np.float32)
-        weights[[*tried, -1]] = learn_weights(features, train.interactions, self.settings.regularization, seed)
+        learned = learn_weights(features, train.interactions, self.settings.regularization, seed)
+        self.note = learned.note
+        weights[[*tried, -1]] = learned.values
         return self._bind(train, paths, weights)
 
     def scores(self, user_nums: IntArray) -> FloatArray:
