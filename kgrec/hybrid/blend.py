@@ -31,6 +31,7 @@ Kind = Literal[
     "max_likelihood",
     "mean",
     "listwise_mean",
+    "anchored",
     "cold_start",
     "non_overlapping",
 ]
@@ -38,7 +39,8 @@ Kind = Literal[
 regression on raw scores, z-scores and activity, with part of the negatives from high-ranked items · ndcg_search:
 z-score weights from a direct search on the metric · max_likelihood: all weights, by the likelihood of the chosen
 items · mean: the mean of the four before, whose errors differ · listwise_mean: the mean of ndcg_search and
-max_likelihood, which learn from lists and do better if users choose several items · cold_start: not learned, see
+max_likelihood, which learn from lists and do better if users choose several items · anchored: listwise_mean added to
+the best signal, which decides most · cold_start: not learned, see
 `GroupedBlend.cold_start_blend` · non_overlapping: see kgrec/hybrid/cold_start.py."""
 
 MIN_COLD_START_WEIGHT: Final = 0.01

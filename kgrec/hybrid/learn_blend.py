@@ -39,6 +39,8 @@ FEW_BLEND_USERS: Final = 500
 """The same where a quick answer is worth more than the last digit: for the effort "fast", and for races."""
 LISTWISE_MIN_ITEMS: Final = 3
 """Mean number of validation items per user from which the two listwise methods are the default."""
+ANCHOR_SHARE: Final = 2 / 3
+"""Share of the best signal in the kind "anchored"."""
 HARD_NEGATIVE_SHARE: Final = 0.3
 """Share of negatives drawn from high-ranked items in the kind "hard_negatives"."""
 SECONDS_PER_USER_AND_SIGNAL: Final = 0.0015
@@ -102,7 +104,7 @@ def _fit_group(
     options: dict[Kind, _Option] = {"single": _single(by_signal, fold)}
     if len(scores) > 1 and len(activity) >= MIN_BLEND_USERS:
         lists = CandidateLists.from_scores(scores, seen, relevant, scales[0](activity), scales[1](popularity), seed)
-        options |= _cross_fit(lists, fold, seed, metric)
+        options |= _cross_fit(lists, by_signal, fold, seed, metric)
     kind = _best(options, float(np.diff(relevant.indptr).mean()))
     blend = Blend(tuple(names), kind, options[kind].weights.astype(np.float32), *scales, {})
     blended = metric.of_scores(blend.combine(scores, seen, popularity), relevant, seen)
@@ -166,12 +168,16 @@ def _single(by_signal: DoubleArray, fold: IntArray) -> _Option:
     return _Option(weights_of_kind("raw", np.eye(len(by_signal))[by_signal.mean(axis=1).argmax()]), per_user)
 
 
-def _cross_fit(lists: CandidateLists, fold: IntArray, seed: int, metric: Metric) -> dict[Kind, _Option]:
+def _cross_fit(
+    lists: CandidateLists, by_signal: DoubleArray, fold: IntArray, seed: int, metric: Metric
+) -> dict[Kind, _Option]:
     """Return for each kind the mean of the folds' weights, each learned without its fold and measured on it."""
     # BLAS threads inside the parallel folds would mostly wait for each other.
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(PARALLEL_FOLDS) as pool:
         softmax, numbers = ListwiseSoftmax(lists, FEATURE_KINDS), range(fold.max() + 1)
-        learned = list(pool.map(lambda number: _learn(lists, fold != number, softmax, seed, metric), numbers))
+        learned = list(
+            pool.map(lambda number: _learn(lists, by_signal, fold != number, softmax, seed, metric), numbers)
+        )
     return {kind: _measured(lists, [weights[kind] for weights in learned], fold, metric) for kind in learned[0]}
 
 
@@ -184,12 +190,18 @@ def _measured(lists: CandidateLists, weights: Sequence[DoubleArray], fold: IntAr
 
 
 def _learn(
-    lists: CandidateLists, users: BoolArray, softmax: ListwiseSoftmax, seed: int, metric: Metric
+    lists: CandidateLists,
+    by_signal: DoubleArray,
+    users: BoolArray,
+    softmax: ListwiseSoftmax,
+    seed: int,
+    metric: Metric,
 ) -> dict[Kind, DoubleArray]:
     """Return the weights [feature kinds, signals] of each kind on one scale, and the means of several kinds.
 
     Args:
         lists: candidate lists of all validation users.
+        by_signal: the metric of each user by each signal, [signals, n].
         users: mask of the users to learn from, bool [n].
         softmax: the listwise model of `lists`.
         seed: makes drawn negatives and halves repeat.
@@ -204,18 +216,24 @@ def _learn(
     }
     scaled = {way: spread_to_one(some, weights) for way, weights in learned.items()}
     means: dict[Kind, list[Kind]] = {"mean": list(learned), "listwise_mean": ["ndcg_search", "max_likelihood"]}
-    return scaled | {kind: np.mean([scaled[way] for way in of], axis=0) for kind, of in means.items()}
+    scaled |= {kind: np.mean([scaled[way] for way in of], axis=0) for kind, of in means.items()}
+    best = weights_of_kind("raw", np.eye(len(by_signal))[by_signal[:, users].sum(axis=1).argmax()])
+    anchored = ANCHOR_SHARE * spread_to_one(some, best) + (1 - ANCHOR_SHARE) * scaled["listwise_mean"]
+    return scaled | {"anchored": anchored}
 
 
 def _best(options: Mapping[Kind, _Option], mean_relevant: float) -> Kind:
     """Return the default kind, a mean of several ways of learning, unless another kind is significantly better.
 
-    The default is "listwise_mean" if users have many relevant items, else "mean". With many options and few users, the
-    best option is often best by chance, hence the significance test.
+    The default is "listwise_mean" if users have many relevant items, else "mean"; "anchored" if that is no better than
+    the best single signal. With many options and few users, the best option is often best by chance, hence the
+    significance test.
     """
     if "mean" not in options:
         return "single"
     best: Kind = "listwise_mean" if mean_relevant >= LISTWISE_MIN_ITEMS else "mean"
+    if options[best].per_user.mean() <= options["single"].per_user.mean():
+        best = "anchored"
     for kind in ("listwise_mean", *options):
         best = kind if clearly_better(options[kind].per_user, options[best].per_user) else best
     return best

@@ -59,14 +59,36 @@ def test_blend_beats_its_signals_on_unseen_users():
 
 def test_best_option_must_be_significantly_better():
     rng = np.random.default_rng(0)
-    ndcg = {way: 0.3 + rng.normal(0, 0.1, 400) for way in ("single", "ndcg_search", "mean", "listwise_mean")}
+    ndcg = {way: 0.3 + rng.normal(0, 0.1, 400) for way in ("ndcg_search", "mean", "listwise_mean", "anchored")}
     options = {
         way: _Option(np.zeros((len(FEATURE_KINDS), 2)), values - values.mean() + 0.3) for way, values in ndcg.items()
     }
+    options["single"] = replace(options["mean"], per_user=options["mean"].per_user - 0.01)
     assert [_best(options, mean_relevant) for mean_relevant in (1.2, 8)] == ["mean", "listwise_mean"]
     for gain, kind in ((0.01, "mean"), (0.03, "ndcg_search")):  # the standard error of the difference is 0.007
         better = replace(options["ndcg_search"], per_user=options["ndcg_search"].per_user + gain)
         assert _best({**options, "ndcg_search": better}, 1.2) == kind
+
+
+def test_blend_without_gain_is_anchored():
+    """A blend that is no better than the best signal on users it was not learned from mostly follows that signal."""
+    rng = np.random.default_rng(0)
+    values = {way: 0.3 + rng.normal(0, 0.1, 400) for way in ("single", "mean", "listwise_mean", "anchored")}
+    weights = np.zeros((len(FEATURE_KINDS), 2))
+    options = {way: _Option(weights, part - part.mean() + 0.3) for way, part in values.items()}
+    assert _best(options, 1.2) == "anchored"
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_blend_of_one_good_signal_is_hardly_worse(seed):
+    """One signal knows the taste of 60 users, seven others know nothing: on other users the blend loses at most 2 %."""
+    data = case(seed)
+    rng = np.random.default_rng(seed)
+    parts = [data[0][0], *rng.normal(size=(7, N_USERS, N_ITEMS)).astype(np.float32)]
+    one = sp.csr_matrix(data[2].toarray() * (data[2].toarray().cumsum(axis=1) == 1))
+    blend = fit_blend("abcdefgh", [part[:60] for part in parts], data[1][:60], one[:60], data[3])
+    rest = ([part[60:] for part in parts], data[1][60:], one[60:], data[3])
+    assert mean_ndcg(combined(blend, rest), rest) > 0.98 * mean_ndcg(rest[0][0], rest)
 
 
 def test_blend_of_one_signal_is_the_signal():
@@ -195,6 +217,7 @@ def test_blend_report_lists_baseline_and_signals():
         "max_likelihood",
         "mean",
         "listwise_mean",
+        "anchored",
     }
     assert report["options"]["mean"] > report["options"]["stacking"]
     assert sum(report["shares"].values()) == pytest.approx(1, abs=1e-3)
