@@ -25,6 +25,7 @@ from kgrec.cli.query import query_app
 from kgrec.cli.recommend import recommend_app
 from kgrec.cli.runs import runs_app
 from kgrec.cli.schema import schema_app
+from kgrec.cli.serve import serve_app
 from kgrec.cli.train import train_app
 from kgrec.errors import KgrecError, UnknownUser, UsageError, exit_code
 
@@ -34,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for commands in (data_app, query_app, train_app, recommend_app, jobs_app):
+for commands in (data_app, query_app, train_app, recommend_app, jobs_app, serve_app):
     app.add_typer(commands)
 app.add_typer(runs_app, name="runs")
 app.add_typer(schema_app, name="schema")

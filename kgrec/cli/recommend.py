@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 
@@ -18,8 +17,7 @@ from kgrec.cli.options import (
 )
 from kgrec.cli.output import show, show_facts, show_text
 from kgrec.errors import UsageError
-
-_CONDITION: Final = re.compile(r"\s*(\w+)\s*(>=|<=|>|<|=)(.*)", re.DOTALL)
+from kgrec.ranking.conditions import parse_conditions
 
 recommend_app = typer.Typer()
 
@@ -44,7 +42,7 @@ def recommend(
     """Recommend items to users or for a search text."""
     if (text is None) == (not users):
         raise UsageError(f"found {'users and' if users else 'neither users nor'} --text. Expected one of them")
-    model, conditions = _model(graph, run, runs), _conditions(where)
+    model, conditions = _model(graph, run, runs), parse_conditions(where)
     chosen: dict[str, Any] = {"items": items, "exclude": exclude, "where": conditions, "domain": domain, "names": True}
     if text is not None:
         frame = model.recommend_for_text(text, k, **chosen)
@@ -69,7 +67,7 @@ def similar(
     as_json: Json = False,
 ) -> None:
     """Find the items that are most similar to given items, by the model of a run."""
-    frame = _model(graph, run, runs).similar_items(items, k, where=_conditions(where), domain=domain, names=True)
+    frame = _model(graph, run, runs).similar_items(items, k, where=parse_conditions(where), domain=domain, names=True)
     show(frame, as_json)
 
 
@@ -95,21 +93,3 @@ def _model(graph: str, run: str | None, runs: Path | None) -> kgrec.Recommender:
 
     root = runs_folder(graph, runs)
     return kgrec.Recommender.load(find_run(root, run or latest(root)).folder)
-
-
-def _conditions(texts: list[str] | None) -> dict[str, Any] | None:
-    """Return the `where` argument of `Recommender.recommend`: property → list of values, or operator → bound."""
-    conditions: dict[str, Any] = {}
-    for text in texts or ():
-        match = _CONDITION.fullmatch(text)
-        if match is None:
-            raise UsageError(f"invalid --where: {text!r}. Expected property=value, or >=, >, <= or < instead of =")
-        name, operator, value = match.groups()
-        known = conditions.setdefault(name, [] if operator == "=" else {})
-        if isinstance(known, list) != (operator == "=") or operator in known:
-            raise UsageError(f"conflicting --where: {text!r} and another on {name}. Expected values, or one range")
-        if operator == "=":
-            known.append(value)
-        else:
-            known[operator] = value
-    return conditions or None

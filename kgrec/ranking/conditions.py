@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -28,8 +29,32 @@ RANGED: Final = ("int", "float", "datetime")
 
 EXPECTED: Final = "one value, a list of values, or a range such as {'>=': 10, '<': 20} or {'between': [10, 20]}"
 
+_CONDITION: Final = re.compile(r"\s*(\w+)\s*(>=|<=|>|<|=)(.*)", re.DOTALL)
+
 Ranges = list[tuple[str, object]]
 """(operator, bound) pairs; a value is in range if all of them hold."""
+
+
+def parse_conditions(texts: Sequence[str] | None) -> dict[str, Any] | None:
+    """Return the `where` argument of `Recommender.recommend` for conditions such as `price<50`; None without any.
+
+    Raises:
+        UsageError: a text is not a condition, or two on one property contradict each other.
+    """
+    conditions: dict[str, Any] = {}
+    for text in texts or ():
+        match = _CONDITION.fullmatch(text)
+        if match is None:
+            raise UsageError(f"invalid where: {text!r}. Expected property=value, or >=, >, <= or < instead of =")
+        name, operator, value = match.groups()
+        known = conditions.setdefault(name, [] if operator == "=" else {})
+        if isinstance(known, list) != (operator == "=") or operator in known:
+            raise UsageError(f"conflicting where: {text!r} and another on {name}. Expected values, or one range")
+        if operator == "=":
+            known.append(value)
+        else:
+            known[operator] = value
+    return conditions or None
 
 
 def values_or_ranges(name: str, wanted: object) -> tuple[list[object], Ranges]:

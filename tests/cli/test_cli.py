@@ -232,7 +232,7 @@ def test_values_of_every_kind_are_shown(capsys):
         (["train", "GRAPH", "--config", "gone.yaml"], "config gone.yaml cannot be read"),
         (["train", "GRAPH", "--split", "daily"], "unknown split 'daily'; expected one of none, random"),
         (["train", "GRAPH", "--split", "given"], "no behavior is marked valid or test"),
-        (["recommend", "GRAPH", "u1", "--where", "year"], "invalid --where: 'year'. Expected property=value"),
+        (["recommend", "GRAPH", "u1", "--where", "year"], "invalid where: 'year'. Expected property=value"),
         (["recommend", "GRAPH", "u1", "--where", "yaer=1"], "unknown item property 'yaer'. Expected one of"),
         (["recommend", "GRAPH", "u1", "--domain", "books"], "unknown domain 'books'. Expected one of Item"),
         (["recommend", "GRAPH", "u1", "--item", "f1x"], "unknown item: 'f1x'; near matches: f1"),

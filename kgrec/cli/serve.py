@@ -1,0 +1,54 @@
+"""Commands that serve a graph over HTTP and manage API keys."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kgrec.cli.options import Graph, Runs
+from kgrec.cli.output import show_text
+
+serve_app = typer.Typer()
+keys_app = typer.Typer(help="Manage the API keys of the service.", no_args_is_help=True)
+serve_app.add_typer(keys_app, name="keys")
+
+
+@serve_app.command()
+def serve(
+    graph: Graph,
+    host: Annotated[str, typer.Option(help="Address to answer on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to answer on.", min=0, max=65_535)] = 8000,
+    keys: Annotated[
+        Path | None, typer.Option(help="File of API keys; needed if the host is not this machine alone.")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Number of processes.", min=1)] = 1,
+    access_log: Annotated[bool, typer.Option(help="Log each request as a line of JSON on stderr.")] = True,
+    runs: Runs = None,
+) -> None:
+    """Answer HTTP requests from the published run of a graph."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # many small requests: threads would wait for each other
+    from kgrec.serve.server import ServeOptions, serve
+
+    if keys is None:
+        show_text(f"no --keys: answering {host} only, without API keys")
+    show_text(f"http://{host}:{port}/v1/releases")
+    options = ServeOptions(
+        graph, host, port, str(runs) if runs else None, str(keys) if keys else None, workers, access_log
+    )
+    serve(options)
+
+
+@keys_app.command("add")
+def add(
+    file: Annotated[Path, typer.Argument(help="File of keys; created if missing.", show_default=False)],
+    name: Annotated[str, typer.Argument(help="Name of the key, for logs.", show_default=False)],
+    scope: Annotated[list[str], typer.Option(help="read, write, query or admin; repeatable.")],
+    rate: Annotated[float, typer.Option(help="Requests per second.", min=0.01)] = 1000.0,
+) -> None:
+    """Add a named key to a file and print the key, which is not stored."""
+    from kgrec.serve.keys import add_key
+
+    show_text(add_key(file, name, scope, rate))

@@ -1,0 +1,1 @@
+"""HTTP service: answers from the published lists, scores live, takes events."""

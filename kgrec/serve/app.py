@@ -1,0 +1,80 @@
+"""The ASGI app of the service."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from fastapi import FastAPI
+
+from kgrec.events.log import EventLog, events_folder
+from kgrec.runs.folder import runs_folder
+from kgrec.serve.keys import ApiKeys
+from kgrec.serve.middleware import Envelope
+from kgrec.serve.problems import MEDIA_TYPE, Problem, add_handlers
+from kgrec.serve.releases import Releases
+from kgrec.serve.routes import catalog, events, operations, queries, recommendations
+from kgrec.serve.service import Service
+
+EVENT_POLL_SECONDS: Final = 0.3
+"""Seconds between two looks for events that other processes wrote."""
+
+_PROBLEM: Final = {"description": "Problem", "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}}
+_PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
+    status: _PROBLEM for status in (400, 401, 403, 404, 408, 413, 422, 429, 503, 507)
+}
+
+
+def create_app(graph: str, runs: str | Path | None = None, keys: str | Path | None = None) -> FastAPI:
+    """Return the app that serves a graph's published run.
+
+    Args:
+        graph: URI of the graph.
+        runs: folder of its runs; default: beside the graph.
+        keys: file of API keys; None allows every request.
+
+    Raises:
+        StoreError: the graph does not exist or cannot be read, or the event log cannot be used.
+        RunError: the published run is damaged.
+        UsageError: the file of keys cannot be read.
+    """
+    root = runs_folder(graph, runs)
+    service = Service(Releases(graph, root), EventLog(events_folder(root)), ApiKeys(keys) if keys else None)
+    app = FastAPI(
+        title="kgrec",
+        version=version("kgrec"),
+        description="Recommendations from a knowledge graph.",
+        lifespan=_lifespan,
+        docs_url=None,
+        redoc_url=None,
+        responses=_PROBLEMS,
+    )
+    app.state.service = service
+    add_handlers(app)
+    for part in (recommendations, catalog, events, queries, operations):
+        app.include_router(part.router)
+    app.add_middleware(Envelope, metrics=service.metrics)  # type: ignore[arg-type]
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Follow publications and events while the app runs."""
+    service: Service = app.state.service
+    stop = threading.Event()
+    follower = threading.Thread(target=_follow, args=(service.events, stop), name="kgrec-events", daemon=True)
+    service.releases.start()
+    follower.start()
+    yield
+    stop.set()
+    service.releases.stop()
+    follower.join()
+
+
+def _follow(log: EventLog, stop: threading.Event) -> None:
+    while not stop.wait(EVENT_POLL_SECONDS):
+        log.update()

@@ -1,0 +1,112 @@
+"""The server process: one or several workers that answer on one port."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import logging
+import os
+import socket
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from kgrec.errors import MissingExtra, UsageError
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+OPTIONS: Final = "KGREC_SERVE"
+"""Environment variable with the options, for the workers."""
+DRAIN_SECONDS: Final = 30
+"""Seconds that running requests have to end after SIGTERM."""
+KEEP_ALIVE_SECONDS: Final = 75
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """Options of a server.
+
+    Attributes:
+        graph: URI of the graph.
+        host, port: address to answer on.
+        runs: folder of runs; default: beside the graph.
+        keys: file of API keys; without one, the host must be a loopback address.
+        workers: number of processes.
+        access_log: whether to log requests, one JSON line each.
+    """
+
+    graph: str
+    host: str = "127.0.0.1"
+    port: int = 8000
+    runs: str | None = None
+    keys: str | None = None
+    workers: int = 1
+    access_log: bool = True
+
+
+def serve(options: ServeOptions) -> None:
+    """Answer requests until the process gets SIGTERM or SIGINT; then end running requests and return.
+
+    Raises:
+        MissingExtra: the extra `serve` is not installed.
+        UsageError: the address is in use or invalid, or it is reachable from elsewhere and there are no keys.
+        StoreError, RunError: see `create_app`.
+    """
+    try:
+        import uvicorn
+    except ImportError:
+        raise MissingExtra("the service needs FastAPI and uvicorn. Run: pip install 'kgrec[serve]'") from None
+    if not options.keys and not _is_local(options.host):
+        raise UsageError(
+            f"{options.host} is reachable from other machines, and there are no API keys. "
+            "Expected --keys FILE, or --host 127.0.0.1"
+        )
+    with _bound(options.host, options.port):
+        pass
+    os.environ[OPTIONS] = json.dumps(asdict(options))
+    settings: dict[str, Any] = {
+        "host": options.host,
+        "port": options.port,
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
+        "date_header": False,
+        "timeout_keep_alive": KEEP_ALIVE_SECONDS,
+        "timeout_graceful_shutdown": DRAIN_SECONDS,
+    }
+    if options.workers == 1:
+        return uvicorn.run(app_of_environment(), **settings)
+    uvicorn.run(f"{__name__}:app_of_environment", factory=True, workers=options.workers, **settings)
+
+
+def app_of_environment() -> FastAPI:
+    """Return the app with the options of the environment; a worker starts with it."""
+    from kgrec.serve.app import create_app
+
+    options = ServeOptions(**json.loads(os.environ[OPTIONS]))
+    logging.getLogger("kgrec.access").setLevel(logging.INFO if options.access_log else logging.WARNING)
+    return create_app(options.graph, options.runs, options.keys)
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """Return a socket that is bound to an address.
+
+    Raises:
+        UsageError: the address is in use or invalid.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        bound = socket.socket(family, kind, protocol)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+        return bound
+    except (OSError, OverflowError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise UsageError(f"{host}:{port} cannot be used: {why}. Choose another --port or --host") from None

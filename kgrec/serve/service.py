@@ -1,0 +1,130 @@
+"""Service: the parts that requests use, made once a process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from kgrec.events.event import DISMISSED, Event
+from kgrec.events.log import EventLog
+from kgrec.serve.keys import ApiKey, ApiKeys, Scope
+from kgrec.serve.limits import FUTURE_SECONDS, Rate
+from kgrec.serve.metrics import Metrics
+from kgrec.serve.problems import Failure
+from kgrec.serve.release import Release
+from kgrec.serve.releases import Releases
+
+WRONG_KEYS_PER_SECOND = 10.0
+"""Wrong keys that a process checks, since each check takes 50 ms."""
+
+
+@dataclass
+class Service:
+    """The parts that requests use.
+
+    Attributes:
+        releases: the live release.
+        events: the event log.
+        keys: API keys; None if every request is allowed.
+        metrics: counters.
+    """
+
+    releases: Releases
+    events: EventLog
+    keys: ApiKeys | None
+    metrics: Metrics = field(default_factory=Metrics)
+
+    def __post_init__(self) -> None:
+        self._rates: dict[str, Rate] = {}
+        self._wrong_keys = Rate(WRONG_KEYS_PER_SECOND)
+
+    @property
+    def live(self) -> Release:
+        """The live release.
+
+        Raises:
+            Failure: nothing is published.
+        """
+        if self.releases.live is None:
+            raise Failure(503, "nothing is published", {"Retry-After": "5"})
+        return self.releases.live
+
+    def admit(self, key: str | None, scope: Scope) -> ApiKey | None:
+        """Return the named key of a request that may go on.
+
+        Raises:
+            Failure: the key is missing, unknown, lacks the scope, or is used too often.
+        """
+        if self.keys is None:
+            return None
+        known = self.keys.find(key) if key else None
+        if known is None:
+            wait = self._wrong_keys.take()
+            if wait:
+                raise Failure(429, "too many requests with a wrong key", {"Retry-After": str(wait)})
+            raise Failure(401, "no valid API key. Expected the header Authorization: Bearer KEY", _CHALLENGE)
+        if scope not in known.scopes:
+            raise Failure(403, f"the key has no scope {scope}. Expected a key with it")
+        wait = self._rates.setdefault(known.name, Rate(known.requests_per_second)).take()
+        if wait:
+            raise Failure(429, f"more than {known.requests_per_second:g} requests a second", {"Retry-After": str(wait)})
+        return known
+
+    def place(self, events: Sequence[Event]) -> list[str | None]:
+        """Return why each event cannot become a behavior of the graph; None if it can."""
+        release, latest = self.live, time.time() + FUTURE_SECONDS
+        behaviors = {*release.train.schema.roles.behaviours, DISMISSED}
+        known = release.graph_items.nums([event.item_id for event in events]) >= 0
+        return [
+            _fault(event, is_known, behaviors, latest) for event, is_known in zip(events, known.tolist(), strict=True)
+        ]
+
+    def measure(self) -> None:
+        """Set the gauges that depend on the time."""
+        live = self.releases.live
+        published = datetime.fromisoformat(live.since).timestamp() if live and live.since else time.time()
+        self.metrics.release_age.set(max(0.0, time.time() - published))
+        self.metrics.release_failures.set(self.releases.failures)
+
+
+_CHALLENGE = {"WWW-Authenticate": "Bearer"}
+
+
+def _fault(event: Event, is_known: bool, behaviors: set[str], latest: float) -> str | None:
+    if event.behavior not in behaviors:
+        return f"unknown behavior {event.behavior!r}. Expected one of {', '.join(sorted(behaviors))}"
+    if not is_known:
+        return f"unknown item {event.item_id!r}. Expected an item of the graph"
+    if event.timestamp > latest:
+        return f"timestamp {event.timestamp:.0f} is in the future. Expected epoch seconds"
+    return None
+
+
+def service_of(request: Request) -> Service:
+    """Return the service of the app that a request reached."""
+    service: Service = request.app.state.service
+    return service
+
+
+def allowed(scope: Scope) -> Callable[[Request], Service]:
+    """Return a dependency that gives the service to a request whose key has a scope."""
+
+    def admit(request: Request) -> Service:
+        service, header = service_of(request), request.headers.get("authorization", "")
+        kind, _, key = header.partition(" ")
+        known = service.admit(key.strip() if kind.lower() == "bearer" else request.headers.get("x-api-key"), scope)
+        request.scope["key_name"] = known and known.name
+        return service
+
+    return admit
+
+
+Reader = Annotated[Service, Depends(allowed("read"))]
+Writer = Annotated[Service, Depends(allowed("write"))]
+Querier = Annotated[Service, Depends(allowed("query"))]
+Admin = Annotated[Service, Depends(allowed("admin"))]
