@@ -58,7 +58,10 @@ def publish(
 @jobs_app.command()
 def refresh(
     graph: Graph,
-    source: Annotated[str, typer.Option("--source", help="Folder, file or URL with new or all data.")],
+    source: Annotated[
+        str | None,
+        typer.Option("--source", help="Folder, file or URL with new or all data. Default: events of a service only."),
+    ] = None,
     loader: Annotated[
         str, typer.Option("--format", help="atomic, tables, movielens, rdf, or one of yours.")
     ] = "atomic",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -29,7 +28,6 @@ def serve(
     runs: Runs = None,
 ) -> None:
     """Answer HTTP requests from the published run of a graph."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # many small requests: threads would wait for each other
     from kgrec.serve.server import ServeOptions, serve
 
     if keys is None:

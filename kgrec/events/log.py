@@ -92,19 +92,20 @@ class EventLog:
     def _clear(self) -> None:
         self._ids: set[str] = set()
         self._by_user: defaultdict[str, list[Event]] = defaultdict(list)
-        self._file: tuple[int, int] | None = None
+        self._files: list[tuple[int, int] | None] = []
         self._offset = 0
 
     def _read(self) -> None:
-        """Read new lines of the log; all logs if the file was replaced, by a refresh or an erasure."""
-        file = _identity(self.folder / LOG_FILE)
-        if file != self._file:
+        """Read new lines of the log; all logs if one was set aside or replaced, by a refresh or an erasure."""
+        aside, log = sorted(self.folder.glob(f"{TAKEN}*.jsonl")), self.folder / LOG_FILE
+        files = [_identity(path) for path in (*aside, log)]
+        if files != self._files:
             self._clear()
-            self._file = file
-            for taken in sorted(self.folder.glob(f"{TAKEN}*.jsonl")):
-                self._take(taken, 0)
-        if file:
-            self._offset = self._take(self.folder / LOG_FILE, self._offset)
+            self._files = files
+            for path in aside:
+                self._take(path, 0)
+        if files[-1]:
+            self._offset = self._take(log, self._offset)
 
     def _take(self, path: Path, offset: int) -> int:
         """Take the complete lines of a log from an offset on; return the offset after them."""

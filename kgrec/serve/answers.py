@@ -139,7 +139,7 @@ def fused(release: Release, text: str, events: Sequence[Event], wish: Wish) -> R
     parts[SHARE_COLUMNS.index("content"), found.item_num] += _of_ranks(len(found.item_num))
     total = parts.sum(axis=0)
     best = np.argsort(-total, kind="stable")[: min(wish.k, int((total > 0).sum()))]
-    shares = dict(zip(SHARE_COLUMNS, parts[:, best].tolist(), strict=True))
+    shares = {str(name): part for name, part in zip(SHARE_COLUMNS, parts[:, best].tolist(), strict=True)}
     return Ranked("session", best, total[best].tolist(), shares)
 
 

@@ -9,7 +9,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+import anyio
 from fastapi import FastAPI
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from kgrec.events.log import EventLog, events_folder
 from kgrec.runs.folder import runs_folder
@@ -23,10 +25,13 @@ from kgrec.serve.service import Service
 EVENT_POLL_SECONDS: Final = 0.3
 """Seconds between two looks for events that other processes wrote."""
 
+THREADS: Final = 4
+"""Requests that are scored at a time; more would only take turns."""
+
 _PROBLEM: Final = {"description": "Problem", "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}}
-_PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
-    status: _PROBLEM for status in (400, 401, 403, 404, 408, 413, 422, 429, 503, 507)
-}
+_PROBLEMS: Final[dict[int | str, dict[str, Any]]] = dict.fromkeys(
+    (400, 401, 403, 404, 408, 413, 422, 429, 503, 507), _PROBLEM
+)
 
 
 def create_app(graph: str, runs: str | Path | None = None, keys: str | Path | None = None) -> FastAPI:
@@ -42,6 +47,7 @@ def create_app(graph: str, runs: str | Path | None = None, keys: str | Path | No
         RunError: the published run is damaged.
         UsageError: the file of keys cannot be read.
     """
+    threadpool_limits(1)  # many small requests: threads of one would wait for those of another
     root = runs_folder(graph, runs)
     service = Service(Releases(graph, root), EventLog(events_folder(root)), ApiKeys(keys) if keys else None)
     app = FastAPI(
@@ -57,7 +63,7 @@ def create_app(graph: str, runs: str | Path | None = None, keys: str | Path | No
     add_handlers(app)
     for part in (recommendations, catalog, events, queries, operations):
         app.include_router(part.router)
-    app.add_middleware(Envelope, metrics=service.metrics)  # type: ignore[arg-type]
+    app.add_middleware(Envelope, metrics=service.metrics)
     return app
 
 
@@ -65,6 +71,7 @@ def create_app(graph: str, runs: str | Path | None = None, keys: str | Path | No
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Follow publications and events while the app runs."""
     service: Service = app.state.service
+    anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
     stop = threading.Event()
     follower = threading.Thread(target=_follow, args=(service.events, stop), name="kgrec-events", daemon=True)
     service.releases.start()

@@ -1,4 +1,4 @@
-"""API keys: a file of named keys, each with its scopes and a hash. The keys themselves are shown once and not stored."""
+"""API keys: a file of named keys, each with its scopes and a hash. A key itself is shown once and not stored."""
 
 from __future__ import annotations
 
@@ -66,15 +66,17 @@ class ApiKeys:
         self._by_name = {key.name: key for key in read_keys(path)}
         self._known: dict[bytes, ApiKey] = {}
 
+    def recall(self, key: str) -> ApiKey | None:
+        """Return the named key that a key was found to be; None if it was not found yet."""
+        return self._known.get(_digest(key))
+
     def find(self, key: str) -> ApiKey | None:
         """Return the named key that a key is; None if it is none of the file."""
-        digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
-        if digest not in self._known:
-            named = self._by_name.get(key.removeprefix(_PREFIX).rpartition(".")[0])
-            if named is None or not named.fits(key):
-                return None
-            self._known[digest] = named
-        return self._known[digest]
+        named = self._by_name.get(key.removeprefix(_PREFIX).rpartition(".")[0])
+        if named is None or not named.fits(key):
+            return None
+        self._known[_digest(key)] = named
+        return named
 
 
 def read_keys(path: str | Path) -> list[ApiKey]:
@@ -127,3 +129,7 @@ def add_key(path: str | Path, name: str, scopes: Sequence[str], requests_per_sec
 def _hash(key: str, salt: str) -> str:
     digest = hashlib.scrypt(key.encode("utf-8", "surrogateescape"), salt=bytes.fromhex(salt), dklen=32, **_COST)
     return digest.hex()
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()

@@ -19,7 +19,11 @@ class Metrics:
             "kgrec_requests", "Requests by route and status.", ["route", "status"], registry=self.registry
         )
         self.seconds = Histogram(
-            "kgrec_request_seconds", "Duration of requests by route.", ["route"], buckets=SECONDS, registry=self.registry
+            "kgrec_request_seconds",
+            "Duration by route.",
+            ["route"],
+            buckets=SECONDS,
+            registry=self.registry,
         )
         self.answers = Counter("kgrec_answers", "Lists by their source.", ["source"], registry=self.registry)
         self.events = Counter("kgrec_events", "Events by outcome.", ["outcome"], registry=self.registry)

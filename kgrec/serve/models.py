@@ -28,9 +28,7 @@ SLASH = "\x1f"
 """Stands for an escaped slash (%2F) in a part of a path."""
 
 Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_LENGTH), AfterValidator(_plain)]
-PathId = Annotated[
-    str, Path(min_length=1, max_length=MAX_ID_LENGTH, examples=["196"]), AfterValidator(_with_slashes)
-]
+PathId = Annotated[str, Path(min_length=1, max_length=MAX_ID_LENGTH, examples=["196"]), AfterValidator(_with_slashes)]
 Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT_LENGTH), AfterValidator(_plain)]
 K = Annotated[int, Field(ge=1, le=MAX_K, description="Length of the list.")]
 
@@ -99,6 +97,7 @@ class Session(ListQuery):
 
     events: list[SessionEvent] = Field(default=[], max_length=MAX_EVENTS, description="Oldest first.")
     text: Text | None = Field(default=None, examples=["robots in space"])
+
     @model_validator(mode="after")
     def _is_known(self) -> Session:
         if not self.events and self.text is None:
@@ -173,7 +172,9 @@ class GivenEvent(_Given):
     item_id: Id = Field(examples=["50"])
     behavior: Id = Field(description="A behavior of the schema, or dismissed.", examples=["RATED"])
     timestamp: float | None = Field(default=None, ge=0, description="Epoch seconds. Default: now.")
-    weight: float | None = Field(default=None, description="Strength, such as a rating.", examples=[5])
+    weight: float | None = Field(
+        default=None, description="Strength, such as a rating; needed if the behavior has one.", examples=[5]
+    )
 
     def as_event(self) -> Event:
         """Return the event, with an id and a time."""

@@ -1,4 +1,4 @@
-"""Errors as problem details (RFC 9457): what was found, what was expected, and the request's id; no path, no traceback."""
+"""Errors as problem details (RFC 9457): what was found, what was expected, the request's id; no path or traceback."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -117,10 +117,12 @@ class Release:
         return np.argsort(-self.model._model.popularity, kind="stable")
 
     def warm(self) -> None:
-        """Compute what the first answers need, so that no visitor waits for it."""
+        """Answer once each way, so that no visitor waits for what the first answer computes."""
         train = self.train
-        train.items.nums([]), train.users.nums([]), len(self.popular), len(train.item_names)
         self.model.recommend(train.users.ids[:1], k=1)
+        self.model.recommend(history=train.items.ids[:1], k=1)
+        self.model.explain(train.users.ids[0], train.items.ids[0])
+        self.graph_items.nums([]), len(self.popular), len(train.item_names)
 
 
 def published_run(graph: str) -> str | None:

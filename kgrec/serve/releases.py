@@ -65,18 +65,23 @@ class Releases:
             self._thread.join()
 
     def update(self) -> None:
-        """Take up the published run if it is not the live one."""
+        """Take up the published run if it is another one, or was rewritten by an erasure."""
         name = published_run(self.graph)
-        if name != (self._live and self._live.name):
+        if (name, self._written(name)) != self._is:
             self._live = self._load(name)
             logger.info(f"release {name or 'none'} of {self.graph} is live")
 
     def _load(self, name: str | None) -> Release | None:
-        if name is None:
-            return None
-        release = Release.load(self.graph, self.root, name)
-        release.warm()
+        found = name, self._written(name)
+        release = None if name is None else Release.load(self.graph, self.root, name)
+        if release:
+            release.warm()
+        self._is = found
         return release
+
+    def _written(self, name: str | None) -> tuple[int, ...] | None:
+        """Return what changes if a run is written again."""
+        return _stamp(self.root / name / "run.json") if name else None
 
     def _watch(self) -> None:
         while not self._stop.wait(POLL_SECONDS):
@@ -106,5 +111,3 @@ def _stamp(path: Path) -> tuple[int, ...] | None:
 
 def _text(error: Exception) -> str:
     return reason(error) if isinstance(error, OSError) else str(error)
-
-

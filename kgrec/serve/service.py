@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import Depends, Request
+from starlette.concurrency import run_in_threadpool
 
+from kgrec.data.schema_parts import Behavior
 from kgrec.events.event import DISMISSED, Event
 from kgrec.events.log import EventLog
 from kgrec.serve.keys import ApiKey, ApiKeys, Scope
@@ -19,8 +21,8 @@ from kgrec.serve.problems import Failure
 from kgrec.serve.release import Release
 from kgrec.serve.releases import Releases
 
-WRONG_KEYS_PER_SECOND = 10.0
-"""Wrong keys that a process checks, since each check takes 50 ms."""
+NEW_KEYS_PER_SECOND: Final = 10.0
+"""Keys that a process checks for the first time, since each check takes 50 ms."""
 
 
 @dataclass
@@ -41,7 +43,7 @@ class Service:
 
     def __post_init__(self) -> None:
         self._rates: dict[str, Rate] = {}
-        self._wrong_keys = Rate(WRONG_KEYS_PER_SECOND)
+        self._new_keys = Rate(NEW_KEYS_PER_SECOND)
 
     @property
     def live(self) -> Release:
@@ -54,19 +56,18 @@ class Service:
             raise Failure(503, "nothing is published", {"Retry-After": "5"})
         return self.releases.live
 
-    def admit(self, key: str | None, scope: Scope) -> ApiKey | None:
+    async def admit(self, key: str | None, scope: Scope) -> ApiKey | None:
         """Return the named key of a request that may go on.
 
         Raises:
             Failure: the key is missing, unknown, lacks the scope, or is used too often.
         """
         if self.keys is None:
+            if scope == "query":
+                raise Failure(403, "queries need an API key with the scope query. Start the service with --keys FILE")
             return None
-        known = self.keys.find(key) if key else None
+        known = await self._find(self.keys, key) if key else None
         if known is None:
-            wait = self._wrong_keys.take()
-            if wait:
-                raise Failure(429, "too many requests with a wrong key", {"Retry-After": str(wait)})
             raise Failure(401, "no valid API key. Expected the header Authorization: Bearer KEY", _CHALLENGE)
         if scope not in known.scopes:
             raise Failure(403, f"the key has no scope {scope}. Expected a key with it")
@@ -75,14 +76,21 @@ class Service:
             raise Failure(429, f"more than {known.requests_per_second:g} requests a second", {"Retry-After": str(wait)})
         return known
 
+    async def _find(self, keys: ApiKeys, key: str) -> ApiKey | None:
+        """Return the named key that a key is; a new one is checked in a thread, and only so often."""
+        known = keys.recall(key)
+        if known is None:
+            if wait := self._new_keys.take():
+                raise Failure(429, "too many requests with new or wrong keys", {"Retry-After": str(wait)})
+            known = await run_in_threadpool(keys.find, key)
+        return known
+
     def place(self, events: Sequence[Event]) -> list[str | None]:
         """Return why each event cannot become a behavior of the graph; None if it can."""
         release, latest = self.live, time.time() + FUTURE_SECONDS
-        behaviors = {*release.train.schema.roles.behaviours, DISMISSED}
-        known = release.graph_items.nums([event.item_id for event in events]) >= 0
-        return [
-            _fault(event, is_known, behaviors, latest) for event, is_known in zip(events, known.tolist(), strict=True)
-        ]
+        known = (release.graph_items.nums([event.item_id for event in events]) >= 0).tolist()
+        behaviors = release.train.schema.roles.behaviours
+        return [_fault(event, there, behaviors, latest) for event, there in zip(events, known, strict=True)]
 
     def measure(self) -> None:
         """Set the gauges that depend on the time."""
@@ -95,13 +103,16 @@ class Service:
 _CHALLENGE = {"WWW-Authenticate": "Bearer"}
 
 
-def _fault(event: Event, is_known: bool, behaviors: set[str], latest: float) -> str | None:
-    if event.behavior not in behaviors:
-        return f"unknown behavior {event.behavior!r}. Expected one of {', '.join(sorted(behaviors))}"
+def _fault(event: Event, is_known: bool, behaviors: Mapping[str, Behavior], latest: float) -> str | None:
+    if event.behavior not in behaviors and event.behavior != DISMISSED:
+        return f"unknown behavior {event.behavior!r}. Expected one of {', '.join([*behaviors, DISMISSED])}"
     if not is_known:
         return f"unknown item {event.item_id!r}. Expected an item of the graph"
     if event.timestamp > latest:
         return f"timestamp {event.timestamp:.0f} is in the future. Expected epoch seconds"
+    weight = behaviors[event.behavior].weight if event.behavior in behaviors else None
+    if weight and event.weight is None:
+        return f"{event.behavior} without a weight. Expected its {weight}"
     return None
 
 
@@ -111,13 +122,15 @@ def service_of(request: Request) -> Service:
     return service
 
 
-def allowed(scope: Scope) -> Callable[[Request], Service]:
+def allowed(scope: Scope) -> Callable[[Request], Awaitable[Service]]:
     """Return a dependency that gives the service to a request whose key has a scope."""
 
-    def admit(request: Request) -> Service:
+    async def admit(request: Request) -> Service:
         service, header = service_of(request), request.headers.get("authorization", "")
         kind, _, key = header.partition(" ")
-        known = service.admit(key.strip() if kind.lower() == "bearer" else request.headers.get("x-api-key"), scope)
+        known = await service.admit(
+            key.strip() if kind.lower() == "bearer" else request.headers.get("x-api-key"), scope
+        )
         request.scope["key_name"] = known and known.name
         return service
 

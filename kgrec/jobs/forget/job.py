@@ -18,6 +18,8 @@ from kgrec.data.linked_users import merge_linked_users
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import split_by
 from kgrec.errors import UnknownItem, UnknownUser
+from kgrec.events.erase import erase, events_of
+from kgrec.events.log import events_folder
 from kgrec.jobs.forget import receipts
 from kgrec.jobs.forget.find_runs import places_of, runs_with
 from kgrec.jobs.forget.receipts import matches
@@ -46,6 +48,7 @@ def forget(graph: str, role: Role, id_: str, runs: str | Path | None = None) -> 
 
     - from the cache, vectors of texts that no other node has, and fine-tuning checkpoints;
     - from the graph, the node, with the recommendations to the user or of the item;
+    - from the event logs, its events;
     - from each run, its rows (see `kgrec.jobs.forget.rewrite_run`). A run without other behaviors is removed, and
       unpublished if it is live.
 
@@ -70,15 +73,16 @@ def forget(graph: str, role: Role, id_: str, runs: str | Path | None = None) -> 
         UsageError: texts that mentioned the node must be encoded again, and the run's encoder is not installed.
     """
     start, root, cache = time.perf_counter(), runs_folder(graph, runs), VectorCache()
-    roots, kept = places_of(graph, root), receipts.folder_of(root)
+    roots, kept, events = places_of(graph, root), receipts.folder_of(root), events_folder(root)
     with leased(graph) as check_lease, open_graph(graph) as store, saves_blocked(roots):
         for place in roots:
             remove_leftovers(place)
         target = _target(store.snapshot(), role, id_, roots)
-        if not target.existing and not target.runs and not receipts.unfinished(kept, role, id_):
+        known = target.existing or target.runs or events_of(events, role, id_)
+        if not known and not receipts.unfinished(kept, role, id_):
             raise _unknown(role, id_, target.graph)
         texts = _erased_texts(target)
-        places = [path.resolve() for path in (*_files_of(store), *roots, cache.folder)]
+        places = [path.resolve() for path in (*_files_of(store), *roots, cache.folder, events)]
         file, receipt = receipts.begin(
             kept,
             role,
@@ -86,8 +90,8 @@ def forget(graph: str, role: Role, id_: str, runs: str | Path | None = None) -> 
             {"graph": graph, "looked_at": list(map(str, places)), "graph_digest": {"before": target.graph.digest}},
         )
         check_lease()
-        removed = _remove(store, target, texts, cache)
-        searched = _search(store, role, id_, roots, cache).report()
+        removed = {**_remove(store, target, texts, cache), "events": erase(events, role, id_)}
+        searched = _search(store, role, id_, roots, [cache.folder, events]).report()
         outcome = _outcome(store, target, removed, searched, receipt["graph_digest"])
         return receipts.finish(file, {**receipt, **outcome, "seconds": round(time.perf_counter() - start, 1)})
 
@@ -206,15 +210,15 @@ def _texts(graph: GraphSnapshot, encoder: TextEncoder) -> set[str]:
     return set().union(*encoded_texts(graph, encoder).values())
 
 
-def _search(store: GraphStore, role: Role, id_: str, roots: Sequence[Path], cache: VectorCache) -> Search:
-    """Return the result of a search for an id in the graph, in the runs of folders, and in the cache."""
+def _search(store: GraphStore, role: Role, id_: str, roots: Sequence[Path], others: Sequence[Path]) -> Search:
+    """Return the result of a search for an id in the graph, in the runs of folders, and in other folders."""
     after = store.snapshot()
     labels = _labels(after, role)
     search = Search.for_id(id_, [pa.array(after.users.ids, pa.string()), pa.array(after.items.ids, pa.string())])
     search.in_graph(store.uri, after, labels)
     for run in (run for root in roots for run in list_runs(root)):
         _search_run(search, run, role, labels)
-    search.in_files([*_files_of(store), *(place for place in (*roots, cache.folder) if place.exists())])
+    search.in_files([*_files_of(store), *(place for place in (*roots, *others) if place.exists())])
     return search
 
 

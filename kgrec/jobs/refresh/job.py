@@ -9,7 +9,8 @@ publish   lists and vectors, atomically
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,9 @@ from kgrec.config import Config
 from kgrec.data.linked_users import merge_linked_users
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
+from kgrec.data.tables import GraphTables
 from kgrec.errors import GateRefused, RunError
+from kgrec.events.intake import logged_events, set_aside, tables_of
 from kgrec.jobs.refresh.changes import IngestDelta, ingest_delta, record_sizes, rows_of, sizes_of
 from kgrec.jobs.refresh.journal import Journal
 from kgrec.jobs.refresh.policy import UpdatePlan, plan_update, size_of
@@ -89,27 +92,49 @@ class _Job:
             request = {"source": _name_of(self.request.source), "since": self.request.since, "full": self.request.full}
             journal = Journal(self.request.root, self.report, request)
             remove_leftovers(self.request.root)
+            rows = self.ingest(journal, check_lease)
+            result = self.update(journal, rows, check_lease)
+            journal.step("end", **result)
+        return {**result, **rows}
+
+    def ingest(self, journal: Journal, check_lease: Callable[[], None]) -> dict[str, dict[str, int]]:
+        """Write what the source and the event log have new, in this order; return "new" and "changed" rows."""
+        set_aside(self.request.events)
+        rows: dict[str, dict[str, int]] = {"new": {}, "changed": {}}
+        for read in (self.read, self.read_events):
             journal.step("read")
-            delta = self.read()
+            delta = read()
             check_lease()
-            if not delta.is_empty:
+            if delta is not None and not delta.is_empty:
                 journal.step("write", **_rows(delta))
                 with open_graph(self.request.graph, create=True) as store:
                     store.write(delta.tables)
-            record_sizes(self.request.root, self.request.graph, delta.rows)
-            result = self.update(journal, delta, check_lease)
-            journal.step("end", **result)
-        return {**result, **_rows(delta)}
+            if delta is not None:
+                rows = _summed(rows, delta)
+        return rows
 
-    def read(self) -> IngestDelta:
-        """Return the rows of the source that are new to the graph or changed."""
+    def read(self) -> IngestDelta | None:
+        """Return the rows of the source that are new to the graph or changed; None without a source."""
         request = self.request
+        if request.source is None:
+            return None
         previous = {} if request.allow_shrink else sizes_of(request.root, request.graph)
         exists = GraphUri.parse(request.graph).exists
         with open_graph(request.graph, read_only=True) if exists else nullcontext() as store:
-            return ingest_delta(store, request.loader, request.source, self.schema, request.since, previous)
+            delta = ingest_delta(store, request.loader, request.source, self.schema, request.since, previous)
+        if not request.dry_run:
+            record_sizes(request.root, request.graph, delta.rows)
+        return delta
 
-    def update(self, journal: Journal, delta: IngestDelta, check_lease: Callable[[], None]) -> dict[str, Any]:
+    def read_events(self) -> IngestDelta | None:
+        """Return the rows that the events of a service add to the graph; None without events."""
+        events = logged_events(self.request.events)
+        if not events or not GraphUri.parse(self.request.graph).exists:
+            return None
+        with open_graph(self.request.graph, read_only=True) as store:
+            return ingest_delta(store, "events", tables_of(events, store))
+
+    def update(self, journal: Journal, rows: Mapping[str, Any], check_lease: Callable[[], None]) -> dict[str, Any]:
         """Retrain and publish, unless the live run is up to date; return the result."""
         journal.step("snapshot")
         with open_graph(self.request.graph, read_only=True) as store:
@@ -124,7 +149,7 @@ class _Job:
         run = self.unpublished_run(snapshot.digest, update_plan, live_run)
         if run is None:
             config = self.request.config or (Config.from_run(live_run.info["config"]) if live_run else Config())
-            facts = {"instead_of": published, **_rows(delta)}
+            facts = {"instead_of": published, **rows}
             run = retrain(self.request, snapshot, live_run, update_plan, config, facts, journal.step)
         self.pass_gate(run, published)
         journal.step("publish", run=run.name)
@@ -184,15 +209,20 @@ class _Job:
 
     def plan(self) -> dict[str, Any]:
         """Return what a refresh would do, and the duration of the last run of that mode."""
-        delta, published = self.read(), None
-        tables = delta.tables
-        if GraphUri.parse(self.request.graph).exists:
+        deltas, published = [delta for delta in (self.read(), self.read_events()) if delta], None
+        rows: dict[str, dict[str, int]] = {"new": {}, "changed": {}}
+        tables: GraphTables | None = None
+        if not deltas or GraphUri.parse(self.request.graph).exists:
             with open_graph(self.request.graph, read_only=True) as store:
                 published, schema = store.published(), store.schema
-                tables = joined(rows_of(store, schema), tables) if schema else tables
+                tables = rows_of(store, store.require_schema()) if schema or not deltas else None
+        for delta in deltas:
+            rows = _summed(rows, delta)
+            tables = joined(tables, delta.tables) if tables else delta.tables
+        assert tables is not None
         snapshot, live_run = merge_linked_users(GraphSnapshot.from_tables(tables)), self.live_run(published)
         if live_run and self.is_up_to_date(live_run, snapshot.digest) and not self.request.full:
-            return {"result": "would end: nothing new", **_rows(delta)}
+            return {"result": "would end: nothing new", **rows}
         update_plan = self.update_plan(live_run, snapshot)
         seconds = [
             run.info["summary"]["seconds"]
@@ -200,12 +230,17 @@ class _Job:
             if "summary" in run.info and run.info.get("refresh", {}).get("mode", "full") == update_plan.mode
         ]
         planned = {"mode": update_plan.mode, "why": update_plan.why, "expected_seconds": (seconds or [None])[-1]}
-        return {"result": "would learn", **planned, **_rows(delta)}
+        return {"result": "would learn", **planned, **rows}
 
 
 def _name_of(source: Any) -> str:
     """Return the name of a source for the journal: its path or URL without secrets, or its type."""
     return redacted(str(source))[:200] if isinstance(source, str | Path) else type(source).__name__
+
+
+def _summed(rows: Mapping[str, Mapping[str, int]], delta: IngestDelta) -> dict[str, dict[str, int]]:
+    """Return the sums of "new" and "changed" rows and those of a delta."""
+    return {kind: dict(Counter(rows[kind]) + Counter(more)) for kind, more in _rows(delta).items()}
 
 
 def _rows(delta: IngestDelta) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from kgrec.config import Config
 from kgrec.data.schema import Schema
 from kgrec.errors import UsageError
+from kgrec.events.log import events_folder
 from kgrec.runs.folder import root_of
 from kgrec.store.load import check_address
 from kgrec.store.uri import check_uri
@@ -20,7 +21,8 @@ class RefreshRequest:
 
     Args:
         graph: URI of the graph; created if missing.
-        source: input of the loader, such as a folder; or `GraphTables`, for instance another graph's `read()`.
+        source: input of the loader, such as a folder; or `GraphTables`, for instance another graph's `read()`. None:
+            only the events that a service received.
         loader: name of a loader.
         schema: a schema, or the file or name of one; default: the graph's.
         since: ingest only behaviors from this date or number on.
@@ -33,11 +35,11 @@ class RefreshRequest:
         runs: folder of runs; default: beside the graph.
 
     Raises:
-        UsageError: k below 1, a URI that names no graph, or a password in an address.
+        UsageError: k below 1, a URI that names no graph, a password in an address, or neither a source nor events.
     """
 
     graph: str
-    source: Any
+    source: Any = None
     _: KW_ONLY
     loader: str = "atomic"
     schema: Schema | str | Path | None = None
@@ -55,11 +57,18 @@ class RefreshRequest:
             raise UsageError(f"k is too small: {self.k}. Expected at least 1")
         check_uri(self.graph)
         check_address(self.source)
+        if self.source is None and not self.events.is_dir():
+            raise UsageError(f"no source, and no events in {self.events}. Expected --source, or events of a service")
 
     @property
     def root(self) -> Path:
         """Folder of the graph's runs."""
         return Path(self.runs or root_of(self.graph))
+
+    @property
+    def events(self) -> Path:
+        """Folder of the events that a service received."""
+        return events_folder(self.root)
 
     def vocabulary(self) -> Schema | None:
         """Return the requested schema, loaded if it is a file or name; None for the graph's.

@@ -28,7 +28,9 @@ def _take(service: Service, events: list[Event]) -> EventsTaken:
         new = iter(service.events.append(good, bad))
     except StoreError as error:
         raise Failure(507, "the events were not written: the log cannot be written") from error
-    outcomes = [_outcome(event, fault, fault is None and next(new)) for event, fault in zip(events, faults, strict=True)]
+    outcomes = [
+        _outcome(event, fault, fault is None and next(new)) for event, fault in zip(events, faults, strict=True)
+    ]
     counts = {kind: sum(one.outcome == kind for one in outcomes) for kind in ("accepted", "duplicate", "rejected")}
     for kind, n in counts.items():
         service.metrics.events.labels(kind).inc(n)

@@ -41,8 +41,8 @@ def releases(service: Reader) -> ReleaseInfo:
     release = service.releases.live
     earlier = [known.run for known in reversed(publications(service.releases.root)) if known.run]
     return ReleaseInfo(
-        release=release and release.name,
-        since=release and release.since,
+        release=release.name if release else None,
+        since=release.since if release else None,
         metrics=dict(release.metrics) if release else {},
         users=release.train.n_users if release else 0,
         items=release.train.n_items if release else 0,

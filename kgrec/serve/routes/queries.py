@@ -13,7 +13,7 @@ from fastapi import APIRouter, Path, Request
 from kgrec.errors import StoreError, UsageError
 from kgrec.query.named import named_queries, run_named
 from kgrec.serve.limits import MAX_QUERY_ROWS, MAX_QUERY_SECONDS
-from kgrec.serve.models import NamedQueries, Query, Rows
+from kgrec.serve.models import NamedQueries, NamedQuery, Query, Rows
 from kgrec.serve.problems import Failure
 from kgrec.serve.service import Querier, Service
 from kgrec.store import open_graph
@@ -28,11 +28,10 @@ Name = Annotated[str, Path(pattern=r"^\w{1,64}$", examples=["top_items"])]
 @router.post("/query")
 def query(service: Querier, given: Query) -> Rows:
     """Run a read-only query in the language of the graph: Cypher or SPARQL."""
-    limits = {"time_limit": MAX_QUERY_SECONDS, "row_limit": MAX_QUERY_ROWS}
 
     def ask(store: GraphStore) -> pd.DataFrame:
         run = store.cypher if store.language == "cypher" else store.sparql
-        return run(given.query, given.parameters, **limits)
+        return run(given.query, given.parameters, time_limit=MAX_QUERY_SECONDS, row_limit=MAX_QUERY_ROWS)
 
     return _answer(service, ask)
 
@@ -40,7 +39,7 @@ def query(service: Querier, given: Query) -> Rows:
 @router.get("/queries")
 def list_queries(service: Querier) -> NamedQueries:
     """List the named queries and their parameters."""
-    return NamedQueries(queries=named_queries().to_dict("records"))
+    return NamedQueries(queries=[NamedQuery.model_validate(row) for row in named_queries().to_dict("records")])
 
 
 @router.get("/queries/{name}")
