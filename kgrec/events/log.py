@@ -7,6 +7,7 @@ acknowledged; the next writer cuts it off.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections import defaultdict
@@ -15,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from kgrec._util.files import locked
+from kgrec._util.files import locked, strange_target
 from kgrec.errors import StoreError
 from kgrec.events.event import Event
 
@@ -161,7 +162,14 @@ def _complete(descriptor: int) -> int:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Return device and inode of a file; None if there is none."""
+    """Return device and inode of a plain file; None if there is none.
+
+    Raises:
+        OSError: the path is something else, such as a link.
+    """
+    kind = strange_target(path)
+    if kind:
+        raise OSError(errno.EINVAL, f"{path.name} is {kind}, not a plain file")
     try:
         status = path.stat()
     except FileNotFoundError:

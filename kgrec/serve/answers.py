@@ -95,10 +95,14 @@ def for_user(release: Release, user_id: str, events: Sequence[Event], wish: Wish
     chosen, wish = unlearned(release, user_num, events), without_dismissed(release, events, wish)
     if user_num < 0:
         return for_session(release, chosen, wish)
+    if not chosen and (listed := from_published(release, user_num, wish)):
+        return listed
+    person = int(release.train.linked_users[user_num])
+    wish = without(wish, release.train.items.ids[release.unlearned[[person]].indices].tolist())
     if chosen:
         history = pd.concat([_learned(release.train, user_num), _frame(release.train, chosen)], ignore_index=True)
         return _scored("live", release, wish, history=history)
-    return from_published(release, user_num, wish) or _scored("live", release, wish, users=[user_id])
+    return _scored("live", release, wish, users=[user_id])
 
 
 def for_session(release: Release, events: Sequence[Event], wish: Wish) -> Ranked:
@@ -188,14 +192,20 @@ def unlearned(release: Release, user_num: int, events: Sequence[Event]) -> list[
     if not chosen:
         return []
     nums = train.items.nums([event.item_id for event in chosen])
-    learned = set() if user_num < 0 else set(train.interactions[[user_num]].indices.tolist())
+    person = train.linked_users[[user_num]]
+    learned = set() if user_num < 0 else set(train.interactions[person].indices.tolist())
     return [event for event, num in zip(chosen, nums.tolist(), strict=True) if num >= 0 and num not in learned]
 
 
 def without_dismissed(release: Release, events: Sequence[Event], wish: Wish) -> Wish:
     """Return a wish that also excludes the items that a user dismissed."""
     ids = [event.item_id for event in events if event.behavior == DISMISSED and event.item_id in release.train.items]
-    return replace(wish, exclude=[*wish.exclude, *ids]) if ids else wish
+    return without(wish, ids)
+
+
+def without(wish: Wish, item_ids: Sequence[str]) -> Wish:
+    """Return a wish that also excludes some items."""
+    return replace(wish, exclude=[*wish.exclude, *item_ids]) if item_ids else wish
 
 
 def _chosen(events: Sequence[Event]) -> list[Event]:
@@ -236,5 +246,5 @@ def _scored(source: Source, release: Release, wish: Wish, **people: Any) -> Rank
 def _ranked(source: Source, release: Release, frame: pd.DataFrame) -> Ranked:
     """Return a frame of one list, as `Recommender.recommend` returns it."""
     nums = release.train.items.nums(frame["item_id"])
-    shares = {name: frame[name].tolist() for name in SHARE_COLUMNS}
+    shares: dict[str, list[float]] = {name: frame[name].tolist() for name in SHARE_COLUMNS}
     return Ranked(source, nums, frame["score"].tolist(), shares)

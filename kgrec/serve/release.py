@@ -12,6 +12,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import scipy.sparse as sp
 
 from kgrec._util.types import FloatArray, IntArray
 from kgrec.data.columns import SHARE_COLUMNS
@@ -69,6 +70,8 @@ class Release:
         model: the fitted recommender.
         lists: the published lists, without the items that users have in the graph.
         graph_items: the items of the graph, which may have more than the model.
+        unlearned: float32 CSR [n_users, n_items], the items that users have in the graph and that the model did not
+            learn from: held out for evaluation, or newer than the run.
     """
 
     name: str
@@ -77,6 +80,7 @@ class Release:
     model: Recommender
     lists: PublishedLists
     graph_items: IdMap
+    unlearned: sp.csr_matrix
 
     @classmethod
     def load(cls, graph: str, root: Path, name: str) -> Self:
@@ -94,12 +98,12 @@ class Release:
         run = find_run(root, name)
         model = Recommender.load(run.folder)
         with open_graph(graph, read_only=True) as store:
-            current = store.snapshot()
-        listed = new_to_users(run.table("recommendations"), merge_linked_users(current))
-        lists = PublishedLists.from_table(listed, model._model.train)
+            current = merge_linked_users(store.snapshot())
+        train = model._model.train
+        lists = PublishedLists.from_table(new_to_users(run.table("recommendations"), current), train)
         since = next((known.at for known in reversed(publications(root)) if known.run == name), "")
         measured = (run.info.get("metrics") or {}).get("models", {}).get("hybrid", {})
-        return cls(name, since, measured, model, lists, current.items)
+        return cls(name, since, measured, model, lists, current.items, _unlearned(train, current))
 
     @property
     def train(self) -> GraphSnapshot:
@@ -123,6 +127,18 @@ class Release:
         self.model.recommend(history=train.items.ids[:1], k=1)
         self.model.explain(train.users.ids[0], train.items.ids[0])
         self.graph_items.nums([]), len(self.popular), len(train.item_names)
+
+
+def _unlearned(train: GraphSnapshot, current: GraphSnapshot) -> sp.csr_matrix:
+    """Return the interactions of the current graph that are not in the training graph, in the latter's numbers."""
+    pairs = current.interactions.tocoo()
+    user_num, item_num = train.user_nums(current.users.ids)[pairs.row], train.items.nums(current.items.ids)[pairs.col]
+    known = (user_num >= 0) & (item_num >= 0)
+    cells = (user_num[known], item_num[known])
+    there = sp.csr_matrix((np.ones(len(cells[0]), np.float32), cells), shape=train.interactions.shape)
+    new = sp.csr_matrix(there - there.multiply(train.interactions > 0))
+    new.eliminate_zeros()
+    return new
 
 
 def published_run(graph: str) -> str | None:
