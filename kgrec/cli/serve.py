@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from kgrec.cli.options import Graph, Runs
-from kgrec.cli.output import show_text
+from kgrec.cli.options import Graph, Json, Runs
+from kgrec.cli.output import show_facts, show_text
 
 serve_app = typer.Typer()
 keys_app = typer.Typer(help="Manage the API keys of the service.", no_args_is_help=True)
@@ -45,8 +45,12 @@ def add(
     name: Annotated[str, typer.Argument(help="Name of the key, for logs.", show_default=False)],
     scope: Annotated[list[str], typer.Option(help="read, write, query or admin; repeatable.")],
     rate: Annotated[float, typer.Option(help="Requests per second.", min=0.01)] = 1000.0,
+    as_json: Json = False,
 ) -> None:
     """Add a named key to a file and print the key, which is not stored."""
     from kgrec.serve.keys import add_key
 
-    show_text(add_key(file, name, scope, rate))
+    key = add_key(file, name, scope, rate)
+    if as_json:
+        return show_facts("", {"name": name, "key": key}, as_json)
+    show_text(key)

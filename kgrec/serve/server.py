@@ -61,8 +61,7 @@ def serve(options: ServeOptions) -> None:
             f"{options.host} is reachable from other machines, and there are no API keys. "
             "Expected --keys FILE, or --host 127.0.0.1"
         )
-    with _bound(options.host, options.port):
-        pass
+    _check_address(options.host, options.port)
     os.environ[OPTIONS] = json.dumps(asdict(options))
     settings: dict[str, Any] = {
         "host": options.host,
@@ -95,18 +94,17 @@ def _is_local(host: str) -> bool:
         return host == "localhost"
 
 
-def _bound(host: str, port: int) -> socket.socket:
-    """Return a socket that is bound to an address.
+def _check_address(host: str, port: int) -> None:
+    """Check that an address can be bound, since uvicorn only logs that it cannot.
 
     Raises:
         UsageError: the address is in use or invalid.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        bound = socket.socket(family, kind, protocol)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(address)
-        return bound
+        with socket.socket(family, kind, protocol) as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tried.bind(address)
     except (OSError, OverflowError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise UsageError(f"{host}:{port} cannot be used: {why}. Choose another --port or --host") from None

@@ -38,8 +38,8 @@ EVENT = {"user_id": "u1", "item_id": "f1", "behavior": "RATED", "weight": 5}
         ("/v1/queries", 403, "queries need an API key"),
     ],
 )
-def test_bad_path_or_query_is_a_problem(client: TestClient, path: str, status: int, detail: str) -> None:
-    answer = client.get(path)
+def test_bad_path_or_query_is_a_problem(reader: TestClient, path: str, status: int, detail: str) -> None:
+    answer = reader.get(path)
     assert (answer.status_code, answer.headers["content-type"]) == (status, MEDIA_TYPE)
     assert detail in answer.json()["detail"]
     assert answer.json()["request_id"] == answer.headers["x-request-id"]
@@ -71,22 +71,22 @@ def test_bad_path_or_query_is_a_problem(client: TestClient, path: str, status: i
         ("query", {"query": "RETURN 1"}, 403, "queries need an API key"),
     ],
 )
-def test_bad_body_is_a_problem(client: TestClient, path: str, body: Any, status: int, detail: str) -> None:
+def test_bad_body_is_a_problem(reader: TestClient, path: str, body: Any, status: int, detail: str) -> None:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    answer = client.post(f"/v1/{path}", content=content, headers={"content-type": "application/json"})
+    answer = reader.post(f"/v1/{path}", content=content, headers={"content-type": "application/json"})
     assert (answer.status_code, answer.headers["content-type"]) == (status, MEDIA_TYPE)
     assert detail in answer.json()["detail"]
 
 
-def test_too_large_body_is_refused(client: TestClient) -> None:
-    answer = client.post("/v1/events", content=b" " * (MAX_BODY_BYTES + 1))
+def test_too_large_body_is_refused(reader: TestClient) -> None:
+    answer = reader.post("/v1/events", content=b" " * (MAX_BODY_BYTES + 1))
     assert answer.status_code == 413
 
 
-def test_unexpected_error_shows_no_detail(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    release = client.app.state.service.releases.live  # type: ignore[attr-defined]
+def test_unexpected_error_shows_no_detail(reader: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    release = reader.app.state.service.releases.live  # type: ignore[attr-defined]
     monkeypatch.setattr(type(release), "popular", property(lambda release: 1 / 0))
-    answer = client.get("/v1/popular")
+    answer = reader.get("/v1/popular")
     assert answer.status_code == 500
     assert "division" not in answer.text
-    assert client.get("/health/live").status_code == 200
+    assert reader.get("/health/live").status_code == 200
