@@ -101,8 +101,10 @@ class _Job:
         """Write what the source and the event log have new, in this order; return "new" and "changed" rows."""
         set_aside(self.request.events)
         rows: dict[str, dict[str, int]] = {"new": {}, "changed": {}}
-        for read in (self.read, self.read_events):
-            journal.step("read")
+        steps = {"read": self.read} if self.request.source is not None else {}
+        steps |= {"read events": self.read_events} if self.request.events.is_dir() else {}
+        for step, read in steps.items():
+            journal.step(step)
             delta = read()
             check_lease()
             if delta is not None and not delta.is_empty:

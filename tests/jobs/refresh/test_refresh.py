@@ -13,7 +13,9 @@ from conftest import CINEMA, FAST, with_little_room
 
 from kgrec._util.notices import DataNotice
 from kgrec.config import Config
-from kgrec.errors import DataError, GateRefused, StoreError, StoreLocked
+from kgrec.errors import DataError, GateRefused, StoreError, StoreLocked, UsageError
+from kgrec.events.event import DISMISSED, Event
+from kgrec.events.log import EventLog
 from kgrec.jobs.refresh.changes import ingest_delta
 from kgrec.jobs.refresh.job import refresh
 from kgrec.jobs.refresh.request import RefreshRequest
@@ -51,6 +53,10 @@ def append(place: Path, file: str, *rows: str) -> None:
 
 def night(place: Path, **options: object) -> dict:
     return refresh(RefreshRequest(str(place / "shop.lbug"), place / "source", **options))
+
+
+def log_events(place: Path, *events: Event) -> None:
+    EventLog(place / "shop.events").append(events)
 
 
 def published(place: Path) -> tuple[str | None, set[str]]:
@@ -310,3 +316,32 @@ def test_refresh_command(place: Path, kgrec) -> None:
     assert 'result="busy"} 1' in later
     success = [line for line in text.splitlines() if line.startswith("kgrec_refresh_last_success")]
     assert success[0] in later, "when it last went well is not forgotten"
+
+
+def test_refresh_takes_each_event_once(place: Path) -> None:
+    log_events(
+        place,
+        Event("a", "u1", "f1", "INTERACTED", 1_700_000_000.0, 5.0),
+        Event("b", "new", "f2", "INTERACTED", 1_700_000_001.0, 4.0),
+        Event("c", "u1", "f3", DISMISSED, 1_700_000_002.0),
+        Event("d", "u1", "gone", "INTERACTED", 1_700_000_003.0, 4.0),
+    )
+    done = refresh(RefreshRequest(str(place / "shop.lbug")))
+    assert (done["result"], done["new"]) == ("published", {"User": 1, "INTERACTED": 2})
+    with open_graph(place / "shop.lbug", read_only=True) as store:
+        query = "MATCH (u:User {user_id: 'new'})-[r:INTERACTED]->(i) RETURN i.item_id AS item, r.rating AS rating"
+        assert store.cypher(query).to_dict("records") == [{"item": "f2", "rating": 4.0}]
+    assert refresh(RefreshRequest(str(place / "shop.lbug")))["result"] == "nothing new"
+
+
+def test_refresh_takes_a_source_and_events_together(place: Path) -> None:
+    append(place, "cinema.inter", "u1\tf99\t5\t1700000000")
+    append(place, "cinema.item", "f99\tThe Last Galaxy\t2024\t")
+    log_events(place, Event("a", "u2", "f99", "INTERACTED", 1_700_000_001.0, 5.0))
+    assert night(place, dry_run=True)["new"] == {"Item": 1, "INTERACTED": 1}
+    assert night(place)["new"] == {"Item": 1, "INTERACTED": 2}
+
+
+def test_refresh_without_source_and_events_is_refused(place: Path) -> None:
+    with pytest.raises(UsageError, match="no source, and no events in"):
+        RefreshRequest(str(place / "shop.lbug"))
