@@ -225,14 +225,15 @@ def _learn(
 def _best(options: Mapping[Kind, _Option], mean_relevant: float) -> Kind:
     """Return the default kind, a mean of several ways of learning, unless another kind is significantly better.
 
-    The default is "listwise_mean" if users have many relevant items, else "mean"; "anchored" if that is no better than
-    the best single signal. With many options and few users, the best option is often best by chance, hence the
-    significance test.
+    The default is "listwise_mean" if users have many relevant items, else "mean"; "anchored" if that is worse than the
+    best single signal by more than a standard error. With many options and few users, the best option is often best by
+    chance, hence the significance tests.
     """
     if "mean" not in options:
         return "single"
     best: Kind = "listwise_mean" if mean_relevant >= LISTWISE_MIN_ITEMS else "mean"
-    if options[best].per_user.mean() <= options["single"].per_user.mean():
+    loss = options["single"].per_user - options[best].per_user
+    if loss.mean() > loss.std() / np.sqrt(len(loss)):
         best = "anchored"
     for kind in ("listwise_mean", *options):
         best = kind if clearly_better(options[kind].per_user, options[best].per_user) else best

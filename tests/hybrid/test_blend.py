@@ -70,13 +70,15 @@ def test_best_option_must_be_significantly_better():
         assert _best({**options, "ndcg_search": better}, 1.2) == kind
 
 
-def test_blend_without_gain_is_anchored():
-    """A blend that is no better than the best signal on users it was not learned from mostly follows that signal."""
+def test_blend_with_a_loss_is_anchored():
+    """A blend that is worse than the best signal on users it was not learned from mostly follows that signal."""
     rng = np.random.default_rng(0)
     values = {way: 0.3 + rng.normal(0, 0.1, 400) for way in ("single", "mean", "listwise_mean", "anchored")}
     weights = np.zeros((len(FEATURE_KINDS), 2))
     options = {way: _Option(weights, part - part.mean() + 0.3) for way, part in values.items()}
-    assert _best(options, 1.2) == "anchored"
+    for gain, kind in ((0.003, "mean"), (0.01, "anchored")):  # the standard error of the difference is 0.007
+        better = replace(options["single"], per_user=options["single"].per_user + gain)
+        assert _best({**options, "single": better}, 1.2) == kind
 
 
 @pytest.mark.parametrize("seed", range(2))
