@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -22,9 +22,8 @@ from kgrec.data.columns import SHARE_COLUMNS
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.events.event import DISMISSED, Event
 from kgrec.ranking.filters import item_filter
+from kgrec.serve.models import Source
 from kgrec.serve.release import Release
-
-Source = Literal["published", "live", "session", "popular"]
 
 MAX_SESSION_EVENTS: Final = 200
 """Events of a session that are scored, the latest."""

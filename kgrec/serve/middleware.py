@@ -14,8 +14,8 @@ from urllib.parse import parse_qsl, unquote
 
 from kgrec.serve.limits import BODY_SECONDS, MAX_BODY_BYTES
 from kgrec.serve.metrics import Metrics
-from kgrec.serve.models import SLASH
 from kgrec.serve.problems import internal, problem
+from kgrec.serve.service import SLASH
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

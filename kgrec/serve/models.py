@@ -6,30 +6,24 @@ import time
 import uuid
 from typing import Annotated, Any, Literal
 
-from fastapi import Path
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from kgrec.events.event import Event
-from kgrec.serve.answers import Source
 from kgrec.serve.limits import MAX_EVENTS, MAX_EXCLUDED, MAX_ID_LENGTH, MAX_K, MAX_TEXT_LENGTH
 
+Source = Literal["published", "live", "session", "popular"]
+"""How a list was made; see kgrec/serve/answers.py."""
 
-def _plain(text: str) -> str:
+
+def plain(text: str) -> str:
+    """Return a text; a null character or half of a character is an error."""
     if any(0xD800 <= ord(char) < 0xE000 or char == "\0" for char in text):
         raise ValueError("contains a null character or half of a character")
     return text
 
 
-def _with_slashes(text: str) -> str:
-    return _plain(text.replace(SLASH, "/"))
-
-
-SLASH = "\x1f"
-"""Stands for an escaped slash (%2F) in a part of a path."""
-
-Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_LENGTH), AfterValidator(_plain)]
-PathId = Annotated[str, Path(min_length=1, max_length=MAX_ID_LENGTH, examples=["196"]), AfterValidator(_with_slashes)]
-Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT_LENGTH), AfterValidator(_plain)]
+Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_LENGTH), AfterValidator(plain)]
+Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT_LENGTH), AfterValidator(plain)]
 K = Annotated[int, Field(ge=1, le=MAX_K, description="Length of the list.")]
 
 
@@ -209,7 +203,7 @@ class EventsTaken(BaseModel):
 class Query(_Given):
     """A read-only query in the language of the graph."""
 
-    query: Annotated[str, Field(min_length=1, max_length=20_000), AfterValidator(_plain)] = Field(
+    query: Annotated[str, Field(min_length=1, max_length=20_000), AfterValidator(plain)] = Field(
         examples=["MATCH (u:User) RETURN count(*) AS users"]
     )
     parameters: dict[str, str | float | bool | None] = {}

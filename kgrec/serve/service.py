@@ -8,15 +8,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Final
 
-from fastapi import Depends, Request
+from fastapi import Depends, Path, Request
+from pydantic import AfterValidator
 from starlette.concurrency import run_in_threadpool
 
 from kgrec.data.schema_parts import Behavior
 from kgrec.events.event import DISMISSED, Event
 from kgrec.events.log import EventLog
 from kgrec.serve.keys import ApiKey, ApiKeys, Scope
-from kgrec.serve.limits import FUTURE_SECONDS, Rate
+from kgrec.serve.limits import FUTURE_SECONDS, MAX_ID_LENGTH, Rate
 from kgrec.serve.metrics import Metrics
+from kgrec.serve.models import plain
 from kgrec.serve.problems import Failure
 from kgrec.serve.release import Release
 from kgrec.serve.releases import Releases
@@ -114,6 +116,17 @@ def _fault(event: Event, is_known: bool, behaviors: Mapping[str, Behavior], late
     if weight and event.weight is None:
         return f"{event.behavior} without a weight. Expected its {weight}"
     return None
+
+
+SLASH: Final = "\x1f"
+"""Stands for an escaped slash (%2F) in a part of a path."""
+
+
+def _with_slashes(text: str) -> str:
+    return plain(text.replace(SLASH, "/"))
+
+
+PathId = Annotated[str, Path(min_length=1, max_length=MAX_ID_LENGTH, examples=["196"]), AfterValidator(_with_slashes)]
 
 
 def service_of(request: Request) -> Service:

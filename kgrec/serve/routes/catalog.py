@@ -12,8 +12,8 @@ from kgrec.data.snapshot import GraphSnapshot
 from kgrec.errors import UnknownItem, UnknownUser
 from kgrec.ranking.conditions import parse_conditions
 from kgrec.ranking.frames import known_nums
-from kgrec.serve.models import Item, ListQuery, PathId, SimilarItem, SimilarItems, User
-from kgrec.serve.service import Reader
+from kgrec.serve.models import Item, ListQuery, SimilarItem, SimilarItems, User
+from kgrec.serve.service import PathId, Reader
 
 router = APIRouter(prefix="/v1", tags=["catalog"])
 

@@ -15,7 +15,6 @@ from kgrec.serve.answers import Ranked, Wish, for_session, for_text, for_user, f
 from kgrec.serve.models import (
     Explained,
     ListQuery,
-    PathId,
     Reason,
     Recommendations,
     Recommended,
@@ -24,7 +23,7 @@ from kgrec.serve.models import (
     UserListQuery,
 )
 from kgrec.serve.release import Release
-from kgrec.serve.service import Reader
+from kgrec.serve.service import PathId, Reader
 
 router = APIRouter(prefix="/v1", tags=["recommendations"])
 
