@@ -17,6 +17,9 @@ from kgrec.data.tables import GraphTables
 
 TOOK: Final[EdgeType] = ("User", "TOOK", "Item")
 BY: Final[EdgeType] = ("Item", "BY", "Author")
+WROTE: Final[EdgeType] = ("Author", "WROTE", "Item")
+HUB: Final[EdgeType] = ("Item", "IN", "Hub")
+RARE: Final[EdgeType] = ("Item", "RARE", "Thing")
 MAX_ITEMS_OF_AUTHOR: Final = 70
 MAX_TRAIN_BEHAVIORS: Final = 100
 SAME_AUTHOR_SHARE: Final = 0.48
@@ -56,6 +59,15 @@ def thin_graph(
     for num in range(n_idle):
         tables = with_relation(tables, idle(num), np.arange(n_items), rng.permutation(author))
     return tables
+
+
+def with_odd_relations(tables: GraphTables) -> GraphTables:
+    """Return a `thin_graph` with the inverse of the author relation, a hub, and a relation of three edges."""
+    items = np.arange(tables.nodes["Item"].num_rows)
+    author = np.unique(tables.edges[BY]["dst"].to_numpy(zero_copy_only=False), return_inverse=True)[1]
+    tables = with_relation(tables, WROTE, author, items)
+    tables = with_relation(tables, HUB, items, np.zeros_like(items))
+    return with_relation(tables, RARE, items[:3], np.zeros(3, np.int64))
 
 
 def idle(num: int) -> EdgeType:

@@ -63,6 +63,22 @@ def test_informative_type_weighs_more():
     np.testing.assert_allclose(np.mean(value**2), 1, rtol=1e-5)
 
 
+@pytest.mark.parametrize("per_user", [0.5, 1.0, 20.0])
+def test_uninformative_types_weigh_about_the_same(per_user: float) -> None:
+    """Of users of one behavior nothing is learned, of random behaviors nothing large."""
+    share = per_user / N_ITEMS
+    train = shop(sampled(share, 0), sampled(share / 2, 1), np.random.default_rng(2).integers(1, 6, OWN.shape))
+    np.testing.assert_allclose(train.feedback_weights, 1, atol=1e-6 if per_user <= 1 else 0.4)
+
+
+def test_rare_type_has_no_large_weight() -> None:
+    """Three behaviors of a type cannot outweigh the others."""
+    bought = np.zeros(OWN.shape, dtype=bool)
+    bought.flat[[5, 700, 2000]] = True
+    train = shop(OWN & sampled(0.2, 0), bought, np.ones(OWN.shape))
+    assert np.abs(train.feedback_weights).max() < 2
+
+
 def test_feedback_weight_improves_ranking():
     train = views_at_random()
     users = np.arange(N_USERS)

@@ -8,11 +8,17 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from kgrec._util.types import FloatArray, IntArray
+from kgrec.data.histories import row_means
+from kgrec.data.snapshot import GraphSnapshot
+from kgrec.data.split import by_random
 from kgrec.errors import UsageError
 from kgrec.hybrid.blend import Blend, GroupedBlend
 from kgrec.hybrid.candidate_lists import FEATURE_KINDS, Scale, standardize
 from kgrec.hybrid.learn_blend import _best, _Option, fit_blend
 from kgrec.metrics.ranking import ndcg_at
+from kgrec.signals.graph.metapath_matrices import build_metapaths
+from kgrec.testing.thin_graphs import thin_graph
 
 N_USERS, N_ITEMS = 300, 120
 
@@ -79,6 +85,28 @@ def test_blend_with_a_loss_is_anchored():
     for gain, kind in ((0.003, "mean"), (0.01, "anchored")):  # the standard error of the difference is 0.007
         better = replace(options["single"], per_user=options["single"].per_user + gain)
         assert _best({**options, "single": better}, 1.2) == kind
+
+
+def path_scores(train: GraphSnapshot, users: IntArray) -> list[FloatArray]:
+    """Log popularity, and the relatedness of each meta-path to the users' items, float32 [n users, n_items] each."""
+    popularity, history = train.interactions.sum(axis=0), row_means(train.interactions[users])
+    paths = [((history @ path.left) @ path.right.T).toarray() for path in build_metapaths(train, 1.0)]
+    return [np.tile(np.log1p(np.asarray(popularity, np.float32)).reshape(1, -1), (len(users), 1)), *paths]
+
+
+def test_blend_is_not_worse_than_best_path_and_popularity():
+    """Of four relations one says what most users of a single behavior take next, the popular items first."""
+    graph = GraphSnapshot.from_tables(thin_graph(seed=1, n_users=1500, n_items=1000, n_idle=3))
+    train = graph.with_behaviors(graph.behaviors.split == "train")
+    cut, test = by_random(train), graph.pairs(graph.behaviors.where(graph.behaviors.split == "test"))
+    valid = cut.train.pairs(cut.test)
+    asked, users = (np.flatnonzero(np.diff(part.indptr)) for part in (valid, test))
+    parts, popularity = path_scores(cut.train, asked), np.asarray(cut.train.interactions.sum(axis=0)).ravel()
+    blend = fit_blend("abcde", parts, cut.train.interactions[asked], valid[asked], popularity)
+    parts = path_scores(train, users)
+    data = (parts, train.interactions[users], test[users], np.asarray(train.interactions.sum(axis=0)).ravel())
+    best = max(mean_ndcg(parts[0] + weight * part, data) for part in parts[1:] for weight in (4, 12))
+    assert mean_ndcg(combined(blend, data), data) > 0.97 * best > 1.5 * max(mean_ndcg(part, data) for part in parts)
 
 
 @pytest.mark.parametrize("seed", range(2))

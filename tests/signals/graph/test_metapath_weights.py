@@ -19,7 +19,7 @@ from kgrec.signals.graph.metapath_weights import Feature, from_histories, from_p
 from kgrec.signals.graph.metapaths import MetaPaths
 from kgrec.signals.graph.sparse_softmax import MAX_LOG_ODDS
 from kgrec.testing.graphs import shuffled
-from kgrec.testing.thin_graphs import BY, idle, thin_graph, with_relation
+from kgrec.testing.thin_graphs import BY, RARE, idle, thin_graph, with_odd_relations
 
 SMALL = {"n_users": 1500, "n_items": 1500, "n_idle": 20}
 
@@ -103,21 +103,10 @@ def test_paths_are_not_worse_than_the_best_path(behaviors: int | None) -> None:
         assert found.paths.mean() > 0.97 * found.single.mean()
 
 
-def with_odd_relations() -> GraphTables:
-    """Return a graph with the inverse of the author relation, a hub, and a relation with three edges."""
-    tables = thin_graph(seed=2, n_users=1500, n_items=1500, n_idle=3)
-    by = tables.edges[BY]
-    items, n_items = np.arange(1500), 1500
-    author = np.unique(np.asarray(by["dst"].to_pylist()), return_inverse=True)[1]
-    tables = with_relation(tables, ("Author", "WROTE", "Item"), author, items)
-    tables = with_relation(tables, ("Item", "IN", "Hub"), items, np.zeros(n_items, int))
-    return with_relation(tables, ("Item", "RARE", "Thing"), np.array([3, 4, 5]), np.zeros(3, int))
-
-
 def test_odd_relations_do_not_mislead() -> None:
-    found = measured(with_odd_relations())
+    found = measured(with_odd_relations(thin_graph(seed=2, n_users=1500, n_items=1500, n_idle=3)))
     assert not clearly_better(found.single, found.paths)
-    assert found.weight_of(("Item", "RARE", "Thing")) <= MAX_LOG_ODDS
+    assert found.weight_of(RARE) <= MAX_LOG_ODDS
 
 
 def test_shuffled_relation_gets_no_weight() -> None:

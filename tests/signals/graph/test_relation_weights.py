@@ -15,6 +15,7 @@ from kgrec.signals.graph.lightgcn import LightGCN
 from kgrec.signals.graph.metapath_matrices import single_metapaths
 from kgrec.signals.graph.relation_weights import informativeness
 from kgrec.testing.graphs import HAS_TAG, two_communities
+from kgrec.testing.thin_graphs import BY, HUB, RARE, WROTE, idle, thin_graph, with_odd_relations
 
 NOISE, FOES = ("Item", "NOISE", "Tag"), ("Item", "UNLIKE", "Item")
 FRIEND, MET, ENTITIES = ("User", "FRIEND", "User"), ("User", "MET", "User"), ("Tag", "NEAR", "Tag")
@@ -52,6 +53,17 @@ def test_informative_types_weigh_more_than_noise(train):
     assert known[MET] == pytest.approx(1, abs=0.15)
     assert known[FOES] < 0.6
     assert known[ENTITIES] == 1
+
+
+@pytest.mark.parametrize("behaviors", [None, 1, 2, 20])
+def test_informativeness_of_thin_graphs_stays_near_chance(behaviors: int | None) -> None:
+    """Only the author relation and its inverse say something, and nothing does where no user has two items."""
+    tables = thin_graph(seed=2, n_users=1000, n_items=1000, n_idle=2, behaviors=behaviors)
+    graph = GraphSnapshot.from_tables(with_odd_relations(tables))
+    known = informativeness(graph.with_behaviors(graph.behaviors.split == "train"))
+    assert known[BY] == pytest.approx(known[WROTE])
+    assert all(0.4 < known[name] < 2.5 for name in (idle(0), idle(1), HUB, RARE))
+    assert known[BY] > 4 if behaviors != 1 else known[BY] == 1
 
 
 def test_lift_equals_dense_computation(train, monkeypatch):
