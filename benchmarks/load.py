@@ -20,12 +20,13 @@ Make = Callable[[int], bytes]
 
 @dataclass
 class Load:
-    """Answers of one run: seconds of each, statuses, and the bodies if they are kept."""
+    """Answers of one run: seconds of each, statuses, and bodies with their paths if these are kept."""
 
     seconds: list[float] = field(default_factory=list)
     status: Counter[int] = field(default_factory=Counter)
     failed: int = 0
     bodies: list[bytes] = field(default_factory=list)
+    sent: list[str] = field(default_factory=list)
 
     def summary(self, wall: float) -> dict[str, float | int | dict[str, int]]:
         """Return rate, percentiles in milliseconds, and failures."""
@@ -67,7 +68,8 @@ async def _run(port: int, make: Make, rate: float, seconds: float, connections: 
                 due = start + number / rate
                 if (wait := due - time.perf_counter()) > 0:
                     await asyncio.sleep(wait)
-                writer.write(make(number))
+                request = make(number)
+                writer.write(request)
                 try:
                     status, body = await _answer(reader)
                 except (OSError, asyncio.IncompleteReadError):
@@ -78,6 +80,7 @@ async def _run(port: int, make: Make, rate: float, seconds: float, connections: 
                 load.status[status] += 1
                 if keep:
                     load.bodies.append(body)
+                    load.sent.append(request.split(b" ", 2)[1].decode())
         finally:
             writer.close()
 
