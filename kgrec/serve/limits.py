@@ -11,10 +11,10 @@ from typing import Final
 MAX_BODY_BYTES: Final = 1 << 20
 MAX_K: Final = 1_000
 MAX_EVENTS: Final = 1_000
-MAX_EXCLUDED: Final = 1_000
+MAX_EXCLUDED: Final = 200
 MAX_ID_LENGTH: Final = 256
 MAX_TEXT_LENGTH: Final = 2_000
-MAX_QUERY_SECONDS: Final = 10.0
+MAX_QUERY_SECONDS: Final = 5.0
 MAX_QUERY_ROWS: Final = 10_000
 BODY_SECONDS: Final = 10.0
 """Seconds within which a body must arrive."""

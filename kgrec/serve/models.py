@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 import uuid
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from kgrec.events.event import Event
 from kgrec.serve.limits import MAX_EVENTS, MAX_EXCLUDED, MAX_ID_LENGTH, MAX_K, MAX_TEXT_LENGTH
@@ -15,20 +15,22 @@ Source = Literal["published", "live", "session", "popular"]
 """How a list was made; see kgrec/serve/answers.py."""
 
 
-def plain(text: str) -> str:
-    """Return a text; a null character or half of a character is an error."""
-    if any(0xD800 <= ord(char) < 0xE000 or char == "\0" for char in text):
-        raise ValueError("contains a null character or half of a character")
-    return text
+NO_NULL: Final = r"^[^\x00]*$"
+"""Pattern of a text without null characters, which no engine stores."""
 
-
-Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_LENGTH), AfterValidator(plain)]
-Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT_LENGTH), AfterValidator(plain)]
+Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_LENGTH, pattern=NO_NULL)]
+Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT_LENGTH, pattern=NO_NULL)]
 K = Annotated[int, Field(ge=1, le=MAX_K, description="Length of the list.")]
 
 
 class _Given(BaseModel):
+    """What a caller gives; numbers in a URL are texts, those in a body are numbers."""
+
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class _Body(_Given):
+    model_config = ConfigDict(strict=True)
 
 
 class ListQuery(_Given):
@@ -77,7 +79,7 @@ class Recommendations(BaseModel):
     items: list[Recommended] = Field(description="Best first; fewer than wanted if no more items may be listed.")
 
 
-class SessionEvent(_Given):
+class SessionEvent(_Body):
     """Something that a visitor did."""
 
     item_id: Id = Field(examples=["50"])
@@ -86,7 +88,7 @@ class SessionEvent(_Given):
     weight: float | None = Field(default=None, description="Strength, such as a rating.")
 
 
-class Session(ListQuery):
+class Session(_Body, ListQuery):
     """An anonymous visitor: latest events, a text, or both. Nothing is stored."""
 
     events: list[SessionEvent] = Field(default=[], max_length=MAX_EVENTS, description="Oldest first.")
@@ -99,7 +101,7 @@ class Session(ListQuery):
         return self
 
 
-class Search(ListQuery):
+class Search(_Body, ListQuery):
     """A free text."""
 
     text: Text = Field(examples=["robots in space"])
@@ -158,7 +160,7 @@ class Explained(BaseModel):
     paths: list[Reason]
 
 
-class GivenEvent(_Given):
+class GivenEvent(_Body):
     """A behavior of a user."""
 
     event_id: Id | None = Field(default=None, description="Sent again, it is ignored. Default: a new one.")
@@ -177,7 +179,7 @@ class GivenEvent(_Given):
         return Event(known, self.user_id, self.item_id, self.behavior, at, self.weight)
 
 
-class Events(_Given):
+class Events(_Body):
     """Behaviors of users."""
 
     events: list[GivenEvent] = Field(min_length=1, max_length=MAX_EVENTS)
@@ -200,11 +202,11 @@ class EventsTaken(BaseModel):
     outcomes: list[EventOutcome] = Field(description="Of each event that was not accepted, or has an id given here.")
 
 
-class Query(_Given):
+class Query(_Body):
     """A read-only query in the language of the graph."""
 
-    query: Annotated[str, Field(min_length=1, max_length=20_000), AfterValidator(plain)] = Field(
-        examples=["MATCH (u:User) RETURN count(*) AS users"]
+    query: str = Field(
+        min_length=1, max_length=20_000, pattern=NO_NULL, examples=["MATCH (u:User) RETURN count(*) AS users"]
     )
     parameters: dict[str, str | float | bool | None] = {}
 
@@ -219,7 +221,7 @@ class Rows(BaseModel):
 class NamedQuery(BaseModel):
     """A named query."""
 
-    name: str = Field(examples=["top_items"])
+    name: str = Field(examples=["coverage"])
     what: str
     parameters: str
 

@@ -18,7 +18,7 @@ from kgrec.events.log import EventLog
 from kgrec.serve.keys import ApiKey, ApiKeys, Scope
 from kgrec.serve.limits import FUTURE_SECONDS, MAX_ID_LENGTH, Rate
 from kgrec.serve.metrics import Metrics
-from kgrec.serve.models import plain
+from kgrec.serve.models import NO_NULL
 from kgrec.serve.problems import Failure
 from kgrec.serve.release import Release
 from kgrec.serve.releases import Releases
@@ -123,10 +123,11 @@ SLASH: Final = "\x1f"
 
 
 def _with_slashes(text: str) -> str:
-    return plain(text.replace(SLASH, "/"))
+    return text.replace(SLASH, "/")
 
 
-PathId = Annotated[str, Path(min_length=1, max_length=MAX_ID_LENGTH, examples=["196"]), AfterValidator(_with_slashes)]
+_PART: Final = Path(min_length=1, max_length=MAX_ID_LENGTH, pattern=NO_NULL, examples=["196"])
+PathId = Annotated[str, _PART, AfterValidator(_with_slashes)]
 
 
 def service_of(request: Request) -> Service:

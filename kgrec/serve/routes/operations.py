@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from kgrec.runs.publications import publications
@@ -28,7 +29,7 @@ async def ready(request: Request, response: Response) -> State:
     return State(state="ready", release=release.name)
 
 
-@router.get("/metrics", tags=["operations"])
+@router.get("/metrics", tags=["operations"], response_class=PlainTextResponse)
 def metrics(service: Admin) -> Response:
     """Return the metrics of this process for Prometheus."""
     service.measure()

@@ -22,7 +22,7 @@ from kgrec.store.base import GraphStore
 router = APIRouter(prefix="/v1", tags=["queries"])
 logger = logging.getLogger(__name__)
 
-Name = Annotated[str, Path(pattern=r"^\w{1,64}$", examples=["top_items"])]
+Name = Annotated[str, Path(pattern=r"^\w{1,64}$", examples=["coverage"])]
 
 
 @router.post("/query")
@@ -45,6 +45,8 @@ def list_queries(service: Querier) -> NamedQueries:
 @router.get("/queries/{name}")
 def named_query(service: Querier, name: Name, request: Request) -> Rows:
     """Run a named query; its parameters are those of the URL."""
+    if name not in set(named_queries()["name"]):
+        raise Failure(404, f"unknown query {name!r}. Expected one of GET /v1/queries")
     parameters = {key: int(value) if value.isdecimal() else value for key, value in request.query_params.items()}
     return _answer(service, lambda store: run_named(store, name, parameters))
 
