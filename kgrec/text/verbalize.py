@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +19,13 @@ from kgrec.data.schema_parts import EdgeType
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.text_template import BEHAVIORS, NEIGHBORS, Limits
 from kgrec.text.base import CountTokens, count_words
+from kgrec.text.scripts import UNSPACED
 
 DEFAULT_MAX_NAMES = 10
 """Number of neighbors that `{RELATIONSHIP}` names if the template gives no limit."""
+
+_WORD_END: Final = rf"( |[{UNSPACED}])"
+"""The end of a word: a blank, which belongs to it, or a letter of a script without blanks, which is one by itself."""
 
 
 def describe(
@@ -75,7 +80,7 @@ def latest_items(snapshot: GraphSnapshot, label: str) -> sp.csr_matrix:
 
 
 def _appended(text: pa.Array, sentence: pa.Array) -> pa.Array:
-    ended = pc.replace_substring_regex(text, r"([^.!?…])$", r"\1.")
+    ended = pc.replace_substring_regex(text, r"([^.!?…。！？])$", r"\1.")
     return pc.coalesce(pc.binary_join_element_wise(ended, sentence, " "), text, sentence)
 
 
@@ -111,10 +116,10 @@ def _placeholder(snapshot: GraphSnapshot, label: str, field: str, limits: Limits
 
 def _shortened(text: pa.Array, limit: int, count: CountTokens) -> pa.Array:
     """Return the first words of every text, up to `limit` tokens; null if the first word is longer."""
-    words = pc.split_pattern(text, " ")
+    words = pc.split_pattern(pc.replace_substring_regex(text, _WORD_END, "\\1\x1f"), "\x1f")
     nums, words = np.asarray(pc.list_parent_indices(words).to_numpy(), dtype=np.int64), pc.list_flatten(words)
     fits = _fits(nums, words, limit, count)
-    return _tidy(pc.utf8_rtrim(_joined(nums[fits], words.filter(pa.array(fits)), len(text), " "), ",;:"))
+    return _tidy(pc.utf8_rtrim(_joined(nums[fits], words.filter(pa.array(fits)), len(text), ""), " ,;:"))
 
 
 def _fits(nums: IntArray, words: pa.Array, limit: int, count: CountTokens) -> BoolArray:

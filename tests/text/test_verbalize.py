@@ -286,3 +286,10 @@ def test_encoder_may_ask_for_texts_of_behaviors(tmp_path):
     snapshot = watchers("saw {WATCHED}")
     vectors = text_vectors(snapshot, WordEncoder(encodes_behaviors=True), VectorCache(tmp_path))["User"]
     np.testing.assert_array_equal(vectors, WordEncoder().encode(describe(snapshot, "User")))
+
+
+def test_token_limit_cuts_texts_without_blanks():
+    snapshot = films({"a": "机器人总动员 WALL-E 2008"}, [("u", "a", 3.0)], text=["看过：{WATCHED:7 tokens}。", "很好"])
+    assert describe(snapshot, "User")[0] == "看过：机器人总动员 WALL-E。 很好"
+    snapshot = films({"a": "机器人总动员"}, [("u", "a", 3.0)], text=["{WATCHED:3 tokens}"])
+    assert describe(snapshot, "User")[0] == "机器人"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final, Self
 
@@ -18,12 +19,18 @@ from kgrec.data.histories import row_means, user_histories
 from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.signals.base import Grid, HalfLifeItems, LogRange, Signal, SignalSettings
 from kgrec.signals.sparse import from_arrays, to_arrays
+from kgrec.text.scripts import UNSPACED
 from kgrec.text.verbalize import describe
 
 MAX_DOCUMENT_SHARE: Final = 0.2
 """Words in more than this share of the item texts are ignored."""
+N_GRAMS: Final = (1, 2)
+"""Lengths of the parts of a text without blanks that stand for its words."""
 BLOCK_USERS: Final = 64
 """Users scored at a time: their dense word vectors stay in the cache."""
+
+_WORD: Final = re.compile(r"\b\w\w+\b")
+_UNSPACED_RUN: Final = re.compile(f"[{UNSPACED}]+")
 
 
 class TFIDFSettings(SignalSettings):
@@ -36,7 +43,8 @@ class TFIDF(Signal):
     """Mean cosine of the TF-IDF vectors of an item's text and the texts of a user's items.
 
     TF-IDF: Salton & Buckley, 1988. It complements embeddings, which capture the meaning of words but blur names such as
-    brands, series and sizes.
+    brands, series and sizes. The words of Chinese, Japanese, Thai and other scripts without blanks are their characters
+    and pairs of characters.
     """
 
     name: ClassVar[str] = "tfidf"
@@ -135,7 +143,16 @@ class TFIDF(Signal):
 def _weigher(**settings: Any) -> Any:
     from sklearn.feature_extraction.text import TfidfVectorizer  # type: ignore[import-untyped]
 
-    return TfidfVectorizer(sublinear_tf=True, dtype=np.float32, **settings)
+    return TfidfVectorizer(sublinear_tf=True, dtype=np.float32, analyzer=_terms, **settings)
+
+
+def _terms(text: str) -> list[str]:
+    """Return the words of a text with two characters or more, and all n-grams of scripts without blanks."""
+    text = text.lower()
+    if text.isascii():
+        return _WORD.findall(text)
+    grams = [run[i : i + n] for run in _UNSPACED_RUN.findall(text) for n in N_GRAMS for i in range(len(run) - n + 1)]
+    return _WORD.findall(_UNSPACED_RUN.sub(" ", text)) + grams if grams else _WORD.findall(text)
 
 
 def _item_texts(train: GraphSnapshot) -> npt.NDArray[np.object_]:

@@ -6,9 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
 
 from kgrec.data.table_checks import check
-from kgrec.signals.content.tfidf import TFIDF
+from kgrec.signals.content.tfidf import TFIDF, _terms
 from kgrec.testing.graphs import train_and_withheld, two_communities
 from kgrec.testing.signal_contract import SignalContract
 
@@ -38,3 +39,15 @@ def test_tfidf_needs_text_and_ignores_unshared_words(monkeypatch):
     train, _ = train_and_withheld()
     assert TFIDF.applies(train, {})
     assert not TFIDF().fit(train, {}).scores(np.arange(3)).any()
+
+
+def test_terms_of_english_are_those_of_scikit_learn():
+    analyze = TfidfVectorizer().build_analyzer()
+    for text in ("A Robot's 2nd trip: to x-ray Ω's MOON", "Café naïve É", "Привет мир", "한국어 텍스트", ""):
+        assert _terms(text) == analyze(text)
+
+
+def test_terms_without_blanks_are_parts_of_the_text():
+    assert _terms("熟地黄 Root, 姜") == ["root", "熟", "地", "黄", "熟地", "地黄", "姜"]
+    assert set(_terms("生地黄")) & set(_terms("熟地黄")) == {"地", "黄", "地黄"}
+    assert "ねこ" in _terms("ねこが好き")
