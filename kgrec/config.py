@@ -54,6 +54,9 @@ METRICS: Final = ("NDCG", "Recall", "Precision", "HR", "MRR", "MAP")
 PACKAGED_MODEL: Final = "all-MiniLM-L6-v2"
 """The text model that is installed with kgrec."""
 
+MULTILINGUAL_MODEL: Final = "multilingual"
+"""The text model of a hundred languages that is installed with the extra of that name."""
+
 Effort = Literal["fast", "balanced", "best"]
 Noise = Literal["keep", "weigh", "drop"]
 Pooling = Literal["mean", "cls", "last"]
@@ -73,7 +76,8 @@ class EncoderSettings(BaseModel):
 
     model: str = Field(
         default=PACKAGED_MODEL,
-        description=f"Folder of a transformers model, or its id on the Hugging Face hub; {PACKAGED_MODEL} is packaged.",
+        description=f"Folder of a transformers model, or its id on the Hugging Face hub; {PACKAGED_MODEL} is packaged, "
+        f"{MULTILINGUAL_MODEL} is an extra.",
     )
     pooling: Pooling | None = Field(
         default=None, description="Pooling of token vectors: mean, first token (cls) or last token."

@@ -28,6 +28,7 @@ from kgrec.signals.base import Signal
 from kgrec.store.base import GraphStore
 from kgrec.store.inputs import as_split
 from kgrec.text import TextEncoder, text_vectors
+from kgrec.text.encoder_pair import model_of
 from kgrec.training.estimator import Estimator
 from kgrec.training.fold_in import check_schema, fold_in
 from kgrec.training.pipeline import FitOn, Stopwatch, refit_model, train
@@ -64,10 +65,11 @@ class Recommender(Estimator):
         """
         split, watch = as_split(data), Stopwatch()
         self._use(None)
+        read = self._choose_model(split.train)
         if self.config.tune:
             with watch.stage("tune"):
                 self._use(self._fine_tuned(self.config.tune, split, fit_on))
-        chosen = self._choose_encoder(split.train)
+        chosen = {**read, **self._choose_encoder(split.train)}
         trained = train(split, self.config, self._encode, fit_on, self._reader())
         skipped = {**chosen.get("skipped", {}), **trained.choices.get("skipped", {})}
         choices = {**trained.choices, **chosen, **({"skipped": skipped} if skipped else {})}
@@ -363,8 +365,8 @@ class Recommender(Estimator):
         trained, config = load_model(folder, encoder, signals)
         model = cls(config, encoder=encoder, fetch=False)
         model._state = trained
-        static = trained.choices.get("static_text", False)
-        model._encoders = replace(model._encoders, tuned=trained.tuned, static=static)
+        static, chosen = trained.choices.get("static_text", False), model_of(trained.choices)
+        model._encoders = replace(model._encoders, tuned=trained.tuned, static=static, model=chosen)
         return model
 
     def _known_users(self, ids: Sequence[str], on_unknown: str) -> tuple[Audience, IdColumn]:

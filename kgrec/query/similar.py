@@ -13,7 +13,7 @@ from kgrec.runs.folder import find_run, root_of
 from kgrec.runs.save_load import load_tuned
 from kgrec.store.base import GraphStore
 from kgrec.text import TextEncoder, encoder_of
-from kgrec.text.encoder_pair import EncoderPair
+from kgrec.text.encoder_pair import NO_MODEL, EncoderPair, model_of
 
 
 def nearest_nodes(
@@ -95,11 +95,14 @@ def _encoder_of(store: GraphStore) -> TextEncoder:
 
     Raises:
         RunError: the run is damaged, or its text model is not installed.
+        UsageError: the run has no text model.
     """
     published, root = store.published(), root_of(store.uri)
     if published is None or not (root / published).exists():
         return encoder_of(None, "query")
     run = find_run(root, published)
     config = Config.from_run(run.info["config"])
-    static = run.choices.get("static_text", False)
-    return EncoderPair(None, config.encoder, fetch=False, tuned=load_tuned(run), static=static).query
+    static, chosen = run.choices.get("static_text", False), model_of(run.choices)
+    if chosen == NO_MODEL:
+        raise UsageError(f"{run.name} has no text vectors. {run.choices['text_model']['reason']}")
+    return EncoderPair(None, config.encoder, False, load_tuned(run), static, chosen).query

@@ -332,12 +332,18 @@ class _Race(_Object):
     groups: dict[Text, _RaceGroup] = {}
 
 
+class _TextModel(_Object):
+    name: Literal["multilingual", "none"]
+    reason: Text
+
+
 class Choices(_Object):
     """The keys of choices.json that kgrec reads, with their types."""
 
     signals: dict[Text, _Choice] = {}
     race: _Race | None = None
     skipped: dict[Text, Text] = {}
+    text_model: _TextModel | None = None
     static_text: bool = False
     cpu_seconds: Numbers = {}
     cold_start: dict[Text, _Choice] = {}

@@ -32,6 +32,7 @@ from kgrec.runs.untrusted_files import using
 from kgrec.signals import signal_kinds, with_classes
 from kgrec.signals.base import Signal, Signals
 from kgrec.text.base import TextEncoder
+from kgrec.text.encoder_pair import model_of, with_model
 from kgrec.text.tuned_weights import FineTunedWeights
 from kgrec.training.pipeline import Trained
 
@@ -130,7 +131,8 @@ def load_model(
     config = Config.from_run(run.info["config"])
     config = config.model_copy(update={"signals": tuple(with_classes(config.signals, signals))})
     trained = _restore(run, signals)
-    second = _second(run, config, trained.model.train, encoder)
+    read = config.model_copy(update={"encoder": with_model(config.encoder, model_of(trained.choices))})
+    second = _second(run, read, trained.model.train, encoder)
     return replace(trained, model=replace(trained.model, second=second)), config
 
 

@@ -37,6 +37,7 @@ def run_facts(run: Run) -> dict[str, Any]:
             for name in ("split", "data_digest", "refresh", "gate", "forgotten", "learned_with")
             if name in info
         },
+        **({"text model": run.choices["text_model"]["reason"]} if run.choices.get("text_model") else {}),
         **({"skipped": run.choices["skipped"]} if run.choices.get("skipped") else {}),
         "seconds of each step": info["seconds"],
         "everything": str(run.folder / "run.json"),

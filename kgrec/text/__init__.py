@@ -67,7 +67,7 @@ def text_vectors(snapshot: GraphSnapshot, encoder: TextEncoder, cache: VectorCac
 
 def _encoded(snapshot: GraphSnapshot, encoder: TextEncoder, cache: VectorCache) -> Vectors:
     """Describe and encode the nodes of every label that has a text template."""
-    described = encoded_texts(snapshot, encoder)
+    described = encoded_texts(snapshot, encoder) if encoder.dim else {}
     texts = {label: text for label, text in described.items() if (text != "").any()}
     if not texts:
         return {}

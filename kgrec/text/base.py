@@ -39,6 +39,16 @@ class TextEncoder(Protocol):
         ...
 
 
+class NoText:
+    """The encoder of a run without a text model: vectors of no dimensions."""
+
+    name, identity, dim = "none", "none", 0
+
+    def encode(self, texts: Sequence[str]) -> FloatArray:
+        """Return float32 [texts, 0]."""
+        return np.zeros((len(texts), 0), np.float32)
+
+
 def count_words(texts: Sequence[str]) -> IntArray:
     """Return the number of words of each text, int64 [texts]: the token count of encoders without a tokenizer."""
     return np.array([len(text.split()) for text in texts], dtype=np.int64)

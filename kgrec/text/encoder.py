@@ -13,7 +13,7 @@ import numpy as np
 
 from kgrec._util.device import best_device, has_bfloat16
 from kgrec._util.types import BoolArray, FloatArray, IntArray
-from kgrec.config import PACKAGED_MODEL, Config, EncoderSettings, Precision
+from kgrec.config import MULTILINGUAL_MODEL, PACKAGED_MODEL, Config, EncoderSettings, Precision
 from kgrec.errors import UsageError
 from kgrec.text.hf_model import (
     Use,
@@ -28,6 +28,7 @@ from kgrec.text.hf_model import (
     own_pooling,
     own_prefix,
 )
+from kgrec.text.multilingual import multilingual_folder
 from kgrec.text.token_batches import Tokens, n_fitting
 from kgrec.text.tuned_weights import FineTunedWeights
 
@@ -346,9 +347,13 @@ def encoder_of(settings: EncoderSettings | None, use: Use = "text", *, fetch: bo
     Raises:
         UsageError: the model is neither on this machine nor on the hub.
         RunError: the model is not on this machine, and `fetch` is false.
+        MissingExtra: the package of the multilingual model is not installed.
     """
     if settings is None or (settings.model == PACKAGED_MODEL and not Path(PACKAGED_MODEL).is_dir()):
         return default_encoder(settings, use)
+    if settings.model == MULTILINGUAL_MODEL:
+        folder = settings.model_copy(update={"model": str(multilingual_folder())})
+        return TransformersEncoder(folder, use, name=MULTILINGUAL_MODEL)
     return TransformersEncoder(settings, use, fetch=fetch)
 
 

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, Final
 
 from kgrec.config import EncoderSettings
 from kgrec.errors import UsageError
-from kgrec.text.base import TextEncoder
+from kgrec.text.base import NoText, TextEncoder
 from kgrec.text.encoder import TransformersEncoder, encoder_of
 from kgrec.text.hf_model import Use
 from kgrec.text.static import StaticEncoder
 from kgrec.text.tuned_weights import FineTunedWeights
+
+NO_MODEL: Final = "none"
+"""Name of the choice to encode no text."""
+
+
+def with_model(settings: EncoderSettings | None, model: str | None) -> EncoderSettings | None:
+    """Return settings with the model that was chosen for a graph; None for `model` or NO_MODEL keeps their own."""
+    if model in (None, NO_MODEL):
+        return settings
+    return (settings or EncoderSettings()).model_copy(update={"model": model})
+
+
+def model_of(choices: Mapping[str, Any]) -> str | None:
+    """Return the model chosen for the texts of a graph by the choices of its run; None: that of the settings."""
+    return (choices.get("text_model") or {}).get("name")
 
 
 @dataclass(frozen=True)
@@ -24,6 +41,7 @@ class EncoderPair:
         fetch: download a model that is not on this machine.
         tuned: fine-tuned weights; None: the model's own.
         static: encode by means of token vectors, unless the setting decides.
+        model: the model chosen for the texts of the graph instead of that of the settings, or NO_MODEL; None: none was.
     """
 
     given: TextEncoder | None
@@ -31,6 +49,7 @@ class EncoderPair:
     fetch: bool = True
     tuned: FineTunedWeights | None = None
     static: bool = False
+    model: str | None = None
 
     @cached_property
     def text(self) -> TextEncoder:
@@ -43,7 +62,9 @@ class EncoderPair:
         return self.text if self.given else self._with_tuning(self._named("query"))
 
     def _named(self, use: Use) -> TextEncoder:
-        model = encoder_of(self.name, use, fetch=self.fetch)
+        if self.model == NO_MODEL:
+            return NoText()
+        model = encoder_of(with_model(self.name, self.model), use, fetch=self.fetch)
         chosen = self.name and self.name.static
         return StaticEncoder(model) if (self.static if chosen is None else chosen) else model
 

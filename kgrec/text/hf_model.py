@@ -300,6 +300,12 @@ def n_parameters(folder: Path) -> int:
     return total
 
 
+def n_embedding_parameters(folder: Path) -> int:
+    """Return the number of parameters of a model's token embeddings, of which a token passes through one row."""
+    config = read_json(folder / "config.json")
+    return int(config.get("vocab_size", 0)) * int(config.get("hidden_size", 0))
+
+
 def folder_digest(folder: Path, more: Iterable[str] = ()) -> str:
     """Return the hexadecimal SHA-256 of a model's files: weights, config and tokenizer.
 

@@ -8,16 +8,18 @@ from typing import Any, Final
 
 import pandas as pd
 
+from kgrec.config import MULTILINGUAL_MODEL
 from kgrec.errors import UsageError
 from kgrec.text.encoder import TransformersEncoder, default_encoder
 from kgrec.text.hf_model import cached_models, n_parameters
+from kgrec.text.multilingual import is_installed, multilingual_folder
 
 _TEXT: Final = "a quiet film about two friends who drive north to find an old lighthouse and the man who kept it"
 _SAMPLE: Final = [_TEXT[: 20 + n] for n in range(64)]
 
 
 def encoders_table(measure: bool = False) -> pd.DataFrame:
-    """Return the packaged text model and those in the Hugging Face cache.
+    """Return the packaged text model, the multilingual one if installed, and those in the Hugging Face cache.
 
     Args:
         measure: encode a few short texts with each model.
@@ -28,6 +30,7 @@ def encoders_table(measure: bool = False) -> pd.DataFrame:
     """
     packaged = default_encoder()
     rows = [_row("packaged", packaged.name, packaged.folder, measure)]
+    rows += [_row("extra", MULTILINGUAL_MODEL, multilingual_folder(), measure)] if is_installed() else []
     rows += [_row("cache", name, folder, measure) for name, folder in cached_models().items()]
     return pd.DataFrame(rows, dtype=object)
 

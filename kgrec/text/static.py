@@ -13,15 +13,19 @@ import scipy.sparse as sp
 from kgrec._util.types import FloatArray, IntArray
 from kgrec.text.cache import VectorCache
 from kgrec.text.encoder import TransformersEncoder
-from kgrec.text.hf_model import n_parameters
+from kgrec.text.hf_model import n_embedding_parameters, n_parameters
 from kgrec.text.token_batches import Tokens
 
 CENTER_TOKENS: Final = 1_000
 """Tokens, evenly spaced in the vocabulary, whose mean vector is the center of all token vectors."""
 
-CHARACTERS_PER_SECOND: Final = 14_000
-"""Characters of texts that the packaged model encodes in a second, on one core in full precision."""
-PACKAGED_PARAMETERS: Final = 22_713_728
+BYTES_PER_SECOND: Final = 14_000
+"""Bytes of texts that the packaged model encodes in a second, on one core in full precision.
+
+In any script, a token has about as many bytes in UTF-8: some four letters of English, or one or two of Chinese.
+"""
+PACKAGED_PARAMETERS: Final = 10_993_280
+"""Parameters of the packaged model without its token embeddings."""
 
 
 class StaticEncoder:
@@ -107,4 +111,6 @@ class _SingleTokens:
 
 def encoding_seconds(texts: Iterable[str], model: TransformersEncoder) -> float:
     """Return the nominal CPU seconds of encoding texts by a model: by their length and its size, without a clock."""
-    return sum(map(len, texts)) / CHARACTERS_PER_SECOND * n_parameters(model.folder) / PACKAGED_PARAMETERS
+    parameters = n_parameters(model.folder) - n_embedding_parameters(model.folder)
+    n_bytes = sum(len(text.encode()) for text in texts)
+    return n_bytes / BYTES_PER_SECOND * parameters / PACKAGED_PARAMETERS

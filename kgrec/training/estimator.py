@@ -23,11 +23,12 @@ from kgrec.text import (
     VectorCache,
     text_vectors,
 )
-from kgrec.text.encoder_pair import EncoderPair, tunable
+from kgrec.text.encoder_pair import EncoderPair, tunable, with_model
 from kgrec.training.fold_in import KnownTexts
 from kgrec.training.pipeline import FitOn, Trained, training_sets
 from kgrec.training.report import FitReport
 from kgrec.training.text_cost import why_static
+from kgrec.training.text_language import model_for_texts
 
 logger = logging.getLogger(__name__)
 
@@ -139,6 +140,16 @@ class Estimator(Parameters):
         """Encode with fine-tuned weights from now on, or with the model's own if None."""
         self._encoders = replace(self._encoders, tuned=tuned)
 
+    def _choose_model(self, train: GraphSnapshot) -> dict[str, Any]:
+        """Encode with the model that reads the texts of a graph from now on; return this as `Trained.choices`."""
+        self._encoders = replace(self._encoders, model=None)
+        chosen = model_for_texts(train, self._encoders, self.config)
+        if chosen is None:
+            return {}
+        self._encoders = replace(self._encoders, model=chosen["name"])
+        logger.warning(chosen["reason"])
+        return {"text_model": chosen}
+
     def _choose_encoder(self, train: GraphSnapshot) -> dict[str, Any]:
         """Encode with the transformer from now on, or as means of token vectors; return this as `Trained.choices`."""
         self._encoders = replace(self._encoders, static=False)
@@ -165,7 +176,9 @@ class Estimator(Parameters):
             return None
         from kgrec.text.finetune.cross_encoder import body_of
 
-        return body_of(self.config, self._encoders.given, fetch=self._encoders.fetch)
+        settings = with_model(self.config.encoder, self._encoders.model)
+        config = self.config.model_copy(update={"encoder": settings})
+        return body_of(config, self._encoders.given, fetch=self._encoders.fetch)
 
     def __repr__(self) -> str:
         settings = self.config.model_dump(exclude_defaults=True)

@@ -69,7 +69,8 @@ class Trained:
         vectors: text vectors of the training graph.
         choices: "validation": the validation split; "signals": signal → settings chosen and tried; "race": what each
             signal brings to the blend; "skipped": signal → why it was not fitted or tuned, and "text model" → why it
-            was not used; "static_text": true if texts are means of token vectors;
+            was not used; "text_model": name and reason of a text model that the settings do not name;
+            "static_text": true if texts are means of token vectors;
             "cold_start": as "signals", for those tuned on cold-start users; "blends": domain → `Blend.report`;
             "domains": domain → result of the check in kgrec/hybrid/negative_transfer.py; "rerank": see
             `learn_second_stage`; "metric": the metric of all choices; "cpu_seconds": stage → CPU seconds.

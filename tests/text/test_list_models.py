@@ -3,6 +3,20 @@ import json
 import pytest
 
 from kgrec.text.list_models import encoders_table
+from kgrec.text.multilingual import INSTALL, is_installed
+
+
+@pytest.fixture(autouse=True)
+def only_packaged(request, monkeypatch):
+    if "multilingual" not in request.node.name:
+        monkeypatch.setattr("kgrec.text.list_models.is_installed", lambda: False)
+
+
+def test_multilingual_model_is_listed_if_installed(hub):
+    if not is_installed():
+        pytest.skip(INSTALL)
+    row = encoders_table().set_index("model").loc["multilingual"]
+    assert (row["where"], row["dim"], row["max_tokens"], row["note"]) == ("extra", 384, 512, "")
 
 
 def test_packaged_model_is_listed_without_cache(hub, tmp_path):

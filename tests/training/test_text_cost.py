@@ -28,7 +28,7 @@ SMALL = {"signals": "embeddings,popularity", "effort": "fast"}
 @pytest.fixture
 def costly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the texts of a small graph take about a minute."""
-    monkeypatch.setattr("kgrec.text.static.CHARACTERS_PER_SECOND", 5)
+    monkeypatch.setattr("kgrec.text.static.BYTES_PER_SECOND", 5)
 
 
 def chosen(**settings: object) -> str | None:
@@ -73,7 +73,7 @@ def test_loaded_model_keeps_the_static_encoder(tmp_path: Path) -> None:
 
 def test_next_fit_chooses_again(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Recommender(**SMALL)
-    monkeypatch.setattr("kgrec.text.static.CHARACTERS_PER_SECOND", 5)
+    monkeypatch.setattr("kgrec.text.static.BYTES_PER_SECOND", 5)
     assert isinstance(model.fit(GRAPH)._encoder, StaticEncoder)
     monkeypatch.undo()
     assert isinstance(model.fit(GRAPH)._encoder, TransformersEncoder)
