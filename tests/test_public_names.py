@@ -25,6 +25,7 @@ COMMANDS = {
         "recommend",
         "serve",
         "keys",
+        "experiment",
         "similar",
         "nearest",
     ),

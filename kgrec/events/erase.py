@@ -1,14 +1,14 @@
-"""Erasure of a user or an item from the event logs of a folder."""
+"""Erasure of a user or an item from the logs of events and exposures of a folder."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 from kgrec._util.files import atomic_path, locked
 from kgrec.errors import StoreError
-from kgrec.events.event import Event
 
 Role = Literal["user", "item"]
 
@@ -57,8 +57,11 @@ def _lines(path: Path) -> list[bytes]:
 
 
 def _is_of(line: bytes, role: Role, id_: str) -> bool:
+    """Return whether a line is an event or an exposure of a user or an item, or is neither and contains the id."""
     try:
-        event = Event.from_line(line)
-    except ValueError:
+        values = json.loads(line)
+        owner = values["user_id"]
+        items = values["items"] if "items" in values else [values["item_id"]]
+    except (ValueError, TypeError, KeyError, RecursionError):
         return id_.encode() in line
-    return id_ == (event.user_id if role == "user" else event.item_id)
+    return id_ == owner if role == "user" else id_ in items

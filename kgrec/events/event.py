@@ -41,8 +41,6 @@ class Event:
             ValueError: the line is not an event.
         """
         try:
-            values = json.loads(line)
-            values.pop("reason", None)  # of a rejected event
-            return cls(**values)
-        except (TypeError, AttributeError, RecursionError) as error:
+            return cls(**json.loads(line))
+        except (TypeError, RecursionError) as error:
             raise ValueError(str(error)) from None

@@ -76,6 +76,7 @@ class Recommendations(BaseModel):
         description="published: the published list. live: scored now. session: scored from events. popular: popularity."
     )
     wanted: int = Field(description="The k of the request.", examples=[10])
+    arm: str | None = Field(default=None, description="The user's arm of the A/B test.")
     items: list[Recommended] = Field(description="Best first; fewer than wanted if no more items may be listed.")
 
 

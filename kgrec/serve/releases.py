@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,14 +32,16 @@ class Releases:
 
     Attributes:
         failures: number of publications that could not be loaded.
+        fixed: name → other run in memory.
     """
 
-    def __init__(self, graph: str, root: Path) -> None:
+    def __init__(self, graph: str, root: Path, fixed: Iterable[str] = ()) -> None:
         """Load the live release, if any.
 
         Args:
             graph: URI of the graph.
             root: folder of its runs.
+            fixed: names of runs that are loaded too, for the arms of an experiment.
 
         Raises:
             StoreError: the graph does not exist or cannot be read.
@@ -47,6 +50,7 @@ class Releases:
         self.graph, self.root, self.failures = graph, root, 0
         self._stop, self._stamp, self._again = threading.Event(), self._look(), 0.0
         self._live = self._load(published_run(graph))
+        self.fixed: Mapping[str, Release] = {name: warmed(Release.load(graph, root, name)) for name in fixed}
         self._thread = threading.Thread(target=self._watch, name="kgrec-releases", daemon=True)
 
     @property
@@ -73,9 +77,7 @@ class Releases:
 
     def _load(self, name: str | None) -> Release | None:
         found = name, self._written(name)
-        release = None if name is None else Release.load(self.graph, self.root, name)
-        if release:
-            release.warm()
+        release = None if name is None else warmed(Release.load(self.graph, self.root, name))
         self._is = found
         return release
 
@@ -99,6 +101,12 @@ class Releases:
         """Return what a publication changes: the history of publications, and the file of an embedded graph."""
         path = GraphUri.parse(self.graph).path
         return tuple(_stamp(place) for place in (self.root / HISTORY_FILE, path) if place)
+
+
+def warmed(release: Release) -> Release:
+    """Return a release after it has answered once each way."""
+    release.warm()
+    return release
 
 
 def _stamp(path: Path) -> tuple[int, ...] | None:

@@ -32,6 +32,7 @@ class ServeOptions:
         runs: folder of runs; default: beside the graph.
         keys: file of API keys; without one, the host must be a loopback address.
         workers: number of processes.
+        experiment: file of an A/B test.
         access_log: whether to log requests, one JSON line each.
     """
 
@@ -41,6 +42,7 @@ class ServeOptions:
     runs: str | None = None
     keys: str | None = None
     workers: int = 1
+    experiment: str | None = None
     access_log: bool = True
 
 
@@ -84,7 +86,7 @@ def app_of_environment() -> FastAPI:
 
     options = ServeOptions(**json.loads(os.environ[OPTIONS]))
     logging.getLogger("kgrec.access").setLevel(logging.INFO if options.access_log else logging.WARNING)
-    return create_app(options.graph, options.runs, options.keys)
+    return create_app(options.graph, options.runs, options.keys, options.experiment)
 
 
 def _is_local(host: str) -> bool:

@@ -14,7 +14,9 @@ from starlette.concurrency import run_in_threadpool
 
 from kgrec.data.schema_parts import Behavior
 from kgrec.events.event import DISMISSED, Event
+from kgrec.events.exposures import Exposure, ExposureLog
 from kgrec.events.log import EventLog
+from kgrec.serve.experiment import Arm, Experiment
 from kgrec.serve.keys import ApiKey, ApiKeys, Scope
 from kgrec.serve.limits import FUTURE_SECONDS, MAX_ID_LENGTH, Rate
 from kgrec.serve.metrics import Metrics
@@ -35,12 +37,16 @@ class Service:
         releases: the live release.
         events: the event log.
         keys: API keys; None if every request is allowed.
+        exposures: log of what an experiment showed.
+        experiment: the A/B test, if there is one.
         metrics: counters.
     """
 
     releases: Releases
     events: EventLog
     keys: ApiKeys | None
+    exposures: ExposureLog
+    experiment: Experiment | None = None
     metrics: Metrics = field(default_factory=Metrics)
 
     def __post_init__(self) -> None:
@@ -57,6 +63,25 @@ class Service:
         if self.releases.live is None:
             raise Failure(503, "nothing is published", {"Retry-After": "5"})
         return self.releases.live
+
+    def arm_of(self, user_id: str) -> tuple[str | None, Arm | None, Release]:
+        """Return name and arm of a user's arm, None without an experiment, and the release that answers.
+
+        Raises:
+            Failure: nothing is published.
+        """
+        if self.experiment is None:
+            return None, None, self.live
+        name = self.experiment.arm_of(user_id)
+        arm = self.experiment.arms[name]
+        return name, arm, self.live if arm.release is None else self.releases.fixed[arm.release]
+
+    def expose(self, arm: str, user_id: str, release: Release, source: str, items: Sequence[str]) -> None:
+        """Log that a list was shown in an experiment."""
+        assert self.experiment is not None
+        self.exposures.add(
+            Exposure(self.experiment.name, arm, user_id, tuple(items), release.name, source, time.time())
+        )
 
     async def admit(self, key: str | None, scope: Scope) -> ApiKey | None:
         """Return the named key of a request that may go on.

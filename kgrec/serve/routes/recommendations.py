@@ -11,7 +11,17 @@ from starlette.concurrency import run_in_threadpool
 from kgrec.errors import UnknownItem, UsageError
 from kgrec.events.event import Event
 from kgrec.ranking.conditions import parse_conditions
-from kgrec.serve.answers import Ranked, Wish, for_session, for_text, for_user, from_published, fused, most_popular
+from kgrec.serve.answers import (
+    Ranked,
+    Wish,
+    for_session,
+    for_text,
+    for_user,
+    from_published,
+    fused,
+    most_popular,
+    without_dismissed,
+)
 from kgrec.serve.models import (
     Explained,
     ListQuery,
@@ -33,16 +43,20 @@ async def user_recommendations(
     request: Request, service: Reader, user_id: PathId, given: Annotated[UserListQuery, Query()]
 ) -> Response:
     """Recommend items to a user: the published list, or one scored now if filters or new events ask for it."""
-    release, events = service.live, service.events.of(user_id)
+    (name, arm, release), events = service.arm_of(user_id), service.events.of(user_id)
     wish, num = _wish(release, given), int(release.train.users.nums([user_id])[0])
     ranked = from_published(release, num, wish) if num >= 0 and not events else None
-    if ranked is not None and request.headers.get("if-none-match") == release.tag:
-        return Response(status_code=304, headers={"ETag": release.tag})
-    tag = None if ranked is None else release.tag
-    if ranked is None:
+    tag = None if ranked is None or arm else release.tag
+    if tag and request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers={"ETag": tag})
+    if arm and arm.popular:
+        ranked = most_popular(release, without_dismissed(release, events, wish))
+    elif ranked is None:
         ranked = await run_in_threadpool(for_user, release, user_id, events, wish)
     service.metrics.answers.labels(ranked.source).inc()
-    listed = _listed(release, ranked, given.k)
+    listed = _listed(release, ranked, given.k, name)
+    if name:
+        service.expose(name, user_id, release, ranked.source, [item.item_id for item in listed.items])
     if given.explain and num >= 0:
         listed = await run_in_threadpool(_explained, release, user_id, listed)
     return _response(listed, tag)
@@ -127,7 +141,7 @@ def _check_behaviors(events: list[Event], known: list[str]) -> None:
             raise UsageError(f"unknown behavior {event.behavior!r}. Expected one of {', '.join(known)}")
 
 
-def _listed(release: Release, ranked: Ranked, wanted: int) -> Recommendations:
+def _listed(release: Release, ranked: Ranked, wanted: int, arm: str | None = None) -> Recommendations:
     train, nums = release.train, ranked.item_num.tolist()
     names, ids = train.item_names, train.items.ids
     parts = zip(nums, ranked.score, *(ranked.shares[name] for name in ("graph", "cf", "content")), strict=True)
@@ -144,7 +158,9 @@ def _listed(release: Release, ranked: Ranked, wanted: int) -> Recommendations:
         )
         for rank, (num, score, graph, cf, content) in enumerate(parts, 1)
     ]
-    return Recommendations.model_construct(release=release.name, source=ranked.source, wanted=wanted, items=items)
+    return Recommendations.model_construct(
+        release=release.name, source=ranked.source, wanted=wanted, arm=arm, items=items
+    )
 
 
 def _explained(release: Release, user_id: str, listed: Recommendations) -> Recommendations:
