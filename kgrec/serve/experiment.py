@@ -44,7 +44,7 @@ class Experiment(BaseModel):
     """An A/B test.
 
     Attributes:
-        name: name of the experiment; another name assigns users anew.
+        name: name of the experiment; another name assigns users again.
         arms: name → arm; the first is the control.
     """
 
