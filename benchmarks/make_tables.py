@@ -282,6 +282,24 @@ def on_a_gpu() -> str:
     return table(["what", "measured", "command"], rows)
 
 
+def multilingual() -> str:
+    """What encoders make of two languages, and how fast they are."""
+    found = dict(results()).get("multilingual")
+    heads = ["encoder", "translations of 20", "by cosine, Recall@5 and @20 ÷ random", "learned, Recall@5 and @20"]
+    rows = [
+        [
+            name,
+            str(of["translations"]),
+            " · ".join(f"{ratio:.2f}" for ratio in of["times_random"].values()),
+            " · ".join(f"{recall:.4f}" for recall in of["learned"].values()),
+            f"{of['texts_per_cpu_second']:,.0f}",
+        ]
+        for name, of in (found["encoders"].items() if found else ())
+    ]
+    done = table([*heads, "texts per CPU s"], rows)
+    return f"`{found['command']}`; {found['protocol']}.\n\n{done}" if found else NOT_YET
+
+
 def reranking() -> str:
     """What a second stage is worth on test, domain by domain."""
     found, rows = dict(results()).get("rerank"), []
@@ -564,6 +582,7 @@ TABLES = {
     "leaks": planted_leaks,
     "cold_items": cold_items,
     "two_domains": two_domains,
+    "multilingual": multilingual,
 }
 
 if __name__ == "__main__":
