@@ -50,5 +50,10 @@ def users_are_described(train: GraphSnapshot) -> bool:
     return any(_is_described(train.schema.nodes[label]) for label in train.schema.roles.users)
 
 
+def items_have_vectors(train: GraphSnapshot) -> bool:
+    """Return whether the schema gives items a vector property."""
+    return any("vector" in train.schema.nodes[label].properties.values() for label in train.schema.roles.items)
+
+
 def _is_described(label: NodeLabel) -> bool:
     return bool(label.text) or "vector" in label.properties.values()

@@ -20,8 +20,9 @@ from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.signals.base import FeedbackWeight, Grid, HalfLifeItems, LogRange, Signal, SignalSettings
 from kgrec.signals.cf.regression_weights import RegressionWeights
 from kgrec.signals.cf.ridge import fits_dense, ridge_seconds, ridge_weights
-from kgrec.signals.relevance import RelevantIf, has_item_attributes
+from kgrec.signals.relevance import RelevantIf, has_item_attributes, items_have_vectors
 from kgrec.signals.sparse import product, rows_of
+from kgrec.signals.whitening import whitened_item_vectors
 
 MAX_ATTRIBUTE_ITEMS: Final = 1_000
 """Without a dense matrix, attribute nodes with more items than this are ignored."""
@@ -42,6 +43,12 @@ class EASESettings(SignalSettings):
     attributes: Annotated[float, RelevantIf(has_item_attributes)] = Field(
         0.0, ge=0, description="Weight of an attribute node, which is added as if it were a user who chose its items."
     )
+    item_vectors: Annotated[float, RelevantIf(items_have_vectors)] = Field(
+        3.0,
+        ge=0,
+        description="Weight of given vectors of items, whose dimensions are added as if they were users, as a multiple "
+        "of the mean number of behaviors of an item; none with more than 8,000 items.",
+    )
     feedback_weight: FeedbackWeight = 1.0
     half_life_items: HalfLifeItems = None
 
@@ -50,10 +57,10 @@ class EASE(Signal):
     """A user's history times item-to-item weights, learned by ridge regression with a zero diagonal.
 
     Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019. The penalty by popularity is equivalent to
-    dropout (Steck, "Autoencoders that don't overfit towards the Identity", NeurIPS 2020); attribute rows are as in
-    Jeunen et al., "Closed-Form Models for Collaborative Filtering with Side-Information", RecSys 2020. With many items
-    the regression of an item is restricted to its nearest neighbors (fsSLIM: Ning & Karypis, "SLIM", ICDM 2011), which
-    bounds memory and time.
+    dropout (Steck, "Autoencoders that don't overfit towards the Identity", NeurIPS 2020). Attribute rows are as in
+    Jeunen et al., "Closed-Form Models for Collaborative Filtering with Side-Information", RecSys 2020, and so are the
+    dimensions of given vectors, such as those of pictures and sounds. With many items the regression of an item is
+    restricted to its nearest neighbors (fsSLIM: Ning & Karypis, "SLIM", ICDM 2011), which bounds memory and time.
     """
 
     name: ClassVar[str] = "ease"
@@ -64,6 +71,7 @@ class EASE(Signal):
     grid: ClassVar[Grid] = {
         "half_life_items": LogRange(4.0, 0.5, 64),
         "regularization": LogRange(2.5, 0.2, 100),
+        "item_vectors": (0.0, 1.0, 10.0),
         "attributes": (0.3, 1.0),
         "dropout": (0.2, 0.75),
         "length_exponent": (0.0, 0.6),
@@ -87,8 +95,10 @@ class EASE(Signal):
         if settings.attributes:
             rows.append(np.float32(settings.attributes**0.5) * _attributes(train))
         stacked = sp.vstack(rows, format="csr", dtype=np.float32)
-        ridge = settings.regularization * max(1.0, train.interactions.nnz / max(train.n_items, 1))
-        return self._bind(train, ridge_weights(stacked.T.tocsr(), ridge, settings.dropout))
+        mean = max(1.0, train.interactions.nnz / max(train.n_items, 1))
+        vectors_of_items = _vectors(train, settings.item_vectors * mean)
+        weights = ridge_weights(stacked.T.tocsr(), settings.regularization * mean, settings.dropout, vectors_of_items)
+        return self._bind(train, weights)
 
     def scores(self, user_nums: IntArray) -> FloatArray:
         """Return histories times weights, float32 [n users, n_items]."""
@@ -135,6 +145,13 @@ def _attributes(train: GraphSnapshot) -> sp.csr_matrix:
     """
     nodes = sp.csr_matrix(train.item_attributes.T)
     return nodes if fits_dense(train.n_items) else nodes[np.diff(nodes.indptr) <= MAX_ATTRIBUTE_ITEMS]
+
+
+def _vectors(train: GraphSnapshot, weight: float) -> list[FloatArray]:
+    """Return whitened vectors of items [n_items, d] by each property of type `vector`; their squares have a weight."""
+    if not weight or not fits_dense(train.n_items):
+        return []
+    return [np.float32(weight**0.5) * part for part in whitened_item_vectors(train)]
 
 
 def _length_normalized(matrix: sp.csr_matrix, length_exponent: float) -> sp.csr_matrix:

@@ -6,6 +6,7 @@ is the similarity of two members, an entry of the Gram matrix.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -36,7 +37,9 @@ def ridge_seconds(n: int) -> float:
     return float((n / 3_000) ** 3 if fits_dense(n) else n / 4_000)
 
 
-def ridge_weights(factors: sp.csr_matrix, ridge: float, dropout: float) -> RegressionWeights:
+def ridge_weights(
+    factors: sp.csr_matrix, ridge: float, dropout: float, dense: Sequence[FloatArray] = ()
+) -> RegressionWeights:
     """Return the regression weights of every member on the others.
 
     With many members (see `fits_dense`) each is predicted from its nearest ones only, and the matrix is sparse.
@@ -45,9 +48,12 @@ def ridge_weights(factors: sp.csr_matrix, ridge: float, dropout: float) -> Regre
         factors: float32 CSR [n, f]; the Gram matrix is factors @ factorsᵀ.
         ridge: L2 penalty of every weight.
         dropout: dropout of factors in closed form: a penalty in proportion to the diagonal of the Gram matrix.
+        dense: further factors, float32 [n, d] each; ignored with many members.
     """
     if fits_dense(factors.shape[0]):
-        gram = sp.csr_matrix(factors @ factors.T)
+        gram = np.asfortranarray((factors @ factors.T).toarray(), dtype=np.float32)
+        for part in dense:
+            gram += part @ part.T
         return _solve_dense(gram, _penalties(gram.diagonal(), ridge, dropout))
     return RegressionWeights(weights_by_support(factors, ridge, dropout, np.arange(factors.shape[0])))
 
@@ -56,15 +62,14 @@ def _penalties(own: FloatArray, ridge: float, dropout: float) -> FloatArray:
     return np.asarray(ridge + dropout / (1 - dropout) * own, dtype=np.float32)
 
 
-def _solve_dense(gram: sp.csr_matrix, penalties: FloatArray) -> RegressionWeights:
-    """Return the weights B = I - P / diag(P) with P = (G + Λ)⁻¹, float32 [n, n].
+def _solve_dense(gram: FloatArray, penalties: FloatArray) -> RegressionWeights:
+    """Return the weights B = I - P / diag(P) with P = (G + Λ)⁻¹, float32 [n, n], for G in Fortran order.
 
-    The inverse is computed in place, so that at most two matrices of this size are in memory.
+    The inverse is computed in place of G, so that at most two matrices of this size are in memory.
     """
-    dense = np.asfortranarray(gram.toarray(), dtype=np.float32)
-    diagonal = np.diag_indices_from(dense)
-    dense[diagonal] += penalties
-    factor, _ = lapack.spotrf(dense, lower=1, overwrite_a=1)
+    diagonal = np.diag_indices_from(gram)
+    gram[diagonal] += penalties
+    factor, _ = lapack.spotrf(gram, lower=1, overwrite_a=1)
     inverse, _ = lapack.spotri(factor, lower=1, overwrite_c=1)
     scale = np.sqrt(inverse[diagonal])
     upper = inverse.T  # C order

@@ -22,6 +22,7 @@ from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.signals.base import Grid, HalfLifeItems, LogRange, OutOfDomainWeight, Signal, SignalSettings
 from kgrec.signals.domain_weighting import DomainHistories
 from kgrec.signals.relevance import RelevantIf, has_user_attributes, users_are_described
+from kgrec.signals.whitening import centered_rows, mean_row, unit_rows, whitening_matrix
 
 
 class EmbeddingsSettings(SignalSettings):
@@ -80,12 +81,12 @@ class Embeddings(Signal):
         items = _gather(train, train.schema.roles.items, vectors)
         users = _gather(train, train.schema.roles.users, vectors)
         neighbors = _neighbors(train, vectors, items.shape[1])
-        item_mean = _mean(items)
+        item_mean = mean_row(items)
         learned = {
             "item_mean": item_mean,
-            "user_mean": _mean(users) if users.any() else item_mean,
-            "neighbor_mean": _mean(neighbors) if neighbors.any() else item_mean,
-            "whiten": _whitening(_centered(items, item_mean), self.settings.ridge),
+            "user_mean": mean_row(users) if users.any() else item_mean,
+            "neighbor_mean": mean_row(neighbors) if neighbors.any() else item_mean,
+            "whiten": whitening_matrix(centered_rows(items, item_mean), self.settings.ridge),
         }
         return self._bind(train, vectors, learned)
 
@@ -123,7 +124,7 @@ class Embeddings(Signal):
 
     def text_scores(self, texts: Sequence[str], vectors: FloatArray) -> FloatArray:
         """Return cosine similarities of queries and item texts, float32 [n texts, n_items]."""
-        wanted = _unit(_centered(vectors, self._learned["item_mean"]) @ self._learned["whiten"])
+        wanted = unit_rows(centered_rows(vectors, self._learned["item_mean"]) @ self._learned["whiten"])
         return np.asarray(wanted @ self._items.T)
 
     @property
@@ -140,13 +141,13 @@ class Embeddings(Signal):
         self._learned = dict(learned)
         items = _gather(train, train.schema.roles.items, vectors)
         users = _gather(train, train.schema.roles.users, vectors)
-        self._items = _unit(_centered(items, learned["item_mean"]) @ learned["whiten"])
+        self._items = unit_rows(centered_rows(items, learned["item_mean"]) @ learned["whiten"])
         linked = _neighbors(train, vectors, items.shape[1])
         self._own = self._linked = np.broadcast_to(np.float32(0), (train.n_users, items.shape[1]))  # takes no memory
         if users.any() and users.shape[1] == items.shape[1]:
-            self._own = _unit(_centered(users, learned["user_mean"]) @ learned["whiten"])
+            self._own = unit_rows(centered_rows(users, learned["user_mean"]) @ learned["whiten"])
         if linked.any():
-            self._linked = _unit(_centered(linked, learned["neighbor_mean"]) @ learned["whiten"])
+            self._linked = unit_rows(centered_rows(linked, learned["neighbor_mean"]) @ learned["whiten"])
         self._histories = DomainHistories.from_snapshot(
             train, self.settings.half_life_items, self.settings.out_of_domain_weight
         )
@@ -156,12 +157,12 @@ class Embeddings(Signal):
     def _by_items(self, chosen: FloatArray) -> FloatArray:
         """Return user vectors, float32 [n, d], from sums of their items' vectors alone."""
         nothing = np.zeros_like(chosen)
-        mixed = _mixed(self.settings.own_text, nothing, _unit(chosen))
+        mixed = _mixed(self.settings.own_text, nothing, unit_rows(chosen))
         return _mixed(self.settings.graph_text, nothing, mixed).astype(np.float32)
 
     def _mixed(self, user_nums: IntArray, chosen: FloatArray) -> FloatArray:
         """Return the vectors of users [n], float32 [n, d], from sums of their items' vectors and their other texts."""
-        mixed = _mixed(self.settings.own_text, self._own[user_nums], _unit(chosen))
+        mixed = _mixed(self.settings.own_text, self._own[user_nums], unit_rows(chosen))
         return _mixed(self.settings.graph_text, self._linked[user_nums], mixed).astype(np.float32)
 
 
@@ -184,26 +185,4 @@ def _neighbors(train: GraphSnapshot, vectors: Vectors, d: int) -> FloatArray:
 
 def _mixed(share: float, part: FloatArray, rest: FloatArray) -> FloatArray:
     """Return share · part + (1 - share) · rest, rows [n, d] scaled to length 1; `part` alone where `rest` is zero."""
-    return _unit(np.where(rest.any(axis=1, keepdims=True), share * part + (1 - share) * rest, part))
-
-
-def _mean(x: FloatArray) -> FloatArray:
-    """Return the mean of the nonzero rows, those with text, float32 [d]."""
-    return np.asarray(x[x.any(axis=1)].mean(axis=0), dtype=np.float32)
-
-
-def _centered(x: FloatArray, mean: FloatArray) -> FloatArray:
-    """Return rows [n, d] minus a mean [d]; rows of zeros, without text, stay zero."""
-    return np.asarray(np.where(x.any(axis=1, keepdims=True), x - mean, 0), dtype=np.float32)
-
-
-def _whitening(centered: FloatArray, ridge: float) -> FloatArray:
-    """Return the matrix that whitens centered vectors, float32 [d, d]."""
-    variance, axes = np.linalg.eigh(centered.T @ centered / max(1, int(centered.any(axis=1).sum())))
-    scale = np.sqrt(np.maximum(variance, 0) + ridge * max(float(variance.mean()), 1e-12))
-    return np.asarray(axes / scale, dtype=np.float32)
-
-
-def _unit(x: FloatArray) -> FloatArray:
-    """Return rows scaled to length 1; rows of zeros stay zero."""
-    return np.asarray(x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12))
+    return unit_rows(np.where(rest.any(axis=1, keepdims=True), share * part + (1 - share) * rest, part))

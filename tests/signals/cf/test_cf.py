@@ -8,6 +8,7 @@ import pytest
 
 from kgrec.data.edges import Edges
 from kgrec.data.histories import sequences, steps_ago, user_histories
+from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.table_checks import check
 from kgrec.signals.cf import EASE, IALS, ItemKNN, ItemTransitions, Popularity, UserEASE
@@ -126,6 +127,33 @@ def test_ease_attributes_score_cold_items():
     scores = EASE(EASE.Settings(attributes=1.0)).fit(unchosen, {}).scores(np.arange(train.n_users))
     own = withheld == withheld[0]
     assert scores[own, withheld[0]].min() > 0
+
+
+def with_pictures(tables, pictures):
+    """The train snapshot of some tables with vectors of items, None for an item without."""
+    data = tables.schema.to_dict()
+    data["nodes"]["Item"]["properties"]["picture"] = "vector"
+    items = tables.nodes["Item"].append_column("picture", pa.array(pictures, pa.list_(pa.float32())))
+    nodes = {**tables.nodes, "Item": items}
+    return train_and_withheld(check(replace(tables, schema=Schema.from_dict(data), nodes=nodes)))[0]
+
+
+def test_ease_item_vectors_score_cold_items():
+    """Of two cold items of one community, only that with a picture is scored, and highest for this community."""
+    tables = two_communities(seed=1)
+    chosen = GraphSnapshot.from_tables(tables).interactions.toarray() > 0
+    own = chosen[chosen[:, chosen[0]].any(axis=1)].any(axis=0)  # items of the first user's community
+    users, (cold, blind) = chosen[:, own].any(axis=1), np.flatnonzero(own)[:2]
+    noise = np.random.default_rng(0).normal(0, 0.1, (len(own), 4))
+    pictures: list[list[float] | None] = (noise + np.where(own[:, None], [1, 0, 0, 1], [0, 1, 1, 0])).tolist()
+    pictures[blind] = None
+    train = with_pictures(tables, pictures)
+    train = train.with_behaviors(~np.isin(train.behaviors.item_num, [cold, blind]))
+    scores = EASE().fit(train, {}).scores(np.arange(train.n_users))
+    assert scores[users, cold].min() > 0 > scores[~users, cold].max()
+    assert not scores[:, blind].any()
+    without = EASE(EASE.Settings(item_vectors=0)).fit(train, {}).scores(np.arange(train.n_users))
+    assert not without[:, cold].any()
 
 
 def with_friends(train):
