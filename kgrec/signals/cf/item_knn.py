@@ -43,6 +43,15 @@ class ItemKNNSettings(SignalSettings):
     popularity_exponent: float = Field(
         0.0, ge=-1, le=1, description="Exponent of the item's popularity that its scores are divided by."
     )
+    activity_exponent: float = Field(
+        0.25,
+        ge=0,
+        le=2,
+        description="Exponent of a user's number of items that co-occurrences of the user are divided by.",
+    )
+    amplification: float = Field(
+        1.0, ge=1, le=5, description="Exponent of the similarities: above 1, the most similar items count more."
+    )
     half_life_items: HalfLifeItems = None
     feedback_weight: FeedbackWeight = 0.5
 
@@ -51,7 +60,9 @@ class ItemKNN(Signal):
     """Sum of the shrunk cosine similarities between an item and the items of a user.
 
     Item k-nearest neighbors (Deshpande & Karypis, TOIS 2004) with a popularity exponent as in RP3beta (Paudel et
-    al., TiiS 2017).
+    al., TiiS 2017). Users of many items say less about each pair of them, so they count less (inverse user frequency:
+    Breese et al., UAI 1998). With amplification one very similar item, such as the same good in another catalog, counts
+    more than many that are a little similar (case amplification: ibid.).
     """
 
     name: ClassVar[str] = "item_knn"
@@ -62,6 +73,8 @@ class ItemKNN(Signal):
     grid: ClassVar[Grid] = {
         "half_life_items": LogRange(4.0, 0.5, 64),
         "shrinkage": LogRange(5.0, 0.1, 1000),
+        "activity_exponent": (0.0, 0.5),
+        "amplification": (1.5, 2.0),
         "popularity_exponent": (-0.2, 0.2),
         "feedback_weight": (0.0, 1.0),
     }
@@ -73,8 +86,10 @@ class ItemKNN(Signal):
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
         """Compute the nearest neighbors of every item."""
         chosen = strengths(train, self.settings.feedback_weight)
-        by_item = chosen.T.tocsr()
-        count = np.bincount(train.interactions.indices, minlength=train.n_items).astype(np.float32)
+        weight = _user_weights(train.interactions, self.settings.activity_exponent)
+        by_item = (sp.diags(weight) @ chosen).T.tocsr()
+        of_pairs = np.repeat(weight, np.diff(train.interactions.indptr))
+        count = np.bincount(train.interactions.indices, of_pairs, minlength=train.n_items).astype(np.float32)
         blocks = []
         for first in range(0, train.n_items, BLOCK_ITEMS):
             together = transposed(by_item[first : first + BLOCK_ITEMS] @ chosen)
@@ -116,12 +131,22 @@ class ItemKNN(Signal):
         return self
 
 
+def _user_weights(interactions: sp.csr_matrix, activity_exponent: float) -> FloatArray:
+    """Return the weight of each user in co-occurrences, 1 for the mean interaction, float32 [n_users].
+
+    Without that scale the shrinkage would mean something else for each exponent.
+    """
+    activity = np.diff(interactions.indptr)
+    weight = np.maximum(activity, 1) ** -activity_exponent
+    return np.asarray(weight * (activity.sum() / max(activity @ weight, 1e-9)), dtype=np.float32)
+
+
 def _nearest(together: sp.csc_matrix, count: FloatArray, first: int, settings: ItemKNNSettings) -> sp.csc_matrix:
     """Return the k largest similarities of each column, from the co-occurrences of a block of columns.
 
     Args:
         together: co-occurrences, CSC [n_items, columns of the block].
-        count: users of each item, float32 [n_items].
+        count: weighted users of each item, float32 [n_items].
         first: number of the block's first item.
         settings: `ItemKNNSettings`.
     """
@@ -131,4 +156,6 @@ def _nearest(together: sp.csc_matrix, count: FloatArray, first: int, settings: I
     similarity /= popularity**settings.popularity_exponent
     similarity[row == first + column] = 0
     related = sp.csc_matrix((similarity.astype(np.float32), row, together.indptr), shape=together.shape)
-    return largest_of_columns(related, related.data, settings.k)
+    nearest = largest_of_columns(related, related.data, settings.k)
+    nearest.data **= np.float32(settings.amplification)
+    return nearest

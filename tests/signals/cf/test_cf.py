@@ -81,6 +81,25 @@ def test_item_knn_keeps_k_neighbors():
     assert np.diff(signal._similarity.tocsc().indptr).max() == 3
 
 
+def test_item_knn_active_users_count_less():
+    train, _ = train_and_withheld()
+    user_num, item_num = train.behaviors.user_num, train.behaviors.item_num
+    other = user_num[~np.isin(item_num, item_num[user_num == 0])][0]  # of the other community
+    pair, many = np.sort(item_num[user_num == 0])[:2], np.sort(item_num[user_num == other])
+    two_users = train.with_behaviors((user_num == other) | ((user_num == 0) & np.isin(item_num, pair)))
+    for exponent in (0.0, 0.25):
+        settings = ItemKNN.Settings(activity_exponent=exponent)
+        similarity = ItemKNN(settings).fit(two_users, {}).item_similarity(np.arange(train.n_items))
+        ratio = similarity[pair[0], pair[1]] / similarity[many[0], many[1]]
+        assert ratio == pytest.approx(1) if exponent == 0 else ratio > 1.2
+
+
+def test_item_knn_amplification_powers_similarities():
+    train, _ = train_and_withheld()
+    once, twice = (ItemKNN(ItemKNN.Settings(amplification=power)).fit(train, {})._similarity for power in (1.0, 2.0))
+    np.testing.assert_allclose(twice.toarray(), once.toarray() ** 2, rtol=1e-5)
+
+
 def test_ease_meets_its_definition():
     train, _ = train_and_withheld()
     signal = EASE(EASE.Settings(regularization=2.0, dropout=0.0, length_exponent=0.0, feedback_weight=0.0)).fit(
