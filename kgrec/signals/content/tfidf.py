@@ -26,6 +26,8 @@ MAX_DOCUMENT_SHARE: Final = 0.2
 """Words in more than this share of the item texts are ignored."""
 N_GRAMS: Final = (1, 2)
 """Lengths of the parts of a text without blanks that stand for its words."""
+MIN_UNSPACED_SHARE: Final = 0.1
+"""Characters of scripts without blanks, from which on a text is read so; fewer are a name in another language."""
 BLOCK_USERS: Final = 64
 """Users scored at a time: their dense word vectors stay in the cache."""
 
@@ -147,12 +149,13 @@ def _weigher(**settings: Any) -> Any:
 
 
 def _terms(text: str) -> list[str]:
-    """Return the words of a text with two characters or more, and all n-grams of scripts without blanks."""
+    """Return the words of a text with two characters or more, and all n-grams where its script has no blanks."""
     text = text.lower()
-    if text.isascii():
-        return _WORD.findall(text)
-    grams = [run[i : i + n] for run in _UNSPACED_RUN.findall(text) for n in N_GRAMS for i in range(len(run) - n + 1)]
-    return _WORD.findall(_UNSPACED_RUN.sub(" ", text)) + grams if grams else _WORD.findall(text)
+    runs = [] if text.isascii() else _UNSPACED_RUN.findall(text)
+    if sum(map(len, runs)) < MIN_UNSPACED_SHARE * len(text):
+        runs = []
+    grams = [run[i : i + n] for run in runs for n in N_GRAMS for i in range(len(run) - n + 1)]
+    return _WORD.findall(_UNSPACED_RUN.sub(" ", text) if runs else text) + grams
 
 
 def _item_texts(train: GraphSnapshot) -> npt.NDArray[np.object_]:

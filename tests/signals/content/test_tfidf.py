@@ -43,7 +43,8 @@ def test_tfidf_needs_text_and_ignores_unshared_words(monkeypatch):
 
 def test_terms_of_english_are_those_of_scikit_learn():
     analyze = TfidfVectorizer().build_analyzer()
-    for text in ("A Robot's 2nd trip: to x-ray Ω's MOON", "Café naïve É", "Привет мир", "한국어 텍스트", ""):
+    film = "a film, in Japanese 七人の侍, of samurai who guard a village from bandits"
+    for text in ("A Robot's 2nd trip: to x-ray Ω's MOON", "Café naïve É", "Привет мир", "한국어 텍스트", film, ""):
         assert _terms(text) == analyze(text)
 
 
