@@ -1,11 +1,13 @@
 """Whitening of vectors, and the whitened vectors that a graph gives its items.
 
 Vectors of a model share a dominant direction without information; whitening removes it (Su et al., "Whitening Sentence
-Representations for Better Semantics and Faster Retrieval", 2021). A row of zeros, a node without a vector, stays zero.
+Representations for Better Semantics and Faster Retrieval", 2021). Vectors of text and of each
+property are the parts of one row; a part of zeros, which a node lacks, stays zero.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -32,19 +34,35 @@ def whitened_item_vectors(train: GraphSnapshot) -> list[FloatArray]:
         }
         items = np.concatenate([by_label.get(x, blank[x]) for x in present])
         if items.any():
-            centered = centered_rows(items, mean_row(items))
+            width = [items.shape[1]]
+            centered = centered_rows(items, mean_row(items, width), width)
             parts.append(unit_rows(centered @ whitening_matrix(centered, GIVEN_RIDGE)))
     return parts
 
 
-def mean_row(x: FloatArray) -> FloatArray:
-    """Return the mean of the nonzero rows, float32 [d]."""
-    return np.asarray(x[x.any(axis=1)].mean(axis=0), dtype=np.float32)
+def part_widths(train: GraphSnapshot, width: int) -> list[int]:
+    """Return the dimensions of the parts of concatenated vectors: the text, if any, then each vector property."""
+    from kgrec.text.precomputed import given_widths
+
+    given = given_widths(train)
+    return [part for part in (width - sum(given), *given) if part] if 0 < sum(given) <= width else [width]
 
 
-def centered_rows(x: FloatArray, mean: FloatArray) -> FloatArray:
-    """Return rows [n, d] minus a mean [d]; rows of zeros stay zero."""
-    return np.asarray(np.where(x.any(axis=1, keepdims=True), x - mean, 0), dtype=np.float32)
+def mean_row(x: FloatArray, widths: Sequence[int]) -> FloatArray:
+    """Return the mean of the rows [n, d] that have a part, for each part, float32 [d]; 0 for a part that none has."""
+    parts = [part[part.any(axis=1)] for part in _split(x, widths)]
+    means = [part.mean(axis=0) if len(part) else np.zeros(part.shape[1], np.float32) for part in parts]
+    return np.concatenate(means).astype(np.float32)
+
+
+def centered_rows(x: FloatArray, mean: FloatArray, widths: Sequence[int]) -> FloatArray:
+    """Return rows [n, d] minus a mean [d]; a part of zeros, which a node lacks, stays zero."""
+    has_part = np.stack([part.any(axis=1) for part in _split(x, widths)], axis=1)
+    return np.asarray(np.where(np.repeat(has_part, widths, axis=1), x - mean, 0), dtype=np.float32)
+
+
+def _split(x: FloatArray, widths: Sequence[int]) -> list[FloatArray]:
+    return np.split(x, np.cumsum(widths)[:-1], axis=1)
 
 
 def whitening_matrix(centered: FloatArray, ridge: float) -> FloatArray:

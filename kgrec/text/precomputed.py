@@ -20,12 +20,23 @@ def given_vectors(snapshot: GraphSnapshot) -> dict[str, Vectors]:
     Raises:
         DataError: vectors of one name differ in length, which can happen if a graph is loaded in parts.
     """
-    vectors_by_name: dict[str, dict[str, pa.ChunkedArray]] = {}
+    return {name: _matrices(name, columns) for name, columns in _columns(snapshot).items()}
+
+
+def given_widths(snapshot: GraphSnapshot) -> list[int]:
+    """Return the dimensions of each vector property of a graph, in the order of `given_vectors`."""
+    parts = [next(iter(columns.values())) for columns in _columns(snapshot).values()]
+    return [int(list_lengths(part.drop_null().slice(0, 1))[0]) for part in parts]
+
+
+def _columns(snapshot: GraphSnapshot) -> dict[str, dict[str, pa.ChunkedArray]]:
+    """Return the columns of each vector property that has a value: property → label → column."""
+    columns: dict[str, dict[str, pa.ChunkedArray]] = {}
     for label, table in snapshot.nodes.items():
         for name, kind in snapshot.schema.nodes[label].properties.items():
             if kind == "vector" and table.column(name).null_count < table.num_rows:
-                vectors_by_name.setdefault(name, {})[label] = table.column(name)
-    return {name: _matrices(name, columns) for name, columns in vectors_by_name.items()}
+                columns.setdefault(name, {})[label] = table.column(name)
+    return columns
 
 
 def _matrices(name: str, columns: dict[str, pa.ChunkedArray]) -> Vectors:

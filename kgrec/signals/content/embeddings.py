@@ -22,7 +22,7 @@ from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.signals.base import Grid, HalfLifeItems, LogRange, OutOfDomainWeight, Signal, SignalSettings
 from kgrec.signals.domain_weighting import DomainHistories
 from kgrec.signals.relevance import RelevantIf, has_user_attributes, users_are_described
-from kgrec.signals.whitening import centered_rows, mean_row, unit_rows, whitening_matrix
+from kgrec.signals.whitening import centered_rows, mean_row, part_widths, unit_rows, whitening_matrix
 
 
 class EmbeddingsSettings(SignalSettings):
@@ -70,6 +70,7 @@ class Embeddings(Signal):
     _linked: FloatArray
     _histories: DomainHistories
     _learned: dict[str, FloatArray]
+    _widths: list[int]
 
     @classmethod
     def applies(cls, train: GraphSnapshot, vectors: Vectors) -> bool:
@@ -81,12 +82,13 @@ class Embeddings(Signal):
         items = _gather(train, train.schema.roles.items, vectors)
         users = _gather(train, train.schema.roles.users, vectors)
         neighbors = _neighbors(train, vectors, items.shape[1])
-        item_mean = mean_row(items)
+        widths = part_widths(train, items.shape[1])
+        item_mean = mean_row(items, widths)
         learned = {
             "item_mean": item_mean,
-            "user_mean": mean_row(users) if users.any() else item_mean,
-            "neighbor_mean": mean_row(neighbors) if neighbors.any() else item_mean,
-            "whiten": whitening_matrix(centered_rows(items, item_mean), self.settings.ridge),
+            "user_mean": mean_row(users, widths) if users.any() else item_mean,
+            "neighbor_mean": mean_row(neighbors, widths) if neighbors.any() else item_mean,
+            "whiten": whitening_matrix(centered_rows(items, item_mean, widths), self.settings.ridge),
         }
         return self._bind(train, vectors, learned)
 
@@ -124,7 +126,7 @@ class Embeddings(Signal):
 
     def text_scores(self, texts: Sequence[str], vectors: FloatArray) -> FloatArray:
         """Return cosine similarities of queries and item texts, float32 [n texts, n_items]."""
-        wanted = unit_rows(centered_rows(vectors, self._learned["item_mean"]) @ self._learned["whiten"])
+        wanted = unit_rows(centered_rows(vectors, self._learned["item_mean"], self._widths) @ self._learned["whiten"])
         return np.asarray(wanted @ self._items.T)
 
     @property
@@ -140,14 +142,15 @@ class Embeddings(Signal):
     def _bind(self, train: GraphSnapshot, vectors: Vectors, learned: Mapping[str, FloatArray]) -> Self:
         self._learned = dict(learned)
         items = _gather(train, train.schema.roles.items, vectors)
+        self._widths = part_widths(train, items.shape[1])
         users = _gather(train, train.schema.roles.users, vectors)
-        self._items = unit_rows(centered_rows(items, learned["item_mean"]) @ learned["whiten"])
+        self._items = unit_rows(centered_rows(items, learned["item_mean"], self._widths) @ learned["whiten"])
         linked = _neighbors(train, vectors, items.shape[1])
         self._own = self._linked = np.broadcast_to(np.float32(0), (train.n_users, items.shape[1]))  # takes no memory
         if users.any() and users.shape[1] == items.shape[1]:
-            self._own = unit_rows(centered_rows(users, learned["user_mean"]) @ learned["whiten"])
+            self._own = unit_rows(centered_rows(users, learned["user_mean"], self._widths) @ learned["whiten"])
         if linked.any():
-            self._linked = unit_rows(centered_rows(linked, learned["neighbor_mean"]) @ learned["whiten"])
+            self._linked = unit_rows(centered_rows(linked, learned["neighbor_mean"], self._widths) @ learned["whiten"])
         self._histories = DomainHistories.from_snapshot(
             train, self.settings.half_life_items, self.settings.out_of_domain_weight
         )

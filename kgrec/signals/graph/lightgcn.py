@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Annotated, Any, ClassVar, Final, Self
@@ -25,6 +25,7 @@ from kgrec.signals.graph.adjacency import Adjacency, layers_before, propagated
 from kgrec.signals.graph.gnn_memory import given_memory, whole_graph_bytes
 from kgrec.signals.relevance import RelevantIf, has_relations, several_relations
 from kgrec.signals.step_limits import MAX_LOGITS
+from kgrec.signals.whitening import centered_rows, mean_row, part_widths
 
 SUBGRAPH_SLOWDOWN: Final = 4
 """Assumed slowdown of training on sampled subgraphs; 1.4 to 6 were measured."""
@@ -112,8 +113,9 @@ class LightGCN(Signal):
 
         settings: LightGCNSettings = self.settings
         text_nodes, text = text_rows(train, vectors)
-        mean, axes = principal_axes(text, settings.dim)
-        features = np.asarray((text - mean) @ axes, dtype=np.float32)
+        widths = part_widths(train, text.shape[1])
+        mean, axes = principal_axes(text, settings.dim, widths)
+        features = np.asarray(centered_rows(text, mean, widths) @ axes, dtype=np.float32)
         seeds = range(seed, seed + settings.members)
         memory = given_memory(settings)
         if whole_graph_bytes(train, settings) <= memory:
@@ -182,7 +184,8 @@ class LightGCN(Signal):
         nodes, text = text_rows(train, delta.vectors)
         new = delta.nodes[nodes] < 0
         if new.any() and len(learned["text_mean"]):
-            first[nodes[new]] = (text[new] - learned["text_mean"]) @ learned["text_axes"]
+            widths = part_widths(train, text.shape[1])
+            first[nodes[new]] = centered_rows(text[new], learned["text_mean"], widths) @ learned["text_axes"]
         graph = Adjacency.from_snapshot(train, settings.kg_weight, settings.relation_balance).matrix
         parts = [propagated(graph, part, settings.layers) for part in np.split(first, settings.members, axis=1)]
         return type(self)(settings)._bind(train, _side_by_side(parts), {**learned, "first": first})
@@ -226,16 +229,17 @@ def text_rows(train: GraphSnapshot, vectors: Vectors) -> tuple[IntArray, FloatAr
     return np.concatenate(nodes), np.concatenate(rows[1:] or rows)
 
 
-def principal_axes(x: FloatArray, dim: int) -> tuple[FloatArray, FloatArray]:
+def principal_axes(x: FloatArray, dim: int, widths: Sequence[int]) -> tuple[FloatArray, FloatArray]:
     """Return the mean [d] of text vectors [t, d] and their `dim` principal axes, float32 [d, dim], zero-padded.
 
     Axes are scaled such that components have a mean square of 1. Most of the hundreds of dimensions of a text model are
-    noise here; the network learns a projection of the main ones.
+    noise here; the network learns a projection of the main ones. `widths` are those of the parts of a vector; see
+    `part_widths`.
     """
     if not len(x):
         return np.zeros(x.shape[1], np.float32), np.zeros((x.shape[1], dim), np.float32)
-    mean = x.mean(axis=0)
-    centered = x - mean
+    mean = mean_row(x, widths)
+    centered = centered_rows(x, mean, widths)
     _, axes = np.linalg.eigh(centered.T @ centered)
     main = axes[:, ::-1][:, :dim]
     scale = np.sqrt(np.mean((centered @ main) ** 2)) or 1

@@ -99,7 +99,7 @@ def test_cold_item_is_found_by_its_text():
 def test_blockwise_vectors_equal_full_network():
     train, _ = graph()
     text_nodes, rows = text_rows(train, {"Item": np.eye(train.n_items, 8, dtype=np.float32)})
-    mean, axes = principal_axes(rows, 16)
+    mean, axes = principal_axes(rows, 16, [8])
     text = (rows - mean) @ axes
     settings = bounded(train, 0.4, WHOLE.model_copy(update={"steps": 1}))
     first = gnn_training.first_vectors(train, 16, np.random.default_rng(0))

@@ -140,7 +140,7 @@ def test_text_vectors_are_reduced_and_skip_missing():
     vectors = np.zeros((train.n_items, 3), dtype=np.float32)
     vectors[2:6, 1] = [3, -3, 3, -3]
     nodes, rows = text_rows(train, {"Item": vectors, "Unknown": vectors})
-    mean, axes = principal_axes(rows, dim=5)
+    mean, axes = principal_axes(rows, 5, [rows.shape[1]])
     text = (rows - mean) @ axes
     np.testing.assert_array_equal(nodes, train.offsets["Item"] + np.arange(2, 6))
     assert text.shape == (4, 5)
