@@ -36,7 +36,7 @@ def test_cycle_through_a_third_module_is_found() -> None:
     assert cycles(graph) == [["a", "b", "c"]]
 
 
-def test_package_root_holds_only_the_estimator() -> None:
+def test_package_root_holds_only_public_modules() -> None:
     root = Path(kgrec.__file__).parent
     found = {path.name for path in root.glob("*.py")}
-    assert found == {"__init__.py", "__main__.py", "config.py", "errors.py", "recommender.py"}
+    assert found == {"__init__.py", "__main__.py", "client.py", "config.py", "errors.py", "recommender.py"}
