@@ -119,6 +119,13 @@ def row_means(matrix: sp.csr_matrix) -> sp.csr_matrix:
     return sp.csr_matrix((values.astype(np.float32), matrix.indices, matrix.indptr), shape=matrix.shape)
 
 
+def row_roots(matrix: sp.csr_matrix) -> sp.csr_matrix:
+    """Return rows divided by the square roots of their sums, float32 CSR: between a sum and a mean over the history."""
+    total = np.asarray(matrix.sum(axis=1)).ravel()
+    values = matrix.data / np.repeat(np.sqrt(np.where(total > 0, total, 1)), np.diff(matrix.indptr))
+    return sp.csr_matrix((values.astype(np.float32), matrix.indices, matrix.indptr), shape=matrix.shape)
+
+
 def over_root_length(history: sp.csr_matrix) -> sp.csr_matrix:
     """Return rows divided by the square root of their number of items, float32 CSR."""
     counts = np.diff(history.indptr)

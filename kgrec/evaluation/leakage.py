@@ -25,7 +25,7 @@ from kgrec.hybrid.learn_blends import learn_blends
 from kgrec.hybrid.model import HybridModel
 from kgrec.hybrid.segment_models import SegmentModels
 from kgrec.ranking.top_k import BATCH_BYTES
-from kgrec.signals.base import Signal, Signals, refit
+from kgrec.signals.base import Signal, Signals, fit_fresh, refit
 from kgrec.text.tuned_weights import FineTunedWeights
 from kgrec.training.pipeline import Encode, FitOn, Trained, state_of_cut, training_sets
 from kgrec.tuning.validation import ValidationSet, mean_metric
@@ -60,8 +60,9 @@ def leaks(split: Split, trained: Trained, config: Config, encode: Encode, fit_on
     """
     sets = training_sets(without_test(split), config, fit_on)
     model, clean = trained.model, sets.final_graph
-    again = refit(model.signals, clean, trained.vectors, config.seed)
     state = state_of_cut(trained, sets, config, encode)
+    once = sets.final_graph is sets.tuning_graph
+    again = (fit_fresh if once else refit)(state.signals, clean, trained.vectors, config.seed)
     blends, as_new = learn_blends(state), cold_start_holdouts(state.validation)
     stages = [
         ("graph", _in_graph(model.train, clean, split)),

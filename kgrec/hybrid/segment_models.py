@@ -17,7 +17,7 @@ from kgrec._util.types import BoolArray, FloatArray, IntArray
 from kgrec.data.graph_delta import GraphDelta
 from kgrec.data.single_domain import single_domain, single_domain_vectors
 from kgrec.data.snapshot import GraphSnapshot, Vectors
-from kgrec.signals.base import Signal, Signals, refit
+from kgrec.signals.base import Signal, Signals, fit_fresh, refit
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ def fit_single_domain(
     logger.info(f"fitting single-domain signals on {domain}")
     only, own = single_domain(graph, domain), single_domain_vectors(graph, domain, vectors)
     able = {name: signal for name, signal in signals.items() if type(signal).applies(only, own)}
-    return refit(able, only, own, seed)
+    return fit_fresh(able, only, own, seed)
 
 
 def fold_in_single_domain(signals: Signals, delta: GraphDelta, domain: str) -> dict[str, Signal]:

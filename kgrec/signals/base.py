@@ -180,6 +180,14 @@ class Signal(ABC):
             seed: seed of the fit; the same seed gives the same result.
         """
 
+    def refitted(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
+        """Return a new signal of the same settings, fitted on `train`, whose scores a blend learned for this one suits.
+
+        Args:
+            train, vectors, seed: as for `fit`.
+        """
+        return type(self)(self.settings).fit(train, vectors, seed)
+
     @abstractmethod
     def scores(self, user_nums: IntArray) -> FloatArray:
         """Return the scores of all items for users, float32 [n users, n_items]."""
@@ -254,12 +262,17 @@ Signals = Mapping[str, Signal]
 """Name → signal."""
 
 
+def fit_fresh(signals: Signals, train: GraphSnapshot, vectors: Vectors, seed: int) -> dict[str, Signal]:
+    """Return new signals of the same settings, fitted on `train`; they keep nothing of the given ones."""
+    return {name: type(signal)(signal.settings).fit(train, vectors, seed) for name, signal in signals.items()}
+
+
 def refit(signals: Signals, train: GraphSnapshot, vectors: Vectors, seed: int) -> dict[str, Signal]:
-    """Return new signals of the same settings, fitted on `train`; the given ones are unchanged."""
+    """Return new signals of the same settings, fitted on `train`, for the same blend; the given ones are unchanged."""
     fitted = {}
     for name, signal in signals.items():
         logger.info(f"fitting {name}")
-        fitted[name] = type(signal)(signal.settings).fit(train, vectors, seed)
+        fitted[name] = signal.refitted(train, vectors, seed)
     return fitted
 
 

@@ -35,7 +35,7 @@ def thin_graph(
 
     The other next items are drawn by popularity, as is the item among those of an author. Each item has one author, of
     1 to 70 items, and one node of every idle relation, which tells nothing: the sizes of its nodes are those of the
-    authors. The last item of each user is in the part "test".
+    authors. A random item of each user is in the part "test".
 
     Args:
         seed: the same seed gives the same graph.
@@ -52,8 +52,9 @@ def thin_graph(
     count = np.full(n_users, behaviors) if behaviors else np.minimum(rng.zipf(2.2, n_users), MAX_TRAIN_BEHAVIORS)
     taken = _histories(count + 1, author, appeal, rng)
     user, turn = np.nonzero(taken >= 0)
-    last = turn == (taken >= 0).cumsum(axis=1).argmax(axis=1)[user]
-    took = {"src": user, "dst": taken[user, turn], "split": np.where(last & (turn > 0), "test", "train")}
+    n_taken = np.bincount(user, minlength=n_users)
+    withheld = (turn == rng.integers(n_taken)[user]) & (n_taken[user] > 1)
+    took = {"src": user, "dst": taken[user, turn], "split": np.where(withheld, "test", "train")}
     tables = _tables(n_users, n_items, took)
     tables = with_relation(tables, BY, np.arange(n_items), author)
     for num in range(n_idle):

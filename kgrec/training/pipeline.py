@@ -30,7 +30,7 @@ from kgrec.hybrid.race import race
 from kgrec.hybrid.tuning_state import TuningState
 from kgrec.metrics.ranking import Metric
 from kgrec.signals import signal_kinds
-from kgrec.signals.base import Signal, refit
+from kgrec.signals.base import Signal, fit_fresh, refit
 from kgrec.text.encoder import TransformersEncoder
 from kgrec.text.tuned_weights import FineTunedWeights
 from kgrec.tuning.budget import Budget, search_shares
@@ -337,7 +337,7 @@ def state_of_cut(trained: Trained, sets: TrainingSets, config: Config, encode: E
     if sets.final_graph is tuning_graph:
         return state
     vectors = encode(tuning_graph)
-    signals = refit(model.signals, tuning_graph, vectors, config.seed)
+    signals = fit_fresh(model.signals, tuning_graph, vectors, config.seed)
     segment_models = model.segment_models.refit(tuning_graph, vectors, config.seed)
     return replace(state, vectors=vectors, signals=signals, segment_models=segment_models)
 

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from kgrec._util.types import FloatArray, IntArray
-from kgrec.data.histories import row_means
+from kgrec.data.histories import row_roots
 
 N_FOLDS: Final = 5
 """A user's items are withheld in this many parts, one part in each case; fewer items one by one."""
@@ -34,8 +34,8 @@ class Cases:
 
     @property
     def history(self) -> sp.csr_matrix:
-        """The items that are left, float32 CSR [c, n_items]; rows sum to 1 or 0."""
-        return row_means(self.seen)
+        """The items that are left, float32 CSR [c, n_items]; n items have 1 / √n each."""
+        return row_roots(self.seen)
 
     @property
     def weights(self) -> FloatArray:

@@ -19,8 +19,8 @@ from kgrec.signals.graph.weight_options import best_weights
 MAX_PAIR_PATHS: Final = 30
 """Meta-paths of two relationship types that get a weight, at most."""
 
-MAX_FEATURE_VALUES: Final = 4_000_000
-"""Nonzero feature values that features are screened on (32 MB), at most, about."""
+MAX_FEATURE_VALUES: Final = 8_000_000
+"""Nonzero feature values that features are screened on (64 MB), at most, about."""
 MAX_LEARNED_VALUES: Final = 1_500_000
 """Nonzero values of the screened features that weights are learned from, at most."""
 SMALLEST_SHARE: Final = 0.01
@@ -143,18 +143,21 @@ def _chance(popularity: FloatArray) -> DoubleArray:
 
 
 def from_histories(path: MetaPath, history: sp.csr_matrix) -> Feature:
-    """Return the feature of an item path: mean relatedness of an item to the user's items, minus its mean over users.
+    """Return the feature of an item path: relatedness to the user's n items over √n, minus its mean over users.
+
+    An item like one of two deserves nearly the rank of an item like the only one: a mean over the history would halve
+    the value, and weights learned from users with an item less would be too small for all.
 
     Args:
         path: a path of the side "items".
-        history: float32 CSR [n_users, n_items] whose rows sum to 1 or 0.
+        history: float32 CSR [n_users, n_items], 1 / √n for each of the n items of a row.
     """
     right = path.right.T.tocsr()
     return Feature(-path_offset(path, history), lambda cases: (cases.history @ path.left) @ right, needs_history=True)
 
 
 def path_offset(path: MetaPath, history: sp.csr_matrix) -> FloatArray:
-    """Return each item's mean relatedness to histories over all users, float32 [n_items]; see `from_histories`."""
+    """Return each item's mean relatedness to the histories of all users, float32 [n_items]; see `from_histories`."""
     mean = np.asarray(history.mean(axis=0), dtype=np.float32).ravel()
     return np.asarray(path.right @ (path.left.T @ mean) - mean * path.itself)
 

@@ -16,7 +16,7 @@ from kgrec._util.types import FloatArray, IntArray
 from kgrec.data.anonymous import AnonymousUsers
 from kgrec.data.columns import Group
 from kgrec.data.graph_delta import GraphDelta
-from kgrec.data.histories import row_means, user_histories
+from kgrec.data.histories import row_roots, user_histories
 from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.signals.base import Grid, HalfLifeItems, LogRange, Signal, SignalSettings
 from kgrec.signals.graph.metapath_matrices import MetaPath, Side, build_metapaths
@@ -72,8 +72,8 @@ class MetaPaths(Signal):
     """Weighted sum of the meta-paths from a user to an item and of the item's popularity.
 
     Meta-paths: Sun et al., "PathSim", VLDB 2011. Shared nodes are weighted by degree, and the weights of the paths are
-    learned from interactions. The value of an item path is the mean over the user's history minus the mean over all
-    users: how much more related the item is to this user than to the average user.
+    learned from interactions. The value of an item path is the sum over the user's n items divided by √n, minus its
+    mean over all users: how much more related the item is to this user than to the average user.
     """
 
     name: ClassVar[str] = "metapaths"
@@ -112,7 +112,7 @@ class MetaPaths(Signal):
     def fit(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
         """Build the meta-paths and learn their weights."""
         paths = build_metapaths(train, self.settings.degree_exponent, pairs=self.settings.pairs)
-        means = row_means(train.interactions)
+        means = row_roots(train.interactions)
         tried = select_metapaths(paths, train.interactions)
         features = [
             from_histories(path, means) if path.side == "items" else from_users(path, train.interactions)
@@ -134,7 +134,7 @@ class MetaPaths(Signal):
 
     def anonymous_scores(self, users: AnonymousUsers) -> FloatArray:
         """Return the scores of all items for anonymous users, by item paths and popularity: they have no user paths."""
-        return self._scores(row_means(user_histories(users, half_life_items=self.settings.half_life_items)), NO_PATHS)
+        return self._scores(row_roots(user_histories(users, half_life_items=self.settings.half_life_items)), NO_PATHS)
 
     def _scores(self, rows: sp.csr_matrix, from_users: FloatArray) -> FloatArray:
         """Return scores, float32 [n, n_items].
@@ -186,17 +186,31 @@ class MetaPaths(Signal):
             )
         return self._bind(train, paths, state["weights"])
 
+    def refitted(self, train: GraphSnapshot, vectors: Vectors, seed: int = 0) -> Self:
+        """Return the signal for another train graph, with the same weights if it has the same paths.
+
+        Weights learned again can differ in scale where several rank alike, and a blend depends on their scale.
+        """
+        again = self._for_graph(train)
+        known = {(path.side, path.edge_types) for path in self.paths}
+        same = all((path.side, path.edge_types) in known for path in again.paths)
+        return again if same else super().refitted(train, vectors, seed)
+
     def fold_in(self, delta: GraphDelta) -> Self:
         """Return the signal for an updated graph, without a fit; see `Signal`."""
-        paths = build_metapaths(delta.new, self.settings.degree_exponent, pairs=self.settings.pairs)
+        return self._for_graph(delta.new)
+
+    def _for_graph(self, train: GraphSnapshot) -> Self:
+        """Return the signal for another train graph with the weights of this one, 0 for new paths."""
+        paths = build_metapaths(train, self.settings.degree_exponent, pairs=self.settings.pairs)
         learned = {(path.side, path.edge_types): weight for path, weight in zip(self.paths, self.weights, strict=False)}
         weights = [learned.get((path.side, path.edge_types), 0.0) for path in paths]
-        return type(self)(self.settings)._bind(delta.new, paths, np.array([*weights, self.weights[-1]], np.float32))
+        return type(self)(self.settings)._bind(train, paths, np.array([*weights, self.weights[-1]], np.float32))
 
     def _bind(self, train: GraphSnapshot, paths: list[MetaPath], weights: FloatArray) -> Self:
         self.paths, self.weights = paths, weights
         self._interactions = train.interactions
-        self._history = row_means(user_histories(train, half_life_items=self.settings.half_life_items))
+        self._history = row_roots(user_histories(train, half_life_items=self.settings.half_life_items))
         self._item_left, right = self._stacked("items", train.n_items)
         self._item_right = right.tocsc()
         self._user_left, user_right = self._stacked("users", train.n_users)

@@ -36,7 +36,7 @@ def best_weights(
 
     The learned weights maximize the likelihood. For short lists they can be too small or too large: what few items have
     in common may have to outweigh all differences of popularity. The option that ranks the withheld items highest
-    replaces them if it also ranks those of other users higher, by more than a standard error.
+    replaces them unless it ranks those of other users lower, by more than a standard error.
 
     Args:
         base: float64 [n_items, f], the part of the features that is the same in all cases; popularity is the last one.
@@ -53,7 +53,9 @@ def best_weights(
     options = [learned, *_multiples(learned, learn.bounds), *_singles(learned, learn)]
     ranks = Ranks(learn)
     best = int(np.argmax([ranks.gains(weights).mean() for weights in options]))
-    if best and checked.sum() >= MIN_CHECKED and _beats(options[best], learned, Ranks(check)):
+    other = Ranks(check)
+    gain = other.gains(options[best]) - other.gains(learned)
+    if best and len(gain) >= MIN_CHECKED and gain.mean() > -gain.std() / np.sqrt(len(gain)):
         return options[best].astype(np.float32), _described(best, options[best])
     return learned.astype(np.float32), ""
 
@@ -71,12 +73,6 @@ def _singles(learned: DoubleArray, softmax: SparseSoftmax) -> list[DoubleArray]:
     popularity = np.append(np.zeros(len(worth)), 1.0)
     singles = [popularity + share * softmax.bounds * mask for mask in masks for share in SINGLE_SHARES]
     return [*singles, *(np.where(mask, softmax.bounds, learned) for mask in masks)]
-
-
-def _beats(option: DoubleArray, learned: DoubleArray, ranks: Ranks) -> bool:
-    """Return whether an option, chosen on other users, exceeds the learned weights by more than a standard error."""
-    gain = ranks.gains(option) - ranks.gains(learned)
-    return bool(gain.mean() > gain.std() / np.sqrt(len(gain)))
 
 
 def _described(option: int, weights: DoubleArray) -> str:
