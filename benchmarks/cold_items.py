@@ -22,7 +22,8 @@ import numpy.typing as npt
 from kgrec.config import Config
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import Split, by_given
-from kgrec.evaluation.evaluate import Measured, measure
+from kgrec.evaluation.evaluate import measure
+from kgrec.evaluation.measured import Measured
 from kgrec.evaluation.protocols import cold_item
 from kgrec.hybrid.model import HYBRID, HybridModel
 from kgrec.jobs.benchmark import PROTOCOL

@@ -21,7 +21,8 @@ import torch
 from kgrec.config import Config
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import by_given
-from kgrec.evaluation.evaluate import FIRST, Measured, measure
+from kgrec.evaluation.evaluate import FIRST, measure
+from kgrec.evaluation.measured import Measured
 from kgrec.hybrid.model import HYBRID
 from kgrec.jobs.benchmark import PROTOCOL
 from kgrec.metrics.significance import paired_test

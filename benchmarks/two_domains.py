@@ -18,7 +18,8 @@ from typing import Any
 from kgrec.config import Config
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import by_given
-from kgrec.evaluation.evaluate import Measured, measure
+from kgrec.evaluation.evaluate import measure
+from kgrec.evaluation.measured import Measured
 from kgrec.hybrid.model import HYBRID
 from kgrec.jobs.benchmark import PROTOCOL, peak_memory_mb
 from kgrec.jobs.evaluate import SINGLE_DOMAIN_HYBRID, add_single_domain

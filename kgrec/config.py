@@ -30,6 +30,7 @@ SIGNALS: Final = PluginGroup(
     "kgrec.signals",
     {
         "popularity": "kgrec.signals.cf.popularity:Popularity",
+        "attribute_ridge": "kgrec.signals.cf.attribute_ridge:AttributeRidge",
         "item_knn": "kgrec.signals.cf.item_knn:ItemKNN",
         "item_transitions": "kgrec.signals.cf.item_transitions:ItemTransitions",
         "spectral": "kgrec.signals.graph.spectral_filter:Spectral",

@@ -1,7 +1,7 @@
 """Loader of RecBole atomic files: a folder with NAME.inter, .item, .user, .kg, .link and .net becomes one graph.
 
 Each .kg relation becomes a relationship type; an item linked to an entity replaces that entity; the values of a
-categorical item column become nodes. Without a schema, one is derived from the headers and the relations.
+categorical column of items or users become nodes. Without a schema, one is derived from the headers and the relations.
 """
 
 from __future__ import annotations
@@ -84,10 +84,10 @@ def to_graph(files: AtomicFiles, schema: Schema) -> GraphTables:
     if files.kg and triples and not files.problems and not any(named.item in (src, dst) for src, _, dst in triples):
         notice(f"no item is an entity of {files.kg.path}; to describe items by it, add a .link file (item to entity)")
     edges = {(named.user, named.behavior, named.item): _behaviors(files, named, schema), **triples}
-    edges |= {(named.item, t, label): _category_edges(files, c) for c, (t, label) in named.categories.items()}
+    edges |= _category_edges(files, named)
     users, items = _users(files, named, schema), _items(files, named, schema)
     nodes = {named.user: users[0], named.item: items[0]}
-    nodes |= {label: _category_nodes(files, c, label, schema) for c, (_, label) in named.categories.items()}
+    nodes |= _category_nodes(edges, named, schema)
     gaps: dict[TableKey, Gaps] = {named.user: users[1], named.item: items[1]}
     if named.entity:
         nodes[named.entity] = entities = entity_table(triples, named.entity, schema)
@@ -154,16 +154,37 @@ def _behaviors(files: AtomicFiles, named: SchemaNames, schema: Schema) -> pa.Tab
     return pa.table(columns)
 
 
-def _category_edges(files: AtomicFiles, column: str) -> pa.Table:
-    assert files.item is not None
-    words = words_of(files.item.table.column(column))
-    items = files.item.table.column("item_id").take(pc.list_parent_indices(words))
-    table = pa.table({"src": items, "dst": pc.utf8_trim_whitespace(pc.list_flatten(words))})
+def _category_edges(files: AtomicFiles, named: SchemaNames) -> dict[EdgeType, pa.Table]:
+    """Return the relationships from items and users to the words of their categorical columns."""
+    owners = (
+        (named.item, files.item, "item_id", named.categories),
+        (named.user, files.user, "user_id", named.user_categories),
+    )
+    return {
+        (owner, type_, label): _words(part, id_column, column)
+        for owner, part, id_column, categories in owners
+        if part
+        for column, (type_, label) in categories.items()
+    }
+
+
+def _words(part: AtomicTable, id_column: str, column: str) -> pa.Table:
+    words = words_of(part.table.column(column))
+    ids = part.table.column(id_column).take(pc.list_parent_indices(words))
+    table = pa.table({"src": ids, "dst": pc.utf8_trim_whitespace(pc.list_flatten(words))})
     return table.filter(pa.array(to_mask(pc.not_equal(table.column("dst"), "")))).drop_null()
 
 
-def _category_nodes(files: AtomicFiles, column: str, label: str, schema: Schema) -> pa.Table:
-    return pa.table({schema.nodes[label].key: pc.unique(_category_edges(files, column).column("dst"))})
+def _category_nodes(edges: Mapping[EdgeType, pa.Table], named: SchemaNames, schema: Schema) -> dict[str, pa.Table]:
+    labels = {label for _, label in [*named.categories.values(), *named.user_categories.values()]}
+    ends: dict[str, list[pa.Array]] = {label: [] for label in labels}
+    for (_, _, label), table in edges.items():
+        if label in labels:
+            ends[label] += table.column("dst").chunks
+    return {
+        label: pa.table({schema.nodes[label].key: pc.unique(pa.chunked_array(chunks, pa.string()))})
+        for label, chunks in sorted(ends.items())
+    }
 
 
 def _origins(files: AtomicFiles, named: SchemaNames, schema: Schema) -> dict[TableKey, tuple[Origin, ...]]:

@@ -20,7 +20,7 @@ from loaders.atomic_files import DOMAIN, SPLIT, AtomicFiles, AtomicTable
 from loaders.names import IRI, identifiers, singular
 
 USER, ITEM, ENTITY, INTERACTED, KNOWS = "User", "Item", "Entity", "INTERACTED", "KNOWS"
-MAX_CATEGORIES: Final = 100
+MAX_CATEGORIES: Final = 1_000
 """Maximum number of distinct words of a categorical column; a column with more is free text."""
 
 MAX_CATEGORY_COLUMNS: Final = 100
@@ -56,6 +56,7 @@ class SchemaNames:
         entity: label of knowledge-graph entities that are not items; None if the files have no triples.
         knows: relationship type between users; None if the files have no .net part.
         categories: item column → (relationship type, label) of its words.
+        user_categories: the same for user columns.
         repeated: interaction columns that only repeat a property of the item.
     """
 
@@ -65,12 +66,14 @@ class SchemaNames:
     entity: str | None
     knows: str | None
     categories: Mapping[str, tuple[str, str]]
+    user_categories: Mapping[str, tuple[str, str]]
     repeated: tuple[str, ...]
 
     @property
     def taken(self) -> tuple[str, ...]:
         """Names that are already used and therefore not available to relations of the knowledge graph."""
-        words = [word for pair in self.categories.values() for word in pair]
+        pairs = [*self.categories.values(), *self.user_categories.values()]
+        words = [word for pair in pairs for word in pair]
         return tuple(
             w for w in (*RESERVED_TYPES, self.user, self.item, self.behavior, self.entity, self.knows, *words) if w
         )
@@ -90,16 +93,17 @@ def words_of(column: pa.ChunkedArray) -> pa.Array:
 
 def base_schema(files: AtomicFiles) -> dict[str, Any]:
     """Return the schema without the relations of the knowledge graph, as plain dictionaries."""
-    categories = _derived_categories(files.item)
+    categories, of_users = _derived_categories(files.item), _derived_categories(files.user)
     behavior = _behavior_properties(files)
     role = _behavior_role(behavior)
     _report_roles(files.inter, behavior, role)
-    nodes: dict[str, Any] = {USER: _user_label(files), ITEM: _item_label(files, categories)}
+    nodes: dict[str, Any] = {USER: _user_label(files, of_users), ITEM: _item_label(files, categories)}
     relationships: dict[str, Any] = {INTERACTED: {"from": USER, "to": ITEM, "properties": behavior}}
-    for type_, label in categories.values():
-        key = f"{label.lower()}_id"
-        nodes[label] = {"key": key, "text": f"{{{key}}}"}
-        relationships[type_] = {"from": ITEM, "to": label}
+    for owner, pairs in ((ITEM, categories.values()), (USER, of_users.values())):
+        for type_, label in pairs:
+            key = f"{label.lower()}_id"
+            nodes[label] = {"key": key, "text": f"{{{key}}}"}
+            relationships.setdefault(type_, {"from": [], "to": label})["from"].append(owner)
     if files.kg:
         nodes[ENTITY] = _entity_label(files.kg)
     if files.net:
@@ -131,14 +135,17 @@ def schema_names(files: AtomicFiles, schema: Schema) -> SchemaNames:
     if many:
         raise SchemaError(many)
     user, item, behavior = roles.users[0], roles.items[0], next(iter(roles.behaviours))
-    categories = _declared_categories(files.item, schema, item)
+    categories = _declared_categories(files.item, schema, item, "item_id")
+    of_users = _declared_categories(files.user, schema, user, "user_id")
+    words = [label for _, label in [*categories.values(), *of_users.values()]]
     named = SchemaNames(
         user,
         item,
         behavior,
-        _entity_of(schema, (user, item, *(label for _, label in categories.values()))) if files.kg else None,
+        _entity_of(schema, (user, item, *words)) if files.kg else None,
         _knows_of(schema, user) if files.net else None,
         categories,
+        of_users,
         _repeated(files, list(schema.relationships[behavior].properties)),
     )
     problems = list(_column_problems(files, schema, named))
@@ -147,9 +154,10 @@ def schema_names(files: AtomicFiles, schema: Schema) -> SchemaNames:
     return named
 
 
-def _user_label(files: AtomicFiles) -> dict[str, Any]:
-    properties = _properties(files.user, "user_id")
-    text = [f"{_column_words(name)}: {{{name}}}" for name, kind in properties.items() if kind != "vector"]
+def _user_label(files: AtomicFiles, categories: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
+    properties = {k: v for k, v in _properties(files.user, "user_id").items() if k not in categories}
+    text = [f"{_column_words(column)}: {{{type_}}}" for column, (type_, _) in categories.items()]
+    text += [f"{_column_words(name)}: {{{name}}}" for name, kind in properties.items() if kind != "vector"]
     if files.item and _name_column(files.item.kinds):  # item ids without names are not informative
         text.append(f"latest: {{{INTERACTED}:10}}")
     return {"key": "user_id", "properties": properties, "text": text}
@@ -222,17 +230,18 @@ def _name_column(kinds: Mapping[str, str]) -> str | None:
     return next(iter(exact + ending), None)
 
 
-def _derived_categories(item: AtomicTable | None) -> dict[str, tuple[str, str]]:
-    if item is None:
+def _derived_categories(part: AtomicTable | None) -> dict[str, tuple[str, str]]:
+    """Return column → (relationship type, label) of categorical columns; users and items share those of one name."""
+    if part is None:
         return {}
-    name = _name_column(item.kinds)
+    name = _name_column(part.kinds)
     columns = [
-        c for c, kind in item.kinds.items() if kind == "token_seq" and c != name and _is_category(item.table.column(c))
+        c for c, kind in part.kinds.items() if kind == "token_seq" and c != name and _is_category(part.table.column(c))
     ]
     if len(columns) > MAX_CATEGORY_COLUMNS:
         found = f"{len(columns):,} columns whose words would be nodes, each of a label of its own"
         expected = f"at most {MAX_CATEGORY_COLUMNS}; make others token"
-        raise DataError([Problem(str(item.path), found, expected, 1)])
+        raise DataError([Problem(str(part.path), found, expected, 1)])
     nouns = _nouns(columns)
     labels = identifiers((noun.title().replace("_", "") for noun in nouns.values()), (USER, ITEM, ENTITY))
     return {c: (_category_type(noun), labels[noun.title().replace("_", "")]) for c, noun in nouns.items()}
@@ -255,9 +264,11 @@ def _category_type(noun: str) -> str:
     return f"HAS_{noun.upper()}"
 
 
-def _declared_categories(item: AtomicTable | None, schema: Schema, label: str) -> dict[str, tuple[str, str]]:
-    known = (schema.nodes[label].key, *schema.nodes[label].properties, "item_id")
-    columns = [c for c in (item.kinds if item else ()) if c not in known]
+def _declared_categories(
+    part: AtomicTable | None, schema: Schema, label: str, id_column: str
+) -> dict[str, tuple[str, str]]:
+    known = (schema.nodes[label].key, *schema.nodes[label].properties, id_column)
+    columns = [c for c in (part.kinds if part else ()) if c not in known]
     types = {c: _category_type(noun) for c, noun in _nouns(columns).items()}
     declared = {c: t for c, t in types.items() if t in schema.relationships and label in schema.relationships[t].from_}
     return {c: (t, schema.relationships[t].to[0]) for c, t in declared.items()}
@@ -299,7 +310,7 @@ def _column_problems(files: AtomicFiles, schema: Schema, named: SchemaNames) -> 
     user, item = schema.nodes[named.user], schema.nodes[named.item]
     behavior = schema.relationships[named.behavior]
     split = schema.roles.behaviours[named.behavior].split
-    yield from _differences(files, "user", named.user, user.properties, {"user_id"}, set())
+    yield from _differences(files, "user", named.user, user.properties, {"user_id", *named.user_categories}, set())
     yield from _differences(files, "item", named.item, item.properties, {"item_id", *named.categories}, set())
     given = {"user_id", "item_id", *named.repeated}
     yield from _differences(files, "inter", named.behavior, behavior.properties, given, {split} if split else set())

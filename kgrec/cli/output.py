@@ -67,12 +67,15 @@ def show_text(text: str) -> None:
 
 
 def show_metrics(metrics: Mapping[str, Any], as_json: bool) -> None:
-    """Print metrics as a table with one row per model, or as JSON."""
+    """Print metrics as a table with one row per model, and one with a row per group of users or items; or as JSON."""
     from kgrec.evaluation.evaluate import metrics_table
+    from kgrec.evaluation.groups import groups_table
 
     if as_json:
         return show_facts("", metrics, as_json)
     show(metrics_table(metrics), as_json)
+    if metrics.get("groups"):
+        show(groups_table(metrics), as_json)
 
 
 def _text(data: str) -> Text:

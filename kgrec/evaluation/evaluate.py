@@ -15,8 +15,10 @@ from kgrec._util.progress import track
 from kgrec._util.types import FloatArray, IntArray
 from kgrec.data.split import Split
 from kgrec.errors import UsageError
+from kgrec.evaluation.groups import group_metrics, warn_of_worse_groups
+from kgrec.evaluation.measured import Measured
 from kgrec.hybrid.model import HYBRID, HybridModel, Scored
-from kgrec.metrics.ranking import Evaluation, evaluate
+from kgrec.metrics.ranking import Evaluation, Metric, evaluate
 from kgrec.metrics.significance import bootstrap_intervals, paired_tests
 from kgrec.ranking.frames import lists_frame
 from kgrec.ranking.top_k import BATCH_BYTES, Ranking, top_k
@@ -24,23 +26,6 @@ from kgrec.ranking.top_k import BATCH_BYTES, Ranking, top_k
 FUSION, FIRST = "linear fusion", "hybrid, first stage"
 SHOWN_METRICS = "NDCG|Recall|MRR|Coverage"
 """Pattern of the metrics shown in the table; JSON output has all."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """The rankings and metrics of one domain.
-
-    Attributes:
-        user_num: int64 [n], the users with a test interaction in the domain.
-        relevant: CSR [n, n_items] of their test items in the domain.
-        rankings: model → its lists for these users.
-        evaluations: model → its metrics.
-    """
-
-    user_num: IntArray
-    relevant: sp.csr_matrix
-    rankings: Mapping[str, Ranking]
-    evaluations: Mapping[str, Evaluation]
 
 
 def measure(
@@ -96,6 +81,7 @@ def metrics(measured: Mapping[str, Measured], protocol: str, seed: int = 0) -> d
     Returns:
         "protocol", "users" (number of test users, summed over domains), "models" {name: {metric: mean}}, "intervals"
         {name: {metric: [low, high]}} (95 %, by bootstrap over users), "hybrid_against" {name: paired test on NDCG},
+        "groups" {group: metrics}, see `group_metrics`,
         and "domains" {domain: {name: metrics}} if there are several.
     """
     names = list(next(iter(measured.values())).evaluations)
@@ -107,7 +93,9 @@ def metrics(measured: Mapping[str, Measured], protocol: str, seed: int = 0) -> d
         "models": {name: mean_metrics(measured, name) for name in names},
         "intervals": _intervals(per_user, seed),
         "hybrid_against": _comparisons({name: per_user[name][ndcg] for name in names}, ndcg, seed),
+        "groups": group_metrics(measured, Metric.parse(ndcg), seed),
     }
+    warn_of_worse_groups(result["groups"])
     if len(measured) > 1:
         result["domains"] = {d: {n: domain.evaluations[n].to_dict() for n in names} for d, domain in measured.items()}
     return result
@@ -152,7 +140,9 @@ def _test_sets(split: Split, relevant: sp.csr_matrix) -> dict[str, _TestSet]:
 def _evaluated(test_set: _TestSet, rankings: Mapping[str, Ranking], model: HybridModel, ks: Sequence[int]) -> Measured:
     known = model.train.interactions
     evaluations = {name: evaluate(ranking, test_set.relevant, known, ks) for name, ranking in rankings.items()}
-    return Measured(test_set.user_num, test_set.relevant, rankings, evaluations)
+    n_of_user = np.diff(known.indptr)[test_set.user_num]
+    n_of_item = np.bincount(known.indices, minlength=known.shape[1])
+    return Measured(test_set.user_num, test_set.relevant, n_of_user, n_of_item, rankings, evaluations)
 
 
 def _rankings(

@@ -218,7 +218,7 @@ def _in_blends(blends: Mapping[str, GroupedBlend], again: Mapping[str, GroupedBl
 
 def _learned(blend: GroupedBlend) -> npt.NDArray[Any]:
     """Return all learned numbers of a domain as one row: blends and calibration of cold items."""
-    learned = [_numbers(group) for group in (blend.default, blend.cold_start) if group]
+    learned = [_numbers(group) for group in (blend.default, blend.cold_start, blend.new_users) if group]
     cold_items = (
         [blend.cold_items.scale, *np.ravel(list(blend.cold_items.weights.values()))] if blend.cold_items else []
     )

@@ -33,6 +33,7 @@ Kind = Literal[
     "listwise_mean",
     "anchored",
     "cold_start",
+    "popularity",
     "non_overlapping",
 ]
 """single: the best signal · stacking: logistic regression on raw scores, the usual baseline · hard_negatives: logistic
@@ -40,8 +41,8 @@ regression on raw scores, z-scores and activity, with part of the negatives from
 z-score weights from a direct search on the metric · max_likelihood: all weights, by the likelihood of the chosen
 items · mean: the mean of the four before, whose errors differ · listwise_mean: the mean of ndcg_search and
 max_likelihood, which learn from lists and do better if users choose several items · anchored: listwise_mean added to
-the best signal, which decides most · cold_start: not learned, see
-`GroupedBlend.cold_start_blend` · non_overlapping: see kgrec/hybrid/cold_start.py."""
+the best signal, which decides most · cold_start: not learned, see `GroupedBlend.cold_start_blend` · popularity:
+popularity alone, see kgrec/hybrid/new_users.py · non_overlapping: see kgrec/hybrid/cold_start.py."""
 
 MIN_COLD_START_WEIGHT: Final = 0.01
 """Minimum weight of a signal in the blend for users without interactions."""
@@ -151,13 +152,15 @@ class GroupedBlend:
 
     Attributes:
         default: the blend for in-domain users; for all users if there is no `cold_start` blend.
-        cold_start: the blend for users without interactions in the domain.
+        cold_start: the blend for users without interactions in the domain, but with some in another.
         cold_items: content-only scores of cold items; None if the blends score them.
+        new_users: the blend for users without any interaction; None if it was not learned.
     """
 
     default: Blend
     cold_start: Blend | None = None
     cold_items: ColdItems | None = None
+    new_users: Blend | None = None
 
     @property
     def signals(self) -> tuple[str, ...]:
@@ -174,6 +177,16 @@ class GroupedBlend:
         reached: Mapping[str, float] = next((report["signals"] for report in reports if "signals" in report), {})
         weights = [max(reached.get(signal, 1.0), MIN_COLD_START_WEIGHT) for signal in self.signals]
         return GroupedBlend(Blend.from_weights("zscore", self.signals, weights, "cold_start"))
+
+    @property
+    def for_new_users(self) -> GroupedBlend:
+        """The blend for users without any interaction who are described: the learned one, else `cold_start_blend`."""
+        return GroupedBlend(self.new_users) if self.new_users else self.cold_start_blend
+
+    @property
+    def ranks_new_users_by_popularity(self) -> bool:
+        """Whether no signal ranked users without interactions clearly better than popularity."""
+        return self.new_users is not None and self.new_users.kind == "popularity"
 
     def combine(self, scores: Sequence[FloatArray], seen: sp.csr_matrix, popularity: npt.NDArray[Any]) -> FloatArray:
         """Return scores, float32 [n, n_items], from the blend of each user's group; see `Blend.combine`."""
@@ -208,16 +221,18 @@ class GroupedBlend:
             "default": self.default.to_dict(),
             "cold_start": self.cold_start and self.cold_start.to_dict(),
             "cold_items": self.cold_items and self.cold_items.to_dict(),
+            "new_users": self.new_users and self.new_users.to_dict(),
         }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Return the blends that `to_dict` described."""
-        cold_start, cold_items = values["cold_start"], values["cold_items"]
+        cold_start, cold_items, new_users = (values[key] for key in ("cold_start", "cold_items", "new_users"))
         return cls(
             Blend.from_dict(values["default"]),
             Blend.from_dict(cold_start) if cold_start else None,
             ColdItems.from_dict(cold_items) if cold_items else None,
+            Blend.from_dict(new_users) if new_users else None,
         )
 
 

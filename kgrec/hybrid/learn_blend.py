@@ -79,14 +79,14 @@ def fit_blend(
     if min(group.sum() for group in groups) < MIN_BLEND_USERS:
         groups = [has_relevant]
     blends = [
-        _fit_group(names, [part[group] for part in scores], seen[group], relevant[group], popularity, seed, metric)
+        fit_group(names, [part[group] for part in scores], seen[group], relevant[group], popularity, seed, metric)
         for group in groups
     ]
     default, *others = blends
     return GroupedBlend(default, others[0] if others else None)
 
 
-def _fit_group(
+def fit_group(
     names: Sequence[str],
     scores: Sequence[FloatArray],
     seen: sp.csr_matrix,

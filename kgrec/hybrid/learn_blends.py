@@ -12,7 +12,7 @@ from kgrec.hybrid.blend import Blend, GroupedBlend
 from kgrec.hybrid.cold_items import ColdItems, SignalMasks, has_cold_item_users
 from kgrec.hybrid.cold_start import non_overlapping_blend, non_overlapping_domains
 from kgrec.hybrid.learn_blend import fit_blend
-from kgrec.hybrid.segment_models import scores_of
+from kgrec.hybrid.new_users import new_user_blend
 from kgrec.hybrid.tuning_state import TuningState
 from kgrec.signals.base import Signals
 from kgrec.tuning.validation import ValidationSet
@@ -28,6 +28,9 @@ def learn_blends(state: TuningState) -> dict[str, GroupedBlend]:
         blends[holdout.domain] = _learn_blend(
             state, holdout, popularity[holdout.item_num], apart=holdout.domain in apart
         )
+    for holdout in state.new_users:
+        learned = new_user_blend(state, holdout, popularity[holdout.item_num])
+        blends[holdout.domain] = replace(blends[holdout.domain], new_users=learned)
     return blends
 
 
@@ -42,10 +45,7 @@ def _learn_blend(state: TuningState, holdouts: ValidationSet, popularity: FloatA
     """
     signals, seed, names = state.signals, state.seed, list(state.signals)
     holdout = state.sample(holdouts)
-    scores = [holdout.scores(signal.scores) for signal in signals.values()]
-    state.segment_models.apply_to(
-        holdout.domain, names, scores, scores_of(holdout.user_num), holdout.seen, holdout.item_num
-    )
+    scores = state.scores(holdout)
     blend = fit_blend(names, scores, holdout.seen, holdout.relevant, popularity, seed, holdout.metric)
     total = blend.combine(scores, holdout.seen, popularity)
     cold_items = ColdItems.learn(

@@ -138,16 +138,25 @@ class HybridModel:
 
     @cached_property
     def by_description(self) -> HybridModel:
-        """The same signals, blended for users without interactions; see `GroupedBlend.cold_start_blend`."""
+        """The same signals, blended for free text; see `GroupedBlend.cold_start_blend`."""
         return replace(self, blends={domain: blend.cold_start_blend for domain, blend in self.blends.items()})
 
     @cached_property
+    def for_new_users(self) -> HybridModel:
+        """The same signals, blended for users without interactions; see `GroupedBlend.for_new_users`."""
+        return replace(self, blends={domain: blend.for_new_users for domain, blend in self.blends.items()})
+
+    @cached_property
     def described(self) -> BoolArray:
-        """Mask of the users without interactions whom a signal can score by text or graph, bool [n_users]."""
-        known = [signal.user_vectors for signal in self.signals.values()]
-        parts = [vectors.any(axis=1) for vectors in known if vectors is not None]
+        """Mask of the users without interactions whom signals score by what is known of them, bool [n_users].
+
+        Without a signal that ranks such users clearly better than popularity, none are.
+        """
         idle = self.activity == 0
-        return np.asarray(np.any([np.zeros_like(idle), *parts], axis=0) & idle)
+        if all(blend.ranks_new_users_by_popularity for blend in self.blends.values()):
+            return np.zeros_like(idle)
+        masks = [signal.described_users for signal in self.signals.values()]
+        return np.asarray(np.any([np.zeros_like(idle), *(mask for mask in masks if mask is not None)], axis=0) & idle)
 
     def score(self, user_nums: IntArray) -> Scored:
         """Return the scores of all items for users, int64 [n]; -1 stands for an unknown user.
@@ -164,7 +173,7 @@ class HybridModel:
         total = self.blended(parts, seen, new)
         if described.any():
             own = [part[described] for part in parts]
-            total[described] = self.by_description.blended(own, seen[described], new[described])
+            total[described] = self.for_new_users.blended(own, seen[described], new[described])
         score_offsets = self.second.score_offsets(total, known, seen, ~new & ~described) if self.second else None
         return Scored(self, parts, seen, new, described, total, score_offsets)
 
@@ -311,7 +320,7 @@ class Scored:
     def _add_all_shares(self, shares: FloatArray, item_num: IntArray) -> None:
         self._add_shares(shares, item_num, self.model, ~self.new & ~self.described)
         if self.described.any():
-            self._add_shares(shares, item_num, self.model.by_description, self.described)
+            self._add_shares(shares, item_num, self.model.for_new_users, self.described)
 
     def _add_shares(self, shares: FloatArray, item_num: IntArray, model: HybridModel, users: BoolArray) -> None:
         """Add the shares of a model's scores, for the users in a mask [n]."""

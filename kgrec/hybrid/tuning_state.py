@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from kgrec._util.types import FloatArray
 from kgrec.config import Config
 from kgrec.data.snapshot import GraphSnapshot, Vectors
 from kgrec.hybrid.blend import GroupedBlend
 from kgrec.hybrid.learn_blend import FEW_BLEND_USERS, MAX_BLEND_USERS, users_to_learn_from
 from kgrec.hybrid.model import HybridModel
-from kgrec.hybrid.segment_models import SegmentModels
+from kgrec.hybrid.segment_models import SegmentModels, scores_of
 from kgrec.signals.base import Signals
 from kgrec.tuning.budget import Budget
 from kgrec.tuning.search import TuningResult
@@ -31,6 +32,7 @@ class TuningState:
         validation: the validation set of each domain.
         config: settings.
         budget: limit of the hyper-parameter search.
+        new_users: the validation set of each domain with the users that have no behavior in `graph`.
         tuned: name → signal fitted on `graph` with its chosen settings, and all settings tried.
         signals: the signals of `tuned`.
         worth: signal → gain that it brings to the blend with its default settings; empty if that was not measured.
@@ -46,6 +48,7 @@ class TuningState:
     validation: Sequence[ValidationSet]
     config: Config
     budget: Budget
+    new_users: Sequence[ValidationSet] = ()
     tuned: Mapping[str, TuningResult] = field(default_factory=dict)
     signals: Signals = field(default_factory=dict)
     worth: Mapping[str, float] = field(default_factory=dict)
@@ -69,6 +72,13 @@ class TuningState:
         """Return a sample of the users of a validation set to learn from; a small one with the effort "fast"."""
         most = FEW_BLEND_USERS if self.config.effort == "fast" else MAX_BLEND_USERS
         return holdout.take(users_to_learn_from(holdout.seen, holdout.relevant, self.seed, most))
+
+    def scores(self, holdout: ValidationSet) -> list[FloatArray]:
+        """Return the scores of each signal for a validation set, float32 [n, m], with those of segment models."""
+        parts = [holdout.scores(signal.scores) for signal in self.signals.values()]
+        scores, seen, items = scores_of(holdout.user_num), holdout.seen, holdout.item_num
+        self.segment_models.apply_to(holdout.domain, list(self.signals), parts, scores, seen, items)
+        return parts
 
     def fixed(self, signal: str) -> Mapping[str, Any]:
         """Return the fixed settings of a signal, name → value; the others are searched."""

@@ -17,7 +17,8 @@ from kgrec.data.single_domain import single_domain_split
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.split import Split, split_by
 from kgrec.errors import UsageError
-from kgrec.evaluation.evaluate import Measured, measure, metrics
+from kgrec.evaluation.evaluate import measure, metrics
+from kgrec.evaluation.measured import Measured
 from kgrec.evaluation.protocols import cut_for
 from kgrec.hybrid.model import HYBRID
 from kgrec.metrics.ranking import evaluate

@@ -66,7 +66,7 @@ class Metric:
             relevant: CSR [n, n_items].
             seen: CSR [n, n_items] of items that are excluded from the lists.
         """
-        hits, n_relevant = _hits(top_k(scores, self.k, seen), relevant), np.diff(relevant.indptr)
+        hits, n_relevant = hits_of(top_k(scores, self.k, seen), relevant), np.diff(relevant.indptr)
         return np.where(n_relevant > 0, self.of_hits(hits, n_relevant), np.nan).astype(np.float32)
 
 
@@ -119,7 +119,7 @@ def evaluate(
     """
     ks = tuple(sorted(set(ks)))
     _check(ranking, relevant, ks)
-    hits, n_relevant = _hits(ranking, relevant), np.diff(relevant.indptr)
+    hits, n_relevant = hits_of(ranking, relevant), np.diff(relevant.indptr)
     per_user = {}
     for k in ks:
         for name, values in _metrics(hits[:, :k], n_relevant, k).items():
@@ -157,7 +157,7 @@ def _check(ranking: Ranking, relevant: sp.csr_matrix, ks: tuple[int, ...]) -> No
         raise UsageError("nothing to evaluate on: no user has a relevant item. Expected at least one test interaction")
 
 
-def _hits(ranking: Ranking, relevant: sp.csr_matrix) -> BoolArray:
+def hits_of(ranking: Ranking, relevant: sp.csr_matrix) -> BoolArray:
     """Return where the lists hold a relevant item, bool [n, k]."""
     n_items, listed = relevant.shape[1], ranking.item_num >= 0
     row = np.arange(len(ranking))[:, None]

@@ -39,7 +39,7 @@ from kgrec.runs.json_types import Facts, RunInfo
 from kgrec.runs.untrusted_files import damaged, read_arrays, read_object, read_table, shown, size_of, unreadable, using
 from kgrec.store.uri import GraphUri, check_uri
 
-FORMAT: Final = 5
+FORMAT: Final = 6
 _NAME: Final = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
 """Format of the names by `new_name`."""
 _OWN: Final = frozenset({"run.json", "choices.json", "tables", "arrays"})

@@ -117,6 +117,7 @@ class _GroupedBlend(_Object):
     default: _Blend
     cold_start: _Blend | None
     cold_items: _ColdItems | None
+    new_users: _Blend | None
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -124,8 +125,9 @@ class _GroupedBlend(_Object):
         _expect_one_each(of_new, self.default.signals)
         if any(not sum(weights) for weights in of_new):
             raise ValueError("found only weights of 0 for cold items; expected one above 0")
-        if self.cold_start and self.cold_start.signals != self.default.signals:
-            raise ValueError("the cold_start blend has other signals than the default blend")
+        for name, blend in (("cold_start", self.cold_start), ("new_users", self.new_users)):
+            if blend and blend.signals != self.default.signals:
+                raise ValueError(f"the {name} blend has other signals than the default blend")
         return self
 
 
@@ -151,6 +153,14 @@ class _Second(_Object):
     tuned: _FineTunedWeights
 
 
+class _Group(_Object):
+    users: Count
+    hybrid: Number
+    popularity: Number
+    gain: Gain
+    worse: Annotated[bool, Strict()]
+
+
 class _Metrics(_Object):
     protocol: Text
     users: Count
@@ -158,6 +168,7 @@ class _Metrics(_Object):
     intervals: dict[Text, dict[Text, tuple[Number, Number]]]
     hybrid_against: dict[Text, dict[Text, Number | Text]] = {}
     domains: dict[Text, dict[Text, Numbers]] = {}
+    groups: dict[Text, _Group] = {}
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

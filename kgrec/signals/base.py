@@ -14,7 +14,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from kgrec._util.array_layout import Layout
-from kgrec._util.types import FloatArray, IntArray
+from kgrec._util.types import BoolArray, FloatArray, IntArray
 from kgrec.config import PLUGIN_NAME
 from kgrec.data.anonymous import AnonymousUsers
 from kgrec.data.columns import SHARE_COLUMNS, Group
@@ -246,6 +246,12 @@ class Signal(ABC):
     def user_similarity(self, user_nums: IntArray) -> FloatArray | None:
         """Return the similarities of users to all users, float32 [n, n_users]; None if the signal defines none."""
         return _cosines(self.user_vectors, user_nums)
+
+    @property
+    def described_users(self) -> BoolArray | None:
+        """Mask of the users whom the signal can score without behaviors, bool [n_users]; None if there are none."""
+        vectors = self.user_vectors
+        return None if vectors is None else np.asarray(vectors.any(axis=1))
 
     @property
     def user_vectors(self) -> FloatArray | None:

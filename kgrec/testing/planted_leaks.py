@@ -144,7 +144,11 @@ def user_text(patch: pytest.MonkeyPatch, split: Split) -> None:
 def validation_sets(patch: pytest.MonkeyPatch, split: Split) -> None:
     """Tune on the test interactions."""
     holdouts = training.validation_sets  # type: ignore[attr-defined]
-    patch.setattr(training, "validation_sets", lambda train, _, *rest: holdouts(train, split.test, *rest))
+
+    def planted(train: Any, _: Any, *rest: Any, **named: Any) -> Any:
+        return holdouts(train, split.test, *rest, **named)
+
+    patch.setattr(training, "validation_sets", planted)
 
 
 def blend(patch: pytest.MonkeyPatch, split: Split) -> None:

@@ -26,6 +26,7 @@ from kgrec.hybrid.learn_blend import blend_seconds
 from kgrec.hybrid.learn_blends import even_blend, learn_blends
 from kgrec.hybrid.model import HybridModel
 from kgrec.hybrid.negative_transfer import check_negative_transfer, several_domains
+from kgrec.hybrid.new_users import simulate_new_users
 from kgrec.hybrid.race import race
 from kgrec.hybrid.tuning_state import TuningState
 from kgrec.metrics.ranking import Metric
@@ -160,8 +161,8 @@ def _start(sets: TrainingSets, config: Config, encode: Encode, watch: Stopwatch)
     budget = Budget(config.budget, len(sets.tuning_graph.behaviors), config.effort)
     with watch.stage("encode"):
         vectors = encode(sets.tuning_graph)
-    holdouts = validation_sets(sets.tuning_graph, sets.held_out, config.seed, Metric.parse(config.metric))
-    state = TuningState(sets.tuning_graph, vectors, holdouts, config, budget)
+    asked = partial(validation_sets, sets.tuning_graph, sets.held_out, config.seed, Metric.parse(config.metric))
+    state = TuningState(sets.tuning_graph, vectors, asked(), config, budget, asked(new_users=True))
     return replace(state, report={"validation": {"protocol": sets.protocol, "interactions": len(sets.held_out)}})
 
 
@@ -188,7 +189,8 @@ def training_sets(split: Split, config: Config, fit_on: FitOn) -> TrainingSets:
     """Return the graphs and validation interactions of a split; without a validation part, one is split off train.
 
     By the setting `noise`, noisy interactions are dropped or down-weighted in the training graphs, never in validation.
-    If a domain has cold-start users, the validation interactions include simulated ones; see `simulate_cold_start`.
+    If a domain has cold-start users, the validation interactions include simulated ones; see `simulate_cold_start`. If
+    users are described, some of them are withheld with all their interactions; see `simulate_new_users`.
 
     Raises:
         UsageError: all training interactions are noise.
@@ -211,7 +213,7 @@ def training_sets(split: Split, config: Config, fit_on: FitOn) -> TrainingSets:
         tuning_graph=tuning_graph,
         final_graph=tuning_graph if sets.final_graph is sets.tuning_graph else cleaned(sets.final_graph),
     )
-    new = simulate_cold_start(sets.tuning_graph, config.seed)
+    new = simulate_cold_start(sets.tuning_graph, config.seed) | simulate_new_users(sets.tuning_graph, config.seed)
     if not new.any():
         return sets
     held_out = sets.held_out.and_also(sets.tuning_graph.behaviors.where(new))
@@ -321,16 +323,14 @@ def refit_model(trained: Trained, train: GraphSnapshot, vectors: Vectors, seed: 
 def state_of_cut(trained: Trained, sets: TrainingSets, config: Config, encode: Encode) -> TuningState:
     """Return the tuning state that the blends were learned in; final signals fitted on more data are refitted."""
     model, tuning_graph = trained.model, sets.tuning_graph
-    holdouts, budget = (
-        validation_sets(tuning_graph, sets.held_out, config.seed, Metric.parse(config.metric)),
-        Budget(config.budget, len(tuning_graph.behaviors), config.effort),
-    )
+    asked = partial(validation_sets, tuning_graph, sets.held_out, config.seed, Metric.parse(config.metric))
     state = TuningState(
         tuning_graph,
         trained.vectors,
-        holdouts,
+        asked(),
         config,
-        budget,
+        Budget(config.budget, len(tuning_graph.behaviors), config.effort),
+        asked(new_users=True),
         signals=model.signals,
         segment_models=model.segment_models,
     )
@@ -348,4 +348,5 @@ def _choices(state: TuningState) -> dict[str, Any]:
     blends |= {
         f"cold-start users of {d}": blend.cold_start.report for d, blend in state.blends.items() if blend.cold_start
     }
+    blends |= {f"new users of {d}": blend.new_users.report for d, blend in state.blends.items() if blend.new_users}
     return {**state.report, "blends": blends, "metric": state.config.metric}

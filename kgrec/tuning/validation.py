@@ -72,17 +72,24 @@ class ValidationSet:
 
 
 def validation_sets(
-    train: GraphSnapshot, held_out: Behaviors, seed: int = 0, metric: Metric = NDCG_AT_20
+    train: GraphSnapshot,
+    held_out: Behaviors,
+    seed: int = 0,
+    metric: Metric = NDCG_AT_20,
+    *,
+    new_users: bool = False,
 ) -> list[ValidationSet]:
     """Return the validation sets of held-out interactions, one for each domain.
+
+    They have the users with a history, or with `new_users` those without any; see kgrec/hybrid/new_users.py.
 
     With very many users (see `MAX_SCORES`) a seeded sample of them is taken, cold-start and in-domain users separately:
     the former are fewer, and have a blend of their own.
     """
     relevant, seen = train.pairs(held_out), train.interactions
     relevant = relevant - relevant.multiply(seen)
-    known = sp.diags((np.diff(seen.indptr) > 0).astype(np.float32))  # users without a history get no signal scores
-    relevant = sp.csr_matrix(known @ relevant)
+    asked = (np.diff(seen.indptr) == 0) == new_users
+    relevant = sp.csr_matrix(sp.diags(asked.astype(np.float32)) @ relevant)
     relevant.eliminate_zeros()
     domains, rank = train.item_domains, np.random.default_rng(seed).permutation(train.n_users)
     holdouts = []

@@ -13,9 +13,10 @@ from kgrec.data.split import Split, by_given, by_random, by_time, leave_last_out
 from kgrec.data.table_checks import check
 from kgrec.evaluation.leakage import leaks, without_test
 from kgrec.signals import signal_kinds
-from kgrec.signals.cf import CrossDomainAE
+from kgrec.signals.cf import AttributeRidge, CrossDomainAE
 from kgrec.testing.encoder import WordEncoder
 from kgrec.testing.graphs import COMMUNITY_SCHEMA, LIKED, two_communities
+from kgrec.testing.new_users import users_of_trades
 from kgrec.testing.planted_leaks import (
     blend,
     factors,
@@ -37,8 +38,8 @@ from kgrec.tuning.validation import validation_sets
 
 pytestmark = pytest.mark.slow
 
-ALL = tuple(name for name in Config().signals if name != "cross_domain_ae")
-"""All that can work with one domain."""
+ALL = tuple(name for name in Config().signals if name not in ("cross_domain_ae", "attribute_ridge"))
+"""All that can work with one domain, and without attributes of users."""
 
 
 def encode(snapshot):
@@ -99,6 +100,12 @@ def test_leaks_find_cross_domain_ae_and_its_choices():
         "settings",
         "blend",
     }
+
+
+def test_leaks_find_attribute_ridge():
+    split, names = by_given(GraphSnapshot.from_tables(users_of_trades())), ("attribute_ridge", "popularity")
+    assert found(split, names) == {}
+    assert set(found(split, names, fit_on_everything(AttributeRidge))) == {"attribute_ridge", "settings", "blend"}
 
 
 @pytest.mark.parametrize(
@@ -207,7 +214,10 @@ def test_leaks_find_later_repetition_of_a_pair():
 
 def test_leaks_find_leaky_validation_sets(split):
     def plant(patch, split):
-        patch.setattr(training, "validation_sets", lambda train, _, *rest: validation_sets(train, split.test, *rest))
+        def planted(train, _, *rest, **named):
+            return validation_sets(train, split.test, *rest, **named)
+
+        patch.setattr(training, "validation_sets", planted)
 
     assert set(found(split, ("popularity", "ease", "tfidf"), plant)) == {"settings", "blend"}
 

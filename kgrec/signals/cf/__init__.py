@@ -1,5 +1,6 @@
 """Collaborative filtering signals, which use interactions only."""
 
+from kgrec.signals.cf.attribute_ridge import AttributeRidge
 from kgrec.signals.cf.cross_domain_ae import CrossDomainAE
 from kgrec.signals.cf.ease import EASE
 from kgrec.signals.cf.ials import IALS
@@ -8,4 +9,4 @@ from kgrec.signals.cf.item_transitions import ItemTransitions
 from kgrec.signals.cf.popularity import Popularity
 from kgrec.signals.cf.user_ease import UserEASE
 
-__all__ = ["EASE", "IALS", "CrossDomainAE", "ItemKNN", "ItemTransitions", "Popularity", "UserEASE"]
+__all__ = ["EASE", "IALS", "AttributeRidge", "CrossDomainAE", "ItemKNN", "ItemTransitions", "Popularity", "UserEASE"]

@@ -11,8 +11,9 @@ from kgrec.data.histories import sequences, steps_ago, user_histories
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.table_checks import check
-from kgrec.signals.cf import EASE, IALS, ItemKNN, ItemTransitions, Popularity, UserEASE
-from kgrec.testing.graphs import LIKED, community_answers, train_and_withheld, two_communities
+from kgrec.signals.cf import EASE, IALS, AttributeRidge, ItemKNN, ItemTransitions, Popularity, UserEASE
+from kgrec.testing.graphs import LIKED, KnownAnswers, community_answers, train_and_withheld, two_communities
+from kgrec.testing.new_users import trade_answers
 from kgrec.testing.signal_contract import SignalContract
 
 
@@ -39,6 +40,26 @@ class TestEASE(SignalContract):
 
 class TestUserEASE(SignalContract):
     signal = UserEASE
+
+
+class TestAttributeRidge(SignalContract):
+    signal = AttributeRidge
+
+    @classmethod
+    def answers(cls, destroyed: bool = False) -> KnownAnswers:
+        return trade_answers(destroyed)
+
+
+def test_attribute_ridge_meets_its_definition() -> None:
+    known = trade_answers()
+    signal = AttributeRidge().fit(known.train, {})
+    active = np.flatnonzero(np.diff(known.train.interactions.indptr))
+    profiles, taken = signal._profiles[active].toarray(), known.train.interactions[active].toarray()
+    taken /= np.linalg.norm(taken, axis=1, keepdims=True)
+    np.testing.assert_allclose((profiles[:, :-1] ** 2).sum(axis=1), 1, rtol=1e-5)
+    penalty = np.diag([5.0] * (profiles.shape[1] - 1) + [1e-3])
+    expected = np.linalg.solve(profiles.T @ profiles + penalty, profiles.T @ taken)
+    np.testing.assert_allclose(signal.state()["weights"], expected, atol=1e-5)
 
 
 def with_liked(tables, **columns):
