@@ -33,6 +33,7 @@ def test_services_and_volumes_exist(services: dict[str, Any]) -> None:
         assert "image" in service or (DOCKER / service["build"]["context"] / service["build"]["dockerfile"]).is_file()
     assert services["neo4j"]["healthcheck"]["test"][0] == "CMD-SHELL"
     assert services["kgrec"]["depends_on"] == {"neo4j": {"condition": "service_healthy"}}
+    assert services["serve"]["depends_on"] == {"kgrec": {"condition": "service_completed_successfully"}}
 
 
 def test_compose_holds_no_password(services: dict[str, Any]) -> None:
@@ -44,12 +45,14 @@ def test_compose_holds_no_password(services: dict[str, Any]) -> None:
 
 def test_compose_uses_existing_commands(services: dict[str, Any]) -> None:
     command = typer.main.get_command(app)
-    [script] = services["kgrec"]["command"]
-    lines = [shlex.split(line) for line in script.splitlines()]
-    assert [words[1] for words in lines] == ["load", "train", "publish", "explore"]
+    [script], [served] = services["kgrec"]["command"], services["serve"]["command"]
+    lines = [shlex.split(line.rpartition("|| ")[2]) for line in [*script.splitlines(), *served.splitlines()]]
+    assert [words[1] for words in lines] == ["load", "train", "publish", "explore", "keys", "serve"]
     for program, name, *words in lines:
         assert program == "kgrec"
         found = command.get_command(None, name)  # type: ignore[attr-defined]
+        if inner := getattr(found, "commands", None):
+            found, words = inner[words[0]], words[1:]
         found.make_context(name, words)
 
 

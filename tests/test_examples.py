@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import configparser
 import re
 import shlex
 from pathlib import Path
@@ -11,6 +12,7 @@ import yaml
 from typer.main import get_command
 
 from kgrec.cli.app import app
+from kgrec.serve.server import DRAIN_SECONDS
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 
@@ -45,3 +47,22 @@ def test_airflow_dag_runs_refresh_and_prune() -> None:
     tree = ast.parse((EXAMPLES / "airflow_dag.py").read_text())
     commands = [k.value.value for k in ast.walk(tree) if isinstance(k, ast.keyword) and k.arg == "bash_command"]
     assert [parsed(command) for command in commands] == ["refresh", "prune"]
+
+
+def test_systemd_unit_runs_serve() -> None:
+    unit = configparser.ConfigParser(interpolation=None)
+    unit.read(EXAMPLES / "kgrec.service")
+    assert set(unit) == {"DEFAULT", "Unit", "Service", "Install"}
+    assert parsed(unit["Service"]["ExecStart"]) == "serve"
+    assert int(unit["Service"]["TimeoutStopSec"]) > DRAIN_SECONDS
+
+
+def test_kubernetes_deployment_runs_serve() -> None:
+    deployment = yaml.safe_load((EXAMPLES / "deployment.yaml").read_text())
+    spec = deployment["spec"]["template"]["spec"]
+    [container] = spec["containers"]
+    assert deployment["spec"]["selector"]["matchLabels"] == deployment["spec"]["template"]["metadata"]["labels"]
+    assert parsed(shlex.join(container["command"])) == "serve"
+    assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in spec["volumes"]}
+    assert container["readinessProbe"]["httpGet"]["path"] == "/health/ready"
+    assert spec["terminationGracePeriodSeconds"] > DRAIN_SECONDS
