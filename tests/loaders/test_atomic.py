@@ -429,3 +429,14 @@ def test_time_in_text_column_is_reported_with_advice(tmp_path: Path) -> None:
     tables = check(AtomicLoader().load(tmp_path, Schema.from_dict(schema)))
     times = tables.edges["User", "INTERACTED", "Item"].column("timestamp")
     assert times.to_pylist() == [datetime(2024, 1, 31)]
+
+
+def test_words_of_users_become_nodes(tmp_path: Path) -> None:
+    inter = "user_id:token\titem_id:token\nu1\ti1\nu2\ti1\n"
+    users = "user_id:token\tsymptoms:token_seq\nu1\tcough fever\nu2\tfever cough\n"
+    folder_of(tmp_path, {"shop.inter": inter, "shop.user": users})
+    graph = AtomicLoader().load(tmp_path)
+    assert sorted(graph.nodes["Symptom"].column("symptom_id").to_pylist()) == ["cough", "fever"]
+    assert graph.edges["User", "HAS_SYMPTOM", "Symptom"].num_rows == 4
+    assert "symptoms" not in graph.schema.nodes["User"].properties
+    assert AtomicLoader().load(tmp_path, derive_schema(tmp_path)).edges.keys() == graph.edges.keys()
