@@ -36,6 +36,9 @@ NON_OVERLAPPING_CONTENT_WEIGHT: Final = 0.3
 shared users it cannot be learned."""
 SIMULATED_SHARE: Final = 0.1
 """Maximum share of the multi-domain users who are validated as cold-start users of one of their domains."""
+FEW_SIMULATED: Final = 30
+"""Where `SIMULATED_SHARE` gives fewer users than this, it is a third: a blend learned from a handful may be worse than
+popularity."""
 
 
 def simulate_cold_start(train: GraphSnapshot, seed: int) -> BoolArray:
@@ -51,10 +54,12 @@ def simulate_cold_start(train: GraphSnapshot, seed: int) -> BoolArray:
     rng, (here, cells) = np.random.default_rng(seed), train.user_domains
     n_new = cold_start_users(train).sum(axis=0)
     able = (here > 0) & (here.sum(axis=1, keepdims=True) > here)
+    a_third = able.sum(axis=0) // 3
     taken = np.zeros(here.shape, dtype=bool)
     for domain in np.flatnonzero(n_new):
         users = np.flatnonzero(able[:, domain] & ~taken.any(axis=1))
-        n = min(int(n_new[domain]), round(SIMULATED_SHARE * len(users)))
+        most = max(round(SIMULATED_SHARE * len(users)), min(FEW_SIMULATED, int(a_third[domain])))
+        n = min(int(n_new[domain]), most)
         taken[rng.permutation(users)[:n], domain] = True
     return np.asarray(taken.ravel()[cells])
 
@@ -67,6 +72,26 @@ def non_overlapping_domains(train: GraphSnapshot) -> set[str]:
     return set(names[shared < MIN_BLEND_USERS]) if len(names) > 1 else set()
 
 
+def rarely_asked_domains(train: GraphSnapshot, holdouts: Sequence[ValidationSet]) -> set[str]:
+    """Return the domains with cold-start users of whom too few are in validation to learn a blend for them."""
+    entered = np.unique(train.item_domains.astype(str))[cold_start_users(train).any(axis=0)]
+    asked = {holdout.domain: int((np.diff(holdout.seen.indptr) == 0).sum()) for holdout in holdouts}
+    return {domain for domain in entered if asked.get(domain, 0) < MIN_BLEND_USERS}
+
+
+def beats_popularity(blend: Blend, holdout: ValidationSet, popularity: FloatArray) -> bool:
+    """Return whether a blend is clearly better than popularity for the cold-start users that it was learned from.
+
+    Args:
+        blend: the blend, with the metric that it reached by cross-fitting.
+        holdout: the validation set of the domain.
+        popularity: float32 [m], number of train users of each item of the domain.
+    """
+    new = holdout.take(np.flatnonzero(np.diff(holdout.seen.indptr) == 0))
+    popular = new.evaluate(np.tile(popularity, (len(new.user_num), 1)))
+    return clearly_better(blend.reached, popular)
+
+
 def non_overlapping_blend(
     signals: Signals,
     scores: Sequence[FloatArray],
@@ -74,7 +99,7 @@ def non_overlapping_blend(
     relevant: sp.csr_matrix,
     seed: int = 0,
 ) -> Blend | None:
-    """Return a blend of popularity and content for cold-start users of a non-overlapping domain.
+    """Return a blend of popularity and content for cold-start users of a domain that offers none to learn from.
 
     Weights are learned from in-domain users; those of content are then lowered, see `NON_OVERLAPPING_CONTENT_WEIGHT`.
 

@@ -10,7 +10,12 @@ import numpy as np
 from kgrec._util.types import FloatArray
 from kgrec.hybrid.blend import Blend, GroupedBlend
 from kgrec.hybrid.cold_items import ColdItems, SignalMasks, has_cold_item_users
-from kgrec.hybrid.cold_start import non_overlapping_blend, non_overlapping_domains
+from kgrec.hybrid.cold_start import (
+    beats_popularity,
+    non_overlapping_blend,
+    non_overlapping_domains,
+    rarely_asked_domains,
+)
 from kgrec.hybrid.learn_blend import fit_blend
 from kgrec.hybrid.new_users import new_user_blend
 from kgrec.hybrid.tuning_state import TuningState
@@ -23,7 +28,7 @@ def learn_blends(state: TuningState) -> dict[str, GroupedBlend]:
     even = replace(even_blend(list(state.signals)), cold_items=ColdItems.even(cold_item_signals(state.signals)))
     blends = dict.fromkeys(sorted(set(state.graph.item_domains)), even)
     popularity = np.asarray(state.graph.interactions.sum(axis=0), dtype=np.float32).ravel()
-    apart = non_overlapping_domains(state.graph)
+    apart = non_overlapping_domains(state.graph) | rarely_asked_domains(state.graph, state.validation)
     for holdout in state.validation:
         blends[holdout.domain] = _learn_blend(
             state, holdout, popularity[holdout.item_num], apart=holdout.domain in apart
@@ -51,7 +56,7 @@ def _learn_blend(state: TuningState, holdouts: ValidationSet, popularity: FloatA
     cold_items = ColdItems.learn(
         cold_item_signals(signals), scores, total, holdout.seen, holdout.relevant, popularity, seed
     )
-    if apart:
+    if apart or (blend.cold_start and not beats_popularity(blend.cold_start, holdout, popularity)):
         blend = replace(blend, cold_start=non_overlapping_blend(signals, scores, holdout.seen, holdout.relevant, seed))
     in_validation = has_cold_item_users(holdouts.relevant, popularity)
     return replace(blend, cold_items=replace(cold_items, in_validation=in_validation))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 
-from kgrec._util.types import IntArray
+from kgrec._util.types import DoubleArray, FloatArray, IntArray
 from kgrec.data.edges import Behaviors
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
@@ -43,6 +44,56 @@ def shops(n_new: int) -> GraphSnapshot:
     nodes = {"User": pa.table({"user_id": sorted(set(users))}), "Item": pa.table(items)}
     edges = {("User", "BOUGHT", "Item"): pa.table({"src": users, "dst": bought})}
     return GraphSnapshot.from_tables(check(GraphTables(SCHEMA, nodes, edges)))
+
+
+@dataclass(frozen=True)
+class RarelyShared:
+    """Two shops with few shared users, and what the others would buy in the shop that they do not know.
+
+    Attributes:
+        graph: the users and what they bought.
+        new: shop → its cold-start users, int64 [n].
+        chance: float64 [n_users, items of a shop], the probability of each item of the new shop, by its number.
+    """
+
+    graph: GraphSnapshot
+    new: Mapping[str, IntArray]
+    chance: DoubleArray
+
+    def gain(self, shop: str, scores: FloatArray, k: int = 5) -> float:
+        """Return the mean probability of the k best items of a shop for its cold-start users; scores are [n, items]."""
+        best = np.argsort(-scores, axis=1)[:, :k]
+        return float(np.take_along_axis(self.chance[self.new[shop]], best, axis=1).sum(axis=1).mean())
+
+
+def rarely_shared(told: bool, n_users: int = 2_000, shared: float = 0.05) -> RarelyShared:
+    """Return users of three tastes who buy four items of a shop, popular ones rather; few buy in both shops.
+
+    Args:
+        told: whether a user has the same taste in both shops; otherwise one shop says nothing about the other.
+        n_users: users of both shops.
+        shared: share of them who buy in both.
+    """
+    rng, user, item = np.random.default_rng(0), np.arange(n_users), np.arange(N_ITEMS)
+    taste = np.stack([user % TASTES, user % TASTES if told else rng.integers(TASTES, size=n_users)])
+    popular = (1.0 + item // TASTES) ** -0.7
+    odds = np.where(item % TASTES == taste[:, :, None], 1, 0.05) * popular  # [shops, users, items]
+    order = np.argsort(-(np.log(odds) + rng.gumbel(size=odds.shape)), axis=2)[:, :, :4]
+    in_shop = (user < shared * n_users) | (user % 2 == np.arange(2)[:, None])
+    shop, buyer = np.nonzero(in_shop)
+    ids = [f"{shop}{i:02}" for shop in "ab" for i in range(N_ITEMS)]
+    bought = {
+        "src": [f"u{num:04}" for num in np.repeat(buyer, 4).tolist()],
+        "dst": [ids[num] for num in (order[in_shop] + shop[:, None] * N_ITEMS).ravel().tolist()],
+    }
+    nodes = {
+        "User": pa.table({"user_id": [f"u{num:04}" for num in range(n_users)]}),
+        "Item": pa.table({"item_id": ids, "shop": [id_[0] for id_ in ids]}),
+    }
+    graph = GraphSnapshot.from_tables(check(GraphTables(SCHEMA, nodes, {("User", "BOUGHT", "Item"): pa.table(bought)})))
+    chance = odds[0] if told else np.tile(popular, (n_users, 1))
+    new = {"a": np.flatnonzero(~in_shop[0]), "b": np.flatnonzero(~in_shop[1])}
+    return RarelyShared(graph, new, chance / chance.sum(axis=1, keepdims=True))
 
 
 def twins() -> GraphSnapshot:

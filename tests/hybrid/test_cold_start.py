@@ -14,7 +14,7 @@ from kgrec.hybrid.cold_start import SIMULATED_SHARE, simulate_cold_start
 from kgrec.recommender import Recommender
 from kgrec.runs.save_load import save_model
 from kgrec.signals.domain_weighting import MIN_COLD_START_USERS
-from kgrec.testing.shops import N_ITEMS, N_USERS, SCHEMA, TASTES, counts, shops
+from kgrec.testing.shops import N_ITEMS, N_USERS, SCHEMA, TASTES, counts, rarely_shared, shops
 from kgrec.training.pipeline import train, training_sets
 from kgrec.training.report import blends_table
 from kgrec.tuning import validation
@@ -80,6 +80,31 @@ def test_cold_start_blend_ranks_items_of_their_taste():
     best = listed[model.score(np.arange(100)).total[:, listed].argmax(axis=1)]
     tastes = np.array([int(item[1:]) % TASTES for item in graph.items.ids])
     assert (tastes[best] == np.arange(100) % TASTES).mean() > 0.95
+
+
+def gains(told, **more):
+    """For both shops: what cold-start users gain from the hybrid, from popular items, and from the best ones."""
+    truth = rarely_shared(told, **more)
+    config = Config.checked({"signals": ["popularity", "item_knn", "ease"], "effort": "fast"})
+    model = train(uncut(truth.graph), config, lambda _: {}, "train").model
+    for shop, users in truth.new.items():
+        listed = np.flatnonzero(truth.graph.item_domains == shop)
+        popular = np.tile(truth.graph.interactions[:, listed].sum(axis=0), (len(users), 1))
+        yield [
+            truth.gain(shop, scores) for scores in (model.score(users).total[:, listed], popular, truth.chance[users])
+        ]
+
+
+def test_few_shared_users_teach_the_others():
+    for hybrid, popular, best in gains(told=True):
+        assert popular < 0.6 * best
+        assert hybrid > 0.85 * best
+
+
+@pytest.mark.parametrize("shared", [0.025, 0.05])
+def test_untelling_shared_users_leave_popular_items(shared):
+    for hybrid, popular, _ in gains(told=False, shared=shared):
+        assert hybrid > 0.93 * popular
 
 
 def test_non_overlapping_users_get_popular_similar_items(monkeypatch, tmp_path):
