@@ -30,6 +30,7 @@ from kgrec.text.hf_model import (
 )
 from kgrec.text.multilingual import multilingual_folder
 from kgrec.text.token_batches import Tokens, n_fitting
+from kgrec.text.token_table import embedding_table, plain_tokenizer
 from kgrec.text.tuned_weights import FineTunedWeights
 
 if TYPE_CHECKING:
@@ -140,14 +141,7 @@ class TransformersEncoder:
         """
         if len(texts) == 0:
             return np.zeros((0, self.dim), dtype=np.float32)
-        return self.encode_tokens(self.tokens(texts, self.tuned.origin.prefix if self.tuned else 0))
-
-    def encode_tokens(self, tokens: Tokens) -> FloatArray:
-        """Return the vectors of tokenized texts, special tokens included: float32 [texts, dim], rows of length 1.
-
-        Raises:
-            UsageError: the model does not load, or a single text does not fit in memory.
-        """
+        tokens = self.tokens(texts, self.tuned.origin.prefix if self.tuned else 0)
         vectors = np.zeros((len(tokens.lengths), self.dim), dtype=np.float32)
         order = np.argsort(tokens.lengths, kind="stable")
         budget = self.token_budget
@@ -168,10 +162,19 @@ class TransformersEncoder:
         Raises:
             UsageError: the tokenizer does not load.
         """
+        return np.array([len(ids) for ids in self.token_ids(texts)], dtype=np.int64)
+
+    def token_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the ids of the tokens of each text, without prefix, special tokens and truncation.
+
+        Raises:
+            UsageError: the tokenizer does not load.
+        """
         if len(texts) == 0:
-            return np.zeros(0, dtype=np.int64)
-        ids = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
-        return np.array([len(x) for x in ids], dtype=np.int64)
+            return []
+        if self._plain_tokenizer is None:
+            return list(self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"])
+        return [text.ids for text in self._plain_tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     def tokens(self, texts: Sequence[str], spare: int = 0) -> Tokens:
         """Return the tokens of texts with their prefix, truncated to the encoder's limit less `spare`."""
@@ -269,6 +272,20 @@ class TransformersEncoder:
         from transformers import AutoTokenizer
 
         return loaded(AutoTokenizer, self.folder, self.settings.trust_remote_code)
+
+    @cached_property
+    def _plain_tokenizer(self) -> Any | None:
+        return None if self.settings.trust_remote_code else plain_tokenizer(self.folder)
+
+    @cached_property
+    def token_table(self) -> torch.Tensor:
+        """The model's vectors of tokens before its first layer, [tokens, d].
+
+        Raises:
+            UsageError: a file is damaged.
+        """
+        table = embedding_table(self.folder)
+        return self.weights().get_input_embeddings().weight.detach() if table is None else table
 
     @cached_property
     def pad(self) -> int:

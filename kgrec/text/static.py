@@ -1,4 +1,4 @@
-"""Static encoder: the mean of token vectors, which a transformer gives once for each token instead of for each text."""
+"""Static encoder: the mean of the vectors of a text's tokens in the model's embedding table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import numpy as np
 import scipy.sparse as sp
 
 from kgrec._util.types import FloatArray, IntArray
-from kgrec.text.cache import VectorCache
 from kgrec.text.encoder import TransformersEncoder
 from kgrec.text.hf_model import n_embedding_parameters, n_parameters
 from kgrec.text.token_batches import Tokens
@@ -29,36 +28,35 @@ PACKAGED_PARAMETERS: Final = 10_993_280
 
 
 class StaticEncoder:
-    """Mean of the centered vectors of a text's tokens, each the transformer's vector of the token alone.
+    """Mean of the centered vectors of a text's tokens, rows of the model's embedding table.
 
-    It encodes many times as many texts per second as the transformer, and does not read the order of words (Model2Vec,
-    https://github.com/MinishLab/model2vec). The transformer encodes each token when it first occurs; the vector cache
-    keeps the result.
+    It encodes a thousand times as many texts per second as the transformer, which is not even loaded, and does not read
+    the order of words. Vectors by which the transformer encodes each token alone (Model2Vec,
+    https://github.com/MinishLab/model2vec) rank no better, and take seconds to make.
 
     Args:
-        model: the transformer; its prefix is not used.
-        cache: cache for the token vectors.
+        model: the model; its prefix, its pooling and its layers are not used.
     """
 
-    def __init__(self, model: TransformersEncoder, cache: VectorCache | None = None) -> None:
+    def __init__(self, model: TransformersEncoder) -> None:
         self.model, self.name, self.encodes_behaviors = model, f"{model.name} (static)", model.encodes_behaviors
-        self._cache, self._alone = cache or VectorCache(), _SingleTokens(model)
 
     @property
     def identity(self) -> str:
-        """Digest of the transformer's files, with all settings that change a vector."""
-        return json.dumps(["static", self._alone.identity, self.model.max_tokens])
+        """Digest of the model's files, with all settings that change a vector."""
+        return json.dumps(["static", "embedding table", self.model.digest, self.model.max_tokens])
 
     @property
     def dim(self) -> int:
         """Length of a vector."""
-        return self.model.dim
+        return int(self.model.token_table.shape[1])
 
     def encode(self, texts: Sequence[str]) -> FloatArray:
         """Return float32 [texts, dim], rows of length 1, in the order of the texts."""
         if len(texts) == 0:
             return np.zeros((0, self.dim), np.float32)
-        tokens = self._tokens(texts)
+        limit = self.model.max_tokens
+        tokens = Tokens.from_lists([ids[:limit] or [0] for ids in self.model.token_ids(texts)])
         distinct, column = np.unique(tokens.ids, return_inverse=True)
         starts = np.append(tokens.starts, len(tokens.ids))
         counts = sp.csr_matrix((np.ones(len(column), np.float32), column, starts), (len(texts), len(distinct)))
@@ -69,44 +67,14 @@ class StaticEncoder:
         """Return the number of tokens of each text, without special tokens, int64 [texts]."""
         return self.model.count_tokens(texts)
 
-    def _tokens(self, texts: Sequence[str]) -> Tokens:
-        model = self.model
-        options = {"truncation": True, "max_length": model.max_tokens, "verbose": False}
-        ids = model.tokenizer(list(texts), add_special_tokens=False, **options)["input_ids"]
-        return Tokens.from_lists([x or [model.pad] for x in ids])
-
-    def _vectors(self, ids: Iterable[int]) -> FloatArray:
-        """Return the transformer's vectors of tokens by id, float32 [n, dim]."""
-        return self._cache.encode([str(id_) for id_ in ids], self._alone)
+    def _vectors(self, ids: IntArray) -> FloatArray:
+        """Return the rows of the embedding table of tokens by id, float32 [n, dim]."""
+        return np.asarray(self.model.token_table[ids].float().numpy())
 
     @cached_property
     def _center(self) -> FloatArray:
-        ids = np.unique(np.linspace(0, len(self.model.tokenizer) - 1, CENTER_TOKENS).astype(np.int64))
+        ids = np.unique(np.linspace(0, len(self.model.token_table) - 1, CENTER_TOKENS).astype(np.int64))
         return np.asarray(self._vectors(ids).mean(axis=0))
-
-
-class _SingleTokens:
-    """A transformer as an encoder of single tokens, which are given by their ids in digits."""
-
-    def __init__(self, model: TransformersEncoder) -> None:
-        self.model, self.name, self.dim = model, model.name, model.dim
-
-    @property
-    def identity(self) -> str:
-        """Digest of the transformer's files, with all settings that change the vector of a token."""
-        return json.dumps(["tokens", self.model.digest, self.model.pooling, self.model.precision])
-
-    def encode(self, texts: Sequence[str]) -> FloatArray:
-        """Return float32 [tokens, dim], rows of length 1."""
-        before, after = self._special
-        return self.model.encode_tokens(Tokens.from_lists([[*before, int(id_), *after] for id_ in texts]))
-
-    @cached_property
-    def _special(self) -> tuple[list[int], list[int]]:
-        """Ids of the special tokens before and after a text."""
-        bare, whole = (self.model.tokenizer("a", add_special_tokens=special)["input_ids"] for special in (False, True))
-        start = next((n for n in range(len(whole)) if whole[n : n + len(bare)] == bare), 0)
-        return whole[:start], whole[start + len(bare) :]
 
 
 def encoding_seconds(texts: Iterable[str], model: TransformersEncoder) -> float:

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.slow
 
 GRAPH = GraphSnapshot.from_tables(two_communities())
 SMALL = {"signals": "embeddings,popularity", "effort": "fast"}
+LONGER = {**SMALL, "effort": "balanced", "budget": "20s"}
 
 
 @pytest.fixture
@@ -37,7 +38,11 @@ def chosen(**settings: object) -> str | None:
 
 
 def test_small_catalog_has_the_transformer() -> None:
-    assert chosen(effort="fast", budget="1s") is None
+    assert chosen(budget="1s") is None
+
+
+def test_fast_effort_is_static_for_any_catalog() -> None:
+    assert "all-MiniLM-L6-v2 takes about" in str(chosen(effort="fast"))
 
 
 @pytest.mark.usefixtures("costly")
@@ -72,7 +77,7 @@ def test_loaded_model_keeps_the_static_encoder(tmp_path: Path) -> None:
 
 
 def test_next_fit_chooses_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = Recommender(**SMALL)
+    model = Recommender(**LONGER)
     monkeypatch.setattr("kgrec.text.static.BYTES_PER_SECOND", 5)
     assert isinstance(model.fit(GRAPH)._encoder, StaticEncoder)
     monkeypatch.undo()
