@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pytest
@@ -20,11 +21,14 @@ from kgrec.config import Config
 from kgrec.data.schema import Schema
 from kgrec.data.snapshot import GraphSnapshot
 from kgrec.data.tables import GraphTables
-from kgrec.jobs.train import train_run
+from kgrec.jobs.train import publish_run, train_run
 from kgrec.store import open_graph
 from kgrec.store.load import load
 from kgrec.testing.graphs import two_communities
 from kgrec.text import encoder
+
+if TYPE_CHECKING:
+    from starlette.testclient import TestClient
 
 pytest_plugins = ["kgrec.testing.text_models"]
 
@@ -132,6 +136,44 @@ def cinema(trained_cinema: Path, tmp_path: Path) -> Path:
     """A copy of `trained_cinema` that a test may change."""
     shutil.copytree(trained_cinema.parent, tmp_path / "cinema")
     return tmp_path / "cinema" / "cinema.lbug"
+
+
+@pytest.fixture(scope="session")
+def published_cinema(trained_cinema: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cinema graph with its run published; tests only read it."""
+    folder = tmp_path_factory.mktemp("published")
+    shutil.copytree(trained_cinema.parent, folder / "cinema")
+    publish_run(str(folder / "cinema" / trained_cinema.name), None, None, 5)
+    return folder / "cinema" / trained_cinema.name
+
+
+@pytest.fixture(scope="session")
+def reader(published_cinema: Path) -> Iterator[TestClient]:
+    """A client of a service of the published cinema, that only reads."""
+    from starlette.testclient import TestClient
+
+    from kgrec.serve.app import create_app
+
+    with TestClient(create_app(str(published_cinema)), raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture
+def published(published_cinema: Path, tmp_path: Path) -> str:
+    """A copy of the published graph that a test may change."""
+    shutil.copytree(published_cinema.parent, tmp_path / "cinema")
+    return str(tmp_path / "cinema" / published_cinema.name)
+
+
+@pytest.fixture
+def client(published: str) -> Iterator[TestClient]:
+    """A client of a service of the graph `published`, which it may change."""
+    from starlette.testclient import TestClient
+
+    from kgrec.serve.app import create_app
+
+    with TestClient(create_app(published)) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")
