@@ -58,7 +58,7 @@ def main() -> None:
     texts = sorted(set(test.complaints))
     encoders = all_encoders()
     for encode in encoders.values():
-        encode(texts)  # loads the model, and makes the vectors of tokens
+        encode(texts)  # loads the model
     seconds = alternate({name: partial(encode, texts) for name, encode in encoders.items()}, options.rounds)
     speeds = {name: round(len(texts) / cpu, 1) for name, (_, cpu) in medians(seconds).items()}
     result = {
