@@ -24,7 +24,13 @@ FIT_ON = {
     "ml-1m-kg": "train",
     "amazon-beauty-seq": "train+valid",
     "amazon-art-office/warm": "train+valid",
+    "tiktok": "train",
+    "douban-book-social": "train",
+    "cloth-sport": "train",
+    "prescriptions": "train",
 }
+LENGTHS = {"prescriptions": "5,10,20"}
+"""Lengths of the lists that are measured, if not 10 and 20."""
 
 
 def main() -> None:
@@ -44,7 +50,7 @@ def run(folder: Path, fit_on: str, seeds: int, name: str) -> None:
     """Run `kgrec benchmark` in a process of its own, whose peak memory is then this data set's alone."""
     out = ROOT / "build" / "accuracy" / name
     kgrec = str(Path(sys.executable).with_name("kgrec"))
-    options = ["--fit-on", fit_on, "--k", "10,20", "--seeds", str(seeds), "--out", str(out)]
+    options = ["--fit-on", fit_on, "--k", LENGTHS.get(name, "10,20"), "--seeds", str(seeds), "--out", str(out)]
     subprocess.run([kgrec, "benchmark", str(folder), *options], check=True)
     shutil.copy(out / "metrics.json", RESULTS / f"accuracy-{name}.json")
     mean = json.loads((out / "metrics.json").read_text(encoding="utf-8"))["mean"]["hybrid"]
