@@ -32,7 +32,7 @@ class StaticEncoder:
 
     It encodes a thousand times as many texts per second as the transformer, which is not even loaded, and does not read
     the order of words. Vectors by which the transformer encodes each token alone (Model2Vec,
-    https://github.com/MinishLab/model2vec) rank no better, and take seconds to make.
+    https://github.com/MinishLab/model2vec) rank about as well, and take seconds to make.
 
     Args:
         model: the model; its prefix, its pooling and its layers are not used.

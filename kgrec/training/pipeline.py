@@ -106,6 +106,11 @@ class TrainingSets:
 _FITS_OF_A_SIGNAL: Final = 2.5
 """Duration of everything that a signal adds to a fit with default settings, relative to fitting it once."""
 
+_NO_SEARCH: Final = (
+    "with the effort fast no setting is tried, no signal is raced and no domain is checked by itself; the effort balanced "
+    "does so: it takes longer and usually ranks better"
+)
+
 Stage = Callable[[TuningState], TuningState]
 """A stage of training, which returns the state with its results added."""
 
@@ -269,7 +274,7 @@ def _raced(state: TuningState) -> TuningState:
 def _searched(state: TuningState) -> TuningState:
     """Tune each signal; an interrupt ends the search and keeps what was found. The effort "fast" tunes none."""
     if state.config.effort == "fast":
-        return state
+        return _skipping(state, {"search": _NO_SEARCH})
     # The negative-transfer check fits each domain by itself once and learns at most one more blend.
     times, n_blends = (2, 2) if several_domains(state.graph) else (1, 1)
     n_searches, tuned, budget = 2 if cold_start_holdouts(state.validation) else 1, dict(state.tuned), state.budget
@@ -291,9 +296,13 @@ def _searched(state: TuningState) -> TuningState:
             budget.reserve(times * (tuned[kind.name].seconds - before.seconds))
     except KeyboardInterrupt:
         logger.warning("interrupted: the search ends here, and the model is made of what it found. Once more to quit")
-        skipped = dict.fromkeys(waiting, "has default settings: its search was interrupted")
-        state = replace(state, report={**state.report, "skipped": {**state.report.get("skipped", {}), **skipped}})
+        state = _skipping(state, dict.fromkeys(waiting, "has default settings: its search was interrupted"))
     return state.with_tuned(tuned)
+
+
+def _skipping(state: TuningState, reasons: Mapping[str, str]) -> TuningState:
+    """Return the state with more that was skipped in its report."""
+    return replace(state, report={**state.report, "skipped": {**state.report.get("skipped", {}), **reasons}})
 
 
 def _trial(kind: type[Signal], state: TuningState) -> Trial:

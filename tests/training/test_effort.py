@@ -53,6 +53,9 @@ def test_more_effort_searches_more_and_finds_tastes(split: Split) -> None:
     assert all(set(trained.model.signals) == set(SIGNALS) for trained in of_effort.values())
     assert len(SIGNALS) == n_tried(fast) < n_tried(balanced) <= n_tried(best)
     assert [effort for effort, trained in of_effort.items() if "race" in trained.choices] == ["balanced"]
+    assert [effort for effort, trained in of_effort.items() if "search" in trained.choices.get("skipped", {})] == [
+        "fast"
+    ]
     assert min(hits(trained, split) for trained in of_effort.values()) > 3 * hits(best, split, "popularity")
 
 
