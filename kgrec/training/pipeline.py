@@ -107,8 +107,8 @@ _FITS_OF_A_SIGNAL: Final = 2.5
 """Duration of everything that a signal adds to a fit with default settings, relative to fitting it once."""
 
 _NO_SEARCH: Final = (
-    "with the effort fast no setting is tried, no signal is raced and no domain is checked by itself; the effort balanced "
-    "does so: it takes longer and usually ranks better"
+    "with the effort fast no setting is tried, no signal is raced and no domain is checked by itself; the effort "
+    "balanced does so, takes longer and usually ranks better"
 )
 
 Stage = Callable[[TuningState], TuningState]
