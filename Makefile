@@ -56,6 +56,7 @@ bench: setup
 	test -z "$$NEO4J_URI" || $(BIN)/python benchmarks/server_graph.py
 	test ! -d $(DATA)/ml-100k || $(BIN)/python benchmarks/gnn_alone.py $(DATA)/ml-100k
 	test ! -d $(DATA)/ml-1m-kg || ! nvidia-smi -L || $(BIN)/python benchmarks/gnn_on_gpu.py $(DATA)/ml-1m-kg
+	test ! -d $(DATA)/ml-100k || $(BIN)/python benchmarks/serve.py $(DATA)/ml-100k
 	test ! -d $(DATA) || $(BIN)/python benchmarks/accuracy.py $(DATA)
 	test ! -d $(DATA)/ml-1m-kg || $(BIN)/python benchmarks/cold_items.py $(DATA)/ml-1m-kg
 	test ! -d $(DATA)/amazon-art-office || $(BIN)/python benchmarks/no_links.py $(DATA)/amazon-art-office/cold
