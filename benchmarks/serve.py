@@ -36,6 +36,7 @@ from kgrec.runs.folder import list_runs
 RESULT = Path(__file__).parent / "results" / "serve.json"
 KGREC = str(Path(sys.executable).with_name("kgrec"))
 USERS, ITEMS = 943, 1_682
+SWAP_SECONDS = 1.5
 
 
 def main() -> None:
@@ -160,12 +161,12 @@ def swaps(graph: Path, n: int) -> dict[str, Any]:
 
     with server(graph) as (port, _, _):
         quiet = load.run(port, make, 200, 30)
-        seconds, done = 2.0 * n, 0
+        seconds, done = SWAP_SECONDS * n, 0
 
         def swap() -> None:
             nonlocal done
             for number in range(n):
-                due = start + 2.0 * (number + 1)
+                due = start + SWAP_SECONDS * (number + 1)
                 publish_run(str(graph), names(graph)[(number + 1) % 2])
                 done += 1
                 time.sleep(max(0.0, due - time.perf_counter()))
