@@ -40,7 +40,7 @@ def measured(model, split):
 def test_recommend_finds_tastes(measured):
     models = measured["models"]
     assert models[HYBRID]["NDCG@10"] > 1.5 * models["popularity"]["NDCG@10"]
-    assert models[HYBRID]["NDCG@10"] > 0.9 * max(found["NDCG@10"] for found in models.values())
+    assert models[HYBRID]["NDCG@10"] > 0.85 * max(found["NDCG@10"] for found in models.values())
 
 
 def test_shuffled_behaviors_destroy_the_result(snapshot, split, measured):

@@ -495,6 +495,11 @@ def _mutate_value(value: Any, rng: random.Random) -> None:
         value[key] = rng.choice(JUNK)
 
 
+def _dictionary(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return values as a dictionary; lists, which Arrow cannot encode, stay as they are."""
+    return values if pa.types.is_list(values.type) else values.dictionary_encode()
+
+
 def _mutate_table(found: pa.Table, rng: random.Random) -> pa.Table:
     name = rng.choice(found.column_names)
     at, values = found.column_names.index(name), found.column(name)
@@ -505,7 +510,7 @@ def _mutate_table(found: pa.Table, rng: random.Random) -> pa.Table:
             lambda: pa.concat_tables([found, found.slice(0, 1)]),
             lambda: found.append_column(rng.choice(["zz", name]), values),
             lambda: found.set_column(at, name, pa.nulls(found.num_rows, values.type)),
-            lambda: found.set_column(at, name, values.dictionary_encode()),
+            lambda: found.set_column(at, name, _dictionary(values)),
             lambda: found.set_column(at, name, values.take(list(range(found.num_rows - 1, -1, -1)))),
         ]
     )()

@@ -128,7 +128,7 @@ def test_search_finds_items_in_another_language(tmp_path: Path) -> None:
     assert "multilingual" in run_facts(run)["text model"]
     loaded = Recommender.load(run.folder)
     for later in (loaded, loaded.fold_in(CHINESE), loaded.refit(CHINESE)):
-        assert later._encoder.name == "multilingual"
+        assert later._encoder.name.startswith("multilingual")
         assert all(set(name) <= set("花园草地鲜花郁金香") for name in names_for(later, "a tulip"))
         assert all(set(name) <= set("机器人银河飞船激光") for name in names_for(later, "a robot"))
     with open_graph(uri) as store:

@@ -81,8 +81,8 @@ def forget(graph: str, role: Role, id_: str, runs: str | Path | None = None) -> 
         known = target.existing or target.runs or events_of(events, role, id_)
         if not known and not receipts.unfinished(kept, role, id_):
             raise _unknown(role, id_, target.graph)
-        texts = _erased_texts(target)
-        places = [path.resolve() for path in (*_files_of(store), *roots, cache.folder, events)]
+        texts, present = _erased_texts(target), [events] if events.is_dir() else []
+        places = [path.resolve() for path in (*_files_of(store), *roots, cache.folder, *present)]
         file, receipt = receipts.begin(
             kept,
             role,
