@@ -1,9 +1,10 @@
 """The HTTP service under load, with the load generator on the same cores.
 
-    python benchmarks/serve.py DATA/ml-100k [--seconds 60] [--swaps 200] [--kills 30] [--models FOLDER]
+    python benchmarks/serve.py DATA/ml-100k [--only PARTS] [--seconds 60] [--swaps 200] [--kills 30] [--models FOLDER]
 
-Writes benchmarks/results/serve.json. Latencies count from the time at which a request was due, so that a slow answer
-delays no later measurement. FOLDER keeps the trained graph, which another call does not train again.
+Writes the measured parts (routes, swaps, kills, soak) to benchmarks/results/serve.json, beside those of other calls.
+Latencies count from the time at which a request was due, so that a slow answer delays no later measurement. FOLDER keeps
+the trained graph, which another call does not train again.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
@@ -37,6 +38,8 @@ RESULT = Path(__file__).parent / "results" / "serve.json"
 KGREC = str(Path(sys.executable).with_name("kgrec"))
 USERS, ITEMS = 943, 1_682
 SWAP_SECONDS = 1.5
+WORKERS = 2
+"""Processes that answer the requests of each kind."""
 
 
 def main() -> None:
@@ -45,22 +48,31 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--swaps", type=int, default=200)
     parser.add_argument("--kills", type=int, default=30)
-    parser.add_argument("--soak", type=float, default=0, help="Seconds of the soak test.")
+    parser.add_argument("--soak", type=float, default=1_800, help="Seconds of the soak test.")
+    parser.add_argument("--only", default="routes,swaps,kills,soak", help="Parts, with commas.")
     parser.add_argument("--models", type=Path)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         graph = trained(given.data, given.models or Path(temporary))
-        result = {
-            "command": f"python benchmarks/serve.py DATA/{given.data.name}",
-            "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.system()},
-            "load": round(os.getloadavg()[0], 1),
-            "routes": routes(graph, given.seconds),
-            "swaps": swaps(graph, given.swaps),
-            "kills": kills(graph, given.kills),
-            **({"soak": soak(graph, given.soak)} if given.soak else {}),
+        parts: dict[str, Callable[[], dict[str, Any]]] = {
+            "routes": lambda: routes(graph, given.seconds),
+            "swaps": lambda: swaps(graph, given.swaps),
+            "kills": lambda: kills(graph, given.kills),
+            "soak": lambda: soak(graph, given.soak),
         }
-    RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(result, indent=1))
+        for name in given.only.split(","):
+            keep(name, {"load_before": round(os.getloadavg()[0], 1), **parts[name]()}, given.data.name)
+
+
+def keep(part: str, measured: dict[str, Any], data: str) -> None:
+    """Write a measured part to the result, beside the parts of other calls."""
+    known = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
+    about = {
+        "command": f"python benchmarks/serve.py DATA/{data}",
+        "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.system()},
+    }
+    RESULT.write_text(json.dumps({**known, **about, part: measured}, indent=1) + "\n", encoding="utf-8")
+    print(part, json.dumps(measured, indent=1), flush=True)
 
 
 def trained(data: Path, folder: Path) -> Path:
@@ -83,14 +95,14 @@ def run(*words: str) -> None:
 
 
 @contextmanager
-def server(graph: Path) -> Iterator[tuple[int, subprocess.Popen[bytes], float]]:
+def server(graph: Path, workers: int = 1) -> Iterator[tuple[int, subprocess.Popen[bytes], float]]:
     """Start the service without an event log; give its port, its process, and the seconds until it was ready."""
     for file in graph.with_suffix(".events").glob("*"):
         file.unlink()
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
     start = time.perf_counter()
-    command = [KGREC, "serve", str(graph), "--port", str(port), "--no-access-log"]
+    command = [KGREC, "serve", str(graph), "--port", str(port), "--no-access-log", "--workers", str(workers)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         while True:
             try:
@@ -127,13 +139,14 @@ def routes(graph: Path, seconds: float) -> dict[str, Any]:
     def events(number: int) -> bytes:
         return load.post("/v1/events", batch(number, 100, rng))
 
-    with server(graph) as (port, process, ready):
+    with server(graph, WORKERS) as (port, _, ready):
         kinds = {"published": (published, 1_000), "filtered": (filtered, 100), "session": (session, 100)}
-        measured: dict[str, Any] = {"ready_s": round(ready, 2)}
+        measured: dict[str, Any] = {"workers": WORKERS, "ready_s": round(ready, 2)}
         for name, (make, rate) in {**kinds, "events in batches of 100": (events, 20)}.items():
             measured[name] = load.run(port, make, rate, seconds).summary(seconds)
             print(name, measured[name], flush=True)
-        measured["memory_mb"] = round(memory(process))
+        accepted = len(logged_events(graph.with_suffix(".events")))
+        measured |= {"events_sent": 100 * int(20 * seconds), "events_logged": accepted}
     return measured
 
 
@@ -144,7 +157,7 @@ def batch(number: int, size: int, rng: random.Random) -> bytes:
             "event_id": f"{number}-{place}",
             "user_id": str(rng.randint(1, USERS)),
             "item_id": str(rng.randint(1, ITEMS - 100)),
-            "behavior": "RATED",
+            "behavior": "INTERACTED",
             "weight": 4,
         }
         for place in range(size)
@@ -205,7 +218,8 @@ def kills(graph: Path, n: int) -> dict[str, Any]:
                         headers={"Content-Type": "application/json"},
                     )
                     with urllib.request.urlopen(request) as answer:
-                        acknowledged |= {one["event_id"] for one in json.load(answer)["outcomes"]}
+                        outcomes = json.load(answer)["outcomes"]
+                        acknowledged |= {one["event_id"] for one in outcomes if one["outcome"] == "accepted"}
                     number += 1
             except (OSError, HTTPException):
                 process.wait()
