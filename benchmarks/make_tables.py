@@ -179,6 +179,34 @@ def tuning() -> str:
     return table([f"{result['metric']}, test", "as it is", "fine-tuned", ""], rows) + f"\n\n{about}"
 
 
+def serving() -> str:
+    """Latencies of the service, and what swaps and kills did to it."""
+    if not (found := dict(results()).get("serve")) or "routes" not in found:
+        return NOT_YET
+    routes = {name: of for name, of in found["routes"].items() if isinstance(of, dict)}
+    rows = [[name, *latencies(of), f"{found['routes']['workers']}"] for name, of in routes.items()]
+    said = [f"By `{found['command']}` on {found['machine']['cores']} cores, which the load generator shares."]
+    if swaps := found.get("swaps"):
+        rows += [["200 a second, quiet", *latencies(swaps["quiet"]), "1"]]
+        rows += [[f"200 a second, {swaps['swaps']} releases swapped", *latencies(swaps["during"]), "1"]]
+        said += [f"{swaps['mixed']} answers during the swaps mixed two releases."]
+    if kills := found.get("kills"):
+        said += [
+            f"After {kills['intact']} of {kills['kills']} kills at random moments, each of the acknowledged events "
+            f"({kills['acknowledged']:,} in all) was in the log once."
+        ]
+    head = ["requests", "per second", "p50 ms", "p90 ms", "p99 ms", "failed", "workers"]
+    return f"{table(head, rows)}\n\n{' '.join(said)}"
+
+
+def latencies(of: dict[str, Any]) -> list[str]:
+    return [
+        f"{of['per_second']:.0f}",
+        *(f"{of[name]:.1f}" for name in ("p50_ms", "p90_ms", "p99_ms")),
+        str(of["failed"]),
+    ]
+
+
 def balance() -> str:
     """What each option against imbalance does to the text signal behind a tuned head."""
     if not (found := dict(results()).get("balance")):
@@ -585,6 +613,7 @@ TABLES = {
     "reranking": reranking,
     "stores": stores,
     "forget": forgetting,
+    "serving": serving,
     "refresh": refreshing,
     "chaos": chaos,
     "leaks": planted_leaks,

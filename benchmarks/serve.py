@@ -3,8 +3,8 @@
     python benchmarks/serve.py DATA/ml-100k [--only PARTS] [--seconds 60] [--swaps 200] [--kills 30] [--models FOLDER]
 
 Writes the measured parts (routes, swaps, kills, soak) to benchmarks/results/serve.json, beside those of other calls.
-Latencies count from the time at which a request was due, so that a slow answer delays no later measurement. FOLDER keeps
-the trained graph, which another call does not train again.
+Latencies count from the time at which a request was due, so that a slow answer delays no later measurement. FOLDER
+keeps the trained graph, which another call does not train again.
 """
 
 from __future__ import annotations
