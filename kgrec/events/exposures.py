@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from kgrec._util.files import strange_target
+from kgrec._util.files import locked
 from kgrec.errors import StoreError
+from kgrec.events.log import append_lines, as_store_error
 
 EXPOSURE_FILE: Final = "exposures.jsonl"
 
@@ -41,7 +41,7 @@ class Exposure:
 class ExposureLog:
     """Appends exposures to the log of a folder, many at a time.
 
-    An exposure is on disk some tenths of a second after the answer; a crash may lose the latest.
+    An exposure is on disk some tenths of a second after the answer; a crash, or a full disk, may lose the latest.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -59,10 +59,10 @@ class ExposureLog:
         Raises:
             StoreError: the log cannot be written.
         """
-        with self._lock:
+        with self._lock, as_store_error(self.path.parent), locked(self.path.parent):
             waiting, self._waiting = self._waiting, []
             if waiting:
-                _append(self.path, "".join(f"{json.dumps(asdict(exposure))}\n" for exposure in waiting))
+                append_lines(self.path, "".join(f"{json.dumps(asdict(exposure))}\n" for exposure in waiting))
 
 
 def exposures(folder: Path, experiment: str) -> Iterator[Exposure]:
@@ -82,17 +82,3 @@ def exposures(folder: Path, experiment: str) -> Iterator[Exposure]:
             raise StoreError(f"{path}, line {number}: not an exposure ({error}). Remove the line") from None
         if exposure.experiment == experiment:
             yield exposure
-
-
-def _append(path: Path, text: str) -> None:
-    """Append lines with one write, which other processes do not interrupt."""
-    if kind := strange_target(path):
-        raise StoreError(f"{path} is {kind}. Expected a plain file")
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        try:
-            os.write(descriptor, text.encode())
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error.strerror}") from error

@@ -45,7 +45,7 @@ class EventLog:
         """
         self.folder = Path(folder)
         self._thread_lock = threading.Lock()
-        with _as_store_error(self.folder):
+        with as_store_error(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         self._clear()
         self.update()
@@ -67,7 +67,7 @@ class EventLog:
         Raises:
             StoreError: the log cannot be written, for instance because the disk is full; no event was written.
         """
-        with self._thread_lock, _as_store_error(self.folder), locked(self.folder):
+        with self._thread_lock, as_store_error(self.folder), locked(self.folder):
             self._read()
             new, first = [], set[str]()
             for event in events:
@@ -75,9 +75,9 @@ class EventLog:
                 first.add(event.event_id)
             fresh = [event for event, is_new in zip(events, new, strict=True) if is_new]
             if rejected:
-                _append(self.folder / REJECTED_FILE, "".join(event.to_line(reason=why) for event, why in rejected))
+                append_lines(self.folder / REJECTED_FILE, "".join(event.to_line(reason=why) for event, why in rejected))
             if fresh:
-                _append(self.folder / LOG_FILE, "".join(event.to_line() for event in fresh))
+                append_lines(self.folder / LOG_FILE, "".join(event.to_line() for event in fresh))
                 self._read()
             return new
 
@@ -87,7 +87,7 @@ class EventLog:
         Raises:
             StoreError: a log cannot be read, or a line is not an event.
         """
-        with self._thread_lock, _as_store_error(self.folder):
+        with self._thread_lock, as_store_error(self.folder):
             self._read()
 
     def _clear(self) -> None:
@@ -134,7 +134,7 @@ def parsed(content: bytes, path: Path) -> Iterator[Event]:
             raise StoreError(f"{path}, line {number}: not an event ({error}). Move the line to another file") from None
 
 
-def _append(path: Path, text: str) -> None:
+def append_lines(path: Path, text: str) -> None:
     """Append lines to a file and sync it to disk; the file is unchanged if that fails."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
@@ -178,7 +178,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 @contextmanager
-def _as_store_error(folder: Path) -> Iterator[None]:
+def as_store_error(folder: Path) -> Iterator[None]:
     """Raise an error of the operating system as a `StoreError`."""
     try:
         yield
