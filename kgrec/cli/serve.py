@@ -33,9 +33,6 @@ def serve(
     """Answer HTTP requests from the published run of a graph."""
     from kgrec.serve.server import ServeOptions, serve
 
-    if keys is None:
-        show_text(f"no --keys: answering {host} only, without API keys")
-    show_text(f"http://{host}:{port}/v1/releases")
     files = (str(file) if file else None for file in (runs, keys, experiment))
     of_runs, of_keys, of_experiment = files
     serve(ServeOptions(graph, host, port, of_runs, of_keys, workers, of_experiment, access_log))

@@ -15,6 +15,8 @@ from kgrec.errors import MissingExtra, UsageError
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+logger = logging.getLogger(__name__)
+
 OPTIONS: Final = "KGREC_SERVE"
 """Environment variable with the options, for the workers."""
 DRAIN_SECONDS: Final = 30
@@ -75,8 +77,13 @@ def serve(options: ServeOptions) -> None:
         "timeout_keep_alive": KEEP_ALIVE_SECONDS,
         "timeout_graceful_shutdown": DRAIN_SECONDS,
     }
+    keys = f"the API keys of {options.keys}" if options.keys else "no API keys, so for this machine only"
+    where = f"answering at http://{options.host}:{options.port} with {keys}"
     if options.workers == 1:
-        return uvicorn.run(app_of_environment(), **settings)
+        app = app_of_environment()
+        logger.info(where)
+        return uvicorn.run(app, **settings)
+    logger.info(f"{where}, by {options.workers} workers")
     uvicorn.run(f"{__name__}:app_of_environment", factory=True, workers=options.workers, **settings)
 
 
@@ -85,6 +92,8 @@ def app_of_environment() -> FastAPI:
     from kgrec.serve.app import create_app
 
     options = ServeOptions(**json.loads(os.environ[OPTIONS]))
+    if not logging.getLogger("kgrec").handlers:  # in a worker, which the command did not set up
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger("kgrec.access").setLevel(logging.INFO if options.access_log else logging.WARNING)
     return create_app(options.graph, options.runs, options.keys, options.experiment)
 
