@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import logging
+import multiprocessing
 import os
 import socket
 from dataclasses import asdict, dataclass
@@ -92,7 +93,7 @@ def app_of_environment() -> FastAPI:
     from kgrec.serve.app import create_app
 
     options = ServeOptions(**json.loads(os.environ[OPTIONS]))
-    if not logging.getLogger("kgrec").handlers:  # in a worker, which the command did not set up
+    if multiprocessing.parent_process():  # a worker, whose log the command did not set up
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger("kgrec.access").setLevel(logging.INFO if options.access_log else logging.WARNING)
     return create_app(options.graph, options.runs, options.keys, options.experiment)
